@@ -52,7 +52,8 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     if any(f"SHIV_{name}" in os.environ for name in SHIV_SETTINGS):
-        sys.exit(run_by_shiv(root))
+        run_by_shiv(root)
+        return
     # First of all, so that no app.py on PYTHONPATH is taken for ours.
     sys.path.insert(0, os.path.join(folder, "site-packages"))
     sys.exit(importlib.import_module("app").main())
