@@ -10,22 +10,38 @@ from __future__ import annotations
 import base64
 import dataclasses
 import difflib
+import fnmatch
+import hashlib
+import heapq
+import importlib.util
 import json
+import logging
 import math
+import mimetypes
+import os
 import re
 import secrets
+import sys
 import threading
+import time
+import tomllib
 import unicodedata
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
-from itertools import zip_longest
+from functools import partial
+from itertools import islice, zip_longest
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, NamedTuple, Protocol, TypeAlias
+from types import MappingProxyType
+from typing import Any, BinaryIO, ClassVar, NamedTuple, NoReturn, Protocol, TypeAlias, TypeVar, cast
 from urllib.parse import quote, unquote
+
+import fastjsonschema
 
 __version__ = "0.1.0"
 
@@ -33,8 +49,8 @@ __version__ = "0.1.0"
 # Everything raised on purpose. A class carries code, HTTP status, exit code and whether a repeat may help; an
 # instance carries the public message, a hint for the operator and the faults of single fields. Rendered elsewhere.
 # uses: nothing
-# defines: Fault AppError BadRequest Invalid IdempotencyConflict Unauthenticated Forbidden NotFound UnsupportedAction
-#          NotAcceptable Conflict PreconditionFailed TooLarge UnsupportedMedia RangeNotSatisfiable Misdirected
+# defines: Fault AppError BadRequest Invalid IdempotencyConflict Unauthenticated SignInNeeded Forbidden NotFound
+#          UnsupportedAction NotAcceptable Conflict PreconditionFailed TooLarge UnsupportedMedia RangeNotSatisfiable Misdirected
 #          RequestTimeout Unsupported Unavailable StorageFull QueryTimeout ConfigError
 
 
@@ -83,6 +99,12 @@ class Unauthenticated(AppError):
     """The credential is missing, bad, expired or revoked (RFC 6750 section 3.1)."""
 
     code, status, exit_code = "invalid_token", 401, 3
+
+
+class SignInNeeded(Unauthenticated):
+    """No credential came, and the public may not do this (RFC 6750 section 3.1: no error code in the challenge)."""
+
+    code = "sign_in_needed"
 
 
 class Forbidden(AppError):
@@ -202,8 +224,8 @@ class ConfigError(AppError):
 # Frozen data that crosses sections, and the pure functions that make, read and compare it. Nothing here does I/O.
 # uses: ERRORS
 # defines: Json Value Clock Action Grant parse_grant covers Caller Token Conditions Upload Request Reader Content Column
-#          Table Response Record Insert Update Delete Write Blob Folder Staged OPERATORS Condition Query Page Select Rows
-#          Change load_json dump_json check_text check_value is_key check_writes check_path split_path quote_path new_id
+#          Input Table Response Record Insert Update Delete Write Blob Folder Staged OPERATORS Condition Query Page Select
+#          Rows Change load_json dump_json check_text check_value is_key check_writes check_path split_path quote_path new_id
 #          rfc3339 parse_rfc3339 encode_cursor decode_cursor nearest page_bounds
 
 Json: TypeAlias = Any  # None, bool, int, float, Decimal, str, list and dict of these
@@ -373,6 +395,20 @@ class Column:
     title: str = ""
     type: str = "string"
     format: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """How a field is asked of a person; choices are (text, title) and attrs belong to the HTML element."""
+
+    name: str
+    title: str
+    help: str
+    widget: str  # text email url number date datetime-local textarea checkbox select radio checkboxes file
+    required: bool = False
+    default: Json = None
+    choices: tuple[tuple[str, str], ...] = ()
+    attrs: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -744,20 +780,648 @@ def page_bounds(params: Mapping[str, str], *, default: int = 50, most: int = 100
 
 
 # ==== 3. CONFIG ==================================================================================================
-# app.toml to checked, frozen settings; every key, default and unit in one table.
+# app.toml to checked, frozen settings. The dataclasses are the one table of every key, its default, unit and help;
+# a reader walks them and collects every fault. Providers bring the settings of their own kind.
 # uses: ERRORS VALUES
-# defines: Setting
+# defines: REQUIRED Setting setting SiteConfig AuthConfig HttpConfig RoleConfig PublicConfig ProviderConfig FilesConfig
+#          FieldConfig FormConfig ViewConfig AppConfig ResourceConfig Config RESOURCE_CONFIGS SETTINGS RESERVED_FIELDS
+#          NOT_AVAILABLE CONVERTERS STARTER read_toml read_config settings_of
+
+REQUIRED: Any = object()  # the default of a setting that has none
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One key of app.toml. `kind` names a converter of CONVERTERS; required settings have the default REQUIRED."""
+    """One key of app.toml. `kind` names a converter of CONVERTERS; `unit` is that of the converted value."""
 
     name: str
     kind: str
     default: Any
     help: str
     unit: str = ""
+
+
+def setting(kind: str, default: Any, help: str, *, name: str = "", unit: str = "") -> Any:
+    """A dataclass field that app.toml sets; `name` is its key there where the attribute's name differs."""
+    facts = {"kind": kind, "default": default, "help": help, "name": name, "unit": unit}
+    return field(kw_only=True, metadata=facts)
+
+
+def settings_of(cls: type) -> tuple[Setting, ...]:
+    """The settings that a configuration dataclass declares, in order."""
+    found = [(f, f.metadata) for f in dataclasses.fields(cls) if "kind" in f.metadata]
+    return tuple(Setting(m["name"] or f.name, m["kind"], m["default"], m["help"], m["unit"]) for f, m in found)
+
+
+@dataclass(frozen=True)
+class SiteConfig:
+    """[site]"""
+
+    title: str = setting("text", "Satchel", "name of the site, shown on every page")
+    data: Path = setting("path", "data", "folder for everything Satchel writes by itself, mode 0700")
+    state: str = setting("text", "", 'provider that keeps tokens and sessions; "" = the one named main, else the only one')
+    prefix: str = setting("prefix", "", 'path such as "/ops" under which a proxy passes the site')
+
+
+@dataclass(frozen=True)
+class AuthConfig:
+    """[auth]"""
+
+    keys: str = setting("secret", "", 'the key ring as "file:PATH" or "env:NAME"; "" = keys.json in the data folder')
+    issuer: str = setting("text", "satchel", "iss and aud of the tokens")
+    session_s: int = setting("duration", "12h", "how long a sign-in lasts at most", name="session", unit="seconds")
+
+
+@dataclass(frozen=True)
+class HttpConfig:
+    """[http]"""
+
+    bind: str = setting("address", "127.0.0.1:8080", "HOST:PORT or unix:PATH to listen on; port 0 takes a free one")
+    hosts: tuple[str, ...] = setting("texts", [], "Host names answered besides loopback and the bind address")
+    trusted_proxies: tuple[str, ...] = setting("texts", [], "addresses whose X-Forwarded-For, -Proto and -Host count")
+    max_body_bytes: int = setting("size", "10MB", "largest body that is not a file", name="max_body", unit="bytes")
+    body_timeout_s: int = setting("duration", "30s", "longest silence inside a request or answer", name="body_timeout")
+    workers: int = setting("count", 0, "worker processes; 0 = one a CPU")
+    threads: int = setting("count", 8, "threads of each worker")
+    access_log: bool = setting("boolean", False, "a JSON line on standard error for each request")
+    tls_cert: Path | None = setting("path", "", "certificate chain in PEM")
+    tls_key: Path | None = setting("path", "", "private key in PEM")
+
+
+@dataclass(frozen=True)
+class RoleConfig:
+    """[roles.NAME]"""
+
+    grants: tuple[Grant, ...] = setting("grants", [], "what the role may do, such as forms/leave:create")
+
+
+@dataclass(frozen=True)
+class PublicConfig:
+    """[public]"""
+
+    grants: tuple[Grant, ...] = setting("grants", [], "what a request without a credential may do")
+
+
+@dataclass(frozen=True)
+class ProviderConfig:
+    """[providers.NAME]; `options` are the kind's own settings, converted."""
+
+    name: str
+    options: Mapping[str, Any]
+    kind: str = setting("text", REQUIRED, "sql, file, or the kind of a plugin")
+
+
+@dataclass(frozen=True)
+class FilesConfig:
+    """[files.NAME]: a file share."""
+
+    name: str
+    provider: str = setting("text", "", 'provider with Blobs; "" = the one named main, else the only one')
+    title: str = setting("text", "", "name for people")
+    note: str = setting("text", "", "a line under the title")
+    prefix: str = setting("folder", "", 'folder inside the provider, such as "handbook/"')
+    accept: tuple[str, ...] = setting("texts", [], "media types or .endings that may be uploaded; [] = all")
+    max_file_bytes: int = setting("size", "2GB", "largest file", name="max_file", unit="bytes")
+
+
+@dataclass(frozen=True)
+class FieldConfig:
+    """[forms.NAME.fields] and the params of views: one field, in JSON Schema keywords."""
+
+    name: str
+    type: str = setting("type", "string", "string, number, integer, boolean or array")
+    format: str = setting("text", "", "of a string: date, date-time, email, uri, multiline or file")
+    title: str = setting("text", "", "label for people")
+    description: str = setting("text", "", "help under the field")
+    required: bool = setting("boolean", False, "whether it must be given")
+    default: Json = setting("any", None, "value when nothing is given, and the one first shown")
+    enum: tuple[Json, ...] = setting("list", [], "the allowed values")
+    one_of: tuple[Value, ...] = setting("tables", [], "the allowed values as { const, title }", name="oneOf")
+    items: Value = setting("table", {}, "of an array: { type, enum } or { type, oneOf }")
+    minimum: Json = setting("number", None, "smallest number")
+    maximum: Json = setting("number", None, "largest number")
+    exclusive_minimum: Json = setting("number", None, "the number must be larger", name="exclusiveMinimum")
+    exclusive_maximum: Json = setting("number", None, "the number must be smaller", name="exclusiveMaximum")
+    multiple_of: Json = setting("number", None, "the number must be a multiple", name="multipleOf")
+    min_length: Json = setting("count", None, "fewest characters", name="minLength")
+    max_length: Json = setting("count", None, "most characters", name="maxLength")
+    pattern: str = setting("pattern", "", "regular expression that the whole text must match")
+    min_items: Json = setting("count", None, "fewest items of an array", name="minItems")
+    max_items: Json = setting("count", None, "most items of an array", name="maxItems")
+    files: str = setting("text", "", 'format "file": the share that keeps the files, such as files/handbook')
+    accept: tuple[str, ...] = setting("texts", [], 'format "file": media types or .endings; [] = all')
+    max_file_bytes: int = setting("size", "10MB", 'format "file": largest file', name="max_file", unit="bytes")
+
+
+@dataclass(frozen=True)
+class FormConfig:
+    """[forms.NAME]: a form and the records that it makes."""
+
+    name: str
+    fields: tuple[FieldConfig, ...]
+    provider: str = setting("text", "", 'provider with Records; "" = the one named main, else the only one')
+    table: str = setting("word", "", 'table of the records; "" = the name of the form')
+    title: str = setting("text", "", "name for people")
+    note: str = setting("text", "", "a line under the title")
+
+
+@dataclass(frozen=True)
+class ViewConfig:
+    """[views.NAME]: a report, either `sql` on a provider with Queries or `from` a form."""
+
+    name: str
+    params: tuple[FieldConfig, ...]
+    provider: str = setting("text", "", 'sql: the provider; "" = the one named main, else the only one')
+    title: str = setting("text", "", "name for people")
+    note: str = setting("text", "", "a line under the title")
+    sql: str = setting("text", "", "one SELECT with :name parameters")
+    source: str = setting("text", "", "a form such as forms/leave, instead of sql", name="from")
+    where: tuple[Condition, ...] = setting("conditions", [], "from: conditions such as { field = …, eq = … }")
+    columns: Mapping[str, Value] = setting("columns", {}, "names and titles: { name = { title = … } }; from: also which")
+    order_by: tuple[str, ...] = setting("texts", [], 'columns, "-" first for descending')
+    timeout_s: int = setting("duration", "10s", "longest time for a page", name="timeout", unit="seconds")
+
+
+@dataclass(frozen=True)
+class AppConfig:
+    """[apps.NAME]: a page of its own with a menu."""
+
+    name: str
+    title: str = setting("text", "", "name for people")
+    icon: str = setting("text", "", "one character or emoji")
+    note: str = setting("text", "", "a line under the title")
+    home: str = setting("text", "", "a template file, or a form or view such as forms/leave, shown first")
+    menu: tuple[Json, ...] = setting("menu", [], "addresses, or { title, href } tables")
+    static: Path | None = setting("path", "", "folder served at apps/NAME/static/")
+
+
+ResourceConfig: TypeAlias = FilesConfig | FormConfig | ViewConfig | AppConfig
+RESOURCE_CONFIGS: Mapping[str, type] = {"files": FilesConfig, "forms": FormConfig, "views": ViewConfig, "apps": AppConfig}
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything app.toml says, checked. `folder` is where relative paths start; `origin` names the source for people."""
+
+    folder: Path
+    origin: str
+    site: SiteConfig
+    auth: AuthConfig
+    http: HttpConfig
+    public: PublicConfig
+    roles: Mapping[str, RoleConfig]
+    providers: Mapping[str, ProviderConfig]
+    resources: tuple[ResourceConfig, ...]
+
+    def provider_name(self, wanted: str) -> str:
+        """The provider meant by a `provider` or `state` setting; "" when it does not say and there is no obvious one."""
+        if wanted or "main" in self.providers:
+            return wanted or "main"
+        return next(iter(self.providers)) if len(self.providers) == 1 else ""
+
+
+# Where each table of settings stands in app.toml; * is a name that the user chooses.
+SETTINGS: Mapping[str, tuple[Setting, ...]] = {
+    "site": settings_of(SiteConfig),
+    "auth": settings_of(AuthConfig),
+    "http": settings_of(HttpConfig),
+    "roles.*": settings_of(RoleConfig),
+    "public": settings_of(PublicConfig),
+    "providers.*": settings_of(ProviderConfig),
+    "files.*": settings_of(FilesConfig),
+    "forms.*": settings_of(FormConfig),
+    "forms.*.fields.*": settings_of(FieldConfig),
+    "views.*": settings_of(ViewConfig),
+    "views.*.params.*": settings_of(FieldConfig),
+    "apps.*": settings_of(AppConfig),
+}
+RESERVED_FIELDS = ("id", "version", "created_at", "created_by", "updated_at", "updated_by")
+
+# Keys that the design names and this build does not have: refused as such, not as typing errors.
+NOT_AVAILABLE = frozenset(
+    "sqs providers.*.aws providers.*.postgres providers.*.generic files.*.quota forms.*.owner forms.*.states forms.*.notify "
+    "forms.*.fields.*.show_if forms.*.fields.*.required_if forms.*.fields.*.options views.*.group_by views.*.chart "
+    "views.*.columns.*.format views.*.columns.*.total apps.*.wsgi".split()
+)
+
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+_UNITS_BYTES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_UNITS_BYTES |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+def _text(raw: Any, folder: Path) -> str:
+    if not isinstance(raw, str) or check_text(raw):
+        raise ValueError("must be a text in quotes")
+    return raw
+
+
+def _texts(raw: Any, folder: Path) -> tuple[str, ...]:
+    if not isinstance(raw, list):
+        raise ValueError('must be a list of texts, such as ["a", "b"]')
+    return tuple(_text(item, folder) for item in raw)
+
+
+def _word(raw: Any, folder: Path) -> str:
+    if raw != "" and not (isinstance(raw, str) and _WORD.fullmatch(raw)):
+        raise ValueError("must be letters, digits and _, beginning with a letter, at most 64")
+    return str(raw)
+
+
+def _boolean(raw: Any, folder: Path) -> bool:
+    if not isinstance(raw, bool):
+        raise ValueError("must be true or false")
+    return raw
+
+
+def _number(raw: Any, folder: Path) -> Json:
+    if isinstance(raw, bool) or not isinstance(raw, int | float | Decimal | None) or not math.isfinite(raw or 0):
+        raise ValueError("must be a number")
+    return raw
+
+
+def _count(raw: Any, folder: Path) -> Json:
+    if isinstance(raw, bool) or not isinstance(raw, int | None) or (raw or 0) < 0:
+        raise ValueError("must be a whole number, 0 or more")
+    return raw
+
+
+def _size(raw: Any, folder: Path) -> int:
+    match = re.fullmatch(r"(\d{1,15})\s*([A-Za-z]*)", str(raw)) if isinstance(raw, str | int) else None
+    if not match or isinstance(raw, bool) or match[2].upper() not in _UNITS_BYTES:
+        raise ValueError('must be a size, such as "10MB" (1 MB = 1,000,000 bytes) or "10MiB"')
+    return int(match[1]) * _UNITS_BYTES[match[2].upper()]
+
+
+def _duration(raw: Any, folder: Path) -> int:
+    match = re.fullmatch(r"(\d{1,9})\s*([smhdw]?)", str(raw)) if isinstance(raw, str | int) else None
+    if not match or isinstance(raw, bool) or not int(match[1]):
+        raise ValueError('must be a duration above zero, such as "30s", "10m", "12h" or "30d"')
+    return int(match[1]) * _UNITS_S[match[2] or "s"]
+
+
+def _path(raw: Any, folder: Path) -> Path | None:
+    return folder / Path(_text(raw, folder)).expanduser() if raw != "" else None
+
+
+def _folder(raw: Any, folder: Path) -> str:
+    path = _text(raw, folder).strip("/")
+    try:
+        return check_path(path.split("/")) + "/" if path else ""
+    except BadRequest as error:
+        raise ValueError(f"must be a folder such as handbook/: {error.message}") from error
+
+
+def _secret(raw: Any, folder: Path) -> str:
+    text = _text(raw, folder)
+    scheme, _, rest = text.partition(":")
+    if not text:
+        return ""
+    if scheme == "env":
+        if rest not in os.environ:
+            raise ValueError(f"names the environment variable {rest}, which is not set")
+        return os.environ[rest]
+    if scheme != "file":
+        raise ValueError('must be "env:NAME" or "file:PATH", so that no secret stands in app.toml')
+    try:
+        return (folder / rest).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise ValueError(f"names the file {rest}, which cannot be read ({type(error).__name__})") from error
+
+
+def _address(raw: Any, folder: Path) -> str:
+    text = _text(raw, folder)
+    match = re.fullmatch(r"(\[[0-9a-fA-F:.%]+\]|[^:\[\]/]*):(\d{1,5})", text)
+    if text.startswith("unix:/") or (match and int(match[2]) < 65536):
+        return text
+    raise ValueError("must be HOST:PORT, [IPV6]:PORT or unix:/PATH")
+
+
+def _prefix(raw: Any, folder: Path) -> str:
+    text = _text(raw, folder)
+    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*", text) or ".." in text:
+        raise ValueError('must be "" or a path such as "/ops", with no slash at the end')
+    return text
+
+
+def _grants(raw: Any, folder: Path) -> tuple[Grant, ...]:
+    try:
+        return tuple(parse_grant(text) for text in _texts(raw, folder))
+    except BadRequest as error:
+        raise ValueError(error.message) from error
+
+
+def _type(raw: Any, folder: Path) -> str:
+    if raw not in ("string", "number", "integer", "boolean", "array"):
+        raise ValueError("must be string, number, integer, boolean or array")
+    return str(raw)
+
+
+def _pattern(raw: Any, folder: Path) -> str:
+    try:
+        re.compile(_text(raw, folder))
+    except re.error as error:
+        raise ValueError(f"is not a regular expression: {error}") from error
+    return str(raw)
+
+
+def _list(raw: Any, folder: Path) -> tuple[Json, ...]:
+    if not isinstance(raw, list):
+        raise ValueError("must be a list")
+    return tuple(raw)
+
+
+def _table(raw: Any, folder: Path) -> Value:
+    if not isinstance(raw, dict):
+        raise ValueError("must be a table { … }")
+    return raw
+
+
+def _tables(raw: Any, folder: Path) -> tuple[Value, ...]:
+    choices = tuple(_table(item, folder) for item in _list(raw, folder))
+    if any("const" not in item or set(item) - {"const", "title"} for item in choices):
+        raise ValueError("must be a list of { const = …, title = … } tables")
+    return choices
+
+
+def _conditions(raw: Any, folder: Path) -> tuple[Condition, ...]:
+    found = []
+    for item in _list(raw, folder):
+        ops = [key for key in _table(item, folder) if key in OPERATORS]
+        if len(ops) != 1 or set(item) - {"field", *ops} or not isinstance(item.get("field"), str):
+            raise ValueError(f"each must be {{ field = …, OP = … }} with one OP of {', '.join(OPERATORS)}")
+        if ops[0] == "in" and not isinstance(item["in"], list):
+            raise ValueError("each in must be a list")
+        found.append(Condition(item["field"], ops[0], item[ops[0]]))
+    return tuple(found)
+
+
+def _columns(raw: Any, folder: Path) -> Mapping[str, Value]:
+    for name, column in _table(raw, folder).items():
+        if not isinstance(column, dict) or not isinstance(column.get("title", ""), str):
+            raise ValueError(f"{name} must be a table such as {{ title = … }}")
+        for key in column:
+            if f"views.*.columns.*.{key}" in NOT_AVAILABLE:
+                raise ValueError(f"{name}.{key} is not available in this build")
+            if key != "title":
+                raise ValueError(f"{name}.{key} is not a setting{nearest(key, ['title'])}")
+    return dict(raw)
+
+
+def _menu(raw: Any, folder: Path) -> tuple[Json, ...]:
+    for item in _list(raw, folder):
+        if isinstance(item, dict):
+            if set(item) - {"title", "href", "icon"} or not all(isinstance(v, str) for v in item.values()):
+                raise ValueError("each must be an address or a table { title, href }")
+            if not re.match(r"https?://|/|mailto:", item.get("href", "")):
+                raise ValueError("each href must begin with https://, http://, mailto: or /")
+        elif not isinstance(item, str):
+            raise ValueError("each must be an address such as forms/leave, or a table { title, href }")
+    return tuple(raw)
+
+
+CONVERTERS: Mapping[str, Callable[[Any, Path], Any]] = {
+    "any": lambda raw, folder: raw,
+    "text": _text,
+    "texts": _texts,
+    "word": _word,
+    "boolean": _boolean,
+    "number": _number,
+    "count": _count,
+    "size": _size,
+    "duration": _duration,
+    "path": _path,
+    "folder": _folder,
+    "secret": _secret,
+    "address": _address,
+    "prefix": _prefix,
+    "grants": _grants,
+    "type": _type,
+    "pattern": _pattern,
+    "list": _list,
+    "table": _table,
+    "tables": _tables,
+    "conditions": _conditions,
+    "columns": _columns,
+    "menu": _menu,
+}
+
+STARTER = """\
+# Satchel: what this intranet has. README.md explains every key; `server check` lists what is wrong with this file.
+
+[site]
+title = "Our team"                  # shown on every page
+data = "data"                       # everything Satchel writes by itself is in this folder
+
+[http]
+bind = "127.0.0.1:8080"             # put nginx in front, or write "0.0.0.0:8080" and name your hosts:
+hosts = []                          # Host names answered besides loopback and the bind address
+
+[roles.staff]                       # python app.pyz auth issue --subject ann --role staff
+grants = ["apps/*:read", "forms/requests:create", "views/requests:read", "files/shared:read,create"]
+
+[public]
+grants = []                         # what may be done without signing in
+
+[providers.main]                    # where records are: one SQLite file
+kind = "sql"
+url = "sqlite:///data/app.db"
+
+[providers.disk]                    # where files are: a plain folder
+kind = "file"
+root = "data/files"
+
+[files.shared]
+title = "Shared files"
+provider = "disk"
+prefix = "shared/"
+
+[forms.requests]
+title = "Requests"
+note = "Ask for what you need; somebody looks every morning."
+provider = "main"
+
+[forms.requests.fields]             # JSON Schema keywords, one field a line, in the order of the page
+subject = { type = "string", title = "What do you need?", minLength = 3, maxLength = 120, required = true }
+kind    = { type = "string", title = "Kind", enum = ["hardware", "software", "other"], default = "other" }
+needed  = { type = "string", format = "date", title = "Needed by" }
+cost    = { type = "number", title = "Cost", description = "Your best guess, in euros.", minimum = 0, multipleOf = 0.01 }
+email   = { type = "string", format = "email", title = "Your e-mail", required = true }
+details = { type = "string", format = "multiline", title = "Details", maxLength = 4000 }
+
+[views.requests]
+title = "All requests"
+from = "forms/requests"
+columns = { subject = {}, kind = {}, needed = {}, cost = {}, created_by = { title = "From" }, created_at = {} }
+order_by = ["-created_at"]
+
+[apps.desk]
+title = "Desk"
+icon = "🗂"
+note = "Requests and files in one place."
+menu = ["forms/requests", "views/requests", "files/shared"]
+"""
+
+
+class _TomlReader:
+    """Walks the parsed file beside the settings and collects every fault."""
+
+    def __init__(self, raw: Mapping[str, Any], folder: Path, kinds: Mapping[str, Sequence[Setting]]) -> None:
+        self.raw, self.folder, self.kinds = raw, folder, kinds
+        self.faults: list[Fault] = []
+
+    def fault(self, place: str, detail: str) -> None:
+        self.faults.append(Fault(place, "configuration", detail))
+
+    def unknown(self, place: str, shape: str, names: Iterable[str]) -> None:
+        """Report a key that no setting has."""
+        if shape in NOT_AVAILABLE:
+            self.fault(place, "is not available in this build")
+        else:
+            self.fault(place, f"is not a setting{nearest(place.rpartition('.')[2], names)}")
+
+    def convert(self, place: str, one: Setting, given: Mapping[str, Any]) -> Any:
+        """The setting's value; after a fault, the default's."""
+        if one.name not in given and one.default is REQUIRED:
+            self.fault(f"{place}.{one.name}", f"is missing: {one.help}")
+            return None
+        try:
+            return CONVERTERS[one.kind](given.get(one.name, one.default), self.folder)
+        except ValueError as error:
+            self.fault(f"{place}.{one.name}", str(error))
+            return None if one.default is REQUIRED else CONVERTERS[one.kind](one.default, self.folder)
+
+    def table(self, place: str, raw: Any, shape: str, settings: Sequence[Setting], also: Iterable[str] = ()) -> Value:
+        """Converted values by setting name; `also` names keys that somebody else reads."""
+        if not isinstance(raw, dict):
+            self.fault(place, "must be a table")
+            raw = {}
+        names = {one.name for one in settings} | set(also)
+        for key in raw:
+            if key not in names:
+                self.unknown(f"{place}.{key}", f"{shape}.{key}", names)
+        return {one.name: self.convert(place, one, raw) for one in settings}
+
+    def named(self, place: str) -> Iterator[tuple[str, str, Any]]:
+        """(name, place, table) of every [place.NAME]."""
+        tables = self.raw.get(place, {})
+        if not isinstance(tables, dict):
+            self.fault(place, f"must hold tables: write [{place}.NAME]")
+            return
+        for name, raw in tables.items():
+            if not _NAME.fullmatch(name):
+                self.fault(f"{place}.{name}", "is not a name: a-z, 0-9, _ and -, beginning with a letter, at most 64")
+            else:
+                yield name, f"{place}.{name}", raw
+
+    def build(self, cls: type, place: str, shape: str, raw: Any, also: Iterable[str] = (), **facts: Any) -> Any:
+        """An instance of a configuration dataclass."""
+        values = self.table(place, raw, shape, SETTINGS[shape], also)
+        declared = [f for f in dataclasses.fields(cls) if "kind" in f.metadata]
+        return cls(**facts, **{f.name: values[f.metadata["name"] or f.name] for f in declared})
+
+    def provider(self, name: str, place: str, raw: Any) -> ProviderConfig:
+        kind = raw.get("kind", "") if isinstance(raw, dict) else ""
+        if f"providers.*.{kind}" in NOT_AVAILABLE and kind not in self.kinds:
+            self.fault(f"{place}.kind", f"{kind} is not available in this build")
+            return ProviderConfig(name, {}, kind=kind)
+        if kind not in self.kinds:
+            if kind:
+                self.fault(f"{place}.kind", f"{kind!r} is no kind of provider{nearest(str(kind), self.kinds)}")
+            only = {"kind": kind} if kind else {}
+            return cast(ProviderConfig, self.build(ProviderConfig, place, "providers.*", only, name=name, options={}))
+        options = self.table(place, raw, "providers.*", self.kinds[kind], also=["kind"])
+        return ProviderConfig(name, options, kind=kind)
+
+    def fields(self, place: str, shape: str, raw: Any) -> tuple[FieldConfig, ...]:
+        if not isinstance(raw, dict):
+            self.fault(place, "must be a table of fields, one a line: name = { type = … }")
+            return ()
+        found = []
+        for name, one in raw.items():
+            if not _WORD.fullmatch(name) or "__" in name or name in RESERVED_FIELDS:
+                self.fault(f"{place}.{name}", "is not a field name: letters, digits and _, no __, and none of "
+                           + ", ".join(RESERVED_FIELDS))  # fmt: skip
+            else:
+                found.append(self.build(FieldConfig, f"{place}.{name}", shape, one, name=name))
+        return tuple(found)
+
+    def resource(self, type_: str, name: str, place: str, raw: Any) -> ResourceConfig:
+        facts: dict[str, Any] = {"name": name}
+        table = raw if isinstance(raw, dict) else {}
+        if type_ == "forms":
+            facts["fields"] = self.fields(f"{place}.fields", "forms.*.fields.*", table.get("fields", {}))
+            if not table.get("fields"):
+                self.fault(f"{place}.fields", "is missing: a form needs at least one field")
+        if type_ == "views":
+            facts["params"] = self.fields(f"{place}.params", "views.*.params.*", table.get("params", {}))
+            if bool(table.get("sql")) == bool(table.get("from")):
+                self.fault(place, "needs either sql or from, and not both")
+        also = {"forms": ["fields"], "views": ["params"]}.get(type_, [])
+        return cast(ResourceConfig, self.build(RESOURCE_CONFIGS[type_], place, f"{type_}.*", raw, also, **facts))
+
+    def config(self, origin: str) -> Config:
+        """The whole; look at `faults` before using it."""
+        known = {shape.split(".")[0] for shape in SETTINGS}
+        for key in self.raw:
+            if key not in known:
+                self.unknown(key, key, known)
+        one = {key: self.raw.get(key, {}) for key in ("site", "auth", "http", "public")}
+        roles = {n: self.build(RoleConfig, p, "roles.*", raw) for n, p, raw in self.named("roles")}
+        return Config(
+            folder=self.folder,
+            origin=origin,
+            site=self.build(SiteConfig, "site", "site", one["site"]),
+            auth=self.build(AuthConfig, "auth", "auth", one["auth"]),
+            http=self.build(HttpConfig, "http", "http", one["http"]),
+            public=self.build(PublicConfig, "public", "public", one["public"]),
+            roles=roles,
+            providers={n: self.provider(n, p, raw) for n, p, raw in self.named("providers")},
+            resources=tuple(self.resource(t, n, p, r) for t in RESOURCE_CONFIGS for n, p, r in self.named(t)),
+        )
+
+    def check_names(self, config: Config) -> None:
+        """Faults of settings that name something that is not declared."""
+        forms = {f"forms/{r.name}" for r in config.resources if isinstance(r, FormConfig)}
+        for type_, cls in RESOURCE_CONFIGS.items():
+            for one in (r for r in config.resources if isinstance(r, cls)):
+                place = f"{type_}.{one.name}"
+                if not isinstance(one, AppConfig) and not (isinstance(one, ViewConfig) and one.source):
+                    self.check_provider(config, f"{place}.provider", one.provider)
+                if isinstance(one, ViewConfig) and one.source and one.source not in forms:
+                    self.fault(f"{place}.from", f"names {one.source!r}, which is no form{nearest(one.source, forms)}")
+        self.check_provider(config, "site.state", config.site.state)
+        if bool(config.http.tls_cert) != bool(config.http.tls_key):
+            self.fault("http.tls_cert", "goes with tls_key: give both or neither")
+
+    def check_provider(self, config: Config, place: str, wanted: str) -> None:
+        name = config.provider_name(wanted)
+        if not name:
+            self.fault(place, f"is missing: say which provider, of {', '.join(config.providers) or 'none declared'}")
+        elif name not in config.providers:
+            self.fault(place, f"names {name!r}, which is no provider{nearest(name, config.providers)}")
+
+
+def read_toml(path: Path) -> Value:
+    """The parsed file; ConfigError says where its syntax is wrong. Decimals stay exact."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"), parse_float=_exact_number)
+    except OSError as error:
+        raise ConfigError(f"{path.name} cannot be read: {error.strerror}", hint=str(path)) from error
+    except ValueError as error:
+        raise ConfigError(f"{path.name} is not TOML: {error}", hint=str(path)) from error
+
+
+def read_config(raw: Mapping[str, Any], folder: Path, origin: str, kinds: Mapping[str, Sequence[Setting]]) -> Config:
+    """A checked Config of parsed TOML; ConfigError lists every fault by its place. `kinds` are the kinds of providers."""
+    reader = _TomlReader(raw, folder, kinds)
+    config = reader.config(origin)
+    if not reader.faults:
+        reader.check_names(config)
+    if reader.faults:
+        raise ConfigError(f"{origin} has {len(reader.faults)} fault(s)", faults=reader.faults)
+    return config
 
 
 # ==== 4. CONTRACTS ===============================================================================================
@@ -1040,9 +1704,979 @@ class Runner(ABC):
 
 
 # ==== 7. RESOURCES ===============================================================================================
-# Files, Forms, Views, Apps.
+# Files, Forms, Views, Apps, and the built-in home page and admin lists. They check what was asked against what is
+# declared, and answer a Plan; bytes and records go through the contracts only.
 # uses: ERRORS VALUES CONFIG CONTRACTS
-# defines:
+# defines: Field ListQuery read_list Files accepts Form View Launcher Home AdminTable RESOURCE_TYPES
+
+_EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,8}")
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`\x00-\x1f]+")
+_WIDGETS = {"date": "date", "date-time": "datetime-local", "email": "email", "uri": "url", "file": "file"}
+_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
+
+
+def _is_date(text: str) -> bool:
+    """Full-date of RFC 3339 section 5.6."""
+    try:
+        return bool(re.fullmatch(r"\d{4}-\d\d-\d\d", text) and datetime.fromisoformat(text))
+    except ValueError:
+        return False
+
+
+def _is_date_time(text: str) -> bool:
+    try:
+        return math.isfinite(parse_rfc3339(text))
+    except (ValueError, OverflowError):
+        return False
+
+
+_FORMATS: Mapping[str, Callable[[str], bool]] = {
+    "date": _is_date,
+    "date-time": _is_date_time,
+    "email": lambda text: bool(_EMAIL.fullmatch(text)),
+    "uri": lambda text: bool(_URI.fullmatch(text)),
+    "multiline": lambda text: True,
+    "file": lambda text: True,
+}
+_FORMAT_HELP = {
+    "date": "must be a date such as 2026-11-23",
+    "date-time": "must be a date and time with an offset, such as 2026-11-23T08:30:00Z",
+    "email": "must be an e-mail address such as ann@example.org",
+    "uri": "must be an address such as https://example.org/",
+}
+_RULE_HELP: Mapping[str, Callable[[Any], str]] = {
+    "type": lambda rule: f"must be {'an' if str(rule)[0] in 'aio' else 'a'} {rule}",
+    "minimum": lambda rule: f"must be {rule} or more",
+    "maximum": lambda rule: f"must be {rule} or less",
+    "exclusiveMinimum": lambda rule: f"must be more than {rule}",
+    "exclusiveMaximum": lambda rule: f"must be less than {rule}",
+    "multipleOf": lambda rule: f"must be a multiple of {rule}",
+    "minLength": lambda rule: f"must have at least {rule} character{'s' * (rule != 1)}",
+    "maxLength": lambda rule: f"must have at most {rule} character{'s' * (rule != 1)}",
+    "minItems": lambda rule: f"must have at least {rule} choice{'s' * (rule != 1)}",
+    "maxItems": lambda rule: f"must have at most {rule} choice{'s' * (rule != 1)}",
+    "uniqueItems": lambda rule: "must not have the same item twice",
+    "pattern": lambda rule: "does not have the form that is asked for",
+    "format": lambda rule: _FORMAT_HELP.get(rule, f"must be a {rule}"),
+}
+
+
+def _number_of(text: str) -> Json:
+    """The exact number that a text says; ValueError else."""
+    if not _NUMBER.fullmatch(text) or len(text) > 400:
+        raise ValueError("not a number")
+    return load_json(text)
+
+
+class Field:
+    """One declared field or parameter: its JSON Schema, its validator, and how a person is asked for it."""
+
+    def __init__(self, config: FieldConfig, place: str) -> None:
+        self.config, self.name, self.place = config, config.name, place
+        self.title = config.title or config.name.replace("_", " ").capitalize()
+        self.is_file = config.format == "file"
+        self.column = Column(self.name, self.title, config.type, config.format)
+        self.schema = self._schema()
+        self.choices = self._choices()
+        self._check_declaration()
+        self._validators = self._compile()
+
+    def _schema(self) -> Value:
+        """The field in JSON Schema (draft 7) keywords."""
+        config = self.config
+        named = (
+            ("format", config.format), ("title", self.title), ("description", config.description),
+            ("enum", list(config.enum)), ("oneOf", list(config.one_of)), ("items", config.items),
+            ("minimum", config.minimum), ("maximum", config.maximum), ("multipleOf", config.multiple_of),
+            ("exclusiveMinimum", config.exclusive_minimum), ("exclusiveMaximum", config.exclusive_maximum),
+            ("minLength", config.min_length), ("maxLength", config.max_length), ("minItems", config.min_items),
+            ("maxItems", config.max_items), ("pattern", config.pattern and f"^(?:{config.pattern})$"),
+            ("uniqueItems", config.type == "array"), ("default", config.default),
+        )  # fmt: skip
+        return {"type": config.type} | {name: value for name, value in named if value not in (None, "", [], {}, False)}
+
+    def _choices(self) -> tuple[tuple[Json, str], ...]:
+        """(value, title) of every allowed value; () when any is allowed."""
+        source = (
+            self.config.items if self.config.type == "array" else {"enum": self.config.enum, "oneOf": self.config.one_of}
+        )
+        titled = [(c["const"], str(c.get("title", c["const"]))) for c in source.get("oneOf", ()) if isinstance(c, dict)]
+        return tuple(titled) or tuple((value, str(value)) for value in source.get("enum", ()))
+
+    def _check_declaration(self) -> None:
+        config = self.config
+        if config.type == "array" and (not self.choices or set(config.items) - {"type", "enum", "oneOf"}):
+            raise ConfigError(f"{self.place}.items must be {{ type = …, enum = […] }}: an array is a set of choices")
+        if config.format and config.type != "string":
+            raise ConfigError(f"{self.place}.format goes with type string")
+        if config.format and config.format not in _FORMATS:
+            raise ConfigError(f"{self.place}.format {config.format!r} is none{nearest(config.format, _FORMATS)}")
+        if self.is_file != bool(config.files):
+            raise ConfigError(f'{self.place}: format = "file" and files = "files/NAME" go together')
+
+    def _compile(self) -> tuple[Callable[[Json], Json], Callable[[Json], Json]]:
+        """Validators with and without multipleOf, which fastjsonschema does not compute for a Decimal."""
+        formats: dict[str, Any] = dict(_FORMATS)
+        bare = {
+            key: value for key, value in self.schema.items() if key not in ("multipleOf", "default", "title", "description")
+        }
+        full = bare | ({"multipleOf": float(self.config.multiple_of)} if self.config.multiple_of else {})
+        try:
+            made = [fastjsonschema.compile(schema, formats=formats, use_default=False) for schema in (full, bare)]
+        except (fastjsonschema.JsonSchemaException, TypeError, ValueError, ArithmeticError) as error:
+            raise ConfigError(f"{self.place} is no valid field: {error}") from error
+        if self.config.default is not None:
+            self._validators = made[0], made[1]
+            for fault in self.faults(self.config.default, ""):
+                raise ConfigError(f"{self.place}.default {fault.detail}")
+        return made[0], made[1]
+
+    def faults(self, value: Json, pointer: str) -> list[Fault]:
+        """What is wrong with a given value."""
+        found = list(check_value(value, pointer))
+        if found:
+            return found
+        exact = isinstance(value, Decimal)
+        try:
+            self._validators[exact](value)
+        except fastjsonschema.JsonSchemaValueException as error:
+            inner = "".join("/" + str(part) for part in error.path[1:])
+            return [Fault(pointer + inner, error.rule or "type", self._explain(error))]
+        if exact and self.config.multiple_of and value % Decimal(str(self.config.multiple_of)):
+            return [Fault(pointer, "multipleOf", _RULE_HELP["multipleOf"](self.config.multiple_of))]
+        return []
+
+    def _explain(self, error: Any) -> str:
+        if error.rule in ("enum", "oneOf"):
+            return "must be one of " + ", ".join(str(value) for value, _ in self.choices)
+        if error.rule in _RULE_HELP:
+            return _RULE_HELP[error.rule](error.rule_definition)
+        return str(error.message).removeprefix("data ")
+
+    def normal(self, value: Json) -> Json:
+        """A valid value in its one stored form: 2.0 of an integer is 2."""
+        return int(value) if self.config.type == "integer" and not isinstance(value, bool) else value
+
+    def from_text(self, texts: Sequence[str]) -> Json:
+        """The value that a person typed; None when nothing; a text that is no such value comes back as it is."""
+        if self.config.type == "boolean":
+            return bool(texts) and texts[-1] not in ("", "false", "off", "0")
+        if self.config.type == "array":
+            by_text = {str(value): value for value, _ in self.choices}
+            return [by_text.get(text, text) for text in texts if text]
+        text = (texts[-1] if texts else "").strip()
+        if self.config.type in ("number", "integer"):
+            return self._number_typed(text)
+        if self.config.format == "date-time" and re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?", text):
+            return text + (":00Z" if len(text) == 16 else "Z")
+        by_text = {str(value): value for value, _ in self.choices}
+        return by_text.get(text, text.replace("\r\n", "\n")) if text else None
+
+    def _number_typed(self, text: str) -> Json:
+        try:
+            return _number_of(text) if text else None
+        except ValueError:
+            return text
+
+    def from_param(self, text: str) -> Json:
+        """The value of a query parameter; BadRequest says what is wrong with it."""
+        if text == "":
+            return None
+        value = self.from_text([text])
+        for fault in self.faults(value, ""):
+            raise BadRequest(f"{self.name} {fault.detail}")
+        return self.normal(value)
+
+    def input(self) -> Input:
+        """How a person is asked."""
+        config = self.config
+        named = {
+            "min": config.minimum, "max": config.maximum, "minlength": config.min_length, "maxlength": config.max_length,
+            "accept": ",".join(config.accept) or None,
+        }  # fmt: skip
+        if config.type in ("number", "integer"):
+            named["step"] = config.multiple_of or (1 if config.type == "integer" else "any")
+        choices = tuple((str(value), title) for value, title in self.choices)
+        attrs = {name: str(value) for name, value in named.items() if value is not None}
+        return Input(
+            self.name, self.title, config.description, self._widget(), config.required, config.default, choices, attrs
+        )
+
+    def _widget(self) -> str:
+        config = self.config
+        if config.type == "boolean":
+            return "checkbox"
+        if self.choices:
+            return "checkboxes" if config.type == "array" else "radio" if len(self.choices) <= 4 else "select"
+        if config.type in ("number", "integer"):
+            return "number"
+        if config.format == "multiline" or (not config.format and (config.max_length or 0) > 250):
+            return "textarea"
+        return _WIDGETS.get(config.format, "text")
+
+
+# ---- lists: the query parameters that every list has
+
+
+@dataclass(frozen=True, slots=True)
+class ListQuery:
+    """What the parameters of a list ask for; order_by () when they do not say."""
+
+    where: tuple[Condition, ...]
+    order_by: tuple[str, ...]
+    size: int
+    after: str
+    search: str
+    count: bool
+
+
+_LIST_PARAMS = ("_sort", "_size", "_next", "_q", "_count")
+
+
+def _condition(name: str, text: str, column: Column) -> Condition:
+    """`column__op=text` with the text read by the column's type; BadRequest if it is no such value."""
+    op = name.rpartition("__")[2] if "__" in name else "eq"
+    if op == "null":
+        if text not in ("true", "false"):
+            raise BadRequest(f"{name} must be true or false")
+        return Condition(column.name, op, text == "true")
+    if op in ("contains", "prefix"):
+        return Condition(column.name, op, text)
+    if op == "in":
+        return Condition(column.name, op, [_filter_value(name, part, column) for part in text.split(",")])
+    return Condition(column.name, op, _filter_value(name, text, column))
+
+
+def _filter_value(name: str, text: str, column: Column) -> Json:
+    try:
+        if column.type in ("number", "integer"):
+            return _number_of(text)
+    except ValueError:
+        raise BadRequest(f"{name} is {text!r}: {column.name} is a number") from None
+    if column.type == "boolean":
+        if text not in ("true", "false"):
+            raise BadRequest(f"{name} is {text!r}: {column.name} is true or false")
+        return text == "true"
+    return text
+
+
+def read_list(params: Mapping[str, str], columns: Sequence[Column], own: Sequence[str] = ()) -> ListQuery:
+    """The list parameters of a request; BadRequest names what does not exist. `own` are params that the caller reads."""
+    by_name = {column.name: column for column in columns}
+    where = []
+    for name, text in params.items():
+        if name in _LIST_PARAMS or name in own:
+            continue
+        column, _, op = name.partition("__")
+        if column not in by_name or (op or "eq") not in OPERATORS or name.endswith("__"):
+            raise BadRequest(f"{name} is no parameter here{nearest(name, [*own, *by_name, *_LIST_PARAMS])}")
+        where.append(_condition(name, text, by_name[column]))
+    order_by = tuple(part for part in params.get("_sort", "").split(",") if part)
+    for part in order_by:
+        if part.removeprefix("-") not in by_name:
+            raise BadRequest(f"_sort names {part!r}, which is no column{nearest(part, by_name)}")
+    if params.get("_count", "0") not in ("0", "1"):
+        raise BadRequest("_count must be 0 or 1")
+    search = params.get("_q", "").strip()
+    return ListQuery(
+        tuple(where), order_by, page_bounds(params), params.get("_next", ""), search, params.get("_count") == "1"
+    )
+
+
+def _no_params(request: Request, own: Sequence[str] = ()) -> None:
+    for name in request.params:
+        if name not in own:
+            raise BadRequest(f"{name} is no parameter here{nearest(name, own)}")
+
+
+def _answer(response: Response) -> Plan:
+    return Plan(respond=lambda blobs: response)
+
+
+# ---- files
+
+
+class Files(Resource):
+    """A file share: a folder of a provider with Blobs."""
+
+    type = "files"
+    actions = frozenset(Action)
+
+    def __init__(self, config: FilesConfig, blobs: Blobs) -> None:
+        self.config, self.name, self.blobs = config, config.name, blobs
+        self.title = config.title or config.name.capitalize()
+        self.root = config.prefix.rstrip("/")
+
+    @classmethod
+    def sufficient(cls, request: Request) -> tuple[Action, ...]:
+        """An update writes what is there or creates what is not; which of both it is shows later."""
+        return (Action.UPDATE, Action.CREATE) if request.action == Action.UPDATE else (request.action,)
+
+    def handle(self, request: Request, scope: Scope) -> Plan:
+        parts = request.path[:-1] if request.path and request.path[-1] == "" else request.path
+        path = "/".join(part for part in (self.root, check_path(parts)) if part)
+        if request.action == Action.READ:
+            return self._read(request, scope, path, parts)
+        _no_params(request)
+        if not parts or request.path[-1] == "":
+            raise BadRequest("this needs the name of a file, not of a folder")
+        if request.action == Action.DELETE:
+            return self._delete(request, path)
+        return self._write(request, scope, path)
+
+    def _read(self, request: Request, scope: Scope, path: str, parts: Sequence[str]) -> Plan:
+        blob = self.blobs.stat(path) if parts else None
+        if blob and request.path[-1] != "":
+            _no_params(request)
+            return _answer(Response(content=Content(blob, parts[-1], partial(self._reader, blob)), etag=blob.etag))
+        if parts and not self.blobs.is_folder(path):
+            raise NotFound(f"files/{self.name} has no {'/'.join(parts)}")
+        return self._list(request, scope, path, parts)
+
+    def _reader(self, blob: Blob, start: int, length: int | None) -> Reader:
+        return self.blobs.read(blob.path, start, length, if_match=blob.etag)
+
+    def _list(self, request: Request, scope: Scope, path: str, parts: Sequence[str]) -> Plan:
+        """The entries of a folder, in path order; the cursor is the last path seen."""
+        _no_params(request, ("_size", "_next"))
+        after = str(decode_cursor(request.params["_next"], 1)[0]) if request.params.get("_next") else ""
+        found = self.blobs.scan(path, deep=False, after=after)
+        size = page_bounds(request.params, default=1000)
+        items = found if request.whole else list(islice(found, size + 1))
+        following = None
+        if isinstance(items, list) and len(items) > size:
+            items = items[:size]
+            following = encode_cursor(items[-1].path)
+        columns = (
+            Column("name"), Column("type"), Column("size_bytes", type="integer"), Column("modified_at", format="date-time"),
+            Column("etag"), Column("address"),
+        )  # fmt: skip
+        rows = map(self._entry, items)
+        table = Table(columns, rows if request.whole else list(rows), next=following)
+        page = {"title": self.title, "note": self.config.note, "parts": tuple(parts), "accept": self.config.accept}
+        page |= {"may": [action for action in Action if scope.caller.may(action, f"{request.address.rstrip('/')}/x")]}
+        return _answer(Response(table=table, template="files.tpl", page=page))
+
+    def _entry(self, item: Blob | Folder) -> Value:
+        """A row of a listing; size, time and etag of a folder are None."""
+        inner = item.path.removeprefix(self.config.prefix)
+        row: Value = {
+            "name": inner.rpartition("/")[2],
+            "type": "folder",
+            "size_bytes": None,
+            "modified_at": None,
+            "etag": None,
+        }
+        if isinstance(item, Blob):
+            row |= {
+                "type": "file",
+                "size_bytes": item.size_bytes,
+                "modified_at": rfc3339(item.modified_at),
+                "etag": item.etag,
+            }
+        return row | {"address": f"files/{self.name}/{quote_path(inner)}"}
+
+    def _delete(self, request: Request, path: str) -> Plan:
+        blob = self.blobs.stat(path)
+        if blob is None:
+            if self.blobs.is_folder(path):
+                raise Conflict("this is a folder: delete the files in it, and it is gone")
+            raise NotFound(f"{request.address} does not exist")
+        wanted = _wanted_etag(request.conditions, blob.etag)
+        return Plan(respond=lambda blobs: Response(), steps=[Remove(self.blobs, path, wanted)])
+
+    def _write(self, request: Request, scope: Scope, path: str) -> Plan:
+        blob = self.blobs.stat(path)
+        if request.action == Action.CREATE and blob:
+            raise Conflict(f"{request.address} exists")
+        if request.action == Action.UPDATE:
+            scope.caller.require(Action.UPDATE if blob else Action.CREATE, request.address)
+        wanted = _wanted_etag(request.conditions, blob.etag if blob else None)
+        must_be_new = "*" in request.conditions.if_none_match or not scope.caller.may(Action.UPDATE, request.address)
+        self.check_name(request.path[-1])
+        staged = self.stage(request.body or (), request.body_bytes)
+        step = Publish(self.blobs, staged, path, wanted, must_be_new or request.action == Action.CREATE)
+        return Plan(respond=partial(self._written, request.address, staged, blob is None), steps=[step])
+
+    def _written(self, address: str, staged: Staged, created: bool, blobs: Sequence[Blob]) -> Response:
+        data = self._entry(blobs[0]) | {"sha256": staged.sha256}
+        return Response(data=data, created=created, location=address, etag=blobs[0].etag)
+
+    def check_name(self, name: str) -> None:
+        """Nothing, or UnsupportedMedia when the share does not take such files."""
+        if not accepts(self.config.accept, name):
+            raise UnsupportedMedia(f"{name} is not accepted here: {', '.join(self.config.accept)}")
+
+    def stage(self, chunks: Iterable[bytes], size_bytes: int | None = None, most: int | None = None) -> Staged:
+        """Staged bytes, TooLarge as soon as they are over the limit."""
+        limit = min(most or self.config.max_file_bytes, self.config.max_file_bytes)
+        if (size_bytes or 0) > limit:
+            raise TooLarge(f"the file has {size_bytes:,} bytes; at most {limit:,} are taken here")
+        return self.blobs.stage(_bounded(chunks, limit))
+
+
+def _bounded(chunks: Iterable[bytes], limit: int) -> Iterator[bytes]:
+    seen = 0
+    for chunk in chunks:
+        seen += len(chunk)
+        if seen > limit:
+            raise TooLarge(f"the file is larger than the {limit:,} bytes that are taken here")
+        yield chunk
+
+
+def _wanted_etag(conditions: Conditions, present: str | None) -> str | None:
+    """The etag that a write must still find, None for any; PreconditionFailed if it cannot hold any more."""
+    if conditions.if_match:
+        if present is None or not {"*", present} & set(conditions.if_match):
+            raise PreconditionFailed("it is no longer what If-Match names: get it again")
+        return present
+    if present is not None and {"*", present} & set(conditions.if_none_match):
+        raise PreconditionFailed("it exists already")
+    return None
+
+
+def accepts(accept: Sequence[str], name: str) -> bool:
+    """Whether a file name fits one of the media types ("image/*") or endings (".pdf"); [] fits all."""
+    media = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    return not accept or any(
+        name.lower().endswith(one.lower()) if one.startswith(".") else fnmatch.fnmatchcase(media, one) for one in accept
+    )
+
+
+# ---- forms
+
+
+_META = (
+    Column("version", "Version", "integer"),
+    Column("created_at", "Created", "string", "date-time"),
+    Column("created_by", "Created by"),
+    Column("updated_at", "Updated", "string", "date-time"),
+    Column("updated_by", "Updated by"),
+)
+
+
+class Form(Resource):
+    """A form and the records that it makes."""
+
+    type = "forms"
+    actions = frozenset(Action)
+
+    def __init__(self, config: FormConfig, records: Records, shares: Mapping[str, Files]) -> None:
+        self.config, self.name, self.store = config, config.name, records
+        self.records = records
+        self.table = config.table or config.name.replace("-", "_")
+        self.title = config.title or config.name.capitalize()
+        self.fields = {f.name: Field(f, f"forms.{config.name}.fields.{f.name}") for f in config.fields}
+        self.columns = (Column("id", "Id"), *(f.column for f in self.fields.values()), *_META)
+        self.shares = {name: self._share(one, shares) for name, one in self.fields.items() if one.is_file}
+
+    def _share(self, one: Field, shares: Mapping[str, Files]) -> Files:
+        if one.config.files not in shares:
+            raise ConfigError(f"{one.place}.files names {one.config.files!r}, no share{nearest(one.config.files, shares)}")
+        return shares[one.config.files]
+
+    @classmethod
+    def sufficient(cls, request: Request) -> tuple[Action, ...]:
+        """Who may submit may also see the form itself."""
+        return (Action.READ, Action.CREATE) if request.action == Action.READ and not request.path else (request.action,)
+
+    def handle(self, request: Request, scope: Scope) -> Plan:
+        match request.path, request.action:
+            case (), Action.READ:
+                return self._show(request, scope)
+            case () | ("records",), Action.CREATE:
+                return self._create(request, scope)
+            case ("records",), Action.READ:
+                return self._list(request, scope)
+            case ("records", key), action if action != Action.CREATE:
+                return self._one(request, scope, key)
+        if request.path not in ((), ("records",)) and (len(request.path) != 2 or request.path[0] != "records"):
+            raise NotFound(f"forms/{self.name} has no {'/'.join(request.path)}")
+        raise UnsupportedAction(f"{request.address} has no {request.action}", allowed=("read", "create"))
+
+    def schema(self) -> Value:
+        """The form as a JSON Schema."""
+        return {
+            "$schema": "http://json-schema.org/draft-07/schema#",
+            "title": self.title,
+            "type": "object",
+            "properties": {name: one.schema for name, one in self.fields.items()},
+            "required": [name for name, one in self.fields.items() if one.config.required],
+            "additionalProperties": False,
+        }
+
+    def _page(self, scope: Scope, record: Record | None = None) -> dict[str, Any]:
+        inputs = tuple(one.input() for one in self.fields.values())
+        page = {
+            "title": self.title,
+            "note": self.config.note,
+            "inputs": inputs,
+            "record": record,
+            "address": f"forms/{self.name}",
+        }
+        return page | {"may": [action for action in Action if scope.caller.may(action, f"forms/{self.name}/records/x")]}
+
+    def _show(self, request: Request, scope: Scope) -> Plan:
+        _no_params(request, ("_sent",))
+        sent = request.params.get("_sent", "")
+        page = self._page(scope) | {"sent": sent if re.fullmatch(r"[0-9a-f]{32}", sent) else ""}
+        return _answer(Response(data=self.schema(), template="form.tpl", page=page))
+
+    # -- lists
+
+    def query(self, asked: ListQuery, order_by: Sequence[str] = ("id",)) -> Query:
+        """A list's parameters as a query of this form's records."""
+        texts = tuple(one.name for one in self.fields.values() if one.config.type == "string" and not one.is_file)
+        order = asked.order_by or tuple(order_by)
+        return Query(self.table, asked.where, order, asked.size, asked.after, asked.search, texts)
+
+    def _list(self, request: Request, scope: Scope) -> Plan:
+        asked = read_list(request.params, self.columns)
+        table = self.listing(self.query(asked, ("-id",)), asked, whole=request.whole, columns=self.columns)
+        page = self._page(scope) | {"search": asked.search, "key": "id"}
+        return _answer(Response(table=table, template="table.tpl", page=page))
+
+    def listing(self, query: Query, asked: ListQuery, *, whole: bool, columns: tuple[Column, ...]) -> Table:
+        """The records of a query as a table: a page, or every row streamed."""
+        names = [column.name for column in columns]
+
+        def row(record: Record) -> Value:
+            flat = self.flat(record)
+            return {name: flat[name] for name in names}
+
+        count = self.store.count(query) if asked.count else None
+        if whole:
+            return Table(columns, map(row, self.store.scan(query)), count=count)
+        page = self.store.find(query)
+        return Table(columns, [row(record) for record in page.items], page.next, count)
+
+    def flat(self, record: Record) -> Value:
+        """A record as JSON gives it: its fields (None where missing) between id, version and the rest."""
+        value = record.value
+        flat: Value = {"id": record.key, "version": record.version} | {name: value.get(name) for name in self.fields}
+        return flat | {name: value.get(name) for name in RESERVED_FIELDS[2:]}
+
+    # -- one record
+
+    def _one(self, request: Request, scope: Scope, key: str) -> Plan:
+        record = self.store.get(self.table, key) if is_key(key) else None
+        if record is None:
+            raise NotFound(f"{request.address} does not exist")
+        if request.action == Action.READ:
+            _no_params(request, ("_edit",))
+            page = self._page(scope, record) | {"edit": "_edit" in request.params}
+            return _answer(Response(data=self.flat(record), template="record.tpl", page=page, etag=str(record.version)))
+        _no_params(request)
+        _wanted_etag(request.conditions, str(record.version))
+        return self._delete(record) if request.action == Action.DELETE else self._update(request, scope, record)
+
+    def _delete(self, record: Record) -> Plan:
+        change = Change(Delete(self.table, record.key, record.version), record.value)
+        return Plan(respond=lambda blobs: Response(), changes=[change], cleanup=self._removed_files(record.value, {}))
+
+    def _removed_files(self, before: Value, after: Value) -> list[Remove]:
+        """Removal of the stored files that `before` had and `after` has not."""
+        gone = [(name, before[name]) for name in self.shares if before.get(name) and before[name] != after.get(name)]
+        return [Remove(self.shares[name].blobs, self._stored_path(name, stored)) for name, stored in gone]
+
+    def _stored_path(self, name: str, stored: Value) -> str:
+        share = self.shares[name]
+        inner = split_path(stored["address"].removeprefix(f"files/{share.name}/"))
+        return share.config.prefix + "/".join(inner)
+
+    # -- writing
+
+    def _create(self, request: Request, scope: Scope) -> Plan:
+        _no_params(request)
+        batch = isinstance(request.data, list)
+        items = request.data if batch else [request.data]
+        if not 1 <= len(items) <= 1000:
+            raise BadRequest("a batch has 1 to 1,000 records")
+        checked = [self._check(item, request.typed, f"/{i}" if batch else "") for i, item in enumerate(items)]
+        stamp = {"created_at": rfc3339(scope.now), "created_by": scope.caller.subject}
+        stamp |= {"updated_at": stamp["created_at"], "updated_by": scope.caller.subject}
+        keys = [scope.new_id() for _ in checked]
+        steps = self._store_files(zip(keys, checked, strict=True))
+        records = [Record(key, 1, value | stamp) for key, value in zip(keys, checked, strict=True)]
+        changes = [Change(Insert(self.table, record.key, record.value)) for record in records]
+        return Plan(respond=lambda blobs: self._created(records, batch), changes=changes, steps=steps)
+
+    def _created(self, records: Sequence[Record], batch: bool) -> Response:
+        if batch:
+            return Response(data={"items": [self.flat(r) for r in records]}, created=True)
+        location = f"forms/{self.name}/records/{records[0].key}"
+        return Response(data=self.flat(records[0]), created=True, location=location, etag="1")
+
+    def _update(self, request: Request, scope: Scope, record: Record) -> Plan:
+        present = {name: record.value[name] for name in self.fields if name in record.value}
+        data = self._without_meta(request.data, self.flat(record))
+        if request.partial:
+            data = {name: value for name, value in (present | data).items() if value is not None}
+        value = self._check(data, request.typed, "", present)
+        steps = self._store_files([(scope.new_id(), value)])
+        stamp = {name: record.value.get(name) for name in ("created_at", "created_by")}
+        value |= stamp | {"updated_at": rfc3339(scope.now), "updated_by": scope.caller.subject}
+        changed = Record(record.key, record.version + 1, value)
+        change = Change(Update(self.table, record.key, value, record.version), record.value)
+        answer = Response(data=self.flat(changed), etag=str(changed.version))
+        cleanup = self._removed_files(record.value, value)
+        return Plan(respond=lambda blobs: answer, changes=[change], steps=steps, cleanup=cleanup)
+
+    def _without_meta(self, data: Json, flat: Value) -> Value:
+        """The data without id, version and stamps, which may be sent back as they were; Invalid if changed."""
+        if not isinstance(data, dict):
+            raise BadRequest("the body must be a JSON object")
+        faults = [
+            Fault(f"/{name}", "read_only", "is set by Satchel; leave it out or as it is")
+            for name in RESERVED_FIELDS
+            if name in data and data[name] != flat[name]
+        ]
+        if faults:
+            raise Invalid(f"the record of forms/{self.name} is not valid", faults=faults)
+        return {name: value for name, value in data.items() if name not in RESERVED_FIELDS}
+
+    def _check(self, data: Json, typed: bool, pointer: str, present: Mapping[str, Json] | None = None) -> Value:
+        """The valid fields of one record, in declared order; Invalid names every fault of every field."""
+        if not isinstance(data, dict):
+            raise BadRequest("the body must be a JSON object, or a list of objects")
+        faults = [
+            Fault(pointer + f"/{name}", "unknown_field", f"is not a field of this form{nearest(name, self.fields)}")
+            for name in data
+            if name not in self.fields
+        ]
+        value: Value = {}
+        for name, one in self.fields.items():
+            given = self._given(one, data, typed, present or {})
+            found = self._field_faults(one, given, f"{pointer}/{name}", present or {})
+            faults += found
+            if given is not None and not found:
+                value[name] = one.normal(given)
+        if faults:
+            raise Invalid(f"the data for forms/{self.name} is not valid", faults=faults)
+        return value
+
+    def _given(self, one: Field, data: Value, typed: bool, present: Mapping[str, Json]) -> Json:
+        """What was given for a field; None when nothing was."""
+        given = data.get(one.name)
+        if one.is_file and not isinstance(given, str):
+            kept = None if typed else present.get(one.name)
+            given = given[-1] if isinstance(given, list) and given else given
+            return given if isinstance(given, dict) or (isinstance(given, Upload) and given.name) else kept
+        if not typed:
+            return one.from_text(given if isinstance(given, list) else [])
+        return one.config.default if one.name not in data and not present else given
+
+    def _field_faults(self, one: Field, given: Json, pointer: str, present: Mapping[str, Json]) -> list[Fault]:
+        if given is None:
+            return [Fault(pointer, "required", "is missing")] if one.config.required else []
+        return self._file_faults(one, given, pointer, present) if one.is_file else one.faults(given, pointer)
+
+    # -- file fields
+
+    def _file_faults(self, one: Field, given: Json, pointer: str, present: Mapping[str, Json]) -> list[Fault]:
+        """A file comes as an Upload, as {"name", "base64"}, or as the stored object, unchanged."""
+        if isinstance(given, dict) and given == present.get(one.name):
+            return []
+        if isinstance(given, dict) and (
+            set(given) != {"name", "base64"} or not all(isinstance(v, str) for v in given.values())
+        ):
+            return [Fault(pointer, "type", 'must be {"name": …, "base64": …}')]
+        if not isinstance(given, dict | Upload):
+            return [Fault(pointer, "type", 'must be a file: {"name": …, "base64": …}')]
+        name = given["name"] if isinstance(given, dict) else given.name
+        if not accepts(one.config.accept, name) or not accepts(self.shares[one.name].config.accept, name):
+            return [Fault(pointer, "accept", f"is {name}; only {', '.join(one.config.accept) or 'other files'} are taken")]
+        try:
+            check_path([_safe_name(name)])
+            size = sum(map(len, _upload_chunks(given)))
+        except (BadRequest, ValueError) as error:
+            return [Fault(pointer, "type", f"is not a file that can be stored: {error}")]
+        return [Fault(pointer, "max_file", f"has over {one.config.max_file_bytes:,} bytes")] * (
+            size > one.config.max_file_bytes
+        )
+
+    def _store_files(self, records: Iterable[tuple[str, Value]]) -> list[BlobStep]:
+        """Stage the new files of checked records, put what is stored in their place, and answer the publishing steps."""
+        steps: list[BlobStep] = []
+        try:
+            for key, value in records:
+                for name, share in self.shares.items():
+                    given = value.get(name)
+                    if given is None or (isinstance(given, dict) and "address" in given):
+                        continue
+                    staged = share.stage(_upload_chunks(given), most=self.fields[name].config.max_file_bytes)
+                    file_name = _safe_name(given.name if isinstance(given, Upload) else given["name"])
+                    inner = f"uploads/{self.name}/{key}/{name}/{file_name}"
+                    steps.append(Publish(share.blobs, staged, share.config.prefix + inner, if_none_match=True))
+                    address = f"files/{share.name}/{quote_path(inner)}"
+                    value[name] = {
+                        "name": file_name,
+                        "size_bytes": staged.size_bytes,
+                        "sha256": staged.sha256,
+                        "address": address,
+                    }
+        except AppError:
+            for step in steps:
+                if isinstance(step, Publish):
+                    step.blobs.discard(step.staged)
+            raise
+        return steps
+
+
+def _safe_name(name: str) -> str:
+    """The last part of a client's file name, with what a path may not have replaced by "_"."""
+    last = re.split(r"[/\\]", name)[-1]
+    return re.sub(r"[\x00-\x1f\x7f<>:\"|?*]", "_", last).strip(". ")[-150:] or "file"
+
+
+def _upload_chunks(given: Json) -> Iterator[bytes]:
+    """The bytes of an Upload or of {"base64": …}; ValueError if that is not base64."""
+    if isinstance(given, Upload):
+        given.file.seek(0)
+        yield from iter(partial(given.file.read, 65536), b"")
+    else:
+        yield base64.b64decode(given["base64"], validate=True)
+
+
+# ---- views
+
+
+class View(Resource):
+    """A report: a SQL statement, or chosen columns of a form's records."""
+
+    type = "views"
+    actions = frozenset({Action.READ})
+
+    def __init__(self, config: ViewConfig, source: Queries | Form) -> None:
+        self.config, self.name, self.source = config, config.name, source
+        self.title = config.title or config.name.capitalize()
+        self.params = {f.name: Field(f, f"views.{config.name}.params.{f.name}") for f in config.params}
+        self.columns = self._form_columns(source) if isinstance(source, Form) else ()
+
+    def _form_columns(self, form: Form) -> tuple[Column, ...]:
+        """The chosen columns of a view from a form; ConfigError names one that the form has not."""
+        known = {column.name: column for column in form.columns}
+        place = f"views.{self.name}"
+        chosen = self.config.columns or {name: {} for name in known if name != "version"}
+        asked = [*chosen, *(c.field for c in self.config.where), *(name.removeprefix("-") for name in self.config.order_by)]
+        for name in asked:
+            if name not in known:
+                raise ConfigError(
+                    f"{place} names the column {name!r}, which {self.config.source} has not{nearest(name, known)}"
+                )
+        if self.params:
+            raise ConfigError(f"{place}.params goes with sql")
+        return tuple(
+            dataclasses.replace(known[name], title=one.get("title") or known[name].title) for name, one in chosen.items()
+        )
+
+    def handle(self, request: Request, scope: Scope) -> Plan:
+        if request.path:
+            raise NotFound(f"views/{self.name} has no {'/'.join(request.path)}")
+        asked = read_list(request.params, self.columns, list(self.params)) if self.columns else None
+        page: Any = {"title": self.title, "note": self.config.note, "inputs": tuple(p.input() for p in self.params.values())}
+        page |= {"search": request.params.get("_q", ""), "given": {n: request.params.get(n) for n in self.params}}
+        if isinstance(self.source, Form) and asked:
+            query = self.source.query(asked, self.config.order_by or ("-id",))
+            query = dataclasses.replace(query, where=(*query.where, *self.config.where))
+            table = self.source.listing(query, asked, whole=request.whole, columns=self.columns)
+        else:
+            table = self._select(request)
+        return _answer(Response(table=table, template="table.tpl", page=page))
+
+    # -- SQL
+
+    def statement(self, params: Mapping[str, str] = MappingProxyType({}), **asked: Any) -> Select:
+        """The declared statement with its parameters read by their type; a missing one is its default, else null."""
+        values = {n: p.from_param(params[n]) if n in params else p.config.default for n, p in self.params.items()}
+        missing = [n for n, p in self.params.items() if p.config.required and values[n] is None]
+        if missing:
+            raise BadRequest(f"the parameter {missing[0]} is missing")
+        return Select(statement=self.config.sql, params=values, **asked)
+
+    def _select(self, request: Request) -> Table:
+        source = cast(Queries, self.source)
+        size = page_bounds(request.params)
+        where, order_by = self._asked(request.params)
+        start = _offset(request.params.get("_next", ""))
+        asked = {
+            "where": where,
+            "search": request.params.get("_q", "").strip(),
+            "order_by": order_by or self.config.order_by,
+        }
+        if request.whole:
+            rows = source.select(self.statement(request.params, **asked))
+            return Table(self._titled(rows.columns, ()), _mappings(rows), close=rows.close)
+        bounds = {"limit": size + 1, "offset": start, "timeout_s": float(self.config.timeout_s)}
+        rows = source.select(self.statement(request.params, **asked, **bounds))
+        with closing(rows):
+            found = list(rows.rows)
+        columns = self._titled(rows.columns, found)
+        following = encode_cursor(start + size) if len(found) > size else None
+        count = self._count(request, asked) if request.params.get("_count") == "1" else None
+        return Table(columns, [dict(zip(rows.columns, row, strict=True)) for row in found[:size]], following, count)
+
+    def _asked(self, params: Mapping[str, str]) -> tuple[tuple[Condition, ...], tuple[str, ...]]:
+        """Filters and order; the provider knows the columns and refuses those that do not exist."""
+        filters = [name for name in params if name not in _LIST_PARAMS and name not in self.params]
+        sort = [part for part in params.get("_sort", "").split(",") if part]
+        names = {name.partition("__")[0] for name in filters} | {part.removeprefix("-") for part in sort}
+        own = {name: text for name, text in params.items() if name not in self.params}
+        asked = read_list(own, [Column(name) for name in names])
+        return tuple(_loose(condition) for condition in asked.where), asked.order_by
+
+    def _count(self, request: Request, asked: Mapping[str, Any]) -> int:
+        source = cast(Queries, self.source)
+        rows = source.select(self.statement(request.params, **asked, timeout_s=float(self.config.timeout_s)))
+        with closing(rows):
+            return sum(1 for _ in rows.rows)
+
+    def _titled(self, names: Sequence[str], rows: Sequence[Sequence[Json]]) -> tuple[Column, ...]:
+        """Columns with their declared titles; a column of numbers in these rows is a number."""
+
+        def kind(index: int) -> str:
+            values = [row[index] for row in rows if row[index] is not None]
+            numbers = bool(values) and all(isinstance(v, int | float | Decimal) and not isinstance(v, bool) for v in values)
+            return "number" if numbers else "string"
+
+        def title(name: str) -> str:
+            return str(self.config.columns.get(name, {}).get("title") or name.replace("_", " ").capitalize())
+
+        return tuple(Column(name, title(name), kind(i)) for i, name in enumerate(names))
+
+
+def _loose(condition: Condition) -> Condition:
+    """A condition on a SQL column, whose type is not known: a text that says a number also means the number."""
+    if (
+        not isinstance(condition.value, str)
+        or condition.op in ("contains", "prefix")
+        or not _NUMBER.fullmatch(condition.value)
+    ):
+        return condition
+    if condition.op == "eq":
+        return Condition(condition.field, "in", [condition.value, _number_of(condition.value)])
+    return Condition(condition.field, condition.op, _number_of(condition.value))
+
+
+def _offset(cursor: str) -> int:
+    start = decode_cursor(cursor, 1)[0] if cursor else 0
+    if isinstance(start, bool) or not isinstance(start, int) or not 0 <= start < 2**53:
+        raise BadRequest("_next is not a cursor of this list: use the one from its answer, unchanged")
+    return start
+
+
+def _mappings(rows: Rows) -> Iterator[Value]:
+    for row in rows.rows:
+        yield dict(zip(rows.columns, row, strict=True))
+
+
+# ---- apps, home, administration
+
+
+class Launcher(Resource):
+    """An app: a page with a menu, a home of its own, and a folder of static files."""
+
+    type = "apps"
+    actions = frozenset({Action.READ})
+
+    def __init__(self, config: AppConfig, menu: Sequence[Mapping[str, str]], static: Blobs | None) -> None:
+        """`menu` has a title, an icon and either an address or an href in each entry."""
+        self.config, self.name, self.menu, self.static = config, config.name, tuple(menu), static
+        self.title = config.title or config.name.capitalize()
+
+    def handle(self, request: Request, scope: Scope) -> Plan:
+        if request.path and request.path[0] == "static" and self.static:
+            return self._file(self.static, check_path(request.path[1:]))
+        if request.path:
+            raise NotFound(f"apps/{self.name} has no {'/'.join(request.path)}")
+        menu = [entry for entry in self.menu if "href" in entry or _opens(scope.caller, entry["address"])]
+        data = {"title": self.title, "icon": self.config.icon, "note": self.config.note, "menu": menu}
+        page = {"home": self.config.home, "read": scope.read, "params": dict(request.params)}
+        return _answer(Response(data=data, template="app.tpl", page=page))
+
+    def _file(self, static: Blobs, path: str) -> Plan:
+        blob = static.stat(path)
+        if blob is None:
+            raise NotFound(f"apps/{self.name}/static has no {path}")
+        read = partial(static.read, path, if_match=blob.etag)
+        return _answer(Response(content=Content(blob, path.rpartition("/")[2], read), etag=blob.etag))
+
+
+def _opens(caller: Caller, address: str) -> bool:
+    """Whether the caller may open an address in some way: read it, or submit it."""
+    return any(caller.may(action, address) for action in (Action.READ, Action.CREATE))
+
+
+class Home(Resource):
+    """The page at /: what this caller may open. `entries` have type, address, title, icon and note."""
+
+    type, name, title = "", "", "Home"
+    actions = frozenset({Action.READ})
+
+    def __init__(self, entries: Sequence[Mapping[str, str]]) -> None:
+        self.entries = tuple(entries)
+
+    def handle(self, request: Request, scope: Scope) -> Plan:
+        _no_params(request)
+        mine = [dict(entry) for entry in self.entries if _opens(scope.caller, entry["address"])]
+        return _answer(Response(data={"resources": mine}, template="home.tpl"))
+
+
+class AdminTable(Resource):
+    """A read-only list of rows that Satchel keeps for itself, merged over the places where they are, newest key first."""
+
+    type = "admin"
+    actions = frozenset({Action.READ})
+
+    def __init__(
+        self, name: str, table: str, columns: Sequence[str], sources: Sequence[Records], *, secret_key: bool
+    ) -> None:
+        self.name, self.table, self.sources = name, table, tuple(sources)
+        self.title = name.capitalize()
+        key = () if secret_key else (Column("id", "Id"),)
+        times = {name: "date-time" for name in columns if name == "at" or name.endswith("_at")}
+        self.columns = (
+            *key,
+            *(Column(name, name.replace("_", " ").capitalize(), "string", times.get(name, "")) for name in columns),
+        )
+
+    def handle(self, request: Request, scope: Scope) -> Plan:
+        if request.path:
+            raise NotFound(f"admin/{self.name} has no {'/'.join(request.path)}")
+        asked = read_list(request.params, self.columns)
+        if asked.order_by not in ((), ("-id",)):
+            raise BadRequest("this list is sorted by id, the newest first")
+        where = (*asked.where, *([Condition("id", "lt", decode_cursor(asked.after, 1)[0])] if asked.after else []))
+        texts = tuple(column.name for column in self.columns if column.name != "id")
+        query = Query(self.table, where, ("-id",), asked.size + 1, "", asked.search, texts)
+        scans = [source.scan(query) for source in self.sources]
+        merged = heapq.merge(*scans, key=lambda record: record.key, reverse=True)
+        count = sum(s.count(query) for s in self.sources) if asked.count else None
+        page = {"title": self.title, "note": "", "search": asked.search}
+        if request.whole:
+            table = Table(self.columns, map(self._row, merged), count=count)
+        else:
+            records = list(islice(merged, asked.size + 1))
+            following = encode_cursor(records[asked.size - 1].key) if len(records) > asked.size else None
+            table = Table(self.columns, [self._row(record) for record in records[: asked.size]], following, count)
+        return _answer(Response(table=table, template="table.tpl", page=page))
+
+    def _row(self, record: Record) -> Value:
+        values = {"id": record.key} | record.value
+        row = {column.name: values.get(column.name) for column in self.columns}
+        for column in self.columns:
+            if column.format == "date-time" and isinstance(row[column.name], int | float):
+                row[column.name] = rfc3339(row[column.name]) if row[column.name] else None
+        return row
+
+
+RESOURCE_TYPES: Mapping[str, type[Resource]] = {
+    "files": Files,
+    "forms": Form,
+    "views": View,
+    "apps": Launcher,
+    "admin": AdminTable,
+}
 
 
 # ==== 8. PROVIDERS ===============================================================================================
@@ -1052,15 +2686,557 @@ class Runner(ABC):
 
 
 # ==== 9. PLUGINS =================================================================================================
-# Kinds by name; loads plugins/*.py and fails loudly naming the file.
-# uses: ERRORS CONFIG CONTRACTS PROVIDERS
-# defines:
+# Kinds of providers by name: the built-in ones and those of plugins/*.py, bundled and beside app.toml. A plugin that
+# does not load stops the start and is named.
+# uses: ERRORS CONTRACTS PROVIDERS
+# defines: BUNDLED load_kinds
+
+BUNDLED = Path(__file__).resolve().parent
+
+
+def load_kinds(folder: Path) -> dict[str, type[Provider]]:
+    """Every kind of provider: sql, file, and what the plugins define. ConfigError names the file that fails, and why."""
+    kinds: dict[str, type[Provider]] = {cls.kind: cls for cls in (SqlProvider, FileProvider)}
+    for place in dict.fromkeys(p.resolve() for p in (BUNDLED / "plugins", folder / "plugins")):
+        for path in sorted(place.glob("[!_]*.py")):
+            for cls in _providers_of(path):
+                if cls.kind in kinds:
+                    raise ConfigError(
+                        f"plugins/{path.name} defines the kind {cls.kind!r}, which exists already", hint=str(path)
+                    )
+                kinds[cls.kind] = cls
+    return kinds
+
+
+def _providers_of(path: Path) -> list[type[Provider]]:
+    """The Provider classes that a plugin file defines; one that defines none is an error too."""
+    name = f"satchel_plugin_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"plugins/{path.name} cannot be loaded", hint=str(path))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever a plugin raises, the operator must learn which file it was
+        raise ConfigError(f"plugins/{path.name} failed to load: {type(error).__name__}: {error}", hint=str(path)) from error
+    found = [cls for cls in vars(module).values() if isinstance(cls, type) and cls.__module__ == name]
+    kinds = [cls for cls in found if issubclass(cls, Provider) and isinstance(getattr(cls, "kind", None), str)]
+    if not kinds:
+        raise ConfigError(f"plugins/{path.name} defines no Provider with a kind", hint=str(path))
+    return kinds
 
 
 # ==== 10. ASSEMBLY ===============================================================================================
-# App: build, handle, close. The auth flow stands here and nowhere else.
-# uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS AUTH RESOURCES PROVIDERS PLUGINS
-# defines:
+# App: builds everything from a Config, and is the one place of the flow: token check, grant, resource, plan, commit.
+# Audit entries and idempotency records are added here, to the same commit as the write they speak of.
+# uses: ERRORS VALUES CONFIG CONTRACTS AUTH RESOURCES PROVIDERS
+# defines: App
+
+_AUDIT = (
+    "at",
+    "subject",
+    "token_id",
+    "door",
+    "request_id",
+    "resource",
+    "action",
+    "outcome",
+    "code",
+    "record",
+    "before",
+    "after",
+)
+_TOKENS = ("subject", "label", "grants", "roles", "issued_at", "expires_at", "used_at", "revoked_at")
+_REQUESTS_KEPT_S = 15 * 86400
+_SWEEP_EVERY_S = 3600
+_P = TypeVar("_P", bound=Provider)
+_ATTEMPTS = 8  # of an update without If-Match that loses against another one
+
+
+def _no_guard() -> None:
+    """The guard of runners that hold nothing which could be lost."""
+
+
+class App:
+    """The application behind every door (see Host)."""
+
+    def __init__(self, config: Config, kinds: Mapping[str, type[Provider]], clock: Clock = time.time) -> None:
+        """Build providers and resources and open nothing; ConfigError lists every fault."""
+        self.config, self.title, self.clock = config, config.site.title, clock
+        self._faults: list[Fault] = []
+        self.providers = {name: p for name, one in config.providers.items() if (p := self._provider(name, one, kinds))}
+        self.statics: list[Provider] = []
+        self.resources: dict[str, Resource] = {}
+        for one in config.resources:
+            self._declare(one)
+        state = self._having("site.state", config.site.state, Records)
+        if self._faults or state is None:
+            raise ConfigError(f"{config.origin} has {len(self._faults)} fault(s)", faults=self._faults)
+        self.state = state
+        self._check_state()
+        self._add_built_in()
+        self._authority: Authority | None = None
+        self._swept_at = clock()
+        self._failures: deque[float] = deque(maxlen=60)
+
+    # -- building
+
+    def _try(self, place: str, build: Callable[[], Any]) -> Any:
+        """What build() gives, or None with its ConfigError among the faults."""
+        try:
+            return build()
+        except ConfigError as error:
+            self._faults += error.faults or [Fault(place, error.code, error.message)]
+            return None
+
+    def _provider(self, name: str, one: ProviderConfig, kinds: Mapping[str, type[Provider]]) -> Provider | None:
+        build = partial(kinds[one.kind], name, one.options, self.config.folder)
+        return cast(Provider | None, self._try(f"providers.{name}", build))
+
+    def _having(self, place: str, wanted: str, contract: type[_P]) -> _P | None:
+        """The provider meant, if it has the contract; a fault else."""
+        name = self.config.provider_name(wanted)
+        provider = self.providers.get(name)
+        if provider is None or isinstance(provider, contract):
+            return provider
+        able = [n for n, p in self.providers.items() if isinstance(p, contract)]
+        self._faults.append(
+            Fault(place, "configuration", f"names {name}, a {provider.kind} provider, which has no {contract.__name__}"
+                  f" (it needs one of: {', '.join(able) or 'none declared'})")
+        )  # fmt: skip
+        return None
+
+    def _declare(self, one: ResourceConfig) -> None:
+        builders: Mapping[type, Callable[[Any, str], Resource | None]] = {
+            FilesConfig: self._files, FormConfig: self._form, ViewConfig: self._view, AppConfig: self._launcher,
+        }  # fmt: skip
+        type_ = next(name for name, cls in RESOURCE_CONFIGS.items() if isinstance(one, cls))
+        place = f"{type_}.{one.name}"
+        resource = self._try(place, partial(builders[type(one)], one, place))
+        if resource is not None:
+            self.resources[f"{type_}/{one.name}"] = resource
+
+    def _files(self, one: FilesConfig, place: str) -> Resource | None:
+        blobs = self._having(f"{place}.provider", one.provider, Blobs)  # type: ignore[type-abstract]
+        return Files(one, blobs) if blobs else None
+
+    def _form(self, one: FormConfig, place: str) -> Resource | None:
+        records = self._having(f"{place}.provider", one.provider, Records)  # type: ignore[type-abstract]
+        shares = {address: r for address, r in self.resources.items() if isinstance(r, Files)}
+        return Form(one, records, shares) if records else None
+
+    def _view(self, one: ViewConfig, place: str) -> Resource | None:
+        if one.source:
+            form = self.resources.get(one.source)
+            return View(one, form) if isinstance(form, Form) else None
+        queries = self._having(f"{place}.provider", one.provider, Queries)  # type: ignore[type-abstract]
+        return View(one, queries) if queries else None
+
+    def _launcher(self, one: AppConfig, place: str) -> Resource:
+        static = None
+        if one.static:
+            static = FileProvider(f"apps.{one.name}.static", {"root": one.static}, self.config.folder)
+            self.statics.append(static)
+        return Launcher(one, [self._menu_entry(entry, place) for entry in one.menu], static)
+
+    def _menu_entry(self, entry: Json, place: str) -> dict[str, str]:
+        if isinstance(entry, dict):
+            return {"title": entry.get("title", entry["href"]), "icon": entry.get("icon", ""), "href": entry["href"]}
+        target = self.resources.get(entry)
+        declared = {
+            f"{t}/{r.name}": r for t, cls in RESOURCE_CONFIGS.items() for r in self.config.resources if isinstance(r, cls)
+        }
+        if entry not in declared:
+            raise ConfigError(f"{place}.menu names {entry!r}, which is not declared{nearest(entry, declared)}")
+        title = target.title if target else declared[entry].title or declared[entry].name.capitalize()
+        return {"title": title, "icon": "", "address": entry}
+
+    def _check_state(self) -> None:
+        """Refuse to keep state in a database that only SQL views read: it may be somebody else's."""
+        mine = {id(r.records) for r in self.resources.values()} | {
+            id(r.blobs) for r in self.resources.values() if isinstance(r, Files)
+        }
+        read = {id(r.source) for r in self.resources.values() if isinstance(r, View)}
+        if not self.config.site.state and len(self.providers) == 1 and id(self.state) in read - mine:
+            detail = "is missing: the only provider is read by SQL views alone; name a provider that Satchel may write to"
+            raise ConfigError("site.state is missing", faults=[Fault("site.state", "configuration", detail)])
+
+    def _add_built_in(self) -> None:
+        """The home page and the admin lists."""
+        declared = [
+            {
+                "type": r.type,
+                "address": address,
+                "title": r.title,
+                "icon": getattr(r.config, "icon", ""),
+                "note": r.config.note,
+            }
+            for address, r in self.resources.items()
+            if isinstance(r, Files | Form | View | Launcher)
+        ]
+        beside = [r.records for r in self.resources.values() if r.records is not None]
+        trails = list({id(records): records for records in (self.state, *beside)}.values())
+        self.resources[""] = Home(declared)
+        self.resources["admin/audit"] = AdminTable("audit", "_audit", _AUDIT, trails, secret_key=False)
+        self.resources["admin/tokens"] = AdminTable("tokens", "_tokens", _TOKENS, [self.state], secret_key=False)
+        columns = ("subject", "jti", "created_at", "expires_at")
+        self.resources["admin/sessions"] = AdminTable("sessions", "_sessions", columns, [self.state], secret_key=True)
+
+    # -- life
+
+    def open(self) -> None:
+        """Make the data folder and the key ring where they are missing; providers open by themselves when first used."""
+        self.config.site.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for provider in (*self.providers.values(), *self.statics):
+            with suppress(Unavailable):  # its own resources answer 503 until it is back; the others work
+                provider.open()
+
+    def close(self) -> None:
+        for provider in (*self.providers.values(), *self.statics):
+            provider.close()
+
+    @property
+    def authority(self) -> Authority:
+        """The token office, with the key ring loaded or made on first use."""
+        if self._authority is None:
+            auth = self.config.auth
+            keys = KeyRing.load(auth.keys, self.config.site.data / "keys.json")
+            roles = {name: role.grants for name, role in self.config.roles.items()}
+            public = self.config.public.grants
+            self._authority = Authority(keys, self.state, roles, public, auth.issuer, auth.session_s, self.clock)
+        return self._authority
+
+    def new_id(self) -> str:
+        return new_id(self.clock())
+
+    def ready(self) -> dict[str, str]:
+        found = {}
+        for name, provider in self.providers.items():
+            try:
+                provider.open()
+                provider.ping()
+                found[name] = "ok"
+            except AppError as error:
+                found[name] = error.message
+        return found
+
+    def limits(self, resource: str) -> int:
+        form = self.resources.get(resource)
+        files = form.fields.values() if isinstance(form, Form) else ()
+        return self.config.http.max_body_bytes + sum(one.config.max_file_bytes for one in files if one.is_file)
+
+    def seal(self, purpose: str, text: str) -> str:
+        return self.authority.seal(purpose, text)
+
+    def unseal(self, purpose: str, sealed: str) -> str | None:
+        return self.authority.unseal(purpose, sealed)
+
+    # -- the flow
+
+    def handle(self, request: Request, guard: Callable[[], None] = _no_guard) -> Response:
+        """Token check, grant, resource, action, plan, commit; raises what the caller is to be told."""
+        caller = self.authority.identify(request.credential)
+        resource = self._admit(request, caller)
+        if request.decode is not None:
+            request = dataclasses.replace(request, data=request.decode(), decode=None)
+        scope = Scope(caller, self.clock(), self.new_id, partial(self._read_as, request))
+        response = self._settle(request, scope, resource, guard)
+        self.authority.touch(caller)
+        return dataclasses.replace(response, caller=caller)
+
+    def _admit(self, request: Request, caller: Caller) -> Resource:
+        """The resource, if the caller may do this to it. Authorised before it is looked up, so that a stranger cannot
+        tell what is missing from what is forbidden."""
+        kind = RESOURCE_TYPES.get(request.resource.partition("/")[0])
+        wanted = kind.sufficient(request) if kind else (request.action,)
+        if request.resource and not any(caller.may(action, request.address) for action in wanted):
+            self._refuse(request, caller, wanted[0])
+        resource = self.resources.get(request.resource)
+        if resource is None:
+            raise NotFound(f"there is no {request.resource}{nearest(request.resource, filter(None, self.resources))}")
+        if request.action not in resource.actions:
+            allowed = [action for action in Action if action in resource.actions]
+            raise UnsupportedAction(
+                f"{request.resource} has no {request.action}, only {', '.join(allowed)}", allowed=allowed
+            )
+        return resource
+
+    def _refuse(self, request: Request, caller: Caller, action: Action) -> NoReturn:
+        needed = f"{request.address}:{action}"
+        if not caller.subject:
+            raise SignInNeeded(f"sign in, or send a token with the grant {needed}")
+        if action != Action.READ:
+            self._note(self._entry(request, caller, "denied", code=Forbidden.code))
+        raise Forbidden(f"this needs the grant {needed}", needed=needed)
+
+    def _read_as(self, request: Request, address: str, params: Mapping[str, str]) -> Response:
+        """Another resource, read as the same caller for the same request."""
+        type_, _, rest = address.partition("/")
+        name, *path = split_path(rest)
+        inner = Request(
+            id=request.id, action=Action.READ, resource=f"{type_}/{name}", path=tuple(path), door=request.door,
+            params=params, credential=request.credential,
+        )  # fmt: skip
+        return self.handle(inner)
+
+    def _settle(self, request: Request, scope: Scope, resource: Resource, guard: Callable[[], None]) -> Response:
+        """Plan and commit; again when another writer came between and the caller set no condition."""
+        for attempt in range(_ATTEMPTS):
+            try:
+                replay = self._replay(request, scope.caller, resource)
+                return replay or self._perform(request, scope, resource, resource.handle(request, scope), guard)
+            except Conflict as error:
+                if request.conditions.if_match and request.body is None:
+                    raise PreconditionFailed("it was changed meanwhile: get it again") from error
+                if request.body is not None or attempt == _ATTEMPTS - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _perform(
+        self, request: Request, scope: Scope, resource: Resource, plan: Plan, guard: Callable[[], None]
+    ) -> Response:
+        if not plan.changes and not plan.steps:
+            return plan.respond(())
+        beside = resource.records
+        if beside is not None and beside.atomic and plan.changes:
+            response = self._commit_together(request, scope, plan, beside, guard)
+        else:
+            response = self._commit_apart(request, scope, plan, beside, guard)
+        for remove in plan.cleanup:
+            with suppress(AppError):  # the record is committed; a file that stays is found by its unreferenced name
+                remove.blobs.remove(remove.path)
+        self._sweep()
+        return response
+
+    def _commit_together(
+        self, request: Request, scope: Scope, plan: Plan, records: Records, guard: Callable[[], None]
+    ) -> Response:
+        """Publish, then records, audit entries and the idempotency record in one commit; unpublish if that fails."""
+        with self._undone_on_failure(plan) as published:
+            response = plan.respond([self._step(step, published) for step in plan.steps])
+            writes = [change.write for change in plan.changes]
+            audit = [self._insert(self._entry(request, scope.caller, "ok", change=change)) for change in plan.changes]
+            guard()
+            records.commit([*writes, *audit, *self._remember(request, scope.caller, plan, response)])
+        return response
+
+    def _commit_apart(
+        self, request: Request, scope: Scope, plan: Plan, records: Records | None, guard: Callable[[], None]
+    ) -> Response:
+        """Where the work and its audit entry cannot be one commit: an intent, the work, an outcome."""
+        note = partial(self._entry, request, scope.caller, after=_staged_facts(plan))
+        try:
+            self.state.commit([self._insert(note("intent"))])
+            guard()
+            with self._undone_on_failure(plan) as published:
+                blobs = [self._step(step, published) for step in plan.steps]
+                for change in plan.changes:
+                    cast(Records, records).commit([change.write])
+        except AppError as error:
+            _discard(plan)
+            self._note(note("failed", code=error.code))
+            raise
+        response = plan.respond(blobs)
+        self.state.commit([self._insert(note("ok")), *self._remember(request, scope.caller, plan, response)])
+        return response
+
+    @contextmanager
+    def _undone_on_failure(self, plan: Plan) -> Iterator[list[Publish]]:
+        """A list for the steps that were done; if the block fails and records hang on them, they are undone."""
+        published: list[Publish] = []
+        try:
+            yield published
+        except BaseException:
+            for step in published if plan.changes else ():
+                with suppress(AppError):  # the first failure is the one to tell
+                    step.blobs.remove(step.path)
+            _discard(plan)
+            raise
+
+    def _step(self, step: BlobStep, published: list[Publish]) -> Blob:
+        if isinstance(step, Remove):
+            step.blobs.remove(step.path, if_match=step.if_match)
+            return Blob(step.path, 0, 0.0, "")
+        blob = step.blobs.publish(step.staged, step.path, if_match=step.if_match, if_none_match=step.if_none_match)
+        published.append(step)
+        return blob
+
+    # -- idempotency
+
+    def _memory(self, resource: Resource) -> Records:
+        return resource.records if resource.records is not None and resource.records.atomic else self.state
+
+    def _request_key(self, request: Request, caller: Caller) -> str:
+        parts = [caller.subject, request.resource, request.action, request.idempotency_key]
+        return hashlib.sha256(dump_json(parts).encode()).hexdigest()
+
+    def _replay(self, request: Request, caller: Caller, resource: Resource) -> Response | None:
+        """The stored answer to a repeated request; IdempotencyConflict if its payload is another."""
+        if not request.idempotency_key or request.action == Action.READ:
+            return None
+        stored = self._memory(resource).get("_requests", self._request_key(request, caller))
+        if stored is None:
+            return None
+        if stored.value["digest"] != _payload_digest(request, _body_digest(request.body)):
+            raise IdempotencyConflict("this idempotency key was used before for another request; take a new one")
+        return Response(**stored.value["answer"], replayed=True)
+
+    def _remember(self, request: Request, caller: Caller, plan: Plan, response: Response) -> list[Write]:
+        if not request.idempotency_key:
+            return []
+        staged = [step.staged.sha256 for step in plan.steps if isinstance(step, Publish)] if request.body is not None else []
+        answer = {"data": response.data, "created": response.created, "location": response.location, "etag": response.etag}
+        digest = _payload_digest(request, staged[0] if staged else "")
+        value = {"at": self.clock(), "digest": digest, "answer": answer}
+        return [Insert("_requests", self._request_key(request, caller), value)]
+
+    # -- audit
+
+    def _entry(
+        self,
+        request: Request,
+        caller: Caller,
+        outcome: str,
+        *,
+        code: str = "",
+        change: Change | None = None,
+        after: Json = None,
+    ) -> Value:
+        write = change.write if change else None
+        return {
+            "at": rfc3339(self.clock()), "subject": caller.subject, "token_id": caller.token_id, "door": request.door,
+            "request_id": request.id, "resource": request.address, "action": request.action, "outcome": outcome,
+            "code": code, "record": write.key if write else "", "before": change.before if change else None,
+            "after": getattr(write, "value", None) if write else after,
+        }  # fmt: skip
+
+    def _insert(self, entry: Value) -> Insert:
+        return Insert("_audit", self.new_id(), entry)
+
+    def _note(self, entry: Value) -> None:
+        """An entry about something that failed: losing it must not hide the failure itself."""
+        try:
+            self.state.commit([self._insert(entry)])
+        except AppError as error:
+            logging.getLogger("satchel").error("the audit entry of request %s was lost: %s", entry["request_id"], error)
+
+    def _auth_event(self, action: str, caller: Caller, door: str, request_id: str, **facts: Json) -> Insert:
+        after = {name: value for name, value in facts.items() if name not in ("outcome", "code")}
+        entry = {
+            "at": rfc3339(self.clock()), "subject": caller.subject, "token_id": caller.token_id, "door": door,
+            "request_id": request_id, "resource": "admin/tokens", "action": action, "outcome": facts.get("outcome", "ok"),
+            "code": facts.get("code", ""), "record": "", "before": None, "after": after or None,
+        }  # fmt: skip
+        return self._insert(entry)
+
+    def _sweep(self) -> None:
+        """Once an hour in each process: forget old request ids, sessions, links and tokens."""
+        now = self.clock()
+        if now - self._swept_at < _SWEEP_EVERY_S:
+            return
+        self._swept_at = now
+        stores = {id(r): r for r in (self.state, *(r.records for r in self.resources.values() if r.records is not None))}
+        with suppress(AppError):  # it comes again in an hour, and must not fail somebody's request
+            for records in stores.values():
+                old = Query("_requests", (Condition("at", "lt", now - _REQUESTS_KEPT_S),), limit=500)
+                records.commit([Delete("_requests", record.key) for record in records.find(old).items])
+            self.state.commit(self.authority.expired())
+
+    # -- tokens and sessions
+
+    def sign_in(self, secret: str, request_id: str) -> tuple[str, int]:
+        try:
+            session, seconds, caller, writes = self.authority.open_session(secret)
+        except Unauthenticated as error:
+            self._failed_sign_in(request_id, error.code)
+            raise
+        if caller.may(Action.CREATE, "admin/tokens"):
+            writes = [*writes, Update("_settings", "administrator", {"signed_in_at": rfc3339(self.clock())})]
+        try:
+            self.state.commit([*writes, self._auth_event("sign_in", caller, "http", request_id)])
+        except Conflict as error:
+            raise Unauthenticated("this sign-in link was used already; ask for a new one") from error
+        return session, seconds
+
+    def _failed_sign_in(self, request_id: str, code: str) -> None:
+        """Audited, but at most 60 a minute in each process: nobody shall fill the disk by guessing."""
+        now = self.clock()
+        if len(self._failures) < 60 or now - self._failures[0] > 60:
+            self._failures.append(now)
+            event = self._auth_event("sign_in", Caller(), "http", request_id, outcome="denied", code=code)
+            self._note(event.value)
+
+    def sign_out(self, credential: str, request_id: str) -> None:
+        try:
+            caller = self.authority.identify(credential)
+        except Unauthenticated:
+            caller = Caller()
+        if writes := self.authority.close_session(credential):
+            self.state.commit([*writes, self._auth_event("sign_out", caller, "http", request_id)])
+
+    def issue(
+        self, by: Caller, subject: str, grants: Sequence[str], roles: Sequence[str], expires_s: int, label: str = ""
+    ) -> Token:
+        """A new token's row, stored with its audit entry; Invalid says what is wrong with the wishes."""
+        token, writes = self.authority.issue(subject, grants, roles, expires_s, label)
+        facts: Value = {"jti": token.jti, "for": subject, "grants": list(token.grants), "roles": list(token.roles)}
+        self.state.commit([*writes, self._auth_event("issue", by, "cli", self.new_id(), **facts)])
+        return token
+
+    def revoke(self, by: Caller, tokens: Sequence[Token]) -> None:
+        """Revoke them; a token revoked before stays as it is. Each in a commit of its own, as not all providers take more."""
+        for token in tokens:
+            if writes := self.authority.revoke(token):
+                self.state.commit([*writes, self._auth_event("revoke", by, "cli", self.new_id(), jti=token.jti)])
+
+    def link(self, by: Caller, token: Token, expires_s: int = 600) -> str:
+        """The code of a single-use sign-in link for the token."""
+        code, writes = self.authority.link(token, expires_s)
+        self.state.commit([*writes, self._auth_event("link", by, "cli", self.new_id(), jti=token.jti)])
+        return code
+
+    def first_code(self, by: Caller) -> str:
+        """A sign-in code for the administrator, until one has signed in once; "" afterwards."""
+        if self.state.get("_settings", "administrator") is not None:
+            return ""
+        token = self.issue(by, "admin", ["**:*"], [], self.config.auth.session_s, "first sign-in")
+        return self.link(by, token)
+
+
+def _staged_facts(plan: Plan) -> Json:
+    """What an audit entry says of the bytes that a plan publishes; None when it publishes none."""
+    found = [{"size_bytes": s.staged.size_bytes, "sha256": s.staged.sha256} for s in plan.steps if isinstance(s, Publish)]
+    return found[0] if found else None
+
+
+def _discard(plan: Plan) -> None:
+    for step in plan.steps:
+        if isinstance(step, Publish):
+            with suppress(AppError):  # a sweep finds what stays
+                step.blobs.discard(step.staged)
+
+
+def _body_digest(body: Iterable[bytes] | None) -> str:
+    digest = hashlib.sha256()
+    for chunk in body or ():
+        digest.update(chunk)
+    return digest.hexdigest() if body is not None else ""
+
+
+def _payload_digest(request: Request, body_sha256: str) -> str:
+    """One digest of everything that makes two requests the same; file uploads count by their content."""
+    payload = [list(request.path), dict(request.params), _digestible(request.data), request.partial, body_sha256]
+    return hashlib.sha256(json.dumps(payload, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _digestible(data: Json) -> Json:
+    if isinstance(data, Upload):
+        data.file.seek(0)
+        return [data.name, _body_digest(iter(partial(data.file.read, 65536), b""))]
+    if isinstance(data, dict):
+        return {name: _digestible(value) for name, value in data.items()}
+    return [_digestible(item) for item in data] if isinstance(data, list) else data
 
 
 # ==== 11. COMMANDS ===============================================================================================
