@@ -10,18 +10,25 @@ from __future__ import annotations
 import base64
 import dataclasses
 import difflib
+import fcntl
+import hashlib
+import hmac
 import json
 import math
+import os
 import re
 import secrets
 import threading
+import time
 import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
+from functools import lru_cache
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, NamedTuple, Protocol, TypeAlias
@@ -1034,9 +1041,657 @@ class Runner(ABC):
 
 
 # ==== 6. AUTH ====================================================================================================
-# Sign, verify and revoke tokens; sessions and sign-in links.
-# uses: ERRORS VALUES CONFIG CONTRACTS
-# defines:
+# Sign, verify and revoke tokens; sessions and sign-in links. Nothing is committed here, `touch` aside: what must be
+# stored is handed back as writes, so that the audit entry is committed with it.
+# uses: ERRORS VALUES CONTRACTS
+# defines: MAX_TOKEN_BYTES MIN_KEY_BYTES MAX_TOKEN_S KEEP_TOKEN_S Key KeyRing encode_jws verify_jws verify_jwt
+#          scope_grants Authority
+
+MAX_TOKEN_BYTES = 8192  # what HTTP servers commonly take as one header line
+MIN_KEY_BYTES = 32  # RFC 7518 section 3.2: a key of the hash's size or more
+MAX_TOKEN_S = 10 * 366 * 86_400
+KEEP_TOKEN_S = 90 * 86_400  # rows of dead tokens stay this long, for who looks into the audit trail
+_FUTURE_S = 60  # how far another node's clock may be ahead
+_SHORT_MAC_BYTES = 24
+_SECRET = re.compile(r"[A-Za-z0-9_-]{43}")  # 32 random bytes: a session id or the code of a link
+
+
+def _b64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _unb64(text: str) -> bytes:
+    """Bytes of canonical base64url (RFC 7515 section 2): no padding, other characters or spare bits; ValueError else."""
+    data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    if _b64(data) != text:
+        raise ValueError("not canonical base64url")
+    return data
+
+
+def _hmac(key: bytes, data: bytes) -> bytes:
+    return hmac.digest(key, data, "sha256")
+
+
+def _digest(secret: str) -> str:
+    """The key under which a random secret is stored, so that who reads the records cannot use it."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A signing key; created_at in Unix seconds, 0 when the ring does not say."""
+
+    kid: str
+    secret: bytes = field(repr=False)
+    created_at: int = 0
+
+    def sub_key(self, purpose: str) -> bytes:
+        """32 bytes for one purpose. U+0000 stands in no text that a JWS signs, so the two uses cannot meet."""
+        return _hmac(self.secret, b"satchel\0" + purpose.encode())
+
+
+def _parse_key(place: str, item: Json) -> Key:
+    if not isinstance(item, dict):
+        raise ConfigError(f"{place} is not an object")
+    if item.get("kty", "oct") != "oct" or item.get("alg", "HS256") != "HS256":
+        raise ConfigError(f"{place} is not a key for HS256: kty is oct and alg, if given, HS256")
+    kid, encoded, created_at = item.get("kid"), item.get("k"), item.get("created_at", 0)
+    if not isinstance(kid, str) or not re.fullmatch(r"[!-~]{1,64}", kid):
+        raise ConfigError(f"{place} needs a kid of 1 to 64 visible ASCII characters")
+    if type(created_at) is not int:
+        raise ConfigError(f"{place}: created_at is not whole Unix seconds")
+    try:
+        secret = _unb64(encoded) if isinstance(encoded, str) else b""
+    except ValueError:
+        raise ConfigError(f"{place}: k is not base64url without padding") from None
+    if len(secret) < MIN_KEY_BYTES:
+        raise ConfigError(f"{place}: k has {len(secret)} bytes and needs at least {MIN_KEY_BYTES}")
+    return Key(kid, secret, created_at)
+
+
+def _parse_keys(text: str) -> tuple[Key, ...]:
+    """The keys of a ring's JSON or of a JWK set (RFC 7517), newest first; of equally old ones the last listed first."""
+    try:
+        ring = load_json(text)
+    except BadRequest:
+        raise ConfigError("the key ring is not JSON") from None  # the cause would carry the secret text
+    items = ring.get("keys") if isinstance(ring, dict) else None
+    if not isinstance(items, list) or not items:
+        raise ConfigError('the key ring has no keys: write {"keys": [{"kid": …, "k": …, "created_at": …}]}')
+    keys = [_parse_key(f"key {number} of the key ring", item) for number, item in enumerate(items, 1)]
+    if len({key.kid for key in keys}) < len(keys):
+        raise ConfigError("two keys of the key ring have the same kid")
+    keys.sort(key=lambda key: key.created_at)
+    return tuple(reversed(keys))
+
+
+def _dump_keys(keys: Sequence[Key]) -> str:
+    items = [{"kid": key.kid, "k": _b64(key.secret), "created_at": key.created_at} for key in reversed(keys)]
+    return dump_json({"keys": items}, indent=2) + "\n"
+
+
+def _new_key(at: int) -> Key:
+    return Key(secrets.token_hex(4), secrets.token_bytes(MIN_KEY_BYTES), at)
+
+
+def _stamp(info: os.stat_result) -> tuple[int, int, int]:
+    return info.st_ino, info.st_mtime_ns, info.st_size
+
+
+def _read_private(path: Path) -> tuple[tuple[int, int, int], str]:
+    """The file's stamp and text; ConfigError if group or others may touch it."""
+    with open(path, encoding="utf-8") as file:
+        info = os.fstat(file.fileno())
+        if info.st_mode & 0o077:
+            raise ConfigError("the key file is open to group or others", hint=f"chmod 600 {path}; if it was read, rotate")
+        return _stamp(info), file.read()
+
+
+def _write_private(path: Path, text: str, *, replace: bool) -> None:
+    """Put a whole file at path, 0600 and durable. Without replace a file that is already there is kept."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        if replace:
+            os.replace(draft, path)
+        else:
+            with suppress(FileExistsError):  # another process was first: its ring is everybody's
+                os.link(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+    with _folder(path) as folder:
+        os.fsync(folder)
+
+
+@contextmanager
+def _folder(path: Path) -> Iterator[int]:
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _key_file_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError("the key file cannot be used", hint=f"{path}: {error}") from error
+
+
+class KeyRing:
+    """The signing keys: the newest signs, all verify. A ring in a file is read again when the file was replaced, so that
+    a rotation reaches running servers."""
+
+    def __init__(self, keys: Sequence[Key] = (), path: Path | None = None) -> None:
+        """Fixed keys, newest first, or the path of a ring's file."""
+        self._path = path
+        self._read: tuple[tuple[int, int, int], tuple[Key, ...]] = (0, 0, 0), tuple(keys)
+
+    def __repr__(self) -> str:
+        return f"KeyRing({', '.join(key.kid for key in self._read[1])})"
+
+    @classmethod
+    def load(cls, source: str, path: Path, clock: Clock = time.time) -> KeyRing:
+        """The ring whose JSON text is `source`; "" is the file at path, made with one fresh key at first use.
+
+        ConfigError says what is wrong with it and never shows it.
+        """
+        if source:
+            return cls(_parse_keys(source))
+        with _key_file_errors(path):
+            if not path.exists():
+                _write_private(path, _dump_keys([_new_key(int(clock()))]), replace=False)
+        ring = cls(path=path)
+        _ = ring.keys  # a bad file is found here and not at the first request
+        return ring
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """Newest first."""
+        if self._path is not None:
+            with _key_file_errors(self._path):
+                if _stamp(os.stat(self._path)) != self._read[0]:
+                    stamp, text = _read_private(self._path)
+                    self._read = stamp, _parse_keys(text)  # one assignment: no thread sees halves of two rings
+        return self._read[1]
+
+    def find(self, kid: str) -> Key | None:
+        """The key of that name, or None."""
+        return next((key for key in self.keys if key.kid == kid), None)
+
+    def sub_key(self, purpose: str) -> bytes:
+        """32 bytes to sign with for this purpose."""
+        return self.keys[0].sub_key(purpose)
+
+    def sub_keys(self, purpose: str) -> list[bytes]:
+        """What may have signed for this purpose, newest first."""
+        return [key.sub_key(purpose) for key in self.keys]
+
+    def rotate(self, now: float) -> Key:
+        """The fresh key that signs from now on; the others still verify. ConfigError where the ring is not a file's."""
+        fresh = _new_key(max(int(now), self.keys[0].created_at))
+        self._edit(lambda keys: (fresh, *keys))
+        return fresh
+
+    def retire(self, kid: str) -> None:
+        """Forget a key: what it signed is refused. NotFound if unknown, Conflict if it is the one that signs."""
+
+        def without(keys: tuple[Key, ...]) -> tuple[Key, ...]:
+            if kid not in [key.kid for key in keys]:
+                raise NotFound(f"no key is named {kid!r}{nearest(kid, [key.kid for key in keys])}")
+            if keys[0].kid == kid:
+                raise Conflict(f"the key {kid} is the one that signs", hint="rotate first, then retire it")
+            return tuple(key for key in keys if key.kid != kid)
+
+        self._edit(without)
+
+    def _edit(self, change: Callable[[tuple[Key, ...]], tuple[Key, ...]]) -> None:
+        if self._path is None:
+            raise ConfigError("the key ring comes from the setting auth.keys: change it there")
+        with _key_file_errors(self._path), _folder(self._path) as folder:
+            fcntl.flock(folder, fcntl.LOCK_EX)  # two rotations at once must keep both keys
+            _write_private(self._path, _dump_keys(change(self.keys)), replace=True)
+
+
+def _malformed(reason: str) -> Unauthenticated:
+    return Unauthenticated("the token is malformed", hint=reason)
+
+
+def _foreign(reason: str) -> Unauthenticated:
+    return Unauthenticated("the token is not one of this server's", hint=reason)
+
+
+class _Jws(NamedTuple):
+    header: str  # still base64url
+    payload: bytes
+    mac: bytes
+    signed: bytes  # what the mac is over
+
+
+def _parse_object(data: bytes, what: str) -> Value:
+    try:
+        value = load_json(data)
+    except BadRequest as error:
+        raise _malformed(f"{what}: {error.message}") from None
+    if not isinstance(value, dict):
+        raise _malformed(f"{what} is not a JSON object")
+    return value
+
+
+def _split_jws(text: str) -> _Jws:
+    """The parts of a compact JWS (RFC 7515 section 7.1); nothing is verified."""
+    if len(text) > MAX_TOKEN_BYTES:
+        raise _malformed(f"longer than {MAX_TOKEN_BYTES} bytes")
+    parts = text.split(".")
+    if len(parts) != 3:
+        raise _malformed(f"{len(parts)} parts instead of three")
+    try:
+        return _Jws(parts[0], _unb64(parts[1]), _unb64(parts[2]), text.rpartition(".")[0].encode("ascii"))
+    except ValueError:
+        raise _malformed("a part is not canonical base64url") from None
+
+
+def _parse_header(text: str) -> Value:
+    """The JOSE header; its alg is HS256 and nothing in it is critical (RFC 8725 sections 3.1 and 3.2)."""
+    try:
+        header = _parse_object(_unb64(text), "the header")
+    except ValueError:
+        raise _malformed("the header is not canonical base64url") from None
+    if header.get("alg") != "HS256":
+        raise _malformed("alg is not HS256")
+    if "crit" in header:
+        raise _malformed("crit: no extension is understood")
+    return header
+
+
+def _authentic(key: bytes, jws: _Jws) -> bytes:
+    if not hmac.compare_digest(_hmac(key, jws.signed), jws.mac):
+        raise _foreign("the signature does not match")
+    return jws.payload
+
+
+def verify_jws(key: bytes, text: str) -> bytes:
+    """The payload of a compact JWS whose HS256 mac is right (RFC 7515 section 5.2); Unauthenticated else.
+
+    Which other header parameters it has is not judged: verify_jwt does.
+    """
+    jws = _split_jws(text)
+    _parse_header(jws.header)
+    return _authentic(key, jws)
+
+
+def encode_jws(key: Key, claims: Mapping[str, Json]) -> str:
+    """The claims as a compact JWS with the one header that verify_jwt takes."""
+    header = {"alg": "HS256", "typ": "at+jwt", "kid": key.kid}
+    signed = _b64(dump_json(header).encode()) + "." + _b64(dump_json(claims).encode())
+    return signed + "." + _b64(_hmac(key.secret, signed.encode()))
+
+
+@lru_cache(maxsize=64)  # a header depends on nothing but its text, and a ring has few
+def _kid(text: str) -> str:
+    """The kid of a header that says exactly alg, typ and kid: so jwk, jku, x5u, x5c and whatever comes are refused."""
+    header = _parse_header(text)
+    if header.keys() != {"alg", "typ", "kid"}:
+        raise _malformed("the header is not exactly alg, typ and kid")
+    typ, kid = header["typ"], header["kid"]
+    if not isinstance(typ, str) or typ.lower() not in ("at+jwt", "application/at+jwt"):
+        raise _malformed("typ is not at+jwt (RFC 9068 section 4)")
+    if not isinstance(kid, str):
+        raise _malformed("kid is not text")
+    return kid
+
+
+def _check_claims(claims: Value) -> None:
+    """Nothing, or Unauthenticated if a claim is missing or of another type (RFC 7519 section 4.1, RFC 9068 section 2.2)."""
+    for name in ("iat", "exp", "nbf"):
+        if type(claims.get(name, 0 if name == "nbf" else None)) is not int:
+            raise _malformed(f"{name} is not whole Unix seconds")
+    subject, jti = claims.get("sub"), claims.get("jti")
+    if not isinstance(subject, str) or not 0 < len(subject) <= 255:
+        raise _malformed("sub is not text of 1 to 255 characters")
+    if not isinstance(jti, str) or not is_key(jti):
+        raise _malformed("jti is not a key")
+    if not isinstance(claims.get("scope", ""), str):
+        raise _malformed("scope is not text")
+    roles = claims.get("roles", [])
+    if not isinstance(roles, list) or not all(isinstance(role, str) for role in roles):
+        raise _malformed("roles is not a list of text")
+
+
+def _check_issuer(claims: Value, issuer: str) -> None:
+    """Nothing, or Unauthenticated if it was issued by or for somebody else (RFC 8725 sections 3.8 and 3.9)."""
+    audience = claims.get("aud")
+    if claims.get("iss") != issuer:
+        raise _foreign("iss is another issuer")
+    if audience != issuer and not (isinstance(audience, list) and issuer in audience):
+        raise _foreign("aud is another audience")
+
+
+def _check_times(claims: Value, at: float) -> None:
+    if claims["exp"] <= at:
+        raise Unauthenticated("the token has expired")
+    if claims.get("nbf", 0) > at:
+        raise Unauthenticated("the token is not valid yet")
+    if claims["iat"] > at + _FUTURE_S:
+        raise Unauthenticated("the token is not valid yet", hint="iat is in the future: compare the clocks")
+
+
+def verify_jwt(keys: KeyRing, text: str, issuer: str, at: float) -> Value:
+    """The claims of a token that a ring key signed and that is good at that time, by the checklist of RFC 8725.
+
+    Unauthenticated else; no claim is looked at before the signature was found right.
+    """
+    jws = _split_jws(text)
+    key = keys.find(_kid(jws.header))
+    if key is None:
+        raise _foreign("kid names no key of the ring")
+    claims = _parse_object(_authentic(key.secret, jws), "the payload")
+    _check_claims(claims)
+    _check_issuer(claims, issuer)
+    _check_times(claims, at)
+    return claims
+
+
+@lru_cache(maxsize=1024)  # grants depend on nothing but their text
+def scope_grants(scope: str) -> tuple[Grant, ...]:
+    """The grants of a scope, which are separated by single spaces; Unauthenticated if one is none."""
+    try:
+        return tuple(parse_grant(text) for text in scope.split(" ")) if scope else ()
+    except BadRequest as error:
+        raise _malformed(f"scope: {error.message}") from None
+
+
+def _basic_password(text: str) -> str:
+    """The password of Basic credentials (RFC 7617); the user name says nothing."""
+    try:
+        return base64.b64decode(text, validate=True).decode().partition(":")[2]
+    except ValueError:
+        raise Unauthenticated("the credential is malformed", hint="Basic: not base64 of user:password") from None
+
+
+def _line_problem(text: str, most: int) -> str:
+    """What keeps a text from being a subject or label, in words; "" when nothing does."""
+    if len(text) > most:
+        return f"is longer than {most} characters"
+    if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text):
+        return "contains a control character or a line break"
+    return "starts or ends with a space" if text != text.strip() else ""
+
+
+def _to_token(record: Record) -> Token:
+    value = dict(record.value)
+    grants, roles = tuple(value.pop("grants")), tuple(value.pop("roles"))
+    return Token(jti=record.key, grants=grants, roles=roles, **value)
+
+
+def _to_value(token: Token) -> Value:
+    value = dataclasses.asdict(token)
+    del value["jti"]
+    return value | {"grants": list(token.grants), "roles": list(token.roles)}
+
+
+class Authority:
+    """Who is asking, and the life of tokens, sessions and sign-in links. Every answer reads the token's row anew, so a
+    revocation works on the next request."""
+
+    def __init__(
+        self,
+        keys: KeyRing,
+        records: Records,
+        roles: Mapping[str, tuple[Grant, ...]],
+        public: tuple[Grant, ...],
+        issuer: str,
+        session_s: int,
+        clock: Clock,
+    ) -> None:
+        self._keys = keys
+        self._records = records
+        self._roles = roles
+        self._public = public
+        self._issuer = issuer
+        self._session_s = session_s
+        self._clock = clock
+        self._touched: tuple[int, set[str]] = (0, set())  # a minute and the tokens seen used in it
+        self._touch_lock = threading.Lock()
+
+    # -- who is asking
+
+    def identify(self, credential: str, at: float | None = None) -> Caller:
+        """The caller behind "Bearer …", "Basic …", "Session …" or "" (the public); Unauthenticated if it is not good.
+
+        Whether it has expired is judged `at` a time, such as the one when a message was sent; None is now. Revocation
+        and roles are as they are now. Everybody may do what the public may.
+        """
+        if not credential:
+            return Caller(grants=self._public)
+        at = self._clock() if at is None else at
+        scheme, _, secret = credential.partition(" ")
+        match scheme.lower():  # RFC 9110 section 11.1
+            case "bearer":
+                return self._bearer(secret.strip(" "), at)
+            case "basic":
+                return self._bearer(_basic_password(secret.strip(" ")), at)
+            case "session":
+                return self._session(secret, at)
+        raise Unauthenticated("the credential is malformed", hint="not Bearer, Basic or Session")
+
+    def _bearer(self, text: str, at: float) -> Caller:
+        if text.startswith("stl_"):
+            return self._row_caller(self._living(self._short_jti(text), at))
+        claims = verify_jwt(self._keys, text, self._issuer, at)
+        token = self._living(claims["jti"], at)
+        if token.subject != claims["sub"]:
+            raise _foreign("sub is not the subject of the token's row")
+        return self._caller(token, claims.get("scope", ""), claims.get("roles", ()))
+
+    def _session(self, secret: str, at: float) -> Caller:
+        row = self._records.get("_sessions", _digest(secret)) if _SECRET.fullmatch(secret) else None
+        if row is None or row.value["expires_at"] <= at:
+            raise Unauthenticated("the session has ended: sign in again")
+        return self._row_caller(self._living(row.value["jti"], at), session=True)
+
+    def _living(self, jti: str, at: float) -> Token:
+        """The token of that row; Unauthenticated if there is none, or it is revoked or expired."""
+        record = self._records.get("_tokens", jti)
+        if record is None:
+            raise _foreign("no token has this jti")
+        token = _to_token(record)
+        if token.revoked_at:
+            raise Unauthenticated("the token was revoked")
+        if token.expires_at <= at:
+            raise Unauthenticated("the token has expired")
+        return token
+
+    def _row_caller(self, token: Token, *, session: bool = False) -> Caller:
+        return self._caller(token, " ".join(token.grants), token.roles, session=session)
+
+    def _caller(self, token: Token, scope: str, roles: Sequence[str], *, session: bool = False) -> Caller:
+        known = tuple(role for role in roles if role in self._roles)
+        grants = scope_grants(scope) + tuple(grant for role in known for grant in self._roles[role]) + self._public
+        return Caller(token.subject, token.jti, known, grants, session)
+
+    # -- tokens
+
+    def issue(
+        self, subject: str, grants: Sequence[str], roles: Sequence[str], expires_s: int, label: str = ""
+    ) -> tuple[Token, list[Write]]:
+        """A fresh token and what stores it. BadRequest on a text that is no grant, Invalid on everything else."""
+        texts = tuple(dict.fromkeys(str(parse_grant(text)) for text in grants))
+        if faults := list(self._issue_faults(subject, texts, roles, expires_s, label)):
+            raise Invalid("; ".join(fault.detail for fault in faults), faults=faults)
+        now = self._clock()
+        token = Token(
+            jti=new_id(now),
+            subject=subject,
+            label=label,
+            grants=texts,
+            roles=tuple(dict.fromkeys(roles)),
+            issued_at=int(now),
+            expires_at=int(now) + expires_s,
+        )
+        if len(self.jwt(token)) > MAX_TOKEN_BYTES:
+            raise Invalid(f"the token would be longer than {MAX_TOKEN_BYTES:,} bytes: put its grants into a role")
+        return token, [Insert("_tokens", token.jti, _to_value(token))]
+
+    def _issue_faults(
+        self, subject: str, grants: Sequence[str], roles: Sequence[str], expires_s: int, label: str
+    ) -> Iterator[Fault]:
+        if problem := _line_problem(subject, 255) if subject else "is empty":
+            yield Fault("/subject", "subject", f"the subject {problem}")
+        if problem := _line_problem(label, 255):
+            yield Fault("/label", "label", f"the label {problem}")
+        if not grants and not roles:
+            yield Fault("", "grants", "a token needs at least one grant or role")
+        for index, role in enumerate(roles):
+            if role not in self._roles:
+                yield Fault(f"/roles/{index}", "role", f"no role is named {role!r}{nearest(role, self._roles)}")
+        if not 0 < expires_s <= MAX_TOKEN_S:
+            yield Fault("/expires_s", "expires", "a token lives from one second to ten years")
+
+    def jwt(self, token: Token) -> str:
+        """The token as a JWT (RFC 9068), signed with the newest key."""
+        claims: Value = {"iss": self._issuer, "aud": self._issuer, "sub": token.subject}
+        claims |= {"iat": token.issued_at, "exp": token.expires_at, "jti": token.jti}
+        claims |= {"scope": " ".join(token.grants)} if token.grants else {}
+        claims |= {"roles": list(token.roles)} if token.roles else {}
+        return encode_jws(self._keys.keys[0], claims)
+
+    def short(self, token: Token) -> str:
+        """The token as 58 characters: "stl_" and base64url of its jti and a mac; what it may do stands in its row."""
+        jti = bytes.fromhex(token.jti)
+        return "stl_" + _b64(jti + _hmac(self._keys.sub_key("short token"), jti)[:_SHORT_MAC_BYTES])
+
+    def _short_jti(self, text: str) -> str:
+        try:
+            data = _unb64(text.removeprefix("stl_")) if len(text) <= 64 else b""
+        except ValueError:
+            data = b""
+        if len(data) != 16 + _SHORT_MAC_BYTES:
+            raise _malformed("not a short token")
+        jti, mac = data[:16], data[16:]
+        for key in self._keys.sub_keys("short token"):
+            if hmac.compare_digest(_hmac(key, jti)[:_SHORT_MAC_BYTES], mac):
+                return jti.hex()
+        raise _foreign("the signature does not match")
+
+    def tokens(self) -> Iterator[Token]:
+        """All of them, newest first; dead ones until they are swept."""
+        return (_to_token(record) for record in self._records.scan(Query("_tokens", order_by=("-id",))))
+
+    def token(self, jti: str) -> Token:
+        """By its jti or at least 8 first characters of it; NotFound, or BadRequest if they fit several."""
+        exact = self._records.get("_tokens", jti) if is_key(jti) else None
+        found = [exact] if exact else []
+        if not found and len(jti) >= 8 and is_key(jti):
+            found = self._records.find(Query("_tokens", where=(Condition("id", "prefix", jti),), limit=2)).items
+        if len(found) > 1:
+            raise BadRequest(f"several tokens start with {jti!r}: write more of it")
+        if not found:
+            raise NotFound(f"no token is named {jti!r}: write its jti or at least its first 8 characters")
+        return _to_token(found[0])
+
+    def revoke(self, token: Token) -> list[Write]:
+        """What revokes it and with it its sessions; nothing if it is revoked already or gone."""
+        record = self._records.get("_tokens", token.jti)
+        if record is None or record.value["revoked_at"]:
+            return []
+        value = record.value | {"revoked_at": int(self._clock())}
+        return [Update("_tokens", token.jti, value)]  # at any version: a racing `touch` must not make it fail
+
+    def touch(self, caller: Caller) -> None:
+        """Remember to the minute when the token was last used; at most one write a minute, and never an error."""
+        minute = int(self._clock() // 60)
+        with self._touch_lock:
+            if self._touched[0] != minute:
+                self._touched = minute, set()
+            if not caller.token_id or caller.token_id in self._touched[1]:
+                return
+            self._touched[1].add(caller.token_id)
+        try:
+            record = self._records.get("_tokens", caller.token_id)
+            if record is not None and record.value["used_at"] < minute * 60:
+                value = record.value | {"used_at": minute * 60}
+                self._records.commit([Update("_tokens", record.key, value, record.version)])
+        except (Conflict, Unavailable, StorageFull):
+            pass  # another node wrote it, or the request is about to fail by itself; reads go on where the disk is full
+
+    # -- sessions and sign-in links
+
+    def link(self, token: Token, expires_s: int = 600) -> tuple[str, list[Write]]:
+        """A code that signs in once, and what stores its digest; Unauthenticated if the token is dead."""
+        now = self._clock()
+        code = secrets.token_urlsafe(32)
+        expires_at = min(int(now) + expires_s, self._living(token.jti, now).expires_at)
+        return code, [Insert("_links", _digest(code), {"jti": token.jti, "expires_at": expires_at})]
+
+    def open_session(self, secret: str) -> tuple[str, int, Caller, list[Write]]:
+        """Session id, its seconds, the caller and the writes, for the code of a link or a token in either form.
+
+        Unauthenticated else. The link is deleted at its version: of those who commit the same code one wins, the
+        others get a Conflict.
+        """
+        now = self._clock()
+        jti, writes = self._redeem(secret.strip(), now)
+        token = self._living(jti, now)
+        session_id = secrets.token_urlsafe(32)
+        expires_at = min(int(now) + self._session_s, token.expires_at)
+        value = {"jti": jti, "subject": token.subject, "created_at": int(now), "expires_at": expires_at}
+        writes.append(Insert("_sessions", _digest(session_id), value))
+        return session_id, expires_at - int(now), self._row_caller(token, session=True), writes
+
+    def _redeem(self, secret: str, now: float) -> tuple[str, list[Write]]:
+        """The jti behind a secret and the writes that use it up; a token is never as short as a link's code."""
+        if not _SECRET.fullmatch(secret):
+            return self._bearer(secret, now).token_id, []
+        link = self._records.get("_links", _digest(secret))
+        if link is None or link.value["expires_at"] <= now:
+            raise Unauthenticated("the sign-in link was used or has expired: ask for another")
+        return link.value["jti"], [Delete("_links", link.key, link.version)]
+
+    def close_session(self, credential: str) -> list[Write]:
+        """What ends the session of "Session …"; nothing if it is none or over."""
+        scheme, _, secret = credential.partition(" ")
+        if scheme.lower() != "session" or not _SECRET.fullmatch(secret):
+            return []
+        row = self._records.get("_sessions", _digest(secret))
+        return [Delete("_sessions", row.key)] if row else []
+
+    def expired(self, limit: int = 500) -> list[Write]:
+        """At most `limit` deletes of links and sessions past their time and of tokens dead for KEEP_TOKEN_S."""
+        now = int(self._clock())
+        old = now - KEEP_TOKEN_S
+        over = (Condition("expires_at", "lte", now),)
+        queries = [
+            Query("_links", over, limit=limit),
+            Query("_sessions", over, limit=limit),
+            Query("_tokens", (Condition("expires_at", "lte", old),), limit=limit),
+            Query("_tokens", (Condition("revoked_at", "gt", 0), Condition("revoked_at", "lte", old)), limit=limit),
+        ]
+        found = {(query.table, record.key): None for query in queries for record in self._records.find(query).items}
+        return [Delete(table, key) for table, key in list(found)[:limit]]
+
+    # -- sealed texts
+
+    def seal(self, purpose: str, text: str) -> str:
+        """The text, readable, with a mac for this purpose, in characters that any header or form carries."""
+        data = text.encode()
+        return _b64(data) + "." + _b64(_hmac(self._keys.sub_key("seal " + purpose), data))
+
+    def unseal(self, purpose: str, sealed: str) -> str | None:
+        """The sealed text, or None if no key of the ring sealed it for this purpose."""
+        encoded, _, mac_text = sealed.partition(".")
+        try:
+            data, mac = _unb64(encoded), _unb64(mac_text)
+        except ValueError:
+            return None
+        keys = self._keys.sub_keys("seal " + purpose)
+        return data.decode() if any(hmac.compare_digest(_hmac(key, data), mac) for key in keys) else None
 
 
 # ==== 7. RESOURCES ===============================================================================================
