@@ -8,6 +8,7 @@ are served over HTTP behind signed tokens with scoped grants.
 from __future__ import annotations
 
 import base64
+import binascii
 import dataclasses
 import difflib
 import fcntl
@@ -1044,7 +1045,7 @@ class Runner(ABC):
 # Sign, verify and revoke tokens; sessions and sign-in links. Nothing is committed here, `touch` aside: what must be
 # stored is handed back as writes, so that the audit entry is committed with it.
 # uses: ERRORS VALUES CONTRACTS
-# defines: MAX_TOKEN_BYTES MIN_KEY_BYTES MAX_TOKEN_S KEEP_TOKEN_S Key KeyRing encode_jws verify_jws verify_jwt
+# defines: MAX_TOKEN_BYTES MIN_KEY_BYTES MAX_TOKEN_S KEEP_TOKEN_S Key KeyRing verify_jws encode_jws verify_jwt
 #          scope_grants Authority
 
 MAX_TOKEN_BYTES = 8192  # what HTTP servers commonly take as one header line
@@ -1053,16 +1054,17 @@ MAX_TOKEN_S = 10 * 366 * 86_400
 KEEP_TOKEN_S = 90 * 86_400  # rows of dead tokens stay this long, for who looks into the audit trail
 _FUTURE_S = 60  # how far another node's clock may be ahead
 _SHORT_MAC_BYTES = 24
+_TO_URL, _FROM_URL = bytes.maketrans(b"+/", b"-_"), bytes.maketrans(b"-_", b"+/")  # binascii takes half of base64's time
 _SECRET = re.compile(r"[A-Za-z0-9_-]{43}")  # 32 random bytes: a session id or the code of a link
 
 
 def _b64(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+    return binascii.b2a_base64(data, newline=False).translate(_TO_URL, b"=").decode()
 
 
 def _unb64(text: str) -> bytes:
     """Bytes of canonical base64url (RFC 7515 section 2): no padding, other characters or spare bits; ValueError else."""
-    data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    data = binascii.a2b_base64(text.encode("ascii").translate(_FROM_URL) + b"=" * (-len(text) % 4))
     if _b64(data) != text:
         raise ValueError("not canonical base64url")
     return data
@@ -1134,17 +1136,30 @@ def _new_key(at: int) -> Key:
     return Key(secrets.token_hex(4), secrets.token_bytes(MIN_KEY_BYTES), at)
 
 
-def _stamp(info: os.stat_result) -> tuple[int, int, int]:
+def _stamp(file: Path | int) -> tuple[int, int, int]:
+    """Changes whenever the file is replaced; zeros while there is none."""
+    try:
+        info = os.stat(file)
+    except OSError:
+        return 0, 0, 0
     return info.st_ino, info.st_mtime_ns, info.st_size
 
 
 def _read_private(path: Path) -> tuple[tuple[int, int, int], str]:
     """The file's stamp and text; ConfigError if group or others may touch it."""
     with open(path, encoding="utf-8") as file:
-        info = os.fstat(file.fileno())
-        if info.st_mode & 0o077:
+        if os.fstat(file.fileno()).st_mode & 0o077:
             raise ConfigError("the key file is open to group or others", hint=f"chmod 600 {path}; if it was read, rotate")
-        return _stamp(info), file.read()
+        return _stamp(file.fileno()), file.read()
+
+
+@contextmanager
+def _folder(path: Path) -> Iterator[int]:
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _write_private(path: Path, text: str, *, replace: bool) -> None:
@@ -1168,15 +1183,6 @@ def _write_private(path: Path, text: str, *, replace: bool) -> None:
 
 
 @contextmanager
-def _folder(path: Path) -> Iterator[int]:
-    descriptor = os.open(path.parent, os.O_RDONLY)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
 def _key_file_errors(path: Path) -> Iterator[None]:
     try:
         yield
@@ -1191,7 +1197,7 @@ class KeyRing:
     def __init__(self, keys: Sequence[Key] = (), path: Path | None = None) -> None:
         """Fixed keys, newest first, or the path of a ring's file."""
         self._path = path
-        self._read: tuple[tuple[int, int, int], tuple[Key, ...]] = (0, 0, 0), tuple(keys)
+        self._read: tuple[tuple[int, int, int], tuple[Key, ...]] = (-1, 0, 0), tuple(keys)  # no file's stamp
 
     def __repr__(self) -> str:
         return f"KeyRing({', '.join(key.kid for key in self._read[1])})"
@@ -1214,11 +1220,10 @@ class KeyRing:
     @property
     def keys(self) -> tuple[Key, ...]:
         """Newest first."""
-        if self._path is not None:
+        if self._path is not None and self._read[0] != _stamp(self._path):
             with _key_file_errors(self._path):
-                if _stamp(os.stat(self._path)) != self._read[0]:
-                    stamp, text = _read_private(self._path)
-                    self._read = stamp, _parse_keys(text)  # one assignment: no thread sees halves of two rings
+                stamp, text = _read_private(self._path)
+            self._read = stamp, _parse_keys(text)  # one assignment: no thread sees halves of two rings
         return self._read[1]
 
     def find(self, kid: str) -> Key | None:
@@ -1340,10 +1345,10 @@ def _kid(text: str) -> str:
     if header.keys() != {"alg", "typ", "kid"}:
         raise _malformed("the header is not exactly alg, typ and kid")
     typ, kid = header["typ"], header["kid"]
-    if not isinstance(typ, str) or typ.lower() not in ("at+jwt", "application/at+jwt"):
+    if not isinstance(kid, str) or not isinstance(typ, str):
+        raise _malformed("typ or kid is not text")
+    if typ.lower() not in ("at+jwt", "application/at+jwt"):
         raise _malformed("typ is not at+jwt (RFC 9068 section 4)")
-    if not isinstance(kid, str):
-        raise _malformed("kid is not text")
     return kid
 
 
@@ -1593,7 +1598,8 @@ class Authority:
         if len(found) > 1:
             raise BadRequest(f"several tokens start with {jti!r}: write more of it")
         if not found:
-            raise NotFound(f"no token is named {jti!r}: write its jti or at least its first 8 characters")
+            shown = f" {jti}" if re.fullmatch("[0-9a-f]{1,32}", jti) else ""  # else it may be a token itself
+            raise NotFound(f"there is no token{shown}: write its jti or at least the first 8 characters of it")
         return _to_token(found[0])
 
     def revoke(self, token: Token) -> list[Write]:

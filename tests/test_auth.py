@@ -36,6 +36,7 @@ class Memory(app.Records):
     def __init__(self, name: str = "", options: Mapping[str, Any] | None = None, folder: Path = Path()) -> None:
         self.rows: dict[tuple[str, str], tuple[int, str]] = {}
         self.lock = threading.Lock()
+        self.reads = 0
         self.commits = 0
         self.failure: app.AppError | None = None
 
@@ -47,6 +48,8 @@ class Memory(app.Records):
         return 0.0
 
     def get(self, table: str, key: str) -> app.Record | None:
+        assert app.is_key(key)
+        self.reads += 1
         row = self.rows.get((table, key))
         return app.Record(key, row[0], json.loads(row[1])) if row else None
 
@@ -274,6 +277,16 @@ def test_a_forged_but_right_token_is_accepted_so_the_refusals_below_mean_somethi
 )
 def test_a_header_of_another_kind_is_refused(change: dict[str, Any]) -> None:
     refused(lambda: verify(forge(GOOD, HEAD | change)))
+
+
+@pytest.mark.parametrize("change", [{"crit": []}, {"crit": ["b64"], "b64": False}], ids=str)
+def test_a_critical_extension_is_refused_whatever_the_header_policy(change: dict[str, Any]) -> None:
+    refused(lambda: app.verify_jws(SECRET, forge(GOOD, HEAD | change)))
+
+
+@pytest.mark.parametrize("text", ["", "a", "a.b", "a.b.c.d", "a.b.c.d.e", "...."])
+def test_a_token_has_three_parts(text: str) -> None:
+    assert "instead of three" in refused(lambda: verify(text)).hint
 
 
 @pytest.mark.parametrize("name", ["alg", "typ", "kid"])
@@ -760,7 +773,8 @@ def test_a_short_form_of_another_jti_needs_the_key(world: World) -> None:
     mine, theirs = world.issue("ann"), world.issue("root")
     data = base64.urlsafe_b64decode(world.authority.short(mine)[4:] + "==")
     refused(lambda: world.bearer("stl_" + b64(bytes.fromhex(theirs.jti) + data[16:])))
-    refused(lambda: world.bearer("stl_" + b64(bytes.fromhex(theirs.jti))))
+    cut = b64(bytes.fromhex(theirs.jti))
+    assert "malformed" in refused(lambda: world.bearer("stl_" + cut)).message
     raw = hmac.digest(SECRET, bytes.fromhex(theirs.jti), "sha256")[:24]  # the ring key itself is not the one that signs
     refused(lambda: world.bearer("stl_" + b64(bytes.fromhex(theirs.jti) + raw)))
 
@@ -791,6 +805,13 @@ def test_a_token_is_found_by_a_unique_prefix(world: World) -> None:
             world.authority.token(unknown)
 
 
+def test_a_token_given_in_place_of_its_name_is_not_repeated(world: World) -> None:
+    text = world.authority.short(world.issue())
+    with pytest.raises(app.NotFound) as caught:
+        world.authority.token(text)
+    assert text not in caught.value.message + caught.value.hint
+
+
 # ---- last use
 
 
@@ -802,15 +823,33 @@ def test_the_last_use_is_kept_to_the_minute_with_one_write_a_minute(world: World
     token = world.issue()
     caller = Caller("ann", token.jti)
     before = world.records.commits
+    reads = world.records.reads
     for _ in range(50):
         world.authority.touch(caller)
     assert world.records.commits == before + 1
+    assert world.records.reads == reads + 1
     assert used(world, token) == int(NOW) // 60 * 60
     world.another(world.keys).touch(caller)  # another process of the same minute
     assert world.records.commits == before + 1
     world.now += 60
     world.authority.touch(caller)
     assert used(world, token) == int(NOW) // 60 * 60 + 60
+
+
+def test_a_use_that_races_with_a_revocation_does_not_undo_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = world.issue()
+    writes = world.authority.revoke(token)
+    get = world.records.get
+
+    def get_then_lose_the_race(table: str, key: str) -> app.Record | None:
+        record = get(table, key)
+        monkeypatch.undo()
+        world.records.commit(writes)
+        return record
+
+    monkeypatch.setattr(world.records, "get", get_then_lose_the_race)
+    world.authority.touch(Caller("ann", token.jti))
+    assert "revoked" in refused(lambda: world.bearer(world.authority.short(token))).message
 
 
 def test_racing_uses_write_once(world: World) -> None:
