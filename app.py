@@ -7,13 +7,23 @@ are served over HTTP behind signed tokens with scoped grants.
 
 from __future__ import annotations
 
+import argparse
 import base64
+import binascii
+import csv
 import dataclasses
 import difflib
+import email.utils
+import errno
+import fcntl
 import fnmatch
 import hashlib
 import heapq
+import hmac
+import http
 import importlib.util
+import io
+import ipaddress
 import json
 import logging
 import math
@@ -21,7 +31,12 @@ import mimetypes
 import os
 import re
 import secrets
+import signal
+import socket
+import sqlite3
+import stat
 import sys
+import tempfile
 import threading
 import time
 import tomllib
@@ -34,12 +49,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
-from functools import partial
-from itertools import islice, zip_longest
+from functools import cached_property, lru_cache, partial
+from itertools import islice, pairwise, zip_longest
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, BinaryIO, ClassVar, NamedTuple, NoReturn, Protocol, TypeAlias, TypeVar, cast
-from urllib.parse import quote, unquote
+from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 import fastjsonschema
 
@@ -1065,7 +1080,7 @@ def _path(raw: Any, folder: Path) -> Path | None:
     return folder / Path(_text(raw, folder)).expanduser() if raw != "" else None
 
 
-def _folder(raw: Any, folder: Path) -> str:
+def _share_folder(raw: Any, folder: Path) -> str:
     path = _text(raw, folder).strip("/")
     try:
         return check_path(path.split("/")) + "/" if path else ""
@@ -1192,7 +1207,7 @@ CONVERTERS: Mapping[str, Callable[[Any, Path], Any]] = {
     "size": _size,
     "duration": _duration,
     "path": _path,
-    "folder": _folder,
+    "folder": _share_folder,
     "secret": _secret,
     "address": _address,
     "prefix": _prefix,
@@ -1692,15 +1707,2123 @@ class Runner(ABC):
 
 
 # ==== 5. RUNNERS =================================================================================================
-# Transports: the only section that knows HTTP.
+# Transports: the only section that knows HTTP. A runner makes Requests of what comes, hands them to its Host, and
+# renders Responses and AppErrors as pages, JSON, CSV, NDJSON or bytes.
 # uses: ERRORS VALUES CONFIG CONTRACTS
-# defines:
+# defines: Exchange BodyReader read_multipart Answer send_content Pages HttpRunner
+
+_log = logging.getLogger("satchel")
+_CHUNK_BYTES = 256 * 1024
+_FORMATS_OFFERED = {
+    "application/json": "json",
+    "application/problem+json": "json",
+    "text/html": "html",
+    "text/csv": "csv",
+    "application/x-ndjson": "ndjson",
+}
+_MEDIA = {"json": "application/json", "csv": "text/csv; charset=utf-8", "ndjson": "application/x-ndjson"}
+_ACTIONS = {
+    "GET": Action.READ, "HEAD": Action.READ, "POST": Action.CREATE, "PUT": Action.UPDATE, "PATCH": Action.UPDATE,
+    "DELETE": Action.DELETE,
+}  # fmt: skip
+_CONTROLS = ("_method", "_version", "_submission")  # what the action of a page's form adds to its address
+_COOKIE = "satchel_session"
+_PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+_FILE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; media-src 'self'; sandbox"
+_INLINE = re.compile(r"image/(png|jpeg|gif|webp|avif)|audio/.+|video/.+|application/pdf|text/plain.*")
+_SCRIPTABLE = re.compile(r".*(html|xml|svg|javascript|ecmascript).*")
+_ETAG = re.compile(r'\s*(W/)?"([^"]*)"\s*(?:,|$)')
+
+
+class BodyReader:
+    """The bytes of a request, once, in chunks. Raises BadRequest when they end early or do not have the promised digest,
+    RequestTimeout when they come too slowly, and TooLarge past `most`."""
+
+    def __init__(self, environ: Mapping[str, Any], clock: Clock = time.monotonic) -> None:
+        self.environ, self.clock = environ, clock
+        text = environ.get("CONTENT_LENGTH") or ""
+        self.chunked = "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower()
+        if text and not re.fullmatch(r"[0-9]{1,18}", text):
+            raise BadRequest("Content-Length is not a number")
+        self.size_bytes = None if self.chunked else int(text or 0)
+        self.most: int | None = None
+        self.promised = self._promised()
+
+    def _promised(self) -> bytes | None:
+        """The SHA-256 that Content-Digest or Repr-Digest gives (RFC 9530); other algorithms are passed over."""
+        for header in ("HTTP_CONTENT_DIGEST", "HTTP_REPR_DIGEST"):
+            if match := re.search(r"(?:^|,)\s*sha-256=:([A-Za-z0-9+/=]+):", self.environ.get(header, "")):
+                try:
+                    return base64.b64decode(match[1], validate=True)
+                except ValueError:
+                    raise BadRequest("the sha-256 digest is not base64") from None
+        return None
+
+    def bounded(self, most: int) -> BodyReader:
+        """This reader, refusing more bytes than `most`, at once if more are announced."""
+        if (self.size_bytes or 0) > most:
+            raise TooLarge(f"the body has {self.size_bytes:,} bytes; at most {most:,} are taken here")
+        self.most = most
+        return self
+
+    def __iter__(self) -> Iterator[bytes]:
+        seen, digest, began = 0, hashlib.sha256(), self.clock()
+        while self.size_bytes is None or seen < self.size_bytes:
+            chunk = self._read(_CHUNK_BYTES if self.size_bytes is None else min(_CHUNK_BYTES, self.size_bytes - seen))
+            if not chunk:
+                break
+            seen += len(chunk)
+            if self.most is not None and seen > self.most:
+                raise TooLarge(f"the body is larger than the {self.most:,} bytes that are taken here")
+            if self.clock() - began > 30 + seen / 1000:  # slower than 1 kB a second: it would hold a thread for ever
+                raise RequestTimeout("the body came too slowly")
+            if self.promised is not None:
+                digest.update(chunk)
+            yield chunk
+        if self.size_bytes is not None and seen < self.size_bytes:
+            raise BadRequest(f"the body ended after {seen:,} of {self.size_bytes:,} bytes")
+        if self.promised is not None and not secrets.compare_digest(digest.digest(), self.promised):
+            raise BadRequest("the body does not have the sha-256 digest that was sent with it")
+
+    def _read(self, size: int) -> bytes:
+        try:
+            return bytes(self.environ["wsgi.input"].read(size))
+        except TimeoutError:
+            raise RequestTimeout("the body did not come in time") from None
+        except Exception as error:  # gunicorn has a dozen of its own for broken chunks and cut connections
+            raise BadRequest("the body was cut off or is not well-formed") from error
+
+    def whole(self) -> bytes:
+        return b"".join(self)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One part of a multipart body; chunks must be read before the next part comes."""
+
+    name: str
+    file_name: str | None
+    chunks: Iterator[bytes]
+
+    def text(self, most: int = 65536) -> str:
+        """The whole part as text of at most `most` bytes."""
+        found = bytearray()
+        for chunk in self.chunks:
+            found += chunk
+            if len(found) > most:
+                raise TooLarge(f"the field {self.name} is longer than {most:,} bytes")
+        try:
+            return found.decode("utf-8")
+        except UnicodeDecodeError:
+            raise BadRequest(f"the field {self.name} is not UTF-8") from None
+
+
+def read_multipart(body: Iterable[bytes], content_type: str) -> Iterator[_Part]:
+    """The parts of multipart/form-data (RFC 7578) as they arrive; BadRequest where it is malformed."""
+    from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
+
+    boundary = parse_options_header(content_type)[1].get("boundary", "")
+    if not boundary:
+        raise BadRequest("the multipart body names no boundary")
+    limits = {"max_segment_count": 10_000, "max_header_size": 16_384, "max_header_count": 8}
+
+    def events() -> Iterator[Any]:
+        with PushMultipartParser(boundary, **limits) as parser:
+            for chunk in body:
+                yield from parser.parse(chunk)
+            yield from parser.parse(b"")
+
+    def chunks(source: Iterator[Any]) -> Iterator[bytes]:
+        for event in source:
+            if event is None:
+                return
+            yield bytes(event)
+
+    try:
+        source = events()
+        for event in source:
+            if isinstance(event, MultipartSegment):
+                content = chunks(source)
+                yield _Part(event.name, event.filename, content)
+                deque(content, maxlen=0)
+    except MultipartError as error:
+        raise BadRequest(f"the multipart body is malformed: {error}") from error
+
+
+class Exchange:
+    """One HTTP request while it is being answered. Paths stay percent-encoded until they are split."""
+
+    def __init__(self, environ: dict[str, Any], prefix: str, request_id: str, trusted: Callable[[str], bool]) -> None:
+        self.environ, self.prefix, self.id = environ, prefix, request_id
+        self.method: str = environ["REQUEST_METHOD"]
+        raw = environ.get("RAW_URI") or quote(environ.get("PATH_INFO", "").encode("latin-1"), safe="/%")
+        self.path = re.sub(r"^https?://[^/]*", "", raw).partition("?")[0] or "/"
+        peer = environ.get("REMOTE_ADDR") or "unix"
+        self.by_proxy = trusted(peer)
+        forwarded = environ.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2].strip()
+        self.client = forwarded if self.by_proxy and forwarded else peer
+        proto = environ.get("HTTP_X_FORWARDED_PROTO", "") if self.by_proxy else ""
+        self.scheme = proto if proto in ("http", "https") else environ.get("wsgi.url_scheme", "http")
+        self.host = environ.get("HTTP_HOST", "")
+        self.body = BodyReader(environ)
+        self.subject = ""  # who was let in, for the page's frame and the log
+        self.submission = ""  # signed id of the form on the page, to make its submission idempotent
+        self.typed: dict[str, list[Any]] = {}  # what a form sent, to be shown again with its faults
+        self.cookies: list[str] = []
+
+    def header(self, name: str) -> str:
+        return str(self.environ.get("HTTP_" + name.upper().replace("-", "_"), ""))
+
+    @cached_property
+    def content_type(self) -> str:
+        return str(self.environ.get("CONTENT_TYPE", ""))
+
+    @cached_property
+    def media_type(self) -> str:
+        return self.content_type.partition(";")[0].strip().lower()
+
+    @cached_property
+    def query(self) -> dict[str, str]:
+        """Query parameters; BadRequest if one stands twice or is not UTF-8."""
+        try:
+            pairs = parse_qsl(
+                self.environ.get("QUERY_STRING", ""), keep_blank_values=True, errors="strict", max_num_fields=200
+            )
+        except ValueError:
+            raise BadRequest("the query is not UTF-8, or has over 200 parameters") from None
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            names = [name for name, _ in pairs]
+            raise BadRequest(f"the parameter {next(n for n in names if names.count(n) > 1)} stands twice")
+        for name, text in pairs:
+            if problem := check_text(name + text):
+                raise BadRequest(f"the parameter {name!r} {problem}")
+        return found
+
+    @cached_property
+    def session(self) -> str:
+        """The session id in the cookie; "" when there is none."""
+        found = re.search(rf"(?:^|;)\s*{_COOKIE}=([A-Za-z0-9_-]+)", self.header("cookie"))
+        return found[1] if found else ""
+
+    @cached_property
+    def credential(self) -> str:
+        """The Authorization header, else the session cookie, else ""."""
+        return self.header("authorization") or (f"Session {self.session}" if self.session else "")
+
+    @property
+    def by_cookie(self) -> bool:
+        return self.credential.startswith("Session ")
+
+    @cached_property
+    def format(self) -> str:
+        """json, html, csv or ndjson, by Accept (RFC 9110 section 12.5.1); json where all is equal. "" when none fits."""
+        best, chosen = 0.0, ""
+        ranges = [_accepted(part) for part in (self.header("accept") or "*/*").split(",")]
+        for media, name in _FORMATS_OFFERED.items():
+            fitting = [(len(r.replace("*", "")), q) for r, q in ranges if fnmatch.fnmatchcase(media, r)]
+            quality = max(fitting)[1] if fitting else 0.0
+            if quality > best:
+                best, chosen = quality, name
+        return chosen
+
+    @property
+    def page(self) -> bool:
+        return self.format == "html"
+
+    def url(self, address: str, **params: Any) -> str:
+        """The path of an address on this site, with its query."""
+        query = urlencode({name: value for name, value in params.items() if value is not None})
+        return f"{self.prefix}/{address}" + ("?" + query if query else "")
+
+    def conditions(self) -> Conditions:
+        """If-Match by strong comparison and If-None-Match by weak (RFC 9110 section 13.1); BadRequest on a bad list."""
+        strong = [("W/" if weak else "") + tag for weak, tag in _etags("If-Match", self.header("if-match"))]
+        weak = [tag for _, tag in _etags("If-None-Match", self.header("if-none-match"))]
+        return Conditions(tuple(strong), tuple(weak))
+
+
+def _accepted(part: str) -> tuple[str, float]:
+    media, *params = [one.strip().lower() for one in part.split(";")]
+    quality = next((one[2:] for one in params if one.startswith("q=")), "1")
+    return media, float(quality) if re.fullmatch(r"[01](\.\d{0,3})?", quality) else 0.0
+
+
+def _etags(name: str, header: str) -> list[tuple[str, str]]:
+    """(W/ or "", tag) of a list of entity tags; ("", "*") for the star."""
+    if header.strip() == "*":
+        return [("", "*")]
+    found = list(_ETAG.finditer(header))
+    if sum(len(match[0]) for match in found) != len(header):
+        raise BadRequest(f"{name} is not a list of entity tags in quotes")
+    return [(match[1] or "", match[2]) for match in found]
+
+
+# ---- answers
+
+
+@dataclass(slots=True)
+class Answer:
+    """What goes out: body is bytes, an iterator of bytes, or a file object for sendfile."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: Any = b""
+
+
+def _problem(exchange: Exchange, error: AppError) -> Value:
+    """RFC 9457 problem details; the same object at every door."""
+    title = http.HTTPStatus(error.status).phrase
+    problem: Value = {
+        "type": "about:blank", "title": title, "status": error.status, "detail": error.message, "code": error.code,
+        "request_id": exchange.id,
+    }  # fmt: skip
+    if error.faults:
+        problem["errors"] = [fault._asdict() for fault in error.faults]
+    return problem
+
+
+def _error_headers(error: AppError, scheme: str) -> list[tuple[str, str]]:
+    if isinstance(error, SignInNeeded):
+        return [("WWW-Authenticate", 'Bearer realm="satchel"')]
+    if isinstance(error, Unauthenticated):
+        return [
+            (
+                "WWW-Authenticate",
+                f'Bearer realm="satchel", error="invalid_token", error_description="{_quotable(error.message)}"',
+            )
+        ]
+    if isinstance(error, Forbidden) and error.needed:
+        return [
+            ("WWW-Authenticate", f'Bearer realm="satchel", error="insufficient_scope", scope="{_quotable(error.needed)}"')
+        ]
+    if isinstance(error, UnsupportedAction):
+        methods = [method for method, action in _ACTIONS.items() if action in error.allowed]
+        return [("Allow", ", ".join([*methods, "OPTIONS"]))]
+    if isinstance(error, RangeNotSatisfiable):
+        return [("Content-Range", f"bytes */{error.size_bytes}")]
+    return [("Retry-After", str(getattr(error, "retry_after_s", 5)))] if error.retry else []
+
+
+def _quotable(text: str) -> str:
+    """Printable ASCII without quotes and backslashes, as RFC 6750 section 3 wants it."""
+    return re.sub(r"[^ !#-\[\]-~]", "?", text)
+
+
+def _cell(value: Json) -> str:
+    """A value in a cell of CSV."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    if isinstance(value, dict) and "address" in value:
+        return str(value["address"])
+    return dump_json(value)
+
+
+def _csv(table: Table) -> Iterator[bytes]:
+    """RFC 4180, in batches of 500 rows."""
+    names = [column.name for column in table.columns]
+    rows = iter(table.rows)
+    batch: Sequence[Sequence[str]] = [names]
+    while batch:
+        buffer = io.StringIO()
+        csv.writer(buffer, lineterminator="\r\n").writerows(batch)
+        yield buffer.getvalue().encode()
+        batch = [[_cell(row[name]) for name in names] for row in islice(rows, 500)]
+
+
+def _ndjson(table: Table) -> Iterator[bytes]:
+    rows = iter(table.rows)
+    while batch := list(islice(rows, 500)):
+        yield "".join(dump_json(row) + "\n" for row in batch).encode()
+
+
+class _Stream:
+    """A streamed body that closes what it reads from, also when the client goes away."""
+
+    def __init__(self, chunks: Iterator[bytes], close: Callable[[], None]) -> None:
+        self.chunks, self._close = chunks, close
+        self.first = next(chunks, b"")  # a fault before the first row is still answered with its status
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self.first
+        yield from self.chunks
+
+    def close(self) -> None:
+        self._close()
+
+
+# ---- the file responder
+
+
+class _SendFile:
+    """A stretch of an open file, for the server's sendfile: its descriptor stands at the start."""
+
+    def __init__(self, reader: Any) -> None:
+        self.reader, self.left = reader, reader.length
+        os.lseek(reader.fileno(), reader.start, os.SEEK_SET)
+
+    def fileno(self) -> int:
+        return int(self.reader.fileno())
+
+    def read(self, size: int = _CHUNK_BYTES) -> bytes:
+        data = os.read(self.fileno(), min(size, self.left))
+        self.left -= len(data)
+        return data
+
+    def close(self) -> None:
+        self.reader.close()
+
+
+def _ranges(header: str, size: int) -> list[tuple[int, int]] | None:
+    """(start, length) of each range in bytes (RFC 9110 section 14.2); None when the header is to be ignored.
+
+    RangeNotSatisfiable when no range lies inside. Over 20 ranges, or overlapping ones, are ignored (section 14.2).
+    """
+    unit, _, specs = header.partition("=")
+    if unit.strip().lower() != "bytes":
+        return None
+    found = []
+    for spec in specs.split(","):
+        match = re.fullmatch(r"\s*(\d{0,18})-(\d{0,18})\s*", spec)
+        if not match or match[1] + match[2] == "" or (match[1] and match[2] and int(match[2]) < int(match[1])):
+            return None
+        start = int(match[1]) if match[1] else max(0, size - int(match[2]))
+        stop = min(int(match[2]) + 1, size) if match[1] and match[2] else size
+        if start < stop:
+            found.append((start, stop - start))
+    if not found:
+        raise RangeNotSatisfiable(f"the file has {size:,} bytes", size_bytes=size)
+    ordered = sorted(found)
+    apart = all(a + length <= b for (a, length), (b, _) in pairwise(ordered))
+    return found if len(found) <= 20 and apart else None
+
+
+def _not_modified(exchange: Exchange, blob: Blob) -> bool:
+    """If-None-Match, else If-Modified-Since, in the order of RFC 9110 section 13.2.2; PreconditionFailed by If-Match."""
+    conditions = exchange.conditions()
+    if conditions.if_match and not {"*", blob.etag} & set(conditions.if_match):
+        raise PreconditionFailed("the file is no longer the one that If-Match names")
+    since = _http_date(exchange.header("if-unmodified-since"))
+    if not conditions.if_match and since is not None and int(blob.modified_at) > since:
+        raise PreconditionFailed("the file was modified since")
+    if exchange.header("if-none-match"):
+        return bool({"*", blob.etag} & set(conditions.if_none_match))
+    since = _http_date(exchange.header("if-modified-since"))
+    return since is not None and int(blob.modified_at) <= since
+
+
+def _http_date(text: str) -> float | None:
+    try:
+        return email.utils.parsedate_to_datetime(text).timestamp() if text else None
+    except ValueError:
+        return None
+
+
+def _wanted_ranges(exchange: Exchange, blob: Blob) -> list[tuple[int, int]] | None:
+    """The ranges to send, None for the whole; If-Range by strong comparison or exact date (RFC 9110 section 13.1.5)."""
+    header, condition = exchange.header("range"), exchange.header("if-range").strip()
+    if not header or exchange.method not in ("GET", "HEAD"):
+        return None
+    if condition and condition != f'"{blob.etag}"' and _http_date(condition) != int(blob.modified_at):
+        return None
+    return _ranges(header, blob.size_bytes)
+
+
+def _media_headers(name: str) -> list[tuple[str, str]]:
+    """Type, disposition and policy of an uploaded file: nothing in it ever runs in this site's name."""
+    media, encoding = mimetypes.guess_type(name)
+    media = "application/octet-stream" if media is None or encoding else media
+    if (
+        media.startswith("text/")
+        and not _SCRIPTABLE.fullmatch(media)
+        and media not in ("text/csv", "text/css", "text/calendar")
+    ):
+        media = "text/plain; charset=utf-8"
+    shown = "inline" if _INLINE.fullmatch(media) and not _SCRIPTABLE.fullmatch(media) else "attachment"
+    ascii_name = re.sub(r"[^ !#-\[\]-~]", "_", name)
+    disposition = f"{shown}; filename=\"{ascii_name}\"; filename*=UTF-8''{quote(name, safe='')}"
+    policy = [] if media == "application/pdf" else [("Content-Security-Policy", _FILE_POLICY)]
+    return [("Content-Type", media), ("Content-Disposition", disposition), *policy]
+
+
+def _own_headers(name: str) -> list[tuple[str, str]]:
+    media = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    charset = "; charset=utf-8" if media.startswith("text/") else ""
+    return [("Content-Type", media + charset), ("Content-Security-Policy", _PAGE_POLICY)]
+
+
+def send_content(exchange: Exchange, content: Content, *, trusted: bool = False) -> Answer:
+    """Stored bytes, the operator's own if `trusted`, with validators, conditions and ranges (RFC 9110 sections 13 and 14)."""
+    blob = content.blob
+    modified = email.utils.formatdate(int(blob.modified_at), usegmt=True)
+    headers = [
+        ("ETag", f'"{blob.etag}"'),
+        ("Last-Modified", modified),
+        ("Accept-Ranges", "bytes"),
+        ("Cache-Control", "private, no-cache"),
+    ]
+    if _not_modified(exchange, blob):
+        return Answer(304, headers)
+    ranges = _wanted_ranges(exchange, blob)
+    headers += _own_headers(content.name) if trusted else _media_headers(content.name)
+    if ranges is None:
+        headers.append(("Content-Length", str(blob.size_bytes)))
+        return Answer(200, headers, _stretch(exchange, content, 0, blob.size_bytes))
+    if len(ranges) > 1:
+        return _send_ranges(exchange, content, ranges, headers)
+    start, length = ranges[0]
+    headers += [("Content-Length", str(length)), ("Content-Range", f"bytes {start}-{start + length - 1}/{blob.size_bytes}")]
+    return Answer(206, headers, _stretch(exchange, content, start, length))
+
+
+def _stretch(exchange: Exchange, content: Content, start: int, length: int) -> Any:
+    """A body of one stretch; a real file goes to the server's file wrapper, which uses sendfile."""
+    if exchange.method == "HEAD" or not length:
+        return b""
+    reader: Any = content.read(start, length)
+    wrapper = exchange.environ.get("wsgi.file_wrapper")
+    if wrapper is not None and hasattr(reader, "fileno"):
+        return wrapper(_SendFile(reader), _CHUNK_BYTES)
+    return _Stream(iter(reader), reader.close)
+
+
+def _send_ranges(
+    exchange: Exchange, content: Content, ranges: Sequence[tuple[int, int]], headers: list[tuple[str, str]]
+) -> Answer:
+    """multipart/byteranges (RFC 9110 section 14.6)."""
+    boundary, size = secrets.token_hex(16), content.blob.size_bytes
+    media = dict(headers)["Content-Type"]
+    heads = [
+        f"\r\n--{boundary}\r\nContent-Type: {media}\r\nContent-Range: bytes {start}-{start + length - 1}/{size}\r\n\r\n".encode()
+        for start, length in ranges
+    ]
+    tail = f"\r\n--{boundary}--\r\n".encode()
+    total = sum(map(len, heads)) + sum(length for _, length in ranges) + len(tail)
+    headers = [(name, value) for name, value in headers if name != "Content-Type"]
+    headers += [("Content-Type", f"multipart/byteranges; boundary={boundary}"), ("Content-Length", str(total))]
+    opened: list[Reader] = []
+
+    def chunks() -> Iterator[bytes]:
+        for head, (start, length) in zip(heads, ranges, strict=True):
+            yield head
+            opened.append(content.read(start, length))
+            yield from opened[-1]
+            opened.pop().close()
+        yield tail
+
+    def close() -> None:
+        for reader in opened:
+            reader.close()
+
+    return Answer(206, headers, b"" if exchange.method == "HEAD" else _Stream(chunks(), close))
+
+
+# ---- pages
+
+
+def _shown(value: Json) -> str:
+    """A value for a person."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(_shown, value))
+    if isinstance(value, dict):
+        return str(value.get("name", dump_json(value)))
+    return "" if value is None else str(value)
+
+
+def _shown_in(column: Column, value: Json) -> str:
+    if column.format == "date-time" and isinstance(value, str) and len(value) > 16:
+        return value[:16].replace("T", " ") + " UTC" * (value[-1:] in "Zz")
+    return _shown(value)
+
+
+def _sized(size_bytes: int | None) -> str:
+    """'1.2 MB'; '' for a folder."""
+    if size_bytes is None:
+        return ""
+    size, units = float(size_bytes), ["bytes", "kB", "MB", "GB", "TB"]
+    while size >= 1000 and len(units) > 1:
+        size, units = size / 1000, units[1:]
+    return f"{size:.0f} {units[0]}" if units[0] == "bytes" or size >= 100 else f"{size:.1f} {units[0]}"
+
+
+def _as_text(value: Json, widget: str) -> str:
+    """What stands in a control for a value."""
+    if widget == "datetime-local" and isinstance(value, str):
+        return value[:19] if re.fullmatch(r".{19}(\.0+)?Z", value) else value
+    return "" if value is None or isinstance(value, dict | list | Upload) else _shown(value) if value is not True else "true"
+
+
+class Pages:
+    """Renders templates, those beside app.toml first; and turns Responses into what the templates show."""
+
+    def __init__(self, folders: Sequence[Path], title: str, form_token: Callable[[Exchange], str]) -> None:
+        self.folders = [str(folder) for folder in folders if folder.is_dir()]
+        self.title, self.form_token = title, form_token
+        self.static = {path.name: path.read_bytes() for path in sorted((_HERE / "static").glob("*.*"))}
+        self.tags = {name: hashlib.sha256(data).hexdigest()[:16] for name, data in self.static.items()}
+        self._cache: dict[str, Any] = {}
+
+    def render(self, exchange: Exchange, template: str, title: str, page: Mapping[str, Any]) -> bytes:
+        """A whole page as UTF-8."""
+        from bottle import SimpleTemplate
+
+        if template not in self._cache:
+            self._cache[template] = SimpleTemplate(name=template, lookup=self.folders)
+        names = {
+            "site": self.title, "title": title, "lang": "en", "subject": exchange.subject, "url": exchange.url,
+            "form_token": self.form_token(exchange), "page": SimpleNamespace(**page),
+            "static": lambda name: f"{exchange.prefix}/static/{name}?v={self.tags.get(name, '')}",
+        }  # fmt: skip
+        return str(self._cache[template].render(**names)).encode()
+
+    def show(self, exchange: Exchange, response: Response) -> bytes:
+        """The page of a response."""
+        builders = {
+            "home.tpl": self._home, "files.tpl": self._files, "form.tpl": self.form, "record.tpl": self._record,
+            "table.tpl": self._table, "app.tpl": self._app,
+        }  # fmt: skip
+        template = response.template
+        if template == "record.tpl" and response.page["edit"]:
+            template = "form.tpl"
+        page = builders[template](exchange, response)
+        return self.render(exchange, template, page.get("title") or self.title, page)
+
+    def fault(self, exchange: Exchange, error: AppError) -> bytes:
+        problem = _problem(exchange, error)
+        login = exchange.url("login", after=exchange.path if exchange.method == "GET" else None)
+        page = problem | {
+            "errors": [SimpleNamespace(**fault) for fault in problem.get("errors", ())], "home_href": exchange.url(""),
+            "sign_in_href": login if isinstance(error, Unauthenticated) else "",
+        }  # fmt: skip
+        return self.render(exchange, "error.tpl", problem["title"], page)
+
+    def login(self, exchange: Exchange, code: str, after: str, error: str = "") -> bytes:
+        return self.render(exchange, "login.tpl", "Sign in", {"code": code, "after": after, "error": error})
+
+    def _home(self, exchange: Exchange, response: Response) -> dict[str, Any]:
+        entries = [SimpleNamespace(**entry) for entry in response.data["resources"]]
+        titles = {"files": "Files", "forms": "Forms", "views": "Views"}
+        groups = [SimpleNamespace(title=t, items=[e for e in entries if e.type == type_]) for type_, t in titles.items()]
+        apps = [entry for entry in entries if entry.type == "apps"]
+        shown = [group for group in groups if group.items]
+        return {"title": self.title, "apps": apps, "groups": shown, "sign_in": not exchange.subject}
+
+    def _app(self, exchange: Exchange, response: Response) -> dict[str, Any]:
+        menu = [
+            SimpleNamespace(
+                title=entry["title"], icon=entry["icon"], href=entry.get("href") or exchange.url(entry["address"]),
+                external=entry.get("href", "").startswith("http"),
+            )
+            for entry in response.data["menu"]
+        ]  # fmt: skip
+        home, body = response.page["home"], ""
+        if home.endswith((".html", ".tpl")):
+            body = self._own_page(exchange, response, home)
+        return {**response.data, "menu": menu, "body": body}
+
+    def _own_page(self, exchange: Exchange, response: Response, name: str) -> str:
+        """An app's own template: it may call url(), and view(name, …) for the rows of a view, as the caller."""
+        from bottle import SimpleTemplate
+
+        def view(name: str, **params: Any) -> list[Mapping[str, Json]]:
+            table = response.page["read"](f"views/{name}", {key: str(value) for key, value in params.items()}).table
+            with closing(table):
+                return list(table.rows)
+
+        template = SimpleTemplate(name=str(Path(self.folders[0]).parent / name), lookup=self.folders)
+        names = {
+            "url": exchange.url,
+            "view": view,
+            "site": self.title,
+            "subject": exchange.subject,
+            "params": response.page["params"],
+        }
+        return str(template.render(**names))
+
+    def _files(self, exchange: Exchange, response: Response) -> dict[str, Any]:
+        parts, may = response.page["parts"], response.page["may"]
+        table = cast(Table, response.table)
+        share = "/".join(split_path(exchange.path.removeprefix(exchange.prefix + "/"))[:2])
+        trail = [(response.page["title"], share + "/")]
+        trail += [(part, f"{share}/" + quote_path("/".join(parts[: i + 1])) + "/") for i, part in enumerate(parts)]
+        entries = [self._file_entry(exchange, row, may) for row in table.rows]
+        folder = trail[-1][1]
+        following = exchange.url(folder, _next=table.next) if table.next else ""
+        return {
+            "title": trail[-1][0], "entries": entries, "may_create": Action.CREATE in may, "may_update": Action.UPDATE in may,
+            "crumbs": _crumbs(exchange, trail),
+            "action": exchange.url(folder), "accept": ",".join(response.page["accept"]), "next_href": following, "done": "",
+        }  # fmt: skip
+
+    def _file_entry(self, exchange: Exchange, row: Mapping[str, Json], may: Sequence[Action]) -> SimpleNamespace:
+        is_folder = row["type"] == "folder"
+        return SimpleNamespace(
+            name=row["name"], href=exchange.url(row["address"] + "/" * is_folder), is_folder=is_folder,
+            size=_sized(row["size_bytes"]), modified=(row["modified_at"] or "")[:16].replace("T", " "),
+            modified_iso=row["modified_at"] or "", may_delete=not is_folder and Action.DELETE in may,
+            delete_href=exchange.url(row["address"], _method="DELETE"),
+        )  # fmt: skip
+
+    def form(
+        self, exchange: Exchange, response: Response, given: Mapping[str, Any] | None = None, faults: Sequence[Fault] = ()
+    ) -> dict[str, Any]:
+        """The page of a form, empty, with a record, or with what was typed and what was wrong with it."""
+        page = response.page
+        record: Record | None = page["record"]
+        values = dict(record.value) if record else {}
+        inputs = [self._control(exchange, one, values, given, faults) for one in page["inputs"]]
+        address, params = page["address"], {"_submission": exchange.submission}
+        if record:
+            address += f"/records/{quote(record.key, safe='')}"
+            params = {"_method": "PUT", "_version": str(record.version)}
+        done = None
+        if page.get("sent"):
+            href = exchange.url(f"{address}/records/{page['sent']}") if Action.READ in page["may"] else ""
+            done = SimpleNamespace(text=f"Sent. Your reference is {page['sent'][:13]}.", href=href)
+        own = {fault.pointer.split("/")[1] if "/" in fault.pointer else "": fault for fault in reversed(faults)}
+        titled = {one.name: one for one in page["inputs"]}
+        return {
+            "title": page["title"], "note": page["note"], "fields": inputs, "action": exchange.url(address, **params),
+            "errors": [
+                SimpleNamespace(href=f"#f-{name}", text=f"{titled[name].title if name in titled else name} {fault.detail}")
+                for name, fault in reversed(own.items())
+            ],
+            "method_override": "", "version": "", "submission": "", "done": done,
+            "multipart": any(one.widget == "file" for one in page["inputs"]), "submit": "Save" if record else "Send",
+            "cancel_href": exchange.url(address) if record else "",
+        }  # fmt: skip
+
+    def _control(
+        self,
+        exchange: Exchange,
+        one: Input,
+        values: Mapping[str, Json],
+        given: Mapping[str, Any] | None,
+        faults: Sequence[Fault],
+    ) -> SimpleNamespace:
+        value = values.get(one.name, None if values else one.default)
+        texts = [_as_text(item, one.widget) for item in value] if isinstance(value, list) else [_as_text(value, one.widget)]
+        if given is not None:
+            typed = given.get(one.name, [])
+            texts = [text for text in typed if isinstance(text, str)] if isinstance(typed, list) else [str(typed)]
+        wrong = [f.detail for f in faults if f.pointer.split("/")[1:2] == [one.name]]
+        stored = value if one.widget == "file" and isinstance(value, dict) else None
+        return SimpleNamespace(
+            name=one.name, id=f"f-{one.name}", title=one.title, help=one.help, widget=one.widget, required=one.required,
+            value="true" if one.widget == "checkbox" else (texts or [""])[-1], attrs=dict(one.attrs),
+            checked=one.widget == "checkbox" and (texts or [""])[-1] == "true", error=wrong[0] if wrong else "",
+            options=[SimpleNamespace(value=text, title=title, selected=text in texts) for text, title in one.choices],
+            file=SimpleNamespace(name=stored["name"], href=exchange.url(stored["address"])) if stored else None,
+        )  # fmt: skip
+
+    def _record(self, exchange: Exchange, response: Response) -> dict[str, Any]:
+        page, data = response.page, response.data
+        if page["edit"]:
+            return self.form(exchange, response)
+        address = f"{page['address']}/records/{quote(data['id'], safe='')}"
+        fields = [
+            SimpleNamespace(
+                title=one.title, text=self._choice(one, data[one.name]), multiline=one.widget == "textarea",
+                href=exchange.url(data[one.name]["address"]) if one.widget == "file" and data[one.name] else _link(data[one.name]),
+            )
+            for one in page["inputs"]
+        ]  # fmt: skip
+        meta = [(c.title, _shown_in(c, data[c.name])) for c in _RECORD_META]
+        may = page["may"]
+        return {
+            "title": page["title"], "fields": fields, "meta": [SimpleNamespace(title=t, text=text) for t, text in meta],
+            "crumbs": _crumbs(exchange, [(page["title"], page["address"]), ("Records", f"{page['address']}/records"), (data["id"][:13], "")]),
+            "edit_href": exchange.url(address, _edit=1) if Action.UPDATE in may else "",
+            "delete_action": exchange.url(address, _method="DELETE", _version=data["version"]) if Action.DELETE in may else "",
+            "version": "", "back_href": exchange.url(f"{page['address']}/records"), "done": None,
+        }  # fmt: skip
+
+    def _choice(self, one: Input, value: Json) -> str:
+        """The title of a chosen value, or the value as it is."""
+        titles = dict(one.choices)
+        if isinstance(value, list):
+            return ", ".join(titles.get(str(item), str(item)) for item in value)
+        column = Column(one.name, format="date-time" if one.widget == "datetime-local" else "")
+        return titles.get(str(value), _shown_in(column, value))
+
+    def _table(self, exchange: Exchange, response: Response) -> dict[str, Any]:
+        page, table = response.page, cast(Table, response.table)
+        here = exchange.path.removeprefix(exchange.prefix + "/")
+        query = {name: text for name, text in exchange.query.items() if text}
+        again = {name: text for name, text in query.items() if name != "_next"}
+        records = page["address"] + "/records/" if page.get("key") else ""
+        columns = [column for column in table.columns if not (records and column.name in ("id", "version", "updated_by"))]
+        rows = [self._row(exchange, columns, row, records) for row in table.rows]
+        params = [
+            self._control(exchange, one, {}, {one.name: [query.get(one.name, "")]}, ())
+            for one in page.get("inputs", ())
+            if not records
+        ]
+        suffixes = [("CSV", ".csv"), ("JSON", ".json"), ("NDJSON", ".ndjson")]
+        return {
+            "title": page["title"], "note": page["note"], "rows": rows,
+            "crumbs": _crumbs(exchange, [(page["title"], page["address"]), ("Records", "")] if records else [(page["title"], "")]),
+            "columns": [self._heading(exchange, here, again, column) for column in columns], "params": params,
+            "search": page.get("search"), "action": exchange.url(here), "count": table.count, "message": "",
+            "hidden": [SimpleNamespace(name=n, value=v) for n, v in again.items() if n != "_q" and n not in {p.name for p in params}],
+            "next_href": exchange.url(here, **again, _next=table.next) if table.next else "",
+            "first_href": exchange.url(here, **again) if "_next" in query else "",
+            "formats": [SimpleNamespace(title=title, href=exchange.url(here + suffix, **again)) for title, suffix in suffixes],
+            "create_href": exchange.url(page["address"]) if records and Action.CREATE in page["may"] else "",
+            "empty": "Nothing fits." if again else "Nothing here yet.",
+        }  # fmt: skip
+
+    def _heading(self, exchange: Exchange, here: str, again: Mapping[str, str], column: Column) -> SimpleNamespace:
+        sort = again.get("_sort", "")
+        ways = {column.name: "ascending", "-" + column.name: "descending"}
+        wanted = "-" + column.name if sort == column.name else column.name
+        return SimpleNamespace(
+            name=column.name, title=column.title or column.name, numeric=column.type in ("number", "integer"),
+            sort_href=exchange.url(here, **{**again, "_sort": wanted}), sorted=ways.get(sort, ""),
+        )  # fmt: skip
+
+    def _row(
+        self, exchange: Exchange, columns: Sequence[Column], row: Mapping[str, Json], records: str
+    ) -> list[SimpleNamespace]:
+        cells = []
+        for index, column in enumerate(columns):
+            value = row[column.name]
+            href = _link(value) if not isinstance(value, dict) else exchange.url(value.get("address", ""))
+            if records and index == 0:
+                href = exchange.url(records + quote(str(row["id"]), safe=""))
+            numeric = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+            text = _shown_in(column, value) or ("—" if records and index == 0 else "")
+            cells.append(SimpleNamespace(text=text, href=href, numeric=numeric, kind=column.format))
+        return cells
+
+
+_HERE = Path(__file__).resolve().parent
+_RECORD_META = (
+    Column("created_at", "Created", format="date-time"),
+    Column("created_by", "Created by"),
+    Column("updated_at", "Updated", format="date-time"),
+    Column("updated_by", "Updated by"),
+    Column("version", "Version"),
+)
+
+
+def _crumbs(exchange: Exchange, trail: Sequence[tuple[str, str]]) -> list[SimpleNamespace]:
+    """Home and the (title, address) pairs; the last one is the page itself."""
+    links = [SimpleNamespace(title=title, href=exchange.url(address)) for title, address in [("Home", ""), *trail[:-1]]]
+    return [*links, SimpleNamespace(title=trail[-1][0], href="")]
+
+
+def _link(value: Json) -> str:
+    """The value itself where it is an address that a browser may follow, else ''."""
+    return value if isinstance(value, str) and re.fullmatch(r"(https?://|mailto:)\S+", value) else ""
+
+
+# ---- the runner
+
+
+class HttpRunner(Runner):
+    """HTTP/1.1: Bottle routes, gunicorn serves with pre-forked workers of a few threads each."""
+
+    kind = "http"
+
+    def __init__(
+        self, config: HttpConfig, prefix: str, host: Host, folders: Sequence[Path], on_ready: Callable[[str], None]
+    ) -> None:
+        """`folders` hold templates, the first wins; on_ready gets the site's address once the socket listens."""
+        from bottle import Router
+
+        self.config, self.prefix, self.host, self.on_ready = config, prefix, host, on_ready
+        self.pages = Pages(folders, host.title, self._form_token)
+        self.networks = [ipaddress.ip_network(text, strict=False) for text in config.trusted_proxies if text != "unix"]
+        self.router = Router()
+        for rule, method, target in (
+            ("/", "GET", self._home),
+            ("/login", "GET", self._login_page),
+            ("/login/<code>", "GET", self._login_page),
+            ("/login", "POST", self._sign_in),
+            ("/logout", "POST", self._sign_out),
+            ("/static/<name>", "GET", self._static),
+            ("/healthz", "GET", self._healthz),
+            ("/readyz", "GET", self._readyz),
+            ("/<kind:re:files|forms|views|apps|admin>/<rest:path>", "ANY", self._resource),
+        ):
+            self.router.add(rule, method, target)
+
+    # -- one request
+
+    def wsgi(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """The WSGI application (PEP 3333)."""
+        began = time.monotonic()
+        if connection := environ.get("gunicorn.socket"):
+            connection.settimeout(self.config.body_timeout_s)
+        exchange = Exchange(environ, self.prefix, new_id(time.time()), self._trusted)
+        answer = self._answered(exchange)
+        headers = self._common_headers(exchange, answer)
+        start_response(f"{answer.status} {http.HTTPStatus(answer.status).phrase}", headers)
+        if self.config.access_log:
+            self._log_access(exchange, answer, time.monotonic() - began)
+        if exchange.method == "HEAD" and hasattr(answer.body, "close"):
+            answer.body.close()
+        return [] if exchange.method == "HEAD" else [answer.body] if isinstance(answer.body, bytes) else answer.body
+
+    def _answered(self, exchange: Exchange) -> Answer:
+        try:
+            try:
+                return self._route(exchange)
+            except AppError as error:
+                return self._fault(exchange, error)
+        except Exception:
+            _log.exception("request %s failed", exchange.id)
+            fault = AppError("something went wrong here; the operator finds it in the log by the request id")
+            body = dump_json(_problem(exchange, fault)).encode()
+            return Answer(500, [("Content-Type", "application/problem+json")], body)
+
+    def _route(self, exchange: Exchange) -> Answer:
+        from bottle import HTTPError
+
+        self._check_host(exchange)
+        path = exchange.path
+        if path == self.prefix:
+            path += "/"
+        if not path.startswith(self.prefix + "/"):
+            raise NotFound("this site is below " + self.prefix)
+        inner = path.removeprefix(self.prefix)
+        if exchange.method == "OPTIONS":
+            return Answer(204, [("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")])
+        if exchange.method not in _ACTIONS:
+            raise UnsupportedAction(f"the method {exchange.method} is not supported", allowed=Action)
+        try:
+            target, args = self.router.match({"REQUEST_METHOD": exchange.method, "PATH_INFO": inner})
+        except HTTPError as error:
+            if error.status_code == 405:
+                raise UnsupportedAction(f"{inner} does not take {exchange.method}", allowed=("read",)) from None
+            raise NotFound(f"there is nothing at {inner[:200]}") from None
+        return cast(Answer, target(exchange, **args))
+
+    def _trusted(self, peer: str) -> bool:
+        if peer == "unix":
+            return "unix" in self.config.trusted_proxies
+        return bool(self.networks) and any(ipaddress.ip_address(peer) in network for network in self.networks)
+
+    def _check_host(self, exchange: Exchange) -> None:
+        """Only hosts that were named, loopback and bare addresses: against DNS rebinding."""
+        host = re.sub(r":\d*$", "", exchange.host).strip("[]").lower()
+        known = {"localhost", self.config.bind.rpartition(":")[0].strip("[]").lower(), *map(str.lower, self.config.hosts)}
+        try:
+            literal = bool(ipaddress.ip_address(host))
+        except ValueError:
+            literal = False
+        if not (literal or host in known - {""} or "*" in known):
+            raise Misdirected(f"this server does not answer for the host {host[:100]!r}: name it in [http] hosts")
+
+    def _common_headers(self, exchange: Exchange, answer: Answer) -> list[tuple[str, str]]:
+        present = {name.lower() for name, _ in answer.headers}
+        own = [
+            ("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "same-origin"), ("X-Frame-Options", "DENY"),
+            ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"), ("Cache-Control", "no-store"),
+            ("Vary", "Accept, Authorization, Cookie"), ("X-Request-Id", exchange.id),
+        ]  # fmt: skip
+        if isinstance(answer.body, bytes) and answer.status not in (204, 304):
+            own.append(("Content-Length", str(len(answer.body))))
+        cookies = [("Set-Cookie", cookie) for cookie in exchange.cookies]
+        return [*answer.headers, *(pair for pair in own if pair[0].lower() not in present), *cookies]
+
+    def _log_access(self, exchange: Exchange, answer: Answer, took_s: float) -> None:
+        path = re.sub(r"/login/.*", "/login/…", exchange.path)  # a sign-in code is a secret
+        facts = {
+            "at": rfc3339(time.time()), "request_id": exchange.id, "client": exchange.client, "subject": exchange.subject,
+            "method": exchange.method, "path": path, "status": answer.status, "took_ms": round(took_s * 1000, 1),
+        }  # fmt: skip
+        _log.info(dump_json(facts))
+
+    def _fault(self, exchange: Exchange, error: AppError) -> Answer:
+        if error.status >= 500:
+            _log.error(
+                "request %s: %s%s", exchange.id, error.message, f" ({error.hint})" if error.hint else "", exc_info=error
+            )
+        if isinstance(error, Unauthenticated) and exchange.session:
+            exchange.cookies = [self._cookie(exchange, "", 0)]
+        if exchange.page and isinstance(error, Unauthenticated) and exchange.method in ("GET", "HEAD"):
+            query = exchange.environ.get("QUERY_STRING", "")
+            after = exchange.path + ("?" + query if query else "")
+            return Answer(303, [("Location", exchange.url("login", after=after if len(after) < 1000 else None))])
+        headers = _error_headers(error, exchange.scheme)
+        if exchange.page:
+            return self._page(error.status, self.pages.fault(exchange, error), headers)
+        body = dump_json(_problem(exchange, error)).encode()
+        return Answer(error.status, [("Content-Type", "application/problem+json"), *headers], body)
+
+    def _page(self, status: int, body: bytes, headers: Sequence[tuple[str, str]] = ()) -> Answer:
+        return Answer(
+            status, [("Content-Type", "text/html; charset=utf-8"), ("Content-Security-Policy", _PAGE_POLICY), *headers], body
+        )
+
+    # -- the resources
+
+    def _home(self, exchange: Exchange) -> Answer:
+        return self._render(exchange, self.host.handle(self._request(exchange, "", (), Action.READ)), "")
+
+    def _resource(self, exchange: Exchange, kind: str, rest: str) -> Answer:
+        name, *path = split_path(rest)
+        if kind != "files":
+            name, path = self._suffix(exchange, kind, name, path)
+        if kind == "files" and exchange.method == "POST" and "_method" not in exchange.query:
+            return self._upload(exchange, name, path)
+        request = self._request(exchange, f"{kind}/{name}", tuple(path), self._action(exchange))
+        try:
+            response = self.host.handle(request)
+        except Invalid as error:
+            if exchange.page and kind == "forms" and request.action in (Action.CREATE, Action.UPDATE):
+                return self._form_again(exchange, request, error)
+            raise
+        return self._render(exchange, response, kind)
+
+    def _suffix(self, exchange: Exchange, kind: str, name: str, path: list[str]) -> tuple[str, list[str]]:
+        """The address without .csv, .json, .ndjson or .html, which choose the format instead of Accept."""
+        last = path[-1] if path and kind == "forms" and path == path[:1] else name if not path else ""
+        stem, dot, ending = last.rpartition(".")
+        if not dot or ending not in ("csv", "json", "ndjson", "html"):
+            return name, path
+        exchange.format = ending
+        exchange.path = exchange.path.removesuffix("." + ending)
+        return (name, [stem]) if path else (stem, path)
+
+    def _action(self, exchange: Exchange) -> Action:
+        method = exchange.query.get("_method", exchange.method) if exchange.method == "POST" else exchange.method
+        if method not in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"):
+            raise BadRequest("_method must be PUT or DELETE")
+        return _ACTIONS[method]
+
+    def _request(self, exchange: Exchange, resource: str, path: tuple[str, ...], action: Action, **facts: Any) -> Request:
+        """The transport-free request; everything that the body says is read later, by `decode`."""
+        controls = _CONTROLS if exchange.method == "POST" else ()
+        version = exchange.query.get("_version", "") if controls else ""
+        conditions = Conditions((version,)) if version else exchange.conditions()
+        is_bytes = resource.startswith("files/") and action == Action.UPDATE
+        if action != Action.READ:
+            self._check_origin(exchange, form=not is_bytes)
+        elif not exchange.format:
+            raise NotAcceptable("the formats here are " + ", ".join(_FORMATS_OFFERED))
+        decode = partial(self._decode, exchange, resource) if action != Action.READ and not is_bytes else None
+        given: dict[str, Any] = {
+            "id": exchange.id, "action": action, "resource": resource, "path": path, "door": self.kind,
+            "params": {name: text for name, text in exchange.query.items() if name not in controls}, "decode": decode,
+            "typed": not self._is_form(exchange), "partial": exchange.method == "PATCH", "conditions": conditions,
+            "whole": exchange.format in ("csv", "ndjson") and action == Action.READ, "credential": exchange.credential,
+            "idempotency_key": self._idempotency_key(exchange) if action != Action.READ else "",
+        }  # fmt: skip
+        if is_bytes:
+            given |= {"body": exchange.body, "body_bytes": exchange.body.size_bytes}
+            if self.encoded(exchange):
+                raise UnsupportedMedia("Content-Encoding is not supported: send the bytes as they are")
+        return Request(**given | facts)
+
+    @staticmethod
+    def encoded(exchange: Exchange) -> bool:
+        return exchange.header("content-encoding").lower() not in ("", "identity")
+
+    def _is_form(self, exchange: Exchange) -> bool:
+        return exchange.media_type in ("application/x-www-form-urlencoded", "multipart/form-data")
+
+    def _idempotency_key(self, exchange: Exchange) -> str:
+        """The header's key, or the signed id of the page that was submitted."""
+        key = exchange.header("idempotency-key").strip()
+        key = key[1:-1] if len(key) > 1 and key[0] == key[-1] == '"' else key
+        if len(key) > 255:
+            raise BadRequest("Idempotency-Key is longer than 255 characters")
+        sealed = exchange.query.get("_submission", "") if exchange.method == "POST" else ""
+        if not sealed or key:
+            return key
+        opened = self.host.unseal("submission", sealed)
+        if opened is None:
+            raise BadRequest("the page's submission id is not from here: open the form again")
+        return "page " + opened
+
+    def _decode(self, exchange: Exchange, resource: str) -> Json:
+        """The body of a record request, read within its limit once the caller is let in."""
+        if self.encoded(exchange):
+            raise UnsupportedMedia("Content-Encoding is not supported: send the body as it is")
+        if self._is_form(exchange):
+            body = exchange.body.bounded(
+                self.host.limits(resource) if exchange.media_type[0] == "m" else self.config.max_body_bytes
+            )
+            typed = _typed_fields(exchange, body, self.config.max_body_bytes)
+            self._check_token(exchange, (typed.get("_token") or [""])[0])
+            exchange.typed = {name: value for name, value in typed.items() if not name.startswith("_")}
+            return exchange.typed
+        self._check_token(exchange, "")
+        if exchange.body.size_bytes == 0:
+            return None
+        if exchange.media_type != "application/json" and not exchange.media_type.endswith("+json"):
+            raise UnsupportedMedia(
+                f"{exchange.media_type or 'a body without Content-Type'} is not read here: send application/json"
+            )
+        return load_json(exchange.body.bounded(self.config.max_body_bytes).whole())
+
+    def _upload(self, exchange: Exchange, name: str, path: list[str]) -> Answer:
+        """Files of a multipart body, each streamed to where it belongs as it arrives."""
+        if exchange.media_type != "multipart/form-data":
+            raise UnsupportedMedia("a folder takes multipart/form-data; PUT one file at its own address")
+        folder = [part for part in path if part]
+        request = self._request(exchange, f"files/{name}", tuple(folder), Action.CREATE, idempotency_key="", decode=None)
+        done: list[Response] = []
+        fields: dict[str, str] = {}
+        for part in read_multipart(exchange.body, exchange.content_type):
+            if part.file_name is None:
+                fields[part.name] = part.text()
+            elif part.file_name:
+                self._check_token(exchange, fields.get("_token", ""))
+                inner = tuple(folder) + tuple(part.file_name.replace("\\", "/").split("/"))
+                action = Action.UPDATE if fields.get("_replace") else Action.CREATE
+                one = dataclasses.replace(request, path=inner, action=action, body=part.chunks)
+                done.append(self._upload_one(one, done))
+        if not done:
+            raise BadRequest("the body has no file: choose one, in a field named file")
+        exchange.subject = done[-1].caller.subject
+        if exchange.page:
+            return Answer(303, [("Location", exchange.path)])
+        return self._json(201, {"items": [response.data for response in done]})
+
+    def _upload_one(self, request: Request, done: Sequence[Response]) -> Response:
+        try:
+            return self.host.handle(request)
+        except AppError as error:
+            if done:
+                stored = ", ".join(response.data["name"] for response in done)
+                error.message += f" (stored before it: {stored})"
+            raise
+
+    def _form_again(self, exchange: Exchange, request: Request, error: Invalid) -> Answer:
+        """The form with what was typed and what was wrong with it."""
+        is_record = request.action == Action.UPDATE
+        again = Request(
+            id=request.id, action=Action.READ, resource=request.resource, path=request.path if is_record else (),
+            door=self.kind, params={"_edit": "1"} if is_record else {}, credential=request.credential,
+        )  # fmt: skip
+        response = self.host.handle(again)
+        exchange.subject = response.caller.subject
+        exchange.submission = exchange.query.get("_submission", "") or self._submission()
+        page = self.pages.form(exchange, response, exchange.typed, error.faults)
+        return self._page(error.status, self.pages.render(exchange, "form.tpl", page["title"], page))
+
+    def _submission(self) -> str:
+        return self.host.seal("submission", secrets.token_urlsafe(18))
+
+    # -- rendering
+
+    def _render(self, exchange: Exchange, response: Response, kind: str) -> Answer:
+        exchange.subject = response.caller.subject
+        if response.content:
+            return send_content(exchange, response.content, trusted=kind == "apps")
+        if exchange.method not in ("GET", "HEAD"):
+            return self._written(exchange, response)
+        headers = [("ETag", f'"{response.etag}"')] if response.etag else []
+        if exchange.page and response.template:
+            return self._render_page(exchange, response, headers)
+        if response.table and exchange.format in ("csv", "ndjson"):
+            return self._export(exchange, response.table)
+        if exchange.format not in ("json", "html"):
+            raise NotAcceptable("this is not a list: take application/json or text/html")
+        answer = self._json(200, response.data if response.table is None else _list_of(response.table))
+        if response.table is not None and response.table.next:
+            query = {name: text for name, text in exchange.query.items() if name != "_next"} | {"_next": response.table.next}
+            answer.headers.append(("Link", f'<{exchange.path}?{urlencode(query)}>; rel="next"'))
+        answer.headers += headers
+        return answer
+
+    def _render_page(self, exchange: Exchange, response: Response, headers: Sequence[tuple[str, str]]) -> Answer:
+        if response.template == "form.tpl":
+            exchange.submission = self._submission()
+        home = str(response.page.get("home", ""))
+        if home.startswith(("forms/", "views/")):
+            return Answer(303, [("Location", exchange.url(home))])
+        return self._page(200, self.pages.show(exchange, response), headers)
+
+    def _export(self, exchange: Exchange, table: Table) -> Answer:
+        """Every row, streamed; a client that goes away ends the query."""
+        rows = _csv(table) if exchange.format == "csv" else _ndjson(table)
+        name = split_path(exchange.path)[-1]
+        disposition = f"attachment; filename*=UTF-8''{quote(name, safe='')}.{exchange.format}"
+        headers = [("Content-Type", _MEDIA[exchange.format]), ("Content-Disposition", disposition)]
+        return Answer(200, headers, _Stream(rows, table.close))
+
+    def _json(self, status: int, data: Json) -> Answer:
+        return Answer(status, [("Content-Type", _MEDIA["json"])], dump_json(data).encode())
+
+    def _written(self, exchange: Exchange, response: Response) -> Answer:
+        """What a write answers: a page goes on to where the result is seen (post/redirect/get)."""
+        headers = [("Idempotency-Replayed", "true")] if response.replayed else []
+        if exchange.page and self._is_form(exchange):
+            return Answer(303, [*headers, ("Location", self._afterwards(exchange, response))])
+        if response.etag:
+            headers.append(("ETag", f'"{response.etag}"'))
+        if response.created and response.location:
+            headers.append(("Location", exchange.url(response.location)))
+        if response.data is None:
+            return Answer(204, headers)
+        answer = self._json(201 if response.created else 200, response.data)
+        answer.headers += headers
+        return answer
+
+    def _afterwards(self, exchange: Exchange, response: Response) -> str:
+        here = exchange.path.removeprefix(self.prefix + "/")
+        if response.created:
+            form, _, key = response.location.rpartition("/records/")
+            return exchange.url(form, _sent=key)
+        if response.data is None:  # deleted: the list or the folder that it was in
+            return exchange.url(here.rpartition("/")[0] + "/" * here.startswith("files/"))
+        return exchange.url(here)
+
+    # -- signing in, and where requests come from
+
+    def _cookie(self, exchange: Exchange, session: str, seconds: int) -> str:
+        secure = "; Secure" if exchange.scheme == "https" else ""
+        path = self.prefix or "/"
+        return f"{_COOKIE}={session}; Path={path}; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}"
+
+    def _form_token(self, exchange: Exchange) -> str:
+        return self.host.seal("form", _session_digest(exchange.session))
+
+    def _check_origin(self, exchange: Exchange, *, form: bool) -> None:
+        """Forbidden when a browser says that an unsafe cookie request came from elsewhere, or when nothing says it did not.
+
+        Sec-Fetch-Site, else Origin, else (where a form can carry one) the form token, which _check_token reads later.
+        """
+        if not exchange.by_cookie:
+            return
+        verdict = _same_origin(exchange)
+        if verdict is False or (verdict is None and not form):
+            raise Forbidden("this request came from another site; open the page here and try again")
+
+    def _check_token(self, exchange: Exchange, token: str) -> None:
+        """The last proof of same origin, where the headers gave none."""
+        if exchange.by_cookie and _same_origin(exchange) is None:
+            opened = self.host.unseal("form", token) or ""
+            if not secrets.compare_digest(opened.encode(), _session_digest(exchange.session).encode()):
+                raise Forbidden("the form's token is missing or old; open the page again and resend it")
+
+    def _login_page(self, exchange: Exchange, code: str = "") -> Answer:
+        after = exchange.query.get("after", "")
+        code = code if re.fullmatch(r"[A-Za-z0-9_-]{1,100}", code) else ""
+        page = self._page(200, self.pages.login(exchange, code, self._safe_target(after, "")))
+        page.headers.append(("Referrer-Policy", "no-referrer"))
+        return page
+
+    def _safe_target(self, after: str, default: str) -> str:
+        """A path on this site to go on to; never another site."""
+        safe = (
+            re.fullmatch(r"/[!-\[\]-~]*", after)
+            and not after.startswith("//")
+            and (after + "/").startswith(self.prefix + "/")
+        )
+        return after if safe else default
+
+    def _sign_in(self, exchange: Exchange) -> Answer:
+        if _same_origin(exchange) is False:
+            raise Forbidden("this request came from another site; open the page here and try again")
+        typed = _typed_fields(exchange, exchange.body.bounded(65536), 65536)
+        code, token, after = (typed.get(name, [""])[0].strip() for name in ("code", "token", "after"))
+        try:
+            session, seconds = self.host.sign_in(code or token, exchange.id)
+        except Unauthenticated as error:
+            body = self.pages.login(exchange, "", self._safe_target(after, ""), error.message)
+            return self._page(401, body, _error_headers(error, exchange.scheme))
+        exchange.cookies = [self._cookie(exchange, session, seconds)]
+        return Answer(303, [("Location", self._safe_target(after, exchange.url("")))])
+
+    def _sign_out(self, exchange: Exchange) -> Answer:
+        self._check_origin(exchange, form=True)
+        typed = _typed_fields(exchange, exchange.body.bounded(65536), 65536) if exchange.body.size_bytes else {}
+        self._check_token(exchange, typed.get("_token", [""])[0])
+        self.host.sign_out(exchange.credential, exchange.id)
+        exchange.cookies = [self._cookie(exchange, "", 0)]
+        return Answer(303, [("Location", exchange.url("login"))])
+
+    # -- small answers
+
+    def _static(self, exchange: Exchange, name: str) -> Answer:
+        data = self.pages.static.get(name)
+        if data is None:
+            raise NotFound(f"there is no static file {name[:100]}")
+        tag = f'"{self.pages.tags[name]}"'
+        headers = [("ETag", tag), ("Cache-Control", "public, max-age=31536000, immutable")]
+        if tag in exchange.header("if-none-match"):
+            return Answer(304, headers)
+        return Answer(200, [*headers, ("Content-Type", mimetypes.guess_type(name)[0] or "application/octet-stream")], data)
+
+    def _healthz(self, exchange: Exchange) -> Answer:
+        return self._json(200, {"status": "ok"})
+
+    def _readyz(self, exchange: Exchange) -> Answer:
+        found = self.host.ready()
+        well = all(state == "ok" for state in found.values())
+        return self._json(200 if well else 503, {"status": "ok" if well else "unavailable", "providers": found})
+
+    # -- serving
+
+    def run(self) -> None:
+        listener = self._listen()
+        try:
+            if sys.platform == "win32":
+                self._run_threaded(listener)
+            else:
+                self._run_gunicorn(listener)
+        finally:
+            listener.close()
+
+    def stop(self) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def address(self, listener: socket.socket) -> str:
+        """The site's own address, for people."""
+        name = listener.getsockname()
+        scheme = "https" if self.config.tls_cert else "http"
+        if isinstance(name, str):
+            return f"unix:{name}"
+        host = f"[{name[0]}]" if ":" in name[0] else name[0]
+        host = {"0.0.0.0": "localhost", "[::]": "localhost"}.get(host, host)  # noqa: S104 (compared, not bound)
+        return f"{scheme}://{host}:{name[1]}{self.prefix}"
+
+    def _listen(self) -> socket.socket:
+        """The bound socket; Unavailable if the address stays taken for five seconds (a killed server's workers end)."""
+        text = self.config.bind
+        for _ in range(50):
+            try:
+                if text.startswith("unix:"):
+                    return _unix_listener(text.removeprefix("unix:"))
+                host, _, port = text.rpartition(":")
+                return socket.create_server((host.strip("[]"), int(port)), family=_family(host), backlog=1024)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise Unavailable(f"cannot listen on {text}: {error.strerror}") from error
+                time.sleep(0.1)
+        raise Unavailable(f"cannot listen on {text}: another program does; choose another with --bind")
+
+    def _run_threaded(self, listener: socket.socket) -> None:
+        """The standard library's server, where gunicorn cannot run."""
+        from socketserver import ThreadingMixIn
+        from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+        class Handler(WSGIRequestHandler):
+            def get_environ(self) -> dict[str, Any]:
+                return super().get_environ() | {"RAW_URI": self.path}
+
+            def log_message(self, *args: Any) -> None:
+                """Nothing: the runner logs for itself."""
+
+        class Server(ThreadingMixIn, WSGIServer):
+            daemon_threads = True
+
+        _log.warning("gunicorn does not run here: serving with the standard library, for few users only")
+        server = Server(listener.getsockname(), Handler, bind_and_activate=False)
+        server.socket = listener
+        server.server_name, server.server_port = str(listener.getsockname()[0]), int(listener.getsockname()[1])
+        server.setup_environ()
+        server.set_app(self.wsgi)
+        self.host.open()
+        self.on_ready(self.address(listener))
+        try:
+            server.serve_forever()
+        finally:
+            self.host.close()
+
+    def _run_gunicorn(self, listener: socket.socket) -> None:
+        from gunicorn.app.base import BaseApplication
+
+        runner, address, options = self, self.address(listener), self._gunicorn_options(listener)
+
+        class Server(BaseApplication):  # type: ignore[misc]
+            def load_config(self) -> None:
+                for name, value in options.items():
+                    self.cfg.set(name, value)
+                self.cfg.set("when_ready", lambda arbiter: runner.on_ready(address))
+                self.cfg.set("post_worker_init", lambda worker: runner.host.open())
+                self.cfg.set("worker_exit", lambda arbiter, worker: runner.host.close())
+
+            def load(self) -> Callable[..., Any]:
+                return runner.wsgi
+
+        try:
+            Server().run()
+        except SystemExit as end:
+            if end.code not in (0, None):
+                raise Unavailable("the HTTP server stopped; its reason is in the log above") from end
+
+    def _gunicorn_options(self, listener: socket.socket) -> dict[str, Any]:
+        config = self.config
+        options: dict[str, Any] = {
+            "bind": f"fd://{os.dup(listener.fileno())}", "workers": config.workers or os.cpu_count() or 1,
+            "worker_class": _worker_class(), "threads": config.threads, "timeout": 60, "graceful_timeout": 25, "keepalive": 15,
+            "loglevel": "error", "forwarded_allow_ips": "", "secure_scheme_headers": {}, "proc_name": "satchel",
+        }  # fmt: skip
+        if config.tls_cert:
+            options |= {"certfile": str(config.tls_cert), "keyfile": str(config.tls_key)}
+        from gunicorn.config import KNOWN_SETTINGS
+
+        known = {one.name for one in KNOWN_SETTINGS}
+        return options | {name: True for name in ("control_socket_disable",) if name in known}
+
+
+def _worker_class() -> type:
+    """gunicorn's gthread worker that also ends connections whose headers take over ten seconds: they would hold a thread."""
+    from gunicorn.workers.gthread import ThreadWorker
+
+    class Worker(ThreadWorker):  # type: ignore[misc]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.header_deadlines: dict[Any, float] = {}
+
+        def handle(self, conn: Any) -> Any:
+            self.header_deadlines[conn] = time.monotonic() + 10
+            try:
+                return super().handle(conn)
+            finally:
+                self.header_deadlines.pop(conn, None)
+
+        def handle_request(self, req: Any, conn: Any) -> Any:
+            self.header_deadlines.pop(conn, None)
+            return super().handle_request(req, conn)
+
+        def murder_pending(self) -> None:
+            super().murder_pending()
+            now = time.monotonic()
+            for conn, deadline in list(self.header_deadlines.items()):
+                if now > deadline:
+                    with suppress(OSError):  # it was closed meanwhile
+                        conn.sock.shutdown(socket.SHUT_RDWR)
+
+    return Worker
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def _unix_listener(path: str) -> socket.socket:
+    """A Unix socket; what an ended server left at the path is replaced."""
+    if Path(path).is_socket():
+        Path(path).unlink()
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    Path(path).chmod(0o660)
+    listener.listen(1024)
+    return listener
+
+
+def _session_digest(session: str) -> str:
+    return hashlib.sha256(session.encode()).hexdigest()[:32]
+
+
+def _same_origin(exchange: Exchange) -> bool | None:
+    """Whether a browser says that the request comes from this site's own pages; None when it does not say."""
+    site, origin = exchange.header("sec-fetch-site"), exchange.header("origin")
+    if site:
+        return site in ("same-origin", "none")
+    if origin and origin != "null":
+        return origin.partition("://")[2].lower() == exchange.host.lower()
+    return None
+
+
+def _list_of(table: Table) -> Value:
+    """The JSON of a list."""
+    found: Value = {"items": list(table.rows), "next": table.next}
+    return found | ({"count": table.count} if table.count is not None else {})
+
+
+def _typed_fields(exchange: Exchange, body: BodyReader, most: int) -> dict[str, list[Any]]:
+    """The fields of an HTML form by name: texts, and Uploads kept in temporary files. `most` bounds the texts."""
+    found: dict[str, list[Any]] = {}
+    if exchange.media_type != "multipart/form-data":
+        if exchange.media_type != "application/x-www-form-urlencoded":
+            raise UnsupportedMedia("send a form: application/x-www-form-urlencoded or multipart/form-data")
+        try:
+            pairs = parse_qsl(
+                body.bounded(most).whole().decode(), keep_blank_values=True, errors="strict", max_num_fields=5000
+            )
+        except ValueError:
+            raise BadRequest("the form is not UTF-8, or has over 5,000 fields") from None
+        for name, text in pairs:
+            found.setdefault(name, []).append(text)
+        return found
+    for part in read_multipart(body, exchange.content_type):
+        if part.file_name is None:
+            found.setdefault(part.name, []).append(part.text(most))
+        else:
+            found.setdefault(part.name, []).append(Upload(part.file_name, _spooled(part.chunks)))
+    return found
+
+
+def _spooled(chunks: Iterable[bytes]) -> BinaryIO:
+    """A temporary file with these bytes, in memory while small; gone when nobody refers to it."""
+    file = tempfile.SpooledTemporaryFile(max_size=1 << 20)  # noqa: SIM115 (lives as long as the request)
+    for chunk in chunks:
+        file.write(chunk)
+    file.seek(0)
+    return cast(BinaryIO, file)
 
 
 # ==== 6. AUTH ====================================================================================================
-# Sign, verify and revoke tokens; sessions and sign-in links.
-# uses: ERRORS VALUES CONFIG CONTRACTS
-# defines:
+# Sign, verify and revoke tokens; sessions and sign-in links. Nothing is committed here, `touch` aside: what must be
+# stored is handed back as writes, so that the audit entry is committed with it.
+# uses: ERRORS VALUES CONTRACTS
+# defines: MAX_TOKEN_BYTES MIN_KEY_BYTES MAX_TOKEN_S KEEP_TOKEN_S Key KeyRing verify_jws encode_jws verify_jwt
+#          scope_grants Authority
+
+MAX_TOKEN_BYTES = 8192  # what HTTP servers commonly take as one header line
+MIN_KEY_BYTES = 32  # RFC 7518 section 3.2: a key of the hash's size or more
+MAX_TOKEN_S = 10 * 366 * 86_400
+KEEP_TOKEN_S = 90 * 86_400  # rows of dead tokens stay this long, for who looks into the audit trail
+_FUTURE_S = 60  # how far another node's clock may be ahead
+_SHORT_MAC_BYTES = 24
+_TO_URL, _FROM_URL = bytes.maketrans(b"+/", b"-_"), bytes.maketrans(b"-_", b"+/")  # binascii takes half of base64's time
+_SECRET = re.compile(r"[A-Za-z0-9_-]{43}")  # 32 random bytes: a session id or the code of a link
+
+
+def _b64(data: bytes) -> str:
+    return binascii.b2a_base64(data, newline=False).translate(_TO_URL, b"=").decode()
+
+
+def _unb64(text: str) -> bytes:
+    """Bytes of canonical base64url (RFC 7515 section 2): no padding, other characters or spare bits; ValueError else."""
+    data = binascii.a2b_base64(text.encode("ascii").translate(_FROM_URL) + b"=" * (-len(text) % 4))
+    if _b64(data) != text:
+        raise ValueError("not canonical base64url")
+    return data
+
+
+def _hmac(key: bytes, data: bytes) -> bytes:
+    return hmac.digest(key, data, "sha256")
+
+
+def _digest(secret: str) -> str:
+    """The key under which a random secret is stored, so that who reads the records cannot use it."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A signing key; created_at in Unix seconds, 0 when the ring does not say."""
+
+    kid: str
+    secret: bytes = field(repr=False)
+    created_at: int = 0
+
+    def sub_key(self, purpose: str) -> bytes:
+        """32 bytes for one purpose. U+0000 stands in no text that a JWS signs, so the two uses cannot meet."""
+        return _hmac(self.secret, b"satchel\0" + purpose.encode())
+
+
+def _parse_key(place: str, item: Json) -> Key:
+    if not isinstance(item, dict):
+        raise ConfigError(f"{place} is not an object")
+    if item.get("kty", "oct") != "oct" or item.get("alg", "HS256") != "HS256":
+        raise ConfigError(f"{place} is not a key for HS256: kty is oct and alg, if given, HS256")
+    kid, encoded, created_at = item.get("kid"), item.get("k"), item.get("created_at", 0)
+    if not isinstance(kid, str) or not re.fullmatch(r"[!-~]{1,64}", kid):
+        raise ConfigError(f"{place} needs a kid of 1 to 64 visible ASCII characters")
+    if type(created_at) is not int:
+        raise ConfigError(f"{place}: created_at is not whole Unix seconds")
+    try:
+        secret = _unb64(encoded) if isinstance(encoded, str) else b""
+    except ValueError:
+        raise ConfigError(f"{place}: k is not base64url without padding") from None
+    if len(secret) < MIN_KEY_BYTES:
+        raise ConfigError(f"{place}: k has {len(secret)} bytes and needs at least {MIN_KEY_BYTES}")
+    return Key(kid, secret, created_at)
+
+
+def _parse_keys(text: str) -> tuple[Key, ...]:
+    """The keys of a ring's JSON or of a JWK set (RFC 7517), newest first; of equally old ones the last listed first."""
+    try:
+        ring = load_json(text)
+    except BadRequest:
+        raise ConfigError("the key ring is not JSON") from None  # the cause would carry the secret text
+    items = ring.get("keys") if isinstance(ring, dict) else None
+    if not isinstance(items, list) or not items:
+        raise ConfigError('the key ring has no keys: write {"keys": [{"kid": …, "k": …, "created_at": …}]}')
+    keys = [_parse_key(f"key {number} of the key ring", item) for number, item in enumerate(items, 1)]
+    if len({key.kid for key in keys}) < len(keys):
+        raise ConfigError("two keys of the key ring have the same kid")
+    keys.sort(key=lambda key: key.created_at)
+    return tuple(reversed(keys))
+
+
+def _dump_keys(keys: Sequence[Key]) -> str:
+    items = [{"kid": key.kid, "k": _b64(key.secret), "created_at": key.created_at} for key in reversed(keys)]
+    return dump_json({"keys": items}, indent=2) + "\n"
+
+
+def _new_key(at: int) -> Key:
+    return Key(secrets.token_hex(4), secrets.token_bytes(MIN_KEY_BYTES), at)
+
+
+def _stamp(file: Path | int) -> tuple[int, int, int]:
+    """Changes whenever the file is replaced; zeros while there is none."""
+    try:
+        info = os.stat(file)
+    except OSError:
+        return 0, 0, 0
+    return info.st_ino, info.st_mtime_ns, info.st_size
+
+
+def _read_private(path: Path) -> tuple[tuple[int, int, int], str]:
+    """The file's stamp and text; ConfigError if group or others may touch it."""
+    with open(path, encoding="utf-8") as file:
+        if os.fstat(file.fileno()).st_mode & 0o077:
+            raise ConfigError("the key file is open to group or others", hint=f"chmod 600 {path}; if it was read, rotate")
+        return _stamp(file.fileno()), file.read()
+
+
+@contextmanager
+def _folder(path: Path) -> Iterator[int]:
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _write_private(path: Path, text: str, *, replace: bool) -> None:
+    """Put a whole file at path, 0600 and durable. Without replace a file that is already there is kept."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        if replace:
+            os.replace(draft, path)
+        else:
+            with suppress(FileExistsError):  # another process was first: its ring is everybody's
+                os.link(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+    with _folder(path) as folder:
+        os.fsync(folder)
+
+
+@contextmanager
+def _key_file_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError("the key file cannot be used", hint=f"{path}: {error}") from error
+
+
+class KeyRing:
+    """The signing keys: the newest signs, all verify. A ring in a file is read again when the file was replaced, so that
+    a rotation reaches running servers."""
+
+    def __init__(self, keys: Sequence[Key] = (), path: Path | None = None) -> None:
+        """Fixed keys, newest first, or the path of a ring's file."""
+        self._path = path
+        self._read: tuple[tuple[int, int, int], tuple[Key, ...]] = (-1, 0, 0), tuple(keys)  # no file's stamp
+
+    def __repr__(self) -> str:
+        return f"KeyRing({', '.join(key.kid for key in self._read[1])})"
+
+    @classmethod
+    def load(cls, source: str, path: Path, clock: Clock = time.time) -> KeyRing:
+        """The ring whose JSON text is `source`; "" is the file at path, made with one fresh key at first use.
+
+        ConfigError says what is wrong with it and never shows it.
+        """
+        if source:
+            return cls(_parse_keys(source))
+        with _key_file_errors(path):
+            if not path.exists():
+                _write_private(path, _dump_keys([_new_key(int(clock()))]), replace=False)
+        ring = cls(path=path)
+        _ = ring.keys  # a bad file is found here and not at the first request
+        return ring
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """Newest first."""
+        if self._path is not None and self._read[0] != _stamp(self._path):
+            with _key_file_errors(self._path):
+                stamp, text = _read_private(self._path)
+            self._read = stamp, _parse_keys(text)  # one assignment: no thread sees halves of two rings
+        return self._read[1]
+
+    def find(self, kid: str) -> Key | None:
+        """The key of that name, or None."""
+        return next((key for key in self.keys if key.kid == kid), None)
+
+    def sub_key(self, purpose: str) -> bytes:
+        """32 bytes to sign with for this purpose."""
+        return self.keys[0].sub_key(purpose)
+
+    def sub_keys(self, purpose: str) -> list[bytes]:
+        """What may have signed for this purpose, newest first."""
+        return [key.sub_key(purpose) for key in self.keys]
+
+    def rotate(self, now: float) -> Key:
+        """The fresh key that signs from now on; the others still verify. ConfigError where the ring is not a file's."""
+        fresh = _new_key(max(int(now), self.keys[0].created_at))
+        self._edit(lambda keys: (fresh, *keys))
+        return fresh
+
+    def retire(self, kid: str) -> None:
+        """Forget a key: what it signed is refused. NotFound if unknown, Conflict if it is the one that signs."""
+
+        def without(keys: tuple[Key, ...]) -> tuple[Key, ...]:
+            if kid not in [key.kid for key in keys]:
+                raise NotFound(f"no key is named {kid!r}{nearest(kid, [key.kid for key in keys])}")
+            if keys[0].kid == kid:
+                raise Conflict(f"the key {kid} is the one that signs", hint="rotate first, then retire it")
+            return tuple(key for key in keys if key.kid != kid)
+
+        self._edit(without)
+
+    def _edit(self, change: Callable[[tuple[Key, ...]], tuple[Key, ...]]) -> None:
+        if self._path is None:
+            raise ConfigError("the key ring comes from the setting auth.keys: change it there")
+        with _key_file_errors(self._path), _folder(self._path) as folder:
+            fcntl.flock(folder, fcntl.LOCK_EX)  # two rotations at once must keep both keys
+            _write_private(self._path, _dump_keys(change(self.keys)), replace=True)
+
+
+def _malformed(reason: str) -> Unauthenticated:
+    return Unauthenticated("the token is malformed", hint=reason)
+
+
+def _foreign(reason: str) -> Unauthenticated:
+    return Unauthenticated("the token is not one of this server's", hint=reason)
+
+
+class _Jws(NamedTuple):
+    header: str  # still base64url
+    payload: bytes
+    mac: bytes
+    signed: bytes  # what the mac is over
+
+
+def _parse_object(data: bytes, what: str) -> Value:
+    try:
+        value = load_json(data)
+    except BadRequest as error:
+        raise _malformed(f"{what}: {error.message}") from None
+    if not isinstance(value, dict):
+        raise _malformed(f"{what} is not a JSON object")
+    return value
+
+
+def _split_jws(text: str) -> _Jws:
+    """The parts of a compact JWS (RFC 7515 section 7.1); nothing is verified."""
+    if len(text) > MAX_TOKEN_BYTES:
+        raise _malformed(f"longer than {MAX_TOKEN_BYTES} bytes")
+    parts = text.split(".")
+    if len(parts) != 3:
+        raise _malformed(f"{len(parts)} parts instead of three")
+    try:
+        return _Jws(parts[0], _unb64(parts[1]), _unb64(parts[2]), text.rpartition(".")[0].encode("ascii"))
+    except ValueError:
+        raise _malformed("a part is not canonical base64url") from None
+
+
+def _parse_header(text: str) -> Value:
+    """The JOSE header; its alg is HS256 and nothing in it is critical (RFC 8725 sections 3.1 and 3.2)."""
+    try:
+        header = _parse_object(_unb64(text), "the header")
+    except ValueError:
+        raise _malformed("the header is not canonical base64url") from None
+    if header.get("alg") != "HS256":
+        raise _malformed("alg is not HS256")
+    if "crit" in header:
+        raise _malformed("crit: no extension is understood")
+    return header
+
+
+def _authentic(key: bytes, jws: _Jws) -> bytes:
+    if not hmac.compare_digest(_hmac(key, jws.signed), jws.mac):
+        raise _foreign("the signature does not match")
+    return jws.payload
+
+
+def verify_jws(key: bytes, text: str) -> bytes:
+    """The payload of a compact JWS whose HS256 mac is right (RFC 7515 section 5.2); Unauthenticated else.
+
+    Which other header parameters it has is not judged: verify_jwt does.
+    """
+    jws = _split_jws(text)
+    _parse_header(jws.header)
+    return _authentic(key, jws)
+
+
+def encode_jws(key: Key, claims: Mapping[str, Json]) -> str:
+    """The claims as a compact JWS with the one header that verify_jwt takes."""
+    header = {"alg": "HS256", "typ": "at+jwt", "kid": key.kid}
+    signed = _b64(dump_json(header).encode()) + "." + _b64(dump_json(claims).encode())
+    return signed + "." + _b64(_hmac(key.secret, signed.encode()))
+
+
+@lru_cache(maxsize=64)  # a header depends on nothing but its text, and a ring has few
+def _kid(text: str) -> str:
+    """The kid of a header that says exactly alg, typ and kid: so jwk, jku, x5u, x5c and whatever comes are refused."""
+    header = _parse_header(text)
+    if header.keys() != {"alg", "typ", "kid"}:
+        raise _malformed("the header is not exactly alg, typ and kid")
+    typ, kid = header["typ"], header["kid"]
+    if not isinstance(kid, str) or not isinstance(typ, str):
+        raise _malformed("typ or kid is not text")
+    if typ.lower() not in ("at+jwt", "application/at+jwt"):
+        raise _malformed("typ is not at+jwt (RFC 9068 section 4)")
+    return kid
+
+
+def _check_claims(claims: Value) -> None:
+    """Nothing, or Unauthenticated if a claim is missing or of another type (RFC 7519 section 4.1, RFC 9068 section 2.2)."""
+    for name in ("iat", "exp", "nbf"):
+        if type(claims.get(name, 0 if name == "nbf" else None)) is not int:
+            raise _malformed(f"{name} is not whole Unix seconds")
+    subject, jti = claims.get("sub"), claims.get("jti")
+    if not isinstance(subject, str) or not 0 < len(subject) <= 255:
+        raise _malformed("sub is not text of 1 to 255 characters")
+    if not isinstance(jti, str) or not is_key(jti):
+        raise _malformed("jti is not a key")
+    if not isinstance(claims.get("scope", ""), str):
+        raise _malformed("scope is not text")
+    roles = claims.get("roles", [])
+    if not isinstance(roles, list) or not all(isinstance(role, str) for role in roles):
+        raise _malformed("roles is not a list of text")
+
+
+def _check_issuer(claims: Value, issuer: str) -> None:
+    """Nothing, or Unauthenticated if it was issued by or for somebody else (RFC 8725 sections 3.8 and 3.9)."""
+    audience = claims.get("aud")
+    if claims.get("iss") != issuer:
+        raise _foreign("iss is another issuer")
+    if audience != issuer and not (isinstance(audience, list) and issuer in audience):
+        raise _foreign("aud is another audience")
+
+
+def _check_times(claims: Value, at: float) -> None:
+    if claims["exp"] <= at:
+        raise Unauthenticated("the token has expired")
+    if claims.get("nbf", 0) > at:
+        raise Unauthenticated("the token is not valid yet")
+    if claims["iat"] > at + _FUTURE_S:
+        raise Unauthenticated("the token is not valid yet", hint="iat is in the future: compare the clocks")
+
+
+def verify_jwt(keys: KeyRing, text: str, issuer: str, at: float) -> Value:
+    """The claims of a token that a ring key signed and that is good at that time, by the checklist of RFC 8725.
+
+    Unauthenticated else; no claim is looked at before the signature was found right.
+    """
+    jws = _split_jws(text)
+    key = keys.find(_kid(jws.header))
+    if key is None:
+        raise _foreign("kid names no key of the ring")
+    claims = _parse_object(_authentic(key.secret, jws), "the payload")
+    _check_claims(claims)
+    _check_issuer(claims, issuer)
+    _check_times(claims, at)
+    return claims
+
+
+@lru_cache(maxsize=1024)  # grants depend on nothing but their text
+def scope_grants(scope: str) -> tuple[Grant, ...]:
+    """The grants of a scope, which are separated by single spaces; Unauthenticated if one is none."""
+    try:
+        return tuple(parse_grant(text) for text in scope.split(" ")) if scope else ()
+    except BadRequest as error:
+        raise _malformed(f"scope: {error.message}") from None
+
+
+def _basic_password(text: str) -> str:
+    """The password of Basic credentials (RFC 7617); the user name says nothing."""
+    try:
+        return base64.b64decode(text, validate=True).decode().partition(":")[2]
+    except ValueError:
+        raise Unauthenticated("the credential is malformed", hint="Basic: not base64 of user:password") from None
+
+
+def _line_problem(text: str, most: int) -> str:
+    """What keeps a text from being a subject or label, in words; "" when nothing does."""
+    if len(text) > most:
+        return f"is longer than {most} characters"
+    if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text):
+        return "contains a control character or a line break"
+    return "starts or ends with a space" if text != text.strip() else ""
+
+
+def _to_token(record: Record) -> Token:
+    value = dict(record.value)
+    grants, roles = tuple(value.pop("grants")), tuple(value.pop("roles"))
+    return Token(jti=record.key, grants=grants, roles=roles, **value)
+
+
+def _to_value(token: Token) -> Value:
+    value = dataclasses.asdict(token)
+    del value["jti"]
+    return value | {"grants": list(token.grants), "roles": list(token.roles)}
+
+
+class Authority:
+    """Who is asking, and the life of tokens, sessions and sign-in links. Every answer reads the token's row anew, so a
+    revocation works on the next request."""
+
+    def __init__(
+        self,
+        keys: KeyRing,
+        records: Records,
+        roles: Mapping[str, tuple[Grant, ...]],
+        public: tuple[Grant, ...],
+        issuer: str,
+        session_s: int,
+        clock: Clock,
+    ) -> None:
+        self._keys = keys
+        self._records = records
+        self._roles = roles
+        self._public = public
+        self._issuer = issuer
+        self._session_s = session_s
+        self._clock = clock
+        self._touched: tuple[int, set[str]] = (0, set())  # a minute and the tokens seen used in it
+        self._touch_lock = threading.Lock()
+
+    # -- who is asking
+
+    def identify(self, credential: str, at: float | None = None) -> Caller:
+        """The caller behind "Bearer …", "Basic …", "Session …" or "" (the public); Unauthenticated if it is not good.
+
+        Whether it has expired is judged `at` a time, such as the one when a message was sent; None is now. Revocation
+        and roles are as they are now. Everybody may do what the public may.
+        """
+        if not credential:
+            return Caller(grants=self._public)
+        at = self._clock() if at is None else at
+        scheme, _, secret = credential.partition(" ")
+        match scheme.lower():  # RFC 9110 section 11.1
+            case "bearer":
+                return self._bearer(secret.strip(" "), at)
+            case "basic":
+                return self._bearer(_basic_password(secret.strip(" ")), at)
+            case "session":
+                return self._session(secret, at)
+        raise Unauthenticated("the credential is malformed", hint="not Bearer, Basic or Session")
+
+    def _bearer(self, text: str, at: float) -> Caller:
+        if text.startswith("stl_"):
+            return self._row_caller(self._living(self._short_jti(text), at))
+        claims = verify_jwt(self._keys, text, self._issuer, at)
+        token = self._living(claims["jti"], at)
+        if token.subject != claims["sub"]:
+            raise _foreign("sub is not the subject of the token's row")
+        return self._caller(token, claims.get("scope", ""), claims.get("roles", ()))
+
+    def _session(self, secret: str, at: float) -> Caller:
+        row = self._records.get("_sessions", _digest(secret)) if _SECRET.fullmatch(secret) else None
+        if row is None or row.value["expires_at"] <= at:
+            raise Unauthenticated("the session has ended: sign in again")
+        return self._row_caller(self._living(row.value["jti"], at), session=True)
+
+    def _living(self, jti: str, at: float) -> Token:
+        """The token of that row; Unauthenticated if there is none, or it is revoked or expired."""
+        record = self._records.get("_tokens", jti)
+        if record is None:
+            raise _foreign("no token has this jti")
+        token = _to_token(record)
+        if token.revoked_at:
+            raise Unauthenticated("the token was revoked")
+        if token.expires_at <= at:
+            raise Unauthenticated("the token has expired")
+        return token
+
+    def _row_caller(self, token: Token, *, session: bool = False) -> Caller:
+        return self._caller(token, " ".join(token.grants), token.roles, session=session)
+
+    def _caller(self, token: Token, scope: str, roles: Sequence[str], *, session: bool = False) -> Caller:
+        known = tuple(role for role in roles if role in self._roles)
+        grants = scope_grants(scope) + tuple(grant for role in known for grant in self._roles[role]) + self._public
+        return Caller(token.subject, token.jti, known, grants, session)
+
+    # -- tokens
+
+    def issue(
+        self, subject: str, grants: Sequence[str], roles: Sequence[str], expires_s: int, label: str = ""
+    ) -> tuple[Token, list[Write]]:
+        """A fresh token and what stores it. BadRequest on a text that is no grant, Invalid on everything else."""
+        texts = tuple(dict.fromkeys(str(parse_grant(text)) for text in grants))
+        if faults := list(self._issue_faults(subject, texts, roles, expires_s, label)):
+            raise Invalid("; ".join(fault.detail for fault in faults), faults=faults)
+        now = self._clock()
+        token = Token(
+            jti=new_id(now),
+            subject=subject,
+            label=label,
+            grants=texts,
+            roles=tuple(dict.fromkeys(roles)),
+            issued_at=int(now),
+            expires_at=int(now) + expires_s,
+        )
+        if len(self.jwt(token)) > MAX_TOKEN_BYTES:
+            raise Invalid(f"the token would be longer than {MAX_TOKEN_BYTES:,} bytes: put its grants into a role")
+        return token, [Insert("_tokens", token.jti, _to_value(token))]
+
+    def _issue_faults(
+        self, subject: str, grants: Sequence[str], roles: Sequence[str], expires_s: int, label: str
+    ) -> Iterator[Fault]:
+        if problem := _line_problem(subject, 255) if subject else "is empty":
+            yield Fault("/subject", "subject", f"the subject {problem}")
+        if problem := _line_problem(label, 255):
+            yield Fault("/label", "label", f"the label {problem}")
+        if not grants and not roles:
+            yield Fault("", "grants", "a token needs at least one grant or role")
+        for index, role in enumerate(roles):
+            if role not in self._roles:
+                yield Fault(f"/roles/{index}", "role", f"no role is named {role!r}{nearest(role, self._roles)}")
+        if not 0 < expires_s <= MAX_TOKEN_S:
+            yield Fault("/expires_s", "expires", "a token lives from one second to ten years")
+
+    def jwt(self, token: Token) -> str:
+        """The token as a JWT (RFC 9068), signed with the newest key."""
+        claims: Value = {"iss": self._issuer, "aud": self._issuer, "sub": token.subject}
+        claims |= {"iat": token.issued_at, "exp": token.expires_at, "jti": token.jti}
+        claims |= {"scope": " ".join(token.grants)} if token.grants else {}
+        claims |= {"roles": list(token.roles)} if token.roles else {}
+        return encode_jws(self._keys.keys[0], claims)
+
+    def short(self, token: Token) -> str:
+        """The token as 58 characters: "stl_" and base64url of its jti and a mac; what it may do stands in its row."""
+        jti = bytes.fromhex(token.jti)
+        return "stl_" + _b64(jti + _hmac(self._keys.sub_key("short token"), jti)[:_SHORT_MAC_BYTES])
+
+    def _short_jti(self, text: str) -> str:
+        try:
+            data = _unb64(text.removeprefix("stl_")) if len(text) <= 64 else b""
+        except ValueError:
+            data = b""
+        if len(data) != 16 + _SHORT_MAC_BYTES:
+            raise _malformed("not a short token")
+        jti, mac = data[:16], data[16:]
+        for key in self._keys.sub_keys("short token"):
+            if hmac.compare_digest(_hmac(key, jti)[:_SHORT_MAC_BYTES], mac):
+                return jti.hex()
+        raise _foreign("the signature does not match")
+
+    def tokens(self) -> Iterator[Token]:
+        """All of them, newest first; dead ones until they are swept."""
+        return (_to_token(record) for record in self._records.scan(Query("_tokens", order_by=("-id",))))
+
+    def token(self, jti: str) -> Token:
+        """By its jti or at least 8 first characters of it; NotFound, or BadRequest if they fit several."""
+        exact = self._records.get("_tokens", jti) if is_key(jti) else None
+        found = [exact] if exact else []
+        if not found and len(jti) >= 8 and is_key(jti):
+            found = self._records.find(Query("_tokens", where=(Condition("id", "prefix", jti),), limit=2)).items
+        if len(found) > 1:
+            raise BadRequest(f"several tokens start with {jti!r}: write more of it")
+        if not found:
+            shown = f" {jti}" if re.fullmatch("[0-9a-f]{1,32}", jti) else ""  # else it may be a token itself
+            raise NotFound(f"there is no token{shown}: write its jti or at least the first 8 characters of it")
+        return _to_token(found[0])
+
+    def revoke(self, token: Token) -> list[Write]:
+        """What revokes it and with it its sessions; nothing if it is revoked already or gone."""
+        record = self._records.get("_tokens", token.jti)
+        if record is None or record.value["revoked_at"]:
+            return []
+        value = record.value | {"revoked_at": int(self._clock())}
+        return [Update("_tokens", token.jti, value)]  # at any version: a racing `touch` must not make it fail
+
+    def touch(self, caller: Caller) -> None:
+        """Remember to the minute when the token was last used; at most one write a minute, and never an error."""
+        minute = int(self._clock() // 60)
+        with self._touch_lock:
+            if self._touched[0] != minute:
+                self._touched = minute, set()
+            if not caller.token_id or caller.token_id in self._touched[1]:
+                return
+            self._touched[1].add(caller.token_id)
+        try:
+            record = self._records.get("_tokens", caller.token_id)
+            if record is not None and record.value["used_at"] < minute * 60:
+                value = record.value | {"used_at": minute * 60}
+                self._records.commit([Update("_tokens", record.key, value, record.version)])
+        except (Conflict, Unavailable, StorageFull):
+            pass  # another node wrote it, or the request is about to fail by itself; reads go on where the disk is full
+
+    # -- sessions and sign-in links
+
+    def link(self, token: Token, expires_s: int = 600) -> tuple[str, list[Write]]:
+        """A code that signs in once, and what stores its digest; Unauthenticated if the token is dead."""
+        now = self._clock()
+        code = secrets.token_urlsafe(32)
+        expires_at = min(int(now) + expires_s, self._living(token.jti, now).expires_at)
+        return code, [Insert("_links", _digest(code), {"jti": token.jti, "expires_at": expires_at})]
+
+    def open_session(self, secret: str) -> tuple[str, int, Caller, list[Write]]:
+        """Session id, its seconds, the caller and the writes, for the code of a link or a token in either form.
+
+        Unauthenticated else. The link is deleted at its version: of those who commit the same code one wins, the
+        others get a Conflict.
+        """
+        now = self._clock()
+        jti, writes = self._redeem(secret.strip(), now)
+        token = self._living(jti, now)
+        session_id = secrets.token_urlsafe(32)
+        expires_at = min(int(now) + self._session_s, token.expires_at)
+        value = {"jti": jti, "subject": token.subject, "created_at": int(now), "expires_at": expires_at}
+        writes.append(Insert("_sessions", _digest(session_id), value))
+        return session_id, expires_at - int(now), self._row_caller(token, session=True), writes
+
+    def _redeem(self, secret: str, now: float) -> tuple[str, list[Write]]:
+        """The jti behind a secret and the writes that use it up; a token is never as short as a link's code."""
+        if not _SECRET.fullmatch(secret):
+            return self._bearer(secret, now).token_id, []
+        link = self._records.get("_links", _digest(secret))
+        if link is None or link.value["expires_at"] <= now:
+            raise Unauthenticated("the sign-in link was used or has expired: ask for another")
+        return link.value["jti"], [Delete("_links", link.key, link.version)]
+
+    def close_session(self, credential: str) -> list[Write]:
+        """What ends the session of "Session …"; nothing if it is none or over."""
+        scheme, _, secret = credential.partition(" ")
+        if scheme.lower() != "session" or not _SECRET.fullmatch(secret):
+            return []
+        row = self._records.get("_sessions", _digest(secret))
+        return [Delete("_sessions", row.key)] if row else []
+
+    def expired(self, limit: int = 500) -> list[Write]:
+        """At most `limit` deletes of links and sessions past their time and of tokens dead for KEEP_TOKEN_S."""
+        now = int(self._clock())
+        old = now - KEEP_TOKEN_S
+        over = (Condition("expires_at", "lte", now),)
+        queries = [
+            Query("_links", over, limit=limit),
+            Query("_sessions", over, limit=limit),
+            Query("_tokens", (Condition("expires_at", "lte", old),), limit=limit),
+            Query("_tokens", (Condition("revoked_at", "gt", 0), Condition("revoked_at", "lte", old)), limit=limit),
+        ]
+        found = {(query.table, record.key): None for query in queries for record in self._records.find(query).items}
+        return [Delete(table, key) for table, key in list(found)[:limit]]
+
+    # -- sealed texts
+
+    def seal(self, purpose: str, text: str) -> str:
+        """The text, readable, with a mac for this purpose, in characters that any header or form carries."""
+        data = text.encode()
+        return _b64(data) + "." + _b64(_hmac(self._keys.sub_key("seal " + purpose), data))
+
+    def unseal(self, purpose: str, sealed: str) -> str | None:
+        """The sealed text, or None if no key of the ring sealed it for this purpose."""
+        encoded, _, mac_text = sealed.partition(".")
+        try:
+            data, mac = _unb64(encoded), _unb64(mac_text)
+        except ValueError:
+            return None
+        keys = self._keys.sub_keys("seal " + purpose)
+        return data.decode() if any(hmac.compare_digest(_hmac(key, data), mac) for key in keys) else None
 
 
 # ==== 7. RESOURCES ===============================================================================================
@@ -2091,6 +4214,8 @@ class Files(Resource):
             raise Conflict(f"{request.address} exists")
         if request.action == Action.UPDATE:
             scope.caller.require(Action.UPDATE if blob else Action.CREATE, request.address)
+        if request.partial:
+            raise UnsupportedAction("a file cannot be patched; put it whole", allowed=Action)
         wanted = _wanted_etag(request.conditions, blob.etag if blob else None)
         must_be_new = "*" in request.conditions.if_none_match or not scope.caller.may(Action.UPDATE, request.address)
         self.check_name(request.path[-1])
@@ -2486,9 +4611,13 @@ class View(Resource):
 
     # -- SQL
 
+    def defaults(self) -> dict[str, Json]:
+        """The value of each parameter that is not given."""
+        return {name: one.config.default for name, one in self.params.items()}
+
     def statement(self, params: Mapping[str, str] = MappingProxyType({}), **asked: Any) -> Select:
         """The declared statement with its parameters read by their type; a missing one is its default, else null."""
-        values = {n: p.from_param(params[n]) if n in params else p.config.default for n, p in self.params.items()}
+        values = self.defaults() | {n: p.from_param(params[n]) for n, p in self.params.items() if n in params}
         missing = [n for n, p in self.params.items() if p.config.required and values[n] is None]
         if missing:
             raise BadRequest(f"the parameter {missing[0]} is missing")
@@ -2666,7 +4795,7 @@ class AdminTable(Resource):
         row = {column.name: values.get(column.name) for column in self.columns}
         for column in self.columns:
             if column.format == "date-time" and isinstance(row[column.name], int | float):
-                row[column.name] = rfc3339(row[column.name]) if row[column.name] else None
+                row[column.name] = rfc3339(float(row[column.name])) if row[column.name] else None
         return row
 
 
@@ -2921,6 +5050,17 @@ class App:
                 found[name] = error.message
         return found
 
+    def check_views(self) -> list[Fault]:
+        """What is wrong with the statements of SQL views, tried with their defaults and no rows."""
+        faults = []
+        for address, view in self.resources.items():
+            if isinstance(view, View) and isinstance(view.source, Queries):
+                try:
+                    view.source.select(Select(statement=view.config.sql, params=view.defaults(), limit=0)).close()
+                except AppError as error:
+                    faults.append(Fault(address.replace("/", ".") + ".sql", error.code, error.message))
+        return faults
+
     def limits(self, resource: str) -> int:
         form = self.resources.get(resource)
         files = form.fields.values() if isinstance(form, Form) else ()
@@ -2983,15 +5123,17 @@ class App:
     def _settle(self, request: Request, scope: Scope, resource: Resource, guard: Callable[[], None]) -> Response:
         """Plan and commit; again when another writer came between and the caller set no condition."""
         for attempt in range(_ATTEMPTS):
+            if replay := self._replay(request, scope.caller, resource):
+                return replay
+            plan = resource.handle(request, scope)
             try:
-                replay = self._replay(request, scope.caller, resource)
-                return replay or self._perform(request, scope, resource, resource.handle(request, scope), guard)
+                return self._perform(request, scope, resource, plan, guard)
             except Conflict as error:
-                if request.conditions.if_match and request.body is None:
-                    raise PreconditionFailed("it was changed meanwhile: get it again") from error
-                if request.body is not None or attempt == _ATTEMPTS - 1:
+                if not plan.changes or attempt == _ATTEMPTS - 1:
                     raise
-        raise AssertionError("unreachable")
+                if request.conditions.if_match and request.action != Action.CREATE:
+                    raise PreconditionFailed("it was changed meanwhile: get it again") from error
+        raise Conflict("others change this all the time; try again")
 
     def _perform(
         self, request: Request, scope: Scope, resource: Resource, plan: Plan, guard: Callable[[], None]
@@ -3240,12 +5382,485 @@ def _digestible(data: Json) -> Json:
 
 
 # ==== 11. COMMANDS ===============================================================================================
-# The argparse tree: server, auth, info; one cmd_* each.
-# uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS AUTH ASSEMBLY PLUGINS
-# defines:
+# The argparse tree: server, auth, info; one cmd_* each. Results go to standard output, words for people to standard
+# error; --json wherever a program might read.
+# uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS AUTH RESOURCES PLUGINS ASSEMBLY
+# defines: Site load_site claim_data cmd_server_run cmd_server_init cmd_server_check cmd_auth_issue cmd_auth_list
+#          cmd_auth_show cmd_auth_revoke cmd_auth_check cmd_auth_link cmd_info UsageParser build_parser
+
+_UNIT = """\
+[Unit]
+Description=Satchel intranet
+After=network.target
+
+[Service]
+ExecStart={python} {program} server --config {config}
+WorkingDirectory={folder}
+Restart=on-failure
+User=satchel
+UMask=0077
+NoNewPrivileges=yes
+ProtectSystem=strict
+ReadWritePaths={folder}
+CacheDirectory=satchel
+Environment=SHIV_ROOT=%C/satchel
+
+[Install]
+WantedBy=multi-user.target"""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What a command works on."""
+
+    config: Config
+    kinds: Mapping[str, type[Provider]]
+
+    def app(self) -> App:
+        return App(self.config, self.kinds)
+
+
+def load_site(args: argparse.Namespace) -> Site:
+    """Plugins and checked configuration: --config, else ./app.toml, else the built-in starter."""
+    path = Path(args.config) if args.config else Path("app.toml")
+    folder = path.resolve().parent
+    if args.config or path.exists():
+        raw, origin = read_toml(path), path.name
+    else:
+        raw, origin = tomllib.loads(STARTER), "the built-in starter"
+    for option, place, key in (("data", "site", "data"), ("bind", "http", "bind"), ("workers", "http", "workers")):
+        value = getattr(args, option, None)
+        if value is not None and isinstance(raw.setdefault(place, {}), dict):
+            raw[place][key] = str(Path(value).absolute()) if option == "data" else value
+    kinds = load_kinds(folder)
+    return Site(read_config(raw, folder, origin, {kind: cls.settings for kind, cls in kinds.items()}), kinds)
+
+
+@contextmanager
+def _opened(site: Site) -> Iterator[App]:
+    app = site.app()
+    app.open()
+    try:
+        yield app
+    finally:
+        app.close()
+
+
+def _operator() -> Caller:
+    """Whoever runs a command; standing at the machine is all the permission it takes."""
+    name = os.environ.get("SUDO_USER") or os.environ.get("USER") or os.environ.get("USERNAME") or "operator"
+    return Caller(subject=f"cli:{name}")
+
+
+def _say(*lines: str) -> None:
+    """Words for people."""
+    for line in lines:
+        print(line, file=sys.stderr, flush=True)
+
+
+def _print_json(value: Json) -> None:
+    print(dump_json(value, indent=2))
+
+
+# ---- server
+
+
+@contextmanager
+def claim_data(folder: Path) -> Iterator[None]:
+    """Hold the data folder for one server; Unavailable when another one has it."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (folder / "server.lock").open("a+b") as file:
+        try:
+            lock_file(file.fileno(), wait=False)
+        except OSError as error:
+            raise Unavailable(
+                "another server runs on this data folder; stop it, or give this one its own with --data", hint=str(folder)
+            ) from error
+        os.register_at_fork(after_in_child=partial(_close_quietly, file.fileno())) if hasattr(
+            os, "register_at_fork"
+        ) else None
+        yield
+
+
+def cmd_server_run(args: argparse.Namespace) -> int:
+    """Serve until SIGTERM or Ctrl-C."""
+    site = load_site(args)
+    app = site.app()
+    config = site.config
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    with claim_data(config.site.data):
+        app.open()
+        code = app.first_code(_operator())
+        for warning in _warnings(app):
+            _say(f"warning: {warning}")
+        app.close()
+
+        def on_ready(address: str) -> None:
+            _say(f"{config.site.title} is at {address}/ ({config.origin})")
+            if code:
+                _say(f"Sign in as administrator within ten minutes: {address}/login/{code}")
+
+        folders = [config.folder / "templates", BUNDLED / "templates"]
+        HttpRunner(config.http, config.site.prefix, app, folders, on_ready).run()
+    return 0
+
+
+def _warnings(app: App) -> list[str]:
+    return [f"{name}: {warning}" for name, provider in app.providers.items() for warning in provider.warnings()]
+
+
+def cmd_server_init(args: argparse.Namespace) -> int:
+    """Write the starter as a commented app.toml; an existing one is left alone."""
+    folder = Path(args.dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with (folder / "app.toml").open("x", encoding="utf-8") as file:
+            file.write(STARTER)
+    except FileExistsError:
+        raise Conflict("app.toml exists here already; it was left as it is", hint=str(folder)) from None
+    print(folder / "app.toml")
+    return 0
+
+
+def cmd_server_check(args: argparse.Namespace) -> int:
+    """Check app.toml, the providers and the views' statements; every fault, not the first."""
+    try:
+        with _opened(load_site(args)) as app:
+            faults = [
+                Fault(f"providers.{name}", "unavailable", state) for name, state in app.ready().items() if state != "ok"
+            ]
+            faults += app.check_views()
+            warnings = _warnings(app)
+    except ConfigError as error:
+        faults, warnings = list(error.faults) or [Fault("", error.code, error.message)], []
+    if args.json:
+        _print_json({"ok": not faults, "faults": [fault._asdict() for fault in faults], "warnings": warnings})
+    else:
+        _say(*(f"{fault.pointer or 'app.toml'}: {fault.detail}" for fault in faults), *(f"warning: {w}" for w in warnings))
+        _say(f"{len(faults)} fault(s)" if faults else "everything is in order")
+    return ConfigError.exit_code if faults else 0
+
+
+# ---- auth
+
+
+def _token_row(token: Token) -> Value:
+    """A token as JSON gives it: times as RFC 3339, null while never."""
+    row: Value = dataclasses.asdict(token) | {"grants": list(token.grants), "roles": list(token.roles)}
+    return row | {name: rfc3339(row[name]) if row[name] else None for name in row if name.endswith("_at")}
+
+
+def cmd_auth_issue(args: argparse.Namespace) -> int:
+    """Print a new token and nothing else."""
+    with _opened(load_site(args)) as app:
+        token = app.issue(_operator(), args.subject, args.grant, args.role, args.expires, args.label)
+        secret = app.authority.short(token) if args.format == "short" else app.authority.jwt(token)
+        if args.format == "json" or args.json:
+            _print_json(_token_row(token) | {"token": secret})
+        else:
+            print(secret)
+    return 0
+
+
+def cmd_auth_list(args: argparse.Namespace) -> int:
+    """The tokens, newest first; without --all only those that still work."""
+    with _opened(load_site(args)) as app:
+        now = app.clock()
+        tokens = [t for t in app.authority.tokens() if args.all or (not t.revoked_at and t.expires_at > now)]
+    if args.json:
+        _print_json([_token_row(token) for token in tokens])
+    else:
+        for token in tokens:
+            allowed = " ".join([*token.roles, *token.grants])
+            state = "revoked" if token.revoked_at else "until " + rfc3339(token.expires_at)[:10]
+            print(f"{token.jti}  {state}  {token.subject}  {allowed}" + f"  ({token.label})" * bool(token.label))
+    return 0
+
+
+def cmd_auth_show(args: argparse.Namespace) -> int:
+    """One token's row, never the token itself."""
+    with _opened(load_site(args)) as app:
+        row = _token_row(app.authority.token(args.id))
+    if args.json:
+        _print_json(row)
+    else:
+        for name, value in row.items():
+            print(f"{name + ':':12} {' '.join(value) if isinstance(value, list) else '-' if value in (None, '') else value}")
+    return 0
+
+
+def cmd_auth_revoke(args: argparse.Namespace) -> int:
+    """Revoke tokens, and with them their sessions; all ids are looked up before the first is revoked."""
+    with _opened(load_site(args)) as app:
+        tokens = [app.authority.token(one) for one in args.id]
+        app.revoke(_operator(), tokens)
+    if args.json:
+        _print_json({"revoked": [token.jti for token in tokens]})
+    else:
+        _say(*(f"revoked {token.jti} of {token.subject}" for token in tokens))
+    return 0
+
+
+def cmd_auth_check(args: argparse.Namespace) -> int:
+    """Say who a token on standard input is, and whether it may do something; exit code 3 if it may not."""
+    if bool(args.resource) != bool(args.action):
+        raise BadRequest("give both RESOURCE and ACTION, or neither")
+    with _opened(load_site(args)) as app:
+        caller = app.authority.identify("Bearer " + sys.stdin.readline().strip())
+        if args.resource:
+            caller.require(Action(args.action), args.resource.strip("/"))
+    facts = {"subject": caller.subject, "token_id": caller.token_id, "roles": list(caller.roles)}
+    facts["grants"] = [str(grant) for grant in caller.grants]
+    if args.json:
+        _print_json(facts)
+    else:
+        print(f"{caller.subject}: {' '.join([*caller.roles, *map(str, caller.grants)])}")
+    return 0
+
+
+def cmd_auth_link(args: argparse.Namespace) -> int:
+    """Print a single-use sign-in link, for a new token (--grant, --role) or the subject's newest one."""
+    with _opened(load_site(args)) as app:
+        now = app.clock()
+        if args.grant or args.role:
+            token = app.issue(_operator(), args.subject, args.grant, args.role, args.expires, "sign-in link")
+        else:
+            alive = (
+                t for t in app.authority.tokens() if not t.revoked_at and t.expires_at > now and t.subject == args.subject
+            )
+            found = next(alive, None)
+            if found is None:
+                raise NotFound(f"{args.subject} has no valid token: give --grant or --role, or issue one first")
+            token = found
+        code = app.link(_operator(), token)
+        http_ = app.config.http
+        scheme = "https" if http_.tls_cert else "http"
+        host = app.config.http.hosts[0] if http_.hosts and http_.hosts[0] != "*" else http_.bind
+    link = f"{scheme}://{host}{app.config.site.prefix}/login/{code}"
+    if args.json:
+        _print_json({"link": link, "code": code, "subject": args.subject, "expires_s": 600})
+    else:
+        print(link)
+    return 0
+
+
+# ---- info
+
+
+def _info_resources(app: App) -> Json:
+    return [
+        {"address": address, "title": r.title, "actions": [a for a in Action if a in r.actions]}
+        for address, r in app.resources.items()
+    ]
+
+
+def _info_providers(app: App) -> Json:
+    """Kind, contracts, round trip and what is wrong, for each provider."""
+    rows = []
+    for name, provider in app.providers.items():
+        row: Value = {"name": name, "kind": provider.kind, "contracts": _contracts(provider), "ping_ms": None, "fault": ""}
+        try:
+            provider.open()
+            row["ping_ms"] = round(provider.ping() * 1000, 2)
+        except AppError as error:
+            row["fault"] = error.message
+        rows.append(row | {"warnings": provider.warnings()})
+    return rows
+
+
+def _contracts(provider: Provider) -> list[str]:
+    return [contract.__name__ for contract in (Records, Blobs, Queries) if isinstance(provider, contract)]
+
+
+def _info_config(app: App) -> Json:
+    """The settings in force; secrets are left out."""
+    site, auth, http_ = (dataclasses.asdict(part) for part in (app.config.site, app.config.auth, app.config.http))
+    auth["keys"] = "set" if auth["keys"] else ""
+    facts = {"origin": app.config.origin, "site": site, "auth": auth, "http": http_}
+    facts["roles"] = {name: [str(grant) for grant in role.grants] for name, role in app.config.roles.items()}
+    facts["public"] = [str(grant) for grant in app.config.public.grants]
+    return load_json(json.dumps(facts, default=str))
+
+
+def _info_routes(app: App) -> Json:
+    rows = [{"path": path, "methods": "GET"} for path in ("/", "/healthz", "/readyz", "/login", "/static/…")]
+    rows += [{"path": "/logout", "methods": "POST"}]
+    shapes = {
+        "files": [("", "GET POST"), ("/PATH", "GET PUT POST DELETE")],
+        "forms": [("", "GET POST"), ("/records", "GET POST"), ("/records/ID", "GET PUT PATCH DELETE")],
+        "apps": [("", "GET"), ("/static/PATH", "GET")],
+    }
+    for address in filter(None, app.resources):
+        for rest, methods in shapes.get(address.partition("/")[0], [("", "GET")]):
+            rows.append({"path": f"/{address}{rest}", "methods": methods})
+    return rows
+
+
+def _info_systemd(app: App) -> Json:
+    program, folder = Path(sys.argv[0]).resolve(), app.config.folder
+    return _UNIT.format(python=sys.executable, program=program, config=folder / "app.toml", folder=folder)
+
+
+def _info_version(app: App) -> Json:
+    return {"version": __version__, "python": sys.version.split()[0], "platform": sys.platform}
+
+
+_INFO: Mapping[str, Callable[[App], Json]] = {
+    "resources": _info_resources,
+    "providers": _info_providers,
+    "config": _info_config,
+    "routes": _info_routes,
+    "systemd": _info_systemd,
+    "version": _info_version,
+}
+
+
+def cmd_info(args: argparse.Namespace) -> int:
+    """Facts about this installation; without a topic: version, resources and providers."""
+    if args.topic == "version" and not args.json:
+        print(f"satchel {__version__}")
+        return 0
+    app = load_site(args).app()
+    topics = [args.topic] if args.topic else ["version", "resources", "providers"]
+    with closing(app):
+        found = {topic: _INFO[topic](app) for topic in topics}
+    if args.json:
+        _print_json(found[args.topic] if args.topic else found)
+    else:
+        for facts in found.values():
+            print(facts if isinstance(facts, str) else "\n".join(_lines(facts)))
+    return 0
+
+
+def _lines(facts: Json, indent: str = "") -> Iterator[str]:
+    """JSON as lines for people: a row a line, a table as name and value."""
+    if isinstance(facts, dict):
+        for name, value in facts.items():
+            nested = isinstance(value, dict) and value
+            yield f"{indent}{name}:" + ("" if nested else f" {_word_list(value)}")
+            if nested:
+                yield from _lines(value, indent + "  ")
+    else:
+        for row in facts:
+            yield "  ".join(_word_list(value) for value in row.values() if value not in ("", None, []))
+
+
+def _word_list(value: Json) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+# ---- the tree
+
+
+class UsageParser(argparse.ArgumentParser):
+    """argparse whose mistakes are ConfigErrors, so that MAIN renders them like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(message, hint=f"{self.prog} --help")
+
+
+def _duration_argument(text: str) -> int:
+    try:
+        return int(CONVERTERS["duration"](text, Path()))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def build_parser() -> UsageParser:
+    """Every command with its options; `run` in the parsed namespace is the function to call."""
+    common = UsageParser(add_help=False)
+    common.add_argument("--config", metavar="FILE", help="configuration; default ./app.toml, else the built-in starter")
+    common.add_argument("--data", metavar="DIR", help="data folder, instead of [site] data")
+    common.add_argument("--json", action="store_true", help="print JSON")
+    parser = UsageParser(prog="app.pyz", description="Satchel: a team's intranet in one file.")
+    parser.add_argument("--version", action="version", version=f"satchel {__version__}")
+    groups = parser.add_subparsers(title="commands", metavar="server | auth | info", required=True, parser_class=UsageParser)
+    _add_server(groups, common)
+    _add_auth(groups, common)
+    info = groups.add_parser("info", parents=[common], help="facts about this installation")
+    info.add_argument("topic", nargs="?", choices=list(_INFO), help="default: version, resources and providers")
+    info.set_defaults(run=cmd_info)
+    return parser
+
+
+def _add_server(groups: Any, common: UsageParser) -> None:
+    serving = UsageParser(add_help=False)
+    serving.add_argument("--bind", metavar="HOST:PORT", help="where to listen, instead of [http] bind")
+    serving.add_argument("--workers", type=int, metavar="N", help="worker processes, instead of [http] workers")
+    server = groups.add_parser("server", parents=[common, serving], help="serve; or run, init, check")
+    server.set_defaults(run=cmd_server_run)
+    verbs = server.add_subparsers(metavar="run | init | check", parser_class=UsageParser)
+    verbs.add_parser("run", parents=[common, serving], help="serve (the default)").set_defaults(run=cmd_server_run)
+    init = verbs.add_parser("init", help="write the starter as app.toml")
+    init.add_argument("dir", nargs="?", default=".", metavar="DIR", help="folder to write it in; default .")
+    init.set_defaults(run=cmd_server_init)
+    check = verbs.add_parser("check", parents=[common], help="list every fault of app.toml and the providers")
+    check.set_defaults(run=cmd_server_check)
+
+
+def _add_auth(groups: Any, common: UsageParser) -> None:
+    verbs = groups.add_parser("auth", help="issue, list, show, revoke and check tokens; sign-in links").add_subparsers(
+        metavar="issue | list | show | revoke | check | link", required=True, parser_class=UsageParser
+    )
+    wishes = UsageParser(add_help=False)
+    wishes.add_argument("--subject", required=True, metavar="S", help="whose token it is")
+    wishes.add_argument("--grant", action="append", default=[], metavar="G", help="such as forms/leave:create; repeatable")
+    wishes.add_argument("--role", action="append", default=[], metavar="R", help="a role of app.toml; repeatable")
+    wishes.add_argument("--expires", type=_duration_argument, default=30 * 86400, metavar="30d", help="default 30d")
+    issue = verbs.add_parser("issue", parents=[common, wishes], help="print a new token")
+    issue.add_argument("--label", default="", metavar="L", help="what it is for")
+    issue.add_argument("--format", choices=["jwt", "short", "json"], default="jwt", help="default jwt")
+    issue.set_defaults(run=cmd_auth_issue)
+    verbs.add_parser("link", parents=[common, wishes], help="print a single-use sign-in link").set_defaults(
+        run=cmd_auth_link
+    )
+    every = verbs.add_parser("list", parents=[common], help="the tokens")
+    every.add_argument("--all", action="store_true", help="expired and revoked ones too")
+    every.set_defaults(run=cmd_auth_list)
+    show = verbs.add_parser("show", parents=[common], help="one token's facts")
+    show.add_argument("id", metavar="ID", help="its id, or the first characters of it")
+    show.set_defaults(run=cmd_auth_show)
+    revoke = verbs.add_parser("revoke", parents=[common], help="revoke tokens")
+    revoke.add_argument("id", nargs="+", metavar="ID")
+    revoke.set_defaults(run=cmd_auth_revoke)
+    check = verbs.add_parser("check", parents=[common], help="say what the token on standard input may do")
+    check.add_argument("resource", nargs="?", metavar="RESOURCE", help="such as forms/leave")
+    check.add_argument("action", nargs="?", choices=[*Action], metavar="ACTION", help="read, create, update or delete")
+    check.set_defaults(run=cmd_auth_check)
 
 
 # ==== 12. MAIN ===================================================================================================
 # argv to exit code; the command line's only error rendering.
-# uses: ERRORS COMMANDS
-# defines:
+# uses: ERRORS VALUES COMMANDS
+# defines: main
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code: 0 ok, 1 bug, 2 usage, 3 denied, 4 not found, 5 conflict, 6 input, 7 away."""
+    wants_json = "--json" in (sys.argv[1:] if argv is None else argv)
+    try:
+        args = build_parser().parse_args(argv)
+        return int(args.run(args))
+    except AppError as error:
+        _report(error, wants_json)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone: say nothing more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _report(error: AppError, wants_json: bool) -> None:
+    """The error on standard error, for people or, with --json, as one object on standard output too."""
+    if wants_json:
+        problem = {"code": error.code, "detail": error.message, "errors": [fault._asdict() for fault in error.faults]}
+        print(dump_json(problem, indent=2))
+    print(f"error: {error.message}" + (f"\n  {error.hint}" if error.hint else ""), file=sys.stderr)
+    for fault in error.faults:
+        print(f"  {fault.pointer}: {fault.detail}" if fault.pointer else f"  {fault.detail}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.modules["app"] = sys.modules["__main__"]  # a plugin's `import app` must find this module, not load it again
+    sys.exit(main())
