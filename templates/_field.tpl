@@ -1,5 +1,7 @@
 <%
 # One field of a form: label, help, error and control. Wants: field.
+from urllib.parse import urlencode
+
 help_id, error_id = field.id + "-help", field.id + "-error"
 described = " ".join([name for name, text in ((help_id, field.help), (error_id, field.error)) if text])
 attrs = {name: value for name, value in (field.attrs or {}).items() if value is not None and value is not False}
@@ -24,17 +26,23 @@ end
 if described and not group:
     attrs["aria-describedby"] = described
 end
-marked = "required" if field.required else ""
-wide = "wide" if field.widget in ("textarea", "checkboxes", "radio", "file") else ""
+show_if = "" if field.error else urlencode(getattr(field, "show_if", None) or {}, doseq=True)
 %>
-<div class="field {{field.widget}} {{wide}} {{'wrong' if field.error else ''}}">
+<div class="field field-{{field.widget}}{{' wrong' if field.error else ''}}"
+% if show_if:
+  data-show-if="{{show_if}}"
+% end
+>
 % if group:
-<fieldset {{"id=" + field.id if not field.options else ""}}
+<fieldset
+%   if not field.options:
+  id="{{field.id}}" tabindex="-1"
+%   end
 %   if field.widget == "radio":
- role="radiogroup" aria-required="{{'true' if field.required else 'false'}}" aria-invalid="{{'true' if field.error else 'false'}}"
+  role="radiogroup" aria-required="{{'true' if field.required else 'false'}}" aria-invalid="{{'true' if field.error else 'false'}}"
 %   end
 %   if described:
- aria-describedby="{{described}}"
+  aria-describedby="{{described}}"
 %   end
 >
   <legend>{{field.title}}

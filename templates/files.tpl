@@ -37,7 +37,7 @@ may_delete = any([entry.may_delete for entry in page.entries])
 % if page.entries:
 <table class="listing">
   <caption class="visually-hidden">Files in {{page.title}}</caption>
-  <thead><tr><th scope="col">Name</th><th scope="col" class="number">Size</th><th scope="col">Modified</th>
+  <thead><tr><th scope="col">Name</th><th scope="col" class="num">Size</th><th scope="col">Modified</th>
 %   if may_delete:
     <th scope="col"><span class="visually-hidden">Actions</span></th>
 %   end
@@ -47,7 +47,7 @@ may_delete = any([entry.may_delete for entry in page.entries])
 %     kind = "folder" if entry.is_folder else kinds.get(entry.name.rpartition(".")[2].lower(), "file")
     <tr>
       <th scope="row"><a href="{{entry.href}}"><svg class="icon {{kind}}" aria-hidden="true"><use href="{{static('icon.svg')}}#{{kind}}"/></svg><bdi>{{entry.name}}</bdi><span class="visually-hidden">{{", folder" if entry.is_folder else ""}}</span></a></th>
-      <td class="number">{{entry.size}}</td>
+      <td class="num">{{entry.size}}</td>
       <td class="when"><time datetime="{{entry.modified_iso}}">{{entry.modified}}</time></td>
 %     if may_delete:
       <td class="act">

@@ -23,7 +23,7 @@
 %   elif field.href:
     <dd><a href="{{field.href}}"><bdi>{{field.text}}</bdi></a></dd>
 %   else:
-    <dd dir="auto">{{field.text}}</dd>
+    <dd><bdi>{{field.text}}</bdi></dd>
 %   end
   </div>
 % end

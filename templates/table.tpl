@@ -3,6 +3,7 @@ rebase('layout.tpl')
 counted = "" if page.count is None else f"{page.count:,} row{'' if page.count == 1 else 's'}"
 hidden = getattr(page, "hidden", None) or ()
 totals = getattr(page, "totals", None) or ()
+narrowed = page.search or any([field.value or field.checked or any([o.selected for o in field.options]) for field in page.params])
 chart_href = getattr(page, "chart_href", "")
 %>
 % include('_crumbs.tpl')
@@ -18,7 +19,9 @@ chart_href = getattr(page, "chart_href", "")
 % end
 </div>
 % include('_done.tpl', done=page.message)
-% include('_errors.tpl') if getattr(page, "errors", None) else None
+% if getattr(page, "errors", None):
+%   include('_errors.tpl')
+% end
 % if page.params or page.search is not None:
 <form class="filter" method="get" action="{{page.action}}" role="search">
 %   for item in hidden:
@@ -28,21 +31,24 @@ chart_href = getattr(page, "chart_href", "")
 %     include('_field.tpl', field=field)
 %   end
 %   if page.search is not None:
-  <div class="field search"><label for="q">Search</label><input type="search" id="q" name="_q" value="{{page.search}}" dir="auto"></div>
+  <div class="field search"><label for="table-search">Search</label><input type="search" id="table-search" name="_q" value="{{page.search}}" dir="auto"></div>
 %   end
   <button class="button">Show</button>
+%   if narrowed:
+  <a class="button" href="{{page.action}}">Clear</a>
+%   end
 </form>
 % end
 % if chart_href:
 <p class="chart"><img src="{{chart_href}}" alt="Chart of {{page.title}}; the table below has the same figures" loading="lazy"></p>
 % end
 % if page.rows:
-<div class="scroll" role="region" aria-labelledby="caption" tabindex="0">
+<div class="scroll" role="region" aria-labelledby="table-caption" tabindex="0">
 <table class="data">
-  <caption id="caption" class="visually-hidden">{{page.title}}</caption>
+  <caption id="table-caption" class="visually-hidden">{{page.title}}</caption>
   <thead><tr>
 %   for column in page.columns:
-    <th scope="col" class="{{'number' if column.numeric else ''}}"
+    <th scope="col" class="{{'num' if column.numeric else ''}}"
 %     if column.sorted:
       aria-sort="{{column.sorted}}"
 %     end
@@ -59,7 +65,7 @@ chart_href = getattr(page, "chart_href", "")
 %   for row in page.rows:
     <tr>
 %     for cell in row:
-      <td class="{{'number ' if cell.numeric else ''}}{{cell.kind}}">\\
+      <td class="{{'num ' if cell.numeric else 'long ' if len(cell.text) > 28 else ''}}{{cell.kind}}">\\
 %       if cell.href:
 <a href="{{cell.href}}"><bdi>{{cell.text}}</bdi></a>\\
 %       else:
@@ -73,7 +79,7 @@ chart_href = getattr(page, "chart_href", "")
 %   if totals:
   <tfoot><tr>
 %     for cell in totals:
-    <td class="{{'number' if cell.numeric else ''}}">{{cell.text}}</td>
+    <td class="{{'num' if cell.numeric else ''}}">{{cell.text}}</td>
 %     end
   </tr></tfoot>
 %   end
@@ -82,9 +88,6 @@ chart_href = getattr(page, "chart_href", "")
 % else:
 <div class="empty">
   <p>{{page.empty or "Nothing to show."}}</p>
-%   if page.create_href:
-  <p><a class="button" href="{{page.create_href}}">New</a></p>
-%   end
 </div>
 % end
 <div class="under">
