@@ -3,7 +3,8 @@ rebase('layout.tpl')
 counted = "" if page.count is None else f"{page.count:,} row{'' if page.count == 1 else 's'}"
 hidden = getattr(page, "hidden", None) or ()
 totals = getattr(page, "totals", None) or ()
-narrowed = page.search or any([field.value or field.checked or any([o.selected for o in field.options]) for field in page.params])
+chosen = [field.checked or (field.widget != "checkbox" and field.value) or any([o.selected and o.value for o in field.options]) for field in page.params]
+narrowed = page.search or any(chosen)
 chart_href = getattr(page, "chart_href", "")
 %>
 % include('_crumbs.tpl')
@@ -65,7 +66,7 @@ chart_href = getattr(page, "chart_href", "")
 %   for row in page.rows:
     <tr>
 %     for cell in row:
-      <td class="{{'num ' if cell.numeric else 'long ' if len(cell.text) > 28 else ''}}{{cell.kind}}">\\
+      <td class="{{'num ' if cell.numeric else 'long ' if len(str(cell.text)) > 28 else ''}}{{cell.kind}}">\\
 %       if cell.href:
 <a href="{{cell.href}}"><bdi>{{cell.text}}</bdi></a>\\
 %       else:
