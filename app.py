@@ -7253,8 +7253,6 @@ def cmd_server_run(args: argparse.Namespace) -> int:
     with claim_data(config.site.data):
         app.open()
         code = app.first_code(_operator())
-        for warning in _warnings(app):
-            _say(f"warning: {warning}")
         app.close()
 
         def on_ready(address: str) -> None:
