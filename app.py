@@ -1,8 +1,36 @@
 #!/usr/bin/env python3
 """Satchel: a team's intranet in one file.
 
-Resources (files, forms, views, apps) are described once in app.toml, live on providers (sql, file, and plugins), and
-are served over HTTP behind signed tokens with scoped grants.
+You describe resources (files, forms, views, apps) once in app.toml and put them on providers (sql, file, and those of
+plugins). The same declaration is then a page for people and an interface for programs, behind signed tokens with
+scoped grants, with one validator, one authorisation, one audit trail and one error object.
+
+What comes flows down this file, and the answer flows back:
+
+    request -> runner -> App.handle -> resource -> plan -> provider -> storage
+                         token check, grant           one commit: records, audit entry, idempotency record
+
+A runner knows its transport and nothing else: it makes a Request and renders a Response. A resource knows what was
+declared and nothing else: it answers a Plan. A provider knows its driver and nothing else. They never meet but in
+App.handle, where the flow stands in full. Contracts come first and the wiring last, so every name is defined above its
+use. Each section begins with what it is for, what it uses and what it defines; tests/test_architecture.py holds it to
+that.
+
+     1 ERRORS       everything raised on purpose: code, HTTP status, exit code, retry
+     2 VALUES       frozen data that crosses sections: Action Grant Request Response Record Blob Query Page
+     3 CONFIG       app.toml to checked, frozen settings; every key, default and unit in one table
+     4 CONTRACTS    what a Provider (Records, Blobs, Queries), a Resource and a Runner must do
+     5 RUNNERS      transports: the only section that knows HTTP
+     6 AUTH         sign, verify, revoke tokens; match grants; sessions
+     7 RESOURCES    Files, Form, View, Launcher, and the built-in home page and admin lists
+     8 PROVIDERS    SqlProvider, FileProvider: the only section that knows drivers
+     9 PLUGINS      kinds by name; loads plugins/*.py, fails loudly naming the file
+    10 ASSEMBLY     App: build, handle, close. The flow stands here and nowhere else
+    11 COMMANDS     the argparse tree: server, auth, info; one cmd_* each
+    12 MAIN         argv to exit code; the command line's only error rendering
+
+To add a provider, write plugins/NAME.py with a Provider class (README shows one). To add a type of resource, write a
+Resource in section 7 and build it in section 10. To add a door, write a Runner in section 5.
 """
 
 from __future__ import annotations
@@ -247,10 +275,11 @@ class ConfigError(AppError):
 # ==== 2. VALUES ==================================================================================================
 # Frozen data that crosses sections, and the pure functions that make, read and compare it. Nothing here does I/O.
 # uses: ERRORS
-# defines: Json Value Clock Action Grant parse_grant covers Caller Token Conditions Upload Request Reader Content Column
-#          Input Table Response Record Insert Update Delete Write Blob Folder Staged OPERATORS Condition Query Page Select
-#          Rows Change load_json dump_json check_text check_value is_key check_writes check_path split_path quote_path new_id
-#          rfc3339 parse_rfc3339 encode_cursor decode_cursor nearest page_bounds
+# defines: Json Value Clock Action Grant parse_grant covers Caller Token Conditions Upload Request Reader Content
+#          Column Input Table Response Record Insert Update Delete Write Blob Folder Staged OPERATORS Condition Query
+#          Page Select Rows Change exact_number load_json dump_json check_text check_value is_key check_writes
+#          check_path split_path quote_path new_id rfc3339 parse_rfc3339 encode_cursor decode_cursor nearest
+#          page_bounds
 
 Json: TypeAlias = Any  # None, bool, int, float, Decimal, str, list and dict of these
 Value: TypeAlias = dict[str, Json]  # a JSON object
@@ -619,7 +648,7 @@ def _unique_pairs(pairs: list[tuple[str, Json]]) -> Value:
     return value
 
 
-def _exact_number(text: str) -> float | Decimal:
+def exact_number(text: str) -> float | Decimal:
     """A float where it says the same number again, else a Decimal."""
     number = float(text)
     exact = Decimal(text)
@@ -631,7 +660,7 @@ def load_json(text: str | bytes) -> Json:
     try:
         decoded = text if isinstance(text, str) else text.decode("utf-8")
         return json.loads(
-            decoded, parse_float=_exact_number, parse_constant=_reject_constant, object_pairs_hook=_unique_pairs
+            decoded, parse_float=exact_number, parse_constant=_reject_constant, object_pairs_hook=_unique_pairs
         )
     except RecursionError:
         raise BadRequest("the JSON is nested too deeply") from None
@@ -813,9 +842,9 @@ def page_bounds(params: Mapping[str, str], *, default: int = 50, most: int = 100
 # app.toml to checked, frozen settings. The dataclasses are the one table of every key, its default, unit and help;
 # a reader walks them and collects every fault. Providers bring the settings of their own kind.
 # uses: ERRORS VALUES
-# defines: REQUIRED Setting setting SiteConfig AuthConfig HttpConfig RoleConfig PublicConfig ProviderConfig FilesConfig
-#          FieldConfig FormConfig ViewConfig AppConfig ResourceConfig Config RESOURCE_CONFIGS SETTINGS RESERVED_FIELDS
-#          NOT_AVAILABLE CONVERTERS STARTER read_toml read_config settings_of
+# defines: REQUIRED Setting setting settings_of SiteConfig AuthConfig HttpConfig RoleConfig PublicConfig
+#          ProviderConfig FilesConfig FieldConfig FormConfig ViewConfig AppConfig ResourceConfig RESOURCE_CONFIGS
+#          Config SETTINGS RESERVED_FIELDS NOT_AVAILABLE CONVERTERS STARTER read_toml read_config
 
 REQUIRED: Any = object()  # the default of a setting that has none
 
@@ -1436,7 +1465,7 @@ class _TomlReader:
 def read_toml(path: Path) -> Value:
     """The parsed file; ConfigError says where its syntax is wrong. Decimals stay exact."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"), parse_float=_exact_number)
+        return tomllib.loads(path.read_text(encoding="utf-8"), parse_float=exact_number)
     except OSError as error:
         raise ConfigError(f"{path.name} cannot be read: {error.strerror}", hint=str(path)) from error
     except ValueError as error:
@@ -1728,7 +1757,7 @@ class Runner(ABC):
 # Transports: the only section that knows HTTP. A runner makes Requests of what comes, hands them to its Host, and
 # renders Responses and AppErrors as pages, JSON, CSV, NDJSON or bytes.
 # uses: ERRORS VALUES CONFIG CONTRACTS
-# defines: Exchange BodyReader read_multipart Answer send_content Pages HttpRunner
+# defines: BodyReader read_multipart Exchange Answer send_content Pages HttpRunner
 
 _log = logging.getLogger("satchel")
 _CHUNK_BYTES = 256 * 1024
@@ -4842,12 +4871,12 @@ RESOURCE_TYPES: Mapping[str, type[Resource]] = {
 # SqlProvider (SQLite) and FileProvider (a folder): the only section that knows drivers. What both must agree on to the
 # letter, the order of values, filters and cursors, is written once as sort_key, Lookup and GroupCommit.
 # uses: ERRORS VALUES CONFIG CONTRACTS
-# defines: CHUNK_BYTES STAGE_BYTES LOOSE_STAGED_S LOOSE_REPLACED_S number_key sort_key fold_case has_text check_condition
-#          holds field_of Lookup check_commit check_version check_blob rechunk Job GroupCommit ProcessLock read_statement
-#          quote_name bindable select_condition compose_select has_wal_reset_fault SQLITE_AWAY SQLITE_SCHEMA BLOB_SCHEMA
-#          sqlite_number sqlite_member sqlite_authorize sqlite_field sqlite_lookup SqlitePool ChunkReader SqlProvider
-#          disk_errors sync_folder FileReader JournalLine read_journal_line write_journal_line copy_value Journal
-#          FileProvider
+# defines: CHUNK_BYTES STAGE_BYTES LOOSE_STAGED_S LOOSE_REPLACED_S number_key sort_key fold_case has_text
+#          check_condition holds field_of Lookup check_commit check_version check_blob rechunk Job GroupCommit
+#          ProcessLock SQL_SIGNS SQL_TOKENS read_statement quote_name bindable select_condition compose_select
+#          has_wal_reset_fault SQLITE_AWAY RECORDS_SCHEMA BLOBS_SCHEMA sqlite_number sqlite_member sqlite_authorize
+#          sqlite_field SqliteLookup SqlitePool plain_cell ChunkReader SqlProvider disk_errors sync_folder FileReader
+#          JournalEntry write_journal_line read_journal_line copy_value Journal FileProvider
 
 CHUNK_BYTES = 256 * 1024
 STAGE_BYTES = 4 * 1024 * 1024  # what one commit of an upload into a database holds, and so its memory
@@ -5371,8 +5400,7 @@ class SqliteLookup:
     def _behind(self) -> str:
         """The keyset condition of what follows the cursor."""
         lookup = self._lookup
-        assert lookup.after is not None
-        *places, key = (self._bind(part) for part in lookup.after)
+        *places, key = (self._bind(part) for part in lookup.after or ())
         sql = f"key {'<' if lookup.key_descends else '>'} {key}"
         for (name, descends), place in reversed(list(zip(lookup.terms, places, strict=True))):
             column = self._columns[name]
@@ -7141,7 +7169,7 @@ def _digestible(data: Json) -> Json:
 # ==== 11. COMMANDS ===============================================================================================
 # The argparse tree: server, auth, info; one cmd_* each. Results go to standard output, words for people to standard
 # error; --json wherever a program might read.
-# uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS AUTH RESOURCES PLUGINS ASSEMBLY
+# uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS PLUGINS ASSEMBLY
 # defines: Site load_site claim_data cmd_server_run cmd_server_init cmd_server_check cmd_auth_issue cmd_auth_list
 #          cmd_auth_show cmd_auth_revoke cmd_auth_check cmd_auth_link cmd_info UsageParser build_parser
 

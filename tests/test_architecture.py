@@ -231,7 +231,7 @@ def homeless(source: str) -> list[str]:
         for statement in ast.parse(source).body
         if statement.lineno not in inside
         for name in bound_at_top(statement)
-        if name != "__version__"
+        if name not in ("__version__", "fcntl")  # an import that Windows does not have
     ]
 
 
