@@ -3328,7 +3328,7 @@ def _stamp(file: Path | int) -> tuple[int, int, int]:
 def _read_private(path: Path) -> tuple[tuple[int, int, int], str]:
     """The file's stamp and text; ConfigError if group or others may touch it."""
     with open(path, encoding="utf-8") as file:
-        if os.fstat(file.fileno()).st_mode & 0o077:
+        if os.name == "posix" and os.fstat(file.fileno()).st_mode & 0o077:
             raise ConfigError("the key file is open to group or others", hint=f"chmod 600 {path}; if it was read, rotate")
         return _stamp(file.fileno()), file.read()
 
@@ -3358,8 +3358,9 @@ def _write_private(path: Path, text: str, *, replace: bool) -> None:
                 os.link(draft, path)
     finally:
         draft.unlink(missing_ok=True)
-    with _folder(path) as folder:
-        os.fsync(folder)
+    if os.name == "posix":  # elsewhere a folder cannot be opened
+        with _folder(path) as folder:
+            os.fsync(folder)
 
 
 @contextmanager
