@@ -655,13 +655,13 @@ def exact_number(text: str) -> float | Decimal:
     return number if math.isfinite(number) and Decimal(repr(number)) == exact else exact
 
 
+_DECODER = json.JSONDecoder(parse_float=exact_number, parse_constant=_reject_constant, object_pairs_hook=_unique_pairs)
+
+
 def load_json(text: str | bytes) -> Json:
     """Parse JSON (RFC 8259) exactly: decimals keep their value, no NaN, no name twice, UTF-8 only. BadRequest else."""
     try:
-        decoded = text if isinstance(text, str) else text.decode("utf-8")
-        return json.loads(
-            decoded, parse_float=exact_number, parse_constant=_reject_constant, object_pairs_hook=_unique_pairs
-        )
+        return _DECODER.decode(text if isinstance(text, str) else text.decode("utf-8"))
     except RecursionError:
         raise BadRequest("the JSON is nested too deeply") from None
     except UnicodeDecodeError as error:
@@ -692,7 +692,9 @@ def check_text(text: str) -> str:
     """What keeps a text from being stored, in words; "" when nothing does."""
     if "\0" in text:
         return "contains U+0000, which is not allowed"
-    if any("\ud800" <= c <= "\udfff" for c in text):
+    try:
+        text.encode()
+    except UnicodeEncodeError:
         return "contains half of a surrogate pair, which no encoding can store"
     return ""
 
