@@ -1,31 +1,99 @@
 #!/usr/bin/env python3
 """Satchel: a team's intranet in one file.
 
-Resources (files, forms, views, apps) are described once in app.toml, live on providers (sql, file, and plugins), and
-are served over HTTP behind signed tokens with scoped grants.
+You describe resources (files, forms, views, apps) once in app.toml and put them on providers (sql, file, and those of
+plugins). The same declaration is then a page for people and an interface for programs, behind signed tokens with
+scoped grants, with one validator, one authorisation, one audit trail and one error object.
+
+What comes flows down this file, and the answer flows back:
+
+    request -> runner -> App.handle -> resource -> plan -> provider -> storage
+                         token check, grant           one commit: records, audit entry, idempotency record
+
+A runner knows its transport and nothing else: it makes a Request and renders a Response. A resource knows what was
+declared and nothing else: it answers a Plan. A provider knows its driver and nothing else. They never meet but in
+App.handle, where the flow stands in full. Contracts come first and the wiring last, so every name is defined above its
+use. Each section begins with what it is for, what it uses and what it defines; tests/test_architecture.py holds it to
+that.
+
+     1 ERRORS       everything raised on purpose: code, HTTP status, exit code, retry
+     2 VALUES       frozen data that crosses sections: Action Grant Request Response Record Blob Query Page
+     3 CONFIG       app.toml to checked, frozen settings; every key, default and unit in one table
+     4 CONTRACTS    what a Provider (Records, Blobs, Queries), a Resource and a Runner must do
+     5 RUNNERS      transports: the only section that knows HTTP
+     6 AUTH         sign, verify, revoke tokens; match grants; sessions
+     7 RESOURCES    Files, Form, View, Launcher, and the built-in home page and admin lists
+     8 PROVIDERS    SqlProvider, FileProvider: the only section that knows drivers
+     9 PLUGINS      kinds by name; loads plugins/*.py, fails loudly naming the file
+    10 ASSEMBLY     App: build, handle, close. The flow stands here and nowhere else
+    11 COMMANDS     the argparse tree: server, auth, info; one cmd_* each
+    12 MAIN         argv to exit code; the command line's only error rendering
+
+To add a provider, write plugins/NAME.py with a Provider class (README shows one). To add a type of resource, write a
+Resource in section 7 and build it in section 10. To add a door, write a Runner in section 5.
 """
 
 from __future__ import annotations
 
+import argparse
 import base64
+import binascii
+import copy
+import csv
 import dataclasses
 import difflib
+import email.utils
+import errno
+import fnmatch
+import functools
+import hashlib
+import heapq
+import hmac
+import http
+import importlib.util
+import io
+import ipaddress
+import itertools
 import json
+import logging
 import math
+import mimetypes
+import operator
+import os
 import re
 import secrets
+import signal
+import socket
+import sqlite3
+import sys
+import tempfile
 import threading
+import time
+import tomllib
 import unicodedata
+import zlib
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
-from itertools import zip_longest
+from functools import cached_property, lru_cache, partial
+from itertools import islice, pairwise, zip_longest
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, NamedTuple, Protocol, TypeAlias
-from urllib.parse import quote, unquote
+from stat import S_ISDIR, S_ISREG
+from types import MappingProxyType, SimpleNamespace
+from typing import Any, BinaryIO, ClassVar, NamedTuple, NoReturn, Protocol, TypeAlias, TypeVar, cast
+from urllib.parse import parse_qsl, quote, unquote, urlencode
+
+import fastjsonschema
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 __version__ = "0.1.0"
 
@@ -33,9 +101,9 @@ __version__ = "0.1.0"
 # Everything raised on purpose. A class carries code, HTTP status, exit code and whether a repeat may help; an
 # instance carries the public message, a hint for the operator and the faults of single fields. Rendered elsewhere.
 # uses: nothing
-# defines: Fault AppError BadRequest Invalid IdempotencyConflict Unauthenticated Forbidden NotFound UnsupportedAction
-#          NotAcceptable Conflict PreconditionFailed TooLarge UnsupportedMedia RangeNotSatisfiable Misdirected
-#          RequestTimeout Unsupported Unavailable StorageFull QueryTimeout ConfigError
+# defines: Fault AppError BadRequest Invalid IdempotencyConflict Unauthenticated SignInNeeded Forbidden NotFound
+#          UnsupportedAction NotAcceptable Conflict PreconditionFailed TooLarge UnsupportedMedia RangeNotSatisfiable
+#          Misdirected RequestTimeout Unsupported Unavailable StorageFull QueryTimeout ConfigError
 
 
 class Fault(NamedTuple):
@@ -83,6 +151,12 @@ class Unauthenticated(AppError):
     """The credential is missing, bad, expired or revoked (RFC 6750 section 3.1)."""
 
     code, status, exit_code = "invalid_token", 401, 3
+
+
+class SignInNeeded(Unauthenticated):
+    """No credential came, and the public may not do this (RFC 6750 section 3.1: no error code in the challenge)."""
+
+    code = "sign_in_needed"
 
 
 class Forbidden(AppError):
@@ -201,10 +275,11 @@ class ConfigError(AppError):
 # ==== 2. VALUES ==================================================================================================
 # Frozen data that crosses sections, and the pure functions that make, read and compare it. Nothing here does I/O.
 # uses: ERRORS
-# defines: Json Value Clock Action Grant parse_grant covers Caller Token Conditions Upload Request Reader Content Column
-#          Table Response Record Insert Update Delete Write Blob Folder Staged OPERATORS Condition Query Page Select Rows
-#          Change load_json dump_json check_text check_value is_key check_writes check_path split_path quote_path new_id
-#          rfc3339 parse_rfc3339 encode_cursor decode_cursor nearest page_bounds
+# defines: Json Value Clock Action Grant parse_grant covers Caller Token Conditions Upload Request Reader Content
+#          Column Input Table Response Record Insert Update Delete Write Blob Folder Staged OPERATORS Condition Query
+#          Page Select Rows Change exact_number load_json dump_json check_text check_value is_key check_writes
+#          check_path split_path quote_path new_id rfc3339 parse_rfc3339 encode_cursor decode_cursor nearest
+#          page_bounds
 
 Json: TypeAlias = Any  # None, bool, int, float, Decimal, str, list and dict of these
 Value: TypeAlias = dict[str, Json]  # a JSON object
@@ -376,6 +451,20 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
+class Input:
+    """How a field is asked of a person; choices are (text, title) and attrs belong to the HTML element."""
+
+    name: str
+    title: str
+    help: str
+    widget: str  # text email url number date datetime-local textarea checkbox select radio checkboxes file
+    required: bool = False
+    default: Json = None
+    choices: tuple[tuple[str, str], ...] = ()
+    attrs: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """A tabular answer. `rows` is a list for a page and an iterator for an export; whoever reads it calls close()."""
 
@@ -477,7 +566,7 @@ class Condition:
 
     Comparing across types, or with a missing or null field, is never true, except ne (everything that is not eq) and
     null (value True: missing or null; False: neither). in takes a list; contains and prefix compare text by code
-    point, case and all. Text is ordered by code point.
+    point, case and all. Text is ordered by code point, false before true; lists and objects compare with nothing.
     """
 
     field: str
@@ -490,8 +579,9 @@ class Query:
     """What `find` looks for. The fields "id" and "version" are the record's key and version.
 
     order_by names fields, "-" first for descending; missing and null come first ascending, last descending, and the
-    key breaks ties ascending. `search` is found, whatever its case, in any of `search_fields`. `after` is the cursor
-    of an earlier page of the same query.
+    key breaks ties ascending; of several types bools come first, then numbers, texts, and lists and objects as equals.
+    `search` is found, whatever its case, in any of `search_fields`. `after` is the cursor of an earlier page of the
+    same query.
     """
 
     table: str
@@ -558,20 +648,20 @@ def _unique_pairs(pairs: list[tuple[str, Json]]) -> Value:
     return value
 
 
-def _exact_number(text: str) -> float | Decimal:
+def exact_number(text: str) -> float | Decimal:
     """A float where it says the same number again, else a Decimal."""
     number = float(text)
     exact = Decimal(text)
     return number if math.isfinite(number) and Decimal(repr(number)) == exact else exact
 
 
+_DECODER = json.JSONDecoder(parse_float=exact_number, parse_constant=_reject_constant, object_pairs_hook=_unique_pairs)
+
+
 def load_json(text: str | bytes) -> Json:
     """Parse JSON (RFC 8259) exactly: decimals keep their value, no NaN, no name twice, UTF-8 only. BadRequest else."""
     try:
-        decoded = text if isinstance(text, str) else text.decode("utf-8")
-        return json.loads(
-            decoded, parse_float=_exact_number, parse_constant=_reject_constant, object_pairs_hook=_unique_pairs
-        )
+        return _DECODER.decode(text if isinstance(text, str) else text.decode("utf-8"))
     except RecursionError:
         raise BadRequest("the JSON is nested too deeply") from None
     except UnicodeDecodeError as error:
@@ -602,14 +692,18 @@ def check_text(text: str) -> str:
     """What keeps a text from being stored, in words; "" when nothing does."""
     if "\0" in text:
         return "contains U+0000, which is not allowed"
-    if any("\ud800" <= c <= "\udfff" for c in text):
+    try:
+        text.encode()
+    except UnicodeEncodeError:
         return "contains half of a surrogate pair, which no encoding can store"
     return ""
 
 
-def check_value(value: Json, pointer: str = "") -> Iterator[Fault]:
-    """Every reason why a JSON value cannot be stored exactly."""
-    if isinstance(value, str):
+def check_value(value: Json, pointer: str = "", depth: int = 0) -> Iterator[Fault]:
+    """Every reason why a JSON value cannot be stored exactly; 100 levels of lists and objects are the most."""
+    if depth > 100:
+        yield Fault(pointer, "depth", "is nested in more than 100 lists and objects")
+    elif isinstance(value, str):
         if problem := check_text(value):
             yield Fault(pointer, "text", problem)
     elif isinstance(value, bool) or value is None:
@@ -617,14 +711,17 @@ def check_value(value: Json, pointer: str = "") -> Iterator[Fault]:
     elif isinstance(value, int):
         if not -(2**63) <= value < 2**63:
             yield Fault(pointer, "integer_size", "does not fit in 64 bits")
+    elif isinstance(value, float | Decimal):
+        if not math.isfinite(value):
+            yield Fault(pointer, "number", "is no finite number")
     elif isinstance(value, Mapping):
         for name, item in value.items():
             place = pointer + "/" + name.replace("~", "~0").replace("/", "~1")
             yield from (Fault(place, f.code, f.detail) for f in check_value(name, place))
-            yield from check_value(item, place)
+            yield from check_value(item, place, depth + 1)
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
-            yield from check_value(item, f"{pointer}/{index}")
+            yield from check_value(item, f"{pointer}/{index}", depth + 1)
 
 
 def is_key(key: str) -> bool:
@@ -744,20 +841,648 @@ def page_bounds(params: Mapping[str, str], *, default: int = 50, most: int = 100
 
 
 # ==== 3. CONFIG ==================================================================================================
-# app.toml to checked, frozen settings; every key, default and unit in one table.
+# app.toml to checked, frozen settings. The dataclasses are the one table of every key, its default, unit and help;
+# a reader walks them and collects every fault. Providers bring the settings of their own kind.
 # uses: ERRORS VALUES
-# defines: Setting
+# defines: REQUIRED Setting setting settings_of SiteConfig AuthConfig HttpConfig RoleConfig PublicConfig
+#          ProviderConfig FilesConfig FieldConfig FormConfig ViewConfig AppConfig ResourceConfig RESOURCE_CONFIGS
+#          Config SETTINGS RESERVED_FIELDS NOT_AVAILABLE CONVERTERS STARTER read_toml read_config
+
+REQUIRED: Any = object()  # the default of a setting that has none
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One key of app.toml. `kind` names a converter of CONVERTERS; required settings have the default REQUIRED."""
+    """One key of app.toml. `kind` names a converter of CONVERTERS; `unit` is that of the converted value."""
 
     name: str
     kind: str
     default: Any
     help: str
     unit: str = ""
+
+
+def setting(kind: str, default: Any, help: str, *, name: str = "", unit: str = "") -> Any:
+    """A dataclass field that app.toml sets; `name` is its key there where the attribute's name differs."""
+    facts = {"kind": kind, "default": default, "help": help, "name": name, "unit": unit}
+    return field(kw_only=True, metadata=facts)
+
+
+def settings_of(cls: type) -> tuple[Setting, ...]:
+    """The settings that a configuration dataclass declares, in order."""
+    found = [(f, f.metadata) for f in dataclasses.fields(cls) if "kind" in f.metadata]
+    return tuple(Setting(m["name"] or f.name, m["kind"], m["default"], m["help"], m["unit"]) for f, m in found)
+
+
+@dataclass(frozen=True)
+class SiteConfig:
+    """[site]"""
+
+    title: str = setting("text", "Satchel", "name of the site, shown on every page")
+    data: Path = setting("path", "data", "folder for everything Satchel writes by itself, mode 0700")
+    state: str = setting("text", "", 'provider that keeps tokens and sessions; "" = the one named main, else the only one')
+    prefix: str = setting("prefix", "", 'path such as "/ops" under which a proxy passes the site')
+
+
+@dataclass(frozen=True)
+class AuthConfig:
+    """[auth]"""
+
+    keys: str = setting("secret", "", 'the key ring as "file:PATH" or "env:NAME"; "" = keys.json in the data folder')
+    issuer: str = setting("text", "satchel", "iss and aud of the tokens")
+    session_s: int = setting("duration", "12h", "how long a sign-in lasts at most", name="session", unit="seconds")
+
+
+@dataclass(frozen=True)
+class HttpConfig:
+    """[http]"""
+
+    bind: str = setting("address", "127.0.0.1:8080", "HOST:PORT or unix:PATH to listen on; port 0 takes a free one")
+    hosts: tuple[str, ...] = setting("texts", [], "Host names answered besides loopback and the bind address")
+    trusted_proxies: tuple[str, ...] = setting("texts", [], "addresses whose X-Forwarded-For, -Proto and -Host count")
+    max_body_bytes: int = setting("size", "10MB", "largest body that is not a file", name="max_body", unit="bytes")
+    body_timeout_s: int = setting("duration", "30s", "longest silence inside a request or answer", name="body_timeout")
+    workers: int = setting("count", 0, "worker processes; 0 = one a CPU")
+    threads: int = setting("count", 8, "threads of each worker")
+    access_log: bool = setting("boolean", False, "a JSON line on standard error for each request")
+    tls_cert: Path | None = setting("path", "", "certificate chain in PEM")
+    tls_key: Path | None = setting("path", "", "private key in PEM")
+
+
+@dataclass(frozen=True)
+class RoleConfig:
+    """[roles.NAME]"""
+
+    grants: tuple[Grant, ...] = setting("grants", [], "what the role may do, such as forms/leave:create")
+
+
+@dataclass(frozen=True)
+class PublicConfig:
+    """[public]"""
+
+    grants: tuple[Grant, ...] = setting("grants", [], "what a request without a credential may do")
+
+
+@dataclass(frozen=True)
+class ProviderConfig:
+    """[providers.NAME]; `options` are the kind's own settings, converted."""
+
+    name: str
+    options: Mapping[str, Any]
+    kind: str = setting("text", REQUIRED, "sql, file, or the kind of a plugin")
+
+
+@dataclass(frozen=True)
+class FilesConfig:
+    """[files.NAME]: a file share."""
+
+    name: str
+    provider: str = setting("text", "", 'provider with Blobs; "" = the one named main, else the only one')
+    title: str = setting("text", "", "name for people")
+    note: str = setting("text", "", "a line under the title")
+    prefix: str = setting("folder", "", 'folder inside the provider, such as "handbook/"')
+    accept: tuple[str, ...] = setting("texts", [], "media types or .endings that may be uploaded; [] = all")
+    max_file_bytes: int = setting("size", "2GB", "largest file", name="max_file", unit="bytes")
+
+
+@dataclass(frozen=True)
+class FieldConfig:
+    """[forms.NAME.fields] and the params of views: one field, in JSON Schema keywords."""
+
+    name: str
+    type: str = setting("type", "string", "string, number, integer, boolean or array")
+    format: str = setting("text", "", "of a string: date, date-time, email, uri, multiline or file")
+    title: str = setting("text", "", "label for people")
+    description: str = setting("text", "", "help under the field")
+    required: bool = setting("boolean", False, "whether it must be given")
+    default: Json = setting("any", None, "value when nothing is given, and the one first shown")
+    enum: tuple[Json, ...] = setting("list", [], "the allowed values")
+    one_of: tuple[Value, ...] = setting("tables", [], "the allowed values as { const, title }", name="oneOf")
+    items: Value = setting("table", {}, "of an array: { type, enum } or { type, oneOf }")
+    minimum: Json = setting("number", None, "smallest number")
+    maximum: Json = setting("number", None, "largest number")
+    exclusive_minimum: Json = setting("number", None, "the number must be larger", name="exclusiveMinimum")
+    exclusive_maximum: Json = setting("number", None, "the number must be smaller", name="exclusiveMaximum")
+    multiple_of: Json = setting("number", None, "the number must be a multiple", name="multipleOf")
+    min_length: Json = setting("count", None, "fewest characters", name="minLength")
+    max_length: Json = setting("count", None, "most characters", name="maxLength")
+    pattern: str = setting("pattern", "", "regular expression that the whole text must match")
+    min_items: Json = setting("count", None, "fewest items of an array", name="minItems")
+    max_items: Json = setting("count", None, "most items of an array", name="maxItems")
+    files: str = setting("text", "", 'format "file": the share that keeps the files, such as files/handbook')
+    accept: tuple[str, ...] = setting("texts", [], 'format "file": media types or .endings; [] = all')
+    max_file_bytes: int = setting("size", "10MB", 'format "file": largest file', name="max_file", unit="bytes")
+
+
+@dataclass(frozen=True)
+class FormConfig:
+    """[forms.NAME]: a form and the records that it makes."""
+
+    name: str
+    fields: tuple[FieldConfig, ...]
+    provider: str = setting("text", "", 'provider with Records; "" = the one named main, else the only one')
+    table: str = setting("word", "", 'table of the records; "" = the name of the form')
+    title: str = setting("text", "", "name for people")
+    note: str = setting("text", "", "a line under the title")
+
+
+@dataclass(frozen=True)
+class ViewConfig:
+    """[views.NAME]: a report, either `sql` on a provider with Queries or `from` a form."""
+
+    name: str
+    params: tuple[FieldConfig, ...]
+    provider: str = setting("text", "", 'sql: the provider; "" = the one named main, else the only one')
+    title: str = setting("text", "", "name for people")
+    note: str = setting("text", "", "a line under the title")
+    sql: str = setting("text", "", "one SELECT with :name parameters")
+    source: str = setting("text", "", "a form such as forms/leave, instead of sql", name="from")
+    where: tuple[Condition, ...] = setting("conditions", [], "from: conditions such as { field = …, eq = … }")
+    columns: Mapping[str, Value] = setting("columns", {}, "names and titles: { name = { title = … } }; from: also which")
+    order_by: tuple[str, ...] = setting("texts", [], 'columns, "-" first for descending')
+    timeout_s: int = setting("duration", "10s", "longest time for a page", name="timeout", unit="seconds")
+
+
+@dataclass(frozen=True)
+class AppConfig:
+    """[apps.NAME]: a page of its own with a menu."""
+
+    name: str
+    title: str = setting("text", "", "name for people")
+    icon: str = setting("text", "", "one character or emoji")
+    note: str = setting("text", "", "a line under the title")
+    home: str = setting("text", "", "a template file, or a form or view such as forms/leave, shown first")
+    menu: tuple[Json, ...] = setting("menu", [], "addresses, or { title, href } tables")
+    static: Path | None = setting("path", "", "folder served at apps/NAME/static/")
+
+
+ResourceConfig: TypeAlias = FilesConfig | FormConfig | ViewConfig | AppConfig
+RESOURCE_CONFIGS: Mapping[str, type] = {"files": FilesConfig, "forms": FormConfig, "views": ViewConfig, "apps": AppConfig}
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything app.toml says, checked. `folder` is where relative paths start; `origin` names the source for people."""
+
+    folder: Path
+    origin: str
+    site: SiteConfig
+    auth: AuthConfig
+    http: HttpConfig
+    public: PublicConfig
+    roles: Mapping[str, RoleConfig]
+    providers: Mapping[str, ProviderConfig]
+    resources: tuple[ResourceConfig, ...]
+
+    def provider_name(self, wanted: str) -> str:
+        """The provider meant by a `provider` or `state` setting; "" when it does not say and there is no obvious one."""
+        if wanted or "main" in self.providers:
+            return wanted or "main"
+        return next(iter(self.providers)) if len(self.providers) == 1 else ""
+
+
+# Where each table of settings stands in app.toml; * is a name that the user chooses.
+SETTINGS: Mapping[str, tuple[Setting, ...]] = {
+    "site": settings_of(SiteConfig),
+    "auth": settings_of(AuthConfig),
+    "http": settings_of(HttpConfig),
+    "roles.*": settings_of(RoleConfig),
+    "public": settings_of(PublicConfig),
+    "providers.*": settings_of(ProviderConfig),
+    "files.*": settings_of(FilesConfig),
+    "forms.*": settings_of(FormConfig),
+    "forms.*.fields.*": settings_of(FieldConfig),
+    "views.*": settings_of(ViewConfig),
+    "views.*.params.*": settings_of(FieldConfig),
+    "apps.*": settings_of(AppConfig),
+}
+RESERVED_FIELDS = ("id", "version", "created_at", "created_by", "updated_at", "updated_by")
+
+# Keys that the design names and this build does not have: refused as such, not as typing errors.
+NOT_AVAILABLE = frozenset(
+    "sqs providers.*.aws providers.*.postgres providers.*.generic files.*.quota forms.*.owner forms.*.states forms.*.notify "
+    "forms.*.fields.*.show_if forms.*.fields.*.required_if forms.*.fields.*.options views.*.group_by views.*.chart "
+    "views.*.columns.*.format views.*.columns.*.total apps.*.wsgi".split()
+)
+
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+_UNITS_BYTES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_UNITS_BYTES |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+def _text(raw: Any, folder: Path) -> str:
+    if not isinstance(raw, str) or check_text(raw):
+        raise ValueError("must be a text in quotes")
+    return raw
+
+
+def _texts(raw: Any, folder: Path) -> tuple[str, ...]:
+    if not isinstance(raw, list):
+        raise ValueError('must be a list of texts, such as ["a", "b"]')
+    return tuple(_text(item, folder) for item in raw)
+
+
+def _word(raw: Any, folder: Path) -> str:
+    if raw != "" and not (isinstance(raw, str) and _WORD.fullmatch(raw)):
+        raise ValueError("must be letters, digits and _, beginning with a letter, at most 64")
+    return str(raw)
+
+
+def _boolean(raw: Any, folder: Path) -> bool:
+    if not isinstance(raw, bool):
+        raise ValueError("must be true or false")
+    return raw
+
+
+def _number(raw: Any, folder: Path) -> Json:
+    if isinstance(raw, bool) or not isinstance(raw, int | float | Decimal | None) or not math.isfinite(raw or 0):
+        raise ValueError("must be a number")
+    return raw
+
+
+def _count(raw: Any, folder: Path) -> Json:
+    if isinstance(raw, bool) or not isinstance(raw, int | None) or (raw or 0) < 0:
+        raise ValueError("must be a whole number, 0 or more")
+    return raw
+
+
+def _size(raw: Any, folder: Path) -> int:
+    match = re.fullmatch(r"(\d{1,15})\s*([A-Za-z]*)", str(raw)) if isinstance(raw, str | int) else None
+    if not match or isinstance(raw, bool) or match[2].upper() not in _UNITS_BYTES:
+        raise ValueError('must be a size, such as "10MB" (1 MB = 1,000,000 bytes) or "10MiB"')
+    return int(match[1]) * _UNITS_BYTES[match[2].upper()]
+
+
+def _duration(raw: Any, folder: Path) -> int:
+    match = re.fullmatch(r"(\d{1,9})\s*([smhdw]?)", str(raw)) if isinstance(raw, str | int) else None
+    if not match or isinstance(raw, bool) or not int(match[1]):
+        raise ValueError('must be a duration above zero, such as "30s", "10m", "12h" or "30d"')
+    return int(match[1]) * _UNITS_S[match[2] or "s"]
+
+
+def _path(raw: Any, folder: Path) -> Path | None:
+    return folder / Path(_text(raw, folder)).expanduser() if raw != "" else None
+
+
+def _share_folder(raw: Any, folder: Path) -> str:
+    path = _text(raw, folder).strip("/")
+    try:
+        return check_path(path.split("/")) + "/" if path else ""
+    except BadRequest as error:
+        raise ValueError(f"must be a folder such as handbook/: {error.message}") from error
+
+
+def _secret(raw: Any, folder: Path) -> str:
+    text = _text(raw, folder)
+    scheme, _, rest = text.partition(":")
+    if not text:
+        return ""
+    if scheme == "env":
+        if rest not in os.environ:
+            raise ValueError(f"names the environment variable {rest}, which is not set")
+        return os.environ[rest]
+    if scheme != "file":
+        raise ValueError('must be "env:NAME" or "file:PATH", so that no secret stands in app.toml')
+    try:
+        return (folder / rest).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise ValueError(f"names the file {rest}, which cannot be read ({type(error).__name__})") from error
+
+
+def _address(raw: Any, folder: Path) -> str:
+    text = _text(raw, folder)
+    match = re.fullmatch(r"(\[[0-9a-fA-F:.%]+\]|[^:\[\]/]*):(\d{1,5})", text)
+    if text.startswith("unix:/") or (match and int(match[2]) < 65536):
+        return text
+    raise ValueError("must be HOST:PORT, [IPV6]:PORT or unix:/PATH")
+
+
+def _prefix(raw: Any, folder: Path) -> str:
+    text = _text(raw, folder)
+    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*", text) or ".." in text:
+        raise ValueError('must be "" or a path such as "/ops", with no slash at the end')
+    return text
+
+
+def _grants(raw: Any, folder: Path) -> tuple[Grant, ...]:
+    try:
+        return tuple(parse_grant(text) for text in _texts(raw, folder))
+    except BadRequest as error:
+        raise ValueError(error.message) from error
+
+
+def _type(raw: Any, folder: Path) -> str:
+    if raw not in ("string", "number", "integer", "boolean", "array"):
+        raise ValueError("must be string, number, integer, boolean or array")
+    return str(raw)
+
+
+def _pattern(raw: Any, folder: Path) -> str:
+    try:
+        re.compile(_text(raw, folder))
+    except re.error as error:
+        raise ValueError(f"is not a regular expression: {error}") from error
+    return str(raw)
+
+
+def _list(raw: Any, folder: Path) -> tuple[Json, ...]:
+    if not isinstance(raw, list):
+        raise ValueError("must be a list")
+    return tuple(raw)
+
+
+def _table(raw: Any, folder: Path) -> Value:
+    if not isinstance(raw, dict):
+        raise ValueError("must be a table { … }")
+    return raw
+
+
+def _tables(raw: Any, folder: Path) -> tuple[Value, ...]:
+    choices = tuple(_table(item, folder) for item in _list(raw, folder))
+    if any("const" not in item or set(item) - {"const", "title"} for item in choices):
+        raise ValueError("must be a list of { const = …, title = … } tables")
+    return choices
+
+
+def _conditions(raw: Any, folder: Path) -> tuple[Condition, ...]:
+    found = []
+    for item in _list(raw, folder):
+        ops = [key for key in _table(item, folder) if key in OPERATORS]
+        if len(ops) != 1 or set(item) - {"field", *ops} or not isinstance(item.get("field"), str):
+            raise ValueError(f"each must be {{ field = …, OP = … }} with one OP of {', '.join(OPERATORS)}")
+        if ops[0] == "in" and not isinstance(item["in"], list):
+            raise ValueError("each in must be a list")
+        found.append(Condition(item["field"], ops[0], item[ops[0]]))
+    return tuple(found)
+
+
+def _columns(raw: Any, folder: Path) -> Mapping[str, Value]:
+    for name, column in _table(raw, folder).items():
+        if not isinstance(column, dict) or not isinstance(column.get("title", ""), str):
+            raise ValueError(f"{name} must be a table such as {{ title = … }}")
+        for key in column:
+            if f"views.*.columns.*.{key}" in NOT_AVAILABLE:
+                raise ValueError(f"{name}.{key} is not available in this build")
+            if key != "title":
+                raise ValueError(f"{name}.{key} is not a setting{nearest(key, ['title'])}")
+    return dict(raw)
+
+
+def _menu(raw: Any, folder: Path) -> tuple[Json, ...]:
+    for item in _list(raw, folder):
+        if isinstance(item, dict):
+            if set(item) - {"title", "href", "icon"} or not all(isinstance(v, str) for v in item.values()):
+                raise ValueError("each must be an address or a table { title, href }")
+            if not re.match(r"https?://|/|mailto:", item.get("href", "")):
+                raise ValueError("each href must begin with https://, http://, mailto: or /")
+        elif not isinstance(item, str):
+            raise ValueError("each must be an address such as forms/leave, or a table { title, href }")
+    return tuple(raw)
+
+
+CONVERTERS: Mapping[str, Callable[[Any, Path], Any]] = {
+    "any": lambda raw, folder: raw,
+    "text": _text,
+    "texts": _texts,
+    "word": _word,
+    "boolean": _boolean,
+    "number": _number,
+    "count": _count,
+    "size": _size,
+    "duration": _duration,
+    "path": _path,
+    "folder": _share_folder,
+    "secret": _secret,
+    "address": _address,
+    "prefix": _prefix,
+    "grants": _grants,
+    "type": _type,
+    "pattern": _pattern,
+    "list": _list,
+    "table": _table,
+    "tables": _tables,
+    "conditions": _conditions,
+    "columns": _columns,
+    "menu": _menu,
+}
+
+STARTER = """\
+# Satchel: what this intranet has. README.md explains every key; `server check` lists what is wrong with this file.
+
+[site]
+title = "Our team"                  # shown on every page
+data = "data"                       # everything Satchel writes by itself is in this folder
+
+[http]
+bind = "127.0.0.1:8080"             # put nginx in front, or write "0.0.0.0:8080" and name your hosts:
+hosts = []                          # Host names answered besides loopback and the bind address
+
+[roles.staff]                       # python app.pyz auth issue --subject ann --role staff
+grants = ["apps/*:read", "forms/requests:create", "views/requests:read", "files/shared:read,create"]
+
+[public]
+grants = []                         # what may be done without signing in
+
+[providers.main]                    # where records are: one SQLite file
+kind = "sql"
+url = "sqlite:///data/app.db"
+
+[providers.disk]                    # where files are: a plain folder
+kind = "file"
+root = "data/files"
+
+[files.shared]
+title = "Shared files"
+provider = "disk"
+prefix = "shared/"
+
+[forms.requests]
+title = "Requests"
+note = "Ask for what you need; somebody looks every morning."
+provider = "main"
+
+[forms.requests.fields]             # JSON Schema keywords, one field a line, in the order of the page
+subject = { type = "string", title = "What do you need?", minLength = 3, maxLength = 120, required = true }
+kind    = { type = "string", title = "Kind", enum = ["hardware", "software", "other"], default = "other" }
+needed  = { type = "string", format = "date", title = "Needed by" }
+cost    = { type = "number", title = "Cost", description = "Your best guess, in euros.", minimum = 0, multipleOf = 0.01 }
+email   = { type = "string", format = "email", title = "Your e-mail", required = true }
+details = { type = "string", format = "multiline", title = "Details", maxLength = 4000 }
+
+[views.requests]
+title = "All requests"
+from = "forms/requests"
+columns = { subject = {}, kind = {}, needed = {}, cost = {}, created_by = { title = "From" }, created_at = {} }
+order_by = ["-created_at"]
+
+[apps.desk]
+title = "Desk"
+icon = "🗂"
+note = "Requests and files in one place."
+menu = ["forms/requests", "views/requests", "files/shared"]
+"""
+
+
+class _TomlReader:
+    """Walks the parsed file beside the settings and collects every fault."""
+
+    def __init__(self, raw: Mapping[str, Any], folder: Path, kinds: Mapping[str, Sequence[Setting]]) -> None:
+        self.raw, self.folder, self.kinds = raw, folder, kinds
+        self.faults: list[Fault] = []
+
+    def fault(self, place: str, detail: str) -> None:
+        self.faults.append(Fault(place, "configuration", detail))
+
+    def unknown(self, place: str, shape: str, names: Iterable[str]) -> None:
+        """Report a key that no setting has."""
+        if shape in NOT_AVAILABLE:
+            self.fault(place, "is not available in this build")
+        else:
+            self.fault(place, f"is not a setting{nearest(place.rpartition('.')[2], names)}")
+
+    def convert(self, place: str, one: Setting, given: Mapping[str, Any]) -> Any:
+        """The setting's value; after a fault, the default's."""
+        if one.name not in given and one.default is REQUIRED:
+            self.fault(f"{place}.{one.name}", f"is missing: {one.help}")
+            return None
+        try:
+            return CONVERTERS[one.kind](given.get(one.name, one.default), self.folder)
+        except ValueError as error:
+            self.fault(f"{place}.{one.name}", str(error))
+            return None if one.default is REQUIRED else CONVERTERS[one.kind](one.default, self.folder)
+
+    def table(self, place: str, raw: Any, shape: str, settings: Sequence[Setting], also: Iterable[str] = ()) -> Value:
+        """Converted values by setting name; `also` names keys that somebody else reads."""
+        if not isinstance(raw, dict):
+            self.fault(place, "must be a table")
+            raw = {}
+        names = {one.name for one in settings} | set(also)
+        for key in raw:
+            if key not in names:
+                self.unknown(f"{place}.{key}", f"{shape}.{key}", names)
+        return {one.name: self.convert(place, one, raw) for one in settings}
+
+    def named(self, place: str) -> Iterator[tuple[str, str, Any]]:
+        """(name, place, table) of every [place.NAME]."""
+        tables = self.raw.get(place, {})
+        if not isinstance(tables, dict):
+            self.fault(place, f"must hold tables: write [{place}.NAME]")
+            return
+        for name, raw in tables.items():
+            if not _NAME.fullmatch(name):
+                self.fault(f"{place}.{name}", "is not a name: a-z, 0-9, _ and -, beginning with a letter, at most 64")
+            else:
+                yield name, f"{place}.{name}", raw
+
+    def build(self, cls: type, place: str, shape: str, raw: Any, also: Iterable[str] = (), **facts: Any) -> Any:
+        """An instance of a configuration dataclass."""
+        values = self.table(place, raw, shape, SETTINGS[shape], also)
+        declared = [f for f in dataclasses.fields(cls) if "kind" in f.metadata]
+        return cls(**facts, **{f.name: values[f.metadata["name"] or f.name] for f in declared})
+
+    def provider(self, name: str, place: str, raw: Any) -> ProviderConfig:
+        kind = raw.get("kind", "") if isinstance(raw, dict) else ""
+        if f"providers.*.{kind}" in NOT_AVAILABLE and kind not in self.kinds:
+            self.fault(f"{place}.kind", f"{kind} is not available in this build")
+            return ProviderConfig(name, {}, kind=kind)
+        if kind not in self.kinds:
+            if kind:
+                self.fault(f"{place}.kind", f"{kind!r} is no kind of provider{nearest(str(kind), self.kinds)}")
+            only = {"kind": kind} if kind else {}
+            return cast(ProviderConfig, self.build(ProviderConfig, place, "providers.*", only, name=name, options={}))
+        options = self.table(place, raw, "providers.*", self.kinds[kind], also=["kind"])
+        return ProviderConfig(name, options, kind=kind)
+
+    def fields(self, place: str, shape: str, raw: Any) -> tuple[FieldConfig, ...]:
+        if not isinstance(raw, dict):
+            self.fault(place, "must be a table of fields, one a line: name = { type = … }")
+            return ()
+        found = []
+        for name, one in raw.items():
+            if not _WORD.fullmatch(name) or "__" in name or name in RESERVED_FIELDS:
+                self.fault(f"{place}.{name}", "is not a field name: letters, digits and _, no __, and none of "
+                           + ", ".join(RESERVED_FIELDS))  # fmt: skip
+            else:
+                found.append(self.build(FieldConfig, f"{place}.{name}", shape, one, name=name))
+        return tuple(found)
+
+    def resource(self, type_: str, name: str, place: str, raw: Any) -> ResourceConfig:
+        facts: dict[str, Any] = {"name": name}
+        table = raw if isinstance(raw, dict) else {}
+        if type_ == "forms":
+            facts["fields"] = self.fields(f"{place}.fields", "forms.*.fields.*", table.get("fields", {}))
+            if not table.get("fields"):
+                self.fault(f"{place}.fields", "is missing: a form needs at least one field")
+        if type_ == "views":
+            facts["params"] = self.fields(f"{place}.params", "views.*.params.*", table.get("params", {}))
+            if bool(table.get("sql")) == bool(table.get("from")):
+                self.fault(place, "needs either sql or from, and not both")
+        also = {"forms": ["fields"], "views": ["params"]}.get(type_, [])
+        return cast(ResourceConfig, self.build(RESOURCE_CONFIGS[type_], place, f"{type_}.*", raw, also, **facts))
+
+    def config(self, origin: str) -> Config:
+        """The whole; look at `faults` before using it."""
+        known = {shape.split(".")[0] for shape in SETTINGS}
+        for key in self.raw:
+            if key not in known:
+                self.unknown(key, key, known)
+        one = {key: self.raw.get(key, {}) for key in ("site", "auth", "http", "public")}
+        roles = {n: self.build(RoleConfig, p, "roles.*", raw) for n, p, raw in self.named("roles")}
+        return Config(
+            folder=self.folder,
+            origin=origin,
+            site=self.build(SiteConfig, "site", "site", one["site"]),
+            auth=self.build(AuthConfig, "auth", "auth", one["auth"]),
+            http=self.build(HttpConfig, "http", "http", one["http"]),
+            public=self.build(PublicConfig, "public", "public", one["public"]),
+            roles=roles,
+            providers={n: self.provider(n, p, raw) for n, p, raw in self.named("providers")},
+            resources=tuple(self.resource(t, n, p, r) for t in RESOURCE_CONFIGS for n, p, r in self.named(t)),
+        )
+
+    def check_names(self, config: Config) -> None:
+        """Faults of settings that name something that is not declared."""
+        forms = {f"forms/{r.name}" for r in config.resources if isinstance(r, FormConfig)}
+        for type_, cls in RESOURCE_CONFIGS.items():
+            for one in (r for r in config.resources if isinstance(r, cls)):
+                place = f"{type_}.{one.name}"
+                if not isinstance(one, AppConfig) and not (isinstance(one, ViewConfig) and one.source):
+                    self.check_provider(config, f"{place}.provider", one.provider)
+                if isinstance(one, ViewConfig) and one.source and one.source not in forms:
+                    self.fault(f"{place}.from", f"names {one.source!r}, which is no form{nearest(one.source, forms)}")
+        self.check_provider(config, "site.state", config.site.state)
+        if bool(config.http.tls_cert) != bool(config.http.tls_key):
+            self.fault("http.tls_cert", "goes with tls_key: give both or neither")
+
+    def check_provider(self, config: Config, place: str, wanted: str) -> None:
+        name = config.provider_name(wanted)
+        if not name:
+            self.fault(place, f"is missing: say which provider, of {', '.join(config.providers) or 'none declared'}")
+        elif name not in config.providers:
+            self.fault(place, f"names {name!r}, which is no provider{nearest(name, config.providers)}")
+
+
+def read_toml(path: Path) -> Value:
+    """The parsed file; ConfigError says where its syntax is wrong. Decimals stay exact."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"), parse_float=exact_number)
+    except OSError as error:
+        raise ConfigError(f"{path.name} cannot be read: {error.strerror}", hint=str(path)) from error
+    except ValueError as error:
+        raise ConfigError(f"{path.name} is not TOML: {error}", hint=str(path)) from error
+
+
+def read_config(raw: Mapping[str, Any], folder: Path, origin: str, kinds: Mapping[str, Sequence[Setting]]) -> Config:
+    """A checked Config of parsed TOML; ConfigError lists every fault by its place. `kinds` are the kinds of providers."""
+    reader = _TomlReader(raw, folder, kinds)
+    config = reader.config(origin)
+    if not reader.faults:
+        reader.check_names(config)
+    if reader.faults:
+        raise ConfigError(f"{origin} has {len(reader.faults)} fault(s)", faults=reader.faults)
+    return config
 
 
 # ==== 4. CONTRACTS ===============================================================================================
@@ -822,6 +1547,9 @@ class Records(Provider):
     def count(self, query: Query) -> int:
         """How many records the query selects, its limit and cursor aside."""
 
+    def prepare(self, tables: Iterable[str]) -> None:
+        """Make these tables exist where a statement of Queries may name them; elsewhere there is nothing to make."""
+
     @abstractmethod
     def commit(self, writes: Sequence[Write]) -> list[Record]:
         """Do all writes, durably, or none; a list of one record a write, in order (of a Delete: version 0, no value).
@@ -831,7 +1559,7 @@ class Records(Provider):
         once in a list (Invalid else).
         """
 
-    def scan(self, query: Query) -> Iterator[Record]:
+    def walk(self, query: Query) -> Iterator[Record]:
         """Every record of the query in order, streamed in pages of 1,000."""
         cursor: str | None = query.after
         while cursor is not None:
@@ -1028,48 +1756,5902 @@ class Runner(ABC):
 
 
 # ==== 5. RUNNERS =================================================================================================
-# Transports: the only section that knows HTTP.
+# Transports: the only section that knows HTTP. A runner makes Requests of what comes, hands them to its Host, and
+# renders Responses and AppErrors as pages, JSON, CSV, NDJSON or bytes.
 # uses: ERRORS VALUES CONFIG CONTRACTS
-# defines:
+# defines: BodyReader read_multipart Exchange Answer send_content Pages HttpRunner
+
+_log = logging.getLogger("satchel")
+_CHUNK_BYTES = 256 * 1024
+_FORMATS_OFFERED = {
+    "application/json": "json",
+    "application/problem+json": "json",
+    "text/html": "html",
+    "text/csv": "csv",
+    "application/x-ndjson": "ndjson",
+}
+_MEDIA = {"json": "application/json", "csv": "text/csv; charset=utf-8", "ndjson": "application/x-ndjson"}
+_ACTIONS = {
+    "GET": Action.READ, "HEAD": Action.READ, "POST": Action.CREATE, "PUT": Action.UPDATE, "PATCH": Action.UPDATE,
+    "DELETE": Action.DELETE,
+}  # fmt: skip
+_SUFFIXES = ("csv", "json", "ndjson")
+_CONTROLS = ("_method", "_version", "_submission")  # what the action of a page's form adds to its address
+_COOKIE = "satchel_session"
+_PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+_FILE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; media-src 'self'; sandbox"
+_INLINE = re.compile(r"image/(png|jpeg|gif|webp|avif)|audio/.+|video/.+|application/pdf|text/plain.*")
+_SCRIPTABLE = re.compile(r".*(html|xml|svg|javascript|ecmascript).*")
+_ETAG = re.compile(r'\s*(W/)?"([^"]*)"\s*(?:,|$)')
+
+
+class BodyReader:
+    """The bytes of a request, once, in chunks. Raises BadRequest when they end early or do not have the promised digest,
+    RequestTimeout when they come too slowly, and TooLarge past `most`."""
+
+    def __init__(self, environ: Mapping[str, Any], clock: Clock = time.monotonic) -> None:
+        self.environ, self.clock = environ, clock
+        text = environ.get("CONTENT_LENGTH") or ""
+        self.chunked = "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower()
+        if text and not re.fullmatch(r"[0-9]{1,18}", text):
+            raise BadRequest("Content-Length is not a number")
+        self.size_bytes = None if self.chunked else int(text or 0)
+        self.most: int | None = None
+        self.promised = self._promised()
+
+    def _promised(self) -> bytes | None:
+        """The SHA-256 that Content-Digest or Repr-Digest gives (RFC 9530); other algorithms are passed over."""
+        for header in ("HTTP_CONTENT_DIGEST", "HTTP_REPR_DIGEST"):
+            if match := re.search(r"(?:^|,)\s*sha-256=:([A-Za-z0-9+/=]+):", self.environ.get(header, "")):
+                try:
+                    return base64.b64decode(match[1], validate=True)
+                except ValueError:
+                    raise BadRequest("the sha-256 digest is not base64") from None
+        return None
+
+    def bounded(self, most: int) -> BodyReader:
+        """This reader, refusing more bytes than `most`, at once if more are announced."""
+        if (self.size_bytes or 0) > most:
+            raise TooLarge(f"the body has {self.size_bytes:,} bytes; at most {most:,} are taken here")
+        self.most = most
+        return self
+
+    def __iter__(self) -> Iterator[bytes]:
+        seen, digest, began = 0, hashlib.sha256(), self.clock()
+        while self.size_bytes is None or seen < self.size_bytes:
+            chunk = self._read(_CHUNK_BYTES if self.size_bytes is None else min(_CHUNK_BYTES, self.size_bytes - seen))
+            if not chunk:
+                break
+            seen += len(chunk)
+            if self.most is not None and seen > self.most:
+                raise TooLarge(f"the body is larger than the {self.most:,} bytes that are taken here")
+            if self.clock() - began > 30 + seen / 1000:  # slower than 1 kB a second: it would hold a thread for ever
+                raise RequestTimeout("the body came too slowly")
+            if self.promised is not None:
+                digest.update(chunk)
+            yield chunk
+        if self.size_bytes is not None and seen < self.size_bytes:
+            raise BadRequest(f"the body ended after {seen:,} of {self.size_bytes:,} bytes")
+        if self.promised is not None and not secrets.compare_digest(digest.digest(), self.promised):
+            raise BadRequest("the body does not have the sha-256 digest that was sent with it")
+
+    def _read(self, size: int) -> bytes:
+        try:
+            return bytes(self.environ["wsgi.input"].read(size))
+        except TimeoutError:
+            raise RequestTimeout("the body did not come in time") from None
+        except Exception as error:  # gunicorn has a dozen of its own for broken chunks and cut connections
+            raise BadRequest("the body was cut off or is not well-formed") from error
+
+    def whole(self) -> bytes:
+        return b"".join(self)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One part of a multipart body; chunks must be read before the next part comes."""
+
+    name: str
+    file_name: str | None
+    chunks: Iterator[bytes]
+
+    def text(self, most: int = 65536) -> str:
+        """The whole part as text of at most `most` bytes."""
+        found = bytearray()
+        for chunk in self.chunks:
+            found += chunk
+            if len(found) > most:
+                raise TooLarge(f"the field {self.name} is longer than {most:,} bytes")
+        try:
+            return found.decode("utf-8")
+        except UnicodeDecodeError:
+            raise BadRequest(f"the field {self.name} is not UTF-8") from None
+
+
+def read_multipart(body: Iterable[bytes], content_type: str) -> Iterator[_Part]:
+    """The parts of multipart/form-data (RFC 7578) as they arrive; BadRequest where it is malformed."""
+    from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
+
+    boundary = parse_options_header(content_type)[1].get("boundary", "")
+    if not boundary:
+        raise BadRequest("the multipart body names no boundary")
+    limits = {"max_segment_count": 10_000, "max_header_size": 16_384, "max_header_count": 8}
+
+    def events() -> Iterator[Any]:
+        with PushMultipartParser(boundary, **limits) as parser:
+            for chunk in body:
+                yield from parser.parse(chunk)
+            yield from parser.parse(b"")
+
+    def chunks(source: Iterator[Any]) -> Iterator[bytes]:
+        for event in source:
+            if event is None:
+                return
+            yield bytes(event)
+
+    try:
+        source = events()
+        for event in source:
+            if isinstance(event, MultipartSegment):
+                content = chunks(source)
+                yield _Part(event.name, event.filename, content)
+                deque(content, maxlen=0)
+    except MultipartError as error:
+        raise BadRequest(f"the multipart body is malformed: {error}") from error
+
+
+class Exchange:
+    """One HTTP request while it is being answered. Paths stay percent-encoded until they are split."""
+
+    def __init__(self, environ: dict[str, Any], prefix: str, request_id: str, trusted: Callable[[str], bool]) -> None:
+        self.environ, self.prefix, self.id = environ, prefix, request_id
+        self.method: str = environ["REQUEST_METHOD"]
+        raw = environ.get("RAW_URI") or quote(environ.get("PATH_INFO", "").encode("latin-1"), safe="/%")
+        self.path = re.sub(r"^https?://[^/]*", "", raw).partition("?")[0] or "/"
+        peer = environ.get("REMOTE_ADDR") or "unix"
+        self.by_proxy = trusted(peer)
+        forwarded = environ.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2].strip()
+        self.client = forwarded if self.by_proxy and forwarded else peer
+        proto = environ.get("HTTP_X_FORWARDED_PROTO", "") if self.by_proxy else ""
+        self.scheme = proto if proto in ("http", "https") else environ.get("wsgi.url_scheme", "http")
+        self.host = environ.get("HTTP_HOST", "")
+        self.body = BodyReader(environ)
+        self.subject = ""  # who was let in, for the page's frame and the log
+        self.submission = ""  # signed id of the form on the page, to make its submission idempotent
+        self.typed: dict[str, list[Any]] = {}  # what a form sent, to be shown again with its faults
+        self.cookies: list[str] = []
+
+    def header(self, name: str) -> str:
+        return str(self.environ.get("HTTP_" + name.upper().replace("-", "_"), ""))
+
+    @cached_property
+    def content_type(self) -> str:
+        return str(self.environ.get("CONTENT_TYPE", ""))
+
+    @cached_property
+    def media_type(self) -> str:
+        return self.content_type.partition(";")[0].strip().lower()
+
+    @cached_property
+    def query(self) -> dict[str, str]:
+        """Query parameters; BadRequest if one stands twice or is not UTF-8."""
+        try:
+            pairs = parse_qsl(
+                self.environ.get("QUERY_STRING", ""), keep_blank_values=True, errors="strict", max_num_fields=200
+            )
+        except ValueError:
+            raise BadRequest("the query is not UTF-8, or has over 200 parameters") from None
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            names = [name for name, _ in pairs]
+            raise BadRequest(f"the parameter {next(n for n in names if names.count(n) > 1)} stands twice")
+        for name, text in pairs:
+            if problem := check_text(name + text):
+                raise BadRequest(f"the parameter {name!r} {problem}")
+        return found
+
+    @cached_property
+    def session(self) -> str:
+        """The session id in the cookie; "" when there is none."""
+        found = re.search(rf"(?:^|;)\s*{_COOKIE}=([A-Za-z0-9_-]+)", self.header("cookie"))
+        return found[1] if found else ""
+
+    @cached_property
+    def credential(self) -> str:
+        """The Authorization header, else the session cookie, else ""."""
+        return self.header("authorization") or (f"Session {self.session}" if self.session else "")
+
+    @property
+    def by_cookie(self) -> bool:
+        return self.credential.startswith("Session ")
+
+    @cached_property
+    def format(self) -> str:
+        """json, html, csv or ndjson, by Accept (RFC 9110 section 12.5.1); json where all is equal. "" when none fits."""
+        best, chosen = 0.0, ""
+        ranges = [_accepted(part) for part in (self.header("accept") or "*/*").split(",")]
+        for media, name in _FORMATS_OFFERED.items():
+            fitting = [(len(r.replace("*", "")), q) for r, q in ranges if fnmatch.fnmatchcase(media, r)]
+            quality = max(fitting)[1] if fitting else 0.0
+            if quality > best:
+                best, chosen = quality, name
+        return chosen
+
+    @property
+    def page(self) -> bool:
+        return self.format == "html"
+
+    def url(self, address: str, **params: Any) -> str:
+        """The path of an address on this site, with its query."""
+        query = urlencode({name: value for name, value in params.items() if value is not None})
+        return f"{self.prefix}/{address}" + ("?" + query if query else "")
+
+    def conditions(self) -> Conditions:
+        """If-Match by strong comparison and If-None-Match by weak (RFC 9110 section 13.1); BadRequest on a bad list."""
+        strong = [("W/" if weak else "") + tag for weak, tag in _etags("If-Match", self.header("if-match"))]
+        weak = [tag for _, tag in _etags("If-None-Match", self.header("if-none-match"))]
+        return Conditions(tuple(strong), tuple(weak))
+
+
+def _accepted(part: str) -> tuple[str, float]:
+    media, *params = [one.strip().lower() for one in part.split(";")]
+    quality = next((one[2:] for one in params if one.startswith("q=")), "1")
+    return media, float(quality) if re.fullmatch(r"[01](\.\d{0,3})?", quality) else 0.0
+
+
+def _etags(name: str, header: str) -> list[tuple[str, str]]:
+    """(W/ or "", tag) of a list of entity tags; ("", "*") for the star."""
+    if header.strip() == "*":
+        return [("", "*")]
+    found = list(_ETAG.finditer(header))
+    if sum(len(match[0]) for match in found) != len(header):
+        raise BadRequest(f"{name} is not a list of entity tags in quotes")
+    return [(match[1] or "", match[2]) for match in found]
+
+
+# ---- answers
+
+
+@dataclass(slots=True)
+class Answer:
+    """What goes out: body is bytes, an iterator of bytes, or a file object for sendfile."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: Any = b""
+
+
+def _problem(exchange: Exchange, error: AppError) -> Value:
+    """RFC 9457 problem details; the same object at every door."""
+    title = http.HTTPStatus(error.status).phrase
+    problem: Value = {
+        "type": "about:blank", "title": title, "status": error.status, "detail": error.message, "code": error.code,
+        "request_id": exchange.id,
+    }  # fmt: skip
+    if error.faults:
+        problem["errors"] = [fault._asdict() for fault in error.faults]
+    return problem
+
+
+def _error_headers(error: AppError, scheme: str) -> list[tuple[str, str]]:
+    if isinstance(error, SignInNeeded):
+        return [("WWW-Authenticate", 'Bearer realm="satchel"')]
+    if isinstance(error, Unauthenticated):
+        return [
+            (
+                "WWW-Authenticate",
+                f'Bearer realm="satchel", error="invalid_token", error_description="{_quotable(error.message)}"',
+            )
+        ]
+    if isinstance(error, Forbidden) and error.needed:
+        return [
+            ("WWW-Authenticate", f'Bearer realm="satchel", error="insufficient_scope", scope="{_quotable(error.needed)}"')
+        ]
+    if isinstance(error, UnsupportedAction):
+        methods = [method for method, action in _ACTIONS.items() if action in error.allowed]
+        return [("Allow", ", ".join([*methods, "OPTIONS"]))]
+    if isinstance(error, RangeNotSatisfiable):
+        return [("Content-Range", f"bytes */{error.size_bytes}")]
+    return [("Retry-After", str(getattr(error, "retry_after_s", 5)))] if error.retry else []
+
+
+def _quotable(text: str) -> str:
+    """Printable ASCII without quotes and backslashes, as RFC 6750 section 3 wants it."""
+    return re.sub(r"[^ !#-\[\]-~]", "?", text)
+
+
+def _cell(value: Json) -> str:
+    """A value in a cell of CSV."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    if isinstance(value, dict) and "address" in value:
+        return str(value["address"])
+    return dump_json(value)
+
+
+def _csv(table: Table) -> Iterator[bytes]:
+    """RFC 4180, in batches of 500 rows."""
+    names = [column.name for column in table.columns]
+    rows = iter(table.rows)
+    batch: Sequence[Sequence[str]] = [names]
+    while batch:
+        buffer = io.StringIO()
+        csv.writer(buffer, lineterminator="\r\n").writerows(batch)
+        yield buffer.getvalue().encode()
+        batch = [[_cell(row[name]) for name in names] for row in islice(rows, 500)]
+
+
+def _ndjson(table: Table) -> Iterator[bytes]:
+    rows = iter(table.rows)
+    while batch := list(islice(rows, 500)):
+        yield "".join(dump_json(row) + "\n" for row in batch).encode()
+
+
+class _Stream:
+    """A streamed body that closes what it reads from, also when the client goes away."""
+
+    def __init__(self, chunks: Iterator[bytes], close: Callable[[], None]) -> None:
+        self.chunks, self._close = chunks, close
+        self.first = next(chunks, b"")  # a fault before the first row is still answered with its status
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self.first
+        yield from self.chunks
+
+    def close(self) -> None:
+        self._close()
+
+
+# ---- the file responder
+
+
+class _SendFile:
+    """A stretch of an open file, for the server's sendfile: its descriptor stands at the start."""
+
+    def __init__(self, reader: Any) -> None:
+        self.reader, self.left = reader, reader.length
+        os.lseek(reader.fileno(), reader.start, os.SEEK_SET)
+
+    def fileno(self) -> int:
+        return int(self.reader.fileno())
+
+    def read(self, size: int = _CHUNK_BYTES) -> bytes:
+        data = os.read(self.fileno(), min(size, self.left))
+        self.left -= len(data)
+        return data
+
+    def close(self) -> None:
+        self.reader.close()
+
+
+def _ranges(header: str, size: int) -> list[tuple[int, int]] | None:
+    """(start, length) of each range in bytes (RFC 9110 section 14.2); None when the header is to be ignored.
+
+    RangeNotSatisfiable when no range lies inside. Over 20 ranges, or overlapping ones, are ignored (section 14.2).
+    """
+    unit, _, specs = header.partition("=")
+    if unit.strip().lower() != "bytes":
+        return None
+    found = []
+    for spec in specs.split(","):
+        match = re.fullmatch(r"\s*(\d{0,18})-(\d{0,18})\s*", spec)
+        if not match or match[1] + match[2] == "" or (match[1] and match[2] and int(match[2]) < int(match[1])):
+            return None
+        start = int(match[1]) if match[1] else max(0, size - int(match[2]))
+        stop = min(int(match[2]) + 1, size) if match[1] and match[2] else size
+        if start < stop:
+            found.append((start, stop - start))
+    if not found:
+        raise RangeNotSatisfiable(f"the file has {size:,} bytes", size_bytes=size)
+    ordered = sorted(found)
+    apart = all(a + length <= b for (a, length), (b, _) in pairwise(ordered))
+    return found if len(found) <= 20 and apart else None
+
+
+def _not_modified(exchange: Exchange, blob: Blob) -> bool:
+    """If-None-Match, else If-Modified-Since, in the order of RFC 9110 section 13.2.2; PreconditionFailed by If-Match."""
+    conditions = exchange.conditions()
+    if conditions.if_match and not {"*", blob.etag} & set(conditions.if_match):
+        raise PreconditionFailed("the file is no longer the one that If-Match names")
+    since = _http_date(exchange.header("if-unmodified-since"))
+    if not conditions.if_match and since is not None and int(blob.modified_at) > since:
+        raise PreconditionFailed("the file was modified since")
+    if exchange.header("if-none-match"):
+        return bool({"*", blob.etag} & set(conditions.if_none_match))
+    since = _http_date(exchange.header("if-modified-since"))
+    return since is not None and int(blob.modified_at) <= since
+
+
+def _http_date(text: str) -> float | None:
+    try:
+        return email.utils.parsedate_to_datetime(text).timestamp() if text else None
+    except ValueError:
+        return None
+
+
+def _wanted_ranges(exchange: Exchange, blob: Blob) -> list[tuple[int, int]] | None:
+    """The ranges to send, None for the whole; If-Range by strong comparison or exact date (RFC 9110 section 13.1.5)."""
+    header, condition = exchange.header("range"), exchange.header("if-range").strip()
+    if not header or exchange.method not in ("GET", "HEAD"):
+        return None
+    if condition and condition != f'"{blob.etag}"' and _http_date(condition) != int(blob.modified_at):
+        return None
+    return _ranges(header, blob.size_bytes)
+
+
+def _media_headers(name: str) -> list[tuple[str, str]]:
+    """Type, disposition and policy of an uploaded file: nothing in it ever runs in this site's name."""
+    media, encoding = mimetypes.guess_type(name)
+    media = "application/octet-stream" if media is None or encoding else media
+    if (
+        media.startswith("text/")
+        and not _SCRIPTABLE.fullmatch(media)
+        and media not in ("text/csv", "text/css", "text/calendar")
+    ):
+        media = "text/plain; charset=utf-8"
+    shown = "inline" if _INLINE.fullmatch(media) and not _SCRIPTABLE.fullmatch(media) else "attachment"
+    ascii_name = re.sub(r"[^ !#-\[\]-~]", "_", name)
+    disposition = f"{shown}; filename=\"{ascii_name}\"; filename*=UTF-8''{quote(name, safe='')}"
+    policy = [] if media == "application/pdf" else [("Content-Security-Policy", _FILE_POLICY)]
+    return [("Content-Type", media), ("Content-Disposition", disposition), *policy]
+
+
+def _own_headers(name: str) -> list[tuple[str, str]]:
+    media = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    charset = "; charset=utf-8" if media.startswith("text/") else ""
+    return [("Content-Type", media + charset), ("Content-Security-Policy", _PAGE_POLICY)]
+
+
+def send_content(exchange: Exchange, content: Content, *, trusted: bool = False) -> Answer:
+    """Stored bytes, the operator's own if `trusted`, with validators, conditions, ranges (RFC 9110 sections 13, 14)."""
+    blob = content.blob
+    modified = email.utils.formatdate(int(blob.modified_at), usegmt=True)
+    headers = [
+        ("ETag", f'"{blob.etag}"'),
+        ("Last-Modified", modified),
+        ("Accept-Ranges", "bytes"),
+        ("Cache-Control", "private, no-cache"),
+    ]
+    if _not_modified(exchange, blob):
+        return Answer(304, headers)
+    ranges = _wanted_ranges(exchange, blob)
+    headers += _own_headers(content.name) if trusted else _media_headers(content.name)
+    if ranges is None:
+        headers.append(("Content-Length", str(blob.size_bytes)))
+        return Answer(200, headers, _stretch(exchange, content, 0, blob.size_bytes))
+    if len(ranges) > 1:
+        return _send_ranges(exchange, content, ranges, headers)
+    start, length = ranges[0]
+    headers += [("Content-Length", str(length)), ("Content-Range", f"bytes {start}-{start + length - 1}/{blob.size_bytes}")]
+    return Answer(206, headers, _stretch(exchange, content, start, length))
+
+
+def _stretch(exchange: Exchange, content: Content, start: int, length: int) -> Any:
+    """A body of one stretch; a real file goes to the server's file wrapper, which uses sendfile."""
+    if exchange.method == "HEAD" or not length:
+        return b""
+    reader: Any = content.read(start, length)
+    wrapper = exchange.environ.get("wsgi.file_wrapper")
+    if wrapper is not None and hasattr(reader, "fileno"):
+        return wrapper(_SendFile(reader), _CHUNK_BYTES)
+    return _Stream(iter(reader), reader.close)
+
+
+def _send_ranges(
+    exchange: Exchange, content: Content, ranges: Sequence[tuple[int, int]], headers: list[tuple[str, str]]
+) -> Answer:
+    """multipart/byteranges (RFC 9110 section 14.6)."""
+    boundary, size = secrets.token_hex(16), content.blob.size_bytes
+    media = dict(headers)["Content-Type"]
+    lead = f"\r\n--{boundary}\r\nContent-Type: {media}\r\nContent-Range: bytes "
+    heads = [f"{lead}{start}-{start + length - 1}/{size}\r\n\r\n".encode() for start, length in ranges]
+    tail = f"\r\n--{boundary}--\r\n".encode()
+    total = sum(map(len, heads)) + sum(length for _, length in ranges) + len(tail)
+    headers = [(name, value) for name, value in headers if name != "Content-Type"]
+    headers += [("Content-Type", f"multipart/byteranges; boundary={boundary}"), ("Content-Length", str(total))]
+    opened: list[Reader] = []
+
+    def chunks() -> Iterator[bytes]:
+        for head, (start, length) in zip(heads, ranges, strict=True):
+            yield head
+            opened.append(content.read(start, length))
+            yield from opened[-1]
+            opened.pop().close()
+        yield tail
+
+    def close() -> None:
+        for reader in opened:
+            reader.close()
+
+    return Answer(206, headers, b"" if exchange.method == "HEAD" else _Stream(chunks(), close))
+
+
+# ---- pages
+
+
+def _shown(value: Json) -> str:
+    """A value for a person."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(_shown, value))
+    if isinstance(value, dict):
+        return str(value.get("name", dump_json(value)))
+    return "" if value is None else str(value)
+
+
+def _shown_in(column: Column, value: Json) -> str:
+    if column.format == "date-time" and isinstance(value, str) and len(value) > 16:
+        return value[:16].replace("T", " ") + " UTC" * (value[-1:] in "Zz")
+    return _shown(value)
+
+
+def _sized(size_bytes: int | None) -> str:
+    """'1.2 MB'; '' for a folder."""
+    if size_bytes is None:
+        return ""
+    size, units = float(size_bytes), ["bytes", "kB", "MB", "GB", "TB"]
+    while size >= 1000 and len(units) > 1:
+        size, units = size / 1000, units[1:]
+    return f"{size:.0f} {units[0]}" if units[0] == "bytes" or size >= 100 else f"{size:.1f} {units[0]}"
+
+
+def _as_text(value: Json, widget: str) -> str:
+    """What stands in a control for a value."""
+    if widget == "datetime-local" and isinstance(value, str):
+        return value[:19] if re.fullmatch(r".{19}(\.0+)?Z", value) else value
+    return "" if value is None or isinstance(value, dict | list | Upload) else _shown(value) if value is not True else "true"
+
+
+class Pages:
+    """Renders templates, those beside app.toml first; and turns Responses into what the templates show."""
+
+    def __init__(self, folders: Sequence[Path], title: str, form_token: Callable[[Exchange], str]) -> None:
+        self.folders = [str(folder) for folder in folders if folder.is_dir()]
+        self.title, self.form_token = title, form_token
+        self.static = {path.name: path.read_bytes() for path in sorted((_HERE / "static").glob("*.*"))}
+        self.tags = {name: hashlib.sha256(data).hexdigest()[:16] for name, data in self.static.items()}
+        self._cache: dict[str, Any] = {}
+
+    def render(self, exchange: Exchange, template: str, title: str, page: Mapping[str, Any]) -> bytes:
+        """A whole page as UTF-8."""
+        from bottle import SimpleTemplate
+
+        if template not in self._cache:
+            self._cache[template] = SimpleTemplate(name=template, lookup=self.folders)
+        names = {
+            "site": self.title, "title": title, "lang": "en", "subject": exchange.subject, "url": exchange.url,
+            "form_token": self.form_token(exchange), "page": SimpleNamespace(**page),
+            "static": lambda name: f"{exchange.prefix}/static/{name}?v={self.tags.get(name, '')}",
+        }  # fmt: skip
+        return str(self._cache[template].render(**names)).encode()
+
+    def show(self, exchange: Exchange, response: Response) -> bytes:
+        """The page of a response."""
+        builders = {
+            "home.tpl": self._home, "files.tpl": self._files, "form.tpl": self.form, "record.tpl": self._record,
+            "table.tpl": self._table, "app.tpl": self._app,
+        }  # fmt: skip
+        template = response.template
+        if template == "record.tpl" and response.page["edit"]:
+            template = "form.tpl"
+        page = builders[template](exchange, response)
+        return self.render(exchange, template, page.get("title") or self.title, page)
+
+    def fault(self, exchange: Exchange, error: AppError) -> bytes:
+        problem = _problem(exchange, error)
+        login = exchange.url("login", after=exchange.path if exchange.method == "GET" else None)
+        page = problem | {
+            "errors": [SimpleNamespace(**fault) for fault in problem.get("errors", ())], "home_href": exchange.url(""),
+            "sign_in_href": login if isinstance(error, Unauthenticated) else "",
+        }  # fmt: skip
+        return self.render(exchange, "error.tpl", problem["title"], page)
+
+    def login(self, exchange: Exchange, code: str, after: str, error: str = "") -> bytes:
+        return self.render(exchange, "login.tpl", "Sign in", {"code": code, "after": after, "error": error})
+
+    def _home(self, exchange: Exchange, response: Response) -> dict[str, Any]:
+        entries = [SimpleNamespace(**entry) for entry in response.data["resources"]]
+        titles = {"files": "Files", "forms": "Forms", "views": "Views"}
+        groups = [SimpleNamespace(title=t, items=[e for e in entries if e.type == type_]) for type_, t in titles.items()]
+        apps = [entry for entry in entries if entry.type == "apps"]
+        shown = [group for group in groups if group.items]
+        return {"title": self.title, "apps": apps, "groups": shown, "sign_in": not exchange.subject}
+
+    def _app(self, exchange: Exchange, response: Response) -> dict[str, Any]:
+        menu = [
+            SimpleNamespace(
+                title=entry["title"], icon=entry["icon"], href=entry.get("href") or exchange.url(entry["address"]),
+                external=entry.get("href", "").startswith("http"),
+            )
+            for entry in response.data["menu"]
+        ]  # fmt: skip
+        home, body = response.page["home"], ""
+        if home.endswith((".html", ".tpl")):
+            body = self._own_page(exchange, response, home)
+        return {**response.data, "menu": menu, "body": body}
+
+    def _own_page(self, exchange: Exchange, response: Response, name: str) -> str:
+        """An app's own template: it may call url(), and view(name, …) for the rows of a view, as the caller."""
+        from bottle import SimpleTemplate
+
+        def view(name: str, **params: Any) -> list[Mapping[str, Json]]:
+            table = response.page["read"](f"views/{name}", {key: str(value) for key, value in params.items()}).table
+            with closing(table):
+                return list(table.rows)
+
+        template = SimpleTemplate(name=str(Path(self.folders[0]).parent / name), lookup=self.folders)
+        names = {
+            "url": exchange.url,
+            "view": view,
+            "site": self.title,
+            "subject": exchange.subject,
+            "params": response.page["params"],
+        }
+        return str(template.render(**names))
+
+    def _files(self, exchange: Exchange, response: Response) -> dict[str, Any]:
+        parts, may = response.page["parts"], response.page["may"]
+        table = cast(Table, response.table)
+        share = "/".join(split_path(exchange.path.removeprefix(exchange.prefix + "/"))[:2])
+        trail = [(response.page["title"], share + "/")]
+        trail += [(part, f"{share}/" + quote_path("/".join(parts[: i + 1])) + "/") for i, part in enumerate(parts)]
+        entries = [self._file_entry(exchange, row, may) for row in table.rows]
+        folder = trail[-1][1]
+        following = exchange.url(folder, _next=table.next) if table.next else ""
+        return {
+            "title": trail[-1][0], "entries": entries, "crumbs": _crumbs(exchange, trail),
+            "may_create": Action.CREATE in may, "may_update": Action.UPDATE in may,
+            "action": exchange.url(folder), "accept": ",".join(response.page["accept"]), "next_href": following, "done": "",
+        }  # fmt: skip
+
+    def _file_entry(self, exchange: Exchange, row: Mapping[str, Json], may: Sequence[Action]) -> SimpleNamespace:
+        is_folder = row["type"] == "folder"
+        return SimpleNamespace(
+            name=row["name"], href=exchange.url(row["address"] + "/" * is_folder), is_folder=is_folder,
+            size=_sized(row["size_bytes"]), modified=(row["modified_at"] or "")[:16].replace("T", " "),
+            modified_iso=row["modified_at"] or "", may_delete=not is_folder and Action.DELETE in may,
+            delete_href=exchange.url(row["address"], _method="DELETE"),
+        )  # fmt: skip
+
+    def form(
+        self, exchange: Exchange, response: Response, given: Mapping[str, Any] | None = None, faults: Sequence[Fault] = ()
+    ) -> dict[str, Any]:
+        """The page of a form, empty, with a record, or with what was typed and what was wrong with it."""
+        page = response.page
+        record: Record | None = page["record"]
+        values = dict(record.value) if record else {}
+        inputs = [self._control(exchange, one, values, given, faults) for one in page["inputs"]]
+        address, params = page["address"], {"_submission": exchange.submission}
+        if record:
+            address += f"/records/{quote(record.key, safe='')}"
+            params = {"_method": "PUT", "_version": str(record.version)}
+        done = None
+        if page.get("sent"):
+            href = exchange.url(f"{address}/records/{page['sent']}") if Action.READ in page["may"] else ""
+            done = SimpleNamespace(text=f"Sent. Your reference is {page['sent'][:13]}.", href=href)
+        own = {fault.pointer.split("/")[1] if "/" in fault.pointer else "": fault for fault in reversed(faults)}
+        titled = {one.name: one for one in page["inputs"]}
+        return {
+            "title": page["title"], "note": page["note"], "fields": inputs, "action": exchange.url(address, **params),
+            "errors": [
+                SimpleNamespace(href=f"#f-{name}", text=f"{titled[name].title if name in titled else name} {fault.detail}")
+                for name, fault in reversed(own.items())
+            ],
+            "method_override": "", "version": "", "submission": "", "done": done,
+            "multipart": any(one.widget == "file" for one in page["inputs"]), "submit": "Save" if record else "Send",
+            "cancel_href": exchange.url(address) if record else "",
+        }  # fmt: skip
+
+    def _control(
+        self,
+        exchange: Exchange,
+        one: Input,
+        values: Mapping[str, Json],
+        given: Mapping[str, Any] | None,
+        faults: Sequence[Fault],
+    ) -> SimpleNamespace:
+        value = values.get(one.name, None if values else one.default)
+        texts = [_as_text(item, one.widget) for item in value] if isinstance(value, list) else [_as_text(value, one.widget)]
+        if given is not None:
+            typed = given.get(one.name, [])
+            texts = [text for text in typed if isinstance(text, str)] if isinstance(typed, list) else [str(typed)]
+        wrong = [f.detail for f in faults if f.pointer.split("/")[1:2] == [one.name]]
+        stored = value if one.widget == "file" and isinstance(value, dict) else None
+        return SimpleNamespace(
+            name=one.name, id=f"f-{one.name}", title=one.title, help=one.help, widget=one.widget, required=one.required,
+            value="true" if one.widget == "checkbox" else (texts or [""])[-1], attrs=dict(one.attrs),
+            checked=one.widget == "checkbox" and (texts or [""])[-1] == "true", error=wrong[0] if wrong else "",
+            options=[SimpleNamespace(value=text, title=title, selected=text in texts) for text, title in one.choices],
+            file=SimpleNamespace(name=stored["name"], href=exchange.url(stored["address"])) if stored else None,
+        )  # fmt: skip
+
+    def _record(self, exchange: Exchange, response: Response) -> dict[str, Any]:
+        page, data = response.page, response.data
+        if page["edit"]:
+            return self.form(exchange, response)
+        address = f"{page['address']}/records/{quote(data['id'], safe='')}"
+        fields = [
+            SimpleNamespace(
+                title=one.title, text=self._choice(one, data[one.name]), multiline=one.widget == "textarea",
+                href=_target(exchange, data[one.name]),
+            )
+            for one in page["inputs"]
+        ]  # fmt: skip
+        meta = [(c.title, _shown_in(c, data[c.name])) for c in _RECORD_META]
+        may, listing = page["may"], f"{page['address']}/records"
+        delete = {"_method": "DELETE", "_version": data["version"]}
+        return {
+            "title": page["title"], "fields": fields, "meta": [SimpleNamespace(title=t, text=text) for t, text in meta],
+            "crumbs": _crumbs(exchange, [(page["title"], page["address"]), ("Records", listing), (data["id"][:13], "")]),
+            "edit_href": exchange.url(address, _edit=1) if Action.UPDATE in may else "",
+            "delete_action": exchange.url(address, **delete) if Action.DELETE in may else "",
+            "version": "", "back_href": exchange.url(listing), "done": None,
+        }  # fmt: skip
+
+    def _choice(self, one: Input, value: Json) -> str:
+        """The title of a chosen value, or the value as it is."""
+        titles = dict(one.choices)
+        if isinstance(value, list):
+            return ", ".join(titles.get(str(item), str(item)) for item in value)
+        column = Column(one.name, format="date-time" if one.widget == "datetime-local" else "")
+        return titles.get(str(value), _shown_in(column, value))
+
+    def _table(self, exchange: Exchange, response: Response) -> dict[str, Any]:
+        page, table = response.page, cast(Table, response.table)
+        here = exchange.path.removeprefix(exchange.prefix + "/")
+        query = {name: text for name, text in exchange.query.items() if text}
+        again = {name: text for name, text in query.items() if name != "_next"}
+        records = page["address"] + "/records/" if page.get("key") else ""
+        columns = [column for column in table.columns if not (records and column.name in ("id", "version", "updated_by"))]
+        rows = [self._row(exchange, columns, row, records) for row in table.rows]
+        params = [
+            self._control(exchange, one, {}, {one.name: [query.get(one.name, "")]}, ())
+            for one in page.get("inputs", ())
+            if not records
+        ]
+        names = {one.name for one in params}
+        trail = [(page["title"], page["address"]), ("Records", "")] if records else [(page["title"], "")]
+        return {
+            "title": page["title"], "note": page["note"], "rows": rows,
+            "crumbs": _crumbs(exchange, trail),
+            "columns": [self._heading(exchange, here, again, column) for column in columns], "params": params,
+            "search": page.get("search"), "action": exchange.url(here), "count": table.count, "message": "",
+            "hidden": [SimpleNamespace(name=n, value=v) for n, v in again.items() if n not in ("_q", *names)],
+            "next_href": exchange.url(here, **again, _next=table.next) if table.next else "",
+            "first_href": exchange.url(here, **again) if "_next" in query else "",
+            "formats": [SimpleNamespace(title=f.upper(), href=exchange.url(f"{here}.{f}", **again)) for f in _SUFFIXES],
+            "create_href": exchange.url(page["address"]) if records and Action.CREATE in page["may"] else "",
+            "empty": "Nothing fits." if again else "Nothing here yet.",
+        }  # fmt: skip
+
+    def _heading(self, exchange: Exchange, here: str, again: Mapping[str, str], column: Column) -> SimpleNamespace:
+        sort = again.get("_sort", "")
+        ways = {column.name: "ascending", "-" + column.name: "descending"}
+        wanted = "-" + column.name if sort == column.name else column.name
+        return SimpleNamespace(
+            name=column.name, title=column.title or column.name, numeric=column.type in ("number", "integer"),
+            sort_href=exchange.url(here, **{**again, "_sort": wanted}), sorted=ways.get(sort, ""),
+        )  # fmt: skip
+
+    def _row(
+        self, exchange: Exchange, columns: Sequence[Column], row: Mapping[str, Json], records: str
+    ) -> list[SimpleNamespace]:
+        cells = []
+        for index, column in enumerate(columns):
+            value = row[column.name]
+            href = _target(exchange, value)
+            if records and index == 0:
+                href = exchange.url(records + quote(str(row["id"]), safe=""))
+            numeric = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+            text = _shown_in(column, value) or ("—" if records and index == 0 else "")
+            cells.append(SimpleNamespace(text=text, href=href, numeric=numeric, kind=column.format))
+        return cells
+
+
+_HERE = Path(__file__).resolve().parent
+_RECORD_META = (
+    Column("created_at", "Created", format="date-time"),
+    Column("created_by", "Created by"),
+    Column("updated_at", "Updated", format="date-time"),
+    Column("updated_by", "Updated by"),
+    Column("version", "Version"),
+)
+
+
+def _crumbs(exchange: Exchange, trail: Sequence[tuple[str, str]]) -> list[SimpleNamespace]:
+    """Home and the (title, address) pairs; the last one is the page itself."""
+    links = [SimpleNamespace(title=title, href=exchange.url(address)) for title, address in [("Home", ""), *trail[:-1]]]
+    return [*links, SimpleNamespace(title=trail[-1][0], href="")]
+
+
+def _target(exchange: Exchange, value: Json) -> str:
+    """Where a shown value leads: a stored file to itself, an address to what it names, else ''."""
+    return exchange.url(value["address"]) if isinstance(value, dict) and "address" in value else _link(value)
+
+
+def _link(value: Json) -> str:
+    """The value itself where it is an address that a browser may follow, else ''."""
+    return value if isinstance(value, str) and re.fullmatch(r"(https?://|mailto:)\S+", value) else ""
+
+
+# ---- the runner
+
+
+class HttpRunner(Runner):
+    """HTTP/1.1: Bottle routes, gunicorn serves with pre-forked workers of a few threads each."""
+
+    kind = "http"
+
+    def __init__(
+        self, config: HttpConfig, prefix: str, host: Host, folders: Sequence[Path], on_ready: Callable[[str], None]
+    ) -> None:
+        """`folders` hold templates, the first wins; on_ready gets the site's address once the socket listens."""
+        from bottle import Router
+
+        self.config, self.prefix, self.host, self.on_ready = config, prefix, host, on_ready
+        self.pages = Pages(folders, host.title, self._form_token)
+        self.networks = [ipaddress.ip_network(text, strict=False) for text in config.trusted_proxies if text != "unix"]
+        self.router = Router()
+        for rule, method, target in (
+            ("/", "GET", self._home),
+            ("/login", "GET", self._login_page),
+            ("/login/<code>", "GET", self._login_page),
+            ("/login", "POST", self._sign_in),
+            ("/logout", "POST", self._sign_out),
+            ("/static/<name>", "GET", self._static),
+            ("/healthz", "GET", self._healthz),
+            ("/readyz", "GET", self._readyz),
+            ("/<kind:re:files|forms|views|apps|admin>/<rest:path>", "ANY", self._resource),
+        ):
+            self.router.add(rule, method, target)
+
+    # -- one request
+
+    def wsgi(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """The WSGI application (PEP 3333)."""
+        began = time.monotonic()
+        if connection := environ.get("gunicorn.socket"):
+            connection.settimeout(self.config.body_timeout_s)
+        exchange = Exchange(environ, self.prefix, new_id(time.time()), self._trusted)
+        answer = self._answered(exchange)
+        headers = self._common_headers(exchange, answer)
+        start_response(f"{answer.status} {http.HTTPStatus(answer.status).phrase}", headers)
+        if self.config.access_log:
+            self._log_access(exchange, answer, time.monotonic() - began)
+        if exchange.method == "HEAD" and hasattr(answer.body, "close"):
+            answer.body.close()
+        return [] if exchange.method == "HEAD" else [answer.body] if isinstance(answer.body, bytes) else answer.body
+
+    def _answered(self, exchange: Exchange) -> Answer:
+        try:
+            try:
+                return self._route(exchange)
+            except AppError as error:
+                return self._fault(exchange, error)
+        except Exception:
+            _log.exception("request %s failed", exchange.id)
+            fault = AppError("something went wrong here; the operator finds it in the log by the request id")
+            body = dump_json(_problem(exchange, fault)).encode()
+            return Answer(500, [("Content-Type", "application/problem+json")], body)
+
+    def _route(self, exchange: Exchange) -> Answer:
+        from bottle import HTTPError
+
+        self._check_host(exchange)
+        path = exchange.path
+        if path == self.prefix:
+            path += "/"
+        if not path.startswith(self.prefix + "/"):
+            raise NotFound("this site is below " + self.prefix)
+        inner = path.removeprefix(self.prefix)
+        if exchange.method == "OPTIONS":
+            return Answer(204, [("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")])
+        if exchange.method not in _ACTIONS:
+            raise UnsupportedAction(f"the method {exchange.method} is not supported", allowed=Action)
+        try:
+            target, args = self.router.match({"REQUEST_METHOD": exchange.method, "PATH_INFO": inner})
+        except HTTPError as error:
+            if error.status_code == 405:
+                raise UnsupportedAction(f"{inner} does not take {exchange.method}", allowed=("read",)) from None
+            raise NotFound(f"there is nothing at {inner[:200]}") from None
+        return cast(Answer, target(exchange, **args))
+
+    def _trusted(self, peer: str) -> bool:
+        if peer == "unix":
+            return "unix" in self.config.trusted_proxies
+        return bool(self.networks) and any(ipaddress.ip_address(peer) in network for network in self.networks)
+
+    def _check_host(self, exchange: Exchange) -> None:
+        """Only hosts that were named, loopback and bare addresses: against DNS rebinding."""
+        host = re.sub(r":\d*$", "", exchange.host).strip("[]").lower()
+        known = {"localhost", self.config.bind.rpartition(":")[0].strip("[]").lower(), *map(str.lower, self.config.hosts)}
+        try:
+            literal = bool(ipaddress.ip_address(host))
+        except ValueError:
+            literal = False
+        if not (literal or host in known - {""} or "*" in known):
+            raise Misdirected(f"this server does not answer for the host {host[:100]!r}: name it in [http] hosts")
+
+    def _common_headers(self, exchange: Exchange, answer: Answer) -> list[tuple[str, str]]:
+        present = {name.lower() for name, _ in answer.headers}
+        own = [
+            ("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "same-origin"), ("X-Frame-Options", "DENY"),
+            ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"), ("Cache-Control", "no-store"),
+            ("Vary", "Accept, Authorization, Cookie"), ("X-Request-Id", exchange.id),
+        ]  # fmt: skip
+        if isinstance(answer.body, bytes) and answer.status not in (204, 304):
+            own.append(("Content-Length", str(len(answer.body))))
+        cookies = [("Set-Cookie", cookie) for cookie in exchange.cookies]
+        return [*answer.headers, *(pair for pair in own if pair[0].lower() not in present), *cookies]
+
+    def _log_access(self, exchange: Exchange, answer: Answer, took_s: float) -> None:
+        path = re.sub(r"/login/.*", "/login/…", exchange.path)  # a sign-in code is a secret
+        facts = {
+            "at": rfc3339(time.time()), "request_id": exchange.id, "client": exchange.client, "subject": exchange.subject,
+            "method": exchange.method, "path": path, "status": answer.status, "took_ms": round(took_s * 1000, 1),
+        }  # fmt: skip
+        _log.info(dump_json(facts))
+
+    def _fault(self, exchange: Exchange, error: AppError) -> Answer:
+        if error.status >= 500:
+            _log.error(
+                "request %s: %s%s", exchange.id, error.message, f" ({error.hint})" if error.hint else "", exc_info=error
+            )
+        if isinstance(error, Unauthenticated) and exchange.session:
+            exchange.cookies = [self._cookie(exchange, "", 0)]
+        if exchange.page and isinstance(error, Unauthenticated) and exchange.method in ("GET", "HEAD"):
+            query = exchange.environ.get("QUERY_STRING", "")
+            after = exchange.path + ("?" + query if query else "")
+            return Answer(303, [("Location", exchange.url("login", after=after if len(after) < 1000 else None))])
+        headers = _error_headers(error, exchange.scheme)
+        if exchange.page:
+            return self._page(error.status, self.pages.fault(exchange, error), headers)
+        body = dump_json(_problem(exchange, error)).encode()
+        return Answer(error.status, [("Content-Type", "application/problem+json"), *headers], body)
+
+    def _page(self, status: int, body: bytes, headers: Sequence[tuple[str, str]] = ()) -> Answer:
+        return Answer(
+            status, [("Content-Type", "text/html; charset=utf-8"), ("Content-Security-Policy", _PAGE_POLICY), *headers], body
+        )
+
+    # -- the resources
+
+    def _home(self, exchange: Exchange) -> Answer:
+        return self._render(exchange, self.host.handle(self._request(exchange, "", (), Action.READ)), "")
+
+    def _resource(self, exchange: Exchange, kind: str, rest: str) -> Answer:
+        name, *path = split_path(rest)
+        if kind != "files":
+            name, path = self._suffix(exchange, kind, name, path)
+        if kind == "files" and exchange.method == "POST" and "_method" not in exchange.query:
+            return self._upload(exchange, name, path)
+        request = self._request(exchange, f"{kind}/{name}", tuple(path), self._action(exchange))
+        try:
+            response = self.host.handle(request)
+        except Invalid as error:
+            if exchange.page and kind == "forms" and request.action in (Action.CREATE, Action.UPDATE):
+                return self._form_again(exchange, request, error)
+            raise
+        return self._render(exchange, response, kind)
+
+    def _suffix(self, exchange: Exchange, kind: str, name: str, path: list[str]) -> tuple[str, list[str]]:
+        """The address without .csv, .json, .ndjson or .html, which choose the format instead of Accept."""
+        last = path[-1] if path and kind == "forms" and path == path[:1] else name if not path else ""
+        stem, dot, ending = last.rpartition(".")
+        if not dot or ending not in ("csv", "json", "ndjson", "html"):
+            return name, path
+        exchange.format = ending
+        exchange.path = exchange.path.removesuffix("." + ending)
+        return (name, [stem]) if path else (stem, path)
+
+    def _action(self, exchange: Exchange) -> Action:
+        method = exchange.query.get("_method", exchange.method) if exchange.method == "POST" else exchange.method
+        if method not in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"):
+            raise BadRequest("_method must be PUT or DELETE")
+        return _ACTIONS[method]
+
+    def _request(self, exchange: Exchange, resource: str, path: tuple[str, ...], action: Action, **facts: Any) -> Request:
+        """The transport-free request; everything that the body says is read later, by `decode`."""
+        controls = _CONTROLS if exchange.method == "POST" else ()
+        version = exchange.query.get("_version", "") if controls else ""
+        conditions = Conditions((version,)) if version else exchange.conditions()
+        is_bytes = resource.startswith("files/") and action == Action.UPDATE
+        if action != Action.READ:
+            self._check_origin(exchange, form=not is_bytes)
+        elif not exchange.format:
+            raise NotAcceptable("the formats here are " + ", ".join(_FORMATS_OFFERED))
+        decode = partial(self._decode, exchange, resource) if action != Action.READ and not is_bytes else None
+        given: dict[str, Any] = {
+            "id": exchange.id, "action": action, "resource": resource, "path": path, "door": self.kind,
+            "params": {name: text for name, text in exchange.query.items() if name not in controls}, "decode": decode,
+            "typed": not self._is_form(exchange), "partial": exchange.method == "PATCH", "conditions": conditions,
+            "whole": exchange.format in ("csv", "ndjson") and action == Action.READ, "credential": exchange.credential,
+            "idempotency_key": self._idempotency_key(exchange) if action != Action.READ else "",
+        }  # fmt: skip
+        if is_bytes:
+            given |= {"body": exchange.body, "body_bytes": exchange.body.size_bytes}
+            if self.encoded(exchange):
+                raise UnsupportedMedia("Content-Encoding is not supported: send the bytes as they are")
+        return Request(**given | facts)
+
+    @staticmethod
+    def encoded(exchange: Exchange) -> bool:
+        return exchange.header("content-encoding").lower() not in ("", "identity")
+
+    def _is_form(self, exchange: Exchange) -> bool:
+        return exchange.media_type in ("application/x-www-form-urlencoded", "multipart/form-data")
+
+    def _idempotency_key(self, exchange: Exchange) -> str:
+        """The header's key, or the signed id of the page that was submitted."""
+        key = exchange.header("idempotency-key").strip()
+        key = key[1:-1] if len(key) > 1 and key[0] == key[-1] == '"' else key
+        if len(key) > 255:
+            raise BadRequest("Idempotency-Key is longer than 255 characters")
+        sealed = exchange.query.get("_submission", "") if exchange.method == "POST" else ""
+        if not sealed or key:
+            return key
+        opened = self.host.unseal("submission", sealed)
+        if opened is None:
+            raise BadRequest("the page's submission id is not from here: open the form again")
+        return "page " + opened
+
+    def _decode(self, exchange: Exchange, resource: str) -> Json:
+        """The body of a record request, read within its limit once the caller is let in."""
+        if self.encoded(exchange):
+            raise UnsupportedMedia("Content-Encoding is not supported: send the body as it is")
+        if self._is_form(exchange):
+            body = exchange.body.bounded(
+                self.host.limits(resource) if exchange.media_type[0] == "m" else self.config.max_body_bytes
+            )
+            typed = _typed_fields(exchange, body, self.config.max_body_bytes)
+            self._check_token(exchange, (typed.get("_token") or [""])[0])
+            exchange.typed = {name: value for name, value in typed.items() if not name.startswith("_")}
+            return exchange.typed
+        self._check_token(exchange, "")
+        if exchange.body.size_bytes == 0:
+            return None
+        if exchange.media_type != "application/json" and not exchange.media_type.endswith("+json"):
+            raise UnsupportedMedia(
+                f"{exchange.media_type or 'a body without Content-Type'} is not read here: send application/json"
+            )
+        return load_json(exchange.body.bounded(self.config.max_body_bytes).whole())
+
+    def _upload(self, exchange: Exchange, name: str, path: list[str]) -> Answer:
+        """Files of a multipart body, each streamed to where it belongs as it arrives."""
+        if exchange.media_type != "multipart/form-data":
+            raise UnsupportedMedia("a folder takes multipart/form-data; PUT one file at its own address")
+        folder = [part for part in path if part]
+        request = self._request(exchange, f"files/{name}", tuple(folder), Action.CREATE, idempotency_key="", decode=None)
+        done: list[Response] = []
+        fields: dict[str, str] = {}
+        for part in read_multipart(exchange.body, exchange.content_type):
+            if part.file_name is None:
+                fields[part.name] = part.text()
+            elif part.file_name:
+                self._check_token(exchange, fields.get("_token", ""))
+                inner = tuple(folder) + tuple(part.file_name.replace("\\", "/").split("/"))
+                action = Action.UPDATE if fields.get("_replace") else Action.CREATE
+                one = dataclasses.replace(request, path=inner, action=action, body=part.chunks)
+                done.append(self._upload_one(one, done))
+        if not done:
+            raise BadRequest("the body has no file: choose one, in a field named file")
+        exchange.subject = done[-1].caller.subject
+        if exchange.page:
+            return Answer(303, [("Location", exchange.path)])
+        return self._json(201, {"items": [response.data for response in done]})
+
+    def _upload_one(self, request: Request, done: Sequence[Response]) -> Response:
+        try:
+            return self.host.handle(request)
+        except AppError as error:
+            if done:
+                stored = ", ".join(response.data["name"] for response in done)
+                error.message += f" (stored before it: {stored})"
+            raise
+
+    def _form_again(self, exchange: Exchange, request: Request, error: Invalid) -> Answer:
+        """The form with what was typed and what was wrong with it."""
+        is_record = request.action == Action.UPDATE
+        again = Request(
+            id=request.id, action=Action.READ, resource=request.resource, path=request.path if is_record else (),
+            door=self.kind, params={"_edit": "1"} if is_record else {}, credential=request.credential,
+        )  # fmt: skip
+        response = self.host.handle(again)
+        exchange.subject = response.caller.subject
+        exchange.submission = exchange.query.get("_submission", "") or self._submission()
+        page = self.pages.form(exchange, response, exchange.typed, error.faults)
+        return self._page(error.status, self.pages.render(exchange, "form.tpl", page["title"], page))
+
+    def _submission(self) -> str:
+        return self.host.seal("submission", secrets.token_urlsafe(18))
+
+    # -- rendering
+
+    def _render(self, exchange: Exchange, response: Response, kind: str) -> Answer:
+        exchange.subject = response.caller.subject
+        if response.content:
+            return send_content(exchange, response.content, trusted=kind == "apps")
+        if exchange.method not in ("GET", "HEAD"):
+            return self._written(exchange, response)
+        headers = [("ETag", f'"{response.etag}"')] if response.etag else []
+        if exchange.page and response.template:
+            return self._render_page(exchange, response, headers)
+        if response.table and exchange.format in ("csv", "ndjson"):
+            return self._export(exchange, response.table)
+        if exchange.format not in ("json", "html"):
+            raise NotAcceptable("this is not a list: take application/json or text/html")
+        answer = self._json(200, response.data if response.table is None else _list_of(response.table))
+        if response.table is not None and response.table.next:
+            query = {name: text for name, text in exchange.query.items() if name != "_next"} | {"_next": response.table.next}
+            answer.headers.append(("Link", f'<{exchange.path}?{urlencode(query)}>; rel="next"'))
+        answer.headers += headers
+        return answer
+
+    def _render_page(self, exchange: Exchange, response: Response, headers: Sequence[tuple[str, str]]) -> Answer:
+        if response.template == "form.tpl":
+            exchange.submission = self._submission()
+        home = str(response.page.get("home", ""))
+        if home.startswith(("forms/", "views/")):
+            return Answer(303, [("Location", exchange.url(home))])
+        return self._page(200, self.pages.show(exchange, response), headers)
+
+    def _export(self, exchange: Exchange, table: Table) -> Answer:
+        """Every row, streamed; a client that goes away ends the query."""
+        rows = _csv(table) if exchange.format == "csv" else _ndjson(table)
+        name = split_path(exchange.path)[-1]
+        disposition = f"attachment; filename*=UTF-8''{quote(name, safe='')}.{exchange.format}"
+        headers = [("Content-Type", _MEDIA[exchange.format]), ("Content-Disposition", disposition)]
+        return Answer(200, headers, _Stream(rows, table.close))
+
+    def _json(self, status: int, data: Json) -> Answer:
+        return Answer(status, [("Content-Type", _MEDIA["json"])], dump_json(data).encode())
+
+    def _written(self, exchange: Exchange, response: Response) -> Answer:
+        """What a write answers: a page goes on to where the result is seen (post/redirect/get)."""
+        headers = [("Idempotency-Replayed", "true")] if response.replayed else []
+        if exchange.page and self._is_form(exchange):
+            return Answer(303, [*headers, ("Location", self._afterwards(exchange, response))])
+        if response.etag:
+            headers.append(("ETag", f'"{response.etag}"'))
+        if response.created and response.location:
+            headers.append(("Location", exchange.url(response.location)))
+        if response.data is None:
+            return Answer(204, headers)
+        answer = self._json(201 if response.created else 200, response.data)
+        answer.headers += headers
+        return answer
+
+    def _afterwards(self, exchange: Exchange, response: Response) -> str:
+        here = exchange.path.removeprefix(self.prefix + "/")
+        if response.created:
+            form, _, key = response.location.rpartition("/records/")
+            return exchange.url(form, _sent=key)
+        if response.data is None:  # deleted: the list or the folder that it was in
+            return exchange.url(here.rpartition("/")[0] + "/" * here.startswith("files/"))
+        return exchange.url(here)
+
+    # -- signing in, and where requests come from
+
+    def _cookie(self, exchange: Exchange, session: str, seconds: int) -> str:
+        secure = "; Secure" if exchange.scheme == "https" else ""
+        path = self.prefix or "/"
+        return f"{_COOKIE}={session}; Path={path}; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}"
+
+    def _form_token(self, exchange: Exchange) -> str:
+        return self.host.seal("form", _session_digest(exchange.session))
+
+    def _check_origin(self, exchange: Exchange, *, form: bool) -> None:
+        """Forbidden when a browser says that an unsafe cookie request came from elsewhere, or when nothing says it did not.
+
+        Sec-Fetch-Site, else Origin, else (where a form can carry one) the form token, which _check_token reads later.
+        """
+        if not exchange.by_cookie:
+            return
+        verdict = _same_origin(exchange)
+        if verdict is False or (verdict is None and not form):
+            raise Forbidden("this request came from another site; open the page here and try again")
+
+    def _check_token(self, exchange: Exchange, token: str) -> None:
+        """The last proof of same origin, where the headers gave none."""
+        if exchange.by_cookie and _same_origin(exchange) is None:
+            opened = self.host.unseal("form", token) or ""
+            if not secrets.compare_digest(opened.encode(), _session_digest(exchange.session).encode()):
+                raise Forbidden("the form's token is missing or old; open the page again and resend it")
+
+    def _login_page(self, exchange: Exchange, code: str = "") -> Answer:
+        after = exchange.query.get("after", "")
+        code = code if re.fullmatch(r"[A-Za-z0-9_-]{1,100}", code) else ""
+        page = self._page(200, self.pages.login(exchange, code, self._safe_target(after, "")))
+        page.headers.append(("Referrer-Policy", "no-referrer"))
+        return page
+
+    def _safe_target(self, after: str, default: str) -> str:
+        """A path on this site to go on to; never another site."""
+        safe = (
+            re.fullmatch(r"/[!-\[\]-~]*", after)
+            and not after.startswith("//")
+            and (after + "/").startswith(self.prefix + "/")
+        )
+        return after if safe else default
+
+    def _sign_in(self, exchange: Exchange) -> Answer:
+        if _same_origin(exchange) is False:
+            raise Forbidden("this request came from another site; open the page here and try again")
+        typed = _typed_fields(exchange, exchange.body.bounded(65536), 65536)
+        code, token, after = (typed.get(name, [""])[0].strip() for name in ("code", "token", "after"))
+        try:
+            session, seconds = self.host.sign_in(code or token, exchange.id)
+        except Unauthenticated as error:
+            body = self.pages.login(exchange, "", self._safe_target(after, ""), error.message)
+            return self._page(401, body, _error_headers(error, exchange.scheme))
+        exchange.cookies = [self._cookie(exchange, session, seconds)]
+        return Answer(303, [("Location", self._safe_target(after, exchange.url("")))])
+
+    def _sign_out(self, exchange: Exchange) -> Answer:
+        self._check_origin(exchange, form=True)
+        typed = _typed_fields(exchange, exchange.body.bounded(65536), 65536) if exchange.body.size_bytes else {}
+        self._check_token(exchange, typed.get("_token", [""])[0])
+        self.host.sign_out(exchange.credential, exchange.id)
+        exchange.cookies = [self._cookie(exchange, "", 0)]
+        return Answer(303, [("Location", exchange.url("login"))])
+
+    # -- small answers
+
+    def _static(self, exchange: Exchange, name: str) -> Answer:
+        data = self.pages.static.get(name)
+        if data is None:
+            raise NotFound(f"there is no static file {name[:100]}")
+        tag = f'"{self.pages.tags[name]}"'
+        headers = [("ETag", tag), ("Cache-Control", "public, max-age=31536000, immutable")]
+        if tag in exchange.header("if-none-match"):
+            return Answer(304, headers)
+        return Answer(200, [*headers, ("Content-Type", mimetypes.guess_type(name)[0] or "application/octet-stream")], data)
+
+    def _healthz(self, exchange: Exchange) -> Answer:
+        return self._json(200, {"status": "ok"})
+
+    def _readyz(self, exchange: Exchange) -> Answer:
+        found = self.host.ready()
+        well = all(state == "ok" for state in found.values())
+        return self._json(200 if well else 503, {"status": "ok" if well else "unavailable", "providers": found})
+
+    # -- serving
+
+    def run(self) -> None:
+        listener = self._listen()
+        try:
+            if sys.platform == "win32":
+                self._run_threaded(listener)
+            else:
+                self._run_gunicorn(listener)
+        finally:
+            listener.close()
+
+    def stop(self) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def address(self, listener: socket.socket) -> str:
+        """The site's own address, for people."""
+        name = listener.getsockname()
+        scheme = "https" if self.config.tls_cert else "http"
+        if isinstance(name, str):
+            return f"unix:{name}"
+        host = f"[{name[0]}]" if ":" in name[0] else name[0]
+        host = {"0.0.0.0": "localhost", "[::]": "localhost"}.get(host, host)  # noqa: S104 (compared, not bound)
+        return f"{scheme}://{host}:{name[1]}{self.prefix}"
+
+    def _listen(self) -> socket.socket:
+        """The bound socket; Unavailable if the address stays taken for five seconds (a killed server's workers end)."""
+        text = self.config.bind
+        for _ in range(50):
+            try:
+                if text.startswith("unix:"):
+                    return _unix_listener(text.removeprefix("unix:"))
+                host, _, port = text.rpartition(":")
+                return socket.create_server((host.strip("[]"), int(port)), family=_family(host), backlog=1024)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise Unavailable(f"cannot listen on {text}: {error.strerror}") from error
+                time.sleep(0.1)
+        raise Unavailable(f"cannot listen on {text}: another program does; choose another with --bind")
+
+    def _run_threaded(self, listener: socket.socket) -> None:
+        """The standard library's server, where gunicorn cannot run."""
+        from socketserver import ThreadingMixIn
+        from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+        class Handler(WSGIRequestHandler):
+            def get_environ(self) -> dict[str, Any]:
+                return super().get_environ() | {"RAW_URI": self.path}
+
+            def log_message(self, *args: Any) -> None:
+                """Nothing: the runner logs for itself."""
+
+        class Server(ThreadingMixIn, WSGIServer):
+            daemon_threads = True
+
+        _log.warning("gunicorn does not run here: serving with the standard library, for few users only")
+        server = Server(listener.getsockname(), Handler, bind_and_activate=False)
+        server.socket = listener
+        server.server_name, server.server_port = str(listener.getsockname()[0]), int(listener.getsockname()[1])
+        server.setup_environ()
+        server.set_app(self.wsgi)
+        self.host.open()
+        self.on_ready(self.address(listener))
+        try:
+            server.serve_forever()
+        finally:
+            self.host.close()
+
+    def _run_gunicorn(self, listener: socket.socket) -> None:
+        from gunicorn.app.base import BaseApplication
+
+        runner, address, options = self, self.address(listener), self._gunicorn_options(listener)
+
+        class Server(BaseApplication):  # type: ignore[misc]
+            def load_config(self) -> None:
+                for name, value in options.items():
+                    self.cfg.set(name, value)
+                self.cfg.set("when_ready", lambda arbiter: runner.on_ready(address))
+                self.cfg.set("post_worker_init", lambda worker: runner.host.open())
+                self.cfg.set("worker_exit", lambda arbiter, worker: runner.host.close())
+
+            def load(self) -> Callable[..., Any]:
+                return runner.wsgi
+
+        try:
+            Server().run()
+        except SystemExit as end:
+            if end.code not in (0, None):
+                raise Unavailable("the HTTP server stopped; its reason is in the log above") from end
+
+    def _gunicorn_options(self, listener: socket.socket) -> dict[str, Any]:
+        config = self.config
+        options: dict[str, Any] = {
+            "bind": f"fd://{os.dup(listener.fileno())}", "workers": config.workers or os.cpu_count() or 1,
+            "worker_class": _worker_class(), "threads": config.threads, "timeout": 60, "graceful_timeout": 25,
+            "keepalive": 15, "loglevel": "error", "forwarded_allow_ips": "", "secure_scheme_headers": {},
+            "proc_name": "satchel",
+        }  # fmt: skip
+        if config.tls_cert:
+            options |= {"certfile": str(config.tls_cert), "keyfile": str(config.tls_key)}
+        from gunicorn.config import KNOWN_SETTINGS
+
+        known = {one.name for one in KNOWN_SETTINGS}
+        return options | {name: True for name in ("control_socket_disable",) if name in known}
+
+
+def _worker_class() -> type:
+    """gunicorn's gthread worker that also ends connections whose headers take over ten seconds: they would hold a thread."""
+    from gunicorn.workers.gthread import ThreadWorker
+
+    class Worker(ThreadWorker):  # type: ignore[misc]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.header_deadlines: dict[Any, float] = {}
+
+        def handle(self, conn: Any) -> Any:
+            self.header_deadlines[conn] = time.monotonic() + 10
+            try:
+                return super().handle(conn)
+            finally:
+                self.header_deadlines.pop(conn, None)
+
+        def handle_request(self, req: Any, conn: Any) -> Any:
+            self.header_deadlines.pop(conn, None)
+            return super().handle_request(req, conn)
+
+        def murder_pending(self) -> None:
+            super().murder_pending()
+            now = time.monotonic()
+            for conn, deadline in list(self.header_deadlines.items()):
+                if now > deadline:
+                    with suppress(OSError):  # it was closed meanwhile
+                        conn.sock.shutdown(socket.SHUT_RDWR)
+
+    return Worker
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def _unix_listener(path: str) -> socket.socket:
+    """A Unix socket; what an ended server left at the path is replaced."""
+    if Path(path).is_socket():
+        Path(path).unlink()
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    Path(path).chmod(0o660)
+    listener.listen(1024)
+    return listener
+
+
+def _session_digest(session: str) -> str:
+    return hashlib.sha256(session.encode()).hexdigest()[:32]
+
+
+def _same_origin(exchange: Exchange) -> bool | None:
+    """Whether a browser says that the request comes from this site's own pages; None when it does not say."""
+    site, origin = exchange.header("sec-fetch-site"), exchange.header("origin")
+    if site:
+        return site in ("same-origin", "none")
+    if origin and origin != "null":
+        return bool(origin.partition("://")[2].lower() == exchange.host.lower())
+    return None
+
+
+def _list_of(table: Table) -> Value:
+    """The JSON of a list."""
+    found: Value = {"items": list(table.rows), "next": table.next}
+    return found | ({"count": table.count} if table.count is not None else {})
+
+
+def _typed_fields(exchange: Exchange, body: BodyReader, most: int) -> dict[str, list[Any]]:
+    """The fields of an HTML form by name: texts, and Uploads kept in temporary files. `most` bounds the texts."""
+    found: dict[str, list[Any]] = {}
+    if exchange.media_type != "multipart/form-data":
+        if exchange.media_type != "application/x-www-form-urlencoded":
+            raise UnsupportedMedia("send a form: application/x-www-form-urlencoded or multipart/form-data")
+        try:
+            pairs = parse_qsl(
+                body.bounded(most).whole().decode(), keep_blank_values=True, errors="strict", max_num_fields=5000
+            )
+        except ValueError:
+            raise BadRequest("the form is not UTF-8, or has over 5,000 fields") from None
+        for name, text in pairs:
+            found.setdefault(name, []).append(text)
+        return found
+    for part in read_multipart(body, exchange.content_type):
+        if part.file_name is None:
+            found.setdefault(part.name, []).append(part.text(most))
+        else:
+            found.setdefault(part.name, []).append(Upload(part.file_name, _spooled(part.chunks)))
+    return found
+
+
+def _spooled(chunks: Iterable[bytes]) -> BinaryIO:
+    """A temporary file with these bytes, in memory while small; gone when nobody refers to it."""
+    file = tempfile.SpooledTemporaryFile(max_size=1 << 20)  # noqa: SIM115 (lives as long as the request)
+    for chunk in chunks:
+        file.write(chunk)
+    file.seek(0)
+    return cast(BinaryIO, file)
 
 
 # ==== 6. AUTH ====================================================================================================
-# Sign, verify and revoke tokens; sessions and sign-in links.
-# uses: ERRORS VALUES CONFIG CONTRACTS
-# defines:
+# Sign, verify and revoke tokens; sessions and sign-in links. Nothing is committed here, `touch` aside: what must be
+# stored is handed back as writes, so that the audit entry is committed with it.
+# uses: ERRORS VALUES CONTRACTS
+# defines: MAX_TOKEN_BYTES MIN_KEY_BYTES MAX_TOKEN_S KEEP_TOKEN_S Key KeyRing verify_jws encode_jws verify_jwt
+#          scope_grants Authority
+
+MAX_TOKEN_BYTES = 8192  # what HTTP servers commonly take as one header line
+MIN_KEY_BYTES = 32  # RFC 7518 section 3.2: a key of the hash's size or more
+MAX_TOKEN_S = 10 * 366 * 86_400
+KEEP_TOKEN_S = 90 * 86_400  # rows of dead tokens stay this long, for who looks into the audit trail
+_FUTURE_S = 60  # how far another node's clock may be ahead
+_SHORT_MAC_BYTES = 24
+_TO_URL, _FROM_URL = bytes.maketrans(b"+/", b"-_"), bytes.maketrans(b"-_", b"+/")  # binascii takes half of base64's time
+_SECRET = re.compile(r"[A-Za-z0-9_-]{43}")  # 32 random bytes: a session id or the code of a link
+
+
+def _b64(data: bytes) -> str:
+    return binascii.b2a_base64(data, newline=False).translate(_TO_URL, b"=").decode()
+
+
+def _unb64(text: str) -> bytes:
+    """Bytes of canonical base64url (RFC 7515 section 2): no padding, other characters or spare bits; ValueError else."""
+    data = binascii.a2b_base64(text.encode("ascii").translate(_FROM_URL) + b"=" * (-len(text) % 4))
+    if _b64(data) != text:
+        raise ValueError("not canonical base64url")
+    return data
+
+
+def _hmac(key: bytes, data: bytes) -> bytes:
+    return hmac.digest(key, data, "sha256")
+
+
+def _digest(secret: str) -> str:
+    """The key under which a random secret is stored, so that who reads the records cannot use it."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A signing key; created_at in Unix seconds, 0 when the ring does not say."""
+
+    kid: str
+    secret: bytes = field(repr=False)
+    created_at: int = 0
+
+    def sub_key(self, purpose: str) -> bytes:
+        """32 bytes for one purpose. U+0000 stands in no text that a JWS signs, so the two uses cannot meet."""
+        return _hmac(self.secret, b"satchel\0" + purpose.encode())
+
+
+def _parse_key(place: str, item: Json) -> Key:
+    if not isinstance(item, dict):
+        raise ConfigError(f"{place} is not an object")
+    if item.get("kty", "oct") != "oct" or item.get("alg", "HS256") != "HS256":
+        raise ConfigError(f"{place} is not a key for HS256: kty is oct and alg, if given, HS256")
+    kid, encoded, created_at = item.get("kid"), item.get("k"), item.get("created_at", 0)
+    if not isinstance(kid, str) or not re.fullmatch(r"[!-~]{1,64}", kid):
+        raise ConfigError(f"{place} needs a kid of 1 to 64 visible ASCII characters")
+    if type(created_at) is not int:
+        raise ConfigError(f"{place}: created_at is not whole Unix seconds")
+    try:
+        secret = _unb64(encoded) if isinstance(encoded, str) else b""
+    except ValueError:
+        raise ConfigError(f"{place}: k is not base64url without padding") from None
+    if len(secret) < MIN_KEY_BYTES:
+        raise ConfigError(f"{place}: k has {len(secret)} bytes and needs at least {MIN_KEY_BYTES}")
+    return Key(kid, secret, created_at)
+
+
+def _parse_keys(text: str) -> tuple[Key, ...]:
+    """The keys of a ring's JSON or of a JWK set (RFC 7517), newest first; of equally old ones the last listed first."""
+    try:
+        ring = load_json(text)
+    except BadRequest:
+        raise ConfigError("the key ring is not JSON") from None  # the cause would carry the secret text
+    items = ring.get("keys") if isinstance(ring, dict) else None
+    if not isinstance(items, list) or not items:
+        raise ConfigError('the key ring has no keys: write {"keys": [{"kid": …, "k": …, "created_at": …}]}')
+    keys = [_parse_key(f"key {number} of the key ring", item) for number, item in enumerate(items, 1)]
+    if len({key.kid for key in keys}) < len(keys):
+        raise ConfigError("two keys of the key ring have the same kid")
+    keys.sort(key=lambda key: key.created_at)
+    return tuple(reversed(keys))
+
+
+def _dump_keys(keys: Sequence[Key]) -> str:
+    items = [{"kid": key.kid, "k": _b64(key.secret), "created_at": key.created_at} for key in reversed(keys)]
+    return dump_json({"keys": items}, indent=2) + "\n"
+
+
+def _new_key(at: int) -> Key:
+    return Key(secrets.token_hex(4), secrets.token_bytes(MIN_KEY_BYTES), at)
+
+
+def _stamp(file: Path | int) -> tuple[int, int, int]:
+    """Changes whenever the file is replaced; zeros while there is none."""
+    try:
+        info = os.stat(file)
+    except OSError:
+        return 0, 0, 0
+    return info.st_ino, info.st_mtime_ns, info.st_size
+
+
+def _read_private(path: Path) -> tuple[tuple[int, int, int], str]:
+    """The file's stamp and text; ConfigError if group or others may touch it."""
+    with open(path, encoding="utf-8") as file:
+        if os.name == "posix" and os.fstat(file.fileno()).st_mode & 0o077:
+            raise ConfigError("the key file is open to group or others", hint=f"chmod 600 {path}; if it was read, rotate")
+        return _stamp(file.fileno()), file.read()
+
+
+@contextmanager
+def _folder(path: Path) -> Iterator[int]:
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _write_private(path: Path, text: str, *, replace: bool) -> None:
+    """Put a whole file at path, 0600 and durable. Without replace a file that is already there is kept."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        if replace:
+            os.replace(draft, path)
+        else:
+            with suppress(FileExistsError):  # another process was first: its ring is everybody's
+                os.link(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+    if os.name == "posix":  # elsewhere a folder cannot be opened
+        with _folder(path) as folder:
+            os.fsync(folder)
+
+
+@contextmanager
+def _key_file_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError("the key file cannot be used", hint=f"{path}: {error}") from error
+
+
+class KeyRing:
+    """The signing keys: the newest signs, all verify. A ring in a file is read again when the file was replaced, so that
+    a rotation reaches running servers."""
+
+    def __init__(self, keys: Sequence[Key] = (), path: Path | None = None) -> None:
+        """Fixed keys, newest first, or the path of a ring's file."""
+        self._path = path
+        self._read: tuple[tuple[int, int, int], tuple[Key, ...]] = (-1, 0, 0), tuple(keys)  # no file's stamp
+
+    def __repr__(self) -> str:
+        return f"KeyRing({', '.join(key.kid for key in self._read[1])})"
+
+    @classmethod
+    def load(cls, source: str, path: Path, clock: Clock = time.time) -> KeyRing:
+        """The ring whose JSON text is `source`; "" is the file at path, made with one fresh key at first use.
+
+        ConfigError says what is wrong with it and never shows it.
+        """
+        if source:
+            return cls(_parse_keys(source))
+        with _key_file_errors(path):
+            if not path.exists():
+                _write_private(path, _dump_keys([_new_key(int(clock()))]), replace=False)
+        ring = cls(path=path)
+        _ = ring.keys  # a bad file is found here and not at the first request
+        return ring
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """Newest first."""
+        if self._path is not None and self._read[0] != _stamp(self._path):
+            with _key_file_errors(self._path):
+                stamp, text = _read_private(self._path)
+            self._read = stamp, _parse_keys(text)  # one assignment: no thread sees halves of two rings
+        return self._read[1]
+
+    def find(self, kid: str) -> Key | None:
+        """The key of that name, or None."""
+        return next((key for key in self.keys if key.kid == kid), None)
+
+    def sub_key(self, purpose: str) -> bytes:
+        """32 bytes to sign with for this purpose."""
+        return self.keys[0].sub_key(purpose)
+
+    def sub_keys(self, purpose: str) -> list[bytes]:
+        """What may have signed for this purpose, newest first."""
+        return [key.sub_key(purpose) for key in self.keys]
+
+    def rotate(self, now: float) -> Key:
+        """The fresh key that signs from now on; the others still verify. ConfigError where the ring is not a file's."""
+        fresh = _new_key(max(int(now), self.keys[0].created_at))
+        self._edit(lambda keys: (fresh, *keys))
+        return fresh
+
+    def retire(self, kid: str) -> None:
+        """Forget a key: what it signed is refused. NotFound if unknown, Conflict if it is the one that signs."""
+
+        def without(keys: tuple[Key, ...]) -> tuple[Key, ...]:
+            if kid not in [key.kid for key in keys]:
+                raise NotFound(f"no key is named {kid!r}{nearest(kid, [key.kid for key in keys])}")
+            if keys[0].kid == kid:
+                raise Conflict(f"the key {kid} is the one that signs", hint="rotate first, then retire it")
+            return tuple(key for key in keys if key.kid != kid)
+
+        self._edit(without)
+
+    def _edit(self, change: Callable[[tuple[Key, ...]], tuple[Key, ...]]) -> None:
+        if self._path is None:
+            raise ConfigError("the key ring comes from the setting auth.keys: change it there")
+        with _key_file_errors(self._path), _folder(self._path) as folder:
+            fcntl.flock(folder, fcntl.LOCK_EX)  # two rotations at once must keep both keys
+            _write_private(self._path, _dump_keys(change(self.keys)), replace=True)
+
+
+def _malformed(reason: str) -> Unauthenticated:
+    return Unauthenticated("the token is malformed", hint=reason)
+
+
+def _foreign(reason: str) -> Unauthenticated:
+    return Unauthenticated("the token is not one of this server's", hint=reason)
+
+
+class _Jws(NamedTuple):
+    header: str  # still base64url
+    payload: bytes
+    mac: bytes
+    signed: bytes  # what the mac is over
+
+
+def _parse_object(data: bytes, what: str) -> Value:
+    try:
+        value = load_json(data)
+    except BadRequest as error:
+        raise _malformed(f"{what}: {error.message}") from None
+    if not isinstance(value, dict):
+        raise _malformed(f"{what} is not a JSON object")
+    return value
+
+
+def _split_jws(text: str) -> _Jws:
+    """The parts of a compact JWS (RFC 7515 section 7.1); nothing is verified."""
+    if len(text) > MAX_TOKEN_BYTES:
+        raise _malformed(f"longer than {MAX_TOKEN_BYTES} bytes")
+    parts = text.split(".")
+    if len(parts) != 3:
+        raise _malformed(f"{len(parts)} parts instead of three")
+    try:
+        return _Jws(parts[0], _unb64(parts[1]), _unb64(parts[2]), text.rpartition(".")[0].encode("ascii"))
+    except ValueError:
+        raise _malformed("a part is not canonical base64url") from None
+
+
+def _parse_header(text: str) -> Value:
+    """The JOSE header; its alg is HS256 and nothing in it is critical (RFC 8725 sections 3.1 and 3.2)."""
+    try:
+        header = _parse_object(_unb64(text), "the header")
+    except ValueError:
+        raise _malformed("the header is not canonical base64url") from None
+    if header.get("alg") != "HS256":
+        raise _malformed("alg is not HS256")
+    if "crit" in header:
+        raise _malformed("crit: no extension is understood")
+    return header
+
+
+def _authentic(key: bytes, jws: _Jws) -> bytes:
+    if not hmac.compare_digest(_hmac(key, jws.signed), jws.mac):
+        raise _foreign("the signature does not match")
+    return jws.payload
+
+
+def verify_jws(key: bytes, text: str) -> bytes:
+    """The payload of a compact JWS whose HS256 mac is right (RFC 7515 section 5.2); Unauthenticated else.
+
+    Which other header parameters it has is not judged: verify_jwt does.
+    """
+    jws = _split_jws(text)
+    _parse_header(jws.header)
+    return _authentic(key, jws)
+
+
+def encode_jws(key: Key, claims: Mapping[str, Json]) -> str:
+    """The claims as a compact JWS with the one header that verify_jwt takes."""
+    header = {"alg": "HS256", "typ": "at+jwt", "kid": key.kid}
+    signed = _b64(dump_json(header).encode()) + "." + _b64(dump_json(claims).encode())
+    return signed + "." + _b64(_hmac(key.secret, signed.encode()))
+
+
+@lru_cache(maxsize=64)  # a header depends on nothing but its text, and a ring has few
+def _kid(text: str) -> str:
+    """The kid of a header that says exactly alg, typ and kid: so jwk, jku, x5u, x5c and whatever comes are refused."""
+    header = _parse_header(text)
+    if header.keys() != {"alg", "typ", "kid"}:
+        raise _malformed("the header is not exactly alg, typ and kid")
+    typ, kid = header["typ"], header["kid"]
+    if not isinstance(kid, str) or not isinstance(typ, str):
+        raise _malformed("typ or kid is not text")
+    if typ.lower() not in ("at+jwt", "application/at+jwt"):
+        raise _malformed("typ is not at+jwt (RFC 9068 section 4)")
+    return kid
+
+
+def _check_claims(claims: Value) -> None:
+    """Nothing, or Unauthenticated if a claim is missing or of another type (RFC 7519 section 4.1, RFC 9068 section 2.2)."""
+    for name in ("iat", "exp", "nbf"):
+        if type(claims.get(name, 0 if name == "nbf" else None)) is not int:
+            raise _malformed(f"{name} is not whole Unix seconds")
+    subject, jti = claims.get("sub"), claims.get("jti")
+    if not isinstance(subject, str) or not 0 < len(subject) <= 255:
+        raise _malformed("sub is not text of 1 to 255 characters")
+    if not isinstance(jti, str) or not is_key(jti):
+        raise _malformed("jti is not a key")
+    if not isinstance(claims.get("scope", ""), str):
+        raise _malformed("scope is not text")
+    roles = claims.get("roles", [])
+    if not isinstance(roles, list) or not all(isinstance(role, str) for role in roles):
+        raise _malformed("roles is not a list of text")
+
+
+def _check_issuer(claims: Value, issuer: str) -> None:
+    """Nothing, or Unauthenticated if it was issued by or for somebody else (RFC 8725 sections 3.8 and 3.9)."""
+    audience = claims.get("aud")
+    if claims.get("iss") != issuer:
+        raise _foreign("iss is another issuer")
+    if audience != issuer and not (isinstance(audience, list) and issuer in audience):
+        raise _foreign("aud is another audience")
+
+
+def _check_times(claims: Value, at: float) -> None:
+    if claims["exp"] <= at:
+        raise Unauthenticated("the token has expired")
+    if claims.get("nbf", 0) > at:
+        raise Unauthenticated("the token is not valid yet")
+    if claims["iat"] > at + _FUTURE_S:
+        raise Unauthenticated("the token is not valid yet", hint="iat is in the future: compare the clocks")
+
+
+def verify_jwt(keys: KeyRing, text: str, issuer: str, at: float) -> Value:
+    """The claims of a token that a ring key signed and that is good at that time, by the checklist of RFC 8725.
+
+    Unauthenticated else; no claim is looked at before the signature was found right.
+    """
+    jws = _split_jws(text)
+    key = keys.find(_kid(jws.header))
+    if key is None:
+        raise _foreign("kid names no key of the ring")
+    claims = _parse_object(_authentic(key.secret, jws), "the payload")
+    _check_claims(claims)
+    _check_issuer(claims, issuer)
+    _check_times(claims, at)
+    return claims
+
+
+@lru_cache(maxsize=1024)  # grants depend on nothing but their text
+def scope_grants(scope: str) -> tuple[Grant, ...]:
+    """The grants of a scope, which are separated by single spaces; Unauthenticated if one is none."""
+    try:
+        return tuple(parse_grant(text) for text in scope.split(" ")) if scope else ()
+    except BadRequest as error:
+        raise _malformed(f"scope: {error.message}") from None
+
+
+def _basic_password(text: str) -> str:
+    """The password of Basic credentials (RFC 7617); the user name says nothing."""
+    try:
+        return base64.b64decode(text, validate=True).decode().partition(":")[2]
+    except ValueError:
+        raise Unauthenticated("the credential is malformed", hint="Basic: not base64 of user:password") from None
+
+
+def _line_problem(text: str, most: int) -> str:
+    """What keeps a text from being a subject or label, in words; "" when nothing does."""
+    if len(text) > most:
+        return f"is longer than {most} characters"
+    if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text):
+        return "contains a control character or a line break"
+    return "starts or ends with a space" if text != text.strip() else ""
+
+
+def _to_token(record: Record) -> Token:
+    value = dict(record.value)
+    grants, roles = tuple(value.pop("grants")), tuple(value.pop("roles"))
+    return Token(jti=record.key, grants=grants, roles=roles, **value)
+
+
+def _to_value(token: Token) -> Value:
+    value = dataclasses.asdict(token)
+    del value["jti"]
+    return value | {"grants": list(token.grants), "roles": list(token.roles)}
+
+
+class Authority:
+    """Who is asking, and the life of tokens, sessions and sign-in links. Every answer reads the token's row anew, so a
+    revocation works on the next request."""
+
+    def __init__(
+        self,
+        keys: KeyRing,
+        records: Records,
+        roles: Mapping[str, tuple[Grant, ...]],
+        public: tuple[Grant, ...],
+        issuer: str,
+        session_s: int,
+        clock: Clock,
+    ) -> None:
+        self._keys = keys
+        self._records = records
+        self._roles = roles
+        self._public = public
+        self._issuer = issuer
+        self._session_s = session_s
+        self._clock = clock
+        self._touched: tuple[int, set[str]] = (0, set())  # a minute and the tokens seen used in it
+        self._touch_lock = threading.Lock()
+
+    # -- who is asking
+
+    def identify(self, credential: str, at: float | None = None) -> Caller:
+        """The caller behind "Bearer …", "Basic …", "Session …" or "" (the public); Unauthenticated if it is not good.
+
+        Whether it has expired is judged `at` a time, such as the one when a message was sent; None is now. Revocation
+        and roles are as they are now. Everybody may do what the public may.
+        """
+        if not credential:
+            return Caller(grants=self._public)
+        at = self._clock() if at is None else at
+        scheme, _, secret = credential.partition(" ")
+        match scheme.lower():  # RFC 9110 section 11.1
+            case "bearer":
+                return self._bearer(secret.strip(" "), at)
+            case "basic":
+                return self._bearer(_basic_password(secret.strip(" ")), at)
+            case "session":
+                return self._session(secret, at)
+        raise Unauthenticated("the credential is malformed", hint="not Bearer, Basic or Session")
+
+    def _bearer(self, text: str, at: float) -> Caller:
+        if text.startswith("stl_"):
+            return self._row_caller(self._living(self._short_jti(text), at))
+        claims = verify_jwt(self._keys, text, self._issuer, at)
+        token = self._living(claims["jti"], at)
+        if token.subject != claims["sub"]:
+            raise _foreign("sub is not the subject of the token's row")
+        return self._caller(token, claims.get("scope", ""), claims.get("roles", ()))
+
+    def _session(self, secret: str, at: float) -> Caller:
+        row = self._records.get("_sessions", _digest(secret)) if _SECRET.fullmatch(secret) else None
+        if row is None or row.value["expires_at"] <= at:
+            raise Unauthenticated("the session has ended: sign in again")
+        return self._row_caller(self._living(row.value["jti"], at), session=True)
+
+    def _living(self, jti: str, at: float) -> Token:
+        """The token of that row; Unauthenticated if there is none, or it is revoked or expired."""
+        record = self._records.get("_tokens", jti)
+        if record is None:
+            raise _foreign("no token has this jti")
+        token = _to_token(record)
+        if token.revoked_at:
+            raise Unauthenticated("the token was revoked")
+        if token.expires_at <= at:
+            raise Unauthenticated("the token has expired")
+        return token
+
+    def _row_caller(self, token: Token, *, session: bool = False) -> Caller:
+        return self._caller(token, " ".join(token.grants), token.roles, session=session)
+
+    def _caller(self, token: Token, scope: str, roles: Sequence[str], *, session: bool = False) -> Caller:
+        known = tuple(role for role in roles if role in self._roles)
+        grants = scope_grants(scope) + tuple(grant for role in known for grant in self._roles[role]) + self._public
+        return Caller(token.subject, token.jti, known, grants, session)
+
+    # -- tokens
+
+    def issue(
+        self, subject: str, grants: Sequence[str], roles: Sequence[str], expires_s: int, label: str = ""
+    ) -> tuple[Token, list[Write]]:
+        """A fresh token and what stores it. BadRequest on a text that is no grant, Invalid on everything else."""
+        texts = tuple(dict.fromkeys(str(parse_grant(text)) for text in grants))
+        if faults := list(self._issue_faults(subject, texts, roles, expires_s, label)):
+            raise Invalid("; ".join(fault.detail for fault in faults), faults=faults)
+        now = self._clock()
+        token = Token(
+            jti=new_id(now),
+            subject=subject,
+            label=label,
+            grants=texts,
+            roles=tuple(dict.fromkeys(roles)),
+            issued_at=int(now),
+            expires_at=int(now) + expires_s,
+        )
+        if len(self.jwt(token)) > MAX_TOKEN_BYTES:
+            raise Invalid(f"the token would be longer than {MAX_TOKEN_BYTES:,} bytes: put its grants into a role")
+        return token, [Insert("_tokens", token.jti, _to_value(token))]
+
+    def _issue_faults(
+        self, subject: str, grants: Sequence[str], roles: Sequence[str], expires_s: int, label: str
+    ) -> Iterator[Fault]:
+        if problem := _line_problem(subject, 255) if subject else "is empty":
+            yield Fault("/subject", "subject", f"the subject {problem}")
+        if problem := _line_problem(label, 255):
+            yield Fault("/label", "label", f"the label {problem}")
+        if not grants and not roles:
+            yield Fault("", "grants", "a token needs at least one grant or role")
+        for index, role in enumerate(roles):
+            if role not in self._roles:
+                yield Fault(f"/roles/{index}", "role", f"no role is named {role!r}{nearest(role, self._roles)}")
+        if not 0 < expires_s <= MAX_TOKEN_S:
+            yield Fault("/expires_s", "expires", "a token lives from one second to ten years")
+
+    def jwt(self, token: Token) -> str:
+        """The token as a JWT (RFC 9068), signed with the newest key."""
+        claims: Value = {"iss": self._issuer, "aud": self._issuer, "sub": token.subject}
+        claims |= {"iat": token.issued_at, "exp": token.expires_at, "jti": token.jti}
+        claims |= {"scope": " ".join(token.grants)} if token.grants else {}
+        claims |= {"roles": list(token.roles)} if token.roles else {}
+        return encode_jws(self._keys.keys[0], claims)
+
+    def short(self, token: Token) -> str:
+        """The token as 58 characters: "stl_" and base64url of its jti and a mac; what it may do stands in its row."""
+        jti = bytes.fromhex(token.jti)
+        return "stl_" + _b64(jti + _hmac(self._keys.sub_key("short token"), jti)[:_SHORT_MAC_BYTES])
+
+    def _short_jti(self, text: str) -> str:
+        try:
+            data = _unb64(text.removeprefix("stl_")) if len(text) <= 64 else b""
+        except ValueError:
+            data = b""
+        if len(data) != 16 + _SHORT_MAC_BYTES:
+            raise _malformed("not a short token")
+        jti, mac = data[:16], data[16:]
+        for key in self._keys.sub_keys("short token"):
+            if hmac.compare_digest(_hmac(key, jti)[:_SHORT_MAC_BYTES], mac):
+                return jti.hex()
+        raise _foreign("the signature does not match")
+
+    def tokens(self) -> Iterator[Token]:
+        """All of them, newest first; dead ones until they are swept."""
+        return (_to_token(record) for record in self._records.walk(Query("_tokens", order_by=("-id",))))
+
+    def token(self, jti: str) -> Token:
+        """By its jti or at least 8 first characters of it; NotFound, or BadRequest if they fit several."""
+        exact = self._records.get("_tokens", jti) if is_key(jti) else None
+        found = [exact] if exact else []
+        if not found and len(jti) >= 8 and is_key(jti):
+            found = self._records.find(Query("_tokens", where=(Condition("id", "prefix", jti),), limit=2)).items
+        if len(found) > 1:
+            raise BadRequest(f"several tokens start with {jti!r}: write more of it")
+        if not found:
+            shown = f" {jti}" if re.fullmatch("[0-9a-f]{1,32}", jti) else ""  # else it may be a token itself
+            raise NotFound(f"there is no token{shown}: write its jti or at least the first 8 characters of it")
+        return _to_token(found[0])
+
+    def revoke(self, token: Token) -> list[Write]:
+        """What revokes it and with it its sessions; nothing if it is revoked already or gone."""
+        record = self._records.get("_tokens", token.jti)
+        if record is None or record.value["revoked_at"]:
+            return []
+        value = record.value | {"revoked_at": int(self._clock())}
+        return [Update("_tokens", token.jti, value)]  # at any version: a racing `touch` must not make it fail
+
+    def touch(self, caller: Caller) -> None:
+        """Remember to the minute when the token was last used; at most one write a minute, and never an error."""
+        minute = int(self._clock() // 60)
+        with self._touch_lock:
+            if self._touched[0] != minute:
+                self._touched = minute, set()
+            if not caller.token_id or caller.token_id in self._touched[1]:
+                return
+            self._touched[1].add(caller.token_id)
+        try:
+            record = self._records.get("_tokens", caller.token_id)
+            if record is not None and record.value["used_at"] < minute * 60:
+                value = record.value | {"used_at": minute * 60}
+                self._records.commit([Update("_tokens", record.key, value, record.version)])
+        except (Conflict, Unavailable, StorageFull):
+            pass  # another node wrote it, or the request is about to fail by itself; reads go on where the disk is full
+
+    # -- sessions and sign-in links
+
+    def link(self, token: Token, expires_s: int = 600) -> tuple[str, list[Write]]:
+        """A code that signs in once, and what stores its digest; Unauthenticated if the token is dead."""
+        now = self._clock()
+        code = secrets.token_urlsafe(32)
+        expires_at = min(int(now) + expires_s, self._living(token.jti, now).expires_at)
+        return code, [Insert("_links", _digest(code), {"jti": token.jti, "expires_at": expires_at})]
+
+    def open_session(self, secret: str) -> tuple[str, int, Caller, list[Write]]:
+        """Session id, its seconds, the caller and the writes, for the code of a link or a token in either form.
+
+        Unauthenticated else. The link is deleted at its version: of those who commit the same code one wins, the
+        others get a Conflict.
+        """
+        now = self._clock()
+        jti, writes = self._redeem(secret.strip(), now)
+        token = self._living(jti, now)
+        session_id = secrets.token_urlsafe(32)
+        expires_at = min(int(now) + self._session_s, token.expires_at)
+        value = {"jti": jti, "subject": token.subject, "created_at": int(now), "expires_at": expires_at}
+        writes.append(Insert("_sessions", _digest(session_id), value))
+        return session_id, expires_at - int(now), self._row_caller(token, session=True), writes
+
+    def _redeem(self, secret: str, now: float) -> tuple[str, list[Write]]:
+        """The jti behind a secret and the writes that use it up; a token is never as short as a link's code."""
+        if not _SECRET.fullmatch(secret):
+            return self._bearer(secret, now).token_id, []
+        link = self._records.get("_links", _digest(secret))
+        if link is None or link.value["expires_at"] <= now:
+            raise Unauthenticated("the sign-in link was used or has expired: ask for another")
+        return link.value["jti"], [Delete("_links", link.key, link.version)]
+
+    def close_session(self, credential: str) -> list[Write]:
+        """What ends the session of "Session …"; nothing if it is none or over."""
+        scheme, _, secret = credential.partition(" ")
+        if scheme.lower() != "session" or not _SECRET.fullmatch(secret):
+            return []
+        row = self._records.get("_sessions", _digest(secret))
+        return [Delete("_sessions", row.key)] if row else []
+
+    def expired(self, limit: int = 500) -> list[Write]:
+        """At most `limit` deletes of links and sessions past their time and of tokens dead for KEEP_TOKEN_S."""
+        now = int(self._clock())
+        old = now - KEEP_TOKEN_S
+        over = (Condition("expires_at", "lte", now),)
+        queries = [
+            Query("_links", over, limit=limit),
+            Query("_sessions", over, limit=limit),
+            Query("_tokens", (Condition("expires_at", "lte", old),), limit=limit),
+            Query("_tokens", (Condition("revoked_at", "gt", 0), Condition("revoked_at", "lte", old)), limit=limit),
+        ]
+        found = {(query.table, record.key): None for query in queries for record in self._records.find(query).items}
+        return [Delete(table, key) for table, key in list(found)[:limit]]
+
+    # -- sealed texts
+
+    def seal(self, purpose: str, text: str) -> str:
+        """The text, readable, with a mac for this purpose, in characters that any header or form carries."""
+        data = text.encode()
+        return _b64(data) + "." + _b64(_hmac(self._keys.sub_key("seal " + purpose), data))
+
+    def unseal(self, purpose: str, sealed: str) -> str | None:
+        """The sealed text, or None if no key of the ring sealed it for this purpose."""
+        encoded, _, mac_text = sealed.partition(".")
+        try:
+            data, mac = _unb64(encoded), _unb64(mac_text)
+        except ValueError:
+            return None
+        keys = self._keys.sub_keys("seal " + purpose)
+        return data.decode() if any(hmac.compare_digest(_hmac(key, data), mac) for key in keys) else None
 
 
 # ==== 7. RESOURCES ===============================================================================================
-# Files, Forms, Views, Apps.
+# Files, Forms, Views, Apps, and the built-in home page and admin lists. They check what was asked against what is
+# declared, and answer a Plan; bytes and records go through the contracts only.
 # uses: ERRORS VALUES CONFIG CONTRACTS
-# defines:
+# defines: Field ListQuery read_list Files accepts Form View Launcher Home AdminTable RESOURCE_TYPES
+
+_EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,8}")
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`\x00-\x1f]+")
+_WIDGETS = {"date": "date", "date-time": "datetime-local", "email": "email", "uri": "url", "file": "file"}
+_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
+
+
+def _is_date(text: str) -> bool:
+    """Full-date of RFC 3339 section 5.6."""
+    try:
+        return bool(re.fullmatch(r"\d{4}-\d\d-\d\d", text) and datetime.fromisoformat(text))
+    except ValueError:
+        return False
+
+
+def _is_date_time(text: str) -> bool:
+    try:
+        return math.isfinite(parse_rfc3339(text))
+    except (ValueError, OverflowError):
+        return False
+
+
+_FORMATS: Mapping[str, Callable[[str], bool]] = {
+    "date": _is_date,
+    "date-time": _is_date_time,
+    "email": lambda text: bool(_EMAIL.fullmatch(text)),
+    "uri": lambda text: bool(_URI.fullmatch(text)),
+    "multiline": lambda text: True,
+    "file": lambda text: True,
+}
+_FORMAT_HELP = {
+    "date": "must be a date such as 2026-11-23",
+    "date-time": "must be a date and time with an offset, such as 2026-11-23T08:30:00Z",
+    "email": "must be an e-mail address such as ann@example.org",
+    "uri": "must be an address such as https://example.org/",
+}
+_RULE_HELP: Mapping[str, Callable[[Any], str]] = {
+    "type": lambda rule: f"must be {'an' if str(rule)[0] in 'aio' else 'a'} {rule}",
+    "minimum": lambda rule: f"must be {rule} or more",
+    "maximum": lambda rule: f"must be {rule} or less",
+    "exclusiveMinimum": lambda rule: f"must be more than {rule}",
+    "exclusiveMaximum": lambda rule: f"must be less than {rule}",
+    "multipleOf": lambda rule: f"must be a multiple of {rule}",
+    "minLength": lambda rule: f"must have at least {rule} character{'s' * (rule != 1)}",
+    "maxLength": lambda rule: f"must have at most {rule} character{'s' * (rule != 1)}",
+    "minItems": lambda rule: f"must have at least {rule} choice{'s' * (rule != 1)}",
+    "maxItems": lambda rule: f"must have at most {rule} choice{'s' * (rule != 1)}",
+    "uniqueItems": lambda rule: "must not have the same item twice",
+    "pattern": lambda rule: "does not have the form that is asked for",
+    "format": lambda rule: _FORMAT_HELP.get(rule, f"must be a {rule}"),
+}
+
+
+def _number_of(text: str) -> Json:
+    """The exact number that a text says; ValueError else."""
+    if not _NUMBER.fullmatch(text) or len(text) > 400:
+        raise ValueError("not a number")
+    return load_json(text)
+
+
+class Field:
+    """One declared field or parameter: its JSON Schema, its validator, and how a person is asked for it."""
+
+    def __init__(self, config: FieldConfig, place: str) -> None:
+        self.config, self.name, self.place = config, config.name, place
+        self.title = config.title or config.name.replace("_", " ").capitalize()
+        self.is_file = config.format == "file"
+        self.column = Column(self.name, self.title, config.type, config.format)
+        self.schema = self._schema()
+        self.choices = self._choices()
+        self._check_declaration()
+        self._validators = self._compile()
+
+    def _schema(self) -> Value:
+        """The field in JSON Schema (draft 7) keywords."""
+        config = self.config
+        named = (
+            ("format", config.format), ("title", self.title), ("description", config.description),
+            ("enum", list(config.enum)), ("oneOf", list(config.one_of)), ("items", config.items),
+            ("minimum", config.minimum), ("maximum", config.maximum), ("multipleOf", config.multiple_of),
+            ("exclusiveMinimum", config.exclusive_minimum), ("exclusiveMaximum", config.exclusive_maximum),
+            ("minLength", config.min_length), ("maxLength", config.max_length), ("minItems", config.min_items),
+            ("maxItems", config.max_items), ("pattern", config.pattern and f"^(?:{config.pattern})$"),
+            ("uniqueItems", config.type == "array"), ("default", config.default),
+        )  # fmt: skip
+        return {"type": config.type} | {name: value for name, value in named if value not in (None, "", [], {}, False)}
+
+    def _choices(self) -> tuple[tuple[Json, str], ...]:
+        """(value, title) of every allowed value; () when any is allowed."""
+        source = (
+            self.config.items if self.config.type == "array" else {"enum": self.config.enum, "oneOf": self.config.one_of}
+        )
+        titled = [(c["const"], str(c.get("title", c["const"]))) for c in source.get("oneOf", ()) if isinstance(c, dict)]
+        return tuple(titled) or tuple((value, str(value)) for value in source.get("enum", ()))
+
+    def _check_declaration(self) -> None:
+        config = self.config
+        if config.type == "array" and (not self.choices or set(config.items) - {"type", "enum", "oneOf"}):
+            raise ConfigError(f"{self.place}.items must be {{ type = …, enum = […] }}: an array is a set of choices")
+        if config.format and config.type != "string":
+            raise ConfigError(f"{self.place}.format goes with type string")
+        if config.format and config.format not in _FORMATS:
+            raise ConfigError(f"{self.place}.format {config.format!r} is none{nearest(config.format, _FORMATS)}")
+        if self.is_file != bool(config.files):
+            raise ConfigError(f'{self.place}: format = "file" and files = "files/NAME" go together')
+
+    def _compile(self) -> tuple[Callable[[Json], Json], Callable[[Json], Json]]:
+        """Validators with and without multipleOf, which fastjsonschema does not compute for a Decimal."""
+        formats: dict[str, Any] = dict(_FORMATS)
+        bare = {
+            key: value for key, value in self.schema.items() if key not in ("multipleOf", "default", "title", "description")
+        }
+        full = bare | ({"multipleOf": float(self.config.multiple_of)} if self.config.multiple_of else {})
+        try:
+            made = [fastjsonschema.compile(schema, formats=formats, use_default=False) for schema in (full, bare)]
+        except (fastjsonschema.JsonSchemaException, TypeError, ValueError, ArithmeticError) as error:
+            raise ConfigError(f"{self.place} is no valid field: {error}") from error
+        if self.config.default is not None:
+            self._validators = made[0], made[1]
+            for fault in self.faults(self.config.default, ""):
+                raise ConfigError(f"{self.place}.default {fault.detail}")
+        return made[0], made[1]
+
+    def faults(self, value: Json, pointer: str) -> list[Fault]:
+        """What is wrong with a given value."""
+        found = list(check_value(value, pointer))
+        if found:
+            return found
+        exact = isinstance(value, Decimal)
+        try:
+            self._validators[exact](value)
+        except fastjsonschema.JsonSchemaValueException as error:
+            inner = "".join("/" + str(part) for part in error.path[1:])
+            return [Fault(pointer + inner, error.rule or "type", self._explain(error))]
+        if exact and self.config.multiple_of and value % Decimal(str(self.config.multiple_of)):
+            return [Fault(pointer, "multipleOf", _RULE_HELP["multipleOf"](self.config.multiple_of))]
+        return []
+
+    def _explain(self, error: Any) -> str:
+        if error.rule in ("enum", "oneOf"):
+            return "must be one of " + ", ".join(str(value) for value, _ in self.choices)
+        if error.rule in _RULE_HELP:
+            return _RULE_HELP[error.rule](error.rule_definition)
+        return str(error.message).removeprefix("data ")
+
+    def normal(self, value: Json) -> Json:
+        """A valid value in its one stored form: 2.0 of an integer is 2."""
+        return int(value) if self.config.type == "integer" and not isinstance(value, bool) else value
+
+    def from_text(self, texts: Sequence[str]) -> Json:
+        """The value that a person typed; None when nothing; a text that is no such value comes back as it is."""
+        if self.config.type == "boolean":
+            return bool(texts) and texts[-1] not in ("", "false", "off", "0")
+        if self.config.type == "array":
+            by_text = {str(value): value for value, _ in self.choices}
+            return [by_text.get(text, text) for text in texts if text]
+        text = (texts[-1] if texts else "").strip()
+        if self.config.type in ("number", "integer"):
+            return self._number_typed(text)
+        if self.config.format == "date-time" and re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?", text):
+            return text + (":00Z" if len(text) == 16 else "Z")
+        by_text = {str(value): value for value, _ in self.choices}
+        return by_text.get(text, text.replace("\r\n", "\n")) if text else None
+
+    def _number_typed(self, text: str) -> Json:
+        try:
+            return _number_of(text) if text else None
+        except ValueError:
+            return text
+
+    def from_param(self, text: str) -> Json:
+        """The value of a query parameter; BadRequest says what is wrong with it."""
+        if text == "":
+            return None
+        value = self.from_text([text])
+        for fault in self.faults(value, ""):
+            raise BadRequest(f"{self.name} {fault.detail}")
+        return self.normal(value)
+
+    def input(self) -> Input:
+        """How a person is asked."""
+        config = self.config
+        named = {
+            "min": config.minimum, "max": config.maximum, "minlength": config.min_length, "maxlength": config.max_length,
+            "accept": ",".join(config.accept) or None,
+        }  # fmt: skip
+        if config.type in ("number", "integer"):
+            named["step"] = config.multiple_of or (1 if config.type == "integer" else "any")
+        choices = tuple((str(value), title) for value, title in self.choices)
+        attrs = {name: str(value) for name, value in named.items() if value is not None}
+        return Input(
+            self.name, self.title, config.description, self._widget(), config.required, config.default, choices, attrs
+        )
+
+    def _widget(self) -> str:
+        config = self.config
+        if config.type == "boolean":
+            return "checkbox"
+        if self.choices:
+            return "checkboxes" if config.type == "array" else "radio" if len(self.choices) <= 4 else "select"
+        if config.type in ("number", "integer"):
+            return "number"
+        if config.format == "multiline" or (not config.format and (config.max_length or 0) > 250):
+            return "textarea"
+        return _WIDGETS.get(config.format, "text")
+
+
+# ---- lists: the query parameters that every list has
+
+
+@dataclass(frozen=True, slots=True)
+class ListQuery:
+    """What the parameters of a list ask for; order_by () when they do not say."""
+
+    where: tuple[Condition, ...]
+    order_by: tuple[str, ...]
+    size: int
+    after: str
+    search: str
+    count: bool
+
+
+_LIST_PARAMS = ("_sort", "_size", "_next", "_q", "_count")
+
+
+def _condition(name: str, text: str, column: Column) -> Condition:
+    """`column__op=text` with the text read by the column's type; BadRequest if it is no such value."""
+    op = name.rpartition("__")[2] if "__" in name else "eq"
+    if op == "null":
+        if text not in ("true", "false"):
+            raise BadRequest(f"{name} must be true or false")
+        return Condition(column.name, op, text == "true")
+    if op in ("contains", "prefix"):
+        return Condition(column.name, op, text)
+    if op == "in":
+        return Condition(column.name, op, [_filter_value(name, part, column) for part in text.split(",")])
+    return Condition(column.name, op, _filter_value(name, text, column))
+
+
+def _filter_value(name: str, text: str, column: Column) -> Json:
+    try:
+        if column.type in ("number", "integer"):
+            return _number_of(text)
+    except ValueError:
+        raise BadRequest(f"{name} is {text!r}: {column.name} is a number") from None
+    if column.type == "boolean":
+        if text not in ("true", "false"):
+            raise BadRequest(f"{name} is {text!r}: {column.name} is true or false")
+        return text == "true"
+    return text
+
+
+def read_list(params: Mapping[str, str], columns: Sequence[Column], own: Sequence[str] = ()) -> ListQuery:
+    """The list parameters of a request; BadRequest names what does not exist. `own` are params that the caller reads."""
+    by_name = {column.name: column for column in columns}
+    where = []
+    for name, text in params.items():
+        if name in _LIST_PARAMS or name in own:
+            continue
+        column, _, op = name.partition("__")
+        if column not in by_name or (op or "eq") not in OPERATORS or name.endswith("__"):
+            raise BadRequest(f"{name} is no parameter here{nearest(name, [*own, *by_name, *_LIST_PARAMS])}")
+        where.append(_condition(name, text, by_name[column]))
+    order_by = tuple(part for part in params.get("_sort", "").split(",") if part)
+    for part in order_by:
+        if part.removeprefix("-") not in by_name:
+            raise BadRequest(f"_sort names {part!r}, which is no column{nearest(part, by_name)}")
+    if params.get("_count", "0") not in ("0", "1"):
+        raise BadRequest("_count must be 0 or 1")
+    search = params.get("_q", "").strip()
+    return ListQuery(
+        tuple(where), order_by, page_bounds(params), params.get("_next", ""), search, params.get("_count") == "1"
+    )
+
+
+def _no_params(request: Request, own: Sequence[str] = ()) -> None:
+    for name in request.params:
+        if name not in own:
+            raise BadRequest(f"{name} is no parameter here{nearest(name, own)}")
+
+
+def _answer(response: Response) -> Plan:
+    return Plan(respond=lambda blobs: response)
+
+
+# ---- files
+
+
+class Files(Resource):
+    """A file share: a folder of a provider with Blobs."""
+
+    type = "files"
+    actions = frozenset(Action)
+
+    def __init__(self, config: FilesConfig, blobs: Blobs) -> None:
+        self.config, self.name, self.blobs = config, config.name, blobs
+        self.title = config.title or config.name.capitalize()
+        self.root = config.prefix.rstrip("/")
+
+    @classmethod
+    def sufficient(cls, request: Request) -> tuple[Action, ...]:
+        """An update writes what is there or creates what is not; which of both it is shows later."""
+        return (Action.UPDATE, Action.CREATE) if request.action == Action.UPDATE else (request.action,)
+
+    def handle(self, request: Request, scope: Scope) -> Plan:
+        parts = request.path[:-1] if request.path and request.path[-1] == "" else request.path
+        path = "/".join(part for part in (self.root, check_path(parts)) if part)
+        if request.action == Action.READ:
+            return self._read(request, scope, path, parts)
+        _no_params(request)
+        if not parts or request.path[-1] == "":
+            raise BadRequest("this needs the name of a file, not of a folder")
+        if request.action == Action.DELETE:
+            return self._delete(request, path)
+        return self._write(request, scope, path)
+
+    def _read(self, request: Request, scope: Scope, path: str, parts: Sequence[str]) -> Plan:
+        blob = self.blobs.stat(path) if parts else None
+        if blob and request.path[-1] != "":
+            _no_params(request)
+            return _answer(Response(content=Content(blob, parts[-1], partial(self._reader, blob)), etag=blob.etag))
+        if parts and not self.blobs.is_folder(path):
+            raise NotFound(f"files/{self.name} has no {'/'.join(parts)}")
+        return self._list(request, scope, path, parts)
+
+    def _reader(self, blob: Blob, start: int, length: int | None) -> Reader:
+        return self.blobs.read(blob.path, start, length, if_match=blob.etag)
+
+    def _list(self, request: Request, scope: Scope, path: str, parts: Sequence[str]) -> Plan:
+        """The entries of a folder, in path order; the cursor is the last path seen."""
+        _no_params(request, ("_size", "_next"))
+        after = str(decode_cursor(request.params["_next"], 1)[0]) if request.params.get("_next") else ""
+        found = self.blobs.scan(path, deep=False, after=after)
+        size = page_bounds(request.params, default=1000)
+        items = found if request.whole else list(islice(found, size + 1))
+        following = None
+        if isinstance(items, list) and len(items) > size:
+            items = items[:size]
+            following = encode_cursor(items[-1].path)
+        columns = (
+            Column("name"), Column("type"), Column("size_bytes", type="integer"), Column("modified_at", format="date-time"),
+            Column("etag"), Column("address"),
+        )  # fmt: skip
+        rows = map(self._entry, items)
+        table = Table(columns, rows if request.whole else list(rows), next=following)
+        page = {"title": self.title, "note": self.config.note, "parts": tuple(parts), "accept": self.config.accept}
+        page |= {"may": [action for action in Action if scope.caller.may(action, f"{request.address.rstrip('/')}/x")]}
+        return _answer(Response(table=table, template="files.tpl", page=page))
+
+    def _entry(self, item: Blob | Folder) -> Value:
+        """A row of a listing; size, time and etag of a folder are None."""
+        inner = item.path.removeprefix(self.config.prefix)
+        row: Value = {
+            "name": inner.rpartition("/")[2],
+            "type": "folder",
+            "size_bytes": None,
+            "modified_at": None,
+            "etag": None,
+        }
+        if isinstance(item, Blob):
+            row |= {
+                "type": "file",
+                "size_bytes": item.size_bytes,
+                "modified_at": rfc3339(item.modified_at),
+                "etag": item.etag,
+            }
+        return row | {"address": f"files/{self.name}/{quote_path(inner)}"}
+
+    def _delete(self, request: Request, path: str) -> Plan:
+        blob = self.blobs.stat(path)
+        if blob is None:
+            if self.blobs.is_folder(path):
+                raise Conflict("this is a folder: delete the files in it, and it is gone")
+            raise NotFound(f"{request.address} does not exist")
+        wanted = _wanted_etag(request.conditions, blob.etag)
+        return Plan(respond=lambda blobs: Response(), steps=[Remove(self.blobs, path, wanted)])
+
+    def _write(self, request: Request, scope: Scope, path: str) -> Plan:
+        blob = self.blobs.stat(path)
+        if request.action == Action.CREATE and blob:
+            raise Conflict(f"{request.address} exists")
+        if request.action == Action.UPDATE:
+            scope.caller.require(Action.UPDATE if blob else Action.CREATE, request.address)
+        if request.partial:
+            raise UnsupportedAction("a file cannot be patched; put it whole", allowed=Action)
+        wanted = _wanted_etag(request.conditions, blob.etag if blob else None)
+        must_be_new = "*" in request.conditions.if_none_match or not scope.caller.may(Action.UPDATE, request.address)
+        self.check_name(request.path[-1])
+        staged = self.stage(request.body or (), request.body_bytes)
+        step = Publish(self.blobs, staged, path, wanted, must_be_new or request.action == Action.CREATE)
+        return Plan(respond=partial(self._written, request.address, staged, blob is None), steps=[step])
+
+    def _written(self, address: str, staged: Staged, created: bool, blobs: Sequence[Blob]) -> Response:
+        data = self._entry(blobs[0]) | {"sha256": staged.sha256}
+        return Response(data=data, created=created, location=address, etag=blobs[0].etag)
+
+    def check_name(self, name: str) -> None:
+        """Nothing, or UnsupportedMedia when the share does not take such files."""
+        if not accepts(self.config.accept, name):
+            raise UnsupportedMedia(f"{name} is not accepted here: {', '.join(self.config.accept)}")
+
+    def stage(self, chunks: Iterable[bytes], size_bytes: int | None = None, most: int | None = None) -> Staged:
+        """Staged bytes, TooLarge as soon as they are over the limit."""
+        limit = min(most or self.config.max_file_bytes, self.config.max_file_bytes)
+        if (size_bytes or 0) > limit:
+            raise TooLarge(f"the file has {size_bytes:,} bytes; at most {limit:,} are taken here")
+        return self.blobs.stage(_bounded(chunks, limit))
+
+
+def _bounded(chunks: Iterable[bytes], limit: int) -> Iterator[bytes]:
+    seen = 0
+    for chunk in chunks:
+        seen += len(chunk)
+        if seen > limit:
+            raise TooLarge(f"the file is larger than the {limit:,} bytes that are taken here")
+        yield chunk
+
+
+def _wanted_etag(conditions: Conditions, present: str | None) -> str | None:
+    """The etag that a write must still find, None for any; PreconditionFailed if it cannot hold any more."""
+    if conditions.if_match:
+        if present is None or not {"*", present} & set(conditions.if_match):
+            raise PreconditionFailed("it is no longer what If-Match names: get it again")
+        return present
+    if present is not None and {"*", present} & set(conditions.if_none_match):
+        raise PreconditionFailed("it exists already")
+    return None
+
+
+def accepts(accept: Sequence[str], name: str) -> bool:
+    """Whether a file name fits one of the media types ("image/*") or endings (".pdf"); [] fits all."""
+    media = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    return not accept or any(
+        name.lower().endswith(one.lower()) if one.startswith(".") else fnmatch.fnmatchcase(media, one) for one in accept
+    )
+
+
+# ---- forms
+
+
+_META = (
+    Column("version", "Version", "integer"),
+    Column("created_at", "Created", "string", "date-time"),
+    Column("created_by", "Created by"),
+    Column("updated_at", "Updated", "string", "date-time"),
+    Column("updated_by", "Updated by"),
+)
+
+
+class Form(Resource):
+    """A form and the records that it makes."""
+
+    type = "forms"
+    actions = frozenset(Action)
+
+    def __init__(self, config: FormConfig, records: Records, shares: Mapping[str, Files]) -> None:
+        self.config, self.name, self.store = config, config.name, records
+        self.records = records
+        self.table = config.table or config.name.replace("-", "_")
+        self.title = config.title or config.name.capitalize()
+        self.fields = {f.name: Field(f, f"forms.{config.name}.fields.{f.name}") for f in config.fields}
+        self.columns = (Column("id", "Id"), *(f.column for f in self.fields.values()), *_META)
+        self.shares = {name: self._share(one, shares) for name, one in self.fields.items() if one.is_file}
+
+    def _share(self, one: Field, shares: Mapping[str, Files]) -> Files:
+        if one.config.files not in shares:
+            raise ConfigError(f"{one.place}.files names {one.config.files!r}, no share{nearest(one.config.files, shares)}")
+        return shares[one.config.files]
+
+    @classmethod
+    def sufficient(cls, request: Request) -> tuple[Action, ...]:
+        """Who may submit may also see the form itself."""
+        return (Action.READ, Action.CREATE) if request.action == Action.READ and not request.path else (request.action,)
+
+    def handle(self, request: Request, scope: Scope) -> Plan:
+        match request.path, request.action:
+            case (), Action.READ:
+                return self._show(request, scope)
+            case () | ("records",), Action.CREATE:
+                return self._create(request, scope)
+            case ("records",), Action.READ:
+                return self._list(request, scope)
+            case ("records", key), action if action != Action.CREATE:
+                return self._one(request, scope, key)
+        if request.path not in ((), ("records",)) and (len(request.path) != 2 or request.path[0] != "records"):
+            raise NotFound(f"forms/{self.name} has no {'/'.join(request.path)}")
+        raise UnsupportedAction(f"{request.address} has no {request.action}", allowed=("read", "create"))
+
+    def schema(self) -> Value:
+        """The form as a JSON Schema."""
+        return {
+            "$schema": "http://json-schema.org/draft-07/schema#",
+            "title": self.title,
+            "type": "object",
+            "properties": {name: one.schema for name, one in self.fields.items()},
+            "required": [name for name, one in self.fields.items() if one.config.required],
+            "additionalProperties": False,
+        }
+
+    def _page(self, scope: Scope, record: Record | None = None) -> dict[str, Any]:
+        inputs = tuple(one.input() for one in self.fields.values())
+        page = {
+            "title": self.title,
+            "note": self.config.note,
+            "inputs": inputs,
+            "record": record,
+            "address": f"forms/{self.name}",
+        }
+        return page | {"may": [action for action in Action if scope.caller.may(action, f"forms/{self.name}/records/x")]}
+
+    def _show(self, request: Request, scope: Scope) -> Plan:
+        _no_params(request, ("_sent",))
+        sent = request.params.get("_sent", "")
+        page = self._page(scope) | {"sent": sent if re.fullmatch(r"[0-9a-f]{32}", sent) else ""}
+        return _answer(Response(data=self.schema(), template="form.tpl", page=page))
+
+    # -- lists
+
+    def query(self, asked: ListQuery, order_by: Sequence[str] = ("id",)) -> Query:
+        """A list's parameters as a query of this form's records."""
+        texts = tuple(one.name for one in self.fields.values() if one.config.type == "string" and not one.is_file)
+        order = asked.order_by or tuple(order_by)
+        return Query(self.table, asked.where, order, asked.size, asked.after, asked.search, texts)
+
+    def _list(self, request: Request, scope: Scope) -> Plan:
+        asked = read_list(request.params, self.columns)
+        table = self.listing(self.query(asked, ("-id",)), asked, whole=request.whole, columns=self.columns)
+        page = self._page(scope) | {"search": asked.search, "key": "id"}
+        return _answer(Response(table=table, template="table.tpl", page=page))
+
+    def listing(self, query: Query, asked: ListQuery, *, whole: bool, columns: tuple[Column, ...]) -> Table:
+        """The records of a query as a table: a page, or every row streamed."""
+        names = [column.name for column in columns]
+
+        def row(record: Record) -> Value:
+            flat = self.flat(record)
+            return {name: flat[name] for name in names}
+
+        count = self.store.count(query) if asked.count else None
+        if whole:
+            return Table(columns, map(row, self.store.walk(query)), count=count)
+        page = self.store.find(query)
+        return Table(columns, [row(record) for record in page.items], page.next, count)
+
+    def flat(self, record: Record) -> Value:
+        """A record as JSON gives it: its fields (None where missing) between id, version and the rest."""
+        value = record.value
+        flat: Value = {"id": record.key, "version": record.version} | {name: value.get(name) for name in self.fields}
+        return flat | {name: value.get(name) for name in RESERVED_FIELDS[2:]}
+
+    # -- one record
+
+    def _one(self, request: Request, scope: Scope, key: str) -> Plan:
+        record = self.store.get(self.table, key) if is_key(key) else None
+        if record is None:
+            raise NotFound(f"{request.address} does not exist")
+        if request.action == Action.READ:
+            _no_params(request, ("_edit",))
+            page = self._page(scope, record) | {"edit": "_edit" in request.params}
+            return _answer(Response(data=self.flat(record), template="record.tpl", page=page, etag=str(record.version)))
+        _no_params(request)
+        _wanted_etag(request.conditions, str(record.version))
+        return self._delete(record) if request.action == Action.DELETE else self._update(request, scope, record)
+
+    def _delete(self, record: Record) -> Plan:
+        change = Change(Delete(self.table, record.key, record.version), record.value)
+        return Plan(respond=lambda blobs: Response(), changes=[change], cleanup=self._removed_files(record.value, {}))
+
+    def _removed_files(self, before: Value, after: Value) -> list[Remove]:
+        """Removal of the stored files that `before` had and `after` has not."""
+        gone = [(name, before[name]) for name in self.shares if before.get(name) and before[name] != after.get(name)]
+        return [Remove(self.shares[name].blobs, self._stored_path(name, stored)) for name, stored in gone]
+
+    def _stored_path(self, name: str, stored: Value) -> str:
+        share = self.shares[name]
+        inner = split_path(stored["address"].removeprefix(f"files/{share.name}/"))
+        return share.config.prefix + "/".join(inner)
+
+    # -- writing
+
+    def _create(self, request: Request, scope: Scope) -> Plan:
+        _no_params(request)
+        batch = isinstance(request.data, list)
+        items = request.data if batch else [request.data]
+        if not 1 <= len(items) <= 1000:
+            raise BadRequest("a batch has 1 to 1,000 records")
+        checked = [self._check(item, request.typed, f"/{i}" if batch else "") for i, item in enumerate(items)]
+        stamp = {"created_at": rfc3339(scope.now), "created_by": scope.caller.subject}
+        stamp |= {"updated_at": stamp["created_at"], "updated_by": scope.caller.subject}
+        keys = [scope.new_id() for _ in checked]
+        steps = self._store_files(zip(keys, checked, strict=True))
+        records = [Record(key, 1, value | stamp) for key, value in zip(keys, checked, strict=True)]
+        changes = [Change(Insert(self.table, record.key, record.value)) for record in records]
+        return Plan(respond=lambda blobs: self._created(records, batch), changes=changes, steps=steps)
+
+    def _created(self, records: Sequence[Record], batch: bool) -> Response:
+        if batch:
+            return Response(data={"items": [self.flat(r) for r in records]}, created=True)
+        location = f"forms/{self.name}/records/{records[0].key}"
+        return Response(data=self.flat(records[0]), created=True, location=location, etag="1")
+
+    def _update(self, request: Request, scope: Scope, record: Record) -> Plan:
+        present = {name: record.value[name] for name in self.fields if name in record.value}
+        data = self._without_meta(request.data, self.flat(record))
+        if request.partial:
+            data = {name: value for name, value in (present | data).items() if value is not None}
+        value = self._check(data, request.typed, "", present)
+        steps = self._store_files([(scope.new_id(), value)])
+        stamp = {name: record.value.get(name) for name in ("created_at", "created_by")}
+        value |= stamp | {"updated_at": rfc3339(scope.now), "updated_by": scope.caller.subject}
+        changed = Record(record.key, record.version + 1, value)
+        change = Change(Update(self.table, record.key, value, record.version), record.value)
+        answer = Response(data=self.flat(changed), etag=str(changed.version))
+        cleanup = self._removed_files(record.value, value)
+        return Plan(respond=lambda blobs: answer, changes=[change], steps=steps, cleanup=cleanup)
+
+    def _without_meta(self, data: Json, flat: Value) -> Value:
+        """The data without id, version and stamps, which may be sent back as they were; Invalid if changed."""
+        if not isinstance(data, dict):
+            raise BadRequest("the body must be a JSON object")
+        faults = [
+            Fault(f"/{name}", "read_only", "is set by Satchel; leave it out or as it is")
+            for name in RESERVED_FIELDS
+            if name in data and data[name] != flat[name]
+        ]
+        if faults:
+            raise Invalid(f"the record of forms/{self.name} is not valid", faults=faults)
+        return {name: value for name, value in data.items() if name not in RESERVED_FIELDS}
+
+    def _check(self, data: Json, typed: bool, pointer: str, present: Mapping[str, Json] | None = None) -> Value:
+        """The valid fields of one record, in declared order; Invalid names every fault of every field."""
+        if not isinstance(data, dict):
+            raise BadRequest("the body must be a JSON object, or a list of objects")
+        faults = [
+            Fault(pointer + f"/{name}", "unknown_field", f"is not a field of this form{nearest(name, self.fields)}")
+            for name in data
+            if name not in self.fields
+        ]
+        value: Value = {}
+        for name, one in self.fields.items():
+            given = self._given(one, data, typed, present or {})
+            found = self._field_faults(one, given, f"{pointer}/{name}", present or {})
+            faults += found
+            if given is not None and not found:
+                value[name] = one.normal(given)
+        if faults:
+            raise Invalid(f"the data for forms/{self.name} is not valid", faults=faults)
+        return value
+
+    def _given(self, one: Field, data: Value, typed: bool, present: Mapping[str, Json]) -> Json:
+        """What was given for a field; None when nothing was."""
+        given = data.get(one.name)
+        if one.is_file and not isinstance(given, str):
+            kept = None if typed else present.get(one.name)
+            given = given[-1] if isinstance(given, list) and given else given
+            return given if isinstance(given, dict) or (isinstance(given, Upload) and given.name) else kept
+        if not typed:
+            return one.from_text(given if isinstance(given, list) else [])
+        return one.config.default if one.name not in data and not present else given
+
+    def _field_faults(self, one: Field, given: Json, pointer: str, present: Mapping[str, Json]) -> list[Fault]:
+        if given is None:
+            return [Fault(pointer, "required", "is missing")] if one.config.required else []
+        return self._file_faults(one, given, pointer, present) if one.is_file else one.faults(given, pointer)
+
+    # -- file fields
+
+    def _file_faults(self, one: Field, given: Json, pointer: str, present: Mapping[str, Json]) -> list[Fault]:
+        """A file comes as an Upload, as {"name", "base64"}, or as the stored object, unchanged."""
+        if isinstance(given, dict) and given == present.get(one.name):
+            return []
+        if isinstance(given, dict) and (
+            set(given) != {"name", "base64"} or not all(isinstance(v, str) for v in given.values())
+        ):
+            return [Fault(pointer, "type", 'must be {"name": …, "base64": …}')]
+        if not isinstance(given, dict | Upload):
+            return [Fault(pointer, "type", 'must be a file: {"name": …, "base64": …}')]
+        name = given["name"] if isinstance(given, dict) else given.name
+        if not accepts(one.config.accept, name) or not accepts(self.shares[one.name].config.accept, name):
+            return [Fault(pointer, "accept", f"is {name}; only {', '.join(one.config.accept) or 'other files'} are taken")]
+        try:
+            check_path([_safe_name(name)])
+            size = sum(map(len, _upload_chunks(given)))
+        except (BadRequest, ValueError) as error:
+            return [Fault(pointer, "type", f"is not a file that can be stored: {error}")]
+        return [Fault(pointer, "max_file", f"has over {one.config.max_file_bytes:,} bytes")] * (
+            size > one.config.max_file_bytes
+        )
+
+    def _store_files(self, records: Iterable[tuple[str, Value]]) -> list[BlobStep]:
+        """Stage the new files of checked records, put what is stored in their place, and answer the publishing steps."""
+        steps: list[BlobStep] = []
+        try:
+            for key, value in records:
+                for name, share in self.shares.items():
+                    given = value.get(name)
+                    if given is None or (isinstance(given, dict) and "address" in given):
+                        continue
+                    staged = share.stage(_upload_chunks(given), most=self.fields[name].config.max_file_bytes)
+                    file_name = _safe_name(given.name if isinstance(given, Upload) else given["name"])
+                    inner = f"uploads/{self.name}/{key}/{name}/{file_name}"
+                    steps.append(Publish(share.blobs, staged, share.config.prefix + inner, if_none_match=True))
+                    address = f"files/{share.name}/{quote_path(inner)}"
+                    value[name] = {
+                        "name": file_name,
+                        "size_bytes": staged.size_bytes,
+                        "sha256": staged.sha256,
+                        "address": address,
+                    }
+        except AppError:
+            for step in steps:
+                if isinstance(step, Publish):
+                    step.blobs.discard(step.staged)
+            raise
+        return steps
+
+
+def _safe_name(name: str) -> str:
+    """The last part of a client's file name, with what a path may not have replaced by "_"."""
+    last = re.split(r"[/\\]", name)[-1]
+    return re.sub(r"[\x00-\x1f\x7f<>:\"|?*]", "_", last).strip(". ")[-150:] or "file"
+
+
+def _upload_chunks(given: Json) -> Iterator[bytes]:
+    """The bytes of an Upload or of {"base64": …}; ValueError if that is not base64."""
+    if isinstance(given, Upload):
+        given.file.seek(0)
+        yield from iter(partial(given.file.read, 65536), b"")
+    else:
+        yield base64.b64decode(given["base64"], validate=True)
+
+
+# ---- views
+
+
+class View(Resource):
+    """A report: a SQL statement, or chosen columns of a form's records."""
+
+    type = "views"
+    actions = frozenset({Action.READ})
+
+    def __init__(self, config: ViewConfig, source: Queries | Form) -> None:
+        self.config, self.name, self.source = config, config.name, source
+        self.title = config.title or config.name.capitalize()
+        self.params = {f.name: Field(f, f"views.{config.name}.params.{f.name}") for f in config.params}
+        self.columns = self._form_columns(source) if isinstance(source, Form) else ()
+
+    def _form_columns(self, form: Form) -> tuple[Column, ...]:
+        """The chosen columns of a view from a form; ConfigError names one that the form has not."""
+        known = {column.name: column for column in form.columns}
+        place = f"views.{self.name}"
+        chosen = self.config.columns or {name: {} for name in known if name != "version"}
+        asked = [*chosen, *(c.field for c in self.config.where), *(name.removeprefix("-") for name in self.config.order_by)]
+        for name in asked:
+            if name not in known:
+                raise ConfigError(
+                    f"{place} names the column {name!r}, which {self.config.source} has not{nearest(name, known)}"
+                )
+        if self.params:
+            raise ConfigError(f"{place}.params goes with sql")
+        return tuple(
+            dataclasses.replace(known[name], title=one.get("title") or known[name].title) for name, one in chosen.items()
+        )
+
+    def handle(self, request: Request, scope: Scope) -> Plan:
+        if request.path:
+            raise NotFound(f"views/{self.name} has no {'/'.join(request.path)}")
+        asked = read_list(request.params, self.columns, list(self.params)) if self.columns else None
+        page: Any = {"title": self.title, "note": self.config.note, "inputs": tuple(p.input() for p in self.params.values())}
+        page |= {"search": request.params.get("_q", ""), "given": {n: request.params.get(n) for n in self.params}}
+        if isinstance(self.source, Form) and asked:
+            query = self.source.query(asked, self.config.order_by or ("-id",))
+            query = dataclasses.replace(query, where=(*query.where, *self.config.where))
+            table = self.source.listing(query, asked, whole=request.whole, columns=self.columns)
+        else:
+            table = self._select(request)
+        return _answer(Response(table=table, template="table.tpl", page=page))
+
+    # -- SQL
+
+    def defaults(self) -> dict[str, Json]:
+        """The value of each parameter that is not given."""
+        return {name: one.config.default for name, one in self.params.items()}
+
+    def statement(self, params: Mapping[str, str] = MappingProxyType({}), **asked: Any) -> Select:
+        """The declared statement with its parameters read by their type; a missing one is its default, else null."""
+        values = self.defaults() | {n: p.from_param(params[n]) for n, p in self.params.items() if n in params}
+        missing = [n for n, p in self.params.items() if p.config.required and values[n] is None]
+        if missing:
+            raise BadRequest(f"the parameter {missing[0]} is missing")
+        return Select(statement=self.config.sql, params=values, **asked)
+
+    def _select(self, request: Request) -> Table:
+        source = cast(Queries, self.source)
+        size = page_bounds(request.params)
+        where, order_by = self._asked(request.params)
+        start = _offset(request.params.get("_next", ""))
+        asked = {
+            "where": where,
+            "search": request.params.get("_q", "").strip(),
+            "order_by": order_by or self.config.order_by,
+        }
+        if request.whole:
+            rows = source.select(self.statement(request.params, **asked))
+            return Table(self._titled(rows.columns, ()), _mappings(rows), close=rows.close)
+        bounds = {"limit": size + 1, "offset": start, "timeout_s": float(self.config.timeout_s)}
+        rows = source.select(self.statement(request.params, **asked, **bounds))
+        with closing(rows):
+            found = list(rows.rows)
+        columns = self._titled(rows.columns, found)
+        following = encode_cursor(start + size) if len(found) > size else None
+        count = self._count(request, asked) if request.params.get("_count") == "1" else None
+        return Table(columns, [dict(zip(rows.columns, row, strict=True)) for row in found[:size]], following, count)
+
+    def _asked(self, params: Mapping[str, str]) -> tuple[tuple[Condition, ...], tuple[str, ...]]:
+        """Filters and order; the provider knows the columns and refuses those that do not exist."""
+        filters = [name for name in params if name not in _LIST_PARAMS and name not in self.params]
+        sort = [part for part in params.get("_sort", "").split(",") if part]
+        names = {name.partition("__")[0] for name in filters} | {part.removeprefix("-") for part in sort}
+        own = {name: text for name, text in params.items() if name not in self.params}
+        asked = read_list(own, [Column(name) for name in names])
+        return tuple(_loose(condition) for condition in asked.where), asked.order_by
+
+    def _count(self, request: Request, asked: Mapping[str, Any]) -> int:
+        source = cast(Queries, self.source)
+        rows = source.select(self.statement(request.params, **asked, timeout_s=float(self.config.timeout_s)))
+        with closing(rows):
+            return sum(1 for _ in rows.rows)
+
+    def _titled(self, names: Sequence[str], rows: Sequence[Sequence[Json]]) -> tuple[Column, ...]:
+        """Columns with their declared titles; a column of numbers in these rows is a number."""
+
+        def kind(index: int) -> str:
+            values = [row[index] for row in rows if row[index] is not None]
+            numbers = bool(values) and all(isinstance(v, int | float | Decimal) and not isinstance(v, bool) for v in values)
+            return "number" if numbers else "string"
+
+        def title(name: str) -> str:
+            return str(self.config.columns.get(name, {}).get("title") or name.replace("_", " ").capitalize())
+
+        return tuple(Column(name, title(name), kind(i)) for i, name in enumerate(names))
+
+
+def _loose(condition: Condition) -> Condition:
+    """A condition on a SQL column, whose type is not known: a text that says a number also means the number."""
+    if (
+        not isinstance(condition.value, str)
+        or condition.op in ("contains", "prefix")
+        or not _NUMBER.fullmatch(condition.value)
+    ):
+        return condition
+    if condition.op == "eq":
+        return Condition(condition.field, "in", [condition.value, _number_of(condition.value)])
+    return Condition(condition.field, condition.op, _number_of(condition.value))
+
+
+def _offset(cursor: str) -> int:
+    start = decode_cursor(cursor, 1)[0] if cursor else 0
+    if isinstance(start, bool) or not isinstance(start, int) or not 0 <= start < 2**53:
+        raise BadRequest("_next is not a cursor of this list: use the one from its answer, unchanged")
+    return start
+
+
+def _mappings(rows: Rows) -> Iterator[Value]:
+    for row in rows.rows:
+        yield dict(zip(rows.columns, row, strict=True))
+
+
+# ---- apps, home, administration
+
+
+class Launcher(Resource):
+    """An app: a page with a menu, a home of its own, and a folder of static files."""
+
+    type = "apps"
+    actions = frozenset({Action.READ})
+
+    def __init__(self, config: AppConfig, menu: Sequence[Mapping[str, str]], static: Blobs | None) -> None:
+        """`menu` has a title, an icon and either an address or an href in each entry."""
+        self.config, self.name, self.menu, self.static = config, config.name, tuple(menu), static
+        self.title = config.title or config.name.capitalize()
+
+    def handle(self, request: Request, scope: Scope) -> Plan:
+        if request.path and request.path[0] == "static" and self.static:
+            return self._file(self.static, check_path(request.path[1:]))
+        if request.path:
+            raise NotFound(f"apps/{self.name} has no {'/'.join(request.path)}")
+        menu = [entry for entry in self.menu if "href" in entry or _opens(scope.caller, entry["address"])]
+        data = {"title": self.title, "icon": self.config.icon, "note": self.config.note, "menu": menu}
+        page = {"home": self.config.home, "read": scope.read, "params": dict(request.params)}
+        return _answer(Response(data=data, template="app.tpl", page=page))
+
+    def _file(self, static: Blobs, path: str) -> Plan:
+        blob = static.stat(path)
+        if blob is None:
+            raise NotFound(f"apps/{self.name}/static has no {path}")
+        read = partial(static.read, path, if_match=blob.etag)
+        return _answer(Response(content=Content(blob, path.rpartition("/")[2], read), etag=blob.etag))
+
+
+def _opens(caller: Caller, address: str) -> bool:
+    """Whether the caller may open an address in some way: read it, or submit it."""
+    return any(caller.may(action, address) for action in (Action.READ, Action.CREATE))
+
+
+class Home(Resource):
+    """The page at /: what this caller may open. `entries` have type, address, title, icon and note."""
+
+    type, name, title = "", "", "Home"
+    actions = frozenset({Action.READ})
+
+    def __init__(self, entries: Sequence[Mapping[str, str]]) -> None:
+        self.entries = tuple(entries)
+
+    def handle(self, request: Request, scope: Scope) -> Plan:
+        _no_params(request)
+        mine = [dict(entry) for entry in self.entries if _opens(scope.caller, entry["address"])]
+        return _answer(Response(data={"resources": mine}, template="home.tpl"))
+
+
+class AdminTable(Resource):
+    """A read-only list of rows that Satchel keeps for itself, merged over the places where they are, newest key first."""
+
+    type = "admin"
+    actions = frozenset({Action.READ})
+
+    def __init__(
+        self, name: str, table: str, columns: Sequence[str], sources: Sequence[Records], *, secret_key: bool
+    ) -> None:
+        self.name, self.table, self.sources = name, table, tuple(sources)
+        self.title = name.capitalize()
+        key = () if secret_key else (Column("id", "Id"),)
+        times = {name: "date-time" for name in columns if name == "at" or name.endswith("_at")}
+        self.columns = (
+            *key,
+            *(Column(name, name.replace("_", " ").capitalize(), "string", times.get(name, "")) for name in columns),
+        )
+
+    def handle(self, request: Request, scope: Scope) -> Plan:
+        if request.path:
+            raise NotFound(f"admin/{self.name} has no {'/'.join(request.path)}")
+        asked = read_list(request.params, self.columns)
+        if asked.order_by not in ((), ("-id",)):
+            raise BadRequest("this list is sorted by id, the newest first")
+        where = (*asked.where, *([Condition("id", "lt", decode_cursor(asked.after, 1)[0])] if asked.after else []))
+        texts = tuple(column.name for column in self.columns if column.name != "id")
+        query = Query(self.table, where, ("-id",), asked.size + 1, "", asked.search, texts)
+        scans = [source.walk(query) for source in self.sources]
+        merged = heapq.merge(*scans, key=lambda record: record.key, reverse=True)
+        count = sum(s.count(query) for s in self.sources) if asked.count else None
+        page = {"title": self.title, "note": "", "search": asked.search}
+        if request.whole:
+            table = Table(self.columns, map(self._row, merged), count=count)
+        else:
+            records = list(islice(merged, asked.size + 1))
+            following = encode_cursor(records[asked.size - 1].key) if len(records) > asked.size else None
+            table = Table(self.columns, [self._row(record) for record in records[: asked.size]], following, count)
+        return _answer(Response(table=table, template="table.tpl", page=page))
+
+    def _row(self, record: Record) -> Value:
+        values = {"id": record.key} | record.value
+        row = {column.name: values.get(column.name) for column in self.columns}
+        for column in self.columns:
+            if column.format == "date-time" and isinstance(row[column.name], int | float):
+                row[column.name] = _when(row[column.name])
+        return row
+
+
+def _when(at_s: Json) -> str | None:
+    """A stored time for people; None where 0 says never."""
+    return rfc3339(at_s) if at_s else None
+
+
+RESOURCE_TYPES: Mapping[str, type[Resource]] = {
+    "files": Files,
+    "forms": Form,
+    "views": View,
+    "apps": Launcher,
+    "admin": AdminTable,
+}
 
 
 # ==== 8. PROVIDERS ===============================================================================================
-# SqlProvider and FileProvider: the only section that knows drivers.
+# SqlProvider (SQLite) and FileProvider (a folder): the only section that knows drivers. What both must agree on to the
+# letter, the order of values, filters and cursors, is written once as sort_key, Lookup and GroupCommit.
 # uses: ERRORS VALUES CONFIG CONTRACTS
-# defines:
+# defines: CHUNK_BYTES STAGE_BYTES LOOSE_STAGED_S LOOSE_REPLACED_S number_key sort_key fold_case has_text
+#          check_condition holds field_of Lookup check_commit check_version check_blob rechunk Job GroupCommit
+#          ProcessLock SQL_SIGNS SQL_TOKENS read_statement quote_name bindable select_condition compose_select
+#          has_wal_reset_fault SQLITE_AWAY RECORDS_SCHEMA BLOBS_SCHEMA sqlite_number sqlite_member sqlite_authorize
+#          sqlite_field SqliteLookup SqlitePool plain_cell ChunkReader SqlProvider disk_errors sync_folder FileReader
+#          JournalEntry write_journal_line read_journal_line copy_value Journal FileProvider
+
+CHUNK_BYTES = 256 * 1024
+STAGE_BYTES = 4 * 1024 * 1024  # what one commit of an upload into a database holds, and so its memory
+LOOSE_STAGED_S = 86_400
+LOOSE_REPLACED_S = 3_600  # readers of a replaced blob have this long to finish
+
+
+def number_key(number: int | float | Decimal) -> str:
+    """Text that sorts as numbers do, exactly; a float is the decimal that its repr says."""
+    exact = Decimal(repr(number)) if isinstance(number, float) else Decimal(number)
+    if not exact:
+        return "1"
+    digits = "".join(map(str, exact.as_tuple().digits)).rstrip("0")
+    if exact > 0:
+        return f"2{10**18 + exact.adjusted():019d}{digits}"
+    return f"0{10**18 - exact.adjusted():019d}{digits.translate(str.maketrans('0123456789', '9876543210'))}~"
+
+
+def sort_key(value: Json) -> str:
+    """Text that sorts, by code point, as Query orders field values; its first letter is the type.
+
+    "" is null or missing, then b bools, n numbers, t texts, and z for lists and objects, which compare with nothing.
+    """
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "b1" if value else "b0"
+    if isinstance(value, int | float | Decimal):
+        return "n" + number_key(value)
+    return "t" + value if isinstance(value, str) else "z"
+
+
+def fold_case(text: str) -> str:
+    """Text as it is compared whatever its case (Unicode canonical caseless matching, composed)."""
+    if text.isascii():
+        return text.lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", text).casefold())
+
+
+def has_text(key: str, folded: str) -> bool:
+    """Whether a field whose sort_key is `key` is a text that contains what fold_case made of the search."""
+    return key[:1] == "t" and folded in fold_case(key[1:])
+
+
+def check_condition(condition: Condition) -> None:
+    """Nothing, or BadRequest if the operator is none or its value has the wrong shape."""
+    if condition.op not in OPERATORS:
+        raise BadRequest(f"{condition.op!r} is no operator{nearest(condition.op, OPERATORS)}: {', '.join(OPERATORS)}")
+    if condition.op == "in" and not isinstance(condition.value, list | tuple):
+        raise BadRequest(f"{condition.field}: in takes a list")
+    if condition.op == "null" and not isinstance(condition.value, bool):
+        raise BadRequest(f"{condition.field}: null takes true or false")
+
+
+def holds(condition: Condition, key: str) -> bool:
+    """Whether a field whose sort_key is `key` meets a checked condition."""
+    op = condition.op
+    if op == "null":
+        return (key == "") is condition.value
+    if op == "in":
+        return key[:1] in tuple("bnt") and any(key == sort_key(item) for item in condition.value)
+    wanted = sort_key(condition.value)
+    comparable = key[:1] == wanted[:1] and key[:1] in tuple("bnt")
+    if op == "ne":
+        return not (comparable and key == wanted)
+    if op in ("contains", "prefix"):
+        inside = wanted[1:] in key[1:] if op == "contains" else key.startswith(wanted)
+        return comparable and key[0] == "t" and inside
+    return comparable and bool(getattr(operator, {"lte": "le", "gte": "ge"}.get(op, op))(key, wanted))
+
+
+def field_of(record: Record, name: str) -> Json:
+    """A field of a record as Query names it: None if missing."""
+    if name in ("id", "version"):
+        return record.key if name == "id" else record.version
+    return record.value.get(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """A checked Query: `terms` are (field, descending) down to the key, which breaks the ties.
+
+    `after` is the sort_key of every term and the key of the record that the cursor stands on, or None.
+    """
+
+    query: Query
+    terms: tuple[tuple[str, bool], ...]
+    key_descends: bool
+    after: tuple[str, ...] | None
+
+    @classmethod
+    def of(cls, query: Query) -> Lookup:
+        """BadRequest on a bad operator and on the cursor of another query."""
+        for condition in query.where:
+            check_condition(condition)
+        named = [(name.removeprefix("-"), name.startswith("-")) for name in query.order_by]
+        upto = next((place for place, (name, _) in enumerate(named) if name == "id"), len(named))
+        descends = upto < len(named) and named[upto][1]
+        lookup = cls(query, tuple(named[:upto]), descends, None)
+        return dataclasses.replace(lookup, after=lookup._position(query.after)) if query.after else lookup
+
+    def _mark(self) -> str:
+        """Tells a cursor of this query from those of others."""
+        query = self.query
+        where = [[c.field, c.op, c.value] for c in query.where]
+        parts = [query.table, where, list(query.order_by), query.search, list(query.search_fields)]
+        return hashlib.sha256(dump_json(parts).encode()).hexdigest()[:12]
+
+    def _position(self, cursor: str) -> tuple[str, ...]:
+        mark, *position = decode_cursor(cursor, len(self.terms) + 2)
+        if mark != self._mark() or not all(isinstance(part, str) and not check_text(part) for part in position):
+            raise BadRequest("_next is a cursor of another list: leave it out when the filter or the order changes")
+        return tuple(position)
+
+    def position(self, record: Record) -> tuple[str, ...]:
+        """Where the record stands in this order."""
+        return (*(sort_key(field_of(record, name)) for name, _ in self.terms), record.key)
+
+    def page(self, records: list[Record]) -> Page:
+        """A page of the query's first records, of which there is one over the limit if more follow."""
+        limit = max(self.query.limit, 0)
+        items = records[:limit]
+        more = len(records) > limit and bool(items)
+        return Page(items, encode_cursor(self._mark(), *self.position(items[-1])) if more else None)
+
+    def selects(self, record: Record) -> bool:
+        """Whether the record meets the filter and the search, the cursor aside."""
+        query = self.query
+        if not all(holds(c, sort_key(field_of(record, c.field))) for c in query.where):
+            return False
+        folded = fold_case(query.search)
+        return not folded or any(has_text(sort_key(field_of(record, f)), folded) for f in query.search_fields)
+
+    def follows(self, record: Record) -> bool:
+        """Whether the record stands behind the cursor."""
+        if self.after is None:
+            return True
+        downwards = (*(descends for _, descends in self.terms), self.key_descends)
+        for mine, other, descends in zip(self.position(record), self.after, downwards, strict=True):
+            if mine != other:
+                return (mine < other) is descends
+        return False
+
+    def first(self, records: Iterable[Record]) -> list[Record]:
+        """Of records in memory those of the page and one more, in order."""
+        rows = [r for r in records if self.selects(r) and self.follows(r)]
+        wanted = max(self.query.limit, 0) + 1
+        if not self.terms:
+            take = heapq.nlargest if self.key_descends else heapq.nsmallest
+            return take(wanted, rows, key=lambda r: r.key)
+        rows.sort(key=lambda r: r.key, reverse=self.key_descends)
+        for name, descends in reversed(self.terms):
+            rows.sort(key=lambda r: sort_key(field_of(r, name)), reverse=descends)
+        return rows[:wanted]
+
+
+def check_commit(writes: Sequence[Write]) -> None:
+    """Nothing, or Invalid if a key or value cannot be stored or a key stands twice."""
+    check_writes(writes)
+    places = [(w.table, w.key) for w in writes]
+    if len(set(places)) < len(places):
+        twice = next(key for key in places if places.count(key) > 1)
+        raise Invalid(f"the key {twice[1]!r} stands twice in one commit")
+
+
+def check_version(index: int, write: Write, version: int) -> None:
+    """Nothing, or Conflict if the record, at `version` (0 = absent), is not what the write expects."""
+    if isinstance(write, Insert) and version:
+        raise Conflict(f"{write.table}: there is already a record {write.key}", index=index)
+    if not isinstance(write, Insert) and write.version is not None and write.version != version:
+        state = f"is at version {version}" if version else "does not exist"
+        raise Conflict(f"{write.table}: record {write.key} {state} and not at version {write.version}", index=index)
+
+
+def check_blob(path: str, present: Blob | None, if_match: str | None, if_none_match: bool) -> None:
+    """Nothing, or PreconditionFailed if what is present at path is not what a caller expects."""
+    if if_none_match and present:
+        raise PreconditionFailed(f"{path} exists already")
+    if if_match is not None and (present is None or present.etag != if_match):
+        raise PreconditionFailed(f"{path} was changed meanwhile" if present else f"{path} does not exist")
+
+
+def rechunk(chunks: Iterable[bytes], size_bytes: int) -> Iterator[bytes]:
+    """The same bytes in pieces of exactly size_bytes, but for the last."""
+    held = bytearray()
+    for chunk in chunks:
+        for start in range(0, len(chunk), size_bytes):
+            held += chunk[start : start + size_bytes]
+            while len(held) >= size_bytes:
+                yield bytes(held[:size_bytes])
+                del held[:size_bytes]
+    if held:
+        yield bytes(held)
+
+
+class Job:
+    """Work that waits for its group to be committed; then it has a result or an error."""
+
+    __slots__ = ("done", "error", "result", "wake", "work")
+
+    def __init__(self, work: Any) -> None:
+        self.work = work
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.done = False
+        self.wake = threading.Event()
+
+
+class GroupCommit:
+    """Threads hand in work; one of them, the leader, runs all that is waiting as one commit and wakes the others.
+
+    `run` gets the jobs in order and gives each a result or an error of its own; what it raises fails them all.
+    """
+
+    def __init__(self, run: Callable[[list[Job]], None]) -> None:
+        self._run = run
+        self._mutex = threading.Lock()
+        self._waiting: list[Job] = []
+        self._led = False
+
+    def submit(self, work: Any) -> Any:
+        """The result of the work, once it is durable."""
+        job = Job(work)
+        with self._mutex:
+            self._waiting.append(job)
+            leads, self._led = not self._led, True
+        if not leads:
+            self._await(job)
+        if not job.done:
+            self._lead()
+        if job.error:
+            raise job.error
+        return job.result
+
+    def _await(self, job: Job) -> None:
+        """Until the job is done or chosen to lead."""
+        try:
+            job.wake.wait()
+        except BaseException:
+            with self._mutex:
+                if job in self._waiting:
+                    self._waiting.remove(job)
+                    if job.wake.is_set():
+                        self._pass_on()
+            raise
+
+    def _lead(self) -> None:
+        with self._mutex:
+            jobs, self._waiting = self._waiting, []
+        try:
+            self._run(jobs)
+        except BaseException as error:
+            self._fail(jobs, error)
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            with self._mutex:
+                self._pass_on()
+            for job in jobs:
+                job.done = True
+                job.wake.set()
+
+    def _pass_on(self) -> None:
+        """Choose the next leader; the caller holds the mutex."""
+        self._led = bool(self._waiting)
+        if self._waiting:
+            self._waiting[0].wake.set()
+
+    @staticmethod
+    def _fail(jobs: list[Job], error: BaseException) -> None:
+        """The same error for every job, each its own object: a raised exception belongs to one thread."""
+        for job in jobs:
+            known = error if isinstance(error, AppError) else Unavailable("the commit was broken off; nothing was stored")
+            job.error = copy.copy(known)
+            job.error.__cause__ = error
+
+
+class ProcessLock:
+    """One holder among all threads and processes that name the same file; not re-entrant.
+
+    Where the system has no flock it holds off the threads of this process only.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._threads = threading.Lock()
+        self._descriptor = -1
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Waits for the lock; OSError if the file cannot be made."""
+        with self._threads:
+            if fcntl is None:
+                yield
+                return
+            if self._descriptor < 0:
+                self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:
+                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Forget the file; it is made again when needed."""
+        with self._threads:
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
+                self._descriptor = -1
+
+
+SQL_SIGNS = {"eq": "=", "lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
+SQL_TOKENS = re.compile(
+    r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`[^`]*`|(?P<comment>--[^\n]*|/\*.*?(?:\*/|\Z))|::"
+    r"|:(?P<name>[A-Za-z_]\w*)|(?P<end>;)|(?P<space>\s+)|.",
+    re.DOTALL,
+)
+
+
+def read_statement(statement: str) -> tuple[str, set[str]]:
+    """A statement without trailing semicolon and comments, and the names of its parameters; ConfigError if it is two."""
+    names, length, ended = set(), 0, False
+    for token in SQL_TOKENS.finditer(statement):
+        if token["comment"] or token["space"]:
+            continue
+        if ended and not token["end"]:
+            raise ConfigError("the statement holds two statements: a view is one select")
+        ended = ended or bool(token["end"])
+        length = length if ended else token.end()
+        if token["name"]:
+            names.add(token["name"])
+    return statement[:length], names
+
+
+def quote_name(name: str) -> str:
+    """An SQL identifier, whatever it contains."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def bindable(value: Json) -> Json:
+    """A value as SQL drivers take it: bool as integer, Decimal as float, lists and objects as JSON text."""
+    if isinstance(value, str) and (problem := check_text(value)):
+        raise BadRequest(f"a parameter {problem}")
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, Decimal) or (isinstance(value, int) and not -(2**63) <= value < 2**63):
+        return float(value)
+    return dump_json(value) if isinstance(value, list | dict) else value
+
+
+def select_condition(condition: Condition, bind: Callable[[Json], str]) -> str:
+    """A condition on a column as portable SQL; `bind` keeps a value and answers its placeholder."""
+    check_condition(condition)
+    column, op, value = quote_name(condition.field), condition.op, condition.value
+    text = f"cast({column} as text)"
+    if op == "null":
+        return f"{column} is {'' if value else 'not '}null"
+    if op == "in":
+        return f"{column} in ({', '.join(map(bind, value))})" if value else "1 = 0"
+    if op == "ne":
+        return f"({column} is null or {column} <> {bind(value)})" if value is not None else "1 = 1"
+    if value is None or (op in ("contains", "prefix") and not isinstance(value, str)):
+        return "1 = 0"
+    if op in ("contains", "prefix") and not value:
+        return f"{column} is not null"
+    if op == "contains":
+        return f"length(replace({text}, {bind(value)}, '')) < length({text})"
+    if op == "prefix":
+        return f"substr({text}, 1, {len(value)}) = {bind(value)}"
+    return f"{column} {SQL_SIGNS[op]} {bind(value)}"
+
+
+def compose_select(select: Select, statement: str, columns: Sequence[str], search_sql: str) -> tuple[str, dict[str, Json]]:
+    """The statement with what is asked of its rows around it, and all values to bind by name; portable SQL.
+
+    `columns` are the statement's own; BadRequest on others in where or order_by. `search_sql` is the backend's test of
+    whether {text} contains {value}, whatever its case.
+    """
+    values = dict(select.params)
+
+    def bind(value: Json) -> str:
+        values[f"satchel_{len(values)}"] = value
+        return f":satchel_{len(values) - 1}"
+
+    for name in [c.field for c in select.where] + [name.removeprefix("-") for name in select.order_by]:
+        if name not in columns:
+            raise BadRequest(f"there is no column {name!r}{nearest(name, columns)}")
+    tests = [select_condition(condition, bind) for condition in select.where]
+    if select.search and columns:
+        texts = [f"cast({quote_name(name)} as text)" for name in columns]
+        value = bind(fold_case(select.search))
+        tests.append("(" + " or ".join(search_sql.format(text=text, value=value) for text in texts) + ")")
+    terms = [
+        quote_name(name.removeprefix("-")) + (" desc nulls last" if name.startswith("-") else " asc nulls first")
+        for name in select.order_by
+    ]
+    sql = f"select * from (\n{statement}\n) as satchel_view"  # noqa: S608 (the statement is the administrator's)
+    sql += f" where {' and '.join(tests)}" if tests else ""
+    sql += f" order by {', '.join(terms)}" if terms else ""
+    if select.limit is not None or select.offset:
+        sql += f" limit {bind(2**63 - 1 if select.limit is None else select.limit)} offset {bind(select.offset)}"
+    return sql, values
+
+
+def has_wal_reset_fault(version: tuple[int, int, int]) -> bool:
+    """Whether this SQLite can corrupt a WAL database when a write and a checkpoint meet (sqlite.org/wal.html)."""
+    mended = (version[:2] == (3, 44) and version[2] >= 6) or (version[:2] == (3, 50) and version[2] >= 7)
+    return (3, 7, 0) <= version <= (3, 51, 2) and not mended
+
+
+SQLITE_AWAY = {
+    "BUSY": ("is busy", "another program holds the database locked"),
+    "LOCKED": ("is busy", "another connection holds the table locked"),
+    "PROTOCOL": ("is busy", "the lock protocol of the write-ahead log gave up"),
+    "CANTOPEN": ("cannot be opened", "does it exist, and may this account read and write it and its folder?"),
+    "PERM": ("cannot be opened", "may this account read and write it and its folder?"),
+    "READONLY": ("cannot be written", "may this account write the file and its folder?"),
+    "IOERR": ("cannot be read or written", "the disk or the file system reports errors"),
+    "CORRUPT": ("is damaged", "restore a backup, or try sqlite3's .recover on a copy"),
+    "NOTADB": ("is no SQLite database", "is the url right? else restore a backup"),
+}
+"""Primary result codes that say the database is away: what everybody may read, and what helps the operator."""
+
+RECORDS_SCHEMA = (
+    "create table if not exists {} (key text primary key not null, version integer not null, data text not null)"
+)
+BLOBS_SCHEMA = """
+create table if not exists _blobs (path text primary key not null, parent text not null, content text,
+    size_bytes integer not null, modified_at real not null);
+create index if not exists _blobs_parent on _blobs (parent, path);
+create table if not exists _chunks (content text not null, number integer not null, bytes blob not null,
+    primary key (content, number));
+create table if not exists _loose (content text primary key not null, size_bytes integer not null, expires_at real not null);
+"""
+"""A row of _blobs without content is a folder. _loose are contents that no path has: staged, or replaced."""
+
+
+def sqlite_number(value: int | float | str) -> str:
+    """number_key for SQL: of an integer, or of a number as json_extract gives it when asked twice, "[0.1,0.1]"."""
+    return number_key(Decimal(value[1 : value.index(",")]) if isinstance(value, str) else value)
+
+
+def sqlite_member(data: str, name: str) -> str | None:
+    """A field of a JSON object as JSON text, for names that no JSON path of SQLite can hold."""
+    value = load_json(data)
+    return dump_json(value[name]) if name in value else None
+
+
+def sqlite_authorize(action: int, first: str | None, second: str | None, *_: str | None) -> int:
+    """Allows what reads: select, columns, recursion and functions without effects outside."""
+    if action == sqlite3.SQLITE_FUNCTION:
+        unsafe = second in ("load_extension", "fts3_tokenizer", "readfile", "writefile", "edit")
+        return sqlite3.SQLITE_DENY if unsafe else sqlite3.SQLITE_OK
+    if action == sqlite3.SQLITE_PRAGMA:  # full-text tables ask for it by themselves
+        return sqlite3.SQLITE_OK if first == "data_version" and second is None else sqlite3.SQLITE_DENY
+    reads = action in (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE)
+    return sqlite3.SQLITE_OK if reads else sqlite3.SQLITE_DENY
+
+
+def sqlite_field(name: str, number: int, values: dict[str, Json]) -> str:
+    """SQL whose value is the sort_key of a record's field; what it binds is added to values."""
+    if name in ("id", "version"):
+        return "'t' || key" if name == "id" else "'n' || number_key(version)"
+    path, document = f":path{number}", "data"
+    if set(name) & {'"', "\\"} or any(c < " " for c in name):
+        document = f"json_member(data, :name{number})"
+        values |= {f"name{number}": name, f"path{number}": "$"}
+    else:
+        values[f"path{number}"] = f'$."{name}"'
+    return (
+        f"case json_type({document}, {path}) when 'text' then 't' || json_extract({document}, {path})"
+        f" when 'integer' then 'n' || number_key(json_extract({document}, {path}))"
+        f" when 'real' then 'n' || number_key(json_extract({document}, {path}, {path}))"
+        " when 'true' then 'b1' when 'false' then 'b0' when 'array' then 'z' when 'object' then 'z' else '' end"
+    )
+
+
+class SqliteLookup:
+    """A Lookup as SQL over the columns f0, f1… that hold the sort_key of every field it needs."""
+
+    def __init__(self, lookup: Lookup) -> None:
+        self._lookup = lookup
+        self.values: dict[str, Json] = {}
+        query = lookup.query
+        searched = query.search_fields if query.search else ()
+        names = dict.fromkeys([c.field for c in query.where] + [name for name, _ in lookup.terms] + list(searched))
+        self._columns = {name: f"f{number}" for number, name in enumerate(names)}
+        tests = [self._condition(c) for c in query.where] + ([self._search(searched)] if query.search else [])
+        fields = [f", {sqlite_field(name, n, self.values)} as f{n}" for n, name in enumerate(names)]
+        self._inner = f"(select key, version, data{''.join(fields)} from {quote_name(query.table)})"  # noqa: S608
+        self._tests = tests
+
+    def _bind(self, value: Json) -> str:
+        self.values[f"v{len(self.values)}"] = value
+        return f":v{len(self.values) - 1}"
+
+    def _condition(self, condition: Condition) -> str:
+        column, op = self._columns[condition.field], condition.op
+        if op == "null":
+            return f"{column} {'=' if condition.value else '<>'} ''"
+        if op == "in":
+            keys = [key for key in map(sort_key, condition.value) if key[:1] in tuple("bnt")]
+            return f"{column} in ({', '.join(map(self._bind, keys))})"
+        key = sort_key(condition.value)
+        if key[:1] not in tuple("bnt") or (op in ("contains", "prefix") and key[0] != "t"):
+            return "1" if op == "ne" else "0"
+        if op in ("contains", "prefix"):
+            starts = (
+                f"substr({column}, 1, {len(key) if op == 'prefix' else 1}) = {self._bind(key if op == 'prefix' else 't')}"
+            )
+            return starts if op == "prefix" else f"({starts} and instr(substr({column}, 2), {self._bind(key[1:])}) > 0)"
+        if op in ("eq", "ne"):
+            return f"{column} {'=' if op == 'eq' else '<>'} {self._bind(key)}"
+        bound = f"{column} >= {self._bind(key[0])}" if op[0] == "l" else f"{column} < {self._bind(chr(ord(key[0]) + 1))}"
+        return f"({column} {SQL_SIGNS[op]} {self._bind(key)} and {bound})"
+
+    def _search(self, names: Iterable[str]) -> str:
+        folded = self._bind(fold_case(self._lookup.query.search))
+        return "(" + (" or ".join(f"has_text({self._columns[name]}, {folded})" for name in names) or "0") + ")"
+
+    def _behind(self) -> str:
+        """The keyset condition of what follows the cursor."""
+        lookup = self._lookup
+        *places, key = (self._bind(part) for part in lookup.after or ())
+        sql = f"key {'<' if lookup.key_descends else '>'} {key}"
+        for (name, descends), place in reversed(list(zip(lookup.terms, places, strict=True))):
+            column = self._columns[name]
+            sql = f"({column} {'<' if descends else '>'} {place} or ({column} = {place} and {sql}))"
+        return sql
+
+    def rows(self) -> str:
+        """Selects key, version and data of the page and one more."""
+        lookup = self._lookup
+        tests = self._tests + ([self._behind()] if lookup.after else [])
+        where = f" where {' and '.join(tests)}" if tests else ""
+        terms = [f"{self._columns[name]}{' desc' if descends else ''}" for name, descends in lookup.terms]
+        order = ", ".join([*terms, "key desc" if lookup.key_descends else "key"])
+        limit = self._bind(max(lookup.query.limit, 0) + 1)
+        return f"select key, version, data from {self._inner}{where} order by {order} limit {limit}"  # noqa: S608
+
+    def count(self) -> str:
+        """Selects how many records meet the filter."""
+        where = f" where {' and '.join(self._tests)}" if self._tests else ""
+        return f"select count(*) from {self._inner}{where}"  # noqa: S608
+
+
+class SqlitePool:
+    """Read-only connections to one database, the one used last first. They can neither write nor checkpoint."""
+
+    def __init__(self, path: Path, keep: int = 8) -> None:
+        self._path = path
+        self._keep = keep
+        self._mutex = threading.Lock()
+        self._idle: list[sqlite3.Connection] = []
+        self.is_open = False
+
+    def open(self) -> None:
+        """Let connections be taken."""
+        self.is_open = True
+
+    def take(self) -> sqlite3.Connection:
+        """A connection that nobody else uses until it is given back; sqlite3.Error if the database is away."""
+        with self._mutex:
+            if not self.is_open:
+                raise Unavailable("the provider is not open")
+            if self._idle:
+                return self._idle.pop()
+        uri = self._path.absolute().as_uri() + "?mode=ro"
+        connection = sqlite3.connect(uri, uri=True, timeout=5, isolation_level=None, check_same_thread=False)
+        try:
+            connection.execute("pragma query_only = on")
+            connection.create_function("number_key", 1, sqlite_number, deterministic=True)
+            connection.create_function("json_member", 2, sqlite_member, deterministic=True)
+            connection.create_function("has_text", 2, has_text, deterministic=True)
+            connection.create_function("fold_case", 1, lambda text: text and fold_case(text), deterministic=True)
+            connection.set_authorizer(sqlite_authorize)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def give_back(self, connection: sqlite3.Connection) -> None:
+        """End the use of a connection, whose cursors are closed."""
+        connection.set_progress_handler(None, 0)
+        with self._mutex:
+            if self.is_open and len(self._idle) < self._keep:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+    def close(self) -> None:
+        """Close what is idle, and what is in use when it is given back."""
+        with self._mutex:
+            self.is_open = False
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+
+def plain_cell(value: Json) -> Json:
+    """A value of a row as JSON can say it: bytes as base64 text, infinity as text."""
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+class ChunkReader:
+    """Bytes of a blob kept in chunks, fetched one at a time, so that a slow client holds no snapshot."""
+
+    def __init__(self, fetch: Callable[[int], bytes], start: int, end: int) -> None:
+        self._fetch = fetch
+        self._at = start
+        self._end = end
+
+    def __iter__(self) -> Iterator[bytes]:
+        while self._at < self._end:
+            number, skip = divmod(self._at, CHUNK_BYTES)
+            piece = self._fetch(number)[skip : skip + self._end - self._at]
+            self._at += len(piece)
+            yield piece
+
+    def close(self) -> None:
+        """Give nothing more."""
+        self._end = 0
+
+
+class SqlProvider(Records, Blobs, Queries):
+    """An SQLite database: a table of key, version and data for each table of records, and blobs in chunks.
+
+    Writes go through one connection of a process, grouped, under a lock that is held between processes for every
+    write and checkpoint. Reads have connections of their own. A database that only queries use is never altered.
+    """
+
+    kind = "sql"
+    atomic = True
+    settings = (
+        Setting("url", "text", REQUIRED, "where the database is: sqlite:///path, relative to app.toml, or sqlite:////path"),
+    )
+
+    def __init__(self, name: str, options: Mapping[str, Any], folder: Path, *, clock: Clock = time.time) -> None:
+        url = options.get("url")
+        place = f"/providers/{name}/url"
+        if (
+            not isinstance(url, str)
+            or not url.startswith("sqlite:///")
+            or url.removeprefix("sqlite:///") in ("", ":memory:")
+        ):
+            detail = "sqlite:///path is supported, such as sqlite:///data/app.db; other databases are kinds of plugins"
+            raise ConfigError(f"provider {name}: url is not of SQLite: {detail}", faults=[Fault(place, "url", detail)])
+        self.name = name
+        self._clock = clock
+        self._path = folder / url.removeprefix("sqlite:///")
+        self._lock = ProcessLock(self._path.with_name(self._path.name + ".lock"))
+        self._pool = SqlitePool(self._path)
+        self._group = GroupCommit(self._commit_jobs)
+        self._writer: sqlite3.Connection | None = None
+        self._tables: set[str] = set()  # known to be there and to be ours
+        self._blobs_made = False
+        self._swept_at = -math.inf
+
+    def open(self) -> None:
+        """Creates nothing."""
+        self._pool.open()
+        self.ping()
+
+    def close(self) -> None:
+        """The writer goes last and inside the lock, because its close is a checkpoint."""
+        self._pool.close()
+        writer, self._writer = self._writer, None
+        self._tables.clear()
+        self._blobs_made = False
+        with suppress(OSError, sqlite3.Error):
+            if writer:
+                with self._lock.held():
+                    writer.close()
+        self._lock.close()
+
+    def ping(self) -> float:
+        """Reads from the database if there is one, else looks at the folder that would hold it."""
+        began = time.perf_counter()
+        if self._path.exists():
+            with self._reading("ping") as connection:
+                connection.execute("select count(*) from sqlite_master").fetchone()
+        elif not os.access(next(p for p in self._path.absolute().parents if p.exists()), os.W_OK):
+            raise Unavailable(
+                f"provider {self.name}: the database cannot be created", hint=f"no right to write {self._path}"
+            )
+        return time.perf_counter() - began
+
+    def warnings(self) -> list[str]:
+        """About the SQLite library and the system's locks."""
+        found = []
+        if has_wal_reset_fault(sqlite3.sqlite_version_info[:3]):
+            found.append(
+                f"SQLite {sqlite3.sqlite_version} can corrupt a database when a write and a checkpoint of two programs meet."
+                " Satchel's lock keeps its own processes apart; let no other program write while it runs, or use 3.51.3."
+            )
+        if fcntl is None:
+            found.append("this system has no flock: processes that write at once wait for each other badly")
+        return found
+
+    # -- errors and connections
+
+    def _explain(self, error: sqlite3.Error | OSError, doing: str) -> AppError:
+        """The AppError for a driver's error. The message names no path; the hint does."""
+        code = getattr(error, "sqlite_errorname", "").removeprefix("SQLITE_").split("_")[0]
+        who = f"provider {self.name}: {doing}: "
+        if code == "FULL" or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            return StorageFull(who + "the disk is full", hint=f"make room for {self._path}")
+        if code == "TOOBIG":
+            return TooLarge(who + "the value is larger than SQLite stores")
+        what, hint = SQLITE_AWAY.get(code, ("failed", ""))
+        return Unavailable(f"{who}the database {what}", hint=f"{self._path}: {error}" + (f" ({hint})" if hint else ""))
+
+    @contextmanager
+    def _errors(self, doing: str) -> Iterator[None]:
+        """Driver errors leave as AppErrors."""
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            self._tables.clear()
+            raise self._explain(error, doing) from error
+
+    @contextmanager
+    def _reading(self, doing: str) -> Iterator[sqlite3.Connection]:
+        """A connection of the pool."""
+        with self._errors(doing):
+            connection = self._pool.take()
+            try:
+                yield connection
+            finally:
+                self._pool.give_back(connection)
+
+    def _prepare(self, *, blobs: bool = False) -> None:
+        """Make the database and, when asked, the tables of blobs, unless that was done in this process."""
+        if self._writer is None or (blobs and not self._blobs_made):
+            self._submit(self._make_blobs if blobs else lambda _: None)
+
+    def _make_blobs(self, connection: sqlite3.Connection) -> None:
+        for statement in BLOBS_SCHEMA.strip().split(";\n"):
+            connection.execute(statement)
+        self._blobs_made = True
+
+    def _opened_writer(self) -> sqlite3.Connection:
+        """The writing connection; made, with the database, at its first use. The caller holds the lock."""
+        if self._writer is None:
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+            connection = sqlite3.connect(self._path, timeout=5, isolation_level=None, check_same_thread=False)
+            try:
+                connection.execute("pragma journal_mode = wal")
+                connection.execute("pragma synchronous = full")
+                connection.execute("pragma secure_delete = fast")
+                connection.execute("pragma journal_size_limit = 67108864")
+            except BaseException:
+                connection.close()
+                raise
+            self._writer = connection
+        return self._writer
+
+    def _submit(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
+        """The result of the work, after it was committed together with what other threads wanted then."""
+        return self._group.submit(work)
+
+    def _commit_jobs(self, jobs: list[Job]) -> None:
+        """One transaction for all jobs, each in a savepoint."""
+        with self._errors("writing"):
+            if not self._pool.is_open:
+                raise Unavailable("the provider is not open")
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with self._lock.held():
+                connection = self._opened_writer()
+                connection.execute("begin immediate")
+                try:
+                    for job in jobs:
+                        self._run_job(connection, job)
+                    connection.execute("commit")
+                except BaseException:
+                    self._tables.clear()
+                    self._blobs_made = False
+                    with suppress(sqlite3.Error):  # SQLite has rolled back by itself, or does at the next open
+                        connection.execute("rollback")
+                    raise
+
+    def _run_job(self, connection: sqlite3.Connection, job: Job) -> None:
+        """One job's work; its own failure undoes it alone, that of the database fails all."""
+        connection.execute("savepoint job")
+        try:
+            with self._errors("writing"):
+                job.result = job.work(connection)
+        except (Unavailable, StorageFull):
+            raise
+        except Exception as error:
+            connection.execute("rollback to job")
+            self._tables.clear()
+            job.error = error
+        connection.execute("release job")
+
+    # -- records
+
+    def _has_table(self, connection: sqlite3.Connection, table: str) -> bool:
+        """Whether the table is there; ConfigError if it is another than Satchel makes."""
+        if table in self._tables:
+            return True
+        found = connection.execute("select name, type from sqlite_master where name = ? collate nocase", (table,)).fetchone()
+        problem = ""
+        if table.startswith("sqlite_") or table in ("_blobs", "_chunks", "_loose") or check_text(table) or not table:
+            problem = "is a name that the database keeps for itself"
+        elif found and found != (table, "table"):
+            problem = f"is taken by the {found[1]} {found[0]}"
+        elif found:
+            columns = connection.execute(f"select * from {quote_name(table)} limit 0").description  # noqa: S608
+            if [column[0] for column in columns][:3] != ["key", "version", "data"]:
+                problem = "exists and was not made by Satchel: records need the columns key, version and data"
+        if problem:
+            raise ConfigError(f"provider {self.name}: the table {table} {problem}; choose another name for it")
+        if found:
+            self._tables.add(table)
+        return bool(found)
+
+    def _make_tables(self, tables: Iterable[str], connection: sqlite3.Connection) -> None:
+        for table in tables:
+            if not self._has_table(connection, table):
+                connection.execute(RECORDS_SCHEMA.format(quote_name(table)))
+
+    def prepare(self, tables: Iterable[str]) -> None:
+        self._submit(functools.partial(self._make_tables, list(tables)))
+
+    def get(self, table: str, key: str) -> Record | None:
+        if not is_key(key):
+            return None
+        self._prepare()
+        with self._reading("reading records") as connection:
+            if not self._has_table(connection, table):
+                return None
+            sql = f"select version, data from {quote_name(table)} where key = ?"  # noqa: S608
+            row = connection.execute(sql, (key,)).fetchone()
+        return Record(key, row[0], load_json(row[1])) if row else None
+
+    def find(self, query: Query) -> Page:
+        lookup = Lookup.of(query)
+        sql = SqliteLookup(lookup)
+        rows = self._lookup(query.table, sql.rows(), sql.values)
+        return lookup.page([Record(key, version, load_json(data)) for key, version, data in rows])
+
+    def count(self, query: Query) -> int:
+        sql = SqliteLookup(Lookup.of(dataclasses.replace(query, after="")))
+        rows = self._lookup(query.table, sql.count(), sql.values)
+        return int(rows[0][0]) if rows else 0
+
+    def _lookup(self, table: str, sql: str, values: dict[str, Json]) -> list[Any]:
+        """Rows of a statement over a table, none if there is no such table."""
+        self._prepare()
+        with self._reading("reading records") as connection:
+            return connection.execute(sql, values).fetchall() if self._has_table(connection, table) else []
+
+    def commit(self, writes: Sequence[Write]) -> list[Record]:
+        check_commit(writes)
+        if not writes:
+            return []
+        texts = [dump_json(getattr(write, "value", None)) for write in writes]
+        answer: list[Record] = self._submit(lambda connection: self._write_all(connection, writes, texts))
+        return answer
+
+    def _write_all(self, connection: sqlite3.Connection, writes: Sequence[Write], texts: list[str]) -> list[Record]:
+        self._make_tables({write.table for write in writes}, connection)
+        return [self._write_one(connection, i, write, texts[i]) for i, write in enumerate(writes)]
+
+    def _write_one(self, connection: sqlite3.Connection, index: int, write: Write, text: str) -> Record:
+        table = quote_name(write.table)
+        row = connection.execute(f"select version from {table} where key = ?", (write.key,)).fetchone()  # noqa: S608
+        version = row[0] if row else 0
+        check_version(index, write, version)
+        if isinstance(write, Delete):
+            connection.execute(f"delete from {table} where key = ?", (write.key,))  # noqa: S608
+            return Record(write.key, 0, {})
+        sql = f"update {table} set version = ?2, data = ?3 where key = ?1"  # noqa: S608
+        if not version:
+            sql = f"insert into {table} (key, version, data) values (?1, ?2, ?3)"  # noqa: S608
+        connection.execute(sql, (write.key, version + 1, text))
+        return Record(write.key, version + 1, write.value)
+
+    # -- blobs
+
+    @staticmethod
+    def _blob_at(connection: sqlite3.Connection, path: str) -> Blob | Folder | None:
+        sql = "select size_bytes, modified_at, content from _blobs where path = ?"
+        row = connection.execute(sql, (path,)).fetchone()
+        if row is None:
+            return None
+        return Folder(path) if row[2] is None else Blob(path, *row)
+
+    def _entry(self, path: str) -> Blob | Folder | None:
+        self._prepare(blobs=True)
+        with self._reading("reading blobs") as connection:
+            return self._blob_at(connection, path)
+
+    def stat(self, path: str) -> Blob | None:
+        found = self._entry(path)
+        return found if isinstance(found, Blob) else None
+
+    def is_folder(self, path: str) -> bool:
+        return not path or isinstance(self._entry(path), Folder)
+
+    def read(self, path: str, start: int = 0, length: int | None = None, if_match: str | None = None) -> ChunkReader:
+        blob = self.stat(path)
+        if blob is None:
+            raise NotFound(f"there is no file {path}")
+        check_blob(path, blob, if_match, False)
+        end = blob.size_bytes if length is None else min(blob.size_bytes, start + length)
+        return ChunkReader(functools.partial(self._chunk, blob), start, end)
+
+    def _chunk(self, blob: Blob, number: int) -> bytes:
+        with self._reading("reading blobs") as connection:
+            sql = "select bytes from _chunks where content = ? and number = ?"
+            row = connection.execute(sql, (blob.etag, number)).fetchone()
+        if row is None:
+            raise Unavailable(f"{blob.path} was replaced or removed too long ago to be read to its end")
+        return bytes(row[0])
+
+    def stage(self, chunks: Iterable[bytes]) -> Staged:
+        self._prepare(blobs=True)
+        content, digest, size = new_id(self._clock()), hashlib.sha256(), 0
+        try:
+            for batch in rechunk(chunks, STAGE_BYTES):
+                digest.update(batch)
+                self._submit(functools.partial(self._store, content, size, batch))
+                size += len(batch)
+            if not size:
+                self._submit(functools.partial(self._store, content, 0, b""))
+        except BaseException:
+            with suppress(AppError):  # what cannot be removed now is swept later
+                self.discard(Staged(content, size, ""))
+            raise
+        return Staged(content, size, digest.hexdigest())
+
+    def _store(self, content: str, at: int, batch: bytes, connection: sqlite3.Connection) -> None:
+        """Add a batch to staged bytes, of which `at` are there."""
+        self._loosen(connection, content, at + len(batch), LOOSE_STAGED_S)
+        pieces = [(content, (at + i) // CHUNK_BYTES, batch[i : i + CHUNK_BYTES]) for i in range(0, len(batch), CHUNK_BYTES)]
+        connection.executemany("insert into _chunks (content, number, bytes) values (?, ?, ?)", pieces)
+
+    def _loosen(self, connection: sqlite3.Connection, content: str, size_bytes: int, keep_s: int) -> None:
+        """Keep bytes that no path has for that long."""
+        row = (content, size_bytes, self._clock() + keep_s)
+        connection.execute("insert or replace into _loose (content, size_bytes, expires_at) values (?, ?, ?)", row)
+
+    def publish(self, staged: Staged, path: str, *, if_match: str | None = None, if_none_match: bool = False) -> Blob:
+        self._prepare(blobs=True)
+        self._sweep()
+
+        def work(connection: sqlite3.Connection) -> Blob:
+            present = self._blob_at(connection, path)
+            if isinstance(present, Folder):
+                raise Conflict(f"{path} is a folder")
+            check_blob(path, present, if_match, if_none_match)
+            if not connection.execute("delete from _loose where content = ?", (staged.id,)).rowcount:
+                raise NotFound("the staged bytes are gone: they were published, discarded or left for a day")
+            if present:
+                connection.execute("delete from _blobs where path = ?", (path,))
+                self._loosen(connection, present.etag, present.size_bytes, LOOSE_REPLACED_S)
+            blob = Blob(path, staged.size_bytes, self._clock(), staged.id)
+            self._place(connection, blob)
+            return blob
+
+        answer: Blob = self._submit(work)
+        return answer
+
+    def _place(self, connection: sqlite3.Connection, blob: Blob) -> None:
+        """Add the blob and the folders above it; Conflict if one of those is a file."""
+        sql = "insert into _blobs (path, parent, content, size_bytes, modified_at) values (?, ?, ?, ?, ?)"
+        parent = blob.path.rpartition("/")[0]
+        connection.execute(sql, (blob.path, parent, blob.etag, blob.size_bytes, blob.modified_at))
+        while parent:
+            above = parent.rpartition("/")[0]
+            present = self._blob_at(connection, parent)
+            if isinstance(present, Blob):
+                raise Conflict(f"{parent} is a file and no folder")
+            if present:
+                return
+            connection.execute(sql, (parent, above, None, 0, 0.0))
+            parent = above
+
+    def _take_away(self, connection: sqlite3.Connection, path: str) -> None:
+        """Remove a blob's row and the folders that it leaves empty."""
+        while path:
+            connection.execute("delete from _blobs where path = ?", (path,))
+            path = path.rpartition("/")[0]
+            if connection.execute("select 1 from _blobs where parent = ? limit 1", (path,)).fetchone():
+                return
+
+    def discard(self, staged: Staged) -> None:
+        def work(connection: sqlite3.Connection) -> None:
+            if connection.execute("delete from _loose where content = ?", (staged.id,)).rowcount:
+                connection.execute("delete from _chunks where content = ?", (staged.id,))
+
+        self._prepare(blobs=True)
+        self._submit(work)
+
+    def _sweep(self) -> None:
+        """Drop loose contents whose time is over, in small commits; looks at most once a minute."""
+        now = self._clock()
+        if now < self._swept_at + 60:
+            return
+        self._swept_at = now
+        with self._reading("sweeping") as connection:
+            expired = connection.execute("select content from _loose where expires_at < ?", (now,)).fetchall()
+
+        def work(connection: sqlite3.Connection, content: str) -> bool:
+            slice_ = "select rowid from _chunks where content = ? limit 256"
+            if connection.execute(f"delete from _chunks where rowid in ({slice_})", (content,)).rowcount:  # noqa: S608
+                return True
+            connection.execute("delete from _loose where content = ? and expires_at < ?", (content, now))
+            return False
+
+        for (content,) in expired:
+            while self._submit(functools.partial(work, content=content)):
+                pass
+
+    def scan(self, prefix: str = "", *, deep: bool = True, after: str = "") -> Iterator[Blob | Folder]:
+        self._prepare(blobs=True)
+        inside = f"{prefix}/" if prefix else ""
+        end = f"{prefix}0" if prefix else "\U0010ffff"  # "0" follows "/"
+        where = "content is not null and path < :end" if deep else "parent = :prefix"
+        columns = "path, size_bytes, modified_at, content"
+        sql = f"select {columns} from _blobs where path > :at and {where} order by path limit 1000"  # noqa: S608
+        values = {"at": max(after, inside), "end": end, "prefix": prefix}
+        while True:
+            with self._reading("listing blobs") as connection:
+                rows = connection.execute(sql, values).fetchall()
+            yield from (Folder(row[0]) if row[3] is None else Blob(*row) for row in rows)
+            if len(rows) < 1000:
+                return
+            values["at"] = rows[-1][0]
+
+    def remove(self, path: str, *, if_match: str | None = None) -> None:
+        def work(connection: sqlite3.Connection) -> None:
+            present = self._file_at(connection, path)
+            check_blob(path, present, if_match, False)
+            self._take_away(connection, path)
+            self._loosen(connection, present.etag, present.size_bytes, LOOSE_REPLACED_S)
+
+        self._prepare(blobs=True)
+        self._submit(work)
+
+    def _file_at(self, connection: sqlite3.Connection, path: str) -> Blob:
+        present = self._blob_at(connection, path)
+        if not isinstance(present, Blob):
+            raise NotFound(f"there is no file {path}")
+        return present
+
+    def move(self, source: str, target: str) -> Blob:
+        def work(connection: sqlite3.Connection) -> Blob:
+            blob = dataclasses.replace(self._file_at(connection, source), path=target)
+            if self._blob_at(connection, target):
+                raise Conflict(f"{target} exists already")
+            self._place(connection, blob)
+            self._take_away(connection, source)
+            return blob
+
+        self._prepare(blobs=True)
+        answer: Blob = self._submit(work)
+        return answer
+
+    # -- queries
+
+    @contextmanager
+    def _query_errors(self, select: Select) -> Iterator[None]:
+        """Errors of a statement that an administrator wrote."""
+        try:
+            yield
+        except (sqlite3.Error, sqlite3.Warning, OverflowError) as error:
+            code = getattr(error, "sqlite_errorname", "").removeprefix("SQLITE_").split("_")[0]
+            if code == "INTERRUPT":
+                raise QueryTimeout(f"the query took longer than {select.timeout_s:g} s") from error
+            if code in ("AUTH", "READONLY") or "prohibited" in str(error):
+                raise ConfigError(f"provider {self.name}: the statement does more than read: {error}") from error
+            if code in SQLITE_AWAY or code == "FULL":
+                raise self._explain(error, "running a query") from error  # type: ignore[arg-type]
+            raise ConfigError(f"provider {self.name}: the statement is wrong: {error}") from error
+
+    def select(self, select: Select) -> Rows:
+        statement, names = read_statement(select.statement)
+        if names != set(select.params):
+            name = min(names ^ set(select.params))
+            fault = "is not given" if name in names else "is not in the statement" + nearest(name, names)
+            raise ConfigError(f"provider {self.name}: the parameter :{name} {fault}")
+        deadline = time.monotonic() + (math.inf if select.timeout_s is None else select.timeout_s)
+        with self._query_errors(select):
+            connection = self._pool.take()
+        try:
+            with self._query_errors(select):
+                if select.timeout_s is not None:
+                    connection.set_progress_handler(lambda: time.monotonic() > deadline, 5000)
+                cursor = connection.execute(*self._composed(connection, select, statement))
+                if cursor.description is None:
+                    raise ConfigError(f"provider {self.name}: the statement gives no rows: a view is one select")
+        except BaseException:
+            self._pool.give_back(connection)
+            raise
+        columns = tuple(column[0] for column in cursor.description)
+        done = functools.partial(self._end_query, cursor, connection, threading.Lock())
+        return Rows(columns, self._stream(cursor, select, deadline, done), done)
+
+    def _composed(self, connection: sqlite3.Connection, select: Select, statement: str) -> tuple[str, dict[str, Json]]:
+        """The statement and its values, wrapped if anything is asked of its rows."""
+        values: Mapping[str, Json] = select.params
+        if select.where or select.search or select.order_by or select.limit is not None or select.offset:
+            bound = {name: bindable(value) for name, value in values.items()}
+            found = connection.execute(f"select * from (\n{statement}\n) limit 0", bound)  # noqa: S608
+            columns = [column[0] for column in found.description]
+            statement, values = compose_select(select, statement, columns, "instr(fold_case({text}), {value}) > 0")
+        return statement, {name: bindable(value) for name, value in values.items()}
+
+    def _end_query(self, cursor: sqlite3.Cursor, connection: sqlite3.Connection, once: threading.Lock) -> None:
+        if once.acquire(blocking=False):
+            cursor.close()
+            self._pool.give_back(connection)
+
+    def _stream(
+        self, cursor: sqlite3.Cursor, select: Select, deadline: float, done: Callable[[], None]
+    ) -> Iterator[Sequence[Json]]:
+        count = 0
+        try:
+            with self._query_errors(select):
+                while batch := cursor.fetchmany(500):
+                    if time.monotonic() > deadline:
+                        raise QueryTimeout(f"the query took longer than {select.timeout_s:g} s")
+                    for row in batch:
+                        count += 1
+                        if select.max_rows is not None and count > select.max_rows:
+                            raise TooLarge(f"the query gives more than {select.max_rows:,} rows: narrow it")
+                        yield tuple(map(plain_cell, row)) if bytes in map(type, row) or float in map(type, row) else row
+        finally:
+            done()
+
+
+@contextmanager
+def disk_errors(who: str, doing: str) -> Iterator[None]:
+    """Errors of the file system leave as AppErrors; the path stands in the hint alone."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFull(f"{who}: {doing}: the disk is full", hint=str(error)) from error
+        if error.errno in (errno.ENAMETOOLONG, errno.EILSEQ):
+            raise BadRequest(f"{who}: {doing}: the file system cannot store this name", hint=str(error)) from error
+        reason = os.strerror(error.errno) if error.errno else type(error).__name__
+        raise Unavailable(f"{who}: {doing}: {reason}", hint=str(error)) from error
+
+
+def sync_folder(path: str | Path) -> None:
+    """Make the names in a folder durable, where the system lets a folder be opened."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class FileReader:
+    """Part of a plain file: `fileno()`, `start` and `length` let a runner send it by itself."""
+
+    def __init__(self, descriptor: int, start: int, length: int) -> None:
+        self._file = os.fdopen(descriptor, "rb", buffering=0)
+        self.start = start
+        self.length = length
+
+    def __iter__(self) -> Iterator[bytes]:
+        self._file.seek(self.start)
+        left = self.length
+        while left:
+            chunk = self._file.read(min(left, CHUNK_BYTES))
+            if not chunk:
+                raise Unavailable("the file became shorter while it was read")
+            left -= len(chunk)
+            yield chunk
+
+    def fileno(self) -> int:
+        """The descriptor; its position means nothing."""
+        return self._file.fileno()
+
+    def close(self) -> None:
+        """Idempotent."""
+        self._file.close()
+
+
+JournalEntry: TypeAlias = tuple[str, str, int, Value | None]  # table, key, version (0 = removed), value
+
+
+def write_journal_line(commits: Sequence[Sequence[JournalEntry]]) -> bytes:
+    """A line of the journal: a JSON array of a checksum (CRC-32 of the rest, in hex) and commits that are one write."""
+    body = dump_json(commits).encode()
+    return b'["%08x",%s]\n' % (zlib.crc32(body), body)
+
+
+def read_journal_line(line: bytes) -> list[list[JournalEntry]] | None:
+    """The commits of a line, None if it is not whole."""
+    body = line[12:-2]
+    if line[:12] != b'["%08x",' % zlib.crc32(body) or line[-2:] != b"]\n":
+        return None
+    commits: list[list[JournalEntry]] = load_json(body)
+    return commits
+
+
+def copy_value(value: Json) -> Json:
+    """A JSON value of which nothing is shared with the original."""
+    if isinstance(value, dict):
+        return {name: copy_value(item) for name, item in value.items()}
+    return [copy_value(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+class Journal:
+    """Records in memory and in an append-only file, of which one line is one write, durable when append returns.
+
+    refresh and append are called under a lock that all processes share. A last line that is not whole was never
+    acknowledged: refresh passes it over and the next append cuts it off.
+    """
+
+    def __init__(self, path: Path, who: str, *, floor: int = 1000) -> None:
+        self.problem = ""  # why it could not be compacted
+        self.tables: dict[str, dict[str, Record]] = {}
+        self.mutex = threading.RLock()  # guards tables
+        self._path = path
+        self._who = who
+        self._floor = floor  # dead entries that are not worth a compaction
+        self._descriptor = -1
+        self._seen = (0, 0)  # inode and size of the file when it was read
+        self._reset()
+
+    def _reset(self) -> None:
+        self._size = self._lines = self._entries = 0
+        self._synced = False  # whether the name of the file is durable
+        with self.mutex:
+            self.tables.clear()
+
+    def close(self) -> None:
+        """Forget everything; idempotent."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        self._descriptor, self._seen = -1, (0, 0)
+        self._reset()
+
+    def is_fresh(self) -> bool:
+        """Whether the file is the one that was read, to its end; one stat call and no lock."""
+        try:
+            there = os.stat(self._path)
+        except FileNotFoundError:
+            return self._descriptor < 0
+        return (there.st_ino, there.st_size) == self._seen
+
+    def refresh(self) -> None:
+        """Read what other processes appended; everything, if they replaced the file."""
+        if self.is_fresh():
+            return
+        if not self._path.exists():
+            raise Unavailable(
+                f"{self._who}: its journal is gone", hint=f"{self._path} was removed: restore it, then restart"
+            )
+        there = os.stat(self._path)
+        if self._descriptor < 0 or there.st_ino != self._seen[0] or there.st_size < self._size:
+            self.close()
+            self._descriptor = os.open(self._path, os.O_RDWR)
+        with open(self._path, "rb") as file:
+            file.seek(self._size)
+            for line in file:
+                if not self._take(line, file):
+                    break
+            self._seen = (there.st_ino, os.fstat(file.fileno()).st_size)
+
+    def _take(self, line: bytes, file: BinaryIO) -> bool:
+        """Apply a line that was read; False if it is the torn end of the file."""
+        commits = read_journal_line(line)
+        if commits is None:
+            if not line.endswith(b"\n") or (b"\0" in line and not file.read(1)):
+                return False
+            message = f"{self._who}: line {self._lines + 1} of its journal is damaged"
+            raise Unavailable(message, hint=f"{self._path}: restore a backup, or remove the line to lose what it says")
+        self._apply(commits, len(line))
+        return True
+
+    def _apply(self, commits: Iterable[Iterable[JournalEntry]], size_bytes: int) -> None:
+        with self.mutex:
+            for table, key, version, value in itertools.chain.from_iterable(commits):
+                self._entries += 1
+                if version:
+                    self.tables.setdefault(table, {})[key] = Record(key, version, value or {})
+                else:
+                    self.tables.get(table, {}).pop(key, None)
+        self._size += size_bytes
+        self._lines += 1
+
+    def append(self, commits: Sequence[Sequence[JournalEntry]]) -> None:
+        """Write one line durably, then apply it; after an OSError everything is as it was."""
+        line = write_journal_line(commits)
+        if self._descriptor < 0:
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        if not self._synced:
+            sync_folder(self._path.parent)
+            self._synced = True
+        if os.fstat(self._descriptor).st_size != self._size:
+            os.ftruncate(self._descriptor, self._size)
+        try:
+            self._write(self._descriptor, line, self._size)
+            os.fsync(self._descriptor)
+        except OSError:
+            os.ftruncate(self._descriptor, self._size)
+            raise
+        self._apply(load_json(line[12:-2]), len(line))
+        self._seen = (os.fstat(self._descriptor).st_ino, self._size)
+        self._tidy()
+
+    @staticmethod
+    def _write(descriptor: int, data: bytes, at: int) -> None:
+        view = memoryview(data)
+        os.lseek(descriptor, at, os.SEEK_SET)
+        while view:
+            view = view[os.write(descriptor, view) :]
+
+    def _tidy(self) -> None:
+        """Compact the journal when more of it is dead than alive; a failure is kept for the operator, the data is safe."""
+        live = sum(map(len, self.tables.values()))
+        if self._entries - live <= max(live, self._floor):
+            return
+        try:
+            self._compact()
+            self.problem = ""
+        except OSError as error:
+            self.problem = f"its journal could not be compacted: {os.strerror(error.errno or 0)}"
+            self._floor *= 2
+
+    def _compact(self) -> None:
+        """Write what is alive to a new file and put it in place of the journal."""
+        fresh = self._path.with_suffix(".new")
+        descriptor = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+        size = lines = entries = 0
+        try:
+            rows = ((table, r.key, r.version, r.value) for table, records in self.tables.items() for r in records.values())
+            while batch := list(itertools.islice(rows, 500)):
+                line = write_journal_line([batch])
+                self._write(descriptor, line, size)
+                size, lines, entries = size + len(line), lines + 1, entries + len(batch)
+            os.fsync(descriptor)
+            os.replace(fresh, self._path)
+        except BaseException:
+            os.close(descriptor)
+            fresh.unlink(missing_ok=True)
+            raise
+        os.close(self._descriptor)
+        self._descriptor, self._size, self._lines, self._entries = descriptor, size, lines, entries
+        self._seen, self._synced = (os.fstat(descriptor).st_ino, size), False
+
+
+class FileProvider(Records, Blobs):
+    """A folder: its files are the blobs, usable by other programs too, and root/.satchel keeps records and uploads.
+
+    Records live in the memory of each process. A folder made from outside counts as one even while it is empty.
+    """
+
+    kind = "file"
+    atomic = True
+    settings = (Setting("root", "path", REQUIRED, "the folder, relative to app.toml; made when first written"),)
+
+    def __init__(self, name: str, options: Mapping[str, Any], folder: Path, *, clock: Clock = time.time) -> None:
+        root = options.get("root")
+        if not root or not isinstance(root, str | Path):
+            detail = "the folder is missing, such as data/files"
+            raise ConfigError(f"provider {name}: root: {detail}", faults=[Fault(f"/providers/{name}/root", "root", detail)])
+        self.name = name
+        self._clock = clock
+        self._root = (folder / root).absolute()
+        self._own = self._root / ".satchel"
+        self._staged = self._own / "staged"
+        self._lock = ProcessLock(self._own / "lock")
+        self._journal = Journal(self._own / "journal.jsonl", f"provider {name}")
+        self._group = GroupCommit(self._commit_jobs)
+        self._open = False
+        self._swept_at = -math.inf
+        self._modified_ns = 0
+
+    def open(self) -> None:
+        """Creates nothing."""
+        self._open = True
+        self.ping()
+
+    def close(self) -> None:
+        self._open = False
+        with suppress(OSError):
+            self._journal.close()
+            self._lock.close()
+
+    def ping(self) -> float:
+        """Looks at the folder, or at the one that it would be made in."""
+        began = time.perf_counter()
+        with self._errors("ping"):
+            nearest_folder = next(p for p in (self._root, *self._root.parents) if p.exists())
+            if not os.access(nearest_folder, os.W_OK | os.X_OK) or not nearest_folder.is_dir():
+                raise PermissionError(errno.EACCES, "not a folder that this account may write", str(nearest_folder))
+        return time.perf_counter() - began
+
+    def warnings(self) -> list[str]:
+        """About the journal and the system's locks."""
+        found = [self._journal.problem] if self._journal.problem else []
+        return found + (["this system has no flock: let one process alone use this folder"] if fcntl is None else [])
+
+    @contextmanager
+    def _errors(self, doing: str) -> Iterator[None]:
+        if not self._open:
+            raise Unavailable(f"provider {self.name} is not open")
+        with disk_errors(f"provider {self.name}", doing):
+            yield
+
+    @contextmanager
+    def _locked(self, doing: str) -> Iterator[None]:
+        """Alone among all processes; makes the folders at first use."""
+        with self._errors(doing):
+            if not self._staged.is_dir():
+                self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._own.mkdir(mode=0o700, exist_ok=True)
+                self._staged.mkdir(mode=0o700, exist_ok=True)
+                sync_folder(self._root.parent)
+                sync_folder(self._root)
+            with self._lock.held():
+                yield
+
+    # -- records
+
+    @contextmanager
+    def _table(self, table: str) -> Iterator[Mapping[str, Record]]:
+        """A table's records as all processes have committed them, for as long as the block."""
+        with self._errors("reading records"):
+            fresh = self._journal.is_fresh()
+        if not fresh:
+            with self._locked("reading records"):
+                self._journal.refresh()
+        with self._journal.mutex:
+            yield self._journal.tables.get(table, {})
+
+    def get(self, table: str, key: str) -> Record | None:
+        with self._table(table) as records:
+            record = records.get(key)
+            return record and dataclasses.replace(record, value=copy_value(record.value))
+
+    def find(self, query: Query) -> Page:
+        lookup = Lookup.of(query)
+        with self._table(query.table) as records:
+            page = lookup.page(lookup.first(records.values()))
+        return Page([Record(r.key, r.version, copy_value(r.value)) for r in page.items], page.next)
+
+    def count(self, query: Query) -> int:
+        lookup = Lookup.of(dataclasses.replace(query, after=""))
+        with self._table(query.table) as records:
+            return sum(map(lookup.selects, records.values()))
+
+    def commit(self, writes: Sequence[Write]) -> list[Record]:
+        check_commit(writes)
+        if not writes:
+            return []
+        answer: list[Record] = self._group.submit(writes)
+        return answer
+
+    def _commit_jobs(self, jobs: list[Job]) -> None:
+        """One line of the journal for all jobs that meet no conflict."""
+        with self._locked("writing records"):
+            self._journal.refresh()
+            ahead: dict[tuple[str, str], int] = {}
+            commits = []
+            for job in jobs:
+                try:
+                    entries = self._judge(job.work, ahead)
+                except Conflict as error:
+                    job.error = error
+                    continue
+                ahead |= {(table, key): version for table, key, version, _ in entries}
+                commits.append(entries)
+                job.result = [Record(key, version, value or {}) for _, key, version, value in entries]
+            if commits:
+                self._journal.append(commits)
+
+    def _judge(self, writes: Sequence[Write], ahead: Mapping[tuple[str, str], int]) -> list[JournalEntry]:
+        """What the writes come to, after those that stand ahead in the same line; Conflict if they cannot be done."""
+        entries: list[JournalEntry] = []
+        for index, write in enumerate(writes):
+            present = self._journal.tables.get(write.table, {}).get(write.key)
+            version = ahead.get((write.table, write.key), present.version if present else 0)
+            check_version(index, write, version)
+            after = (0, None) if isinstance(write, Delete) else (version + 1, write.value)
+            entries.append((write.table, write.key, *after))
+        return entries
+
+    # -- blobs
+
+    def _place(self, path: str, *, last_link: bool = True) -> str:
+        """Where a path is on disk, links followed (the last one if last_link); BadRequest if that is not in the share."""
+        root, wanted = os.path.realpath(self._root), os.path.join(self._root, path)
+        real = os.path.realpath(wanted)
+        inside = real == root or real.startswith(root + os.sep)
+        first = (path if not inside else os.path.relpath(real, root)).replace(os.sep, "/").split("/")[0]
+        if ".satchel" in (path.split("/")[0].casefold(), first.casefold()):
+            raise BadRequest(f"{path}: .satchel is kept for the provider itself")
+        if not inside:
+            raise BadRequest(f"{path} is a link that leads out of the share")
+        return real if last_link else os.path.join(os.path.realpath(os.path.dirname(wanted)), os.path.basename(wanted))
+
+    def _look(self, path: str) -> os.stat_result | None:
+        """The state of what is at a path; None if nothing is, or nothing that may be seen."""
+        try:
+            with self._errors("looking at files"):
+                return os.stat(self._place(path))
+        except BadRequest:
+            return None
+        except Unavailable as error:
+            if getattr(error.__cause__, "errno", None) in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                return None
+            raise
+
+    @staticmethod
+    def _blob(path: str, state: os.stat_result) -> Blob:
+        etag = f"{state.st_mtime_ns:x}-{state.st_size:x}-{state.st_ino:x}"
+        return Blob(path, state.st_size, state.st_mtime_ns / 1e9, etag)
+
+    def stat(self, path: str) -> Blob | None:
+        state = self._look(path)
+        return self._blob(path, state) if state and S_ISREG(state.st_mode) else None
+
+    def is_folder(self, path: str) -> bool:
+        state = self._look(path) if path else None
+        return not path or (state is not None and S_ISDIR(state.st_mode))
+
+    def read(self, path: str, start: int = 0, length: int | None = None, if_match: str | None = None) -> FileReader:
+        place = self._place(path)
+        if self.stat(path) is None:
+            raise NotFound(f"there is no file {path}")
+        with self._errors("reading files"):
+            try:
+                descriptor = os.open(place, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+            except FileNotFoundError as error:
+                raise NotFound(f"there is no file {path}") from error
+        try:
+            state = os.fstat(descriptor)
+            if not S_ISREG(state.st_mode):
+                raise NotFound(f"there is no file {path}")
+            check_blob(path, self._blob(path, state), if_match, False)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        rest = max(state.st_size - start, 0)
+        return FileReader(descriptor, start, rest if length is None else min(rest, length))
+
+    def stage(self, chunks: Iterable[bytes]) -> Staged:
+        with self._locked("staging"):
+            self._sweep()
+        name = new_id(self._clock())
+        place = self._staged / name
+        digest, size = hashlib.sha256(), 0
+        try:
+            with self._errors("staging"), open(place, "xb", buffering=0) as file:
+                for chunk in rechunk(chunks, CHUNK_BYTES):
+                    digest.update(chunk)
+                    view = memoryview(chunk)
+                    while view:
+                        view = view[file.write(view) or 0 :]
+                    size += len(chunk)
+                self._stamp(place)
+                os.fsync(file.fileno())
+        except BaseException:
+            with suppress(OSError):
+                place.unlink()
+            raise
+        return Staged(name, size, digest.hexdigest())
+
+    def _stamp(self, place: Path) -> None:
+        """A time of change that no earlier file of this process has, for the etag; clocks of file systems are coarse."""
+        with self._journal.mutex:
+            self._modified_ns = max(int(self._clock() * 1e9), self._modified_ns + 1)
+            os.utime(place, ns=(self._modified_ns, self._modified_ns))
+
+    def _sweep(self) -> None:
+        """Remove staged files that nobody wanted for a day; looks at most once a minute."""
+        now = self._clock()
+        if now < self._swept_at + 60:
+            return
+        self._swept_at = now
+        for item in os.scandir(self._staged):
+            with suppress(FileNotFoundError):
+                if item.stat().st_mtime < now - LOOSE_STAGED_S:
+                    os.unlink(item)
+
+    def publish(self, staged: Staged, path: str, *, if_match: str | None = None, if_none_match: bool = False) -> Blob:
+        with self._locked("publishing"):
+            place = self._place(path)
+            source = self._staged / staged.id
+            present = self.stat(path)
+            if os.path.lexists(place) and not present:
+                raise Conflict(f"{path} is a folder" if os.path.isdir(place) else f"{path} is no file")
+            check_blob(path, present, if_match, if_none_match)
+            if not source.is_file():
+                raise NotFound("the staged bytes are gone: they were published, discarded or left for a day")
+            made = self._make_folders(path, place)
+            try:
+                self._put(source, place, path, alone=if_none_match)
+            except BaseException:
+                self._prune(os.path.dirname(place))
+                raise
+            for folder in {os.path.dirname(place), *made}:
+                sync_folder(folder)
+            return self._blob(path, os.stat(place))
+
+    @staticmethod
+    def _put(source: Path, place: str, path: str, *, alone: bool) -> None:
+        """Rename staged bytes to their place; alone: PreconditionFailed if another program put something there."""
+        if alone:
+            try:
+                os.link(source, place)
+            except FileExistsError as error:
+                raise PreconditionFailed(f"{path} exists already") from error
+            except OSError as error:
+                if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS):
+                    raise
+            else:
+                os.unlink(source)
+                return
+        os.replace(source, place)
+
+    def _make_folders(self, path: str, place: str) -> list[str]:
+        """Make the folders above a place; answers those that got an entry. Conflict if one of them is a file."""
+        missing = []
+        folder = os.path.dirname(place)
+        while not os.path.isdir(folder):
+            if os.path.lexists(folder):
+                raise Conflict(f"a part of {path} is a file and no folder")
+            missing.append(folder)
+            folder = os.path.dirname(folder)
+        for name in reversed(missing):
+            os.mkdir(name)
+        return [os.path.dirname(name) for name in missing]
+
+    def _prune(self, folder: str) -> str:
+        """Remove a folder and those above it while they are empty; the one that stays."""
+        root = os.path.realpath(self._root)
+        while folder != root:
+            try:
+                os.rmdir(folder)
+            except OSError:
+                break
+            folder = os.path.dirname(folder)
+        return folder
+
+    def discard(self, staged: Staged) -> None:
+        with self._errors("discarding"):
+            (self._staged / staged.id).unlink(missing_ok=True)
+
+    def remove(self, path: str, *, if_match: str | None = None) -> None:
+        with self._locked("removing"):
+            self._place(path)
+            present = self.stat(path)
+            if present is None:
+                raise NotFound(f"there is no file {path}")
+            check_blob(path, present, if_match, False)
+            place = self._place(path, last_link=False)
+            os.unlink(place)
+            sync_folder(self._prune(os.path.dirname(place)))
+
+    def move(self, source: str, target: str) -> Blob:
+        with self._locked("moving"):
+            place, goal = self._place(source, last_link=False), self._place(target)
+            if self.stat(source) is None:
+                raise NotFound(f"there is no file {source}")
+            if os.path.lexists(goal):
+                raise Conflict(f"{target} exists already")
+            made = self._make_folders(target, goal)
+            os.rename(place, goal)
+            for folder in {os.path.dirname(goal), *made, self._prune(os.path.dirname(place))}:
+                sync_folder(folder)
+            return self._blob(target, os.stat(goal))
+
+    def scan(self, prefix: str = "", *, deep: bool = True, after: str = "") -> Iterator[Blob | Folder]:
+        places = [""]
+        levels = [iter(self._entries(prefix, deep, places))]
+        while levels:
+            entry = next(levels[-1], None)
+            if entry is None:
+                levels.pop()
+                places.pop()
+            elif deep and isinstance(entry, Folder):
+                if after < entry.path + "0":  # what lies in it sorts before this
+                    places.append("")
+                    levels.append(iter(self._entries(entry.path, deep, places)))
+            elif entry.path > after:
+                yield entry
+
+    def _entries(self, folder: str, deep: bool, places: list[str]) -> list[Blob | Folder]:
+        """What lies in a folder, in order; nothing if it is one of `places`, to which a link led back."""
+        try:
+            place = self._place(folder)
+            with self._errors("listing files"), os.scandir(place) as items:
+                names = [item.name for item in items]
+        except BadRequest:
+            return []
+        except Unavailable as error:
+            if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+                return []
+            raise
+        if place in places:
+            return []
+        places[-1] = place
+        found = [entry for name in names if (entry := self._seen(f"{folder}/{name}" if folder else name))]
+        return sorted(found, key=lambda e: e.path + "/" if deep and isinstance(e, Folder) else e.path)
+
+    def _seen(self, path: str) -> Blob | Folder | None:
+        """The entry at a path of a listing; None if a caller could not name it or may not see it."""
+        try:
+            check_path(path.split("/"))
+        except BadRequest:
+            return None
+        state = self._look(path)
+        if state and S_ISDIR(state.st_mode):
+            return Folder(path)
+        return self._blob(path, state) if state and S_ISREG(state.st_mode) else None
 
 
 # ==== 9. PLUGINS =================================================================================================
-# Kinds by name; loads plugins/*.py and fails loudly naming the file.
-# uses: ERRORS CONFIG CONTRACTS PROVIDERS
-# defines:
+# Kinds of providers by name: the built-in ones and those of plugins/*.py, bundled and beside app.toml. A plugin that
+# does not load stops the start and is named.
+# uses: ERRORS CONTRACTS PROVIDERS
+# defines: BUNDLED load_kinds
+
+BUNDLED = Path(__file__).resolve().parent
+
+
+def load_kinds(folder: Path) -> dict[str, type[Provider]]:
+    """Every kind of provider: sql, file, and what the plugins define. ConfigError names the file that fails, and why."""
+    kinds: dict[str, type[Provider]] = {cls.kind: cls for cls in (SqlProvider, FileProvider)}
+    for place in dict.fromkeys(p.resolve() for p in (BUNDLED / "plugins", folder / "plugins")):
+        for path in sorted(place.glob("[!_]*.py")):
+            for cls in _providers_of(path):
+                if cls.kind in kinds:
+                    raise ConfigError(
+                        f"plugins/{path.name} defines the kind {cls.kind!r}, which exists already", hint=str(path)
+                    )
+                kinds[cls.kind] = cls
+    return kinds
+
+
+def _providers_of(path: Path) -> list[type[Provider]]:
+    """The Provider classes that a plugin file defines; one that defines none is an error too."""
+    name = f"satchel_plugin_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"plugins/{path.name} cannot be loaded", hint=str(path))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever a plugin raises, the operator must learn which file it was
+        raise ConfigError(f"plugins/{path.name} failed to load: {type(error).__name__}: {error}", hint=str(path)) from error
+    found = [cls for cls in vars(module).values() if isinstance(cls, type) and cls.__module__ == name]
+    kinds = [cls for cls in found if issubclass(cls, Provider) and isinstance(getattr(cls, "kind", None), str)]
+    if not kinds:
+        raise ConfigError(f"plugins/{path.name} defines no Provider with a kind", hint=str(path))
+    return kinds
 
 
 # ==== 10. ASSEMBLY ===============================================================================================
-# App: build, handle, close. The auth flow stands here and nowhere else.
-# uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS AUTH RESOURCES PROVIDERS PLUGINS
-# defines:
+# App: builds everything from a Config, and is the one place of the flow: token check, grant, resource, plan, commit.
+# Audit entries and idempotency records are added here, to the same commit as the write they speak of.
+# uses: ERRORS VALUES CONFIG CONTRACTS AUTH RESOURCES PROVIDERS
+# defines: App
+
+_AUDIT = (
+    "at",
+    "subject",
+    "token_id",
+    "door",
+    "request_id",
+    "resource",
+    "action",
+    "outcome",
+    "code",
+    "record",
+    "before",
+    "after",
+)
+_TOKENS = ("subject", "label", "grants", "roles", "issued_at", "expires_at", "used_at", "revoked_at")
+_REQUESTS_KEPT_S = 15 * 86400
+_SWEEP_EVERY_S = 3600
+_P = TypeVar("_P", bound=Provider)
+_ATTEMPTS = 8  # of an update without If-Match that loses against another one
+
+
+def _no_guard() -> None:
+    """The guard of runners that hold nothing which could be lost."""
+
+
+class App:
+    """The application behind every door (see Host)."""
+
+    def __init__(self, config: Config, kinds: Mapping[str, type[Provider]], clock: Clock = time.time) -> None:
+        """Build providers and resources and open nothing; ConfigError lists every fault."""
+        self.config, self.title, self.clock = config, config.site.title, clock
+        self._faults: list[Fault] = []
+        self.providers = {name: p for name, one in config.providers.items() if (p := self._provider(name, one, kinds))}
+        self.statics: list[Provider] = []
+        self.resources: dict[str, Resource] = {}
+        for one in config.resources:
+            self._declare(one)
+        state = self._having("site.state", config.site.state, Records)  # type: ignore[type-abstract]
+        if self._faults or state is None:
+            raise ConfigError(f"{config.origin} has {len(self._faults)} fault(s)", faults=self._faults)
+        self.state = state
+        self._check_state()
+        self._add_built_in()
+        self._authority: Authority | None = None
+        self._swept_at = clock()
+        self._failures: deque[float] = deque(maxlen=60)
+
+    # -- building
+
+    def _try(self, place: str, build: Callable[[], Any]) -> Any:
+        """What build() gives, or None with its ConfigError among the faults."""
+        try:
+            return build()
+        except ConfigError as error:
+            self._faults += error.faults or [Fault(place, error.code, error.message)]
+            return None
+
+    def _provider(self, name: str, one: ProviderConfig, kinds: Mapping[str, type[Provider]]) -> Provider | None:
+        build = partial(kinds[one.kind], name, one.options, self.config.folder)
+        return cast(Provider | None, self._try(f"providers.{name}", build))
+
+    def _having(self, place: str, wanted: str, contract: type[_P]) -> _P | None:
+        """The provider meant, if it has the contract; a fault else."""
+        name = self.config.provider_name(wanted)
+        provider = self.providers.get(name)
+        if provider is None or isinstance(provider, contract):
+            return provider
+        able = [n for n, p in self.providers.items() if isinstance(p, contract)]
+        self._faults.append(
+            Fault(place, "configuration", f"names {name}, a {provider.kind} provider, which has no {contract.__name__}"
+                  f" (it needs one of: {', '.join(able) or 'none declared'})")
+        )  # fmt: skip
+        return None
+
+    def _declare(self, one: ResourceConfig) -> None:
+        builders: Mapping[type, Callable[[Any, str], Resource | None]] = {
+            FilesConfig: self._files, FormConfig: self._form, ViewConfig: self._view, AppConfig: self._launcher,
+        }  # fmt: skip
+        type_ = next(name for name, cls in RESOURCE_CONFIGS.items() if isinstance(one, cls))
+        place = f"{type_}.{one.name}"
+        resource = self._try(place, partial(builders[type(one)], one, place))
+        if resource is not None:
+            self.resources[f"{type_}/{one.name}"] = resource
+
+    def _files(self, one: FilesConfig, place: str) -> Resource | None:
+        blobs = self._having(f"{place}.provider", one.provider, Blobs)  # type: ignore[type-abstract]
+        return Files(one, blobs) if blobs else None
+
+    def _form(self, one: FormConfig, place: str) -> Resource | None:
+        records = self._having(f"{place}.provider", one.provider, Records)  # type: ignore[type-abstract]
+        shares = {address: r for address, r in self.resources.items() if isinstance(r, Files)}
+        return Form(one, records, shares) if records else None
+
+    def _view(self, one: ViewConfig, place: str) -> Resource | None:
+        if one.source:
+            form = self.resources.get(one.source)
+            return View(one, form) if isinstance(form, Form) else None
+        queries = self._having(f"{place}.provider", one.provider, Queries)  # type: ignore[type-abstract]
+        return View(one, queries) if queries else None
+
+    def _launcher(self, one: AppConfig, place: str) -> Resource:
+        static = None
+        if one.static:
+            static = FileProvider(f"apps.{one.name}.static", {"root": one.static}, self.config.folder)
+            self.statics.append(static)
+        return Launcher(one, [self._menu_entry(entry, place) for entry in one.menu], static)
+
+    def _menu_entry(self, entry: Json, place: str) -> dict[str, str]:
+        if isinstance(entry, dict):
+            return {"title": entry.get("title", entry["href"]), "icon": entry.get("icon", ""), "href": entry["href"]}
+        target = self.resources.get(entry)
+        declared = {
+            f"{t}/{r.name}": r for t, cls in RESOURCE_CONFIGS.items() for r in self.config.resources if isinstance(r, cls)
+        }
+        if entry not in declared:
+            raise ConfigError(f"{place}.menu names {entry!r}, which is not declared{nearest(entry, declared)}")
+        title = target.title if target else declared[entry].title or declared[entry].name.capitalize()
+        return {"title": title, "icon": "", "address": entry}
+
+    def _check_state(self) -> None:
+        """Refuse to keep state in a database that only SQL views read: it may be somebody else's."""
+        mine = {id(r.records) for r in self.resources.values()} | {
+            id(r.blobs) for r in self.resources.values() if isinstance(r, Files)
+        }
+        read = {id(r.source) for r in self.resources.values() if isinstance(r, View)}
+        if not self.config.site.state and len(self.providers) == 1 and id(self.state) in read - mine:
+            detail = "is missing: the only provider is read by SQL views alone; name a provider that Satchel may write to"
+            raise ConfigError("site.state is missing", faults=[Fault("site.state", "configuration", detail)])
+
+    def _add_built_in(self) -> None:
+        """The home page and the admin lists."""
+        declared = [
+            {
+                "type": r.type,
+                "address": address,
+                "title": r.title,
+                "icon": getattr(r.config, "icon", ""),
+                "note": r.config.note,
+            }
+            for address, r in self.resources.items()
+            if isinstance(r, Files | Form | View | Launcher)
+        ]
+        beside = [r.records for r in self.resources.values() if r.records is not None]
+        trails = list({id(records): records for records in (self.state, *beside)}.values())
+        self.resources[""] = Home(declared)
+        self.resources["admin/audit"] = AdminTable("audit", "_audit", _AUDIT, trails, secret_key=False)
+        self.resources["admin/tokens"] = AdminTable("tokens", "_tokens", _TOKENS, [self.state], secret_key=False)
+        columns = ("subject", "jti", "created_at", "expires_at")
+        self.resources["admin/sessions"] = AdminTable("sessions", "_sessions", columns, [self.state], secret_key=True)
+
+    # -- life
+
+    def open(self) -> None:
+        """Make the data folder and the key ring where they are missing; providers open by themselves when first used."""
+        self.config.site.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for provider in (*self.providers.values(), *self.statics):
+            with suppress(Unavailable):  # its own resources answer 503 until it is back; the others work
+                provider.open()
+
+    def close(self) -> None:
+        for provider in (*self.providers.values(), *self.statics):
+            provider.close()
+
+    @property
+    def authority(self) -> Authority:
+        """The token office, with the key ring loaded or made on first use."""
+        if self._authority is None:
+            auth = self.config.auth
+            keys = KeyRing.load(auth.keys, self.config.site.data / "keys.json")
+            roles = {name: role.grants for name, role in self.config.roles.items()}
+            public = self.config.public.grants
+            self._authority = Authority(keys, self.state, roles, public, auth.issuer, auth.session_s, self.clock)
+        return self._authority
+
+    def new_id(self) -> str:
+        return new_id(self.clock())
+
+    def ready(self) -> dict[str, str]:
+        found = {}
+        for name, provider in self.providers.items():
+            try:
+                provider.open()
+                provider.ping()
+                found[name] = "ok"
+            except AppError as error:
+                found[name] = error.message
+        return found
+
+    def check_views(self) -> list[Fault]:
+        """What is wrong with the statements of SQL views, tried with their defaults and no rows."""
+        faults = []
+        for address, view in self.resources.items():
+            if isinstance(view, View) and isinstance(view.source, Queries):
+                try:
+                    view.source.select(Select(statement=view.config.sql, params=view.defaults(), limit=0)).close()
+                except AppError as error:
+                    faults.append(Fault(address.replace("/", ".") + ".sql", error.code, error.message))
+        return faults
+
+    def limits(self, resource: str) -> int:
+        form = self.resources.get(resource)
+        files = form.fields.values() if isinstance(form, Form) else ()
+        return self.config.http.max_body_bytes + sum(one.config.max_file_bytes for one in files if one.is_file)
+
+    def seal(self, purpose: str, text: str) -> str:
+        return self.authority.seal(purpose, text)
+
+    def unseal(self, purpose: str, sealed: str) -> str | None:
+        return self.authority.unseal(purpose, sealed)
+
+    # -- the flow
+
+    def handle(self, request: Request, guard: Callable[[], None] = _no_guard) -> Response:
+        """Token check, grant, resource, action, plan, commit; raises what the caller is to be told."""
+        caller = self.authority.identify(request.credential)
+        resource = self._admit(request, caller)
+        if request.decode is not None:
+            request = dataclasses.replace(request, data=request.decode(), decode=None)
+        scope = Scope(caller, self.clock(), self.new_id, partial(self._read_as, request))
+        response = self._settle(request, scope, resource, guard)
+        self.authority.touch(caller)
+        return dataclasses.replace(response, caller=caller)
+
+    def _admit(self, request: Request, caller: Caller) -> Resource:
+        """The resource, if the caller may do this to it. Authorised before it is looked up, so that a stranger cannot
+        tell what is missing from what is forbidden."""
+        kind = RESOURCE_TYPES.get(request.resource.partition("/")[0])
+        wanted = kind.sufficient(request) if kind else (request.action,)
+        if request.resource and not any(caller.may(action, request.address) for action in wanted):
+            self._refuse(request, caller, wanted[0])
+        resource = self.resources.get(request.resource)
+        if resource is None:
+            raise NotFound(f"there is no {request.resource}{nearest(request.resource, filter(None, self.resources))}")
+        if request.action not in resource.actions:
+            allowed = [action for action in Action if action in resource.actions]
+            raise UnsupportedAction(
+                f"{request.resource} has no {request.action}, only {', '.join(allowed)}", allowed=allowed
+            )
+        return resource
+
+    def _refuse(self, request: Request, caller: Caller, action: Action) -> NoReturn:
+        needed = f"{request.address}:{action}"
+        if not caller.subject:
+            raise SignInNeeded(f"sign in, or send a token with the grant {needed}")
+        if action != Action.READ:
+            self._note(self._entry(request, caller, "denied", code=Forbidden.code))
+        raise Forbidden(f"this needs the grant {needed}", needed=needed)
+
+    def _read_as(self, request: Request, address: str, params: Mapping[str, str]) -> Response:
+        """Another resource, read as the same caller for the same request."""
+        type_, _, rest = address.partition("/")
+        name, *path = split_path(rest)
+        inner = Request(
+            id=request.id, action=Action.READ, resource=f"{type_}/{name}", path=tuple(path), door=request.door,
+            params=params, credential=request.credential,
+        )  # fmt: skip
+        return self.handle(inner)
+
+    def _settle(self, request: Request, scope: Scope, resource: Resource, guard: Callable[[], None]) -> Response:
+        """Plan and commit; again when another writer came between and the caller set no condition."""
+        for attempt in range(_ATTEMPTS):
+            if replay := self._replay(request, scope.caller, resource):
+                return replay
+            plan = resource.handle(request, scope)
+            try:
+                return self._perform(request, scope, resource, plan, guard)
+            except Conflict as error:
+                if not plan.changes or attempt == _ATTEMPTS - 1:
+                    raise
+                if request.conditions.if_match and request.action != Action.CREATE:
+                    raise PreconditionFailed("it was changed meanwhile: get it again") from error
+        raise Conflict("others change this all the time; try again")
+
+    def _perform(
+        self, request: Request, scope: Scope, resource: Resource, plan: Plan, guard: Callable[[], None]
+    ) -> Response:
+        if not plan.changes and not plan.steps:
+            return plan.respond(())
+        beside = resource.records
+        if beside is not None and beside.atomic and plan.changes:
+            response = self._commit_together(request, scope, plan, beside, guard)
+        else:
+            response = self._commit_apart(request, scope, plan, beside, guard)
+        for remove in plan.cleanup:
+            with suppress(AppError):  # the record is committed; a file that stays is found by its unreferenced name
+                remove.blobs.remove(remove.path)
+        self._sweep()
+        return response
+
+    def _commit_together(
+        self, request: Request, scope: Scope, plan: Plan, records: Records, guard: Callable[[], None]
+    ) -> Response:
+        """Publish, then records, audit entries and the idempotency record in one commit; unpublish if that fails."""
+        with self._undone_on_failure(plan) as published:
+            response = plan.respond([self._step(step, published) for step in plan.steps])
+            writes = [change.write for change in plan.changes]
+            audit = [self._insert(self._entry(request, scope.caller, "ok", change=change)) for change in plan.changes]
+            guard()
+            records.commit([*writes, *audit, *self._remember(request, scope.caller, plan, response)])
+        return response
+
+    def _commit_apart(
+        self, request: Request, scope: Scope, plan: Plan, records: Records | None, guard: Callable[[], None]
+    ) -> Response:
+        """Where the work and its audit entry cannot be one commit: an intent, the work, an outcome."""
+        note = partial(self._entry, request, scope.caller, after=_staged_facts(plan))
+        try:
+            self.state.commit([self._insert(note("intent"))])
+            guard()
+            with self._undone_on_failure(plan) as published:
+                blobs = [self._step(step, published) for step in plan.steps]
+                for change in plan.changes:
+                    cast(Records, records).commit([change.write])
+        except AppError as error:
+            _discard(plan)
+            self._note(note("failed", code=error.code))
+            raise
+        response = plan.respond(blobs)
+        self.state.commit([self._insert(note("ok")), *self._remember(request, scope.caller, plan, response)])
+        return response
+
+    @contextmanager
+    def _undone_on_failure(self, plan: Plan) -> Iterator[list[Publish]]:
+        """A list for the steps that were done; if the block fails and records hang on them, they are undone."""
+        published: list[Publish] = []
+        try:
+            yield published
+        except BaseException:
+            for step in published if plan.changes else ():
+                with suppress(AppError):  # the first failure is the one to tell
+                    step.blobs.remove(step.path)
+            _discard(plan)
+            raise
+
+    def _step(self, step: BlobStep, published: list[Publish]) -> Blob:
+        if isinstance(step, Remove):
+            step.blobs.remove(step.path, if_match=step.if_match)
+            return Blob(step.path, 0, 0.0, "")
+        blob = step.blobs.publish(step.staged, step.path, if_match=step.if_match, if_none_match=step.if_none_match)
+        published.append(step)
+        return blob
+
+    # -- idempotency
+
+    def _memory(self, resource: Resource) -> Records:
+        return resource.records if resource.records is not None and resource.records.atomic else self.state
+
+    def _request_key(self, request: Request, caller: Caller) -> str:
+        parts = [caller.subject, request.resource, request.action, request.idempotency_key]
+        return hashlib.sha256(dump_json(parts).encode()).hexdigest()
+
+    def _replay(self, request: Request, caller: Caller, resource: Resource) -> Response | None:
+        """The stored answer to a repeated request; IdempotencyConflict if its payload is another."""
+        if not request.idempotency_key or request.action == Action.READ:
+            return None
+        stored = self._memory(resource).get("_requests", self._request_key(request, caller))
+        if stored is None:
+            return None
+        if stored.value["digest"] != _payload_digest(request, _body_digest(request.body)):
+            raise IdempotencyConflict("this idempotency key was used before for another request; take a new one")
+        return Response(**stored.value["answer"], replayed=True)
+
+    def _remember(self, request: Request, caller: Caller, plan: Plan, response: Response) -> list[Write]:
+        if not request.idempotency_key:
+            return []
+        staged = [step.staged.sha256 for step in plan.steps if isinstance(step, Publish)] if request.body is not None else []
+        answer = {"data": response.data, "created": response.created, "location": response.location, "etag": response.etag}
+        digest = _payload_digest(request, staged[0] if staged else "")
+        value = {"at": self.clock(), "digest": digest, "answer": answer}
+        return [Insert("_requests", self._request_key(request, caller), value)]
+
+    # -- audit
+
+    def _entry(
+        self,
+        request: Request,
+        caller: Caller,
+        outcome: str,
+        *,
+        code: str = "",
+        change: Change | None = None,
+        after: Json = None,
+    ) -> Value:
+        write = change.write if change else None
+        return {
+            "at": rfc3339(self.clock()), "subject": caller.subject, "token_id": caller.token_id, "door": request.door,
+            "request_id": request.id, "resource": request.address, "action": request.action, "outcome": outcome,
+            "code": code, "record": write.key if write else "", "before": change.before if change else None,
+            "after": getattr(write, "value", None) if write else after,
+        }  # fmt: skip
+
+    def _insert(self, entry: Value) -> Insert:
+        return Insert("_audit", self.new_id(), entry)
+
+    def _note(self, entry: Value) -> None:
+        """An entry about something that failed: losing it must not hide the failure itself."""
+        try:
+            self.state.commit([self._insert(entry)])
+        except AppError as error:
+            logging.getLogger("satchel").error("the audit entry of request %s was lost: %s", entry["request_id"], error)
+
+    def _auth_event(self, action: str, caller: Caller, door: str, request_id: str, **facts: Json) -> Insert:
+        after = {name: value for name, value in facts.items() if name not in ("outcome", "code")}
+        entry = {
+            "at": rfc3339(self.clock()), "subject": caller.subject, "token_id": caller.token_id, "door": door,
+            "request_id": request_id, "resource": "admin/tokens", "action": action, "outcome": facts.get("outcome", "ok"),
+            "code": facts.get("code", ""), "record": "", "before": None, "after": after or None,
+        }  # fmt: skip
+        return self._insert(entry)
+
+    def _sweep(self) -> None:
+        """Once an hour in each process: forget old request ids, sessions, links and tokens."""
+        now = self.clock()
+        if now - self._swept_at < _SWEEP_EVERY_S:
+            return
+        self._swept_at = now
+        stores = {id(r): r for r in (self.state, *(r.records for r in self.resources.values() if r.records is not None))}
+        with suppress(AppError):  # it comes again in an hour, and must not fail somebody's request
+            for records in stores.values():
+                old = Query("_requests", (Condition("at", "lt", now - _REQUESTS_KEPT_S),), limit=500)
+                records.commit([Delete("_requests", record.key) for record in records.find(old).items])
+            self.state.commit(self.authority.expired())
+
+    # -- tokens and sessions
+
+    def sign_in(self, secret: str, request_id: str) -> tuple[str, int]:
+        try:
+            session, seconds, caller, writes = self.authority.open_session(secret)
+        except Unauthenticated as error:
+            self._failed_sign_in(request_id, error.code)
+            raise
+        if caller.may(Action.CREATE, "admin/tokens"):
+            writes = [*writes, Update("_settings", "administrator", {"signed_in_at": rfc3339(self.clock())})]
+        try:
+            self.state.commit([*writes, self._auth_event("sign_in", caller, "http", request_id)])
+        except Conflict as error:
+            raise Unauthenticated("this sign-in link was used already; ask for a new one") from error
+        return session, seconds
+
+    def _failed_sign_in(self, request_id: str, code: str) -> None:
+        """Audited, but at most 60 a minute in each process: nobody shall fill the disk by guessing."""
+        now = self.clock()
+        if len(self._failures) < 60 or now - self._failures[0] > 60:
+            self._failures.append(now)
+            event = self._auth_event("sign_in", Caller(), "http", request_id, outcome="denied", code=code)
+            self._note(event.value)
+
+    def sign_out(self, credential: str, request_id: str) -> None:
+        try:
+            caller = self.authority.identify(credential)
+        except Unauthenticated:
+            caller = Caller()
+        if writes := self.authority.close_session(credential):
+            self.state.commit([*writes, self._auth_event("sign_out", caller, "http", request_id)])
+
+    def issue(
+        self, by: Caller, subject: str, grants: Sequence[str], roles: Sequence[str], expires_s: int, label: str = ""
+    ) -> Token:
+        """A new token's row, stored with its audit entry; Invalid says what is wrong with the wishes."""
+        token, writes = self.authority.issue(subject, grants, roles, expires_s, label)
+        facts: Value = {"jti": token.jti, "for": subject, "grants": list(token.grants), "roles": list(token.roles)}
+        self.state.commit([*writes, self._auth_event("issue", by, "cli", self.new_id(), **facts)])
+        return token
+
+    def revoke(self, by: Caller, tokens: Sequence[Token]) -> None:
+        """Revoke them, each in a commit of its own; a token revoked before stays as it is."""
+        for token in tokens:
+            if writes := self.authority.revoke(token):
+                self.state.commit([*writes, self._auth_event("revoke", by, "cli", self.new_id(), jti=token.jti)])
+
+    def link(self, by: Caller, token: Token, expires_s: int = 600) -> str:
+        """The code of a single-use sign-in link for the token."""
+        code, writes = self.authority.link(token, expires_s)
+        self.state.commit([*writes, self._auth_event("link", by, "cli", self.new_id(), jti=token.jti)])
+        return code
+
+    def first_code(self, by: Caller) -> str:
+        """A sign-in code for the administrator, until one has signed in once; "" afterwards."""
+        if self.state.get("_settings", "administrator") is not None:
+            return ""
+        token = self.issue(by, "admin", ["**:*"], [], self.config.auth.session_s, "first sign-in")
+        return self.link(by, token)
+
+
+def _staged_facts(plan: Plan) -> Json:
+    """What an audit entry says of the bytes that a plan publishes; None when it publishes none."""
+    found = [{"size_bytes": s.staged.size_bytes, "sha256": s.staged.sha256} for s in plan.steps if isinstance(s, Publish)]
+    return found[0] if found else None
+
+
+def _discard(plan: Plan) -> None:
+    for step in plan.steps:
+        if isinstance(step, Publish):
+            with suppress(AppError):  # a sweep finds what stays
+                step.blobs.discard(step.staged)
+
+
+def _body_digest(body: Iterable[bytes] | None) -> str:
+    digest = hashlib.sha256()
+    for chunk in body or ():
+        digest.update(chunk)
+    return digest.hexdigest() if body is not None else ""
+
+
+def _payload_digest(request: Request, body_sha256: str) -> str:
+    """One digest of everything that makes two requests the same; file uploads count by their content."""
+    payload = [list(request.path), dict(request.params), _digestible(request.data), request.partial, body_sha256]
+    return hashlib.sha256(json.dumps(payload, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _digestible(data: Json) -> Json:
+    if isinstance(data, Upload):
+        data.file.seek(0)
+        return [data.name, _body_digest(iter(partial(data.file.read, 65536), b""))]
+    if isinstance(data, dict):
+        return {name: _digestible(value) for name, value in data.items()}
+    return [_digestible(item) for item in data] if isinstance(data, list) else data
 
 
 # ==== 11. COMMANDS ===============================================================================================
-# The argparse tree: server, auth, info; one cmd_* each.
-# uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS AUTH ASSEMBLY PLUGINS
-# defines:
+# The argparse tree: server, auth, info; one cmd_* each. Results go to standard output, words for people to standard
+# error; --json wherever a program might read.
+# uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS PLUGINS ASSEMBLY
+# defines: Site load_site claim_data cmd_server_run cmd_server_init cmd_server_check cmd_auth_issue cmd_auth_list
+#          cmd_auth_show cmd_auth_revoke cmd_auth_check cmd_auth_link cmd_info UsageParser build_parser
+
+_UNIT = """\
+[Unit]
+Description=Satchel intranet
+After=network.target
+
+[Service]
+ExecStart={python} {program} server --config {config}
+WorkingDirectory={folder}
+Restart=on-failure
+User=satchel
+UMask=0077
+NoNewPrivileges=yes
+ProtectSystem=strict
+ReadWritePaths={folder}
+CacheDirectory=satchel
+Environment=SHIV_ROOT=%C/satchel
+
+[Install]
+WantedBy=multi-user.target"""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What a command works on."""
+
+    config: Config
+    kinds: Mapping[str, type[Provider]]
+
+    def app(self) -> App:
+        return App(self.config, self.kinds)
+
+
+def load_site(args: argparse.Namespace) -> Site:
+    """Plugins and checked configuration: --config, else ./app.toml, else the built-in starter."""
+    path = Path(args.config) if args.config else Path("app.toml")
+    folder = path.resolve().parent
+    if args.config or path.exists():
+        raw, origin = read_toml(path), path.name
+    else:
+        raw, origin = tomllib.loads(STARTER), "the built-in starter"
+    for option, place, key in (("data", "site", "data"), ("bind", "http", "bind"), ("workers", "http", "workers")):
+        value = getattr(args, option, None)
+        if value is not None and isinstance(raw.setdefault(place, {}), dict):
+            raw[place][key] = str(Path(value).absolute()) if option == "data" else value
+    kinds = load_kinds(folder)
+    return Site(read_config(raw, folder, origin, {kind: cls.settings for kind, cls in kinds.items()}), kinds)
+
+
+@contextmanager
+def _opened(site: Site) -> Iterator[App]:
+    app = site.app()
+    app.open()
+    try:
+        yield app
+    finally:
+        app.close()
+
+
+def _operator() -> Caller:
+    """Whoever runs a command; standing at the machine is all the permission it takes."""
+    name = os.environ.get("SUDO_USER") or os.environ.get("USER") or os.environ.get("USERNAME") or "operator"
+    return Caller(subject=f"cli:{name}")
+
+
+def _say(*lines: str) -> None:
+    """Words for people."""
+    for line in lines:
+        print(line, file=sys.stderr, flush=True)
+
+
+def _print_json(value: Json) -> None:
+    print(dump_json(value, indent=2))
+
+
+# ---- server
+
+
+@contextmanager
+def claim_data(folder: Path) -> Iterator[None]:
+    """Hold the data folder for one server; Unavailable when another one has it. Workers forked meanwhile do not hold it."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    held = [os.open(folder / "server.lock", os.O_RDWR | os.O_CREAT, 0o600)]
+
+    def release() -> None:
+        while held:
+            os.close(held.pop())
+
+    try:
+        if fcntl is not None:
+            fcntl.flock(held[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.register_at_fork(after_in_child=release)  # a worker that outlives a killed server must not keep it
+        yield
+    except BlockingIOError:
+        told = "another server runs on this data folder; stop it, or give this one its own with --data"
+        raise Unavailable(told, hint=str(folder)) from None
+    finally:
+        release()
+
+
+def cmd_server_run(args: argparse.Namespace) -> int:
+    """Serve until SIGTERM or Ctrl-C."""
+    site = load_site(args)
+    app = site.app()
+    config = site.config
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    with claim_data(config.site.data):
+        app.open()
+        code = app.first_code(_operator())
+        app.close()
+
+        def on_ready(address: str) -> None:
+            _say(f"{config.site.title} is at {address}/ ({config.origin})")
+            if code:
+                _say(f"Sign in as administrator within ten minutes: {address}/login/{code}")
+
+        folders = [config.folder / "templates", BUNDLED / "templates"]
+        HttpRunner(config.http, config.site.prefix, app, folders, on_ready).run()
+    return 0
+
+
+def _warnings(app: App) -> list[str]:
+    return [f"{name}: {warning}" for name, provider in app.providers.items() for warning in provider.warnings()]
+
+
+def cmd_server_init(args: argparse.Namespace) -> int:
+    """Write the starter as a commented app.toml; an existing one is left alone."""
+    folder = Path(args.dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with (folder / "app.toml").open("x", encoding="utf-8") as file:
+            file.write(STARTER)
+    except FileExistsError:
+        raise Conflict("app.toml exists here already; it was left as it is", hint=str(folder)) from None
+    print(folder / "app.toml")
+    return 0
+
+
+def cmd_server_check(args: argparse.Namespace) -> int:
+    """Check app.toml, the providers and the views' statements; every fault, not the first."""
+    try:
+        with _opened(load_site(args)) as app:
+            faults = [
+                Fault(f"providers.{name}", "unavailable", state) for name, state in app.ready().items() if state != "ok"
+            ]
+            faults += app.check_views()
+            warnings = _warnings(app)
+    except ConfigError as error:
+        faults, warnings = list(error.faults) or [Fault("", error.code, error.message)], []
+    if args.json:
+        _print_json({"ok": not faults, "faults": [fault._asdict() for fault in faults], "warnings": warnings})
+    else:
+        _say(*(f"{fault.pointer or 'app.toml'}: {fault.detail}" for fault in faults), *(f"warning: {w}" for w in warnings))
+        _say(f"{len(faults)} fault(s)" if faults else "everything is in order")
+    return ConfigError.exit_code if faults else 0
+
+
+# ---- auth
+
+
+def _token_row(token: Token) -> Value:
+    """A token as JSON gives it: times as RFC 3339, null while never."""
+    row: Value = dataclasses.asdict(token) | {"grants": list(token.grants), "roles": list(token.roles)}
+    return row | {name: rfc3339(row[name]) if row[name] else None for name in row if name.endswith("_at")}
+
+
+def cmd_auth_issue(args: argparse.Namespace) -> int:
+    """Print a new token and nothing else."""
+    with _opened(load_site(args)) as app:
+        token = app.issue(_operator(), args.subject, args.grant, args.role, args.expires, args.label)
+        secret = app.authority.short(token) if args.format == "short" else app.authority.jwt(token)
+        if args.format == "json" or args.json:
+            _print_json(_token_row(token) | {"token": secret})
+        else:
+            print(secret)
+    return 0
+
+
+def cmd_auth_list(args: argparse.Namespace) -> int:
+    """The tokens, newest first; without --all only those that still work."""
+    with _opened(load_site(args)) as app:
+        now = app.clock()
+        tokens = [t for t in app.authority.tokens() if args.all or (not t.revoked_at and t.expires_at > now)]
+    if args.json:
+        _print_json([_token_row(token) for token in tokens])
+    else:
+        for token in tokens:
+            allowed = " ".join([*token.roles, *token.grants])
+            state = "revoked" if token.revoked_at else "until " + rfc3339(token.expires_at)[:10]
+            print(f"{token.jti}  {state}  {token.subject}  {allowed}" + f"  ({token.label})" * bool(token.label))
+    return 0
+
+
+def cmd_auth_show(args: argparse.Namespace) -> int:
+    """One token's row, never the token itself."""
+    with _opened(load_site(args)) as app:
+        row = _token_row(app.authority.token(args.id))
+    if args.json:
+        _print_json(row)
+    else:
+        for name, value in row.items():
+            print(f"{name + ':':12} {' '.join(value) if isinstance(value, list) else '-' if value in (None, '') else value}")
+    return 0
+
+
+def cmd_auth_revoke(args: argparse.Namespace) -> int:
+    """Revoke tokens, and with them their sessions; all ids are looked up before the first is revoked."""
+    with _opened(load_site(args)) as app:
+        tokens = [app.authority.token(one) for one in args.id]
+        app.revoke(_operator(), tokens)
+    if args.json:
+        _print_json({"revoked": [token.jti for token in tokens]})
+    else:
+        _say(*(f"revoked {token.jti} of {token.subject}" for token in tokens))
+    return 0
+
+
+def cmd_auth_check(args: argparse.Namespace) -> int:
+    """Say who a token on standard input is, and whether it may do something; exit code 3 if it may not."""
+    if bool(args.resource) != bool(args.action):
+        raise BadRequest("give both RESOURCE and ACTION, or neither")
+    with _opened(load_site(args)) as app:
+        caller = app.authority.identify("Bearer " + sys.stdin.readline().strip())
+        if args.resource:
+            caller.require(Action(args.action), args.resource.strip("/"))
+    facts = {"subject": caller.subject, "token_id": caller.token_id, "roles": list(caller.roles)}
+    facts["grants"] = [str(grant) for grant in caller.grants]
+    if args.json:
+        _print_json(facts)
+    else:
+        print(f"{caller.subject}: {' '.join([*caller.roles, *map(str, caller.grants)])}")
+    return 0
+
+
+def cmd_auth_link(args: argparse.Namespace) -> int:
+    """Print a single-use sign-in link, for a new token (--grant, --role) or the subject's newest one."""
+    with _opened(load_site(args)) as app:
+        now = app.clock()
+        if args.grant or args.role:
+            token = app.issue(_operator(), args.subject, args.grant, args.role, args.expires, "sign-in link")
+        else:
+            alive = (
+                t for t in app.authority.tokens() if not t.revoked_at and t.expires_at > now and t.subject == args.subject
+            )
+            found = next(alive, None)
+            if found is None:
+                raise NotFound(f"{args.subject} has no valid token: give --grant or --role, or issue one first")
+            token = found
+        code = app.link(_operator(), token)
+        http_ = app.config.http
+        scheme = "https" if http_.tls_cert else "http"
+        host = app.config.http.hosts[0] if http_.hosts and http_.hosts[0] != "*" else http_.bind
+    link = f"{scheme}://{host}{app.config.site.prefix}/login/{code}"
+    if args.json:
+        _print_json({"link": link, "code": code, "subject": args.subject, "expires_s": 600})
+    else:
+        print(link)
+    return 0
+
+
+# ---- info
+
+
+def _info_resources(app: App) -> Json:
+    return [
+        {"address": address, "title": r.title, "actions": [a for a in Action if a in r.actions]}
+        for address, r in app.resources.items()
+    ]
+
+
+def _info_providers(app: App) -> Json:
+    """Kind, contracts, round trip and what is wrong, for each provider."""
+    rows = []
+    for name, provider in app.providers.items():
+        row: Value = {"name": name, "kind": provider.kind, "contracts": _contracts(provider), "ping_ms": None, "fault": ""}
+        try:
+            provider.open()
+            row["ping_ms"] = round(provider.ping() * 1000, 2)
+        except AppError as error:
+            row["fault"] = error.message
+        rows.append(row | {"warnings": provider.warnings()})
+    return rows
+
+
+def _contracts(provider: Provider) -> list[str]:
+    return [contract.__name__ for contract in (Records, Blobs, Queries) if isinstance(provider, contract)]
+
+
+def _info_config(app: App) -> Json:
+    """The settings in force; secrets are left out."""
+    site, auth, http_ = (dataclasses.asdict(part) for part in (app.config.site, app.config.auth, app.config.http))
+    auth["keys"] = "set" if auth["keys"] else ""
+    facts = {"origin": app.config.origin, "site": site, "auth": auth, "http": http_}
+    facts["roles"] = {name: [str(grant) for grant in role.grants] for name, role in app.config.roles.items()}
+    facts["public"] = [str(grant) for grant in app.config.public.grants]
+    return load_json(json.dumps(facts, default=str))
+
+
+def _info_routes(app: App) -> Json:
+    rows = [{"path": path, "methods": "GET"} for path in ("/", "/healthz", "/readyz", "/login", "/static/…")]
+    rows += [{"path": "/logout", "methods": "POST"}]
+    shapes = {
+        "files": [("", "GET POST"), ("/PATH", "GET PUT POST DELETE")],
+        "forms": [("", "GET POST"), ("/records", "GET POST"), ("/records/ID", "GET PUT PATCH DELETE")],
+        "apps": [("", "GET"), ("/static/PATH", "GET")],
+    }
+    for address in filter(None, app.resources):
+        for rest, methods in shapes.get(address.partition("/")[0], [("", "GET")]):
+            rows.append({"path": f"/{address}{rest}", "methods": methods})
+    return rows
+
+
+def _info_systemd(app: App) -> Json:
+    program, folder = Path(sys.argv[0]).resolve(), app.config.folder
+    return _UNIT.format(python=sys.executable, program=program, config=folder / "app.toml", folder=folder)
+
+
+def _info_version(app: App) -> Json:
+    return {"version": __version__, "python": sys.version.split()[0], "platform": sys.platform}
+
+
+_INFO: Mapping[str, Callable[[App], Json]] = {
+    "resources": _info_resources,
+    "providers": _info_providers,
+    "config": _info_config,
+    "routes": _info_routes,
+    "systemd": _info_systemd,
+    "version": _info_version,
+}
+
+
+def cmd_info(args: argparse.Namespace) -> int:
+    """Facts about this installation; without a topic: version, resources and providers."""
+    if args.topic == "version" and not args.json:
+        print(f"satchel {__version__}")
+        return 0
+    app = load_site(args).app()
+    topics = [args.topic] if args.topic else ["version", "resources", "providers"]
+    with closing(app):
+        found = {topic: _INFO[topic](app) for topic in topics}
+    if args.json:
+        _print_json(found[args.topic] if args.topic else found)
+    else:
+        for facts in found.values():
+            print(facts if isinstance(facts, str) else "\n".join(_lines(facts)))
+    return 0
+
+
+def _lines(facts: Json, indent: str = "") -> Iterator[str]:
+    """JSON as lines for people: a row a line, a table as name and value."""
+    if isinstance(facts, dict):
+        for name, value in facts.items():
+            nested = isinstance(value, dict) and value
+            yield f"{indent}{name}:" + ("" if nested else f" {_word_list(value)}")
+            if nested:
+                yield from _lines(value, indent + "  ")
+    else:
+        for row in facts:
+            yield "  ".join(_word_list(value) for value in row.values() if value not in ("", None, []))
+
+
+def _word_list(value: Json) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+# ---- the tree
+
+
+class UsageParser(argparse.ArgumentParser):
+    """argparse whose mistakes are ConfigErrors, so that MAIN renders them like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(message, hint=f"{self.prog} --help")
+
+
+def _duration_argument(text: str) -> int:
+    try:
+        return int(CONVERTERS["duration"](text, Path()))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def build_parser() -> UsageParser:
+    """Every command with its options; `run` in the parsed namespace is the function to call."""
+    common = UsageParser(add_help=False)
+    common.add_argument("--config", metavar="FILE", help="configuration; default ./app.toml, else the built-in starter")
+    common.add_argument("--data", metavar="DIR", help="data folder, instead of [site] data")
+    common.add_argument("--json", action="store_true", help="print JSON")
+    parser = UsageParser(prog="app.pyz", description="Satchel: a team's intranet in one file.")
+    parser.add_argument("--version", action="version", version=f"satchel {__version__}")
+    groups = parser.add_subparsers(title="commands", metavar="server | auth | info", required=True, parser_class=UsageParser)
+    _add_server(groups, common)
+    _add_auth(groups, common)
+    info = groups.add_parser("info", parents=[common], help="facts about this installation")
+    info.add_argument("topic", nargs="?", choices=list(_INFO), help="default: version, resources and providers")
+    info.set_defaults(run=cmd_info)
+    return parser
+
+
+def _add_server(groups: Any, common: UsageParser) -> None:
+    serving = UsageParser(add_help=False)
+    serving.add_argument("--bind", metavar="HOST:PORT", help="where to listen, instead of [http] bind")
+    serving.add_argument("--workers", type=int, metavar="N", help="worker processes, instead of [http] workers")
+    server = groups.add_parser("server", parents=[common, serving], help="serve; or run, init, check")
+    server.set_defaults(run=cmd_server_run)
+    verbs = server.add_subparsers(metavar="run | init | check", parser_class=UsageParser)
+    verbs.add_parser("run", parents=[common, serving], help="serve (the default)").set_defaults(run=cmd_server_run)
+    init = verbs.add_parser("init", help="write the starter as app.toml")
+    init.add_argument("dir", nargs="?", default=".", metavar="DIR", help="folder to write it in; default .")
+    init.set_defaults(run=cmd_server_init)
+    check = verbs.add_parser("check", parents=[common], help="list every fault of app.toml and the providers")
+    check.set_defaults(run=cmd_server_check)
+
+
+def _add_auth(groups: Any, common: UsageParser) -> None:
+    verbs = groups.add_parser("auth", help="issue, list, show, revoke and check tokens; sign-in links").add_subparsers(
+        metavar="issue | list | show | revoke | check | link", required=True, parser_class=UsageParser
+    )
+    wishes = UsageParser(add_help=False)
+    wishes.add_argument("--subject", required=True, metavar="S", help="whose token it is")
+    wishes.add_argument("--grant", action="append", default=[], metavar="G", help="such as forms/leave:create; repeatable")
+    wishes.add_argument("--role", action="append", default=[], metavar="R", help="a role of app.toml; repeatable")
+    wishes.add_argument("--expires", type=_duration_argument, default=30 * 86400, metavar="30d", help="default 30d")
+    issue = verbs.add_parser("issue", parents=[common, wishes], help="print a new token")
+    issue.add_argument("--label", default="", metavar="L", help="what it is for")
+    issue.add_argument("--format", choices=["jwt", "short", "json"], default="jwt", help="default jwt")
+    issue.set_defaults(run=cmd_auth_issue)
+    verbs.add_parser("link", parents=[common, wishes], help="print a single-use sign-in link").set_defaults(
+        run=cmd_auth_link
+    )
+    every = verbs.add_parser("list", parents=[common], help="the tokens")
+    every.add_argument("--all", action="store_true", help="expired and revoked ones too")
+    every.set_defaults(run=cmd_auth_list)
+    show = verbs.add_parser("show", parents=[common], help="one token's facts")
+    show.add_argument("id", metavar="ID", help="its id, or the first characters of it")
+    show.set_defaults(run=cmd_auth_show)
+    revoke = verbs.add_parser("revoke", parents=[common], help="revoke tokens")
+    revoke.add_argument("id", nargs="+", metavar="ID")
+    revoke.set_defaults(run=cmd_auth_revoke)
+    check = verbs.add_parser("check", parents=[common], help="say what the token on standard input may do")
+    check.add_argument("resource", nargs="?", metavar="RESOURCE", help="such as forms/leave")
+    check.add_argument("action", nargs="?", choices=[*Action], metavar="ACTION", help="read, create, update or delete")
+    check.set_defaults(run=cmd_auth_check)
 
 
 # ==== 12. MAIN ===================================================================================================
 # argv to exit code; the command line's only error rendering.
-# uses: ERRORS COMMANDS
-# defines:
+# uses: ERRORS VALUES COMMANDS
+# defines: main
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code: 0 ok, 1 bug, 2 usage, 3 denied, 4 not found, 5 conflict, 6 input, 7 away."""
+    wants_json = "--json" in (sys.argv[1:] if argv is None else argv)
+    try:
+        args = build_parser().parse_args(argv)
+        return int(args.run(args))
+    except AppError as error:
+        _report(error, wants_json)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone: say nothing more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _report(error: AppError, wants_json: bool) -> None:
+    """The error on standard error, for people or, with --json, as one object on standard output too."""
+    if wants_json:
+        problem = {"code": error.code, "detail": error.message, "errors": [fault._asdict() for fault in error.faults]}
+        print(dump_json(problem, indent=2))
+    print(f"error: {error.message}" + (f"\n  {error.hint}" if error.hint else ""), file=sys.stderr)
+    for fault in error.faults:
+        print(f"  {fault.pointer}: {fault.detail}" if fault.pointer else f"  {fault.detail}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.modules["app"] = sys.modules["__main__"]  # a plugin's `import app` must find this module, not load it again
+    sys.exit(main())

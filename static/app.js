@@ -1,0 +1,67 @@
+// Improves pages that already work without it.
+"use strict";
+
+// A form is sent once: the second click of a double click does nothing.
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (form.method !== "post") return;
+  if (form.dataset.sent) return event.preventDefault();
+  form.dataset.sent = "yes";
+  for (const button of form.querySelectorAll("button")) button.setAttribute("aria-disabled", "true");
+});
+
+// Coming back with the browser's Back button shows the page as it was: make its forms usable again.
+window.addEventListener("pageshow", () => {
+  for (const form of document.querySelectorAll("form[data-sent]")) {
+    delete form.dataset.sent;
+    for (const button of form.querySelectorAll("button")) button.removeAttribute("aria-disabled");
+  }
+});
+
+// Files dropped anywhere on a listing go through its upload form.
+const upload = document.querySelector("form[data-drop]");
+if (upload) {
+  const input = upload.querySelector("input[type=file]");
+  const carriesFiles = (event) => event.dataTransfer && event.dataTransfer.types.includes("Files");
+  let depth = 0;
+  const mark = (on) => upload.classList.toggle("over", on);
+  document.addEventListener("dragenter", (event) => { if (carriesFiles(event)) { depth += 1; mark(true); } });
+  document.addEventListener("dragleave", (event) => { if (carriesFiles(event)) { depth -= 1; mark(depth > 0); } });
+  document.addEventListener("dragover", (event) => { if (carriesFiles(event)) event.preventDefault(); });
+  document.addEventListener("drop", (event) => {
+    if (!carriesFiles(event)) return;
+    event.preventDefault();
+    depth = 0;
+    mark(false);
+    if (!event.dataTransfer.files.length || upload.dataset.sent) return;
+    input.files = event.dataTransfer.files;
+    upload.requestSubmit();
+  });
+}
+
+// An open question closes with Escape or a click elsewhere.
+const closeQuestions = (except) => {
+  for (const open of document.querySelectorAll("details.confirm[open]")) if (open !== except) open.open = false;
+};
+document.addEventListener("click", (event) => closeQuestions(event.target.closest("details.confirm")));
+document.addEventListener("keydown", (event) => {
+  const open = event.key === "Escape" && document.querySelector("details.confirm[open]");
+  if (open) { open.open = false; open.querySelector("summary").focus(); }
+});
+
+// A field that depends on another one ("kind=unpaid") is shown while that one has the value.
+for (const form of document.querySelectorAll("form")) {
+  const fields = [...form.querySelectorAll("[data-show-if]")];
+  const update = () => {
+    const data = new FormData(form);
+    for (const field of fields) {
+      const wanted = new URLSearchParams(field.dataset.showIf);
+      field.hidden = ![...new Set(wanted.keys())].every((name) => wanted.getAll(name).some((value) => data.getAll(name).includes(value)));
+    }
+  };
+  if (fields.length) { form.addEventListener("input", update); update(); }
+}
+
+// A page that answers with faults puts the reader at their summary.
+const faults = document.querySelector("[role=alert][tabindex]");
+if (faults) faults.focus();

@@ -1,0 +1,137 @@
+<%
+# One field of a form: label, help, error and control. Wants: field.
+from urllib.parse import urlencode
+
+help_id, error_id = field.id + "-help", field.id + "-error"
+described = " ".join([name for name, text in ((help_id, field.help), (error_id, field.error)) if text])
+attrs = {name: value for name, value in (field.attrs or {}).items() if value is not None and value is not False}
+group = field.widget in ("radio", "checkboxes")
+current = getattr(field, "file", None)
+if field.widget == "email":
+    attrs.setdefault("autocomplete", "email")
+elif field.widget == "url":
+    attrs.setdefault("autocomplete", "url")
+elif field.widget == "textarea":
+    attrs.setdefault("rows", "5")
+elif field.widget == "number":
+    attrs.setdefault("inputmode", "decimal")
+    attrs.setdefault("step", "any")
+end
+if field.required and not group and not (field.widget == "file" and current):
+    attrs["required"] = "required"
+end
+if field.error and field.widget != "radio":
+    attrs["aria-invalid"] = "true"
+end
+if described and not group:
+    attrs["aria-describedby"] = described
+end
+show_if = "" if field.error else urlencode(getattr(field, "show_if", None) or {}, doseq=True)
+%>
+<div class="field field-{{field.widget}}{{' wrong' if field.error else ''}}"
+% if show_if:
+  data-show-if="{{show_if}}"
+% end
+>
+% if group:
+<fieldset
+%   if not field.options:
+  id="{{field.id}}" tabindex="-1"
+%   end
+%   if field.widget == "radio":
+  role="radiogroup" aria-required="{{'true' if field.required else 'false'}}" aria-invalid="{{'true' if field.error else 'false'}}"
+%   end
+%   if described:
+  aria-describedby="{{described}}"
+%   end
+>
+  <legend>{{field.title}}
+%   if field.required:
+    <span class="must" aria-hidden="true" title="required">*</span>
+%   end
+  </legend>
+%   include('_hints.tpl')
+%   for number, option in enumerate(field.options):
+%     option_id = field.id if number == 0 else f"{field.id}-{number + 1}"
+  <div class="choice">
+    <input type="{{'radio' if field.widget == 'radio' else 'checkbox'}}" id="{{option_id}}" name="{{field.name}}" value="{{option.value}}"
+%     if option.selected:
+      checked
+%     end
+%     if field.required and field.widget == "radio":
+      required
+%     end
+%     for name, value in attrs.items():
+      {{name}}="{{name if value is True else value}}"
+%     end
+    >
+    <label for="{{option_id}}"><bdi>{{option.title}}</bdi></label>
+  </div>
+%   end
+</fieldset>
+% elif field.widget == "checkbox":
+  <div class="choice">
+    <input type="checkbox" id="{{field.id}}" name="{{field.name}}" value="{{field.value or 'true'}}"
+%   if field.checked:
+      checked
+%   end
+%   for name, value in attrs.items():
+      {{name}}="{{name if value is True else value}}"
+%   end
+    >
+    <label for="{{field.id}}">{{field.title}}
+%   if field.required:
+      <span class="must" aria-hidden="true" title="required">*</span>
+%   end
+    </label>
+  </div>
+%   include('_hints.tpl')
+% else:
+  <label for="{{field.id}}">{{field.title}}
+%   if field.required:
+    <span class="must" aria-hidden="true" title="required">*</span>
+%   end
+  </label>
+%   include('_hints.tpl')
+%   if field.widget == "file" and current:
+  <p class="current">Current file: <a href="{{current.href}}"><bdi>{{current.name}}</bdi></a>. Choose another one only to replace it.</p>
+%   end
+%   if field.widget == "textarea":
+  <textarea id="{{field.id}}" name="{{field.name}}" dir="auto"
+%     for name, value in attrs.items():
+    {{name}}="{{name if value is True else value}}"
+%     end
+  >
+{{field.value}}</textarea>
+%   elif field.widget == "select":
+%     chosen = any([option.selected for option in field.options])
+  <select id="{{field.id}}" name="{{field.name}}"
+%     for name, value in attrs.items():
+    {{name}}="{{name if value is True else value}}"
+%     end
+  >
+%     if not any([option.value == "" for option in field.options]) and not (field.required and chosen):
+    <option value="">{{"Choose…" if field.required else "—"}}</option>
+%     end
+%     for option in field.options:
+    <option value="{{option.value}}"{{" selected" if option.selected else ""}}>{{option.title}}</option>
+%     end
+  </select>
+%   elif field.widget == "file":
+  <input type="file" id="{{field.id}}" name="{{field.name}}"
+%     for name, value in attrs.items():
+    {{name}}="{{name if value is True else value}}"
+%     end
+  >
+%   else:
+  <input type="{{field.widget}}" id="{{field.id}}" name="{{field.name}}" value="{{field.value}}"
+%     if field.widget in ("text", "email", "url"):
+    dir="{{'auto' if field.widget == 'text' else 'ltr'}}"
+%     end
+%     for name, value in attrs.items():
+    {{name}}="{{name if value is True else value}}"
+%     end
+  >
+%   end
+% end
+</div>

@@ -1,0 +1,3 @@
+% if form_token:
+<input type="hidden" name="_token" value="{{form_token}}">
+% end

@@ -1,0 +1,35 @@
+% rebase('layout.tpl', title=("Error: " if page.errors else "") + title)
+<div class="narrow">
+<div class="head"><div>
+  <h1><bdi>{{page.title}}</bdi></h1>
+% if page.note:
+  <p class="note">{{page.note}}</p>
+% end
+</div></div>
+% include('_done.tpl', done=page.done)
+% include('_errors.tpl')
+<form class="form" method="post" action="{{page.action}}" novalidate
+% if page.multipart:
+  enctype="multipart/form-data"
+% end
+>
+% include('_token.tpl')
+% for name, value in (("_method", page.method_override), ("_version", page.version), ("_submission", page.submission)):
+%   if value != "" and value is not None:
+  <input type="hidden" name="{{name}}" value="{{value}}">
+%   end
+% end
+% if any([field.required for field in page.fields]):
+  <p class="help legend"><span class="must" aria-hidden="true">*</span> Fields with a star are required.</p>
+% end
+% for field in page.fields:
+%   include('_field.tpl', field=field)
+% end
+  <div class="actions">
+    <button class="button solid">{{page.submit}}</button>
+% if page.cancel_href:
+    <a class="button" href="{{page.cancel_href}}">Cancel</a>
+% end
+  </div>
+</form>
+</div>

@@ -1,0 +1,31 @@
+% rebase('layout.tpl', title=("Error: " if page.error else "") + title)
+<div class="box">
+<h1>Sign in</h1>
+% if page.error:
+<div class="notice bad" role="alert" id="login-error"><p>{{page.error}}</p></div>
+% end
+<form class="form" method="post" action="{{url('login')}}">
+% include('_token.tpl')
+% if page.after:
+  <input type="hidden" name="after" value="{{page.after}}">
+% end
+% if page.code:
+  <input type="hidden" name="code" value="{{page.code}}">
+  <p>Your sign-in link is ready. It works once.</p>
+  <div class="actions"><button class="button solid" autofocus>Sign in</button></div>
+% else:
+  <div class="field">
+    <label for="token">Token</label>
+    <p class="help" id="token-help">Paste the token you were given, or open your sign-in link instead.</p>
+    <input type="text" autocomplete="username" value="{{site}}" hidden>
+    <input type="password" id="token" name="token" required autocomplete="current-password" autocapitalize="none" spellcheck="false"
+      aria-describedby="{{'login-error ' if page.error else ''}}token-help"
+%   if page.error:
+      aria-invalid="true"
+%   end
+    >
+  </div>
+  <div class="actions"><button class="button solid">Sign in</button></div>
+% end
+</form>
+</div>

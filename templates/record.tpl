@@ -1,0 +1,40 @@
+% rebase('layout.tpl')
+% include('_crumbs.tpl')
+<div class="head">
+  <h1><bdi>{{page.title}}</bdi></h1>
+% if page.edit_href or page.delete_action:
+  <div class="tools">
+%   if page.edit_href:
+    <a class="button" href="{{page.edit_href}}">Edit</a>
+%   end
+%   if page.delete_action:
+%     include('_delete.tpl', label="Delete this record", action=page.delete_action, what=page.title, version=page.version)
+%   end
+  </div>
+% end
+</div>
+% include('_done.tpl', done=page.done)
+<dl class="record">
+% for field in page.fields:
+  <div class="{{'long' if field.multiline else ''}}">
+    <dt>{{field.title}}</dt>
+%   if field.text == "" or field.text is None:
+    <dd class="none">—</dd>
+%   elif field.href:
+    <dd><a href="{{field.href}}"><bdi>{{field.text}}</bdi></a></dd>
+%   else:
+    <dd><bdi>{{field.text}}</bdi></dd>
+%   end
+  </div>
+% end
+</dl>
+% if page.meta:
+<dl class="meta">
+%   for item in page.meta:
+  <div><dt>{{item.title}}</dt><dd><bdi>{{item.text}}</bdi></dd></div>
+%   end
+</dl>
+% end
+% if page.back_href:
+<p class="back"><a href="{{page.back_href}}">← Back to the list</a></p>
+% end

@@ -1,0 +1,113 @@
+<%
+rebase('layout.tpl')
+counted = "" if page.count is None else f"{page.count:,} row{'' if page.count == 1 else 's'}"
+hidden = getattr(page, "hidden", None) or ()
+totals = getattr(page, "totals", None) or ()
+chosen = [field.checked or (field.widget != "checkbox" and field.value) or any([o.selected and o.value for o in field.options]) for field in page.params]
+narrowed = page.search or any(chosen)
+chart_href = getattr(page, "chart_href", "")
+%>
+% include('_crumbs.tpl')
+<div class="head">
+  <div>
+    <h1><bdi>{{page.title}}</bdi></h1>
+% if page.note:
+    <p class="note">{{page.note}}</p>
+% end
+  </div>
+% if page.create_href:
+  <div class="tools"><a class="button solid" href="{{page.create_href}}">New</a></div>
+% end
+</div>
+% include('_done.tpl', done=page.message)
+% if getattr(page, "errors", None):
+%   include('_errors.tpl')
+% end
+% if page.params or page.search is not None:
+<form class="filter" method="get" action="{{page.action}}" role="search">
+%   for item in hidden:
+  <input type="hidden" name="{{item.name}}" value="{{item.value}}">
+%   end
+%   for field in page.params:
+%     include('_field.tpl', field=field)
+%   end
+%   if page.search is not None:
+  <div class="field search"><label for="table-search">Search</label><input type="search" id="table-search" name="_q" value="{{page.search}}" dir="auto"></div>
+%   end
+  <button class="button">Show</button>
+%   if narrowed:
+  <a class="button" href="{{page.action}}">Clear</a>
+%   end
+</form>
+% end
+% if chart_href:
+<p class="chart"><img src="{{chart_href}}" alt="Chart of {{page.title}}; the table below has the same figures" loading="lazy"></p>
+% end
+% if page.rows:
+<div class="scroll" role="region" aria-labelledby="table-caption" tabindex="0">
+<table class="data">
+  <caption id="table-caption" class="visually-hidden">{{page.title}}</caption>
+  <thead><tr>
+%   for column in page.columns:
+    <th scope="col" class="{{'num' if column.numeric else ''}}"
+%     if column.sorted:
+      aria-sort="{{column.sorted}}"
+%     end
+    >
+%     if column.sort_href:
+      <a href="{{column.sort_href}}">{{column.title}}</a>
+%     else:
+      {{column.title}}
+%     end
+    </th>
+%   end
+  </tr></thead>
+  <tbody>
+%   for row in page.rows:
+    <tr>
+%     for cell in row:
+      <td class="{{'num ' if cell.numeric else 'long ' if len(str(cell.text)) > 28 else ''}}{{cell.kind}}">\\
+%       if cell.href:
+<a href="{{cell.href}}"><bdi>{{cell.text}}</bdi></a>\\
+%       else:
+<bdi>{{cell.text}}</bdi>\\
+%       end
+</td>
+%     end
+    </tr>
+%   end
+  </tbody>
+%   if totals:
+  <tfoot><tr>
+%     for cell in totals:
+    <td class="{{'num' if cell.numeric else ''}}">{{cell.text}}</td>
+%     end
+  </tr></tfoot>
+%   end
+</table>
+</div>
+% else:
+<div class="empty">
+  <p>{{page.empty or "Nothing to show."}}</p>
+</div>
+% end
+<div class="under">
+  <p class="count">{{counted}}</p>
+% if page.first_href or page.next_href:
+  <nav class="pager" aria-label="Pages">
+%   if page.first_href:
+    <a class="button small" href="{{page.first_href}}" rel="first">First page</a>
+%   end
+%   if page.next_href:
+    <a class="button small" href="{{page.next_href}}" rel="next">Next page</a>
+%   end
+  </nav>
+% end
+% if page.formats:
+  <p class="formats"><span>Also as</span>
+%   for item in page.formats:
+    <a href="{{item.href}}">{{item.title}}</a>
+%   end
+  </p>
+% end
+</div>
