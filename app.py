@@ -639,7 +639,7 @@ def check_value(value: Json, pointer: str = "", depth: int = 0) -> Iterator[Faul
         if not -(2**63) <= value < 2**63:
             yield Fault(pointer, "integer_size", "does not fit in 64 bits")
     elif isinstance(value, float | Decimal):
-        if not math.isfinite(value):
+        if not (value.is_finite() if isinstance(value, Decimal) else math.isfinite(value)):
             yield Fault(pointer, "number", "is no finite number")
     elif isinstance(value, Mapping):
         for name, item in value.items():
@@ -1253,7 +1253,7 @@ def check_version(index: int, write: Write, version: int) -> None:
     """Nothing, or Conflict if the record, at `version` (0 = absent), is not what the write expects."""
     if isinstance(write, Insert) and version:
         raise Conflict(f"{write.table}: there is already a record {write.key}", index=index)
-    if not isinstance(write, Insert) and write.version is not None and write.version != version:
+    if not isinstance(write, Insert) and write.version is not None and (write.version != version or not version):
         state = f"is at version {version}" if version else "does not exist"
         raise Conflict(f"{write.table}: record {write.key} {state} and not at version {write.version}", index=index)
 
@@ -2313,7 +2313,7 @@ class Journal:
         self._who = who
         self._floor = floor  # dead entries that are not worth a compaction
         self._descriptor = -1
-        self._seen = (0, 0)  # inode and size of the file when it was read
+        self._seen = (0, 0, 0)  # the file's state when it was read
         self._reset()
 
     def _reset(self) -> None:
@@ -2326,16 +2326,20 @@ class Journal:
         """Forget everything; idempotent."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
-        self._descriptor, self._seen = -1, (0, 0)
+        self._descriptor, self._seen = -1, (0, 0, 0)
         self._reset()
 
     def is_fresh(self) -> bool:
         """Whether the file is the one that was read, to its end; one stat call and no lock."""
         try:
-            there = os.stat(self._path)
+            return self._state(os.stat(self._path)) == self._seen
         except FileNotFoundError:
             return self._descriptor < 0
-        return (there.st_ino, there.st_size) == self._seen
+
+    @staticmethod
+    def _state(there: os.stat_result) -> tuple[int, int, int]:
+        """What changes with every append: the time too, for a torn end may be replaced by a line of its length."""
+        return there.st_ino, there.st_size, there.st_mtime_ns
 
     def refresh(self) -> None:
         """Read what other processes appended; everything, if they replaced the file."""
@@ -2345,16 +2349,16 @@ class Journal:
             raise Unavailable(
                 f"{self._who}: its journal is gone", hint=f"{self._path} was removed: restore it, then restart"
             )
-        there = os.stat(self._path)
-        if self._descriptor < 0 or there.st_ino != self._seen[0] or there.st_size < self._size:
-            self.close()
-            self._descriptor = os.open(self._path, os.O_RDWR)
-        with open(self._path, "rb") as file:
+        with self.mutex, open(self._path, "rb") as file:
+            there = os.fstat(file.fileno())
+            if self._descriptor < 0 or there.st_ino != self._seen[0] or there.st_size < self._size:
+                self.close()
+                self._descriptor = os.open(self._path, os.O_RDWR)
             file.seek(self._size)
             for line in file:
                 if not self._take(line, file):
                     break
-            self._seen = (there.st_ino, os.fstat(file.fileno()).st_size)
+            self._seen = self._state(there)
 
     def _take(self, line: bytes, file: BinaryIO) -> bool:
         """Apply a line that was read; False if it is the torn end of the file."""
@@ -2395,7 +2399,7 @@ class Journal:
             os.ftruncate(self._descriptor, self._size)
             raise
         self._apply(load_json(line[12:-2]), len(line))
-        self._seen = (os.fstat(self._descriptor).st_ino, self._size)
+        self._seen = self._state(os.fstat(self._descriptor))
         self._tidy()
 
     @staticmethod
@@ -2436,7 +2440,7 @@ class Journal:
             raise
         os.close(self._descriptor)
         self._descriptor, self._size, self._lines, self._entries = descriptor, size, lines, entries
-        self._seen, self._synced = (os.fstat(descriptor).st_ino, size), False
+        self._seen, self._synced = self._state(os.fstat(descriptor)), False
 
 
 class FileProvider(Records, Blobs):
@@ -2641,16 +2645,19 @@ class FileProvider(Records, Blobs):
         name = new_id(self._clock())
         place = self._staged / name
         digest, size = hashlib.sha256(), 0
+        with self._errors("staging"):
+            file = open(place, "xb")  # noqa: SIM115 (closed below, where errors of `chunks` stay what they are)
         try:
-            with self._errors("staging"), open(place, "xb", buffering=0) as file:
+            with file:
                 for chunk in rechunk(chunks, CHUNK_BYTES):
                     digest.update(chunk)
-                    view = memoryview(chunk)
-                    while view:
-                        view = view[file.write(view) or 0 :]
                     size += len(chunk)
-                self._stamp(place)
-                os.fsync(file.fileno())
+                    with self._errors("staging"):
+                        file.write(chunk)
+                with self._errors("staging"):
+                    file.flush()
+                    self._stamp(place)
+                    os.fsync(file.fileno())
         except BaseException:
             with suppress(OSError):
                 place.unlink()
