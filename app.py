@@ -1358,7 +1358,7 @@ class GroupCommit:
         for job in jobs:
             known = error if isinstance(error, AppError) else Unavailable("the commit was broken off; nothing was stored")
             job.error = copy.copy(known)
-            job.error.__cause__ = error
+            job.error.__cause__ = error.__cause__ or error
 
 
 class ProcessLock:
@@ -1393,6 +1393,12 @@ class ProcessLock:
             if self._descriptor >= 0:
                 os.close(self._descriptor)
                 self._descriptor = -1
+
+
+def may_write(folder: Path) -> bool:
+    """Whether this account can write in a folder, or make it."""
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
 
 
 SQL_SIGNS = {"eq": "=", "lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
@@ -1539,6 +1545,8 @@ def sqlite_authorize(action: int, first: str | None, second: str | None, *_: str
         return sqlite3.SQLITE_DENY if unsafe else sqlite3.SQLITE_OK
     if action == sqlite3.SQLITE_PRAGMA:  # full-text tables ask for it by themselves
         return sqlite3.SQLITE_OK if first == "data_version" and second is None else sqlite3.SQLITE_DENY
+    if action == sqlite3.SQLITE_UPDATE:  # what virtual tables do while they are set up; by hand SQLite refuses it
+        return sqlite3.SQLITE_OK if first == "sqlite_master" else sqlite3.SQLITE_DENY
     reads = action in (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE)
     return sqlite3.SQLITE_OK if reads else sqlite3.SQLITE_DENY
 
@@ -1720,6 +1728,7 @@ class SqlProvider(Records, Blobs, Queries):
 
     kind = "sql"
     atomic = True
+    busy_s: ClassVar[float] = 5  # how long another program may hold the database before a write is given up
     settings = (
         Setting("url", "text", REQUIRED, "where the database is: sqlite:///path, relative to app.toml, or sqlite:////path"),
     )
@@ -1768,7 +1777,7 @@ class SqlProvider(Records, Blobs, Queries):
         if self._path.exists():
             with self._reading("ping") as connection:
                 connection.execute("select count(*) from sqlite_master").fetchone()
-        elif not os.access(next(p for p in self._path.absolute().parents if p.exists()), os.W_OK):
+        elif not may_write(self._path.parent):
             raise Unavailable(
                 f"provider {self.name}: the database cannot be created", hint=f"no right to write {self._path}"
             )
@@ -1832,7 +1841,7 @@ class SqlProvider(Records, Blobs, Queries):
         """The writing connection; made, with the database, at its first use. The caller holds the lock."""
         if self._writer is None:
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
-            connection = sqlite3.connect(self._path, timeout=5, isolation_level=None, check_same_thread=False)
+            connection = sqlite3.connect(self._path, timeout=self.busy_s, isolation_level=None, check_same_thread=False)
             try:
                 connection.execute("pragma journal_mode = wal")
                 connection.execute("pragma synchronous = full")
@@ -2246,6 +2255,13 @@ def sync_folder(path: str | Path) -> None:
         os.close(descriptor)
 
 
+def write_fully(descriptor: int, data: bytes) -> None:
+    """All of data at the descriptor's position."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
 class FileReader:
     """Part of a plain file: `fileno()`, `start` and `length` let a runner send it by itself."""
 
@@ -2393,7 +2409,8 @@ class Journal:
         if os.fstat(self._descriptor).st_size != self._size:
             os.ftruncate(self._descriptor, self._size)
         try:
-            self._write(self._descriptor, line, self._size)
+            os.lseek(self._descriptor, self._size, os.SEEK_SET)
+            write_fully(self._descriptor, line)
             os.fsync(self._descriptor)
         except OSError:
             os.ftruncate(self._descriptor, self._size)
@@ -2401,13 +2418,6 @@ class Journal:
         self._apply(load_json(line[12:-2]), len(line))
         self._seen = self._state(os.fstat(self._descriptor))
         self._tidy()
-
-    @staticmethod
-    def _write(descriptor: int, data: bytes, at: int) -> None:
-        view = memoryview(data)
-        os.lseek(descriptor, at, os.SEEK_SET)
-        while view:
-            view = view[os.write(descriptor, view) :]
 
     def _tidy(self) -> None:
         """Compact the journal when more of it is dead than alive; a failure is kept for the operator, the data is safe."""
@@ -2430,7 +2440,7 @@ class Journal:
             rows = ((table, r.key, r.version, r.value) for table, records in self.tables.items() for r in records.values())
             while batch := list(itertools.islice(rows, 500)):
                 line = write_journal_line([batch])
-                self._write(descriptor, line, size)
+                write_fully(descriptor, line)
                 size, lines, entries = size + len(line), lines + 1, entries + len(batch)
             os.fsync(descriptor)
             os.replace(fresh, self._path)
@@ -2485,9 +2495,8 @@ class FileProvider(Records, Blobs):
         """Looks at the folder, or at the one that it would be made in."""
         began = time.perf_counter()
         with self._errors("ping"):
-            nearest_folder = next(p for p in (self._root, *self._root.parents) if p.exists())
-            if not os.access(nearest_folder, os.W_OK | os.X_OK) or not nearest_folder.is_dir():
-                raise PermissionError(errno.EACCES, "not a folder that this account may write", str(nearest_folder))
+            if not may_write(self._root):
+                raise PermissionError(errno.EACCES, "not a folder that this account may write", str(self._root))
         return time.perf_counter() - began
 
     def warnings(self) -> list[str]:
@@ -2646,16 +2655,15 @@ class FileProvider(Records, Blobs):
         place = self._staged / name
         digest, size = hashlib.sha256(), 0
         with self._errors("staging"):
-            file = open(place, "xb")  # noqa: SIM115 (closed below, where errors of `chunks` stay what they are)
+            file = open(place, "xb", buffering=0)  # noqa: SIM115 (closed below, where errors of `chunks` stay what they are)
         try:
             with file:
                 for chunk in rechunk(chunks, CHUNK_BYTES):
                     digest.update(chunk)
                     size += len(chunk)
                     with self._errors("staging"):
-                        file.write(chunk)
+                        write_fully(file.fileno(), chunk)
                 with self._errors("staging"):
-                    file.flush()
                     self._stamp(place)
                     os.fsync(file.fileno())
         except BaseException:

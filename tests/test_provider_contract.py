@@ -1142,6 +1142,8 @@ def test_parameters_are_bound_by_name_and_the_wrong_ones_are_named(queries: Any)
         "insert into t (key, version, data) values ('x', 1, '{}') returning key",
         "with x as (select 1) delete from t",
         "update t set version = 9",
+        "update sqlite_master set sql = ''",
+        "delete from sqlite_master",
         "drop table t",
         "create table u (a)",
         "create temp table u (a)",
