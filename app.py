@@ -1078,28 +1078,35 @@ class Runner(ABC):
 # SqlProvider (SQLite) and FileProvider (a folder): the only section that knows drivers. What both must agree on to the
 # letter, the order of values, filters and cursors, is written once as sort_key, Lookup and GroupCommit.
 # uses: ERRORS VALUES CONFIG CONTRACTS
-# defines: CHUNK_BYTES STAGE_BYTES LOOSE_STAGED_S LOOSE_REPLACED_S number_key sort_key fold_case has_text check_condition
-#          holds field_of Lookup check_commit check_version check_blob rechunk Job GroupCommit ProcessLock read_statement
-#          quote_name bindable select_condition compose_select has_wal_reset_fault SQLITE_AWAY SQLITE_SCHEMA BLOB_SCHEMA
-#          sqlite_number sqlite_member sqlite_authorize sqlite_field sqlite_lookup SqlitePool ChunkReader SqlProvider
-#          disk_errors sync_folder FileReader JournalLine read_journal_line write_journal_line copy_value Journal
+# defines: CHUNK_BYTES STAGE_BYTES NINES LOOSE_STAGED_S LOOSE_REPLACED_S number_key sort_key fold_case
+#          has_text check_condition key_test field_of Lookup check_commit check_version check_blob rechunk Job
+#          GroupCommit ProcessLock may_write SQL_SIGNS SQL_TOKENS read_statement quote_name bindable select_condition
+#          compose_select has_wal_reset_fault SQLITE_AWAY RECORDS_SCHEMA BLOBS_SCHEMA sqlite_number sqlite_member
+#          sqlite_authorize sqlite_field SqliteLookup SqlitePool plain_cell ChunkReader SqlProvider disk_errors
+#          sync_folder write_fully FileReader JournalEntry write_journal_line read_journal_line copy_value Journal
 #          FileProvider
 
 CHUNK_BYTES = 256 * 1024
 STAGE_BYTES = 4 * 1024 * 1024  # what one commit of an upload into a database holds, and so its memory
+NINES = str.maketrans("0123456789", "9876543210")
 LOOSE_STAGED_S = 86_400
 LOOSE_REPLACED_S = 3_600  # readers of a replaced blob have this long to finish
 
 
 def number_key(number: int | float | Decimal) -> str:
     """Text that sorts as numbers do, exactly; a float is the decimal that its repr says."""
-    exact = Decimal(repr(number)) if isinstance(number, float) else Decimal(number)
-    if not exact:
+    if not number:
         return "1"
-    digits = "".join(map(str, exact.as_tuple().digits)).rstrip("0")
-    if exact > 0:
-        return f"2{10**18 + exact.adjusted():019d}{digits}"
-    return f"0{10**18 - exact.adjusted():019d}{digits.translate(str.maketrans('0123456789', '9876543210'))}~"
+    if isinstance(number, int):
+        digits = str(abs(number))
+        exponent = len(digits) - 1
+    else:
+        exact = Decimal(repr(number)) if isinstance(number, float) else number
+        digits, _, scale = f"{exact.copy_abs():e}".replace(".", "").partition("e")
+        exponent = int(scale)
+    if number > 0:
+        return f"2{10**18 + exponent:019d}{digits.rstrip('0')}"
+    return f"0{10**18 - exponent:019d}{digits.rstrip('0').translate(NINES)}~"
 
 
 def sort_key(value: Json) -> str:
@@ -1107,13 +1114,13 @@ def sort_key(value: Json) -> str:
 
     "" is null or missing, then b bools, n numbers, t texts, and z for lists and objects, which compare with nothing.
     """
+    if isinstance(value, str):
+        return "t" + value
     if value is None:
         return ""
     if isinstance(value, bool):
         return "b1" if value else "b0"
-    if isinstance(value, int | float | Decimal):
-        return "n" + number_key(value)
-    return "t" + value if isinstance(value, str) else "z"
+    return "n" + number_key(value) if isinstance(value, int | float | Decimal) else "z"
 
 
 def fold_case(text: str) -> str:
@@ -1138,21 +1145,23 @@ def check_condition(condition: Condition) -> None:
         raise BadRequest(f"{condition.field}: null takes true or false")
 
 
-def holds(condition: Condition, key: str) -> bool:
-    """Whether a field whose sort_key is `key` meets a checked condition."""
-    op = condition.op
+def key_test(condition: Condition) -> Callable[[str], bool]:
+    """The test of a checked condition on the sort_key of its field."""
+    op, value, wanted = condition.op, condition.value, sort_key(condition.value)
+    kind = wanted[:1] if wanted[:1] in tuple("bnt") else "none"
     if op == "null":
-        return (key == "") is condition.value
+        return lambda key: (key == "") is value
     if op == "in":
-        return key[:1] in tuple("bnt") and any(key == sort_key(item) for item in condition.value)
-    wanted = sort_key(condition.value)
-    comparable = key[:1] == wanted[:1] and key[:1] in tuple("bnt")
+        keys = {key for key in map(sort_key, value) if key[:1] in tuple("bnt")}
+        return keys.__contains__
     if op == "ne":
-        return not (comparable and key == wanted)
+        return lambda key: key != wanted or kind == "none"
     if op in ("contains", "prefix"):
-        inside = wanted[1:] in key[1:] if op == "contains" else key.startswith(wanted)
-        return comparable and key[0] == "t" and inside
-    return comparable and bool(getattr(operator, {"lte": "le", "gte": "ge"}.get(op, op))(key, wanted))
+        kind = "t" if kind == "t" else "none"
+        part = wanted[1:]
+        return lambda key: key[:1] == kind and (key.startswith(part, 1) if op == "prefix" else key.find(part, 1) > 0)
+    compare = getattr(operator, {"lte": "le", "gte": "ge"}.get(op, op))
+    return lambda key: key[:1] == kind and compare(key, wanted)
 
 
 def field_of(record: Record, name: str) -> Json:
@@ -1173,6 +1182,7 @@ class Lookup:
     terms: tuple[tuple[str, bool], ...]
     key_descends: bool
     after: tuple[str, ...] | None
+    tests: tuple[tuple[str, Callable[[str], bool]], ...]
 
     @classmethod
     def of(cls, query: Query) -> Lookup:
@@ -1182,7 +1192,7 @@ class Lookup:
         named = [(name.removeprefix("-"), name.startswith("-")) for name in query.order_by]
         upto = next((place for place, (name, _) in enumerate(named) if name == "id"), len(named))
         descends = upto < len(named) and named[upto][1]
-        lookup = cls(query, tuple(named[:upto]), descends, None)
+        lookup = cls(query, tuple(named[:upto]), descends, None, tuple((c.field, key_test(c)) for c in query.where))
         return dataclasses.replace(lookup, after=lookup._position(query.after)) if query.after else lookup
 
     def _mark(self) -> str:
@@ -1212,10 +1222,13 @@ class Lookup:
     def selects(self, record: Record) -> bool:
         """Whether the record meets the filter and the search, the cursor aside."""
         query = self.query
-        if not all(holds(c, sort_key(field_of(record, c.field))) for c in query.where):
-            return False
+        for name, test in self.tests:
+            if not test(sort_key(field_of(record, name))):
+                return False
+        if not query.search:
+            return True
         folded = fold_case(query.search)
-        return not folded or any(has_text(sort_key(field_of(record, f)), folded) for f in query.search_fields)
+        return any(has_text(sort_key(field_of(record, f)), folded) for f in query.search_fields)
 
     def follows(self, record: Record) -> bool:
         """Whether the record stands behind the cursor."""
