@@ -280,6 +280,30 @@ def test_readers_never_checkpoint_and_the_writers_close_does(sql: app.SqlProvide
     assert len(main.read_bytes()) > 200_000
 
 
+def test_a_log_that_a_crash_left_is_read_and_not_checkpointed_by_readers(sql: app.SqlProvider, tmp_path: Path) -> None:
+    sql.commit([Insert("t", "a", {})])
+    left = tmp_path / "left"
+    left.mkdir()
+    for name in ("app.db", "app.db-wal"):
+        (left / name).write_bytes((tmp_path / "data" / name).read_bytes())
+    before = (left / "app.db").read_bytes(), (left / "app.db-wal").read_bytes()
+    other = app.SqlProvider("left", {"url": "sqlite:///left/app.db"}, tmp_path)
+    other.open()
+    assert list(other.select(Select(statement="select key from t")).rows) == [("a",)]
+    other.close()
+    assert ((left / "app.db").read_bytes(), (left / "app.db-wal").read_bytes()) == before
+
+
+def test_a_reader_that_is_slow_meets_the_time_limit_too(sql: app.SqlProvider, monkeypatch: pytest.MonkeyPatch) -> None:
+    sql.commit([Insert("t", f"{n}", {}) for n in range(900)])
+    rows = sql.select(Select(statement="select key from t", timeout_s=100))
+    next(rows.rows)
+    now = app.time.monotonic()
+    monkeypatch.setattr(app.time, "monotonic", lambda: now + 101)
+    with pytest.raises(app.QueryTimeout, match="100 s"):
+        list(rows.rows)
+
+
 # ---- sql: databases of others
 
 
@@ -419,6 +443,10 @@ def test_a_database_that_is_not_there_yet_cannot_be_queried(sql: app.SqlProvider
         sql.select(Select(statement="select 1"))
     assert "cannot be opened" in public(caught.value, tmp_path)
     assert list(tmp_path.iterdir()) == []
+    (tmp_path / "data").mkdir()
+    with pytest.raises(app.Unavailable):
+        sql.select(Select(statement="select 1"))
+    assert list((tmp_path / "data").iterdir()) == []
 
 
 def test_a_full_disk_is_said_and_leaves_the_old_state_whole(sql: app.SqlProvider, tmp_path: Path) -> None:
@@ -536,14 +564,19 @@ def test_the_torn_end_of_a_crashed_writer_is_passed_over_and_cut_off(
     other.close()
 
 
-def test_a_line_of_the_torn_ends_length_is_noticed(file: app.FileProvider, journal: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_line_over_a_torn_end_of_its_length_or_more_is_noticed_and_whole(
+    file: app.FileProvider, journal: Path, tmp_path: Path, times: int
+) -> None:
     file.commit([Insert("t", "a", {"n": 1})])
     with open(journal, "ab") as end:
-        end.write(b"x" * len(journal.read_bytes()))
+        end.write(b"x" * len(journal.read_bytes()) * times)
     other = another(file, tmp_path)
     assert other.get("t", "b") is None
     file.commit([Insert("t", "b", {"n": 1})])
     assert other.get("t", "b")
+    assert len(journal.read_bytes().splitlines()) == 2
+    assert journal.read_bytes().endswith(b"]\n")
     other.close()
 
 
@@ -659,6 +692,12 @@ def test_a_commit_is_synced_and_so_is_the_name_of_a_new_journal(
     assert synced[-2:] == [str(journal.parent), str(journal)]
     file.commit([Insert("t", "b", {})])
     assert synced.count(str(journal)) == 2
+    inode = journal.stat().st_ino
+    while journal.stat().st_ino == inode:
+        file.commit([Update("t", f"{n}", {}) for n in range(300)])
+    assert synced[-1] == str(journal.with_suffix(".new"))
+    file.commit([Insert("t", "c", {})])
+    assert synced[-2:] == [str(journal.parent), str(journal)]
 
 
 # ---- file: blobs
