@@ -1526,6 +1526,7 @@ SQLITE_AWAY = {
 }
 """Primary result codes that say the database is away: what everybody may read, and what helps the operator."""
 
+# With a rowid: without one 2 KB rows took twice the time to insert and 2.6 times to get; 600 B rows were alike.
 RECORDS_SCHEMA = (
     "create table if not exists {} (key text primary key not null, version integer not null, data text not null)"
 )
