@@ -5425,8 +5425,7 @@ class SqliteLookup:
     def _behind(self) -> str:
         """The keyset condition of what follows the cursor."""
         lookup = self._lookup
-        assert lookup.after is not None
-        *places, key = (self._bind(part) for part in lookup.after)
+        *places, key = (self._bind(part) for part in lookup.after or ())
         sql = f"key {'<' if lookup.key_descends else '>'} {key}"
         for (name, descends), place in reversed(list(zip(lookup.terms, places, strict=True))):
             column = self._columns[name]

@@ -11,6 +11,7 @@ import sys
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -397,13 +398,12 @@ def test_every_acknowledged_commit_of_a_killed_process_is_there_and_whole(
     name: str, opener: Callable[[str], Any], tmp_path: Path
 ) -> None:
     for life in range(3):
-        writer = start_writer(name, tmp_path, f"w{life}", 10**9)
-        assert writer.stdout
-        for _ in range(40 + 17 * life):
-            writer.stdout.readline()
-        writer.kill()
-        said = 40 + 17 * life + len(writer.stdout.read().splitlines())
-        writer.wait()
+        with start_writer(name, tmp_path, f"w{life}", 10**9) as writer:
+            assert writer.stdout
+            for _ in range(40 + 17 * life):
+                writer.stdout.readline()
+            writer.kill()
+            said = 40 + 17 * life + len(writer.stdout.read().splitlines())
         provider = opener(name)
         there = {r.key for r in provider.walk(Query("t", where=(Condition("id", "prefix", f"w{life}-"),)))}
         assert {f"w{life}-{n}-{half}" for n in range(said) for half in "ab"} <= there
@@ -1050,7 +1050,8 @@ def test_memory_stays_bounded_while_a_large_blob_is_written_and_read(blobs: Any)
     tracemalloc.start()
     try:
         blobs.write("big", (b"x" * 65536 for _ in range(640)))
-        assert sum(map(len, blobs.read("big"))) == 640 * 65536
+        with closing(blobs.read("big")) as reader:
+            assert sum(map(len, reader)) == 640 * 65536
         assert tracemalloc.get_traced_memory()[1] < 20_000_000
     finally:
         tracemalloc.stop()

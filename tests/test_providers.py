@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -727,16 +728,18 @@ def test_a_reader_can_be_sent_by_descriptor(file: app.FileProvider) -> None:
     assert os.pread(reader.fileno(), reader.length, reader.start) == b"3456"
     reader.close()
     reader.close()
-    assert file.read("a", 8, 100).length == 2
+    with closing(file.read("a", 8, 100)) as rest:
+        assert rest.length == 2
 
 
 def test_a_file_that_is_cut_while_it_is_read_is_an_error_and_not_an_end(file: app.FileProvider, tmp_path: Path) -> None:
     file.write("a", [b"x" * 600_000])
-    chunks = iter(file.read("a"))
-    next(chunks)
-    os.truncate(tmp_path / "data/a", 300_000)
-    with pytest.raises(app.Unavailable, match="shorter"):
-        list(chunks)
+    with closing(file.read("a")) as reader:
+        chunks = iter(reader)
+        next(chunks)
+        os.truncate(tmp_path / "data/a", 300_000)
+        with pytest.raises(app.Unavailable, match="shorter"):
+            list(chunks)
 
 
 def test_the_providers_own_folder_is_reserved(file: app.FileProvider) -> None:
