@@ -1,0 +1,194 @@
+"""What the tests share: the built app.pyz, servers started from it, and the rule that CI skips nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PYZ = ROOT / "dist" / "app.pyz"
+BUILT_FROM = ["app.py", "plugins", "templates", "static", ".build", "build.sh", "pyproject.toml", "constraints.txt"]
+PATIENCE_S = 30.0
+T = TypeVar("T")
+
+
+# ---- in CI, a test that does not run has failed ----
+
+
+def in_ci() -> bool:
+    return os.environ.get("CI", "").lower() not in {"", "0", "false"}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Iterator[None]:
+    report = yield
+    return refuse_skip(report)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Iterator[None]:
+    report = yield
+    return refuse_skip(report)
+
+
+def refuse_skip(report):
+    """Skipped and expected failures alike: CI has everything that a test may need, or is to say what is missing."""
+    if report.skipped and in_ci():
+        why = report.longrepr[2] if isinstance(report.longrepr, tuple) else getattr(report, "wasxfail", "no reason given")
+        report.outcome = "failed"
+        report.longrepr = f"{report.nodeid} did not run, and in CI every test does: {why}"
+        vars(report).pop("wasxfail", None)
+    return report
+
+
+# ---- waiting ----
+
+
+def wait_for(probe: Callable[[], T], what: str, patience_s: float = PATIENCE_S) -> T:
+    """The first true answer of `probe`; fails the test, naming `what`, when none comes in time."""
+    end = time.monotonic() + patience_s
+    while not (answer := probe()):
+        if time.monotonic() > end:
+            pytest.fail(f"waited {patience_s:g} s in vain for {what}")
+        time.sleep(0.02)
+    return answer
+
+
+# ---- the built program ----
+
+
+@pytest.fixture(scope="session")
+def pyz() -> Path:
+    """dist/app.pyz, built now if anything that goes into it is newer."""
+    if not PYZ.exists() or newest(BUILT_FROM) > PYZ.stat().st_mtime:
+        subprocess.run([ROOT / "build.sh", "build"], check=True, stdin=subprocess.DEVNULL)
+    return PYZ
+
+
+def newest(names: list[str]) -> float:
+    tops = [ROOT / name for name in names if (ROOT / name).exists()]
+    files = [path for top in tops for path in (top, *top.rglob("*")) if "__pycache__" not in path.parts]
+    return max(path.stat().st_mtime for path in files)
+
+
+@pytest.fixture(scope="session")
+def bare_python() -> str:
+    """The interpreter without this environment's packages: what app.pyz does not bring along is missing."""
+    return getattr(sys, "_base_executable", sys.executable)
+
+
+@pytest.fixture(scope="session")
+def unpack_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One SHIV_ROOT for the whole run, so that app.pyz unpacks once and nothing is left in anybody's cache."""
+    return tmp_path_factory.mktemp("unpacked")
+
+
+@dataclass
+class Server:
+    """A running `app.pyz server`. `sign_in_link` is "" where none was waited for."""
+
+    process: subprocess.Popen[bytes]
+    folder: Path  # its working directory
+    base_url: str = ""
+    sign_in_link: str = ""
+    _stopped: bool = field(default=False, repr=False)
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    @property
+    def stderr(self) -> str:
+        return (self.folder.parent / f"{self.folder.name}.stderr").read_text(encoding="utf-8", errors="replace")
+
+    @property
+    def stdout(self) -> str:
+        return (self.folder.parent / f"{self.folder.name}.stdout").read_text(encoding="utf-8", errors="replace")
+
+    def wait_until_up(self, link: bool) -> Server:
+        wait_for(lambda: self._has_said_where(link), "the server's address and sign-in link on standard error")
+        return self
+
+    def _has_said_where(self, link: bool) -> bool:
+        said = self.stderr
+        if self.process.poll() is not None:
+            pytest.fail(f"the server ended with exit code {self.process.returncode}:\n{said}")
+        addresses = re.findall(r"https?://[^\s/]+:\d+", said)
+        links = re.findall(r"https?://\S+/login\S+", said)
+        self.base_url, self.sign_in_link = (addresses or [""])[0], (links or [""])[0]
+        return bool(addresses and (links or not link))
+
+    def stop(self, sign: signal.Signals = signal.SIGTERM) -> int:
+        """Signals the one process that was started; its exit code, once nothing that it started is left either."""
+        if not self._stopped:
+            self._stopped = True
+            self.process.send_signal(sign)
+            try:
+                self.process.wait(PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait()
+                pytest.fail(f"the server was still running {PATIENCE_S:g} s after {sign.name}:\n{self.stderr}")
+            self._expect_nothing_left()
+        return self.process.returncode
+
+    def _expect_nothing_left(self) -> None:
+        """It was started as the leader of a group of its own, so the group holds all of its children."""
+        end = time.monotonic() + PATIENCE_S
+        while time.monotonic() < end:
+            try:
+                os.killpg(self.process.pid, 0)
+            except ProcessLookupError:
+                return
+            time.sleep(0.02)
+        os.killpg(self.process.pid, signal.SIGKILL)
+        pytest.fail("the server ended and left processes behind")
+
+
+@pytest.fixture
+def start_server(pyz: Path, bare_python: str, unpack_root: Path, tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """`start_server(*args, folder=…, env=…, link=…)` runs `app.pyz server --bind 127.0.0.1:0 *args` in an empty folder.
+
+    `link=False` where no sign-in link is to be waited for: an administrator has signed in there before.
+    """
+    started: list[Server] = []
+
+    def start(*args: str, folder: Path | None = None, env: dict[str, str] | None = None, link: bool = True) -> Server:
+        folder = folder or tmp_path / f"site{len(started)}"
+        folder.mkdir(exist_ok=True)
+        with (
+            (folder.parent / f"{folder.name}.stdout").open("wb") as out,
+            (folder.parent / f"{folder.name}.stderr").open("wb") as err,
+        ):
+            process = subprocess.Popen(
+                [bare_python, str(pyz), "server", "--bind", "127.0.0.1:0", *args],
+                cwd=folder,
+                env={**os.environ, "SHIV_ROOT": str(unpack_root), **(env or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+            )
+        started.append(Server(process, folder))
+        return started[-1].wait_until_up(link)
+
+    yield start
+    for server in started:
+        if server.process.poll() is None:
+            server.stop()
+
+
+@pytest.fixture
+def running(start_server: Callable[..., Server]) -> Server:
+    """A server in an empty folder, with the built-in starter configuration."""
+    return start_server()

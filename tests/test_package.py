@@ -1,0 +1,534 @@
+"""The built app.pyz: the same bytes each time, small, complete, and able to start wherever it is put.
+
+How it finds a folder and unpacks is tried on builds of a small stand-in for app.py, made by the same build.sh, which
+tells as JSON what it sees. Whether the real program starts is asked of the real build.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import json
+import os
+import resource
+import runpy
+import shutil
+import signal
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+TREE = ["plugins", "templates", "static", ".build", "build.sh", "pyproject.toml", "constraints.txt", "LICENSE"]
+SIZE_LIMIT = 4 * 1024 * 1024
+NOWHERE = "/proc/nonexistent"  # cannot be made, not even by root, whom no mode bits stop
+NOT_FOUND_IN_BUILDS = ("boto3", "botocore", "pytest", "mypy", "pip", "setuptools", "direct_url.json", "RECORD", "INSTALLER")
+
+STAND_IN = '''
+"""A stand-in for app.py, number {number}."""
+import json, os, sys
+
+def main():
+    if "fork" in sys.argv and os.fork():
+        return 0
+    seen = {{"number": {number}, "file": __file__, "modules": sorted(sys.modules), "path": sys.path,
+            "environ": {{name: value for name, value in os.environ.items() if name.startswith(("SHIV", "PYTHON"))}}}}
+    print(json.dumps(seen), flush=True)
+    if "wait" in sys.argv or "fork" in sys.argv:
+        sys.stdin.read()
+    return 5 if "five" in sys.argv else 0
+'''
+
+
+# ---- making and starting builds ----
+
+
+def build_in(folder: Path, app: str | None = None, **run: object) -> Path:
+    """Build a copy of this tree (with another app.py, if one is given) and answer its app.pyz."""
+    folder.mkdir(parents=True)
+    for name in TREE:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        elif (ROOT / name).exists():
+            shutil.copy(ROOT / name, folder)
+    (folder / "app.py").write_text(app or (ROOT / "app.py").read_text(encoding="utf-8"), encoding="utf-8")
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+    subprocess.run(["bash", "build.sh", "build"], cwd=folder, check=True, stdin=subprocess.DEVNULL, **run)  # type: ignore[call-overload]
+    return folder / "dist" / "app.pyz"
+
+
+@pytest.fixture(scope="session")
+def stand_ins(pyz: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two builds, as if of an older and a newer version."""
+    return [build_in(tmp_path_factory.mktemp("builds") / "tree", STAND_IN.format(number=number)) for number in (1, 2)]
+
+
+class Place:
+    """An account on a machine with nothing in it: a home, a temporary folder, no variables but those."""
+
+    def __init__(self, python: str, folder: Path) -> None:
+        self.python = python
+        self.home = folder / "home"
+        self.tmp = folder / "tmp"
+        self.home.mkdir()
+        self.tmp.mkdir(mode=0o1777)
+        self.env = {"PATH": os.environ["PATH"], "HOME": str(self.home), "TMPDIR": str(self.tmp)}
+
+    @property
+    def cache(self) -> Path:
+        return self.home / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "satchel"
+
+    @property
+    def fallback(self) -> Path:
+        return self.tmp / f"satchel-{os.geteuid()}"
+
+    def options(self, env: dict[str, str | None]) -> dict[str, object]:
+        merged = {name: value for name, value in {**self.env, **env}.items() if value is not None}
+        return {"env": merged, "cwd": self.tmp, "text": True}
+
+    def run(self, archive: Path, *args: str, flags: tuple[str, ...] = (), **env: str | None) -> Run:
+        command = [self.python, *flags, str(archive), *args]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, **self.options(env))  # type: ignore[call-overload]
+        return Run(done.returncode, done.stdout, done.stderr)
+
+    @contextlib.contextmanager
+    def hold(self, archive: Path, *args: str, **env: str | None) -> Iterator[subprocess.Popen[str]]:
+        """A process that runs from the archive until the block ends."""
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        with subprocess.Popen([self.python, str(archive), *args], **pipes, **self.options(env)) as process:  # type: ignore[call-overload]
+            assert process.stdout.readline().startswith("{")
+            yield process
+
+
+class Run:
+    """What one start came to: exit code, standard output and standard error."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    @property
+    def seen(self) -> dict:
+        """What the stand-in saw, once it is sure that it ran and that nobody complained."""
+        assert (self.code, self.err) == (0, "")
+        return json.loads(self.out)
+
+    @property
+    def unpacked_in(self) -> Path:
+        """The root that the stand-in ran from."""
+        return Path(self.seen["file"]).parent.parent.parent
+
+    def refused_because(self, *words: str) -> None:
+        """Exit code 7 and one line on standard error that has every one of the words."""
+        assert self.code == 7
+        assert self.out == ""
+        assert self.err.count("\n") == 1
+        assert "Traceback" not in self.err
+        for word in words:
+            assert word in self.err
+
+
+@pytest.fixture
+def place(bare_python: str, tmp_path: Path) -> Place:
+    return Place(bare_python, tmp_path)
+
+
+def builds_in(root: Path) -> list[str]:
+    return sorted(path.name for path in root.iterdir())
+
+
+# ---- the file ----
+
+
+def test_the_same_tree_makes_the_same_bytes_in_another_folder_with_other_settings(pyz: Path, tmp_path: Path) -> None:
+    other = {**os.environ, "TZ": "Pacific/Auckland", "LC_ALL": "C", "SOURCE_DATE_EPOCH": "1700000000", "PYTHONHASHSEED": "7"}
+    again = build_in(tmp_path / "elsewhere" / "a tree", env=other, umask=0o077)
+    assert again.read_bytes() == pyz.read_bytes()
+
+
+def test_other_content_makes_another_build_id(stand_ins: list[Path]) -> None:
+    ids = set()
+    for archive in stand_ins:
+        with zipfile.ZipFile(archive) as file:
+            ids.add(json.loads(file.read("environment.json"))["build_id"])
+    assert len(ids) == 2
+
+
+def test_it_is_small(pyz: Path) -> None:
+    assert pyz.stat().st_size < SIZE_LIMIT
+
+
+def test_it_carries_the_program_its_folders_and_its_dependencies(pyz: Path) -> None:
+    names = set(zipfile.ZipFile(pyz).namelist())
+    assert {"site-packages/app.py", "site-packages/bottle.py", "site-packages/multipart.py"} <= names
+    assert {"site-packages/gunicorn/__init__.py", "site-packages/fastjsonschema/__init__.py"} <= names
+    for folder in ("plugins", "templates", "static"):
+        files = [path for path in (ROOT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+        assert {f"site-packages/{path.relative_to(ROOT)}" for path in files} <= names
+
+
+def test_it_carries_nothing_else(pyz: Path) -> None:
+    names = zipfile.ZipFile(pyz).namelist()
+    for unwanted in NOT_FOUND_IN_BUILDS:
+        assert [name for name in names if unwanted in name.split("/")] == []
+    assert [name for name in names if name.endswith((".pyc", ".so", ".pth")) or "/tests/" in name or "/bin/" in name] == []
+
+
+def test_it_carries_the_licence_of_everything_in_it(pyz: Path) -> None:
+    names = zipfile.ZipFile(pyz).namelist()
+    packages = {name.split("/")[1] for name in names if ".dist-info/" in name}
+    licensed = {name.split("/")[1] for name in names if ".dist-info/" in name and "LICEN" in name.upper()}
+    assert packages
+    assert packages == licensed
+
+
+def test_no_path_of_the_building_machine_is_in_it(pyz: Path) -> None:
+    with zipfile.ZipFile(pyz) as file:
+        for name in file.namelist():
+            assert str(ROOT).encode() not in file.read(name), name
+
+
+def test_every_bundled_version_is_pinned(pyz: Path) -> None:
+    pinned = {line.strip().replace("==", "-") for line in (ROOT / "constraints.txt").read_text().splitlines()}
+    names = {name.split("/")[1] for name in zipfile.ZipFile(pyz).namelist() if ".dist-info/" in name}
+    assert {name.removesuffix(".dist-info").lower().replace("_", "-") for name in names} <= pinned
+
+
+# ---- what an old Python says ----
+
+
+def test_an_old_python_is_told_so_in_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "version_info", (3, 9, 18, "final", 0))
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(str(ROOT / ".build" / "__main__.py"), run_name="__main__")
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == "app.pyz: Python 3.11 or later is needed, and this is 3.9\n"
+
+
+def test_the_lines_that_say_so_parse_on_an_old_python() -> None:
+    ast.parse((ROOT / ".build" / "__main__.py").read_text(encoding="utf-8"), feature_version=(3, 0))
+
+
+# ---- where it unpacks ----
+
+
+def test_it_unpacks_into_the_users_cache_folder(place: Place, stand_ins: list[Path]) -> None:
+    assert place.run(stand_ins[0]).unpacked_in == place.cache
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS has its own cache folder")
+def test_xdg_cache_home_is_the_users_cache_folder(place: Place, stand_ins: list[Path], tmp_path: Path) -> None:
+    assert place.run(stand_ins[0], XDG_CACHE_HOME=str(tmp_path / "x" / "y")).unpacked_in == tmp_path / "x" / "y" / "satchel"
+    assert place.run(stand_ins[0], XDG_CACHE_HOME="relative").unpacked_in == place.cache
+
+
+def test_shiv_root_comes_first(place: Place, stand_ins: list[Path], tmp_path: Path) -> None:
+    chosen = tmp_path / "chosen"
+    assert place.run(stand_ins[0], SHIV_ROOT=str(chosen)).unpacked_in.parent == chosen
+    assert not place.cache.exists()
+
+
+def test_without_a_usable_home_it_unpacks_into_a_temporary_folder_of_the_user(place: Place, stand_ins: list[Path]) -> None:
+    in_the_way = place.tmp / "file"
+    in_the_way.write_text("not a folder")
+    for home in (NOWHERE, str(in_the_way)):
+        assert place.run(stand_ins[0], HOME=home).unpacked_in == place.fallback
+        assert place.run(stand_ins[0], HOME=home).unpacked_in == place.fallback
+
+
+def test_a_shiv_root_that_cannot_be_used_is_named_and_the_next_is_taken(place: Place, stand_ins: list[Path]) -> None:
+    result = place.run(stand_ins[0], SHIV_ROOT=NOWHERE)
+    assert result.code == 0
+    assert result.err.count("\n") == 1
+    assert result.err.startswith(f"app.pyz: SHIV_ROOT cannot be used: {NOWHERE}")
+    assert Path(json.loads(result.out)["file"]).is_relative_to(place.cache)
+
+
+def test_nobody_else_can_look_into_what_it_makes(place: Place, stand_ins: list[Path]) -> None:
+    old = os.umask(0)
+    try:
+        root = place.run(stand_ins[0], SHIV_ROOT=str(place.tmp / "a" / "b")).unpacked_in
+    finally:
+        os.umask(old)
+    for folder in (root, root.parent, root.parent.parent):
+        assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_root_that_others_could_read_is_closed(place: Place, stand_ins: list[Path]) -> None:
+    place.cache.mkdir(parents=True, mode=0o755)
+    assert place.run(stand_ins[0]).unpacked_in == place.cache
+    assert place.cache.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_root_that_others_could_write_is_refused(place: Place, stand_ins: list[Path]) -> None:
+    place.fallback.mkdir()
+    place.fallback.chmod(0o777)
+    place.run(stand_ins[0], HOME=NOWHERE).refused_because("other users may write", str(place.fallback))
+
+
+def test_a_symbolic_link_in_the_temporary_folder_is_refused(place: Place, stand_ins: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "trap").mkdir(mode=0o700)
+    place.fallback.symlink_to(tmp_path / "trap")
+    place.run(stand_ins[0], HOME=NOWHERE).refused_because("symbolic link", str(place.fallback), "SHIV_ROOT")
+    assert builds_in(tmp_path / "trap") == []
+
+
+@pytest.mark.parametrize(
+    ("platform", "env", "folder"),
+    [
+        ("linux", {"HOME": "/home/ann"}, "/home/ann/.cache"),
+        ("linux", {"HOME": "/home/ann", "XDG_CACHE_HOME": "/fast"}, "/fast"),
+        ("linux", {"HOME": "/home/ann", "XDG_CACHE_HOME": "fast"}, "/home/ann/.cache"),
+        ("linux", {}, "/home/of-the-user-database/.cache"),
+        ("linux", {"HOME": ""}, "/home/of-the-user-database/.cache"),
+        ("linux", {"HOME": "somewhere"}, None),
+        ("darwin", {"HOME": "/Users/ann"}, "/Users/ann/Library/Caches"),
+    ],
+)
+def test_the_cache_folder_is_the_systems(
+    monkeypatch: pytest.MonkeyPatch, platform: str, env: dict[str, str], folder: str | None
+) -> None:
+    start = runpy.run_path(str(ROOT / ".build" / "start.py"))
+    monkeypatch.setattr(os, "environ", env)
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setitem(start["cache_folder"].__globals__, "home_of_user", lambda: "/home/of-the-user-database")
+    assert start["cache_folder"]() == folder
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
+def test_a_folder_of_another_user_is_refused(place: Place, stand_ins: list[Path]) -> None:
+    place.fallback.mkdir(mode=0o700)
+    os.chown(place.fallback, 12345, 12345)
+    place.run(stand_ins[0], HOME=NOWHERE).refused_because("another user (12345)")
+    assert builds_in(place.fallback) == []
+
+
+def test_a_disk_that_fills_leaves_nothing_half_unpacked(place: Place, stand_ins: list[Path]) -> None:
+    done = subprocess.run(
+        [place.python, str(stand_ins[0])],
+        capture_output=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)),
+        **place.options({}),  # type: ignore[call-overload]
+    )
+    Run(done.returncode, done.stdout, done.stderr).refused_because("File too large", str(place.cache), str(place.fallback))
+    assert builds_in(place.cache) == builds_in(place.fallback) == []
+
+
+# ---- how it starts ----
+
+
+def test_the_exit_code_is_the_programs(place: Place, stand_ins: list[Path]) -> None:
+    assert place.run(stand_ins[0], "five").code == 5
+
+
+def test_child_processes_find_the_environment_as_it_was(place: Place, stand_ins: list[Path], tmp_path: Path) -> None:
+    assert place.run(stand_ins[0]).seen["environ"] == {}
+    given = {"SHIV_ROOT": str(tmp_path / "root"), "PYTHONPATH": str(tmp_path)}
+    assert place.run(stand_ins[0], **given).seen["environ"] == given
+
+
+def test_another_app_on_the_path_is_not_taken_for_ours(place: Place, stand_ins: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text("raise SystemExit('the wrong app')")
+    (place.tmp / "app.py").write_text("raise SystemExit('the wrong app')")
+    assert place.run(stand_ins[0], PYTHONPATH=str(tmp_path)).seen["number"] == 1
+
+
+def test_a_second_start_unpacks_nothing(place: Place, stand_ins: list[Path]) -> None:
+    place.run(stand_ins[0])
+    before = {path: path.stat().st_mtime_ns for path in place.cache.rglob("*")}
+    modules = place.run(stand_ins[0], flags=("-S",)).seen["modules"]  # -S: what .pth files import is not ours
+    assert {path: path.stat().st_mtime_ns for path in place.cache.rglob("*")} == before
+    assert {"zipfile", "tempfile", "shutil", "compileall", "_bootstrap"}.isdisjoint(modules)
+
+
+def test_what_was_unpacked_is_compiled_and_checked_by_no_date(place: Place, stand_ins: list[Path]) -> None:
+    site = Path(place.run(stand_ins[0]).seen["file"]).parent
+    for source in site.rglob("*.py"):
+        (compiled,) = (source.parent / "__pycache__").glob(f"{source.stem}.*.pyc")
+        assert int.from_bytes(compiled.read_bytes()[4:8], "little") == 0b01  # PEP 552: by hash, not checked
+
+
+def test_shivs_own_settings_work(place: Place, stand_ins: list[Path]) -> None:
+    result = place.run(stand_ins[0], "-c", "import bottle; print(bottle.__name__)", SHIV_INTERPRETER="1")
+    assert (result.code, result.out) == (0, "bottle\n")
+    assert len(builds_in(place.cache)) == 1
+
+
+def test_first_starts_at_once_agree_on_one_folder(place: Place, stand_ins: list[Path]) -> None:
+    command = [place.python, str(stand_ins[0])]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
+    starts = [subprocess.Popen(command, **pipes, **place.options({})) for _ in range(6)]  # type: ignore[call-overload]
+    ends = [(start.communicate(timeout=60), start.returncode) for start in starts]
+    assert {json.loads(out)["file"] for (out, _), _ in ends} == {place.run(stand_ins[0]).seen["file"]}
+    assert [(err, code) for (_, err), code in ends] == [("", 0)] * 6
+    assert len(builds_in(place.cache)) == 1
+
+
+def test_a_start_after_one_that_was_killed_while_it_unpacked_works(place: Place, stand_ins: list[Path]) -> None:
+    with subprocess.Popen([place.python, str(stand_ins[0])], stdout=subprocess.DEVNULL, **place.options({})) as first:  # type: ignore[call-overload]
+        while not list(place.cache.glob(".unpacking-*/site-packages")):
+            assert first.poll() is None, "it ended before it could be killed"
+        first.kill()
+    assert [name for name in builds_in(place.cache) if name.startswith(".unpacking-")] == builds_in(place.cache) != []
+    assert place.run(stand_ins[0]).seen["number"] == 1
+    assert [name for name in builds_in(place.cache) if name.startswith(".unpacking-")] == []
+
+
+@pytest.mark.parametrize("damage", ["lost", "emptied", "lost with the manifest"])
+def test_what_was_damaged_after_unpacking_is_unpacked_again(place: Place, stand_ins: list[Path], damage: str) -> None:
+    site = Path(place.run(stand_ins[0]).seen["file"]).parent
+    (site / "bottle.py").write_text("") if damage == "emptied" else (site / "bottle.py").unlink()
+    if "manifest" in damage:
+        (site.parent / "unpacked.json").unlink()
+    assert place.run(stand_ins[0]).seen["number"] == 1
+    assert (site / "bottle.py").stat().st_size > 0
+    assert builds_in(place.cache) == [site.parent.name]
+
+
+def test_a_damaged_file_is_named_in_one_line(place: Place, stand_ins: list[Path], tmp_path: Path) -> None:
+    content = bytearray(stand_ins[0].read_bytes())
+    with zipfile.ZipFile(stand_ins[0]) as file:
+        content[file.getinfo("site-packages/bottle.py").header_offset + 200] ^= 0xFF
+    broken = tmp_path / "broken.pyz"
+    broken.write_bytes(content)
+    place.run(broken).refused_because("broken.pyz", "damaged", "copy it again")
+    assert builds_in(place.cache) == []
+
+
+# ---- what it removes ----
+
+
+def test_an_upgrade_removes_the_older_version(place: Place, stand_ins: list[Path]) -> None:
+    old, new = (place.run(each) for each in stand_ins)
+    assert (old.seen["number"], new.seen["number"]) == (1, 2)
+    assert builds_in(place.cache) == [Path(new.seen["file"]).parent.parent.name]
+
+
+@pytest.mark.parametrize("how", ["wait", "fork"])
+def test_a_version_in_use_stays_until_nobody_runs_it(place: Place, stand_ins: list[Path], how: str) -> None:
+    """`fork`: the process that was started has ended, and a worker that it forked goes on."""
+    with place.hold(stand_ins[0], how) as old:
+        if how == "fork":
+            assert old.wait(60) == 0
+        place.run(stand_ins[1])
+        place.run(stand_ins[1])
+        assert len(builds_in(place.cache)) == 2
+        assert place.run(stand_ins[0]).seen["number"] == 1
+        old.stdin.close()
+        assert old.stdout.read() == ""  # end of file: the last process has ended
+    assert place.run(stand_ins[1]).seen["number"] == 2
+    assert len(builds_in(place.cache)) == 1
+
+
+def test_what_others_keep_in_the_same_folder_stays(place: Place, stand_ins: list[Path]) -> None:
+    place.cache.mkdir(parents=True, mode=0o700)
+    (place.cache / "notes.txt").write_text("mine")
+    (place.cache / "photos").mkdir()
+    (place.cache / f"tool.pyz_{'g' * 64}").mkdir()
+    place.run(stand_ins[0])
+    place.run(stand_ins[1])
+    assert len(builds_in(place.cache)) == 4
+
+
+# ---- the real program ----
+
+
+@pytest.mark.parametrize(
+    "env",
+    [{}, {"HOME": None}, {"HOME": NOWHERE}, {"SHIV_ROOT": "root"}, {"HOME": ""}],
+    ids=["a home", "no HOME", "a home that cannot be written", "SHIV_ROOT", "an empty HOME"],
+)
+def test_help_works_with(place: Place, pyz: Path, tmp_path: Path, env: dict[str, str | None]) -> None:
+    if not env.get("HOME", NOWHERE):
+        env = {**env, "XDG_CACHE_HOME": str(tmp_path / "cache")}  # or it unpacks into the real home
+    result = place.run(pyz, "--help", **env)
+    assert (result.code, result.err) == (0, "")
+    assert "server" in result.out
+
+
+def test_it_names_its_version(place: Place, pyz: Path, unpack_root: Path) -> None:
+    result = place.run(pyz, "info", "version", SHIV_ROOT=str(unpack_root))
+    assert result.code == 0
+    assert "Traceback" not in result.err
+    tree = ast.parse((ROOT / "app.py").read_text(encoding="utf-8"))
+    (version,) = (
+        node.value.value for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "__version__"
+    )
+    assert version in result.out
+
+
+def test_a_server_starts_in_an_empty_folder_and_stops_cleanly(running, place: Place) -> None:
+    assert running.base_url.startswith("http://127.0.0.1:")
+    assert running.sign_in_link.startswith(running.base_url)
+    ask = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=10).status)"
+    done = subprocess.run(
+        [place.python, "-c", ask, running.base_url + "/healthz"], capture_output=True, text=True, timeout=30
+    )
+    assert done.stdout == "200\n", done.stderr
+    assert running.data.stat().st_mode & 0o777 == 0o700
+    assert running.stop(signal.SIGTERM) == 0
+
+
+# ---- the checks themselves ----
+
+INERT = """
+import pytest
+
+@pytest.mark.skip(reason="no browser here")
+def test_skipped(): ...
+
+@pytest.mark.xfail(reason="not yet")
+def test_expected(): assert False
+
+def test_inside(): pytest.skip("no nginx here")
+
+def test_good(): ...
+"""
+
+
+def outcome_of(text: str, folder: Path, ci: str) -> str:
+    (folder / "test_inert.py").write_text(text)
+    env = {**os.environ, "CI": ci, "PYTHONPATH": str(ROOT / "tests"), "COLUMNS": "200"}
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "conftest",
+        "-rA",
+        "--rootdir",
+        str(folder),
+        "-c",
+        os.devnull,
+        str(folder),
+    ]
+    return subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, timeout=60).stdout
+
+
+def test_in_ci_a_test_that_does_not_run_has_failed(tmp_path: Path) -> None:
+    out = outcome_of(INERT, tmp_path, "true")
+    assert "2 failed, 1 passed, 1 error" in out  # the error is the one that was not even set up
+    assert "no browser here" in out
+    assert "no nginx here" in out
+    assert "not yet" in out
+
+
+def test_in_ci_a_file_that_does_not_run_has_failed(tmp_path: Path) -> None:
+    out = outcome_of("import pytest\npytest.skip('nothing here', allow_module_level=True)\n", tmp_path, "true")
+    assert "1 error" in out
+    assert "nothing here" in out
+
+
+def test_outside_ci_a_test_may_be_skipped(tmp_path: Path) -> None:
+    assert "1 passed, 2 skipped, 1 xfailed" in outcome_of(INERT, tmp_path, "")
+
+
+@pytest.mark.parametrize("command", ["tset", "--verbose"])
+def test_build_sh_names_a_command_that_it_does_not_know(command: str) -> None:
+    done = subprocess.run(["bash", ROOT / "build.sh", command], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 2
+    assert command in done.stderr
+    assert "usage:" in done.stderr
