@@ -1,8 +1,8 @@
 """Travels in app.pyz as `_start`: chooses a folder, unpacks there once, and starts the program from it.
 
 It stands before shiv's own bootstrap because that one knows a single place (~/.shiv), ends in a traceback where it
-cannot write, never removes what an older version left, and costs 30 ms more at each start. Folders keep the names that
-shiv gives them, so its SHIV_INTERPRETER and the like go on working.
+cannot write, never removes what an older version left, and opens the archive at each start. Folders keep the names
+that shiv gives them, so its SHIV_INTERPRETER and the like go on working.
 
 A root is a folder of this user alone. In it stand one folder per build, `<file name>_<build id>`, and, for as long as
 somebody unpacks, `.unpacking-*`. The only locks are flock()s on the folders themselves: exclusive on the root to

@@ -224,14 +224,15 @@ def once_only(source: str) -> list[str]:
 
 
 def homeless(source: str) -> list[str]:
-    """Above the first heading stand the docstring, imports and the version."""
+    """Above the first heading stand the docstring, imports (and what stands in for a missing one) and the version."""
+    allowed = {"__version__"} | {name for _, name, _ in imported(ast.parse(source))}
     inside = {statement.lineno for section in sections(source) for statement in section.body}
     return [
         f"{name} is defined above the first section"
         for statement in ast.parse(source).body
         if statement.lineno not in inside
         for name in bound_at_top(statement)
-        if name not in ("__version__", "fcntl")  # an import that Windows does not have
+        if name not in allowed
     ]
 
 

@@ -35,7 +35,8 @@ import json, os, sys
 def main():
     if "fork" in sys.argv and os.fork():
         return 0
-    seen = {{"number": {number}, "file": __file__, "modules": sorted(sys.modules), "path": sys.path,
+    seen = {{"number": {number}, "file": __file__, "modules": sorted(sys.modules),
+            "folder": os.stat(os.path.dirname(__file__)).st_ino,
             "environ": {{name: value for name, value in os.environ.items() if name.startswith(("SHIV", "PYTHON"))}}}}
     print(json.dumps(seen), flush=True)
     if "wait" in sys.argv or "fork" in sys.argv:
@@ -247,6 +248,13 @@ def test_a_shiv_root_that_cannot_be_used_is_named_and_the_next_is_taken(place: P
     assert Path(json.loads(result.out)["file"]).is_relative_to(place.cache)
 
 
+def test_a_symbolic_link_under_shiv_root_is_not_followed(place: Place, stand_ins: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "trap").mkdir(mode=0o700)
+    (tmp_path / f"satchel-{os.geteuid()}").symlink_to(tmp_path / "trap")
+    assert "symbolic link" in place.run(stand_ins[0], SHIV_ROOT=str(tmp_path)).err
+    assert builds_in(tmp_path / "trap") == []
+
+
 def test_nobody_else_can_look_into_what_it_makes(place: Place, stand_ins: list[Path]) -> None:
     old = os.umask(0)
     try:
@@ -352,8 +360,9 @@ def test_what_was_unpacked_is_compiled_and_checked_by_no_date(place: Place, stan
 
 
 def test_shivs_own_settings_work(place: Place, stand_ins: list[Path]) -> None:
-    result = place.run(stand_ins[0], "-c", "import bottle; print(bottle.__name__)", SHIV_INTERPRETER="1")
-    assert (result.code, result.out) == (0, "bottle\n")
+    ask = "import bottle, os; print(bottle.__name__, [name for name in os.environ if name.startswith('SHIV')])"
+    result = place.run(stand_ins[0], "-c", ask, SHIV_INTERPRETER="1")
+    assert (result.code, result.out) == (0, "bottle ['SHIV_INTERPRETER']\n")
     assert len(builds_in(place.cache)) == 1
 
 
@@ -362,8 +371,8 @@ def test_first_starts_at_once_agree_on_one_folder(place: Place, stand_ins: list[
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
     starts = [subprocess.Popen(command, **pipes, **place.options({})) for _ in range(6)]  # type: ignore[call-overload]
     ends = [(start.communicate(timeout=60), start.returncode) for start in starts]
-    assert {json.loads(out)["file"] for (out, _), _ in ends} == {place.run(stand_ins[0]).seen["file"]}
     assert [(err, code) for (_, err), code in ends] == [("", 0)] * 6
+    assert {json.loads(out)["folder"] for (out, _), _ in ends} == {place.run(stand_ins[0]).seen["folder"]}
     assert len(builds_in(place.cache)) == 1
 
 
@@ -407,9 +416,13 @@ def test_an_upgrade_removes_the_older_version(place: Place, stand_ins: list[Path
     assert builds_in(place.cache) == [Path(new.seen["file"]).parent.parent.name]
 
 
-@pytest.mark.parametrize("how", ["wait", "fork"])
-def test_a_version_in_use_stays_until_nobody_runs_it(place: Place, stand_ins: list[Path], how: str) -> None:
+@pytest.mark.parametrize(("how", "starts_before"), [("wait", 0), ("wait", 1), ("fork", 1)])
+def test_a_version_in_use_stays_until_nobody_runs_it(
+    place: Place, stand_ins: list[Path], how: str, starts_before: int
+) -> None:
     """`fork`: the process that was started has ended, and a worker that it forked goes on."""
+    for _ in range(starts_before):
+        place.run(stand_ins[0])
     with place.hold(stand_ins[0], how) as old:
         if how == "fork":
             assert old.wait(60) == 0
@@ -421,6 +434,24 @@ def test_a_version_in_use_stays_until_nobody_runs_it(place: Place, stand_ins: li
         assert old.stdout.read() == ""  # end of file: the last process has ended
     assert place.run(stand_ins[1]).seen["number"] == 2
     assert len(builds_in(place.cache)) == 1
+
+
+def test_a_folder_replaced_while_a_start_waited_for_its_lock_is_not_claimed(
+    place: Place, stand_ins: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock would be on what was taken away, and would keep nobody from removing what is in its place."""
+    folder = Path(place.run(stand_ins[0]).seen["file"]).parent.parent
+    start = runpy.run_path(str(ROOT / ".build" / "start.py"))
+    assert start["claim"](str(folder))
+
+    def lock_and_lose(path: str, *, shared: bool) -> int:
+        held = start["lock"](path, shared=shared)
+        folder.rename(folder.with_name("taken"))
+        shutil.copytree(folder.with_name("taken"), folder)
+        return held
+
+    monkeypatch.setitem(start["claim"].__globals__, "lock", lock_and_lose)
+    assert not start["claim"](str(folder))
 
 
 def test_what_others_keep_in_the_same_folder_stays(place: Place, stand_ins: list[Path]) -> None:
