@@ -28,175 +28,18 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from html.parser import HTMLParser
 from pathlib import Path
-from typing import ClassVar
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlsplit
 
 import pytest
 from conftest import PATIENCE_S, Server
+from visitor import PAGE, Answer, Visitor, forms_of, sign_in
 
 FLIGHTS = 336_776
 SUBMISSIONS = 1000
 KILLS = 3
 CLIENTS = 8
-PAGE = {"Accept": "text/html"}
 GOOD = {"subject": "A chair", "email": "ann@example.org", "cost": 12.5}
-
-
-# ---- a visitor: HTTP with the standard library alone ----
-
-
-@dataclass
-class Answer:
-    status: int
-    headers: http.client.HTTPMessage
-    body: bytes
-
-    @property
-    def text(self) -> str:
-        return self.body.decode()
-
-    @property
-    def data(self):
-        return json.loads(self.body)
-
-
-@dataclass
-class Visitor:
-    """One connection and the cookies that came over it; with a token, a program instead of a browser."""
-
-    base_url: str
-    token: str = ""
-    cookies: dict[str, str] = field(default_factory=dict)
-    _connection: http.client.HTTPConnection | None = None
-    used: ClassVar[list[Visitor]] = []  # those whose connections the end of the test closes
-
-    def send(
-        self, method: str, path: str, body: bytes | Iterator[bytes] | None = None, headers: Mapping[str, str] = {}
-    ) -> Answer:
-        response = self.open(method, path, body, headers)
-        return Answer(response.status, response.headers, response.read())
-
-    def open(
-        self, method: str, path: str, body: bytes | Iterator[bytes] | None = None, headers: Mapping[str, str] = {}
-    ) -> http.client.HTTPResponse:
-        """The response with its body still to be read."""
-        if self._connection is None:
-            self._connection = http.client.HTTPConnection(urlsplit(self.base_url).netloc, timeout=PATIENCE_S)
-            self.used.append(self)
-        sent = dict(headers)
-        if self.token:
-            sent["Authorization"] = f"Bearer {self.token}"
-        if self.cookies:
-            sent["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-        try:
-            self._connection.request(method, path, body, sent)
-            response = self._connection.getresponse()
-        except (OSError, http.client.HTTPException):
-            self.close()
-            raise
-        for cookie in response.headers.get_all("Set-Cookie") or ():
-            name, _, value = cookie.partition(";")[0].partition("=")
-            self.cookies[name] = value
-        return response
-
-    def get(self, path: str, headers: Mapping[str, str] = {}) -> Answer:
-        return self.send("GET", path, None, headers)
-
-    def post_json(self, path: str, value: object, headers: Mapping[str, str] = {}) -> Answer:
-        return self.send("POST", path, json.dumps(value).encode(), {"Content-Type": "application/json", **headers})
-
-    def submit(self, form: HtmlForm, **filled: str) -> Answer:
-        """What a browser without JavaScript sends when its user fills the form and presses the button."""
-        assert form.method == "post"
-        encoded = urlencode(form.fields | filled).encode()
-        return self.send("POST", form.action, encoded, PAGE | {"Content-Type": "application/x-www-form-urlencoded"})
-
-    def form_at(self, path: str, action: str) -> HtmlForm:
-        """The form of a page whose action begins with `action`."""
-        answer = self.get(path, PAGE)
-        assert answer.status == 200, answer.text
-        return next(form for form in forms_of(answer.text) if form.action.startswith(action))
-
-    def close(self) -> None:
-        if self._connection:
-            self._connection.close()
-        self._connection = None
-
-
-@pytest.fixture(autouse=True)
-def _closed_connections() -> Iterator[None]:
-    yield
-    while Visitor.used:
-        Visitor.used.pop().close()
-
-
-@dataclass
-class HtmlForm:
-    action: str
-    method: str
-    fields: dict[str, str]
-
-
-class FormReader(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.forms: list[HtmlForm] = []
-
-    def handle_starttag(self, tag: str, attrs: Sequence[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
-        if tag == "form":
-            self.forms.append(HtmlForm(given.get("action") or "", given.get("method") or "get", {}))
-        named = tag in ("input", "textarea", "select") and given.get("name")
-        if named and self.forms and (given.get("type") not in ("radio", "checkbox") or "checked" in given):
-            self.forms[-1].fields[named] = given.get("value") or ""
-
-
-def forms_of(page: str) -> list[HtmlForm]:
-    reader = FormReader()
-    reader.feed(page)
-    return reader.forms
-
-
-def sign_in(server: Server) -> Visitor:
-    """Opens the printed link and presses its button."""
-    visitor = Visitor(server.base_url)
-    form = visitor.form_at(urlsplit(server.sign_in_link).path, "/login")
-    assert visitor.submit(form).status == 303
-    return visitor
-
-
-@pytest.fixture
-def run_pyz(pyz: Path, bare_python: str, unpack_root: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """`run_pyz(folder, "auth", "list")`: a command of app.pyz in that folder, to its end."""
-
-    def run(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [bare_python, str(pyz), *args],
-            cwd=folder,
-            env={**os.environ, "SHIV_ROOT": str(unpack_root)},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-        )
-
-    return run
-
-
-@pytest.fixture
-def token_for(run_pyz: Callable[..., subprocess.CompletedProcess[str]]) -> Callable[..., str]:
-    """`token_for(server, *grants)`: a token that `auth issue` prints while the server runs."""
-
-    def issue(server: Server, *grants: str) -> str:
-        options = [part for grant in grants for part in ("--grant", grant)]
-        done = run_pyz(server.folder, "auth", "issue", "--subject", "robot", *options)
-        assert done.returncode == 0, done.stderr
-        assert re.fullmatch(r"[\w-]+\.[\w-]+\.[\w-]+\n", done.stdout), "the token and a newline, nothing else"
-        return done.stdout.strip()
-
-    return issue
 
 
 # ---- the story: files, a form, a view, a restart ----
