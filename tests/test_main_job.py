@@ -437,6 +437,50 @@ def test_submissions_per_second_are_told(start_server: Callable[..., Server], to
     assert rate > 5
 
 
+def test_a_command_beside_the_server_neither_hides_nor_loses_writes(
+    start_server: Callable[..., Server],
+    token_for: Callable[..., str],
+    run_pyz: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    """SQLite's locks go when a process closes any descriptor of the database: then a command takes the WAL away."""
+    server = start_server(f"--workers={CLIENTS // 4}")
+    token = token_for(server, "forms/requests:create,read")
+    promised = set()
+    for number in range(6):
+        for _ in range(4):  # over new connections, so that every worker has read and written
+            visitor = Visitor(server.base_url, token)
+            promised.add(visitor.post_json("/forms/requests", GOOD | {"subject": f"no. {number}"}).data["id"])
+            visitor.close()
+        assert run_pyz(server.folder, "auth", "issue", "--subject", "bob", "--role", "staff").returncode == 0
+        assert (server.data / "app.db-wal").exists(), "the server still writes to it"
+        assert set(stored_requests(server, token)) == promised
+    kill_all(server)
+    again = start_server(folder=server.folder)
+    assert set(stored_requests(again, token)) == promised
+
+
+def test_revocation_holds_for_the_next_request_at_every_worker(
+    start_server: Callable[..., Server],
+    token_for: Callable[..., str],
+    run_pyz: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    server = start_server("--workers=2")
+    for _ in range(4):
+        token = token_for(server, "forms/requests:create,read")
+        for _ in range(6):
+            visitor = Visitor(server.base_url, token)
+            assert visitor.post_json("/forms/requests", GOOD).status == 201
+            visitor.close()
+        listed = json.loads(run_pyz(server.folder, "auth", "list", "--json").stdout)
+        mine = [row["jti"] for row in listed if row["subject"] == "robot"]
+        assert run_pyz(server.folder, "auth", "revoke", *mine).returncode == 0
+        for _ in range(6):
+            visitor = Visitor(server.base_url, token)
+            answer = visitor.get("/forms/requests/records")
+            visitor.close()
+            assert (answer.status, answer.data["code"]) == (401, "invalid_token")
+
+
 # ---- uploads that do not come to their end ----
 
 
