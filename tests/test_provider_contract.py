@@ -1,0 +1,1236 @@
+"""What every provider promises (CONTRACTS in app.py), asked of each.
+
+A plugin is tested by adding its class and a function that opens it on a fresh place to FACTORIES. Called twice with the
+same folder it must open two objects on the same data, as two processes would.
+"""
+
+import functools
+import random
+import subprocess
+import sys
+import threading
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import app
+from app import Condition, Delete, Insert, Query, Record, Select, Update
+
+Factory = Callable[[Path], Any]
+ROOT = Path(app.__file__).resolve().parent
+
+
+def open_sql(folder: Path) -> app.SqlProvider:
+    provider = app.SqlProvider("main", {"url": "sqlite:///data/app.db"}, folder)
+    provider.open()
+    return provider
+
+
+def open_file(folder: Path) -> app.FileProvider:
+    provider = app.FileProvider("main", {"root": "data"}, folder)
+    provider.open()
+    return provider
+
+
+FACTORIES: dict[str, tuple[type[app.Provider], Factory]] = {
+    "sql": (app.SqlProvider, open_sql),
+    "file": (app.FileProvider, open_file),
+}
+
+
+def having(contract: type) -> list[str]:
+    return [name for name, (kind, _) in FACTORIES.items() if issubclass(kind, contract)]
+
+
+@pytest.fixture
+def opener(tmp_path: Path) -> Iterator[Callable[[str], Any]]:
+    opened: list[app.Provider] = []
+
+    def open_named(name: str) -> Any:
+        opened.append(FACTORIES[name][1](tmp_path))
+        return opened[-1]
+
+    yield open_named
+    for provider in opened:
+        provider.close()
+
+
+@pytest.fixture(params=having(app.Records))
+def records(request: pytest.FixtureRequest, opener: Callable[[str], Any]) -> Any:
+    provider = opener(request.param)
+    provider.again = lambda: opener(request.param)
+    return provider
+
+
+@pytest.fixture(params=having(app.Blobs))
+def blobs(request: pytest.FixtureRequest, opener: Callable[[str], Any]) -> Any:
+    provider = opener(request.param)
+    provider.again = lambda: opener(request.param)
+    return provider
+
+
+@pytest.fixture(params=having(app.Queries))
+def queries(request: pytest.FixtureRequest, opener: Callable[[str], Any]) -> Any:
+    return opener(request.param)
+
+
+def keys(page: app.Page) -> list[str]:
+    return [record.key for record in page.items]
+
+
+def race(count: int, work: Callable[[int], Any]) -> list[Any]:
+    """What `count` threads that start together answer: a result or an AppError each."""
+    barrier = threading.Barrier(count)
+    answers: list[Any] = [None] * count
+
+    def run(number: int) -> None:
+        barrier.wait()
+        try:
+            answers[number] = work(number)
+        except app.AppError as error:
+            answers[number] = error
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return answers
+
+
+def everything(reader: app.Reader) -> bytes:
+    try:
+        return b"".join(reader)
+    finally:
+        reader.close()
+
+
+# ---- every provider
+
+
+@pytest.mark.parametrize("name", FACTORIES)
+def test_open_and_close_may_be_repeated_and_ping_takes_time(name: str, opener: Callable[[str], Any]) -> None:
+    provider = opener(name)
+    provider.open()
+    assert 0 <= provider.ping() < 5
+    assert all(isinstance(warning, str) for warning in provider.warnings())
+    provider.close()
+    provider.close()
+
+
+@pytest.mark.parametrize("name", FACTORIES)
+def test_opening_creates_nothing(name: str, opener: Callable[[str], Any], tmp_path: Path) -> None:
+    opener(name)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", FACTORIES)
+def test_a_closed_provider_is_unavailable_and_can_be_opened_again(name: str, opener: Callable[[str], Any]) -> None:
+    provider = opener(name)
+    provider.commit([Insert("t", "a", {"n": 1})])
+    provider.close()
+    with pytest.raises(app.Unavailable):
+        provider.get("t", "a")
+    with pytest.raises(app.Unavailable):
+        provider.commit([Insert("t", "b", {})])
+    provider.open()
+    assert provider.get("t", "a") == Record("a", 1, {"n": 1})
+
+
+@pytest.mark.parametrize("name", FACTORIES)
+def test_missing_settings_are_named(name: str, tmp_path: Path) -> None:
+    kind = FACTORIES[name][0]
+    for setting in kind.settings:
+        if setting.default is app.REQUIRED:
+            with pytest.raises(app.ConfigError, match=f"main.*{setting.name}") as caught:
+                kind("main", {}, tmp_path)
+            assert caught.value.faults[0].pointer == f"/providers/main/{setting.name}"
+
+
+# ---- records: single operations
+
+
+def test_what_is_not_there_is_none_or_empty(records: Any) -> None:
+    assert records.get("nothing", "a") is None
+    assert records.get("nothing", "") is None
+    assert records.get("nothing", "\ud800") is None
+    assert records.find(Query("nothing")) == app.Page([], None)
+    assert records.count(Query("nothing")) == 0
+    assert list(records.walk(Query("nothing"))) == []
+    assert records.commit([]) == []
+
+
+def test_insert_update_delete_count_versions(records: Any) -> None:
+    assert records.commit([Insert("t", "a", {"n": 1})]) == [Record("a", 1, {"n": 1})]
+    assert records.commit([Update("t", "a", {"n": 2}, version=1)]) == [Record("a", 2, {"n": 2})]
+    assert records.commit([Update("t", "a", {"n": 3})]) == [Record("a", 3, {"n": 3})]
+    assert records.get("t", "a") == Record("a", 3, {"n": 3})
+    assert records.commit([Delete("t", "a", version=3)]) == [Record("a", 0, {})]
+    assert records.get("t", "a") is None
+    assert records.commit([Update("t", "a", {"n": 4})]) == [Record("a", 1, {"n": 4})]
+    assert records.commit([Delete("t", "a"), Delete("t", "never")]) == [Record("a", 0, {}), Record("never", 0, {})]
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        Insert("t", "a", {"n": 9}),
+        Update("t", "a", {"n": 9}, version=2),
+        Update("t", "b", {"n": 9}, version=1),
+        Update("t", "b", {"n": 9}, version=0),
+        Delete("t", "a", version=2),
+        Delete("t", "b", version=1),
+    ],
+    ids=repr,
+)
+def test_a_write_whose_precondition_fails_conflicts_and_the_whole_commit_does_nothing(records: Any, write: Any) -> None:
+    records.commit([Insert("t", "a", {"n": 1})])
+    with pytest.raises(app.Conflict) as caught:
+        records.commit([Insert("u", "x", {}), Insert("t", "c", {"n": 2}), write, Insert("t", "d", {"n": 3})])
+    assert caught.value.index == 2
+    assert keys(records.find(Query("t"))) == ["a"]
+    assert records.get("t", "a") == Record("a", 1, {"n": 1})
+    assert records.get("u", "x") is None
+    assert records.commit([Insert("u", "x", {})]) == [Record("x", 1, {})]
+
+
+def test_a_key_that_stands_twice_in_one_commit_is_invalid(records: Any) -> None:
+    with pytest.raises(app.Invalid):
+        records.commit([Insert("t", "a", {}), Delete("t", "a")])
+    assert records.count(Query("t")) == 0
+
+
+HARD_KEYS = [
+    "'",
+    '"',
+    "%",
+    "_",
+    "/",
+    "a/b",
+    "..",
+    "\\",
+    "a\u200fb",
+    "é",
+    "e\u0301",
+    " ",
+    "\n",
+    "🏖",
+    "x" * 512,
+    "ß" * 256,
+    "-",
+    "A",
+    "a",
+]
+
+
+def test_difficult_keys_stay_apart_and_are_ordered_byte_by_byte(records: Any) -> None:
+    for number, key in enumerate(HARD_KEYS):
+        records.commit([Insert("t", key, {"n": number})])
+    for number, key in enumerate(HARD_KEYS):
+        assert records.get("t", key) == Record(key, 1, {"n": number})
+    assert keys(records.find(Query("t", limit=100))) == sorted(HARD_KEYS, key=str.encode)
+    assert [r.key for r in records.walk(Query("t", order_by=("-id",)))] == sorted(HARD_KEYS, key=str.encode, reverse=True)
+
+
+@pytest.mark.parametrize("key", ["", "x" * 513, "ß" * 257, "a\0b", "\ud800"])
+def test_keys_that_cannot_be_are_invalid(records: Any, key: str) -> None:
+    with pytest.raises(app.Invalid):
+        records.commit([Insert("t", key, {})])
+
+
+def deep(levels: int) -> Any:
+    return functools.reduce(lambda inner, _: [{"d": inner}], range(levels // 2), 1)
+
+
+HARD_VALUES: list[Any] = [
+    {},
+    {"": ""},
+    {'a"b': 1, "a\\b": 2, "a'b": 3, "$.x": 4, "a.b": {"c": [1, None, True, "x"]}, "[0]": 5, "\n": 6, "ü": 7},
+    {"big": 2**63 - 1, "small": -(2**63), "beyond_float": 2**53 + 1, "zero": 0},
+    {"tenth": 0.1, "long": Decimal("12345678901234567890.123"), "tiny": Decimal("1E-400"), "huge": Decimal("1e400")},
+    {"minus": Decimal("-0.1000000000000000000000001"), "float": 1e22, "third": 1 / 3},
+    {"text": "a\nb\t'\"\\ \u2028 \u200f é e\u0301 🏖 \x7f", "bool": True, "null": None},
+    {"deep": deep(60)},
+    {"large": "x" * 300_000},
+]
+
+
+def test_difficult_values_come_back_exactly(records: Any) -> None:
+    for number, value in enumerate(HARD_VALUES):
+        records.commit([Insert("t", str(number), value)])
+    for provider in (records, records.again()):
+        for number, value in enumerate(HARD_VALUES):
+            found = provider.get("t", str(number)).value
+            assert found == app.load_json(app.dump_json(value))
+            assert app.dump_json(found) == app.dump_json(value).replace("1E-400", "1E-400")
+            assert [type(item) for item in found.values()] == [type(item) for item in value.values()]
+
+
+@pytest.mark.parametrize(
+    "value", [{"n": 2**63}, {"t": "a\0b"}, {"t": "\ud800"}, {"n": float("nan")}, {"n": float("inf")}, {"d": deep(2000)}]
+)
+def test_values_that_cannot_be_stored_are_invalid(records: Any, value: Any) -> None:
+    with pytest.raises(app.Invalid):
+        records.commit([Insert("t", "a", value)])
+    assert records.get("t", "a") is None
+
+
+def test_what_a_caller_does_to_a_value_changes_nothing_stored(records: Any) -> None:
+    value = {"list": [1], "inner": {"a": 1}}
+    records.commit([Insert("t", "a", value)])
+    value["list"].append(2)
+    for found in (records.get("t", "a"), records.find(Query("t")).items[0]):
+        assert found.value == {"list": [1], "inner": {"a": 1}}
+        found.value["inner"]["a"] = 2
+    assert records.get("t", "a").value == {"list": [1], "inner": {"a": 1}}
+
+
+def test_tables_are_apart_and_prepare_makes_them_exist(records: Any) -> None:
+    records.prepare(["t", "u-2", "_audit"])
+    records.prepare(["t"])
+    records.commit([Insert("t", "a", {"n": 1}), Insert("u-2", "a", {"n": 2}), Insert("_audit", "a", {"n": 3})])
+    assert [records.get(t, "a").value["n"] for t in ("t", "u-2", "_audit")] == [1, 2, 3]
+
+
+# ---- records: many at once
+
+
+@pytest.mark.parametrize("two", [False, True], ids=["one object", "two objects"])
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda n: Insert("t", "new", {"by": n}),
+        lambda n: Update("t", "old", {"by": n}, version=1),
+        lambda n: Delete("t", "old", version=1),
+    ],
+    ids=["insert", "update", "delete"],
+)
+def test_of_racing_writes_with_one_precondition_one_wins(records: Any, write: Callable[[int], Any], two: bool) -> None:
+    records.commit([Insert("t", "old", {})])
+    doors = [records, records.again() if two else records]
+    answers = race(8, lambda n: doors[n % 2].commit([write(n), Insert("log", f"{n}", {})]))
+    won = [n for n, answer in enumerate(answers) if not isinstance(answer, Exception)]
+    assert len(won) == 1
+    assert all(isinstance(a, app.Conflict) for n, a in enumerate(answers) if n not in won)
+    assert keys(records.find(Query("log"))) == [str(won[0])]
+
+
+def test_nothing_is_lost_when_many_threads_count_up(records: Any) -> None:
+    other = records.again()
+    records.commit([Insert("t", "sum", {"n": 0})])
+
+    def add(number: int) -> int:
+        door, tries = (records, other)[number % 2], 0
+        for _ in range(15):
+            while True:
+                tries += 1
+                was = door.get("t", "sum")
+                try:
+                    door.commit([Update("t", "sum", {"n": was.value["n"] + 1}, version=was.version)])
+                    break
+                except app.Conflict:
+                    continue
+        return tries
+
+    assert all(isinstance(answer, int) for answer in race(4, add))
+    assert records.get("t", "sum") == other.get("t", "sum") == Record("sum", 61, {"n": 60})
+
+
+def test_a_reader_never_sees_half_a_commit(records: Any) -> None:
+    records.commit([Insert("t", "a", {"n": 0}), Insert("t", "b", {"n": 0})])
+    other, seen = records.again(), []
+
+    def work(number: int) -> None:
+        for n in range(40):
+            if number:
+                seen.append({r.value["n"] for r in (records, other)[n % 2].find(Query("t")).items})
+            else:
+                records.commit([Update("t", "a", {"n": n}), Update("t", "b", {"n": n})])
+
+    assert race(2, work) == [None, None]
+    assert all(len(values) == 1 for values in seen)
+
+
+def test_two_objects_on_one_place_see_each_others_writes_at_once(records: Any) -> None:
+    other = records.again()
+    for number in range(20):
+        writer, reader = (records, other) if number % 2 else (other, records)
+        writer.commit([Insert("t", f"{number:02}", {"n": number})])
+        assert reader.get("t", f"{number:02}") == Record(f"{number:02}", 1, {"n": number})
+        assert reader.count(Query("t")) == number + 1
+
+
+def test_reopening_keeps_everything(records: Any) -> None:
+    records.commit([Insert("t", f"{n}", {"n": n}) for n in range(50)])
+    records.commit([Delete("t", "7"), Update("t", "8", {"n": 88})])
+    records.close()
+    again = records.again()
+    assert again.count(Query("t")) == 49
+    assert again.get("t", "8") == Record("8", 2, {"n": 88})
+    assert again.get("t", "7") is None
+
+
+WRITER = """
+import sys; sys.path[:0] = [{root!r}, {tests!r}]
+from pathlib import Path
+import test_provider_contract as suite
+from app import Insert
+provider = suite.FACTORIES[{name!r}][1](Path({folder!r}))
+for n in range({count}):
+    provider.commit([Insert("t", f"{who}-{{n}}-a", {{"n": n, "pad": "x" * 500}}), Insert("t", f"{who}-{{n}}-b", {{"n": n}})])
+    sys.stdout.write(f"{{n}}\\n"); sys.stdout.flush()
+"""
+
+
+def start_writer(name: str, folder: Path, who: str, count: int) -> "subprocess.Popen[str]":
+    tests = str(Path(__file__).resolve().parent)
+    code = WRITER.format(root=str(ROOT), tests=tests, name=name, folder=str(folder), who=who, count=count)
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("name", having(app.Records))
+def test_every_acknowledged_commit_of_a_killed_process_is_there_and_whole(
+    name: str, opener: Callable[[str], Any], tmp_path: Path
+) -> None:
+    for life in range(3):
+        with start_writer(name, tmp_path, f"w{life}", 10**9) as writer:
+            assert writer.stdout
+            for _ in range(40 + 17 * life):
+                writer.stdout.readline()
+            writer.kill()
+            said = 40 + 17 * life + len(writer.stdout.read().splitlines())
+        provider = opener(name)
+        there = {r.key for r in provider.walk(Query("t", where=(Condition("id", "prefix", f"w{life}-"),)))}
+        assert {f"w{life}-{n}-{half}" for n in range(said) for half in "ab"} <= there
+        assert len(there) in (2 * said, 2 * said + 2)
+        provider.commit([Insert("after", f"{life}", {})])
+        provider.close()
+
+
+@pytest.mark.parametrize("name", having(app.Records))
+def test_processes_that_write_at_once_lose_nothing(name: str, opener: Callable[[str], Any], tmp_path: Path) -> None:
+    provider = opener(name)
+    writers = [start_writer(name, tmp_path, f"w{who}", 100) for who in range(2)]
+    for n in range(50):
+        provider.commit([Insert("t", f"here-{n}", {})])
+        provider.find(Query("t", limit=5))
+    for writer in writers:
+        writer.communicate()
+        assert writer.returncode == 0
+    assert provider.count(Query("t")) == 450
+
+
+# ---- records: find
+
+
+ROWS: dict[str, Any] = {
+    "a": {"v": 1},
+    "b": {"v": 1.0},
+    "c": {"v": True},
+    "d": {"v": "1"},
+    "e": {"v": None},
+    "f": {},
+    "g": {"v": [1]},
+    "h": {"v": {"x": 1}},
+    "i": {"v": 2**53 + 1},
+    "j": {"v": 2**53},
+    "k": {"v": Decimal("9007199254740993.5")},
+    "l": {"v": 0.1},
+    "m": {"v": -3},
+    "n": {"v": False},
+    "o": {"v": "Straße"},
+    "p": {"v": "str"},
+    "q": {"v": ""},
+    "r": {"v": "100%"},
+    "s": {"v": Decimal("12345678901234567890.123")},
+    "t": {"v": Decimal("12345678901234567890.124")},
+    "u": {"v": -0.0},
+    "w": {"v": "\U0001f3d6"},
+    "x": {"v": "\uffff"},
+}
+EVERY = "".join(ROWS)
+
+
+def without(*gone: str) -> str:
+    return "".join(key for key in EVERY if key not in "".join(gone))
+
+
+@pytest.mark.parametrize(
+    ("op", "value", "expected"),
+    [
+        ("eq", 1, "ab"),
+        ("eq", Decimal("1.00"), "ab"),
+        ("eq", True, "c"),
+        ("eq", False, "n"),
+        ("eq", "1", "d"),
+        ("eq", 2**53 + 1, "i"),
+        ("eq", Decimal("0.1"), "l"),
+        ("eq", 0.1, "l"),
+        ("eq", Decimal("12345678901234567890.123"), "s"),
+        ("eq", 0, "u"),
+        ("eq", "", "q"),
+        ("eq", None, ""),
+        ("eq", [1], ""),
+        ("eq", {"x": 1}, ""),
+        ("ne", 1, without("ab")),
+        ("ne", "str", without("p")),
+        ("ne", None, EVERY),
+        ("ne", [1], EVERY),
+        ("lt", 1, "lmu"),
+        ("lte", 1, "ablmu"),
+        ("gt", 2**53, "ikst"),
+        ("gte", 2**53, "ijkst"),
+        ("gt", 2**53 + 1, "kst"),
+        ("gt", Decimal("12345678901234567890.123"), "t"),
+        ("lt", Decimal("12345678901234567890.124"), "abijklmsu"),
+        ("gt", False, "c"),
+        ("lte", True, "cn"),
+        ("lt", "1", "q"),
+        ("gt", "str", "wx"),
+        ("gt", "\uffff", "w"),
+        ("lt", None, ""),
+        ("gte", [0], ""),
+        ("in", [1, "str", None, [1], True], "abcp"),
+        ("in", [], ""),
+        ("contains", "tr", "op"),
+        ("contains", "STR", ""),
+        ("contains", "%", "r"),
+        ("contains", "", "dopqrwx"),
+        ("contains", 1, ""),
+        ("prefix", "St", "o"),
+        ("prefix", "st", "p"),
+        ("prefix", "", "dopqrwx"),
+        ("prefix", "1", "dr"),
+        ("prefix", None, ""),
+        ("null", True, "ef"),
+        ("null", False, without("ef")),
+    ],
+)
+def test_operators_compare_within_a_type_and_exactly(records: Any, op: str, value: Any, expected: str) -> None:
+    records.commit([Insert("t", key, row) for key, row in ROWS.items()])
+    query = Query("t", where=(Condition("v", op, value),), limit=100)
+    assert "".join(keys(records.find(query))) == expected
+    assert records.count(query) == len(expected)
+
+
+@pytest.mark.parametrize(
+    "condition", [Condition("v", "like", 1), Condition("v", "in", 1), Condition("v", "null", 1), Condition("v", "", 1)]
+)
+def test_conditions_that_mean_nothing_are_refused(records: Any, condition: Condition) -> None:
+    with pytest.raises(app.BadRequest):
+        records.find(Query("t", where=(condition,)))
+
+
+def test_id_and_version_are_fields(records: Any) -> None:
+    records.commit([Insert("t", key, {"id": "other", "version": 9}) for key in "abc"])
+    records.commit([Update("t", "b", {})])
+
+    def found(*where: Condition) -> list[str]:
+        return keys(records.find(Query("t", where=where)))
+
+    assert found(Condition("id", "gt", "a"), Condition("version", "eq", 1)) == ["c"]
+    assert found(Condition("version", "gte", 2)) == ["b"]
+    assert found(Condition("id", "in", ["a", "c", 1])) == ["a", "c"]
+    assert found(Condition("id", "eq", 1)) == []
+    assert keys(records.find(Query("t", order_by=("-version", "-id")))) == ["b", "c", "a"]
+
+
+def test_any_field_name_can_be_asked_for(records: Any) -> None:
+    names = ["", 'a"b', "a\\b", "a'b", "a.b", "[0]", "$", "\n", "ü", "e\u0301", "?", ":x", "a b", "\x7f", "#-1"]
+    for number, name in enumerate(names):
+        records.commit([Insert("t", f"{number:02}", {name: number + 1})])
+    for number, name in enumerate(names):
+        query = Query("t", where=(Condition(name, "eq", number + 1),), order_by=(f"-{name}",))
+        assert keys(records.find(query)) == [f"{number:02}"], name
+
+
+def test_order_puts_missing_first_then_types_and_breaks_ties_by_key(records: Any) -> None:
+    records.commit([Insert("t", key, row) for key, row in ROWS.items()])
+    expected = "ef" + "nc" + "mulab" + "jikst" + "q" + "d" + "r" + "opxw"
+    order = "".join(keys(records.find(Query("t", order_by=("v",), limit=100))))
+    assert order == expected + "gh"
+    backwards = "".join(keys(records.find(Query("t", order_by=("-v",), limit=100))))
+    assert backwards == "gh" + "wxporqd"[:2] + "po" + "rdq" + "tskij" + "ab" + "lum" + "cn" + "ef"
+
+
+def test_search_finds_text_whatever_its_case_in_any_of_its_fields(records: Any) -> None:
+    rows = {
+        "a": {"x": "STRASSE"},
+        "b": {"y": "Straße"},
+        "c": {"x": "ÉCOLE"},
+        "d": {"x": "e\u0301cole"},
+        "e": {"x": 5},
+        "f": {},
+    }
+    records.commit([Insert("t", key, row) for key, row in rows.items()])
+
+    def found(text: str, *names: str) -> str:
+        query = Query("t", search=text, search_fields=names)
+        assert records.count(query) == len(records.find(query).items)
+        return "".join(keys(records.find(query)))
+
+    assert found("straße", "x", "y") == "ab"
+    assert found("strasse", "y") == "b"
+    assert found("École", "x") == "cd"
+    assert found("5", "x") == ""
+    assert found("%", "x", "y") == ""
+    assert found("e") == ""
+    assert found("B", "id") == "b"
+
+
+def test_pages_give_every_row_once_though_rows_come_and_go(records: Any) -> None:
+    records.commit([Insert("t", f"{n:03}", {"g": n % 3 or None, "n": n}) for n in range(60)])
+    query = Query("t", order_by=("-g", "n"), limit=7)
+    seen: list[str] = []
+    chance = random.Random(7)
+    page = records.find(query)
+    while True:
+        seen += keys(page)
+        if page.next is None:
+            break
+        records.commit([Delete("t", seen[-1]), Insert("t", f"new{len(seen)}", {"g": chance.choice([None, 1, 2]), "n": 30})])
+        page = records.find(Query("t", order_by=("-g", "n"), limit=7, after=page.next))
+    assert len(seen) == len(set(seen))
+    assert {f"{n:03}" for n in range(60)} <= set(seen)
+
+
+def test_the_last_page_says_so_and_no_empty_page_follows_a_full_one(records: Any) -> None:
+    records.commit([Insert("t", f"{n}", {}) for n in range(6)])
+    first = records.find(Query("t", limit=3))
+    assert len(first.items) == 3
+    assert first.next
+    last = records.find(Query("t", limit=3, after=first.next))
+    assert keys(last) == ["3", "4", "5"]
+    assert last.next is None
+    assert len(records.find(Query("t", limit=6)).items) == 6
+    assert records.find(Query("t", limit=6)).next is None
+    assert records.find(Query("t", limit=0)) == app.Page([], None)
+    assert records.count(Query("t", limit=1, after=first.next)) == 6
+
+
+def test_a_cursor_of_another_query_is_refused(records: Any) -> None:
+    records.commit([Insert(table, f"{n}", {"a": n, "b": n}) for n in range(6) for table in ("t", "u")])
+    cursor = records.find(Query("t", order_by=("a",), limit=2)).next
+    assert keys(records.find(Query("t", order_by=("a",), limit=4, after=cursor))) == ["2", "3", "4", "5"]
+    others = [
+        Query("u", order_by=("a",), after=cursor),
+        Query("t", order_by=("-a",), after=cursor),
+        Query("t", order_by=("b",), after=cursor),
+        Query("t", after=cursor),
+        Query("t", order_by=("a",), where=(Condition("a", "gt", 1),), after=cursor),
+        Query("t", order_by=("a",), after="garbage"),
+        Query("t", order_by=("a",), after="ü"),
+        Query("t", order_by=("a",), after=app.encode_cursor(1, 2, 3)),
+        Query("t", order_by=("a",), after=cursor[:-4]),
+    ]
+    for query in others:
+        with pytest.raises(app.BadRequest):
+            records.find(query)
+
+
+def test_walk_goes_through_every_page(records: Any) -> None:
+    records.commit([Insert("t", f"{n:04}", {"n": -n}) for n in range(1500)])
+    records.commit([Insert("t", f"{n:04}", {"n": -n}) for n in range(1500, 2300)])
+    assert [r.key for r in records.walk(Query("t", order_by=("n",), limit=3))] == [f"{n:04}" for n in reversed(range(2300))]
+
+
+# ---- records: a model
+
+
+class Model:
+    """What the contract says, in the plainest words; shares no code with the providers."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, tuple[int, dict[str, Any]]] = {}
+
+    def commit(self, writes: list[Any]) -> list[tuple[str, int]] | int:
+        """(key, version) of every write, or the index of the first that conflicts."""
+        after, answer = dict(self.rows), []
+        for index, write in enumerate(writes):
+            version = after.get(write.key, (0, {}))[0]
+            wanted = 0 if isinstance(write, Insert) else write.version
+            if wanted is not None and (wanted != version or (version == 0 and not isinstance(write, Insert))):
+                return index
+            if isinstance(write, Delete):
+                after.pop(write.key, None)
+                answer.append((write.key, 0))
+            else:
+                after[write.key] = (version + 1, write.value)
+                answer.append((write.key, version + 1))
+        self.rows = after
+        return answer
+
+    @staticmethod
+    def rank(value: Any) -> tuple[int, Any]:
+        if value is None:
+            return 0, 0
+        if isinstance(value, bool):
+            return 1, value
+        if isinstance(value, int | float | Decimal):
+            return 2, Decimal(str(value))
+        return (3, value.encode()) if isinstance(value, str) else (4, 0)
+
+    def meets(self, row: dict[str, Any], where: Condition) -> bool:
+        mine, wanted = self.rank(row.get(where.field)), self.rank(where.value)
+        same = mine[0] == wanted[0] and 0 < mine[0] < 4
+        match where.op:
+            case "null":
+                return (mine[0] == 0) == where.value
+            case "ne":
+                return not (same and mine == wanted)
+            case "in":
+                return any(mine == self.rank(v) for v in where.value if 0 < self.rank(v)[0] < 4)
+            case "contains":
+                return same and mine[0] == 3 and where.value in row[where.field]
+            case "prefix":
+                return same and mine[0] == 3 and row[where.field].startswith(where.value)
+        table = {
+            "eq": mine == wanted,
+            "lt": mine < wanted,
+            "lte": mine <= wanted,
+            "gt": mine > wanted,
+            "gte": mine >= wanted,
+        }
+        return same and table[where.op]
+
+    def find(self, where: tuple[Condition, ...], order_by: tuple[str, ...]) -> list[str]:
+        found = [key for key, (_, row) in self.rows.items() if all(self.meets(row, c) for c in where)]
+        found.sort(key=str.encode)
+        for name in reversed(order_by):
+            found.sort(key=lambda k: self.rank(self.rows[k][1].get(name.lstrip("-"))), reverse=name.startswith("-"))
+        return found
+
+
+ATOMS: list[Any] = [None, True, False, 0, 1, -1, 2, 10, 0.5, -0.5, 0.1, Decimal("0.30000000000000000001"), 0.3, 2**63 - 1]
+ATOMS += [2.0**63, 2**53, 2**53 + 1, "", "a", "A", "ab", "b", "é", "e\u0301", "%", "🏖", [], [1], {}, {"a": 1}]
+ATOMS += [1e-30, 1e300, -1e300, -(2**63), Decimal("9007199254740992.4"), "1", "10", "2"]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_operations_do_what_the_model_does(records: Any, seed: int) -> None:
+    chance, model, doors = random.Random(seed), Model(), [records, records.again()]
+    for _ in range(120):
+        door = chance.choice(doors)
+        if chance.random() < 0.5:
+            compare_commit(chance, model, door)
+        else:
+            compare_find(chance, model, door)
+    for key, (version, row) in model.rows.items():
+        assert records.get("t", key) == Record(key, version, row)
+
+
+def compare_commit(chance: random.Random, model: Model, door: Any) -> None:
+    writes: list[Any] = []
+    for key in chance.sample([f"{n}" for n in range(25)] + ["é", "e\u0301"], chance.choice([1, 1, 2, 5])):
+        version = chance.choice([None, model.rows.get(key, (1, {}))[0], 1])
+        row = {name: chance.choice(ATOMS) for name in chance.sample(["a", "b", 'q"'], chance.randrange(4))}
+        kind = chance.choice([Insert, Update, Update, Delete])
+        writes.append(
+            Insert("t", key, row)
+            if kind is Insert
+            else Update("t", key, row, version)
+            if kind is Update
+            else Delete("t", key, version)
+        )
+    expected = model.commit(writes)
+    if isinstance(expected, list):
+        assert [(r.key, r.version) for r in door.commit(writes)] == expected
+        return
+    with pytest.raises(app.Conflict) as caught:
+        door.commit(writes)
+    assert caught.value.index == expected
+
+
+def compare_find(chance: random.Random, model: Model, door: Any) -> None:
+    where = []
+    for _ in range(chance.choice([0, 1, 1, 2])):
+        op = chance.choice(app.OPERATORS)
+        value = chance.choice(ATOMS)
+        value = chance.sample(ATOMS, 3) if op == "in" else chance.random() < 0.5 if op == "null" else value
+        where.append(Condition(chance.choice(["a", "b", 'q"']), op, value))
+    order_by = tuple(chance.choice(["", "-"]) + name for name in chance.sample(["a", "b", 'q"'], chance.randrange(3)))
+    expected = model.find(tuple(where), order_by)
+    query = Query("t", where=tuple(where), order_by=order_by, limit=chance.choice([1, 3, 100]))
+    assert door.count(query) == len(expected)
+    found: list[str] = []
+    page = door.find(query)
+    while page.next is not None:
+        found += keys(page)
+        page = door.find(Query("t", where=tuple(where), order_by=order_by, limit=query.limit, after=page.next))
+    assert found + keys(page) == expected, query
+
+
+# ---- capabilities
+
+
+def test_atomic_is_said_by_those_that_are_and_by_no_others(records: Any) -> None:
+    writes = [Insert("t", "a", {}), Insert("t", "b", {})]
+    if records.atomic:
+        assert len(records.commit(writes)) == 2
+    else:
+        with pytest.raises(app.Unsupported):
+            records.commit(writes)
+        assert records.count(Query("t")) == 0
+
+
+def test_conditional_is_said_by_those_that_are_and_by_no_others(records: Any) -> None:
+    other = records.again()
+    records.commit([Insert("t", "a", {})])
+    other.get("t", "a")
+    records.commit([Update("t", "a", {"n": 1}, version=1)])
+    assert records.conditional
+    with pytest.raises(app.Conflict):
+        other.commit([Update("t", "a", {"n": 2}, version=1)])
+
+
+# ---- blobs
+
+
+def test_a_written_blob_comes_back_whole_and_in_parts(blobs: Any) -> None:
+    data = random.Random(1).randbytes(1_000_003)
+    blob = blobs.write("docs/plan.bin", (data[i : i + 70_001] for i in range(0, len(data), 70_001)))
+    assert (blob.path, blob.size_bytes) == ("docs/plan.bin", len(data))
+    assert blobs.stat("docs/plan.bin") == blob
+    assert everything(blobs.read("docs/plan.bin")) == data
+    for start, length in [
+        (0, 1),
+        (262_143, 2),
+        (262_144, 262_144),
+        (999_999, None),
+        (5, 0),
+        (1_000_003, None),
+        (2_000_000, 5),
+    ]:
+        expected = data[start:] if length is None else data[start : start + length]
+        assert everything(blobs.read("docs/plan.bin", start, length)) == expected
+    assert everything(blobs.again().read("docs/plan.bin", 7, 9)) == data[7:16]
+
+
+def test_an_empty_blob_is_a_blob(blobs: Any) -> None:
+    assert blobs.write("empty", []).size_bytes == 0
+    assert blobs.write("empty2", [b"", b""]).size_bytes == 0
+    assert everything(blobs.read("empty")) == b""
+
+
+def test_missing_blobs_are_none_or_not_found(blobs: Any) -> None:
+    assert blobs.stat("no") is None
+    assert not blobs.is_folder("no")
+    assert blobs.is_folder("")
+    assert list(blobs.scan()) == []
+    assert list(blobs.scan("no", deep=False)) == []
+    for work in (lambda: blobs.read("no"), lambda: blobs.remove("no"), lambda: blobs.move("no", "yes")):
+        with pytest.raises(app.NotFound):
+            work()
+
+
+def test_every_write_gives_another_etag(blobs: Any) -> None:
+    etags = [blobs.write("a", [b"same"]).etag for _ in range(50)]
+    assert len(set(etags)) == 50
+    assert all('"' not in etag for etag in etags)
+
+
+def test_staged_bytes_are_invisible_until_published_and_published_once(blobs: Any) -> None:
+    staged = blobs.stage([b"hello ", b"world"])
+    assert staged.size_bytes == 11
+    assert staged.sha256 == "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9"
+    assert list(blobs.scan()) == []
+    blob = blobs.again().publish(staged, "a")
+    assert everything(blobs.read("a")) == b"hello world"
+    with pytest.raises(app.NotFound):
+        blobs.publish(staged, "b")
+    blobs.discard(staged)
+    assert blobs.stat("a") == blob
+    gone = blobs.stage([b"x"])
+    blobs.discard(gone)
+    blobs.discard(gone)
+    with pytest.raises(app.NotFound):
+        blobs.publish(gone, "c")
+
+
+def test_an_upload_that_breaks_off_leaves_the_old_blob_and_nothing_else(blobs: Any, tmp_path: Path) -> None:
+    old = blobs.write("a", [b"old"])
+
+    def broken() -> Iterator[bytes]:
+        yield b"x" * 6_000_000
+        raise ConnectionError("gone")
+
+    before = sum(f.stat().st_size for f in tmp_path.rglob("*") if f.is_file() and "staged" in f.parts)
+    with pytest.raises(ConnectionError):
+        blobs.write("a", broken())
+    assert blobs.stat("a") == old
+    assert everything(blobs.read("a")) == b"old"
+    assert before == sum(f.stat().st_size for f in tmp_path.rglob("*") if f.is_file() and "staged" in f.parts)
+    if isinstance(blobs, app.Queries):
+        assert list(blobs.select(Select(statement="select count(*) from _chunks")).rows) == [(1,)]
+
+
+def test_conditions_of_publish_hold_or_the_staged_bytes_stay(blobs: Any) -> None:
+    staged = blobs.stage([b"new"])
+    with pytest.raises(app.PreconditionFailed):
+        blobs.publish(staged, "a", if_match="whatever")
+    blob = blobs.write("a", [b"old"])
+    with pytest.raises(app.PreconditionFailed):
+        blobs.publish(staged, "a", if_none_match=True)
+    with pytest.raises(app.PreconditionFailed):
+        blobs.publish(staged, "a", if_match=blob.etag + "x")
+    assert everything(blobs.read("a")) == b"old"
+    blobs.publish(staged, "a", if_match=blob.etag)
+    assert everything(blobs.read("a")) == b"new"
+    with pytest.raises(app.PreconditionFailed):
+        blobs.read("a", if_match=blob.etag)
+    with pytest.raises(app.PreconditionFailed):
+        blobs.remove("a", if_match=blob.etag)
+    blobs.remove("a", if_match=blobs.stat("a").etag)
+    assert blobs.stat("a") is None
+
+
+@pytest.mark.parametrize("how", ["if_none_match", "if_match"])
+def test_of_racing_publishes_with_one_condition_one_wins(blobs: Any, how: str) -> None:
+    doors = [blobs, blobs.again()]
+    etag = blobs.write("there", [b"old"]).etag
+    condition = {"if_match": etag} if how == "if_match" else {"if_none_match": True}
+    path = "there" if how == "if_match" else "deep/new"
+    staged = [doors[n % 2].stage([b"%d" % n]) for n in range(8)]
+    answers = race(8, lambda n: doors[n % 2].publish(staged[n], path, **condition))
+    won = [n for n, answer in enumerate(answers) if isinstance(answer, app.Blob)]
+    assert len(won) == 1
+    assert all(isinstance(a, app.PreconditionFailed) for n, a in enumerate(answers) if n not in won)
+    assert everything(blobs.read(path)) == b"%d" % won[0]
+
+
+def test_a_path_is_a_file_or_a_folder(blobs: Any) -> None:
+    blobs.write("a/b/c", [b"1"])
+    blobs.write("f", [b"2"])
+    assert blobs.is_folder("a")
+    assert blobs.is_folder("a/b")
+    assert not blobs.is_folder("a/b/c")
+    assert blobs.stat("a") is None
+    for path in ("a", "a/b", "f/x", "a/b/c/d/e"):
+        with pytest.raises(app.Conflict):
+            blobs.write(path, [b"3"])
+        with pytest.raises(app.Conflict):
+            blobs.move("f", path)
+    with pytest.raises(app.NotFound):
+        blobs.read("a")
+    assert [e.path for e in blobs.scan()] == ["a/b/c", "f"]
+
+
+def test_folders_go_with_their_last_file(blobs: Any) -> None:
+    for path in ("a/b/c", "a/b/d", "a/e"):
+        blobs.write(path, [b"x"])
+    blobs.remove("a/b/c")
+    assert blobs.is_folder("a/b")
+    blobs.remove("a/b/d")
+    assert not blobs.is_folder("a/b")
+    assert blobs.is_folder("a")
+    blobs.move("a/e", "z/y/x")
+    assert not blobs.is_folder("a")
+    assert blobs.write("a", [b"now a file"])
+    assert [e.path for e in blobs.scan(deep=False)] == ["a", "z"]
+
+
+def test_move_keeps_the_bytes_and_the_etag_and_never_overwrites(blobs: Any) -> None:
+    blob = blobs.write("a", [b"1"])
+    blobs.write("b", [b"2"])
+    for target in ("b", "a"):
+        with pytest.raises(app.Conflict):
+            blobs.move("a", target)
+    moved = blobs.move("a", "c/d")
+    assert (moved.path, moved.etag, moved.size_bytes) == ("c/d", blob.etag, 1)
+    assert blobs.stat("c/d") == moved
+    assert blobs.stat("a") is None
+    assert everything(blobs.read("c/d")) == b"1"
+
+
+def test_a_reader_of_a_replaced_or_removed_blob_goes_on_to_its_end(blobs: Any) -> None:
+    data = random.Random(2).randbytes(3_000_000)
+    blobs.write("a", [data])
+    first, second = blobs.read("a"), blobs.read("a", 10)
+    chunks = iter(first)
+    start = next(chunks)
+    blobs.write("a", [b"new"])
+    blobs.remove("a")
+    assert start + b"".join(chunks) == data
+    assert everything(second) == data[10:]
+    first.close()
+
+
+LISTED = [
+    "a b/x",
+    "a",
+    "a.txt",
+    "b/c/d",
+    "b/c.txt",
+    "b/c-d/e",
+    "b!/x",
+    "b/é",
+    "b/e\u0301",
+    "b/zz/1",
+    "b/zz/2",
+    "c'%_/\u200f",
+    "🏖/x",
+]
+
+
+def test_listings_are_in_byte_order_and_start_after_any_path(blobs: Any) -> None:
+    for path in LISTED:
+        blobs.write(path, [b"x"])
+    whole = sorted(LISTED, key=str.encode)
+    assert [e.path for e in blobs.scan()] == whole
+    for after in [*whole, "b", "b/c", "b/c/", "b/c0", "zzzz", "0"]:
+        assert [e.path for e in blobs.scan(after=after)] == [p for p in whole if p.encode() > after.encode()], after
+    inner = [p for p in whole if p.startswith("b/")]
+    assert [e.path for e in blobs.scan("b")] == inner
+    assert [e.path for e in blobs.scan("b", after="b/c.txt")] == [p for p in inner if p > "b/c.txt"]
+    assert all(isinstance(e, app.Blob) and e == blobs.stat(e.path) for e in blobs.scan())
+
+
+def test_a_shallow_listing_gives_files_and_folders_in_one_order(blobs: Any) -> None:
+    for path in LISTED:
+        blobs.write(path, [b"x"])
+    top = sorted({p.split("/")[0] for p in LISTED}, key=str.encode)
+    found = list(blobs.scan(deep=False))
+    assert [e.path for e in found] == top
+    assert [e.path for e in found if isinstance(e, app.Folder)] == [p for p in top if p not in LISTED]
+    inner = sorted({"/".join(p.split("/")[:2]) for p in LISTED if p.startswith("b/")}, key=str.encode)
+    assert [e.path for e in blobs.scan("b", deep=False)] == inner
+    for after in inner:
+        assert [e.path for e in blobs.scan("b", deep=False, after=after)] == [
+            p for p in inner if p.encode() > after.encode()
+        ]
+
+
+def test_a_listing_of_over_a_thousand_is_whole(blobs: Any, tmp_path: Path) -> None:
+    blobs.write("f/0000", [])
+    for n in range(1, 1030):
+        if isinstance(blobs, app.FileProvider):
+            (tmp_path / f"data/f/{n:04}").touch()
+        else:
+            blobs.write(f"f/{n:04}", [])
+    assert [e.path for e in blobs.scan("f", deep=False)] == [f"f/{n:04}" for n in range(1030)]
+    assert [e.path for e in blobs.scan()] == [f"f/{n:04}" for n in range(1030)]
+
+
+def test_random_blob_operations_do_what_a_dictionary_does(blobs: Any) -> None:
+    chance, model = random.Random(3), dict[str, bytes]()
+    paths = ["a", "a/b", "a/b/c", "a/d", "b", "b/x", "c.txt", "c/y", "d/e/f/g"]
+    other = blobs.again()
+    for _ in range(250):
+        door, path, to = chance.choice([blobs, other]), chance.choice(paths), chance.choice(paths)
+        blocked = any(p != to and (p.startswith(to + "/") or to.startswith(p + "/")) for p in model)
+        match chance.choice(["write", "write", "remove", "move"]):
+            case "write" if blocked:
+                with pytest.raises(app.Conflict):
+                    door.write(to, [b"x"])
+            case "write":
+                model[to] = chance.randbytes(chance.choice([0, 10, 300_000]))
+                door.write(to, [model[to]])
+            case "remove" if path in model:
+                door.remove(path)
+                del model[path]
+            case "move" if path in model:
+                if to in model or blocked:
+                    with pytest.raises(app.Conflict):
+                        door.move(path, to)
+                else:
+                    door.move(path, to)
+                    model[to] = model.pop(path)
+            case _ if path not in model:
+                with pytest.raises(app.NotFound):
+                    door.read(path)
+    assert {e.path: everything(other.read(e.path)) for e in blobs.scan()} == model
+
+
+def test_memory_stays_bounded_while_a_large_blob_is_written_and_read(blobs: Any) -> None:
+    tracemalloc.start()
+    try:
+        blobs.write("big", (b"x" * 65536 for _ in range(640)))
+        with closing(blobs.read("big")) as reader:
+            assert sum(map(len, reader)) == 640 * 65536
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
+
+
+# ---- queries
+
+
+def run(queries: Any, statement: str, **more: Any) -> tuple[tuple[str, ...], list[Any]]:
+    rows = queries.select(Select(statement=statement, **more))
+    try:
+        return rows.columns, list(rows.rows)
+    finally:
+        rows.close()
+        rows.close()
+
+
+SERIES = "with recursive n(i) as (select 1 union all select i + 1 from n where i < :most) select i from n"
+
+
+@pytest.fixture
+def sales(queries: Any) -> Any:
+    rows = [("nord", 10, 1.5), ("süd", 20, None), ("Nord", 30, 2.5), (None, 5, 0.5), ("100%", 7, 1)]
+    queries.commit([Insert("sale", f"{n}", {"region": r, "n": n0, "x": x}) for n, (r, n0, x) in enumerate(rows)])
+    return queries
+
+
+VIEW = "select key, data->>'region' as region, data->>'n' as n, data->>'x' as x from sale"
+
+
+def found_keys(queries: Any, **more: Any) -> str:
+    return "".join(row[0] for row in run(queries, VIEW, **more)[1])
+
+
+def test_a_statement_gives_its_columns_and_rows(sales: Any) -> None:
+    assert run(sales, "select 1 as a, 'x' as b, null as c") == (("a", "b", "c"), [(1, "x", None)])
+    assert run(sales, VIEW + " where n > :least order by n ; -- end ;", params={"least": 9})[1][0] == ("0", "nord", 10, 1.5)
+    assert run(sales, "select x'00ff' as b")[1] == [("AP8=",)]
+
+
+def test_rows_can_be_filtered_ordered_searched_and_cut(sales: Any) -> None:
+    assert found_keys(sales, where=(Condition("n", "gte", 10), Condition("region", "ne", "nord"))) == "12"
+    assert found_keys(sales, where=(Condition("region", "ne", "nord"),)) == "1234"
+    assert found_keys(sales, where=(Condition("region", "in", ["nord", "süd"]),)) == "01"
+    assert found_keys(sales, where=(Condition("region", "in", []),)) == ""
+    assert found_keys(sales, where=(Condition("region", "null", True),)) == "3"
+    assert found_keys(sales, where=(Condition("x", "null", False), Condition("x", "lt", Decimal("1.5")))) == "34"
+    assert found_keys(sales, where=(Condition("region", "contains", "ord"),)) == "02"
+    assert found_keys(sales, where=(Condition("region", "prefix", "N"),)) == "2"
+    assert found_keys(sales, where=(Condition("region", "contains", "%"),)) == "4"
+    assert found_keys(sales, search="NORD") == "02"
+    assert found_keys(sales, search="SÜD") == "1"
+    assert found_keys(sales, order_by=("-n",)) == "21043"
+    assert found_keys(sales, order_by=("region", "-n")) == "34201"
+    assert found_keys(sales, order_by=("-x", "key")) == "20431"
+    assert found_keys(sales, order_by=("n",), limit=2, offset=1) == "40"
+    assert found_keys(sales, order_by=("n",), offset=3) == "12"
+    assert found_keys(sales, limit=0) == ""
+
+
+def test_an_unknown_column_is_refused_with_the_nearest(sales: Any) -> None:
+    for more in ({"where": (Condition("regio", "eq", 1),)}, {"order_by": ("-regio",)}, {"order_by": ('n" desc; --',)}):
+        with pytest.raises(app.BadRequest, match=r"no column"):
+            run(sales, VIEW, **more)
+    with pytest.raises(app.BadRequest, match=r"did you mean region\?"):
+        run(sales, VIEW, order_by=("regio",))
+    assert run(sales, 'select 1 as "a""b"', order_by=('a"b',), where=(Condition('a"b', "eq", 1),))[1] == [(1,)]
+
+
+def test_parameters_are_bound_by_name_and_the_wrong_ones_are_named(queries: Any) -> None:
+    queries.commit([Insert("t", "a", {})])
+    values = {"a": True, "b": Decimal("1.5"), "c": "x'; drop table t; --", "d": None, "e": 2**63 - 1}
+    assert run(queries, "select :a, :b, :c, :d, :e, ':no', \":no\" /* :no */", params=values)[1][0][:5] == (
+        1,
+        1.5,
+        "x'; drop table t; --",
+        None,
+        2**63 - 1,
+    )
+    with pytest.raises(app.ConfigError, match=":region is not given"):
+        run(queries, "select :region")
+    with pytest.raises(app.ConfigError, match=r":regoin is not in the statement; did you mean region\?"):
+        run(queries, "select :region", params={"region": 1, "regoin": 2})
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "insert into t (key, version, data) values ('x', 1, '{}')",
+        "insert into t (key, version, data) values ('x', 1, '{}') returning key",
+        "with x as (select 1) delete from t",
+        "update t set version = 9",
+        "update sqlite_master set sql = ''",
+        "delete from sqlite_master",
+        "drop table t",
+        "create table u (a)",
+        "create temp table u (a)",
+        "attach 'other.db' as other",
+        "pragma journal_mode = delete",
+        "pragma table_info(t)",
+        "select * from pragma_journal_mode",
+        "vacuum",
+        "vacuum into 'copy.db'",
+        "begin immediate",
+        "savepoint x",
+        "select load_extension('x')",
+        "select 1; select 2",
+        "select 1; drop table t",
+        "selec 1",
+        "select * from nowhere",
+        "select nothing from t",
+        "",
+        "-- nothing",
+        "select ?",
+    ],
+)
+def test_a_statement_that_does_more_than_read_or_is_wrong_is_a_fault_of_the_configuration(
+    queries: Any, statement: str, tmp_path: Path
+) -> None:
+    queries.commit([Insert("t", "a", {})])
+    before = sorted((p.name, p.stat().st_size) for p in tmp_path.rglob("*"))
+    for more in ({}, {"limit": 5}):
+        with pytest.raises(app.ConfigError) as caught:
+            run(queries, statement, **more)
+        assert str(tmp_path) not in caught.value.message
+    assert sorted((p.name, p.stat().st_size) for p in tmp_path.rglob("*")) == before
+    assert queries.get("t", "a") == Record("a", 1, {})
+    assert queries.commit([Insert("t", "b", {})])
+
+
+def test_a_query_past_its_time_is_stopped_before_and_while_rows_flow(queries: Any) -> None:
+    queries.commit([Insert("t", "a", {})])
+    with pytest.raises(app.QueryTimeout):
+        run(queries, f"select sum(i) from ({SERIES})", params={"most": 10**12}, timeout_s=0.1)
+    with pytest.raises(app.QueryTimeout):
+        run(queries, SERIES, params={"most": 10**12}, timeout_s=0.1)
+    assert run(queries, SERIES, params={"most": 3}, timeout_s=60)[1] == [(1,), (2,), (3,)]
+    assert run(queries, SERIES, params={"most": 300_000})[1][-1] == (300_000,)
+
+
+def test_more_rows_than_the_limit_are_too_large_and_as_many_are_not(queries: Any) -> None:
+    queries.commit([Insert("t", "a", {})])
+    assert len(run(queries, SERIES, params={"most": 700}, max_rows=700)[1]) == 700
+    with pytest.raises(app.TooLarge, match="700"):
+        run(queries, SERIES, params={"most": 701}, max_rows=700)
+
+
+def test_rows_are_streamed_in_bounded_memory(queries: Any) -> None:
+    queries.commit([Insert("t", "a", {})])
+    rows = queries.select(Select(statement=SERIES, params={"most": 300_000}))
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in rows.rows) == 300_000
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
+        rows.close()
+
+
+def test_a_stream_left_in_the_middle_can_be_closed_and_the_provider_used(queries: Any) -> None:
+    queries.commit([Insert("t", "a", {})])
+    for _ in range(20):
+        rows = queries.select(Select(statement=SERIES, params={"most": 10**9}))
+        assert next(rows.rows) == (1,)
+        rows.close()
+    assert queries.commit([Insert("t", "b", {})])
+
+
+def test_a_stream_sees_one_state_while_others_write(queries: Any) -> None:
+    queries.commit([Insert("t", f"{n:04}", {"n": 0}) for n in range(1200)])
+    rows = queries.select(Select(statement="select data->>'n' from t order by key"))
+    first = next(rows.rows)
+    queries.commit([Update("t", f"{n:04}", {"n": 1}) for n in range(1200)])
+    assert {first, *rows.rows} == {(0,)}
+    rows.close()
+
+
+def test_views_can_be_written_over_the_tables_of_records(queries: Any) -> None:
+    queries.prepare(["leave"])
+    assert run(queries, "select key, version, data->>'days' as days from leave") == (("key", "version", "days"), [])
+    queries.commit([Insert("leave", "a", {"days": 2.5})])
+    assert run(queries, "select sum(data->>'days') as total from leave")[1] == [(2.5,)]
