@@ -192,3 +192,44 @@ def start_server(pyz: Path, bare_python: str, unpack_root: Path, tmp_path: Path)
 def running(start_server: Callable[..., Server]) -> Server:
     """A server in an empty folder, with the built-in starter configuration."""
     return start_server()
+
+
+@pytest.fixture
+def run_pyz(pyz: Path, bare_python: str, unpack_root: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`run_pyz(folder, "auth", "list")`: a command of app.pyz in that folder, to its end."""
+
+    def run(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [bare_python, str(pyz), *args],
+            cwd=folder,
+            env={**os.environ, "SHIV_ROOT": str(unpack_root)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+        )
+
+    return run
+
+
+@pytest.fixture
+def token_for(run_pyz: Callable[..., subprocess.CompletedProcess[str]]) -> Callable[..., str]:
+    """`token_for(server, *grants)`: a token that `auth issue` prints while the server runs."""
+
+    def issue(server: Server, *grants: str) -> str:
+        options = [part for grant in grants for part in ("--grant", grant)]
+        done = run_pyz(server.folder, "auth", "issue", "--subject", "robot", *options)
+        assert done.returncode == 0, done.stderr
+        assert re.fullmatch(r"[\w-]+\.[\w-]+\.[\w-]+\n", done.stdout), "the token and a newline, nothing else"
+        return done.stdout.strip()
+
+    return issue
+
+
+@pytest.fixture(autouse=True)
+def _closed_connections() -> Iterator[None]:
+    from visitor import Visitor
+
+    yield
+    while Visitor.used:
+        Visitor.used.pop().close()

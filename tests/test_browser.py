@@ -1,0 +1,395 @@
+"""What a person does, in Chromium: signs in by the link, makes mistakes, mends them, leaves; with scripts and without.
+
+And what every page is to be: no sideways scrolling on a phone, a silent console, readable text in light and dark.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from conftest import PATIENCE_S, Server
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.expected_conditions import staleness_of
+from selenium.webdriver.support.wait import WebDriverWait
+
+SWITCHES = (
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--window-size=1280,900",
+)  # fmt: skip
+EVERY_WIDGET = '''
+[site]
+title = "Northern branch of the Society for Improvement"
+
+[providers.main]
+kind = "sql"
+url = "sqlite:///data/app.db"
+
+[files.papers]
+title = "Papers"
+accept = [".txt", "image/*"]
+
+[forms.every]
+title = "One of everything"
+note = "A form with each kind of field, so that each can be looked at."
+[forms.every.fields]
+name     = { type = "string", title = "Name", required = true, minLength = 2, description = "As on your badge." }
+size     = { type = "string", title = "Size", enum = ["S", "M", "L"], default = "M" }
+town     = { type = "string", title = "Town", enum = ["Ant", "Bee", "Cat", "Dog", "Elk", "Fox"], required = true }
+days     = { type = "integer", title = "Days", minimum = 1, maximum = 30 }
+price    = { type = "number", title = "Price", multipleOf = 0.01 }
+agreed   = { type = "boolean", title = "I have read the rules of the house and agree to every one of them" }
+tags     = { type = "array", title = "Tags", items = { type = "string", enum = ["red", "green", "blue"] } }
+day      = { type = "string", title = "Day", format = "date" }
+moment   = { type = "string", title = "Moment", format = "date-time" }
+site     = { type = "string", title = "Site", format = "uri" }
+words    = { type = "string", title = "Words", format = "multiline" }
+paper    = { type = "string", title = "Paper", format = "file", files = "files/papers" }
+
+[views.squares]
+title = "Squares"
+provider = "main"
+sql = """
+  with recursive n(i) as (select 1 union all select i + 1 from n where i < 400)
+  select i, i * i as square, 'a text that is long enough to be cut somewhere' as remark,
+         'AnUnbreakableWordOfFiftyLettersThatGoesOnAndOnAndOn' as word
+  from n where :least is null or i >= :least"""
+params.least = { type = "integer", title = "At least" }
+
+[apps.desk]
+title = "Desk"
+icon = "🗂"
+menu = ["forms/every", "views/squares", "files/papers", { title = "Elsewhere", href = "https://example.org/" }]
+'''
+
+
+class Person:
+    """Somebody at a browser."""
+
+    def __init__(self, driver: webdriver.Chrome, base_url: str) -> None:
+        self.driver, self.base_url = driver, base_url
+
+    def go(self, path: str) -> None:
+        self.driver.get(path if "://" in path else self.base_url + path)
+
+    def see(self, selector: str) -> WebElement:
+        return self.driver.find_element(By.CSS_SELECTOR, selector)
+
+    def press(self, element: WebElement) -> None:
+        """Click on what leads to another page, and wait until that is there."""
+        element.click()
+        WebDriverWait(self.driver, PATIENCE_S).until(staleness_of(element))
+        WebDriverWait(self.driver, PATIENCE_S).until(lambda driver: driver.find_elements(By.CSS_SELECTOR, "footer"))
+
+    def follow(self, text: str) -> None:
+        """Press the link whose first line is this; cards of the home page go on with a note."""
+        links = self.driver.find_elements(By.CSS_SELECTOR, "main a")
+        self.press(next(link for link in links if link.text.partition("\n")[0] == text))
+
+    def button(self, text: str, within: str = "main") -> WebElement:
+        found = [one for one in self.driver.find_elements(By.CSS_SELECTOR, f"{within} button") if one.text == text]
+        assert len(found) == 1, f"{len(found)} buttons say {text!r}"
+        return found[0]
+
+    def type(self, field: str, text: str) -> None:
+        control = self.see(f"#f-{field}")
+        control.clear()
+        control.send_keys(text)
+
+    def value(self, field: str) -> str:
+        return self.see(f"#f-{field}").get_attribute("value") or ""
+
+    @property
+    def words(self) -> str:
+        return self.see("body").text
+
+    def complaints(self) -> list[str]:
+        """Errors, warnings and violations of the policy that the console has got since it was last asked."""
+        return [
+            str(line["message"])
+            for line in self.driver.get_log("browser")
+            if "Failed to load resource" not in line["message"]
+        ]
+
+
+@pytest.fixture
+def browse(tmp_path: Path) -> Iterator[Callable[..., Person]]:
+    """`browse(base_url, scripts=…)` opens a browser of its own."""
+    for part in ("chromium", "chromedriver"):
+        if not shutil.which(part):
+            pytest.fail(f"{part} is missing: apt-get install chromium chromium-driver")
+    opened: list[webdriver.Chrome] = []
+
+    def open_browser(base_url: str, *, scripts: bool = True) -> Person:
+        options = webdriver.ChromeOptions()
+        options.binary_location = str(shutil.which("chromium"))
+        for switch in (*SWITCHES, f"--user-data-dir={tmp_path / f'profile{len(opened)}'}"):
+            options.add_argument(switch)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        options.add_experimental_option(
+            "prefs", {"profile.managed_default_content_settings.javascript": 1 if scripts else 2}
+        )
+        driver = webdriver.Chrome(options=options, service=Service(str(shutil.which("chromedriver"))))
+        opened.append(driver)
+        driver.set_page_load_timeout(PATIENCE_S)
+        if not scripts:
+            driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+        return Person(driver, base_url)
+
+    yield open_browser
+    for driver in opened:
+        driver.quit()
+
+
+# ---- by hand ----
+
+
+@pytest.mark.parametrize("scripts", [False, True], ids=["without scripts", "with scripts"])
+def test_a_person_does_the_main_job_by_hand(
+    scripts: bool, running: Server, browse: Callable[..., Person], tmp_path: Path
+) -> None:
+    person = browse(running.base_url, scripts=scripts)
+    person.go(running.sign_in_link)
+    person.press(person.button("Sign in"))
+    assert "Signed in as" in person.words
+
+    person.follow("Requests")
+    submit_wrongly(person, scripts)
+    submit_rightly(person)
+    see_it_in_the_view(person)
+    edit_the_record(person)
+    delete_the_record(person)
+    upload_a_file(person, tmp_path)
+
+    person.press(person.button("Sign out", "header"))
+    person.go("/views/requests")
+    assert person.driver.current_url.startswith(f"{person.base_url}/login?after=")
+    assert person.see("#token").is_displayed()
+    assert "A better chair" not in person.words
+    assert person.complaints() == []
+
+
+def submit_wrongly(person: Person, scripts: bool) -> None:
+    person.type("subject", "A")
+    person.type("email", "nobody")
+    person.type("details", "Two lines,\nkept as they are.")
+    person.press(person.button("Send"))
+    summary = person.see("[role=alert]")
+    assert "There are 2 problems" in summary.text
+    focused = person.driver.switch_to.active_element == summary
+    assert focused is scripts, "scripts put the reader at the summary; and where there are none, there are none"
+    links = summary.find_elements(By.TAG_NAME, "a")
+    assert [link.text for link in links] == [
+        "What do you need? must have at least 3 characters",
+        "Your e-mail must be an e-mail address such as ann@example.org",
+    ]
+    links[1].click()
+    assert person.driver.switch_to.active_element == person.see("#f-email"), "a link of the summary leads to its field"
+    for field in ("subject", "email"):
+        control = person.see(f"#f-{field}")
+        assert control.get_attribute("aria-invalid") == "true"
+        described = [person.see(f"#{name}").text for name in (control.get_attribute("aria-describedby") or "").split()]
+        assert any("must" in text for text in described), "the message stands at the field too"
+    assert [person.value(name) for name in ("subject", "email")] == ["A", "nobody"]
+    assert person.value("details") == "Two lines,\nkept as they are."
+    assert person.driver.title.startswith("Error: ")
+
+
+def submit_rightly(person: Person) -> None:
+    person.type("subject", "A chair")
+    person.type("email", "ann@example.org")
+    person.press(person.button("Send"))
+    assert "Sent. Your reference is" in person.words
+    person.driver.refresh()
+    person.go("/forms/requests/records?_count=1")
+    assert "1 row" in person.words
+
+
+def see_it_in_the_view(person: Person) -> None:
+    person.go("/")
+    person.follow("All requests")
+    cells = [cell.text for cell in person.driver.find_elements(By.CSS_SELECTOR, "tbody td")]
+    assert cells[:2] == ["A chair", "other"]
+    assert "admin" in cells
+
+
+def edit_the_record(person: Person) -> None:
+    person.go("/forms/requests/records")
+    person.follow("A chair")
+    assert "Two lines," in person.words
+    person.follow("Edit")
+    assert person.value("subject") == "A chair"
+    person.type("subject", "A better chair")
+    person.press(person.button("Save"))
+    assert "A better chair" in person.see("dl.record").text
+
+
+def delete_the_record(person: Person) -> None:
+    question = person.see("details.confirm")
+    assert not question.find_element(By.CSS_SELECTOR, "form").is_displayed(), "one click does not delete"
+    question.find_element(By.TAG_NAME, "summary").click()
+    person.press(person.button("Delete", "details.confirm form"))
+    assert person.driver.current_url == f"{person.base_url}/forms/requests/records"
+    assert "Nothing here yet" in person.words
+
+
+def upload_a_file(person: Person, tmp_path: Path) -> None:
+    (tmp_path / "plan für 2027.txt").write_text("the plan\n")
+    person.go("/files/shared/")
+    person.see("input[type=file]").send_keys(str(tmp_path / "plan für 2027.txt"))
+    person.press(person.button("Upload"))
+    assert "plan für 2027.txt" in person.see("table.listing").text
+    assert "9 bytes" in person.see("table.listing").text
+    person.driver.find_element(By.PARTIAL_LINK_TEXT, "plan für 2027").click()
+    WebDriverWait(person.driver, PATIENCE_S).until(
+        lambda driver: "the plan" in driver.find_element(By.TAG_NAME, "body").text
+    )
+    person.go("/")
+
+
+# ---- every page ----
+
+PAGES = {
+    "home": "/",
+    "app": "/apps/desk",
+    "form": "/forms/every",
+    "records": "/forms/every/records?_count=1",
+    "view": "/views/squares",
+    "view narrowed": "/views/squares?least=390&_count=1",
+    "view empty": "/views/squares?least=500",
+    "files": "/files/papers/",
+    "folder": "/files/papers/2026/a%20folder%20with%20a%20rather%20long%20name%20that%20has%20to%20wrap/",
+    "audit": "/admin/audit",
+    "tokens": "/admin/tokens",
+    "not found": "/forms/nothing",
+    "bad request": "/views/squares?nothing=1",
+}
+LONG = "Ein_sehr_langer_Dateiname_ohne_jede_Luecke_der_auf_keinem_Telefon_in_eine_Zeile_passt_2026.txt"
+
+# The least contrast of visible text with what is behind it (WCAG 2, 1.4.3), as [ratio, text]; large text counts at 3 : 4.5.
+CONTRAST = """
+const channel = (c) => { c /= 255; return c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4; };
+const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+const rgba = (color) => {
+  canvas.clearRect(0, 0, 1, 1);
+  canvas.fillStyle = color;
+  canvas.fillRect(0, 0, 1, 1);
+  return canvas.getImageData(0, 0, 1, 1).data;
+};
+const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
+const behind = (element) => {
+  for (let one = element; one; one = one.parentElement) {
+    const color = rgba(getComputedStyle(one).backgroundColor);
+    if (color[3] > 250) return color;
+  }
+  return matchMedia("(prefers-color-scheme: dark)").matches ? [18, 18, 18, 255] : [255, 255, 255, 255];
+};
+let worst = [99, ""];
+for (const element of document.querySelectorAll("body *")) {
+  const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+  const box = element.getBoundingClientRect();
+  const shown = element.checkVisibility({ opacityProperty: true, visibilityProperty: true });
+  if (!own || !shown || box.width < 2 || box.height < 2) continue;
+  const style = getComputedStyle(element), size = parseFloat(style.fontSize);
+  const [a, b] = [light(rgba(style.color)), light(behind(element))].sort((x, y) => y - x);
+  const large = size >= 24 || (size >= 18.66 && style.fontWeight >= 700);
+  const ratio = ((a + 0.05) / (b + 0.05)) * (large ? 1.5 : 1);
+  if (ratio < worst[0]) worst = [ratio, element.textContent.trim().slice(0, 60)];
+}
+return worst;
+"""
+
+
+def test_every_page_fits_a_phone_and_a_desktop_in_light_and_dark(
+    start_server: Callable[..., Server], browse: Callable[..., Person], tmp_path: Path
+) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "app.toml").write_text(EVERY_WIDGET, encoding="utf-8")
+    server = start_server(folder=tmp_path / "site")
+    person = browse(server.base_url)
+    shots, wrong = tmp_path / "shots", list[str]()
+    shots.mkdir()
+    look_at(person, "sign in", "/login", shots, wrong)
+    look_at(person, "sign in by link", server.sign_in_link, shots, wrong)
+    person.go(server.sign_in_link)
+    person.press(person.button("Sign in"))
+    assert person.see("header .subject").is_displayed()
+
+    look_at(person, "files empty", "/files/papers/", shots, wrong)
+    look_at(person, "records empty", "/forms/every/records", shots, wrong)
+    record = fill_in_everything(person, tmp_path, shots, wrong)
+    upload_long_names(person, tmp_path)
+    for name, path in PAGES.items():
+        look_at(person, name, path, shots, wrong)
+    look_at(person, "record", record, shots, wrong)
+    look_at(person, "edit", record + "?_edit=1", shots, wrong)
+    assert not wrong, "\n".join(wrong)
+
+
+def fill_in_everything(person: Person, tmp_path: Path, shots: Path, wrong: list[str]) -> str:
+    """Submit the form with faults, look at that page, submit it well; the address of the record."""
+    (tmp_path / "paper.txt").write_text("paper")
+    person.go("/forms/every")
+    person.type("name", "A")
+    person.type("days", "99")
+    person.press(person.button("Send"))
+    look_at(person, "form with faults", "", shots, wrong)
+    person.type("name", "Ann")
+    person.type("days", "3")
+    person.see("#f-town option[value=Elk]").click()
+    person.see("#f-agreed").click()
+    person.see("input[name=tags][value=blue]").click()
+    person.type("site", "https://example.org/")
+    person.type("words", "One line.\n" + "And a long one. " * 20)
+    person.see("#f-paper").send_keys(str(tmp_path / "paper.txt"))
+    person.press(person.button("Send"))
+    assert "Sent." in person.words
+    look_at(person, "form sent", "", shots, wrong)
+    person.go("/forms/every/records")
+    person.press(person.see("tbody a"))
+    assert "Elk" in person.words
+    assert "blue" in person.words
+    return person.driver.current_url
+
+
+def upload_long_names(person: Person, tmp_path: Path) -> None:
+    folder = "2026/a folder with a rather long name that has to wrap"
+    for path in ("papers/", f"papers/{folder.replace(' ', '%20')}/"):
+        (tmp_path / LONG).write_text("x" * 2000)
+        person.go("/files/papers/")
+        action = f"{person.base_url}/files/{path}"
+        person.driver.execute_script("document.querySelector('form.upload').action = arguments[0]", action)
+        person.see("input[type=file]").send_keys(str(tmp_path / LONG))
+        person.press(person.button("Upload"))
+    assert LONG in person.words
+
+
+def look_at(person: Person, name: str, path: str, shots: Path, wrong: list[str]) -> None:
+    """Look at the page (path "": the one that is open) in four ways; what is amiss goes to `wrong`."""
+    if path:
+        person.go(path)
+    for width in (360, 1280):
+        screen = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600}
+        person.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+        for scheme in ("light", "dark"):
+            media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+            person.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+            judge(person, f"{name} at {width} px, {scheme}", wrong)
+            (shots / f"{name} {width} {scheme}.png".replace(" ", "-")).write_bytes(person.driver.get_screenshot_as_png())
+    person.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    person.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def judge(person: Person, what: str, wrong: list[str]) -> None:
+    page, window = person.driver.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
+    if page > window:
+        wrong.append(f"{what}: scrolls sideways, {page} px in {window}")
+    ratio, text = person.driver.execute_script(CONTRAST)
+    if ratio < 4.5:
+        wrong.append(f"{what}: contrast {ratio:.2f} of {text!r}")
+    wrong += [f"{what}: console: {line}" for line in person.complaints()]

@@ -1,0 +1,677 @@
+"""README and CHANGELOG are true: tables equal the program's own, the tour runs, the examples work.
+
+`python tests/test_docs.py` prints the tables that README must have; `python tests/test_docs.py write` puts them there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import configparser
+import itertools
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+
+from conftest import PATIENCE_S, Server, wait_for  # noqa: E402
+from visitor import PAGE, Visitor  # noqa: E402
+
+import app  # noqa: E402
+
+README = ROOT / "README.md"
+
+
+# ---- the tables, made from the program ----
+
+VALUES = {
+    "address": "`HOST:PORT`, `[IPV6]:PORT` or `unix:/PATH`",
+    "any": "any value",
+    "boolean": "`true` or `false`",
+    "columns": "table of tables",
+    "conditions": "list of conditions",
+    "count": "whole number",
+    "duration": 'duration such as `"30s"`, `"10m"`, `"12h"`, `"7d"`',
+    "folder": "folder in the provider",
+    "grants": "list of grants",
+    "list": "list",
+    "menu": "list of addresses and tables",
+    "number": "number",
+    "path": "path, relative to app.toml",
+    "pattern": "regular expression",
+    "prefix": "path of an address",
+    "secret": '`"file:PATH"` or `"env:NAME"`',
+    "size": 'size such as `"500KB"`, `"10MB"`, `"2GiB"`',
+    "table": "table",
+    "tables": "list of tables",
+    "text": "text",
+    "texts": "list of texts",
+    "type": "name of a type",
+    "word": "name: letters, digits, `_`",
+}
+
+
+def literal(value: Any) -> str:
+    """A default as app.toml would say it."""
+    if value is app.REQUIRED:
+        return "required"
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    return f'`"{value}"`' if isinstance(value, str) else f"`{value}`"
+
+
+def table(headings: str, rows: list[list[str]]) -> str:
+    names = headings.split(" | ")
+    lines = [names, ["---"] * len(names), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def all_settings() -> dict[str, tuple[app.Setting, ...]]:
+    """The settings by the place of their table in app.toml, those of the providers' kinds too."""
+    found: dict[str, tuple[app.Setting, ...]] = {}
+    for place, settings in app.SETTINGS.items():
+        if place != "views.*.params.*":  # as the fields of forms
+            found[place.replace("*", "NAME")] = settings
+        if place == "providers.*":
+            found |= {f"providers.NAME ({cls.kind})": cls.settings for cls in (app.SqlProvider, app.FileProvider)}
+    return found
+
+
+def settings_text() -> str:
+    rows = []
+    for place, settings in all_settings().items():
+        path, _, only = place.partition(" ")
+        rows += [[f"`{path}.{s.name}` {only}".strip(), literal(s.default), VALUES[s.kind], s.help] for s in settings]
+    return table("setting | default | value | what it is", rows)
+
+
+def error_classes() -> list[type[app.AppError]]:
+    found = [app.AppError]
+    for cls in found:
+        found += cls.__subclasses__()
+    return sorted(set(found), key=lambda cls: (cls.status, cls.code))
+
+
+def errors_text() -> str:
+    rows = []
+    for cls in error_classes():
+        meaning = "A fault in Satchel; the log has it under the request id"
+        if cls is not app.AppError:
+            meaning = re.split(r"[.;:] | \(|\.$", " ".join((cls.__doc__ or "").split()))[0]
+        rows.append([f"`{cls.code}`", str(cls.status), str(cls.exit_code), "yes" if cls.retry else "no", meaning])
+    return table("code | status | exit code | repeat may help | meaning", rows)
+
+
+def leaves(
+    parser: argparse.ArgumentParser, words: tuple[str, ...] = ()
+) -> Iterator[tuple[str, argparse.ArgumentParser, str]]:
+    """Every command as (words, parser, help)."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            helps = {choice.dest: choice.help or "" for choice in action._choices_actions}
+            for name, inner in action.choices.items():
+                nested = any(isinstance(one, argparse._SubParsersAction) for one in inner._actions)
+                if not nested or name == "server":
+                    yield " ".join((*words, name)), inner, helps[name]
+                if nested:
+                    yield from leaves(inner, (*words, name))
+
+
+def arguments_of(parser: argparse.ArgumentParser) -> list[str]:
+    """Options and arguments as usage shows them, without those that nearly every command has."""
+    common = {"--help", "--config", "--data", "--json"}
+    shown = []
+    for one in parser._actions:
+        if isinstance(one, argparse._SubParsersAction) or common & set(one.option_strings):
+            continue
+        metavar = str(one.metavar or (one.choices and "|".join(one.choices)) or one.dest.upper())
+        text = f"{one.option_strings[0]} {metavar}".strip() if one.option_strings else metavar
+        if isinstance(one, argparse._StoreTrueAction):
+            text = one.option_strings[0]
+        many = "…" if isinstance(one, argparse._AppendAction) or one.nargs == "+" else ""
+        optional = not one.required if one.option_strings else one.nargs == "?"
+        shown.append(f"[{text}]{many}" if optional else text + many)
+    return shown
+
+
+def commands_text() -> str:
+    rows = []
+    for words, parser, help_ in leaves(app.build_parser()):
+        rows.append([f"`{' '.join([words, *arguments_of(parser)])}`", help_])
+    return table("command | what it does", rows)
+
+
+def contracts_text() -> str:
+    """What a plugin implements: the abstract methods, and what it may replace."""
+    rows = []
+    for cls in (app.Provider, app.Records, app.Blobs, app.Queries):
+        own = [name for name in vars(cls) if not name.startswith("_") or name == "__init__"]
+        must = [name for name in own if name in cls.__abstractmethods__]
+        must += [name for name in getattr(cls, "__annotations__", ()) if name not in vars(cls)]
+        may = [name for name in own if name not in must]
+        rows.append([f"`{cls.__name__}`", *(", ".join(f"`{name}`" for name in names) or "nothing" for names in (must, may))])
+    return table("contract | you write | you may replace", rows)
+
+
+TABLES: Mapping[str, Callable[[], str]] = {
+    "commands": commands_text,
+    "settings": settings_text,
+    "errors": errors_text,
+    "contracts": contracts_text,
+}
+
+
+def with_tables(text: str) -> str:
+    """README with every table replaced by what the program says."""
+    for name, make in TABLES.items():
+        begin, end = f"<!-- {name}: made by tests/test_docs.py -->\n", f"\n<!-- end of {name} -->"
+        before, _, rest = text.partition(begin)
+        _, found, after = rest.partition(end)
+        assert found, f"README has no place for the table of {name}: {begin.strip()} … {end.strip()}"
+        text = before + begin + make() + end + after
+    return text
+
+
+# ---- what README shows ----
+
+
+def readme() -> str:
+    return README.read_text(encoding="utf-8")
+
+
+def section(heading: str) -> str:
+    """The text below a heading of the second level."""
+    found = re.search(rf"^## {re.escape(heading)}$(.*?)(?=^## |\Z)", readme(), re.MULTILINE | re.DOTALL)
+    assert found, f"README has no section {heading!r}"
+    return found[1]
+
+
+def blocks(text: str, *kinds: str) -> list[tuple[str, str]]:
+    """(kind, content) of fenced blocks, in order; of these kinds alone if any are named."""
+    found = re.findall(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return [(kind, content) for kind, content in found if not kinds or kind in kinds]
+
+
+def mentioned(word: str, text: str) -> bool:
+    return bool(re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", text))
+
+
+# ---- nothing is missing, and nothing is said twice ----
+
+
+def test_the_tables_are_what_the_program_says() -> None:
+    assert readme() == with_tables(readme()), "python tests/test_docs.py write"
+
+
+def test_every_kind_of_setting_has_words() -> None:
+    assert set(app.CONVERTERS) == set(VALUES)
+
+
+def test_every_setting_is_in_the_reference() -> None:
+    reference = section("app.toml")
+    missing = [s.name for settings in all_settings().values() for s in settings if f".{s.name}`" not in reference
+               and f".{s.name} " not in reference]  # fmt: skip
+    assert not missing
+
+
+def test_every_command_and_option_is_told() -> None:
+    told = section("Commands")
+    for words, parser, _ in leaves(app.build_parser()):
+        assert f"`{words}" in told
+        for one in parser._actions:
+            for option in one.option_strings:
+                assert option == "-h" or mentioned(option, told), f"{words} {option}"
+
+
+def test_every_exit_code_is_told() -> None:
+    told = section("Commands")
+    for code in {cls.exit_code for cls in error_classes()}:
+        assert re.search(rf"\s{code} \w", told), code
+
+
+def test_every_error_is_in_the_table() -> None:
+    for cls in error_classes():
+        assert f"| `{cls.code}` | {cls.status} | {cls.exit_code} |" in section("Errors")
+
+
+def test_every_plugin_hook_is_told() -> None:
+    told = section("Writing a plugin")
+    for cls in (app.Provider, app.Records, app.Blobs, app.Queries):
+        for name in (*cls.__abstractmethods__, *getattr(cls, "__annotations__", {})):
+            assert f"`{name}`" in told, f"{cls.__name__}.{name}"
+
+
+def test_every_list_parameter_and_operator_is_told() -> None:
+    told = section("HTTP")
+    for name in (*app._LIST_PARAMS, *app.OPERATORS):
+        assert mentioned(name, told), name
+
+
+def test_every_field_format_and_reserved_name_is_told() -> None:
+    told = section("app.toml")
+    for name in (*app._FORMATS, *app.RESERVED_FIELDS):
+        assert f"`{name}`" in told, name
+
+
+def test_every_environment_variable_is_told() -> None:
+    source = "".join((ROOT / name).read_text(encoding="utf-8") for name in ("app.py", ".build/start.py"))
+    found = set(re.findall(r"os\.environ(?:\.get\(|\[)\"(\w+)\"", source))
+    assert {"SHIV_ROOT", "HOME", "USER"} <= found
+    for name in found:
+        assert f"`{name}`" in section("Commands"), name
+
+
+def test_every_route_is_told() -> None:
+    site = app.App(app.read_config(tomllib.loads(app.STARTER), ROOT, "starter", kinds()), app.load_kinds(ROOT))
+    for row in app._info_routes(site):
+        shape = re.sub(r"^/(apps|forms|views|files)/\w+", r"/\1/NAME", row["path"])
+        assert f"`{shape}`" in section("HTTP"), shape
+
+
+def kinds() -> dict[str, Any]:
+    return {kind: cls.settings for kind, cls in app.load_kinds(ROOT).items()}
+
+
+def test_what_is_not_available_is_named_as_such_and_nowhere_else() -> None:
+    absent = section("Not in this build")
+    elsewhere = readme().replace(absent, "")
+    own = {s.name for settings in all_settings().values() for s in settings}
+    for place in app.NOT_AVAILABLE:
+        name = place.rpartition(".")[2]
+        assert re.search(rf"`\[?{name}\]?`", absent), place
+        assert name in own or not re.search(rf"`{name}`|^{name} *=", elsewhere, re.MULTILINE), place
+    for name in (
+        "server backup",
+        "server restore",
+        "--reload",
+        "--runner",
+        "openapi",
+        "/metrics",
+        "XLSX",
+        "PostgreSQL",
+        "DynamoDB",
+        "SQS",
+    ):
+        assert not mentioned(name, elsewhere), name
+
+
+def test_links_lead_somewhere() -> None:
+    text = re.sub(r"^```.*?^```$", "", readme(), flags=re.MULTILINE | re.DOTALL)
+    headings = {
+        re.sub(r"[^\w\- ]", "", line).strip().lower().replace(" ", "-")
+        for line in re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    }
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        assert target[1:] in headings if target[0] == "#" else (ROOT / target).exists(), target
+
+
+def test_the_changelog_begins_with_what_is_unreleased() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    found = re.match(r"# Changes\n\n## Unreleased\n\n(.+?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert found
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for package in project["dependencies"]:
+        assert re.split(r"[<>=]", package)[0] in found[1]
+
+
+def merged(base: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    for name, value in more.items():
+        base[name] = merged(base[name], value) if isinstance(value, dict) and isinstance(base.get(name), dict) else value
+    return base
+
+
+def test_every_piece_of_app_toml_is_accepted(tmp_path: Path) -> None:
+    (tmp_path / "plugins").mkdir()
+    plugin = next(content for _, content in blocks(section("Writing a plugin"), "python"))
+    (tmp_path / "plugins" / "jsonfile.py").write_text(plugin, encoding="utf-8")
+    available = app.load_kinds(tmp_path)
+    pieces = blocks(readme(), "toml")
+    assert len(pieces) >= 3
+    for _, piece in pieces:
+        raw = merged(tomllib.loads(app.STARTER), tomllib.loads(piece))
+        config = app.read_config(raw, tmp_path, "README", {kind: cls.settings for kind, cls in available.items()})
+        app.App(config, available).close()
+
+
+# ---- the tour ----
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return taken.getsockname()[1]
+
+
+class Tour:
+    """A person at two terminals: one runs the server, the other one is a shell that keeps its variables."""
+
+    def __init__(self, folder: Path, python: str, unpack_root: Path) -> None:
+        self.folder, self.port = folder, free_port()
+        bin_ = folder.parent / "bin"
+        bin_.mkdir()
+        (bin_ / "python3").symlink_to(python)
+        self.env = {**os.environ, "PATH": f"{bin_}:{os.environ['PATH']}", "SHIV_ROOT": str(unpack_root), "LC_ALL": "C.UTF-8"}
+        self.shell = subprocess.Popen(
+            ["bash"],
+            cwd=folder,
+            env=self.env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.server: subprocess.Popen[bytes] | None = None
+        self.log = folder.parent / "server.log"
+
+    def run(self, command: str) -> str:
+        """Everything that the command prints."""
+        assert self.shell.stdin
+        assert self.shell.stdout
+        self.shell.stdin.write(command + "\nprintf '\\n--- done ---\\n'\n")
+        self.shell.stdin.flush()
+        lines = list(iter(self.shell.stdout.readline, "--- done ---\n"))
+        return "".join(lines).rstrip("\n")
+
+    def serve(self, command: str, lines: int) -> str:
+        """Stop the server that runs, start this one, and answer what it prints until that many lines are there."""
+        self.stop()
+        with self.log.open("wb") as log:
+            words = [*command.split(), "--bind", f"127.0.0.1:{self.port}"]
+            self.server = subprocess.Popen(
+                words,
+                cwd=self.folder,
+                env=self.env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        wait_for(lambda: self.log.read_text().count("\n") >= lines or self.server.poll() is not None, "the server's words")
+        return self.log.read_text().rstrip("\n")
+
+    def stop(self) -> None:
+        """Ctrl-C, as the terminal sends it: to the whole group."""
+        if self.server:
+            os.killpg(self.server.pid, signal.SIGINT)
+            assert self.server.wait(PATIENCE_S) == 0, self.log.read_text()
+            self.server = None
+
+    def close(self) -> None:
+        if self.server:
+            os.killpg(self.server.pid, signal.SIGKILL)
+            self.server.wait()
+        self.shell.communicate("exit\n")
+
+
+@pytest.fixture
+def tour(pyz: Path, bare_python: str, unpack_root: Path, tmp_path: Path) -> Iterator[Tour]:
+    if not shutil.which("curl"):
+        pytest.fail("the tour needs curl, which is missing: apt-get install curl")
+    folder = tmp_path / "site"
+    folder.mkdir()
+    shutil.copy(pyz, folder / "app.pyz")
+    found = Tour(folder, bare_python, unpack_root)
+    yield found
+    found.close()
+
+
+def steps(block: str) -> Iterator[tuple[str, str]]:
+    """(command, what is shown) of a console block: "$ " begins a command, "> " goes on with it."""
+    for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+        lines = part.rstrip("\n").split("\n")
+        more = list(itertools.takewhile(lambda line: line.startswith("> "), lines[1:]))
+        yield "\n".join([lines[0], *(line[2:] for line in more)]), "\n".join(lines[1 + len(more) :])
+
+
+def shows(shown: str, printed: str) -> bool:
+    """Whether what README shows fits what was printed: … is any text in a line, and a line of … alone any lines."""
+    lines = [r"(?:.*\n)*" if line == "…" else re.escape(line).replace("…", ".+?") + r"\n" for line in shown.split("\n")]
+    return bool(re.fullmatch("".join(lines), printed + "\n"))
+
+
+def test_what_is_shown_fits_only_what_is_like_it() -> None:
+    assert shows("a … c\n…\nd", "a b c\nx\ny\nd")
+    assert shows("…\nd", "d")
+    assert not shows("a … c", "a b d")
+    assert not shows("a", "a\nb")
+    assert list(steps("$ one\n> two\nshown\n$ three\n")) == [("one\ntwo", "shown"), ("three", "")]
+
+
+def test_the_tour_does_what_it_shows(tour: Tour) -> None:
+    for kind, content in blocks(section("A tour of five minutes")):
+        if kind == "toml":
+            with (tour.folder / "app.toml").open("a", encoding="utf-8") as file:
+                file.write("\n" + content)
+            continue
+        for command, shown in steps(content.replace("127.0.0.1:8080", f"127.0.0.1:{tour.port}")):
+            serves = command.endswith("app.pyz server")
+            printed = tour.serve(command, shown.count("\n") + 1) if serves else tour.run(command)
+            assert shows(shown, printed), f"$ {command}\nREADME shows:\n{shown}\nit printed:\n{printed}"
+            if serves and "/login/" in printed:
+                press_button(printed)
+    expect_files_named(tour.folder / "data")
+    tour.stop()
+
+
+def press_button(printed: str) -> None:
+    """What the text between the blocks says: open the link and press the button."""
+    link = urlsplit(re.findall(r"http://\S+/login/\S+", printed)[0])
+    visitor = Visitor(f"{link.scheme}://{link.netloc}")
+    assert visitor.submit(visitor.form_at(link.path, "/login")).status == 303
+    page = visitor.get("/apps/desk", PAGE)
+    for address in ("forms/requests", "views/requests", "files/shared"):
+        assert f'href="/{address}' in page.text
+    visitor.close()
+
+
+def expect_files_named(data: Path) -> None:
+    told = section("What is stored where")
+    own = [path for path in data.iterdir() if path.name != "files"] + list((data / "files" / ".satchel").iterdir())
+    assert len(own) > 5
+    for path in own:
+        assert re.search(rf"[`/]{re.escape(path.name)}[`/]", told), path.name
+
+
+# ---- the plugin ----
+
+
+PLUGIN_SITE = """
+[providers.main]
+kind = "sql"
+url = "sqlite:///data/app.db"
+"""
+
+
+def test_the_plugin_that_is_shown_works(
+    start_server: Callable[..., Server], token_for: Callable[..., str], tmp_path: Path
+) -> None:
+    told = section("Writing a plugin")
+    (tmp_path / "site" / "plugins").mkdir(parents=True)
+    (tmp_path / "site" / "plugins" / "jsonfile.py").write_text(blocks(told, "python")[0][1], encoding="utf-8")
+    (tmp_path / "site" / "app.toml").write_text(PLUGIN_SITE + blocks(told, "toml")[0][1], encoding="utf-8")
+    server = start_server(folder=tmp_path / "site")
+    visitor = Visitor(server.base_url, token_for(server, "forms/notes:*", "admin/audit:read"))
+    made = [visitor.post_json("/forms/notes", {"text": text}) for text in ("one", "two", "three")]
+    assert [answer.status for answer in made] == [201, 201, 201]
+    batch = visitor.post_json("/forms/notes", [{"text": "four"}, {"text": 5}])
+    assert batch.status == 422
+    page = visitor.get("/forms/notes/records?_size=2&_sort=text&_count=1").data
+    assert ([row["text"] for row in page["items"]], page["count"]) == (["one", "three"], 3)
+    rest = visitor.get(f"/forms/notes/records?_size=2&_sort=text&_next={page['next']}").data
+    assert ([row["text"] for row in rest["items"]], rest["next"]) == (["two"], None)
+    one = f"/forms/notes/records/{made[0].data['id']}"
+    assert (
+        visitor.send("PUT", one, b'{"text": "uno"}', {"Content-Type": "application/json", "If-Match": '"1"'}).status == 200
+    )
+    stale = visitor.send("DELETE", one, None, {"If-Match": '"1"'})
+    assert (stale.status, stale.data["code"]) == (412, "precondition_failed")
+    assert visitor.send("DELETE", one).status == 204
+    assert server.stop() == 0
+    again = start_server(folder=server.folder)
+    visitor = Visitor(again.base_url, visitor.token)
+    assert [row["text"] for row in visitor.get("/forms/notes/records?text__contains=t").data["items"]] == ["three", "two"]
+    assert {"forms/notes"} < {row["resource"] for row in visitor.get("/admin/audit?action=delete").data["items"]} | {
+        "forms/notes",
+        one,
+    }
+
+
+def test_a_plugin_that_fails_to_load_stops_the_start_and_is_named(
+    run_pyz: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "broken.py").write_text("import nothing_of_this_name\n")
+    done = run_pyz(tmp_path, "server")
+    assert done.returncode == 2
+    assert "plugins/broken.py" in done.stderr
+    assert "nothing_of_this_name" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+# ---- nginx and systemd ----
+
+
+def nginx_program() -> str:
+    found = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    if not found:
+        pytest.fail("nginx is missing: apt-get install nginx-light")
+    return found
+
+
+NGINX = """
+daemon off;
+{user}
+worker_processes 1;
+pid {folder}/nginx.pid;
+error_log stderr;
+events {{ }}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+{server}
+}}
+"""
+
+
+@pytest.fixture
+def start_nginx(tmp_path: Path) -> Iterator[Callable[[str], None]]:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(server: str) -> None:
+        folder = tmp_path / "nginx"
+        folder.mkdir()
+        user = "user root;" if os.geteuid() == 0 else ""
+        (folder / "nginx.conf").write_text(NGINX.format(user=user, folder=folder, server=server))
+        with (folder / "log").open("wb") as log:
+            words = [nginx_program(), "-e", "stderr", "-p", str(folder), "-c", str(folder / "nginx.conf")]
+            started.append(subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log))
+        wait_for(lambda: (folder / "nginx.pid").exists() or started[0].poll() is not None, "nginx")
+        assert started[0].poll() is None, (folder / "log").read_text()
+
+    yield start
+    for process in started:
+        process.terminate()
+        process.wait(PATIENCE_S)
+
+
+@pytest.mark.parametrize("prefix", ["", "/ops"])
+def test_the_site_works_behind_the_nginx_that_is_shown(
+    prefix: str,
+    start_server: Callable[..., Server],
+    start_nginx: Callable[[str], None],
+    run_pyz: Callable[..., subprocess.CompletedProcess[str]],
+    tmp_path: Path,
+) -> None:
+    told = section("Behind nginx, under systemd")
+    (tmp_path / "site").mkdir()
+    config = merged(tomllib.loads(app.STARTER), tomllib.loads(blocks(told, "toml")[0][1]))
+    config["http"]["access_log"] = True
+    config["site"]["prefix"] = prefix
+    (tmp_path / "site" / "app.toml").write_text(as_toml(config), encoding="utf-8")
+    server = start_server(folder=tmp_path / "site")
+    port, upstream = free_port(), urlsplit(server.base_url).netloc
+    shown = (
+        blocks(told, "nginx")[0][1].replace("listen 80;", f"listen 127.0.0.1:{port};").replace("127.0.0.1:8080", upstream)
+    )
+    start_nginx(shown.replace("location / {", f"location {prefix or '/'} {{"))
+
+    visitor = Visitor(f"http://127.0.0.1:{port}", host=f"intranet.local:{port}")
+    code = urlsplit(server.sign_in_link).path.rpartition("/")[2]
+    answer = visitor.submit(visitor.form_at(f"{prefix}/login/{code}", f"{prefix}/login"))
+    assert (answer.status, answer.headers["Location"]) == (303, prefix + "/")
+    assert f"Path={prefix or '/'};" in answer.headers["Set-Cookie"]
+    home = visitor.get(f"{prefix}/", PAGE)
+    for link in re.findall(r'(?:href|src|action)="(/[^"]*)"', home.text):
+        assert link.startswith(prefix + "/")
+        assert visitor.get(link.partition("#")[0], PAGE).status in (200, 405)
+    sent = visitor.submit(
+        visitor.form_at(f"{prefix}/forms/requests", f"{prefix}/forms/requests"), subject="A chair", email="ann@example.org"
+    )
+    assert sent.status == 303
+    assert visitor.get(sent.headers["Location"], PAGE).status == 200
+    body, same = os.urandom(3_000_000), {"Origin": f"http://intranet.local:{port}"}
+    assert visitor.send("PUT", f"{prefix}/files/shared/big.bin", body, same).status == 201
+    ranged = visitor.get(f"{prefix}/files/shared/big.bin", {"Range": "bytes=1000000-"})
+    assert (ranged.status, ranged.body) == (206, body[1_000_000:])
+    foreign = {"Origin": "http://elsewhere.example"}
+    assert visitor.send("PUT", f"{prefix}/files/shared/big.bin", b"x", foreign).status == 403
+    assert Visitor(visitor.base_url, host="elsewhere.example").get(f"{prefix}/").status in (200, 421)
+    assert '"client":"127.0.0.1"' in server.stderr
+
+
+def as_toml(raw: Mapping[str, Any], place: str = "") -> str:
+    """TOML of what tomllib read: tables by their full names, other values as JSON, which TOML reads but for null."""
+    plain = {name: value for name, value in raw.items() if not isinstance(value, dict)}
+    lines = [f"[{place}]"] * bool(place) + [f"{name} = {inline(value)}" for name, value in plain.items()]
+    inner = [as_toml(value, f"{place}.{name}".lstrip(".")) for name, value in raw.items() if isinstance(value, dict)]
+    return "\n".join([*lines, *inner])
+
+
+def inline(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def test_the_systemd_unit_is_sound(
+    run_pyz: Callable[..., subprocess.CompletedProcess[str]], pyz: Path, tmp_path: Path
+) -> None:
+    assert "info systemd" in section("Behind nginx, under systemd")
+    assert run_pyz(tmp_path, "server", "init").returncode == 0
+    done = run_pyz(tmp_path, "info", "systemd")
+    assert done.returncode == 0, done.stderr
+    unit = configparser.ConfigParser(interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment]
+    unit.read_string(done.stdout)
+    program, *words = unit["Service"]["ExecStart"].split()
+    assert Path(program).is_file()
+    assert [words[0], words[1:]] == [str(pyz), ["server", "--config", str(tmp_path / "app.toml")]]
+    assert unit["Service"]["WorkingDirectory"] == unit["Service"]["ReadWritePaths"] == str(tmp_path)
+    (tmp_path / "satchel.service").write_text(done.stdout)
+    if verify := shutil.which("systemd-analyze"):
+        checked = subprocess.run([verify, "verify", tmp_path / "satchel.service"], capture_output=True, text=True)
+        assert "satchel.service" not in checked.stderr, checked.stderr
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["write"]:
+        README.write_text(with_tables(README.read_text(encoding="utf-8")), encoding="utf-8")
+    else:
+        print("\n\n".join(f"<!-- {name} -->\n{make()}" for name, make in TABLES.items()))
