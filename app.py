@@ -799,7 +799,7 @@ def new_id(now_s: float) -> str:
 
 def rfc3339(at_s: float) -> str:
     """'2026-11-23T08:00:00.123Z'; milliseconds, UTC (RFC 3339)."""
-    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{int(at_s * 1000) % 1000:03d}Z"
+    return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def parse_rfc3339(text: str) -> float:
@@ -5073,7 +5073,7 @@ class AdminTable(Resource):
         self.title = name.capitalize()
         self.seconds = frozenset(column for column in columns if column.endswith("_at"))  # kept as Unix seconds, 0 = never
         key = () if secret_key else (Column("id", "Id"),)
-        times = {column: "date-time" for column in (*self.seconds, "at")}
+        times = dict.fromkeys((*self.seconds, "at"), "date-time")
         titled = (Column(one, one.replace("_", " ").capitalize(), "string", times.get(one, "")) for one in columns)
         self.columns = (*key, *titled)
 
@@ -5112,7 +5112,7 @@ class AdminTable(Resource):
         return Condition(name, op, seconds if op == "in" else seconds[0])
 
     def _row(self, record: Record) -> Value:
-        values = {"id": record.key} | record.value
+        values: Value = {"id": record.key} | record.value
         values |= {name: rfc3339(values[name]) if values[name] else None for name in self.seconds}
         return {column.name: values.get(column.name) for column in self.columns}
 
@@ -6920,8 +6920,10 @@ _AUDIT = (
     "before",
     "after",
 )
+_ADMIN = ("admin/audit", "admin/tokens", "admin/sessions")
 _TOKENS = ("subject", "label", "grants", "roles", "issued_at", "expires_at", "used_at", "revoked_at")
 _REQUESTS_KEPT_S = 15 * 86400
+_AT_WORK_S = 60  # between intent and outcome; who takes longer has died
 _SWEEP_EVERY_S = 3600
 _P = TypeVar("_P", bound=Provider)
 _ATTEMPTS = 8  # of an update without If-Match that loses against another one
@@ -6934,38 +6936,55 @@ def _no_guard() -> None:
 class App:
     """The application behind every door (see Host)."""
 
-    def __init__(self, config: Config, kinds: Mapping[str, type[Provider]], clock: Clock = time.time) -> None:
-        """Build providers and resources and open nothing; ConfigError lists every fault."""
+    def __init__(
+        self, config: Config, kinds: Mapping[str, type[Provider]], clock: Clock = time.time, *, strict: bool = True
+    ) -> None:
+        """Build providers and resources and open nothing. ConfigError lists every fault; without `strict` they are kept
+        in `faults`, for an App that is only looked at."""
         self.config, self.title, self.clock = config, config.site.title, clock
-        self._faults: list[Fault] = []
+        self.faults: list[Fault] = list(config.faults)
+        self._declared = {
+            f"{t}/{r.name}": r for t, cls in RESOURCE_CONFIGS.items() for r in config.resources if isinstance(r, cls)
+        }
         self.providers = {name: p for name, one in config.providers.items() if (p := self._provider(name, one, kinds))}
         self.statics: list[Provider] = []
         self.resources: dict[str, Resource] = {}
-        for one in config.resources:
-            self._declare(one)
+        self._tables: dict[tuple[int, str], str] = {}  # (provider, table) of each form
+        for address, one in self._declared.items():
+            self._declare(address, one)
         state = self._having("site.state", config.site.state, Records)  # type: ignore[type-abstract]
-        if self._faults or state is None:
-            raise ConfigError(f"{config.origin} has {len(self._faults)} fault(s)", faults=self._faults)
-        self.state = state
-        self._check_state()
-        self._add_built_in()
+        self._check_state(state)
+        if strict and self.faults:
+            raise ConfigError(
+                f"{config.origin} has {len(self.faults)} fault{'s' * (len(self.faults) > 1)}", faults=self.faults
+            )
+        self.state = cast(Records, state)
+        if state is not None:
+            self._add_built_in()
         self._authority: Authority | None = None
         self._swept_at = clock()
         self._failures: deque[float] = deque(maxlen=60)
 
     # -- building
 
+    def _fault(self, place: str, detail: str) -> None:
+        self.faults.append(Fault(place, "configuration", detail))
+
     def _try(self, place: str, build: Callable[[], Any]) -> Any:
-        """What build() gives, or None with its ConfigError among the faults."""
+        """What build() gives; None where the configuration is wrong there, which is then among the faults."""
+        if not self.config.is_sound(place):
+            return None
         try:
             return build()
         except ConfigError as error:
-            self._faults += error.faults or [Fault(place, error.code, error.message)]
+            self.faults += error.faults or [Fault(place, error.code, error.message)]
             return None
 
     def _provider(self, name: str, one: ProviderConfig, kinds: Mapping[str, type[Provider]]) -> Provider | None:
-        build = partial(kinds[one.kind], name, one.options, self.config.folder)
-        return cast(Provider | None, self._try(f"providers.{name}", build))
+        return cast(
+            Provider | None,
+            self._try(f"providers.{name}", lambda: kinds[one.kind](name, one.options, self.config.folder)),
+        )
 
     def _having(self, place: str, wanted: str, contract: type[_P]) -> _P | None:
         """The provider meant, if it has the contract; a fault else."""
@@ -6974,21 +6993,18 @@ class App:
         if provider is None or isinstance(provider, contract):
             return provider
         able = [n for n, p in self.providers.items() if isinstance(p, contract)]
-        self._faults.append(
-            Fault(place, "configuration", f"names {name}, a {provider.kind} provider, which has no {contract.__name__}"
-                  f" (it needs one of: {', '.join(able) or 'none declared'})")
-        )  # fmt: skip
+        needs = f"it needs one of: {', '.join(able) or 'none declared'}"
+        self._fault(place, f"names {name}, a {provider.kind} provider, which has no {contract.__name__} ({needs})")
         return None
 
-    def _declare(self, one: ResourceConfig) -> None:
+    def _declare(self, address: str, one: ResourceConfig) -> None:
         builders: Mapping[type, Callable[[Any, str], Resource | None]] = {
             FilesConfig: self._files, FormConfig: self._form, ViewConfig: self._view, AppConfig: self._launcher,
         }  # fmt: skip
-        type_ = next(name for name, cls in RESOURCE_CONFIGS.items() if isinstance(one, cls))
-        place = f"{type_}.{one.name}"
+        place = address.replace("/", ".")
         resource = self._try(place, partial(builders[type(one)], one, place))
         if resource is not None:
-            self.resources[f"{type_}/{one.name}"] = resource
+            self.resources[address] = resource
 
     def _files(self, one: FilesConfig, place: str) -> Resource | None:
         blobs = self._having(f"{place}.provider", one.provider, Blobs)  # type: ignore[type-abstract]
@@ -6997,7 +7013,13 @@ class App:
     def _form(self, one: FormConfig, place: str) -> Resource | None:
         records = self._having(f"{place}.provider", one.provider, Records)  # type: ignore[type-abstract]
         shares = {address: r for address, r in self.resources.items() if isinstance(r, Files)}
-        return Form(one, records, shares) if records else None
+        if records is None or any(f.files in self._declared and f.files not in shares for f in one.fields):
+            return None
+        form = Form(one, records, shares)
+        other = self._tables.setdefault((id(records), form.table.casefold()), place)
+        if other != place:
+            self._fault(f"{place}.table", f"is {form.table}, which {other} has already: name another")
+        return form
 
     def _view(self, one: ViewConfig, place: str) -> Resource | None:
         if one.source:
@@ -7008,32 +7030,49 @@ class App:
 
     def _launcher(self, one: AppConfig, place: str) -> Resource:
         static = None
-        if one.static:
+        if one.static and not one.static.is_dir():
+            self._fault(f"{place}.static", f"names the folder {one.static.name}, which does not exist")
+        elif one.static:
             static = FileProvider(f"apps.{one.name}.static", {"root": one.static}, self.config.folder)
             self.statics.append(static)
-        return Launcher(one, [self._menu_entry(entry, place) for entry in one.menu], static)
+        self._check_home(one, place)
+        menu = [self._menu_entry(entry, place) for entry in one.menu]
+        return Launcher(one, [entry for entry in menu if entry], static)
+
+    def _check_home(self, one: AppConfig, place: str) -> None:
+        """A fault unless the home is nothing, a declared form or view, or a template that is there."""
+        if one.home.startswith(("forms/", "views/")):
+            if one.home not in self._declared:
+                self._fault(f"{place}.home", f"names {one.home!r}, which is not declared{nearest(one.home, self._declared)}")
+        elif one.home and not one.home.endswith((".html", ".tpl")):
+            self._fault(f"{place}.home", "must be a form or view such as forms/leave, or a template .html or .tpl")
+        elif one.home and not (self.config.folder / one.home).is_file():
+            self._fault(f"{place}.home", f"names the template {one.home}, which does not exist")
 
     def _menu_entry(self, entry: Json, place: str) -> dict[str, str]:
+        """An entry as Launcher takes it; {} after a fault. What lies inside a resource goes by the name of the resource."""
         if isinstance(entry, dict):
             return {"title": entry.get("title", entry["href"]), "icon": entry.get("icon", ""), "href": entry["href"]}
-        target = self.resources.get(entry)
-        declared = {
-            f"{t}/{r.name}": r for t, cls in RESOURCE_CONFIGS.items() for r in self.config.resources if isinstance(r, cls)
-        }
-        if entry not in declared:
-            raise ConfigError(f"{place}.menu names {entry!r}, which is not declared{nearest(entry, declared)}")
-        title = target.title if target else declared[entry].title or declared[entry].name.capitalize()
-        return {"title": title, "icon": "", "address": entry}
+        address = "/".join(entry.split("/")[:2])
+        if address in _ADMIN:
+            return {"title": address.removeprefix("admin/").capitalize(), "icon": "", "address": entry}
+        if address not in self._declared:
+            self._fault(f"{place}.menu", f"names {entry!r}, which is not declared{nearest(address, self._declared)}")
+            return {}
+        one = self._declared[address]
+        return {"title": one.title or one.name.capitalize(), "icon": getattr(one, "icon", ""), "address": entry}
 
-    def _check_state(self) -> None:
-        """Refuse to keep state in a database that only SQL views read: it may be somebody else's."""
-        mine = {id(r.records) for r in self.resources.values()} | {
-            id(r.blobs) for r in self.resources.values() if isinstance(r, Files)
-        }
-        read = {id(r.source) for r in self.resources.values() if isinstance(r, View)}
-        if not self.config.site.state and len(self.providers) == 1 and id(self.state) in read - mine:
-            detail = "is missing: the only provider is read by SQL views alone; name a provider that Satchel may write to"
-            raise ConfigError("site.state is missing", faults=[Fault("site.state", "configuration", detail)])
+    def _check_state(self, state: Records | None) -> None:
+        """A fault where state would go to a database that only SQL views read: it may be somebody else's."""
+        if self.config.site.state or state is None:
+            return
+        uses = [
+            (getattr(r, "records", None), getattr(r, "blobs", None), isinstance(r, View)) for r in self.resources.values()
+        ]
+        written = any(state in (records, blobs) for records, blobs, is_view in uses if not is_view)
+        read = any(isinstance(r, View) and id(r.source) == id(state) for r in self.resources.values())
+        if read and not written:
+            self._fault("site.state", "is missing: only views read the provider that it would be; name one to write to")
 
     def _add_built_in(self) -> None:
         """The home page and the admin lists."""
@@ -7059,11 +7098,19 @@ class App:
     # -- life
 
     def open(self) -> None:
-        """Make the data folder and the key ring where they are missing; providers open by themselves when first used."""
-        self.config.site.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Open the providers and make what they need. One that is away answers 503 until it is back; the others work."""
         for provider in (*self.providers.values(), *self.statics):
-            with suppress(Unavailable):  # its own resources answer 503 until it is back; the others work
+            with suppress(Unavailable):
                 provider.open()
+        for records, tables in self._tables_by_provider():
+            with suppress(Unavailable, StorageFull):
+                records.prepare(tables)
+
+    def _tables_by_provider(self) -> list[tuple[Records, list[str]]]:
+        """The tables of the forms, which statements of SQL views may name before the first record is there."""
+        forms = [form for form in self.resources.values() if isinstance(form, Form)]
+        stores = {id(form.store): form.store for form in forms}
+        return [(store, [form.table for form in forms if form.store is store]) for store in stores.values()]
 
     def close(self) -> None:
         for provider in (*self.providers.values(), *self.statics):
@@ -7094,15 +7141,20 @@ class App:
                 found[name] = error.message
         return found
 
-    def check_views(self) -> list[Fault]:
-        """What is wrong with the statements of SQL views, tried with their defaults and no rows."""
-        faults = []
-        for address, view in self.resources.items():
-            if isinstance(view, View) and isinstance(view.source, Queries):
-                try:
-                    view.source.select(Select(statement=view.config.sql, params=view.defaults(), limit=0)).close()
-                except AppError as error:
-                    faults.append(Fault(address.replace("/", ".") + ".sql", error.code, error.message))
+    def check(self) -> list[Fault]:
+        """Every fault: of the configuration, and of what it meets when providers, key ring and statements are tried."""
+        faults = list(self.faults)
+        away = {name: state for name, state in self.ready().items() if state != "ok"}
+        faults += [Fault(f"providers.{name}", Unavailable.code, state) for name, state in away.items()]
+        for address, one in self.resources.items():
+            place = address.replace("/", ".")
+            if isinstance(one, Form) and self.config.provider_name(one.config.provider) not in away:
+                faults += _tried(f"{place}.table", partial(one.store.prepare, [one.table]))
+        for address, one in self.resources.items():
+            if isinstance(one, View) and isinstance(one.source, Queries):
+                faults += _tried(address.replace("/", ".") + ".sql", partial(_try_statement, one, one.source))
+        if self.config.auth.keys or (self.config.site.data / "keys.json").exists():
+            faults += _tried("auth.keys", lambda: self.authority) if self.state else []
         return faults
 
     def limits(self, resource: str) -> int:
@@ -7121,11 +7173,16 @@ class App:
     def handle(self, request: Request, guard: Callable[[], None] = _no_guard) -> Response:
         """Token check, grant, resource, action, plan, commit; raises what the caller is to be told."""
         caller = self.authority.identify(request.credential)
-        resource = self._admit(request, caller)
-        if request.decode is not None:
-            request = dataclasses.replace(request, data=request.decode(), decode=None)
-        scope = Scope(caller, self.clock(), self.new_id, partial(self._read_as, request))
-        response = self._settle(request, scope, resource, guard)
+        try:
+            resource = self._admit(request, caller)
+            if request.decode is not None:
+                request = dataclasses.replace(request, data=request.decode(), decode=None)
+            scope = Scope(caller, self.clock(), self.new_id, partial(self._read_as, request))
+            response = self._settle(request, scope, resource, guard)
+        except Forbidden as error:
+            if request.action != Action.READ:
+                self._note(self._entry(request, caller, "denied", code=error.code))
+            raise
         self.authority.touch(caller)
         return dataclasses.replace(response, caller=caller)
 
@@ -7150,14 +7207,12 @@ class App:
         needed = f"{request.address}:{action}"
         if not caller.subject:
             raise SignInNeeded(f"sign in, or send a token with the grant {needed}")
-        if action != Action.READ:
-            self._note(self._entry(request, caller, "denied", code=Forbidden.code))
         raise Forbidden(f"this needs the grant {needed}", needed=needed)
 
     def _read_as(self, request: Request, address: str, params: Mapping[str, str]) -> Response:
         """Another resource, read as the same caller for the same request."""
         type_, _, rest = address.partition("/")
-        name, *path = split_path(rest)
+        name, *path = split_path(rest) or ("",)
         inner = Request(
             id=request.id, action=Action.READ, resource=f"{type_}/{name}", path=tuple(path), door=request.door,
             params=params, credential=request.credential,
@@ -7169,11 +7224,14 @@ class App:
         for attempt in range(_ATTEMPTS):
             if replay := self._replay(request, scope.caller, resource):
                 return replay
-            plan = resource.handle(request, scope)
+            plan = None
             try:
+                plan = resource.handle(request, scope)
                 return self._perform(request, scope, resource, plan, guard)
-            except Conflict as error:
-                if not plan.changes or attempt == _ATTEMPTS - 1:
+            except (Conflict, PreconditionFailed) as error:
+                if replay := self._replay(request, scope.caller, resource, plan):
+                    return replay
+                if isinstance(error, PreconditionFailed) or not (plan and plan.changes) or attempt == _ATTEMPTS - 1:
                     raise
                 if request.conditions.if_match and request.action != Action.CREATE:
                     raise PreconditionFailed("it was changed meanwhile: get it again") from error
@@ -7198,33 +7256,36 @@ class App:
     def _commit_together(
         self, request: Request, scope: Scope, plan: Plan, records: Records, guard: Callable[[], None]
     ) -> Response:
-        """Publish, then records, audit entries and the idempotency record in one commit; unpublish if that fails."""
+        """Publish, then records, audit entries and the answer for repeats in one commit; unpublish if that fails."""
         with self._undone_on_failure(plan) as published:
             response = plan.respond([self._step(step, published) for step in plan.steps])
             writes = [change.write for change in plan.changes]
             audit = [self._insert(self._entry(request, scope.caller, "ok", change=change)) for change in plan.changes]
             guard()
-            records.commit([*writes, *audit, *self._remember(request, scope.caller, plan, response)])
+            records.commit([*writes, *audit, *self._memory(records, request, scope.caller, plan, response)])
         return response
 
     def _commit_apart(
         self, request: Request, scope: Scope, plan: Plan, records: Records | None, guard: Callable[[], None]
     ) -> Response:
-        """Where the work and its audit entry cannot be one commit: an intent, the work, an outcome."""
+        """Where the work and its audit entry cannot be one commit: an intent, the work, an outcome.
+
+        Intent and work are durable before this returns; an outcome that is lost is logged.
+        """
         note = partial(self._entry, request, scope.caller, after=_staged_facts(plan))
-        try:
-            self.state.commit([self._insert(note("intent"))])
-            guard()
-            with self._undone_on_failure(plan) as published:
+        memory = partial(self._memory, self.state, request, scope.caller, plan)
+        with self._undone_on_failure(plan) as published:
+            self.state.commit([self._insert(note("intent")), *memory(None)])
+            try:
+                guard()
                 blobs = [self._step(step, published) for step in plan.steps]
                 for change in plan.changes:
                     cast(Records, records).commit([change.write])
-        except AppError as error:
-            _discard(plan)
-            self._note(note("failed", code=error.code))
-            raise
+            except BaseException as error:
+                self._note(note("failed", code=getattr(error, "code", AppError.code)), *self._forget(request, scope.caller))
+                raise
         response = plan.respond(blobs)
-        self.state.commit([self._insert(note("ok")), *self._remember(request, scope.caller, plan, response)])
+        self._note(note("ok"), *memory(response))
         return response
 
     @contextmanager
@@ -7250,32 +7311,43 @@ class App:
 
     # -- idempotency
 
-    def _memory(self, resource: Resource) -> Records:
-        return resource.records if resource.records is not None and resource.records.atomic else self.state
-
     def _request_key(self, request: Request, caller: Caller) -> str:
         parts = [caller.subject, request.resource, request.action, request.idempotency_key]
         return hashlib.sha256(dump_json(parts).encode()).hexdigest()
 
-    def _replay(self, request: Request, caller: Caller, resource: Resource) -> Response | None:
-        """The stored answer to a repeated request; IdempotencyConflict if its payload is another."""
+    def _replay(self, request: Request, caller: Caller, resource: Resource, plan: Plan | None = None) -> Response | None:
+        """The stored answer to a repeated request; IdempotencyConflict if its payload is another, Conflict while the
+        first one is still at work. `plan` is what the request came to, if it was read already."""
         if not request.idempotency_key or request.action == Action.READ:
             return None
-        stored = self._memory(resource).get("_requests", self._request_key(request, caller))
+        beside = resource.records if resource.records is not None and resource.records.atomic else self.state
+        stored = beside.get("_requests", self._request_key(request, caller))
         if stored is None:
             return None
-        if stored.value["digest"] != _payload_digest(request, _body_digest(request.body)):
+        body_sha256 = _body_digest(request.body) if plan is None else _staged_sha256(request, plan)
+        if stored.value["digest"] != _payload_digest(request, body_sha256):
             raise IdempotencyConflict("this idempotency key was used before for another request; take a new one")
-        return Response(**stored.value["answer"], replayed=True)
+        if stored.value["answer"] is not None:
+            return Response(**stored.value["answer"], replayed=True)
+        if self.clock() - stored.value["at"] < _AT_WORK_S:
+            raise Conflict("the same request is at work already; ask again in a moment")
+        return None
 
-    def _remember(self, request: Request, caller: Caller, plan: Plan, response: Response) -> list[Write]:
+    def _memory(
+        self, records: Records, request: Request, caller: Caller, plan: Plan, response: Response | None
+    ) -> list[Write]:
+        """What remembers the answer for repeats, or with None that the request is at work; [] without a key."""
         if not request.idempotency_key:
             return []
-        staged = [step.staged.sha256 for step in plan.steps if isinstance(step, Publish)] if request.body is not None else []
-        answer = {"data": response.data, "created": response.created, "location": response.location, "etag": response.etag}
-        digest = _payload_digest(request, staged[0] if staged else "")
+        answer = response and {name: getattr(response, name) for name in ("data", "created", "location", "etag")}
+        digest = _payload_digest(request, _staged_sha256(request, plan))
         value = {"at": self.clock(), "digest": digest, "answer": answer}
-        return [Insert("_requests", self._request_key(request, caller), value)]
+        key = self._request_key(request, caller)
+        present = records.get("_requests", key) if records is self.state else None
+        return [Update("_requests", key, value, present.version) if present else Insert("_requests", key, value)]
+
+    def _forget(self, request: Request, caller: Caller) -> list[Write]:
+        return [Delete("_requests", self._request_key(request, caller))] if request.idempotency_key else []
 
     # -- audit
 
@@ -7300,12 +7372,13 @@ class App:
     def _insert(self, entry: Value) -> Insert:
         return Insert("_audit", self.new_id(), entry)
 
-    def _note(self, entry: Value) -> None:
-        """An entry about something that failed: losing it must not hide the failure itself."""
+    def _note(self, entry: Value, *writes: Write) -> None:
+        """An entry about what is done or has failed: losing it must not change what the caller is told."""
         try:
-            self.state.commit([self._insert(entry)])
+            self.state.commit([self._insert(entry), *writes])
         except AppError as error:
-            logging.getLogger("satchel").error("the audit entry of request %s was lost: %s", entry["request_id"], error)
+            facts = {name: entry[name] for name in ("request_id", "subject", "resource", "action", "outcome")}
+            logging.getLogger("satchel").error("an audit entry was lost (%s): %s", error.message, dump_json(facts))
 
     def _auth_event(self, action: str, caller: Caller, door: str, request_id: str, **facts: Json) -> Insert:
         after = {name: value for name, value in facts.items() if name not in ("outcome", "code")}
@@ -7325,7 +7398,7 @@ class App:
         stores = {id(r): r for r in (self.state, *(r.records for r in self.resources.values() if r.records is not None))}
         with suppress(AppError):  # it comes again in an hour, and must not fail somebody's request
             for records in stores.values():
-                old = Query("_requests", (Condition("at", "lt", now - _REQUESTS_KEPT_S),), limit=500)
+                old = Query("_requests", (Condition("at", "lt", now - _REQUESTS_KEPT_S),), limit=5000)
                 records.commit([Delete("_requests", record.key) for record in records.find(old).items])
             self.state.commit(self.authority.expired())
 
@@ -7342,6 +7415,7 @@ class App:
         try:
             self.state.commit([*writes, self._auth_event("sign_in", caller, "http", request_id)])
         except Conflict as error:
+            self._failed_sign_in(request_id, Unauthenticated.code)
             raise Unauthenticated("this sign-in link was used already; ask for a new one") from error
         return session, seconds
 
@@ -7390,6 +7464,28 @@ class App:
         return self.link(by, token)
 
 
+def _tried(place: str, work: Callable[[], Any]) -> list[Fault]:
+    """What work() raises, as a fault at that place."""
+    try:
+        work()
+    except AppError as error:
+        return [Fault(place, error.code, error.message)]
+    return []
+
+
+def _try_statement(view: View, queries: Queries) -> None:
+    """Run a view's statement with its defaults for no rows; ConfigError or what the provider raises."""
+    order_by = view.config.order_by
+    rows = queries.select(Select(statement=view.config.sql, params=view.defaults(), order_by=order_by, limit=0))
+    with closing(rows):
+        for name in rows.columns:
+            if rows.columns.count(name) > 1:
+                raise ConfigError(f"two columns are named {name!r}: give one of them another name with as")
+        for name in view.config.columns:
+            if name not in rows.columns:
+                raise ConfigError(f"has no column {name!r}, which columns names{nearest(name, rows.columns)}")
+
+
 def _staged_facts(plan: Plan) -> Json:
     """What an audit entry says of the bytes that a plan publishes; None when it publishes none."""
     found = [{"size_bytes": s.staged.size_bytes, "sha256": s.staged.sha256} for s in plan.steps if isinstance(s, Publish)]
@@ -7401,6 +7497,12 @@ def _discard(plan: Plan) -> None:
         if isinstance(step, Publish):
             with suppress(AppError):  # a sweep finds what stays
                 step.blobs.discard(step.staged)
+
+
+def _staged_sha256(request: Request, plan: Plan) -> str:
+    """The digest of the request's own byte stream, "" when it has none."""
+    staged = [step.staged.sha256 for step in plan.steps if isinstance(step, Publish)]
+    return staged[0] if staged and request.body is not None else ""
 
 
 def _body_digest(body: Iterable[bytes] | None) -> str:
@@ -7438,7 +7540,7 @@ Description=Satchel intranet
 After=network.target
 
 [Service]
-ExecStart={python} {program} server --config {config}
+ExecStart={python} {program} server{config}
 WorkingDirectory={folder}
 Restart=on-failure
 User=satchel
@@ -7460,20 +7562,21 @@ class Site:
     config: Config
     kinds: Mapping[str, type[Provider]]
 
-    def app(self) -> App:
-        return App(self.config, self.kinds)
+    def app(self, *, strict: bool = True) -> App:
+        """ConfigError lists every fault if `strict`."""
+        return App(self.config, self.kinds, strict=strict)
 
 
 def load_site(args: argparse.Namespace) -> Site:
-    """Plugins and checked configuration: --config, else ./app.toml, else the built-in starter."""
-    path = Path(args.config) if args.config else Path("app.toml")
-    folder = path.resolve().parent
+    """Plugins and configuration: --config, else ./app.toml, else the built-in starter."""
+    path = Path(args.config or "app.toml")
+    folder = path.absolute().parent
     if args.config or path.exists():
         raw, origin = read_toml(path), path.name
     else:
         raw, origin = tomllib.loads(STARTER), "the built-in starter"
     for option, place, key in (("data", "site", "data"), ("bind", "http", "bind"), ("workers", "http", "workers")):
-        value = getattr(args, option, None)
+        value = getattr(args, option)
         if value is not None and isinstance(raw.setdefault(place, {}), dict):
             raw[place][key] = str(Path(value).absolute()) if option == "data" else value
     kinds = load_kinds(folder)
@@ -7512,8 +7615,11 @@ def _print_json(value: Json) -> None:
 @contextmanager
 def claim_data(folder: Path) -> Iterator[None]:
     """Hold the data folder for one server; Unavailable when another one has it. Workers forked meanwhile do not hold it."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    held = [os.open(folder / "server.lock", os.O_RDWR | os.O_CREAT, 0o600)]
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        held = [os.open(folder / "server.lock", os.O_RDWR | os.O_CREAT, 0o600)]
+    except OSError as error:
+        raise Unavailable(f"the data folder cannot be used: {error.strerror}", hint=str(folder)) from error
 
     def release() -> None:
         while held:
@@ -7558,33 +7664,34 @@ def _warnings(app: App) -> list[str]:
 
 def cmd_server_init(args: argparse.Namespace) -> int:
     """Write the starter as a commented app.toml; an existing one is left alone."""
-    folder = Path(args.dir)
-    folder.mkdir(parents=True, exist_ok=True)
+    path = Path(args.dir) / "app.toml"
+    if path.exists():
+        raise Conflict("app.toml exists here already; it was left as it is", hint=str(path.parent))
     try:
-        with (folder / "app.toml").open("x", encoding="utf-8") as file:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as file:
             file.write(STARTER)
-    except FileExistsError:
-        raise Conflict("app.toml exists here already; it was left as it is", hint=str(folder)) from None
-    print(folder / "app.toml")
+    except OSError as error:
+        raise Unavailable(f"app.toml cannot be written there: {error.strerror}", hint=str(path)) from error
+    if args.json:
+        _print_json({"path": str(path)})
+    else:
+        print(path)
     return 0
 
 
 def cmd_server_check(args: argparse.Namespace) -> int:
     """Check app.toml, the providers and the views' statements; every fault, not the first."""
     try:
-        with _opened(load_site(args)) as app:
-            faults = [
-                Fault(f"providers.{name}", "unavailable", state) for name, state in app.ready().items() if state != "ok"
-            ]
-            faults += app.check_views()
-            warnings = _warnings(app)
-    except ConfigError as error:
+        with closing(load_site(args).app(strict=False)) as app:
+            faults, warnings = app.check(), _warnings(app)
+    except ConfigError as error:  # not even TOML, or a plugin that does not load
         faults, warnings = list(error.faults) or [Fault("", error.code, error.message)], []
     if args.json:
         _print_json({"ok": not faults, "faults": [fault._asdict() for fault in faults], "warnings": warnings})
     else:
         _say(*(f"{fault.pointer or 'app.toml'}: {fault.detail}" for fault in faults), *(f"warning: {w}" for w in warnings))
-        _say(f"{len(faults)} fault(s)" if faults else "everything is in order")
+        _say(f"{len(faults)} fault{'s' * (len(faults) > 1)}" if faults else "everything is in order")
     return ConfigError.exit_code if faults else 0
 
 
@@ -7653,7 +7760,7 @@ def cmd_auth_check(args: argparse.Namespace) -> int:
     if bool(args.resource) != bool(args.action):
         raise BadRequest("give both RESOURCE and ACTION, or neither")
     with _opened(load_site(args)) as app:
-        caller = app.authority.identify("Bearer " + sys.stdin.readline().strip())
+        caller = app.authority.identify("Bearer " + sys.stdin.buffer.readline().decode(errors="replace").strip())
         if args.resource:
             caller.require(Action(args.action), args.resource.strip("/"))
     facts = {"subject": caller.subject, "token_id": caller.token_id, "roles": list(caller.roles)}
@@ -7663,6 +7770,18 @@ def cmd_auth_check(args: argparse.Namespace) -> int:
     else:
         print(f"{caller.subject}: {' '.join([*caller.roles, *map(str, caller.grants)])}")
     return 0
+
+
+def _site_url(config: Config) -> str:
+    """Where people reach the site, as far as app.toml tells: behind a proxy it is the first host, at the usual port."""
+    http_ = config.http
+    named = [host for host in http_.hosts if host != "*"]
+    if named and (http_.trusted_proxies or http_.bind.startswith("unix:")):
+        return f"https://{named[0]}{config.site.prefix}"
+    host, _, port = http_.bind.rpartition(":")
+    if named or host in ("", "0.0.0.0", "[::]") or http_.bind.startswith("unix:"):  # noqa: S104 (compared, not bound)
+        host = named[0] if named else "localhost"
+    return f"{'https' if http_.tls_cert else 'http'}://{host}:{port}{config.site.prefix}"
 
 
 def cmd_auth_link(args: argparse.Namespace) -> int:
@@ -7680,10 +7799,7 @@ def cmd_auth_link(args: argparse.Namespace) -> int:
                 raise NotFound(f"{args.subject} has no valid token: give --grant or --role, or issue one first")
             token = found
         code = app.link(_operator(), token)
-        http_ = app.config.http
-        scheme = "https" if http_.tls_cert else "http"
-        host = app.config.http.hosts[0] if http_.hosts and http_.hosts[0] != "*" else http_.bind
-    link = f"{scheme}://{host}{app.config.site.prefix}/login/{code}"
+    link = f"{_site_url(app.config)}/login/{code}"
     if args.json:
         _print_json({"link": link, "code": code, "subject": args.subject, "expires_s": 600})
     else:
@@ -7745,7 +7861,9 @@ def _info_routes(app: App) -> Json:
 
 def _info_systemd(app: App) -> Json:
     program, folder = Path(sys.argv[0]).resolve(), app.config.folder
-    return _UNIT.format(python=sys.executable, program=program, config=folder / "app.toml", folder=folder)
+    path = folder / app.config.origin
+    config = f" --config {path}" if path.exists() else ""
+    return _UNIT.format(python=sys.executable, program=program, config=config, folder=folder)
 
 
 def _info_version(app: App) -> Json:
@@ -7814,13 +7932,18 @@ def _duration_argument(text: str) -> int:
 
 
 def build_parser() -> UsageParser:
-    """Every command with its options; `run` in the parsed namespace is the function to call."""
-    common = UsageParser(add_help=False)
+    """Every command with its options; `run` in the parsed namespace is the function to call.
+
+    Options that may stand before and after a verb are absent where they are not given: a verb's own default would
+    overwrite what stood before it. The defaults are the root's.
+    """
+    common = UsageParser(add_help=False, argument_default=argparse.SUPPRESS)
     common.add_argument("--config", metavar="FILE", help="configuration; default ./app.toml, else the built-in starter")
     common.add_argument("--data", metavar="DIR", help="data folder, instead of [site] data")
     common.add_argument("--json", action="store_true", help="print JSON")
     parser = UsageParser(prog="app.pyz", description="Satchel: a team's intranet in one file.")
     parser.add_argument("--version", action="version", version=f"satchel {__version__}")
+    parser.set_defaults(config=None, data=None, json=False, bind=None, workers=None)
     groups = parser.add_subparsers(title="commands", metavar="server | auth | info", required=True, parser_class=UsageParser)
     _add_server(groups, common)
     _add_auth(groups, common)
@@ -7831,14 +7954,15 @@ def build_parser() -> UsageParser:
 
 
 def _add_server(groups: Any, common: UsageParser) -> None:
-    serving = UsageParser(add_help=False)
+    serving = UsageParser(add_help=False, argument_default=argparse.SUPPRESS)
     serving.add_argument("--bind", metavar="HOST:PORT", help="where to listen, instead of [http] bind")
     serving.add_argument("--workers", type=int, metavar="N", help="worker processes, instead of [http] workers")
     server = groups.add_parser("server", parents=[common, serving], help="serve; or run, init, check")
     server.set_defaults(run=cmd_server_run)
     verbs = server.add_subparsers(metavar="run | init | check", parser_class=UsageParser)
     verbs.add_parser("run", parents=[common, serving], help="serve (the default)").set_defaults(run=cmd_server_run)
-    init = verbs.add_parser("init", help="write the starter as app.toml")
+    init = verbs.add_parser("init", help="write the starter as app.toml", argument_default=argparse.SUPPRESS)
+    init.add_argument("--json", action="store_true", help="print JSON")
     init.add_argument("dir", nargs="?", default=".", metavar="DIR", help="folder to write it in; default .")
     init.set_defaults(run=cmd_server_init)
     check = verbs.add_parser("check", parents=[common], help="list every fault of app.toml and the providers")
@@ -7846,7 +7970,8 @@ def _add_server(groups: Any, common: UsageParser) -> None:
 
 
 def _add_auth(groups: Any, common: UsageParser) -> None:
-    verbs = groups.add_parser("auth", help="issue, list, show, revoke and check tokens; sign-in links").add_subparsers(
+    auth = groups.add_parser("auth", parents=[common], help="issue, list, show, revoke and check tokens; sign-in links")
+    verbs = auth.add_subparsers(
         metavar="issue | list | show | revoke | check | link", required=True, parser_class=UsageParser
     )
     wishes = UsageParser(add_help=False)
@@ -7887,7 +8012,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     wants_json = "--json" in (sys.argv[1:] if argv is None else argv)
     try:
         args = build_parser().parse_args(argv)
-        return int(args.run(args))
+        code = int(args.run(args))
+        sys.stdout.flush()  # a reader that has gone shows here and not after main
+        return code
     except AppError as error:
         _report(error, wants_json)
         return error.exit_code
