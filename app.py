@@ -1254,7 +1254,7 @@ def _type(raw: Any, folder: Path) -> str:
 def _hosts(raw: Any, folder: Path) -> tuple[str, ...]:
     hosts = _texts(raw, folder)
     for host in hosts:
-        if host != "*" and not re.fullmatch(r"[A-Za-z0-9_.-]+|[0-9a-fA-F:]+", host):
+        if host != "*" and not re.fullmatch(r"[A-Za-z0-9_.-]+|[0-9a-fA-F]*:[0-9a-fA-F:]*:[0-9a-fA-F:]*", host):
             raise ValueError(f"{host!r} is no host: write names alone, such as intranet.local, with no scheme and no port")
     return hosts
 
