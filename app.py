@@ -4207,6 +4207,8 @@ class Field:
         except fastjsonschema.JsonSchemaValueException as error:
             inner = "".join("/" + str(part) for part in error.path[1:])
             return [Fault(pointer + inner, error.rule or "type", self._explain(error))]
+        if self.config.type == "integer" and not isinstance(value, int):
+            return [Fault(pointer, "integer_size", "does not fit in 64 bits")]
         if self.config.type in _NUMERIC:
             return self._number_faults(_exact(value), pointer)
         if self.config.pattern and not re.fullmatch(self.config.pattern, value):
@@ -4945,7 +4947,8 @@ class View(Resource):
             "order_by": order_by or self.config.order_by,
         }
         if request.whole:
-            rows = source.select(self.statement(request.params, **asked))
+            # the limit has the provider treat the statement as it does for a page, with columns of the same names
+            rows = source.select(self.statement(request.params, **asked, limit=2**62))
             return Table(self._titled(rows.columns, ()), _mappings(rows), close=rows.close)
         bounds = {"limit": size + 1, "offset": start, "timeout_s": float(self.config.timeout_s)}
         rows = source.select(self.statement(request.params, **asked, **bounds))
@@ -7478,9 +7481,6 @@ def _try_statement(view: View, queries: Queries) -> None:
     order_by = view.config.order_by
     rows = queries.select(Select(statement=view.config.sql, params=view.defaults(), order_by=order_by, limit=0))
     with closing(rows):
-        for name in rows.columns:
-            if rows.columns.count(name) > 1:
-                raise ConfigError(f"two columns are named {name!r}: give one of them another name with as")
         for name in view.config.columns:
             if name not in rows.columns:
                 raise ConfigError(f"has no column {name!r}, which columns names{nearest(name, rows.columns)}")

@@ -195,17 +195,44 @@ BAD = {
     "grants": ['["forms"]', '["forms/leave:fly"]', '"forms/x:read"', "[1]", '["a b:read"]'],
     "type": ['"text"', '["string"]', "{}", "1"],
     "values": ["5", '"a"', "[[1]]", "[{}]", "[2026-01-01]", '["a", "a"]', '[1, "1"]', "[nan]"],
-    "choices": ["5", "[5]", "[{}]", '[{ title = "x" }]', '[{ const = "a", x = 1 }]', '[{ const = "a", title = 5 }]',
-                '[{ const = "a" }, { const = "a" }]', "[{ const = [] }]"],
+    "choices": [
+        "5",
+        "[5]",
+        "[{}]",
+        '[{ title = "x" }]',
+        '[{ const = "a", x = 1 }]',
+        '[{ const = "a", title = 5 }]',
+        '[{ const = "a" }, { const = "a" }]',
+        "[{ const = [] }]",
+    ],
     "items": ["5", "{ enum = 5 }", '{ type = "text" }', "{ oneOf = 5 }", "{ oneOf = [{}] }", "{ minimum = 1 }"],
     "any": ["nan", "2026-01-01", "[2026-01-01T00:00:00Z]", '"\\u0000"', "99999999999999999999", "[[12:00:00]]"],
-    "conditions": ["5", "[5]", "[{}]", '[{ field = "a" }]', '[{ field = "a", eq = 1, ne = 2 }]', '[{ field = 5, eq = 1 }]',
-                   '[{ field = "a", in = 5 }]', '[{ field = "a", null = 1 }]', '[{ field = "a", like = "x" }]',
-                   '[{ field = "a", gte = 2026-01-01 }]', '[{ field = "a", contains = 1 }]', '[{ field = "a", prefix = [] }]'],
+    "conditions": [
+        "5",
+        "[5]",
+        "[{}]",
+        '[{ field = "a" }]',
+        '[{ field = "a", eq = 1, ne = 2 }]',
+        "[{ field = 5, eq = 1 }]",
+        '[{ field = "a", in = 5 }]',
+        '[{ field = "a", null = 1 }]',
+        '[{ field = "a", like = "x" }]',
+        '[{ field = "a", gte = 2026-01-01 }]',
+        '[{ field = "a", contains = 1 }]',
+        '[{ field = "a", prefix = [] }]',
+    ],
     "columns": ["5", "{ a = 5 }", "{ a = { title = 5 } }", '{ a = { titel = "x" } }', '{ a = { format = "currency" } }'],
-    "menu": ["5", "[5]", "[{}]", '[{ title = "x" }]', '[{ title = "x", href = "javascript:alert(1)" }]', "[[]]",
-             '[{ title = 5, href = "/" }]', "[2026-01-01]"],
-}  # fmt: skip
+    "menu": [
+        "5",
+        "[5]",
+        "[{}]",
+        '[{ title = "x" }]',
+        '[{ title = "x", href = "javascript:alert(1)" }]',
+        "[[]]",
+        '[{ title = 5, href = "/" }]',
+        "[2026-01-01]",
+    ],
+}
 
 
 @pytest.mark.parametrize(("kind", "toml", "value"), [(k, t, v) for k, cases in GOOD.items() for t, v in cases])
@@ -299,11 +326,22 @@ def test_every_fault_is_listed_at_once() -> None:
         static = "no-such-folder"
         """)
     assert set(found) == {
-        "site.titel", "http.bind", "providers.bad.kind", "forms.nowhere.provider", "forms.two_bad_fields.fields.a.minimum",
-        "forms.two_bad_fields.fields.b.default", "forms.lost_share.fields.f.files", "views.on_file.provider",
-        "views.of_nothing.from", "views.bad_columns.columns", "views.bad_columns.order_by", "views.bad_columns.where",
-        "apps.a.menu", "apps.a.home", "apps.a.static",
-    }  # fmt: skip
+        "site.titel",
+        "http.bind",
+        "providers.bad.kind",
+        "forms.nowhere.provider",
+        "forms.two_bad_fields.fields.a.minimum",
+        "forms.two_bad_fields.fields.b.default",
+        "forms.lost_share.fields.f.files",
+        "views.on_file.provider",
+        "views.of_nothing.from",
+        "views.bad_columns.columns",
+        "views.bad_columns.order_by",
+        "views.bad_columns.where",
+        "apps.a.menu",
+        "apps.a.home",
+        "apps.a.static",
+    }
 
 
 def test_an_app_is_not_built_from_a_configuration_with_faults() -> None:
@@ -487,15 +525,13 @@ def test_relative_paths_start_at_the_folder_of_app_toml_and_absolute_ones_stay()
         b"a = 1\na = 2\n",
         b"[a]\n[a]\n",
         b"a = " + b"[" * 20_000,
-        b"a = 1e99999999999999999999",
     ],
 )
 def test_a_file_that_is_not_toml_is_a_configuration_error(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "app.toml"
     path.write_bytes(content)
-    with pytest.raises(ConfigError, match=r"app\.toml"):
-        app.read_config(app.read_toml(path), tmp_path, "app.toml", SETTINGS)
-        raise ConfigError("app.toml was read")  # a number of that size is read, and then refused where it stands
+    with pytest.raises(ConfigError, match=r"app\.toml is not TOML"):
+        app.read_toml(path)
 
 
 def test_a_syntax_error_names_its_line(tmp_path: Path) -> None:
@@ -522,11 +558,44 @@ def test_decimals_of_the_file_stay_exact(tmp_path: Path) -> None:
 
 
 NASTY: list[Any] = [
-    None, 0, 1, -1, 2**70, 10**400, 0.5, float("nan"), float("inf"), Decimal("1e999999"), True, False, "", "x", "\0",
-    "a" * 70, "forms/leave", "files/handbook", "env:X", "[", "../x", [], [1], ["x"], [[]], [{}], {}, {"x": 1}, {"x": {}},
-    {"kind": []}, {"type": []}, {"enum": 5}, {"field": "days"}, [{"const": 1}], tomllib.loads("d = 2026-01-01")["d"],
-    tomllib.loads("d = 2026-01-01T00:00:00")["d"], tomllib.loads("d = 12:00:00")["d"],
-]  # fmt: skip
+    None,
+    0,
+    1,
+    -1,
+    2**70,
+    10**400,
+    0.5,
+    float("nan"),
+    float("inf"),
+    Decimal("1e999999"),
+    True,
+    False,
+    "",
+    "x",
+    "\0",
+    "a" * 70,
+    "forms/leave",
+    "files/handbook",
+    "env:X",
+    "[",
+    "../x",
+    [],
+    [1],
+    ["x"],
+    [[]],
+    [{}],
+    {},
+    {"x": 1},
+    {"x": {}},
+    {"kind": []},
+    {"type": []},
+    {"enum": 5},
+    {"field": "days"},
+    [{"const": 1}],
+    tomllib.loads("d = 2026-01-01")["d"],
+    tomllib.loads("d = 2026-01-01T00:00:00")["d"],
+    tomllib.loads("d = 12:00:00")["d"],
+]
 
 
 def _places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -554,7 +623,7 @@ def _mutate(raw: dict[str, Any], rng: random.Random) -> None:
 def test_whatever_stands_in_the_file_gives_faults_and_never_a_traceback(tmp_path: Path) -> None:
     rng = random.Random(20261123)
     refused = 0
-    for _ in range(1500):
+    for _ in range(900):
         raw = parse(RICH)
         for _ in range(rng.choice([1, 1, 1, 2, 5])):
             _mutate(raw, rng)
@@ -564,7 +633,7 @@ def test_whatever_stands_in_the_file_gives_faults_and_never_a_traceback(tmp_path
         refused += bool(looked_at.faults)
         if not looked_at.faults:
             App(config, KINDS)
-    assert 900 < refused < 1500
+    assert 500 < refused < 900
 
 
 def test_a_faulty_setting_keeps_its_default_so_that_the_rest_can_be_read() -> None:
