@@ -7275,7 +7275,8 @@ class App:
 
         Intent and work are durable before this returns; an outcome that is lost is logged.
         """
-        note = partial(self._entry, request, scope.caller, after=_staged_facts(plan))
+        change = plan.changes[0] if plan.changes else None
+        note = partial(self._entry, request, scope.caller, change=change, after=_staged_facts(plan))
         memory = partial(self._memory, self.state, request, scope.caller, plan)
         with self._undone_on_failure(plan) as published:
             self.state.commit([self._insert(note("intent")), *memory(None)])
@@ -7332,7 +7333,7 @@ class App:
             raise IdempotencyConflict("this idempotency key was used before for another request; take a new one")
         if stored.value["answer"] is not None:
             return Response(**stored.value["answer"], replayed=True)
-        if self.clock() - stored.value["at"] < _AT_WORK_S:
+        if not self._is_dead(stored):
             raise Conflict("the same request is at work already; ask again in a moment")
         return None
 
@@ -7346,8 +7347,13 @@ class App:
         digest = _payload_digest(request, _staged_sha256(request, plan))
         value = {"at": self.clock(), "digest": digest, "answer": answer}
         key = self._request_key(request, caller)
-        present = records.get("_requests", key) if records is self.state else None
-        return [Update("_requests", key, value, present.version) if present else Insert("_requests", key, value)]
+        present = records.get("_requests", key)
+        mine = present and (response or self._is_dead(present)) and not present.value["answer"]
+        return [Update("_requests", key, value, present.version) if present and mine else Insert("_requests", key, value)]
+
+    def _is_dead(self, stored: Record) -> bool:
+        """Whether a remembered request has neither ended nor any chance to."""
+        return stored.value["answer"] is None and self.clock() - stored.value["at"] >= _AT_WORK_S
 
     def _forget(self, request: Request, caller: Caller) -> list[Write]:
         return [Delete("_requests", self._request_key(request, caller))] if request.idempotency_key else []
