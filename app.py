@@ -62,6 +62,7 @@ import operator
 import os
 import re
 import secrets
+import selectors
 import signal
 import socket
 import sqlite3
@@ -75,7 +76,7 @@ import zlib
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -1902,33 +1903,51 @@ _PAGE_POLICY = (
 )
 _FILE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; media-src 'self'; sandbox"
 _INLINE = re.compile(r"image/(png|jpeg|gif|webp|avif)|audio/.+|video/.+|application/pdf|text/plain.*")
-_SCRIPTABLE = re.compile(r".*(html|xml|svg|javascript|ecmascript).*")
+_SCRIPTABLE = re.compile(r".*(html|xml|svg).*")
+_PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
+_HEADER_S = 10.0  # to send the head of a request; past it the connection ends
+_BODY_S, _BODY_RATE = 30.0, 1000  # to send a body: this and a second for so many bytes, else it holds a thread for ever
+_WAITING_THREADS = 64  # of each worker, beside those that work: they wait for slow clients
+_LOOSE_BYTES = 1 << 20  # of a multipart body that belong to no file
 _ETAG = re.compile(r'\s*(W/)?"([^"]*)"\s*(?:,|$)')
+
+
+@contextmanager
+def _no_wait(until_s: float) -> Iterator[None]:
+    """Waiting for a client where nobody else is held up by it."""
+    yield
 
 
 class BodyReader:
     """The bytes of a request, once, in chunks. Raises BadRequest when they end early or do not have the promised digest,
-    RequestTimeout when they come too slowly, and TooLarge past `most`."""
+    RequestTimeout when they come too slowly, and TooLarge past `most`. `wait(until_s)` surrounds each wait for them."""
 
-    def __init__(self, environ: Mapping[str, Any], clock: Clock = time.monotonic) -> None:
-        self.environ, self.clock = environ, clock
+    def __init__(
+        self,
+        environ: Mapping[str, Any],
+        wait: Callable[[float], AbstractContextManager[None]] = _no_wait,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        self.environ, self.wait, self.clock = environ, wait, clock
         text = environ.get("CONTENT_LENGTH") or ""
         self.chunked = "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower()
         if text and not re.fullmatch(r"[0-9]{1,18}", text):
             raise BadRequest("Content-Length is not a number")
+        if self.chunked and not environ.get("wsgi.input_terminated"):
+            raise BadRequest("a chunked body is not read here: send it with its Content-Length")
         self.size_bytes = None if self.chunked else int(text or 0)
         self.most: int | None = None
-        self.promised = self._promised()
 
-    def _promised(self) -> bytes | None:
-        """The SHA-256 that Content-Digest or Repr-Digest gives (RFC 9530); other algorithms are passed over."""
+    def _promised(self) -> set[bytes]:
+        """The SHA-256 that Content-Digest and Repr-Digest give (RFC 9530); other algorithms are passed over."""
+        digests = set()
         for header in ("HTTP_CONTENT_DIGEST", "HTTP_REPR_DIGEST"):
-            if match := re.search(r"(?:^|,)\s*sha-256=:([A-Za-z0-9+/=]+):", self.environ.get(header, "")):
+            if match := re.search(r"(?:^|,)\s*sha-256=:([^:]*):", self.environ.get(header, "")):
                 try:
-                    return base64.b64decode(match[1], validate=True)
+                    digests.add(base64.b64decode(match[1], validate=True))
                 except ValueError:
                     raise BadRequest("the sha-256 digest is not base64") from None
-        return None
+        return digests
 
     def bounded(self, most: int) -> BodyReader:
         """This reader, refusing more bytes than `most`, at once if more are announced."""
@@ -1938,31 +1957,37 @@ class BodyReader:
         return self
 
     def __iter__(self) -> Iterator[bytes]:
-        seen, digest, began = 0, hashlib.sha256(), self.clock()
+        promised, began = self._promised(), self.clock()
+        seen, digest = 0, hashlib.sha256()
         while self.size_bytes is None or seen < self.size_bytes:
-            chunk = self._read(_CHUNK_BYTES if self.size_bytes is None else min(_CHUNK_BYTES, self.size_bytes - seen))
+            left = _CHUNK_BYTES if self.size_bytes is None else min(_CHUNK_BYTES, self.size_bytes - seen)
+            chunk = self._read(left, began + _BODY_S + seen / _BODY_RATE)
             if not chunk:
                 break
             seen += len(chunk)
             if self.most is not None and seen > self.most:
                 raise TooLarge(f"the body is larger than the {self.most:,} bytes that are taken here")
-            if self.clock() - began > 30 + seen / 1000:  # slower than 1 kB a second: it would hold a thread for ever
-                raise RequestTimeout("the body came too slowly")
-            if self.promised is not None:
+            if promised:
                 digest.update(chunk)
             yield chunk
         if self.size_bytes is not None and seen < self.size_bytes:
             raise BadRequest(f"the body ended after {seen:,} of {self.size_bytes:,} bytes")
-        if self.promised is not None and not secrets.compare_digest(digest.digest(), self.promised):
+        if promised - {digest.digest()}:
             raise BadRequest("the body does not have the sha-256 digest that was sent with it")
 
-    def _read(self, size: int) -> bytes:
+    def _read(self, size: int, until_s: float) -> bytes:
         try:
-            return bytes(self.environ["wsgi.input"].read(size))
+            with self.wait(until_s):
+                chunk = bytes(self.environ["wsgi.input"].read(size))
         except TimeoutError:
             raise RequestTimeout("the body did not come in time") from None
         except Exception as error:  # gunicorn has a dozen of its own for broken chunks and cut connections
+            if self.clock() > until_s:
+                raise RequestTimeout("the body came too slowly") from None
             raise BadRequest("the body was cut off or is not well-formed") from error
+        if self.clock() > until_s:
+            raise RequestTimeout("the body came too slowly")
+        return chunk
 
     def whole(self) -> bytes:
         return b"".join(self)
@@ -1999,10 +2024,13 @@ def read_multipart(body: Iterable[bytes], content_type: str) -> Iterator[_Part]:
     limits = {"max_segment_count": 10_000, "max_header_size": 16_384, "max_header_count": 8}
 
     def events() -> Iterator[Any]:
-        with PushMultipartParser(boundary, **limits) as parser:
-            for chunk in body:
-                yield from parser.parse(chunk)
-            yield from parser.parse(b"")
+        try:
+            with PushMultipartParser(boundary, **limits) as parser:
+                for chunk in body:
+                    yield from parser.parse(chunk)
+                yield from parser.parse(b"")
+        except (MultipartError, UnicodeError) as error:
+            raise BadRequest(f"the multipart body is malformed: {error}") from error
 
     def chunks(source: Iterator[Any]) -> Iterator[bytes]:
         for event in source:
@@ -2010,15 +2038,12 @@ def read_multipart(body: Iterable[bytes], content_type: str) -> Iterator[_Part]:
                 return
             yield bytes(event)
 
-    try:
-        source = events()
-        for event in source:
-            if isinstance(event, MultipartSegment):
-                content = chunks(source)
-                yield _Part(event.name, event.filename, content)
-                deque(content, maxlen=0)
-    except MultipartError as error:
-        raise BadRequest(f"the multipart body is malformed: {error}") from error
+    source = events()
+    for event in source:
+        if isinstance(event, MultipartSegment):
+            content = chunks(source)
+            yield _Part(event.name, event.filename, content)
+            deque(content, maxlen=0)
 
 
 class Exchange:
@@ -2027,20 +2052,28 @@ class Exchange:
     def __init__(self, environ: dict[str, Any], prefix: str, request_id: str, trusted: Callable[[str], bool]) -> None:
         self.environ, self.prefix, self.id = environ, prefix, request_id
         self.method: str = environ["REQUEST_METHOD"]
-        raw = environ.get("RAW_URI") or quote(environ.get("PATH_INFO", "").encode("latin-1"), safe="/%")
-        self.path = re.sub(r"^https?://[^/]*", "", raw).partition("?")[0] or "/"
+        target = _ascii(environ.get("RAW_URI") or quote(environ.get("PATH_INFO", "").encode("latin-1")))
+        absolute = re.match(r"https?://([^/?]*)", target, re.IGNORECASE)  # its host wins (RFC 9112 section 3.2.2)
+        self.path = target[absolute.end() if absolute else 0 :].partition("?")[0] or "/"
+        self.own_path = self.path  # self.path loses a suffix that names a format
         peer = environ.get("REMOTE_ADDR") or "unix"
-        self.by_proxy = trusted(peer)
-        forwarded = environ.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2].strip()
-        self.client = forwarded if self.by_proxy and forwarded else peer
-        proto = environ.get("HTTP_X_FORWARDED_PROTO", "") if self.by_proxy else ""
+        by_proxy = trusted(peer)
+        hops = [peer, *(hop.strip() for hop in reversed(self.header("x-forwarded-for").split(",")) if hop.strip())]
+        self.client = next((hop for hop in hops if not trusted(hop)), hops[-1]) if by_proxy else peer
+        proto = self.header("x-forwarded-proto").strip().lower() if by_proxy else ""
         self.scheme = proto if proto in ("http", "https") else environ.get("wsgi.url_scheme", "http")
-        self.host = environ.get("HTTP_HOST", "")
-        self.body = BodyReader(environ)
+        named = self.header("host") if absolute is None else absolute[1]
+        self.host = (by_proxy and self.header("x-forwarded-host").strip()) or named
         self.subject = ""  # who was let in, for the page's frame and the log
         self.submission = ""  # signed id of the form on the page, to make its submission idempotent
         self.typed: dict[str, list[Any]] = {}  # what a form sent, to be shown again with its faults
         self.cookies: list[str] = []
+        self.files: list[BinaryIO] = []  # temporary ones, closed after the answer
+        self.wait: Callable[[float], AbstractContextManager[None]] = _no_wait
+
+    @cached_property
+    def body(self) -> BodyReader:
+        return BodyReader(self.environ, self.wait)
 
     def header(self, name: str) -> str:
         return str(self.environ.get("HTTP_" + name.upper().replace("-", "_"), ""))
@@ -2058,7 +2091,7 @@ class Exchange:
         """Query parameters; BadRequest if one stands twice or is not UTF-8."""
         try:
             pairs = parse_qsl(
-                self.environ.get("QUERY_STRING", ""), keep_blank_values=True, errors="strict", max_num_fields=200
+                _ascii(self.environ.get("QUERY_STRING", "")), keep_blank_values=True, errors="strict", max_num_fields=200
             )
         except ValueError:
             raise BadRequest("the query is not UTF-8, or has over 200 parameters") from None
@@ -2079,20 +2112,29 @@ class Exchange:
 
     @cached_property
     def credential(self) -> str:
-        """The Authorization header, else the session cookie, else ""."""
-        return self.header("authorization") or (f"Session {self.session}" if self.session else "")
+        """The Authorization header, else the session cookie, else ""; Unauthenticated for a session in the header."""
+        given = self.header("authorization").strip()
+        if given.lower().startswith("session"):  # only a cookie carries one, so that the checks on cookies hold
+            raise Unauthenticated("the credential is malformed: send Bearer or Basic")
+        return given or (f"Session {self.session}" if self.session else "")
 
     @property
     def by_cookie(self) -> bool:
-        return self.credential.startswith("Session ")
+        return bool(self.session) and not self.header("authorization").strip()
+
+    @property
+    def by_browser(self) -> bool:
+        """Whether the credential is one that a browser sends by itself, whatever page made it do so."""
+        return self.by_cookie or self.header("authorization").strip().lower().startswith("basic")
 
     @cached_property
     def format(self) -> str:
         """json, html, csv or ndjson, by Accept (RFC 9110 section 12.5.1); json where all is equal. "" when none fits."""
         best, chosen = 0.0, ""
-        ranges = [_accepted(part) for part in (self.header("accept") or "*/*").split(",")]
+        ranges = [_accepted(part) for part in (self.header("accept").strip() or "*/*").split(",")]
         for media, name in _FORMATS_OFFERED.items():
-            fitting = [(len(r.replace("*", "")), q) for r, q in ranges if fnmatch.fnmatchcase(media, r)]
+            order = ["*/*", media.partition("/")[0] + "/*", media]
+            fitting = [(order.index(one), quality) for one, quality in ranges if one in order]
             quality = max(fitting)[1] if fitting else 0.0
             if quality > best:
                 best, chosen = quality, name
@@ -2102,7 +2144,7 @@ class Exchange:
     def page(self) -> bool:
         return self.format == "html"
 
-    def url(self, address: str, **params: Any) -> str:
+    def url(self, address: str, /, **params: Any) -> str:
         """The path of an address on this site, with its query."""
         query = urlencode({name: value for name, value in params.items() if value is not None})
         return f"{self.prefix}/{address}" + ("?" + query if query else "")
@@ -2114,10 +2156,15 @@ class Exchange:
         return Conditions(tuple(strong), tuple(weak))
 
 
+def _ascii(text: str) -> str:
+    """A part of the request's address with stray bytes percent-encoded."""
+    return quote(text.encode("latin-1", "replace"), safe=_PRINTABLE)
+
+
 def _accepted(part: str) -> tuple[str, float]:
     media, *params = [one.strip().lower() for one in part.split(";")]
-    quality = next((one[2:] for one in params if one.startswith("q=")), "1")
-    return media, float(quality) if re.fullmatch(r"[01](\.\d{0,3})?", quality) else 0.0
+    quality = next((one[2:].strip() for one in params if one.startswith("q=")), "1")
+    return "*/*" if media == "*" else media, float(quality) if re.fullmatch(r"[01]|[01]?\.[0-9]{1,3}", quality) else 0.0
 
 
 def _etags(name: str, header: str) -> list[tuple[str, str]]:
@@ -2154,26 +2201,30 @@ def _problem(exchange: Exchange, error: AppError) -> Value:
     return problem
 
 
-def _error_headers(error: AppError, scheme: str) -> list[tuple[str, str]]:
+def _error_headers(error: AppError) -> list[tuple[str, str]]:
+    challenge = 'Bearer realm="satchel"'
     if isinstance(error, SignInNeeded):
-        return [("WWW-Authenticate", 'Bearer realm="satchel"')]
+        return [("WWW-Authenticate", challenge)]
     if isinstance(error, Unauthenticated):
-        return [
-            (
-                "WWW-Authenticate",
-                f'Bearer realm="satchel", error="invalid_token", error_description="{_quotable(error.message)}"',
-            )
-        ]
+        described = f'error="invalid_token", error_description="{_quotable(error.message)}"'
+        return [("WWW-Authenticate", f"{challenge}, {described}")]
     if isinstance(error, Forbidden) and error.needed:
-        return [
-            ("WWW-Authenticate", f'Bearer realm="satchel", error="insufficient_scope", scope="{_quotable(error.needed)}"')
-        ]
+        needed = f'error="insufficient_scope", scope="{_quotable(error.needed)}"'
+        return [("WWW-Authenticate", f"{challenge}, {needed}")]
     if isinstance(error, UnsupportedAction):
-        methods = [method for method, action in _ACTIONS.items() if action in error.allowed]
-        return [("Allow", ", ".join([*methods, "OPTIONS"]))]
+        return [("Allow", _allow(error.allowed))]
     if isinstance(error, RangeNotSatisfiable):
         return [("Content-Range", f"bytes */{error.size_bytes}")]
     return [("Retry-After", str(getattr(error, "retry_after_s", 5)))] if error.retry else []
+
+
+def _allow(actions: Iterable[str]) -> str:
+    return ", ".join([*(method for method, action in _ACTIONS.items() if action in tuple(actions)), "OPTIONS"])
+
+
+def _json_bytes(data: Json) -> bytes:
+    """JSON as UTF-8; half of a surrogate pair, which a fault may quote, as its escape."""
+    return dump_json(data).encode(errors="backslashreplace")
 
 
 def _quotable(text: str) -> str:
@@ -2193,13 +2244,12 @@ def _cell(value: Json) -> str:
 def _csv(table: Table) -> Iterator[bytes]:
     """RFC 4180, in batches of 500 rows."""
     names = [column.name for column in table.columns]
-    rows = iter(table.rows)
-    batch: Sequence[Sequence[str]] = [names]
-    while batch:
+    cells = ([_cell(row[name]) for name in names] for row in table.rows)
+    lines = itertools.chain([names], cells)
+    while batch := list(islice(lines, 500)):
         buffer = io.StringIO()
         csv.writer(buffer, lineterminator="\r\n").writerows(batch)
         yield buffer.getvalue().encode()
-        batch = [[_cell(row[name]) for name in names] for row in islice(rows, 500)]
 
 
 def _ndjson(table: Table) -> Iterator[bytes]:
@@ -2213,7 +2263,11 @@ class _Stream:
 
     def __init__(self, chunks: Iterator[bytes], close: Callable[[], None]) -> None:
         self.chunks, self._close = chunks, close
-        self.first = next(chunks, b"")  # a fault before the first row is still answered with its status
+        try:
+            self.first = next(chunks, b"")  # a fault before the first row is still answered with its status
+        except BaseException:
+            close()
+            raise
 
     def __iter__(self) -> Iterator[bytes]:
         yield self.first
@@ -2240,6 +2294,10 @@ class _SendFile:
         data = os.read(self.fileno(), min(size, self.left))
         self.left -= len(data)
         return data
+
+    def seek(self, offset: int) -> None:
+        """Used where the system's sendfile cannot read this file."""
+        os.lseek(self.fileno(), offset, os.SEEK_SET)
 
     def close(self) -> None:
         self.reader.close()
@@ -2284,16 +2342,18 @@ def _not_modified(exchange: Exchange, blob: Blob) -> bool:
 
 
 def _http_date(text: str) -> float | None:
+    """Unix seconds of an HTTP date in any of its three forms; None when it is none."""
     try:
-        return email.utils.parsedate_to_datetime(text).timestamp() if text else None
-    except ValueError:
+        found = email.utils.parsedate_to_datetime(text)
+        return found.replace(tzinfo=found.tzinfo or UTC).timestamp()
+    except (ValueError, TypeError, OverflowError):
         return None
 
 
 def _wanted_ranges(exchange: Exchange, blob: Blob) -> list[tuple[int, int]] | None:
     """The ranges to send, None for the whole; If-Range by strong comparison or exact date (RFC 9110 section 13.1.5)."""
     header, condition = exchange.header("range"), exchange.header("if-range").strip()
-    if not header or exchange.method not in ("GET", "HEAD"):
+    if not header or exchange.method != "GET":  # RFC 9110 section 14.2: no other method has ranges
         return None
     if condition and condition != f'"{blob.etag}"' and _http_date(condition) != int(blob.modified_at):
         return None
@@ -2302,19 +2362,18 @@ def _wanted_ranges(exchange: Exchange, blob: Blob) -> list[tuple[int, int]] | No
 
 def _media_headers(name: str) -> list[tuple[str, str]]:
     """Type, disposition and policy of an uploaded file: nothing in it ever runs in this site's name."""
-    media, encoding = mimetypes.guess_type(name)
+    media, encoding = mimetypes.guess_type("/" + name)  # a path, so that "data:text/html,x" is no address
     media = "application/octet-stream" if media is None or encoding else media
-    if (
-        media.startswith("text/")
-        and not _SCRIPTABLE.fullmatch(media)
-        and media not in ("text/csv", "text/css", "text/calendar")
+    scriptable = _SCRIPTABLE.fullmatch(media)
+    if "script" in media or (
+        media.startswith("text/") and not scriptable and media not in ("text/csv", "text/css", "text/calendar")
     ):
         media = "text/plain; charset=utf-8"
-    shown = "inline" if _INLINE.fullmatch(media) and not _SCRIPTABLE.fullmatch(media) else "attachment"
+    shown = "inline" if _INLINE.fullmatch(media) and not scriptable else "attachment"
     ascii_name = re.sub(r"[^ !#-\[\]-~]", "_", name)
     disposition = f"{shown}; filename=\"{ascii_name}\"; filename*=UTF-8''{quote(name, safe='')}"
-    policy = [] if media == "application/pdf" else [("Content-Security-Policy", _FILE_POLICY)]
-    return [("Content-Type", media), ("Content-Disposition", disposition), *policy]
+    policy = "frame-ancestors 'none'" if media == "application/pdf" else _FILE_POLICY  # viewers of PDF need no sandbox
+    return [("Content-Type", media), ("Content-Disposition", disposition), ("Content-Security-Policy", policy)]
 
 
 def _own_headers(name: str) -> list[tuple[str, str]]:
@@ -2429,6 +2488,7 @@ class Pages:
 
     def __init__(self, folders: Sequence[Path], title: str, form_token: Callable[[Exchange], str]) -> None:
         self.folders = [str(folder) for folder in folders if folder.is_dir()]
+        self.own_folder = str(folders[0].parent)  # where app.toml is
         self.title, self.form_token = title, form_token
         self.static = {path.name: path.read_bytes() for path in sorted((_HERE / "static").glob("*.*"))}
         self.tags = {name: hashlib.sha256(data).hexdigest()[:16] for name, data in self.static.items()}
@@ -2501,15 +2561,9 @@ class Pages:
             with closing(table):
                 return list(table.rows)
 
-        template = SimpleTemplate(name=str(Path(self.folders[0]).parent / name), lookup=self.folders)
-        names = {
-            "url": exchange.url,
-            "view": view,
-            "site": self.title,
-            "subject": exchange.subject,
-            "params": response.page["params"],
-        }
-        return str(template.render(**names))
+        template = SimpleTemplate(name=name, lookup=[self.own_folder, *self.folders])
+        names = {"url": exchange.url, "view": view, "site": self.title, "subject": exchange.subject}
+        return str(template.render(**names, params=response.page["params"]))
 
     def _files(self, exchange: Exchange, response: Response) -> dict[str, Any]:
         parts, may = response.page["parts"], response.page["may"]
@@ -2556,7 +2610,10 @@ class Pages:
         return {
             "title": page["title"], "note": page["note"], "fields": inputs, "action": exchange.url(address, **params),
             "errors": [
-                SimpleNamespace(href=f"#f-{name}", text=f"{titled[name].title if name in titled else name} {fault.detail}")
+                SimpleNamespace(
+                    href=f"#f-{name}" if name in titled else "",
+                    text=f"{titled[name].title if name in titled else name} {fault.detail}".strip(),
+                )
                 for name, fault in reversed(own.items())
             ],
             "method_override": "", "version": "", "submission": "", "done": done,
@@ -2652,7 +2709,8 @@ class Pages:
         wanted = "-" + column.name if sort == column.name else column.name
         return SimpleNamespace(
             name=column.name, title=column.title or column.name, numeric=column.type in ("number", "integer"),
-            sort_href=exchange.url(here, **{**again, "_sort": wanted}), sorted=ways.get(sort, ""),
+            sort_href="" if here.startswith("admin/") else exchange.url(here, **{**again, "_sort": wanted}),
+            sorted=ways.get(sort, ""),
         )  # fmt: skip
 
     def _row(
@@ -2712,7 +2770,10 @@ class HttpRunner(Runner):
 
         self.config, self.prefix, self.host, self.on_ready = config, prefix, host, on_ready
         self.pages = Pages(folders, host.title, self._form_token)
-        self.networks = [ipaddress.ip_network(text, strict=False) for text in config.trusted_proxies if text != "unix"]
+        self.networks = [_network(text) for text in config.trusted_proxies if text != "unix"]
+        self.turns = threading.Semaphore(config.threads)  # to work; whoever waits for a client gives the turn away
+        self.deadlines: dict[Any, float] = {}  # connection -> when its client must have sent what is waited for
+        self.stopping: Callable[[], None] = partial(os.kill, os.getpid(), signal.SIGTERM)
         self.router = Router()
         for rule, method, target in (
             ("/", "GET", self._home),
@@ -2732,10 +2793,14 @@ class HttpRunner(Runner):
     def wsgi(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """The WSGI application (PEP 3333)."""
         began = time.monotonic()
+        exchange = Exchange(environ, self.prefix, new_id(time.time()), self._trusted)
         if connection := environ.get("gunicorn.socket"):
             connection.settimeout(self.config.body_timeout_s)
-        exchange = Exchange(environ, self.prefix, new_id(time.time()), self._trusted)
-        answer = self._answered(exchange)
+            exchange.wait = partial(self._waiting, connection)
+        with self.turns:
+            answer = self._answered(exchange)
+        for file in exchange.files:
+            file.close()
         headers = self._common_headers(exchange, answer)
         start_response(f"{answer.status} {http.HTTPStatus(answer.status).phrase}", headers)
         if self.config.access_log:
@@ -2743,6 +2808,17 @@ class HttpRunner(Runner):
         if exchange.method == "HEAD" and hasattr(answer.body, "close"):
             answer.body.close()
         return [] if exchange.method == "HEAD" else [answer.body] if isinstance(answer.body, bytes) else answer.body
+
+    @contextmanager
+    def _waiting(self, connection: Any, until_s: float) -> Iterator[None]:
+        """The wait for a client: others work meanwhile, and the worker ends it at the deadline."""
+        self.deadlines[connection] = until_s
+        self.turns.release()
+        try:
+            yield
+        finally:
+            self.turns.acquire()
+            self.deadlines.pop(connection, None)
 
     def _answered(self, exchange: Exchange) -> Answer:
         try:
@@ -2752,40 +2828,63 @@ class HttpRunner(Runner):
                 return self._fault(exchange, error)
         except Exception:
             _log.exception("request %s failed", exchange.id)
-            fault = AppError("something went wrong here; the operator finds it in the log by the request id")
-            body = dump_json(_problem(exchange, fault)).encode()
-            return Answer(500, [("Content-Type", "application/problem+json")], body)
+        fault = AppError("something went wrong here; the operator finds it in the log by the request id")
+        if exchange.page:
+            with suppress(Exception):  # the templates may be what is broken
+                return self._page(500, self.pages.fault(exchange, fault))
+        return self._problem(exchange, fault)
 
     def _route(self, exchange: Exchange) -> Answer:
-        from bottle import HTTPError
-
         self._check_host(exchange)
-        path = exchange.path
-        if path == self.prefix:
-            path += "/"
+        path = exchange.path + "/" * (exchange.path == self.prefix)
+        if exchange.method == "OPTIONS" and path == "*":
+            return Answer(204, [("Allow", _allow(Action))])
         if not path.startswith(self.prefix + "/"):
-            raise NotFound("this site is below " + self.prefix)
+            raise NotFound(f"this site is below {self.prefix or '/'}")
         inner = path.removeprefix(self.prefix)
         if exchange.method == "OPTIONS":
-            return Answer(204, [("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")])
+            return Answer(204, [("Allow", self._allowed(inner))])
         if exchange.method not in _ACTIONS:
-            raise UnsupportedAction(f"the method {exchange.method} is not supported", allowed=Action)
+            raise UnsupportedAction(f"the method {exchange.method[:20]} is not supported", allowed=Action)
+        target, args = self._match(exchange.method, inner)
+        return cast(Answer, target(exchange, **args))
+
+    def _match(self, method: str, inner: str) -> tuple[Any, dict[str, str]]:
+        """What answers a method at a path; NotFound, or UnsupportedAction."""
+        from bottle import HTTPError
+
         try:
-            target, args = self.router.match({"REQUEST_METHOD": exchange.method, "PATH_INFO": inner})
+            return cast(tuple[Any, dict[str, str]], self.router.match({"REQUEST_METHOD": method, "PATH_INFO": inner}))
         except HTTPError as error:
             if error.status_code == 405:
-                raise UnsupportedAction(f"{inner} does not take {exchange.method}", allowed=("read",)) from None
+                allowed = [_ACTIONS[name] for name in str(error.get_header("Allow")).split(",")]
+                raise UnsupportedAction(f"{inner[:200]} does not take {method}", allowed=allowed) from None
             raise NotFound(f"there is nothing at {inner[:200]}") from None
-        return cast(Answer, target(exchange, **args))
+
+    def _allowed(self, inner: str) -> str:
+        """The methods that a path takes, whoever asks; NotFound where there is nothing."""
+        if re.match("/(files|forms)/", inner):
+            return _allow(Action)
+        try:
+            self._match("OPTIONS", inner)
+        except UnsupportedAction as error:
+            return _allow(error.allowed)
+        return _allow([Action.READ])
 
     def _trusted(self, peer: str) -> bool:
         if peer == "unix":
             return "unix" in self.config.trusted_proxies
-        return bool(self.networks) and any(ipaddress.ip_address(peer) in network for network in self.networks)
+        try:
+            address = ipaddress.ip_address(peer)
+        except ValueError:
+            return False
+        return any((getattr(address, "ipv4_mapped", None) or address) in network for network in self.networks)
 
     def _check_host(self, exchange: Exchange) -> None:
         """Only hosts that were named, loopback and bare addresses: against DNS rebinding."""
-        host = re.sub(r":\d*$", "", exchange.host).strip("[]").lower()
+        host = re.sub(r":[0-9]*$", "", exchange.host).strip("[]").removesuffix(".").lower()
+        if not exchange.host and exchange.environ.get("SERVER_PROTOCOL") == "HTTP/1.0":
+            return  # no browser is that old
         known = {"localhost", self.config.bind.rpartition(":")[0].strip("[]").lower(), *map(str.lower, self.config.hosts)}
         try:
             literal = bool(ipaddress.ip_address(host))
@@ -2816,25 +2915,26 @@ class HttpRunner(Runner):
 
     def _fault(self, exchange: Exchange, error: AppError) -> Answer:
         if error.status >= 500:
-            _log.error(
-                "request %s: %s%s", exchange.id, error.message, f" ({error.hint})" if error.hint else "", exc_info=error
-            )
-        if isinstance(error, Unauthenticated) and exchange.session:
+            hint = f" ({error.hint})" if error.hint else ""
+            _log.error("request %s: %s%s", exchange.id, error.message, hint, exc_info=error)
+        refused = isinstance(error, Unauthenticated)
+        if refused and exchange.by_cookie:
             exchange.cookies = [self._cookie(exchange, "", 0)]
-        if exchange.page and isinstance(error, Unauthenticated) and exchange.method in ("GET", "HEAD"):
-            query = exchange.environ.get("QUERY_STRING", "")
-            after = exchange.path + ("?" + query if query else "")
+        if exchange.page and refused and exchange.method in ("GET", "HEAD"):
+            query = _ascii(exchange.environ.get("QUERY_STRING", ""))
+            after = exchange.own_path + ("?" + query if query else "")
             return Answer(303, [("Location", exchange.url("login", after=after if len(after) < 1000 else None))])
-        headers = _error_headers(error, exchange.scheme)
         if exchange.page:
-            return self._page(error.status, self.pages.fault(exchange, error), headers)
-        body = dump_json(_problem(exchange, error)).encode()
-        return Answer(error.status, [("Content-Type", "application/problem+json"), *headers], body)
+            return self._page(error.status, self.pages.fault(exchange, error), _error_headers(error))
+        return self._problem(exchange, error)
+
+    def _problem(self, exchange: Exchange, error: AppError) -> Answer:
+        headers = [("Content-Type", "application/problem+json"), *_error_headers(error)]
+        return Answer(error.status, headers, _json_bytes(_problem(exchange, error)))
 
     def _page(self, status: int, body: bytes, headers: Sequence[tuple[str, str]] = ()) -> Answer:
-        return Answer(
-            status, [("Content-Type", "text/html; charset=utf-8"), ("Content-Security-Policy", _PAGE_POLICY), *headers], body
-        )
+        own = [("Content-Type", "text/html; charset=utf-8"), ("Content-Security-Policy", _PAGE_POLICY)]
+        return Answer(status, [*own, *headers], body)
 
     # -- the resources
 
@@ -2849,12 +2949,20 @@ class HttpRunner(Runner):
             return self._upload(exchange, name, path)
         request = self._request(exchange, f"{kind}/{name}", tuple(path), self._action(exchange))
         try:
-            response = self.host.handle(request)
-        except Invalid as error:
-            if exchange.page and kind == "forms" and request.action in (Action.CREATE, Action.UPDATE):
+            return self._steady(exchange, request, kind)
+        except (Invalid, IdempotencyConflict) as error:
+            written = kind == "forms" and request.action in (Action.CREATE, Action.UPDATE)
+            if exchange.page and written and self._is_form(exchange):
                 return self._form_again(exchange, request, error)
             raise
-        return self._render(exchange, response, kind)
+
+    def _steady(self, exchange: Exchange, request: Request, kind: str) -> Answer:
+        """The answer; a file that is replaced between its look-up and its reading is looked up again."""
+        unconditional = not (exchange.header("if-match") or exchange.header("if-unmodified-since"))
+        for _ in range(4 if request.action == Action.READ and kind == "files" and unconditional else 0):
+            with suppress(PreconditionFailed):
+                return self._render(exchange, self.host.handle(request), kind)
+        return self._render(exchange, self.host.handle(request), kind)
 
     def _suffix(self, exchange: Exchange, kind: str, name: str, path: list[str]) -> tuple[str, list[str]]:
         """The address without .csv, .json, .ndjson or .html, which choose the format instead of Accept."""
@@ -2867,10 +2975,10 @@ class HttpRunner(Runner):
         return (name, [stem]) if path else (stem, path)
 
     def _action(self, exchange: Exchange) -> Action:
-        method = exchange.query.get("_method", exchange.method) if exchange.method == "POST" else exchange.method
-        if method not in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"):
-            raise BadRequest("_method must be PUT or DELETE")
-        return _ACTIONS[method]
+        wanted = exchange.query.get("_method") if exchange.method == "POST" else None
+        if wanted not in (None, "PUT", "DELETE") or (wanted == "PUT" and "/forms/" not in exchange.path):
+            raise BadRequest("_method must be PUT, of a record, or DELETE")
+        return _ACTIONS[wanted or exchange.method]
 
     def _request(self, exchange: Exchange, resource: str, path: tuple[str, ...], action: Action, **facts: Any) -> Request:
         """The transport-free request; everything that the body says is read later, by `decode`."""
@@ -2880,8 +2988,6 @@ class HttpRunner(Runner):
         is_bytes = resource.startswith("files/") and action == Action.UPDATE
         if action != Action.READ:
             self._check_origin(exchange, form=not is_bytes)
-        elif not exchange.format:
-            raise NotAcceptable("the formats here are " + ", ".join(_FORMATS_OFFERED))
         decode = partial(self._decode, exchange, resource) if action != Action.READ and not is_bytes else None
         given: dict[str, Any] = {
             "id": exchange.id, "action": action, "resource": resource, "path": path, "door": self.kind,
@@ -2892,13 +2998,9 @@ class HttpRunner(Runner):
         }  # fmt: skip
         if is_bytes:
             given |= {"body": exchange.body, "body_bytes": exchange.body.size_bytes}
-            if self.encoded(exchange):
-                raise UnsupportedMedia("Content-Encoding is not supported: send the bytes as they are")
+        if action != Action.READ and exchange.header("content-encoding").lower() not in ("", "identity"):
+            raise UnsupportedMedia("Content-Encoding is not supported: send the bytes as they are")
         return Request(**given | facts)
-
-    @staticmethod
-    def encoded(exchange: Exchange) -> bool:
-        return exchange.header("content-encoding").lower() not in ("", "identity")
 
     def _is_form(self, exchange: Exchange) -> bool:
         return exchange.media_type in ("application/x-www-form-urlencoded", "multipart/form-data")
@@ -2919,14 +3021,12 @@ class HttpRunner(Runner):
 
     def _decode(self, exchange: Exchange, resource: str) -> Json:
         """The body of a record request, read within its limit once the caller is let in."""
-        if self.encoded(exchange):
-            raise UnsupportedMedia("Content-Encoding is not supported: send the body as it is")
+        most = self.config.max_body_bytes
         if self._is_form(exchange):
-            body = exchange.body.bounded(
-                self.host.limits(resource) if exchange.media_type[0] == "m" else self.config.max_body_bytes
-            )
-            typed = _typed_fields(exchange, body, self.config.max_body_bytes)
-            self._check_token(exchange, (typed.get("_token") or [""])[0])
+            if exchange.media_type == "multipart/form-data":
+                exchange.body.bounded(self.host.limits(resource))
+            typed = _typed_fields(exchange, most)
+            self._check_token(exchange, _text_of(typed, "_token"))
             exchange.typed = {name: value for name, value in typed.items() if not name.startswith("_")}
             return exchange.typed
         self._check_token(exchange, "")
@@ -2936,7 +3036,7 @@ class HttpRunner(Runner):
             raise UnsupportedMedia(
                 f"{exchange.media_type or 'a body without Content-Type'} is not read here: send application/json"
             )
-        return load_json(exchange.body.bounded(self.config.max_body_bytes).whole())
+        return load_json(exchange.body.bounded(most).whole())
 
     def _upload(self, exchange: Exchange, name: str, path: list[str]) -> Answer:
         """Files of a multipart body, each streamed to where it belongs as it arrives."""
@@ -2946,11 +3046,13 @@ class HttpRunner(Runner):
         request = self._request(exchange, f"files/{name}", tuple(folder), Action.CREATE, idempotency_key="", decode=None)
         done: list[Response] = []
         fields: dict[str, str] = {}
+        exchange.body.most = _LOOSE_BYTES  # until somebody is let in
         for part in read_multipart(exchange.body, exchange.content_type):
             if part.file_name is None:
                 fields[part.name] = part.text()
             elif part.file_name:
                 self._check_token(exchange, fields.get("_token", ""))
+                exchange.body.most = None
                 inner = tuple(folder) + tuple(part.file_name.replace("\\", "/").split("/"))
                 action = Action.UPDATE if fields.get("_replace") else Action.CREATE
                 one = dataclasses.replace(request, path=inner, action=action, body=part.chunks)
@@ -2971,7 +3073,7 @@ class HttpRunner(Runner):
                 error.message += f" (stored before it: {stored})"
             raise
 
-    def _form_again(self, exchange: Exchange, request: Request, error: Invalid) -> Answer:
+    def _form_again(self, exchange: Exchange, request: Request, error: Invalid | IdempotencyConflict) -> Answer:
         """The form with what was typed and what was wrong with it."""
         is_record = request.action == Action.UPDATE
         again = Request(
@@ -2980,8 +3082,13 @@ class HttpRunner(Runner):
         )  # fmt: skip
         response = self.host.handle(again)
         exchange.subject = response.caller.subject
-        exchange.submission = exchange.query.get("_submission", "") or self._submission()
-        page = self.pages.form(exchange, response, exchange.typed, error.faults)
+        faults = error.faults
+        if isinstance(error, IdempotencyConflict):  # Back, another value, and sent again
+            told = "This form was sent before, with other values. Sending it now makes a second record."
+            faults, exchange.submission = (Fault("", error.code, told),), self._submission()
+        else:
+            exchange.submission = exchange.query.get("_submission", "") or self._submission()
+        page = self.pages.form(exchange, response, exchange.typed, faults)
         return self._page(error.status, self.pages.render(exchange, "form.tpl", page["title"], page))
 
     def _submission(self) -> str:
@@ -2995,38 +3102,43 @@ class HttpRunner(Runner):
             return send_content(exchange, response.content, trusted=kind == "apps")
         if exchange.method not in ("GET", "HEAD"):
             return self._written(exchange, response)
-        headers = [("ETag", f'"{response.etag}"')] if response.etag else []
         if exchange.page and response.template:
-            return self._render_page(exchange, response, headers)
+            return self._render_page(exchange, response)
         if response.table and exchange.format in ("csv", "ndjson"):
             return self._export(exchange, response.table)
         if exchange.format not in ("json", "html"):
-            raise NotAcceptable("this is not a list: take application/json or text/html")
+            raise NotAcceptable(
+                "the formats here are "
+                + ("application/json, text/html" + ", text/csv, application/x-ndjson" * bool(response.table))
+            )
+        headers = [("ETag", f'"{response.etag}"')] if response.etag else []
+        if response.etag and {"*", response.etag} & set(exchange.conditions().if_none_match):
+            return Answer(304, headers)
         answer = self._json(200, response.data if response.table is None else _list_of(response.table))
         if response.table is not None and response.table.next:
             query = {name: text for name, text in exchange.query.items() if name != "_next"} | {"_next": response.table.next}
-            answer.headers.append(("Link", f'<{exchange.path}?{urlencode(query)}>; rel="next"'))
+            answer.headers.append(("Link", f'<{exchange.own_path}?{urlencode(query)}>; rel="next"'))
         answer.headers += headers
         return answer
 
-    def _render_page(self, exchange: Exchange, response: Response, headers: Sequence[tuple[str, str]]) -> Answer:
+    def _render_page(self, exchange: Exchange, response: Response) -> Answer:
         if response.template == "form.tpl":
             exchange.submission = self._submission()
         home = str(response.page.get("home", ""))
         if home.startswith(("forms/", "views/")):
             return Answer(303, [("Location", exchange.url(home))])
-        return self._page(200, self.pages.show(exchange, response), headers)
+        return self._page(200, self.pages.show(exchange, response))
 
     def _export(self, exchange: Exchange, table: Table) -> Answer:
         """Every row, streamed; a client that goes away ends the query."""
         rows = _csv(table) if exchange.format == "csv" else _ndjson(table)
-        name = split_path(exchange.path)[-1]
+        name = split_path(exchange.path.rstrip("/"))[-1]
         disposition = f"attachment; filename*=UTF-8''{quote(name, safe='')}.{exchange.format}"
         headers = [("Content-Type", _MEDIA[exchange.format]), ("Content-Disposition", disposition)]
         return Answer(200, headers, _Stream(rows, table.close))
 
     def _json(self, status: int, data: Json) -> Answer:
-        return Answer(status, [("Content-Type", _MEDIA["json"])], dump_json(data).encode())
+        return Answer(status, [("Content-Type", _MEDIA["json"])], _json_bytes(data))
 
     def _written(self, exchange: Exchange, response: Response) -> Answer:
         """What a write answers: a page goes on to where the result is seen (post/redirect/get)."""
@@ -3063,15 +3175,14 @@ class HttpRunner(Runner):
         return self.host.seal("form", _session_digest(exchange.session))
 
     def _check_origin(self, exchange: Exchange, *, form: bool) -> None:
-        """Forbidden when a browser says that an unsafe cookie request came from elsewhere, or when nothing says it did not.
+        """Forbidden when a browser says that an unsafe request with a credential that it adds by itself came from
+        elsewhere, or when nothing says it did not.
 
         Sec-Fetch-Site, else Origin, else (where a form can carry one) the form token, which _check_token reads later.
         """
-        if not exchange.by_cookie:
-            return
         verdict = _same_origin(exchange)
-        if verdict is False or (verdict is None and not form):
-            raise Forbidden("this request came from another site; open the page here and try again")
+        if (exchange.by_browser and verdict is False) or (exchange.by_cookie and verdict is None and not form):
+            raise Forbidden(_ELSEWHERE)
 
     def _check_token(self, exchange: Exchange, token: str) -> None:
         """The last proof of same origin, where the headers gave none."""
@@ -3083,9 +3194,7 @@ class HttpRunner(Runner):
     def _login_page(self, exchange: Exchange, code: str = "") -> Answer:
         after = exchange.query.get("after", "")
         code = code if re.fullmatch(r"[A-Za-z0-9_-]{1,100}", code) else ""
-        page = self._page(200, self.pages.login(exchange, code, self._safe_target(after, "")))
-        page.headers.append(("Referrer-Policy", "no-referrer"))
-        return page
+        return self._page(200, self.pages.login(exchange, code, self._safe_target(after, "")))
 
     def _safe_target(self, after: str, default: str) -> str:
         """A path on this site to go on to; never another site."""
@@ -3097,23 +3206,26 @@ class HttpRunner(Runner):
         return after if safe else default
 
     def _sign_in(self, exchange: Exchange) -> Answer:
-        if _same_origin(exchange) is False:
-            raise Forbidden("this request came from another site; open the page here and try again")
-        typed = _typed_fields(exchange, exchange.body.bounded(65536), 65536)
-        code, token, after = (typed.get(name, [""])[0].strip() for name in ("code", "token", "after"))
+        if _same_origin(exchange) is False or exchange.header("origin") == "null":
+            raise Forbidden(_ELSEWHERE)
+        typed = _typed_fields(exchange, 65536)
+        code, token, after = (_text_of(typed, name).strip() for name in ("code", "token", "after"))
         try:
             session, seconds = self.host.sign_in(code or token, exchange.id)
         except Unauthenticated as error:
+            if not exchange.page:
+                raise
             body = self.pages.login(exchange, "", self._safe_target(after, ""), error.message)
-            return self._page(401, body, _error_headers(error, exchange.scheme))
+            return self._page(401, body, _error_headers(error))
         exchange.cookies = [self._cookie(exchange, session, seconds)]
         return Answer(303, [("Location", self._safe_target(after, exchange.url("")))])
 
     def _sign_out(self, exchange: Exchange) -> Answer:
         self._check_origin(exchange, form=True)
-        typed = _typed_fields(exchange, exchange.body.bounded(65536), 65536) if exchange.body.size_bytes else {}
-        self._check_token(exchange, typed.get("_token", [""])[0])
-        self.host.sign_out(exchange.credential, exchange.id)
+        typed = _typed_fields(exchange, 65536) if exchange.body.size_bytes else {}
+        self._check_token(exchange, _text_of(typed, "_token"))
+        if exchange.session:
+            self.host.sign_out(f"Session {exchange.session}", exchange.id)
         exchange.cookies = [self._cookie(exchange, "", 0)]
         return Answer(303, [("Location", exchange.url("login"))])
 
@@ -3124,7 +3236,8 @@ class HttpRunner(Runner):
         if data is None:
             raise NotFound(f"there is no static file {name[:100]}")
         tag = f'"{self.pages.tags[name]}"'
-        headers = [("ETag", tag), ("Cache-Control", "public, max-age=31536000, immutable")]
+        lasting = exchange.query.get("v") == self.pages.tags[name]
+        headers = [("ETag", tag), ("Cache-Control", "public, max-age=31536000, immutable" if lasting else "no-cache")]
         if tag in exchange.header("if-none-match"):
             return Answer(304, headers)
         return Answer(200, [*headers, ("Content-Type", mimetypes.guess_type(name)[0] or "application/octet-stream")], data)
@@ -3150,7 +3263,7 @@ class HttpRunner(Runner):
             listener.close()
 
     def stop(self) -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
+        self.stopping()
 
     def address(self, listener: socket.socket) -> str:
         """The site's own address, for people."""
@@ -3170,7 +3283,7 @@ class HttpRunner(Runner):
                 if text.startswith("unix:"):
                     return _unix_listener(text.removeprefix("unix:"))
                 host, _, port = text.rpartition(":")
-                return socket.create_server((host.strip("[]"), int(port)), family=_family(host), backlog=1024)
+                return _tcp_listener(host.strip("[]"), int(port))
             except OSError as error:
                 if error.errno != errno.EADDRINUSE:
                     raise Unavailable(f"cannot listen on {text}: {error.strerror}") from error
@@ -3183,26 +3296,36 @@ class HttpRunner(Runner):
         from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
         class Handler(WSGIRequestHandler):
+            timeout = self.config.body_timeout_s
+
             def get_environ(self) -> dict[str, Any]:
                 return super().get_environ() | {"RAW_URI": self.path}
+
+            def handle(self) -> None:
+                with suppress(OSError):  # the client went away
+                    super().handle()
 
             def log_message(self, *args: Any) -> None:
                 """Nothing: the runner logs for itself."""
 
         class Server(ThreadingMixIn, WSGIServer):
-            daemon_threads = True
+            daemon_threads = False  # what is in flight is finished
 
         _log.warning("gunicorn does not run here: serving with the standard library, for few users only")
-        server = Server(listener.getsockname(), Handler, bind_and_activate=False)
+        server = Server(listener.getsockname()[:2], Handler, bind_and_activate=False)
+        server.socket.close()
         server.socket = listener
         server.server_name, server.server_port = str(listener.getsockname()[0]), int(listener.getsockname()[1])
         server.setup_environ()
         server.set_app(self.wsgi)
+        self.stopping = lambda: threading.Thread(target=server.shutdown).start()  # it waits for serve_forever to end
+        signal.signal(signal.SIGTERM, lambda *_: self.stop())
         self.host.open()
         self.on_ready(self.address(listener))
         try:
             server.serve_forever()
         finally:
+            server.server_close()
             self.host.close()
 
     def _run_gunicorn(self, listener: socket.socket) -> None:
@@ -3231,9 +3354,9 @@ class HttpRunner(Runner):
         config = self.config
         options: dict[str, Any] = {
             "bind": f"fd://{os.dup(listener.fileno())}", "workers": config.workers or os.cpu_count() or 1,
-            "worker_class": _worker_class(), "threads": config.threads, "timeout": 60, "graceful_timeout": 25,
-            "keepalive": 15, "loglevel": "error", "forwarded_allow_ips": "", "secure_scheme_headers": {},
-            "proc_name": "satchel",
+            "worker_class": _worker_class(self.deadlines), "threads": config.threads, "timeout": 60,
+            "graceful_timeout": 25, "keepalive": 15, "loglevel": "error", "limit_request_line": 8190,
+            "forwarded_allow_ips": "", "secure_scheme_headers": {}, "proc_name": "satchel",
         }  # fmt: skip
         if config.tls_cert:
             options |= {"certfile": str(config.tls_cert), "keyfile": str(config.tls_key)}
@@ -3243,54 +3366,99 @@ class HttpRunner(Runner):
         return options | {name: True for name in ("control_socket_disable",) if name in known}
 
 
-def _worker_class() -> type:
-    """gunicorn's gthread worker that also ends connections whose headers take over ten seconds: they would hold a thread."""
+def _worker_class(deadlines: dict[Any, float]) -> type:
+    """gunicorn's gthread worker, made safe against slow clients.
+
+    A connection gets a thread when its first byte is there, and is ended when its request does not come by its deadline;
+    the linger after the last answer is done by that thread and not by the loop that serves everybody.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
     from gunicorn.workers.gthread import ThreadWorker
 
     class Worker(ThreadWorker):  # type: ignore[misc]
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **kwargs)
-            self.header_deadlines: dict[Any, float] = {}
+        def get_thread_pool(self) -> ThreadPoolExecutor:
+            return ThreadPoolExecutor(max_workers=self.cfg.threads + _WAITING_THREADS)
+
+        def enqueue_req(self, conn: Any) -> None:
+            if conn.initialized or conn.data_ready:
+                super().enqueue_req(conn)
+                return
+            conn.sock.setblocking(False)
+            conn.set_timeout()
+            self.pending_conns.append(conn)
+            self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
 
         def handle(self, conn: Any) -> Any:
-            self.header_deadlines[conn] = time.monotonic() + 10
+            deadlines[conn] = time.monotonic() + _HEADER_S
             try:
-                return super().handle(conn)
+                kept = super().handle(conn)
             finally:
-                self.header_deadlines.pop(conn, None)
+                deadlines.pop(conn, None)
+            if not kept:
+                conn.close(graceful=True)
+                conn.close = lambda graceful=False: None
+            return kept
 
         def handle_request(self, req: Any, conn: Any) -> Any:
-            self.header_deadlines.pop(conn, None)
-            return super().handle_request(req, conn)
+            deadlines.pop(conn, None)
+            try:
+                return super().handle_request(req, conn)
+            except TimeoutError:  # the client does not read its answer
+                return False
 
         def murder_pending(self) -> None:
             super().murder_pending()
             now = time.monotonic()
-            for conn, deadline in list(self.header_deadlines.items()):
-                if now > deadline:
+            for held, until in list(deadlines.items()):
+                if now > until:
                     with suppress(OSError):  # it was closed meanwhile
-                        conn.sock.shutdown(socket.SHUT_RDWR)
+                        socket.socket.shutdown(getattr(held, "sock", held), socket.SHUT_RD)
 
     return Worker
 
 
-def _family(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        detail = f'names {text!r}: write an address such as 10.0.0.1, a network such as 10.0.0.0/8, or "unix"'
+        raise ConfigError(
+            f"http.trusted_proxies {detail}", faults=[Fault("http.trusted_proxies", "value", detail)]
+        ) from None
+
+
+def _tcp_listener(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    both = host == "::" and socket.has_dualstack_ipv6()
+    return socket.create_server((host, port), family=family, backlog=1024, dualstack_ipv6=both)
 
 
 def _unix_listener(path: str) -> socket.socket:
-    """A Unix socket; what an ended server left at the path is replaced."""
+    """A Unix socket; what an ended server left at the path is replaced. EADDRINUSE where one listens."""
     if Path(path).is_socket():
+        with socket.socket(socket.AF_UNIX) as probe:
+            if probe.connect_ex(path) == 0:
+                raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
         Path(path).unlink()
     listener = socket.socket(socket.AF_UNIX)
-    listener.bind(path)
-    Path(path).chmod(0o660)
-    listener.listen(1024)
+    before = os.umask(0o117)
+    try:
+        listener.bind(path)
+        listener.listen(1024)
+    except OSError:
+        listener.close()
+        raise
+    finally:
+        os.umask(before)
     return listener
 
 
 def _session_digest(session: str) -> str:
     return hashlib.sha256(session.encode()).hexdigest()[:32]
+
+
+_ELSEWHERE = "this request came from another site; open the page here and try again"
 
 
 def _same_origin(exchange: Exchange) -> bool | None:
@@ -3309,32 +3477,43 @@ def _list_of(table: Table) -> Value:
     return found | ({"count": table.count} if table.count is not None else {})
 
 
-def _typed_fields(exchange: Exchange, body: BodyReader, most: int) -> dict[str, list[Any]]:
-    """The fields of an HTML form by name: texts, and Uploads kept in temporary files. `most` bounds the texts."""
+def _text_of(typed: Mapping[str, Sequence[Any]], name: str) -> str:
+    """The first text of a field; "" when there is none."""
+    return next((value for value in typed.get(name, ()) if isinstance(value, str)), "")
+
+
+def _typed_fields(exchange: Exchange, most: int) -> dict[str, list[Any]]:
+    """The fields of an HTML form by name: texts, at most `most` bytes of them, and Uploads kept in temporary files."""
     found: dict[str, list[Any]] = {}
-    if exchange.media_type != "multipart/form-data":
-        if exchange.media_type != "application/x-www-form-urlencoded":
-            raise UnsupportedMedia("send a form: application/x-www-form-urlencoded or multipart/form-data")
+    if exchange.media_type == "application/x-www-form-urlencoded":
         try:
-            pairs = parse_qsl(
-                body.bounded(most).whole().decode(), keep_blank_values=True, errors="strict", max_num_fields=5000
-            )
+            text = exchange.body.bounded(most).whole().decode()
+            pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=5000)
         except ValueError:
             raise BadRequest("the form is not UTF-8, or has over 5,000 fields") from None
-        for name, text in pairs:
-            found.setdefault(name, []).append(text)
+        for name, value in pairs:
+            found.setdefault(name, []).append(value)
         return found
-    for part in read_multipart(body, exchange.content_type):
+    if exchange.media_type != "multipart/form-data":
+        raise UnsupportedMedia("send a form: application/x-www-form-urlencoded or multipart/form-data")
+    if exchange.body.most is None:
+        exchange.body.bounded(most)
+    for part in read_multipart(exchange.body, exchange.content_type):
         if part.file_name is None:
-            found.setdefault(part.name, []).append(part.text(most))
+            value = part.text(most)
+            most -= len(value)
+            found.setdefault(part.name, []).append(value)
         else:
-            found.setdefault(part.name, []).append(Upload(part.file_name, _spooled(part.chunks)))
+            found.setdefault(part.name, []).append(Upload(part.file_name, _spooled(exchange, part.chunks)))
     return found
 
 
-def _spooled(chunks: Iterable[bytes]) -> BinaryIO:
-    """A temporary file with these bytes, in memory while small; gone when nobody refers to it."""
-    file = tempfile.SpooledTemporaryFile(max_size=1 << 20)  # noqa: SIM115 (lives as long as the request)
+def _spooled(exchange: Exchange, chunks: Iterable[bytes]) -> BinaryIO:
+    """A temporary file with these bytes, in memory while small; closed after the answer."""
+    if len(exchange.files) >= 100:
+        raise TooLarge("a form takes at most 100 files")
+    file = tempfile.SpooledTemporaryFile(max_size=1 << 16)  # noqa: SIM115 (closed by HttpRunner.wsgi)
+    exchange.files.append(cast(BinaryIO, file))
     for chunk in chunks:
         file.write(chunk)
     file.seek(0)
