@@ -358,6 +358,10 @@ class Caller:
         parts = address.split("/")
         return any(action in grant.actions and covers(grant.pattern, parts) for grant in self.grants)
 
+    def opens(self, address: str) -> bool:
+        """Whether there is something at the address for this caller: to read, or a form to submit."""
+        return self.may(Action.READ, address) or self.may(Action.CREATE, address)
+
     def require(self, action: Action, address: str) -> None:
         """Nothing, or Forbidden naming the missing grant."""
         if not self.may(action, address):
@@ -1824,6 +1828,10 @@ class Resource(ABC):
         """The actions any one of which lets the request in; the resource then checks what it turned out to be."""
         return (request.action,)
 
+    def describe(self) -> Value:
+        """What programs must know beyond its address: JSON Schemas of what it takes; {} when nothing."""
+        return {}
+
     @abstractmethod
     def handle(self, request: Request, scope: Scope) -> Plan:
         """What to do and answer; the caller was let in. NotFound, BadRequest, Invalid, PreconditionFailed, Forbidden…"""
@@ -1859,6 +1867,9 @@ class Host(Protocol):
     def ready(self) -> dict[str, str]:
         """Each provider's name and "ok" or what is wrong with it."""
 
+    def describe(self, credential: str | None) -> list[Value]:
+        """type, address, title and declared shapes of every resource that the credential may open; None: of all."""
+
 
 class Runner(ABC):
     """A door. It knows one transport, makes Requests of what comes, and renders Responses and AppErrors."""
@@ -1878,7 +1889,7 @@ class Runner(ABC):
 # Transports: the only section that knows HTTP. A runner makes Requests of what comes, hands them to its Host, and
 # renders Responses and AppErrors as pages, JSON, CSV, NDJSON or bytes.
 # uses: ERRORS VALUES CONFIG CONTRACTS
-# defines: BodyReader read_multipart Exchange Answer send_content Pages HttpRunner
+# defines: BodyReader read_multipart Exchange Answer send_content Pages openapi HttpRunner
 
 _log = logging.getLogger("satchel")
 _CHUNK_BYTES = 256 * 1024
@@ -2754,6 +2765,145 @@ def _link(value: Json) -> str:
     return value if isinstance(value, str) and re.fullmatch(r"(https?://|mailto:)\S+", value) else ""
 
 
+# ---- the description for programs
+
+
+_PROBLEM = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "code", "request_id"],
+    "properties": {
+        "type": {"type": "string"}, "title": {"type": "string"}, "status": {"type": "integer"}, "detail": {"type": "string"},
+        "code": {"type": "string"}, "request_id": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "items": {"type": "object", "properties": {name: {"type": "string"} for name in Fault._fields}},
+        },
+    },
+}  # fmt: skip
+
+
+def openapi(title: str, prefix: str, described: Sequence[Value]) -> Value:
+    """OpenAPI 3.1 of the resources that Host.describe tells of; bodies and parameters as they are declared."""
+    paths: dict[str, Value] = {}
+    for one in described:
+        if one["type"] in _PATHS_OF:
+            paths |= _PATHS_OF[one["type"]](one)
+    bearer = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": title, "version": __version__},
+        "servers": [{"url": prefix or "/"}],
+        "security": [{"token": []}, {}],
+        "paths": paths,
+        "components": {"securitySchemes": {"token": bearer}, "schemas": {"Problem": _PROBLEM}},
+    }
+
+
+def _operation(summary: str, answers: Mapping[str, Value], *, body: Value | None = None, **facts: Any) -> Value:
+    """An operation: its answers by status, and the problem object for everything else."""
+    problem = {
+        "description": "a problem",
+        "content": _content({"$ref": "#/components/schemas/Problem"}, "application/problem+json"),
+    }
+    operation: Value = {"summary": summary, "responses": {**answers, "default": problem}, **facts}
+    return operation | ({"requestBody": {"required": True, "content": body}} if body else {})
+
+
+def _content(schema: Value, media: str = "application/json") -> Value:
+    return {media: {"schema": schema}}
+
+
+def _parameter(name: str, schema: Value, place: str = "query", *, required: bool = False) -> Value:
+    return {"name": name, "in": place, "schema": schema, "required": required or place == "path"}
+
+
+def _list_answer(item: Value) -> Mapping[str, Value]:
+    following = {"type": ["string", "null"]}
+    table = {
+        "type": "object",
+        "required": ["items", "next"],
+        "properties": {"items": {"type": "array", "items": item}, "next": following},
+    }
+    media = {**_content(table), **_content({"type": "string"}, "text/csv"), **_content(item, "application/x-ndjson")}
+    return {"200": {"description": "a page of the list, or all of it as CSV or NDJSON", "content": media}}
+
+
+_PAGING = [
+    _parameter("_size", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 50}),
+    _parameter("_next", {"type": "string"}),
+]
+_LISTING = [
+    *_PAGING, _parameter("_sort", {"type": "string"}), _parameter("_q", {"type": "string"}),
+    _parameter("_count", {"type": "integer", "enum": [0, 1]}),
+]  # fmt: skip
+
+
+def _form_paths(one: Value) -> dict[str, Value]:
+    schema, title, base = one["schema"], one["title"], f"/{one['address']}"
+    inner = {key: value for key, value in schema.items() if key != "$schema"}
+    read_only = {name: {"type": "integer" if name == "version" else "string", "readOnly": True} for name in RESERVED_FIELDS}
+    nullable = {name: {"anyOf": [field_, {"type": "null"}]} for name, field_ in inner["properties"].items()}
+    record = {"type": "object", "properties": {**read_only, **nullable}, "required": list(read_only)}
+    found = {"200": {"description": "the record", "content": _content(record)}}
+    made = {"201": {"description": "the record, or all of a batch", "content": _content(record)}}
+    batch = {"type": "array", "items": inner, "minItems": 1, "maxItems": 1000}
+    gone = {"204": {"description": "it is gone"}}
+    key, match = _parameter("id", {"type": "string"}, "path"), _parameter("If-Match", {"type": "string"}, "header")
+    once = _parameter("Idempotency-Key", {"type": "string", "maxLength": 255}, "header")
+    return {
+        base: {
+            "get": _operation(
+                f"{title}: its JSON Schema", {"200": {"description": "the schema", "content": _content({"type": "object"})}}
+            ),
+            "post": _operation(f"{title}: submit", made, body=_content({"anyOf": [inner, batch]}), parameters=[once]),
+        },
+        f"{base}/records": {"get": _operation(f"{title}: the records", _list_answer(record), parameters=_LISTING)},
+        f"{base}/records/{{id}}": {
+            "parameters": [key],
+            "get": _operation(f"{title}: one record", found),
+            "put": _operation(f"{title}: replace", found, body=_content(inner), parameters=[match]),
+            "patch": _operation(f"{title}: merge (RFC 7396)", found, body=_content({"type": "object"}), parameters=[match]),
+            "delete": _operation(f"{title}: delete", gone, parameters=[match]),
+        },
+    }
+
+
+def _view_paths(one: Value) -> dict[str, Value]:
+    own = [_parameter(name, schema, required=name in one["required"]) for name, schema in one["params"].items()]
+    listed = _operation(one["title"], _list_answer({"type": "object"}), parameters=[*own, *_LISTING])
+    return {f"/{one['address']}": {"get": listed}}
+
+
+def _files_paths(one: Value) -> dict[str, Value]:
+    title, base = one["title"], f"/{one['address']}"
+    octets = _content({"type": "string", "format": "binary"}, "application/octet-stream")
+    stored = {"description": "name, size and digest of the file", "content": _content({"type": "object"})}
+    path = _parameter("path", {"type": "string"}, "path")
+    form = {"type": "object", "properties": {"file": {"type": "array", "items": {"type": "string", "format": "binary"}}}}
+    upload = _operation(f"{title}: upload files", {"201": stored}, body=_content(form, "multipart/form-data"))
+    return {
+        base: {
+            "get": _operation(f"{title}: the top folder", _list_answer({"type": "object"}), parameters=_PAGING),
+            "post": upload,
+        },
+        f"{base}/{{path}}": {
+            "parameters": [path],
+            "get": _operation(
+                f"{title}: a file, or a folder's list", {"200": {"description": "the bytes", "content": octets}}
+            ),
+            "put": _operation(f"{title}: write a file", {"200": stored, "201": stored}, body=octets),
+            "delete": _operation(f"{title}: delete a file", {"204": {"description": "it is gone"}}),
+        },
+    }
+
+
+_PATHS_OF: Mapping[str, Callable[[Value], dict[str, Value]]] = {
+    "forms": _form_paths,
+    "views": _view_paths,
+    "files": _files_paths,
+}
+
+
 # ---- the runner
 
 
@@ -2782,6 +2932,7 @@ class HttpRunner(Runner):
             ("/login", "POST", self._sign_in),
             ("/logout", "POST", self._sign_out),
             ("/static/<name>", "GET", self._static),
+            ("/openapi.json", "GET", self._openapi),
             ("/healthz", "GET", self._healthz),
             ("/readyz", "GET", self._readyz),
             ("/<kind:re:files|forms|views|apps|admin>/<rest:path>", "ANY", self._resource),
@@ -3241,6 +3392,10 @@ class HttpRunner(Runner):
         if tag in exchange.header("if-none-match"):
             return Answer(304, headers)
         return Answer(200, [*headers, ("Content-Type", mimetypes.guess_type(name)[0] or "application/octet-stream")], data)
+
+    def _openapi(self, exchange: Exchange) -> Answer:
+        """What this caller may open, described for programs."""
+        return self._json(200, openapi(self.host.title, self.prefix, self.host.describe(exchange.credential)))
 
     def _healthz(self, exchange: Exchange) -> Answer:
         return self._json(200, {"status": "ok"})
@@ -4788,6 +4943,9 @@ class Form(Resource):
             raise NotFound(f"forms/{self.name} has no {'/'.join(request.path)}")
         raise UnsupportedAction(f"{request.address} has no {request.action}", allowed=("read", "create"))
 
+    def describe(self) -> Value:
+        return {"schema": self.schema()}
+
     def schema(self) -> Value:
         """The form as a JSON Schema."""
         return {
@@ -5108,6 +5266,11 @@ class View(Resource):
             table = self._select(request)
         return _answer(Response(table=table, template="table.tpl", page=page))
 
+    def describe(self) -> Value:
+        """Schemas of the parameters by name, and which of them must be given."""
+        required = [name for name, one in self.params.items() if one.config.required]
+        return {"params": {name: one.schema for name, one in self.params.items()}, "required": required}
+
     # -- SQL
 
     def defaults(self) -> dict[str, Json]:
@@ -5216,7 +5379,7 @@ class Launcher(Resource):
             return self._file(self.static, check_path(request.path[1:]))
         if request.path:
             raise NotFound(f"apps/{self.name} has no {'/'.join(request.path)}")
-        menu = [entry for entry in self.menu if "href" in entry or _opens(scope.caller, entry["address"])]
+        menu = [entry for entry in self.menu if "href" in entry or scope.caller.opens(entry["address"])]
         data = {"title": self.title, "icon": self.config.icon, "note": self.config.note, "menu": menu}
         page = {"home": self.config.home, "read": scope.read, "params": dict(request.params)}
         return _answer(Response(data=data, template="app.tpl", page=page))
@@ -5227,11 +5390,6 @@ class Launcher(Resource):
             raise NotFound(f"apps/{self.name}/static has no {path}")
         read = partial(static.read, path, if_match=blob.etag)
         return _answer(Response(content=Content(blob, path.rpartition("/")[2], read), etag=blob.etag))
-
-
-def _opens(caller: Caller, address: str) -> bool:
-    """Whether the caller may open an address in some way: read it, or submit it."""
-    return any(caller.may(action, address) for action in (Action.READ, Action.CREATE))
 
 
 class Home(Resource):
@@ -5245,7 +5403,7 @@ class Home(Resource):
 
     def handle(self, request: Request, scope: Scope) -> Plan:
         _no_params(request)
-        mine = [dict(entry) for entry in self.entries if _opens(scope.caller, entry["address"])]
+        mine = [dict(entry) for entry in self.entries if scope.caller.opens(entry["address"])]
         return _answer(Response(data={"resources": mine}, template="home.tpl"))
 
 
@@ -7377,6 +7535,14 @@ class App:
                 found[name] = error.message
         return found
 
+    def describe(self, credential: str | None) -> list[Value]:
+        caller = None if credential is None else self.authority.identify(credential)
+        return [
+            {"type": one.type, "address": address, "title": one.title} | one.describe()
+            for address, one in self.resources.items()
+            if address in self._declared and (caller is None or caller.opens(address))
+        ]
+
     def check(self) -> list[Fault]:
         """Every fault: of the configuration, and of what it meets when providers, key ring and statements are tried."""
         faults = list(self.faults)
@@ -8085,7 +8251,9 @@ def _info_config(app: App) -> Json:
 
 
 def _info_routes(app: App) -> Json:
-    rows = [{"path": path, "methods": "GET"} for path in ("/", "/healthz", "/readyz", "/login", "/static/…")]
+    rows = [
+        {"path": path, "methods": "GET"} for path in ("/", "/openapi.json", "/healthz", "/readyz", "/login", "/static/…")
+    ]
     rows += [{"path": "/logout", "methods": "POST"}]
     shapes = {
         "files": [("", "GET POST"), ("/PATH", "GET PUT POST DELETE")],
@@ -8109,11 +8277,16 @@ def _info_version(app: App) -> Json:
     return {"version": __version__, "python": sys.version.split()[0], "platform": sys.platform}
 
 
+def _info_openapi(app: App) -> Json:
+    return openapi(app.title, app.config.site.prefix, app.describe(None))
+
+
 _INFO: Mapping[str, Callable[[App], Json]] = {
     "resources": _info_resources,
     "providers": _info_providers,
     "config": _info_config,
     "routes": _info_routes,
+    "openapi": _info_openapi,
     "systemd": _info_systemd,
     "version": _info_version,
 }
@@ -8128,7 +8301,7 @@ def cmd_info(args: argparse.Namespace) -> int:
     topics = [args.topic] if args.topic else ["version", "resources", "providers"]
     with closing(app):
         found = {topic: _INFO[topic](app) for topic in topics}
-    if args.json:
+    if args.json or args.topic == "openapi":
         _print_json(found[args.topic] if args.topic else found)
     else:
         for facts in found.values():
