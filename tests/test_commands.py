@@ -1,0 +1,482 @@
+"""COMMANDS and MAIN: what a person or a script gets from `python app.py …`, in a folder of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import app
+
+PROGRAM = Path(app.__file__).resolve()
+BASE = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "SYSTEMROOT")}
+ENVIRONMENT = BASE | {"USER": "op", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def command(*args: str) -> list[str]:
+    return [sys.executable, str(PROGRAM), *args]
+
+
+@dataclass
+class Shell:
+    """A folder in which commands are typed."""
+
+    folder: Path
+
+    def run(self, *args: str, given: str | bytes = "", code: int | None = 0, **env: str) -> tuple[str, str]:
+        """Standard output and standard error of a command that ends with this exit code."""
+        data = given if isinstance(given, bytes) else given.encode()
+        done = subprocess.run(
+            command(*args), input=data, capture_output=True, cwd=self.folder, env=ENVIRONMENT | env, timeout=60
+        )
+        out, err = done.stdout.decode(), done.stderr.decode()
+        assert "Traceback" not in err, err
+        assert code is None or done.returncode == code, (done.returncode, out, err)
+        return out, err
+
+    def json(self, *args: str, given: str = "", code: int = 0) -> Any:
+        return json.loads(self.run(*args, "--json", given=given, code=code)[0])
+
+    def write(self, text: str, name: str = "app.toml") -> Path:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    return Shell(tmp_path)
+
+
+class Server:
+    """A running server, started by command."""
+
+    def __init__(self, shell: Shell, *args: str) -> None:
+        self.process = subprocess.Popen(
+            command(*args), cwd=shell.folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert self.process.stderr
+        self.lines = [self.process.stderr.readline()]
+        self.url = (re.search(r"http://[0-9.]+:\d+", self.lines[0]) or [""])[0]
+        assert self.url, self.lines + self.process.stderr.readlines()
+
+    def line(self) -> str:
+        assert self.process.stderr
+        return self.process.stderr.readline()
+
+    def stop(self) -> tuple[str, str, int]:
+        """What is left on standard output and error, and the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        out, err = self.process.communicate(timeout=40)
+        return out, err, self.process.returncode
+
+
+@pytest.fixture
+def serve(shell: Shell) -> Iterator[Any]:
+    running: list[Server] = []
+
+    def start(*args: str) -> Server:
+        running.append(Server(shell, *args, "--workers", "1"))
+        return running[-1]
+
+    yield start
+    for server in running:
+        if server.process.poll() is None:
+            server.process.kill()
+        server.process.communicate()
+
+
+# ---- auth
+
+
+def test_issue_prints_the_token_and_a_newline_and_nothing_else(shell: Shell) -> None:
+    out, err = shell.run("auth", "issue", "--subject", "ann", "--grant", "forms/requests:create")
+    assert re.fullmatch(r"[\w-]+\.[\w-]+\.[\w-]+\n", out)
+    assert err == ""
+    short, err = shell.run("auth", "issue", "--subject", "ann", "--role", "staff", "--format", "short")
+    assert re.fullmatch(r"stl_[\w-]{54}\n", short)
+    assert err == ""
+    assert not (shell.folder / "app.toml").exists()
+    assert (shell.folder / "data").stat().st_mode & 0o777 == 0o700
+
+
+def test_the_life_of_a_token_from_issue_to_revoke(shell: Shell) -> None:
+    issued = shell.json("auth", "issue", "--subject", "ann", "--grant", "forms/requests:create", "--label", "phone")
+    assert set(issued) == {
+        "jti", "subject", "label", "grants", "roles", "issued_at", "expires_at", "used_at", "revoked_at", "token",
+    }  # fmt: skip
+    jti, token = issued["jti"], issued.pop("token")
+    assert app.parse_rfc3339(issued["expires_at"]) - app.parse_rfc3339(issued["issued_at"]) == 30 * 86400
+    assert shell.json("auth", "list") == [issued]
+    assert shell.json("auth", "show", jti[:12]) == issued
+    assert shell.json("auth", "check", given=token + "\n") == {
+        "subject": "ann", "token_id": jti, "roles": [], "grants": ["forms/requests:create"],
+    }  # fmt: skip
+    shell.run("auth", "check", "forms/requests", "create", given=token)
+    _, err = shell.run("auth", "check", "forms/requests", "read", given=token, code=3)
+    assert "forms/requests:read" in err
+    out, err = shell.run("auth", "revoke", jti[:12])
+    assert (out, err) == ("", f"revoked {jti} of ann\n")
+    shell.run("auth", "check", given=token, code=3)
+    assert shell.json("auth", "list") == []
+    [row] = shell.json("auth", "list", "--all")
+    assert row["revoked_at"]
+    assert shell.json("auth", "revoke", jti) == {"revoked": [jti]}
+
+
+def test_lists_and_shows_for_people_name_no_token(shell: Shell) -> None:
+    token, _ = shell.run("auth", "issue", "--subject", "ann", "--role", "staff", "--label", "phone")
+    for out, _ in (shell.run("auth", "list"), shell.run("auth", "show", shell.json("auth", "list")[0]["jti"])):
+        assert "ann" in out
+        assert "phone" in out
+        assert token.strip() not in out
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "told"),
+    [
+        (["issue"], 2, "--subject"),
+        (["issue", "--subject", "ann"], 6, "at least one grant or role"),
+        (["issue", "--subject", "ann", "--role", "stuff"], 6, "did you mean staff?"),
+        (["issue", "--subject", "ann", "--grant", "forms"], 6, "is not a grant"),
+        (["issue", "--subject", "ann", "--role", "staff", "--expires", "soon"], 2, "such as"),
+        (["issue", "--subject", "ann", "--role", "staff", "--expires", "99999d"], 2, "ten years"),
+        (["issue", "--subject", "", "--role", "staff"], 6, "is empty"),
+        (["show", "0123456789"], 4, "no token"),
+        (["revoke", "0123456789", "x"], 4, "no token"),
+        (["check", "forms/requests"], 6, "both"),
+        (["check", "forms/requests", "fly"], 2, "invalid choice"),
+        (["check"], 3, "malformed"),
+        (["link", "--subject", "nobody"], 4, "no valid token"),
+        (["lsit"], 2, "invalid choice"),
+    ],
+)
+def test_mistakes_with_tokens_get_their_exit_code_and_words(shell: Shell, args: list[str], code: int, told: str) -> None:
+    out, err = shell.run("auth", *args, code=code)
+    assert out == ""
+    assert told in err
+    assert err.startswith("error: ")
+
+
+def test_check_takes_whatever_stands_on_standard_input(shell: Shell) -> None:
+    for given in (b"\xff\xfe\n", b"", b"\n", b"a" * 100_000, "ä.b.c\n".encode()):
+        shell.run("auth", "check", given=given, code=3)
+
+
+def test_a_sign_in_link_is_printed_for_a_new_token_or_the_newest_one(shell: Shell) -> None:
+    out, err = shell.run("auth", "link", "--subject", "ann", "--role", "staff")
+    assert re.fullmatch(r"http://127\.0\.0\.1:8080/login/[\w-]{43}\n", out)
+    assert err == ""
+    made = shell.json("auth", "link", "--subject", "ann")
+    assert set(made) == {"link", "code", "subject", "expires_s"}
+    assert len(shell.json("auth", "list")) == 1
+    shell.write(app.STARTER.replace("hosts = []", 'hosts = ["intra.example"]\ntrusted_proxies = ["10.0.0.1"]', 1))
+    assert shell.json("auth", "link", "--subject", "ann")["link"].startswith("https://intra.example/login/")
+
+
+# ---- errors and exit codes
+
+
+def test_each_exit_code_has_its_meaning(shell: Shell) -> None:
+    shell.run("info", "version", code=0)
+    shell.run("nothing", code=2)
+    shell.run("auth", "check", given="x", code=3)
+    shell.run("auth", "show", "00000000", code=4)
+    shell.run("server", "init", code=0)
+    shell.run("server", "init", code=5)
+    shell.run("auth", "issue", "--subject", "ann", code=6)
+    (shell.folder / "file").write_text("")
+    shell.run("server", "--bind", "127.0.0.1:0", "--data", "file/data", code=7)
+
+
+def test_errors_are_one_json_object_where_json_is_asked_for(shell: Shell) -> None:
+    problem = shell.json("auth", "show", "00000000", code=4)
+    assert set(problem) == {"code", "detail", "errors"}
+    assert problem["code"] == "not_found"
+    shell.write("[http]\nbind = 5\nbnd = 6\n")
+    problem = shell.json("auth", "list", code=2)
+    assert {error["pointer"] for error in problem["errors"]} >= {"http.bind", "http.bnd"}
+
+
+def test_a_bug_is_exit_code_1_with_its_traceback(shell: Shell) -> None:
+    shell.write("raise SystemExit(app.main(['info', 'version']))", "run.py")
+    text = "import sys, app\napp.cmd_info = None\nparser = app.build_parser\n"
+    text += "app.build_parser = lambda: 1 / 0\nsys.exit(app.main([]))\n"
+    done = subprocess.run(
+        [sys.executable, "-c", text],
+        capture_output=True,
+        env=ENVIRONMENT | {"PYTHONPATH": str(PROGRAM.parent)},
+        cwd=shell.folder,
+    )
+    assert done.returncode == 1
+    assert b"ZeroDivisionError" in done.stderr
+
+
+def test_a_reader_that_has_gone_is_no_error(shell: Shell) -> None:
+    process = subprocess.Popen(
+        command("info"), cwd=shell.folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout
+    process.stdout.close()
+    assert process.stderr
+    assert (process.stderr.read(), process.wait(30)) == (b"", 0)
+    process.stderr.close()
+
+
+@pytest.mark.parametrize(
+    "args", [["--help"], ["server", "--help"], ["auth", "issue", "--help"], ["info", "--help"], ["--version"]]
+)
+def test_help_is_printed_on_standard_output(shell: Shell, args: list[str]) -> None:
+    out, err = shell.run(*args)
+    assert out
+    assert err == ""
+
+
+def test_commands_that_serve_nothing_load_no_server(shell: Shell) -> None:
+    for args in (["--help"], ["auth", "issue", "--subject", "a", "--role", "staff"], ["info"]):
+        done = subprocess.run(
+            [sys.executable, "-X", "importtime", str(PROGRAM), *args], capture_output=True, cwd=shell.folder, env=ENVIRONMENT
+        )
+        loaded = {line.rpartition(b"|")[2].strip().decode() for line in done.stderr.splitlines()}
+        assert "fastjsonschema" in loaded
+        assert not loaded & {"bottle", "gunicorn", "multipart", "boto3", "botocore", "pg8000", "http.server", "xlsxwriter"}
+
+
+# ---- server init and check
+
+
+def test_init_writes_the_starter_and_leaves_an_existing_file_alone(shell: Shell) -> None:
+    out, err = shell.run("server", "init", "new/site")
+    assert (out, err) == ("new/site/app.toml\n", "")
+    assert (shell.folder / "new/site/app.toml").read_text() == app.STARTER
+    (shell.folder / "new/site/app.toml").write_text("mine")
+    _, err = shell.run("server", "init", "new/site", code=5)
+    assert "left as it is" in err
+    assert (shell.folder / "new/site/app.toml").read_text() == "mine"
+    (shell.folder / "file").write_text("")
+    shell.run("server", "init", "file", code=7)
+    assert shell.json("server", "init", "other") == {"path": "other/app.toml"}
+    assert "#" in app.STARTER
+    assert tomllib.loads(app.STARTER)
+
+
+def test_check_finds_the_starter_in_order(shell: Shell) -> None:
+    out, err = shell.run("server", "check")
+    assert out == ""
+    assert err.endswith("everything is in order\n")
+    found = shell.json("server", "check")
+    assert (found["ok"], found["faults"]) == (True, [])
+
+
+def test_check_lists_every_fault_of_file_assembly_and_statements_at_once(shell: Shell) -> None:
+    (shell.folder / "taken").write_text("")
+    shell.write("""
+        [site]
+        titel = "x"
+        [auth]
+        keys = "file:ring"
+        [providers.main]
+        kind = "sql"
+        url = "sqlite:///app.db"
+        [providers.away]
+        kind = "file"
+        root = "taken/x"
+        [files.f]
+        provider = "main"
+        [forms.on_away]
+        provider = "away"
+        fields.a = {}
+        [forms.bad]
+        fields.a = { type = "number", minLength = 1 }
+        [forms.lost]
+        fields.a = { format = "file", files = "files/g" }
+        [views.on_file]
+        provider = "away"
+        sql = "select 1"
+        [views.broken]
+        provider = "main"
+        sql = "selec 1"
+        [views.lost]
+        from = "forms/none"
+        [apps.a]
+        menu = ["forms/none"]
+        """)
+    (shell.folder / "ring").write_text("no ring")
+    found = shell.json("server", "check", code=2)
+    assert not found["ok"]
+    assert {fault["pointer"] for fault in found["faults"]} == {
+        "site.titel", "auth.keys", "providers.away", "forms.bad.fields.a.minLength", "forms.lost.fields.a.files",
+        "views.on_file.provider", "views.broken.sql", "views.lost.from", "apps.a.menu",
+    }  # fmt: skip
+    _, err = shell.run("server", "check", code=2)
+    assert "site.titel: is not a setting; did you mean title?" in err
+    assert "9 faults" in err
+    assert "no ring" not in err
+
+
+def test_check_names_a_table_that_is_somebody_elses(shell: Shell) -> None:
+    import sqlite3
+
+    with sqlite3.connect(shell.folder / "app.db") as connection:
+        connection.execute("create table ask (a)")
+    connection.close()
+    shell.write('[providers.main]\nkind = "sql"\nurl = "sqlite:///app.db"\n[forms.ask]\nfields.a = {}\n')
+    [fault] = shell.json("server", "check", code=2)["faults"]
+    assert fault["pointer"] == "forms.ask.table"
+    shell.run("server", "--bind", "127.0.0.1:0", code=2)
+
+
+def test_check_says_what_is_wrong_with_a_file_that_is_no_toml(shell: Shell) -> None:
+    shell.write("[site\n")
+    assert "line 1" in shell.json("server", "check", code=2)["faults"][0]["detail"]
+    shell.run("server", "--config", "missing.toml", "check", code=2)
+
+
+def test_a_configuration_with_faults_stops_every_command_with_exit_2(shell: Shell) -> None:
+    shell.write("nonsense = 1\n" + app.STARTER)
+    for args in (["server"], ["auth", "list"], ["info"]):
+        out, err = shell.run(*args, code=2)
+        assert out == ""
+        assert "nonsense" in err
+    assert not (shell.folder / "data").exists()
+
+
+# ---- options
+
+
+def parsed(*args: str) -> dict[str, Any]:
+    return vars(app.build_parser().parse_args(list(args)))
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["server", "--data", "X", "--bind", ":1", "--workers", "3", "--config", "C", "--json", "run"],
+        ["server", "run", "--data", "X", "--bind", ":1", "--workers", "3", "--config", "C", "--json"],
+        ["server", "--data", "X", "--workers", "3", "run", "--bind", ":1", "--config", "C", "--json"],
+        ["server", "--data", "X", "--bind", ":1", "--workers", "3", "--config", "C", "--json"],
+        ["server", "--data", "Y", "run", "--data", "X", "--bind", ":1", "--workers", "3", "--config", "C", "--json"],
+    ],
+)
+def test_options_count_before_and_after_the_verb(args: list[str]) -> None:
+    found = parsed(*args)
+    assert found.pop("run") is app.cmd_server_run
+    assert found == {"data": "X", "bind": ":1", "workers": 3, "config": "C", "json": True}
+
+
+def test_options_of_all_groups_count_before_and_after_the_verb() -> None:
+    for args in (["auth", "--data", "X", "--json", "list"], ["auth", "list", "--data", "X", "--json"]):
+        assert (parsed(*args)["data"], parsed(*args)["json"]) == ("X", True)
+    assert parsed("server", "--config", "C", "check")["config"] == "C"
+    assert parsed("auth", "list")["data"] is None
+    assert parsed("server")["run"] is app.cmd_server_run
+    assert parsed("server", "check")["json"] is False
+
+
+def test_data_and_config_say_where_things_are(shell: Shell) -> None:
+    shell.write(app.STARTER, "etc/site.toml")
+    shell.run("auth", "--config", "etc/site.toml", "--data", "mine", "issue", "--subject", "a", "--role", "staff")
+    assert (shell.folder / "mine" / "keys.json").exists()
+    assert (shell.folder / "etc" / "data" / "app.db").exists()
+    assert sorted(path.name for path in shell.folder.iterdir()) == ["etc", "mine"]
+
+
+def test_relative_paths_start_where_app_toml_was_named_even_if_it_is_a_link(shell: Shell) -> None:
+    shell.write(app.STARTER, "real/v1.toml")
+    (shell.folder / "site").mkdir()
+    (shell.folder / "site" / "app.toml").symlink_to("../real/v1.toml")
+    shell.run("auth", "--config", "site/app.toml", "issue", "--subject", "a", "--role", "staff")
+    assert (shell.folder / "site" / "data").exists()
+
+
+# ---- info
+
+
+@pytest.mark.parametrize("topic", ["resources", "providers", "config", "routes", "systemd", "version"])
+def test_every_topic_of_info_is_told_to_people_and_programs(shell: Shell, topic: str) -> None:
+    out, err = shell.run("info", topic)
+    assert out.strip()
+    assert err == ""
+    assert shell.json("info", topic)
+    assert not (shell.folder / "data").exists()
+
+
+def test_info_tells_version_resources_and_providers(shell: Shell) -> None:
+    found = shell.json("info")
+    assert list(found) == ["version", "resources", "providers"]
+    assert found["version"]["version"] == app.__version__
+    assert {"address": "views/requests", "title": "All requests", "actions": ["read"]} in found["resources"]
+    [main, disk] = found["providers"]
+    assert (main["contracts"], disk["contracts"]) == (["Records", "Blobs", "Queries"], ["Records", "Blobs"])
+    assert main["fault"] == ""
+    assert isinstance(main["warnings"], list)
+    assert shell.run("info", "version")[0] == f"satchel {app.__version__}\n"
+
+
+def test_info_shows_no_secret(shell: Shell) -> None:
+    ring = json.dumps({"keys": [{"kid": "k", "k": "A" * 43, "created_at": 1}]})
+    shell.write(app.STARTER + '[auth]\nkeys = "env:RING"\n')
+    for args in (["info", "config"], ["info", "config", "--json"], ["info"]):
+        assert "AAAA" not in "".join(shell.run(*args, RING=ring))
+    assert shell.run("auth", "issue", "--subject", "a", "--role", "staff", RING=ring)[0]
+    assert not (shell.folder / "data" / "keys.json").exists()
+
+
+def test_the_systemd_unit_names_the_files_in_use(shell: Shell) -> None:
+    assert "--config" not in shell.run("info", "systemd")[0]
+    shell.write(app.STARTER, "site.toml")
+    out, _ = shell.run("info", "systemd", "--config", "site.toml")
+    assert f"ExecStart={sys.executable} {PROGRAM} server --config {shell.folder / 'site.toml'}\n" in out
+
+
+# ---- a running server
+
+
+def test_a_server_says_where_it_is_and_commands_work_beside_it(shell: Shell, serve: Any) -> None:
+    server = serve("server", "--bind", "127.0.0.1:0")
+    assert server.lines[0] == f"Our team is at {server.url}/ (the built-in starter)\n"
+    assert re.fullmatch(rf"Sign in as administrator within ten minutes: {server.url}/login/[\w-]{{43}}\n", server.line())
+    issued = shell.json("auth", "issue", "--subject", "ann", "--role", "staff")
+    host, port = server.url.removeprefix("http://").split(":")
+
+    def status(token: str) -> int:
+        with socket.create_connection((host, int(port)), timeout=20) as connection:
+            lines = ["GET /views/requests HTTP/1.1", f"Host: {host}", f"Authorization: Bearer {token}", "Connection: close"]
+            connection.sendall("\r\n".join([*lines, "", ""]).encode())
+            return int(connection.makefile("rb").readline().split()[1])
+
+    assert status(issued["token"]) == 200
+    shell.run("auth", "revoke", issued["jti"])
+    assert status(issued["token"]) == 401
+    assert shell.json("info", "providers")[0]["fault"] == ""
+    shell.run("server", "check")
+    _, err = shell.run("server", "--bind", "127.0.0.1:0", code=7)
+    assert "another server runs on this data folder" in err
+    assert server.process.poll() is None
+    out, err, code = server.stop()
+    assert (out, err, code) == ("", "", 0)
+
+
+def test_a_server_after_a_killed_one_starts(shell: Shell, serve: Any) -> None:
+    serve("server", "run", "--bind", "127.0.0.1:0").process.kill()
+    server = serve("server", "run", "--bind", "127.0.0.1:0")
+    assert server.stop()[2] == 0
+
+
+def test_a_taken_address_is_exit_code_7_and_named(shell: Shell) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        _, err = shell.run("server", "--bind", f"127.0.0.1:{port}", code=7)
+    assert str(port) in err

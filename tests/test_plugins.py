@@ -1,0 +1,137 @@
+"""PLUGINS: a file beside app.toml adds a kind of provider; one that does not load stops the start and is named."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import app
+from tests.sites import Site
+from tests.test_commands import ENVIRONMENT, PROGRAM, Shell, command
+
+PLUGIN = '''
+"""Records in a folder that is named otherwise."""
+import app
+from app import REQUIRED, FileProvider, Setting
+
+
+class Drawer(FileProvider):
+    kind = "drawer"
+    settings = (
+        Setting("place", "path", REQUIRED, "the folder"),
+        Setting("slots", "positive", 4, "how many"),
+    )
+
+    def __init__(self, name, options, folder):
+        if options["slots"] > 9:
+            raise app.ConfigError(f"provider {name}: slots: at most 9")
+        super().__init__(name, {"root": options["place"]}, folder)
+'''
+TOML = '[providers.main]\nkind = "drawer"\nplace = "drawer"\n[forms.ask]\nfields.a = {}\n'
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    return Shell(tmp_path)
+
+
+def test_a_plugin_beside_app_toml_adds_a_kind(shell: Shell) -> None:
+    shell.write(PLUGIN, "plugins/drawer.py")
+    kinds = app.load_kinds(shell.folder)
+    assert list(kinds) == ["sql", "file", "drawer"]
+    site = Site(shell.folder, TOML, kinds=kinds)
+    made = site.create("forms/ask", {"a": "x"})
+    assert site.read(made.location).data["a"] == "x"
+    assert (shell.folder / "drawer" / ".satchel").is_dir()
+    site.close()
+
+
+def test_the_settings_of_a_plugin_are_checked_like_all_others(shell: Shell) -> None:
+    shell.write(PLUGIN, "plugins/drawer.py")
+
+    def found(toml: str) -> dict[str, str]:
+        shell.write(toml)
+        return {f["pointer"]: f["detail"] for f in shell.json("server", "check", code=2)["faults"]}
+
+    assert found(TOML.replace('place = "drawer"', "plase = 1\nslots = 0")) == {
+        "providers.main.plase": "is not a setting; did you mean place?",
+        "providers.main.place": "is missing: the folder",
+        "providers.main.slots": "must be a whole number, 1 or more",
+    }
+    assert found(TOML.replace("[forms", "slots = 10\n[forms")) == {"providers.main": "provider main: slots: at most 9"}
+    assert "did you mean drawer?" in found(TOML.replace('"drawer"', '"drawr"', 1))["providers.main.kind"]
+
+
+BROKEN = {
+    "syntax.py": ("def", "SyntaxError"),
+    "missing.py": ("import no_such_module_here", "no_such_module_here"),
+    "raises.py": ("1 / 0", "ZeroDivisionError"),
+    "empty.py": ("x = 1", "defines no Provider with a kind"),
+    "imports_only.py": ("from app import FileProvider, SqlProvider", "defines no Provider with a kind"),
+    "no_kind.py": ("import app\nclass P(app.Provider): ...", "defines no Provider with a kind"),
+    "again.py": ('import app\nclass P(app.FileProvider):\n    kind = "sql"', "'sql', which exists already"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_plugin_that_does_not_load_stops_the_start_and_is_named(shell: Shell, name: str) -> None:
+    text, reason = BROKEN[name]
+    shell.write(text, f"plugins/{name}")
+    with pytest.raises(app.ConfigError) as error:
+        app.load_kinds(shell.folder)
+    assert f"plugins/{name}" in error.value.message
+    assert reason in error.value.message
+
+
+def test_every_command_stops_with_exit_2_at_a_broken_plugin(shell: Shell) -> None:
+    shell.write("1 / 0", "plugins/broken.py")
+    for args in (["server"], ["server", "check"], ["auth", "list"], ["info"]):
+        _, err = shell.run(*args, code=2)
+        assert "plugins/broken.py failed to load: ZeroDivisionError" in err
+    assert not (shell.folder / "data").exists()
+
+
+def test_a_plugin_that_exits_or_is_hidden_is_handled(shell: Shell) -> None:
+    shell.write("1 / 0", "plugins/_draft.py")
+    shell.write("1 / 0", "plugins/notes.txt")
+    assert list(app.load_kinds(shell.folder)) == ["sql", "file"]
+
+
+PROBE = """
+import sys
+import app
+from app import FileProvider
+
+
+class Probe(FileProvider):
+    kind = "probe"
+    settings = ()
+
+    def __init__(self, name, options, folder):
+        super().__init__(name, {"root": "probe"}, folder)
+
+    def warnings(self):
+        copies = [m for m in sys.modules.values() if getattr(m, "__file__", "") == app.__file__ and hasattr(m, "cmd_info")]
+        return [f"{len({id(m) for m in copies})} {isinstance(self, app.Provider)}"]
+"""
+
+
+def probed(args: list[str], folder: Path, **env: str) -> Any:
+    done = subprocess.run(args, capture_output=True, cwd=folder, env=ENVIRONMENT | env, timeout=60)
+    assert done.returncode == 0, done.stderr.decode()
+    return json.loads(done.stdout)[0]["warnings"]
+
+
+def test_import_app_in_a_plugin_does_not_load_the_program_twice(shell: Shell) -> None:
+    shell.write(PROBE, "plugins/probe.py")
+    shell.write('[providers.main]\nkind = "probe"\n')
+    args = ["info", "providers", "--json"]
+    assert probed(command(*args), shell.folder) == ["1 True"]
+    assert probed([sys.executable, "-m", "app", *args], shell.folder, PYTHONPATH=str(PROGRAM.parent)) == ["1 True"]
+    text = f"import sys, app; sys.exit(app.main({args!r}))"
+    assert probed([sys.executable, "-c", text], shell.folder, PYTHONPATH=str(PROGRAM.parent)) == ["1 True"]
