@@ -1521,6 +1521,10 @@ class Provider(ABC):
         """What an operator should know about this backend; no I/O beyond what ping does."""
         return []
 
+    def places(self) -> list[Path]:
+        """Files and folders of this machine that hold its data, which no file share may show; [] where there are none."""
+        return []
+
 
 class Records(Provider):
     """JSON objects by key in named tables; a table exists once it is written. Integers of 64 bits and decimals are exact.
@@ -5604,6 +5608,9 @@ class SqlProvider(Records, Blobs, Queries):
             found.append("this system has no flock: processes that write at once wait for each other badly")
         return found
 
+    def places(self) -> list[Path]:
+        return [self._path]
+
     # -- errors and connections
 
     def _explain(self, error: sqlite3.Error | OSError, doing: str) -> AppError:
@@ -5649,7 +5656,8 @@ class SqlProvider(Records, Blobs, Queries):
     def _opened_writer(self) -> sqlite3.Connection:
         """The writing connection; made, with the database, at its first use. The caller holds the lock."""
         if self._writer is None:
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+            with suppress(FileExistsError):  # an existing one is left alone: closing it would drop the locks of its readers
+                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
             connection = sqlite3.connect(self._path, timeout=self.busy_s, isolation_level=None, check_same_thread=False)
             try:
                 connection.execute("pragma journal_mode = wal")
@@ -6288,6 +6296,9 @@ class FileProvider(Records, Blobs):
         self._open = False
         self._swept_at = -math.inf
         self._modified_ns = 0
+
+    def places(self) -> list[Path]:
+        return [self._root]
 
     def open(self) -> None:
         """Creates nothing."""
