@@ -62,6 +62,7 @@ import operator
 import os
 import re
 import secrets
+import selectors
 import signal
 import socket
 import sqlite3
@@ -75,11 +76,12 @@ import zlib
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
+from fractions import Fraction
 from functools import cached_property, lru_cache, partial
 from itertools import islice, pairwise, zip_longest
 from pathlib import Path
@@ -800,7 +802,7 @@ def new_id(now_s: float) -> str:
 
 def rfc3339(at_s: float) -> str:
     """'2026-11-23T08:00:00.123Z'; milliseconds, UTC (RFC 3339)."""
-    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{int(at_s * 1000) % 1000:03d}Z"
+    return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def parse_rfc3339(text: str) -> float:
@@ -865,7 +867,7 @@ class Setting:
 def setting(kind: str, default: Any, help: str, *, name: str = "", unit: str = "") -> Any:
     """A dataclass field that app.toml sets; `name` is its key there where the attribute's name differs."""
     facts = {"kind": kind, "default": default, "help": help, "name": name, "unit": unit}
-    return field(kw_only=True, metadata=facts)
+    return field(kw_only=True, metadata=facts, repr=kind != "secret")
 
 
 def settings_of(cls: type) -> tuple[Setting, ...]:
@@ -879,7 +881,7 @@ class SiteConfig:
     """[site]"""
 
     title: str = setting("text", "Satchel", "name of the site, shown on every page")
-    data: Path = setting("path", "data", "folder for everything Satchel writes by itself, mode 0700")
+    data: Path = setting("folder", "data", "folder for everything Satchel writes by itself, mode 0700")
     state: str = setting("text", "", 'provider that keeps tokens and sessions; "" = the one named main, else the only one')
     prefix: str = setting("prefix", "", 'path such as "/ops" under which a proxy passes the site')
 
@@ -898,15 +900,17 @@ class HttpConfig:
     """[http]"""
 
     bind: str = setting("address", "127.0.0.1:8080", "HOST:PORT or unix:PATH to listen on; port 0 takes a free one")
-    hosts: tuple[str, ...] = setting("texts", [], "Host names answered besides loopback and the bind address")
-    trusted_proxies: tuple[str, ...] = setting("texts", [], "addresses whose X-Forwarded-For, -Proto and -Host count")
+    hosts: tuple[str, ...] = setting("hosts", [], "Host names answered besides loopback and the bind address")
+    trusted_proxies: tuple[str, ...] = setting("networks", [], "addresses whose X-Forwarded-For, -Proto and -Host count")
     max_body_bytes: int = setting("size", "10MB", "largest body that is not a file", name="max_body", unit="bytes")
-    body_timeout_s: int = setting("duration", "30s", "longest silence inside a request or answer", name="body_timeout")
+    body_timeout_s: int = setting(
+        "duration", "30s", "longest silence inside a request or answer", name="body_timeout", unit="seconds"
+    )
     workers: int = setting("count", 0, "worker processes; 0 = one a CPU")
-    threads: int = setting("count", 8, "threads of each worker")
+    threads: int = setting("positive", 8, "threads of each worker")
     access_log: bool = setting("boolean", False, "a JSON line on standard error for each request")
-    tls_cert: Path | None = setting("path", "", "certificate chain in PEM")
-    tls_key: Path | None = setting("path", "", "private key in PEM")
+    tls_cert: Path | None = setting("file", "", "certificate chain in PEM")
+    tls_key: Path | None = setting("file", "", "private key in PEM")
 
 
 @dataclass(frozen=True)
@@ -940,7 +944,7 @@ class FilesConfig:
     provider: str = setting("text", "", 'provider with Blobs; "" = the one named main, else the only one')
     title: str = setting("text", "", "name for people")
     note: str = setting("text", "", "a line under the title")
-    prefix: str = setting("folder", "", 'folder inside the provider, such as "handbook/"')
+    prefix: str = setting("inside", "", 'folder inside the provider, such as "handbook/"')
     accept: tuple[str, ...] = setting("texts", [], "media types or .endings that may be uploaded; [] = all")
     max_file_bytes: int = setting("size", "2GB", "largest file", name="max_file", unit="bytes")
 
@@ -956,9 +960,9 @@ class FieldConfig:
     description: str = setting("text", "", "help under the field")
     required: bool = setting("boolean", False, "whether it must be given")
     default: Json = setting("any", None, "value when nothing is given, and the one first shown")
-    enum: tuple[Json, ...] = setting("list", [], "the allowed values")
-    one_of: tuple[Value, ...] = setting("tables", [], "the allowed values as { const, title }", name="oneOf")
-    items: Value = setting("table", {}, "of an array: { type, enum } or { type, oneOf }")
+    enum: tuple[Json, ...] = setting("values", [], "the allowed values")
+    one_of: tuple[Value, ...] = setting("choices", [], "the allowed values as { const, title }", name="oneOf")
+    items: Value = setting("items", {}, "of an array: { type, enum } or { type, oneOf }")
     minimum: Json = setting("number", None, "smallest number")
     maximum: Json = setting("number", None, "largest number")
     exclusive_minimum: Json = setting("number", None, "the number must be larger", name="exclusiveMinimum")
@@ -1022,7 +1026,10 @@ RESOURCE_CONFIGS: Mapping[str, type] = {"files": FilesConfig, "forms": FormConfi
 
 @dataclass(frozen=True)
 class Config:
-    """Everything app.toml says, checked. `folder` is where relative paths start; `origin` names the source for people."""
+    """Everything app.toml says. `folder` is where relative paths start; `origin` names the source for people.
+
+    A setting with one of the `faults` has its default, or None where it has none; nothing is built from such a table.
+    """
 
     folder: Path
     origin: str
@@ -1033,6 +1040,11 @@ class Config:
     roles: Mapping[str, RoleConfig]
     providers: Mapping[str, ProviderConfig]
     resources: tuple[ResourceConfig, ...]
+    faults: tuple[Fault, ...] = ()
+
+    def is_sound(self, place: str) -> bool:
+        """Whether nothing is wrong at a place such as "forms.leave", nor inside it."""
+        return not any((fault.pointer + ".").startswith(place + ".") for fault in self.faults)
 
     def provider_name(self, wanted: str) -> str:
         """The provider meant by a `provider` or `state` setting; "" when it does not say and there is no obvious one."""
@@ -1070,6 +1082,13 @@ _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 _UNITS_BYTES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _UNITS_BYTES |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_LONGEST_S = 10 * 366 * 86400
+_OPERANDS: Mapping[str, tuple[type, str]] = {
+    "in": (list, "a list"),
+    "null": (bool, "true or false"),
+    "contains": (str, "a text"),
+    "prefix": (str, "a text"),
+}
 
 
 def _text(raw: Any, folder: Path) -> str:
@@ -1078,10 +1097,33 @@ def _text(raw: Any, folder: Path) -> str:
     return raw
 
 
+def _list(raw: Any, folder: Path) -> list[Any]:
+    if not isinstance(raw, list):
+        raise ValueError("must be a list [ … ]")
+    return raw
+
+
+def _table(raw: Any, folder: Path) -> Value:
+    if not isinstance(raw, dict):
+        raise ValueError("must be a table { … }")
+    return raw
+
+
 def _texts(raw: Any, folder: Path) -> tuple[str, ...]:
     if not isinstance(raw, list):
         raise ValueError('must be a list of texts, such as ["a", "b"]')
     return tuple(_text(item, folder) for item in raw)
+
+
+def _json(raw: Any, folder: Path) -> Json:
+    """A value as records can hold it: TOML has dates, infinities and longer integers too."""
+    for fault in check_value(raw):
+        raise ValueError(f"{fault.pointer} {fault.detail}".strip())
+    try:
+        dump_json(raw)
+    except TypeError:
+        raise ValueError('holds a date or time: write it in quotes, such as "2026-11-23"') from None
+    return raw
 
 
 def _word(raw: Any, folder: Path) -> str:
@@ -1097,36 +1139,65 @@ def _boolean(raw: Any, folder: Path) -> bool:
 
 
 def _number(raw: Any, folder: Path) -> Json:
-    if isinstance(raw, bool) or not isinstance(raw, int | float | Decimal | None) or not math.isfinite(raw or 0):
+    if raw is None:
+        return None
+    if isinstance(raw, bool) or not isinstance(raw, int | float | Decimal) or any(check_value(raw)):
         raise ValueError("must be a number")
+    if abs(Decimal(raw).adjusted()) > 400:
+        raise ValueError("must have at most 400 digits")
     return raw
 
 
 def _count(raw: Any, folder: Path) -> Json:
-    if isinstance(raw, bool) or not isinstance(raw, int | None) or (raw or 0) < 0:
+    if isinstance(raw, bool) or not isinstance(raw, int | None) or not 0 <= (raw or 0) < 2**31:
         raise ValueError("must be a whole number, 0 or more")
     return raw
 
 
+def _positive(raw: Any, folder: Path) -> Json:
+    if not _count(raw, folder):
+        raise ValueError("must be a whole number, 1 or more")
+    return raw
+
+
 def _size(raw: Any, folder: Path) -> int:
-    match = re.fullmatch(r"(\d{1,15})\s*([A-Za-z]*)", str(raw)) if isinstance(raw, str | int) else None
+    match = re.fullmatch(r"([0-9]{1,15})\s*([A-Za-z]*)", str(raw)) if isinstance(raw, str | int) else None
     if not match or isinstance(raw, bool) or match[2].upper() not in _UNITS_BYTES:
         raise ValueError('must be a size, such as "10MB" (1 MB = 1,000,000 bytes) or "10MiB"')
     return int(match[1]) * _UNITS_BYTES[match[2].upper()]
 
 
 def _duration(raw: Any, folder: Path) -> int:
-    match = re.fullmatch(r"(\d{1,9})\s*([smhdw]?)", str(raw)) if isinstance(raw, str | int) else None
-    if not match or isinstance(raw, bool) or not int(match[1]):
-        raise ValueError('must be a duration above zero, such as "30s", "10m", "12h" or "30d"')
-    return int(match[1]) * _UNITS_S[match[2] or "s"]
+    match = re.fullmatch(r"([0-9]{1,9})\s*([smhdw]?)", str(raw)) if isinstance(raw, str | int) else None
+    seconds = int(match[1]) * _UNITS_S[match[2] or "s"] if match and not isinstance(raw, bool) else 0
+    if not 0 < seconds <= _LONGEST_S:
+        raise ValueError('must be a duration from one second to ten years, such as "30s", "10m", "12h" or "30d"')
+    return seconds
 
 
 def _path(raw: Any, folder: Path) -> Path | None:
-    return folder / Path(_text(raw, folder)).expanduser() if raw != "" else None
+    text = _text(raw, folder)
+    try:
+        return folder / Path(text).expanduser() if text else None
+    except RuntimeError as error:  # ~name of nobody
+        raise ValueError(f"names a home folder that is not known: {text}") from error
 
 
-def _share_folder(raw: Any, folder: Path) -> str:
+def _directory(raw: Any, folder: Path) -> Path:
+    path = _path(raw, folder)
+    if path is None or (path.exists() and not path.is_dir()):
+        raise ValueError("must be a folder")
+    return path
+
+
+def _file(raw: Any, folder: Path) -> Path | None:
+    path = _path(raw, folder)
+    if path is not None and not (path.is_file() and os.access(path, os.R_OK)):
+        raise ValueError(f"names the file {raw}, which cannot be read")
+    return path
+
+
+def _inside(raw: Any, folder: Path) -> str:
     path = _text(raw, folder).strip("/")
     try:
         return check_path(path.split("/")) + "/" if path else ""
@@ -1139,21 +1210,25 @@ def _secret(raw: Any, folder: Path) -> str:
     scheme, _, rest = text.partition(":")
     if not text:
         return ""
-    if scheme == "env":
-        if rest not in os.environ:
-            raise ValueError(f"names the environment variable {rest}, which is not set")
-        return os.environ[rest]
-    if scheme != "file":
+    if scheme not in ("env", "file"):
         raise ValueError('must be "env:NAME" or "file:PATH", so that no secret stands in app.toml')
-    try:
-        return (folder / rest).read_text(encoding="utf-8").strip()
-    except (OSError, ValueError) as error:
-        raise ValueError(f"names the file {rest}, which cannot be read ({type(error).__name__})") from error
+    if scheme == "env":
+        secret = os.environ.get(rest, "")
+    else:
+        try:
+            secret = (folder / rest).read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise ValueError(f"names the file {rest}, which cannot be read ({type(error).__name__})") from error
+    if not secret.strip():
+        raise ValueError(
+            f"names {'the environment variable' * (scheme == 'env') or 'the file'} {rest}, which has no content"
+        )
+    return secret.strip()
 
 
 def _address(raw: Any, folder: Path) -> str:
     text = _text(raw, folder)
-    match = re.fullmatch(r"(\[[0-9a-fA-F:.%]+\]|[^:\[\]/]*):(\d{1,5})", text)
+    match = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)*):([0-9]{1,5})", text)
     if text.startswith("unix:/") or (match and int(match[2]) < 65536):
         return text
     raise ValueError("must be HOST:PORT, [IPV6]:PORT or unix:/PATH")
@@ -1161,7 +1236,7 @@ def _address(raw: Any, folder: Path) -> str:
 
 def _prefix(raw: Any, folder: Path) -> str:
     text = _text(raw, folder)
-    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*", text) or ".." in text:
+    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*", text) or {".", ".."} & set(text.split("/")):
         raise ValueError('must be "" or a path such as "/ops", with no slash at the end')
     return text
 
@@ -1179,41 +1254,69 @@ def _type(raw: Any, folder: Path) -> str:
     return str(raw)
 
 
+def _hosts(raw: Any, folder: Path) -> tuple[str, ...]:
+    hosts = _texts(raw, folder)
+    for host in hosts:
+        if host != "*" and not re.fullmatch(r"[A-Za-z0-9_.-]+|[0-9a-fA-F]*:[0-9a-fA-F:]*:[0-9a-fA-F:]*", host):
+            raise ValueError(f"{host!r} is no host: write names alone, such as intranet.local, with no scheme and no port")
+    return hosts
+
+
+def _networks(raw: Any, folder: Path) -> tuple[str, ...]:
+    networks = _texts(raw, folder)
+    for network in networks:
+        try:
+            _ = network == "unix" or ipaddress.ip_network(network, strict=False)
+        except ValueError:
+            raise ValueError(f"{network!r} is neither an address such as 10.0.0.7 or 10.0.0.0/8, nor unix") from None
+    return networks
+
+
 def _pattern(raw: Any, folder: Path) -> str:
     try:
         re.compile(_text(raw, folder))
-    except re.error as error:
+        re.compile(f"(?:{raw})")
+    except (re.error, RecursionError, OverflowError) as error:
         raise ValueError(f"is not a regular expression: {error}") from error
     return str(raw)
 
 
-def _list(raw: Any, folder: Path) -> tuple[Json, ...]:
-    if not isinstance(raw, list):
-        raise ValueError("must be a list")
-    return tuple(raw)
+def _values(raw: Any, folder: Path) -> tuple[Json, ...]:
+    values = tuple(_json(item, folder) for item in _list(raw, folder))
+    if any(not isinstance(value, str | int | float | Decimal) for value in values):
+        raise ValueError("must be a list of texts or numbers")
+    if len(set(map(str, values))) < len(values):
+        raise ValueError("has the same value twice")
+    return values
 
 
-def _table(raw: Any, folder: Path) -> Value:
-    if not isinstance(raw, dict):
-        raise ValueError("must be a table { … }")
-    return raw
-
-
-def _tables(raw: Any, folder: Path) -> tuple[Value, ...]:
+def _choices(raw: Any, folder: Path) -> tuple[Value, ...]:
     choices = tuple(_table(item, folder) for item in _list(raw, folder))
-    if any("const" not in item or set(item) - {"const", "title"} for item in choices):
+    if any(
+        "const" not in one or set(one) - {"const", "title"} or not isinstance(one.get("title", ""), str) for one in choices
+    ):
         raise ValueError("must be a list of { const = …, title = … } tables")
+    _values([one["const"] for one in choices], folder)
     return choices
+
+
+def _items(raw: Any, folder: Path) -> Value:
+    readers = {"type": _type, "enum": _values, "oneOf": _choices}
+    for key in _table(raw, folder):
+        if key not in readers:
+            raise ValueError(f"{key} is not a setting{nearest(key, readers)}")
+    return {key: readers[key](value, folder) for key, value in raw.items()}
 
 
 def _conditions(raw: Any, folder: Path) -> tuple[Condition, ...]:
     found = []
     for item in _list(raw, folder):
-        ops = [key for key in _table(item, folder) if key in OPERATORS]
+        ops = [key for key in _json(_table(item, folder), folder) if key in OPERATORS]
         if len(ops) != 1 or set(item) - {"field", *ops} or not isinstance(item.get("field"), str):
             raise ValueError(f"each must be {{ field = …, OP = … }} with one OP of {', '.join(OPERATORS)}")
-        if ops[0] == "in" and not isinstance(item["in"], list):
-            raise ValueError("each in must be a list")
+        wanted = _OPERANDS.get(ops[0])
+        if wanted and not isinstance(item[ops[0]], wanted[0]):
+            raise ValueError(f"each {ops[0]} must be {wanted[1]}")
         found.append(Condition(item["field"], ops[0], item[ops[0]]))
     return tuple(found)
 
@@ -1227,11 +1330,12 @@ def _columns(raw: Any, folder: Path) -> Mapping[str, Value]:
                 raise ValueError(f"{name}.{key} is not available in this build")
             if key != "title":
                 raise ValueError(f"{name}.{key} is not a setting{nearest(key, ['title'])}")
+        _text(column.get("title", ""), folder)
     return dict(raw)
 
 
 def _menu(raw: Any, folder: Path) -> tuple[Json, ...]:
-    for item in _list(raw, folder):
+    for item in _json(_list(raw, folder), folder):
         if isinstance(item, dict):
             if set(item) - {"title", "href", "icon"} or not all(isinstance(v, str) for v in item.values()):
                 raise ValueError("each must be an address or a table { title, href }")
@@ -1242,27 +1346,33 @@ def _menu(raw: Any, folder: Path) -> tuple[Json, ...]:
     return tuple(raw)
 
 
+# In order of the value: anything, texts, numbers, places on disk, and the shapes of single settings.
 CONVERTERS: Mapping[str, Callable[[Any, Path], Any]] = {
-    "any": lambda raw, folder: raw,
+    "any": _json,
+    "boolean": _boolean,
     "text": _text,
     "texts": _texts,
     "word": _word,
-    "boolean": _boolean,
+    "secret": _secret,
+    "pattern": _pattern,
     "number": _number,
     "count": _count,
+    "positive": _positive,
     "size": _size,
     "duration": _duration,
     "path": _path,
-    "folder": _share_folder,
-    "secret": _secret,
+    "folder": _directory,
+    "file": _file,
+    "inside": _inside,
     "address": _address,
+    "hosts": _hosts,
+    "networks": _networks,
     "prefix": _prefix,
     "grants": _grants,
     "type": _type,
-    "pattern": _pattern,
-    "list": _list,
-    "table": _table,
-    "tables": _tables,
+    "values": _values,
+    "choices": _choices,
+    "items": _items,
     "conditions": _conditions,
     "columns": _columns,
     "menu": _menu,
@@ -1384,12 +1494,16 @@ class _TomlReader:
 
     def provider(self, name: str, place: str, raw: Any) -> ProviderConfig:
         kind = raw.get("kind", "") if isinstance(raw, dict) else ""
+        if not isinstance(kind, str):
+            return cast(
+                ProviderConfig, self.build(ProviderConfig, place, "providers.*", {"kind": kind}, name=name, options={})
+            )
         if f"providers.*.{kind}" in NOT_AVAILABLE and kind not in self.kinds:
             self.fault(f"{place}.kind", f"{kind} is not available in this build")
             return ProviderConfig(name, {}, kind=kind)
         if kind not in self.kinds:
             if kind:
-                self.fault(f"{place}.kind", f"{kind!r} is no kind of provider{nearest(str(kind), self.kinds)}")
+                self.fault(f"{place}.kind", f"{kind!r} is no kind of provider{nearest(kind, self.kinds)}")
             only = {"kind": kind} if kind else {}
             return cast(ProviderConfig, self.build(ProviderConfig, place, "providers.*", only, name=name, options={}))
         options = self.table(place, raw, "providers.*", self.kinds[kind], also=["kind"])
@@ -1419,11 +1533,14 @@ class _TomlReader:
             facts["params"] = self.fields(f"{place}.params", "views.*.params.*", table.get("params", {}))
             if bool(table.get("sql")) == bool(table.get("from")):
                 self.fault(place, "needs either sql or from, and not both")
+            for key, needs in (("provider", "sql"), ("params", "sql"), ("timeout", "sql"), ("where", "from")):
+                if key in table and not table.get(needs):
+                    self.fault(f"{place}.{key}", f"goes with {needs}")
         also = {"forms": ["fields"], "views": ["params"]}.get(type_, [])
         return cast(ResourceConfig, self.build(RESOURCE_CONFIGS[type_], place, f"{type_}.*", raw, also, **facts))
 
     def config(self, origin: str) -> Config:
-        """The whole; look at `faults` before using it."""
+        """The whole, and not yet its faults."""
         known = {shape.split(".")[0] for shape in SETTINGS}
         for key in self.raw:
             if key not in known:
@@ -1453,7 +1570,8 @@ class _TomlReader:
                 if isinstance(one, ViewConfig) and one.source and one.source not in forms:
                     self.fault(f"{place}.from", f"names {one.source!r}, which is no form{nearest(one.source, forms)}")
         self.check_provider(config, "site.state", config.site.state)
-        if bool(config.http.tls_cert) != bool(config.http.tls_key):
+        tls_wrong = any(fault.pointer.startswith("http.tls") for fault in self.faults)
+        if bool(config.http.tls_cert) != bool(config.http.tls_key) and not tls_wrong:
             self.fault("http.tls_cert", "goes with tls_key: give both or neither")
 
     def check_provider(self, config: Config, place: str, wanted: str) -> None:
@@ -1470,19 +1588,16 @@ def read_toml(path: Path) -> Value:
         return tomllib.loads(path.read_text(encoding="utf-8"), parse_float=exact_number)
     except OSError as error:
         raise ConfigError(f"{path.name} cannot be read: {error.strerror}", hint=str(path)) from error
-    except ValueError as error:
+    except (ValueError, ArithmeticError, RecursionError) as error:
         raise ConfigError(f"{path.name} is not TOML: {error}", hint=str(path)) from error
 
 
 def read_config(raw: Mapping[str, Any], folder: Path, origin: str, kinds: Mapping[str, Sequence[Setting]]) -> Config:
-    """A checked Config of parsed TOML; ConfigError lists every fault by its place. `kinds` are the kinds of providers."""
+    """A Config of parsed TOML, with every fault by its place. `kinds` are the kinds of providers and their settings."""
     reader = _TomlReader(raw, folder, kinds)
     config = reader.config(origin)
-    if not reader.faults:
-        reader.check_names(config)
-    if reader.faults:
-        raise ConfigError(f"{origin} has {len(reader.faults)} fault(s)", faults=reader.faults)
-    return config
+    reader.check_names(config)
+    return dataclasses.replace(config, faults=tuple(reader.faults))
 
 
 # ==== 4. CONTRACTS ===============================================================================================
@@ -1788,33 +1903,51 @@ _PAGE_POLICY = (
 )
 _FILE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; media-src 'self'; sandbox"
 _INLINE = re.compile(r"image/(png|jpeg|gif|webp|avif)|audio/.+|video/.+|application/pdf|text/plain.*")
-_SCRIPTABLE = re.compile(r".*(html|xml|svg|javascript|ecmascript).*")
+_SCRIPTABLE = re.compile(r".*(html|xml|svg).*")
+_PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
+_HEADER_S = 10.0  # to send the head of a request; past it the connection ends
+_BODY_S, _BODY_RATE = 30.0, 1000  # to send a body: this and a second for so many bytes, else it holds a thread for ever
+_WAITING_THREADS = 64  # of each worker, beside those that work: they wait for slow clients
+_LOOSE_BYTES = 1 << 20  # of a multipart body that belong to no file
 _ETAG = re.compile(r'\s*(W/)?"([^"]*)"\s*(?:,|$)')
+
+
+@contextmanager
+def _no_wait(until_s: float) -> Iterator[None]:
+    """Waiting for a client where nobody else is held up by it."""
+    yield
 
 
 class BodyReader:
     """The bytes of a request, once, in chunks. Raises BadRequest when they end early or do not have the promised digest,
-    RequestTimeout when they come too slowly, and TooLarge past `most`."""
+    RequestTimeout when they come too slowly, and TooLarge past `most`. `wait(until_s)` surrounds each wait for them."""
 
-    def __init__(self, environ: Mapping[str, Any], clock: Clock = time.monotonic) -> None:
-        self.environ, self.clock = environ, clock
+    def __init__(
+        self,
+        environ: Mapping[str, Any],
+        wait: Callable[[float], AbstractContextManager[None]] = _no_wait,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        self.environ, self.wait, self.clock = environ, wait, clock
         text = environ.get("CONTENT_LENGTH") or ""
         self.chunked = "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower()
         if text and not re.fullmatch(r"[0-9]{1,18}", text):
             raise BadRequest("Content-Length is not a number")
+        if self.chunked and not environ.get("wsgi.input_terminated"):
+            raise BadRequest("a chunked body is not read here: send it with its Content-Length")
         self.size_bytes = None if self.chunked else int(text or 0)
         self.most: int | None = None
-        self.promised = self._promised()
 
-    def _promised(self) -> bytes | None:
-        """The SHA-256 that Content-Digest or Repr-Digest gives (RFC 9530); other algorithms are passed over."""
+    def _promised(self) -> set[bytes]:
+        """The SHA-256 that Content-Digest and Repr-Digest give (RFC 9530); other algorithms are passed over."""
+        digests = set()
         for header in ("HTTP_CONTENT_DIGEST", "HTTP_REPR_DIGEST"):
-            if match := re.search(r"(?:^|,)\s*sha-256=:([A-Za-z0-9+/=]+):", self.environ.get(header, "")):
+            if match := re.search(r"(?:^|,)\s*sha-256=:([^:]*):", self.environ.get(header, "")):
                 try:
-                    return base64.b64decode(match[1], validate=True)
+                    digests.add(base64.b64decode(match[1], validate=True))
                 except ValueError:
                     raise BadRequest("the sha-256 digest is not base64") from None
-        return None
+        return digests
 
     def bounded(self, most: int) -> BodyReader:
         """This reader, refusing more bytes than `most`, at once if more are announced."""
@@ -1824,31 +1957,37 @@ class BodyReader:
         return self
 
     def __iter__(self) -> Iterator[bytes]:
-        seen, digest, began = 0, hashlib.sha256(), self.clock()
+        promised, began = self._promised(), self.clock()
+        seen, digest = 0, hashlib.sha256()
         while self.size_bytes is None or seen < self.size_bytes:
-            chunk = self._read(_CHUNK_BYTES if self.size_bytes is None else min(_CHUNK_BYTES, self.size_bytes - seen))
+            left = _CHUNK_BYTES if self.size_bytes is None else min(_CHUNK_BYTES, self.size_bytes - seen)
+            chunk = self._read(left, began + _BODY_S + seen / _BODY_RATE)
             if not chunk:
                 break
             seen += len(chunk)
             if self.most is not None and seen > self.most:
                 raise TooLarge(f"the body is larger than the {self.most:,} bytes that are taken here")
-            if self.clock() - began > 30 + seen / 1000:  # slower than 1 kB a second: it would hold a thread for ever
-                raise RequestTimeout("the body came too slowly")
-            if self.promised is not None:
+            if promised:
                 digest.update(chunk)
             yield chunk
         if self.size_bytes is not None and seen < self.size_bytes:
             raise BadRequest(f"the body ended after {seen:,} of {self.size_bytes:,} bytes")
-        if self.promised is not None and not secrets.compare_digest(digest.digest(), self.promised):
+        if promised - {digest.digest()}:
             raise BadRequest("the body does not have the sha-256 digest that was sent with it")
 
-    def _read(self, size: int) -> bytes:
+    def _read(self, size: int, until_s: float) -> bytes:
         try:
-            return bytes(self.environ["wsgi.input"].read(size))
+            with self.wait(until_s):
+                chunk = bytes(self.environ["wsgi.input"].read(size))
         except TimeoutError:
             raise RequestTimeout("the body did not come in time") from None
         except Exception as error:  # gunicorn has a dozen of its own for broken chunks and cut connections
+            if self.clock() > until_s:
+                raise RequestTimeout("the body came too slowly") from None
             raise BadRequest("the body was cut off or is not well-formed") from error
+        if self.clock() > until_s:
+            raise RequestTimeout("the body came too slowly")
+        return chunk
 
     def whole(self) -> bytes:
         return b"".join(self)
@@ -1885,10 +2024,13 @@ def read_multipart(body: Iterable[bytes], content_type: str) -> Iterator[_Part]:
     limits = {"max_segment_count": 10_000, "max_header_size": 16_384, "max_header_count": 8}
 
     def events() -> Iterator[Any]:
-        with PushMultipartParser(boundary, **limits) as parser:
-            for chunk in body:
-                yield from parser.parse(chunk)
-            yield from parser.parse(b"")
+        try:
+            with PushMultipartParser(boundary, **limits) as parser:
+                for chunk in body:
+                    yield from parser.parse(chunk)
+                yield from parser.parse(b"")
+        except (MultipartError, UnicodeError) as error:
+            raise BadRequest(f"the multipart body is malformed: {error}") from error
 
     def chunks(source: Iterator[Any]) -> Iterator[bytes]:
         for event in source:
@@ -1896,15 +2038,12 @@ def read_multipart(body: Iterable[bytes], content_type: str) -> Iterator[_Part]:
                 return
             yield bytes(event)
 
-    try:
-        source = events()
-        for event in source:
-            if isinstance(event, MultipartSegment):
-                content = chunks(source)
-                yield _Part(event.name, event.filename, content)
-                deque(content, maxlen=0)
-    except MultipartError as error:
-        raise BadRequest(f"the multipart body is malformed: {error}") from error
+    source = events()
+    for event in source:
+        if isinstance(event, MultipartSegment):
+            content = chunks(source)
+            yield _Part(event.name, event.filename, content)
+            deque(content, maxlen=0)
 
 
 class Exchange:
@@ -1913,20 +2052,28 @@ class Exchange:
     def __init__(self, environ: dict[str, Any], prefix: str, request_id: str, trusted: Callable[[str], bool]) -> None:
         self.environ, self.prefix, self.id = environ, prefix, request_id
         self.method: str = environ["REQUEST_METHOD"]
-        raw = environ.get("RAW_URI") or quote(environ.get("PATH_INFO", "").encode("latin-1"), safe="/%")
-        self.path = re.sub(r"^https?://[^/]*", "", raw).partition("?")[0] or "/"
+        target = _ascii(environ.get("RAW_URI") or quote(environ.get("PATH_INFO", "").encode("latin-1")))
+        absolute = re.match(r"https?://([^/?]*)", target, re.IGNORECASE)  # its host wins (RFC 9112 section 3.2.2)
+        self.path = target[absolute.end() if absolute else 0 :].partition("?")[0] or "/"
+        self.own_path = self.path  # self.path loses a suffix that names a format
         peer = environ.get("REMOTE_ADDR") or "unix"
-        self.by_proxy = trusted(peer)
-        forwarded = environ.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2].strip()
-        self.client = forwarded if self.by_proxy and forwarded else peer
-        proto = environ.get("HTTP_X_FORWARDED_PROTO", "") if self.by_proxy else ""
+        by_proxy = trusted(peer)
+        hops = [peer, *(hop.strip() for hop in reversed(self.header("x-forwarded-for").split(",")) if hop.strip())]
+        self.client = next((hop for hop in hops if not trusted(hop)), hops[-1]) if by_proxy else peer
+        proto = self.header("x-forwarded-proto").strip().lower() if by_proxy else ""
         self.scheme = proto if proto in ("http", "https") else environ.get("wsgi.url_scheme", "http")
-        self.host = environ.get("HTTP_HOST", "")
-        self.body = BodyReader(environ)
+        named = self.header("host") if absolute is None else absolute[1]
+        self.host = (by_proxy and self.header("x-forwarded-host").strip()) or named
         self.subject = ""  # who was let in, for the page's frame and the log
         self.submission = ""  # signed id of the form on the page, to make its submission idempotent
         self.typed: dict[str, list[Any]] = {}  # what a form sent, to be shown again with its faults
         self.cookies: list[str] = []
+        self.files: list[BinaryIO] = []  # temporary ones, closed after the answer
+        self.wait: Callable[[float], AbstractContextManager[None]] = _no_wait
+
+    @cached_property
+    def body(self) -> BodyReader:
+        return BodyReader(self.environ, self.wait)
 
     def header(self, name: str) -> str:
         return str(self.environ.get("HTTP_" + name.upper().replace("-", "_"), ""))
@@ -1944,7 +2091,7 @@ class Exchange:
         """Query parameters; BadRequest if one stands twice or is not UTF-8."""
         try:
             pairs = parse_qsl(
-                self.environ.get("QUERY_STRING", ""), keep_blank_values=True, errors="strict", max_num_fields=200
+                _ascii(self.environ.get("QUERY_STRING", "")), keep_blank_values=True, errors="strict", max_num_fields=200
             )
         except ValueError:
             raise BadRequest("the query is not UTF-8, or has over 200 parameters") from None
@@ -1965,20 +2112,29 @@ class Exchange:
 
     @cached_property
     def credential(self) -> str:
-        """The Authorization header, else the session cookie, else ""."""
-        return self.header("authorization") or (f"Session {self.session}" if self.session else "")
+        """The Authorization header, else the session cookie, else ""; Unauthenticated for a session in the header."""
+        given = self.header("authorization").strip()
+        if given.lower().startswith("session"):  # only a cookie carries one, so that the checks on cookies hold
+            raise Unauthenticated("the credential is malformed: send Bearer or Basic")
+        return given or (f"Session {self.session}" if self.session else "")
 
     @property
     def by_cookie(self) -> bool:
-        return self.credential.startswith("Session ")
+        return bool(self.session) and not self.header("authorization").strip()
+
+    @property
+    def by_browser(self) -> bool:
+        """Whether the credential is one that a browser sends by itself, whatever page made it do so."""
+        return self.by_cookie or self.header("authorization").strip().lower().startswith("basic")
 
     @cached_property
     def format(self) -> str:
         """json, html, csv or ndjson, by Accept (RFC 9110 section 12.5.1); json where all is equal. "" when none fits."""
         best, chosen = 0.0, ""
-        ranges = [_accepted(part) for part in (self.header("accept") or "*/*").split(",")]
+        ranges = [_accepted(part) for part in (self.header("accept").strip() or "*/*").split(",")]
         for media, name in _FORMATS_OFFERED.items():
-            fitting = [(len(r.replace("*", "")), q) for r, q in ranges if fnmatch.fnmatchcase(media, r)]
+            order = ["*/*", media.partition("/")[0] + "/*", media]
+            fitting = [(order.index(one), quality) for one, quality in ranges if one in order]
             quality = max(fitting)[1] if fitting else 0.0
             if quality > best:
                 best, chosen = quality, name
@@ -1988,7 +2144,7 @@ class Exchange:
     def page(self) -> bool:
         return self.format == "html"
 
-    def url(self, address: str, **params: Any) -> str:
+    def url(self, address: str, /, **params: Any) -> str:
         """The path of an address on this site, with its query."""
         query = urlencode({name: value for name, value in params.items() if value is not None})
         return f"{self.prefix}/{address}" + ("?" + query if query else "")
@@ -2000,10 +2156,15 @@ class Exchange:
         return Conditions(tuple(strong), tuple(weak))
 
 
+def _ascii(text: str) -> str:
+    """A part of the request's address with stray bytes percent-encoded."""
+    return quote(text.encode("latin-1", "replace"), safe=_PRINTABLE)
+
+
 def _accepted(part: str) -> tuple[str, float]:
     media, *params = [one.strip().lower() for one in part.split(";")]
-    quality = next((one[2:] for one in params if one.startswith("q=")), "1")
-    return media, float(quality) if re.fullmatch(r"[01](\.\d{0,3})?", quality) else 0.0
+    quality = next((one[2:].strip() for one in params if one.startswith("q=")), "1")
+    return "*/*" if media == "*" else media, float(quality) if re.fullmatch(r"[01]|[01]?\.[0-9]{1,3}", quality) else 0.0
 
 
 def _etags(name: str, header: str) -> list[tuple[str, str]]:
@@ -2040,26 +2201,30 @@ def _problem(exchange: Exchange, error: AppError) -> Value:
     return problem
 
 
-def _error_headers(error: AppError, scheme: str) -> list[tuple[str, str]]:
+def _error_headers(error: AppError) -> list[tuple[str, str]]:
+    challenge = 'Bearer realm="satchel"'
     if isinstance(error, SignInNeeded):
-        return [("WWW-Authenticate", 'Bearer realm="satchel"')]
+        return [("WWW-Authenticate", challenge)]
     if isinstance(error, Unauthenticated):
-        return [
-            (
-                "WWW-Authenticate",
-                f'Bearer realm="satchel", error="invalid_token", error_description="{_quotable(error.message)}"',
-            )
-        ]
+        described = f'error="invalid_token", error_description="{_quotable(error.message)}"'
+        return [("WWW-Authenticate", f"{challenge}, {described}")]
     if isinstance(error, Forbidden) and error.needed:
-        return [
-            ("WWW-Authenticate", f'Bearer realm="satchel", error="insufficient_scope", scope="{_quotable(error.needed)}"')
-        ]
+        needed = f'error="insufficient_scope", scope="{_quotable(error.needed)}"'
+        return [("WWW-Authenticate", f"{challenge}, {needed}")]
     if isinstance(error, UnsupportedAction):
-        methods = [method for method, action in _ACTIONS.items() if action in error.allowed]
-        return [("Allow", ", ".join([*methods, "OPTIONS"]))]
+        return [("Allow", _allow(error.allowed))]
     if isinstance(error, RangeNotSatisfiable):
         return [("Content-Range", f"bytes */{error.size_bytes}")]
     return [("Retry-After", str(getattr(error, "retry_after_s", 5)))] if error.retry else []
+
+
+def _allow(actions: Iterable[str]) -> str:
+    return ", ".join([*(method for method, action in _ACTIONS.items() if action in tuple(actions)), "OPTIONS"])
+
+
+def _json_bytes(data: Json) -> bytes:
+    """JSON as UTF-8; half of a surrogate pair, which a fault may quote, as its escape."""
+    return dump_json(data).encode(errors="backslashreplace")
 
 
 def _quotable(text: str) -> str:
@@ -2079,13 +2244,12 @@ def _cell(value: Json) -> str:
 def _csv(table: Table) -> Iterator[bytes]:
     """RFC 4180, in batches of 500 rows."""
     names = [column.name for column in table.columns]
-    rows = iter(table.rows)
-    batch: Sequence[Sequence[str]] = [names]
-    while batch:
+    cells = ([_cell(row[name]) for name in names] for row in table.rows)
+    lines = itertools.chain([names], cells)
+    while batch := list(islice(lines, 500)):
         buffer = io.StringIO()
         csv.writer(buffer, lineterminator="\r\n").writerows(batch)
         yield buffer.getvalue().encode()
-        batch = [[_cell(row[name]) for name in names] for row in islice(rows, 500)]
 
 
 def _ndjson(table: Table) -> Iterator[bytes]:
@@ -2099,7 +2263,11 @@ class _Stream:
 
     def __init__(self, chunks: Iterator[bytes], close: Callable[[], None]) -> None:
         self.chunks, self._close = chunks, close
-        self.first = next(chunks, b"")  # a fault before the first row is still answered with its status
+        try:
+            self.first = next(chunks, b"")  # a fault before the first row is still answered with its status
+        except BaseException:
+            close()
+            raise
 
     def __iter__(self) -> Iterator[bytes]:
         yield self.first
@@ -2126,6 +2294,10 @@ class _SendFile:
         data = os.read(self.fileno(), min(size, self.left))
         self.left -= len(data)
         return data
+
+    def seek(self, offset: int) -> None:
+        """Used where the system's sendfile cannot read this file."""
+        os.lseek(self.fileno(), offset, os.SEEK_SET)
 
     def close(self) -> None:
         self.reader.close()
@@ -2170,16 +2342,18 @@ def _not_modified(exchange: Exchange, blob: Blob) -> bool:
 
 
 def _http_date(text: str) -> float | None:
+    """Unix seconds of an HTTP date in any of its three forms; None when it is none."""
     try:
-        return email.utils.parsedate_to_datetime(text).timestamp() if text else None
-    except ValueError:
+        found = email.utils.parsedate_to_datetime(text)
+        return found.replace(tzinfo=found.tzinfo or UTC).timestamp()
+    except (ValueError, TypeError, OverflowError):
         return None
 
 
 def _wanted_ranges(exchange: Exchange, blob: Blob) -> list[tuple[int, int]] | None:
     """The ranges to send, None for the whole; If-Range by strong comparison or exact date (RFC 9110 section 13.1.5)."""
     header, condition = exchange.header("range"), exchange.header("if-range").strip()
-    if not header or exchange.method not in ("GET", "HEAD"):
+    if not header or exchange.method != "GET":  # RFC 9110 section 14.2: no other method has ranges
         return None
     if condition and condition != f'"{blob.etag}"' and _http_date(condition) != int(blob.modified_at):
         return None
@@ -2188,19 +2362,18 @@ def _wanted_ranges(exchange: Exchange, blob: Blob) -> list[tuple[int, int]] | No
 
 def _media_headers(name: str) -> list[tuple[str, str]]:
     """Type, disposition and policy of an uploaded file: nothing in it ever runs in this site's name."""
-    media, encoding = mimetypes.guess_type(name)
+    media, encoding = mimetypes.guess_type("/" + name)  # a path, so that "data:text/html,x" is no address
     media = "application/octet-stream" if media is None or encoding else media
-    if (
-        media.startswith("text/")
-        and not _SCRIPTABLE.fullmatch(media)
-        and media not in ("text/csv", "text/css", "text/calendar")
+    scriptable = _SCRIPTABLE.fullmatch(media)
+    if "script" in media or (
+        media.startswith("text/") and not scriptable and media not in ("text/csv", "text/css", "text/calendar")
     ):
         media = "text/plain; charset=utf-8"
-    shown = "inline" if _INLINE.fullmatch(media) and not _SCRIPTABLE.fullmatch(media) else "attachment"
+    shown = "inline" if _INLINE.fullmatch(media) and not scriptable else "attachment"
     ascii_name = re.sub(r"[^ !#-\[\]-~]", "_", name)
     disposition = f"{shown}; filename=\"{ascii_name}\"; filename*=UTF-8''{quote(name, safe='')}"
-    policy = [] if media == "application/pdf" else [("Content-Security-Policy", _FILE_POLICY)]
-    return [("Content-Type", media), ("Content-Disposition", disposition), *policy]
+    policy = "frame-ancestors 'none'" if media == "application/pdf" else _FILE_POLICY  # viewers of PDF need no sandbox
+    return [("Content-Type", media), ("Content-Disposition", disposition), ("Content-Security-Policy", policy)]
 
 
 def _own_headers(name: str) -> list[tuple[str, str]]:
@@ -2315,6 +2488,7 @@ class Pages:
 
     def __init__(self, folders: Sequence[Path], title: str, form_token: Callable[[Exchange], str]) -> None:
         self.folders = [str(folder) for folder in folders if folder.is_dir()]
+        self.own_folder = str(folders[0].parent)  # where app.toml is
         self.title, self.form_token = title, form_token
         self.static = {path.name: path.read_bytes() for path in sorted((_HERE / "static").glob("*.*"))}
         self.tags = {name: hashlib.sha256(data).hexdigest()[:16] for name, data in self.static.items()}
@@ -2387,15 +2561,9 @@ class Pages:
             with closing(table):
                 return list(table.rows)
 
-        template = SimpleTemplate(name=str(Path(self.folders[0]).parent / name), lookup=self.folders)
-        names = {
-            "url": exchange.url,
-            "view": view,
-            "site": self.title,
-            "subject": exchange.subject,
-            "params": response.page["params"],
-        }
-        return str(template.render(**names))
+        template = SimpleTemplate(name=name, lookup=[self.own_folder, *self.folders])
+        names = {"url": exchange.url, "view": view, "site": self.title, "subject": exchange.subject}
+        return str(template.render(**names, params=response.page["params"]))
 
     def _files(self, exchange: Exchange, response: Response) -> dict[str, Any]:
         parts, may = response.page["parts"], response.page["may"]
@@ -2442,7 +2610,10 @@ class Pages:
         return {
             "title": page["title"], "note": page["note"], "fields": inputs, "action": exchange.url(address, **params),
             "errors": [
-                SimpleNamespace(href=f"#f-{name}", text=f"{titled[name].title if name in titled else name} {fault.detail}")
+                SimpleNamespace(
+                    href=f"#f-{name}" if name in titled else "",
+                    text=f"{titled[name].title if name in titled else name} {fault.detail}".strip(),
+                )
                 for name, fault in reversed(own.items())
             ],
             "method_override": "", "version": "", "submission": "", "done": done,
@@ -2538,7 +2709,8 @@ class Pages:
         wanted = "-" + column.name if sort == column.name else column.name
         return SimpleNamespace(
             name=column.name, title=column.title or column.name, numeric=column.type in ("number", "integer"),
-            sort_href=exchange.url(here, **{**again, "_sort": wanted}), sorted=ways.get(sort, ""),
+            sort_href="" if here.startswith("admin/") else exchange.url(here, **{**again, "_sort": wanted}),
+            sorted=ways.get(sort, ""),
         )  # fmt: skip
 
     def _row(
@@ -2598,7 +2770,10 @@ class HttpRunner(Runner):
 
         self.config, self.prefix, self.host, self.on_ready = config, prefix, host, on_ready
         self.pages = Pages(folders, host.title, self._form_token)
-        self.networks = [ipaddress.ip_network(text, strict=False) for text in config.trusted_proxies if text != "unix"]
+        self.networks = [_network(text) for text in config.trusted_proxies if text != "unix"]
+        self.turns = threading.Semaphore(config.threads)  # to work; whoever waits for a client gives the turn away
+        self.deadlines: dict[Any, float] = {}  # connection -> when its client must have sent what is waited for
+        self.stopping: Callable[[], None] = partial(os.kill, os.getpid(), signal.SIGTERM)
         self.router = Router()
         for rule, method, target in (
             ("/", "GET", self._home),
@@ -2618,10 +2793,14 @@ class HttpRunner(Runner):
     def wsgi(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """The WSGI application (PEP 3333)."""
         began = time.monotonic()
+        exchange = Exchange(environ, self.prefix, new_id(time.time()), self._trusted)
         if connection := environ.get("gunicorn.socket"):
             connection.settimeout(self.config.body_timeout_s)
-        exchange = Exchange(environ, self.prefix, new_id(time.time()), self._trusted)
-        answer = self._answered(exchange)
+            exchange.wait = partial(self._waiting, connection)
+        with self.turns:
+            answer = self._answered(exchange)
+        for file in exchange.files:
+            file.close()
         headers = self._common_headers(exchange, answer)
         start_response(f"{answer.status} {http.HTTPStatus(answer.status).phrase}", headers)
         if self.config.access_log:
@@ -2629,6 +2808,17 @@ class HttpRunner(Runner):
         if exchange.method == "HEAD" and hasattr(answer.body, "close"):
             answer.body.close()
         return [] if exchange.method == "HEAD" else [answer.body] if isinstance(answer.body, bytes) else answer.body
+
+    @contextmanager
+    def _waiting(self, connection: Any, until_s: float) -> Iterator[None]:
+        """The wait for a client: others work meanwhile, and the worker ends it at the deadline."""
+        self.deadlines[connection] = until_s
+        self.turns.release()
+        try:
+            yield
+        finally:
+            self.turns.acquire()
+            self.deadlines.pop(connection, None)
 
     def _answered(self, exchange: Exchange) -> Answer:
         try:
@@ -2638,40 +2828,63 @@ class HttpRunner(Runner):
                 return self._fault(exchange, error)
         except Exception:
             _log.exception("request %s failed", exchange.id)
-            fault = AppError("something went wrong here; the operator finds it in the log by the request id")
-            body = dump_json(_problem(exchange, fault)).encode()
-            return Answer(500, [("Content-Type", "application/problem+json")], body)
+        fault = AppError("something went wrong here; the operator finds it in the log by the request id")
+        if exchange.page:
+            with suppress(Exception):  # the templates may be what is broken
+                return self._page(500, self.pages.fault(exchange, fault))
+        return self._problem(exchange, fault)
 
     def _route(self, exchange: Exchange) -> Answer:
-        from bottle import HTTPError
-
         self._check_host(exchange)
-        path = exchange.path
-        if path == self.prefix:
-            path += "/"
+        path = exchange.path + "/" * (exchange.path == self.prefix)
+        if exchange.method == "OPTIONS" and path == "*":
+            return Answer(204, [("Allow", _allow(Action))])
         if not path.startswith(self.prefix + "/"):
-            raise NotFound("this site is below " + self.prefix)
+            raise NotFound(f"this site is below {self.prefix or '/'}")
         inner = path.removeprefix(self.prefix)
         if exchange.method == "OPTIONS":
-            return Answer(204, [("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")])
+            return Answer(204, [("Allow", self._allowed(inner))])
         if exchange.method not in _ACTIONS:
-            raise UnsupportedAction(f"the method {exchange.method} is not supported", allowed=Action)
+            raise UnsupportedAction(f"the method {exchange.method[:20]} is not supported", allowed=Action)
+        target, args = self._match(exchange.method, inner)
+        return cast(Answer, target(exchange, **args))
+
+    def _match(self, method: str, inner: str) -> tuple[Any, dict[str, str]]:
+        """What answers a method at a path; NotFound, or UnsupportedAction."""
+        from bottle import HTTPError
+
         try:
-            target, args = self.router.match({"REQUEST_METHOD": exchange.method, "PATH_INFO": inner})
+            return cast(tuple[Any, dict[str, str]], self.router.match({"REQUEST_METHOD": method, "PATH_INFO": inner}))
         except HTTPError as error:
             if error.status_code == 405:
-                raise UnsupportedAction(f"{inner} does not take {exchange.method}", allowed=("read",)) from None
+                allowed = [_ACTIONS[name] for name in str(error.get_header("Allow")).split(",")]
+                raise UnsupportedAction(f"{inner[:200]} does not take {method}", allowed=allowed) from None
             raise NotFound(f"there is nothing at {inner[:200]}") from None
-        return cast(Answer, target(exchange, **args))
+
+    def _allowed(self, inner: str) -> str:
+        """The methods that a path takes, whoever asks; NotFound where there is nothing."""
+        if re.match("/(files|forms)/", inner):
+            return _allow(Action)
+        try:
+            self._match("OPTIONS", inner)
+        except UnsupportedAction as error:
+            return _allow(error.allowed)
+        return _allow([Action.READ])
 
     def _trusted(self, peer: str) -> bool:
         if peer == "unix":
             return "unix" in self.config.trusted_proxies
-        return bool(self.networks) and any(ipaddress.ip_address(peer) in network for network in self.networks)
+        try:
+            address = ipaddress.ip_address(peer)
+        except ValueError:
+            return False
+        return any((getattr(address, "ipv4_mapped", None) or address) in network for network in self.networks)
 
     def _check_host(self, exchange: Exchange) -> None:
         """Only hosts that were named, loopback and bare addresses: against DNS rebinding."""
-        host = re.sub(r":\d*$", "", exchange.host).strip("[]").lower()
+        host = re.sub(r":[0-9]*$", "", exchange.host).strip("[]").removesuffix(".").lower()
+        if not exchange.host and exchange.environ.get("SERVER_PROTOCOL") == "HTTP/1.0":
+            return  # no browser is that old
         known = {"localhost", self.config.bind.rpartition(":")[0].strip("[]").lower(), *map(str.lower, self.config.hosts)}
         try:
             literal = bool(ipaddress.ip_address(host))
@@ -2702,25 +2915,26 @@ class HttpRunner(Runner):
 
     def _fault(self, exchange: Exchange, error: AppError) -> Answer:
         if error.status >= 500:
-            _log.error(
-                "request %s: %s%s", exchange.id, error.message, f" ({error.hint})" if error.hint else "", exc_info=error
-            )
-        if isinstance(error, Unauthenticated) and exchange.session:
+            hint = f" ({error.hint})" if error.hint else ""
+            _log.error("request %s: %s%s", exchange.id, error.message, hint, exc_info=error)
+        refused = isinstance(error, Unauthenticated)
+        if refused and exchange.by_cookie:
             exchange.cookies = [self._cookie(exchange, "", 0)]
-        if exchange.page and isinstance(error, Unauthenticated) and exchange.method in ("GET", "HEAD"):
-            query = exchange.environ.get("QUERY_STRING", "")
-            after = exchange.path + ("?" + query if query else "")
+        if exchange.page and refused and exchange.method in ("GET", "HEAD"):
+            query = _ascii(exchange.environ.get("QUERY_STRING", ""))
+            after = exchange.own_path + ("?" + query if query else "")
             return Answer(303, [("Location", exchange.url("login", after=after if len(after) < 1000 else None))])
-        headers = _error_headers(error, exchange.scheme)
         if exchange.page:
-            return self._page(error.status, self.pages.fault(exchange, error), headers)
-        body = dump_json(_problem(exchange, error)).encode()
-        return Answer(error.status, [("Content-Type", "application/problem+json"), *headers], body)
+            return self._page(error.status, self.pages.fault(exchange, error), _error_headers(error))
+        return self._problem(exchange, error)
+
+    def _problem(self, exchange: Exchange, error: AppError) -> Answer:
+        headers = [("Content-Type", "application/problem+json"), *_error_headers(error)]
+        return Answer(error.status, headers, _json_bytes(_problem(exchange, error)))
 
     def _page(self, status: int, body: bytes, headers: Sequence[tuple[str, str]] = ()) -> Answer:
-        return Answer(
-            status, [("Content-Type", "text/html; charset=utf-8"), ("Content-Security-Policy", _PAGE_POLICY), *headers], body
-        )
+        own = [("Content-Type", "text/html; charset=utf-8"), ("Content-Security-Policy", _PAGE_POLICY)]
+        return Answer(status, [*own, *headers], body)
 
     # -- the resources
 
@@ -2735,12 +2949,20 @@ class HttpRunner(Runner):
             return self._upload(exchange, name, path)
         request = self._request(exchange, f"{kind}/{name}", tuple(path), self._action(exchange))
         try:
-            response = self.host.handle(request)
-        except Invalid as error:
-            if exchange.page and kind == "forms" and request.action in (Action.CREATE, Action.UPDATE):
+            return self._steady(exchange, request, kind)
+        except (Invalid, IdempotencyConflict) as error:
+            written = kind == "forms" and request.action in (Action.CREATE, Action.UPDATE)
+            if exchange.page and written and self._is_form(exchange):
                 return self._form_again(exchange, request, error)
             raise
-        return self._render(exchange, response, kind)
+
+    def _steady(self, exchange: Exchange, request: Request, kind: str) -> Answer:
+        """The answer; a file that is replaced between its look-up and its reading is looked up again."""
+        unconditional = not (exchange.header("if-match") or exchange.header("if-unmodified-since"))
+        for _ in range(4 if request.action == Action.READ and kind == "files" and unconditional else 0):
+            with suppress(PreconditionFailed):
+                return self._render(exchange, self.host.handle(request), kind)
+        return self._render(exchange, self.host.handle(request), kind)
 
     def _suffix(self, exchange: Exchange, kind: str, name: str, path: list[str]) -> tuple[str, list[str]]:
         """The address without .csv, .json, .ndjson or .html, which choose the format instead of Accept."""
@@ -2753,10 +2975,10 @@ class HttpRunner(Runner):
         return (name, [stem]) if path else (stem, path)
 
     def _action(self, exchange: Exchange) -> Action:
-        method = exchange.query.get("_method", exchange.method) if exchange.method == "POST" else exchange.method
-        if method not in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"):
-            raise BadRequest("_method must be PUT or DELETE")
-        return _ACTIONS[method]
+        wanted = exchange.query.get("_method") if exchange.method == "POST" else None
+        if wanted not in (None, "PUT", "DELETE") or (wanted == "PUT" and "/forms/" not in exchange.path):
+            raise BadRequest("_method must be PUT, of a record, or DELETE")
+        return _ACTIONS[wanted or exchange.method]
 
     def _request(self, exchange: Exchange, resource: str, path: tuple[str, ...], action: Action, **facts: Any) -> Request:
         """The transport-free request; everything that the body says is read later, by `decode`."""
@@ -2766,8 +2988,6 @@ class HttpRunner(Runner):
         is_bytes = resource.startswith("files/") and action == Action.UPDATE
         if action != Action.READ:
             self._check_origin(exchange, form=not is_bytes)
-        elif not exchange.format:
-            raise NotAcceptable("the formats here are " + ", ".join(_FORMATS_OFFERED))
         decode = partial(self._decode, exchange, resource) if action != Action.READ and not is_bytes else None
         given: dict[str, Any] = {
             "id": exchange.id, "action": action, "resource": resource, "path": path, "door": self.kind,
@@ -2778,13 +2998,9 @@ class HttpRunner(Runner):
         }  # fmt: skip
         if is_bytes:
             given |= {"body": exchange.body, "body_bytes": exchange.body.size_bytes}
-            if self.encoded(exchange):
-                raise UnsupportedMedia("Content-Encoding is not supported: send the bytes as they are")
+        if action != Action.READ and exchange.header("content-encoding").lower() not in ("", "identity"):
+            raise UnsupportedMedia("Content-Encoding is not supported: send the bytes as they are")
         return Request(**given | facts)
-
-    @staticmethod
-    def encoded(exchange: Exchange) -> bool:
-        return exchange.header("content-encoding").lower() not in ("", "identity")
 
     def _is_form(self, exchange: Exchange) -> bool:
         return exchange.media_type in ("application/x-www-form-urlencoded", "multipart/form-data")
@@ -2805,14 +3021,12 @@ class HttpRunner(Runner):
 
     def _decode(self, exchange: Exchange, resource: str) -> Json:
         """The body of a record request, read within its limit once the caller is let in."""
-        if self.encoded(exchange):
-            raise UnsupportedMedia("Content-Encoding is not supported: send the body as it is")
+        most = self.config.max_body_bytes
         if self._is_form(exchange):
-            body = exchange.body.bounded(
-                self.host.limits(resource) if exchange.media_type[0] == "m" else self.config.max_body_bytes
-            )
-            typed = _typed_fields(exchange, body, self.config.max_body_bytes)
-            self._check_token(exchange, (typed.get("_token") or [""])[0])
+            if exchange.media_type == "multipart/form-data":
+                exchange.body.bounded(self.host.limits(resource))
+            typed = _typed_fields(exchange, most)
+            self._check_token(exchange, _text_of(typed, "_token"))
             exchange.typed = {name: value for name, value in typed.items() if not name.startswith("_")}
             return exchange.typed
         self._check_token(exchange, "")
@@ -2822,7 +3036,7 @@ class HttpRunner(Runner):
             raise UnsupportedMedia(
                 f"{exchange.media_type or 'a body without Content-Type'} is not read here: send application/json"
             )
-        return load_json(exchange.body.bounded(self.config.max_body_bytes).whole())
+        return load_json(exchange.body.bounded(most).whole())
 
     def _upload(self, exchange: Exchange, name: str, path: list[str]) -> Answer:
         """Files of a multipart body, each streamed to where it belongs as it arrives."""
@@ -2832,11 +3046,13 @@ class HttpRunner(Runner):
         request = self._request(exchange, f"files/{name}", tuple(folder), Action.CREATE, idempotency_key="", decode=None)
         done: list[Response] = []
         fields: dict[str, str] = {}
+        exchange.body.most = _LOOSE_BYTES  # until somebody is let in
         for part in read_multipart(exchange.body, exchange.content_type):
             if part.file_name is None:
                 fields[part.name] = part.text()
             elif part.file_name:
                 self._check_token(exchange, fields.get("_token", ""))
+                exchange.body.most = None
                 inner = tuple(folder) + tuple(part.file_name.replace("\\", "/").split("/"))
                 action = Action.UPDATE if fields.get("_replace") else Action.CREATE
                 one = dataclasses.replace(request, path=inner, action=action, body=part.chunks)
@@ -2857,7 +3073,7 @@ class HttpRunner(Runner):
                 error.message += f" (stored before it: {stored})"
             raise
 
-    def _form_again(self, exchange: Exchange, request: Request, error: Invalid) -> Answer:
+    def _form_again(self, exchange: Exchange, request: Request, error: Invalid | IdempotencyConflict) -> Answer:
         """The form with what was typed and what was wrong with it."""
         is_record = request.action == Action.UPDATE
         again = Request(
@@ -2866,8 +3082,13 @@ class HttpRunner(Runner):
         )  # fmt: skip
         response = self.host.handle(again)
         exchange.subject = response.caller.subject
-        exchange.submission = exchange.query.get("_submission", "") or self._submission()
-        page = self.pages.form(exchange, response, exchange.typed, error.faults)
+        faults = error.faults
+        if isinstance(error, IdempotencyConflict):  # Back, another value, and sent again
+            told = "This form was sent before, with other values. Sending it now makes a second record."
+            faults, exchange.submission = (Fault("", error.code, told),), self._submission()
+        else:
+            exchange.submission = exchange.query.get("_submission", "") or self._submission()
+        page = self.pages.form(exchange, response, exchange.typed, faults)
         return self._page(error.status, self.pages.render(exchange, "form.tpl", page["title"], page))
 
     def _submission(self) -> str:
@@ -2881,38 +3102,43 @@ class HttpRunner(Runner):
             return send_content(exchange, response.content, trusted=kind == "apps")
         if exchange.method not in ("GET", "HEAD"):
             return self._written(exchange, response)
-        headers = [("ETag", f'"{response.etag}"')] if response.etag else []
         if exchange.page and response.template:
-            return self._render_page(exchange, response, headers)
+            return self._render_page(exchange, response)
         if response.table and exchange.format in ("csv", "ndjson"):
             return self._export(exchange, response.table)
         if exchange.format not in ("json", "html"):
-            raise NotAcceptable("this is not a list: take application/json or text/html")
+            raise NotAcceptable(
+                "the formats here are "
+                + ("application/json, text/html" + ", text/csv, application/x-ndjson" * bool(response.table))
+            )
+        headers = [("ETag", f'"{response.etag}"')] if response.etag else []
+        if response.etag and {"*", response.etag} & set(exchange.conditions().if_none_match):
+            return Answer(304, headers)
         answer = self._json(200, response.data if response.table is None else _list_of(response.table))
         if response.table is not None and response.table.next:
             query = {name: text for name, text in exchange.query.items() if name != "_next"} | {"_next": response.table.next}
-            answer.headers.append(("Link", f'<{exchange.path}?{urlencode(query)}>; rel="next"'))
+            answer.headers.append(("Link", f'<{exchange.own_path}?{urlencode(query)}>; rel="next"'))
         answer.headers += headers
         return answer
 
-    def _render_page(self, exchange: Exchange, response: Response, headers: Sequence[tuple[str, str]]) -> Answer:
+    def _render_page(self, exchange: Exchange, response: Response) -> Answer:
         if response.template == "form.tpl":
             exchange.submission = self._submission()
         home = str(response.page.get("home", ""))
         if home.startswith(("forms/", "views/")):
             return Answer(303, [("Location", exchange.url(home))])
-        return self._page(200, self.pages.show(exchange, response), headers)
+        return self._page(200, self.pages.show(exchange, response))
 
     def _export(self, exchange: Exchange, table: Table) -> Answer:
         """Every row, streamed; a client that goes away ends the query."""
         rows = _csv(table) if exchange.format == "csv" else _ndjson(table)
-        name = split_path(exchange.path)[-1]
+        name = split_path(exchange.path.rstrip("/"))[-1]
         disposition = f"attachment; filename*=UTF-8''{quote(name, safe='')}.{exchange.format}"
         headers = [("Content-Type", _MEDIA[exchange.format]), ("Content-Disposition", disposition)]
         return Answer(200, headers, _Stream(rows, table.close))
 
     def _json(self, status: int, data: Json) -> Answer:
-        return Answer(status, [("Content-Type", _MEDIA["json"])], dump_json(data).encode())
+        return Answer(status, [("Content-Type", _MEDIA["json"])], _json_bytes(data))
 
     def _written(self, exchange: Exchange, response: Response) -> Answer:
         """What a write answers: a page goes on to where the result is seen (post/redirect/get)."""
@@ -2949,15 +3175,14 @@ class HttpRunner(Runner):
         return self.host.seal("form", _session_digest(exchange.session))
 
     def _check_origin(self, exchange: Exchange, *, form: bool) -> None:
-        """Forbidden when a browser says that an unsafe cookie request came from elsewhere, or when nothing says it did not.
+        """Forbidden when a browser says that an unsafe request with a credential that it adds by itself came from
+        elsewhere, or when nothing says it did not.
 
         Sec-Fetch-Site, else Origin, else (where a form can carry one) the form token, which _check_token reads later.
         """
-        if not exchange.by_cookie:
-            return
         verdict = _same_origin(exchange)
-        if verdict is False or (verdict is None and not form):
-            raise Forbidden("this request came from another site; open the page here and try again")
+        if (exchange.by_browser and verdict is False) or (exchange.by_cookie and verdict is None and not form):
+            raise Forbidden(_ELSEWHERE)
 
     def _check_token(self, exchange: Exchange, token: str) -> None:
         """The last proof of same origin, where the headers gave none."""
@@ -2969,9 +3194,7 @@ class HttpRunner(Runner):
     def _login_page(self, exchange: Exchange, code: str = "") -> Answer:
         after = exchange.query.get("after", "")
         code = code if re.fullmatch(r"[A-Za-z0-9_-]{1,100}", code) else ""
-        page = self._page(200, self.pages.login(exchange, code, self._safe_target(after, "")))
-        page.headers.append(("Referrer-Policy", "no-referrer"))
-        return page
+        return self._page(200, self.pages.login(exchange, code, self._safe_target(after, "")))
 
     def _safe_target(self, after: str, default: str) -> str:
         """A path on this site to go on to; never another site."""
@@ -2983,23 +3206,26 @@ class HttpRunner(Runner):
         return after if safe else default
 
     def _sign_in(self, exchange: Exchange) -> Answer:
-        if _same_origin(exchange) is False:
-            raise Forbidden("this request came from another site; open the page here and try again")
-        typed = _typed_fields(exchange, exchange.body.bounded(65536), 65536)
-        code, token, after = (typed.get(name, [""])[0].strip() for name in ("code", "token", "after"))
+        if _same_origin(exchange) is False or exchange.header("origin") == "null":
+            raise Forbidden(_ELSEWHERE)
+        typed = _typed_fields(exchange, 65536)
+        code, token, after = (_text_of(typed, name).strip() for name in ("code", "token", "after"))
         try:
             session, seconds = self.host.sign_in(code or token, exchange.id)
         except Unauthenticated as error:
+            if not exchange.page:
+                raise
             body = self.pages.login(exchange, "", self._safe_target(after, ""), error.message)
-            return self._page(401, body, _error_headers(error, exchange.scheme))
+            return self._page(401, body, _error_headers(error))
         exchange.cookies = [self._cookie(exchange, session, seconds)]
         return Answer(303, [("Location", self._safe_target(after, exchange.url("")))])
 
     def _sign_out(self, exchange: Exchange) -> Answer:
         self._check_origin(exchange, form=True)
-        typed = _typed_fields(exchange, exchange.body.bounded(65536), 65536) if exchange.body.size_bytes else {}
-        self._check_token(exchange, typed.get("_token", [""])[0])
-        self.host.sign_out(exchange.credential, exchange.id)
+        typed = _typed_fields(exchange, 65536) if exchange.body.size_bytes else {}
+        self._check_token(exchange, _text_of(typed, "_token"))
+        if exchange.session:
+            self.host.sign_out(f"Session {exchange.session}", exchange.id)
         exchange.cookies = [self._cookie(exchange, "", 0)]
         return Answer(303, [("Location", exchange.url("login"))])
 
@@ -3010,7 +3236,8 @@ class HttpRunner(Runner):
         if data is None:
             raise NotFound(f"there is no static file {name[:100]}")
         tag = f'"{self.pages.tags[name]}"'
-        headers = [("ETag", tag), ("Cache-Control", "public, max-age=31536000, immutable")]
+        lasting = exchange.query.get("v") == self.pages.tags[name]
+        headers = [("ETag", tag), ("Cache-Control", "public, max-age=31536000, immutable" if lasting else "no-cache")]
         if tag in exchange.header("if-none-match"):
             return Answer(304, headers)
         return Answer(200, [*headers, ("Content-Type", mimetypes.guess_type(name)[0] or "application/octet-stream")], data)
@@ -3036,7 +3263,7 @@ class HttpRunner(Runner):
             listener.close()
 
     def stop(self) -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
+        self.stopping()
 
     def address(self, listener: socket.socket) -> str:
         """The site's own address, for people."""
@@ -3056,7 +3283,7 @@ class HttpRunner(Runner):
                 if text.startswith("unix:"):
                     return _unix_listener(text.removeprefix("unix:"))
                 host, _, port = text.rpartition(":")
-                return socket.create_server((host.strip("[]"), int(port)), family=_family(host), backlog=1024)
+                return _tcp_listener(host.strip("[]"), int(port))
             except OSError as error:
                 if error.errno != errno.EADDRINUSE:
                     raise Unavailable(f"cannot listen on {text}: {error.strerror}") from error
@@ -3069,26 +3296,36 @@ class HttpRunner(Runner):
         from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
         class Handler(WSGIRequestHandler):
+            timeout = self.config.body_timeout_s
+
             def get_environ(self) -> dict[str, Any]:
                 return super().get_environ() | {"RAW_URI": self.path}
+
+            def handle(self) -> None:
+                with suppress(OSError):  # the client went away
+                    super().handle()
 
             def log_message(self, *args: Any) -> None:
                 """Nothing: the runner logs for itself."""
 
         class Server(ThreadingMixIn, WSGIServer):
-            daemon_threads = True
+            daemon_threads = False  # what is in flight is finished
 
         _log.warning("gunicorn does not run here: serving with the standard library, for few users only")
-        server = Server(listener.getsockname(), Handler, bind_and_activate=False)
+        server = Server(listener.getsockname()[:2], Handler, bind_and_activate=False)
+        server.socket.close()
         server.socket = listener
         server.server_name, server.server_port = str(listener.getsockname()[0]), int(listener.getsockname()[1])
         server.setup_environ()
         server.set_app(self.wsgi)
+        self.stopping = lambda: threading.Thread(target=server.shutdown).start()  # it waits for serve_forever to end
+        signal.signal(signal.SIGTERM, lambda *_: self.stop())
         self.host.open()
         self.on_ready(self.address(listener))
         try:
             server.serve_forever()
         finally:
+            server.server_close()
             self.host.close()
 
     def _run_gunicorn(self, listener: socket.socket) -> None:
@@ -3117,9 +3354,9 @@ class HttpRunner(Runner):
         config = self.config
         options: dict[str, Any] = {
             "bind": f"fd://{os.dup(listener.fileno())}", "workers": config.workers or os.cpu_count() or 1,
-            "worker_class": _worker_class(), "threads": config.threads, "timeout": 60, "graceful_timeout": 25,
-            "keepalive": 15, "loglevel": "error", "forwarded_allow_ips": "", "secure_scheme_headers": {},
-            "proc_name": "satchel",
+            "worker_class": _worker_class(self.deadlines), "threads": config.threads, "timeout": 60,
+            "graceful_timeout": 25, "keepalive": 15, "loglevel": "error", "limit_request_line": 8190,
+            "forwarded_allow_ips": "", "secure_scheme_headers": {}, "proc_name": "satchel",
         }  # fmt: skip
         if config.tls_cert:
             options |= {"certfile": str(config.tls_cert), "keyfile": str(config.tls_key)}
@@ -3129,54 +3366,99 @@ class HttpRunner(Runner):
         return options | {name: True for name in ("control_socket_disable",) if name in known}
 
 
-def _worker_class() -> type:
-    """gunicorn's gthread worker that also ends connections whose headers take over ten seconds: they would hold a thread."""
+def _worker_class(deadlines: dict[Any, float]) -> type:
+    """gunicorn's gthread worker, made safe against slow clients.
+
+    A connection gets a thread when its first byte is there, and is ended when its request does not come by its deadline;
+    the linger after the last answer is done by that thread and not by the loop that serves everybody.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
     from gunicorn.workers.gthread import ThreadWorker
 
     class Worker(ThreadWorker):  # type: ignore[misc]
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **kwargs)
-            self.header_deadlines: dict[Any, float] = {}
+        def get_thread_pool(self) -> ThreadPoolExecutor:
+            return ThreadPoolExecutor(max_workers=self.cfg.threads + _WAITING_THREADS)
+
+        def enqueue_req(self, conn: Any) -> None:
+            if conn.initialized or conn.data_ready:
+                super().enqueue_req(conn)
+                return
+            conn.sock.setblocking(False)
+            conn.set_timeout()
+            self.pending_conns.append(conn)
+            self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
 
         def handle(self, conn: Any) -> Any:
-            self.header_deadlines[conn] = time.monotonic() + 10
+            deadlines[conn] = time.monotonic() + _HEADER_S
             try:
-                return super().handle(conn)
+                kept = super().handle(conn)
             finally:
-                self.header_deadlines.pop(conn, None)
+                deadlines.pop(conn, None)
+            if not kept:
+                conn.close(graceful=True)
+                conn.close = lambda graceful=False: None
+            return kept
 
         def handle_request(self, req: Any, conn: Any) -> Any:
-            self.header_deadlines.pop(conn, None)
-            return super().handle_request(req, conn)
+            deadlines.pop(conn, None)
+            try:
+                return super().handle_request(req, conn)
+            except TimeoutError:  # the client does not read its answer
+                return False
 
         def murder_pending(self) -> None:
             super().murder_pending()
             now = time.monotonic()
-            for conn, deadline in list(self.header_deadlines.items()):
-                if now > deadline:
+            for held, until in list(deadlines.items()):
+                if now > until:
                     with suppress(OSError):  # it was closed meanwhile
-                        conn.sock.shutdown(socket.SHUT_RDWR)
+                        socket.socket.shutdown(getattr(held, "sock", held), socket.SHUT_RD)
 
     return Worker
 
 
-def _family(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        detail = f'names {text!r}: write an address such as 10.0.0.1, a network such as 10.0.0.0/8, or "unix"'
+        raise ConfigError(
+            f"http.trusted_proxies {detail}", faults=[Fault("http.trusted_proxies", "value", detail)]
+        ) from None
+
+
+def _tcp_listener(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    both = host == "::" and socket.has_dualstack_ipv6()
+    return socket.create_server((host, port), family=family, backlog=1024, dualstack_ipv6=both)
 
 
 def _unix_listener(path: str) -> socket.socket:
-    """A Unix socket; what an ended server left at the path is replaced."""
+    """A Unix socket; what an ended server left at the path is replaced. EADDRINUSE where one listens."""
     if Path(path).is_socket():
+        with socket.socket(socket.AF_UNIX) as probe:
+            if probe.connect_ex(path) == 0:
+                raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
         Path(path).unlink()
     listener = socket.socket(socket.AF_UNIX)
-    listener.bind(path)
-    Path(path).chmod(0o660)
-    listener.listen(1024)
+    before = os.umask(0o117)
+    try:
+        listener.bind(path)
+        listener.listen(1024)
+    except OSError:
+        listener.close()
+        raise
+    finally:
+        os.umask(before)
     return listener
 
 
 def _session_digest(session: str) -> str:
     return hashlib.sha256(session.encode()).hexdigest()[:32]
+
+
+_ELSEWHERE = "this request came from another site; open the page here and try again"
 
 
 def _same_origin(exchange: Exchange) -> bool | None:
@@ -3195,32 +3477,43 @@ def _list_of(table: Table) -> Value:
     return found | ({"count": table.count} if table.count is not None else {})
 
 
-def _typed_fields(exchange: Exchange, body: BodyReader, most: int) -> dict[str, list[Any]]:
-    """The fields of an HTML form by name: texts, and Uploads kept in temporary files. `most` bounds the texts."""
+def _text_of(typed: Mapping[str, Sequence[Any]], name: str) -> str:
+    """The first text of a field; "" when there is none."""
+    return next((value for value in typed.get(name, ()) if isinstance(value, str)), "")
+
+
+def _typed_fields(exchange: Exchange, most: int) -> dict[str, list[Any]]:
+    """The fields of an HTML form by name: texts, at most `most` bytes of them, and Uploads kept in temporary files."""
     found: dict[str, list[Any]] = {}
-    if exchange.media_type != "multipart/form-data":
-        if exchange.media_type != "application/x-www-form-urlencoded":
-            raise UnsupportedMedia("send a form: application/x-www-form-urlencoded or multipart/form-data")
+    if exchange.media_type == "application/x-www-form-urlencoded":
         try:
-            pairs = parse_qsl(
-                body.bounded(most).whole().decode(), keep_blank_values=True, errors="strict", max_num_fields=5000
-            )
+            text = exchange.body.bounded(most).whole().decode()
+            pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=5000)
         except ValueError:
             raise BadRequest("the form is not UTF-8, or has over 5,000 fields") from None
-        for name, text in pairs:
-            found.setdefault(name, []).append(text)
+        for name, value in pairs:
+            found.setdefault(name, []).append(value)
         return found
-    for part in read_multipart(body, exchange.content_type):
+    if exchange.media_type != "multipart/form-data":
+        raise UnsupportedMedia("send a form: application/x-www-form-urlencoded or multipart/form-data")
+    if exchange.body.most is None:
+        exchange.body.bounded(most)
+    for part in read_multipart(exchange.body, exchange.content_type):
         if part.file_name is None:
-            found.setdefault(part.name, []).append(part.text(most))
+            value = part.text(most)
+            most -= len(value)
+            found.setdefault(part.name, []).append(value)
         else:
-            found.setdefault(part.name, []).append(Upload(part.file_name, _spooled(part.chunks)))
+            found.setdefault(part.name, []).append(Upload(part.file_name, _spooled(exchange, part.chunks)))
     return found
 
 
-def _spooled(chunks: Iterable[bytes]) -> BinaryIO:
-    """A temporary file with these bytes, in memory while small; gone when nobody refers to it."""
-    file = tempfile.SpooledTemporaryFile(max_size=1 << 20)  # noqa: SIM115 (lives as long as the request)
+def _spooled(exchange: Exchange, chunks: Iterable[bytes]) -> BinaryIO:
+    """A temporary file with these bytes, in memory while small; closed after the answer."""
+    if len(exchange.files) >= 100:
+        raise TooLarge("a form takes at most 100 files")
+    file = tempfile.SpooledTemporaryFile(max_size=1 << 16)  # noqa: SIM115 (closed by HttpRunner.wsgi)
+    exchange.files.append(cast(BinaryIO, file))
     for chunk in chunks:
         file.write(chunk)
     file.seek(0)
@@ -3896,13 +4189,14 @@ class Authority:
 _EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,8}")
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`\x00-\x1f]+")
 _WIDGETS = {"date": "date", "date-time": "datetime-local", "email": "email", "uri": "url", "file": "file"}
-_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
+_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,6})?")
+_MOST_DIGITS = 400  # of a number, before or behind the point; more would make arithmetic a way to keep the server busy
 
 
 def _is_date(text: str) -> bool:
     """Full-date of RFC 3339 section 5.6."""
     try:
-        return bool(re.fullmatch(r"\d{4}-\d\d-\d\d", text) and datetime.fromisoformat(text))
+        return bool(re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text) and datetime.fromisoformat(text))
     except ValueError:
         return False
 
@@ -3920,7 +4214,6 @@ _FORMATS: Mapping[str, Callable[[str], bool]] = {
     "email": lambda text: bool(_EMAIL.fullmatch(text)),
     "uri": lambda text: bool(_URI.fullmatch(text)),
     "multiline": lambda text: True,
-    "file": lambda text: True,
 }
 _FORMAT_HELP = {
     "date": "must be a date such as 2026-11-23",
@@ -3945,25 +4238,71 @@ _RULE_HELP: Mapping[str, Callable[[Any], str]] = {
 }
 
 
+# Rules of numbers, whose arithmetic must be exact: what holds between a value and the rule's limit.
+_NUMBER_RULES: Mapping[str, Callable[[Decimal, Decimal], bool]] = {
+    "minimum": operator.ge,
+    "maximum": operator.le,
+    "exclusiveMinimum": operator.gt,
+    "exclusiveMaximum": operator.lt,
+    "multipleOf": lambda value, unit: Fraction(value) % Fraction(unit) == 0,
+}
+_NUMERIC = ("number", "integer")
+_TYPES_OF_RULES: Mapping[str, tuple[str, ...]] = dict.fromkeys(_NUMBER_RULES, _NUMERIC) | {
+    "format": ("string",), "minLength": ("string",), "maxLength": ("string",), "pattern": ("string",),
+    "enum": ("string", *_NUMERIC), "oneOf": ("string", *_NUMERIC), "items": ("array",), "minItems": ("array",),
+    "maxItems": ("array",),
+}  # fmt: skip
+_ORDERED = (
+    ("minimum", "maximum"),
+    ("exclusiveMinimum", "exclusiveMaximum"),
+    ("minLength", "maxLength"),
+    ("minItems", "maxItems"),
+)
+_FILE_SCHEMA = {
+    "type": "object",
+    "properties": {"name": {"type": "string"}, "base64": {"type": "string", "contentEncoding": "base64"}},
+    "required": ["name", "base64"],
+}
+
+
+def _exact(number: Json) -> Decimal:
+    """A number as the decimal that its text says."""
+    return Decimal(repr(number)) if isinstance(number, float) else Decimal(number)
+
+
 def _number_of(text: str) -> Json:
     """The exact number that a text says; ValueError else."""
-    if not _NUMBER.fullmatch(text) or len(text) > 400:
+    if not _NUMBER.fullmatch(text) or len(text) > _MOST_DIGITS:
         raise ValueError("not a number")
-    return load_json(text)
+    return exact_number(text) if set(text) & set(".eE") else int(text)
+
+
+def _point(pointer: str, name: str) -> str:
+    """The JSON pointer of a member (RFC 6901 section 3)."""
+    return pointer + "/" + name.replace("~", "~0").replace("/", "~1")
+
+
+# What a person or a browser writes for a boolean; an unticked checkbox is not sent at all.
+_TRUTHS = dict.fromkeys(("true", "on", "yes", "1"), True) | dict.fromkeys(("", "false", "off", "no", "0"), False)
 
 
 class Field:
     """One declared field or parameter: its JSON Schema, its validator, and how a person is asked for it."""
 
     def __init__(self, config: FieldConfig, place: str) -> None:
+        """ConfigError lists every fault of the declaration."""
         self.config, self.name, self.place = config, config.name, place
         self.title = config.title or config.name.replace("_", " ").capitalize()
         self.is_file = config.format == "file"
         self.column = Column(self.name, self.title, config.type, config.format)
-        self.schema = self._schema()
         self.choices = self._choices()
-        self._check_declaration()
-        self._validators = self._compile()
+        self.schema = self._schema()
+        wrong = [Fault(f"{place}.{key}", "configuration", detail) for key, detail in self._declaration_faults()]
+        if not wrong:
+            self._validate = self._compile()
+            wrong = [Fault(f"{place}.default", "configuration", fault.detail) for fault in self._default_faults()]
+        if wrong:
+            raise ConfigError(f"{place} is no valid field", faults=wrong)
 
     def _schema(self) -> Value:
         """The field in JSON Schema (draft 7) keywords."""
@@ -3975,60 +4314,102 @@ class Field:
             ("exclusiveMinimum", config.exclusive_minimum), ("exclusiveMaximum", config.exclusive_maximum),
             ("minLength", config.min_length), ("maxLength", config.max_length), ("minItems", config.min_items),
             ("maxItems", config.max_items), ("pattern", config.pattern and f"^(?:{config.pattern})$"),
-            ("uniqueItems", config.type == "array"), ("default", config.default),
+            ("uniqueItems", True if config.type == "array" else None), ("default", config.default),
         )  # fmt: skip
-        return {"type": config.type} | {name: value for name, value in named if value not in (None, "", [], {}, False)}
+        given = {name: value for name, value in named if value is not None and value not in ("", [], {})}
+        return {"type": config.type} | given | (_FILE_SCHEMA if self.is_file else {})
 
     def _choices(self) -> tuple[tuple[Json, str], ...]:
         """(value, title) of every allowed value; () when any is allowed."""
-        source = (
-            self.config.items if self.config.type == "array" else {"enum": self.config.enum, "oneOf": self.config.one_of}
-        )
-        titled = [(c["const"], str(c.get("title", c["const"]))) for c in source.get("oneOf", ()) if isinstance(c, dict)]
-        return tuple(titled) or tuple((value, str(value)) for value in source.get("enum", ()))
-
-    def _check_declaration(self) -> None:
         config = self.config
-        if config.type == "array" and (not self.choices or set(config.items) - {"type", "enum", "oneOf"}):
-            raise ConfigError(f"{self.place}.items must be {{ type = …, enum = […] }}: an array is a set of choices")
-        if config.format and config.type != "string":
-            raise ConfigError(f"{self.place}.format goes with type string")
-        if config.format and config.format not in _FORMATS:
-            raise ConfigError(f"{self.place}.format {config.format!r} is none{nearest(config.format, _FORMATS)}")
-        if self.is_file != bool(config.files):
-            raise ConfigError(f'{self.place}: format = "file" and files = "files/NAME" go together')
+        source = config.items if config.type == "array" else {"enum": config.enum, "oneOf": config.one_of}
+        titled = tuple((one["const"], one.get("title") or str(one["const"])) for one in source.get("oneOf", ()))
+        return titled or tuple((value, str(value)) for value in source.get("enum", ()))
 
-    def _compile(self) -> tuple[Callable[[Json], Json], Callable[[Json], Json]]:
-        """Validators with and without multipleOf, which fastjsonschema does not compute for a Decimal."""
-        formats: dict[str, Any] = dict(_FORMATS)
-        bare = {
-            key: value for key, value in self.schema.items() if key not in ("multipleOf", "default", "title", "description")
-        }
-        full = bare | ({"multipleOf": float(self.config.multiple_of)} if self.config.multiple_of else {})
-        try:
-            made = [fastjsonschema.compile(schema, formats=formats, use_default=False) for schema in (full, bare)]
-        except (fastjsonschema.JsonSchemaException, TypeError, ValueError, ArithmeticError) as error:
-            raise ConfigError(f"{self.place} is no valid field: {error}") from error
-        if self.config.default is not None:
-            self._validators = made[0], made[1]
-            for fault in self.faults(self.config.default, ""):
-                raise ConfigError(f"{self.place}.default {fault.detail}")
-        return made[0], made[1]
+    def _declaration_faults(self) -> Iterator[tuple[str, str]]:
+        """(setting, what is wrong with it)."""
+        config, schema = self.config, self.schema
+        for rule, types in _TYPES_OF_RULES.items():
+            if rule in schema and config.type not in types:
+                yield rule, f"goes with type {' or '.join(types)}"
+        for low, high in _ORDERED:
+            if low in schema and high in schema and schema[low] > schema[high]:
+                yield low, f"is more than {high}"
+        if config.multiple_of is not None and config.multiple_of <= 0:
+            yield "multipleOf", "must be above zero"
+        if config.format and config.format not in (*_FORMATS, "file"):
+            yield "format", f"{config.format!r} is none{nearest(config.format, [*_FORMATS, 'file'])}"
+        yield from self._choice_faults()
+        yield from self._file_setting_faults()
+
+    def _choice_faults(self) -> Iterator[tuple[str, str]]:
+        config = self.config
+        source = config.items if config.type == "array" else self.schema
+        place = "items" if config.type == "array" else "enum"
+        if config.type == "array" and not self.choices:
+            yield place, "must be { type = …, enum = […] } or with oneOf: an array is a set of choices"
+        if "enum" in source and "oneOf" in source:
+            yield place, "goes without oneOf"
+        inner = source.get("type", "string")
+        if inner not in ("string", *_NUMERIC):
+            if config.type == "array":
+                yield place, f"cannot be of type {inner}"
+            return
+        right: Any = str if inner == "string" else int if inner == "integer" else (int, float, Decimal)
+        for value, _ in self.choices:
+            if not isinstance(value, right) or isinstance(value, bool):
+                yield place, f"{value!r} is no {inner}"
+
+    def _file_setting_faults(self) -> Iterator[tuple[str, str]]:
+        config = self.config
+        if self.is_file != bool(config.files):
+            yield "files", 'and format = "file" go together'
+        if config.accept and not self.is_file:
+            yield "accept", 'goes with format = "file"'
+        if self.is_file and (
+            self.choices or config.default is not None or set(self.schema) & {"minLength", "maxLength", "pattern"}
+        ):
+            yield "format", '"file" goes without a default, choices, lengths and pattern'
+
+    def _default_faults(self) -> list[Fault]:
+        return [] if self.config.default is None or self.is_file else self.faults(self.config.default, "")
+
+    def _compile(self) -> Callable[[Json], Json]:
+        """The validator of everything but numbers, which it would judge as floats, and patterns, where it rewrites "$"."""
+        left_out = (*_NUMBER_RULES, "pattern", "default", "title", "description")
+        schema = {key: value for key, value in self.schema.items() if key not in left_out}
+        if self.config.type == "array":
+            schema["items"] = {"type": "string"} | self.config.items
+        validate: Callable[[Json], Json] = fastjsonschema.compile(schema, formats=dict(_FORMATS), use_default=False)
+        return validate
 
     def faults(self, value: Json, pointer: str) -> list[Fault]:
         """What is wrong with a given value."""
-        found = list(check_value(value, pointer))
-        if found:
+        value = self.normal(value)
+        if found := list(check_value(value, pointer)):
             return found
-        exact = isinstance(value, Decimal)
         try:
-            self._validators[exact](value)
+            self._validate(value)
         except fastjsonschema.JsonSchemaValueException as error:
             inner = "".join("/" + str(part) for part in error.path[1:])
             return [Fault(pointer + inner, error.rule or "type", self._explain(error))]
-        if exact and self.config.multiple_of and value % Decimal(str(self.config.multiple_of)):
-            return [Fault(pointer, "multipleOf", _RULE_HELP["multipleOf"](self.config.multiple_of))]
+        if self.config.type == "integer" and not isinstance(value, int):
+            return [Fault(pointer, "integer_size", "does not fit in 64 bits")]
+        if self.config.type in _NUMERIC:
+            return self._number_faults(_exact(value), pointer)
+        if self.config.pattern and not re.fullmatch(self.config.pattern, value):
+            return [Fault(pointer, "pattern", _RULE_HELP["pattern"](""))]
         return []
+
+    def _number_faults(self, value: Decimal, pointer: str) -> list[Fault]:
+        if max(abs(value.adjusted()), len(value.as_tuple().digits)) > _MOST_DIGITS:
+            return [Fault(pointer, "number_size", f"must have at most {_MOST_DIGITS} digits")]
+        broken = [
+            rule
+            for rule, fits in _NUMBER_RULES.items()
+            if rule in self.schema and not fits(value, _exact(self.schema[rule]))
+        ]
+        return [Fault(pointer, rule, _RULE_HELP[rule](self.schema[rule])) for rule in broken]
 
     def _explain(self, error: Any) -> str:
         if error.rule in ("enum", "oneOf"):
@@ -4038,23 +4419,26 @@ class Field:
         return str(error.message).removeprefix("data ")
 
     def normal(self, value: Json) -> Json:
-        """A valid value in its one stored form: 2.0 of an integer is 2."""
-        return int(value) if self.config.type == "integer" and not isinstance(value, bool) else value
+        """A value in its one stored form: 2.0 of an integer is 2. What has no such form is left as it is."""
+        if self.config.type != "integer" or not isinstance(value, float | Decimal) or not -(2**63) <= value < 2**63:
+            return value
+        return int(value) if value == int(value) else value
 
     def from_text(self, texts: Sequence[str]) -> Json:
         """The value that a person typed; None when nothing; a text that is no such value comes back as it is."""
-        if self.config.type == "boolean":
-            return bool(texts) and texts[-1] not in ("", "false", "off", "0")
         if self.config.type == "array":
-            by_text = {str(value): value for value, _ in self.choices}
-            return [by_text.get(text, text) for text in texts if text]
+            return [self._chosen(text) for text in texts if text] or None
         text = (texts[-1] if texts else "").strip()
-        if self.config.type in ("number", "integer"):
+        if self.config.type == "boolean":
+            return _TRUTHS.get(text.lower(), text)
+        if self.config.type in _NUMERIC:
             return self._number_typed(text)
-        if self.config.format == "date-time" and re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?", text):
+        if self.config.format == "date-time" and re.fullmatch(r"[0-9-]{10}T[0-9]{2}:[0-9]{2}(:[0-9]{2})?", text):
             return text + (":00Z" if len(text) == 16 else "Z")
-        by_text = {str(value): value for value, _ in self.choices}
-        return by_text.get(text, text.replace("\r\n", "\n")) if text else None
+        return self._chosen(text.replace("\r\n", "\n")) if text else None
+
+    def _chosen(self, text: str) -> Json:
+        return next((value for value, _ in self.choices if str(value) == text), text)
 
     def _number_typed(self, text: str) -> Json:
         try:
@@ -4067,7 +4451,7 @@ class Field:
         if text == "":
             return None
         value = self.from_text([text])
-        for fault in self.faults(value, ""):
+        for fault in self.faults(value, "") if value is not None else ():
             raise BadRequest(f"{self.name} {fault.detail}")
         return self.normal(value)
 
@@ -4121,9 +4505,7 @@ def _condition(name: str, text: str, column: Column) -> Condition:
     """`column__op=text` with the text read by the column's type; BadRequest if it is no such value."""
     op = name.rpartition("__")[2] if "__" in name else "eq"
     if op == "null":
-        if text not in ("true", "false"):
-            raise BadRequest(f"{name} must be true or false")
-        return Condition(column.name, op, text == "true")
+        return Condition(column.name, op, _truth(name, text))
     if op in ("contains", "prefix"):
         return Condition(column.name, op, text)
     if op == "in":
@@ -4131,17 +4513,19 @@ def _condition(name: str, text: str, column: Column) -> Condition:
     return Condition(column.name, op, _filter_value(name, text, column))
 
 
+def _truth(name: str, text: str) -> bool:
+    if text not in ("true", "false"):
+        raise BadRequest(f"{name} is {text!r}: write true or false")
+    return text == "true"
+
+
 def _filter_value(name: str, text: str, column: Column) -> Json:
+    if column.type == "boolean":
+        return _truth(name, text)
     try:
-        if column.type in ("number", "integer"):
-            return _number_of(text)
+        return _number_of(text) if column.type in _NUMERIC else text
     except ValueError:
         raise BadRequest(f"{name} is {text!r}: {column.name} is a number") from None
-    if column.type == "boolean":
-        if text not in ("true", "false"):
-            raise BadRequest(f"{name} is {text!r}: {column.name} is true or false")
-        return text == "true"
-    return text
 
 
 def read_list(params: Mapping[str, str], columns: Sequence[Column], own: Sequence[str] = ()) -> ListQuery:
@@ -4171,6 +4555,14 @@ def _no_params(request: Request, own: Sequence[str] = ()) -> None:
     for name in request.params:
         if name not in own:
             raise BadRequest(f"{name} is no parameter here{nearest(name, own)}")
+
+
+def _text_cursor(cursor: str) -> str:
+    """The text that a cursor holds; "" of none."""
+    text = decode_cursor(cursor, 1)[0] if cursor else ""
+    if not isinstance(text, str) or check_text(text):
+        raise BadRequest("_next is not a cursor of this list: use the one from its answer, unchanged")
+    return text
 
 
 def _answer(response: Response) -> Plan:
@@ -4223,7 +4615,7 @@ class Files(Resource):
     def _list(self, request: Request, scope: Scope, path: str, parts: Sequence[str]) -> Plan:
         """The entries of a folder, in path order; the cursor is the last path seen."""
         _no_params(request, ("_size", "_next"))
-        after = str(decode_cursor(request.params["_next"], 1)[0]) if request.params.get("_next") else ""
+        after = _text_cursor(request.params.get("_next", ""))
         found = self.blobs.scan(path, deep=False, after=after)
         size = page_bounds(request.params, default=1000)
         items = found if request.whole else list(islice(found, size + 1))
@@ -4273,15 +4665,16 @@ class Files(Resource):
         blob = self.blobs.stat(path)
         if request.action == Action.CREATE and blob:
             raise Conflict(f"{request.address} exists")
-        if request.action == Action.UPDATE:
-            scope.caller.require(Action.UPDATE if blob else Action.CREATE, request.address)
+        scope.caller.require(Action.UPDATE if blob else Action.CREATE, request.address)
         if request.partial:
             raise UnsupportedAction("a file cannot be patched; put it whole", allowed=Action)
         wanted = _wanted_etag(request.conditions, blob.etag if blob else None)
-        must_be_new = "*" in request.conditions.if_none_match or not scope.caller.may(Action.UPDATE, request.address)
+        if blob and not scope.caller.may(Action.CREATE, request.address):
+            wanted = blob.etag  # should it vanish meanwhile, this caller may not make it anew
+        must_be_new = request.action == Action.CREATE or not scope.caller.may(Action.UPDATE, request.address)
         self.check_name(request.path[-1])
         staged = self.stage(request.body or (), request.body_bytes)
-        step = Publish(self.blobs, staged, path, wanted, must_be_new or request.action == Action.CREATE)
+        step = Publish(self.blobs, staged, path, wanted, must_be_new or "*" in request.conditions.if_none_match)
         return Plan(respond=partial(self._written, request.address, staged, blob is None), steps=[step])
 
     def _written(self, address: str, staged: Staged, created: bool, blobs: Sequence[Blob]) -> Response:
@@ -4325,7 +4718,8 @@ def accepts(accept: Sequence[str], name: str) -> bool:
     """Whether a file name fits one of the media types ("image/*") or endings (".pdf"); [] fits all."""
     media = mimetypes.guess_type(name)[0] or "application/octet-stream"
     return not accept or any(
-        name.lower().endswith(one.lower()) if one.startswith(".") else fnmatch.fnmatchcase(media, one) for one in accept
+        name.lower().endswith(one.lower()) if one.startswith(".") else fnmatch.fnmatchcase(media, one.lower())
+        for one in accept
     )
 
 
@@ -4341,6 +4735,18 @@ _META = (
 )
 
 
+def _fields_of(configs: Iterable[FieldConfig], place: str) -> tuple[dict[str, Field], list[Fault]]:
+    """The valid fields by name, and the faults of the others."""
+    fields: dict[str, Field] = {}
+    faults: list[Fault] = []
+    for config in configs:
+        try:
+            fields[config.name] = Field(config, f"{place}.{config.name}")
+        except ConfigError as error:
+            faults += error.faults
+    return fields, faults
+
+
 class Form(Resource):
     """A form and the records that it makes."""
 
@@ -4352,14 +4758,16 @@ class Form(Resource):
         self.records = records
         self.table = config.table or config.name.replace("-", "_")
         self.title = config.title or config.name.capitalize()
-        self.fields = {f.name: Field(f, f"forms.{config.name}.fields.{f.name}") for f in config.fields}
+        self.fields, wrong = _fields_of(config.fields, f"forms.{config.name}.fields")
+        files = [one for one in self.fields.values() if one.is_file]
+        for one in files:
+            if one.config.files not in shares:
+                detail = f"names {one.config.files!r}, which is no share{nearest(one.config.files, shares)}"
+                wrong.append(Fault(f"{one.place}.files", "configuration", detail))
+        if wrong:
+            raise ConfigError(f"forms.{config.name} is not valid", faults=wrong)
         self.columns = (Column("id", "Id"), *(f.column for f in self.fields.values()), *_META)
-        self.shares = {name: self._share(one, shares) for name, one in self.fields.items() if one.is_file}
-
-    def _share(self, one: Field, shares: Mapping[str, Files]) -> Files:
-        if one.config.files not in shares:
-            raise ConfigError(f"{one.place}.files names {one.config.files!r}, no share{nearest(one.config.files, shares)}")
-        return shares[one.config.files]
+        self.shares = {one.name: shares[one.config.files] for one in files}
 
     @classmethod
     def sufficient(cls, request: Request) -> tuple[Action, ...]:
@@ -4410,15 +4818,16 @@ class Form(Resource):
 
     # -- lists
 
-    def query(self, asked: ListQuery, order_by: Sequence[str] = ("id",)) -> Query:
-        """A list's parameters as a query of this form's records."""
-        texts = tuple(one.name for one in self.fields.values() if one.config.type == "string" and not one.is_file)
+    def query(self, asked: ListQuery, order_by: Sequence[str], columns: Iterable[Column]) -> Query:
+        """A list's parameters as a query of this form's records, searched in the fields among its columns."""
+        shown = [self.fields[column.name] for column in columns if column.name in self.fields]
+        texts = tuple(one.name for one in shown if one.config.type == "string" and not one.is_file)
         order = asked.order_by or tuple(order_by)
         return Query(self.table, asked.where, order, asked.size, asked.after, asked.search, texts)
 
     def _list(self, request: Request, scope: Scope) -> Plan:
         asked = read_list(request.params, self.columns)
-        table = self.listing(self.query(asked, ("-id",)), asked, whole=request.whole, columns=self.columns)
+        table = self.listing(self.query(asked, ("-id",), self.columns), asked, whole=request.whole, columns=self.columns)
         page = self._page(scope) | {"search": asked.search, "key": "id"}
         return _answer(Response(table=table, template="table.tpl", page=page))
 
@@ -4478,7 +4887,9 @@ class Form(Resource):
         items = request.data if batch else [request.data]
         if not 1 <= len(items) <= 1000:
             raise BadRequest("a batch has 1 to 1,000 records")
-        checked = [self._check(item, request.typed, f"/{i}" if batch else "") for i, item in enumerate(items)]
+        if not batch and not isinstance(request.data, dict):
+            raise BadRequest("the body must be a JSON object, or a list of objects")
+        checked = self._valid([(f"/{i}" if batch else "", item) for i, item in enumerate(items)], request.typed)
         stamp = {"created_at": rfc3339(scope.now), "created_by": scope.caller.subject}
         stamp |= {"updated_at": stamp["created_at"], "updated_by": scope.caller.subject}
         keys = [scope.new_id() for _ in checked]
@@ -4496,9 +4907,9 @@ class Form(Resource):
     def _update(self, request: Request, scope: Scope, record: Record) -> Plan:
         present = {name: record.value[name] for name in self.fields if name in record.value}
         data = self._without_meta(request.data, self.flat(record))
-        if request.partial:
-            data = {name: value for name, value in (present | data).items() if value is not None}
-        value = self._check(data, request.typed, "", present)
+        if request.partial:  # RFC 7396; a value is replaced whole, because no field but a file is an object
+            data = present | data
+        [value] = self._valid([("", data)], request.typed, present)
         steps = self._store_files([(scope.new_id(), value)])
         stamp = {name: record.value.get(name) for name in ("created_at", "created_by")}
         value |= stamp | {"updated_at": rfc3339(scope.now), "updated_by": scope.caller.subject}
@@ -4521,36 +4932,50 @@ class Form(Resource):
             raise Invalid(f"the record of forms/{self.name} is not valid", faults=faults)
         return {name: value for name, value in data.items() if name not in RESERVED_FIELDS}
 
-    def _check(self, data: Json, typed: bool, pointer: str, present: Mapping[str, Json] | None = None) -> Value:
-        """The valid fields of one record, in declared order; Invalid names every fault of every field."""
-        if not isinstance(data, dict):
-            raise BadRequest("the body must be a JSON object, or a list of objects")
-        faults = [
-            Fault(pointer + f"/{name}", "unknown_field", f"is not a field of this form{nearest(name, self.fields)}")
-            for name in data
-            if name not in self.fields
-        ]
-        value: Value = {}
-        for name, one in self.fields.items():
-            given = self._given(one, data, typed, present or {})
-            found = self._field_faults(one, given, f"{pointer}/{name}", present or {})
-            faults += found
-            if given is not None and not found:
-                value[name] = one.normal(given)
+    def _valid(
+        self, items: Sequence[tuple[str, Json]], typed: bool, present: Mapping[str, Json] | None = None
+    ) -> list[Value]:
+        """The valid fields of each (pointer, data), in declared order; Invalid names every fault of every field.
+
+        `present` has the fields of the record that is updated, None where one is created.
+        """
+        values, faults = [], []
+        for pointer, data in items:
+            value: Value = {}
+            faults += list(self._read(data, pointer, typed, present, value))
+            values.append(value)
         if faults:
             raise Invalid(f"the data for forms/{self.name} is not valid", faults=faults)
-        return value
+        return values
 
-    def _given(self, one: Field, data: Value, typed: bool, present: Mapping[str, Json]) -> Json:
+    def _read(
+        self, data: Json, pointer: str, typed: bool, present: Mapping[str, Json] | None, value: Value
+    ) -> Iterator[Fault]:
+        """Put the valid fields of one record into `value`; the faults of the others."""
+        if not isinstance(data, dict):
+            yield Fault(pointer, "type", "must be a JSON object")
+            return
+        for name in data:
+            if name not in self.fields:
+                detail = f"is not a field of this form{nearest(name, self.fields)}"
+                yield Fault(_point(pointer, name), "unknown_field", detail)
+        for name, one in self.fields.items():
+            given = self._given(one, data, typed, present)
+            found = self._field_faults(one, given, _point(pointer, name), present or {})
+            if given is not None and not found:
+                value[name] = one.normal(given)
+            yield from found
+
+    def _given(self, one: Field, data: Value, typed: bool, present: Mapping[str, Json] | None) -> Json:
         """What was given for a field; None when nothing was."""
         given = data.get(one.name)
-        if one.is_file and not isinstance(given, str):
-            kept = None if typed else present.get(one.name)
-            given = given[-1] if isinstance(given, list) and given else given
-            return given if isinstance(given, dict) or (isinstance(given, Upload) and given.name) else kept
-        if not typed:
-            return one.from_text(given if isinstance(given, list) else [])
-        return one.config.default if one.name not in data and not present else given
+        if typed:
+            return one.config.default if present is None and one.name not in data else given
+        given = given if isinstance(given, list) else []
+        if one.is_file:  # a page cannot send back the file that is stored
+            uploads = [item for item in given if isinstance(item, Upload) and item.name]
+            return uploads[-1] if uploads else (present or {}).get(one.name)
+        return one.from_text([item for item in given if isinstance(item, str)])
 
     def _field_faults(self, one: Field, given: Json, pointer: str, present: Mapping[str, Json]) -> list[Fault]:
         if given is None:
@@ -4570,16 +4995,16 @@ class Form(Resource):
         if not isinstance(given, dict | Upload):
             return [Fault(pointer, "type", 'must be a file: {"name": …, "base64": …}')]
         name = given["name"] if isinstance(given, dict) else given.name
-        if not accepts(one.config.accept, name) or not accepts(self.shares[one.name].config.accept, name):
-            return [Fault(pointer, "accept", f"is {name}; only {', '.join(one.config.accept) or 'other files'} are taken")]
+        for accept in (one.config.accept, self.shares[one.name].config.accept):
+            if not accepts(accept, name):
+                return [Fault(pointer, "accept", f"is {name}; only {', '.join(accept)} is taken here")]
         try:
             check_path([_safe_name(name)])
             size = sum(map(len, _upload_chunks(given)))
         except (BadRequest, ValueError) as error:
             return [Fault(pointer, "type", f"is not a file that can be stored: {error}")]
-        return [Fault(pointer, "max_file", f"has over {one.config.max_file_bytes:,} bytes")] * (
-            size > one.config.max_file_bytes
-        )
+        most = min(one.config.max_file_bytes, self.shares[one.name].config.max_file_bytes)
+        return [Fault(pointer, "max_file", f"has over {most:,} bytes")] if size > most else []
 
     def _store_files(self, records: Iterable[tuple[str, Value]]) -> list[BlobStep]:
         """Stage the new files of checked records, put what is stored in their place, and answer the publishing steps."""
@@ -4601,18 +5026,23 @@ class Form(Resource):
                         "sha256": staged.sha256,
                         "address": address,
                     }
-        except AppError:
+        except BaseException:
             for step in steps:
                 if isinstance(step, Publish):
-                    step.blobs.discard(step.staged)
+                    with suppress(AppError):  # the first failure is the one to tell; what stays is swept
+                        step.blobs.discard(step.staged)
             raise
         return steps
 
 
 def _safe_name(name: str) -> str:
     """The last part of a client's file name, with what a path may not have replaced by "_"."""
-    last = re.split(r"[/\\]", name)[-1]
-    return re.sub(r"[\x00-\x1f\x7f<>:\"|?*]", "_", last).strip(". ")[-150:] or "file"
+    last = re.sub(r"[\x00-\x1f\x7f-\x9f<>:\"|?*\ud800-\udfff]", "_", re.split(r"[/\\]", name)[-1])
+    last = last.encode()[-200:].decode(errors="ignore").strip(". ") or "file"
+    try:
+        return check_path([last])
+    except BadRequest:  # a name of a device
+        return "_" + last
 
 
 def _upload_chunks(given: Json) -> Iterator[bytes]:
@@ -4636,22 +5066,30 @@ class View(Resource):
     def __init__(self, config: ViewConfig, source: Queries | Form) -> None:
         self.config, self.name, self.source = config, config.name, source
         self.title = config.title or config.name.capitalize()
-        self.params = {f.name: Field(f, f"views.{config.name}.params.{f.name}") for f in config.params}
+        self.params, wrong = _fields_of(config.params, f"views.{config.name}.params")
+        wrong += [
+            Fault(f"{one.place}.format", "configuration", "file is nothing that a parameter can be")
+            for one in self.params.values()
+            if one.is_file
+        ]
+        if isinstance(source, Form):
+            wrong += self._unknown_columns(source)
+        if wrong:
+            raise ConfigError(f"views.{config.name} is not valid", faults=wrong)
         self.columns = self._form_columns(source) if isinstance(source, Form) else ()
 
-    def _form_columns(self, form: Form) -> tuple[Column, ...]:
-        """The chosen columns of a view from a form; ConfigError names one that the form has not."""
-        known = {column.name: column for column in form.columns}
-        place = f"views.{self.name}"
-        chosen = self.config.columns or {name: {} for name in known if name != "version"}
-        asked = [*chosen, *(c.field for c in self.config.where), *(name.removeprefix("-") for name in self.config.order_by)]
-        for name in asked:
+    def _unknown_columns(self, form: Form) -> Iterator[Fault]:
+        """A fault for each name of a column that the form has not."""
+        config, known = self.config, [column.name for column in form.columns]
+        asked = [("columns", name) for name in config.columns] + [("where", one.field) for one in config.where]
+        for key, name in [*asked, *(("order_by", name.removeprefix("-")) for name in config.order_by)]:
             if name not in known:
-                raise ConfigError(
-                    f"{place} names the column {name!r}, which {self.config.source} has not{nearest(name, known)}"
-                )
-        if self.params:
-            raise ConfigError(f"{place}.params goes with sql")
+                detail = f"names the column {name!r}, which {config.source} has not{nearest(name, known)}"
+                yield Fault(f"views.{self.name}.{key}", "configuration", detail)
+
+    def _form_columns(self, form: Form) -> tuple[Column, ...]:
+        known = {column.name: column for column in form.columns}
+        chosen = self.config.columns or {name: {} for name in known if name != "version"}
         return tuple(
             dataclasses.replace(known[name], title=one.get("title") or known[name].title) for name, one in chosen.items()
         )
@@ -4663,7 +5101,7 @@ class View(Resource):
         page: Any = {"title": self.title, "note": self.config.note, "inputs": tuple(p.input() for p in self.params.values())}
         page |= {"search": request.params.get("_q", ""), "given": {n: request.params.get(n) for n in self.params}}
         if isinstance(self.source, Form) and asked:
-            query = self.source.query(asked, self.config.order_by or ("-id",))
+            query = self.source.query(asked, self.config.order_by or ("-id",), self.columns)
             query = dataclasses.replace(query, where=(*query.where, *self.config.where))
             table = self.source.listing(query, asked, whole=request.whole, columns=self.columns)
         else:
@@ -4695,7 +5133,8 @@ class View(Resource):
             "order_by": order_by or self.config.order_by,
         }
         if request.whole:
-            rows = source.select(self.statement(request.params, **asked))
+            # the limit has the provider treat the statement as it does for a page, with columns of the same names
+            rows = source.select(self.statement(request.params, **asked, limit=2**62))
             return Table(self._titled(rows.columns, ()), _mappings(rows), close=rows.close)
         bounds = {"limit": size + 1, "offset": start, "timeout_s": float(self.config.timeout_s)}
         rows = source.select(self.statement(request.params, **asked, **bounds))
@@ -4737,15 +5176,13 @@ class View(Resource):
 
 def _loose(condition: Condition) -> Condition:
     """A condition on a SQL column, whose type is not known: a text that says a number also means the number."""
-    if (
-        not isinstance(condition.value, str)
-        or condition.op in ("contains", "prefix")
-        or not _NUMBER.fullmatch(condition.value)
-    ):
+    if condition.op in ("contains", "prefix", "null"):
         return condition
-    if condition.op == "eq":
-        return Condition(condition.field, "in", [condition.value, _number_of(condition.value)])
-    return Condition(condition.field, condition.op, _number_of(condition.value))
+    texts = condition.value if isinstance(condition.value, list) else [condition.value]
+    numbers = [_number_of(text) for text in texts if _NUMBER.fullmatch(text) and len(text) <= _MOST_DIGITS]
+    if condition.op in ("eq", "in"):
+        return Condition(condition.field, "in", [*texts, *numbers])
+    return Condition(condition.field, condition.op, numbers[0]) if numbers else condition
 
 
 def _offset(cursor: str) -> int:
@@ -4823,12 +5260,11 @@ class AdminTable(Resource):
     ) -> None:
         self.name, self.table, self.sources = name, table, tuple(sources)
         self.title = name.capitalize()
+        self.seconds = frozenset(column for column in columns if column.endswith("_at"))  # kept as Unix seconds, 0 = never
         key = () if secret_key else (Column("id", "Id"),)
-        times = {name: "date-time" for name in columns if name == "at" or name.endswith("_at")}
-        self.columns = (
-            *key,
-            *(Column(name, name.replace("_", " ").capitalize(), "string", times.get(name, "")) for name in columns),
-        )
+        times = dict.fromkeys((*self.seconds, "at"), "date-time")
+        titled = (Column(one, one.replace("_", " ").capitalize(), "string", times.get(one, "")) for one in columns)
+        self.columns = (*key, *titled)
 
     def handle(self, request: Request, scope: Scope) -> Plan:
         if request.path:
@@ -4836,33 +5272,38 @@ class AdminTable(Resource):
         asked = read_list(request.params, self.columns)
         if asked.order_by not in ((), ("-id",)):
             raise BadRequest("this list is sorted by id, the newest first")
-        where = (*asked.where, *([Condition("id", "lt", decode_cursor(asked.after, 1)[0])] if asked.after else []))
-        texts = tuple(column.name for column in self.columns if column.name != "id")
-        query = Query(self.table, where, ("-id",), asked.size + 1, "", asked.search, texts)
-        scans = [source.walk(query) for source in self.sources]
-        merged = heapq.merge(*scans, key=lambda record: record.key, reverse=True)
-        count = sum(s.count(query) for s in self.sources) if asked.count else None
-        page = {"title": self.title, "note": "", "search": asked.search}
-        if request.whole:
-            table = Table(self.columns, map(self._row, merged), count=count)
-        else:
+        texts = tuple(column.name for column in self.columns if column.name not in ("id", *self.seconds))
+        query = Query(self.table, tuple(map(self._kept, asked.where)), ("-id",), asked.size + 1, "", asked.search, texts)
+        count = sum(source.count(query) for source in self.sources) if asked.count else None
+        if asked.after:
+            query = dataclasses.replace(query, where=(*query.where, Condition("id", "lt", _text_cursor(asked.after))))
+        found = [source.walk(query) if request.whole else source.find(query).items for source in self.sources]
+        merged = heapq.merge(*found, key=lambda record: record.key, reverse=True)
+        table = Table(self.columns, map(self._row, merged), count=count)
+        if not request.whole:
             records = list(islice(merged, asked.size + 1))
             following = encode_cursor(records[asked.size - 1].key) if len(records) > asked.size else None
             table = Table(self.columns, [self._row(record) for record in records[: asked.size]], following, count)
+        page = {"title": self.title, "note": "", "search": asked.search}
         return _answer(Response(table=table, template="table.tpl", page=page))
 
+    def _kept(self, condition: Condition) -> Condition:
+        """The condition on times as they are kept."""
+        name, op, value = condition.field, condition.op, condition.value
+        if name not in self.seconds:
+            return condition
+        if op == "null":
+            return Condition(name, "eq" if value else "ne", 0)
+        try:
+            seconds = [parse_rfc3339(text) for text in (value if op == "in" else [value])]
+        except (ValueError, OverflowError):
+            raise BadRequest(f"{name} {_FORMAT_HELP['date-time']}") from None
+        return Condition(name, op, seconds if op == "in" else seconds[0])
+
     def _row(self, record: Record) -> Value:
-        values = {"id": record.key} | record.value
-        row = {column.name: values.get(column.name) for column in self.columns}
-        for column in self.columns:
-            if column.format == "date-time" and isinstance(row[column.name], int | float):
-                row[column.name] = _when(row[column.name])
-        return row
-
-
-def _when(at_s: Json) -> str | None:
-    """A stored time for people; None where 0 says never."""
-    return rfc3339(at_s) if at_s else None
+        values: Value = {"id": record.key} | record.value
+        values |= {name: rfc3339(values[name]) if values[name] else None for name in self.seconds}
+        return {column.name: values.get(column.name) for column in self.columns}
 
 
 RESOURCE_TYPES: Mapping[str, type[Resource]] = {
@@ -6704,8 +7145,10 @@ _AUDIT = (
     "before",
     "after",
 )
+_ADMIN = ("admin/audit", "admin/tokens", "admin/sessions")
 _TOKENS = ("subject", "label", "grants", "roles", "issued_at", "expires_at", "used_at", "revoked_at")
 _REQUESTS_KEPT_S = 15 * 86400
+_AT_WORK_S = 60  # between intent and outcome; who takes longer has died
 _SWEEP_EVERY_S = 3600
 _P = TypeVar("_P", bound=Provider)
 _ATTEMPTS = 8  # of an update without If-Match that loses against another one
@@ -6718,38 +7161,55 @@ def _no_guard() -> None:
 class App:
     """The application behind every door (see Host)."""
 
-    def __init__(self, config: Config, kinds: Mapping[str, type[Provider]], clock: Clock = time.time) -> None:
-        """Build providers and resources and open nothing; ConfigError lists every fault."""
+    def __init__(
+        self, config: Config, kinds: Mapping[str, type[Provider]], clock: Clock = time.time, *, strict: bool = True
+    ) -> None:
+        """Build providers and resources and open nothing. ConfigError lists every fault; without `strict` they are kept
+        in `faults`, for an App that is only looked at."""
         self.config, self.title, self.clock = config, config.site.title, clock
-        self._faults: list[Fault] = []
+        self.faults: list[Fault] = list(config.faults)
+        self._declared = {
+            f"{t}/{r.name}": r for t, cls in RESOURCE_CONFIGS.items() for r in config.resources if isinstance(r, cls)
+        }
         self.providers = {name: p for name, one in config.providers.items() if (p := self._provider(name, one, kinds))}
         self.statics: list[Provider] = []
         self.resources: dict[str, Resource] = {}
-        for one in config.resources:
-            self._declare(one)
+        self._tables: dict[tuple[int, str], str] = {}  # (provider, table) of each form
+        for address, one in self._declared.items():
+            self._declare(address, one)
         state = self._having("site.state", config.site.state, Records)  # type: ignore[type-abstract]
-        if self._faults or state is None:
-            raise ConfigError(f"{config.origin} has {len(self._faults)} fault(s)", faults=self._faults)
-        self.state = state
-        self._check_state()
-        self._add_built_in()
+        self._check_state(state)
+        if strict and self.faults:
+            raise ConfigError(
+                f"{config.origin} has {len(self.faults)} fault{'s' * (len(self.faults) > 1)}", faults=self.faults
+            )
+        self.state = cast(Records, state)
+        if state is not None:
+            self._add_built_in()
         self._authority: Authority | None = None
         self._swept_at = clock()
         self._failures: deque[float] = deque(maxlen=60)
 
     # -- building
 
+    def _fault(self, place: str, detail: str) -> None:
+        self.faults.append(Fault(place, "configuration", detail))
+
     def _try(self, place: str, build: Callable[[], Any]) -> Any:
-        """What build() gives, or None with its ConfigError among the faults."""
+        """What build() gives; None where the configuration is wrong there, which is then among the faults."""
+        if not self.config.is_sound(place):
+            return None
         try:
             return build()
         except ConfigError as error:
-            self._faults += error.faults or [Fault(place, error.code, error.message)]
+            self.faults += error.faults or [Fault(place, error.code, error.message)]
             return None
 
     def _provider(self, name: str, one: ProviderConfig, kinds: Mapping[str, type[Provider]]) -> Provider | None:
-        build = partial(kinds[one.kind], name, one.options, self.config.folder)
-        return cast(Provider | None, self._try(f"providers.{name}", build))
+        return cast(
+            Provider | None,
+            self._try(f"providers.{name}", lambda: kinds[one.kind](name, one.options, self.config.folder)),
+        )
 
     def _having(self, place: str, wanted: str, contract: type[_P]) -> _P | None:
         """The provider meant, if it has the contract; a fault else."""
@@ -6758,21 +7218,18 @@ class App:
         if provider is None or isinstance(provider, contract):
             return provider
         able = [n for n, p in self.providers.items() if isinstance(p, contract)]
-        self._faults.append(
-            Fault(place, "configuration", f"names {name}, a {provider.kind} provider, which has no {contract.__name__}"
-                  f" (it needs one of: {', '.join(able) or 'none declared'})")
-        )  # fmt: skip
+        needs = f"it needs one of: {', '.join(able) or 'none declared'}"
+        self._fault(place, f"names {name}, a {provider.kind} provider, which has no {contract.__name__} ({needs})")
         return None
 
-    def _declare(self, one: ResourceConfig) -> None:
+    def _declare(self, address: str, one: ResourceConfig) -> None:
         builders: Mapping[type, Callable[[Any, str], Resource | None]] = {
             FilesConfig: self._files, FormConfig: self._form, ViewConfig: self._view, AppConfig: self._launcher,
         }  # fmt: skip
-        type_ = next(name for name, cls in RESOURCE_CONFIGS.items() if isinstance(one, cls))
-        place = f"{type_}.{one.name}"
+        place = address.replace("/", ".")
         resource = self._try(place, partial(builders[type(one)], one, place))
         if resource is not None:
-            self.resources[f"{type_}/{one.name}"] = resource
+            self.resources[address] = resource
 
     def _files(self, one: FilesConfig, place: str) -> Resource | None:
         blobs = self._having(f"{place}.provider", one.provider, Blobs)  # type: ignore[type-abstract]
@@ -6781,7 +7238,13 @@ class App:
     def _form(self, one: FormConfig, place: str) -> Resource | None:
         records = self._having(f"{place}.provider", one.provider, Records)  # type: ignore[type-abstract]
         shares = {address: r for address, r in self.resources.items() if isinstance(r, Files)}
-        return Form(one, records, shares) if records else None
+        if records is None or any(f.files in self._declared and f.files not in shares for f in one.fields):
+            return None
+        form = Form(one, records, shares)
+        other = self._tables.setdefault((id(records), form.table.casefold()), place)
+        if other != place:
+            self._fault(f"{place}.table", f"is {form.table}, which {other} has already: name another")
+        return form
 
     def _view(self, one: ViewConfig, place: str) -> Resource | None:
         if one.source:
@@ -6792,32 +7255,49 @@ class App:
 
     def _launcher(self, one: AppConfig, place: str) -> Resource:
         static = None
-        if one.static:
+        if one.static and not one.static.is_dir():
+            self._fault(f"{place}.static", f"names the folder {one.static.name}, which does not exist")
+        elif one.static:
             static = FileProvider(f"apps.{one.name}.static", {"root": one.static}, self.config.folder)
             self.statics.append(static)
-        return Launcher(one, [self._menu_entry(entry, place) for entry in one.menu], static)
+        self._check_home(one, place)
+        menu = [self._menu_entry(entry, place) for entry in one.menu]
+        return Launcher(one, [entry for entry in menu if entry], static)
+
+    def _check_home(self, one: AppConfig, place: str) -> None:
+        """A fault unless the home is nothing, a declared form or view, or a template that is there."""
+        if one.home.startswith(("forms/", "views/")):
+            if one.home not in self._declared:
+                self._fault(f"{place}.home", f"names {one.home!r}, which is not declared{nearest(one.home, self._declared)}")
+        elif one.home and not one.home.endswith((".html", ".tpl")):
+            self._fault(f"{place}.home", "must be a form or view such as forms/leave, or a template .html or .tpl")
+        elif one.home and not (self.config.folder / one.home).is_file():
+            self._fault(f"{place}.home", f"names the template {one.home}, which does not exist")
 
     def _menu_entry(self, entry: Json, place: str) -> dict[str, str]:
+        """An entry as Launcher takes it; {} after a fault. What lies inside a resource goes by the name of the resource."""
         if isinstance(entry, dict):
             return {"title": entry.get("title", entry["href"]), "icon": entry.get("icon", ""), "href": entry["href"]}
-        target = self.resources.get(entry)
-        declared = {
-            f"{t}/{r.name}": r for t, cls in RESOURCE_CONFIGS.items() for r in self.config.resources if isinstance(r, cls)
-        }
-        if entry not in declared:
-            raise ConfigError(f"{place}.menu names {entry!r}, which is not declared{nearest(entry, declared)}")
-        title = target.title if target else declared[entry].title or declared[entry].name.capitalize()
-        return {"title": title, "icon": "", "address": entry}
+        address = "/".join(entry.split("/")[:2])
+        if address in _ADMIN:
+            return {"title": address.removeprefix("admin/").capitalize(), "icon": "", "address": entry}
+        if address not in self._declared:
+            self._fault(f"{place}.menu", f"names {entry!r}, which is not declared{nearest(address, self._declared)}")
+            return {}
+        one = self._declared[address]
+        return {"title": one.title or one.name.capitalize(), "icon": getattr(one, "icon", ""), "address": entry}
 
-    def _check_state(self) -> None:
-        """Refuse to keep state in a database that only SQL views read: it may be somebody else's."""
-        mine = {id(r.records) for r in self.resources.values()} | {
-            id(r.blobs) for r in self.resources.values() if isinstance(r, Files)
-        }
-        read = {id(r.source) for r in self.resources.values() if isinstance(r, View)}
-        if not self.config.site.state and len(self.providers) == 1 and id(self.state) in read - mine:
-            detail = "is missing: the only provider is read by SQL views alone; name a provider that Satchel may write to"
-            raise ConfigError("site.state is missing", faults=[Fault("site.state", "configuration", detail)])
+    def _check_state(self, state: Records | None) -> None:
+        """A fault where state would go to a database that only SQL views read: it may be somebody else's."""
+        if self.config.site.state or state is None:
+            return
+        uses = [
+            (getattr(r, "records", None), getattr(r, "blobs", None), isinstance(r, View)) for r in self.resources.values()
+        ]
+        written = any(state in (records, blobs) for records, blobs, is_view in uses if not is_view)
+        read = any(isinstance(r, View) and id(r.source) == id(state) for r in self.resources.values())
+        if read and not written:
+            self._fault("site.state", "is missing: only views read the provider that it would be; name one to write to")
 
     def _add_built_in(self) -> None:
         """The home page and the admin lists."""
@@ -6843,11 +7323,19 @@ class App:
     # -- life
 
     def open(self) -> None:
-        """Make the data folder and the key ring where they are missing; providers open by themselves when first used."""
-        self.config.site.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Open the providers and make what they need. One that is away answers 503 until it is back; the others work."""
         for provider in (*self.providers.values(), *self.statics):
-            with suppress(Unavailable):  # its own resources answer 503 until it is back; the others work
+            with suppress(Unavailable):
                 provider.open()
+        for records, tables in self._tables_by_provider():
+            with suppress(Unavailable, StorageFull):
+                records.prepare(tables)
+
+    def _tables_by_provider(self) -> list[tuple[Records, list[str]]]:
+        """The tables of the forms, which statements of SQL views may name before the first record is there."""
+        forms = [form for form in self.resources.values() if isinstance(form, Form)]
+        stores = {id(form.store): form.store for form in forms}
+        return [(store, [form.table for form in forms if form.store is store]) for store in stores.values()]
 
     def close(self) -> None:
         for provider in (*self.providers.values(), *self.statics):
@@ -6878,15 +7366,20 @@ class App:
                 found[name] = error.message
         return found
 
-    def check_views(self) -> list[Fault]:
-        """What is wrong with the statements of SQL views, tried with their defaults and no rows."""
-        faults = []
-        for address, view in self.resources.items():
-            if isinstance(view, View) and isinstance(view.source, Queries):
-                try:
-                    view.source.select(Select(statement=view.config.sql, params=view.defaults(), limit=0)).close()
-                except AppError as error:
-                    faults.append(Fault(address.replace("/", ".") + ".sql", error.code, error.message))
+    def check(self) -> list[Fault]:
+        """Every fault: of the configuration, and of what it meets when providers, key ring and statements are tried."""
+        faults = list(self.faults)
+        away = {name: state for name, state in self.ready().items() if state != "ok"}
+        faults += [Fault(f"providers.{name}", Unavailable.code, state) for name, state in away.items()]
+        for address, one in self.resources.items():
+            place = address.replace("/", ".")
+            if isinstance(one, Form) and self.config.provider_name(one.config.provider) not in away:
+                faults += _tried(f"{place}.table", partial(one.store.prepare, [one.table]))
+        for address, one in self.resources.items():
+            if isinstance(one, View) and isinstance(one.source, Queries):
+                faults += _tried(address.replace("/", ".") + ".sql", partial(_try_statement, one, one.source))
+        if self.config.auth.keys or (self.config.site.data / "keys.json").exists():
+            faults += _tried("auth.keys", lambda: self.authority) if self.state else []
         return faults
 
     def limits(self, resource: str) -> int:
@@ -6905,11 +7398,16 @@ class App:
     def handle(self, request: Request, guard: Callable[[], None] = _no_guard) -> Response:
         """Token check, grant, resource, action, plan, commit; raises what the caller is to be told."""
         caller = self.authority.identify(request.credential)
-        resource = self._admit(request, caller)
-        if request.decode is not None:
-            request = dataclasses.replace(request, data=request.decode(), decode=None)
-        scope = Scope(caller, self.clock(), self.new_id, partial(self._read_as, request))
-        response = self._settle(request, scope, resource, guard)
+        try:
+            resource = self._admit(request, caller)
+            if request.decode is not None:
+                request = dataclasses.replace(request, data=request.decode(), decode=None)
+            scope = Scope(caller, self.clock(), self.new_id, partial(self._read_as, request))
+            response = self._settle(request, scope, resource, guard)
+        except Forbidden as error:
+            if request.action != Action.READ:
+                self._note(self._entry(request, caller, "denied", code=error.code))
+            raise
         self.authority.touch(caller)
         return dataclasses.replace(response, caller=caller)
 
@@ -6934,14 +7432,12 @@ class App:
         needed = f"{request.address}:{action}"
         if not caller.subject:
             raise SignInNeeded(f"sign in, or send a token with the grant {needed}")
-        if action != Action.READ:
-            self._note(self._entry(request, caller, "denied", code=Forbidden.code))
         raise Forbidden(f"this needs the grant {needed}", needed=needed)
 
     def _read_as(self, request: Request, address: str, params: Mapping[str, str]) -> Response:
         """Another resource, read as the same caller for the same request."""
         type_, _, rest = address.partition("/")
-        name, *path = split_path(rest)
+        name, *path = split_path(rest) or ("",)
         inner = Request(
             id=request.id, action=Action.READ, resource=f"{type_}/{name}", path=tuple(path), door=request.door,
             params=params, credential=request.credential,
@@ -6953,11 +7449,14 @@ class App:
         for attempt in range(_ATTEMPTS):
             if replay := self._replay(request, scope.caller, resource):
                 return replay
-            plan = resource.handle(request, scope)
+            plan = None
             try:
+                plan = resource.handle(request, scope)
                 return self._perform(request, scope, resource, plan, guard)
-            except Conflict as error:
-                if not plan.changes or attempt == _ATTEMPTS - 1:
+            except (Conflict, PreconditionFailed) as error:
+                if replay := self._replay(request, scope.caller, resource, plan):
+                    return replay
+                if isinstance(error, PreconditionFailed) or not (plan and plan.changes) or attempt == _ATTEMPTS - 1:
                     raise
                 if request.conditions.if_match and request.action != Action.CREATE:
                     raise PreconditionFailed("it was changed meanwhile: get it again") from error
@@ -6982,33 +7481,37 @@ class App:
     def _commit_together(
         self, request: Request, scope: Scope, plan: Plan, records: Records, guard: Callable[[], None]
     ) -> Response:
-        """Publish, then records, audit entries and the idempotency record in one commit; unpublish if that fails."""
+        """Publish, then records, audit entries and the answer for repeats in one commit; unpublish if that fails."""
         with self._undone_on_failure(plan) as published:
             response = plan.respond([self._step(step, published) for step in plan.steps])
             writes = [change.write for change in plan.changes]
             audit = [self._insert(self._entry(request, scope.caller, "ok", change=change)) for change in plan.changes]
             guard()
-            records.commit([*writes, *audit, *self._remember(request, scope.caller, plan, response)])
+            records.commit([*writes, *audit, *self._memory(records, request, scope.caller, plan, response)])
         return response
 
     def _commit_apart(
         self, request: Request, scope: Scope, plan: Plan, records: Records | None, guard: Callable[[], None]
     ) -> Response:
-        """Where the work and its audit entry cannot be one commit: an intent, the work, an outcome."""
-        note = partial(self._entry, request, scope.caller, after=_staged_facts(plan))
-        try:
-            self.state.commit([self._insert(note("intent"))])
-            guard()
-            with self._undone_on_failure(plan) as published:
+        """Where the work and its audit entry cannot be one commit: an intent, the work, an outcome.
+
+        Intent and work are durable before this returns; an outcome that is lost is logged.
+        """
+        change = plan.changes[0] if plan.changes else None
+        note = partial(self._entry, request, scope.caller, change=change, after=_staged_facts(plan))
+        memory = partial(self._memory, self.state, request, scope.caller, plan)
+        with self._undone_on_failure(plan) as published:
+            self.state.commit([self._insert(note("intent")), *memory(None)])
+            try:
+                guard()
                 blobs = [self._step(step, published) for step in plan.steps]
                 for change in plan.changes:
                     cast(Records, records).commit([change.write])
-        except AppError as error:
-            _discard(plan)
-            self._note(note("failed", code=error.code))
-            raise
+            except BaseException as error:
+                self._note(note("failed", code=getattr(error, "code", AppError.code)), *self._forget(request, scope.caller))
+                raise
         response = plan.respond(blobs)
-        self.state.commit([self._insert(note("ok")), *self._remember(request, scope.caller, plan, response)])
+        self._note(note("ok"), *memory(response))
         return response
 
     @contextmanager
@@ -7034,32 +7537,48 @@ class App:
 
     # -- idempotency
 
-    def _memory(self, resource: Resource) -> Records:
-        return resource.records if resource.records is not None and resource.records.atomic else self.state
-
     def _request_key(self, request: Request, caller: Caller) -> str:
         parts = [caller.subject, request.resource, request.action, request.idempotency_key]
         return hashlib.sha256(dump_json(parts).encode()).hexdigest()
 
-    def _replay(self, request: Request, caller: Caller, resource: Resource) -> Response | None:
-        """The stored answer to a repeated request; IdempotencyConflict if its payload is another."""
+    def _replay(self, request: Request, caller: Caller, resource: Resource, plan: Plan | None = None) -> Response | None:
+        """The stored answer to a repeated request; IdempotencyConflict if its payload is another, Conflict while the
+        first one is still at work. `plan` is what the request came to, if it was read already."""
         if not request.idempotency_key or request.action == Action.READ:
             return None
-        stored = self._memory(resource).get("_requests", self._request_key(request, caller))
+        beside = resource.records if resource.records is not None and resource.records.atomic else self.state
+        stored = beside.get("_requests", self._request_key(request, caller))
         if stored is None:
             return None
-        if stored.value["digest"] != _payload_digest(request, _body_digest(request.body)):
+        body_sha256 = _body_digest(request.body) if plan is None else _staged_sha256(request, plan)
+        if stored.value["digest"] != _payload_digest(request, body_sha256):
             raise IdempotencyConflict("this idempotency key was used before for another request; take a new one")
-        return Response(**stored.value["answer"], replayed=True)
+        if stored.value["answer"] is not None:
+            return Response(**stored.value["answer"], replayed=True)
+        if not self._is_dead(stored):
+            raise Conflict("the same request is at work already; ask again in a moment")
+        return None
 
-    def _remember(self, request: Request, caller: Caller, plan: Plan, response: Response) -> list[Write]:
+    def _memory(
+        self, records: Records, request: Request, caller: Caller, plan: Plan, response: Response | None
+    ) -> list[Write]:
+        """What remembers the answer for repeats, or with None that the request is at work; [] without a key."""
         if not request.idempotency_key:
             return []
-        staged = [step.staged.sha256 for step in plan.steps if isinstance(step, Publish)] if request.body is not None else []
-        answer = {"data": response.data, "created": response.created, "location": response.location, "etag": response.etag}
-        digest = _payload_digest(request, staged[0] if staged else "")
+        answer = response and {name: getattr(response, name) for name in ("data", "created", "location", "etag")}
+        digest = _payload_digest(request, _staged_sha256(request, plan))
         value = {"at": self.clock(), "digest": digest, "answer": answer}
-        return [Insert("_requests", self._request_key(request, caller), value)]
+        key = self._request_key(request, caller)
+        present = records.get("_requests", key)
+        mine = present and (response or self._is_dead(present)) and not present.value["answer"]
+        return [Update("_requests", key, value, present.version) if present and mine else Insert("_requests", key, value)]
+
+    def _is_dead(self, stored: Record) -> bool:
+        """Whether a remembered request has neither ended nor any chance to."""
+        return stored.value["answer"] is None and self.clock() - stored.value["at"] >= _AT_WORK_S
+
+    def _forget(self, request: Request, caller: Caller) -> list[Write]:
+        return [Delete("_requests", self._request_key(request, caller))] if request.idempotency_key else []
 
     # -- audit
 
@@ -7084,12 +7603,13 @@ class App:
     def _insert(self, entry: Value) -> Insert:
         return Insert("_audit", self.new_id(), entry)
 
-    def _note(self, entry: Value) -> None:
-        """An entry about something that failed: losing it must not hide the failure itself."""
+    def _note(self, entry: Value, *writes: Write) -> None:
+        """An entry about what is done or has failed: losing it must not change what the caller is told."""
         try:
-            self.state.commit([self._insert(entry)])
+            self.state.commit([self._insert(entry), *writes])
         except AppError as error:
-            logging.getLogger("satchel").error("the audit entry of request %s was lost: %s", entry["request_id"], error)
+            facts = {name: entry[name] for name in ("request_id", "subject", "resource", "action", "outcome")}
+            logging.getLogger("satchel").error("an audit entry was lost (%s): %s", error.message, dump_json(facts))
 
     def _auth_event(self, action: str, caller: Caller, door: str, request_id: str, **facts: Json) -> Insert:
         after = {name: value for name, value in facts.items() if name not in ("outcome", "code")}
@@ -7109,7 +7629,7 @@ class App:
         stores = {id(r): r for r in (self.state, *(r.records for r in self.resources.values() if r.records is not None))}
         with suppress(AppError):  # it comes again in an hour, and must not fail somebody's request
             for records in stores.values():
-                old = Query("_requests", (Condition("at", "lt", now - _REQUESTS_KEPT_S),), limit=500)
+                old = Query("_requests", (Condition("at", "lt", now - _REQUESTS_KEPT_S),), limit=5000)
                 records.commit([Delete("_requests", record.key) for record in records.find(old).items])
             self.state.commit(self.authority.expired())
 
@@ -7126,6 +7646,7 @@ class App:
         try:
             self.state.commit([*writes, self._auth_event("sign_in", caller, "http", request_id)])
         except Conflict as error:
+            self._failed_sign_in(request_id, Unauthenticated.code)
             raise Unauthenticated("this sign-in link was used already; ask for a new one") from error
         return session, seconds
 
@@ -7174,6 +7695,25 @@ class App:
         return self.link(by, token)
 
 
+def _tried(place: str, work: Callable[[], Any]) -> list[Fault]:
+    """What work() raises, as a fault at that place."""
+    try:
+        work()
+    except AppError as error:
+        return [Fault(place, error.code, error.message)]
+    return []
+
+
+def _try_statement(view: View, queries: Queries) -> None:
+    """Run a view's statement with its defaults for no rows; ConfigError or what the provider raises."""
+    order_by = view.config.order_by
+    rows = queries.select(Select(statement=view.config.sql, params=view.defaults(), order_by=order_by, limit=0))
+    with closing(rows):
+        for name in view.config.columns:
+            if name not in rows.columns:
+                raise ConfigError(f"has no column {name!r}, which columns names{nearest(name, rows.columns)}")
+
+
 def _staged_facts(plan: Plan) -> Json:
     """What an audit entry says of the bytes that a plan publishes; None when it publishes none."""
     found = [{"size_bytes": s.staged.size_bytes, "sha256": s.staged.sha256} for s in plan.steps if isinstance(s, Publish)]
@@ -7185,6 +7725,12 @@ def _discard(plan: Plan) -> None:
         if isinstance(step, Publish):
             with suppress(AppError):  # a sweep finds what stays
                 step.blobs.discard(step.staged)
+
+
+def _staged_sha256(request: Request, plan: Plan) -> str:
+    """The digest of the request's own byte stream, "" when it has none."""
+    staged = [step.staged.sha256 for step in plan.steps if isinstance(step, Publish)]
+    return staged[0] if staged and request.body is not None else ""
 
 
 def _body_digest(body: Iterable[bytes] | None) -> str:
@@ -7222,7 +7768,7 @@ Description=Satchel intranet
 After=network.target
 
 [Service]
-ExecStart={python} {program} server --config {config}
+ExecStart={python} {program} server{config}
 WorkingDirectory={folder}
 Restart=on-failure
 User=satchel
@@ -7244,20 +7790,21 @@ class Site:
     config: Config
     kinds: Mapping[str, type[Provider]]
 
-    def app(self) -> App:
-        return App(self.config, self.kinds)
+    def app(self, *, strict: bool = True) -> App:
+        """ConfigError lists every fault if `strict`."""
+        return App(self.config, self.kinds, strict=strict)
 
 
 def load_site(args: argparse.Namespace) -> Site:
-    """Plugins and checked configuration: --config, else ./app.toml, else the built-in starter."""
-    path = Path(args.config) if args.config else Path("app.toml")
-    folder = path.resolve().parent
+    """Plugins and configuration: --config, else ./app.toml, else the built-in starter."""
+    path = Path(args.config or "app.toml")
+    folder = path.absolute().parent
     if args.config or path.exists():
         raw, origin = read_toml(path), path.name
     else:
         raw, origin = tomllib.loads(STARTER), "the built-in starter"
     for option, place, key in (("data", "site", "data"), ("bind", "http", "bind"), ("workers", "http", "workers")):
-        value = getattr(args, option, None)
+        value = getattr(args, option)
         if value is not None and isinstance(raw.setdefault(place, {}), dict):
             raw[place][key] = str(Path(value).absolute()) if option == "data" else value
     kinds = load_kinds(folder)
@@ -7296,8 +7843,11 @@ def _print_json(value: Json) -> None:
 @contextmanager
 def claim_data(folder: Path) -> Iterator[None]:
     """Hold the data folder for one server; Unavailable when another one has it. Workers forked meanwhile do not hold it."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    held = [os.open(folder / "server.lock", os.O_RDWR | os.O_CREAT, 0o600)]
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        held = [os.open(folder / "server.lock", os.O_RDWR | os.O_CREAT, 0o600)]
+    except OSError as error:
+        raise Unavailable(f"the data folder cannot be used: {error.strerror}", hint=str(folder)) from error
 
     def release() -> None:
         while held:
@@ -7342,33 +7892,34 @@ def _warnings(app: App) -> list[str]:
 
 def cmd_server_init(args: argparse.Namespace) -> int:
     """Write the starter as a commented app.toml; an existing one is left alone."""
-    folder = Path(args.dir)
-    folder.mkdir(parents=True, exist_ok=True)
+    path = Path(args.dir) / "app.toml"
+    if path.exists():
+        raise Conflict("app.toml exists here already; it was left as it is", hint=str(path.parent))
     try:
-        with (folder / "app.toml").open("x", encoding="utf-8") as file:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as file:
             file.write(STARTER)
-    except FileExistsError:
-        raise Conflict("app.toml exists here already; it was left as it is", hint=str(folder)) from None
-    print(folder / "app.toml")
+    except OSError as error:
+        raise Unavailable(f"app.toml cannot be written there: {error.strerror}", hint=str(path)) from error
+    if args.json:
+        _print_json({"path": str(path)})
+    else:
+        print(path)
     return 0
 
 
 def cmd_server_check(args: argparse.Namespace) -> int:
     """Check app.toml, the providers and the views' statements; every fault, not the first."""
     try:
-        with _opened(load_site(args)) as app:
-            faults = [
-                Fault(f"providers.{name}", "unavailable", state) for name, state in app.ready().items() if state != "ok"
-            ]
-            faults += app.check_views()
-            warnings = _warnings(app)
-    except ConfigError as error:
+        with closing(load_site(args).app(strict=False)) as app:
+            faults, warnings = app.check(), _warnings(app)
+    except ConfigError as error:  # not even TOML, or a plugin that does not load
         faults, warnings = list(error.faults) or [Fault("", error.code, error.message)], []
     if args.json:
         _print_json({"ok": not faults, "faults": [fault._asdict() for fault in faults], "warnings": warnings})
     else:
         _say(*(f"{fault.pointer or 'app.toml'}: {fault.detail}" for fault in faults), *(f"warning: {w}" for w in warnings))
-        _say(f"{len(faults)} fault(s)" if faults else "everything is in order")
+        _say(f"{len(faults)} fault{'s' * (len(faults) > 1)}" if faults else "everything is in order")
     return ConfigError.exit_code if faults else 0
 
 
@@ -7437,7 +7988,7 @@ def cmd_auth_check(args: argparse.Namespace) -> int:
     if bool(args.resource) != bool(args.action):
         raise BadRequest("give both RESOURCE and ACTION, or neither")
     with _opened(load_site(args)) as app:
-        caller = app.authority.identify("Bearer " + sys.stdin.readline().strip())
+        caller = app.authority.identify("Bearer " + sys.stdin.buffer.readline().decode(errors="replace").strip())
         if args.resource:
             caller.require(Action(args.action), args.resource.strip("/"))
     facts = {"subject": caller.subject, "token_id": caller.token_id, "roles": list(caller.roles)}
@@ -7447,6 +7998,18 @@ def cmd_auth_check(args: argparse.Namespace) -> int:
     else:
         print(f"{caller.subject}: {' '.join([*caller.roles, *map(str, caller.grants)])}")
     return 0
+
+
+def _site_url(config: Config) -> str:
+    """Where people reach the site, as far as app.toml tells: behind a proxy it is the first host, at the usual port."""
+    http_ = config.http
+    named = [host for host in http_.hosts if host != "*"]
+    if named and (http_.trusted_proxies or http_.bind.startswith("unix:")):
+        return f"https://{named[0]}{config.site.prefix}"
+    host, _, port = http_.bind.rpartition(":")
+    if named or host in ("", "0.0.0.0", "[::]") or http_.bind.startswith("unix:"):  # noqa: S104 (compared, not bound)
+        host = named[0] if named else "localhost"
+    return f"{'https' if http_.tls_cert else 'http'}://{host}:{port}{config.site.prefix}"
 
 
 def cmd_auth_link(args: argparse.Namespace) -> int:
@@ -7464,10 +8027,7 @@ def cmd_auth_link(args: argparse.Namespace) -> int:
                 raise NotFound(f"{args.subject} has no valid token: give --grant or --role, or issue one first")
             token = found
         code = app.link(_operator(), token)
-        http_ = app.config.http
-        scheme = "https" if http_.tls_cert else "http"
-        host = app.config.http.hosts[0] if http_.hosts and http_.hosts[0] != "*" else http_.bind
-    link = f"{scheme}://{host}{app.config.site.prefix}/login/{code}"
+    link = f"{_site_url(app.config)}/login/{code}"
     if args.json:
         _print_json({"link": link, "code": code, "subject": args.subject, "expires_s": 600})
     else:
@@ -7529,7 +8089,9 @@ def _info_routes(app: App) -> Json:
 
 def _info_systemd(app: App) -> Json:
     program, folder = Path(sys.argv[0]).resolve(), app.config.folder
-    return _UNIT.format(python=sys.executable, program=program, config=folder / "app.toml", folder=folder)
+    path = folder / app.config.origin
+    config = f" --config {path}" if path.exists() else ""
+    return _UNIT.format(python=sys.executable, program=program, config=config, folder=folder)
 
 
 def _info_version(app: App) -> Json:
@@ -7598,13 +8160,18 @@ def _duration_argument(text: str) -> int:
 
 
 def build_parser() -> UsageParser:
-    """Every command with its options; `run` in the parsed namespace is the function to call."""
-    common = UsageParser(add_help=False)
+    """Every command with its options; `run` in the parsed namespace is the function to call.
+
+    Options that may stand before and after a verb are absent where they are not given: a verb's own default would
+    overwrite what stood before it. The defaults are the root's.
+    """
+    common = UsageParser(add_help=False, argument_default=argparse.SUPPRESS)
     common.add_argument("--config", metavar="FILE", help="configuration; default ./app.toml, else the built-in starter")
     common.add_argument("--data", metavar="DIR", help="data folder, instead of [site] data")
     common.add_argument("--json", action="store_true", help="print JSON")
     parser = UsageParser(prog="app.pyz", description="Satchel: a team's intranet in one file.")
     parser.add_argument("--version", action="version", version=f"satchel {__version__}")
+    parser.set_defaults(config=None, data=None, json=False, bind=None, workers=None)
     groups = parser.add_subparsers(title="commands", metavar="server | auth | info", required=True, parser_class=UsageParser)
     _add_server(groups, common)
     _add_auth(groups, common)
@@ -7615,14 +8182,15 @@ def build_parser() -> UsageParser:
 
 
 def _add_server(groups: Any, common: UsageParser) -> None:
-    serving = UsageParser(add_help=False)
+    serving = UsageParser(add_help=False, argument_default=argparse.SUPPRESS)
     serving.add_argument("--bind", metavar="HOST:PORT", help="where to listen, instead of [http] bind")
     serving.add_argument("--workers", type=int, metavar="N", help="worker processes, instead of [http] workers")
     server = groups.add_parser("server", parents=[common, serving], help="serve; or run, init, check")
     server.set_defaults(run=cmd_server_run)
     verbs = server.add_subparsers(metavar="run | init | check", parser_class=UsageParser)
     verbs.add_parser("run", parents=[common, serving], help="serve (the default)").set_defaults(run=cmd_server_run)
-    init = verbs.add_parser("init", help="write the starter as app.toml")
+    init = verbs.add_parser("init", help="write the starter as app.toml", argument_default=argparse.SUPPRESS)
+    init.add_argument("--json", action="store_true", help="print JSON")
     init.add_argument("dir", nargs="?", default=".", metavar="DIR", help="folder to write it in; default .")
     init.set_defaults(run=cmd_server_init)
     check = verbs.add_parser("check", parents=[common], help="list every fault of app.toml and the providers")
@@ -7630,7 +8198,8 @@ def _add_server(groups: Any, common: UsageParser) -> None:
 
 
 def _add_auth(groups: Any, common: UsageParser) -> None:
-    verbs = groups.add_parser("auth", help="issue, list, show, revoke and check tokens; sign-in links").add_subparsers(
+    auth = groups.add_parser("auth", parents=[common], help="issue, list, show, revoke and check tokens; sign-in links")
+    verbs = auth.add_subparsers(
         metavar="issue | list | show | revoke | check | link", required=True, parser_class=UsageParser
     )
     wishes = UsageParser(add_help=False)
@@ -7671,7 +8240,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     wants_json = "--json" in (sys.argv[1:] if argv is None else argv)
     try:
         args = build_parser().parse_args(argv)
-        return int(args.run(args))
+        code = int(args.run(args))
+        sys.stdout.flush()  # a reader that has gone shows here and not after main
+        return code
     except AppError as error:
         _report(error, wants_json)
         return error.exit_code

@@ -1,0 +1,418 @@
+"""A site and clients for tests: in this process through wsgiref.validate, and real servers started as programs."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import json
+import os
+import re
+import secrets
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from urllib.parse import unquote_to_bytes, urlencode
+from wsgiref.validate import validator
+
+import app
+
+ROOT = Path(app.__file__).parent
+BOUNDARY = "frontier"
+CONFIG = """
+[site]
+title = "Ops & <Co>"
+prefix = "PREFIX"
+[http]
+hosts = ["intranet.local"]
+trusted_proxies = ["10.0.0.1", "10.9.0.0/16"]
+max_body = "64KB"
+[roles.staff]
+grants = ["forms/**:*", "files/**:*", "views/**:*", "apps/**:*", "admin/**:read"]
+[public]
+grants = ["forms/open:create"]
+[providers.main]
+kind = "sql"
+url = "sqlite:///app.db"
+[providers.disk]
+kind = "file"
+root = "disk"
+[files.docs]
+provider = "disk"
+prefix = "docs/"
+max_file = "1MB"
+[files.blobs]
+provider = "main"
+prefix = "blobs/"
+max_file = "1MB"
+[files.pics]
+provider = "disk"
+prefix = "pics/"
+accept = ["image/*"]
+[forms.leave]
+title = "Leave"
+provider = "main"
+[forms.leave.fields]
+day    = { type = "string", format = "date", title = "First day", required = true }
+days   = { type = "number", minimum = 0.5, maximum = 60, multipleOf = 0.5 }
+kind   = { type = "string", enum = ["paid", "unpaid"], default = "paid" }
+reason = { type = "string", title = "Reason", maxLength = 2000 }
+urgent = { type = "boolean" }
+address = { type = "string" }
+[forms.open]
+provider = "main"
+[forms.open.fields]
+text = { type = "string", required = true }
+[forms.papers]
+provider = "main"
+[forms.papers.fields]
+name  = { type = "string", required = true, minLength = 2 }
+paper = { type = "string", format = "file", files = "files/docs", max_file = "20KB", accept = [".txt"] }
+[views.waiting]
+from = "forms/leave"
+columns = { day = {}, days = {}, kind = {}, address = {} }
+order_by = ["day"]
+[views.numbers]
+provider = "main"
+sql = \"\"\"with recursive n(i) as (select 1 union all select i + 1 from n where i < :top)
+select i, 'row "' || i || '"' || char(10) || 'x, y' as label from n\"\"\"
+params.top = { type = "integer", default = 3, maximum = 1000000 }
+[apps.desk]
+menu = ["forms/leave", "views/waiting"]
+home = "templates/desk.html"
+static = "public"
+[apps.bare]
+menu = ["forms/leave", { title = "Policy", href = "https://example.org/" }]
+"""
+
+
+@dataclass
+class Reply:
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    def __getitem__(self, name: str) -> str:
+        """The header, "" when it is missing."""
+        return ", ".join(value for key, value in self.headers if key.lower() == name.lower())
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+    @property
+    def cookie(self) -> str:
+        """name=value of the cookie that was set."""
+        return self["Set-Cookie"].partition(";")[0]
+
+
+def multipart(*parts: tuple[str, str | None, bytes | str], boundary: str = BOUNDARY) -> bytes:
+    """A multipart/form-data body as browsers write it, of (name, file name or None, content)."""
+    found = bytearray()
+    for name, file_name, content in parts:
+        quoted = "" if file_name is None else f'; filename="{quote_disposition(file_name)}"'
+        found += f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"{quoted}\r\n'.encode()
+        found += (b"" if file_name is None else b"Content-Type: application/octet-stream\r\n") + b"\r\n"
+        found += (content.encode() if isinstance(content, str) else content) + b"\r\n"
+    return bytes(found + f"--{boundary}--\r\n".encode())
+
+
+def quote_disposition(text: str) -> str:
+    return text.replace("\r", "%0D").replace("\n", "%0A").replace('"', "%22")
+
+
+MULTIPART = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+JSON = {"Content-Type": "application/json"}
+PAGE = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+
+
+class Site:
+    """A real App on real providers in a folder, asked through wsgiref.validate as if by a server."""
+
+    def __init__(self, folder: Path, *, prefix: str = "", edit: Callable[[str], str] = str) -> None:
+        self.folder, self.prefix = folder, prefix
+        (folder / "templates").mkdir(exist_ok=True)
+        (folder / "public").mkdir(exist_ok=True)
+        (folder / "public" / "desk.css").write_text("p { color: red }")
+        desk = "<p>{{len(view('waiting'))}} waiting</p><a href=\"{{url('forms/leave')}}\">ask</a>"
+        (folder / "templates" / "desk.html").write_text(desk)
+        raw = tomllib.loads(edit(CONFIG).replace("PREFIX", prefix))
+        kinds = app.load_kinds(folder)
+        config = app.read_config(raw, folder, "app.toml", {kind: cls.settings for kind, cls in kinds.items()})
+        self.app = app.App(config, kinds)
+        self.app.open()
+        folders = [folder / "templates", ROOT / "templates"]
+        self.runner = app.HttpRunner(config.http, prefix, self.app, folders, lambda address: None)
+
+    def close(self) -> None:
+        self.app.close()
+
+    def token(self, *grants: str, roles: Sequence[str] = (), subject: str = "ann") -> str:
+        issued = self.app.issue(app.Caller("test"), subject, grants, roles, 3600)
+        return self.app.authority.jwt(issued)
+
+    def environ(self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]) -> dict[str, Any]:
+        address = re.sub("^https?://[^/]*", "", target)
+        path, _, query = address.partition("?")
+        environ: dict[str, Any] = {
+            "REQUEST_METHOD": method, "RAW_URI": target, "SCRIPT_NAME": "", "QUERY_STRING": query,
+            "PATH_INFO": unquote_to_bytes(path).decode("latin-1"), "SERVER_NAME": "localhost", "SERVER_PORT": "80",
+            "SERVER_PROTOCOL": "HTTP/1.1", "REMOTE_ADDR": "127.0.0.1", "wsgi.version": (1, 0), "wsgi.url_scheme": "http",
+            "wsgi.input": io.BytesIO(body or b""), "wsgi.errors": io.StringIO(), "wsgi.multithread": True,
+            "wsgi.multiprocess": True, "wsgi.run_once": False, "wsgi.input_terminated": True, "HTTP_HOST": "localhost",
+        }  # fmt: skip
+        if body is not None:
+            environ["CONTENT_LENGTH"] = str(len(body))
+        for name, value in headers.items():
+            key = name.upper().replace("-", "_")
+            key = key if key in ("CONTENT_TYPE", "CONTENT_LENGTH", "REMOTE_ADDR", "SERVER_PROTOCOL") else "HTTP_" + key
+            environ[key] = value
+        if "chunked" in headers.get("Transfer-Encoding", ""):
+            environ.pop("CONTENT_LENGTH", None)
+        return {name: value for name, value in environ.items() if value is not None}
+
+    def start(self, environ: dict[str, Any], *, checked: bool = True) -> tuple[list[Any], Any]:
+        """[status line, headers] and the body's iterable, not yet read."""
+        head: list[Any] = []
+
+        def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], None]:
+            head[:] = [status, headers]
+            return lambda data: None
+
+        application = validator(self.runner.wsgi) if checked else self.runner.wsgi
+        return head, application(environ, start_response)
+
+    def ask(
+        self, method: str, target: str, body: bytes | str | None = None, headers: Mapping[str, str] | None = None, token: str = ""
+    ) -> Reply:
+        """The reply to one request; `token` may be a JWT or a cookie ("name=value")."""
+        headers = dict(headers or {})
+        if token:
+            headers["Cookie" if token.startswith("satchel_session=") else "Authorization"] = (
+                token if token.startswith("satchel_session=") else f"Bearer {token}"
+            )
+        data = body.encode() if isinstance(body, str) else body
+        environ = self.environ(method, target, data, headers)
+        head, found = self.start(environ, checked=method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+        try:
+            content = b"".join(found)
+        finally:
+            if hasattr(found, "close"):
+                found.close()
+        return Reply(int(head[0][:3]), head[1], content)
+
+    def get(self, target: str, token: str = "", **headers: str) -> Reply:
+        return self.ask("GET", target, None, {name.replace("_", "-"): value for name, value in headers.items()}, token)
+
+    def send(self, target: str, data: Any, token: str = "", method: str = "POST", **headers: str) -> Reply:
+        """JSON."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.ask(method, target, json.dumps(data), JSON | named, token)
+
+    def submit(self, target: str, fields: Mapping[str, str], token: str = "", **headers: str) -> Reply:
+        """A form from a browser."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.ask("POST", target, urlencode(fields), FORM | PAGE | named, token)
+
+    def put(self, target: str, body: bytes | str, token: str = "", **headers: str) -> Reply:
+        return self.ask("PUT", target, body, {name.replace("_", "-"): value for name, value in headers.items()}, token)
+
+    def upload(self, target: str, *parts: tuple[str, str | None, bytes | str], token: str = "", **headers: str) -> Reply:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.ask("POST", target, multipart(*parts), MULTIPART | named, token)
+
+    def sign_in(self, token: str) -> str:
+        """The cookie of a session."""
+        reply = self.submit(f"{self.prefix}/login", {"token": token})
+        assert reply.status == 303, reply.text
+        return reply.cookie
+
+
+def action(page: Reply, kind: str = "form") -> str:
+    """The address that a page's main form is sent to."""
+    found = re.search(rf'<form class="{kind}"[^>]*action="([^"]*)"', page.text)
+    assert found, page.text
+    return found[1].replace("&amp;", "&")
+
+
+def hidden(page: Reply, name: str) -> str:
+    found = re.search(rf'name="{name}" value="([^"]*)"', page.text)
+    return found[1] if found else ""
+
+
+# ---- real servers
+
+
+@dataclass
+class Server:
+    """`python app.py server` as a program of its own; `tcp` or `unix` says where it listens."""
+
+    process: subprocess.Popen[bytes]
+    folder: Path
+    tcp: tuple[str, int] = ("", 0)
+    unix: str = ""
+    code: str = ""  # of the administrator's sign-in link
+    prefix: str = ""
+    told: list[str] = field(default_factory=list)
+
+    def connect(self, timeout_s: float = 20) -> socket.socket:
+        if self.unix:
+            found = socket.socket(socket.AF_UNIX)
+            found.settimeout(timeout_s)
+            found.connect(self.unix)
+            return found
+        return socket.create_connection(self.tcp, timeout_s)
+
+    def ask(self, method: str, target: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Reply:
+        with Connection(self.connect()) as connection:
+            return connection.ask(method, target, body, headers)
+
+    def token(self) -> str:
+        """A bearer token that may do everything, issued by the command while the server runs."""
+        command = [sys.executable, str(ROOT / "app.py"), "auth", "issue", "--subject", "ann", "--grant", "**:*"]
+        return subprocess.run(command, cwd=self.folder, check=True, capture_output=True, text=True).stdout.strip()
+
+    def stop(self, timeout_s: float = 30) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout_s)
+
+
+class Connection(http.client.HTTPConnection):
+    """An HTTP connection over a socket that is there already."""
+
+    def __init__(self, sock: socket.socket, host: str = "localhost") -> None:
+        super().__init__(host)
+        self.sock = sock
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def ask(self, method: str, target: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Reply:
+        self.request(method, target, body, dict(headers or {}))
+        answer = self.getresponse()
+        return Reply(answer.status, answer.getheaders(), answer.read())
+
+
+@contextmanager
+def serving(folder: Path, *args: str, bind: str = "127.0.0.1:0", program: Sequence[str] = ()) -> Iterator[Server]:
+    """A server in a folder, from when it says where it is until the end of the block."""
+    command = [sys.executable, *(program or [str(ROOT / "app.py")]), "server", "--bind", bind, *args]
+    environ = os.environ | {"PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, env=environ)
+    server = Server(process, folder)
+    try:
+        wait_for_address(server)
+        yield server
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        assert process.stderr
+        server.told += process.stderr.read().decode().splitlines()
+        process.stderr.close()
+
+
+def wait_for_address(server: Server, timeout_s: float = 30) -> None:
+    """Read what the server says until it has told its address, and the sign-in link if it gives one."""
+    assert server.process.stderr
+    until, text = time.monotonic() + timeout_s, b""
+    wanted = rb" is at (\S+)/ \((.*)\)\n"
+    while not re.search(wanted, text) or (b"Sign in" in text and not re.search(rb"/login/(\S+)\n", text)):
+        ready, _, _ = select.select([server.process.stderr], [], [], max(0, until - time.monotonic()))
+        chunk = os.read(server.process.stderr.fileno(), 65536) if ready else b""
+        if not chunk:
+            raise AssertionError(f"the server did not start: {text.decode()}")
+        text += chunk
+        if re.search(wanted, text) and b"Sign in" not in text:  # the link follows at once where there is one
+            ready, _, _ = select.select([server.process.stderr], [], [], 0.2)
+            text += os.read(server.process.stderr.fileno(), 65536) if ready else b""
+    server.told = text.decode().splitlines()
+    found = re.search(wanted, text)
+    assert found
+    address = found[1].decode()
+    if code := re.search(rb"/login/(\S+)\n", text):
+        server.code = code[1].decode()
+    if address.startswith("unix:"):
+        server.unix = address.removeprefix("unix:")
+    else:
+        scheme_less = address.partition("://")[2]
+        host, _, rest = scheme_less.rpartition(":")
+        port, slash, prefix = rest.partition("/")
+        server.tcp, server.prefix = (host.strip("[]"), int(port)), slash + prefix
+
+
+@contextmanager
+def nginx(folder: Path, upstream: str, extra: str = "") -> Iterator[tuple[str, int]]:
+    """A real nginx in front of `upstream`, and where it listens."""
+    port = free_port()
+    temporary = "".join(f"{name}_temp_path {folder}/{name};\n" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    (folder / "nginx.conf").write_text(f"""
+daemon off; master_process off; pid {folder}/nginx.pid; error_log {folder}/nginx.log;
+events {{ worker_connections 64; }}
+http {{ access_log off; {temporary}
+  upstream satchel {{ server {upstream}; keepalive 4; }}
+  server {{ listen 127.0.0.1:{port}; client_max_body_size 0;
+    location /ops {{ proxy_pass http://satchel; proxy_http_version 1.1; proxy_set_header Connection "";
+      proxy_set_header Host $http_host; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+      proxy_set_header X-Forwarded-Proto https; {extra} }}
+  }}
+}}""")
+    command = ["/usr/sbin/nginx", "-p", str(folder), "-c", str(folder / "nginx.conf")]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        until = time.monotonic() + 10
+        while socket.socket().connect_ex(("127.0.0.1", port)) and time.monotonic() < until:
+            time.sleep(0.02)
+        yield "127.0.0.1", port
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def random_bytes(size: int) -> bytes:
+    return secrets.token_bytes(size)
+
+
+def read_all(connection: socket.socket) -> bytes:
+    """What comes until the other side closes."""
+    found = bytearray()
+    while True:
+        try:
+            chunk = connection.recv(65536)
+        except ConnectionResetError:
+            return bytes(found)
+        if not chunk:
+            return bytes(found)
+        found += chunk
+
+
+def drip(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """A body without a length, so that http.client sends it in chunks."""
+    yield from chunks

@@ -1,0 +1,117 @@
+"""A whole site in a folder, asked as a runner asks it: for the tests of resources and assembly."""
+
+from __future__ import annotations
+
+import time
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import app
+from app import Action, App, Caller, Conditions, Request, Response
+
+KINDS = app.load_kinds(Path("/nowhere"))
+PROVIDERS = {
+    "sql": '[providers.main]\nkind = "sql"\nurl = "sqlite:///app.db"\n',
+    "file": '[providers.main]\nkind = "file"\nroot = "store"\n',
+}
+
+
+def no_guard() -> None:
+    """Lets the commit happen."""
+
+
+class Site:
+    """An opened App of a configuration, and callers with tokens."""
+
+    def __init__(
+        self,
+        folder: Path,
+        toml: str,
+        *,
+        clock: app.Clock = time.time,
+        kinds: Mapping[str, type[app.Provider]] = KINDS,
+    ) -> None:
+        raw = tomllib.loads(toml, parse_float=app.exact_number)
+        settings = {kind: cls.settings for kind, cls in kinds.items()}
+        self.app = App(app.read_config(raw, folder, "app.toml", settings), kinds, clock)
+        self.app.open()
+        self.folder = folder
+        self.root = self.token("root", "**:*")
+
+    def token(self, subject: str, *grants: str, roles: Sequence[str] = (), expires_s: int = 3600) -> str:
+        """A credential with these grants."""
+        token = self.app.issue(Caller("test"), subject, grants, roles, expires_s)
+        return "Bearer " + self.app.authority.jwt(token)
+
+    def ask(
+        self,
+        action: Action,
+        address: str,
+        data: Any = None,
+        *,
+        by: str | None = None,
+        guard: Callable[[], None] = no_guard,
+        **facts: Any,
+    ) -> Response:
+        """What a request for the address answers, as root or `by` a credential; "" is the public."""
+        kind, _, rest = address.partition("/")
+        name, *path = app.split_path(rest) or ("",)
+        if isinstance(facts.get("body"), bytes):
+            facts["body"] = [facts["body"]]
+        for name_, value in [(n, facts.pop(n)) for n in ("if_match", "if_none_match") if n in facts]:
+            facts["conditions"] = Conditions(**{name_: (value,)})
+        request = Request(
+            id=app.new_id(time.time()), action=action, resource=f"{kind}/{name}" if address else "", path=tuple(path),
+            door="test", data=data, credential=self.root if by is None else by, **facts,
+        )  # fmt: skip
+        return self.app.handle(request, guard)
+
+    def read(self, address: str, **facts: Any) -> Response:
+        address, _, query = address.partition("?")
+        params = dict(pair.split("=", 1) for pair in query.split("&")) if query else {}
+        return self.ask(Action.READ, address, params=facts.pop("params", params), **facts)
+
+    def create(self, address: str, data: Any = None, **facts: Any) -> Response:
+        return self.ask(Action.CREATE, address, data, **facts)
+
+    def put(self, address: str, data: Any = None, **facts: Any) -> Response:
+        return self.ask(Action.UPDATE, address, data, **facts)
+
+    def patch(self, address: str, data: Any, **facts: Any) -> Response:
+        return self.ask(Action.UPDATE, address, data, partial=True, **facts)
+
+    def delete(self, address: str, **facts: Any) -> Response:
+        return self.ask(Action.DELETE, address, **facts)
+
+    def items(self, address: str, **facts: Any) -> list[dict[str, Any]]:
+        """The rows of a list."""
+        table = self.read(address, **facts).table
+        assert table is not None
+        try:
+            return [dict(row) for row in table.rows]
+        finally:
+            table.close()
+
+    def bytes(self, address: str, **facts: Any) -> bytes:
+        content = self.read(address, **facts).content
+        assert content is not None
+        reader = content.read(0, None)
+        try:
+            return b"".join(reader)
+        finally:
+            reader.close()
+
+    def audit(self, **wanted: Any) -> list[dict[str, Any]]:
+        """Audit entries, oldest first, with these values."""
+        rows = self.items("admin/audit?_size=1000")
+        return [row for row in reversed(rows) if all(row[name] == value for name, value in wanted.items())]
+
+    def stored_bytes(self) -> bytes:
+        """Everything that lies in the folder, but for the key ring."""
+        files = [path for path in sorted(self.folder.rglob("*")) if path.is_file() and path.name != "keys.json"]
+        return b"".join(path.read_bytes() for path in files)
+
+    def close(self) -> None:
+        self.app.close()

@@ -1,0 +1,859 @@
+"""ASSEMBLY: one flow for every request. Who is let in, what is stored together, what a failure leaves."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import logging
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import app
+from app import Action, AppError, Conflict, Forbidden, NotFound, SignInNeeded, StorageFull, Unauthenticated, Unavailable
+from tests.sites import KINDS, PROVIDERS, Site
+
+TOML = """
+[roles.staff]
+grants = ["forms/leave:create,read"]
+[public]
+grants = ["files/inbox:create", "forms/open:create"]
+[forms.leave]
+[forms.leave.fields]
+a = { maxLength = 9 }
+b = { type = "integer" }
+c = { type = "integer" }
+doc = { format = "file", files = "files/docs" }
+[forms.open.fields]
+a = {}
+[files.docs]
+prefix = "docs/"
+[files.inbox]
+prefix = "inbox/"
+[views.all]
+from = "forms/leave"
+[apps.desk]
+title = "Desk"
+"""
+
+
+class Clock:
+    """Stands still until it is turned."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(params=["sql", "file"])
+def site(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[Site]:
+    one = Site(tmp_path, PROVIDERS[request.param] + TOML, clock=clock)
+    yield one
+    one.close()
+
+
+def provider(site: Site) -> Any:
+    return site.app.providers["main"]
+
+
+def fail(monkeypatch: pytest.MonkeyPatch, site: Site, method: str, error: BaseException, times: int = 10**9) -> None:
+    """The provider's method raises for the next `times` calls."""
+    real = getattr(provider(site), method)
+    left = [times]
+
+    def failing(*args: Any, **kwargs: Any) -> Any:
+        if left[0] > 0:
+            left[0] -= 1
+            raise error
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(provider(site), method, failing)
+
+
+def fail_commit_of(monkeypatch: pytest.MonkeyPatch, site: Site, table: str, error: BaseException) -> None:
+    """Commits that write into the table raise."""
+    real = provider(site).commit
+
+    def commit(writes: Sequence[app.Write]) -> Any:
+        if any(write.table == table for write in writes):
+            raise error
+        return real(writes)
+
+    monkeypatch.setattr(provider(site), "commit", commit)
+
+
+def staged(site: Site) -> int:
+    """How many staged contents lie around."""
+    one = provider(site)
+    if one.kind == "file":
+        folder = site.folder / "store" / ".satchel" / "staged"
+        return len(list(folder.iterdir())) if folder.exists() else 0
+    connection = sqlite3.connect(site.folder / "app.db")
+    query = "select count(*) from _loose where expires_at > ?"  # what was replaced is kept for an hour only
+    try:
+        return int(connection.execute(query, (site.app.clock() + 10_000,)).fetchone()[0])
+    except sqlite3.OperationalError:
+        return 0
+    finally:
+        connection.close()
+
+
+def inline(content: bytes = b"x") -> dict[str, str]:
+    return {"name": "a.txt", "base64": base64.b64encode(content).decode()}
+
+
+# ---- who is let in
+
+
+@pytest.mark.parametrize("action", list(Action))
+@pytest.mark.parametrize(
+    ("there", "missing"),
+    [
+        ("forms/leave", "forms/levae"),
+        ("forms/leave/records/x", "forms/levae/records/x"),
+        ("files/docs/a", "files/dosc/a"),
+        ("views/all", "views/lal"),
+        ("apps/desk", "apps/dsek"),
+        ("admin/audit", "admin/aduit"),
+        ("nothing/leave", "nothing/levae"),
+    ],
+)
+def test_a_stranger_cannot_tell_what_is_missing_from_what_is_forbidden(
+    site: Site, action: Action, there: str, missing: str
+) -> None:
+    for by, error in ((site.token("ann", "apps/other:read"), Forbidden), ("", SignInNeeded)):
+        told = []
+        for address in (there, missing):
+            with pytest.raises(error) as caught:
+                site.ask(action, address, {}, by=by)
+            told.append((caught.value.code, caught.value.status, caught.value.message.replace(address, "ADDRESS")))
+        assert told[0] == told[1]
+
+
+def test_the_body_is_not_read_before_the_caller_is_let_in(site: Site) -> None:
+    def decode() -> Any:
+        raise AssertionError("the body was read")
+
+    with pytest.raises(Forbidden):
+        site.create("forms/leave", by=site.token("ann", "apps/x:read"), decode=decode)
+    with pytest.raises(NotFound):
+        site.create("forms/none", decode=decode)
+
+
+def test_what_is_missing_is_named_to_who_may_look(site: Site) -> None:
+    with pytest.raises(NotFound, match=r"forms/levae; did you mean forms/leave\?"):
+        site.read("forms/levae")
+
+
+def test_the_public_does_what_it_may_and_is_asked_to_sign_in_for_the_rest(site: Site) -> None:
+    site.create("forms/open", {"a": "x"}, by="")
+    site.put("files/inbox/a.txt", body=b"x", by="")
+    for refused in (
+        lambda: site.read("forms/open/records", by=""),
+        lambda: site.read("files/inbox/a.txt", by=""),
+        lambda: site.create("forms/leave", {}, by=""),
+        lambda: site.read("admin/tokens", by=""),
+    ):
+        with pytest.raises(SignInNeeded):
+            refused()
+
+
+@pytest.mark.parametrize("credential", ["Bearer x", "Bearer ", "Session x", "Digest x", "Basic !!", "Bearer stl_x", "x"])
+def test_a_bad_credential_is_refused_even_where_the_public_may(site: Site, credential: str) -> None:
+    with pytest.raises(Unauthenticated):
+        site.create("forms/open", {"a": "x"}, by=credential)
+
+
+def test_roles_count_and_revocation_works_on_the_next_request(site: Site) -> None:
+    token = site.app.issue(app.Caller("t"), "ann", [], ["staff"], 3600)
+    credential = "Bearer " + site.app.authority.jwt(token)
+    assert site.create("forms/leave", {"a": "x"}, by=credential).caller.subject == "ann"
+    site.app.revoke(app.Caller("t"), [token])
+    with pytest.raises(Unauthenticated):
+        site.create("forms/leave", {"a": "x"}, by=credential)
+
+
+def test_a_page_reads_another_resource_as_its_caller(site: Site) -> None:
+    read = site.read("apps/desk", by=site.token("ann", "apps/desk:read")).page["read"]
+    with pytest.raises(Forbidden):
+        read("views/all", {})
+    read = site.read("apps/desk", by=site.token("bob", "apps/desk:read", "views/all:read")).page["read"]
+    assert list(read("views/all", {}).table.rows) == []
+    with pytest.raises(Forbidden):
+        read("forms/leave/records", {})
+
+
+# ---- audit
+
+
+def test_every_write_leaves_an_entry_with_before_and_after(site: Site) -> None:
+    made = site.create("forms/leave", {"a": "one"})
+    site.patch(made.location, {"a": "two"})
+    site.delete(made.location)
+    key = made.data["id"]
+    create, update, delete = site.audit(record=key)
+    assert [entry["action"] for entry in (create, update, delete)] == ["create", "update", "delete"]
+    assert (create["before"], create["after"]["a"]) == (None, "one")
+    assert (update["before"]["a"], update["after"]["a"]) == ("one", "two")
+    assert (delete["before"]["a"], delete["after"]) == ("two", None)
+    for entry in (create, update, delete):
+        assert (entry["subject"], entry["outcome"], entry["door"], entry["code"]) == ("root", "ok", "test", "")
+        assert entry["token_id"]
+        assert entry["request_id"]
+        assert app.parse_rfc3339(entry["at"]) == site.app.clock()
+
+
+def test_a_batch_leaves_an_entry_for_each_record(site: Site) -> None:
+    made = site.create("forms/leave", [{"b": 1}, {"b": 2}]).data["items"]
+    assert [entry["record"] for entry in site.audit(action="create")] == [row["id"] for row in made]
+
+
+def test_a_file_operation_leaves_an_intent_and_an_outcome(site: Site) -> None:
+    site.put("files/docs/a.txt", body=b"hello")
+    site.delete("files/docs/a.txt")
+    entries = site.audit(resource="files/docs/a.txt")
+    assert [(e["action"], e["outcome"]) for e in entries] == [
+        ("update", "intent"),
+        ("update", "ok"),
+        ("delete", "intent"),
+        ("delete", "ok"),
+    ]
+    assert entries[1]["after"]["size_bytes"] == 5
+    assert len(entries[1]["after"]["sha256"]) == 64
+
+
+def test_a_failed_file_operation_says_so(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail(monkeypatch, site, "publish", Unavailable("away"), 1)
+    with pytest.raises(Unavailable):
+        site.put("files/docs/a.txt", body=b"hello")
+    assert [(e["outcome"], e["code"]) for e in site.audit(resource="files/docs/a.txt")] == [
+        ("intent", ""),
+        ("failed", "unavailable"),
+    ]
+
+
+def test_what_is_denied_is_audited_but_for_reads_and_strangers(site: Site) -> None:
+    ann = site.token("ann", "files/docs:create")
+    site.put("files/docs/a", body=b"x", by=ann)
+    for refused in (
+        lambda: site.create("forms/leave", {}, by=ann),
+        lambda: site.put("files/docs/a", body=b"x", by=ann),
+        lambda: site.read("forms/leave/records", by=ann),
+        lambda: site.create("forms/leave", {}, by=""),
+    ):
+        with pytest.raises((Forbidden, SignInNeeded)):
+            refused()
+    denied = [(e["resource"], e["action"], e["subject"], e["code"]) for e in site.audit(outcome="denied")]
+    assert denied == [
+        ("forms/leave", "create", "ann", "insufficient_scope"),
+        ("files/docs/a", "update", "ann", "insufficient_scope"),
+    ]
+
+
+def test_every_auth_event_leaves_an_entry_and_no_secret_is_ever_stored(site: Site) -> None:
+    by = app.Caller("cli:op")
+    token = site.app.issue(by, "ann", ["forms/leave:create"], [], 3600)
+    secrets = [site.app.authority.jwt(token), site.app.authority.short(token), site.app.link(by, token)]
+    session, _ = site.app.sign_in(secrets[2], "r1")
+    secrets.append(session)
+    for bad in (secrets[2], "wrong"):
+        with pytest.raises(Unauthenticated):
+            site.app.sign_in(bad, "r2")
+    site.create("forms/leave", {"a": "x"}, by="Session " + session)
+    site.app.sign_out("Session " + session, "r3")
+    site.app.revoke(by, [token])
+    events = [(e["action"], e["outcome"]) for e in site.audit(resource="admin/tokens")]
+    assert events == [
+        ("issue", "ok"),
+        ("issue", "ok"),
+        ("link", "ok"),
+        ("sign_in", "ok"),
+        ("sign_in", "denied"),
+        ("sign_in", "denied"),
+        ("sign_out", "ok"),
+        ("revoke", "ok"),
+    ]
+    site.close()
+    stored = site.stored_bytes()
+    assert b"sign_out" in stored
+    for secret in [*secrets, site.root.removeprefix("Bearer ")]:
+        assert secret.encode() not in stored
+        assert secret.rpartition(".")[2].encode() not in stored
+
+
+def test_guessing_fills_the_audit_trail_with_sixty_entries_a_minute(site: Site, clock: Clock) -> None:
+    def guess(times: int) -> None:
+        for _ in range(times):
+            with pytest.raises(Unauthenticated):
+                site.app.sign_in("x", "r")
+
+    guess(70)
+    assert len(site.audit(outcome="denied")) == 60
+    clock.now += 61
+    guess(2)
+    assert len(site.audit(outcome="denied")) == 62
+
+
+def test_a_sign_in_link_that_many_use_at_once_lets_one_in(site: Site) -> None:
+    token = site.app.issue(app.Caller("t"), "ann", ["apps/*:read"], [], 3600)
+    code = site.app.link(app.Caller("t"), token)
+    start = threading.Barrier(8)
+
+    def enter(_: int) -> str:
+        start.wait()
+        try:
+            return site.app.sign_in(code, "r")[0]
+        except Unauthenticated:
+            return ""
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(map(bool, pool.map(enter, range(8)))) == 1
+    assert len(site.items("admin/sessions")) == 1
+
+
+# ---- one commit
+
+
+@pytest.mark.parametrize("error", [StorageFull("full"), Unavailable("away")])
+def test_a_commit_that_fails_leaves_neither_record_nor_entry_nor_answer(
+    site: Site, monkeypatch: pytest.MonkeyPatch, error: AppError
+) -> None:
+    with monkeypatch.context() as patch:
+        fail(patch, site, "commit", error)
+        with pytest.raises(type(error)):
+            site.create("forms/leave", {"a": "x"}, idempotency_key="k")
+    assert site.items("forms/leave/records") == []
+    assert site.audit(resource="forms/leave") == []
+    made = site.create("forms/leave", {"a": "x"}, idempotency_key="k")
+    assert not made.replayed
+    assert len(site.audit(resource="forms/leave")) == 1
+
+
+def test_record_audit_entry_and_idempotency_record_are_one_commit(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    commits: list[list[str]] = []
+    real = provider(site).commit
+    monkeypatch.setattr(
+        provider(site), "commit", lambda writes: (commits.append([w.table for w in writes]), real(writes))[1]
+    )
+    site.create("forms/leave", {"a": "x"}, idempotency_key="k")
+    assert [tables for tables in commits if "leave" in tables] == [["leave", "_audit", "_requests"]]
+
+
+class Stop(Exception):
+    """What a guard may raise."""
+
+
+def stopping() -> None:
+    raise Stop
+
+
+@pytest.mark.parametrize("key", ["", "k"])
+def test_a_guard_that_raises_stops_everything(site: Site, key: str) -> None:
+    for write in (
+        lambda: site.create("forms/leave", {"a": "x", "doc": inline()}, guard=stopping, idempotency_key=key),
+        lambda: site.put("files/docs/a.txt", body=b"x", guard=stopping, idempotency_key=key),
+    ):
+        with pytest.raises(Stop):
+            write()
+    assert site.items("forms/leave/records") == []
+    assert site.items("files/docs") == []
+    assert staged(site) == 0
+    assert site.audit(outcome="ok", door="test") == []
+    assert not site.create("forms/leave", {"a": "x"}, idempotency_key=key).replayed
+    assert not site.put("files/docs/a.txt", body=b"y", idempotency_key=key).replayed
+
+
+def test_the_guard_is_asked_right_before_the_commit(site: Site) -> None:
+    def check() -> None:
+        assert len(site.items("files/docs/uploads/leave")) == 1  # its bytes are there
+        assert site.items("forms/leave/records") == []
+
+    site.create("forms/leave", {"doc": inline()}, guard=check)
+    assert len(site.items("forms/leave/records")) == 1
+
+
+def test_a_read_asks_no_guard(site: Site) -> None:
+    site.read("forms/leave", guard=stopping)
+
+
+def test_bytes_of_a_record_go_when_its_commit_fails(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = site.create("forms/leave", {"doc": inline(b"old")})
+    with monkeypatch.context() as patch:
+        fail_commit_of(patch, site, "leave", StorageFull("full"))
+        for write in (
+            lambda: site.create("forms/leave", {"doc": inline()}),
+            lambda: site.patch(made.location, {"doc": inline(b"new")}),
+        ):
+            with pytest.raises(StorageFull):
+                write()
+        with pytest.raises(StorageFull):
+            site.delete(made.location)
+    assert len(site.items("files/docs/uploads/leave")) == 1
+    assert site.bytes(made.data["doc"]["address"]) == b"old"
+    assert staged(site) == 0
+
+
+def test_bytes_of_a_batch_go_when_one_of_them_cannot_be_staged(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = provider(site).stage
+    calls: list[int] = []
+
+    def stage(chunks: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 3:
+            raise StorageFull("full")
+        return real(chunks)
+
+    monkeypatch.setattr(provider(site), "stage", stage)
+    with pytest.raises(StorageFull):
+        site.create("forms/leave", [{"doc": inline()} for _ in range(4)])
+    assert staged(site) == 0
+    assert site.items("files/docs") == []
+
+
+@pytest.mark.parametrize("method", ["stage", "publish", "commit"])
+def test_a_full_disk_leaves_the_old_file_whole(site: Site, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    site.put("files/docs/a.txt", body=b"old")
+    with monkeypatch.context() as patch:
+        fail(patch, site, method, StorageFull("full"))
+        for path in ("a.txt", "b.txt"):
+            with pytest.raises(StorageFull) as error:
+                site.put("files/docs/" + path, body=b"new")
+            assert error.value.status == 507
+    assert [row["name"] for row in site.items("files/docs")] == ["a.txt"]
+    assert site.bytes("files/docs/a.txt") == b"old"
+    assert staged(site) == 0
+
+
+def test_an_upload_that_is_cut_off_leaves_the_old_file_whole(site: Site) -> None:
+    site.put("files/docs/a.txt", body=b"old")
+
+    def cut() -> Iterator[bytes]:
+        yield b"new"
+        raise app.BadRequest("the body ended early")
+
+    with pytest.raises(app.BadRequest):
+        site.put("files/docs/a.txt", body=cut())
+    assert site.bytes("files/docs/a.txt") == b"old"
+    assert staged(site) == 0
+
+
+def test_a_stored_upload_is_not_failed_by_a_lost_outcome(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real = provider(site).commit
+
+    def commit(writes: Sequence[Any]) -> Any:
+        if any(getattr(w, "value", {}).get("outcome") == "ok" for w in writes):
+            raise StorageFull("full")
+        return real(writes)
+
+    monkeypatch.setattr(provider(site), "commit", commit)
+    with caplog.at_level(logging.ERROR, "satchel"):
+        assert site.put("files/docs/a.txt", body=b"x").created
+    assert "an audit entry was lost" in caplog.text
+    assert site.bytes("files/docs/a.txt") == b"x"
+
+
+# ---- idempotency
+
+
+def test_a_repeat_gets_the_first_answer(site: Site) -> None:
+    for ask in (
+        lambda: site.create("forms/leave", {"a": "x", "doc": inline()}, idempotency_key="1"),
+        lambda: site.create("forms/leave", [{"b": 1}, {"b": 2}], idempotency_key="2"),
+        lambda: site.put("files/docs/a.txt", body=b"x", idempotency_key="3"),
+        lambda: site.create("files/docs/b.txt", body=b"x", idempotency_key="4"),
+        lambda: site.delete("files/docs/b.txt", idempotency_key="5"),
+    ):
+        first, second = ask(), ask()
+        assert not first.replayed
+        assert second.replayed
+        for name in ("data", "created", "location", "etag"):
+            assert getattr(first, name) == getattr(second, name)
+    assert len(site.items("forms/leave/records")) == 3
+    assert len(site.items("files/docs/uploads/leave")) == 1
+
+
+def test_a_repeated_update_or_delete_of_a_record_has_one_effect(site: Site) -> None:
+    made = site.create("forms/leave", {"b": 1})
+    one = site.patch(made.location, {"b": 2}, if_match="1", idempotency_key="u")
+    assert site.patch(made.location, {"b": 2}, if_match="1", idempotency_key="u").data == one.data
+    site.delete(made.location, idempotency_key="d")
+    assert site.delete(made.location, idempotency_key="d").replayed
+
+
+def test_a_key_that_is_used_for_something_else_is_refused(site: Site) -> None:
+    made = [site.create("forms/leave", {"b": number}) for number in range(2)]
+    site.create("forms/leave", {"a": "x"}, idempotency_key="k")
+    site.put("files/docs/a.txt", body=b"x", idempotency_key="k")
+    site.patch(made[0].location, {"b": 5}, idempotency_key="k")
+    for other in (
+        lambda: site.create("forms/leave", {"a": "y"}, idempotency_key="k"),
+        lambda: site.create("forms/leave", [{"a": "x"}], idempotency_key="k"),
+        lambda: site.put("files/docs/a.txt", body=b"y", idempotency_key="k"),
+        lambda: site.put("files/docs/b.txt", body=b"x", idempotency_key="k"),
+        lambda: site.patch(made[1].location, {"b": 5}, idempotency_key="k"),
+    ):
+        with pytest.raises(app.IdempotencyConflict):
+            other()
+    assert [row["name"] for row in site.items("files/docs")] == ["a.txt"]
+
+
+def test_a_key_belongs_to_its_subject_and_resource(site: Site) -> None:
+    ann, bob = (site.token(name, "**:*") for name in ("ann", "bob"))
+    answers = [
+        site.create("forms/leave", {"a": "x"}, by=ann, idempotency_key="k"),
+        site.create("forms/leave", {"a": "x"}, by=bob, idempotency_key="k"),
+        site.create("forms/open", {"a": "x"}, by=ann, idempotency_key="k"),
+    ]
+    assert not any(answer.replayed for answer in answers)
+
+
+def test_a_repeat_is_authorised_anew(site: Site) -> None:
+    token = site.app.issue(app.Caller("t"), "ann", ["forms/leave:create"], [], 3600)
+    by = "Bearer " + site.app.authority.jwt(token)
+    site.create("forms/leave", {"a": "x"}, by=by, idempotency_key="k")
+    site.app.revoke(app.Caller("t"), [token])
+    with pytest.raises(Unauthenticated):
+        site.create("forms/leave", {"a": "x"}, by=by, idempotency_key="k")
+
+
+def race(work: Callable[[], Any], threads: int = 8) -> list[Any]:
+    """What each of the threads got: an answer or an AppError."""
+    start = threading.Barrier(threads)
+
+    def run(_: int) -> Any:
+        start.wait()
+        try:
+            return work()
+        except AppError as error:
+            return error
+
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(run, range(threads)))
+
+
+@pytest.mark.parametrize("data", [{"a": "x"}, [{"b": 1}, {"b": 2}], {"doc": inline()}])
+def test_racing_repeats_of_a_submission_have_one_effect_and_one_answer(site: Site, data: Any) -> None:
+    for attempt in range(4):
+        answers = race(lambda key=str(attempt): site.create("forms/leave", data, idempotency_key=key))  # type: ignore[misc]
+        assert [answer for answer in answers if isinstance(answer, AppError)] == []
+        assert len({json.dumps(answer.data) for answer in answers}) == 1
+        assert sum(not answer.replayed for answer in answers) == 1
+    count = 4 * (len(data) if isinstance(data, list) else 1)
+    assert len(site.items("forms/leave/records")) == count
+    assert len(site.audit(action="create", resource="forms/leave")) == count
+    assert len(site.items("files/docs/uploads/leave") if "doc" in data else []) == 4 * ("doc" in data)
+    assert staged(site) == 0
+
+
+@pytest.mark.parametrize("action", [Action.CREATE, Action.UPDATE])
+def test_racing_repeats_of_an_upload_have_one_effect(site: Site, action: Action) -> None:
+    site.put("files/docs/first.txt", body=b"x")
+    for attempt in range(4):
+        address = f"files/docs/{attempt}.txt"
+        answers = race(lambda where=address: site.ask(action, where, body=b"x", idempotency_key="k" + where))  # type: ignore[misc]
+        done = [answer for answer in answers if not isinstance(answer, AppError)]
+        assert all(isinstance(answer, Conflict) for answer in answers if answer not in done), answers  # still at work
+        assert sum(not answer.replayed for answer in done) == 1
+        assert len({answer.etag for answer in done}) == 1
+        again = site.ask(action, address, body=b"x", idempotency_key="k" + address)
+        assert again.replayed
+        assert again.etag == done[0].etag
+        assert [e["outcome"] for e in site.audit(resource=address)].count("ok") == 1
+    assert staged(site) == 0
+
+
+def test_an_upload_whose_server_died_can_be_repeated_after_a_minute(
+    site: Site, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    class Killed(BaseException): ...
+
+    with monkeypatch.context() as patch:
+        fail(patch, site, "publish", Killed())
+        patch.setattr(site.app, "_note", lambda *entry: None)  # what a dead process cannot write
+        with pytest.raises(Killed):
+            site.put("files/docs/a.txt", body=b"x", idempotency_key="k")
+    with pytest.raises(Conflict, match="at work"):
+        site.put("files/docs/a.txt", body=b"x", idempotency_key="k")
+    clock.now += 61
+    assert site.put("files/docs/a.txt", body=b"x", idempotency_key="k").created
+    assert site.put("files/docs/a.txt", body=b"x", idempotency_key="k").replayed
+
+
+def test_a_failed_upload_can_be_repeated_at_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail(monkeypatch, site, "publish", Unavailable("away"), 1)
+    with pytest.raises(Unavailable):
+        site.put("files/docs/a.txt", body=b"x", idempotency_key="k")
+    assert site.put("files/docs/a.txt", body=b"x", idempotency_key="k").created
+
+
+# ---- races
+
+
+def test_racing_updates_without_a_condition_lose_nothing_that_was_acknowledged(site: Site) -> None:
+    toml_fields = ["b", "c"]
+    made = site.create("forms/leave", {"b": 0, "c": 0})
+    acknowledged: dict[str, int] = {}
+
+    def work(name: str) -> None:
+        for number in range(1, 26):
+            try:
+                site.patch(made.location, {name: number})
+                acknowledged[name] = number
+            except Conflict:
+                continue
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(work, toml_fields))
+    record = site.read(made.location).data
+    assert {name: record[name] for name in toml_fields} == acknowledged
+    assert record["version"] == 1 + len(site.audit(action="update"))
+
+
+def test_racing_patches_of_one_record_all_end_with_2xx_or_conflict(site: Site) -> None:
+    made = site.create("forms/leave", {"b": 0})
+    answers = race(lambda: [site.patch(made.location, {"a": "x"}).data["version"] for _ in range(5)])
+    versions = [version for answer in answers if not isinstance(answer, AppError) for version in answer]
+    assert len(set(versions)) == len(versions)
+    assert {type(answer) for answer in answers} <= {list, Conflict}
+    assert site.read(made.location).data["version"] == 1 + len(site.audit(action="update"))
+
+
+def test_of_racing_updates_with_if_match_one_wins(site: Site) -> None:
+    made = site.create("forms/leave", {"b": 0})
+    answers = race(lambda: site.patch(made.location, {"b": 1}, if_match="1"))
+    assert sum(isinstance(answer, app.Response) for answer in answers) == 1
+    assert sum(isinstance(answer, app.PreconditionFailed) for answer in answers) == 7
+    made_file = site.put("files/docs/a", body=b"x")
+    answers = race(lambda: site.put("files/docs/a", body=b"y", if_match=made_file.etag))
+    assert sum(isinstance(answer, app.Response) for answer in answers) == 1
+
+
+def test_a_deleted_record_stays_deleted_in_a_race_with_updates(site: Site) -> None:
+    made = site.create("forms/leave", {"b": 0})
+    answers = race(lambda: site.delete(made.location) if threading.get_ident() % 2 else site.patch(made.location, {"b": 1}))
+    if any(isinstance(a, app.Response) and a.data is None for a in answers):
+        with pytest.raises(NotFound):
+            site.read(made.location)
+
+
+# ---- providers that are away
+
+
+AWAY = """
+[site]
+state = "main"
+[providers.main]
+kind = "sql"
+url = "sqlite:///app.db"
+[providers.far]
+kind = "flaky"
+root = "far"
+[forms.near]
+provider = "main"
+fields.a = {}
+[forms.far]
+provider = "far"
+fields.a = {}
+[files.far]
+provider = "far"
+"""
+
+
+class Flaky(app.FileProvider):
+    """A provider that goes away and comes back."""
+
+    kind = "flaky"
+    away = False
+
+    def _check(self) -> None:
+        if Flaky.away:
+            raise Unavailable("far is away")
+
+    def open(self) -> None:
+        self._check()
+        super().open()
+
+    def ping(self) -> float:
+        self._check()
+        return super().ping()
+
+    def commit(self, writes: Sequence[app.Write]) -> list[app.Record]:
+        self._check()
+        return super().commit(writes)
+
+    def find(self, query: app.Query) -> app.Page:
+        self._check()
+        return super().find(query)
+
+    def stage(self, chunks: Any) -> app.Staged:
+        self._check()
+        return super().stage(chunks)
+
+
+@pytest.mark.parametrize("from_the_start", [True, False])
+def test_a_provider_that_is_away_takes_only_its_own_resources_with_it(tmp_path: Path, from_the_start: bool) -> None:
+    Flaky.away = from_the_start
+    site = Site(tmp_path, AWAY, kinds={**KINDS, "flaky": Flaky})
+    Flaky.away = True
+    for asked in (
+        lambda: site.create("forms/far", {"a": "x"}),
+        lambda: site.read("forms/far/records"),
+        lambda: site.put("files/far/a", body=b"x"),
+        lambda: site.read("admin/audit"),
+    ):
+        with pytest.raises(Unavailable):
+            asked()
+    site.create("forms/near", {"a": "x"})
+    site.read("")
+    assert site.app.ready() == {"main": "ok", "far": "far is away"}
+    assert [(f.pointer, f.code) for f in site.app.check()] == [("providers.far", "unavailable")]
+    Flaky.away = False
+    assert site.app.ready() == {"main": "ok", "far": "ok"}
+    site.create("forms/far", {"a": "x"})
+    site.put("files/far/a", body=b"x")
+    assert len(site.items("forms/far/records")) == 1
+    site.close()
+
+
+def test_close_and_open_again_keeps_everything(site: Site) -> None:
+    made = site.create("forms/leave", {"a": "x"})
+    site.app.close()
+    site.app.close()
+    with pytest.raises(Unavailable):
+        site.read(made.location)
+    site.app.open()
+    assert site.read(made.location).data == made.data
+
+
+# ---- the first sign-in, and what is swept
+
+
+def test_a_first_code_is_given_until_an_administrator_signed_in(site: Site) -> None:
+    by = app.Caller("cli:op")
+    first, second = site.app.first_code(by), site.app.first_code(by)
+    assert first
+    assert second not in ("", first)
+    token = site.app.issue(by, "ann", ["forms/leave:create"], [], 3600)
+    site.app.sign_in(site.app.authority.jwt(token), "r")
+    assert site.app.first_code(by)
+    session, seconds = site.app.sign_in(second, "r")
+    assert seconds == 12 * 3600
+    assert site.app.first_code(by) == ""
+    assert site.read("admin/tokens", by="Session " + session).table
+
+
+def test_old_answers_sessions_and_links_are_swept(site: Site, clock: Clock) -> None:
+    site.create("forms/leave", {"a": "x"}, idempotency_key="old")
+    token = site.app.issue(app.Caller("t"), "ann", ["**:*"], [], 100 * 86400)
+    site.app.sign_in(site.app.authority.jwt(token), "r")
+    site.app.link(app.Caller("t"), token)
+    by = "Bearer " + site.app.authority.jwt(token)
+    clock.now += 14 * 86400
+    site.create("forms/leave", {"a": "x"}, by=by, idempotency_key="young")
+    assert site.items("admin/sessions", by=by) == []
+    clock.now += 2 * 86400
+    site.create("forms/leave", {"a": "x"}, by=by)
+    records = provider(site)
+    assert [row.value["digest"] for row in records.find(app.Query("_requests")).items] != []
+    assert records.count(app.Query("_requests")) == 1
+    assert records.count(app.Query("_links")) == 0
+
+
+def test_a_sweep_that_fails_fails_nobody(site: Site, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = site.app.issue(app.Caller("t"), "ann", ["**:*"], [], 100 * 86400)
+    site.create("forms/leave", {"a": "x"}, idempotency_key="old")
+    clock.now += 16 * 86400
+    real = provider(site).commit
+
+    def commit(writes: Sequence[Any]) -> Any:
+        if any(isinstance(write, app.Delete) for write in writes):
+            raise Unavailable("away")
+        return real(writes)
+
+    monkeypatch.setattr(provider(site), "commit", commit)
+    assert site.create("forms/leave", {"a": "y"}, by="Bearer " + site.app.authority.jwt(token)).created
+
+
+def test_the_limit_of_a_form_body_counts_its_files(site: Site) -> None:
+    assert site.app.limits("forms/leave") == 20_000_000
+    assert site.app.limits("forms/open") == site.app.limits("files/docs") == site.app.limits("nope") == 10_000_000
+
+
+def test_sealed_texts_are_read_back_for_their_purpose(site: Site) -> None:
+    sealed = site.app.seal("a", "text")
+    assert site.app.unseal("a", sealed) == "text"
+    assert site.app.unseal("b", sealed) is None
+
+
+def test_the_last_use_of_a_token_is_noted_to_the_minute(site: Site, clock: Clock) -> None:
+    site.create("forms/leave", {"a": "x"})
+    row = site.items("admin/tokens?subject=root")[0]
+    assert app.parse_rfc3339(row["used_at"]) == clock.now // 60 * 60
+
+
+# ---- a provider that is not atomic
+
+
+class Single(app.FileProvider):
+    """One write a commit, as some services are."""
+
+    kind = "single"
+    atomic = False
+
+    def commit(self, writes: Sequence[app.Write]) -> list[app.Record]:
+        if len(writes) > 1:
+            raise app.Unsupported("one write at a time")
+        return super().commit(writes)
+
+
+def test_a_form_on_a_provider_that_is_not_atomic_has_intent_and_outcome_beside_state(tmp_path: Path) -> None:
+    toml = AWAY.replace("flaky", "single")
+    site = Site(tmp_path, toml, kinds={**KINDS, "single": Single})
+    made = site.create("forms/far", {"a": "x"}, idempotency_key="k")
+    assert site.create("forms/far", {"a": "x"}, idempotency_key="k").data == made.data
+    assert len(site.items("forms/far/records")) == 1
+    assert [(e["outcome"], e["record"]) for e in site.audit(resource="forms/far")] == [
+        ("intent", made.data["id"]),
+        ("ok", made.data["id"]),
+    ]
+    site.close()
+
+
+def test_an_upload_is_read_once_and_again_for_a_retry(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = site.create("forms/leave", {"b": 1})
+    real = provider(site).commit
+    raced: list[int] = []
+
+    def commit(writes: Sequence[Any]) -> Any:
+        if not raced and any(isinstance(write, app.Update) and write.table == "leave" for write in writes):
+            raced.append(1)
+            record = provider(site).get("leave", made.data["id"])
+            real([app.Update("leave", record.key, record.value | {"c": 7}, record.version)])
+        return real(writes)
+
+    monkeypatch.setattr(provider(site), "commit", commit)
+    upload = app.Upload("a.txt", io.BytesIO(b"bytes"))
+    changed = site.patch(made.location, {"doc": [upload], "b": ["2"]}, typed=False).data
+    assert (changed["b"], changed["version"]) == (2, 3)
+    assert site.bytes(changed["doc"]["address"]) == b"bytes"
+    assert staged(site) == 0
+
+
+def test_hosts_promise_what_runners_use() -> None:
+    for name in [name for name in vars(app.Host) if not name.startswith("_")]:
+        assert callable(getattr(app.App, name, None)) or name == "title"

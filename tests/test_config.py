@@ -1,0 +1,651 @@
+"""CONFIG: app.toml to settings, every fault by its place; and what ASSEMBLY finds wrong with their combination."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import os
+import random
+import tomllib
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import app
+from app import App, Config, ConfigError, Fault
+
+KINDS = app.load_kinds(Path("/nowhere"))
+SETTINGS = {kind: cls.settings for kind, cls in KINDS.items()}
+
+RICH = """
+[site]
+title = "Operations"
+data = "data"
+state = "main"
+prefix = "/ops"
+[auth]
+issuer = "ops"
+session = "8h"
+[http]
+bind = "127.0.0.1:8080"
+hosts = ["intranet.local", "*"]
+trusted_proxies = ["10.0.0.0/8", "unix"]
+max_body = "5MB"
+body_timeout = "20s"
+workers = 2
+threads = 4
+access_log = true
+[roles.staff]
+grants = ["apps/*:read", "forms/leave:create"]
+[public]
+grants = ["files/pub:read"]
+[providers.main]
+kind = "sql"
+url = "sqlite:///data/app.db"
+[providers.share]
+kind = "file"
+root = "data/files"
+[files.handbook]
+provider = "share"
+prefix = "handbook/"
+title = "Handbook"
+note = "Read me"
+accept = ["image/*", ".pdf"]
+max_file = "2GB"
+[forms.leave]
+provider = "main"
+table = "leave"
+title = "Leave"
+note = "n"
+[forms.leave.fields]
+from_day = { type = "string", format = "date", title = "First day", required = true, description = "d" }
+days = { type = "number", minimum = 0.5, maximum = 60, multipleOf = 0.5, exclusiveMinimum = 0, exclusiveMaximum = 61 }
+kind = { type = "string", oneOf = [{ const = "paid", title = "Paid" }, { const = "unpaid" }], default = "paid" }
+size = { enum = ["s", "m"] }
+tags = { type = "array", items = { type = "string", enum = ["a", "b"] }, minItems = 0, maxItems = 2 }
+code = { pattern = "[A-Z]+", minLength = 1, maxLength = 9 }
+note = { format = "file", files = "files/handbook", accept = [".pdf"], max_file = "1MB" }
+count = { type = "integer" }
+ok = { type = "boolean", default = false }
+[views.sales]
+provider = "main"
+sql = "select :region as region"
+title = "Sales"
+note = "n"
+timeout = "5s"
+order_by = ["-region"]
+params.region = { type = "string", title = "Region", required = true, default = "x" }
+columns.region = { title = "R" }
+[views.open]
+from = "forms/leave"
+columns = { from_day = {}, days = { title = "D" } }
+where = [{ field = "days", gte = 1 }, { field = "kind", in = ["paid"] }, { field = "note", null = true }]
+order_by = ["from_day", "-id"]
+[apps.hr]
+title = "HR"
+icon = "x"
+note = "n"
+home = "forms/leave"
+static = ""
+menu = ["forms/leave", "views/open", "files/handbook", { title = "Policy", href = "https://example.org/" }]
+"""
+
+
+def parse(text: str) -> dict[str, Any]:
+    return tomllib.loads(text, parse_float=app.exact_number)
+
+
+def read(text: str | Mapping[str, Any], folder: Path = Path("/srv/site")) -> Config:
+    return app.read_config(parse(text) if isinstance(text, str) else text, folder, "app.toml", SETTINGS)
+
+
+def faults(text: str | Mapping[str, Any], folder: Path = Path("/srv/site")) -> dict[str, str]:
+    """Every fault of configuration and assembly, by place."""
+    return {fault.pointer: fault.detail for fault in App(read(text, folder), KINDS, strict=False).faults}
+
+
+def with_setting(place: str, toml: str) -> dict[str, Any]:
+    """RICH with one setting replaced; place is "http.bind"."""
+    raw = parse(RICH)
+    *tables, key = place.split(".")
+    table: Any = raw
+    for name in tables:
+        table = table.setdefault(name, {})
+    table[key] = parse(f"x = {toml}")["x"]
+    return raw
+
+
+def test_the_rich_configuration_has_no_fault() -> None:
+    assert faults(RICH) == {}
+
+
+def test_the_starter_has_no_fault() -> None:
+    assert faults(app.STARTER) == {}
+
+
+def test_settings_come_converted_to_their_units() -> None:
+    config = read(RICH)
+    assert config.auth.session_s == 8 * 3600
+    assert config.http.max_body_bytes == 5_000_000
+    assert config.http.trusted_proxies == ("10.0.0.0/8", "unix")
+    assert config.site.data == Path("/srv/site/data")
+    assert config.providers["share"].options["root"] == Path("/srv/site/data/files")
+    share = config.resources[0]
+    assert isinstance(share, app.FilesConfig)
+    assert (share.prefix, share.max_file_bytes) == ("handbook/", 2_000_000_000)
+
+
+def test_every_setting_has_a_default_that_its_converter_takes() -> None:
+    for shape, settings in app.SETTINGS.items():
+        for one in settings:
+            assert one.kind in app.CONVERTERS, (shape, one.name)
+            assert one.help, (shape, one.name)
+            if one.default is not app.REQUIRED:
+                app.CONVERTERS[one.kind](one.default, Path("/srv"))
+
+
+def test_every_converter_is_used_by_a_setting() -> None:
+    used = {one.kind for settings in app.SETTINGS.values() for one in settings}
+    used |= {one.kind for settings in SETTINGS.values() for one in settings}
+    assert used == set(app.CONVERTERS)
+
+
+GOOD = {
+    "size": [('"10MB"', 10**7), ('"10MiB"', 10 * 2**20), ("5", 5), ('"7 kB"', 7000), ('"0"', 0)],
+    "duration": [('"30s"', 30), ('"10m"', 600), ('"12h"', 43200), ('"30d"', 2592000), ('"2w"', 1209600), ("5", 5)],
+    "address": [(f'"{a}"', a) for a in ("0.0.0.0:80", ":8080", "[::1]:8080", "unix:/run/s", "host.local:0", "a-b:1")],
+    "prefix": [('""', ""), ('"/ops"', "/ops"), ('"/a/b.c"', "/a/b.c")],
+    "hosts": [('["a.local", "*", "::1"]', ("a.local", "*", "::1"))],
+    "networks": [('["10.0.0.1/8", "::1", "unix"]', ("10.0.0.1/8", "::1", "unix"))],
+    "number": [("1", 1), ("0.1", 0.1), ("12345678901234567890.5", Decimal("12345678901234567890.5"))],
+    "count": [("0", 0), ("3", 3)],
+    "positive": [("1", 1)],
+    "word": [('""', ""), ('"a_B9"', "a_B9")],
+    "inside": [('""', ""), ('"a"', "a/"), ('"/a/b/"', "a/b/")],
+    "pattern": [('"[$€]+\\\\d"', "[$€]+\\d")],
+    "grants": [("[]", ())],
+    "any": [('{ a = [1, 0.5, true, "x"] }', {"a": [1, 0.5, True, "x"]})],
+    "values": [('["a", "b"]', ("a", "b")), ("[1, 2.5]", (1, 2.5))],
+    "type": [('"array"', "array")],
+    "boolean": [("true", True)],
+}
+BAD = {
+    "text": ["5", "[]", "{}", "true", "2026-01-01", '"\\u0000"'],
+    "texts": ['"a"', "[1]", "{}", '[["a"]]'],
+    "boolean": ['"true"', "1", "[]"],
+    "size": ['"10 XB"', '"-1"', "-1", "true", "[]", "1.5", '"1.5MB"', '"MB"', '"٣MB"', "2026-01-01"],
+    "duration": ['"0s"', "0", "-3", '"1y"', "true", '"9999w"', '"999999999w"', "[]", "1.5"],
+    "address": ['"8080"', '"a:99999"', '"a..b:80"', '"http://a:80"', '"[zz]:1"', "80", '"unix:run"', '"a b:80"', '"a:٣"'],
+    "prefix": ['"ops"', '"/ops/"', '"/a/../b"', '"/./a"', '"//a"', '"/a b"', "1"],
+    "hosts": ['["https://a"]', '["a:80"]', '[""]', '["a/b"]', '"a"'],
+    "networks": ['["10.0.0.0/99"]', '["proxy.local"]', '[""]', "[1]"],
+    "number": ['"1"', "true", "nan", "inf", "[]", "1" + "0" * 400, "1e9999999", "1e-500", "2026-01-01"],
+    "count": ["-1", "1.0", '"1"', "true", "99999999999"],
+    "positive": ["0", "-1", "true", "[]"],
+    "word": ['"a-b"', '"9a"', '"_a"', '"a b"', "1", f'"{"a" * 65}"'],
+    "inside": ['"../a"', '"a//b"', '"a\\\\b"', '"con"', "1"],
+    "path": ["1", '"~nobodyhere/x"', "[]"],
+    "folder": ['""', '"/etc/passwd"', "1"],
+    "file": ['"missing.pem"', '"/"', "1"],
+    "secret": ['"plain"', '"env:SATCHEL_NOT_SET"', '"file:missing"', '"file:/"', "1", '"env:"'],
+    "pattern": ['"["', '"("', '"a{99999999999}"', "1", '"(?i)a"', '"a)|(b"', f'"{"(" * 5000}{")" * 5000}"'],
+    "grants": ['["forms"]', '["forms/leave:fly"]', '"forms/x:read"', "[1]", '["a b:read"]'],
+    "type": ['"text"', '["string"]', "{}", "1"],
+    "values": ["5", '"a"', "[[1]]", "[{}]", "[2026-01-01]", '["a", "a"]', '[1, "1"]', "[nan]"],
+    "choices": [
+        "5",
+        "[5]",
+        "[{}]",
+        '[{ title = "x" }]',
+        '[{ const = "a", x = 1 }]',
+        '[{ const = "a", title = 5 }]',
+        '[{ const = "a" }, { const = "a" }]',
+        "[{ const = [] }]",
+    ],
+    "items": ["5", "{ enum = 5 }", '{ type = "text" }', "{ oneOf = 5 }", "{ oneOf = [{}] }", "{ minimum = 1 }"],
+    "any": ["nan", "2026-01-01", "[2026-01-01T00:00:00Z]", '"\\u0000"', "99999999999999999999", "[[12:00:00]]"],
+    "conditions": [
+        "5",
+        "[5]",
+        "[{}]",
+        '[{ field = "a" }]',
+        '[{ field = "a", eq = 1, ne = 2 }]',
+        "[{ field = 5, eq = 1 }]",
+        '[{ field = "a", in = 5 }]',
+        '[{ field = "a", null = 1 }]',
+        '[{ field = "a", like = "x" }]',
+        '[{ field = "a", gte = 2026-01-01 }]',
+        '[{ field = "a", contains = 1 }]',
+        '[{ field = "a", prefix = [] }]',
+    ],
+    "columns": ["5", "{ a = 5 }", "{ a = { title = 5 } }", '{ a = { titel = "x" } }', '{ a = { format = "currency" } }'],
+    "menu": [
+        "5",
+        "[5]",
+        "[{}]",
+        '[{ title = "x" }]',
+        '[{ title = "x", href = "javascript:alert(1)" }]',
+        "[[]]",
+        '[{ title = 5, href = "/" }]',
+        "[2026-01-01]",
+    ],
+}
+
+
+@pytest.mark.parametrize(("kind", "toml", "value"), [(k, t, v) for k, cases in GOOD.items() for t, v in cases])
+def test_a_good_value_is_converted(kind: str, toml: str, value: Any) -> None:
+    assert app.CONVERTERS[kind](parse(f"x = {toml}")["x"], Path("/srv")) == value
+
+
+@pytest.mark.parametrize(("kind", "toml"), [(k, t) for k, cases in BAD.items() for t in cases])
+def test_a_bad_value_is_refused_in_words(kind: str, toml: str) -> None:
+    with pytest.raises(ValueError, match=r"\w{2,}"):
+        app.CONVERTERS[kind](parse(f"x = {toml}")["x"], Path("/srv"))
+
+
+def test_every_converter_has_bad_values() -> None:
+    assert set(BAD) == set(app.CONVERTERS)
+
+
+def test_an_unknown_key_is_named_with_its_place_and_the_nearest_name() -> None:
+    found = faults(RICH + '[sit]\ntitle = "x"\n')
+    assert found == {"sit": "is not a setting; did you mean site?"}
+    found = faults(with_setting("http.bnd", '"x"') | {})
+    assert found == {"http.bnd": "is not a setting; did you mean bind?"}
+    found = faults(with_setting("forms.leave.fields.days.minium", "1"))
+    assert found == {"forms.leave.fields.days.minium": "is not a setting; did you mean minimum?"}
+    assert faults(with_setting("providers.main.root", '"x"')) == {"providers.main.root": "is not a setting"}
+
+
+@pytest.mark.parametrize(
+    ("place", "toml", "fault"),
+    [
+        ("sqs", "{}", "sqs"),
+        ("forms.leave.owner", '{ field = "created_by" }', ""),
+        ("forms.leave.states", "{}", ""),
+        ("forms.leave.notify", "[]", ""),
+        ("files.handbook.quota", '"1GB"', ""),
+        ("views.open.group_by", "[]", ""),
+        ("views.sales.chart", "{}", ""),
+        ("apps.hr.wsgi", '"a:b"', ""),
+        ("forms.leave.fields.days.show_if", "{}", ""),
+        ("forms.leave.fields.days.options", "{}", ""),
+        ("views.sales.columns.region.total", '"sum"', "views.sales.columns"),
+        ("providers.main.kind", '"aws"', ""),
+        ("providers.main.kind", '"postgres"', ""),
+    ],
+)
+def test_keys_of_later_parts_are_not_available_in_this_build(place: str, toml: str, fault: str) -> None:
+    found = faults(with_setting(place, toml))
+    assert "not available in this build" in found[fault or place]
+
+
+def test_every_fault_is_listed_at_once() -> None:
+    found = faults("""
+        [site]
+        titel = "x"
+        [http]
+        bind = 5
+        [providers.main]
+        kind = "sql"
+        url = "sqlite:///a.db"
+        [providers.disk]
+        kind = "file"
+        root = "files"
+        [providers.bad]
+        kind = "sqll"
+        [files.ok]
+        provider = "disk"
+        [forms.disk_is_fine]
+        provider = "disk"
+        fields.a = {}
+        [forms.nowhere]
+        provider = "mian"
+        fields.a = {}
+        [forms.two_bad_fields]
+        fields.a = { minimum = 1 }
+        fields.b = { type = "number", default = "x" }
+        [forms.lost_share]
+        fields.f = { format = "file", files = "files/okay" }
+        [views.on_file]
+        provider = "disk"
+        sql = "select 1"
+        [views.of_nothing]
+        from = "forms/nothing"
+        [views.bad_columns]
+        from = "forms/disk_is_fine"
+        columns.x = {}
+        order_by = ["-y"]
+        where = [{ field = "z", eq = 1 }]
+        [apps.a]
+        menu = ["forms/nothing", "views/nothing"]
+        home = "forms/none"
+        static = "no-such-folder"
+        """)
+    assert set(found) == {
+        "site.titel",
+        "http.bind",
+        "providers.bad.kind",
+        "forms.nowhere.provider",
+        "forms.two_bad_fields.fields.a.minimum",
+        "forms.two_bad_fields.fields.b.default",
+        "forms.lost_share.fields.f.files",
+        "views.on_file.provider",
+        "views.of_nothing.from",
+        "views.bad_columns.columns",
+        "views.bad_columns.order_by",
+        "views.bad_columns.where",
+        "apps.a.menu",
+        "apps.a.home",
+        "apps.a.static",
+    }
+
+
+def test_an_app_is_not_built_from_a_configuration_with_faults() -> None:
+    with pytest.raises(ConfigError, match="2 faults") as caught:
+        App(read(with_setting("http.bind", "5") | {"nonsense": 1}), KINDS)
+    assert {fault.pointer for fault in caught.value.faults} == {"http.bind", "nonsense"}
+
+
+FIELD_FAULTS = [
+    ('{ type = "number", multipleOf = 0 }', "multipleOf"),
+    ('{ type = "number", multipleOf = -0.5 }', "multipleOf"),
+    ('{ type = "number", minimum = 5, maximum = 4 }', "minimum"),
+    ("{ minLength = 5, maxLength = 4 }", "minLength"),
+    ('{ type = "boolean", enum = ["a"] }', "enum"),
+    ('{ type = "integer", enum = ["a"] }', "enum"),
+    ('{ type = "integer", enum = [1.5] }', "enum"),
+    ('{ type = "string", enum = [1] }', "enum"),
+    ('{ enum = ["a"], oneOf = [{ const = "b" }] }', "enum"),
+    ('{ type = "array" }', "items"),
+    ('{ type = "array", enum = ["a"] }', "enum"),
+    ('{ type = "array", items = { type = "boolean", enum = ["a"] } }', "items"),
+    ('{ type = "array", items = { enum = [1] } }', "items"),
+    ('{ items = { enum = ["a"] } }', "items"),
+    ('{ type = "integer", format = "date" }', "format"),
+    ('{ format = "datum" }', "format"),
+    ('{ format = "file" }', "files"),
+    ('{ files = "files/handbook" }', "files"),
+    ('{ accept = [".pdf"] }', "accept"),
+    ('{ format = "file", files = "files/handbook", default = "x" }', "format"),
+    ('{ default = "x", maxLength = 0 }', "default"),
+    ('{ type = "number", minimum = 0, default = -1 }', "default"),
+    ('{ type = "boolean", default = 1 }', "default"),
+    ('{ type = "integer", default = 1.5 }', "default"),
+    ('{ format = "date", default = "tomorrow" }', "default"),
+    ('{ enum = ["a"], default = "b" }', "default"),
+    ("{ format = 5 }", "format"),
+]
+
+
+@pytest.mark.parametrize(("toml", "key"), FIELD_FAULTS)
+def test_a_field_that_makes_no_sense_is_a_fault_of_its_setting(toml: str, key: str) -> None:
+    assert f"forms.leave.fields.code.{key}" in faults(with_setting("forms.leave.fields.code", toml))
+
+
+@pytest.mark.parametrize(
+    "name", ["id", "version", "created_at", "updated_by", "a__b", "9a", "a-b", "_a", "ä", "a b", "", "a" * 65]
+)
+def test_a_name_that_no_field_may_have_is_refused(name: str) -> None:
+    raw = parse(RICH)
+    raw["forms"]["leave"]["fields"][name] = {}
+    assert f"forms.leave.fields.{name}" in faults(raw)
+
+
+@pytest.mark.parametrize("name", ["Leave", "9x", "a b", "", "-a", "a" * 65, "a/b", "ä", "a.b"])
+def test_a_name_that_no_resource_may_have_is_refused(name: str) -> None:
+    raw = parse(RICH)
+    raw["forms"][name] = raw["forms"]["leave"]
+    assert "is not a name" in faults(raw)[f"forms.{name}"]
+
+
+def test_a_form_needs_fields() -> None:
+    assert "at least one field" in faults('[providers.main]\nkind = "file"\nroot = "x"\n[forms.a]\n')["forms.a.fields"]
+
+
+def test_settings_of_the_other_kind_of_view_are_refused() -> None:
+    assert "goes with sql" in faults(with_setting("views.open.provider", '"main"'))["views.open.provider"]
+    assert "goes with sql" in faults(with_setting("views.open.params", "{}"))["views.open.params"]
+    assert "goes with from" in faults(with_setting("views.sales.where", "[]"))["views.sales.where"]
+    assert "not both" in faults(with_setting("views.sales.from", '"forms/leave"'))["views.sales"]
+
+
+def test_two_forms_cannot_have_one_table_on_one_provider() -> None:
+    raw = parse(RICH)
+    raw["forms"]["other"] = raw["forms"]["leave"] | {"table": "LEAVE"}
+    assert faults(raw) == {"forms.other.table": "is LEAVE, which forms.leave has already: name another"}
+    raw["forms"]["other"]["provider"] = "share"
+    assert faults(raw) == {}
+
+
+def test_a_contract_that_a_provider_has_not_is_a_fault() -> None:
+    class Only(app.Blobs):
+        kind = "only"
+
+        def __init__(self, name: str, options: Mapping[str, Any], folder: Path) -> None: ...
+
+    only: Any = type("Only", (Only,), dict.fromkeys(Only.__abstractmethods__ - {"__init__"}, lambda self: None))
+    raw = parse(RICH)
+    raw["providers"]["bytes"] = {"kind": "only"}
+    raw["forms"]["leave"]["provider"] = "bytes"
+    raw["views"]["sales"]["provider"] = "bytes"
+    kinds = KINDS | {"only": only}
+    config = app.read_config(raw, Path("/srv"), "app.toml", SETTINGS | {"only": ()})
+    found = {fault.pointer: fault.detail for fault in App(config, kinds, strict=False).faults}
+    assert set(found) == {"forms.leave.provider", "views.sales.provider"}
+    assert "has no Records (it needs one of: main, share)" in found["forms.leave.provider"]
+    assert "has no Queries (it needs one of: main)" in found["views.sales.provider"]
+    raw["site"]["state"] = "bytes"
+    config = app.read_config(raw, Path("/srv"), "app.toml", SETTINGS | {"only": ()})
+    assert "site.state" in {fault.pointer for fault in App(config, kinds, strict=False).faults}
+
+
+# ---- which provider
+
+
+ONE = '[providers.{}]\nkind = "sql"\nurl = "sqlite:///{}.db"\n'
+
+
+def test_state_goes_to_main_or_to_the_only_provider() -> None:
+    form = '[forms.a]\nprovider = "{}"\nfields.x = {{}}\n'
+    assert faults(ONE.format("box", "box") + form.format("box")) == {}
+    assert faults(ONE.format("box", "box") + ONE.format("main", "main")) == {}
+    two = ONE.format("box", "box") + ONE.format("bag", "bag")
+    assert faults(two) == {"site.state": "is missing: say which provider, of box, bag"}
+    assert faults('[site]\nstate = "bag"\n' + two) == {}
+    assert faults('[site]\nstate = "bug"\n' + two) == {"site.state": "names 'bug', which is no provider; did you mean bag?"}
+    assert "site.state" in faults("")
+
+
+@pytest.mark.parametrize("others", ["", '[providers.disk]\nkind = "file"\nroot = "x"\n[files.f]\nprovider = "disk"\n'])
+def test_a_database_that_only_views_read_does_not_become_the_state_provider(others: str) -> None:
+    text = ONE.format("main", "erp") + '[views.v]\nsql = "select 1"\n' + others
+    assert set(faults(text)) == {"site.state"}
+    assert faults(text + "[forms.f]\nfields.a = {}\n") == {}
+    assert faults('[site]\nstate = "main"\n' + text) == {}
+
+
+def test_a_resource_without_a_provider_setting_needs_an_obvious_one() -> None:
+    two = '[site]\nstate = "box"\n' + ONE.format("box", "box") + ONE.format("bag", "bag")
+    assert set(faults(two + "[forms.a]\nfields.x = {}\n")) == {"forms.a.provider"}
+
+
+# ---- secrets and paths
+
+
+def test_secrets_come_from_the_environment_or_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RING", " the ring\n")
+    (tmp_path / "ring").write_text("from a file\n")
+    assert read('auth.keys = "env:RING"', tmp_path).auth.keys == "the ring"
+    assert read('auth.keys = "file:ring"', tmp_path).auth.keys == "from a file"
+    assert "the ring" not in repr(read('auth.keys = "env:RING"', tmp_path))
+
+
+@pytest.mark.parametrize("content", ["", "  \n"])
+def test_an_empty_secret_is_a_fault_and_not_a_missing_setting(
+    content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RING", content)
+    (tmp_path / "ring").write_text(content)
+    for source in ("env:RING", "file:ring"):
+        assert (
+            "has no content" in {f.pointer: f.detail for f in read(f'auth.keys = "{source}"', tmp_path).faults}["auth.keys"]
+        )
+
+
+def test_a_bad_secret_is_not_shown() -> None:
+    found = faults(with_setting("auth.keys", '"hunter2-hunter2"'))
+    assert "hunter2" not in str(found)
+
+
+def test_tls_needs_both_files_and_they_must_be_there(tmp_path: Path) -> None:
+    (tmp_path / "c.pem").write_text("x")
+    assert "both or neither" in faults(with_setting("http.tls_cert", '"c.pem"'), tmp_path)["http.tls_cert"]
+    assert set(faults(with_setting("http.tls_cert", '"d.pem"'), tmp_path)) == {"http.tls_cert"}
+
+
+def test_relative_paths_start_at_the_folder_of_app_toml_and_absolute_ones_stay() -> None:
+    raw = with_setting("site.data", '"/var/lib/satchel"')
+    assert read(raw, Path("/etc/satchel")).site.data == Path("/var/lib/satchel")
+    assert read(RICH, Path("/etc/satchel")).site.data == Path("/etc/satchel/data")
+
+
+# ---- files that are no TOML
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[site\n",
+        b"a = ",
+        b"\xff\xfe",
+        b"a = 1\na = 2\n",
+        b"[a]\n[a]\n",
+        b"a = " + b"[" * 20_000,
+    ],
+)
+def test_a_file_that_is_not_toml_is_a_configuration_error(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "app.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"app\.toml is not TOML"):
+        app.read_toml(path)
+
+
+def test_a_syntax_error_names_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "app.toml"
+    path.write_text("[site]\ntitle = oops\n")
+    with pytest.raises(ConfigError, match="line 2"):
+        app.read_toml(path)
+
+
+def test_a_missing_file_is_a_configuration_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        app.read_toml(tmp_path / "none.toml")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        app.read_toml(tmp_path)
+
+
+def test_decimals_of_the_file_stay_exact(tmp_path: Path) -> None:
+    path = tmp_path / "app.toml"
+    path.write_text("a = 0.1\nb = 0.1000000000000000000001\n")
+    assert app.read_toml(path) == {"a": 0.1, "b": Decimal("0.1000000000000000000001")}
+
+
+# ---- fuzz
+
+
+NASTY: list[Any] = [
+    None,
+    0,
+    1,
+    -1,
+    2**70,
+    10**400,
+    0.5,
+    float("nan"),
+    float("inf"),
+    Decimal("1e999999"),
+    True,
+    False,
+    "",
+    "x",
+    "\0",
+    "a" * 70,
+    "forms/leave",
+    "files/handbook",
+    "env:X",
+    "[",
+    "../x",
+    [],
+    [1],
+    ["x"],
+    [[]],
+    [{}],
+    {},
+    {"x": 1},
+    {"x": {}},
+    {"kind": []},
+    {"type": []},
+    {"enum": 5},
+    {"field": "days"},
+    [{"const": 1}],
+    tomllib.loads("d = 2026-01-01")["d"],
+    tomllib.loads("d = 2026-01-01T00:00:00")["d"],
+    tomllib.loads("d = 12:00:00")["d"],
+]
+
+
+def _places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    found = [path] if path else []
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        found += _places(item, (*path, key))
+    return found
+
+
+def _mutate(raw: dict[str, Any], rng: random.Random) -> None:
+    path = rng.choice(_places(raw))
+    table: Any = raw
+    for key in path[:-1]:
+        table = table[key]
+    match rng.randrange(4):
+        case 0:
+            del table[path[-1]]
+        case 1 if isinstance(table, dict):
+            table[rng.choice(["x", "title", "kind", "type", "fields", "a.b", "", "default", "items"])] = rng.choice(NASTY)
+        case _:
+            table[path[-1]] = copy.deepcopy(rng.choice(NASTY))
+
+
+def test_whatever_stands_in_the_file_gives_faults_and_never_a_traceback(tmp_path: Path) -> None:
+    rng = random.Random(20261123)
+    refused = 0
+    for _ in range(900):
+        raw = parse(RICH)
+        for _ in range(rng.choice([1, 1, 1, 2, 5])):
+            _mutate(raw, rng)
+        config = read({k: v for k, v in raw.items() if v is not None}, tmp_path)
+        looked_at = App(config, KINDS, strict=False)
+        assert all(isinstance(f, Fault) and f.detail for f in looked_at.faults)
+        refused += bool(looked_at.faults)
+        if not looked_at.faults:
+            App(config, KINDS)
+    assert 500 < refused < 900
+
+
+def test_a_faulty_setting_keeps_its_default_so_that_the_rest_can_be_read() -> None:
+    config = read(with_setting("http.bind", "5"))
+    assert config.http.bind == "127.0.0.1:8080"
+    assert [f.pointer for f in config.faults] == ["http.bind"]
+    assert not config.is_sound("http")
+    assert config.is_sound("site")
+    assert config.is_sound("forms.lea")
+    assert dataclasses.replace(config, faults=()).is_sound("http")
+
+
+def test_nothing_is_created_by_reading_or_building(tmp_path: Path) -> None:
+    App(read(RICH, tmp_path), KINDS)
+    assert os.listdir(tmp_path) == []

@@ -1,0 +1,1198 @@
+"""RESOURCES: what files, forms, views, apps and the admin lists make of requests, on every embedded provider."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+import sqlite3
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import app
+from app import Action, BadRequest, Conflict, Field, Forbidden, Invalid, NotFound, PreconditionFailed
+from tests.sites import PROVIDERS, Site
+
+TOML = """
+[forms.leave]
+title = "Leave"
+[forms.leave.fields]
+who = { title = "Who", required = true, minLength = 2, maxLength = 20 }
+days = { type = "number", minimum = 0, maximum = 60, multipleOf = 0.1 }
+count = { type = "integer" }
+ok = { type = "boolean", default = true }
+day = { format = "date" }
+at = { format = "date-time" }
+mail = { format = "email" }
+link = { format = "uri" }
+kind = { oneOf = [{ const = "paid", title = "Paid leave" }, { const = "unpaid" }], default = "paid" }
+level = { type = "integer", enum = [1, 2, 3] }
+tags = { type = "array", items = { type = "string", enum = ["a", "b", "c"] }, maxItems = 2 }
+text = { format = "multiline" }
+code = { pattern = "[A-Z$]{2}" }
+doc = { format = "file", files = "files/docs", accept = [".pdf", ".txt"], max_file = "20B" }
+[forms.plain]
+fields.a = {}
+fields.n = { type = "number" }
+[files.docs]
+prefix = "docs/"
+accept = []
+max_file = "1kB"
+[views.short]
+from = "forms/leave"
+columns = { who = { title = "Name" }, days = {}, id = {} }
+where = [{ field = "kind", eq = "paid" }]
+order_by = ["-days"]
+[apps.desk]
+title = "Desk"
+menu = [
+  "forms/leave", "views/short", "files/docs", "forms/leave/records", "admin/audit", { title = "X", href = "https://x" }
+]
+"""
+
+
+@pytest.fixture(params=["sql", "file"])
+def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+    one = Site(tmp_path, PROVIDERS[request.param] + TOML)
+    yield one
+    one.close()
+
+
+def field(**settings: Any) -> Field:
+    """A field of JSON Schema keywords, as app.toml gives them."""
+    reader = app.read_config(
+        {"providers": {"main": {"kind": "file", "root": "x"}}, "forms": {"f": {"fields": {"x": settings}}}},
+        Path("/srv"),
+        "app.toml",
+        {"file": app.FileProvider.settings},
+    )
+    assert not reader.faults
+    form = reader.resources[0]
+    assert isinstance(form, app.FormConfig)
+    return Field(form.fields[0], "forms.f.fields.x")
+
+
+# ---- fields
+
+VALUES: list[tuple[dict[str, Any], list[Any], list[tuple[Any, str]]]] = [
+    ({}, ["", "x", "ä" * 9], [(1, "type"), (True, "type"), ([], "type"), ({}, "type"), ("\0", "text"), ("\ud800", "text")]),
+    ({"minLength": 2, "maxLength": 3}, ["ab", "äöü"], [("a", "minLength"), ("abcd", "maxLength")]),
+    ({"maxLength": 0}, [""], [("a", "maxLength")]),
+    ({"pattern": "[A-Z$]{2}"}, ["A$"], [("A", "pattern"), ("ABC", "pattern"), ("AB\n", "pattern")]),
+    ({"pattern": "a\"{1}'\\{x"}, ["a\"'{x"], [("b", "pattern")]),
+    (
+        {"type": "number"},
+        [0, 1.5, -2, Decimal("0.1000000000000000000001"), 2**63 - 1],
+        [
+            ("1", "type"),
+            (True, "type"),
+            (2**63, "integer_size"),
+            (float("nan"), "number"),
+            (Decimal("1e-999999"), "number_size"),
+        ],
+    ),
+    ({"type": "number", "minimum": 0}, [0, 0.0], [(-1, "minimum"), (Decimal("-1E-30"), "minimum")]),
+    ({"type": "number", "maximum": 0}, [0, -5], [(1, "maximum")]),
+    (
+        {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+        [0.5],
+        [(0, "exclusiveMinimum"), (1, "exclusiveMaximum")],
+    ),
+    ({"type": "number", "minimum": 0.1}, [0.1, Decimal("0.10000000000000000000001")], [(0.09, "minimum")]),
+    (
+        {"type": "number", "multipleOf": 0.01},
+        [0.07, 19.01, 1e300, Decimal("12345678901234567890123456789012.34")],
+        [(0.001, "multipleOf"), (Decimal("1234567890123456789012345678901.001"), "multipleOf")],
+    ),
+    ({"type": "integer", "multipleOf": 2}, [0, 2**62], [(2**53 + 1, "multipleOf"), (3, "multipleOf")]),
+    (
+        {"type": "integer"},
+        [0, -(2**63), 5.0, Decimal("9007199254740993.0")],
+        [(1.5, "type"), ("1", "type"), (1e30, "integer_size")],
+    ),
+    ({"type": "boolean"}, [True, False], [(1, "type"), ("true", "type"), (0, "type")]),
+    (
+        {"format": "date"},
+        ["2026-02-28", "2024-02-29"],
+        [
+            ("2026-02-29", "format"),
+            ("20260228", "format"),
+            ("", "format"),
+            ("٢٠٢٦-٠١-٠١", "format"),
+            ("2026-01-01T00:00:00Z", "format"),
+        ],
+    ),
+    (
+        {"format": "date-time"},
+        ["2026-01-01T00:00:00Z", "2026-01-01T00:00:00.123+02:00"],
+        [
+            ("2026-01-01T00:00:00", "format"),
+            ("2026-01-01", "format"),
+            ("2026-13-01T00:00:00Z", "format"),
+            ("0000-00-00T00:00:00Z", "format"),
+        ],
+    ),
+    (
+        {"format": "email"},
+        ["a@b", "a.b+c@example.org"],
+        [("a", "format"), ("a@b@c", "format"), ("a b@c", "format"), ("a@b\n", "format")],
+    ),
+    (
+        {"format": "uri"},
+        ["https://a.b/c?d#e", "mailto:a@b"],
+        [("a b", "format"), ("//a", "format"), ("http://a\nb", "format")],
+    ),
+    ({"format": "multiline"}, ["a\nb"], [(5, "type")]),
+    ({"enum": ["a", "{b}", "c\"'\\"]}, ["a", "{b}", "c\"'\\"], [("d", "enum"), (5, "type"), (None, "type")]),
+    ({"type": "integer", "enum": [1, 2]}, [1, 2.0], [(3, "enum"), (True, "type")]),
+    ({"type": "number", "enum": [0.5, 1]}, [0.5, 1], [(0.25, "enum")]),
+    ({"oneOf": [{"const": "a", "title": "A"}, {"const": "b"}]}, ["a", "b"], [("A", "oneOf"), ("", "oneOf")]),
+    (
+        {"type": "array", "items": {"enum": ["a", "b", "c"]}, "minItems": 1, "maxItems": 2},
+        [["a"], ["c", "a"]],
+        [
+            ([], "minItems"),
+            (["a", "b", "c"], "maxItems"),
+            (["a", "a"], "uniqueItems"),
+            ("a", "type"),
+            (["x"], "enum"),
+            ([1], "type"),
+        ],
+    ),
+    ({"type": "array", "items": {"type": "integer", "oneOf": [{"const": 1}, {"const": 2}]}}, [[], [2, 1]], [([3], "oneOf")]),
+]
+
+
+@pytest.mark.parametrize(("settings", "value"), [(s, v) for s, good, _ in VALUES for v in good])
+def test_a_good_value_has_no_fault(settings: dict[str, Any], value: Any) -> None:
+    assert field(**settings).faults(value, "/x") == []
+
+
+@pytest.mark.parametrize(("settings", "value", "code"), [(s, v, c) for s, _, bad in VALUES for v, c in bad])
+def test_a_bad_value_is_named_by_pointer_rule_and_words(settings: dict[str, Any], value: Any, code: str) -> None:
+    [fault] = field(**settings).faults(value, "/x")
+    assert (fault.pointer.startswith("/x"), fault.code) == (True, code)
+    assert "data" not in fault.detail
+    assert fault.detail.split()[0] in ("must", "contains", "does", "is"), fault.detail
+
+
+def test_a_fault_inside_an_array_points_at_its_item() -> None:
+    [fault] = field(type="array", items={"enum": ["a"]}).faults(["a", "x"], "/3/tags")
+    assert fault == app.Fault("/3/tags/1", "enum", "must be one of a")
+
+
+def test_a_huge_number_costs_no_time() -> None:
+    one = field(type="number", multipleOf=0.01)
+    for text in ("1e999999999", "1e-999999999", "-1E+999999"):
+        assert [fault.code for fault in one.faults(app.load_json(text), "")] in (["number_size"], ["number"])
+
+
+TYPED = [
+    ({}, [" ann "], "ann"),
+    ({}, ["", " "], None),
+    ({}, [], None),
+    ({"format": "multiline"}, ["a\r\nb"], "a\nb"),
+    ({"type": "number"}, ["1.50"], 1.5),
+    ({"type": "number"}, [".5"], 0.5),
+    ({"type": "number"}, ["007"], 7),
+    ({"type": "number"}, ["+5"], 5),
+    ({"type": "number"}, ["12345678901234567890.1"], Decimal("12345678901234567890.1")),
+    ({"type": "number"}, ["x"], "x"),
+    ({"type": "number"}, ["1,5"], "1,5"),
+    ({"type": "number"}, [""], None),
+    ({"type": "number"}, ["nan"], "nan"),
+    ({"type": "number"}, ["١"], "١"),
+    ({"type": "integer"}, ["9007199254740993"], 2**53 + 1),
+    ({"type": "boolean"}, ["true"], True),
+    ({"type": "boolean"}, ["on"], True),
+    ({"type": "boolean"}, [], False),
+    ({"type": "boolean"}, ["false"], False),
+    ({"type": "boolean"}, ["banana"], "banana"),
+    ({"format": "date-time"}, ["2026-01-01T08:30"], "2026-01-01T08:30:00Z"),
+    ({"format": "date-time"}, ["2026-01-01T08:30:15"], "2026-01-01T08:30:15Z"),
+    ({"type": "integer", "enum": [1, 2]}, ["2"], 2),
+    ({"enum": ["1", "2"]}, ["2"], "2"),
+    ({"type": "array", "items": {"type": "integer", "enum": [1, 2]}}, ["2", "1"], [2, 1]),
+    ({"type": "array", "items": {"enum": ["a"]}}, [], None),
+    ({"type": "array", "items": {"enum": ["a"]}}, ["z"], ["z"]),
+]
+
+
+@pytest.mark.parametrize(("settings", "texts", "value"), TYPED)
+def test_what_a_person_types_is_read_by_the_type(settings: dict[str, Any], texts: list[str], value: Any) -> None:
+    read = field(**settings).from_text(texts)
+    assert (read, type(read)) == (value, type(value))
+
+
+def test_the_schema_of_a_form_says_every_rule() -> None:
+    schema = field(type="number", minimum=0, maximum=0.5, multipleOf=0.1, default=0, title="T", description="D").schema
+    assert schema == {
+        "type": "number",
+        "title": "T",
+        "description": "D",
+        "minimum": 0,
+        "maximum": 0.5,
+        "multipleOf": 0.1,
+        "default": 0,
+    }
+    assert field(type="boolean", default=False).schema["default"] is False
+
+
+def test_a_field_asks_a_person_with_the_fitting_control() -> None:
+    controls = {
+        "text": {},
+        "email": {"format": "email"},
+        "url": {"format": "uri"},
+        "date": {"format": "date"},
+        "datetime-local": {"format": "date-time"},
+        "textarea": {"format": "multiline"},
+        "number": {"type": "integer"},
+        "checkbox": {"type": "boolean"},
+        "radio": {"enum": ["a", "b"]},
+        "select": {"enum": list("abcde")},
+        "checkboxes": {"type": "array", "items": {"enum": ["a"]}},
+        "file": {"format": "file", "files": "files/x"},
+    }
+    for widget, settings in controls.items():
+        assert field(**settings).input().widget == widget  # type: ignore[arg-type]
+    assert field(type="number", minimum=0, multipleOf=0.5).input().attrs == {"min": "0", "step": "0.5"}
+
+
+# ---- records
+
+
+GOOD = {
+    "who": "Ann",
+    "days": 0.3,
+    "count": 2**62 + 1,
+    "ok": False,
+    "day": "2026-11-23",
+    "at": "2026-11-23T08:00:00Z",
+    "mail": "ann@example.org",
+    "link": "https://x.org/",
+    "kind": "unpaid",
+    "level": 2,
+    "tags": ["b", "a"],
+    "text": "a\nb",
+    "code": "A$",
+}
+
+
+def test_a_record_comes_back_flat_and_exact(site: Site) -> None:
+    made = site.create("forms/leave", GOOD)
+    assert made.created
+    assert made.etag == "1"
+    assert made.location == "forms/leave/records/" + made.data["id"]
+    assert {name: made.data[name] for name in GOOD} == GOOD
+    assert made.data["created_by"] == made.data["updated_by"] == "root"
+    assert made.data["created_at"] == made.data["updated_at"]
+    assert app.parse_rfc3339(made.data["created_at"])
+    again = site.read(made.location)
+    assert (again.data, again.etag) == (made.data, "1")
+    assert site.items("forms/leave/records") == [made.data]
+
+
+def test_decimals_and_64_bit_integers_are_exact_through_create_get_list_and_export(site: Site) -> None:
+    for text in (
+        "0.1000000000000000000001",
+        "9223372036854775807",
+        "-9223372036854775808",
+        "1E+300",
+        "12345678901234567890.5",
+    ):
+        made = site.create("forms/plain", app.load_json('{"n": ' + text + "}"))
+        rows = [made.data, site.read(made.location).data, site.items(f"forms/plain/records?id={made.data['id']}")[0]]
+        rows += [row for row in site.items("forms/plain/records", whole=True) if row["id"] == made.data["id"]]
+        assert len(rows) == 4
+        for row in rows:
+            assert Decimal(app.dump_json(row["n"])) == Decimal(text)
+
+
+def test_defaults_fill_what_is_not_named_and_nothing_else(site: Site) -> None:
+    made = site.create("forms/leave", {"who": "Ann"}).data
+    assert (made["ok"], made["kind"], made["days"]) == (True, "paid", None)
+    assert site.create("forms/leave", {"who": "Ann", "kind": None}).data["kind"] is None
+    changed = site.put("forms/leave/records/" + made["id"], {"who": "Bob"}).data
+    assert (changed["ok"], changed["kind"]) == (None, None)
+
+
+def faults(error: pytest.ExceptionInfo[Invalid]) -> dict[str, str]:
+    return {fault.pointer: fault.code for fault in error.value.faults}
+
+
+def test_every_fault_of_every_field_is_reported_at_once(site: Site) -> None:
+    bad = {"days": -1, "count": 1.5, "day": "x", "kind": "x", "tags": ["a", "z"], "whoo": 1, "a/b~c": 1, "doc": 5}
+    with pytest.raises(Invalid) as error:
+        site.create("forms/leave", bad)
+    assert faults(error) == {
+        "/who": "required",
+        "/days": "minimum",
+        "/count": "type",
+        "/day": "format",
+        "/kind": "oneOf",
+        "/tags/1": "enum",
+        "/whoo": "unknown_field",
+        "/a~1b~0c": "unknown_field",
+        "/doc": "type",
+    }
+    assert "did you mean who?" in next(f.detail for f in error.value.faults if f.pointer == "/whoo")
+    assert site.items("forms/leave/records") == []
+
+
+def test_a_batch_reports_the_faults_of_every_record_and_stores_none(site: Site) -> None:
+    batch = [{"who": "Ann"}, {"who": "x"}, 5, {"who": "Bob", "days": 99}, [], None]
+    with pytest.raises(Invalid) as error:
+        site.create("forms/leave", batch)
+    assert faults(error) == {"/1/who": "minLength", "/2": "type", "/3/days": "maximum", "/4": "type", "/5": "type"}
+    assert site.items("forms/leave/records") == []
+
+
+def test_a_batch_is_stored_in_order_in_one_answer(site: Site) -> None:
+    made = site.create("forms/plain", [{"n": number} for number in range(1000)])
+    assert made.created
+    assert not made.location
+    assert [row["n"] for row in made.data["items"]] == list(range(1000))
+    assert [row["n"] for row in site.items("forms/plain/records?_sort=id&_size=1000")] == list(range(1000))
+
+
+@pytest.mark.parametrize("data", [None, [], "x", 5, True, [{}] * 1001])
+def test_a_body_that_is_no_record_is_a_bad_request(site: Site, data: Any) -> None:
+    with pytest.raises(BadRequest):
+        site.create("forms/plain", data)
+
+
+def test_reserved_names_are_refused_unless_they_come_back_as_they_were(site: Site) -> None:
+    made = site.create("forms/leave", {"who": "Ann"}).data
+    with pytest.raises(Invalid) as error:
+        site.create("forms/leave", {"who": "Ann", "id": "mine", "created_by": "boss"})
+    assert faults(error) == {"/id": "unknown_field", "/created_by": "unknown_field"}
+    with pytest.raises(Invalid) as error:
+        site.put("forms/leave/records/" + made["id"], made | {"created_by": "boss", "version": 7})
+    assert faults(error) == {"/created_by": "read_only", "/version": "read_only"}
+
+
+def test_what_get_gave_can_be_put_back(site: Site) -> None:
+    file = {"name": "a.txt", "base64": base64.b64encode(b"hello").decode()}
+    made = site.create("forms/leave", GOOD | {"doc": file}).data
+    put = site.put("forms/leave/records/" + made["id"], made).data
+    assert put["version"] == 2
+    assert {n: put[n] for n in put if n not in ("version", "updated_at")} == {
+        n: made[n] for n in made if n not in ("version", "updated_at")
+    }
+    assert site.bytes(put["doc"]["address"]) == b"hello"
+
+
+def test_a_patch_changes_what_it_names_and_null_removes(site: Site) -> None:
+    made = site.create("forms/leave", GOOD).data
+    where = "forms/leave/records/" + made["id"]
+    patched = site.patch(where, {"days": None, "tags": ["c"], "level": 3})
+    assert patched.etag == "2"
+    assert patched.data == made | {
+        "days": None,
+        "tags": ["c"],
+        "level": 3,
+        "version": 2,
+        "updated_at": patched.data["updated_at"],
+    }
+    for data, wrong in (({"who": None}, {"/who": "required"}), ({"nosuch": None}, {"/nosuch": "unknown_field"})):
+        with pytest.raises(Invalid) as error:
+            site.patch(where, data)
+        assert faults(error) == wrong
+    assert site.read(where).data == patched.data
+
+
+def test_a_stale_if_match_changes_nothing(site: Site) -> None:
+    made = site.create("forms/plain", {"a": "1"})
+    assert site.patch(made.location, {"a": "2"}, if_match="1").etag == "2"
+    for write in (site.patch, site.put):
+        with pytest.raises(PreconditionFailed):
+            write(made.location, {"a": "3"}, if_match="1")
+    with pytest.raises(PreconditionFailed):
+        site.delete(made.location, if_match="1")
+    assert site.read(made.location).data["a"] == "2"
+    assert site.delete(made.location, if_match="2").data is None
+    with pytest.raises(NotFound):
+        site.read(made.location)
+    for late in (lambda: site.delete(made.location), lambda: site.put(made.location, {})):
+        with pytest.raises(NotFound):
+            late()
+
+
+@pytest.mark.parametrize(
+    ("action", "path", "error"),
+    [
+        (Action.UPDATE, "", app.UnsupportedAction),
+        (Action.DELETE, "", app.UnsupportedAction),
+        (Action.DELETE, "/records", app.UnsupportedAction),
+        (Action.CREATE, "/records/x", app.UnsupportedAction),
+        (Action.READ, "/nothing", NotFound),
+        (Action.READ, "/records/x/y", NotFound),
+        (Action.READ, "/records/x", NotFound),
+        (Action.READ, "/records/", NotFound),
+        (Action.READ, "/records/" + "k" * 600, NotFound),
+        (Action.READ, "/records/%00", NotFound),
+        (Action.READ, "/records/a%2Fb", NotFound),
+    ],
+)
+def test_what_a_form_does_not_do_is_said(site: Site, action: Action, path: str, error: type[app.AppError]) -> None:
+    with pytest.raises(error):
+        site.ask(action, "forms/leave" + path, {})
+
+
+def test_who_may_submit_may_see_the_form_but_no_records(site: Site) -> None:
+    ann = site.token("ann", "forms/leave:create")
+    assert site.read("forms/leave", by=ann).data["required"] == ["who"]
+    made = site.create("forms/leave", {"who": "Ann"}, by=ann)
+    for refused in (lambda: site.read("forms/leave/records", by=ann), lambda: site.read(made.location, by=ann)):
+        with pytest.raises(Forbidden):
+            refused()
+
+
+# -- as a page sends it
+
+
+def typed(**texts: Any) -> dict[str, list[Any]]:
+    return {name: text if isinstance(text, list) else [text] for name, text in texts.items()}
+
+
+def test_a_page_sends_texts_that_become_values(site: Site) -> None:
+    sent = typed(
+        who=" Ann ",
+        days="0.3",
+        count=str(2**62),
+        level="2",
+        tags=["a", "c"],
+        text="a\r\nb",
+        day="",
+        mail="",
+        at="2026-01-01T08:00",
+    )
+    made = site.create("forms/leave", sent, typed=False).data
+    assert (made["who"], made["days"], made["count"], made["level"], made["tags"]) == ("Ann", 0.3, 2**62, 2, ["a", "c"])
+    assert (made["ok"], made["day"], made["text"], made["at"]) == (False, None, "a\nb", "2026-01-01T08:00:00Z")
+
+
+def test_a_page_gets_every_fault_of_what_was_typed(site: Site) -> None:
+    with pytest.raises(Invalid) as error:
+        site.create("forms/leave", typed(who=" ", days="many", level="9", tags=["z"], day="soon", nope="x"), typed=False)
+    assert faults(error) == {
+        "/who": "required",
+        "/days": "type",
+        "/level": "enum",
+        "/tags/0": "enum",
+        "/day": "format",
+        "/nope": "unknown_field",
+    }
+
+
+def test_a_file_in_a_field_that_takes_text_is_a_fault_and_no_crash(site: Site) -> None:
+    upload = app.Upload("a.txt", io.BytesIO(b"x"))
+    with pytest.raises(Invalid) as error:
+        site.create("forms/leave", typed(who=[upload], doc="text"), typed=False)
+    assert faults(error) == {"/who": "required"}
+
+
+def test_a_page_keeps_the_stored_file_unless_it_sends_another(site: Site) -> None:
+    first = app.Upload("a.txt", io.BytesIO(b"one"))
+    made = site.create("forms/leave", typed(who="Ann", doc=first), typed=False).data
+    kept = site.put(
+        "forms/leave/records/" + made["id"], typed(who="Bob", doc=[app.Upload("", io.BytesIO())]), typed=False
+    ).data
+    assert kept["doc"] == made["doc"]
+    second = app.Upload("b.txt", io.BytesIO(b"two"))
+    changed = site.put("forms/leave/records/" + made["id"], typed(who="Bob", doc=second), typed=False).data
+    assert site.bytes(changed["doc"]["address"]) == b"two"
+    with pytest.raises(NotFound):
+        site.read(made["doc"]["address"])
+
+
+# -- file fields
+
+
+def inline(name: str, content: bytes) -> dict[str, str]:
+    return {"name": name, "base64": base64.b64encode(content).decode()}
+
+
+def test_a_file_field_keeps_name_size_digest_and_address(site: Site) -> None:
+    made = site.create("forms/leave", {"who": "Ann", "doc": inline("C:\\x\\plän 1.PDF", b"12345")}).data
+    stored = made["doc"]
+    assert (stored["name"], stored["size_bytes"]) == ("plän 1.PDF", 5)
+    assert stored["address"] == f"files/docs/uploads/leave/{made['id']}/doc/pl%C3%A4n%201.PDF"
+    assert site.bytes(stored["address"]) == b"12345"
+
+
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [
+        (inline("a.exe", b""), "accept"),
+        (inline("a.pdf", b"x" * 21), "max_file"),
+        ({"name": "a.pdf"}, "type"),
+        ({"name": "a.pdf", "base64": "!!"}, "type"),
+        ({"name": 5, "base64": ""}, "type"),
+        (5, "type"),
+        ("a.pdf", "type"),
+        ([inline("a.pdf", b"")], "type"),
+        ({"name": "a.pdf", "base64": "", "address": "files/docs/x"}, "type"),
+        ({"name": "x", "size_bytes": 1, "sha256": "", "address": "files/docs/secret.pdf"}, "type"),
+        (True, "type"),
+        ({"name": "a.pdf", "base64": "ä"}, "type"),
+    ],
+)
+def test_a_bad_file_is_a_fault_of_its_field(site: Site, given: Any, code: str) -> None:
+    with pytest.raises(Invalid) as error:
+        site.create("forms/leave", {"who": "Ann", "doc": given})
+    assert faults(error) == {"/doc": code}
+    assert site.items("files/docs") == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../../x.txt",
+        "con.txt",
+        "..txt",
+        "a\0b.txt",
+        "<i>.txt",
+        "x" * 400 + ".txt",
+        "ä" * 300 + ".txt",
+        " .txt",
+        "a\ud800.txt",
+    ],
+)
+def test_a_hostile_file_name_is_made_harmless(site: Site, name: str) -> None:
+    made = site.create("forms/leave", {"who": "Ann", "doc": inline(name, b"x")}).data
+    assert made["doc"]["name"].endswith("txt")
+    assert made["doc"]["address"].startswith(f"files/docs/uploads/leave/{made['id']}/doc/")
+    assert site.bytes(made["doc"]["address"]) == b"x"
+
+
+def test_files_go_with_their_records(site: Site) -> None:
+    made = site.create("forms/leave", {"who": "Ann", "doc": inline("a.txt", b"1")})
+    first = made.data["doc"]["address"]
+    second = site.patch(made.location, {"doc": inline("b.txt", b"2")}).data["doc"]["address"]
+    with pytest.raises(NotFound):
+        site.read(first)
+    assert site.patch(made.location, {"who": "Bob"}).data["doc"]["address"] == second
+    assert site.patch(made.location, {"doc": None}).data["doc"] is None
+    with pytest.raises(NotFound):
+        site.read(second)
+    third = site.patch(made.location, {"doc": inline("c.txt", b"3")}).data["doc"]["address"]
+    site.delete(made.location)
+    with pytest.raises(NotFound):
+        site.read(third)
+    assert site.items("files/docs") == []
+
+
+# ---- lists of records
+
+
+@pytest.fixture
+def rows(site: Site) -> Site:
+    people = [
+        {"who": "Ann", "days": 1, "ok": True, "day": "2026-01-01", "kind": "paid", "tags": ["a"]},
+        {"who": "bob", "days": 2.5, "ok": False, "day": "2026-02-01", "kind": "unpaid"},
+        {"who": "Cäcilie", "days": 10, "ok": True, "kind": "paid", "text": "needs ANN"},
+        {"who": "dan,ny", "ok": None, "kind": None},
+    ]
+    site.create("forms/leave", people)
+    return site
+
+
+FILTERS = [
+    ("who=Ann", ["Ann"]),
+    ("who__eq=Ann", ["Ann"]),
+    ("who=ann", []),
+    ("days=2.5", ["bob"]),
+    ("days=2.50", ["bob"]),
+    ("days__gt=1", ["bob", "Cäcilie"]),
+    ("days__gte=1", ["Ann", "bob", "Cäcilie"]),
+    ("days__lt=10", ["Ann", "bob"]),
+    ("days__lte=10", ["Ann", "bob", "Cäcilie"]),
+    ("days__ne=1", ["bob", "Cäcilie", "dan,ny"]),
+    ("days__in=1,10", ["Ann", "Cäcilie"]),
+    ("days__null=true", ["dan,ny"]),
+    ("days__null=false", ["Ann", "bob", "Cäcilie"]),
+    ("ok=true", ["Ann", "Cäcilie"]),
+    ("ok=false", ["bob"]),
+    ("ok__ne=true", ["bob", "dan,ny"]),
+    ("who__contains=n", ["Ann", "dan,ny"]),
+    ("who__prefix=C", ["Cäcilie"]),
+    ("who__in=Ann,bob", ["Ann", "bob"]),
+    ("day__gte=2026-01-15", ["bob"]),
+    ("kind__null=true", ["dan,ny"]),
+    ("days__gt=1&ok=true", ["Cäcilie"]),
+    ("version=1&days=1", ["Ann"]),
+    ("created_by=root&who=Ann", ["Ann"]),
+    ("_q=ann", ["Ann", "Cäcilie"]),
+    ("_q=ÄCI", ["Cäcilie"]),
+    ("_q=%", []),
+    ("_q=bob&days=1", []),
+    ("doc__null=true&who=bob", ["bob"]),
+    ("tags__null=false", ["Ann"]),
+]
+
+
+@pytest.mark.parametrize(("query", "expected"), FILTERS)
+def test_filters_select_by_type(rows: Site, query: str, expected: list[str]) -> None:
+    found = rows.items("forms/leave/records?_sort=id&" + query)
+    assert [row["who"] for row in found] == expected
+    table = rows.read("forms/leave/records?_count=1&_size=1&" + query).table
+    assert table is not None
+    assert table.count == len(expected)
+    assert [row["who"] for row in rows.items("forms/leave/records?_sort=id&" + query, whole=True)] == expected
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "who__like=x",
+        "whoo=x",
+        "days=x",
+        "days__in=1,x",
+        "ok=1",
+        "ok=yes",
+        "who__null=1",
+        "_sort=whoo",
+        "_sort=-",
+        "_size=0",
+        "_size=1001",
+        "_size=x",
+        "_size=-1",
+        "_count=2",
+        "_count=true",
+        "_next=x",
+        "_nope=1",
+        "who__=x",
+        "__eq=1",
+        "who__eq__eq=1",
+        "_next=WyJhIl0",
+        "days=1e9999999",
+        "days=" + "9" * 500,
+        "_size=٣",
+    ],
+)
+def test_a_bad_list_parameter_is_named(rows: Site, query: str) -> None:
+    with pytest.raises(BadRequest) as error:
+        rows.read("forms/leave/records?" + query)
+    assert query.split("=")[0].split("__")[0].strip("_") in error.value.message
+
+
+def test_lists_are_sorted_newest_first_unless_asked(rows: Site) -> None:
+    assert [row["who"] for row in rows.items("forms/leave/records")] == ["dan,ny", "Cäcilie", "bob", "Ann"]
+    assert [row["who"] for row in rows.items("forms/leave/records?_sort=days")] == ["dan,ny", "Ann", "bob", "Cäcilie"]
+    assert [row["who"] for row in rows.items("forms/leave/records?_sort=-ok,who")] == ["Ann", "Cäcilie", "bob", "dan,ny"]
+
+
+def test_pages_follow_each_other_without_gaps(rows: Site) -> None:
+    seen, cursor = [], ""
+    for _ in range(9):
+        table = rows.read(
+            "forms/leave/records", params={"_size": "1", "_sort": "-days"} | ({"_next": cursor} if cursor else {})
+        ).table
+        assert table is not None
+        seen += [row["who"] for row in table.rows]
+        cursor = table.next or ""
+        if not cursor:
+            break
+    assert seen == ["Cäcilie", "bob", "Ann", "dan,ny"]
+
+
+# ---- portable views
+
+
+def test_a_view_shows_chosen_columns_rows_and_order(rows: Site) -> None:
+    table = rows.read("views/short").table
+    assert table is not None
+    assert [(column.name, column.title, column.type) for column in table.columns] == [
+        ("who", "Name", "string"),
+        ("days", "Days", "number"),
+        ("id", "Id", "string"),
+    ]
+    assert [(row["who"], row["days"], set(row)) for row in table.rows] == [
+        ("Cäcilie", 10, {"who", "days", "id"}),
+        ("Ann", 1, {"who", "days", "id"}),
+    ]
+    assert [row["who"] for row in rows.items("views/short?days__lt=5")] == ["Ann"]
+    assert [row["who"] for row in rows.items("views/short?_sort=who")] == ["Ann", "Cäcilie"]
+
+
+def test_a_view_tells_nothing_of_columns_that_it_does_not_show(rows: Site) -> None:
+    for query in ("kind=paid", "_sort=kind", "text__contains=needs"):
+        with pytest.raises(BadRequest):
+            rows.read("views/short?" + query)
+    assert rows.items("views/short?_q=needs") == []
+
+
+@pytest.mark.parametrize("action", [Action.CREATE, Action.UPDATE, Action.DELETE])
+@pytest.mark.parametrize("address", ["views/short", "apps/desk", "admin/audit"])
+def test_views_apps_and_admin_lists_are_only_read(site: Site, action: Action, address: str) -> None:
+    with pytest.raises(app.UnsupportedAction):
+        site.ask(action, address, {})
+
+
+# ---- SQL views
+
+SQL = """
+[providers.main]
+kind = "file"
+root = "store"
+[providers.erp]
+kind = "sql"
+url = "sqlite:///erp.db"
+[views.sales]
+provider = "erp"
+sql = "select region, month, amount, paid, note from sale where (:region is null or region = :region) and amount >= :least"
+params.region = { title = "Region" }
+params.least = { type = "number", default = 0 }
+order_by = ["month", "region"]
+columns.amount = { title = "Sum" }
+[views.must]
+provider = "erp"
+sql = "select :n + 1 as next, typeof(:n) as type"
+params.n = { type = "integer", required = true }
+[views.slow]
+provider = "erp"
+timeout = "1s"
+sql = "with recursive c(x) as (select 1 union all select x + 1 from c where x < 400000000) select max(x) as x from c"
+[views.many]
+provider = "erp"
+sql = "with recursive c(x) as (select 1 union all select x + 1 from c where x < 20000) select x, 'row ' || x as name from c"
+[views.typed]
+provider = "erp"
+sql = "select :t as t, :b as b, :d as d"
+params.t = {}
+params.b = { type = "boolean" }
+params.d = { format = "date" }
+"""
+
+
+@pytest.fixture
+def erp(tmp_path: Path) -> Iterator[Site]:
+    connection = sqlite3.connect(tmp_path / "erp.db")
+    connection.execute("create table sale (region text, month integer, amount real, paid integer, note text)")
+    data = [("EU", 1, 10.5, 1, None), ("EU", 2, 20, 0, "late"), ("US", 1, 5, 1, "100%"), ("US", 2, 7.25, None, "5")]
+    connection.executemany("insert into sale values (?, ?, ?, ?, ?)", data)
+    connection.commit()
+    connection.close()
+    site = Site(tmp_path, SQL)
+    yield site
+    site.close()
+
+
+def amounts(site: Site, query: str = "") -> list[float]:
+    return [row["amount"] for row in site.items("views/sales" + query)]
+
+
+def test_a_sql_view_has_typed_parameters_with_defaults_and_null(erp: Site) -> None:
+    assert amounts(erp) == [10.5, 5, 20, 7.25]
+    assert amounts(erp, "?region=EU") == [10.5, 20]
+    assert amounts(erp, "?region=") == [10.5, 5, 20, 7.25]
+    assert amounts(erp, "?least=7.25&region=US") == [7.25]
+    assert erp.items("views/must?n=4") == [{"next": 5, "type": "integer"}]
+    assert erp.items("views/typed?t=5&b=true&d=2026-01-01") == [{"t": "5", "b": 1, "d": "2026-01-01"}]
+    for query in ("", "?n=", "?n=x", "?n=1.5", "?m=1"):
+        with pytest.raises(BadRequest):
+            erp.read("views/must" + query)
+    for query in ("?b=banana", "?d=soon"):
+        with pytest.raises(BadRequest):
+            erp.read("views/typed" + query)
+
+
+def test_parameters_are_bound_and_never_spliced(erp: Site) -> None:
+    assert amounts(erp, "?region=x' or '1'='1") == []
+    assert erp.items("views/sales", params={"region__contains": "'; drop table sale; --"}) == []
+    assert len(amounts(erp)) == 4
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("?amount=20", [20]),
+        ("?amount__gt=7", [10.5, 20, 7.25]),
+        ("?amount__in=5,20", [5, 20]),
+        ("?month=1", [10.5, 5]),
+        ("?month__ne=1", [20, 7.25]),
+        ("?note=5", [7.25]),
+        ("?note__null=true", [10.5]),
+        ("?note__contains=%", [5]),
+        ("?note__prefix=la", [20]),
+        ("?region__in=EU,FR", [10.5, 20]),
+        ("?paid__null=false&month=2", [20]),
+        ("?_q=LATE", [20]),
+        ("?_sort=-amount", [20, 10.5, 7.25, 5]),
+        ("?_sort=region,-month", [20, 10.5, 7.25, 5]),
+        ("?amount__lte=7.25", [5, 7.25]),
+    ],
+)
+def test_columns_of_a_sql_view_are_filtered_and_sorted(erp: Site, query: str, expected: list[float]) -> None:
+    assert amounts(erp, query) == expected
+    table = erp.read("views/sales" + query + "&_count=1&_size=1").table
+    assert table is not None
+    assert table.count == len(expected)
+
+
+@pytest.mark.parametrize(
+    "query", ["nope=1", "_sort=nope", "nope__gt=1", "_size=0", "_next=x", "_next=WyJhIl0", "_next=Wy0xXQ", "a__zz=1"]
+)
+def test_bad_parameters_of_a_sql_view_are_refused(erp: Site, query: str) -> None:
+    with pytest.raises(BadRequest):
+        erp.read("views/sales?" + query)
+
+
+def test_numbers_are_told_from_texts_by_their_values(erp: Site) -> None:
+    table = erp.read("views/sales").table
+    assert table is not None
+    assert [(c.name, c.title, c.type) for c in table.columns] == [
+        ("region", "Region", "string"),
+        ("month", "Month", "number"),
+        ("amount", "Sum", "number"),
+        ("paid", "Paid", "number"),
+        ("note", "Note", "string"),
+    ]
+
+
+def test_a_sql_view_is_paged_by_offset_and_exported_whole(erp: Site) -> None:
+    first = erp.read("views/many?_size=1000").table
+    assert first is not None
+    assert [row["x"] for row in first.rows] == list(range(1, 1001))
+    second = erp.read("views/many", params={"_size": "1000", "_next": first.next or ""}).table
+    assert second is not None
+    assert [row["x"] for row in second.rows][:2] == [1001, 1002]
+    assert len(erp.items("views/many", whole=True)) == 20_000
+    assert len(erp.items("views/many?x__gt=19000", whole=True)) == 1000
+
+
+def test_columns_of_the_same_name_are_kept_apart_in_page_and_export(tmp_path: Path) -> None:
+    site = Site(tmp_path, PROVIDERS["sql"] + '[forms.f]\nfields.a = {}\n[views.v]\nsql = "select 1 as a, 2 as a"\n')
+    assert site.items("views/v") == site.items("views/v", whole=True) == [{"a": 1, "a:1": 2}]
+    site.close()
+
+
+def test_a_slow_view_ends_at_its_time_limit(erp: Site) -> None:
+    with pytest.raises(app.QueryTimeout, match="1 s"):
+        erp.read("views/slow")
+
+
+def test_a_statement_that_writes_or_is_wrong_is_found_by_check_and_does_nothing(erp: Site, tmp_path: Path) -> None:
+    statements = {
+        "writes": "delete from sale",
+        "two": "select 1; select 2",
+        "typo": "selec 1",
+        "column": "select nope from sale",
+        "param": "select :nope",
+        "fine": "select 1 as a",
+        "attach": "attach database 'x' as y",
+        "returning": "insert into sale values (1,1,1,1,1) returning *",
+    }
+    views = "".join(f'[views.{name}]\nprovider = "erp"\nsql = "{sql}"\n' for name, sql in statements.items())
+    views += '[views.title]\nprovider = "erp"\nsql = "select 1 as a"\ncolumns.b = {}\n'
+    views += '[views.order]\nprovider = "erp"\nsql = "select 1 as a"\norder_by = ["b"]\n'
+    other = Site(tmp_path, SQL + views)
+    wrong = {fault.pointer for fault in other.app.check()}
+    other.close()
+    assert wrong == {f"views.{name}.sql" for name in [*statements, "title", "order"] if name != "fine"}
+    assert len(amounts(erp)) == 4
+
+
+def test_a_database_that_only_views_read_is_not_altered(erp: Site, tmp_path: Path) -> None:
+    before = (tmp_path / "erp.db").read_bytes()
+    amounts(erp, "?_q=x")
+    erp.app.check()
+    assert (tmp_path / "erp.db").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.glob("erp.db*")) == ["erp.db"]
+
+
+def test_a_sql_view_may_read_the_table_of_a_form_before_its_first_record(tmp_path: Path) -> None:
+    toml = PROVIDERS["sql"] + "[forms.ask]\nfields.a = {}\n[views.v]\nsql = \"select data ->> 'a' as a from ask\"\n"
+    site = Site(tmp_path, toml)
+    assert site.items("views/v") == []
+    assert site.app.check() == []
+    site.create("forms/ask", {"a": "x"})
+    assert site.items("views/v") == [{"a": "x"}]
+    site.close()
+
+
+# ---- files
+
+
+def test_a_file_is_created_overwritten_read_and_deleted(site: Site) -> None:
+    made = site.put("files/docs/2026/pl%C3%A4n.txt", body=b"one")
+    assert made.created
+    assert made.data["address"] == made.location == "files/docs/2026/pl%C3%A4n.txt"
+    assert (made.data["size_bytes"], made.data["name"]) == (3, "plän.txt")
+    again = site.put(made.location, body=b"three", if_match=made.etag)
+    assert not again.created
+    assert again.etag != made.etag
+    assert site.bytes(made.location) == b"three"
+    with pytest.raises(PreconditionFailed):
+        site.put(made.location, body=b"x", if_match=made.etag)
+    with pytest.raises(PreconditionFailed):
+        site.put(made.location, body=b"x", if_none_match="*")
+    with pytest.raises(PreconditionFailed):
+        site.delete(made.location, if_match=made.etag)
+    site.delete(made.location, if_match=again.etag)
+    with pytest.raises(NotFound):
+        site.read(made.location)
+
+
+def test_what_a_grant_allows_decides_how_a_file_may_be_put(site: Site) -> None:
+    create, update = site.token("c", "files/docs:create"), site.token("u", "files/docs:update")
+    site.put("files/docs/a.txt", body=b"1", by=create)
+    with pytest.raises(Forbidden) as error:
+        site.put("files/docs/a.txt", body=b"2", by=create)
+    assert error.value.needed == "files/docs/a.txt:update"
+    site.put("files/docs/a.txt", body=b"3", by=update)
+    with pytest.raises(Forbidden) as error:
+        site.put("files/docs/b.txt", body=b"4", by=update)
+    assert error.value.needed == "files/docs/b.txt:create"
+    with pytest.raises(Conflict):
+        site.create("files/docs/a.txt", body=b"5", by=create)
+    for by in (create, update):
+        with pytest.raises(Forbidden):
+            site.delete("files/docs/a.txt", by=by)
+        with pytest.raises(Forbidden):
+            site.read("files/docs/a.txt", by=by)
+    assert site.bytes("files/docs/a.txt") == b"3"
+
+
+def test_a_caller_without_create_does_not_make_a_file_that_vanished_meanwhile(site: Site) -> None:
+    update = site.token("u", "files/docs:update")
+    site.put("files/docs/a.txt", body=b"1")
+
+    def body() -> Iterator[bytes]:
+        site.delete("files/docs/a.txt")
+        yield b"2"
+
+    with pytest.raises(PreconditionFailed):
+        site.put("files/docs/a.txt", body=body(), by=update)
+    with pytest.raises(NotFound):
+        site.read("files/docs/a.txt")
+
+
+def test_a_caller_without_update_does_not_overwrite_a_file_that_appeared_meanwhile(site: Site) -> None:
+    create = site.token("c", "files/docs:create")
+
+    def body() -> Iterator[bytes]:
+        site.put("files/docs/a.txt", body=b"first")
+        yield b"second"
+
+    with pytest.raises(PreconditionFailed):
+        site.put("files/docs/a.txt", body=body(), by=create)
+    assert site.bytes("files/docs/a.txt") == b"first"
+
+
+@pytest.mark.parametrize(
+    "path", ["../x", "a/../../x", "%2E%2E/x", "a%2Fb", "a%5Cb", "a%00b", "con", "a./b", "a//b", "/a", "", "a/", "a%0A"]
+)
+def test_a_path_that_no_share_may_have_is_refused(site: Site, path: str, tmp_path: Path) -> None:
+    with pytest.raises(BadRequest):
+        site.put("files/docs/" + path, body=b"x")
+    assert not (tmp_path / "x").exists()
+    assert site.items("files/docs") == []
+
+
+def test_too_large_a_file_leaves_nothing(site: Site) -> None:
+    for facts in ({"body": [b"x" * 600, b"x" * 600]}, {"body": b"", "body_bytes": 1001}):
+        with pytest.raises(app.TooLarge):
+            site.put("files/docs/a.txt", **facts)
+    assert site.items("files/docs") == []
+
+
+@pytest.mark.parametrize(
+    ("accept", "name", "fits"),
+    [
+        ([], "x.exe", True),
+        (["image/*"], "a.PNG", True),
+        (["IMAGE/*"], "a.png", True),
+        ([".pdf"], "A.PDF", True),
+        ([".pdf"], "pdf", False),
+        (["application/pdf"], "a.pdf", True),
+        (["text/*"], "a.html", True),
+        (["image/*"], "a.png.exe", False),
+        (["*/*"], "x", True),
+    ],
+)
+def test_accept_is_by_media_type_or_ending(accept: list[str], name: str, fits: bool) -> None:
+    assert app.accepts(accept, name) is fits
+
+
+def test_a_listing_has_pages_and_folders(site: Site) -> None:
+    for name in ("b/1", "b/2", "a", "c", "ä x"):
+        site.put(f"files/docs/{app.quote_path(name)}", body=b"x")
+    rows = site.items("files/docs")
+    assert [(row["name"], row["type"]) for row in rows] == [("a", "file"), ("b", "folder"), ("c", "file"), ("ä x", "file")]
+    assert rows[3]["address"] == "files/docs/%C3%A4%20x"
+    assert rows[1]["size_bytes"] is None
+    assert [row["name"] for row in site.items("files/docs/b/")] == ["1", "2"]
+    assert [row["name"] for row in site.items("files/docs/b")] == ["1", "2"]
+    seen, cursor = [], ""
+    while True:
+        table = site.read("files/docs", params={"_size": "1"} | ({"_next": cursor} if cursor else {})).table
+        assert table is not None
+        seen += [row["name"] for row in table.rows]
+        if not table.next:
+            break
+        cursor = table.next
+    assert seen == ["a", "b", "c", "ä x"]
+    assert [row["name"] for row in site.items("files/docs", whole=True)] == seen
+    for bad in ("files/docs?x=1", "files/docs?_next=x", "files/docs?_next=WzFd", "files/docs?_size=0", "files/docs/a?x=1"):
+        with pytest.raises(BadRequest):
+            site.read(bad)
+    for missing in ("files/docs/zz", "files/docs/zz/", "files/docs/a/", "files/docs/a/b"):
+        with pytest.raises(NotFound):
+            site.read(missing)
+
+
+def test_hostile_cursors_are_bad_requests_everywhere(site: Site) -> None:
+    site.put("files/docs/a", body=b"x")
+    for text in ('["\\ud800"]', '["\\u0000"]', "[{}]", "[[]]", "[1e999]", "{}", "[]", '["a","b","c","d"]'):
+        cursor = base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
+        for address in ("files/docs", "admin/audit", "forms/leave/records", "views/short"):
+            with pytest.raises(BadRequest):
+                site.read(address, params={"_next": cursor})
+
+
+def test_a_folder_is_neither_put_nor_deleted(site: Site) -> None:
+    site.put("files/docs/b/1", body=b"x")
+    for refused in (
+        lambda: site.put("files/docs/b", body=b"x"),
+        lambda: site.delete("files/docs/b"),
+        lambda: site.put("files/docs/b/1/2", body=b"x"),
+    ):
+        with pytest.raises(Conflict):
+            refused()
+    with pytest.raises(app.UnsupportedAction):
+        site.patch("files/docs/b/1", None, body=b"x")
+    assert site.bytes("files/docs/b/1") == b"x"
+
+
+# ---- apps, home, administration
+
+
+def test_an_app_shows_the_entries_that_its_caller_may_open(site: Site) -> None:
+    def titles(credential: str) -> list[str]:
+        return [entry["title"] for entry in site.read("apps/desk", by=credential).data["menu"]]
+
+    assert titles(site.root) == ["Leave", "Short", "Docs", "Leave", "Audit", "X"]
+    assert titles(site.token("a", "apps/*:read")) == ["X"]
+    assert titles(site.token("a", "apps/desk:read", "forms/leave:create", "files/docs:read")) == [
+        "Leave",
+        "Docs",
+        "Leave",
+        "X",
+    ]
+    with pytest.raises(NotFound):
+        site.read("apps/desk/static/x")
+
+
+def test_home_lists_what_the_caller_may_open(site: Site) -> None:
+    def addresses(credential: str) -> list[str]:
+        return [entry["address"] for entry in site.read("", by=credential).data["resources"]]
+
+    assert addresses(site.root) == ["files/docs", "forms/leave", "forms/plain", "views/short", "apps/desk"]
+    assert addresses("") == []
+    assert addresses(site.token("a", "forms/leave:create", "files/docs:delete")) == ["forms/leave"]
+
+
+def test_static_files_of_an_app_stay_in_their_folder(tmp_path: Path) -> None:
+    (tmp_path / "assets" / "sub").mkdir(parents=True)
+    (tmp_path / "assets" / "a.css").write_text("a")
+    (tmp_path / "assets" / "sub" / "b.js").write_text("b")
+    (tmp_path / "secret.txt").write_text("secret")
+    (tmp_path / "assets" / "link").symlink_to(tmp_path / "secret.txt")
+    site = Site(tmp_path, PROVIDERS["sql"] + '[apps.a]\nstatic = "assets"\n')
+    assert site.bytes("apps/a/static/a.css") == b"a"
+    assert site.bytes("apps/a/static/sub/b.js") == b"b"
+    for path in (
+        "../secret.txt",
+        "%2E%2E/secret.txt",
+        "sub/../../secret.txt",
+        "..%2Fsecret.txt",
+        "/etc/passwd",
+        "a.css/",
+        "",
+        "sub",
+        "link",
+        "none",
+    ):
+        with pytest.raises((BadRequest, NotFound)) as error:
+            site.read("apps/a/static/" + path)
+        assert str(tmp_path) not in error.value.message
+    assert not (tmp_path / "assets" / ".satchel").exists()
+    site.close()
+
+
+def test_an_app_hands_its_home_and_a_reader_to_the_page(tmp_path: Path) -> None:
+    (tmp_path / "hr.html").write_text("x")
+    toml = PROVIDERS["sql"] + '[apps.a]\nhome = "hr.html"\n[forms.f]\nfields.a = {}\n[views.v]\nfrom = "forms/f"\n'
+    site = Site(tmp_path, toml)
+    site.create("forms/f", {"a": "x"})
+    page = site.read("apps/a?tab=2").page
+    assert (page["home"], page["params"]) == ("hr.html", {"tab": "2"})
+    assert [row["a"] for row in page["read"]("views/v", {}).table.rows] == ["x"]
+    poor = site.read("apps/a", by=site.token("p", "apps/a:read")).page
+    with pytest.raises(Forbidden):
+        poor["read"]("views/v", {})
+    for nonsense in ("views", "", "views/none"):
+        with pytest.raises(NotFound):
+            page["read"](nonsense, {})
+    site.close()
+
+
+def test_admin_lists_are_merged_over_providers_paged_and_filtered(tmp_path: Path) -> None:
+    toml = PROVIDERS["sql"] + '[providers.disk]\nkind = "file"\nroot = "store"\n'
+    toml += '[forms.a]\nprovider = "main"\nfields.x = {}\n[forms.b]\nprovider = "disk"\nfields.x = {}\n'
+    site = Site(tmp_path, toml)
+    for _ in range(5):
+        site.create("forms/a", {"x": "1"})
+        site.create("forms/b", {"x": "1"})
+    made = [row["resource"] for row in site.items("admin/audit?action=create")]
+    assert made == ["forms/b", "forms/a"] * 5
+    seen: list[str] = []
+    params = {"_size": "3", "_count": "1", "action": "create"}
+    while True:
+        table = site.read("admin/audit", params=params).table
+        assert table is not None
+        assert table.count == 10
+        seen += [row["resource"] for row in table.rows]
+        if not table.next:
+            break
+        params["_next"] = table.next
+    assert seen == made
+    assert [row["resource"] for row in site.items("admin/audit?action=create&resource=forms/b")] == ["forms/b"] * 5
+    assert len(site.items("admin/audit", whole=True)) == 11
+    for bad in ("admin/audit?_sort=at", "admin/audit?nope=1", "admin/audit?_next=x"):
+        with pytest.raises(BadRequest):
+            site.read(bad)
+    with pytest.raises(NotFound):
+        site.read("admin/audit/x")
+    site.close()
+
+
+def test_the_lists_of_tokens_and_sessions_show_times_and_no_secret(site: Site) -> None:
+    token = site.app.issue(app.Caller("t"), "ann", ["apps/*:read"], [], 3600, "phone")
+    session, _ = site.app.sign_in(site.app.authority.short(token), "r1")
+    row = site.items("admin/tokens?subject=ann")[0]
+    assert (row["id"], row["label"], row["grants"], row["revoked_at"]) == (token.jti, "phone", ["apps/*:read"], None)
+    assert app.parse_rfc3339(row["expires_at"]) == token.expires_at
+    assert [r["subject"] for r in site.items("admin/tokens?revoked_at__null=true")] == ["ann", "root"]
+    assert site.items("admin/tokens?expires_at__lt=2020-01-01T00:00:00Z") == []
+    assert len(site.items("admin/tokens?expires_at__gt=2020-01-01T00:00:00Z")) == 2
+    with pytest.raises(BadRequest):
+        site.read("admin/tokens?expires_at__gt=soon")
+    [shown] = site.items("admin/sessions")
+    assert (shown["subject"], shown["jti"]) == ("ann", token.jti)
+    assert "id" not in shown
+    assert session not in json.dumps(site.items("admin/sessions") + site.items("admin/tokens") + site.audit())
+
+
+def test_a_csv_of_records_has_every_row(rows: Site) -> None:
+    table = rows.read("forms/leave/records", whole=True).table
+    assert table is not None
+    text = "".join(",".join(app.dump_json(row[c.name]) for c in table.columns) + "\n" for row in table.rows)
+    assert len(list(csv.reader(io.StringIO(text)))) == 4
