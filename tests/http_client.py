@@ -197,7 +197,12 @@ class Site:
         return head, application(environ, start_response)
 
     def ask(
-        self, method: str, target: str, body: bytes | str | None = None, headers: Mapping[str, str] | None = None, token: str = ""
+        self,
+        method: str,
+        target: str,
+        body: bytes | str | None = None,
+        headers: Mapping[str, str] | None = None,
+        token: str = "",
     ) -> Reply:
         """The reply to one request; `token` may be a JWT or a cookie ("name=value")."""
         headers = dict(headers or {})
@@ -367,7 +372,9 @@ def wait_for_address(server: Server, timeout_s: float = 30) -> None:
 def nginx(folder: Path, upstream: str, extra: str = "") -> Iterator[tuple[str, int]]:
     """A real nginx in front of `upstream`, and where it listens."""
     port = free_port()
-    temporary = "".join(f"{name}_temp_path {folder}/{name};\n" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    temporary = "".join(
+        f"{name}_temp_path {folder}/{name};\n" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
     (folder / "nginx.conf").write_text(f"""
 daemon off; master_process off; pid {folder}/nginx.pid; error_log {folder}/nginx.log;
 events {{ worker_connections 64; }}
