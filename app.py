@@ -7172,13 +7172,14 @@ class App:
             f"{t}/{r.name}": r for t, cls in RESOURCE_CONFIGS.items() for r in config.resources if isinstance(r, cls)
         }
         self.providers = {name: p for name, one in config.providers.items() if (p := self._provider(name, one, kinds))}
-        self.statics: list[Provider] = []
+        self.statics: list[FileProvider] = []
         self.resources: dict[str, Resource] = {}
         self._tables: dict[tuple[int, str], str] = {}  # (provider, table) of each form
         for address, one in self._declared.items():
             self._declare(address, one)
         state = self._having("site.state", config.site.state, Records)  # type: ignore[type-abstract]
         self._check_state(state)
+        self._check_folders()
         if strict and self.faults:
             raise ConfigError(
                 f"{config.origin} has {len(self.faults)} fault{'s' * (len(self.faults) > 1)}", faults=self.faults
@@ -7298,6 +7299,16 @@ class App:
         read = any(isinstance(r, View) and id(r.source) == id(state) for r in self.resources.values())
         if read and not written:
             self._fault("site.state", "is missing: only views read the provider that it would be; name one to write to")
+
+    def _check_folders(self) -> None:
+        """A fault for each folder of files in which the key ring, a database or another provider's records would be seen."""
+        private = [("the data folder", self.config.site.data / "keys.json")]
+        private += [(f"provider {name}", place) for name, p in self.providers.items() for place in p.places()]
+        shown = [(f"providers.{name}.root", p) for name, p in self.providers.items() if isinstance(p, FileProvider)]
+        for setting_place, provider in [*shown, *((static.name, static) for static in self.statics)]:
+            for what, path in private:
+                if provider.places()[0].resolve() in path.resolve().parents:
+                    self._fault(setting_place, f"is a folder in which {what} lies: give it a folder of its own")
 
     def _add_built_in(self) -> None:
         """The home page and the admin lists."""
