@@ -66,7 +66,7 @@ chart_href = getattr(page, "chart_href", "")
 %   for row in page.rows:
     <tr>
 %     for cell in row:
-      <td class="{{'num ' if cell.numeric else 'long ' if len(str(cell.text)) > 28 else ''}}{{cell.kind}}">\\
+      <td class="{{'num ' if cell.numeric else 'long ' if len(str(cell.text)) > 36 else ''}}{{cell.kind}}">\\
 %       if cell.href:
 <a href="{{cell.href}}"><bdi>{{cell.text}}</bdi></a>\\
 %       else:

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from conftest import PATIENCE_S, Server
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException, WebDriverException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.expected_conditions import staleness_of
 from selenium.webdriver.support.wait import WebDriverWait
 
 SWITCHES = (
@@ -83,7 +83,7 @@ class Person:
     def press(self, element: WebElement) -> None:
         """Click on what leads to another page, and wait until that is there."""
         element.click()
-        WebDriverWait(self.driver, PATIENCE_S).until(staleness_of(element))
+        WebDriverWait(self.driver, PATIENCE_S).until(lambda driver: gone(element))
         WebDriverWait(self.driver, PATIENCE_S).until(lambda driver: driver.find_elements(By.CSS_SELECTOR, "footer"))
 
     def follow(self, text: str) -> None:
@@ -115,6 +115,17 @@ class Person:
             for line in self.driver.get_log("browser")
             if "Failed to load resource" not in line["message"]
         ]
+
+
+def gone(element: WebElement) -> bool:
+    """Whether the element's page has been left."""
+    try:
+        element.is_enabled()
+    except StaleElementReferenceException:
+        return True
+    except WebDriverException as error:  # the page goes at the very moment when the driver looks
+        return "does not belong to the document" in str(error)
+    return False
 
 
 @pytest.fixture
@@ -169,7 +180,8 @@ def test_a_person_does_the_main_job_by_hand(
     person.press(person.button("Sign out", "header"))
     person.go("/views/requests")
     assert person.driver.current_url.startswith(f"{person.base_url}/login?after=")
-    assert person.see("#token").is_displayed()
+    shown = [one for one in person.driver.find_elements(By.CSS_SELECTOR, "main input") if one.is_displayed()]
+    assert shown == [person.see("#token")], "nothing else is asked for"
     assert "A better chair" not in person.words
     assert person.complaints() == []
 
@@ -379,16 +391,26 @@ def look_at(person: Person, name: str, path: str, shots: Path, wrong: list[str])
         for scheme in ("light", "dark"):
             media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
             person.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-            judge(person, f"{name} at {width} px, {scheme}", wrong)
+            judge(person, f"{name} at {width} px, {scheme}", width, wrong)
             (shots / f"{name} {width} {scheme}.png".replace(" ", "-")).write_bytes(person.driver.get_screenshot_as_png())
     person.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     person.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
-def judge(person: Person, what: str, wrong: list[str]) -> None:
-    page, window = person.driver.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
-    if page > window:
-        wrong.append(f"{what}: scrolls sideways, {page} px in {window}")
+OUTSIDE = """
+const ends = (element) => element.getBoundingClientRect().right;
+return [...document.querySelectorAll("a, button, input, select, textarea, h1, p")]
+  .filter((one) => one.checkVisibility() && ends(one) > arguments[0] + 0.5 && !one.closest(".scroll"))
+  .map((one) => one.textContent.trim() || one.name);
+"""
+
+
+def judge(person: Person, what: str, width: int, wrong: list[str]) -> None:
+    page = person.driver.execute_script("return document.documentElement.scrollWidth")
+    if page > width:  # not innerWidth: a phone widens its window to what the page wants
+        wrong.append(f"{what}: scrolls sideways, {page} px")
+    if outside := person.driver.execute_script(OUTSIDE, width):
+        wrong.append(f"{what}: stands outside the window: {outside}")
     ratio, text = person.driver.execute_script(CONTRAST)
     if ratio < 4.5:
         wrong.append(f"{what}: contrast {ratio:.2f} of {text!r}")

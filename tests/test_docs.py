@@ -42,25 +42,30 @@ VALUES = {
     "address": "`HOST:PORT`, `[IPV6]:PORT` or `unix:/PATH`",
     "any": "any value",
     "boolean": "`true` or `false`",
+    "choices": "list of tables",
     "columns": "table of tables",
     "conditions": "list of conditions",
     "count": "whole number",
     "duration": 'duration such as `"30s"`, `"10m"`, `"12h"`, `"7d"`',
-    "folder": "folder in the provider",
+    "file": "file, relative to app.toml",
+    "folder": "folder, relative to app.toml",
     "grants": "list of grants",
-    "list": "list",
+    "hosts": "list of names without port; `*` is any",
+    "inside": "folder in the provider",
+    "items": "table",
     "menu": "list of addresses and tables",
+    "networks": "list of addresses, networks, or `unix`",
     "number": "number",
     "path": "path, relative to app.toml",
     "pattern": "regular expression",
+    "positive": "whole number, 1 or more",
     "prefix": "path of an address",
     "secret": '`"file:PATH"` or `"env:NAME"`',
     "size": 'size such as `"500KB"`, `"10MB"`, `"2GiB"`',
-    "table": "table",
-    "tables": "list of tables",
     "text": "text",
     "texts": "list of texts",
     "type": "name of a type",
+    "values": "list of values",
     "word": "name: letters, digits, `_`",
 }
 
@@ -265,7 +270,7 @@ def test_every_list_parameter_and_operator_is_told() -> None:
 
 def test_every_field_format_and_reserved_name_is_told() -> None:
     told = section("app.toml")
-    for name in (*app._FORMATS, *app.RESERVED_FIELDS):
+    for name in ("file", *app._FORMATS, *app.RESERVED_FIELDS):
         assert f"`{name}`" in told, name
 
 

@@ -628,6 +628,24 @@ def server_state(server: Server, visitor: Visitor) -> list[object]:
     return [records, *((str(path), sha256(path.read_bytes())) for path in files)]
 
 
+def test_a_refused_upload_is_told_why_although_it_is_still_being_sent(
+    running: Server, token_for: Callable[..., str]
+) -> None:
+    """A server that closes at once resets the connection, and the client sees that instead of the answer."""
+    body = b"x" * 12_000_000
+    cases = {
+        ("PUT", "/files/shared/big.bin", ""): (401, "sign_in_needed"),
+        ("PUT", "/files/shared/big.bin", "files/other:*"): (403, "insufficient_scope"),
+        ("PUT", "/files/shared/con.txt", "files/shared:*"): (400, "bad_request"),
+        ("POST", "/forms/requests", "forms/requests:create"): (413, "too_large"),
+    }
+    for (method, path, grant), expected in cases.items():
+        visitor = Visitor(running.base_url, token_for(running, grant) if grant else "")
+        answer = visitor.send(method, path, body, JSON)
+        assert (answer.status, problem_of(running, answer)["code"]) == expected
+        visitor.close()
+
+
 # ---- one folder, one server; and no home ----
 
 
