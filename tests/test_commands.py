@@ -326,6 +326,14 @@ def test_check_lists_every_fault_of_file_assembly_and_statements_at_once(shell: 
     assert "no ring" not in err
 
 
+def test_check_warns_of_grants_that_allow_nothing(shell: Shell) -> None:
+    shell.write(app.STARTER.replace('"apps/*:read", "forms/requests:create"', '"apps/*:read", "forms/request:create"'))
+    found = shell.json("server", "check")
+    assert found["ok"]
+    told = "roles.staff: forms/request:create names nothing that is declared; did you mean forms/requests?"
+    assert told in found["warnings"]
+
+
 def test_check_names_a_table_that_is_somebody_elses(shell: Shell) -> None:
     import sqlite3
 
