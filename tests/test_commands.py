@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -163,8 +164,18 @@ def test_lists_and_shows_for_people_name_no_token(shell: Shell) -> None:
         (["lsit"], 2, "invalid choice"),
     ],
 )
-def test_mistakes_with_tokens_get_their_exit_code_and_words(shell: Shell, args: list[str], code: int, told: str) -> None:
-    out, err = shell.run("auth", *args, code=code)
+def test_mistakes_with_tokens_get_their_exit_code_and_words(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    args: list[str],
+    code: int,
+    told: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
+    assert app.main(["auth", *args]) == code
+    out, err = capsys.readouterr()
     assert out == ""
     assert told in err
     assert err.startswith("error: ")
