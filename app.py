@@ -279,9 +279,9 @@ class ConfigError(AppError):
 # uses: ERRORS
 # defines: Json Value Clock Action Grant parse_grant covers Caller Token Conditions Upload Request Reader Content
 #          Column Input Table Response Record Insert Update Delete Write Blob Folder Staged OPERATORS Condition Query
-#          Page Select Rows Change exact_number load_json dump_json check_text check_value is_key check_writes
-#          check_path split_path quote_path new_id rfc3339 parse_rfc3339 encode_cursor decode_cursor nearest
-#          page_bounds
+#          Page Select Rows Change exact_number load_json dump_json check_text member_pointer check_value is_key
+#          check_writes check_path split_path quote_path new_id rfc3339 parse_rfc3339 encode_cursor decode_cursor
+#          nearest page_bounds
 
 Json: TypeAlias = Any  # None, bool, int, float, Decimal, str, list and dict of these
 Value: TypeAlias = dict[str, Json]  # a JSON object
@@ -705,6 +705,12 @@ def check_text(text: str) -> str:
     return ""
 
 
+def member_pointer(pointer: str, name: str) -> str:
+    """The JSON pointer of a member (RFC 6901 section 3); what cannot be sent in an answer is replaced."""
+    sendable = name.encode(errors="replace").decode().replace("\0", "?")
+    return pointer + "/" + sendable.replace("~", "~0").replace("/", "~1")
+
+
 def check_value(value: Json, pointer: str = "", depth: int = 0) -> Iterator[Fault]:
     """Every reason why a JSON value cannot be stored exactly; 100 levels of lists and objects are the most."""
     if depth > 100:
@@ -722,7 +728,7 @@ def check_value(value: Json, pointer: str = "", depth: int = 0) -> Iterator[Faul
             yield Fault(pointer, "number", "is no finite number")
     elif isinstance(value, Mapping):
         for name, item in value.items():
-            place = pointer + "/" + name.replace("~", "~0").replace("/", "~1")
+            place = member_pointer(pointer, name)
             yield from (Fault(place, f.code, f.detail) for f in check_value(name, place))
             yield from check_value(item, place, depth + 1)
     elif isinstance(value, list | tuple):
@@ -4432,11 +4438,6 @@ def _number_of(text: str) -> Json:
     return exact_number(text) if set(text) & set(".eE") else int(text)
 
 
-def _point(pointer: str, name: str) -> str:
-    """The JSON pointer of a member (RFC 6901 section 3)."""
-    return pointer + "/" + name.replace("~", "~0").replace("/", "~1")
-
-
 # What a person or a browser writes for a boolean; an unticked checkbox is not sent at all.
 _TRUTHS = dict.fromkeys(("true", "on", "yes", "1"), True) | dict.fromkeys(("", "false", "off", "no", "0"), False)
 
@@ -5116,10 +5117,10 @@ class Form(Resource):
         for name in data:
             if name not in self.fields:
                 detail = f"is not a field of this form{nearest(name, self.fields)}"
-                yield Fault(_point(pointer, name), "unknown_field", detail)
+                yield Fault(member_pointer(pointer, name), "unknown_field", detail)
         for name, one in self.fields.items():
             given = self._given(one, data, typed, present)
-            found = self._field_faults(one, given, _point(pointer, name), present or {})
+            found = self._field_faults(one, given, member_pointer(pointer, name), present or {})
             if given is not None and not found:
                 value[name] = one.normal(given)
             yield from found
@@ -5155,7 +5156,7 @@ class Form(Resource):
         name = given["name"] if isinstance(given, dict) else given.name
         for accept in (one.config.accept, self.shares[one.name].config.accept):
             if not accepts(accept, name):
-                return [Fault(pointer, "accept", f"is {name}; only {', '.join(accept)} is taken here")]
+                return [Fault(pointer, "accept", f"is {_safe_name(name)}; only {', '.join(accept)} is taken here")]
         try:
             check_path([_safe_name(name)])
             size = sum(map(len, _upload_chunks(given)))
@@ -7290,19 +7291,8 @@ def _providers_of(path: Path) -> list[type[Provider]]:
 # defines: App
 
 _AUDIT = (
-    "at",
-    "subject",
-    "token_id",
-    "door",
-    "request_id",
-    "resource",
-    "action",
-    "outcome",
-    "code",
-    "record",
-    "before",
-    "after",
-)
+    "at", "subject", "token_id", "door", "request_id", "resource", "action", "outcome", "code", "record", "before", "after",
+)  # fmt: skip
 _ADMIN = ("admin/audit", "admin/tokens", "admin/sessions")
 _TOKENS = ("subject", "label", "grants", "roles", "issued_at", "expires_at", "used_at", "revoked_at")
 _REQUESTS_KEPT_S = 15 * 86400
@@ -7339,9 +7329,8 @@ class App:
         self._check_state(state)
         self._check_folders()
         if strict and self.faults:
-            raise ConfigError(
-                f"{config.origin} has {len(self.faults)} fault{'s' * (len(self.faults) > 1)}", faults=self.faults
-            )
+            count = f"{len(self.faults)} fault{'s' * (len(self.faults) > 1)}"
+            raise ConfigError(f"{config.origin} has {count}", faults=self.faults)
         self.state = cast(Records, state)
         if state is not None:
             self._add_built_in()
@@ -7472,15 +7461,12 @@ class App:
         """The home page and the admin lists."""
         declared = [
             {
-                "type": r.type,
-                "address": address,
-                "title": r.title,
-                "icon": getattr(r.config, "icon", ""),
+                "type": r.type, "address": address, "title": r.title, "icon": getattr(r.config, "icon", ""),
                 "note": r.config.note,
             }
             for address, r in self.resources.items()
             if isinstance(r, Files | Form | View | Launcher)
-        ]
+        ]  # fmt: skip
         beside = [r.records for r in self.resources.values() if r.records is not None]
         trails = list({id(records): records for records in (self.state, *beside)}.values())
         self.resources[""] = Home(declared)
@@ -7488,6 +7474,19 @@ class App:
         self.resources["admin/tokens"] = AdminTable("tokens", "_tokens", _TOKENS, [self.state], secret_key=False)
         columns = ("subject", "jti", "created_at", "expires_at")
         self.resources["admin/sessions"] = AdminTable("sessions", "_sessions", columns, [self.state], secret_key=True)
+
+    def warnings(self) -> list[str]:
+        """What an operator should know and need not change: of the providers, and grants that allow nothing."""
+        found = [f"providers.{name}: {text}" for name, provider in self.providers.items() for text in provider.warnings()]
+        places = {f"roles.{name}": role.grants for name, role in self.config.roles.items()}
+        for place, grants in (places | {"public": self.config.public.grants}).items():
+            for grant in grants:
+                address = "/".join(grant.pattern[:2])
+                if "*" not in address and address not in self.resources:
+                    found.append(
+                        f"{place}: {grant} names nothing that is declared{nearest(address, filter(None, self.resources))}"
+                    )
+        return found
 
     # -- life
 
@@ -8063,10 +8062,6 @@ def cmd_server_run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _warnings(app: App) -> list[str]:
-    return [f"{name}: {warning}" for name, provider in app.providers.items() for warning in provider.warnings()]
-
-
 def cmd_server_init(args: argparse.Namespace) -> int:
     """Write the starter as a commented app.toml; an existing one is left alone."""
     path = Path(args.dir) / "app.toml"
@@ -8089,7 +8084,7 @@ def cmd_server_check(args: argparse.Namespace) -> int:
     """Check app.toml, the providers and the views' statements; every fault, not the first."""
     try:
         with closing(load_site(args).app(strict=False)) as app:
-            faults, warnings = app.check(), _warnings(app)
+            faults, warnings = app.check(), app.warnings()
     except ConfigError as error:  # not even TOML, or a plugin that does not load
         faults, warnings = list(error.faults) or [Fault("", error.code, error.message)], []
     if args.json:

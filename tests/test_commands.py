@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -163,8 +164,18 @@ def test_lists_and_shows_for_people_name_no_token(shell: Shell) -> None:
         (["lsit"], 2, "invalid choice"),
     ],
 )
-def test_mistakes_with_tokens_get_their_exit_code_and_words(shell: Shell, args: list[str], code: int, told: str) -> None:
-    out, err = shell.run("auth", *args, code=code)
+def test_mistakes_with_tokens_get_their_exit_code_and_words(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    args: list[str],
+    code: int,
+    told: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
+    assert app.main(["auth", *args]) == code
+    out, err = capsys.readouterr()
     assert out == ""
     assert told in err
     assert err.startswith("error: ")
@@ -324,6 +335,14 @@ def test_check_lists_every_fault_of_file_assembly_and_statements_at_once(shell: 
     assert "site.titel: is not a setting; did you mean title?" in err
     assert "9 faults" in err
     assert "no ring" not in err
+
+
+def test_check_warns_of_grants_that_allow_nothing(shell: Shell) -> None:
+    shell.write(app.STARTER.replace('"apps/*:read", "forms/requests:create"', '"apps/*:read", "forms/request:create"'))
+    found = shell.json("server", "check")
+    assert found["ok"]
+    told = "roles.staff: forms/request:create names nothing that is declared; did you mean forms/requests?"
+    assert told in found["warnings"]
 
 
 def test_check_names_a_table_that_is_somebody_elses(shell: Shell) -> None:

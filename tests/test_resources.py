@@ -266,6 +266,10 @@ def test_a_field_asks_a_person_with_the_fitting_control() -> None:
 # ---- records
 
 
+def inline_name(name: str) -> dict[str, str]:
+    return {"name": name, "base64": ""}
+
+
 GOOD = {
     "who": "Ann",
     "days": 0.3,
@@ -342,6 +346,25 @@ def test_every_fault_of_every_field_is_reported_at_once(site: Site) -> None:
     }
     assert "did you mean who?" in next(f.detail for f in error.value.faults if f.pointer == "/whoo")
     assert site.items("forms/leave/records") == []
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"\ud800": 1},
+        {"\0": 1},
+        {"\0x": {}},
+        {"who": {"\ud800": 1}},
+        {"who": ["\udfff"]},
+        {"doc": inline_name("\ud800.exe")},
+        {"who": {"\0": "\0"}},
+    ],
+)
+def test_faults_of_names_that_no_encoding_can_send_can_be_sent(site: Site, data: dict[str, Any]) -> None:
+    with pytest.raises(Invalid) as error:
+        site.create("forms/leave", data)
+    sent = app.dump_json([fault._asdict() for fault in error.value.faults]).encode()
+    assert len(app.load_json(sent)) == len(error.value.faults) > 0
 
 
 def test_a_batch_reports_the_faults_of_every_record_and_stores_none(site: Site) -> None:
