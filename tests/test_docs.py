@@ -6,18 +6,22 @@
 from __future__ import annotations
 
 import argparse
+import base64
 import configparser
 import itertools
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -306,7 +310,6 @@ def test_what_is_not_available_is_named_as_such_and_nowhere_else() -> None:
         "server restore",
         "--reload",
         "--runner",
-        "openapi",
         "/metrics",
         "XLSX",
         "PostgreSQL",
@@ -546,6 +549,76 @@ def test_a_plugin_that_fails_to_load_stops_the_start_and_is_named(
     assert "plugins/broken.py" in done.stderr
     assert "nothing_of_this_name" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+# ---- what is said in words ----
+
+
+def starter_with(folder: Path, piece: str) -> None:
+    """app.toml of the starter with more, as README shows pieces of it."""
+    folder.mkdir()
+    (folder / "app.toml").write_text(as_toml(merged(tomllib.loads(app.STARTER), tomllib.loads(piece))), encoding="utf-8")
+
+
+def test_a_later_sign_in_link_of_the_administrator_works(
+    running: Server, run_pyz: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    command = re.findall(r"`python3 app\.pyz (auth link [^`]+)`", section("Commands"))[0]
+    done = run_pyz(running.folder, *shlex.split(command))
+    assert done.returncode == 0, done.stderr
+    visitor = Visitor(running.base_url)
+    link = urlsplit(done.stdout.strip())
+    assert visitor.submit(visitor.form_at(link.path, "/login")).status == 303
+    assert visitor.get("/admin/tokens").status == 200
+    assert Visitor(running.base_url).submit(visitor.form_at(link.path, "/login")).status == 401, "it works once"
+
+
+def test_a_short_token_is_a_password(running: Server, run_pyz: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    done = run_pyz(running.folder, "auth", "issue", "--subject", "ann", "--role", "staff", "--format", "short")
+    secret = done.stdout.strip()
+    assert len(secret) == 58
+    password = base64.b64encode(f"ann:{secret}".encode()).decode()
+    assert Visitor(running.base_url).get("/views/requests", {"Authorization": f"Basic {password}"}).status == 200
+    assert Visitor(running.base_url, secret).get("/views/requests").status == 200
+
+
+def test_an_app_shows_its_own_page_with_rows_of_a_view(
+    start_server: Callable[..., Server], token_for: Callable[..., str], tmp_path: Path
+) -> None:
+    starter_with(tmp_path / "site", '[apps.desk]\nhome = "templates/hr.html"')
+    (tmp_path / "site" / "templates").mkdir()
+    page = '% for row in view("requests", kind="other"):\n<p>{{row["subject"]}}</p>\n% end\n'
+    page += '<a href="{{url("forms/requests")}}">More</a>'
+    (tmp_path / "site" / "templates" / "hr.html").write_text(page)
+    server = start_server(folder=tmp_path / "site")
+    visitor = Visitor(server.base_url, token_for(server, "forms/requests:create", "views/*:read", "apps/*:read"))
+    for subject, kind in (("A <chair>", "other"), ("A screen", "hardware")):
+        answer = visitor.post_json("/forms/requests", {"subject": subject, "kind": kind, "email": "ann@example.org"})
+        assert answer.status == 201
+    shown = visitor.get("/apps/desk", PAGE).text
+    assert "<p>A &lt;chair&gt;</p>" in shown
+    assert "A screen" not in shown
+    assert '<a href="/forms/requests">More</a>' in shown
+
+
+def test_a_backup_made_as_is_said_is_whole(
+    start_server: Callable[..., Server], token_for: Callable[..., str], tmp_path: Path
+) -> None:
+    server = start_server()
+    visitor = Visitor(server.base_url, token_for(server, "forms/requests:*", "files/shared:*"))
+    made = visitor.post_json("/forms/requests", {"subject": "A chair", "email": "ann@example.org"})
+    assert visitor.send("PUT", "/files/shared/plan.txt", b"the plan").status == 201
+    copy = tmp_path / "copy" / "data"
+    copy.mkdir(parents=True, mode=0o700)
+    with closing(sqlite3.connect(server.data / "app.db")) as source, closing(sqlite3.connect(copy / "app.db")) as target:
+        source.backup(target)
+    shutil.copy2(server.data / "keys.json", copy)
+    shutil.copytree(server.data / "files", copy / "files")
+    assert visitor.post_json("/forms/requests", {"subject": "Later", "email": "ann@example.org"}).status == 201
+    restored = start_server(folder=tmp_path / "copy")
+    again = Visitor(restored.base_url, visitor.token)
+    assert [row["id"] for row in again.get("/forms/requests/records").data["items"]] == [made.data["id"]]
+    assert again.get("/files/shared/plan.txt").body == b"the plan"
 
 
 # ---- nginx and systemd ----
