@@ -166,8 +166,8 @@ class Site:
         return self.app.authority.jwt(issued)
 
     def environ(self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]) -> dict[str, Any]:
-        address = re.sub("^https?://[^/]*", "", target)
-        path, _, query = address.partition("?")
+        address = re.sub("^https?://[^/]*", "", target, flags=re.IGNORECASE)
+        path, _, query = ("/" if target == "*" else address).partition("?")
         environ: dict[str, Any] = {
             "REQUEST_METHOD": method, "RAW_URI": target, "SCRIPT_NAME": "", "QUERY_STRING": query,
             "PATH_INFO": unquote_to_bytes(path).decode("latin-1"), "SERVER_NAME": "localhost", "SERVER_PORT": "80",
