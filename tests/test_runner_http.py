@@ -1461,3 +1461,354 @@ def test_everything_stands_below_the_prefix(ops: Site) -> None:
     assert "; Path=/ops;" in cookie["Set-Cookie"]
     assert cookie["Location"] == "/ops/"
     assert ops.get("/ops/forms/leave", Accept="text/html")["Location"].startswith("/ops/login?after=%2Fops%2F")
+
+
+# ---- a real server over real sockets
+
+QUICK = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+import app
+sys.modules["app"] = app
+app._HEADER_S, app._BODY_S, app._WAITING_THREADS = 0.5, 1.0, 40
+sys.exit(app.main())
+"""
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One worker with the starter site and short limits for slow clients."""
+    folder = tmp_path_factory.mktemp("live")
+    with serving(folder, "--workers", "1", program=["-c", QUICK]) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def bearer(live: Server) -> dict[str, str]:
+    return {"Authorization": f"Bearer {live.token()}"}
+
+
+def head(method: str, target: str, *lines: str) -> bytes:
+    return "\r\n".join([f"{method} {target} HTTP/1.1", "Host: localhost", *lines, "", ""]).encode()
+
+
+def authorised(bearer: dict[str, str]) -> str:
+    return f"Authorization: {bearer['Authorization']}"
+
+
+def status_of(answer: bytes) -> int:
+    return int(answer.split(b" ", 2)[1]) if answer else 0
+
+
+def raw(server: Server, data: bytes) -> bytes:
+    """What the server answers to these bytes until it closes."""
+    with server.connect() as connection:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            connection.sendall(data)
+        return read_all(connection)
+
+
+def test_an_empty_folder_becomes_a_site_with_a_sign_in_link(live: Server) -> None:
+    assert live.ask("GET", "/healthz").status == 200
+    assert re.search(r"Our team is at http://127.0.0.1:\d+/ \(the built-in starter\)", "\n".join(live.told))
+    with Connection(live.connect()) as connection:
+        assert connection.ask("GET", f"/login/{live.code}", None, PAGE).status == 200
+        signed = connection.ask("POST", "/login", urlencode({"code": live.code}), FORM | PAGE)
+        assert signed.status == 303
+        assert connection.ask("GET", "/", None, PAGE | {"Cookie": signed.cookie}).text.count("Signed in as") == 1
+        assert connection.ask("POST", "/login", urlencode({"code": live.code}), FORM | PAGE).status == 401
+
+
+def test_files_ranges_and_chunked_bodies_go_over_the_wire(live: Server, bearer: dict[str, str]) -> None:
+    data = random_bytes(3_000_000)
+    with Connection(live.connect()) as connection:
+        assert connection.ask("PUT", "/files/shared/a.bin", data, bearer).status == 201
+        assert connection.ask("GET", "/files/shared/a.bin", None, bearer).body == data
+        part = connection.ask("GET", "/files/shared/a.bin", None, bearer | {"Range": "bytes=1000000-2999990"})
+        assert (part.status, part.body) == (206, data[1_000_000:2_999_991])
+        parts = connection.ask("GET", "/files/shared/a.bin", None, bearer | {"Range": "bytes=0-9,100-109"})
+        assert parts.body.count(data[:10]) == parts.body.count(data[100:110]) == 1
+        headed = connection.ask("HEAD", "/files/shared/a.bin", None, bearer)
+        assert (headed["Content-Length"], headed.body) == ("3000000", b"")
+        assert connection.ask("PUT", "/files/shared/b.bin", drip([data[:70_000], data[70_000:]]), bearer).status == 201
+        assert connection.ask("GET", "/files/shared/b.bin", None, bearer).body == data
+        assert connection.ask("GET", "/files/shared/%C3%BC%20%F0%9F%8F%96", None, bearer).status == 404
+        assert connection.ask("POST", "/forms/requests", b"{}", bearer | JSON).status == 422
+        assert connection.ask("GET", "/views/requests.csv", None, bearer).status == 200
+
+
+def test_every_address_is_checked_as_it_came_over_the_wire(live: Server, bearer: dict[str, str]) -> None:
+    credential = authorised(bearer)
+    for target in ("/files/shared/../x", "/files/shared/%2e%2e/x", "/files/shared/..%2fx", "/files/shared/%00", "/files/shared/a%0d"):
+        assert status_of(raw(live, head("GET", target, credential, "Connection: close"))) == 400
+    absolute = f"GET http://evil.example/ HTTP/1.1\r\nHost: localhost\r\n{credential}\r\nConnection: close\r\n\r\n"
+    assert status_of(raw(live, absolute.encode())) == 421
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 50 + b"\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"GET / HTTP/9.9\r\nHost: localhost\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nBroken\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nA : b\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n folded: x\r\n\r\n",
+        b"GET /\x00 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 20_000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X: y\r\n" * 500 + b"\r\n",
+        b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"POST /forms/requests HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+        b"POST /forms/requests HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /forms/requests HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n",
+        b"POST /forms/requests HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+    ],
+)
+def test_garbage_is_refused_and_its_connection_closed(live: Server, data: bytes) -> None:
+    answer = raw(live, data)
+    assert status_of(answer) == 0 or 400 <= status_of(answer) < 600
+    assert answer.count(b"HTTP/1.1 ") <= 1
+    assert live.ask("GET", "/healthz").status == 200
+
+
+def test_pipelined_requests_are_answered_in_order(live: Server) -> None:
+    data = head("GET", "/healthz") + head("GET", "/nothing") + head("GET", "/healthz", "Connection: close")
+    answer = raw(live, data)
+    assert re.findall(rb"HTTP/1.1 (\d+)", answer) == [b"200", b"404", b"200"]
+
+
+def test_a_client_that_waits_for_100_continue_gets_it(live: Server, bearer: dict[str, str]) -> None:
+    with live.connect() as connection:
+        lines = (authorised(bearer), "Content-Length: 4", "Expect: 100-continue", "Connection: close")
+        connection.sendall(head("PUT", "/files/shared/continue", *lines))
+        assert connection.recv(1000).startswith(b"HTTP/1.1 100")
+        connection.sendall(b"data")
+        assert status_of(read_all(connection)) == 201
+
+
+@pytest.mark.parametrize("size", [1000, 3_000_000])
+def test_a_refusal_before_the_body_is_read_leaves_the_connection_usable_or_closed(live: Server, size: int) -> None:
+    with live.connect() as connection:
+        connection.sendall(head("PUT", "/files/shared/x", f"Content-Length: {size}"))
+        answer = connection.recv(65536)
+        assert status_of(answer) == 401
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(b"x" * size + head("GET", "/healthz", "Connection: close"))
+        rest = read_all(connection)
+        assert rest == b"" or re.findall(rb"HTTP/1.1 (\d+)", rest) == [b"200"]
+
+
+def test_a_request_whose_head_does_not_come_is_ended(live: Server) -> None:
+    with live.connect() as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: loc")
+        began = time.monotonic()
+        for _ in range(100):
+            try:
+                connection.sendall(b"a")
+                connection.settimeout(0.1)
+                if not connection.recv(100):
+                    break
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                break
+        assert time.monotonic() - began < 5
+
+
+def test_a_body_that_drips_is_answered_408_and_the_old_file_stays(live: Server, bearer: dict[str, str]) -> None:
+    assert live.ask("PUT", "/files/shared/drip", b"old", bearer).status == 201
+    with live.connect() as connection:
+        connection.sendall(head("PUT", "/files/shared/drip", authorised(bearer), "Content-Length: 500000"))
+        began, answer = time.monotonic(), b""
+        connection.settimeout(0.1)
+        while not answer and time.monotonic() - began < 10:
+            with contextlib.suppress(ConnectionError):
+                connection.sendall(b"x")
+            with contextlib.suppress(TimeoutError):
+                answer = connection.recv(65536)
+        assert status_of(answer) == 408
+        assert time.monotonic() - began < 8
+    assert live.ask("GET", "/files/shared/drip", None, bearer).body == b"old"
+
+
+def test_a_body_that_is_cut_off_leaves_the_old_file(live: Server, bearer: dict[str, str]) -> None:
+    live.ask("PUT", "/files/shared/cut", b"old", bearer)
+    with live.connect() as connection:
+        connection.sendall(head("PUT", "/files/shared/cut", authorised(bearer), "Content-Length: 500000") + b"new")
+        connection.shutdown(socket.SHUT_WR)
+        assert status_of(read_all(connection)) == 400
+    chunked = head("PUT", "/files/shared/cut", authorised(bearer), "Transfer-Encoding: chunked")
+    for body in (b"5\r\nhel", b"5\r\nhello\r\nzz\r\n", b"ffffffffffffffff\r\nx"):
+        with live.connect() as connection:
+            connection.sendall(chunked + body)
+            connection.shutdown(socket.SHUT_WR)
+            assert status_of(read_all(connection)) == 400
+    assert live.ask("GET", "/files/shared/cut", None, bearer).body == b"old"
+
+
+def hold(server: Server, count: int, data: bytes) -> list[socket.socket]:
+    found = []
+    for _ in range(count):
+        connection = server.connect()
+        connection.sendall(data)
+        found.append(connection)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("count", "data"),
+    [(64, b""), (32, b"GET / HT"), (32, b"slow upload"), (24, b"GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n")],
+    ids=["idle", "half a head", "slow uploads", "answered and left open"],
+)
+def test_clients_that_do_nothing_hold_nobody_up(live: Server, bearer: dict[str, str], count: int, data: bytes) -> None:
+    if data == b"slow upload":
+        data = head("PUT", "/files/shared/slow", authorised(bearer), "Content-Length: 1000000") + b"x" * 70_000
+    held = hold(live, count, data)
+    try:
+        for _ in range(3):
+            began = time.monotonic()
+            assert live.ask("GET", "/healthz").status == 200
+            assert time.monotonic() - began < 2
+    finally:
+        for connection in held:
+            connection.close()
+
+
+def test_kept_alive_connections_hold_nobody_up(live: Server) -> None:
+    held = [Connection(live.connect()) for _ in range(64)]
+    try:
+        assert {connection.ask("GET", "/healthz").status for connection in held} == {200}
+        began = time.monotonic()
+        assert live.ask("GET", "/healthz").status == 200
+        assert time.monotonic() - began < 2
+        assert {connection.ask("GET", "/healthz").status for connection in held[::8]} == {200}
+    finally:
+        for connection in held:
+            connection.close()
+
+
+def test_readers_that_stall_hold_nobody_up(live: Server, bearer: dict[str, str]) -> None:
+    live.ask("PUT", "/files/shared/large", b"x" * 20_000_000, bearer)
+    held = hold(live, 16, head("GET", "/files/shared/large", authorised(bearer)))
+    try:
+        began = time.monotonic()
+        assert live.ask("GET", "/healthz").status == 200
+        assert time.monotonic() - began < 2
+    finally:
+        for connection in held:
+            connection.close()
+
+
+# ---- starting and stopping
+
+
+def test_sigterm_lets_what_is_in_flight_finish_and_exits_with_0(tmp_path: Path) -> None:
+    with serving(tmp_path, "--workers", "1") as server:
+        credential = {"Authorization": f"Bearer {server.token()}"}
+        with server.connect() as connection:
+            lines = (f"Authorization: {credential['Authorization']}", "Content-Length: 8", "Expect: 100-continue")
+            connection.sendall(head("PUT", "/files/shared/last", *lines))
+            assert connection.recv(1000).startswith(b"HTTP/1.1 100")
+            server.process.send_signal(signal.SIGTERM)
+            wait_for_refusal(server)
+            connection.sendall(b"finished")
+            assert status_of(connection.recv(65536)) == 201
+        assert server.stop() == 0
+    assert (tmp_path / "data" / "files" / "shared" / "last").read_bytes() == b"finished"
+
+
+def wait_for_refusal(server: Server) -> None:
+    """Until the server takes no more connections."""
+    until = time.monotonic() + 10
+    while time.monotonic() < until:
+        try:
+            with Connection(server.connect(0.3)) as connection:
+                connection.ask("GET", "/healthz")
+        except OSError:
+            return
+    raise AssertionError("the server goes on taking connections")
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+def test_an_address_that_is_taken_is_told_with_exit_code_7(tmp_path: Path, kind: str) -> None:
+    listener = socket.socket(socket.AF_UNIX) if kind == "unix" else socket.create_server(("127.0.0.1", 0))
+    with listener:
+        if kind == "unix":
+            listener.bind(str(tmp_path / "s"))
+            listener.listen()
+        bind = f"unix:{tmp_path}/s" if kind == "unix" else "127.0.0.1:%d" % listener.getsockname()[1]
+        command = [sys.executable, str(ROOT / "app.py"), "server", "--bind", bind]
+        ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=20)
+        assert ended.returncode == 7
+        assert f"cannot listen on {bind}: another program does" in ended.stderr
+        assert "Traceback" not in ended.stderr
+        assert kind == "tcp" or (tmp_path / "s").is_socket()
+
+
+def test_a_unix_socket_serves_and_what_a_killed_server_left_is_replaced(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(tmp_path / "s"))
+    with serving(tmp_path, "--workers", "1", bind=f"unix:{tmp_path}/s") as server:
+        assert server.ask("GET", "/healthz").status == 200
+        assert (tmp_path / "s").stat().st_mode & 0o777 == 0o660
+
+
+def test_all_addresses_are_both_families(tmp_path: Path) -> None:
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("needs IPv6")
+    with serving(tmp_path, "--workers", "1", bind="[::]:0") as server:
+        for host in ("127.0.0.1", "::1"):
+            with Connection(socket.create_connection((host, server.tcp[1]), 10)) as connection:
+                assert connection.ask("GET", "/healthz").status == 200
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+def test_it_serves_below_a_prefix_behind_nginx(tmp_path: Path, kind: str) -> None:
+    settings = '[site]\nprefix = "/ops"\n[http]\nhosts = ["intranet.local"]\ntrusted_proxies = ["127.0.0.1", "unix"]\n'
+    starter = re.sub(r"(?ms)^\[site\].*?(?=^\[roles)", "", app.STARTER)
+    (tmp_path / "app.toml").write_text(settings + starter)
+    bind = f"unix:{tmp_path}/s" if kind == "unix" else "127.0.0.1:0"
+    (tmp_path / "nginx").mkdir()
+    with serving(tmp_path, "--workers", "1", bind=bind) as server:
+        upstream = f"unix:{tmp_path}/s" if kind == "unix" else "%s:%d" % server.tcp
+        with nginx(tmp_path / "nginx", upstream) as address, Connection(socket.create_connection(address, 10)) as connection:
+            host = {"Host": "intranet.local"}
+            assert connection.ask("GET", "/ops/login", None, host).status == 200
+            signed = connection.ask("POST", "/ops/login", urlencode({"code": server.code}), FORM | host | {"Origin": "https://intranet.local"})
+            assert (signed.status, signed["Location"]) == (303, "/ops/")
+            assert {"Path=/ops", "Secure", "HttpOnly"} <= set(signed["Set-Cookie"].split("; "))
+            mine = host | {"Cookie": signed.cookie, "Sec-Fetch-Site": "same-origin"}
+            data = random_bytes(2_000_000)
+            assert connection.ask("PUT", "/ops/files/shared/%C3%BC%20%252F", data, mine).status == 201
+            assert connection.ask("GET", "/ops/files/shared/%C3%BC%20%252F", None, mine).body == data
+            assert connection.ask("GET", "/ops/files/shared/a%2Fb", None, mine).status == 400
+            assert connection.ask("GET", "/ops/views/requests.csv", None, mine).status == 200
+            assert connection.ask("GET", "/ops/healthz", None, {"Host": "evil.example"}).status == 421
+
+
+FALLBACK = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+import app
+app.HttpRunner._run_gunicorn = app.HttpRunner._run_threaded
+sys.exit(app.main())
+"""
+
+
+def test_the_standard_librarys_server_serves_the_same(tmp_path: Path) -> None:
+    with serving(tmp_path, program=["-c", FALLBACK]) as server:
+        bearer = {"Authorization": f"Bearer {server.token()}"}
+        assert server.ask("GET", "/healthz").status == 200
+        assert server.ask("PUT", "/files/shared/a%20b", b"0123456789", bearer).status == 201
+        assert server.ask("GET", "/files/shared/a%20b", None, bearer | {"Range": "bytes=2-4"}).body == b"234"
+        assert server.ask("HEAD", "/files/shared/a%20b", None, bearer)["Content-Length"] == "10"
+        assert server.ask("GET", "/files/shared/..%2fx", None, bearer).status == 400
+        assert server.ask("PUT", "/files/shared/c", drip([b"x"]), bearer).status == 400
+        record = json.dumps({"subject": "A chair", "email": "ann@example.org"})
+        assert server.ask("POST", "/forms/requests", record, bearer | JSON).status == 201
+        assert server.ask("GET", "/views/requests.csv", None, bearer).body.count(b"A chair") == 1
+        for length in ("x", "-1"):
+            bad = head("POST", "/forms/requests", authorised(bearer), f"Content-Length: {length}").replace(b"1.1", b"1.0", 1)
+            assert status_of(raw(server, bad)) == 400
+        assert server.stop() == 0
