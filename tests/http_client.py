@@ -16,7 +16,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -197,7 +197,12 @@ class Site:
         return head, application(environ, start_response)
 
     def ask(
-        self, method: str, target: str, body: bytes | str | None = None, headers: Mapping[str, str] | None = None, token: str = ""
+        self,
+        method: str,
+        target: str,
+        body: bytes | str | None = None,
+        headers: Mapping[str, str] | None = None,
+        token: str = "",
     ) -> Reply:
         """The reply to one request; `token` may be a JWT or a cookie ("name=value")."""
         headers = dict(headers or {})
@@ -367,7 +372,9 @@ def wait_for_address(server: Server, timeout_s: float = 30) -> None:
 def nginx(folder: Path, upstream: str, extra: str = "") -> Iterator[tuple[str, int]]:
     """A real nginx in front of `upstream`, and where it listens."""
     port = free_port()
-    temporary = "".join(f"{name}_temp_path {folder}/{name};\n" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    temporary = "".join(
+        f"{name}_temp_path {folder}/{name};\n" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
     (folder / "nginx.conf").write_text(f"""
 daemon off; master_process off; pid {folder}/nginx.pid; error_log {folder}/nginx.log;
 events {{ worker_connections 64; }}
@@ -383,12 +390,17 @@ http {{ access_log off; {temporary}
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
         until = time.monotonic() + 10
-        while socket.socket().connect_ex(("127.0.0.1", port)) and time.monotonic() < until:
+        while not answers(port) and time.monotonic() < until:
             time.sleep(0.02)
         yield "127.0.0.1", port
     finally:
         process.terminate()
         process.wait(10)
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def free_port() -> int:
@@ -416,3 +428,45 @@ def read_all(connection: socket.socket) -> bytes:
 def drip(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """A body without a length, so that http.client sends it in chunks."""
     yield from chunks
+
+
+# ---- raw requests
+
+# A program with short limits for slow clients.
+QUICK = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+import app
+sys.modules["app"] = app
+app._HEADER_S, app._BODY_S, app._WAITING_THREADS = 0.5, 1.0, 40
+sys.exit(app.main())
+"""
+
+
+def head(method: str, target: str, *lines: str) -> bytes:
+    return "\r\n".join([f"{method} {target} HTTP/1.1", "Host: localhost", *lines, "", ""]).encode()
+
+
+def authorised(bearer: dict[str, str]) -> str:
+    return f"Authorization: {bearer['Authorization']}"
+
+
+def status_of(answer: bytes) -> int:
+    return int(answer.split(b" ", 2)[1]) if answer else 0
+
+
+def raw(server: Server, data: bytes) -> bytes:
+    """What the server answers to these bytes until it closes."""
+    with server.connect() as connection:
+        with suppress(BrokenPipeError, ConnectionResetError):
+            connection.sendall(data)
+        return read_all(connection)
+
+
+def hold(server: Server, count: int, data: bytes) -> list[socket.socket]:
+    found = []
+    for _ in range(count):
+        connection = server.connect()
+        connection.sendall(data)
+        found.append(connection)
+    return found
