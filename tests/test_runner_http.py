@@ -145,8 +145,21 @@ def test_a_suffix_chooses_the_format(site: Site, staff: str, address: str, suffi
 
 @pytest.mark.parametrize(
     "target",
-    ["/", "/forms/leave", "/forms/leave/records", "/views/numbers.csv", "/files/docs/a.txt", "/files/docs/", "/login"]
-    + ["/static/app.css", "/healthz", "/readyz", "/nowhere", "/forms/none", "/files/docs/none"],
+    [
+        "/",
+        "/forms/leave",
+        "/forms/leave/records",
+        "/views/numbers.csv",
+        "/files/docs/a.txt",
+        "/files/docs/",
+        "/login",
+        "/static/app.css",
+        "/healthz",
+        "/readyz",
+        "/nowhere",
+        "/forms/none",
+        "/files/docs/none",
+    ],
 )
 @pytest.mark.parametrize("accept", ["*/*", "text/html"])
 def test_head_is_get_without_the_body(site: Site, staff: str, target: str, accept: str) -> None:
@@ -400,8 +413,10 @@ def test_a_listing_pages_to_its_end(site: Site, staff: str, share: str) -> None:
 
 
 NAMES = [
-    "with space", 'quo"te', "per%cent", "100%25", "ha#sh", "que?stion", "semi;colon", "pl+us", "ümläut", "🏖", "שלום", "a&b=c",
-    "x" * 255, "-dash", "~tilde", "(paren)", "it's", "comma,", "..three...dots.x", "data:text.txt", "{{7*7}}", "<b>.txt", "a=b",
+    "with space", 'quo"te', "per%cent", "100%25", "ha#sh", "que?stion", "semi;colon", "pl+us", "ümläut", "🏖", "שלום",
+    "a&b=c",
+    "x" * 255, "-dash", "~tilde", "(paren)", "it's", "comma,", "..three...dots.x", "data:text.txt", "{{7*7}}", "<b>.txt",
+    "a=b",
 ]  # fmt: skip
 
 
@@ -498,7 +513,8 @@ def test_conditions_on_reading_a_file_follow_the_order_of_the_standard(site: Sit
 
 
 RANGES = [
-    ("bytes=0-0", [(0, 1)]), ("bytes=2-4", [(2, 5)]), ("bytes=7-", [(7, 10)]), ("bytes=-3", [(7, 10)]), ("bytes=-99", [(0, 10)]),
+    ("bytes=0-0", [(0, 1)]), ("bytes=2-4", [(2, 5)]), ("bytes=7-", [(7, 10)]), ("bytes=-3", [(7, 10)]),
+    ("bytes=-99", [(0, 10)]),
     ("bytes=0-99", [(0, 10)]), ("bytes=9-9", [(9, 10)]), ("Bytes=1-1", [(1, 2)]), ("bytes=0-1,4-5", [(0, 2), (4, 6)]),
     ("bytes=8-,0-1", [(8, 10), (0, 2)]), ("bytes=0-1,50-60", [(0, 2)]), ("bytes=0-1 , 3-3", [(0, 2), (3, 4)]),
 ]  # fmt: skip
@@ -538,8 +554,21 @@ def test_a_range_outside_the_file_is_not_satisfiable(site: Site, staff: str, sha
 
 @pytest.mark.parametrize(
     "header",
-    ["bytes", "bytes=", "bytes=-", "bytes=a-b", "bytes=5-2", "lines=0-1", "bytes=0-1,x", "bytes=1.5-2", "bytes=0-4,2-6"]
-    + ["bytes=0-,0-,0-", "bytes=" + ",".join(f"{n}-{n}" for n in range(0, 60, 2)), "bytes=--1", "bytes=١-٢"],
+    [
+        "bytes",
+        "bytes=",
+        "bytes=-",
+        "bytes=a-b",
+        "bytes=5-2",
+        "lines=0-1",
+        "bytes=0-1,x",
+        "bytes=1.5-2",
+        "bytes=0-4,2-6",
+        "bytes=0-,0-,0-",
+        "bytes=" + ",".join(f"{n}-{n}" for n in range(0, 60, 2)),
+        "bytes=--1",
+        "bytes=١-٢",
+    ],
 )
 def test_a_malformed_or_greedy_range_is_ignored(site: Site, staff: str, share: str, header: str) -> None:
     site.put(f"{share}/a", b"0123456789" * 10, staff)
@@ -677,8 +706,11 @@ def test_an_encoded_body_is_refused_and_not_stored_as_it_is(site: Site, staff: s
         "a",
         "a.mht",
         "a.shtml",
-    ]
-    + ["data:text/html,x".replace("/", "-"), "a.html;", "a.rss", "a.xht"],
+        "data:text/html,x".replace("/", "-"),
+        "a.html;",
+        "a.rss",
+        "a.xht",
+    ],
 )
 def test_an_uploaded_file_never_runs(site: Site, staff: str, share: str, name: str) -> None:
     site.put(f"{share}/{quote(name, safe='')}", b"<script>alert(1)</script>", staff)
@@ -1105,8 +1137,13 @@ def test_the_next_page_of_a_page_is_a_page(site: Site, staff: str) -> None:
         "_next=abc",
         "_count=2",
         "kind=paid&kind=unpaid",
-    ]
-    + ["days=many", "_q=a&_q=b", "=1", "kind=%ff", "kind=a%00b", "&".join(f"a{n}=1" for n in range(201))],
+        "days=many",
+        "_q=a&_q=b",
+        "=1",
+        "kind=%ff",
+        "kind=a%00b",
+        "&".join(f"a{n}=1" for n in range(201)),
+    ],
 )
 def test_a_parameter_that_is_unknown_repeated_or_wrong_is_refused(site: Site, staff: str, query: str) -> None:
     for address in ("/forms/leave/records", "/views/waiting"):
@@ -1151,9 +1188,9 @@ def test_csv_keeps_quotes_commas_and_line_breaks(site: Site, staff: str) -> None
     assert site.get("/views/numbers.ndjson?top=1&i=9", staff).body == b""
 
 
-@pytest.mark.parametrize("suffix", ["csv", "ndjson"])
-def test_an_export_is_streamed_in_bounded_memory(site: Site, staff: str, suffix: str) -> None:
-    environ = site.environ("GET", f"/views/numbers.{suffix}?top=100000", None, {"Authorization": f"Bearer {staff}"})
+@pytest.mark.parametrize(("suffix", "rows"), [("csv", 100_000), ("ndjson", 20_000)])
+def test_an_export_is_streamed_in_bounded_memory(site: Site, staff: str, suffix: str, rows: int) -> None:
+    environ = site.environ("GET", f"/views/numbers.{suffix}?top={rows}", None, {"Authorization": f"Bearer {staff}"})
     tracemalloc.start()
     try:
         _, body = site.start(environ, checked=False)
@@ -1164,7 +1201,7 @@ def test_an_export_is_streamed_in_bounded_memory(site: Site, staff: str, suffix:
     finally:
         tracemalloc.stop()
         body.close()
-    assert lines == 100_000
+    assert lines == rows
     assert peak < 3_000_000
 
 
@@ -1426,10 +1463,24 @@ def test_the_public_may_submit_a_public_form_from_a_page(site: Site) -> None:
 
 @pytest.mark.parametrize(
     ("host", "status"),
-    [("localhost", 200), ("localhost:8080", 200), ("LOCALHOST.", 200), ("127.0.0.1:80", 200), ("[::1]:80", 200), ("10.1.2.3", 200)]
-    + [("intranet.local", 200), ("Intranet.Local:8443", 200), ("evil.example", 421), ("intranet.local.evil.example", 421)]
-    + [("", 421), ("intranet.local@evil.example", 421), ("localhost:80:80", 421), ("localhost,evil", 421), ("a" * 5000, 421)],
-)  # fmt: skip
+    [
+        ("localhost", 200),
+        ("localhost:8080", 200),
+        ("LOCALHOST.", 200),
+        ("127.0.0.1:80", 200),
+        ("[::1]:80", 200),
+        ("10.1.2.3", 200),
+        ("intranet.local", 200),
+        ("Intranet.Local:8443", 200),
+        ("evil.example", 421),
+        ("intranet.local.evil.example", 421),
+        ("", 421),
+        ("intranet.local@evil.example", 421),
+        ("localhost:80:80", 421),
+        ("localhost,evil", 421),
+        ("a" * 5000, 421),
+    ],
+)
 def test_only_known_hosts_are_answered(site: Site, host: str, status: int) -> None:
     assert site.get("/healthz", Host=host).status == status
 
@@ -1599,7 +1650,7 @@ def test_every_address_is_checked_as_it_came_over_the_wire(live: Server, bearer:
         b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X: y\r\n" * 500 + b"\r\n",
         b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"POST /forms/requests HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
-        b"POST /forms/requests HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         b"POST /forms/requests HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n",
         b"POST /forms/requests HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
@@ -1745,20 +1796,22 @@ def wait_for_refusal(server: Server) -> None:
     raise AssertionError("the server goes on taking connections")
 
 
-@pytest.mark.parametrize("kind", ["tcp", "unix"])
-def test_an_address_that_is_taken_is_told_with_exit_code_7(tmp_path: Path, kind: str) -> None:
-    listener = socket.socket(socket.AF_UNIX) if kind == "unix" else socket.create_server(("127.0.0.1", 0))
-    with listener:
-        if kind == "unix":
-            listener.bind(str(tmp_path / "s"))
-            listener.listen()
-        bind = f"unix:{tmp_path}/s" if kind == "unix" else "127.0.0.1:%d" % listener.getsockname()[1]
-        command = [sys.executable, str(ROOT / "app.py"), "server", "--bind", bind]
-        ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=20)
-        assert ended.returncode == 7
-        assert f"cannot listen on {bind}: another program does" in ended.stderr
-        assert "Traceback" not in ended.stderr
-        assert kind == "tcp" or (tmp_path / "s").is_socket()
+def test_an_address_that_is_taken_is_told_with_exit_code_7(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(socket.AF_UNIX) as unix:
+        unix.bind(str(tmp_path / "s"))
+        unix.listen()
+        began, started = time.monotonic(), []
+        for number, bind in enumerate((f"unix:{tmp_path}/s", f"127.0.0.1:{tcp.getsockname()[1]}")):
+            (folder := tmp_path / str(number)).mkdir()
+            command = [sys.executable, str(ROOT / "app.py"), "server", "--bind", bind]
+            started.append((bind, subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)))
+        for bind, process in started:
+            told = process.communicate(timeout=20)[1]
+            assert process.returncode == 7
+            assert f"cannot listen on {bind}: another program does" in told
+            assert "Traceback" not in told
+        assert time.monotonic() - began < 10
+        assert (tmp_path / "s").is_socket()
 
 
 def test_a_unix_socket_serves_and_what_a_killed_server_left_is_replaced(tmp_path: Path) -> None:
@@ -1786,7 +1839,7 @@ def test_it_serves_below_a_prefix_behind_nginx(tmp_path: Path, kind: str) -> Non
     bind = f"unix:{tmp_path}/s" if kind == "unix" else "127.0.0.1:0"
     (tmp_path / "nginx").mkdir()
     with serving(tmp_path, "--workers", "1", bind=bind) as server:
-        upstream = f"unix:{tmp_path}/s" if kind == "unix" else "%s:%d" % server.tcp
+        upstream = f"unix:{tmp_path}/s" if kind == "unix" else "{}:{}".format(*server.tcp)
         with nginx(tmp_path / "nginx", upstream) as address, Connection(socket.create_connection(address, 10)) as connection:
             host = {"Host": "intranet.local"}
             assert connection.ask("GET", "/ops/login", None, host).status == 200
