@@ -2206,6 +2206,10 @@ class Answer:
     body: Any = b""
 
 
+def _see_other(location: str, headers: Sequence[tuple[str, str]] = ()) -> Answer:
+    return Answer(303, [*headers, ("Location", location), ("Content-Type", "text/plain; charset=utf-8")])
+
+
 def _problem(exchange: Exchange, error: AppError) -> Value:
     """RFC 9457 problem details; the same object at every door."""
     title = http.HTTPStatus(error.status).phrase
@@ -3080,7 +3084,7 @@ class HttpRunner(Runner):
         if exchange.page and refused and exchange.method in ("GET", "HEAD"):
             query = _ascii(exchange.environ.get("QUERY_STRING", ""))
             after = exchange.own_path + ("?" + query if query else "")
-            return Answer(303, [("Location", exchange.url("login", after=after if len(after) < 1000 else None))])
+            return _see_other(exchange.url("login", after=after if len(after) < 1000 else None))
         if exchange.page:
             return self._page(error.status, self.pages.fault(exchange, error), _error_headers(error))
         return self._problem(exchange, error)
@@ -3218,7 +3222,7 @@ class HttpRunner(Runner):
             raise BadRequest("the body has no file: choose one, in a field named file")
         exchange.subject = done[-1].caller.subject
         if exchange.page:
-            return Answer(303, [("Location", exchange.path)])
+            return _see_other(exchange.path)
         return self._json(201, {"items": [response.data for response in done]})
 
     def _upload_one(self, request: Request, done: Sequence[Response]) -> Response:
@@ -3283,7 +3287,7 @@ class HttpRunner(Runner):
             exchange.submission = self._submission()
         home = str(response.page.get("home", ""))
         if home.startswith(("forms/", "views/")):
-            return Answer(303, [("Location", exchange.url(home))])
+            return _see_other(exchange.url(home))
         return self._page(200, self.pages.show(exchange, response))
 
     def _export(self, exchange: Exchange, table: Table) -> Answer:
@@ -3301,7 +3305,7 @@ class HttpRunner(Runner):
         """What a write answers: a page goes on to where the result is seen (post/redirect/get)."""
         headers = [("Idempotency-Replayed", "true")] if response.replayed else []
         if exchange.page and self._is_form(exchange):
-            return Answer(303, [*headers, ("Location", self._afterwards(exchange, response))])
+            return _see_other(self._afterwards(exchange, response), headers)
         if response.etag:
             headers.append(("ETag", f'"{response.etag}"'))
         if response.created and response.location:
@@ -3375,7 +3379,7 @@ class HttpRunner(Runner):
             body = self.pages.login(exchange, "", self._safe_target(after, ""), error.message)
             return self._page(401, body, _error_headers(error))
         exchange.cookies = [self._cookie(exchange, session, seconds)]
-        return Answer(303, [("Location", self._safe_target(after, exchange.url("")))])
+        return _see_other(self._safe_target(after, exchange.url("")))
 
     def _sign_out(self, exchange: Exchange) -> Answer:
         self._check_origin(exchange, form=True)
@@ -3384,7 +3388,7 @@ class HttpRunner(Runner):
         if exchange.session:
             self.host.sign_out(f"Session {exchange.session}", exchange.id)
         exchange.cookies = [self._cookie(exchange, "", 0)]
-        return Answer(303, [("Location", exchange.url("login"))])
+        return _see_other(exchange.url("login"))
 
     # -- small answers
 

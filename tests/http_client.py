@@ -16,7 +16,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -166,8 +166,8 @@ class Site:
         return self.app.authority.jwt(issued)
 
     def environ(self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]) -> dict[str, Any]:
-        address = re.sub("^https?://[^/]*", "", target)
-        path, _, query = address.partition("?")
+        address = re.sub("^https?://[^/]*", "", target, flags=re.IGNORECASE)
+        path, _, query = ("/" if target == "*" else address).partition("?")
         environ: dict[str, Any] = {
             "REQUEST_METHOD": method, "RAW_URI": target, "SCRIPT_NAME": "", "QUERY_STRING": query,
             "PATH_INFO": unquote_to_bytes(path).decode("latin-1"), "SERVER_NAME": "localhost", "SERVER_PORT": "80",
@@ -390,12 +390,17 @@ http {{ access_log off; {temporary}
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
         until = time.monotonic() + 10
-        while socket.socket().connect_ex(("127.0.0.1", port)) and time.monotonic() < until:
+        while not answers(port) and time.monotonic() < until:
             time.sleep(0.02)
         yield "127.0.0.1", port
     finally:
         process.terminate()
         process.wait(10)
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def free_port() -> int:
@@ -423,3 +428,45 @@ def read_all(connection: socket.socket) -> bytes:
 def drip(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """A body without a length, so that http.client sends it in chunks."""
     yield from chunks
+
+
+# ---- raw requests
+
+# A program with short limits for slow clients.
+QUICK = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+import app
+sys.modules["app"] = app
+app._HEADER_S, app._BODY_S, app._WAITING_THREADS = 0.5, 1.0, 40
+sys.exit(app.main())
+"""
+
+
+def head(method: str, target: str, *lines: str) -> bytes:
+    return "\r\n".join([f"{method} {target} HTTP/1.1", "Host: localhost", *lines, "", ""]).encode()
+
+
+def authorised(bearer: dict[str, str]) -> str:
+    return f"Authorization: {bearer['Authorization']}"
+
+
+def status_of(answer: bytes) -> int:
+    return int(answer.split(b" ", 2)[1]) if answer else 0
+
+
+def raw(server: Server, data: bytes) -> bytes:
+    """What the server answers to these bytes until it closes."""
+    with server.connect() as connection:
+        with suppress(BrokenPipeError, ConnectionResetError):
+            connection.sendall(data)
+        return read_all(connection)
+
+
+def hold(server: Server, count: int, data: bytes) -> list[socket.socket]:
+    found = []
+    for _ in range(count):
+        connection = server.connect()
+        connection.sendall(data)
+        found.append(connection)
+    return found

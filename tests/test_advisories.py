@@ -1,0 +1,206 @@
+"""One test for each security fault that was found in Satchel, named after it. None may come back."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import itertools
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import app
+
+sys.path.insert(0, str(Path(__file__).parent))
+from http_client import (
+    FORM,
+    JSON,
+    MULTIPART,
+    PAGE,
+    QUICK,
+    Server,
+    Site,
+    authorised,
+    head,
+    hold,
+    multipart,
+    serving,
+    status_of,
+)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    made = Site(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def staff(site: Site) -> str:
+    return site.token(roles=["staff"])
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(tmp_path_factory.mktemp("live"), "--workers", "1", program=["-c", QUICK]) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def bearer(live: Server) -> dict[str, str]:
+    return {"Authorization": f"Bearer {live.token()}"}
+
+
+# ---- clients that hold threads
+
+
+def test_a_body_that_drips_is_answered_408_and_the_old_file_stays(live: Server, bearer: dict[str, str]) -> None:
+    assert live.ask("PUT", "/files/shared/drip", b"old", bearer).status == 201
+    with live.connect() as connection:
+        connection.sendall(head("PUT", "/files/shared/drip", authorised(bearer), "Content-Length: 500000"))
+        began, answer = time.monotonic(), b""
+        connection.settimeout(0.1)
+        while not answer and time.monotonic() - began < 10:
+            with contextlib.suppress(ConnectionError):
+                connection.sendall(b"x")
+            with contextlib.suppress(TimeoutError):
+                answer = connection.recv(65536)
+        assert status_of(answer) == 408
+        assert time.monotonic() - began < 8
+    assert live.ask("GET", "/files/shared/drip", None, bearer).body == b"old"
+
+
+def test_an_answered_client_that_does_not_close_stopped_the_whole_worker(live: Server) -> None:
+    held = hold(live, 24, b"GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n")
+    try:
+        began = time.monotonic()
+        assert live.ask("GET", "/healthz").status == 200
+        assert time.monotonic() - began < 2
+    finally:
+        for connection in held:
+            connection.close()
+
+
+def test_silent_new_connections_held_a_thread_each(live: Server) -> None:
+    held = hold(live, 100, b"")
+    try:
+        began = time.monotonic()
+        assert live.ask("GET", "/healthz").status == 200
+        assert time.monotonic() - began < 2
+    finally:
+        for connection in held:
+            connection.close()
+
+
+# ---- bodies that were read without bound
+
+
+class Endless:
+    """A body that never ends, and how much of it was read."""
+
+    def __init__(self, start: bytes, again: bytes) -> None:
+        self.pieces, self.read_bytes = itertools.chain([start], itertools.repeat(again)), 0
+
+    def read(self, size: int) -> bytes:
+        piece = next(self.pieces)
+        self.read_bytes += len(piece)
+        assert self.read_bytes < 10_000_000, "it is read without bound"
+        return piece
+
+
+@pytest.mark.parametrize(
+    ("start", "again"),
+    [
+        (b"", b"preamble" * 10_000),
+        (multipart(("file", "", b""))[:-20], b"x" * 100_000),
+        (b"", multipart(("note", None, b"x" * 60_000))[:-14]),
+    ],
+    ids=["before the first part", "in a file without a name", "in text fields"],
+)
+def test_a_stranger_could_make_an_upload_be_read_for_ever(site: Site, start: bytes, again: bytes) -> None:
+    environ = site.environ("POST", "/files/docs/", None, MULTIPART | {"Transfer-Encoding": "chunked"})
+    environ["wsgi.input"] = Endless(start, again)
+    answered, _ = site.start(environ, checked=False)
+    assert answered[0][:3] in ("400", "413")
+
+
+def test_a_form_could_open_any_number_of_temporary_files(site: Site, staff: str) -> None:
+    parts = [("paper", f"{number}.txt", b"x") for number in range(500)]
+    assert site.upload("/forms/papers", *parts, token=staff).status == 413
+
+
+def test_the_texts_of_a_form_with_files_were_bounded_one_by_one_only(tmp_path: Path) -> None:
+    site = Site(tmp_path, edit=lambda text: text.replace('"20KB"', '"50MB"'))
+    parts = [(f"name{number}", None, b"x" * 60_000) for number in range(20)]
+    assert site.upload("/forms/papers", *parts, token=site.token(roles=["staff"])).status == 413
+    site.close()
+
+
+def test_accept_was_compiled_to_a_pattern(site: Site, staff: str) -> None:
+    import fnmatch
+
+    before = fnmatch._compile_pattern.cache_info().currsize  # type: ignore[attr-defined]
+    site.get("/forms/leave", staff, Accept=", ".join(f"*{os.urandom(4).hex()}*" for _ in range(50)))
+    assert fnmatch._compile_pattern.cache_info().currsize == before  # type: ignore[attr-defined]
+
+
+# ---- requests from other sites
+
+
+def test_a_sandboxed_page_could_sign_a_browser_in_as_somebody_else(site: Site, staff: str) -> None:
+    for headers in ({"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}):
+        reply = site.ask("POST", "/login", f"token={staff}", FORM | PAGE | headers)
+        assert (reply.status, reply["Set-Cookie"]) == (403, "")
+
+
+def test_another_site_could_use_basic_credentials_that_a_browser_remembers(site: Site, staff: str) -> None:
+    basic = {"Authorization": "Basic " + base64.b64encode(f"ann:{staff}".encode()).decode()}
+    for headers in ({"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
+        assert site.ask("POST", "/forms/leave", "day=2026-01-31", FORM | basic | headers).status == 403
+    assert site.ask("POST", "/forms/leave", "day=2026-01-31", FORM | basic).status == 201
+
+
+@pytest.mark.parametrize("scheme", ["Session", "session", "SESSION"])
+def test_a_session_in_the_authorization_header_passed_by_the_checks_on_cookies(site: Site, staff: str, scheme: str) -> None:
+    session = site.sign_in(staff).partition("=")[2]
+    reply = site.ask("POST", "/forms/leave", b'{"day": "2026-01-31"}', JSON | {"Authorization": f"{scheme} {session}"})
+    assert reply.status == 401
+
+
+def test_the_host_list_was_checked_against_a_header_that_the_target_overrides(site: Site) -> None:
+    assert site.get("http://evil.example/healthz", Host="localhost").status == 421
+
+
+# ---- content
+
+
+@pytest.mark.parametrize("name", ["a.js", "a.mjs"])
+def test_an_uploaded_script_could_be_a_script_of_the_sites_pages(site: Site, staff: str, name: str) -> None:
+    site.put(f"/files/docs/{name}", b"alert(1)", staff)
+    reply = site.get(f"/files/docs/{name}", staff)
+    assert (reply["Content-Type"], reply["X-Content-Type-Options"]) == ("text/plain; charset=utf-8", "nosniff")
+
+
+def test_a_second_digest_was_not_verified(site: Site, staff: str) -> None:
+    import hashlib
+
+    right, wrong = (base64.b64encode(hashlib.sha256(data).digest()).decode() for data in (b"data", b"other"))
+    headers = {"Content-Digest": f"sha-256=:{right}:", "Repr-Digest": f"sha-256=:{wrong}:"}
+    assert site.ask("PUT", "/files/docs/a", b"data", headers, staff).status == 400
+
+
+def test_a_second_server_took_the_unix_socket_of_a_running_one(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as running:
+        running.bind(str(path))
+        running.listen()
+        inode = path.stat().st_ino
+        with pytest.raises(OSError, match="in use"):
+            app._unix_listener(str(path))
+        assert path.stat().st_ino == inode
