@@ -3294,7 +3294,7 @@ def _worker_class(deadlines: dict[Any, float]) -> type:
         def murder_pending(self) -> None:
             super().murder_pending()
             now = time.monotonic()
-            for held, until in list(deadlines.items()):
+            for held, until in deadlines.copy().items():
                 if now > until:
                     with suppress(OSError):  # it was closed meanwhile
                         socket.socket.shutdown(getattr(held, "sock", held), socket.SHUT_RD)
