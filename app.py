@@ -2629,12 +2629,9 @@ def _crumbs(exchange: Exchange, trail: Sequence[tuple[str, str]]) -> list[Simple
 
 
 def _target(exchange: Exchange, value: Json) -> str:
-    """Where a shown value leads: a stored file to itself, an address to what it names, else ''."""
-    return exchange.url(value["address"]) if isinstance(value, dict) and "address" in value else _link(value)
-
-
-def _link(value: Json) -> str:
-    """The value itself where it is an address that a browser may follow, else ''."""
+    """Where a shown value leads: a stored file to itself, an address that a browser may follow to there, else ''."""
+    if isinstance(value, dict) and "address" in value:
+        return exchange.url(value["address"])
     return value if isinstance(value, str) and re.fullmatch(r"(https?://|mailto:)\S+", value) else ""
 
 
@@ -2933,7 +2930,9 @@ class HttpRunner(Runner):
         exchange.body.most = _LOOSE_BYTES  # until somebody is let in
         for part in read_multipart(exchange.body, exchange.content_type):
             if part.file_name is None:
-                fields[part.name] = part.text()
+                text = part.text()
+                if part.name in ("_token", "_replace"):
+                    fields[part.name] = text
             elif part.file_name:
                 self._check_token(exchange, fields.get("_token", ""))
                 exchange.body.most = None
