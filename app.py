@@ -2990,10 +2990,8 @@ class HttpRunner(Runner):
         if response.table and exchange.format in ("csv", "ndjson"):
             return self._export(exchange, response.table)
         if exchange.format not in ("json", "html"):
-            raise NotAcceptable(
-                "the formats here are "
-                + ("application/json, text/html" + ", text/csv, application/x-ndjson" * bool(response.table))
-            )
+            lists = ", text/csv, application/x-ndjson" * bool(response.table)
+            raise NotAcceptable(f"the formats here are application/json, text/html{lists}")
         headers = [("ETag", f'"{response.etag}"')] if response.etag else []
         if response.etag and {"*", response.etag} & set(exchange.conditions().if_none_match):
             return Answer(304, headers)
