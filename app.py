@@ -2766,12 +2766,9 @@ def _crumbs(exchange: Exchange, trail: Sequence[tuple[str, str]]) -> list[Simple
 
 
 def _target(exchange: Exchange, value: Json) -> str:
-    """Where a shown value leads: a stored file to itself, an address to what it names, else ''."""
-    return exchange.url(value["address"]) if isinstance(value, dict) and "address" in value else _link(value)
-
-
-def _link(value: Json) -> str:
-    """The value itself where it is an address that a browser may follow, else ''."""
+    """Where a shown value leads: a stored file to itself, an address that a browser may follow to there, else ''."""
+    if isinstance(value, dict) and "address" in value:
+        return exchange.url(value["address"])
     return value if isinstance(value, str) and re.fullmatch(r"(https?://|mailto:)\S+", value) else ""
 
 
@@ -3210,7 +3207,9 @@ class HttpRunner(Runner):
         exchange.body.most = _LOOSE_BYTES  # until somebody is let in
         for part in read_multipart(exchange.body, exchange.content_type):
             if part.file_name is None:
-                fields[part.name] = part.text()
+                text = part.text()
+                if part.name in ("_token", "_replace"):
+                    fields[part.name] = text
             elif part.file_name:
                 self._check_token(exchange, fields.get("_token", ""))
                 exchange.body.most = None
@@ -3268,10 +3267,8 @@ class HttpRunner(Runner):
         if response.table and exchange.format in ("csv", "ndjson"):
             return self._export(exchange, response.table)
         if exchange.format not in ("json", "html"):
-            raise NotAcceptable(
-                "the formats here are "
-                + ("application/json, text/html" + ", text/csv, application/x-ndjson" * bool(response.table))
-            )
+            lists = ", text/csv, application/x-ndjson" * bool(response.table)
+            raise NotAcceptable(f"the formats here are application/json, text/html{lists}")
         headers = [("ETag", f'"{response.etag}"')] if response.etag else []
         if response.etag and {"*", response.etag} & set(exchange.conditions().if_none_match):
             return Answer(304, headers)
@@ -3575,7 +3572,7 @@ def _worker_class(deadlines: dict[Any, float]) -> type:
         def murder_pending(self) -> None:
             super().murder_pending()
             now = time.monotonic()
-            for held, until in list(deadlines.items()):
+            for held, until in deadlines.copy().items():
                 if now > until:
                     with suppress(OSError):  # it was closed meanwhile
                         socket.socket.shutdown(getattr(held, "sock", held), socket.SHUT_RD)

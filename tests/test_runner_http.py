@@ -13,6 +13,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -1883,3 +1884,35 @@ def test_the_standard_librarys_server_serves_the_same(tmp_path: Path) -> None:
             bad = head("POST", "/forms/requests", authorised(bearer), f"Content-Length: {length}").replace(b"1.1", b"1.0", 1)
             assert status_of(raw(server, bad)) == 400
         assert server.stop() == 0
+
+
+def test_tls_serves_marks_cookies_secure_and_ends_a_handshake_that_does_not_come(tmp_path: Path) -> None:
+    names = [
+        "-keyout",
+        str(tmp_path / "key.pem"),
+        "-out",
+        str(tmp_path / "cert.pem"),
+        "-subj",
+        "/CN=localhost",
+        "-days",
+        "2",
+    ]
+    kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+    subprocess.run(["openssl", "req", "-x509", "-nodes", *kind, *names], check=True, capture_output=True)
+    (tmp_path / "app.toml").write_text(
+        app.STARTER.replace("[http]\n", '[http]\ntls_cert = "cert.pem"\ntls_key = "key.pem"\n')
+    )
+    context = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
+    with serving(tmp_path, "--workers", "1", program=["-c", QUICK]) as server:
+        assert "https://127.0.0.1:" in "\n".join(server.told)
+        with Connection(context.wrap_socket(server.connect(), server_hostname="localhost")) as connection:
+            body = urlencode({"code": server.code})
+            signed = connection.ask("POST", "/login", body, FORM | {"Origin": "https://localhost"})
+            assert (signed.status, "Secure" in signed["Set-Cookie"].split("; ")) == (303, True)
+            mine = {"Cookie": signed.cookie, "Sec-Fetch-Site": "same-origin"}
+            data = random_bytes(500_000)
+            assert connection.ask("PUT", "/files/shared/a", data, mine).status == 201
+            assert connection.ask("GET", "/files/shared/a", None, mine | {"Range": "bytes=5-499990"}).body == data[5:499_991]
+        began = time.monotonic()
+        assert b"HTTP" not in raw(server, b"\x16\x03\x01\x02\x00\x01")
+        assert time.monotonic() - began < 5
