@@ -1924,6 +1924,7 @@ _SCRIPTABLE = re.compile(r".*(html|xml|svg).*")
 _PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 _HEADER_S = 10.0  # to send the head of a request; past it the connection ends
 _BODY_S, _BODY_RATE = 30.0, 1000  # to send a body: this and a second for so many bytes, else it holds a thread for ever
+_LINGER_S, _LINGER_SILENCE_S = 15.0, 2.0  # how long what a refused client still sends is read away
 _WAITING_THREADS = 64  # of each worker, beside those that work: they wait for slow clients
 _LOOSE_BYTES = 1 << 20  # of a multipart body that belong to no file
 _ETAG = re.compile(r'\s*(W/)?"([^"]*)"\s*(?:,|$)')
@@ -1954,6 +1955,7 @@ class BodyReader:
             raise BadRequest("a chunked body is not read here: send it with its Content-Length")
         self.size_bytes = None if self.chunked else int(text or 0)
         self.most: int | None = None
+        self._invited = environ.get("HTTP_EXPECT", "").lower() != "100-continue"
 
     def _promised(self) -> set[bytes]:
         """The SHA-256 that Content-Digest and Repr-Digest give (RFC 9530); other algorithms are passed over."""
@@ -1992,8 +1994,16 @@ class BodyReader:
         if promised - {digest.digest()}:
             raise BadRequest("the body does not have the sha-256 digest that was sent with it")
 
+    def _invite(self) -> None:
+        """Ask for the body, where the client waits to be asked (RFC 9110 section 10.1.1)."""
+        connection = self.environ.get("gunicorn.socket")
+        if not self._invited and connection is not None:
+            connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._invited = True
+
     def _read(self, size: int, until_s: float) -> bytes:
         try:
+            self._invite()
             with self.wait(until_s):
                 chunk = bytes(self.environ["wsgi.input"].read(size))
         except TimeoutError:
@@ -2257,6 +2267,8 @@ def _cell(value: Json) -> str:
     """A value in a cell of CSV."""
     if value is None or isinstance(value, str):
         return value or ""
+    if type(value) is int:
+        return str(value)
     if isinstance(value, dict) and "address" in value:
         return str(value["address"])
     return dump_json(value)
@@ -3528,6 +3540,17 @@ class HttpRunner(Runner):
         return options | {name: True for name in ("control_socket_disable",) if name in known}
 
 
+def _linger(connection: socket.socket) -> None:
+    """Read on for a while what the client still sends: closing at once would reset it before it has read its answer."""
+    until = time.monotonic() + _LINGER_S
+    with suppress(OSError):  # the client has gone
+        connection.shutdown(socket.SHUT_WR)
+        while (left := until - time.monotonic()) > 0:
+            connection.settimeout(min(left, _LINGER_SILENCE_S))
+            if not connection.recv(65536):
+                return
+
+
 def _worker_class(deadlines: dict[Any, float]) -> type:
     """gunicorn's gthread worker, made safe against slow clients.
 
@@ -3558,12 +3581,16 @@ def _worker_class(deadlines: dict[Any, float]) -> type:
             finally:
                 deadlines.pop(conn, None)
             if not kept:
+                _linger(conn.sock)
                 conn.close(graceful=True)
                 conn.close = lambda graceful=False: None
             return kept
 
         def handle_request(self, req: Any, conn: Any) -> Any:
             deadlines.pop(conn, None)
+            if getattr(req, "_expected_100_continue", False):
+                req._expected_100_continue = False  # BodyReader says it when the body is wanted: a refused one stays unsent
+                req.force_close()
             try:
                 return super().handle_request(req, conn)
             except TimeoutError:  # the client does not read its answer
