@@ -22,11 +22,16 @@ import app
 
 PROGRAM = Path(app.__file__).resolve()
 BASE = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "SYSTEMROOT")}
-ENVIRONMENT = BASE | {"USER": "op", "PYTHONDONTWRITEBYTECODE": "1"}
+ENVIRONMENT = BASE | {"USER": "op", "PYTHONPATH": str(PROGRAM.parent)}
 
 
 def command(*args: str) -> list[str]:
     return [sys.executable, str(PROGRAM), *args]
+
+
+def compiled(*args: str) -> list[str]:
+    """The same program; as a module it is compiled once and not for every command."""
+    return [sys.executable, "-m", "app", *args]
 
 
 @dataclass
@@ -39,7 +44,7 @@ class Shell:
         """Standard output and standard error of a command that ends with this exit code."""
         data = given if isinstance(given, bytes) else given.encode()
         done = subprocess.run(
-            command(*args), input=data, capture_output=True, cwd=self.folder, env=ENVIRONMENT | env, timeout=60
+            compiled(*args), input=data, capture_output=True, cwd=self.folder, env=ENVIRONMENT | env, timeout=60
         )
         out, err = done.stdout.decode(), done.stderr.decode()
         assert "Traceback" not in err, err
@@ -200,6 +205,14 @@ def test_a_sign_in_link_is_printed_for_a_new_token_or_the_newest_one(shell: Shel
 # ---- errors and exit codes
 
 
+def test_the_program_is_a_script_too(shell: Shell) -> None:
+    args = command("auth", "issue", "--subject", "ann", "--role", "staff")
+    done = subprocess.run(args, capture_output=True, cwd=shell.folder, env=BASE, timeout=60)
+    assert (done.returncode, done.stderr, done.stdout.count(b".")) == (0, b"", 2)
+    done = subprocess.run(command("auth", "lsit"), capture_output=True, cwd=shell.folder, env=BASE, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr[:7]) == (2, b"", b"error: ")
+
+
 def test_each_exit_code_has_its_meaning(shell: Shell) -> None:
     shell.run("info", "version", code=0)
     shell.run("nothing", code=2)
@@ -228,7 +241,7 @@ def test_a_bug_is_exit_code_1_with_its_traceback(shell: Shell) -> None:
     done = subprocess.run(
         [sys.executable, "-c", text],
         capture_output=True,
-        env=ENVIRONMENT | {"PYTHONPATH": str(PROGRAM.parent)},
+        env=ENVIRONMENT,
         cwd=shell.folder,
     )
     assert done.returncode == 1
