@@ -128,6 +128,7 @@ class AppError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.subject = ""  # whose request it was, once somebody was let in
         self.faults = tuple(faults)
 
 
@@ -2267,8 +2268,8 @@ def _cell(value: Json) -> str:
     """A value in a cell of CSV."""
     if value is None or isinstance(value, str):
         return value or ""
-    if type(value) is int:
-        return str(value)
+    if type(value) in (int, float):
+        return repr(value)
     if isinstance(value, dict) and "address" in value:
         return str(value["address"])
     return dump_json(value)
@@ -2566,7 +2567,7 @@ class Pages:
 
     def _home(self, exchange: Exchange, response: Response) -> dict[str, Any]:
         entries = [SimpleNamespace(**entry) for entry in response.data["resources"]]
-        titles = {"files": "Files", "forms": "Forms", "views": "Views"}
+        titles = {"files": "Files", "forms": "Forms", "views": "Views", "admin": "Administration"}
         groups = [SimpleNamespace(title=t, items=[e for e in entries if e.type == type_]) for type_, t in titles.items()]
         apps = [entry for entry in entries if entry.type == "apps"]
         shown = [group for group in groups if group.items]
@@ -2717,7 +2718,9 @@ class Pages:
         columns = [column for column in table.columns if not (records and column.name in ("id", "version", "updated_by"))]
         rows = [self._row(exchange, columns, row, records) for row in table.rows]
         params = [
-            self._control(exchange, one, {}, {one.name: [query.get(one.name, "")]}, ())
+            self._control(
+                exchange, one, {}, {one.name: [exchange.query[one.name]]} if one.name in exchange.query else None, ()
+            )
             for one in page.get("inputs", ())
             if not records
         ]
@@ -3086,7 +3089,8 @@ class HttpRunner(Runner):
     def _fault(self, exchange: Exchange, error: AppError) -> Answer:
         if error.status >= 500:
             hint = f" ({error.hint})" if error.hint else ""
-            _log.error("request %s: %s%s", exchange.id, error.message, hint, exc_info=error)
+            _log.error("request %s: %s%s", exchange.id, error.message, hint, exc_info=None if error.retry else error)
+        exchange.subject = exchange.subject or error.subject
         refused = isinstance(error, Unauthenticated)
         if refused and exchange.by_cookie:
             exchange.cookies = [self._cookie(exchange, "", 0)]
@@ -5912,8 +5916,11 @@ def compose_select(select: Select, statement: str, columns: Sequence[str], searc
     values = dict(select.params)
 
     def bind(value: Json) -> str:
-        values[f"satchel_{len(values)}"] = value
-        return f":satchel_{len(values) - 1}"
+        name = f"satchel_{len(values)}"
+        while name in values:  # a parameter may be called so
+            name += "_"
+        values[name] = value
+        return ":" + name
 
     for name in [c.field for c in select.where] + [name.removeprefix("-") for name in select.order_by]:
         if name not in columns:
@@ -6176,7 +6183,7 @@ class SqlProvider(Records, Blobs, Queries):
 
     def __init__(self, name: str, options: Mapping[str, Any], folder: Path, *, clock: Clock = time.time) -> None:
         url = options.get("url")
-        place = f"/providers/{name}/url"
+        place = f"providers.{name}.url"
         if (
             not isinstance(url, str)
             or not url.startswith("sqlite:///")
@@ -6275,11 +6282,11 @@ class SqlProvider(Records, Blobs, Queries):
         """Make the database and, when asked, the tables of blobs, unless that was done in this process."""
         if self._writer is None or (blobs and not self._blobs_made):
             self._submit(self._make_blobs if blobs else lambda _: None)
+            self._blobs_made = self._blobs_made or blobs  # not before the commit: others read on connections of their own
 
     def _make_blobs(self, connection: sqlite3.Connection) -> None:
         for statement in BLOBS_SCHEMA.strip().split(";\n"):
             connection.execute(statement)
-        self._blobs_made = True
 
     def _opened_writer(self) -> sqlite3.Connection:
         """The writing connection; made, with the database, at its first use. The caller holds the lock."""
@@ -6354,7 +6361,7 @@ class SqlProvider(Records, Blobs, Queries):
                 problem = "exists and was not made by Satchel: records need the columns key, version and data"
         if problem:
             raise ConfigError(f"provider {self.name}: the table {table} {problem}; choose another name for it")
-        if found:
+        if found and connection is not self._writer:  # which sees what may still be rolled back
             self._tables.add(table)
         return bool(found)
 
@@ -6912,7 +6919,7 @@ class FileProvider(Records, Blobs):
         root = options.get("root")
         if not root or not isinstance(root, str | Path):
             detail = "the folder is missing, such as data/files"
-            raise ConfigError(f"provider {name}: root: {detail}", faults=[Fault(f"/providers/{name}/root", "root", detail)])
+            raise ConfigError(f"provider {name}: root: {detail}", faults=[Fault(f"providers.{name}.root", "root", detail)])
         self.name = name
         self._clock = clock
         self._root = (folder / root).absolute()
@@ -7495,6 +7502,16 @@ class App:
             for address, r in self.resources.items()
             if isinstance(r, Files | Form | View | Launcher)
         ]  # fmt: skip
+        declared += [
+            {
+                "type": "admin",
+                "address": address,
+                "title": address.removeprefix("admin/").capitalize(),
+                "icon": "",
+                "note": "",
+            }
+            for address in _ADMIN
+        ]
         beside = [r.records for r in self.resources.values() if r.records is not None]
         trails = list({id(records): records for records in (self.state, *beside)}.values())
         self.resources[""] = Home(declared)
@@ -7608,8 +7625,9 @@ class App:
                 request = dataclasses.replace(request, data=request.decode(), decode=None)
             scope = Scope(caller, self.clock(), self.new_id, partial(self._read_as, request))
             response = self._settle(request, scope, resource, guard)
-        except Forbidden as error:
-            if request.action != Action.READ:
+        except AppError as error:
+            error.subject = caller.subject
+            if isinstance(error, Forbidden) and request.action != Action.READ:
                 self._note(self._entry(request, caller, "denied", code=error.code))
             raise
         self.authority.touch(caller)

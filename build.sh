@@ -8,7 +8,7 @@ readonly VENV=.venv PYZ=dist/app.pyz
 readonly BUNDLE=$VENV/bundle                 # the run-time dependencies as they go into app.pyz
 readonly SOURCES=(app.py plugins templates static .build build.sh pyproject.toml constraints.txt)
 # What tests drive from outside, as command:package. One list: it is installed, and named when it is missing.
-readonly SYSTEM_PARTS=(chromium:chromium chromedriver:chromium-driver nginx:nginx-light)
+readonly SYSTEM_PARTS=(curl:curl chromium:chromium chromedriver:chromium-driver nginx:nginx-light)
 
 main() {
   local command=${1:-build}
