@@ -149,7 +149,7 @@ def test_missing_settings_are_named(name: str, tmp_path: Path) -> None:
         if setting.default is app.REQUIRED:
             with pytest.raises(app.ConfigError, match=f"main.*{setting.name}") as caught:
                 kind("main", {}, tmp_path)
-            assert caught.value.faults[0].pointer == f"/providers/main/{setting.name}"
+            assert caught.value.faults[0].pointer == f"providers.main.{setting.name}"
 
 
 # ---- records: single operations
