@@ -5511,7 +5511,7 @@ RESOURCE_TYPES: Mapping[str, type[Resource]] = {
 # letter, the order of values, filters and cursors, is written once as sort_key, Lookup and GroupCommit.
 # uses: ERRORS VALUES CONFIG CONTRACTS
 # defines: CHUNK_BYTES STAGE_BYTES NINES LOOSE_STAGED_S LOOSE_REPLACED_S number_key sort_key fold_case has_text
-#          check_condition key_test field_of Lookup check_commit check_version check_blob rechunk Job GroupCommit
+#          key_rule key_test field_key list_mark Lookup check_commit check_version check_blob rechunk Job GroupCommit
 #          ProcessLock may_write SQL_SIGNS SQL_TOKENS read_statement quote_name bindable select_condition
 #          compose_select has_wal_reset_fault SQLITE_AWAY RECORDS_SCHEMA BLOBS_SCHEMA sqlite_number sqlite_member
 #          sqlite_authorize sqlite_field SqliteLookup SqlitePool plain_cell ChunkReader SqlProvider disk_errors
@@ -5567,121 +5567,115 @@ def has_text(key: str, folded: str) -> bool:
     return key[:1] == "t" and folded in fold_case(key[1:])
 
 
-def check_condition(condition: Condition) -> None:
-    """Nothing, or BadRequest if the operator is none or its value has the wrong shape."""
-    if condition.op not in OPERATORS:
-        raise BadRequest(f"{condition.op!r} is no operator{nearest(condition.op, OPERATORS)}: {', '.join(OPERATORS)}")
-    if condition.op == "in" and not isinstance(condition.value, list | tuple):
+def key_rule(condition: Condition) -> tuple[str, list[str]]:
+    """What a condition asks of the sort_key of its field: to be "in" or "out" of keys, or to stand so to one key.
+
+    BadRequest if the operator is none or its value has the wrong shape.
+    """
+    op, value = condition.op, condition.value
+    if op not in OPERATORS:
+        raise BadRequest(f"{op!r} is no operator{nearest(op, OPERATORS)}: {', '.join(OPERATORS)}")
+    if op == "in" and not isinstance(value, list | tuple):
         raise BadRequest(f"{condition.field}: in takes a list")
-    if condition.op == "null" and not isinstance(condition.value, bool):
+    if op == "null" and not isinstance(value, bool):
         raise BadRequest(f"{condition.field}: null takes true or false")
+    if op == "null":
+        return "in" if value else "out", [""]
+    keys = [key for key in map(sort_key, value if op == "in" else [value]) if key[:1] in ("b", "n", "t")]
+    if op in ("eq", "ne", "in"):
+        return "out" if op == "ne" else "in", keys
+    if op in ("contains", "prefix") and not isinstance(value, str):
+        keys = []
+    return (op, keys) if keys else ("in", [])
 
 
 def key_test(condition: Condition) -> Callable[[str], bool]:
-    """The test of a checked condition on the sort_key of its field."""
-    op, value, wanted = condition.op, condition.value, sort_key(condition.value)
-    kind = wanted[:1] if wanted[:1] in tuple("bnt") else "none"
-    if op == "null":
-        return lambda key: (key == "") is value
+    """The condition as a test of the sort_key of its field."""
+    op, keys = key_rule(condition)
     if op == "in":
-        keys = {key for key in map(sort_key, value) if key[:1] in tuple("bnt")}
-        return keys.__contains__
-    if op == "ne":
-        return lambda key: key != wanted or kind == "none"
-    if op in ("contains", "prefix"):
-        kind = "t" if kind == "t" else "none"
-        part = wanted[1:]
-        return lambda key: key[:1] == kind and (key.startswith(part, 1) if op == "prefix" else key.find(part, 1) > 0)
-    compare = getattr(operator, {"lte": "le", "gte": "ge"}.get(op, op))
-    return lambda key: key[:1] == kind and compare(key, wanted)
+        return set(keys).__contains__
+    if op == "out":
+        return lambda key: key not in keys
+    wanted = keys[0]
+    if op == "prefix":
+        return lambda key: key.startswith(wanted)
+    if op == "contains":
+        return lambda key: key[:1] == "t" and key.find(wanted[1:], 1) > 0
+    compare = {"lt": operator.lt, "lte": operator.le, "gt": operator.gt, "gte": operator.ge}[op]
+    return lambda key: key[:1] == wanted[0] and compare(key, wanted)
 
 
-def field_of(record: Record, name: str) -> Json:
-    """A field of a record as Query names it: None if missing."""
+def field_key(record: Record, name: str) -> str:
+    """The sort_key of a record's field as Query names it."""
     if name in ("id", "version"):
-        return record.key if name == "id" else record.version
-    return record.value.get(name)
+        return sort_key(record.key if name == "id" else record.version)
+    return sort_key(record.value.get(name))
+
+
+def list_mark(query: Query) -> str:
+    """Tells a cursor of this query from those of others."""
+    where = [[c.field, c.op, c.value] for c in query.where]
+    parts = [query.table, where, list(query.order_by), query.search, list(query.search_fields)]
+    return hashlib.sha256(dump_json(parts).encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """A checked Query: `terms` are (field, descending) down to the key, which breaks the ties.
+    """A checked Query: `terms` are (field, descending), of which the last is the key ("id") and breaks the ties.
 
-    `after` is the sort_key of every term and the key of the record that the cursor stands on, or None.
+    `after` is the sort_key of every term of the record that the cursor stands on; () at the beginning.
     """
 
     query: Query
     terms: tuple[tuple[str, bool], ...]
-    key_descends: bool
-    after: tuple[str, ...] | None
     tests: tuple[tuple[str, Callable[[str], bool]], ...]
+    after: tuple[str, ...]
 
     @classmethod
     def of(cls, query: Query) -> Lookup:
         """BadRequest on a bad operator and on the cursor of another query."""
-        for condition in query.where:
-            check_condition(condition)
-        named = [(name.removeprefix("-"), name.startswith("-")) for name in query.order_by]
-        upto = next((place for place, (name, _) in enumerate(named) if name == "id"), len(named))
-        descends = upto < len(named) and named[upto][1]
-        lookup = cls(query, tuple(named[:upto]), descends, None, tuple((c.field, key_test(c)) for c in query.where))
-        return dataclasses.replace(lookup, after=lookup._position(query.after)) if query.after else lookup
-
-    def _mark(self) -> str:
-        """Tells a cursor of this query from those of others."""
-        query = self.query
-        where = [[c.field, c.op, c.value] for c in query.where]
-        parts = [query.table, where, list(query.order_by), query.search, list(query.search_fields)]
-        return hashlib.sha256(dump_json(parts).encode()).hexdigest()[:12]
-
-    def _position(self, cursor: str) -> tuple[str, ...]:
-        mark, *position = decode_cursor(cursor, len(self.terms) + 2)
-        if mark != self._mark() or not all(isinstance(part, str) and not check_text(part) for part in position):
+        names = [name.removeprefix("-") for name in (*query.order_by, "id")]
+        named = zip(names, [name.startswith("-") for name in (*query.order_by, "")], strict=True)
+        terms = tuple(islice(named, names.index("id") + 1))
+        tests = tuple((c.field, key_test(c)) for c in query.where)
+        mark, *after = decode_cursor(query.after, len(terms) + 1) if query.after else [""]
+        if after and (mark != list_mark(query) or any(not isinstance(key, str) or check_text(key) for key in after)):
             raise BadRequest("_next is a cursor of another list: leave it out when the filter or the order changes")
-        return tuple(position)
-
-    def position(self, record: Record) -> tuple[str, ...]:
-        """Where the record stands in this order."""
-        return (*(sort_key(field_of(record, name)) for name, _ in self.terms), record.key)
+        return cls(query, terms, tests, tuple(after))
 
     def page(self, records: list[Record]) -> Page:
         """A page of the query's first records, of which there is one over the limit if more follow."""
-        limit = max(self.query.limit, 0)
-        items = records[:limit]
-        more = len(records) > limit and bool(items)
-        return Page(items, encode_cursor(self._mark(), *self.position(items[-1])) if more else None)
+        items = records[: max(self.query.limit, 0)]
+        if not items or len(items) == len(records):
+            return Page(items, None)
+        return Page(items, encode_cursor(list_mark(self.query), *(field_key(items[-1], name) for name, _ in self.terms)))
 
     def selects(self, record: Record) -> bool:
         """Whether the record meets the filter and the search, the cursor aside."""
-        query = self.query
         for name, test in self.tests:
-            if not test(sort_key(field_of(record, name))):
+            if not test(field_key(record, name)):
                 return False
-        if not query.search:
+        if not self.query.search:
             return True
-        folded = fold_case(query.search)
-        return any(has_text(sort_key(field_of(record, f)), folded) for f in query.search_fields)
+        folded = fold_case(self.query.search)
+        return any(has_text(field_key(record, name), folded) for name in self.query.search_fields)
 
     def follows(self, record: Record) -> bool:
         """Whether the record stands behind the cursor."""
-        if self.after is None:
-            return True
-        downwards = (*(descends for _, descends in self.terms), self.key_descends)
-        for mine, other, descends in zip(self.position(record), self.after, downwards, strict=True):
-            if mine != other:
-                return (mine < other) is descends
+        for (name, descends), place in zip(self.terms, self.after, strict=True):
+            if (key := field_key(record, name)) != place:
+                return (key < place) is descends
         return False
 
     def first(self, records: Iterable[Record]) -> list[Record]:
         """Of records in memory those of the page and one more, in order."""
-        rows = [r for r in records if self.selects(r) and self.follows(r)]
+        rows = [r for r in records if self.selects(r) and (not self.after or self.follows(r))]
         wanted = max(self.query.limit, 0) + 1
-        if not self.terms:
-            take = heapq.nlargest if self.key_descends else heapq.nsmallest
+        if len(self.terms) == 1:
+            take = heapq.nlargest if self.terms[0][1] else heapq.nsmallest
             return take(wanted, rows, key=lambda r: r.key)
-        rows.sort(key=lambda r: r.key, reverse=self.key_descends)
         for name, descends in reversed(self.terms):
-            rows.sort(key=lambda r: sort_key(field_of(r, name)), reverse=descends)
+            rows.sort(key=lambda r: field_key(r, name), reverse=descends)
         return rows[:wanted]
 
 
@@ -5727,83 +5721,64 @@ def rechunk(chunks: Iterable[bytes], size_bytes: int) -> Iterator[bytes]:
 class Job:
     """Work that waits for its group to be committed; then it has a result or an error."""
 
-    __slots__ = ("done", "error", "result", "wake", "work")
+    __slots__ = ("done", "error", "result", "work")
 
     def __init__(self, work: Any) -> None:
         self.work = work
         self.result: Any = None
         self.error: BaseException | None = None
         self.done = False
-        self.wake = threading.Event()
 
 
 class GroupCommit:
-    """Threads hand in work; one of them, the leader, runs all that is waiting as one commit and wakes the others.
+    """Threads hand in work; one of them, the leader, runs all that is waiting as one commit while the others wait.
 
     `run` gets the jobs in order and gives each a result or an error of its own; what it raises fails them all.
     """
 
     def __init__(self, run: Callable[[list[Job]], None]) -> None:
         self._run = run
-        self._mutex = threading.Lock()
+        self._changed = threading.Condition()
         self._waiting: list[Job] = []
         self._led = False
 
     def submit(self, work: Any) -> Any:
         """The result of the work, once it is durable."""
         job = Job(work)
-        with self._mutex:
+        with self._changed:
             self._waiting.append(job)
-            leads, self._led = not self._led, True
-        if not leads:
-            self._await(job)
+            try:
+                while self._led and not job.done:
+                    self._changed.wait()
+            except BaseException:
+                if job in self._waiting:
+                    self._waiting.remove(job)
+                raise
+            if not job.done:
+                self._led = True
+                jobs, self._waiting = self._waiting, []
         if not job.done:
-            self._lead()
+            self._lead(jobs)
         if job.error:
             raise job.error
         return job.result
 
-    def _await(self, job: Job) -> None:
-        """Until the job is done or chosen to lead."""
-        try:
-            job.wake.wait()
-        except BaseException:
-            with self._mutex:
-                if job in self._waiting:
-                    self._waiting.remove(job)
-                    if job.wake.is_set():
-                        self._pass_on()
-            raise
-
-    def _lead(self) -> None:
-        with self._mutex:
-            jobs, self._waiting = self._waiting, []
+    def _lead(self, jobs: list[Job]) -> None:
         try:
             self._run(jobs)
         except BaseException as error:
-            self._fail(jobs, error)
+            known = error if isinstance(error, AppError) else Unavailable("the commit was broken off; nothing was stored")
+            for job in jobs:  # each its own object: a raised exception belongs to one thread
+                job.error = copy.copy(known)
+                job.error.__cause__ = error.__cause__ or error
             if not isinstance(error, Exception):
                 raise
         finally:
-            with self._mutex:
-                self._pass_on()
-            for job in jobs:
-                job.done = True
-                job.wake.set()
-
-    def _pass_on(self) -> None:
-        """Choose the next leader; the caller holds the mutex."""
-        self._led = bool(self._waiting)
-        if self._waiting:
-            self._waiting[0].wake.set()
-
-    @staticmethod
-    def _fail(jobs: list[Job], error: BaseException) -> None:
-        """The same error for every job, each its own object: a raised exception belongs to one thread."""
-        for job in jobs:
-            known = error if isinstance(error, AppError) else Unavailable("the commit was broken off; nothing was stored")
-            job.error = copy.copy(known)
-            job.error.__cause__ = error.__cause__ or error
+            with self._changed:
+                self._led = False
+                for job in jobs:
+                    job.done = True
+                self._changed.notify_all()
 
 
 class ProcessLock:
@@ -5886,10 +5861,9 @@ def bindable(value: Json) -> Json:
 
 
 def select_condition(condition: Condition, bind: Callable[[Json], str]) -> str:
-    """A condition on a column as portable SQL; `bind` keeps a value and answers its placeholder."""
-    check_condition(condition)
+    """A condition on a column as SQL; `bind` keeps a value and answers its placeholder."""
+    key_rule(condition)
     column, op, value = quote_name(condition.field), condition.op, condition.value
-    text = f"cast({column} as text)"
     if op == "null":
         return f"{column} is {'' if value else 'not '}null"
     if op == "in":
@@ -5898,12 +5872,10 @@ def select_condition(condition: Condition, bind: Callable[[Json], str]) -> str:
         return f"({column} is null or {column} <> {bind(value)})" if value is not None else "1 = 1"
     if value is None or (op in ("contains", "prefix") and not isinstance(value, str)):
         return "1 = 0"
-    if op in ("contains", "prefix") and not value:
-        return f"{column} is not null"
     if op == "contains":
-        return f"length(replace({text}, {bind(value)}, '')) < length({text})"
+        return f"instr(cast({column} as text), {bind(value)}) > 0"
     if op == "prefix":
-        return f"substr({text}, 1, {len(value)}) = {bind(value)}"
+        return f"substr(cast({column} as text), 1, {len(value)}) = {bind(value)}"
     return f"{column} {SQL_SIGNS[op]} {bind(value)}"
 
 
@@ -6019,43 +5991,36 @@ def sqlite_field(name: str, number: int, values: dict[str, Json]) -> str:
 
 
 class SqliteLookup:
-    """A Lookup as SQL over the columns f0, f1… that hold the sort_key of every field it needs."""
+    """A Lookup as SQL over the columns f0, f1… that hold the sort_key of every field it needs; `values` are bound."""
 
     def __init__(self, lookup: Lookup) -> None:
+        query = lookup.query
         self._lookup = lookup
         self.values: dict[str, Json] = {}
-        query = lookup.query
         searched = query.search_fields if query.search else ()
-        names = dict.fromkeys([c.field for c in query.where] + [name for name, _ in lookup.terms] + list(searched))
+        names = dict.fromkeys([*(c.field for c in query.where), *(name for name, _ in lookup.terms[:-1]), *searched])
         self._columns = {name: f"f{number}" for number, name in enumerate(names)}
         tests = [self._condition(c) for c in query.where] + ([self._search(searched)] if query.search else [])
         fields = [f", {sqlite_field(name, n, self.values)} as f{n}" for n, name in enumerate(names)]
         self._inner = f"(select key, version, data{''.join(fields)} from {quote_name(query.table)})"  # noqa: S608
-        self._tests = tests
+        self._where = f" where {' and '.join(tests)}" if tests else " where 1"
 
     def _bind(self, value: Json) -> str:
         self.values[f"v{len(self.values)}"] = value
         return f":v{len(self.values) - 1}"
 
     def _condition(self, condition: Condition) -> str:
-        column, op = self._columns[condition.field], condition.op
-        if op == "null":
-            return f"{column} {'=' if condition.value else '<>'} ''"
-        if op == "in":
-            keys = [key for key in map(sort_key, condition.value) if key[:1] in tuple("bnt")]
-            return f"{column} in ({', '.join(map(self._bind, keys))})"
-        key = sort_key(condition.value)
-        if key[:1] not in tuple("bnt") or (op in ("contains", "prefix") and key[0] != "t"):
-            return "1" if op == "ne" else "0"
-        if op in ("contains", "prefix"):
-            starts = (
-                f"substr({column}, 1, {len(key) if op == 'prefix' else 1}) = {self._bind(key if op == 'prefix' else 't')}"
-            )
-            return starts if op == "prefix" else f"({starts} and instr(substr({column}, 2), {self._bind(key[1:])}) > 0)"
-        if op in ("eq", "ne"):
-            return f"{column} {'=' if op == 'eq' else '<>'} {self._bind(key)}"
-        bound = f"{column} >= {self._bind(key[0])}" if op[0] == "l" else f"{column} < {self._bind(chr(ord(key[0]) + 1))}"
-        return f"({column} {SQL_SIGNS[op]} {self._bind(key)} and {bound})"
+        column = self._columns[condition.field]
+        op, keys = key_rule(condition)
+        bound = list(map(self._bind, keys))
+        if op in ("in", "out"):
+            return f"{column} {'in' if op == 'in' else 'not in'} ({', '.join(bound)})"
+        if op == "prefix":
+            return f"substr({column}, 1, {len(keys[0])}) = {bound[0]}"
+        same_type = f"substr({column}, 1, 1) = {self._bind(keys[0][0])}"
+        if op == "contains":
+            return f"({same_type} and instr(substr({column}, 2), substr({bound[0]}, 2)) > 0)"
+        return f"({column} {SQL_SIGNS[op]} {bound[0]} and {same_type})"
 
     def _search(self, names: Iterable[str]) -> str:
         folded = self._bind(fold_case(self._lookup.query.search))
@@ -6063,28 +6028,26 @@ class SqliteLookup:
 
     def _behind(self) -> str:
         """The keyset condition of what follows the cursor."""
-        lookup = self._lookup
-        *places, key = (self._bind(part) for part in lookup.after or ())
-        sql = f"key {'<' if lookup.key_descends else '>'} {key}"
-        for (name, descends), place in reversed(list(zip(lookup.terms, places, strict=True))):
+        *terms, (_, descends) = self._lookup.terms
+        *places, key = map(self._bind, self._lookup.after)
+        sql = f"key {'<' if descends else '>'} substr({key}, 2)"
+        for (name, descends), place in reversed(list(zip(terms, places, strict=True))):
             column = self._columns[name]
             sql = f"({column} {'<' if descends else '>'} {place} or ({column} = {place} and {sql}))"
-        return sql
+        return f" and {sql}"
 
     def rows(self) -> str:
         """Selects key, version and data of the page and one more."""
-        lookup = self._lookup
-        tests = self._tests + ([self._behind()] if lookup.after else [])
-        where = f" where {' and '.join(tests)}" if tests else ""
-        terms = [f"{self._columns[name]}{' desc' if descends else ''}" for name, descends in lookup.terms]
-        order = ", ".join([*terms, "key desc" if lookup.key_descends else "key"])
-        limit = self._bind(max(lookup.query.limit, 0) + 1)
-        return f"select key, version, data from {self._inner}{where} order by {order} limit {limit}"  # noqa: S608
+        behind = self._behind() if self._lookup.after else ""
+        columns = [*(self._columns[name] for name, _ in self._lookup.terms[:-1]), "key"]
+        terms = zip(columns, self._lookup.terms, strict=True)
+        order = ", ".join(column + (" desc" if descends else "") for column, (_, descends) in terms)
+        limit = self._bind(max(self._lookup.query.limit, 0) + 1)
+        return f"select key, version, data from {self._inner}{self._where}{behind} order by {order} limit {limit}"  # noqa: S608
 
     def count(self) -> str:
         """Selects how many records meet the filter."""
-        where = f" where {' and '.join(self._tests)}" if self._tests else ""
-        return f"select count(*) from {self._inner}{where}"  # noqa: S608
+        return f"select count(*) from {self._inner}{self._where}"  # noqa: S608
 
 
 class SqlitePool:

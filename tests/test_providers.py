@@ -159,26 +159,37 @@ def test_an_error_of_the_group_reaches_everybody_and_the_next_group_runs() -> No
     assert group.submit(4) == 4
 
 
-def test_a_waiting_thread_that_is_interrupted_passes_the_lead_on() -> None:
-    group = app.GroupCommit(lambda jobs: [setattr(job, "result", job.work) for job in jobs] and None)
-    group._led = True
-    job = app.Job("x")
+def test_a_waiting_thread_that_is_interrupted_holds_nobody_up_and_its_work_is_not_done(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done: list[str] = []
+    first, go = threading.Event(), threading.Event()
 
-    class Interrupted:
-        @staticmethod
-        def wait() -> None:
-            with group._mutex:
-                group._pass_on()
-            raise KeyboardInterrupt
+    def run_jobs(jobs: list[app.Job]) -> None:
+        first.set()
+        go.wait()
+        for job in jobs:
+            done.append(job.work)
 
-        set = staticmethod(lambda: None)
-        is_set = staticmethod(lambda: True)
+    def interrupted() -> None:
+        raise KeyboardInterrupt
 
-    job.wake = Interrupted()  # type: ignore[assignment]
-    group._waiting.append(job)
-    with pytest.raises(KeyboardInterrupt):
-        group._await(job)
-    assert group.submit("y") == "y"
+    group = app.GroupCommit(run_jobs)
+    threads = [threading.Thread(target=group.submit, args=(work,)) for work in ("leader", "a")]
+    threads[0].start()
+    first.wait()
+    threads[1].start()
+    while not group._waiting:
+        pass
+    with monkeypatch.context() as patched:
+        patched.setattr(group._changed, "wait", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            group.submit("x")
+    go.set()
+    for thread in threads:
+        thread.join()
+    group.submit("y")
+    assert done == ["leader", "a", "y"]
 
 
 @pytest.mark.parametrize("name", ["sql", "file"])
