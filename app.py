@@ -75,7 +75,7 @@ import unicodedata
 import zlib
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -5514,9 +5514,11 @@ RESOURCE_TYPES: Mapping[str, type[Resource]] = {
 #          key_rule key_test field_key list_mark Lookup check_commit check_version check_blob rechunk Job GroupCommit
 #          ProcessLock may_write SQL_SIGNS SQL_TOKENS read_statement quote_name bindable select_condition
 #          compose_select has_wal_reset_fault SQLITE_AWAY RECORDS_SCHEMA BLOBS_SCHEMA sqlite_number sqlite_member
-#          sqlite_authorize sqlite_field SqliteLookup SqlitePool plain_cell ChunkReader SqlProvider disk_errors
-#          sync_folder write_fully FileReader JournalEntry write_journal_line read_journal_line copy_value Journal
-#          FileProvider
+#          sqlite_authorize sqlite_field SqliteLookup SqlitePool plain_cell need_blob EmbeddedProvider SqlProvider
+#          disk_errors sync_folder write_fully FileReader JournalEntry write_journal_line read_journal_line copy_value
+#          Journal FileProvider
+
+_Result = TypeVar("_Result")
 
 CHUNK_BYTES = 256 * 1024
 STAGE_BYTES = 4 * 1024 * 1024  # what one commit of an upload into a database holds, and so its memory
@@ -6060,10 +6062,6 @@ class SqlitePool:
         self._idle: list[sqlite3.Connection] = []
         self.is_open = False
 
-    def open(self) -> None:
-        """Let connections be taken."""
-        self.is_open = True
-
     def take(self) -> sqlite3.Connection:
         """A connection that nobody else uses until it is given back; sqlite3.Error if the database is away."""
         with self._mutex:
@@ -6075,14 +6073,14 @@ class SqlitePool:
         connection = sqlite3.connect(uri, uri=True, timeout=5, isolation_level=None, check_same_thread=False)
         try:
             connection.execute("pragma query_only = on")
-            connection.create_function("number_key", 1, sqlite_number, deterministic=True)
-            connection.create_function("json_member", 2, sqlite_member, deterministic=True)
-            connection.create_function("has_text", 2, has_text, deterministic=True)
-            connection.create_function("fold_case", 1, lambda text: text and fold_case(text), deterministic=True)
-            connection.set_authorizer(sqlite_authorize)
         except BaseException:
             connection.close()
             raise
+        connection.create_function("number_key", 1, sqlite_number, deterministic=True)
+        connection.create_function("json_member", 2, sqlite_member, deterministic=True)
+        connection.create_function("has_text", 2, has_text, deterministic=True)
+        connection.create_function("fold_case", 1, lambda text: text and fold_case(text), deterministic=True)
+        connection.set_authorizer(sqlite_authorize)
         return connection
 
     def give_back(self, connection: sqlite3.Connection) -> None:
@@ -6098,9 +6096,8 @@ class SqlitePool:
         """Close what is idle, and what is in use when it is given back."""
         with self._mutex:
             self.is_open = False
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
+            while self._idle:
+                self._idle.pop().close()
 
 
 def plain_cell(value: Json) -> Json:
@@ -6110,27 +6107,61 @@ def plain_cell(value: Json) -> Json:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-class ChunkReader:
-    """Bytes of a blob kept in chunks, fetched one at a time, so that a slow client holds no snapshot."""
-
-    def __init__(self, fetch: Callable[[int], bytes], start: int, end: int) -> None:
-        self._fetch = fetch
-        self._at = start
-        self._end = end
-
-    def __iter__(self) -> Iterator[bytes]:
-        while self._at < self._end:
-            number, skip = divmod(self._at, CHUNK_BYTES)
-            piece = self._fetch(number)[skip : skip + self._end - self._at]
-            self._at += len(piece)
-            yield piece
-
-    def close(self) -> None:
-        """Give nothing more."""
-        self._end = 0
+def need_blob(path: str, present: Blob | Folder | None, if_match: str | None = None) -> Blob:
+    """The blob that is present at path; NotFound if there is none, PreconditionFailed if it is another."""
+    if not isinstance(present, Blob):
+        raise NotFound(f"there is no file {path}")
+    check_blob(path, present, if_match, False)
+    return present
 
 
-class SqlProvider(Records, Blobs, Queries):
+class EmbeddedProvider(Records, Blobs):
+    """What SqlProvider and FileProvider do alike: writes of all threads share commits, and old bytes are swept."""
+
+    atomic = True
+    no_flock: ClassVar[str]  # what an operator should know where the system has no flock
+
+    def __init__(self, name: str, clock: Clock, lock: Path) -> None:
+        self.name = name
+        self._clock = clock
+        self._lock = ProcessLock(lock)
+        self._group = GroupCommit(self._commit_jobs)
+        self._swept_at = -math.inf
+
+    @abstractmethod
+    def _look_around(self) -> None:
+        """Nothing, or Unavailable if the data cannot be reached or made."""
+
+    @abstractmethod
+    def _commit_jobs(self, jobs: list[Job]) -> None:
+        """Commit the work of all jobs together."""
+
+    def ping(self) -> float:
+        began = time.perf_counter()
+        self._look_around()
+        return time.perf_counter() - began
+
+    def warnings(self) -> list[str]:
+        return [self.no_flock] if fcntl is None else []
+
+    def commit(self, writes: Sequence[Write]) -> list[Record]:
+        check_commit(writes)
+        return cast(list[Record], self._group.submit(self._work_of(writes))) if writes else []
+
+    def _work_of(self, writes: Sequence[Write]) -> Any:
+        """The writes as the group takes them."""
+        return writes
+
+    def _sweep_is_due(self) -> bool:
+        """Whether a minute has passed since this was true."""
+        now = self._clock()
+        if now < self._swept_at + 60:
+            return False
+        self._swept_at = now
+        return True
+
+
+class SqlProvider(EmbeddedProvider, Queries):
     """An SQLite database: a table of key, version and data for each table of records, and blobs in chunks.
 
     Writes go through one connection of a process, grouped, under a lock that is held between processes for every
@@ -6138,72 +6169,56 @@ class SqlProvider(Records, Blobs, Queries):
     """
 
     kind = "sql"
-    atomic = True
     busy_s: ClassVar[float] = 5  # how long another program may hold the database before a write is given up
+    no_flock = "this system has no flock: processes that write at once wait for each other badly"
     settings = (
         Setting("url", "text", REQUIRED, "where the database is: sqlite:///path, relative to app.toml, or sqlite:////path"),
     )
 
     def __init__(self, name: str, options: Mapping[str, Any], folder: Path, *, clock: Clock = time.time) -> None:
-        url = options.get("url")
-        place = f"providers.{name}.url"
-        if (
-            not isinstance(url, str)
-            or not url.startswith("sqlite:///")
-            or url.removeprefix("sqlite:///") in ("", ":memory:")
-        ):
+        path = str(options.get("url")).partition("sqlite:///")
+        if path[0] or path[2] in ("", ":memory:"):
             detail = "sqlite:///path is supported, such as sqlite:///data/app.db; other databases are kinds of plugins"
-            raise ConfigError(f"provider {name}: url is not of SQLite: {detail}", faults=[Fault(place, "url", detail)])
-        self.name = name
-        self._clock = clock
-        self._path = folder / url.removeprefix("sqlite:///")
-        self._lock = ProcessLock(self._path.with_name(self._path.name + ".lock"))
+            faults = [Fault(f"providers.{name}.url", "url", detail)]
+            raise ConfigError(f"provider {name}: url is not of SQLite: {detail}", faults=faults)
+        self._path = folder / path[2]
+        super().__init__(name, clock, self._path.with_name(self._path.name + ".lock"))
         self._pool = SqlitePool(self._path)
-        self._group = GroupCommit(self._commit_jobs)
         self._writer: sqlite3.Connection | None = None
         self._tables: set[str] = set()  # known to be there and to be ours
         self._blobs_made = False
-        self._swept_at = -math.inf
 
     def open(self) -> None:
         """Creates nothing."""
-        self._pool.open()
+        self._pool.is_open = True
         self.ping()
 
     def close(self) -> None:
         """The writer goes last and inside the lock, because its close is a checkpoint."""
         self._pool.close()
         writer, self._writer = self._writer, None
-        self._tables.clear()
-        self._blobs_made = False
+        self._forget()
         with suppress(OSError, sqlite3.Error):
             if writer:
                 with self._lock.held():
                     writer.close()
         self._lock.close()
 
-    def ping(self) -> float:
-        """Reads from the database if there is one, else looks at the folder that would hold it."""
-        began = time.perf_counter()
+    def _look_around(self) -> None:
         if self._path.exists():
             with self._reading("ping") as connection:
                 connection.execute("select count(*) from sqlite_master").fetchone()
         elif not may_write(self._path.parent):
-            raise Unavailable(
-                f"provider {self.name}: the database cannot be created", hint=f"no right to write {self._path}"
-            )
-        return time.perf_counter() - began
+            hint = f"no right to write {self._path}"
+            raise Unavailable(f"provider {self.name}: the database cannot be created", hint=hint)
 
     def warnings(self) -> list[str]:
-        """About the SQLite library and the system's locks."""
-        found = []
+        found = super().warnings()
         if has_wal_reset_fault(sqlite3.sqlite_version_info[:3]):
             found.append(
                 f"SQLite {sqlite3.sqlite_version} can corrupt a database when a write and a checkpoint of two programs meet."
                 " Satchel's lock keeps its own processes apart; let no other program write while it runs, or use 3.51.3."
             )
-        if fcntl is None:
-            found.append("this system has no flock: processes that write at once wait for each other badly")
         return found
 
     def places(self) -> list[Path]:
@@ -6268,9 +6283,14 @@ class SqlProvider(Records, Blobs, Queries):
             self._writer = connection
         return self._writer
 
-    def _submit(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
+    def _submit(self, work: Callable[[sqlite3.Connection], _Result]) -> _Result:
         """The result of the work, after it was committed together with what other threads wanted then."""
-        return self._group.submit(work)
+        return cast(_Result, self._group.submit(work))
+
+    def _forget(self) -> None:
+        """Look again at what tables there are."""
+        self._tables.clear()
+        self._blobs_made = False
 
     def _commit_jobs(self, jobs: list[Job]) -> None:
         """One transaction for all jobs, each in a savepoint."""
@@ -6286,8 +6306,7 @@ class SqlProvider(Records, Blobs, Queries):
                         self._run_job(connection, job)
                     connection.execute("commit")
                 except BaseException:
-                    self._tables.clear()
-                    self._blobs_made = False
+                    self._forget()
                     with suppress(sqlite3.Error):  # SQLite has rolled back by itself, or does at the next open
                         connection.execute("rollback")
                     raise
@@ -6364,17 +6383,14 @@ class SqlProvider(Records, Blobs, Queries):
         with self._reading("reading records") as connection:
             return connection.execute(sql, values).fetchall() if self._has_table(connection, table) else []
 
-    def commit(self, writes: Sequence[Write]) -> list[Record]:
-        check_commit(writes)
-        if not writes:
-            return []
+    def _work_of(self, writes: Sequence[Write]) -> Callable[[sqlite3.Connection], list[Record]]:
         texts = [dump_json(getattr(write, "value", None)) for write in writes]
-        answer: list[Record] = self._submit(lambda connection: self._write_all(connection, writes, texts))
-        return answer
 
-    def _write_all(self, connection: sqlite3.Connection, writes: Sequence[Write], texts: list[str]) -> list[Record]:
-        self._make_tables({write.table for write in writes}, connection)
-        return [self._write_one(connection, i, write, texts[i]) for i, write in enumerate(writes)]
+        def work(connection: sqlite3.Connection) -> list[Record]:
+            self._make_tables({write.table for write in writes}, connection)
+            return [self._write_one(connection, i, write, texts[i]) for i, write in enumerate(writes)]
+
+        return work
 
     def _write_one(self, connection: sqlite3.Connection, index: int, write: Write, text: str) -> Record:
         table = quote_name(write.table)
@@ -6412,21 +6428,22 @@ class SqlProvider(Records, Blobs, Queries):
     def is_folder(self, path: str) -> bool:
         return not path or isinstance(self._entry(path), Folder)
 
-    def read(self, path: str, start: int = 0, length: int | None = None, if_match: str | None = None) -> ChunkReader:
-        blob = self.stat(path)
-        if blob is None:
-            raise NotFound(f"there is no file {path}")
-        check_blob(path, blob, if_match, False)
-        end = blob.size_bytes if length is None else min(blob.size_bytes, start + length)
-        return ChunkReader(functools.partial(self._chunk, blob), start, end)
+    def read(self, path: str, start: int = 0, length: int | None = None, if_match: str | None = None) -> Reader:
+        blob = need_blob(path, self.stat(path), if_match)
+        return self._pieces(blob, start, blob.size_bytes if length is None else min(blob.size_bytes, start + length))
 
-    def _chunk(self, blob: Blob, number: int) -> bytes:
-        with self._reading("reading blobs") as connection:
-            sql = "select bytes from _chunks where content = ? and number = ?"
-            row = connection.execute(sql, (blob.etag, number)).fetchone()
-        if row is None:
-            raise Unavailable(f"{blob.path} was replaced or removed too long ago to be read to its end")
-        return bytes(row[0])
+    def _pieces(self, blob: Blob, at: int, end: int) -> Generator[bytes, None, None]:
+        """Bytes of a blob, a chunk at a time, so that a slow client holds no connection and no snapshot."""
+        while at < end:
+            number, skip = divmod(at, CHUNK_BYTES)
+            with self._reading("reading blobs") as connection:
+                sql = "select bytes from _chunks where content = ? and number = ?"
+                row = connection.execute(sql, (blob.etag, number)).fetchone()
+            if row is None:
+                raise Unavailable(f"{blob.path} was replaced or removed too long ago to be read to its end")
+            piece = row[0][skip : skip + end - at]
+            at += len(piece)
+            yield piece
 
     def stage(self, chunks: Iterable[bytes]) -> Staged:
         self._prepare(blobs=True)
@@ -6473,8 +6490,7 @@ class SqlProvider(Records, Blobs, Queries):
             self._place(connection, blob)
             return blob
 
-        answer: Blob = self._submit(work)
-        return answer
+        return self._submit(work)
 
     def _place(self, connection: sqlite3.Connection, blob: Blob) -> None:
         """Add the blob and the folders above it; Conflict if one of those is a file."""
@@ -6509,10 +6525,9 @@ class SqlProvider(Records, Blobs, Queries):
 
     def _sweep(self) -> None:
         """Drop loose contents whose time is over, in small commits; looks at most once a minute."""
-        now = self._clock()
-        if now < self._swept_at + 60:
+        if not self._sweep_is_due():
             return
-        self._swept_at = now
+        now = self._clock()
         with self._reading("sweeping") as connection:
             expired = connection.execute("select content from _loose where expires_at < ?", (now,)).fetchall()
 
@@ -6545,23 +6560,16 @@ class SqlProvider(Records, Blobs, Queries):
 
     def remove(self, path: str, *, if_match: str | None = None) -> None:
         def work(connection: sqlite3.Connection) -> None:
-            present = self._file_at(connection, path)
-            check_blob(path, present, if_match, False)
+            present = need_blob(path, self._blob_at(connection, path), if_match)
             self._take_away(connection, path)
             self._loosen(connection, present.etag, present.size_bytes, LOOSE_REPLACED_S)
 
         self._prepare(blobs=True)
         self._submit(work)
 
-    def _file_at(self, connection: sqlite3.Connection, path: str) -> Blob:
-        present = self._blob_at(connection, path)
-        if not isinstance(present, Blob):
-            raise NotFound(f"there is no file {path}")
-        return present
-
     def move(self, source: str, target: str) -> Blob:
         def work(connection: sqlite3.Connection) -> Blob:
-            blob = dataclasses.replace(self._file_at(connection, source), path=target)
+            blob = dataclasses.replace(need_blob(source, self._blob_at(connection, source)), path=target)
             if self._blob_at(connection, target):
                 raise Conflict(f"{target} exists already")
             self._place(connection, blob)
@@ -6569,8 +6577,7 @@ class SqlProvider(Records, Blobs, Queries):
             return blob
 
         self._prepare(blobs=True)
-        answer: Blob = self._submit(work)
-        return answer
+        return self._submit(work)
 
     # -- queries
 
@@ -6868,14 +6875,14 @@ class Journal:
         self._seen, self._synced = self._state(os.fstat(descriptor)), False
 
 
-class FileProvider(Records, Blobs):
+class FileProvider(EmbeddedProvider):
     """A folder: its files are the blobs, usable by other programs too, and root/.satchel keeps records and uploads.
 
     Records live in the memory of each process. A folder made from outside counts as one even while it is empty.
     """
 
     kind = "file"
-    atomic = True
+    no_flock = "this system has no flock: let one process alone use this folder"
     settings = (Setting("root", "path", REQUIRED, "the folder, relative to app.toml; made when first written"),)
 
     def __init__(self, name: str, options: Mapping[str, Any], folder: Path, *, clock: Clock = time.time) -> None:
@@ -6883,16 +6890,12 @@ class FileProvider(Records, Blobs):
         if not root or not isinstance(root, str | Path):
             detail = "the folder is missing, such as data/files"
             raise ConfigError(f"provider {name}: root: {detail}", faults=[Fault(f"providers.{name}.root", "root", detail)])
-        self.name = name
-        self._clock = clock
         self._root = (folder / root).absolute()
         self._own = self._root / ".satchel"
         self._staged = self._own / "staged"
-        self._lock = ProcessLock(self._own / "lock")
+        super().__init__(name, clock, self._own / "lock")
         self._journal = Journal(self._own / "journal.jsonl", f"provider {name}")
-        self._group = GroupCommit(self._commit_jobs)
         self._open = False
-        self._swept_at = -math.inf
         self._modified_ns = 0
 
     def places(self) -> list[Path]:
@@ -6909,18 +6912,13 @@ class FileProvider(Records, Blobs):
             self._journal.close()
             self._lock.close()
 
-    def ping(self) -> float:
-        """Looks at the folder, or at the one that it would be made in."""
-        began = time.perf_counter()
+    def _look_around(self) -> None:
         with self._errors("ping"):
             if not may_write(self._root):
                 raise PermissionError(errno.EACCES, "not a folder that this account may write", str(self._root))
-        return time.perf_counter() - began
 
     def warnings(self) -> list[str]:
-        """About the journal and the system's locks."""
-        found = [self._journal.problem] if self._journal.problem else []
-        return found + (["this system has no flock: let one process alone use this folder"] if fcntl is None else [])
+        return ([self._journal.problem] if self._journal.problem else []) + super().warnings()
 
     @contextmanager
     def _errors(self, doing: str) -> Iterator[None]:
@@ -6971,13 +6969,6 @@ class FileProvider(Records, Blobs):
         with self._table(query.table) as records:
             return sum(map(lookup.selects, records.values()))
 
-    def commit(self, writes: Sequence[Write]) -> list[Record]:
-        check_commit(writes)
-        if not writes:
-            return []
-        answer: list[Record] = self._group.submit(writes)
-        return answer
-
     def _commit_jobs(self, jobs: list[Job]) -> None:
         """One line of the journal for all jobs that meet no conflict."""
         with self._locked("writing records"):
@@ -7021,11 +7012,11 @@ class FileProvider(Records, Blobs):
             raise BadRequest(f"{path} is a link that leads out of the share")
         return real if last_link else os.path.join(os.path.realpath(os.path.dirname(wanted)), os.path.basename(wanted))
 
-    def _look(self, path: str) -> os.stat_result | None:
-        """The state of what is at a path; None if nothing is, or nothing that may be seen."""
+    def _look(self, path: str) -> Blob | Folder | None:
+        """What is at a path; None if nothing is, or nothing that may be seen."""
         try:
             with self._errors("looking at files"):
-                return os.stat(self._place(path))
+                return self._blob(path, os.stat(self._place(path)))
         except BadRequest:
             return None
         except Unavailable as error:
@@ -7034,22 +7025,22 @@ class FileProvider(Records, Blobs):
             raise
 
     @staticmethod
-    def _blob(path: str, state: os.stat_result) -> Blob:
+    def _blob(path: str, state: os.stat_result) -> Blob | Folder | None:
+        if S_ISDIR(state.st_mode):
+            return Folder(path)
         etag = f"{state.st_mtime_ns:x}-{state.st_size:x}-{state.st_ino:x}"
-        return Blob(path, state.st_size, state.st_mtime_ns / 1e9, etag)
+        return Blob(path, state.st_size, state.st_mtime_ns / 1e9, etag) if S_ISREG(state.st_mode) else None
 
     def stat(self, path: str) -> Blob | None:
-        state = self._look(path)
-        return self._blob(path, state) if state and S_ISREG(state.st_mode) else None
+        found = self._look(path)
+        return found if isinstance(found, Blob) else None
 
     def is_folder(self, path: str) -> bool:
-        state = self._look(path) if path else None
-        return not path or (state is not None and S_ISDIR(state.st_mode))
+        return not path or isinstance(self._look(path), Folder)
 
     def read(self, path: str, start: int = 0, length: int | None = None, if_match: str | None = None) -> FileReader:
         place = self._place(path)
-        if self.stat(path) is None:
-            raise NotFound(f"there is no file {path}")
+        need_blob(path, self.stat(path))
         with self._errors("reading files"):
             try:
                 descriptor = os.open(place, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
@@ -7057,9 +7048,7 @@ class FileProvider(Records, Blobs):
                 raise NotFound(f"there is no file {path}") from error
         try:
             state = os.fstat(descriptor)
-            if not S_ISREG(state.st_mode):
-                raise NotFound(f"there is no file {path}")
-            check_blob(path, self._blob(path, state), if_match, False)
+            need_blob(path, self._blob(path, state), if_match)
         except BaseException:
             os.close(descriptor)
             raise
@@ -7098,13 +7087,9 @@ class FileProvider(Records, Blobs):
 
     def _sweep(self) -> None:
         """Remove staged files that nobody wanted for a day; looks at most once a minute."""
-        now = self._clock()
-        if now < self._swept_at + 60:
-            return
-        self._swept_at = now
-        for item in os.scandir(self._staged):
+        for item in os.scandir(self._staged) if self._sweep_is_due() else ():
             with suppress(FileNotFoundError):
-                if item.stat().st_mtime < now - LOOSE_STAGED_S:
+                if item.stat().st_mtime < self._clock() - LOOSE_STAGED_S:
                     os.unlink(item)
 
     def publish(self, staged: Staged, path: str, *, if_match: str | None = None, if_none_match: bool = False) -> Blob:
@@ -7125,7 +7110,7 @@ class FileProvider(Records, Blobs):
                 raise
             for folder in {os.path.dirname(place), *made}:
                 sync_folder(folder)
-            return self._blob(path, os.stat(place))
+            return need_blob(path, self._blob(path, os.stat(place)))
 
     @staticmethod
     def _put(source: Path, place: str, path: str, *, alone: bool) -> None:
@@ -7174,10 +7159,7 @@ class FileProvider(Records, Blobs):
     def remove(self, path: str, *, if_match: str | None = None) -> None:
         with self._locked("removing"):
             self._place(path)
-            present = self.stat(path)
-            if present is None:
-                raise NotFound(f"there is no file {path}")
-            check_blob(path, present, if_match, False)
+            need_blob(path, self.stat(path), if_match)
             place = self._place(path, last_link=False)
             os.unlink(place)
             sync_folder(self._prune(os.path.dirname(place)))
@@ -7185,59 +7167,46 @@ class FileProvider(Records, Blobs):
     def move(self, source: str, target: str) -> Blob:
         with self._locked("moving"):
             place, goal = self._place(source, last_link=False), self._place(target)
-            if self.stat(source) is None:
-                raise NotFound(f"there is no file {source}")
+            need_blob(source, self.stat(source))
             if os.path.lexists(goal):
                 raise Conflict(f"{target} exists already")
             made = self._make_folders(target, goal)
             os.rename(place, goal)
             for folder in {os.path.dirname(goal), *made, self._prune(os.path.dirname(place))}:
                 sync_folder(folder)
-            return self._blob(target, os.stat(goal))
+            return need_blob(target, self._blob(target, os.stat(goal)))
 
     def scan(self, prefix: str = "", *, deep: bool = True, after: str = "") -> Iterator[Blob | Folder]:
-        places = [""]
-        levels = [iter(self._entries(prefix, deep, places))]
-        while levels:
-            entry = next(levels[-1], None)
-            if entry is None:
-                levels.pop()
-                places.pop()
-            elif deep and isinstance(entry, Folder):
-                if after < entry.path + "0":  # what lies in it sorts before this
-                    places.append("")
-                    levels.append(iter(self._entries(entry.path, deep, places)))
-            elif entry.path > after:
-                yield entry
+        return self._walk(prefix, deep, after, ())
 
-    def _entries(self, folder: str, deep: bool, places: list[str]) -> list[Blob | Folder]:
-        """What lies in a folder, in order; nothing if it is one of `places`, to which a link led back."""
+    def _walk(self, folder: str, deep: bool, after: str, above: tuple[str, ...]) -> Iterator[Blob | Folder]:
+        """Entries of a folder; `above` are the places that it was reached through, to which a link may lead back."""
         try:
             place = self._place(folder)
-            with self._errors("listing files"), os.scandir(place) as items:
-                names = [item.name for item in items]
+            with self._errors("listing files"):
+                names = os.listdir(place)
         except BadRequest:
-            return []
+            return
         except Unavailable as error:
             if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
-                return []
+                return
             raise
-        if place in places:
-            return []
-        places[-1] = place
+        if place in above:
+            return
         found = [entry for name in names if (entry := self._seen(f"{folder}/{name}" if folder else name))]
-        return sorted(found, key=lambda e: e.path + "/" if deep and isinstance(e, Folder) else e.path)
+        for entry in sorted(found, key=lambda e: e.path + "/" if deep and isinstance(e, Folder) else e.path):
+            if not deep or isinstance(entry, Blob):
+                if entry.path > after:
+                    yield entry
+            elif after < entry.path + "0":  # what lies in it sorts before this
+                yield from self._walk(entry.path, deep, after, (*above, place))
 
     def _seen(self, path: str) -> Blob | Folder | None:
         """The entry at a path of a listing; None if a caller could not name it or may not see it."""
         try:
-            check_path(path.split("/"))
+            return self._look(check_path(path.split("/")))
         except BadRequest:
             return None
-        state = self._look(path)
-        if state and S_ISDIR(state.st_mode):
-            return Folder(path)
-        return self._blob(path, state) if state and S_ISREG(state.st_mode) else None
 
 
 # ==== 9. PLUGINS =================================================================================================
