@@ -76,7 +76,7 @@ import zlib
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -5513,10 +5513,10 @@ RESOURCE_TYPES: Mapping[str, type[Resource]] = {
 # defines: CHUNK_BYTES STAGE_BYTES NINES LOOSE_STAGED_S LOOSE_REPLACED_S number_key sort_key fold_case has_text
 #          key_rule key_test field_key list_mark Lookup check_commit check_version check_blob rechunk Job GroupCommit
 #          ProcessLock may_write SQL_SIGNS SQL_TOKENS read_statement quote_name bindable select_condition
-#          compose_select has_wal_reset_fault SQLITE_AWAY RECORDS_SCHEMA BLOBS_SCHEMA sqlite_number sqlite_member
-#          sqlite_authorize sqlite_field SqliteLookup SqlitePool plain_cell need_blob EmbeddedProvider SqlProvider
-#          disk_errors sync_folder write_fully FileReader JournalEntry write_journal_line read_journal_line copy_value
-#          Journal FileProvider
+#          compose_select has_wal_reset_fault SQLITE_AWAY sqlite_code RECORDS_SCHEMA WRITER_SETTINGS BLOBS_SCHEMA
+#          sqlite_number sqlite_member sqlite_authorize sqlite_field SqliteLookup SqlitePool plain_cell need_blob
+#          EmbeddedProvider SqlProvider disk_errors sync_folder write_fully FileReader JournalEntry write_journal_line
+#          copy_value Journal FileProvider
 
 _Result = TypeVar("_Result")
 
@@ -5711,25 +5711,22 @@ def rechunk(chunks: Iterable[bytes], size_bytes: int) -> Iterator[bytes]:
     """The same bytes in pieces of exactly size_bytes, but for the last."""
     held = bytearray()
     for chunk in chunks:
-        for start in range(0, len(chunk), size_bytes):
-            held += chunk[start : start + size_bytes]
-            while len(held) >= size_bytes:
-                yield bytes(held[:size_bytes])
-                del held[:size_bytes]
+        held += chunk
+        while len(held) >= size_bytes:
+            yield bytes(held[:size_bytes])
+            del held[:size_bytes]
     if held:
         yield bytes(held)
 
 
+@dataclass(slots=True, eq=False)
 class Job:
     """Work that waits for its group to be committed; then it has a result or an error."""
 
-    __slots__ = ("done", "error", "result", "work")
-
-    def __init__(self, work: Any) -> None:
-        self.work = work
-        self.result: Any = None
-        self.error: BaseException | None = None
-        self.done = False
+    work: Any
+    result: Any = None
+    error: BaseException | None = None
+    done: bool = False
 
 
 class GroupCommit:
@@ -5881,11 +5878,10 @@ def select_condition(condition: Condition, bind: Callable[[Json], str]) -> str:
     return f"{column} {SQL_SIGNS[op]} {bind(value)}"
 
 
-def compose_select(select: Select, statement: str, columns: Sequence[str], search_sql: str) -> tuple[str, dict[str, Json]]:
-    """The statement with what is asked of its rows around it, and all values to bind by name; portable SQL.
+def compose_select(select: Select, statement: str, columns: Sequence[str]) -> tuple[str, dict[str, Json]]:
+    """The statement with what is asked of its rows around it, and all values to bind by name.
 
-    `columns` are the statement's own; BadRequest on others in where or order_by. `search_sql` is the backend's test of
-    whether {text} contains {value}, whatever its case.
+    `columns` are the statement's own; BadRequest on others in where or order_by.
     """
     values = dict(select.params)
 
@@ -5896,18 +5892,15 @@ def compose_select(select: Select, statement: str, columns: Sequence[str], searc
         values[name] = value
         return ":" + name
 
-    for name in [c.field for c in select.where] + [name.removeprefix("-") for name in select.order_by]:
+    order = [(name.removeprefix("-"), name.startswith("-")) for name in select.order_by]
+    for name in [c.field for c in select.where] + [name for name, _ in order]:
         if name not in columns:
             raise BadRequest(f"there is no column {name!r}{nearest(name, columns)}")
     tests = [select_condition(condition, bind) for condition in select.where]
     if select.search and columns:
-        texts = [f"cast({quote_name(name)} as text)" for name in columns]
-        value = bind(fold_case(select.search))
-        tests.append("(" + " or ".join(search_sql.format(text=text, value=value) for text in texts) + ")")
-    terms = [
-        quote_name(name.removeprefix("-")) + (" desc nulls last" if name.startswith("-") else " asc nulls first")
-        for name in select.order_by
-    ]
+        found = f"instr(fold_case(cast({{}} as text)), {bind(fold_case(select.search))}) > 0"
+        tests.append("(" + " or ".join(found.format(quote_name(name)) for name in columns) + ")")
+    terms = [quote_name(name) + (" desc nulls last" if descends else " asc nulls first") for name, descends in order]
     sql = f"select * from (\n{statement}\n) as satchel_view"  # noqa: S608 (the statement is the administrator's)
     sql += f" where {' and '.join(tests)}" if tests else ""
     sql += f" order by {', '.join(terms)}" if terms else ""
@@ -5935,10 +5928,19 @@ SQLITE_AWAY = {
 }
 """Primary result codes that say the database is away: what everybody may read, and what helps the operator."""
 
+
+def sqlite_code(error: Exception) -> str:
+    """The primary result code, such as "BUSY"; "" if SQLite gave none."""
+    return str(getattr(error, "sqlite_errorname", "")).removeprefix("SQLITE_").split("_")[0]
+
+
 # With a rowid: without one 2 KB rows took twice the time to insert and 2.6 times to get; 600 B rows were alike.
 RECORDS_SCHEMA = (
     "create table if not exists {} (key text primary key not null, version integer not null, data text not null)"
 )
+WRITER_SETTINGS = """
+pragma journal_mode = wal; pragma synchronous = full; pragma secure_delete = fast; pragma journal_size_limit = 67108864;
+"""
 BLOBS_SCHEMA = """
 create table if not exists _blobs (path text primary key not null, parent text not null, content text,
     size_bytes integer not null, modified_at real not null);
@@ -6028,24 +6030,19 @@ class SqliteLookup:
         folded = self._bind(fold_case(self._lookup.query.search))
         return "(" + (" or ".join(f"has_text({self._columns[name]}, {folded})" for name in names) or "0") + ")"
 
-    def _behind(self) -> str:
-        """The keyset condition of what follows the cursor."""
-        *terms, (_, descends) = self._lookup.terms
-        *places, key = map(self._bind, self._lookup.after)
-        sql = f"key {'<' if descends else '>'} substr({key}, 2)"
-        for (name, descends), place in reversed(list(zip(terms, places, strict=True))):
-            column = self._columns[name]
-            sql = f"({column} {'<' if descends else '>'} {place} or ({column} = {place} and {sql}))"
-        return f" and {sql}"
-
     def rows(self) -> str:
         """Selects key, version and data of the page and one more."""
-        behind = self._behind() if self._lookup.after else ""
         columns = [*(self._columns[name] for name, _ in self._lookup.terms[:-1]), "key"]
-        terms = zip(columns, self._lookup.terms, strict=True)
-        order = ", ".join(column + (" desc" if descends else "") for column, (_, descends) in terms)
+        terms = [(column, descends) for column, (_, descends) in zip(columns, self._lookup.terms, strict=True)]
+        behind = ""
+        for (column, descends), place in reversed(list(zip(terms, self._lookup.after, strict=False))):
+            bound, sign = self._bind(place if behind else place[1:]), "<" if descends else ">"
+            equal = f" or ({column} = {bound} and {behind})" if behind else ""
+            behind = f"({column} {sign} {bound}{equal})"
+        where = f"{self._where} and {behind}" if behind else self._where
+        order = ", ".join(column + (" desc" if descends else "") for column, descends in terms)
         limit = self._bind(max(self._lookup.query.limit, 0) + 1)
-        return f"select key, version, data from {self._inner}{self._where}{behind} order by {order} limit {limit}"  # noqa: S608
+        return f"select key, version, data from {self._inner}{where} order by {order} limit {limit}"  # noqa: S608
 
     def count(self) -> str:
         """Selects how many records meet the filter."""
@@ -6055,9 +6052,8 @@ class SqliteLookup:
 class SqlitePool:
     """Read-only connections to one database, the one used last first. They can neither write nor checkpoint."""
 
-    def __init__(self, path: Path, keep: int = 8) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._keep = keep
         self._mutex = threading.Lock()
         self._idle: list[sqlite3.Connection] = []
         self.is_open = False
@@ -6087,7 +6083,7 @@ class SqlitePool:
         """End the use of a connection, whose cursors are closed."""
         connection.set_progress_handler(None, 0)
         with self._mutex:
-            if self.is_open and len(self._idle) < self._keep:
+            if self.is_open and len(self._idle) < 8:
                 self._idle.append(connection)
                 return
         connection.close()
@@ -6133,6 +6129,14 @@ class EmbeddedProvider(Records, Blobs):
         """Nothing, or Unavailable if the data cannot be reached or made."""
 
     @abstractmethod
+    def _look(self, path: str) -> Blob | Folder | None:
+        """What is at a path and may be seen."""
+
+    @abstractmethod
+    def _work_of(self, writes: Sequence[Write]) -> Any:
+        """The writes as a job's work."""
+
+    @abstractmethod
     def _commit_jobs(self, jobs: list[Job]) -> None:
         """Commit the work of all jobs together."""
 
@@ -6146,11 +6150,14 @@ class EmbeddedProvider(Records, Blobs):
 
     def commit(self, writes: Sequence[Write]) -> list[Record]:
         check_commit(writes)
-        return cast(list[Record], self._group.submit(self._work_of(writes))) if writes else []
+        return list(self._group.submit(self._work_of(writes))) if writes else []
 
-    def _work_of(self, writes: Sequence[Write]) -> Any:
-        """The writes as the group takes them."""
-        return writes
+    def stat(self, path: str) -> Blob | None:
+        found = self._look(path)
+        return found if isinstance(found, Blob) else None
+
+    def is_folder(self, path: str) -> bool:
+        return not path or isinstance(self._look(path), Folder)
 
     def _sweep_is_due(self) -> bool:
         """Whether a minute has passed since this was true."""
@@ -6169,7 +6176,6 @@ class SqlProvider(EmbeddedProvider, Queries):
     """
 
     kind = "sql"
-    busy_s: ClassVar[float] = 5  # how long another program may hold the database before a write is given up
     no_flock = "this system has no flock: processes that write at once wait for each other badly"
     settings = (
         Setting("url", "text", REQUIRED, "where the database is: sqlite:///path, relative to app.toml, or sqlite:////path"),
@@ -6226,9 +6232,9 @@ class SqlProvider(EmbeddedProvider, Queries):
 
     # -- errors and connections
 
-    def _explain(self, error: sqlite3.Error | OSError, doing: str) -> AppError:
-        """The AppError for a driver's error. The message names no path; the hint does."""
-        code = getattr(error, "sqlite_errorname", "").removeprefix("SQLITE_").split("_")[0]
+    def _explain(self, error: Exception, doing: str) -> AppError:
+        """A driver's error as everybody may read it; the path stands in the hint alone."""
+        code = sqlite_code(error)
         who = f"provider {self.name}: {doing}: "
         if code == "FULL" or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
             return StorageFull(who + "the disk is full", hint=f"make room for {self._path}")
@@ -6259,24 +6265,18 @@ class SqlProvider(EmbeddedProvider, Queries):
     def _prepare(self, *, blobs: bool = False) -> None:
         """Make the database and, when asked, the tables of blobs, unless that was done in this process."""
         if self._writer is None or (blobs and not self._blobs_made):
-            self._submit(self._make_blobs if blobs else lambda _: None)
+            statements = BLOBS_SCHEMA.strip().split(";\n") if blobs else []
+            self._submit(lambda connection: list(map(connection.execute, statements)))
             self._blobs_made = self._blobs_made or blobs  # not before the commit: others read on connections of their own
-
-    def _make_blobs(self, connection: sqlite3.Connection) -> None:
-        for statement in BLOBS_SCHEMA.strip().split(";\n"):
-            connection.execute(statement)
 
     def _opened_writer(self) -> sqlite3.Connection:
         """The writing connection; made, with the database, at its first use. The caller holds the lock."""
         if self._writer is None:
             with suppress(FileExistsError):  # an existing one is left alone: closing it would drop the locks of its readers
                 os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-            connection = sqlite3.connect(self._path, timeout=self.busy_s, isolation_level=None, check_same_thread=False)
+            connection = sqlite3.connect(self._path, timeout=5, isolation_level=None, check_same_thread=False)
             try:
-                connection.execute("pragma journal_mode = wal")
-                connection.execute("pragma synchronous = full")
-                connection.execute("pragma secure_delete = fast")
-                connection.execute("pragma journal_size_limit = 67108864")
+                connection.executescript(WRITER_SETTINGS)
             except BaseException:
                 connection.close()
                 raise
@@ -6369,15 +6369,15 @@ class SqlProvider(EmbeddedProvider, Queries):
     def find(self, query: Query) -> Page:
         lookup = Lookup.of(query)
         sql = SqliteLookup(lookup)
-        rows = self._lookup(query.table, sql.rows(), sql.values)
+        rows = self._rows(query.table, sql.rows(), sql.values)
         return lookup.page([Record(key, version, load_json(data)) for key, version, data in rows])
 
     def count(self, query: Query) -> int:
         sql = SqliteLookup(Lookup.of(dataclasses.replace(query, after="")))
-        rows = self._lookup(query.table, sql.count(), sql.values)
+        rows = self._rows(query.table, sql.count(), sql.values)
         return int(rows[0][0]) if rows else 0
 
-    def _lookup(self, table: str, sql: str, values: dict[str, Json]) -> list[Any]:
+    def _rows(self, table: str, sql: str, values: dict[str, Json]) -> list[Any]:
         """Rows of a statement over a table, none if there is no such table."""
         self._prepare()
         with self._reading("reading records") as connection:
@@ -6416,17 +6416,10 @@ class SqlProvider(EmbeddedProvider, Queries):
             return None
         return Folder(path) if row[2] is None else Blob(path, *row)
 
-    def _entry(self, path: str) -> Blob | Folder | None:
+    def _look(self, path: str) -> Blob | Folder | None:
         self._prepare(blobs=True)
         with self._reading("reading blobs") as connection:
             return self._blob_at(connection, path)
-
-    def stat(self, path: str) -> Blob | None:
-        found = self._entry(path)
-        return found if isinstance(found, Blob) else None
-
-    def is_folder(self, path: str) -> bool:
-        return not path or isinstance(self._entry(path), Folder)
 
     def read(self, path: str, start: int = 0, length: int | None = None, if_match: str | None = None) -> Reader:
         blob = need_blob(path, self.stat(path), if_match)
@@ -6587,13 +6580,13 @@ class SqlProvider(EmbeddedProvider, Queries):
         try:
             yield
         except (sqlite3.Error, sqlite3.Warning, OverflowError) as error:
-            code = getattr(error, "sqlite_errorname", "").removeprefix("SQLITE_").split("_")[0]
+            code = sqlite_code(error)
             if code == "INTERRUPT":
                 raise QueryTimeout(f"the query took longer than {select.timeout_s:g} s") from error
             if code in ("AUTH", "READONLY") or "prohibited" in str(error):
                 raise ConfigError(f"provider {self.name}: the statement does more than read: {error}") from error
             if code in SQLITE_AWAY or code == "FULL":
-                raise self._explain(error, "running a query") from error  # type: ignore[arg-type]
+                raise self._explain(error, "running a query") from error
             raise ConfigError(f"provider {self.name}: the statement is wrong: {error}") from error
 
     def select(self, select: Select) -> Rows:
@@ -6602,50 +6595,40 @@ class SqlProvider(EmbeddedProvider, Queries):
             name = min(names ^ set(select.params))
             fault = "is not given" if name in names else "is not in the statement" + nearest(name, names)
             raise ConfigError(f"provider {self.name}: the parameter :{name} {fault}")
-        deadline = time.monotonic() + (math.inf if select.timeout_s is None else select.timeout_s)
-        with self._query_errors(select):
+        deadline = math.inf if select.timeout_s is None else time.monotonic() + select.timeout_s
+        with self._query_errors(select), ExitStack() as stack:
             connection = self._pool.take()
-        try:
-            with self._query_errors(select):
-                if select.timeout_s is not None:
-                    connection.set_progress_handler(lambda: time.monotonic() > deadline, 5000)
-                cursor = connection.execute(*self._composed(connection, select, statement))
-                if cursor.description is None:
-                    raise ConfigError(f"provider {self.name}: the statement gives no rows: a view is one select")
-        except BaseException:
-            self._pool.give_back(connection)
-            raise
+            stack.callback(self._pool.give_back, connection)
+            if select.timeout_s is not None:
+                connection.set_progress_handler(lambda: time.monotonic() > deadline, 5000)
+            cursor = connection.execute(*self._composed(connection, select, statement))
+            stack.callback(cursor.close)
+            if cursor.description is None:
+                raise ConfigError(f"provider {self.name}: the statement gives no rows: a view is one select")
+            done = stack.pop_all().close
         columns = tuple(column[0] for column in cursor.description)
-        done = functools.partial(self._end_query, cursor, connection, threading.Lock())
         return Rows(columns, self._stream(cursor, select, deadline, done), done)
 
     def _composed(self, connection: sqlite3.Connection, select: Select, statement: str) -> tuple[str, dict[str, Json]]:
         """The statement and its values, wrapped if anything is asked of its rows."""
-        values: Mapping[str, Json] = select.params
+        values = dict(select.params)
         if select.where or select.search or select.order_by or select.limit is not None or select.offset:
             bound = {name: bindable(value) for name, value in values.items()}
             found = connection.execute(f"select * from (\n{statement}\n) limit 0", bound)  # noqa: S608
-            columns = [column[0] for column in found.description]
-            statement, values = compose_select(select, statement, columns, "instr(fold_case({text}), {value}) > 0")
+            statement, values = compose_select(select, statement, [column[0] for column in found.description])
         return statement, {name: bindable(value) for name, value in values.items()}
-
-    def _end_query(self, cursor: sqlite3.Cursor, connection: sqlite3.Connection, once: threading.Lock) -> None:
-        if once.acquire(blocking=False):
-            cursor.close()
-            self._pool.give_back(connection)
 
     def _stream(
         self, cursor: sqlite3.Cursor, select: Select, deadline: float, done: Callable[[], None]
     ) -> Iterator[Sequence[Json]]:
-        count = 0
+        left = math.inf if select.max_rows is None else select.max_rows
         try:
             with self._query_errors(select):
                 while batch := cursor.fetchmany(500):
                     if time.monotonic() > deadline:
                         raise QueryTimeout(f"the query took longer than {select.timeout_s:g} s")
                     for row in batch:
-                        count += 1
-                        if select.max_rows is not None and count > select.max_rows:
+                        if (left := left - 1) < 0:
                             raise TooLarge(f"the query gives more than {select.max_rows:,} rows: narrow it")
                         yield tuple(map(plain_cell, row)) if bytes in map(type, row) or float in map(type, row) else row
         finally:
@@ -6720,15 +6703,6 @@ def write_journal_line(commits: Sequence[Sequence[JournalEntry]]) -> bytes:
     return b'["%08x",%s]\n' % (zlib.crc32(body), body)
 
 
-def read_journal_line(line: bytes) -> list[list[JournalEntry]] | None:
-    """The commits of a line, None if it is not whole."""
-    body = line[12:-2]
-    if line[:12] != b'["%08x",' % zlib.crc32(body) or line[-2:] != b"]\n":
-        return None
-    commits: list[list[JournalEntry]] = load_json(body)
-    return commits
-
-
 def copy_value(value: Json) -> Json:
     """A JSON value of which nothing is shared with the original."""
     if isinstance(value, dict):
@@ -6743,29 +6717,30 @@ class Journal:
     acknowledged: refresh passes it over and the next append cuts it off.
     """
 
-    def __init__(self, path: Path, who: str, *, floor: int = 1000) -> None:
+    def __init__(self, path: Path, who: str) -> None:
         self.problem = ""  # why it could not be compacted
         self.tables: dict[str, dict[str, Record]] = {}
         self.mutex = threading.RLock()  # guards tables
         self._path = path
         self._who = who
-        self._floor = floor  # dead entries that are not worth a compaction
+        self._floor = 1000  # dead entries that are not worth a compaction
         self._descriptor = -1
-        self._seen = (0, 0, 0)  # the file's state when it was read
-        self._reset()
-
-    def _reset(self) -> None:
-        self._size = self._lines = self._entries = 0
-        self._synced = False  # whether the name of the file is durable
-        with self.mutex:
-            self.tables.clear()
+        self.close()
 
     def close(self) -> None:
         """Forget everything; idempotent."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
-        self._descriptor, self._seen = -1, (0, 0, 0)
-        self._reset()
+        self._descriptor, self._seen = -1, (0, 0, 0)  # the state of the file that was read, and to what size:
+        self._size = self._lines = self._entries = 0
+        self._synced = False  # whether the name of the file is durable
+        with self.mutex:
+            self.tables.clear()
+
+    @staticmethod
+    def _state(there: os.stat_result) -> tuple[int, int, int]:
+        """What changes with every append: the time too, for a torn end may be replaced by a line of its length."""
+        return there.st_ino, there.st_size, there.st_mtime_ns
 
     def is_fresh(self) -> bool:
         """Whether the file is the one that was read, to its end; one stat call and no lock."""
@@ -6774,19 +6749,13 @@ class Journal:
         except FileNotFoundError:
             return self._descriptor < 0
 
-    @staticmethod
-    def _state(there: os.stat_result) -> tuple[int, int, int]:
-        """What changes with every append: the time too, for a torn end may be replaced by a line of its length."""
-        return there.st_ino, there.st_size, there.st_mtime_ns
-
     def refresh(self) -> None:
         """Read what other processes appended; everything, if they replaced the file."""
         if self.is_fresh():
             return
         if not self._path.exists():
-            raise Unavailable(
-                f"{self._who}: its journal is gone", hint=f"{self._path} was removed: restore it, then restart"
-            )
+            hint = f"{self._path} was removed: restore it, then restart"
+            raise Unavailable(f"{self._who}: its journal is gone", hint=hint)
         with self.mutex, open(self._path, "rb") as file:
             there = os.fstat(file.fileno())
             if self._descriptor < 0 or there.st_ino != self._seen[0] or there.st_size < self._size:
@@ -6794,30 +6763,24 @@ class Journal:
                 self._descriptor = os.open(self._path, os.O_RDWR)
             file.seek(self._size)
             for line in file:
-                if not self._take(line, file):
-                    break
+                if line[:12] == b'["%08x",' % zlib.crc32(line[12:-2]) and line.endswith(b"]\n"):
+                    self._apply(line)
+                elif not line.endswith(b"\n") or (b"\0" in line and not file.read(1)):
+                    break  # the torn end
+                else:
+                    hint = f"{self._path}: restore a backup, or remove the line to lose what it says"
+                    raise Unavailable(f"{self._who}: line {self._lines + 1} of its journal is damaged", hint=hint)
             self._seen = self._state(there)
 
-    def _take(self, line: bytes, file: BinaryIO) -> bool:
-        """Apply a line that was read; False if it is the torn end of the file."""
-        commits = read_journal_line(line)
-        if commits is None:
-            if not line.endswith(b"\n") or (b"\0" in line and not file.read(1)):
-                return False
-            message = f"{self._who}: line {self._lines + 1} of its journal is damaged"
-            raise Unavailable(message, hint=f"{self._path}: restore a backup, or remove the line to lose what it says")
-        self._apply(commits, len(line))
-        return True
-
-    def _apply(self, commits: Iterable[Iterable[JournalEntry]], size_bytes: int) -> None:
+    def _apply(self, line: bytes) -> None:
         with self.mutex:
-            for table, key, version, value in itertools.chain.from_iterable(commits):
+            for table, key, version, value in itertools.chain.from_iterable(load_json(line[12:-2])):
                 self._entries += 1
                 if version:
                     self.tables.setdefault(table, {})[key] = Record(key, version, value or {})
                 else:
                     self.tables.get(table, {}).pop(key, None)
-        self._size += size_bytes
+        self._size += len(line)
         self._lines += 1
 
     def append(self, commits: Sequence[Sequence[JournalEntry]]) -> None:
@@ -6837,42 +6800,40 @@ class Journal:
         except OSError:
             os.ftruncate(self._descriptor, self._size)
             raise
-        self._apply(load_json(line[12:-2]), len(line))
+        self._apply(line)
         self._seen = self._state(os.fstat(self._descriptor))
-        self._tidy()
-
-    def _tidy(self) -> None:
-        """Compact the journal when more of it is dead than alive; a failure is kept for the operator, the data is safe."""
         live = sum(map(len, self.tables.values()))
-        if self._entries - live <= max(live, self._floor):
-            return
-        try:
+        if self._entries - live > max(live, self._floor):
             self._compact()
+
+    def _compact(self) -> None:
+        """Put a file of what is alive in place of the journal; a failure is kept for the operator, the data is safe."""
+        fresh = self._path.with_suffix(".new")
+        try:
+            self._rewrite(fresh)
             self.problem = ""
         except OSError as error:
             self.problem = f"its journal could not be compacted: {os.strerror(error.errno or 0)}"
             self._floor *= 2
-
-    def _compact(self) -> None:
-        """Write what is alive to a new file and put it in place of the journal."""
-        fresh = self._path.with_suffix(".new")
-        descriptor = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
-        size = lines = entries = 0
-        try:
-            rows = ((table, r.key, r.version, r.value) for table, records in self.tables.items() for r in records.values())
-            while batch := list(itertools.islice(rows, 500)):
-                line = write_journal_line([batch])
-                write_fully(descriptor, line)
-                size, lines, entries = size + len(line), lines + 1, entries + len(batch)
-            os.fsync(descriptor)
-            os.replace(fresh, self._path)
-        except BaseException:
-            os.close(descriptor)
             fresh.unlink(missing_ok=True)
+
+    def _rewrite(self, fresh: Path) -> None:
+        entries = [(table, r.key, r.version, r.value) for table, rows in self.tables.items() for r in rows.values()]
+        starts = range(0, len(entries), 500)
+        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            for start in starts:
+                file.write(write_journal_line([entries[start : start + 500]]))
+            file.flush()
+            os.fsync(file.fileno())
+        descriptor = os.open(fresh, os.O_RDWR)
+        try:
+            os.replace(fresh, self._path)
+        except OSError:
+            os.close(descriptor)
             raise
         os.close(self._descriptor)
-        self._descriptor, self._size, self._lines, self._entries = descriptor, size, lines, entries
-        self._seen, self._synced = self._state(os.fstat(descriptor)), False
+        self._descriptor, self._seen, self._synced = descriptor, self._state(os.fstat(descriptor)), False
+        self._size, self._lines, self._entries = self._seen[1], len(starts), len(entries)
 
 
 class FileProvider(EmbeddedProvider):
@@ -6969,6 +6930,9 @@ class FileProvider(EmbeddedProvider):
         with self._table(query.table) as records:
             return sum(map(lookup.selects, records.values()))
 
+    def _work_of(self, writes: Sequence[Write]) -> Sequence[Write]:
+        return writes
+
     def _commit_jobs(self, jobs: list[Job]) -> None:
         """One line of the journal for all jobs that meet no conflict."""
         with self._locked("writing records"):
@@ -7030,13 +6994,6 @@ class FileProvider(EmbeddedProvider):
             return Folder(path)
         etag = f"{state.st_mtime_ns:x}-{state.st_size:x}-{state.st_ino:x}"
         return Blob(path, state.st_size, state.st_mtime_ns / 1e9, etag) if S_ISREG(state.st_mode) else None
-
-    def stat(self, path: str) -> Blob | None:
-        found = self._look(path)
-        return found if isinstance(found, Blob) else None
-
-    def is_folder(self, path: str) -> bool:
-        return not path or isinstance(self._look(path), Folder)
 
     def read(self, path: str, start: int = 0, length: int | None = None, if_match: str | None = None) -> FileReader:
         place = self._place(path)
@@ -7102,18 +7059,10 @@ class FileProvider(EmbeddedProvider):
             check_blob(path, present, if_match, if_none_match)
             if not source.is_file():
                 raise NotFound("the staged bytes are gone: they were published, discarded or left for a day")
-            made = self._make_folders(path, place)
-            try:
-                self._put(source, place, path, alone=if_none_match)
-            except BaseException:
-                self._prune(os.path.dirname(place))
-                raise
-            for folder in {os.path.dirname(place), *made}:
-                sync_folder(folder)
-            return need_blob(path, self._blob(path, os.stat(place)))
+            return self._put(path, place, lambda: self._rename(source, place, path, alone=if_none_match))
 
     @staticmethod
-    def _put(source: Path, place: str, path: str, *, alone: bool) -> None:
+    def _rename(source: Path, place: str, path: str, *, alone: bool) -> None:
         """Rename staged bytes to their place; alone: PreconditionFailed if another program put something there."""
         if alone:
             try:
@@ -7128,18 +7077,24 @@ class FileProvider(EmbeddedProvider):
                 return
         os.replace(source, place)
 
-    def _make_folders(self, path: str, place: str) -> list[str]:
-        """Make the folders above a place; answers those that got an entry. Conflict if one of them is a file."""
-        missing = []
-        folder = os.path.dirname(place)
+    def _put(self, path: str, place: str, rename: Callable[[], None]) -> Blob:
+        """Make the folders above a place, rename a file to it, durably; Conflict if one of the folders is a file."""
+        missing, folder = [], os.path.dirname(place)
         while not os.path.isdir(folder):
             if os.path.lexists(folder):
                 raise Conflict(f"a part of {path} is a file and no folder")
             missing.append(folder)
             folder = os.path.dirname(folder)
-        for name in reversed(missing):
-            os.mkdir(name)
-        return [os.path.dirname(name) for name in missing]
+        try:
+            for name in reversed(missing):
+                os.mkdir(name)
+            rename()
+        except BaseException:
+            self._prune(os.path.dirname(place))
+            raise
+        for name in {os.path.dirname(place), *map(os.path.dirname, missing)}:
+            sync_folder(name)
+        return need_blob(path, self._blob(path, os.stat(place)))
 
     def _prune(self, folder: str) -> str:
         """Remove a folder and those above it while they are empty; the one that stays."""
@@ -7170,11 +7125,9 @@ class FileProvider(EmbeddedProvider):
             need_blob(source, self.stat(source))
             if os.path.lexists(goal):
                 raise Conflict(f"{target} exists already")
-            made = self._make_folders(target, goal)
-            os.rename(place, goal)
-            for folder in {os.path.dirname(goal), *made, self._prune(os.path.dirname(place))}:
-                sync_folder(folder)
-            return need_blob(target, self._blob(target, os.stat(goal)))
+            blob = self._put(target, goal, lambda: os.rename(place, goal))
+            sync_folder(self._prune(os.path.dirname(place)))
+            return blob
 
     def scan(self, prefix: str = "", *, deep: bool = True, after: str = "") -> Iterator[Blob | Folder]:
         return self._walk(prefix, deep, after, ())
