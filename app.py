@@ -5673,7 +5673,7 @@ class Lookup:
         """Of records in memory those of the page and one more, in order."""
         rows = [r for r in records if self.selects(r) and (not self.after or self.follows(r))]
         wanted = max(self.query.limit, 0) + 1
-        if len(self.terms) == 1:
+        if len(self.terms) == 1:  # quicker than to sort them all
             take = heapq.nlargest if self.terms[0][1] else heapq.nsmallest
             return take(wanted, rows, key=lambda r: r.key)
         for name, descends in reversed(self.terms):
@@ -6067,11 +6067,7 @@ class SqlitePool:
                 return self._idle.pop()
         uri = self._path.absolute().as_uri() + "?mode=ro"
         connection = sqlite3.connect(uri, uri=True, timeout=5, isolation_level=None, check_same_thread=False)
-        try:
-            connection.execute("pragma query_only = on")
-        except BaseException:
-            connection.close()
-            raise
+        connection.execute("pragma query_only = on")
         connection.create_function("number_key", 1, sqlite_number, deterministic=True)
         connection.create_function("json_member", 2, sqlite_member, deterministic=True)
         connection.create_function("has_text", 2, has_text, deterministic=True)
@@ -6115,7 +6111,6 @@ class EmbeddedProvider(Records, Blobs):
     """What SqlProvider and FileProvider do alike: writes of all threads share commits, and old bytes are swept."""
 
     atomic = True
-    no_flock: ClassVar[str]  # what an operator should know where the system has no flock
 
     def __init__(self, name: str, clock: Clock, lock: Path) -> None:
         self.name = name
@@ -6125,32 +6120,11 @@ class EmbeddedProvider(Records, Blobs):
         self._swept_at = -math.inf
 
     @abstractmethod
-    def _look_around(self) -> None:
-        """Nothing, or Unavailable if the data cannot be reached or made."""
+    def _commit_jobs(self, jobs: list[Job]) -> None: ...
 
     @abstractmethod
     def _look(self, path: str) -> Blob | Folder | None:
-        """What is at a path and may be seen."""
-
-    @abstractmethod
-    def _work_of(self, writes: Sequence[Write]) -> Any:
-        """The writes as a job's work."""
-
-    @abstractmethod
-    def _commit_jobs(self, jobs: list[Job]) -> None:
-        """Commit the work of all jobs together."""
-
-    def ping(self) -> float:
-        began = time.perf_counter()
-        self._look_around()
-        return time.perf_counter() - began
-
-    def warnings(self) -> list[str]:
-        return [self.no_flock] if fcntl is None else []
-
-    def commit(self, writes: Sequence[Write]) -> list[Record]:
-        check_commit(writes)
-        return list(self._group.submit(self._work_of(writes))) if writes else []
+        """What is at a path; None if nothing is, or nothing that may be seen."""
 
     def stat(self, path: str) -> Blob | None:
         found = self._look(path)
@@ -6176,7 +6150,6 @@ class SqlProvider(EmbeddedProvider, Queries):
     """
 
     kind = "sql"
-    no_flock = "this system has no flock: processes that write at once wait for each other badly"
     settings = (
         Setting("url", "text", REQUIRED, "where the database is: sqlite:///path, relative to app.toml, or sqlite:////path"),
     )
@@ -6210,21 +6183,26 @@ class SqlProvider(EmbeddedProvider, Queries):
                     writer.close()
         self._lock.close()
 
-    def _look_around(self) -> None:
+    def ping(self) -> float:
+        """Reads from the database if there is one, else looks at the folder that would hold it."""
+        began = time.perf_counter()
         if self._path.exists():
             with self._reading("ping") as connection:
                 connection.execute("select count(*) from sqlite_master").fetchone()
         elif not may_write(self._path.parent):
             hint = f"no right to write {self._path}"
             raise Unavailable(f"provider {self.name}: the database cannot be created", hint=hint)
+        return time.perf_counter() - began
 
     def warnings(self) -> list[str]:
-        found = super().warnings()
+        found = []
         if has_wal_reset_fault(sqlite3.sqlite_version_info[:3]):
             found.append(
                 f"SQLite {sqlite3.sqlite_version} can corrupt a database when a write and a checkpoint of two programs meet."
                 " Satchel's lock keeps its own processes apart; let no other program write while it runs, or use 3.51.3."
             )
+        if fcntl is None:
+            found.append("this system has no flock: processes that write at once wait for each other badly")
         return found
 
     def places(self) -> list[Path]:
@@ -6383,14 +6361,15 @@ class SqlProvider(EmbeddedProvider, Queries):
         with self._reading("reading records") as connection:
             return connection.execute(sql, values).fetchall() if self._has_table(connection, table) else []
 
-    def _work_of(self, writes: Sequence[Write]) -> Callable[[sqlite3.Connection], list[Record]]:
+    def commit(self, writes: Sequence[Write]) -> list[Record]:
+        check_commit(writes)
         texts = [dump_json(getattr(write, "value", None)) for write in writes]
 
         def work(connection: sqlite3.Connection) -> list[Record]:
             self._make_tables({write.table for write in writes}, connection)
             return [self._write_one(connection, i, write, texts[i]) for i, write in enumerate(writes)]
 
-        return work
+        return self._submit(work) if writes else []
 
     def _write_one(self, connection: sqlite3.Connection, index: int, write: Write, text: str) -> Record:
         table = quote_name(write.table)
@@ -6458,7 +6437,7 @@ class SqlProvider(EmbeddedProvider, Queries):
         """Add a batch to staged bytes, of which `at` are there."""
         self._loosen(connection, content, at + len(batch), LOOSE_STAGED_S)
         pieces = [(content, (at + i) // CHUNK_BYTES, batch[i : i + CHUNK_BYTES]) for i in range(0, len(batch), CHUNK_BYTES)]
-        connection.executemany("insert into _chunks (content, number, bytes) values (?, ?, ?)", pieces)
+        connection.executemany("insert into _chunks values (?, ?, ?)", pieces)
 
     def _loosen(self, connection: sqlite3.Connection, content: str, size_bytes: int, keep_s: int) -> None:
         """Keep bytes that no path has for that long."""
@@ -6843,7 +6822,6 @@ class FileProvider(EmbeddedProvider):
     """
 
     kind = "file"
-    no_flock = "this system has no flock: let one process alone use this folder"
     settings = (Setting("root", "path", REQUIRED, "the folder, relative to app.toml; made when first written"),)
 
     def __init__(self, name: str, options: Mapping[str, Any], folder: Path, *, clock: Clock = time.time) -> None:
@@ -6873,13 +6851,17 @@ class FileProvider(EmbeddedProvider):
             self._journal.close()
             self._lock.close()
 
-    def _look_around(self) -> None:
+    def ping(self) -> float:
+        """Looks at the folder, or at the one that it would be made in."""
+        began = time.perf_counter()
         with self._errors("ping"):
             if not may_write(self._root):
                 raise PermissionError(errno.EACCES, "not a folder that this account may write", str(self._root))
+        return time.perf_counter() - began
 
     def warnings(self) -> list[str]:
-        return ([self._journal.problem] if self._journal.problem else []) + super().warnings()
+        no_flock = "this system has no flock: let one process alone use this folder" if fcntl is None else ""
+        return [text for text in (self._journal.problem, no_flock) if text]
 
     @contextmanager
     def _errors(self, doing: str) -> Iterator[None]:
@@ -6930,8 +6912,9 @@ class FileProvider(EmbeddedProvider):
         with self._table(query.table) as records:
             return sum(map(lookup.selects, records.values()))
 
-    def _work_of(self, writes: Sequence[Write]) -> Sequence[Write]:
-        return writes
+    def commit(self, writes: Sequence[Write]) -> list[Record]:
+        check_commit(writes)
+        return list(self._group.submit(writes)) if writes else []
 
     def _commit_jobs(self, jobs: list[Job]) -> None:
         """One line of the journal for all jobs that meet no conflict."""
@@ -6977,7 +6960,6 @@ class FileProvider(EmbeddedProvider):
         return real if last_link else os.path.join(os.path.realpath(os.path.dirname(wanted)), os.path.basename(wanted))
 
     def _look(self, path: str) -> Blob | Folder | None:
-        """What is at a path; None if nothing is, or nothing that may be seen."""
         try:
             with self._errors("looking at files"):
                 return self._blob(path, os.stat(self._place(path)))
