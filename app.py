@@ -5508,7 +5508,8 @@ RESOURCE_TYPES: Mapping[str, type[Resource]] = {
 
 # ==== 8. PROVIDERS ===============================================================================================
 # SqlProvider (SQLite) and FileProvider (a folder): the only section that knows drivers. What both must agree on to the
-# letter, the order of values, filters and cursors, is written once as sort_key, Lookup and GroupCommit.
+# letter, the order of values, filters and cursors, is written once as sort_key and Lookup; what both
+# do alike is EmbeddedProvider.
 # uses: ERRORS VALUES CONFIG CONTRACTS
 # defines: CHUNK_BYTES STAGE_BYTES NINES LOOSE_STAGED_S LOOSE_REPLACED_S number_key sort_key fold_case has_text
 #          key_rule key_test field_key list_mark Lookup check_commit check_version check_blob rechunk Job GroupCommit
@@ -5935,9 +5936,7 @@ def sqlite_code(error: Exception) -> str:
 
 
 # With a rowid: without one 2 KB rows took twice the time to insert and 2.6 times to get; 600 B rows were alike.
-RECORDS_SCHEMA = (
-    "create table if not exists {} (key text primary key not null, version integer not null, data text not null)"
-)
+RECORDS_SCHEMA = "create table {} (key text primary key not null, version integer not null, data text not null)"
 WRITER_SETTINGS = """
 pragma journal_mode = wal; pragma synchronous = full; pragma secure_delete = fast; pragma journal_size_limit = 67108864;
 """
@@ -5965,14 +5964,13 @@ def sqlite_member(data: str, name: str) -> str | None:
 
 def sqlite_authorize(action: int, first: str | None, second: str | None, *_: str | None) -> int:
     """Allows what reads: select, columns, recursion and functions without effects outside."""
-    if action == sqlite3.SQLITE_FUNCTION:
-        unsafe = second in ("load_extension", "fts3_tokenizer", "readfile", "writefile", "edit")
-        return sqlite3.SQLITE_DENY if unsafe else sqlite3.SQLITE_OK
-    if action == sqlite3.SQLITE_PRAGMA:  # full-text tables ask for it by themselves
-        return sqlite3.SQLITE_OK if first == "data_version" and second is None else sqlite3.SQLITE_DENY
-    if action == sqlite3.SQLITE_UPDATE:  # what virtual tables do while they are set up; by hand SQLite refuses it
-        return sqlite3.SQLITE_OK if first == "sqlite_master" else sqlite3.SQLITE_DENY
     reads = action in (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE)
+    if action == sqlite3.SQLITE_FUNCTION:
+        reads = second not in ("load_extension", "fts3_tokenizer", "readfile", "writefile", "edit")
+    elif action == sqlite3.SQLITE_PRAGMA:  # full-text tables ask for it by themselves
+        reads = first == "data_version" and second is None
+    elif action == sqlite3.SQLITE_UPDATE:  # what virtual tables do while they are set up; by hand SQLite refuses it
+        reads = first == "sqlite_master"
     return sqlite3.SQLITE_OK if reads else sqlite3.SQLITE_DENY
 
 
@@ -6469,15 +6467,11 @@ class SqlProvider(EmbeddedProvider, Queries):
         sql = "insert into _blobs (path, parent, content, size_bytes, modified_at) values (?, ?, ?, ?, ?)"
         parent = blob.path.rpartition("/")[0]
         connection.execute(sql, (blob.path, parent, blob.etag, blob.size_bytes, blob.modified_at))
-        while parent:
-            above = parent.rpartition("/")[0]
-            present = self._blob_at(connection, parent)
-            if isinstance(present, Blob):
-                raise Conflict(f"{parent} is a file and no folder")
-            if present:
-                return
-            connection.execute(sql, (parent, above, None, 0, 0.0))
-            parent = above
+        while parent and not (present := self._blob_at(connection, parent)):
+            folder, parent = parent, parent.rpartition("/")[0]
+            connection.execute(sql, (folder, parent, None, 0, 0.0))
+        if parent and isinstance(present, Blob):
+            raise Conflict(f"{parent} is a file and no folder")
 
     def _take_away(self, connection: sqlite3.Connection, path: str) -> None:
         """Remove a blob's row and the folders that it leaves empty."""
@@ -6665,11 +6659,9 @@ class FileReader:
             yield chunk
 
     def fileno(self) -> int:
-        """The descriptor; its position means nothing."""
         return self._file.fileno()
 
     def close(self) -> None:
-        """Idempotent."""
         self._file.close()
 
 
@@ -6875,9 +6867,8 @@ class FileProvider(EmbeddedProvider):
         """Alone among all processes; makes the folders at first use."""
         with self._errors(doing):
             if not self._staged.is_dir():
-                self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
-                self._own.mkdir(mode=0o700, exist_ok=True)
-                self._staged.mkdir(mode=0o700, exist_ok=True)
+                for folder in (self._root, self._own, self._staged):
+                    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 sync_folder(self._root.parent)
                 sync_folder(self._root)
             with self._lock.held():
@@ -6889,10 +6880,9 @@ class FileProvider(EmbeddedProvider):
     def _table(self, table: str) -> Iterator[Mapping[str, Record]]:
         """A table's records as all processes have committed them, for as long as the block."""
         with self._errors("reading records"):
-            fresh = self._journal.is_fresh()
-        if not fresh:
-            with self._locked("reading records"):
-                self._journal.refresh()
+            if not self._journal.is_fresh():
+                with self._locked("reading records"):
+                    self._journal.refresh()
         with self._journal.mutex:
             yield self._journal.tables.get(table, {})
 
@@ -6986,12 +6976,11 @@ class FileProvider(EmbeddedProvider):
             except FileNotFoundError as error:
                 raise NotFound(f"there is no file {path}") from error
         try:
-            state = os.fstat(descriptor)
-            need_blob(path, self._blob(path, state), if_match)
+            blob = need_blob(path, self._blob(path, os.fstat(descriptor)), if_match)
         except BaseException:
             os.close(descriptor)
             raise
-        rest = max(state.st_size - start, 0)
+        rest = max(blob.size_bytes - start, 0)
         return FileReader(descriptor, start, rest if length is None else min(rest, length))
 
     def stage(self, chunks: Iterable[bytes]) -> Staged:
