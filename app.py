@@ -2638,7 +2638,7 @@ class Pages:
         done = None
         if page.get("sent"):
             href = exchange.url(f"{address}/records/{page['sent']}") if Action.READ in page["may"] else ""
-            done = SimpleNamespace(text=f"Sent. Your reference is {page['sent'][:13]}.", href=href)
+            done = SimpleNamespace(text=f"Sent. Your reference is {page['sent']}.", href=href)
         own = {fault.pointer.split("/")[1] if "/" in fault.pointer else "": fault for fault in reversed(faults)}
         titled = {one.name: one for one in page["inputs"]}
         return {
@@ -2653,6 +2653,7 @@ class Pages:
             "method_override": "", "version": "", "submission": "", "done": done,
             "multipart": any(one.widget == "file" for one in page["inputs"]), "submit": "Save" if record else "Send",
             "cancel_href": exchange.url(address) if record else "",
+            "records_href": exchange.url(f"{address}/records") if Action.READ in page["may"] and not record else "",
         }  # fmt: skip
 
     def _control(
@@ -5455,7 +5456,7 @@ class AdminTable(Resource):
         key = () if secret_key else (Column("id", "Id"),)
         times = dict.fromkeys((*self.seconds, "at"), "date-time")
         titled = (Column(one, one.replace("_", " ").capitalize(), "string", times.get(one, "")) for one in columns)
-        self.columns = (*key, *titled)
+        self.columns = (*titled, *key)
 
     def handle(self, request: Request, scope: Scope) -> Plan:
         if request.path:
@@ -7326,7 +7327,7 @@ def _providers_of(path: Path) -> list[type[Provider]]:
 # defines: App
 
 _AUDIT = (
-    "at", "subject", "token_id", "door", "request_id", "resource", "action", "outcome", "code", "record", "before", "after",
+    "at", "subject", "action", "resource", "record", "outcome", "code", "before", "after", "door", "token_id", "request_id",
 )  # fmt: skip
 _ADMIN = ("admin/audit", "admin/tokens", "admin/sessions")
 _TOKENS = ("subject", "label", "grants", "roles", "issued_at", "expires_at", "used_at", "revoked_at")
