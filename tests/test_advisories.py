@@ -29,6 +29,7 @@ from http_client import (
     head,
     hold,
     multipart,
+    read_all,
     serving,
     status_of,
 )
@@ -74,6 +75,17 @@ def test_a_body_that_drips_is_answered_408_and_the_old_file_stays(live: Server, 
         assert status_of(answer) == 408
         assert time.monotonic() - began < 8
     assert live.ask("GET", "/files/shared/drip", None, bearer).body == b"old"
+
+
+def test_the_rest_of_a_body_that_came_too_late_was_read_as_a_request(live: Server, bearer: dict[str, str]) -> None:
+    with live.connect() as connection:
+        connection.sendall(head("PUT", "/files/shared/late", authorised(bearer), "Content-Length: 500000") + b"first")
+        answer = b""
+        while b'"status":408' not in answer:
+            answer += connection.recv(65536)
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(head("GET", "/healthz"))
+        assert read_all(connection) == b""
 
 
 def test_an_answered_client_that_does_not_close_stopped_the_whole_worker(live: Server) -> None:
