@@ -3566,6 +3566,8 @@ def _worker_class(deadlines: dict[Any, float]) -> type:
 
     from gunicorn.workers.gthread import ThreadWorker
 
+    late: set[Any] = set()  # connections whose body did not come: what still comes of it must not be read as a request
+
     class Worker(ThreadWorker):  # type: ignore[misc]
         def get_thread_pool(self) -> ThreadPoolExecutor:
             return ThreadPoolExecutor(max_workers=self.cfg.threads + _WAITING_THREADS)
@@ -3597,17 +3599,22 @@ def _worker_class(deadlines: dict[Any, float]) -> type:
                 req._expected_100_continue = False  # BodyReader says it when the body is wanted: a refused one stays unsent
                 req.force_close()
             try:
-                return super().handle_request(req, conn)
+                return super().handle_request(req, conn) and conn.sock not in late
             except TimeoutError:  # the client does not read its answer
                 return False
+            finally:
+                late.discard(conn.sock)
 
         def murder_pending(self) -> None:
             super().murder_pending()
             now = time.monotonic()
             for held, until in deadlines.copy().items():
                 if now > until:
+                    connection = getattr(held, "sock", held)
+                    if connection is held:  # its body is awaited; a head is awaited by the holder of the connection
+                        late.add(connection)
                     with suppress(OSError):  # it was closed meanwhile
-                        socket.socket.shutdown(getattr(held, "sock", held), socket.SHUT_RD)
+                        socket.socket.shutdown(connection, socket.SHUT_RD)
 
     return Worker
 

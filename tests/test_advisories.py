@@ -78,6 +78,17 @@ def test_a_body_that_drips_is_answered_408_and_the_old_file_stays(live: Server, 
     assert live.ask("GET", "/files/shared/drip", None, bearer).body == b"old"
 
 
+def test_the_rest_of_a_body_that_came_too_late_was_read_as_a_request(live: Server, bearer: dict[str, str]) -> None:
+    with live.connect() as connection:
+        connection.sendall(head("PUT", "/files/shared/late", authorised(bearer), "Content-Length: 500000") + b"first")
+        answer = b""
+        while b'"status":408' not in answer:
+            answer += connection.recv(65536)
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(head("GET", "/healthz"))
+        assert read_all(connection) == b""
+
+
 def test_an_answered_client_that_does_not_close_stopped_the_whole_worker(live: Server) -> None:
     held = hold(live, 24, b"GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n")
     try:
