@@ -6421,10 +6421,10 @@ class SqlProvider(Records, Blobs, Queries):
         if isinstance(write, Delete):
             connection.execute(f"delete from {table} where key = ?", (write.key,))  # noqa: S608
             return Record(write.key, 0, {})
-        sql = f"update {table} set version = ?2, data = ?3 where key = ?1"  # noqa: S608
+        sql = f"update {table} set version = ?, data = ? where key = ?"  # noqa: S608
         if not version:
-            sql = f"insert into {table} (key, version, data) values (?1, ?2, ?3)"  # noqa: S608
-        connection.execute(sql, (write.key, version + 1, text))
+            sql = f"insert into {table} (version, data, key) values (?, ?, ?)"  # noqa: S608
+        connection.execute(sql, (version + 1, text, write.key))
         return Record(write.key, version + 1, write.value)
 
     # -- blobs
