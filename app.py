@@ -6429,10 +6429,10 @@ class SqlProvider(Records, Blobs, Queries):
         if isinstance(write, Delete):
             connection.execute(f"delete from {table} where key = ?", (write.key,))  # noqa: S608
             return Record(write.key, 0, {})
-        sql = f"update {table} set version = ?2, data = ?3 where key = ?1"  # noqa: S608
+        sql = f"update {table} set version = ?, data = ? where key = ?"  # noqa: S608
         if not version:
-            sql = f"insert into {table} (key, version, data) values (?1, ?2, ?3)"  # noqa: S608
-        connection.execute(sql, (write.key, version + 1, text))
+            sql = f"insert into {table} (version, data, key) values (?, ?, ?)"  # noqa: S608
+        connection.execute(sql, (version + 1, text, write.key))
         return Record(write.key, version + 1, write.value)
 
     # -- blobs
@@ -7339,6 +7339,7 @@ _AUDIT = (
 _ADMIN = ("admin/audit", "admin/tokens", "admin/sessions")
 _TOKENS = ("subject", "label", "grants", "roles", "issued_at", "expires_at", "used_at", "revoked_at")
 _REQUESTS_KEPT_S = 15 * 86400
+_KEY_USED = "this idempotency key was used before for another request; take a new one"
 _AT_WORK_S = 60  # between intent and outcome; who takes longer has died
 _SWEEP_EVERY_S = 3600
 _P = TypeVar("_P", bound=Provider)
@@ -7778,11 +7779,11 @@ class App:
             return None
         beside = resource.records if resource.records is not None and resource.records.atomic else self.state
         stored = beside.get("_requests", self._request_key(request, caller))
-        if stored is None:
+        if stored is None or (plan is None and self._is_dead(stored)):  # to be done anew, so the body stays unread
             return None
         body_sha256 = _body_digest(request.body) if plan is None else _staged_sha256(request, plan)
         if stored.value["digest"] != _payload_digest(request, body_sha256):
-            raise IdempotencyConflict("this idempotency key was used before for another request; take a new one")
+            raise IdempotencyConflict(_KEY_USED)
         if stored.value["answer"] is not None:
             return Response(**stored.value["answer"], replayed=True)
         if not self._is_dead(stored):
@@ -7800,6 +7801,8 @@ class App:
         value = {"at": self.clock(), "digest": digest, "answer": answer}
         key = self._request_key(request, caller)
         present = records.get("_requests", key)
+        if present and present.value["digest"] != digest:
+            raise IdempotencyConflict(_KEY_USED)
         mine = present and (response or self._is_dead(present)) and not present.value["answer"]
         return [Update("_requests", key, value, present.version) if present and mine else Insert("_requests", key, value)]
 
