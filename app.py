@@ -3607,9 +3607,8 @@ def _worker_class(deadlines: dict[Any, float]) -> type:
 
         def murder_pending(self) -> None:
             super().murder_pending()
-            now = time.monotonic()
             for held, until in deadlines.copy().items():
-                if now > until:
+                if time.monotonic() > until:
                     connection = getattr(held, "sock", held)
                     if connection is held:  # its body is awaited; a head is awaited by the holder of the connection
                         late.add(connection)
@@ -4982,7 +4981,8 @@ class Form(Resource):
                 return self._one(request, scope, key)
         if request.path not in ((), ("records",)) and (len(request.path) != 2 or request.path[0] != "records"):
             raise NotFound(f"forms/{self.name} has no {'/'.join(request.path)}")
-        raise UnsupportedAction(f"{request.address} has no {request.action}", allowed=("read", "create"))
+        allowed = ("read", "update", "delete") if len(request.path) == 2 else ("read", "create")
+        raise UnsupportedAction(f"{request.address} has no {request.action}", allowed=allowed)
 
     def describe(self) -> Value:
         return {"schema": self.schema()}
