@@ -2638,7 +2638,7 @@ class Pages:
         done = None
         if page.get("sent"):
             href = exchange.url(f"{address}/records/{page['sent']}") if Action.READ in page["may"] else ""
-            done = SimpleNamespace(text=f"Sent. Your reference is {page['sent'][:13]}.", href=href)
+            done = SimpleNamespace(text=f"Sent. Your reference is {page['sent']}.", href=href)
         own = {fault.pointer.split("/")[1] if "/" in fault.pointer else "": fault for fault in reversed(faults)}
         titled = {one.name: one for one in page["inputs"]}
         return {
@@ -2653,6 +2653,7 @@ class Pages:
             "method_override": "", "version": "", "submission": "", "done": done,
             "multipart": any(one.widget == "file" for one in page["inputs"]), "submit": "Save" if record else "Send",
             "cancel_href": exchange.url(address) if record else "",
+            "records_href": exchange.url(f"{address}/records") if Action.READ in page["may"] and not record else "",
         }  # fmt: skip
 
     def _control(
@@ -3565,6 +3566,8 @@ def _worker_class(deadlines: dict[Any, float]) -> type:
 
     from gunicorn.workers.gthread import ThreadWorker
 
+    late: set[Any] = set()  # connections whose body did not come: what still comes of it must not be read as a request
+
     class Worker(ThreadWorker):  # type: ignore[misc]
         def get_thread_pool(self) -> ThreadPoolExecutor:
             return ThreadPoolExecutor(max_workers=self.cfg.threads + _WAITING_THREADS)
@@ -3596,17 +3599,21 @@ def _worker_class(deadlines: dict[Any, float]) -> type:
                 req._expected_100_continue = False  # BodyReader says it when the body is wanted: a refused one stays unsent
                 req.force_close()
             try:
-                return super().handle_request(req, conn)
+                return super().handle_request(req, conn) and conn.sock not in late
             except TimeoutError:  # the client does not read its answer
                 return False
+            finally:
+                late.discard(conn.sock)
 
         def murder_pending(self) -> None:
             super().murder_pending()
-            now = time.monotonic()
             for held, until in deadlines.copy().items():
-                if now > until:
+                if time.monotonic() > until:
+                    connection = getattr(held, "sock", held)
+                    if connection is held:  # its body is awaited; a head is awaited by the holder of the connection
+                        late.add(connection)
                     with suppress(OSError):  # it was closed meanwhile
-                        socket.socket.shutdown(getattr(held, "sock", held), socket.SHUT_RD)
+                        socket.socket.shutdown(connection, socket.SHUT_RD)
 
     return Worker
 
@@ -4974,7 +4981,8 @@ class Form(Resource):
                 return self._one(request, scope, key)
         if request.path not in ((), ("records",)) and (len(request.path) != 2 or request.path[0] != "records"):
             raise NotFound(f"forms/{self.name} has no {'/'.join(request.path)}")
-        raise UnsupportedAction(f"{request.address} has no {request.action}", allowed=("read", "create"))
+        allowed = ("read", "update", "delete") if len(request.path) == 2 else ("read", "create")
+        raise UnsupportedAction(f"{request.address} has no {request.action}", allowed=allowed)
 
     def describe(self) -> Value:
         return {"schema": self.schema()}
@@ -5455,7 +5463,7 @@ class AdminTable(Resource):
         key = () if secret_key else (Column("id", "Id"),)
         times = dict.fromkeys((*self.seconds, "at"), "date-time")
         titled = (Column(one, one.replace("_", " ").capitalize(), "string", times.get(one, "")) for one in columns)
-        self.columns = (*key, *titled)
+        self.columns = (*titled, *key)
 
     def handle(self, request: Request, scope: Scope) -> Plan:
         if request.path:
@@ -6377,10 +6385,10 @@ class SqlProvider(EmbeddedProvider, Queries):
         if isinstance(write, Delete):
             connection.execute(f"delete from {table} where key = ?", (write.key,))  # noqa: S608
             return Record(write.key, 0, {})
-        sql = f"update {table} set version = ?2, data = ?3 where key = ?1"  # noqa: S608
+        sql = f"update {table} set version = ?, data = ? where key = ?"  # noqa: S608
         if not version:
-            sql = f"insert into {table} (key, version, data) values (?1, ?2, ?3)"  # noqa: S608
-        connection.execute(sql, (write.key, version + 1, text))
+            sql = f"insert into {table} (version, data, key) values (?, ?, ?)"  # noqa: S608
+        connection.execute(sql, (version + 1, text, write.key))
         return Record(write.key, version + 1, write.value)
 
     # -- blobs
@@ -7182,11 +7190,12 @@ def _providers_of(path: Path) -> list[type[Provider]]:
 # defines: App
 
 _AUDIT = (
-    "at", "subject", "token_id", "door", "request_id", "resource", "action", "outcome", "code", "record", "before", "after",
+    "at", "subject", "action", "resource", "record", "outcome", "code", "before", "after", "door", "token_id", "request_id",
 )  # fmt: skip
 _ADMIN = ("admin/audit", "admin/tokens", "admin/sessions")
 _TOKENS = ("subject", "label", "grants", "roles", "issued_at", "expires_at", "used_at", "revoked_at")
 _REQUESTS_KEPT_S = 15 * 86400
+_KEY_USED = "this idempotency key was used before for another request; take a new one"
 _AT_WORK_S = 60  # between intent and outcome; who takes longer has died
 _SWEEP_EVERY_S = 3600
 _P = TypeVar("_P", bound=Provider)
@@ -7626,11 +7635,11 @@ class App:
             return None
         beside = resource.records if resource.records is not None and resource.records.atomic else self.state
         stored = beside.get("_requests", self._request_key(request, caller))
-        if stored is None:
+        if stored is None or (plan is None and self._is_dead(stored)):  # to be done anew, so the body stays unread
             return None
         body_sha256 = _body_digest(request.body) if plan is None else _staged_sha256(request, plan)
         if stored.value["digest"] != _payload_digest(request, body_sha256):
-            raise IdempotencyConflict("this idempotency key was used before for another request; take a new one")
+            raise IdempotencyConflict(_KEY_USED)
         if stored.value["answer"] is not None:
             return Response(**stored.value["answer"], replayed=True)
         if not self._is_dead(stored):
@@ -7648,6 +7657,8 @@ class App:
         value = {"at": self.clock(), "digest": digest, "answer": answer}
         key = self._request_key(request, caller)
         present = records.get("_requests", key)
+        if present and present.value["digest"] != digest:
+            raise IdempotencyConflict(_KEY_USED)
         mine = present and (response or self._is_dead(present)) and not present.value["answer"]
         return [Update("_requests", key, value, present.version) if present and mine else Insert("_requests", key, value)]
 

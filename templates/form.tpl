@@ -5,7 +5,11 @@
 % if page.note:
   <p class="note">{{page.note}}</p>
 % end
-</div></div>
+</div>
+% if page.records_href:
+  <div class="tools"><a class="button" href="{{page.records_href}}">Records</a></div>
+% end
+</div>
 % include('_done.tpl', done=page.done)
 % include('_errors.tpl')
 <form class="form" method="post" action="{{page.action}}" novalidate

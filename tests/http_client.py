@@ -8,11 +8,11 @@ import json
 import os
 import re
 import secrets
-import select
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -320,52 +320,43 @@ class Connection(http.client.HTTPConnection):
 def serving(folder: Path, *args: str, bind: str = "127.0.0.1:0", program: Sequence[str] = ()) -> Iterator[Server]:
     """A server in a folder, from when it says where it is until the end of the block."""
     command = [sys.executable, *(program or [str(ROOT / "app.py")]), "server", "--bind", bind, *args]
-    environ = os.environ | {"PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, env=environ)
-    server = Server(process, folder)
-    try:
-        wait_for_address(server)
-        yield server
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        assert process.stderr
-        server.told += process.stderr.read().decode().splitlines()
-        process.stderr.close()
+    # A file and not a pipe: a pipe that nobody empties would stop a server that has much to say.
+    with tempfile.TemporaryFile() as told:
+        process = subprocess.Popen(command, cwd=folder, stderr=told)
+        server = Server(process, folder)
+        try:
+            wait_for_address(server, told.fileno())
+            yield server
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                try:
+                    process.wait(30)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+            server.told = said(told.fileno()).splitlines()
 
 
-def wait_for_address(server: Server, timeout_s: float = 30) -> None:
-    """Read what the server says until it has told its address, and the sign-in link if it gives one."""
-    assert server.process.stderr
-    until, text = time.monotonic() + timeout_s, b""
-    wanted = rb" is at (\S+)/ \((.*)\)\n"
-    while not re.search(wanted, text) or (b"Sign in" in text and not re.search(rb"/login/(\S+)\n", text)):
-        ready, _, _ = select.select([server.process.stderr], [], [], max(0, until - time.monotonic()))
-        chunk = os.read(server.process.stderr.fileno(), 65536) if ready else b""
-        if not chunk:
-            raise AssertionError(f"the server did not start: {text.decode()}")
-        text += chunk
-        if re.search(wanted, text) and b"Sign in" not in text:  # the link follows at once where there is one
-            ready, _, _ = select.select([server.process.stderr], [], [], 0.2)
-            text += os.read(server.process.stderr.fileno(), 65536) if ready else b""
-    server.told = text.decode().splitlines()
-    found = re.search(wanted, text)
-    assert found
-    address = found[1].decode()
-    if code := re.search(rb"/login/(\S+)\n", text):
-        server.code = code[1].decode()
-    if address.startswith("unix:"):
-        server.unix = address.removeprefix("unix:")
-    else:
-        scheme_less = address.partition("://")[2]
-        host, _, rest = scheme_less.rpartition(":")
-        port, slash, prefix = rest.partition("/")
-        server.tcp, server.prefix = (host.strip("[]"), int(port)), slash + prefix
+def said(descriptor: int) -> str:
+    return os.pread(descriptor, 1 << 24, 0).decode()
+
+
+def wait_for_address(server: Server, told: int, timeout_s: float = 30) -> None:
+    """Until the server has told its address, and the sign-in link where no administrator has signed in yet."""
+    until = time.monotonic() + timeout_s
+    wanted = re.compile(r" is at (\S+)/ \(.*\)\n(?:Sign in .*/login/(\S+)\n)")
+    while not (found := wanted.search(said(told))):
+        if server.process.poll() is not None or time.monotonic() > until:
+            raise AssertionError(f"the server did not start: {said(told)}")
+        time.sleep(0.02)
+    server.told, server.code = said(told).splitlines(), found[2]
+    if found[1].startswith("unix:"):
+        server.unix = found[1].removeprefix("unix:")
+        return
+    host, _, rest = found[1].partition("://")[2].rpartition(":")
+    port, slash, prefix = rest.partition("/")
+    server.tcp, server.prefix = (host.strip("[]"), int(port)), slash + prefix
 
 
 @contextmanager

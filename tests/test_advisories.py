@@ -9,6 +9,7 @@ import os
 import socket
 import sys
 import time
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from http_client import (
     head,
     hold,
     multipart,
+    read_all,
     serving,
     status_of,
 )
@@ -74,6 +76,17 @@ def test_a_body_that_drips_is_answered_408_and_the_old_file_stays(live: Server, 
         assert status_of(answer) == 408
         assert time.monotonic() - began < 8
     assert live.ask("GET", "/files/shared/drip", None, bearer).body == b"old"
+
+
+def test_the_rest_of_a_body_that_came_too_late_was_read_as_a_request(live: Server, bearer: dict[str, str]) -> None:
+    with live.connect() as connection:
+        connection.sendall(head("PUT", "/files/shared/late", authorised(bearer), "Content-Length: 500000") + b"first")
+        answer = b""
+        while b'"status":408' not in answer:
+            answer += connection.recv(65536)
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(head("GET", "/healthz"))
+        assert read_all(connection) == b""
 
 
 def test_an_answered_client_that_does_not_close_stopped_the_whole_worker(live: Server) -> None:
@@ -204,3 +217,35 @@ def test_a_second_server_took_the_unix_socket_of_a_running_one(tmp_path: Path) -
         with pytest.raises(OSError, match="in use"):
             app._unix_listener(str(path))
         assert path.stat().st_ino == inode
+
+
+# ---- what must not be seen or asked for
+
+
+@pytest.mark.parametrize("root", ["data", ".", "data/files/.."])
+def test_a_share_could_show_the_key_ring_and_the_database(tmp_path: Path, root: str) -> None:
+    text = f"""
+[providers.main]
+kind = "sql"
+url = "sqlite:///data/app.db"
+[providers.disk]
+kind = "file"
+root = "{root}"
+[files.all]
+provider = "disk"
+"""
+    kinds = app.load_kinds(tmp_path)
+    settings = {kind: cls.settings for kind, cls in kinds.items()}
+    with pytest.raises(app.ConfigError) as caught:
+        app.App(app.read_config(tomllib.loads(text), tmp_path, "app.toml", settings), kinds)
+    assert {fault.pointer for fault in caught.value.faults} == {"providers.disk.root"}
+    fine = text.replace(f'root = "{root}"', 'root = "data/files"')
+    app.App(app.read_config(tomllib.loads(fine), tmp_path, "app.toml", settings), kinds)
+
+
+def test_a_refused_client_was_asked_for_its_body(live: Server) -> None:
+    with live.connect() as connection:
+        connection.sendall(head("PUT", "/files/shared/x", "Content-Length: 9000000", "Expect: 100-continue"))
+        answer = read_all(connection)
+        assert status_of(answer) == 401
+        assert b"100 Continue" not in answer

@@ -603,6 +603,24 @@ def test_an_upload_whose_server_died_can_be_repeated_after_a_minute(
     assert site.put("files/docs/a.txt", body=b"x", idempotency_key="k").replayed
 
 
+def test_the_repeat_of_an_upload_whose_server_died_stored_an_empty_file(
+    site: Site, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    class Killed(BaseException): ...
+
+    with monkeypatch.context() as patch:
+        fail(patch, site, "publish", Killed())
+        patch.setattr(site.app, "_note", lambda *entry: None)  # what a dead process cannot write
+        with pytest.raises(Killed):
+            site.put("files/docs/a.txt", body=iter([b"whole"]), idempotency_key="k")
+    clock.now += 61
+    with pytest.raises(app.IdempotencyConflict):
+        site.put("files/docs/a.txt", body=iter([b"other"]), idempotency_key="k")
+    assert staged(site) == 0
+    assert site.put("files/docs/a.txt", body=iter([b"whole"]), idempotency_key="k").created
+    assert site.bytes("files/docs/a.txt") == b"whole"
+
+
 def test_a_failed_upload_can_be_repeated_at_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     fail(monkeypatch, site, "publish", Unavailable("away"), 1)
     with pytest.raises(Unavailable):

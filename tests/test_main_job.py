@@ -27,6 +27,7 @@ import uuid
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -524,11 +525,20 @@ def test_a_put_that_is_cut_off_leaves_the_old_file_whole(
     assert again.stop() == 0
 
 
+def staged_files(folder: Path) -> int:
+    """How many uploads are on their way; one may end between being listed and being looked at."""
+    found = 0
+    for one in folder.iterdir():
+        with suppress(FileNotFoundError):
+            found += one.stat().st_size > 0
+    return found
+
+
 def wait_until_staged(server: Server, count: int) -> None:
     """Until bytes of that many unfinished uploads are on disk."""
     end = time.monotonic() + PATIENCE_S
     folder = server.data / "files" / ".satchel" / "staged"
-    while len([one for one in folder.iterdir() if one.stat().st_size]) < count:
+    while staged_files(folder) < count:
         assert time.monotonic() < end, "no upload began"
         time.sleep(0.02)
 

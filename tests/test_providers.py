@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import re
 import sqlite3
 import stat
 import threading
@@ -277,6 +278,11 @@ def test_the_lock_file_is_held_during_every_write_and_the_last_checkpoint(sql: a
     assert not any(free)
     try_lock("")
     assert free[-1]
+
+
+def test_statements_name_no_placeholder_whose_values_are_a_sequence() -> None:
+    """Python 3.12 before 3.12.4 warns of "?1" with a sequence."""
+    assert not re.search(r"\?[1-9]", Path(app.__file__).read_text(encoding="utf-8"))
 
 
 def test_readers_never_checkpoint_and_the_writers_close_does(sql: app.SqlProvider, tmp_path: Path) -> None:

@@ -1117,7 +1117,8 @@ def test_home_lists_what_the_caller_may_open(site: Site) -> None:
     def addresses(credential: str) -> list[str]:
         return [entry["address"] for entry in site.read("", by=credential).data["resources"]]
 
-    assert addresses(site.root) == ["files/docs", "forms/leave", "forms/plain", "views/short", "apps/desk"]
+    declared = ["files/docs", "forms/leave", "forms/plain", "views/short", "apps/desk"]
+    assert addresses(site.root) == [*declared, "admin/audit", "admin/tokens", "admin/sessions"]
     assert addresses("") == []
     assert addresses(site.token("a", "forms/leave:create", "files/docs:delete")) == ["forms/leave"]
 
