@@ -3121,7 +3121,7 @@ class HttpRunner(Runner):
             name, path = self._suffix(exchange, kind, name, path)
         if kind == "files" and exchange.method == "POST" and "_method" not in exchange.query:
             return self._upload(exchange, name, path)
-        request = self._request(exchange, f"{kind}/{name}", tuple(path), self._action(exchange))
+        request = self._request(exchange, f"{kind}/{quote(name, safe='')}", tuple(path), self._action(exchange))
         try:
             return self._steady(exchange, request, kind)
         except (Invalid, IdempotencyConflict) as error:
@@ -3217,7 +3217,8 @@ class HttpRunner(Runner):
         if exchange.media_type != "multipart/form-data":
             raise UnsupportedMedia("a folder takes multipart/form-data; PUT one file at its own address")
         folder = [part for part in path if part]
-        request = self._request(exchange, f"files/{name}", tuple(folder), Action.CREATE, idempotency_key="", decode=None)
+        resource = f"files/{quote(name, safe='')}"
+        request = self._request(exchange, resource, tuple(folder), Action.CREATE, idempotency_key="", decode=None)
         done: list[Response] = []
         fields: dict[str, str] = {}
         exchange.body.most = _LOOSE_BYTES  # until somebody is let in
@@ -7643,7 +7644,8 @@ class App:
             self._refuse(request, caller, wanted[0])
         resource = self.resources.get(request.resource)
         if resource is None:
-            raise NotFound(f"there is no {request.resource}{nearest(request.resource, filter(None, self.resources))}")
+            seen = [address for address in self.resources if address and caller.opens(address)]
+            raise NotFound(f"there is no {request.resource}{nearest(request.resource, seen)}")
         if request.action not in resource.actions:
             allowed = [action for action in Action if action in resource.actions]
             raise UnsupportedAction(
@@ -7662,8 +7664,8 @@ class App:
         type_, _, rest = address.partition("/")
         name, *path = split_path(rest) or ("",)
         inner = Request(
-            id=request.id, action=Action.READ, resource=f"{type_}/{name}", path=tuple(path), door=request.door,
-            params=params, credential=request.credential,
+            id=request.id, action=Action.READ, resource=f"{type_}/{quote(name, safe='')}", path=tuple(path),
+            door=request.door, params=params, credential=request.credential,
         )  # fmt: skip
         return self.handle(inner)
 
