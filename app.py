@@ -1472,7 +1472,10 @@ class _TomlReader:
             return CONVERTERS[one.kind](given.get(one.name, one.default), self.folder)
         except ValueError as error:
             self.fault(f"{place}.{one.name}", str(error))
-            return None if one.default is REQUIRED else CONVERTERS[one.kind](one.default, self.folder)
+            if one.default is REQUIRED:
+                return None
+            convert = _path if CONVERTERS[one.kind] is _directory else CONVERTERS[one.kind]  # it may be what is wrong
+            return convert(one.default, self.folder)
 
     def table(self, place: str, raw: Any, shape: str, settings: Sequence[Setting], also: Iterable[str] = ()) -> Value:
         """Converted values by setting name; `also` names keys that somebody else reads."""
@@ -8468,6 +8471,7 @@ def _add_auth(groups: Any, common: UsageParser) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0 ok, 1 bug, 2 usage, 3 denied, 4 not found, 5 conflict, 6 input, 7 away."""
     wants_json = "--json" in (sys.argv[1:] if argv is None else argv)
+    _settle_streams()
     try:
         args = build_parser().parse_args(argv)
         code = int(args.run(args))
@@ -8481,6 +8485,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has gone: say nothing more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # providers tell their own as AppErrors: this is our output
+        if error.errno != errno.ENOSPC:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        full = StorageFull("the result cannot be written: the disk is full")
+        _report(full, wants_json=False)
+        return full.exit_code
+
+
+def _settle_streams() -> None:
+    """Results in UTF-8 whatever the locale; streams that are closed, whose numbers files would get, lead nowhere."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 (for as long as the process)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")
 
 
 def _report(error: AppError, wants_json: bool) -> None:
