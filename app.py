@@ -7238,7 +7238,7 @@ class FileProvider(Records, Blobs):
 
     def scan(self, prefix: str = "", *, deep: bool = True, after: str = "") -> Iterator[Blob | Folder]:
         places = [""]
-        levels = [iter(self._entries(prefix, deep, places))]
+        levels = [iter(self._entries(prefix, deep, places, after))]
         while levels:
             entry = next(levels[-1], None)
             if entry is None:
@@ -7247,12 +7247,15 @@ class FileProvider(Records, Blobs):
             elif deep and isinstance(entry, Folder):
                 if after < entry.path + "0":  # what lies in it sorts before this
                     places.append("")
-                    levels.append(iter(self._entries(entry.path, deep, places)))
+                    levels.append(iter(self._entries(entry.path, deep, places, after)))
             elif entry.path > after:
                 yield entry
 
-    def _entries(self, folder: str, deep: bool, places: list[str]) -> list[Blob | Folder]:
-        """What lies in a folder, in order; nothing if it is one of `places`, to which a link led back."""
+    def _entries(self, folder: str, deep: bool, places: list[str], after: str) -> Iterable[Blob | Folder]:
+        """What lies in a folder, in order; nothing if it is one of `places`, to which a link led back.
+
+        Of a shallow scan only those past `after`, each looked at when it is asked for.
+        """
         try:
             place = self._place(folder)
             with self._errors("listing files"), os.scandir(place) as items:
@@ -7266,8 +7269,10 @@ class FileProvider(Records, Blobs):
         if place in places:
             return []
         places[-1] = place
-        found = [entry for name in names if (entry := self._seen(f"{folder}/{name}" if folder else name))]
-        return sorted(found, key=lambda e: e.path + "/" if deep and isinstance(e, Folder) else e.path)
+        paths = (f"{folder}/{name}" if folder else name for name in names)
+        if not deep:
+            return filter(None, map(self._seen, sorted(path for path in paths if path > after)))
+        return sorted(filter(None, map(self._seen, paths)), key=lambda e: e.path + "/" * isinstance(e, Folder))
 
     def _seen(self, path: str) -> Blob | Folder | None:
         """The entry at a path of a listing; None if a caller could not name it or may not see it."""

@@ -822,6 +822,19 @@ def test_special_files_and_names_that_nobody_can_ask_for_are_passed_over(file: a
         file.write("pipe", [b"x"])
 
 
+def test_a_page_of_a_large_folder_looks_at_its_own_entries_alone(
+    file: app.FileProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(50):
+        (file._root / "many").mkdir(parents=True, exist_ok=True)
+        (file._root / "many" / f"{number:02}").touch()
+    looked, look = [], file._look
+    monkeypatch.setattr(file, "_look", lambda path: (looked.append(path), look(path))[1])
+    page = file.scan("many", deep=False, after="many/19")
+    assert [next(page).path for _ in range(3)] == ["many/20", "many/21", "many/22"]
+    assert len(looked) == 3
+
+
 def test_names_that_are_too_long_for_the_disk_are_bad_requests(file: app.FileProvider) -> None:
     with pytest.raises(app.BadRequest):
         file.write("x" * 256, [b"x"])
