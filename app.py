@@ -3452,7 +3452,7 @@ class HttpRunner(Runner):
         name = listener.getsockname()
         scheme = "https" if self.config.tls_cert else "http"
         if isinstance(name, str):
-            return f"unix:{name}"
+            return f"unix:{name}{self.prefix}"
         host = f"[{name[0]}]" if ":" in name[0] else name[0]
         host = {"0.0.0.0": "localhost", "[::]": "localhost"}.get(host, host)  # noqa: S104 (compared, not bound)
         return f"{scheme}://{host}:{name[1]}{self.prefix}"
@@ -8240,7 +8240,8 @@ def _site_url(config: Config) -> str:
     host, _, port = http_.bind.rpartition(":")
     if named or host in ("", "0.0.0.0", "[::]") or http_.bind.startswith("unix:"):  # noqa: S104 (compared, not bound)
         host = named[0] if named else "localhost"
-    return f"{'https' if http_.tls_cert else 'http'}://{host}:{port}{config.site.prefix}"
+    at_port = "" if http_.bind.startswith("unix:") else f":{port}"
+    return f"{'https' if http_.tls_cert else 'http'}://{host}{at_port}{config.site.prefix}"
 
 
 def cmd_auth_link(args: argparse.Namespace) -> int:

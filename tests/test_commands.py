@@ -439,6 +439,13 @@ def test_a_data_folder_that_is_a_file_is_a_fault_also_where_no_setting_names_it(
     assert "site.data: must be a folder" in "".join(shell.run("server", "check", code=2))
 
 
+def test_the_link_of_a_site_at_a_unix_socket_is_an_address(shell: Shell) -> None:
+    provider = '[providers.main]\nkind = "sql"\nurl = "sqlite:///app.db"\n'
+    shell.write('[http]\nbind = "unix:/run/satchel.sock"\n[site]\nprefix = "/ops"\n' + provider)
+    link = shell.run("auth", "link", "--subject", "a", "--grant", "**:*")[0]
+    assert re.fullmatch(r"http://localhost/ops/login/[\w-]+\n", link), link
+
+
 # ---- standard streams
 
 
