@@ -63,6 +63,7 @@ import os
 import re
 import secrets
 import selectors
+import shutil
 import signal
 import socket
 import sqlite3
@@ -5514,9 +5515,9 @@ RESOURCE_TYPES: Mapping[str, type[Resource]] = {
 # SqlProvider (SQLite) and FileProvider (a folder): the only section that knows drivers. What both must agree on to the
 # letter, the order of values, filters and cursors, is written once as sort_key, Lookup and GroupCommit.
 # uses: ERRORS VALUES CONFIG CONTRACTS
-# defines: CHUNK_BYTES STAGE_BYTES NINES LOOSE_STAGED_S LOOSE_REPLACED_S number_key sort_key fold_case has_text
-#          check_condition key_test field_of Lookup check_commit check_version check_blob rechunk Job GroupCommit
-#          ProcessLock may_write SQL_SIGNS SQL_TOKENS read_statement quote_name bindable select_condition
+# defines: CHUNK_BYTES STAGE_BYTES STAGE_LEAVES_BYTES NINES LOOSE_STAGED_S LOOSE_REPLACED_S number_key sort_key
+#          fold_case has_text check_condition key_test field_of Lookup check_commit check_version check_blob rechunk Job
+#          GroupCommit ProcessLock may_write SQL_SIGNS SQL_TOKENS read_statement quote_name bindable select_condition
 #          compose_select has_wal_reset_fault SQLITE_AWAY RECORDS_SCHEMA BLOBS_SCHEMA sqlite_number sqlite_member
 #          sqlite_authorize sqlite_field SqliteLookup SqlitePool plain_cell ChunkReader SqlProvider disk_errors
 #          sync_folder write_fully FileReader JournalEntry write_journal_line read_journal_line copy_value Journal
@@ -5524,6 +5525,7 @@ RESOURCE_TYPES: Mapping[str, type[Resource]] = {
 
 CHUNK_BYTES = 256 * 1024
 STAGE_BYTES = 4 * 1024 * 1024  # what one commit of an upload into a database holds, and so its memory
+STAGE_LEAVES_BYTES = 16 * 1024 * 1024  # of the disk, free for records and for the log of the database
 NINES = str.maketrans("0123456789", "9876543210")
 LOOSE_STAGED_S = 86_400
 LOOSE_REPLACED_S = 3_600  # readers of a replaced blob have this long to finish
@@ -6474,6 +6476,7 @@ class SqlProvider(Records, Blobs, Queries):
         content, digest, size = new_id(self._clock()), hashlib.sha256(), 0
         try:
             for batch in rechunk(chunks, STAGE_BYTES):
+                self._check_room()
                 digest.update(batch)
                 self._submit(functools.partial(self._store, content, size, batch))
                 size += len(batch)
@@ -6484,6 +6487,18 @@ class SqlProvider(Records, Blobs, Queries):
                 self.discard(Staged(content, size, ""))
             raise
         return Staged(content, size, digest.hexdigest())
+
+    def _check_room(self) -> None:
+        """StorageFull before an upload takes the last of the disk: to remove what it staged takes room too."""
+
+        def unused(connection: sqlite3.Connection) -> int:
+            [(pages,)], [(page_bytes,)] = map(connection.execute, ("pragma freelist_count", "pragma page_size"))
+            return int(pages * page_bytes)
+
+        with self._errors("staging"):
+            room = shutil.disk_usage(self._path.parent).free
+        if room < STAGE_LEAVES_BYTES and room + int(self._submit(unused)) < STAGE_LEAVES_BYTES:
+            raise StorageFull(f"provider {self.name}: staging: the disk is full", hint=f"make room for {self._path}")
 
     def _store(self, content: str, at: int, batch: bytes, connection: sqlite3.Connection) -> None:
         """Add a batch to staged bytes, of which `at` are there."""

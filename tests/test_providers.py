@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -480,6 +481,14 @@ def test_a_full_disk_is_said_and_leaves_the_old_state_whole(sql: app.SqlProvider
 
 def count_of(sql: app.SqlProvider, table: str) -> int:
     return int(next(sql.select(Select(statement=f"select count(*) from {table}")).rows)[0])
+
+
+def test_an_upload_leaves_the_last_of_the_disk_for_records(sql: app.SqlProvider, monkeypatch: pytest.MonkeyPatch) -> None:
+    sql.prepare(["t"])
+    monkeypatch.setattr(app.shutil, "disk_usage", lambda path: SimpleNamespace(free=app.STAGE_LEAVES_BYTES - 1))
+    with pytest.raises(app.StorageFull):
+        sql.stage([b"x"])
+    assert sql.commit([Insert("t", "a", {})])
 
 
 def test_replaced_bytes_are_dropped_after_an_hour_and_staged_ones_after_a_day(sql: app.SqlProvider, clock: Time) -> None:
