@@ -63,6 +63,7 @@ import os
 import re
 import secrets
 import selectors
+import shutil
 import signal
 import socket
 import sqlite3
@@ -1472,7 +1473,10 @@ class _TomlReader:
             return CONVERTERS[one.kind](given.get(one.name, one.default), self.folder)
         except ValueError as error:
             self.fault(f"{place}.{one.name}", str(error))
-            return None if one.default is REQUIRED else CONVERTERS[one.kind](one.default, self.folder)
+            if one.default is REQUIRED:
+                return None
+            convert = _path if CONVERTERS[one.kind] is _directory else CONVERTERS[one.kind]  # it may be what is wrong
+            return convert(one.default, self.folder)
 
     def table(self, place: str, raw: Any, shape: str, settings: Sequence[Setting], also: Iterable[str] = ()) -> Value:
         """Converted values by setting name; `also` names keys that somebody else reads."""
@@ -3122,7 +3126,7 @@ class HttpRunner(Runner):
             name, path = self._suffix(exchange, kind, name, path)
         if kind == "files" and exchange.method == "POST" and "_method" not in exchange.query:
             return self._upload(exchange, name, path)
-        request = self._request(exchange, f"{kind}/{name}", tuple(path), self._action(exchange))
+        request = self._request(exchange, f"{kind}/{quote(name, safe='')}", tuple(path), self._action(exchange))
         try:
             return self._steady(exchange, request, kind)
         except (Invalid, IdempotencyConflict) as error:
@@ -3218,7 +3222,8 @@ class HttpRunner(Runner):
         if exchange.media_type != "multipart/form-data":
             raise UnsupportedMedia("a folder takes multipart/form-data; PUT one file at its own address")
         folder = [part for part in path if part]
-        request = self._request(exchange, f"files/{name}", tuple(folder), Action.CREATE, idempotency_key="", decode=None)
+        resource = f"files/{quote(name, safe='')}"
+        request = self._request(exchange, resource, tuple(folder), Action.CREATE, idempotency_key="", decode=None)
         done: list[Response] = []
         fields: dict[str, str] = {}
         exchange.body.most = _LOOSE_BYTES  # until somebody is let in
@@ -3449,7 +3454,7 @@ class HttpRunner(Runner):
         name = listener.getsockname()
         scheme = "https" if self.config.tls_cert else "http"
         if isinstance(name, str):
-            return f"unix:{name}"
+            return f"unix:{name}{self.prefix}"
         host = f"[{name[0]}]" if ":" in name[0] else name[0]
         host = {"0.0.0.0": "localhost", "[::]": "localhost"}.get(host, host)  # noqa: S104 (compared, not bound)
         return f"{scheme}://{host}:{name[1]}{self.prefix}"
@@ -5519,18 +5524,19 @@ RESOURCE_TYPES: Mapping[str, type[Resource]] = {
 # letter, the order of values, filters and cursors, is written once as sort_key and Lookup; what both
 # do alike is EmbeddedProvider.
 # uses: ERRORS VALUES CONFIG CONTRACTS
-# defines: CHUNK_BYTES STAGE_BYTES NINES LOOSE_STAGED_S LOOSE_REPLACED_S number_key sort_key fold_case has_text
-#          key_rule key_test field_key list_mark Lookup check_commit check_version check_blob rechunk Job GroupCommit
-#          ProcessLock may_write SQL_SIGNS SQL_TOKENS read_statement quote_name bindable select_condition
-#          compose_select has_wal_reset_fault SQLITE_AWAY sqlite_code RECORDS_SCHEMA WRITER_SETTINGS BLOBS_SCHEMA
-#          sqlite_number sqlite_member sqlite_authorize sqlite_field SqliteLookup SqlitePool plain_cell need_blob
-#          EmbeddedProvider SqlProvider disk_errors sync_folder write_fully FileReader JournalEntry write_journal_line
-#          copy_value Journal FileProvider
+# defines: CHUNK_BYTES STAGE_BYTES STAGE_LEAVES_BYTES NINES LOOSE_STAGED_S LOOSE_REPLACED_S number_key sort_key
+#          fold_case has_text key_rule key_test field_key list_mark Lookup check_commit check_version check_blob
+#          rechunk Job GroupCommit ProcessLock may_write SQL_SIGNS SQL_TOKENS read_statement quote_name bindable
+#          select_condition compose_select has_wal_reset_fault SQLITE_AWAY sqlite_code RECORDS_SCHEMA WRITER_SETTINGS
+#          BLOBS_SCHEMA sqlite_number sqlite_member sqlite_authorize sqlite_field SqliteLookup SqlitePool plain_cell
+#          need_blob EmbeddedProvider SqlProvider disk_errors sync_folder write_fully FileReader JournalEntry
+#          write_journal_line copy_value Journal FileProvider
 
 _Result = TypeVar("_Result")
 
 CHUNK_BYTES = 256 * 1024
 STAGE_BYTES = 4 * 1024 * 1024  # what one commit of an upload into a database holds, and so its memory
+STAGE_LEAVES_BYTES = 16 * 1024 * 1024  # of the disk, free for records and for the log of the database
 NINES = str.maketrans("0123456789", "9876543210")
 LOOSE_STAGED_S = 86_400
 LOOSE_REPLACED_S = 3_600  # readers of a replaced blob have this long to finish
@@ -6428,6 +6434,7 @@ class SqlProvider(EmbeddedProvider, Queries):
         content, digest, size = new_id(self._clock()), hashlib.sha256(), 0
         try:
             for batch in rechunk(chunks, STAGE_BYTES):
+                self._check_room()
                 digest.update(batch)
                 self._submit(functools.partial(self._store, content, size, batch))
                 size += len(batch)
@@ -6438,6 +6445,18 @@ class SqlProvider(EmbeddedProvider, Queries):
                 self.discard(Staged(content, size, ""))
             raise
         return Staged(content, size, digest.hexdigest())
+
+    def _check_room(self) -> None:
+        """StorageFull before an upload takes the last of the disk: to remove what it staged takes room too."""
+
+        def unused(connection: sqlite3.Connection) -> int:
+            [(pages,)], [(page_bytes,)] = map(connection.execute, ("pragma freelist_count", "pragma page_size"))
+            return int(pages * page_bytes)
+
+        with self._errors("staging"):
+            room = shutil.disk_usage(self._path.parent).free
+        if room < STAGE_LEAVES_BYTES and room + int(self._submit(unused)) < STAGE_LEAVES_BYTES:
+            raise StorageFull(f"provider {self.name}: staging: the disk is full", hint=f"make room for {self._path}")
 
     def _store(self, content: str, at: int, batch: bytes, connection: sqlite3.Connection) -> None:
         """Add a batch to staged bytes, of which `at` are there."""
@@ -7112,7 +7131,10 @@ class FileProvider(EmbeddedProvider):
         return self._walk(prefix, deep, after, ())
 
     def _walk(self, folder: str, deep: bool, after: str, above: tuple[str, ...]) -> Iterator[Blob | Folder]:
-        """Entries of a folder; `above` are the places that it was reached through, to which a link may lead back."""
+        """Entries of a folder; `above` are the places that it was reached through, to which a link may lead back.
+
+        Of a shallow scan only those past `after`, each looked at when it is asked for.
+        """
         try:
             place = self._place(folder)
             with self._errors("listing files"):
@@ -7125,9 +7147,13 @@ class FileProvider(EmbeddedProvider):
             raise
         if place in above:
             return
-        found = [entry for name in names if (entry := self._seen(f"{folder}/{name}" if folder else name))]
-        for entry in sorted(found, key=lambda e: e.path + "/" if deep and isinstance(e, Folder) else e.path):
-            if not deep or isinstance(entry, Blob):
+        paths = [f"{folder}/{name}" if folder else name for name in names]
+        if not deep:
+            yield from filter(None, map(self._seen, sorted(path for path in paths if path > after)))
+            return
+        found = [entry for path in paths if (entry := self._seen(path))]
+        for entry in sorted(found, key=lambda e: e.path + "/" * isinstance(e, Folder)):
+            if isinstance(entry, Blob):
                 if entry.path > after:
                     yield entry
             elif after < entry.path + "0":  # what lies in it sorts before this
@@ -7507,7 +7533,8 @@ class App:
             self._refuse(request, caller, wanted[0])
         resource = self.resources.get(request.resource)
         if resource is None:
-            raise NotFound(f"there is no {request.resource}{nearest(request.resource, filter(None, self.resources))}")
+            seen = [address for address in self.resources if address and caller.opens(address)]
+            raise NotFound(f"there is no {request.resource}{nearest(request.resource, seen)}")
         if request.action not in resource.actions:
             allowed = [action for action in Action if action in resource.actions]
             raise UnsupportedAction(
@@ -7526,8 +7553,8 @@ class App:
         type_, _, rest = address.partition("/")
         name, *path = split_path(rest) or ("",)
         inner = Request(
-            id=request.id, action=Action.READ, resource=f"{type_}/{name}", path=tuple(path), door=request.door,
-            params=params, credential=request.credential,
+            id=request.id, action=Action.READ, resource=f"{type_}/{quote(name, safe='')}", path=tuple(path),
+            door=request.door, params=params, credential=request.credential,
         )  # fmt: skip
         return self.handle(inner)
 
@@ -8094,7 +8121,8 @@ def _site_url(config: Config) -> str:
     host, _, port = http_.bind.rpartition(":")
     if named or host in ("", "0.0.0.0", "[::]") or http_.bind.startswith("unix:"):  # noqa: S104 (compared, not bound)
         host = named[0] if named else "localhost"
-    return f"{'https' if http_.tls_cert else 'http'}://{host}:{port}{config.site.prefix}"
+    at_port = "" if http_.bind.startswith("unix:") else f":{port}"
+    return f"{'https' if http_.tls_cert else 'http'}://{host}{at_port}{config.site.prefix}"
 
 
 def cmd_auth_link(args: argparse.Namespace) -> int:
@@ -8330,6 +8358,7 @@ def _add_auth(groups: Any, common: UsageParser) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0 ok, 1 bug, 2 usage, 3 denied, 4 not found, 5 conflict, 6 input, 7 away."""
     wants_json = "--json" in (sys.argv[1:] if argv is None else argv)
+    _settle_streams()
     try:
         args = build_parser().parse_args(argv)
         code = int(args.run(args))
@@ -8343,6 +8372,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has gone: say nothing more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # providers tell their own as AppErrors: this is our output
+        if error.errno != errno.ENOSPC:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        full = StorageFull("the result cannot be written: the disk is full")
+        _report(full, wants_json=False)
+        return full.exit_code
+
+
+def _settle_streams() -> None:
+    """Results in UTF-8 whatever the locale; streams that are closed, whose numbers files would get, lead nowhere."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 (for as long as the process)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")
 
 
 def _report(error: AppError, wants_json: bool) -> None:

@@ -190,6 +190,20 @@ def test_the_host_list_was_checked_against_a_header_that_the_target_overrides(si
     assert site.get("http://evil.example/healthz", Host="localhost").status == 421
 
 
+# ---- what strangers are told
+
+
+def test_an_encoded_slash_in_a_name_was_covered_by_the_grant_of_another_resource(tmp_path: Path) -> None:
+    site = Site(tmp_path, edit=lambda text: text.replace('"forms/open:create"', '"files/docs:read"', 1))
+    assert site.get("/files/docs%2F..%2Fhidden/x").status == 401
+    site.close()
+
+
+def test_a_missing_resource_was_told_with_the_name_of_one_that_the_caller_may_not_open(site: Site) -> None:
+    reply = site.get("/views/leav", site.token("views/*:read"))
+    assert (reply.status, b"forms/leave" in reply.body) == (404, False)
+
+
 # ---- content
 
 

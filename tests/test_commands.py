@@ -433,6 +433,44 @@ def test_relative_paths_start_where_app_toml_was_named_even_if_it_is_a_link(shel
     assert (shell.folder / "site" / "data").exists()
 
 
+def test_a_data_folder_that_is_a_file_is_a_fault_also_where_no_setting_names_it(shell: Shell) -> None:
+    shell.write("", "data")
+    assert "site.data: must be a folder" in shell.run("auth", "list", code=2)[1]
+    assert "site.data: must be a folder" in "".join(shell.run("server", "check", code=2))
+
+
+def test_the_link_of_a_site_at_a_unix_socket_is_an_address(shell: Shell) -> None:
+    provider = '[providers.main]\nkind = "sql"\nurl = "sqlite:///app.db"\n'
+    shell.write('[http]\nbind = "unix:/run/satchel.sock"\n[site]\nprefix = "/ops"\n' + provider)
+    link = shell.run("auth", "link", "--subject", "a", "--grant", "**:*")[0]
+    assert re.fullmatch(r"http://localhost/ops/login/[\w-]+\n", link), link
+
+
+# ---- standard streams
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_results_are_utf_8_whatever_the_locale(shell: Shell, options: list[str]) -> None:
+    ascii_only = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    shell.run("auth", "issue", "--subject", "Zoë", "--grant", "**:*")
+    assert "Zoë" in shell.run("auth", "list", *options, **ascii_only)[0]
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-"])
+def test_a_closed_stream_is_no_bug(shell: Shell, closed: str) -> None:
+    line = f"{sys.executable} -m app auth list {closed}"
+    done = subprocess.run(line, shell=True, cwd=shell.folder, env=ENVIRONMENT, capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_result_that_has_no_room_is_no_bug(shell: Shell) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            compiled("info", "version"), stdout=full, stderr=subprocess.PIPE, cwd=shell.folder, env=ENVIRONMENT, timeout=60
+        )
+    assert (done.returncode, done.stderr) == (7, b"error: the result cannot be written: the disk is full\n")
+
+
 # ---- info
 
 

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -493,6 +494,14 @@ def count_of(sql: app.SqlProvider, table: str) -> int:
     return int(next(sql.select(Select(statement=f"select count(*) from {table}")).rows)[0])
 
 
+def test_an_upload_leaves_the_last_of_the_disk_for_records(sql: app.SqlProvider, monkeypatch: pytest.MonkeyPatch) -> None:
+    sql.prepare(["t"])
+    monkeypatch.setattr(app.shutil, "disk_usage", lambda path: SimpleNamespace(free=app.STAGE_LEAVES_BYTES - 1))
+    with pytest.raises(app.StorageFull):
+        sql.stage([b"x"])
+    assert sql.commit([Insert("t", "a", {})])
+
+
 def test_replaced_bytes_are_dropped_after_an_hour_and_staged_ones_after_a_day(sql: app.SqlProvider, clock: Time) -> None:
     sql.write("a", [b"x" * 600_000])
     reader = sql.read("a")
@@ -831,6 +840,19 @@ def test_special_files_and_names_that_nobody_can_ask_for_are_passed_over(file: a
         file.read("pipe")
     with pytest.raises(app.Conflict):
         file.write("pipe", [b"x"])
+
+
+def test_a_page_of_a_large_folder_looks_at_its_own_entries_alone(
+    file: app.FileProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(50):
+        (file._root / "many").mkdir(parents=True, exist_ok=True)
+        (file._root / "many" / f"{number:02}").touch()
+    looked, look = [], file._look
+    monkeypatch.setattr(file, "_look", lambda path: (looked.append(path), look(path))[1])
+    page = file.scan("many", deep=False, after="many/19")
+    assert [next(page).path for _ in range(3)] == ["many/20", "many/21", "many/22"]
+    assert len(looked) == 3
 
 
 def test_names_that_are_too_long_for_the_disk_are_bad_requests(file: app.FileProvider) -> None:
