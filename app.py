@@ -663,7 +663,19 @@ def exact_number(text: str) -> float | Decimal:
     return number if math.isfinite(number) and Decimal(repr(number)) == exact else exact
 
 
-_DECODER = json.JSONDecoder(parse_float=exact_number, parse_constant=_reject_constant, object_pairs_hook=_unique_pairs)
+def _whole_number(text: str) -> int:
+    """An integer of at most 400 digits: longer ones are no use, and slow to convert."""
+    if len(text) > 400:
+        raise ValueError("a number has over 400 digits")
+    return int(text)
+
+
+_DECODER = json.JSONDecoder(
+    parse_float=exact_number,
+    parse_int=_whole_number,
+    parse_constant=_reject_constant,
+    object_pairs_hook=_unique_pairs,
+)
 
 
 def load_json(text: str | bytes) -> Json:
