@@ -2172,6 +2172,11 @@ class Exchange:
     def page(self) -> bool:
         return self.format == "html"
 
+    @property
+    def inner(self) -> str:
+        """The path below the site's prefix, without the first slash."""
+        return self.path.removeprefix(self.prefix + "/")
+
     def url(self, address: str, /, **params: Any) -> str:
         """The path of an address on this site, with its query."""
         query = urlencode({name: value for name, value in params.items() if value is not None})
@@ -2483,7 +2488,7 @@ def _send_ranges(
 # ---- pages
 
 
-def _shown(value: Json) -> str:
+def _shown(value: Json, format_: str = "") -> str:
     """A value for a person."""
     if isinstance(value, bool):
         return "yes" if value else "no"
@@ -2491,13 +2496,9 @@ def _shown(value: Json) -> str:
         return ", ".join(map(_shown, value))
     if isinstance(value, dict):
         return str(value.get("name", dump_json(value)))
-    return "" if value is None else str(value)
-
-
-def _shown_in(column: Column, value: Json) -> str:
-    if column.format == "date-time" and isinstance(value, str) and len(value) > 16:
+    if format_ == "date-time" and isinstance(value, str) and len(value) > 16:
         return value[:16].replace("T", " ") + " UTC" * (value[-1:] in "Zz")
-    return _shown(value)
+    return "" if value is None else str(value)
 
 
 def _sized(size_bytes: int | None) -> str:
@@ -2543,48 +2544,35 @@ class Pages:
 
     def show(self, exchange: Exchange, response: Response) -> bytes:
         """The page of a response."""
+        template = "form.tpl" if response.page.get("edit") else response.template
         builders = {
             "home.tpl": self._home, "files.tpl": self._files, "form.tpl": self.form, "record.tpl": self._record,
             "table.tpl": self._table, "app.tpl": self._app,
         }  # fmt: skip
-        template = response.template
-        if template == "record.tpl" and response.page["edit"]:
-            template = "form.tpl"
         page = builders[template](exchange, response)
-        return self.render(exchange, template, page.get("title") or self.title, page)
+        return self.render(exchange, template, page["title"], page)
 
     def fault(self, exchange: Exchange, error: AppError) -> bytes:
-        problem = _problem(exchange, error)
+        page = _problem(exchange, error)
         login = exchange.url("login", after=exchange.path if exchange.method == "GET" else None)
-        page = problem | {
-            "errors": [SimpleNamespace(**fault) for fault in problem.get("errors", ())], "home_href": exchange.url(""),
-            "sign_in_href": login if isinstance(error, Unauthenticated) else "",
-        }  # fmt: skip
-        return self.render(exchange, "error.tpl", problem["title"], page)
+        page["sign_in_href"] = login if isinstance(error, Unauthenticated) else ""
+        return self.render(exchange, "error.tpl", page["title"], {"errors": [], **page})
 
     def login(self, exchange: Exchange, code: str, after: str, error: str = "") -> bytes:
         return self.render(exchange, "login.tpl", "Sign in", {"code": code, "after": after, "error": error})
 
     def _home(self, exchange: Exchange, response: Response) -> dict[str, Any]:
         entries = [SimpleNamespace(**entry) for entry in response.data["resources"]]
-        titles = {"files": "Files", "forms": "Forms", "views": "Views", "admin": "Administration"}
-        groups = [SimpleNamespace(title=t, items=[e for e in entries if e.type == type_]) for type_, t in titles.items()]
-        apps = [entry for entry in entries if entry.type == "apps"]
-        shown = [group for group in groups if group.items]
-        return {"title": self.title, "apps": apps, "groups": shown, "sign_in": not exchange.subject}
+        titles = {"apps": "", "files": "Files", "forms": "Forms", "views": "Views", "admin": "Administration"}
+        apps, *groups = [(title, [one for one in entries if one.type == kind]) for kind, title in titles.items()]
+        shown = [SimpleNamespace(title=title, items=items) for title, items in groups if items]
+        return {"title": self.title, "apps": apps[1], "groups": shown, "sign_in": not exchange.subject}
 
     def _app(self, exchange: Exchange, response: Response) -> dict[str, Any]:
-        menu = [
-            SimpleNamespace(
-                title=entry["title"], icon=entry["icon"], href=entry.get("href") or exchange.url(entry["address"]),
-                external=entry.get("href", "").startswith("http"),
-            )
-            for entry in response.data["menu"]
-        ]  # fmt: skip
-        home, body = response.page["home"], ""
-        if home.endswith((".html", ".tpl")):
-            body = self._own_page(exchange, response, home)
-        return {**response.data, "menu": menu, "body": body}
+        menu = [{"href": exchange.url(one.get("address", "")), **one} for one in response.data["menu"]]
+        home = response.page["home"]
+        body = self._own_page(exchange, response, home) if home.endswith((".html", ".tpl")) else ""
+        return {**response.data, "menu": [SimpleNamespace(**one) for one in menu], "body": body}
 
     def _own_page(self, exchange: Exchange, response: Response, name: str) -> str:
         """An app's own template: it may call url(), and view(name, …) for the rows of a view, as the caller."""
@@ -2600,185 +2588,160 @@ class Pages:
         return str(template.render(**names, params=response.page["params"]))
 
     def _files(self, exchange: Exchange, response: Response) -> dict[str, Any]:
-        parts, may = response.page["parts"], response.page["may"]
-        table = cast(Table, response.table)
-        share = "/".join(split_path(exchange.path.removeprefix(exchange.prefix + "/"))[:2])
+        parts, may, table = response.page["parts"], response.page["may"], cast(Table, response.table)
+        share = "/".join(split_path(exchange.inner)[:2])
         trail = [(response.page["title"], share + "/")]
-        trail += [(part, f"{share}/" + quote_path("/".join(parts[: i + 1])) + "/") for i, part in enumerate(parts)]
-        entries = [self._file_entry(exchange, row, may) for row in table.rows]
-        folder = trail[-1][1]
-        following = exchange.url(folder, _next=table.next) if table.next else ""
+        trail += [(part, f"{share}/{quote_path('/'.join(parts[: i + 1]))}/") for i, part in enumerate(parts)]
+        title, folder = trail[-1]
         return {
-            "title": trail[-1][0], "entries": entries, "crumbs": _crumbs(exchange, trail),
-            "may_create": Action.CREATE in may, "may_update": Action.UPDATE in may,
-            "action": exchange.url(folder), "accept": ",".join(response.page["accept"]), "next_href": following, "done": "",
+            "title": title, "entries": [_file_entry(exchange, row, may) for row in table.rows],
+            "crumbs": _crumbs(exchange, trail), "may_create": Action.CREATE in may, "may_update": Action.UPDATE in may,
+            "action": exchange.url(folder), "accept": ",".join(response.page["accept"]),
+            "next_href": exchange.url(folder, _next=table.next) if table.next else "",
         }  # fmt: skip
 
-    def _file_entry(self, exchange: Exchange, row: Mapping[str, Json], may: Sequence[Action]) -> SimpleNamespace:
-        is_folder = row["type"] == "folder"
-        return SimpleNamespace(
-            name=row["name"], href=exchange.url(row["address"] + "/" * is_folder), is_folder=is_folder,
-            size=_sized(row["size_bytes"]), modified=(row["modified_at"] or "")[:16].replace("T", " "),
-            modified_iso=row["modified_at"] or "", may_delete=not is_folder and Action.DELETE in may,
-            delete_href=exchange.url(row["address"], _method="DELETE"),
-        )  # fmt: skip
-
     def form(
-        self, exchange: Exchange, response: Response, given: Mapping[str, Any] | None = None, faults: Sequence[Fault] = ()
+        self, exchange: Exchange, response: Response, typed: Mapping[str, Any] | None = None, faults: Sequence[Fault] = ()
     ) -> dict[str, Any]:
         """The page of a form, empty, with a record, or with what was typed and what was wrong with it."""
-        page = response.page
-        record: Record | None = page["record"]
-        values = dict(record.value) if record else {}
-        inputs = [self._control(exchange, one, values, given, faults) for one in page["inputs"]]
+        page, record = response.page, response.page["record"]
+        values, readable = record.value if record else {}, Action.READ in page["may"]
         address, params = page["address"], {"_submission": exchange.submission}
+        records, done = exchange.url(f"{address}/records"), None
         if record:
             address += f"/records/{quote(record.key, safe='')}"
             params = {"_method": "PUT", "_version": str(record.version)}
-        done = None
-        if page.get("sent"):
-            href = exchange.url(f"{address}/records/{page['sent']}") if Action.READ in page["may"] else ""
+        elif page["sent"]:
+            href = f"{records}/{page['sent']}" if readable else ""
             done = SimpleNamespace(text=f"Sent. Your reference is {page['sent']}.", href=href)
-        own = {fault.pointer.split("/")[1] if "/" in fault.pointer else "": fault for fault in reversed(faults)}
-        titled = {one.name: one for one in page["inputs"]}
+        wrong = {(*fault.pointer.split("/"), "")[1]: fault.detail for fault in reversed(faults)}  # of each field, its first
+        titles, fields = {one.name: one.title for one in page["inputs"]}, []
+        for one in page["inputs"]:
+            given = None if typed is None else typed.get(one.name, ())
+            value = values.get(one.name, None if values else one.default)
+            fields.append(_control(exchange, one, value, given, wrong.get(one.name, "")))
+        errors = [
+            SimpleNamespace(href=f"#f-{name}" * (name in titles), text=f"{titles.get(name, name)} {detail}".strip())
+            for name, detail in reversed(wrong.items())
+        ]
         return {
-            "title": page["title"], "note": page["note"], "fields": inputs, "action": exchange.url(address, **params),
-            "errors": [
-                SimpleNamespace(
-                    href=f"#f-{name}" if name in titled else "",
-                    text=f"{titled[name].title if name in titled else name} {fault.detail}".strip(),
-                )
-                for name, fault in reversed(own.items())
-            ],
-            "method_override": "", "version": "", "submission": "", "done": done,
-            "multipart": any(one.widget == "file" for one in page["inputs"]), "submit": "Save" if record else "Send",
-            "cancel_href": exchange.url(address) if record else "",
-            "records_href": exchange.url(f"{address}/records") if Action.READ in page["may"] and not record else "",
+            "title": page["title"], "note": page["note"], "fields": fields, "action": exchange.url(address, **params),
+            "errors": errors, "done": done, "multipart": any(one.widget == "file" for one in page["inputs"]),
+            "submit": "Save" if record else "Send", "cancel_href": exchange.url(address) if record else "",
+            "records_href": records if readable and not record else "",
         }  # fmt: skip
 
-    def _control(
-        self,
-        exchange: Exchange,
-        one: Input,
-        values: Mapping[str, Json],
-        given: Mapping[str, Any] | None,
-        faults: Sequence[Fault],
-    ) -> SimpleNamespace:
-        value = values.get(one.name, None if values else one.default)
-        texts = [_as_text(item, one.widget) for item in value] if isinstance(value, list) else [_as_text(value, one.widget)]
-        if given is not None:
-            typed = given.get(one.name, [])
-            texts = [text for text in typed if isinstance(text, str)] if isinstance(typed, list) else [str(typed)]
-        wrong = [f.detail for f in faults if f.pointer.split("/")[1:2] == [one.name]]
-        stored = value if one.widget == "file" and isinstance(value, dict) else None
-        return SimpleNamespace(
-            name=one.name, id=f"f-{one.name}", title=one.title, help=one.help, widget=one.widget, required=one.required,
-            value="true" if one.widget == "checkbox" else (texts or [""])[-1], attrs=dict(one.attrs),
-            checked=one.widget == "checkbox" and (texts or [""])[-1] == "true", error=wrong[0] if wrong else "",
-            options=[SimpleNamespace(value=text, title=title, selected=text in texts) for text, title in one.choices],
-            file=SimpleNamespace(name=stored["name"], href=exchange.url(stored["address"])) if stored else None,
-        )  # fmt: skip
-
     def _record(self, exchange: Exchange, response: Response) -> dict[str, Any]:
-        page, data = response.page, response.data
-        if page["edit"]:
-            return self.form(exchange, response)
-        address = f"{page['address']}/records/{quote(data['id'], safe='')}"
+        page, data, may = response.page, response.data, response.page["may"]
+        listing = f"{page['address']}/records"
+        address = f"{listing}/{quote(data['id'], safe='')}"
         fields = [
             SimpleNamespace(
-                title=one.title, text=self._choice(one, data[one.name]), multiline=one.widget == "textarea",
+                title=one.title, text=_choice(one, data[one.name]), multiline=one.widget == "textarea",
                 href=_target(exchange, data[one.name]),
             )
             for one in page["inputs"]
         ]  # fmt: skip
-        meta = [(c.title, _shown_in(c, data[c.name])) for c in _RECORD_META]
-        may, listing = page["may"], f"{page['address']}/records"
-        delete = {"_method": "DELETE", "_version": data["version"]}
+        meta = [SimpleNamespace(title=title, text=_shown(data[name], kind)) for name, title, kind in _RECORD_META]
+        delete = exchange.url(address, _method="DELETE", _version=data["version"])
         return {
-            "title": page["title"], "fields": fields, "meta": [SimpleNamespace(title=t, text=text) for t, text in meta],
+            "title": page["title"], "fields": fields, "meta": meta, "back_href": exchange.url(listing),
             "crumbs": _crumbs(exchange, [(page["title"], page["address"]), ("Records", listing), (data["id"][:13], "")]),
             "edit_href": exchange.url(address, _edit=1) if Action.UPDATE in may else "",
-            "delete_action": exchange.url(address, **delete) if Action.DELETE in may else "",
-            "version": "", "back_href": exchange.url(listing), "done": None,
+            "delete_action": delete if Action.DELETE in may else "",
         }  # fmt: skip
 
-    def _choice(self, one: Input, value: Json) -> str:
-        """The title of a chosen value, or the value as it is."""
-        titles = dict(one.choices)
-        if isinstance(value, list):
-            return ", ".join(titles.get(str(item), str(item)) for item in value)
-        column = Column(one.name, format="date-time" if one.widget == "datetime-local" else "")
-        return titles.get(str(value), _shown_in(column, value))
-
     def _table(self, exchange: Exchange, response: Response) -> dict[str, Any]:
-        page, table = response.page, cast(Table, response.table)
-        here = exchange.path.removeprefix(exchange.prefix + "/")
-        query = {name: text for name, text in exchange.query.items() if text}
-        again = {name: text for name, text in query.items() if name != "_next"}
-        records = page["address"] + "/records/" if page.get("key") else ""
+        page, table, here = response.page, cast(Table, response.table), exchange.inner
+        again = {name: text for name, text in exchange.query.items() if text and name != "_next"}
+        records = page["address"] + "/records/" if page.get("key") else ""  # "" for a view, which has parameters instead
         columns = [column for column in table.columns if not (records and column.name in ("id", "version", "updated_by"))]
-        rows = [self._row(exchange, columns, row, records) for row in table.rows]
-        params = [
-            self._control(
-                exchange, one, {}, {one.name: [exchange.query[one.name]]} if one.name in exchange.query else None, ()
-            )
-            for one in page.get("inputs", ())
-            if not records
-        ]
-        names = {one.name for one in params}
-        trail = [(page["title"], page["address"]), ("Records", "")] if records else [(page["title"], "")]
+        inputs = () if records else page.get("inputs", ())
+        asked = {one.name: [exchange.query[one.name]] if one.name in exchange.query else None for one in inputs}
+        hidden = {name: text for name, text in again.items() if name != "_q" and name not in asked}
         return {
-            "title": page["title"], "note": page["note"], "rows": rows,
-            "crumbs": _crumbs(exchange, trail),
-            "columns": [self._heading(exchange, here, again, column) for column in columns], "params": params,
-            "search": page.get("search"), "action": exchange.url(here), "count": table.count, "message": "",
-            "hidden": [SimpleNamespace(name=n, value=v) for n, v in again.items() if n not in ("_q", *names)],
+            "title": page["title"], "note": page["note"],
+            "crumbs": _crumbs(exchange, [(page["title"], page.get("address", "")), *([("Records", "")] if records else [])]),
+            "columns": [_heading(exchange, here, again, column) for column in columns],
+            "rows": [_row(exchange, columns, row, records) for row in table.rows],
+            "params": [_control(exchange, one, one.default, asked[one.name]) for one in inputs],
+            "search": page.get("search"), "action": exchange.url(here), "count": table.count, "hidden": hidden,
             "next_href": exchange.url(here, **again, _next=table.next) if table.next else "",
-            "first_href": exchange.url(here, **again) if "_next" in query else "",
-            "formats": [SimpleNamespace(title=f.upper(), href=exchange.url(f"{here}.{f}", **again)) for f in _SUFFIXES],
+            "first_href": exchange.url(here, **again) if exchange.query.get("_next") else "",
+            "formats": {ending.upper(): exchange.url(f"{here}.{ending}", **again) for ending in _SUFFIXES},
             "create_href": exchange.url(page["address"]) if records and Action.CREATE in page["may"] else "",
             "empty": "Nothing fits." if again else "Nothing here yet.",
         }  # fmt: skip
 
-    def _heading(self, exchange: Exchange, here: str, again: Mapping[str, str], column: Column) -> SimpleNamespace:
-        sort = again.get("_sort", "")
-        ways = {column.name: "ascending", "-" + column.name: "descending"}
-        wanted = "-" + column.name if sort == column.name else column.name
-        return SimpleNamespace(
-            name=column.name, title=column.title or column.name, numeric=column.type in ("number", "integer"),
-            sort_href="" if here.startswith("admin/") else exchange.url(here, **{**again, "_sort": wanted}),
-            sorted=ways.get(sort, ""),
-        )  # fmt: skip
-
-    def _row(
-        self, exchange: Exchange, columns: Sequence[Column], row: Mapping[str, Json], records: str
-    ) -> list[SimpleNamespace]:
-        cells = []
-        for index, column in enumerate(columns):
-            value = row[column.name]
-            href = _target(exchange, value)
-            if records and index == 0:
-                href = exchange.url(records + quote(str(row["id"]), safe=""))
-            numeric = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
-            text = _shown_in(column, value) or ("—" if records and index == 0 else "")
-            cells.append(SimpleNamespace(text=text, href=href, numeric=numeric, kind=column.format))
-        return cells
-
 
 _HERE = Path(__file__).resolve().parent
 _RECORD_META = (
-    Column("created_at", "Created", format="date-time"),
-    Column("created_by", "Created by"),
-    Column("updated_at", "Updated", format="date-time"),
-    Column("updated_by", "Updated by"),
-    Column("version", "Version"),
-)
+    ("created_at", "Created", "date-time"), ("created_by", "Created by", ""), ("updated_at", "Updated", "date-time"),
+    ("updated_by", "Updated by", ""), ("version", "Version", ""),
+)  # fmt: skip
 
 
 def _crumbs(exchange: Exchange, trail: Sequence[tuple[str, str]]) -> list[SimpleNamespace]:
     """Home and the (title, address) pairs; the last one is the page itself."""
     links = [SimpleNamespace(title=title, href=exchange.url(address)) for title, address in [("Home", ""), *trail[:-1]]]
     return [*links, SimpleNamespace(title=trail[-1][0], href="")]
+
+
+def _file_entry(exchange: Exchange, row: Mapping[str, Json], may: Sequence[Action]) -> SimpleNamespace:
+    is_folder, modified = row["type"] == "folder", row["modified_at"] or ""
+    return SimpleNamespace(
+        name=row["name"], href=exchange.url(row["address"] + "/" * is_folder), is_folder=is_folder,
+        size=_sized(row["size_bytes"]), modified=modified[:16].replace("T", " "), modified_iso=modified,
+        may_delete=not is_folder and Action.DELETE in may, delete_href=exchange.url(row["address"], _method="DELETE"),
+    )  # fmt: skip
+
+
+def _control(
+    exchange: Exchange, one: Input, value: Json, typed: Sequence[Any] | None = None, error: str = ""
+) -> SimpleNamespace:
+    """An input with its value, or with what was typed and what is wrong with it."""
+    texts = [_as_text(item, one.widget) for item in (value if isinstance(value, list) else [value])]
+    if typed is not None:
+        texts = [text for text in typed if isinstance(text, str)]
+    last, checkbox = (texts or [""])[-1], one.widget == "checkbox"
+    stored = value if one.widget == "file" and isinstance(value, dict) else None
+    return SimpleNamespace(
+        name=one.name, id=f"f-{one.name}", title=one.title, help=one.help, widget=one.widget, required=one.required,
+        value="true" if checkbox else last, checked=checkbox and last == "true", attrs=one.attrs, error=error,
+        options=[SimpleNamespace(value=text, title=title, selected=text in texts) for text, title in one.choices],
+        file=SimpleNamespace(name=stored["name"], href=exchange.url(stored["address"])) if stored else None,
+    )  # fmt: skip
+
+
+def _choice(one: Input, value: Json) -> str:
+    """The title of a chosen value, or the value as it is."""
+    titles = dict(one.choices)
+    if isinstance(value, list):
+        return ", ".join(titles.get(str(item), str(item)) for item in value)
+    return titles.get(str(value), _shown(value, "date-time" if one.widget == "datetime-local" else ""))
+
+
+def _heading(exchange: Exchange, here: str, again: Mapping[str, str], column: Column) -> SimpleNamespace:
+    name, sort = column.name, again.get("_sort", "")
+    turned = {**again, "_sort": "-" + name if sort == name else name}
+    return SimpleNamespace(
+        title=column.title or name, numeric=column.type in ("number", "integer"),
+        sort_href="" if here.startswith("admin/") else exchange.url(here, **turned),
+        sorted={name: "ascending", "-" + name: "descending"}.get(sort, ""),
+    )  # fmt: skip
+
+
+def _row(exchange: Exchange, columns: Sequence[Column], row: Mapping[str, Json], records: str) -> list[SimpleNamespace]:
+    """The cells of a row; where it is a record below the address `records`, the first one leads to it."""
+    cells = []
+    for column in columns:
+        value = row[column.name]
+        numeric = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+        text, href = _shown(value, column.format), _target(exchange, value)
+        cells.append(SimpleNamespace(text=text, href=href, numeric=numeric, kind=column.format))
+    if records:
+        cells[0].text, cells[0].href = cells[0].text or "—", exchange.url(records + quote(str(row["id"]), safe=""))
+    return cells
 
 
 def _target(exchange: Exchange, value: Json) -> str:
@@ -3331,7 +3294,7 @@ class HttpRunner(Runner):
         return answer
 
     def _afterwards(self, exchange: Exchange, response: Response) -> str:
-        here = exchange.path.removeprefix(self.prefix + "/")
+        here = exchange.inner
         if response.created:
             form, _, key = response.location.rpartition("/records/")
             return exchange.url(form, _sent=key)
