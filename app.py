@@ -1929,6 +1929,9 @@ _LINGER_S, _LINGER_SILENCE_S = 15.0, 2.0  # how long what a refused client still
 _WAITING_THREADS = 64  # of each worker, beside those that work: they wait for slow clients
 _LOOSE_BYTES = 1 << 20  # of a multipart body that belong to no file
 _ETAG = re.compile(r'\s*(W/)?"([^"]*)"\s*(?:,|$)')
+_Wait: TypeAlias = Callable[[float], AbstractContextManager[None]]
+_Headers: TypeAlias = list[tuple[str, str]]
+_Ranges: TypeAlias = list[tuple[int, int]]  # (start, length) in bytes
 
 
 @contextmanager
@@ -1941,12 +1944,7 @@ class BodyReader:
     """The bytes of a request, once, in chunks. Raises BadRequest when they end early or do not have the promised digest,
     RequestTimeout when they come too slowly, and TooLarge past `most`. `wait(until_s)` surrounds each wait for them."""
 
-    def __init__(
-        self,
-        environ: Mapping[str, Any],
-        wait: Callable[[float], AbstractContextManager[None]] = _no_wait,
-        clock: Clock = time.monotonic,
-    ) -> None:
+    def __init__(self, environ: Mapping[str, Any], wait: _Wait = _no_wait, clock: Clock = time.monotonic) -> None:
         self.environ, self.wait, self.clock = environ, wait, clock
         text = environ.get("CONTENT_LENGTH") or ""
         self.chunked = "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower()
@@ -2016,9 +2014,6 @@ class BodyReader:
         if self.clock() > until_s:
             raise RequestTimeout("the body came too slowly")
         return chunk
-
-    def whole(self) -> bytes:
-        return b"".join(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -2092,12 +2087,16 @@ class Exchange:
         self.scheme = proto if proto in ("http", "https") else environ.get("wsgi.url_scheme", "http")
         named = self.header("host") if absolute is None else absolute[1]
         self.host = (by_proxy and self.header("x-forwarded-host").strip()) or named
+        self.content_type = str(environ.get("CONTENT_TYPE", ""))
+        self.media_type = self.content_type.partition(";")[0].strip().lower()
+        cookie = re.search(rf"(?:^|;)\s*{_COOKIE}=([A-Za-z0-9_-]+)", self.header("cookie"))
+        self.session = cookie[1] if cookie else ""  # the session id in the cookie
         self.subject = ""  # who was let in, for the page's frame and the log
         self.submission = ""  # signed id of the form on the page, to make its submission idempotent
         self.typed: dict[str, list[Any]] = {}  # what a form sent, to be shown again with its faults
         self.cookies: list[str] = []
         self.files: list[BinaryIO] = []  # temporary ones, closed after the answer
-        self.wait: Callable[[float], AbstractContextManager[None]] = _no_wait
+        self.wait: _Wait = _no_wait
 
     @cached_property
     def body(self) -> BodyReader:
@@ -2107,36 +2106,21 @@ class Exchange:
         return str(self.environ.get("HTTP_" + name.upper().replace("-", "_"), ""))
 
     @cached_property
-    def content_type(self) -> str:
-        return str(self.environ.get("CONTENT_TYPE", ""))
-
-    @cached_property
-    def media_type(self) -> str:
-        return self.content_type.partition(";")[0].strip().lower()
-
-    @cached_property
     def query(self) -> dict[str, str]:
         """Query parameters; BadRequest if one stands twice or is not UTF-8."""
+        text = _ascii(self.environ.get("QUERY_STRING", ""))
         try:
-            pairs = parse_qsl(
-                _ascii(self.environ.get("QUERY_STRING", "")), keep_blank_values=True, errors="strict", max_num_fields=200
-            )
+            pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=200)
         except ValueError:
             raise BadRequest("the query is not UTF-8, or has over 200 parameters") from None
         found = dict(pairs)
         if len(found) != len(pairs):
             names = [name for name, _ in pairs]
             raise BadRequest(f"the parameter {next(n for n in names if names.count(n) > 1)} stands twice")
-        for name, text in pairs:
-            if problem := check_text(name + text):
+        for name, value in pairs:
+            if problem := check_text(name + value):
                 raise BadRequest(f"the parameter {name!r} {problem}")
         return found
-
-    @cached_property
-    def session(self) -> str:
-        """The session id in the cookie; "" when there is none."""
-        found = re.search(rf"(?:^|;)\s*{_COOKIE}=([A-Za-z0-9_-]+)", self.header("cookie"))
-        return found[1] if found else ""
 
     @cached_property
     def credential(self) -> str:
@@ -2218,7 +2202,7 @@ class Answer:
     """What goes out: body is bytes, an iterator of bytes, or a file object for sendfile."""
 
     status: int
-    headers: list[tuple[str, str]]
+    headers: _Headers
     body: Any = b""
 
 
@@ -2238,7 +2222,7 @@ def _problem(exchange: Exchange, error: AppError) -> Value:
     return problem
 
 
-def _error_headers(error: AppError) -> list[tuple[str, str]]:
+def _error_headers(error: AppError) -> _Headers:
     challenge = 'Bearer realm="satchel"'
     if isinstance(error, SignInNeeded):
         return [("WWW-Authenticate", challenge)]
@@ -2264,9 +2248,9 @@ def _json_bytes(data: Json) -> bytes:
     return dump_json(data).encode(errors="backslashreplace")
 
 
-def _quotable(text: str) -> str:
-    """Printable ASCII without quotes and backslashes, as RFC 6750 section 3 wants it."""
-    return re.sub(r"[^ !#-\[\]-~]", "?", text)
+def _quotable(text: str, other: str = "?") -> str:
+    """Printable ASCII without quotes and backslashes, as RFC 6750 section 3 wants it; `other` stands for the rest."""
+    return re.sub(r"[^ !#-\[\]-~]", other, text)
 
 
 def _cell(value: Json) -> str:
@@ -2283,8 +2267,7 @@ def _cell(value: Json) -> str:
 def _csv(table: Table) -> Iterator[bytes]:
     """RFC 4180, in batches of 500 rows."""
     names = [column.name for column in table.columns]
-    cells = ([_cell(row[name]) for name in names] for row in table.rows)
-    lines = itertools.chain([names], cells)
+    lines = itertools.chain([names], ([_cell(row[name]) for name in names] for row in table.rows))
     while batch := list(islice(lines, 500)):
         buffer = io.StringIO()
         csv.writer(buffer, lineterminator="\r\n").writerows(batch)
@@ -2301,7 +2284,7 @@ class _Stream:
     """A streamed body that closes what it reads from, also when the client goes away."""
 
     def __init__(self, chunks: Iterator[bytes], close: Callable[[], None]) -> None:
-        self.chunks, self._close = chunks, close
+        self.chunks, self.close = chunks, close
         try:
             self.first = next(chunks, b"")  # a fault before the first row is still answered with its status
         except BaseException:
@@ -2312,9 +2295,6 @@ class _Stream:
         yield self.first
         yield from self.chunks
 
-    def close(self) -> None:
-        self._close()
-
 
 # ---- the file responder
 
@@ -2323,11 +2303,8 @@ class _SendFile:
     """A stretch of an open file, for the server's sendfile: its descriptor stands at the start."""
 
     def __init__(self, reader: Any) -> None:
-        self.reader, self.left = reader, reader.length
-        os.lseek(reader.fileno(), reader.start, os.SEEK_SET)
-
-    def fileno(self) -> int:
-        return int(self.reader.fileno())
+        self.fileno, self.close, self.left = reader.fileno, reader.close, reader.length
+        self.seek(reader.start)
 
     def read(self, size: int = _CHUNK_BYTES) -> bytes:
         data = os.read(self.fileno(), min(size, self.left))
@@ -2338,15 +2315,10 @@ class _SendFile:
         """Used where the system's sendfile cannot read this file."""
         os.lseek(self.fileno(), offset, os.SEEK_SET)
 
-    def close(self) -> None:
-        self.reader.close()
 
-
-def _ranges(header: str, size: int) -> list[tuple[int, int]] | None:
-    """(start, length) of each range in bytes (RFC 9110 section 14.2); None when the header is to be ignored.
-
-    RangeNotSatisfiable when no range lies inside. Over 20 ranges, or overlapping ones, are ignored (section 14.2).
-    """
+def _ranges(header: str, size: int) -> _Ranges | None:
+    """The ranges of a header (RFC 9110 section 14.2), RangeNotSatisfiable when none lies inside; None when it is to be
+    ignored, as over 20 ranges and overlapping ones are."""
     unit, _, specs = header.partition("=")
     if unit.strip().lower() != "bytes":
         return None
@@ -2361,8 +2333,7 @@ def _ranges(header: str, size: int) -> list[tuple[int, int]] | None:
             found.append((start, stop - start))
     if not found:
         raise RangeNotSatisfiable(f"the file has {size:,} bytes", size_bytes=size)
-    ordered = sorted(found)
-    apart = all(a + length <= b for (a, length), (b, _) in pairwise(ordered))
+    apart = all(a + length <= b for (a, length), (b, _) in pairwise(sorted(found)))
     return found if len(found) <= 20 and apart else None
 
 
@@ -2389,7 +2360,7 @@ def _http_date(text: str) -> float | None:
         return None
 
 
-def _wanted_ranges(exchange: Exchange, blob: Blob) -> list[tuple[int, int]] | None:
+def _wanted_ranges(exchange: Exchange, blob: Blob) -> _Ranges | None:
     """The ranges to send, None for the whole; If-Range by strong comparison or exact date (RFC 9110 section 13.1.5)."""
     header, condition = exchange.header("range"), exchange.header("if-range").strip()
     if not header or exchange.method != "GET":  # RFC 9110 section 14.2: no other method has ranges
@@ -2399,23 +2370,21 @@ def _wanted_ranges(exchange: Exchange, blob: Blob) -> list[tuple[int, int]] | No
     return _ranges(header, blob.size_bytes)
 
 
-def _media_headers(name: str) -> list[tuple[str, str]]:
+def _media_headers(name: str) -> _Headers:
     """Type, disposition and policy of an uploaded file: nothing in it ever runs in this site's name."""
     media, encoding = mimetypes.guess_type("/" + name)  # a path, so that "data:text/html,x" is no address
     media = "application/octet-stream" if media is None or encoding else media
     scriptable = _SCRIPTABLE.fullmatch(media)
-    if "script" in media or (
-        media.startswith("text/") and not scriptable and media not in ("text/csv", "text/css", "text/calendar")
-    ):
+    named = scriptable or media in ("text/csv", "text/css", "text/calendar")
+    if "script" in media or (media.startswith("text/") and not named):
         media = "text/plain; charset=utf-8"
     shown = "inline" if _INLINE.fullmatch(media) and not scriptable else "attachment"
-    ascii_name = re.sub(r"[^ !#-\[\]-~]", "_", name)
-    disposition = f"{shown}; filename=\"{ascii_name}\"; filename*=UTF-8''{quote(name, safe='')}"
+    disposition = f"{shown}; filename=\"{_quotable(name, '_')}\"; filename*=UTF-8''{quote(name, safe='')}"
     policy = "frame-ancestors 'none'" if media == "application/pdf" else _FILE_POLICY  # viewers of PDF need no sandbox
     return [("Content-Type", media), ("Content-Disposition", disposition), ("Content-Security-Policy", policy)]
 
 
-def _own_headers(name: str) -> list[tuple[str, str]]:
+def _own_headers(name: str) -> _Headers:
     media = mimetypes.guess_type(name)[0] or "application/octet-stream"
     charset = "; charset=utf-8" if media.startswith("text/") else ""
     return [("Content-Type", media + charset), ("Content-Security-Policy", _PAGE_POLICY)]
@@ -2424,13 +2393,10 @@ def _own_headers(name: str) -> list[tuple[str, str]]:
 def send_content(exchange: Exchange, content: Content, *, trusted: bool = False) -> Answer:
     """Stored bytes, the operator's own if `trusted`, with validators, conditions, ranges (RFC 9110 sections 13, 14)."""
     blob = content.blob
-    modified = email.utils.formatdate(int(blob.modified_at), usegmt=True)
     headers = [
-        ("ETag", f'"{blob.etag}"'),
-        ("Last-Modified", modified),
-        ("Accept-Ranges", "bytes"),
-        ("Cache-Control", "private, no-cache"),
-    ]
+        ("ETag", f'"{blob.etag}"'), ("Last-Modified", email.utils.formatdate(int(blob.modified_at), usegmt=True)),
+        ("Accept-Ranges", "bytes"), ("Cache-Control", "private, no-cache"),
+    ]  # fmt: skip
     if _not_modified(exchange, blob):
         return Answer(304, headers)
     ranges = _wanted_ranges(exchange, blob)
@@ -2456,13 +2422,10 @@ def _stretch(exchange: Exchange, content: Content, start: int, length: int) -> A
     return _Stream(iter(reader), reader.close)
 
 
-def _send_ranges(
-    exchange: Exchange, content: Content, ranges: Sequence[tuple[int, int]], headers: list[tuple[str, str]]
-) -> Answer:
+def _send_ranges(exchange: Exchange, content: Content, ranges: _Ranges, headers: _Headers) -> Answer:
     """multipart/byteranges (RFC 9110 section 14.6)."""
     boundary, size = secrets.token_hex(16), content.blob.size_bytes
-    media = dict(headers)["Content-Type"]
-    lead = f"\r\n--{boundary}\r\nContent-Type: {media}\r\nContent-Range: bytes "
+    lead = f"\r\n--{boundary}\r\nContent-Type: {dict(headers)['Content-Type']}\r\nContent-Range: bytes "
     heads = [f"{lead}{start}-{start + length - 1}/{size}\r\n\r\n".encode() for start, length in ranges]
     tail = f"\r\n--{boundary}--\r\n".encode()
     total = sum(map(len, heads)) + sum(length for _, length in ranges) + len(tail)
@@ -2754,16 +2717,14 @@ def _target(exchange: Exchange, value: Json) -> str:
 # ---- the description for programs
 
 
+_TEXT: Value = {"type": "string"}
+_OBJECT: Value = {"type": "object"}
 _PROBLEM = {
     "type": "object",
     "required": ["type", "title", "status", "detail", "code", "request_id"],
     "properties": {
-        "type": {"type": "string"}, "title": {"type": "string"}, "status": {"type": "integer"}, "detail": {"type": "string"},
-        "code": {"type": "string"}, "request_id": {"type": "string"},
-        "errors": {
-            "type": "array",
-            "items": {"type": "object", "properties": {name: {"type": "string"} for name in Fault._fields}},
-        },
+        "type": _TEXT, "title": _TEXT, "status": {"type": "integer"}, "detail": _TEXT, "code": _TEXT, "request_id": _TEXT,
+        "errors": {"type": "array", "items": _OBJECT | {"properties": dict.fromkeys(Fault._fields, _TEXT)}},
     },
 }  # fmt: skip
 
@@ -2787,10 +2748,7 @@ def openapi(title: str, prefix: str, described: Sequence[Value]) -> Value:
 
 def _operation(summary: str, answers: Mapping[str, Value], *, body: Value | None = None, **facts: Any) -> Value:
     """An operation: its answers by status, and the problem object for everything else."""
-    problem = {
-        "description": "a problem",
-        "content": _content({"$ref": "#/components/schemas/Problem"}, "application/problem+json"),
-    }
+    problem = _described("a problem", _content({"$ref": "#/components/schemas/Problem"}, "application/problem+json"))
     operation: Value = {"summary": summary, "responses": {**answers, "default": problem}, **facts}
     return operation | ({"requestBody": {"required": True, "content": body}} if body else {})
 
@@ -2799,27 +2757,30 @@ def _content(schema: Value, media: str = "application/json") -> Value:
     return {media: {"schema": schema}}
 
 
+def _described(description: str, content: Value) -> Value:
+    return {"description": description, "content": content}
+
+
 def _parameter(name: str, schema: Value, place: str = "query", *, required: bool = False) -> Value:
     return {"name": name, "in": place, "schema": schema, "required": required or place == "path"}
 
 
 def _list_answer(item: Value) -> Mapping[str, Value]:
-    following = {"type": ["string", "null"]}
     table = {
         "type": "object",
         "required": ["items", "next"],
-        "properties": {"items": {"type": "array", "items": item}, "next": following},
+        "properties": {"items": {"type": "array", "items": item}, "next": {"type": ["string", "null"]}},
     }
-    media = {**_content(table), **_content({"type": "string"}, "text/csv"), **_content(item, "application/x-ndjson")}
-    return {"200": {"description": "a page of the list, or all of it as CSV or NDJSON", "content": media}}
+    media = _content(table) | _content(_TEXT, "text/csv") | _content(item, "application/x-ndjson")
+    return {"200": _described("a page of the list, or all of it as CSV or NDJSON", media)}
 
 
+_GONE = {"204": {"description": "it is gone"}}
 _PAGING = [
-    _parameter("_size", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 50}),
-    _parameter("_next", {"type": "string"}),
-]
+    _parameter("_size", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 50}), _parameter("_next", _TEXT),
+]  # fmt: skip
 _LISTING = [
-    *_PAGING, _parameter("_sort", {"type": "string"}), _parameter("_q", {"type": "string"}),
+    *_PAGING, _parameter("_sort", _TEXT), _parameter("_q", _TEXT),
     _parameter("_count", {"type": "integer", "enum": [0, 1]}),
 ]  # fmt: skip
 
@@ -2830,64 +2791,55 @@ def _form_paths(one: Value) -> dict[str, Value]:
     read_only = {name: {"type": "integer" if name == "version" else "string", "readOnly": True} for name in RESERVED_FIELDS}
     nullable = {name: {"anyOf": [field_, {"type": "null"}]} for name, field_ in inner["properties"].items()}
     record = {"type": "object", "properties": {**read_only, **nullable}, "required": list(read_only)}
-    found = {"200": {"description": "the record", "content": _content(record)}}
-    made = {"201": {"description": "the record, or all of a batch", "content": _content(record)}}
+    found = {"200": _described("the record", _content(record))}
+    made = {"201": _described("the record, or all of a batch", _content(record))}
     batch = {"type": "array", "items": inner, "minItems": 1, "maxItems": 1000}
-    gone = {"204": {"description": "it is gone"}}
-    key, match = _parameter("id", {"type": "string"}, "path"), _parameter("If-Match", {"type": "string"}, "header")
-    once = _parameter("Idempotency-Key", {"type": "string", "maxLength": 255}, "header")
+    match = _parameter("If-Match", _TEXT, "header")
+    once = _parameter("Idempotency-Key", _TEXT | {"maxLength": 255}, "header")
     return {
         base: {
-            "get": _operation(
-                f"{title}: its JSON Schema", {"200": {"description": "the schema", "content": _content({"type": "object"})}}
-            ),
+            "get": _operation(f"{title}: its JSON Schema", {"200": _described("the schema", _content(_OBJECT))}),
             "post": _operation(f"{title}: submit", made, body=_content({"anyOf": [inner, batch]}), parameters=[once]),
         },
         f"{base}/records": {"get": _operation(f"{title}: the records", _list_answer(record), parameters=_LISTING)},
         f"{base}/records/{{id}}": {
-            "parameters": [key],
+            "parameters": [_parameter("id", _TEXT, "path")],
             "get": _operation(f"{title}: one record", found),
             "put": _operation(f"{title}: replace", found, body=_content(inner), parameters=[match]),
-            "patch": _operation(f"{title}: merge (RFC 7396)", found, body=_content({"type": "object"}), parameters=[match]),
-            "delete": _operation(f"{title}: delete", gone, parameters=[match]),
+            "patch": _operation(f"{title}: merge (RFC 7396)", found, body=_content(_OBJECT), parameters=[match]),
+            "delete": _operation(f"{title}: delete", _GONE, parameters=[match]),
         },
     }
 
 
 def _view_paths(one: Value) -> dict[str, Value]:
     own = [_parameter(name, schema, required=name in one["required"]) for name, schema in one["params"].items()]
-    listed = _operation(one["title"], _list_answer({"type": "object"}), parameters=[*own, *_LISTING])
-    return {f"/{one['address']}": {"get": listed}}
+    return {f"/{one['address']}": {"get": _operation(one["title"], _list_answer(_OBJECT), parameters=[*own, *_LISTING])}}
 
 
 def _files_paths(one: Value) -> dict[str, Value]:
     title, base = one["title"], f"/{one['address']}"
-    octets = _content({"type": "string", "format": "binary"}, "application/octet-stream")
-    stored = {"description": "name, size and digest of the file", "content": _content({"type": "object"})}
-    path = _parameter("path", {"type": "string"}, "path")
-    form = {"type": "object", "properties": {"file": {"type": "array", "items": {"type": "string", "format": "binary"}}}}
-    upload = _operation(f"{title}: upload files", {"201": stored}, body=_content(form, "multipart/form-data"))
+    binary = _TEXT | {"format": "binary"}
+    octets = _content(binary, "application/octet-stream")
+    form = _content(_OBJECT | {"properties": {"file": {"type": "array", "items": binary}}}, "multipart/form-data")
+    stored = _described("name, size and digest of the file", _content(_OBJECT))
     return {
         base: {
-            "get": _operation(f"{title}: the top folder", _list_answer({"type": "object"}), parameters=_PAGING),
-            "post": upload,
+            "get": _operation(f"{title}: the top folder", _list_answer(_OBJECT), parameters=_PAGING),
+            "post": _operation(f"{title}: upload files", {"201": stored}, body=form),
         },
         f"{base}/{{path}}": {
-            "parameters": [path],
-            "get": _operation(
-                f"{title}: a file, or a folder's list", {"200": {"description": "the bytes", "content": octets}}
-            ),
+            "parameters": [_parameter("path", _TEXT, "path")],
+            "get": _operation(f"{title}: a file, or a folder's list", {"200": _described("the bytes", octets)}),
             "put": _operation(f"{title}: write a file", {"200": stored, "201": stored}, body=octets),
-            "delete": _operation(f"{title}: delete a file", {"204": {"description": "it is gone"}}),
+            "delete": _operation(f"{title}: delete a file", _GONE),
         },
     }
 
 
 _PATHS_OF: Mapping[str, Callable[[Value], dict[str, Value]]] = {
-    "forms": _form_paths,
-    "views": _view_paths,
-    "files": _files_paths,
-}
+    "forms": _form_paths, "views": _view_paths, "files": _files_paths,
+}  # fmt: skip
 
 
 # ---- the runner
@@ -3174,7 +3126,7 @@ class HttpRunner(Runner):
             raise UnsupportedMedia(
                 f"{exchange.media_type or 'a body without Content-Type'} is not read here: send application/json"
             )
-        return load_json(exchange.body.bounded(most).whole())
+        return load_json(b"".join(exchange.body.bounded(most)))
 
     def _upload(self, exchange: Exchange, name: str, path: list[str]) -> Answer:
         """Files of a multipart body, each streamed to where it belongs as it arrives."""
@@ -3651,7 +3603,7 @@ def _typed_fields(exchange: Exchange, most: int) -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = {}
     if exchange.media_type == "application/x-www-form-urlencoded":
         try:
-            text = exchange.body.bounded(most).whole().decode()
+            text = b"".join(exchange.body.bounded(most)).decode()
             pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=5000)
         except ValueError:
             raise BadRequest("the form is not UTF-8, or has over 5,000 fields") from None
