@@ -75,7 +75,7 @@ import unicodedata
 import zlib
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -1907,12 +1907,12 @@ _FORMATS_OFFERED = {
     "text/csv": "csv",
     "application/x-ndjson": "ndjson",
 }
-_MEDIA = {"json": "application/json", "csv": "text/csv; charset=utf-8", "ndjson": "application/x-ndjson"}
+_MEDIA = {"csv": "text/csv; charset=utf-8", "json": "application/json", "ndjson": "application/x-ndjson"}
+_PROBLEM_MEDIA = "application/problem+json"
 _ACTIONS = {
     "GET": Action.READ, "HEAD": Action.READ, "POST": Action.CREATE, "PUT": Action.UPDATE, "PATCH": Action.UPDATE,
     "DELETE": Action.DELETE,
 }  # fmt: skip
-_SUFFIXES = ("csv", "json", "ndjson")
 _CONTROLS = ("_method", "_version", "_submission")  # what the action of a page's form adds to its address
 _COOKIE = "satchel_session"
 _PAGE_POLICY = (
@@ -2206,6 +2206,16 @@ class Answer:
     body: Any = b""
 
 
+def _json_answer(status: int, data: Json, headers: Sequence[tuple[str, str]] = (), media: str = _MEDIA["json"]) -> Answer:
+    """JSON as UTF-8; half of a surrogate pair, which a fault may quote, as its escape."""
+    return Answer(status, [("Content-Type", media), *headers], dump_json(data).encode(errors="backslashreplace"))
+
+
+def _page_answer(status: int, body: bytes, headers: Sequence[tuple[str, str]] = ()) -> Answer:
+    own = [("Content-Type", "text/html; charset=utf-8"), ("Content-Security-Policy", _PAGE_POLICY)]
+    return Answer(status, [*own, *headers], body)
+
+
 def _see_other(location: str, headers: Sequence[tuple[str, str]] = ()) -> Answer:
     return Answer(303, [*headers, ("Location", location), ("Content-Type", "text/plain; charset=utf-8")])
 
@@ -2241,11 +2251,6 @@ def _error_headers(error: AppError) -> _Headers:
 
 def _allow(actions: Iterable[str]) -> str:
     return ", ".join([*(method for method, action in _ACTIONS.items() if action in tuple(actions)), "OPTIONS"])
-
-
-def _json_bytes(data: Json) -> bytes:
-    """JSON as UTF-8; half of a surrogate pair, which a fault may quote, as its escape."""
-    return dump_json(data).encode(errors="backslashreplace")
 
 
 def _quotable(text: str, other: str = "?") -> str:
@@ -2401,14 +2406,13 @@ def send_content(exchange: Exchange, content: Content, *, trusted: bool = False)
         return Answer(304, headers)
     ranges = _wanted_ranges(exchange, blob)
     headers += _own_headers(content.name) if trusted else _media_headers(content.name)
-    if ranges is None:
-        headers.append(("Content-Length", str(blob.size_bytes)))
-        return Answer(200, headers, _stretch(exchange, content, 0, blob.size_bytes))
-    if len(ranges) > 1:
+    if ranges and len(ranges) > 1:
         return _send_ranges(exchange, content, ranges, headers)
-    start, length = ranges[0]
-    headers += [("Content-Length", str(length)), ("Content-Range", f"bytes {start}-{start + length - 1}/{blob.size_bytes}")]
-    return Answer(206, headers, _stretch(exchange, content, start, length))
+    start, length = ranges[0] if ranges else (0, blob.size_bytes)
+    headers.append(("Content-Length", str(length)))
+    if ranges:
+        headers.append(("Content-Range", f"bytes {start}-{start + length - 1}/{blob.size_bytes}"))
+    return Answer(206 if ranges else 200, headers, _stretch(exchange, content, start, length))
 
 
 def _stretch(exchange: Exchange, content: Content, start: int, length: int) -> Any:
@@ -2431,21 +2435,16 @@ def _send_ranges(exchange: Exchange, content: Content, ranges: _Ranges, headers:
     total = sum(map(len, heads)) + sum(length for _, length in ranges) + len(tail)
     headers = [(name, value) for name, value in headers if name != "Content-Type"]
     headers += [("Content-Type", f"multipart/byteranges; boundary={boundary}"), ("Content-Length", str(total))]
-    opened: list[Reader] = []
 
-    def chunks() -> Iterator[bytes]:
+    def chunks() -> Generator[bytes, None, None]:
         for head, (start, length) in zip(heads, ranges, strict=True):
             yield head
-            opened.append(content.read(start, length))
-            yield from opened[-1]
-            opened.pop().close()
+            with closing(content.read(start, length)) as reader:
+                yield from reader
         yield tail
 
-    def close() -> None:
-        for reader in opened:
-            reader.close()
-
-    return Answer(206, headers, b"" if exchange.method == "HEAD" else _Stream(chunks(), close))
+    sent = chunks()
+    return Answer(206, headers, b"" if exchange.method == "HEAD" else _Stream(sent, sent.close))
 
 
 # ---- pages
@@ -2631,7 +2630,7 @@ class Pages:
             "search": page.get("search"), "action": exchange.url(here), "count": table.count, "hidden": hidden,
             "next_href": exchange.url(here, **again, _next=table.next) if table.next else "",
             "first_href": exchange.url(here, **again) if exchange.query.get("_next") else "",
-            "formats": {ending.upper(): exchange.url(f"{here}.{ending}", **again) for ending in _SUFFIXES},
+            "formats": {ending.upper(): exchange.url(f"{here}.{ending}", **again) for ending in _MEDIA},
             "create_href": exchange.url(page["address"]) if records and Action.CREATE in page["may"] else "",
             "empty": "Nothing fits." if again else "Nothing here yet.",
         }  # fmt: skip
@@ -2871,7 +2870,7 @@ class HttpRunner(Runner):
             ("/logout", "POST", self._sign_out),
             ("/static/<name>", "GET", self._static),
             ("/openapi.json", "GET", self._openapi),
-            ("/healthz", "GET", self._healthz),
+            ("/healthz", "GET", lambda exchange: _json_answer(200, {"status": "ok"})),
             ("/readyz", "GET", self._readyz),
             ("/<kind:re:files|forms|views|apps|admin>/<rest:path>", "ANY", self._resource),
         ):
@@ -2920,8 +2919,8 @@ class HttpRunner(Runner):
         fault = AppError("something went wrong here; the operator finds it in the log by the request id")
         if exchange.page:
             with suppress(Exception):  # the templates may be what is broken
-                return self._page(500, self.pages.fault(exchange, fault))
-        return self._problem(exchange, fault)
+                return _page_answer(500, self.pages.fault(exchange, fault))
+        return _json_answer(500, _problem(exchange, fault), media=_PROBLEM_MEDIA)
 
     def _route(self, exchange: Exchange) -> Answer:
         self._check_host(exchange)
@@ -2963,11 +2962,8 @@ class HttpRunner(Runner):
     def _trusted(self, peer: str) -> bool:
         if peer == "unix":
             return "unix" in self.config.trusted_proxies
-        try:
-            address = ipaddress.ip_address(peer)
-        except ValueError:
-            return False
-        return any((getattr(address, "ipv4_mapped", None) or address) in network for network in self.networks)
+        address = _ip(peer)
+        return any((getattr(address, "ipv4_mapped", None) or address) in network for network in self.networks if address)
 
     def _check_host(self, exchange: Exchange) -> None:
         """Only hosts that were named, loopback and bare addresses: against DNS rebinding."""
@@ -2975,11 +2971,7 @@ class HttpRunner(Runner):
         if not exchange.host and exchange.environ.get("SERVER_PROTOCOL") == "HTTP/1.0":
             return  # no browser is that old
         known = {"localhost", self.config.bind.rpartition(":")[0].strip("[]").lower(), *map(str.lower, self.config.hosts)}
-        try:
-            literal = bool(ipaddress.ip_address(host))
-        except ValueError:
-            literal = False
-        if not (literal or host in known - {""} or "*" in known):
+        if not (_ip(host) or host in known - {""} or "*" in known):
             raise Misdirected(f"this server does not answer for the host {host[:100]!r}: name it in [http] hosts")
 
     def _common_headers(self, exchange: Exchange, answer: Answer) -> list[tuple[str, str]]:
@@ -3015,16 +3007,8 @@ class HttpRunner(Runner):
             after = exchange.own_path + ("?" + query if query else "")
             return _see_other(exchange.url("login", after=after if len(after) < 1000 else None))
         if exchange.page:
-            return self._page(error.status, self.pages.fault(exchange, error), _error_headers(error))
-        return self._problem(exchange, error)
-
-    def _problem(self, exchange: Exchange, error: AppError) -> Answer:
-        headers = [("Content-Type", "application/problem+json"), *_error_headers(error)]
-        return Answer(error.status, headers, _json_bytes(_problem(exchange, error)))
-
-    def _page(self, status: int, body: bytes, headers: Sequence[tuple[str, str]] = ()) -> Answer:
-        own = [("Content-Type", "text/html; charset=utf-8"), ("Content-Security-Policy", _PAGE_POLICY)]
-        return Answer(status, [*own, *headers], body)
+            return _page_answer(error.status, self.pages.fault(exchange, error), _error_headers(error))
+        return _json_answer(error.status, _problem(exchange, error), _error_headers(error), _PROBLEM_MEDIA)
 
     # -- the resources
 
@@ -3058,7 +3042,7 @@ class HttpRunner(Runner):
         """The address without .csv, .json, .ndjson or .html, which choose the format instead of Accept."""
         last = path[-1] if path and kind == "forms" and path == path[:1] else name if not path else ""
         stem, dot, ending = last.rpartition(".")
-        if not dot or ending not in ("csv", "json", "ndjson", "html"):
+        if not dot or ending not in (*_MEDIA, "html"):
             return name, path
         exchange.format = ending
         exchange.path = exchange.path.removesuffix("." + ending)
@@ -3123,9 +3107,8 @@ class HttpRunner(Runner):
         if exchange.body.size_bytes == 0:
             return None
         if exchange.media_type != "application/json" and not exchange.media_type.endswith("+json"):
-            raise UnsupportedMedia(
-                f"{exchange.media_type or 'a body without Content-Type'} is not read here: send application/json"
-            )
+            media = exchange.media_type or "a body without Content-Type"
+            raise UnsupportedMedia(f"{media} is not read here: send application/json")
         return load_json(b"".join(exchange.body.bounded(most)))
 
     def _upload(self, exchange: Exchange, name: str, path: list[str]) -> Answer:
@@ -3154,7 +3137,7 @@ class HttpRunner(Runner):
         exchange.subject = done[-1].caller.subject
         if exchange.page:
             return _see_other(exchange.path)
-        return self._json(201, {"items": [response.data for response in done]})
+        return _json_answer(201, {"items": [response.data for response in done]})
 
     def _upload_one(self, request: Request, done: Sequence[Response]) -> Response:
         try:
@@ -3181,7 +3164,7 @@ class HttpRunner(Runner):
         else:
             exchange.submission = exchange.query.get("_submission", "") or self._submission()
         page = self.pages.form(exchange, response, exchange.typed, faults)
-        return self._page(error.status, self.pages.render(exchange, "form.tpl", page["title"], page))
+        return _page_answer(error.status, self.pages.render(exchange, "form.tpl", page["title"], page))
 
     def _submission(self) -> str:
         return self.host.seal("submission", secrets.token_urlsafe(18))
@@ -3201,15 +3184,20 @@ class HttpRunner(Runner):
         if exchange.format not in ("json", "html"):
             lists = ", text/csv, application/x-ndjson" * bool(response.table)
             raise NotAcceptable(f"the formats here are application/json, text/html{lists}")
+        if response.table:
+            return self._list(exchange, response.table)
         headers = [("ETag", f'"{response.etag}"')] if response.etag else []
         if response.etag and {"*", response.etag} & set(exchange.conditions().if_none_match):
             return Answer(304, headers)
-        answer = self._json(200, response.data if response.table is None else _list_of(response.table))
-        if response.table is not None and response.table.next:
-            query = {name: text for name, text in exchange.query.items() if name != "_next"} | {"_next": response.table.next}
-            answer.headers.append(("Link", f'<{exchange.own_path}?{urlencode(query)}>; rel="next"'))
-        answer.headers += headers
-        return answer
+        return _json_answer(200, response.data, headers)
+
+    def _list(self, exchange: Exchange, table: Table) -> Answer:
+        """A page of a list as JSON, with the address of the next one (RFC 8288)."""
+        found: Value = {"items": list(table.rows), "next": table.next}
+        found |= {"count": table.count} if table.count is not None else {}
+        query = {name: text for name, text in exchange.query.items() if name != "_next"} | {"_next": table.next}
+        link = ("Link", f'<{exchange.own_path}?{urlencode(query)}>; rel="next"')
+        return _json_answer(200, found, [link] if table.next else [])
 
     def _render_page(self, exchange: Exchange, response: Response) -> Answer:
         if response.template == "form.tpl":
@@ -3217,7 +3205,7 @@ class HttpRunner(Runner):
         home = str(response.page.get("home", ""))
         if home.startswith(("forms/", "views/")):
             return _see_other(exchange.url(home))
-        return self._page(200, self.pages.show(exchange, response))
+        return _page_answer(200, self.pages.show(exchange, response))
 
     def _export(self, exchange: Exchange, table: Table) -> Answer:
         """Every row, streamed; a client that goes away ends the query."""
@@ -3226,9 +3214,6 @@ class HttpRunner(Runner):
         disposition = f"attachment; filename*=UTF-8''{quote(name, safe='')}.{exchange.format}"
         headers = [("Content-Type", _MEDIA[exchange.format]), ("Content-Disposition", disposition)]
         return Answer(200, headers, _Stream(rows, table.close))
-
-    def _json(self, status: int, data: Json) -> Answer:
-        return Answer(status, [("Content-Type", _MEDIA["json"])], _json_bytes(data))
 
     def _written(self, exchange: Exchange, response: Response) -> Answer:
         """What a write answers: a page goes on to where the result is seen (post/redirect/get)."""
@@ -3241,9 +3226,7 @@ class HttpRunner(Runner):
             headers.append(("Location", exchange.url(response.location)))
         if response.data is None:
             return Answer(204, headers)
-        answer = self._json(201 if response.created else 200, response.data)
-        answer.headers += headers
-        return answer
+        return _json_answer(201 if response.created else 200, response.data, headers)
 
     def _afterwards(self, exchange: Exchange, response: Response) -> str:
         here = exchange.inner
@@ -3284,16 +3267,12 @@ class HttpRunner(Runner):
     def _login_page(self, exchange: Exchange, code: str = "") -> Answer:
         after = exchange.query.get("after", "")
         code = code if re.fullmatch(r"[A-Za-z0-9_-]{1,100}", code) else ""
-        return self._page(200, self.pages.login(exchange, code, self._safe_target(after, "")))
+        return _page_answer(200, self.pages.login(exchange, code, self._safe_target(after, "")))
 
     def _safe_target(self, after: str, default: str) -> str:
         """A path on this site to go on to; never another site."""
-        safe = (
-            re.fullmatch(r"/[!-\[\]-~]*", after)
-            and not after.startswith("//")
-            and (after + "/").startswith(self.prefix + "/")
-        )
-        return after if safe else default
+        inside = (after + "/").startswith(self.prefix + "/") and not after.startswith("//")
+        return after if inside and re.fullmatch(r"/[!-\[\]-~]*", after) else default
 
     def _sign_in(self, exchange: Exchange) -> Answer:
         if _same_origin(exchange) is False or exchange.header("origin") == "null":
@@ -3306,7 +3285,7 @@ class HttpRunner(Runner):
             if not exchange.page:
                 raise
             body = self.pages.login(exchange, "", self._safe_target(after, ""), error.message)
-            return self._page(401, body, _error_headers(error))
+            return _page_answer(401, body, _error_headers(error))
         exchange.cookies = [self._cookie(exchange, session, seconds)]
         return _see_other(self._safe_target(after, exchange.url("")))
 
@@ -3334,15 +3313,12 @@ class HttpRunner(Runner):
 
     def _openapi(self, exchange: Exchange) -> Answer:
         """What this caller may open, described for programs."""
-        return self._json(200, openapi(self.host.title, self.prefix, self.host.describe(exchange.credential)))
-
-    def _healthz(self, exchange: Exchange) -> Answer:
-        return self._json(200, {"status": "ok"})
+        return _json_answer(200, openapi(self.host.title, self.prefix, self.host.describe(exchange.credential)))
 
     def _readyz(self, exchange: Exchange) -> Answer:
         found = self.host.ready()
         well = all(state == "ok" for state in found.values())
-        return self._json(200 if well else 503, {"status": "ok" if well else "unavailable", "providers": found})
+        return _json_answer(200 if well else 503, {"status": "ok" if well else "unavailable", "providers": found})
 
     # -- serving
 
@@ -3525,13 +3501,19 @@ def _worker_class(deadlines: dict[Any, float]) -> type:
             now = time.monotonic()
             for held, until in deadlines.copy().items():
                 if now > until:
-                    connection = getattr(held, "sock", held)
-                    if connection is held:  # its body is awaited; a head is awaited by the holder of the connection
-                        late.add(connection)
+                    if not hasattr(held, "sock"):  # its body is awaited; a head is awaited by the holder of the connection
+                        late.add(held)
                     with suppress(OSError):  # it was closed meanwhile
-                        socket.socket.shutdown(connection, socket.SHUT_RD)
+                        socket.socket.shutdown(getattr(held, "sock", held), socket.SHUT_RD)
 
     return Worker
+
+
+def _ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None
 
 
 def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
@@ -3539,9 +3521,8 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
         return ipaddress.ip_network(text, strict=False)
     except ValueError:
         detail = f'names {text!r}: write an address such as 10.0.0.1, a network such as 10.0.0.0/8, or "unix"'
-        raise ConfigError(
-            f"http.trusted_proxies {detail}", faults=[Fault("http.trusted_proxies", "value", detail)]
-        ) from None
+        key = "http.trusted_proxies"
+        raise ConfigError(f"{key} {detail}", faults=[Fault(key, "value", detail)]) from None
 
 
 def _tcp_listener(host: str, port: int) -> socket.socket:
@@ -3585,12 +3566,6 @@ def _same_origin(exchange: Exchange) -> bool | None:
     if origin and origin != "null":
         return bool(origin.partition("://")[2].lower() == exchange.host.lower())
     return None
-
-
-def _list_of(table: Table) -> Value:
-    """The JSON of a list."""
-    found: Value = {"items": list(table.rows), "next": table.next}
-    return found | ({"count": table.count} if table.count is not None else {})
 
 
 def _text_of(typed: Mapping[str, Sequence[Any]], name: str) -> str:
