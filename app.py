@@ -1901,12 +1901,9 @@ class Runner(ABC):
 _log = logging.getLogger("satchel")
 _CHUNK_BYTES = 256 * 1024
 _FORMATS_OFFERED = {
-    "application/json": "json",
-    "application/problem+json": "json",
-    "text/html": "html",
-    "text/csv": "csv",
+    "application/json": "json", "application/problem+json": "json", "text/html": "html", "text/csv": "csv",
     "application/x-ndjson": "ndjson",
-}
+}  # fmt: skip
 _MEDIA = {"csv": "text/csv; charset=utf-8", "json": "application/json", "ndjson": "application/x-ndjson"}
 _PROBLEM_MEDIA = "application/problem+json"
 _ACTIONS = {
@@ -1947,12 +1944,12 @@ class BodyReader:
     def __init__(self, environ: Mapping[str, Any], wait: _Wait = _no_wait, clock: Clock = time.monotonic) -> None:
         self.environ, self.wait, self.clock = environ, wait, clock
         text = environ.get("CONTENT_LENGTH") or ""
-        self.chunked = "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower()
+        chunked = "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower()
         if text and not re.fullmatch(r"[0-9]{1,18}", text):
             raise BadRequest("Content-Length is not a number")
-        if self.chunked and not environ.get("wsgi.input_terminated"):
+        if chunked and not environ.get("wsgi.input_terminated"):
             raise BadRequest("a chunked body is not read here: send it with its Content-Length")
-        self.size_bytes = None if self.chunked else int(text or 0)
+        self.size_bytes = None if chunked else int(text or 0)
         self.most: int | None = None
         self._invited = environ.get("HTTP_EXPECT", "").lower() != "100-continue"
 
@@ -2055,16 +2052,10 @@ def read_multipart(body: Iterable[bytes], content_type: str) -> Iterator[_Part]:
         except (MultipartError, UnicodeError) as error:
             raise BadRequest(f"the multipart body is malformed: {error}") from error
 
-    def chunks(source: Iterator[Any]) -> Iterator[bytes]:
-        for event in source:
-            if event is None:
-                return
-            yield bytes(event)
-
     source = events()
     for event in source:
         if isinstance(event, MultipartSegment):
-            content = chunks(source)
+            content = map(bytes, itertools.takewhile(lambda one: one is not None, source))
             yield _Part(event.name, event.filename, content)
             deque(content, maxlen=0)
 
@@ -2090,7 +2081,11 @@ class Exchange:
         self.content_type = str(environ.get("CONTENT_TYPE", ""))
         self.media_type = self.content_type.partition(";")[0].strip().lower()
         cookie = re.search(rf"(?:^|;)\s*{_COOKIE}=([A-Za-z0-9_-]+)", self.header("cookie"))
-        self.session = cookie[1] if cookie else ""  # the session id in the cookie
+        self.session = cookie[1] if cookie else ""
+        self.authorization = self.header("authorization").strip()
+        self.by_cookie = bool(self.session) and not self.authorization
+        # Whether the credential is one that a browser sends by itself, whatever page made it do so.
+        self.by_browser = self.by_cookie or self.authorization.lower().startswith("basic")
         self.subject = ""  # who was let in, for the page's frame and the log
         self.submission = ""  # signed id of the form on the page, to make its submission idempotent
         self.typed: dict[str, list[Any]] = {}  # what a form sent, to be shown again with its faults
@@ -2125,19 +2120,9 @@ class Exchange:
     @cached_property
     def credential(self) -> str:
         """The Authorization header, else the session cookie, else ""; Unauthenticated for a session in the header."""
-        given = self.header("authorization").strip()
-        if given.lower().startswith("session"):  # only a cookie carries one, so that the checks on cookies hold
+        if self.authorization.lower().startswith("session"):  # only a cookie carries one, so that the checks on cookies hold
             raise Unauthenticated("the credential is malformed: send Bearer or Basic")
-        return given or (f"Session {self.session}" if self.session else "")
-
-    @property
-    def by_cookie(self) -> bool:
-        return bool(self.session) and not self.header("authorization").strip()
-
-    @property
-    def by_browser(self) -> bool:
-        """Whether the credential is one that a browser sends by itself, whatever page made it do so."""
-        return self.by_cookie or self.header("authorization").strip().lower().startswith("basic")
+        return self.authorization or (f"Session {self.session}" if self.session else "")
 
     @cached_property
     def format(self) -> str:
@@ -3054,27 +3039,27 @@ class HttpRunner(Runner):
             raise BadRequest("_method must be PUT, of a record, or DELETE")
         return _ACTIONS[wanted or exchange.method]
 
-    def _request(self, exchange: Exchange, resource: str, path: tuple[str, ...], action: Action, **facts: Any) -> Request:
+    def _request(self, exchange: Exchange, resource: str, path: tuple[str, ...], action: Action) -> Request:
         """The transport-free request; everything that the body says is read later, by `decode`."""
         controls = _CONTROLS if exchange.method == "POST" else ()
         version = exchange.query.get("_version", "") if controls else ""
         conditions = Conditions((version,)) if version else exchange.conditions()
+        writes = action != Action.READ
         is_bytes = resource.startswith("files/") and action == Action.UPDATE
-        if action != Action.READ:
+        if writes:
             self._check_origin(exchange, form=not is_bytes)
-        decode = partial(self._decode, exchange, resource) if action != Action.READ and not is_bytes else None
-        given: dict[str, Any] = {
-            "id": exchange.id, "action": action, "resource": resource, "path": path, "door": self.kind,
-            "params": {name: text for name, text in exchange.query.items() if name not in controls}, "decode": decode,
-            "typed": not self._is_form(exchange), "partial": exchange.method == "PATCH", "conditions": conditions,
-            "whole": exchange.format in ("csv", "ndjson") and action == Action.READ, "credential": exchange.credential,
-            "idempotency_key": self._idempotency_key(exchange) if action != Action.READ else "",
-        }  # fmt: skip
-        if is_bytes:
-            given |= {"body": exchange.body, "body_bytes": exchange.body.size_bytes}
-        if action != Action.READ and exchange.header("content-encoding").lower() not in ("", "identity"):
+        request = Request(
+            id=exchange.id, action=action, resource=resource, path=path, door=self.kind, conditions=conditions,
+            params={name: text for name, text in exchange.query.items() if name not in controls},
+            decode=partial(self._decode, exchange, resource) if writes and not is_bytes else None,
+            typed=not self._is_form(exchange), partial=exchange.method == "PATCH",
+            whole=exchange.format in ("csv", "ndjson") and not writes, credential=exchange.credential,
+            idempotency_key=self._idempotency_key(exchange) if writes else "",
+            body=exchange.body if is_bytes else None, body_bytes=exchange.body.size_bytes if is_bytes else None,
+        )  # fmt: skip
+        if writes and exchange.header("content-encoding").lower() not in ("", "identity"):
             raise UnsupportedMedia("Content-Encoding is not supported: send the bytes as they are")
-        return Request(**given | facts)
+        return request
 
     def _is_form(self, exchange: Exchange) -> bool:
         return exchange.media_type in ("application/x-www-form-urlencoded", "multipart/form-data")
@@ -3115,8 +3100,8 @@ class HttpRunner(Runner):
         """Files of a multipart body, each streamed to where it belongs as it arrives."""
         if exchange.media_type != "multipart/form-data":
             raise UnsupportedMedia("a folder takes multipart/form-data; PUT one file at its own address")
-        folder = [part for part in path if part]
-        request = self._request(exchange, f"files/{name}", tuple(folder), Action.CREATE, idempotency_key="", decode=None)
+        folder = tuple(part for part in path if part)
+        request = self._request(exchange, f"files/{name}", folder, Action.CREATE)
         done: list[Response] = []
         fields: dict[str, str] = {}
         exchange.body.most = _LOOSE_BYTES  # until somebody is let in
@@ -3128,10 +3113,10 @@ class HttpRunner(Runner):
             elif part.file_name:
                 self._check_token(exchange, fields.get("_token", ""))
                 exchange.body.most = None
-                inner = tuple(folder) + tuple(part.file_name.replace("\\", "/").split("/"))
+                inner = (*folder, *part.file_name.replace("\\", "/").split("/"))
                 action = Action.UPDATE if fields.get("_replace") else Action.CREATE
-                one = dataclasses.replace(request, path=inner, action=action, body=part.chunks)
-                done.append(self._upload_one(one, done))
+                facts: Any = {"path": inner, "action": action, "body": part.chunks, "decode": None, "idempotency_key": ""}
+                done.append(self._upload_one(dataclasses.replace(request, **facts), done))
         if not done:
             raise BadRequest("the body has no file: choose one, in a field named file")
         exchange.subject = done[-1].caller.subject
@@ -3248,11 +3233,8 @@ class HttpRunner(Runner):
         return self.host.seal("form", _session_digest(exchange.session))
 
     def _check_origin(self, exchange: Exchange, *, form: bool) -> None:
-        """Forbidden when a browser says that an unsafe request with a credential that it adds by itself came from
-        elsewhere, or when nothing says it did not.
-
-        Sec-Fetch-Site, else Origin, else (where a form can carry one) the form token, which _check_token reads later.
-        """
+        """Forbidden when an unsafe request with a credential that browsers add by themselves came from elsewhere, by
+        Sec-Fetch-Site, else Origin, or when nothing says (unless a form can still show its token: _check_token)."""
         verdict = _same_origin(exchange)
         if (exchange.by_browser and verdict is False) or (exchange.by_cookie and verdict is None and not form):
             raise Forbidden(_ELSEWHERE)
@@ -3432,8 +3414,9 @@ class HttpRunner(Runner):
             options |= {"certfile": str(config.tls_cert), "keyfile": str(config.tls_key)}
         from gunicorn.config import KNOWN_SETTINGS
 
-        known = {one.name for one in KNOWN_SETTINGS}
-        return options | {name: True for name in ("control_socket_disable",) if name in known}
+        if any(one.name == "control_socket_disable" for one in KNOWN_SETTINGS):
+            options["control_socket_disable"] = True
+        return options
 
 
 def _linger(connection: socket.socket) -> None:
@@ -3551,11 +3534,11 @@ def _unix_listener(path: str) -> socket.socket:
     return listener
 
 
+_ELSEWHERE = "this request came from another site; open the page here and try again"
+
+
 def _session_digest(session: str) -> str:
     return hashlib.sha256(session.encode()).hexdigest()[:32]
-
-
-_ELSEWHERE = "this request came from another site; open the page here and try again"
 
 
 def _same_origin(exchange: Exchange) -> bool | None:
@@ -3603,12 +3586,12 @@ def _spooled(exchange: Exchange, chunks: Iterable[bytes]) -> BinaryIO:
     """A temporary file with these bytes, in memory while small; closed after the answer."""
     if len(exchange.files) >= 100:
         raise TooLarge("a form takes at most 100 files")
-    file = tempfile.SpooledTemporaryFile(max_size=1 << 16)  # noqa: SIM115 (closed by HttpRunner.wsgi)
-    exchange.files.append(cast(BinaryIO, file))
+    file = cast(BinaryIO, tempfile.SpooledTemporaryFile(max_size=1 << 16))  # noqa: SIM115 (closed by HttpRunner.wsgi)
+    exchange.files.append(file)
     for chunk in chunks:
         file.write(chunk)
     file.seek(0)
-    return cast(BinaryIO, file)
+    return file
 
 
 # ==== 6. AUTH ====================================================================================================
