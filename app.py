@@ -1990,16 +1990,12 @@ class BodyReader:
         if promised - {digest.digest()}:
             raise BadRequest("the body does not have the sha-256 digest that was sent with it")
 
-    def _invite(self) -> None:
-        """Ask for the body, where the client waits to be asked (RFC 9110 section 10.1.1)."""
-        connection = self.environ.get("gunicorn.socket")
-        if not self._invited and connection is not None:
-            connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-        self._invited = True
-
     def _read(self, size: int, until_s: float) -> bytes:
+        connection = self.environ.get("gunicorn.socket")
         try:
-            self._invite()
+            if not self._invited and connection is not None:  # the client waits to be asked (RFC 9110 section 10.1.1)
+                connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._invited = True
             with self.wait(until_s):
                 chunk = bytes(self.environ["wsgi.input"].read(size))
         except TimeoutError:
@@ -2472,7 +2468,8 @@ class Pages:
         self.folders = [str(folder) for folder in folders if folder.is_dir()]
         self.own_folder = str(folders[0].parent)  # where app.toml is
         self.title, self.form_token = title, form_token
-        self.static = {path.name: path.read_bytes() for path in sorted((_HERE / "static").glob("*.*"))}
+        static = Path(__file__).resolve().with_name("static")
+        self.static = {path.name: path.read_bytes() for path in sorted(static.glob("*.*"))}
         self.tags = {name: hashlib.sha256(data).hexdigest()[:16] for name, data in self.static.items()}
         self._cache: dict[str, Any] = {}
 
@@ -2511,9 +2508,9 @@ class Pages:
     def _home(self, exchange: Exchange, response: Response) -> dict[str, Any]:
         entries = [SimpleNamespace(**entry) for entry in response.data["resources"]]
         titles = {"apps": "", "files": "Files", "forms": "Forms", "views": "Views", "admin": "Administration"}
-        apps, *groups = [(title, [one for one in entries if one.type == kind]) for kind, title in titles.items()]
-        shown = [SimpleNamespace(title=title, items=items) for title, items in groups if items]
-        return {"title": self.title, "apps": apps[1], "groups": shown, "sign_in": not exchange.subject}
+        kinds = [SimpleNamespace(title=t, items=[one for one in entries if one.type == kind]) for kind, t in titles.items()]
+        groups = [kind for kind in kinds[1:] if kind.items]
+        return {"title": self.title, "apps": kinds[0].items, "groups": groups, "sign_in": not exchange.subject}
 
     def _app(self, exchange: Exchange, response: Response) -> dict[str, Any]:
         menu = [{"href": exchange.url(one.get("address", "")), **one} for one in response.data["menu"]]
@@ -2561,7 +2558,8 @@ class Pages:
         elif page["sent"]:
             href = f"{records}/{page['sent']}" if readable else ""
             done = SimpleNamespace(text=f"Sent. Your reference is {page['sent']}.", href=href)
-        wrong = {(*fault.pointer.split("/"), "")[1]: fault.detail for fault in reversed(faults)}  # of each field, its first
+        # By the name that a pointer begins with; of each the first.
+        wrong = {one.pointer.partition("/")[2].partition("/")[0]: one.detail for one in reversed(faults)}
         titles, fields = {one.name: one.title for one in page["inputs"]}, []
         for one in page["inputs"]:
             given = None if typed is None else typed.get(one.name, ())
@@ -2621,7 +2619,6 @@ class Pages:
         }  # fmt: skip
 
 
-_HERE = Path(__file__).resolve().parent
 _RECORD_META = (
     ("created_at", "Created", "date-time"), ("created_by", "Created by", ""), ("updated_at", "Updated", "date-time"),
     ("updated_by", "Updated by", ""), ("version", "Version", ""),
@@ -2713,23 +2710,6 @@ _PROBLEM = {
 }  # fmt: skip
 
 
-def openapi(title: str, prefix: str, described: Sequence[Value]) -> Value:
-    """OpenAPI 3.1 of the resources that Host.describe tells of; bodies and parameters as they are declared."""
-    paths: dict[str, Value] = {}
-    for one in described:
-        if one["type"] in _PATHS_OF:
-            paths |= _PATHS_OF[one["type"]](one)
-    bearer = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
-    return {
-        "openapi": "3.1.0",
-        "info": {"title": title, "version": __version__},
-        "servers": [{"url": prefix or "/"}],
-        "security": [{"token": []}, {}],
-        "paths": paths,
-        "components": {"securitySchemes": {"token": bearer}, "schemas": {"Problem": _PROBLEM}},
-    }
-
-
 def _operation(summary: str, answers: Mapping[str, Value], *, body: Value | None = None, **facts: Any) -> Value:
     """An operation: its answers by status, and the problem object for everything else."""
     problem = _described("a problem", _content({"$ref": "#/components/schemas/Problem"}, "application/problem+json"))
@@ -2750,23 +2730,17 @@ def _parameter(name: str, schema: Value, place: str = "query", *, required: bool
 
 
 def _list_answer(item: Value) -> Mapping[str, Value]:
-    table = {
-        "type": "object",
-        "required": ["items", "next"],
-        "properties": {"items": {"type": "array", "items": item}, "next": {"type": ["string", "null"]}},
-    }
+    properties = {"items": {"type": "array", "items": item}, "next": {"type": ["string", "null"]}}
+    table = {"type": "object", "required": ["items", "next"], "properties": properties}
     media = _content(table) | _content(_TEXT, "text/csv") | _content(item, "application/x-ndjson")
     return {"200": _described("a page of the list, or all of it as CSV or NDJSON", media)}
 
 
 _GONE = {"204": {"description": "it is gone"}}
-_PAGING = [
-    _parameter("_size", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 50}), _parameter("_next", _TEXT),
-]  # fmt: skip
-_LISTING = [
-    *_PAGING, _parameter("_sort", _TEXT), _parameter("_q", _TEXT),
-    _parameter("_count", {"type": "integer", "enum": [0, 1]}),
-]  # fmt: skip
+_SIZE = {"type": "integer", "minimum": 1, "maximum": 1000, "default": 50}
+_PAGING = [_parameter("_size", _SIZE), _parameter("_next", _TEXT)]
+_COUNT = _parameter("_count", {"type": "integer", "enum": [0, 1]})
+_LISTING = [*_PAGING, _parameter("_sort", _TEXT), _parameter("_q", _TEXT), _COUNT]
 
 
 def _form_paths(one: Value) -> dict[str, Value]:
@@ -2821,9 +2795,19 @@ def _files_paths(one: Value) -> dict[str, Value]:
     }
 
 
-_PATHS_OF: Mapping[str, Callable[[Value], dict[str, Value]]] = {
-    "forms": _form_paths, "views": _view_paths, "files": _files_paths,
-}  # fmt: skip
+def openapi(title: str, prefix: str, described: Sequence[Value]) -> Value:
+    """OpenAPI 3.1 of the resources that Host.describe tells of; bodies and parameters as they are declared."""
+    builders = {"forms": _form_paths, "views": _view_paths, "files": _files_paths}
+    paths: dict[str, Value] = {}
+    for one in described:
+        if one["type"] in builders:
+            paths |= builders[one["type"]](one)
+    bearer = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+    return {
+        "openapi": "3.1.0", "info": {"title": title, "version": __version__}, "servers": [{"url": prefix or "/"}],
+        "security": [{"token": []}, {}], "paths": paths,
+        "components": {"securitySchemes": {"token": bearer}, "schemas": {"Problem": _PROBLEM}},
+    }  # fmt: skip
 
 
 # ---- the runner
@@ -3129,8 +3113,7 @@ class HttpRunner(Runner):
             return self.host.handle(request)
         except AppError as error:
             if done:
-                stored = ", ".join(response.data["name"] for response in done)
-                error.message += f" (stored before it: {stored})"
+                error.message += f" (stored before it: {', '.join(response.data['name'] for response in done)})"
             raise
 
     def _form_again(self, exchange: Exchange, request: Request, error: Invalid | IdempotencyConflict) -> Answer:
@@ -3383,18 +3366,15 @@ class HttpRunner(Runner):
     def _run_gunicorn(self, listener: socket.socket) -> None:
         from gunicorn.app.base import BaseApplication
 
-        runner, address, options = self, self.address(listener), self._gunicorn_options(listener)
+        application, options = self.wsgi, self._gunicorn_options(listener)
 
         class Server(BaseApplication):  # type: ignore[misc]
             def load_config(self) -> None:
                 for name, value in options.items():
                     self.cfg.set(name, value)
-                self.cfg.set("when_ready", lambda arbiter: runner.on_ready(address))
-                self.cfg.set("post_worker_init", lambda worker: runner.host.open())
-                self.cfg.set("worker_exit", lambda arbiter, worker: runner.host.close())
 
             def load(self) -> Callable[..., Any]:
-                return runner.wsgi
+                return application
 
         try:
             Server().run()
@@ -3403,12 +3383,14 @@ class HttpRunner(Runner):
                 raise Unavailable("the HTTP server stopped; its reason is in the log above") from end
 
     def _gunicorn_options(self, listener: socket.socket) -> dict[str, Any]:
-        config = self.config
+        config, address = self.config, self.address(listener)
         options: dict[str, Any] = {
             "bind": f"fd://{os.dup(listener.fileno())}", "workers": config.workers or os.cpu_count() or 1,
             "worker_class": _worker_class(self.deadlines), "threads": config.threads, "timeout": 60,
             "graceful_timeout": 25, "keepalive": 15, "loglevel": "error", "limit_request_line": 8190,
             "forwarded_allow_ips": "", "secure_scheme_headers": {}, "proc_name": "satchel",
+            "when_ready": lambda arbiter: self.on_ready(address), "post_worker_init": lambda worker: self.host.open(),
+            "worker_exit": lambda arbiter, worker: self.host.close(),
         }  # fmt: skip
         if config.tls_cert:
             options |= {"certfile": str(config.tls_cert), "keyfile": str(config.tls_key)}
