@@ -2076,6 +2076,7 @@ class Exchange:
         self.host = (by_proxy and self.header("x-forwarded-host").strip()) or named
         self.content_type = str(environ.get("CONTENT_TYPE", ""))
         self.media_type = self.content_type.partition(";")[0].strip().lower()
+        self.is_form = self.media_type in ("application/x-www-form-urlencoded", "multipart/form-data")
         cookie = re.search(rf"(?:^|;)\s*{_COOKIE}=([A-Za-z0-9_-]+)", self.header("cookie"))
         self.session = cookie[1] if cookie else ""
         self.authorization = self.header("authorization").strip()
@@ -2127,8 +2128,7 @@ class Exchange:
         ranges = [_accepted(part) for part in (self.header("accept").strip() or "*/*").split(",")]
         for media, name in _FORMATS_OFFERED.items():
             order = ["*/*", media.partition("/")[0] + "/*", media]
-            fitting = [(order.index(one), quality) for one, quality in ranges if one in order]
-            quality = max(fitting)[1] if fitting else 0.0
+            _, quality = max([(order.index(one), quality) for one, quality in ranges if one in order], default=(0, 0.0))
             if quality > best:
                 best, chosen = quality, name
         return chosen
@@ -2487,7 +2487,6 @@ class Pages:
         return str(self._cache[template].render(**names)).encode()
 
     def show(self, exchange: Exchange, response: Response) -> bytes:
-        """The page of a response."""
         template = "form.tpl" if response.page.get("edit") else response.template
         builders = {
             "home.tpl": self._home, "files.tpl": self._files, "form.tpl": self.form, "record.tpl": self._record,
@@ -2943,7 +2942,7 @@ class HttpRunner(Runner):
         if not (_ip(host) or host in known - {""} or "*" in known):
             raise Misdirected(f"this server does not answer for the host {host[:100]!r}: name it in [http] hosts")
 
-    def _common_headers(self, exchange: Exchange, answer: Answer) -> list[tuple[str, str]]:
+    def _common_headers(self, exchange: Exchange, answer: Answer) -> _Headers:
         present = {name.lower() for name, _ in answer.headers}
         own = [
             ("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "same-origin"), ("X-Frame-Options", "DENY"),
@@ -2995,7 +2994,7 @@ class HttpRunner(Runner):
             return self._steady(exchange, request, kind)
         except (Invalid, IdempotencyConflict) as error:
             written = kind == "forms" and request.action in (Action.CREATE, Action.UPDATE)
-            if exchange.page and written and self._is_form(exchange):
+            if exchange.page and written and exchange.is_form:
                 return self._form_again(exchange, request, error)
             raise
 
@@ -3036,7 +3035,7 @@ class HttpRunner(Runner):
             id=exchange.id, action=action, resource=resource, path=path, door=self.kind, conditions=conditions,
             params={name: text for name, text in exchange.query.items() if name not in controls},
             decode=partial(self._decode, exchange, resource) if writes and not is_bytes else None,
-            typed=not self._is_form(exchange), partial=exchange.method == "PATCH",
+            typed=not exchange.is_form, partial=exchange.method == "PATCH",
             whole=exchange.format in ("csv", "ndjson") and not writes, credential=exchange.credential,
             idempotency_key=self._idempotency_key(exchange) if writes else "",
             body=exchange.body if is_bytes else None, body_bytes=exchange.body.size_bytes if is_bytes else None,
@@ -3044,9 +3043,6 @@ class HttpRunner(Runner):
         if writes and exchange.header("content-encoding").lower() not in ("", "identity"):
             raise UnsupportedMedia("Content-Encoding is not supported: send the bytes as they are")
         return request
-
-    def _is_form(self, exchange: Exchange) -> bool:
-        return exchange.media_type in ("application/x-www-form-urlencoded", "multipart/form-data")
 
     def _idempotency_key(self, exchange: Exchange) -> str:
         """The header's key, or the signed id of the page that was submitted."""
@@ -3065,7 +3061,7 @@ class HttpRunner(Runner):
     def _decode(self, exchange: Exchange, resource: str) -> Json:
         """The body of a record request, read within its limit once the caller is let in."""
         most = self.config.max_body_bytes
-        if self._is_form(exchange):
+        if exchange.is_form:
             if exchange.media_type == "multipart/form-data":
                 exchange.body.bounded(self.host.limits(resource))
             typed = _typed_fields(exchange, most)
@@ -3125,12 +3121,11 @@ class HttpRunner(Runner):
         )  # fmt: skip
         response = self.host.handle(again)
         exchange.subject = response.caller.subject
-        faults = error.faults
+        faults, submission = error.faults, exchange.query.get("_submission", "")
         if isinstance(error, IdempotencyConflict):  # Back, another value, and sent again
             told = "This form was sent before, with other values. Sending it now makes a second record."
-            faults, exchange.submission = (Fault("", error.code, told),), self._submission()
-        else:
-            exchange.submission = exchange.query.get("_submission", "") or self._submission()
+            faults, submission = (Fault("", error.code, told),), ""
+        exchange.submission = submission or self._submission()
         page = self.pages.form(exchange, response, exchange.typed, faults)
         return _page_answer(error.status, self.pages.render(exchange, "form.tpl", page["title"], page))
 
@@ -3186,7 +3181,7 @@ class HttpRunner(Runner):
     def _written(self, exchange: Exchange, response: Response) -> Answer:
         """What a write answers: a page goes on to where the result is seen (post/redirect/get)."""
         headers = [("Idempotency-Replayed", "true")] if response.replayed else []
-        if exchange.page and self._is_form(exchange):
+        if exchange.page and exchange.is_form:
             return _see_other(self._afterwards(exchange, response), headers)
         if response.etag:
             headers.append(("ETag", f'"{response.etag}"'))
@@ -3197,20 +3192,18 @@ class HttpRunner(Runner):
         return _json_answer(201 if response.created else 200, response.data, headers)
 
     def _afterwards(self, exchange: Exchange, response: Response) -> str:
-        here = exchange.inner
         if response.created:
             form, _, key = response.location.rpartition("/records/")
             return exchange.url(form, _sent=key)
         if response.data is None:  # deleted: the list or the folder that it was in
-            return exchange.url(here.rpartition("/")[0] + "/" * here.startswith("files/"))
-        return exchange.url(here)
+            return exchange.url(exchange.inner.rpartition("/")[0] + "/" * exchange.inner.startswith("files/"))
+        return exchange.url(exchange.inner)
 
     # -- signing in, and where requests come from
 
     def _cookie(self, exchange: Exchange, session: str, seconds: int) -> str:
         secure = "; Secure" if exchange.scheme == "https" else ""
-        path = self.prefix or "/"
-        return f"{_COOKIE}={session}; Path={path}; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}"
+        return f"{_COOKIE}={session}; Path={self.prefix or '/'}; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}"
 
     def _form_token(self, exchange: Exchange) -> str:
         return self.host.seal("form", _session_digest(exchange.session))
