@@ -3209,8 +3209,8 @@ class HttpRunner(Runner):
         return self.host.seal("form", _session_digest(exchange.session))
 
     def _check_origin(self, exchange: Exchange, *, form: bool) -> None:
-        """Forbidden when an unsafe request with a credential that browsers add by themselves came from elsewhere, by
-        Sec-Fetch-Site, else Origin, or when nothing says (unless a form can still show its token: _check_token)."""
+        """Forbidden when the browser adds the credential by itself and says (Sec-Fetch-Site, else Origin) that an unsafe
+        request came from elsewhere, or says nothing where no form can carry the token that _check_token reads later."""
         verdict = _same_origin(exchange)
         if (exchange.by_browser and verdict is False) or (exchange.by_cookie and verdict is None and not form):
             raise Forbidden(_ELSEWHERE)
