@@ -1917,18 +1917,15 @@ class Runner(ABC):
 _log = logging.getLogger("satchel")
 _CHUNK_BYTES = 256 * 1024
 _FORMATS_OFFERED = {
-    "application/json": "json",
-    "application/problem+json": "json",
-    "text/html": "html",
-    "text/csv": "csv",
+    "application/json": "json", "application/problem+json": "json", "text/html": "html", "text/csv": "csv",
     "application/x-ndjson": "ndjson",
-}
-_MEDIA = {"json": "application/json", "csv": "text/csv; charset=utf-8", "ndjson": "application/x-ndjson"}
+}  # fmt: skip
+_MEDIA = {"csv": "text/csv; charset=utf-8", "json": "application/json", "ndjson": "application/x-ndjson"}
+_PROBLEM_MEDIA = "application/problem+json"
 _ACTIONS = {
     "GET": Action.READ, "HEAD": Action.READ, "POST": Action.CREATE, "PUT": Action.UPDATE, "PATCH": Action.UPDATE,
     "DELETE": Action.DELETE,
 }  # fmt: skip
-_SUFFIXES = ("csv", "json", "ndjson")
 _CONTROLS = ("_method", "_version", "_submission")  # what the action of a page's form adds to its address
 _COOKIE = "satchel_session"
 _PAGE_POLICY = (
@@ -1945,6 +1942,9 @@ _LINGER_S, _LINGER_SILENCE_S = 15.0, 2.0  # how long what a refused client still
 _WAITING_THREADS = 64  # of each worker, beside those that work: they wait for slow clients
 _LOOSE_BYTES = 1 << 20  # of a multipart body that belong to no file
 _ETAG = re.compile(r'\s*(W/)?"([^"]*)"\s*(?:,|$)')
+_Wait: TypeAlias = Callable[[float], AbstractContextManager[None]]
+_Headers: TypeAlias = list[tuple[str, str]]
+_Ranges: TypeAlias = list[tuple[int, int]]  # (start, length) in bytes
 
 
 @contextmanager
@@ -1957,20 +1957,15 @@ class BodyReader:
     """The bytes of a request, once, in chunks. Raises BadRequest when they end early or do not have the promised digest,
     RequestTimeout when they come too slowly, and TooLarge past `most`. `wait(until_s)` surrounds each wait for them."""
 
-    def __init__(
-        self,
-        environ: Mapping[str, Any],
-        wait: Callable[[float], AbstractContextManager[None]] = _no_wait,
-        clock: Clock = time.monotonic,
-    ) -> None:
+    def __init__(self, environ: Mapping[str, Any], wait: _Wait = _no_wait, clock: Clock = time.monotonic) -> None:
         self.environ, self.wait, self.clock = environ, wait, clock
         text = environ.get("CONTENT_LENGTH") or ""
-        self.chunked = "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower()
+        chunked = "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower()
         if text and not re.fullmatch(r"[0-9]{1,18}", text):
             raise BadRequest("Content-Length is not a number")
-        if self.chunked and not environ.get("wsgi.input_terminated"):
+        if chunked and not environ.get("wsgi.input_terminated"):
             raise BadRequest("a chunked body is not read here: send it with its Content-Length")
-        self.size_bytes = None if self.chunked else int(text or 0)
+        self.size_bytes = None if chunked else int(text or 0)
         self.most: int | None = None
         self._invited = environ.get("HTTP_EXPECT", "").lower() != "100-continue"
 
@@ -2011,16 +2006,12 @@ class BodyReader:
         if promised - {digest.digest()}:
             raise BadRequest("the body does not have the sha-256 digest that was sent with it")
 
-    def _invite(self) -> None:
-        """Ask for the body, where the client waits to be asked (RFC 9110 section 10.1.1)."""
-        connection = self.environ.get("gunicorn.socket")
-        if not self._invited and connection is not None:
-            connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-        self._invited = True
-
     def _read(self, size: int, until_s: float) -> bytes:
+        connection = self.environ.get("gunicorn.socket")
         try:
-            self._invite()
+            if not self._invited and connection is not None:  # the client waits to be asked (RFC 9110 section 10.1.1)
+                connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._invited = True
             with self.wait(until_s):
                 chunk = bytes(self.environ["wsgi.input"].read(size))
         except TimeoutError:
@@ -2032,9 +2023,6 @@ class BodyReader:
         if self.clock() > until_s:
             raise RequestTimeout("the body came too slowly")
         return chunk
-
-    def whole(self) -> bytes:
-        return b"".join(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -2076,16 +2064,10 @@ def read_multipart(body: Iterable[bytes], content_type: str) -> Iterator[_Part]:
         except (MultipartError, UnicodeError) as error:
             raise BadRequest(f"the multipart body is malformed: {error}") from error
 
-    def chunks(source: Iterator[Any]) -> Iterator[bytes]:
-        for event in source:
-            if event is None:
-                return
-            yield bytes(event)
-
     source = events()
     for event in source:
         if isinstance(event, MultipartSegment):
-            content = chunks(source)
+            content = map(bytes, itertools.takewhile(lambda one: one is not None, source))
             yield _Part(event.name, event.filename, content)
             deque(content, maxlen=0)
 
@@ -2108,12 +2090,21 @@ class Exchange:
         self.scheme = proto if proto in ("http", "https") else environ.get("wsgi.url_scheme", "http")
         named = self.header("host") if absolute is None else absolute[1]
         self.host = (by_proxy and self.header("x-forwarded-host").strip()) or named
+        self.content_type = str(environ.get("CONTENT_TYPE", ""))
+        self.media_type = self.content_type.partition(";")[0].strip().lower()
+        self.is_form = self.media_type in ("application/x-www-form-urlencoded", "multipart/form-data")
+        cookie = re.search(rf"(?:^|;)\s*{_COOKIE}=([A-Za-z0-9_-]+)", self.header("cookie"))
+        self.session = cookie[1] if cookie else ""
+        self.authorization = self.header("authorization").strip()
+        self.by_cookie = bool(self.session) and not self.authorization
+        # Whether the credential is one that a browser sends by itself, whatever page made it do so.
+        self.by_browser = self.by_cookie or self.authorization.lower().startswith("basic")
         self.subject = ""  # who was let in, for the page's frame and the log
         self.submission = ""  # signed id of the form on the page, to make its submission idempotent
         self.typed: dict[str, list[Any]] = {}  # what a form sent, to be shown again with its faults
         self.cookies: list[str] = []
         self.files: list[BinaryIO] = []  # temporary ones, closed after the answer
-        self.wait: Callable[[float], AbstractContextManager[None]] = _no_wait
+        self.wait: _Wait = _no_wait
 
     @cached_property
     def body(self) -> BodyReader:
@@ -2123,53 +2114,28 @@ class Exchange:
         return str(self.environ.get("HTTP_" + name.upper().replace("-", "_"), ""))
 
     @cached_property
-    def content_type(self) -> str:
-        return str(self.environ.get("CONTENT_TYPE", ""))
-
-    @cached_property
-    def media_type(self) -> str:
-        return self.content_type.partition(";")[0].strip().lower()
-
-    @cached_property
     def query(self) -> dict[str, str]:
         """Query parameters; BadRequest if one stands twice or is not UTF-8."""
+        text = _ascii(self.environ.get("QUERY_STRING", ""))
         try:
-            pairs = parse_qsl(
-                _ascii(self.environ.get("QUERY_STRING", "")), keep_blank_values=True, errors="strict", max_num_fields=200
-            )
+            pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=200)
         except ValueError:
             raise BadRequest("the query is not UTF-8, or has over 200 parameters") from None
         found = dict(pairs)
         if len(found) != len(pairs):
             names = [name for name, _ in pairs]
             raise BadRequest(f"the parameter {next(n for n in names if names.count(n) > 1)} stands twice")
-        for name, text in pairs:
-            if problem := check_text(name + text):
+        for name, value in pairs:
+            if problem := check_text(name + value):
                 raise BadRequest(f"the parameter {name!r} {problem}")
         return found
 
     @cached_property
-    def session(self) -> str:
-        """The session id in the cookie; "" when there is none."""
-        found = re.search(rf"(?:^|;)\s*{_COOKIE}=([A-Za-z0-9_-]+)", self.header("cookie"))
-        return found[1] if found else ""
-
-    @cached_property
     def credential(self) -> str:
         """The Authorization header, else the session cookie, else ""; Unauthenticated for a session in the header."""
-        given = self.header("authorization").strip()
-        if given.lower().startswith("session"):  # only a cookie carries one, so that the checks on cookies hold
+        if self.authorization.lower().startswith("session"):  # only a cookie carries one, so that the checks on cookies hold
             raise Unauthenticated("the credential is malformed: send Bearer or Basic")
-        return given or (f"Session {self.session}" if self.session else "")
-
-    @property
-    def by_cookie(self) -> bool:
-        return bool(self.session) and not self.header("authorization").strip()
-
-    @property
-    def by_browser(self) -> bool:
-        """Whether the credential is one that a browser sends by itself, whatever page made it do so."""
-        return self.by_cookie or self.header("authorization").strip().lower().startswith("basic")
+        return self.authorization or (f"Session {self.session}" if self.session else "")
 
     @cached_property
     def format(self) -> str:
@@ -2178,8 +2144,7 @@ class Exchange:
         ranges = [_accepted(part) for part in (self.header("accept").strip() or "*/*").split(",")]
         for media, name in _FORMATS_OFFERED.items():
             order = ["*/*", media.partition("/")[0] + "/*", media]
-            fitting = [(order.index(one), quality) for one, quality in ranges if one in order]
-            quality = max(fitting)[1] if fitting else 0.0
+            _, quality = max([(order.index(one), quality) for one, quality in ranges if one in order], default=(0, 0.0))
             if quality > best:
                 best, chosen = quality, name
         return chosen
@@ -2187,6 +2152,11 @@ class Exchange:
     @property
     def page(self) -> bool:
         return self.format == "html"
+
+    @property
+    def inner(self) -> str:
+        """The path below the site's prefix, without the first slash."""
+        return self.path.removeprefix(self.prefix + "/")
 
     def url(self, address: str, /, **params: Any) -> str:
         """The path of an address on this site, with its query."""
@@ -2229,8 +2199,18 @@ class Answer:
     """What goes out: body is bytes, an iterator of bytes, or a file object for sendfile."""
 
     status: int
-    headers: list[tuple[str, str]]
+    headers: _Headers
     body: Any = b""
+
+
+def _json_answer(status: int, data: Json, headers: Sequence[tuple[str, str]] = (), media: str = _MEDIA["json"]) -> Answer:
+    """JSON as UTF-8; half of a surrogate pair, which a fault may quote, as its escape."""
+    return Answer(status, [("Content-Type", media), *headers], dump_json(data).encode(errors="backslashreplace"))
+
+
+def _page_answer(status: int, body: bytes, headers: Sequence[tuple[str, str]] = ()) -> Answer:
+    own = [("Content-Type", "text/html; charset=utf-8"), ("Content-Security-Policy", _PAGE_POLICY)]
+    return Answer(status, [*own, *headers], body)
 
 
 def _see_other(location: str, headers: Sequence[tuple[str, str]] = ()) -> Answer:
@@ -2249,7 +2229,7 @@ def _problem(exchange: Exchange, error: AppError) -> Value:
     return problem
 
 
-def _error_headers(error: AppError) -> list[tuple[str, str]]:
+def _error_headers(error: AppError) -> _Headers:
     challenge = 'Bearer realm="satchel"'
     if isinstance(error, SignInNeeded):
         return [("WWW-Authenticate", challenge)]
@@ -2270,14 +2250,9 @@ def _allow(actions: Iterable[str]) -> str:
     return ", ".join([*(method for method, action in _ACTIONS.items() if action in tuple(actions)), "OPTIONS"])
 
 
-def _json_bytes(data: Json) -> bytes:
-    """JSON as UTF-8; half of a surrogate pair, which a fault may quote, as its escape."""
-    return dump_json(data).encode(errors="backslashreplace")
-
-
-def _quotable(text: str) -> str:
-    """Printable ASCII without quotes and backslashes, as RFC 6750 section 3 wants it."""
-    return re.sub(r"[^ !#-\[\]-~]", "?", text)
+def _quotable(text: str, other: str = "?") -> str:
+    """Printable ASCII without quotes and backslashes, as RFC 6750 section 3 wants it; `other` stands for the rest."""
+    return re.sub(r"[^ !#-\[\]-~]", other, text)
 
 
 def _cell(value: Json) -> str:
@@ -2294,8 +2269,7 @@ def _cell(value: Json) -> str:
 def _csv(table: Table) -> Iterator[bytes]:
     """RFC 4180, in batches of 500 rows."""
     names = [column.name for column in table.columns]
-    cells = ([_cell(row[name]) for name in names] for row in table.rows)
-    lines = itertools.chain([names], cells)
+    lines = itertools.chain([names], ([_cell(row[name]) for name in names] for row in table.rows))
     while batch := list(islice(lines, 500)):
         buffer = io.StringIO()
         csv.writer(buffer, lineterminator="\r\n").writerows(batch)
@@ -2312,7 +2286,7 @@ class _Stream:
     """A streamed body that closes what it reads from, also when the client goes away."""
 
     def __init__(self, chunks: Iterator[bytes], close: Callable[[], None]) -> None:
-        self.chunks, self._close = chunks, close
+        self.chunks, self.close = chunks, close
         try:
             self.first = next(chunks, b"")  # a fault before the first row is still answered with its status
         except BaseException:
@@ -2323,9 +2297,6 @@ class _Stream:
         yield self.first
         yield from self.chunks
 
-    def close(self) -> None:
-        self._close()
-
 
 # ---- the file responder
 
@@ -2334,11 +2305,8 @@ class _SendFile:
     """A stretch of an open file, for the server's sendfile: its descriptor stands at the start."""
 
     def __init__(self, reader: Any) -> None:
-        self.reader, self.left = reader, reader.length
-        os.lseek(reader.fileno(), reader.start, os.SEEK_SET)
-
-    def fileno(self) -> int:
-        return int(self.reader.fileno())
+        self.fileno, self.close, self.left = reader.fileno, reader.close, reader.length
+        self.seek(reader.start)
 
     def read(self, size: int = _CHUNK_BYTES) -> bytes:
         data = os.read(self.fileno(), min(size, self.left))
@@ -2349,15 +2317,10 @@ class _SendFile:
         """Used where the system's sendfile cannot read this file."""
         os.lseek(self.fileno(), offset, os.SEEK_SET)
 
-    def close(self) -> None:
-        self.reader.close()
 
-
-def _ranges(header: str, size: int) -> list[tuple[int, int]] | None:
-    """(start, length) of each range in bytes (RFC 9110 section 14.2); None when the header is to be ignored.
-
-    RangeNotSatisfiable when no range lies inside. Over 20 ranges, or overlapping ones, are ignored (section 14.2).
-    """
+def _ranges(header: str, size: int) -> _Ranges | None:
+    """The ranges of a header (RFC 9110 section 14.2), RangeNotSatisfiable when none lies inside; None when it is to be
+    ignored, as over 20 ranges and overlapping ones are."""
     unit, _, specs = header.partition("=")
     if unit.strip().lower() != "bytes":
         return None
@@ -2372,8 +2335,7 @@ def _ranges(header: str, size: int) -> list[tuple[int, int]] | None:
             found.append((start, stop - start))
     if not found:
         raise RangeNotSatisfiable(f"the file has {size:,} bytes", size_bytes=size)
-    ordered = sorted(found)
-    apart = all(a + length <= b for (a, length), (b, _) in pairwise(ordered))
+    apart = all(a + length <= b for (a, length), (b, _) in pairwise(sorted(found)))
     return found if len(found) <= 20 and apart else None
 
 
@@ -2400,7 +2362,7 @@ def _http_date(text: str) -> float | None:
         return None
 
 
-def _wanted_ranges(exchange: Exchange, blob: Blob) -> list[tuple[int, int]] | None:
+def _wanted_ranges(exchange: Exchange, blob: Blob) -> _Ranges | None:
     """The ranges to send, None for the whole; If-Range by strong comparison or exact date (RFC 9110 section 13.1.5)."""
     header, condition = exchange.header("range"), exchange.header("if-range").strip()
     if not header or exchange.method != "GET":  # RFC 9110 section 14.2: no other method has ranges
@@ -2410,23 +2372,21 @@ def _wanted_ranges(exchange: Exchange, blob: Blob) -> list[tuple[int, int]] | No
     return _ranges(header, blob.size_bytes)
 
 
-def _media_headers(name: str) -> list[tuple[str, str]]:
+def _media_headers(name: str) -> _Headers:
     """Type, disposition and policy of an uploaded file: nothing in it ever runs in this site's name."""
     media, encoding = mimetypes.guess_type("/" + name)  # a path, so that "data:text/html,x" is no address
     media = "application/octet-stream" if media is None or encoding else media
     scriptable = _SCRIPTABLE.fullmatch(media)
-    if "script" in media or (
-        media.startswith("text/") and not scriptable and media not in ("text/csv", "text/css", "text/calendar")
-    ):
+    named = scriptable or media in ("text/csv", "text/css", "text/calendar")
+    if "script" in media or (media.startswith("text/") and not named):
         media = "text/plain; charset=utf-8"
     shown = "inline" if _INLINE.fullmatch(media) and not scriptable else "attachment"
-    ascii_name = re.sub(r"[^ !#-\[\]-~]", "_", name)
-    disposition = f"{shown}; filename=\"{ascii_name}\"; filename*=UTF-8''{quote(name, safe='')}"
+    disposition = f"{shown}; filename=\"{_quotable(name, '_')}\"; filename*=UTF-8''{quote(name, safe='')}"
     policy = "frame-ancestors 'none'" if media == "application/pdf" else _FILE_POLICY  # viewers of PDF need no sandbox
     return [("Content-Type", media), ("Content-Disposition", disposition), ("Content-Security-Policy", policy)]
 
 
-def _own_headers(name: str) -> list[tuple[str, str]]:
+def _own_headers(name: str) -> _Headers:
     media = mimetypes.guess_type(name)[0] or "application/octet-stream"
     charset = "; charset=utf-8" if media.startswith("text/") else ""
     return [("Content-Type", media + charset), ("Content-Security-Policy", _PAGE_POLICY)]
@@ -2435,25 +2395,21 @@ def _own_headers(name: str) -> list[tuple[str, str]]:
 def send_content(exchange: Exchange, content: Content, *, trusted: bool = False) -> Answer:
     """Stored bytes, the operator's own if `trusted`, with validators, conditions, ranges (RFC 9110 sections 13, 14)."""
     blob = content.blob
-    modified = email.utils.formatdate(int(blob.modified_at), usegmt=True)
     headers = [
-        ("ETag", f'"{blob.etag}"'),
-        ("Last-Modified", modified),
-        ("Accept-Ranges", "bytes"),
-        ("Cache-Control", "private, no-cache"),
-    ]
+        ("ETag", f'"{blob.etag}"'), ("Last-Modified", email.utils.formatdate(int(blob.modified_at), usegmt=True)),
+        ("Accept-Ranges", "bytes"), ("Cache-Control", "private, no-cache"),
+    ]  # fmt: skip
     if _not_modified(exchange, blob):
         return Answer(304, headers)
     ranges = _wanted_ranges(exchange, blob)
     headers += _own_headers(content.name) if trusted else _media_headers(content.name)
-    if ranges is None:
-        headers.append(("Content-Length", str(blob.size_bytes)))
-        return Answer(200, headers, _stretch(exchange, content, 0, blob.size_bytes))
-    if len(ranges) > 1:
+    if ranges and len(ranges) > 1:
         return _send_ranges(exchange, content, ranges, headers)
-    start, length = ranges[0]
-    headers += [("Content-Length", str(length)), ("Content-Range", f"bytes {start}-{start + length - 1}/{blob.size_bytes}")]
-    return Answer(206, headers, _stretch(exchange, content, start, length))
+    start, length = ranges[0] if ranges else (0, blob.size_bytes)
+    headers.append(("Content-Length", str(length)))
+    if ranges:
+        headers.append(("Content-Range", f"bytes {start}-{start + length - 1}/{blob.size_bytes}"))
+    return Answer(206 if ranges else 200, headers, _stretch(exchange, content, start, length))
 
 
 def _stretch(exchange: Exchange, content: Content, start: int, length: int) -> Any:
@@ -2467,39 +2423,31 @@ def _stretch(exchange: Exchange, content: Content, start: int, length: int) -> A
     return _Stream(iter(reader), reader.close)
 
 
-def _send_ranges(
-    exchange: Exchange, content: Content, ranges: Sequence[tuple[int, int]], headers: list[tuple[str, str]]
-) -> Answer:
+def _send_ranges(exchange: Exchange, content: Content, ranges: _Ranges, headers: _Headers) -> Answer:
     """multipart/byteranges (RFC 9110 section 14.6)."""
     boundary, size = secrets.token_hex(16), content.blob.size_bytes
-    media = dict(headers)["Content-Type"]
-    lead = f"\r\n--{boundary}\r\nContent-Type: {media}\r\nContent-Range: bytes "
+    lead = f"\r\n--{boundary}\r\nContent-Type: {dict(headers)['Content-Type']}\r\nContent-Range: bytes "
     heads = [f"{lead}{start}-{start + length - 1}/{size}\r\n\r\n".encode() for start, length in ranges]
     tail = f"\r\n--{boundary}--\r\n".encode()
     total = sum(map(len, heads)) + sum(length for _, length in ranges) + len(tail)
     headers = [(name, value) for name, value in headers if name != "Content-Type"]
     headers += [("Content-Type", f"multipart/byteranges; boundary={boundary}"), ("Content-Length", str(total))]
-    opened: list[Reader] = []
 
-    def chunks() -> Iterator[bytes]:
+    def chunks() -> Generator[bytes, None, None]:
         for head, (start, length) in zip(heads, ranges, strict=True):
             yield head
-            opened.append(content.read(start, length))
-            yield from opened[-1]
-            opened.pop().close()
+            with closing(content.read(start, length)) as reader:
+                yield from reader
         yield tail
 
-    def close() -> None:
-        for reader in opened:
-            reader.close()
-
-    return Answer(206, headers, b"" if exchange.method == "HEAD" else _Stream(chunks(), close))
+    sent = chunks()
+    return Answer(206, headers, b"" if exchange.method == "HEAD" else _Stream(sent, sent.close))
 
 
 # ---- pages
 
 
-def _shown(value: Json) -> str:
+def _shown(value: Json, format_: str = "") -> str:
     """A value for a person."""
     if isinstance(value, bool):
         return "yes" if value else "no"
@@ -2507,13 +2455,9 @@ def _shown(value: Json) -> str:
         return ", ".join(map(_shown, value))
     if isinstance(value, dict):
         return str(value.get("name", dump_json(value)))
-    return "" if value is None else str(value)
-
-
-def _shown_in(column: Column, value: Json) -> str:
-    if column.format == "date-time" and isinstance(value, str) and len(value) > 16:
+    if format_ == "date-time" and isinstance(value, str) and len(value) > 16:
         return value[:16].replace("T", " ") + " UTC" * (value[-1:] in "Zz")
-    return _shown(value)
+    return "" if value is None else str(value)
 
 
 def _sized(size_bytes: int | None) -> str:
@@ -2540,7 +2484,8 @@ class Pages:
         self.folders = [str(folder) for folder in folders if folder.is_dir()]
         self.own_folder = str(folders[0].parent)  # where app.toml is
         self.title, self.form_token = title, form_token
-        self.static = {path.name: path.read_bytes() for path in sorted((_HERE / "static").glob("*.*"))}
+        static = Path(__file__).resolve().with_name("static")
+        self.static = {path.name: path.read_bytes() for path in sorted(static.glob("*.*"))}
         self.tags = {name: hashlib.sha256(data).hexdigest()[:16] for name, data in self.static.items()}
         self._cache: dict[str, Any] = {}
 
@@ -2558,49 +2503,35 @@ class Pages:
         return str(self._cache[template].render(**names)).encode()
 
     def show(self, exchange: Exchange, response: Response) -> bytes:
-        """The page of a response."""
+        template = "form.tpl" if response.page.get("edit") else response.template
         builders = {
             "home.tpl": self._home, "files.tpl": self._files, "form.tpl": self.form, "record.tpl": self._record,
             "table.tpl": self._table, "app.tpl": self._app,
         }  # fmt: skip
-        template = response.template
-        if template == "record.tpl" and response.page["edit"]:
-            template = "form.tpl"
         page = builders[template](exchange, response)
-        return self.render(exchange, template, page.get("title") or self.title, page)
+        return self.render(exchange, template, page["title"], page)
 
     def fault(self, exchange: Exchange, error: AppError) -> bytes:
-        problem = _problem(exchange, error)
+        page = _problem(exchange, error)
         login = exchange.url("login", after=exchange.path if exchange.method == "GET" else None)
-        page = problem | {
-            "errors": [SimpleNamespace(**fault) for fault in problem.get("errors", ())], "home_href": exchange.url(""),
-            "sign_in_href": login if isinstance(error, Unauthenticated) else "",
-        }  # fmt: skip
-        return self.render(exchange, "error.tpl", problem["title"], page)
+        page["sign_in_href"] = login if isinstance(error, Unauthenticated) else ""
+        return self.render(exchange, "error.tpl", page["title"], {"errors": [], **page})
 
     def login(self, exchange: Exchange, code: str, after: str, error: str = "") -> bytes:
         return self.render(exchange, "login.tpl", "Sign in", {"code": code, "after": after, "error": error})
 
     def _home(self, exchange: Exchange, response: Response) -> dict[str, Any]:
         entries = [SimpleNamespace(**entry) for entry in response.data["resources"]]
-        titles = {"files": "Files", "forms": "Forms", "views": "Views", "admin": "Administration"}
-        groups = [SimpleNamespace(title=t, items=[e for e in entries if e.type == type_]) for type_, t in titles.items()]
-        apps = [entry for entry in entries if entry.type == "apps"]
-        shown = [group for group in groups if group.items]
-        return {"title": self.title, "apps": apps, "groups": shown, "sign_in": not exchange.subject}
+        titles = {"apps": "", "files": "Files", "forms": "Forms", "views": "Views", "admin": "Administration"}
+        kinds = [SimpleNamespace(title=t, items=[one for one in entries if one.type == kind]) for kind, t in titles.items()]
+        groups = [kind for kind in kinds[1:] if kind.items]
+        return {"title": self.title, "apps": kinds[0].items, "groups": groups, "sign_in": not exchange.subject}
 
     def _app(self, exchange: Exchange, response: Response) -> dict[str, Any]:
-        menu = [
-            SimpleNamespace(
-                title=entry["title"], icon=entry["icon"], href=entry.get("href") or exchange.url(entry["address"]),
-                external=entry.get("href", "").startswith("http"),
-            )
-            for entry in response.data["menu"]
-        ]  # fmt: skip
-        home, body = response.page["home"], ""
-        if home.endswith((".html", ".tpl")):
-            body = self._own_page(exchange, response, home)
-        return {**response.data, "menu": menu, "body": body}
+        menu = [{"href": exchange.url(one.get("address", "")), **one} for one in response.data["menu"]]
+        home = response.page["home"]
+        body = self._own_page(exchange, response, home) if home.endswith((".html", ".tpl")) else ""
+        return {**response.data, "menu": [SimpleNamespace(**one) for one in menu], "body": body}
 
     def _own_page(self, exchange: Exchange, response: Response, name: str) -> str:
         """An app's own template: it may call url(), and view(name, …) for the rows of a view, as the caller."""
@@ -2616,185 +2547,160 @@ class Pages:
         return str(template.render(**names, params=response.page["params"]))
 
     def _files(self, exchange: Exchange, response: Response) -> dict[str, Any]:
-        parts, may = response.page["parts"], response.page["may"]
-        table = cast(Table, response.table)
-        share = "/".join(split_path(exchange.path.removeprefix(exchange.prefix + "/"))[:2])
+        parts, may, table = response.page["parts"], response.page["may"], cast(Table, response.table)
+        share = "/".join(split_path(exchange.inner)[:2])
         trail = [(response.page["title"], share + "/")]
-        trail += [(part, f"{share}/" + quote_path("/".join(parts[: i + 1])) + "/") for i, part in enumerate(parts)]
-        entries = [self._file_entry(exchange, row, may) for row in table.rows]
-        folder = trail[-1][1]
-        following = exchange.url(folder, _next=table.next) if table.next else ""
+        trail += [(part, f"{share}/{quote_path('/'.join(parts[: i + 1]))}/") for i, part in enumerate(parts)]
+        title, folder = trail[-1]
         return {
-            "title": trail[-1][0], "entries": entries, "crumbs": _crumbs(exchange, trail),
-            "may_create": Action.CREATE in may, "may_update": Action.UPDATE in may,
-            "action": exchange.url(folder), "accept": ",".join(response.page["accept"]), "next_href": following, "done": "",
+            "title": title, "entries": [_file_entry(exchange, row, may) for row in table.rows],
+            "crumbs": _crumbs(exchange, trail), "may_create": Action.CREATE in may, "may_update": Action.UPDATE in may,
+            "action": exchange.url(folder), "accept": ",".join(response.page["accept"]),
+            "next_href": exchange.url(folder, _next=table.next) if table.next else "",
         }  # fmt: skip
 
-    def _file_entry(self, exchange: Exchange, row: Mapping[str, Json], may: Sequence[Action]) -> SimpleNamespace:
-        is_folder = row["type"] == "folder"
-        return SimpleNamespace(
-            name=row["name"], href=exchange.url(row["address"] + "/" * is_folder), is_folder=is_folder,
-            size=_sized(row["size_bytes"]), modified=(row["modified_at"] or "")[:16].replace("T", " "),
-            modified_iso=row["modified_at"] or "", may_delete=not is_folder and Action.DELETE in may,
-            delete_href=exchange.url(row["address"], _method="DELETE"),
-        )  # fmt: skip
-
     def form(
-        self, exchange: Exchange, response: Response, given: Mapping[str, Any] | None = None, faults: Sequence[Fault] = ()
+        self, exchange: Exchange, response: Response, typed: Mapping[str, Any] | None = None, faults: Sequence[Fault] = ()
     ) -> dict[str, Any]:
         """The page of a form, empty, with a record, or with what was typed and what was wrong with it."""
-        page = response.page
-        record: Record | None = page["record"]
-        values = dict(record.value) if record else {}
-        inputs = [self._control(exchange, one, values, given, faults) for one in page["inputs"]]
+        page, record = response.page, response.page["record"]
+        values, readable = record.value if record else {}, Action.READ in page["may"]
         address, params = page["address"], {"_submission": exchange.submission}
+        records, done = exchange.url(f"{address}/records"), None
         if record:
             address += f"/records/{quote(record.key, safe='')}"
             params = {"_method": "PUT", "_version": str(record.version)}
-        done = None
-        if page.get("sent"):
-            href = exchange.url(f"{address}/records/{page['sent']}") if Action.READ in page["may"] else ""
+        elif page["sent"]:
+            href = f"{records}/{page['sent']}" if readable else ""
             done = SimpleNamespace(text=f"Sent. Your reference is {page['sent']}.", href=href)
-        own = {fault.pointer.split("/")[1] if "/" in fault.pointer else "": fault for fault in reversed(faults)}
-        titled = {one.name: one for one in page["inputs"]}
+        # By the name that a pointer begins with; of each the first.
+        wrong = {one.pointer.partition("/")[2].partition("/")[0]: one.detail for one in reversed(faults)}
+        titles, fields = {one.name: one.title for one in page["inputs"]}, []
+        for one in page["inputs"]:
+            given = None if typed is None else typed.get(one.name, ())
+            value = values.get(one.name, None if values else one.default)
+            fields.append(_control(exchange, one, value, given, wrong.get(one.name, "")))
+        errors = [
+            SimpleNamespace(href=f"#f-{name}" * (name in titles), text=f"{titles.get(name, name)} {detail}".strip())
+            for name, detail in reversed(wrong.items())
+        ]
         return {
-            "title": page["title"], "note": page["note"], "fields": inputs, "action": exchange.url(address, **params),
-            "errors": [
-                SimpleNamespace(
-                    href=f"#f-{name}" if name in titled else "",
-                    text=f"{titled[name].title if name in titled else name} {fault.detail}".strip(),
-                )
-                for name, fault in reversed(own.items())
-            ],
-            "method_override": "", "version": "", "submission": "", "done": done,
-            "multipart": any(one.widget == "file" for one in page["inputs"]), "submit": "Save" if record else "Send",
-            "cancel_href": exchange.url(address) if record else "",
-            "records_href": exchange.url(f"{address}/records") if Action.READ in page["may"] and not record else "",
+            "title": page["title"], "note": page["note"], "fields": fields, "action": exchange.url(address, **params),
+            "errors": errors, "done": done, "multipart": any(one.widget == "file" for one in page["inputs"]),
+            "submit": "Save" if record else "Send", "cancel_href": exchange.url(address) if record else "",
+            "records_href": records if readable and not record else "",
         }  # fmt: skip
 
-    def _control(
-        self,
-        exchange: Exchange,
-        one: Input,
-        values: Mapping[str, Json],
-        given: Mapping[str, Any] | None,
-        faults: Sequence[Fault],
-    ) -> SimpleNamespace:
-        value = values.get(one.name, None if values else one.default)
-        texts = [_as_text(item, one.widget) for item in value] if isinstance(value, list) else [_as_text(value, one.widget)]
-        if given is not None:
-            typed = given.get(one.name, [])
-            texts = [text for text in typed if isinstance(text, str)] if isinstance(typed, list) else [str(typed)]
-        wrong = [f.detail for f in faults if f.pointer.split("/")[1:2] == [one.name]]
-        stored = value if one.widget == "file" and isinstance(value, dict) else None
-        return SimpleNamespace(
-            name=one.name, id=f"f-{one.name}", title=one.title, help=one.help, widget=one.widget, required=one.required,
-            value="true" if one.widget == "checkbox" else (texts or [""])[-1], attrs=dict(one.attrs),
-            checked=one.widget == "checkbox" and (texts or [""])[-1] == "true", error=wrong[0] if wrong else "",
-            options=[SimpleNamespace(value=text, title=title, selected=text in texts) for text, title in one.choices],
-            file=SimpleNamespace(name=stored["name"], href=exchange.url(stored["address"])) if stored else None,
-        )  # fmt: skip
-
     def _record(self, exchange: Exchange, response: Response) -> dict[str, Any]:
-        page, data = response.page, response.data
-        if page["edit"]:
-            return self.form(exchange, response)
-        address = f"{page['address']}/records/{quote(data['id'], safe='')}"
+        page, data, may = response.page, response.data, response.page["may"]
+        listing = f"{page['address']}/records"
+        address = f"{listing}/{quote(data['id'], safe='')}"
         fields = [
             SimpleNamespace(
-                title=one.title, text=self._choice(one, data[one.name]), multiline=one.widget == "textarea",
+                title=one.title, text=_choice(one, data[one.name]), multiline=one.widget == "textarea",
                 href=_target(exchange, data[one.name]),
             )
             for one in page["inputs"]
         ]  # fmt: skip
-        meta = [(c.title, _shown_in(c, data[c.name])) for c in _RECORD_META]
-        may, listing = page["may"], f"{page['address']}/records"
-        delete = {"_method": "DELETE", "_version": data["version"]}
+        meta = [SimpleNamespace(title=title, text=_shown(data[name], kind)) for name, title, kind in _RECORD_META]
+        delete = exchange.url(address, _method="DELETE", _version=data["version"])
         return {
-            "title": page["title"], "fields": fields, "meta": [SimpleNamespace(title=t, text=text) for t, text in meta],
+            "title": page["title"], "fields": fields, "meta": meta, "back_href": exchange.url(listing),
             "crumbs": _crumbs(exchange, [(page["title"], page["address"]), ("Records", listing), (data["id"][:13], "")]),
             "edit_href": exchange.url(address, _edit=1) if Action.UPDATE in may else "",
-            "delete_action": exchange.url(address, **delete) if Action.DELETE in may else "",
-            "version": "", "back_href": exchange.url(listing), "done": None,
+            "delete_action": delete if Action.DELETE in may else "",
         }  # fmt: skip
 
-    def _choice(self, one: Input, value: Json) -> str:
-        """The title of a chosen value, or the value as it is."""
-        titles = dict(one.choices)
-        if isinstance(value, list):
-            return ", ".join(titles.get(str(item), str(item)) for item in value)
-        column = Column(one.name, format="date-time" if one.widget == "datetime-local" else "")
-        return titles.get(str(value), _shown_in(column, value))
-
     def _table(self, exchange: Exchange, response: Response) -> dict[str, Any]:
-        page, table = response.page, cast(Table, response.table)
-        here = exchange.path.removeprefix(exchange.prefix + "/")
-        query = {name: text for name, text in exchange.query.items() if text}
-        again = {name: text for name, text in query.items() if name != "_next"}
-        records = page["address"] + "/records/" if page.get("key") else ""
+        page, table, here = response.page, cast(Table, response.table), exchange.inner
+        again = {name: text for name, text in exchange.query.items() if text and name != "_next"}
+        records = page["address"] + "/records/" if page.get("key") else ""  # "" for a view, which has parameters instead
         columns = [column for column in table.columns if not (records and column.name in ("id", "version", "updated_by"))]
-        rows = [self._row(exchange, columns, row, records) for row in table.rows]
-        params = [
-            self._control(
-                exchange, one, {}, {one.name: [exchange.query[one.name]]} if one.name in exchange.query else None, ()
-            )
-            for one in page.get("inputs", ())
-            if not records
-        ]
-        names = {one.name for one in params}
-        trail = [(page["title"], page["address"]), ("Records", "")] if records else [(page["title"], "")]
+        inputs = () if records else page.get("inputs", ())
+        asked = {one.name: [exchange.query[one.name]] if one.name in exchange.query else None for one in inputs}
+        hidden = {name: text for name, text in again.items() if name != "_q" and name not in asked}
         return {
-            "title": page["title"], "note": page["note"], "rows": rows,
-            "crumbs": _crumbs(exchange, trail),
-            "columns": [self._heading(exchange, here, again, column) for column in columns], "params": params,
-            "search": page.get("search"), "action": exchange.url(here), "count": table.count, "message": "",
-            "hidden": [SimpleNamespace(name=n, value=v) for n, v in again.items() if n not in ("_q", *names)],
+            "title": page["title"], "note": page["note"],
+            "crumbs": _crumbs(exchange, [(page["title"], page.get("address", "")), *([("Records", "")] if records else [])]),
+            "columns": [_heading(exchange, here, again, column) for column in columns],
+            "rows": [_row(exchange, columns, row, records) for row in table.rows],
+            "params": [_control(exchange, one, one.default, asked[one.name]) for one in inputs],
+            "search": page.get("search"), "action": exchange.url(here), "count": table.count, "hidden": hidden,
             "next_href": exchange.url(here, **again, _next=table.next) if table.next else "",
-            "first_href": exchange.url(here, **again) if "_next" in query else "",
-            "formats": [SimpleNamespace(title=f.upper(), href=exchange.url(f"{here}.{f}", **again)) for f in _SUFFIXES],
+            "first_href": exchange.url(here, **again) if exchange.query.get("_next") else "",
+            "formats": {ending.upper(): exchange.url(f"{here}.{ending}", **again) for ending in _MEDIA},
             "create_href": exchange.url(page["address"]) if records and Action.CREATE in page["may"] else "",
             "empty": "Nothing fits." if again else "Nothing here yet.",
         }  # fmt: skip
 
-    def _heading(self, exchange: Exchange, here: str, again: Mapping[str, str], column: Column) -> SimpleNamespace:
-        sort = again.get("_sort", "")
-        ways = {column.name: "ascending", "-" + column.name: "descending"}
-        wanted = "-" + column.name if sort == column.name else column.name
-        return SimpleNamespace(
-            name=column.name, title=column.title or column.name, numeric=column.type in ("number", "integer"),
-            sort_href="" if here.startswith("admin/") else exchange.url(here, **{**again, "_sort": wanted}),
-            sorted=ways.get(sort, ""),
-        )  # fmt: skip
 
-    def _row(
-        self, exchange: Exchange, columns: Sequence[Column], row: Mapping[str, Json], records: str
-    ) -> list[SimpleNamespace]:
-        cells = []
-        for index, column in enumerate(columns):
-            value = row[column.name]
-            href = _target(exchange, value)
-            if records and index == 0:
-                href = exchange.url(records + quote(str(row["id"]), safe=""))
-            numeric = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
-            text = _shown_in(column, value) or ("—" if records and index == 0 else "")
-            cells.append(SimpleNamespace(text=text, href=href, numeric=numeric, kind=column.format))
-        return cells
-
-
-_HERE = Path(__file__).resolve().parent
 _RECORD_META = (
-    Column("created_at", "Created", format="date-time"),
-    Column("created_by", "Created by"),
-    Column("updated_at", "Updated", format="date-time"),
-    Column("updated_by", "Updated by"),
-    Column("version", "Version"),
-)
+    ("created_at", "Created", "date-time"), ("created_by", "Created by", ""), ("updated_at", "Updated", "date-time"),
+    ("updated_by", "Updated by", ""), ("version", "Version", ""),
+)  # fmt: skip
 
 
 def _crumbs(exchange: Exchange, trail: Sequence[tuple[str, str]]) -> list[SimpleNamespace]:
     """Home and the (title, address) pairs; the last one is the page itself."""
     links = [SimpleNamespace(title=title, href=exchange.url(address)) for title, address in [("Home", ""), *trail[:-1]]]
     return [*links, SimpleNamespace(title=trail[-1][0], href="")]
+
+
+def _file_entry(exchange: Exchange, row: Mapping[str, Json], may: Sequence[Action]) -> SimpleNamespace:
+    is_folder, modified = row["type"] == "folder", row["modified_at"] or ""
+    return SimpleNamespace(
+        name=row["name"], href=exchange.url(row["address"] + "/" * is_folder), is_folder=is_folder,
+        size=_sized(row["size_bytes"]), modified=modified[:16].replace("T", " "), modified_iso=modified,
+        may_delete=not is_folder and Action.DELETE in may, delete_href=exchange.url(row["address"], _method="DELETE"),
+    )  # fmt: skip
+
+
+def _control(
+    exchange: Exchange, one: Input, value: Json, typed: Sequence[Any] | None = None, error: str = ""
+) -> SimpleNamespace:
+    """An input with its value, or with what was typed and what is wrong with it."""
+    texts = [_as_text(item, one.widget) for item in (value if isinstance(value, list) else [value])]
+    if typed is not None:
+        texts = [text for text in typed if isinstance(text, str)]
+    last, checkbox = (texts or [""])[-1], one.widget == "checkbox"
+    stored = value if one.widget == "file" and isinstance(value, dict) else None
+    return SimpleNamespace(
+        name=one.name, id=f"f-{one.name}", title=one.title, help=one.help, widget=one.widget, required=one.required,
+        value="true" if checkbox else last, checked=checkbox and last == "true", attrs=one.attrs, error=error,
+        options=[SimpleNamespace(value=text, title=title, selected=text in texts) for text, title in one.choices],
+        file=SimpleNamespace(name=stored["name"], href=exchange.url(stored["address"])) if stored else None,
+    )  # fmt: skip
+
+
+def _choice(one: Input, value: Json) -> str:
+    """The title of a chosen value, or the value as it is."""
+    titles = dict(one.choices)
+    if isinstance(value, list):
+        return ", ".join(titles.get(str(item), str(item)) for item in value)
+    return titles.get(str(value), _shown(value, "date-time" if one.widget == "datetime-local" else ""))
+
+
+def _heading(exchange: Exchange, here: str, again: Mapping[str, str], column: Column) -> SimpleNamespace:
+    name, sort = column.name, again.get("_sort", "")
+    turned = {**again, "_sort": "-" + name if sort == name else name}
+    return SimpleNamespace(
+        title=column.title or name, numeric=column.type in ("number", "integer"),
+        sort_href="" if here.startswith("admin/") else exchange.url(here, **turned),
+        sorted={name: "ascending", "-" + name: "descending"}.get(sort, ""),
+    )  # fmt: skip
+
+
+def _row(exchange: Exchange, columns: Sequence[Column], row: Mapping[str, Json], records: str) -> list[SimpleNamespace]:
+    """The cells of a row; where it is a record below the address `records`, the first one leads to it."""
+    cells = []
+    for column in columns:
+        value = row[column.name]
+        numeric = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+        text, href = _shown(value, column.format), _target(exchange, value)
+        cells.append(SimpleNamespace(text=text, href=href, numeric=numeric, kind=column.format))
+    if records:
+        cells[0].text, cells[0].href = cells[0].text or "—", exchange.url(records + quote(str(row["id"]), safe=""))
+    return cells
 
 
 def _target(exchange: Exchange, value: Json) -> str:
@@ -2807,43 +2713,21 @@ def _target(exchange: Exchange, value: Json) -> str:
 # ---- the description for programs
 
 
+_TEXT: Value = {"type": "string"}
+_OBJECT: Value = {"type": "object"}
 _PROBLEM = {
     "type": "object",
     "required": ["type", "title", "status", "detail", "code", "request_id"],
     "properties": {
-        "type": {"type": "string"}, "title": {"type": "string"}, "status": {"type": "integer"}, "detail": {"type": "string"},
-        "code": {"type": "string"}, "request_id": {"type": "string"},
-        "errors": {
-            "type": "array",
-            "items": {"type": "object", "properties": {name: {"type": "string"} for name in Fault._fields}},
-        },
+        "type": _TEXT, "title": _TEXT, "status": {"type": "integer"}, "detail": _TEXT, "code": _TEXT, "request_id": _TEXT,
+        "errors": {"type": "array", "items": _OBJECT | {"properties": dict.fromkeys(Fault._fields, _TEXT)}},
     },
 }  # fmt: skip
 
 
-def openapi(title: str, prefix: str, described: Sequence[Value]) -> Value:
-    """OpenAPI 3.1 of the resources that Host.describe tells of; bodies and parameters as they are declared."""
-    paths: dict[str, Value] = {}
-    for one in described:
-        if one["type"] in _PATHS_OF:
-            paths |= _PATHS_OF[one["type"]](one)
-    bearer = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
-    return {
-        "openapi": "3.1.0",
-        "info": {"title": title, "version": __version__},
-        "servers": [{"url": prefix or "/"}],
-        "security": [{"token": []}, {}],
-        "paths": paths,
-        "components": {"securitySchemes": {"token": bearer}, "schemas": {"Problem": _PROBLEM}},
-    }
-
-
 def _operation(summary: str, answers: Mapping[str, Value], *, body: Value | None = None, **facts: Any) -> Value:
     """An operation: its answers by status, and the problem object for everything else."""
-    problem = {
-        "description": "a problem",
-        "content": _content({"$ref": "#/components/schemas/Problem"}, "application/problem+json"),
-    }
+    problem = _described("a problem", _content({"$ref": "#/components/schemas/Problem"}, "application/problem+json"))
     operation: Value = {"summary": summary, "responses": {**answers, "default": problem}, **facts}
     return operation | ({"requestBody": {"required": True, "content": body}} if body else {})
 
@@ -2852,29 +2736,26 @@ def _content(schema: Value, media: str = "application/json") -> Value:
     return {media: {"schema": schema}}
 
 
+def _described(description: str, content: Value) -> Value:
+    return {"description": description, "content": content}
+
+
 def _parameter(name: str, schema: Value, place: str = "query", *, required: bool = False) -> Value:
     return {"name": name, "in": place, "schema": schema, "required": required or place == "path"}
 
 
 def _list_answer(item: Value) -> Mapping[str, Value]:
-    following = {"type": ["string", "null"]}
-    table = {
-        "type": "object",
-        "required": ["items", "next"],
-        "properties": {"items": {"type": "array", "items": item}, "next": following},
-    }
-    media = {**_content(table), **_content({"type": "string"}, "text/csv"), **_content(item, "application/x-ndjson")}
-    return {"200": {"description": "a page of the list, or all of it as CSV or NDJSON", "content": media}}
+    properties = {"items": {"type": "array", "items": item}, "next": {"type": ["string", "null"]}}
+    table = {"type": "object", "required": ["items", "next"], "properties": properties}
+    media = _content(table) | _content(_TEXT, "text/csv") | _content(item, "application/x-ndjson")
+    return {"200": _described("a page of the list, or all of it as CSV or NDJSON", media)}
 
 
-_PAGING = [
-    _parameter("_size", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 50}),
-    _parameter("_next", {"type": "string"}),
-]
-_LISTING = [
-    *_PAGING, _parameter("_sort", {"type": "string"}), _parameter("_q", {"type": "string"}),
-    _parameter("_count", {"type": "integer", "enum": [0, 1]}),
-]  # fmt: skip
+_GONE = {"204": {"description": "it is gone"}}
+_SIZE = {"type": "integer", "minimum": 1, "maximum": 1000, "default": 50}
+_PAGING = [_parameter("_size", _SIZE), _parameter("_next", _TEXT)]
+_COUNT = _parameter("_count", {"type": "integer", "enum": [0, 1]})
+_LISTING = [*_PAGING, _parameter("_sort", _TEXT), _parameter("_q", _TEXT), _COUNT]
 
 
 def _form_paths(one: Value) -> dict[str, Value]:
@@ -2883,64 +2764,65 @@ def _form_paths(one: Value) -> dict[str, Value]:
     read_only = {name: {"type": "integer" if name == "version" else "string", "readOnly": True} for name in RESERVED_FIELDS}
     nullable = {name: {"anyOf": [field_, {"type": "null"}]} for name, field_ in inner["properties"].items()}
     record = {"type": "object", "properties": {**read_only, **nullable}, "required": list(read_only)}
-    found = {"200": {"description": "the record", "content": _content(record)}}
-    made = {"201": {"description": "the record, or all of a batch", "content": _content(record)}}
+    found = {"200": _described("the record", _content(record))}
+    made = {"201": _described("the record, or all of a batch", _content(record))}
     batch = {"type": "array", "items": inner, "minItems": 1, "maxItems": 1000}
-    gone = {"204": {"description": "it is gone"}}
-    key, match = _parameter("id", {"type": "string"}, "path"), _parameter("If-Match", {"type": "string"}, "header")
-    once = _parameter("Idempotency-Key", {"type": "string", "maxLength": 255}, "header")
+    match = _parameter("If-Match", _TEXT, "header")
+    once = _parameter("Idempotency-Key", _TEXT | {"maxLength": 255}, "header")
     return {
         base: {
-            "get": _operation(
-                f"{title}: its JSON Schema", {"200": {"description": "the schema", "content": _content({"type": "object"})}}
-            ),
+            "get": _operation(f"{title}: its JSON Schema", {"200": _described("the schema", _content(_OBJECT))}),
             "post": _operation(f"{title}: submit", made, body=_content({"anyOf": [inner, batch]}), parameters=[once]),
         },
         f"{base}/records": {"get": _operation(f"{title}: the records", _list_answer(record), parameters=_LISTING)},
         f"{base}/records/{{id}}": {
-            "parameters": [key],
+            "parameters": [_parameter("id", _TEXT, "path")],
             "get": _operation(f"{title}: one record", found),
             "put": _operation(f"{title}: replace", found, body=_content(inner), parameters=[match]),
-            "patch": _operation(f"{title}: merge (RFC 7396)", found, body=_content({"type": "object"}), parameters=[match]),
-            "delete": _operation(f"{title}: delete", gone, parameters=[match]),
+            "patch": _operation(f"{title}: merge (RFC 7396)", found, body=_content(_OBJECT), parameters=[match]),
+            "delete": _operation(f"{title}: delete", _GONE, parameters=[match]),
         },
     }
 
 
 def _view_paths(one: Value) -> dict[str, Value]:
     own = [_parameter(name, schema, required=name in one["required"]) for name, schema in one["params"].items()]
-    listed = _operation(one["title"], _list_answer({"type": "object"}), parameters=[*own, *_LISTING])
-    return {f"/{one['address']}": {"get": listed}}
+    return {f"/{one['address']}": {"get": _operation(one["title"], _list_answer(_OBJECT), parameters=[*own, *_LISTING])}}
 
 
 def _files_paths(one: Value) -> dict[str, Value]:
     title, base = one["title"], f"/{one['address']}"
-    octets = _content({"type": "string", "format": "binary"}, "application/octet-stream")
-    stored = {"description": "name, size and digest of the file", "content": _content({"type": "object"})}
-    path = _parameter("path", {"type": "string"}, "path")
-    form = {"type": "object", "properties": {"file": {"type": "array", "items": {"type": "string", "format": "binary"}}}}
-    upload = _operation(f"{title}: upload files", {"201": stored}, body=_content(form, "multipart/form-data"))
+    binary = _TEXT | {"format": "binary"}
+    octets = _content(binary, "application/octet-stream")
+    form = _content(_OBJECT | {"properties": {"file": {"type": "array", "items": binary}}}, "multipart/form-data")
+    stored = _described("name, size and digest of the file", _content(_OBJECT))
     return {
         base: {
-            "get": _operation(f"{title}: the top folder", _list_answer({"type": "object"}), parameters=_PAGING),
-            "post": upload,
+            "get": _operation(f"{title}: the top folder", _list_answer(_OBJECT), parameters=_PAGING),
+            "post": _operation(f"{title}: upload files", {"201": stored}, body=form),
         },
         f"{base}/{{path}}": {
-            "parameters": [path],
-            "get": _operation(
-                f"{title}: a file, or a folder's list", {"200": {"description": "the bytes", "content": octets}}
-            ),
+            "parameters": [_parameter("path", _TEXT, "path")],
+            "get": _operation(f"{title}: a file, or a folder's list", {"200": _described("the bytes", octets)}),
             "put": _operation(f"{title}: write a file", {"200": stored, "201": stored}, body=octets),
-            "delete": _operation(f"{title}: delete a file", {"204": {"description": "it is gone"}}),
+            "delete": _operation(f"{title}: delete a file", _GONE),
         },
     }
 
 
-_PATHS_OF: Mapping[str, Callable[[Value], dict[str, Value]]] = {
-    "forms": _form_paths,
-    "views": _view_paths,
-    "files": _files_paths,
-}
+def openapi(title: str, prefix: str, described: Sequence[Value]) -> Value:
+    """OpenAPI 3.1 of the resources that Host.describe tells of; bodies and parameters as they are declared."""
+    builders = {"forms": _form_paths, "views": _view_paths, "files": _files_paths}
+    paths: dict[str, Value] = {}
+    for one in described:
+        if one["type"] in builders:
+            paths |= builders[one["type"]](one)
+    bearer = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+    return {
+        "openapi": "3.1.0", "info": {"title": title, "version": __version__}, "servers": [{"url": prefix or "/"}],
+        "security": [{"token": []}, {}], "paths": paths,
+        "components": {"securitySchemes": {"token": bearer}, "schemas": {"Problem": _PROBLEM}},
+    }  # fmt: skip
 
 
 # ---- the runner
@@ -2972,7 +2854,7 @@ class HttpRunner(Runner):
             ("/logout", "POST", self._sign_out),
             ("/static/<name>", "GET", self._static),
             ("/openapi.json", "GET", self._openapi),
-            ("/healthz", "GET", self._healthz),
+            ("/healthz", "GET", lambda exchange: _json_answer(200, {"status": "ok"})),
             ("/readyz", "GET", self._readyz),
             ("/<kind:re:files|forms|views|apps|admin>/<rest:path>", "ANY", self._resource),
         ):
@@ -3021,8 +2903,8 @@ class HttpRunner(Runner):
         fault = AppError("something went wrong here; the operator finds it in the log by the request id")
         if exchange.page:
             with suppress(Exception):  # the templates may be what is broken
-                return self._page(500, self.pages.fault(exchange, fault))
-        return self._problem(exchange, fault)
+                return _page_answer(500, self.pages.fault(exchange, fault))
+        return _json_answer(500, _problem(exchange, fault), media=_PROBLEM_MEDIA)
 
     def _route(self, exchange: Exchange) -> Answer:
         self._check_host(exchange)
@@ -3064,11 +2946,8 @@ class HttpRunner(Runner):
     def _trusted(self, peer: str) -> bool:
         if peer == "unix":
             return "unix" in self.config.trusted_proxies
-        try:
-            address = ipaddress.ip_address(peer)
-        except ValueError:
-            return False
-        return any((getattr(address, "ipv4_mapped", None) or address) in network for network in self.networks)
+        address = _ip(peer)
+        return any((getattr(address, "ipv4_mapped", None) or address) in network for network in self.networks if address)
 
     def _check_host(self, exchange: Exchange) -> None:
         """Only hosts that were named, loopback and bare addresses: against DNS rebinding."""
@@ -3076,14 +2955,10 @@ class HttpRunner(Runner):
         if not exchange.host and exchange.environ.get("SERVER_PROTOCOL") == "HTTP/1.0":
             return  # no browser is that old
         known = {"localhost", self.config.bind.rpartition(":")[0].strip("[]").lower(), *map(str.lower, self.config.hosts)}
-        try:
-            literal = bool(ipaddress.ip_address(host))
-        except ValueError:
-            literal = False
-        if not (literal or host in known - {""} or "*" in known):
+        if not (_ip(host) or host in known - {""} or "*" in known):
             raise Misdirected(f"this server does not answer for the host {host[:100]!r}: name it in [http] hosts")
 
-    def _common_headers(self, exchange: Exchange, answer: Answer) -> list[tuple[str, str]]:
+    def _common_headers(self, exchange: Exchange, answer: Answer) -> _Headers:
         present = {name.lower() for name, _ in answer.headers}
         own = [
             ("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "same-origin"), ("X-Frame-Options", "DENY"),
@@ -3116,16 +2991,8 @@ class HttpRunner(Runner):
             after = exchange.own_path + ("?" + query if query else "")
             return _see_other(exchange.url("login", after=after if len(after) < 1000 else None))
         if exchange.page:
-            return self._page(error.status, self.pages.fault(exchange, error), _error_headers(error))
-        return self._problem(exchange, error)
-
-    def _problem(self, exchange: Exchange, error: AppError) -> Answer:
-        headers = [("Content-Type", "application/problem+json"), *_error_headers(error)]
-        return Answer(error.status, headers, _json_bytes(_problem(exchange, error)))
-
-    def _page(self, status: int, body: bytes, headers: Sequence[tuple[str, str]] = ()) -> Answer:
-        own = [("Content-Type", "text/html; charset=utf-8"), ("Content-Security-Policy", _PAGE_POLICY)]
-        return Answer(status, [*own, *headers], body)
+            return _page_answer(error.status, self.pages.fault(exchange, error), _error_headers(error))
+        return _json_answer(error.status, _problem(exchange, error), _error_headers(error), _PROBLEM_MEDIA)
 
     # -- the resources
 
@@ -3143,7 +3010,7 @@ class HttpRunner(Runner):
             return self._steady(exchange, request, kind)
         except (Invalid, IdempotencyConflict) as error:
             written = kind == "forms" and request.action in (Action.CREATE, Action.UPDATE)
-            if exchange.page and written and self._is_form(exchange):
+            if exchange.page and written and exchange.is_form:
                 return self._form_again(exchange, request, error)
             raise
 
@@ -3159,7 +3026,7 @@ class HttpRunner(Runner):
         """The address without .csv, .json, .ndjson or .html, which choose the format instead of Accept."""
         last = path[-1] if path and kind == "forms" and path == path[:1] else name if not path else ""
         stem, dot, ending = last.rpartition(".")
-        if not dot or ending not in ("csv", "json", "ndjson", "html"):
+        if not dot or ending not in (*_MEDIA, "html"):
             return name, path
         exchange.format = ending
         exchange.path = exchange.path.removesuffix("." + ending)
@@ -3171,30 +3038,27 @@ class HttpRunner(Runner):
             raise BadRequest("_method must be PUT, of a record, or DELETE")
         return _ACTIONS[wanted or exchange.method]
 
-    def _request(self, exchange: Exchange, resource: str, path: tuple[str, ...], action: Action, **facts: Any) -> Request:
+    def _request(self, exchange: Exchange, resource: str, path: tuple[str, ...], action: Action) -> Request:
         """The transport-free request; everything that the body says is read later, by `decode`."""
         controls = _CONTROLS if exchange.method == "POST" else ()
         version = exchange.query.get("_version", "") if controls else ""
         conditions = Conditions((version,)) if version else exchange.conditions()
+        writes = action != Action.READ
         is_bytes = resource.startswith("files/") and action == Action.UPDATE
-        if action != Action.READ:
+        if writes:
             self._check_origin(exchange, form=not is_bytes)
-        decode = partial(self._decode, exchange, resource) if action != Action.READ and not is_bytes else None
-        given: dict[str, Any] = {
-            "id": exchange.id, "action": action, "resource": resource, "path": path, "door": self.kind,
-            "params": {name: text for name, text in exchange.query.items() if name not in controls}, "decode": decode,
-            "typed": not self._is_form(exchange), "partial": exchange.method == "PATCH", "conditions": conditions,
-            "whole": exchange.format in ("csv", "ndjson") and action == Action.READ, "credential": exchange.credential,
-            "idempotency_key": self._idempotency_key(exchange) if action != Action.READ else "",
-        }  # fmt: skip
-        if is_bytes:
-            given |= {"body": exchange.body, "body_bytes": exchange.body.size_bytes}
-        if action != Action.READ and exchange.header("content-encoding").lower() not in ("", "identity"):
+        request = Request(
+            id=exchange.id, action=action, resource=resource, path=path, door=self.kind, conditions=conditions,
+            params={name: text for name, text in exchange.query.items() if name not in controls},
+            decode=partial(self._decode, exchange, resource) if writes and not is_bytes else None,
+            typed=not exchange.is_form, partial=exchange.method == "PATCH",
+            whole=exchange.format in ("csv", "ndjson") and not writes, credential=exchange.credential,
+            idempotency_key=self._idempotency_key(exchange) if writes else "",
+            body=exchange.body if is_bytes else None, body_bytes=exchange.body.size_bytes if is_bytes else None,
+        )  # fmt: skip
+        if writes and exchange.header("content-encoding").lower() not in ("", "identity"):
             raise UnsupportedMedia("Content-Encoding is not supported: send the bytes as they are")
-        return Request(**given | facts)
-
-    def _is_form(self, exchange: Exchange) -> bool:
-        return exchange.media_type in ("application/x-www-form-urlencoded", "multipart/form-data")
+        return request
 
     def _idempotency_key(self, exchange: Exchange) -> str:
         """The header's key, or the signed id of the page that was submitted."""
@@ -3213,7 +3077,7 @@ class HttpRunner(Runner):
     def _decode(self, exchange: Exchange, resource: str) -> Json:
         """The body of a record request, read within its limit once the caller is let in."""
         most = self.config.max_body_bytes
-        if self._is_form(exchange):
+        if exchange.is_form:
             if exchange.media_type == "multipart/form-data":
                 exchange.body.bounded(self.host.limits(resource))
             typed = _typed_fields(exchange, most)
@@ -3224,18 +3088,16 @@ class HttpRunner(Runner):
         if exchange.body.size_bytes == 0:
             return None
         if exchange.media_type != "application/json" and not exchange.media_type.endswith("+json"):
-            raise UnsupportedMedia(
-                f"{exchange.media_type or 'a body without Content-Type'} is not read here: send application/json"
-            )
-        return load_json(exchange.body.bounded(most).whole())
+            media = exchange.media_type or "a body without Content-Type"
+            raise UnsupportedMedia(f"{media} is not read here: send application/json")
+        return load_json(b"".join(exchange.body.bounded(most)))
 
     def _upload(self, exchange: Exchange, name: str, path: list[str]) -> Answer:
         """Files of a multipart body, each streamed to where it belongs as it arrives."""
         if exchange.media_type != "multipart/form-data":
             raise UnsupportedMedia("a folder takes multipart/form-data; PUT one file at its own address")
-        folder = [part for part in path if part]
-        resource = f"files/{quote(name, safe='')}"
-        request = self._request(exchange, resource, tuple(folder), Action.CREATE, idempotency_key="", decode=None)
+        folder = tuple(part for part in path if part)
+        request = self._request(exchange, f"files/{quote(name, safe='')}", folder, Action.CREATE)
         done: list[Response] = []
         fields: dict[str, str] = {}
         exchange.body.most = _LOOSE_BYTES  # until somebody is let in
@@ -3247,24 +3109,23 @@ class HttpRunner(Runner):
             elif part.file_name:
                 self._check_token(exchange, fields.get("_token", ""))
                 exchange.body.most = None
-                inner = tuple(folder) + tuple(part.file_name.replace("\\", "/").split("/"))
+                inner = (*folder, *part.file_name.replace("\\", "/").split("/"))
                 action = Action.UPDATE if fields.get("_replace") else Action.CREATE
-                one = dataclasses.replace(request, path=inner, action=action, body=part.chunks)
-                done.append(self._upload_one(one, done))
+                facts: Any = {"path": inner, "action": action, "body": part.chunks, "decode": None, "idempotency_key": ""}
+                done.append(self._upload_one(dataclasses.replace(request, **facts), done))
         if not done:
             raise BadRequest("the body has no file: choose one, in a field named file")
         exchange.subject = done[-1].caller.subject
         if exchange.page:
             return _see_other(exchange.path)
-        return self._json(201, {"items": [response.data for response in done]})
+        return _json_answer(201, {"items": [response.data for response in done]})
 
     def _upload_one(self, request: Request, done: Sequence[Response]) -> Response:
         try:
             return self.host.handle(request)
         except AppError as error:
             if done:
-                stored = ", ".join(response.data["name"] for response in done)
-                error.message += f" (stored before it: {stored})"
+                error.message += f" (stored before it: {', '.join(response.data['name'] for response in done)})"
             raise
 
     def _form_again(self, exchange: Exchange, request: Request, error: Invalid | IdempotencyConflict) -> Answer:
@@ -3276,14 +3137,13 @@ class HttpRunner(Runner):
         )  # fmt: skip
         response = self.host.handle(again)
         exchange.subject = response.caller.subject
-        faults = error.faults
+        faults, submission = error.faults, exchange.query.get("_submission", "")
         if isinstance(error, IdempotencyConflict):  # Back, another value, and sent again
             told = "This form was sent before, with other values. Sending it now makes a second record."
-            faults, exchange.submission = (Fault("", error.code, told),), self._submission()
-        else:
-            exchange.submission = exchange.query.get("_submission", "") or self._submission()
+            faults, submission = (Fault("", error.code, told),), ""
+        exchange.submission = submission or self._submission()
         page = self.pages.form(exchange, response, exchange.typed, faults)
-        return self._page(error.status, self.pages.render(exchange, "form.tpl", page["title"], page))
+        return _page_answer(error.status, self.pages.render(exchange, "form.tpl", page["title"], page))
 
     def _submission(self) -> str:
         return self.host.seal("submission", secrets.token_urlsafe(18))
@@ -3303,15 +3163,20 @@ class HttpRunner(Runner):
         if exchange.format not in ("json", "html"):
             lists = ", text/csv, application/x-ndjson" * bool(response.table)
             raise NotAcceptable(f"the formats here are application/json, text/html{lists}")
+        if response.table:
+            return self._list(exchange, response.table)
         headers = [("ETag", f'"{response.etag}"')] if response.etag else []
         if response.etag and {"*", response.etag} & set(exchange.conditions().if_none_match):
             return Answer(304, headers)
-        answer = self._json(200, response.data if response.table is None else _list_of(response.table))
-        if response.table is not None and response.table.next:
-            query = {name: text for name, text in exchange.query.items() if name != "_next"} | {"_next": response.table.next}
-            answer.headers.append(("Link", f'<{exchange.own_path}?{urlencode(query)}>; rel="next"'))
-        answer.headers += headers
-        return answer
+        return _json_answer(200, response.data, headers)
+
+    def _list(self, exchange: Exchange, table: Table) -> Answer:
+        """A page of a list as JSON, with the address of the next one (RFC 8288)."""
+        found: Value = {"items": list(table.rows), "next": table.next}
+        found |= {"count": table.count} if table.count is not None else {}
+        query = {name: text for name, text in exchange.query.items() if name != "_next"} | {"_next": table.next}
+        link = ("Link", f'<{exchange.own_path}?{urlencode(query)}>; rel="next"')
+        return _json_answer(200, found, [link] if table.next else [])
 
     def _render_page(self, exchange: Exchange, response: Response) -> Answer:
         if response.template == "form.tpl":
@@ -3319,7 +3184,7 @@ class HttpRunner(Runner):
         home = str(response.page.get("home", ""))
         if home.startswith(("forms/", "views/")):
             return _see_other(exchange.url(home))
-        return self._page(200, self.pages.show(exchange, response))
+        return _page_answer(200, self.pages.show(exchange, response))
 
     def _export(self, exchange: Exchange, table: Table) -> Answer:
         """Every row, streamed; a client that goes away ends the query."""
@@ -3329,13 +3194,10 @@ class HttpRunner(Runner):
         headers = [("Content-Type", _MEDIA[exchange.format]), ("Content-Disposition", disposition)]
         return Answer(200, headers, _Stream(rows, table.close))
 
-    def _json(self, status: int, data: Json) -> Answer:
-        return Answer(status, [("Content-Type", _MEDIA["json"])], _json_bytes(data))
-
     def _written(self, exchange: Exchange, response: Response) -> Answer:
         """What a write answers: a page goes on to where the result is seen (post/redirect/get)."""
         headers = [("Idempotency-Replayed", "true")] if response.replayed else []
-        if exchange.page and self._is_form(exchange):
+        if exchange.page and exchange.is_form:
             return _see_other(self._afterwards(exchange, response), headers)
         if response.etag:
             headers.append(("ETag", f'"{response.etag}"'))
@@ -3343,35 +3205,28 @@ class HttpRunner(Runner):
             headers.append(("Location", exchange.url(response.location)))
         if response.data is None:
             return Answer(204, headers)
-        answer = self._json(201 if response.created else 200, response.data)
-        answer.headers += headers
-        return answer
+        return _json_answer(201 if response.created else 200, response.data, headers)
 
     def _afterwards(self, exchange: Exchange, response: Response) -> str:
-        here = exchange.path.removeprefix(self.prefix + "/")
         if response.created:
             form, _, key = response.location.rpartition("/records/")
             return exchange.url(form, _sent=key)
         if response.data is None:  # deleted: the list or the folder that it was in
-            return exchange.url(here.rpartition("/")[0] + "/" * here.startswith("files/"))
-        return exchange.url(here)
+            return exchange.url(exchange.inner.rpartition("/")[0] + "/" * exchange.inner.startswith("files/"))
+        return exchange.url(exchange.inner)
 
     # -- signing in, and where requests come from
 
     def _cookie(self, exchange: Exchange, session: str, seconds: int) -> str:
         secure = "; Secure" if exchange.scheme == "https" else ""
-        path = self.prefix or "/"
-        return f"{_COOKIE}={session}; Path={path}; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}"
+        return f"{_COOKIE}={session}; Path={self.prefix or '/'}; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}"
 
     def _form_token(self, exchange: Exchange) -> str:
         return self.host.seal("form", _session_digest(exchange.session))
 
     def _check_origin(self, exchange: Exchange, *, form: bool) -> None:
-        """Forbidden when a browser says that an unsafe request with a credential that it adds by itself came from
-        elsewhere, or when nothing says it did not.
-
-        Sec-Fetch-Site, else Origin, else (where a form can carry one) the form token, which _check_token reads later.
-        """
+        """Forbidden when the browser adds the credential by itself and says (Sec-Fetch-Site, else Origin) that an unsafe
+        request came from elsewhere, or says nothing where no form can carry the token that _check_token reads later."""
         verdict = _same_origin(exchange)
         if (exchange.by_browser and verdict is False) or (exchange.by_cookie and verdict is None and not form):
             raise Forbidden(_ELSEWHERE)
@@ -3386,16 +3241,12 @@ class HttpRunner(Runner):
     def _login_page(self, exchange: Exchange, code: str = "") -> Answer:
         after = exchange.query.get("after", "")
         code = code if re.fullmatch(r"[A-Za-z0-9_-]{1,100}", code) else ""
-        return self._page(200, self.pages.login(exchange, code, self._safe_target(after, "")))
+        return _page_answer(200, self.pages.login(exchange, code, self._safe_target(after, "")))
 
     def _safe_target(self, after: str, default: str) -> str:
         """A path on this site to go on to; never another site."""
-        safe = (
-            re.fullmatch(r"/[!-\[\]-~]*", after)
-            and not after.startswith("//")
-            and (after + "/").startswith(self.prefix + "/")
-        )
-        return after if safe else default
+        inside = (after + "/").startswith(self.prefix + "/") and not after.startswith("//")
+        return after if inside and re.fullmatch(r"/[!-\[\]-~]*", after) else default
 
     def _sign_in(self, exchange: Exchange) -> Answer:
         if _same_origin(exchange) is False or exchange.header("origin") == "null":
@@ -3408,7 +3259,7 @@ class HttpRunner(Runner):
             if not exchange.page:
                 raise
             body = self.pages.login(exchange, "", self._safe_target(after, ""), error.message)
-            return self._page(401, body, _error_headers(error))
+            return _page_answer(401, body, _error_headers(error))
         exchange.cookies = [self._cookie(exchange, session, seconds)]
         return _see_other(self._safe_target(after, exchange.url("")))
 
@@ -3436,15 +3287,12 @@ class HttpRunner(Runner):
 
     def _openapi(self, exchange: Exchange) -> Answer:
         """What this caller may open, described for programs."""
-        return self._json(200, openapi(self.host.title, self.prefix, self.host.describe(exchange.credential)))
-
-    def _healthz(self, exchange: Exchange) -> Answer:
-        return self._json(200, {"status": "ok"})
+        return _json_answer(200, openapi(self.host.title, self.prefix, self.host.describe(exchange.credential)))
 
     def _readyz(self, exchange: Exchange) -> Answer:
         found = self.host.ready()
         well = all(state == "ok" for state in found.values())
-        return self._json(200 if well else 503, {"status": "ok" if well else "unavailable", "providers": found})
+        return _json_answer(200 if well else 503, {"status": "ok" if well else "unavailable", "providers": found})
 
     # -- serving
 
@@ -3527,18 +3375,15 @@ class HttpRunner(Runner):
     def _run_gunicorn(self, listener: socket.socket) -> None:
         from gunicorn.app.base import BaseApplication
 
-        runner, address, options = self, self.address(listener), self._gunicorn_options(listener)
+        application, options = self.wsgi, self._gunicorn_options(listener)
 
         class Server(BaseApplication):  # type: ignore[misc]
             def load_config(self) -> None:
                 for name, value in options.items():
                     self.cfg.set(name, value)
-                self.cfg.set("when_ready", lambda arbiter: runner.on_ready(address))
-                self.cfg.set("post_worker_init", lambda worker: runner.host.open())
-                self.cfg.set("worker_exit", lambda arbiter, worker: runner.host.close())
 
             def load(self) -> Callable[..., Any]:
-                return runner.wsgi
+                return application
 
         try:
             Server().run()
@@ -3547,19 +3392,22 @@ class HttpRunner(Runner):
                 raise Unavailable("the HTTP server stopped; its reason is in the log above") from end
 
     def _gunicorn_options(self, listener: socket.socket) -> dict[str, Any]:
-        config = self.config
+        config, address = self.config, self.address(listener)
         options: dict[str, Any] = {
             "bind": f"fd://{os.dup(listener.fileno())}", "workers": config.workers or os.cpu_count() or 1,
             "worker_class": _worker_class(self.deadlines), "threads": config.threads, "timeout": 60,
             "graceful_timeout": 25, "keepalive": 15, "loglevel": "error", "limit_request_line": 8190,
             "forwarded_allow_ips": "", "secure_scheme_headers": {}, "proc_name": "satchel",
+            "when_ready": lambda arbiter: self.on_ready(address), "post_worker_init": lambda worker: self.host.open(),
+            "worker_exit": lambda arbiter, worker: self.host.close(),
         }  # fmt: skip
         if config.tls_cert:
             options |= {"certfile": str(config.tls_cert), "keyfile": str(config.tls_key)}
         from gunicorn.config import KNOWN_SETTINGS
 
-        known = {one.name for one in KNOWN_SETTINGS}
-        return options | {name: True for name in ("control_socket_disable",) if name in known}
+        if any(one.name == "control_socket_disable" for one in KNOWN_SETTINGS):
+            options["control_socket_disable"] = True
+        return options
 
 
 def _linger(connection: socket.socket) -> None:
@@ -3626,13 +3474,19 @@ def _worker_class(deadlines: dict[Any, float]) -> type:
             super().murder_pending()
             for held, until in deadlines.copy().items():
                 if time.monotonic() > until:
-                    connection = getattr(held, "sock", held)
-                    if connection is held:  # its body is awaited; a head is awaited by the holder of the connection
-                        late.add(connection)
+                    if not hasattr(held, "sock"):  # its body is awaited; a head is awaited by the holder of the connection
+                        late.add(held)
                     with suppress(OSError):  # it was closed meanwhile
-                        socket.socket.shutdown(connection, socket.SHUT_RD)
+                        socket.socket.shutdown(getattr(held, "sock", held), socket.SHUT_RD)
 
     return Worker
+
+
+def _ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None
 
 
 def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
@@ -3640,9 +3494,8 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
         return ipaddress.ip_network(text, strict=False)
     except ValueError:
         detail = f'names {text!r}: write an address such as 10.0.0.1, a network such as 10.0.0.0/8, or "unix"'
-        raise ConfigError(
-            f"http.trusted_proxies {detail}", faults=[Fault("http.trusted_proxies", "value", detail)]
-        ) from None
+        key = "http.trusted_proxies"
+        raise ConfigError(f"{key} {detail}", faults=[Fault(key, "value", detail)]) from None
 
 
 def _tcp_listener(host: str, port: int) -> socket.socket:
@@ -3671,11 +3524,11 @@ def _unix_listener(path: str) -> socket.socket:
     return listener
 
 
+_ELSEWHERE = "this request came from another site; open the page here and try again"
+
+
 def _session_digest(session: str) -> str:
     return hashlib.sha256(session.encode()).hexdigest()[:32]
-
-
-_ELSEWHERE = "this request came from another site; open the page here and try again"
 
 
 def _same_origin(exchange: Exchange) -> bool | None:
@@ -3688,12 +3541,6 @@ def _same_origin(exchange: Exchange) -> bool | None:
     return None
 
 
-def _list_of(table: Table) -> Value:
-    """The JSON of a list."""
-    found: Value = {"items": list(table.rows), "next": table.next}
-    return found | ({"count": table.count} if table.count is not None else {})
-
-
 def _text_of(typed: Mapping[str, Sequence[Any]], name: str) -> str:
     """The first text of a field; "" when there is none."""
     return next((value for value in typed.get(name, ()) if isinstance(value, str)), "")
@@ -3704,7 +3551,7 @@ def _typed_fields(exchange: Exchange, most: int) -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = {}
     if exchange.media_type == "application/x-www-form-urlencoded":
         try:
-            text = exchange.body.bounded(most).whole().decode()
+            text = b"".join(exchange.body.bounded(most)).decode()
             pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=5000)
         except ValueError:
             raise BadRequest("the form is not UTF-8, or has over 5,000 fields") from None
@@ -3729,12 +3576,12 @@ def _spooled(exchange: Exchange, chunks: Iterable[bytes]) -> BinaryIO:
     """A temporary file with these bytes, in memory while small; closed after the answer."""
     if len(exchange.files) >= 100:
         raise TooLarge("a form takes at most 100 files")
-    file = tempfile.SpooledTemporaryFile(max_size=1 << 16)  # noqa: SIM115 (closed by HttpRunner.wsgi)
-    exchange.files.append(cast(BinaryIO, file))
+    file = cast(BinaryIO, tempfile.SpooledTemporaryFile(max_size=1 << 16))  # noqa: SIM115 (closed by HttpRunner.wsgi)
+    exchange.files.append(file)
     for chunk in chunks:
         file.write(chunk)
     file.seek(0)
-    return cast(BinaryIO, file)
+    return file
 
 
 # ==== 6. AUTH ====================================================================================================

@@ -1,13 +1,9 @@
-% # page.done or page.message: "", a text, or an object with text and href.
-% done = get('done') or ""
-% if done:
+% if page.done:
 <div class="notice good" role="status">
-%   if isinstance(done, str):
-  <p>{{done}}</p>
-%   elif done.href:
-  <p><a href="{{done.href}}">{{done.text}}</a></p>
+%   if page.done.href:
+  <p><a href="{{page.done.href}}">{{page.done.text}}</a></p>
 %   else:
-  <p>{{done.text}}</p>
+  <p>{{page.done.text}}</p>
 %   end
 </div>
 % end

@@ -13,8 +13,9 @@
 <nav class="menu" aria-label="{{page.title}}">
   <ul class="{{'' if page.body else 'apps'}}">
 %   for item in page.menu:
+%     external = item.href.startswith("http")
     <li><a class="{{'' if page.body else 'card'}}" href="{{item.href}}"
-%     if item.external:
+%     if external:
       rel="noopener noreferrer"
 %     end
       >
@@ -22,7 +23,7 @@
       <span class="glyph" aria-hidden="true">{{item.icon}}</span>
 %     end
       <bdi>{{item.title}}</bdi>
-%     if item.external:
+%     if external:
       <span class="away" aria-hidden="true">↗</span><span class="visually-hidden">(another site)</span>
 %     end
     </a></li>

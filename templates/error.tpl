@@ -9,10 +9,10 @@
 <ul class="faults">
 %   for error in page.errors:
   <li>
-%     if error.pointer:
-    <code>{{error.pointer}}</code>
+%     if error["pointer"]:
+    <code>{{error["pointer"]}}</code>
 %     end
-    {{error.detail}}</li>
+    {{error["detail"]}}</li>
 %   end
 </ul>
 % end
@@ -20,7 +20,7 @@
 % if page.sign_in_href:
   <a class="button solid" href="{{page.sign_in_href}}">Sign in</a>
 % end
-  <a class="button" href="{{page.home_href}}">Home</a>
+  <a class="button" href="{{url('')}}">Home</a>
 </p>
 <dl class="meta">
 % if page.code:

@@ -13,7 +13,6 @@ may_delete = any([entry.may_delete for entry in page.entries])
 %>
 % include('_crumbs.tpl')
 <div class="head"><h1><bdi>{{page.title}}</bdi></h1></div>
-% include('_done.tpl', done=page.done)
 % if page.may_create:
 <form class="upload" method="post" action="{{page.action}}" enctype="multipart/form-data" data-drop>
 %   include('_token.tpl')
@@ -52,7 +51,7 @@ may_delete = any([entry.may_delete for entry in page.entries])
 %     if may_delete:
       <td class="act">
 %       if entry.may_delete:
-%         include('_delete.tpl', label="Delete " + entry.name, action=entry.delete_href, what=entry.name, version="")
+%         include('_delete.tpl', label="Delete " + entry.name, action=entry.delete_href, what=entry.name)
 %       end
       </td>
 %     end

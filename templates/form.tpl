@@ -10,7 +10,7 @@
   <div class="tools"><a class="button" href="{{page.records_href}}">Records</a></div>
 % end
 </div>
-% include('_done.tpl', done=page.done)
+% include('_done.tpl')
 % include('_errors.tpl')
 <form class="form" method="post" action="{{page.action}}" novalidate
 % if page.multipart:
@@ -18,11 +18,6 @@
 % end
 >
 % include('_token.tpl')
-% for name, value in (("_method", page.method_override), ("_version", page.version), ("_submission", page.submission)):
-%   if value != "" and value is not None:
-  <input type="hidden" name="{{name}}" value="{{value}}">
-%   end
-% end
 % if any([field.required for field in page.fields]):
   <p class="help legend"><span class="must" aria-hidden="true">*</span> Fields with a star are required.</p>
 % end

@@ -8,12 +8,11 @@
     <a class="button" href="{{page.edit_href}}">Edit</a>
 %   end
 %   if page.delete_action:
-%     include('_delete.tpl', label="Delete this record", action=page.delete_action, what=page.title, version=page.version)
+%     include('_delete.tpl', label="Delete this record", action=page.delete_action, what=page.title)
 %   end
   </div>
 % end
 </div>
-% include('_done.tpl', done=page.done)
 <dl class="record">
 % for field in page.fields:
   <div class="{{'long' if field.multiline else ''}}">

@@ -1,11 +1,8 @@
 <%
 rebase('layout.tpl')
 counted = "" if page.count is None else f"{page.count:,} row{'' if page.count == 1 else 's'}"
-hidden = getattr(page, "hidden", None) or ()
-totals = getattr(page, "totals", None) or ()
 chosen = [field.checked or (field.widget != "checkbox" and field.value) or any([o.selected and o.value for o in field.options]) for field in page.params]
 narrowed = page.search or any(chosen)
-chart_href = getattr(page, "chart_href", "")
 %>
 % include('_crumbs.tpl')
 <div class="head">
@@ -19,14 +16,10 @@ chart_href = getattr(page, "chart_href", "")
   <div class="tools"><a class="button solid" href="{{page.create_href}}">New</a></div>
 % end
 </div>
-% include('_done.tpl', done=page.message)
-% if getattr(page, "errors", None):
-%   include('_errors.tpl')
-% end
 % if page.params or page.search is not None:
 <form class="filter" method="get" action="{{page.action}}" role="search">
-%   for item in hidden:
-  <input type="hidden" name="{{item.name}}" value="{{item.value}}">
+%   for name, value in page.hidden.items():
+  <input type="hidden" name="{{name}}" value="{{value}}">
 %   end
 %   for field in page.params:
 %     include('_field.tpl', field=field)
@@ -39,9 +32,6 @@ chart_href = getattr(page, "chart_href", "")
   <a class="button" href="{{page.action}}">Clear</a>
 %   end
 </form>
-% end
-% if chart_href:
-<p class="chart"><img src="{{chart_href}}" alt="Chart of {{page.title}}; the table below has the same figures" loading="lazy"></p>
 % end
 % if page.rows:
 <div class="scroll" role="region" aria-labelledby="table-caption" tabindex="0">
@@ -77,13 +67,6 @@ chart_href = getattr(page, "chart_href", "")
     </tr>
 %   end
   </tbody>
-%   if totals:
-  <tfoot><tr>
-%     for cell in totals:
-    <td class="{{'num' if cell.numeric else ''}}">{{cell.text}}</td>
-%     end
-  </tr></tfoot>
-%   end
 </table>
 </div>
 % else:
@@ -103,11 +86,9 @@ chart_href = getattr(page, "chart_href", "")
 %   end
   </nav>
 % end
-% if page.formats:
   <p class="formats"><span>Also as</span>
-%   for item in page.formats:
-    <a href="{{item.href}}">{{item.title}}</a>
-%   end
-  </p>
+% for ending, href in page.formats.items():
+    <a href="{{href}}">{{ending}}</a>
 % end
+  </p>
 </div>
