@@ -5162,7 +5162,7 @@ class View(Resource):
             raise NotFound(f"views/{self.name} has no {'/'.join(request.path)}")
         asked = read_list(request.params, self.columns, list(self.params)) if self.columns else None
         page: Any = {"title": self.title, "note": self.config.note, "inputs": tuple(p.input() for p in self.params.values())}
-        page |= {"search": request.params.get("_q", ""), "given": {n: request.params.get(n) for n in self.params}}
+        page |= {"search": request.params.get("_q", "")}
         if isinstance(self.source, Form) and asked:
             query = self.source.query(asked, self.config.order_by or ("-id",), self.columns)
             query = dataclasses.replace(query, where=(*query.where, *self.config.where))

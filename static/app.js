@@ -49,19 +49,6 @@ document.addEventListener("keydown", (event) => {
   if (open) { open.open = false; open.querySelector("summary").focus(); }
 });
 
-// A field that depends on another one ("kind=unpaid") is shown while that one has the value.
-for (const form of document.querySelectorAll("form")) {
-  const fields = [...form.querySelectorAll("[data-show-if]")];
-  const update = () => {
-    const data = new FormData(form);
-    for (const field of fields) {
-      const wanted = new URLSearchParams(field.dataset.showIf);
-      field.hidden = ![...new Set(wanted.keys())].every((name) => wanted.getAll(name).some((value) => data.getAll(name).includes(value)));
-    }
-  };
-  if (fields.length) { form.addEventListener("input", update); update(); }
-}
-
 // A page that answers with faults puts the reader at their summary.
 const faults = document.querySelector("[role=alert][tabindex]");
 if (faults) faults.focus();

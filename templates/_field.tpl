@@ -1,7 +1,5 @@
 <%
 # One field of a form: label, help, error and control. Wants: field.
-from urllib.parse import urlencode
-
 help_id, error_id = field.id + "-help", field.id + "-error"
 described = " ".join([name for name, text in ((help_id, field.help), (error_id, field.error)) if text])
 attrs = {name: value for name, value in (field.attrs or {}).items() if value is not None and value is not False}
@@ -26,13 +24,8 @@ end
 if described and not group:
     attrs["aria-describedby"] = described
 end
-show_if = "" if field.error else urlencode(getattr(field, "show_if", None) or {}, doseq=True)
 %>
-<div class="field field-{{field.widget}}{{' wrong' if field.error else ''}}"
-% if show_if:
-  data-show-if="{{show_if}}"
-% end
->
+<div class="field field-{{field.widget}}{{' wrong' if field.error else ''}}">
 % if group:
 <fieldset
 %   if not field.options:
