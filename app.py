@@ -3804,7 +3804,8 @@ class KeyRing:
         if self._path is None:
             raise ConfigError("the key ring comes from the setting auth.keys: change it there")
         with _key_file_errors(self._path), _folder(self._path) as folder:
-            fcntl.flock(folder, fcntl.LOCK_EX)  # two rotations at once must keep both keys
+            if fcntl is not None:
+                fcntl.flock(folder, fcntl.LOCK_EX)  # two rotations at once must keep both keys
             _write_private(self._path, _dump_keys(change(self.keys)), replace=True)
 
 
@@ -3999,7 +4000,7 @@ class Authority:
         session_s: int,
         clock: Clock,
     ) -> None:
-        self._keys = keys
+        self.keys = keys
         self._records = records
         self._roles = roles
         self._public = public
@@ -4033,7 +4034,7 @@ class Authority:
     def _bearer(self, text: str, at: float) -> Caller:
         if text.startswith("stl_"):
             return self._row_caller(self._living(self._short_jti(text), at))
-        claims = verify_jwt(self._keys, text, self._issuer, at)
+        claims = verify_jwt(self.keys, text, self._issuer, at)
         token = self._living(claims["jti"], at)
         if token.subject != claims["sub"]:
             raise _foreign("sub is not the subject of the token's row")
@@ -4109,12 +4110,12 @@ class Authority:
         claims |= {"iat": token.issued_at, "exp": token.expires_at, "jti": token.jti}
         claims |= {"scope": " ".join(token.grants)} if token.grants else {}
         claims |= {"roles": list(token.roles)} if token.roles else {}
-        return encode_jws(self._keys.keys[0], claims)
+        return encode_jws(self.keys.keys[0], claims)
 
     def short(self, token: Token) -> str:
         """The token as 58 characters: "stl_" and base64url of its jti and a mac; what it may do stands in its row."""
         jti = bytes.fromhex(token.jti)
-        return "stl_" + _b64(jti + _hmac(self._keys.sub_key("short token"), jti)[:_SHORT_MAC_BYTES])
+        return "stl_" + _b64(jti + _hmac(self.keys.sub_key("short token"), jti)[:_SHORT_MAC_BYTES])
 
     def _short_jti(self, text: str) -> str:
         try:
@@ -4124,7 +4125,7 @@ class Authority:
         if len(data) != 16 + _SHORT_MAC_BYTES:
             raise _malformed("not a short token")
         jti, mac = data[:16], data[16:]
-        for key in self._keys.sub_keys("short token"):
+        for key in self.keys.sub_keys("short token"):
             if hmac.compare_digest(_hmac(key, jti)[:_SHORT_MAC_BYTES], mac):
                 return jti.hex()
         raise _foreign("the signature does not match")
@@ -4231,7 +4232,7 @@ class Authority:
     def seal(self, purpose: str, text: str) -> str:
         """The text, readable, with a mac for this purpose, in characters that any header or form carries."""
         data = text.encode()
-        return _b64(data) + "." + _b64(_hmac(self._keys.sub_key("seal " + purpose), data))
+        return _b64(data) + "." + _b64(_hmac(self.keys.sub_key("seal " + purpose), data))
 
     def unseal(self, purpose: str, sealed: str) -> str | None:
         """The sealed text, or None if no key of the ring sealed it for this purpose."""
@@ -4240,7 +4241,7 @@ class Authority:
             data, mac = _unb64(encoded), _unb64(mac_text)
         except ValueError:
             return None
-        keys = self._keys.sub_keys("seal " + purpose)
+        keys = self.keys.sub_keys("seal " + purpose)
         return data.decode() if any(hmac.compare_digest(_hmac(key, data), mac) for key in keys) else None
 
 
@@ -7662,6 +7663,16 @@ class App:
         self.state.commit([*writes, self._auth_event("link", by, "cli", self.new_id(), jti=token.jti)])
         return code
 
+    def rotate_key(self, by: Caller) -> None:
+        """A fresh key signs from now on; what the older ones signed stays good."""
+        key = self.authority.keys.rotate(self.clock())
+        self.state.commit([self._auth_event("rotate_key", by, "cli", self.new_id(), kid=key.kid)])
+
+    def retire_key(self, by: Caller, kid: str) -> None:
+        """Forget a key, and with it every token that it signed; NotFound, or Conflict for the one that signs."""
+        self.authority.keys.retire(kid)
+        self.state.commit([self._auth_event("retire_key", by, "cli", self.new_id(), kid=kid)])
+
     def first_code(self, by: Caller) -> str:
         """A sign-in code for the administrator, until one has signed in once; "" afterwards."""
         if self.state.get("_settings", "administrator") is not None:
@@ -7735,7 +7746,7 @@ def _digestible(data: Json) -> Json:
 # error; --json wherever a program might read.
 # uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS PLUGINS ASSEMBLY
 # defines: Site load_site claim_data cmd_server_run cmd_server_init cmd_server_check cmd_auth_issue cmd_auth_list
-#          cmd_auth_show cmd_auth_revoke cmd_auth_check cmd_auth_link cmd_info UsageParser build_parser
+#          cmd_auth_show cmd_auth_revoke cmd_auth_check cmd_auth_link cmd_auth_keys cmd_info UsageParser build_parser
 
 _UNIT = """\
 [Unit]
@@ -8007,6 +8018,24 @@ def cmd_auth_link(args: argparse.Namespace) -> int:
     return 0
 
 
+def cmd_auth_keys(args: argparse.Namespace) -> int:
+    """The signing keys by name, newest first, after making a fresh one or forgetting one."""
+    if (args.verb == "retire") != bool(args.kid):
+        raise BadRequest("retire takes the KID of a key, and nothing else does")
+    with _opened(load_site(args)) as app:
+        if args.verb == "rotate":
+            app.rotate_key(_operator())
+        elif args.verb == "retire":
+            app.retire_key(_operator(), args.kid)
+        keys = [{"kid": key.kid, "created_at": rfc3339(key.created_at)} for key in app.authority.keys.keys]
+    if args.json:
+        _print_json(keys)
+    else:
+        for number, key in enumerate(keys):
+            print(f"{key['kid']}  since {key['created_at'][:10]}" + "  signs" * (number == 0))
+    return 0
+
+
 # ---- info
 
 
@@ -8179,7 +8208,7 @@ def _add_server(groups: Any, common: UsageParser) -> None:
 def _add_auth(groups: Any, common: UsageParser) -> None:
     auth = groups.add_parser("auth", parents=[common], help="issue, list, show, revoke and check tokens; sign-in links")
     verbs = auth.add_subparsers(
-        metavar="issue | list | show | revoke | check | link", required=True, parser_class=UsageParser
+        metavar="issue | list | show | revoke | check | link | keys", required=True, parser_class=UsageParser
     )
     wishes = UsageParser(add_help=False)
     wishes.add_argument("--subject", required=True, metavar="S", help="whose token it is")
@@ -8206,6 +8235,12 @@ def _add_auth(groups: Any, common: UsageParser) -> None:
     check.add_argument("resource", nargs="?", metavar="RESOURCE", help="such as forms/leave")
     check.add_argument("action", nargs="?", choices=[*Action], metavar="ACTION", help="read, create, update or delete")
     check.set_defaults(run=cmd_auth_check)
+    keys = verbs.add_parser("keys", parents=[common], help="list the signing keys, rotate in a fresh one, or retire one")
+    keys.add_argument(
+        "verb", nargs="?", choices=["list", "rotate", "retire"], default="list", metavar="list | rotate | retire"
+    )
+    keys.add_argument("kid", nargs="?", metavar="KID", help="retire: the key, whose tokens are refused from then on")
+    keys.set_defaults(run=cmd_auth_keys)
 
 
 # ==== 12. MAIN ===================================================================================================

@@ -284,6 +284,9 @@ def test_every_auth_event_leaves_an_entry_and_no_secret_is_ever_stored(site: Sit
     site.create("forms/leave", {"a": "x"}, by="Session " + session)
     site.app.sign_out("Session " + session, "r3")
     site.app.revoke(by, [token])
+    site.app.rotate_key(by)
+    site.app.rotate_key(by)
+    site.app.retire_key(by, site.app.authority.keys.keys[1].kid)
     events = [(e["action"], e["outcome"]) for e in site.audit(resource="admin/tokens")]
     assert events == [
         ("issue", "ok"),
@@ -294,6 +297,9 @@ def test_every_auth_event_leaves_an_entry_and_no_secret_is_ever_stored(site: Sit
         ("sign_in", "denied"),
         ("sign_out", "ok"),
         ("revoke", "ok"),
+        ("rotate_key", "ok"),
+        ("rotate_key", "ok"),
+        ("retire_key", "ok"),
     ]
     site.close()
     stored = site.stored_bytes()

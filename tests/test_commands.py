@@ -142,6 +142,27 @@ def test_the_life_of_a_token_from_issue_to_revoke(shell: Shell) -> None:
     assert shell.json("auth", "revoke", jti) == {"revoked": [jti]}
 
 
+def test_keys_rotate_with_overlap_and_a_retired_one_ends_what_it_signed(shell: Shell) -> None:
+    old = shell.run("auth", "issue", "--subject", "ann", "--grant", "forms/requests:create")[0]
+    [first] = shell.json("auth", "keys")
+    fresh, kept = shell.json("auth", "keys", "rotate")
+    assert kept == first
+    new = shell.run("auth", "issue", "--subject", "bob", "--grant", "forms/requests:create")[0]
+    for token in (old, new):
+        shell.run("auth", "check", given=token)
+    _, err = shell.run("auth", "keys", "retire", fresh["kid"], code=5)
+    assert "the one that signs" in err
+    shell.run("auth", "keys", "retire", "nothing", code=4)
+    shell.run("auth", "keys", "retire", code=6)
+    shell.run("auth", "keys", "list", fresh["kid"], code=6)
+    out, _ = shell.run("auth", "keys", "retire", first["kid"])
+    assert out == f"{fresh['kid']}  since {fresh['created_at'][:10]}  signs\n"
+    shell.run("auth", "check", given=old, code=3)
+    shell.run("auth", "check", given=new)
+    said = (shell.folder / "data" / "keys.json").read_text()
+    assert all(secret["k"] not in out for secret in json.loads(said)["keys"])
+
+
 def test_lists_and_shows_for_people_name_no_token(shell: Shell) -> None:
     token, _ = shell.run("auth", "issue", "--subject", "ann", "--role", "staff", "--label", "phone")
     for out, _ in (shell.run("auth", "list"), shell.run("auth", "show", shell.json("auth", "list")[0]["jti"])):
@@ -530,6 +551,13 @@ def test_a_server_says_where_it_is_and_commands_work_beside_it(shell: Shell, ser
     assert status(issued["token"]) == 200
     shell.run("auth", "revoke", issued["jti"])
     assert status(issued["token"]) == 401
+    [old] = shell.json("auth", "keys")
+    before = shell.json("auth", "issue", "--subject", "ann", "--grant", "**:read")["token"]
+    shell.run("auth", "keys", "rotate")
+    after = shell.json("auth", "issue", "--subject", "ann", "--grant", "**:read")["token"]
+    assert (status(before), status(after)) == (200, 200)
+    shell.run("auth", "keys", "retire", old["kid"])
+    assert (status(before), status(after)) == (401, 200)
     assert shell.json("info", "providers")[0]["fault"] == ""
     shell.run("server", "check")
     _, err = shell.run("server", "--bind", "127.0.0.1:0", code=7)
