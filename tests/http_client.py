@@ -16,7 +16,7 @@ import tempfile
 import time
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -454,10 +454,17 @@ def raw(server: Server, data: bytes) -> bytes:
         return read_all(connection)
 
 
-def hold(server: Server, count: int, data: bytes) -> list[socket.socket]:
-    found = []
-    for _ in range(count):
-        connection = server.connect()
-        connection.sendall(data)
-        found.append(connection)
-    return found
+@contextmanager
+def hold(server: Server, count: int, data: bytes) -> Iterator[list[socket.socket]]:
+    """So many connections that sent the data and then stay open; all are closed at the end."""
+    with ExitStack() as held:
+        found = [held.enter_context(server.connect()) for _ in range(count)]
+        for connection in found:
+            connection.sendall(data)
+        yield found
+
+
+def answers_at_once(server: Server) -> bool:
+    """Whether somebody else is served within two seconds."""
+    began = time.monotonic()
+    return server.ask("GET", "/healthz").status == 200 and time.monotonic() - began < 2
