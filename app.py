@@ -76,7 +76,7 @@ import unicodedata
 import zlib
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -510,11 +510,12 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Insert:
-    """Add a record that must be absent; its version becomes 1. Conflict if the key is taken."""
+    """Add a record that must be absent, at its first version (a copy keeps that of the original). Conflict if taken."""
 
     table: str
     key: str
     value: Value
+    version: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -1096,7 +1097,7 @@ RESERVED_FIELDS = ("id", "version", "created_at", "created_by", "updated_at", "u
 
 # Keys that the design names and this build does not have: refused as such, not as typing errors.
 NOT_AVAILABLE = frozenset(
-    "sqs providers.*.aws providers.*.postgres providers.*.generic files.*.quota forms.*.owner forms.*.states forms.*.notify "
+    "sqs files.*.quota forms.*.owner forms.*.states forms.*.notify "
     "forms.*.fields.*.show_if forms.*.fields.*.required_if forms.*.fields.*.options views.*.group_by views.*.chart "
     "views.*.columns.*.format views.*.columns.*.total apps.*.wsgi".split()
 )
@@ -1667,6 +1668,17 @@ class Provider(ABC):
         """Files and folders of this machine that hold its data, which no file share may show; [] where there are none."""
         return []
 
+    def has(self, contract: type[Provider]) -> bool:
+        """Whether it keeps a contract as it is configured: an HTTP service may have records and no blobs."""
+        return isinstance(self, contract)
+
+    def create(self, tables: Sequence[str]) -> list[str]:
+        """Make what is never made silently (these tables, a bucket), for `server check --create`; what was made, in words.
+
+        [] where nothing was missing, or where first use makes everything.
+        """
+        return []
+
 
 class Records(Provider):
     """JSON objects by key in named tables; a table exists once it is written. Integers of 64 bits and decimals are exact.
@@ -1674,8 +1686,10 @@ class Records(Provider):
     Keys are 1..512 UTF-8 bytes compared byte by byte (no Unicode normalisation); U+0000 is refused everywhere.
     """
 
-    atomic: ClassVar[bool]  # commit() of many writes is all or nothing
-    conditional: ClassVar[bool] = True  # preconditions are checked by the backend
+    atomic: bool  # commit() of many writes is all or nothing
+    conditional: bool = True  # the backend checks preconditions; else this process does, under a lock of its own
+    exact_integers: bool = True  # integers of 64 bits and decimals come back as they were
+    most_writes: int | None = None  # of one commit (TooLarge beyond); None = no limit of its own
 
     @abstractmethod
     def get(self, table: str, key: str) -> Record | None:
@@ -1693,8 +1707,15 @@ class Records(Provider):
     def count(self, query: Query) -> int:
         """How many records the query selects, its limit and cursor aside."""
 
-    def prepare(self, tables: Iterable[str]) -> None:
-        """Make these tables exist where a statement of Queries may name them; elsewhere there is nothing to make."""
+    def prepare(self, tables: Mapping[str, Collection[str]]) -> None:
+        """Make these tables exist where a statement of Queries may name them; elsewhere there is nothing to make.
+
+        With each the fields that views filter and order by: what is worth an index.
+        """
+
+    def tables(self) -> list[str]:
+        """The names of all tables that were written, in order; Unsupported where the backend cannot tell."""
+        raise Unsupported(f"a {self.kind} provider cannot list its tables")
 
     @abstractmethod
     def commit(self, writes: Sequence[Write]) -> list[Record]:
@@ -1721,6 +1742,8 @@ class Blobs(Provider):
     Conflict. Paths are listed in UTF-8 byte order.
     """
 
+    lists: bool = True  # scan() and is_folder() work; else they are Unsupported
+
     @abstractmethod
     def stat(self, path: str) -> Blob | None:
         """The blob, or None; a folder is None."""
@@ -1737,8 +1760,11 @@ class Blobs(Provider):
         """
 
     @abstractmethod
-    def stage(self, chunks: Iterable[bytes]) -> Staged:
-        """Store bytes durably without making them visible; if `chunks` raises, nothing is left."""
+    def stage(self, chunks: Iterable[bytes], path: str = "") -> Staged:
+        """Store bytes durably without making them visible; if `chunks` raises, nothing is left.
+
+        `path`, where given, is that of the publish to come: a store that builds objects in place may begin there.
+        """
 
     @abstractmethod
     def publish(self, staged: Staged, path: str, *, if_match: str | None = None, if_none_match: bool = False) -> Blob:
@@ -1769,7 +1795,7 @@ class Blobs(Provider):
 
     def write(self, path: str, chunks: Iterable[bytes], *, if_match: str | None = None, if_none_match: bool = False) -> Blob:
         """stage and publish in one call; nothing is left behind by a failure."""
-        staged = self.stage(chunks)
+        staged = self.stage(chunks, path)
         try:
             return self.publish(staged, path, if_match=if_match, if_none_match=if_none_match)
         except AppError:
@@ -4733,7 +4759,7 @@ class Files(Resource):
             wanted = blob.etag  # should it vanish meanwhile, this caller may not make it anew
         must_be_new = request.action == Action.CREATE or not scope.caller.may(Action.UPDATE, request.address)
         self.check_name(request.path[-1])
-        staged = self.stage(request.body or (), request.body_bytes)
+        staged = self.stage(request.body or (), path, request.body_bytes)
         step = Publish(self.blobs, staged, path, wanted, must_be_new or "*" in request.conditions.if_none_match)
         return Plan(respond=partial(self._written, request.address, staged, blob is None), steps=[step])
 
@@ -4746,12 +4772,12 @@ class Files(Resource):
         if not accepts(self.config.accept, name):
             raise UnsupportedMedia(f"{name} is not accepted here: {', '.join(self.config.accept)}")
 
-    def stage(self, chunks: Iterable[bytes], size_bytes: int | None = None, most: int | None = None) -> Staged:
-        """Staged bytes, TooLarge as soon as they are over the limit."""
+    def stage(self, chunks: Iterable[bytes], path: str, size_bytes: int | None = None, most: int | None = None) -> Staged:
+        """Staged bytes for a path of the provider, TooLarge as soon as they are over the limit."""
         limit = min(most or self.config.max_file_bytes, self.config.max_file_bytes)
         if (size_bytes or 0) > limit:
             raise TooLarge(f"the file has {size_bytes:,} bytes; at most {limit:,} are taken here")
-        return self.blobs.stage(_bounded(chunks, limit))
+        return self.blobs.stage(_bounded(chunks, limit), path)
 
 
 def _bounded(chunks: Iterable[bytes], limit: int) -> Iterator[bytes]:
@@ -5079,10 +5105,11 @@ class Form(Resource):
                     given = value.get(name)
                     if given is None or (isinstance(given, dict) and "address" in given):
                         continue
-                    staged = share.stage(_upload_chunks(given), most=self.fields[name].config.max_file_bytes)
                     file_name = _safe_name(given.name if isinstance(given, Upload) else given["name"])
                     inner = f"uploads/{self.name}/{key}/{name}/{file_name}"
-                    steps.append(Publish(share.blobs, staged, share.config.prefix + inner, if_none_match=True))
+                    path, most = share.config.prefix + inner, self.fields[name].config.max_file_bytes
+                    staged = share.stage(_upload_chunks(given), path, most=most)
+                    steps.append(Publish(share.blobs, staged, path, if_none_match=True))
                     address = f"files/{share.name}/{quote_path(inner)}"
                     value[name] = {
                         "name": file_name,
@@ -5385,12 +5412,12 @@ RESOURCE_TYPES: Mapping[str, type[Resource]] = {
 # do alike is EmbeddedProvider.
 # uses: ERRORS VALUES CONFIG CONTRACTS
 # defines: CHUNK_BYTES STAGE_BYTES STAGE_LEAVES_BYTES NINES LOOSE_STAGED_S LOOSE_REPLACED_S number_key sort_key
-#          fold_case has_text key_rule key_test field_key list_mark Lookup check_commit check_version check_blob
-#          rechunk Job GroupCommit ProcessLock may_write SQL_SIGNS SQL_TOKENS read_statement quote_name bindable
-#          select_condition compose_select has_wal_reset_fault SQLITE_AWAY sqlite_code RECORDS_SCHEMA WRITER_SETTINGS
-#          BLOBS_SCHEMA sqlite_number sqlite_member sqlite_authorize sqlite_field SqliteLookup SqlitePool plain_cell
-#          need_blob EmbeddedProvider SqlProvider disk_errors sync_folder write_fully FileReader JournalEntry
-#          write_journal_line copy_value Journal FileProvider
+#          fold_case has_text key_rule key_test field_key list_mark Lookup check_commit check_version next_version
+#          check_blob rechunk Job GroupCommit ProcessLock may_write SQL_SIGNS SQL_TOKENS read_statement quote_name
+#          bindable select_condition compose_select has_wal_reset_fault SQLITE_AWAY sqlite_code RECORDS_SCHEMA
+#          WRITER_SETTINGS BLOBS_SCHEMA sqlite_number sqlite_member sqlite_authorize sqlite_field SqliteLookup
+#          SqlitePool plain_cell need_blob EmbeddedProvider SqlProvider disk_errors sync_folder write_fully
+#          FileReader JournalEntry write_journal_line copy_value Journal FileProvider
 
 _Result = TypeVar("_Result")
 
@@ -5572,6 +5599,11 @@ def check_version(index: int, write: Write, version: int) -> None:
     if not isinstance(write, Insert) and write.version is not None and (write.version != version or not version):
         state = f"is at version {version}" if version else "does not exist"
         raise Conflict(f"{write.table}: record {write.key} {state} and not at version {write.version}", index=index)
+
+
+def next_version(write: Insert | Update, version: int) -> int:
+    """The version that a record has after the write, where it was at `version` (0 = absent)."""
+    return write.version if isinstance(write, Insert) else version + 1
 
 
 def check_blob(path: str, present: Blob | None, if_match: str | None, if_none_match: bool) -> None:
@@ -6187,23 +6219,33 @@ class SqlProvider(EmbeddedProvider, Queries):
             problem = "is a name that the database keeps for itself"
         elif found and found != (table, "table"):
             problem = f"is taken by the {found[1]} {found[0]}"
-        elif found:
-            columns = connection.execute(f"select * from {quote_name(table)} limit 0").description  # noqa: S608
-            if [column[0] for column in columns][:3] != ["key", "version", "data"]:
-                problem = "exists and was not made by Satchel: records need the columns key, version and data"
+        elif found and not self._is_records(connection, table):
+            problem = "exists and was not made by Satchel: records need the columns key, version and data"
         if problem:
             raise ConfigError(f"provider {self.name}: the table {table} {problem}; choose another name for it")
         if found and connection is not self._writer:  # which sees what may still be rolled back
             self._tables.add(table)
         return bool(found)
 
+    @staticmethod
+    def _is_records(connection: sqlite3.Connection, table: str) -> bool:
+        columns = connection.execute(f"select * from {quote_name(table)} limit 0").description  # noqa: S608
+        return [column[0] for column in columns][:3] == ["key", "version", "data"]
+
     def _make_tables(self, tables: Iterable[str], connection: sqlite3.Connection) -> None:
         for table in tables:
             if not self._has_table(connection, table):
                 connection.execute(RECORDS_SCHEMA.format(quote_name(table)))
 
-    def prepare(self, tables: Iterable[str]) -> None:
+    def prepare(self, tables: Mapping[str, Collection[str]]) -> None:
         self._submit(functools.partial(self._make_tables, list(tables)))
+
+    def tables(self) -> list[str]:
+        self._prepare()
+        with self._reading("listing tables") as connection:
+            sql = "select name from sqlite_master where type = 'table' order by name"
+            names = [name for (name,) in connection.execute(sql) if not name.startswith("sqlite_")]
+            return [name for name in names if self._is_records(connection, name)]
 
     def get(self, table: str, key: str) -> Record | None:
         if not is_key(key):
@@ -6254,8 +6296,9 @@ class SqlProvider(EmbeddedProvider, Queries):
         sql = f"update {table} set version = ?, data = ? where key = ?"  # noqa: S608
         if not version:
             sql = f"insert into {table} (version, data, key) values (?, ?, ?)"  # noqa: S608
-        connection.execute(sql, (version + 1, text, write.key))
-        return Record(write.key, version + 1, write.value)
+        after = next_version(write, version)
+        connection.execute(sql, (after, text, write.key))
+        return Record(write.key, after, write.value)
 
     # -- blobs
 
@@ -6289,7 +6332,7 @@ class SqlProvider(EmbeddedProvider, Queries):
             at += len(piece)
             yield piece
 
-    def stage(self, chunks: Iterable[bytes]) -> Staged:
+    def stage(self, chunks: Iterable[bytes], path: str = "") -> Staged:
         self._prepare(blobs=True)
         content, digest, size = new_id(self._clock()), hashlib.sha256(), 0
         try:
@@ -6778,6 +6821,10 @@ class FileProvider(EmbeddedProvider):
             record = records.get(key)
             return record and dataclasses.replace(record, value=copy_value(record.value))
 
+    def tables(self) -> list[str]:
+        with self._table(""):
+            return sorted(name for name, records in self._journal.tables.items() if records)
+
     def find(self, query: Query) -> Page:
         lookup = Lookup.of(query)
         with self._table(query.table) as records:
@@ -6818,7 +6865,7 @@ class FileProvider(EmbeddedProvider):
             present = self._journal.tables.get(write.table, {}).get(write.key)
             version = ahead.get((write.table, write.key), present.version if present else 0)
             check_version(index, write, version)
-            after = (0, None) if isinstance(write, Delete) else (version + 1, write.value)
+            after = (0, None) if isinstance(write, Delete) else (next_version(write, version), write.value)
             entries.append((write.table, write.key, *after))
         return entries
 
@@ -6870,7 +6917,7 @@ class FileProvider(EmbeddedProvider):
         rest = max(blob.size_bytes - start, 0)
         return FileReader(descriptor, start, rest if length is None else min(rest, length))
 
-    def stage(self, chunks: Iterable[bytes]) -> Staged:
+    def stage(self, chunks: Iterable[bytes], path: str = "") -> Staged:
         with self._locked("staging"):
             self._sweep()
         name = new_id(self._clock())
@@ -7149,9 +7196,9 @@ class App:
         """The provider meant, if it has the contract; a fault else."""
         name = self.config.provider_name(wanted)
         provider = self.providers.get(name)
-        if provider is None or isinstance(provider, contract):
-            return provider
-        able = [n for n, p in self.providers.items() if isinstance(p, contract)]
+        if provider is None or provider.has(contract):
+            return cast(_P | None, provider)
+        able = [n for n, p in self.providers.items() if p.has(contract)]
         needs = f"it needs one of: {', '.join(able) or 'none declared'}"
         self._fault(place, f"names {name}, a {provider.kind} provider, which has no {contract.__name__} ({needs})")
         return None
@@ -7295,11 +7342,16 @@ class App:
             with suppress(Unavailable, StorageFull):
                 records.prepare(tables)
 
-    def _tables_by_provider(self) -> list[tuple[Records, list[str]]]:
-        """The tables of the forms, which statements of SQL views may name before the first record is there."""
-        forms = [form for form in self.resources.values() if isinstance(form, Form)]
-        stores = {id(form.store): form.store for form in forms}
-        return [(store, [form.table for form in forms if form.store is store]) for store in stores.values()]
+    def _tables_by_provider(self) -> list[tuple[Records, dict[str, set[str]]]]:
+        """The tables of the forms, which statements of SQL views may name before the first record is there, each with
+        the fields that views from the form filter and order by."""
+        found: dict[int, tuple[Records, dict[str, set[str]]]] = {}
+        for form in (one for one in self.resources.values() if isinstance(one, Form)):
+            views = [v.config for v in self.resources.values() if isinstance(v, View) and v.source is form]
+            asked = {c.field for v in views for c in v.where}
+            asked |= {name.removeprefix("-") for v in views for name in v.order_by}
+            found.setdefault(id(form.store), (form.store, {}))[1][form.table] = asked - {"id", "version"}
+        return list(found.values())
 
     def close(self) -> None:
         for provider in (*self.providers.values(), *self.statics):
@@ -7346,7 +7398,7 @@ class App:
         for address, one in self.resources.items():
             place = address.replace("/", ".")
             if isinstance(one, Form) and self.config.provider_name(one.config.provider) not in away:
-                faults += _tried(f"{place}.table", partial(one.store.prepare, [one.table]))
+                faults += _tried(f"{place}.table", partial(one.store.prepare, {one.table: ()}))
         for address, one in self.resources.items():
             if isinstance(one, View) and isinstance(one.source, Queries):
                 faults += _tried(address.replace("/", ".") + ".sql", partial(_try_statement, one, one.source))
@@ -8061,7 +8113,7 @@ def _info_providers(app: App) -> Json:
 
 
 def _contracts(provider: Provider) -> list[str]:
-    return [contract.__name__ for contract in (Records, Blobs, Queries) if isinstance(provider, contract)]
+    return [contract.__name__ for contract in (Records, Blobs, Queries) if provider.has(contract)]
 
 
 def _info_config(app: App) -> Json:

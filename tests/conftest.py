@@ -64,6 +64,17 @@ def wait_for(probe: Callable[[], T], what: str, patience_s: float = PATIENCE_S) 
     return answer
 
 
+# ---- servers that tests drive ----
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _stopped_backends() -> Iterator[None]:
+    import backends
+
+    yield
+    backends.stop_all()
+
+
 # ---- the built program ----
 
 

@@ -425,11 +425,11 @@ def test_bytes_of_a_batch_go_when_one_of_them_cannot_be_staged(site: Site, monke
     real = provider(site).stage
     calls: list[int] = []
 
-    def stage(chunks: Any) -> Any:
+    def stage(chunks: Any, path: str) -> Any:
         calls.append(1)
         if len(calls) == 3:
             raise StorageFull("full")
-        return real(chunks)
+        return real(chunks, path)
 
     monkeypatch.setattr(provider(site), "stage", stage)
     with pytest.raises(StorageFull):
@@ -735,7 +735,7 @@ class Flaky(app.FileProvider):
         self._check()
         return super().find(query)
 
-    def stage(self, chunks: Any) -> app.Staged:
+    def stage(self, chunks: Any, path: str = "") -> app.Staged:
         self._check()
         return super().stage(chunks)
 

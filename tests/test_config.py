@@ -274,8 +274,6 @@ def test_an_unknown_key_is_named_with_its_place_and_the_nearest_name() -> None:
         ("forms.leave.fields.days.show_if", "{}", ""),
         ("forms.leave.fields.days.options", "{}", ""),
         ("views.sales.columns.region.total", '"sum"', "views.sales.columns"),
-        ("providers.main.kind", '"aws"', ""),
-        ("providers.main.kind", '"postgres"', ""),
     ],
 )
 def test_keys_of_later_parts_are_not_available_in_this_build(place: str, toml: str, fault: str) -> None:

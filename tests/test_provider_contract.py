@@ -291,10 +291,18 @@ def test_what_a_caller_does_to_a_value_changes_nothing_stored(records: Any) -> N
 
 
 def test_tables_are_apart_and_prepare_makes_them_exist(records: Any) -> None:
-    records.prepare(["t", "u-2", "_audit"])
-    records.prepare(["t"])
+    records.prepare({"t": ["n"], "u-2": (), "_audit": ()})
+    records.prepare({"t": ()})
     records.commit([Insert("t", "a", {"n": 1}), Insert("u-2", "a", {"n": 2}), Insert("_audit", "a", {"n": 3})])
     assert [records.get(t, "a").value["n"] for t in ("t", "u-2", "_audit")] == [1, 2, 3]
+    assert records.tables() == ["_audit", "t", "u-2"]
+
+
+def test_a_copy_begins_at_the_version_of_the_original(records: Any) -> None:
+    assert records.commit([Insert("t", "a", {}, 7)]) == [Record("a", 7, {})]
+    assert records.again().get("t", "a") == Record("a", 7, {})
+    records.commit([Update("t", "a", {"n": 1}, 7)])
+    assert records.get("t", "a").version == 8
 
 
 # ---- records: many at once
@@ -1230,7 +1238,7 @@ def test_a_stream_sees_one_state_while_others_write(queries: Any) -> None:
 
 
 def test_views_can_be_written_over_the_tables_of_records(queries: Any) -> None:
-    queries.prepare(["leave"])
+    queries.prepare({"leave": ()})
     assert run(queries, "select key, version, data->>'days' as days from leave") == (("key", "version", "days"), [])
     queries.commit([Insert("leave", "a", {"days": 2.5})])
     assert run(queries, "select sum(data->>'days') as total from leave")[1] == [(2.5,)]

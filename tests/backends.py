@@ -1,0 +1,96 @@
+"""Real servers that tests drive, on loopback: each is started when first asked for, and stopped when the run ends."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+PATIENCE_S = 30.0
+ROOT = Path(__file__).resolve().parent.parent
+TOOLS = ROOT / ".venv" / "tools"  # what build.sh installs beside the test environment
+_running: list[Process] = []
+_folders: list[Path] = []
+
+
+class Process:
+    """A server in a process of its own, and its output in a file."""
+
+    def __init__(
+        self,
+        command: Sequence[str | Path],
+        ready: Callable[[], bool],
+        *,
+        folder: Path,
+        env: Mapping[str, str] | None = None,
+        user: str | None = None,
+    ) -> None:
+        """Start it and wait until `ready()`; RuntimeError with what it said if it ends before."""
+        self.command, self.ready, self.folder, self.env, self.user = list(map(str, command)), ready, folder, env, user
+        self.start()
+
+    def start(self) -> None:
+        """Start it (again)."""
+        log = self.folder / "output.log"
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                self.command, cwd=self.folder, env={**os.environ, **(self.env or {})}, user=self.user, group=self.user,
+                extra_groups=[] if self.user else None, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            )  # fmt: skip
+        _running.append(self)
+        end = time.monotonic() + PATIENCE_S
+        while not self.ready():
+            if self.process.poll() is not None or time.monotonic() > end:
+                self.stop()
+                said = log.read_text(encoding="utf-8", errors="replace")[-4000:]
+                raise RuntimeError(f"{self.command[0]} did not come up:\n{said}")
+            time.sleep(0.02)
+
+    def stop(self, sign: signal.Signals = signal.SIGTERM) -> None:
+        """End it by its process id, and wait for the end; idempotent."""
+        if self in _running:
+            _running.remove(self)
+        if self.process.poll() is None:
+            self.process.send_signal(sign)
+            try:
+                self.process.wait(PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+def folder(user: str | None = None) -> Path:
+    """A fresh folder that lives as long as the run; with a short name, because Unix sockets may lie in it."""
+    made = Path(tempfile.mkdtemp(prefix="satchel-"))
+    if user:
+        shutil.chown(made, user, user)
+    _folders.append(made)
+    return made
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def listens(port: int) -> bool:
+    """Whether something accepts connections on the port."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def stop_all() -> None:
+    """End every server that is left, the last one first, and remove their folders."""
+    for server in reversed(list(_running)):
+        server.stop()
+    while _folders:
+        shutil.rmtree(_folders.pop(), ignore_errors=True)
