@@ -7,16 +7,23 @@ pack.py seal SHIV_PYZ OUT          write OUT: the same content and our own start
 
 from __future__ import annotations
 
+import gzip
+import json
+import re
 import shutil
 import sys
 import tomllib
 import zipfile
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 SHEBANG = b"#!/usr/bin/env python3\n"
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the first day that a zip entry can carry
 FILE_MODE = 0o100644
+# What botocore reads for every service, and for one service and API version.
+SHARED_DATA = {"_retry.json", "endpoints.json.gz", "partitions.json", "sdk-default-configuration.json"}
+SERVICE_DATA = re.compile(r"(service-2|paginators-1|waiters-2|endpoint-rule-set-1)(\.sdk-extras)?\.json(\.gz)?")
 START = {"__main__.py": HERE / "__main__.py", "_start.py": HERE / "start.py"}
 
 
@@ -26,14 +33,19 @@ def main() -> None:
         sys.stdout.write("".join(f"{line}\n" for line in requirements(args)))
     elif command == "bundle":
         strip(Path(args[0]))
+        trim_aws(Path(args[0]), pyproject()["tool"]["satchel"]["botocore"]["services"])
     elif command == "seal":
         seal(Path(args[0]), Path(args[1]))
     else:
         sys.exit(f"pack.py: no such step: {command}")
 
 
+def pyproject() -> dict[str, Any]:
+    return tomllib.loads((HERE.parent / "pyproject.toml").read_text(encoding="utf-8"))
+
+
 def requirements(extras: list[str]) -> list[str]:
-    project = tomllib.loads((HERE.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    project = pyproject()["project"]
     if not extras:
         return list(project["dependencies"])
     return [line for extra in extras for line in project["optional-dependencies"][extra]]
@@ -52,6 +64,52 @@ def strip(bundle: Path) -> None:
             note.unlink()
     if built := [path.name for path in bundle.rglob("*") if path.suffix in {".so", ".pyd", ".dylib", ".dll"}]:
         sys.exit(f"pack.py: app.pyz runs on any machine with Python, but these are for one kind: {', '.join(built)}")
+
+
+def trim_aws(bundle: Path, services: list[str]) -> None:
+    """Leave of botocore's data what clients of these services read: nine tenths of an untrimmed app.pyz are the others.
+
+    Ends the build when a service has no data, or when data that every client reads is not where it is looked for.
+    """
+    data = bundle / "botocore" / "data"
+    if unknown := sorted(name for name in services if not re.fullmatch(r"[a-z0-9-]+", name) or not (data / name).is_dir()):
+        sys.exit(f"pack.py: [tool.satchel.botocore] services in pyproject.toml: botocore has no {', '.join(unknown)}")
+    prefixes = {trim_service(data / name) for name in services}
+    trim_endpoints(data, prefixes)
+    for path in data.iterdir():
+        if path.is_dir() and path.name not in services:
+            shutil.rmtree(path)
+        elif path.is_file() and path.name not in SHARED_DATA:
+            path.unlink()
+    if missing := sorted(SHARED_DATA - {path.name for path in data.iterdir()}):
+        sys.exit(f"pack.py: botocore's data has changed, not found: {', '.join(missing)}")
+    # For boto3.resource() and the documentation; clients read neither.
+    shutil.rmtree(bundle / "boto3" / "data")
+    shutil.rmtree(bundle / "boto3" / "examples")
+
+
+def trim_service(folder: Path) -> str:
+    """Leave the newest version that has a model, and of that what clients read; its name in endpoints.json."""
+    newest = max(path.parent for path in folder.glob("*/service-2.json.gz"))  # named by date
+    for version in folder.iterdir():
+        if version != newest:
+            shutil.rmtree(version)
+    for path in newest.iterdir():
+        if not SERVICE_DATA.fullmatch(path.name):
+            path.unlink()
+    model = json.loads(gzip.decompress((newest / "service-2.json.gz").read_bytes()))
+    return str(model["metadata"]["endpointPrefix"])
+
+
+def trim_endpoints(data: Path, prefixes: set[str]) -> None:
+    """Leave every partition and region, and of their services these; gzipped, as botocore reads any of its data."""
+    path = data / "endpoints.json"
+    endpoints = json.loads(path.read_bytes())
+    for partition in endpoints["partitions"]:
+        partition["services"] = {name: each for name, each in partition["services"].items() if name in prefixes}
+    small = json.dumps(endpoints, separators=(",", ":")).encode()
+    path.with_name("endpoints.json.gz").write_bytes(gzip.compress(small, mtime=0))
+    path.unlink()
 
 
 def seal(source: Path, target: Path) -> None:
