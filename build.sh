@@ -8,7 +8,10 @@ readonly VENV=.venv PYZ=dist/app.pyz
 readonly BUNDLE=$VENV/bundle                 # the run-time dependencies as they go into app.pyz
 readonly SOURCES=(app.py plugins templates static .build build.sh pyproject.toml constraints.txt)
 # What tests drive from outside, as command:package. One list: it is installed, and named when it is missing.
-readonly SYSTEM_PARTS=(curl:curl chromium:chromium chromedriver:chromium-driver nginx:nginx-light)
+readonly SYSTEM_PARTS=(
+  curl:curl chromium:chromium chromedriver:chromium-driver nginx:nginx-light postgres:postgresql npm:npm
+)
+readonly TOOLS=$VENV/tools                   # programs that tests start, each apart from the tests' own packages
 
 main() {
   local command=${1:-build}
@@ -70,13 +73,13 @@ pip_install() {
 # Writes the list of what pyproject.toml names: the run-time dependencies, or those of the extras given.
 requirements() { "$VENV/bin/python" .build/pack.py requirements "$@" >"$VENV/requirements.txt"; }
 
-# Runs "$2…" unless it was done already for the present pyproject.toml and constraints.txt; $1 names what it does.
+# Runs "$2" unless it was done already for what the files "$3…" say at present; $1 names what it does.
 once() {
-  local stamp=$VENV/$1.stamp
-  shift
-  cat pyproject.toml constraints.txt | cmp -s - "$stamp" && return
-  "$@"
-  cat pyproject.toml constraints.txt >"$stamp"
+  local stamp=$VENV/$1.stamp step=$2
+  shift 2
+  cat "$@" | cmp -s - "$stamp" && return
+  "$step"
+  cat "$@" >"$stamp"
 }
 
 install_build() {
@@ -100,8 +103,31 @@ install_dev() {
   pip_install -r "$VENV/requirements.txt" --no-deps
 }
 
-prepare() { make_venv; once build install_build; }
-prepare_dev() { prepare; once dev install_dev; }
+# The emulators of AWS, which pin a botocore of their own.
+install_emulators() {
+  say "installing the AWS emulators"
+  rm -rf "$TOOLS/emulators"
+  "$VENV/bin/python" -m venv "$TOOLS/emulators"
+  "$TOOLS/emulators/bin/python" -m pip --disable-pip-version-check install --quiet -r .build/emulators.txt
+}
+
+install_json_server() {
+  say "installing json-server"
+  rm -rf "$TOOLS/json-server"
+  mkdir -p "$TOOLS/json-server"
+  cp .build/json-server/*.json "$TOOLS/json-server"
+  npm ci --prefix "$TOOLS/json-server" --no-audit --no-fund --loglevel=error >&2 </dev/null
+}
+
+prepare() { make_venv; once build install_build pyproject.toml constraints.txt .build/pack.py; }
+prepare_dev() { prepare; once dev install_dev pyproject.toml constraints.txt; }
+
+prepare_tools() {
+  once emulators install_emulators .build/emulators.txt
+  if has_command npm; then
+    once json-server install_json_server .build/json-server/*.json
+  fi
+}
 
 # ---- commands ----
 
@@ -153,6 +179,7 @@ server() {
 run_tests() {
   install_system_parts
   prepare_dev
+  prepare_tools
   build
   "$VENV/bin/python" -m pytest "$@"
 }
@@ -197,14 +224,22 @@ install_system_parts() {
     say "not installed: ${missing[*]} (needs root and apt-get); tests that drive them will say so"
 }
 
-# sbin is where nginx lives, and not on every user's PATH.
-has_command() { PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null; }
+# sbin is where nginx lives, and not on every user's PATH; PostgreSQL's server is on nobody's.
+has_command() { PATH=$PATH:/usr/sbin:/sbin:$(printf '%s:' /usr/lib/postgresql/*/bin) command -v "$1" >/dev/null; }
 
 install_packages() {
   [[ $(id -u) == 0 ]] && has_command apt-get || return 1
   say "installing $*"
+  [[ " $* " != *" postgresql "* ]] || keep_from_starting_postgresql
   apt-get update -qq >&2 &&
     DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends "$@" >&2 </dev/null
+}
+
+# Debian's package makes and starts a database cluster, unless it is told not to before; tests start their own.
+keep_from_starting_postgresql() {
+  local folder=/etc/postgresql-common/createcluster.d
+  mkdir -p "$folder"
+  echo 'create_main_cluster = false' >"$folder/tests.conf"
 }
 
 main "$@"

@@ -31,6 +31,10 @@ UNPACKING = ".unpacking-"
 BUILD_ID_CHARS = 64  # shiv's build id is a SHA-256
 UNAVAILABLE = 7  # as app.py's exit code of this name
 INTERRUPTED = 130  # as a shell reports SIGINT
+# For providers that most sites do not have. Python compiles them when they are imported first, so no first start waits.
+COMPILED_WHEN_USED = {
+    "asn1crypto", "boto3", "botocore", "dateutil", "jmespath", "pg8000", "s3transfer", "scramp", "six.py", "urllib3",
+}  # fmt: skip
 SHIV_SETTINGS = {"INTERPRETER", "ENTRY_POINT", "MODULE", "CONSOLE_SCRIPT", "EXTEND_PYTHONPATH", "PREPEND_PYTHONPATH"}
 
 
@@ -216,6 +220,7 @@ def unpack(archive: str, root: str, folder: str) -> None:
 def extract(archive: str, fresh: str, folder: str) -> None:
     import compileall
     import py_compile
+    import re
     import zipfile
     import zlib
 
@@ -224,12 +229,14 @@ def extract(archive: str, fresh: str, folder: str) -> None:
             file.extractall(fresh, [name for name in file.namelist() if name.startswith("site-packages/")])
     except (zipfile.BadZipFile, zlib.error) as error:
         raise Stopped(f"the file is damaged, copy it again ({error})") from error
+    later = "|".join(re.escape(name) for name in sorted(COMPILED_WHEN_USED))
     # Unchecked: whatever changes modification times makes no start slower. Tracebacks name the final folder.
     compileall.compile_dir(
         fresh,
         quiet=2,
         stripdir=fresh,
         prependdir=folder,
+        rx=re.compile(rf"{re.escape(os.path.join(fresh, 'site-packages', ''))}({later})([/\\]|$)"),
         invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
     )
     sizes = {os.path.relpath(path, fresh): os.stat(path).st_size for path in files_in(fresh)}

@@ -17,6 +17,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+import urllib.request
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +29,9 @@ ROOT = Path(__file__).parent.parent
 TREE = ["plugins", "templates", "static", ".build", "build.sh", "pyproject.toml", "constraints.txt", "LICENSE"]
 SIZE_LIMIT = 4 * 1024 * 1024
 NOWHERE = "/proc/nonexistent"  # cannot be made, not even by root, whom no mode bits stop
-NOT_FOUND_IN_BUILDS = ("boto3", "botocore", "pytest", "mypy", "pip", "setuptools", "direct_url.json", "RECORD", "INSTALLER")
+NOT_FOUND_IN_BUILDS = ("pytest", "mypy", "pip", "setuptools", "direct_url.json", "RECORD", "INSTALLER")
+AWS_SERVICES = {"s3", "sqs", "dynamodb", "sts"}
+OF_SOME_PROVIDERS = {"asn1crypto", "boto3", "botocore", "dateutil", "jmespath", "pg8000", "s3transfer", "scramp", "urllib3"}
 
 STAND_IN = '''
 """A stand-in for app.py, number {number}."""
@@ -167,6 +171,7 @@ def test_it_carries_the_program_its_folders_and_its_dependencies(pyz: Path) -> N
     names = set(zipfile.ZipFile(pyz).namelist())
     assert {"site-packages/app.py", "site-packages/bottle.py", "site-packages/multipart.py"} <= names
     assert {"site-packages/gunicorn/__init__.py", "site-packages/fastjsonschema/__init__.py"} <= names
+    assert {f"site-packages/{name}/__init__.py" for name in OF_SOME_PROVIDERS} <= names
     for folder in ("plugins", "templates", "static"):
         files = [path for path in (ROOT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
         assert {f"site-packages/{path.relative_to(ROOT)}" for path in files} <= names
@@ -197,6 +202,109 @@ def test_every_bundled_version_is_pinned(pyz: Path) -> None:
     pinned = {line.strip().replace("==", "-") for line in (ROOT / "constraints.txt").read_text().splitlines()}
     names = {name.split("/")[1] for name in zipfile.ZipFile(pyz).namelist() if ".dist-info/" in name}
     assert {name.removesuffix(".dist-info").lower().replace("_", "-") for name in names} <= pinned
+
+
+# ---- what is left of botocore ----
+
+ENDPOINTS = """
+import json, sys
+import botocore.session
+
+def client_url(service, **options):
+    try:
+        return session.create_client(service, aws_access_key_id="a", aws_secret_access_key="b", **options).meta.endpoint_url
+    except Exception as error:
+        return repr(error)
+
+def resolved(service, provider, **inputs):
+    try:
+        return repr(provider.resolve_endpoint(**inputs))
+    except Exception as error:
+        return repr(error)
+
+session = botocore.session.Session()
+loader, resolver = session.get_component("data_loader"), session.get_component("endpoint_resolver")
+from botocore.config import Config
+from botocore.endpoint_provider import EndpointProvider
+partitions = loader.load_data("partitions")
+places = {(each["id"], region) for each in partitions["partitions"] for region in each["regions"]}
+places |= {(each["partition"], region) for each in loader.load_data("endpoints")["partitions"] for region in each["regions"]}
+found = {}
+for service in sys.argv[1:]:
+    names = session.get_available_partitions()
+    found[service] = {name: session.get_available_regions(service, name, allow_non_regional=True) for name in names}
+    provider = EndpointProvider(loader.load_service_model(service, "endpoint-rule-set-1"), partitions)
+    prefix = session.get_service_model(service).endpoint_prefix
+    more = {(name, region) for name, regions in found[service].items() for region in regions}
+    for partition, region in sorted(places | more):
+        found[f"{service} {region} client"] = client_url(service, region_name=region)
+        for dual, fips in (False, False), (True, False), (False, True), (True, True):
+            here = f"{service} {partition} {region} {dual} {fips}"
+            variant = {"use_dualstack_endpoint": dual, "use_fips_endpoint": fips}
+            found[here + " rules"] = resolved(service, provider, Region=region, UseDualStack=dual, UseFIPS=fips)
+            try:
+                found[here + " table"] = resolver.construct_endpoint(prefix, region, partition, **variant)
+            except Exception as error:
+                found[here + " table"] = repr(error)
+    for dual, fips in (True, False), (False, True), (True, True):
+        for region in "eu-west-1", "us-east-1", "us-gov-west-1", "cn-north-1":
+            config = Config(use_dualstack_endpoint=dual, use_fips_endpoint=fips)
+            found[f"{service} {region} client {dual} {fips}"] = client_url(service, region_name=region, config=config)
+json.dump(found, sys.stdout)
+"""
+
+
+def site_of(pyz: Path, folder: Path) -> Path:
+    with zipfile.ZipFile(pyz) as file:
+        file.extractall(folder)
+    return folder / "site-packages"
+
+
+def test_the_endpoints_of_every_region_are_those_of_the_untrimmed_botocore(
+    pyz: Path, bare_python: str, tmp_path: Path
+) -> None:
+    site = site_of(pyz, tmp_path)
+    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+    # The tests' own environment has botocore as it is published.
+    starts = [
+        subprocess.Popen([python, "-c", ENDPOINTS, *sorted(AWS_SERVICES)], env=each, cwd=tmp_path, stdout=subprocess.PIPE)
+        for python, each in ((bare_python, {**env, "PYTHONPATH": str(site)}), (sys.executable, env))
+    ]
+    trimmed, untrimmed = (json.loads(start.communicate(timeout=120)[0]) for start in starts)
+    assert trimmed == untrimmed
+    urls = [value for name, value in untrimmed.items() if name.endswith(" client")]
+    assert len(urls) > 4 * 40
+    assert all(url.startswith("https://") for url in urls)
+    assert untrimmed["s3 cn-north-1 client"] == "https://s3.cn-north-1.amazonaws.com.cn"
+
+
+def test_of_botocores_services_only_those_named_in_pyproject_are_in_it_each_in_one_version(pyz: Path) -> None:
+    parts = [name.split("/") for name in zipfile.ZipFile(pyz).namelist() if name.startswith("site-packages/botocore/data/")]
+    assert {(each[3], each[4]) for each in parts if len(each) > 5} == {
+        ("s3", "2006-03-01"), ("sqs", "2012-11-05"), ("dynamodb", "2012-08-10"), ("sts", "2011-06-15"),
+    }  # fmt: skip
+    assert not [each for each in parts if each[-1].startswith("examples")]
+
+
+def test_the_installed_botocore_of_the_tests_is_not_trimmed() -> None:
+    """Or it would be compared with itself."""
+    import botocore
+
+    assert len(list((Path(botocore.__file__).parent / "data").iterdir())) > 300
+
+
+@pytest.mark.parametrize("wrong", ["s4", "../data/s3", ""])
+def test_a_service_that_botocore_does_not_have_ends_the_build(tmp_path: Path, wrong: str) -> None:
+    (tmp_path / ".build").mkdir()
+    shutil.copy(ROOT / ".build" / "pack.py", tmp_path / ".build")
+    (tmp_path / "bundle" / "botocore" / "data" / "s3").mkdir(parents=True)
+    (tmp_path / "pyproject.toml").write_text(f'[tool.satchel.botocore]\nservices = ["s3", "{wrong}"]\n')
+    command = [sys.executable, tmp_path / ".build" / "pack.py", "bundle", tmp_path / "bundle"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 1
+    assert "pyproject.toml: botocore has no" in done.stderr
+    assert wrong in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 # ---- what an old Python says ----
@@ -353,11 +461,23 @@ def test_a_second_start_unpacks_nothing(place: Place, stand_ins: list[Path]) -> 
     assert {"zipfile", "tempfile", "shutil", "compileall", "_bootstrap"}.isdisjoint(modules)
 
 
-def test_what_was_unpacked_is_compiled_and_checked_by_no_date(place: Place, stand_ins: list[Path]) -> None:
+def test_what_every_start_needs_is_compiled_and_checked_by_no_date(place: Place, stand_ins: list[Path]) -> None:
     site = Path(place.run(stand_ins[0]).seen["file"]).parent
     for source in site.rglob("*.py"):
-        (compiled,) = (source.parent / "__pycache__").glob(f"{source.stem}.*.pyc")
-        assert int.from_bytes(compiled.read_bytes()[4:8], "little") == 0b01  # PEP 552: by hash, not checked
+        compiled = list((source.parent / "__pycache__").glob(f"{source.stem}.*.pyc"))
+        if source.relative_to(site).parts[0] in OF_SOME_PROVIDERS | {"six.py"}:
+            assert not compiled, "the first start waits for what a site may never use"
+        else:
+            (one,) = compiled
+            assert int.from_bytes(one.read_bytes()[4:8], "little") == 0b01  # PEP 552: by hash, not checked
+
+
+def test_what_only_some_providers_need_is_compiled_once_when_it_is_imported(place: Place, stand_ins: list[Path]) -> None:
+    site = Path(place.run(stand_ins[0]).seen["file"]).parent
+    result = place.run(stand_ins[0], "-c", "import pg8000.native", SHIV_INTERPRETER="1")
+    assert (result.code, result.err) == (0, "")
+    assert list((site / "pg8000" / "__pycache__").glob("native.*.pyc"))
+    assert place.run(stand_ins[0]).seen["file"] == str(site / "app.py")
 
 
 def test_shivs_own_settings_work(place: Place, stand_ins: list[Path]) -> None:
@@ -500,6 +620,77 @@ def test_a_server_starts_in_an_empty_folder_and_stops_cleanly(running, place: Pl
     assert done.stdout == "200\n", done.stderr
     assert running.data.stat().st_mode & 0o777 == 0o700
     assert running.stop(signal.SIGTERM) == 0
+
+
+# ---- how soon ----
+
+
+def imported(said: str) -> set[str]:
+    """Top names of all modules in what `python -X importtime` wrote."""
+    return {name.split(".")[0] for name in re.findall(r"^import time:.*\| +([\w.]+)$", said, re.MULTILINE)}
+
+
+@pytest.mark.parametrize("command", ["--help", "info version", "auth issue --subject ann --grant files/x:read"])
+def test_a_command_imports_no_driver_of_another_provider(place: Place, pyz: Path, unpack_root: Path, command: str) -> None:
+    result = place.run(pyz, *command.split(), flags=("-X", "importtime"), SHIV_ROOT=str(unpack_root))
+    assert result.code == 0, result.err
+    assert {"app", "fastjsonschema"} <= imported(result.err)
+    assert imported(result.err) & OF_SOME_PROVIDERS == set()
+
+
+def test_a_server_on_sqlite_that_has_answered_imported_no_driver_of_another_provider(start_server) -> None:
+    server = start_server(env={"PYTHONPROFILEIMPORTTIME": "1"})
+    with urllib.request.urlopen(server.sign_in_link, timeout=30) as answer:
+        assert answer.status == 200
+    assert server.stop() == 0
+    assert {"app", "gunicorn", "bottle"} <= imported(server.stderr)
+    assert imported(server.stderr) & OF_SOME_PROVIDERS == set()
+
+
+def seconds(command: list[str], env: dict[str, str]) -> float:
+    begin = time.perf_counter()
+    subprocess.run(command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True, timeout=60)
+    return time.perf_counter() - begin
+
+
+def test_help_takes_no_longer_than_23_starts_of_an_empty_python(place: Place, pyz: Path, unpack_root: Path) -> None:
+    """0.35 s where `python -c pass` takes 0.015 s: as a ratio, because machines differ."""
+    env = {**place.env, "SHIV_ROOT": str(unpack_root)}
+    show_help, nothing = [place.python, str(pyz), "--help"], [place.python, "-c", "pass"]
+    seconds(show_help, env)
+    pairs = [(seconds(show_help, env), seconds(nothing, env)) for _ in range(5)]
+    assert min(each[0] for each in pairs) <= 0.35 / 0.015 * min(each[1] for each in pairs), pairs
+
+
+def first_answer_s(command: list[str], folder: Path, env: dict[str, str]) -> float:
+    """Seconds from the start of the program to the answer of a server's first request."""
+    begin = time.perf_counter()
+    line = [*command, "server", "--bind", "127.0.0.1:0"]
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    with subprocess.Popen(line, cwd=folder, env=env, text=True, **pipes) as process:  # type: ignore[call-overload]
+        try:
+            address = next(found[0] for said in process.stderr if (found := re.search(r"http://127\.0\.0\.1:\d+", said)))
+            with urllib.request.urlopen(address + "/healthz", timeout=30) as answer:
+                assert answer.status == 200
+            return time.perf_counter() - begin
+        finally:
+            process.terminate()
+            process.stderr.read()
+
+
+def test_a_server_answers_its_first_request_no_later_than_from_the_source(
+    place: Place, pyz: Path, unpack_root: Path, tmp_path: Path
+) -> None:
+    env = {**place.env, "SHIV_ROOT": str(unpack_root)}
+    commands = {"pyz": [place.python, str(pyz)], "source": [sys.executable, str(ROOT / "app.py")]}
+    times: dict[str, list[float]] = {name: [] for name in commands}
+    for name in commands:
+        (tmp_path / name).mkdir()
+    for turn in range(5):
+        for name, command in commands.items():
+            took_s = first_answer_s(command, tmp_path / name, env)
+            times[name] += [took_s] if turn else []  # the first one unpacks, or fills caches
+    assert min(times["pyz"]) <= min(times["source"]) * 1.1, times
 
 
 # ---- the checks themselves ----
