@@ -659,7 +659,8 @@ def seconds(command: list[str], env: dict[str, str]) -> float:
 def test_help_takes_no_longer_than_23_starts_of_an_empty_python(place: Place, pyz: Path, unpack_root: Path) -> None:
     """0.35 s where `python -c pass` takes 0.015 s: as a ratio, because machines differ."""
     env = {**place.env, "SHIV_ROOT": str(unpack_root)}
-    show_help, nothing = [place.python, str(pyz), "--help"], [place.python, "-c", "pass"]
+    # -S: what this interpreter's .pth files import is not ours, and would make the limit a mild one.
+    show_help, nothing = [place.python, "-S", str(pyz), "--help"], [place.python, "-S", "-c", "pass"]
     seconds(show_help, env)
     pairs = [(seconds(show_help, env), seconds(nothing, env)) for _ in range(5)]
     assert min(each[0] for each in pairs) <= 0.35 / 0.015 * min(each[1] for each in pairs), pairs
@@ -693,7 +694,7 @@ def test_a_server_answers_its_first_request_no_later_than_from_the_source(
         for name, command in commands.items():
             took_s = first_answer_s(command, tmp_path / name, env)
             times[name] += [took_s] if turn else []  # the first one unpacks, or fills caches
-    assert min(times["pyz"]) <= min(times["source"]) * 1.1, times
+    assert min(times["pyz"]) <= min(times["source"]), times
 
 
 # ---- the checks themselves ----
