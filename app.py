@@ -8155,15 +8155,13 @@ class Copy:
 
     def _insert(self, batch: Sequence[Insert]) -> None:
         """Insert them in one commit; if that is refused, one by one, to tell which it was."""
-        if len(batch) == 1:
-            with self._told(f"{batch[0].table}/{batch[0].key}"):
-                self.written += len(cast(Records, self.target).commit(batch))
-            return
+        target = cast(Records, self.target)
         try:
-            self.written += len(cast(Records, self.target).commit(batch))
+            self.written += len(target.commit(batch)) if batch else 0
         except (Invalid, TooLarge, Conflict, BadRequest):
             for one in batch:
-                self._insert([one])
+                with self._told(f"{one.table}/{one.key}"):
+                    self.written += len(target.commit([one]))
 
     # -- files
 
