@@ -4691,7 +4691,7 @@ class Files(Resource):
         if blob and request.path[-1] != "":
             _no_params(request)
             return _answer(Response(content=Content(blob, parts[-1], partial(self._reader, blob)), etag=blob.etag))
-        if parts and not self.blobs.is_folder(path):
+        if parts and not (self.blobs.lists and self.blobs.is_folder(path)):
             raise NotFound(f"files/{self.name} has no {'/'.join(parts)}")
         return self._list(request, scope, path, parts)
 
@@ -4741,7 +4741,7 @@ class Files(Resource):
     def _delete(self, request: Request, path: str) -> Plan:
         blob = self.blobs.stat(path)
         if blob is None:
-            if self.blobs.is_folder(path):
+            if self.blobs.lists and self.blobs.is_folder(path):
                 raise Conflict("this is a folder: delete the files in it, and it is gone")
             raise NotFound(f"{request.address} does not exist")
         wanted = _wanted_etag(request.conditions, blob.etag)
@@ -8342,26 +8342,27 @@ def cmd_server_run(args: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     with claim_data(config.site.data):
         app.open()
-        code = _first_code(app)
+        code, trouble = _first_code(app)
         app.close()
 
         def on_ready(address: str) -> None:
             _say(f"{config.site.title} is at {address}/ ({config.origin})")
             if code:
                 _say(f"Sign in as administrator within ten minutes: {address}/login/{code}")
+            if trouble:
+                _say(f"There is no sign-in link: {trouble}")
 
         folders = [config.folder / "templates", BUNDLED / "templates"]
         HttpRunner(config.http, config.site.prefix, app, folders, on_ready).run()
     return 0
 
 
-def _first_code(app: App) -> str:
-    """The administrator's first sign-in code, "" where none is needed or where state is away: the rest is served."""
+def _first_code(app: App) -> tuple[str, str]:
+    """The administrator's first sign-in code, "" where none is needed; and why there is none while state is away."""
     try:
-        return app.first_code(_operator())
+        return app.first_code(_operator()), ""
     except Unavailable as error:
-        _say(f"There is no sign-in link: {error.message}")
-        return ""
+        return "", error.message
 
 
 def cmd_server_init(args: argparse.Namespace) -> int:

@@ -57,10 +57,9 @@ def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Any, 
     target.close()
 
 
-def fill(source: Any) -> None:
+def fill(source: Any, many: int = 2500) -> None:
     source.commit([Insert("leave", key, VALUES[i % 3], 1 + i) for i, key in enumerate(KEYS)])
-    for start in range(0, 2500, 500):
-        source.commit([Insert("many", f"{i:05}", {"n": i}) for i in range(start, start + 500)])
+    source.commit([Insert("many", f"{i:05}", {"n": i}) for i in range(many)])
     source.commit([app.Update("many", "00007", {"n": "changed"}, 1)])
     for number, path in enumerate(PATHS):
         source.write(path, [b"%d" % number * 700_000] if number < 5 else [])
@@ -235,7 +234,7 @@ def test_batches_are_what_the_target_takes_and_what_it_refuses_is_named(
     source, target = opened(tmp_path, "sql", "main"), kind("new", {"root": tmp_path / "new"}, tmp_path)
     target.sizes = []
     target.open()
-    fill(source)
+    fill(source, 100)
     faults = whole(Copy(source, target), tmp_path)
     assert max(target.sizes) == most
     refused = {f"leave/{key}" for i, key in enumerate(KEYS) if i % 3 == 2}
