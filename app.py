@@ -4691,7 +4691,7 @@ class Files(Resource):
         if blob and request.path[-1] != "":
             _no_params(request)
             return _answer(Response(content=Content(blob, parts[-1], partial(self._reader, blob)), etag=blob.etag))
-        if parts and not self.blobs.is_folder(path):
+        if parts and not (self.blobs.lists and self.blobs.is_folder(path)):
             raise NotFound(f"files/{self.name} has no {'/'.join(parts)}")
         return self._list(request, scope, path, parts)
 
@@ -4741,7 +4741,7 @@ class Files(Resource):
     def _delete(self, request: Request, path: str) -> Plan:
         blob = self.blobs.stat(path)
         if blob is None:
-            if self.blobs.is_folder(path):
+            if self.blobs.lists and self.blobs.is_folder(path):
                 raise Conflict("this is a folder: delete the files in it, and it is gone")
             raise NotFound(f"{request.address} does not exist")
         wanted = _wanted_etag(request.conditions, blob.etag)
@@ -7118,20 +7118,27 @@ def _providers_of(path: Path) -> list[type[Provider]]:
 
 # ==== 10. ASSEMBLY ===============================================================================================
 # App: builds everything from a Config, and is the one place of the flow: token check, grant, resource, plan, commit.
-# Audit entries and idempotency records are added here, to the same commit as the write they speak of.
+# Audit entries and idempotency records are added here, to the same commit as the write they speak of. And Copy, which
+# moves what one provider holds to another.
 # uses: ERRORS VALUES CONFIG CONTRACTS AUTH RESOURCES PROVIDERS
-# defines: App
+# defines: App Side Copy
 
 _AUDIT = (
     "at", "subject", "action", "resource", "record", "outcome", "code", "before", "after", "door", "token_id", "request_id",
 )  # fmt: skip
 _ADMIN = ("admin/audit", "admin/tokens", "admin/sessions")
 _TOKENS = ("subject", "label", "grants", "roles", "issued_at", "expires_at", "used_at", "revoked_at")
+_BESIDE_TABLES: Mapping[str, tuple[str, ...]] = {"_audit": (), "_requests": ("at",)}  # each with what is asked for in it
+_STATE_TABLES: Mapping[str, tuple[str, ...]] = {
+    "_tokens": ("expires_at", "revoked_at"), "_sessions": ("expires_at",), "_links": ("expires_at",), "_settings": (),
+}  # fmt: skip
 _REQUESTS_KEPT_S = 15 * 86400
 _KEY_USED = "this idempotency key was used before for another request; take a new one"
 _AT_WORK_S = 60  # between intent and outcome; who takes longer has died
 _SWEEP_EVERY_S = 3600
+_PING_S = 10.0  # who has not answered by then is told as away, whatever its own timeouts are
 _P = TypeVar("_P", bound=Provider)
+_Answer = TypeVar("_Answer")
 _ATTEMPTS = 8  # of an update without If-Match that loses against another one
 
 
@@ -7158,7 +7165,7 @@ class App:
         self._tables: dict[tuple[int, str], str] = {}  # (provider, table) of each form
         for address, one in self._declared.items():
             self._declare(address, one)
-        state = self._having("site.state", config.site.state, Records)  # type: ignore[type-abstract]
+        state = self._state_provider()
         self._check_state(state)
         self._check_folders()
         if strict and self.faults:
@@ -7168,6 +7175,7 @@ class App:
         if state is not None:
             self._add_built_in()
         self._authority: Authority | None = None
+        self._asleep: set[str] = set()  # providers that open() could not make ready
         self._swept_at = clock()
         self._failures: deque[float] = deque(maxlen=60)
 
@@ -7268,6 +7276,18 @@ class App:
         one = self._declared[address]
         return {"title": one.title or one.name.capitalize(), "icon": getattr(one, "icon", ""), "address": entry}
 
+    def _state_provider(self) -> Records | None:
+        """The provider of `[site] state`; a fault where it cannot keep what belongs together in one commit."""
+        state = self._having("site.state", self.config.site.state, Records)  # type: ignore[type-abstract]
+        if state is None or state.atomic:
+            return state
+        able = [n for n, p in self.providers.items() if isinstance(p, Records) and p.has(Records) and p.atomic]  # type: ignore[type-abstract]
+        name = self.config.provider_name(self.config.site.state)
+        told = f"{name}, a {state.kind} provider, writes one record at a time, and a token and its audit entry are two"
+        needs = f"name one of: {', '.join(able)}" if able else "declare an sql provider for it"
+        self._fault("site.state", f"{'names' if self.config.site.state else 'is missing:'} {told}; {needs}")
+        return None
+
     def _check_state(self, state: Records | None) -> None:
         """A fault where state would go to a database that only SQL views read: it may be somebody else's."""
         if self.config.site.state or state is None:
@@ -7310,10 +7330,8 @@ class App:
             }
             for address in _ADMIN
         ]
-        beside = [r.records for r in self.resources.values() if r.records is not None]
-        trails = list({id(records): records for records in (self.state, *beside)}.values())
         self.resources[""] = Home(declared)
-        self.resources["admin/audit"] = AdminTable("audit", "_audit", _AUDIT, trails, secret_key=False)
+        self.resources["admin/audit"] = AdminTable("audit", "_audit", _AUDIT, self._keepers(), secret_key=False)
         self.resources["admin/tokens"] = AdminTable("tokens", "_tokens", _TOKENS, [self.state], secret_key=False)
         columns = ("subject", "jti", "created_at", "expires_at")
         self.resources["admin/sessions"] = AdminTable("sessions", "_sessions", columns, [self.state], secret_key=True)
@@ -7333,25 +7351,107 @@ class App:
 
     # -- life
 
-    def open(self) -> None:
-        """Open the providers and make what they need. One that is away answers 503 until it is back; the others work."""
-        for provider in (*self.providers.values(), *self.statics):
-            with suppress(Unavailable):
-                provider.open()
-        for records, tables in self._tables_by_provider():
-            with suppress(Unavailable, StorageFull):
-                records.prepare(tables)
+    def _keeper(self, resource: Resource) -> Records:
+        """Where the audit entries and request ids of a resource are: beside its records, if both can be one commit."""
+        beside = resource.records
+        return beside if beside is not None and beside.atomic else self.state
 
-    def _tables_by_provider(self) -> list[tuple[Records, dict[str, set[str]]]]:
-        """The tables of the forms, which statements of SQL views may name before the first record is there, each with
-        the fields that views from the form filter and order by."""
-        found: dict[int, tuple[Records, dict[str, set[str]]]] = {}
+    def _keepers(self) -> list[Records]:
+        """Each place of audit entries and request ids once, the state provider first."""
+        found = (self.state, *map(self._keeper, self.resources.values()))
+        return list({id(records): records for records in found}.values())
+
+    def needed(self) -> dict[str, dict[str, set[str]]]:
+        """By provider: the tables that it has to have, and of each the fields that are filtered and ordered by."""
+        names = {id(provider): name for name, provider in self.providers.items()}
+        found: dict[str, dict[str, set[str]]] = {}
         for form in (one for one in self.resources.values() if isinstance(one, Form)):
             views = [v.config for v in self.resources.values() if isinstance(v, View) and v.source is form]
             asked = {c.field for v in views for c in v.where}
             asked |= {name.removeprefix("-") for v in views for name in v.order_by}
-            found.setdefault(id(form.store), (form.store, {}))[1][form.table] = asked - {"id", "version"}
-        return list(found.values())
+            found.setdefault(names[id(form.store)], {})[form.table] = asked - {"id", "version"}
+        for keeper in self._keepers():
+            own = _BESIDE_TABLES if keeper is not self.state else {**_BESIDE_TABLES, **_STATE_TABLES}
+            found.setdefault(names[id(keeper)], {}).update({table: set(asked) for table, asked in own.items()})
+        return found
+
+    def create(self) -> tuple[list[str], list[Fault]]:
+        """Make what is never made silently, in every provider: what was made, in words, and who could not."""
+        made, faults, needed = [], [], self.needed()
+        for name, provider in self.providers.items():
+            try:
+                provider.open()
+                made += [f"{name}: {what}" for what in provider.create(sorted(needed.get(name, ())))]
+            except AppError as error:
+                faults.append(Fault(f"providers.{name}", error.code, error.message))
+        return made, faults
+
+    def open(self) -> None:
+        """Open the providers and make what they need. One that is away answers 503 until it is back; the others work."""
+        for static in self.statics:
+            with suppress(Unavailable):
+                static.open()
+        self._asleep = set(self.providers)
+        for answer in self._at_once(lambda name: self._wake(name), None).values():
+            if isinstance(answer, AppError) and not isinstance(answer, Unavailable):
+                raise answer
+
+    def _wake(self, name: str) -> None:
+        """Open a provider and make the tables that statements of views may name, if open() could not; Unavailable while
+        it is away."""
+        if name not in self._asleep:
+            return
+        provider, tables = self.providers[name], self.needed().get(name, {})
+        provider.open()
+        with suppress(StorageFull):  # reads go on, and writes tell it
+            if tables and isinstance(provider, Records):
+                provider.prepare(tables)
+            self._asleep.discard(name)
+
+    def _wake_for(self, resource: Resource, action: Action) -> None:
+        """Wake what a request needs and nothing else, because trying one that is still away takes its time."""
+        wanted: list[Provider] = [] if action == Action.READ else [self._keeper(resource)]
+        match resource:
+            case Files():
+                wanted += [resource.blobs]
+            case Form() | View(source=Form()):
+                form = resource if isinstance(resource, Form) else resource.source
+                wanted += [cast(Form, form).store, *(share.blobs for share in cast(Form, form).shares.values())]
+            case View():
+                wanted += [cast(Queries, resource.source)]
+            case AdminTable():
+                wanted += resource.sources
+        self._wake_all(wanted)
+
+    def _wake_all(self, wanted: Sequence[Provider]) -> None:
+        for name, provider in self.providers.items() if self._asleep else ():
+            if provider in wanted:
+                self._wake(name)
+
+    def _at_once(self, ask: Callable[[str], _Answer], patience_s: float | None) -> dict[str, _Answer | AppError]:
+        """What ask() gives or raises for the name of each provider, all asked at the same time.
+
+        Unavailable for those that have not answered after `patience_s`; None waits for them.
+        """
+        found: dict[str, Any] = {}
+
+        def run(name: str) -> None:
+            try:
+                found[name] = ask(name)
+            except Exception as error:  # raised again below, by the thread that asked
+                found[name] = error
+
+        threads = {name: threading.Thread(target=run, args=[name], daemon=True) for name in self.providers}
+        for thread in threads.values():
+            thread.start()
+        end = patience_s and time.monotonic() + patience_s
+        for thread in threads.values():
+            thread.join(end and max(end - time.monotonic(), 0))
+        for name in threads:
+            late = Unavailable(f"provider {name} gave no answer within {patience_s:g} seconds" if patience_s else "")
+            if isinstance(found.setdefault(name, late), Exception) and not isinstance(found[name], AppError):
+                raise found[name]
+        return {name: found[name] for name in threads}
 
     def close(self) -> None:
         for provider in (*self.providers.values(), *self.statics):
@@ -7371,16 +7471,18 @@ class App:
     def new_id(self) -> str:
         return new_id(self.clock())
 
+    def pings(self) -> dict[str, float | AppError]:
+        """Each provider's round trip in seconds, or what is wrong with it."""
+
+        def ping(name: str) -> float:
+            self._wake(name)
+            self.providers[name].open()
+            return self.providers[name].ping()
+
+        return self._at_once(ping, _PING_S)
+
     def ready(self) -> dict[str, str]:
-        found = {}
-        for name, provider in self.providers.items():
-            try:
-                provider.open()
-                provider.ping()
-                found[name] = "ok"
-            except AppError as error:
-                found[name] = error.message
-        return found
+        return {name: one.message if isinstance(one, AppError) else "ok" for name, one in self.pings().items()}
 
     def describe(self, credential: str | None) -> list[Value]:
         caller = None if credential is None else self.authority.identify(credential)
@@ -7395,13 +7497,13 @@ class App:
         faults = list(self.faults)
         away = {name: state for name, state in self.ready().items() if state != "ok"}
         faults += [Fault(f"providers.{name}", Unavailable.code, state) for name, state in away.items()]
-        for address, one in self.resources.items():
-            place = address.replace("/", ".")
-            if isinstance(one, Form) and self.config.provider_name(one.config.provider) not in away:
-                faults += _tried(f"{place}.table", partial(one.store.prepare, {one.table: ()}))
-        for address, one in self.resources.items():
-            if isinstance(one, View) and isinstance(one.source, Queries):
-                faults += _tried(address.replace("/", ".") + ".sql", partial(_try_statement, one, one.source))
+        for address, config in self._declared.items():
+            if self.config.provider_name(getattr(config, "provider", "")) not in away:
+                faults += _resource_faults(address.replace("/", "."), self.resources.get(address))
+        for name, tables in self.needed().items() if self.state else ():
+            records = cast(Records, self.providers[name])
+            for table in () if name in away else sorted(set(tables) & {*_BESIDE_TABLES, *_STATE_TABLES}):
+                faults += _tried(f"providers.{name}", partial(records.get, table, "none"))
         if self.config.auth.keys or (self.config.site.data / "keys.json").exists():
             faults += _tried("auth.keys", lambda: self.authority) if self.state else []
         return faults
@@ -7421,12 +7523,18 @@ class App:
 
     def handle(self, request: Request, guard: Callable[[], None] = _no_guard) -> Response:
         """Token check, grant, resource, action, plan, commit; raises what the caller is to be told."""
-        caller = self.authority.identify(request.credential)
+        if request.credential:
+            self._wake_all([self.state])
+        return self._handle_as(self.authority.identify(request.credential), request, guard)
+
+    def _handle_as(self, caller: Caller, request: Request, guard: Callable[[], None]) -> Response:
         try:
             resource = self._admit(request, caller)
+            self._wake_for(resource, request.action)
             if request.decode is not None:
                 request = dataclasses.replace(request, data=request.decode(), decode=None)
-            scope = Scope(caller, self.clock(), self.new_id, partial(self._read_as, request))
+            _check_batch(request, resource)
+            scope = Scope(caller, self.clock(), self.new_id, partial(self._read_as, caller, request))
             response = self._settle(request, scope, resource, guard)
         except AppError as error:
             error.subject = caller.subject
@@ -7460,7 +7568,7 @@ class App:
             raise SignInNeeded(f"sign in, or send a token with the grant {needed}")
         raise Forbidden(f"this needs the grant {needed}", needed=needed)
 
-    def _read_as(self, request: Request, address: str, params: Mapping[str, str]) -> Response:
+    def _read_as(self, caller: Caller, request: Request, address: str, params: Mapping[str, str]) -> Response:
         """Another resource, read as the same caller for the same request."""
         type_, _, rest = address.partition("/")
         name, *path = split_path(rest) or ("",)
@@ -7468,19 +7576,20 @@ class App:
             id=request.id, action=Action.READ, resource=f"{type_}/{quote(name, safe='')}", path=tuple(path),
             door=request.door, params=params, credential=request.credential,
         )  # fmt: skip
-        return self.handle(inner)
+        return self._handle_as(caller, inner, _no_guard)
 
     def _settle(self, request: Request, scope: Scope, resource: Resource, guard: Callable[[], None]) -> Response:
         """Plan and commit; again when another writer came between and the caller set no condition."""
         for attempt in range(_ATTEMPTS):
-            if replay := self._replay(request, scope.caller, resource):
+            stored = self._stored(request, scope.caller, resource)
+            if replay := self._replay(request, stored):
                 return replay
             plan = None
             try:
                 plan = resource.handle(request, scope)
-                return self._perform(request, scope, resource, plan, guard)
+                return self._perform(request, scope, resource, plan, guard, stored)
             except (Conflict, PreconditionFailed) as error:
-                if replay := self._replay(request, scope.caller, resource, plan):
+                if replay := self._replay(request, self._stored(request, scope.caller, resource), plan):
                     return replay
                 if isinstance(error, PreconditionFailed) or not (plan and plan.changes) or attempt == _ATTEMPTS - 1:
                     raise
@@ -7489,15 +7598,21 @@ class App:
         raise Conflict("others change this all the time; try again")
 
     def _perform(
-        self, request: Request, scope: Scope, resource: Resource, plan: Plan, guard: Callable[[], None]
+        self,
+        request: Request,
+        scope: Scope,
+        resource: Resource,
+        plan: Plan,
+        guard: Callable[[], None],
+        stored: Record | None,
     ) -> Response:
         if not plan.changes and not plan.steps:
             return plan.respond(())
         beside = resource.records
         if beside is not None and beside.atomic and plan.changes:
-            response = self._commit_together(request, scope, plan, beside, guard)
+            response = self._commit_together(request, scope, plan, beside, guard, stored)
         else:
-            response = self._commit_apart(request, scope, plan, beside, guard)
+            response = self._commit_apart(request, scope, plan, beside, guard, stored)
         for remove in plan.cleanup:
             with suppress(AppError):  # the record is committed; a file that stays is found by its unreferenced name
                 remove.blobs.remove(remove.path)
@@ -7505,7 +7620,13 @@ class App:
         return response
 
     def _commit_together(
-        self, request: Request, scope: Scope, plan: Plan, records: Records, guard: Callable[[], None]
+        self,
+        request: Request,
+        scope: Scope,
+        plan: Plan,
+        records: Records,
+        guard: Callable[[], None],
+        stored: Record | None,
     ) -> Response:
         """Publish, then records, audit entries and the answer for repeats in one commit; unpublish if that fails."""
         with self._undone_on_failure(plan) as published:
@@ -7513,11 +7634,17 @@ class App:
             writes = [change.write for change in plan.changes]
             audit = [self._insert(self._entry(request, scope.caller, "ok", change=change)) for change in plan.changes]
             guard()
-            records.commit([*writes, *audit, *self._memory(records, request, scope.caller, plan, response)])
+            records.commit([*writes, *audit, *self._memory(request, scope.caller, plan, response, stored)])
         return response
 
     def _commit_apart(
-        self, request: Request, scope: Scope, plan: Plan, records: Records | None, guard: Callable[[], None]
+        self,
+        request: Request,
+        scope: Scope,
+        plan: Plan,
+        records: Records | None,
+        guard: Callable[[], None],
+        stored: Record | None,
     ) -> Response:
         """Where the work and its audit entry cannot be one commit: an intent, the work, an outcome.
 
@@ -7525,9 +7652,9 @@ class App:
         """
         change = plan.changes[0] if plan.changes else None
         note = partial(self._entry, request, scope.caller, change=change, after=_staged_facts(plan))
-        memory = partial(self._memory, self.state, request, scope.caller, plan)
+        memory = partial(self._memory, request, scope.caller, plan)
         with self._undone_on_failure(plan) as published:
-            self.state.commit([self._insert(note("intent")), *memory(None)])
+            _, *at_work = self.state.commit([self._insert(note("intent")), *memory(None, stored)])
             try:
                 guard()
                 blobs = [self._step(step, published) for step in plan.steps]
@@ -7537,7 +7664,7 @@ class App:
                 self._note(note("failed", code=getattr(error, "code", AppError.code)), *self._forget(request, scope.caller))
                 raise
         response = plan.respond(blobs)
-        self._note(note("ok"), *memory(response))
+        self._note(note("ok"), *memory(response, *at_work))
         return response
 
     @contextmanager
@@ -7567,13 +7694,15 @@ class App:
         parts = [caller.subject, request.resource, request.action, request.idempotency_key]
         return hashlib.sha256(dump_json(parts).encode()).hexdigest()
 
-    def _replay(self, request: Request, caller: Caller, resource: Resource, plan: Plan | None = None) -> Response | None:
-        """The stored answer to a repeated request; IdempotencyConflict if its payload is another, Conflict while the
-        first one is still at work. `plan` is what the request came to, if it was read already."""
+    def _stored(self, request: Request, caller: Caller, resource: Resource) -> Record | None:
+        """What is remembered of a request with this key."""
         if not request.idempotency_key or request.action == Action.READ:
             return None
-        beside = resource.records if resource.records is not None and resource.records.atomic else self.state
-        stored = beside.get("_requests", self._request_key(request, caller))
+        return self._keeper(resource).get("_requests", self._request_key(request, caller))
+
+    def _replay(self, request: Request, stored: Record | None, plan: Plan | None = None) -> Response | None:
+        """The stored answer to a repeated request; IdempotencyConflict if its payload is another, Conflict while the
+        first one is still at work. `plan` is what the request came to, if it was read already."""
         if stored is None or (plan is None and self._is_dead(stored)):  # to be done anew, so the body stays unread
             return None
         body_sha256 = _body_digest(request.body) if plan is None else _staged_sha256(request, plan)
@@ -7586,20 +7715,20 @@ class App:
         return None
 
     def _memory(
-        self, records: Records, request: Request, caller: Caller, plan: Plan, response: Response | None
+        self, request: Request, caller: Caller, plan: Plan, response: Response | None, stored: Record | None = None
     ) -> list[Write]:
-        """What remembers the answer for repeats, or with None that the request is at work; [] without a key."""
+        """What remembers the answer for repeats, or with None that the request is at work; [] without a key.
+
+        It takes the place of what is `stored`: of this request at work, or of one whose server died.
+        """
         if not request.idempotency_key:
             return []
         answer = response and {name: getattr(response, name) for name in ("data", "created", "location", "etag")}
         digest = _payload_digest(request, _staged_sha256(request, plan))
-        value = {"at": self.clock(), "digest": digest, "answer": answer}
-        key = self._request_key(request, caller)
-        present = records.get("_requests", key)
-        if present and present.value["digest"] != digest:
+        if stored and stored.value["digest"] != digest:
             raise IdempotencyConflict(_KEY_USED)
-        mine = present and (response or self._is_dead(present)) and not present.value["answer"]
-        return [Update("_requests", key, value, present.version) if present and mine else Insert("_requests", key, value)]
+        key, value = self._request_key(request, caller), {"at": self.clock(), "digest": digest, "answer": answer}
+        return [Update("_requests", key, value, stored.version) if stored else Insert("_requests", key, value)]
 
     def _is_dead(self, stored: Record) -> bool:
         """Whether a remembered request has neither ended nor any chance to."""
@@ -7654,16 +7783,16 @@ class App:
         if now - self._swept_at < _SWEEP_EVERY_S:
             return
         self._swept_at = now
-        stores = {id(r): r for r in (self.state, *(r.records for r in self.resources.values() if r.records is not None))}
-        with suppress(AppError):  # it comes again in an hour, and must not fail somebody's request
-            for records in stores.values():
+        for records in self._keepers():
+            with suppress(AppError):  # it comes again in an hour, and must not fail somebody's request
                 old = Query("_requests", (Condition("at", "lt", now - _REQUESTS_KEPT_S),), limit=5000)
-                records.commit([Delete("_requests", record.key) for record in records.find(old).items])
-            self.state.commit(self.authority.expired())
+                found = [Delete("_requests", record.key) for record in records.find(old).items]
+                _commit_in_parts(records, [*found, *(self.authority.expired() if records is self.state else ())])
 
     # -- tokens and sessions
 
     def sign_in(self, secret: str, request_id: str) -> tuple[str, int]:
+        self._wake_all([self.state])
         try:
             session, seconds, caller, writes = self.authority.open_session(secret)
         except Unauthenticated as error:
@@ -7687,6 +7816,7 @@ class App:
             self._note(event.value)
 
     def sign_out(self, credential: str, request_id: str) -> None:
+        self._wake_all([self.state])
         try:
             caller = self.authority.identify(credential)
         except Unauthenticated:
@@ -7733,12 +7863,45 @@ class App:
         return self.link(by, token)
 
 
+def _check_batch(request: Request, resource: Resource) -> None:
+    """Nothing, or Unsupported or TooLarge if a batch with its audit entries cannot be one commit of the provider."""
+    records = resource.records
+    if records is None or not isinstance(request.data, list):
+        return
+    if not records.atomic and len(request.data) > 1:
+        raise Unsupported(f"{request.resource} takes one record a request: its provider cannot store several as one")
+    fit = len(request.data) if records.most_writes is None else (records.most_writes - bool(request.idempotency_key)) // 2
+    if len(request.data) > fit and records.atomic:
+        told = f"its provider does at most {records.most_writes} writes at once, and each record has an audit entry"
+        raise TooLarge(f"{request.resource} takes at most {fit} records a request, and this has {len(request.data)}: {told}")
+
+
+def _commit_in_parts(records: Records, writes: Sequence[Write]) -> None:
+    """Do writes that need not be done together, as many at once as the provider takes."""
+    size = (records.most_writes or len(writes) or 1) if records.atomic else 1
+    for start in range(0, len(writes), size):
+        records.commit(writes[start : start + size])
+
+
 def _tried(place: str, work: Callable[[], Any]) -> list[Fault]:
     """What work() raises, as a fault at that place."""
     try:
         work()
     except AppError as error:
         return [Fault(place, error.code, error.message)]
+    return []
+
+
+def _resource_faults(place: str, resource: Resource | None) -> list[Fault]:
+    """What it meets in its provider: a table that is somebody else's or missing, no bucket, a bad statement."""
+    match resource:
+        case Form(store=records, table=table):
+            made = _tried(f"{place}.table", partial(records.prepare, {table: ()}))
+            return made or _tried(f"{place}.table", partial(records.get, table, "none"))
+        case Files(blobs=blobs) if blobs.lists:
+            return _tried(f"{place}.provider", lambda: next(blobs.scan("", deep=False), None))
+        case View(source=Queries() as queries):
+            return _tried(f"{place}.sql", partial(_try_statement, resource, queries))
     return []
 
 
@@ -7793,12 +7956,280 @@ def _digestible(data: Json) -> Json:
     return [_digestible(item) for item in data] if isinstance(data, list) else data
 
 
+# ---- from one provider to another
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What a provider holds of a table, or of files: how many, their bytes, and one digest of all of them in order."""
+
+    count: int
+    size_bytes: int
+    sha256: str
+
+
+class _Tally:
+    """A Side in the making."""
+
+    def __init__(self) -> None:
+        self.count, self.size_bytes, self.digest = 0, 0, hashlib.sha256()
+
+    def add(self, line: bytes, size_bytes: int) -> None:
+        self.count, self.size_bytes = self.count + 1, self.size_bytes + size_bytes
+        self.digest.update(line + b"\n")
+
+    def side(self) -> Side:
+        return Side(self.count, self.size_bytes, self.digest.hexdigest())
+
+
+def _canonical(value: Json) -> Json:
+    """The value with texts for its numbers, the same for equal ones: one backend keeps 1.50 where another says 1.5."""
+    if isinstance(value, Mapping):
+        return {name: _canonical(one) for name, one in value.items()}
+    return [_canonical(one) for one in value] if isinstance(value, list | tuple) else sort_key(value)
+
+
+def _record_line(record: Record) -> bytes:
+    facts = [record.key, record.version, _canonical(record.value)]
+    return json.dumps(facts, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+_T = TypeVar("_T", Record, Blob)
+
+
+def _side_by_side(
+    ours: Iterator[_T], theirs: Iterator[_T], name: Callable[[_T], str]
+) -> Iterator[tuple[_T | None, _T | None]]:
+    """What both sides have of every name, None where it is missing; both come sorted by name."""
+    one, other = next(ours, None), next(theirs, None)
+    while one is not None or other is not None:
+        left = one if other is None or (one is not None and name(one) <= name(other)) else None
+        right = other if one is None or (other is not None and name(other) <= name(one)) else None
+        yield left, right
+        one = next(ours, None) if left is not None else one
+        other = next(theirs, None) if right is not None else other
+
+
+def _blobs_of(provider: Provider) -> Iterator[Blob]:
+    return (one for one in cast(Blobs, provider).scan() if isinstance(one, Blob))
+
+
+class _Compared:
+    """What was copied and read back, as JSON Lines in the order of paths: what an interrupted run leaves to the next.
+
+    An entry says that the bytes which had these etags in source and target were the same.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._fresh, merged = path, path.with_suffix(".part"), path.with_suffix(".both")
+        place = operator.itemgetter("path")
+        if self._fresh.exists():  # of a run that did not come to its end: its entries are newer
+            entries = heapq.merge(self._entries(self._fresh), self._entries(path), key=place)
+            with merged.open("wb") as file:
+                file.writelines(dump_json(next(same)).encode() + b"\n" for _, same in itertools.groupby(entries, place))
+            merged.replace(path)
+        self._old = self._entries(path)
+        self._ahead = next(self._old, None)
+        self._file = self._fresh.open("wb")
+
+    @staticmethod
+    def _entries(path: Path) -> Iterator[Value]:
+        """Up to the first that is not whole: a run that was killed may have ended in the middle of a line."""
+        with suppress(FileNotFoundError, BadRequest), path.open("rb") as file:
+            for line in file:
+                yield load_json(line)
+
+    def find(self, path: str) -> Value:
+        """The entry of a path, {} where there is none; paths are asked for in order."""
+        while self._ahead and self._ahead["path"] < path:
+            self._ahead = next(self._old, None)
+        return self._ahead if self._ahead and self._ahead["path"] == path else {}
+
+    def add(self, source: Blob, target: Blob, sha256: str) -> None:
+        entry = {"path": source.path, "source": source.etag, "target": target.etag, "sha256": sha256}
+        self._file.write(dump_json(entry).encode() + b"\n")
+        self._file.flush()  # to be found after the end of this process, whatever ends it
+
+    def close(self, *, done: bool) -> None:
+        self._file.close()
+        if done:
+            self._fresh.replace(self._path)
+
+
+class Copy:
+    """Copies what one provider holds to another one that holds nothing else; done again, it goes on where it stopped.
+
+    Nothing of the target is deleted, and replaced is only what is an older copy. What stands in the way, and every
+    difference that is left in the end, is in `faults`, by table or path. Unavailable when a provider goes away.
+    """
+
+    def __init__(self, source: Provider, target: Provider, step: Callable[[int], None] = lambda done: None) -> None:
+        """`step` is told how many records, or bytes of files, were dealt with."""
+        self.source, self.target, self.step = source, target, step
+        self.faults: list[Fault] = []
+        self.written = 0  # records and files
+
+    def tables(self, known: Iterable[str]) -> list[str]:
+        """The tables that hold something; of a backend that cannot list them, those of the `known` that do.
+
+        ConfigError if the target lacks the contract of something that is there.
+        """
+        found: list[str] = []
+        if self.source.has(Records):  # type: ignore[type-abstract]
+            records = cast(Records, self.source)
+            try:
+                found = records.tables()
+            except Unsupported:
+                found = sorted(known)
+            found = [table for table in found if records.find(Query(table, limit=1)).items]
+        if found and not self.target.has(Records):  # type: ignore[type-abstract]
+            raise ConfigError(
+                f"there are records ({found[0]}), and a {self.target.kind} provider like the target keeps none"
+            )
+        keeps = self.target.has(Blobs)  # type: ignore[type-abstract]
+        if self.source.has(Blobs) and not keeps and (blob := next(_blobs_of(self.source), None)):  # type: ignore[type-abstract]
+            raise ConfigError(f"there are files ({blob.path}), and the {self.target.kind} provider to copy to keeps none")
+        return found
+
+    def _fault(self, place: str, detail: str) -> None:
+        if len(self.faults) < 100:  # who named the wrong target need not read of every record
+            self.faults.append(Fault(place, Conflict.code, detail))
+
+    @contextmanager
+    def _told(self, place: str) -> Iterator[None]:
+        """A refusal is told and the copy goes on; a provider that is away or wrongly configured ends it."""
+        try:
+            yield
+        except AppError as error:
+            if error.retry or isinstance(error, ConfigError):
+                raise
+            self._fault(place, error.message)
+
+    def _compare(self, place: str, ours: Side, theirs: Side, foreign: Sequence[str]) -> tuple[Side, Side]:
+        if foreign:
+            self._fault(place, f"the target alone has {foreign[0]!r}" + " and others" * (len(foreign) > 1))
+        elif ours != theirs and not any((fault.pointer + "/").startswith(place + "/") for fault in self.faults):
+            self._fault(
+                place, f"differs: {ours.count} of digest {ours.sha256}, and in the target {theirs.count} of {theirs.sha256}"
+            )
+        return ours, theirs
+
+    # -- records
+
+    def records(self, table: str) -> tuple[Side, Side]:
+        """Copy a table, every record at its version, and say what source and target then hold of it."""
+        source, target = cast(Records, self.source), cast(Records, self.target)
+        most, ours, theirs = min(target.most_writes or 100, 100) if target.atomic else 1, _Tally(), _Tally()
+        batch: list[Insert] = []
+        batch_bytes = 0
+        foreign: list[str] = []
+        pairs = _side_by_side(source.walk(Query(table)), target.walk(Query(table)), operator.attrgetter("key"))
+        for one, other in pairs:
+            if one is None:
+                foreign += [cast(Record, other).key] if len(foreign) < 2 else []
+                continue
+            line = _record_line(one)
+            ours.add(line, len(line))
+            if other is None or self._replaces(table, one, line, other):
+                batch.append(Insert(table, one.key, one.value, one.version))
+                batch_bytes += len(line)
+            if len(batch) >= most or batch_bytes > 1_000_000:
+                self._insert(batch)
+                batch, batch_bytes = [], 0
+            self.step(1)
+        self._insert(batch)
+        for record in target.walk(Query(table)):
+            line = _record_line(record)
+            theirs.add(line, len(line))
+        return self._compare(table, ours.side(), theirs.side(), foreign)
+
+    def _replaces(self, table: str, one: Record, line: bytes, other: Record) -> bool:
+        """Whether the record is to be inserted anew, after its older copy was removed here."""
+        if line == _record_line(other):
+            return False
+        if one.version <= other.version:
+            self._fault(f"{table}/{one.key}", f"the target has another one, at version {other.version}: it is no older copy")
+            return False
+        cast(Records, self.target).commit([Delete(table, other.key, other.version)])
+        return True
+
+    def _insert(self, batch: Sequence[Insert]) -> None:
+        """Insert them in one commit; if that is refused, one by one, to tell which it was."""
+        target = cast(Records, self.target)
+        try:
+            self.written += len(target.commit(batch)) if batch else 0
+        except (Invalid, TooLarge, Conflict, BadRequest):
+            for one in batch:
+                with self._told(f"{one.table}/{one.key}"):
+                    self.written += len(target.commit([one]))
+
+    # -- files
+
+    def blobs(self, journal: Path) -> tuple[Side, Side]:
+        """Copy every file and read it back, and say what source and target then hold.
+
+        What earlier runs compared is remembered in the journal, and not read again while both etags are the same.
+        """
+        ours, theirs, compared = _Tally(), _Tally(), _Compared(journal)
+        foreign: list[str] = []
+        done = False
+        try:
+            for one, other in _side_by_side(_blobs_of(self.source), _blobs_of(self.target), operator.attrgetter("path")):
+                if one is None:
+                    foreign += [cast(Blob, other).path] if len(foreign) < 2 else []
+                    continue
+                sha256, copied, copied_sha256 = "", other, ""
+                with self._told(f"files/{one.path}"):
+                    sha256, copied, copied_sha256 = self._blob(one, other, compared.find(one.path))
+                ours.add(dump_json([one.path, one.size_bytes, sha256]).encode(), one.size_bytes)
+                if copied is not None:
+                    theirs.add(dump_json([copied.path, copied.size_bytes, copied_sha256]).encode(), copied.size_bytes)
+                if copied is not None and sha256 == copied_sha256 != "":
+                    compared.add(one, copied, sha256)
+                elif sha256:
+                    self._fault(f"files/{one.path}", "the target has other bytes there, which are no older copy")
+            done = True
+        finally:
+            compared.close(done=done)
+        return self._compare("files", ours.side(), theirs.side(), foreign)
+
+    def _blob(self, one: Blob, other: Blob | None, known: Value) -> tuple[str, Blob, str]:
+        """The digest of the source's bytes, the target's blob, and the digest of its bytes; copied unless it is there."""
+        if other and (known.get("source"), known.get("target")) == (one.etag, other.etag):
+            self.step(one.size_bytes)
+            return known["sha256"], other, known["sha256"]
+        digest, target = hashlib.sha256(), cast(Blobs, self.target)
+        with closing(self._read(self.source, one, digest)) as chunks:
+            if other is None:
+                other = target.write(one.path, chunks, if_none_match=True)
+                self.written += 1
+            elif known.get("target") == other.etag:
+                other = target.write(one.path, chunks, if_match=other.etag)
+                self.written += 1
+            else:
+                deque(chunks, maxlen=0)
+        copied = hashlib.sha256()
+        with closing(self._read(self.target, other, copied)) as chunks:
+            deque(chunks, maxlen=0)
+        self.step(one.size_bytes)
+        return digest.hexdigest(), other, copied.hexdigest()
+
+    @staticmethod
+    def _read(provider: Provider, blob: Blob, digest: Any) -> Generator[bytes, None, None]:
+        """The bytes of that very blob, which also go into the digest."""
+        with closing(cast(Blobs, provider).read(blob.path, if_match=blob.etag)) as reader:
+            for chunk in reader:
+                digest.update(chunk)
+                yield chunk
+
+
 # ==== 11. COMMANDS ===============================================================================================
 # The argparse tree: server, auth, info; one cmd_* each. Results go to standard output, words for people to standard
 # error; --json wherever a program might read.
 # uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS PLUGINS ASSEMBLY
-# defines: Site load_site claim_data cmd_server_run cmd_server_init cmd_server_check cmd_auth_issue cmd_auth_list
-#          cmd_auth_show cmd_auth_revoke cmd_auth_check cmd_auth_link cmd_auth_keys cmd_info UsageParser build_parser
+# defines: Site load_site claim_data cmd_server_run cmd_server_init cmd_server_check cmd_server_copy cmd_auth_issue
+#          cmd_auth_list cmd_auth_show cmd_auth_revoke cmd_auth_check cmd_auth_link cmd_auth_keys cmd_info
+#          UsageParser build_parser
 
 _UNIT = """\
 [Unit]
@@ -7911,17 +8342,27 @@ def cmd_server_run(args: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     with claim_data(config.site.data):
         app.open()
-        code = app.first_code(_operator())
+        code, trouble = _first_code(app)
         app.close()
 
         def on_ready(address: str) -> None:
             _say(f"{config.site.title} is at {address}/ ({config.origin})")
             if code:
                 _say(f"Sign in as administrator within ten minutes: {address}/login/{code}")
+            if trouble:
+                _say(f"There is no sign-in link: {trouble}")
 
         folders = [config.folder / "templates", BUNDLED / "templates"]
         HttpRunner(config.http, config.site.prefix, app, folders, on_ready).run()
     return 0
+
+
+def _first_code(app: App) -> tuple[str, str]:
+    """The administrator's first sign-in code, "" where none is needed; and why there is none while state is away."""
+    try:
+        return app.first_code(_operator()), ""
+    except Unavailable as error:
+        return "", error.message
 
 
 def cmd_server_init(args: argparse.Namespace) -> int:
@@ -7943,18 +8384,96 @@ def cmd_server_init(args: argparse.Namespace) -> int:
 
 
 def cmd_server_check(args: argparse.Namespace) -> int:
-    """Check app.toml, the providers and the views' statements; every fault, not the first."""
+    """Check app.toml, the providers and the views' statements; every fault, not the first. --create makes tables and
+    buckets before that, if app.toml itself is in order."""
+    made: list[str] = []
     try:
         with closing(load_site(args).app(strict=False)) as app:
-            faults, warnings = app.check(), app.warnings()
+            failed: list[Fault] = []
+            if args.create and not app.faults:
+                made, failed = app.create()
+            faults = list(dict.fromkeys([*failed, *app.check()]))
+            warnings = app.warnings()
     except ConfigError as error:  # not even TOML, or a plugin that does not load
         faults, warnings = list(error.faults) or [Fault("", error.code, error.message)], []
     if args.json:
-        _print_json({"ok": not faults, "faults": [fault._asdict() for fault in faults], "warnings": warnings})
+        found: Value = {"ok": not faults, "faults": [fault._asdict() for fault in faults], "warnings": warnings}
+        _print_json(found | ({"created": made} if args.create else {}))
     else:
+        _say(*(f"created {what}" for what in made))
         _say(*(f"{fault.pointer or 'app.toml'}: {fault.detail}" for fault in faults), *(f"warning: {w}" for w in warnings))
         _say(f"{len(faults)} fault{'s' * (len(faults) > 1)}" if faults else "everything is in order")
     return ConfigError.exit_code if faults else 0
+
+
+class _Bar:
+    """How far some long work is, on standard error where that is a terminal."""
+
+    def __init__(self) -> None:
+        self.what, self.total, self.done, self.told_at = "", 0, 0, 0.0
+        self.shown = sys.stderr.isatty()
+
+    def begin(self, what: str, total: int) -> None:
+        self.what, self.total, self.done, self.told_at = what, total, 0, 0.0
+
+    def step(self, done: int) -> None:
+        self.done += done
+        if self.shown and time.monotonic() - self.told_at > 0.1:
+            self.told_at = time.monotonic()
+            part = min(self.done / self.total, 1) if self.total else 1
+            print(f"\r[{'#' * round(part * 30):30}] {part:4.0%} {self.what[:40]:40}", end="", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        if self.shown and self.told_at:
+            print(f"\r{'':80}\r", end="", file=sys.stderr, flush=True)
+
+
+def cmd_server_copy(args: argparse.Namespace) -> int:
+    """Copy all records and files of one provider to another; exit code 5 if they are not the same afterwards."""
+    site = load_site(args)
+    with claim_data(site.config.site.data), closing(site.app()) as app, closing(_Bar()) as bar:
+        for name in (args.source, args.target):
+            if name not in app.providers:
+                raise NotFound(f"no provider is named {name!r}{nearest(name, app.providers)}")
+        if args.source == args.target:
+            raise BadRequest("name two providers: what is to be copied, and where to")
+        copy_ = Copy(app.providers[args.source], app.providers[args.target], bar.step)
+        copy_.source.open()
+        copy_.target.open()
+        tables = copy_.tables(app.needed().get(args.source, ()))
+        made = copy_.target.create(tables)
+        _say(*(f"created {args.target}: {what}" for what in made), f"copying {args.source} to {args.target}")
+        sides = _copy(copy_, tables, site.config.site.data / f"copy-{args.source}-{args.target}.jsonl", bar)
+    _tell_copy(args, copy_, sides, made)
+    return Conflict.exit_code if copy_.faults else 0
+
+
+def _copy(copy_: Copy, tables: Sequence[str], journal: Path, bar: _Bar) -> dict[str, tuple[Side, Side]]:
+    """What source and target hold in the end, by table, and of files as "files/"."""
+    sides = {}
+    for table in tables:
+        bar.begin(table, cast(Records, copy_.source).count(Query(table)) if bar.shown else 0)
+        sides[table] = copy_.records(table)
+    if all(one.has(Blobs) for one in (copy_.source, copy_.target)):  # type: ignore[type-abstract]
+        blobs = cast(Blobs, copy_.source)
+        bar.begin("files", sum(one.size_bytes for one in blobs.scan() if isinstance(one, Blob)) if bar.shown else 0)
+        sides["files/"] = copy_.blobs(journal)
+    return sides
+
+
+def _tell_copy(args: argparse.Namespace, copy_: Copy, sides: Mapping[str, tuple[Side, Side]], made: Sequence[str]) -> None:
+    rows = [{"what": what, "source": dataclasses.asdict(ours), "target": dataclasses.asdict(theirs)}
+            for what, (ours, theirs) in sides.items()]  # fmt: skip
+    if args.json:
+        faults = [fault._asdict() for fault in copy_.faults]
+        facts = {"ok": not faults, "faults": faults, "created": list(made), "written": copy_.written, "copied": rows}
+        _print_json(facts)
+        return
+    for what, (ours, theirs) in sides.items():
+        same = f"in both: {ours.sha256}" if ours == theirs else f"DIFFERENT: {ours.sha256} and {theirs.sha256}"
+        print(f"{what}  {ours.count}  {same}")
+    _say(*(f"{fault.pointer}: {fault.detail}" for fault in copy_.faults), f"{copy_.written} written anew")
+    _say("the copy is NOT complete" if copy_.faults else f"{args.target} holds what {args.source} holds")
 
 
 # ---- auth
@@ -8099,21 +8618,29 @@ def _info_resources(app: App) -> Json:
 
 
 def _info_providers(app: App) -> Json:
-    """Kind, contracts, round trip and what is wrong, for each provider."""
+    """Kind, contracts, capabilities, round trip and what is wrong, for each provider; those that are away cost no more
+    time than the slowest of them."""
     rows = []
-    for name, provider in app.providers.items():
-        row: Value = {"name": name, "kind": provider.kind, "contracts": _contracts(provider), "ping_ms": None, "fault": ""}
-        try:
-            provider.open()
-            row["ping_ms"] = round(provider.ping() * 1000, 2)
-        except AppError as error:
-            row["fault"] = error.message
-        rows.append(row | {"warnings": provider.warnings()})
+    for name, ping in app.pings().items():
+        one = app.providers[name]
+        row: Value = {"name": name, "kind": one.kind, "contracts": _contracts(one), "capabilities": _capabilities(one)}
+        row |= {"ping_ms": None, "fault": ping.message} if isinstance(ping, AppError) else {
+            "ping_ms": round(ping * 1000, 2), "fault": "",
+        }  # fmt: skip
+        rows.append(row | {"warnings": one.warnings()})
     return rows
 
 
 def _contracts(provider: Provider) -> list[str]:
     return [contract.__name__ for contract in (Records, Blobs, Queries) if provider.has(contract)]
+
+
+def _capabilities(provider: Provider) -> Value:
+    names: list[str] = []
+    if provider.has(Records):  # type: ignore[type-abstract]
+        names += ["atomic", "conditional", "exact_integers", "most_writes"]
+    names += ["lists"] if provider.has(Blobs) else []  # type: ignore[type-abstract]
+    return {name: getattr(provider, name) for name in names}
 
 
 def _info_config(app: App) -> Json:
@@ -8199,6 +8726,9 @@ def _lines(facts: Json, indent: str = "") -> Iterator[str]:
 
 
 def _word_list(value: Json) -> str:
+    if isinstance(value, dict):  # capabilities: has it, has it not, or how much
+        words = [f"{name}={one}" if type(one) is int else name if one else f"no {name}" for name, one in value.items()]
+        return ",".join(word for word in words if word != "no most_writes")
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
@@ -8245,16 +8775,21 @@ def _add_server(groups: Any, common: UsageParser) -> None:
     serving = UsageParser(add_help=False, argument_default=argparse.SUPPRESS)
     serving.add_argument("--bind", metavar="HOST:PORT", help="where to listen, instead of [http] bind")
     serving.add_argument("--workers", type=int, metavar="N", help="worker processes, instead of [http] workers")
-    server = groups.add_parser("server", parents=[common, serving], help="serve; or run, init, check")
+    server = groups.add_parser("server", parents=[common, serving], help="serve; or run, init, check, copy")
     server.set_defaults(run=cmd_server_run)
-    verbs = server.add_subparsers(metavar="run | init | check", parser_class=UsageParser)
+    verbs = server.add_subparsers(metavar="run | init | check | copy", parser_class=UsageParser)
     verbs.add_parser("run", parents=[common, serving], help="serve (the default)").set_defaults(run=cmd_server_run)
     init = verbs.add_parser("init", help="write the starter as app.toml", argument_default=argparse.SUPPRESS)
     init.add_argument("--json", action="store_true", help="print JSON")
     init.add_argument("dir", nargs="?", default=".", metavar="DIR", help="folder to write it in; default .")
     init.set_defaults(run=cmd_server_init)
     check = verbs.add_parser("check", parents=[common], help="list every fault of app.toml and the providers")
+    check.add_argument("--create", action="store_true", default=False, help="make the tables and buckets that are missing")
     check.set_defaults(run=cmd_server_check)
+    copying = verbs.add_parser("copy", parents=[common], help="copy all records and files of a provider to another")
+    copying.add_argument("source", metavar="SOURCE", help="name of the provider in app.toml")
+    copying.add_argument("target", metavar="TARGET", help="name of the one that gets it all")
+    copying.set_defaults(run=cmd_server_copy)
 
 
 def _add_auth(groups: Any, common: UsageParser) -> None:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -765,6 +765,263 @@ def test_a_provider_that_is_away_takes_only_its_own_resources_with_it(tmp_path: 
     site.close()
 
 
+class FlakySql(app.SqlProvider):
+    """A database that goes away and comes back, in which a table exists only once it was prepared."""
+
+    kind = "flaky"
+    away = False
+    opened: ClassVar[list[str]] = []
+
+    def _check(self) -> None:
+        if FlakySql.away:
+            raise Unavailable(f"{self.name} is away")
+
+    def open(self) -> None:
+        FlakySql.opened.append(self.name)
+        self._check()
+        super().open()
+
+    def ping(self) -> float:
+        self._check()
+        return super().ping()
+
+    def commit(self, writes: Sequence[app.Write]) -> list[app.Record]:
+        self._check()
+        return super().commit(writes)
+
+    def get(self, table: str, key: str) -> app.Record | None:
+        self._check()
+        if not self._pool.is_open:
+            raise Unavailable(f"{self.name} was never opened")
+        return super().get(table, key)
+
+    def prepare(self, tables: Any) -> None:
+        self._check()
+        super().prepare(tables)
+
+    def select(self, select: app.Select) -> app.Rows:
+        self._check()
+        return super().select(select)
+
+
+FLAKY_SQL = """
+[providers.far]
+kind = "flaky"
+url = "sqlite:///far.db"
+[forms.far]
+provider = "far"
+fields.a = {}
+[views.far]
+provider = "far"
+sql = "select key from far"
+"""
+
+
+@pytest.fixture
+def flaky() -> Iterator[dict[str, type[app.Provider]]]:
+    FlakySql.away, FlakySql.opened = False, []
+    yield {**KINDS, "flaky": FlakySql}
+    FlakySql.away = False
+
+
+def test_a_database_that_was_away_at_the_start_gets_its_tables_when_it_is_back(tmp_path: Path, flaky: Any) -> None:
+    FlakySql.away = True
+    site = Site(tmp_path, PROVIDERS["sql"] + FLAKY_SQL, kinds=flaky)
+    for _ in range(2):
+        with pytest.raises(Unavailable) as caught:
+            site.items("views/far")
+        assert caught.value.retry_after_s > 0
+    FlakySql.opened.clear()
+    site.read("")
+    site.items("admin/tokens")
+    assert FlakySql.opened == []  # what does not need it does not wait for it
+    FlakySql.away = False
+    assert site.items("views/far") == []
+    site.create("forms/far", {"a": "x"})
+    assert len(site.items("views/far")) == 1
+    assert FlakySql.opened == ["far"]
+    site.close()
+
+
+STATE_AWAY = """
+[site]
+state = "far"
+[providers.main]
+kind = "sql"
+url = "sqlite:///app.db"
+[forms.open]
+provider = "main"
+fields.a = {}
+[files.open]
+provider = "main"
+[public]
+grants = ["forms/open:create,read", "files/open:create,read"]
+"""
+
+
+@pytest.mark.parametrize("from_the_start", [True, False])
+def test_without_state_the_public_is_served_and_tokens_get_503_and_never_401(
+    tmp_path: Path, flaky: Any, from_the_start: bool
+) -> None:
+    toml = STATE_AWAY + FLAKY_SQL
+    site = Site(tmp_path, toml, kinds=flaky)
+    session, _ = site.app.sign_in(site.root.removeprefix("Bearer "), "r")
+    site.put("files/open/a.txt", body=b"x")
+    if from_the_start:
+        site.app.close()
+        FlakySql.away = True
+        site.app.open()
+    FlakySql.away = True
+    for credential in (site.root, "Session " + session):
+        with pytest.raises(Unavailable):
+            site.items("forms/open/records", by=credential)
+    for secret in ("x" * 43, site.root.removeprefix("Bearer ")):
+        with pytest.raises(Unavailable):
+            site.app.sign_in(secret, "r")
+    made = site.create("forms/open", {"a": "x"}, by="", idempotency_key="k")
+    assert site.create("forms/open", {"a": "x"}, by="", idempotency_key="k").replayed
+    assert site.read(made.location, by="").data == made.data
+    assert site.bytes("files/open/a.txt", by="") == b"x"
+    with pytest.raises(Unavailable):  # its intent could not be stored
+        site.put("files/open/b.txt", body=b"x", by="")
+    with pytest.raises(SignInNeeded):
+        site.delete(made.location, by="")
+    assert site.app.ready() == {"main": "ok", "far": "far is away"}
+    FlakySql.away = False
+    assert len(site.items("forms/open/records")) == 1
+    site.put("files/open/b.txt", body=b"x", by="")
+    assert site.read("forms/open/records", by="Session " + session).table
+    site.close()
+
+
+def test_providers_that_hang_are_told_together_and_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(
+        tmp_path, PROVIDERS["sql"] + '[providers.b]\nkind = "file"\nroot = "b"\n[providers.c]\nkind = "file"\nroot = "c"\n'
+    )
+    come_back, asked = threading.Event(), threading.Barrier(2)
+
+    def hang() -> float:
+        asked.wait()  # broken unless both are asked at the same time
+        come_back.wait(30)
+        return 0.0
+
+    monkeypatch.setattr(app, "_PING_S", 0.2)
+    for name in ("b", "c"):
+        monkeypatch.setattr(site.app.providers[name], "ping", hang)
+    late = "provider {} gave no answer within 0.2 seconds"
+    assert site.app.ready() == {"main": "ok", "b": late.format("b"), "c": late.format("c")}
+    come_back.set()
+
+    def broken() -> float:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(site.app.providers["b"], "ping", broken)
+    monkeypatch.setattr(site.app.providers["c"], "ping", lambda: 0.0)
+    with pytest.raises(ZeroDivisionError):  # a bug is not a provider that is away
+        site.app.ready()
+    site.close()
+
+
+# ---- what providers have to have
+
+
+class Declared(app.FileProvider):
+    """A provider whose tables are made on demand and never silently."""
+
+    kind = "declared"
+    made: ClassVar[set[str]] = set()
+    away = False
+
+    def create(self, tables: Sequence[str]) -> list[str]:
+        if Declared.away:
+            raise Unavailable(f"{self.name} is away")
+        new = [f"{self.name}-{table}" for table in tables if f"{self.name}-{table}" not in Declared.made]
+        Declared.made |= set(new)
+        return [f"table {name}" for name in new]
+
+    def get(self, table: str, key: str) -> app.Record | None:
+        self._check(table)
+        return super().get(table, key)
+
+    def commit(self, writes: Sequence[app.Write]) -> list[app.Record]:
+        for write in writes:
+            self._check(write.table)
+        return super().commit(writes)
+
+    def _check(self, table: str) -> None:
+        if f"{self.name}-{table}" not in Declared.made:
+            raise app.ConfigError(f"provider {self.name} has no table {table}: run server check --create")
+
+
+CREATED = """
+[providers.main]
+kind = "declared"
+root = "main"
+[providers.beside]
+kind = "declared"
+root = "beside"
+[providers.unused]
+kind = "declared"
+root = "unused"
+[forms.leave]
+fields.a = {}
+[forms.other]
+provider = "beside"
+fields.a = {}
+[files.docs]
+provider = "unused"
+"""
+
+
+def test_what_is_never_made_silently_is_told_by_check_and_made_by_create(tmp_path: Path) -> None:
+    Declared.made, Declared.away = set(), False
+    kinds = {**KINDS, "declared": Declared}
+    raw = app.tomllib.loads(CREATED)
+    one = app.App(app.read_config(raw, tmp_path, "app.toml", {kind: cls.settings for kind, cls in kinds.items()}), kinds)
+    missing = {(fault.pointer, fault.detail.split(":")[0]) for fault in one.check()}
+    state = {"_audit", "_requests", "_tokens", "_sessions", "_links", "_settings"}
+    assert missing == {
+        ("forms.leave.table", "provider main has no table leave"),
+        ("forms.other.table", "provider beside has no table other"),
+        *(("providers.main", f"provider main has no table {table}") for table in state),
+        *(("providers.beside", f"provider beside has no table {table}") for table in ("_audit", "_requests")),
+    }
+    made, faults = one.create()
+    assert faults == []
+    assert set(made) == {f"main: table main-{table}" for table in state | {"leave"}} | {
+        f"beside: table beside-{table}" for table in ("other", "_audit", "_requests")
+    }
+    assert one.check() == []
+    assert one.create() == ([], [])
+    one.close()
+    site = Site(tmp_path, CREATED, kinds=kinds)  # every table that is ever written is among them
+    code = site.app.link(app.Caller("t"), site.app.issue(app.Caller("t"), "ann", ["**:*"], [], 3600))
+    site.app.sign_in(code, "r")
+    assert site.app.first_code(app.Caller("t")) == ""
+    site.create("forms/leave", {"a": "x"}, idempotency_key="k")
+    site.create("forms/other", {"a": "x"}, idempotency_key="k")
+    site.put("files/docs/a", body=b"x", idempotency_key="k")
+    site.close()
+
+
+def test_a_provider_that_is_away_does_not_keep_the_others_from_being_made(tmp_path: Path) -> None:
+    Declared.made, Declared.away = set(), False
+
+    class Away(Declared):
+        kind = "away"
+
+        def create(self, tables: Sequence[str]) -> list[str]:
+            raise Unavailable("beside is away")
+
+    kinds = {**KINDS, "declared": Declared, "away": Away}
+    raw = app.tomllib.loads(CREATED.replace('beside]\nkind = "declared"', 'beside]\nkind = "away"'))
+    one = app.App(app.read_config(raw, tmp_path, "app.toml", {kind: cls.settings for kind, cls in kinds.items()}), kinds)
+    made, faults = one.create()
+    assert len(made) == 7
+    assert faults == [app.Fault("providers.beside", "unavailable", "beside is away")]
+    one.close()
+
+
 def test_close_and_open_again_keeps_everything(site: Site) -> None:
     made = site.create("forms/leave", {"a": "x"})
     site.app.close()
@@ -887,6 +1144,229 @@ def test_an_upload_is_read_once_and_again_for_a_retry(site: Site, monkeypatch: p
     assert (changed["b"], changed["version"]) == (2, 3)
     assert site.bytes(changed["doc"]["address"]) == b"bytes"
     assert staged(site) == 0
+
+
+def test_a_batch_on_a_provider_that_is_not_atomic_is_refused_whole(tmp_path: Path) -> None:
+    site = Site(tmp_path, AWAY.replace("flaky", "single"), kinds={**KINDS, "single": Single})
+    with pytest.raises(app.Unsupported, match="one record a request"):
+        site.create("forms/far", [{"a": "x"}, {"a": "y"}])
+    assert site.items("forms/far/records") == []
+    assert site.audit(resource="forms/far") == []
+    site.create("forms/far", [{"a": "x"}])
+    assert len(site.items("forms/far/records")) == 1
+    assert provider_tables(site, "far") == ["far"]  # entries and request ids are beside state, nowhere else
+    site.items("admin/audit")
+    site.close()
+
+
+def provider_tables(site: Site, name: str) -> list[str]:
+    found = site.app.providers[name].tables()  # type: ignore[attr-defined]
+    return list(found)
+
+
+@pytest.mark.parametrize(
+    ("site_toml", "told"),
+    [
+        ('[site]\nstate = "far"\n', "names far, a single provider"),
+        ("", "is missing: main, a single provider"),
+    ],
+)
+def test_state_on_a_provider_that_is_not_atomic_is_a_fault_that_names_others(
+    tmp_path: Path, site_toml: str, told: str
+) -> None:
+    names = ("main", "good", "far") if not site_toml else ("far", "good", "main")
+    toml = site_toml + "".join(
+        f'[providers.{name}]\nkind = "{kind}"\nroot = "{name}"\n'
+        for name, kind in zip(names, ("single", "file", "file"), strict=True)
+    )
+    with pytest.raises(app.ConfigError) as caught:
+        Site(tmp_path, toml, kinds={**KINDS, "single": Single})
+    [fault] = caught.value.faults
+    assert fault.pointer == "site.state"
+    assert told in fault.detail
+    assert "name one of: good" in fault.detail
+
+
+def test_state_may_be_any_provider_that_is_atomic(tmp_path: Path) -> None:
+    toml = (
+        '[site]\nstate = "far"\n'
+        + PROVIDERS["sql"]
+        + '[providers.far]\nkind = "file"\nroot = "far"\n[forms.f]\nfields.a = {}\n'
+    )
+    site = Site(tmp_path, toml)
+    site.create("forms/f", {"a": "x"}, idempotency_key="k")
+    assert provider_tables(site, "far") == ["_audit", "_tokens"]
+    assert "_sessions" not in provider_tables(site, "main")
+    site.close()
+
+
+# ---- how much a provider takes at once
+
+
+def limit(monkeypatch: pytest.MonkeyPatch, site: Site, most: int) -> list[int]:
+    """The provider takes that many writes at once; the sizes of its commits."""
+    real, sizes = provider(site).commit, []
+
+    def commit(writes: Sequence[app.Write]) -> Any:
+        sizes.append(len(writes))
+        if len(writes) > most:
+            raise app.TooLarge(f"{most} writes at most")
+        return real(writes)
+
+    monkeypatch.setattr(provider(site), "most_writes", most)
+    monkeypatch.setattr(provider(site), "commit", commit)
+    return sizes
+
+
+@pytest.mark.parametrize(("key", "fit"), [("", 5), ("k", 4)])
+def test_a_batch_that_is_too_long_is_refused_before_a_byte_is_stored(
+    site: Site, monkeypatch: pytest.MonkeyPatch, key: str, fit: int
+) -> None:
+    sizes = limit(monkeypatch, site, 10)
+    with monkeypatch.context() as patch:
+        patch.setattr(provider(site), "stage", None)
+        with pytest.raises(app.TooLarge, match=f"at most {fit} records a request, and this has {fit + 1}"):
+            site.create("forms/leave", [{"doc": inline()}] * (fit + 1), idempotency_key=key)
+    made = site.create("forms/leave", [{"doc": inline()}] * fit, idempotency_key=key)
+    assert len(made.data["items"]) == fit
+    assert max(sizes) == 2 * fit + bool(key)
+    assert len(site.audit(action="create")) == fit
+
+
+def test_a_sweep_deletes_as_many_at_once_as_the_provider_takes(
+    site: Site, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    for number in range(25):
+        site.create("forms/open", {"a": "x"}, by="", idempotency_key=str(number))
+        site.app.link(app.Caller("t"), site.app.issue(app.Caller("t"), "ann", ["**:*"], [], 60))
+    clock.now += 16 * 86400
+    sizes = limit(monkeypatch, site, 10)
+    site.create("forms/open", {"a": "x"}, by="")
+    assert provider(site).count(app.Query("_requests")) == 0
+    assert provider(site).count(app.Query("_links")) == 0
+    assert sizes == [2, 10, 10, 10, 10, 10]
+
+
+# ---- what a request costs
+
+
+def test_a_request_asks_the_state_provider_as_seldom_as_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    toml = '[site]\nstate = "far"\n' + PROVIDERS["sql"] + '[providers.far]\nkind = "sql"\nurl = "sqlite:///far.db"\n' + TOML
+    site = Site(tmp_path, toml.replace("[forms.leave]\n", '[forms.leave]\nprovider = "main"\n'))
+    session = "Session " + site.app.sign_in(site.root.removeprefix("Bearer "), "r")[0]
+    made = site.create("forms/leave", {"a": "x"})  # and the token's use in this minute is noted
+    asked: list[str] = []
+    for name in ("main", "far"):
+        one: Any = site.app.providers[name]
+        for method in ("get", "find", "count", "commit"):
+            real = getattr(one, method)
+            monkeypatch.setattr(one, method, lambda *args, n=f"{name}.{method}", r=real: (asked.append(n), r(*args))[1])
+
+    def cost(work: Callable[[], Any]) -> list[str]:
+        asked.clear()
+        work()
+        return list(asked)
+
+    assert cost(lambda: site.read("", by="")) == []
+    assert cost(lambda: site.read("forms/leave")) == ["far.get"]
+    assert cost(lambda: site.read("forms/leave", by=session)) == ["far.get", "far.get"]
+    assert cost(lambda: site.read(made.location)) == ["far.get", "main.get"]
+    assert cost(lambda: site.read("apps/desk").page["read"]("views/all", {})) == ["far.get", "main.find"]
+    assert cost(lambda: site.create("forms/leave", {"a": "x"})) == ["far.get", "main.commit"]
+    assert cost(lambda: site.create("forms/leave", {"a": "x"}, idempotency_key="k")) == [
+        "far.get",
+        "main.get",
+        "main.commit",
+    ]
+    assert cost(lambda: site.put("files/docs/a", body=b"x")) == ["far.get", "far.commit", "far.commit"]
+    assert cost(lambda: site.put("files/docs/b", body=b"x", idempotency_key="k")) == [
+        "far.get", "far.get", "far.commit", "far.commit",
+    ]  # fmt: skip
+    site.close()
+
+
+# ---- two nodes
+
+
+RING = json.dumps({"keys": [{"kid": "k", "k": "A" * 43, "created_at": 1}]})
+
+
+@pytest.fixture(params=["sql", "file"])
+def nodes(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Site]]:
+    """Two servers with a folder each, on one provider, with one key ring."""
+    monkeypatch.setenv("RING", RING)
+    place = (
+        PROVIDERS[request.param].replace("sqlite:///", f"sqlite:///{tmp_path}/").replace('"store"', f'"{tmp_path}/store"')
+    )
+    toml = '[auth]\nkeys = "env:RING"\n' + place + TOML
+    made = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        made.append(Site(tmp_path / name, toml))
+    yield made
+    for site in made:
+        site.close()
+        assert not (site.folder / "data" / "keys.json").exists()
+
+
+def test_a_token_of_one_node_works_on_the_other_and_is_refused_there_once_revoked(nodes: list[Site]) -> None:
+    one, two = nodes
+    token = one.app.issue(app.Caller("t"), "ann", ["forms/leave:*"], [], 3600)
+    for credential in ("Bearer " + one.app.authority.jwt(token), "Bearer " + one.app.authority.short(token)):
+        assert two.read("forms/leave", by=credential).caller.subject == "ann"
+    session = "Session " + one.app.sign_in(one.app.authority.jwt(token), "r")[0]
+    assert two.read("forms/leave", by=session).caller.subject == "ann"
+    two.app.revoke(app.Caller("t"), [token])
+    for node in nodes:
+        for credential in ("Bearer " + one.app.authority.jwt(token), session):
+            with pytest.raises(Unauthenticated):
+                node.read("forms/leave", by=credential)
+
+
+def test_who_signs_out_at_one_node_is_signed_out_at_the_other(nodes: list[Site]) -> None:
+    one, two = nodes
+    session = "Session " + one.app.sign_in(one.root.removeprefix("Bearer "), "r")[0]
+    assert two.read("", by=session).caller.session
+    two.app.sign_out(session, "r")
+    with pytest.raises(Unauthenticated):
+        one.read("", by=session)
+    assert two.app.unseal("csrf", one.app.seal("csrf", "text")) == "text"
+
+
+def test_a_sign_in_link_lets_one_in_however_many_nodes_are_asked_at_once(nodes: list[Site]) -> None:
+    token = nodes[0].app.issue(app.Caller("t"), "ann", ["**:*"], [], 3600)
+    for _ in range(3):
+        code = nodes[0].app.link(app.Caller("t"), token)
+        numbers = iter(range(8))
+        answers = race(lambda code=code, numbers=numbers: nodes[next(numbers) % 2].app.sign_in(code, "r"))  # type: ignore[misc]
+        assert sum(isinstance(answer, tuple) for answer in answers) == 1
+        assert sum(isinstance(answer, Unauthenticated) for answer in answers) == 7
+
+
+def test_a_repeat_at_another_node_has_one_effect(nodes: list[Site]) -> None:
+    one, two = nodes
+    by = one.token("ann", "**:*")
+    first = one.create("forms/leave", {"a": "x"}, by=by, idempotency_key="k")
+    again = two.create("forms/leave", {"a": "x"}, by=by, idempotency_key="k")
+    assert (again.replayed, again.data) == (True, first.data)
+    for attempt in range(3):
+        numbers = iter(range(8))
+        answers = race(
+            lambda key=f"r{attempt}", numbers=numbers: nodes[next(numbers) % 2].create(  # type: ignore[misc]
+                "forms/leave", {"a": "y"}, by=by, idempotency_key=key
+            )
+        )
+        assert [answer for answer in answers if isinstance(answer, AppError)] == []
+        assert sum(not answer.replayed for answer in answers) == 1
+        assert len({answer.data["id"] for answer in answers}) == 1
+    assert len(one.items("forms/leave/records")) == 4
+    assert len(two.audit(action="create", resource="forms/leave")) == 4
+
+
+def test_the_first_sign_in_at_one_node_ends_the_offer_at_the_other(nodes: list[Site]) -> None:
+    one, two = nodes
+    two.app.sign_in(one.app.first_code(app.Caller("t")), "r")
+    assert one.app.first_code(app.Caller("t")) == ""
 
 
 def test_hosts_promise_what_runners_use() -> None:

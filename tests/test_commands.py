@@ -11,6 +11,8 @@ import socket
 import subprocess
 import sys
 import tomllib
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -371,6 +373,63 @@ def test_check_lists_every_fault_of_file_assembly_and_statements_at_once(shell: 
     assert "no ring" not in err
 
 
+FAR = """
+import app
+class Far(app.FileProvider):
+    kind = "far"
+    most_writes = 100
+    def ping(self):
+        raise app.Unavailable(f"provider {self.name} is away")
+class Made(app.FileProvider):
+    kind = "made"
+    conditional = False
+    def create(self, tables):
+        new = not self.places()[0].exists()
+        self.places()[0].mkdir(exist_ok=True)
+        return [f"folder {self.name} for {len(tables)} tables"] if new else []
+    def get(self, table, key):
+        if not self.places()[0].exists():
+            raise app.ConfigError("there is no folder: run server check --create")
+        return super().get(table, key)
+"""
+FAR_TOML = """
+[providers.main]
+kind = "made"
+root = "made"
+[providers.away]
+kind = "far"
+root = "far"
+[forms.ask.fields]
+a = {}
+"""
+
+
+def test_check_makes_what_is_missing_only_when_it_is_told_to(shell: Shell) -> None:
+    shell.write(FAR, "plugins/far.py")
+    shell.write(FAR_TOML)
+    found = shell.json("server", "check", code=2)
+    assert "created" not in found
+    told = "there is no folder: run server check --create"
+    assert {(fault["pointer"], fault["detail"]) for fault in found["faults"]} == {
+        ("forms.ask.table", told), ("providers.main", told), ("providers.away", "provider away is away"),
+    }  # fmt: skip
+    assert not (shell.folder / "made").exists()
+    found = shell.json("server", "check", "--create", code=2)
+    assert found["created"] == ["main: folder main for 7 tables"]
+    assert [fault["pointer"] for fault in found["faults"]] == ["providers.away"]
+    shell.write(FAR_TOML.replace('kind = "far"', 'kind = "file"'))
+    assert shell.json("server", "check", "--create")["created"] == []
+    (shell.folder / "made").rename(shell.folder / "gone")
+    assert "created main: folder main for 7 tables\n" in shell.run("server", "check", "--create")[1]
+
+
+def test_nothing_is_made_for_a_configuration_with_faults(shell: Shell) -> None:
+    shell.write(FAR, "plugins/far.py")
+    shell.write(FAR_TOML + "[forms.broken]\n")
+    assert shell.json("server", "check", "--create", code=2)["created"] == []
+    assert not (shell.folder / "made").exists()
+
+
 def test_check_warns_of_grants_that_allow_nothing(shell: Shell) -> None:
     shell.write(app.STARTER.replace('"apps/*:read", "forms/requests:create"', '"apps/*:read", "forms/request:create"'))
     found = shell.json("server", "check")
@@ -516,6 +575,25 @@ def test_info_tells_version_resources_and_providers(shell: Shell) -> None:
     assert shell.run("info", "version")[0] == f"satchel {app.__version__}\n"
 
 
+def test_info_tells_what_providers_can_and_which_are_away(shell: Shell) -> None:
+    shell.write(FAR, "plugins/far.py")
+    shell.write(FAR_TOML)
+    main, away = shell.json("info", "providers")
+    assert main["capabilities"] == {
+        "atomic": True, "conditional": False, "exact_integers": True, "most_writes": None, "lists": True,
+    }  # fmt: skip
+    assert main["ping_ms"] >= 0
+    assert (away["ping_ms"], away["fault"]) == (None, "provider away is away")
+    assert away["capabilities"]["most_writes"] == 100
+    out, err = shell.run("info", "providers")
+    assert err == ""
+    first, second = out.splitlines()
+    assert first.startswith("main  made  Records,Blobs  atomic,no conditional,exact_integers,lists  ")
+    assert second == (
+        "away  far  Records,Blobs  atomic,conditional,exact_integers,most_writes=100,lists  provider away is away"
+    )
+
+
 def test_info_shows_no_secret(shell: Shell) -> None:
     ring = json.dumps({"keys": [{"kid": "k", "k": "A" * 43, "created_at": 1}]})
     shell.write(app.STARTER + '[auth]\nkeys = "env:RING"\n')
@@ -565,6 +643,28 @@ def test_a_server_says_where_it_is_and_commands_work_beside_it(shell: Shell, ser
     assert server.process.poll() is None
     out, err, code = server.stop()
     assert (out, err, code) == ("", "", 0)
+
+
+def test_a_server_starts_while_its_state_is_away(shell: Shell, serve: Any) -> None:
+    shell.write(FAR, "plugins/far.py")
+    shell.write('[site]\nstate = "away"\n' + FAR_TOML.replace('kind = "made"', 'kind = "file"') +
+                '[public]\ngrants = ["forms/ask:create"]\n')  # fmt: skip
+    commit = (
+        "    def commit(self, writes):\n        raise app.Unavailable('away')\n    get = lambda self, *a: self.commit(a)\n"
+    )
+    shell.write(FAR.replace("class Made", commit + "class Made"), "plugins/far.py")
+    server = serve("server", "--bind", "127.0.0.1:0")
+    assert server.line() == "There is no sign-in link: away\n"
+    with urllib.request.urlopen(server.url + "/forms/ask") as answer:
+        assert answer.status == 200
+    keys = app.KeyRing.load("", shell.folder / "data" / "keys.json")
+    offices: Any = (keys, None, {}, (), "satchel", 60, lambda: 0)
+    token = app.Authority(*offices).short(app.Token(jti="0" * 32, subject="ann"))
+    asked = urllib.request.Request(server.url + "/forms/ask", headers={"Authorization": f"Bearer {token}"})
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(asked)
+    assert (caught.value.code, caught.value.headers["Retry-After"]) == (503, "5")
+    caught.value.close()
 
 
 def test_a_server_after_a_killed_one_starts(shell: Shell, serve: Any) -> None:

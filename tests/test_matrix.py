@@ -1,0 +1,366 @@
+"""The matrix: every type of resource on every kind of provider, asked as a runner asks it.
+
+A cell never leaves anything out: what a provider does not declare is asserted as refused. A kind of provider is one
+line in PROVIDERS; one whose records are not atomic brings a second provider for state.
+"""
+
+from __future__ import annotations
+
+import threading
+import tomllib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import app
+from app import (
+    Action,
+    App,
+    AppError,
+    BadRequest,
+    Blobs,
+    ConfigError,
+    IdempotencyConflict,
+    NotFound,
+    PreconditionFailed,
+    Queries,
+    Records,
+    TooLarge,
+    Unsupported,
+    UnsupportedAction,
+)
+from tests.sites import KINDS, Site
+
+PROVIDERS: dict[str, Callable[[Path], str]] = {
+    "sql": lambda folder: '[providers.main]\nkind = "sql"\nurl = "sqlite:///app.db"\n',
+    "file": lambda folder: '[providers.main]\nkind = "file"\nroot = "store"\n',
+}
+FILES = '[files.docs]\nprovider = "main"\nprefix = "docs/"\n'
+FORM = """
+[forms.leave]
+provider = "main"
+[forms.leave.fields]
+who = { maxLength = 20, required = true }
+days = { type = "number" }
+"""
+VIEW = '[views.long]\nfrom = "forms/leave"\nwhere = [{ field = "days", gte = 3 }]\norder_by = ["-days"]\n'
+SQL_VIEW = (
+    '[views.sql]\nprovider = "main"\nsql = "select cast(:n as integer) as n"\n[views.sql.params]\nn = { type = "integer" }\n'
+)
+LAUNCHER = '[apps.desk]\ntitle = "Desk"\nhome = "views/long"\nmenu = ["forms/leave", "views/long"]\n'
+
+
+@pytest.fixture(params=sorted(PROVIDERS))
+def build(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., Site | None]]:
+    """`build(toml, contract)`: a site with these resources on the provider; None where it declares not to have the
+    contract, after a look at how it is refused."""
+    declared = PROVIDERS[request.param](tmp_path)
+    opened: list[Site] = []
+
+    def one(toml: str, contract: Any) -> Site | None:
+        bare, whole = assemble(tmp_path, declared), assemble(tmp_path, declared + toml)
+        if not bare.providers["main"].has(contract):
+            assert [f"has no {contract.__name__}" in fault.detail for fault in whole.faults] == [True]
+            with pytest.raises(ConfigError):
+                Site(tmp_path, declared + toml)
+            return None
+        assert whole.faults == []
+        assert whole.create()[1] == []
+        whole.close()
+        opened.append(Site(tmp_path, declared + toml))
+        return opened[0]
+
+    yield one
+    for site in opened:
+        site.close()
+
+
+def assemble(folder: Path, toml: str) -> App:
+    raw = tomllib.loads(toml, parse_float=app.exact_number)
+    config = app.read_config(raw, folder, "app.toml", {kind: cls.settings for kind, cls in KINDS.items()})
+    return App(config, KINDS, strict=False)
+
+
+def main(site: Site) -> Any:
+    return site.app.providers["main"]
+
+
+def race(work: Callable[[int], Any]) -> list[Any]:
+    """What each of eight threads got: an answer or an AppError."""
+    start = threading.Barrier(8)
+
+    def run(number: int) -> Any:
+        start.wait()
+        try:
+            return work(number)
+        except AppError as error:
+            return error
+
+    with ThreadPoolExecutor(8) as pool:
+        return list(pool.map(run, range(8)))
+
+
+def pages(site: Site, address: str, query: str) -> list[dict[str, Any]]:
+    """All rows of a list, page by page."""
+    rows: list[dict[str, Any]] = []
+    more: str | None = ""
+    while more is not None:
+        table = site.read(f"{address}?{query}" + f"&_next={more}" * bool(more)).table
+        assert table is not None
+        rows += [dict(row) for row in table.rows]
+        table.close()
+        more = table.next
+        assert len(rows) < 100
+    return rows
+
+
+# ---- files
+
+
+def test_files_are_made_read_replaced_and_deleted(build: Any) -> None:
+    site = build(FILES, Blobs)
+    if site is None:
+        return
+    address = "files/docs/2026/plan ü.txt"
+    made = site.put(address, body=b"one")
+    assert made.created
+    assert site.bytes(address) == b"one"
+    changed = site.put(address, body=b"other", if_match=made.etag)
+    assert not changed.created
+    assert changed.etag != made.etag
+    assert site.bytes(address) == b"other"
+    site.delete(address)
+    for gone in (lambda: site.read(address), lambda: site.delete(address)):
+        with pytest.raises(NotFound):
+            gone()
+
+
+def test_files_are_listed_in_pages(build: Any) -> None:
+    site = build(FILES, Blobs)
+    if site is None:
+        return
+    names = ["a.txt", "b", "folder/inner.txt", "é.txt"]
+    for name in names:
+        site.put(f"files/docs/{name}", body=name.encode())
+    if not main(site).lists:
+        with pytest.raises(Unsupported):
+            site.items("files/docs")
+        return
+    assert [row["name"] for row in pages(site, "files/docs", "_size=2")] == ["a.txt", "b", "folder", "é.txt"]
+    assert [row["name"] for row in site.items("files/docs/folder")] == ["inner.txt"]
+
+
+def test_files_have_ranges_of_one_version(build: Any) -> None:
+    site = build(FILES, Blobs)
+    if site is None:
+        return
+    whole = bytes(range(256)) * 3000
+    site.put("files/docs/a", body=whole)
+    content = site.read("files/docs/a").content
+    for start, length in ((0, 1), (0, None), (700_000, None), (300_000, 200_001), (len(whole) - 1, 1)):
+        reader = content.read(start, length)
+        assert b"".join(reader) == whole[start : None if length is None else start + length]
+        reader.close()
+
+
+def test_files_refuse_what_is_stale_and_one_racer_wins(build: Any) -> None:
+    site = build(FILES, Blobs)
+    if site is None:
+        return
+    made = site.put("files/docs/a", body=b"0")
+    for stale in (
+        lambda: site.put("files/docs/a", body=b"x", if_match="other"),
+        lambda: site.put("files/docs/a", body=b"x", if_none_match="*"),
+        lambda: site.delete("files/docs/a", if_match="other"),
+    ):
+        with pytest.raises(PreconditionFailed):
+            stale()
+    answers = race(lambda number: site.put("files/docs/a", body=b"%d" % number, if_match=made.etag))
+    won = [number for number, answer in enumerate(answers) if not isinstance(answer, AppError)]
+    assert len(won) == 1
+    assert site.bytes("files/docs/a") == b"%d" % won[0]
+    answers = race(lambda number: site.put("files/docs/new", body=b"%d" % number, if_none_match="*"))
+    assert sum(not isinstance(answer, AppError) for answer in answers) == 1
+
+
+def test_files_repeat_an_upload_with_one_effect(build: Any) -> None:
+    site = build(FILES, Blobs)
+    if site is None:
+        return
+    first, again = (site.put("files/docs/a", body=b"x", idempotency_key="k") for _ in range(2))
+    assert (first.replayed, again.replayed, again.etag) == (False, True, first.etag)
+    with pytest.raises(IdempotencyConflict):
+        site.put("files/docs/a", body=b"y", idempotency_key="k")
+    assert site.bytes("files/docs/a") == b"x"
+    assert [e["outcome"] for e in site.audit(resource="files/docs/a")][:2] == ["intent", "ok"]
+
+
+def test_files_keep_the_old_bytes_when_an_upload_is_cut(build: Any) -> None:
+    site = build(FILES, Blobs)
+    if site is None:
+        return
+    site.put("files/docs/a", body=b"old")
+
+    def cut() -> Iterator[bytes]:
+        yield b"x" * 6_000_000
+        raise BadRequest("the body ended early")
+
+    for path in ("a", "b"):
+        with pytest.raises(BadRequest):
+            site.put(f"files/docs/{path}", body=cut())
+    assert site.bytes("files/docs/a") == b"old"
+    with pytest.raises(NotFound):
+        site.read("files/docs/b")
+    site.put("files/docs/b", body=b"whole")
+    assert site.bytes("files/docs/b") == b"whole"
+
+
+# ---- forms
+
+
+def test_forms_make_read_change_and_delete_records(build: Any) -> None:
+    site = build(FORM, Records)
+    if site is None:
+        return
+    made = site.create("forms/leave", {"who": "Ana '%/ é", "days": 1.5})
+    assert (made.created, made.etag) == (True, "1")
+    assert site.read(made.location).data == made.data
+    changed = site.patch(made.location, {"days": 2})
+    assert (changed.data["who"], changed.data["days"]) == ("Ana '%/ é", 2)
+    assert site.read(made.location).data == changed.data
+    replaced = site.put(made.location, {"who": "Bo"})
+    assert site.read(made.location).data["days"] is None
+    assert replaced.etag == site.read(made.location).etag
+    site.delete(made.location)
+    for gone in (
+        lambda: site.read(made.location),
+        lambda: site.patch(made.location, {}),
+        lambda: site.delete(made.location),
+    ):
+        with pytest.raises(NotFound):
+            gone()
+    done = {e["action"] for e in site.audit(outcome="ok") if e["resource"].startswith("forms/leave")}
+    assert done == {"create", "update", "delete"}
+
+
+def fill(site: Site) -> None:
+    for number in range(7):
+        site.create("forms/leave", {"who": f"p{number % 3}", "days": number})
+
+
+def test_forms_list_filter_sort_and_page(build: Any) -> None:
+    site = build(FORM, Records)
+    if site is None:
+        return
+    fill(site)
+    assert sorted(row["days"] for row in pages(site, "forms/leave/records", "_size=3")) == list(range(7))
+    assert [row["days"] for row in pages(site, "forms/leave/records", "_size=2&_sort=-days")] == [6, 5, 4, 3, 2, 1, 0]
+    assert [row["days"] for row in site.items("forms/leave/records?days__gt=3&_sort=days")] == [4, 5, 6]
+    assert sorted(row["days"] for row in site.items("forms/leave/records?who=p1")) == [1, 4]
+    assert sorted(row["days"] for row in site.items("forms/leave/records?_q=P2")) == [2, 5]
+    table = site.read("forms/leave/records?_count=1&days__lte=2").table
+    assert table.count == 3
+    table.close()
+    assert len(site.items("forms/leave/records", whole=True)) == 7
+
+
+def test_forms_refuse_what_is_stale_and_one_racer_wins(build: Any) -> None:
+    site = build(FORM, Records)
+    if site is None:
+        return
+    made = site.create("forms/leave", {"who": "a"})
+    for stale in (
+        lambda: site.patch(made.location, {"who": "x"}, if_match="7"),
+        lambda: site.delete(made.location, if_match="7"),
+    ):
+        with pytest.raises(PreconditionFailed):
+            stale()
+    answers = race(lambda number: site.patch(made.location, {"who": f"p{number}"}, if_match=made.etag))
+    won = [number for number, answer in enumerate(answers) if not isinstance(answer, AppError)]
+    assert len(won) == 1
+    assert {type(answer) for answer in answers if isinstance(answer, AppError)} == {PreconditionFailed}
+    assert site.read(made.location).data["who"] == f"p{won[0]}"
+
+
+def test_forms_repeat_a_submission_with_one_effect(build: Any) -> None:
+    site = build(FORM, Records)
+    if site is None:
+        return
+    first, again = (site.create("forms/leave", {"who": "a"}, idempotency_key="k") for _ in range(2))
+    assert (first.replayed, again.replayed, again.data) == (False, True, first.data)
+    with pytest.raises(IdempotencyConflict):
+        site.create("forms/leave", {"who": "b"}, idempotency_key="k")
+    answers = race(lambda number: site.create("forms/leave", {"who": "c"}, idempotency_key="race"))
+    assert len([answer for answer in answers if isinstance(answer, app.Response) and not answer.replayed]) == 1
+    assert [answer for answer in answers if isinstance(answer, AppError) and not isinstance(answer, app.Conflict)] == []
+    assert site.create("forms/leave", {"who": "c"}, idempotency_key="race").replayed
+    assert sorted(row["who"] for row in site.items("forms/leave/records")) == ["a", "c"]
+
+
+def test_forms_take_a_batch_whole_or_refuse_it_whole(build: Any) -> None:
+    site = build(FORM, Records)
+    if site is None:
+        return
+    records = [{"who": f"p{number}"} for number in range(3)]
+    if main(site).atomic:
+        assert len(site.create("forms/leave", records).data["items"]) == 3
+        assert len(site.audit(action="create", outcome="ok", resource="forms/leave")) == 3
+    else:
+        with pytest.raises(Unsupported, match="one record a request"):
+            site.create("forms/leave", records)
+        assert site.items("forms/leave/records") == []
+        return
+    with pytest.raises(app.Invalid):
+        site.create("forms/leave", [*records, {"who": 1}])
+    most = main(site).most_writes
+    if most is not None:
+        fit = (most - 1) // 2
+        with pytest.raises(TooLarge, match=f"at most {fit} records"):
+            site.create("forms/leave", [{"who": "x"}] * (fit + 1), idempotency_key="k")
+        assert len(site.create("forms/leave", [{"who": "x"}] * fit, idempotency_key="k").data["items"]) == fit
+    assert len(site.items("forms/leave/records?who__prefix=p")) == 3
+
+
+# ---- views and apps
+
+
+def test_views_of_a_form_filter_sort_and_page(build: Any) -> None:
+    site = build(FORM + VIEW, Records)
+    if site is None:
+        return
+    assert site.items("views/long") == []
+    fill(site)
+    assert [row["days"] for row in pages(site, "views/long", "_size=2")] == [6, 5, 4, 3]
+    assert [row["days"] for row in site.items("views/long?who=p0")] == [6, 3]
+    assert len(site.items("views/long", whole=True)) == 4
+    for action in (Action.CREATE, Action.UPDATE, Action.DELETE):
+        with pytest.raises(UnsupportedAction):
+            site.ask(action, "views/long", {}, idempotency_key="k")
+    with pytest.raises(BadRequest):
+        site.items("views/long?nothing=1")
+
+
+def test_views_of_sql_bind_their_parameters(build: Any) -> None:
+    site = build(FORM + SQL_VIEW, Queries)
+    if site is None:
+        return
+    assert site.items("views/sql?n=7") == [{"n": 7}]
+    assert site.items("views/sql?n=7&n__gt=7") == []
+
+
+def test_apps_show_their_menu_and_read_as_their_caller(build: Any) -> None:
+    site = build(FORM + VIEW + LAUNCHER, Records)
+    if site is None:
+        return
+    fill(site)
+    page = site.read("apps/desk").page
+    assert [row["days"] for row in page["read"]("views/long", {}).table.rows] == [6, 5, 4, 3]
+    ann = site.token("ann", "apps/desk:read")
+    with pytest.raises(app.Forbidden):
+        site.read("apps/desk", by=ann).page["read"]("views/long", {})
+    for action in (Action.CREATE, Action.UPDATE, Action.DELETE):
+        with pytest.raises(UnsupportedAction):
+            site.ask(action, "apps/desk", {})
