@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 import app
+import postgres_server
 from app import Condition, Delete, Insert, Query, Record, Select, Update
 
 Factory = Callable[[Path], Any]
@@ -40,6 +41,7 @@ def open_file(folder: Path) -> app.FileProvider:
 FACTORIES: dict[str, tuple[type[app.Provider], Factory]] = {
     "sql": (app.SqlProvider, open_sql),
     "file": (app.FileProvider, open_file),
+    "postgres": (postgres_server.plugin(), postgres_server.open_postgres),
 }
 
 
