@@ -5977,9 +5977,11 @@ class SqlLookup(ABC):
             return f"({same_type} and {self._holds(column, self._bind(keys[0][1:]))})"
         return f"({column} {SQL_SIGNS[op]} {bound[0]} and {same_type})"
 
-    def _search(self, names: Iterable[str]) -> str:
+    def _search(self, names: Collection[str]) -> str:
+        if not names:
+            return "1 = 0"
         folded = self._bind(fold_case(self.lookup.query.search))
-        return "(" + (" or ".join(self._holds_folded(self._columns[name], folded) for name in names) or "1 = 0") + ")"
+        return "(" + " or ".join(self._holds_folded(self._columns[name], folded) for name in names) + ")"
 
     def _behind(self, terms: Sequence[tuple[str, bool]]) -> str:
         """Whether a record stands behind the cursor; "" without one."""

@@ -86,9 +86,10 @@ BLOBS_SCHEMA = (
     " expires_at float8 not null)",
 )
 TABLES = (
-    "select c.relname, c.relkind, (select array_agg(a.attname order by a.attnum)"
-    " = cast('{key,version,data,exact}' as name[]) from pg_attribute a where a.attrelid = c.oid and a.attnum between 1 and 4)"
-    " from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = ? and c.relkind in ('r','p','v','m','f')"
+    "select c.relname, c.relkind, '{key,version,data,exact}' = (select array_agg(a.attname order by a.attnum)"
+    " from pg_attribute a where a.attrelid = c.oid and a.attnum between 1 and 4)"
+    " from pg_class c join pg_namespace n on n.oid = c.relnamespace"
+    " where n.nspname = ? and c.relkind in ('r', 'p', 'v', 'm', 'f')"
 )
 """Name and kind of a schema's tables and views, and whether the columns are those of records."""
 EXACT = "case when exact::jsonb = data then exact else data::text end"
@@ -485,15 +486,12 @@ def folds() -> str:
 
 def folded(text: str, bound: str) -> str:
     """SQL for app.fold_case of a text; `bound` stands for folds()."""
-    letters = (
-        f"select string_agg(coalesce(cast({bound} as jsonb)->>letter, letter), '' order by place)"
-        " from regexp_split_to_table(normalize(whole, nfd), '') with ordinality as letters(letter, place)"
-    )
-    ascii_ = "octet_length(whole) = length(whole)"
-    return (
-        f'(select case when {ascii_} then lower(whole collate "C") else normalize(({letters}), nfc) end'
-        f" from (select {text} as whole offset 0) as one)"
-    )
+    split = "regexp_split_to_table(normalize(whole, nfd), '') with ordinality as letters(letter, place)"
+    changed = f"coalesce(cast({bound} as jsonb)->>letter, letter)"
+    letters = f"select string_agg({changed}, '' order by place) from {split}"  # noqa: S608
+    whole = f"select {text} as whole offset 0"
+    cases = f'when octet_length(whole) = length(whole) then lower(whole collate "C") else normalize(({letters}), nfc)'
+    return f"(select case {cases} end from ({whole}) as one)"  # noqa: S608
 
 
 def literal(text: str) -> str:
@@ -989,7 +987,7 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
     def get(self, table: str, key: str) -> Record | None:
         if not app.is_key(key):
             return None
-        rows = self._rows(table, f"select version, {EXACT} from {self._named(table)} where key = $1", [key])
+        rows = self._rows(table, f"select version, {EXACT} from {self._named(table)} where key = $1", [key])  # noqa: S608
         return Record(key, rows[0][0], app.load_json(rows[0][1])) if rows else None
 
     def find(self, query: app.Query) -> app.Page:
@@ -1050,7 +1048,9 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
         """Statements for all writes: of each table what is new, changed and removed."""
         done = sorted(zip(writes, records, strict=True), key=lambda pair: (pair[0].table, pair[0].key))
         for table, pairs in itertools.groupby(done, key=lambda pair: pair[0].table):
-            gone, new, changed = [], [], []
+            gone: list[str] = []
+            new: list[Record] = []
+            changed: list[Record] = []
             for write, record in pairs:
                 if isinstance(write, app.Delete):
                     gone.append(write.key)
@@ -1127,7 +1127,7 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
             if isinstance(value, str) and (problem := app.check_text(value)):
                 raise app.BadRequest(f"a parameter {problem}")
         if self._unprepared:  # the server was away when the program began
-            self.prepare({table: () for table in self._unprepared})
+            self.prepare(dict.fromkeys(self._unprepared, ()))
         with self._query_errors(select):
             errors = functools.partial(self._query_errors, select)
             stream = Stream(self._pool, f"provider {self.name}", select, errors)

@@ -9,8 +9,9 @@ import signal
 import subprocess
 from pathlib import Path
 
-import app
 import backends
+
+import app
 
 ADMIN = "postgres"
 USER = "postgres" if os.geteuid() == 0 else None  # the server refuses to run as root
@@ -39,8 +40,8 @@ class Postgres:
         lines = ["local all all trust", "host all postgres 127.0.0.1/32 trust", "host all all 127.0.0.1/32 scram-sha-256"]
         (self.data / "pg_hba.conf").write_text("\n".join(lines) + "\n")
         options = [
-            f"port={self.port}", "listen_addresses=127.0.0.1", f"unix_socket_directories={self.folder}", "max_connections=60",
-            "shared_buffers=32MB", *settings,
+            f"port={self.port}", "listen_addresses=127.0.0.1", f"unix_socket_directories={self.folder}",
+            "max_connections=60", "shared_buffers=32MB", *settings,
         ]  # fmt: skip
         command = [programs() / "postgres", "-D", self.data, *(f"-c{option}" for option in options)]
         self.process = backends.Process(command, self.is_ready, folder=self.folder, user=USER)
