@@ -6140,6 +6140,11 @@ class SqlBlobs(LookedUpBlobs):
     def _submit(self, work: Callable[[Any], _Result]) -> _Result:
         """The result of the work once it is durable; it is one transaction, done or not done as a whole."""
 
+    def _has_blobs(self) -> bool:
+        """Whether there is something to read from."""
+        self._prepare(blobs=True)
+        return True
+
     def _hold_tree(self, connection: SqlConnection) -> None:
         """Hold off others that change what lies at which path, to the end of the transaction."""
 
@@ -6155,7 +6160,8 @@ class SqlBlobs(LookedUpBlobs):
         return Folder(path) if row[2] is None else Blob(path, *row)
 
     def _look(self, path: str) -> Blob | Folder | None:
-        self._prepare(blobs=True)
+        if not self._has_blobs():
+            return None
         with self._reading("reading blobs") as connection:
             return self._blob_at(connection, path)
 
@@ -6277,7 +6283,8 @@ class SqlBlobs(LookedUpBlobs):
                 pass
 
     def scan(self, prefix: str = "", *, deep: bool = True, after: str = "") -> Iterator[Blob | Folder]:
-        self._prepare(blobs=True)
+        if not self._has_blobs():
+            return
         inside = f"{prefix}/" if prefix else ""
         end = f"{prefix}0" if prefix else "\U0010ffff"  # "0" follows "/"
         where, bound = ("content is not null and path < ?", end) if deep else ("parent = ?", prefix)

@@ -13,8 +13,8 @@ import functools
 import hashlib
 import itertools
 import json
-import logging
 import math
+import re
 import selectors
 import socket
 import ssl
@@ -34,17 +34,17 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import app
 from app import ConfigError, Fault, Json, Record, Setting, Unavailable, quote_name
 
-_log = logging.getLogger("satchel")
 _Result = TypeVar("_Result")
 
 KEY_LETTERS = 200  # of a sort key in an index: a row of a B-tree holds 2,704 bytes, and a letter may take 4
 ROWS_AT_ONCE = 500
+OLDEST = 13  # incremental sorting, normalize()
 TRIES = 5  # of a transaction that the server broke off for the sake of another
 TLS_MODES = ("disable", "prefer", "require", "verify-ca", "verify-full")
 BLOB_TABLES = ("_blobs", "_chunks", "_loose")
 
 SORT_KEY = """
-create or replace function {schema}._sort_key(value jsonb) returns text language plpgsql immutable parallel safe as $body$
+create function {schema}._sort_key(value jsonb) returns text language plpgsql immutable parallel safe as $body$
 declare
     plain text := value #>> '{{}}';
     digits text;
@@ -226,7 +226,15 @@ def number_cell(text: str) -> Json:
     """An integer where it is one, else exact; NaN and infinities are text."""
     if text in ("NaN", "Infinity", "-Infinity"):
         return text
-    return app.exact_number(text) if "." in text else int(text)
+    return app.exact_number(text) if "." in text or len(text) > 400 else int(text)
+
+
+def json_cell(text: str) -> Json:
+    """Parsed, or as it is: the type json may hold a name twice, and numbers of any length."""
+    try:
+        return app.load_json(text)
+    except app.BadRequest:
+        return text
 
 
 def moment_cell(text: str) -> str:
@@ -241,13 +249,13 @@ CELLS: dict[int, Callable[[str], Json]] = {
     21: int,
     23: int,
     26: int,
-    114: app.load_json,
+    114: json_cell,
     700: float,
     701: float,
     1114: moment_cell,
     1184: moment_cell,
     1700: number_cell,
-    3802: app.load_json,
+    3802: json_cell,
 }
 """By the type's OID in pg_type, what its text means; all others, such as dates and UUIDs, are that text."""
 
@@ -368,7 +376,7 @@ class Link:
 
     def run(self, *steps: tuple[str, Sequence[Json]]) -> Answer:
         """Statements with $1, $2… in one round trip; the first that fails is the last that runs."""
-        context = self._core.Context("steps")
+        context = self._core.Context(steps[-1][0])
         with self._driver():
             for sql, values in steps:
                 self._driven.send_PARSE(b"\0", sql)
@@ -376,10 +384,13 @@ class Link:
             self._finish(context)
         return Answer(context.rows or [], context.columns or [], max(context.row_count, 0))
 
-    def describe(self, sql: str, types: Sequence[int]) -> list[dict[str, Any]]:
-        """Parse a statement, and its columns; [] if it gives no rows."""
-        context = self._core.Context("describe")
+    def describe(self, sql: str, types: Sequence[int], *before: str) -> list[dict[str, Any]]:
+        """Run what comes before, parse the statement, and answer its columns; [] if it gives no rows."""
+        context = self._core.Context(sql)
         with self._driver():
+            for step in before:
+                self._driven.send_PARSE(b"\0", step)
+                self._send_run(b"", (), 0)
             self._driven.send_PARSE(b"\0", sql, types)
             self._driven.send_DESCRIBE_STATEMENT(b"\0")
             self._finish(context)
@@ -387,20 +398,20 @@ class Link:
 
     def start(self, sql: str, values: Sequence[Json], types: Sequence[int]) -> Answer:
         """Run a statement up to its first rows; inside a transaction."""
-        context = self._core.Context("start")
+        context = self._core.Context(sql)
         with self._driver():
             self._driven.send_PARSE(b"\0", sql, types)
             self._send_run(b"rows", values, ROWS_AT_ONCE)
             self._finish(context)
         return Answer(context.rows or [], context.columns or [], 0)
 
-    def more(self, answer: Answer, step: tuple[str, Sequence[Json]]) -> list[list[Json]]:
-        """The next rows of what was started; the step runs before."""
-        context = self._core.Context("more", columns=answer.columns)
+    def more(self, answer: Answer, before: str) -> list[list[Json]]:
+        """The next rows of what was started, after a statement that comes before."""
+        context = self._core.Context(before, columns=answer.columns)
+        context.input_funcs = [self._driven.pg_types[column["type_oid"]] for column in answer.columns]
         with self._driver():
-            self._driven.send_PARSE(b"\0", step[0])
-            self._send_run(b"", step[1], 0, describe=False)
-            context.input_funcs = [self._driven.pg_types[column["type_oid"]] for column in answer.columns]
+            self._driven.send_PARSE(b"\0", before)
+            self._send_run(b"", (), 0, describe=False)
             self._send(b"E", b"rows\0" + struct.pack("!i", ROWS_AT_ONCE))
             self._finish(context)
         return list(context.rows or [])
@@ -429,8 +440,9 @@ class Link:
 class Pool:
     """At most `most` connections, the one used last first. What comes back is idle or closed."""
 
-    def __init__(self, who: str, connect: Callable[[], Link], most: int, wait_s: float) -> None:
-        self._who, self._connect, self._most, self._wait_s = who, connect, most, wait_s
+    def __init__(self, who: str, connect: Callable[[], Link], most: int, wait_s: float, patience_s: float) -> None:
+        self._who, self._connect, self._most = who, connect, most
+        self._wait_s, self._patience_s = wait_s, patience_s  # for a connection; for an answer
         self._free = threading.BoundedSemaphore(most)
         self._mutex = threading.Lock()
         self._idle: list[Link] = []
@@ -448,7 +460,9 @@ class Pool:
                 if link.is_fresh():
                     return link
                 link.close()
-            return self._connect()
+            link = self._connect()
+            link.wait_at_most(self._patience_s)
+            return link
         except BaseException:
             self._free.release()
             raise
@@ -462,6 +476,7 @@ class Pool:
         with self._mutex:
             keep = self.is_open and not link.is_broken
             if keep:
+                link.wait_at_most(self._patience_s)
                 self._idle.append(link)
         if not keep:
             link.close()
@@ -607,7 +622,7 @@ class Stream:
         """Give the connection back; idempotent."""
         link, self._link = self._link, None
         if link:
-            roll_back(link)
+            roll_back(link, "select pg_advisory_unlock_all()")
             self._pool.give_back(link)
 
     def begin(self, statement: str) -> Answer:
@@ -628,21 +643,19 @@ class Stream:
 
     def _described(self, link: Link, sql: str, types: list[int]) -> list[dict[str, Any]]:
         """The columns; parameters whose type the server cannot tell become texts in `types`."""
-        for place in (*range(len(types)), None):
-            try:
-                link.run(("begin read only", ()), self._limit())
-                return link.describe(sql, types)
-            except Exception as error:
-                if place is None or state_of(error) != "42P18":  # indeterminate_datatype
-                    raise
-                roll_back(link)
-                types[:] = [type_ or 25 for type_ in types]
-        return []
+        try:
+            return link.describe(sql, types, "begin read only", self._limit())
+        except Exception as error:
+            if state_of(error) != "42P18":  # indeterminate_datatype
+                raise
+        roll_back(link)
+        types[:] = [type_ or 25 for type_ in types]
+        return link.describe(sql, types, "begin read only", self._limit())
 
-    def _limit(self) -> tuple[str, Sequence[Json]]:
-        """A step after which the server gives up when the time is over."""
+    def _limit(self) -> str:
+        """A statement after which the server gives up when the time is over."""
         left = 0 if self._deadline == math.inf else max(1, math.ceil((self._deadline - time.monotonic()) * 1000))
-        return f"set local statement_timeout = {left}", ()
+        return f"set local statement_timeout = {left}"
 
     def _need(self) -> Link:
         if self._link is None:
@@ -672,11 +685,13 @@ def too_long(select: app.Select) -> app.QueryTimeout:
     return app.QueryTimeout(f"the query took longer than {select.timeout_s:g} s")
 
 
-def roll_back(link: Link) -> None:
+def roll_back(link: Link, *after: str) -> None:
     """End a transaction without it; where that fails the connection is not used again."""
     try:
         if not link.is_broken:
             link.run(("rollback", ()))
+            for step in after:
+                link.run((step, ()))
     except Exception:  # the error that led here counts
         link.is_broken = True
 
@@ -721,7 +736,8 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
             self._target = self._read_target(given, folder)
         except ValueError as error:
             raise self._fault("url", str(error)) from None
-        self._pool = Pool(f"provider {name}", self._connected, given["connections"], given["connect_timeout"])
+        waits = given["connect_timeout"], self._timeout_s + 5  # the server is to say first that it took too long
+        self._pool = Pool(f"provider {name}", self._connected, given["connections"], *waits)
         self._tables: set[str] = set()  # known to be there and to be ours
         self._fields: dict[str, set[str]] = {}  # worth an index
         self._unprepared: set[str] = set()
@@ -761,18 +777,18 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
         return time.perf_counter() - began
 
     def warnings(self) -> list[str]:
-        with self._reading("looking at its settings") as link:
-            (fsync, commit), version = (
-                link.execute("select current_setting('fsync'), current_setting('synchronous_commit')").rows[0],
-                link.fact("server_version"),
-            )
-            encrypted = link.execute("select ssl from pg_stat_ssl where pid = pg_backend_pid()").fetchone()
+        sql = "select current_setting('fsync'), (select ssl from pg_stat_ssl where pid = pg_backend_pid())"
+        try:
+            with self._reading("looking at its settings") as link:
+                [(fsync, encrypted)], version = link.execute(sql).rows, link.fact("server_version")
+        except app.AppError:  # which ping tells
+            return []
         found = []
-        if fsync != "on" or commit != "on":
-            found.append("the server's fsync or synchronous_commit is off: what it has acknowledged can be lost")
-        if int(version.partition(".")[0].split()[0]) < 13:
-            found.append(f"the server is PostgreSQL {version}: Satchel needs 13 or newer")
-        if not self._target.is_local and not (encrypted and encrypted[0]):
+        if fsync != "on":
+            found.append("the server runs with fsync off: what it has acknowledged can be lost when its machine fails")
+        if (major := re.match(r"\d+", version)) and int(major[0]) < OLDEST:
+            found.append(f"the server is PostgreSQL {version}: Satchel needs {OLDEST} or newer")
+        if not self._target.is_local and not encrypted:
             found.append("the connection is not encrypted: add ?sslmode=verify-full to the url")
         return found
 
@@ -788,14 +804,14 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
             "bytea_output": "'hex'",
             "synchronous_commit": "on",
             "standard_conforming_strings": "on",
-            "search_path": quote_name(self._schema),
+            "search_path": f"{quote_name(self._schema)}, public",
+            "default_transaction_isolation": "'read committed'",
             "statement_timeout": str(self._timeout_s * 1000),
         }
         link = Link(self._target, settings)
         if link.fact("server_encoding") != "UTF8":
             link.close()
             raise ConfigError(f"provider {self.name}: the database is not in UTF8: create it with encoding 'UTF8'")
-        link.wait_at_most(self._timeout_s + 5)
         return link
 
     def _explain(self, error: Exception, doing: str) -> app.AppError:
@@ -919,7 +935,9 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
                 return
             link.run(self._lock("tables"))
             self._make_schema(link)
-            link.run((SORT_KEY.format(schema=quote_name(self._schema)), ()))
+            function = "select 1 from pg_proc p join pg_namespace n on n.oid = p.pronamespace where n.nspname = ?"
+            if not link.execute(f"{function} and p.proname = '_sort_key'", (self._schema,)).rows:
+                link.run((SORT_KEY.format(schema=quote_name(self._schema)), ()))
             for table in missing:
                 link.run((RECORDS_TABLE.format(self._named(table)), ()))
                 for field in self._fields.get(table, ()):
@@ -950,30 +968,27 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
             self._fields.setdefault(table, set()).update(set(fields) - {"id", "version"})
         self._unprepared.update(tables)
         self._make_tables(list(tables))
-        for table in tables:
-            self._make_indexes(table)
+        self._make_indexes({self._index_name(t, field): (t, field) for t in tables for field in self._fields[t]})
         self._unprepared.difference_update(tables)
 
-    def _make_indexes(self, table: str) -> None:
-        """What is missing, while others read and write; nothing while another process makes some."""
-        wanted = {self._index_name(table, field): field for field in self._fields[table]}
+    def _make_indexes(self, wanted: Mapping[str, tuple[str, str]]) -> None:
+        """Those that are missing, while others read and write; none while another process makes some."""
+        sql = (
+            "select c.relname, i.indisvalid from pg_index i join pg_class c on c.oid = i.indexrelid"
+            " join pg_namespace n on n.oid = c.relnamespace where n.nspname = ? and c.relname = any(cast(? as text[]))"
+        )
         with self._reading("making indexes") as link:
-            sql = (
-                "select c.relname, i.indisvalid from pg_index i join pg_class c on c.oid = i.indexrelid"
-                " join pg_namespace n on n.oid = c.relnamespace where n.nspname = ? and c.relname = any(cast(? as text[]))"
-            )
-            there = dict(link.execute(sql, (self._schema, array(wanted))).rows)
+            there = dict(link.execute(sql, (self._schema, array(wanted))).rows) if wanted else {}
             todo = [name for name in wanted if not there.get(name)]
-            lock = self._lock("indexes")[1]
-            if not todo or not link.execute("select pg_try_advisory_lock(?)", lock).rows[0][0]:
+            if not todo or not link.execute("select pg_try_advisory_lock(?)", self._lock("indexes")[1]).rows[0][0]:
                 return
             link.wait_at_most(None)
             try:
-                link.execute("set statement_timeout = 0")
+                link.run(("set statement_timeout = 0", ()), ("set lock_timeout = '10s'", ()))  # for who holds the table long
                 for name in todo:
                     if name in there:  # an earlier attempt was broken off
                         link.execute(f"drop index concurrently if exists {self._named(name)}")
-                    link.execute(self._index(table, wanted[name], "concurrently"))
+                    link.execute(self._index(*wanted[name], "concurrently"))
             finally:
                 link.is_broken = True  # its settings and its lock go with it
 
@@ -1076,20 +1091,22 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
 
     # -- blobs
 
+    def _has_blobs(self) -> bool:
+        if not self._blobs_made:
+            with self._reading("reading blobs") as link:
+                self._blobs_made = bool(link.execute(f"{TABLES} and c.relname = '_loose'", (self._schema,)).rows)
+        return self._blobs_made
+
     def _prepare(self, *, blobs: bool = False) -> None:
-        if not blobs or self._blobs_made:
-            return
+        if blobs and not self._has_blobs():
+            self._submit(self._make_blobs)
+            self._blobs_made = True
 
-        def work(link: Link) -> None:
-            if link.execute(f"{TABLES} and c.relname = '_loose'", (self._schema,)).rows:
-                return
-            link.run(self._lock("tables"))
-            self._make_schema(link)
-            for statement in BLOBS_SCHEMA:
-                link.run((statement.format(schema=quote_name(self._schema)), ()))
-
-        self._submit(work)
-        self._blobs_made = True
+    def _make_blobs(self, link: Link) -> None:
+        link.run(self._lock("tables"))
+        self._make_schema(link)
+        for statement in BLOBS_SCHEMA:
+            link.run((statement.format(schema=quote_name(self._schema)), ()))
 
     def _hold_tree(self, connection: app.SqlConnection) -> None:
         sql, values = self._lock("blobs")
@@ -1127,7 +1144,7 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
             if isinstance(value, str) and (problem := app.check_text(value)):
                 raise app.BadRequest(f"a parameter {problem}")
         if self._unprepared:  # the server was away when the program began
-            self.prepare(dict.fromkeys(self._unprepared, ()))
+            self.prepare(dict.fromkeys(tuple(self._unprepared), ()))
         with self._query_errors(select):
             errors = functools.partial(self._query_errors, select)
             stream = Stream(self._pool, f"provider {self.name}", select, errors)
