@@ -5414,10 +5414,10 @@ RESOURCE_TYPES: Mapping[str, type[Resource]] = {
 # defines: CHUNK_BYTES STAGE_BYTES STAGE_LEAVES_BYTES NINES LOOSE_STAGED_S LOOSE_REPLACED_S number_key sort_key
 #          fold_case has_text key_rule key_test field_key list_mark Lookup check_commit check_version next_version
 #          check_blob rechunk Job GroupCommit ProcessLock may_write SQL_SIGNS SQL_TOKENS read_statement quote_name
-#          bindable select_condition compose_select has_wal_reset_fault SQLITE_AWAY sqlite_code RECORDS_SCHEMA
-#          WRITER_SETTINGS BLOBS_SCHEMA sqlite_number sqlite_member sqlite_authorize sqlite_field SqliteLookup
-#          SqlitePool plain_cell need_blob EmbeddedProvider SqlProvider disk_errors sync_folder write_fully
-#          FileReader JournalEntry write_journal_line copy_value Journal FileProvider
+#          bindable SqlSelect has_wal_reset_fault SQLITE_AWAY sqlite_code RECORDS_SCHEMA WRITER_SETTINGS BLOBS_SCHEMA
+#          sqlite_number sqlite_member sqlite_authorize sqlite_field SqlLookup SqliteLookup SqlitePool plain_cell
+#          need_blob LookedUpBlobs EmbeddedProvider SqlConnection SqlBlobs SqlProvider disk_errors sync_folder
+#          write_fully FileReader JournalEntry write_journal_line copy_value Journal FileProvider
 
 _Result = TypeVar("_Result")
 
@@ -5729,7 +5729,8 @@ def may_write(folder: Path) -> bool:
 
 SQL_SIGNS = {"eq": "=", "lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
 SQL_TOKENS = re.compile(
-    r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`[^`]*`|(?P<comment>--[^\n]*|/\*.*?(?:\*/|\Z))|::"
+    r"[eE]'(?:[^'\\]|\\.|'')*'|\$(?P<tag>[A-Za-z_]*)\$.*?\$(?P=tag)\$"  # of PostgreSQL
+    r"|'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`[^`]*`|(?P<comment>--[^\n]*|/\*.*?(?:\*/|\Z))|::"
     r"|:(?P<name>[A-Za-z_]\w*)|(?P<end>;)|(?P<space>\s+)|.",
     re.DOTALL,
 )
@@ -5766,54 +5767,79 @@ def bindable(value: Json) -> Json:
     return dump_json(value) if isinstance(value, list | dict) else value
 
 
-def select_condition(condition: Condition, bind: Callable[[Json], str]) -> str:
-    """A condition on a column as SQL; `bind` keeps a value and answers its placeholder."""
-    key_rule(condition)
-    column, op, value = quote_name(condition.field), condition.op, condition.value
-    if op == "null":
-        return f"{column} is {'' if value else 'not '}null"
-    if op == "in":
-        return f"{column} in ({', '.join(map(bind, value))})" if value else "1 = 0"
-    if op == "ne":
-        return f"({column} is null or {column} <> {bind(value)})" if value is not None else "1 = 1"
-    if value is None or (op in ("contains", "prefix") and not isinstance(value, str)):
-        return "1 = 0"
-    if op == "contains":
-        return f"instr(cast({column} as text), {bind(value)}) > 0"
-    if op == "prefix":
-        return f"substr(cast({column} as text), 1, {len(value)}) = {bind(value)}"
-    return f"{column} {SQL_SIGNS[op]} {bind(value)}"
-
-
-def compose_select(select: Select, statement: str, columns: Sequence[str]) -> tuple[str, dict[str, Json]]:
-    """The statement with what is asked of its rows around it, and all values to bind by name.
+class SqlSelect:
+    """What is asked of a statement's rows as SQL around it, in the words of SQLite; `values` are bound by name.
 
     `columns` are the statement's own; BadRequest on others in where or order_by.
     """
-    values = dict(select.params)
 
-    def bind(value: Json) -> str:
-        name = f"satchel_{len(values)}"
-        while name in values:  # a parameter may be called so
+    def __init__(self, select: Select, statement: str, columns: Collection[str]) -> None:
+        self.values = dict(select.params)
+        order = [(name.removeprefix("-"), name.startswith("-")) for name in select.order_by]
+        for name in [c.field for c in select.where] + [name for name, _ in order]:
+            if name not in columns:
+                raise BadRequest(f"there is no column {name!r}{nearest(name, columns)}")
+        tests = [self._test(condition) for condition in select.where]
+        if select.search and columns:
+            folded = self._bind(fold_case(select.search))
+            tests.append("(" + " or ".join(self._holds_folded(name, folded) for name in columns) + ")")
+        terms = [self._sorted(name) + (" desc nulls last" if down else " asc nulls first") for name, down in order]
+        self.sql = f"select * from (\n{statement}\n) as satchel_view"  # noqa: S608 (the statement is the administrator's)
+        self.sql += f" where {' and '.join(tests)}" if tests else ""
+        self.sql += f" order by {', '.join(terms)}" if terms else ""
+        if select.limit is not None or select.offset:
+            limit = 2**63 - 1 if select.limit is None else select.limit
+            self.sql += f" limit {self._bind(limit)} offset {self._bind(select.offset)}"
+
+    def _bind(self, value: Json) -> str:
+        """Keep a value; its placeholder."""
+        name = f"satchel_{len(self.values)}"
+        while name in self.values:  # a parameter may be called so
             name += "_"
-        values[name] = value
+        self.values[name] = value
         return ":" + name
 
-    order = [(name.removeprefix("-"), name.startswith("-")) for name in select.order_by]
-    for name in [c.field for c in select.where] + [name for name, _ in order]:
-        if name not in columns:
-            raise BadRequest(f"there is no column {name!r}{nearest(name, columns)}")
-    tests = [select_condition(condition, bind) for condition in select.where]
-    if select.search and columns:
-        found = f"instr(fold_case(cast({{}} as text)), {bind(fold_case(select.search))}) > 0"
-        tests.append("(" + " or ".join(found.format(quote_name(name)) for name in columns) + ")")
-    terms = [quote_name(name) + (" desc nulls last" if descends else " asc nulls first") for name, descends in order]
-    sql = f"select * from (\n{statement}\n) as satchel_view"  # noqa: S608 (the statement is the administrator's)
-    sql += f" where {' and '.join(tests)}" if tests else ""
-    sql += f" order by {', '.join(terms)}" if terms else ""
-    if select.limit is not None or select.offset:
-        sql += f" limit {bind(2**63 - 1 if select.limit is None else select.limit)} offset {bind(select.offset)}"
-    return sql, values
+    def _sorted(self, name: str) -> str:
+        """A column as it is ordered."""
+        return quote_name(name)
+
+    def _compared(self, name: str) -> str:
+        """A column as values are compared with it."""
+        return quote_name(name)
+
+    def _comparable(self, name: str, value: Json) -> bool:
+        """Whether a value can be equal to, or stand before or behind, one of the column."""
+        return value is not None
+
+    def _text(self, name: str) -> str:
+        """A column as text."""
+        return f"cast({quote_name(name)} as text)"
+
+    def _holds(self, name: str, bound: str) -> str:
+        """Whether a column as text contains another."""
+        return f"instr({self._text(name)}, {bound}) > 0"
+
+    def _holds_folded(self, name: str, bound: str) -> str:
+        """The same whatever the case."""
+        return f"instr(fold_case({self._text(name)}), {bound}) > 0"
+
+    def _test(self, condition: Condition) -> str:
+        key_rule(condition)
+        name, op, value = condition.field, condition.op, condition.value
+        if op == "null":
+            return f"{quote_name(name)} is {'' if value else 'not '}null"
+        if op in ("contains", "prefix"):
+            if not isinstance(value, str):
+                return "1 = 0"
+            bound = self._bind(value)
+            return self._holds(name, bound) if op == "contains" else f"substr({self._text(name)}, 1, {len(value)}) = {bound}"
+        values = [one for one in (value if op == "in" else [value]) if self._comparable(name, one)]
+        if not values:
+            return "1 = 1" if op == "ne" else "1 = 0"
+        bounds, column = ", ".join(map(self._bind, values)), self._compared(name)
+        if op == "ne":
+            return f"({quote_name(name)} is null or {column} <> {bounds})"
+        return f"{column} in ({bounds})" if op == "in" else f"{column} {SQL_SIGNS[op]} {bounds}"
 
 
 def has_wal_reset_fault(version: tuple[int, int, int]) -> bool:
@@ -5898,59 +5924,100 @@ def sqlite_field(name: str, number: int, values: dict[str, Json]) -> str:
     )
 
 
-class SqliteLookup:
-    """A Lookup as SQL over the columns f0, f1… that hold the sort_key of every field it needs; `values` are bound."""
+class SqlLookup(ABC):
+    """A Lookup as SQL over the columns f0, f1… that hold the sort_key of every field it needs; `values` are bound.
 
-    def __init__(self, lookup: Lookup) -> None:
+    What dialects say differently is abstract. `table` is the quoted name of the table.
+    """
+
+    def __init__(self, lookup: Lookup, table: str) -> None:
         query = lookup.query
-        self._lookup = lookup
+        self.lookup = lookup
         self.values: dict[str, Json] = {}
         searched = query.search_fields if query.search else ()
         names = dict.fromkeys([*(c.field for c in query.where), *(name for name, _ in lookup.terms[:-1]), *searched])
         self._columns = {name: f"f{number}" for number, name in enumerate(names)}
+        fields = [f", {self._field(name)} as {column}" for name, column in self._columns.items()]
         tests = [self._condition(c) for c in query.where] + ([self._search(searched)] if query.search else [])
-        fields = [f", {sqlite_field(name, n, self.values)} as f{n}" for n, name in enumerate(names)]
-        self._inner = f"(select key, version, data{''.join(fields)} from {quote_name(query.table)})"  # noqa: S608
-        self._where = f" where {' and '.join(tests)}" if tests else " where 1"
+        self._inner = f"(select *{''.join(fields)} from {table}) as satchel_records"  # noqa: S608
+        self._where = f" where {' and '.join(tests)}" if tests else " where 1 = 1"
+
+    @abstractmethod
+    def _field(self, name: str) -> str:
+        """A record's field as its sort_key."""
+
+    @abstractmethod
+    def _holds(self, column: str, bound: str) -> str:
+        """Whether a column whose value is a text contains another."""
+
+    @abstractmethod
+    def _holds_folded(self, column: str, bound: str) -> str:
+        """Whether a column's value is a text and contains another whatever its case."""
 
     def _bind(self, value: Json) -> str:
-        self.values[f"v{len(self.values)}"] = value
-        return f":v{len(self.values) - 1}"
+        """Keep a value; its placeholder."""
+        name = f"v{len(self.values)}"
+        self.values[name] = value
+        return ":" + name
+
+    def _order(self, column: str, descends: bool) -> str:
+        return column + (" desc" if descends else "")
 
     def _condition(self, condition: Condition) -> str:
         column = self._columns[condition.field]
         op, keys = key_rule(condition)
-        bound = list(map(self._bind, keys))
+        bound = list(map(self._bind, keys)) if op != "contains" else []
         if op in ("in", "out"):
-            return f"{column} {'in' if op == 'in' else 'not in'} ({', '.join(bound)})"
+            sign = "in" if op == "in" else "not in"
+            return f"{column} {sign} ({', '.join(bound)})" if bound else f"1 = {int(op == 'out')}"
         if op == "prefix":
             return f"substr({column}, 1, {len(keys[0])}) = {bound[0]}"
         same_type = f"substr({column}, 1, 1) = {self._bind(keys[0][0])}"
         if op == "contains":
-            return f"({same_type} and instr(substr({column}, 2), substr({bound[0]}, 2)) > 0)"
+            return f"({same_type} and {self._holds(column, self._bind(keys[0][1:]))})"
         return f"({column} {SQL_SIGNS[op]} {bound[0]} and {same_type})"
 
-    def _search(self, names: Iterable[str]) -> str:
-        folded = self._bind(fold_case(self._lookup.query.search))
-        return "(" + (" or ".join(f"has_text({self._columns[name]}, {folded})" for name in names) or "0") + ")"
+    def _search(self, names: Collection[str]) -> str:
+        if not names:
+            return "1 = 0"
+        folded = self._bind(fold_case(self.lookup.query.search))
+        return "(" + " or ".join(self._holds_folded(self._columns[name], folded) for name in names) + ")"
 
-    def rows(self) -> str:
-        """Selects key, version and data of the page and one more."""
-        columns = [*(self._columns[name] for name, _ in self._lookup.terms[:-1]), "key"]
-        terms = [(column, descends) for column, (_, descends) in zip(columns, self._lookup.terms, strict=True)]
+    def _behind(self, terms: Sequence[tuple[str, bool]]) -> str:
+        """Whether a record stands behind the cursor; "" without one."""
         behind = ""
-        for (column, descends), place in reversed(list(zip(terms, self._lookup.after, strict=False))):
+        for (column, descends), place in reversed(list(zip(terms, self.lookup.after, strict=False))):
             bound, sign = self._bind(place if behind else place[1:]), "<" if descends else ">"
             equal = f" or ({column} = {bound} and {behind})" if behind else ""
             behind = f"({column} {sign} {bound}{equal})"
+        return behind
+
+    def rows(self, columns: str) -> str:
+        """Selects these columns of the page and one more."""
+        known = [*(self._columns[name] for name, _ in self.lookup.terms[:-1]), "key"]
+        terms = [(column, descends) for column, (_, descends) in zip(known, self.lookup.terms, strict=True)]
+        behind = self._behind(terms)
         where = f"{self._where} and {behind}" if behind else self._where
-        order = ", ".join(column + (" desc" if descends else "") for column, descends in terms)
-        limit = self._bind(max(self._lookup.query.limit, 0) + 1)
-        return f"select key, version, data from {self._inner}{where} order by {order} limit {limit}"  # noqa: S608
+        order = ", ".join(self._order(column, descends) for column, descends in terms)
+        limit = self._bind(max(self.lookup.query.limit, 0) + 1)
+        return f"select {columns} from {self._inner}{where} order by {order} limit {limit}"  # noqa: S608
 
     def count(self) -> str:
         """Selects how many records meet the filter."""
         return f"select count(*) from {self._inner}{self._where}"  # noqa: S608
+
+
+class SqliteLookup(SqlLookup):
+    """Over a table of SQLite."""
+
+    def _field(self, name: str) -> str:
+        return sqlite_field(name, len(self.values), self.values)
+
+    def _holds(self, column: str, bound: str) -> str:
+        return f"instr(substr({column}, 2), {bound}) > 0"
+
+    def _holds_folded(self, column: str, bound: str) -> str:
+        return f"has_text({column}, {bound})"
 
 
 class SqlitePool:
@@ -6011,20 +6078,11 @@ def need_blob(path: str, present: Blob | Folder | None, if_match: str | None = N
     return present
 
 
-class EmbeddedProvider(Records, Blobs):
-    """What SqlProvider and FileProvider do alike: writes of all threads share commits, and old bytes are swept."""
+class LookedUpBlobs(Blobs):
+    """What a look at one path answers, and when to sweep."""
 
-    atomic = True
-
-    def __init__(self, name: str, clock: Clock, lock: Path) -> None:
-        self.name = name
-        self._clock = clock
-        self._lock = ProcessLock(lock)
-        self._group = GroupCommit(self._commit_jobs)
-        self._swept_at = -math.inf
-
-    @abstractmethod
-    def _commit_jobs(self, jobs: list[Job]) -> None: ...
+    _clock: Clock
+    _swept_at = -math.inf
 
     @abstractmethod
     def _look(self, path: str) -> Blob | Folder | None:
@@ -6046,7 +6104,226 @@ class EmbeddedProvider(Records, Blobs):
         return True
 
 
-class SqlProvider(EmbeddedProvider, Queries):
+class EmbeddedProvider(Records, LookedUpBlobs):
+    """What SqlProvider and FileProvider do alike: writes of all threads share commits."""
+
+    atomic = True
+
+    def __init__(self, name: str, clock: Clock, lock: Path) -> None:
+        self.name = name
+        self._clock = clock
+        self._lock = ProcessLock(lock)
+        self._group = GroupCommit(self._commit_jobs)
+
+    @abstractmethod
+    def _commit_jobs(self, jobs: list[Job]) -> None: ...
+
+
+class SqlConnection(Protocol):
+    """Of a driver: values stand for "?" in order; what is answered has fetchone, fetchall and rowcount."""
+
+    def execute(self, sql: str, values: Sequence[Json] = ..., /) -> Any: ...
+
+
+class SqlBlobs(LookedUpBlobs):
+    """Blobs in the tables _blobs, _chunks and _loose, in SQL that SQLite and PostgreSQL share."""
+
+    @abstractmethod
+    def _prepare(self, *, blobs: bool = False) -> None:
+        """Make the database and, when asked, the tables of blobs, unless that was done in this process."""
+
+    @abstractmethod
+    def _reading(self, doing: str) -> AbstractContextManager[SqlConnection]:
+        """A connection for reading; `doing` is for the message of an error."""
+
+    @abstractmethod
+    def _submit(self, work: Callable[[Any], _Result]) -> _Result:
+        """The result of the work once it is durable; it is one transaction, done or not done as a whole."""
+
+    def _has_blobs(self) -> bool:
+        """Whether there is something to read from."""
+        self._prepare(blobs=True)
+        return True
+
+    def _hold_tree(self, connection: SqlConnection) -> None:
+        """Hold off others that change what lies at which path, to the end of the transaction."""
+
+    def _check_room(self) -> None:
+        """StorageFull before an upload takes the last of the disk."""
+
+    @staticmethod
+    def _blob_at(connection: SqlConnection, path: str) -> Blob | Folder | None:
+        sql = "select size_bytes, modified_at, content from _blobs where path = ?"
+        row = connection.execute(sql, (path,)).fetchone()
+        if row is None:
+            return None
+        return Folder(path) if row[2] is None else Blob(path, *row)
+
+    def _look(self, path: str) -> Blob | Folder | None:
+        if not self._has_blobs():
+            return None
+        with self._reading("reading blobs") as connection:
+            return self._blob_at(connection, path)
+
+    def read(self, path: str, start: int = 0, length: int | None = None, if_match: str | None = None) -> Reader:
+        blob = need_blob(path, self.stat(path), if_match)
+        return self._pieces(blob, start, blob.size_bytes if length is None else min(blob.size_bytes, start + length))
+
+    def _pieces(self, blob: Blob, at: int, end: int) -> Generator[bytes, None, None]:
+        """Bytes of a blob, a chunk at a time, so that a slow client holds no connection and no snapshot."""
+        while at < end:
+            number, skip = divmod(at, CHUNK_BYTES)
+            with self._reading("reading blobs") as connection:
+                sql = "select bytes from _chunks where content = ? and number = ?"
+                row = connection.execute(sql, (blob.etag, number)).fetchone()
+            if row is None:
+                raise Unavailable(f"{blob.path} was replaced or removed too long ago to be read to its end")
+            piece = row[0][skip : skip + end - at]
+            at += len(piece)
+            yield piece
+
+    def stage(self, chunks: Iterable[bytes], path: str = "") -> Staged:
+        self._prepare(blobs=True)
+        content, digest, size = new_id(self._clock()), hashlib.sha256(), 0
+        try:
+            for batch in rechunk(chunks, STAGE_BYTES):
+                self._check_room()
+                digest.update(batch)
+                self._submit(functools.partial(self._store, content, size, batch))
+                size += len(batch)
+            if not size:
+                self._submit(functools.partial(self._store, content, 0, b""))
+        except BaseException:
+            with suppress(AppError):  # what cannot be removed now is swept later
+                self.discard(Staged(content, size, ""))
+            raise
+        return Staged(content, size, digest.hexdigest())
+
+    def _store(self, content: str, at: int, batch: bytes, connection: SqlConnection) -> None:
+        """Add a batch to staged bytes, of which `at` are there."""
+        self._loosen(connection, content, at + len(batch), LOOSE_STAGED_S)
+        for i in range(0, len(batch), CHUNK_BYTES):
+            piece = (content, (at + i) // CHUNK_BYTES, batch[i : i + CHUNK_BYTES])
+            connection.execute("insert into _chunks (content, number, bytes) values (?, ?, ?)", piece)
+
+    def _loosen(self, connection: SqlConnection, content: str, size_bytes: int, keep_s: int) -> None:
+        """Keep bytes that no path has for that long."""
+        row = (content, size_bytes, self._clock() + keep_s)
+        sql = "insert into _loose (content, size_bytes, expires_at) values (?, ?, ?)"
+        after = "on conflict (content) do update set size_bytes = excluded.size_bytes, expires_at = excluded.expires_at"
+        connection.execute(f"{sql} {after}", row)
+
+    def publish(self, staged: Staged, path: str, *, if_match: str | None = None, if_none_match: bool = False) -> Blob:
+        self._prepare(blobs=True)
+        self._sweep()
+
+        def work(connection: SqlConnection) -> Blob:
+            self._hold_tree(connection)
+            present = self._blob_at(connection, path)
+            if isinstance(present, Folder):
+                raise Conflict(f"{path} is a folder")
+            check_blob(path, present, if_match, if_none_match)
+            live = "delete from _loose where content = ? and expires_at >= ?"  # what is expired may be half swept
+            if not connection.execute(live, (staged.id, self._clock())).rowcount:
+                raise NotFound("the staged bytes are gone: they were published, discarded or left for a day")
+            if present:
+                connection.execute("delete from _blobs where path = ?", (path,))
+                self._loosen(connection, present.etag, present.size_bytes, LOOSE_REPLACED_S)
+            blob = Blob(path, staged.size_bytes, self._clock(), staged.id)
+            self._place(connection, blob)
+            return blob
+
+        return self._submit(work)
+
+    def _place(self, connection: SqlConnection, blob: Blob) -> None:
+        """Add the blob and the folders above it; Conflict if one of those is a file."""
+        sql = "insert into _blobs (path, parent, content, size_bytes, modified_at) values (?, ?, ?, ?, ?)"
+        parent = blob.path.rpartition("/")[0]
+        connection.execute(sql, (blob.path, parent, blob.etag, blob.size_bytes, blob.modified_at))
+        while parent and not (present := self._blob_at(connection, parent)):
+            folder, parent = parent, parent.rpartition("/")[0]
+            connection.execute(sql, (folder, parent, None, 0, 0.0))
+        if parent and isinstance(present, Blob):
+            raise Conflict(f"{parent} is a file and no folder")
+
+    def _take_away(self, connection: SqlConnection, path: str) -> None:
+        """Remove a blob's row and the folders that it leaves empty."""
+        while path:
+            connection.execute("delete from _blobs where path = ?", (path,))
+            path = path.rpartition("/")[0]
+            if connection.execute("select 1 from _blobs where parent = ? limit 1", (path,)).fetchone():
+                return
+
+    def discard(self, staged: Staged) -> None:
+        def work(connection: SqlConnection) -> None:
+            if connection.execute("delete from _loose where content = ?", (staged.id,)).rowcount:
+                connection.execute("delete from _chunks where content = ?", (staged.id,))
+
+        self._prepare(blobs=True)
+        self._submit(work)
+
+    def _sweep(self) -> None:
+        """Drop loose contents whose time is over, in small commits; looks at most once a minute."""
+        if not self._sweep_is_due():
+            return
+        now = self._clock()
+        with self._reading("sweeping") as connection:
+            expired = connection.execute("select content from _loose where expires_at < ?", (now,)).fetchall()
+
+        def work(connection: SqlConnection, content: str) -> bool:
+            some = "select number from _chunks where content = ? limit 256"
+            sql = f"delete from _chunks where content = ? and number in ({some})"  # noqa: S608
+            if connection.execute(sql, (content, content)).rowcount:
+                return True
+            connection.execute("delete from _loose where content = ? and expires_at < ?", (content, now))
+            return False
+
+        for (content,) in expired:
+            while self._submit(functools.partial(work, content=content)):
+                pass
+
+    def scan(self, prefix: str = "", *, deep: bool = True, after: str = "") -> Iterator[Blob | Folder]:
+        if not self._has_blobs():
+            return
+        inside = f"{prefix}/" if prefix else ""
+        end = f"{prefix}0" if prefix else "\U0010ffff"  # "0" follows "/"
+        where, bound = ("content is not null and path < ?", end) if deep else ("parent = ?", prefix)
+        columns = "path, size_bytes, modified_at, content"
+        sql = f"select {columns} from _blobs where path > ? and {where} order by path limit 1000"  # noqa: S608
+        at = max(after, inside)
+        while True:
+            with self._reading("listing blobs") as connection:
+                rows = connection.execute(sql, (at, bound)).fetchall()
+            yield from (Folder(row[0]) if row[3] is None else Blob(*row) for row in rows)
+            if len(rows) < 1000:
+                return
+            at = rows[-1][0]
+
+    def remove(self, path: str, *, if_match: str | None = None) -> None:
+        def work(connection: SqlConnection) -> None:
+            self._hold_tree(connection)
+            present = need_blob(path, self._blob_at(connection, path), if_match)
+            self._take_away(connection, path)
+            self._loosen(connection, present.etag, present.size_bytes, LOOSE_REPLACED_S)
+
+        self._prepare(blobs=True)
+        self._submit(work)
+
+    def move(self, source: str, target: str) -> Blob:
+        def work(connection: SqlConnection) -> Blob:
+            self._hold_tree(connection)
+            blob = dataclasses.replace(need_blob(source, self._blob_at(connection, source)), path=target)
+            if self._blob_at(connection, target):
+                raise Conflict(f"{target} exists already")
+            self._place(connection, blob)
+            self._take_away(connection, source)
+            return blob
+
+        self._prepare(blobs=True)
+        return self._submit(work)
+
+
+class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
     """An SQLite database: a table of key, version and data for each table of records, and blobs in chunks.
 
     Writes go through one connection of a process, grouped, under a lock that is held between processes for every
@@ -6260,12 +6537,12 @@ class SqlProvider(EmbeddedProvider, Queries):
 
     def find(self, query: Query) -> Page:
         lookup = Lookup.of(query)
-        sql = SqliteLookup(lookup)
-        rows = self._rows(query.table, sql.rows(), sql.values)
+        sql = SqliteLookup(lookup, quote_name(query.table))
+        rows = self._rows(query.table, sql.rows("key, version, data"), sql.values)
         return lookup.page([Record(key, version, load_json(data)) for key, version, data in rows])
 
     def count(self, query: Query) -> int:
-        sql = SqliteLookup(Lookup.of(dataclasses.replace(query, after="")))
+        sql = SqliteLookup(Lookup.of(dataclasses.replace(query, after="")), quote_name(query.table))
         rows = self._rows(query.table, sql.count(), sql.values)
         return int(rows[0][0]) if rows else 0
 
@@ -6302,53 +6579,6 @@ class SqlProvider(EmbeddedProvider, Queries):
 
     # -- blobs
 
-    @staticmethod
-    def _blob_at(connection: sqlite3.Connection, path: str) -> Blob | Folder | None:
-        sql = "select size_bytes, modified_at, content from _blobs where path = ?"
-        row = connection.execute(sql, (path,)).fetchone()
-        if row is None:
-            return None
-        return Folder(path) if row[2] is None else Blob(path, *row)
-
-    def _look(self, path: str) -> Blob | Folder | None:
-        self._prepare(blobs=True)
-        with self._reading("reading blobs") as connection:
-            return self._blob_at(connection, path)
-
-    def read(self, path: str, start: int = 0, length: int | None = None, if_match: str | None = None) -> Reader:
-        blob = need_blob(path, self.stat(path), if_match)
-        return self._pieces(blob, start, blob.size_bytes if length is None else min(blob.size_bytes, start + length))
-
-    def _pieces(self, blob: Blob, at: int, end: int) -> Generator[bytes, None, None]:
-        """Bytes of a blob, a chunk at a time, so that a slow client holds no connection and no snapshot."""
-        while at < end:
-            number, skip = divmod(at, CHUNK_BYTES)
-            with self._reading("reading blobs") as connection:
-                sql = "select bytes from _chunks where content = ? and number = ?"
-                row = connection.execute(sql, (blob.etag, number)).fetchone()
-            if row is None:
-                raise Unavailable(f"{blob.path} was replaced or removed too long ago to be read to its end")
-            piece = row[0][skip : skip + end - at]
-            at += len(piece)
-            yield piece
-
-    def stage(self, chunks: Iterable[bytes], path: str = "") -> Staged:
-        self._prepare(blobs=True)
-        content, digest, size = new_id(self._clock()), hashlib.sha256(), 0
-        try:
-            for batch in rechunk(chunks, STAGE_BYTES):
-                self._check_room()
-                digest.update(batch)
-                self._submit(functools.partial(self._store, content, size, batch))
-                size += len(batch)
-            if not size:
-                self._submit(functools.partial(self._store, content, 0, b""))
-        except BaseException:
-            with suppress(AppError):  # what cannot be removed now is swept later
-                self.discard(Staged(content, size, ""))
-            raise
-        return Staged(content, size, digest.hexdigest())
-
     def _check_room(self) -> None:
         """StorageFull before an upload takes the last of the disk: to remove what it staged takes room too."""
 
@@ -6360,120 +6590,6 @@ class SqlProvider(EmbeddedProvider, Queries):
             room = shutil.disk_usage(self._path.parent).free
         if room < STAGE_LEAVES_BYTES and room + int(self._submit(unused)) < STAGE_LEAVES_BYTES:
             raise StorageFull(f"provider {self.name}: staging: the disk is full", hint=f"make room for {self._path}")
-
-    def _store(self, content: str, at: int, batch: bytes, connection: sqlite3.Connection) -> None:
-        """Add a batch to staged bytes, of which `at` are there."""
-        self._loosen(connection, content, at + len(batch), LOOSE_STAGED_S)
-        pieces = [(content, (at + i) // CHUNK_BYTES, batch[i : i + CHUNK_BYTES]) for i in range(0, len(batch), CHUNK_BYTES)]
-        connection.executemany("insert into _chunks values (?, ?, ?)", pieces)
-
-    def _loosen(self, connection: sqlite3.Connection, content: str, size_bytes: int, keep_s: int) -> None:
-        """Keep bytes that no path has for that long."""
-        row = (content, size_bytes, self._clock() + keep_s)
-        connection.execute("insert or replace into _loose (content, size_bytes, expires_at) values (?, ?, ?)", row)
-
-    def publish(self, staged: Staged, path: str, *, if_match: str | None = None, if_none_match: bool = False) -> Blob:
-        self._prepare(blobs=True)
-        self._sweep()
-
-        def work(connection: sqlite3.Connection) -> Blob:
-            present = self._blob_at(connection, path)
-            if isinstance(present, Folder):
-                raise Conflict(f"{path} is a folder")
-            check_blob(path, present, if_match, if_none_match)
-            if not connection.execute("delete from _loose where content = ?", (staged.id,)).rowcount:
-                raise NotFound("the staged bytes are gone: they were published, discarded or left for a day")
-            if present:
-                connection.execute("delete from _blobs where path = ?", (path,))
-                self._loosen(connection, present.etag, present.size_bytes, LOOSE_REPLACED_S)
-            blob = Blob(path, staged.size_bytes, self._clock(), staged.id)
-            self._place(connection, blob)
-            return blob
-
-        return self._submit(work)
-
-    def _place(self, connection: sqlite3.Connection, blob: Blob) -> None:
-        """Add the blob and the folders above it; Conflict if one of those is a file."""
-        sql = "insert into _blobs (path, parent, content, size_bytes, modified_at) values (?, ?, ?, ?, ?)"
-        parent = blob.path.rpartition("/")[0]
-        connection.execute(sql, (blob.path, parent, blob.etag, blob.size_bytes, blob.modified_at))
-        while parent and not (present := self._blob_at(connection, parent)):
-            folder, parent = parent, parent.rpartition("/")[0]
-            connection.execute(sql, (folder, parent, None, 0, 0.0))
-        if parent and isinstance(present, Blob):
-            raise Conflict(f"{parent} is a file and no folder")
-
-    def _take_away(self, connection: sqlite3.Connection, path: str) -> None:
-        """Remove a blob's row and the folders that it leaves empty."""
-        while path:
-            connection.execute("delete from _blobs where path = ?", (path,))
-            path = path.rpartition("/")[0]
-            if connection.execute("select 1 from _blobs where parent = ? limit 1", (path,)).fetchone():
-                return
-
-    def discard(self, staged: Staged) -> None:
-        def work(connection: sqlite3.Connection) -> None:
-            if connection.execute("delete from _loose where content = ?", (staged.id,)).rowcount:
-                connection.execute("delete from _chunks where content = ?", (staged.id,))
-
-        self._prepare(blobs=True)
-        self._submit(work)
-
-    def _sweep(self) -> None:
-        """Drop loose contents whose time is over, in small commits; looks at most once a minute."""
-        if not self._sweep_is_due():
-            return
-        now = self._clock()
-        with self._reading("sweeping") as connection:
-            expired = connection.execute("select content from _loose where expires_at < ?", (now,)).fetchall()
-
-        def work(connection: sqlite3.Connection, content: str) -> bool:
-            slice_ = "select rowid from _chunks where content = ? limit 256"
-            if connection.execute(f"delete from _chunks where rowid in ({slice_})", (content,)).rowcount:  # noqa: S608
-                return True
-            connection.execute("delete from _loose where content = ? and expires_at < ?", (content, now))
-            return False
-
-        for (content,) in expired:
-            while self._submit(functools.partial(work, content=content)):
-                pass
-
-    def scan(self, prefix: str = "", *, deep: bool = True, after: str = "") -> Iterator[Blob | Folder]:
-        self._prepare(blobs=True)
-        inside = f"{prefix}/" if prefix else ""
-        end = f"{prefix}0" if prefix else "\U0010ffff"  # "0" follows "/"
-        where = "content is not null and path < :end" if deep else "parent = :prefix"
-        columns = "path, size_bytes, modified_at, content"
-        sql = f"select {columns} from _blobs where path > :at and {where} order by path limit 1000"  # noqa: S608
-        values = {"at": max(after, inside), "end": end, "prefix": prefix}
-        while True:
-            with self._reading("listing blobs") as connection:
-                rows = connection.execute(sql, values).fetchall()
-            yield from (Folder(row[0]) if row[3] is None else Blob(*row) for row in rows)
-            if len(rows) < 1000:
-                return
-            values["at"] = rows[-1][0]
-
-    def remove(self, path: str, *, if_match: str | None = None) -> None:
-        def work(connection: sqlite3.Connection) -> None:
-            present = need_blob(path, self._blob_at(connection, path), if_match)
-            self._take_away(connection, path)
-            self._loosen(connection, present.etag, present.size_bytes, LOOSE_REPLACED_S)
-
-        self._prepare(blobs=True)
-        self._submit(work)
-
-    def move(self, source: str, target: str) -> Blob:
-        def work(connection: sqlite3.Connection) -> Blob:
-            blob = dataclasses.replace(need_blob(source, self._blob_at(connection, source)), path=target)
-            if self._blob_at(connection, target):
-                raise Conflict(f"{target} exists already")
-            self._place(connection, blob)
-            self._take_away(connection, source)
-            return blob
-
-        self._prepare(blobs=True)
-        return self._submit(work)
 
     # -- queries
 
@@ -6518,7 +6634,8 @@ class SqlProvider(EmbeddedProvider, Queries):
         if select.where or select.search or select.order_by or select.limit is not None or select.offset:
             bound = {name: bindable(value) for name, value in values.items()}
             found = connection.execute(f"select * from (\n{statement}\n) limit 0", bound)  # noqa: S608
-            statement, values = compose_select(select, statement, [column[0] for column in found.description])
+            composed = SqlSelect(select, statement, [column[0] for column in found.description])
+            statement, values = composed.sql, composed.values
         return statement, {name: bindable(value) for name, value in values.items()}
 
     def _stream(
