@@ -59,6 +59,7 @@ MOST_ITEM_BYTES = 400 * 1024
 MOST_COMMIT_BYTES = 4 * 1024 * 1024
 MOST_SORTED_PAGES = 64  # of a megabyte each, held to be sorted for an export
 PART, KEY, VERSION, DATA = "part", "key", "version", "data"
+TABLE_KEY = [(PART, "HASH"), (KEY, "RANGE")]
 ALL = {"S": "r"}  # the one partition key of all records of a table
 
 MIB = 1024 * 1024
@@ -688,43 +689,46 @@ class DynamoRecords(Aws, Records):
     def create_tables(self, tables: Iterable[str]) -> list[str]:
         """Make those that are missing and wait until they can be used; what was made, in words."""
         places = [self._place(table) for table in dict.fromkeys(tables)]
-        made = [place for place in places if self._create_table(place)]
+        states = {place: self._describe(place) for place in places}
+        made = [place for place in places if states[place] is None and self._create_table(place)]
         for place in places:
-            self._await_table(place)
+            self._await_table(place, states[place])
         return [f"DynamoDB table {place}{self._protect(place)}" for place in made]
 
-    def _create_table(self, place: str) -> bool:
-        schema = [{"AttributeName": PART, "KeyType": "HASH"}, {"AttributeName": KEY, "KeyType": "RANGE"}]
-        types = [{"AttributeName": name, "AttributeType": "S"} for name in (PART, KEY)]
+    def _describe(self, place: str) -> Any:
+        missing = ("ResourceNotFoundException",)
         try:
-            self._dynamo("looking at tables", "describe_table", TableName=place, expect=("ResourceNotFoundException",))
-            return False
+            return self._dynamo("looking at tables", "describe_table", TableName=place, expect=missing)["Table"]
         except Refused:
-            pass
+            return None
+
+    def _create_table(self, place: str) -> bool:
+        """False where another makes it at this moment."""
+        schema = [{"AttributeName": name, "KeyType": kind} for name, kind in TABLE_KEY]
+        types = [{"AttributeName": name, "AttributeType": "S"} for name in (PART, KEY)]
         try:
             self._dynamo(
                 "making a table", "create_table", expect=("ResourceInUseException",), TableName=place, KeySchema=schema,
                 AttributeDefinitions=types, BillingMode="PAY_PER_REQUEST",
             )  # fmt: skip
-        except Refused:  # another makes it at this moment
+        except Refused:
             return False
         return True
 
-    def _await_table(self, place: str) -> None:
+    def _await_table(self, place: str, found: Any) -> None:
+        """Unavailable if it takes too long, ConfigError if the table is not made for records."""
         began = time.monotonic()
         while True:
-            missing = ("ResourceNotFoundException",)  # for a moment after it was made
-            with suppress(Refused):
-                found = self._dynamo("looking at tables", "describe_table", TableName=place, expect=missing)["Table"]
-                keys = [(one["AttributeName"], one["KeyType"]) for one in found["KeySchema"]]
-                if keys != [(PART, "HASH"), (KEY, "RANGE")]:
-                    detail = f"the table {place} is there and is not made for records: choose another value for tables"
-                    raise app.ConfigError(f"{self._who}: DynamoDB: {detail}")
-                if found["TableStatus"] in ("ACTIVE", "UPDATING"):
-                    return
+            found = found or self._describe(place)
+            if found and [(one["AttributeName"], one["KeyType"]) for one in found["KeySchema"]] != TABLE_KEY:
+                detail = "is there and is not made for records: choose another value for tables"
+                raise app.ConfigError(f"{self._who}: DynamoDB: the table {place} {detail}")
+            if found and found["TableStatus"] in ("ACTIVE", "UPDATING"):
+                return
             if time.monotonic() - began > ACTIVE_S:
                 raise app.Unavailable(f"{self._who}: DynamoDB: the table {place} is still not ready: run it again")
             self._sleep(0.5)
+            found = None
 
     def _protect(self, place: str) -> str:
         """Switch point-in-time recovery on; what to add where the service does not have it, or not at once."""
