@@ -85,7 +85,7 @@ REFUSALS: Mapping[str, tuple[str, str]] = {
         "says that the credentials have expired", "renew them",
     ),
     "AccessDenied AccessDeniedException AllAccessDisabled UnauthorizedOperation NotAuthorized Forbidden 401 403": (
-        "denies access", "does the policy of these credentials allow it, and does the bucket belong to this account?",
+        "denies access", "are the credentials right, does their policy allow it, and is the bucket of this account?",
     ),
     "RequestTimeTooSkewed": ("refuses the time of the request", "set the clock of this machine"),
     "QuotaExceeded InsufficientStorage XMinioStorageFull 507": ("has no room", "raise its quota or make room"),
@@ -155,11 +155,12 @@ class Service:
         operation: str,
         *,
         expect: Collection[str] = (),
+        needs: Collection[str] = (),
         outcome: bool = False,
         once: bool = False,
         **params: Any,
     ) -> Any:
-        """The answer; Refused where its code is among those expected.
+        """The answer, which has what it `needs`; Refused where its code is among those expected.
 
         What was throttled is repeated with full jitter. What broke off is repeated unless `once`, so it must be safe to
         do twice; with `outcome` also after a timeout, because the repeat is how to learn what became of the first.
@@ -171,7 +172,10 @@ class Service:
                 params["Body"].seek(0)
             try:
                 with self.errors(doing, expect):
-                    return getattr(self._client, operation)(**params)
+                    answer = getattr(self._client, operation)(**params)
+                if not all(answer.get(name) for name in needs):
+                    raise self.garbled(doing)
+                return answer
             except app.Unavailable as error:
                 lost += [error] if isinstance(error, Broken) else []
                 again = isinstance(error, Busy) or (isinstance(error, Broken) and not once and (outcome or not error.late))
@@ -216,7 +220,7 @@ class Service:
         if code in ("EntityTooLarge", "KeyTooLongError"):
             return app.TooLarge(f"{place}: larger than the service takes ({code})", hint=hint)
         if status >= 500:
-            return Broken(f"{place}: the service fails ({status}): check its health, and the endpoint", hint=hint)
+            return Broken(f"{place}: the service fails ({status}): check the endpoint, and its health", hint=hint)
         return app.Unavailable(f"{place}: the service refuses it ({code})", hint=hint)
 
     def _failure(self, error: Exception, doing: str) -> app.AppError:
@@ -501,12 +505,13 @@ class DynamoRecords(Aws, Records):
 
     def _rows(self, lookup: Lookup, *, limit: int | None = None, bounded: bool = True) -> Iterator[list[Record]]:
         """Records of the lookup's span in lists of at most a megabyte; TooLarge where bounded and past the scan limit."""
-        seen = 0
+        left = self._scan_limit if bounded else None
         for page in self._pages(lookup, limit):
-            seen += len(page["Items"])
-            if bounded and seen > self._scan_limit:
+            items = page["Items"]
+            yield [self._record(item, lookup.query.table) for item in items[:left]]
+            if left is not None and len(items) > left:
                 raise self._too_far(lookup.query)
-            yield [self._record(item, lookup.query.table) for item in page["Items"]]
+            left = None if left is None else left - len(items)
 
     def _too_far(self, query: Query) -> app.TooLarge:
         can = "narrow it by id, raise scan_limit, or move the table to a provider that filters and sorts"
@@ -795,8 +800,8 @@ class Upload:
 
     def __init__(self, call: Callable[..., Any], key: str) -> None:
         self._call, self.key, self.write_id = call, key, secrets.token_hex(16)
-        made = call("staging", "create_multipart_upload", Key=key, Metadata={WRITE_ID: self.write_id})
-        self.id: str = made["UploadId"]
+        facts = {"Key": key, "Metadata": {WRITE_ID: self.write_id}}
+        self.id: str = call("staging", "create_multipart_upload", needs=("UploadId",), **facts)["UploadId"]
         self.parts: list[str] = []
         self._begin()
 
@@ -823,7 +828,8 @@ class Upload:
         """Send what waits as the next part."""
         params = {"Key": self.key, "UploadId": self.id, "PartNumber": len(self.parts) + 1, "Body": self._file}
         digest = b64encode(self._digest.digest()).decode()
-        self.parts.append(self._call("staging", "upload_part", ContentMD5=digest, **params)["ETag"])
+        done = self._call("staging", "upload_part", needs=("ETag",), ContentMD5=digest, **params)
+        self.parts.append(done["ETag"])
         self._file.close()
         self._begin()
 
@@ -835,7 +841,8 @@ class Upload:
             end = min(at + part_bytes(number), size_bytes)
             params = {"Key": self.key, "UploadId": self.id, "PartNumber": number, "CopySource": source}
             span = {"CopySourceRange": f"bytes={at}-{end - 1}", "CopySourceIfMatch": f'"{etag}"'}
-            self.parts.append(self._call("copying", "upload_part_copy", **params, **span)["CopyPartResult"]["ETag"])
+            done = self._call("copying", "upload_part_copy", needs=("CopyPartResult",), **params, **span)
+            self.parts.append(done["CopyPartResult"]["ETag"])
             at = end
 
     def abort(self) -> None:
@@ -880,12 +887,12 @@ class S3Blobs(Aws, Blobs):
     def _head(self, key: str) -> Object | None:
         """What is at a key; a bucket that is missing is found out by the first thing that is."""
         try:
-            found = self._s3("looking at files", "head_object", Key=key, expect=("404", "NoSuchKey"))
+            found = self._s3(
+                "looking at files", "head_object", Key=key, expect=("404", "NoSuchKey"), needs=("ETag", "LastModified")
+            )
         except Refused:
             self._check_bucket()
             return None
-        if not found.get("ETag") or "LastModified" not in found:
-            raise self._service("S3").garbled("looking at files")
         blob = Blob(key, found["ContentLength"], int(found["LastModified"].timestamp()), found["ETag"].strip('"'))
         return Object(blob, found.get("Metadata", {}).get(WRITE_ID, ""))
 
@@ -958,6 +965,7 @@ class S3Blobs(Aws, Blobs):
         )
 
     def stage(self, chunks: Iterable[bytes], path: str = "") -> Staged:
+        self._sweep()
         upload = Upload(self._s3, self._key(path) if path else STAGED + secrets.token_hex(16))
         digest, size = hashlib.sha256(), 0
         try:
@@ -980,10 +988,8 @@ class S3Blobs(Aws, Blobs):
         parts = [{"PartNumber": number, "ETag": etag} for number, etag in enumerate(etags, 1)]
         done = self._s3(
             "publishing", "complete_multipart_upload", Key=key, UploadId=upload_id, MultipartUpload={"Parts": parts},
-            outcome=True, expect=expect, **condition,
+            outcome=True, expect=expect, needs=("ETag",), **condition,
         )  # fmt: skip
-        if not done.get("ETag"):
-            raise self._service("S3").garbled("publishing")
         return str(done["ETag"].strip('"'))
 
     def _put(
@@ -1013,7 +1019,6 @@ class S3Blobs(Aws, Blobs):
         return found.blob if found and found.blob.etag == etag else Blob(path, size, int(self._clock()), etag)
 
     def publish(self, staged: Staged, path: str, *, if_match: str | None = None, if_none_match: bool = False) -> Blob:
-        self._sweep()
         upload_id, key, *rest = json.loads(staged.id)
         present = self._head(self._key(path))
         if upload_id and present and present.write_id == rest[0]:
@@ -1086,9 +1091,7 @@ class S3Blobs(Aws, Blobs):
     def _listed(self, prefix: str, **params: Any) -> Iterator[Any]:
         """The pages of a listing."""
         while True:
-            page = self._s3("listing files", "list_objects_v2", Prefix=prefix, **params)
-            if page.get("Name") != self._bucket and not self._bucket.startswith("arn:"):
-                raise self._service("S3").garbled("listing files")
+            page = self._s3("listing files", "list_objects_v2", Prefix=prefix, needs=("Name",), **params)
             yield page
             if not page.get("IsTruncated"):
                 return

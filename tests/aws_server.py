@@ -1,7 +1,11 @@
 """Two emulators of S3 and DynamoDB, each started once a run: ministack, and moto as a second opinion on small cases.
 
 Where they differ from AWS (and the plugin does not lean on it):
-- both: a page of Query never shows half a transaction; DynamoDB may (Query is read-committed).
+- Both show a transaction whole to Query; DynamoDB may show a part of it (Query is read-committed, not serializable).
+- ministack answers a completed upload's completion again for good, S3 for some time; moto as long as the object is there.
+- moto does not look at If-Match of CompleteMultipartUpload (at If-None-Match it does).
+- ministack checks no signature unless AUTH=true, and then none of its root ("test"): see guarded().
+- ministack gives an object's time with fractions in listings, S3 in whole seconds everywhere.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ import hashlib
 import http.client
 import http.server
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -18,6 +23,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import urlencode
+from urllib.request import Request, urlopen
 
 import backends
 
@@ -61,6 +68,32 @@ def start(env: Mapping[str, str]) -> str:
     command = [backends.TOOLS / "emulators" / "bin" / "ministack"]
     backends.Process(command, lambda: backends.listens(port), folder=backends.folder(), env=env)
     return f"http://127.0.0.1:{port}"
+
+
+@functools.cache
+def guarded() -> tuple[str, str, str]:
+    """A ministack that checks signatures and policies, an access key that it lets do anything, and its secret."""
+    url = start({"AUTH": "true", "SERVICES": "s3,dynamodb,iam"})
+
+    def iam(**params: str) -> str:  # its root needs no signature
+        at = time.gmtime()
+        scope = f"test/{time.strftime('%Y%m%d', at)}/us-east-1/iam/aws4_request"
+        sign = f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=x"
+        headers = {"Authorization": sign, "X-Amz-Date": time.strftime("%Y%m%dT%H%M%SZ", at)}
+        form = urlencode(params | {"Version": "2010-05-08", "UserName": "ann"}).encode()
+        with urlopen(Request(url, form, headers), timeout=10) as answer:
+            return str(answer.read().decode())
+
+    allowed = {"Effect": "Allow", "Action": ["s3:*", "dynamodb:*"], "Resource": "*"}
+    iam(Action="CreateUser")
+    iam(
+        Action="PutUserPolicy",
+        PolicyName="all",
+        PolicyDocument=app.dump_json({"Version": "2012-10-17", "Statement": [allowed]}),
+    )
+    made = iam(Action="CreateAccessKey")
+    key, secret = (re.findall(f"<{name}>(.+?)</", made)[0] for name in ("AccessKeyId", "SecretAccessKey"))
+    return url, key, secret
 
 
 @functools.cache
@@ -179,7 +212,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 self._answer(status, headers, answer, len(answer) // 2)
             elif verdict is None:
                 self._answer(status, headers, answer)
-        self.close_connection = verdict is not None
+        self.close_connection = verdict in ("cut", "drop", "half", "hang")
 
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _serve
 

@@ -187,7 +187,7 @@ def test_a_commit_that_is_too_large_is_refused_before_anything_is_asked(faulty: 
     half = {"text": "x" * 200_000}
     with pytest.raises(app.TooLarge, match="100 writes"):
         faulty.commit([Insert("t", f"{n}", {}) for n in range(101)])
-    with pytest.raises(app.TooLarge, match="record b .*400 KB"):
+    with pytest.raises(app.TooLarge, match=r"record b .*400 KB"):
         faulty.commit([Insert("t", "a", half), Insert("t", "b", {"text": "ß" * 210_000})])
     with pytest.raises(app.TooLarge, match="4 MB"):
         faulty.commit([Insert("t", f"{n}", half) for n in range(21)])
@@ -469,14 +469,13 @@ def test_a_service_that_is_away_is_unavailable_at_once_and_comes_back_without_a_
         assert away.write("a", [b"x"])
 
 
-@pytest.fixture(scope="module")
-def guarded() -> str:
-    """An emulator that checks signatures and policies."""
-    return aws_server.start({"AUTH": "true"})
-
-
-def test_good_credentials_pass_a_service_that_checks_them(build: Callable[..., Any], guarded: str) -> None:
-    provider = build(endpoint=guarded)
+def test_what_is_sent_passes_a_service_that_checks_every_signature(
+    build: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, key, secret = aws_server.guarded()
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
+    provider = build(endpoint=url)
     provider.create(["t"])
     assert provider.commit([Insert("t", "a", {"n": 1}), Update("t", "é%/🏖", {})])
     assert provider.count(Query("t")) == 2
@@ -488,15 +487,20 @@ def test_good_credentials_pass_a_service_that_checks_them(build: Callable[..., A
     provider.remove("c")
 
 
-def test_bad_credentials_are_named_and_shown_nowhere(
-    build: Callable[..., Any], guarded: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("name", "words"), [("AWS_ACCESS_KEY_ID", "AKIAUNKNOWNUNKNOWN00"), ("AWS_SECRET_ACCESS_KEY", "a-wrong-secret")]
+)
+def test_wrong_credentials_are_told_and_shown_nowhere(
+    build: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, name: str, words: str
 ) -> None:
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-wrong-secret")
-    provider = build(endpoint=guarded)
-    for work in (lambda: provider.get("t", "a"), provider.ping, lambda: list(provider.scan()), lambda: provider.stat("a")):
-        with pytest.raises(app.Unavailable, match="refuses the credentials|denies access") as caught:
+    url, key, secret = aws_server.guarded()
+    for variable, value in (("AWS_ACCESS_KEY_ID", key), ("AWS_SECRET_ACCESS_KEY", secret), (name, words)):
+        monkeypatch.setenv(variable, value)
+    provider = build(endpoint=url)
+    for work in (provider.ping, lambda: provider.create(["t"]), *attempts(provider).values()):
+        with pytest.raises(app.Unavailable, match=r"refuses the credentials|are the credentials right") as caught:
             work()
-        assert "a-wrong-secret" not in caught.value.message + caught.value.hint
+        assert not {key, secret, words} & set(re.split(r"[^\w-]", caught.value.message + caught.value.hint))
 
 
 def test_no_credentials_at_all_are_named(build: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
