@@ -1,0 +1,177 @@
+"""HTTP services for the generic provider to keep its data in: json-server, nginx, another Satchel, and stand-ins."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import backends
+
+import app
+
+ROOT = Path(app.__file__).resolve().parent
+TOKEN = "SATCHEL_TEST_TOKEN"  # environment variable
+
+
+def answers(port: int, path: str = "/") -> Callable[[], bool]:
+    """Whether an HTTP server says anything at all there."""
+
+    def ready() -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+        try:
+            connection.request("GET", path)
+            return bool(connection.getresponse().status)
+        except OSError:
+            return False
+        finally:
+            connection.close()
+
+    return ready
+
+
+# ---- places: where the contract suite's providers keep their data, each new one empty
+
+
+PLACES = "SATCHEL_HTTP_PLACES"  # environment variable: the settings by factory and folder, for other processes too
+TABLES = ("t", "u", "u-2", "_audit", "log", "after", "nothing")
+
+
+def options(name: str, folder: Path, make: Callable[[int], dict[str, Any]]) -> dict[str, Any]:
+    """The settings of the provider that a folder stands for; `make` gives those of a fresh place by its number."""
+    places: dict[str, dict[str, Any]] = json.loads(os.environ.get(PLACES, "{}"))
+    place = f"{name} {folder}"
+    if place not in places:
+        places[place] = make(len(places))
+        os.environ[PLACES] = json.dumps(places)
+    return places[place]
+
+
+def opened(name: str, settings: Mapping[str, Any], folder: Path = Path("/nowhere")) -> app.GenericProvider:
+    """A generic provider with these settings, converted as those of app.toml are."""
+    kinds = {one.name: one.kind for one in app.GenericProvider.settings}
+    converted = {key: app.CONVERTERS[kinds[key]](value, folder) for key, value in settings.items()}
+    provider = app.GenericProvider(name, converted, folder)
+    provider.open()
+    return provider
+
+
+# ---- json-server
+
+
+def json_server(tables: Iterable[str], records: Mapping[str, Any] = MappingProxyType({})) -> tuple[backends.Process, str]:
+    """A json-server that has these tables, and its URL."""
+    folder, port = backends.folder(), backends.free_port()
+    (folder / "db.json").write_text(json.dumps({table: records.get(table, []) for table in tables}))
+    tool = backends.TOOLS / "json-server" / "node_modules" / ".bin" / "json-server"
+    command = [tool, "--host", "127.0.0.1", "--port", str(port), "--quiet", "db.json"]
+    return backends.Process(command, answers(port, "/db"), folder=folder), f"http://127.0.0.1:{port}"
+
+
+@lru_cache(maxsize=None)
+def json_group(number: int) -> str:
+    """The URL of the json-server for eight places; it writes its whole file with each change, so groups stay small."""
+    return json_server([f"{place}-{table}" for place in range(8 * number, 8 * number + 8) for table in TABLES])[1]
+
+
+def open_json_server(folder: Path) -> app.GenericProvider:
+    def make(number: int) -> dict[str, Any]:
+        return {"preset": "json-server", "url": json_group(number // 8), "records": f"/{number}-{{table}}"}
+
+    return opened("main", options("json-server", folder, make))
+
+
+# ---- nginx
+
+NGINX = """
+daemon off; pid nginx.pid; error_log error.log; worker_processes 1; events {{ worker_connections 256; }}
+http {{
+    access_log off; client_body_temp_path body; client_max_body_size 0;
+    proxy_temp_path p; fastcgi_temp_path f; uwsgi_temp_path u; scgi_temp_path s;
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{
+            root files; autoindex on; autoindex_format {form}; create_full_put_path on; dav_methods {methods};
+        }}
+    }}
+}}
+"""
+
+
+@lru_cache(maxsize=None)
+def nginx(form: str = "json", methods: str = "PUT DELETE") -> tuple[Path, str]:
+    """An nginx that stores files: the folder they are in, and its URL."""
+    folder, port = backends.folder(), backends.free_port()
+    (folder / "files").mkdir()
+    user = "user root;" if os.geteuid() == 0 else ""
+    (folder / "nginx.conf").write_text(user + NGINX.format(port=port, form=form, methods=methods))
+    command = ["nginx", "-p", folder, "-c", folder / "nginx.conf", "-e", folder / "error.log"]
+    backends.Process(command, answers(port), folder=folder)
+    return folder / "files", f"http://127.0.0.1:{port}"
+
+
+def nginx_settings(number: int) -> dict[str, Any]:
+    return {"url": nginx()[1], "blobs": f"/{number}/{{path}}", "listing": "nginx", "put_date": True}
+
+
+def open_nginx(folder: Path) -> app.GenericProvider:
+    return opened("main", options("nginx", folder, nginx_settings))
+
+
+# ---- another Satchel
+
+
+FORMS = """
+[forms.{name}]
+provider = "main"
+[forms.{name}.fields]
+n = {{ type = "number" }}
+g = {{ type = "number" }}
+text = {{ type = "string" }}
+flag = {{ type = "boolean" }}
+day = {{ type = "string", format = "date" }}
+many = {{ type = "array", items = {{ type = "string", enum = ["a", "b"] }} }}
+"""
+SATCHEL = """
+[http]
+workers = 1
+[providers.main]
+kind = "sql"
+url = "sqlite:///app.db"
+[providers.disk]
+kind = "file"
+root = "disk"
+"""
+
+
+@lru_cache(maxsize=None)
+def satchel(places: int = 64) -> tuple[str, str]:
+    """The URL of a Satchel with many forms and shares, numbered, and a token for all of it."""
+    folder, port = backends.folder(), backends.free_port()
+    shares = "".join(f'[files.s{n}]\nprovider = "disk"\nprefix = "s{n}/"\n' for n in range(places))
+    forms = "".join(FORMS.format(name=f"{table}{n}") for n in range(8) for table in ("t", "u"))
+    (folder / "app.toml").write_text(SATCHEL + shares + forms)
+    command = [sys.executable, ROOT / "app.py", "server", "--bind", f"127.0.0.1:{port}", "--config", folder / "app.toml"]
+    backends.Process(command, answers(port, "/healthz"), folder=folder)
+    issue = [sys.executable, ROOT / "app.py", "auth", "issue", "--subject", "outer", "--grant", "**:*"]
+    issued = subprocess.run([*issue, "--config", folder / "app.toml"], capture_output=True, text=True, check=True)
+    os.environ[TOKEN] = issued.stdout.strip()
+    return f"http://127.0.0.1:{port}", issued.stdout.strip()
+
+
+def satchel_settings(number: int) -> dict[str, Any]:
+    url = satchel()[0]
+    headers = {"Authorization": f"Bearer env:{TOKEN}"}
+    blobs, records = f"/files/s{number}/{{path}}", f"/forms/{{table}}{number % 8}/records"
+    return {"preset": "satchel", "url": url, "headers": headers, "blobs": blobs, "records": records}
+
+
+def open_satchel(folder: Path) -> app.GenericProvider:
+    return opened("main", options("satchel", folder, satchel_settings))
