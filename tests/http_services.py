@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -75,7 +75,7 @@ def json_server(tables: Iterable[str], records: Mapping[str, Any] = MappingProxy
     return backends.Process(command, answers(port, "/db"), folder=folder), f"http://127.0.0.1:{port}"
 
 
-@lru_cache(maxsize=None)
+@cache
 def json_group(number: int) -> str:
     """The URL of the json-server for eight places; it writes its whole file with each change, so groups stay small."""
     return json_server([f"{place}-{table}" for place in range(8 * number, 8 * number + 8) for table in TABLES])[1]
@@ -105,7 +105,7 @@ http {{
 """
 
 
-@lru_cache(maxsize=None)
+@cache
 def nginx(form: str = "json", methods: str = "PUT DELETE") -> tuple[Path, str]:
     """An nginx that stores files: the folder they are in, and its URL."""
     folder, port = backends.folder(), backends.free_port()
@@ -151,7 +151,7 @@ root = "disk"
 """
 
 
-@lru_cache(maxsize=None)
+@cache
 def satchel(places: int = 64) -> tuple[str, str]:
     """The URL of a Satchel with many forms and shares, numbered, and a token for all of it."""
     folder, port = backends.folder(), backends.free_port()
