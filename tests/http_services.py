@@ -154,20 +154,24 @@ root = "disk"
 @cache
 def satchel(places: int = 64) -> tuple[str, str]:
     """The URL of a Satchel with many forms and shares, numbered, and a token for all of it."""
-    folder, port = backends.folder(), backends.free_port()
     shares = "".join(f'[files.s{n}]\nprovider = "disk"\nprefix = "s{n}/"\n' for n in range(places))
     forms = "".join(FORMS.format(name=f"{table}{n}") for n in range(8) for table in ("t", "u"))
-    (folder / "app.toml").write_text(SATCHEL + shares + forms)
+    return another_satchel(SATCHEL + shares + forms)
+
+
+def another_satchel(toml: str) -> tuple[str, str]:
+    """The URL of a Satchel with this configuration, and a token for all of it."""
+    folder, port = backends.folder(), backends.free_port()
+    (folder / "app.toml").write_text(toml)
     command = [sys.executable, ROOT / "app.py", "server", "--bind", f"127.0.0.1:{port}", "--config", folder / "app.toml"]
     backends.Process(command, answers(port, "/healthz"), folder=folder)
     issue = [sys.executable, ROOT / "app.py", "auth", "issue", "--subject", "outer", "--grant", "**:*"]
     issued = subprocess.run([*issue, "--config", folder / "app.toml"], capture_output=True, text=True, check=True)
-    os.environ[TOKEN] = issued.stdout.strip()
     return f"http://127.0.0.1:{port}", issued.stdout.strip()
 
 
 def satchel_settings(number: int) -> dict[str, Any]:
-    url = satchel()[0]
+    url, os.environ[TOKEN] = satchel()
     headers = {"Authorization": f"Bearer env:{TOKEN}"}
     blobs, records = f"/files/s{number}/{{path}}", f"/forms/{{table}}{number % 8}/records"
     return {"preset": "satchel", "url": url, "headers": headers, "blobs": blobs, "records": records}

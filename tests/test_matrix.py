@@ -6,6 +6,9 @@ line in PROVIDERS; one whose records are not atomic brings a second provider for
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import threading
 import tomllib
 from collections.abc import Callable, Iterator
@@ -13,6 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import aws_server
+import http_services
+import postgres_server
 import pytest
 
 import app
@@ -34,9 +40,45 @@ from app import (
 )
 from tests.sites import KINDS, Site
 
+
+def table(**settings: Any) -> str:
+    """[providers.main] with these settings."""
+    return "\n".join(["[providers.main]", *(f"{name} = {json.dumps(value)}" for name, value in settings.items()), ""])
+
+
+def postgres(folder: Path) -> str:
+    schema = "x" + hashlib.sha256(str(folder).encode()).hexdigest()[:12]
+    return table(kind="postgres", url=postgres_server.server().socket_url, schema=schema)
+
+
+def generic(**settings: Any) -> str:
+    """Its records are not atomic, so tokens and audit entries are kept beside it."""
+    return '[site]\nstate = "state"\n[providers.state]\nkind = "sql"\nurl = "sqlite:///state.db"\n' + table(
+        kind="generic", **settings
+    )
+
+
+def satchel(folder: Path) -> str:
+    """Another Satchel, with a form of the same fields and a share."""
+    share = '[files.shared]\nprovider = "disk"\n[providers.disk]\nkind = "file"\nroot = "disk"\n'
+    url, token = http_services.another_satchel('[providers.main]\nkind = "sql"\nurl = "sqlite:///app.db"\n' + share + FORM)
+    os.environ["SATCHEL_MATRIX_TOKEN"] = token
+    headers = '\n[providers.main.headers]\nAuthorization = "Bearer env:SATCHEL_MATRIX_TOKEN"\n'
+    return generic(preset="satchel", url=url, blobs="/files/shared/{path}") + headers
+
+
+def nginx(folder: Path) -> str:
+    return generic(url=http_services.nginx()[1], blobs=f"/{folder.name}/{{path}}", listing="nginx", put_date=True)
+
+
 PROVIDERS: dict[str, Callable[[Path], str]] = {
-    "sql": lambda folder: '[providers.main]\nkind = "sql"\nurl = "sqlite:///app.db"\n',
-    "file": lambda folder: '[providers.main]\nkind = "file"\nroot = "store"\n',
+    "sql": lambda folder: table(kind="sql", url="sqlite:///app.db"),
+    "file": lambda folder: table(kind="file", root="store"),
+    "postgres": postgres,
+    "aws": lambda folder: table(kind="aws", **aws_server.options(folder)),
+    "generic": satchel,
+    "generic-json-server": lambda folder: generic(preset="json-server", url=http_services.json_server(["leave"])[1]),
+    "generic-nginx": nginx,
 }
 FILES = '[files.docs]\nprovider = "main"\nprefix = "docs/"\n'
 FORM = """
