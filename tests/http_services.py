@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -49,7 +49,7 @@ def options(name: str, folder: Path, make: Callable[[int], dict[str, Any]]) -> d
     places: dict[str, dict[str, Any]] = json.loads(os.environ.get(PLACES, "{}"))
     place = f"{name} {folder}"
     if place not in places:
-        places[place] = make(len(places))
+        places[place] = make(sum(one.startswith(name + " ") for one in places))
         os.environ[PLACES] = json.dumps(places)
     return places[place]
 
@@ -75,7 +75,7 @@ def json_server(tables: Iterable[str], records: Mapping[str, Any] = MappingProxy
     return backends.Process(command, answers(port, "/db"), folder=folder), f"http://127.0.0.1:{port}"
 
 
-@lru_cache(maxsize=None)
+@cache
 def json_group(number: int) -> str:
     """The URL of the json-server for eight places; it writes its whole file with each change, so groups stay small."""
     return json_server([f"{place}-{table}" for place in range(8 * number, 8 * number + 8) for table in TABLES])[1]
@@ -105,7 +105,7 @@ http {{
 """
 
 
-@lru_cache(maxsize=None)
+@cache
 def nginx(form: str = "json", methods: str = "PUT DELETE") -> tuple[Path, str]:
     """An nginx that stores files: the folder they are in, and its URL."""
     folder, port = backends.folder(), backends.free_port()
@@ -151,10 +151,15 @@ root = "disk"
 """
 
 
-@lru_cache(maxsize=None)
+@cache
+def satchel_folder() -> Path:
+    return backends.folder()
+
+
+@cache
 def satchel(places: int = 64) -> tuple[str, str]:
     """The URL of a Satchel with many forms and shares, numbered, and a token for all of it."""
-    folder, port = backends.folder(), backends.free_port()
+    folder, port = satchel_folder(), backends.free_port()
     shares = "".join(f'[files.s{n}]\nprovider = "disk"\nprefix = "s{n}/"\n' for n in range(places))
     forms = "".join(FORMS.format(name=f"{table}{n}") for n in range(8) for table in ("t", "u"))
     (folder / "app.toml").write_text(SATCHEL + shares + forms)
@@ -175,3 +180,11 @@ def satchel_settings(number: int) -> dict[str, Any]:
 
 def open_satchel(folder: Path) -> app.GenericProvider:
     return opened("main", options("satchel", folder, satchel_settings))
+
+
+def files(blobs: Any) -> Path | None:
+    """The folder of this machine in which a service keeps a provider's files; None where it is not one of these."""
+    place = blobs._options["blobs"].removesuffix("/{path}") if isinstance(blobs, app.GenericProvider) else ""
+    if place.startswith("/files/"):
+        return satchel_folder() / "disk" / place.removeprefix("/files/")
+    return nginx()[0] / place.strip("/") if place else None
