@@ -1774,6 +1774,8 @@ class Blobs(Provider):
     """
 
     lists: bool = True  # scan() and is_folder() work; else they are Unsupported
+    renames: bool = True  # move() is one step that keeps the etag; else a copy and a removal
+    frees_folders: bool = True  # the path of a folder is free for a file once nothing is in it; else that is a Conflict
 
     @abstractmethod
     def stat(self, path: str) -> Blob | None:
@@ -1822,7 +1824,7 @@ class Blobs(Provider):
 
     @abstractmethod
     def move(self, source: str, target: str) -> Blob:
-        """Rename a blob in one step; NotFound, or Conflict if the target exists."""
+        """Rename a blob; NotFound, or Conflict if the target exists."""
 
     def write(self, path: str, chunks: Iterable[bytes], *, if_match: str | None = None, if_none_match: bool = False) -> Blob:
         """stage and publish in one call; nothing is left behind by a failure."""
@@ -7276,6 +7278,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     },
     "json-server": {
         "records": "/{table}", "query": "_limit={limit}", "count": "_limit=1", "total": "header:X-Total-Count",
+        "keys": r"(?s:(?!\.\.?\Z).+)",
         "filters": {"gte": "{field}_gte={value}", "lte": "{field}_lte={value}"},
     },
     "pocketbase": {
@@ -7645,7 +7648,8 @@ class GenericProvider(Records, Blobs):
             if one[setting_] and (place not in one[setting_] or not one[setting_].startswith("/")):
                 self._fault(setting_, f"must be a path with {place} in it")
         self.conditional, self.exact_integers = one["preconditions"], one["exact_integers"]
-        self.lists = bool(one["listing"])
+        self.lists, self.renames = bool(one["listing"]), one["move"] == "webdav"
+        self.frees_folders = one["listing"] == "satchel"
         self.own_fields = frozenset((one["key"], one["version"], *one["service_fields"]))
         self._counts_itself = one["version"] in one["service_fields"]
         self._secrets = [text for text in one["headers"].values() if len(text) > 3]
@@ -7839,7 +7843,8 @@ class GenericProvider(Records, Blobs):
             raise self._shape(doing, f"record {key}{fault.pointer} {fault.detail}")
         return Record(key, version, value)
 
-    def _holds(self, key: str) -> bool:
+    def holds(self, key: str) -> bool:
+        """Whether the service can have a record under the key."""
         return is_key(key) and (not self._options["keys"] or bool(re.fullmatch(self._options["keys"], key)))
 
     def _look(self, table: str, key: str) -> tuple[Record | None, str]:
@@ -7856,7 +7861,7 @@ class GenericProvider(Records, Blobs):
             return record, answer.header("etag")
 
     def get(self, table: str, key: str) -> Record | None:
-        return self._look(table, key)[0] if self._holds(key) else None
+        return self._look(table, key)[0] if self.holds(key) else None
 
     def find(self, query: Query) -> Page:
         lookup = Lookup.of(query)
@@ -7980,7 +7985,7 @@ class GenericProvider(Records, Blobs):
         self, doing: str, table: str, pattern: str, filters: Sequence[tuple[str, str]], begin: str, wanted: int
     ) -> Iterator[Record]:
         """Each page begins behind the last record of the one before: none comes twice and none is skipped."""
-        last = begin if self._holds(begin) else ""
+        last = begin if self.holds(begin) else ""
         while True:
             size = min(wanted or self._options["page_size"], self._options["page_size"])
             facts = {"limit": str(size)} | ({"key": last} if last else {})
@@ -8037,7 +8042,7 @@ class GenericProvider(Records, Blobs):
             self._check(write)
         with self._alone(self.conditional, f"{write.table}/{write.key}"):
             for _ in range(8):  # an unconditional write goes on until nobody comes between
-                present, etag = self._look(write.table, write.key) if self._holds(write.key) else (None, "")
+                present, etag = self._look(write.table, write.key) if self.holds(write.key) else (None, "")
                 check_version(0, write, present.version if present else 0)
                 if isinstance(write, Delete):
                     done = present is None or self._delete(write, etag)
@@ -8051,7 +8056,7 @@ class GenericProvider(Records, Blobs):
     def _check(self, write: Insert | Update) -> None:
         """Nothing, or why the service cannot hold the record: Invalid, or Unsupported for the version of a copy."""
         faults = [Fault("", "key", f"the service of provider {self.name} cannot hold the key {write.key!r}")]
-        faults = [] if self._holds(write.key) else faults
+        faults = [] if self.holds(write.key) else faults
         taken = {self._options["key"]} | ({self._options["version"]} - set(self._options["service_fields"]))
         for name in taken & set(write.value):
             faults.append(Fault(member_pointer("", name), "read_only", f"is kept by provider {self.name} for itself"))

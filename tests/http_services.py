@@ -49,7 +49,7 @@ def options(name: str, folder: Path, make: Callable[[int], dict[str, Any]]) -> d
     places: dict[str, dict[str, Any]] = json.loads(os.environ.get(PLACES, "{}"))
     place = f"{name} {folder}"
     if place not in places:
-        places[place] = make(len(places))
+        places[place] = make(sum(one.startswith(name + " ") for one in places))
         os.environ[PLACES] = json.dumps(places)
     return places[place]
 
@@ -152,16 +152,21 @@ root = "disk"
 
 
 @cache
+def satchel_folder() -> Path:
+    return backends.folder()
+
+
+@cache
 def satchel(places: int = 64) -> tuple[str, str]:
     """The URL of a Satchel with many forms and shares, numbered, and a token for all of it."""
     shares = "".join(f'[files.s{n}]\nprovider = "disk"\nprefix = "s{n}/"\n' for n in range(places))
     forms = "".join(FORMS.format(name=f"{table}{n}") for n in range(8) for table in ("t", "u"))
-    return another_satchel(SATCHEL + shares + forms)
+    return another_satchel(SATCHEL + shares + forms, satchel_folder())
 
 
-def another_satchel(toml: str) -> tuple[str, str]:
+def another_satchel(toml: str, folder: Path | None = None) -> tuple[str, str]:
     """The URL of a Satchel with this configuration, and a token for all of it."""
-    folder, port = backends.folder(), backends.free_port()
+    folder, port = folder or backends.folder(), backends.free_port()
     (folder / "app.toml").write_text(toml)
     command = [sys.executable, ROOT / "app.py", "server", "--bind", f"127.0.0.1:{port}", "--config", folder / "app.toml"]
     backends.Process(command, answers(port, "/healthz"), folder=folder)
@@ -179,3 +184,11 @@ def satchel_settings(number: int) -> dict[str, Any]:
 
 def open_satchel(folder: Path) -> app.GenericProvider:
     return opened("main", options("satchel", folder, satchel_settings))
+
+
+def files(blobs: Any) -> Path | None:
+    """The folder of this machine in which a service keeps a provider's files; None where it is not one of these."""
+    place = blobs._options["blobs"].removesuffix("/{path}") if isinstance(blobs, app.GenericProvider) else ""
+    if place.startswith("/files/"):
+        return satchel_folder() / "disk" / place.removeprefix("/files/")
+    return nginx()[0] / place.strip("/") if place else None

@@ -10,13 +10,14 @@ import subprocess
 import sys
 import threading
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import aws_server
+import http_services
 import postgres_server
 import pytest
 
@@ -44,11 +45,23 @@ FACTORIES: dict[str, tuple[type[app.Provider], Factory]] = {
     "file": (app.FileProvider, open_file),
     "postgres": (postgres_server.plugin(), postgres_server.open_postgres),
     "aws": (aws_server.plugin(), aws_server.opened),
+    "generic": (app.GenericProvider, http_services.open_satchel),
+    "generic-json-server": (app.GenericProvider, http_services.open_json_server),
+    "generic-nginx": (app.GenericProvider, http_services.open_nginx),
 }
+# What a service is not asked for here: json-server has no files and nginx no records; and the forms of another Satchel take
+# declared fields alone and stamp them, which test_generic.py goes into.
+LACKS = {"generic": app.Records, "generic-json-server": app.Blobs, "generic-nginx": app.Records}
 
 
 def having(contract: type) -> list[str]:
-    return [name for name, (kind, _) in FACTORIES.items() if issubclass(kind, contract)]
+    able = [name for name, (kind, _) in FACTORIES.items() if issubclass(kind, contract)]
+    return [name for name in able if LACKS.get(name) is not contract]
+
+
+def store(records: Any, writes: list[Any]) -> list[Record]:
+    """The writes in one commit, or one after another where the provider is not atomic."""
+    return records.commit(writes) if records.atomic else [r for write in writes for r in records.commit([write])]
 
 
 @pytest.fixture
@@ -140,7 +153,7 @@ def test_opening_creates_nothing(name: str, opener: Callable[[str], Any], tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", FACTORIES)
+@pytest.mark.parametrize("name", having(app.Records))
 def test_a_closed_provider_is_unavailable_and_can_be_opened_again(name: str, opener: Callable[[str], Any]) -> None:
     provider = opener(name)
     provider.commit([Insert("t", "a", {"n": 1})])
@@ -184,7 +197,7 @@ def test_insert_update_delete_count_versions(records: Any) -> None:
     assert records.commit([Delete("t", "a", version=3)]) == [Record("a", 0, {})]
     assert records.get("t", "a") is None
     assert records.commit([Update("t", "a", {"n": 4})]) == [Record("a", 1, {"n": 4})]
-    assert records.commit([Delete("t", "a"), Delete("t", "never")]) == [Record("a", 0, {}), Record("never", 0, {})]
+    assert store(records, [Delete("t", "a"), Delete("t", "never")]) == [Record("a", 0, {}), Record("never", 0, {})]
 
 
 @pytest.mark.parametrize(
@@ -201,9 +214,10 @@ def test_insert_update_delete_count_versions(records: Any) -> None:
 )
 def test_a_write_whose_precondition_fails_conflicts_and_the_whole_commit_does_nothing(records: Any, write: Any) -> None:
     records.commit([Insert("t", "a", {"n": 1})])
+    before = [Insert("u", "x", {}), Insert("t", "c", {"n": 2})] if records.atomic else []
     with pytest.raises(app.Conflict) as caught:
-        records.commit([Insert("u", "x", {}), Insert("t", "c", {"n": 2}), write, Insert("t", "d", {"n": 3})])
-    assert caught.value.index == 2
+        records.commit([*before, write, Insert("t", "d", {"n": 3})] if records.atomic else [write])
+    assert caught.value.index == len(before)
     assert keys(records.find(Query("t"))) == ["a"]
     assert records.get("t", "a") == Record("a", 1, {"n": 1})
     assert records.get("u", "x") is None
@@ -240,12 +254,18 @@ HARD_KEYS = [
 
 
 def test_difficult_keys_stay_apart_and_are_ordered_byte_by_byte(records: Any) -> None:
-    for number, key in enumerate(HARD_KEYS):
+    hard = [key for key in HARD_KEYS if not isinstance(records, app.GenericProvider) or records.holds(key)]
+    for key in set(HARD_KEYS) - set(hard):
+        with pytest.raises(app.Invalid, match="cannot be stored"):
+            records.commit([Insert("t", key, {})])
+        assert records.get("t", key) is None
+    assert len(hard) >= len(HARD_KEYS) - 1
+    for number, key in enumerate(hard):
         records.commit([Insert("t", key, {"n": number})])
-    for number, key in enumerate(HARD_KEYS):
+    for number, key in enumerate(hard):
         assert records.get("t", key) == Record(key, 1, {"n": number})
-    assert keys(records.find(Query("t", limit=100))) == sorted(HARD_KEYS, key=str.encode)
-    assert [r.key for r in records.walk(Query("t", order_by=("-id",)))] == sorted(HARD_KEYS, key=str.encode, reverse=True)
+    assert keys(records.find(Query("t", limit=100))) == sorted(hard, key=str.encode)
+    assert [r.key for r in records.walk(Query("t", order_by=("-id",)))] == sorted(hard, key=str.encode, reverse=True)
 
 
 @pytest.mark.parametrize("key", ["", "x" * 513, "ß" * 257, "a\0b", "\ud800"])
@@ -271,15 +291,36 @@ HARD_VALUES: list[Any] = [
 ]
 
 
+def stored(records: Any, values: Iterable[Any]) -> list[Any]:
+    """Those that the provider must be able to hold: of one that is not exact no numbers beyond a double."""
+    if records.exact_integers:
+        return list(values)
+    return [value for value in values if not list(app.inexact(value))]
+
+
 def test_difficult_values_come_back_exactly(records: Any) -> None:
-    for number, value in enumerate(HARD_VALUES):
+    values = stored(records, HARD_VALUES)
+    assert len(values) >= 6
+    for number, value in enumerate(values):
         records.commit([Insert("t", str(number), value)])
     for provider in (records, records.again()):
-        for number, value in enumerate(HARD_VALUES):
+        for number, value in enumerate(values):
             found = provider.get("t", str(number)).value
             assert found == app.load_json(app.dump_json(value))
             assert app.dump_json(found) == app.dump_json(value).replace("1E-400", "1E-400")
             assert [type(item) for item in found.values()] == [type(item) for item in value.values()]
+
+
+@pytest.mark.parametrize("number", [2**53 + 1, -(2**63), 2.0**63, Decimal("0.30000000000000000001"), Decimal("1e400")])
+def test_numbers_that_would_be_changed_are_refused_where_integers_are_not_exact(records: Any, number: Any) -> None:
+    if records.exact_integers:
+        records.commit([Insert("t", "a", {"n": [number]})])
+        assert records.get("t", "a").value == {"n": [number]}
+        return
+    with pytest.raises(app.Invalid) as caught:
+        records.commit([Insert("t", "a", {"n": [number]})])
+    assert caught.value.faults[0].pointer == "/n/0"
+    assert records.get("t", "a") is None
 
 
 @pytest.mark.parametrize(
@@ -304,8 +345,12 @@ def test_what_a_caller_does_to_a_value_changes_nothing_stored(records: Any) -> N
 def test_tables_are_apart_and_prepare_makes_them_exist(records: Any) -> None:
     records.prepare({"t": ["n"], "u-2": (), "_audit": ()})
     records.prepare({"t": ()})
-    records.commit([Insert("t", "a", {"n": 1}), Insert("u-2", "a", {"n": 2}), Insert("_audit", "a", {"n": 3})])
+    store(records, [Insert("t", "a", {"n": 1}), Insert("u-2", "a", {"n": 2}), Insert("_audit", "a", {"n": 3})])
     assert [records.get(t, "a").value["n"] for t in ("t", "u-2", "_audit")] == [1, 2, 3]
+    if isinstance(records, app.GenericProvider):
+        with pytest.raises(app.Unsupported):
+            records.tables()
+        return
     assert records.tables() == ["_audit", "t", "u-2"]
 
 
@@ -332,7 +377,7 @@ def test_a_copy_begins_at_the_version_of_the_original(records: Any) -> None:
 def test_of_racing_writes_with_one_precondition_one_wins(records: Any, write: Callable[[int], Any], two: bool) -> None:
     records.commit([Insert("t", "old", {})])
     doors = [records, records.again() if two else records]
-    answers = race(8, lambda n: doors[n % 2].commit([write(n), Insert("log", f"{n}", {})]))
+    answers = race(8, lambda n: store(doors[n % 2], [write(n), Insert("log", f"{n}", {})]))
     won = [n for n, answer in enumerate(answers) if not isinstance(answer, Exception)]
     assert len(won) == 1
     assert all(isinstance(a, app.Conflict) for n, a in enumerate(answers) if n not in won)
@@ -360,6 +405,7 @@ def test_nothing_is_lost_when_many_threads_count_up(records: Any) -> None:
     assert records.get("t", "sum") == other.get("t", "sum") == Record("sum", 61, {"n": 60})
 
 
+@pytest.mark.parametrize("records", [name for name in having(app.Records) if FACTORIES[name][0].atomic], indirect=True)
 def test_a_reader_never_sees_half_a_commit(records: Any) -> None:
     records.commit([Insert("t", "a", {"n": 0}), Insert("t", "b", {"n": 0})])
     other, seen = records.again(), []
@@ -385,8 +431,8 @@ def test_two_objects_on_one_place_see_each_others_writes_at_once(records: Any) -
 
 
 def test_reopening_keeps_everything(records: Any) -> None:
-    records.commit([Insert("t", f"{n}", {"n": n}) for n in range(50)])
-    records.commit([Delete("t", "7"), Update("t", "8", {"n": 88})])
+    store(records, [Insert("t", f"{n}", {"n": n}) for n in range(50)])
+    store(records, [Delete("t", "7"), Update("t", "8", {"n": 88})])
     records.close()
     again = records.again()
     assert again.count(Query("t")) == 49
@@ -401,12 +447,14 @@ import test_provider_contract as suite
 from app import Insert
 provider = suite.FACTORIES[{name!r}][1](Path({folder!r}))
 for n in range({count}):
-    provider.commit([Insert("t", f"{who}-{{n}}-a", {{"n": n, "pad": "x" * 500}}), Insert("t", f"{who}-{{n}}-b", {{"n": n}})])
+    first = Insert("t", f"{who}-{{n}}-a", {{"n": n, "pad": "x" * 500}})
+    suite.store(provider, [first, Insert("t", f"{who}-{{n}}-b", {{"n": n}})])
     sys.stdout.write(f"{{n}}\\n"); sys.stdout.flush()
 """
 
 
 def start_writer(name: str, folder: Path, who: str, count: int) -> "subprocess.Popen[str]":
+    FACTORIES[name][1](folder).close()  # a service is started here, for all who ask for this folder
     tests = str(Path(__file__).resolve().parent)
     code = WRITER.format(root=str(ROOT), tests=tests, name=name, folder=str(folder), who=who, count=count)
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
@@ -426,7 +474,7 @@ def test_every_acknowledged_commit_of_a_killed_process_is_there_and_whole(
         provider = opener(name)
         there = {r.key for r in provider.walk(Query("t", where=(Condition("id", "prefix", f"w{life}-"),)))}
         assert {f"w{life}-{n}-{half}" for n in range(said) for half in "ab"} <= there
-        assert len(there) in (2 * said, 2 * said + 2)
+        assert len(there) - 2 * said in ((0, 2) if provider.atomic else (0, 1, 2))
         provider.commit([Insert("after", f"{life}", {})])
         provider.close()
 
@@ -531,8 +579,10 @@ def without(*gone: str) -> str:
     ],
 )
 def test_operators_compare_within_a_type_and_exactly(records: Any, op: str, value: Any, expected: str) -> None:
-    records.commit([Insert("t", key, row) for key, row in ROWS.items()])
+    rows = {key: row for key, row in ROWS.items() if stored(records, [row])}
+    store(records, [Insert("t", key, row) for key, row in rows.items()])
     query = Query("t", where=(Condition("v", op, value),), limit=100)
+    expected = "".join(key for key in expected if key in rows)
     assert "".join(keys(records.find(query))) == expected
     assert records.count(query) == len(expected)
 
@@ -546,7 +596,12 @@ def test_conditions_that_mean_nothing_are_refused(records: Any, condition: Condi
 
 
 def test_id_and_version_are_fields(records: Any) -> None:
-    records.commit([Insert("t", key, {"id": "other", "version": 9}) for key in "abc"])
+    own = getattr(records, "own_fields", ())
+    if own:
+        with pytest.raises(app.Invalid, match="cannot be stored"):
+            records.commit([Insert("t", "a", dict.fromkeys(own, 1))])
+    value = {name: value for name, value in {"id": "other", "version": 9}.items() if name not in own}
+    store(records, [Insert("t", key, value) for key in "abc"])
     records.commit([Update("t", "b", {})])
 
     def found(*where: Condition) -> list[str]:
@@ -569,12 +624,17 @@ def test_any_field_name_can_be_asked_for(records: Any) -> None:
 
 
 def test_order_puts_missing_first_then_types_and_breaks_ties_by_key(records: Any) -> None:
-    records.commit([Insert("t", key, row) for key, row in ROWS.items()])
+    rows = {key: row for key, row in ROWS.items() if stored(records, [row])}
+    store(records, [Insert("t", key, row) for key, row in rows.items()])
+
+    def those(text: str) -> str:
+        return "".join(key for key in text if key in rows)
+
     expected = "ef" + "nc" + "mulab" + "jikst" + "q" + "d" + "r" + "opxw"
     order = "".join(keys(records.find(Query("t", order_by=("v",), limit=100))))
-    assert order == expected + "gh"
+    assert order == those(expected + "gh")
     backwards = "".join(keys(records.find(Query("t", order_by=("-v",), limit=100))))
-    assert backwards == "gh" + "wxporqd"[:2] + "po" + "rdq" + "tskij" + "ab" + "lum" + "cn" + "ef"
+    assert backwards == those("gh" + "wxporqd"[:2] + "po" + "rdq" + "tskij" + "ab" + "lum" + "cn" + "ef")
 
 
 def test_search_finds_text_whatever_its_case_in_any_of_its_fields(records: Any) -> None:
@@ -586,7 +646,7 @@ def test_search_finds_text_whatever_its_case_in_any_of_its_fields(records: Any) 
         "e": {"x": 5},
         "f": {},
     }
-    records.commit([Insert("t", key, row) for key, row in rows.items()])
+    store(records, [Insert("t", key, row) for key, row in rows.items()])
 
     def found(text: str, *names: str) -> str:
         query = Query("t", search=text, search_fields=names)
@@ -603,7 +663,7 @@ def test_search_finds_text_whatever_its_case_in_any_of_its_fields(records: Any) 
 
 
 def test_pages_give_every_row_once_though_rows_come_and_go(records: Any) -> None:
-    records.commit([Insert("t", f"{n:03}", {"g": n % 3 or None, "n": n}) for n in range(60)])
+    store(records, [Insert("t", f"{n:03}", {"g": n % 3 or None, "n": n}) for n in range(60)])
     query = Query("t", order_by=("-g", "n"), limit=7)
     seen: list[str] = []
     chance = random.Random(7)
@@ -612,14 +672,15 @@ def test_pages_give_every_row_once_though_rows_come_and_go(records: Any) -> None
         seen += keys(page)
         if page.next is None:
             break
-        records.commit([Delete("t", seen[-1]), Insert("t", f"new{len(seen)}", {"g": chance.choice([None, 1, 2]), "n": 30})])
+        row = {"g": chance.choice([None, 1, 2]), "n": 30}
+        store(records, [Delete("t", seen[-1]), Insert("t", f"new{len(seen)}", row)])
         page = records.find(Query("t", order_by=("-g", "n"), limit=7, after=page.next))
     assert len(seen) == len(set(seen))
     assert {f"{n:03}" for n in range(60)} <= set(seen)
 
 
 def test_the_last_page_says_so_and_no_empty_page_follows_a_full_one(records: Any) -> None:
-    records.commit([Insert("t", f"{n}", {}) for n in range(6)])
+    store(records, [Insert("t", f"{n}", {}) for n in range(6)])
     first = records.find(Query("t", limit=3))
     assert len(first.items) == 3
     assert first.next
@@ -633,7 +694,7 @@ def test_the_last_page_says_so_and_no_empty_page_follows_a_full_one(records: Any
 
 
 def test_a_cursor_of_another_query_is_refused(records: Any) -> None:
-    records.commit([Insert(table, f"{n}", {"a": n, "b": n}) for n in range(6) for table in ("t", "u")])
+    store(records, [Insert(table, f"{n}", {"a": n, "b": n}) for n in range(6) for table in ("t", "u")])
     cursor = records.find(Query("t", order_by=("a",), limit=2)).next
     assert keys(records.find(Query("t", order_by=("a",), limit=4, after=cursor))) == ["2", "3", "4", "5"]
     others = [
@@ -655,6 +716,10 @@ def test_a_cursor_of_another_query_is_refused(records: Any) -> None:
 def test_walk_goes_through_every_page(records: Any) -> None:
     commit_in_slices(records, [Insert("t", f"{n:04}", {"n": -n}) for n in range(2300)])
     assert [r.key for r in records.walk(Query("t", order_by=("n",), limit=3))] == [f"{n:04}" for n in reversed(range(2300))]
+    most = 2300 if records.atomic else 1100
+    for start in range(0, most, 1100):
+        store(records, [Insert("t", f"{n:04}", {"n": -n}) for n in range(start, min(start + 1100, most))])
+    assert [r.key for r in records.walk(Query("t", order_by=("n",), limit=3))] == [f"{n:04}" for n in reversed(range(most))]
 
 
 # ---- records: a model
@@ -744,9 +809,12 @@ def test_random_operations_do_what_the_model_does(records: Any, seed: int) -> No
 
 def compare_commit(chance: random.Random, model: Model, door: Any) -> None:
     writes: list[Any] = []
-    for key in chance.sample([f"{n}" for n in range(25)] + ["é", "e\u0301"], chance.choice([1, 1, 2, 5])):
+    atoms = stored(door, ATOMS)
+    for key in chance.sample(
+        [f"{n}" for n in range(25)] + ["é", "e\u0301"], chance.choice([1, 1, 2, 5] if door.atomic else [1])
+    ):
         version = chance.choice([None, model.rows.get(key, (1, {}))[0], 1])
-        row = {name: chance.choice(ATOMS) for name in chance.sample(["a", "b", 'q"'], chance.randrange(4))}
+        row = {name: chance.choice(atoms) for name in chance.sample(["a", "b", 'q"'], chance.randrange(4))}
         kind = chance.choice([Insert, Update, Update, Delete])
         writes.append(
             Insert("t", key, row)
@@ -794,14 +862,16 @@ def test_atomic_is_said_by_those_that_are_and_by_no_others(records: Any) -> None
         with pytest.raises(app.Unsupported):
             records.commit(writes)
         assert records.count(Query("t")) == 0
+        assert records.most_writes == 1
 
 
 def test_conditional_is_said_by_those_that_are_and_by_no_others(records: Any) -> None:
+    """Where the backend checks nothing, test_generic.py shows the write that another process can lose."""
     other = records.again()
     records.commit([Insert("t", "a", {})])
     other.get("t", "a")
     records.commit([Update("t", "a", {"n": 1}, version=1)])
-    assert records.conditional
+    assert records.conditional is not isinstance(records, app.GenericProvider)
     with pytest.raises(app.Conflict):
         other.commit([Update("t", "a", {"n": 2}, version=1)])
 
@@ -956,6 +1026,11 @@ def test_folders_go_with_their_last_file(blobs: Any) -> None:
     assert blobs.is_folder("a")
     blobs.move("a/e", "z/y/x")
     assert not blobs.is_folder("a")
+    if not blobs.frees_folders:
+        with pytest.raises(app.Conflict):
+            blobs.write("a", [b"now a file"])
+        assert [e.path for e in blobs.scan(deep=False)] == ["z"]
+        return
     assert blobs.write("a", [b"now a file"])
     assert [e.path for e in blobs.scan(deep=False)] == ["a", "z"]
 
@@ -967,7 +1042,8 @@ def test_move_keeps_the_bytes_and_the_etag_and_never_overwrites(blobs: Any) -> N
         with pytest.raises(app.Conflict):
             blobs.move("a", target)
     moved = blobs.move("a", "c/d")
-    assert (moved.path, moved.etag, moved.size_bytes) == ("c/d", blob.etag, 1)
+    assert (moved.path, moved.size_bytes) == ("c/d", 1)
+    assert moved.etag == blob.etag or not blobs.renames
     assert blobs.stat("c/d") == moved
     assert blobs.stat("a") is None
     assert everything(blobs.read("c/d")) == b"1"
@@ -1038,6 +1114,8 @@ def test_a_listing_of_over_a_thousand_is_whole(blobs: Any, tmp_path: Path) -> No
             (tmp_path / f"data/f/{n:04}").touch()
         elif blobs.kind == "aws":  # as another program writes it
             blobs._s3("putting", "put_object", Key=f"f/{n:04}")
+        elif (folder := http_services.files(blobs)) is not None:
+            (folder / f"f/{n:04}").touch()
         else:
             blobs.write(f"f/{n:04}", [])
     assert [e.path for e in blobs.scan("f", deep=False)] == [f"f/{n:04}" for n in range(1030)]
@@ -1045,12 +1123,14 @@ def test_a_listing_of_over_a_thousand_is_whole(blobs: Any, tmp_path: Path) -> No
 
 
 def test_random_blob_operations_do_what_a_dictionary_does(blobs: Any) -> None:
-    chance, model = random.Random(3), dict[str, bytes]()
+    chance, model, left = random.Random(3), dict[str, bytes](), set[str]()
     paths = ["a", "a/b", "a/b/c", "a/d", "b", "b/x", "c.txt", "c/y", "d/e/f/g"]
     other = blobs.again()
     for _ in range(250):
         door, path, to = chance.choice([blobs, other]), chance.choice(paths), chance.choice(paths)
         blocked = any(p != to and (p.startswith(to + "/") or to.startswith(p + "/")) for p in model)
+        blocked = blocked or (to in left and not blobs.frees_folders)
+        left |= {"/".join(p.split("/")[:n]) for p in model for n in range(1, p.count("/") + 1)}
         match chance.choice(["write", "write", "remove", "move"]):
             case "write" if blocked:
                 with pytest.raises(app.Conflict):
