@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import time
+import tomllib
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -85,6 +86,7 @@ def test_loading_and_configuring_the_plugin_imports_no_boto3() -> None:
         ({}, "bucket"),
         ({"bucket": "A_bucket"}, "bucket"),
         ({"tables": "a/b"}, "tables"),
+        ({"tables": 1}, "tables"),
         ({"tables": "", "endpoint": "localhost:9000"}, "endpoint"),
         ({"tables": "", "endpoint": "https://key:secret@host"}, "endpoint"),
     ],
@@ -94,6 +96,17 @@ def test_settings_that_cannot_work_are_named(options: dict[str, Any], place: str
         aws_server.plugin()("cloud", options, tmp_path)
     assert [fault.pointer for fault in caught.value.faults] == [f"providers.cloud.{place}"]
     assert "secret" not in caught.value.message
+
+
+def test_settings_come_from_app_toml_with_their_defaults(tmp_path: Path) -> None:
+    def options(toml: str) -> Any:
+        raw = tomllib.loads(f"[providers.cloud]\nkind = 'aws'\n{toml}")
+        kinds = {kind: cls.settings for kind, cls in app.load_kinds(tmp_path).items()}
+        return app.read_config(raw, tmp_path, "app.toml", kinds).providers["cloud"].options
+
+    defaults = {"region": "", "endpoint": "", "timeout": 10, "connections": 16, "scan_limit": 10_000}
+    assert options("bucket = 'some'") == {"bucket": "some", "tables": None, **defaults}
+    assert options("tables = ''\ntimeout = '1m'") == {"bucket": "", "tables": "", **defaults, "timeout": 60}
 
 
 def test_the_contracts_follow_the_settings_and_the_other_service_is_never_asked(

@@ -113,7 +113,7 @@ def settings_text() -> str:
 def error_classes() -> list[type[app.AppError]]:
     found = [app.AppError]
     for cls in found:
-        found += cls.__subclasses__()
+        found += [one for one in cls.__subclasses__() if one.__module__ == app.__name__]  # plugins may have their own
     return sorted(set(found), key=lambda cls: (cls.status, cls.code))
 
 
