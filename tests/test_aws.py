@@ -448,6 +448,23 @@ def test_an_endpoint_that_is_no_such_service_is_unavailable_and_named(
     assert everything(aws.read("a")) == b"abc"
 
 
+def test_a_json_service_that_is_not_dynamodb_acknowledges_nothing(faulty: Any, proxy: aws_server.Proxy) -> None:
+    proxy.judge = lambda asked: (200, "application/json", b"{}")
+    for name in ("get", "find", "count", "commit", "tables"):
+        with pytest.raises(app.Unavailable, match="check the endpoint"):
+            attempts(faulty)[name]()
+
+
+@pytest.mark.parametrize("code", ["PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"])
+def test_a_bucket_in_another_region_is_a_fault_of_the_configuration(faulty: Any, proxy: aws_server.Proxy, code: str) -> None:
+    proxy.judge = lambda asked: (400, "application/xml", b"<Error><Code>%s</Code></Error>" % code.encode())
+    for name in ("read", "scan"):
+        with pytest.raises(app.ConfigError, match="in another region: set region"):
+            attempts(faulty)[name]()
+    with pytest.raises(app.Unavailable, match="check bucket, region and credentials"):
+        faulty.stat("a")
+
+
 def test_answers_that_break_off_are_unavailable(faulty: Any, aws: Any, proxy: aws_server.Proxy) -> None:
     aws.commit([Insert("t", "a", {"text": "x" * 1000})])
     aws.write("a", [b"abc" * 1000])
