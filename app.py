@@ -542,7 +542,7 @@ Write: TypeAlias = Insert | Update | Delete
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """Stored bytes: a strong etag without quotes changes with every write; modified_at in Unix seconds."""
+    """Stored bytes: a strong etag without quotes, never that of other bytes at the path; modified_at in Unix seconds."""
 
     path: str
     size_bytes: int
@@ -1824,7 +1824,7 @@ class Blobs(Provider):
 
     @abstractmethod
     def move(self, source: str, target: str) -> Blob:
-        """Rename a blob; NotFound, or Conflict if the target exists."""
+        """Rename a blob, in one step unless its provider says otherwise; NotFound, or Conflict if the target exists."""
 
     def write(self, path: str, chunks: Iterable[bytes], *, if_match: str | None = None, if_none_match: bool = False) -> Blob:
         """stage and publish in one call; nothing is left behind by a failure."""
@@ -7704,7 +7704,7 @@ class GenericProvider(Records, Blobs):
         found = []
         if self._secrets and self._base.scheme == "http" and self._base.hostname not in ("localhost", "127.0.0.1", "::1"):
             found.append("its headers go over the network unencrypted: use https")
-        if self.has(Records) and not self.conditional:
+        if self.has(Records) and not self.conditional:  # type: ignore[type-abstract]
             found.append("the service checks no preconditions, so only this process's writes exclude each other: run one")
         return found
 

@@ -87,12 +87,13 @@ REFUSALS: Mapping[str, tuple[str, str]] = {
     "AccessDenied AccessDeniedException AllAccessDisabled UnauthorizedOperation NotAuthorized Forbidden 401 403": (
         "denies access", "are the credentials right, does their policy allow it, and is the bucket of this account?",
     ),
+    "400": ("refuses the request without a word", "check bucket, region and credentials"),
     "RequestTimeTooSkewed": ("refuses the time of the request", "set the clock of this machine"),
     "QuotaExceeded InsufficientStorage XMinioStorageFull 507": ("has no room", "raise its quota or make room"),
 }  # fmt: skip
 """Codes of refusals that an operator can end: what everybody may read, and what to check."""
 MISPLACED = frozenset(
-    "PermanentRedirect TemporaryRedirect AuthorizationHeaderMalformed IllegalLocationConstraintException 301 307 400".split()
+    "PermanentRedirect TemporaryRedirect AuthorizationHeaderMalformed IllegalLocationConstraintException 301 307".split()
 )
 
 
@@ -124,17 +125,19 @@ def error_code(error: Exception) -> str:
     return str(answer.get("Error", {}).get("Code") or status)
 
 
-def refuse_other_than_json(operation_model: Any, response_dict: Mapping[str, Any], **_: Any) -> None:
+def refuse_other_answers(operation_model: Any, response_dict: Mapping[str, Any], **_: Any) -> None:
     """botocore reads a page of a proxy, or half an answer of DynamoDB, as an empty answer: here it is an error."""
     from botocore.parsers import ResponseParserError
 
-    if response_dict["status_code"] == 200:
-        try:
-            found = json.loads(response_dict["body"])
-        except ValueError as error:
-            raise ResponseParserError(f"the answer to {operation_model.name} is not JSON") from error
-        if not isinstance(found, dict):
-            raise ResponseParserError(f"the answer to {operation_model.name} is no JSON object")
+    if response_dict["status_code"] != 200:
+        return
+    kind = str(response_dict["headers"].get("content-type", ""))
+    if not kind.startswith("application/x-amz-json"):
+        raise ResponseParserError(f"the answer to {operation_model.name} is {kind or 'of no kind'} and not of DynamoDB")
+    try:
+        json.loads(response_dict["body"])
+    except ValueError as error:
+        raise ResponseParserError(f"the answer to {operation_model.name} is not JSON") from error
 
 
 class Service:
@@ -216,7 +219,7 @@ class Service:
                 kind = app.StorageFull if "room" in words else app.Unavailable
                 return kind(f"{place}: the service {words}: {check}", hint=hint)
         if code in MISPLACED and self._title == "S3":
-            return app.ConfigError(f"{place}: the request does not fit the bucket: check bucket and region", hint=hint)
+            return app.ConfigError(f"{place}: the bucket is in another region: set region", hint=hint)
         if code in ("EntityTooLarge", "KeyTooLongError"):
             return app.TooLarge(f"{place}: larger than the service takes ({code})", hint=hint)
         if status >= 500:
@@ -257,7 +260,7 @@ class Aws(app.Provider):
 
     settings = (
         Setting("bucket", "text", "", 'the bucket of S3 that keeps files; "" = no files'),
-        Setting("tables", "text", None, 'beginning of the names of the DynamoDB tables, "" too; not given = no records'),
+        Setting("tables", "any", None, 'beginning of the names of the DynamoDB tables, "" too; not given = no records'),
         Setting("region", "text", "", 'such as "eu-central-1"; "" = the one of the usual AWS chain'),
         Setting("endpoint", "text", "", "address of services that are compatible with S3 and DynamoDB"),
         Setting("timeout", "duration", "10s", "longest silence of a service before a request fails", unit="seconds"),
@@ -292,8 +295,8 @@ class Aws(app.Provider):
             yield "bucket", "is missing, and so is tables: give one of them or both"
         if self._bucket and not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]|arn:[^\s/]+(/[^\s/]+)*", self._bucket):
             yield "bucket", "is no name of a bucket: 3 to 63 of a-z, 0-9, . and -"
-        if not re.fullmatch(r"[A-Za-z0-9_.-]{0,150}", self._tables_prefix or ""):
-            yield "tables", "must be letters, digits, _, . and -, at most 150"
+        if not isinstance(prefix := self._tables_prefix or "", str) or not re.fullmatch(r"[A-Za-z0-9_.-]{0,150}", prefix):
+            yield "tables", "must be a text of letters, digits, _, . and -, at most 150"
         address = urlsplit(self._options["endpoint"])
         plain = address.scheme in ("http", "https") and address.hostname and not (address.username or address.query)
         if self._options["endpoint"] and not plain:
@@ -333,7 +336,7 @@ class Aws(app.Provider):
             for title in self._uses:
                 place = {"region_name": region, "endpoint_url": endpoint or None}
                 client = session.client(title.lower(), **place, config=config)
-                client.meta.events.register("before-parse.dynamodb", refuse_other_than_json)
+                client.meta.events.register("before-parse.dynamodb", refuse_other_answers)
                 made[title] = Service(self._who, title, client, self._sleep)
         except exceptions.BotoCoreError as error:
             check = "check region, profile and credentials of the AWS configuration"
@@ -860,8 +863,9 @@ class S3Blobs(Aws, Blobs):
 
     Bytes are staged as a multipart upload, begun at the path where that is known: durable, invisible, and published by
     the one request that completes it, on its condition. Staged without a path, they are an object under .satchel/staged/
-    that is copied. What is left behind is removed after a day, by an upload that comes along or by the bucket's own rule.
-    modified_at is the time at which the upload began (so S3).
+    that is copied. What is left behind is removed after a day, by an upload that comes along or by the bucket's own rule;
+    so is every unfinished upload of that age, whoever began it: give Satchel a bucket of its own. modified_at is the time
+    at which the upload began (so S3).
 
     S3 knows no folders. That a path is never a file and a folder is looked up before publishing: two writers at the same
     moment can make it both; then both can be read, and removed. move is a copy and a delete: between them both are there.
@@ -1011,9 +1015,9 @@ class S3Blobs(Aws, Blobs):
             found = self._head(path)
             if found and found.write_id == write_id:  # done by an attempt whose answer was lost
                 return found.blob
+            app.check_blob(path, found.blob if found else None, if_match, if_none_match)
             if refused.code == "NoSuchUpload":
                 raise gone() from refused
-            app.check_blob(path, found.blob if found else None, if_match, if_none_match)
             raise app.PreconditionFailed(f"{path} was changed meanwhile") from refused
         found = self._head(path)
         return found.blob if found and found.blob.etag == etag else Blob(path, size, int(self._clock()), etag)
@@ -1145,7 +1149,8 @@ class S3Blobs(Aws, Blobs):
         except Refused:
             pass
         region = self._service("S3").region()
-        where = {"CreateBucketConfiguration": {"LocationConstraint": region}} if region != "us-east-1" else {}
+        elsewhere = region not in ("us-east-1", "aws-global")  # where S3 wants no word about it
+        where = {"CreateBucketConfiguration": {"LocationConstraint": region}} if elsewhere else {}
         with suppress(Refused):
             self._s3("making the bucket", "create_bucket", expect=("BucketAlreadyOwnedByYou",), **where)
         block = dict.fromkeys(("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"), True)

@@ -235,6 +235,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body[:sent])
+        self.wfile.write(b"" if self.command == "HEAD" else body[:sent])
 
     def log_message(self, *args: Any) -> None: ...

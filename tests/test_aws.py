@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import time
+import tomllib
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -85,6 +86,7 @@ def test_loading_and_configuring_the_plugin_imports_no_boto3() -> None:
         ({}, "bucket"),
         ({"bucket": "A_bucket"}, "bucket"),
         ({"tables": "a/b"}, "tables"),
+        ({"tables": 1}, "tables"),
         ({"tables": "", "endpoint": "localhost:9000"}, "endpoint"),
         ({"tables": "", "endpoint": "https://key:secret@host"}, "endpoint"),
     ],
@@ -94,6 +96,17 @@ def test_settings_that_cannot_work_are_named(options: dict[str, Any], place: str
         aws_server.plugin()("cloud", options, tmp_path)
     assert [fault.pointer for fault in caught.value.faults] == [f"providers.cloud.{place}"]
     assert "secret" not in caught.value.message
+
+
+def test_settings_come_from_app_toml_with_their_defaults(tmp_path: Path) -> None:
+    def options(toml: str) -> Any:
+        raw = tomllib.loads(f"[providers.cloud]\nkind = 'aws'\n{toml}")
+        kinds = {kind: cls.settings for kind, cls in app.load_kinds(tmp_path).items()}
+        return app.read_config(raw, tmp_path, "app.toml", kinds).providers["cloud"].options
+
+    defaults = {"region": "", "endpoint": "", "timeout": 10, "connections": 16, "scan_limit": 10_000}
+    assert options("bucket = 'some'") == {"bucket": "some", "tables": None, **defaults}
+    assert options("tables = ''\ntimeout = '1m'") == {"bucket": "", "tables": "", **defaults, "timeout": 60}
 
 
 def test_the_contracts_follow_the_settings_and_the_other_service_is_never_asked(
@@ -433,6 +446,23 @@ def test_an_endpoint_that_is_no_such_service_is_unavailable_and_named(
         assert "127.0.0.1" not in caught.value.message
     assert aws.get("t", "b") is None
     assert everything(aws.read("a")) == b"abc"
+
+
+def test_a_json_service_that_is_not_dynamodb_acknowledges_nothing(faulty: Any, proxy: aws_server.Proxy) -> None:
+    proxy.judge = lambda asked: (200, "application/json", b"{}")
+    for name in ("get", "find", "count", "commit", "tables"):
+        with pytest.raises(app.Unavailable, match="check the endpoint"):
+            attempts(faulty)[name]()
+
+
+@pytest.mark.parametrize("code", ["PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"])
+def test_a_bucket_in_another_region_is_a_fault_of_the_configuration(faulty: Any, proxy: aws_server.Proxy, code: str) -> None:
+    proxy.judge = lambda asked: (400, "application/xml", b"<Error><Code>%s</Code></Error>" % code.encode())
+    for name in ("read", "scan"):
+        with pytest.raises(app.ConfigError, match="in another region: set region"):
+            attempts(faulty)[name]()
+    with pytest.raises(app.Unavailable, match="check bucket, region and credentials"):
+        faulty.stat("a")
 
 
 def test_answers_that_break_off_are_unavailable(faulty: Any, aws: Any, proxy: aws_server.Proxy) -> None:

@@ -116,9 +116,8 @@ def settings_text() -> str:
 def error_classes() -> list[type[app.AppError]]:
     found = [app.AppError]
     for cls in found:
-        found += cls.__subclasses__()
-    own = {cls for cls in found if cls.__module__ == app.AppError.__module__}  # plugins may have finer ones of the same code
-    return sorted(own, key=lambda cls: (cls.status, cls.code))
+        found += [one for one in cls.__subclasses__() if one.__module__ == app.__name__]  # plugins may have their own
+    return sorted(set(found), key=lambda cls: (cls.status, cls.code))
 
 
 def errors_text() -> str:

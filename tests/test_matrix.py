@@ -105,7 +105,8 @@ def build(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[.
     def one(toml: str, contract: Any) -> Site | None:
         bare, whole = assemble(tmp_path, declared), assemble(tmp_path, declared + toml)
         if not bare.providers["main"].has(contract):
-            assert [f"has no {contract.__name__}" in fault.detail for fault in whole.faults] == [True]
+            assert any(f"has no {contract.__name__}" in fault.detail for fault in whole.faults)
+            assert all("has no" in fault.detail for fault in whole.faults)
             with pytest.raises(ConfigError):
                 Site(tmp_path, declared + toml)
             return None
@@ -263,16 +264,21 @@ def test_files_keep_the_old_bytes_when_an_upload_is_cut(build: Any) -> None:
 # ---- forms
 
 
+def told(site: Site, data: Any) -> dict[str, Any]:
+    """A record without the fields that another service sets by itself, which are seen only when it is read."""
+    return {name: value for name, value in data.items() if name not in getattr(main(site), "own_fields", ())}
+
+
 def test_forms_make_read_change_and_delete_records(build: Any) -> None:
     site = build(FORM, Records)
     if site is None:
         return
     made = site.create("forms/leave", {"who": "Ana '%/ é", "days": 1.5})
     assert (made.created, made.etag) == (True, "1")
-    assert site.read(made.location).data == made.data
+    assert told(site, site.read(made.location).data) == told(site, made.data)
     changed = site.patch(made.location, {"days": 2})
     assert (changed.data["who"], changed.data["days"]) == ("Ana '%/ é", 2)
-    assert site.read(made.location).data == changed.data
+    assert told(site, site.read(made.location).data) == told(site, changed.data)
     replaced = site.put(made.location, {"who": "Bo"})
     assert site.read(made.location).data["days"] is None
     assert replaced.etag == site.read(made.location).etag
