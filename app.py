@@ -8440,8 +8440,9 @@ def cmd_server_copy(args: argparse.Namespace) -> int:
         copy_ = Copy(app.providers[args.source], app.providers[args.target], bar.step)
         copy_.source.open()
         copy_.target.open()
-        tables = copy_.tables(app.needed().get(args.source, ()))
-        made = copy_.target.create(tables)
+        known = app.needed().get(args.source, {})
+        tables = copy_.tables(known)
+        made = copy_.target.create(sorted({*tables, *known}))  # the empty ones too: the target is to take the source's place
         _say(*(f"created {args.target}: {what}" for what in made), f"copying {args.source} to {args.target}")
         sides = _copy(copy_, tables, site.config.site.data / f"copy-{args.source}-{args.target}.jsonl", bar)
     _tell_copy(args, copy_, sides, made)

@@ -59,7 +59,9 @@ def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Any, 
 
 def fill(source: Any, many: int = 2500) -> None:
     source.commit([Insert("leave", key, VALUES[i % 3], 1 + i) for i, key in enumerate(KEYS)])
-    source.commit([Insert("many", f"{i:05}", {"n": i}) for i in range(many)])
+    most = source.most_writes or many
+    for start in range(0, many, most):
+        source.commit([Insert("many", f"{i:05}", {"n": i}) for i in range(start, min(start + most, many))])
     source.commit([app.Update("many", "00007", {"n": "changed"}, 1)])
     for number, path in enumerate(PATHS):
         source.write(path, [b"%d" % number * 700_000] if number < 5 else [])
