@@ -383,6 +383,15 @@ def test_mistakes_are_told_before_anything_is_copied(tmp_path: Path, args: list[
     assert told in shell.run("server", "copy", *args, code=code)[1]
 
 
+@pytest.mark.parametrize("away", ["main", "new"])
+def test_a_provider_that_is_away_is_named_with_exit_code_7(tmp_path: Path, away: str) -> None:
+    shell = Shell(tmp_path)
+    shell.write(providers("file", "file"))
+    (tmp_path / away).write_text("where the folder should be")
+    _, err = shell.run("server", "copy", "main", "new", code=7)
+    assert f"provider {away}" in err
+
+
 def test_no_copy_is_made_while_a_server_runs(tmp_path: Path) -> None:
     shell = Shell(tmp_path)
     shell.write(providers("sql", "file"))
