@@ -137,8 +137,12 @@ def test_an_interrupted_copy_goes_on_where_it_stopped(
         after(patch, target, method, calls, error)
         with pytest.raises(type(error)):
             whole(first := Copy(source, target), tmp_path)
-    second = Copy(source, target)
-    assert whole(second, tmp_path) == []
+    second, read, real = Copy(source, target), [], source.read
+    with monkeypatch.context() as patch:
+        patch.setattr(source, "read", lambda path, **facts: (read.append(path), real(path, **facts))[1])
+        assert whole(second, tmp_path) == []
+    compared = 0 if method == "commit" else calls - 1
+    assert len(read) == len(PATHS) - compared  # and what was compared before is not read again
     assert held(target) == held(source)
     assert first.written + second.written <= len(KEYS) + 2500 + len(PATHS)
     assert second.written < len(KEYS) + 2500 + len(PATHS)
