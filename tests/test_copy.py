@@ -57,7 +57,7 @@ def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Any, 
     target.close()
 
 
-def fill(source: Any, many: int = 2500) -> None:
+def fill(source: Any, many: int = 1200) -> None:
     source.commit([Insert("leave", key, VALUES[i % 3], 1 + i) for i, key in enumerate(KEYS)])
     most = source.most_writes or many
     for start in range(0, many, most):
@@ -91,7 +91,7 @@ def test_everything_is_there_afterwards_at_its_version(pair: tuple[Any, Any], tm
     copy = Copy(source, target)
     assert whole(copy, tmp_path) == []
     assert held(target) == held(source)
-    assert copy.written == len(KEYS) + 2500 + len(PATHS)
+    assert copy.written == len(KEYS) + 1200 + len(PATHS)
     assert target.get("many", "00007").version == 2
 
 
@@ -144,8 +144,8 @@ def test_an_interrupted_copy_goes_on_where_it_stopped(
     compared = 0 if method == "commit" else calls - 1
     assert len(read) == len(PATHS) - compared  # and what was compared before is not read again
     assert held(target) == held(source)
-    assert first.written + second.written <= len(KEYS) + 2500 + len(PATHS)
-    assert second.written < len(KEYS) + 2500 + len(PATHS)
+    assert first.written + second.written <= len(KEYS) + 1200 + len(PATHS)
+    assert second.written < len(KEYS) + 1200 + len(PATHS)
     third = Copy(source, target)
     assert whole(third, tmp_path) == []
     assert third.written == 0
@@ -359,8 +359,8 @@ def test_the_command_tells_people_and_programs_what_was_compared(tmp_path: Path)
     fill(source)
     out, err = shell.run("server", "copy", "main", "new")
     lines = out.splitlines()
-    assert [line.split()[:2] for line in lines] == [["leave", "9"], ["many", "2500"], ["files/", "6"]]
-    assert err.splitlines() == ["copying main to new", "2515 written anew", "new holds what main holds"]
+    assert [line.split()[:2] for line in lines] == [["leave", "9"], ["many", "1200"], ["files/", "6"]]
+    assert err.splitlines() == ["copying main to new", "1215 written anew", "new holds what main holds"]
     target = opened(tmp_path, "file", "new")
     target.commit([app.Update("many", "00001", {"n": "other"})])
     target.close()
@@ -368,7 +368,7 @@ def test_the_command_tells_people_and_programs_what_was_compared(tmp_path: Path)
     assert (found["ok"], found["written"]) == (False, 0)
     assert [fault["pointer"] for fault in found["faults"]] == ["many/00001"]
     out, err = shell.run("server", "copy", "main", "new", code=5)
-    assert "many  2500  DIFFERENT" in out
+    assert "many  1200  DIFFERENT" in out
     assert err.endswith("the copy is NOT complete\n")
     source.close()
 
