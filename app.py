@@ -4691,7 +4691,7 @@ class Files(Resource):
         if blob and request.path[-1] != "":
             _no_params(request)
             return _answer(Response(content=Content(blob, parts[-1], partial(self._reader, blob)), etag=blob.etag))
-        if parts and not (self.blobs.lists and self.blobs.is_folder(path)):
+        if parts and not self.blobs.is_folder(path):
             raise NotFound(f"files/{self.name} has no {'/'.join(parts)}")
         return self._list(request, scope, path, parts)
 
@@ -4741,7 +4741,7 @@ class Files(Resource):
     def _delete(self, request: Request, path: str) -> Plan:
         blob = self.blobs.stat(path)
         if blob is None:
-            if self.blobs.lists and self.blobs.is_folder(path):
+            if self.blobs.is_folder(path):
                 raise Conflict("this is a folder: delete the files in it, and it is gone")
             raise NotFound(f"{request.address} does not exist")
         wanted = _wanted_etag(request.conditions, blob.etag)
