@@ -4282,12 +4282,12 @@ class Authority:
         old = now - KEEP_TOKEN_S
         over = (Condition("expires_at", "lte", now),)
         queries = [
-            Query("_links", over, limit=limit),
-            Query("_sessions", over, limit=limit),
-            Query("_tokens", (Condition("expires_at", "lte", old),), limit=limit),
-            Query("_tokens", (Condition("revoked_at", "gt", 0), Condition("revoked_at", "lte", old)), limit=limit),
-        ]
-        found = {(query.table, record.key): None for query in queries for record in self._records.find(query).items}
+            Query("_links", over),
+            Query("_sessions", over),
+            Query("_tokens", (Condition("expires_at", "lte", old),)),
+            Query("_tokens", (Condition("revoked_at", "gt", 0), Condition("revoked_at", "lte", old))),
+        ]  # walked, because a backend may bound what a filter reads for a page
+        found = {(q.table, record.key): None for q in queries for record in islice(self._records.walk(q), limit)}
         return [Delete(table, key) for table, key in list(found)[:limit]]
 
     # -- sealed texts
@@ -9156,8 +9156,8 @@ class App:
         self._swept_at = now
         for records in self._keepers():
             with suppress(AppError):  # it comes again in an hour, and must not fail somebody's request
-                old = Query("_requests", (Condition("at", "lt", now - _REQUESTS_KEPT_S),), limit=5000)
-                found = [Delete("_requests", record.key) for record in records.find(old).items]
+                old = Query("_requests", (Condition("at", "lt", now - _REQUESTS_KEPT_S),))
+                found = [Delete("_requests", record.key) for record in islice(records.walk(old), 5000)]
                 _commit_in_parts(records, [*found, *(self.authority.expired() if records is self.state else ())])
 
     # -- tokens and sessions
@@ -9811,8 +9811,9 @@ def cmd_server_copy(args: argparse.Namespace) -> int:
         copy_ = Copy(app.providers[args.source], app.providers[args.target], bar.step)
         copy_.source.open()
         copy_.target.open()
-        tables = copy_.tables(app.needed().get(args.source, ()))
-        made = copy_.target.create(tables)
+        known = app.needed().get(args.source, {})
+        tables = copy_.tables(known)
+        made = copy_.target.create(sorted({*tables, *known}))  # the empty ones too: the target is to take the source's place
         _say(*(f"created {args.target}: {what}" for what in made), f"copying {args.source} to {args.target}")
         sides = _copy(copy_, tables, site.config.site.data / f"copy-{args.source}-{args.target}.jsonl", bar)
     _tell_copy(args, copy_, sides, made)
