@@ -39,7 +39,7 @@ _Result = TypeVar("_Result")
 KEY_LETTERS = 200  # of a sort key in an index: a row of a B-tree holds 2,704 bytes, and a letter may take 4
 ROWS_AT_ONCE = 500
 OLDEST = 13  # incremental sorting, normalize()
-TRIES = 5  # of a transaction that the server broke off for the sake of another
+TRIES = 20  # of a transaction that gave way to another; each time that one has got on
 TLS_MODES = ("disable", "prefer", "require", "verify-ca", "verify-full")
 BLOB_TABLES = ("_blobs", "_chunks", "_loose")
 
@@ -259,7 +259,8 @@ CELLS: dict[int, Callable[[str], Json]] = {
 }
 """By the type's OID in pg_type, what its text means; all others, such as dates and UUIDs, are that text."""
 
-NUMBERS, TEXTS = frozenset({20, 21, 23, 26, 700, 701, 1700}), frozenset({19, 25, 705, 1042, 1043})
+TEXT = 25
+NUMBERS, TEXTS = frozenset({20, 21, 23, 26, 700, 701, 1700}), frozenset({19, TEXT, 705, 1042, 1043})
 
 
 def written(value: Json) -> str | None:
@@ -280,13 +281,17 @@ def array(values: Iterable[Any]) -> str:
 
 
 @functools.lru_cache(maxsize=500)
-def positional(sql: str) -> tuple[str, tuple[str, ...]]:
-    """A statement with $1, $2… in place of its :names, and the names."""
-    names: dict[str, int] = {}
+def positional(sql: str, apart: bool) -> tuple[str, tuple[str, ...]]:
+    """A statement with $1, $2… in place of its :names, and the name of each; `apart`: another number at every place."""
+    names: list[str] = []
 
     def place(token: Any) -> str:
         name = token["name"]
-        return f"${names.setdefault(name, len(names) + 1)}" if name else str(token[0])
+        if not name:
+            return str(token[0])
+        if apart or name not in names:
+            names.append(name)
+        return f"${len(names) if apart else names.index(name) + 1}"
 
     return app.SQL_TOKENS.sub(place, sql), tuple(names)
 
@@ -626,31 +631,37 @@ class Stream:
             self._pool.give_back(link)
 
     def begin(self, statement: str) -> Answer:
-        """Its first rows; ConfigError if it gives none or cannot say of what type its parameters are."""
+        """Its first rows; ConfigError if it gives none."""
         link, select = self._need(), self._select
-        sql, names = positional(statement)
-        types = [type_of(select.params[name]) for name in names]
-        columns = self._described(link, sql, types)
+        values, (columns, types, apart) = dict(select.params), self._described(link, statement)
         if not columns:
             raise ConfigError(f"{self._who}: the statement gives no rows: a view is one select")
-        values = dict(select.params)
         if select.where or select.search or select.order_by or select.limit is not None or select.offset:
             wrapped = PostgresSelect(select, statement, {c["name"]: c["type_oid"] for c in columns})
-            (sql, names), values = positional(wrapped.sql), wrapped.values
-            known = dict(zip(positional(statement)[1], types, strict=True))
-            types = [known.get(name, type_of(values[name]) or 25) for name in names]
+            statement, values = wrapped.sql, wrapped.values
+        sql, names = positional(statement, apart)
+        types += [type_of(values[name]) or TEXT for name in names[len(types) :]]  # behind those of the statement
         return link.start(sql, [values[name] for name in names], types)
 
-    def _described(self, link: Link, sql: str, types: list[int]) -> list[dict[str, Any]]:
-        """The columns; parameters whose type the server cannot tell become texts in `types`."""
-        try:
-            return link.describe(sql, types, "begin read only", self._limit())
-        except Exception as error:
-            if state_of(error) != "42P18":  # indeterminate_datatype
-                raise
-        roll_back(link)
-        types[:] = [type_ or 25 for type_ in types]
-        return link.describe(sql, types, "begin read only", self._limit())
+    def _described(self, link: Link, statement: str) -> tuple[list[dict[str, Any]], list[int], bool]:
+        """The columns, the types of the parameters, and whether each place of a parameter has its own number.
+
+        It has where one number gets no type, such as in ":day is null or day = :day"; what still has none is a text.
+        """
+        apart, known = False, dict[int, int]()
+        while True:
+            sql, names = positional(statement, apart)
+            types = [known.get(place, type_of(self._select.params[name])) for place, name in enumerate(names)]
+            try:
+                return link.describe(sql, types, "begin read only", self._limit()), types, apart
+            except Exception as error:
+                found = re.search(r"\$(\d+)", facts_of(error).get("M", ""))
+                if state_of(error) not in ("42P08", "42P18") or not found or int(found[1]) - 1 in known:
+                    raise
+                if apart:
+                    known[int(found[1]) - 1] = TEXT
+                apart = True
+            roll_back(link)
 
     def _limit(self) -> str:
         """A statement after which the server gives up when the time is over."""
@@ -1059,30 +1070,25 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
 
     def _write_steps(
         self, writes: Sequence[app.Write], records: Sequence[Record], present: Collection[tuple[str, str]]
-    ) -> Iterator[tuple[str, Sequence[Json]]]:
-        """Statements for all writes: of each table what is new, changed and removed."""
+    ) -> list[tuple[str, Sequence[Json]]]:
+        """Statements for all writes. What is new comes first: it alone may have to wait, and then holds up nobody else's."""
+        new: list[tuple[str, Sequence[Json]]] = []
+        old: list[tuple[str, Sequence[Json]]] = []
         done = sorted(zip(writes, records, strict=True), key=lambda pair: (pair[0].table, pair[0].key))
-        for table, pairs in itertools.groupby(done, key=lambda pair: pair[0].table):
-            gone: list[str] = []
-            new: list[Record] = []
-            changed: list[Record] = []
-            for write, record in pairs:
-                if isinstance(write, app.Delete):
-                    gone.append(write.key)
-                else:
-                    (changed if (table, write.key) in present else new).append(record)
-            name, rows = (
-                self._named(table),
-                "unnest(cast($1 as text[]), cast($2 as bigint[]), cast($3 as text[])) as n(k, v, d)",
-            )
-            if gone:
-                yield f"delete from {name} where key = any(cast($1 as text[]))", [array(gone)]  # noqa: S608
-            if changed:
-                sql = f"update {name} as t set version = n.v, data = cast(n.d as jsonb), exact = n.d from {rows}"  # noqa: S608
-                yield f"{sql} where t.key = n.k", self._columns(changed)
-            if new:
+        rows = "unnest(cast($1 as text[]), cast($2 as bigint[]), cast($3 as text[])) as n(k, v, d)"
+        for table, group in itertools.groupby(done, key=lambda pair: pair[0].table):
+            pairs, name = list(group), self._named(table)
+            gone = [write.key for write, _ in pairs if isinstance(write, app.Delete)]
+            kept = [record for write, record in pairs if not isinstance(write, app.Delete)]
+            if added := [record for record in kept if (table, record.key) not in present]:
                 sql = f"insert into {name} (key, version, data, exact) select k, v, cast(d as jsonb), d from {rows}"  # noqa: S608
-                yield sql, self._columns(new)
+                new.append((sql, self._columns(added)))
+            if changed := [record for record in kept if (table, record.key) in present]:
+                sql = f"update {name} as t set version = n.v, data = cast(n.d as jsonb), exact = n.d from {rows}"  # noqa: S608
+                old.append((f"{sql} where t.key = n.k", self._columns(changed)))
+            if gone:
+                old.append((f"delete from {name} where key = any(cast($1 as text[]))", [array(gone)]))  # noqa: S608
+        return new + old
 
     @staticmethod
     def _columns(records: Sequence[Record]) -> list[str]:
@@ -1130,7 +1136,7 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
                 raise too_long(select) from error
             if state == "25006":
                 raise ConfigError(f"provider {self.name}: the statement does more than read: {said}") from error
-            if state[:2] in ("08", "28", "3D", "40", "53", "55", "57", "58", "XX"):
+            if state[:2] in ("28", "3D", "40", "53", "55", "57", "58", "XX"):
                 raise self._explain(error, "running a query") from error
             raise ConfigError(f"provider {self.name}: the statement is wrong: {said}") from error
 
