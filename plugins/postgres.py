@@ -181,6 +181,13 @@ class Lost(Exception):
     """The connection broke: what was asked may have been done or not."""
 
 
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """The errors that an error was raised from or while handling, the nearest first."""
+    while before := error.__cause__ or error.__context__:
+        yield before
+        error = before
+
+
 def tls_context(target: Target) -> ssl.SSLContext:
     """As libpq has it: require encrypts and asks nobody, verify-ca checks the signer, verify-full the name too."""
     context = ssl.create_default_context(cafile=str(target.tls_ca) if target.tls_ca else None)
@@ -351,6 +358,9 @@ class Link:
             raise
         except (self._exceptions.InterfaceError, OSError, struct.error, ValueError, AttributeError) as error:
             self.is_broken = True
+            for before in causes(error):
+                if isinstance(before, self._exceptions.DatabaseError):  # what the server said when it hung up
+                    raise before from None
             raise Lost(str(error)) from error
         except BaseException:
             self.is_broken = True
@@ -381,7 +391,7 @@ class Link:
 
     def run(self, *steps: tuple[str, Sequence[Json]]) -> Answer:
         """Statements with $1, $2… in one round trip; the first that fails is the last that runs."""
-        context = self._core.Context(steps[-1][0])
+        context = self._core.Context(steps[0][0])  # the driver expects that what follows a failure is a rollback
         with self._driver():
             for sql, values in steps:
                 self._driven.send_PARSE(b"\0", sql)
@@ -700,9 +710,7 @@ def roll_back(link: Link, *after: str) -> None:
     """End a transaction without it; where that fails the connection is not used again."""
     try:
         if not link.is_broken:
-            link.run(("rollback", ()))
-            for step in after:
-                link.run((step, ()))
+            link.run(("rollback", ()), *((step, ()) for step in after))
     except Exception:  # the error that led here counts
         link.is_broken = True
 
@@ -1078,7 +1086,7 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
         rows = "unnest(cast($1 as text[]), cast($2 as bigint[]), cast($3 as text[])) as n(k, v, d)"
         for table, group in itertools.groupby(done, key=lambda pair: pair[0].table):
             pairs, name = list(group), self._named(table)
-            gone = [write.key for write, _ in pairs if isinstance(write, app.Delete)]
+            gone = [w.key for w, _ in pairs if isinstance(w, app.Delete) and (table, w.key) in present]  # and so locked
             kept = [record for write, record in pairs if not isinstance(write, app.Delete)]
             if added := [record for record in kept if (table, record.key) not in present]:
                 sql = f"insert into {name} (key, version, data, exact) select k, v, cast(d as jsonb), d from {rows}"  # noqa: S608
