@@ -28,13 +28,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import app
 from app import ConfigError, Fault, Json, Record, Setting, Unavailable, quote_name
 
 _Result = TypeVar("_Result")
+Step: TypeAlias = tuple[str, Sequence[Json]]  # a statement with $1, $2… and their values
+Steps: TypeAlias = Sequence[Step]
 
 KEY_LETTERS = 200  # of a sort key in an index: a row of a B-tree holds 2,704 bytes, and a letter may take 4
 ROWS_AT_ONCE = 500
@@ -389,7 +391,7 @@ class Link:
         """One statement with "?" for its values."""
         return self.run((numbered(sql), values))
 
-    def run(self, *steps: tuple[str, Sequence[Json]]) -> Answer:
+    def run(self, *steps: Step) -> Answer:
         """Statements with $1, $2… in one round trip; the first that fails is the last that runs."""
         context = self._core.Context(steps[0][0])  # the driver expects that what follows a failure is a rollback
         with self._driver():
@@ -875,17 +877,17 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
                 self._pool.give_back(link)
 
     @contextmanager
-    def _transaction(self, link: Link, begin: str = "begin") -> Iterator[None]:
+    def _transaction(self, link: Link, begin: Steps) -> Iterator[None]:
         """Committed at the end, or rolled back; Unavailable if nobody can tell which."""
-        link.run((begin, ()))
         try:
+            link.run(*begin)
             yield
         except BaseException:
             roll_back(link)
             raise
         self._commit_steps(link)
 
-    def _commit_steps(self, link: Link, *steps: tuple[str, Sequence[Json]]) -> None:
+    def _commit_steps(self, link: Link, *steps: Step) -> None:
         """Run the last statements of a transaction and commit it."""
         try:
             link.run(*steps, ("commit", ()))
@@ -896,29 +898,33 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
             roll_back(link)
             raise
 
-    def _tried(self, doing: str, work: Callable[[Link], _Result]) -> _Result:
-        """The result of a transaction, tried again when the server broke it off for the sake of another."""
-        for last in (*[False] * (TRIES - 1), True):
+    def _tried(self, doing: str, work: Callable[[Link, Steps], _Result]) -> _Result:
+        """The result of a transaction that begins with the steps, tried again when it had to give way to another.
+
+        Those that try again do so one after the other, so that each soon meets nobody.
+        """
+        begin: Steps = [("begin", ())]
+        for left in reversed(range(TRIES)):
             with self._reading(doing) as link:
                 try:
-                    return work(link)
+                    return work(link, begin)
                 except Exception as error:
-                    state = state_of(error)
-                    if last or not (state.startswith("40") or state == "23505"):
+                    if not left or not (state_of(error).startswith("40") or state_of(error) == "23505"):
                         raise
-        raise AssertionError("unreachable")
+            begin = [("begin", ()), self._lock("again")]
+        raise Unavailable(f"provider {self.name}: {doing}: too many others write the same")
 
     def _submit(self, work: Callable[[Any], _Result]) -> _Result:
-        def whole(link: Link) -> _Result:
-            with self._transaction(link):
+        def whole(link: Link, begin: Steps) -> _Result:
+            with self._transaction(link, begin):
                 return work(link)
 
         return self._tried("writing", whole)
 
-    def _lock(self, what: str) -> tuple[str, Sequence[Json]]:
-        """A step that holds off others that do the same, to the end of the transaction."""
+    def _lock(self, what: str) -> Step:
+        """A step without rows that holds off others that do the same, to the end of the transaction."""
         digest = hashlib.sha256(f"satchel {self._schema} {what}".encode()).digest()
-        return "select pg_advisory_xact_lock($1)", [int.from_bytes(digest[:8], signed=True)]
+        return "select 1 where pg_advisory_xact_lock($1) is null", [int.from_bytes(digest[:8], signed=True)]
 
     # -- tables
 
@@ -1051,9 +1057,9 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
         self._make_tables(tables)
         return self._tried("writing", functools.partial(self._write, writes, tables))
 
-    def _write(self, writes: Sequence[app.Write], tables: Sequence[str], link: Link) -> list[Record]:
+    def _write(self, writes: Sequence[app.Write], tables: Sequence[str], link: Link, begin: Steps) -> list[Record]:
         """Records are locked and added in one order everywhere, so that no two commits wait for each other."""
-        steps: list[tuple[str, Sequence[Json]]] = [("begin", ())]
+        steps = list(begin)
         for number, table in enumerate(tables):
             keys = sorted(write.key for write in writes if write.table == table)
             sql = f"select {number}, key, version from {self._named(table)} where key = any(cast($1 as text[]))"  # noqa: S608
@@ -1078,10 +1084,10 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
 
     def _write_steps(
         self, writes: Sequence[app.Write], records: Sequence[Record], present: Collection[tuple[str, str]]
-    ) -> list[tuple[str, Sequence[Json]]]:
+    ) -> Steps:
         """Statements for all writes. What is new comes first: it alone may have to wait, and then holds up nobody else's."""
-        new: list[tuple[str, Sequence[Json]]] = []
-        old: list[tuple[str, Sequence[Json]]] = []
+        new: list[Step] = []
+        old: list[Step] = []
         done = sorted(zip(writes, records, strict=True), key=lambda pair: (pair[0].table, pair[0].key))
         rows = "unnest(cast($1 as text[]), cast($2 as bigint[]), cast($3 as text[])) as n(k, v, d)"
         for table, group in itertools.groupby(done, key=lambda pair: pair[0].table):
