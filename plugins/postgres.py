@@ -17,7 +17,6 @@ import math
 import re
 import selectors
 import socket
-import ssl
 import struct
 import sys
 import threading
@@ -28,20 +27,24 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import app
 from app import ConfigError, Fault, Json, Record, Setting, Unavailable, quote_name
+
+if TYPE_CHECKING:
+    import ssl
 
 _Result = TypeVar("_Result")
 Step: TypeAlias = tuple[str, Sequence[Json]]  # a statement with $1, $2… and their values
 Steps: TypeAlias = Sequence[Step]
 
 KEY_LETTERS = 200  # of a sort key in an index: a row of a B-tree holds 2,704 bytes, and a letter may take 4
-ROWS_AT_ONCE = 500
+ROWS_AT_FIRST, ROWS_AT_MOST, ROWS_LETTERS = 50, 500, 1_000_000  # of a view's answer at once
 OLDEST = 13  # incremental sorting, normalize()
 TRIES = 20  # of a transaction that gave way to another; each time that one has got on
+KEEP_ALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}  # seconds, of a server that vanished in a query
 TLS_MODES = ("disable", "prefer", "require", "verify-ca", "verify-full")
 BLOB_TABLES = ("_blobs", "_chunks", "_loose")
 
@@ -192,6 +195,8 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 def tls_context(target: Target) -> ssl.SSLContext:
     """As libpq has it: require encrypts and asks nobody, verify-ca checks the signer, verify-full the name too."""
+    import ssl
+
     context = ssl.create_default_context(cafile=str(target.tls_ca) if target.tls_ca else None)
     verifies = target.tls.startswith("verify") or (target.tls == "require" and target.tls_ca)
     context.check_hostname = target.tls == "verify-full"
@@ -214,13 +219,16 @@ def reach(target: Target) -> socket.socket:
     try:
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in KEEP_ALIVE.items():
+            if hasattr(socket, name):
+                plain.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
         if target.tls == "disable":
             return plain
         plain.sendall(struct.pack("!ii", 8, 80877103))  # SSLRequest
         if plain.recv(1) == b"S":
             return tls_context(target).wrap_socket(plain, server_hostname=target.host)
         if target.tls != "prefer":
-            raise ssl.SSLError(f"the server has no TLS, and sslmode is {target.tls}")
+            raise ConnectionError(f"the server has no TLS, and sslmode is {target.tls}")
     except BaseException:
         plain.close()
         raise
@@ -418,18 +426,18 @@ class Link:
         context = self._core.Context(sql)
         with self._driver():
             self._driven.send_PARSE(b"\0", sql, types)
-            self._send_run(b"rows", values, ROWS_AT_ONCE)
+            self._send_run(b"rows", values, ROWS_AT_FIRST)
             self._finish(context)
         return Answer(context.rows or [], context.columns or [], 0)
 
-    def more(self, answer: Answer, before: str) -> list[list[Json]]:
+    def more(self, answer: Answer, most: int, before: str) -> list[list[Json]]:
         """The next rows of what was started, after a statement that comes before."""
         context = self._core.Context(before, columns=answer.columns)
         context.input_funcs = [self._driven.pg_types[column["type_oid"]] for column in answer.columns]
         with self._driver():
             self._driven.send_PARSE(b"\0", before)
             self._send_run(b"", (), 0, describe=False)
-            self._send(b"E", b"rows\0" + struct.pack("!i", ROWS_AT_ONCE))
+            self._send(b"E", b"rows\0" + struct.pack("!i", most))
             self._finish(context)
         return list(context.rows or [])
 
@@ -687,19 +695,21 @@ class Stream:
 
     def rows(self, answer: Answer) -> Iterator[Sequence[Json]]:
         left = math.inf if self._select.max_rows is None else self._select.max_rows
-        batch = answer.rows
+        batch, most = answer.rows, ROWS_AT_FIRST
         try:
             while batch:
                 for row in batch:
                     if (left := left - 1) < 0:
                         raise app.TooLarge(f"the query gives more than {self._select.max_rows:,} rows: narrow it")
                     yield tuple(map(app.plain_cell, row))
-                if len(batch) < ROWS_AT_ONCE:
+                if len(batch) < most:
                     return
+                letters = sum(len(cell) for row in batch for cell in row if isinstance(cell, str | bytes))
+                most = max(1, min(ROWS_AT_MOST, ROWS_LETTERS * len(batch) // (letters + 1)))
                 with self._errors():
                     if time.monotonic() > self._deadline:
                         raise too_long(self._select)
-                    batch = self._need().more(answer, self._limit())
+                    batch = self._need().more(answer, most, self._limit())
         finally:
             self.close()
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from decimal import Decimal
@@ -704,6 +705,17 @@ def test_a_search_without_a_table_of_records_folds_every_case_as_the_program_doe
     for sought in [*texts, "i", "ss", "σ"]:
         expected = [n for n, text in enumerate(texts) if app.fold_case(sought) in app.fold_case(text)]
         assert [row[0] for row in run(postgres, listed, search=sought, order_by=("n",))[1]] == expected, sought
+
+
+def test_wide_rows_are_streamed_in_bounded_memory(postgres: Any) -> None:
+    rows = postgres.select(Select(statement="select repeat('x', 200000) as x from generate_series(1, 1000)"))
+    tracemalloc.start()
+    try:
+        assert sum(len(row[0]) for row in rows.rows) == 200_000_000
+        assert tracemalloc.get_traced_memory()[1] < 30_000_000
+    finally:
+        tracemalloc.stop()
+        rows.close()
 
 
 def test_a_stream_whose_server_ends_is_unavailable_and_the_provider_recovers(postgres: Any) -> None:
