@@ -26,6 +26,13 @@ def programs() -> Path:
     return found[-1].parent
 
 
+class Postmaster(backends.Process):
+    """Stopped as an administrator does it: connections are cut, and what was committed is safe."""
+
+    def stop(self, sign: signal.Signals = signal.SIGINT) -> None:
+        super().stop(sign)
+
+
 class Postgres:
     """A cluster with the accounts postgres (socket, no password) and satchel (loopback, password "s3cret word")."""
 
@@ -44,7 +51,7 @@ class Postgres:
             "max_connections=60", "shared_buffers=32MB", *settings,
         ]  # fmt: skip
         command = [programs() / "postgres", "-D", self.data, *(f"-c{option}" for option in options)]
-        self.process = backends.Process(command, self.is_ready, folder=self.folder, user=USER)
+        self.process = Postmaster(command, self.is_ready, folder=self.folder, user=USER)
         self.sql(f"create role satchel login createdb password '{self.password}'")
         self.sql("create database satchel owner satchel")
 
@@ -76,8 +83,7 @@ class Postgres:
         return self.as_server(*psql, "-U", ADMIN, "-d", database, "-c", text).strip()
 
     def stop(self) -> None:
-        """As an administrator does it: connections are cut, what was committed is safe."""
-        self.process.stop(signal.SIGINT)
+        self.process.stop()
 
     def start(self) -> None:
         self.process.start()
