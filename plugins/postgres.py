@@ -773,6 +773,7 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
         self._fields: dict[str, set[str]] = {}  # worth an index
         self._unprepared: set[str] = set()
         self._blobs_made = False
+        self._unindexed = ""  # why indexes are missing
 
     @staticmethod
     def _default(one: Setting, folder: Path) -> Any:
@@ -814,7 +815,7 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
                 [(fsync, encrypted)], version = link.execute(sql).rows, link.fact("server_version")
         except app.AppError:  # which ping tells
             return []
-        found = []
+        found = [f"indexes of declared fields are missing: {self._unindexed}"] if self._unindexed else []
         if fsync != "on":
             found.append("the server runs with fsync off: what it has acknowledged can be lost when its machine fails")
         if (major := re.match(r"\d+", version)) and int(major[0]) < OLDEST:
@@ -1003,8 +1004,12 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
             self._fields.setdefault(table, set()).update(set(fields) - {"id", "version"})
         self._unprepared.update(tables)
         self._make_tables(list(tables))
-        self._make_indexes({self._index_name(t, field): (t, field) for t in tables for field in self._fields[t]})
         self._unprepared.difference_update(tables)
+        try:
+            self._make_indexes({self._index_name(t, field): (t, field) for t in tables for field in self._fields[t]})
+            self._unindexed = ""
+        except app.AppError as error:  # all works without them, and slower
+            self._unindexed = f"{error.message} ({error.hint})"
 
     def _make_indexes(self, wanted: Mapping[str, tuple[str, str]]) -> None:
         """Those that are missing, while others read and write; none while another process makes some."""

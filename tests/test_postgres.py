@@ -468,6 +468,23 @@ def test_processes_that_make_the_same_tables_and_indexes_at_once_all_succeed(ope
     assert names == "5"
 
 
+def test_an_account_that_may_only_write_rows_works_without_the_indexes_and_says_so(opened: Callable[..., Any]) -> None:
+    owner = opened()
+    owner.commit([Insert("t", "a", {"n": 1})])
+    place, server = schema(owner), postgres_server.server()
+    server.sql("create role clerk login")
+    sql(f"grant usage on schema {place} to clerk; grant all on all tables in schema {place} to clerk")
+    clerk = opened(url=server.socket_url.replace("satchel@", "clerk@"))
+    clerk.prepare({"t": ["n"]})
+    [warning] = clerk.warnings()
+    assert "indexes" in warning
+    assert "lacks a right" in warning
+    assert clerk.commit([Update("t", "a", {"n": 2})])[0].version == 2
+    owner.prepare({"t": ["n"]})
+    clerk.prepare({"t": ["n"]})
+    assert clerk.warnings() == []
+
+
 def test_an_index_whose_making_was_broken_off_is_made_again(postgres: Any) -> None:
     postgres.prepare({"t": ["a"]})
     place = schema(postgres)
