@@ -685,7 +685,7 @@ class Stream:
 
     def _limit(self) -> str:
         """A statement after which the server gives up when the time is over."""
-        left = 0 if self._deadline == math.inf else max(1, math.ceil((self._deadline - time.monotonic()) * 1000))
+        left = 0 if self._deadline == math.inf else milliseconds(self._deadline - time.monotonic())
         return f"set local statement_timeout = {left}"
 
     def _need(self) -> Link:
@@ -712,6 +712,11 @@ class Stream:
                     batch = self._need().more(answer, most, self._limit())
         finally:
             self.close()
+
+
+def milliseconds(seconds: float) -> int:
+    """A limit as the server takes it; 0 would be none."""
+    return max(1, min(2**31 - 1, math.ceil(seconds * 1000)))
 
 
 def too_long(select: app.Select) -> app.QueryTimeout:
@@ -838,7 +843,7 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
             "standard_conforming_strings": "on",
             "search_path": f"{quote_name(self._schema)}, public",
             "default_transaction_isolation": "'read committed'",
-            "statement_timeout": str(self._timeout_s * 1000),
+            "statement_timeout": str(milliseconds(self._timeout_s)),
         }
         link = Link(self._target, settings)
         if link.fact("server_encoding") != "UTF8":

@@ -640,6 +640,12 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     provider.close()
 
 
+def test_limits_of_years_are_as_good_as_none(opened: Callable[..., Any]) -> None:
+    provider = opened(timeout=10 * 366 * 86400)
+    assert provider.commit([Insert("t", "a", {})])
+    assert run(provider, "select key from t", timeout_s=10.0 * 366 * 86400)[1] == [("a",)]
+
+
 def test_a_view_leaves_nothing_behind_on_its_connection(opened: Callable[..., Any]) -> None:
     provider, other = opened(connections=1), opened()
     query(provider, "select set_config('statement_timeout', '1', false), set_config('search_path', 'x', false)")
