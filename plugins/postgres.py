@@ -869,10 +869,8 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
             yield
         except (Lost, OSError) as error:
             raise self._explain(error, doing) from error
-        except app.AppError:
-            raise
         except Exception as error:
-            if type(error).__name__ != "DatabaseError":  # the driver's, which is imported only by a Link
+            if not facts_of(error):
                 raise
             self._forget()
             raise self._explain(error, doing) from error
