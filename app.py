@@ -5465,7 +5465,7 @@ RESOURCE_TYPES: Mapping[str, type[Resource]] = {
 # ==== 8. PROVIDERS ===============================================================================================
 # SqlProvider (SQLite) and FileProvider (a folder): the only section that knows drivers. What both must agree on to the
 # letter, the order of values, filters and cursors, is written once as sort_key and Lookup; what both
-# do alike is EmbeddedProvider.
+# do alike is EmbeddedProvider, and what databases do alike is SqlSelect, SqlLookup and SqlBlobs.
 # uses: ERRORS VALUES CONFIG CONTRACTS
 # defines: CHUNK_BYTES STAGE_BYTES STAGE_LEAVES_BYTES NINES LOOSE_STAGED_S LOOSE_REPLACED_S number_key sort_key
 #          fold_case has_text key_rule key_test field_key list_mark Lookup check_commit check_version next_version

@@ -17,7 +17,6 @@ import math
 import re
 import selectors
 import socket
-import ssl
 import struct
 import sys
 import threading
@@ -28,18 +27,24 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import app
 from app import ConfigError, Fault, Json, Record, Setting, Unavailable, quote_name
 
+if TYPE_CHECKING:
+    import ssl
+
 _Result = TypeVar("_Result")
+Step: TypeAlias = tuple[str, Sequence[Json]]  # a statement with $1, $2… and their values
+Steps: TypeAlias = Sequence[Step]
 
 KEY_LETTERS = 200  # of a sort key in an index: a row of a B-tree holds 2,704 bytes, and a letter may take 4
-ROWS_AT_ONCE = 500
+ROWS_AT_FIRST, ROWS_AT_MOST, ROWS_LETTERS = 50, 500, 1_000_000  # of a view's answer at once
 OLDEST = 13  # incremental sorting, normalize()
-TRIES = 5  # of a transaction that the server broke off for the sake of another
+TRIES = 20  # of a transaction that gave way to another; each time that one has got on
+KEEP_ALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}  # seconds, of a server that vanished in a query
 TLS_MODES = ("disable", "prefer", "require", "verify-ca", "verify-full")
 BLOB_TABLES = ("_blobs", "_chunks", "_loose")
 
@@ -181,8 +186,17 @@ class Lost(Exception):
     """The connection broke: what was asked may have been done or not."""
 
 
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """The errors that an error was raised from or while handling, the nearest first."""
+    while before := error.__cause__ or error.__context__:
+        yield before
+        error = before
+
+
 def tls_context(target: Target) -> ssl.SSLContext:
     """As libpq has it: require encrypts and asks nobody, verify-ca checks the signer, verify-full the name too."""
+    import ssl
+
     context = ssl.create_default_context(cafile=str(target.tls_ca) if target.tls_ca else None)
     verifies = target.tls.startswith("verify") or (target.tls == "require" and target.tls_ca)
     context.check_hostname = target.tls == "verify-full"
@@ -205,13 +219,16 @@ def reach(target: Target) -> socket.socket:
     try:
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in KEEP_ALIVE.items():
+            if hasattr(socket, name):
+                plain.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
         if target.tls == "disable":
             return plain
         plain.sendall(struct.pack("!ii", 8, 80877103))  # SSLRequest
         if plain.recv(1) == b"S":
             return tls_context(target).wrap_socket(plain, server_hostname=target.host)
         if target.tls != "prefer":
-            raise ssl.SSLError(f"the server has no TLS, and sslmode is {target.tls}")
+            raise ConnectionError(f"the server has no TLS, and sslmode is {target.tls}")
     except BaseException:
         plain.close()
         raise
@@ -259,7 +276,8 @@ CELLS: dict[int, Callable[[str], Json]] = {
 }
 """By the type's OID in pg_type, what its text means; all others, such as dates and UUIDs, are that text."""
 
-NUMBERS, TEXTS = frozenset({20, 21, 23, 26, 700, 701, 1700}), frozenset({19, 25, 705, 1042, 1043})
+TEXT = 25
+NUMBERS, TEXTS = frozenset({20, 21, 23, 26, 700, 701, 1700}), frozenset({19, TEXT, 705, 1042, 1043})
 
 
 def written(value: Json) -> str | None:
@@ -280,13 +298,17 @@ def array(values: Iterable[Any]) -> str:
 
 
 @functools.lru_cache(maxsize=500)
-def positional(sql: str) -> tuple[str, tuple[str, ...]]:
-    """A statement with $1, $2… in place of its :names, and the names."""
-    names: dict[str, int] = {}
+def positional(sql: str, apart: bool) -> tuple[str, tuple[str, ...]]:
+    """A statement with $1, $2… in place of its :names, and the name of each; `apart`: another number at every place."""
+    names: list[str] = []
 
     def place(token: Any) -> str:
         name = token["name"]
-        return f"${names.setdefault(name, len(names) + 1)}" if name else str(token[0])
+        if not name:
+            return str(token[0])
+        if apart or name not in names:
+            names.append(name)
+        return f"${len(names) if apart else names.index(name) + 1}"
 
     return app.SQL_TOKENS.sub(place, sql), tuple(names)
 
@@ -346,6 +368,9 @@ class Link:
             raise
         except (self._exceptions.InterfaceError, OSError, struct.error, ValueError, AttributeError) as error:
             self.is_broken = True
+            for before in causes(error):
+                if isinstance(before, self._exceptions.DatabaseError):  # what the server said when it hung up
+                    raise before from None
             raise Lost(str(error)) from error
         except BaseException:
             self.is_broken = True
@@ -374,9 +399,9 @@ class Link:
         """One statement with "?" for its values."""
         return self.run((numbered(sql), values))
 
-    def run(self, *steps: tuple[str, Sequence[Json]]) -> Answer:
+    def run(self, *steps: Step) -> Answer:
         """Statements with $1, $2… in one round trip; the first that fails is the last that runs."""
-        context = self._core.Context(steps[-1][0])
+        context = self._core.Context(steps[0][0])  # the driver expects that what follows a failure is a rollback
         with self._driver():
             for sql, values in steps:
                 self._driven.send_PARSE(b"\0", sql)
@@ -401,18 +426,18 @@ class Link:
         context = self._core.Context(sql)
         with self._driver():
             self._driven.send_PARSE(b"\0", sql, types)
-            self._send_run(b"rows", values, ROWS_AT_ONCE)
+            self._send_run(b"rows", values, ROWS_AT_FIRST)
             self._finish(context)
         return Answer(context.rows or [], context.columns or [], 0)
 
-    def more(self, answer: Answer, before: str) -> list[list[Json]]:
+    def more(self, answer: Answer, most: int, before: str) -> list[list[Json]]:
         """The next rows of what was started, after a statement that comes before."""
         context = self._core.Context(before, columns=answer.columns)
         context.input_funcs = [self._driven.pg_types[column["type_oid"]] for column in answer.columns]
         with self._driver():
             self._driven.send_PARSE(b"\0", before)
             self._send_run(b"", (), 0, describe=False)
-            self._send(b"E", b"rows\0" + struct.pack("!i", ROWS_AT_ONCE))
+            self._send(b"E", b"rows\0" + struct.pack("!i", most))
             self._finish(context)
         return list(context.rows or [])
 
@@ -626,35 +651,41 @@ class Stream:
             self._pool.give_back(link)
 
     def begin(self, statement: str) -> Answer:
-        """Its first rows; ConfigError if it gives none or cannot say of what type its parameters are."""
+        """Its first rows; ConfigError if it gives none."""
         link, select = self._need(), self._select
-        sql, names = positional(statement)
-        types = [type_of(select.params[name]) for name in names]
-        columns = self._described(link, sql, types)
+        values, (columns, types, apart) = dict(select.params), self._described(link, statement)
         if not columns:
             raise ConfigError(f"{self._who}: the statement gives no rows: a view is one select")
-        values = dict(select.params)
         if select.where or select.search or select.order_by or select.limit is not None or select.offset:
             wrapped = PostgresSelect(select, statement, {c["name"]: c["type_oid"] for c in columns})
-            (sql, names), values = positional(wrapped.sql), wrapped.values
-            known = dict(zip(positional(statement)[1], types, strict=True))
-            types = [known.get(name, type_of(values[name]) or 25) for name in names]
+            statement, values = wrapped.sql, wrapped.values
+        sql, names = positional(statement, apart)
+        types += [type_of(values[name]) or TEXT for name in names[len(types) :]]  # behind those of the statement
         return link.start(sql, [values[name] for name in names], types)
 
-    def _described(self, link: Link, sql: str, types: list[int]) -> list[dict[str, Any]]:
-        """The columns; parameters whose type the server cannot tell become texts in `types`."""
-        try:
-            return link.describe(sql, types, "begin read only", self._limit())
-        except Exception as error:
-            if state_of(error) != "42P18":  # indeterminate_datatype
-                raise
-        roll_back(link)
-        types[:] = [type_ or 25 for type_ in types]
-        return link.describe(sql, types, "begin read only", self._limit())
+    def _described(self, link: Link, statement: str) -> tuple[list[dict[str, Any]], list[int], bool]:
+        """The columns, the types of the parameters, and whether each place of a parameter has its own number.
+
+        It has where one number gets no type, such as in ":day is null or day = :day"; what still has none is a text.
+        """
+        apart, known = False, dict[int, int]()
+        while True:
+            sql, names = positional(statement, apart)
+            types = [known.get(place, type_of(self._select.params[name])) for place, name in enumerate(names)]
+            try:
+                return link.describe(sql, types, "begin read only", self._limit()), types, apart
+            except Exception as error:
+                found = re.search(r"\$(\d+)", facts_of(error).get("M", ""))
+                if state_of(error) not in ("42P08", "42P18") or not found or int(found[1]) - 1 in known:
+                    raise
+                if apart:
+                    known[int(found[1]) - 1] = TEXT
+                apart = True
+            roll_back(link)
 
     def _limit(self) -> str:
         """A statement after which the server gives up when the time is over."""
-        left = 0 if self._deadline == math.inf else max(1, math.ceil((self._deadline - time.monotonic()) * 1000))
+        left = 0 if self._deadline == math.inf else milliseconds(self._deadline - time.monotonic())
         return f"set local statement_timeout = {left}"
 
     def _need(self) -> Link:
@@ -664,21 +695,28 @@ class Stream:
 
     def rows(self, answer: Answer) -> Iterator[Sequence[Json]]:
         left = math.inf if self._select.max_rows is None else self._select.max_rows
-        batch = answer.rows
+        batch, most = answer.rows, ROWS_AT_FIRST
         try:
             while batch:
                 for row in batch:
                     if (left := left - 1) < 0:
                         raise app.TooLarge(f"the query gives more than {self._select.max_rows:,} rows: narrow it")
                     yield tuple(map(app.plain_cell, row))
-                if len(batch) < ROWS_AT_ONCE:
+                if len(batch) < most:
                     return
+                letters = sum(len(cell) for row in batch for cell in row if isinstance(cell, str | bytes))
+                most = max(1, min(ROWS_AT_MOST, ROWS_LETTERS * len(batch) // (letters + 1)))
                 with self._errors():
                     if time.monotonic() > self._deadline:
                         raise too_long(self._select)
-                    batch = self._need().more(answer, self._limit())
+                    batch = self._need().more(answer, most, self._limit())
         finally:
             self.close()
+
+
+def milliseconds(seconds: float) -> int:
+    """A limit as the server takes it; 0 would be none."""
+    return max(1, min(2**31 - 1, math.ceil(seconds * 1000)))
 
 
 def too_long(select: app.Select) -> app.QueryTimeout:
@@ -689,9 +727,7 @@ def roll_back(link: Link, *after: str) -> None:
     """End a transaction without it; where that fails the connection is not used again."""
     try:
         if not link.is_broken:
-            link.run(("rollback", ()))
-            for step in after:
-                link.run((step, ()))
+            link.run(("rollback", ()), *((step, ()) for step in after))
     except Exception:  # the error that led here counts
         link.is_broken = True
 
@@ -742,6 +778,7 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
         self._fields: dict[str, set[str]] = {}  # worth an index
         self._unprepared: set[str] = set()
         self._blobs_made = False
+        self._unindexed = ""  # why indexes are missing
 
     @staticmethod
     def _default(one: Setting, folder: Path) -> Any:
@@ -783,7 +820,7 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
                 [(fsync, encrypted)], version = link.execute(sql).rows, link.fact("server_version")
         except app.AppError:  # which ping tells
             return []
-        found = []
+        found = [f"indexes of declared fields are missing: {self._unindexed}"] if self._unindexed else []
         if fsync != "on":
             found.append("the server runs with fsync off: what it has acknowledged can be lost when its machine fails")
         if (major := re.match(r"\d+", version)) and int(major[0]) < OLDEST:
@@ -806,7 +843,7 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
             "standard_conforming_strings": "on",
             "search_path": f"{quote_name(self._schema)}, public",
             "default_transaction_isolation": "'read committed'",
-            "statement_timeout": str(self._timeout_s * 1000),
+            "statement_timeout": str(milliseconds(self._timeout_s)),
         }
         link = Link(self._target, settings)
         if link.fact("server_encoding") != "UTF8":
@@ -832,10 +869,8 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
             yield
         except (Lost, OSError) as error:
             raise self._explain(error, doing) from error
-        except app.AppError:
-            raise
         except Exception as error:
-            if type(error).__name__ != "DatabaseError":  # the driver's, which is imported only by a Link
+            if not facts_of(error):
                 raise
             self._forget()
             raise self._explain(error, doing) from error
@@ -856,17 +891,17 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
                 self._pool.give_back(link)
 
     @contextmanager
-    def _transaction(self, link: Link, begin: str = "begin") -> Iterator[None]:
+    def _transaction(self, link: Link, begin: Steps) -> Iterator[None]:
         """Committed at the end, or rolled back; Unavailable if nobody can tell which."""
-        link.run((begin, ()))
         try:
+            link.run(*begin)
             yield
         except BaseException:
             roll_back(link)
             raise
         self._commit_steps(link)
 
-    def _commit_steps(self, link: Link, *steps: tuple[str, Sequence[Json]]) -> None:
+    def _commit_steps(self, link: Link, *steps: Step) -> None:
         """Run the last statements of a transaction and commit it."""
         try:
             link.run(*steps, ("commit", ()))
@@ -877,29 +912,33 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
             roll_back(link)
             raise
 
-    def _tried(self, doing: str, work: Callable[[Link], _Result]) -> _Result:
-        """The result of a transaction, tried again when the server broke it off for the sake of another."""
-        for last in (*[False] * (TRIES - 1), True):
+    def _tried(self, doing: str, work: Callable[[Link, Steps], _Result]) -> _Result:
+        """The result of a transaction that begins with the steps, tried again when it had to give way to another.
+
+        Those that try again do so one after the other, so that each soon meets nobody.
+        """
+        begin: Steps = [("begin", ())]
+        for left in reversed(range(TRIES)):
             with self._reading(doing) as link:
                 try:
-                    return work(link)
+                    return work(link, begin)
                 except Exception as error:
-                    state = state_of(error)
-                    if last or not (state.startswith("40") or state == "23505"):
+                    if not left or not (state_of(error).startswith("40") or state_of(error) == "23505"):
                         raise
-        raise AssertionError("unreachable")
+            begin = [("begin", ()), self._lock("again")]
+        raise Unavailable(f"provider {self.name}: {doing}: too many others write the same")
 
     def _submit(self, work: Callable[[Any], _Result]) -> _Result:
-        def whole(link: Link) -> _Result:
-            with self._transaction(link):
+        def whole(link: Link, begin: Steps) -> _Result:
+            with self._transaction(link, begin):
                 return work(link)
 
         return self._tried("writing", whole)
 
-    def _lock(self, what: str) -> tuple[str, Sequence[Json]]:
-        """A step that holds off others that do the same, to the end of the transaction."""
+    def _lock(self, what: str) -> Step:
+        """A step without rows that holds off others that do the same, to the end of the transaction."""
         digest = hashlib.sha256(f"satchel {self._schema} {what}".encode()).digest()
-        return "select pg_advisory_xact_lock($1)", [int.from_bytes(digest[:8], signed=True)]
+        return "select 1 where pg_advisory_xact_lock($1) is null", [int.from_bytes(digest[:8], signed=True)]
 
     # -- tables
 
@@ -968,8 +1007,12 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
             self._fields.setdefault(table, set()).update(set(fields) - {"id", "version"})
         self._unprepared.update(tables)
         self._make_tables(list(tables))
-        self._make_indexes({self._index_name(t, field): (t, field) for t in tables for field in self._fields[t]})
         self._unprepared.difference_update(tables)
+        try:
+            self._make_indexes({self._index_name(t, field): (t, field) for t in tables for field in self._fields[t]})
+            self._unindexed = ""
+        except app.AppError as error:  # all works without them, and slower
+            self._unindexed = f"{error.message} ({error.hint})"
 
     def _make_indexes(self, wanted: Mapping[str, tuple[str, str]]) -> None:
         """Those that are missing, while others read and write; none while another process makes some."""
@@ -1032,9 +1075,9 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
         self._make_tables(tables)
         return self._tried("writing", functools.partial(self._write, writes, tables))
 
-    def _write(self, writes: Sequence[app.Write], tables: Sequence[str], link: Link) -> list[Record]:
+    def _write(self, writes: Sequence[app.Write], tables: Sequence[str], link: Link, begin: Steps) -> list[Record]:
         """Records are locked and added in one order everywhere, so that no two commits wait for each other."""
-        steps: list[tuple[str, Sequence[Json]]] = [("begin", ())]
+        steps = list(begin)
         for number, table in enumerate(tables):
             keys = sorted(write.key for write in writes if write.table == table)
             sql = f"select {number}, key, version from {self._named(table)} where key = any(cast($1 as text[]))"  # noqa: S608
@@ -1059,30 +1102,25 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
 
     def _write_steps(
         self, writes: Sequence[app.Write], records: Sequence[Record], present: Collection[tuple[str, str]]
-    ) -> Iterator[tuple[str, Sequence[Json]]]:
-        """Statements for all writes: of each table what is new, changed and removed."""
+    ) -> Steps:
+        """Statements for all writes. What is new comes first: it alone may have to wait, and then holds up nobody else's."""
+        new: list[Step] = []
+        old: list[Step] = []
         done = sorted(zip(writes, records, strict=True), key=lambda pair: (pair[0].table, pair[0].key))
-        for table, pairs in itertools.groupby(done, key=lambda pair: pair[0].table):
-            gone: list[str] = []
-            new: list[Record] = []
-            changed: list[Record] = []
-            for write, record in pairs:
-                if isinstance(write, app.Delete):
-                    gone.append(write.key)
-                else:
-                    (changed if (table, write.key) in present else new).append(record)
-            name, rows = (
-                self._named(table),
-                "unnest(cast($1 as text[]), cast($2 as bigint[]), cast($3 as text[])) as n(k, v, d)",
-            )
-            if gone:
-                yield f"delete from {name} where key = any(cast($1 as text[]))", [array(gone)]  # noqa: S608
-            if changed:
-                sql = f"update {name} as t set version = n.v, data = cast(n.d as jsonb), exact = n.d from {rows}"  # noqa: S608
-                yield f"{sql} where t.key = n.k", self._columns(changed)
-            if new:
+        rows = "unnest(cast($1 as text[]), cast($2 as bigint[]), cast($3 as text[])) as n(k, v, d)"
+        for table, group in itertools.groupby(done, key=lambda pair: pair[0].table):
+            pairs, name = list(group), self._named(table)
+            gone = [w.key for w, _ in pairs if isinstance(w, app.Delete) and (table, w.key) in present]  # and so locked
+            kept = [record for write, record in pairs if not isinstance(write, app.Delete)]
+            if added := [record for record in kept if (table, record.key) not in present]:
                 sql = f"insert into {name} (key, version, data, exact) select k, v, cast(d as jsonb), d from {rows}"  # noqa: S608
-                yield sql, self._columns(new)
+                new.append((sql, self._columns(added)))
+            if changed := [record for record in kept if (table, record.key) in present]:
+                sql = f"update {name} as t set version = n.v, data = cast(n.d as jsonb), exact = n.d from {rows}"  # noqa: S608
+                old.append((f"{sql} where t.key = n.k", self._columns(changed)))
+            if gone:
+                old.append((f"delete from {name} where key = any(cast($1 as text[]))", [array(gone)]))  # noqa: S608
+        return new + old
 
     @staticmethod
     def _columns(records: Sequence[Record]) -> list[str]:
@@ -1130,7 +1168,7 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
                 raise too_long(select) from error
             if state == "25006":
                 raise ConfigError(f"provider {self.name}: the statement does more than read: {said}") from error
-            if state[:2] in ("08", "28", "3D", "40", "53", "55", "57", "58", "XX"):
+            if state[:2] in ("28", "3D", "40", "53", "55", "57", "58", "XX"):
                 raise self._explain(error, "running a query") from error
             raise ConfigError(f"provider {self.name}: the statement is wrong: {said}") from error
 

@@ -26,6 +26,13 @@ def programs() -> Path:
     return found[-1].parent
 
 
+class Postmaster(backends.Process):
+    """Stopped as an administrator does it: connections are cut, and what was committed is safe."""
+
+    def stop(self, sign: signal.Signals = signal.SIGINT) -> None:
+        super().stop(sign)
+
+
 class Postgres:
     """A cluster with the accounts postgres (socket, no password) and satchel (loopback, password "s3cret word")."""
 
@@ -36,7 +43,7 @@ class Postgres:
         self.port = backends.free_port()
         self.data = self.folder / "data"
         made = [programs() / "initdb", "-D", self.data, "-A", "trust", "-U", ADMIN, "-E", "UTF8", "--locale=C.UTF-8", "-N"]
-        self._as_server(*map(str, made))
+        self.as_server(*map(str, made))
         lines = ["local all all trust", "host all postgres 127.0.0.1/32 trust", "host all all 127.0.0.1/32 scram-sha-256"]
         (self.data / "pg_hba.conf").write_text("\n".join(lines) + "\n")
         options = [
@@ -44,7 +51,7 @@ class Postgres:
             "max_connections=60", "shared_buffers=32MB", *settings,
         ]  # fmt: skip
         command = [programs() / "postgres", "-D", self.data, *(f"-c{option}" for option in options)]
-        self.process = backends.Process(command, self.is_ready, folder=self.folder, user=USER)
+        self.process = Postmaster(command, self.is_ready, folder=self.folder, user=USER)
         self.sql(f"create role satchel login createdb password '{self.password}'")
         self.sql("create database satchel owner satchel")
 
@@ -60,10 +67,11 @@ class Postgres:
         done = subprocess.run([programs() / "pg_isready", "-q", "-h", self.folder, "-p", str(self.port)], check=False)
         return done.returncode == 0
 
-    def _as_server(self, *command: str) -> str:
+    def as_server(self, *command: str, folder: Path | None = None) -> str:
+        """What a command says that runs as the server's user."""
         groups: list[str] | None = [] if USER else None
         run = subprocess.run(
-            command, user=USER, group=USER, extra_groups=groups, cwd=self.folder, capture_output=True, text=True
+            command, user=USER, group=USER, extra_groups=groups, cwd=folder or self.folder, capture_output=True, text=True
         )
         if run.returncode:
             raise RuntimeError(f"{command[0]}: {run.stderr}")
@@ -72,14 +80,17 @@ class Postgres:
     def sql(self, text: str, database: str = "postgres") -> str:
         """What psql answers as the superuser, bare."""
         psql = [str(programs() / "psql"), "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", str(self.folder), "-p", str(self.port)]
-        return self._as_server(*psql, "-U", ADMIN, "-d", database, "-c", text).strip()
+        return self.as_server(*psql, "-U", ADMIN, "-d", database, "-c", text).strip()
 
     def stop(self) -> None:
-        """As an administrator does it: connections are cut, what was committed is safe."""
-        self.process.stop(signal.SIGINT)
+        self.process.stop()
 
     def start(self) -> None:
         self.process.start()
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
 
 
 @functools.cache

@@ -1,0 +1,784 @@
+"""plugins/postgres.py beyond the contract: a real server that is away, slow, full, restarted, changed by others."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import backends
+import postgres_server
+import pytest
+from conftest import wait_for
+from postgres_server import Postgres, open_postgres, plugin
+from test_provider_contract import ATOMS, HARD_VALUES, race, run
+
+import app
+from app import Condition, Delete, Insert, Query, Record, Select, Update
+
+ROOT = Path(app.__file__).resolve().parent
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    made: list[Any] = []
+
+    def open_one(**options: Any) -> Any:
+        made.append(open_postgres(tmp_path, **options))
+        return made[-1]
+
+    yield open_one
+    for provider in made:
+        provider.close()
+
+
+@pytest.fixture
+def postgres(opened: Callable[..., Any]) -> Any:
+    return opened()
+
+
+@pytest.fixture(scope="module")
+def own() -> Iterator[Postgres]:
+    """A server that a test may stop and start, with TLS."""
+    server = Postgres()
+    tls = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    files = ["-addext", "subjectAltName=DNS:localhost", "-keyout", "server.key", "-out", "server.crt"]
+    server.as_server(*tls, *files, folder=server.data)
+    server.sql("alter system set ssl = on")
+    server.restart()
+    yield server
+    server.stop()
+
+
+def sql(text: str) -> str:
+    return postgres_server.server().sql(text, "satchel")
+
+
+def query(provider: Any, statement: str, **params: Any) -> list[Any]:
+    return run(provider, statement, params=params)[1]
+
+
+def schema(provider: Any) -> str:
+    return str(query(provider, "select current_schema()")[0][0])
+
+
+def failing(work: Callable[[], Any], cls: type[app.AppError]) -> app.AppError:
+    """The error, which tells everybody the provider and what was done, and nobody host or password."""
+    with pytest.raises(cls) as caught:
+        work()
+    error = caught.value
+    assert error.message.startswith("provider main: ")
+    for secret in (Postgres.password, "127.0.0.1", "localhost", "/tmp"):
+        assert secret not in error.message
+    assert Postgres.password not in error.hint
+    return error
+
+
+# ---- settings
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("sqlite:///x", "postgresql://user@host"),
+        ("postgresql://satchel@db:port/x", "port"),
+        ("postgresql://db/x", "no user"),
+        ("postgresql://satchel@/x", "no host"),
+        ("postgresql://satchel@db/x?sslmode=sometimes", "verify-full"),
+        ("postgresql://satchel@db/x?ssl_mode=require", "did you mean sslmode?"),
+        ("postgresql://satchel:s3cret@db/x", 'password = "env:NAME"'),
+        ("env:NOWHERE_SET", "NOWHERE_SET"),
+        ("", "postgresql://user@host"),
+    ],
+)
+def test_a_url_that_will_not_do_is_told_at_its_place(url: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(app.ConfigError) as caught:
+        plugin()("main", {"url": url}, tmp_path)
+    [fault] = caught.value.faults
+    assert fault.pointer == "providers.main.url"
+    assert words in fault.detail
+    assert "s3cret" not in caught.value.message + fault.detail
+
+
+def test_a_url_with_a_password_may_come_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://ann%40x:p%2Fw%20d@db.internal:5433/team%20a?sslmode=verify-full")
+    target = plugin()("main", {"url": "env:DATABASE_URL"}, tmp_path)._target
+    assert (target.host, target.port, target.user, target.database) == ("db.internal", 5433, "ann@x", "team a")
+    assert (target.password, target.tls) == ("p/w d", "verify-full")
+    assert "p/w d" not in repr(target)
+    assert plugin()("main", {"url": "env:DATABASE_URL", "password": "other"}, tmp_path)._target.password == "other"
+
+
+def test_a_schema_is_a_name_that_postgresql_keeps_whole(tmp_path: Path) -> None:
+    for name in ("", "x" * 64):
+        with pytest.raises(app.ConfigError, match="schema"):
+            plugin()("main", {"url": "postgresql://a@b/c", "schema": name}, tmp_path)
+
+
+def test_the_driver_is_imported_only_when_a_connection_is_made() -> None:
+    code = "import sys, app, pathlib; print(sorted(app.load_kinds(pathlib.Path('.'))), 'pg8000' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "'postgres'" in done.stdout
+    assert done.stdout.endswith("False\n")
+
+
+# ---- getting in
+
+
+def test_a_password_lets_in_and_a_wrong_one_is_told(opened: Callable[..., Any]) -> None:
+    server = postgres_server.server()
+    provider = opened(url=server.url, password=server.password)
+    assert provider.ping() < 5
+    for wrong in ("wrong", ""):
+        other = plugin()("main", {"url": server.url, "password": wrong}, Path())
+        error = failing(other.open, app.Unavailable)
+        assert "refused the account" in error.message
+        assert f"127.0.0.1:{server.port}" in error.hint
+
+
+def test_a_missing_database_and_a_server_that_is_not_there_are_told(tmp_path: Path) -> None:
+    server = postgres_server.server()
+    url = server.socket_url.replace("/satchel?", "/nothing?")
+    assert "no such database" in failing(plugin()("main", {"url": url}, tmp_path).open, app.Unavailable).message
+    for url in (f"postgresql://a@127.0.0.1:{backends.free_port()}/x", "postgresql://a@/x?host=/tmp/nowhere"):
+        assert "cannot be reached" in failing(plugin()("main", {"url": url}, tmp_path).open, app.Unavailable).message
+
+
+def test_a_database_in_another_encoding_is_a_fault_of_the_configuration(tmp_path: Path) -> None:
+    server = postgres_server.server()
+    server.sql("create database latin encoding 'LATIN1' locale 'C' template template0")
+    url = server.socket_url.replace("/satchel?", "/latin?")
+    assert "UTF8" in failing(plugin()("main", {"url": url}, tmp_path).open, app.ConfigError).message
+
+
+def test_a_server_that_never_answers_is_given_up_in_time(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        url = f"postgresql://a@127.0.0.1:{mute.getsockname()[1]}/x?sslmode=disable"
+        began = time.monotonic()
+        failing(plugin()("main", {"url": url, "connect_timeout": 1}, tmp_path).open, app.Unavailable)
+        assert time.monotonic() - began < 5
+
+
+def test_too_many_connections_are_told(opened: Callable[..., Any]) -> None:
+    server = postgres_server.server()
+    server.sql("create role narrow login connection limit 1")
+    url = server.socket_url.replace("satchel@", "narrow@")
+    first = opened(url=url)
+    assert "no free connections" in failing(lambda: opened(url=url), app.Unavailable).message
+    assert first.ping() < 5
+
+
+def test_tls_is_as_libpq_has_it(own: Postgres, tmp_path: Path) -> None:
+    certificate = own.data / "server.crt"
+
+    def encrypted(host: str, mode: str, ca: Path | None = None) -> Any:
+        url = f"postgresql://satchel@{host}:{own.port}/satchel?sslmode={mode}"
+        provider = plugin()("main", {"url": url, "password": own.password, "tls_ca": ca}, tmp_path)
+        with closing(provider):
+            provider.open()
+            return query(provider, "select ssl from pg_stat_ssl where pid = pg_backend_pid()")[0][0]
+
+    assert encrypted("127.0.0.1", "disable") is False
+    assert encrypted("127.0.0.1", "prefer") is True
+    assert encrypted("127.0.0.1", "require") is True
+    assert encrypted("127.0.0.1", "verify-ca", certificate) is True
+    assert encrypted("localhost", "verify-full", certificate) is True
+    for host, mode, ca in (("127.0.0.1", "verify-full", certificate), ("localhost", "verify-full", None)):
+        with pytest.raises(app.Unavailable) as caught:
+            encrypted(host, mode, ca)
+        assert "CERTIFICATE_VERIFY_FAILED" in caught.value.hint
+    plain = postgres_server.server().url + "?sslmode=require"
+    error = failing(plugin()("main", {"url": plain, "password": own.password}, tmp_path).open, app.Unavailable)
+    assert "has no TLS" in error.hint
+
+
+# ---- connections
+
+
+def test_every_connection_commits_synchronously_and_speaks_utc(opened: Callable[..., Any]) -> None:
+    server = postgres_server.server()
+    server.sql("create role hasty login in role satchel")
+    for setting in ("synchronous_commit = off", "timezone = 'Asia/Tokyo'", "datestyle = 'German'"):
+        server.sql(f"alter role hasty set {setting}")
+    provider = opened(url=server.socket_url.replace("satchel@", "hasty@"))
+    wanted = "select current_setting('synchronous_commit'), current_setting('timezone'), current_setting('datestyle')"
+    assert query(provider, wanted) == [("on", "UTC", "ISO, YMD")]
+    assert query(provider, "select current_setting('application_name')") == [("satchel",)]
+
+
+def test_the_pool_is_bounded_and_a_thread_that_gets_none_is_told(opened: Callable[..., Any]) -> None:
+    provider = opened(connections=2, connect_timeout=1)
+    held = [provider.select(Select(statement="select generate_series(1, 5000)")) for _ in range(2)]
+    assert "all 2 connections" in failing(provider.ping, app.Unavailable).message
+    held[0].close()
+    assert provider.ping() < 5
+    held[1].close()
+    assert [type(a) for a in race(8, lambda n: provider.commit([Insert("t", f"{n}", {})]))] == [list] * 8
+    name = schema(provider)
+    mine = f"select count(*) from pg_stat_activity where query like '%{name}%' and pid <> pg_backend_pid()"
+    assert int(sql(mine)) <= 2
+
+
+def test_a_connection_is_used_again_after_an_error_and_not_after_its_end(opened: Callable[..., Any]) -> None:
+    provider = opened(connections=1)
+    pid = query(provider, "select pg_backend_pid()")
+    with pytest.raises(app.ConfigError):
+        query(provider, "select 1 / 0")
+    with pytest.raises(app.Conflict):
+        provider.commit([Update("t", "a", {}, 1)])
+    assert query(provider, "select pg_backend_pid()") == pid
+    sql(f"select pg_terminate_backend({pid[0][0]}, 5000)")
+    assert query(provider, "select pg_backend_pid()") != pid
+
+
+def test_no_acknowledged_write_is_lost_when_the_server_restarts_under_eight_clients(own: Postgres, tmp_path: Path) -> None:
+    provider = plugin()("main", {"url": own.url, "password": own.password, "connect_timeout": 2}, tmp_path)
+    provider.open()
+    provider.prepare({"t": ()})
+    said: list[list[int]] = [[] for _ in range(8)]
+    errors: list[app.AppError] = []
+    back, enough = threading.Event(), threading.Event()
+
+    def write(who: int) -> None:
+        after = 0
+        for n in range(100_000):
+            try:
+                provider.commit([Insert("t", f"{who}-{n}-a", {"n": n}), Insert("t", f"{who}-{n}-b", {})])
+            except app.Unavailable as error:
+                errors.append(error)
+                time.sleep(0.01)
+                continue
+            said[who].append(n)
+            if sum(map(len, said)) > 200:
+                enough.set()
+            after += back.is_set()
+            if after == 10:
+                return
+
+    threads = [threading.Thread(target=write, args=(who,)) for who in range(8)]
+    for thread in threads:
+        thread.start()
+    assert enough.wait(60)
+    own.restart()
+    back.set()
+    for thread in threads:
+        thread.join(60)
+    assert errors
+    assert all(len(numbers) >= 10 for numbers in said)
+    there = {record.key for record in provider.walk(Query("t"))}
+    assert {f"{who}-{n}-{half}" for who in range(8) for n in said[who] for half in "ab"} <= there
+    assert len({key[:-2] for key in there}) * 2 == len(there)
+    provider.close()
+
+
+def test_a_server_that_is_away_at_the_start_is_used_once_it_is_there(own: Postgres, tmp_path: Path) -> None:
+    provider = plugin()("main", {"url": own.url, "password": own.password, "schema": "late"}, tmp_path)
+    own.stop()
+    for work in (provider.open, lambda: provider.prepare({"t": ["n"]}), lambda: provider.get("t", "a"), provider.ping):
+        failing(work, app.Unavailable)
+    assert provider.warnings() == []
+    own.start()
+    assert query(provider, "select key from t") == []
+    assert provider.commit([Insert("t", "a", {"n": 1})]) == [Record("a", 1, {"n": 1})]
+    assert (
+        own.sql("select count(*) from pg_indexes where indexname like '\\_sort\\_%' and schemaname = 'late'", "satchel")
+        == "1"
+    )
+    provider.close()
+
+
+def test_what_is_worth_a_warning_is_said(own: Postgres, opened: Callable[..., Any], tmp_path: Path) -> None:
+    assert opened().warnings() == []
+    own.sql("alter system set fsync = off")
+    own.restart()
+    provider = plugin()("main", {"url": own.url, "password": own.password}, tmp_path)
+    provider.open()
+    assert [w for w in provider.warnings() if "fsync" in w]
+    provider.close()
+    own.sql("alter system reset fsync")
+    own.restart()
+
+
+class Cutter:
+    """A proxy that cuts the connection when a client says some bytes, before or after the server heard them."""
+
+    def __init__(self, port: int, at: bytes, *, heard: bool) -> None:
+        self.port, self.at, self.heard, self.cuts = port, at, heard, 0
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"postgresql://satchel@127.0.0.1:{self.listener.getsockname()[1]}/satchel?sslmode=disable"
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client = self.listener.accept()[0]
+                server = socket.create_connection(("127.0.0.1", self.port))
+                threading.Thread(target=self.pump, args=(server, client), daemon=True).start()
+                threading.Thread(target=self.serve, args=(client, server), daemon=True).start()
+
+    @staticmethod
+    def pump(source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+
+    def serve(self, client: socket.socket, server: socket.socket) -> None:
+        with suppress(OSError), client, server:
+            while data := client.recv(1 << 20):
+                if self.at in data:
+                    self.cuts += 1
+                    client.shutdown(socket.SHUT_RDWR)  # before the answer can be there
+                    if self.heard:
+                        server.sendall(data)
+                    server.shutdown(socket.SHUT_WR)
+                    while server.recv(65536):  # it does what it heard, and ends
+                        pass
+                    return
+                server.sendall(data)
+
+
+@pytest.mark.parametrize("heard", [False, True], ids=["before the server", "after the server"])
+def test_a_commit_whose_outcome_is_unknown_is_neither_acknowledged_nor_repeated(
+    opened: Callable[..., Any], heard: bool
+) -> None:
+    server, direct = postgres_server.server(), opened()
+    direct.commit([Insert("t", "old", {"n": 0})])
+    cutter = Cutter(server.port, b"commit\0", heard=heard)
+    with closing(cutter.listener):
+        provider = opened(url=cutter.url, password=server.password)
+        provider.get("t", "old")
+        provider.commit([])
+        error = failing(lambda: provider.commit([Update("t", "old", {"n": 1}), Insert("t", "new", {})]), app.Unavailable)
+        assert "not known" in error.message
+        assert cutter.cuts == 1
+        busy = (
+            "select count(*) from pg_stat_activity where state like '%in transaction%' and backend_type = 'client backend'"
+        )
+        wait_for(lambda: sql(busy) == "0", "the server to end the transaction")
+    wanted = Record("old", 2, {"n": 1}) if heard else Record("old", 1, {"n": 0})
+    assert direct.get("t", "old") == wanted
+    assert (direct.get("t", "new") is not None) is heard
+
+
+def test_a_write_that_waits_too_long_for_others_is_unavailable_and_not_done(opened: Callable[..., Any]) -> None:
+    patient, hasty = opened(), opened(timeout=1)
+    patient.commit([Insert("t", "a", {"n": 1})])
+    held = patient._pool.take()
+    held.run(("begin", ()), (f"select 1 from {schema(patient)}.t for update", ()))
+    assert "took too long" in failing(lambda: hasty.commit([Update("t", "a", {"n": 2})]), app.Unavailable).message
+    held.run(("rollback", ()))
+    patient._pool.give_back(held)
+    assert hasty.commit([Update("t", "a", {"n": 2}, 1)])[0].version == 2
+
+
+def test_commits_of_the_same_records_in_any_order_never_wait_in_a_circle(opened: Callable[..., Any]) -> None:
+    doors = [opened(), opened()]
+    names = [f"{n}" for n in range(6)]
+
+    def write(who: int) -> int:
+        chance = random.Random(who)
+        for _ in range(15):
+            writes = [
+                chance.choice([Update(table, name, {"who": who}), Delete(table, name)])
+                for table in ("t", "u")
+                for name in chance.sample(names, 4)
+            ]
+            chance.shuffle(writes)
+            doors[who % 2].commit(writes)
+        return who
+
+    log = postgres_server.server().folder / "output.log"
+    before = log.read_text().count("deadlock detected")
+    assert race(8, write) == list(range(8))
+    assert log.read_text().count("deadlock detected") == before
+
+
+def test_a_full_disk_is_storage_full(postgres: Any) -> None:
+    postgres.commit([Insert("t", "a", {})])
+    staged = postgres.stage([b"x"])
+    place = schema(postgres)
+    sql(
+        f"create function {place}.full() returns trigger language plpgsql as "
+        "$$ begin raise 'could not extend file' using errcode = 'disk_full'; end $$;"
+        f"create trigger full_ before insert or update on {place}.t for each statement execute function {place}.full();"
+        f"create trigger full_ before insert on {place}._chunks for each statement execute function {place}.full()"
+    )
+    for work in (lambda: postgres.commit([Insert("t", "b", {})]), lambda: postgres.write("x", [b"data"])):
+        assert "disk is full" in failing(work, app.StorageFull).message
+    assert postgres.get("t", "b") is None
+    assert postgres.publish(staged, "a").size_bytes == 1
+
+
+# ---- tables
+
+
+def test_reading_makes_nothing(postgres: Any, tmp_path: Path) -> None:
+    assert postgres.get("t", "a") is None
+    assert postgres.find(Query("t")).items == []
+    assert postgres.tables() == []
+    assert postgres.stat("x") is None
+    assert list(postgres.scan()) == []
+    assert query(postgres, "select 1") == [(1,)]
+    assert sql(f"select count(*) from pg_namespace where nspname = '{postgres._schema}'") == "0"
+
+
+def test_what_others_made_is_refused_and_left_alone(postgres: Any) -> None:
+    postgres.commit([Insert("t", "a", {})])
+    place = schema(postgres)
+    sql(f"create table {place}.customer (id int); create view {place}.seen as select * from {place}.t")
+    for table in ("customer", "seen", "_blobs", "x" * 64, ""):
+        for work in (lambda t=table: postgres.commit([Insert(t, "a", {})]), lambda t=table: postgres.prepare({t: ()})):
+            with pytest.raises(app.ConfigError, match="the table"):
+                work()
+    assert postgres.tables() == ["t"]
+    assert postgres.commit([Insert("Customer", "a", {}), Insert("pg_class", "a", {})])
+    assert postgres.tables() == ["Customer", "pg_class", "t"]
+
+
+def test_an_account_without_rights_is_told_what_it_lacks(opened: Callable[..., Any]) -> None:
+    opened().commit([Insert("t", "a", {})])
+    server = postgres_server.server()
+    server.sql("create role guest login")
+    guest = opened(url=server.socket_url.replace("satchel@", "guest@"))
+    for work in (lambda: guest.get("t", "a"), lambda: guest.commit([Insert("t", "b", {})])):
+        error = failing(work, app.ConfigError)
+        assert "lacks a right" in error.message
+        assert "grant" in error.hint
+
+
+def test_processes_that_make_the_same_tables_and_indexes_at_once_all_succeed(opened: Callable[..., Any]) -> None:
+    providers = [opened() for _ in range(6)]
+    tables = {"t": ["a", "b"], "u": ["c"]}
+    assert race(6, lambda n: providers[n].prepare(tables)) == [None] * 6
+    providers[0].commit([Insert("t", f"{n}", {"a": n}) for n in range(500)])
+    more = {"t": ["a", "b", "d", "e"]}
+    assert (
+        race(6, lambda n: providers[n].prepare(more) or (providers[n].commit([Insert("u", f"{n}", {})]) and None))
+        == [None] * 6
+    )
+    names = sql(f"select count(*) from pg_indexes where schemaname = '{schema(providers[0])}' and indexname like '\\_sort%'")
+    assert names == "5"
+
+
+def test_an_account_that_may_only_write_rows_works_without_the_indexes_and_says_so(opened: Callable[..., Any]) -> None:
+    owner = opened()
+    owner.commit([Insert("t", "a", {"n": 1})])
+    place, server = schema(owner), postgres_server.server()
+    server.sql("create role clerk login")
+    sql(f"grant usage on schema {place} to clerk; grant all on all tables in schema {place} to clerk")
+    clerk = opened(url=server.socket_url.replace("satchel@", "clerk@"))
+    clerk.prepare({"t": ["n"]})
+    [warning] = clerk.warnings()
+    assert "indexes" in warning
+    assert "lacks a right" in warning
+    assert clerk.commit([Update("t", "a", {"n": 2})])[0].version == 2
+    owner.prepare({"t": ["n"]})
+    clerk.prepare({"t": ["n"]})
+    assert clerk.warnings() == []
+
+
+def test_an_index_whose_making_was_broken_off_is_made_again(postgres: Any) -> None:
+    postgres.prepare({"t": ["a"]})
+    place = schema(postgres)
+    index = sql(f"select indexname from pg_indexes where schemaname = '{place}' and indexname like '\\_sort%'")
+    postgres_server.server().sql(
+        f"update pg_index set indisvalid = false where indexrelid = '{place}.{index}'::regclass", "satchel"
+    )
+    postgres.prepare({"t": ["a"]})
+    assert sql(f"select indisvalid from pg_index where indexrelid = '{place}.{index}'::regclass") == "t"
+
+
+# ---- values and order
+
+
+def test_values_that_sql_changes_are_what_comes_back(postgres: Any) -> None:
+    value = {"z": 1, "a": Decimal("1e22"), "n": -0.0}
+    postgres.commit([Insert("t", "a", value)])
+    assert app.dump_json(postgres.get("t", "a").value) == '{"z":1,"a":1e+22,"n":-0.0}'
+    sql(f"update {schema(postgres)}.t set data = data || '{{\"a\": 2}}'")
+    assert postgres.get("t", "a").value == {"z": 1, "a": 2, "n": 0.0}
+    assert postgres.find(Query("t")).items[0].value["a"] == 2
+
+
+def test_a_number_that_jsonb_cannot_hold_is_invalid(postgres: Any) -> None:
+    with pytest.raises(app.Invalid, match="131,072"):
+        postgres.commit([Insert("t", "a", {"n": Decimal("1e200000")})])
+    assert postgres.get("t", "a") is None
+
+
+def test_the_sort_key_of_the_database_is_that_of_the_program(postgres: Any) -> None:
+    chance = random.Random(5)
+    values = [*ATOMS, *(value for row in HARD_VALUES for value in row.values())]
+    values += [Decimal(chance.randint(-(10**9), 10**9)).scaleb(chance.randint(-400, 400)) for _ in range(200)]
+    values += [chance.uniform(-1, 1) * 10 ** chance.randint(-300, 300) for _ in range(200)]
+    postgres.commit([Insert("t", f"{n}", {"v": value}) for n, value in enumerate(values)])
+    rows = query(postgres, "select key, _sort_key(data->'v') from t")
+    assert len(rows) == len(values)
+    assert {int(key): found for key, found in rows} == {n: app.sort_key(value) for n, value in enumerate(values)}
+
+
+def test_values_too_long_for_an_index_are_stored_and_ordered(postgres: Any) -> None:
+    postgres.prepare({"t": ["v"]})
+    chance = random.Random(6)
+    values: list[Any] = ["".join(chance.choices("abß🏖", k=6000)) for _ in range(5)]
+    values += ["x" * 5000 + tail for tail in "bac"] + [Decimal("1." + "7" * 6000 + tail) for tail in "213"]
+    postgres.commit([Insert("t", f"{n}", {"v": value}) for n, value in enumerate(values)])
+    order = sorted(range(len(values)), key=lambda n: app.sort_key(values[n]))
+    assert [int(r.key) for r in postgres.find(Query("t", order_by=("v",))).items] == order
+    page = postgres.find(Query("t", order_by=("v",), limit=4))
+    assert [int(r.key) for r in postgres.find(Query("t", order_by=("v",), after=page.next)).items] == order[4:]
+    for number, value in enumerate(values):
+        found = postgres.find(Query("t", where=(Condition("v", "eq", value),))).items
+        assert [int(r.key) for r in found] == [number]
+
+
+def plan(provider: Any, asked: Query) -> str:
+    """How the server would look it up."""
+    lookup = sys.modules[type(provider).__module__].PostgresLookup
+    made = lookup(app.Lookup.of(asked), provider._named(asked.table), provider._function)
+    with provider._reading("explaining") as link:
+        answer = link.run(("explain " + made.rows("key"), list(made.values.values())))
+    return "\n".join(row[0] for row in answer.rows)
+
+
+def test_a_declared_field_is_looked_up_and_ordered_by_its_index(postgres: Any) -> None:
+    postgres.prepare({"t": ["n", "who's"]})
+    rows = [{"n": n * 7919 % 5003, "who's": f"name {n % 1009}", "pad": "x" * 300} for n in range(5000)]
+    postgres.commit([Insert("t", f"{n:04}", row) for n, row in enumerate(rows)])
+    sql(f"analyze {schema(postgres)}.t")
+    first = postgres.find(Query("t", order_by=("-n",), limit=20))
+    for asked in (
+        Query("t", order_by=("n",), limit=20),
+        Query("t", order_by=("-n",), limit=20),
+        Query("t", order_by=("-n",), limit=20, after=first.next or ""),
+        Query("t", order_by=("who's", "-n"), limit=20),
+        Query("t", where=(Condition("n", "eq", 17),)),
+        Query("t", where=(Condition("who's", "in", ["name 5", "name 6"]),)),
+        Query("t", where=(Condition("n", "lt", 30),), order_by=("n",)),
+    ):
+        assert re.search(r"Index Scan (Backward )?using _sort_|Bitmap Index Scan on _sort_", plan(postgres, asked)), asked
+    assert "using _sort_" not in plan(postgres, Query("t", order_by=("pad",), limit=20))
+    assert [r.value["n"] for r in first.items] == sorted((r["n"] for r in rows), reverse=True)[:20]
+
+
+# ---- views
+
+
+def test_a_large_object_that_a_view_makes_is_gone_with_its_transaction(postgres: Any) -> None:
+    with suppress(app.ConfigError):  # PostgreSQL 16 refuses it
+        query(postgres, "select lo_create(0)")
+    assert sql("select count(*) from pg_largeobject_metadata") == "0"
+
+
+NOT_FOR_VIEWS = [
+    "insert into t (key, version, data, exact) values ('x', 1, '{}', '{}') returning key",
+    "with gone as (delete from t returning key) select * from gone",
+    "select * from t for update",
+    "select nextval('counter')",
+    "select setval('counter', 99)",
+    "select set_config('transaction_read_only', 'off', true), nextval('counter')",
+    "set transaction read write",
+    "set session characteristics as transaction read write",
+    "commit",
+    "rollback and chain",
+    "do $$ begin perform nextval('counter'); end $$",
+    "copy t to stdout",
+    "copy t from stdin",
+    "create table u as select 1 as a",
+    "select 1 as a into u",
+    "create temp table u (a int)",
+    "truncate t",
+    "lock table t",
+    "explain analyze delete from t",
+    "call breach()",
+    "select breaching()",
+    "listen x",
+    "declare c cursor for select 1",
+    "prepare p as select 1",
+    "discard all",
+    "vacuum",
+    "create index concurrently on t (key)",
+    "select 1; commit",
+    "select :a::int + ''",
+]
+
+
+@pytest.mark.parametrize("statement", NOT_FOR_VIEWS)
+def test_a_view_can_write_nothing_whatever_it_says(guarded: Any, statement: str) -> None:
+    params = {"a": "x"} if ":a" in statement else {}
+    before = sql(f"select last_value from {guarded.place}.counter")
+    for more in ({}, {"limit": 5}):
+        with pytest.raises(app.ConfigError, match="the statement"):
+            run(guarded, statement, params=params, **more)
+    assert sql(f"select last_value from {guarded.place}.counter") == before
+    assert sql(f"select string_agg(relname, ' ' order by relname) from pg_class where relkind = 'r' "
+               f"and relnamespace = '{guarded.place}'::regnamespace") == "t"  # fmt: skip
+    assert guarded.get("t", "a") == Record("a", 1, {"n": 1})
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    provider: Any = open_postgres(tmp_path_factory.mktemp("guarded"), connections=2)
+    provider.commit([Insert("t", "a", {"n": 1})])
+    provider.place = schema(provider)
+    writes = f"nextval('{provider.place}.counter')"
+    sql(
+        f"create sequence {provider.place}.counter; grant all on sequence {provider.place}.counter to satchel;"
+        f"create procedure {provider.place}.breach() language plpgsql as $$ begin commit; perform {writes}; end $$;"
+        f"create function {provider.place}.breaching() returns int language plpgsql as"
+        f" $$ begin set transaction read write; return {writes}; end $$"
+    )
+    yield provider
+    provider.close()
+
+
+def test_limits_of_years_are_as_good_as_none(opened: Callable[..., Any]) -> None:
+    provider = opened(timeout=10 * 366 * 86400)
+    assert provider.commit([Insert("t", "a", {})])
+    assert run(provider, "select key from t", timeout_s=10.0 * 366 * 86400)[1] == [("a",)]
+
+
+def test_a_view_leaves_nothing_behind_on_its_connection(opened: Callable[..., Any]) -> None:
+    provider, other = opened(connections=1), opened()
+    query(provider, "select set_config('statement_timeout', '1', false), set_config('search_path', 'x', false)")
+    query(provider, "select cast(pg_advisory_lock(77) as text)")
+    query(provider, "select pg_sleep(0.05)::text")
+    assert query(other, "select pg_try_advisory_lock(77)") == [(True,)]
+    provider.commit([Insert("t", "a", {})])
+    assert query(provider, "select key from t") == [("a",)]
+
+
+def test_parameters_take_the_type_of_their_value_or_of_their_place(postgres: Any) -> None:
+    rows = [("a", "nord", 5), ("b", "süd", 7)]
+    postgres.commit([Insert("sale", key, {"region": r, "n": n, "day": "2026-01-02"}) for key, r, n in rows])
+    region = "select key from sale where :region is null or data->>'region' = :region order by key"
+    assert query(postgres, region, region=None) == [("a",), ("b",)]
+    assert query(postgres, region, region="süd") == [("b",)]
+    assert query(postgres, "select :a is null, :b is null", a=None, b="x") == [(True, False)]
+    assert query(postgres, "select key from sale where (data->>'n')::int > :n::int", n=5) == [("b",)]
+    assert query(postgres, "select key from sale where (data->>'n')::numeric > :n limit 1", n=Decimal("5.5")) == [("b",)]
+    assert query(postgres, "select count(*) from sale where (data->>'day')::date < :day", day="2026-01-03") == [(2,)]
+    assert query(postgres, "select (data->>'day')::date + :n from sale limit 1", n=3) == [("2026-01-05",)]
+    assert query(postgres, "select e'\\':no', $x$ :no $x$, '::no', :yes::text, (array[1,2])[1:2]::text", yes="y") == [
+        ("':no", " :no ", "::no", "y", "{1,2}")
+    ]
+    assert query(postgres, "select :big, :small, :float, :list::jsonb", big=2**63 - 1, small=-5, float=0.1, list=[1]) == [
+        (2**63 - 1, -5, 0.1, [1])
+    ]
+
+
+def test_cells_are_json(postgres: Any) -> None:
+    statement = """select 1::int2, 2::int8, 3.50::numeric, 12345678901234567890.123::numeric, 'NaN'::numeric, 0.1::float8,
+        'Infinity'::float8, true, null, '\\x00ff'::bytea, date '2026-11-23', timestamp '2026-11-23 08:00:00.5',
+        timestamptz '2026-11-23 08:00:00+01', interval '1 day 2 hours', '{"a": [1, 2.50]}'::jsonb, '{"b": 1, "b": 2}'::json,
+        'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'::uuid, 'x'::char(3), array[1, null], 10 ^ 20::numeric"""
+    [row] = query(postgres, statement)
+    assert row == (
+        1, 2, 3.5, Decimal("12345678901234567890.123"), "NaN", 0.1, "inf", True, None, "AP8=", "2026-11-23",
+        "2026-11-23T08:00:00.5", "2026-11-23T07:00:00Z", "P1DT2H", {"a": [1, 2.5]}, '{"b": 1, "b": 2}',
+        "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11", "x  ", "{1,NULL}", 10**20,
+    )  # fmt: skip
+    assert json.loads(app.dump_json(list(row)))
+    assert query(postgres, f"select repeat('7', 5000)::numeric") == [(Decimal("7" * 5000),)]  # noqa: F541
+
+
+TYPED = """select * from (values
+    (1, 'a', date '2026-01-02', timestamptz '2026-01-02 03:04:05+00', true, '\\x00ff'::bytea, '{"k": 1}'::json),
+    (2, 'B', date '2026-02-02', timestamptz '2026-02-02 03:04:05+00', false, '\\x01ff'::bytea, '{"k": 2}'::json),
+    (3, null, null, null, null, null, null)
+) as v(n, t, d, z, b, x, j)"""
+
+
+def test_columns_of_any_type_can_be_filtered_ordered_and_searched(postgres: Any) -> None:
+    def found(*where: Condition, **more: Any) -> str:
+        return "".join(str(row[0]) for row in run(postgres, TYPED, where=where, **more)[1])
+
+    assert found(Condition("d", "gte", "2026-02-01")) == "2"
+    assert found(Condition("z", "eq", "2026-01-02T03:04:05Z")) == "1"
+    assert found(Condition("z", "prefix", "2026-02")) == "2"
+    assert found(Condition("b", "eq", True)) == "1"
+    assert found(Condition("b", "ne", True)) == "23"
+    assert found(Condition("x", "eq", "AP8=")) == "1"
+    assert found(Condition("n", "in", ["1", 2, None])) == "2"
+    assert found(Condition("n", "eq", "1")) == ""
+    assert found(Condition("n", "contains", "1")) == "1"
+    assert found(Condition("t", "gt", 1)) == ""
+    assert found(Condition("t", "lt", "a")) == "2"
+    assert found(Condition("j", "contains", '"k": 2')) == "2"
+    assert found(Condition("j", "null", True)) == "3"
+    assert found(search="b") == "2"
+    assert found(search="2026-01") == "1"
+    for name in "ntdzbxj":
+        assert len(found(order_by=(f"-{name}",))) == 3
+    assert found(order_by=("t",)) == "321"
+    assert found(order_by=("-d",)) == "213"
+
+
+def test_a_search_without_a_table_of_records_folds_every_case_as_the_program_does(postgres: Any) -> None:
+    texts = ["ΟΔΟΣ", "οδος", "İstanbul", "ﬁne", "STRASSE", "straße", "e\u0301cole", "ÉCOLE", "Ǆ", "ᾳ", "a\nB", "ı"]
+    listed = " union all ".join(f"select {n} as n, '{text}' as t" for n, text in enumerate(texts))
+    for sought in [*texts, "i", "ss", "σ"]:
+        expected = [n for n, text in enumerate(texts) if app.fold_case(sought) in app.fold_case(text)]
+        assert [row[0] for row in run(postgres, listed, search=sought, order_by=("n",))[1]] == expected, sought
+
+
+def test_wide_rows_are_streamed_in_bounded_memory(postgres: Any) -> None:
+    rows = postgres.select(Select(statement="select repeat('x', 200000) as x from generate_series(1, 1000)"))
+    tracemalloc.start()
+    try:
+        assert sum(len(row[0]) for row in rows.rows) == 200_000_000
+        assert tracemalloc.get_traced_memory()[1] < 30_000_000
+    finally:
+        tracemalloc.stop()
+        rows.close()
+
+
+def test_a_stream_whose_server_ends_is_unavailable_and_the_provider_recovers(postgres: Any) -> None:
+    rows = postgres.select(Select(statement="select pg_backend_pid() as pid from generate_series(1, 100000)"))
+    pid = next(rows.rows)[0]
+    sql(f"select pg_terminate_backend({pid}, 5000)")
+    with pytest.raises(app.Unavailable):
+        list(rows.rows)
+    rows.close()
+    assert postgres.ping() < 5
+
+
+# ---- blobs
+
+
+def test_uploads_at_once_under_one_folder_keep_files_and_folders_apart(opened: Callable[..., Any]) -> None:
+    doors = [opened(), opened()]
+    for turn in range(4):
+        race(8, lambda n, t=turn: doors[n % 2].write(f"d{t}" if n % 4 == 0 else f"d{t}/f{n}", [b"x"]))
+        paths = [blob.path for blob in doors[0].scan()]
+        assert not [p for p in paths if any(other.startswith(p + "/") for other in paths)]
+        race(8, lambda n: [door.remove(p) for door in doors[n % 2 : n % 2 + 1] for p in paths])  # noqa: B023
+        assert list(doors[0].scan()) == []
+        assert list(doors[0].scan(deep=False)) == []
+
+
+def test_what_nobody_published_is_swept_after_a_day_and_cannot_be_published_then(tmp_path: Path) -> None:
+    at = 1_000_000.0
+    url = {"url": postgres_server.server().socket_url, "schema": "sweeping"}
+    provider = plugin()("main", url, tmp_path, clock=lambda: at)  # type: ignore[call-arg]
+    with closing(provider):
+        provider.open()
+        forgotten = provider.stage(b"x" * 100_000 for _ in range(80))
+        provider.write("kept", [b"kept"])
+        at += 90_000
+        with pytest.raises(app.NotFound):
+            provider.publish(forgotten, "late")
+        provider.write("other", [b"other"])
+        assert query(provider, "select count(*) from _chunks") == [(2,)]
+        assert query(provider, "select count(*) from _loose") == [(0,)]
