@@ -159,7 +159,9 @@ def test_what_is_missing_is_never_made_silently_and_the_command_that_makes_it_is
         provider.ping,
     ]
     for work in works:
-        with pytest.raises(app.ConfigError, match=r"^provider main: .*does not exist: run `server check --create`"):
+        with pytest.raises(
+            app.ConfigError, match=r"^provider main: .*does not have the (table|bucket): run `server check --create`"
+        ):
             work()
     assert provider.tables() == []
     provider.create(["t"])
