@@ -80,7 +80,8 @@ REFUSALS: tuple[tuple[type[app.AppError], str, str, str], ...] = (
     (
         app.Unavailable, "refuses the credentials", "check access key, secret and endpoint",
         "InvalidAccessKeyId InvalidClientTokenId UnrecognizedClientException SignatureDoesNotMatch "
-        "InvalidSignatureException AuthFailure IncompleteSignature MissingAuthenticationToken MissingAuthenticationTokenException InvalidToken",
+        "InvalidSignatureException AuthFailure IncompleteSignature InvalidToken MissingAuthenticationToken "
+        "MissingAuthenticationTokenException",
     ),
     (
         app.Unavailable, "says that the credentials have expired", "renew them",

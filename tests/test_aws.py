@@ -373,6 +373,11 @@ def test_a_commit_whose_answer_is_lost_is_done_once_and_told_truly(faulty: Any, 
     assert faulty.count(Query("u")) == 0
 
 
+def test_a_commit_that_meets_its_own_lost_attempt_is_no_conflict(faulty: Any, proxy: aws_server.Proxy) -> None:
+    proxy.first(["cut", CANCELLED, CANCELLED], "TransactWriteItems")
+    assert faulty.commit([Insert("t", "a", {}), Insert("t", "b", {})]) == [Record("a", 1, {}), Record("b", 1, {})]
+
+
 def test_a_commit_of_which_nothing_is_heard_says_so(faulty: Any, proxy: aws_server.Proxy) -> None:
     proxy.first(["cut"] * 9, "TransactWriteItems")
     with pytest.raises(app.Unavailable, match="not known whether the commit was done"):
@@ -396,6 +401,19 @@ def test_a_publish_whose_answer_is_lost_is_done_once_and_told_truly(
     assert faulty.stat("a") == blob
     with pytest.raises(app.NotFound):
         faulty.publish(staged, "a")
+
+
+@pytest.mark.parametrize("code", ["NoSuchUpload", "PreconditionFailed"])
+def test_a_publish_whose_repeat_is_refused_because_it_was_done_is_done(
+    faulty: Any, proxy: aws_server.Proxy, code: str
+) -> None:
+    """S3 answers a repeated completion as it pleases; the emulators as if it were the first."""
+    staged = faulty.stage([b"new"], "a")
+    refusal = (404 if code == "NoSuchUpload" else 412, "application/xml", f"<Error><Code>{code}</Code></Error>".encode())
+    verdicts: list[aws_server.Verdict] = ["cut", refusal]
+    proxy.judge = lambda asked: verdicts.pop(0) if verdicts and "uploadId=" in asked.path else None
+    assert faulty.publish(staged, "a", if_none_match=True) == faulty.stat("a")
+    assert verdicts == []
 
 
 def test_of_a_publish_that_lost_its_answer_and_its_race_the_loss_is_told(
@@ -701,7 +719,12 @@ def test_a_listing_of_a_folder_is_in_the_order_of_paths_whatever_signs_are_in_na
         asked.append(path)
         return path.removeprefix("p/") in folders
 
-    found = list(module().by_path(iter(entries), 2, is_folder))
+    read: list[app.Blob | app.Folder] = []
+    found, most_waiting = [], 0
+    for entry in module().by_path((read.append(e) or e for e in entries), 2, is_folder):
+        found.append(entry)
+        most_waiting = max(most_waiting, len(read) - len(found))
+    assert most_waiting <= 1002
     assert [e.path for e in found] == sorted(e.path for e in entries)
     assert set(found) == set(entries)
     assert len(asked) == len(set(asked)) < 50
