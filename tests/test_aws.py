@@ -71,13 +71,28 @@ def faulty(aws: Any, build: Callable[..., Any], proxy: aws_server.Proxy, pauses:
 # ---- settings, and what is made when
 
 
-def test_loading_and_configuring_the_plugin_imports_no_boto3() -> None:
-    code = (
-        "import sys, app; from pathlib import Path; "
-        "app.load_kinds(Path('.'))['aws']('c', {'bucket': 'some', 'tables': ''}, Path('.')); "
-        "sys.exit(any(name.split('.')[0] in ('boto3', 'botocore') for name in sys.modules))"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(app.__file__).parent, timeout=60)
+def imports_boto3(code: str, folder: Path) -> bool:
+    """Whether a fresh process that ran it has imported boto3 or botocore."""
+    check = "sys.exit(9 * any(name.split('.')[0] in ('boto3', 'botocore') for name in sys.modules))"
+    path = str(Path(app.__file__).parent)
+    program = f"import sys; sys.path.insert(0, {path!r}); import app; from pathlib import Path\n{code}\n{check}"
+    done = subprocess.run([sys.executable, "-c", program], cwd=folder, timeout=60, capture_output=True)
+    assert done.returncode in (0, 9), done.stderr.decode()
+    return done.returncode == 9
+
+
+def test_boto3_is_imported_by_open_and_not_before(tmp_path: Path) -> None:
+    options = {"bucket": "some", "tables": "", "region": "eu-central-1"}
+    code = f"one = app.load_kinds(Path('.'))['aws']('c', {options!r}, Path('.'))"
+    assert not imports_boto3(code, tmp_path)
+    assert imports_boto3(code + "; one.open(); one.close()", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "args", [["--help"], ["auth", "issue", "--subject", "ann"], ["server", "check"], ["info", "providers"]], ids=" ".join
+)
+def test_commands_on_sqlite_import_no_boto3(args: list[str], tmp_path: Path) -> None:
+    assert not imports_boto3(f"try: app.main({args!r})\nexcept SystemExit: pass", tmp_path)
 
 
 @pytest.mark.parametrize(
