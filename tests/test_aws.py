@@ -156,6 +156,33 @@ def test_create_says_what_it_made_and_makes_nothing_twice(build: Callable[..., A
     assert len(s3("", "get_bucket_lifecycle_configuration")["Rules"]) == 2
 
 
+CREATING = (
+    b'{"Table":{"TableStatus":"CREATING","KeySchema":[{"AttributeName":"part","KeyType":"HASH"},'
+    b'{"AttributeName":"key","KeyType":"RANGE"}]}}'
+)
+
+
+def test_create_waits_until_a_table_can_be_used_and_tells_what_a_service_cannot_do(
+    build: Callable[..., Any], proxy: aws_server.Proxy, pauses: list[float]
+) -> None:
+    provider = build(endpoint=proxy.url, sleep=pauses.append)
+    slow: list[aws_server.Verdict] = [None, *[(200, "application/x-amz-json-1.0", CREATING)] * 3]
+
+    def judge(asked: aws_server.Asked) -> aws_server.Verdict:
+        if asked.operation == "UpdateContinuousBackups":
+            return 400, "application/x-amz-json-1.0", b'{"__type":"UnknownOperationException"}'
+        if asked.path.endswith("?publicAccessBlock"):
+            return 501, "application/xml", b"<Error><Code>NotImplemented</Code></Error>"
+        return slow.pop(0) if slow and asked.operation == "DescribeTable" else None
+
+    proxy.judge = judge
+    bucket, table = provider.create(["t"])
+    assert bucket.endswith("(the service refused a block of public access)")
+    assert table.endswith("-t (without point-in-time recovery: switch it on)")
+    assert pauses.count(0.5) == 3
+    assert provider.commit([Insert("t", "a", {})])
+
+
 def test_what_is_missing_is_never_made_silently_and_the_command_that_makes_it_is_named(
     build: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -317,6 +344,18 @@ def test_pages_larger_than_an_answer_of_dynamodb_come_whole(aws: Any) -> None:
     assert aws.count(Query("t")) == 12
     assert len(aws.find(Query("t", where=(Condition("id", "in", [f"{n:02}" for n in range(12)]),))).items) == 12
     assert [r.key for r in aws.walk(Query("t", order_by=("-id",)))] == [f"{n:02}" for n in reversed(range(12))]
+
+
+def test_an_export_in_another_order_holds_no_more_than_its_bound(aws: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module(), "MOST_SORTED_PAGES", 2)
+    for n in range(9):
+        aws.commit([Insert("t", f"{n}", {"n": -n, "text": "x" * 300_000})])
+        if n == 4:
+            assert [r.key for r in aws.walk(Query("t", order_by=("n",)))] == ["4", "3", "2", "1", "0"]
+    with pytest.raises(app.TooLarge, match="2 MB to sort"):
+        list(aws.walk(Query("t", order_by=("n",))))
+    assert len(list(aws.walk(Query("t")))) == 9
+    assert keys(aws.find(Query("t", order_by=("n",), limit=2))) == ["8", "7"]
 
 
 # ---- faults of the service: throttling, lost answers, silence, garbage
