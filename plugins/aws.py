@@ -76,25 +76,36 @@ THROTTLED = frozenset(
     "ConditionalRequestConflict OperationAborted 429 503".split()
 )
 """Codes that say: not done, come again later."""
-REFUSALS: Mapping[str, tuple[str, str]] = {
-    "InvalidAccessKeyId InvalidClientTokenId UnrecognizedClientException SignatureDoesNotMatch InvalidSignatureException "
-    "AuthFailure IncompleteSignature MissingAuthenticationToken MissingAuthenticationTokenException InvalidToken": (
-        "refuses the credentials", "check the access key and its secret, and that they are for this endpoint",
+REFUSALS: tuple[tuple[type[app.AppError], str, str, str], ...] = (
+    (
+        app.Unavailable, "refuses the credentials", "check access key, secret and endpoint",
+        "InvalidAccessKeyId InvalidClientTokenId UnrecognizedClientException SignatureDoesNotMatch "
+        "InvalidSignatureException AuthFailure IncompleteSignature InvalidToken MissingAuthenticationToken "
+        "MissingAuthenticationTokenException",
     ),
-    "ExpiredToken ExpiredTokenException RequestExpired TokenRefreshRequired": (
-        "says that the credentials have expired", "renew them",
+    (
+        app.Unavailable, "says that the credentials have expired", "renew them",
+        "ExpiredToken ExpiredTokenException RequestExpired TokenRefreshRequired",
     ),
-    "AccessDenied AccessDeniedException AllAccessDisabled UnauthorizedOperation NotAuthorized Forbidden 401 403": (
-        "denies access", "are the credentials right, does their policy allow it, and is the bucket of this account?",
+    (
+        app.Unavailable, "denies access", "are the credentials right, and does their policy allow it?",
+        "AccessDenied AccessDeniedException AllAccessDisabled UnauthorizedOperation NotAuthorized Forbidden 401 403",
     ),
-    "400": ("refuses the request without a word", "check bucket, region and credentials"),
-    "RequestTimeTooSkewed": ("refuses the time of the request", "set the clock of this machine"),
-    "QuotaExceeded InsufficientStorage XMinioStorageFull 507": ("has no room", "raise its quota or make room"),
-}  # fmt: skip
-"""Codes of refusals that an operator can end: what everybody may read, and what to check."""
-MISPLACED = frozenset(
-    "PermanentRedirect TemporaryRedirect AuthorizationHeaderMalformed IllegalLocationConstraintException 301 307".split()
-)
+    (app.Unavailable, "refuses the request without a word", "check bucket, region and credentials", "400"),
+    (app.Unavailable, "refuses the time of the request", "set the clock of this machine", "RequestTimeTooSkewed"),
+    (app.StorageFull, "has no room", "raise its quota", "QuotaExceeded InsufficientStorage XMinioStorageFull 507"),
+    (app.TooLarge, "takes no such size", "make it smaller", "EntityTooLarge KeyTooLongError"),
+    (
+        app.ConfigError, "has the bucket in another region", "set region",
+        "PermanentRedirect TemporaryRedirect AuthorizationHeaderMalformed IllegalLocationConstraintException 301 307",
+    ),
+    (app.ConfigError, "does not have the bucket", "run `server check --create`", "NoSuchBucket"),
+    (app.ConfigError, "does not have the table", "run `server check --create`", "ResourceNotFoundException"),
+)  # fmt: skip
+"""Refusals with a known end: what they are here, what everybody may read, what to do, and the codes that mean it."""
+EXPLAINED = {
+    code: (kind, f"the service {words}: {check}") for kind, words, check, codes in REFUSALS for code in codes.split()
+}
 
 
 class Refused(Exception):
@@ -129,7 +140,7 @@ def refuse_other_answers(operation_model: Any, response_dict: Mapping[str, Any],
     """botocore reads a page of a proxy, or half an answer of DynamoDB, as an empty answer: here it is an error."""
     from botocore.parsers import ResponseParserError
 
-    if response_dict["status_code"] != 200:
+    if response_dict["status_code"] >= 300:
         return
     kind = str(response_dict["headers"].get("content-type", ""))
     if not kind.startswith("application/x-amz-json"):
@@ -195,6 +206,7 @@ class Service:
     def errors(self, doing: str, expect: Collection[str] = ()) -> Iterator[None]:
         """Errors of the driver leave as AppErrors, or as Refused where expected."""
         from botocore import exceptions, parsers
+        from urllib3.exceptions import HTTPError
 
         try:
             yield
@@ -202,7 +214,7 @@ class Service:
             if error_code(error) in expect:
                 raise Refused(error_code(error), error.response) from error
             raise self._refusal(error, doing) from error
-        except (exceptions.BotoCoreError, parsers.ResponseParserError) as error:
+        except (exceptions.BotoCoreError, parsers.ResponseParserError, HTTPError) as error:
             raise self._failure(error, doing) from error
 
     def _refusal(self, error: Any, doing: str) -> app.AppError:
@@ -211,17 +223,9 @@ class Service:
         place, hint = f"{self._who}: {self._title}: {doing}", str(error)
         if code in THROTTLED:
             return Busy(f"{place}: the service is busy and asks to come again later", hint=hint)
-        if code in ("NoSuchBucket", "ResourceNotFoundException"):
-            what = "the bucket" if code == "NoSuchBucket" else "the table"
-            return app.ConfigError(f"{place}: {what} does not exist: run `server check --create`", hint=hint)
-        for codes, (words, check) in REFUSALS.items():
-            if code in codes.split():
-                kind = app.StorageFull if "room" in words else app.Unavailable
-                return kind(f"{place}: the service {words}: {check}", hint=hint)
-        if code in MISPLACED and self._title == "S3":
-            return app.ConfigError(f"{place}: the bucket is in another region: set region", hint=hint)
-        if code in ("EntityTooLarge", "KeyTooLongError"):
-            return app.TooLarge(f"{place}: larger than the service takes ({code})", hint=hint)
+        if code in EXPLAINED:
+            kind, words = EXPLAINED[code]
+            return kind(f"{place}: {words}", hint=hint)
         if status >= 500:
             return Broken(f"{place}: the service fails ({status}): check the endpoint, and its health", hint=hint)
         return app.Unavailable(f"{place}: the service refuses it ({code})", hint=hint)
@@ -297,10 +301,8 @@ class Aws(app.Provider):
             yield "bucket", "is no name of a bucket: 3 to 63 of a-z, 0-9, . and -"
         if not isinstance(prefix := self._tables_prefix or "", str) or not re.fullmatch(r"[A-Za-z0-9_.-]{0,150}", prefix):
             yield "tables", "must be a text of letters, digits, _, . and -, at most 150"
-        address = urlsplit(self._options["endpoint"])
-        plain = address.scheme in ("http", "https") and address.hostname and not (address.username or address.query)
-        if self._options["endpoint"] and not plain:
-            yield "endpoint", "must be http://HOST:PORT or https://HOST, without credentials"
+        if self._options["endpoint"] and not re.fullmatch(r"https?://[^\s/?#@]+/?", self._options["endpoint"]):
+            yield "endpoint", "must be http://HOST:PORT or https://HOST, without credentials and path"
 
     def has(self, contract: type[app.Provider]) -> bool:
         if contract is Records or contract is Blobs:
@@ -338,8 +340,8 @@ class Aws(app.Provider):
                 client = session.client(title.lower(), **place, config=config)
                 client.meta.events.register("before-parse.dynamodb", refuse_other_answers)
                 made[title] = Service(self._who, title, client, self._sleep)
-        except exceptions.BotoCoreError as error:
-            check = "check region, profile and credentials of the AWS configuration"
+        except (exceptions.BotoCoreError, ValueError) as error:
+            check = "check endpoint, region, profile and credentials of the AWS configuration"
             raise app.ConfigError(f"{self._who}: cannot be set up: {check}", hint=str(error)) from error
         return made
 
@@ -357,7 +359,7 @@ class Aws(app.Provider):
             raise app.Unavailable(f"{self._who} is not open") from None
 
     def warnings(self) -> list[str]:
-        address = urlsplit(self._options["endpoint"])
+        address = urlsplit(self._options["endpoint"])  # was checked
         if address.scheme == "http" and address.hostname not in ("localhost", "127.0.0.1", "::1"):
             return ["endpoint is http: everything stored travels unencrypted"]
         return []
@@ -912,8 +914,8 @@ class S3Blobs(Aws, Blobs):
         try:
             self._s3(doing, "head_bucket", expect=("404", "NoSuchBucket"))
         except Refused as refused:
-            words = f"{self._who}: S3: {doing}: the bucket does not exist: run `server check --create`"
-            raise app.ConfigError(words, hint=self._bucket) from refused
+            kind, words = EXPLAINED["NoSuchBucket"]
+            raise kind(f"{self._who}: S3: {doing}: {words}", hint=self._bucket) from refused
 
     def stat(self, path: str) -> Blob | None:
         if self._is_hidden(path) or len(path.encode()) > 1024:
@@ -974,7 +976,8 @@ class S3Blobs(Aws, Blobs):
         digest, size = hashlib.sha256(), 0
         try:
             for piece in app.rechunk(chunks, MIB):
-                upload.write(piece)
+                with app.disk_errors(self._who, "staging"):  # a part of over 8 MiB waits in a file
+                    upload.write(piece)
                 digest.update(piece)
                 size += len(piece)
             upload.finish()

@@ -71,13 +71,28 @@ def faulty(aws: Any, build: Callable[..., Any], proxy: aws_server.Proxy, pauses:
 # ---- settings, and what is made when
 
 
-def test_loading_and_configuring_the_plugin_imports_no_boto3() -> None:
-    code = (
-        "import sys, app; from pathlib import Path; "
-        "app.load_kinds(Path('.'))['aws']('c', {'bucket': 'some', 'tables': ''}, Path('.')); "
-        "sys.exit(any(name.split('.')[0] in ('boto3', 'botocore') for name in sys.modules))"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(app.__file__).parent, timeout=60)
+def imports_boto3(code: str, folder: Path) -> bool:
+    """Whether a fresh process that ran it has imported boto3 or botocore."""
+    check = "sys.exit(9 * any(name.split('.')[0] in ('boto3', 'botocore') for name in sys.modules))"
+    path = str(Path(app.__file__).parent)
+    program = f"import sys; sys.path.insert(0, {path!r}); import app; from pathlib import Path\n{code}\n{check}"
+    done = subprocess.run([sys.executable, "-c", program], cwd=folder, timeout=60, capture_output=True)
+    assert done.returncode in (0, 9), done.stderr.decode()
+    return done.returncode == 9
+
+
+def test_boto3_is_imported_by_open_and_not_before(tmp_path: Path) -> None:
+    options = {"bucket": "some", "tables": "", "region": "eu-central-1"}
+    code = f"one = app.load_kinds(Path('.'))['aws']('c', {options!r}, Path('.'))"
+    assert not imports_boto3(code, tmp_path)
+    assert imports_boto3(code + "; one.open(); one.close()", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "args", [["--help"], ["auth", "issue", "--subject", "ann"], ["server", "check"], ["info", "providers"]], ids=" ".join
+)
+def test_commands_on_sqlite_import_no_boto3(args: list[str], tmp_path: Path) -> None:
+    assert not imports_boto3(f"try: app.main({args!r})\nexcept SystemExit: pass", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -141,6 +156,33 @@ def test_create_says_what_it_made_and_makes_nothing_twice(build: Callable[..., A
     assert len(s3("", "get_bucket_lifecycle_configuration")["Rules"]) == 2
 
 
+CREATING = (
+    b'{"Table":{"TableStatus":"CREATING","KeySchema":[{"AttributeName":"part","KeyType":"HASH"},'
+    b'{"AttributeName":"key","KeyType":"RANGE"}]}}'
+)
+
+
+def test_create_waits_until_a_table_can_be_used_and_tells_what_a_service_cannot_do(
+    build: Callable[..., Any], proxy: aws_server.Proxy, pauses: list[float]
+) -> None:
+    provider = build(endpoint=proxy.url, sleep=pauses.append)
+    slow: list[aws_server.Verdict] = [None, *[(200, "application/x-amz-json-1.0", CREATING)] * 3]
+
+    def judge(asked: aws_server.Asked) -> aws_server.Verdict:
+        if asked.operation == "UpdateContinuousBackups":
+            return 400, "application/x-amz-json-1.0", b'{"__type":"UnknownOperationException"}'
+        if asked.path.endswith("?publicAccessBlock"):
+            return 501, "application/xml", b"<Error><Code>NotImplemented</Code></Error>"
+        return slow.pop(0) if slow and asked.operation == "DescribeTable" else None
+
+    proxy.judge = judge
+    bucket, table = provider.create(["t"])
+    assert bucket.endswith("(the service refused a block of public access)")
+    assert table.endswith("-t (without point-in-time recovery: switch it on)")
+    assert pauses.count(0.5) == 3
+    assert provider.commit([Insert("t", "a", {})])
+
+
 def test_what_is_missing_is_never_made_silently_and_the_command_that_makes_it_is_named(
     build: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -159,7 +201,9 @@ def test_what_is_missing_is_never_made_silently_and_the_command_that_makes_it_is
         provider.ping,
     ]
     for work in works:
-        with pytest.raises(app.ConfigError, match=r"^provider main: .*does not exist: run `server check --create`"):
+        with pytest.raises(
+            app.ConfigError, match=r"^provider main: .*does not have the (table|bucket): run `server check --create`"
+        ):
             work()
     assert provider.tables() == []
     provider.create(["t"])
@@ -302,6 +346,18 @@ def test_pages_larger_than_an_answer_of_dynamodb_come_whole(aws: Any) -> None:
     assert [r.key for r in aws.walk(Query("t", order_by=("-id",)))] == [f"{n:02}" for n in reversed(range(12))]
 
 
+def test_an_export_in_another_order_holds_no_more_than_its_bound(aws: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module(), "MOST_SORTED_PAGES", 2)
+    for n in range(9):
+        aws.commit([Insert("t", f"{n}", {"n": -n, "text": "x" * 300_000})])
+        if n == 4:
+            assert [r.key for r in aws.walk(Query("t", order_by=("n",)))] == ["4", "3", "2", "1", "0"]
+    with pytest.raises(app.TooLarge, match="2 MB to sort"):
+        list(aws.walk(Query("t", order_by=("n",))))
+    assert len(list(aws.walk(Query("t")))) == 9
+    assert keys(aws.find(Query("t", order_by=("n",), limit=2))) == ["8", "7"]
+
+
 # ---- faults of the service: throttling, lost answers, silence, garbage
 
 THROTTLE = (
@@ -371,6 +427,11 @@ def test_a_commit_whose_answer_is_lost_is_done_once_and_told_truly(faulty: Any, 
     assert faulty.count(Query("u")) == 0
 
 
+def test_a_commit_that_meets_its_own_lost_attempt_is_no_conflict(faulty: Any, proxy: aws_server.Proxy) -> None:
+    proxy.first(["cut", CANCELLED, CANCELLED], "TransactWriteItems")
+    assert faulty.commit([Insert("t", "a", {}), Insert("t", "b", {})]) == [Record("a", 1, {}), Record("b", 1, {})]
+
+
 def test_a_commit_of_which_nothing_is_heard_says_so(faulty: Any, proxy: aws_server.Proxy) -> None:
     proxy.first(["cut"] * 9, "TransactWriteItems")
     with pytest.raises(app.Unavailable, match="not known whether the commit was done"):
@@ -394,6 +455,19 @@ def test_a_publish_whose_answer_is_lost_is_done_once_and_told_truly(
     assert faulty.stat("a") == blob
     with pytest.raises(app.NotFound):
         faulty.publish(staged, "a")
+
+
+@pytest.mark.parametrize("code", ["NoSuchUpload", "PreconditionFailed"])
+def test_a_publish_whose_repeat_is_refused_because_it_was_done_is_done(
+    faulty: Any, proxy: aws_server.Proxy, code: str
+) -> None:
+    """S3 answers a repeated completion as it pleases; the emulators as if it were the first."""
+    staged = faulty.stage([b"new"], "a")
+    refusal = (404 if code == "NoSuchUpload" else 412, "application/xml", f"<Error><Code>{code}</Code></Error>".encode())
+    verdicts: list[aws_server.Verdict] = ["cut", refusal]
+    proxy.judge = lambda asked: verdicts.pop(0) if verdicts and "uploadId=" in asked.path else None
+    assert faulty.publish(staged, "a", if_none_match=True) == faulty.stat("a")
+    assert verdicts == []
 
 
 def test_of_a_publish_that_lost_its_answer_and_its_race_the_loss_is_told(
@@ -699,7 +773,12 @@ def test_a_listing_of_a_folder_is_in_the_order_of_paths_whatever_signs_are_in_na
         asked.append(path)
         return path.removeprefix("p/") in folders
 
-    found = list(module().by_path(iter(entries), 2, is_folder))
+    read: list[app.Blob | app.Folder] = []
+    found, most_waiting = [], 0
+    for entry in module().by_path((read.append(e) or e for e in entries), 2, is_folder):
+        found.append(entry)
+        most_waiting = max(most_waiting, len(read) - len(found))
+    assert most_waiting <= 1002
     assert [e.path for e in found] == sorted(e.path for e in entries)
     assert set(found) == set(entries)
     assert len(asked) == len(set(asked)) < 50
