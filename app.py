@@ -7320,7 +7320,7 @@ class HttpPool:
         secure, host = self.base.scheme == "https", self.base.hostname or ""
         found = socket.getaddrinfo(host, self.base.port or (443 if secure else 80), type=socket.SOCK_STREAM)
         if any(is_link_local(str(one[4][0])) for one in found):
-            raise PermissionError(f"{host} is a link-local address, where no service of yours is: set url to its real one")
+            raise PermissionError(f"{host} is at {found[0][4][0]}")
         failure: OSError = ConnectionError("the name has no address")
         for family, kind, protocol, _, place in found:
             plain = socket.socket(family, kind, protocol)
@@ -7609,6 +7609,9 @@ class GenericProvider(Records, Blobs):
         try:
             yield
         except NotConnected as error:
+            if isinstance(error.__cause__, PermissionError):
+                detail = "url is a link-local address, which is never asked: set it to the service's own"
+                raise self._error(ConfigError, doing, detail, error.__cause__) from error
             detail = f"the service cannot be reached ({type(error.__cause__).__name__}): is it running, and is url right?"
             raise self._error(Unavailable, doing, detail, error.__cause__) from error
         except TimeoutError as error:
