@@ -5022,12 +5022,12 @@ class Form(Resource):
 
     # -- writing
 
-    def _create(self, request: Request, scope: Scope, key: str = "") -> Plan:
+    def _create(self, request: Request, scope: Scope, key: str | None = None) -> Plan:
         """New records, or one under a given key."""
         _no_params(request)
-        if key and not is_key(key):
-            raise BadRequest("the id has 1 to 512 bytes, and no U+0000")
-        batch = isinstance(request.data, list) and not key
+        if key is not None and not is_key(key):
+            raise BadRequest("an id has 1 to 512 bytes, and no U+0000")
+        batch = isinstance(request.data, list) and key is None
         items = request.data if batch else [request.data]
         if not 1 <= len(items) <= 1000:
             raise BadRequest("a batch has 1 to 1,000 records")
@@ -5039,7 +5039,8 @@ class Form(Resource):
         stamp = {"created_at": rfc3339(scope.now), "created_by": scope.caller.subject}
         stamp |= {"updated_at": stamp["created_at"], "updated_by": scope.caller.subject}
         keys = [key or scope.new_id() for _ in checked]
-        steps = self._store_files(zip(keys, checked, strict=True))
+        places = keys if key is None else [scope.new_id()]  # of files: a given key may be anything
+        steps = self._store_files(zip(places, checked, strict=True))
         records = [Record(key, 1, value | stamp) for key, value in zip(keys, checked, strict=True)]
         changes = [Change(Insert(self.table, record.key, record.value)) for record in records]
         return Plan(respond=lambda blobs: self._created(records, batch), changes=changes, steps=steps)

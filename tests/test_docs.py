@@ -54,6 +54,7 @@ VALUES = {
     "file": "file, relative to app.toml",
     "folder": "folder, relative to app.toml",
     "grants": "list of grants",
+    "headers": 'table of texts; secrets as `"env:NAME"` or `"Bearer env:NAME"`',
     "hosts": "list of names without port; `*` is any",
     "inside": "folder in the provider",
     "items": "table",
@@ -62,6 +63,7 @@ VALUES = {
     "number": "number",
     "path": "path, relative to app.toml",
     "pattern": "regular expression",
+    "patterns": "table of texts",
     "positive": "whole number, 1 or more",
     "prefix": "path of an address",
     "secret": '`"file:PATH"` or `"env:NAME"`',
@@ -98,7 +100,10 @@ def all_settings() -> dict[str, tuple[app.Setting, ...]]:
         if place != "views.*.params.*":  # as the fields of forms
             found[place.replace("*", "NAME")] = settings
         if place == "providers.*":
-            found |= {f"providers.NAME ({cls.kind})": cls.settings for cls in (app.SqlProvider, app.FileProvider)}
+            found |= {
+                f"providers.NAME ({cls.kind})": cls.settings
+                for cls in (app.SqlProvider, app.FileProvider, app.GenericProvider)
+            }
     return found
 
 
