@@ -7290,8 +7290,14 @@ class HttpAnswer:
             raise ConnectionError("the answer broke off")
 
     def close(self) -> None:
+        from http.client import HTTPException
+
         if not self._done:
             self._done = True
+            left = self._response.length
+            if not self._response.will_close and left is not None and left <= CHUNK_BYTES:
+                with suppress(OSError, HTTPException):  # a short rest is read, so that the connection can be kept
+                    self._response.read()
             whole = self._response.isclosed() and not self._response.will_close
             self._response.close()
             self._pool.give_back(self._wire, keep=whole)
@@ -7431,9 +7437,6 @@ class HttpReader:
                     yield chunk
 
     def close(self) -> None:
-        with suppress(OSError):
-            for _ in islice(self._answer.chunks(), 1 if self._left == 0 else 0):
-                pass  # the end of an answer that was read as far as it was wanted: the connection can be kept
         self._answer.close()
 
 
@@ -7554,7 +7557,7 @@ class GenericProvider(Records, Blobs):
             self._fault("url", "is missing, such as https://tickets.internal/api")
         try:
             base = urlsplit(url)
-            _ = base.port
+            _ = base.port, (base.hostname or "").encode("idna")
         except ValueError:
             self._fault("url", "is not a URL")
         if base.scheme not in ("http", "https") or not base.hostname or not re.fullmatch(r"[!-~]+", url):
@@ -7580,7 +7583,7 @@ class GenericProvider(Records, Blobs):
     def ping(self) -> float:
         began = time.perf_counter()
         with closing(self._ask("ping", "HEAD", self._options["ping"])) as answer:
-            if answer.status in (401, 403) or answer.status >= 500:
+            if answer.status in (401, 403) or (answer.status >= 500 and answer.status != 501):
                 raise self._refusal("ping", answer)
         return time.perf_counter() - began
 
@@ -7588,7 +7591,7 @@ class GenericProvider(Records, Blobs):
         found = []
         if self._secrets and self._base.scheme == "http" and self._base.hostname not in ("localhost", "127.0.0.1", "::1"):
             found.append("its headers go over the network unencrypted: use https")
-        if self.has(Records) and not self.conditional:
+        if self._options["records"] and not self.conditional:
             found.append("the service checks no preconditions, so only this process's writes exclude each other: run one")
         return found
 
@@ -7613,7 +7616,9 @@ class GenericProvider(Records, Blobs):
             if isinstance(error.__cause__, PermissionError):
                 detail = "url is a link-local address, which is never asked: set it to the service's own"
                 raise self._error(ConfigError, doing, detail, error.__cause__) from error
-            detail = f"the service cannot be reached ({type(error.__cause__).__name__}): is it running, and is url right?"
+            detail = (
+                f"the service cannot be reached ({type(error.__cause__).__name__}): is it running, are url and tls_ca right?"
+            )
             raise self._error(Unavailable, doing, detail, error.__cause__) from error
         except TimeoutError as error:
             detail = (
@@ -7660,7 +7665,8 @@ class GenericProvider(Records, Blobs):
             if isinstance(error, Unavailable) and re.fullmatch("[0-9]{1,5}", after):
                 error.retry_after_s = max(int(after), 1)
             return error
-        return self._error(Invalid, doing, f"the service refuses it (status {status})", said)
+        cls = Invalid if doing.startswith("writing") else ConfigError
+        return self._error(cls, doing, f"the service refuses it (status {status}): do the settings fit it?", said)
 
     def _said(self, answer: HttpAnswer) -> str:
         """The beginning of a body that explains a status, for the operator; "" if it breaks off."""
@@ -7766,18 +7772,14 @@ class GenericProvider(Records, Blobs):
         if query.where or query.search or not self._options["count"]:
             return sum(map(lookup.selects, self._all(query)))
         doing = f"counting {query.table}"
-        with closing(self._list(doing, query.table, fill_query(self._options["count"], {}))) as answer:
+        pairs = fill_query(self._options["count"], {})
+        with closing(self._ask(doing, "GET", self._place(query.table), query=pairs)) as answer:
+            if answer.status != 200:
+                raise self._refusal(doing, answer, query.table)
             total = self._total(answer, self._json(doing, answer))
         if total is None:
             raise self._shape(doing, "the answer has no number at total")
         return total
-
-    def _list(self, doing: str, table: str, query: Sequence[tuple[str, str]]) -> HttpAnswer:
-        answer = self._ask(doing, "GET", self._place(table), query=query)
-        if answer.status != 200:
-            with closing(answer):
-                raise self._refusal(doing, answer, table)
-        return answer
 
     def _total(self, answer: HttpAnswer, data: Json) -> int | None:
         place = self._options["total"]
@@ -8152,7 +8154,6 @@ class GenericProvider(Records, Blobs):
             if not 200 <= answer.status < 300:
                 error = self._refusal(doing, answer)
                 raise self._clash(path) or error
-            self._drain(doing, answer)
             tag = answer.header("etag").removeprefix("W/").strip('"')
         blob = self.stat(path)
         if tag and (blob is None or blob.etag != tag):  # somebody replaced it already
@@ -8160,12 +8161,6 @@ class GenericProvider(Records, Blobs):
         if blob is None:
             raise self._error(Unavailable, doing, "the service took the file and does not have it: look at its log")
         return blob
-
-    def _drain(self, doing: str, answer: HttpAnswer) -> None:
-        """Read what a service says after a success, so that the connection can be kept."""
-        with self.translated(doing, unsure=True):
-            for _ in islice(answer.chunks(), 16):
-                pass
 
     def _clash(self, path: str) -> Conflict | None:
         """The Conflict there is where a folder has the path or a file is above it."""
@@ -8192,7 +8187,6 @@ class GenericProvider(Records, Blobs):
                 raise NotFound(f"there is no file {path}")
             if not 200 <= answer.status < 300:
                 raise self._refusal(doing, answer)
-            self._drain(doing, answer)
 
     def move(self, source: str, target: str) -> Blob:
         """In one step with MOVE; else the copy is there before the original goes, and is removed if that does not."""
@@ -8231,7 +8225,6 @@ class GenericProvider(Records, Blobs):
                 raise Conflict(f"{target} exists already")
             if not 200 <= answer.status < 300:
                 raise self._clash(target) or self._refusal(doing, answer)
-            self._drain(doing, answer)
         return need_blob(target, self.stat(target))
 
     # -- listings

@@ -6,9 +6,12 @@ import json
 import logging
 import re
 import socket
+import ssl
+import subprocess
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -64,6 +67,7 @@ def said(error: app.AppError, *words: str) -> None:
         ({"url": "ftp://x", "records": "/{table}"}, "url", "must be http"),
         ({"url": "http://ann:secret@x/", "records": "/{table}"}, "url", "credentials go into headers"),
         ({"url": "http://x:99999", "records": "/{table}"}, "url", "is not a URL"),
+        ({"url": "http://a..b/", "records": "/{table}"}, "url", "is not a URL"),
         ({"url": "http://x"}, "records", "is missing"),
         ({"url": "http://x", "records": "/all"}, "records", "{table}"),
         ({"url": "http://x", "blobs": "/all"}, "blobs", "{path}"),
@@ -284,11 +288,47 @@ def test_secrets_are_in_no_error_hint_repr_or_log(stand_in: Made, caplog: pytest
     assert "s3cret" not in repr(config)
 
 
+def test_certificates_are_checked_against_tls_ca_and_the_name(stand_in: Made, tmp_path: Path) -> None:
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "2"]
+    kind = ["-newkey", "rsa:2048", "-keyout", str(key), "-out", str(cert)]
+    subprocess.run(["openssl", "req", "-x509", "-nodes", *kind, *names], check=True, capture_output=True)
+    service, _ = stand_in(lambda *_: as_json([]))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    service.server.socket = context.wrap_socket(service.server.socket, server_side=True)
+
+    def ask(host: str, **settings: Any) -> app.Page:
+        url = f"https://{host}:{service.server.server_port}"
+        provider = app.GenericProvider("tickets", {"url": url, "records": "/{table}", **settings}, NOWHERE)
+        provider.open()
+        with closing(provider):
+            return [provider.find(Query("t")) for _ in range(3)][-1]
+
+    assert ask("localhost", tls_ca=cert).items == []
+    for host, settings in (("localhost", {}), ("127.0.0.1", {"tls_ca": cert})):
+        with pytest.raises(app.Unavailable) as caught:
+            ask(host, **settings)
+        said(caught.value, "SSLCertVerificationError", "tls_ca")
+    assert len(service.asked) == 3
+
+
 def test_a_connection_that_died_while_it_was_kept_costs_nothing(stand_in: Made) -> None:
     service, provider = stand_in(lambda *_: (200, {"Close": "1"}, b"[]"))
     for _ in range(5):
         assert provider.find(Query("t")).items == []
     assert len(service.asked) == 5
+
+
+def test_connections_are_kept_over_every_kind_of_answer(stand_in: Made) -> None:
+    replies = {"HEAD": (200, {}, b""), "GET": (404, {}, b"{}" * 100), "POST": (201, {}, b'{"id": "a", "_version": 1}')}
+    _, provider = stand_in(lambda method, *_: replies[method])
+    seen = set()
+    for _ in range(3):
+        for work in (provider.ping, lambda: provider.get("t", "a"), lambda: provider.commit([Insert("t", "a", {})])):
+            work()
+            seen |= set(provider._pool._idle)
+    assert len(seen) == 1
 
 
 def test_connections_are_bounded_and_shared(stand_in: Made) -> None:

@@ -43,7 +43,7 @@ def shell(tmp_path: Path) -> Shell:
 def test_a_plugin_beside_app_toml_adds_a_kind(shell: Shell) -> None:
     shell.write(PLUGIN, "plugins/drawer.py")
     kinds = app.load_kinds(shell.folder)
-    assert list(kinds) == ["sql", "file", "drawer"]
+    assert list(kinds) == ["sql", "file", "generic", "drawer"]
     site = Site(shell.folder, TOML, kinds=kinds)
     made = site.create("forms/ask", {"a": "x"})
     assert site.read(made.location).data["a"] == "x"
@@ -99,7 +99,7 @@ def test_every_command_stops_with_exit_2_at_a_broken_plugin(shell: Shell) -> Non
 def test_a_plugin_that_exits_or_is_hidden_is_handled(shell: Shell) -> None:
     shell.write("1 / 0", "plugins/_draft.py")
     shell.write("1 / 0", "plugins/notes.txt")
-    assert list(app.load_kinds(shell.folder)) == ["sql", "file"]
+    assert list(app.load_kinds(shell.folder)) == ["sql", "file", "generic"]
 
 
 PROBE = """
