@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Satchel: a team's intranet in one file.
 
-You describe resources (files, forms, views, apps) once in app.toml and put them on providers (sql, file, and those of
-plugins). The same declaration is then a page for people and an interface for programs, behind signed tokens with
+You describe resources (files, forms, views, apps) once in app.toml and put them on providers (sql, file, generic, and
+those of plugins). The same declaration is then a page for people and an interface for programs, behind signed tokens with
 scoped grants, with one validator, one authorisation, one audit trail and one error object.
 
 What comes flows down this file, and the answer flows back:
@@ -23,7 +23,7 @@ that.
      5 RUNNERS      transports: the only section that knows HTTP
      6 AUTH         sign, verify, revoke tokens; match grants; sessions
      7 RESOURCES    Files, Form, View, Launcher, and the built-in home page and admin lists
-     8 PROVIDERS    SqlProvider, FileProvider: the only section that knows drivers
+     8 PROVIDERS    SqlProvider, FileProvider, GenericProvider: the only section that knows drivers
      9 PLUGINS      kinds by name; loads plugins/*.py, fails loudly naming the file
     10 ASSEMBLY     App: build, handle, close. The flow stands here and nowhere else
     11 COMMANDS     the argparse tree: server, auth, info; one cmd_* each
@@ -5464,9 +5464,9 @@ RESOURCE_TYPES: Mapping[str, type[Resource]] = {
 
 
 # ==== 8. PROVIDERS ===============================================================================================
-# SqlProvider (SQLite) and FileProvider (a folder): the only section that knows drivers. What both must agree on to the
-# letter, the order of values, filters and cursors, is written once as sort_key and Lookup; what both
-# do alike is EmbeddedProvider.
+# SqlProvider (SQLite), FileProvider (a folder) and GenericProvider (any HTTP service): the only section that knows
+# drivers. What all must agree on to the letter, the order of values, filters and cursors, is written once as sort_key
+# and Lookup; what the first two do alike is EmbeddedProvider.
 # uses: ERRORS VALUES CONFIG CONTRACTS
 # defines: CHUNK_BYTES STAGE_BYTES STAGE_LEAVES_BYTES NINES LOOSE_STAGED_S LOOSE_REPLACED_S number_key sort_key
 #          fold_case has_text key_rule key_test field_key list_mark Lookup check_commit check_version next_version
