@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Satchel: a team's intranet in one file.
 
-You describe resources (files, forms, views, apps) once in app.toml and put them on providers (sql, file, and those of
-plugins). The same declaration is then a page for people and an interface for programs, behind signed tokens with
+You describe resources (files, forms, views, apps) once in app.toml and put them on providers (sql, file, generic, and
+those of plugins). The same declaration is then a page for people and an interface for programs, behind signed tokens with
 scoped grants, with one validator, one authorisation, one audit trail and one error object.
 
 What comes flows down this file, and the answer flows back:
@@ -23,7 +23,7 @@ that.
      5 RUNNERS      transports: the only section that knows HTTP
      6 AUTH         sign, verify, revoke tokens; match grants; sessions
      7 RESOURCES    Files, Form, View, Launcher, and the built-in home page and admin lists
-     8 PROVIDERS    SqlProvider, FileProvider: the only section that knows drivers
+     8 PROVIDERS    SqlProvider, FileProvider, GenericProvider: the only section that knows drivers
      9 PLUGINS      kinds by name; loads plugins/*.py, fails loudly naming the file
     10 ASSEMBLY     App: build, handle, close. The flow stands here and nowhere else
     11 COMMANDS     the argparse tree: server, auth, info; one cmd_* each
@@ -5022,12 +5022,12 @@ class Form(Resource):
 
     # -- writing
 
-    def _create(self, request: Request, scope: Scope, key: str = "") -> Plan:
+    def _create(self, request: Request, scope: Scope, key: str | None = None) -> Plan:
         """New records, or one under a given key."""
         _no_params(request)
-        if key and not is_key(key):
-            raise BadRequest("the id has 1 to 512 bytes, and no U+0000")
-        batch = isinstance(request.data, list) and not key
+        if key is not None and not is_key(key):
+            raise BadRequest("an id has 1 to 512 bytes, and no U+0000")
+        batch = isinstance(request.data, list) and key is None
         items = request.data if batch else [request.data]
         if not 1 <= len(items) <= 1000:
             raise BadRequest("a batch has 1 to 1,000 records")
@@ -5039,7 +5039,8 @@ class Form(Resource):
         stamp = {"created_at": rfc3339(scope.now), "created_by": scope.caller.subject}
         stamp |= {"updated_at": stamp["created_at"], "updated_by": scope.caller.subject}
         keys = [key or scope.new_id() for _ in checked]
-        steps = self._store_files(zip(keys, checked, strict=True))
+        places = keys if key is None else [scope.new_id()]  # of files: a given key may be anything
+        steps = self._store_files(zip(places, checked, strict=True))
         records = [Record(key, 1, value | stamp) for key, value in zip(keys, checked, strict=True)]
         changes = [Change(Insert(self.table, record.key, record.value)) for record in records]
         return Plan(respond=lambda blobs: self._created(records, batch), changes=changes, steps=steps)
@@ -5463,9 +5464,9 @@ RESOURCE_TYPES: Mapping[str, type[Resource]] = {
 
 
 # ==== 8. PROVIDERS ===============================================================================================
-# SqlProvider (SQLite) and FileProvider (a folder): the only section that knows drivers. What both must agree on to the
-# letter, the order of values, filters and cursors, is written once as sort_key and Lookup; what both
-# do alike is EmbeddedProvider, and what databases do alike is SqlSelect, SqlLookup and SqlBlobs.
+# SqlProvider (SQLite), FileProvider (a folder) and GenericProvider (any HTTP service): the only section that knows
+# drivers. What all must agree on to the letter, the order of values, filters and cursors, is written once as sort_key
+# and Lookup; what databases do alike is SqlSelect, SqlLookup and SqlBlobs.
 # uses: ERRORS VALUES CONFIG CONTRACTS
 # defines: CHUNK_BYTES STAGE_BYTES STAGE_LEAVES_BYTES NINES LOOSE_STAGED_S LOOSE_REPLACED_S number_key sort_key
 #          fold_case has_text key_rule key_test field_key list_mark Lookup check_commit check_version next_version
@@ -7406,8 +7407,14 @@ class HttpAnswer:
             raise ConnectionError("the answer broke off")
 
     def close(self) -> None:
+        from http.client import HTTPException
+
         if not self._done:
             self._done = True
+            left = self._response.length
+            if not self._response.will_close and left is not None and left <= CHUNK_BYTES:
+                with suppress(OSError, HTTPException):  # a short rest is read, so that the connection can be kept
+                    self._response.read()
             whole = self._response.isclosed() and not self._response.will_close
             self._response.close()
             self._pool.give_back(self._wire, keep=whole)
@@ -7437,7 +7444,7 @@ class HttpPool:
         secure, host = self.base.scheme == "https", self.base.hostname or ""
         found = socket.getaddrinfo(host, self.base.port or (443 if secure else 80), type=socket.SOCK_STREAM)
         if any(is_link_local(str(one[4][0])) for one in found):
-            raise PermissionError(f"{host} is a link-local address, where no service of yours is: set url to its real one")
+            raise PermissionError(f"{host} is at {found[0][4][0]}")
         failure: OSError = ConnectionError("the name has no address")
         for family, kind, protocol, _, place in found:
             plain = socket.socket(family, kind, protocol)
@@ -7547,9 +7554,6 @@ class HttpReader:
                     yield chunk
 
     def close(self) -> None:
-        with suppress(OSError):
-            for _ in islice(self._answer.chunks(), 1 if self._left == 0 else 0):
-                pass  # the end of an answer that was read as far as it was wanted: the connection can be kept
         self._answer.close()
 
 
@@ -7670,7 +7674,7 @@ class GenericProvider(Records, Blobs):
             self._fault("url", "is missing, such as https://tickets.internal/api")
         try:
             base = urlsplit(url)
-            _ = base.port
+            _ = base.port, (base.hostname or "").encode("idna")
         except ValueError:
             self._fault("url", "is not a URL")
         if base.scheme not in ("http", "https") or not base.hostname or not re.fullmatch(r"[!-~]+", url):
@@ -7696,7 +7700,7 @@ class GenericProvider(Records, Blobs):
     def ping(self) -> float:
         began = time.perf_counter()
         with closing(self._ask("ping", "HEAD", self._options["ping"])) as answer:
-            if answer.status in (401, 403) or answer.status >= 500:
+            if answer.status in (401, 403) or (answer.status >= 500 and answer.status != 501):
                 raise self._refusal("ping", answer)
         return time.perf_counter() - began
 
@@ -7704,7 +7708,7 @@ class GenericProvider(Records, Blobs):
         found = []
         if self._secrets and self._base.scheme == "http" and self._base.hostname not in ("localhost", "127.0.0.1", "::1"):
             found.append("its headers go over the network unencrypted: use https")
-        if self.has(Records) and not self.conditional:  # type: ignore[type-abstract]
+        if self._options["records"] and not self.conditional:
             found.append("the service checks no preconditions, so only this process's writes exclude each other: run one")
         return found
 
@@ -7726,7 +7730,12 @@ class GenericProvider(Records, Blobs):
         try:
             yield
         except NotConnected as error:
-            detail = f"the service cannot be reached ({type(error.__cause__).__name__}): is it running, and is url right?"
+            if isinstance(error.__cause__, PermissionError):
+                detail = "url is a link-local address, which is never asked: set it to the service's own"
+                raise self._error(ConfigError, doing, detail, error.__cause__) from error
+            detail = (
+                f"the service cannot be reached ({type(error.__cause__).__name__}): is it running, are url and tls_ca right?"
+            )
             raise self._error(Unavailable, doing, detail, error.__cause__) from error
         except TimeoutError as error:
             detail = (
@@ -7773,7 +7782,8 @@ class GenericProvider(Records, Blobs):
             if isinstance(error, Unavailable) and re.fullmatch("[0-9]{1,5}", after):
                 error.retry_after_s = max(int(after), 1)
             return error
-        return self._error(Invalid, doing, f"the service refuses it (status {status})", said)
+        cls = Invalid if doing.startswith("writing") else ConfigError
+        return self._error(cls, doing, f"the service refuses it (status {status}): do the settings fit it?", said)
 
     def _said(self, answer: HttpAnswer) -> str:
         """The beginning of a body that explains a status, for the operator; "" if it breaks off."""
@@ -7879,18 +7889,14 @@ class GenericProvider(Records, Blobs):
         if query.where or query.search or not self._options["count"]:
             return sum(map(lookup.selects, self._all(query)))
         doing = f"counting {query.table}"
-        with closing(self._list(doing, query.table, fill_query(self._options["count"], {}))) as answer:
+        pairs = fill_query(self._options["count"], {})
+        with closing(self._ask(doing, "GET", self._place(query.table), query=pairs)) as answer:
+            if answer.status != 200:
+                raise self._refusal(doing, answer, query.table)
             total = self._total(answer, self._json(doing, answer))
         if total is None:
             raise self._shape(doing, "the answer has no number at total")
         return total
-
-    def _list(self, doing: str, table: str, query: Sequence[tuple[str, str]]) -> HttpAnswer:
-        answer = self._ask(doing, "GET", self._place(table), query=query)
-        if answer.status != 200:
-            with closing(answer):
-                raise self._refusal(doing, answer, table)
-        return answer
 
     def _total(self, answer: HttpAnswer, data: Json) -> int | None:
         place = self._options["total"]
@@ -8265,7 +8271,6 @@ class GenericProvider(Records, Blobs):
             if not 200 <= answer.status < 300:
                 error = self._refusal(doing, answer)
                 raise self._clash(path) or error
-            self._drain(doing, answer)
             tag = answer.header("etag").removeprefix("W/").strip('"')
         blob = self.stat(path)
         if tag and (blob is None or blob.etag != tag):  # somebody replaced it already
@@ -8273,12 +8278,6 @@ class GenericProvider(Records, Blobs):
         if blob is None:
             raise self._error(Unavailable, doing, "the service took the file and does not have it: look at its log")
         return blob
-
-    def _drain(self, doing: str, answer: HttpAnswer) -> None:
-        """Read what a service says after a success, so that the connection can be kept."""
-        with self.translated(doing, unsure=True):
-            for _ in islice(answer.chunks(), 16):
-                pass
 
     def _clash(self, path: str) -> Conflict | None:
         """The Conflict there is where a folder has the path or a file is above it."""
@@ -8305,7 +8304,6 @@ class GenericProvider(Records, Blobs):
                 raise NotFound(f"there is no file {path}")
             if not 200 <= answer.status < 300:
                 raise self._refusal(doing, answer)
-            self._drain(doing, answer)
 
     def move(self, source: str, target: str) -> Blob:
         """In one step with MOVE; else the copy is there before the original goes, and is removed if that does not."""
@@ -8344,7 +8342,6 @@ class GenericProvider(Records, Blobs):
                 raise Conflict(f"{target} exists already")
             if not 200 <= answer.status < 300:
                 raise self._clash(target) or self._refusal(doing, answer)
-            self._drain(doing, answer)
         return need_blob(target, self.stat(target))
 
     # -- listings

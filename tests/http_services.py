@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import http.client
+import http.server
 import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -86,6 +89,66 @@ def open_json_server(folder: Path) -> app.GenericProvider:
         return {"preset": "json-server", "url": json_group(number // 8), "records": f"/{number}-{{table}}"}
 
     return opened("main", options("json-server", folder, make))
+
+
+# ---- stand-ins: what no real service can be made to do
+
+Reply = tuple[int, Mapping[str, str], bytes | Iterable[bytes]]
+
+
+class StandIn:
+    """An HTTP server in a thread. `reply` gets method, path, headers and body of each request, which `asked` keeps.
+
+    A reply of bytes is sent with its length, one of chunks until the connection is closed; None hangs up.
+    """
+
+    def __init__(self, reply: Callable[[str, str, Mapping[str, str], bytes], Reply | None], port: int = 0) -> None:
+        self.asked: list[tuple[str, str, Mapping[str, str], bytes]] = []
+        self.hold = threading.Event()  # set when it stops, for replies that wait
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def answer(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                request = (self.command, self.path, dict(self.headers.items()), body)
+                outer.asked.append(request)
+                given = reply(*request)
+                self.close_connection = given is None or not isinstance(given[2], bytes) or "Close" in given[1]
+                if given is None:
+                    return
+                status, headers, content = given
+                self.send_response(status)
+                for name, text in headers.items():
+                    self.send_header(name, text)
+                if isinstance(content, bytes) and "Content-Length" not in headers:
+                    self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                with suppress(OSError):
+                    for chunk in [content] if isinstance(content, bytes) else content:
+                        if self.command != "HEAD":
+                            self.wfile.write(chunk)
+                            self.wfile.flush()
+
+            do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_MOVE = answer
+
+            def log_message(self, *_: Any) -> None: ...
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def close(self) -> None:
+        self.hold.set()
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def as_json(value: Any, status: int = 200, **headers: str) -> Reply:
+    named = {name.replace("_", "-"): text for name, text in headers.items()}
+    return status, {"Content-Type": "application/json", **named}, json.dumps(value).encode()
 
 
 # ---- nginx

@@ -193,6 +193,8 @@ BAD = {
     "secret": ['"plain"', '"env:SATCHEL_NOT_SET"', '"file:missing"', '"file:/"', "1", '"env:"'],
     "pattern": ['"["', '"("', '"a{99999999999}"', "1", '"(?i)a"', '"a)|(b"', f'"{"(" * 5000}{")" * 5000}"'],
     "grants": ['["forms"]', '["forms/leave:fly"]', '"forms/x:read"', "[1]", '["a b:read"]'],
+    "headers": ["5", "[]", "{ X = 5 }", '{ Authorization = "plain" }', '{ Host = "x" }', '{ X = "env:NOT_SET_ANYWHERE" }'],
+    "patterns": ["5", "{ eq = 5 }", '{ contains = "a={value}" }', '{ eq = "{value}" }'],
     "type": ['"text"', '["string"]', "{}", "1"],
     "values": ["5", '"a"', "[[1]]", "[{}]", "[2026-01-01]", '["a", "a"]', '[1, "1"]', "[nan]"],
     "choices": [

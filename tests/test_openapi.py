@@ -95,6 +95,18 @@ def test_the_command_prints_the_same_of_everything(site: Site, tmp_path: Path, c
     assert json.loads(capsys.readouterr().out) == described(site, site.token("**:*"))
 
 
+def test_making_a_record_under_an_id_is_described_and_done(site: Site) -> None:
+    token = site.token("forms/leave:create")
+    put = described(site, site.token("**:*"))["paths"]["/forms/leave/records/{id}"]["put"]
+    assert {"If-Match", "If-None-Match"} <= {one["name"] for one in put["parameters"]}
+    answer = site.ask(
+        "PUT", "/forms/leave/records/x%2F1", json.dumps(LEAVE).encode(), token=token,
+        headers={"If-None-Match": "*", "Content-Type": "application/json"},
+    )  # fmt: skip
+    assert str(answer.status) in put["responses"]
+    assert (answer.status, answer.json["id"]) == (201, "x/1")
+
+
 def test_every_reference_inside_resolves(site: Site) -> None:
     document = described(site, site.token("**:*"))
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -285,6 +286,48 @@ GOOD = {
     "text": "a\nb",
     "code": "A$",
 }
+
+
+def test_a_record_can_be_made_under_a_given_id_once(site: Site) -> None:
+    for key in ("ticket-7", "a/b", "..", "\u200f%", "x" * 512):
+        address = "forms/plain/records/" + quote(key, safe="")
+        made = site.put(address, {"a": "x"}, if_none_match="*")
+        assert made.created
+        assert (made.data["id"], made.data["version"], made.etag, made.location) == (key, 1, "1", address)
+        assert site.read(address).data == made.data
+        with pytest.raises(app.PreconditionFailed):
+            site.put(address, {"a": "y"}, if_none_match="*")
+    assert len(site.audit(action="update", outcome="ok")) == 5
+    with pytest.raises(app.NotFound):
+        site.put("forms/plain/records/other", {"a": "x"})
+    with pytest.raises(app.NotFound):
+        site.patch("forms/plain/records/other", {"a": "x"}, if_none_match="*")
+    for bad in ("x" * 513, "%00", ""):
+        with pytest.raises(app.BadRequest):
+            site.put("forms/plain/records/" + bad, {"a": "x"}, if_none_match="*")
+    with pytest.raises(app.BadRequest):
+        site.put("forms/plain/records/list", [{"a": "x"}], if_none_match="*")
+    with pytest.raises(app.Invalid):
+        site.put("forms/plain/records/list", {"b": "x"}, if_none_match="*")
+
+
+def test_making_a_record_under_an_id_needs_the_create_grant_and_no_other(site: Site) -> None:
+    maker, changer = site.token("m", "forms/plain:create"), site.token("c", "forms/plain:update")
+    site.put("forms/plain/records/a", {"a": "x"}, if_none_match="*", by=maker)
+    for by, facts in ((changer, {"if_none_match": "*"}), (maker, {})):
+        with pytest.raises(app.Forbidden):
+            site.put("forms/plain/records/b", {"a": "x"}, by=by, **facts)
+    with pytest.raises(app.Forbidden):
+        site.put("forms/plain/records/a", {"a": "y"}, by=maker)
+    with pytest.raises(app.PreconditionFailed):
+        site.put("forms/plain/records/a", {"a": "y"}, if_none_match="*", by=maker)
+
+
+def test_files_of_a_record_under_a_given_id_stay_in_their_folder(site: Site) -> None:
+    doc = {"name": "a.txt", "base64": "aGVsbG8="}
+    made = site.put("forms/leave/records/" + quote("../../x", safe=""), GOOD | {"doc": doc}, if_none_match="*")
+    assert site.bytes(made.data["doc"]["address"]) == b"hello"
+    assert ".." not in made.data["doc"]["address"]
 
 
 def test_a_record_comes_back_flat_and_exact(site: Site) -> None:
