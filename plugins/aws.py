@@ -4,6 +4,11 @@ What it costs and what it does not promise stands with DynamoRecords and S3Blobs
 `server check --create` and never silently. boto3 is imported by open(), which makes one client a service and process;
 they are shared by all threads. Credentials come from the usual AWS chain (environment, profile, role) and from nowhere
 else. botocore repeats nothing by itself: what may be repeated is decided in Service.call.
+
+Rights that are needed: s3:ListBucket, ListBucketMultipartUploads, GetObject, PutObject, DeleteObject and
+AbortMultipartUpload; dynamodb:GetItem, BatchGetItem, Query, PutItem, DeleteItem and ListTables. To make what is missing:
+s3:CreateBucket, PutBucketPublicAccessBlock and PutLifecycleConfiguration; dynamodb:DescribeTable, CreateTable and
+UpdateContinuousBackups.
 """
 
 from __future__ import annotations

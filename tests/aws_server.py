@@ -16,6 +16,7 @@ import http.client
 import http.server
 import os
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -105,9 +106,13 @@ def moto_endpoint() -> str:
 
 
 @functools.cache
+def module() -> Any:
+    """plugins/aws.py, loaded as the program loads it; whoever loads it again gets another."""
+    return sys.modules[app.load_kinds(Path(app.__file__).parent)["aws"].__module__]
+
+
 def plugin() -> Any:
-    """plugins/aws.py, loaded as the program loads it."""
-    return app.load_kinds(Path(app.__file__).parent)["aws"]
+    return module().AwsProvider
 
 
 def options(folder: Path, **more: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import Any
 
 import aws_server
 import pytest
+from aws_server import module
 from test_provider_contract import everything, keys, race
 
 import app
@@ -24,10 +25,6 @@ from app import Condition, Delete, Insert, Query, Record, Update
 
 MIB = 1024 * 1024
 DAY_S = 86_400
-
-
-def module() -> Any:
-    return sys.modules[aws_server.plugin().__module__]
 
 
 @pytest.fixture
