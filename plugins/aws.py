@@ -68,6 +68,7 @@ TABLE_KEY = [(PART, "HASH"), (KEY, "RANGE")]
 ALL = {"S": "r"}  # the one partition key of all records of a table
 
 MIB = 1024 * 1024
+MOST_ANSWER_BYTES = 32 * MIB  # of what is no file: a page of DynamoDB has 1 MiB, a listing of S3 some hundred KiB
 PART_BYTES = 8 * MIB
 READ_BYTES = 256 * 1024
 HIDDEN = ".satchel"
@@ -154,6 +155,51 @@ def refuse_other_answers(operation_model: Any, response_dict: Mapping[str, Any],
         json.loads(response_dict["body"])
     except ValueError as error:
         raise ResponseParserError(f"the answer to {operation_model.name} is not JSON") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The body of an answer, read, as botocore asks for it."""
+
+    body: bytes
+
+    def stream(self) -> list[bytes]:
+        return [self.body]
+
+
+def bound_answers(client: Any) -> None:
+    """Let a client read no more than MOST_ANSWER_BYTES of an answer that it holds in memory; files are streamed.
+
+    botocore reads such an answer whole and offers no bound, so what it sends with is wrapped.
+    """
+    from botocore import exceptions, parsers
+    from urllib3.exceptions import HTTPError, ReadTimeoutError
+
+    session = client._endpoint.http_session  # botocore has no public name for it
+    send = session.send
+
+    def send_bounded(request: Any) -> Any:
+        streams, request.stream_output = request.stream_output, True
+        response = send(request)
+        if streams and response.status_code < 300:
+            return response
+        body = bytearray()
+        try:
+            while len(body) <= MOST_ANSWER_BYTES and (chunk := response.raw.read(READ_BYTES, decode_content=False)):
+                body += chunk
+        except ReadTimeoutError as error:
+            raise exceptions.ReadTimeoutError(endpoint_url=request.url, error=error) from error
+        except HTTPError as error:
+            raise exceptions.ConnectionClosedError(error=error, request=request, endpoint_url=request.url) from error
+        if len(body) > MOST_ANSWER_BYTES:
+            response.raw.close()
+            body.clear()  # the error that follows may live for long
+            raise parsers.ResponseParserError(f"the answer has over {MOST_ANSWER_BYTES:,} bytes")
+        response.raw.release_conn()
+        response.raw = Held(bytes(body))
+        return response
+
+    session.send = send_bounded
 
 
 class Service:
@@ -344,6 +390,7 @@ class Aws(app.Provider):
                 place = {"region_name": region, "endpoint_url": endpoint or None}
                 client = session.client(title.lower(), **place, config=config)
                 client.meta.events.register("before-parse.dynamodb", refuse_other_answers)
+                bound_answers(client)
                 made[title] = Service(self._who, title, client, self._sleep)
         except (exceptions.BotoCoreError, ValueError) as error:
             check = "check endpoint, region, profile and credentials of the AWS configuration"

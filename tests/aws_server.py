@@ -172,7 +172,8 @@ class Proxy:
     """Stands before an emulator and does to requests what `judge` says of each.
 
     None: pass it on. A tuple of status, media type and body: answer that. "cut": pass it on and answer nothing; "drop":
-    neither; "half": pass on half of the answer; "hang": answer nothing until the proxy is closed.
+    neither; "half": pass on half of the answer; "hang": answer nothing until the proxy is closed; "flood": answer a gigabyte
+    of JSON, as long as somebody reads it.
     """
 
     def __init__(self, target: str, port: int = 0) -> None:
@@ -220,13 +221,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._answer(verdict[0], [("Content-Type", verdict[1])], verdict[2])
         elif verdict == "hang":
             self.proxy.closed.wait(30)
+        elif verdict == "flood":
+            self._flood()
         elif verdict != "drop":
             status, headers, answer = self._pass_on(asked)
             if verdict == "half":
                 self._answer(status, headers, answer, len(answer) // 2)
             elif verdict is None:
                 self._answer(status, headers, answer)
-        self.close_connection = verdict in ("cut", "drop", "half", "hang")
+        self.close_connection = verdict in ("cut", "drop", "half", "hang", "flood")
 
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _serve
 
@@ -236,6 +239,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             connection.request(asked.method, asked.path, asked.body, headers)
             answer = connection.getresponse()
             return answer.status, answer.getheaders(), answer.read()
+
+    def _flood(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "application/x-amz-json-1.0")
+        self.send_header("Content-Length", str(2**30))
+        self.end_headers()
+        self.wfile.write(b'{"Items": [')
+        for _ in range(2**30 // 2**20):
+            self.wfile.write(b'"x", ' * (2**20 // 5))
 
     def _answer(self, status: int, headers: Iterable[tuple[str, str]], body: bytes, sent: int | None = None) -> None:
         self.send_response(status)

@@ -424,6 +424,18 @@ def test_a_commit_whose_answer_is_lost_is_done_once_and_told_truly(faulty: Any, 
     assert faulty.count(Query("u")) == 0
 
 
+def test_a_gigabyte_of_json_is_not_read(faulty: Any, proxy: aws_server.Proxy) -> None:
+    proxy.judge = lambda asked: "flood"
+    tracemalloc.start()
+    try:
+        for work in (lambda: faulty.get("t", "a"), lambda: list(faulty.scan()), lambda: faulty.stat("a")):
+            with pytest.raises(app.Unavailable, match=r"provider main: \w+: .*check the endpoint"):
+                work()
+        assert tracemalloc.get_traced_memory()[1] < 4 * module().MOST_ANSWER_BYTES
+    finally:
+        tracemalloc.stop()
+
+
 def test_a_commit_that_meets_its_own_lost_attempt_is_no_conflict(faulty: Any, proxy: aws_server.Proxy) -> None:
     proxy.first(["cut", CANCELLED, CANCELLED], "TransactWriteItems")
     assert faulty.commit([Insert("t", "a", {}), Insert("t", "b", {})]) == [Record("a", 1, {}), Record("b", 1, {})]
