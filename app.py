@@ -7539,7 +7539,7 @@ class GenericProvider(Records, Blobs):
         self.frees_folders = one["listing"] == "satchel"
         self.own_fields = frozenset((one["key"], one["version"], *one["service_fields"]))
         self._counts_itself = one["version"] in one["service_fields"]
-        self._secrets = [text for text in one["headers"].values() if len(text) > 3]
+        self._secrets = [word for text in one["headers"].values() if len(word := text.rpartition(" ")[2]) > 3]
         self._pool = HttpPool(self._base, one)
         self._swept_at = -math.inf
 
@@ -7601,7 +7601,7 @@ class GenericProvider(Records, Blobs):
         """An error of this provider's; the hint has no secret in it."""
         said = f"{self._base.scheme}://{self._base.netloc}{self._base.path}: {hint}" if hint else self._base.netloc
         for secret in self._secrets:
-            said = said.replace(secret, "…").replace(secret.partition(" ")[2] or secret, "…")
+            said = said.replace(secret, "…")
         return cls(f"provider {self.name}: {doing}: {detail}", hint=said)
 
     @contextmanager
