@@ -5475,8 +5475,8 @@ RESOURCE_TYPES: Mapping[str, type[Resource]] = {
 #          sqlite_number sqlite_member sqlite_authorize sqlite_field SqlLookup SqliteLookup SqlitePool plain_cell
 #          need_blob LookedUpBlobs EmbeddedProvider SqlConnection SqlBlobs SqlProvider disk_errors sync_folder
 #          write_fully FileReader JournalEntry write_journal_line copy_value Journal FileProvider Facts LINK_LOCAL
-#          NAT64 EXACT_JS ALONE PLACEHOLDER PRESETS is_link_local at_pointer fill_query is_double inexact Wire
-#          WireFile HttpAnswer NotConnected HttpPool HttpReader Entries Listed passable GenericProvider
+#          NAT64 EXACT_JS PLACEHOLDER PRESETS is_link_local at_pointer fill_query is_double inexact NamedLocks ALONE
+#          Wire WireFile HttpAnswer NotConnected HttpPool HttpReader Entries Listed passable GenericProvider
 
 _Result = TypeVar("_Result")
 
@@ -7256,7 +7256,6 @@ Facts: TypeAlias = Mapping[str, str]
 LINK_LOCAL = tuple(map(ipaddress.ip_network, ("169.254.0.0/16", "fe80::/10", "fd00:ec2::254/128")))
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 EXACT_JS = 2**53  # JavaScript holds every integer up to here
-ALONE = tuple(threading.Lock() for _ in range(64))  # where a service checks no preconditions, this process does
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 # What a setting is where app.toml does not say: PRESETS[""], and over it the preset that app.toml names.
@@ -7337,6 +7336,31 @@ def inexact(value: Json, pointer: str = "") -> Iterator[str]:
             yield from inexact(item, member_pointer(pointer, str(name)))
     elif isinstance(value, Decimal | int | float) and not is_double(value):
         yield pointer
+
+
+class NamedLocks:
+    """One holder of each name among the threads of this process."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._held: set[str] = set()
+
+    @contextmanager
+    def held(self, names: set[str], wait_s: float) -> Iterator[None]:
+        """All the names at once; TimeoutError if others keep one for so long."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._held.isdisjoint(names), wait_s):
+                raise TimeoutError("others write the same all the while")
+            self._held |= names
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._held -= names
+                self._changed.notify_all()
+
+
+ALONE = NamedLocks()  # where a service checks no preconditions, this process does
 
 
 class Wire:
@@ -7656,7 +7680,7 @@ class GenericProvider(Records, Blobs):
         self.frees_folders = one["listing"] == "satchel"
         self.own_fields = frozenset((one["key"], one["version"], *one["service_fields"]))
         self._counts_itself = one["version"] in one["service_fields"]
-        self._secrets = [text for text in one["headers"].values() if len(text) > 3]
+        self._secrets = [word for text in one["headers"].values() if len(word := text.rpartition(" ")[2]) > 3]
         self._pool = HttpPool(self._base, one)
         self._swept_at = -math.inf
 
@@ -7718,7 +7742,7 @@ class GenericProvider(Records, Blobs):
         """An error of this provider's; the hint has no secret in it."""
         said = f"{self._base.scheme}://{self._base.netloc}{self._base.path}: {hint}" if hint else self._base.netloc
         for secret in self._secrets:
-            said = said.replace(secret, "…").replace(secret.partition(" ")[2] or secret, "…")
+            said = said.replace(secret, "…")
         return cls(f"provider {self.name}: {doing}: {detail}", hint=said)
 
     @contextmanager
@@ -7822,10 +7846,10 @@ class GenericProvider(Records, Blobs):
     @contextmanager
     def _alone(self, free: bool, *names: str) -> Iterator[None]:
         """Alone in this process with these records or files, unless it is `free` because the service keeps order."""
-        places = sorted({hash((self._base.netloc, self._base.path, name)) % len(ALONE) for name in names})
+        places = set() if free else {f"{self._base.geturl()} {name}" for name in names}
         with ExitStack() as stack:
-            for place in () if free else places:
-                stack.enter_context(ALONE[place])
+            with self.translated(f"waiting for {names[0]}"):
+                stack.enter_context(ALONE.held(places, self._options["answer_timeout"]))
             yield
 
     # -- records

@@ -8,6 +8,7 @@ import re
 import socket
 import ssl
 import subprocess
+import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator, Mapping
@@ -456,6 +457,29 @@ def test_a_write_of_another_process_is_lost_without_preconditions_and_a_conflict
     with pytest.raises(app.Conflict):
         strict.commit([Update("t", "a", {"n": 2}, 1)])
     assert store["n"] == 99
+
+
+def test_a_write_waits_for_another_of_the_same_record_alone_and_not_for_ever(stand_in: Made) -> None:
+    inside = threading.Event()
+
+    def reply(method: str, path: str, headers: Mapping[str, str], body: bytes) -> http_services.Reply:
+        if method == "POST" and b'"slow"' in body:
+            inside.set()
+            service.hold.wait(5)
+        return as_json({}, 404) if method == "GET" else as_json(json.loads(body), 201)
+
+    service, provider = stand_in(reply, answer_timeout=0.5, read_timeout=9)
+    slow = threading.Thread(target=lambda: race(1, lambda n: provider.commit([Insert("t", "slow", {})])))
+    slow.start()
+    assert inside.wait(5)
+    assert provider.commit([Insert("t", "other", {})]) == [Record("other", 1, {})]
+    began = time.monotonic()
+    with pytest.raises(app.Unavailable, match="in time"):
+        provider.commit([Insert("t", "slow", {})])
+    assert time.monotonic() - began < 3
+    service.hold.set()
+    slow.join()
+    assert provider.commit([Insert("t", "slow", {})]) == [Record("slow", 1, {})]
 
 
 def test_fields_that_the_service_drops_are_named(stand_in: Made) -> None:
