@@ -5033,8 +5033,6 @@ class Form(Resource):
             raise BadRequest("a batch has 1 to 1,000 records")
         if not batch and not isinstance(request.data, dict):
             raise BadRequest("the body must be a JSON object, or a list of objects")
-        if len(items) > 1 and not self.store.atomic:
-            raise Unsupported(f"forms/{self.name} takes one record at a time: its provider cannot store several or none")
         checked = self._valid([(f"/{i}" if batch else "", item) for i, item in enumerate(items)], request.typed)
         stamp = {"created_at": rfc3339(scope.now), "created_by": scope.caller.subject}
         stamp |= {"updated_at": stamp["created_at"], "updated_by": scope.caller.subject}

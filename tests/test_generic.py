@@ -802,7 +802,7 @@ def test_a_form_on_a_service_is_audited_beside_it_and_a_repeat_has_one_effect(tm
         assert site.put(address, {"days": 3}, if_match="1").etag == "2"
         with pytest.raises(app.PreconditionFailed):
             site.put(address, {"days": 4}, if_match="1")
-        with pytest.raises(app.Unsupported, match="one record at a time"):
+        with pytest.raises(app.Unsupported, match="one record a request"):
             site.create("forms/leave", [{"days": 1}, {"days": 2}])
         assert [row["days"] for row in site.items("forms/leave/records?days__gte=3")] == [3]
         with pytest.raises(app.Invalid):
