@@ -12,8 +12,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-import app
 import backends
+
+import app
 
 # Never real ones: whatever the machine has configured, the AWS chain ends here.
 os.environ |= {
