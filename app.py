@@ -78,7 +78,7 @@ import zlib
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -2067,8 +2067,9 @@ class Runner(ABC):
 # renders Responses and AppErrors as pages, JSON, CSV, NDJSON or bytes.
 # uses: ERRORS VALUES CONFIG CONTRACTS
 # defines: BodyReader read_multipart Exchange Answer send_content Pages openapi HttpRunner Message unwrapped
-#          payload_pointer object_events read_envelope dead_letter QueueFacts QueueService Pace LeaseLost Delivery
-#          Leases Deleter Groups QueueBoard Outage Tally Result Consumer SqsRunner Supervisor
+#          payload_pointer object_events read_envelope dead_letter QueueFacts QueueService QueueState DeadLetter
+#          QueueDesk read_dead_letter Pace LeaseLost Delivery Leases Deleter Groups QueueBoard Outage Tally Result
+#          Consumer SqsRunner Supervisor
 
 _log = logging.getLogger("satchel")
 _CHUNK_BYTES = 256 * 1024
@@ -3775,6 +3776,7 @@ class Message:
     sent_at: float = 0.0
     group: str = ""
     handle: str = field(repr=False, default="")
+    moved_from: str = ""  # ARN of the queue from which SQS itself moved it to this dead-letter queue
 
     def text(self, name: str) -> str:
         """The text of an attribute; "" when there is none."""
@@ -3964,7 +3966,7 @@ def dead_letter(message: Message, error: AppError, attempts: int, source: str) -
     detail = error.message if isinstance(error, BadEnvelope) else "; ".join([error.message, *where])
     facts = {
         "x_error": error.code, "x_detail": detail[:500], "x_attempts": str(attempts), "x_source": source,
-        "x_subject": error.subject, "x_message_id": message.id,
+        "x_subject": error.subject, "x_message_id": message.text("x_message_id") or message.id,
     }  # fmt: skip
     kept: dict[str, Any] = {
         name: _sendable(one)
@@ -4052,15 +4054,20 @@ class QueueService:
 
     def facts(self, url: str) -> QueueFacts:
         """NotFound, Forbidden or Unavailable where the queue or its dead-letter queue cannot be asked."""
+        redrive = load_json(self.attributes(url).get("RedrivePolicy") or "{}")
+        target = str(redrive.get("deadLetterTargetArn", ""))
+        return QueueFacts(url.endswith(".fifo"), self.url_of(target) if target else "")
+
+    def attributes(self, url: str) -> dict[str, str]:
+        """Everything that SQS says of a queue, by its names for that."""
         with self._told(f"the queue {_queue_name(url)}"):
-            found = self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
-        target = str(load_json(found.get("RedrivePolicy") or "{}").get("deadLetterTargetArn", ""))
-        if not target:
-            return QueueFacts(url.endswith(".fifo"), "")
-        account, name = target.split(":")[-2:]
+            return dict(self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"])
+
+    def url_of(self, arn: str) -> str:
+        """The URL of a dead-letter queue."""
+        account, name = arn.split(":")[-2:]
         with self._told(f"the dead-letter queue {name}"):
-            dead = self._sqs.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)["QueueUrl"]
-        return QueueFacts(url.endswith(".fifo"), str(dead))
+            return str(self._sqs.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)["QueueUrl"])
 
     def receive(self, url: str, most: int, wait_s: int, visibility_s: int) -> list[Message]:
         """At most ten messages, as soon as there are any; [] after wait_s seconds."""
@@ -4085,11 +4092,12 @@ class QueueService:
             answer = self._sqs.delete_message_batch(QueueUrl=url, Entries=entries)
         return _entry_codes(answer, len(handles))
 
-    def send(self, url: str, body: str, attributes: _Attributes, group: str, key: str) -> None:
-        """Send it; to a FIFO queue in that group, once for each key."""
+    def send(self, url: str, body: str, attributes: _Attributes, group: str, key: str) -> str:
+        """Send it, to a FIFO queue in that group and once for each key; its id."""
         order = {"MessageGroupId": group or key, "MessageDeduplicationId": key} if url.endswith(".fifo") else {}
         with self._told(f"sending to {_queue_name(url)}"):
-            self._sqs.send_message(QueueUrl=url, MessageBody=body, MessageAttributes=attributes, **order)
+            sent = self._sqs.send_message(QueueUrl=url, MessageBody=body, MessageAttributes=attributes, **order)
+        return str(sent["MessageId"])
 
     def load(self, bucket: str, key: str, most_bytes: int) -> bytes:
         """An object's bytes; TooLarge by its announced size, before anything is read."""
@@ -4119,6 +4127,7 @@ def _to_message(raw: Mapping[str, Any]) -> Message:
     return Message(
         id=raw["MessageId"], body=raw["Body"], attributes=raw.get("MessageAttributes", {}), handle=raw["ReceiptHandle"],
         sent_at=int(system.get("SentTimestamp", 0)) / 1000, group=system.get("MessageGroupId", ""),
+        moved_from=system.get("DeadLetterQueueSourceArn", ""),
     )  # fmt: skip
 
 
@@ -4127,6 +4136,299 @@ def _entry_codes(answer: Mapping[str, Any], count: int) -> list[str]:
     codes = {str(one["Id"]): str(one.get("Code") or "Failed") for one in answer.get("Failed", ())}
     well = {str(one["Id"]) for one in answer.get("Successful", ())}
     return [codes.get(str(n), "" if str(n) in well else "Missing") for n in range(count)]
+
+
+# ---- queues: the operator's side
+
+_LEASE_S = 60  # of dead letters that an operator looks at; what dies with its command comes back by then
+_REASONS = ("x_error", "x_detail", "x_attempts", "x_source", "x_subject", "x_message_id", "x_dead_letter")
+_NOBODY = "none"  # a handle of no message
+_TOKEN_LIKE = re.compile(r"(?i)\b(?:bearer\s+[\w.~+/=-]+|eyJ[\w-]+\.[\w-]+\.[\w-]*|stl_[\w-]{20,})")
+
+
+@dataclass(frozen=True)
+class QueueState:
+    """What SQS says of a queue: its attributes by their names there."""
+
+    name: str
+    attributes: Mapping[str, str]
+
+    def number(self, attribute: str) -> int:
+        return int(self.attributes.get(attribute, 0))
+
+    @property
+    def depth(self) -> int:
+        """About how many messages are in it, held ones too."""
+        return sum(self.number(f"ApproximateNumberOfMessages{kind}") for kind in ("", "NotVisible", "Delayed"))
+
+    @property
+    def fifo(self) -> bool:
+        return self.name.endswith(".fifo")
+
+    @property
+    def redrive(self) -> Value:
+        """deadLetterTargetArn and maxReceiveCount; {} where there is no dead-letter queue."""
+        return cast(Value, load_json(self.attributes.get("RedrivePolicy") or "{}"))
+
+    @property
+    def dead_letter_name(self) -> str:
+        return str(self.redrive.get("deadLetterTargetArn", "")).rpartition(":")[2]
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """A message of a dead-letter queue: what it says about itself, and its attributes without any token."""
+
+    message: Message = field(repr=False)
+    queue: str  # the dead-letter queue
+    source: str  # name of the queue that it came from; "" where it does not say
+    message_id: str  # of the message that failed
+    code: str  # max_receives where SQS gave up on it; "" where it does not say
+    detail: str
+    subject: str
+    attempts: int | None
+    attributes: _Attributes = field(repr=False)
+
+    @property
+    def id(self) -> str:
+        return self.message.id
+
+    def is_called(self, id_: str) -> bool:
+        return bool(id_) and (self.id.startswith(id_) or self.message_id.startswith(id_))
+
+    def row(self) -> Value:
+        """Its facts in a line. died_at is when it came here; where SQS moved it, when it was first sent."""
+        return {
+            "id": self.id, "queue": self.queue, "code": self.code, "resource": _asked(self.message), "subject": self.subject,
+            "died_at": rfc3339(self.message.sent_at), "attempts": self.attempts,
+        }  # fmt: skip
+
+    def facts(self) -> Value:
+        """Everything; of what looks like a token only that it was there."""
+        others = {name: str(one.get("StringValue", "binary")) for name, one in self.attributes.items()}
+        return self.row() | {
+            "source": self.source, "message_id": self.message_id, "group": self.message.group,
+            "detail": _TOKEN_LIKE.sub("[token]", self.detail), "body": _TOKEN_LIKE.sub("[token]", self.message.body),
+            "attributes": {name: _TOKEN_LIKE.sub("[token]", value) for name, value in others.items()},
+        }  # fmt: skip
+
+
+class QueueDesk:
+    """The operator's side of the queues: their state, what is wrong with their set-up, and their dead letters.
+
+    It works no message, and takes none of a queue that is worked on: that would burn one of its receives.
+    """
+
+    def __init__(self, config: SqsConfig) -> None:
+        self.config = config
+
+    @cached_property
+    def _service(self) -> QueueService:
+        return QueueService(self.config)
+
+    # -- the queues
+
+    def states(self) -> list[Value]:
+        """A row a queue. oldest_age_s is None: SQS tells the age of the oldest message to CloudWatch alone."""
+        return [self._row(queue) for queue in self.config.queues]
+
+    def _row(self, queue: QueueConfig) -> Value:
+        row: Value = {
+            "name": queue.name, "fifo": queue.name.endswith(".fifo"), "waiting": None, "in_flight": None, "delayed": None,
+            "oldest_age_s": None, "dead_letter_queue": "", "dead_letters": None, "faults": [], "warnings": [],
+        }  # fmt: skip
+        try:
+            state = self._state(queue.url)
+            row |= {"waiting": state.number("ApproximateNumberOfMessages"), "dead_letter_queue": state.dead_letter_name}
+            row |= {"in_flight": state.number("ApproximateNumberOfMessagesNotVisible")}
+            row |= {"delayed": state.number("ApproximateNumberOfMessagesDelayed")}
+            row["faults"] += [*self._wrong(state), *self._denied(queue)]
+            if dead := self._dead(state):
+                row["dead_letters"] = dead.depth
+                row["faults"] += [f"{dead.name} is not of its kind: FIFO both, or neither"] * (state.fifo != dead.fifo)
+                row["warnings"] += _unwise(state, dead, self.config.attempts)
+        except AppError as error:
+            row["faults"].append(error.message)
+        return row
+
+    def lint(self) -> tuple[list[Fault], list[str]]:
+        """What is wrong with the queues, and what is unwise; for `server check`."""
+        if not self.config.queues:
+            return [], []
+        rows = self.states()
+        faults = [Fault("sqs.queues", "queue", f"{row['name']}: {text}") for row in rows for text in row["faults"]]
+        for name, url in self.config.replies.items():
+            try:
+                if url in {queue.url for queue in self.config.queues}:
+                    raise ConfigError("answers would come to a queue that is worked on, and be taken for requests")
+                self._state(url)
+            except AppError as error:
+                faults.append(Fault("sqs.replies", "queue", f"{name}: {error.message}"))
+        return faults, [f"{row['name']}: {text}" for row in rows for text in row["warnings"]]
+
+    def _state(self, url: str) -> QueueState:
+        return QueueState(_queue_name(url), self._service.attributes(url))
+
+    def _dead(self, state: QueueState) -> QueueState | None:
+        """Its dead-letter queue, if it has one; NotFound if that is gone."""
+        return self._state(self._service.url_of(state.redrive["deadLetterTargetArn"])) if state.redrive else None
+
+    def _wrong(self, state: QueueState) -> Iterator[str]:
+        """What is wrong with the queue beside the others."""
+        if not state.redrive:
+            yield "it has no dead-letter queue, and is not worked on without: give it a RedrivePolicy"
+        elif state.dead_letter_name in {queue.name for queue in self.config.queues}:
+            yield f"its dead-letter queue {state.dead_letter_name} is worked on itself: what is dead would be tried again"
+
+    def _denied(self, queue: QueueConfig) -> Iterator[str]:
+        """Calls that are not allowed, tried with a handle of no message. To try sending or receiving would do it."""
+        for attempt in (partial(self._service.delete, queue.url), partial(self._service.change, queue.url, visibility_s=0)):
+            try:
+                with suppress(Unavailable):
+                    attempt([_NOBODY])
+            except Forbidden as error:
+                yield error.message
+
+    # -- their dead letters
+
+    def dead_letter_queues(self, name: str = "") -> list[str]:
+        """URLs, of every queue or of the one so named (itself or its source); NotFound if there is none such."""
+        found = []
+        for queue in self.config.queues:
+            state = self._state(queue.url)
+            if state.redrive and name in ("", queue.name, state.dead_letter_name):
+                found.append(self._service.url_of(state.redrive["deadLetterTargetArn"]))
+        if name and not found:
+            known = nearest(name, [queue.name for queue in self.config.queues])
+            raise NotFound(f"app.toml names no queue {name} with a dead-letter queue{known}")
+        return list(dict.fromkeys(found))
+
+    def depth(self, url: str) -> int:
+        """About how many messages are in a queue, held ones too."""
+        return self._state(url).depth
+
+    def visit(self, url: str, work: Callable[[DeadLetter], bool], most: int) -> int:
+        """Show up to `most` messages of a dead-letter queue to `work`, each once, and delete those of which it says True.
+
+        They are held meanwhile, for a minute each, and given back in the end. Of a group of a FIFO queue no more come
+        than SQS gives out at once. The answer is how many were seen. Unavailable if some cannot be deleted.
+        """
+        held: dict[str, str] = {}  # handles by message id
+        seen: set[str] = set()
+        try:
+            while len(seen) < most and (batch := self._service.receive(url, most - len(seen), 1, _LEASE_S)):
+                held |= {message.id: message.handle for message in batch}
+                fresh = [message for message in batch if message.id not in seen]
+                if not fresh:  # leases end while we look: this is the second round
+                    break
+                seen |= {message.id for message in fresh}
+                done: list[Message] = []
+                try:
+                    done.extend(message for message in fresh if work(read_dead_letter(url, message)))
+                finally:
+                    for id_ in self._delete(url, done):
+                        del held[id_]
+        finally:
+            self._release(url, list(held.values()))
+        return len(seen)
+
+    def _delete(self, url: str, done: Sequence[Message]) -> list[str]:
+        """The ids of what is deleted."""
+        codes = self._service.delete(url, [message.handle for message in done]) if done else []
+        if failed := [message.id for message, code in zip(done, codes, strict=True) if code]:
+            hint = "they were held too long, or the service failed; what was sent back has one effect if it is sent again"
+            raise Unavailable(f"not deleted from {_queue_name(url)}: {' '.join(failed)}", hint=hint)
+        return [message.id for message in done]
+
+    def _release(self, url: str, handles: Sequence[str]) -> None:
+        """Give back what is held, the last one first (a group begins again with its head); else its minute does it."""
+        for start in range(len(handles), 0, -10):
+            with suppress(AppError):
+                self._service.change(url, handles[max(0, start - 10) : start][::-1], 0)
+
+    def source(self, letter: DeadLetter) -> QueueConfig:
+        """The queue that it is sent back to, one of app.toml: a token must go nowhere else. Conflict if there is none."""
+        found = next((queue for queue in self.config.queues if queue.name == letter.source), None)
+        if found is None:
+            told = f"it came from {letter.source}" if letter.source else "it does not say where it came from"
+            raise Conflict(f"{letter.id} stays: {told}, and that is no queue of app.toml")
+        return found
+
+    def send_back(self, letter: DeadLetter, credential: str) -> str:
+        """Send it to its source as a new message under this token, with the idempotency key that it had; the new id.
+
+        Sent again it has one effect: it is to be deleted afterwards, and not before.
+        """
+        queue, message = self.source(letter), letter.message
+        body = _with_key(_without_token(message.body), letter.message_id)
+        attributes = {**letter.attributes, "authorization": _text_attribute(credential)}
+        if payload_pointer(message):  # the body is not here to name a key
+            attributes["x_message_id"] = _text_attribute(letter.message_id)
+        if len(attributes) > _MOST_ATTRIBUTES:
+            raise Conflict(f"{letter.id} stays: with a token it would have more than {_MOST_ATTRIBUTES} attributes")
+        return self._service.send(queue.url, body, attributes, message.group, f"redrive-{letter.id}")
+
+
+def _unwise(state: QueueState, dead: QueueState, attempts: int) -> Iterator[str]:
+    """What works, and will hurt one day."""
+    least = attempts * (2 if state.fifo else 1)  # the tail of a group comes again with each attempt at its head
+    if int(state.redrive["maxReceiveCount"]) <= least:
+        yield (
+            f"its maxReceiveCount {state.redrive['maxReceiveCount']} should be above {least}, by [sqs] attempts {attempts}: "
+            "SQS moves a message before it is known why it fails"
+        )
+    kept_s, dead_kept_s = (one.number("MessageRetentionPeriod") for one in (state, dead))
+    if dead_kept_s <= kept_s:
+        yield (
+            f"{dead.name} keeps messages for {dead_kept_s / 3600:g} h and the queue for {kept_s / 3600:g} h, both counted "
+            "from when they were first sent: keep them longer there"
+        )
+    if dead.redrive:
+        yield f"{dead.name} has a dead-letter queue itself: looking at dead letters moves them on"
+    allowed = load_json(dead.attributes.get("RedriveAllowPolicy") or "{}")
+    sources = {"denyAll": [], "byQueue": allowed.get("sourceQueueArns", [])}.get(allowed.get("redrivePermission"))
+    if sources is not None and state.attributes.get("QueueArn") not in sources:
+        yield f"{dead.name} takes nothing from it, by its RedriveAllowPolicy"
+
+
+def read_dead_letter(url: str, message: Message) -> DeadLetter:
+    """What dead_letter() wrote, or what SQS moved by itself."""
+    attributes = {name: _sendable(one) for name, one in message.attributes.items() if not _is_secret(name)}
+    facts = {name: str(attributes.pop(name).get("StringValue", "")) for name in _REASONS if name in attributes}
+    try:
+        packed = load_json(facts.pop("x_dead_letter", "{}"))
+        over = packed.pop("attributes", {})
+        attributes |= {str(name): _text_attribute(str(value)) for name, value in over.items()}
+        facts |= {str(name): str(value) for name, value in packed.items()}
+    except (AppError, AttributeError):  # not ours
+        pass
+    attempts = facts.get("x_attempts", "")
+    return DeadLetter(
+        message=message, queue=_queue_name(url), source=facts.get("x_source") or message.moved_from.rpartition(":")[2],
+        message_id=facts.get("x_message_id") or message.id, detail=facts.get("x_detail", ""),
+        code=facts.get("x_error") or "max_receives" * bool(message.moved_from), subject=facts.get("x_subject", ""),
+        attempts=int(attempts) if attempts.isdecimal() else None, attributes=attributes,
+    )  # fmt: skip
+
+
+def _asked(message: Message) -> str:
+    """Resource and action, as far as the body tells."""
+    try:
+        envelope = load_json(unwrapped(message).body)
+        return f"{envelope['resource']}:{envelope['action']}"
+    except (AppError, LookupError, TypeError, AttributeError):
+        return ""
+
+
+def _with_key(body: str, key: str) -> str:
+    """The body with this idempotency key, where it is an envelope that names none."""
+    try:
+        envelope = load_json(body)
+    except AppError:
+        return body
+    if not isinstance(envelope, dict) or "resource" not in envelope or "id" in envelope:
+        return body
+    return dump_json(envelope | {"id": key})
 
 
 # ---- queues: holding, deleting, taking turns
@@ -4633,7 +4935,8 @@ class Consumer:
         """What the message asks for: one request, or those of an S3 event notification."""
         inner, allow = delivery.inner, self.queue.allow
         if pointer := payload_pointer(inner):
-            inner = dataclasses.replace(inner, body=self._payload(*pointer))
+            first_id = inner.text("x_message_id") or inner.id  # of a dead letter that was sent back: its body is not here
+            inner = dataclasses.replace(inner, body=self._payload(*pointer), id=first_id)
             delivery.payload = pointer
         value = _parsed(inner.body)
         found = object_events(value)
@@ -9120,8 +9423,9 @@ def _digestible(data: Json) -> Json:
 # The argparse tree: server, auth, info; one cmd_* each. Results go to standard output, words for people to standard
 # error; --json wherever a program might read.
 # uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS PLUGINS ASSEMBLY
-# defines: Site load_site claim_data cmd_server_run cmd_server_init cmd_server_check cmd_auth_issue cmd_auth_list
-#          cmd_auth_show cmd_auth_revoke cmd_auth_check cmd_auth_link cmd_auth_keys cmd_info UsageParser build_parser
+# defines: Site load_site claim_data cmd_server_run cmd_server_init cmd_server_check cmd_dead_letters cmd_auth_issue
+#          cmd_auth_list cmd_auth_show cmd_auth_revoke cmd_auth_check cmd_auth_link cmd_auth_keys cmd_info
+#          UsageParser build_parser
 
 _UNIT = """\
 [Unit]
@@ -9292,6 +9596,8 @@ def cmd_server_check(args: argparse.Namespace) -> int:
     try:
         with closing(load_site(args).app(strict=False)) as app:
             faults, warnings = app.check(), app.warnings()
+            queue_faults, queue_warnings = QueueDesk(app.config.sqs).lint()
+            faults, warnings = [*faults, *queue_faults], [*warnings, *queue_warnings]
     except ConfigError as error:  # not even TOML, or a plugin that does not load
         faults, warnings = list(error.faults) or [Fault("", error.code, error.message)], []
     if args.json:
@@ -9300,6 +9606,119 @@ def cmd_server_check(args: argparse.Namespace) -> int:
         _say(*(f"{fault.pointer or 'app.toml'}: {fault.detail}" for fault in faults), *(f"warning: {w}" for w in warnings))
         _say(f"{len(faults)} fault{'s' * (len(faults) > 1)}" if faults else "everything is in order")
     return ConfigError.exit_code if faults else 0
+
+
+# ---- dead letters
+
+
+def _chosen(args: argparse.Namespace) -> Callable[[DeadLetter], bool]:
+    """Which dead letters are meant; BadRequest where that would be all of them by mistake."""
+    if args.verb == "show" and not args.id:
+        raise BadRequest("show takes the ID of a dead letter, or more")
+    if args.verb in ("redrive", "drop") and not (args.id or args.code is not None or args.all):
+        raise BadRequest(f"say which: {args.verb} takes IDs, --code C or --all")
+
+    def chosen(letter: DeadLetter) -> bool:
+        return (not args.id or any(map(letter.is_called, args.id))) and args.code in (None, letter.code)
+
+    return chosen
+
+
+def _operator_token(args: argparse.Namespace, app: App) -> str:
+    """The credential under which dead letters are done again, checked before any is touched."""
+    if args.token_file:
+        try:
+            text = Path(args.token_file).read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise BadRequest(f"the token cannot be read: {error.strerror}", hint=args.token_file) from error
+    else:
+        text = sys.stdin.buffer.readline().decode(errors="replace")
+    credential = "Bearer " + text.strip().removeprefix("Bearer ")
+    app.authority.identify(credential)
+    return credential
+
+
+class _DeadLetterWork:
+    """What a command does with each dead letter, and what came of it."""
+
+    def __init__(self, args: argparse.Namespace, desk: QueueDesk, credential: str) -> None:
+        self.args, self.desk, self.credential = args, desk, credential
+        self.chosen = _chosen(args)
+        self.rows: list[Value] = []
+        self.met: list[DeadLetter] = []
+        self.stay: list[Conflict] = []
+
+    def __call__(self, letter: DeadLetter) -> bool:
+        """Whether it is to be deleted."""
+        if not self.chosen(letter):
+            return False
+        self.met.append(letter)
+        row = letter.facts() if self.args.verb == "show" else letter.row()
+        try:
+            if self.args.verb == "redrive":
+                row |= {"sent_to": self.desk.source(letter).name, "sent_id": self.desk.send_back(letter, self.credential)}
+        except Conflict as error:
+            self.stay.append(error)
+            self.rows.append(row | {"error": error.message})
+            return False
+        self.rows.append(row)
+        # What was sent must be deleted even if nobody reads on; what is dropped must have been listed.
+        with suppress(OSError) if self.args.verb == "redrive" else nullcontext():
+            self._print(row)
+        return self.args.verb in ("redrive", "drop")
+
+    def _print(self, row: Value) -> None:
+        shown = {name: _printable(value) for name, value in row.items()}
+        if self.args.verb == "show":
+            lines = [*_lines(shown), ""]
+        else:
+            lines = ["  ".join(shown[name] for name in shown if name != "queue")]
+        if not self.args.json:
+            print("\n".join(lines), flush=True)
+
+    def missing(self) -> list[str]:
+        """IDs that no dead letter has."""
+        return [id_ for id_ in self.args.id if not any(letter.is_called(id_) for letter in self.met)]
+
+
+def _printable(value: Json) -> Json:
+    """For a terminal: what others wrote may hold control characters."""
+    if isinstance(value, dict):
+        return {name: _printable(one) for name, one in value.items()}
+    text = "-" if value in ("", None) else str(value)
+    return "".join(char if char.isprintable() else "\ufffd" for char in text)
+
+
+def cmd_dead_letters(args: argparse.Namespace) -> int:
+    """List, show, send back or delete what could not be done. Each is printed; sent before, and listed before, deleted."""
+    _chosen(args)
+    site, credential = load_site(args), ""
+    if args.verb == "redrive":
+        with _opened(site) as app:
+            credential = _operator_token(args, app)
+    desk = QueueDesk(site.config.sqs)
+    work = _DeadLetterWork(args, desk, credential)
+    try:
+        for url in desk.dead_letter_queues(args.queue):
+            seen = desk.visit(url, work, args.limit)
+            if args.verb == "list" and (more := desk.depth(url) - seen) > 0:
+                why = "a FIFO queue shows only the first of a group" if url.endswith(".fifo") else "see --limit"
+                _say(f"{url.rpartition('/')[2]}: about {more} more ({why})")
+    except AppError:
+        if args.json and args.verb in ("redrive", "drop"):  # standard output is for the error
+            _say(*(f"{row['id']} {row.get('sent_id', '')}" for row in work.rows))
+        raise
+    if args.json:
+        _print_json(work.rows)
+    return _after_dead_letters(args, work)
+
+
+def _after_dead_letters(args: argparse.Namespace, work: _DeadLetterWork) -> int:
+    """What stayed, and the exit code."""
+    _say(*(f"error: {error.message}" for error in work.stay), *(f"error: no dead letter is {id_}" for id_ in work.missing()))
+    if args.verb in ("redrive", "drop"):
+        _say(f"{len(work.rows) - len(work.stay)} {'sent back' if args.verb == 'redrive' else 'deleted'}")
+    return Conflict.exit_code if work.stay else NotFound.exit_code if work.missing() else 0
 
 
 # ---- auth
@@ -9498,6 +9917,23 @@ def _info_version(app: App) -> Json:
     return {"version": __version__, "python": sys.version.split()[0], "platform": sys.platform}
 
 
+def _info_queues(app: App) -> Json:
+    """Depth, dead letters and set-up of each queue of [sqs]."""
+    return QueueDesk(app.config.sqs).states()
+
+
+def _queue_lines(rows: Json) -> Iterator[str]:
+    """For people; "-" is what is not known."""
+    for row in rows:
+        shown = {name: "-" if value in ("", None) else value for name, value in row.items()}
+        yield (
+            "{name}  waiting {waiting}  in flight {in_flight}  delayed {delayed}  oldest {oldest_age_s}  "
+            "dead letters {dead_letters} in {dead_letter_queue}".format(**shown)
+        )
+        yield from (f"  fault: {text}" for text in row["faults"])
+        yield from (f"  warning: {text}" for text in row["warnings"])
+
+
 def _info_openapi(app: App) -> Json:
     return openapi(app.title, app.config.site.prefix, app.describe(None))
 
@@ -9505,12 +9941,14 @@ def _info_openapi(app: App) -> Json:
 _INFO: Mapping[str, Callable[[App], Json]] = {
     "resources": _info_resources,
     "providers": _info_providers,
+    "queues": _info_queues,
     "config": _info_config,
     "routes": _info_routes,
     "openapi": _info_openapi,
     "systemd": _info_systemd,
     "version": _info_version,
 }
+_SHOWN: Mapping[str, Callable[[Json], Iterator[str]]] = {"queues": _queue_lines}
 
 
 def cmd_info(args: argparse.Namespace) -> int:
@@ -9525,8 +9963,8 @@ def cmd_info(args: argparse.Namespace) -> int:
     if args.json or args.topic == "openapi":
         _print_json(found[args.topic] if args.topic else found)
     else:
-        for facts in found.values():
-            print(facts if isinstance(facts, str) else "\n".join(_lines(facts)))
+        for topic, facts in found.items():
+            print(facts if isinstance(facts, str) else "\n".join(_SHOWN.get(topic, _lines)(facts)))
     return 0
 
 
@@ -9603,6 +10041,19 @@ def _add_server(groups: Any, common: UsageParser) -> None:
     init.set_defaults(run=cmd_server_init)
     check = verbs.add_parser("check", parents=[common], help="list every fault of app.toml and the providers")
     check.set_defaults(run=cmd_server_check)
+    dead = verbs.add_parser("dead-letters", parents=[common], help="list, show, send back or delete what queues gave up on")
+    dead.add_argument("verb", choices=["list", "show", "redrive", "drop"], metavar="list | show | redrive | drop")
+    dead.add_argument(
+        "id", nargs="*", metavar="ID", help="of a dead letter or of the message that failed; a beginning will do"
+    )
+    dead.add_argument(
+        "--code", metavar="C", default=None, help="only those that failed with this code, such as invalid_token"
+    )
+    dead.add_argument("--all", action="store_true", default=False, help="redrive, drop: every one")
+    dead.add_argument("--queue", metavar="NAME", default="", help="only this queue's, or this dead-letter queue")
+    dead.add_argument("--limit", type=int, default=1000, metavar="N", help="look at no more of each queue; default 1000")
+    dead.add_argument("--token-file", metavar="FILE", default="", help="redrive: your token; default standard input")
+    dead.set_defaults(run=cmd_dead_letters)
 
 
 def _add_auth(groups: Any, common: UsageParser) -> None:

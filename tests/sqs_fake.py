@@ -134,12 +134,15 @@ class Fault:
     effect: bool = False  # it is done before the error is answered
     withheld: bool = False  # no answer comes at all
     entries: tuple[int, ...] | None = None  # of a batch: only these fail; () is all
+    spared: int = 0  # calls that go well before
 
     def takes(self, operation: str, queue: str) -> bool:
-        fits = self.operation in ("", operation) and self.queue in ("", queue) and self.times != 0
-        if fits and self.times:
+        if self.operation not in ("", operation) or self.queue not in ("", queue) or self.times == 0:
+            return False
+        self.spared -= 1
+        if self.spared < 0 and self.times:
             self.times -= 1
-        return fits
+        return self.spared < 0
 
 
 def md5(text: str | bytes) -> str:
