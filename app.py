@@ -4443,12 +4443,12 @@ class Pace:
     probe_s: float = 5  # between looks whether a provider is back
     retry_s: float = 10  # between looks at a queue that is missing or denied
     linger_s: float = 0.05  # how long a delete waits for others
-    random: Callable[[], float] = random.random
+    chance: Callable[[], float] = random.random
 
     def backoff(self, attempt: int, held_s: float) -> int:
         """Seconds before the next attempt: full jitter, inside what SQS allows of a message held so long."""
-        ceiling_s = min(self.most_backoff_s, self.backoff_s * 2 ** min(attempt - 1, 20))
-        return max(0, min(math.ceil(self.random() * ceiling_s), int(_MOST_HELD_S - held_s) - 60))
+        ceiling_s = min(self.most_backoff_s, self.backoff_s * 2.0 ** min(attempt - 1, 20))
+        return max(0, min(math.ceil(self.chance() * ceiling_s), int(_MOST_HELD_S - held_s) - 60))
 
 
 class LeaseLost(Exception):
@@ -4525,14 +4525,15 @@ class Leases:
                     self._extend(url, [delivery for delivery in batch if id(delivery) in self._held])
 
     def _extend(self, url: str, batch: Sequence[Delivery]) -> None:
+        """The answer to a late request says nothing: the service may say yes to a lease that has ended."""
         began = self._clock()
         codes = self._service.change(url, [one.message.handle for one in batch], self._visibility_s) if batch else []
         for delivery, code in zip(batch, codes, strict=True):
-            if not code:
-                delivery.until = began + self._visibility_s * 0.9
-            elif _is_final(code):
+            if _is_final(code) or began >= delivery.until:
                 delivery.lost = True
                 self.drop(delivery)
+            elif not code:
+                delivery.until = began + self._visibility_s * 0.9
 
 
 def _is_final(code: str) -> bool:
@@ -4811,7 +4812,7 @@ class Consumer:
             except AppError as error:
                 self.dead_letter_url = ""
                 self.board.tell(self.queue.name, f"paused: {error.message}")
-                self.stopping.wait(self.pace.retry_s * (0.5 + self.pace.random()))
+                self.stopping.wait(self.pace.retry_s * (0.5 + self.pace.chance()))
             except Exception:
                 _log.exception("queue %s: receiving failed", self.queue.name)
                 self.stopping.wait(self.pace.retry_s)
