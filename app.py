@@ -9925,6 +9925,8 @@ def _info_queues(app: App) -> Json:
 
 def _queue_lines(rows: Json) -> Iterator[str]:
     """For people; "-" is what is not known."""
+    if not rows:
+        yield "app.toml names no queues"
     for row in rows:
         shown = {name: "-" if value in ("", None) else value for name, value in row.items()}
         yield (

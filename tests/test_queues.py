@@ -10,13 +10,17 @@ import signal
 import subprocess
 import sys
 import threading
+import tomllib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import aws_server
 import pytest
+import sites
+from queue_site import QUICK, until
 from sqs_fake import SqsFake
 
 import app
@@ -26,6 +30,8 @@ CONFIG = """
 queues = [QUEUES]
 endpoint = "ENDPOINT"
 region = "us-east-1"
+wait = 1
+buckets = ["payloads"]
 REPLIES
 [providers.main]
 kind = "sql"
@@ -151,15 +157,18 @@ def strict(parts: dict[str, Any]) -> Iterator[Desk]:
         sqs.close()
 
 
-@pytest.fixture(params=["fake", "ministack"])
-def desk(request: pytest.FixtureRequest, parts: dict[str, Any]) -> Iterator[Desk]:
-    """The queues of the fake and of the emulator in turn."""
-    if request.param == "fake":
-        yield request.getfixturevalue("strict")
-        return
+@pytest.fixture
+def emulated(parts: dict[str, Any]) -> Iterator[Desk]:
+    """The queues of the emulator."""
     sqs = aws_server.client("sqs", aws_server.endpoint())
     yield Desk(**parts, sqs=sqs, at=aws_server.endpoint(), prefix=f"d{os.urandom(4).hex()}-", fake=None)
     sqs.close()
+
+
+@pytest.fixture(params=["strict", "emulated"])
+def desk(request: pytest.FixtureRequest) -> Desk:
+    """Either of them in turn."""
+    return request.getfixturevalue(request.param)  # type: ignore[no-any-return]
 
 
 # ---- info queues, server check
@@ -208,43 +217,43 @@ def test_missing_queue_is_named_and_the_others_are_told(desk: Desk) -> None:
     assert out == ""
 
 
-def test_dead_letter_queue_that_is_gone_is_a_fault(desk: Desk) -> None:
-    desk.pair()
-    desk.configure("intake")
-    desk.sqs.delete_queue(QueueUrl=desk.urls["intake-dead"])
-    assert desk.only()["faults"] == [f"the dead-letter queue {desk.prefix}intake-dead: it does not exist"]
+def test_dead_letter_queue_that_is_gone_is_a_fault(strict: Desk) -> None:
+    strict.pair()
+    strict.configure("intake")
+    strict.sqs.delete_queue(QueueUrl=strict.urls["intake-dead"])
+    assert strict.only()["faults"] == [f"the dead-letter queue {strict.prefix}intake-dead: it does not exist"]
 
 
-def test_dead_letter_queue_that_is_worked_on_is_a_fault(desk: Desk) -> None:
-    desk.pair()
-    desk.pair("intake-dead-2", dead="third")
-    desk.configure("intake", "intake-dead-2")
-    desk.pair("loop", dead="intake-dead-2")
-    desk.configure("loop", "intake-dead-2")
-    first, _ = desk.json("info", "queues")
+def test_dead_letter_queue_that_is_worked_on_is_a_fault(strict: Desk) -> None:
+    strict.pair()
+    strict.pair("intake-dead-2", dead="third")
+    strict.configure("intake", "intake-dead-2")
+    strict.pair("loop", dead="intake-dead-2")
+    strict.configure("loop", "intake-dead-2")
+    first, _ = strict.json("info", "queues")
     assert "is worked on itself" in first["faults"][0]
     assert "has a dead-letter queue itself" in first["warnings"][-1]
 
 
-def test_limits_that_will_hurt_one_day_are_warnings(desk: Desk) -> None:
-    desk.pair(most=5, kept_s=3600)
-    desk.configure("intake")
-    row = desk.only()
+def test_limits_that_will_hurt_one_day_are_warnings(strict: Desk) -> None:
+    strict.pair(most=5, kept_s=3600)
+    strict.configure("intake")
+    row = strict.only()
     assert row["faults"] == []
     often, kept = row["warnings"]
     assert "maxReceiveCount 5 should be above 5" in often
     assert "keeps messages for 1 h and the queue for 96 h" in kept
-    _, err = desk.run("server", "check")
-    assert "warning: " + desk.prefix + "intake: its maxReceiveCount" in err
+    _, err = strict.run("server", "check")
+    assert "warning: " + strict.prefix + "intake: its maxReceiveCount" in err
 
 
-def test_answers_must_not_go_to_a_queue_that_is_worked_on(desk: Desk) -> None:
-    desk.pair()
-    desk.configure("intake", replies=desk.urls["intake"])
-    [fault] = desk.json("server", "check", code=2)["faults"]
+def test_answers_must_not_go_to_a_queue_that_is_worked_on(strict: Desk) -> None:
+    strict.pair()
+    strict.configure("intake", replies=strict.urls["intake"])
+    [fault] = strict.json("server", "check", code=2)["faults"]
     assert (fault["pointer"], "be taken for requests" in fault["detail"]) == ("sqs.replies", True)
-    desk.configure("intake", replies=desk.urls["intake"] + "-not")
-    [fault] = desk.json("server", "check", code=2)["faults"]
+    strict.configure("intake", replies=strict.urls["intake"] + "-not")
+    [fault] = strict.json("server", "check", code=2)["faults"]
     assert (fault["pointer"], "does not exist" in fault["detail"]) == ("sqs.replies", True)
 
 
@@ -289,6 +298,7 @@ def test_site_without_queues_asks_nobody(parts: dict[str, Any]) -> None:
     desk.configure()
     assert desk.json("info", "queues") == []
     assert desk.letters("list") == []
+    assert desk.run("info", "queues")[0] == "app.toml names no queues\n"
     asked = "import sys, app; app.main(['server', 'check']); sys.exit('boto3' in sys.modules)"
     where = {**os.environ, "PYTHONPATH": str(Path(app.__file__).parent)}
     subprocess.run([sys.executable, "-c", asked], cwd=desk.folder, env=where, check=True, capture_output=True)
@@ -318,68 +328,68 @@ def test_list_tells_who_what_when_and_why_and_gives_all_back(desk: Desk) -> None
     assert err == ""
 
 
-def test_list_looks_at_no_more_than_its_limit(desk: Desk) -> None:
-    desk.pair()
-    desk.configure("intake")
+def test_list_looks_at_no_more_than_its_limit(strict: Desk) -> None:
+    strict.pair()
+    strict.configure("intake")
     for _ in range(5):
-        desk.died("intake-dead")
-    out, err = desk.run("server", "dead-letters", "list", "--limit", "3")
+        strict.died("intake-dead")
+    out, err = strict.run("server", "dead-letters", "list", "--limit", "3")
     assert len(out.splitlines()) == 3
-    assert err == f"{desk.prefix}intake-dead: about 2 more (see --limit)\n"
-    assert desk.depth("intake-dead") == (5, 0)
+    assert err == f"{strict.prefix}intake-dead: about 2 more (see --limit)\n"
+    assert strict.depth("intake-dead") == (5, 0)
 
 
-def test_list_by_code_and_queue(desk: Desk) -> None:
-    desk.pair()
-    desk.pair("other")
-    desk.configure("intake", "other")
-    desk.died("intake-dead", x_error="invalid_token")
-    desk.died("other-dead")
-    assert [row["code"] for row in desk.letters("list", "--code", "invalid_token")] == ["invalid_token"]
-    assert [row["code"] for row in desk.letters("list", "--queue", desk.prefix + "other")] == ["validation_failed"]
-    assert [row["code"] for row in desk.letters("list", "--queue", desk.prefix + "intake-dead")] == ["invalid_token"]
-    assert len(desk.letters("list")) == 2
-    desk.letters("list", "--queue", "unheard-of", code=4)
+def test_list_by_code_and_queue(strict: Desk) -> None:
+    strict.pair()
+    strict.pair("other")
+    strict.configure("intake", "other")
+    strict.died("intake-dead", x_error="invalid_token")
+    strict.died("other-dead")
+    assert [row["code"] for row in strict.letters("list", "--code", "invalid_token")] == ["invalid_token"]
+    assert [row["code"] for row in strict.letters("list", "--queue", strict.prefix + "other")] == ["validation_failed"]
+    assert [row["code"] for row in strict.letters("list", "--queue", strict.prefix + "intake-dead")] == ["invalid_token"]
+    assert len(strict.letters("list")) == 2
+    strict.letters("list", "--queue", "unheard-of", code=4)
 
 
-def test_message_that_sqs_gave_up_on_is_told_as_such_and_its_token_is_hidden(desk: Desk) -> None:
-    desk.pair(most=1)
-    desk.configure("intake")
+def test_message_that_sqs_gave_up_on_is_told_as_such_and_its_token_is_hidden(strict: Desk) -> None:
+    strict.pair(most=1)
+    strict.configure("intake")
     token = TOKEN.removeprefix("Bearer ")
     body = json.dumps({**ENVELOPE, "data": {"day": f"see {token}"}})
     [id_] = [
-        desk.sqs.send_message(
-            QueueUrl=desk.urls["intake"], MessageBody=body, MessageAttributes={"authorization": text(TOKEN)}
+        strict.sqs.send_message(
+            QueueUrl=strict.urls["intake"], MessageBody=body, MessageAttributes={"authorization": text(TOKEN)}
         )["MessageId"]
     ]
     for _ in range(2):
-        desk.sqs.receive_message(QueueUrl=desk.urls["intake"], VisibilityTimeout=0)
-    [row] = desk.letters("list")
+        strict.sqs.receive_message(QueueUrl=strict.urls["intake"], VisibilityTimeout=0)
+    [row] = strict.letters("list")
     assert (row["id"], row["code"], row["attempts"]) == (id_, "max_receives", None)
-    [facts] = desk.letters("show", id_)
-    assert facts["source"] == desk.prefix + "intake"
+    [facts] = strict.letters("show", id_)
+    assert facts["source"] == strict.prefix + "intake"
     assert facts["body"] == json.dumps({**ENVELOPE, "data": {"day": "see [token]"}})
     assert facts["attributes"] == {}
-    out, _ = desk.run("server", "dead-letters", "show", id_)
+    out, _ = strict.run("server", "dead-letters", "show", id_)
     assert "eyJ" not in out + json.dumps(facts)
 
 
-def test_show_tells_everything_and_finds_it_by_either_id(desk: Desk) -> None:
-    desk.pair()
-    desk.configure("intake")
-    id_ = desk.died("intake-dead", x_message_id="first-id")
-    desk.died("intake-dead", x_message_id="second-id")
-    [facts] = desk.letters("show", "first-id")
+def test_show_tells_everything_and_finds_it_by_either_id(strict: Desk) -> None:
+    strict.pair()
+    strict.configure("intake")
+    id_ = strict.died("intake-dead", x_message_id="first-id")
+    strict.died("intake-dead", x_message_id="second-id")
+    [facts] = strict.letters("show", "first-id")
     assert facts["detail"] == "day: is missing"
     assert json.loads(facts["body"]) == ENVELOPE
     assert facts["attributes"] == {"color": "blue"}
-    assert (facts["id"], facts["message_id"], facts["source"]) == (id_, "first-id", desk.prefix + "intake")
-    assert desk.letters("show", id_[:13]) == [facts]
-    out, _ = desk.run("server", "dead-letters", "show", "first-id")
+    assert (facts["id"], facts["message_id"], facts["source"]) == (id_, "first-id", strict.prefix + "intake")
+    assert strict.letters("show", id_[:13]) == [facts]
+    out, _ = strict.run("server", "dead-letters", "show", "first-id")
     assert "detail: day: is missing\n" in out
-    _, err = desk.run("server", "dead-letters", "show", "first-id", "nonsense", code=4)
+    _, err = strict.run("server", "dead-letters", "show", "first-id", "nonsense", code=4)
     assert err == "error: no dead letter is nonsense\n"
-    desk.run("server", "dead-letters", "show", code=6)
+    strict.run("server", "dead-letters", "show", code=6)
 
 
 def test_what_others_wrote_cannot_drive_the_terminal(strict: Desk) -> None:
@@ -407,53 +417,53 @@ def test_redrive_sends_back_under_the_operators_token_with_the_old_key(desk: Des
     assert desk.depth("intake-dead") == (0, 0)
 
 
-def test_redrive_keeps_a_key_that_the_envelope_names(desk: Desk) -> None:
-    desk.pair()
-    desk.configure("intake")
+def test_redrive_keeps_a_key_that_the_envelope_names(strict: Desk) -> None:
+    strict.pair()
+    strict.configure("intake")
     body = '{"v": 1, "resource": "forms/leave", "action": "create", "data": {"day": 1.10}, "id": "mine"}'
-    desk.died("intake-dead", body)
-    desk.letters("redrive", "--all", given=desk.token())
-    assert [message["Body"] for message in desk.bodies("intake")] == [body]
+    strict.died("intake-dead", body)
+    strict.letters("redrive", "--all", given=strict.token())
+    assert [message["Body"] for message in strict.bodies("intake")] == [body]
 
 
-def test_redrive_takes_only_what_is_meant_and_leaves_the_others(desk: Desk) -> None:
-    desk.pair()
-    desk.configure("intake")
-    token = desk.folder / "token"
-    token.write_text(desk.token() + "\n")
+def test_redrive_takes_only_what_is_meant_and_leaves_the_others(strict: Desk) -> None:
+    strict.pair()
+    strict.configure("intake")
+    token = strict.folder / "token"
+    token.write_text(strict.token() + "\n")
     for code in ("invalid_token", "validation_failed", "invalid_token"):
-        desk.died("intake-dead", x_error=code)
-    out, err = desk.run("server", "dead-letters", "redrive", "--code", "invalid_token", "--token-file", str(token))
+        strict.died("intake-dead", x_error=code)
+    out, err = strict.run("server", "dead-letters", "redrive", "--code", "invalid_token", "--token-file", str(token))
     assert len(out.splitlines()) == 2
     assert err == "2 sent back\n"
-    assert desk.depth("intake") == (2, 0)
-    assert desk.depth("intake-dead") == (1, 0)
-    _, err = desk.run("server", "dead-letters", "redrive", "--token-file", str(token), code=6)
+    assert strict.depth("intake") == (2, 0)
+    assert strict.depth("intake-dead") == (1, 0)
+    _, err = strict.run("server", "dead-letters", "redrive", "--token-file", str(token), code=6)
     assert "say which" in err
 
 
-def test_redrive_with_a_bad_token_touches_nothing(desk: Desk) -> None:
-    desk.pair()
-    desk.configure("intake")
-    desk.died("intake-dead")
+def test_redrive_with_a_bad_token_touches_nothing(strict: Desk) -> None:
+    strict.pair()
+    strict.configure("intake")
+    strict.died("intake-dead")
     for given in ("", "nonsense", TOKEN):
-        _, err = desk.run("server", "dead-letters", "redrive", "--all", given=given, code=3)
+        _, err = strict.run("server", "dead-letters", "redrive", "--all", given=given, code=3)
         assert "eyJ" not in err
-    assert (desk.depth("intake"), desk.depth("intake-dead")) == ((0, 0), (1, 0))
-    desk.run("server", "dead-letters", "redrive", "--all", "--token-file", "not-there", code=6)
+    assert (strict.depth("intake"), strict.depth("intake-dead")) == ((0, 0), (1, 0))
+    strict.run("server", "dead-letters", "redrive", "--all", "--token-file", "not-there", code=6)
 
 
-def test_token_goes_to_no_queue_but_those_of_the_configuration(desk: Desk) -> None:
-    desk.pair()
-    desk.configure("intake")
-    desk.queue("foreign")
-    desk.died("intake-dead", x_source=desk.prefix + "foreign")
-    desk.died("intake-dead", x_source="")
-    good = desk.died("intake-dead", x_source=desk.prefix + "intake")
-    rows = desk.letters("redrive", "--all", given=desk.token(), code=5)
+def test_token_goes_to_no_queue_but_those_of_the_configuration(strict: Desk) -> None:
+    strict.pair()
+    strict.configure("intake")
+    strict.queue("foreign")
+    strict.died("intake-dead", x_source=strict.prefix + "foreign")
+    strict.died("intake-dead", x_source="")
+    good = strict.died("intake-dead", x_source=strict.prefix + "intake")
+    rows = strict.letters("redrive", "--all", given=strict.token(), code=5)
     assert {row["id"] for row in rows if "error" not in row} == {good}
     assert sum("no queue of app.toml" in row.get("error", "") for row in rows) == 2
-    assert (desk.depth("foreign"), desk.depth("intake"), desk.depth("intake-dead")) == ((0, 0), (1, 0), (2, 0))
+    assert (strict.depth("foreign"), strict.depth("intake"), strict.depth("intake-dead")) == ((0, 0), (1, 0), (2, 0))
 
 
 def test_redrive_of_a_fifo_queue_keeps_groups_and_order(desk: Desk) -> None:
@@ -623,3 +633,109 @@ def test_leases_that_end_while_it_looks_end_the_look(strict: Desk) -> None:
         ending.set()
         other.join()
     assert len({row["id"] for row in rows}) == len(rows)
+
+
+# ---- together with the runner
+
+
+@contextmanager
+def worked(desk: Desk, *names: str) -> Iterator[sites.Site]:
+    """The site, while its queues are worked on until they are empty."""
+    site = sites.Site(desk.folder, (desk.folder / "app.toml").read_text())
+    runner = app.SqsRunner(site.app.config.sqs, site.app, desk.folder / "queues.json", lambda said: None, pace=QUICK)
+    thread = threading.Thread(target=runner.run)
+    thread.start()
+    try:
+        until(lambda: all(desk.depth(name) == (0, 0) for name in names), "empty queues")
+        runner.stop()
+        thread.join(40)
+        assert not thread.is_alive()
+        site.app.open()
+        yield site
+    finally:
+        runner.stop()
+        thread.join(40)
+        site.close()
+
+
+def send(desk: Desk, token: str, body: str = json.dumps(ENVELOPE), **attributes: str) -> str:
+    attributes = {"authorization": f"Bearer {token}", **attributes} if token else attributes
+    sent = desk.sqs.send_message(
+        QueueUrl=desk.urls["intake"], MessageBody=body, MessageAttributes={key: text(v) for key, v in attributes.items()}
+    )
+    return str(sent["MessageId"])
+
+
+def rows(site: sites.Site) -> list[tuple[str, str]]:
+    return [(row["day"], row["created_by"]) for row in site.items("forms/leave/records?_size=1000")]
+
+
+@pytest.mark.parametrize("others", [0, 9], ids=["loose", "packed"])
+def test_what_the_runner_buried_is_done_when_it_is_sent_back(strict: Desk, others: int) -> None:
+    strict.pair()
+    strict.configure("intake")
+    weak = strict.run("auth", "issue", "--subject", "ann", "--grant", "views/*:read")[0].strip()
+    id_ = send(strict, weak, **{f"a{n}": f"value {n}" for n in range(others)})
+    with worked(strict, "intake") as site:
+        assert rows(site) == []
+    [facts] = strict.letters("show", id_)
+    told = [facts[name] for name in ("code", "subject", "attempts", "source", "message_id", "resource")]
+    assert told == ["insufficient_scope", "ann", 1, strict.prefix + "intake", id_, "forms/leave:create"]
+    assert facts["attributes"] == {f"a{n}": f"value {n}" for n in range(others)}
+    assert weak not in json.dumps(facts)
+    strict.letters("redrive", id_, given=strict.token())
+    with worked(strict, "intake") as site:
+        assert rows(site) == [("2026-01-02", "op")]
+    assert strict.depth("intake-dead") == (0, 0)
+
+
+def test_redrive_that_broke_off_before_its_delete_has_one_effect(strict: Desk) -> None:
+    assert strict.fake
+    strict.pair()
+    strict.configure("intake")
+    token = strict.token()
+    strict.died("intake-dead", x_message_id="original")
+    strict.fake.fault("InternalError", operation="DeleteMessageBatch", queue="intake-dead", entries=())
+    strict.letters("redrive", "--all", given=token, code=7)
+    strict.letters("redrive", "--all", given=token)
+    assert (strict.depth("intake"), strict.depth("intake-dead")) == ((2, 0), (0, 0))
+    with worked(strict, "intake") as site:
+        assert rows(site) == [("2026-01-02", "op")]
+
+
+def test_payload_in_s3_is_sent_back_with_its_first_key(emulated: Desk) -> None:
+    s3 = aws_server.client("s3", emulated.at)
+    s3.create_bucket(Bucket="payloads")
+    emulated.pair()
+    emulated.configure("intake")
+    pointer = ["software.amazon.payloadoffloading.PayloadS3Pointer", {"s3BucketName": "payloads", "s3Key": "k"}]
+    send(emulated, "nonsense", json.dumps(pointer), ExtendedPayloadSize="9")
+    with worked(emulated, "intake"):
+        pass
+    token = emulated.token()
+    settings = tomllib.loads((emulated.folder / "app.toml").read_text())
+    queues = app.QueueDesk(
+        app.read_config(settings, emulated.folder, "", {kind: cls.settings for kind, cls in sites.KINDS.items()}).sqs
+    )
+    for _ in range(2):  # as if the delete had failed
+        queues.visit(emulated.urls["intake-dead"], lambda letter: not queues.send_back(letter, f"Bearer {token}"), 10)
+        s3.put_object(Bucket="payloads", Key="k", Body=json.dumps(ENVELOPE).encode())
+        with worked(emulated, "intake") as site:
+            assert rows(site) == [("2026-01-02", "op")]
+    assert emulated.depth("intake-dead") == (1, 0)
+    s3.close()
+
+
+def test_notification_is_sent_back_under_the_operators_token_alone(strict: Desk) -> None:
+    strict.pair(most=1)
+    strict.configure("intake")
+    strong = strict.run("auth", "issue", "--subject", "ann", "--grant", "forms/**:*")[0].strip()
+    carried = {"Authorization": {"Type": "String", "Value": f"Bearer {strong}"}}
+    body = {"Type": "Notification", "MessageId": "n-1", "TopicArn": "t", "Message": json.dumps(ENVELOPE)}
+    send(strict, "", json.dumps({**body, "MessageAttributes": carried}))
+    for _ in range(2):
+        strict.sqs.receive_message(QueueUrl=strict.urls["intake"], VisibilityTimeout=0)
+    [row] = strict.letters("redrive", "--code", "max_receives", given=strict.token())
+    assert row["resource"] == "forms/leave:create"
+    with worked(strict, "intake") as site:
+        assert rows(site) == [("2026-01-02", "op")]
