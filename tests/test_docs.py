@@ -309,12 +309,10 @@ def test_what_is_not_available_is_named_as_such_and_nowhere_else() -> None:
         "server backup",
         "server restore",
         "--reload",
-        "--runner",
         "/metrics",
         "XLSX",
         "PostgreSQL",
         "DynamoDB",
-        "SQS",
     ):
         assert not mentioned(name, elsewhere), name
 
