@@ -992,7 +992,7 @@ class SqsConfig:
     replies: Mapping[str, str] = setting("replies", {}, "queues for answers, by the names that reply_to may say")
     region: str = setting("text", "", 'AWS region; "" = the usual AWS chain')
     endpoint: str = setting("text", "", "URL of a service that is compatible with SQS (and S3)")
-    threads: int = setting("positive", 8, "messages of each queue that are worked on at once")
+    threads: int = setting("positive", 10, "messages of each queue that are worked on at once")
     attempts: int = setting("positive", 5, "attempts at a message that fails for the time being, before it is dead")
     visibility_s: int = setting(
         "duration", "60s", "how long a message is held without a sign of life", name="visibility", unit="seconds"
@@ -3882,10 +3882,10 @@ def _envelope_faults(value: Json) -> Iterator[Fault]:
         yield Fault("/resource", "address", "must be an address such as forms/leave")
     if value.get("action", "read") not in list(Action):
         yield Fault("/action", "action", f"must be one of {', '.join(Action)}")
-    if "id" in value and not (isinstance(value["id"], str) and 0 < len(value["id"]) <= 255):
+    key = value.get("id", "none")
+    if not isinstance(key, str) or not 0 < len(key) <= 255 or check_text(key):
         yield Fault("/id", "id", "must be a text of 1 to 255 characters")
     yield from _params_faults(value.get("params", {}))
-    yield from check_value(value, "")
 
 
 def _params_faults(params: Json) -> Iterator[Fault]:
@@ -3895,6 +3895,8 @@ def _params_faults(params: Json) -> Iterator[Fault]:
     for name, text in params.items():
         if not isinstance(text, str):
             yield Fault(member_pointer("/params", name), "type", "must be a text")
+        elif problem := check_text(name + text):
+            yield Fault(member_pointer("/params", name), "text", problem)
 
 
 def read_envelope(value: Json, message: Message, ceiling: tuple[Grant, ...] | None, request_id: str) -> Request:
@@ -4613,68 +4615,74 @@ class Groups:
         self._most = most
         self._lines: dict[str, deque[Delivery]] = {}  # the first of a line is at work
         self._idle: deque[str] = deque()  # groups that no worker has taken
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._ended = threading.Condition(self._lock)  # a group is over: there is room
+        self._begun = threading.Condition(self._lock)  # there is a group to be taken
         self._closed = False
 
-    def room(self, patience_s: float) -> int:
-        """How many more groups there may be, once there may be any; 0 if that takes longer."""
-        with self._changed:
-            self._changed.wait_for(lambda: len(self._lines) < self._most or self._closed, patience_s)
+    def room(self, patience_s: float, linger_s: float) -> int:
+        """How many more groups there may be, once there may be any; 0 if that takes longer. Where some are about to end,
+        it lingers, so that one receive serves many."""
+        with self._lock:
+            self._ended.wait_for(lambda: len(self._lines) < self._most or self._closed, patience_s)
+            self._ended.wait_for(lambda: not self._lines or self._closed, linger_s)
             return 0 if self._closed else self._most - len(self._lines)
 
     def put(self, deliveries: Iterable[Delivery]) -> None:
-        with self._changed:
+        with self._lock:
             for delivery in deliveries:
                 group = delivery.message.group or delivery.message.id
                 if group not in self._lines:
                     self._lines[group] = deque()
                     self._idle.append(group)
+                    self._begun.notify()
                 self._lines[group].append(delivery)
-            self._changed.notify_all()
 
     def take(self) -> str | None:
         """A group that nobody works on; None once closed."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._idle or self._closed)
+        with self._lock:
+            self._begun.wait_for(lambda: self._idle or self._closed)
             return self._idle.popleft() if self._idle and not self._closed else None
 
     def first(self, group: str) -> Delivery | None:
         """What is next in the group; None when there is nothing, and the group is over."""
-        with self._changed:
+        with self._lock:
             line = self._lines[group]
             if line:
                 return line[0]
             del self._lines[group]
-            self._changed.notify_all()
+            self._ended.notify()
             return None
 
     def done(self, group: str) -> None:
         """The first of the group is dealt with."""
-        with self._changed:
+        with self._lock:
             self._lines[group].popleft()
 
     def tail(self, group: str) -> list[Delivery]:
         """Take away what waits behind the first, the last one first."""
-        with self._changed:
+        with self._lock:
             line = self._lines[group]
             return [line.pop() for _ in range(len(line) - 1)]
 
     def close(self) -> list[Delivery]:
         """Start nothing more; what has not been started, by group the last one first."""
-        with self._changed:
+        with self._lock:
             self._closed = True
             unstarted = [line.pop() for group, line in self._lines.items() for _ in range(self._waiting(group, line))]
             for group in self._idle:
                 del self._lines[group]
             self._idle.clear()
-            self._changed.notify_all()
+            self._ended.notify_all()
+            self._begun.notify_all()
             return unstarted
 
     def _waiting(self, group: str, line: deque[Delivery]) -> int:
-        return len(line) if group in self._idle else len(line) - 1
+        """How many of a line are not at work: those behind the first, unless nobody has taken the group."""
+        return len(line) if group in self._idle else max(0, len(line) - 1)
 
     def at_work(self) -> list[Delivery]:
-        with self._changed:
+        with self._lock:
             return [line[0] for line in self._lines.values() if line]
 
 
@@ -4827,7 +4835,7 @@ class Consumer:
     def _poll(self) -> None:
         """Receive as many messages as there are free workers. A poll that has begun is never cut off, or what arrives
         in it would be stranded."""
-        room = self.groups.room(1)
+        room = self.groups.room(1, self.pace.linger_s / 5)
         if not room or self.sitting:
             self.stopping.wait(0.05 if self.sitting else 0)
             return
@@ -5021,8 +5029,8 @@ class Consumer:
     def _deleted(self, delivery: Delivery) -> None:
         """After the delete: no more signs of life, and the payload goes."""
         self.leases.drop(delivery)
+        self.tally.add("deleted" if delivery.deleted else "undeleted")
         if not delivery.deleted:
-            self.tally.add("undeleted")
             _log.error("message %s could not be deleted from %s; it will come again", delivery.message.id, self.queue.name)
         elif delivery.payload:
             try:
