@@ -4297,7 +4297,12 @@ class QueueDesk:
         """URLs, of every queue or of the one so named (itself or its source); NotFound if there is none such."""
         found = []
         for queue in self.config.queues:
-            state = self._state(queue.url)
+            try:
+                state = self._state(queue.url)
+            except AppError:
+                if name in ("", queue.name):
+                    raise
+                continue  # another one is meant
             if state.redrive and name in ("", queue.name, state.dead_letter_name):
                 found.append(self._service.url_of(state.redrive["deadLetterTargetArn"]))
         if name and not found:
@@ -4326,7 +4331,9 @@ class QueueDesk:
                 seen |= {message.id for message in fresh}
                 done: list[Message] = []
                 try:
-                    done.extend(message for message in fresh if work(read_dead_letter(url, message)))
+                    for message in fresh:
+                        if work(read_dead_letter(url, message)):
+                            done.append(message)  # now, whatever the next one raises
                 finally:
                     for id_ in self._delete(url, done):
                         del held[id_]
@@ -4364,7 +4371,7 @@ class QueueDesk:
         queue, message = self.source(letter), letter.message
         body = _with_key(_without_token(message.body), letter.message_id)
         attributes = {**letter.attributes, "authorization": _text_attribute(credential)}
-        if payload_pointer(message):  # the body is not here to name a key
+        if any(name in message.attributes for name in _POINTER_SIZES):  # the body is not here to name a key
             attributes["x_message_id"] = _text_attribute(letter.message_id)
         if len(attributes) > _MOST_ATTRIBUTES:
             raise Conflict(f"{letter.id} stays: with a token it would have more than {_MOST_ATTRIBUTES} attributes")
@@ -4402,7 +4409,7 @@ def read_dead_letter(url: str, message: Message) -> DeadLetter:
         over = packed.pop("attributes", {})
         attributes |= {str(name): _text_attribute(str(value)) for name, value in over.items()}
         facts |= {str(name): str(value) for name, value in packed.items()}
-    except (AppError, AttributeError):  # not ours
+    except (AppError, AttributeError, TypeError):  # not ours
         pass
     attempts = facts.get("x_attempts", "")
     return DeadLetter(
@@ -9626,6 +9633,9 @@ def _chosen(args: argparse.Namespace) -> Callable[[DeadLetter], bool]:
         raise BadRequest("show takes the ID of a dead letter, or more")
     if args.verb in ("redrive", "drop") and not (args.id or args.code is not None or args.all):
         raise BadRequest(f"say which: {args.verb} takes IDs, --code C or --all")
+
+    if short := [id_ for id_ in args.id if len(id_) < 8]:
+        raise BadRequest(f"{short[0]!r} is too short for an ID: give at least its first 8 characters")
 
     def chosen(letter: DeadLetter) -> bool:
         return (not args.id or any(map(letter.is_called, args.id))) and args.code in (None, letter.code)
