@@ -4613,13 +4613,15 @@ class Deleter:
 
 
 class Groups:
-    """Who works on what: groups in parallel, at most `most` of them, and one delivery of a group at a time.
+    """Who works on what: groups in parallel, and one delivery of a group at a time.
 
-    On a standard queue every message is a group of its own.
+    On a standard queue every message is a group of its own. There are `workers`; while their work is quick, ten groups
+    more may wait for them. A slow one then holds up nobody, because the other workers take what waits.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+        self._typical_s = 1.0  # of work on one message, the latest counting most
         self._lines: dict[str, deque[Delivery]] = {}  # the first of a line is at work
         self._idle: deque[str] = deque()  # groups that no worker has taken
         self._lock = threading.Lock()
@@ -4628,12 +4630,13 @@ class Groups:
         self._closed = False
 
     def room(self, patience_s: float, linger_s: float) -> int:
-        """How many more groups there may be, once there may be any; 0 if that takes longer. Where some are about to end,
-        it lingers, so that one receive serves many."""
+        """How many more groups there may be, once there may be any; 0 if that takes longer. It lingers for others that
+        are about to end, so that one receive serves many."""
         with self._lock:
-            self._ended.wait_for(lambda: len(self._lines) < self._most or self._closed, patience_s)
-            self._ended.wait_for(lambda: not self._lines or self._closed, linger_s)
-            return 0 if self._closed else self._most - len(self._lines)
+            most = self._workers + 10 * (self._typical_s < 0.1 and self._workers > 1)
+            self._ended.wait_for(lambda: len(self._lines) < most or self._closed, patience_s)
+            self._ended.wait_for(lambda: len(self._lines) <= max(0, most - 10) or self._closed, linger_s)
+            return 0 if self._closed else most - len(self._lines)
 
     def put(self, deliveries: Iterable[Delivery]) -> None:
         with self._lock:
@@ -4661,10 +4664,11 @@ class Groups:
             self._ended.notify()
             return None
 
-    def done(self, group: str) -> None:
-        """The first of the group is dealt with."""
+    def done(self, group: str, took_s: float) -> None:
+        """The first of the group is dealt with, in so many seconds."""
         with self._lock:
             self._lines[group].popleft()
+            self._typical_s += (took_s - self._typical_s) / 5
 
     def tail(self, group: str) -> list[Delivery]:
         """Take away what waits behind the first, the last one first."""
@@ -4864,12 +4868,13 @@ class Consumer:
     def _work(self) -> None:
         while (group := self.groups.take()) is not None:
             while (delivery := self.groups.first(group)) is not None:
+                began = time.monotonic()
                 delay_s = self._deal_with(delivery)
                 if delay_s is not None:
                     for late in self.groups.tail(group):
                         self._give_back(late)
                     self.leases.release(delivery, delay_s)
-                self.groups.done(group)
+                self.groups.done(group, time.monotonic() - began)
 
     def _deal_with(self, delivery: Delivery) -> int | None:
         """Work on one message; None when it is done with, else after how many seconds it is to come again."""
