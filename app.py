@@ -10057,9 +10057,9 @@ def _add_server(groups: Any, common: UsageParser) -> None:
         "--runner", action="append", choices=["http", "sqs"], help="http (the default) or sqs; twice for both"
     )
     serving.add_argument("--workers", type=int, metavar="N", help="worker processes, instead of [http] workers")
-    server = groups.add_parser("server", parents=[common, serving], help="serve; or run, init, check")
+    server = groups.add_parser("server", parents=[common, serving], help="serve; or run, init, check, dead-letters")
     server.set_defaults(run=cmd_server_run)
-    verbs = server.add_subparsers(metavar="run | init | check", parser_class=UsageParser)
+    verbs = server.add_subparsers(metavar="run | init | check | dead-letters", parser_class=UsageParser)
     verbs.add_parser("run", parents=[common, serving], help="serve (the default)").set_defaults(run=cmd_server_run)
     init = verbs.add_parser("init", help="write the starter as app.toml", argument_default=argparse.SUPPRESS)
     init.add_argument("--json", action="store_true", help="print JSON")

@@ -64,6 +64,8 @@ VALUES = {
     "pattern": "regular expression",
     "positive": "whole number, 1 or more",
     "prefix": "path of an address",
+    "queues": 'list of tables, such as `{ url = "env:INTAKE_QUEUE_URL", allow = ["forms/leave:create"] }`',
+    "replies": "table: a name, and the URL of a queue",
     "secret": '`"file:PATH"` or `"env:NAME"`',
     "size": 'size such as `"500KB"`, `"10MB"`, `"2GiB"`',
     "text": "text",
@@ -153,8 +155,8 @@ def arguments_of(parser: argparse.ArgumentParser) -> list[str]:
         text = f"{one.option_strings[0]} {metavar}".strip() if one.option_strings else metavar
         if isinstance(one, argparse._StoreTrueAction):
             text = one.option_strings[0]
-        many = "…" if isinstance(one, argparse._AppendAction) or one.nargs == "+" else ""
-        optional = not one.required if one.option_strings else one.nargs == "?"
+        many = "…" if isinstance(one, argparse._AppendAction) or one.nargs in ("+", "*") else ""
+        optional = not one.required if one.option_strings else one.nargs in ("?", "*")
         shown.append(f"[{text}]{many}" if optional else text + many)
     return shown
 
