@@ -9372,6 +9372,15 @@ class App:
         self.authority.keys.retire(kid)
         self.state.commit([self._auth_event("retire_key", by, "cli", self.new_id(), kid=kid)])
 
+    def note_dead_letter(self, by: Caller, action: str, row: Mapping[str, Json]) -> None:
+        """An audit entry of a dead letter (its facts in a line) that is about to be sent back or deleted."""
+        entry = {
+            "at": rfc3339(self.clock()), "subject": by.subject, "token_id": by.token_id, "door": "cli",
+            "request_id": self.new_id(), "resource": "admin/queues", "action": action, "outcome": "ok", "code": "",
+            "record": row["id"], "before": None, "after": dict(row),
+        }  # fmt: skip
+        self.state.commit([self._insert(entry)])
+
     def first_code(self, by: Caller) -> str:
         """A sign-in code for the administrator, until one has signed in once; "" afterwards."""
         if self.state.get("_settings", "administrator") is not None:
@@ -9665,8 +9674,10 @@ def _operator_token(args: argparse.Namespace, app: App) -> str:
 class _DeadLetterWork:
     """What a command does with each dead letter, and what came of it."""
 
-    def __init__(self, args: argparse.Namespace, desk: QueueDesk, credential: str) -> None:
-        self.args, self.desk, self.credential = args, desk, credential
+    def __init__(self, args: argparse.Namespace, desk: QueueDesk, app: App | None) -> None:
+        """`app` where dead letters are sent back or deleted: it checks tokens, and its audit trail is told."""
+        self.args, self.desk, self.app = args, desk, app
+        self.credential = _operator_token(args, app) if app and args.verb == "redrive" else ""
         self.chosen = _chosen(args)
         self.rows: list[Value] = []
         self.met: list[DeadLetter] = []
@@ -9680,7 +9691,7 @@ class _DeadLetterWork:
         row = letter.facts() if self.args.verb == "show" else letter.row()
         try:
             if self.args.verb == "redrive":
-                row |= {"sent_to": self.desk.source(letter).name, "sent_id": self.desk.send_back(letter, self.credential)}
+                row |= self._send_back(letter)
         except Conflict as error:
             self.stay.append(error)
             self.rows.append(row | {"error": error.message})
@@ -9689,7 +9700,15 @@ class _DeadLetterWork:
         # What was sent must be deleted even if nobody reads on; what is dropped must have been listed.
         with suppress(OSError) if self.args.verb == "redrive" else nullcontext():
             self._print(row)
-        return self.args.verb in ("redrive", "drop")
+        if self.app and self.args.verb == "drop":
+            self.app.note_dead_letter(_operator(), "drop", row)
+        return self.app is not None
+
+    def _send_back(self, letter: DeadLetter) -> Value:
+        to = self.desk.source(letter).name
+        if self.app:
+            self.app.note_dead_letter(_operator(), "redrive", letter.row())
+        return {"sent_to": to, "sent_id": self.desk.send_back(letter, self.credential)}
 
     def _print(self, row: Value) -> None:
         shown = {name: _printable(value) for name, value in row.items()}
@@ -9716,25 +9735,28 @@ def _printable(value: Json) -> Json:
 def cmd_dead_letters(args: argparse.Namespace) -> int:
     """List, show, send back or delete what could not be done. Each is printed; sent before, and listed before, deleted."""
     _chosen(args)
-    site, credential = load_site(args), ""
-    if args.verb == "redrive":
-        with _opened(site) as app:
-            credential = _operator_token(args, app)
+    site = load_site(args)
     desk = QueueDesk(site.config.sqs)
-    work = _DeadLetterWork(args, desk, credential)
-    try:
-        for url in desk.dead_letter_queues(args.queue):
-            seen = desk.visit(url, work, args.limit)
-            if args.verb == "list" and (more := desk.depth(url) - seen) > 0:
-                why = "a FIFO queue shows only the first of a group" if url.endswith(".fifo") else "see --limit"
-                _say(f"{url.rpartition('/')[2]}: about {more} more ({why})")
-    except AppError:
-        if args.json and args.verb in ("redrive", "drop"):  # standard output is for the error
-            _say(*(f"{row['id']} {row.get('sent_id', '')}" for row in work.rows))
-        raise
+    with ExitStack() as stack:
+        app = stack.enter_context(_opened(site)) if args.verb in ("redrive", "drop") else None
+        work = _DeadLetterWork(args, desk, app)
+        try:
+            _visit_dead_letters(args, desk, work)
+        except AppError:
+            if args.json and app:  # standard output is for the error
+                _say(*(f"{row['id']} {row.get('sent_id', '')}" for row in work.rows))
+            raise
     if args.json:
         _print_json(work.rows)
     return _after_dead_letters(args, work)
+
+
+def _visit_dead_letters(args: argparse.Namespace, desk: QueueDesk, work: _DeadLetterWork) -> None:
+    for url in desk.dead_letter_queues(args.queue):
+        seen = desk.visit(url, work, args.limit)
+        if args.verb == "list" and (more := desk.depth(url) - seen) > 0:
+            why = "a FIFO queue shows only the first of a group" if url.endswith(".fifo") else "see --limit"
+            _say(f"{url.rpartition('/')[2]}: about {more} more ({why})")
 
 
 def _after_dead_letters(args: argparse.Namespace, work: _DeadLetterWork) -> int:

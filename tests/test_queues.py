@@ -425,6 +425,23 @@ def test_redrive_sends_back_under_the_operators_token_with_the_old_key(desk: Des
     assert desk.depth("intake-dead") == (0, 0)
 
 
+def test_audit_trail_tells_who_sent_back_and_who_dropped(strict: Desk) -> None:
+    strict.monkeypatch.setenv("SUDO_USER", "olga")
+    strict.pair()
+    strict.configure("intake")
+    first, second = strict.died("intake-dead"), strict.died("intake-dead")
+    strict.letters("redrive", first, given=strict.token())
+    strict.letters("drop", second)
+    strict.letters("list")
+    site = sites.Site(strict.folder, (strict.folder / "app.toml").read_text())
+    entries = site.audit(resource="admin/queues")
+    site.close()
+    assert [(one["action"], one["record"], one["subject"]) for one in entries] == [
+        ("redrive", first, "cli:olga"), ("drop", second, "cli:olga"),
+    ]  # fmt: skip
+    assert entries[1]["after"]["code"] == "validation_failed"
+
+
 def test_redrive_keeps_a_key_that_the_envelope_names(strict: Desk) -> None:
     strict.pair()
     strict.configure("intake")
@@ -507,6 +524,13 @@ def test_list_of_a_fifo_queue_says_what_it_cannot_show(desk: Desk) -> None:
         desk.died("intake-dead.fifo", group="g")
     out, err = desk.run("server", "dead-letters", "list")
     assert len(out.splitlines()) == 10
+    if desk.fake:
+        [received, _] = desk.fake.wait_for_call("ReceiveMessage", 2)
+        [released] = desk.fake.wait_for_call("ChangeMessageVisibilityBatch")
+        handles = [
+            [one["ReceiptHandle"] for one in batch] for batch in (received.answer["Messages"], released.request["Entries"])
+        ]
+        assert handles[0] == handles[1][::-1], "the head last"
     assert "about 2 more (a FIFO queue shows only the first of a group)" in err
     assert desk.depth("intake-dead.fifo") == (12, 0)
 
