@@ -113,6 +113,25 @@ def leave(day: str = "2027-01-31", **more: Any) -> dict[str, Any]:
     return envelope("forms/leave", "create", {"day": day}, **more)
 
 
+class Host:
+    """The application as a runner's host, open for as long as the test is; subclasses put accidents in its way."""
+
+    def __init__(self, inner: app.App) -> None:
+        self.inner, self.title = inner, inner.title
+
+    def open(self) -> None:
+        """It is open already."""
+
+    def close(self) -> None:
+        """It stays open, to be looked at."""
+
+    def ready(self) -> dict[str, str]:
+        return self.inner.ready()
+
+    def handle(self, request: app.Request, guard: Callable[[], None]) -> app.Response:
+        return self.inner.handle(request, guard)
+
+
 class Door:
     """A site, its queues, and the runner that works on them once opened."""
 
@@ -130,32 +149,30 @@ class Door:
         **site: Any,
     ) -> None:
         """`settings` are lines of [sqs], `each` what every queue has beside its url, `more` other tables."""
-        urls = ", ".join("{ url = %s%s }" % (json.dumps(queue.url), each and ", " + each) for queue in queues)
+        rest = each and ", " + each
+        urls = ", ".join("{ url = " + json.dumps(queue.url) + rest + " }" for queue in queues)
         timing = "" if "wait =" in settings else "wait = 1\n"
         sqs = f'[sqs]\nendpoint = "{endpoint}"\nregion = "us-east-1"\nqueues = [{urls}]\n{timing}{settings}\n'
-        self.site = sites.Site(folder, sites.PROVIDERS[provider] + RESOURCES + sqs + more, **site)
-        self.queues, self.pace, self.states = list(queues), pace, folder / "queues.json"
-        self.runner = self.make()
+        self.toml = sites.PROVIDERS[provider] + RESOURCES + sqs + more
+        self.site = sites.Site(folder, self.toml, **site)
+        self.queues, self.pace, self.states, self.folder = list(queues), pace, folder / "queues.json", folder
 
-    def make(self) -> app.SqsRunner:
-        return app.SqsRunner(self.site.app.config.sqs, self.site.app, self.states, lambda said: None, pace=self.pace)
-
-    def open(self) -> threading.Thread:
-        thread = threading.Thread(target=self.runner.run)
-        thread.start()
-        return thread
+    def make(self, host: Any = None) -> app.SqsRunner:
+        host = host or Host(self.site.app)
+        return app.SqsRunner(self.site.app.config.sqs, host, self.states, lambda said: None, pace=self.pace)
 
     @contextmanager
-    def opened(self) -> Iterator[app.SqsRunner]:
-        """The runner at work; afterwards drained, and the site still open to be looked at."""
-        thread = self.open()
+    def opened(self, host: Any = None) -> Iterator[app.SqsRunner]:
+        """A runner at work, which is drained at the end."""
+        runner = self.make(host)
+        thread = threading.Thread(target=runner.run)
+        thread.start()
         try:
-            yield self.runner
+            yield runner
         finally:
-            self.runner.stop()
+            runner.stop()
             thread.join(40)
             assert not thread.is_alive(), "the runner did not end"
-            self.site.app.open()
 
     def rows(self, form: str = "leave") -> list[dict[str, Any]]:
         return self.site.items(f"forms/{form}/records?_size=1000")
