@@ -4037,6 +4037,11 @@ class QueueService:
     def _s3(self) -> Any:
         return self._make_s3()
 
+    def close(self) -> None:
+        for client in (self._sqs, vars(self).get("_s3")):
+            if client is not None:
+                client.close()
+
     @contextmanager
     def _told(self, what: str) -> Iterator[None]:
         """Faults of the driver as AppErrors that say what was tried."""
@@ -4396,6 +4401,11 @@ class QueueBoard:
         self._states: dict[str, str] = {}
         self._lock = threading.Lock()
 
+    def begin(self, queue: str) -> None:
+        """A queue that nothing bad is known of yet; one that was at rest shows first that it can be received from."""
+        if queue not in self._states:
+            self.tell(queue, "ok")
+
     def tell(self, queue: str, state: str) -> None:
         """state is "ok" or what is wrong."""
         with self._lock:
@@ -4532,7 +4542,7 @@ class Consumer:
         if not facts.dead_letter_url:
             raise ConfigError("it has no dead-letter queue: give it a RedrivePolicy")
         self.dead_letter_url = facts.dead_letter_url
-        self.board.tell(self.queue.name, "ok")
+        self.board.begin(self.queue.name)
 
     def _poll(self) -> None:
         """Receive as many messages as there are free workers. A poll that has begun is never cut off, or what arrives
@@ -4543,6 +4553,8 @@ class Consumer:
             return
         messages = self.service.receive(self.queue.url, room, self.config.wait_s, self.config.visibility_s)
         deliveries = self.leases.hold(self.queue.url, messages)
+        if not self.sitting:
+            self.board.tell(self.queue.name, "ok")
         self.tally.add("received", len(deliveries))
         if self.stopping.is_set():
             for delivery in reversed(deliveries):
@@ -4792,7 +4804,8 @@ class SqsRunner(Runner):
         self.host.open()
         try:
             connections = len(self.config.queues) * (self.config.threads + 2) + 2
-            self._serve(self.make_service(self.config, connections), parent)
+            with closing(self.make_service(self.config, connections)) as service:
+                self._serve(service, parent)
         finally:
             self.board.clear()
             self.host.close()

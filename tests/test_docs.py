@@ -64,6 +64,8 @@ VALUES = {
     "pattern": "regular expression",
     "positive": "whole number, 1 or more",
     "prefix": "path of an address",
+    "queues": "list of tables",
+    "replies": "table of URLs of queues, or `\"env:NAME\"`",
     "secret": '`"file:PATH"` or `"env:NAME"`',
     "size": 'size such as `"500KB"`, `"10MB"`, `"2GiB"`',
     "text": "text",
@@ -309,12 +311,10 @@ def test_what_is_not_available_is_named_as_such_and_nowhere_else() -> None:
         "server backup",
         "server restore",
         "--reload",
-        "--runner",
         "/metrics",
         "XLSX",
         "PostgreSQL",
         "DynamoDB",
-        "SQS",
     ):
         assert not mentioned(name, elsewhere), name
 
