@@ -65,7 +65,7 @@ VALUES = {
     "positive": "whole number, 1 or more",
     "prefix": "path of an address",
     "queues": "list of tables",
-    "replies": "table of URLs of queues, or `\"env:NAME\"`",
+    "replies": 'table of URLs of queues, or `"env:NAME"`',
     "secret": '`"file:PATH"` or `"env:NAME"`',
     "size": 'size such as `"500KB"`, `"10MB"`, `"2GiB"`',
     "text": "text",
