@@ -4039,6 +4039,11 @@ class QueueService:
     def _s3(self) -> Any:
         return self._make_s3()
 
+    def close(self) -> None:
+        for client in (self._sqs, vars(self).get("_s3")):
+            if client is not None:
+                client.close()
+
     @contextmanager
     def _told(self, what: str) -> Iterator[None]:
         """Faults of the driver as AppErrors that say what was tried."""
@@ -4078,7 +4083,7 @@ class QueueService:
                 QueueUrl=url, MaxNumberOfMessages=min(10, most), WaitTimeSeconds=wait_s, VisibilityTimeout=visibility_s,
                 AttributeNames=["All"], MessageAttributeNames=["All"],
             )  # fmt: skip
-        return [_to_message(raw) for raw in answer.get("Messages", ())]
+        return [_to_message(raw, url.endswith(".fifo")) for raw in answer.get("Messages", ())]
 
     def change(self, url: str, handles: Sequence[str], visibility_s: int) -> list[str]:
         """Set the visibility of at most ten messages; for each "" or the code of what went wrong."""
@@ -4124,11 +4129,12 @@ def _queue_name(url: str) -> str:
     return url.rstrip("/").rpartition("/")[2]
 
 
-def _to_message(raw: Mapping[str, Any]) -> Message:
+def _to_message(raw: Mapping[str, Any], fifo: bool) -> Message:
+    """The group of a standard queue's message is for the service's fairness, and is no order."""
     system = raw.get("Attributes", {})
     return Message(
         id=raw["MessageId"], body=raw["Body"], attributes=raw.get("MessageAttributes", {}), handle=raw["ReceiptHandle"],
-        sent_at=int(system.get("SentTimestamp", 0)) / 1000, group=system.get("MessageGroupId", ""),
+        sent_at=int(system.get("SentTimestamp", 0)) / 1000, group=system.get("MessageGroupId", "") if fifo else "",
         moved_from=system.get("DeadLetterQueueSourceArn", ""),
     )  # fmt: skip
 
@@ -4705,6 +4711,11 @@ class QueueBoard:
         self._states: dict[str, str] = {}
         self._lock = threading.Lock()
 
+    def begin(self, queue: str) -> None:
+        """A queue that nothing bad is known of yet; one that was at rest shows first that it can be received from."""
+        if queue not in self._states:
+            self.tell(queue, "ok")
+
     def tell(self, queue: str, state: str) -> None:
         """state is "ok" or what is wrong."""
         with self._lock:
@@ -4841,7 +4852,7 @@ class Consumer:
         if not facts.dead_letter_url:
             raise ConfigError("it has no dead-letter queue: give it a RedrivePolicy")
         self.dead_letter_url = facts.dead_letter_url
-        self.board.tell(self.queue.name, "ok")
+        self.board.begin(self.queue.name)
 
     def _poll(self) -> None:
         """Receive as many messages as there are free workers. A poll that has begun is never cut off, or what arrives
@@ -4852,6 +4863,8 @@ class Consumer:
             return
         messages = self.service.receive(self.queue.url, room, self.config.wait_s, self.config.visibility_s)
         deliveries = self.leases.hold(self.queue.url, messages)
+        if not self.sitting:
+            self.board.tell(self.queue.name, "ok")
         self.tally.add("received", len(deliveries))
         if self.stopping.is_set():
             for delivery in reversed(deliveries):
@@ -4900,39 +4913,43 @@ class Consumer:
 
     def _tried(self, delivery: Delivery) -> Result:
         """What comes of the message; while a provider is away it is held and then tried again."""
-        while True:
+        for tries in itertools.count():
             try:
                 return self._handled(delivery)
             except LeaseLost:
                 return Result(0)
             except Unavailable as error:
                 away = self.outage.away(time.monotonic())
-                if not away:
+                if not away and tries >= self.config.attempts:
                     return self._failed(delivery, error)
+                told = f"{', '.join(sorted(away))} is away" if away else error.message
             except AppError as error:
                 return self._failed(delivery, error)
             except Exception:
                 _log.exception("message %s (request %s) failed", delivery.message.id, delivery.request_id)
                 return self._failed(delivery, AppError("something went wrong here; the operator finds it in the log"))
-            if not self._sit_out(delivery, away):
+            if not self._sit_out(delivery, told, away, self.pace.probe_s * 2**tries):
                 return Result(0)
+        raise RuntimeError("counting has come to an end")
 
     def _failed(self, delivery: Delivery, error: AppError) -> Result:
         delivery.subject = error.subject
         return Result(error.status, _problem(delivery.request_id, error), error)
 
-    def _sit_out(self, delivery: Delivery, away: frozenset[str]) -> bool:
-        """Wait, holding the message and receiving no other, until one of those providers is back; False when stopping."""
+    def _sit_out(self, delivery: Delivery, told: str, away: frozenset[str], longest_s: float) -> bool:
+        """Wait, holding the message and receiving no other, until one of those providers is back, or for a time where
+        none is known to be away; False when stopping."""
         self.sitting.add(delivery)
-        self.board.tell(self.queue.name, f"paused: {', '.join(sorted(away))} is away")
+        self.board.tell(self.queue.name, f"paused: {told}")
         try:
-            while not self.stopping.wait(self.pace.probe_s):
-                if away - self.outage.away(time.monotonic() - self.pace.probe_s / 2):
-                    self.board.tell(self.queue.name, "ok")
+            while not self.stopping.wait(self.pace.probe_s if away else longest_s):
+                if not away or away - self.outage.away(time.monotonic() - self.pace.probe_s / 2):
                     return True
             return False
         finally:
             self.sitting.discard(delivery)
+            if not self.sitting:
+                self.board.tell(self.queue.name, "ok")
 
     def _handled(self, delivery: Delivery) -> Result:
         delivery.request_id = new_id(time.time())
@@ -5102,7 +5119,8 @@ class SqsRunner(Runner):
         self.host.open()
         try:
             connections = len(self.config.queues) * (self.config.threads + 2) + 2
-            self._serve(self.make_service(self.config, connections), parent)
+            with closing(self.make_service(self.config, connections)) as service:
+                self._serve(service, parent)
         finally:
             self.board.clear()
             self.host.close()
@@ -5140,9 +5158,9 @@ class Supervisor(Runner):
 
     kind = "supervisor"
 
-    def __init__(self, parts: Mapping[str, Callable[[], None]]) -> None:
-        """The parts by name, in the order in which they are told to stop."""
-        self.parts = parts
+    def __init__(self, parts: Mapping[str, Callable[[], None]], on_death: Callable[[str], None]) -> None:
+        """The parts by name, in the order in which they are told to stop; on_death gets the name of one that died."""
+        self.parts, self.on_death = parts, on_death
         self.children: dict[str, tuple[int, float]] = {}  # name -> process id and when it began
         self.again: dict[str, float] = {}  # name -> when to start it again
         self.delays_s = dict.fromkeys(parts, 0.5)
@@ -5177,6 +5195,7 @@ class Supervisor(Runner):
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal, which tells the parent too
             signal.pthread_sigmask(signal.SIG_UNBLOCK, signs)
+            _end_with_parent()
             os._exit(_exit_code(self.parts[name]))
         self.children[name] = pid, time.monotonic()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signs)
@@ -5188,6 +5207,7 @@ class Supervisor(Runner):
             if not ended:
                 continue
             del self.children[name]
+            self.on_death(name)
             code, lived_s = os.waitstatus_to_exitcode(status), time.monotonic() - began
             if self.stops:
                 continue
@@ -5224,6 +5244,14 @@ class Supervisor(Runner):
         if name in self.children:
             with suppress(ProcessLookupError):
                 os.kill(self.children[name][0], sign)
+
+
+def _end_with_parent() -> None:
+    """Have this process told to stop when its parent is killed, where the system can do that (Linux)."""
+    with suppress(AttributeError, OSError):
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, int(signal.SIGTERM))  # PR_SET_PDEATHSIG
 
 
 def _exit_code(part: Callable[[], None]) -> int:
@@ -9599,7 +9627,7 @@ def cmd_server_run(args: argparse.Namespace) -> int:
         if len(parts) == 1:
             next(iter(parts.values()))()
         else:
-            Supervisor(parts).run()
+            Supervisor(parts, lambda name: states.unlink(missing_ok=True) if name == SqsRunner.kind else None).run()
     return 0
 
 

@@ -187,5 +187,10 @@ def until(probe: Callable[[], Any], what: str, patience_s: float = 20.0) -> Any:
     return answer
 
 
+clients: list[Any] = []
+
+
 def client(endpoint: str, service: str = "sqs") -> Any:
-    return aws_server.client(service, endpoint)
+    """A client that is closed after the test."""
+    clients.append(aws_server.client(service, endpoint))
+    return clients[-1]
