@@ -20,7 +20,7 @@ that.
      2 VALUES       frozen data that crosses sections: Action Grant Request Response Record Blob Query Page
      3 CONFIG       app.toml to checked, frozen settings; every key, default and unit in one table
      4 CONTRACTS    what a Provider (Records, Blobs, Queries), a Resource and a Runner must do
-     5 RUNNERS      transports: the only section that knows HTTP
+     5 RUNNERS      transports: the only section that knows HTTP or SQS
      6 AUTH         sign, verify, revoke tokens; match grants; sessions
      7 RESOURCES    Files, Form, View, Launcher, and the built-in home page and admin lists
      8 PROVIDERS    SqlProvider, FileProvider, GenericProvider: the only section that knows drivers
@@ -60,6 +60,7 @@ import math
 import mimetypes
 import operator
 import os
+import random
 import re
 import secrets
 import selectors
@@ -77,7 +78,7 @@ import zlib
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -89,7 +90,7 @@ from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from types import MappingProxyType, SimpleNamespace
 from typing import Any, BinaryIO, ClassVar, NamedTuple, NoReturn, Protocol, TypeAlias, TypeVar, cast
-from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urljoin, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, unquote_plus, urlencode, urljoin, urlsplit
 
 import fastjsonschema
 
@@ -104,9 +105,10 @@ __version__ = "0.1.0"
 # Everything raised on purpose. A class carries code, HTTP status, exit code and whether a repeat may help; an
 # instance carries the public message, a hint for the operator and the faults of single fields. Rendered elsewhere.
 # uses: nothing
-# defines: Fault AppError BadRequest Invalid IdempotencyConflict Unauthenticated SignInNeeded Forbidden NotFound
-#          UnsupportedAction NotAcceptable Conflict PreconditionFailed TooLarge UnsupportedMedia RangeNotSatisfiable
-#          Misdirected RequestTimeout Unsupported Unavailable StorageFull QueryTimeout ConfigError
+# defines: Fault AppError BadRequest BadEnvelope Invalid IdempotencyConflict Unauthenticated SignInNeeded Forbidden
+#          NotFound UnsupportedAction NotAcceptable Conflict Busy PreconditionFailed TooLarge UnsupportedMedia
+#          RangeNotSatisfiable Misdirected RequestTimeout Unsupported Unavailable StorageFull QueryTimeout
+#          ConfigError
 
 
 class Fault(NamedTuple):
@@ -137,6 +139,12 @@ class BadRequest(AppError):
     """What came cannot be parsed, or names something that does not exist in the interface."""
 
     code, status, exit_code = "bad_request", 400, 6
+
+
+class BadEnvelope(BadRequest):
+    """A message of a queue is no envelope; `faults` point into its body, or at /attributes/NAME."""
+
+    code = "bad_envelope"
 
 
 class Invalid(AppError):
@@ -203,6 +211,13 @@ class Conflict(AppError):
     def __init__(self, message: str, *, index: int = 0, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.index = index
+
+
+class Busy(Conflict):
+    """The same request is at work already, or others were always faster: the same again may succeed."""
+
+    retry = True
+    retry_after_s: ClassVar[int] = 1
 
 
 class PreconditionFailed(AppError):
@@ -345,6 +360,10 @@ def covers(pattern: Sequence[str], address: Sequence[str]) -> bool:
     return True
 
 
+def _granted(grants: Iterable[Grant], action: Action, parts: Sequence[str]) -> bool:
+    return any(action in grant.actions and covers(grant.pattern, parts) for grant in grants)
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who asks. subject "" is the public; token_id "" when no token stands behind it (the public, the command line)."""
@@ -354,11 +373,13 @@ class Caller:
     roles: tuple[str, ...] = ()
     grants: tuple[Grant, ...] = ()
     session: bool = False  # signed in by cookie
+    ceiling: tuple[Grant, ...] | None = None  # what the door lets through, whoever asks; None: everything
 
     def may(self, action: Action, address: str) -> bool:
-        """Whether some grant covers the action on the address ("forms/leave/records/0192…", percent-encoded)."""
+        """Whether some grant covers the action on the address ("forms/leave/records/0192…", percent-encoded), and the
+        ceiling does too."""
         parts = address.split("/")
-        return any(action in grant.actions and covers(grant.pattern, parts) for grant in self.grants)
+        return _granted(self.grants, action, parts) and (self.ceiling is None or _granted(self.ceiling, action, parts))
 
     def opens(self, address: str) -> bool:
         """Whether there is something at the address for this caller: to read, or a form to submit."""
@@ -425,6 +446,9 @@ class Request:
     conditions: Conditions = Conditions()
     idempotency_key: str = ""  # a repeat carries the same one; "" = none
     credential: str = field(default="", repr=False)  # "Bearer …" or "Session …", unverified
+    sent_at: float | None = None  # when the credential must have been good; None = now
+    ceiling: tuple[Grant, ...] | None = None  # the most that its door lets through; None = no limit
+    role: str = ""  # of app.toml, as which the runner itself asks, without a credential; never taken from what came
 
     @property
     def address(self) -> str:
@@ -871,9 +895,10 @@ def page_bounds(params: Mapping[str, str], *, default: int = 50, most: int = 100
 # app.toml to checked, frozen settings. The dataclasses are the one table of every key, its default, unit and help;
 # a reader walks them and collects every fault. Providers bring the settings of their own kind.
 # uses: ERRORS VALUES
-# defines: REQUIRED Setting setting settings_of SiteConfig AuthConfig HttpConfig RoleConfig PublicConfig
-#          ProviderConfig FilesConfig FieldConfig FormConfig ViewConfig AppConfig ResourceConfig RESOURCE_CONFIGS
-#          Config SETTINGS RESERVED_FIELDS NOT_AVAILABLE CONVERTERS STARTER read_toml read_config
+# defines: REQUIRED Setting setting settings_of SiteConfig AuthConfig HttpConfig EventsConfig QueueConfig SqsConfig
+#          RoleConfig PublicConfig ProviderConfig FilesConfig FieldConfig FormConfig ViewConfig AppConfig
+#          ResourceConfig RESOURCE_CONFIGS Config SETTINGS RESERVED_FIELDS NOT_AVAILABLE CONVERTERS STARTER read_toml
+#          read_config
 
 REQUIRED: Any = object()  # the default of a setting that has none
 
@@ -936,6 +961,49 @@ class HttpConfig:
     access_log: bool = setting("boolean", False, "a JSON line on standard error for each request")
     tls_cert: Path | None = setting("file", "", "certificate chain in PEM")
     tls_key: Path | None = setting("file", "", "private key in PEM")
+
+
+@dataclass(frozen=True, slots=True)
+class EventsConfig:
+    """`events` of a queue: what becomes of S3 event notifications, and as which role they are done."""
+
+    resource: str
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class QueueConfig:
+    """One of [sqs] queues. `allow` is a ceiling over the grants of the tokens that come; None is none."""
+
+    url: str
+    allow: tuple[Grant, ...] | None = None
+    events: EventsConfig | None = None
+
+    @property
+    def name(self) -> str:
+        return self.url.rstrip("/").rpartition("/")[2]
+
+
+@dataclass(frozen=True)
+class SqsConfig:
+    """[sqs]"""
+
+    queues: tuple[QueueConfig, ...] = setting("queues", [], "queues to work on: { url, allow, events }")
+    replies: Mapping[str, str] = setting("replies", {}, "queues for answers, by the names that reply_to may say")
+    region: str = setting("text", "", 'AWS region; "" = the usual AWS chain')
+    endpoint: str = setting("text", "", "URL of a service that is compatible with SQS (and S3)")
+    threads: int = setting("positive", 10, "messages of each queue that are worked on at once")
+    attempts: int = setting("positive", 5, "attempts at a message that fails for the time being, before it is dead")
+    visibility_s: int = setting(
+        "duration", "60s", "how long a message is held without a sign of life", name="visibility", unit="seconds"
+    )
+    wait_s: int = setting("duration", "20s", "longest wait of a poll, at most 20s", name="wait", unit="seconds")
+    drain_timeout_s: int = setting(
+        "duration", "25s", "how long running work may take to end after SIGTERM", name="drain_timeout", unit="seconds"
+    )
+    buckets: tuple[str, ...] = setting("texts", [], "S3 buckets from which large payloads are read")
+    max_payload_bytes: int = setting("size", "10MB", "largest payload in S3", name="max_payload", unit="bytes")
+    reply_bucket: str = setting("text", "", 'S3 bucket for answers that are too large for a message; "" = none')
 
 
 @dataclass(frozen=True)
@@ -1061,6 +1129,7 @@ class Config:
     site: SiteConfig
     auth: AuthConfig
     http: HttpConfig
+    sqs: SqsConfig
     public: PublicConfig
     roles: Mapping[str, RoleConfig]
     providers: Mapping[str, ProviderConfig]
@@ -1083,6 +1152,7 @@ SETTINGS: Mapping[str, tuple[Setting, ...]] = {
     "site": settings_of(SiteConfig),
     "auth": settings_of(AuthConfig),
     "http": settings_of(HttpConfig),
+    "sqs": settings_of(SqsConfig),
     "roles.*": settings_of(RoleConfig),
     "public": settings_of(PublicConfig),
     "providers.*": settings_of(ProviderConfig),
@@ -1097,7 +1167,7 @@ RESERVED_FIELDS = ("id", "version", "created_at", "created_by", "updated_at", "u
 
 # Keys that the design names and this build does not have: refused as such, not as typing errors.
 NOT_AVAILABLE = frozenset(
-    "sqs files.*.quota forms.*.owner forms.*.states forms.*.notify "
+    "files.*.quota forms.*.owner forms.*.states forms.*.notify "
     "forms.*.fields.*.show_if forms.*.fields.*.required_if forms.*.fields.*.options views.*.group_by views.*.chart "
     "views.*.columns.*.format views.*.columns.*.total apps.*.wsgi".split()
 )
@@ -1300,6 +1370,43 @@ def _grants(raw: Any, folder: Path) -> tuple[Grant, ...]:
         raise ValueError(error.message) from error
 
 
+def _queue_url(raw: Any, folder: Path) -> str:
+    """The URL itself, or where it stands."""
+    text = _text(raw, folder)
+    url = _secret(text, folder) if text.startswith(("env:", "file:")) else text
+    if not re.fullmatch(r"https?://[^/\s]+(/[^/\s]+)+", url):
+        raise ValueError('must be the URL of a queue, or "env:NAME" or "file:PATH"')
+    return url
+
+
+def _queues(raw: Any, folder: Path) -> tuple[QueueConfig, ...]:
+    readers: Mapping[str, Callable[[Any, Path], Any]] = {"url": _queue_url, "allow": _grants, "events": _events}
+    found = []
+    for item in _list(raw, folder):
+        for key in _table(item, folder):
+            if key not in readers:
+                raise ValueError(f"{key} is not a setting{nearest(key, readers)}")
+        if "url" not in item:
+            raise ValueError("each needs a url")
+        found.append(QueueConfig(**{key: readers[key](value, folder) for key, value in item.items()}))
+    if len({queue.url for queue in found}) < len(found):
+        raise ValueError("has the same queue twice")
+    return tuple(found)
+
+
+def _events(raw: Any, folder: Path) -> EventsConfig:
+    if set(_table(raw, folder)) != {"resource", "role"}:
+        raise ValueError('events must be a table such as { resource = "forms/arrivals", role = "intake" }')
+    return EventsConfig(_text(raw["resource"], folder), _text(raw["role"], folder))
+
+
+def _replies(raw: Any, folder: Path) -> Mapping[str, str]:
+    for name in _table(raw, folder):
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is not a name: a-z, 0-9, _ and -, beginning with a letter, at most 64")
+    return {name: _queue_url(url, folder) for name, url in raw.items()}
+
+
 def _type(raw: Any, folder: Path) -> str:
     if raw not in ("string", "number", "integer", "boolean", "array"):
         raise ValueError("must be string, number, integer, boolean or array")
@@ -1423,6 +1530,8 @@ CONVERTERS: Mapping[str, Callable[[Any, Path], Any]] = {
     "networks": _networks,
     "prefix": _prefix,
     "grants": _grants,
+    "queues": _queues,
+    "replies": _replies,
     "type": _type,
     "values": _values,
     "choices": _choices,
@@ -1604,7 +1713,7 @@ class _TomlReader:
         for key in self.raw:
             if key not in known:
                 self.unknown(key, key, known)
-        one = {key: self.raw.get(key, {}) for key in ("site", "auth", "http", "public")}
+        one = {key: self.raw.get(key, {}) for key in ("site", "auth", "http", "sqs", "public")}
         roles = {n: self.build(RoleConfig, p, "roles.*", raw) for n, p, raw in self.named("roles")}
         return Config(
             folder=self.folder,
@@ -1612,6 +1721,7 @@ class _TomlReader:
             site=self.build(SiteConfig, "site", "site", one["site"]),
             auth=self.build(AuthConfig, "auth", "auth", one["auth"]),
             http=self.build(HttpConfig, "http", "http", one["http"]),
+            sqs=self.build(SqsConfig, "sqs", "sqs", one["sqs"]),
             public=self.build(PublicConfig, "public", "public", one["public"]),
             roles=roles,
             providers={n: self.provider(n, p, raw) for n, p, raw in self.named("providers")},
@@ -1632,6 +1742,24 @@ class _TomlReader:
         tls_wrong = any(fault.pointer.startswith("http.tls") for fault in self.faults)
         if bool(config.http.tls_cert) != bool(config.http.tls_key) and not tls_wrong:
             self.fault("http.tls_cert", "goes with tls_key: give both or neither")
+        self.check_queues(config)
+
+    def check_queues(self, config: Config) -> None:
+        """Faults of [sqs]: names of nothing, and times that do not fit SQS or one another."""
+        sqs, declared = config.sqs, {f"{t}/{r.name}" for t, c in RESOURCE_CONFIGS.items() for r in config.resources
+                                     if isinstance(r, c)}  # fmt: skip
+        for events in (queue.events for queue in sqs.queues if queue.events):
+            if events.resource not in declared:
+                known = nearest(events.resource, declared)
+                self.fault("sqs.queues", f"events names {events.resource!r}, which is not declared{known}")
+            if events.role not in config.roles:
+                self.fault("sqs.queues", f"events names the role {events.role!r}, which there is not")
+        if sqs.wait_s > 20:
+            self.fault("sqs.wait", "must be at most 20s")
+        if sqs.wait_s >= sqs.drain_timeout_s:
+            self.fault("sqs.drain_timeout", "must be longer than wait: a poll that has begun is never cut off")
+        if not 2 <= sqs.visibility_s <= 12 * 3600:
+            self.fault("sqs.visibility", "must be from 2s to 12h")
 
     def check_provider(self, config: Config, place: str, wanted: str) -> None:
         name = config.provider_name(wanted)
@@ -1968,10 +2096,13 @@ class Runner(ABC):
 
 
 # ==== 5. RUNNERS =================================================================================================
-# Transports: the only section that knows HTTP. A runner makes Requests of what comes, hands them to its Host, and
+# Transports: the only section that knows HTTP or SQS. A runner makes Requests of what comes, hands them to its Host, and
 # renders Responses and AppErrors as pages, JSON, CSV, NDJSON or bytes.
 # uses: ERRORS VALUES CONFIG CONTRACTS
-# defines: BodyReader read_multipart Exchange Answer send_content Pages openapi HttpRunner
+# defines: BodyReader read_multipart Exchange Answer send_content Pages openapi HttpRunner Message unwrapped
+#          payload_pointer object_events read_envelope dead_letter QueueFacts QueueService QueueState DeadLetter
+#          QueueDesk read_dead_letter Pace LeaseLost Delivery Leases Deleter Groups QueueBoard Outage Tally Result
+#          Consumer SqsRunner Supervisor
 
 _log = logging.getLogger("satchel")
 _CHUNK_BYTES = 256 * 1024
@@ -2276,16 +2407,22 @@ def _see_other(location: str, headers: Sequence[tuple[str, str]] = ()) -> Answer
     return Answer(303, [*headers, ("Location", location), ("Content-Type", "text/plain; charset=utf-8")])
 
 
-def _problem(exchange: Exchange, error: AppError) -> Value:
+def _problem(request_id: str, error: AppError) -> Value:
     """RFC 9457 problem details; the same object at every door."""
     title = http.HTTPStatus(error.status).phrase
     problem: Value = {
         "type": "about:blank", "title": title, "status": error.status, "detail": error.message, "code": error.code,
-        "request_id": exchange.id,
+        "request_id": request_id,
     }  # fmt: skip
     if error.faults:
         problem["errors"] = [fault._asdict() for fault in error.faults]
     return problem
+
+
+def _list_page(table: Table) -> Value:
+    """A page of a list as JSON; the same object at every door."""
+    found: Value = {"items": list(table.rows), "next": table.next}
+    return found | ({"count": table.count} if table.count is not None else {})
 
 
 def _error_headers(error: AppError) -> _Headers:
@@ -2571,7 +2708,7 @@ class Pages:
         return self.render(exchange, template, page["title"], page)
 
     def fault(self, exchange: Exchange, error: AppError) -> bytes:
-        page = _problem(exchange, error)
+        page = _problem(exchange.id, error)
         login = exchange.url("login", after=exchange.path if exchange.method == "GET" else None)
         page["sign_in_href"] = login if isinstance(error, Unauthenticated) else ""
         return self.render(exchange, "error.tpl", page["title"], {"errors": [], **page})
@@ -2897,12 +3034,19 @@ class HttpRunner(Runner):
     kind = "http"
 
     def __init__(
-        self, config: HttpConfig, prefix: str, host: Host, folders: Sequence[Path], on_ready: Callable[[str], None]
+        self,
+        config: HttpConfig,
+        prefix: str,
+        host: Host,
+        folders: Sequence[Path],
+        on_ready: Callable[[str], None],
+        queues: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
-        """`folders` hold templates, the first wins; on_ready gets the site's address once the socket listens."""
+        """`folders` hold templates, the first wins; on_ready gets the site's address once the socket listens; `queues`
+        are the states of queues that a runner beside this one works on."""
         from bottle import Router
 
-        self.config, self.prefix, self.host, self.on_ready = config, prefix, host, on_ready
+        self.config, self.prefix, self.host, self.on_ready, self.queues = config, prefix, host, on_ready, queues
         self.pages = Pages(folders, host.title, self._form_token)
         self.networks = [_network(text) for text in config.trusted_proxies if text != "unix"]
         self.turns = threading.Semaphore(config.threads)  # to work; whoever waits for a client gives the turn away
@@ -2967,7 +3111,7 @@ class HttpRunner(Runner):
         if exchange.page:
             with suppress(Exception):  # the templates may be what is broken
                 return _page_answer(500, self.pages.fault(exchange, fault))
-        return _json_answer(500, _problem(exchange, fault), media=_PROBLEM_MEDIA)
+        return _json_answer(500, _problem(exchange.id, fault), media=_PROBLEM_MEDIA)
 
     def _route(self, exchange: Exchange) -> Answer:
         self._check_host(exchange)
@@ -3055,7 +3199,7 @@ class HttpRunner(Runner):
             return _see_other(exchange.url("login", after=after if len(after) < 1000 else None))
         if exchange.page:
             return _page_answer(error.status, self.pages.fault(exchange, error), _error_headers(error))
-        return _json_answer(error.status, _problem(exchange, error), _error_headers(error), _PROBLEM_MEDIA)
+        return _json_answer(error.status, _problem(exchange.id, error), _error_headers(error), _PROBLEM_MEDIA)
 
     # -- the resources
 
@@ -3235,11 +3379,9 @@ class HttpRunner(Runner):
 
     def _list(self, exchange: Exchange, table: Table) -> Answer:
         """A page of a list as JSON, with the address of the next one (RFC 8288)."""
-        found: Value = {"items": list(table.rows), "next": table.next}
-        found |= {"count": table.count} if table.count is not None else {}
         query = {name: text for name, text in exchange.query.items() if name != "_next"} | {"_next": table.next}
         link = ("Link", f'<{exchange.own_path}?{urlencode(query)}>; rel="next"')
-        return _json_answer(200, found, [link] if table.next else [])
+        return _json_answer(200, _list_page(table), [link] if table.next else [])
 
     def _render_page(self, exchange: Exchange, response: Response) -> Answer:
         if response.template == "form.tpl":
@@ -3353,9 +3495,12 @@ class HttpRunner(Runner):
         return _json_answer(200, openapi(self.host.title, self.prefix, self.host.describe(exchange.credential)))
 
     def _readyz(self, exchange: Exchange) -> Answer:
-        found = self.host.ready()
-        well = all(state == "ok" for state in found.values())
-        return _json_answer(200 if well else 503, {"status": "ok" if well else "unavailable", "providers": found})
+        """503 while a provider is away. A queue at rest is told too, and is no reason to send people elsewhere."""
+        found, queues = self.host.ready(), dict(self.queues())
+        well, working = (all(state == "ok" for state in states.values()) for states in (found, queues))
+        status = "unavailable" if not well else "ok" if working else "degraded"
+        facts = {"status": status, "providers": found} | ({"queues": queues} if queues else {})
+        return _json_answer(200 if well else 503, facts)
 
     # -- serving
 
@@ -3645,6 +3790,1524 @@ def _spooled(exchange: Exchange, chunks: Iterable[bytes]) -> BinaryIO:
         file.write(chunk)
     file.seek(0)
     return file
+
+
+# ---- queues: what a message says
+
+_POINTERS = ("software.amazon.payloadoffloading.PayloadS3Pointer", "com.amazon.sqs.javamessaging.MessageS3Pointer")
+_POINTER_SIZES = ("ExtendedPayloadSize", "SQSLargePayloadSize")  # attributes of messages whose body is a pointer
+_MOST_MESSAGE_BYTES = 262_144  # body and attributes, on queues whose limit nobody raised
+_MOST_ATTRIBUTES = 10
+_MOST_HELD_S = 12 * 3600  # since it was received, whatever is done about its visibility
+_UNSENDABLE = re.compile(r"[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_Attributes: TypeAlias = Mapping[str, Mapping[str, Any]]  # name -> DataType and StringValue or BinaryValue
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message as it was received, or what lay inside its wrapping. `group` is "" on a standard queue."""
+
+    id: str
+    body: str = field(repr=False)
+    attributes: _Attributes = field(repr=False, default_factory=dict)
+    sent_at: float = 0.0
+    group: str = ""
+    handle: str = field(repr=False, default="")
+    moved_from: str = ""  # ARN of the queue from which SQS itself moved it to this dead-letter queue
+
+    def text(self, name: str) -> str:
+        """The text of an attribute; "" when there is none."""
+        return str(self.attributes.get(name, {}).get("StringValue", ""))
+
+    @property
+    def credential(self) -> str:
+        """The `authorization` attribute, whatever its case; Unauthenticated if it is no Bearer token."""
+        found = next((self.text(name).strip() for name in self.attributes if _is_secret(name)), "")
+        if found and not found.lower().startswith("bearer "):
+            raise Unauthenticated("the credential is malformed: send Bearer and a token")
+        return found
+
+
+def _is_secret(name: str) -> bool:
+    return name.lower() == "authorization"
+
+
+def _misread(pointer: str, code: str, detail: str) -> BadEnvelope:
+    return BadEnvelope(f"the message is no envelope: {pointer} {detail}", faults=[Fault(pointer, code, detail)])
+
+
+def _parsed(body: str) -> Json:
+    try:
+        return load_json(body)
+    except BadRequest as error:
+        raise BadEnvelope(error.message, faults=[Fault("", "json", error.message)]) from error
+
+
+def unwrapped(message: Message) -> Message:
+    """What an SNS notification carries, under the notification's own id; any other message as it is."""
+    if not message.body.lstrip().startswith("{"):
+        return message
+    outer = _parsed(message.body)
+    if outer.get("Type") != "Notification" or not isinstance(outer.get("Message"), str) or "TopicArn" not in outer:
+        return message
+    given = outer.get("MessageAttributes", {})
+    carried = {
+        name: {"DataType": "String", "StringValue": str(one.get("Value", ""))}
+        for name, one in (given.items() if isinstance(given, dict) else ())
+        if isinstance(one, dict)
+    }
+    key = str(outer.get("MessageId") or message.id)
+    return dataclasses.replace(message, id=key, body=outer["Message"], attributes={**carried, **message.attributes})
+
+
+def payload_pointer(message: Message) -> tuple[str, str] | None:
+    """Bucket and key of a body in S3, as the AWS extended clients write it; None for a body that is here."""
+    if not any(name in message.attributes for name in _POINTER_SIZES):
+        return None
+    match _parsed(message.body):
+        case [str(kind), {"s3BucketName": str(bucket), "s3Key": str(key)}] if kind in _POINTERS:
+            return bucket, key
+    raise _misread("", "pointer", "is not the S3 pointer that its attributes announce")
+
+
+def object_events(value: Json) -> list[tuple[str, Value]] | None:
+    """The records of an S3 event notification, each a key that its repeats share and data for a form; [] of a test event;
+    None for anything else."""
+    if not isinstance(value, dict):
+        return None
+    if value.get("Event") == "s3:TestEvent":
+        return []
+    records = value.get("Records")
+    if not isinstance(records, list) or not records or not all(_is_event(one) for one in records):
+        return None
+    return [_event_data(one) for one in records]
+
+
+def _is_event(record: Json) -> bool:
+    match record:
+        case {"eventSource": "aws:s3", "s3": {"bucket": {"name": str()}, "object": {"key": str()}}}:
+            return True
+    return False
+
+
+def _event_data(record: Value) -> tuple[str, Value]:
+    """The key of the object is decoded, which S3 encodes as a form does."""
+    stored = record["s3"]["object"]
+    data = {
+        "bucket": record["s3"]["bucket"]["name"], "key": unquote_plus(stored["key"]), "size_bytes": stored.get("size"),
+        "etag": stored.get("eTag"), "event": record.get("eventName"), "at": record.get("eventTime"),
+    }  # fmt: skip
+    repeat = [data["bucket"], data["key"], data["event"], stored.get("sequencer") or data["at"]]
+    return "s3 " + dump_json(repeat), {name: value for name, value in data.items() if value is not None}
+
+
+def _envelope_faults(value: Json) -> Iterator[Fault]:
+    if not isinstance(value, dict):
+        yield Fault("", "type", "must be an object { v, resource, action, … }")
+        return
+    names = ("v", "resource", "action", "data", "params", "id")
+    for name in value:
+        if name not in names:
+            yield Fault(member_pointer("", name), "unknown", f"is no member of an envelope{nearest(name, names)}")
+    for name in ("v", "resource", "action"):
+        if name not in value:
+            yield Fault(f"/{name}", "required", "is missing")
+    if "v" in value and (value["v"] != 1 or type(value["v"]) is not int):
+        yield Fault("/v", "version", "must be 1")
+    resource = value.get("resource", "forms/any")
+    if not isinstance(resource, str) or not re.fullmatch(r"[a-z]+(/[^/?#\s]+)+/?", resource):
+        yield Fault("/resource", "address", "must be an address such as forms/leave")
+    if value.get("action", "read") not in list(Action):
+        yield Fault("/action", "action", f"must be one of {', '.join(Action)}")
+    key = value.get("id", "none")
+    if not isinstance(key, str) or not 0 < len(key) <= 255 or check_text(key):
+        yield Fault("/id", "id", "must be a text of 1 to 255 characters")
+    yield from _params_faults(value.get("params", {}))
+
+
+def _params_faults(params: Json) -> Iterator[Fault]:
+    if not isinstance(params, dict):
+        yield Fault("/params", "type", "must be an object of texts")
+        return
+    for name, text in params.items():
+        if not isinstance(text, str):
+            yield Fault(member_pointer("/params", name), "type", "must be a text")
+        elif problem := check_text(name + text):
+            yield Fault(member_pointer("/params", name), "text", problem)
+
+
+def read_envelope(value: Json, message: Message, ceiling: tuple[Grant, ...] | None, request_id: str) -> Request:
+    """The request that an envelope says (DESIGN section 8); BadEnvelope lists every fault with its pointer."""
+    if faults := list(dict.fromkeys(_envelope_faults(value))):
+        told = "; ".join(f"{fault.pointer} {fault.detail}".strip() for fault in faults[:3])
+        raise BadEnvelope(f"the message is no envelope: {told}", faults=faults)
+    type_, _, rest = value["resource"].partition("/")
+    name, *path = split_path(rest)
+    action, data = Action(value["action"]), value.get("data")
+    if action == Action.READ and data is not None:
+        raise _misread("/data", "unknown", "goes with create and update")
+    content = _file_bytes(data) if type_ == "files" and action in (Action.CREATE, Action.UPDATE) else None
+    return Request(
+        id=request_id, action=action, resource=f"{type_}/{quote(name, safe='')}", path=tuple(path), door="sqs",
+        params=value.get("params", {}), data=data if content is None else None,
+        body=None if content is None else [content], body_bytes=None if content is None else len(content),
+        idempotency_key=value.get("id", message.id), credential=message.credential, sent_at=message.sent_at,
+        ceiling=ceiling,
+    )  # fmt: skip
+
+
+def _file_bytes(data: Json) -> bytes:
+    """The bytes of a file, sent as { text } or { base64 }."""
+    kind, text = next(iter(data.items())) if isinstance(data, dict) and len(data) == 1 else ("", None)
+    if kind not in ("text", "base64") or not isinstance(text, str):
+        raise _misread("/data", "file", 'must be { "text": … } or { "base64": … }')
+    try:
+        return text.encode() if kind == "text" else base64.b64decode(text, validate=True)
+    except ValueError:
+        raise _misread("/data/base64", "base64", "is not base64") from None
+
+
+# ---- queues: what is sent
+
+
+def _text_attribute(text: str) -> dict[str, str]:
+    return {"DataType": "String", "StringValue": _UNSENDABLE.sub("?", text)}
+
+
+def _message_bytes(body: str, attributes: _Attributes) -> int:
+    """The size that counts against a queue's limit: body, and names, types and values of the attributes."""
+    values = [name + one["DataType"] + one.get("StringValue", "") for name, one in attributes.items()]
+    binary = sum(len(one.get("BinaryValue", b"")) for one in attributes.values())
+    return len(body.encode(errors="replace")) + sum(len(text.encode(errors="replace")) for text in values) + binary
+
+
+def _without_token(body: str) -> str:
+    """The body with no token in it, where a wrapping or a mistake has put one."""
+    try:
+        outer = load_json(body)
+    except BadRequest:
+        return body
+    if not isinstance(outer, dict):
+        return body
+    carried = outer.get("MessageAttributes")
+    inner = {name: one for name, one in carried.items() if not _is_secret(name)} if isinstance(carried, dict) else carried
+    clean = {name: one for name, one in outer.items() if not _is_secret(name)}
+    clean |= {"MessageAttributes": inner} if "MessageAttributes" in clean else {}
+    return body if clean == outer else dump_json(clean)
+
+
+def dead_letter(message: Message, error: AppError, attempts: int, source: str) -> tuple[str, dict[str, Any]]:
+    """Body and attributes of a message's copy in the dead-letter queue: without its token, and with why it is there.
+
+    Where ten attributes would not hold it all, the reasons (and what else does not fit) are one attribute, x_dead_letter.
+    """
+    where = [f"{fault.pointer} {fault.detail}".strip() for fault in error.faults[:5]]
+    detail = error.message if isinstance(error, BadEnvelope) else "; ".join([error.message, *where])
+    facts = {
+        "x_error": error.code, "x_detail": detail[:500], "x_attempts": str(attempts), "x_source": source,
+        "x_subject": error.subject, "x_message_id": message.text("x_message_id") or message.id,
+    }  # fmt: skip
+    kept: dict[str, Any] = {
+        name: _sendable(one)
+        for name, one in message.attributes.items()
+        if not _is_secret(name) and name not in facts and name != "x_dead_letter"
+    }
+    reasons = {name: _text_attribute(text) for name, text in facts.items() if text}
+    if len(kept) + len(reasons) > _MOST_ATTRIBUTES:
+        over = {name: str(kept.pop(name).get("StringValue", "")) for name in list(kept)[_MOST_ATTRIBUTES - 1 :]}
+        packed = {name: text for name, text in facts.items() if text} | ({"attributes": over} if over else {})
+        reasons = {"x_dead_letter": _text_attribute(dump_json(packed))}
+    return _without_token(message.body), kept | reasons
+
+
+def _sendable(attribute: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: attribute[name] for name in ("DataType", "StringValue", "BinaryValue") if name in attribute}
+
+
+def _reply_data(response: Response) -> tuple[int, Json]:
+    """Status and body of an answer, as HTTP has them in JSON; the bytes of a file as base64."""
+    status = 201 if response.created else 200
+    if response.table:
+        with closing(response.table):
+            return status, _list_page(response.table)
+    if response.content is None:
+        return 204 if response.data is None else status, response.data
+    if response.content.blob.size_bytes > _MOST_MESSAGE_BYTES * 32:
+        raise TooLarge(f"{response.content.name} is too large for an answer by message")
+    with closing(response.content.read(0, None)) as reader:
+        return status, {"name": response.content.name, "base64": base64.b64encode(b"".join(reader)).decode()}
+
+
+# ---- queues: the service
+
+
+class QueueFacts(NamedTuple):
+    """What a queue says of itself; dead_letter_url is "" where it has no dead-letter queue."""
+
+    fifo: bool
+    dead_letter_url: str
+
+
+class QueueService:
+    """SQS and the S3 beside it: the one place that knows boto3. Every fault leaves as NotFound (no such queue or
+    object), Forbidden or Unavailable."""
+
+    def __init__(self, config: SqsConfig, connections: int = 10) -> None:
+        """Make clients, in the process that uses them; ConfigError without a region."""
+        import boto3
+        from botocore.config import Config as ClientConfig
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        self._service_error, self._driver_error = ClientError, BotoCoreError
+        options = ClientConfig(
+            connect_timeout=5, read_timeout=config.wait_s + 10, max_pool_connections=connections,
+            retries={"mode": "standard", "total_max_attempts": 2},
+        )  # fmt: skip
+        named = re.match(r"https://sqs\.([a-z0-9-]+)\.amazonaws\.", config.queues[0].url) if config.queues else None
+        region = config.region or (named[1] if named else None)
+        make = partial(boto3.client, region_name=region, endpoint_url=config.endpoint or None, config=options)
+        try:
+            self._sqs = make("sqs")
+            self._make_s3 = partial(make, "s3")
+        except (BotoCoreError, ValueError) as error:
+            raise ConfigError(f"the queue service cannot be used: {error}", hint="[sqs] region and endpoint") from error
+
+    @cached_property
+    def _s3(self) -> Any:
+        return self._make_s3()
+
+    def close(self) -> None:
+        for client in (self._sqs, vars(self).get("_s3")):
+            if client is not None:
+                client.close()
+
+    @contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        """Faults of the driver as AppErrors that say what was tried."""
+        try:
+            yield
+        except self._service_error as error:
+            code = str(error.response.get("Error", {}).get("Code", ""))
+            if re.search(r"NonExistentQueue|QueueDoesNotExist|NoSuchKey|NoSuchBucket|^404$", code):
+                raise NotFound(f"{what}: it does not exist") from error
+            if re.search(r"AccessDenied|Signature|InvalidClientTokenId|UnrecognizedClient|InvalidAccessKey|^403$", code):
+                raise Forbidden(f"{what}: access was denied ({code})") from error
+            raise Unavailable(f"{what}: {code or 'an error'}", hint=str(error)) from error
+        except self._driver_error as error:
+            raise Unavailable(f"{what}: {type(error).__name__}", hint=str(error)) from error
+
+    def facts(self, url: str) -> QueueFacts:
+        """NotFound, Forbidden or Unavailable where the queue or its dead-letter queue cannot be asked."""
+        redrive = load_json(self.attributes(url).get("RedrivePolicy") or "{}")
+        target = str(redrive.get("deadLetterTargetArn", ""))
+        return QueueFacts(url.endswith(".fifo"), self.url_of(target) if target else "")
+
+    def attributes(self, url: str) -> dict[str, str]:
+        """Everything that SQS says of a queue, by its names for that."""
+        with self._told(f"the queue {_queue_name(url)}"):
+            return dict(self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"])
+
+    def url_of(self, arn: str) -> str:
+        """The URL of a dead-letter queue."""
+        account, name = arn.split(":")[-2:]
+        with self._told(f"the dead-letter queue {name}"):
+            return str(self._sqs.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)["QueueUrl"])
+
+    def receive(self, url: str, most: int, wait_s: int, visibility_s: int) -> list[Message]:
+        """At most ten messages, as soon as there are any; [] after wait_s seconds."""
+        with self._told(f"receiving from {_queue_name(url)}"):
+            answer = self._sqs.receive_message(
+                QueueUrl=url, MaxNumberOfMessages=min(10, most), WaitTimeSeconds=wait_s, VisibilityTimeout=visibility_s,
+                AttributeNames=["All"], MessageAttributeNames=["All"],
+            )  # fmt: skip
+        return [_to_message(raw, url.endswith(".fifo")) for raw in answer.get("Messages", ())]
+
+    def change(self, url: str, handles: Sequence[str], visibility_s: int) -> list[str]:
+        """Set the visibility of at most ten messages; for each "" or the code of what went wrong."""
+        entries = [{"Id": str(n), "ReceiptHandle": h, "VisibilityTimeout": visibility_s} for n, h in enumerate(handles)]
+        with self._told(f"holding messages of {_queue_name(url)}"):
+            answer = self._sqs.change_message_visibility_batch(QueueUrl=url, Entries=entries)
+        return _entry_codes(answer, len(handles))
+
+    def delete(self, url: str, handles: Sequence[str]) -> list[str]:
+        """Delete at most ten messages; for each "" or the code of what went wrong."""
+        entries = [{"Id": str(n), "ReceiptHandle": handle} for n, handle in enumerate(handles)]
+        with self._told(f"deleting from {_queue_name(url)}"):
+            answer = self._sqs.delete_message_batch(QueueUrl=url, Entries=entries)
+        return _entry_codes(answer, len(handles))
+
+    def send(self, url: str, body: str, attributes: _Attributes, group: str, key: str) -> str:
+        """Send it, to a FIFO queue in that group and once for each key; its id."""
+        order = {"MessageGroupId": group or key, "MessageDeduplicationId": key} if url.endswith(".fifo") else {}
+        with self._told(f"sending to {_queue_name(url)}"):
+            sent = self._sqs.send_message(QueueUrl=url, MessageBody=body, MessageAttributes=attributes, **order)
+        return str(sent["MessageId"])
+
+    def load(self, bucket: str, key: str, most_bytes: int) -> bytes:
+        """An object's bytes; TooLarge by its announced size, before anything is read."""
+        with self._told(f"the payload in {bucket}"):
+            answer = self._s3.get_object(Bucket=bucket, Key=key)
+        with closing(answer["Body"]) as stream:
+            if answer["ContentLength"] > most_bytes:
+                raise TooLarge(f"the payload has {answer['ContentLength']:,} bytes; at most {most_bytes:,} are taken here")
+            with self._told(f"the payload in {bucket}"):
+                return bytes(stream.read())
+
+    def store(self, bucket: str, key: str, data: bytes) -> None:
+        with self._told(f"an answer in {bucket}"):
+            self._s3.put_object(Bucket=bucket, Key=key, Body=data)
+
+    def remove(self, bucket: str, key: str) -> None:
+        with self._told(f"removing a payload in {bucket}"):
+            self._s3.delete_object(Bucket=bucket, Key=key)
+
+
+def _queue_name(url: str) -> str:
+    return url.rstrip("/").rpartition("/")[2]
+
+
+def _to_message(raw: Mapping[str, Any], fifo: bool) -> Message:
+    """The group of a standard queue's message is for the service's fairness, and is no order."""
+    system = raw.get("Attributes", {})
+    return Message(
+        id=raw["MessageId"], body=raw["Body"], attributes=raw.get("MessageAttributes", {}), handle=raw["ReceiptHandle"],
+        sent_at=int(system.get("SentTimestamp", 0)) / 1000, group=system.get("MessageGroupId", "") if fifo else "",
+        moved_from=system.get("DeadLetterQueueSourceArn", ""),
+    )  # fmt: skip
+
+
+def _entry_codes(answer: Mapping[str, Any], count: int) -> list[str]:
+    """For each entry of a batch "" or its code; one that the answer does not name has failed too."""
+    codes = {str(one["Id"]): str(one.get("Code") or "Failed") for one in answer.get("Failed", ())}
+    well = {str(one["Id"]) for one in answer.get("Successful", ())}
+    return [codes.get(str(n), "" if str(n) in well else "Missing") for n in range(count)]
+
+
+# ---- queues: the operator's side
+
+_LEASE_S = 60  # of dead letters that an operator looks at; what dies with its command comes back by then
+_REASONS = ("x_error", "x_detail", "x_attempts", "x_source", "x_subject", "x_message_id", "x_dead_letter")
+_NOBODY = "none"  # a handle of no message
+_TOKEN_LIKE = re.compile(r"(?i)\b(?:bearer\s+[\w.~+/=-]+|eyJ[\w-]+\.[\w-]+\.[\w-]*|stl_[\w-]{20,})")
+
+
+@dataclass(frozen=True)
+class QueueState:
+    """What SQS says of a queue: its attributes by their names there."""
+
+    name: str
+    attributes: Mapping[str, str]
+
+    def number(self, attribute: str) -> int:
+        return int(self.attributes.get(attribute, 0))
+
+    @property
+    def depth(self) -> int:
+        """About how many messages are in it, held ones too."""
+        return sum(self.number(f"ApproximateNumberOfMessages{kind}") for kind in ("", "NotVisible", "Delayed"))
+
+    @property
+    def fifo(self) -> bool:
+        return self.name.endswith(".fifo")
+
+    @property
+    def redrive(self) -> Value:
+        """deadLetterTargetArn and maxReceiveCount; {} where there is no dead-letter queue."""
+        return cast(Value, load_json(self.attributes.get("RedrivePolicy") or "{}"))
+
+    @property
+    def dead_letter_name(self) -> str:
+        return str(self.redrive.get("deadLetterTargetArn", "")).rpartition(":")[2]
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """A message of a dead-letter queue: what it says about itself, and its attributes without any token."""
+
+    message: Message = field(repr=False)
+    queue: str  # the dead-letter queue
+    source: str  # name of the queue that it came from; "" where it does not say
+    message_id: str  # of the message that failed
+    code: str  # max_receives where SQS gave up on it; "" where it does not say
+    detail: str
+    subject: str
+    attempts: int | None
+    attributes: _Attributes = field(repr=False)
+
+    @property
+    def id(self) -> str:
+        return self.message.id
+
+    def is_called(self, id_: str) -> bool:
+        return bool(id_) and (self.id.startswith(id_) or self.message_id.startswith(id_))
+
+    def row(self) -> Value:
+        """Its facts in a line. died_at is when it came here; where SQS moved it, when it was first sent."""
+        return {
+            "id": self.id, "queue": self.queue, "code": self.code, "resource": _asked(self.message), "subject": self.subject,
+            "died_at": rfc3339(self.message.sent_at), "attempts": self.attempts,
+        }  # fmt: skip
+
+    def facts(self) -> Value:
+        """Everything; of what looks like a token only that it was there."""
+        others = {name: str(one.get("StringValue", "binary")) for name, one in self.attributes.items()}
+        return self.row() | {
+            "source": self.source, "message_id": self.message_id, "group": self.message.group,
+            "detail": _TOKEN_LIKE.sub("[token]", self.detail), "body": _TOKEN_LIKE.sub("[token]", self.message.body),
+            "attributes": {name: _TOKEN_LIKE.sub("[token]", value) for name, value in others.items()},
+        }  # fmt: skip
+
+
+class QueueDesk:
+    """The operator's side of the queues: their state, what is wrong with their set-up, and their dead letters.
+
+    It works no message, and takes none of a queue that is worked on: that would burn one of its receives.
+    """
+
+    def __init__(self, config: SqsConfig) -> None:
+        self.config = config
+
+    @cached_property
+    def _service(self) -> QueueService:
+        return QueueService(self.config)
+
+    # -- the queues
+
+    def states(self) -> list[Value]:
+        """A row a queue. oldest_age_s is None: SQS tells the age of the oldest message to CloudWatch alone."""
+        return [self._row(queue) for queue in self.config.queues]
+
+    def _row(self, queue: QueueConfig) -> Value:
+        row: Value = {
+            "name": queue.name, "fifo": queue.name.endswith(".fifo"), "waiting": None, "in_flight": None, "delayed": None,
+            "oldest_age_s": None, "dead_letter_queue": "", "dead_letters": None, "faults": [], "warnings": [],
+        }  # fmt: skip
+        try:
+            state = self._state(queue.url)
+            row |= {"waiting": state.number("ApproximateNumberOfMessages"), "dead_letter_queue": state.dead_letter_name}
+            row |= {"in_flight": state.number("ApproximateNumberOfMessagesNotVisible")}
+            row |= {"delayed": state.number("ApproximateNumberOfMessagesDelayed")}
+            row["faults"] += [*self._wrong(state), *self._denied(queue)]
+            if dead := self._dead(state):
+                row["dead_letters"] = dead.depth
+                row["faults"] += [f"{dead.name} is not of its kind: FIFO both, or neither"] * (state.fifo != dead.fifo)
+                row["warnings"] += _unwise(state, dead, self.config.attempts)
+        except AppError as error:
+            row["faults"].append(error.message)
+        return row
+
+    def lint(self) -> tuple[list[Fault], list[str]]:
+        """What is wrong with the queues, and what is unwise; for `server check`."""
+        if not self.config.queues:
+            return [], []
+        rows = self.states()
+        faults = [Fault("sqs.queues", "queue", f"{row['name']}: {text}") for row in rows for text in row["faults"]]
+        for name, url in self.config.replies.items():
+            try:
+                if url in {queue.url for queue in self.config.queues}:
+                    raise ConfigError("answers would come to a queue that is worked on, and be taken for requests")
+                self._state(url)
+            except AppError as error:
+                faults.append(Fault("sqs.replies", "queue", f"{name}: {error.message}"))
+        return faults, [f"{row['name']}: {text}" for row in rows for text in row["warnings"]]
+
+    def _state(self, url: str) -> QueueState:
+        return QueueState(_queue_name(url), self._service.attributes(url))
+
+    def _dead(self, state: QueueState) -> QueueState | None:
+        """Its dead-letter queue, if it has one; NotFound if that is gone."""
+        return self._state(self._service.url_of(state.redrive["deadLetterTargetArn"])) if state.redrive else None
+
+    def _wrong(self, state: QueueState) -> Iterator[str]:
+        """What is wrong with the queue beside the others."""
+        if not state.redrive:
+            yield "it has no dead-letter queue, and is not worked on without: give it a RedrivePolicy"
+        elif state.dead_letter_name in {queue.name for queue in self.config.queues}:
+            yield f"its dead-letter queue {state.dead_letter_name} is worked on itself: what is dead would be tried again"
+
+    def _denied(self, queue: QueueConfig) -> Iterator[str]:
+        """Calls that are not allowed, tried with a handle of no message. To try sending or receiving would do it."""
+        for attempt in (partial(self._service.delete, queue.url), partial(self._service.change, queue.url, visibility_s=0)):
+            try:
+                with suppress(Unavailable):
+                    attempt([_NOBODY])
+            except Forbidden as error:
+                yield error.message
+
+    # -- their dead letters
+
+    def dead_letter_queues(self, name: str = "") -> list[str]:
+        """URLs, of every queue or of the one so named (itself or its source); NotFound if there is none such."""
+        found = []
+        for queue in self.config.queues:
+            try:
+                state = self._state(queue.url)
+            except AppError:
+                if name in ("", queue.name):
+                    raise
+                continue  # another one is meant
+            if state.redrive and name in ("", queue.name, state.dead_letter_name):
+                found.append(self._service.url_of(state.redrive["deadLetterTargetArn"]))
+        if name and not found:
+            known = nearest(name, [queue.name for queue in self.config.queues])
+            raise NotFound(f"app.toml names no queue {name} with a dead-letter queue{known}")
+        return list(dict.fromkeys(found))
+
+    def depth(self, url: str) -> int:
+        """About how many messages are in a queue, held ones too."""
+        return self._state(url).depth
+
+    def visit(self, url: str, work: Callable[[DeadLetter], bool], most: int) -> int:
+        """Show up to `most` messages of a dead-letter queue to `work`, each once, and delete those of which it says True.
+
+        They are held meanwhile, for a minute each, and given back in the end. Of a group of a FIFO queue no more come
+        than SQS gives out at once. The answer is how many were seen. Unavailable if some cannot be deleted.
+        """
+        held: dict[str, str] = {}  # handles by message id
+        seen: set[str] = set()
+        try:
+            while len(seen) < most and (batch := self._service.receive(url, most - len(seen), 1, _LEASE_S)):
+                held |= {message.id: message.handle for message in batch}
+                fresh = [message for message in batch if message.id not in seen]
+                if not fresh:  # leases end while we look: this is the second round
+                    break
+                seen |= {message.id for message in fresh}
+                done: list[Message] = []
+                try:
+                    for message in fresh:
+                        if work(read_dead_letter(url, message)):
+                            done.append(message)  # now, whatever the next one raises
+                finally:
+                    for id_ in self._delete(url, done):
+                        del held[id_]
+        finally:
+            self._release(url, list(held.values()))
+        return len(seen)
+
+    def _delete(self, url: str, done: Sequence[Message]) -> list[str]:
+        """The ids of what is deleted."""
+        codes = self._service.delete(url, [message.handle for message in done]) if done else []
+        if failed := [message.id for message, code in zip(done, codes, strict=True) if code]:
+            hint = "they were held too long, or the service failed; what was sent back has one effect if it is sent again"
+            raise Unavailable(f"not deleted from {_queue_name(url)}: {' '.join(failed)}", hint=hint)
+        return [message.id for message in done]
+
+    def _release(self, url: str, handles: Sequence[str]) -> None:
+        """Give back what is held, the last one first (a group begins again with its head); else its minute does it."""
+        for start in range(len(handles), 0, -10):
+            with suppress(AppError):
+                self._service.change(url, handles[max(0, start - 10) : start][::-1], 0)
+
+    def source(self, letter: DeadLetter) -> QueueConfig:
+        """The queue that it is sent back to, one of app.toml: a token must go nowhere else. Conflict if there is none."""
+        found = next((queue for queue in self.config.queues if queue.name == letter.source), None)
+        if found is None:
+            told = f"it came from {letter.source}" if letter.source else "it does not say where it came from"
+            raise Conflict(f"{letter.id} stays: {told}, and that is no queue of app.toml")
+        return found
+
+    def send_back(self, letter: DeadLetter, credential: str) -> str:
+        """Send it to its source as a new message under this token, with the idempotency key that it had; the new id.
+
+        Sent again it has one effect: it is to be deleted afterwards, and not before.
+        """
+        queue, message = self.source(letter), letter.message
+        body = _with_key(_without_token(message.body), letter.message_id)
+        attributes = {**letter.attributes, "authorization": _text_attribute(credential)}
+        if any(name in message.attributes for name in _POINTER_SIZES):  # the body is not here to name a key
+            attributes["x_message_id"] = _text_attribute(letter.message_id)
+        if len(attributes) > _MOST_ATTRIBUTES:
+            raise Conflict(f"{letter.id} stays: with a token it would have more than {_MOST_ATTRIBUTES} attributes")
+        return self._service.send(queue.url, body, attributes, message.group, f"redrive-{letter.id}")
+
+
+def _unwise(state: QueueState, dead: QueueState, attempts: int) -> Iterator[str]:
+    """What works, and will hurt one day."""
+    least = attempts * (2 if state.fifo else 1)  # the tail of a group comes again with each attempt at its head
+    if int(state.redrive["maxReceiveCount"]) <= least:
+        yield (
+            f"its maxReceiveCount {state.redrive['maxReceiveCount']} should be above {least}, by [sqs] attempts {attempts}: "
+            "SQS moves a message before it is known why it fails"
+        )
+    kept_s, dead_kept_s = (one.number("MessageRetentionPeriod") for one in (state, dead))
+    if dead_kept_s <= kept_s:
+        yield (
+            f"{dead.name} keeps messages for {dead_kept_s / 3600:g} h and the queue for {kept_s / 3600:g} h, both counted "
+            "from when they were first sent: keep them longer there"
+        )
+    if dead.redrive:
+        yield f"{dead.name} has a dead-letter queue itself: looking at dead letters moves them on"
+    allowed = load_json(dead.attributes.get("RedriveAllowPolicy") or "{}")
+    sources = {"denyAll": [], "byQueue": allowed.get("sourceQueueArns", [])}.get(allowed.get("redrivePermission"))
+    if sources is not None and state.attributes.get("QueueArn") not in sources:
+        yield f"{dead.name} takes nothing from it, by its RedriveAllowPolicy"
+
+
+def read_dead_letter(url: str, message: Message) -> DeadLetter:
+    """What dead_letter() wrote, or what SQS moved by itself."""
+    attributes = {name: _sendable(one) for name, one in message.attributes.items() if not _is_secret(name)}
+    facts = {name: str(attributes.pop(name).get("StringValue", "")) for name in _REASONS if name in attributes}
+    try:
+        packed = load_json(facts.pop("x_dead_letter", "{}"))
+        over = packed.pop("attributes", {})
+        attributes |= {str(name): _text_attribute(str(value)) for name, value in over.items()}
+        facts |= {str(name): str(value) for name, value in packed.items()}
+    except (AppError, AttributeError, TypeError):  # not ours
+        pass
+    attempts = facts.get("x_attempts", "")
+    return DeadLetter(
+        message=message, queue=_queue_name(url), source=facts.get("x_source") or message.moved_from.rpartition(":")[2],
+        message_id=facts.get("x_message_id") or message.id, detail=facts.get("x_detail", ""),
+        code=facts.get("x_error") or "max_receives" * bool(message.moved_from), subject=facts.get("x_subject", ""),
+        attempts=int(attempts) if attempts.isdecimal() else None, attributes=attributes,
+    )  # fmt: skip
+
+
+def _asked(message: Message) -> str:
+    """Resource and action, as far as the body tells."""
+    try:
+        envelope = load_json(unwrapped(message).body)
+        return f"{envelope['resource']}:{envelope['action']}"
+    except (AppError, LookupError, TypeError, AttributeError):
+        return ""
+
+
+def _with_key(body: str, key: str) -> str:
+    """The body with this idempotency key, where it is an envelope that names none."""
+    try:
+        envelope = load_json(body)
+    except AppError:
+        return body
+    if not isinstance(envelope, dict) or "resource" not in envelope or "id" in envelope:
+        return body
+    return dump_json(envelope | {"id": key})
+
+
+# ---- queues: holding, deleting, taking turns
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Times and randomness of the queue runner, so that tests need not wait."""
+
+    backoff_s: float = 5  # before the second attempt, at most; doubles with each
+    most_backoff_s: float = 900
+    probe_s: float = 5  # between looks whether a provider is back
+    retry_s: float = 10  # between looks at a queue that is missing or denied
+    linger_s: float = 0.05  # how long a delete waits for others
+    chance: Callable[[], float] = random.random
+
+    def backoff(self, attempt: int, held_s: float) -> int:
+        """Seconds before the next attempt: full jitter, inside what SQS allows of a message held so long."""
+        ceiling_s = min(self.most_backoff_s, self.backoff_s * 2.0 ** min(attempt - 1, 20))
+        return max(0, min(math.ceil(self.chance() * ceiling_s), int(_MOST_HELD_S - held_s) - 60))
+
+
+class LeaseLost(Exception):
+    """Somebody else may have the message: nothing may be committed for it."""
+
+
+class Delivery:
+    """A message that this process holds, until it is deleted or given back."""
+
+    def __init__(self, url: str, message: Message, until: float, clock: Clock) -> None:
+        self.url, self.message, self.until, self.clock = url, message, until, clock
+        self.received = clock()
+        self.lost = False
+        self.inner = message  # what lay inside a wrapping
+        self.request_id = self.what = self.subject = ""  # for the log, as far as they became known
+        self.payload: tuple[str, str] | None = None  # S3 object to be removed after the delete
+        self.deleted = False
+        self.settled = threading.Event()  # the delete was done or given up
+
+    def guard(self) -> None:
+        """Nothing while the lease holds; LeaseLost else."""
+        if self.lost or self.clock() >= self.until:
+            raise LeaseLost
+
+
+class Leases:
+    """Everything that is held, and the thread that extends it at half its visibility, until it is deleted or its
+    backoff is set. A lease that could not be extended in time is lost by the clock, whatever the service thinks."""
+
+    def __init__(self, service: QueueService, visibility_s: int, clock: Clock = time.monotonic) -> None:
+        self._service, self._visibility_s, self._clock = service, visibility_s, clock
+        self._held: dict[int, Delivery] = {}
+        self._lock = threading.Lock()  # of a beat or a release: a beat must not undo a backoff
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._beat_on, name="leases", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def end(self) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def hold(self, url: str, messages: Iterable[Message]) -> list[Delivery]:
+        """Deliveries of what was received this moment."""
+        until = self._clock() + self._visibility_s * 0.9
+        found = [Delivery(url, message, until, self._clock) for message in messages]
+        self._held.update((id(delivery), delivery) for delivery in found)
+        return found
+
+    def drop(self, delivery: Delivery) -> None:
+        self._held.pop(id(delivery), None)
+
+    def release(self, delivery: Delivery, visibility_s: int) -> None:
+        """Give it back after so many seconds; a failure to say so leaves it to its time-out."""
+        held, delivery.lost = not delivery.lost, True  # from here on its work may commit nothing
+        with self._lock:
+            if held:
+                with suppress(AppError):
+                    self._service.change(delivery.url, [delivery.message.handle], visibility_s)
+            self.drop(delivery)
+
+    def _beat_on(self) -> None:
+        while not self._ended.wait(self._visibility_s / 2):
+            self.beat()
+
+    def beat(self) -> None:
+        """Extend all that is held, by batches of ten of a queue."""
+        urls = {delivery.url for delivery in list(self._held.values())}
+        for url in urls:
+            held = iter([delivery for delivery in list(self._held.values()) if delivery.url == url])
+            while batch := list(islice(held, 10)):
+                with self._lock, suppress(AppError):  # what is not extended in time is lost by the clock
+                    self._extend(url, [delivery for delivery in batch if id(delivery) in self._held])
+
+    def _extend(self, url: str, batch: Sequence[Delivery]) -> None:
+        """The answer to a late request says nothing: the service may say yes to a lease that has ended."""
+        began = self._clock()
+        codes = self._service.change(url, [one.message.handle for one in batch], self._visibility_s) if batch else []
+        for delivery, code in zip(batch, codes, strict=True):
+            if _is_final(code) or began >= delivery.until:
+                delivery.lost = True
+                self.drop(delivery)
+            elif not code:
+                delivery.until = began + self._visibility_s * 0.9
+
+
+def _is_final(code: str) -> bool:
+    """Whether an entry failed for good: the message is no longer held under that receipt handle."""
+    return bool(re.search(r"NotInflight|ReceiptHandle|InvalidParameterValue|NotFound", code))
+
+
+class Deleter:
+    """Deletes in batches of ten or of what comes within the linger; `after` is called for each, deleted or given up."""
+
+    def __init__(self, delete: Callable[[list[str]], list[str]], after: Callable[[Delivery], None], linger_s: float) -> None:
+        self._delete, self._after, self._linger_s = delete, after, linger_s
+        self._waiting: deque[Delivery] = deque()
+        self._more = threading.Condition()
+        self._ending = False
+        self._thread = threading.Thread(target=self._run, name="deleter", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def put(self, delivery: Delivery) -> None:
+        with self._more:
+            self._waiting.append(delivery)
+            self._more.notify()
+
+    def end(self, patience_s: float) -> None:
+        """Flush what is left."""
+        with self._more:
+            self._ending = True
+            self._more.notify()
+        self._thread.join(patience_s)
+
+    def _batch(self) -> list[Delivery]:
+        """The next ones; [] after the end."""
+        with self._more:
+            self._more.wait_for(lambda: self._waiting or self._ending)
+            self._more.wait_for(lambda: len(self._waiting) >= 10 or self._ending, self._linger_s)
+            return [self._waiting.popleft() for _ in range(min(10, len(self._waiting)))]
+
+    def _run(self) -> None:
+        while batch := self._batch():
+            for pause_s in (0.1, 0.4, 1.6, 0):
+                batch = self._tried(batch)
+                if not batch:
+                    break
+                time.sleep(pause_s)
+            for delivery in batch:  # it comes again, and is answered from the idempotency record
+                self._finish(delivery, deleted=False)
+
+    def _tried(self, batch: list[Delivery]) -> list[Delivery]:
+        """What is left to be tried again."""
+        try:
+            codes = self._delete([delivery.message.handle for delivery in batch])
+        except AppError:
+            return batch
+        left = []
+        for delivery, code in zip(batch, codes, strict=True):
+            if code and not _is_final(code):
+                left.append(delivery)
+            else:
+                self._finish(delivery, deleted=not code)
+        return left
+
+    def _finish(self, delivery: Delivery, *, deleted: bool) -> None:
+        delivery.deleted = deleted
+        self._after(delivery)
+        delivery.settled.set()
+
+
+class Groups:
+    """Who works on what: groups in parallel, and one delivery of a group at a time.
+
+    On a standard queue every message is a group of its own. There are `workers`; while their work is quick, ten groups
+    more may wait for them. A slow one then holds up nobody, because the other workers take what waits.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+        self._typical_s = 1.0  # of work on one message, the latest counting most
+        self._lines: dict[str, deque[Delivery]] = {}  # the first of a line is at work
+        self._idle: deque[str] = deque()  # groups that no worker has taken
+        self._lock = threading.Lock()
+        self._ended = threading.Condition(self._lock)  # a group is over: there is room
+        self._begun = threading.Condition(self._lock)  # there is a group to be taken
+        self._closed = False
+
+    def room(self, patience_s: float, linger_s: float) -> int:
+        """How many more groups there may be, once there may be any; 0 if that takes longer. It lingers for others that
+        are about to end, so that one receive serves many."""
+        with self._lock:
+            most = self._workers + 10 * (self._typical_s < 0.1 and self._workers > 1)
+            self._ended.wait_for(lambda: len(self._lines) < most or self._closed, patience_s)
+            self._ended.wait_for(lambda: len(self._lines) <= max(0, most - 10) or self._closed, linger_s)
+            return 0 if self._closed else most - len(self._lines)
+
+    def put(self, deliveries: Iterable[Delivery]) -> None:
+        with self._lock:
+            for delivery in deliveries:
+                group = delivery.message.group or delivery.message.id
+                if group not in self._lines:
+                    self._lines[group] = deque()
+                    self._idle.append(group)
+                    self._begun.notify()
+                self._lines[group].append(delivery)
+
+    def take(self) -> str | None:
+        """A group that nobody works on; None once closed."""
+        with self._lock:
+            self._begun.wait_for(lambda: self._idle or self._closed)
+            return self._idle.popleft() if self._idle and not self._closed else None
+
+    def first(self, group: str) -> Delivery | None:
+        """What is next in the group; None when there is nothing, and the group is over."""
+        with self._lock:
+            line = self._lines[group]
+            if line:
+                return line[0]
+            del self._lines[group]
+            self._ended.notify()
+            return None
+
+    def done(self, group: str, took_s: float) -> None:
+        """The first of the group is dealt with, in so many seconds."""
+        with self._lock:
+            self._lines[group].popleft()
+            self._typical_s += (took_s - self._typical_s) / 5
+
+    def tail(self, group: str) -> list[Delivery]:
+        """Take away what waits behind the first, the last one first."""
+        with self._lock:
+            line = self._lines[group]
+            return [line.pop() for _ in range(len(line) - 1)]
+
+    def close(self) -> list[Delivery]:
+        """Start nothing more; what has not been started, by group the last one first."""
+        with self._lock:
+            self._closed = True
+            unstarted = [line.pop() for group, line in self._lines.items() for _ in range(self._waiting(group, line))]
+            for group in self._idle:
+                del self._lines[group]
+            self._idle.clear()
+            self._ended.notify_all()
+            self._begun.notify_all()
+            return unstarted
+
+    def _waiting(self, group: str, line: deque[Delivery]) -> int:
+        """How many of a line are not at work: those behind the first, unless nobody has taken the group."""
+        return len(line) if group in self._idle else max(0, len(line) - 1)
+
+    def at_work(self) -> list[Delivery]:
+        with self._lock:
+            return [line[0] for line in self._lines.values() if line]
+
+
+class QueueBoard:
+    """The queues' states, told once in the log when they change, and kept in a file for the HTTP runner's /readyz."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._states: dict[str, str] = {}
+        self._lock = threading.Lock()
+
+    def begin(self, queue: str) -> None:
+        """A queue that nothing bad is known of yet; one that was at rest shows first that it can be received from."""
+        if queue not in self._states:
+            self.tell(queue, "ok")
+
+    def tell(self, queue: str, state: str) -> None:
+        """state is "ok" or what is wrong."""
+        with self._lock:
+            before = self._states.get(queue, "ok" if state == "ok" else "")
+            self._states[queue] = state
+            if not self._path.exists() or before != state:
+                self._write()
+        if before != state:
+            _log.log(logging.INFO if state == "ok" else logging.ERROR, "queue %s: %s", queue, state)
+
+    def _write(self) -> None:
+        fresh = self._path.with_suffix(".new")
+        with suppress(OSError):  # a full disk is seen elsewhere
+            fresh.write_text(dump_json(self._states), encoding="utf-8")
+            fresh.replace(self._path)
+
+    def clear(self) -> None:
+        self._path.unlink(missing_ok=True)
+
+    @staticmethod
+    def read(path: Path) -> dict[str, str]:
+        """The states by queue; that nobody works on any, when no runner has left a file."""
+        try:
+            return dict(load_json(path.read_bytes()))
+        except (OSError, BadRequest):
+            return {"all": "the queue runner is not at work"}
+
+
+class Outage:
+    """Which providers are away, asked once for all who want to know at the same time."""
+
+    def __init__(self, ready: Callable[[], Mapping[str, str]]) -> None:
+        self._ready = ready
+        self._lock = threading.Lock()
+        self._known: tuple[float, frozenset[str]] = -math.inf, frozenset()
+
+    def away(self, since: float) -> frozenset[str]:
+        """Their names, as found out at `since` (time.monotonic()) or later."""
+        with self._lock:
+            if self._known[0] < since:
+                now = time.monotonic()
+                self._known = now, frozenset(name for name, state in self._ready().items() if state != "ok")
+            return self._known[1]
+
+
+class Tally:
+    """Counts by name."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.counts: dict[str, int] = {}
+
+    def add(self, name: str, count: int = 1) -> None:
+        with self._lock:
+            self.counts[name] = self.counts.get(name, 0) + count
+
+
+# ---- queues: the runner
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of a message: an answer, an error, or with neither (status 0) that it is to be given back."""
+
+    status: int
+    body: Json = None
+    error: AppError | None = None
+    replayed: bool = False
+
+    @property
+    def again(self) -> bool:
+        """Whether the same message may succeed later."""
+        error = self.error
+        return error is not None and not isinstance(error, Unsupported) and (error.retry or error.status >= 500)
+
+
+class Consumer:
+    """One queue: a thread that receives, a few that work, one that deletes."""
+
+    def __init__(self, queue: QueueConfig, runner: SqsRunner, service: QueueService, leases: Leases) -> None:
+        self.queue, self.config, self.host, self.pace = queue, runner.config, runner.host, runner.pace
+        self.board, self.outage, self.tally = runner.board, runner.outage, runner.tally
+        self.service, self.leases = service, leases
+        self.groups = Groups(self.config.threads)
+        self.stopping = threading.Event()
+        self.sitting: set[Delivery] = set()  # they wait for a provider that is away
+        self.attempts: dict[str, int] = {}  # by message id: the receive count of SQS counts what was given back too
+        self.fifo = queue.url.endswith(".fifo")
+        linger_s = self.pace.linger_s / 10 if self.fifo else self.pace.linger_s  # the next of a group waits for it
+        self.deleter = Deleter(partial(service.delete, queue.url), self._deleted, linger_s)
+        self.dead_letter_url = ""
+        self.receiver = threading.Thread(target=self._receive, name=f"receive {queue.name}", daemon=True)
+        work = partial(threading.Thread, target=self._work, name=f"work {queue.name}", daemon=True)
+        self.workers = [work() for _ in range(self.config.threads)]
+
+    def start(self) -> None:
+        self.deleter.start()
+        for thread in (self.receiver, *self.workers):
+            thread.start()
+
+    def stop(self) -> None:
+        """No new receives; give back what has not been started."""
+        self.stopping.set()
+        for delivery in self.groups.close():
+            self._give_back(delivery)
+
+    def busy(self) -> bool:
+        return self.receiver.is_alive() or any(thread.is_alive() for thread in self.workers)
+
+    def abandon(self) -> None:
+        """Give back what is still at work: it may commit nothing from here on."""
+        for delivery in self.groups.at_work():
+            if not delivery.settled.is_set():
+                self._give_back(delivery)
+
+    # -- receiving
+
+    def _receive(self) -> None:
+        while not self.stopping.is_set():
+            try:
+                self._prepare()
+                while not self.stopping.is_set():
+                    self._poll()
+            except AppError as error:
+                self.dead_letter_url = ""
+                self.board.tell(self.queue.name, f"paused: {error.message}")
+                self.stopping.wait(self.pace.retry_s * (0.5 + self.pace.chance()))
+            except Exception:
+                _log.exception("queue %s: receiving failed", self.queue.name)
+                self.stopping.wait(self.pace.retry_s)
+
+    def _prepare(self) -> None:
+        facts = self.service.facts(self.queue.url)
+        if not facts.dead_letter_url:
+            raise ConfigError("it has no dead-letter queue: give it a RedrivePolicy")
+        self.dead_letter_url = facts.dead_letter_url
+        self.board.begin(self.queue.name)
+
+    def _poll(self) -> None:
+        """Receive as many messages as there are free workers. A poll that has begun is never cut off, or what arrives
+        in it would be stranded."""
+        room = self.groups.room(1, self.pace.linger_s / 5)
+        if not room or self.sitting:
+            self.stopping.wait(0.05 if self.sitting else 0)
+            return
+        messages = self.service.receive(self.queue.url, room, self.config.wait_s, self.config.visibility_s)
+        deliveries = self.leases.hold(self.queue.url, messages)
+        if not self.sitting:
+            self.board.tell(self.queue.name, "ok")
+        self.tally.add("received", len(deliveries))
+        if self.stopping.is_set():
+            for delivery in reversed(deliveries):
+                self._give_back(delivery)
+        else:
+            self.groups.put(deliveries)
+
+    def _give_back(self, delivery: Delivery) -> None:
+        self.tally.add("released")
+        self.leases.release(delivery, 0)
+
+    # -- working
+
+    def _work(self) -> None:
+        while (group := self.groups.take()) is not None:
+            while (delivery := self.groups.first(group)) is not None:
+                began = time.monotonic()
+                delay_s = self._deal_with(delivery)
+                if delay_s is not None:
+                    for late in self.groups.tail(group):
+                        self._give_back(late)
+                    self.leases.release(delivery, delay_s)
+                self.groups.done(group, time.monotonic() - began)
+
+    def _deal_with(self, delivery: Delivery) -> int | None:
+        """Work on one message; None when it is done with, else after how many seconds it is to come again."""
+        began = time.monotonic()
+        attempt = self._count(delivery.message.id)
+        result = self._tried(delivery)
+        try:
+            outcome, delay_s = self._conclude(delivery, result, attempt)
+        except AppError as error:  # the copy for the dead-letter queue could not be sent
+            result, outcome, delay_s = Result(error.status, error=error), "retry", self._backoff(delivery, attempt)
+        self.tally.add(outcome)
+        self._log(delivery, result, outcome, attempt, time.monotonic() - began)
+        return delay_s
+
+    def _count(self, message_id: str) -> int:
+        while len(self.attempts) > 100_000:
+            self.attempts.pop(next(iter(self.attempts)))
+        self.attempts[message_id] = self.attempts.get(message_id, 0) + 1
+        return self.attempts[message_id]
+
+    def _backoff(self, delivery: Delivery, attempt: int) -> int:
+        return self.pace.backoff(attempt, time.monotonic() - delivery.received)
+
+    def _tried(self, delivery: Delivery) -> Result:
+        """What comes of the message; while a provider is away it is held and then tried again."""
+        for tries in itertools.count():
+            try:
+                return self._handled(delivery)
+            except LeaseLost:
+                return Result(0)
+            except Unavailable as error:
+                away = self.outage.away(time.monotonic())
+                if not away and tries >= self.config.attempts:
+                    return self._failed(delivery, error)
+                told = f"{', '.join(sorted(away))} is away" if away else error.message
+            except AppError as error:
+                return self._failed(delivery, error)
+            except Exception:
+                _log.exception("message %s (request %s) failed", delivery.message.id, delivery.request_id)
+                return self._failed(delivery, AppError("something went wrong here; the operator finds it in the log"))
+            if not self._sit_out(delivery, told, away, self.pace.probe_s * 2**tries):
+                return Result(0)
+        raise RuntimeError("counting has come to an end")
+
+    def _failed(self, delivery: Delivery, error: AppError) -> Result:
+        delivery.subject = error.subject
+        return Result(error.status, _problem(delivery.request_id, error), error)
+
+    def _sit_out(self, delivery: Delivery, told: str, away: frozenset[str], longest_s: float) -> bool:
+        """Wait, holding the message and receiving no other, until one of those providers is back, or for a time where
+        none is known to be away; False when stopping."""
+        self.sitting.add(delivery)
+        self.board.tell(self.queue.name, f"paused: {told}")
+        try:
+            while not self.stopping.wait(self.pace.probe_s if away else longest_s):
+                if not away or away - self.outage.away(time.monotonic() - self.pace.probe_s / 2):
+                    return True
+            return False
+        finally:
+            self.sitting.discard(delivery)
+            if not self.sitting:
+                self.board.tell(self.queue.name, "ok")
+
+    def _handled(self, delivery: Delivery) -> Result:
+        delivery.request_id = new_id(time.time())
+        delivery.inner = unwrapped(delivery.message)
+        name = delivery.inner.text("reply_to")
+        if name and name not in self.config.replies:
+            known = nearest(name, self.config.replies)
+            raise _misread("/attributes/reply_to", "reply_to", f"is {name[:80]!r}, which [sqs] replies does not name{known}")
+        responses = [self._ask(delivery, request) for request in self._requests(delivery)]
+        if len(responses) != 1:
+            return Result(200, [_reply_data(one)[1] for one in responses])
+        return Result(*_reply_data(responses[0]), replayed=responses[0].replayed)
+
+    def _ask(self, delivery: Delivery, request: Request) -> Response:
+        delivery.what = f"{request.action} {request.address}"
+        response = self.host.handle(request, delivery.guard)
+        delivery.subject = response.caller.subject
+        return response
+
+    def _requests(self, delivery: Delivery) -> list[Request]:
+        """What the message asks for: one request, or those of an S3 event notification."""
+        inner, allow = delivery.inner, self.queue.allow
+        if pointer := payload_pointer(inner):
+            first_id = inner.text("x_message_id") or inner.id  # of a dead letter that was sent back: its body is not here
+            inner = dataclasses.replace(inner, body=self._payload(*pointer), id=first_id)
+            delivery.payload = pointer
+        value = _parsed(inner.body)
+        found = object_events(value)
+        if found is None:
+            return [read_envelope(value, inner, allow, delivery.request_id)]
+        events = self.queue.events
+        if events is None:
+            raise _misread("/Records", "events", "is an S3 event, and [sqs] queues names no events for this queue")
+        return [
+            Request(
+                id=delivery.request_id, action=Action.CREATE, resource=events.resource, door="sqs", data=data,
+                idempotency_key=key, ceiling=allow, role=events.role,
+            )
+            for key, data in found
+        ]  # fmt: skip
+
+    def _payload(self, bucket: str, key: str) -> str:
+        if bucket not in self.config.buckets:
+            raise _misread("/1/s3BucketName", "bucket", "is none of [sqs] buckets")
+        try:
+            return self.service.load(bucket, key, self.config.max_payload_bytes).decode()
+        except UnicodeDecodeError as error:
+            raise _misread("", "text", "is not UTF-8") from error
+        except Forbidden as error:  # ours to be repaired, and no fault of the message
+            raise Unavailable(error.message) from error
+
+    # -- afterwards
+
+    def _conclude(self, delivery: Delivery, result: Result, attempt: int) -> tuple[str, int | None]:
+        """Reply, copy and delete, in this order; the outcome in a word, and the delay of a message that is not done with."""
+        if not result.status:
+            return "lost" if delivery.lost or not self.stopping.is_set() else "released", 0
+        if result.again and attempt < self.config.attempts:
+            return "retry", self._backoff(delivery, attempt)
+        try:
+            self._reply(delivery, result)
+        except AppError as error:  # the work is done, and is answered from its idempotency record next time
+            if attempt < self.config.attempts:
+                _log.error("message %s: %s", delivery.message.id, error.message)
+                return "retry", self._backoff(delivery, attempt)
+            result = Result(error.status, error=error)
+        if result.error:
+            self._bury(delivery, result.error, attempt)
+        self.attempts.pop(delivery.message.id, None)
+        self.deleter.put(delivery)
+        if self.fifo:  # the next of the group starts after this one is gone
+            delivery.settled.wait()
+            if not delivery.deleted:
+                return "undeleted", 0
+        return "dead" if result.error else "replayed" if result.replayed else "done", None
+
+    def _reply(self, delivery: Delivery, result: Result) -> None:
+        """The answer or problem to the queue that reply_to names; where it is too large, by way of S3 if it may."""
+        inner = delivery.inner
+        url = self.config.replies.get(inner.text("reply_to"))
+        if not url:
+            return
+        status, body = result.status, _sendable_json(result.body)
+        attributes: dict[str, Any] = {"status": {"DataType": "Number", "StringValue": str(status)}}
+        if correlation_id := inner.text("correlation_id"):
+            attributes["correlation_id"] = _text_attribute(correlation_id)
+        if _message_bytes(body, attributes) > _MOST_MESSAGE_BYTES and self.config.reply_bucket:
+            size = {"DataType": "Number", "StringValue": str(len(body.encode()))}
+            key = f"replies/{delivery.message.id}"
+            self.service.store(self.config.reply_bucket, key, body.encode())
+            body = dump_json([_POINTERS[0], {"s3BucketName": self.config.reply_bucket, "s3Key": key}])
+            attributes["ExtendedPayloadSize"] = size
+        elif _message_bytes(body, attributes) > _MOST_MESSAGE_BYTES:
+            error = TooLarge(f"the answer has {len(body.encode()):,} bytes, too many for a message: [sqs] reply_bucket")
+            body, status = _sendable_json(_problem(delivery.request_id, error)), error.status
+            attributes["status"] = {"DataType": "Number", "StringValue": str(status)}
+        self.service.send(url, body, attributes, correlation_id, delivery.message.id)
+
+    def _bury(self, delivery: Delivery, error: AppError, attempt: int) -> None:
+        """Copy the message to the dead-letter queue, which must succeed before it is deleted; its payload stays."""
+        delivery.payload = None
+        message = delivery.message
+        body, attributes = dead_letter(message, error, attempt, self.queue.name)
+        self.service.send(self.dead_letter_url, body, attributes, message.group, message.id)
+
+    def _deleted(self, delivery: Delivery) -> None:
+        """After the delete: no more signs of life, and the payload goes."""
+        self.leases.drop(delivery)
+        self.tally.add("deleted" if delivery.deleted else "undeleted")
+        if not delivery.deleted:
+            _log.error("message %s could not be deleted from %s; it will come again", delivery.message.id, self.queue.name)
+        elif delivery.payload:
+            try:
+                self.service.remove(*delivery.payload)
+            except AppError as error:
+                _log.error("message %s: %s", delivery.message.id, error.message)
+
+    def _log(self, delivery: Delivery, result: Result, outcome: str, attempt: int, took_s: float) -> None:
+        error = result.error
+        facts = {
+            "at": rfc3339(time.time()), "queue": self.queue.name, "message_id": delivery.message.id,
+            "request_id": delivery.request_id, "subject": delivery.subject, "what": delivery.what, "outcome": outcome,
+            "status": result.status, "code": error.code if error else "", "attempt": attempt,
+            "took_ms": round(took_s * 1000, 1),
+        }  # fmt: skip
+        if error and error.status >= 500:
+            facts["detail"] = error.message + (f" ({error.hint})" if error.hint else "")
+        _log.info(dump_json(facts))
+
+
+def _sendable_json(value: Json) -> str:
+    """JSON in the characters that a message may have."""
+    text = dump_json(value).encode(errors="backslashreplace").decode()
+    return _UNSENDABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+class SqsRunner(Runner):
+    """Queues of SQS: the same requests as by HTTP, each done once though messages may come again and again."""
+
+    kind = "sqs"
+
+    def __init__(
+        self,
+        config: SqsConfig,
+        host: Host,
+        states: Path,
+        on_ready: Callable[[str], None],
+        *,
+        pace: Pace = Pace(),
+        service: Callable[[SqsConfig, int], QueueService] = QueueService,
+    ) -> None:
+        """`states` is the file for the HTTP runner's /readyz; on_ready gets a line for people once the polls begin."""
+        self.config, self.host, self.on_ready, self.pace, self.make_service = config, host, on_ready, pace, service
+        self.board, self.outage, self.tally = QueueBoard(states), Outage(host.ready), Tally()
+        self.stops = 0  # how often it was told to
+
+    def stop(self) -> None:
+        """Drain; told a second time, hurry."""
+        self.stops += 1
+
+    def run(self) -> None:
+        parent = os.getppid()
+        if threading.current_thread() is threading.main_thread():
+            for sign in (signal.SIGTERM, signal.SIGINT):
+                if signal.getsignal(sign) != signal.SIG_IGN:
+                    signal.signal(sign, lambda *_: self.stop())
+        self.host.open()
+        try:
+            connections = len(self.config.queues) * (self.config.threads + 2) + 2
+            with closing(self.make_service(self.config, connections)) as service:
+                self._serve(service, parent)
+        finally:
+            self.board.clear()
+            self.host.close()
+
+    def _serve(self, service: QueueService, parent: int) -> None:
+        leases = Leases(service, self.config.visibility_s)
+        leases.start()
+        consumers = [Consumer(queue, self, service, leases) for queue in self.config.queues]
+        for consumer in consumers:
+            consumer.start()
+        self.on_ready(f"{len(consumers)} queue{'s' * (len(consumers) != 1)}")
+        while not self.stops and os.getppid() == parent:  # a parent that was killed tells nobody to stop
+            time.sleep(0.05)
+        self._drain(consumers)
+        leases.end()
+
+    def _drain(self, consumers: Sequence[Consumer]) -> None:
+        """Let what runs come to its end, give everything else back, and flush the deletes."""
+        until = time.monotonic() + self.config.drain_timeout_s
+        for consumer in consumers:
+            consumer.stop()
+        while any(consumer.busy() for consumer in consumers) and time.monotonic() < until and self.stops < 2:
+            time.sleep(0.02)
+        for consumer in consumers:
+            consumer.abandon()
+        for consumer in consumers:
+            consumer.deleter.end(5)
+
+
+# ---- several runners under one parent
+
+
+class Supervisor(Runner):
+    """Runs each part in a child of its own and starts again what dies. It opens nothing itself."""
+
+    kind = "supervisor"
+
+    def __init__(self, parts: Mapping[str, Callable[[], None]], on_death: Callable[[str], None]) -> None:
+        """The parts by name, in the order in which they are told to stop; on_death gets the name of one that died."""
+        self.parts, self.on_death = parts, on_death
+        self.children: dict[str, tuple[int, float]] = {}  # name -> process id and when it began
+        self.again: dict[str, float] = {}  # name -> when to start it again
+        self.delays_s = dict.fromkeys(parts, 0.5)
+        self.stops = 0
+        self.failed = 0  # the exit code of a part that could not even begin
+
+    def stop(self) -> None:
+        self.stops += 1
+
+    def run(self) -> None:
+        """Until SIGTERM or Ctrl-C; Unavailable where a part cannot begin."""
+        for sign in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(sign, lambda *_: self.stop())
+        for name in self.parts:
+            self._start(name)
+        while not self.stops and not self.failed:
+            self._reap()
+            for name in [name for name, at in self.again.items() if time.monotonic() >= at]:
+                del self.again[name]
+                self._start(name)
+            time.sleep(0.05)
+        self._end()
+        if self.failed:
+            raise Unavailable("a runner could not start; its reason stands above")
+
+    def _start(self, name: str) -> None:
+        """Fork it. Signals wait until the child has its own handlers, so that none is taken for the parent's."""
+        signs = {signal.SIGTERM, signal.SIGINT}
+        signal.pthread_sigmask(signal.SIG_BLOCK, signs)
+        pid = os.fork()
+        if pid == 0:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal, which tells the parent too
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, signs)
+            _end_with_parent()
+            os._exit(_exit_code(self.parts[name]))
+        self.children[name] = pid, time.monotonic()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signs)
+
+    def _reap(self) -> None:
+        """See who has died, and when to start it again: later each time, unless it had lived for a while."""
+        for name, (pid, began) in list(self.children.items()):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if not ended:
+                continue
+            del self.children[name]
+            self.on_death(name)
+            code, lived_s = os.waitstatus_to_exitcode(status), time.monotonic() - began
+            if self.stops:
+                continue
+            if code > 1 and lived_s < 10 and self.delays_s[name] == 0.5:
+                self.failed = code
+                return
+            self.delays_s[name] = 0.5 if lived_s > 60 else self.delays_s[name]
+            _log.error("the %s runner ended (%s); it starts again in %g s", name, code, self.delays_s[name])
+            self.again[name] = time.monotonic() + self.delays_s[name]
+            self.delays_s[name] = min(30.0, self.delays_s[name] * 2)
+
+    def _end(self) -> None:
+        """Stop the parts in order, each a moment after the one before; hurry when told again."""
+        told = max(1, self.stops)
+        self.stops = told
+        for name in self.parts:
+            self._signal(name, signal.SIGTERM)
+            self._wait(1, but_for=name)
+        while self.children:
+            if self.stops > told:
+                told = self.stops
+                self._signal("http", signal.SIGQUIT)
+                self._signal("sqs", signal.SIGTERM)
+            self._reap()
+            time.sleep(0.02)
+
+    def _wait(self, patience_s: float, but_for: str) -> None:
+        until = time.monotonic() + patience_s
+        while but_for in self.children and time.monotonic() < until:
+            self._reap()
+            time.sleep(0.02)
+
+    def _signal(self, name: str, sign: signal.Signals) -> None:
+        if name in self.children:
+            with suppress(ProcessLookupError):
+                os.kill(self.children[name][0], sign)
+
+
+def _end_with_parent() -> None:
+    """Have this process told to stop when its parent is killed, where the system can do that (Linux)."""
+    with suppress(AttributeError, OSError):
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, int(signal.SIGTERM))  # PR_SET_PDEATHSIG
+
+
+def _exit_code(part: Callable[[], None]) -> int:
+    """Run a part in its own process; what it raises is told here, for there is nobody above."""
+    try:
+        part()
+        return 0
+    except AppError as error:
+        _log.error("error: %s%s", error.message, f" ({error.hint})" if error.hint else "")
+        return error.exit_code
+    except SystemExit as end:
+        return int(end.code) if isinstance(end.code, int) else bool(end.code)
+    except BaseException:
+        _log.exception("a runner failed")
+        return 1
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
 
 
 # ==== 6. AUTH ====================================================================================================
@@ -4093,6 +5756,10 @@ class Authority:
             case "session":
                 return self._session(secret, at)
         raise Unauthenticated("the credential is malformed", hint="not Bearer, Basic or Session")
+
+    def service(self, role: str) -> Caller:
+        """The program itself in a role of app.toml, with the grants of that role alone."""
+        return Caller(f"service:{role}", "", (role,), self._roles[role])
 
     def _bearer(self, text: str, at: float) -> Caller:
         if text.startswith("stl_"):
@@ -8913,9 +10580,10 @@ class App:
 
     def handle(self, request: Request, guard: Callable[[], None] = _no_guard) -> Response:
         """Token check, grant, resource, action, plan, commit; raises what the caller is to be told."""
-        if request.credential:
+        if request.credential or request.role:
             self._wake_all([self.state])
-        return self._handle_as(self.authority.identify(request.credential), request, guard)
+        caller = dataclasses.replace(self._caller(request), ceiling=request.ceiling)
+        return self._handle_as(caller, request, guard)
 
     def _handle_as(self, caller: Caller, request: Request, guard: Callable[[], None]) -> Response:
         try:
@@ -8933,6 +10601,11 @@ class App:
             raise
         self.authority.touch(caller)
         return dataclasses.replace(response, caller=caller)
+
+    def _caller(self, request: Request) -> Caller:
+        if request.role:
+            return self.authority.service(request.role)
+        return self.authority.identify(request.credential, request.sent_at)
 
     def _admit(self, request: Request, caller: Caller) -> Resource:
         """The resource, if the caller may do this to it. Authorised before it is looked up, so that a stranger cannot
@@ -8954,6 +10627,8 @@ class App:
 
     def _refuse(self, request: Request, caller: Caller, action: Action) -> NoReturn:
         needed = f"{request.address}:{action}"
+        if dataclasses.replace(caller, ceiling=None).may(action, request.address):
+            raise Forbidden(f"the {request.door} door it came through does not allow {needed}", needed=needed)
         if not caller.subject:
             raise SignInNeeded(f"sign in, or send a token with the grant {needed}")
         raise Forbidden(f"this needs the grant {needed}", needed=needed)
@@ -8964,7 +10639,8 @@ class App:
         name, *path = split_path(rest) or ("",)
         inner = Request(
             id=request.id, action=Action.READ, resource=f"{type_}/{quote(name, safe='')}", path=tuple(path),
-            door=request.door, params=params, credential=request.credential,
+            door=request.door, params=params, credential=request.credential, sent_at=request.sent_at,
+            ceiling=request.ceiling, role=request.role,
         )  # fmt: skip
         return self._handle_as(caller, inner, _no_guard)
 
@@ -8985,7 +10661,7 @@ class App:
                     raise
                 if request.conditions.if_match and request.action != Action.CREATE:
                     raise PreconditionFailed("it was changed meanwhile: get it again") from error
-        raise Conflict("others change this all the time; try again")
+        raise Busy("others change this all the time; try again")
 
     def _perform(
         self,
@@ -9101,7 +10777,7 @@ class App:
         if stored.value["answer"] is not None:
             return Response(**stored.value["answer"], replayed=True)
         if not self._is_dead(stored):
-            raise Conflict("the same request is at work already; ask again in a moment")
+            raise Busy("the same request is at work already; ask again in a moment")
         return None
 
     def _memory(
@@ -9244,6 +10920,15 @@ class App:
         """Forget a key, and with it every token that it signed; NotFound, or Conflict for the one that signs."""
         self.authority.keys.retire(kid)
         self.state.commit([self._auth_event("retire_key", by, "cli", self.new_id(), kid=kid)])
+
+    def note_dead_letter(self, by: Caller, action: str, row: Mapping[str, Json]) -> None:
+        """An audit entry of a dead letter (its facts in a line) that is about to be sent back or deleted."""
+        entry = {
+            "at": rfc3339(self.clock()), "subject": by.subject, "token_id": by.token_id, "door": "cli",
+            "request_id": self.new_id(), "resource": "admin/queues", "action": action, "outcome": "ok", "code": "",
+            "record": row["id"], "before": None, "after": dict(row),
+        }  # fmt: skip
+        self.state.commit([self._insert(entry)])
 
     def first_code(self, by: Caller) -> str:
         """A sign-in code for the administrator, until one has signed in once; "" afterwards."""
@@ -9617,9 +11302,9 @@ class Copy:
 # The argparse tree: server, auth, info; one cmd_* each. Results go to standard output, words for people to standard
 # error; --json wherever a program might read.
 # uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS PLUGINS ASSEMBLY
-# defines: Site load_site claim_data cmd_server_run cmd_server_init cmd_server_check cmd_server_copy cmd_auth_issue
-#          cmd_auth_list cmd_auth_show cmd_auth_revoke cmd_auth_check cmd_auth_link cmd_auth_keys cmd_info
-#          UsageParser build_parser
+# defines: Site load_site claim_data cmd_server_run cmd_server_init cmd_server_check cmd_server_copy cmd_dead_letters
+#          cmd_auth_issue cmd_auth_list cmd_auth_show cmd_auth_revoke cmd_auth_check cmd_auth_link cmd_auth_keys
+#          cmd_info UsageParser build_parser
 
 _UNIT = """\
 [Unit]
@@ -9724,26 +11409,48 @@ def claim_data(folder: Path) -> Iterator[None]:
         release()
 
 
+def _serve_http(app: App, queues: Callable[[], Mapping[str, str]]) -> None:
+    config = app.config
+    app.open()
+    code, trouble = _first_code(app)
+    app.close()
+
+    def on_ready(address: str) -> None:
+        _say(f"{config.site.title} is at {address}/ ({config.origin})")
+        if code:
+            _say(f"Sign in as administrator within ten minutes: {address}/login/{code}")
+        if trouble:
+            _say(f"There is no sign-in link: {trouble}")
+
+    folders = [config.folder / "templates", BUNDLED / "templates"]
+    HttpRunner(config.http, config.site.prefix, app, folders, on_ready, queues).run()
+
+
+def _serve_sqs(app: App, states: Path) -> None:
+    def on_ready(queues: str) -> None:
+        _say(f"{app.config.site.title} works on {queues} ({app.config.origin})")
+
+    SqsRunner(app.config.sqs, app, states, on_ready).run()
+
+
 def cmd_server_run(args: argparse.Namespace) -> int:
-    """Serve until SIGTERM or Ctrl-C."""
+    """Serve until SIGTERM or Ctrl-C; several runners are children of this process, which opens nothing."""
     site = load_site(args)
     app = site.app()
-    config = site.config
+    wanted = args.runner or [HttpRunner.kind]
+    if SqsRunner.kind in wanted and not app.config.sqs.queues:
+        raise ConfigError("[sqs] queues is empty: name the queues that --runner sqs is to work on")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    with claim_data(config.site.data):
-        app.open()
-        code, trouble = _first_code(app)
-        app.close()
-
-        def on_ready(address: str) -> None:
-            _say(f"{config.site.title} is at {address}/ ({config.origin})")
-            if code:
-                _say(f"Sign in as administrator within ten minutes: {address}/login/{code}")
-            if trouble:
-                _say(f"There is no sign-in link: {trouble}")
-
-        folders = [config.folder / "templates", BUNDLED / "templates"]
-        HttpRunner(config.http, config.site.prefix, app, folders, on_ready).run()
+    states = app.config.site.data / "queues.json"
+    queues = partial(QueueBoard.read, states) if SqsRunner.kind in wanted else dict
+    known = {HttpRunner.kind: partial(_serve_http, app, queues), SqsRunner.kind: partial(_serve_sqs, app, states)}
+    parts = {kind: part for kind, part in known.items() if kind in wanted}
+    with claim_data(app.config.site.data):
+        states.unlink(missing_ok=True)
+        if len(parts) == 1:
+            next(iter(parts.values()))()
+        else:
+            Supervisor(parts, lambda name: states.unlink(missing_ok=True) if name == SqsRunner.kind else None).run()
     return 0
 
 
@@ -9782,8 +11489,9 @@ def cmd_server_check(args: argparse.Namespace) -> int:
             failed: list[Fault] = []
             if args.create and not app.faults:
                 made, failed = app.create()
-            faults = list(dict.fromkeys([*failed, *app.check()]))
-            warnings = app.warnings()
+            queue_faults, queue_warnings = QueueDesk(app.config.sqs).lint()
+            faults = [*dict.fromkeys([*failed, *app.check()]), *queue_faults]
+            warnings = [*app.warnings(), *queue_warnings]
     except ConfigError as error:  # not even TOML, or a plugin that does not load
         faults, warnings = list(error.faults) or [Fault("", error.code, error.message)], []
     if args.json:
@@ -9865,6 +11573,135 @@ def _tell_copy(args: argparse.Namespace, copy_: Copy, sides: Mapping[str, tuple[
         print(f"{what}  {ours.count}  {same}")
     _say(*(f"{fault.pointer}: {fault.detail}" for fault in copy_.faults), f"{copy_.written} written anew")
     _say("the copy is NOT complete" if copy_.faults else f"{args.target} holds what {args.source} holds")
+
+
+# ---- dead letters
+
+
+def _chosen(args: argparse.Namespace) -> Callable[[DeadLetter], bool]:
+    """Which dead letters are meant; BadRequest where that would be all of them by mistake."""
+    if args.verb == "show" and not args.id:
+        raise BadRequest("show takes the ID of a dead letter, or more")
+    if args.verb in ("redrive", "drop") and not (args.id or args.code is not None or args.all):
+        raise BadRequest(f"say which: {args.verb} takes IDs, --code C or --all")
+
+    if short := [id_ for id_ in args.id if len(id_) < 8]:
+        raise BadRequest(f"{short[0]!r} is too short for an ID: give at least its first 8 characters")
+
+    def chosen(letter: DeadLetter) -> bool:
+        return (not args.id or any(map(letter.is_called, args.id))) and args.code in (None, letter.code)
+
+    return chosen
+
+
+def _operator_token(args: argparse.Namespace, app: App) -> str:
+    """The credential under which dead letters are done again, checked before any is touched."""
+    if args.token_file:
+        try:
+            text = Path(args.token_file).read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise BadRequest(f"the token cannot be read: {error.strerror}", hint=args.token_file) from error
+    else:
+        text = sys.stdin.buffer.readline().decode(errors="replace")
+    credential = "Bearer " + text.strip().removeprefix("Bearer ")
+    app.authority.identify(credential)
+    return credential
+
+
+class _DeadLetterWork:
+    """What a command does with each dead letter, and what came of it."""
+
+    def __init__(self, args: argparse.Namespace, desk: QueueDesk, app: App | None) -> None:
+        """`app` where dead letters are sent back or deleted: it checks tokens, and its audit trail is told."""
+        self.args, self.desk, self.app = args, desk, app
+        self.credential = _operator_token(args, app) if app and args.verb == "redrive" else ""
+        self.chosen = _chosen(args)
+        self.rows: list[Value] = []
+        self.met: list[DeadLetter] = []
+        self.stay: list[Conflict] = []
+
+    def __call__(self, letter: DeadLetter) -> bool:
+        """Whether it is to be deleted."""
+        if not self.chosen(letter):
+            return False
+        self.met.append(letter)
+        row = letter.facts() if self.args.verb == "show" else letter.row()
+        try:
+            if self.args.verb == "redrive":
+                row |= self._send_back(letter)
+        except Conflict as error:
+            self.stay.append(error)
+            self.rows.append(row | {"error": error.message})
+            return False
+        self.rows.append(row)
+        # What was sent must be deleted even if nobody reads on; what is dropped must have been listed.
+        with suppress(OSError) if self.args.verb == "redrive" else nullcontext():
+            self._print(row)
+        if self.app and self.args.verb == "drop":
+            self.app.note_dead_letter(_operator(), "drop", row)
+        return self.app is not None
+
+    def _send_back(self, letter: DeadLetter) -> Value:
+        to = self.desk.source(letter).name
+        if self.app:
+            self.app.note_dead_letter(_operator(), "redrive", letter.row())
+        return {"sent_to": to, "sent_id": self.desk.send_back(letter, self.credential)}
+
+    def _print(self, row: Value) -> None:
+        shown = {name: _printable(value) for name, value in row.items()}
+        if self.args.verb == "show":
+            lines = [*_lines(shown), ""]
+        else:
+            lines = ["  ".join(shown[name] for name in shown if name != "queue")]
+        if not self.args.json:
+            print("\n".join(lines), flush=True)
+
+    def missing(self) -> list[str]:
+        """IDs that no dead letter has."""
+        return [id_ for id_ in self.args.id if not any(letter.is_called(id_) for letter in self.met)]
+
+
+def _printable(value: Json) -> Json:
+    """For a terminal: what others wrote may hold control characters."""
+    if isinstance(value, dict):
+        return {name: _printable(one) for name, one in value.items()}
+    text = "-" if value in ("", None) else str(value)
+    return "".join(char if char.isprintable() else "\ufffd" for char in text)
+
+
+def cmd_dead_letters(args: argparse.Namespace) -> int:
+    """List, show, send back or delete what could not be done. Each is printed; sent before, and listed before, deleted."""
+    _chosen(args)
+    site = load_site(args)
+    desk = QueueDesk(site.config.sqs)
+    with ExitStack() as stack:
+        app = stack.enter_context(_opened(site)) if args.verb in ("redrive", "drop") else None
+        work = _DeadLetterWork(args, desk, app)
+        try:
+            _visit_dead_letters(args, desk, work)
+        except AppError:
+            if args.json and app:  # standard output is for the error
+                _say(*(f"{row['id']} {row.get('sent_id', '')}" for row in work.rows))
+            raise
+    if args.json:
+        _print_json(work.rows)
+    return _after_dead_letters(args, work)
+
+
+def _visit_dead_letters(args: argparse.Namespace, desk: QueueDesk, work: _DeadLetterWork) -> None:
+    for url in desk.dead_letter_queues(args.queue):
+        seen = desk.visit(url, work, args.limit)
+        if args.verb == "list" and (more := desk.depth(url) - seen) > 0:
+            why = "a FIFO queue shows only the first of a group" if url.endswith(".fifo") else "see --limit"
+            _say(f"{url.rpartition('/')[2]}: about {more} more ({why})")
+
+
+def _after_dead_letters(args: argparse.Namespace, work: _DeadLetterWork) -> int:
+    """What stayed, and the exit code."""
+    _say(*(f"error: {error.message}" for error in work.stay), *(f"error: no dead letter is {id_}" for id_ in work.missing()))
+    if args.verb in ("redrive", "drop"):
+        _say(f"{len(work.rows) - len(work.stay)} {'sent back' if args.verb == 'redrive' else 'deleted'}")
+    return Conflict.exit_code if work.stay else NotFound.exit_code if work.missing() else 0
 
 
 # ---- auth
@@ -10071,6 +11908,25 @@ def _info_version(app: App) -> Json:
     return {"version": __version__, "python": sys.version.split()[0], "platform": sys.platform}
 
 
+def _info_queues(app: App) -> Json:
+    """Depth, dead letters and set-up of each queue of [sqs]."""
+    return QueueDesk(app.config.sqs).states()
+
+
+def _queue_lines(rows: Json) -> Iterator[str]:
+    """For people; "-" is what is not known."""
+    if not rows:
+        yield "app.toml names no queues"
+    for row in rows:
+        shown = {name: "-" if value in ("", None) else value for name, value in row.items()}
+        yield (
+            "{name}  waiting {waiting}  in flight {in_flight}  delayed {delayed}  oldest {oldest_age_s}  "
+            "dead letters {dead_letters} in {dead_letter_queue}".format(**shown)
+        )
+        yield from (f"  fault: {text}" for text in row["faults"])
+        yield from (f"  warning: {text}" for text in row["warnings"])
+
+
 def _info_openapi(app: App) -> Json:
     return openapi(app.title, app.config.site.prefix, app.describe(None))
 
@@ -10078,12 +11934,14 @@ def _info_openapi(app: App) -> Json:
 _INFO: Mapping[str, Callable[[App], Json]] = {
     "resources": _info_resources,
     "providers": _info_providers,
+    "queues": _info_queues,
     "config": _info_config,
     "routes": _info_routes,
     "openapi": _info_openapi,
     "systemd": _info_systemd,
     "version": _info_version,
 }
+_SHOWN: Mapping[str, Callable[[Json], Iterator[str]]] = {"queues": _queue_lines}
 
 
 def cmd_info(args: argparse.Namespace) -> int:
@@ -10098,8 +11956,8 @@ def cmd_info(args: argparse.Namespace) -> int:
     if args.json or args.topic == "openapi":
         _print_json(found[args.topic] if args.topic else found)
     else:
-        for facts in found.values():
-            print(facts if isinstance(facts, str) else "\n".join(_lines(facts)))
+        for topic, facts in found.items():
+            print(facts if isinstance(facts, str) else "\n".join(_SHOWN.get(topic, _lines)(facts)))
     return 0
 
 
@@ -10152,7 +12010,7 @@ def build_parser() -> UsageParser:
     common.add_argument("--json", action="store_true", help="print JSON")
     parser = UsageParser(prog="app.pyz", description="Satchel: a team's intranet in one file.")
     parser.add_argument("--version", action="version", version=f"satchel {__version__}")
-    parser.set_defaults(config=None, data=None, json=False, bind=None, workers=None)
+    parser.set_defaults(config=None, data=None, json=False, bind=None, workers=None, runner=None)
     groups = parser.add_subparsers(title="commands", metavar="server | auth | info", required=True, parser_class=UsageParser)
     _add_server(groups, common)
     _add_auth(groups, common)
@@ -10165,10 +12023,13 @@ def build_parser() -> UsageParser:
 def _add_server(groups: Any, common: UsageParser) -> None:
     serving = UsageParser(add_help=False, argument_default=argparse.SUPPRESS)
     serving.add_argument("--bind", metavar="HOST:PORT", help="where to listen, instead of [http] bind")
+    serving.add_argument(
+        "--runner", action="append", choices=["http", "sqs"], help="http (the default) or sqs; twice for both"
+    )
     serving.add_argument("--workers", type=int, metavar="N", help="worker processes, instead of [http] workers")
-    server = groups.add_parser("server", parents=[common, serving], help="serve; or run, init, check, copy")
+    server = groups.add_parser("server", parents=[common, serving], help="serve; or run, init, check, copy, dead-letters")
     server.set_defaults(run=cmd_server_run)
-    verbs = server.add_subparsers(metavar="run | init | check | copy", parser_class=UsageParser)
+    verbs = server.add_subparsers(metavar="run | init | check | copy | dead-letters", parser_class=UsageParser)
     verbs.add_parser("run", parents=[common, serving], help="serve (the default)").set_defaults(run=cmd_server_run)
     init = verbs.add_parser("init", help="write the starter as app.toml", argument_default=argparse.SUPPRESS)
     init.add_argument("--json", action="store_true", help="print JSON")
@@ -10181,6 +12042,19 @@ def _add_server(groups: Any, common: UsageParser) -> None:
     copying.add_argument("source", metavar="SOURCE", help="name of the provider in app.toml")
     copying.add_argument("target", metavar="TARGET", help="name of the one that gets it all")
     copying.set_defaults(run=cmd_server_copy)
+    dead = verbs.add_parser("dead-letters", parents=[common], help="list, show, send back or delete what queues gave up on")
+    dead.add_argument("verb", choices=["list", "show", "redrive", "drop"], metavar="list | show | redrive | drop")
+    dead.add_argument(
+        "id", nargs="*", metavar="ID", help="of a dead letter or of the message that failed; a beginning will do"
+    )
+    dead.add_argument(
+        "--code", metavar="C", default=None, help="only those that failed with this code, such as invalid_token"
+    )
+    dead.add_argument("--all", action="store_true", default=False, help="redrive, drop: every one")
+    dead.add_argument("--queue", metavar="NAME", default="", help="only this queue's, or this dead-letter queue")
+    dead.add_argument("--limit", type=int, default=1000, metavar="N", help="look at no more of each queue; default 1000")
+    dead.add_argument("--token-file", metavar="FILE", default="", help="redrive: your token; default standard input")
+    dead.set_defaults(run=cmd_dead_letters)
 
 
 def _add_auth(groups: Any, common: UsageParser) -> None:

@@ -44,7 +44,7 @@ for _name in [name for name in os.environ if name.startswith(("AWS_ENDPOINT", "A
 
 MINISTACK = {
     "BIND_HOST": "127.0.0.1",
-    "SERVICES": "s3,dynamodb",
+    "SERVICES": "s3,dynamodb,sqs",
     "LOG_LEVEL": "WARNING",
     "IOT_MTLS_ENABLED": "0",  # else it listens on port 8883 of every address
     "SFTP_ENABLED": "0",
@@ -264,3 +264,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(b"" if self.command == "HEAD" else body[:sent])
 
     def log_message(self, *args: Any) -> None: ...
+
+
+def client(service: str, at: str, **settings: Any) -> Any:
+    """A boto3 client of the service at this address; it tries once unless `settings` (of botocore's Config) differ."""
+    import boto3
+    from botocore.config import Config
+
+    config = Config(**{"retries": {"total_max_attempts": 1}, "connect_timeout": 5, "read_timeout": 25, **settings})
+    return boto3.session.Session("test", "test", region_name="us-east-1").client(service, endpoint_url=at, config=config)

@@ -485,7 +485,7 @@ def parsed(*args: str) -> dict[str, Any]:
 def test_options_count_before_and_after_the_verb(args: list[str]) -> None:
     found = parsed(*args)
     assert found.pop("run") is app.cmd_server_run
-    assert found == {"data": "X", "bind": ":1", "workers": 3, "config": "C", "json": True}
+    assert found == {"data": "X", "bind": ":1", "workers": 3, "runner": None, "config": "C", "json": True}
 
 
 def test_options_of_all_groups_count_before_and_after_the_verb() -> None:

@@ -171,6 +171,16 @@ GOOD = {
     "values": [('["a", "b"]', ("a", "b")), ("[1, 2.5]", (1, 2.5))],
     "type": [('"array"', "array")],
     "boolean": [("true", True)],
+    "queues": [
+        ("[]", ()),
+        ('[{ url = "https://q/1/a" }]', (app.QueueConfig("https://q/1/a"),)),
+        ('[{ url = "https://q/1/a", allow = [] }]', (app.QueueConfig("https://q/1/a", ()),)),
+        (
+            '[{ url = "https://q/1/a", events = { resource = "forms/a", role = "b" } }]',
+            (app.QueueConfig("https://q/1/a", None, app.EventsConfig("forms/a", "b")),),
+        ),
+    ],
+    "replies": [('{ a = "https://q/1/a" }', {"a": "https://q/1/a"})],
 }
 BAD = {
     "text": ["5", "[]", "{}", "true", "2026-01-01", '"\\u0000"'],
@@ -195,6 +205,19 @@ BAD = {
     "grants": ['["forms"]', '["forms/leave:fly"]', '"forms/x:read"', "[1]", '["a b:read"]'],
     "headers": ["5", "[]", "{ X = 5 }", '{ Authorization = "plain" }', '{ Host = "x" }', '{ X = "env:NOT_SET_ANYWHERE" }'],
     "patterns": ["5", "{ eq = 5 }", '{ contains = "a={value}" }', '{ eq = "{value}" }'],
+    "queues": [
+        "5",
+        "[5]",
+        "[{}]",
+        '[{ url = "plain" }]',
+        '[{ url = "env:SATCHEL_NOT_SET" }]',
+        '[{ url = "https://q" }]',
+        '[{ url = "https://q/1/a", alow = [] }]',
+        '[{ url = "https://q/1/a", allow = ["forms"] }]',
+        '[{ url = "https://q/1/a", events = {} }]',
+        '[{ url = "https://q/1/a" }, { url = "https://q/1/a" }]',
+    ],
+    "replies": ["5", '{ "A b" = "https://q/1/a" }', "{ a = 5 }", '{ a = "b" }'],
     "type": ['"text"', '["string"]', "{}", "1"],
     "values": ["5", '"a"', "[[1]]", "[{}]", "[2026-01-01]", '["a", "a"]', '[1, "1"]', "[nan]"],
     "choices": [
@@ -265,7 +288,6 @@ def test_an_unknown_key_is_named_with_its_place_and_the_nearest_name() -> None:
 @pytest.mark.parametrize(
     ("place", "toml", "fault"),
     [
-        ("sqs", "{}", "sqs"),
         ("forms.leave.owner", '{ field = "created_by" }', ""),
         ("forms.leave.states", "{}", ""),
         ("forms.leave.notify", "[]", ""),
@@ -505,6 +527,20 @@ def test_tls_needs_both_files_and_they_must_be_there(tmp_path: Path) -> None:
     (tmp_path / "c.pem").write_text("x")
     assert "both or neither" in faults(with_setting("http.tls_cert", '"c.pem"'), tmp_path)["http.tls_cert"]
     assert set(faults(with_setting("http.tls_cert", '"d.pem"'), tmp_path)) == {"http.tls_cert"}
+
+
+@pytest.mark.parametrize(
+    ("lines", "fault"),
+    [
+        ('wait = "21s"', "sqs.wait"),
+        ('drain_timeout = "20s"', "sqs.drain_timeout"),
+        ('visibility = "1s"', "sqs.visibility"),
+        ('queues = [{ url = "https://q/1/a", events = { resource = "forms/none", role = "staff" } }]', "sqs.queues"),
+        ('queues = [{ url = "https://q/1/a", events = { resource = "forms/leave", role = "none" } }]', "sqs.queues"),
+    ],
+)
+def test_times_and_names_of_queues_must_fit(lines: str, fault: str) -> None:
+    assert list(faults(RICH + f"[sqs]\n{lines}\n")) == [fault]
 
 
 def test_relative_paths_start_at_the_folder_of_app_toml_and_absolute_ones_stay() -> None:

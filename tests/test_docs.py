@@ -66,6 +66,8 @@ VALUES = {
     "patterns": "table of queries",
     "positive": "whole number, 1 or more",
     "prefix": "path of an address",
+    "queues": "list of tables",
+    "replies": 'table of URLs of queues, or `"env:NAME"`',
     "secret": '`"file:PATH"` or `"env:NAME"`',
     "size": 'size such as `"500KB"`, `"10MB"`, `"2GiB"`',
     "text": "text",
@@ -156,8 +158,8 @@ def arguments_of(parser: argparse.ArgumentParser) -> list[str]:
         text = f"{one.option_strings[0]} {metavar}".strip() if one.option_strings else metavar
         if isinstance(one, argparse._StoreTrueAction):
             text = one.option_strings[0]
-        many = "…" if isinstance(one, argparse._AppendAction) or one.nargs == "+" else ""
-        optional = not one.required if one.option_strings else one.nargs == "?"
+        many = "…" if isinstance(one, argparse._AppendAction) or one.nargs in ("+", "*") else ""
+        optional = not one.required if one.option_strings else one.nargs in ("?", "*")
         shown.append(f"[{text}]{many}" if optional else text + many)
     return shown
 
@@ -312,10 +314,8 @@ def test_what_is_not_available_is_named_as_such_and_nowhere_else() -> None:
         "server backup",
         "server restore",
         "--reload",
-        "--runner",
         "/metrics",
         "XLSX",
-        "SQS",
     ):
         assert not mentioned(name, elsewhere), name
 

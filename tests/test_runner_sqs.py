@@ -1,0 +1,906 @@
+"""The queue door, against an emulator of SQS with the real protocol and against a strict fake for its accidents."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import itertools
+import json
+import logging
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import aws_server
+import http_client
+import pytest
+from queue_site import QUICK, Door, Host, Queue, client, clients, envelope, leave, texts, until
+from sqs_fake import SqsFake
+
+import app
+from app import Action
+
+_names = (f"q{number}" for number in itertools.count())
+POINTER = "software.amazon.payloadoffloading.PayloadS3Pointer"
+
+
+@pytest.fixture
+def fake() -> Iterator[SqsFake]:
+    with SqsFake() as one:
+        yield one
+
+
+@pytest.fixture(autouse=True)
+def _closed_clients() -> Iterator[None]:
+    yield
+    while clients:
+        clients.pop().close()
+
+
+@pytest.fixture
+def queue(fake: SqsFake) -> Queue:
+    return Queue(client(fake.url), next(_names))
+
+
+def emulated(**facts: Any) -> Queue:
+    return Queue(client(aws_server.endpoint()), next(_names), **facts)
+
+
+def bucket() -> tuple[Any, str]:
+    """A client of S3, and a bucket of its own."""
+    s3, name = client(aws_server.endpoint(), "s3"), f"bucket-{next(_names)}"
+    s3.create_bucket(Bucket=name)
+    return s3, name
+
+
+def code_of(message: dict[str, Any]) -> str:
+    return texts(message)["x_error"]
+
+
+# ---- a message and what comes of it
+
+
+@pytest.mark.parametrize("service", ["emulator", "second emulator", "fake"])
+def test_a_message_becomes_a_record_and_is_gone(service: str, tmp_path: Path, fake: SqsFake) -> None:
+    endpoints = {"emulator": aws_server.endpoint, "second emulator": aws_server.moto_endpoint, "fake": lambda: fake.url}
+    endpoint = endpoints[service]()
+    queue = Queue(client(endpoint), next(_names))
+    door = Door(tmp_path, endpoint, [queue])
+    with door.opened():
+        queue.send(leave(), token=door.site.root)
+        until(queue.empty, "an empty queue")
+    assert [(row["day"], row["created_by"]) for row in door.rows()] == [("2027-01-31", "root")]
+    assert not queue.dead()
+    assert [entry["door"] for entry in door.site.audit(resource="forms/leave")] == ["sqs"]
+
+
+def test_a_permanent_failure_is_copied_without_its_token_and_then_deleted(
+    tmp_path: Path, fake: SqsFake, queue: Queue, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    door = Door(tmp_path, fake.url, [queue])
+    sent = queue.send(envelope("forms/leave", "create", {"day": "soon"}), token=door.site.root, colour="blue")
+    with door.opened():
+        until(queue.empty, "an empty queue")
+    (dead,) = queue.dead()
+    told, secret = texts(dead), door.site.root.split()[1]
+    assert secret not in json.dumps(dead) + "".join(r.getMessage() for r in caplog.records if r.name == "satchel")
+    assert "/day" in told.pop("x_detail")
+    assert told == {
+        "colour": "blue", "x_error": "validation_failed", "x_attempts": "1", "x_source": queue.url.rpartition("/")[2],
+        "x_subject": "root", "x_message_id": sent,
+    }  # fmt: skip
+    assert fake.order("SendMessage", "DeleteMessageBatch")[-2:] == ["SendMessage", "DeleteMessageBatch"]
+    assert not door.rows()
+
+
+def test_reasons_are_packed_where_ten_attributes_would_not_hold_them(tmp_path: Path, fake: SqsFake, queue: Queue) -> None:
+    door = Door(tmp_path, fake.url, [queue])
+    queue.send(envelope("forms/leave", "create", {}), **{f"a{n}": str(n) for n in range(10)})
+    queue.send(envelope("forms/leave", "create", {}), token=door.site.root, **{f"a{n}": str(n) for n in range(7)})
+    with door.opened():
+        until(queue.empty, "an empty queue")
+    full, fitting = sorted((texts(one) for one in queue.dead()), key=len, reverse=True)
+    packed = json.loads(full.pop("x_dead_letter"))
+    assert full == {f"a{n}": str(n) for n in range(9)}
+    assert packed["attributes"] == {"a9": "9"}
+    assert packed["x_error"] == "sign_in_needed"
+    assert json.loads(fitting["x_dead_letter"])["x_subject"] == "root"
+
+
+@pytest.mark.parametrize(
+    ("body", "pointers"),
+    [
+        ("no json", [""]),
+        ("[]", [""]),
+        ('{"v": 1, "v": 1}', [""]),
+        ({}, ["/v", "/resource", "/action"]),
+        (envelope("forms/leave", "create", v=2), ["/v"]),
+        (envelope("forms/leave", "create", v=True), ["/v"]),
+        (envelope("forms/leave", "create", v="1"), ["/v"]),
+        (envelope("forms/leave", "create", colour=1), ["/colour"]),
+        (envelope("forms/leave", "create", **{"a/b~": 1}), ["/a~1b~0"]),
+        (envelope("forms/leave", "fly"), ["/action"]),
+        (envelope("/forms/leave", "create"), ["/resource"]),
+        (envelope("forms", "create"), ["/resource"]),
+        (envelope("forms/leave?x=1", "create"), ["/resource"]),
+        (envelope("forms/leave", "create", params=[]), ["/params"]),
+        (envelope("forms/leave", "create", params={"a": 1}), ["/params/a"]),
+        (envelope("forms/leave", "create", id=""), ["/id"]),
+        (envelope("forms/leave", "create", id=5), ["/id"]),
+        (envelope("forms/leave", "read", {}), ["/data"]),
+        (envelope("files/docs/a.txt", "create"), ["/data"]),
+        (envelope("files/docs/a.txt", "create", {"text": "a", "base64": ""}), ["/data"]),
+        (envelope("files/docs/a.txt", "create", {"text": 1}), ["/data"]),
+        (envelope("files/docs/a.txt", "create", {"base64": "*"}), ["/data/base64"]),
+    ],
+)
+def test_a_bad_envelope_is_told_with_pointers(body: Any, pointers: list[str]) -> None:
+    message = app.Message("m1", body if isinstance(body, str) else json.dumps(body))
+    with pytest.raises(app.BadEnvelope) as caught:
+        app.read_envelope(app._parsed(message.body), message, None, "r1")
+    assert [fault.pointer for fault in caught.value.faults] == pointers
+    assert caught.value.code == "bad_envelope"
+
+
+def test_a_bad_envelope_is_a_dead_letter_and_a_bad_reply_name_too(tmp_path: Path, fake: SqsFake, queue: Queue) -> None:
+    door = Door(tmp_path, fake.url, [queue])
+    queue.send('{"authorization": "Bearer abc"}')
+    queue.send(leave(), token=door.site.root, reply_to="nowhere")
+    with door.opened():
+        until(queue.empty, "an empty queue")
+    dead = queue.dead()
+    assert [code_of(one) for one in dead] == ["bad_envelope"] * 2
+    assert "abc" not in json.dumps(dead)
+    assert not door.rows()
+    assert any("/attributes/reply_to" in texts(one)["x_detail"] for one in dead)
+
+
+def test_what_an_envelope_says_becomes_a_request() -> None:
+    body = envelope("forms/leave/records/a%2Fb", "update", {"day": "x"}, params={"a": "b"}, id="key")
+    message = app.Message("m1", json.dumps(body), {"Authorization": {"StringValue": "Bearer t"}}, 12.5)
+    request = app.read_envelope(body, message, (), "r1")
+    assert (request.resource, request.path, request.action) == ("forms/leave", ("records", "a/b"), Action.UPDATE)
+    assert (request.data, request.params, request.idempotency_key) == ({"day": "x"}, {"a": "b"}, "key")
+    assert (request.credential, request.sent_at, request.ceiling, request.door) == ("Bearer t", 12.5, (), "sqs")
+    assert app.read_envelope(leave(), message, None, "r1").idempotency_key == "m1"
+
+
+# ---- parity with HTTP
+
+CASES: list[tuple[str, str, str, Any, tuple[str, ...]]] = [
+    ("create", "forms/leave", "create", {"day": "2027-01-31", "days": 1.5}, ("forms/leave:create",)),
+    ("faults", "forms/leave", "create", {"day": "soon", "days": 100}, ("forms/leave:create",)),
+    ("unknown field", "forms/leave", "create", {"day": "2027-01-31", "x": 1}, ("forms/leave:create",)),
+    ("no grant", "forms/leave", "create", {"day": "2027-01-31"}, ("forms/leave:read",)),
+    ("a list", "forms/leave", "create", [{"day": "2027-01-31"}, {"day": "2027-02-01"}], ("forms/leave:create",)),
+    ("a public form", "forms/open", "create", {"text": "hi"}, ()),
+    ("a stranger", "forms/leave", "create", {"day": "2027-01-31"}, ()),
+    ("missing", "forms/nothing", "create", {}, ("**:*",)),
+    ("no such action", "views/waiting", "delete", None, ("**:*",)),
+    ("the form", "forms/leave", "read", None, ("forms/leave:read",)),
+    ("a list of records", "forms/leave/records", "read", None, ("forms/leave:read",)),
+    ("a view", "views/waiting", "read", None, ("views/waiting:read",)),
+    ("a missing record", "forms/leave/records/nobody", "read", None, ("forms/leave:read",)),
+    ("delete a missing record", "forms/leave/records/nobody", "delete", None, ("forms/leave:delete",)),
+    ("update a missing record", "forms/leave/records/nobody", "update", {"day": "2027-01-31"}, ("forms/leave:*",)),
+    ("a file", "files/docs/a.txt", "update", b"text", ("files/docs:create",)),
+    ("a file of a refused name", "files/pics/a.txt", "update", b"text", ("files/pics:*",)),
+    ("a missing file", "files/docs/none.txt", "delete", None, ("files/docs:*",)),
+]
+METHODS = {"create": "POST", "read": "GET", "update": "PUT", "delete": "DELETE"}
+
+
+class Answers:
+    """What both doors of two equal sites say to the same case."""
+
+    def __init__(self, folder: Path, endpoint: str, queue: Queue, reply_url: str) -> None:
+        sqs = f'\n[sqs]\nendpoint = "{endpoint}"\nregion = "us-east-1"\nwait = 1\nqueues = [{{ url = "{queue.url}" }}]\n'
+        sqs += f'replies = {{ answers = "{reply_url}" }}\n'
+        for name in ("http", "sqs"):
+            (folder / name).mkdir()
+        self.http, self.sqs = (http_client.Site(folder / name, edit=lambda toml: toml + sqs) for name in ("http", "sqs"))
+        self.queue, self.reply_url = queue, reply_url
+        config = self.sqs.app.config.sqs
+        self.runner = app.SqsRunner(config, Host(self.sqs.app), folder / "states", lambda said: None, pace=QUICK)
+
+    def by_http(self, address: str, action: str, data: Any, grants: tuple[str, ...]) -> tuple[int, Any]:
+        token = self.http.token(*grants) if grants else ""
+        headers = {"Content-Type": "application/json"} if data is not None and not isinstance(data, bytes) else {}
+        body = data if isinstance(data, bytes) or data is None else json.dumps(data)
+        reply = self.http.ask(METHODS[action], "/" + address, body, headers, token)
+        return reply.status, reply.json if reply.body else None
+
+    def by_sqs(self, address: str, action: str, data: Any, grants: tuple[str, ...]) -> tuple[int, Any]:
+        token = f"Bearer {self.sqs.token(*grants)}" if grants else ""
+        sent = {"base64": base64.b64encode(data).decode()} if isinstance(data, bytes) else data
+        self.queue.send(envelope(address, action, sent), token=token, reply_to="answers", correlation_id=address)
+        (reply,) = until(lambda: self.queue.take(self.reply_url), "an answer")
+        until(self.queue.empty, "the delete after the answer")
+        assert texts(reply)["correlation_id"] == address
+        return int(texts(reply)["status"]), json.loads(reply["Body"])
+
+
+def stripped(value: Any) -> Any:
+    """Without what differs by its nature: ids, times, tags, tokens and doors."""
+    own = ("id", "request_id", "at", "token_id", "door", "record", "created_at", "updated_at", "etag", "modified_at", "jti")
+    if isinstance(value, dict):
+        return {name: stripped(one) for name, one in value.items() if name not in own}
+    return [stripped(one) for one in value] if isinstance(value, list) else value
+
+
+def stored(site: http_client.Site) -> Any:
+    """Rows and audit entries."""
+    tables = [site.app.state.walk(app.Query(name)) for name in ("leave", "open", "_audit")]
+    return [[stripped(record.value) for record in table] for table in tables]
+
+
+def test_both_doors_answer_and_store_the_same_row_by_row(tmp_path: Path, fake: SqsFake, queue: Queue) -> None:
+    answers = Answers(tmp_path, fake.url, queue, queue.client.create_queue(QueueName="answers")["QueueUrl"])
+    thread = threading.Thread(target=answers.runner.run)
+    thread.start()
+    try:
+        for name, *case in CASES:
+            by_http, by_sqs = answers.by_http(*case), answers.by_sqs(*case)
+            assert stripped(by_sqs[1]) == stripped(by_http[1]), name
+            assert by_sqs[0] == by_http[0], name
+            dead = queue.dead()
+            assert [code_of(one) for one in dead] == ([by_http[1]["code"]] if by_http[0] >= 400 else []), name
+            assert stored(answers.sqs) == stored(answers.http), name
+    finally:
+        answers.runner.stop()
+        thread.join()
+        answers.http.close()
+        answers.sqs.close()
+
+
+# ---- who may
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.offset_s = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.offset_s
+
+
+def test_expiry_is_judged_when_the_message_was_sent_and_revocation_now(tmp_path: Path, fake: SqsFake, queue: Queue) -> None:
+    clock = Clock()
+    door = Door(tmp_path, fake.url, [queue], clock=clock)
+    token = door.site.token("ann", "forms/leave:create", expires_s=60)
+    short = door.site.token("bob", "forms/leave:create", expires_s=60)
+    queue.send(leave("2027-01-01"), token=token)
+    queue.send(leave("2027-01-02"), token=short)
+    (row,) = [one for one in door.site.app.authority.tokens() if one.subject == "bob"]
+    door.site.app.revoke(app.Caller("test"), [row])
+    clock.offset_s = 3600
+    fake.advance(3600)
+    queue.send(leave("2027-01-03"), token=token)
+    queue.send(leave("2027-01-04"), token="Basic YTpi")
+    queue.send(leave("2027-01-05"), token="Session abc")
+    queue.send(leave("2027-01-06"))
+    with door.opened():
+        until(queue.empty, "an empty queue")
+    clock.offset_s = 0
+    assert [one["day"] for one in door.rows()] == ["2027-01-01"]
+    assert Counter(map(code_of, queue.dead())) == {"invalid_token": 4, "sign_in_needed": 1}
+
+
+def test_the_queue_s_allow_list_is_a_ceiling_over_every_token(tmp_path: Path, fake: SqsFake, queue: Queue) -> None:
+    door = Door(tmp_path, fake.url, [queue], each='allow = ["forms/leave:create", "files/docs:create"]')
+    queue.send(leave(), token=door.site.root)
+    queue.send(envelope("forms/other", "create", {"text": "x"}), token=door.site.root)
+    queue.send(envelope("forms/leave", "delete"), token=door.site.root)
+    queue.send(leave(), token=door.site.token("eve", "forms/other:create"))
+    door.site.put("files/docs/a.txt", body=b"old")
+    queue.send(envelope("files/docs/a.txt", "update", {"text": "new"}), token=door.site.root)
+    with door.opened():
+        until(queue.empty, "an empty queue")
+    dead = queue.dead()
+    assert Counter(map(code_of, dead)) == {"insufficient_scope": 4}
+    assert len(door.rows()) == 1
+    assert not door.rows("other")
+    assert door.site.bytes("files/docs/a.txt") == b"old"
+
+
+# ---- files, wrappings, payloads
+
+
+def test_files_come_as_text_or_base64_or_in_s3(tmp_path: Path) -> None:
+    queue, (s3, name) = emulated(), bucket()
+    door = Door(tmp_path, aws_server.endpoint(), [queue], settings=f'buckets = ["{name}"]\nmax_payload = "2KB"')
+    queue.send(envelope("files/docs/a.txt", "create", {"text": "hé"}), token=door.site.root)
+    queue.send(envelope("files/docs/b.bin", "create", {"base64": "AAH/"}), token=door.site.root)
+    for key, size in (("fits", 500), ("large", 3000)):
+        body = json.dumps(envelope(f"files/docs/{key}.txt", "create", {"text": "x" * size}))
+        s3.put_object(Bucket=name, Key=key, Body=body)
+        queue.send(
+            json.dumps([POINTER, {"s3BucketName": name, "s3Key": key}]), token=door.site.root, ExtendedPayloadSize="9"
+        )
+    foreign = [POINTER, {"s3BucketName": "foreign", "s3Key": "a"}]
+    queue.send(json.dumps(foreign), token=door.site.root, SQSLargePayloadSize="9")
+    queue.send(json.dumps([POINTER, {"s3BucketName": name, "s3Key": "none"}]), token=door.site.root, ExtendedPayloadSize="9")
+    with door.opened():
+        until(queue.empty, "an empty queue")
+        until(lambda: [one["Key"] for one in s3.list_objects_v2(Bucket=name)["Contents"]] == ["large"], "a removed payload")
+    assert door.site.bytes("files/docs/a.txt") == "hé".encode()
+    assert door.site.bytes("files/docs/b.bin") == b"\0\1\xff"
+    assert door.site.bytes("files/docs/fits.txt") == b"x" * 500
+    dead = queue.dead()
+    assert Counter(map(code_of, dead)) == {"too_large": 1, "bad_envelope": 1, "not_found": 1}
+    assert all(json.loads(one["Body"])[0] == POINTER for one in dead), "a dead letter still points to its payload"
+
+
+def test_notifications_are_unwrapped(tmp_path: Path, fake: SqsFake, queue: Queue) -> None:
+    door = Door(tmp_path, fake.url, [queue])
+    secret = door.site.root
+    attribute = {"Type": "String", "Value": secret}
+    outer = {"Type": "Notification", "MessageId": "n1", "TopicArn": "arn:aws:sns:x", "Message": json.dumps(leave())}
+    for _ in range(2):  # SNS may send one notification as two messages
+        queue.send(outer | {"MessageAttributes": {"authorization": attribute}})
+    queue.send(outer | {"MessageId": "n2", "Message": "nothing", "MessageAttributes": {"authorization": attribute}})
+    with door.opened():
+        until(queue.empty, "an empty queue")
+    (dead,) = queue.dead()
+    assert len(door.rows()) == 1
+    assert code_of(dead) == "bad_envelope"
+    assert secret.split()[1] not in json.dumps(dead)
+
+
+def event(key: str, sequencer: str = "1") -> dict[str, Any]:
+    stored = {"bucket": {"name": "drop"}, "object": {"key": key, "size": 5, "eTag": "e", "sequencer": sequencer}}
+    return {"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "eventTime": "2027-01-01T00:00:00Z", "s3": stored}
+
+
+def test_s3_events_are_done_as_a_role_with_its_grants_alone(tmp_path: Path, fake: SqsFake, queue: Queue) -> None:
+    door = Door(tmp_path, fake.url, [queue], each='events = { resource = "forms/arrivals", role = "intake" }')
+    for body in (
+        {"Records": [event("a+b%2B/%C3%A9.txt"), event("two")]},
+        {"Records": [event("two")]},
+        {"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "drop"},
+    ):
+        queue.send(body)
+    with door.opened():
+        until(queue.empty, "an empty queue")
+    assert not queue.dead()
+    assert sorted((row["key"], row["created_by"]) for row in door.rows("arrivals")) == [
+        ("a b+/é.txt", "service:intake"), ("two", "service:intake"),
+    ]  # fmt: skip
+
+
+def test_s3_events_are_refused_where_nothing_is_said_of_them(tmp_path: Path, fake: SqsFake, queue: Queue) -> None:
+    door = Door(tmp_path, fake.url, [queue], each='events = { resource = "forms/leave", role = "intake" }')
+    plain = Queue(queue.client, next(_names))
+    (tmp_path / "other").mkdir()
+    other = Door(tmp_path / "other", fake.url, [plain])
+    queue.send({"Records": [event("a")]})
+    plain.send({"Records": [event("a")]})
+    with door.opened(), other.opened():
+        until(lambda: queue.empty() and plain.empty(), "empty queues")
+    assert [code_of(one) for one in queue.dead()] == ["insufficient_scope"]
+    assert [code_of(one) for one in plain.dead()] == ["bad_envelope"]
+
+
+# ---- once
+
+
+def test_one_message_twenty_times_to_four_workers_is_one_row(tmp_path: Path, fake: SqsFake, queue: Queue) -> None:
+    door = Door(tmp_path, fake.url, [queue], settings="threads = 4")
+    message = queue.send(leave(), token=door.site.root)
+    for _ in range(10):
+        fake.duplicate(queue.url.rpartition("/")[2], message)
+        queue.send(leave(id="same"), token=door.site.root)  # and one sender's repeats, each a message of its own
+    with door.opened() as one, door.opened() as two, door.opened() as three, door.opened() as four:
+        until(queue.empty, "an empty queue")
+        until(lambda: sum(r.tally.counts.get("deleted", 0) for r in (one, two, three, four)) == 21, "all deletes")
+    assert len(door.rows()) == 2
+    assert not queue.dead()
+
+
+def test_another_payload_under_the_same_id_is_a_dead_letter(tmp_path: Path, fake: SqsFake, queue: Queue) -> None:
+    door = Door(tmp_path, fake.url, [queue], settings="threads = 1")
+    queue.send(leave("2027-01-01", id="k"), token=door.site.root)
+    queue.send(leave("2027-01-02", id="k"), token=door.site.root)
+    with door.opened():
+        until(queue.empty, "an empty queue")
+    assert [code_of(one) for one in queue.dead()] == ["idempotency_conflict"]
+    assert len(door.rows()) == 1
+
+
+def is_lost(guard: Callable[[], None]) -> bool:
+    try:
+        guard()
+    except app.LeaseLost:
+        return True
+    return False
+
+
+def test_a_worker_that_lost_its_lease_commits_nothing(tmp_path: Path, fake: SqsFake) -> None:
+    queue = Queue(client(fake.url), next(_names))
+    door = Door(tmp_path, fake.url, [queue], settings='visibility = "2s"')
+    reached = threading.Event()
+
+    class Slow(Host):
+        def handle(self, request: app.Request, guard: Callable[[], None]) -> app.Response:
+            if not reached.is_set():
+                reached.set()
+                until(lambda: is_lost(guard), "the news that the lease is lost")
+            return super().handle(request, guard)
+
+    message = queue.send(leave(), token=door.site.root)
+    with door.opened(Slow(door.site.app)) as runner:
+        reached.wait(20)
+        fake.lose(queue.url.rpartition("/")[2], message, to_another=True)
+        until(lambda: runner.tally.counts.get("lost"), "a lost lease")
+        assert not door.rows()
+        fake.advance(40)  # the other consumer has died
+        until(queue.empty, "an empty queue")
+    assert len(door.rows()) == 1
+    assert not queue.dead()
+
+
+def test_what_is_held_is_extended_until_it_is_done(tmp_path: Path, fake: SqsFake, queue: Queue) -> None:
+    """Three leases long, the one message is slow and nine others are done meanwhile."""
+    door = Door(tmp_path, fake.url, [queue], settings='visibility = "2s"')
+    go_on = threading.Event()
+
+    class Slow(Host):
+        def handle(self, request: app.Request, guard: Callable[[], None]) -> app.Response:
+            if request.data == {"day": "2027-01-01"}:
+                go_on.wait(20)
+            return super().handle(request, guard)
+
+    queue.send(leave("2027-01-01"), token=door.site.root)
+    for day in range(2, 11):
+        queue.send(leave(f"2027-01-{day:02}"), token=door.site.root)
+    with door.opened(Slow(door.site.app)):
+        until(lambda: len(door.rows()) == 9, "the nine others")
+        fake.wait_for_call("ChangeMessageVisibilityBatch", 4)
+        assert queue.counts() == (0, 1)
+        go_on.set()
+        until(queue.empty, "an empty queue")
+    assert len(door.rows()) == 10
+
+
+# ---- for the time being
+
+
+class Failing(Host):
+    """Fails with a probability, before or after the work is done, in a way that may pass."""
+
+    def __init__(self, inner: app.App, chance: float, seed: int) -> None:
+        super().__init__(inner)
+        self.chance, self.random = chance, random.Random(seed)
+
+    def handle(self, request: app.Request, guard: Callable[[], None]) -> app.Response:
+        fails, before = self.random.random() < self.chance, self.random.random() < 0.5
+        if fails and before:
+            raise app.StorageFull("no room for the time being")
+        response = super().handle(request, guard)
+        if fails:
+            raise app.StorageFull("no room for the time being")
+        return response
+
+
+def test_what_fails_again_and_again_is_a_dead_letter_after_its_attempts(
+    tmp_path: Path, fake: SqsFake, queue: Queue, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    door = Door(tmp_path, fake.url, [queue], settings="attempts = 3")
+    queue.send(leave(), token=door.site.root)
+    with door.opened(Failing(door.site.app, 1.0, 1)):
+        until(queue.empty, "an empty queue")
+    (dead,) = queue.dead()
+    assert code_of(dead) == "storage_full"
+    assert texts(dead)["x_attempts"] == "3"
+    lines = [json.loads(r.getMessage()) for r in caplog.records if r.getMessage().startswith('{"at"')]
+    assert [line["outcome"] for line in lines] == ["retry", "retry", "dead"]
+
+
+def test_a_backoff_doubles_with_full_jitter_and_stays_inside_twelve_hours() -> None:
+    pace = app.Pace(chance=lambda: 1.0)
+    assert [pace.backoff(attempt, 0) for attempt in (1, 2, 3, 8, 9, 99)] == [5, 10, 20, 640, 900, 900]
+    assert app.Pace(chance=lambda: 0.5).backoff(2, 0) == 5
+    assert app.Pace(chance=lambda: 0.0).backoff(9, 0) == 0
+    assert pace.backoff(99, 12 * 3600 - 100) == 40
+    assert pace.backoff(99, 12 * 3600) == 0
+
+
+def test_an_outage_pauses_the_queue_and_burns_no_receives(tmp_path: Path, fake: SqsFake) -> None:
+    queue = Queue(client(fake.url), next(_names), receives=3)
+    door = Door(tmp_path, fake.url, [queue], settings="threads = 3")
+    away = threading.Event()
+    asked = Counter[str]()
+
+    class Away(Host):
+        def ready(self) -> dict[str, str]:
+            asked["ready"] += 1
+            return {"main": "away" if away.is_set() else "ok"}
+
+        def handle(self, request: app.Request, guard: Callable[[], None]) -> app.Response:
+            if away.is_set():
+                raise app.Unavailable("main is away")
+            return super().handle(request, guard)
+
+    away.set()
+    for number in range(30):
+        queue.send(leave(id=str(number)), token=door.site.root)
+    with door.opened(Away(door.site.app)):
+        until(lambda: asked["ready"] > 10, "probes")
+        assert app.QueueBoard.read(door.states) == {queue.url.rpartition("/")[2]: "paused: main is away"}
+        received = len(fake.wait_for_call("ReceiveMessage"))
+        until(lambda: asked["ready"] > 30, "more probes")
+        assert len(fake.wait_for_call("ReceiveMessage")) <= received + 1, "nothing is received meanwhile"
+        away.clear()
+        until(queue.empty, "an empty queue")
+        assert app.QueueBoard.read(door.states) == {queue.url.rpartition("/")[2]: "ok"}
+    assert len(door.rows()) == 30
+    assert not queue.dead()
+    assert max(m.receives for m in fake.queues[queue.url.rpartition("/")[2]].handles.values()) == 1
+
+
+def test_an_outage_that_no_provider_admits_burns_no_receives_either(tmp_path: Path, fake: SqsFake) -> None:
+    queue = Queue(client(fake.url), next(_names), receives=3)
+    door = Door(tmp_path, fake.url, [queue])
+    failures = iter([True] * 4)
+
+    class Busy(Host):
+        def handle(self, request: app.Request, guard: Callable[[], None]) -> app.Response:
+            if next(failures, False):
+                raise app.Unavailable("others write")
+            return super().handle(request, guard)
+
+    queue.send(leave(), token=door.site.root)
+    with door.opened(Busy(door.site.app)):
+        until(queue.empty, "an empty queue")
+    assert len(door.rows()) == 1
+    assert [m.receives for m in fake.queues[queue.url.rpartition("/")[2]].handles.values()] == [1]
+
+
+def test_a_queue_that_is_missing_is_told_and_waited_for(
+    tmp_path: Path, fake: SqsFake, queue: Queue, caplog: pytest.LogCaptureFixture
+) -> None:
+    gone = Queue(queue.client, next(_names))
+    name = gone.url.rpartition("/")[2]
+    queue.client.delete_queue(QueueUrl=gone.url)
+    bare = queue.client.create_queue(QueueName="bare")["QueueUrl"]
+    door = Door(tmp_path, fake.url, [queue, gone])
+    door.site.app.config = app.dataclasses.replace(
+        door.site.app.config,
+        sqs=app.dataclasses.replace(
+            door.site.app.config.sqs, queues=(*door.site.app.config.sqs.queues, app.QueueConfig(bare))
+        ),
+    )
+    with door.opened():
+        until(lambda: len(fake.wait_for_call("GetQueueAttributes", 10)) > 10, "several looks")
+        states = app.QueueBoard.read(door.states)
+        assert states["q" + name[1:]].startswith("paused: ")
+        assert "does not exist" in states[name]
+        assert "dead-letter" in states["bare"]
+        assert states[queue.url.rpartition("/")[2]] == "ok"
+        queue.send(leave(), token=door.site.root)
+        until(queue.empty, "the other queue is worked on")
+        again = Queue(queue.client, name)
+        again.send(leave(), token=door.site.root)
+        until(again.empty, "the queue that came back")
+    told = [r for r in caplog.records if name in r.getMessage() and "paused" in r.getMessage()]
+    assert len(told) == 1
+    assert len(door.rows()) == 2
+
+
+@pytest.mark.parametrize(
+    ("code", "status"), [("RequestThrottled", 403), ("InternalError", 500), ("ServiceUnavailable", 503)]
+)
+def test_accidents_of_the_service_are_outlived(code: str, status: int, tmp_path: Path, fake: SqsFake, queue: Queue) -> None:
+    door = Door(tmp_path, fake.url, [queue])
+    for operation in ("ReceiveMessage", "DeleteMessageBatch", "ChangeMessageVisibilityBatch"):
+        fake.fault(code, operation=operation, status=status, times=2)
+    fake.fault("InternalError", operation="DeleteMessageBatch", entries=(0,), times=1)
+    for number in range(12):
+        queue.send(leave(id=str(number)), token=door.site.root)
+    with door.opened():
+        until(queue.empty, "an empty queue")
+    assert len(door.rows()) == 12
+    assert not queue.dead()
+
+
+def test_a_dead_letter_that_cannot_be_sent_keeps_its_message(tmp_path: Path, fake: SqsFake, queue: Queue) -> None:
+    door = Door(tmp_path, fake.url, [queue])
+    queue.send({}, token=door.site.root)
+    fault = fake.fault(
+        "InternalError", operation="SendMessage", queue=queue.dead_url.rpartition("/")[2], status=500, times=None
+    )
+    with door.opened() as runner:
+        until(lambda: runner.tally.counts.get("retry", 0) > 1, "two attempts")
+        assert "DeleteMessageBatch" not in fake.order("DeleteMessageBatch")
+        fault.times = 0
+        until(queue.empty, "an empty queue")
+    assert [code_of(one) for one in queue.dead()] == ["bad_envelope"]
+
+
+# ---- in order
+
+
+def words(door: Door) -> dict[str, list[int]]:
+    """The numbers stored by each group, in the order of their records."""
+    found: dict[str, list[int]] = {}
+    for row in sorted(door.rows("other"), key=lambda row: row["id"]):
+        group, _, number = row["text"].partition(" ")
+        found.setdefault(group, []).append(int(number))
+    return found
+
+
+def test_groups_stay_in_order_through_failures_and_a_restart(tmp_path: Path, fake: SqsFake) -> None:
+    queue = Queue(client(fake.url), next(_names), fifo=True)
+    door = Door(tmp_path, fake.url, [queue], settings="attempts = 50")
+    for number, group in itertools.product(range(40), "abcde"):
+        queue.send(envelope("forms/other", "create", {"text": f"{group} {number}"}), token=door.site.root, group=group)
+    host = Failing(door.site.app, 0.1, 7)
+    with door.opened(host):
+        until(lambda: len(door.rows("other")) > 60, "a part of it")
+    assert queue.counts()[1] == 0, "nothing is stranded"
+    with door.opened(host):
+        until(queue.empty, "an empty queue", 40)
+    assert words(door) == {group: list(range(40)) for group in "abcde"}
+    assert not queue.dead()
+
+
+def test_a_poison_head_dead_letters_only_itself(tmp_path: Path, fake: SqsFake) -> None:
+    queue = Queue(client(fake.url), next(_names), fifo=True)
+    door = Door(tmp_path, fake.url, [queue], settings="attempts = 4")
+    done = Counter[str]()
+
+    class Poisoned(Host):
+        def handle(self, request: app.Request, guard: Callable[[], None]) -> app.Response:
+            if request.data["text"] == "g 0":
+                raise ZeroDivisionError
+            done[request.data["text"]] += 1
+            return super().handle(request, guard)
+
+    sent = [
+        queue.send(envelope("forms/other", "create", {"text": f"g {n}"}), token=door.site.root, group="g") for n in range(4)
+    ]
+    with door.opened(Poisoned(door.site.app)):
+        until(queue.empty, "an empty queue")
+    (dead,) = queue.dead()
+    assert code_of(dead) == "internal_error"
+    assert texts(dead)["x_attempts"] == "4"
+    assert dead["Attributes"]["MessageGroupId"] == "g"
+    assert dead["Attributes"]["MessageDeduplicationId"] == sent[0]
+    assert words(door) == {"g": [1, 2, 3]}
+    assert set(done.values()) == {1}
+
+
+# ---- the end
+
+
+def test_at_random_ends_nothing_is_stranded_or_done_twice(tmp_path: Path, fake: SqsFake, queue: Queue) -> None:
+    door = Door(tmp_path, fake.url, [queue])
+    for number in range(200):
+        queue.send(leave(id=str(number)), token=door.site.root)
+    chance = random.Random(11)
+    for _ in range(4):
+        with door.opened():
+            time.sleep(chance.random() * 0.15)
+        visible, held = queue.counts()
+        assert held == 0
+        assert len(door.rows()) + visible == 200
+    with door.opened():
+        until(queue.empty, "an empty queue")
+    assert len(door.rows()) == 200
+    assert not queue.dead()
+
+
+def test_a_poll_that_has_begun_is_not_cut_off_and_what_it_brings_is_given_back(
+    tmp_path: Path, fake: SqsFake, queue: Queue
+) -> None:
+    door = Door(tmp_path, fake.url, [queue])
+    with door.opened() as runner:
+        fake.wait_for(lambda: any(c.operation == "ReceiveMessage" and not c.ended for c in fake.calls))
+        runner.stop()
+        until(lambda: not any(one.name.startswith("work") for one in threading.enumerate()), "the end of the workers")
+        queue.send(leave(), token=door.site.root)
+    assert queue.counts() == (1, 0)
+    assert not door.rows()
+
+
+def test_work_that_does_not_end_is_given_back_and_commits_nothing_more(tmp_path: Path, fake: SqsFake, queue: Queue) -> None:
+    door = Door(tmp_path, fake.url, [queue], settings='drain_timeout = "2s"')
+    reached, go_on, ended = threading.Event(), threading.Event(), threading.Event()
+
+    class Stuck(Host):
+        def handle(self, request: app.Request, guard: Callable[[], None]) -> app.Response:
+            reached.set()
+            go_on.wait(20)
+            try:
+                return super().handle(request, guard)
+            finally:
+                ended.set()
+
+    queue.send(leave(), token=door.site.root)
+    began = time.monotonic()
+    with door.opened(Stuck(door.site.app)) as runner:
+        reached.wait(20)
+        runner.stop()
+        runner.stop()  # in a hurry
+    assert time.monotonic() - began < 8
+    assert queue.counts() == (1, 0)
+    go_on.set()
+    assert ended.wait(20)
+    assert not door.rows()
+
+
+# ---- replies
+
+
+@pytest.fixture
+def answered(tmp_path: Path, queue: Queue) -> str:
+    return str(queue.client.create_queue(QueueName=f"answers-{next(_names)}")["QueueUrl"])
+
+
+def test_an_answer_that_fails_is_sent_later_and_the_work_is_not_done_again(
+    tmp_path: Path, fake: SqsFake, queue: Queue, answered: str
+) -> None:
+    door = Door(tmp_path, fake.url, [queue], settings=f'replies = {{ answers = "{answered}" }}')
+    name = answered.rpartition("/")[2]
+    fake.fault("InternalError", operation="SendMessage", queue=name, status=500, times=6)
+    queue.send(leave(), token=door.site.root, reply_to="answers", correlation_id="c1")
+    with door.opened():
+        until(queue.empty, "an empty queue")
+    (reply,) = queue.take(answered)
+    (row,) = door.rows()
+    assert json.loads(reply["Body"])["id"] == row["id"]
+    assert texts(reply) == {"status": "201", "correlation_id": "c1"}
+    assert fake.order("SendMessage", "DeleteMessageBatch")[-2:] == ["SendMessage", "DeleteMessageBatch"]
+    assert not queue.dead()
+    assert len(door.site.audit(resource="forms/leave")) == 1
+
+
+@pytest.mark.parametrize("way", ["", "reply_bucket"])
+def test_an_answer_that_is_too_large_goes_by_s3_or_is_a_problem(way: str, tmp_path: Path) -> None:
+    queue, (s3, name) = emulated(), bucket()
+    answers = queue.client.create_queue(QueueName=f"answers-{next(_names)}")["QueueUrl"]
+    settings = f'replies = {{ answers = "{answers}" }}\n' + (f'{way} = "{name}"' if way else "")
+    door = Door(tmp_path, aws_server.endpoint(), [queue], settings=settings)
+    many = [{"text": "x" * 1000}] * 300
+    door.site.create("forms/other", many)
+    body = envelope("forms/other/records", "read", params={"_size": "1000"})
+    queue.send(body, token=door.site.root, reply_to="answers")
+    with door.opened():
+        until(queue.empty, "an empty queue")
+    (reply,) = queue.take(answers)
+    if way:
+        kind, place = json.loads(reply["Body"])
+        stored_ = json.loads(s3.get_object(Bucket=place["s3BucketName"], Key=place["s3Key"])["Body"].read())
+        assert kind == POINTER
+        assert len(stored_["items"]) == 300
+        assert int(texts(reply)["ExtendedPayloadSize"]) > 300_000
+    else:
+        assert json.loads(reply["Body"])["code"] == "too_large"
+        assert texts(reply)["status"] == "413"
+
+
+# ---- as a program
+
+STUMBLING = """
+import os, signal, pathlib
+from app import SqlProvider
+
+class Stumbling(SqlProvider):
+    kind = "stumbling"
+
+    def commit(self, writes):
+        ours = any(write.table == "leave" for write in writes)
+        if ours:
+            stumble("before")
+        done = super().commit(writes)
+        if ours:
+            stumble("after")
+        return done
+
+def stumble(when):
+    mark = pathlib.Path("die-" + when)
+    if mark.exists():
+        mark.unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+class Program:
+    """`server --runner …` as a process of its own, leader of its group."""
+
+    def __init__(self, door: Door, *runners: str) -> None:
+        self.said = door.folder / "said"
+        (door.folder / "app.toml").write_text(door.toml)
+        options = [part for runner in runners for part in ("--runner", runner)]
+        command = [sys.executable, str(Path(app.__file__)), "server", "--bind", "127.0.0.1:0", "--workers", "1", *options]
+        with self.said.open("ab") as said:
+            self.process = subprocess.Popen(command, cwd=door.folder, stderr=said, stdout=said, start_new_session=True)
+
+    def wait_for(self, *texts_: str) -> None:
+        until(lambda: all(text in self.said.read_text() for text in texts_) or self.process.poll() is not None, str(texts_))
+        assert self.process.poll() is None, self.said.read_text()
+
+    def stop(self) -> int:
+        """The exit code, once nothing is left of its group."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            code = self.process.wait(40)
+            until(lambda: not self._alive(), "the end of its children")
+            return code
+        finally:
+            if self._alive():
+                os.killpg(self.process.pid, signal.SIGKILL)
+
+    def _alive(self) -> bool:
+        try:
+            os.killpg(self.process.pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_worker_killed_around_its_commit_leaves_one_row(when: str, tmp_path: Path, fake: SqsFake, queue: Queue) -> None:
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "stumbling.py").write_text(STUMBLING)
+    door = Door(tmp_path, fake.url, [queue], settings='visibility = "4s"')
+    door.toml = door.toml.replace('kind = "sql"', 'kind = "stumbling"')
+    (tmp_path / f"die-{when}").touch()
+    queue.send(leave(), token=door.site.root)
+    program = Program(door, "sqs")
+    try:
+        assert program.process.wait(30) == -signal.SIGKILL, program.said.read_text()
+        assert len(door.rows()) == (when == "after")
+        assert queue.counts() == (0, 1)
+        program = Program(door, "sqs")
+        until(queue.empty, "the second delivery")
+    finally:
+        code = program.stop()
+    assert code == 0
+    assert len(door.rows()) == 1
+    assert not queue.dead()
+
+
+def test_one_parent_runs_both_doors_restarts_what_dies_and_ends_both(tmp_path: Path, fake: SqsFake, queue: Queue) -> None:
+    door = Door(tmp_path, fake.url, [queue], settings='visibility = "3s"')  # what a dead child was given comes again
+    program = Program(door, "http", "sqs")
+    try:
+        program.wait_for("works on 1 queue", " is at http://")
+        port = int(program.said.read_text().split("is at http://127.0.0.1:")[1].split("/")[0])
+        with closing(http.client.HTTPConnection("127.0.0.1", port)) as asking:
+            asking.request("GET", "/readyz")
+            told = json.loads(asking.getresponse().read())
+        assert told["status"] == "ok"
+        assert told["queues"] == {queue.url.rpartition("/")[2]: "ok"}
+        queue.send(leave(), token=door.site.root)
+        until(queue.empty, "an empty queue")
+        children = Path(f"/proc/{program.process.pid}/task/{program.process.pid}/children").read_text().split()
+        assert len(children) == 2
+        os.kill(int(children[1]), signal.SIGKILL)
+        program.wait_for("the sqs runner ended")
+        queue.send(leave(), token=door.site.root)
+        until(queue.empty, "the restarted runner")
+    finally:
+        code = program.stop()
+    assert code == 0, program.said.read_text()
+    assert len(door.rows()) == 2
+
+
+def test_the_queue_runner_needs_queues(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(Path(app.__file__)), "server", "--runner", "sqs"], cwd=tmp_path, capture_output=True, text=True,
+        timeout=30,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "[sqs] queues is empty" in done.stderr
