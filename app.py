@@ -4565,7 +4565,10 @@ class Leases:
 
     def _beat_on(self) -> None:
         while not self._ended.wait(self._visibility_s / 2):
-            self.beat()
+            try:
+                self.beat()
+            except Exception:  # the next beat may do better, and without any all would be lost
+                _log.exception("held messages could not be extended")
 
     def beat(self) -> None:
         """Extend all that is held, by batches of ten of a queue."""
@@ -4639,7 +4642,9 @@ class Deleter:
         """What is left to be tried again."""
         try:
             codes = self._delete([delivery.message.handle for delivery in batch])
-        except AppError:
+        except Exception as error:
+            if not isinstance(error, AppError):
+                _log.exception("messages could not be deleted")
             return batch
         left = []
         for delivery, code in zip(batch, codes, strict=True):
@@ -4877,7 +4882,6 @@ class Consumer:
                 while not self.stopping.is_set():
                     self._poll()
             except AppError as error:
-                self.dead_letter_url = ""
                 self.board.tell(self.queue.name, f"paused: {error.message}")
                 self.stopping.wait(self.pace.retry_s * (0.5 + self.pace.chance()))
             except Exception:
@@ -4933,7 +4937,10 @@ class Consumer:
         result = self._tried(delivery)
         try:
             outcome, delay_s = self._conclude(delivery, result, attempt)
-        except AppError as error:  # the copy for the dead-letter queue could not be sent
+        except Exception as problem:  # the copy for the dead-letter queue could not be sent, or something is wrong here
+            error = problem if isinstance(problem, AppError) else AppError("something went wrong here")
+            if error is not problem:
+                _log.exception("message %s (request %s) failed", delivery.message.id, delivery.request_id)
             result, outcome, delay_s = Result(error.status, error=error), "retry", self._backoff(delivery, attempt)
         self.tally.add(outcome)
         self._log(delivery, result, outcome, attempt, time.monotonic() - began)
@@ -11440,6 +11447,10 @@ def cmd_server_run(args: argparse.Namespace) -> int:
     wanted = args.runner or [HttpRunner.kind]
     if SqsRunner.kind in wanted and not app.config.sqs.queues:
         raise ConfigError("[sqs] queues is empty: name the queues that --runner sqs is to work on")
+    if len(set(wanted)) > 1 and sys.platform == "win32":
+        raise ConfigError(
+            "Windows cannot run both doors in one command: start one server for each, with its own data folder"
+        )
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     states = app.config.site.data / "queues.json"
     queues = partial(QueueBoard.read, states) if SqsRunner.kind in wanted else dict
