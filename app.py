@@ -4686,8 +4686,11 @@ class Groups:
             self._ended.wait_for(lambda: len(self._lines) <= max(0, most - 10) or self._closed, linger_s)
             return 0 if self._closed else most - len(self._lines)
 
-    def put(self, deliveries: Iterable[Delivery]) -> None:
+    def put(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+        """Line them up; what is not taken, because nothing is started any more, the last one first."""
         with self._lock:
+            if self._closed:
+                return deliveries[::-1]
             for delivery in deliveries:
                 group = delivery.message.group or delivery.message.id
                 if group not in self._lines:
@@ -4695,6 +4698,7 @@ class Groups:
                     self._idle.append(group)
                     self._begun.notify()
                 self._lines[group].append(delivery)
+            return []
 
     def take(self) -> str | None:
         """A group that nobody works on; None once closed."""
@@ -4907,11 +4911,8 @@ class Consumer:
         if not self.sitting:
             self.board.tell(self.queue.name, "ok")
         self.tally.add("received", len(deliveries))
-        if self.stopping.is_set():
-            for delivery in reversed(deliveries):
-                self._give_back(delivery)
-        else:
-            self.groups.put(deliveries)
+        for delivery in self.groups.put(deliveries):
+            self._give_back(delivery)
 
     def _give_back(self, delivery: Delivery) -> None:
         self.tally.add("released")
