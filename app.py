@@ -4872,10 +4872,12 @@ class Consumer:
         return self.receiver.is_alive() or any(thread.is_alive() for thread in self.workers)
 
     def abandon(self) -> None:
-        """Give back what is still at work: it may commit nothing from here on."""
+        """Give back what is still at work: it may commit nothing from here on. It is seen again at once, or after the
+        last poll, where that is still open: it would be taken by it, and nobody would be there to give it back."""
+        delay_s = self.config.wait_s if self.receiver.is_alive() else 0
         for delivery in self.groups.at_work():
             if not delivery.settled.is_set():
-                self._give_back(delivery)
+                self._give_back(delivery, delay_s)
 
     # -- receiving
 
@@ -4914,9 +4916,9 @@ class Consumer:
         for delivery in self.groups.put(deliveries):
             self._give_back(delivery)
 
-    def _give_back(self, delivery: Delivery) -> None:
+    def _give_back(self, delivery: Delivery, delay_s: int = 0) -> None:
         self.tally.add("released")
-        self.leases.release(delivery, 0)
+        self.leases.release(delivery, delay_s)
 
     # -- working
 

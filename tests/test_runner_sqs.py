@@ -734,7 +734,7 @@ def test_work_that_does_not_end_is_given_back_and_commits_nothing_more(tmp_path:
         runner.stop()
         runner.stop()  # in a hurry
     assert time.monotonic() - began < 8
-    assert queue.counts() == (1, 0)
+    until(lambda: queue.counts() == (1, 0), "the message to be there for others, once the last poll is over")
     go_on.set()
     assert ended.wait(20)
     assert not door.rows()
