@@ -992,7 +992,8 @@ class SqsConfig:
     replies: Mapping[str, str] = setting("replies", {}, "queues for answers, by the names that reply_to may say")
     region: str = setting("text", "", 'AWS region; "" = the usual AWS chain')
     endpoint: str = setting("text", "", "URL of a service that is compatible with SQS (and S3)")
-    threads: int = setting("positive", 10, "messages of each queue that are worked on at once")
+    workers: int = setting("positive", 1, "processes that work on the queues; each counts attempts by itself")
+    threads: int = setting("positive", 10, "messages of each queue that a process works on at once")
     attempts: int = setting("positive", 5, "attempts at a message that fails for the time being, before it is dead")
     visibility_s: int = setting(
         "duration", "60s", "how long a message is held without a sign of life", name="visibility", unit="seconds"
@@ -4782,12 +4783,16 @@ class QueueBoard:
         self._path.unlink(missing_ok=True)
 
     @staticmethod
-    def read(path: Path) -> dict[str, str]:
-        """The states by queue; that nobody works on any, when no runner has left a file."""
-        try:
-            return dict(load_json(path.read_bytes()))
-        except (OSError, BadRequest):
-            return {"all": "the queue runner is not at work"}
+    def read(paths: Iterable[Path]) -> dict[str, str]:
+        """The states by queue, the worse one of several processes; that one is missing, when it has left no file."""
+        found: dict[str, str] = {}
+        for path in paths:
+            try:
+                states = load_json(path.read_bytes())
+            except (OSError, BadRequest):
+                states = {"all": "the queue runner is not at work"}
+            found = states | {name: told for name, told in found.items() if told != "ok" or name not in states}
+        return found
 
 
 class Outage:
@@ -5276,8 +5281,8 @@ class Supervisor(Runner):
         while self.children:
             if self.stops > told:
                 told = self.stops
-                self._signal("http", signal.SIGQUIT)
-                self._signal("sqs", signal.SIGTERM)
+                for name in self.children:
+                    self._signal(name, signal.SIGQUIT if name == HttpRunner.kind else signal.SIGTERM)
             self._reap()
             time.sleep(0.02)
 
@@ -11450,21 +11455,23 @@ def cmd_server_run(args: argparse.Namespace) -> int:
     wanted = args.runner or [HttpRunner.kind]
     if SqsRunner.kind in wanted and not app.config.sqs.queues:
         raise ConfigError("[sqs] queues is empty: name the queues that --runner sqs is to work on")
-    if len(set(wanted)) > 1 and sys.platform == "win32":
-        raise ConfigError(
-            "Windows cannot run both doors in one command: start one server for each, with its own data folder"
-        )
+    several = len(set(wanted)) > 1 or (SqsRunner.kind in wanted and app.config.sqs.workers > 1)
+    if several and sys.platform == "win32":
+        raise ConfigError("Windows cannot run several runners in one command: start a server for each, with its own data")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    states = app.config.site.data / "queues.json"
-    queues = partial(QueueBoard.read, states) if SqsRunner.kind in wanted else dict
-    known = {HttpRunner.kind: partial(_serve_http, app, queues), SqsRunner.kind: partial(_serve_sqs, app, states)}
-    parts = {kind: part for kind, part in known.items() if kind in wanted}
+    workers = range(1, app.config.sqs.workers + 1 if SqsRunner.kind in wanted else 1)
+    states = {f"{SqsRunner.kind} {number}": app.config.site.data / f"queues-{number}.json" for number in workers}
+    parts: dict[str, Callable[[], None]] = {name: partial(_serve_sqs, app, path) for name, path in states.items()}
+    if HttpRunner.kind in wanted:
+        queues = partial(QueueBoard.read, list(states.values()))
+        parts = {HttpRunner.kind: partial(_serve_http, app, queues), **parts}
     with claim_data(app.config.site.data):
-        states.unlink(missing_ok=True)
+        for path in states.values():
+            path.unlink(missing_ok=True)
         if len(parts) == 1:
             next(iter(parts.values()))()
         else:
-            Supervisor(parts, lambda name: states.unlink(missing_ok=True) if name == SqsRunner.kind else None).run()
+            Supervisor(parts, lambda name: states[name].unlink(missing_ok=True) if name in states else None).run()
     return 0
 
 

@@ -537,13 +537,13 @@ def test_an_outage_pauses_the_queue_and_burns_no_receives(tmp_path: Path, fake: 
         queue.send(leave(id=str(number)), token=door.site.root)
     with door.opened(Away(door.site.app)):
         until(lambda: asked["ready"] > 10, "probes")
-        assert app.QueueBoard.read(door.states) == {queue.url.rpartition("/")[2]: "paused: main is away"}
+        assert app.QueueBoard.read([door.states]) == {queue.url.rpartition("/")[2]: "paused: main is away"}
         received = len(fake.wait_for_call("ReceiveMessage"))
         until(lambda: asked["ready"] > 30, "more probes")
         assert len(fake.wait_for_call("ReceiveMessage")) <= received + 1, "nothing is received meanwhile"
         away.clear()
         until(queue.empty, "an empty queue")
-        assert app.QueueBoard.read(door.states) == {queue.url.rpartition("/")[2]: "ok"}
+        assert app.QueueBoard.read([door.states]) == {queue.url.rpartition("/")[2]: "ok"}
     assert len(door.rows()) == 30
     assert not queue.dead()
     assert max(m.receives for m in fake.queues[queue.url.rpartition("/")[2]].handles.values()) == 1
@@ -583,7 +583,7 @@ def test_a_queue_that_is_missing_is_told_and_waited_for(
     )
     with door.opened():
         until(lambda: len(fake.wait_for_call("GetQueueAttributes", 10)) > 10, "several looks")
-        states = app.QueueBoard.read(door.states)
+        states = app.QueueBoard.read([door.states])
         assert states["q" + name[1:]].startswith("paused: ")
         assert "does not exist" in states[name]
         assert "dead-letter" in states["bare"]
@@ -872,11 +872,16 @@ def test_a_worker_killed_around_its_commit_leaves_one_row(when: str, tmp_path: P
     assert not queue.dead()
 
 
-def test_one_parent_runs_both_doors_restarts_what_dies_and_ends_both(tmp_path: Path, fake: SqsFake, queue: Queue) -> None:
-    door = Door(tmp_path, fake.url, [queue], settings='visibility = "3s"')  # what a dead child was given comes again
+@pytest.mark.parametrize("workers", [1, 2])
+def test_one_parent_runs_both_doors_restarts_what_dies_and_ends_both(
+    workers: int, tmp_path: Path, fake: SqsFake, queue: Queue
+) -> None:
+    settings = f'visibility = "3s"\nworkers = {workers}'  # what a dead child was given comes again
+    door = Door(tmp_path, fake.url, [queue], settings=settings)
     program = Program(door, "http", "sqs")
     try:
-        program.wait_for("works on 1 queue", " is at http://")
+        until(lambda: program.said.read_text().count("works on 1 queue") == workers, "the queue runners")
+        program.wait_for(" is at http://")
         port = int(program.said.read_text().split("is at http://127.0.0.1:")[1].split("/")[0])
         with closing(http.client.HTTPConnection("127.0.0.1", port)) as asking:
             asking.request("GET", "/readyz")
@@ -886,15 +891,44 @@ def test_one_parent_runs_both_doors_restarts_what_dies_and_ends_both(tmp_path: P
         queue.send(leave(), token=door.site.root)
         until(queue.empty, "an empty queue")
         children = Path(f"/proc/{program.process.pid}/task/{program.process.pid}/children").read_text().split()
-        assert len(children) == 2
+        assert len(children) == 1 + workers
         os.kill(int(children[1]), signal.SIGKILL)
-        program.wait_for("the sqs runner ended")
+        program.wait_for("the sqs 1 runner ended")
         queue.send(leave(), token=door.site.root)
         until(queue.empty, "the restarted runner")
     finally:
         code = program.stop()
     assert code == 0, program.said.read_text()
     assert len(door.rows()) == 2
+
+
+def test_processes_that_share_a_queue_do_each_message_once_and_stop_without_leaving_any(
+    tmp_path: Path, fake: SqsFake, queue: Queue
+) -> None:
+    door = Door(tmp_path, fake.url, [queue], settings="workers = 3")
+    program = Program(door, "sqs")
+    try:
+        for number in range(120):
+            queue.send(leave(f"{2000 + number}-01-31"), token=door.site.root)
+        until(lambda: len(door.rows()) >= 40, "the first of them")
+    finally:
+        code = program.stop()
+    assert code == 0, program.said.read_text()
+    visible, in_flight = queue.counts()
+    assert in_flight == 0
+    assert len(door.rows()) + visible == 120
+    assert len({row["day"] for row in door.rows()}) == len(door.rows())
+    assert not list(tmp_path.rglob("queues-*.json"))
+
+
+def test_the_worse_state_of_several_processes_is_told(tmp_path: Path) -> None:
+    paths = [tmp_path / f"queues-{number}.json" for number in (1, 2, 3)]
+    assert app.QueueBoard.read(paths) == {"all": "the queue runner is not at work"}
+    for path, told in zip(paths, ["ok", "paused", "ok"], strict=True):
+        app.QueueBoard(path).tell("intake", told)
+    assert app.QueueBoard.read(paths) == {"intake": "paused"}
+    paths[2].unlink()
+    assert app.QueueBoard.read(paths)["all"] == "the queue runner is not at work"
 
 
 def test_the_queue_runner_needs_queues(tmp_path: Path) -> None:
