@@ -119,7 +119,7 @@ def error_classes() -> list[type[app.AppError]]:
     found = [app.AppError]
     for cls in found:
         found += [one for one in cls.__subclasses__() if one.__module__ == app.__name__]  # plugins may have their own
-    return sorted(set(found), key=lambda cls: (cls.status, cls.code))
+    return sorted(set(found), key=lambda cls: (cls.status, cls.code, cls.retry, cls.__name__))
 
 
 def errors_text() -> str:

@@ -154,13 +154,13 @@ def test_a_bad_envelope_is_told_with_pointers(body: Any, pointers: list[str]) ->
 
 def test_a_bad_envelope_is_a_dead_letter_and_a_bad_reply_name_too(tmp_path: Path, fake: SqsFake, queue: Queue) -> None:
     door = Door(tmp_path, fake.url, [queue])
-    queue.send('{"authorization": "Bearer abc"}')
+    queue.send('{"authorization": "Bearer s3cr.et.t0ken"}')
     queue.send(leave(), token=door.site.root, reply_to="nowhere")
     with door.opened():
         until(queue.empty, "an empty queue")
     dead = queue.dead()
     assert [code_of(one) for one in dead] == ["bad_envelope"] * 2
-    assert "abc" not in json.dumps(dead)
+    assert "s3cr.et.t0ken" not in json.dumps(dead)
     assert not door.rows()
     assert any("/attributes/reply_to" in texts(one)["x_detail"] for one in dead)
 
