@@ -132,6 +132,11 @@ class AppError(Exception):
         self.subject = ""  # whose request it was, once somebody was let in
         self.faults = tuple(faults)
 
+    @property
+    def told(self) -> str:
+        """The message with the hint, for the operator alone."""
+        return self.message + (f" ({self.hint})" if self.hint else "")
+
 
 class BadRequest(AppError):
     """What came cannot be parsed, or names something that does not exist in the interface."""
@@ -3043,8 +3048,7 @@ class HttpRunner(Runner):
 
     def _fault(self, exchange: Exchange, error: AppError) -> Answer:
         if error.status >= 500:
-            hint = f" ({error.hint})" if error.hint else ""
-            _log.error("request %s: %s%s", exchange.id, error.message, hint, exc_info=None if error.retry else error)
+            _log.error("request %s: %s", exchange.id, error.told, exc_info=None if error.retry else error)
         exchange.subject = exchange.subject or error.subject
         refused = isinstance(error, Unauthenticated)
         if refused and exchange.by_cookie:
@@ -8773,7 +8777,7 @@ class App:
                 provider.open()
                 made += [f"{name}: {what}" for what in provider.create(sorted(needed.get(name, ())))]
             except AppError as error:
-                faults.append(Fault(f"providers.{name}", error.code, error.message))
+                faults.append(Fault(f"providers.{name}", error.code, error.told))
         return made, faults
 
     def open(self) -> None:
@@ -8885,7 +8889,7 @@ class App:
     def check(self) -> list[Fault]:
         """Every fault: of the configuration, and of what it meets when providers, key ring and statements are tried."""
         faults = list(self.faults)
-        away = {name: state for name, state in self.ready().items() if state != "ok"}
+        away = {name: error.told for name, error in self.pings().items() if isinstance(error, AppError)}
         faults += [Fault(f"providers.{name}", Unavailable.code, state) for name, state in away.items()]
         for address, config in self._declared.items():
             if self.config.provider_name(getattr(config, "provider", "")) not in away:
@@ -9278,7 +9282,7 @@ def _tried(place: str, work: Callable[[], Any]) -> list[Fault]:
     try:
         work()
     except AppError as error:
-        return [Fault(place, error.code, error.message)]
+        return [Fault(place, error.code, error.told)]
     return []
 
 
@@ -9752,7 +9756,7 @@ def _first_code(app: App) -> tuple[str, str]:
     try:
         return app.first_code(_operator()), ""
     except Unavailable as error:
-        return "", error.message
+        return "", error.told
 
 
 def cmd_server_init(args: argparse.Namespace) -> int:
@@ -10015,7 +10019,7 @@ def _info_providers(app: App) -> Json:
     for name, ping in app.pings().items():
         one = app.providers[name]
         row: Value = {"name": name, "kind": one.kind, "contracts": _contracts(one), "capabilities": _capabilities(one)}
-        row |= {"ping_ms": None, "fault": ping.message} if isinstance(ping, AppError) else {
+        row |= {"ping_ms": None, "fault": ping.told} if isinstance(ping, AppError) else {
             "ping_ms": round(ping * 1000, 2), "fault": "",
         }  # fmt: skip
         rows.append(row | {"warnings": one.warnings()})

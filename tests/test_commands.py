@@ -379,7 +379,7 @@ class Far(app.FileProvider):
     kind = "far"
     most_writes = 100
     def ping(self):
-        raise app.Unavailable(f"provider {self.name} is away")
+        raise app.Unavailable(f"provider {self.name} is away", hint="far:1 refused: is it running?")
 class Made(app.FileProvider):
     kind = "made"
     conditional = False
@@ -392,6 +392,7 @@ class Made(app.FileProvider):
             raise app.ConfigError("there is no folder: run server check --create")
         return super().get(table, key)
 """
+AWAY = "provider away is away (far:1 refused: is it running?)"
 FAR_TOML = """
 [providers.main]
 kind = "made"
@@ -411,7 +412,7 @@ def test_check_makes_what_is_missing_only_when_it_is_told_to(shell: Shell) -> No
     assert "created" not in found
     told = "there is no folder: run server check --create"
     assert {(fault["pointer"], fault["detail"]) for fault in found["faults"]} == {
-        ("forms.ask.table", told), ("providers.main", told), ("providers.away", "provider away is away"),
+        ("forms.ask.table", told), ("providers.main", told), ("providers.away", AWAY),
     }  # fmt: skip
     assert not (shell.folder / "made").exists()
     found = shell.json("server", "check", "--create", code=2)
@@ -583,15 +584,13 @@ def test_info_tells_what_providers_can_and_which_are_away(shell: Shell) -> None:
         "atomic": True, "conditional": False, "exact_integers": True, "most_writes": None, "lists": True,
     }  # fmt: skip
     assert main["ping_ms"] >= 0
-    assert (away["ping_ms"], away["fault"]) == (None, "provider away is away")
+    assert (away["ping_ms"], away["fault"]) == (None, AWAY)
     assert away["capabilities"]["most_writes"] == 100
     out, err = shell.run("info", "providers")
     assert err == ""
     first, second = out.splitlines()
     assert first.startswith("main  made  Records,Blobs  atomic,no conditional,exact_integers,lists  ")
-    assert second == (
-        "away  far  Records,Blobs  atomic,conditional,exact_integers,most_writes=100,lists  provider away is away"
-    )
+    assert second == f"away  far  Records,Blobs  atomic,conditional,exact_integers,most_writes=100,lists  {AWAY}"
 
 
 def test_info_shows_no_secret(shell: Shell) -> None:
