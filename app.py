@@ -7734,8 +7734,13 @@ class GenericProvider(Records, Blobs):
         found = []
         if self._secrets and self._base.scheme == "http" and self._base.hostname not in ("localhost", "127.0.0.1", "::1"):
             found.append("its headers go over the network unencrypted: use https")
-        if self._options["records"] and not self.conditional:
-            found.append("the service checks no preconditions, so only this process's writes exclude each other: run one")
+        unsafe = [] if self.conditional or not self._options["records"] else ["records"]
+        unsafe += [] if self._options["blob_preconditions"] or not self._options["blobs"] else ["files"]
+        if unsafe:
+            found.append(
+                f"the service checks no preconditions for {' and '.join(unsafe)}, so only writes of one process exclude "
+                "each other: let one worker write there (http.workers = 1)"
+            )
         return found
 
     # -- asking
