@@ -9738,7 +9738,8 @@ def cmd_server_run(args: argparse.Namespace) -> int:
     site = load_site(args)
     app = site.app()
     config = site.config
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("satchel").setLevel(logging.INFO)  # libraries tell of warnings and errors alone
     with claim_data(config.site.data):
         app.open()
         code, trouble = _first_code(app)

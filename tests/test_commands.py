@@ -576,6 +576,32 @@ def test_info_tells_version_resources_and_providers(shell: Shell) -> None:
     assert shell.run("info", "version")[0] == f"satchel {app.__version__}\n"
 
 
+CHATTY = """
+import app, logging
+class Chatty(app.FileProvider):
+    kind = "chatty"
+    def find(self, query):
+        if query.table == "_audit":  # not before the server serves
+            logging.getLogger("library").info("chatter")
+            logging.getLogger("library").warning("trouble")
+        return super().find(query)
+"""
+
+
+def test_a_server_does_not_pass_on_the_chatter_of_libraries(shell: Shell, serve: Any) -> None:
+    shell.write(CHATTY, "plugins/chatty.py")
+    shell.write('[providers.main]\nkind = "chatty"\nroot = "store"\n[http]\naccess_log = true\n')
+    server = serve("server", "--bind", "127.0.0.1:0")
+    token = shell.run("auth", "issue", "--subject", "ann", "--grant", "**:*")[0].strip()
+    asked = urllib.request.Request(server.url + "/admin/audit", headers={"Authorization": f"Bearer {token}"})
+    with urllib.request.urlopen(asked, timeout=10) as answer:
+        assert answer.status == 200
+    _, err, _ = server.stop()
+    assert "chatter" not in err
+    assert "trouble" in err
+    assert '"path":"/admin/audit"' in err
+
+
 def test_info_tells_what_providers_can_and_which_are_away(shell: Shell) -> None:
     shell.write(FAR, "plugins/far.py")
     shell.write(FAR_TOML)
