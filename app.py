@@ -7808,7 +7808,8 @@ class GenericProvider(Records, Blobs):
                 TooLarge if status == 413 else StorageFull, doing, f"the service has no room (status {status})", said
             )
         if status in (429, 503) or status >= 500:
-            error = self._error(Unavailable, doing, f"the service failed (status {status}): look at its log", said)
+            what = "wants fewer requests" if status == 429 else "failed"
+            error = self._error(Unavailable, doing, f"the service {what} (status {status}): look at its log", said)
             after = answer.header("retry-after")
             if isinstance(error, Unavailable) and re.fullmatch("[0-9]{1,5}", after):
                 error.retry_after_s = max(int(after), 1)

@@ -161,7 +161,7 @@ def test_a_service_that_is_away_is_unavailable_and_is_back_without_a_restart() -
         ((401, {}, b""), app.ConfigError, "refuses the credential"),
         ((403, {}, b""), app.ConfigError, "refuses the credential"),
         ((404, {}, b""), app.ConfigError, "no table t"),
-        ((429, {"Retry-After": "17"}, b""), app.Unavailable, "status 429"),
+        ((429, {"Retry-After": "17"}, b""), app.Unavailable, "wants fewer requests (status 429)"),
         ((503, {"Retry-After": "17"}, b""), app.Unavailable, "status 503"),
         (None, app.Unavailable, "broke off"),
     ],
