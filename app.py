@@ -134,6 +134,11 @@ class AppError(Exception):
         self.subject = ""  # whose request it was, once somebody was let in
         self.faults = tuple(faults)
 
+    @property
+    def told(self) -> str:
+        """The message with the hint, for the operator alone."""
+        return self.message + (f" ({self.hint})" if self.hint else "")
+
 
 class BadRequest(AppError):
     """What came cannot be parsed, or names something that does not exist in the interface."""
@@ -3188,8 +3193,7 @@ class HttpRunner(Runner):
 
     def _fault(self, exchange: Exchange, error: AppError) -> Answer:
         if error.status >= 500:
-            hint = f" ({error.hint})" if error.hint else ""
-            _log.error("request %s: %s%s", exchange.id, error.message, hint, exc_info=None if error.retry else error)
+            _log.error("request %s: %s", exchange.id, error.told, exc_info=None if error.retry else error)
         exchange.subject = exchange.subject or error.subject
         refused = isinstance(error, Unauthenticated)
         if refused and exchange.by_cookie:
@@ -9412,8 +9416,13 @@ class GenericProvider(Records, Blobs):
         found = []
         if self._secrets and self._base.scheme == "http" and self._base.hostname not in ("localhost", "127.0.0.1", "::1"):
             found.append("its headers go over the network unencrypted: use https")
-        if self._options["records"] and not self.conditional:
-            found.append("the service checks no preconditions, so only this process's writes exclude each other: run one")
+        unsafe = [] if self.conditional or not self._options["records"] else ["records"]
+        unsafe += [] if self._options["blob_preconditions"] or not self._options["blobs"] else ["files"]
+        if unsafe:
+            found.append(
+                f"the service checks no preconditions for {' and '.join(unsafe)}, so only writes of one process exclude "
+                "each other: let one worker write there (http.workers = 1)"
+            )
         return found
 
     # -- asking
@@ -9481,7 +9490,8 @@ class GenericProvider(Records, Blobs):
                 TooLarge if status == 413 else StorageFull, doing, f"the service has no room (status {status})", said
             )
         if status in (429, 503) or status >= 500:
-            error = self._error(Unavailable, doing, f"the service failed (status {status}): look at its log", said)
+            what = "wants fewer requests" if status == 429 else "failed"
+            error = self._error(Unavailable, doing, f"the service {what} (status {status}): look at its log", said)
             after = answer.header("retry-after")
             if isinstance(error, Unavailable) and re.fullmatch("[0-9]{1,5}", after):
                 error.retry_after_s = max(int(after), 1)
@@ -10455,7 +10465,7 @@ class App:
                 provider.open()
                 made += [f"{name}: {what}" for what in provider.create(sorted(needed.get(name, ())))]
             except AppError as error:
-                faults.append(Fault(f"providers.{name}", error.code, error.message))
+                faults.append(Fault(f"providers.{name}", error.code, error.told))
         return made, faults
 
     def open(self) -> None:
@@ -10567,7 +10577,7 @@ class App:
     def check(self) -> list[Fault]:
         """Every fault: of the configuration, and of what it meets when providers, key ring and statements are tried."""
         faults = list(self.faults)
-        away = {name: state for name, state in self.ready().items() if state != "ok"}
+        away = {name: error.told for name, error in self.pings().items() if isinstance(error, AppError)}
         faults += [Fault(f"providers.{name}", Unavailable.code, state) for name, state in away.items()]
         for address, config in self._declared.items():
             if self.config.provider_name(getattr(config, "provider", "")) not in away:
@@ -10978,7 +10988,7 @@ def _tried(place: str, work: Callable[[], Any]) -> list[Fault]:
     try:
         work()
     except AppError as error:
-        return [Fault(place, error.code, error.message)]
+        return [Fault(place, error.code, error.told)]
     return []
 
 
@@ -11458,7 +11468,8 @@ def cmd_server_run(args: argparse.Namespace) -> int:
     several = len(set(wanted)) > 1 or (SqsRunner.kind in wanted and app.config.sqs.workers > 1)
     if several and sys.platform == "win32":
         raise ConfigError("Windows cannot run several runners in one command: start a server for each, with its own data")
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("satchel").setLevel(logging.INFO)  # libraries tell of warnings and errors alone
     workers = range(1, app.config.sqs.workers + 1 if SqsRunner.kind in wanted else 1)
     states = {f"{SqsRunner.kind} {number}": app.config.site.data / f"queues-{number}.json" for number in workers}
     parts: dict[str, Callable[[], None]] = {name: partial(_serve_sqs, app, path) for name, path in states.items()}
@@ -11480,7 +11491,7 @@ def _first_code(app: App) -> tuple[str, str]:
     try:
         return app.first_code(_operator()), ""
     except Unavailable as error:
-        return "", error.message
+        return "", error.told
 
 
 def cmd_server_init(args: argparse.Namespace) -> int:
@@ -11873,7 +11884,7 @@ def _info_providers(app: App) -> Json:
     for name, ping in app.pings().items():
         one = app.providers[name]
         row: Value = {"name": name, "kind": one.kind, "contracts": _contracts(one), "capabilities": _capabilities(one)}
-        row |= {"ping_ms": None, "fault": ping.message} if isinstance(ping, AppError) else {
+        row |= {"ping_ms": None, "fault": ping.told} if isinstance(ping, AppError) else {
             "ping_ms": round(ping * 1000, 2), "fault": "",
         }  # fmt: skip
         rows.append(row | {"warnings": one.warnings()})

@@ -379,7 +379,7 @@ class Far(app.FileProvider):
     kind = "far"
     most_writes = 100
     def ping(self):
-        raise app.Unavailable(f"provider {self.name} is away")
+        raise app.Unavailable(f"provider {self.name} is away", hint="far:1 refused: is it running?")
 class Made(app.FileProvider):
     kind = "made"
     conditional = False
@@ -392,6 +392,7 @@ class Made(app.FileProvider):
             raise app.ConfigError("there is no folder: run server check --create")
         return super().get(table, key)
 """
+AWAY = "provider away is away (far:1 refused: is it running?)"
 FAR_TOML = """
 [providers.main]
 kind = "made"
@@ -411,7 +412,7 @@ def test_check_makes_what_is_missing_only_when_it_is_told_to(shell: Shell) -> No
     assert "created" not in found
     told = "there is no folder: run server check --create"
     assert {(fault["pointer"], fault["detail"]) for fault in found["faults"]} == {
-        ("forms.ask.table", told), ("providers.main", told), ("providers.away", "provider away is away"),
+        ("forms.ask.table", told), ("providers.main", told), ("providers.away", AWAY),
     }  # fmt: skip
     assert not (shell.folder / "made").exists()
     found = shell.json("server", "check", "--create", code=2)
@@ -575,6 +576,32 @@ def test_info_tells_version_resources_and_providers(shell: Shell) -> None:
     assert shell.run("info", "version")[0] == f"satchel {app.__version__}\n"
 
 
+CHATTY = """
+import app, logging
+class Chatty(app.FileProvider):
+    kind = "chatty"
+    def find(self, query):
+        if query.table == "_audit":  # not before the server serves
+            logging.getLogger("library").info("chatter")
+            logging.getLogger("library").warning("trouble")
+        return super().find(query)
+"""
+
+
+def test_a_server_does_not_pass_on_the_chatter_of_libraries(shell: Shell, serve: Any) -> None:
+    shell.write(CHATTY, "plugins/chatty.py")
+    shell.write('[providers.main]\nkind = "chatty"\nroot = "store"\n[http]\naccess_log = true\n')
+    server = serve("server", "--bind", "127.0.0.1:0")
+    token = shell.run("auth", "issue", "--subject", "ann", "--grant", "**:*")[0].strip()
+    asked = urllib.request.Request(server.url + "/admin/audit", headers={"Authorization": f"Bearer {token}"})
+    with urllib.request.urlopen(asked, timeout=10) as answer:
+        assert answer.status == 200
+    _, err, _ = server.stop()
+    assert "chatter" not in err
+    assert "trouble" in err
+    assert '"path":"/admin/audit"' in err
+
+
 def test_info_tells_what_providers_can_and_which_are_away(shell: Shell) -> None:
     shell.write(FAR, "plugins/far.py")
     shell.write(FAR_TOML)
@@ -583,15 +610,13 @@ def test_info_tells_what_providers_can_and_which_are_away(shell: Shell) -> None:
         "atomic": True, "conditional": False, "exact_integers": True, "most_writes": None, "lists": True,
     }  # fmt: skip
     assert main["ping_ms"] >= 0
-    assert (away["ping_ms"], away["fault"]) == (None, "provider away is away")
+    assert (away["ping_ms"], away["fault"]) == (None, AWAY)
     assert away["capabilities"]["most_writes"] == 100
     out, err = shell.run("info", "providers")
     assert err == ""
     first, second = out.splitlines()
     assert first.startswith("main  made  Records,Blobs  atomic,no conditional,exact_integers,lists  ")
-    assert second == (
-        "away  far  Records,Blobs  atomic,conditional,exact_integers,most_writes=100,lists  provider away is away"
-    )
+    assert second == f"away  far  Records,Blobs  atomic,conditional,exact_integers,most_writes=100,lists  {AWAY}"
 
 
 def test_info_shows_no_secret(shell: Shell) -> None:

@@ -161,7 +161,7 @@ def test_a_service_that_is_away_is_unavailable_and_is_back_without_a_restart() -
         ((401, {}, b""), app.ConfigError, "refuses the credential"),
         ((403, {}, b""), app.ConfigError, "refuses the credential"),
         ((404, {}, b""), app.ConfigError, "no table t"),
-        ((429, {"Retry-After": "17"}, b""), app.Unavailable, "status 429"),
+        ((429, {"Retry-After": "17"}, b""), app.Unavailable, "wants fewer requests (status 429)"),
         ((503, {"Retry-After": "17"}, b""), app.Unavailable, "status 503"),
         (None, app.Unavailable, "broke off"),
     ],
@@ -432,6 +432,22 @@ def test_only_conditions_that_narrow_to_no_less_are_passed_down(stand_in: Made) 
 
 
 # ---- writes that others may come between
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"preset": "json-server"}, "for records,"),
+        ({"blobs": "/{path}"}, "for files,"),
+        ({"preset": "json-server", "blobs": "/{path}"}, "for records and files,"),
+        ({"blobs": "/{path}", "blob_preconditions": True}, ""),
+        ({"preset": "satchel", "blobs": "/files/share/{path}"}, ""),
+    ],
+)
+def test_what_only_one_process_may_write_is_said(settings: dict[str, Any], words: str) -> None:
+    said = http_services.opened("main", {"url": "http://127.0.0.1:9", **settings}).warnings()
+    assert len(said) == bool(words)
+    assert words in "".join(said)
 
 
 def test_a_write_of_another_process_is_lost_without_preconditions_and_a_conflict_with_them(stand_in: Made) -> None:
