@@ -9477,9 +9477,8 @@ class GenericProvider(Records, Blobs):
             detail = f"the service redirects (status {status}), which is not followed: set url to where it leads"
             return self._error(ConfigError, doing, detail, answer.header("location"))
         if status in (401, 403):
-            return self._error(
-                ConfigError, doing, f"the service refuses the credential (status {status}): check headers", said
-            )
+            detail = f"the service refuses the credential (status {status}): check headers, and what it may do there"
+            return self._error(Unavailable, doing, detail, said)
         if status == 404:
             what = f"no table {table}" if table else "nothing there"
             return self._error(

@@ -634,6 +634,16 @@ def type_of(value: Json) -> int:
     return 1700 if isinstance(value, int | float | Decimal) else 0
 
 
+def told_apart(names: Sequence[str]) -> tuple[str, ...]:
+    """Names of columns, a repeated one with its number behind it as SQLite does it: a, a:1."""
+    seen: dict[str, int] = {}
+    found = []
+    for name in names:
+        number = seen[name] = seen.get(name, -1) + 1
+        found.append(f"{name}:{number}" if number else name)
+    return tuple(found)
+
+
 class Stream:
     """One statement and its rows, on a connection of its own in a transaction that can only read, rolled back at the end."""
 
@@ -659,9 +669,9 @@ class Stream:
         if select.where or select.search or select.order_by or select.limit is not None or select.offset:
             wrapped = PostgresSelect(select, statement, {c["name"]: c["type_oid"] for c in columns})
             statement, values = wrapped.sql, wrapped.values
-        sql, names = positional(statement, apart)
-        types += [type_of(values[name]) or TEXT for name in names[len(types) :]]  # behind those of the statement
-        return link.start(sql, [values[name] for name in names], types)
+        sql, places = positional(statement, apart)
+        types += [type_of(values[name]) or TEXT for name in places[len(types) :]]  # behind those of the statement
+        return link.start(sql, [values[name] for name in places], types)
 
     def _described(self, link: Link, statement: str) -> tuple[list[dict[str, Any]], list[int], bool]:
         """The columns, the types of the parameters, and whether each place of a parameter has its own number.
@@ -1170,6 +1180,8 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
                 raise ConfigError(f"provider {self.name}: the statement does more than read: {said}") from error
             if state[:2] in ("28", "3D", "40", "53", "55", "57", "58", "XX"):
                 raise self._explain(error, "running a query") from error
+            if state[:2] == "22" and any(value is not None for value in select.params.values()):
+                raise app.BadRequest(f"provider {self.name}: the statement fails with these parameters: {said}") from error
             raise ConfigError(f"provider {self.name}: the statement is wrong: {said}") from error
 
     def select(self, select: app.Select) -> app.Rows:
@@ -1191,5 +1203,5 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
             except BaseException:
                 stream.close()
                 raise
-        columns = tuple(column["name"] for column in answer.columns)
+        columns = told_apart([column["name"] for column in answer.columns])
         return app.Rows(columns, stream.rows(answer), stream.close)

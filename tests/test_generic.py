@@ -158,8 +158,8 @@ def test_a_service_that_is_away_is_unavailable_and_is_back_without_a_restart() -
         ((200, {}, b'[{"n": 1}]'), app.Unavailable, "no key in id"),
         ((200, {}, b'[{"id": "a", "_version": "x"}]'), app.Unavailable, "no version in _version"),
         ((200, {}, b'[{"id": "a", "t": "\\ud800"}]'), app.Unavailable, "surrogate"),
-        ((401, {}, b""), app.ConfigError, "refuses the credential"),
-        ((403, {}, b""), app.ConfigError, "refuses the credential"),
+        ((401, {}, b""), app.Unavailable, "refuses the credential"),
+        ((403, {}, b""), app.Unavailable, "refuses the credential"),
         ((404, {}, b""), app.ConfigError, "no table t"),
         ((429, {"Retry-After": "17"}, b""), app.Unavailable, "wants fewer requests (status 429)"),
         ((503, {"Retry-After": "17"}, b""), app.Unavailable, "status 503"),
@@ -178,7 +178,8 @@ def test_answers_that_are_none_are_errors_that_say_what_to_check(stand_in: Made,
 @pytest.mark.parametrize("status", [500, 401, 404, 429, 400, 413, 507])
 def test_a_write_that_is_refused_says_so_and_leaves_nothing(stand_in: Made, status: int) -> None:
     service, provider = stand_in(lambda method, *_: (404, {}, b"{}") if method == "GET" else (status, {}, b"no"))
-    expected = {500: app.Unavailable, 429: app.Unavailable, 400: app.Invalid, 413: app.TooLarge, 507: app.StorageFull}
+    expected = dict.fromkeys((401, 429, 500), app.Unavailable)
+    expected |= {400: app.Invalid, 413: app.TooLarge, 507: app.StorageFull}
     with pytest.raises(expected.get(status, app.ConfigError)) as caught:
         provider.commit([Insert("t", "a", {})])
     said(caught.value, "writing t/a", str(status))

@@ -575,6 +575,17 @@ def test_a_declared_field_is_looked_up_and_ordered_by_its_index(postgres: Any) -
 # ---- views
 
 
+def test_columns_of_one_name_are_told_apart(postgres: Any) -> None:
+    assert run(postgres, "select 1 as a, 2 as b, 3 as a, 4 as a") == (("a", "b", "a:1", "a:2"), [(1, 2, 3, 4)])
+
+
+def test_values_that_do_not_fit_a_statement_are_the_callers_fault_and_other_values_are_not(postgres: Any) -> None:
+    with pytest.raises(app.BadRequest, match="fails with these parameters: division by zero"):
+        query(postgres, "select 1 / cast(:n as integer) as x", n=0)
+    with pytest.raises(app.ConfigError, match="the statement is wrong: division by zero"):
+        query(postgres, "select 1 / 0 as x")
+
+
 def test_a_large_object_that_a_view_makes_is_gone_with_its_transaction(postgres: Any) -> None:
     with suppress(app.ConfigError):  # PostgreSQL 16 refuses it
         query(postgres, "select lo_create(0)")
