@@ -4617,7 +4617,8 @@ class Deleter:
     def put(self, delivery: Delivery) -> None:
         with self._more:
             self._waiting.append(delivery)
-            self._more.notify()
+            if len(self._waiting) in (1, 10):  # what _batch waits for
+                self._more.notify()
 
     def end(self, patience_s: float) -> None:
         """Flush what is left."""
@@ -4681,14 +4682,16 @@ class Groups:
         self._ended = threading.Condition(self._lock)  # a group is over: there is room
         self._begun = threading.Condition(self._lock)  # there is a group to be taken
         self._closed = False
+        self._wanted = -1  # groups, at most, that room() waits for: to wake it for more would cost a switch each time
 
     def room(self, patience_s: float, linger_s: float) -> int:
         """How many more groups there may be, once there may be any; 0 if that takes longer. It lingers for others that
         are about to end, so that one receive serves many."""
         with self._lock:
             most = self._workers + 10 * (self._typical_s < 0.1 and self._workers > 1)
-            self._ended.wait_for(lambda: len(self._lines) < most or self._closed, patience_s)
-            self._ended.wait_for(lambda: len(self._lines) <= max(0, most - 10) or self._closed, linger_s)
+            for self._wanted, wait_s in ((most - 1, patience_s), (max(0, most - 10), linger_s)):
+                self._ended.wait_for(lambda: len(self._lines) <= self._wanted or self._closed, wait_s)
+            self._wanted = -1
             return 0 if self._closed else most - len(self._lines)
 
     def put(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
@@ -4718,7 +4721,8 @@ class Groups:
             if line:
                 return line[0]
             del self._lines[group]
-            self._ended.notify()
+            if len(self._lines) <= self._wanted:
+                self._ended.notify()
             return None
 
     def done(self, group: str, took_s: float) -> None:
