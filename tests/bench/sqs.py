@@ -1,16 +1,17 @@
 """Messages a second through the queue door, beside a bare loop that receives and deletes: ./build.sh bench sqs
 
-Both empty queues of the same service in turns, so that the service's own speed is in both. The backlog stays under
-1,000, because the emulator slows with it.
+Both empty queues of the same service in turns, so that the service's own speed is in both. The door is the program, with
+one process and with one a CPU. The backlog stays under 1,000, because the emulator slows with it.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import os
+import statistics
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
@@ -19,8 +20,11 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).res
 import aws_server  # noqa: E402
 import backends  # noqa: E402
 from queue_site import Door, Queue, client, leave  # noqa: E402
+from test_runner_sqs import Program  # noqa: E402
 
-MESSAGES, BACKLOG = 2000, 500
+from app import Query  # noqa: E402
+
+BACKLOG, UNDER_WAY, TURNS = 900, 100, 3
 
 
 def fill(queue: Queue, count: int, token: str) -> None:
@@ -32,47 +36,51 @@ def fill(queue: Queue, count: int, token: str) -> None:
 
 
 def bare(queue: Queue) -> float:
-    """Seconds to receive and delete what is there."""
-    began = time.monotonic()
+    """Messages a second that are received and deleted."""
+    began, count = time.monotonic(), 0
     receive = {"QueueUrl": queue.url, "MaxNumberOfMessages": 10, "AttributeNames": ["All"], "MessageAttributeNames": ["All"]}
     while batch := queue.client.receive_message(**receive).get("Messages"):
         entries = [{"Id": str(n), "ReceiptHandle": one["ReceiptHandle"]} for n, one in enumerate(batch)]
         queue.client.delete_message_batch(QueueUrl=queue.url, Entries=entries)
-    return time.monotonic() - began
+        count += len(batch)
+    return count / (time.monotonic() - began)
 
 
-def through(door: Door, count: int) -> float:
-    """Seconds from the runner's first poll until it has done and deleted as many."""
-    runner, polls = door.make(), threading.Event()
-    runner.on_ready = lambda said: polls.set()
-    thread = threading.Thread(target=runner.run)
-    thread.start()
-    polls.wait()
-    began = time.monotonic()
-    while runner.tally.counts.get("deleted", 0) < count:
-        time.sleep(0.002)
-    took_s = time.monotonic() - began
-    runner.stop()
-    thread.join()
-    return took_s
+def through(folder: Path, endpoint: str, queue: Queue, workers: int) -> float:
+    """Messages a second that the program makes records of, once it is under way."""
+    door = Door(folder, endpoint, [queue], settings=f"workers = {workers}")
+    fill(queue, BACKLOG, door.site.root)
+    program = Program(door, "sqs")
+    found, times = [0], [time.monotonic()]
+    try:
+        while found[-1] < BACKLOG:
+            time.sleep(0.02)
+            found.append(door.site.app.state.count(Query("leave")))
+            times.append(time.monotonic())
+    finally:
+        program.stop()
+    begun = next(i for i, count in enumerate(found) if count >= UNDER_WAY)
+    return (found[-1] - found[begun]) / (times[-1] - times[begun])
 
 
 def main() -> None:
     logging.getLogger("satchel").setLevel(logging.ERROR)
     endpoint = aws_server.endpoint()
     queue = Queue(client(endpoint), "bench")
-    with tempfile.TemporaryDirectory() as folder:
-        door = Door(Path(folder), endpoint, [queue])
-        bare_s = door_s = 0.0
-        for _ in range(MESSAGES // BACKLOG):
-            fill(queue, BACKLOG, door.site.root)
-            bare_s += bare(queue)
-            fill(queue, BACKLOG, door.site.root)
-            door_s += through(door, BACKLOG)
+    rates: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as place:
+        for turn in range(TURNS):
+            for workers in dict.fromkeys((1, os.cpu_count() or 1)):
+                fill(queue, BACKLOG, "nobody")
+                rates.setdefault("bare", []).append(bare(queue))
+                name = f"door, {workers} process{'es' * (workers > 1)}"
+                folder = Path(place, f"{turn}-{workers}")
+                folder.mkdir()
+                rates.setdefault(name, []).append(through(folder, endpoint, queue, workers))
     backends.stop_all()
-    print(f"receive and delete, bare  {MESSAGES / bare_s:8.0f} messages/s")
-    print(f"create through the door   {MESSAGES / door_s:8.0f} messages/s")
-    print(f"of the bare loop          {bare_s / door_s:8.0%}")
+    most = statistics.median(rates["bare"])
+    for name, found in rates.items():
+        print(f"{name:20} {statistics.median(found):8.0f} messages/s {statistics.median(found) / most:8.0%}")
 
 
 if __name__ == "__main__":
