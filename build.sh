@@ -9,7 +9,8 @@ readonly BUNDLE=$VENV/bundle                 # the run-time dependencies as they
 readonly SOURCES=(app.py plugins templates static .build build.sh pyproject.toml constraints.txt)
 # What tests drive from outside, as command:package. One list: it is installed, and named when it is missing.
 readonly SYSTEM_PARTS=(
-  curl:curl chromium:chromium chromedriver:chromium-driver nginx:nginx-light postgres:postgresql npm:npm
+  curl:curl chromium:chromium chromedriver:chromium-driver nginx:nginx-light openssl:openssl
+  postgres:postgresql npm:npm
 )
 readonly TOOLS=$VENV/tools                   # programs that tests start, each apart from the tests' own packages
 
