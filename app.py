@@ -1632,7 +1632,7 @@ class _TomlReader:
             return CONVERTERS[one.kind](given.get(one.name, one.default), self.folder)
         except ValueError as error:
             self.fault(f"{place}.{one.name}", str(error))
-            if one.default is REQUIRED:
+            if one.default in (REQUIRED, None):
                 return None
             convert = _path if CONVERTERS[one.kind] is _directory else CONVERTERS[one.kind]  # it may be what is wrong
             return convert(one.default, self.folder)
@@ -2106,9 +2106,9 @@ class Runner(ABC):
 # renders Responses and AppErrors as pages, JSON, CSV, NDJSON or bytes.
 # uses: ERRORS VALUES CONFIG CONTRACTS
 # defines: BodyReader read_multipart Exchange Answer send_content Pages openapi HttpRunner Message unwrapped
-#          payload_pointer object_events read_envelope dead_letter QueueFacts QueueService QueueState DeadLetter
-#          QueueDesk read_dead_letter Pace LeaseLost Delivery Leases Deleter Groups QueueBoard Outage Tally Result
-#          Consumer SqsRunner Supervisor
+#          payload_pointer object_events read_envelope dead_letter QueueService QueueState DeadLetter QueueDesk
+#          read_dead_letter Pace LeaseLost Delivery Leases Deleter Groups QueueBoard Outage Tally Result Consumer
+#          SqsRunner Supervisor
 
 _log = logging.getLogger("satchel")
 _CHUNK_BYTES = 256 * 1024
@@ -4046,13 +4046,6 @@ def _reply_data(response: Response) -> tuple[int, Json]:
 # ---- queues: the service
 
 
-class QueueFacts(NamedTuple):
-    """What a queue says of itself; dead_letter_url is "" where it has no dead-letter queue."""
-
-    fifo: bool
-    dead_letter_url: str
-
-
 class QueueService:
     """SQS and the S3 beside it: the one place that knows boto3. Every fault leaves as NotFound (no such queue or
     object), Forbidden or Unavailable."""
@@ -4101,11 +4094,12 @@ class QueueService:
         except self._driver_error as error:
             raise Unavailable(f"{what}: {type(error).__name__}", hint=str(error)) from error
 
-    def facts(self, url: str) -> QueueFacts:
-        """NotFound, Forbidden or Unavailable where the queue or its dead-letter queue cannot be asked."""
+    def dead_letter_url(self, url: str) -> str:
+        """That of a queue's dead-letter queue, "" where it has none; NotFound, Forbidden or Unavailable where one of the two
+        cannot be asked."""
         redrive = load_json(self.attributes(url).get("RedrivePolicy") or "{}")
         target = str(redrive.get("deadLetterTargetArn", ""))
-        return QueueFacts(url.endswith(".fifo"), self.url_of(target) if target else "")
+        return self.url_of(target) if target else ""
 
     def attributes(self, url: str) -> dict[str, str]:
         """Everything that SQS says of a queue, by its names for that."""
@@ -4908,10 +4902,9 @@ class Consumer:
                 self.stopping.wait(self.pace.retry_s)
 
     def _prepare(self) -> None:
-        facts = self.service.facts(self.queue.url)
-        if not facts.dead_letter_url:
+        self.dead_letter_url = self.service.dead_letter_url(self.queue.url)
+        if not self.dead_letter_url:
             raise ConfigError("it has no dead-letter queue: give it a RedrivePolicy")
-        self.dead_letter_url = facts.dead_letter_url
         self.board.begin(self.queue.name)
 
     def _poll(self) -> None:

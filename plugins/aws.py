@@ -315,7 +315,7 @@ class Aws(app.Provider):
 
     settings = (
         Setting("bucket", "text", "", 'the bucket of S3 that keeps files; "" = no files'),
-        Setting("tables", "any", None, 'beginning of the names of the DynamoDB tables, "" too; not given = no records'),
+        Setting("tables", "text", None, 'beginning of the names of the DynamoDB tables, "" too; not given = no records'),
         Setting("region", "text", "", 'such as "eu-central-1"; "" = the one of the usual AWS chain'),
         Setting("endpoint", "text", "", "address of services that are compatible with S3 and DynamoDB"),
         Setting("timeout", "duration", "10s", "longest silence of a service before a request fails", unit="seconds"),
@@ -350,8 +350,8 @@ class Aws(app.Provider):
             yield "bucket", "is missing, and so is tables: give one of them or both"
         if self._bucket and not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]|arn:[^\s/]+(/[^\s/]+)*", self._bucket):
             yield "bucket", "is no name of a bucket: 3 to 63 of a-z, 0-9, . and -"
-        if not isinstance(prefix := self._tables_prefix or "", str) or not re.fullmatch(r"[A-Za-z0-9_.-]{0,150}", prefix):
-            yield "tables", "must be a text of letters, digits, _, . and -, at most 150"
+        if not re.fullmatch(r"[A-Za-z0-9_.-]{0,150}", self._tables_prefix or ""):
+            yield "tables", "must be letters, digits, _, . and -, at most 150"
         if self._options["endpoint"] and not re.fullmatch(r"https?://[^\s/?#@]+/?", self._options["endpoint"]):
             yield "endpoint", "must be http://HOST:PORT or https://HOST, without credentials and path"
 

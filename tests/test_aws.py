@@ -98,7 +98,6 @@ def test_commands_on_sqlite_import_no_boto3(args: list[str], tmp_path: Path) -> 
         ({}, "bucket"),
         ({"bucket": "A_bucket"}, "bucket"),
         ({"tables": "a/b"}, "tables"),
-        ({"tables": 1}, "tables"),
         ({"tables": "", "endpoint": "localhost:9000"}, "endpoint"),
         ({"tables": "", "endpoint": "https://key:secret@host"}, "endpoint"),
     ],

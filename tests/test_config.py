@@ -275,6 +275,16 @@ def test_every_converter_has_bad_values() -> None:
     assert set(BAD) == set(app.CONVERTERS)
 
 
+def test_a_bad_value_of_any_setting_of_a_provider_is_a_fault_and_no_traceback(tmp_path: Path) -> None:
+    for kind, cls in app.load_kinds(tmp_path).items():
+        for one in cls.settings:
+            if one.kind == "any":
+                continue
+            raw = {"providers": {"main": {"kind": kind, one.name: [[]]}}}
+            found = app.read_config(raw, tmp_path, "app.toml", {kind: cls.settings}).faults
+            assert f"providers.main.{one.name}" in [fault.pointer for fault in found], (kind, one.name)
+
+
 def test_an_unknown_key_is_named_with_its_place_and_the_nearest_name() -> None:
     found = faults(RICH + '[sit]\ntitle = "x"\n')
     assert found == {"sit": "is not a setting; did you mean site?"}
