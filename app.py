@@ -755,29 +755,32 @@ def member_pointer(pointer: str, name: str) -> str:
     return pointer + "/" + sendable.replace("~", "~0").replace("/", "~1")
 
 
+def _plain_problem(value: Json) -> tuple[str, str] | None:
+    """Code and words of why a text or number cannot be stored exactly; None where it can, and for everything else."""
+    if isinstance(value, str):
+        problem = check_text(value)
+        return ("text", problem) if problem else None
+    if isinstance(value, int):
+        return None if -(2**63) <= value < 2**63 else ("integer_size", "does not fit in 64 bits")
+    finite = value.is_finite() if isinstance(value, Decimal) else not isinstance(value, float) or math.isfinite(value)
+    return None if finite else ("number", "is no finite number")
+
+
 def check_value(value: Json, pointer: str = "", depth: int = 0) -> Iterator[Fault]:
     """Every reason why a JSON value cannot be stored exactly; 100 levels of lists and objects are the most."""
     if depth > 100:
         yield Fault(pointer, "depth", "is nested in more than 100 lists and objects")
-    elif isinstance(value, str):
-        if problem := check_text(value):
-            yield Fault(pointer, "text", problem)
-    elif isinstance(value, bool) or value is None:
-        return
-    elif isinstance(value, int):
-        if not -(2**63) <= value < 2**63:
-            yield Fault(pointer, "integer_size", "does not fit in 64 bits")
-    elif isinstance(value, float | Decimal):
-        if not (value.is_finite() if isinstance(value, Decimal) else math.isfinite(value)):
-            yield Fault(pointer, "number", "is no finite number")
-    elif isinstance(value, Mapping):
-        for name, item in value.items():
-            place = member_pointer(pointer, name)
-            yield from (Fault(place, f.code, f.detail) for f in check_value(name, place))
-            yield from check_value(item, place, depth + 1)
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
             yield from check_value(item, f"{pointer}/{index}", depth + 1)
+    elif isinstance(value, Mapping):
+        for name, item in value.items():
+            if problem := check_text(name):
+                yield Fault(member_pointer(pointer, name), "text", problem)
+            if depth == 100 or isinstance(item, list | tuple | Mapping) or _plain_problem(item):
+                yield from check_value(item, member_pointer(pointer, name), depth + 1)
+    elif found := _plain_problem(value):
+        yield Fault(pointer, *found)
 
 
 def is_key(key: str) -> bool:
@@ -1800,6 +1803,9 @@ def read_config(raw: Mapping[str, Any], folder: Path, origin: str, kinds: Mappin
 # defines: Provider Records Blobs Queries Publish Remove BlobStep Plan Scope Resource Host Runner
 
 
+_Done = TypeVar("_Done")
+
+
 class Provider(ABC):
     """A place where data is kept. Methods may be called from many threads between open() and close().
 
@@ -1845,6 +1851,14 @@ class Provider(ABC):
         return []
 
 
+def _outcome(work: Callable[[], _Done]) -> _Done | Exception:
+    """What work() answers or raises."""
+    try:
+        return work()
+    except Exception as error:
+        return error
+
+
 class Records(Provider):
     """JSON objects by key in named tables; a table exists once it is written. Integers of 64 bits and decimals are exact.
 
@@ -1855,6 +1869,7 @@ class Records(Provider):
     conditional: bool = True  # the backend checks preconditions; else this process does, under a lock of its own
     exact_integers: bool = True  # integers of 64 bits and decimals come back as they were
     most_writes: int | None = None  # of one commit (TooLarge beyond); None = no limit of its own
+    shares_commits: bool = False  # commit_each() waits for the medium once, and not once for each
 
     @abstractmethod
     def get(self, table: str, key: str) -> Record | None:
@@ -1890,6 +1905,13 @@ class Records(Provider):
         where not `atomic`. Of N racing inserts of a key one wins. An empty list does nothing. A key stands at most
         once in a list (Invalid else).
         """
+
+    def commit_each(self, commits: Sequence[Sequence[Write]]) -> list[list[Record] | Exception]:
+        """commit() of each, in order: its records or what it raised. Each stands for itself: none undoes another.
+
+        Who overrides commit() of a provider that shares_commits overrides this too.
+        """
+        return [_outcome(partial(self.commit, writes)) for writes in commits]
 
     def walk(self, query: Query) -> Iterator[Record]:
         """Every record of the query in order, streamed in pages of 1,000."""
@@ -2065,6 +2087,13 @@ class Host(Protocol):
 
     def handle(self, request: Request, guard: Callable[[], None] = ...) -> Response:
         """The whole flow. `guard` is called right before the commit; what it raises stops it."""
+
+    def handle_all(self, work: Sequence[tuple[Request, Callable[[], None]]]) -> list[Response | Exception]:
+        """handle() of each, in order: what it answers or raises. They share commits where their providers can, and none
+        sees what another one does."""
+
+    def shares_commits(self, request: Request) -> bool:
+        """Whether the request is a quick write that gains by being handled together with others."""
 
     def sign_in(self, secret: str, request_id: str) -> tuple[str, int]:
         """A session id and its seconds for a token or the code of a sign-in link; Unauthenticated else."""
@@ -4514,10 +4543,17 @@ class Delivery:
         self.received = clock()
         self.lost = False
         self.inner = message  # what lay inside a wrapping
+        self.request: Request | None = None  # of a quick write, which is handled together with others
         self.request_id = self.what = self.subject = ""  # for the log, as far as they became known
         self.payload: tuple[str, str] | None = None  # S3 object to be removed after the delete
+        self.is_done = False  # nothing is left to do but its delete
         self.deleted = False
         self.settled = threading.Event()  # the delete was done or given up
+
+    @property
+    def group(self) -> str:
+        """Of those of one group one is worked on at a time."""
+        return self.message.group or self.message.id
 
     def guard(self) -> None:
         """Nothing while the lease holds; LeaseLost else."""
@@ -4609,6 +4645,7 @@ class Deleter:
         self._thread.start()
 
     def put(self, delivery: Delivery) -> None:
+        delivery.is_done = True
         with self._more:
             self._waiting.append(delivery)
             if len(self._waiting) in (1, 10):  # what _batch waits for
@@ -4663,18 +4700,18 @@ class Deleter:
 class Groups:
     """Who works on what: groups in parallel, and one delivery of a group at a time.
 
-    On a standard queue every message is a group of its own. There are `workers`; while their work is quick, ten groups
+    On a standard queue every message is a group of its own. There are `workers`; while their work is quick, twenty groups
     more may wait for them. A slow one then holds up nobody, because the other workers take what waits.
     """
 
     def __init__(self, workers: int) -> None:
         self._workers = workers
         self._typical_s = 1.0  # of work on one message, the latest counting most
-        self._lines: dict[str, deque[Delivery]] = {}  # the first of a line is at work
-        self._idle: deque[str] = deque()  # groups that no worker has taken
+        self._lines: dict[str, deque[Delivery]] = {}  # of each group, the first is at work or next
+        self._idle: deque[str] = deque()  # groups whose first nobody has taken
         self._lock = threading.Lock()
         self._ended = threading.Condition(self._lock)  # a group is over: there is room
-        self._begun = threading.Condition(self._lock)  # there is a group to be taken
+        self._begun = threading.Condition(self._lock)  # there is a delivery to be taken
         self._closed = False
         self._wanted = -1  # groups, at most, that room() waits for: to wake it for more would cost a switch each time
 
@@ -4682,7 +4719,7 @@ class Groups:
         """How many more groups there may be, once there may be any; 0 if that takes longer. It lingers for others that
         are about to end, so that one receive serves many."""
         with self._lock:
-            most = self._workers + 10 * (self._typical_s < 0.1 and self._workers > 1)
+            most = self._workers + 20 * (self._typical_s < 0.1 and self._workers > 1)
             for self._wanted, wait_s in ((most - 1, patience_s), (max(0, most - 10), linger_s)):
                 self._ended.wait_for(lambda: len(self._lines) <= self._wanted or self._closed, wait_s)
             self._wanted = -1
@@ -4694,41 +4731,51 @@ class Groups:
             if self._closed:
                 return deliveries[::-1]
             for delivery in deliveries:
-                group = delivery.message.group or delivery.message.id
-                if group not in self._lines:
-                    self._lines[group] = deque()
-                    self._idle.append(group)
-                    self._begun.notify()
-                self._lines[group].append(delivery)
-            return []
+                if delivery.group not in self._lines:
+                    self._lines[delivery.group] = deque()
+                    self._idle.append(delivery.group)
+                self._lines[delivery.group].append(delivery)
+        self.pass_on()
+        return []
 
-    def take(self) -> str | None:
-        """A group that nobody works on; None once closed."""
+    def pass_on(self) -> None:
+        """Wake one who takes what nobody has taken; it passes on what it leaves, and so nobody is woken in vain."""
+        with self._lock:
+            if self._idle:
+                self._begun.notify()
+
+    def take(self) -> Delivery | None:
+        """The next that nobody works on, waited for; None once closed."""
         with self._lock:
             self._begun.wait_for(lambda: self._idle or self._closed)
-            return self._idle.popleft() if self._idle and not self._closed else None
+            return self._next()
 
-    def first(self, group: str) -> Delivery | None:
-        """What is next in the group; None when there is nothing, and the group is over."""
+    def take_now(self) -> Delivery | None:
+        """The next that nobody works on; None if there is none at present."""
         with self._lock:
-            line = self._lines[group]
-            if line:
-                return line[0]
-            del self._lines[group]
-            if len(self._lines) <= self._wanted:
-                self._ended.notify()
-            return None
+            return self._next()
 
-    def done(self, group: str, took_s: float) -> None:
-        """The first of the group is dealt with, in so many seconds."""
+    def _next(self) -> Delivery | None:
+        return self._lines[self._idle.popleft()][0] if self._idle else None
+
+    def done(self, delivery: Delivery, took_s: float) -> None:
+        """It is dealt with, in so many seconds: the next of its group is free to be taken, or the group is over."""
         with self._lock:
-            self._lines[group].popleft()
+            line = self._lines[delivery.group]
+            line.popleft()
             self._typical_s += (took_s - self._typical_s) / 5
+            if line and not self._closed:
+                self._idle.append(delivery.group)
+                self._begun.notify()
+            elif not line:
+                del self._lines[delivery.group]
+                if len(self._lines) <= self._wanted:
+                    self._ended.notify()
 
-    def tail(self, group: str) -> list[Delivery]:
-        """Take away what waits behind the first, the last one first."""
+    def tail(self, delivery: Delivery) -> list[Delivery]:
+        """Take away what waits behind it in its group, the last one first."""
         with self._lock:
-            line = self._lines[group]
+            line = self._lines[delivery.group]
             return [line.pop() for _ in range(len(line) - 1)]
 
     def close(self) -> list[Delivery]:
@@ -4845,6 +4892,16 @@ class Result:
         return error is not None and not isinstance(error, Unsupported) and (error.retry or error.status >= 500)
 
 
+@dataclass(slots=True)
+class _End:
+    """What was made of a message: the outcome in a word, and the delay of one that is to come again."""
+
+    outcome: str
+    result: Result
+    attempt: int
+    delay_s: int | None = None
+
+
 class Consumer:
     """One queue: a thread that receives, a few that work, one that deletes."""
 
@@ -4883,7 +4940,7 @@ class Consumer:
         last poll, where that is still open: it would be taken by it, and nobody would be there to give it back."""
         delay_s = self.config.wait_s if self.receiver.is_alive() else 0
         for delivery in self.groups.at_work():
-            if not delivery.settled.is_set():
+            if not delivery.is_done:
                 self._give_back(delivery, delay_s)
 
     # -- receiving
@@ -4929,31 +4986,68 @@ class Consumer:
     # -- working
 
     def _work(self) -> None:
-        while (group := self.groups.take()) is not None:
-            while (delivery := self.groups.first(group)) is not None:
-                began = time.monotonic()
-                delay_s = self._deal_with(delivery)
-                if delay_s is not None:
-                    for late in self.groups.tail(group):
-                        self._give_back(late)
-                    self.leases.release(delivery, delay_s)
-                self.groups.done(group, time.monotonic() - began)
+        while (first := self.groups.take()) is not None:
+            for turn in self._turns(first):
+                self._deal_with(turn)
 
-    def _deal_with(self, delivery: Delivery) -> int | None:
-        """Work on one message; None when it is done with, else after how many seconds it is to come again."""
+    def _turns(self, first: Delivery) -> list[list[Delivery]]:
+        """What is to be dealt with, one turn after the other: quick writes together, as many as are waiting, and anything
+        else alone, while others take what it leaves."""
+        together = [first]
+        while self._is_quick(together[-1]) and len(together) < 10 and (more := self.groups.take_now()):
+            together.append(more)
+        alone = [] if together[-1].request else [together.pop()]
+        self.groups.pass_on()
+        return [turn for turn in (together, alone) if turn]
+
+    def _is_quick(self, delivery: Delivery) -> bool:
+        """Whether it is a write that waits for nothing but its commit. Its request is kept; a fault of it is told later."""
+        with suppress(Exception):
+            self._open(delivery)
+            request = None if payload_pointer(delivery.inner) else self._requests(delivery)[0]
+            if request and not request.role and self.host.shares_commits(request):
+                delivery.request, delivery.what = request, f"{request.action} {request.address}"
+        return delivery.request is not None
+
+    def _deal_with(self, turn: Sequence[Delivery]) -> None:
         began = time.monotonic()
-        attempt = self._count(delivery.message.id)
-        result = self._tried(delivery)
+        ends = [self._concluded(delivery, answer) for delivery, answer in zip(turn, self._answers(turn), strict=True)]
+        for delivery, end in zip(turn, ends, strict=True):
+            self._leave(delivery, end)
+            took_s = time.monotonic() - began
+            self.tally.add(end.outcome)
+            self._log(delivery, end, took_s)
+            self.groups.done(delivery, took_s / len(turn))
+
+    def _answers(self, turn: Sequence[Delivery]) -> Sequence[Response | Exception | None]:
+        """What the application says to quick writes; None to be asked for anything else."""
+        work = [(delivery.request, delivery.guard) for delivery in turn if delivery.request]
         try:
-            outcome, delay_s = self._conclude(delivery, result, attempt)
+            return self.host.handle_all(work) if work else [None]
+        except Exception as error:
+            return [error] * len(work)
+
+    def _concluded(self, delivery: Delivery, answer: Response | Exception | None) -> _End:
+        attempt = self._count(delivery.message.id)
+        result = self._tried(delivery, answer)
+        try:
+            return self._conclude(delivery, result, attempt)
         except Exception as problem:  # the copy for the dead-letter queue could not be sent, or something is wrong here
             error = problem if isinstance(problem, AppError) else AppError("something went wrong here")
             if error is not problem:
                 _log.exception("message %s (request %s) failed", delivery.message.id, delivery.request_id)
-            result, outcome, delay_s = Result(error.status, error=error), "retry", self._backoff(delivery, attempt)
-        self.tally.add(outcome)
-        self._log(delivery, result, outcome, attempt, time.monotonic() - began)
-        return delay_s
+            return _End("retry", Result(error.status, error=error), attempt, self._backoff(delivery, attempt))
+
+    def _leave(self, delivery: Delivery, end: _End) -> None:
+        """Of a group the next one starts after this one is gone; or it is given back, and before it what is behind it."""
+        if delivery.is_done and self.fifo:
+            delivery.settled.wait()
+            if not delivery.deleted:
+                end.outcome, end.delay_s = "undeleted", 0
+        if end.delay_s is not None:
+            for late in self.groups.tail(delivery):
+                self._give_back(late)
+            self.leases.release(delivery, end.delay_s)
 
     def _count(self, message_id: str) -> int:
         while len(self.attempts) > 100_000:
@@ -4964,11 +5058,11 @@ class Consumer:
     def _backoff(self, delivery: Delivery, attempt: int) -> int:
         return self.pace.backoff(attempt, time.monotonic() - delivery.received)
 
-    def _tried(self, delivery: Delivery) -> Result:
-        """What comes of the message; while a provider is away it is held and then tried again."""
+    def _tried(self, delivery: Delivery, answer: Response | Exception | None) -> Result:
+        """What comes of the message, which may have its answer; while a provider is away it is held and then tried again."""
         for tries in itertools.count():
             try:
-                return self._handled(delivery)
+                return self._handled(delivery) if answer is None or tries else self._result(delivery, answer)
             except LeaseLost:
                 return Result(0)
             except Unavailable as error:
@@ -5004,23 +5098,33 @@ class Consumer:
             if not self.sitting:
                 self.board.tell(self.queue.name, "ok")
 
-    def _handled(self, delivery: Delivery) -> Result:
+    def _open(self, delivery: Delivery) -> None:
+        """Take it out of its wrapping; BadEnvelope if that, or where the answer is to go, makes no sense."""
         delivery.request_id = new_id(time.time())
         delivery.inner = unwrapped(delivery.message)
         name = delivery.inner.text("reply_to")
         if name and name not in self.config.replies:
             known = nearest(name, self.config.replies)
             raise _misread("/attributes/reply_to", "reply_to", f"is {name[:80]!r}, which [sqs] replies does not name{known}")
+
+    def _handled(self, delivery: Delivery) -> Result:
+        self._open(delivery)
         responses = [self._ask(delivery, request) for request in self._requests(delivery)]
         if len(responses) != 1:
             return Result(200, [_reply_data(one)[1] for one in responses])
-        return Result(*_reply_data(responses[0]), replayed=responses[0].replayed)
+        return self._result(delivery, responses[0])
 
     def _ask(self, delivery: Delivery, request: Request) -> Response:
         delivery.what = f"{request.action} {request.address}"
         response = self.host.handle(request, delivery.guard)
         delivery.subject = response.caller.subject
         return response
+
+    def _result(self, delivery: Delivery, answer: Response | Exception) -> Result:
+        if isinstance(answer, Exception):
+            raise answer
+        delivery.subject = answer.caller.subject
+        return Result(*_reply_data(answer), replayed=answer.replayed)
 
     def _requests(self, delivery: Delivery) -> list[Request]:
         """What the message asks for: one request, or those of an S3 event notification."""
@@ -5056,28 +5160,24 @@ class Consumer:
 
     # -- afterwards
 
-    def _conclude(self, delivery: Delivery, result: Result, attempt: int) -> tuple[str, int | None]:
-        """Reply, copy and delete, in this order; the outcome in a word, and the delay of a message that is not done with."""
+    def _conclude(self, delivery: Delivery, result: Result, attempt: int) -> _End:
+        """Reply, copy and have it deleted, in this order."""
         if not result.status:
-            return "lost" if delivery.lost or not self.stopping.is_set() else "released", 0
+            return _End("lost" if delivery.lost or not self.stopping.is_set() else "released", result, attempt, 0)
         if result.again and attempt < self.config.attempts:
-            return "retry", self._backoff(delivery, attempt)
+            return _End("retry", result, attempt, self._backoff(delivery, attempt))
         try:
             self._reply(delivery, result)
         except AppError as error:  # the work is done, and is answered from its idempotency record next time
             if attempt < self.config.attempts:
                 _log.error("message %s: %s", delivery.message.id, error.message)
-                return "retry", self._backoff(delivery, attempt)
+                return _End("retry", result, attempt, self._backoff(delivery, attempt))
             result = Result(error.status, error=error)
         if result.error:
             self._bury(delivery, result.error, attempt)
         self.attempts.pop(delivery.message.id, None)
         self.deleter.put(delivery)
-        if self.fifo:  # the next of the group starts after this one is gone
-            delivery.settled.wait()
-            if not delivery.deleted:
-                return "undeleted", 0
-        return "dead" if result.error else "replayed" if result.replayed else "done", None
+        return _End("dead" if result.error else "replayed" if result.replayed else "done", result, attempt)
 
     def _reply(self, delivery: Delivery, result: Result) -> None:
         """The answer or problem to the queue that reply_to names; where it is too large, by way of S3 if it may."""
@@ -5120,12 +5220,12 @@ class Consumer:
             except AppError as error:
                 _log.error("message %s: %s", delivery.message.id, error.message)
 
-    def _log(self, delivery: Delivery, result: Result, outcome: str, attempt: int, took_s: float) -> None:
-        error = result.error
+    def _log(self, delivery: Delivery, end: _End, took_s: float) -> None:
+        error = end.result.error
         facts = {
             "at": rfc3339(time.time()), "queue": self.queue.name, "message_id": delivery.message.id,
-            "request_id": delivery.request_id, "subject": delivery.subject, "what": delivery.what, "outcome": outcome,
-            "status": result.status, "code": error.code if error else "", "attempt": attempt,
+            "request_id": delivery.request_id, "subject": delivery.subject, "what": delivery.what,
+            "outcome": end.outcome, "status": end.result.status, "code": error.code if error else "", "attempt": end.attempt,
             "took_ms": round(took_s * 1000, 1),
         }  # fmt: skip
         if error and error.status >= 500:
@@ -7391,23 +7491,28 @@ class GroupCommit:
     def submit(self, work: Any) -> Any:
         """The result of the work, once it is durable."""
         job = Job(work)
-        with self._changed:
-            self._waiting.append(job)
-            try:
-                while self._led and not job.done:
-                    self._changed.wait()
-            except BaseException:
-                if job in self._waiting:
-                    self._waiting.remove(job)
-                raise
-            if not job.done:
-                self._led = True
-                jobs, self._waiting = self._waiting, []
-        if not job.done:
-            self._lead(jobs)
+        self.submit_all([job])
         if job.error:
             raise job.error
         return job.result
+
+    def submit_all(self, mine: Sequence[Job]) -> None:
+        """Have these jobs done, in one commit; each has its result or error then."""
+        if not mine:
+            return
+        with self._changed:
+            self._waiting += mine
+            try:
+                while self._led and not mine[0].done:
+                    self._changed.wait()
+            except BaseException:
+                self._waiting = [job for job in self._waiting if job not in mine]
+                raise
+            if not mine[0].done:
+                self._led = True
+                jobs, self._waiting = self._waiting, []
+        if not mine[0].done:
+            self._lead(jobs)
 
     def _lead(self, jobs: list[Job]) -> None:
         try:
@@ -7847,7 +7952,7 @@ class LookedUpBlobs(Blobs):
 class EmbeddedProvider(Records, LookedUpBlobs):
     """What SqlProvider and FileProvider do alike: writes of all threads share commits."""
 
-    atomic = True
+    atomic = shares_commits = True
 
     def __init__(self, name: str, clock: Clock, lock: Path) -> None:
         self.name = name
@@ -7857,6 +7962,29 @@ class EmbeddedProvider(Records, LookedUpBlobs):
 
     @abstractmethod
     def _commit_jobs(self, jobs: list[Job]) -> None: ...
+
+    @abstractmethod
+    def _work(self, writes: Sequence[Write]) -> Any:
+        """The writes as _commit_jobs takes them."""
+
+    def commit(self, writes: Sequence[Write]) -> list[Record]:
+        [answer] = self.commit_each([writes])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def commit_each(self, commits: Sequence[Sequence[Write]]) -> list[list[Record] | Exception]:
+        jobs = [self._job(writes) for writes in commits]
+        self._group.submit_all([job for job in jobs if not job.done])
+        return [job.error if isinstance(job.error, Exception) else job.result for job in jobs]
+
+    def _job(self, writes: Sequence[Write]) -> Job:
+        """The writes as a job; it is done already where there is nothing to do, or nothing that may be stored."""
+        try:
+            check_commit(writes)
+        except Invalid as error:
+            return Job(None, error=error, done=True)
+        return Job(self._work(writes)) if writes else Job(None, result=[], done=True)
 
 
 class SqlConnection(Protocol):
@@ -8292,18 +8420,22 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
         with self._reading("reading records") as connection:
             return connection.execute(sql, values).fetchall() if self._has_table(connection, table) else []
 
-    def commit(self, writes: Sequence[Write]) -> list[Record]:
-        check_commit(writes)
+    def _work(self, writes: Sequence[Write]) -> Callable[[sqlite3.Connection], list[Record]]:
         texts = [dump_json(getattr(write, "value", None)) for write in writes]
 
         def work(connection: sqlite3.Connection) -> list[Record]:
             self._make_tables({write.table for write in writes}, connection)
             return [self._write_one(connection, i, write, texts[i]) for i, write in enumerate(writes)]
 
-        return self._submit(work) if writes else []
+        return work
 
     def _write_one(self, connection: sqlite3.Connection, index: int, write: Write, text: str) -> Record:
         table = quote_name(write.table)
+        if isinstance(write, Insert):
+            sql = f"insert into {table} (version, data, key) values (?, ?, ?) on conflict do nothing"  # noqa: S608
+            made = connection.execute(sql, (write.version, text, write.key)).rowcount
+            check_version(index, write, version=1 - made)
+            return Record(write.key, write.version, write.value)
         row = connection.execute(f"select version from {table} where key = ?", (write.key,)).fetchone()  # noqa: S608
         version = row[0] if row else 0
         check_version(index, write, version)
@@ -8693,9 +8825,8 @@ class FileProvider(EmbeddedProvider):
         with self._table(query.table) as records:
             return sum(map(lookup.selects, records.values()))
 
-    def commit(self, writes: Sequence[Write]) -> list[Record]:
-        check_commit(writes)
-        return list(self._group.submit(writes)) if writes else []
+    def _work(self, writes: Sequence[Write]) -> Sequence[Write]:
+        return writes
 
     def _commit_jobs(self, jobs: list[Job]) -> None:
         """One line of the journal for all jobs that meet no conflict."""
@@ -10224,6 +10355,70 @@ def _no_guard() -> None:
     """The guard of runners that hold nothing which could be lost."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Commit:
+    """What a flow waits for: these writes, unless the guard raises."""
+
+    records: Records
+    writes: Sequence[Write]
+    guard: Callable[[], None]
+
+
+_Flow: TypeAlias = Generator[_Commit, None, Response]
+
+
+def _ended(flow: _Flow) -> Response:
+    """The answer of a flow whose commits are its own; raises what it raises."""
+    answers: dict[int, Response | Exception] = {}
+    step = _advance(flow, 0, answers)
+    while step:
+        step = _advance(flow, 0, answers, _commit_one(step))
+    if isinstance(answers[0], Exception):
+        raise answers[0]
+    return answers[0]
+
+
+def _advance(
+    flow: _Flow, number: int, answers: dict[int, Response | Exception], outcome: Exception | None = None
+) -> _Commit | None:
+    """Go on to the next commit, after one that failed where `outcome` says so; None at the end, with its answer."""
+    try:
+        return flow.throw(outcome) if outcome else next(flow)
+    except StopIteration as end:
+        answers[number] = end.value
+    except Exception as error:
+        answers[number] = error
+    return None
+
+
+def _commit_one(step: _Commit) -> Exception | None:
+    """Do what a flow waits for; what that raised."""
+    try:
+        step.guard()
+        step.records.commit(step.writes)
+    except Exception as error:
+        return error
+    return None
+
+
+def _commit_all(steps: Mapping[int, _Commit]) -> dict[int, Exception | None]:
+    """Do what many flows wait for, each as _commit_one would, those of one provider at once."""
+    if len(steps) == 1:
+        return {number: _commit_one(step) for number, step in steps.items()}
+    found: dict[int, Exception | None] = dict.fromkeys(steps)
+    together: dict[int, list[int]] = {}
+    for number, step in steps.items():
+        try:
+            step.guard()
+            together.setdefault(id(step.records), []).append(number)
+        except Exception as error:
+            found[number] = error
+    for numbers in together.values():
+        outcomes = steps[numbers[0]].records.commit_each([steps[number].writes for number in numbers])
+        found |= {n: one if isinstance(one, Exception) else None for n, one in zip(numbers, outcomes, strict=True)}
+    return found
+
+
 class App:
     """The application behind every door (see Host)."""
 
@@ -10601,12 +10796,34 @@ class App:
 
     def handle(self, request: Request, guard: Callable[[], None] = _no_guard) -> Response:
         """Token check, grant, resource, action, plan, commit; raises what the caller is to be told."""
+        return _ended(self._flow(request, guard))
+
+    def handle_all(self, work: Sequence[tuple[Request, Callable[[], None]]]) -> list[Response | Exception]:
+        """The flows side by side: each up to its commit, then all these commits at once, and so on to the answers."""
+        flows = [self._flow(request, guard) for request, guard in work]
+        answers: dict[int, Response | Exception] = {}
+        waiting = {number: step for number, flow in enumerate(flows) if (step := _advance(flow, number, answers))}
+        while waiting:
+            outcomes = _commit_all(waiting)
+            steps = {n: _advance(flows[n], n, answers, outcome) for n, outcome in outcomes.items()}
+            waiting = {number: step for number, step in steps.items() if step}
+        return [answers[number] for number in range(len(flows))]
+
+    def shares_commits(self, request: Request) -> bool:
+        """One record of a form without files: with providers of this machine there is nothing to wait for but the commit."""
+        form = self.resources.get(request.resource)
+        if request.action == Action.READ or isinstance(request.data, list) or not isinstance(form, Form) or form.shares:
+            return False
+        return form.store.shares_commits and self.state.shares_commits
+
+    def _flow(self, request: Request, guard: Callable[[], None]) -> _Flow:
+        """What handle() does, stopping at every commit that others may share."""
         if request.credential or request.role:
             self._wake_all([self.state])
         caller = dataclasses.replace(self._caller(request), ceiling=request.ceiling)
-        return self._handle_as(caller, request, guard)
+        return (yield from self._flow_as(caller, request, guard))
 
-    def _handle_as(self, caller: Caller, request: Request, guard: Callable[[], None]) -> Response:
+    def _flow_as(self, caller: Caller, request: Request, guard: Callable[[], None]) -> _Flow:
         try:
             resource = self._admit(request, caller)
             self._wake_for(resource, request.action)
@@ -10614,7 +10831,7 @@ class App:
                 request = dataclasses.replace(request, data=request.decode(), decode=None)
             _check_batch(request, resource)
             scope = Scope(caller, self.clock(), self.new_id, partial(self._read_as, caller, request))
-            response = self._settle(request, scope, resource, guard)
+            response = yield from self._settle(request, scope, resource, guard)
         except AppError as error:
             error.subject = caller.subject
             if isinstance(error, Forbidden) and request.action != Action.READ:
@@ -10663,9 +10880,9 @@ class App:
             door=request.door, params=params, credential=request.credential, sent_at=request.sent_at,
             ceiling=request.ceiling, role=request.role,
         )  # fmt: skip
-        return self._handle_as(caller, inner, _no_guard)
+        return _ended(self._flow_as(caller, inner, _no_guard))
 
-    def _settle(self, request: Request, scope: Scope, resource: Resource, guard: Callable[[], None]) -> Response:
+    def _settle(self, request: Request, scope: Scope, resource: Resource, guard: Callable[[], None]) -> _Flow:
         """Plan and commit; again when another writer came between and the caller set no condition."""
         for attempt in range(_ATTEMPTS):
             stored = self._stored(request, scope.caller, resource)
@@ -10674,7 +10891,7 @@ class App:
             plan = None
             try:
                 plan = resource.handle(request, scope)
-                return self._perform(request, scope, resource, plan, guard, stored)
+                return (yield from self._perform(request, scope, resource, plan, guard, stored))
             except (Conflict, PreconditionFailed) as error:
                 if replay := self._replay(request, self._stored(request, scope.caller, resource), plan):
                     return replay
@@ -10692,12 +10909,12 @@ class App:
         plan: Plan,
         guard: Callable[[], None],
         stored: Record | None,
-    ) -> Response:
+    ) -> _Flow:
         if not plan.changes and not plan.steps:
             return plan.respond(())
         beside = resource.records
         if beside is not None and beside.atomic and plan.changes:
-            response = self._commit_together(request, scope, plan, beside, guard, stored)
+            response = yield from self._commit_together(request, scope, plan, beside, guard, stored)
         else:
             response = self._commit_apart(request, scope, plan, beside, guard, stored)
         for remove in plan.cleanup:
@@ -10714,14 +10931,14 @@ class App:
         records: Records,
         guard: Callable[[], None],
         stored: Record | None,
-    ) -> Response:
+    ) -> _Flow:
         """Publish, then records, audit entries and the answer for repeats in one commit; unpublish if that fails."""
         with self._undone_on_failure(plan) as published:
             response = plan.respond([self._step(step, published) for step in plan.steps])
             writes = [change.write for change in plan.changes]
             audit = [self._insert(self._entry(request, scope.caller, "ok", change=change)) for change in plan.changes]
-            guard()
-            records.commit([*writes, *audit, *self._memory(request, scope.caller, plan, response, stored)])
+            memory = self._memory(request, scope.caller, plan, response, stored)
+            yield _Commit(records, [*writes, *audit, *memory], guard)
         return response
 
     def _commit_apart(
