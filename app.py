@@ -729,12 +729,17 @@ def _mark_decimal(value: Any) -> str:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
+def _encoder(indent: int | None) -> json.JSONEncoder:
+    separators = (",", ":") if indent is None else None
+    return json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_mark_decimal, separators=separators, indent=indent)
+
+
+_ENCODER = _encoder(None)
+
+
 def dump_json(value: Json, *, indent: int | None = None) -> str:
     """Compact JSON text; a Decimal is written as the number it is (its mark, U+0000, occurs in no other text)."""
-    separators = (",", ":") if indent is None else None
-    text = json.dumps(
-        value, ensure_ascii=False, allow_nan=False, default=_mark_decimal, separators=separators, indent=indent
-    )
+    text = (_ENCODER if indent is None else _encoder(indent)).encode(value)
     return _DECIMAL_MARK.sub(r"\1", text) if "\\u0000" in text else text
 
 
@@ -753,6 +758,9 @@ def member_pointer(pointer: str, name: str) -> str:
     """The JSON pointer of a member (RFC 6901 section 3); what cannot be sent in an answer is replaced."""
     sendable = name.encode(errors="replace").decode().replace("\0", "?")
     return pointer + "/" + sendable.replace("~", "~0").replace("/", "~1")
+
+
+_PLAIN = (str, int, float, type(None))
 
 
 def _plain_problem(value: Json) -> tuple[str, str] | None:
@@ -777,7 +785,7 @@ def check_value(value: Json, pointer: str = "", depth: int = 0) -> Iterator[Faul
         for name, item in value.items():
             if problem := check_text(name):
                 yield Fault(member_pointer(pointer, name), "text", problem)
-            if depth == 100 or isinstance(item, list | tuple | Mapping) or _plain_problem(item):
+            if depth == 100 or not isinstance(item, _PLAIN) or _plain_problem(item):
                 yield from check_value(item, member_pointer(pointer, name), depth + 1)
     elif found := _plain_problem(value):
         yield Fault(pointer, *found)
@@ -3879,7 +3887,7 @@ def _parsed(body: str) -> Json:
 
 def unwrapped(message: Message) -> Message:
     """What an SNS notification carries, under the notification's own id; any other message as it is."""
-    if not message.body.lstrip().startswith("{"):
+    if "TopicArn" not in message.body or not message.body.lstrip().startswith("{"):
         return message
     outer = _parsed(message.body)
     if outer.get("Type") != "Notification" or not isinstance(outer.get("Message"), str) or "TopicArn" not in outer:
@@ -4074,6 +4082,8 @@ def _reply_data(response: Response) -> tuple[int, Json]:
 
 # ---- queues: the service
 
+_SYSTEM_ATTRIBUTES = ["SentTimestamp", "MessageGroupId", "DeadLetterQueueSourceArn"]  # what _to_message reads
+
 
 class QueueService:
     """SQS and the S3 beside it: the one place that knows boto3. Every fault leaves as NotFound (no such queue or
@@ -4089,6 +4099,7 @@ class QueueService:
         options = ClientConfig(
             connect_timeout=5, read_timeout=config.wait_s + 10, max_pool_connections=connections,
             retries={"mode": "standard", "total_max_attempts": 2},
+            parameter_validation=False, user_agent=f"satchel/{__version__}",  # each costs a tenth of a call
         )  # fmt: skip
         named = re.match(r"https://sqs\.([a-z0-9-]+)\.amazonaws\.", config.queues[0].url) if config.queues else None
         region = config.region or (named[1] if named else None)
@@ -4146,7 +4157,7 @@ class QueueService:
         with self._told(f"receiving from {_queue_name(url)}"):
             answer = self._sqs.receive_message(
                 QueueUrl=url, MaxNumberOfMessages=min(10, most), WaitTimeSeconds=wait_s, VisibilityTimeout=visibility_s,
-                AttributeNames=["All"], MessageAttributeNames=["All"],
+                AttributeNames=_SYSTEM_ATTRIBUTES, MessageAttributeNames=["All"],
             )  # fmt: skip
         return [_to_message(raw, url.endswith(".fifo")) for raw in answer.get("Messages", ())]
 
@@ -5010,14 +5021,15 @@ class Consumer:
         return delivery.request is not None
 
     def _deal_with(self, turn: Sequence[Delivery]) -> None:
-        began = time.monotonic()
+        began, lines = time.monotonic(), []
         ends = [self._concluded(delivery, answer) for delivery, answer in zip(turn, self._answers(turn), strict=True)]
         for delivery, end in zip(turn, ends, strict=True):
             self._leave(delivery, end)
             took_s = time.monotonic() - began
             self.tally.add(end.outcome)
-            self._log(delivery, end, took_s)
+            lines.append(self._line(delivery, end, took_s))
             self.groups.done(delivery, took_s / len(turn))
+        _log.info("\n".join(lines))  # one write for all
 
     def _answers(self, turn: Sequence[Delivery]) -> Sequence[Response | Exception | None]:
         """What the application says to quick writes; None to be asked for anything else."""
@@ -5220,7 +5232,8 @@ class Consumer:
             except AppError as error:
                 _log.error("message %s: %s", delivery.message.id, error.message)
 
-    def _log(self, delivery: Delivery, end: _End, took_s: float) -> None:
+    def _line(self, delivery: Delivery, end: _End, took_s: float) -> str:
+        """What the log says of the message."""
         error = end.result.error
         facts = {
             "at": rfc3339(time.time()), "queue": self.queue.name, "message_id": delivery.message.id,
@@ -5230,7 +5243,7 @@ class Consumer:
         }  # fmt: skip
         if error and error.status >= 500:
             facts["detail"] = error.message + (f" ({error.hint})" if error.hint else "")
-        _log.info(dump_json(facts))
+        return dump_json(facts)
 
 
 def _sendable_json(value: Json) -> str:
@@ -8214,6 +8227,7 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
         self._pool = SqlitePool(self._path)
         self._writer: sqlite3.Connection | None = None
         self._tables: set[str] = set()  # known to be there and to be ours
+        self._written: set[str] = set()  # those that the transaction at work has seen, and that may be rolled back
         self._blobs_made = False
 
     def open(self) -> None:
@@ -8317,6 +8331,7 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
     def _forget(self) -> None:
         """Look again at what tables there are."""
         self._tables.clear()
+        self._written.clear()
         self._blobs_made = False
 
     def _commit_jobs(self, jobs: list[Job]) -> None:
@@ -8328,10 +8343,12 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
             with self._lock.held():
                 connection = self._opened_writer()
                 connection.execute("begin immediate")
+                self._written.clear()
                 try:
                     for job in jobs:
                         self._run_job(connection, job)
                     connection.execute("commit")
+                    self._tables |= self._written
                 except BaseException:
                     self._forget()
                     with suppress(sqlite3.Error):  # SQLite has rolled back by itself, or does at the next open
@@ -8349,6 +8366,7 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
         except Exception as error:
             connection.execute("rollback to job")
             self._tables.clear()
+            self._written.clear()
             job.error = error
         connection.execute("release job")
 
@@ -8356,7 +8374,7 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
 
     def _has_table(self, connection: sqlite3.Connection, table: str) -> bool:
         """Whether the table is there; ConfigError if it is another than Satchel makes."""
-        if table in self._tables:
+        if table in self._tables or (connection is self._writer and table in self._written):
             return True
         found = connection.execute("select name, type from sqlite_master where name = ? collate nocase", (table,)).fetchone()
         problem = ""
@@ -8368,8 +8386,8 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
             problem = "exists and was not made by Satchel: records need the columns key, version and data"
         if problem:
             raise ConfigError(f"provider {self.name}: the table {table} {problem}; choose another name for it")
-        if found and connection is not self._writer:  # which sees what may still be rolled back
-            self._tables.add(table)
+        if found:
+            (self._written if connection is self._writer else self._tables).add(table)
         return bool(found)
 
     @staticmethod

@@ -375,6 +375,167 @@ def stopping() -> None:
     raise Stop
 
 
+# ---- side by side
+
+
+def asked(site: Site, action: str, address: str, data: Any = None, *, by: str | None = None, **facts: Any) -> app.Request:
+    kind, name, *path = address.split("/")
+    return app.Request(
+        id=app.new_id(1_800_000_000), action=Action(action), resource=f"{kind}/{name}", path=tuple(path), door="test",
+        data=data, credential=site.root if by is None else by, **facts,
+    )  # fmt: skip
+
+
+def unguarded() -> None:
+    """Lets the commit happen."""
+
+
+def together(site: Site, *requests: app.Request) -> list[Any]:
+    return site.app.handle_all([(request, unguarded) for request in requests])
+
+
+def one_by_one(site: Site, request: app.Request) -> Any:
+    try:
+        return site.app.handle(request)
+    except AppError as error:
+        return error
+
+
+def a_bit_of_everything(site: Site) -> list[app.Request]:
+    made = site.create("forms/leave", {"a": "old"})
+    place = made.location
+    staff = site.token("staff", "forms/leave:create")
+    return [
+        asked(site, "create", "forms/leave", {"a": "one"}, idempotency_key="k1"),
+        asked(site, "create", "forms/leave", {"a": "far too long"}),
+        asked(site, "create", "forms/leave", {"a": "two"}, by=staff),
+        asked(site, "delete", place, by=staff),
+        asked(site, "create", "forms/leave", {"a": "three"}, by="Bearer nothing"),
+        asked(site, "update", place, {"b": 1}, partial=True),
+        asked(site, "create", "forms/gone", {}),
+        asked(site, "delete", "forms/leave/records/none"),
+        asked(site, "read", "forms/leave/records"),
+        asked(site, "create", "forms/leave", [{"a": "four"}, {"a": "five"}]),
+        asked(site, "create", "files/docs/x.txt", body=[b"bytes"]),
+        asked(site, "create", "forms/open", {"a": "six"}, by=""),
+    ]
+
+
+def told(answer: Any) -> Any:
+    """What can be compared of answers that were given at other times and to other ids."""
+    if isinstance(answer, AppError):
+        return answer.code
+    return answer.created, answer.replayed, answer.caller.subject, bool(answer.table)
+
+
+def kept(site: Site) -> tuple[Any, Any]:
+    rows = sorted((row["a"] or "", row["b"] or 0, row["version"]) for row in site.items("forms/leave/records?_size=1000"))
+    entries = [
+        (e["subject"], e["action"], e["outcome"], e["code"], (e["after"] or {}).get("a"))
+        for e in site.audit()
+        if not str(e["resource"]).startswith("admin")
+    ]
+    return rows, sorted(map(str, entries))
+
+
+def test_side_by_side_everything_is_answered_and_stored_as_one_by_one(tmp_path: Path, clock: Clock) -> None:
+    found = []
+    for way in ("together", "alone"):
+        site = Site(tmp_path / way, PROVIDERS["sql"] + TOML, clock=clock)
+        requests = a_bit_of_everything(site)
+        answers = together(site, *requests) if way == "together" else [one_by_one(site, request) for request in requests]
+        found.append(([told(answer) for answer in answers], kept(site)))
+        site.close()
+    assert found[0] == found[1]
+    assert [told(answer) for answer in answers].count("validation_failed") == 1
+
+
+def test_side_by_side_writes_share_one_commit(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.create("forms/leave", {"a": "x"})
+    commits: list[int] = []
+    run = provider(site)._group._run
+    monkeypatch.setattr(provider(site)._group, "_run", lambda jobs: (commits.append(len(jobs)), run(jobs)))
+    answers = together(site, *(asked(site, "create", "forms/leave", {"b": n}, idempotency_key=f"k{n}") for n in range(10)))
+    assert all(answer.created for answer in answers)
+    assert commits == [10]
+    assert sorted(row["b"] for row in site.items("forms/leave/records") if row["a"] is None) == list(range(10))
+    assert len(site.audit(resource="forms/leave", outcome="ok")) == 11
+
+
+def test_side_by_side_the_same_request_is_done_once(site: Site) -> None:
+    same = [asked(site, "create", "forms/leave", {"a": "x"}, idempotency_key="k") for _ in range(3)]
+    answers = together(site, *same, asked(site, "create", "forms/leave", {"a": "y"}, idempotency_key="k"))
+    assert [answer.replayed for answer in answers[:3]] == [False, True, True]
+    assert len({answer.location for answer in answers[:3]}) == 1
+    assert isinstance(answers[3], app.IdempotencyConflict)
+    assert [row["a"] for row in site.items("forms/leave/records")] == ["x"]
+    assert len(site.audit(resource="forms/leave", outcome="ok")) == 1
+
+
+def test_side_by_side_no_update_is_lost(site: Site) -> None:
+    made = site.create("forms/race", {})
+    patches = [asked(site, "update", made.location, {f"f{n}": n}, partial=True) for n in range(8)]
+    answers = together(site, *patches)
+    assert not [answer for answer in answers if isinstance(answer, Exception)]
+    record = site.read(made.location).data
+    assert [record[f"f{n}"] for n in range(8)] == list(range(8))
+    assert record["version"] == 9
+    stale = app.Conditions(if_match=("9",))
+    answers = together(
+        site, *(asked(site, "update", made.location, {"f0": n}, partial=True, conditions=stale) for n in range(3))
+    )
+    assert sorted(type(answer).__name__ for answer in answers) == ["PreconditionFailed", "PreconditionFailed", "Response"]
+
+
+def test_side_by_side_a_guard_stops_its_own_request_alone(site: Site) -> None:
+    work = [(asked(site, "create", "forms/leave", {"b": n}), stopping if n == 1 else unguarded) for n in range(3)]
+    answers = site.app.handle_all(work)
+    assert [type(answer) for answer in answers] == [app.Response, Stop, app.Response]
+    assert sorted(row["b"] for row in site.items("forms/leave/records")) == [0, 2]
+    assert len(site.audit(resource="forms/leave")) == 2
+
+
+def test_side_by_side_a_commit_that_fails_leaves_nothing_of_any(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    upload = app.Upload("a.txt", io.BytesIO(b"bytes"))
+    requests = [asked(site, "create", "forms/leave", {"a": "x", "doc": upload}), asked(site, "create", "forms/leave", {})]
+    with monkeypatch.context() as patch:
+        patch.setattr(provider(site)._group, "_run", failing_commit(provider(site)._group._run))
+        answers = together(site, *requests)
+    assert [type(answer) for answer in answers] == [StorageFull, StorageFull]
+    assert site.items("forms/leave/records") == []
+    assert site.audit(resource="forms/leave") == []
+    assert site.items("files/docs") == []
+    assert staged(site) == 0
+
+
+def failing_commit(run: Callable[[list[Any]], None]) -> Callable[[list[Any]], None]:
+    """Several jobs at once fail, as on a full disk; one alone, such as an upload's bytes, does not."""
+
+    def failing(jobs: list[Any]) -> None:
+        if len(jobs) > 1:
+            raise StorageFull("full")
+        run(jobs)
+
+    return failing
+
+
+def test_what_is_quick_is_one_record_on_providers_that_share_commits(site: Site) -> None:
+    assert site.app.shares_commits(asked(site, "create", "forms/open", {"a": "x"}))
+    assert site.app.shares_commits(asked(site, "delete", "forms/open/records/x"))
+    for slow in (
+        asked(site, "read", "forms/open"),
+        asked(site, "create", "forms/open", [{"a": "x"}]),
+        asked(site, "create", "forms/leave", {"a": "x"}),  # it has a file
+        asked(site, "create", "files/inbox/x", body=[b""]),
+        asked(site, "read", "views/all"),
+        asked(site, "create", "forms/none", {}),
+    ):
+        assert not site.app.shares_commits(slow)
+
+
+# ---- guards
+
+
 @pytest.mark.parametrize("key", ["", "k"])
 def test_a_guard_that_raises_stops_everything(site: Site, key: str) -> None:
     for write in (

@@ -224,6 +224,27 @@ def test_a_write_whose_precondition_fails_conflicts_and_the_whole_commit_does_no
     assert records.commit([Insert("u", "x", {})]) == [Record("x", 1, {})]
 
 
+def test_commits_handed_in_together_each_stand_for_themselves(records: Any) -> None:
+    records.commit([Insert("t", "a", {"n": 1})])
+    lost = [Insert("t", "x", {}), Update("t", "a", {"n": 9}, version=7)] if records.atomic else [Insert("t", "a", {})]
+    answers = records.commit_each(
+        [[Insert("t", "b", {"n": 2})], lost, [], [Insert("t", "", {})], [Update("t", "a", {"n": 3}, version=1)]]
+    )
+    assert answers[0] == [Record("b", 1, {"n": 2})]
+    assert isinstance(answers[1], app.Conflict)
+    assert answers[2] == []
+    assert isinstance(answers[3], app.Invalid)
+    assert answers[4] == [Record("a", 2, {"n": 3})]
+    assert {record.key: record.value for record in records.walk(Query("t"))} == {"a": {"n": 3}, "b": {"n": 2}}
+
+
+def test_of_commits_handed_in_together_the_first_comes_first(records: Any) -> None:
+    first, second = records.commit_each([[Insert("t", "a", {"n": 1})], [Insert("t", "a", {"n": 2})]])
+    assert first == [Record("a", 1, {"n": 1})]
+    assert isinstance(second, app.Conflict)
+    assert records.get("t", "a") == Record("a", 1, {"n": 1})
+
+
 def test_a_key_that_stands_twice_in_one_commit_is_invalid(records: Any) -> None:
     with pytest.raises(app.Invalid):
         records.commit([Insert("t", "a", {}), Delete("t", "a")])

@@ -194,19 +194,62 @@ def test_a_waiting_thread_that_is_interrupted_holds_nobody_up_and_its_work_is_no
     assert done == ["leader", "a", "y"]
 
 
-@pytest.mark.parametrize("name", ["sql", "file"])
-def test_threads_share_commits(name: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    provider = request.getfixturevalue(name)
-    provider.commit([Insert("t", "first", {})])
+def counted_commits(provider: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Grows by one with every commit on the medium."""
     commits: list[str] = []
-    if name == "sql":
+    provider.commit([Insert("t", "first", {})])
+    if isinstance(provider, app.SqlProvider):
+        assert provider._writer
         provider._writer.set_trace_callback(lambda text: commits.append(text) if text == "commit" else None)
     else:
         append = provider._journal.append
         monkeypatch.setattr(provider._journal, "append", lambda lines: (commits.append("commit"), append(lines)))
+    return commits
+
+
+@pytest.mark.parametrize("name", ["sql", "file"])
+def test_threads_share_commits(name: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    provider = request.getfixturevalue(name)
+    commits = counted_commits(provider, monkeypatch)
     at_once(16, lambda n: [provider.commit([Insert("t", f"{n}-{i}", {})]) for i in range(25)])
     assert provider.count(Query("t")) == 401
     assert len(commits) < 300
+
+
+@pytest.mark.parametrize("name", ["sql", "file"])
+def test_commits_handed_in_together_are_one_on_the_medium(
+    name: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider = request.getfixturevalue(name)
+    commits = counted_commits(provider, monkeypatch)
+    assert provider.shares_commits
+    provider.commit_each([[Insert("t", f"{n}", {})] for n in range(9)])
+    assert provider.count(Query("t")) == 10
+    assert commits == ["commit"]
+
+
+@pytest.mark.parametrize("name", ["sql", "file"])
+def test_commits_handed_in_together_all_fail_where_the_medium_does(
+    name: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider = request.getfixturevalue(name)
+    provider.commit([Insert("t", "first", {})])
+    with monkeypatch.context() as patch:
+        patch.setattr(provider._group, "_run", lambda jobs: (_ for _ in ()).throw(app.StorageFull("full")))
+        answers = provider.commit_each([[Insert("t", "a", {})], [], [Insert("t", "b", {})]])
+    assert [type(answer) for answer in answers] == [app.StorageFull, list, app.StorageFull]
+    assert answers[0] is not answers[2]
+    assert provider.count(Query("t")) == 1
+
+
+def test_a_table_made_in_a_commit_that_was_undone_is_made_again(sql: app.SqlProvider) -> None:
+    sql.commit([Insert("t", "a", {})])
+    for _ in range(2):  # the second time after it was seen to be there
+        answers = sql.commit_each([[Insert("fresh", "a", {}), Insert("t", "a", {})], [Insert("other", "a", {})]])
+        assert isinstance(answers[0], app.Conflict)
+        assert sql.get("fresh", "a") is None
+        sql.commit([Delete("other", "a")])
+    assert sql.commit([Insert("fresh", "a", {})]) == [Record("a", 1, {})]
 
 
 # ---- sql: settings

@@ -455,6 +455,8 @@ def test_what_is_held_is_extended_until_it_is_done(tmp_path: Path, fake: SqsFake
     go_on = threading.Event()
 
     class Slow(Host):
+        quick = False
+
         def handle(self, request: app.Request, guard: Callable[[], None]) -> app.Response:
             if request.data == {"day": "2027-01-01"}:
                 go_on.wait(20)
@@ -626,6 +628,144 @@ def test_a_dead_letter_that_cannot_be_sent_keeps_its_message(tmp_path: Path, fak
         fault.times = 0
         until(queue.empty, "an empty queue")
     assert [code_of(one) for one in queue.dead()] == ["bad_envelope"]
+
+
+# ---- together
+
+
+class Watched(Host):
+    """Knows how many requests were handled together."""
+
+    def __init__(self, inner: app.App) -> None:
+        super().__init__(inner)
+        self.sizes: list[int] = []
+
+    def handle_all(self, work: Any) -> Any:
+        self.sizes.append(len(work))
+        return super().handle_all(work)
+
+
+def test_quick_writes_that_wait_are_handled_together_and_each_is_told_of(
+    tmp_path: Path, fake: SqsFake, queue: Queue, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    answers = queue.client.create_queue(QueueName="answers")["QueueUrl"]
+    door = Door(tmp_path, fake.url, [queue], settings=f'replies = {{ answers = "{answers}" }}')
+    sent = [
+        queue.send(leave(f"2027-01-{n + 1:02}"), token=door.site.root, reply_to="answers", correlation_id=f"c{n}")
+        for n in range(20)
+    ]
+    bad = queue.send(leave("never"), token=door.site.root)
+    host = Watched(door.site.app)
+    with door.opened(host):
+        until(queue.empty, "an empty queue")
+    assert max(host.sizes) > 1
+    assert sum(host.sizes) == 21
+    assert len(door.rows()) == 20
+    assert [code_of(one) for one in queue.dead()] == ["validation_failed"]
+    replies = {texts(one)["correlation_id"]: json.loads(one["Body"])["day"] for one in queue.take(answers)}
+    assert replies == {f"c{n}": f"2027-01-{n + 1:02}" for n in range(20)}
+    lines = [json.loads(line) for record in caplog.records for line in record.getMessage().splitlines() if line[:1] == "{"]
+    assert {line["message_id"]: line["outcome"] for line in lines} == dict.fromkeys(sent, "done") | {bad: "dead"}
+
+
+def test_a_slow_one_holds_up_no_quick_ones(tmp_path: Path, fake: SqsFake, queue: Queue) -> None:
+    """It stands among them in the queue, is begun with them, and they are done, and deleted, before it is."""
+    door = Door(tmp_path, fake.url, [queue], settings="threads = 2")
+    go_on, waits = threading.Event(), threading.Event()
+
+    class Slow(Watched):
+        def shares_commits(self, request: app.Request) -> bool:
+            return request.resource != "forms/other" and super().shares_commits(request)
+
+        def handle(self, request: app.Request, guard: Callable[[], None]) -> app.Response:
+            if request.resource == "forms/other":
+                waits.set()
+                assert go_on.wait(20)
+            return super().handle(request, guard)
+
+    for number in range(50):
+        queue.send(leave(), token=door.site.root)
+        if number == 25:
+            queue.send(envelope("forms/other", "create", {"text": "slow"}), token=door.site.root)
+    with door.opened(Slow(door.site.app)):
+        assert waits.wait(20)
+        until(lambda: queue.counts() == (0, 1), "the others to be gone")
+        assert len(door.rows()) == 50
+        assert not door.rows("other")
+        go_on.set()
+        until(queue.empty, "an empty queue")
+    assert len(door.rows("other")) == 1
+
+
+def test_a_lease_that_is_lost_among_others_loses_its_own_message_alone(tmp_path: Path, fake: SqsFake, queue: Queue) -> None:
+    door = Door(tmp_path, fake.url, [queue])
+    sent = [queue.send(leave(id=str(n)), token=door.site.root) for n in range(10)]
+    lost = threading.Event()
+
+    class Losing(Watched):
+        def handle_all(self, work: Any) -> Any:
+            def stolen() -> None:
+                lost.set()
+                raise app.LeaseLost
+
+            first = not lost.is_set() and len(work) > 2
+            return super().handle_all([(r, stolen if first and n == 1 else guard) for n, (r, guard) in enumerate(work)])
+
+    host = Losing(door.site.app)
+    with door.opened(host) as runner:
+        until(queue.empty, "an empty queue")
+    assert lost.is_set()
+    assert runner.tally.counts["lost"] == 1
+    assert runner.tally.counts["done"] == len(sent) == len(door.rows())
+    assert not queue.dead()
+
+
+def test_the_same_message_twice_in_a_turn_is_one_row(tmp_path: Path, fake: SqsFake, queue: Queue) -> None:
+    door = Door(tmp_path, fake.url, [queue])
+    for _ in range(10):
+        queue.send(leave(id="same"), token=door.site.root)
+    host = Watched(door.site.app)
+    with door.opened(host) as runner:
+        until(queue.empty, "an empty queue")
+    assert max(host.sizes) > 1
+    assert len(door.rows()) == 1
+    assert (runner.tally.counts["done"], runner.tally.counts["replayed"]) == (1, 9)
+
+
+def test_an_outage_in_the_middle_of_a_turn_leaves_what_was_done_and_does_the_rest_later(
+    tmp_path: Path, fake: SqsFake, queue: Queue
+) -> None:
+    door = Door(tmp_path, fake.url, [queue])
+    for number in range(10):
+        queue.send(leave(id=str(number)), token=door.site.root)
+
+    class Away(Watched):
+        left = 3
+
+        def handle_all(self, work: Any) -> Any:
+            answers = super().handle_all(work[: self.left])
+            away = [app.Unavailable("away for a moment") for _ in work[self.left :]]
+            Away.left = len(work)
+            return [*answers, *away]
+
+    with door.opened(Away(door.site.app)) as runner:
+        until(queue.empty, "an empty queue")
+    assert len(door.rows()) == 10
+    assert runner.tally.counts["done"] == 10
+    assert not queue.dead()
+
+
+def test_groups_are_dealt_with_together_and_each_in_order(tmp_path: Path, fake: SqsFake) -> None:
+    queue = Queue(client(fake.url), next(_names), fifo=True)
+    door = Door(tmp_path, fake.url, [queue])
+    for number, group in itertools.product(range(8), "abcdefgh"):
+        queue.send(envelope("forms/other", "create", {"text": f"{group} {number}"}), token=door.site.root, group=group)
+    host = Watched(door.site.app)
+    with door.opened(host):
+        until(queue.empty, "an empty queue")
+    assert max(host.sizes) > 1
+    assert words(door) == {group: list(range(8)) for group in "abcdefgh"}
 
 
 # ---- in order
