@@ -8227,7 +8227,7 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
         self._pool = SqlitePool(self._path)
         self._writer: sqlite3.Connection | None = None
         self._tables: set[str] = set()  # known to be there and to be ours
-        self._written: set[str] = set()  # those that the transaction at work has seen, and that may be rolled back
+        self._written: set[str] = set()  # found by the transaction at work, which may be rolled back
         self._blobs_made = False
 
     def open(self) -> None:
@@ -8366,7 +8366,6 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
         except Exception as error:
             connection.execute("rollback to job")
             self._tables.clear()
-            self._written.clear()
             job.error = error
         connection.execute("release job")
 

@@ -669,7 +669,8 @@ def test_quick_writes_that_wait_are_handled_together_and_each_is_told_of(
     assert {line["message_id"]: line["outcome"] for line in lines} == dict.fromkeys(sent, "done") | {bad: "dead"}
 
 
-def test_a_slow_one_holds_up_no_quick_ones(tmp_path: Path, fake: SqsFake, queue: Queue) -> None:
+@pytest.mark.parametrize(("before", "after"), [(0, 9), (25, 25)])
+def test_a_slow_one_holds_up_no_quick_ones(before: int, after: int, tmp_path: Path, fake: SqsFake, queue: Queue) -> None:
     """It stands among them in the queue, is begun with them, and they are done, and deleted, before it is."""
     door = Door(tmp_path, fake.url, [queue], settings="threads = 2")
     go_on, waits = threading.Event(), threading.Event()
@@ -684,14 +685,13 @@ def test_a_slow_one_holds_up_no_quick_ones(tmp_path: Path, fake: SqsFake, queue:
                 assert go_on.wait(20)
             return super().handle(request, guard)
 
-    for number in range(50):
-        queue.send(leave(), token=door.site.root)
-        if number == 25:
-            queue.send(envelope("forms/other", "create", {"text": "slow"}), token=door.site.root)
+    slow = envelope("forms/other", "create", {"text": "slow"})
+    for body in [*[leave()] * before, slow, *[leave()] * after]:
+        queue.send(body, token=door.site.root)
     with door.opened(Slow(door.site.app)):
         assert waits.wait(20)
         until(lambda: queue.counts() == (0, 1), "the others to be gone")
-        assert len(door.rows()) == 50
+        assert len(door.rows()) == before + after
         assert not door.rows("other")
         go_on.set()
         until(queue.empty, "an empty queue")
@@ -793,6 +793,23 @@ def test_groups_stay_in_order_through_failures_and_a_restart(tmp_path: Path, fak
         until(queue.empty, "an empty queue", 40)
     assert words(door) == {group: list(range(40)) for group in "abcde"}
     assert not queue.dead()
+
+
+def test_the_next_of_a_group_starts_when_the_one_before_is_gone(tmp_path: Path, fake: SqsFake) -> None:
+    queue = Queue(client(fake.url), next(_names), fifo=True)
+    door = Door(tmp_path, fake.url, [queue])
+    left: dict[str, int] = {}
+
+    class Looking(Host):
+        def handle(self, request: app.Request, guard: Callable[[], None]) -> app.Response:
+            left[request.data["text"]] = sum(queue.counts())
+            return super().handle(request, guard)
+
+    for number in range(5):
+        queue.send(envelope("forms/other", "create", {"text": f"g {number}"}), token=door.site.root, group="g")
+    with door.opened(Looking(door.site.app)):
+        until(queue.empty, "an empty queue")
+    assert left == {f"g {number}": 5 - number for number in range(5)}
 
 
 def test_a_poison_head_dead_letters_only_itself(tmp_path: Path, fake: SqsFake) -> None:
