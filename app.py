@@ -4903,6 +4903,9 @@ class Result:
         return error is not None and not isinstance(error, Unsupported) and (error.retry or error.status >= 500)
 
 
+_Said: TypeAlias = Response | Exception | None  # of the application; None while it has not been asked
+
+
 @dataclass(slots=True)
 class _End:
     """What was made of a message: the outcome in a word, and the delay of one that is to come again."""
@@ -5021,17 +5024,15 @@ class Consumer:
         return delivery.request is not None
 
     def _deal_with(self, turn: Sequence[Delivery]) -> None:
-        began, lines = time.monotonic(), []
-        ends = [self._concluded(delivery, answer) for delivery, answer in zip(turn, self._answers(turn), strict=True)]
-        for delivery, end in zip(turn, ends, strict=True):
-            self._leave(delivery, end)
-            took_s = time.monotonic() - began
-            self.tally.add(end.outcome)
-            lines.append(self._line(delivery, end, took_s))
-            self.groups.done(delivery, took_s / len(turn))
-        _log.info("\n".join(lines))  # one write for all
+        """Those that went well at once: what did not may have to wait for a provider."""
+        began = time.monotonic()
+        answered = list(zip(turn, self._answers(turn), strict=True))
+        self._finish([pair for pair in answered if isinstance(pair[1], Response)], began)
+        for pair in answered:
+            if not isinstance(pair[1], Response):
+                self._finish([pair], began)
 
-    def _answers(self, turn: Sequence[Delivery]) -> Sequence[Response | Exception | None]:
+    def _answers(self, turn: Sequence[Delivery]) -> Sequence[_Said]:
         """What the application says to quick writes; None to be asked for anything else."""
         work = [(delivery.request, delivery.guard) for delivery in turn if delivery.request]
         try:
@@ -5039,7 +5040,19 @@ class Consumer:
         except Exception as error:
             return [error] * len(work)
 
-    def _concluded(self, delivery: Delivery, answer: Response | Exception | None) -> _End:
+    def _finish(self, answered: Sequence[tuple[Delivery, _Said]], began: float) -> None:
+        ends = [(delivery, self._concluded(delivery, answer)) for delivery, answer in answered]
+        lines = []
+        for delivery, end in ends:
+            self._leave(delivery, end)
+            took_s = time.monotonic() - began
+            self.tally.add(end.outcome)
+            lines.append(self._line(delivery, end, took_s))
+            self.groups.done(delivery, took_s / len(ends))
+        if lines:
+            _log.info("\n".join(lines))  # one write for all
+
+    def _concluded(self, delivery: Delivery, answer: _Said) -> _End:
         attempt = self._count(delivery.message.id)
         result = self._tried(delivery, answer)
         try:
@@ -5070,7 +5083,7 @@ class Consumer:
     def _backoff(self, delivery: Delivery, attempt: int) -> int:
         return self.pace.backoff(attempt, time.monotonic() - delivery.received)
 
-    def _tried(self, delivery: Delivery, answer: Response | Exception | None) -> Result:
+    def _tried(self, delivery: Delivery, answer: _Said) -> Result:
         """What comes of the message, which may have its answer; while a provider is away it is held and then tried again."""
         for tries in itertools.count():
             try:

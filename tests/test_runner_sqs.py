@@ -733,23 +733,25 @@ def test_the_same_message_twice_in_a_turn_is_one_row(tmp_path: Path, fake: SqsFa
     assert (runner.tally.counts["done"], runner.tally.counts["replayed"]) == (1, 9)
 
 
-def test_an_outage_in_the_middle_of_a_turn_leaves_what_was_done_and_does_the_rest_later(
-    tmp_path: Path, fake: SqsFake, queue: Queue
-) -> None:
+def test_an_outage_in_the_middle_of_a_turn_holds_only_what_it_met(tmp_path: Path, fake: SqsFake, queue: Queue) -> None:
     door = Door(tmp_path, fake.url, [queue])
     for number in range(10):
         queue.send(leave(id=str(number)), token=door.site.root)
+    back = threading.Event()
 
-    class Away(Watched):
-        left = 3
-
+    class Away(Host):
         def handle_all(self, work: Any) -> Any:
-            answers = super().handle_all(work[: self.left])
-            away = [app.Unavailable("away for a moment") for _ in work[self.left :]]
-            Away.left = len(work)
-            return [*answers, *away]
+            half = len(work) // 2
+            return [*self.inner.handle_all(work[:half]), *[app.Unavailable("away for a moment")] * (len(work) - half)]
 
-    with door.opened(Away(door.site.app)) as runner:
+        def handle(self, request: app.Request, guard: Callable[[], None]) -> app.Response:
+            assert back.wait(20)
+            return super().handle(request, guard)
+
+    host = Away(door.site.app)
+    with door.opened(host) as runner:
+        until(lambda: queue.counts() == (0, 5), "those to be gone that went well")
+        back.set()
         until(queue.empty, "an empty queue")
     assert len(door.rows()) == 10
     assert runner.tally.counts["done"] == 10
