@@ -583,8 +583,9 @@ def test_a_queue_that_is_missing_is_told_and_waited_for(
     )
     with door.opened():
         until(lambda: len(fake.wait_for_call("GetQueueAttributes", 10)) > 10, "several looks")
+        until(lambda: "ok" in app.QueueBoard.read([door.states]).values(), "the queue that is there")
         states = app.QueueBoard.read([door.states])
-        assert states["q" + name[1:]].startswith("paused: ")
+        assert states[name].startswith("paused: ")
         assert "does not exist" in states[name]
         assert "dead-letter" in states["bare"]
         assert states[queue.url.rpartition("/")[2]] == "ok"
@@ -790,30 +791,121 @@ def test_an_answer_that_is_too_large_goes_by_s3_or_is_a_problem(way: str, tmp_pa
         assert texts(reply)["status"] == "413"
 
 
+# ---- how old the oldest is
+
+
+def test_the_runner_tells_how_old_the_oldest_message_is_that_it_holds_or_will_try_again(tmp_path: Path) -> None:
+    """The service's clock is ten minutes behind: so old is what was sent just before."""
+    go_on = threading.Event()
+    failures = iter([True])
+
+    class Stuck(Host):
+        def handle(self, request: app.Request, guard: Callable[[], None]) -> app.Response:
+            go_on.wait(20)
+            if next(failures, False):
+                raise app.StorageFull("no room for the time being")
+            return super().handle(request, guard)
+
+    with SqsFake(clock=lambda: time.time() - 600) as fake:
+        queue = Queue(client(fake.url), next(_names))
+        name = queue.url.rpartition("/")[2]
+        pace = app.Pace(backoff_s=4, retry_s=0.1, chance=lambda: 1.0)
+        door = Door(tmp_path, fake.url, [queue], more='[public]\ngrants = ["forms/leave:create"]', pace=pace)
+
+        def age() -> float | None:
+            return app.QueueBoard.ages([door.states], time.time()).get(name)
+
+        def is_old() -> bool:
+            return 600 <= (age() or 0) < 630
+
+        queue.send(leave())
+        with door.opened(Stuck(door.site.app)) as runner:
+            until(is_old, "what is held")
+            go_on.set()
+            until(lambda: runner.tally.counts.get("retry"), "a failure")
+            polls = len(fake.wait_for_call("ReceiveMessage"))
+            fake.wait_for_call("ReceiveMessage", polls + 2)
+            assert queue.counts() == (0, 1)
+            assert is_old(), "it rests until its next attempt, and nothing else came"
+            until(lambda: queue.empty() and age() == 0, "nothing left")
+            fault = fake.fault("AccessDenied", operation="ReceiveMessage", status=403, times=None)
+            until(lambda: age() is None, "a queue that tells nothing")
+            fault.times = 0
+            until(lambda: age() == 0, "a queue that has nothing")
+        assert len(door.rows()) == 1
+
+
+def test_the_oldest_of_several_processes_counts_and_a_killed_one_is_not_believed(tmp_path: Path) -> None:
+    now, paths = [1000.0], [tmp_path / f"queues-{number}.json" for number in (1, 2, 3)]
+    first, second = (app.QueueBoard(path, lambda: now[0]) for path in paths[:2])
+    first.date(lambda: {"a": 990.0, "b": None})
+    assert not paths[0].exists(), "none of its queues has been reached"
+    now[0] = 1001
+    for board in (first, second):
+        board.tell("a", "ok")
+    first.date(lambda: {"a": 990.0, "b": None})
+    second.date(lambda: {"a": 900.0, "c": 1001.0})
+    assert app.QueueBoard.ages(paths, 1003) == {"a": 103, "b": 0, "c": 2}
+    assert app.QueueBoard.read(paths[:2]) == {"a": "ok"}
+    now[0] = 1020
+    first.date(lambda: {"a": 990.0, "b": None})
+    assert app.QueueBoard.ages(paths, 1033) == {"a": 43, "b": 0}
+    assert app.QueueBoard.ages(paths, 1100) == {}
+
+
+def test_ages_are_written_once_a_second_when_they_change_and_else_every_ten_seconds(tmp_path: Path) -> None:
+    now, path = [1000.0], tmp_path / "queues-1.json"
+    board = app.QueueBoard(path, lambda: now[0])
+    board.tell("a", "ok")
+    written = []
+    for _ in range(400):
+        now[0] += 0.05
+        before = path.read_bytes()
+        board.date(lambda: {"a": min(now[0], 1005.0)})
+        if path.read_bytes() != before:
+            written.append(round(now[0]))
+    assert written == [1000, 1001, 1002, 1003, 1004, 1005, 1015]
+
+
 # ---- as a program
 
-STUMBLING = """
-import os, signal, pathlib
-from app import SqlProvider
+HINDERED = """
+import os, pathlib, random, signal, time
+from app import SqlProvider, StorageFull
 
-class Stumbling(SqlProvider):
-    kind = "stumbling"
+class Hindered(SqlProvider):
+    kind = "hindered"
 
     def commit(self, writes):
-        ours = any(write.table == "leave" for write in writes)
+        ours = any(write.table in ("leave", "other") for write in writes)
         if ours:
-            stumble("before")
+            hinder("before")
         done = super().commit(writes)
         if ours:
-            stumble("after")
+            hinder("after")
         return done
 
-def stumble(when):
+chance = random.Random(23)
+
+def hinder(when):
+"""
+DIES = """
     mark = pathlib.Path("die-" + when)
     if mark.exists():
         mark.unlink()
         os.kill(os.getpid(), signal.SIGKILL)
 """
+WAITS = """
+    while when == "before" and not pathlib.Path("go-on").exists():
+        time.sleep(0.05)
+"""
+
+
+def hinder(door: Door, what: str) -> None:
+    """Have the program's provider do this "before" and "after" it commits what was sent."""
+    (door.folder / "plugins").mkdir()
+    (door.folder / "plugins" / "hindered.py").write_text(HINDERED + what)
+    door.toml = door.toml.replace('kind = "sql"', 'kind = "hindered"')
 
 
 class Program:
@@ -852,10 +944,8 @@ class Program:
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_worker_killed_around_its_commit_leaves_one_row(when: str, tmp_path: Path, fake: SqsFake, queue: Queue) -> None:
-    (tmp_path / "plugins").mkdir()
-    (tmp_path / "plugins" / "stumbling.py").write_text(STUMBLING)
     door = Door(tmp_path, fake.url, [queue], settings='visibility = "4s"')
-    door.toml = door.toml.replace('kind = "sql"', 'kind = "stumbling"')
+    hinder(door, DIES)
     (tmp_path / f"die-{when}").touch()
     queue.send(leave(), token=door.site.root)
     program = Program(door, "sqs")
@@ -929,6 +1019,48 @@ def test_the_worse_state_of_several_processes_is_told(tmp_path: Path) -> None:
     assert app.QueueBoard.read(paths) == {"intake": "paused"}
     paths[2].unlink()
     assert app.QueueBoard.read(paths)["all"] == "the queue runner is not at work"
+
+
+@pytest.mark.parametrize("service", ["emulator", "fake"])
+def test_info_tells_how_old_the_oldest_message_is_while_a_runner_is_at_work(
+    service: str, tmp_path: Path, fake: SqsFake
+) -> None:
+    endpoint = aws_server.endpoint() if service == "emulator" else fake.url
+    queue = Queue(client(endpoint), next(_names))
+    door = Door(tmp_path, endpoint, [queue], settings="threads = 1")
+    hinder(door, WAITS)
+    (tmp_path / "app.toml").write_text(door.toml)
+    command = [sys.executable, str(Path(app.__file__)), "info", "queues", "--json"]
+
+    def age() -> Any:
+        told = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True, timeout=30)
+        return json.loads(told.stdout)[0]["oldest_age_s"]
+
+    assert age() == 0, "an empty queue"
+    began = time.time()
+    queue.send(leave("2027-01-01"), token=door.site.root)
+    assert age() is None, "nobody is at work"
+    program = Program(door, "sqs")
+    (file,) = until(lambda: list(tmp_path.rglob("queues-1.json")), "the first poll")
+    try:
+        until(lambda: queue.counts()[1] == 1, "a held message")
+        time.sleep(2)
+        queue.send(leave("2027-01-02"), token=door.site.root)
+        assert 2 <= age() <= time.time() - began
+        program.process.kill()
+        program.process.wait(20)
+        assert age() >= 2, "it may be at work"
+        told = json.loads(file.read_bytes())
+        file.write_text(json.dumps(told | {"at": told["at"] - 31}))
+        assert age() is None, "half a minute later nobody believes it"
+        (tmp_path / "go-on").touch()
+        program = Program(door, "sqs")
+        queue.client.purge_queue(QueueUrl=queue.url)
+        assert age() == 0
+    finally:
+        code = program.stop()
+    assert code == 0
+    assert not file.exists()
 
 
 def test_the_queue_runner_needs_queues(tmp_path: Path) -> None:
