@@ -22,6 +22,7 @@ from typing import Any
 
 import aws_server
 import http_client
+import postgres_server
 import pytest
 from queue_site import QUICK, Door, Host, Queue, client, clients, envelope, leave, texts, until
 from sqs_fake import SqsFake
@@ -877,11 +878,11 @@ class Hindered(SqlProvider):
     kind = "hindered"
 
     def commit(self, writes):
-        ours = any(write.table in ("leave", "other") for write in writes)
-        if ours:
+        ours = [write for write in writes if write.table in ("leave", "other")]
+        for _ in ours:
             hinder("before")
         done = super().commit(writes)
-        if ours:
+        for _ in ours:
             hinder("after")
         return done
 
@@ -894,6 +895,10 @@ DIES = """
     if mark.exists():
         mark.unlink()
         os.kill(os.getpid(), signal.SIGKILL)
+"""
+SLOW = """
+    if when == "before":
+        time.sleep(0.05)
 """
 WAITS = """
     while when == "before" and not pathlib.Path("go-on").exists():
@@ -913,15 +918,29 @@ class Program:
 
     def __init__(self, door: Door, *runners: str) -> None:
         self.said = door.folder / "said"
+        self.before = self.said.stat().st_size if self.said.exists() else 0  # what others said that ran here
         (door.folder / "app.toml").write_text(door.toml)
         options = [part for runner in runners for part in ("--runner", runner)]
         command = [sys.executable, str(Path(app.__file__)), "server", "--bind", "127.0.0.1:0", "--workers", "1", *options]
         with self.said.open("ab") as said:
             self.process = subprocess.Popen(command, cwd=door.folder, stderr=said, stdout=said, start_new_session=True)
 
+    @property
+    def told(self) -> str:
+        """What it has said so far."""
+        return self.said.read_bytes()[self.before :].decode()
+
     def wait_for(self, *texts_: str) -> None:
-        until(lambda: all(text in self.said.read_text() for text in texts_) or self.process.poll() is not None, str(texts_))
-        assert self.process.poll() is None, self.said.read_text()
+        until(lambda: all(text in self.told for text in texts_) or self.process.poll() is not None, str(texts_))
+        assert self.process.poll() is None, self.told
+
+    def readyz(self) -> tuple[int, dict[str, Any]]:
+        """Status and facts that its HTTP runner tells."""
+        port = int(self.told.split("is at http://127.0.0.1:")[1].split("/")[0])
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as asking:
+            asking.request("GET", "/readyz")
+            answer = asking.getresponse()
+            return answer.status, json.loads(answer.read())
 
     def stop(self) -> int:
         """The exit code, once nothing is left of its group."""
@@ -972,10 +991,7 @@ def test_one_parent_runs_both_doors_restarts_what_dies_and_ends_both(
     try:
         until(lambda: program.said.read_text().count("works on 1 queue") == workers, "the queue runners")
         program.wait_for(" is at http://")
-        port = int(program.said.read_text().split("is at http://127.0.0.1:")[1].split("/")[0])
-        with closing(http.client.HTTPConnection("127.0.0.1", port)) as asking:
-            asking.request("GET", "/readyz")
-            told = json.loads(asking.getresponse().read())
+        _, told = program.readyz()
         assert told["status"] == "ok"
         assert told["queues"] == {queue.url.rpartition("/")[2]: "ok"}
         queue.send(leave(), token=door.site.root)
@@ -1009,6 +1025,88 @@ def test_processes_that_share_a_queue_do_each_message_once_and_stop_without_leav
     assert len(door.rows()) + visible == 120
     assert len({row["day"] for row in door.rows()}) == len(door.rows())
     assert not list(tmp_path.rglob("queues-*.json"))
+
+
+def test_a_program_ended_at_ten_random_moments_strands_nothing_and_does_nothing_twice(
+    tmp_path: Path, fake: SqsFake, queue: Queue
+) -> None:
+    """Two are at work for 0.05 s each, and quick enough that others wait for them: the 200 messages last longer than the
+    ten runs together."""
+    door = Door(tmp_path, fake.url, [queue], settings="threads = 2")
+    hinder(door, SLOW)
+    days = [f"{2000 + number}-01-31" for number in range(200)]
+    for day in days:
+        queue.send(leave(day), token=door.site.root)
+    chance = random.Random(11)
+    held: list[int] = []
+    for _ in range(10):
+        program = Program(door, "sqs")
+        try:
+            program.wait_for("works on 1 queue")
+            time.sleep(chance.random() * 0.7)
+            held.append(len(fake.held(queue.url.rpartition("/")[2])))
+        finally:
+            code = program.stop()
+        assert code == 0, program.told
+        visible, in_flight = queue.counts()
+        assert in_flight == 0
+        assert len(door.rows()) + visible == 200
+    assert visible > 0, "the last moment too was in the middle"
+    assert sum(map(bool, held)) >= 7, "most moments were in the middle of work"
+    assert max(held) > 4, "some had more than what was at work"
+    program = Program(door, "sqs")
+    try:
+        until(queue.empty, "an empty queue")
+    finally:
+        code = program.stop()
+    assert code == 0
+    assert sorted(row["day"] for row in door.rows()) == days
+    assert not queue.dead()
+
+
+def postgres_table(server: postgres_server.Postgres, schema: str) -> str:
+    return f'[providers.main]\nkind = "postgres"\nurl = "{server.socket_url}"\nschema = "{schema}"\n'
+
+
+def test_a_database_that_is_down_for_a_minute_burns_no_receives_and_loses_nothing(tmp_path: Path, fake: SqsFake) -> None:
+    """Really down, and really for a minute, which is three leases, at the program's own pace."""
+    server = postgres_server.Postgres()
+    queue = Queue(client(fake.url), next(_names), receives=3)
+    name = queue.url.rpartition("/")[2]
+    door = Door(
+        tmp_path, fake.url, [queue], settings='visibility = "20s"', provider=postgres_table(server, "site"),
+    )  # fmt: skip
+    days = [f"{2000 + number}-01-31" for number in range(350)]
+    for day in days[:300]:
+        queue.send(leave(day), token=door.site.root)
+    program = Program(door, "http", "sqs")
+    try:
+        until(lambda: sum(queue.counts()) < 270, "some that are done")
+        server.stop()
+        down = time.monotonic()
+        until(lambda: "paused" in program.readyz()[1]["queues"].get(name, ""), "a pause")
+        assert sum(queue.counts()) > 0, "it went in the middle"
+        said, received = program.told, len(fake.wait_for_call("ReceiveMessage"))
+        for day in days[300:]:
+            queue.send(leave(day), token=door.site.root)
+        while time.monotonic() < down + 60:
+            status, told = program.readyz()
+            assert (status, told["queues"]) == (503, {name: "paused: main is away"})
+            time.sleep(5)
+        assert len(program.told.removeprefix(said).splitlines()) < 5, program.told
+        assert len(fake.wait_for_call("ReceiveMessage")) <= received + 1, "nothing is received meanwhile"
+        server.start()
+        until(queue.empty, "an empty queue", 40)
+        until(lambda: program.readyz()[1]["status"] == "ok", "the end of the pause")
+    finally:
+        code = program.stop()
+    assert code == 0, program.told
+    assert sorted(row["day"] for row in door.rows()) == days
+    assert not queue.dead()
+    assert {message.receives for message in fake.queues[name].handles.values()} == {1}
+    assert program.told.count("paused: ") < 5
+    door.site.close()
+    server.stop()
 
 
 def test_the_worse_state_of_several_processes_is_told(tmp_path: Path) -> None:
