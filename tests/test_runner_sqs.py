@@ -398,12 +398,12 @@ def test_s3_events_are_refused_where_nothing_is_said_of_them(tmp_path: Path, fak
 def test_one_message_twenty_times_to_four_workers_is_one_row(tmp_path: Path, fake: SqsFake, queue: Queue) -> None:
     door = Door(tmp_path, fake.url, [queue], settings="threads = 4")
     message = queue.send(leave(), token=door.site.root)
-    for _ in range(10):
+    for _ in range(19):
         fake.duplicate(queue.url.rpartition("/")[2], message)
         queue.send(leave(id="same"), token=door.site.root)  # and one sender's repeats, each a message of its own
     with door.opened() as one, door.opened() as two, door.opened() as three, door.opened() as four:
         until(queue.empty, "an empty queue")
-        until(lambda: sum(r.tally.counts.get("deleted", 0) for r in (one, two, three, four)) == 21, "all deletes")
+        until(lambda: sum(r.tally.counts.get("deleted", 0) for r in (one, two, three, four)) == 39, "all deletes")
     assert len(door.rows()) == 2
     assert not queue.dead()
 
@@ -900,6 +900,10 @@ SLOW = """
     if when == "before":
         time.sleep(0.05)
 """
+FAILS = """
+    if chance.random() < 0.05:
+        raise StorageFull("no room for the time being")
+"""
 WAITS = """
     while when == "before" and not pathlib.Path("go-on").exists():
         time.sleep(0.05)
@@ -1064,6 +1068,36 @@ def test_a_program_ended_at_ten_random_moments_strands_nothing_and_does_nothing_
     assert not queue.dead()
 
 
+def test_groups_stay_in_order_when_the_program_fails_now_and_then_and_is_ended_in_the_middle(
+    tmp_path: Path, fake: SqsFake
+) -> None:
+    """One in ten attempts fails, half of them after the commit, at the program's own pace."""
+    queue = Queue(client(fake.url), next(_names), fifo=True)
+    name = queue.url.rpartition("/")[2]
+    door = Door(tmp_path, fake.url, [queue])
+    hinder(door, FAILS)
+    for number, group in itertools.product(range(40), "abcde"):
+        queue.send(envelope("forms/other", "create", {"text": f"{group} {number}"}), token=door.site.root, group=group)
+    told = ""
+    for until_left, patience_s in ((120, 60), (0, 90)):
+        program = Program(door, "sqs")
+        try:
+            until(lambda most=until_left: sum(queue.counts()) <= most, f"{until_left} messages left", patience_s)
+        finally:
+            code = program.stop()
+        assert code == 0, program.told
+        now, resting = fake.now(), [one for one in fake.queues[name].messages if one.id in fake.held(name)]
+        assert len({one.group for one in resting}) == len(resting), "at most the head of a group waits for its next attempt"
+        assert all(one.visible_at <= now + 40 for one in resting)
+        assert all(numbers == list(range(len(numbers))) for numbers in words(door).values())
+        told += program.told
+    outcomes = Counter(json.loads(line)["outcome"] for line in told.splitlines() if line.startswith("{"))
+    assert outcomes["retry"] >= 10
+    assert outcomes["replayed"] >= 3, "some failed after their commit"
+    assert words(door) == {group: list(range(40)) for group in "abcde"}
+    assert not queue.dead()
+
+
 def postgres_table(server: postgres_server.Postgres, schema: str) -> str:
     return f'[providers.main]\nkind = "postgres"\nurl = "{server.socket_url}"\nschema = "{schema}"\n'
 
@@ -1107,6 +1141,75 @@ def test_a_database_that_is_down_for_a_minute_burns_no_receives_and_loses_nothin
     assert program.told.count("paused: ") < 5
     door.site.close()
     server.stop()
+
+
+def test_queues_that_are_missing_or_denied_are_told_in_readyz_and_hardly_in_the_log(
+    tmp_path: Path, fake: SqsFake, queue: Queue
+) -> None:
+    """Half a minute at the program's own pace: several looks at each of them."""
+    missing, closed, secret = (Queue(queue.client, f"{next(_names)}-{kind}") for kind in ("missing", "closed", "secret"))
+    door = Door(tmp_path, fake.url, [queue, missing, closed, secret])
+    good, *bad = (one.url.rpartition("/")[2] for one in door.queues)
+    queue.client.delete_queue(QueueUrl=missing.url)
+    fake.fault("AccessDenied", operation="ReceiveMessage", queue=bad[1], status=403, times=None)
+    fake.fault("AccessDenied", queue=bad[2], status=403, times=None)
+    program = Program(door, "http", "sqs")
+    try:
+        program.wait_for("works on 4 queues", " is at http://")
+        began, said = time.monotonic(), program.told
+        until(lambda: len(program.readyz()[1]["queues"]) == 4, "the states of all")
+        while time.monotonic() < began + 30:
+            status, told = program.readyz()
+            assert (status, told["status"]) == (200, "degraded")
+            assert told["queues"] == {
+                good: "ok",
+                bad[0]: f"paused: the queue {bad[0]}: it does not exist",
+                bad[1]: f"paused: receiving from {bad[1]}: access was denied (AccessDenied)",
+                bad[2]: f"paused: the queue {bad[2]}: access was denied (AccessDenied)",
+            }
+            time.sleep(3)
+        lines = program.told.removeprefix(said).splitlines()
+        looks = Counter(call.queue for call in fake.calls if call.error)
+        queue.send(leave(), token=door.site.root)
+        until(queue.empty, "the good queue is worked on")
+    finally:
+        code = program.stop()
+    assert code == 0, program.told
+    assert len(lines) < 5, lines
+    assert all(looks[name] > 1 for name in bad), "none was looked at but once"
+    assert len(door.rows()) == 1
+
+
+@pytest.mark.parametrize("provider", ["sql", "postgres"])
+def test_one_message_twenty_times_to_four_processes_is_one_row(
+    provider: str, tmp_path: Path, fake: SqsFake, queue: Queue
+) -> None:
+    given = postgres_table(postgres_server.server(), f"t{next(_names)}") if provider == "postgres" else provider
+    door = Door(tmp_path, fake.url, [queue], settings="workers = 4\nthreads = 1", provider=given)
+    name = queue.url.rpartition("/")[2]
+
+    def polls() -> list[Any]:
+        return [call for call in fake.calls if call.operation == "ReceiveMessage" and not call.ended]
+
+    program = Program(door, "sqs")
+    try:
+        until(lambda: program.told.count("works on 1 queue") == 4, "four processes")
+        fake.wait_for(lambda: len(polls()) == 4)
+        first = polls()
+        message = queue.send(leave(), token=door.site.root)
+        for _ in range(19):
+            fake.duplicate(name, message)
+        until(lambda: len(fake.queues[name].handles) >= 20 and queue.empty(), "twenty deliveries")
+    finally:
+        code = program.stop()
+    assert code == 0, program.told
+    assert all(call.answer for call in first), "each process was given some"
+    outcomes = Counter(json.loads(line)["outcome"] for line in program.told.splitlines() if line.startswith("{"))
+    assert (outcomes["done"], outcomes["replayed"]) == (1, 19), "each was answered"
+    assert len(door.rows()) == 1
+    assert len(door.site.audit(resource="forms/leave")) == 1
+    assert not queue.dead()
+    door.site.close()
 
 
 def test_the_worse_state_of_several_processes_is_told(tmp_path: Path) -> None:
