@@ -4303,8 +4303,9 @@ class QueueDesk:
     It works no message, and takes none of a queue that is worked on: that would burn one of its receives.
     """
 
-    def __init__(self, config: SqsConfig) -> None:
-        self.config = config
+    def __init__(self, config: SqsConfig, ages: Callable[[], Mapping[str, float]] = dict) -> None:
+        """`ages` tells by queue how old its oldest message is, in seconds, as far as the runners here know."""
+        self.config, self._ages = config, ages
 
     @cached_property
     def _service(self) -> QueueService:
@@ -4313,10 +4314,12 @@ class QueueDesk:
     # -- the queues
 
     def states(self) -> list[Value]:
-        """A row a queue. oldest_age_s is None: SQS tells the age of the oldest message to CloudWatch alone."""
-        return [self._row(queue) for queue in self.config.queues]
+        """A row a queue. oldest_age_s is 0 of an empty queue, and else what a runner at work knows, or None: SQS tells the
+        age of the oldest message to CloudWatch alone."""
+        ages = self._ages()
+        return [self._row(queue, ages.get(queue.name)) for queue in self.config.queues]
 
-    def _row(self, queue: QueueConfig) -> Value:
+    def _row(self, queue: QueueConfig, age_s: float | None) -> Value:
         row: Value = {
             "name": queue.name, "fifo": queue.name.endswith(".fifo"), "waiting": None, "in_flight": None, "delayed": None,
             "oldest_age_s": None, "dead_letter_queue": "", "dead_letters": None, "faults": [], "warnings": [],
@@ -4326,6 +4329,7 @@ class QueueDesk:
             row |= {"waiting": state.number("ApproximateNumberOfMessages"), "dead_letter_queue": state.dead_letter_name}
             row |= {"in_flight": state.number("ApproximateNumberOfMessagesNotVisible")}
             row |= {"delayed": state.number("ApproximateNumberOfMessagesDelayed")}
+            row["oldest_age_s"] = 0 if state.depth == 0 else None if age_s is None else int(age_s)
             row["faults"] += [*self._wrong(state), *self._denied(queue)]
             if dead := self._dead(state):
                 row["dead_letters"] = dead.depth
@@ -4579,6 +4583,8 @@ class Leases:
     def __init__(self, service: QueueService, visibility_s: int, clock: Clock = time.monotonic) -> None:
         self._service, self._visibility_s, self._clock = service, visibility_s, clock
         self._held: dict[int, Delivery] = {}
+        self._resting: dict[str, tuple[str, float, float]] = {}  # message id -> queue, when sent, when it is seen again
+        self._came: dict[str, float | None] = {}  # queue -> when the oldest of the last receive was sent, if any
         self._lock = threading.Lock()  # of a beat or a release: a beat must not undo a backoff
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat_on, name="leases", daemon=True)
@@ -4595,7 +4601,25 @@ class Leases:
         until = self._clock() + self._visibility_s * 0.9
         found = [Delivery(url, message, until, self._clock) for message in messages]
         self._held.update((id(delivery), delivery) for delivery in found)
+        for delivery in found:
+            self._resting.pop(delivery.message.id, None)
+        self._came[url] = min((delivery.message.sent_at for delivery in found), default=None)
         return found
+
+    def forget(self, url: str) -> None:
+        """The queue cannot be received from: what came last says nothing of what waits there."""
+        self._came.pop(url, None)
+
+    def oldest(self) -> dict[str, float | None]:
+        """By queue, when its oldest message was sent (Unix seconds), as far as it is known here: the oldest that is held or
+        rests until its next attempt, else of what came last; None where that was nothing."""
+        now = self._clock()
+        for id_, (_, _, until) in list(self._resting.items()):
+            if until <= now:  # another process may have it
+                self._resting.pop(id_, None)
+        known = [(held.url, held.message.sent_at) for held in list(self._held.values())]
+        known += [(url, sent_at) for url, sent_at, _ in list(self._resting.values())]
+        return self._came | {url: min(sent_at for of, sent_at in known if of == url) for url, _ in known}
 
     def drop(self, delivery: Delivery) -> None:
         self._held.pop(id(delivery), None)
@@ -4607,6 +4631,9 @@ class Leases:
             if held:
                 with suppress(AppError):
                     self._service.change(delivery.url, [delivery.message.handle], visibility_s)
+                if visibility_s:
+                    rest = delivery.url, delivery.message.sent_at, self._clock() + visibility_s
+                    self._resting[delivery.message.id] = rest
             self.drop(delivery)
 
     def _beat_on(self) -> None:
@@ -4810,12 +4837,19 @@ class Groups:
             return [line[0] for line in self._lines.values() if line]
 
 
-class QueueBoard:
-    """The queues' states, told once in the log when they change, and kept in a file for the HTTP runner's /readyz."""
+_SIGN_S = 10  # a runner at work writes its file at least so often
+_BELIEVED_S = 30  # after which a file says nothing of ages: who wrote it has been killed
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+
+class QueueBoard:
+    """The queues' states, told once in the log when they change, and when the oldest message of each was sent; kept in a
+    file for the HTTP runner's /readyz and for `info queues`."""
+
+    def __init__(self, path: Path, clock: Clock = time.time) -> None:
+        self._path, self._clock = path, clock
         self._states: dict[str, str] = {}
+        self._oldest: Mapping[str, float | None] = {}
+        self._looked_at = self._written_at = -math.inf
         self._lock = threading.Lock()
 
     def begin(self, queue: str) -> None:
@@ -4833,10 +4867,23 @@ class QueueBoard:
         if before != state:
             _log.log(logging.INFO if state == "ok" else logging.ERROR, "queue %s: %s", queue, state)
 
+    def date(self, look: Callable[[], Mapping[str, float | None]]) -> None:
+        """Keep what Leases.oldest() says, by the queues' names. To be called often: it looks once a second, and writes what
+        has changed, or that the runner is still at work."""
+        now = self._clock()
+        if abs(now - self._looked_at) < 1:
+            return
+        self._looked_at, oldest = now, look()
+        with self._lock:
+            fresh, self._oldest = oldest != self._oldest, oldest
+            if self._states and (fresh or abs(now - self._written_at) >= _SIGN_S):
+                self._write()
+
     def _write(self) -> None:
-        fresh = self._path.with_suffix(".new")
+        fresh, self._written_at = self._path.with_suffix(".new"), self._clock()
+        told: Value = {"at": self._written_at, "states": self._states, "oldest": dict(self._oldest)}
         with suppress(OSError):  # a full disk is seen elsewhere
-            fresh.write_text(dump_json(self._states), encoding="utf-8")
+            fresh.write_text(dump_json(told), encoding="utf-8")
             fresh.replace(self._path)
 
     def clear(self) -> None:
@@ -4847,12 +4894,28 @@ class QueueBoard:
         """The states by queue, the worse one of several processes; that one is missing, when it has left no file."""
         found: dict[str, str] = {}
         for path in paths:
-            try:
-                states = load_json(path.read_bytes())
-            except (OSError, BadRequest):
-                states = {"all": "the queue runner is not at work"}
+            states = QueueBoard._load(path).get("states") or {"all": "the queue runner is not at work"}
             found = states | {name: told for name, told in found.items() if told != "ok" or name not in states}
         return found
+
+    @staticmethod
+    def ages(paths: Iterable[Path], now: float) -> dict[str, float]:
+        """Seconds by queue since its oldest message was sent, as far as the runners at work know; 0 where they found none.
+        Of several processes the oldest counts."""
+        found: dict[str, float] = {}
+        for told in map(QueueBoard._load, paths):
+            if abs(now - told.get("at", -math.inf)) <= _BELIEVED_S:
+                for name, sent_at in told["oldest"].items():
+                    found[name] = max(found.get(name, 0.0), 0.0 if sent_at is None else now - sent_at)
+        return found
+
+    @staticmethod
+    def _load(path: Path) -> Value:
+        """What a runner has written; {} when it has left no file."""
+        try:
+            return cast(Value, load_json(path.read_bytes()))
+        except (OSError, BadRequest):
+            return {}
 
 
 class Outage:
@@ -4966,6 +5029,7 @@ class Consumer:
                 while not self.stopping.is_set():
                     self._poll()
             except AppError as error:
+                self.leases.forget(self.queue.url)
                 self.board.tell(self.queue.name, f"paused: {error.message}")
                 self.stopping.wait(self.pace.retry_s * (0.5 + self.pace.chance()))
             except Exception:
@@ -5280,7 +5344,8 @@ class SqsRunner(Runner):
         pace: Pace = Pace(),
         service: Callable[[SqsConfig, int], QueueService] = QueueService,
     ) -> None:
-        """`states` is the file for the HTTP runner's /readyz; on_ready gets a line for people once the polls begin."""
+        """`states` is the file for the HTTP runner's /readyz and for `info queues`; on_ready gets a line for people once
+        the polls begin."""
         self.config, self.host, self.on_ready, self.pace, self.make_service = config, host, on_ready, pace, service
         self.board, self.outage, self.tally = QueueBoard(states), Outage(host.ready), Tally()
         self.stops = 0  # how often it was told to
@@ -5312,9 +5377,14 @@ class SqsRunner(Runner):
             consumer.start()
         self.on_ready(f"{len(consumers)} queue{'s' * (len(consumers) != 1)}")
         while not self.stops and os.getppid() == parent:  # a parent that was killed tells nobody to stop
+            self.board.date(partial(self._oldest, leases))
             time.sleep(0.05)
         self._drain(consumers)
         leases.end()
+
+    def _oldest(self, leases: Leases) -> dict[str, float | None]:
+        known = leases.oldest()
+        return {queue.name: known[queue.url] for queue in self.config.queues if queue.url in known}
 
     def _drain(self, consumers: Sequence[Consumer]) -> None:
         """Let what runs come to its end, give everything else back, and flush the deletes."""
@@ -11694,6 +11764,11 @@ def _serve_http(app: App, queues: Callable[[], Mapping[str, str]]) -> None:
     HttpRunner(config.http, config.site.prefix, app, folders, on_ready, queues).run()
 
 
+def _states_file(config: Config, number: int) -> Path:
+    """Where the queue runner of this number, counted from 1, says how its queues are."""
+    return config.site.data / f"queues-{number}.json"
+
+
 def _serve_sqs(app: App, states: Path) -> None:
     def on_ready(queues: str) -> None:
         _say(f"{app.config.site.title} works on {queues} ({app.config.origin})")
@@ -11714,7 +11789,7 @@ def cmd_server_run(args: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("satchel").setLevel(logging.INFO)  # libraries tell of warnings and errors alone
     workers = range(1, app.config.sqs.workers + 1 if SqsRunner.kind in wanted else 1)
-    states = {f"{SqsRunner.kind} {number}": app.config.site.data / f"queues-{number}.json" for number in workers}
+    states = {f"{SqsRunner.kind} {number}": _states_file(app.config, number) for number in workers}
     parts: dict[str, Callable[[], None]] = {name: partial(_serve_sqs, app, path) for name, path in states.items()}
     if HttpRunner.kind in wanted:
         queues = partial(QueueBoard.read, list(states.values()))
@@ -12184,8 +12259,9 @@ def _info_version(app: App) -> Json:
 
 
 def _info_queues(app: App) -> Json:
-    """Depth, dead letters and set-up of each queue of [sqs]."""
-    return QueueDesk(app.config.sqs).states()
+    """Depth, age, dead letters and set-up of each queue of [sqs]."""
+    files = [_states_file(app.config, number) for number in range(1, app.config.sqs.workers + 1)]
+    return QueueDesk(app.config.sqs, lambda: QueueBoard.ages(files, time.time())).states()
 
 
 def _queue_lines(rows: Json) -> Iterator[str]:
@@ -12193,6 +12269,8 @@ def _queue_lines(rows: Json) -> Iterator[str]:
     if not rows:
         yield "app.toml names no queues"
     for row in rows:
+        age_s = row["oldest_age_s"]
+        row = row | {"oldest_age_s": None if age_s is None else f"{age_s} s"}
         shown = {name: "-" if value in ("", None) else value for name, value in row.items()}
         yield (
             "{name}  waiting {waiting}  in flight {in_flight}  delayed {delayed}  oldest {oldest_age_s}  "

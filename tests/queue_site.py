@@ -165,12 +165,13 @@ class Door:
         pace: app.Pace = QUICK,
         **site: Any,
     ) -> None:
-        """`settings` are lines of [sqs], `each` what every queue has beside its url, `more` other tables."""
+        """`settings` are lines of [sqs], `each` what every queue has beside its url, `more` other tables; `provider` is one
+        of sites.PROVIDERS or a table of its own."""
         rest = each and ", " + each
         urls = ", ".join("{ url = " + json.dumps(queue.url) + rest + " }" for queue in queues)
         timing = "" if "wait =" in settings else "wait = 1\n"
         sqs = f'[sqs]\nendpoint = "{endpoint}"\nregion = "us-east-1"\nqueues = [{urls}]\n{timing}{settings}\n'
-        self.toml = sites.PROVIDERS[provider] + RESOURCES + sqs + more
+        self.toml = sites.PROVIDERS.get(provider, provider) + RESOURCES + sqs + more
         self.site = sites.Site(folder, self.toml, **site)
         self.queues, self.pace, self.states, self.folder = list(queues), pace, folder / "queues.json", folder
 

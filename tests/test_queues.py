@@ -197,6 +197,13 @@ def test_info_tells_depth_and_dead_letters(desk: Desk) -> None:
     desk.run("server", "check")
 
 
+def test_nothing_is_old_in_an_empty_queue(strict: Desk) -> None:
+    strict.pair()
+    strict.configure("intake")
+    assert strict.only()["oldest_age_s"] == 0
+    assert "  oldest 0 s  " in strict.run("info", "queues")[0]
+
+
 def test_queue_without_dead_letters_is_a_fault_of_the_configuration(desk: Desk) -> None:
     desk.queue("intake")
     desk.configure("intake")

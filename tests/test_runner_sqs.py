@@ -9,19 +9,24 @@ import json
 import logging
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple, cast
+from urllib.parse import urlencode
 
 import aws_server
 import http_client
+import postgres_server
 import pytest
 from queue_site import QUICK, Door, Host, Queue, client, clients, envelope, leave, texts, until
 from sqs_fake import SqsFake
@@ -177,27 +182,167 @@ def test_what_an_envelope_says_becomes_a_request() -> None:
 
 # ---- parity with HTTP
 
-CASES: list[tuple[str, str, str, Any, tuple[str, ...]]] = [
-    ("create", "forms/leave", "create", {"day": "2027-01-31", "days": 1.5}, ("forms/leave:create",)),
-    ("faults", "forms/leave", "create", {"day": "soon", "days": 100}, ("forms/leave:create",)),
-    ("unknown field", "forms/leave", "create", {"day": "2027-01-31", "x": 1}, ("forms/leave:create",)),
-    ("no grant", "forms/leave", "create", {"day": "2027-01-31"}, ("forms/leave:read",)),
-    ("a list", "forms/leave", "create", [{"day": "2027-01-31"}, {"day": "2027-02-01"}], ("forms/leave:create",)),
-    ("a public form", "forms/open", "create", {"text": "hi"}, ()),
-    ("a stranger", "forms/leave", "create", {"day": "2027-01-31"}, ()),
-    ("missing", "forms/nothing", "create", {}, ("**:*",)),
-    ("no such action", "views/waiting", "delete", None, ("**:*",)),
-    ("the form", "forms/leave", "read", None, ("forms/leave:read",)),
-    ("a list of records", "forms/leave/records", "read", None, ("forms/leave:read",)),
-    ("a view", "views/waiting", "read", None, ("views/waiting:read",)),
-    ("a missing record", "forms/leave/records/nobody", "read", None, ("forms/leave:read",)),
-    ("delete a missing record", "forms/leave/records/nobody", "delete", None, ("forms/leave:delete",)),
-    ("update a missing record", "forms/leave/records/nobody", "update", {"day": "2027-01-31"}, ("forms/leave:*",)),
-    ("a file", "files/docs/a.txt", "update", b"text", ("files/docs:create",)),
-    ("a file of a refused name", "files/pics/a.txt", "update", b"text", ("files/pics:*",)),
-    ("a missing file", "files/docs/none.txt", "delete", None, ("files/docs:*",)),
+ALL = ("**:*",)
+LEAVE, DOCS = ("forms/leave:*",), ("files/docs:*",)
+DAY = {"day": "2027-01-31", "days": 1.5}
+NOBODY = "forms/leave/records/nobody"
+
+
+class Case(NamedTuple):
+    """One request. In `address`, {id} is the id of the record that the door before it answered with."""
+
+    name: str
+    address: str
+    action: str = "create"
+    data: Any = None
+    grants: tuple[str, ...] = ()
+    params: Mapping[str, str] = MappingProxyType({})
+    key: str = ""  # of idempotency
+    who: str = "ann"
+    roles: tuple[str, ...] = ()
+    in_other_words: bool = False  # each door says by itself what was wrong
+    credential: str = ""  # "expired", "revoked" or "forged": a token that was good once, or never
+
+
+CASES = [
+    Case("form: create", "forms/leave", data=DAY, grants=("forms/leave:create",)),
+    Case("form: faults", "forms/leave", data={"day": "soon", "days": 100}, grants=("forms/leave:create",)),
+    Case("form: nothing", "forms/leave", data={}, grants=("forms/leave:create",)),
+    Case("form: no object", "forms/leave", data="text", grants=("forms/leave:create",)),
+    Case("form: unknown field", "forms/leave", data={"day": "2027-01-31", "x": 1}, grants=("forms/leave:create",)),
+    Case("form: no grant", "forms/leave", data=DAY, grants=("forms/leave:read",)),
+    Case("form: grant of another", "forms/leave", data=DAY, grants=("forms/open:*",)),
+    Case("form: a role", "forms/leave", data=DAY, roles=("staff",)),
+    Case("form: the public's", "forms/open", data={"text": "hi"}),
+    Case("form: a stranger", "forms/leave", data=DAY),
+    Case("form: read", "forms/leave", "read", grants=("forms/leave:read",)),
+    Case("form: read denied", "forms/leave", "read", grants=("views/**:*",)),
+    Case("form: update", "forms/leave", "update", DAY, ALL),
+    Case("form: delete", "forms/leave", "delete", grants=ALL),
+    Case("form: missing", "forms/nothing", data={}, grants=ALL),
+    Case("form: missing, not told to a stranger", "forms/nothing", data={}, grants=LEAVE),
+    Case("form: with params", "forms/leave", data=DAY, grants=LEAVE, params={"x": "1"}),
+    Case(
+        "batch: create", "forms/leave", data=[{"day": "2027-01-31"}, {"day": "2027-02-01"}], grants=("forms/leave:create",)
+    ),
+    Case("batch: one with faults", "forms/leave", data=[{"day": "2027-03-01"}, {"day": "x"}, {}], grants=LEAVE),
+    Case("batch: empty", "forms/leave", data=[], grants=LEAVE),
+    Case("batch: no objects", "forms/leave", data=[1, DAY], grants=LEAVE),
+    Case("batch: too long", "forms/leave", data=[{"day": "2027-01-31"}] * 1001, grants=LEAVE),
+    Case("batch: denied", "forms/leave", data=[DAY], grants=("forms/leave:read",)),
+    Case("records: list", "forms/leave/records", "read", grants=("forms/leave:read",)),
+    Case("records: selected", "forms/leave/records", "read", grants=LEAVE, params={"day__gt": "2027-01-31", "_count": "1"}),
+    Case("records: a bad value", "forms/leave/records", "read", grants=LEAVE, params={"days__gt": "x"}),
+    Case("records: an unknown column", "forms/leave/records", "read", grants=LEAVE, params={"nothing": "x"}),
+    Case("records: a bad size", "forms/leave/records", "read", grants=LEAVE, params={"_size": "5000"}),
+    Case("records: a bad cursor", "forms/leave/records", "read", grants=LEAVE, params={"_next": "x"}),
+    Case("records: list denied", "forms/leave/records", "read", grants=("forms/leave:create",)),
+    Case("records: list of a stranger", "forms/leave/records", "read"),
+    Case("record: create", "forms/leave/records", data=DAY, grants=LEAVE),
+    Case("record: read", "forms/leave/records/{id}", "read", grants=("forms/leave:read",)),
+    Case("record: read denied", "forms/leave/records/{id}", "read", grants=("forms/leave:create",)),
+    Case("record: update", "forms/leave/records/{id}", "update", {"day": "2027-05-05"}, ("forms/leave:update",)),
+    Case("record: update with faults", "forms/leave/records/{id}", "update", {"days": 0.1}, LEAVE),
+    Case("record: update denied", "forms/leave/records/{id}", "update", DAY, ("forms/leave:create,read,delete",)),
+    Case("record: update without data", "forms/leave/records/{id}", "update", None, LEAVE),
+    Case("record: create in it", "forms/leave/records/{id}", "create", DAY, LEAVE),
+    Case("record: delete denied", "forms/leave/records/{id}", "delete", grants=("forms/leave:create,read,update",)),
+    Case("record: delete", "forms/leave/records/{id}", "delete", grants=("forms/leave:delete",)),
+    Case("record: delete again", "forms/leave/records/{id}", "delete", grants=LEAVE),
+    Case("record: read what is gone", "forms/leave/records/{id}", "read", grants=LEAVE),
+    Case("record: read none", NOBODY, "read", grants=LEAVE),
+    Case("record: delete none", NOBODY, "delete", grants=LEAVE),
+    Case("record: update none", NOBODY, "update", {"day": "2027-01-31"}, LEAVE),
+    Case("record: an address too long", NOBODY + "/more", "read", grants=LEAVE),
+    Case("form: with files", "forms/papers", data={"name": "ab", "paper": {"name": "a.txt", "base64": "YQ=="}}, grants=ALL),
+    Case(
+        "form: with a refused file",
+        "forms/papers",
+        data={"name": "ab", "paper": {"name": "a.exe", "base64": ""}},
+        grants=ALL,
+    ),
+    Case("view: read", "views/waiting", "read", grants=("views/waiting:read",)),
+    Case("view: denied", "views/waiting", "read", grants=("views/numbers:read",)),
+    Case("view: a stranger", "views/waiting", "read"),
+    Case("view: selected", "views/waiting", "read", grants=ALL, params={"days__gte": "1.5", "_sort": "-day", "_size": "2"}),
+    Case("view: an unknown column", "views/waiting", "read", grants=ALL, params={"reason": "x"}),
+    Case("view: its default", "views/numbers", "read", grants=ALL),
+    Case("view: its parameter", "views/numbers", "read", grants=ALL, params={"top": "2"}),
+    Case("view: a bad parameter", "views/numbers", "read", grants=ALL, params={"top": "many"}),
+    Case("view: a parameter out of bounds", "views/numbers", "read", grants=ALL, params={"top": "1000001"}),
+    Case("view: an unknown parameter", "views/numbers", "read", grants=ALL, params={"bottom": "1"}),
+    Case("view: missing", "views/nothing", "read", grants=ALL),
+    *(Case(f"view: {action}", "views/waiting", action, grants=ALL) for action in ("delete", "update", "create")),
+    Case("file: update", "files/docs/a.txt", "update", b"text", ("files/docs:create",)),
+    Case("file: update is no create", "files/docs/b.txt", "update", b"text", ("files/docs:update",)),
+    Case("file: create is no update", "files/docs/a.txt", "update", b"other", ("files/docs:create",)),
+    Case("file: create", "files/docs/c.txt", "create", b"text", ("files/docs:create",)),
+    Case("file: create what is there", "files/docs/c.txt", "create", b"other", DOCS),
+    Case("file: create denied", "files/docs/d.txt", "create", b"text", ("files/docs:read,update",)),
+    Case("file: create of a stranger", "files/docs/d.txt", "create", b"text"),
+    Case("file: as text", "files/docs/t.txt", "update", {"text": "hé"}, DOCS),
+    Case("file: replaced", "files/docs/t.txt", "update", b"\0\xff", DOCS),
+    Case("file: beside records", "files/blobs/deep/er.bin", "update", b"\0\xff", ALL),
+    Case("file: read", "files/docs/t.txt", "read", grants=("files/docs:read",)),
+    Case("file: read denied", "files/docs/t.txt", "read", grants=("files/docs:create",)),
+    Case("file: read by a stranger", "files/docs/t.txt", "read"),
+    Case("file: too large", "files/docs/l.txt", "update", b"x" * 100_001, DOCS),
+    Case("file: a refused kind", "files/pics/a.txt", "update", b"text", ("files/pics:*",)),
+    Case("file: a bad name", "files/docs/..%2Fa", "update", b"text", DOCS),
+    Case("file: a folder's name", "files/blobs/deep", "update", b"text", ALL),
+    Case("file: a folder", "files/docs", "read", grants=DOCS),
+    Case("file: a folder, deep", "files/blobs", "read", grants=ALL, params={"_deep": "1"}),
+    Case("file: delete a folder", "files/blobs/deep", "delete", grants=ALL),
+    Case("file: delete denied", "files/docs/t.txt", "delete", grants=("files/docs:create,read,update",)),
+    Case("file: delete", "files/docs/t.txt", "delete", grants=("files/docs:delete",)),
+    Case("file: delete none", "files/docs/none.txt", "delete", grants=DOCS),
+    Case("file: read none", "files/docs/none.txt", "read", grants=DOCS),
+    Case("file: share missing", "files/nothing/a.txt", "update", b"text", ALL),
+    Case("app: read", "apps/desk", "read", grants=ALL),
+    Case("app: denied", "apps/desk", "read", grants=("apps/bare:read",)),
+    Case("app: missing", "apps/nothing", "read", grants=ALL),
+    *(Case(f"app: {action}", "apps/desk", action, grants=ALL) for action in ("create", "update", "delete")),
+    Case("admin: audit", "admin/audit", "read", grants=("admin/audit:read",), params={"_size": "1000"}),
+    Case("admin: denied", "admin/audit", "read", grants=("admin/tokens:read",)),
+    Case("admin: create", "admin/tokens", "create", {}, ALL),
+    Case("type: unknown", "things/leave", "read", grants=ALL, in_other_words=True),
+    Case("token: expired", "forms/leave", data=DAY, grants=LEAVE, credential="expired"),
+    Case("token: revoked", "forms/leave", data=DAY, grants=LEAVE, credential="revoked"),
+    Case("token: forged", "forms/leave", data=DAY, grants=LEAVE, credential="forged"),
+    Case("token: forged, where the public may", "forms/open", data={"text": "hi"}, grants=ALL, credential="forged"),
+    Case("token: expired, read", "views/waiting", "read", grants=ALL, credential="expired"),
+    Case("key: first", "forms/leave", data=DAY, grants=LEAVE, key="k1"),
+    Case("key: replay", "forms/leave", data=DAY, grants=LEAVE, key="k1"),
+    Case("key: another payload", "forms/leave", data={"day": "2027-09-09"}, grants=LEAVE, key="k1"),
+    Case("key: another action", "forms/leave/records/{id}", "delete", grants=LEAVE, key="k1"),
+    Case("key: replay of a delete", "forms/leave/records/{id}", "delete", grants=LEAVE, key="k1"),
+    Case("key: another's", "forms/leave", data=DAY, grants=LEAVE, key="k1", who="bob"),
+    Case("key: without the grant", "forms/leave", data=DAY, grants=("forms/leave:read",), key="k1"),
+    Case("key: of a refused one", "forms/leave", data={}, grants=LEAVE, key="k2"),
+    Case("key: again, put right", "forms/leave", data=DAY, grants=LEAVE, key="k2"),
+    Case("key: of a batch", "forms/leave", data=[DAY, DAY], grants=LEAVE, key="k3"),
+    Case("key: replay of a batch", "forms/leave", data=[DAY, DAY], grants=LEAVE, key="k3"),
+    Case("key: the public's", "forms/open", data={"text": "hi"}, key="k4"),
+    Case("key: replay of the public's", "forms/open", data={"text": "hi"}, key="k4"),
+    Case("key: of a file", "files/docs/k.txt", "update", b"text", DOCS, key="k5"),
+    Case("key: replay of a file", "files/docs/k.txt", "update", b"text", DOCS, key="k5"),
+    Case("key: another file", "files/docs/k.txt", "update", b"other", DOCS, key="k5"),
+    Case("records: all that is left", "forms/leave/records", "read", grants=LEAVE, params={"_count": "1", "_size": "1000"}),
 ]
 METHODS = {"create": "POST", "read": "GET", "update": "PUT", "delete": "DELETE"}
+
+
+def credential(site: http_client.Site, case: Case) -> str:
+    """A token, "" for nobody."""
+    if not (case.grants or case.roles):
+        return ""
+    token = site.app.issue(app.Caller("test"), case.who, case.grants, case.roles, 3600)
+    if case.credential == "expired":
+        token = replace(token, issued_at=token.issued_at - 7200, expires_at=token.expires_at - 7200)
+    if case.credential == "revoked":
+        site.app.revoke(app.Caller("test"), [token])
+    text = site.app.authority.jwt(token)
+    return text[:-8] + "A" * 8 if case.credential == "forged" else text
 
 
 class Answers:
@@ -208,22 +353,50 @@ class Answers:
         sqs += f'replies = {{ answers = "{reply_url}" }}\n'
         for name in ("http", "sqs"):
             (folder / name).mkdir()
-        self.http, self.sqs = (http_client.Site(folder / name, edit=lambda toml: toml + sqs) for name in ("http", "sqs"))
+        self.http, self.sqs = (
+            http_client.Site(folder / name, edit=lambda toml: toml.replace("1MB", "100KB") + sqs) for name in ("http", "sqs")
+        )
         self.queue, self.reply_url = queue, reply_url
+        self.ids = {"http": "none", "sqs": "none"}
         config = self.sqs.app.config.sqs
         self.runner = app.SqsRunner(config, Host(self.sqs.app), folder / "states", lambda said: None, pace=QUICK)
 
-    def by_http(self, address: str, action: str, data: Any, grants: tuple[str, ...]) -> tuple[int, Any]:
-        token = self.http.token(*grants) if grants else ""
-        headers = {"Content-Type": "application/json"} if data is not None and not isinstance(data, bytes) else {}
-        body = data if isinstance(data, bytes) or data is None else json.dumps(data)
-        reply = self.http.ask(METHODS[action], "/" + address, body, headers, token)
-        return reply.status, reply.json if reply.body else None
+    def both(self, case: Case) -> tuple[tuple[int, Any], tuple[int, Any]]:
+        """Status and body, by HTTP and by SQS."""
+        found = []
+        for door, ask in (("http", self.by_http), ("sqs", self.by_sqs)):
+            status, body = ask(case, case.address.format(id=self.ids[door]))
+            if status < 300 and isinstance(body, dict) and "id" in body:
+                self.ids[door] = body["id"]
+            found.append((status, body))
+        return found[0], found[1]
 
-    def by_sqs(self, address: str, action: str, data: Any, grants: tuple[str, ...]) -> tuple[int, Any]:
-        token = f"Bearer {self.sqs.token(*grants)}" if grants else ""
+    def by_http(self, case: Case, address: str) -> tuple[int, Any]:
+        headers = {"Idempotency-Key": case.key} if case.key else {}
+        body = case.data
+        if case.address.startswith("files/") and isinstance(body, dict):
+            body = body["text"].encode()
+        if body is not None and not isinstance(body, bytes):
+            headers, body = headers | {"Content-Type": "application/json"}, json.dumps(body)
+        files = isinstance(body, bytes) and case.action == "create"
+        if files:  # which HTTP has as an upload into a folder
+            address, _, name = address.rpartition("/")
+            headers, body = headers | http_client.MULTIPART, http_client.multipart(("file", name, body))
+        target = "/" + address + ("?" + urlencode(case.params) if case.params else "")
+        reply = self.http.ask(METHODS[case.action], target, body, headers, credential(self.http, case))
+        if reply["Content-Disposition"]:
+            return reply.status, {"name": address.rpartition("/")[2], "base64": base64.b64encode(reply.body).decode()}
+        answer = reply.json if reply.body else None
+        return reply.status, answer["items"][0] if reply.status == 201 and "items" in answer and files else answer
+
+    def by_sqs(self, case: Case, address: str) -> tuple[int, Any]:
+        token, data = credential(self.sqs, case), case.data
         sent = {"base64": base64.b64encode(data).decode()} if isinstance(data, bytes) else data
-        self.queue.send(envelope(address, action, sent), token=token, reply_to="answers", correlation_id=address)
+        more = ({"params": dict(case.params)} if case.params else {}) | ({"id": case.key} if case.key else {})
+        self.queue.send(
+            envelope(address, case.action, sent, **more), token=token and f"Bearer {token}", reply_to="answers",
+            correlation_id=address,
+        )  # fmt: skip
         (reply,) = until(lambda: self.queue.take(self.reply_url), "an answer")
         until(self.queue.empty, "the delete after the answer")
         assert texts(reply)["correlation_id"] == address
@@ -235,32 +408,51 @@ def stripped(value: Any) -> Any:
     own = ("id", "request_id", "at", "token_id", "door", "record", "created_at", "updated_at", "etag", "modified_at", "jti")
     if isinstance(value, dict):
         return {name: stripped(one) for name, one in value.items() if name not in own}
+    if isinstance(value, str):
+        return re.sub("[0-9a-f]{32}", "ID", value)
     return [stripped(one) for one in value] if isinstance(value, list) else value
 
 
 def stored(site: http_client.Site) -> Any:
-    """Rows and audit entries."""
-    tables = [site.app.state.walk(app.Query(name)) for name in ("leave", "open", "_audit")]
-    return [[stripped(record.value) for record in table] for table in tables]
+    """Rows and audit entries, and files with their bytes."""
+    tables = [site.app.state.walk(app.Query(name)) for name in ("leave", "open", "papers", "_audit")]
+    files = []
+    for name in ("disk", "main"):
+        provider = cast(app.Blobs, site.app.providers[name])
+        for blob in provider.scan():
+            with closing(provider.read(blob.path)) as reader:
+                files.append((name, stripped(blob.path), b"".join(reader)))
+    return [[stripped(record.value) for record in table] for table in tables], files
 
 
 def test_both_doors_answer_and_store_the_same_row_by_row(tmp_path: Path, fake: SqsFake, queue: Queue) -> None:
     answers = Answers(tmp_path, fake.url, queue, queue.client.create_queue(QueueName="answers")["QueueUrl"])
+    seen: dict[str, set[str]] = defaultdict(set)  # statuses, by what was asked for
     thread = threading.Thread(target=answers.runner.run)
     thread.start()
     try:
-        for name, *case in CASES:
-            by_http, by_sqs = answers.by_http(*case), answers.by_sqs(*case)
-            assert stripped(by_sqs[1]) == stripped(by_http[1]), name
-            assert by_sqs[0] == by_http[0], name
+        for case in CASES:
+            by_http, by_sqs = answers.both(case)
+            if case.in_other_words:
+                by_http[1]["detail"] = by_sqs[1]["detail"]
+            assert stripped(by_sqs[1]) == stripped(by_http[1]), case.name
+            assert by_sqs[0] == by_http[0], case.name
             dead = queue.dead()
-            assert [code_of(one) for one in dead] == ([by_http[1]["code"]] if by_http[0] >= 400 else []), name
-            assert stored(answers.sqs) == stored(answers.http), name
+            assert [code_of(one) for one in dead] == ([by_http[1]["code"]] if by_http[0] >= 400 else []), case.name
+            assert stored(answers.sqs) == stored(answers.http), case.name
+            seen[case.name.split()[0]].add(str(by_http[0]))
     finally:
         answers.runner.stop()
         thread.join()
         answers.http.close()
         answers.sqs.close()
+    wanted = {
+        "form:": "200 201 400 401 403 404 405 422", "batch:": "201 400 403 422", "records:": "200 400 401 403",
+        "record:": "200 201 204 400 403 404 405 422", "view:": "200 400 401 403 404 405",
+        "file:": "200 201 204 400 401 403 404 409 413 415", "app:": "200 403 404 405", "admin:": "200 403 405",
+        "type:": "404", "token:": "401", "key:": "201 204 403 422",
+    }  # fmt: skip
+    assert {kind: set(statuses.split()) for kind, statuses in wanted.items()} == seen
 
 
 # ---- who may
@@ -397,12 +589,12 @@ def test_s3_events_are_refused_where_nothing_is_said_of_them(tmp_path: Path, fak
 def test_one_message_twenty_times_to_four_workers_is_one_row(tmp_path: Path, fake: SqsFake, queue: Queue) -> None:
     door = Door(tmp_path, fake.url, [queue], settings="threads = 4")
     message = queue.send(leave(), token=door.site.root)
-    for _ in range(10):
+    for _ in range(19):
         fake.duplicate(queue.url.rpartition("/")[2], message)
         queue.send(leave(id="same"), token=door.site.root)  # and one sender's repeats, each a message of its own
     with door.opened() as one, door.opened() as two, door.opened() as three, door.opened() as four:
         until(queue.empty, "an empty queue")
-        until(lambda: sum(r.tally.counts.get("deleted", 0) for r in (one, two, three, four)) == 21, "all deletes")
+        until(lambda: sum(r.tally.counts.get("deleted", 0) for r in (one, two, three, four)) == 39, "all deletes")
     assert len(door.rows()) == 2
     assert not queue.dead()
 
@@ -585,8 +777,9 @@ def test_a_queue_that_is_missing_is_told_and_waited_for(
     )
     with door.opened():
         until(lambda: len(fake.wait_for_call("GetQueueAttributes", 10)) > 10, "several looks")
+        until(lambda: "ok" in app.QueueBoard.read([door.states]).values(), "the queue that is there")
         states = app.QueueBoard.read([door.states])
-        assert states["q" + name[1:]].startswith("paused: ")
+        assert states[name].startswith("paused: ")
         assert "does not exist" in states[name]
         assert "dead-letter" in states["bare"]
         assert states[queue.url.rpartition("/")[2]] == "ok"
@@ -949,30 +1142,129 @@ def test_an_answer_that_is_too_large_goes_by_s3_or_is_a_problem(way: str, tmp_pa
         assert texts(reply)["status"] == "413"
 
 
+# ---- how old the oldest is
+
+
+def test_the_runner_tells_how_old_the_oldest_message_is_that_it_holds_or_will_try_again(tmp_path: Path) -> None:
+    """The service's clock is ten minutes behind: so old is what was sent just before."""
+    go_on = threading.Event()
+    failures = iter([True])
+
+    class Stuck(Host):
+        def handle(self, request: app.Request, guard: Callable[[], None]) -> app.Response:
+            go_on.wait(20)
+            if next(failures, False):
+                raise app.StorageFull("no room for the time being")
+            return super().handle(request, guard)
+
+    with SqsFake(clock=lambda: time.time() - 600) as fake:
+        queue = Queue(client(fake.url), next(_names))
+        name = queue.url.rpartition("/")[2]
+        pace = app.Pace(backoff_s=4, retry_s=0.1, chance=lambda: 1.0)
+        door = Door(tmp_path, fake.url, [queue], more='[public]\ngrants = ["forms/leave:create"]', pace=pace)
+
+        def age() -> float | None:
+            return app.QueueBoard.ages([door.states], time.time()).get(name)
+
+        def is_old() -> bool:
+            return 600 <= (age() or 0) < 630
+
+        queue.send(leave())
+        with door.opened(Stuck(door.site.app)) as runner:
+            until(is_old, "what is held")
+            go_on.set()
+            until(lambda: runner.tally.counts.get("retry"), "a failure")
+            polls = len(fake.wait_for_call("ReceiveMessage"))
+            fake.wait_for_call("ReceiveMessage", polls + 2)
+            assert queue.counts() == (0, 1)
+            assert is_old(), "it rests until its next attempt, and nothing else came"
+            until(lambda: queue.empty() and age() == 0, "nothing left")
+            fault = fake.fault("AccessDenied", operation="ReceiveMessage", status=403, times=None)
+            until(lambda: age() is None, "a queue that tells nothing")
+            fault.times = 0
+            until(lambda: age() == 0, "a queue that has nothing")
+        assert len(door.rows()) == 1
+
+
+def test_the_oldest_of_several_processes_counts_and_a_killed_one_is_not_believed(tmp_path: Path) -> None:
+    now, paths = [1000.0], [tmp_path / f"queues-{number}.json" for number in (1, 2, 3)]
+    first, second = (app.QueueBoard(path, lambda: now[0]) for path in paths[:2])
+    first.date(lambda: {"a": 990.0, "b": None})
+    assert not paths[0].exists(), "none of its queues has been reached"
+    now[0] = 1001
+    for board in (first, second):
+        board.tell("a", "ok")
+    first.date(lambda: {"a": 990.0, "b": None})
+    second.date(lambda: {"a": 900.0, "c": 1001.0})
+    assert app.QueueBoard.ages(paths, 1003) == {"a": 103, "b": 0, "c": 2}
+    assert app.QueueBoard.read(paths[:2]) == {"a": "ok"}
+    now[0] = 1020
+    first.date(lambda: {"a": 990.0, "b": None})
+    assert app.QueueBoard.ages(paths, 1033) == {"a": 43, "b": 0}
+    assert app.QueueBoard.ages(paths, 1100) == {}
+
+
+def test_ages_are_written_once_a_second_when_they_change_and_else_every_ten_seconds(tmp_path: Path) -> None:
+    now, path = [1000.0], tmp_path / "queues-1.json"
+    board = app.QueueBoard(path, lambda: now[0])
+    board.tell("a", "ok")
+    written = []
+    for _ in range(400):
+        now[0] += 0.05
+        before = path.read_bytes()
+        board.date(lambda: {"a": min(now[0], 1005.0)})
+        if path.read_bytes() != before:
+            written.append(round(now[0]))
+    assert written == [1000, 1001, 1002, 1003, 1004, 1005, 1015]
+
+
 # ---- as a program
 
-STUMBLING = """
-import os, signal, pathlib
-from app import SqlProvider
+HINDERED = """
+import os, pathlib, random, signal, time
+from app import SqlProvider, StorageFull
 
-class Stumbling(SqlProvider):
-    kind = "stumbling"
+class Hindered(SqlProvider):
+    kind = "hindered"
 
     def commit(self, writes):
-        ours = any(write.table == "leave" for write in writes)
-        if ours:
-            stumble("before")
+        ours = [write for write in writes if write.table in ("leave", "other")]
+        for _ in ours:
+            hinder("before")
         done = super().commit(writes)
-        if ours:
-            stumble("after")
+        for _ in ours:
+            hinder("after")
         return done
 
-def stumble(when):
+chance = random.Random(23)
+
+def hinder(when):
+"""
+DIES = """
     mark = pathlib.Path("die-" + when)
     if mark.exists():
         mark.unlink()
         os.kill(os.getpid(), signal.SIGKILL)
 """
+SLOW = """
+    if when == "before":
+        time.sleep(0.05)
+"""
+FAILS = """
+    if chance.random() < 0.05:
+        raise StorageFull("no room for the time being")
+"""
+WAITS = """
+    while when == "before" and not pathlib.Path("go-on").exists():
+        time.sleep(0.05)
+"""
+
+
+def hinder(door: Door, what: str) -> None:
+    """Have the program's provider do this "before" and "after" it commits what was sent."""
+    (door.folder / "plugins").mkdir()
+    (door.folder / "plugins" / "hindered.py").write_text(HINDERED + what)
+    door.toml = door.toml.replace('kind = "sql"', 'kind = "hindered"')
 
 
 class Program:
@@ -980,15 +1272,29 @@ class Program:
 
     def __init__(self, door: Door, *runners: str) -> None:
         self.said = door.folder / "said"
+        self.before = self.said.stat().st_size if self.said.exists() else 0  # what others said that ran here
         (door.folder / "app.toml").write_text(door.toml)
         options = [part for runner in runners for part in ("--runner", runner)]
         command = [sys.executable, str(Path(app.__file__)), "server", "--bind", "127.0.0.1:0", "--workers", "1", *options]
         with self.said.open("ab") as said:
             self.process = subprocess.Popen(command, cwd=door.folder, stderr=said, stdout=said, start_new_session=True)
 
+    @property
+    def told(self) -> str:
+        """What it has said so far."""
+        return self.said.read_bytes()[self.before :].decode()
+
     def wait_for(self, *texts_: str) -> None:
-        until(lambda: all(text in self.said.read_text() for text in texts_) or self.process.poll() is not None, str(texts_))
-        assert self.process.poll() is None, self.said.read_text()
+        until(lambda: all(text in self.told for text in texts_) or self.process.poll() is not None, str(texts_))
+        assert self.process.poll() is None, self.told
+
+    def readyz(self) -> tuple[int, dict[str, Any]]:
+        """Status and facts that its HTTP runner tells."""
+        port = int(self.told.split("is at http://127.0.0.1:")[1].split("/")[0])
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as asking:
+            asking.request("GET", "/readyz")
+            answer = asking.getresponse()
+            return answer.status, json.loads(answer.read())
 
     def stop(self) -> int:
         """The exit code, once nothing is left of its group."""
@@ -1011,10 +1317,8 @@ class Program:
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_worker_killed_around_its_commit_leaves_one_row(when: str, tmp_path: Path, fake: SqsFake, queue: Queue) -> None:
-    (tmp_path / "plugins").mkdir()
-    (tmp_path / "plugins" / "stumbling.py").write_text(STUMBLING)
     door = Door(tmp_path, fake.url, [queue], settings='visibility = "4s"')
-    door.toml = door.toml.replace('kind = "sql"', 'kind = "stumbling"')
+    hinder(door, DIES)
     (tmp_path / f"die-{when}").touch()
     queue.send(leave(), token=door.site.root)
     program = Program(door, "sqs")
@@ -1041,10 +1345,7 @@ def test_one_parent_runs_both_doors_restarts_what_dies_and_ends_both(
     try:
         until(lambda: program.said.read_text().count("works on 1 queue") == workers, "the queue runners")
         program.wait_for(" is at http://")
-        port = int(program.said.read_text().split("is at http://127.0.0.1:")[1].split("/")[0])
-        with closing(http.client.HTTPConnection("127.0.0.1", port)) as asking:
-            asking.request("GET", "/readyz")
-            told = json.loads(asking.getresponse().read())
+        _, told = program.readyz()
         assert told["status"] == "ok"
         assert told["queues"] == {queue.url.rpartition("/")[2]: "ok"}
         queue.send(leave(), token=door.site.root)
@@ -1080,6 +1381,187 @@ def test_processes_that_share_a_queue_do_each_message_once_and_stop_without_leav
     assert not list(tmp_path.rglob("queues-*.json"))
 
 
+def test_a_program_ended_at_ten_random_moments_strands_nothing_and_does_nothing_twice(
+    tmp_path: Path, fake: SqsFake, queue: Queue
+) -> None:
+    """Two are at work for 0.05 s each, and quick enough that others wait for them: the 200 messages last longer than the
+    ten runs together."""
+    door = Door(tmp_path, fake.url, [queue], settings="threads = 2")
+    hinder(door, SLOW)
+    days = [f"{2000 + number}-01-31" for number in range(200)]
+    for day in days:
+        queue.send(leave(day), token=door.site.root)
+    chance = random.Random(11)
+    held: list[int] = []
+    for _ in range(10):
+        program = Program(door, "sqs")
+        try:
+            program.wait_for("works on 1 queue")
+            time.sleep(chance.random() * 0.7)
+            held.append(len(fake.held(queue.url.rpartition("/")[2])))
+        finally:
+            code = program.stop()
+        assert code == 0, program.told
+        visible, in_flight = queue.counts()
+        assert in_flight == 0
+        assert len(door.rows()) + visible == 200
+    assert visible > 0, "the last moment too was in the middle"
+    assert sum(map(bool, held)) >= 7, "most moments were in the middle of work"
+    assert max(held) > 4, "some had more than what was at work"
+    program = Program(door, "sqs")
+    try:
+        until(queue.empty, "an empty queue")
+    finally:
+        code = program.stop()
+    assert code == 0
+    assert sorted(row["day"] for row in door.rows()) == days
+    assert not queue.dead()
+
+
+def test_groups_stay_in_order_when_the_program_fails_now_and_then_and_is_ended_in_the_middle(
+    tmp_path: Path, fake: SqsFake
+) -> None:
+    """One in ten attempts fails, half of them after the commit, at the program's own pace."""
+    queue = Queue(client(fake.url), next(_names), fifo=True)
+    name = queue.url.rpartition("/")[2]
+    door = Door(tmp_path, fake.url, [queue])
+    hinder(door, FAILS)
+    for number, group in itertools.product(range(40), "abcde"):
+        queue.send(envelope("forms/other", "create", {"text": f"{group} {number}"}), token=door.site.root, group=group)
+    told = ""
+    for until_left, patience_s in ((120, 60), (0, 90)):
+        program = Program(door, "sqs")
+        try:
+            until(lambda most=until_left: sum(queue.counts()) <= most, f"{until_left} messages left", patience_s)
+        finally:
+            code = program.stop()
+        assert code == 0, program.told
+        now, resting = fake.now(), [one for one in fake.queues[name].messages if one.id in fake.held(name)]
+        assert len({one.group for one in resting}) == len(resting), "at most the head of a group waits for its next attempt"
+        assert all(one.visible_at <= now + 40 for one in resting)
+        assert all(numbers == list(range(len(numbers))) for numbers in words(door).values())
+        told += program.told
+    outcomes = Counter(json.loads(line)["outcome"] for line in told.splitlines() if line.startswith("{"))
+    assert outcomes["retry"] >= 10
+    assert outcomes["replayed"] >= 3, "some failed after their commit"
+    assert words(door) == {group: list(range(40)) for group in "abcde"}
+    assert not queue.dead()
+
+
+def postgres_table(server: postgres_server.Postgres, schema: str) -> str:
+    return f'[providers.main]\nkind = "postgres"\nurl = "{server.socket_url}"\nschema = "{schema}"\n'
+
+
+def test_a_database_that_is_down_for_a_minute_burns_no_receives_and_loses_nothing(tmp_path: Path, fake: SqsFake) -> None:
+    """Really down, and really for a minute, which is three leases, at the program's own pace."""
+    server = postgres_server.Postgres()
+    queue = Queue(client(fake.url), next(_names), receives=3)
+    name = queue.url.rpartition("/")[2]
+    door = Door(
+        tmp_path, fake.url, [queue], settings='visibility = "20s"', provider=postgres_table(server, "site"),
+    )  # fmt: skip
+    days = [f"{2000 + number}-01-31" for number in range(350)]
+    for day in days[:300]:
+        queue.send(leave(day), token=door.site.root)
+    program = Program(door, "http", "sqs")
+    try:
+        until(lambda: sum(queue.counts()) < 270, "some that are done")
+        server.stop()
+        down = time.monotonic()
+        until(lambda: "paused" in program.readyz()[1]["queues"].get(name, ""), "a pause")
+        assert sum(queue.counts()) > 0, "it went in the middle"
+        said, received = program.told, len(fake.wait_for_call("ReceiveMessage"))
+        for day in days[300:]:
+            queue.send(leave(day), token=door.site.root)
+        while time.monotonic() < down + 60:
+            status, told = program.readyz()
+            assert (status, told["queues"]) == (503, {name: "paused: main is away"})
+            time.sleep(5)
+        assert len(program.told.removeprefix(said).splitlines()) < 5, program.told
+        assert len(fake.wait_for_call("ReceiveMessage")) <= received + 1, "nothing is received meanwhile"
+        server.start()
+        until(queue.empty, "an empty queue", 40)
+        until(lambda: program.readyz()[1]["status"] == "ok", "the end of the pause")
+    finally:
+        code = program.stop()
+    assert code == 0, program.told
+    assert sorted(row["day"] for row in door.rows()) == days
+    assert not queue.dead()
+    assert {message.receives for message in fake.queues[name].handles.values()} == {1}
+    assert program.told.count("paused: ") < 5
+    door.site.close()
+    server.stop()
+
+
+def test_queues_that_are_missing_or_denied_are_told_in_readyz_and_hardly_in_the_log(
+    tmp_path: Path, fake: SqsFake, queue: Queue
+) -> None:
+    """Half a minute at the program's own pace: several looks at each of them."""
+    missing, closed, secret = (Queue(queue.client, f"{next(_names)}-{kind}") for kind in ("missing", "closed", "secret"))
+    door = Door(tmp_path, fake.url, [queue, missing, closed, secret])
+    good, *bad = (one.url.rpartition("/")[2] for one in door.queues)
+    queue.client.delete_queue(QueueUrl=missing.url)
+    fake.fault("AccessDenied", operation="ReceiveMessage", queue=bad[1], status=403, times=None)
+    fake.fault("AccessDenied", queue=bad[2], status=403, times=None)
+    program = Program(door, "http", "sqs")
+    try:
+        program.wait_for("works on 4 queues", " is at http://")
+        began, said = time.monotonic(), program.told
+        until(lambda: len(program.readyz()[1]["queues"]) == 4, "the states of all")
+        while time.monotonic() < began + 30:
+            status, told = program.readyz()
+            assert (status, told["status"]) == (200, "degraded")
+            assert told["queues"] == {
+                good: "ok",
+                bad[0]: f"paused: the queue {bad[0]}: it does not exist",
+                bad[1]: f"paused: receiving from {bad[1]}: access was denied (AccessDenied)",
+                bad[2]: f"paused: the queue {bad[2]}: access was denied (AccessDenied)",
+            }
+            time.sleep(3)
+        lines = program.told.removeprefix(said).splitlines()
+        looks = Counter(call.queue for call in fake.calls if call.error)
+        queue.send(leave(), token=door.site.root)
+        until(queue.empty, "the good queue is worked on")
+    finally:
+        code = program.stop()
+    assert code == 0, program.told
+    assert len(lines) < 5, lines
+    assert all(looks[name] > 1 for name in bad), "none was looked at but once"
+    assert len(door.rows()) == 1
+
+
+@pytest.mark.parametrize("provider", ["sql", "postgres"])
+def test_one_message_twenty_times_to_four_processes_is_one_row(
+    provider: str, tmp_path: Path, fake: SqsFake, queue: Queue
+) -> None:
+    given = postgres_table(postgres_server.server(), f"t{next(_names)}") if provider == "postgres" else provider
+    door = Door(tmp_path, fake.url, [queue], settings="workers = 4\nthreads = 1", provider=given)
+    name = queue.url.rpartition("/")[2]
+
+    def polls() -> list[Any]:
+        return [call for call in fake.calls if call.operation == "ReceiveMessage" and not call.ended]
+
+    program = Program(door, "sqs")
+    try:
+        until(lambda: program.told.count("works on 1 queue") == 4, "four processes")
+        fake.wait_for(lambda: len(polls()) == 4)
+        first = polls()
+        message = queue.send(leave(), token=door.site.root)
+        for _ in range(19):
+            fake.duplicate(name, message)
+        until(lambda: len(fake.queues[name].handles) >= 20 and queue.empty(), "twenty deliveries")
+    finally:
+        code = program.stop()
+    assert code == 0, program.told
+    assert all(call.answer for call in first), "each process was given some"
+    outcomes = Counter(json.loads(line)["outcome"] for line in program.told.splitlines() if line.startswith("{"))
+    assert (outcomes["done"], outcomes["replayed"]) == (1, 19), "each was answered"
+    assert len(door.rows()) == 1
+    assert len(door.site.audit(resource="forms/leave")) == 1
+    assert not queue.dead()
+    door.site.close()
+
+
 def test_the_worse_state_of_several_processes_is_told(tmp_path: Path) -> None:
     paths = [tmp_path / f"queues-{number}.json" for number in (1, 2, 3)]
     assert app.QueueBoard.read(paths) == {"all": "the queue runner is not at work"}
@@ -1088,6 +1570,48 @@ def test_the_worse_state_of_several_processes_is_told(tmp_path: Path) -> None:
     assert app.QueueBoard.read(paths) == {"intake": "paused"}
     paths[2].unlink()
     assert app.QueueBoard.read(paths)["all"] == "the queue runner is not at work"
+
+
+@pytest.mark.parametrize("service", ["emulator", "fake"])
+def test_info_tells_how_old_the_oldest_message_is_while_a_runner_is_at_work(
+    service: str, tmp_path: Path, fake: SqsFake
+) -> None:
+    endpoint = aws_server.endpoint() if service == "emulator" else fake.url
+    queue = Queue(client(endpoint), next(_names))
+    door = Door(tmp_path, endpoint, [queue], settings="threads = 1")
+    hinder(door, WAITS)
+    (tmp_path / "app.toml").write_text(door.toml)
+    command = [sys.executable, str(Path(app.__file__)), "info", "queues", "--json"]
+
+    def age() -> Any:
+        told = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True, timeout=30)
+        return json.loads(told.stdout)[0]["oldest_age_s"]
+
+    assert age() == 0, "an empty queue"
+    began = time.time()
+    queue.send(leave("2027-01-01"), token=door.site.root)
+    assert age() is None, "nobody is at work"
+    program = Program(door, "sqs")
+    (file,) = until(lambda: list(tmp_path.rglob("queues-1.json")), "the first poll")
+    try:
+        until(lambda: queue.counts()[1] == 1, "a held message")
+        time.sleep(2)
+        queue.send(leave("2027-01-02"), token=door.site.root)
+        assert 2 <= age() <= time.time() - began
+        program.process.kill()
+        program.process.wait(20)
+        assert age() >= 2, "it may be at work"
+        told = json.loads(file.read_bytes())
+        file.write_text(json.dumps(told | {"at": told["at"] - 31}))
+        assert age() is None, "half a minute later nobody believes it"
+        (tmp_path / "go-on").touch()
+        program = Program(door, "sqs")
+        queue.client.purge_queue(QueueUrl=queue.url)
+        assert age() == 0
+    finally:
+        code = program.stop()
+    assert code == 0
+    assert not file.exists()
 
 
 def test_the_queue_runner_needs_queues(tmp_path: Path) -> None:
