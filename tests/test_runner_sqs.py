@@ -400,9 +400,9 @@ def test_one_message_twenty_times_to_four_workers_is_one_row(tmp_path: Path, fak
     for _ in range(10):
         fake.duplicate(queue.url.rpartition("/")[2], message)
         queue.send(leave(id="same"), token=door.site.root)  # and one sender's repeats, each a message of its own
-    with door.opened() as one, door.opened() as two, door.opened() as three, door.opened() as four:
+    with door.opened(), door.opened(), door.opened(), door.opened():
         until(queue.empty, "an empty queue")
-        until(lambda: sum(r.tally.counts.get("deleted", 0) for r in (one, two, three, four)) == 21, "all deletes")
+        until(lambda: door.counted("deleted") == 21, "all deletes")
     assert len(door.rows()) == 2
     assert not queue.dead()
 
@@ -438,10 +438,10 @@ def test_a_worker_that_lost_its_lease_commits_nothing(tmp_path: Path, fake: SqsF
             return super().handle(request, guard)
 
     message = queue.send(leave(), token=door.site.root)
-    with door.opened(Slow(door.site.app)) as runner:
+    with door.opened(Slow(door.site.app)):
         reached.wait(20)
         fake.lose(queue.url.rpartition("/")[2], message, to_another=True)
-        until(lambda: runner.tally.counts.get("lost"), "a lost lease")
+        until(lambda: door.counted("lost"), "a lost lease")
         assert not door.rows()
         fake.advance(40)  # the other consumer has died
         until(queue.empty, "an empty queue")
@@ -620,8 +620,8 @@ def test_a_dead_letter_that_cannot_be_sent_keeps_its_message(tmp_path: Path, fak
     fault = fake.fault(
         "InternalError", operation="SendMessage", queue=queue.dead_url.rpartition("/")[2], status=500, times=None
     )
-    with door.opened() as runner:
-        until(lambda: runner.tally.counts.get("retry", 0) > 1, "two attempts")
+    with door.opened():
+        until(lambda: door.counted("retry") > 1, "two attempts")
         assert "DeleteMessageBatch" not in fake.order("DeleteMessageBatch")
         fault.times = 0
         until(queue.empty, "an empty queue")
