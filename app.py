@@ -38,6 +38,7 @@ from __future__ import annotations
 import argparse
 import base64
 import binascii
+import bisect
 import copy
 import csv
 import dataclasses
@@ -58,6 +59,7 @@ import json
 import logging
 import math
 import mimetypes
+import mmap
 import operator
 import os
 import random
@@ -68,12 +70,14 @@ import shutil
 import signal
 import socket
 import sqlite3
+import struct
 import sys
 import tempfile
 import threading
 import time
 import tomllib
 import unicodedata
+import weakref
 import zlib
 from abc import ABC, abstractmethod
 from collections import deque
@@ -2123,6 +2127,13 @@ class Host(Protocol):
     def describe(self, credential: str | None) -> list[Value]:
         """type, address, title and declared shapes of every resource that the credential may open; None: of all."""
 
+    def count(self, name: str, *labels: str, by: float = 1) -> None:
+        """Add to a counter; `labels` are the values of those that it is declared with, out of a set that no stranger
+        can make larger."""
+
+    def observe(self, name: str, *labels: str, value: float) -> None:
+        """Put a value into a histogram."""
+
 
 class Runner(ABC):
     """A door. It knows one transport, makes Requests of what comes, and renders Responses and AppErrors."""
@@ -2142,10 +2153,10 @@ class Runner(ABC):
 # Transports: the only section that knows HTTP or SQS. A runner makes Requests of what comes, hands them to its Host, and
 # renders Responses and AppErrors as pages, JSON, CSV, NDJSON or bytes.
 # uses: ERRORS VALUES CONFIG CONTRACTS
-# defines: BodyReader read_multipart Exchange Answer send_content Pages openapi HttpRunner Message unwrapped
-#          payload_pointer object_events read_envelope dead_letter QueueService QueueState DeadLetter QueueDesk
-#          read_dead_letter Pace LeaseLost Delivery Leases Deleter Groups QueueBoard Outage Tally Result Consumer
-#          SqsRunner Supervisor
+# defines: BodyReader read_multipart Exchange Answer send_content Pages openapi exposition HttpRunner Message
+#          unwrapped payload_pointer object_events read_envelope dead_letter QueueService QueueState DeadLetter
+#          QueueDesk read_dead_letter Pace LeaseLost Delivery Leases Deleter Groups QueueBoard Outage Tally Result
+#          Consumer SqsRunner Supervisor
 
 _log = logging.getLogger("satchel")
 _CHUNK_BYTES = 256 * 1024
@@ -2745,7 +2756,7 @@ class Pages:
         template = "form.tpl" if response.page.get("edit") else response.template
         builders = {
             "home.tpl": self._home, "files.tpl": self._files, "form.tpl": self.form, "record.tpl": self._record,
-            "table.tpl": self._table, "app.tpl": self._app,
+            "table.tpl": self._table, "app.tpl": self._app, "metrics.tpl": self._metrics,
         }  # fmt: skip
         page = builders[template](exchange, response)
         return self.render(exchange, template, page["title"], page)
@@ -2784,6 +2795,17 @@ class Pages:
         template = SimpleTemplate(name=name, lookup=[self.own_folder, *self.folders])
         names = {"url": exchange.url, "view": view, "site": self.title, "subject": exchange.subject}
         return str(template.render(**names, params=response.page["params"]))
+
+    def _metrics(self, exchange: Exchange, response: Response) -> dict[str, Any]:
+        meters = [
+            SimpleNamespace(name=one["name"], help=one["help"], rows=list(map(_meter_row, one["samples"])))
+            for one in response.data["metrics"]
+        ]
+        title = response.page["title"]
+        return {
+            "title": title, "crumbs": _crumbs(exchange, [(title, "")]), "meters": [one for one in meters if one.rows],
+            "text_href": exchange.url("metrics"),
+        }  # fmt: skip
 
     def _files(self, exchange: Exchange, response: Response) -> dict[str, Any]:
         parts, may, table = response.page["parts"], response.page["may"], cast(Table, response.table)
@@ -2883,6 +2905,15 @@ def _crumbs(exchange: Exchange, trail: Sequence[tuple[str, str]]) -> list[Simple
     """Home and the (title, address) pairs; the last one is the page itself."""
     links = [SimpleNamespace(title=title, href=exchange.url(address)) for title, address in [("Home", ""), *trail[:-1]]]
     return [*links, SimpleNamespace(title=trail[-1][0], href="")]
+
+
+def _meter_row(sample: Value) -> SimpleNamespace:
+    """The labels and the value of a sample, for a person; of a histogram how many and their mean."""
+    labels = ", ".join(f"{name} {text}" for name, text in sample["labels"].items())
+    if "value" in sample:
+        return SimpleNamespace(labels=labels, value=f"{sample['value']:,}")
+    mean = sample["sum"] / sample["count"] if sample["count"] else 0.0
+    return SimpleNamespace(labels=labels, value=f"{sample['count']:,} of {mean:.3g} on average")
 
 
 def _file_entry(exchange: Exchange, row: Mapping[str, Json], may: Sequence[Action]) -> SimpleNamespace:
@@ -3068,6 +3099,38 @@ def openapi(title: str, prefix: str, described: Sequence[Value]) -> Value:
     }  # fmt: skip
 
 
+# ---- the metrics for Prometheus
+
+
+_METRICS_MEDIA = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def exposition(meters: Iterable[Value]) -> str:
+    """What admin/metrics answers, in the text format of Prometheus, version 0.0.4."""
+    lines = []
+    for one in meters:
+        told = str(one["help"]).replace("\\", r"\\").replace("\n", r"\n")
+        lines += [f"# HELP {one['name']} {told}", f"# TYPE {one['name']} {one['type']}"]
+        for sample in one["samples"]:
+            lines += _sample_lines(one["name"], sample)
+    return "".join(line + "\n" for line in lines)
+
+
+def _sample_lines(name: str, sample: Value) -> list[str]:
+    labels = sample["labels"]
+    if "value" in sample:
+        return [f"{name}{_label_set(labels)} {sample['value']}"]
+    buckets = [f"{name}_bucket{_label_set(labels | {'le': le})} {count}" for le, count in sample["buckets"].items()]
+    own = _label_set(labels)
+    return [*buckets, f"{name}_sum{own} {sample['sum']}", f"{name}_count{own} {sample['count']}"]
+
+
+def _label_set(labels: Mapping[str, str]) -> str:
+    escapes = {"\\": r"\\", '"': r"\"", "\n": r"\n"}
+    pairs = [f'{name}="{"".join(escapes.get(mark, mark) for mark in text)}"' for name, text in labels.items()]
+    return "{" + ",".join(pairs) + "}" if pairs else ""
+
+
 # ---- the runner
 
 
@@ -3106,6 +3169,7 @@ class HttpRunner(Runner):
             ("/openapi.json", "GET", self._openapi),
             ("/healthz", "GET", lambda exchange: _json_answer(200, {"status": "ok"})),
             ("/readyz", "GET", self._readyz),
+            ("/metrics", "GET", self._metrics),
             ("/<kind:re:files|forms|views|apps|admin>/<rest:path>", "ANY", self._resource),
         ):
             self.router.add(rule, method, target)
@@ -3125,8 +3189,10 @@ class HttpRunner(Runner):
             file.close()
         headers = self._common_headers(exchange, answer)
         start_response(f"{answer.status} {http.HTTPStatus(answer.status).phrase}", headers)
+        took_s = time.monotonic() - began
+        self._measure(exchange.method, answer.status, took_s)
         if self.config.access_log:
-            self._log_access(exchange, answer, time.monotonic() - began)
+            self._log_access(exchange, answer, took_s)
         if exchange.method == "HEAD" and hasattr(answer.body, "close"):
             answer.body.close()
         return [] if exchange.method == "HEAD" else [answer.body] if isinstance(answer.body, bytes) else answer.body
@@ -3219,6 +3285,11 @@ class HttpRunner(Runner):
             own.append(("Content-Length", str(len(answer.body))))
         cookies = [("Set-Cookie", cookie) for cookie in exchange.cookies]
         return [*answer.headers, *(pair for pair in own if pair[0].lower() not in present), *cookies]
+
+    def _measure(self, method: str, status: int, took_s: float) -> None:
+        known = method if method in _ACTIONS or method == "OPTIONS" else "other"  # anything may stand in a request
+        self.host.count("satchel_http_responses_total", known, str(status))
+        self.host.observe("satchel_http_request_seconds", known, value=took_s)
 
     def _log_access(self, exchange: Exchange, answer: Answer, took_s: float) -> None:
         path = re.sub(r"/login/.*", "/login/…", exchange.path)  # a sign-in code is a secret
@@ -3543,6 +3614,11 @@ class HttpRunner(Runner):
         status = "unavailable" if not well else "ok" if working else "degraded"
         facts = {"status": status, "providers": found} | ({"queues": queues} if queues else {})
         return _json_answer(200 if well else 503, facts)
+
+    def _metrics(self, exchange: Exchange) -> Answer:
+        response = self.host.handle(self._request(exchange, "admin/metrics", (), Action.READ))
+        exchange.subject = response.caller.subject
+        return Answer(200, [("Content-Type", _METRICS_MEDIA)], exposition(response.data["metrics"]).encode())
 
     # -- serving
 
@@ -4549,6 +4625,8 @@ class Pace:
 class LeaseLost(Exception):
     """Somebody else may have the message: nothing may be committed for it."""
 
+    code = "lease_lost"  # of a request that it stopped, in the metrics
+
 
 class Delivery:
     """A message that this process holds, until it is deleted or given back."""
@@ -4936,15 +5014,20 @@ class Outage:
 
 
 class Tally:
-    """Counts by name."""
+    """What becomes of the messages of a queue, for the meters."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.counts: dict[str, int] = {}
+    outcomes = ("received", "done", "replayed", "dead", "retry", "released", "lost", "deleted", "undeleted")
 
-    def add(self, name: str, count: int = 1) -> None:
-        with self._lock:
-            self.counts[name] = self.counts.get(name, 0) + count
+    def __init__(self, host: Host, queue: str) -> None:
+        self._host, self._queue = host, queue
+        for outcome in self.outcomes:  # a series that begins with its first dead letter would hide it from increase()
+            self.add(outcome, 0)
+
+    def add(self, outcome: str, count: int = 1) -> None:
+        self._host.count("satchel_queue_messages_total", self._queue, outcome, by=count)
+
+    def took(self, seconds: float) -> None:
+        self._host.observe("satchel_queue_message_seconds", self._queue, value=seconds)
 
 
 # ---- queues: the runner
@@ -4984,7 +5067,7 @@ class Consumer:
 
     def __init__(self, queue: QueueConfig, runner: SqsRunner, service: QueueService, leases: Leases) -> None:
         self.queue, self.config, self.host, self.pace = queue, runner.config, runner.host, runner.pace
-        self.board, self.outage, self.tally = runner.board, runner.outage, runner.tally
+        self.board, self.outage, self.tally = runner.board, runner.outage, Tally(runner.host, queue.name)
         self.service, self.leases = service, leases
         self.groups = Groups(self.config.threads)
         self.stopping = threading.Event()
@@ -5110,7 +5193,9 @@ class Consumer:
         for delivery, end in ends:
             self._leave(delivery, end)
             took_s = time.monotonic() - began
-            self.tally.add(end.outcome)
+            self.tally.took(took_s)
+            if end.outcome != "undeleted":  # which _deleted has counted
+                self.tally.add(end.outcome)
             lines.append(self._line(delivery, end, took_s))
             self.groups.done(delivery, took_s / len(ends))
         if lines:
@@ -5347,7 +5432,7 @@ class SqsRunner(Runner):
         """`states` is the file for the HTTP runner's /readyz and for `info queues`; on_ready gets a line for people once
         the polls begin."""
         self.config, self.host, self.on_ready, self.pace, self.make_service = config, host, on_ready, pace, service
-        self.board, self.outage, self.tally = QueueBoard(states), Outage(host.ready), Tally()
+        self.board, self.outage = QueueBoard(states), Outage(host.ready)
         self.stops = 0  # how often it was told to
 
     def stop(self) -> None:
@@ -6191,7 +6276,7 @@ class Authority:
 # Files, Forms, Views, Apps, and the built-in home page and admin lists. They check what was asked against what is
 # declared, and answer a Plan; bytes and records go through the contracts only.
 # uses: ERRORS VALUES CONFIG CONTRACTS
-# defines: Field ListQuery read_list Files accepts Form View Launcher Home AdminTable RESOURCE_TYPES
+# defines: Field ListQuery read_list Files accepts Form View Launcher Home AdminTable Metrics RESOURCE_TYPES
 
 _EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,8}")
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`\x00-\x1f]+")
@@ -7329,6 +7414,22 @@ class AdminTable(Resource):
         values: Value = {"id": record.key} | record.value
         values |= {name: rfc3339(values[name]) if values[name] else None for name in self.seconds}
         return {column.name: values.get(column.name) for column in self.columns}
+
+
+class Metrics(Resource):
+    """What is counted and measured: `{"metrics": […]}`, of each meter name, type, help and samples with their labels."""
+
+    type, name, title = "admin", "metrics", "Metrics"
+    actions = frozenset({Action.READ})
+
+    def __init__(self, read: Callable[[], Sequence[Value]]) -> None:
+        self.read = read
+
+    def handle(self, request: Request, scope: Scope) -> Plan:
+        if request.path:
+            raise NotFound(f"admin/metrics has no {'/'.join(request.path)}")
+        _no_params(request)
+        return _answer(Response(data={"metrics": self.read()}, template="metrics.tpl", page={"title": self.title}))
 
 
 RESOURCE_TYPES: Mapping[str, type[Resource]] = {
@@ -10427,15 +10528,16 @@ def _providers_of(path: Path) -> list[type[Provider]]:
 
 # ==== 10. ASSEMBLY ===============================================================================================
 # App: builds everything from a Config, and is the one place of the flow: token check, grant, resource, plan, commit.
-# Audit entries and idempotency records are added here, to the same commit as the write they speak of. And Copy, which
-# moves what one provider holds to another.
+# Audit entries and idempotency records are added here, to the same commit as the write they speak of. Beside it Meters,
+# which counts for all processes of a server, and Copy, which moves what one provider holds to another.
 # uses: ERRORS VALUES CONFIG CONTRACTS AUTH RESOURCES PROVIDERS
-# defines: App Side Copy
+# defines: Meter METERS Meters App Side Copy
 
 _AUDIT = (
     "at", "subject", "action", "resource", "record", "outcome", "code", "before", "after", "door", "token_id", "request_id",
 )  # fmt: skip
-_ADMIN = ("admin/audit", "admin/tokens", "admin/sessions")
+_ADMIN = ("admin/audit", "admin/tokens", "admin/sessions")  # those that the home page lists
+_BUILT_IN = (*_ADMIN, "admin/metrics")
 _TOKENS = ("subject", "label", "grants", "roles", "issued_at", "expires_at", "used_at", "revoked_at")
 _BESIDE_TABLES: Mapping[str, tuple[str, ...]] = {"_audit": (), "_requests": ("at",)}  # each with what is asked for in it
 _STATE_TABLES: Mapping[str, tuple[str, ...]] = {
@@ -10446,9 +10548,193 @@ _KEY_USED = "this idempotency key was used before for another request; take a ne
 _AT_WORK_S = 60  # between intent and outcome; who takes longer has died
 _SWEEP_EVERY_S = 3600
 _PING_S = 10.0  # who has not answered by then is told as away, whatever its own timeouts are
+_SCRAPE_PING_S = 1.5  # the same for metrics, which are asked for every few seconds
 _P = TypeVar("_P", bound=Provider)
 _Answer = TypeVar("_Answer")
 _ATTEMPTS = 8  # of an update without If-Match that loses against another one
+
+
+# ---- meters
+
+
+class Meter(NamedTuple):
+    """Something counted or measured: its name says the unit, its type is one of Prometheus."""
+
+    name: str
+    type: str
+    help: str
+    labels: tuple[str, ...] = ()
+    bounds: tuple[float, ...] = ()  # of a histogram: the upper ends of its buckets, ascending; one without end follows
+
+    @property
+    def width(self) -> int:
+        """How many numbers a series is kept in: of a histogram one a bucket, and the sum."""
+        return len(self.bounds) + 2 if self.bounds else 1
+
+
+_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+METERS: Mapping[str, Meter] = {
+    one.name: one
+    for one in (
+        Meter(
+            "satchel_requests_total", "counter",
+            'Requests by resource and action; code is "ok" or that of the error, resource "other" for what is not declared',
+            ("door", "resource", "action", "code"),
+        ),
+        Meter("satchel_http_responses_total", "counter", "Answers of the HTTP door", ("method", "status")),
+        Meter(
+            "satchel_http_request_seconds", "histogram", "Time from the head of a request to the first byte of its answer",
+            ("method",), _BOUNDS_S,
+        ),
+        Meter("satchel_queue_messages_total", "counter", "What became of the messages of a queue", ("queue", "outcome")),
+        Meter("satchel_queue_message_seconds", "histogram", "Time worked on a message", ("queue",), _BOUNDS_S),
+        Meter("satchel_queue_up", "gauge", "1 while the queue is worked on, 0 while it is at rest", ("queue",)),
+        Meter("satchel_provider_up", "gauge", "1 for a provider that answers, 0 for one that is away", ("provider",)),
+        Meter("satchel_provider_ping_seconds", "gauge", "Round trip to a provider that answers", ("provider",)),
+        Meter("satchel_build_info", "gauge", "1; the label is what counts", ("version",)),
+        Meter("satchel_start_time_seconds", "gauge", "When the server began, in Unix seconds"),
+    )
+}  # fmt: skip
+_METER_BYTES = 1 << 20  # of each process; some ten thousand series
+_SERIES_HEAD = struct.Struct("=II")  # length and CRC-32 of the key that follows
+_SeriesKey: TypeAlias = tuple[str, ...]  # the meter's name and the values of its labels
+
+
+class Meters:
+    """The counters and histograms of METERS, added up over this process and all that are forked after this was made.
+
+    Each process adds in a part of shared memory of its own, so that adding is no system call. A part is held by a lock,
+    which ends with its process, however that ends; the next process takes the part and goes on from the counts in it.
+    The memory is no file, so no full disk can end a process, and what is not used of it costs nothing. A part is a list of
+    series: head, key as JSON, and doubles, all on boundaries of 8 bytes, which are written and read at once.
+    """
+
+    def __init__(self, processes: int, part_bytes: int = _METER_BYTES) -> None:
+        """`processes` is the most that may count at the same time."""
+        self._parts, self._part_bytes = processes, part_bytes
+        self._memory = mmap.mmap(-1, processes * part_bytes)
+        self._numbers = memoryview(self._memory).cast("d")
+        self._begin()
+        if fcntl is not None:
+            self._locks = _nameless_file()
+            weakref.finalize(self, os.close, self._locks).atexit = False  # the locks are to last as long as the process
+            os.register_at_fork(after_in_child=partial(_begin_again, weakref.ref(self)))
+
+    def _begin(self) -> None:
+        """Have no part, as a process that has just begun."""
+        self._lock = threading.Lock()
+        self._places: dict[_SeriesKey, int] = {}  # of the first number of each series; 0: there is no room for it
+        self._free = self._end = 0  # of this process's part, in bytes
+        self._has_claimed = self._is_full = False
+
+    def count(self, name: str, *labels: str, by: float = 1) -> None:
+        """Add to a counter. Never raises for want of room: a series more than fits is not counted."""
+        key = (name, *labels)
+        with self._lock:
+            if place := self._places.get(key) or self._place(key):
+                self._numbers[place] += by
+
+    def observe(self, name: str, *labels: str, value: float) -> None:
+        """Put a value into a histogram."""
+        key, bounds = (name, *labels), METERS[name].bounds
+        with self._lock:
+            if place := self._places.get(key) or self._place(key):
+                self._numbers[place + bisect.bisect_left(bounds, value)] += 1
+                self._numbers[place + len(bounds) + 1] += value
+
+    def read(self) -> dict[_SeriesKey, list[float]]:
+        """The numbers of every series (see Meter.width), those of processes that have ended too. None ever decreases."""
+        found: dict[_SeriesKey, list[float]] = {}
+        for part in range(self._parts):
+            for key, place in self._series(part)[0].items():
+                numbers = self._numbers[place : place + METERS[key[0]].width].tolist()
+                found[key] = list(map(operator.add, found.get(key, [0.0] * len(numbers)), numbers))
+        return found
+
+    def _place(self, key: _SeriesKey) -> int:
+        """Where the numbers of a series are that this process has not counted yet."""
+        if not self._has_claimed:
+            self._claim()
+        if key not in self._places:
+            self._places[key] = self._append(key)
+        return self._places[key]
+
+    def _claim(self) -> None:
+        """Take the first part that no living process has."""
+        self._has_claimed = True
+        for part in range(self._parts):
+            with suppress(OSError):  # another one has it
+                if fcntl is not None:
+                    fcntl.lockf(self._locks, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, part)
+                self._places, self._free = self._series(part)
+                self._end = (part + 1) * self._part_bytes
+                return
+
+    def _series(self, part: int) -> tuple[dict[_SeriesKey, int], int]:
+        """The places of the series in a part, and where the next one may begin."""
+        found: dict[_SeriesKey, int] = {}
+        at, end = part * self._part_bytes, (part + 1) * self._part_bytes
+        while at < end:
+            length, checksum = _SERIES_HEAD.unpack_from(self._memory, at)
+            text = self._memory[at + 8 : at + 8 + length]
+            if not length or zlib.crc32(text) != checksum:  # another processor may see a head before its key
+                break
+            key = tuple(load_json(text))
+            at += 8 + _eights(length)
+            found[key] = at // 8
+            at += 8 * METERS[key[0]].width
+        return found, at
+
+    def _append(self, key: _SeriesKey) -> int:
+        """Where the numbers of a new series are; its head is written last, so that nobody sees half of it."""
+        text = dump_json(list(key)).encode()
+        at, first = self._free, self._free + 8 + _eights(len(text))
+        following = first + 8 * METERS[key[0]].width
+        if following + 8 > self._end:
+            if not self._is_full:
+                logging.getLogger("satchel").error("no room for more metrics: %s is not counted, nor are others", key)
+            self._is_full = True
+            return 0
+        self._memory[first : following + 8] = bytes(following + 8 - first)
+        self._memory[at + 8 : at + 8 + len(text)] = text
+        self._memory[at : at + 8] = _SERIES_HEAD.pack(len(text), zlib.crc32(text))
+        self._free = following
+        return first // 8
+
+
+def _eights(length: int) -> int:
+    """The next multiple of 8."""
+    return -(-length // 8) * 8
+
+
+def _nameless_file() -> int:
+    """A descriptor that locks can be put on; nothing is ever written to it."""
+    with suppress(AttributeError, OSError):  # where there is no memory file, an unlinked one does
+        return os.memfd_create("satchel-meters")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
+def _begin_again(found: weakref.ref[Meters]) -> None:
+    if (meters := found()) is not None:
+        meters._begin()
+
+
+def _sample(meter: Meter, key: _SeriesKey, numbers: Sequence[float]) -> Value:
+    """A series for admin/metrics; buckets are cumulative, by the text of their upper end."""
+    labels = dict(zip(meter.labels, key[1:], strict=True))
+    if not meter.bounds:
+        return {"labels": labels, "value": _plain(numbers[0])}
+    counts = list(map(int, itertools.accumulate(numbers[:-1])))
+    ends = [*map(str, meter.bounds), "+Inf"]
+    return {"labels": labels, "buckets": dict(zip(ends, counts, strict=True)), "sum": numbers[-1], "count": counts[-1]}
+
+
+def _plain(number: float) -> float:
+    return int(number) if number.is_integer() else number
+
+
+# ---- the application
 
 
 def _no_guard() -> None:
@@ -10549,7 +10835,11 @@ class App:
             self._add_built_in()
         self._authority: Authority | None = None
         self._asleep: set[str] = set()  # providers that open() could not make ready
-        self._swept_at = clock()
+        self._swept_at = self.began_at = clock()
+        workers = (config.http.workers or os.cpu_count() or 1) + config.sqs.workers
+        self.meters = Meters(2 * workers + 8)  # twice: new workers may begin before the old ones have ended
+        self.count, self.observe = self.meters.count, self.meters.observe
+        self.queues: Callable[[], Mapping[str, str]] = dict  # states of the queues that this server works on, by name
         self._failures: deque[float] = deque(maxlen=60)
 
     # -- building
@@ -10641,7 +10931,7 @@ class App:
         if isinstance(entry, dict):
             return {"title": entry.get("title", entry["href"]), "icon": entry.get("icon", ""), "href": entry["href"]}
         address = "/".join(entry.split("/")[:2])
-        if address in _ADMIN:
+        if address in _BUILT_IN:
             return {"title": address.removeprefix("admin/").capitalize(), "icon": "", "address": entry}
         if address not in self._declared:
             self._fault(f"{place}.menu", f"names {entry!r}, which is not declared{nearest(address, self._declared)}")
@@ -10684,7 +10974,7 @@ class App:
                     self._fault(setting_place, f"is a folder in which {what} lies: give it a folder of its own")
 
     def _add_built_in(self) -> None:
-        """The home page and the admin lists."""
+        """The home page, the admin lists and the metrics."""
         declared = [
             {
                 "type": r.type, "address": address, "title": r.title, "icon": getattr(r.config, "icon", ""),
@@ -10708,6 +10998,7 @@ class App:
         self.resources["admin/tokens"] = AdminTable("tokens", "_tokens", _TOKENS, [self.state], secret_key=False)
         columns = ("subject", "jti", "created_at", "expires_at")
         self.resources["admin/sessions"] = AdminTable("sessions", "_sessions", columns, [self.state], secret_key=True)
+        self.resources["admin/metrics"] = Metrics(self.metrics)
 
     def warnings(self) -> list[str]:
         """What an operator should know and need not change: of the providers, and grants that allow nothing."""
@@ -10844,7 +11135,7 @@ class App:
     def new_id(self) -> str:
         return new_id(self.clock())
 
-    def pings(self) -> dict[str, float | AppError]:
+    def pings(self, patience_s: float = _PING_S) -> dict[str, float | AppError]:
         """Each provider's round trip in seconds, or what is wrong with it."""
 
         def ping(name: str) -> float:
@@ -10852,7 +11143,7 @@ class App:
             self.providers[name].open()
             return self.providers[name].ping()
 
-        return self._at_once(ping, _PING_S)
+        return self._at_once(ping, patience_s)
 
     def ready(self) -> dict[str, str]:
         return {name: one.message if isinstance(one, AppError) else "ok" for name, one in self.pings().items()}
@@ -10880,6 +11171,29 @@ class App:
         if self.config.auth.keys or (self.config.site.data / "keys.json").exists():
             faults += _tried("auth.keys", lambda: self.authority) if self.state else []
         return faults
+
+    def metrics(self) -> list[Value]:
+        """Every meter with its samples: what was counted by all processes of this server, and how things are."""
+        found = self.meters.read() | {key: [float(value)] for key, value in self._gauges()}
+        series = {name: sorted(key for key in found if key[0] == name) for name in METERS}
+        return [
+            {
+                "name": name, "type": one.type, "help": one.help,
+                "samples": [_sample(one, key, found[key]) for key in series[name]],
+            }
+            for name, one in METERS.items()
+        ]  # fmt: skip
+
+    def _gauges(self) -> Iterator[tuple[_SeriesKey, float]]:
+        yield ("satchel_build_info", __version__), 1
+        yield ("satchel_start_time_seconds",), self.began_at
+        states = self.queues()
+        for queue in self.config.sqs.queues if states else ():  # "all" tells of a runner that is not there
+            yield ("satchel_queue_up", queue.name), "all" not in states and states.get(queue.name) == "ok"
+        for name, ping in self.pings(_SCRAPE_PING_S).items():
+            yield ("satchel_provider_up", name), not isinstance(ping, AppError)
+            if not isinstance(ping, AppError):
+                yield ("satchel_provider_ping_seconds", name), ping
 
     def limits(self, resource: str) -> int:
         form = self.resources.get(resource)
@@ -10918,10 +11232,25 @@ class App:
 
     def _flow(self, request: Request, guard: Callable[[], None]) -> _Flow:
         """What handle() does, stopping at every commit that others may share."""
-        if request.credential or request.role:
-            self._wake_all([self.state])
-        caller = dataclasses.replace(self._caller(request), ceiling=request.ceiling)
-        return (yield from self._flow_as(caller, request, guard))
+        with self._counted(request):
+            if request.credential or request.role:
+                self._wake_all([self.state])
+            caller = dataclasses.replace(self._caller(request), ceiling=request.ceiling)
+            return (yield from self._flow_as(caller, request, guard))
+
+    @contextmanager
+    def _counted(self, request: Request) -> Iterator[None]:
+        """Count the request with what comes of it. Only resources that exist have a label of their own."""
+        code = "ok"
+        try:
+            yield
+        except Exception as error:
+            told = getattr(error, "code", None)  # what stopped a commit may say one too
+            code = told if isinstance(told, str) else AppError.code
+            raise
+        finally:
+            resource = (request.resource or "/") if request.resource in self.resources else "other"
+            self.count("satchel_requests_total", request.door, resource, request.action.value, code)
 
     def _flow_as(self, caller: Caller, request: Request, guard: Callable[[], None]) -> _Flow:
         try:
@@ -11747,7 +12076,7 @@ def claim_data(folder: Path) -> Iterator[None]:
         release()
 
 
-def _serve_http(app: App, queues: Callable[[], Mapping[str, str]]) -> None:
+def _serve_http(app: App) -> None:
     config = app.config
     app.open()
     code, trouble = _first_code(app)
@@ -11761,7 +12090,7 @@ def _serve_http(app: App, queues: Callable[[], Mapping[str, str]]) -> None:
             _say(f"There is no sign-in link: {trouble}")
 
     folders = [config.folder / "templates", BUNDLED / "templates"]
-    HttpRunner(config.http, config.site.prefix, app, folders, on_ready, queues).run()
+    HttpRunner(config.http, config.site.prefix, app, folders, on_ready, app.queues).run()
 
 
 def _states_file(config: Config, number: int) -> Path:
@@ -11791,9 +12120,9 @@ def cmd_server_run(args: argparse.Namespace) -> int:
     workers = range(1, app.config.sqs.workers + 1 if SqsRunner.kind in wanted else 1)
     states = {f"{SqsRunner.kind} {number}": _states_file(app.config, number) for number in workers}
     parts: dict[str, Callable[[], None]] = {name: partial(_serve_sqs, app, path) for name, path in states.items()}
+    app.queues = partial(QueueBoard.read, list(states.values()))
     if HttpRunner.kind in wanted:
-        queues = partial(QueueBoard.read, list(states.values()))
-        parts = {HttpRunner.kind: partial(_serve_http, app, queues), **parts}
+        parts = {HttpRunner.kind: partial(_serve_http, app), **parts}
     with claim_data(app.config.site.data):
         for path in states.values():
             path.unlink(missing_ok=True)
@@ -12232,9 +12561,8 @@ def _info_config(app: App) -> Json:
 
 
 def _info_routes(app: App) -> Json:
-    rows = [
-        {"path": path, "methods": "GET"} for path in ("/", "/openapi.json", "/healthz", "/readyz", "/login", "/static/…")
-    ]
+    own = ("/", "/openapi.json", "/healthz", "/readyz", "/metrics", "/login", "/static/…")
+    rows = [{"path": path, "methods": "GET"} for path in own]
     rows += [{"path": "/logout", "methods": "POST"}]
     shapes = {
         "files": [("", "GET POST"), ("/PATH", "GET PUT POST DELETE")],

@@ -148,6 +148,12 @@ class Host:
     def shares_commits(self, request: app.Request) -> bool:
         return self.quick and self.inner.shares_commits(request)
 
+    def count(self, name: str, *labels: str, by: float = 1) -> None:
+        self.inner.count(name, *labels, by=by)
+
+    def observe(self, name: str, *labels: str, value: float) -> None:
+        self.inner.observe(name, *labels, value=value)
+
 
 class Door:
     """A site, its queues, and the runner that works on them once opened."""
@@ -191,6 +197,11 @@ class Door:
             runner.stop()
             thread.join(40)
             assert not thread.is_alive(), "the runner did not end"
+
+    def counted(self, outcome: str, queue: int = 0) -> float:
+        """How many messages of a queue came to that, over all runners of the site."""
+        name = self.queues[queue].url.rpartition("/")[2]
+        return self.site.app.meters.read().get(("satchel_queue_messages_total", name, outcome), [0.0])[0]
 
     def rows(self, form: str = "leave") -> list[dict[str, Any]]:
         return self.site.items(f"forms/{form}/records?_size=1000")

@@ -278,6 +278,7 @@ PAGES = {
     "folder": "/files/papers/2026/a%20folder%20with%20a%20rather%20long%20name%20that%20has%20to%20wrap/",
     "audit": "/admin/audit",
     "tokens": "/admin/tokens",
+    "metrics": "/admin/metrics",
     "not found": "/forms/nothing",
     "bad request": "/views/squares?nothing=1",
 }

@@ -183,11 +183,17 @@ def contracts_text() -> str:
     return table("contract | you write | you may replace", rows)
 
 
+def metrics_text() -> str:
+    rows = [[f"`{m.name}`", m.type, ", ".join(f"`{n}`" for n in m.labels), m.help] for m in app.METERS.values()]
+    return table("metric | type | labels | what it is", rows)
+
+
 TABLES: Mapping[str, Callable[[], str]] = {
     "commands": commands_text,
     "settings": settings_text,
     "errors": errors_text,
     "contracts": contracts_text,
+    "metrics": metrics_text,
 }
 
 
@@ -283,6 +289,12 @@ def test_every_field_format_and_reserved_name_is_told() -> None:
         assert f"`{name}`" in told, name
 
 
+def test_every_label_value_of_a_metric_that_satchel_chooses_is_told() -> None:
+    told = section("Metrics")
+    for value in (*app.Tally.outcomes, app.LeaseLost.code, "ok", "other"):
+        assert f"`{value}`" in told, value
+
+
 def test_every_environment_variable_is_told() -> None:
     source = "".join((ROOT / name).read_text(encoding="utf-8") for name in ("app.py", ".build/start.py"))
     found = set(re.findall(r"os\.environ(?:\.get\(|\[)\"(\w+)\"", source))
@@ -314,7 +326,6 @@ def test_what_is_not_available_is_named_as_such_and_nowhere_else() -> None:
         "server backup",
         "server restore",
         "--reload",
-        "/metrics",
         "XLSX",
     ):
         assert not mentioned(name, elsewhere), name
