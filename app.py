@@ -8165,10 +8165,12 @@ class EmbeddedProvider(Records, LookedUpBlobs):
         """The writes as _commit_jobs takes them."""
 
     def commit(self, writes: Sequence[Write]) -> list[Record]:
-        [answer] = self.commit_each([writes])
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        job = self._job(writes)
+        if not job.done:
+            self._group.submit_all([job])
+        if job.error:
+            raise job.error
+        return cast(list[Record], job.result)
 
     def commit_each(self, commits: Sequence[Sequence[Write]]) -> list[list[Record] | Exception]:
         jobs = [self._job(writes) for writes in commits]
