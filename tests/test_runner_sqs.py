@@ -1398,7 +1398,7 @@ def test_a_program_ended_at_ten_random_moments_strands_nothing_and_does_nothing_
         program = Program(door, "sqs")
         try:
             program.wait_for("works on 1 queue")
-            time.sleep(0.1 + chance.random() * 0.5)
+            time.sleep(0.05 + chance.random() ** 3 * 1.2)  # now and then long enough for others to wait
             held.append(len(fake.held(queue.url.rpartition("/")[2])))
         finally:
             code = program.stop()
