@@ -4847,8 +4847,9 @@ class QueueBoard:
         """state is "ok" or what is wrong."""
         with self._lock:
             before = self._states.get(queue, "ok" if state == "ok" else "")
+            is_known = queue in self._states and self._path.exists()
             self._states[queue] = state
-            if not self._path.exists() or before != state:
+            if not is_known or before != state:
                 self._write()
         if before != state:
             _log.log(logging.INFO if state == "ok" else logging.ERROR, "queue %s: %s", queue, state)
@@ -6078,7 +6079,7 @@ class Authority:
 
 
 # ==== 7. RESOURCES ===============================================================================================
-# Files, Forms, Views, Apps, and the built-in home page and admin lists. They check what was asked against what is
+# Files, Forms, Views, Apps, and the built-in home page, admin lists and metrics. They check what was asked against what is
 # declared, and answer a Plan; bytes and records go through the contracts only.
 # uses: ERRORS VALUES CONFIG CONTRACTS
 # defines: Field ListQuery read_list Files accepts Form View Launcher Home AdminTable Metrics RESOURCE_TYPES

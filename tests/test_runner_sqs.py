@@ -921,6 +921,13 @@ def test_processes_that_share_a_queue_do_each_message_once_and_stop_without_leav
     assert not list(tmp_path.rglob("queues-*.json"))
 
 
+def test_a_queue_that_works_is_told_beside_one_that_rests(tmp_path: Path) -> None:
+    board = app.QueueBoard(tmp_path / "queues-1.json")
+    board.tell("broken", "paused")
+    board.begin("intake")
+    assert app.QueueBoard.read([tmp_path / "queues-1.json"]) == {"broken": "paused", "intake": "ok"}
+
+
 def test_the_worse_state_of_several_processes_is_told(tmp_path: Path) -> None:
     paths = [tmp_path / f"queues-{number}.json" for number in (1, 2, 3)]
     assert app.QueueBoard.read(paths) == {"all": "the queue runner is not at work"}
