@@ -4939,8 +4939,9 @@ class QueueBoard:
         """state is "ok" or what is wrong."""
         with self._lock:
             before = self._states.get(queue, "ok" if state == "ok" else "")
+            is_known = queue in self._states and self._path.exists()
             self._states[queue] = state
-            if not self._path.exists() or before != state:
+            if not is_known or before != state:
                 self._write()
         if before != state:
             _log.log(logging.INFO if state == "ok" else logging.ERROR, "queue %s: %s", queue, state)
@@ -6273,7 +6274,7 @@ class Authority:
 
 
 # ==== 7. RESOURCES ===============================================================================================
-# Files, Forms, Views, Apps, and the built-in home page and admin lists. They check what was asked against what is
+# Files, Forms, Views, Apps, and the built-in home page, admin lists and metrics. They check what was asked against what is
 # declared, and answer a Plan; bytes and records go through the contracts only.
 # uses: ERRORS VALUES CONFIG CONTRACTS
 # defines: Field ListQuery read_list Files accepts Form View Launcher Home AdminTable Metrics RESOURCE_TYPES
@@ -10840,7 +10841,6 @@ class App:
         self._swept_at = self.began_at = clock()
         workers = (config.http.workers or os.cpu_count() or 1) + config.sqs.workers
         self.meters = Meters(2 * workers + 8)  # twice: new workers may begin before the old ones have ended
-        self.count, self.observe = self.meters.count, self.meters.observe
         self.queues: Callable[[], Mapping[str, str]] = dict  # states of the queues that this server works on, by name
         self._failures: deque[float] = deque(maxlen=60)
 
@@ -11137,7 +11137,7 @@ class App:
     def new_id(self) -> str:
         return new_id(self.clock())
 
-    def pings(self, patience_s: float = _PING_S) -> dict[str, float | AppError]:
+    def pings(self, patience_s: float | None = None) -> dict[str, float | AppError]:
         """Each provider's round trip in seconds, or what is wrong with it."""
 
         def ping(name: str) -> float:
@@ -11145,7 +11145,7 @@ class App:
             self.providers[name].open()
             return self.providers[name].ping()
 
-        return self._at_once(ping, patience_s)
+        return self._at_once(ping, patience_s or _PING_S)
 
     def ready(self) -> dict[str, str]:
         return {name: one.message if isinstance(one, AppError) else "ok" for name, one in self.pings().items()}
@@ -11173,6 +11173,12 @@ class App:
         if self.config.auth.keys or (self.config.site.data / "keys.json").exists():
             faults += _tried("auth.keys", lambda: self.authority) if self.state else []
         return faults
+
+    def count(self, name: str, *labels: str, by: float = 1) -> None:
+        self.meters.count(name, *labels, by=by)
+
+    def observe(self, name: str, *labels: str, value: float) -> None:
+        self.meters.observe(name, *labels, value=value)
 
     def metrics(self) -> list[Value]:
         """Every meter with its samples: what was counted by all processes of this server, and how things are."""
@@ -11252,7 +11258,7 @@ class App:
             raise
         finally:
             resource = (request.resource or "/") if request.resource in self.resources else "other"
-            self.count("satchel_requests_total", request.door, resource, request.action.value, code)
+            self.meters.count("satchel_requests_total", request.door, resource, request.action.value, code)
 
     def _flow_as(self, caller: Caller, request: Request, guard: Callable[[], None]) -> _Flow:
         try:
