@@ -110,9 +110,9 @@ __version__ = "0.1.0"
 # instance carries the public message, a hint for the operator and the faults of single fields. Rendered elsewhere.
 # uses: nothing
 # defines: Fault AppError BadRequest BadEnvelope Invalid IdempotencyConflict Unauthenticated SignInNeeded Forbidden
-#          NotFound UnsupportedAction NotAcceptable Conflict Busy PreconditionFailed TooLarge UnsupportedMedia
-#          RangeNotSatisfiable Misdirected RequestTimeout Unsupported Unavailable StorageFull QueryTimeout
-#          ConfigError
+#          NotFound UnsupportedAction NotAcceptable Conflict Busy Refused PreconditionFailed TooLarge UnsupportedMedia
+#          RangeNotSatisfiable Misdirected RequestTimeout Unsupported Unavailable PayloadUnavailable ReplyFailed
+#          StorageFull QueryTimeout ConfigError
 
 
 class Fault(NamedTuple):
@@ -223,10 +223,21 @@ class Conflict(AppError):
 
 
 class Busy(Conflict):
-    """The same request is at work already, or others were always faster: the same again may succeed."""
+    """The same request is at work already, or others were always faster: the same again may succeed, and certainly after
+    `over_in_s`."""
 
     retry = True
     retry_after_s: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, over_in_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.over_in_s = over_in_s
+
+
+class Refused(Conflict):
+    """A service that this program uses does not take what it was sent, and will not take it later."""
+
+    code = "refused"
 
 
 class PreconditionFailed(AppError):
@@ -280,6 +291,18 @@ class Unavailable(AppError):
 
     code, status, exit_code, retry = "unavailable", 503, 7, True
     retry_after_s: int = 5
+
+
+class PayloadUnavailable(AppError):
+    """A message's payload may not be read at present."""
+
+    code, status, exit_code, retry = "payload_unavailable", 503, 7, True
+
+
+class ReplyFailed(AppError):
+    """What a message asked for was done, and the answer to it cannot be sent."""
+
+    code, status, exit_code = "reply_failed", 422, 5
 
 
 class StorageFull(AppError):
@@ -2029,11 +2052,12 @@ class Publish:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """Remove the bytes at path, if they are still the ones that if_match names."""
+    """Remove the bytes at path, if they are still the ones that if_match names; `or_gone`: or if nothing is there."""
 
     blobs: Blobs
     path: str
     if_match: str | None = None
+    or_gone: bool = False
 
 
 BlobStep: TypeAlias = Publish | Remove
@@ -2062,6 +2086,7 @@ class Scope:
     now: float
     new_id: Callable[[], str]
     read: Callable[[str, Mapping[str, str]], Response]  # (address, params); Forbidden and NotFound as for the caller
+    again: bool = False  # the same request was begun before and not ended: what it asks for may have been done
 
 
 class Resource(ABC):
@@ -2155,7 +2180,7 @@ class Runner(ABC):
 # uses: ERRORS VALUES CONFIG CONTRACTS
 # defines: BodyReader read_multipart Exchange Answer send_content Pages openapi exposition HttpRunner Message
 #          unwrapped payload_pointer object_events read_envelope dead_letter QueueService QueueState DeadLetter
-#          QueueDesk read_dead_letter Pace LeaseLost Delivery Leases Deleter Groups QueueBoard Outage Tally Result
+#          QueueDesk read_dead_letter Pace LeaseLost Delivery Leases Deleter Groups Attempts QueueBoard Outage Tally Result
 #          Consumer SqsRunner Supervisor
 
 _log = logging.getLogger("satchel")
@@ -3918,6 +3943,7 @@ _MOST_MESSAGE_BYTES = 262_144  # body and attributes, on queues whose limit nobo
 _MOST_ATTRIBUTES = 10
 _MOST_HELD_S = 12 * 3600  # since it was received, whatever is done about its visibility
 _UNSENDABLE = re.compile(r"[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_TOKEN_LIKE = re.compile(r"(?i)\b(?:bearer\s+[\w.~+/=-]+|eyJ[\w-]+\.[\w-]+\.[\w-]*|stl_[\w-]{20,})")
 _Attributes: TypeAlias = Mapping[str, Mapping[str, Any]]  # name -> DataType and StringValue or BinaryValue
 
 
@@ -3931,6 +3957,7 @@ class Message:
     sent_at: float = 0.0
     group: str = ""
     handle: str = field(repr=False, default="")
+    receives: int = 1  # how often it was given out, those included after which it was given back unseen
     moved_from: str = ""  # ARN of the queue from which SQS itself moved it to this dead-letter queue
 
     def text(self, name: str) -> str:
@@ -3939,15 +3966,20 @@ class Message:
 
     @property
     def credential(self) -> str:
-        """The `authorization` attribute, whatever its case; Unauthenticated if it is no Bearer token."""
-        found = next((self.text(name).strip() for name in self.attributes if _is_secret(name)), "")
-        if found and not found.lower().startswith("bearer "):
-            raise Unauthenticated("the credential is malformed: send Bearer and a token")
-        return found
+        """The `authorization` attribute, whatever its case; Unauthenticated if there are two or it is no Bearer token."""
+        found = [self.text(name).strip() for name in self.attributes if _is_secret(name)]
+        if len(found) > 1 or not all(text.lower().startswith("bearer ") for text in found):
+            raise Unauthenticated("the credential is malformed: send one attribute with Bearer and a token, as text")
+        return found[0] if found else ""
 
 
 def _is_secret(name: str) -> bool:
     return name.lower() == "authorization"
+
+
+def _is_id(key: Json) -> bool:
+    """Whether it can be an idempotency key."""
+    return isinstance(key, str) and 0 < len(key) <= 255 and not check_text(key)
 
 
 def _misread(pointer: str, code: str, detail: str) -> BadEnvelope:
@@ -3974,7 +4006,9 @@ def unwrapped(message: Message) -> Message:
         for name, one in (given.items() if isinstance(given, dict) else ())
         if isinstance(one, dict)
     }
-    key = str(outer.get("MessageId") or message.id)
+    key = outer.get("MessageId")
+    if not _is_id(key):
+        raise _misread("/MessageId", "id", "must be a text of 1 to 255 characters")
     return dataclasses.replace(message, id=key, body=outer["Message"], attributes={**carried, **message.attributes})
 
 
@@ -3993,11 +4027,13 @@ def object_events(value: Json) -> list[tuple[str, Value]] | None:
     None for anything else."""
     if not isinstance(value, dict):
         return None
-    if value.get("Event") == "s3:TestEvent":
+    if value.get("Event") == "s3:TestEvent" and "Bucket" in value and "resource" not in value:
         return []
     records = value.get("Records")
     if not isinstance(records, list) or not records or not all(_is_event(one) for one in records):
         return None
+    if any(True for record in records for _ in check_value(record)):
+        raise _misread("/Records", "text", "holds what cannot be stored")
     return [_event_data(one) for one in records]
 
 
@@ -4033,12 +4069,12 @@ def _envelope_faults(value: Json) -> Iterator[Fault]:
     if "v" in value and (value["v"] != 1 or type(value["v"]) is not int):
         yield Fault("/v", "version", "must be 1")
     resource = value.get("resource", "forms/any")
-    if not isinstance(resource, str) or not re.fullmatch(r"[a-z]+(/[^/?#\s]+)+/?", resource):
+    if not isinstance(resource, str) or check_text(resource) or not re.fullmatch(r"[a-z]+(/[^/?#\s]+)+/?", resource):
         yield Fault("/resource", "address", "must be an address such as forms/leave")
     if value.get("action", "read") not in list(Action):
         yield Fault("/action", "action", f"must be one of {', '.join(Action)}")
     key = value.get("id", "none")
-    if not isinstance(key, str) or not 0 < len(key) <= 255 or check_text(key):
+    if not _is_id(key):
         yield Fault("/id", "id", "must be a text of 1 to 255 characters")
     yield from _params_faults(value.get("params", {}))
 
@@ -4062,7 +4098,7 @@ def read_envelope(value: Json, message: Message, ceiling: tuple[Grant, ...] | No
     type_, _, rest = value["resource"].partition("/")
     name, *path = split_path(rest)
     action, data = Action(value["action"]), value.get("data")
-    if action == Action.READ and data is not None:
+    if action in (Action.READ, Action.DELETE) and data is not None:
         raise _misread("/data", "unknown", "goes with create and update")
     content = _file_bytes(data) if type_ == "files" and action in (Action.CREATE, Action.UPDATE) else None
     return Request(
@@ -4082,10 +4118,17 @@ def _file_bytes(data: Json) -> bytes:
     try:
         return text.encode() if kind == "text" else base64.b64decode(text, validate=True)
     except ValueError:
-        raise _misread("/data/base64", "base64", "is not base64") from None
+        problem = check_text(text) if kind == "text" else "is not base64"
+        raise _misread(f"/data/{kind}", kind, problem) from None
 
 
 # ---- queues: what is sent
+
+
+def _sendable_json(value: Json) -> str:
+    """JSON in the characters that a message may have."""
+    text = dump_json(value).encode(errors="backslashreplace").decode()
+    return _UNSENDABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _text_attribute(text: str) -> dict[str, str]:
@@ -4104,14 +4147,14 @@ def _without_token(body: str) -> str:
     try:
         outer = load_json(body)
     except BadRequest:
-        return body
+        return _TOKEN_LIKE.sub("[token]", body)
     if not isinstance(outer, dict):
         return body
     carried = outer.get("MessageAttributes")
     inner = {name: one for name, one in carried.items() if not _is_secret(name)} if isinstance(carried, dict) else carried
     clean = {name: one for name, one in outer.items() if not _is_secret(name)}
     clean |= {"MessageAttributes": inner} if "MessageAttributes" in clean else {}
-    return body if clean == outer else dump_json(clean)
+    return body if clean == outer else _sendable_json(clean)
 
 
 def dead_letter(message: Message, error: AppError, attempts: int, source: str) -> tuple[str, dict[str, Any]]:
@@ -4138,6 +4181,11 @@ def dead_letter(message: Message, error: AppError, attempts: int, source: str) -
     return _without_token(message.body), kept | reasons
 
 
+def _group_of(text: str) -> str:
+    """A MessageGroupId for those that belong together by this text, of the characters and the length that SQS takes."""
+    return text if re.fullmatch(r"[!-~]{0,128}", text) else hashlib.sha256(text.encode()).hexdigest()
+
+
 def _sendable(attribute: Mapping[str, Any]) -> dict[str, Any]:
     return {name: attribute[name] for name in ("DataType", "StringValue", "BinaryValue") if name in attribute}
 
@@ -4158,12 +4206,15 @@ def _reply_data(response: Response) -> tuple[int, Json]:
 
 # ---- queues: the service
 
-_SYSTEM_ATTRIBUTES = ["SentTimestamp", "MessageGroupId", "DeadLetterQueueSourceArn"]  # what _to_message reads
+_SYSTEM_ATTRIBUTES = ["SentTimestamp", "MessageGroupId", "DeadLetterQueueSourceArn", "ApproximateReceiveCount"]
+_DENIED = r"AccessDenied|Signature|InvalidClientTokenId|UnrecognizedClient|InvalidAccessKey|ExpiredToken|^403$"
+_TOO_MUCH = r"Throttl|Limit|TooMany|SlowDown|Timeout|TimeTooSkewed|PriorRequest|ProvisionedThroughput"
+_NOBODY = "none"  # a handle of no message
 
 
 class QueueService:
     """SQS and the S3 beside it: the one place that knows boto3. Every fault leaves as NotFound (no such queue or
-    object), Forbidden or Unavailable."""
+    object), Forbidden, Refused or Unavailable."""
 
     def __init__(self, config: SqsConfig, connections: int = 10) -> None:
         """Make clients, in the process that uses them; ConfigError without a region."""
@@ -4173,15 +4224,16 @@ class QueueService:
 
         self._service_error, self._driver_error = ClientError, BotoCoreError
         options = ClientConfig(
-            connect_timeout=5, read_timeout=config.wait_s + 10, max_pool_connections=connections,
+            connect_timeout=5, read_timeout=10, max_pool_connections=connections,
             retries={"mode": "standard", "total_max_attempts": 2},
             parameter_validation=False, user_agent=f"satchel/{__version__}",  # each costs a tenth of a call
         )  # fmt: skip
+        polling = options.merge(ClientConfig(read_timeout=config.wait_s + 10))
         named = re.match(r"https://sqs\.([a-z0-9-]+)\.amazonaws\.", config.queues[0].url) if config.queues else None
         region = config.region or (named[1] if named else None)
         make = partial(boto3.client, region_name=region, endpoint_url=config.endpoint or None, config=options)
         try:
-            self._sqs = make("sqs")
+            self._sqs, self._polls = make("sqs"), make("sqs", config=polling)
             self._make_s3 = partial(make, "s3")
         except (BotoCoreError, ValueError) as error:
             raise ConfigError(f"the queue service cannot be used: {error}", hint="[sqs] region and endpoint") from error
@@ -4191,7 +4243,7 @@ class QueueService:
         return self._make_s3()
 
     def close(self) -> None:
-        for client in (self._sqs, vars(self).get("_s3")):
+        for client in (self._sqs, self._polls, vars(self).get("_s3")):
             if client is not None:
                 client.close()
 
@@ -4204,8 +4256,11 @@ class QueueService:
             code = str(error.response.get("Error", {}).get("Code", ""))
             if re.search(r"NonExistentQueue|QueueDoesNotExist|NoSuchKey|NoSuchBucket|^404$", code):
                 raise NotFound(f"{what}: it does not exist") from error
-            if re.search(r"AccessDenied|Signature|InvalidClientTokenId|UnrecognizedClient|InvalidAccessKey|^403$", code):
+            if re.search(_DENIED, code):
                 raise Forbidden(f"{what}: access was denied ({code})") from error
+            status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500))
+            if 400 <= status < 500 and status not in (408, 429) and not re.search(_TOO_MUCH, code):
+                raise Refused(f"{what}: refused ({code})", hint=str(error)) from error
             raise Unavailable(f"{what}: {code or 'an error'}", hint=str(error)) from error
         except self._driver_error as error:
             raise Unavailable(f"{what}: {type(error).__name__}", hint=str(error)) from error
@@ -4231,18 +4286,32 @@ class QueueService:
     def receive(self, url: str, most: int, wait_s: int, visibility_s: int) -> list[Message]:
         """At most ten messages, as soon as there are any; [] after wait_s seconds."""
         with self._told(f"receiving from {_queue_name(url)}"):
-            answer = self._sqs.receive_message(
+            answer = self._polls.receive_message(
                 QueueUrl=url, MaxNumberOfMessages=min(10, most), WaitTimeSeconds=wait_s, VisibilityTimeout=visibility_s,
                 AttributeNames=_SYSTEM_ATTRIBUTES, MessageAttributeNames=["All"],
             )  # fmt: skip
         return [_to_message(raw, url.endswith(".fifo")) for raw in answer.get("Messages", ())]
 
-    def change(self, url: str, handles: Sequence[str], visibility_s: int) -> list[str]:
-        """Set the visibility of at most ten messages; for each "" or the code of what went wrong."""
-        entries = [{"Id": str(n), "ReceiptHandle": h, "VisibilityTimeout": visibility_s} for n, h in enumerate(handles)]
+    def change(self, url: str, times: Sequence[tuple[str, int]]) -> list[str]:
+        """Set the visibility of at most ten messages, by handle in seconds; for each "" or the code of what went wrong."""
+        entries = [
+            {"Id": str(n), "ReceiptHandle": handle, "VisibilityTimeout": visibility_s}
+            for n, (handle, visibility_s) in enumerate(times)
+        ]
         with self._told(f"holding messages of {_queue_name(url)}"):
             answer = self._sqs.change_message_visibility_batch(QueueUrl=url, Entries=entries)
-        return _entry_codes(answer, len(handles))
+        return _entry_codes(answer, len(times))
+
+    def denied(self, url: str) -> list[Forbidden]:
+        """Of deleting and holding messages, what is not allowed; tried with a handle of no message."""
+        found = []
+        for attempt in (partial(self.delete, url, [_NOBODY]), partial(self.change, url, [(_NOBODY, 0)])):
+            try:
+                with suppress(Unavailable, Refused):
+                    attempt()
+            except Forbidden as error:
+                found.append(error)
+        return found
 
     def delete(self, url: str, handles: Sequence[str]) -> list[str]:
         """Delete at most ten messages; for each "" or the code of what went wrong."""
@@ -4287,7 +4356,7 @@ def _to_message(raw: Mapping[str, Any], fifo: bool) -> Message:
     return Message(
         id=raw["MessageId"], body=raw["Body"], attributes=raw.get("MessageAttributes", {}), handle=raw["ReceiptHandle"],
         sent_at=int(system.get("SentTimestamp", 0)) / 1000, group=system.get("MessageGroupId", "") if fifo else "",
-        moved_from=system.get("DeadLetterQueueSourceArn", ""),
+        receives=int(system.get("ApproximateReceiveCount", 1)), moved_from=system.get("DeadLetterQueueSourceArn", ""),
     )  # fmt: skip
 
 
@@ -4302,8 +4371,6 @@ def _entry_codes(answer: Mapping[str, Any], count: int) -> list[str]:
 
 _LEASE_S = 60  # of dead letters that an operator looks at; what dies with its command comes back by then
 _REASONS = ("x_error", "x_detail", "x_attempts", "x_source", "x_subject", "x_message_id", "x_dead_letter")
-_NOBODY = "none"  # a handle of no message
-_TOKEN_LIKE = re.compile(r"(?i)\b(?:bearer\s+[\w.~+/=-]+|eyJ[\w-]+\.[\w-]+\.[\w-]*|stl_[\w-]{20,})")
 
 
 @dataclass(frozen=True)
@@ -4406,11 +4473,11 @@ class QueueDesk:
             row |= {"in_flight": state.number("ApproximateNumberOfMessagesNotVisible")}
             row |= {"delayed": state.number("ApproximateNumberOfMessagesDelayed")}
             row["oldest_age_s"] = 0 if state.depth == 0 else None if age_s is None else int(age_s)
-            row["faults"] += [*self._wrong(state), *self._denied(queue)]
+            row["faults"] += [*self._wrong(state), *(error.message for error in self._service.denied(queue.url))]
             if dead := self._dead(state):
                 row["dead_letters"] = dead.depth
                 row["faults"] += [f"{dead.name} is not of its kind: FIFO both, or neither"] * (state.fifo != dead.fifo)
-                row["warnings"] += _unwise(state, dead, self.config.attempts)
+                row["warnings"] += _unwise(state, dead, self.config)
         except AppError as error:
             row["faults"].append(error.message)
         return row
@@ -4443,15 +4510,6 @@ class QueueDesk:
             yield "it has no dead-letter queue, and is not worked on without: give it a RedrivePolicy"
         elif state.dead_letter_name in {queue.name for queue in self.config.queues}:
             yield f"its dead-letter queue {state.dead_letter_name} is worked on itself: what is dead would be tried again"
-
-    def _denied(self, queue: QueueConfig) -> Iterator[str]:
-        """Calls that are not allowed, tried with a handle of no message. To try sending or receiving would do it."""
-        for attempt in (partial(self._service.delete, queue.url), partial(self._service.change, queue.url, visibility_s=0)):
-            try:
-                with suppress(Unavailable):
-                    attempt([_NOBODY])
-            except Forbidden as error:
-                yield error.message
 
     # -- their dead letters
 
@@ -4515,7 +4573,7 @@ class QueueDesk:
         """Give back what is held, the last one first (a group begins again with its head); else its minute does it."""
         for start in range(len(handles), 0, -10):
             with suppress(AppError):
-                self._service.change(url, handles[max(0, start - 10) : start][::-1], 0)
+                self._service.change(url, [(handle, 0) for handle in handles[max(0, start - 10) : start][::-1]])
 
     def source(self, letter: DeadLetter) -> QueueConfig:
         """The queue that it is sent back to, one of app.toml: a token must go nowhere else. Conflict if there is none."""
@@ -4540,14 +4598,16 @@ class QueueDesk:
         return self._service.send(queue.url, body, attributes, message.group, f"redrive-{letter.id}")
 
 
-def _unwise(state: QueueState, dead: QueueState, attempts: int) -> Iterator[str]:
+def _unwise(state: QueueState, dead: QueueState, config: SqsConfig) -> Iterator[str]:
     """What works, and will hurt one day."""
-    least = attempts * (2 if state.fifo else 1)  # the tail of a group comes again with each attempt at its head
+    least = config.attempts * config.workers * (2 if state.fifo else 1)  # with each attempt at a head comes its tail
     if int(state.redrive["maxReceiveCount"]) <= least:
         yield (
-            f"its maxReceiveCount {state.redrive['maxReceiveCount']} should be above {least}, by [sqs] attempts {attempts}: "
-            "SQS moves a message before it is known why it fails"
+            f"its maxReceiveCount {state.redrive['maxReceiveCount']} should be above {least}, by [sqs] attempts "
+            f"{config.attempts} and workers {config.workers}: SQS moves a message before it is known why it fails"
         )
+    if config.visibility_s < 30:
+        yield f"[sqs] visibility {config.visibility_s} s is short: one call that hangs loses what is held; 30 s or more"
     kept_s, dead_kept_s = (one.number("MessageRetentionPeriod") for one in (state, dead))
     if dead_kept_s <= kept_s:
         yield (
@@ -4599,7 +4659,7 @@ def _with_key(body: str, key: str) -> str:
         return body
     if not isinstance(envelope, dict) or "resource" not in envelope or "id" in envelope:
         return body
-    return dump_json(envelope | {"id": key})
+    return _sendable_json(envelope | {"id": key})
 
 
 # ---- queues: holding, deleting, taking turns
@@ -4634,6 +4694,7 @@ class Delivery:
     def __init__(self, url: str, message: Message, until: float, clock: Clock) -> None:
         self.url, self.message, self.until, self.clock = url, message, until, clock
         self.received = clock()
+        self.attempt = 0  # which one this is
         self.lost = False
         self.inner = message  # what lay inside a wrapping
         self.request: Request | None = None  # of a quick write, which is handled together with others
@@ -4650,7 +4711,8 @@ class Delivery:
 
     def guard(self) -> None:
         """Nothing while the lease holds; LeaseLost else."""
-        if self.lost or self.clock() >= self.until:
+        self.lost = self.lost or self.clock() >= self.until
+        if self.lost:
             raise LeaseLost
 
 
@@ -4658,12 +4720,19 @@ class Leases:
     """Everything that is held, and the thread that extends it at half its visibility, until it is deleted or its
     backoff is set. A lease that could not be extended in time is lost by the clock, whatever the service thinks."""
 
-    def __init__(self, service: QueueService, visibility_s: int, clock: Clock = time.monotonic) -> None:
-        self._service, self._visibility_s, self._clock = service, visibility_s, clock
+    def __init__(
+        self,
+        service: QueueService,
+        visibility_s: int,
+        clock: Clock = time.monotonic,
+        on_trouble: Callable[[str, AppError], None] = lambda url, error: None,
+    ) -> None:
+        """on_trouble gets the queue that is missing or may not be asked."""
+        self._service, self._visibility_s, self._clock, self._on_trouble = service, visibility_s, clock, on_trouble
         self._held: dict[int, Delivery] = {}
         self._resting: dict[str, tuple[str, float, float]] = {}  # message id -> queue, when sent, when it is seen again
         self._came: dict[str, float | None] = {}  # queue -> when the oldest of the last receive was sent, if any
-        self._lock = threading.Lock()  # of a beat or a release: a beat must not undo a backoff
+        self._lock = threading.Lock()  # of a beat, which must not undo a backoff
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat_on, name="leases", daemon=True)
 
@@ -4705,14 +4774,21 @@ class Leases:
     def release(self, delivery: Delivery, visibility_s: int) -> None:
         """Give it back after so many seconds; a failure to say so leaves it to its time-out."""
         held, delivery.lost = not delivery.lost, True  # from here on its work may commit nothing
-        with self._lock:
-            if held:
-                with suppress(AppError):
-                    self._service.change(delivery.url, [delivery.message.handle], visibility_s)
-                if visibility_s:
-                    rest = delivery.url, delivery.message.sent_at, self._clock() + visibility_s
-                    self._resting[delivery.message.id] = rest
+        with self._lock:  # after a beat that is under way, and before no other
             self.drop(delivery)
+        if held:
+            self._change(delivery.url, [(delivery.message.handle, visibility_s)])
+        if held and visibility_s:
+            self._resting[delivery.message.id] = delivery.url, delivery.message.sent_at, self._clock() + visibility_s
+
+    def _change(self, url: str, times: Sequence[tuple[str, int]]) -> list[str]:
+        """The codes of the entries; [] when nothing came of it."""
+        try:
+            return self._service.change(url, times)
+        except AppError as error:
+            if isinstance(error, NotFound | Forbidden):
+                self._on_trouble(url, error)
+            return []
 
     def _beat_on(self) -> None:
         while not self._ended.wait(self._visibility_s / 2):
@@ -4727,19 +4803,25 @@ class Leases:
         for url in urls:
             held = iter([delivery for delivery in list(self._held.values()) if delivery.url == url])
             while batch := list(islice(held, 10)):
-                with self._lock, suppress(AppError):  # what is not extended in time is lost by the clock
+                with self._lock:
                     self._extend(url, [delivery for delivery in batch if id(delivery) in self._held])
 
     def _extend(self, url: str, batch: Sequence[Delivery]) -> None:
-        """The answer to a late request says nothing: the service may say yes to a lease that has ended."""
+        """What is not extended in time is lost by the clock. The answer to a late request says nothing: the service may say
+        yes to a lease that has ended."""
         began = self._clock()
-        codes = self._service.change(url, [one.message.handle for one in batch], self._visibility_s) if batch else []
-        for delivery, code in zip(batch, codes, strict=True):
+        times = [(one.message.handle, self._extension_s(one, began)) for one in batch]
+        codes = self._change(url, times) if batch else []
+        for delivery, (_, seconds), code in zip(batch, times, codes, strict=False):
             if _is_final(code) or began >= delivery.until:
                 delivery.lost = True
                 self.drop(delivery)
             elif not code:
-                delivery.until = began + self._visibility_s * 0.9
+                delivery.until = began + seconds * 0.9
+
+    def _extension_s(self, delivery: Delivery, now: float) -> int:
+        """Its visibility, or what is left of the hours that SQS lets anybody hold a message."""
+        return max(1, min(self._visibility_s, int(_MOST_HELD_S - (now - delivery.received)) - 60))
 
 
 def _is_final(code: str) -> bool:
@@ -4750,11 +4832,20 @@ def _is_final(code: str) -> bool:
 class Deleter:
     """Deletes in batches of ten or of what comes within the linger; `after` is called for each, deleted or given up."""
 
-    def __init__(self, delete: Callable[[list[str]], list[str]], after: Callable[[Delivery], None], linger_s: float) -> None:
-        self._delete, self._after, self._linger_s = delete, after, linger_s
+    def __init__(
+        self,
+        delete: Callable[[list[str]], list[str]],
+        after: Callable[[Delivery], None],
+        on_trouble: Callable[[AppError], None],
+        pace: Pace,
+        linger_s: float,
+    ) -> None:
+        """on_trouble is told that the queue is missing or may not be asked; then it is tried until that is over."""
+        self._delete, self._after, self._on_trouble, self._linger_s = delete, after, on_trouble, linger_s
+        self._retry_s = pace.retry_s
         self._waiting: deque[Delivery] = deque()
         self._more = threading.Condition()
-        self._ending = False
+        self._ending = self._in_trouble = False
         self._thread = threading.Thread(target=self._run, name="deleter", daemon=True)
 
     def start(self) -> None:
@@ -4783,22 +4874,29 @@ class Deleter:
 
     def _run(self) -> None:
         while batch := self._batch():
-            for pause_s in (0.1, 0.4, 1.6, 0):
-                batch = self._tried(batch)
-                if not batch:
-                    break
-                time.sleep(pause_s)
+            pauses_s = [0.1, 0.4, 1.6]
+            while (batch := self._tried(batch)) and (pauses_s or self._in_trouble):
+                self._rest(pauses_s.pop(0) if pauses_s else self._retry_s)
             for delivery in batch:  # it comes again, and is answered from the idempotency record
                 self._finish(delivery, deleted=False)
+
+    def _rest(self, pause_s: float) -> None:
+        with self._more:
+            self._more.wait_for(lambda: self._ending, pause_s)
+            self._in_trouble = self._in_trouble and not self._ending
 
     def _tried(self, batch: list[Delivery]) -> list[Delivery]:
         """What is left to be tried again."""
         try:
             codes = self._delete([delivery.message.handle for delivery in batch])
         except Exception as error:
-            if not isinstance(error, AppError):
+            self._in_trouble = isinstance(error, NotFound | Forbidden)
+            if isinstance(error, NotFound | Forbidden):
+                self._on_trouble(error)
+            elif not isinstance(error, AppError):
                 _log.exception("messages could not be deleted")
             return batch
+        self._in_trouble = False
         left = []
         for delivery, code in zip(batch, codes, strict=True):
             if code and not _is_final(code):
@@ -4839,7 +4937,7 @@ class Groups:
             for self._wanted, wait_s in ((most - 1, patience_s), (max(0, most - 10), linger_s)):
                 self._ended.wait_for(lambda: len(self._lines) <= self._wanted or self._closed, wait_s)
             self._wanted = -1
-            return 0 if self._closed else most - len(self._lines)
+            return 0 if self._closed else max(0, most - len(self._lines))
 
     def put(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         """Line them up; what is not taken, because nothing is started any more, the last one first."""
@@ -4919,6 +5017,47 @@ _SIGN_S = 10  # a runner at work writes its file at least so often
 _BELIEVED_S = 30  # after which a file says nothing of ages: who wrote it has been killed
 
 
+class Attempts:
+    """How often each message was tried, by its id. Those of messages that came again are kept in a file too, because what
+    ended the process that worked on one may be the message itself."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._lock = path, threading.Lock()
+        self._counts: dict[str, int] = {}
+        known = [path, *path.parent.glob("attempts-*.txt")]  # those of the processes beside this one, too
+        lines = [line for one in dict.fromkeys(known) for line in self._lines(one)]
+        for id_ in lines:
+            self._counts[id_] = self._counts.get(id_, 1) + 1  # the first of all stands in no file
+        with suppress(OSError):
+            path.write_text("".join(f"{id_}\n" for id_ in self._lines(path)), encoding="utf-8")
+
+    @staticmethod
+    def _lines(path: Path) -> list[str]:
+        with suppress(OSError):
+            return path.read_text(encoding="utf-8", errors="replace").split()[-10_000:]
+        return []
+
+    def count(self, message: Message) -> int:
+        """Which attempt at it this one is."""
+        with self._lock:
+            while len(self._counts) > 100_000:
+                self._counts.pop(next(iter(self._counts)))
+            self._counts[message.id] = self._counts.get(message.id, 0) + 1
+            if message.receives > 1:
+                with suppress(OSError), self._path.open("a", encoding="utf-8") as file:
+                    file.write(message.id + "\n")
+            return self._counts[message.id]
+
+    def forgive(self, message: Message) -> None:
+        """This one does not count."""
+        with self._lock:
+            self._counts[message.id] -= 1
+
+    def forget(self, message: Message) -> None:
+        with self._lock:
+            self._counts.pop(message.id, None)
+
+
 class QueueBoard:
     """The queues' states, told once in the log when they change, and when the oldest message of each was sent; kept in a
     file for the HTTP runner's /readyz and for `info queues`."""
@@ -4939,8 +5078,9 @@ class QueueBoard:
         """state is "ok" or what is wrong."""
         with self._lock:
             before = self._states.get(queue, "ok" if state == "ok" else "")
+            is_known = queue in self._states and self._path.exists()
             self._states[queue] = state
-            if not self._path.exists() or before != state:
+            if not is_known or before != state:
                 self._write()
         if before != state:
             _log.log(logging.INFO if state == "ok" else logging.ERROR, "queue %s: %s", queue, state)
@@ -5058,7 +5198,6 @@ class _End:
 
     outcome: str
     result: Result
-    attempt: int
     delay_s: int | None = None
 
 
@@ -5071,11 +5210,12 @@ class Consumer:
         self.service, self.leases = service, leases
         self.groups = Groups(self.config.threads)
         self.stopping = threading.Event()
-        self.sitting: set[Delivery] = set()  # they wait for a provider that is away
-        self.attempts: dict[str, int] = {}  # by message id: the receive count of SQS counts what was given back too
+        self.sitting: set[Delivery] = set()  # they wait for a provider, or for a queue of answers or dead letters
+        self.attempts = runner.attempts  # the receive count of SQS counts what was given back too
+        self.trouble: AppError | None = None  # the queue is missing or may not be asked, as others than receive() found out
         self.fifo = queue.url.endswith(".fifo")
         linger_s = self.pace.linger_s / 10 if self.fifo else self.pace.linger_s  # the next of a group waits for it
-        self.deleter = Deleter(partial(service.delete, queue.url), self._deleted, linger_s)
+        self.deleter = Deleter(partial(service.delete, queue.url), self._deleted, self.meet, self.pace, linger_s)
         self.dead_letter_url = ""
         self.receiver = threading.Thread(target=self._receive, name=f"receive {queue.name}", daemon=True)
         work = partial(threading.Thread, target=self._work, name=f"work {queue.name}", daemon=True)
@@ -5091,6 +5231,10 @@ class Consumer:
         self.stopping.set()
         for delivery in self.groups.close():
             self._give_back(delivery)
+
+    def meet(self, trouble: AppError) -> None:
+        """Pause for something that only a look at the queue's set-up can tell to be over."""
+        self.trouble = trouble
 
     def busy(self) -> bool:
         return self.receiver.is_alive() or any(thread.is_alive() for thread in self.workers)
@@ -5123,11 +5267,16 @@ class Consumer:
         self.dead_letter_url = self.service.dead_letter_url(self.queue.url)
         if not self.dead_letter_url:
             raise ConfigError("it has no dead-letter queue: give it a RedrivePolicy")
+        for denied in self.service.denied(self.queue.url):
+            raise denied
         self.board.begin(self.queue.name)
 
     def _poll(self) -> None:
         """Receive as many messages as there are free workers. A poll that has begun is never cut off, or what arrives
         in it would be stranded."""
+        if trouble := self.trouble:
+            self.trouble = None
+            raise trouble
         room = self.groups.room(1, self.pace.linger_s / 5)
         if not room or self.sitting:
             self.stopping.wait(0.05 if self.sitting else 0)
@@ -5163,6 +5312,8 @@ class Consumer:
 
     def _is_quick(self, delivery: Delivery) -> bool:
         """Whether it is a write that waits for nothing but its commit. Its request is kept; a fault of it is told later."""
+        if delivery.message.receives > 1:  # it may be what ended a process
+            return False
         with suppress(Exception):
             self._open(delivery)
             request = None if payload_pointer(delivery.inner) else self._requests(delivery)[0]
@@ -5173,6 +5324,8 @@ class Consumer:
     def _deal_with(self, turn: Sequence[Delivery]) -> None:
         """Those that went well at once: what did not may have to wait for a provider."""
         began = time.monotonic()
+        for delivery in turn:
+            delivery.attempt = self.attempts.count(delivery.message)
         answered = list(zip(turn, self._answers(turn), strict=True))
         self._finish([pair for pair in answered if isinstance(pair[1], Response)], began)
         for pair in answered:
@@ -5182,6 +5335,8 @@ class Consumer:
     def _answers(self, turn: Sequence[Delivery]) -> Sequence[_Said]:
         """What the application says to quick writes; None to be asked for anything else."""
         work = [(delivery.request, delivery.guard) for delivery in turn if delivery.request]
+        if not work and turn[0].attempt > self.config.attempts:
+            return [AppError("the process that worked on it ended each time before it was done")]
         try:
             return self.host.handle_all(work) if work else [None]
         except Exception as error:
@@ -5202,15 +5357,17 @@ class Consumer:
             _log.info("\n".join(lines))  # one write for all
 
     def _concluded(self, delivery: Delivery, answer: _Said) -> _End:
-        attempt = self._count(delivery.message.id)
-        result = self._tried(delivery, answer)
         try:
-            return self._conclude(delivery, result, attempt)
+            return self._conclude(delivery, self._tried(delivery, answer))
+        except LeaseLost:
+            return _End("lost", Result(0), 0)
         except Exception as problem:  # the copy for the dead-letter queue could not be sent, or something is wrong here
             error = problem if isinstance(problem, AppError) else AppError("something went wrong here")
             if error is not problem:
                 _log.exception("message %s (request %s) failed", delivery.message.id, delivery.request_id)
-            return _End("retry", Result(error.status, error=error), attempt, self._backoff(delivery, attempt))
+            return _End("retry", Result(error.status, error=error), self._backoff(delivery))
+        finally:
+            self._resume(delivery)
 
     def _leave(self, delivery: Delivery, end: _End) -> None:
         """Of a group the next one starts after this one is gone; or it is given back, and before it what is behind it."""
@@ -5223,14 +5380,8 @@ class Consumer:
                 self._give_back(late)
             self.leases.release(delivery, end.delay_s)
 
-    def _count(self, message_id: str) -> int:
-        while len(self.attempts) > 100_000:
-            self.attempts.pop(next(iter(self.attempts)))
-        self.attempts[message_id] = self.attempts.get(message_id, 0) + 1
-        return self.attempts[message_id]
-
-    def _backoff(self, delivery: Delivery, attempt: int) -> int:
-        return self.pace.backoff(attempt, time.monotonic() - delivery.received)
+    def _backoff(self, delivery: Delivery) -> int:
+        return self.pace.backoff(delivery.attempt, time.monotonic() - delivery.received)
 
     def _tried(self, delivery: Delivery, answer: _Said) -> Result:
         """What comes of the message, which may have its answer; while a provider is away it is held and then tried again."""
@@ -5239,7 +5390,7 @@ class Consumer:
                 return self._handled(delivery) if answer is None or tries else self._result(delivery, answer)
             except LeaseLost:
                 return Result(0)
-            except Unavailable as error:
+            except (Unavailable, StorageFull) as error:
                 away = self.outage.away(time.monotonic())
                 if not away and tries >= self.config.attempts:
                     return self._failed(delivery, error)
@@ -5254,23 +5405,36 @@ class Consumer:
         raise RuntimeError("counting has come to an end")
 
     def _failed(self, delivery: Delivery, error: AppError) -> Result:
-        delivery.subject = error.subject
+        error.subject = delivery.subject = error.subject or delivery.subject
         return Result(error.status, _problem(delivery.request_id, error), error)
 
     def _sit_out(self, delivery: Delivery, told: str, away: frozenset[str], longest_s: float) -> bool:
         """Wait, holding the message and receiving no other, until one of those providers is back, or for a time where
-        none is known to be away; False when stopping."""
+        none is known to be away; False when stopping. The queue goes on after _resume()."""
         self.sitting.add(delivery)
         self.board.tell(self.queue.name, f"paused: {told}")
-        try:
-            while not self.stopping.wait(self.pace.probe_s if away else longest_s):
-                if not away or away - self.outage.away(time.monotonic() - self.pace.probe_s / 2):
-                    return True
-            return False
-        finally:
+        while not self.stopping.wait(self.pace.probe_s if away else longest_s):
+            if not away or away - self.outage.away(time.monotonic() - self.pace.probe_s / 2):
+                return True
+        return False
+
+    def _resume(self, delivery: Delivery) -> None:
+        if delivery in self.sitting:
             self.sitting.discard(delivery)
             if not self.sitting:
                 self.board.tell(self.queue.name, "ok")
+
+    def _insist(self, delivery: Delivery, send: Callable[[], None]) -> bool:
+        """Send an answer or a dead letter, for which its queue must be there; False when stopping. Refused if it never will
+        be taken, LeaseLost if the message is no longer ours."""
+        while True:
+            delivery.guard()
+            try:
+                send()
+                return True
+            except (Unavailable, NotFound, Forbidden) as error:
+                if not self._sit_out(delivery, error.message, frozenset(), self.pace.probe_s):
+                    return False
 
     def _open(self, delivery: Delivery) -> None:
         """Take it out of its wrapping; BadEnvelope if that, or where the answer is to go, makes no sense."""
@@ -5283,10 +5447,24 @@ class Consumer:
 
     def _handled(self, delivery: Delivery) -> Result:
         self._open(delivery)
-        responses = [self._ask(delivery, request) for request in self._requests(delivery)]
-        if len(responses) != 1:
-            return Result(200, [_reply_data(one)[1] for one in responses])
-        return self._result(delivery, responses[0])
+        requests = self._requests(delivery)
+        if len(requests) == 1:
+            return self._result(delivery, self._ask(delivery, requests[0]))
+        return Result(200, [_reply_data(one)[1] for one in self._ask_all(delivery, requests)])
+
+    def _ask_all(self, delivery: Delivery, requests: Sequence[Request]) -> list[Response]:
+        """The answers to all; one that is refused keeps no other from being done, and is raised in the end."""
+        responses, refused = [], []
+        for request in requests:
+            try:
+                responses.append(self._ask(delivery, request))
+            except AppError as error:
+                if error.retry or error.status >= 500:
+                    raise
+                refused.append(error)
+        if refused:
+            raise refused[0]
+        return responses
 
     def _ask(self, delivery: Delivery, request: Request) -> Response:
         delivery.what = f"{request.action} {request.address}"
@@ -5312,6 +5490,8 @@ class Consumer:
         if found is None:
             return [read_envelope(value, inner, allow, delivery.request_id)]
         events = self.queue.events
+        if not found:
+            return []
         if events is None:
             raise _misread("/Records", "events", "is an S3 event, and [sqs] queues names no events for this queue")
         return [
@@ -5329,29 +5509,37 @@ class Consumer:
             return self.service.load(bucket, key, self.config.max_payload_bytes).decode()
         except UnicodeDecodeError as error:
             raise _misread("", "text", "is not UTF-8") from error
-        except Forbidden as error:  # ours to be repaired, and no fault of the message
-            raise Unavailable(error.message) from error
+        except Forbidden as error:  # ours to be repaired, or an object that is not there: S3 says the same of both
+            raise PayloadUnavailable(error.message) from error
 
     # -- afterwards
 
-    def _conclude(self, delivery: Delivery, result: Result, attempt: int) -> _End:
+    def _conclude(self, delivery: Delivery, result: Result) -> _End:
         """Reply, copy and have it deleted, in this order."""
         if not result.status:
-            return _End("lost" if delivery.lost or not self.stopping.is_set() else "released", result, attempt, 0)
-        if result.again and attempt < self.config.attempts:
-            return _End("retry", result, attempt, self._backoff(delivery, attempt))
+            return _End("lost" if delivery.lost or not self.stopping.is_set() else "released", result, 0)
+        if isinstance(result.error, Busy):
+            self.attempts.forgive(delivery.message)
+            return _End("retry", result, math.ceil(result.error.over_in_s))
+        if result.again and delivery.attempt < self.config.attempts:
+            return _End("retry", result, self._backoff(delivery))
         try:
-            self._reply(delivery, result)
-        except AppError as error:  # the work is done, and is answered from its idempotency record next time
-            if attempt < self.config.attempts:
-                _log.error("message %s: %s", delivery.message.id, error.message)
-                return _End("retry", result, attempt, self._backoff(delivery, attempt))
-            result = Result(error.status, error=error)
-        if result.error:
-            self._bury(delivery, result.error, attempt)
-        self.attempts.pop(delivery.message.id, None)
+            sent = self._insist(delivery, partial(self._reply, delivery, result))
+        except (Refused, TooLarge) as refused:
+            sent, result = True, self._unanswered(delivery, result, refused)
+        if sent and result.error:
+            sent = self._insist(delivery, partial(self._bury, delivery, result.error))
+        if not sent:
+            return _End("released", result, 0)
+        self.attempts.forget(delivery.message)
         self.deleter.put(delivery)
-        return _End("dead" if result.error else "replayed" if result.replayed else "done", result, attempt)
+        return _End("dead" if result.error else "replayed" if result.replayed else "done", result)
+
+    def _unanswered(self, delivery: Delivery, result: Result, refused: AppError) -> Result:
+        """What is done stays done, and its sender must hear of it in another way; of what was refused that is told."""
+        if result.error:
+            return result
+        return self._failed(delivery, ReplyFailed(f"it was done, and its answer could not be sent: {refused.message}"))
 
     def _reply(self, delivery: Delivery, result: Result) -> None:
         """The answer or problem to the queue that reply_to names; where it is too large, by way of S3 if it may."""
@@ -5360,27 +5548,42 @@ class Consumer:
         if not url:
             return
         status, body = result.status, _sendable_json(result.body)
-        attributes: dict[str, Any] = {"status": {"DataType": "Number", "StringValue": str(status)}}
+        attributes: _Attributes = {"status": {"DataType": "Number", "StringValue": str(status)}}
         if correlation_id := inner.text("correlation_id"):
-            attributes["correlation_id"] = _text_attribute(correlation_id)
+            attributes = {**attributes, "correlation_id": _text_attribute(correlation_id)}
         if _message_bytes(body, attributes) > _MOST_MESSAGE_BYTES and self.config.reply_bucket:
-            size = {"DataType": "Number", "StringValue": str(len(body.encode()))}
-            key = f"replies/{delivery.message.id}"
-            self.service.store(self.config.reply_bucket, key, body.encode())
-            body = dump_json([_POINTERS[0], {"s3BucketName": self.config.reply_bucket, "s3Key": key}])
-            attributes["ExtendedPayloadSize"] = size
+            body, attributes = self._by_s3(f"replies/{delivery.message.id}", body, attributes)
         elif _message_bytes(body, attributes) > _MOST_MESSAGE_BYTES:
             error = TooLarge(f"the answer has {len(body.encode()):,} bytes, too many for a message: [sqs] reply_bucket")
             body, status = _sendable_json(_problem(delivery.request_id, error)), error.status
-            attributes["status"] = {"DataType": "Number", "StringValue": str(status)}
-        self.service.send(url, body, attributes, correlation_id, delivery.message.id)
+            attributes = {**attributes, "status": {"DataType": "Number", "StringValue": str(status)}}
+        self.service.send(url, body, attributes, _group_of(correlation_id), delivery.message.id)
 
-    def _bury(self, delivery: Delivery, error: AppError, attempt: int) -> None:
-        """Copy the message to the dead-letter queue, which must succeed before it is deleted; its payload stays."""
+    def _bury(self, delivery: Delivery, error: AppError) -> None:
+        """Copy the message to the dead-letter queue, which must succeed before it is deleted; its payload stays. Where it is
+        too large with all that is said of it, less is said, or the body goes by way of S3 if it may."""
         delivery.payload = None
         message = delivery.message
-        body, attributes = dead_letter(message, error, attempt, self.queue.name)
-        self.service.send(self.dead_letter_url, body, attributes, message.group, message.id)
+        body, attributes = dead_letter(message, error, delivery.attempt, self.queue.name)
+        least = {"x_error": _text_attribute(error.code), "x_message_id": _text_attribute(message.id)}
+        send = partial(self.service.send, self.dead_letter_url, group=message.group, key=message.id)
+        try:
+            send(body, attributes)
+        except Refused:
+            try:
+                send(body, least)
+            except Refused:
+                if not self.config.reply_bucket:
+                    raise
+                send(*self._by_s3(f"dead-letters/{message.id}", body, least))
+
+    def _by_s3(self, key: str, body: str, attributes: _Attributes) -> tuple[str, _Attributes]:
+        """A message whose body stands in S3, and here a pointer to it."""
+        bucket = self.config.reply_bucket
+        self.service.store(bucket, key, body.encode())
+        size = {"DataType": "Number", "StringValue": str(len(body.encode()))}
+        pointer = dump_json([_POINTERS[0], {"s3BucketName": bucket, "s3Key": key}])
+        return pointer, {**attributes, "ExtendedPayloadSize": size}
 
     def _deleted(self, delivery: Delivery) -> None:
         """After the delete: no more signs of life, and the payload goes."""
@@ -5400,18 +5603,13 @@ class Consumer:
         facts = {
             "at": rfc3339(time.time()), "queue": self.queue.name, "message_id": delivery.message.id,
             "request_id": delivery.request_id, "subject": delivery.subject, "what": delivery.what,
-            "outcome": end.outcome, "status": end.result.status, "code": error.code if error else "", "attempt": end.attempt,
+            "outcome": end.outcome, "status": end.result.status, "code": error.code if error else "",
+            "attempt": delivery.attempt,
             "took_ms": round(took_s * 1000, 1),
         }  # fmt: skip
         if error and error.status >= 500:
             facts["detail"] = error.message + (f" ({error.hint})" if error.hint else "")
         return dump_json(facts)
-
-
-def _sendable_json(value: Json) -> str:
-    """JSON in the characters that a message may have."""
-    text = dump_json(value).encode(errors="backslashreplace").decode()
-    return _UNSENDABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 class SqsRunner(Runner):
@@ -5426,13 +5624,19 @@ class SqsRunner(Runner):
         states: Path,
         on_ready: Callable[[str], None],
         *,
+        alone: bool = True,
         pace: Pace = Pace(),
         service: Callable[[SqsConfig, int], QueueService] = QueueService,
     ) -> None:
-        """`states` is the file for the HTTP runner's /readyz and for `info queues`; on_ready gets a line for people once
-        the polls begin."""
+        """`states` is the file for /readyz and `info queues`; on_ready gets a line for people once the polls begin.
+
+        Not `alone`, a parent supervises it: it ends when that is gone. Who stops both at once sends it SIGTERM twice, and so
+        it is SIGQUIT that hurries it.
+        """
+        self.alone = alone
         self.config, self.host, self.on_ready, self.pace, self.make_service = config, host, on_ready, pace, service
         self.board, self.outage = QueueBoard(states), Outage(host.ready)
+        self.attempts = Attempts(states.with_name(states.stem.replace("queues", "attempts") + ".txt"))
         self.stops = 0  # how often it was told to
 
     def stop(self) -> None:
@@ -5440,11 +5644,11 @@ class SqsRunner(Runner):
         self.stops += 1
 
     def run(self) -> None:
-        parent = os.getppid()
+        parent = None if self.alone else os.getppid()
         if threading.current_thread() is threading.main_thread():
-            for sign in (signal.SIGTERM, signal.SIGINT):
+            for sign in (signal.SIGTERM, signal.SIGINT) if self.alone else (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
                 if signal.getsignal(sign) != signal.SIG_IGN:
-                    signal.signal(sign, lambda *_: self.stop())
+                    signal.signal(sign, self._on_signal)
         self.host.open()
         try:
             connections = len(self.config.queues) * (self.config.threads + 2) + 2
@@ -5454,14 +5658,22 @@ class SqsRunner(Runner):
             self.board.clear()
             self.host.close()
 
-    def _serve(self, service: QueueService, parent: int) -> None:
-        leases = Leases(service, self.config.visibility_s)
+    def _on_signal(self, sign: int, _frame: object) -> None:
+        if self.alone or not self.stops:
+            self.stop()
+        elif sign == signal.SIGQUIT:
+            self.stops = 2
+
+    def _serve(self, service: QueueService, parent: int | None) -> None:
+        by_url: dict[str, Consumer] = {}
+        leases = Leases(service, self.config.visibility_s, on_trouble=lambda url, error: by_url[url].meet(error))
+        by_url |= {queue.url: Consumer(queue, self, service, leases) for queue in self.config.queues}
+        consumers = list(by_url.values())
         leases.start()
-        consumers = [Consumer(queue, self, service, leases) for queue in self.config.queues]
         for consumer in consumers:
             consumer.start()
         self.on_ready(f"{len(consumers)} queue{'s' * (len(consumers) != 1)}")
-        while not self.stops and os.getppid() == parent:  # a parent that was killed tells nobody to stop
+        while not self.stops and parent in (None, os.getppid()):  # a parent that was killed tells nobody to stop
             self.board.date(partial(self._oldest, leases))
             time.sleep(0.05)
         self._drain(consumers)
@@ -5564,7 +5776,7 @@ class Supervisor(Runner):
             if self.stops > told:
                 told = self.stops
                 for name in self.children:
-                    self._signal(name, signal.SIGQUIT if name == HttpRunner.kind else signal.SIGTERM)
+                    self._signal(name, signal.SIGQUIT)
             self._reap()
             time.sleep(0.02)
 
@@ -6273,7 +6485,7 @@ class Authority:
 
 
 # ==== 7. RESOURCES ===============================================================================================
-# Files, Forms, Views, Apps, and the built-in home page and admin lists. They check what was asked against what is
+# Files, Forms, Views, Apps, and the built-in home page, admin lists and metrics. They check what was asked against what is
 # declared, and answer a Plan; bytes and records go through the contracts only.
 # uses: ERRORS VALUES CONFIG CONTRACTS
 # defines: Field ListQuery read_list Files accepts Form View Launcher Home AdminTable Metrics RESOURCE_TYPES
@@ -6684,7 +6896,7 @@ class Files(Resource):
         if not parts or request.path[-1] == "":
             raise BadRequest("this needs the name of a file, not of a folder")
         if request.action == Action.DELETE:
-            return self._delete(request, path)
+            return self._delete(request, scope, path)
         return self._write(request, scope, path)
 
     def _read(self, request: Request, scope: Scope, path: str, parts: Sequence[str]) -> Plan:
@@ -6743,17 +6955,19 @@ class Files(Resource):
             }
         return row | {"address": f"files/{self.name}/{quote_path(inner)}"}
 
-    def _delete(self, request: Request, path: str) -> Plan:
+    def _delete(self, request: Request, scope: Scope, path: str) -> Plan:
         blob = self.blobs.stat(path)
-        if blob is None:
-            if self._is_folder(path):
-                raise Conflict("this is a folder: delete the files in it, and it is gone")
+        if blob is None and self._is_folder(path):
+            raise Conflict("this is a folder: delete the files in it, and it is gone")
+        if blob is None and not scope.again:
             raise NotFound(f"{request.address} does not exist")
-        wanted = _wanted_etag(request.conditions, blob.etag)
-        return Plan(respond=lambda blobs: Response(), steps=[Remove(self.blobs, path, wanted)])
+        wanted = _wanted_etag(request.conditions, blob.etag) if blob else None
+        return Plan(respond=lambda blobs: Response(), steps=[Remove(self.blobs, path, wanted, or_gone=scope.again)])
 
     def _write(self, request: Request, scope: Scope, path: str) -> Plan:
         blob = self.blobs.stat(path)
+        if request.action == Action.CREATE and blob and scope.again:
+            return self._written_before(request, blob)
         if request.action == Action.CREATE and blob:
             raise Conflict(f"{request.address} exists")
         scope.caller.require(Action.UPDATE if blob else Action.CREATE, request.address)
@@ -6767,6 +6981,18 @@ class Files(Resource):
         staged = self.stage(request.body or (), path, request.body_bytes)
         step = Publish(self.blobs, staged, path, wanted, must_be_new or "*" in request.conditions.if_none_match)
         return Plan(respond=partial(self._written, request.address, staged, blob is None), steps=[step])
+
+    def _written_before(self, request: Request, blob: Blob) -> Plan:
+        """The same bytes once more in their own place; Conflict if others are there."""
+        staged, digest = self.stage(request.body or (), blob.path, request.body_bytes), hashlib.sha256()
+        with closing(self._reader(blob, 0, None)) as chunks:
+            for chunk in chunks:
+                digest.update(chunk)
+        if digest.hexdigest() != staged.sha256:
+            self.blobs.discard(staged)
+            raise Conflict(f"{request.address} exists")
+        step = Publish(self.blobs, staged, blob.path, blob.etag)
+        return Plan(respond=partial(self._written, request.address, staged, True), steps=[step])
 
     def _written(self, address: str, staged: Staged, created: bool, blobs: Sequence[Blob]) -> Response:
         data = self._entry(blobs[0]) | {"sha256": staged.sha256}
@@ -10840,7 +11066,6 @@ class App:
         self._swept_at = self.began_at = clock()
         workers = (config.http.workers or os.cpu_count() or 1) + config.sqs.workers
         self.meters = Meters(2 * workers + 8)  # twice: new workers may begin before the old ones have ended
-        self.count, self.observe = self.meters.count, self.meters.observe
         self.queues: Callable[[], Mapping[str, str]] = dict  # states of the queues that this server works on, by name
         self._failures: deque[float] = deque(maxlen=60)
 
@@ -11137,7 +11362,7 @@ class App:
     def new_id(self) -> str:
         return new_id(self.clock())
 
-    def pings(self, patience_s: float = _PING_S) -> dict[str, float | AppError]:
+    def pings(self, patience_s: float | None = None) -> dict[str, float | AppError]:
         """Each provider's round trip in seconds, or what is wrong with it."""
 
         def ping(name: str) -> float:
@@ -11145,7 +11370,7 @@ class App:
             self.providers[name].open()
             return self.providers[name].ping()
 
-        return self._at_once(ping, patience_s)
+        return self._at_once(ping, patience_s or _PING_S)
 
     def ready(self) -> dict[str, str]:
         return {name: one.message if isinstance(one, AppError) else "ok" for name, one in self.pings().items()}
@@ -11173,6 +11398,12 @@ class App:
         if self.config.auth.keys or (self.config.site.data / "keys.json").exists():
             faults += _tried("auth.keys", lambda: self.authority) if self.state else []
         return faults
+
+    def count(self, name: str, *labels: str, by: float = 1) -> None:
+        self.meters.count(name, *labels, by=by)
+
+    def observe(self, name: str, *labels: str, value: float) -> None:
+        self.meters.observe(name, *labels, value=value)
 
     def metrics(self) -> list[Value]:
         """Every meter with its samples: what was counted by all processes of this server, and how things are."""
@@ -11252,7 +11483,7 @@ class App:
             raise
         finally:
             resource = (request.resource or "/") if request.resource in self.resources else "other"
-            self.count("satchel_requests_total", request.door, resource, request.action.value, code)
+            self.meters.count("satchel_requests_total", request.door, resource, request.action.value, code)
 
     def _flow_as(self, caller: Caller, request: Request, guard: Callable[[], None]) -> _Flow:
         try:
@@ -11321,7 +11552,7 @@ class App:
                 return replay
             plan = None
             try:
-                plan = resource.handle(request, scope)
+                plan = resource.handle(request, dataclasses.replace(scope, again=stored is not None))
                 return (yield from self._perform(request, scope, resource, plan, guard, stored))
             except (Conflict, PreconditionFailed) as error:
                 if replay := self._replay(request, self._stored(request, scope.caller, resource), plan):
@@ -11417,7 +11648,8 @@ class App:
 
     def _step(self, step: BlobStep, published: list[Publish]) -> Blob:
         if isinstance(step, Remove):
-            step.blobs.remove(step.path, if_match=step.if_match)
+            with suppress(NotFound) if step.or_gone else nullcontext():
+                step.blobs.remove(step.path, if_match=step.if_match)
             return Blob(step.path, 0, 0.0, "")
         blob = step.blobs.publish(step.staged, step.path, if_match=step.if_match, if_none_match=step.if_none_match)
         published.append(step)
@@ -11446,7 +11678,8 @@ class App:
         if stored.value["answer"] is not None:
             return Response(**stored.value["answer"], replayed=True)
         if not self._is_dead(stored):
-            raise Busy("the same request is at work already; ask again in a moment")
+            over_in_s = stored.value["at"] + _AT_WORK_S - self.clock()
+            raise Busy("the same request is at work already; ask again in a moment", over_in_s=max(1, over_in_s))
         return None
 
     def _memory(
@@ -11981,7 +12214,8 @@ Description=Satchel intranet
 After=network.target
 
 [Service]
-ExecStart={python} {program} server{config}
+ExecStart={python} {program} server{options}
+KillMode=mixed
 WorkingDirectory={folder}
 Restart=on-failure
 User=satchel
@@ -12100,11 +12334,11 @@ def _states_file(config: Config, number: int) -> Path:
     return config.site.data / f"queues-{number}.json"
 
 
-def _serve_sqs(app: App, states: Path) -> None:
+def _serve_sqs(app: App, states: Path, alone: bool) -> None:
     def on_ready(queues: str) -> None:
         _say(f"{app.config.site.title} works on {queues} ({app.config.origin})")
 
-    SqsRunner(app.config.sqs, app, states, on_ready).run()
+    SqsRunner(app.config.sqs, app, states, on_ready, alone=alone).run()
 
 
 def cmd_server_run(args: argparse.Namespace) -> int:
@@ -12121,7 +12355,9 @@ def cmd_server_run(args: argparse.Namespace) -> int:
     logging.getLogger("satchel").setLevel(logging.INFO)  # libraries tell of warnings and errors alone
     workers = range(1, app.config.sqs.workers + 1 if SqsRunner.kind in wanted else 1)
     states = {f"{SqsRunner.kind} {number}": _states_file(app.config, number) for number in workers}
-    parts: dict[str, Callable[[], None]] = {name: partial(_serve_sqs, app, path) for name, path in states.items()}
+    parts: dict[str, Callable[[], None]] = {
+        name: partial(_serve_sqs, app, path, not several) for name, path in states.items()
+    }
     app.queues = partial(QueueBoard.read, list(states.values()))
     if HttpRunner.kind in wanted:
         parts = {HttpRunner.kind: partial(_serve_http, app), **parts}
@@ -12300,6 +12536,7 @@ class _DeadLetterWork:
         self.rows: list[Value] = []
         self.met: list[DeadLetter] = []
         self.stay: list[Conflict] = []
+        self.sent_ids: set[str] = set()
 
     def __call__(self, letter: DeadLetter) -> bool:
         """Whether it is to be deleted."""
@@ -12323,10 +12560,14 @@ class _DeadLetterWork:
         return self.app is not None
 
     def _send_back(self, letter: DeadLetter) -> Value:
+        if letter.message_id in self.sent_ids:
+            raise Conflict(f"{letter.id} stays: it was sent back, and was given up on again ({letter.code})")
         to = self.desk.source(letter).name
         if self.app:
             self.app.note_dead_letter(_operator(), "redrive", letter.row())
-        return {"sent_to": to, "sent_id": self.desk.send_back(letter, self.credential)}
+        sent_id = self.desk.send_back(letter, self.credential)
+        self.sent_ids.add(sent_id)
+        return {"sent_to": to, "sent_id": sent_id}
 
     def _print(self, row: Value) -> None:
         shown = {name: _printable(value) for name, value in row.items()}
@@ -12580,8 +12821,9 @@ def _info_routes(app: App) -> Json:
 def _info_systemd(app: App) -> Json:
     program, folder = Path(sys.argv[0]).resolve(), app.config.folder
     path = folder / app.config.origin
-    config = f" --config {path}" if path.exists() else ""
-    return _UNIT.format(python=sys.executable, program=program, config=config, folder=folder)
+    options = f" --config {path}" if path.exists() else ""
+    options += " --runner http --runner sqs" if app.config.sqs.queues else ""
+    return _UNIT.format(python=sys.executable, program=program, options=options, folder=folder)
 
 
 def _info_version(app: App) -> Json:

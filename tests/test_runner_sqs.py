@@ -1382,6 +1382,13 @@ def test_processes_that_share_a_queue_do_each_message_once_and_stop_without_leav
     assert not list(tmp_path.rglob("queues-*.json"))
 
 
+def test_a_queue_that_works_is_told_beside_one_that_rests(tmp_path: Path) -> None:
+    board = app.QueueBoard(tmp_path / "queues-1.json")
+    board.tell("broken", "paused")
+    board.begin("intake")
+    assert app.QueueBoard.read([tmp_path / "queues-1.json"]) == {"broken": "paused", "intake": "ok"}
+
+
 def test_a_program_ended_at_ten_random_moments_strands_nothing_and_does_nothing_twice(
     tmp_path: Path, fake: SqsFake, queue: Queue
 ) -> None:
