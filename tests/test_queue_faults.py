@@ -84,6 +84,12 @@ def calls(fake: SqsFake, operation: str, *urls: str) -> list[Any]:
     ]
 
 
+def deletes(fake: SqsFake, url: str) -> list[str]:
+    """The handles that were given to be deleted; others are tried, to see whether that is allowed."""
+    given = [entry["ReceiptHandle"] for call in calls(fake, "DeleteMessageBatch", url) for entry in call.request["Entries"]]
+    return [handle for handle in given if handle in fake.queues[name_of(url)].handles]
+
+
 def said(caplog: pytest.LogCaptureFixture) -> list[str]:
     """What the log says beside the lines of messages."""
     return [r.getMessage() for r in caplog.records if r.name == "satchel" and not r.getMessage().startswith("{")]
@@ -228,19 +234,23 @@ def test_a_second_signal_hurries(whom: str, tmp_path: Path, fake: SqsFake, queue
 def test_a_redrive_sends_each_letter_back_once_though_it_comes_back_dead(
     tmp_path: Path, fake: SqsFake, queue: Queue
 ) -> None:
+    """The last one points to a payload, and so has its key in an attribute."""
     door = Door(tmp_path, fake.url, [queue], each='allow = ["forms/leave:create"]')
     queue.send(envelope("files/docs/a.txt", "create", {"text": "a"}), token=door.site.root)
     queue.send("no envelope", token=door.site.root)
+    pointer = [POINTER, {"s3BucketName": "foreign", "s3Key": "a"}]
+    queue.send(json.dumps(pointer), token=door.site.root, ExtendedPayloadSize="9")
     with at_work(door, fake):
         until(queue.empty, "an empty queue")
         before = len(calls(fake, "SendMessage", queue.url))
         done = redrive(door, "--all")
         until(queue.empty, "an empty queue again")
-    assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 2
-    assert "2 sent back" in done.stderr
-    assert len(calls(fake, "SendMessage", queue.url)) == before + 2
-    assert Counter(texts(one)["x_error"] for one in queue.dead()) == {"insufficient_scope": 1, "bad_envelope": 1}
+    assert len(calls(fake, "SendMessage", queue.url)) == before + 3
+    assert done.returncode == 5, done.stderr
+    assert "3 sent back" in done.stderr
+    dead = queue.dead()
+    assert Counter(texts(one)["x_error"] for one in dead) == {"insufficient_scope": 1, "bad_envelope": 2}
+    assert all(one["MessageId"] in done.stderr for one in dead), "those that came back and stay are named"
 
 
 def test_a_redrive_goes_on_after_a_letter_that_cannot_be_sent(tmp_path: Path, fake: SqsFake, queue: Queue) -> None:
@@ -434,7 +444,7 @@ def test_a_message_that_kills_its_process_is_a_dead_letter_after_its_attempts(tm
 
 def test_a_request_that_is_at_work_elsewhere_uses_up_no_attempt(tmp_path: Path, fake: SqsFake, queue: Queue) -> None:
     door = Door(tmp_path, fake.url, [queue], settings="attempts = 2")
-    refusals = iter([True] * 6)
+    refusals = iter([True] * 4)
 
     class Busy(Host):
         def handle(self, request: app.Request, guard: Callable[[], None]) -> app.Response:
@@ -444,9 +454,46 @@ def test_a_request_that_is_at_work_elsewhere_uses_up_no_attempt(tmp_path: Path, 
 
     queue.send(leave(), token=door.site.root)
     with at_work(door, fake, Busy(door.site.app)):
-        until(queue.empty, "an empty queue")
+        until(lambda: queue.empty() or fake.advance(0.05), "an empty queue")  # its seconds are short
     assert len(door.rows()) == 1
     assert not queue.dead()
+
+
+@pytest.mark.parametrize("why", ["the provider is away", "its answer cannot be sent", "the same request is at work"])
+def test_a_message_that_is_given_back_at_each_end_has_used_up_no_attempt(
+    why: str, tmp_path: Path, fake: SqsFake, queue: Queue, answers: str
+) -> None:
+    door = Door(tmp_path, fake.url, [queue], settings=f'attempts = 2\nreplies = {{ results = "{answers}" }}')
+    trouble, tries = threading.Event(), itertools.count(1)
+
+    class Away(Host):
+        tried = 0
+
+        def handle(self, request: app.Request, guard: Callable[[], None]) -> app.Response:
+            self.tried = next(tries)
+            if trouble.is_set() and why == "the provider is away":
+                raise app.Unavailable("away for the time being")
+            if trouble.is_set() and why == "the same request is at work":
+                raise app.Busy("the same request is at work already; ask again in a moment")
+            return super().handle(request, guard)
+
+    host = Away(door.site.app)
+    trouble.set()
+    if why == "its answer cannot be sent":
+        fake.fault("AccessDenied", operation="SendMessage", queue=name_of(answers), status=403, times=None)
+    queue.send(leave(), token=door.site.root, reply_to="results")
+    for _ in range(4):
+        before = host.tried
+        with at_work(door, fake, host):
+            until(lambda seen=before: host.tried > seen or queue.empty(), "a try")
+        fake.advance(2)
+    trouble.clear()
+    fake.heal()
+    with at_work(door, fake, host):
+        until(queue.empty, "an empty queue")
+    assert not queue.dead()
+    assert len(queue.take(answers)) == 1
+    assert len(door.rows()) == 1
 
 
 # ---- a file whose process was killed after its work
@@ -538,6 +585,25 @@ def test_what_another_has_put_there_is_not_taken_for_ours(
 # ---- dead letters and their size
 
 
+@contextmanager
+def with_s3(fake: SqsFake, judge: Callable[[aws_server.Asked], Any]) -> Iterator[str]:
+    """The address of a service whose SQS is the fake, and whose S3 is the emulator where `judge` says nothing else."""
+
+    def judged(asked: aws_server.Asked) -> Any:
+        service, _, operation = asked.headers.get("X-Amz-Target", "").partition(".")
+        if service != "AmazonSQS":
+            return judge(asked)
+        answer = fake.answer(operation, json.loads(asked.body))
+        return "hang" if answer is None else (answer[0], "application/x-amz-json-1.0", json.dumps(answer[2]).encode())
+
+    proxy = aws_server.Proxy(aws_server.endpoint())
+    proxy.judge = judged
+    try:
+        yield proxy.url
+    finally:
+        proxy.close()
+
+
 @pytest.mark.parametrize("limit", [2048, MAX_BYTES])
 def test_a_copy_that_is_too_large_has_fewer_attributes(limit: int, tmp_path: Path, fake: SqsFake, queue: Queue) -> None:
     """As large as its queue allows; without what its sender gave it, 100 bytes are left for the reasons."""
@@ -556,31 +622,30 @@ def test_a_copy_that_is_too_large_has_fewer_attributes(limit: int, tmp_path: Pat
     assert "DeadLetterQueueSourceArn" not in dead["Attributes"]
 
 
-def test_a_copy_that_does_not_fit_at_all_goes_by_s3_and_can_be_sent_back(tmp_path: Path) -> None:
-    queue, s3 = Queue(client(aws_server.endpoint()), next(_names)), client(aws_server.endpoint(), "s3")
-    bucket = f"bucket-{next(_names)}"
+def test_a_copy_that_does_not_fit_at_all_goes_by_s3_and_can_be_sent_back(
+    tmp_path: Path, fake: SqsFake, queue: Queue
+) -> None:
+    s3, bucket = client(aws_server.endpoint(), "s3"), f"bucket-{next(_names)}"
     s3.create_bucket(Bucket=bucket)
-    door = Door(
-        tmp_path, aws_server.endpoint(), [queue], settings=f'reply_bucket = "{bucket}"\nbuckets = ["{bucket}"]'
-    )  # fmt: skip
     empty = json.dumps(envelope("forms/other", "create", {"text": ""}))
-    body = empty.replace('""', f'"{"x" * (MAX_BYTES - len(empty))}"')
+    body = empty.replace('""', f'"{"x" * (2048 - len(empty))}"')
+    for url in (queue.url, queue.dead_url):
+        queue.client.set_queue_attributes(QueueUrl=url, Attributes={"MaximumMessageSize": "2048"})
     queue.send(body)
-    with door.opened():
-        until(queue.empty, "an empty queue")
-        (dead,) = until(
-            lambda: queue.client.receive_message(
+    with with_s3(fake, lambda asked: None) as url:
+        door = Door(tmp_path, url, [queue], settings=f'reply_bucket = "{bucket}"\nbuckets = ["{bucket}"]')
+        with at_work(door, fake):
+            until(queue.empty, "an empty queue")
+            (dead,) = queue.client.receive_message(
                 QueueUrl=queue.dead_url, VisibilityTimeout=0, MessageAttributeNames=["All"]
-            ).get("Messages"),
-            "its dead letter",
-        )
-        kind, place = json.loads(dead["Body"])
-        assert (kind, place["s3BucketName"], texts(dead)["x_error"]) == (POINTER, bucket, "sign_in_needed")
-        assert int(texts(dead)["ExtendedPayloadSize"]) == len(body)
-        assert s3.get_object(Bucket=bucket, Key=place["s3Key"])["Body"].read() == body.encode()
-        done = redrive(door, "--all")
-        assert done.returncode == 0, done.stderr
-        until(lambda: door.rows("other"), "the row")
+            )["Messages"]
+            kind, place = json.loads(dead["Body"])
+            assert (kind, place["s3BucketName"], texts(dead)["x_error"]) == (POINTER, bucket, "sign_in_needed")
+            assert int(texts(dead)["ExtendedPayloadSize"]) == len(body)
+            assert s3.get_object(Bucket=bucket, Key=place["s3Key"])["Body"].read() == body.encode()
+            done = redrive(door, "--all")
+            assert done.returncode == 0, done.stderr
+            until(lambda: door.rows("other"), "the row")
     assert not queue.dead()
 
 
@@ -797,25 +862,6 @@ def test_a_full_disk_pauses_the_queue_and_uses_up_no_attempt(
     assert {line["outcome"] for line in lines(caplog)} == {"done"}
 
 
-@contextmanager
-def with_s3(fake: SqsFake, judge: Callable[[aws_server.Asked], Any]) -> Iterator[str]:
-    """The address of a service whose SQS is the fake, and whose S3 is the emulator where `judge` says nothing else."""
-
-    def judged(asked: aws_server.Asked) -> Any:
-        service, _, operation = asked.headers.get("X-Amz-Target", "").partition(".")
-        if service != "AmazonSQS":
-            return judge(asked)
-        answer = fake.answer(operation, json.loads(asked.body))
-        return "hang" if answer is None else (answer[0], "application/x-amz-json-1.0", json.dumps(answer[2]).encode())
-
-    proxy = aws_server.Proxy(aws_server.endpoint())
-    proxy.judge = judged
-    try:
-        yield proxy.url
-    finally:
-        proxy.close()
-
-
 DENIED = (403, "application/xml", b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>")
 
 
@@ -971,51 +1017,72 @@ def test_there_is_never_less_than_no_room() -> None:
     assert groups.room(0.0, 0.0) in (1, 2)
 
 
-@pytest.mark.parametrize("what", ["a backoff", "a sign of life", "a sign of life of another queue"])
-def test_a_call_that_hangs_costs_no_other_its_lease(what: str, tmp_path: Path, fake: SqsFake, queue: Queue) -> None:
-    """The other message comes while it hangs, and is at work for longer than its first lease."""
-    other = Queue(queue.client, next(_names)) if "another" in what else queue
-    door = Door(tmp_path, fake.url, [queue, other][: 1 + (other is not queue)], settings='visibility = "2s"')
-    over, lost, handled = threading.Event(), threading.Event(), Counter[str]()
-    sent: dict[str, str] = {}
+class Hasty(app.QueueService):
+    """Waits a fifteenth of the ten seconds for an answer: as long, with 3 s of visibility, as the program with 45."""
 
-    def extended() -> int:
-        """How often the other message was."""
-        handles = {
-            handle for handle, message in fake.queues[name_of(other.url)].handles.items() if message.id == sent["other"]
-        }
-        entries = [call.request["Entries"] for call in calls(fake, "ChangeMessageVisibilityBatch", other.url)]
-        return sum(entry["ReceiptHandle"] in handles for batch in entries for entry in batch)
+    def __init__(self, config: app.SqsConfig, connections: int = 10) -> None:
+        super().__init__(config, connections)
+        self._sqs.close()
+        self._sqs = aws_server.client("sqs", config.endpoint, read_timeout=10 / 15, max_pool_connections=connections)
+
+
+@pytest.mark.parametrize("what", ["a backoff", "a sign of life"])
+def test_a_call_that_hangs_costs_no_other_its_lease(what: str, tmp_path: Path, fake: SqsFake, queue: Queue) -> None:
+    """Two others come while it hangs, from its queue and from another one, and are at work until they are extended."""
+    second = Queue(queue.client, next(_names))
+    door = Door(tmp_path, fake.url, [queue, second], settings='visibility = "3s"')
+    handled, held, lost, over = Counter[str](), list[str](), list[str](), threading.Event()
+
+    def hang() -> Any:
+        return fake.fault(operation="ChangeMessageVisibilityBatch", queue=name_of(queue.url), withheld=True)
+
+    def extended(url: str, key: str) -> bool:
+        handles = {h for h, one in fake.queues[name_of(url)].handles.items() if json.loads(one.body)["id"] == key}
+        entries = [call.request["Entries"] for call in calls(fake, "ChangeMessageVisibilityBatch", url) if call.answer]
+        return any(entry["ReceiptHandle"] in handles for batch in entries for entry in batch)
 
     class Slow(Host):
         quick = False
 
         def handle(self, request: app.Request, guard: Callable[[], None]) -> app.Response:
-            handled[request.idempotency_key] += 1
-            if request.idempotency_key == "other":
-                until(lambda: extended() >= 3 or is_lost(guard), "three signs of life")
-                lost.set() if is_lost(guard) else None
-                over.set()
-            elif what == "a backoff" and handled["hangs"] == 1:
+            key = request.idempotency_key
+            handled[key] += 1
+            if key != "hangs":
+                url = second.url if key == "second" else queue.url
+                until(lambda: extended(url, key) or is_lost(guard), "a sign of life")
+                (lost if is_lost(guard) else held).append(key)
+            elif what == "a backoff" and handled[key] == 1:
+                faults.append(hang())
                 raise app.AppError("something went wrong")
             else:
                 over.wait(20)
             return super().handle(request, guard)
 
-    fault = fake.fault(operation="ChangeMessageVisibilityBatch", queue=name_of(queue.url), withheld=True)
-    queue.send(leave(id="hangs"), token=door.site.root)
-    with at_work(door, fake, Slow(door.site.app)):
-        until(lambda: fault.times == 0, "a call that hangs")
-        sent["other"] = other.send(leave(id="other"), token=door.site.root)
-        try:
-            assert over.wait(20)
-            assert not lost.is_set()
-            until(lambda: len(door.rows()) > 0, "its row")
-        finally:
-            fake.heal()
-        until(lambda: queue.empty() and other.empty(), "empty queues")
-    assert handled["other"] == 1
-    assert len(door.rows()) == 2
+    faults: list[Any] = []
+    config, host = door.site.app.config.sqs, Slow(door.site.app)
+    runner = app.SqsRunner(config, host, door.states, lambda said: None, pace=QUICK, service=Hasty)
+    thread = threading.Thread(target=runner.run)
+    thread.start()
+    try:
+        queue.send(leave(id="hangs"), token=door.site.root)
+        until(lambda: handled["hangs"], "work")
+        if what == "a sign of life":
+            faults.append(hang())
+        until(lambda: faults and not faults[0].times, "a call that hangs")
+        for one, key in ((queue, "first"), (second, "second")):
+            one.send(leave(id=key), token=door.site.root)
+        until(lambda: len(lost + held) == 2, "both")
+        over.set()
+        until(lambda: queue.empty() and second.empty(), "empty queues")
+    finally:
+        over.set()
+        fake.heal()
+        runner.stop()
+        fake.advance(1.1)
+        thread.join(40)
+    assert not lost
+    assert (handled["first"], handled["second"]) == (1, 1)
+    assert len(door.rows()) == 3
 
 
 def test_a_delivery_that_was_lost_after_its_work_says_nothing_more(
@@ -1046,7 +1113,7 @@ def test_a_delivery_that_was_lost_after_its_work_says_nothing_more(
         fake.lose(name, to_another=True)
         until(lambda: door.counted("lost") == 3, "three lost leases")
         assert not calls(fake, "SendMessage", answers, queue.dead_url)
-        assert not calls(fake, "DeleteMessageBatch", queue.url)
+        assert not deletes(fake, queue.url)
         fake.advance(31)  # the other consumer has died
         until(queue.empty, "an empty queue")
     assert [texts(one)["x_error"] for one in queue.dead()] == ["insufficient_scope"]
