@@ -5421,7 +5421,7 @@ class Consumer:
     def _resume(self, delivery: Delivery) -> None:
         if delivery in self.sitting:
             self.sitting.discard(delivery)
-            if not self.sitting:
+            if not self.sitting and not self.stopping.is_set():
                 self.board.tell(self.queue.name, "ok")
 
     def _insist(self, delivery: Delivery, send: Callable[[], None]) -> bool:
@@ -5566,16 +5566,25 @@ class Consumer:
         message = delivery.message
         body, attributes = dead_letter(message, error, delivery.attempt, self.queue.name)
         least = {"x_error": _text_attribute(error.code), "x_message_id": _text_attribute(message.id)}
-        send = partial(self.service.send, self.dead_letter_url, group=message.group, key=message.id)
+        ways: list[Callable[[], tuple[str, _Attributes]]] = [lambda: (body, attributes), lambda: (body, least)]
+        if self.config.reply_bucket:
+            ways.append(lambda: self._by_s3(f"dead-letters/{message.id}", body, least))
+        for way in ways:
+            with suppress(Refused):
+                self._send_dead(message, *way())
+                return
+        self._send_dead(message, body, {})
+
+    def _send_dead(self, message: Message, body: str, attributes: _Attributes) -> None:
+        """NotFound if there is no dead-letter queue any more; another one is looked for the next time."""
         try:
-            send(body, attributes)
-        except Refused:
-            try:
-                send(body, least)
-            except Refused:
-                if not self.config.reply_bucket:
-                    raise
-                send(*self._by_s3(f"dead-letters/{message.id}", body, least))
+            url = self.dead_letter_url = self.dead_letter_url or self.service.dead_letter_url(self.queue.url)
+            if not url:
+                raise NotFound(f"{self.queue.name} has no dead-letter queue any more: give it a RedrivePolicy")
+            self.service.send(url, body, attributes, message.group, message.id)
+        except NotFound:
+            self.dead_letter_url = ""
+            raise
 
     def _by_s3(self, key: str, body: str, attributes: _Attributes) -> tuple[str, _Attributes]:
         """A message whose body stands in S3, and here a pointer to it."""

@@ -575,11 +575,12 @@ def test_what_cannot_be_sent_stays(strict: Desk) -> None:
     token = strict.token()
     for n in range(3):
         strict.died("intake-dead", x_message_id=f"m-{n}")
-    strict.fake.fault("InvalidMessageContents", operation="SendMessage", queue="intake")
+    strict.fake.fault("InternalError", operation="SendMessage", queue="intake", status=500, times=None)
     out, err = strict.run("server", "dead-letters", "redrive", "--all", given=token, code=7)
-    assert "sending to intake: InvalidMessageContents" in err
+    assert "sending to intake: InternalError" in err
     assert out == ""
     assert (strict.depth("intake"), strict.depth("intake-dead")) == ((0, 0), (3, 0))
+    strict.fake.faults.clear()
     strict.letters("redrive", "--all", given=token)
     assert (strict.depth("intake"), strict.depth("intake-dead")) == ((3, 0), (0, 0))
 
@@ -591,7 +592,7 @@ def test_what_was_sent_is_deleted_even_when_the_next_one_fails(strict: Desk) -> 
     token = strict.token()
     for n in range(3):
         strict.died("intake-dead", x_message_id=f"m-{n}")
-    strict.fake.fault("InvalidMessageContents", operation="SendMessage", queue="intake", spared=1)
+    strict.fake.fault("InternalError", operation="SendMessage", queue="intake", status=500, times=None, spared=1)
     out, _ = strict.run("server", "dead-letters", "redrive", "--all", given=token, code=7)
     assert len(out.splitlines()) == 1
     assert (strict.depth("intake"), strict.depth("intake-dead")) == ((1, 0), (2, 0))
