@@ -27,6 +27,7 @@ MAX_VISIBILITY_S = 43_200
 BATCH_ID = re.compile(r"[A-Za-z0-9_-]{1,80}")
 ATTRIBUTE_NAME = re.compile(r"(?!aws\.|amazon\.|\.)(?!.*\.\.)(?!.*\.$)[A-Za-z0-9_.-]{1,256}", re.IGNORECASE)
 DATA_TYPE = re.compile(r"(String|Number|Binary)(\.[^\s]+)?")
+ORDER_ID = re.compile(r"[!-~]{1,128}")  # of a group or of a message that may come twice: alphanumerics and punctuation
 UNFIT = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 RANGES = {
     "VisibilityTimeout": (0, MAX_VISIBILITY_S, 30), "MaximumMessageSize": (1024, MAX_BYTES, MAX_BYTES),
@@ -132,7 +133,7 @@ class Fault:
     code: str = ""  # the error answered, or the code of failed entries
     status: int = 400
     effect: bool = False  # it is done before the error is answered
-    withheld: bool = False  # no answer comes at all
+    withheld: bool = False  # no answer comes at all, and the connection stays open until heal()
     entries: tuple[int, ...] | None = None  # of a batch: only these fail; () is all
     spared: int = 0  # calls that go well before
 
@@ -192,6 +193,9 @@ def check_message(entry: Json, queue: Queue) -> None:
             raise Refused("InvalidParameterValue", f"Message attribute '{name}' must contain a non-empty value of its type.")
     if queue.fifo and not entry.get("MessageGroupId"):
         raise Refused("MissingParameter", "The request must contain the parameter MessageGroupId.")
+    for name in ("MessageGroupId", "MessageDeduplicationId"):
+        if entry.get(name) and not ORDER_ID.fullmatch(entry[name]):
+            raise bad_value(name, "Can only include alphanumeric and punctuation characters. 1 to 128 in length.")
     if entry.get("DelaySeconds" if queue.fifo else "MessageDeduplicationId"):
         raise Refused("InvalidParameterValue", "The request include parameter that is not valid for this queue type.")
     if not 0 <= int(entry.get("DelaySeconds") or 0) <= 900:
@@ -212,6 +216,7 @@ class SqsFake:
         self._clock, self._offset_s, self._count = clock, 0.0, itertools.count(1)
         self._change = threading.Condition()
         self._closed = threading.Event()
+        self._healed = threading.Event()  # what was withheld until then is cut off
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (_Handler,), {"fake": self}))
         self._server.daemon_threads = True
         self._server.block_on_close = False
@@ -224,6 +229,7 @@ class SqsFake:
     def __exit__(self, *_: object) -> None:
         self._closed.set()
         with self._change:
+            self._healed.set()
             self._change.notify_all()
         self._server.shutdown()
         self._server.server_close()
@@ -246,9 +252,11 @@ class SqsFake:
             return self.faults[-1]
 
     def heal(self) -> None:
-        """Nothing goes wrong any more."""
+        """Nothing goes wrong any more, and calls that wait for their answer in vain lose their connection."""
         with self._change:
             self.faults.clear()
+            self._healed.set()
+            self._healed = threading.Event()
 
     def lose(self, queue: str, message_id: str = "", *, to_another: bool = False) -> None:
         """End the lease of a message (of all that are held): it is visible, or another consumer has it."""
@@ -307,7 +315,7 @@ class SqsFake:
             call = Call(operation, name, request, next(self._count))
             self.calls.append(call)
             self._change.notify_all()
-            fault = next((one for one in self.faults if one.takes(operation, name)), Fault())
+            fault, healed = next((one for one in self.faults if one.takes(operation, name)), Fault()), self._healed
             try:
                 call.answer = self._done(operation, request, fault)
                 result: Any = (200, {}, call.answer)
@@ -320,7 +328,7 @@ class SqsFake:
             call.ended = next(self._count)
             self._change.notify_all()
         if fault.withheld:
-            self._closed.wait()
+            healed.wait()
             return None
         return result  # type: ignore[no-any-return]
 

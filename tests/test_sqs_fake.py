@@ -12,7 +12,7 @@ from typing import Any
 
 import aws_server
 import pytest
-from botocore.exceptions import ClientError, ReadTimeoutError
+from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
 from sqs_fake import MAX_BYTES, SqsFake
 
 
@@ -531,6 +531,39 @@ def test_answer_may_be_withheld(fake: SqsFake) -> None:
             hasty.send(url, body)
     assert hasty.bodies(url) == ["done"]
     hasty.sqs.close()
+
+
+def test_call_that_gets_no_answer_is_cut_off_when_all_is_well_again(strict: Bench, fake: SqsFake) -> None:
+    url = strict.queue()
+    fake.fault(operation="SendMessage", withheld=True)
+    failed: list[Exception] = []
+
+    def send() -> None:
+        try:
+            strict.send(url, "m")
+        except ConnectionClosedError as error:
+            failed.append(error)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    fake.wait_for_call("SendMessage")
+    assert sender.is_alive()
+    fake.heal()
+    sender.join(10)
+    assert len(failed) == 1
+    strict.send(url, "m")
+    assert strict.bodies(url) == ["m"]
+
+
+@pytest.mark.parametrize("name", ["MessageGroupId", "MessageDeduplicationId"])
+def test_groups_are_named_with_visible_characters_alone(strict: Bench, name: str) -> None:
+    url = strict.queue(fifo=True)
+    for bad in ("order 7", "o" * 129, "é", "a\n", "\x7f"):
+        assert refusal(strict.send, url, "m", **{"MessageGroupId": "g", name: bad}) == "InvalidParameterValue"
+    every = "".join(map(chr, range(33, 127)))
+    for number, good in enumerate((every, "o" * 128)):
+        strict.send(url, f"m{number}", **{"MessageGroupId": "g", name: good})
+    assert len(strict.take(url)) == 2
 
 
 def test_entries_of_the_next_batches_fail(strict: Bench, fake: SqsFake) -> None:
