@@ -4243,7 +4243,7 @@ class QueueService:
         options = ClientConfig(
             connect_timeout=5, read_timeout=10, max_pool_connections=connections,
             retries={"mode": "standard", "total_max_attempts": 2},
-            parameter_validation=False, user_agent=f"satchel/{__version__}",  # each costs a tenth of a call
+            parameter_validation=False, user_agent=f"satchel/{__version__}",  # together a tenth of a call
         )  # fmt: skip
         polling = options.merge(ClientConfig(read_timeout=config.wait_s + 10))
         named = re.match(r"https://sqs\.([a-z0-9-]+)\.amazonaws\.", config.queues[0].url) if config.queues else None
