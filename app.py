@@ -12960,7 +12960,7 @@ def _add_server(groups: Any, common: UsageParser) -> None:
     serving.add_argument(
         "--runner", action="append", choices=["http", "sqs"], help="http (the default) or sqs; twice for both"
     )
-    serving.add_argument("--workers", type=int, metavar="N", help="worker processes, instead of [http] workers")
+    serving.add_argument("--workers", type=int, metavar="N", help="HTTP's worker processes, instead of [http] workers")
     server = groups.add_parser("server", parents=[common, serving], help="serve; or run, init, check, copy, dead-letters")
     server.set_defaults(run=cmd_server_run)
     verbs = server.add_subparsers(metavar="run | init | check | copy | dead-letters", parser_class=UsageParser)
