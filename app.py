@@ -4175,10 +4175,27 @@ def dead_letter(message: Message, error: AppError, attempts: int, source: str) -
     }
     reasons = {name: _text_attribute(text) for name, text in facts.items() if text}
     if len(kept) + len(reasons) > _MOST_ATTRIBUTES:
-        over = {name: str(kept.pop(name).get("StringValue", "")) for name in list(kept)[_MOST_ATTRIBUTES - 1 :]}
+        over = {name: _packed(kept.pop(name)) for name in list(kept)[_MOST_ATTRIBUTES - 1 :]}
         packed = {name: text for name, text in facts.items() if text} | ({"attributes": over} if over else {})
         reasons = {"x_dead_letter": _text_attribute(dump_json(packed))}
     return _without_token(message.body), kept | reasons
+
+
+def _packed(attribute: Mapping[str, Any]) -> Json:
+    """An attribute as JSON: a text as it is, anything else with its type."""
+    if attribute.get("DataType") == "String":
+        return attribute.get("StringValue", "")
+    value = base64.b64encode(attribute["BinaryValue"]).decode() if "BinaryValue" in attribute else None
+    return {"type": attribute.get("DataType"), "base64": value, "text": attribute.get("StringValue")}
+
+
+def _unpacked(value: Json) -> dict[str, Any]:
+    """What _packed() was given; ValueError or TypeError if it was something else."""
+    if not isinstance(value, dict):
+        return _text_attribute(str(value))
+    if value["base64"] is not None:
+        return {"DataType": str(value["type"]), "BinaryValue": base64.b64decode(value["base64"], validate=True)}
+    return {"DataType": str(value["type"]), "StringValue": str(value["text"])}
 
 
 def _group_of(text: str) -> str:
@@ -4420,6 +4437,11 @@ class DeadLetter:
     def id(self) -> str:
         return self.message.id
 
+    @property
+    def has_pointer(self) -> bool:
+        """Whether the body is in S3. Then it is not here to be given a key, and the id travels as an attribute."""
+        return any(name in self.message.attributes for name in _POINTER_SIZES)
+
     def is_called(self, id_: str) -> bool:
         return bool(id_) and (self.id.startswith(id_) or self.message_id.startswith(id_))
 
@@ -4591,11 +4613,14 @@ class QueueDesk:
         queue, message = self.source(letter), letter.message
         body = _with_key(_without_token(message.body), letter.message_id)
         attributes = {**letter.attributes, "authorization": _text_attribute(credential)}
-        if any(name in message.attributes for name in _POINTER_SIZES):  # the body is not here to name a key
+        if letter.has_pointer:
             attributes["x_message_id"] = _text_attribute(letter.message_id)
         if len(attributes) > _MOST_ATTRIBUTES:
             raise Conflict(f"{letter.id} stays: with a token it would have more than {_MOST_ATTRIBUTES} attributes")
-        return self._service.send(queue.url, body, attributes, message.group, f"redrive-{letter.id}")
+        try:
+            return self._service.send(queue.url, body, attributes, message.group, f"redrive-{letter.id}")
+        except Refused as error:
+            raise Conflict(f"{letter.id} stays: {error.message}") from error
 
 
 def _unwise(state: QueueState, dead: QueueState, config: SqsConfig) -> Iterator[str]:
@@ -4629,9 +4654,9 @@ def read_dead_letter(url: str, message: Message) -> DeadLetter:
     try:
         packed = load_json(facts.pop("x_dead_letter", "{}"))
         over = packed.pop("attributes", {})
-        attributes |= {str(name): _text_attribute(str(value)) for name, value in over.items()}
+        attributes |= {str(name): _unpacked(value) for name, value in over.items()}
         facts |= {str(name): str(value) for name, value in packed.items()}
-    except (AppError, AttributeError, TypeError):  # not ours
+    except (AppError, AttributeError, LookupError, TypeError, ValueError):  # not ours
         pass
     attempts = facts.get("x_attempts", "")
     return DeadLetter(
@@ -5024,34 +5049,42 @@ class Attempts:
     def __init__(self, path: Path) -> None:
         self._path, self._lock = path, threading.Lock()
         self._counts: dict[str, int] = {}
-        known = [path, *path.parent.glob("attempts-*.txt")]  # those of the processes beside this one, too
-        lines = [line for one in dict.fromkeys(known) for line in self._lines(one)]
-        for id_ in lines:
-            self._counts[id_] = self._counts.get(id_, 1) + 1  # the first of all stands in no file
+        files = dict.fromkeys([path, *path.parent.glob("attempts-*.txt")])  # those of the processes beside this one, too
+        for line in itertools.chain.from_iterable(map(self._lines, files)):
+            self._add(line.lstrip("-"), -1 if line.startswith("-") else 1)
+        self._counts = {id_: count + 1 for id_, count in self._counts.items() if count > 0}  # the first stands in no file
         with suppress(OSError):
-            path.write_text("".join(f"{id_}\n" for id_ in self._lines(path)), encoding="utf-8")
+            path.write_text("".join(f"{line}\n" for line in self._lines(path)), encoding="utf-8")
 
     @staticmethod
     def _lines(path: Path) -> list[str]:
+        """The latest: a line is an id, or one with a dash before it for an attempt that does not count."""
         with suppress(OSError):
             return path.read_text(encoding="utf-8", errors="replace").split()[-10_000:]
         return []
+
+    def _add(self, id_: str, count: int) -> int:
+        self._counts[id_] = self._counts.get(id_, 0) + count
+        return self._counts[id_]
+
+    def _keep(self, message: Message, sign: str) -> None:
+        if message.receives > 1:
+            with suppress(OSError), self._path.open("a", encoding="utf-8") as file:
+                file.write(f"{sign}{message.id}\n")
 
     def count(self, message: Message) -> int:
         """Which attempt at it this one is."""
         with self._lock:
             while len(self._counts) > 100_000:
                 self._counts.pop(next(iter(self._counts)))
-            self._counts[message.id] = self._counts.get(message.id, 0) + 1
-            if message.receives > 1:
-                with suppress(OSError), self._path.open("a", encoding="utf-8") as file:
-                    file.write(message.id + "\n")
-            return self._counts[message.id]
+            self._keep(message, "")
+            return self._add(message.id, 1)
 
     def forgive(self, message: Message) -> None:
         """This one does not count."""
         with self._lock:
-            self._counts[message.id] -= 1
+            self._keep(message, "-")
+            self._add(message.id, -1)
 
     def forget(self, message: Message) -> None:
         with self._lock:
@@ -5336,6 +5369,7 @@ class Consumer:
         """What the application says to quick writes; None to be asked for anything else."""
         work = [(delivery.request, delivery.guard) for delivery in turn if delivery.request]
         if not work and turn[0].attempt > self.config.attempts:
+            turn[0].attempt = self.config.attempts
             return [AppError("the process that worked on it ended each time before it was done")]
         try:
             return self.host.handle_all(work) if work else [None]
@@ -5390,8 +5424,10 @@ class Consumer:
                 return self._handled(delivery) if answer is None or tries else self._result(delivery, answer)
             except LeaseLost:
                 return Result(0)
-            except (Unavailable, StorageFull) as error:
-                away = self.outage.away(time.monotonic())
+            except StorageFull as error:
+                told, away, longest_s = error.message, frozenset[str](), self.pace.probe_s
+            except Unavailable as error:
+                away, longest_s = self.outage.away(time.monotonic()), self.pace.probe_s * 2**tries
                 if not away and tries >= self.config.attempts:
                     return self._failed(delivery, error)
                 told = f"{', '.join(sorted(away))} is away" if away else error.message
@@ -5400,7 +5436,7 @@ class Consumer:
             except Exception:
                 _log.exception("message %s (request %s) failed", delivery.message.id, delivery.request_id)
                 return self._failed(delivery, AppError("something went wrong here; the operator finds it in the log"))
-            if not self._sit_out(delivery, told, away, self.pace.probe_s * 2**tries):
+            if not self._sit_out(delivery, told, away, longest_s):
                 return Result(0)
         raise RuntimeError("counting has come to an end")
 
@@ -5517,7 +5553,7 @@ class Consumer:
     def _conclude(self, delivery: Delivery, result: Result) -> _End:
         """Reply, copy and have it deleted, in this order."""
         if not result.status:
-            return _End("lost" if delivery.lost or not self.stopping.is_set() else "released", result, 0)
+            return self._released(delivery, result)
         if isinstance(result.error, Busy):
             self.attempts.forgive(delivery.message)
             return _End("retry", result, math.ceil(result.error.over_in_s))
@@ -5530,10 +5566,17 @@ class Consumer:
         if sent and result.error:
             sent = self._insist(delivery, partial(self._bury, delivery, result.error))
         if not sent:
-            return _End("released", result, 0)
+            return self._released(delivery, result)
         self.attempts.forget(delivery.message)
         self.deleter.put(delivery)
         return _End("dead" if result.error else "replayed" if result.replayed else "done", result)
+
+    def _released(self, delivery: Delivery, result: Result) -> _End:
+        """It is given back, because this process ends or no longer holds it; the former uses up no attempt."""
+        if delivery.lost or not self.stopping.is_set():
+            return _End("lost", result, 0)
+        self.attempts.forgive(delivery.message)
+        return _End("released", result, 0)
 
     def _unanswered(self, delivery: Delivery, result: Result, refused: AppError) -> Result:
         """What is done stays done, and its sender must hear of it in another way; of what was refused that is told."""
@@ -5565,7 +5608,8 @@ class Consumer:
         delivery.payload = None
         message = delivery.message
         body, attributes = dead_letter(message, error, delivery.attempt, self.queue.name)
-        least = {"x_error": _text_attribute(error.code), "x_message_id": _text_attribute(message.id)}
+        facts = {"x_error": error.code, "x_message_id": message.id, "x_source": self.queue.name}
+        least = {name: _text_attribute(text) for name, text in facts.items()}
         ways: list[Callable[[], tuple[str, _Attributes]]] = [lambda: (body, attributes), lambda: (body, least)]
         if self.config.reply_bucket:
             ways.append(lambda: self._by_s3(f"dead-letters/{message.id}", body, least))
@@ -12575,7 +12619,7 @@ class _DeadLetterWork:
         if self.app:
             self.app.note_dead_letter(_operator(), "redrive", letter.row())
         sent_id = self.desk.send_back(letter, self.credential)
-        self.sent_ids.add(sent_id)
+        self.sent_ids.add(letter.message_id if letter.has_pointer else sent_id)  # by which it is known when it comes back
         return {"sent_to": to, "sent_id": sent_id}
 
     def _print(self, row: Value) -> None:
