@@ -619,8 +619,10 @@ def with_s3(fake: SqsFake, judge: Callable[[aws_server.Asked], Any]) -> Iterator
 
 
 @pytest.mark.parametrize("limit", [2048, MAX_BYTES])
-def test_a_copy_that_is_too_large_has_fewer_attributes(limit: int, tmp_path: Path, fake: SqsFake, queue: Queue) -> None:
-    """As large as its queue allows; without what its sender gave it, 100 bytes are left for the reasons."""
+def test_a_copy_that_is_too_large_has_fewer_attributes(limit: int, tmp_path: Path, fake: SqsFake) -> None:
+    """As large as its queue allows; without what its sender gave it, 100 bytes are left for the reasons. The name of its
+    queue alone would take most of them."""
+    queue = Queue(client(fake.url), f"{next(_names)}-{'n' * 60}")
     door = Door(tmp_path, fake.url, [queue])
     for url in (queue.url, queue.dead_url):
         queue.client.set_queue_attributes(QueueUrl=url, Attributes={"MaximumMessageSize": str(limit)})
@@ -923,10 +925,17 @@ def test_deleting_that_is_denied_pauses_the_queue(
     tmp_path: Path, fake: SqsFake, queue: Queue, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    door = Door(tmp_path, fake.url, [queue], settings='visibility = "4s"')
-    fault = fake.fault("AccessDenied", operation="DeleteMessageBatch", status=403, times=None)
+    door = Door(tmp_path, fake.url, [queue], settings='visibility = "4s"\nattempts = 1')
+    faults: list[Any] = []
+
+    class Denied(Looked):
+        def handle(self, request: app.Request, guard: Callable[[], None]) -> app.Response:
+            if not faults:
+                faults.append(fake.fault("AccessDenied", operation="DeleteMessageBatch", status=403, times=None))
+            return super().handle(request, guard)
+
     queue.send(leave(id="k1"), token=door.site.root)
-    host = Looked(door.site.app)
+    host = Denied(door.site.app)
     with at_work(door, fake, host):
         until(
             lambda: state(door) == f"paused: deleting from {name_of(queue.url)}: access was denied (AccessDenied)", "a pause"
@@ -937,7 +946,7 @@ def test_deleting_that_is_denied_pauses_the_queue(
         assert state(door).startswith("paused: deleting")
         assert len(said(caplog)) < 5
         assert sum(host.asked.values()) <= 2
-        fault.times = 0
+        faults[0].times = 0
         until(queue.empty, "an empty queue")
         until(lambda: state(door) == "ok", "the end of the pause")
     assert len(door.rows()) == 2
@@ -949,15 +958,17 @@ def test_holding_that_is_denied_pauses_the_queue(
     tmp_path: Path, fake: SqsFake, queue: Queue, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    door = Door(tmp_path, fake.url, [queue], settings='visibility = "2s"\nthreads = 1')
+    door = Door(tmp_path, fake.url, [queue], settings='visibility = "2s"\nthreads = 1\nattempts = 1')
+    faults: list[Any] = []
     go_on = threading.Event()
 
     class Slow(Looked):
         def handle(self, request: app.Request, guard: Callable[[], None]) -> app.Response:
+            if not faults:
+                faults.append(fake.fault("AccessDenied", operation="ChangeMessageVisibilityBatch", status=403, times=None))
             go_on.wait(20)
             return super().handle(request, guard)
 
-    fault = fake.fault("AccessDenied", operation="ChangeMessageVisibilityBatch", status=403, times=None)
     for number in range(3):
         queue.send(leave(id=f"k{number}"), token=door.site.root)
     with at_work(door, fake, Slow(door.site.app)):
@@ -965,9 +976,10 @@ def test_holding_that_is_denied_pauses_the_queue(
         until(lambda: state(door) == paused, "a pause")
         denied = len(calls(fake, "ChangeMessageVisibilityBatch", queue.url))
         until(lambda: len(calls(fake, "ChangeMessageVisibilityBatch", queue.url)) > denied + 2, "more tries")
+        until(lambda: queue.counts()[0] == 3, "the end of the lease")
         assert state(door) == paused
         assert len(said(caplog)) < 5
-        fault.times = 0
+        faults[0].times = 0
         go_on.set()
         until(queue.empty, "an empty queue")
         until(lambda: state(door) == "ok", "the end of the pause")
@@ -1098,7 +1110,8 @@ def test_a_call_that_hangs_costs_no_other_its_lease(
 def test_a_delivery_that_was_lost_after_its_work_says_nothing_more(
     tmp_path: Path, fake: SqsFake, queue: Queue, answers: str
 ) -> None:
-    door = Door(tmp_path, fake.url, [queue], settings=f'visibility = "2s"\nreplies = {{ results = "{answers}" }}')
+    settings = f'visibility = "2s"\nattempts = 1\nreplies = {{ results = "{answers}" }}'
+    door = Door(tmp_path, fake.url, [queue], settings=settings)
     name, done = name_of(queue.url), Counter[str]()
     finished = threading.Barrier(4)
 
