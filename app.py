@@ -5394,7 +5394,7 @@ class Consumer:
         try:
             return self._conclude(delivery, self._tried(delivery, answer))
         except LeaseLost:
-            return _End("lost", Result(0), 0)
+            return self._released(delivery, Result(0))
         except Exception as problem:  # the copy for the dead-letter queue could not be sent, or something is wrong here
             error = problem if isinstance(problem, AppError) else AppError("something went wrong here")
             if error is not problem:
@@ -5572,11 +5572,9 @@ class Consumer:
         return _End("dead" if result.error else "replayed" if result.replayed else "done", result)
 
     def _released(self, delivery: Delivery, result: Result) -> _End:
-        """It is given back, because this process ends or no longer holds it; the former uses up no attempt."""
-        if delivery.lost or not self.stopping.is_set():
-            return _End("lost", result, 0)
+        """It is given back, because this process ends, or is lost to another one: neither uses up an attempt."""
         self.attempts.forgive(delivery.message)
-        return _End("released", result, 0)
+        return _End("lost" if delivery.lost or not self.stopping.is_set() else "released", result, 0)
 
     def _unanswered(self, delivery: Delivery, result: Result, refused: AppError) -> Result:
         """What is done stays done, and its sender must hear of it in another way; of what was refused that is told."""
@@ -5608,11 +5606,12 @@ class Consumer:
         delivery.payload = None
         message = delivery.message
         body, attributes = dead_letter(message, error, delivery.attempt, self.queue.name)
-        facts = {"x_error": error.code, "x_message_id": message.id, "x_source": self.queue.name}
-        least = {name: _text_attribute(text) for name, text in facts.items()}
-        ways: list[Callable[[], tuple[str, _Attributes]]] = [lambda: (body, attributes), lambda: (body, least)]
+        least = {"x_error": _text_attribute(error.code), "x_message_id": _text_attribute(message.id)}
+        less = {**least, "x_source": _text_attribute(self.queue.name)}
+        ways: list[Callable[[], tuple[str, _Attributes]]]
+        ways = [lambda: (body, attributes), lambda: (body, less), lambda: (body, least)]
         if self.config.reply_bucket:
-            ways.append(lambda: self._by_s3(f"dead-letters/{message.id}", body, least))
+            ways.insert(2, lambda: self._by_s3(f"dead-letters/{message.id}", body, less))
         for way in ways:
             with suppress(Refused):
                 self._send_dead(message, *way())
