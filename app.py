@@ -4149,7 +4149,7 @@ def _without_token(body: str) -> str:
     except BadRequest:
         return _TOKEN_LIKE.sub("[token]", body)
     if not isinstance(outer, dict):
-        return body
+        return _TOKEN_LIKE.sub("[token]", body)
     carried = outer.get("MessageAttributes")
     inner = {name: one for name, one in carried.items() if not _is_secret(name)} if isinstance(carried, dict) else carried
     clean = {name: one for name, one in outer.items() if not _is_secret(name)}
@@ -5611,7 +5611,8 @@ class Consumer:
         ways: list[Callable[[], tuple[str, _Attributes]]]
         ways = [lambda: (body, attributes), lambda: (body, less), lambda: (body, least)]
         if self.config.reply_bucket:
-            ways.insert(2, lambda: self._by_s3(f"dead-letters/{message.id}", body, less))
+            told = attributes if len(attributes) < _MOST_ATTRIBUTES else less  # there is one more, the size
+            ways.insert(2, lambda: self._by_s3(f"dead-letters/{message.id}", body, told))
         for way in ways:
             with suppress(Refused):
                 self._send_dead(message, *way())
