@@ -5361,9 +5361,9 @@ class Consumer:
             delivery.attempt = self.attempts.count(delivery.message)
         answered = list(zip(turn, self._answers(turn), strict=True))
         self._finish([pair for pair in answered if isinstance(pair[1], Response)], began)
-        for pair in answered:
-            if not isinstance(pair[1], Response):
-                self._finish([pair], began)
+        for delivery, answer in answered:
+            if not isinstance(answer, Response):  # what was away may be back when its turn comes: it is asked again
+                self._finish([(delivery, None if isinstance(answer, Unavailable | StorageFull) else answer)], began)
 
     def _answers(self, turn: Sequence[Delivery]) -> Sequence[_Said]:
         """What the application says to quick writes; None to be asked for anything else."""

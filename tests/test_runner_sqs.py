@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import http.client
 import itertools
 import json
@@ -950,6 +951,24 @@ def test_an_outage_in_the_middle_of_a_turn_holds_only_what_it_met(tmp_path: Path
     assert len(door.rows()) == 10
     assert door.counted("done") == 10
     assert not queue.dead()
+
+
+def test_a_turn_that_met_an_outage_does_not_wait_once_for_each(tmp_path: Path, fake: SqsFake, queue: Queue) -> None:
+    door = Door(tmp_path, fake.url, [queue], pace=dataclasses.replace(QUICK, probe_s=2.0))
+    for number in range(10):
+        queue.send(leave(id=str(number)), token=door.site.root)
+    met = threading.Event()
+
+    class Away(Host):
+        def handle_all(self, work: Any) -> Any:
+            if met.is_set():
+                return self.inner.handle_all(work)
+            met.set()
+            return [app.Unavailable("away for a moment")] * len(work)
+
+    with door.opened(Away(door.site.app)):
+        until(queue.empty, "an empty queue", 8)
+    assert len(door.rows()) == 10
 
 
 def test_groups_are_dealt_with_together_and_each_in_order(tmp_path: Path, fake: SqsFake) -> None:
