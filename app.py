@@ -4742,8 +4742,9 @@ class Delivery:
 
 
 class Leases:
-    """Everything that is held, and the thread that extends it at half its visibility, until it is deleted or its
-    backoff is set. A lease that could not be extended in time is lost by the clock, whatever the service thinks."""
+    """Everything that is held, and the thread that extends it at half its visibility, until it is deleted or given back
+    (a beat that came later would undo its backoff). A lease that could not be extended in time is lost by the clock,
+    whatever the service thinks."""
 
     def __init__(
         self,
