@@ -1047,7 +1047,7 @@ class SqsConfig:
     )
     buckets: tuple[str, ...] = setting("texts", [], "S3 buckets from which large payloads are read")
     max_payload_bytes: int = setting("size", "10MB", "largest payload in S3", name="max_payload", unit="bytes")
-    reply_bucket: str = setting("text", "", 'S3 bucket for answers that are too large for a message; "" = none')
+    reply_bucket: str = setting("text", "", 'S3 bucket for answers and dead letters too large for a message; "" = none')
 
 
 @dataclass(frozen=True)
@@ -4225,13 +4225,17 @@ def _reply_data(response: Response) -> tuple[int, Json]:
 
 _SYSTEM_ATTRIBUTES = ["SentTimestamp", "MessageGroupId", "DeadLetterQueueSourceArn", "ApproximateReceiveCount"]
 _DENIED = r"AccessDenied|Signature|InvalidClientTokenId|UnrecognizedClient|InvalidAccessKey|ExpiredToken|^403$"
-_TOO_MUCH = r"Throttl|Limit|TooMany|SlowDown|Timeout|TimeTooSkewed|PriorRequest|ProvisionedThroughput"
+_PASSING = (
+    r"Throttl|Limit|TooMany|SlowDown|Timeout|TimeTooSkewed|PriorRequest|ProvisionedThroughput|(?i:kms)|RequestExpired"
+    r"|OperationAborted|DeletedRecently"
+)
 _NOBODY = "none"  # a handle of no message
+_DEAD_KEYS = "dead-letters/"  # of dead letters in S3
 
 
 class QueueService:
     """SQS and the S3 beside it: the one place that knows boto3. Every fault leaves as NotFound (no such queue or
-    object), Forbidden, Refused or Unavailable."""
+    object), Forbidden, Refused or Unavailable; an object may be TooLarge."""
 
     def __init__(self, config: SqsConfig, connections: int = 10) -> None:
         """Make clients, in the process that uses them; ConfigError without a region."""
@@ -4273,10 +4277,11 @@ class QueueService:
             code = str(error.response.get("Error", {}).get("Code", ""))
             if re.search(r"NonExistentQueue|QueueDoesNotExist|NoSuchKey|NoSuchBucket|^404$", code):
                 raise NotFound(f"{what}: it does not exist") from error
-            if re.search(_DENIED, code):
-                raise Forbidden(f"{what}: access was denied ({code})") from error
             status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500))
-            if 400 <= status < 500 and status not in (408, 429) and not re.search(_TOO_MUCH, code):
+            passing = status in (408, 429) or re.search(_PASSING, code)
+            if re.search(_DENIED, code) or (status in (401, 403) and not passing):
+                raise Forbidden(f"{what}: access was denied ({code})") from error
+            if 400 <= status < 500 and not passing:
                 raise Refused(f"{what}: refused ({code})", hint=str(error)) from error
             raise Unavailable(f"{what}: {code or 'an error'}", hint=str(error)) from error
         except self._driver_error as error:
@@ -4767,7 +4772,7 @@ class Leases:
 
     def end(self) -> None:
         self._ended.set()
-        self._thread.join()
+        self._thread.join(5)
 
     def hold(self, url: str, messages: Iterable[Message]) -> list[Delivery]:
         """Deliveries of what was received this moment."""
@@ -4792,29 +4797,40 @@ class Leases:
                 self._resting.pop(id_, None)
         known = [(held.url, held.message.sent_at) for held in list(self._held.values())]
         known += [(url, sent_at) for url, sent_at, _ in list(self._resting.values())]
-        return self._came | {url: min(sent_at for of, sent_at in known if of == url) for url, _ in known}
+        oldest: dict[str, float | None] = {}
+        for url, sent_at in known:
+            oldest[url] = min(sent_at, oldest.get(url) or sent_at)
+        return self._came | oldest
 
     def drop(self, delivery: Delivery) -> None:
         self._held.pop(id(delivery), None)
 
-    def release(self, delivery: Delivery, visibility_s: int) -> None:
-        """Give it back after so many seconds; a failure to say so leaves it to its time-out."""
-        held, delivery.lost = not delivery.lost, True  # from here on its work may commit nothing
+    def release(self, deliveries: Sequence[Delivery], visibility_s: int) -> None:
+        """Give them back after so many seconds, in this order. After a failure to say so the rest is left to its time-out:
+        when the service hangs, the end of the program must not wait for each."""
+        held = [delivery for delivery in deliveries if not delivery.lost]
+        for delivery in deliveries:
+            delivery.lost = True  # from here on its work may commit nothing
         with self._lock:  # after a beat that is under way, and before no other
-            self.drop(delivery)
-        if held:
-            self._change(delivery.url, [(delivery.message.handle, visibility_s)])
-        if held and visibility_s:
-            self._resting[delivery.message.id] = delivery.url, delivery.message.sent_at, self._clock() + visibility_s
+            for delivery in deliveries:
+                self.drop(delivery)
+        until = self._clock() + visibility_s
+        for start in range(0, len(held), 10):
+            batch = held[start : start + 10]
+            codes = self._change(batch[0].url, [(one.message.handle, visibility_s) for one in batch])
+            if visibility_s:
+                self._resting.update((one.message.id, (one.url, one.message.sent_at, until)) for one in batch)
+            if codes is None:
+                return
 
-    def _change(self, url: str, times: Sequence[tuple[str, int]]) -> list[str]:
-        """The codes of the entries; [] when nothing came of it."""
+    def _change(self, url: str, times: Sequence[tuple[str, int]]) -> list[str] | None:
+        """The codes of the entries; None when the call failed."""
         try:
             return self._service.change(url, times)
         except AppError as error:
             if isinstance(error, NotFound | Forbidden):
                 self._on_trouble(url, error)
-            return []
+            return None
 
     def _beat_on(self) -> None:
         while not self._ended.wait(self._visibility_s / 2):
@@ -4828,7 +4844,7 @@ class Leases:
         urls = {delivery.url for delivery in list(self._held.values())}
         for url in urls:
             held = iter([delivery for delivery in list(self._held.values()) if delivery.url == url])
-            while batch := list(islice(held, 10)):
+            while (batch := list(islice(held, 10))) and not self._ended.is_set():
                 with self._lock:
                     self._extend(url, [delivery for delivery in batch if id(delivery) in self._held])
 
@@ -4837,7 +4853,7 @@ class Leases:
         yes to a lease that has ended."""
         began = self._clock()
         times = [(one.message.handle, self._extension_s(one, began)) for one in batch]
-        codes = self._change(url, times) if batch else []
+        codes = (self._change(url, times) if batch else None) or []
         for delivery, (_, seconds), code in zip(batch, times, codes, strict=False):
             if _is_final(code) or began >= delivery.until:
                 delivery.lost = True
@@ -4872,6 +4888,7 @@ class Deleter:
         self._waiting: deque[Delivery] = deque()
         self._more = threading.Condition()
         self._ending = self._in_trouble = False
+        self._insists = True  # until the runner stops
         self._thread = threading.Thread(target=self._run, name="deleter", daemon=True)
 
     def start(self) -> None:
@@ -4884,11 +4901,19 @@ class Deleter:
             if len(self._waiting) in (1, 10):  # what _batch waits for
                 self._more.notify()
 
-    def end(self, patience_s: float) -> None:
-        """Flush what is left."""
+    def hurry(self) -> None:
+        """Give up on what is missing or denied, and go on with everything else."""
         with self._more:
-            self._ending = True
+            self._insists = False
             self._more.notify()
+
+    def end(self) -> None:
+        """Begin to flush what is left."""
+        with self._more:
+            self._ending, self._insists = True, False
+            self._more.notify()
+
+    def join(self, patience_s: float) -> None:
         self._thread.join(patience_s)
 
     def _batch(self) -> list[Delivery]:
@@ -4901,15 +4926,14 @@ class Deleter:
     def _run(self) -> None:
         while batch := self._batch():
             pauses_s = [0.1, 0.4, 1.6]
-            while (batch := self._tried(batch)) and (pauses_s or self._in_trouble):
+            while (batch := self._tried(batch)) and (pauses_s or (self._in_trouble and self._insists)):
                 self._rest(pauses_s.pop(0) if pauses_s else self._retry_s)
             for delivery in batch:  # it comes again, and is answered from the idempotency record
                 self._finish(delivery, deleted=False)
 
     def _rest(self, pause_s: float) -> None:
         with self._more:
-            self._more.wait_for(lambda: self._ending, pause_s)
-            self._in_trouble = self._in_trouble and not self._ending
+            self._more.wait_for(lambda: self._ending or (self._in_trouble and not self._insists), pause_s)
 
     def _tried(self, batch: list[Delivery]) -> list[Delivery]:
         """What is left to be tried again."""
@@ -5052,14 +5076,21 @@ class Attempts:
         self._counts: dict[str, int] = {}
         files = dict.fromkeys([path, *path.parent.glob("attempts-*.txt")])  # those of the processes beside this one, too
         for line in itertools.chain.from_iterable(map(self._lines, files)):
-            self._add(line.lstrip("-"), -1 if line.startswith("-") else 1)
+            if line.startswith("="):
+                self._counts.pop(line[1:], None)
+            else:
+                self._add(line.lstrip("-"), -1 if line.startswith("-") else 1)
         self._counts = {id_: count + 1 for id_, count in self._counts.items() if count > 0}  # the first stands in no file
+        self._trim()
+
+    def _trim(self) -> None:
         with suppress(OSError):
-            path.write_text("".join(f"{line}\n" for line in self._lines(path)), encoding="utf-8")
+            self._path.write_text("".join(f"{line}\n" for line in self._lines(self._path)), encoding="utf-8")
+        self._kept = 0
 
     @staticmethod
     def _lines(path: Path) -> list[str]:
-        """The latest: a line is an id, or one with a dash before it for an attempt that does not count."""
+        """The latest: a line is an id, one with "-" before it for an attempt that does not count, or "=" when it is over."""
         with suppress(OSError):
             return path.read_text(encoding="utf-8", errors="replace").split()[-10_000:]
         return []
@@ -5072,6 +5103,9 @@ class Attempts:
         if message.receives > 1:
             with suppress(OSError), self._path.open("a", encoding="utf-8") as file:
                 file.write(f"{sign}{message.id}\n")
+            self._kept += 1
+            if self._kept > 50_000:
+                self._trim()
 
     def count(self, message: Message) -> int:
         """Which attempt at it this one is."""
@@ -5089,6 +5123,7 @@ class Attempts:
 
     def forget(self, message: Message) -> None:
         with self._lock:
+            self._keep(message, "=")
             self._counts.pop(message.id, None)
 
 
@@ -5263,8 +5298,8 @@ class Consumer:
     def stop(self) -> None:
         """No new receives; give back what has not been started."""
         self.stopping.set()
-        for delivery in self.groups.close():
-            self._give_back(delivery)
+        self.deleter.hurry()
+        self._give_back(self.groups.close())
 
     def meet(self, trouble: AppError) -> None:
         """Pause for something that only a look at the queue's set-up can tell to be over."""
@@ -5277,9 +5312,7 @@ class Consumer:
         """Give back what is still at work: it may commit nothing from here on. It is seen again at once, or after the
         last poll, where that is still open: it would be taken by it, and nobody would be there to give it back."""
         delay_s = self.config.wait_s if self.receiver.is_alive() else 0
-        for delivery in self.groups.at_work():
-            if not delivery.is_done:
-                self._give_back(delivery, delay_s)
+        self.leases.release([delivery for delivery in self.groups.at_work() if not delivery.is_done], delay_s)
 
     # -- receiving
 
@@ -5306,7 +5339,7 @@ class Consumer:
         self.board.begin(self.queue.name)
 
     def _poll(self) -> None:
-        """Receive as many messages as there are free workers. A poll that has begun is never cut off, or what arrives
+        """Receive as many messages as there is room for. A poll that has begun is never cut off, or what arrives
         in it would be stranded."""
         if trouble := self.trouble:
             self.trouble = None
@@ -5320,12 +5353,12 @@ class Consumer:
         if not self.sitting:
             self.board.tell(self.queue.name, "ok")
         self.tally.add("received", len(deliveries))
-        for delivery in self.groups.put(deliveries):
-            self._give_back(delivery)
+        self._give_back(self.groups.put(deliveries))
 
-    def _give_back(self, delivery: Delivery, delay_s: int = 0) -> None:
-        self.tally.add("released")
-        self.leases.release(delivery, delay_s)
+    def _give_back(self, deliveries: Sequence[Delivery]) -> None:
+        """What was not begun."""
+        self.tally.add("released", len(deliveries))
+        self.leases.release(deliveries, 0)
 
     # -- working
 
@@ -5364,7 +5397,8 @@ class Consumer:
         self._finish([pair for pair in answered if isinstance(pair[1], Response)], began)
         for delivery, answer in answered:
             if not isinstance(answer, Response):  # what was away may be back when its turn comes: it is asked again
-                self._finish([(delivery, None if isinstance(answer, Unavailable | StorageFull) else answer)], began)
+                again = isinstance(answer, Unavailable | StorageFull)
+                self._finish([(delivery, None if again else answer)], time.monotonic() if again else began)
 
     def _answers(self, turn: Sequence[Delivery]) -> Sequence[_Said]:
         """What the application says to quick writes; None to be asked for anything else."""
@@ -5381,7 +5415,11 @@ class Consumer:
         ends = [(delivery, self._concluded(delivery, answer)) for delivery, answer in answered]
         lines = []
         for delivery, end in ends:
-            self._leave(delivery, end)
+            try:
+                self._leave(delivery, end)
+            except Exception:  # the message is left to its time-out
+                _log.exception("message %s could not be given back", delivery.message.id)
+                self.leases.drop(delivery)
             took_s = time.monotonic() - began
             self.tally.took(took_s)
             if end.outcome != "undeleted":  # which _deleted has counted
@@ -5400,7 +5438,9 @@ class Consumer:
             error = problem if isinstance(problem, AppError) else AppError("something went wrong here")
             if error is not problem:
                 _log.exception("message %s (request %s) failed", delivery.message.id, delivery.request_id)
-            return _End("retry", Result(error.status, error=error), self._backoff(delivery))
+            self.attempts.forgive(delivery.message)  # at its work, which is not what failed
+            held_s = time.monotonic() - delivery.received
+            return _End("retry", Result(error.status, error=error), self.pace.backoff(delivery.message.receives, held_s))
         finally:
             self._resume(delivery)
 
@@ -5411,9 +5451,8 @@ class Consumer:
             if not delivery.deleted:
                 end.outcome, end.delay_s = "undeleted", 0
         if end.delay_s is not None:
-            for late in self.groups.tail(delivery):
-                self._give_back(late)
-            self.leases.release(delivery, end.delay_s)
+            self._give_back(self.groups.tail(delivery))
+            self.leases.release([delivery], end.delay_s)
 
     def _backoff(self, delivery: Delivery) -> int:
         return self.pace.backoff(delivery.attempt, time.monotonic() - delivery.received)
@@ -5520,7 +5559,7 @@ class Consumer:
         inner, allow = delivery.inner, self.queue.allow
         if pointer := payload_pointer(inner):
             first_id = inner.text("x_message_id") or inner.id  # of a dead letter that was sent back: its body is not here
-            inner = dataclasses.replace(inner, body=self._payload(*pointer), id=first_id)
+            inner = unwrapped(dataclasses.replace(inner, body=self._payload(*pointer), id=first_id))
             delivery.payload = pointer
         value = _parsed(inner.body)
         found = object_events(value)
@@ -5540,7 +5579,8 @@ class Consumer:
         ]  # fmt: skip
 
     def _payload(self, bucket: str, key: str) -> str:
-        if bucket not in self.config.buckets:
+        is_ours = bucket == self.config.reply_bucket and key.startswith(_DEAD_KEYS)
+        if bucket not in self.config.buckets and not is_ours:
             raise _misread("/1/s3BucketName", "bucket", "is none of [sqs] buckets")
         try:
             return self.service.load(bucket, key, self.config.max_payload_bytes).decode()
@@ -5562,7 +5602,7 @@ class Consumer:
             return _End("retry", result, self._backoff(delivery))
         try:
             sent = self._insist(delivery, partial(self._reply, delivery, result))
-        except (Refused, TooLarge) as refused:
+        except Refused as refused:
             sent, result = True, self._unanswered(delivery, result, refused)
         if sent and result.error:
             sent = self._insist(delivery, partial(self._bury, delivery, result.error))
@@ -5613,7 +5653,7 @@ class Consumer:
         ways = [lambda: (body, attributes), lambda: (body, less), lambda: (body, least)]
         if self.config.reply_bucket:
             told = attributes if len(attributes) < _MOST_ATTRIBUTES else less  # there is one more, the size
-            ways.insert(2, lambda: self._by_s3(f"dead-letters/{message.id}", body, told))
+            ways.insert(2, lambda: self._by_s3(_DEAD_KEYS + message.id, body, told))
         for way in ways:
             with suppress(Refused):
                 self._send_dead(message, *way())
@@ -5634,7 +5674,10 @@ class Consumer:
     def _by_s3(self, key: str, body: str, attributes: _Attributes) -> tuple[str, _Attributes]:
         """A message whose body stands in S3, and here a pointer to it."""
         bucket = self.config.reply_bucket
-        self.service.store(bucket, key, body.encode())
+        try:
+            self.service.store(bucket, key, body.encode())
+        except (NotFound, Forbidden) as error:  # the bucket alone, without which there are other ways
+            raise Refused(error.message) from error
         size = {"DataType": "Number", "StringValue": str(len(body.encode()))}
         pointer = dump_json([_POINTERS[0], {"s3BucketName": bucket, "s3Key": key}])
         return pointer, {**attributes, "ExtendedPayloadSize": size}
@@ -5661,7 +5704,7 @@ class Consumer:
             "attempt": delivery.attempt,
             "took_ms": round(took_s * 1000, 1),
         }  # fmt: skip
-        if error and error.status >= 500:
+        if error and (error.status >= 500 or isinstance(error, Refused)):
             facts["detail"] = error.message + (f" ({error.hint})" if error.hint else "")
         return dump_json(facts)
 
@@ -5747,7 +5790,10 @@ class SqsRunner(Runner):
         for consumer in consumers:
             consumer.abandon()
         for consumer in consumers:
-            consumer.deleter.end(5)
+            consumer.deleter.end()
+        until = time.monotonic() + 5
+        for consumer in consumers:
+            consumer.deleter.join(max(0.0, until - time.monotonic()))
 
 
 # ---- several runners under one parent
@@ -7015,7 +7061,7 @@ class Files(Resource):
             raise Conflict("this is a folder: delete the files in it, and it is gone")
         if blob is None and not scope.again:
             raise NotFound(f"{request.address} does not exist")
-        wanted = _wanted_etag(request.conditions, blob.etag) if blob else None
+        wanted = _wanted_etag(request.conditions, blob.etag) if blob else ""  # which no blob has: it is gone already
         return Plan(respond=lambda blobs: Response(), steps=[Remove(self.blobs, path, wanted, or_gone=scope.again)])
 
     def _write(self, request: Request, scope: Scope, path: str) -> Plan:
@@ -7039,12 +7085,15 @@ class Files(Resource):
     def _written_before(self, request: Request, blob: Blob) -> Plan:
         """The same bytes once more in their own place; Conflict if others are there."""
         staged, digest = self.stage(request.body or (), blob.path, request.body_bytes), hashlib.sha256()
-        with closing(self._reader(blob, 0, None)) as chunks:
-            for chunk in chunks:
-                digest.update(chunk)
-        if digest.hexdigest() != staged.sha256:
+        try:
+            with closing(self._reader(blob, 0, None)) as chunks:
+                for chunk in chunks:
+                    digest.update(chunk)
+            if digest.hexdigest() != staged.sha256:
+                raise Conflict(f"{request.address} exists")
+        except BaseException:
             self.blobs.discard(staged)
-            raise Conflict(f"{request.address} exists")
+            raise
         step = Publish(self.blobs, staged, blob.path, blob.etag)
         return Plan(respond=partial(self._written, request.address, staged, True), steps=[step])
 
@@ -11528,9 +11577,10 @@ class App:
     @contextmanager
     def _counted(self, request: Request) -> Iterator[None]:
         """Count the request with what comes of it. Only resources that exist have a label of their own."""
-        code = "ok"
+        code = AppError.code  # of a flow that was given up
         try:
             yield
+            code = "ok"
         except Exception as error:
             told = getattr(error, "code", None)  # what stopped a commit may say one too
             code = told if isinstance(told, str) else AppError.code
