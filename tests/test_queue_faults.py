@@ -12,10 +12,11 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, cast
+from types import SimpleNamespace
+from typing import Any, ClassVar, cast
 
 import aws_server
 import pytest
@@ -649,7 +650,7 @@ def test_a_copy_that_does_not_fit_at_all_goes_by_s3_and_can_be_sent_back(
         queue.client.set_queue_attributes(QueueUrl=url, Attributes={"MaximumMessageSize": "2048"})
     queue.send(body)
     with with_s3(fake, lambda asked: None) as url:
-        door = Door(tmp_path, url, [queue], settings=f'reply_bucket = "{bucket}"\nbuckets = ["{bucket}"]')
+        door = Door(tmp_path, url, [queue], settings=f'reply_bucket = "{bucket}"')
         with at_work(door, fake):
             until(queue.empty, "an empty queue")
             (dead,) = queue.client.receive_message(
@@ -1175,3 +1176,148 @@ def test_a_visibility_that_one_slow_call_outlasts_is_a_warning(
     door = Door(tmp_path, fake.url, [queue], settings=f'visibility = "{visibility}"')
     told = json.loads(command(door, "server", "check", "--json").stdout)
     assert bool([text for text in told["warnings"] if "visibility" in text]) == warned, told
+
+
+# ---- the end, whatever the service does
+
+
+class Ill(app.QueueService):
+    """Becomes unable to delete or to change what is held, as `sick` says."""
+
+    sick: set[str]
+
+    def delete(self, url: str, handles: Sequence[str]) -> list[str]:
+        if "delete" in self.sick and list(handles) != ["none"]:
+            self.sick.add("tried")
+            raise app.Forbidden("deleting: access was denied")
+        return super().delete(url, handles)
+
+    def change(self, url: str, times: Sequence[tuple[str, int]]) -> list[str]:
+        if "change" in self.sick and times[0][0] != "none":
+            time.sleep(1)
+            raise app.Unavailable("holding: it hangs")
+        return super().change(url, times)
+
+
+def test_a_delete_that_is_denied_does_not_hold_up_the_end(tmp_path: Path, fake: SqsFake) -> None:
+    queue = Queue(client(fake.url), next(_names), fifo=True)
+    door = Door(tmp_path, fake.url, [queue], settings='drain_timeout = "15s"')
+    queue.send(leave(), token=door.site.root, group="g")
+
+    class Denied(Ill):
+        sick: ClassVar[set[str]] = {"delete"}
+
+    with at_work(door, fake, service=Denied):
+        until(lambda: "tried" in Denied.sick and len(door.rows()) == 1, "a delete that is denied")
+        began = time.monotonic()
+    assert time.monotonic() - began < 8
+    assert door.counted("undeleted") == 1
+    fake.advance(61)
+    with at_work(door, fake):
+        until(queue.empty, "an empty queue")
+    assert len(door.rows()) == 1
+    assert not queue.dead()
+
+
+def test_what_was_not_begun_is_given_back_in_one_call_and_not_waited_for_when_that_fails(
+    tmp_path: Path, fake: SqsFake
+) -> None:
+    queue = Queue(client(fake.url), next(_names), fifo=True)
+    door = Door(tmp_path, fake.url, [queue], settings='drain_timeout = "2s"')
+    reached, go_on = threading.Event(), threading.Event()
+
+    class Slow(Host):
+        quick = False
+
+        def handle(self, request: app.Request, guard: Callable[[], None]) -> app.Response:
+            reached.set()
+            assert go_on.wait(20)
+            return super().handle(request, guard)
+
+    class Hanging(Ill):
+        sick: ClassVar[set[str]] = set()
+
+    for number in range(10):
+        queue.send(leave(id=f"k{number}"), token=door.site.root, group="g")
+    with at_work(door, fake, Slow(door.site.app), service=Hanging):
+        assert reached.wait(20)
+        until(lambda: queue.counts()[1] == 10, "the group")
+        Hanging.sick.add("change")
+        began = time.monotonic()
+    assert time.monotonic() - began < 7, "one call that fails, and not one for each"
+    go_on.set()
+    fake.advance(61)
+    with at_work(door, fake):
+        until(queue.empty, "an empty queue")
+    assert len(door.rows()) == 10
+
+
+def test_attempts_are_kept_for_the_next_process_until_the_message_is_dealt_with(tmp_path: Path) -> None:
+    path = tmp_path / "attempts-1.txt"
+
+    def came(id_: str, receives: int) -> app.Message:
+        return app.Message(id=id_, body="", receives=receives)
+
+    first = app.Attempts(path)
+    assert [first.count(came("dies", n)) for n in (1, 2, 3)] == [1, 2, 3]
+    assert [first.count(came("done", n)) for n in (1, 2, 3)] == [1, 2, 3]
+    assert [first.count(came("back", n)) for n in (1, 2)] == [1, 2]
+    first.forget(came("done", 3))
+    first.forgive(came("back", 2))
+    second = app.Attempts(path)
+    assert second.count(came("dies", 4)) == 4
+    assert second.count(came("done", 4)) == 1
+    assert second.count(came("back", 3)) == 1
+    assert app.Attempts(tmp_path / "attempts-2.txt").count(came("dies", 5)) == 5, "a process beside it knows"
+
+
+def test_a_dead_letter_that_is_refused_keeps_its_reason_however_often(tmp_path: Path, fake: SqsFake, queue: Queue) -> None:
+    door = Door(tmp_path, fake.url, [queue], settings="attempts = 2")
+    queue.send("no envelope", token=door.site.root)
+    refused: list[str] = []
+
+    class Refusing(app.QueueService):
+        def send(self, url: str, *rest: Any) -> str:
+            if url == queue.dead_url and len(refused) < 12:  # three times, in each of four ways
+                refused.append(url)
+                raise app.Refused("sending: refused (InvalidParameterValue)")
+            return super().send(url, *rest)
+
+    with at_work(door, fake, service=Refusing):
+        until(queue.empty, "an empty queue")
+    (dead,) = queue.dead()
+    assert texts(dead)["x_error"] == "bad_envelope"
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "error"),
+    [
+        ("InvalidMessageContents", 400, app.Refused),
+        ("AccessDenied", 403, app.Forbidden),
+        ("OptInRequired", 403, app.Forbidden),
+        ("ExpiredToken", 400, app.Forbidden),
+        ("RequestThrottled", 403, app.Unavailable),
+        ("KmsInvalidState", 400, app.Unavailable),
+        ("OverLimit", 403, app.Unavailable),
+        ("InternalError", 500, app.Unavailable),
+        ("AWS.SimpleQueueService.NonExistentQueue", 400, app.NotFound),
+    ],
+)
+def test_what_passes_is_told_from_what_stays(
+    code: str, status: int, error: type[app.AppError], tmp_path: Path, fake: SqsFake, queue: Queue
+) -> None:
+    door = Door(tmp_path, fake.url, [queue])
+    with closing(app.QueueService(door.site.app.config.sqs)) as service:
+        fake.fault(code, operation="SendMessage", status=status, times=None)
+        with pytest.raises(app.AppError) as caught:
+            service.send(queue.url, "x", {}, "", "k")
+    assert type(caught.value) is error
+
+
+def test_the_age_of_the_oldest_is_found_quickly_among_many(tmp_path: Path) -> None:
+    leases = app.Leases(SimpleNamespace(change=lambda url, times: [""] * len(times)), 60)  # type: ignore[arg-type]
+    messages = [app.Message(id=str(n), body="", sent_at=1000.0 + n, handle=str(n)) for n in range(20_000)]
+    leases.hold("q", messages)
+    began = time.monotonic()
+    assert leases.oldest() == {"q": 1000.0}
+    assert time.monotonic() - began < 2, "one look at each, and not one for each pair"
