@@ -5743,9 +5743,11 @@ class SqsRunner(Runner):
     def run(self) -> None:
         parent = None if self.alone else os.getppid()
         if threading.current_thread() is threading.main_thread():
-            for sign in (signal.SIGTERM, signal.SIGINT) if self.alone else (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            for sign in (signal.SIGTERM, signal.SIGINT):
                 if signal.getsignal(sign) != signal.SIG_IGN:
                     signal.signal(sign, self._on_signal)
+            if not self.alone:  # the parent's own word, though a script that starts it in the background ignores it
+                signal.signal(signal.SIGQUIT, self._on_signal)
         self.host.open()
         try:
             connections = len(self.config.queues) * (self.config.threads + 2) + 2

@@ -228,6 +228,21 @@ def test_a_signal_to_the_whole_group_lets_running_work_end(tmp_path: Path, fake:
     assert queue.empty()
 
 
+@pytest.fixture(params=["by a shell", "by a script in the background"])
+def started(request: pytest.FixtureRequest) -> Iterator[None]:
+    """In the background of a script SIGINT and SIGQUIT are ignored, here and in everything that is started."""
+    if request.param == "by a shell":
+        yield
+        return
+    before = {sign: signal.signal(sign, signal.SIG_IGN) for sign in (signal.SIGINT, signal.SIGQUIT)}
+    try:
+        yield
+    finally:
+        for sign, handler in before.items():
+            signal.signal(sign, handler)
+
+
+@pytest.mark.usefixtures("started")
 @pytest.mark.parametrize("whom", ["the group", "the parent"])
 def test_a_second_signal_hurries(whom: str, tmp_path: Path, fake: SqsFake, queue: Queue) -> None:
     door = Door(tmp_path, fake.url, [queue])
