@@ -3965,6 +3965,11 @@ class Message:
         return str(self.attributes.get(name, {}).get("StringValue", ""))
 
     @property
+    def has_pointer(self) -> bool:
+        """Whether the body is a pointer to one in S3, as its attributes announce."""
+        return any(name in self.attributes for name in _POINTER_SIZES)
+
+    @property
     def credential(self) -> str:
         """The `authorization` attribute, whatever its case; Unauthenticated if there are two or it is no Bearer token."""
         found = [self.text(name).strip() for name in self.attributes if _is_secret(name)]
@@ -4014,7 +4019,7 @@ def unwrapped(message: Message) -> Message:
 
 def payload_pointer(message: Message) -> tuple[str, str] | None:
     """Bucket and key of a body in S3, as the AWS extended clients write it; None for a body that is here."""
-    if not any(name in message.attributes for name in _POINTER_SIZES):
+    if not message.has_pointer:
         return None
     match _parsed(message.body):
         case [str(kind), {"s3BucketName": str(bucket), "s3Key": str(key)}] if kind in _POINTERS:
@@ -4442,11 +4447,6 @@ class DeadLetter:
     def id(self) -> str:
         return self.message.id
 
-    @property
-    def has_pointer(self) -> bool:
-        """Whether the body is in S3. Then it is not here to be given a key, and the id travels as an attribute."""
-        return any(name in self.message.attributes for name in _POINTER_SIZES)
-
     def is_called(self, id_: str) -> bool:
         return bool(id_) and (self.id.startswith(id_) or self.message_id.startswith(id_))
 
@@ -4618,7 +4618,7 @@ class QueueDesk:
         queue, message = self.source(letter), letter.message
         body = _with_key(_without_token(message.body), letter.message_id)
         attributes = {**letter.attributes, "authorization": _text_attribute(credential)}
-        if letter.has_pointer:
+        if message.has_pointer:  # the body is not here to be given a key
             attributes["x_message_id"] = _text_attribute(letter.message_id)
         if len(attributes) > _MOST_ATTRIBUTES:
             raise Conflict(f"{letter.id} stays: with a token it would have more than {_MOST_ATTRIBUTES} attributes")
@@ -5653,12 +5653,19 @@ class Consumer:
         ways = [lambda: (body, attributes), lambda: (body, less), lambda: (body, least)]
         if self.config.reply_bucket:
             told = attributes if len(attributes) < _MOST_ATTRIBUTES else less  # there is one more, the size
-            ways.insert(2, lambda: self._by_s3(_DEAD_KEYS + message.id, body, told))
+            ways.insert(2, lambda: self._dead_by_s3(message, body, told))
         for way in ways:
             with suppress(Refused):
                 self._send_dead(message, *way())
                 return
         self._send_dead(message, body, {})
+
+    def _dead_by_s3(self, message: Message, body: str, attributes: _Attributes) -> tuple[str, _Attributes]:
+        """Refused where the bucket cannot be used: there are other ways."""
+        try:
+            return self._by_s3(_DEAD_KEYS + message.id, body, attributes)
+        except (NotFound, Forbidden) as error:
+            raise Refused(error.message) from error
 
     def _send_dead(self, message: Message, body: str, attributes: _Attributes) -> None:
         """NotFound if there is no dead-letter queue any more; another one is looked for the next time."""
@@ -5674,10 +5681,7 @@ class Consumer:
     def _by_s3(self, key: str, body: str, attributes: _Attributes) -> tuple[str, _Attributes]:
         """A message whose body stands in S3, and here a pointer to it."""
         bucket = self.config.reply_bucket
-        try:
-            self.service.store(bucket, key, body.encode())
-        except (NotFound, Forbidden) as error:  # the bucket alone, without which there are other ways
-            raise Refused(error.message) from error
+        self.service.store(bucket, key, body.encode())
         size = {"DataType": "Number", "StringValue": str(len(body.encode()))}
         pointer = dump_json([_POINTERS[0], {"s3BucketName": bucket, "s3Key": key}])
         return pointer, {**attributes, "ExtendedPayloadSize": size}
@@ -12672,7 +12676,8 @@ class _DeadLetterWork:
         if self.app:
             self.app.note_dead_letter(_operator(), "redrive", letter.row())
         sent_id = self.desk.send_back(letter, self.credential)
-        self.sent_ids.add(letter.message_id if letter.has_pointer else sent_id)  # by which it is known when it comes back
+        known_by = letter.message_id if letter.message.has_pointer else sent_id  # when it comes back
+        self.sent_ids.add(known_by)
         return {"sent_to": to, "sent_id": sent_id}
 
     def _print(self, row: Value) -> None:

@@ -1336,3 +1336,29 @@ def test_the_age_of_the_oldest_is_found_quickly_among_many(tmp_path: Path) -> No
     began = time.monotonic()
     assert leases.oldest() == {"q": 1000.0}
     assert time.monotonic() - began < 2, "one look at each, and not one for each pair"
+
+
+def test_an_answer_that_waits_for_its_bucket_pauses_the_queue(
+    tmp_path: Path, fake: SqsFake, queue: Queue, answers: str
+) -> None:
+    settings = f'replies = {{ results = "{answers}" }}\nreply_bucket = "answers"'
+    door = Door(tmp_path, fake.url, [queue], settings=settings)
+    door.site.create("forms/other", [{"text": "x" * 1000}] * 300)
+    body = envelope("forms/other/records", "read", params={"_size": "1000"})
+    queue.send(body, token=door.site.root, reply_to="results")
+    stored: list[str] = []
+    made = threading.Event()
+
+    class Bucket(app.QueueService):
+        def store(self, bucket: str, key: str, data: bytes) -> None:
+            if not made.is_set():
+                raise app.NotFound("an answer in answers: it does not exist")
+            stored.append(key)
+
+    with at_work(door, fake, service=Bucket):
+        until(lambda: state(door).startswith("paused: an answer in answers"), "a pause")
+        assert queue.counts() == (0, 1)
+        made.set()
+        until(queue.empty, "an empty queue")
+    assert len(stored) == len(queue.take(answers)) == 1
+    assert not queue.dead()
