@@ -10831,17 +10831,29 @@ BUNDLED = Path(__file__).resolve().parent
 
 
 def load_kinds(folder: Path) -> dict[str, type[Provider]]:
-    """Every kind of provider: the built-in ones and those of plugins. ConfigError names the file that fails, and why."""
+    """Every kind of provider: the built-in ones and those of plugins. A file in the folder's plugins/ that is byte for byte
+    a bundled one is that one. ConfigError names the file that fails, and why; of two with one kind, both."""
     kinds: dict[str, type[Provider]] = {cls.kind: cls for cls in (SqlProvider, FileProvider, GenericProvider)}
-    for place in dict.fromkeys(p.resolve() for p in (BUNDLED / "plugins", folder / "plugins")):
-        for path in sorted(place.glob("[!_]*.py")):
-            for cls in _providers_of(path):
-                if cls.kind in kinds:
-                    raise ConfigError(
-                        f"plugins/{path.name} defines the kind {cls.kind!r}, which exists already", hint=str(path)
-                    )
-                kinds[cls.kind] = cls
+    origins = {kind: Path(__file__) for kind in kinds}
+    bundled = sorted((BUNDLED / "plugins").glob("[!_]*.py"))
+    known = {path.read_bytes() for path in bundled}
+    beside = sorted((folder.resolve() / "plugins").glob("[!_]*.py"))
+    for path in [*bundled, *(one for one in beside if _plugin_text(one) not in known)]:
+        for cls in _providers_of(path):
+            if cls.kind in kinds:
+                raise ConfigError(
+                    f"two files define the kind {cls.kind!r}: {origins[cls.kind]} and {path}; "
+                    "remove one, or give its kind another name"
+                )
+            kinds[cls.kind], origins[cls.kind] = cls, path
     return kinds
+
+
+def _plugin_text(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"plugins/{path.name} cannot be read: {error.strerror}", hint=str(path)) from error
 
 
 def _providers_of(path: Path) -> list[type[Provider]]:

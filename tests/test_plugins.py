@@ -76,7 +76,7 @@ BROKEN = {
     "empty.py": ("x = 1", "defines no Provider with a kind"),
     "imports_only.py": ("from app import FileProvider, SqlProvider", "defines no Provider with a kind"),
     "no_kind.py": ("import app\nclass P(app.Provider): ...", "defines no Provider with a kind"),
-    "again.py": ('import app\nclass P(app.FileProvider):\n    kind = "sql"', "'sql', which exists already"),
+    "again.py": ('import app\nclass P(app.FileProvider):\n    kind = "sql"', "two files define the kind 'sql'"),
 }
 
 
@@ -88,6 +88,30 @@ def test_a_plugin_that_does_not_load_stops_the_start_and_is_named(shell: Shell, 
         app.load_kinds(shell.folder)
     assert f"plugins/{name}" in error.value.message
     assert reason in error.value.message
+
+
+def bundled_plugins() -> list[Path]:
+    return sorted((app.BUNDLED / "plugins").glob("[!_]*.py"))
+
+
+def test_a_plugin_that_is_byte_for_byte_a_bundled_one_is_that_one(shell: Shell) -> None:
+    for number, path in enumerate(bundled_plugins()):
+        shell.write(path.read_text(encoding="utf-8"), f"plugins/{path.name}")
+        shell.write(path.read_text(encoding="utf-8"), f"plugins/copy{number}.py")
+    shell.write(PLUGIN, "plugins/drawer.py")
+    assert list(app.load_kinds(shell.folder)) == [*BUILT_IN, "drawer"]
+
+
+def test_two_plugins_with_one_kind_are_refused_and_both_files_named(shell: Shell) -> None:
+    bundled = bundled_plugins()[0]
+    changed = shell.write(bundled.read_text(encoding="utf-8") + "\n", f"plugins/{bundled.name}")
+    _, err = shell.run("info", code=2)
+    assert str(bundled) in err
+    assert str(changed) in err
+    changed.unlink()
+    first, second = shell.write(PLUGIN, "plugins/one.py"), shell.write(PLUGIN, "plugins/two.py")
+    _, err = shell.run("server", "check", code=2)
+    assert f"two files define the kind 'drawer': {first} and {second}; remove one" in err
 
 
 def test_every_command_stops_with_exit_2_at_a_broken_plugin(shell: Shell) -> None:
