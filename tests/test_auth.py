@@ -8,7 +8,6 @@ import hashlib
 import hmac
 import json
 import multiprocessing
-import os
 import random
 import threading
 from collections.abc import Callable, Mapping, Sequence

@@ -331,6 +331,13 @@ def test_what_is_not_available_is_named_as_such_and_nowhere_else() -> None:
         assert not mentioned(name, elsewhere), name
 
 
+def test_the_first_block_is_the_two_commands_that_do_everything() -> None:
+    """.ci/run pastes it in a fresh clone."""
+    kind, content = blocks(readme())[0]
+    assert kind == "sh"
+    assert [line.partition(" #")[0].rstrip() for line in content.splitlines()] == ["./build.sh server", "./build.sh test"]
+
+
 def test_links_lead_somewhere() -> None:
     text = re.sub(r"^```.*?^```$", "", readme(), flags=re.MULTILINE | re.DOTALL)
     headings = {

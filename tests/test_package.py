@@ -697,6 +697,21 @@ def test_a_server_answers_its_first_request_no_later_than_from_the_source(
     assert min(times["pyz"]) <= min(times["source"]), times
 
 
+# ---- at the root of a clone ----
+
+
+def test_the_built_file_serves_at_the_root_of_a_clone_whose_plugins_it_brings_along(
+    start_server, run_pyz, tmp_path: Path
+) -> None:
+    clone = tmp_path / "clone"
+    for name in ("plugins", "templates", "static"):
+        shutil.copytree(ROOT / name, clone / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "app.py", clone)
+    done = run_pyz(clone, "info", "providers")
+    assert done.returncode == 0, done.stderr
+    assert start_server(folder=clone).stop() == 0
+
+
 # ---- the checks themselves ----
 
 INERT = """
