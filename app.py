@@ -359,15 +359,20 @@ class Grant:
 
 
 def parse_grant(text: str) -> Grant:
-    """'forms/leave:create,read', 'files/*:*' or '**:read' as a Grant; BadRequest says what is wrong with it."""
+    """'forms/leave:create,read', 'files/*:*' or '**:read' as a Grant; BadRequest says what is wrong with it.
+
+    A segment may be percent-encoded in any way, or not at all; a literal star is %2A.
+    """
     address, colon, actions = text.rpartition(":")
     pattern = tuple(address.split("/"))
     if not colon or not all(pattern):
         raise BadRequest(f"{text!r} is not a grant: write type/name:action[,action], such as forms/leave:create")
     if "**" in pattern[:-1] or any("*" in part and part not in ("*", "**") for part in pattern):
         raise BadRequest(f"{text!r} is not a grant: * stands for one whole segment and ** for the rest, last only")
-    if any(c.isspace() or ord(c) < 32 for c in address) or any(p in (".", "..") for p in pattern):
+    names = split_path(address)
+    if any(c.isspace() or ord(c) < 32 for c in address) or {".", ".."} & set(names):
         raise BadRequest(f"{text!r} is not a grant: percent-encode spaces and control characters; no . or .. segment")
+    pattern = tuple(p if p in ("*", "**") else quote(name, safe="") for p, name in zip(pattern, names, strict=True))
     if actions == "*":
         return Grant(pattern, frozenset(Action))
     unknown = [a for a in actions.split(",") if a not in list(Action)]
@@ -409,8 +414,8 @@ class Caller:
 
     def may(self, action: Action, address: str) -> bool:
         """Whether some grant covers the action on the address ("forms/leave/records/0192…", percent-encoded), and the
-        ceiling does too."""
-        parts = address.split("/")
+        ceiling does too. A slash at its end, as folders may have, says nothing."""
+        parts = address.removesuffix("/").split("/")
         return _granted(self.grants, action, parts) and (self.ceiling is None or _granted(self.ceiling, action, parts))
 
     def opens(self, address: str) -> bool:
@@ -12816,7 +12821,9 @@ def cmd_auth_check(args: argparse.Namespace) -> int:
     with _opened(load_site(args)) as app:
         caller = app.authority.identify("Bearer " + sys.stdin.buffer.readline().decode(errors="replace").strip())
         if args.resource:
-            caller.require(Action(args.action), args.resource.strip("/"))
+            caller.require(
+                Action(args.action), "/".join(quote(part, safe="") for part in split_path(args.resource.strip("/")))
+            )
     facts = {"subject": caller.subject, "token_id": caller.token_id, "roles": list(caller.roles)}
     facts["grants"] = [str(grant) for grant in caller.grants]
     if args.json:

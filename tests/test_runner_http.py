@@ -635,6 +635,40 @@ def test_create_only_and_update_only_grants_are_kept_apart(site: Site, staff: st
     )
 
 
+@pytest.mark.parametrize(
+    ("grant", "reads"),
+    [
+        ("files/docs", "/files/docs /files/docs/ /files/docs/top.txt /files/docs/a /files/docs/a/ /files/docs/a/b.txt"),
+        ("files/docs/**", "/files/docs /files/docs/ /files/docs/top.txt /files/docs/a /files/docs/a/ /files/docs/a/b.txt"),
+        ("files/docs/*", "/files/docs/top.txt /files/docs/a /files/docs/a/"),
+        ("files/docs/*/*", "/files/docs/a/b.txt"),
+        ("files/docs/a", "/files/docs/a /files/docs/a/ /files/docs/a/b.txt"),
+        ("forms/leave/records/*", "/forms/leave/records/one"),
+        ("forms/leave/records", "/forms/leave/records /forms/leave/records/one"),
+        ("files/*", "/files/docs /files/docs/ /files/docs/top.txt /files/docs/a /files/docs/a/ /files/docs/a/b.txt"),
+        ("forms/*", "/forms/leave /forms/leave/records /forms/leave/records/one"),
+        ("*/leave", "/forms/leave /forms/leave/records /forms/leave/records/one"),
+        ("views/*", "/views/waiting"),
+        ("admin/*", "/admin/audit"),
+        ("*", "all"),
+        ("*/*", "all"),
+        ("**", "all"),
+    ],
+)
+def test_a_grant_opens_what_its_pattern_covers_and_no_more(site: Site, staff: str, grant: str, reads: str) -> None:
+    for name in ("top.txt", "a/b.txt"):
+        site.put(f"/files/docs/{name}", b"x", staff)
+    site.send("/forms/leave/records/one", LEAVE, staff, method="PUT", If_None_Match="*")
+    everything = (
+        "/files/docs /files/docs/ /files/docs/top.txt /files/docs/a /files/docs/a/ /files/docs/a/b.txt /forms/leave"
+        " /forms/leave/records /forms/leave/records/one /views/waiting /admin/audit"
+    ).split()
+    token = site.token(f"{grant}:read")
+    replies = {target: site.get(target, token).status for target in everything}
+    wanted = everything if reads == "all" else reads.split()
+    assert replies == {target: 200 if target in wanted else 403 for target in everything}
+
+
 @pytest.mark.parametrize("header", ["Content-Digest", "Repr-Digest"])
 def test_a_digest_that_was_sent_is_verified(site: Site, staff: str, share: str, header: str) -> None:
     right = base64.b64encode(hashlib.sha256(b"data").digest()).decode()
