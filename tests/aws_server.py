@@ -66,7 +66,7 @@ def start(env: Mapping[str, str]) -> str:
     """The address of another ministack."""
     port = backends.free_port()
     env = {**MINISTACK, "GATEWAY_PORT": str(port), **env}
-    command = [backends.TOOLS / "emulators" / "bin" / "ministack"]
+    command = [backends.tool("emulators", "bin/ministack")]
     backends.Process(command, lambda: backends.listens(port), folder=backends.folder(), env=env)
     return f"http://127.0.0.1:{port}"
 
@@ -100,7 +100,7 @@ def guarded() -> tuple[str, str, str]:
 @functools.cache
 def moto_endpoint() -> str:
     port = backends.free_port()
-    command = [backends.TOOLS / "emulators" / "bin" / "moto_server", "-H", "127.0.0.1", "-p", str(port)]
+    command = [backends.tool("emulators", "bin/moto_server"), "-H", "127.0.0.1", "-p", str(port)]
     backends.Process(command, lambda: backends.listens(port), folder=backends.folder())
     return f"http://127.0.0.1:{port}"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import os
 import shutil
 import signal
@@ -11,12 +13,40 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 PATIENCE_S = 30.0
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / ".venv" / "tools"  # what build.sh installs beside the test environment
 _running: list[Process] = []
 _folders: list[Path] = []
+
+
+def needed(what: str, found: Any, how: str = "./build.sh test installs it") -> Any:
+    """`found`. If there is nothing, the test is skipped, and says what it needs; in CI, a skip is a failure."""
+    if not found:
+        pytest.skip(f"needs {what}, which is not installed: {how}")
+    return found
+
+
+def program(name: str, package: str = "") -> str:
+    """The path of a program that Debian's package of this (else the same) name brings."""
+    found = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    return str(needed(name, found, f"apt-get install {package or name}"))
+
+
+def tool(folder: str, path: str) -> Path:
+    """A program that build.sh installs beside the test environment."""
+    at = TOOLS / folder / path
+    return Path(needed(at.name, at.exists() and at))
+
+
+def module(name: str, package: str = "") -> Any:
+    """A Python module that only tests use."""
+    found = importlib.util.find_spec(name)
+    return needed(package or name, found) and importlib.import_module(name)
 
 
 class Process:

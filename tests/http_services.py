@@ -73,8 +73,15 @@ def json_server(tables: Iterable[str], records: Mapping[str, Any] = MappingProxy
     """A json-server that has these tables, and its URL."""
     folder, port = backends.folder(), backends.free_port()
     (folder / "db.json").write_text(json.dumps({table: records.get(table, []) for table in tables}))
-    tool = backends.TOOLS / "json-server" / "node_modules" / ".bin" / "json-server"
-    command = [tool, "--host", "127.0.0.1", "--port", str(port), "--quiet", "db.json"]
+    command = [
+        backends.tool("json-server", "node_modules/.bin/json-server"),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--quiet",
+        "db.json",
+    ]
     return backends.Process(command, answers(port, "/db"), folder=folder), f"http://127.0.0.1:{port}"
 
 
@@ -175,7 +182,15 @@ def nginx(form: str = "json", methods: str = "PUT DELETE") -> tuple[Path, str]:
     (folder / "files").mkdir()
     user = "user root;" if os.geteuid() == 0 else ""
     (folder / "nginx.conf").write_text(user + NGINX.format(port=port, form=form, methods=methods))
-    command = ["nginx", "-p", folder, "-c", folder / "nginx.conf", "-e", folder / "error.log"]
+    command = [
+        backends.program("nginx", "nginx-light"),
+        "-p",
+        folder,
+        "-c",
+        folder / "nginx.conf",
+        "-e",
+        folder / "error.log",
+    ]
     backends.Process(command, answers(port), folder=folder)
     return folder / "files", f"http://127.0.0.1:{port}"
 

@@ -21,9 +21,7 @@ GIVEN = "SATCHEL_TEST_POSTGRES"  # tells processes that tests start where the se
 def programs() -> Path:
     """Where Debian has the server's programs, the newest version."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda p: int(p.parts[4]))
-    if not found:
-        raise RuntimeError("PostgreSQL is missing: apt-get install postgresql")
-    return found[-1].parent
+    return Path(backends.needed("PostgreSQL", found, "apt-get install postgresql")[-1]).parent
 
 
 class Postmaster(backends.Process):

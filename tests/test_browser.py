@@ -5,12 +5,15 @@ And what every page is to be: no sideways scrolling on a phone, a silent console
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import backends
 import pytest
 from conftest import PATIENCE_S, Server
+
+pytest.importorskip("selenium", reason="needs selenium, which is not installed: ./build.sh test installs it")
+
 from selenium import webdriver
 from selenium.common.exceptions import StaleElementReferenceException, WebDriverException
 from selenium.webdriver.chrome.service import Service
@@ -131,21 +134,19 @@ def gone(element: WebElement) -> bool:
 @pytest.fixture
 def browse(tmp_path: Path) -> Iterator[Callable[..., Person]]:
     """`browse(base_url, scripts=…)` opens a browser of its own."""
-    for part in ("chromium", "chromedriver"):
-        if not shutil.which(part):
-            pytest.fail(f"{part} is missing: apt-get install chromium chromium-driver")
+    programs = [backends.program("chromium"), backends.program("chromedriver", "chromium-driver")]
     opened: list[webdriver.Chrome] = []
 
     def open_browser(base_url: str, *, scripts: bool = True) -> Person:
         options = webdriver.ChromeOptions()
-        options.binary_location = str(shutil.which("chromium"))
+        options.binary_location = programs[0]
         for switch in (*SWITCHES, f"--user-data-dir={tmp_path / f'profile{len(opened)}'}"):
             options.add_argument(switch)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         options.add_experimental_option(
             "prefs", {"profile.managed_default_content_settings.javascript": 1 if scripts else 2}
         )
-        driver = webdriver.Chrome(options=options, service=Service(str(shutil.which("chromedriver"))))
+        driver = webdriver.Chrome(options=options, service=Service(programs[1]))
         opened.append(driver)
         driver.set_page_load_timeout(PATIENCE_S)
         if not scripts:

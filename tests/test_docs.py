@@ -32,6 +32,7 @@ ROOT = Path(__file__).parent.parent
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
 
+import backends  # noqa: E402
 from conftest import PATIENCE_S, Server, wait_for  # noqa: E402
 from visitor import PAGE, Visitor  # noqa: E402
 
@@ -449,8 +450,7 @@ class Tour:
 
 @pytest.fixture
 def tour(pyz: Path, bare_python: str, unpack_root: Path, tmp_path: Path) -> Iterator[Tour]:
-    if not shutil.which("curl"):
-        pytest.fail("the tour needs curl, which is missing: apt-get install curl")
+    backends.program("curl")
     folder = tmp_path / "site"
     folder.mkdir()
     shutil.copy(pyz, folder / "app.pyz")
@@ -645,13 +645,6 @@ def test_a_backup_made_as_is_said_is_whole(
 # ---- nginx and systemd ----
 
 
-def nginx_program() -> str:
-    found = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
-    if not found:
-        pytest.fail("nginx is missing: apt-get install nginx-light")
-    return found
-
-
 NGINX = """
 daemon off;
 {user}
@@ -681,7 +674,15 @@ def start_nginx(tmp_path: Path) -> Iterator[Callable[[str], None]]:
         user = "user root;" if os.geteuid() == 0 else ""
         (folder / "nginx.conf").write_text(NGINX.format(user=user, folder=folder, server=server))
         with (folder / "log").open("wb") as log:
-            words = [nginx_program(), "-e", "stderr", "-p", str(folder), "-c", str(folder / "nginx.conf")]
+            words = [
+                backends.program("nginx", "nginx-light"),
+                "-e",
+                "stderr",
+                "-p",
+                str(folder),
+                "-c",
+                str(folder / "nginx.conf"),
+            ]
             started.append(subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log))
         wait_for(lambda: (folder / "nginx.pid").exists() or started[0].poll() is not None, "nginx")
         assert started[0].poll() is None, (folder / "log").read_text()

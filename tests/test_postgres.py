@@ -52,7 +52,18 @@ def postgres(opened: Callable[..., Any]) -> Any:
 def own() -> Iterator[Postgres]:
     """A server that a test may stop and start, with TLS."""
     server = Postgres()
-    tls = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    tls = [
+        backends.program("openssl"),
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=localhost",
+    ]
     files = ["-addext", "subjectAltName=DNS:localhost", "-keyout", "server.key", "-out", "server.crt"]
     server.as_server(*tls, *files, folder=server.data)
     server.sql("alter system set ssl = on")

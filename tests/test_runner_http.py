@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+import backends
 import pytest
 
 import app
@@ -1919,7 +1920,7 @@ def test_tls_serves_marks_cookies_secure_and_ends_a_handshake_that_does_not_come
         "2",
     ]
     kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
-    subprocess.run(["openssl", "req", "-x509", "-nodes", *kind, *names], check=True, capture_output=True)
+    subprocess.run([backends.program("openssl"), "req", "-x509", "-nodes", *kind, *names], check=True, capture_output=True)
     (tmp_path / "app.toml").write_text(
         app.STARTER.replace("[http]\n", '[http]\ntls_cert = "cert.pem"\ntls_key = "key.pem"\n')
     )
