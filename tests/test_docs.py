@@ -336,7 +336,15 @@ def test_the_first_block_is_the_two_commands_that_do_everything() -> None:
     """.ci/run pastes it in a fresh clone."""
     kind, content = blocks(readme())[0]
     assert kind == "sh"
-    assert [line.partition(" #")[0].rstrip() for line in content.splitlines()] == ["./build.sh server", "./build.sh test"]
+    assert content.splitlines() == ["./build.sh server", "./build.sh test"]
+
+
+def test_blocks_of_commands_can_be_copied_as_they_stand() -> None:
+    """No prompts; and no comments, which zsh takes for arguments when they are typed."""
+    for kind, content in blocks(readme()):
+        assert kind in {"sh", "text", "toml", "nginx", "python", "yaml"}
+        if kind == "sh":
+            assert not re.search(r"^[$>#%] |(^|\s)#", content, re.MULTILINE), content
 
 
 def test_links_lead_somewhere() -> None:
@@ -390,15 +398,15 @@ def free_port() -> int:
 class Tour:
     """A person at two terminals: one runs the server, the other one is a shell that keeps its variables."""
 
-    def __init__(self, folder: Path, python: str, unpack_root: Path) -> None:
-        self.folder, self.port = folder, free_port()
-        bin_ = folder.parent / "bin"
+    def __init__(self, clone: Path, python: str, unpack_root: Path) -> None:
+        self.folder, self.port = clone.parent / "intranet", free_port()  # which the tour makes
+        bin_ = clone.parent / "bin"
         bin_.mkdir()
         (bin_ / "python3").symlink_to(python)
         self.env = {**os.environ, "PATH": f"{bin_}:{os.environ['PATH']}", "SHIV_ROOT": str(unpack_root), "LC_ALL": "C.UTF-8"}
         self.shell = subprocess.Popen(
             ["bash"],
-            cwd=folder,
+            cwd=clone,
             env=self.env,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -406,13 +414,13 @@ class Tour:
             text=True,
         )
         self.server: subprocess.Popen[bytes] | None = None
-        self.log = folder.parent / "server.log"
+        self.log = clone.parent / "server.log"
 
     def run(self, command: str) -> str:
-        """Everything that the command prints."""
+        """Everything that a block of commands prints, pasted as it stands."""
         assert self.shell.stdin
         assert self.shell.stdout
-        self.shell.stdin.write(command + "\nprintf '\\n--- done ---\\n'\n")
+        self.shell.stdin.write(command + "printf '\\n--- done ---\\n'\n")
         self.shell.stdin.flush()
         lines = list(iter(self.shell.stdout.readline, "--- done ---\n"))
         return "".join(lines).rstrip("\n")
@@ -451,20 +459,20 @@ class Tour:
 @pytest.fixture
 def tour(pyz: Path, bare_python: str, unpack_root: Path, tmp_path: Path) -> Iterator[Tour]:
     backends.program("curl")
-    folder = tmp_path / "site"
-    folder.mkdir()
-    shutil.copy(pyz, folder / "app.pyz")
-    found = Tour(folder, bare_python, unpack_root)
+    clone = tmp_path / "clone"
+    (clone / "dist").mkdir(parents=True)
+    shutil.copy(pyz, clone / "dist")
+    found = Tour(clone, bare_python, unpack_root)
     yield found
     found.close()
 
 
-def steps(block: str) -> Iterator[tuple[str, str]]:
-    """(command, what is shown) of a console block: "$ " begins a command, "> " goes on with it."""
-    for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-        lines = part.rstrip("\n").split("\n")
-        more = list(itertools.takewhile(lambda line: line.startswith("> "), lines[1:]))
-        yield "\n".join([lines[0], *(line[2:] for line in more)]), "\n".join(lines[1 + len(more) :])
+def steps(text: str) -> Iterator[tuple[str, str, str]]:
+    """(kind, content, what is shown) of each block; what sh prints is shown in a block of text right below."""
+    found = blocks(text)
+    for (kind, content), (next_kind, shown) in itertools.pairwise([*found, ("", "")]):
+        if kind != "text":
+            yield kind, content, shown.rstrip("\n") if next_kind == "text" else ""
 
 
 def shows(shown: str, printed: str) -> bool:
@@ -478,19 +486,21 @@ def test_what_is_shown_fits_only_what_is_like_it() -> None:
     assert shows("…\nd", "d")
     assert not shows("a … c", "a b d")
     assert not shows("a", "a\nb")
-    assert list(steps("$ one\n> two\nshown\n$ three\n")) == [("one\ntwo", "shown"), ("three", "")]
+    assert not shows("", "a")
+    text = "```sh\none\ntwo\n```\n\n```text\nshown\n```\nwords\n```sh\nthree\n```\n"
+    assert list(steps(text)) == [("sh", "one\ntwo\n", "shown"), ("sh", "three\n", "")]
 
 
 def test_the_tour_does_what_it_shows(tour: Tour) -> None:
-    for kind, content in blocks(section("A tour of five minutes")):
+    text = section("A tour of five minutes").replace("127.0.0.1:8080", f"127.0.0.1:{tour.port}")
+    for kind, content, shown in steps(text):
         if kind == "toml":
             with (tour.folder / "app.toml").open("a", encoding="utf-8") as file:
                 file.write("\n" + content)
-            continue
-        for command, shown in steps(content.replace("127.0.0.1:8080", f"127.0.0.1:{tour.port}")):
-            serves = command.endswith("app.pyz server")
-            printed = tour.serve(command, shown.count("\n") + 1) if serves else tour.run(command)
-            assert shows(shown, printed), f"$ {command}\nREADME shows:\n{shown}\nit printed:\n{printed}"
+        else:
+            serves = content.endswith("app.pyz server\n")
+            printed = tour.serve(content, shown.count("\n") + 1) if serves else tour.run(content)
+            assert shows(shown, printed), f"{content}README shows:\n{shown}\nit printed:\n{printed}"
             if serves and "/login/" in printed:
                 press_button(printed)
     expect_files_named(tour.folder / "data")
