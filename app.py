@@ -2142,6 +2142,12 @@ class Host(Protocol):
 
     def sign_out(self, credential: str, request_id: str) -> None: ...
 
+    def site_id(self) -> str:
+        """Names this site among others of its host: the same on all nodes, after restarts and with other keys."""
+
+    def link_is_good(self, code: str) -> bool:
+        """Whether the code of a sign-in link would sign somebody in; it stays unused."""
+
     def seal(self, purpose: str, text: str) -> str:
         """`text` signed for `purpose`, to be given to a browser and read back by unseal."""
 
@@ -2201,7 +2207,7 @@ _ACTIONS = {
     "DELETE": Action.DELETE,
 }  # fmt: skip
 _CONTROLS = ("_method", "_version", "_submission")  # what the action of a page's form adds to its address
-_COOKIE = "satchel_session"
+_COOKIE = "satchel_session_"  # and the id of the site, so that two sites on one host do not sign each other out
 _PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -2349,8 +2355,15 @@ def read_multipart(body: Iterable[bytes], content_type: str) -> Iterator[_Part]:
 class Exchange:
     """One HTTP request while it is being answered. Paths stay percent-encoded until they are split."""
 
-    def __init__(self, environ: dict[str, Any], prefix: str, request_id: str, trusted: Callable[[str], bool]) -> None:
-        self.environ, self.prefix, self.id = environ, prefix, request_id
+    def __init__(
+        self,
+        environ: dict[str, Any],
+        prefix: str,
+        request_id: str,
+        trusted: Callable[[str], bool],
+        site_id: Callable[[], str] = str,
+    ) -> None:
+        self.environ, self.prefix, self.id, self.site_id = environ, prefix, request_id, site_id
         self.method: str = environ["REQUEST_METHOD"]
         target = _ascii(environ.get("RAW_URI") or quote(environ.get("PATH_INFO", "").encode("latin-1")))
         absolute = re.match(r"https?://([^/?]*)", target, re.IGNORECASE)  # its host wins (RFC 9112 section 3.2.2)
@@ -2367,12 +2380,7 @@ class Exchange:
         self.content_type = str(environ.get("CONTENT_TYPE", ""))
         self.media_type = self.content_type.partition(";")[0].strip().lower()
         self.is_form = self.media_type in ("application/x-www-form-urlencoded", "multipart/form-data")
-        cookie = re.search(rf"(?:^|;)\s*{_COOKIE}=([A-Za-z0-9_-]+)", self.header("cookie"))
-        self.session = cookie[1] if cookie else ""
         self.authorization = self.header("authorization").strip()
-        self.by_cookie = bool(self.session) and not self.authorization
-        # Whether the credential is one that a browser sends by itself, whatever page made it do so.
-        self.by_browser = self.by_cookie or self.authorization.lower().startswith("basic")
         self.subject = ""  # who was let in, for the page's frame and the log
         self.submission = ""  # signed id of the form on the page, to make its submission idempotent
         self.typed: dict[str, list[Any]] = {}  # what a form sent, to be shown again with its faults
@@ -2383,6 +2391,32 @@ class Exchange:
     @cached_property
     def body(self) -> BodyReader:
         return BodyReader(self.environ, self.wait)
+
+    @property
+    def cookie_name(self) -> str:
+        """Of this site alone, and another one under TLS: http cannot replace a Secure cookie."""
+        return f"{_COOKIE}{'tls_' if self.scheme == 'https' else ''}{self.site_id()}"
+
+    @cached_property
+    def session(self) -> str:
+        """What the cookies of this site's name hold: one text, or several between spaces, of which one may be good."""
+        header = self.header("cookie")
+        if _COOKIE not in header:
+            return ""
+        try:
+            name = self.cookie_name
+        except AppError:  # the state provider is away: so is whatever a session could open
+            name = _COOKIE + r"\w+"
+        return " ".join(re.findall(rf"(?:^|;)\s*{name}=([^;\s]+)", header)[:8])
+
+    @property
+    def by_cookie(self) -> bool:
+        return bool(self.session) and not self.authorization
+
+    @property
+    def by_browser(self) -> bool:
+        """Whether the credential is one that a browser sends by itself, whatever page made it do so."""
+        return self.by_cookie or self.authorization.lower().startswith("basic")
 
     def header(self, name: str) -> str:
         return str(self.environ.get("HTTP_" + name.upper().replace("-", "_"), ""))
@@ -3209,7 +3243,7 @@ class HttpRunner(Runner):
     def wsgi(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """The WSGI application (PEP 3333)."""
         began = time.monotonic()
-        exchange = Exchange(environ, self.prefix, new_id(time.time()), self._trusted)
+        exchange = Exchange(environ, self.prefix, new_id(time.time()), self._trusted, self.host.site_id)
         if connection := environ.get("gunicorn.socket"):
             connection.settimeout(self.config.body_timeout_s)
             exchange.wait = partial(self._waiting, connection)
@@ -3567,7 +3601,9 @@ class HttpRunner(Runner):
 
     def _cookie(self, exchange: Exchange, session: str, seconds: int) -> str:
         secure = "; Secure" if exchange.scheme == "https" else ""
-        return f"{_COOKIE}={session}; Path={self.prefix or '/'}; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}"
+        return (
+            f"{exchange.cookie_name}={session}; Path={self.prefix or '/'}; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}"
+        )
 
     def _form_token(self, exchange: Exchange) -> str:
         return self.host.seal("form", _session_digest(exchange.session))
@@ -3586,10 +3622,16 @@ class HttpRunner(Runner):
             if not secrets.compare_digest(opened.encode(), _session_digest(exchange.session).encode()):
                 raise Forbidden("the form's token is missing or old; open the page again and resend it")
 
+    @property
+    def _dead_link(self) -> str:
+        """The same for a link that was used, has expired, or never was."""
+        return "This link was used or has expired. Ask whoever sent it to you for a new one."
+
     def _login_page(self, exchange: Exchange, code: str = "") -> Answer:
-        after = exchange.query.get("after", "")
-        code = code if re.fullmatch(r"[A-Za-z0-9_-]{1,100}", code) else ""
-        return _page_answer(200, self.pages.login(exchange, code, self._safe_target(after, "")))
+        after = self._safe_target(exchange.query.get("after", ""), "")
+        if code and not self.host.link_is_good(code):
+            return _page_answer(200, self.pages.login(exchange, "", after, self._dead_link))
+        return _page_answer(200, self.pages.login(exchange, code, after))
 
     def _safe_target(self, after: str, default: str) -> str:
         """A path on this site to go on to; never another site."""
@@ -3604,6 +3646,7 @@ class HttpRunner(Runner):
         try:
             session, seconds = self.host.sign_in(code or token, exchange.id)
         except Unauthenticated as error:
+            error.message = self._dead_link if code else error.message
             if not exchange.page:
                 raise
             body = self.pages.login(exchange, "", self._safe_target(after, ""), error.message)
@@ -6390,11 +6433,21 @@ class Authority:
             raise _foreign("sub is not the subject of the token's row")
         return self._caller(token, claims.get("scope", ""), claims.get("roles", ()))
 
-    def _session(self, secret: str, at: float) -> Caller:
-        row = self._records.get("_sessions", _digest(secret)) if _SECRET.fullmatch(secret) else None
-        if row is None or row.value["expires_at"] <= at:
-            raise Unauthenticated("the session has ended: sign in again")
-        return self._row_caller(self._living(row.value["jti"], at), session=True)
+    def _session(self, sessions: str, at: float) -> Caller:
+        """The caller of the first good one of the sessions, which stand between spaces."""
+        refused = Unauthenticated("the session has ended: sign in again")
+        for row in self._session_rows(sessions):
+            try:
+                if row.value["expires_at"] > at:
+                    return self._row_caller(self._living(row.value["jti"], at), session=True)
+            except Unauthenticated as error:
+                refused = error
+        raise refused
+
+    def _session_rows(self, sessions: str) -> Iterator[Record]:
+        for secret in filter(_SECRET.fullmatch, sessions.split(" ")):
+            if row := self._records.get("_sessions", _digest(secret)):
+                yield row
 
     def _living(self, jti: str, at: float) -> Token:
         """The token of that row; Unauthenticated if there is none, or it is revoked or expired."""
@@ -6552,16 +6605,22 @@ class Authority:
             return self._bearer(secret, now).token_id, []
         link = self._records.get("_links", _digest(secret))
         if link is None or link.value["expires_at"] <= now:
-            raise Unauthenticated("the sign-in link was used or has expired: ask for another")
+            raise Unauthenticated("the sign-in link was used or has expired: ask for a new one")
         return link.value["jti"], [Delete("_links", link.key, link.version)]
+
+    def link_is_good(self, code: str) -> bool:
+        """Whether open_session would take the code of this link now."""
+        try:
+            return bool(_SECRET.fullmatch(code) and self._living(self._redeem(code, self._clock())[0], self._clock()))
+        except Unauthenticated:
+            return False
 
     def close_session(self, credential: str) -> list[Write]:
         """What ends the session of "Session …"; nothing if it is none or over."""
-        scheme, _, secret = credential.partition(" ")
-        if scheme.lower() != "session" or not _SECRET.fullmatch(secret):
+        scheme, _, sessions = credential.partition(" ")
+        if scheme.lower() != "session":
             return []
-        row = self._records.get("_sessions", _digest(secret))
-        return [Delete("_sessions", row.key)] if row else []
+        return [Delete("_sessions", key) for key in dict.fromkeys(row.key for row in self._session_rows(sessions))]
 
     def expired(self, limit: int = 500) -> list[Write]:
         """At most `limit` deletes of links and sessions past their time and of tokens dead for KEEP_TOKEN_S."""
@@ -11188,6 +11247,7 @@ class App:
         if state is not None:
             self._add_built_in()
         self._authority: Authority | None = None
+        self._site_id = ""
         self._asleep: set[str] = set()  # providers that open() could not make ready
         self._swept_at = self.began_at = clock()
         workers = (config.http.workers or os.cpu_count() or 1) + config.sqs.workers
@@ -11559,6 +11619,19 @@ class App:
         files = form.fields.values() if isinstance(form, Form) else ()
         return self.config.http.max_body_bytes + sum(one.config.max_file_bytes for one in files if one.is_file)
 
+    def site_id(self) -> str:
+        if not self._site_id:
+            self._wake_all([self.state])
+            with suppress(Conflict):  # another process was first: its id is everybody's
+                if self.state.get("_settings", "site") is None:
+                    self.state.commit([Insert("_settings", "site", {"id": secrets.token_hex(8)})])
+            self._site_id = cast(Record, self.state.get("_settings", "site")).value["id"]
+        return self._site_id
+
+    def link_is_good(self, code: str) -> bool:
+        self._wake_all([self.state])
+        return self.authority.link_is_good(code)
+
     def seal(self, purpose: str, text: str) -> str:
         return self.authority.seal(purpose, text)
 
@@ -11899,7 +11972,7 @@ class App:
             self.state.commit([*writes, self._auth_event("sign_in", caller, "http", request_id)])
         except Conflict as error:
             self._failed_sign_in(request_id, Unauthenticated.code)
-            raise Unauthenticated("this sign-in link was used already; ask for a new one") from error
+            raise Unauthenticated("the sign-in link was used or has expired: ask for a new one") from error
         return session, seconds
 
     def _failed_sign_in(self, request_id: str, code: str) -> None:

@@ -207,9 +207,8 @@ class Site:
         """The reply to one request; `token` may be a JWT or a cookie ("name=value")."""
         headers = dict(headers or {})
         if token:
-            headers["Cookie" if token.startswith("satchel_session=") else "Authorization"] = (
-                token if token.startswith("satchel_session=") else f"Bearer {token}"
-            )
+            is_cookie = token.startswith("satchel_session_")
+            headers["Cookie" if is_cookie else "Authorization"] = token if is_cookie else f"Bearer {token}"
         data = body.encode() if isinstance(body, str) else body
         environ = self.environ(method, target, data, headers)
         head, found = self.start(environ, checked=method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
@@ -239,6 +238,10 @@ class Site:
     def upload(self, target: str, *parts: tuple[str, str | None, bytes | str], token: str = "", **headers: str) -> Reply:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return self.ask("POST", target, multipart(*parts), MULTIPART | named, token)
+
+    def cookie(self, session: str = "", scheme: str = "http") -> str:
+        """ "name=value" of this site's cookie with that session."""
+        return f"satchel_session_{'tls_' * (scheme == 'https')}{self.app.site_id()}={session}"
 
     def sign_in(self, token: str) -> str:
         """The cookie of a session."""

@@ -1327,6 +1327,26 @@ def test_opening_a_sign_in_link_uses_nothing_up_and_sending_it_does(site: Site) 
     assert site.ask("POST", "/login", urlencode({"code": code}), FORM).json["code"] == "invalid_token"
 
 
+def test_a_dead_sign_in_link_says_so_before_it_is_pressed(site: Site) -> None:
+    used, living = link(site), link(site)
+    revoked = site.app.issue(app.Caller("test"), "bob", ["**:*"], [], 3600)
+    of_revoked = site.app.link(app.Caller("test"), revoked)
+    site.app.revoke(app.Caller("test"), [revoked])
+    expired = site.app.link(app.Caller("test"), site.app.issue(app.Caller("test"), "cy", ["**:*"], [], 3600), expires_s=-1)
+    site.submit("/login", {"code": used})
+    pages = set()
+    for code in (used, expired, of_revoked, "abcdef", "A" * 43, "%00", "a" * 3000):
+        page = site.get(f"/login/{code}", Accept="text/html")
+        assert (page.status, hidden(page, "code")) == (200, "")
+        assert "This link was used or has expired. Ask " in page.text
+        pages.add(re.sub(r'name="_token" value="[^"]*"', "", page.text))
+        sent = site.submit("/login", {"code": code})
+        assert (sent.status, "This link was used or has expired. Ask " in sent.text) == (401, True)
+        assert "malformed" not in sent.text
+    assert len(pages) == 1, "the page does not say which of the codes ever existed"
+    assert "Your sign-in link is ready" in site.get(f"/login/{living}", Accept="text/html").text
+
+
 def test_a_token_is_pasted_into_the_page(site: Site, staff: str) -> None:
     signed = site.submit("/login", {"token": f"  {staff}\n", "after": "/forms/leave?x=1"})
     assert (signed.status, signed["Location"]) == (303, "/forms/leave?x=1")
@@ -1372,12 +1392,13 @@ def test_signing_out_ends_the_session_and_the_cookie(site: Site, staff: str) -> 
     page = site.get("/", cookie, Accept="text/html")
     out = site.submit("/logout", {"_token": hidden(page, "_token")}, cookie)
     assert (out.status, out["Location"]) == (303, "/login")
-    assert out["Set-Cookie"].startswith("satchel_session=; Path=/; Max-Age=0")
+    assert out["Set-Cookie"].startswith(site.cookie() + "; Path=/; Max-Age=0")
     assert site.get("/forms/leave", cookie).status == 401
 
 
-@pytest.mark.parametrize("cookie", ["satchel_session=bad", "satchel_session=" + "A" * 43, "satchel_session=a.b; x=y"])
-def test_a_bad_cookie_leads_pages_to_the_login_and_is_cleared(site: Site, cookie: str) -> None:
+@pytest.mark.parametrize("value", ["bad", "A" * 43, "a.b; x=y", "a=b", "%20", '"x"'])
+def test_a_bad_cookie_leads_pages_to_the_login_and_is_cleared(site: Site, value: str) -> None:
+    cookie = site.cookie(value)
     page = site.get("/forms/leave?_sent=1", cookie, Accept="text/html")
     assert (page.status, page["Location"]) == (303, "/login?after=%2Fforms%2Fleave%3F_sent%3D1")
     machine = site.get("/forms/leave", cookie)
@@ -1386,6 +1407,39 @@ def test_a_bad_cookie_leads_pages_to_the_login_and_is_cleared(site: Site, cookie
     assert (sent.status, "Sign in" in sent.text) == (401, True)
     for reply in (page, machine, sent):
         assert "Max-Age=0" in reply["Set-Cookie"]
+
+
+def test_a_cookie_has_a_name_of_its_own_per_site_and_per_scheme(site: Site, staff: str, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    other = Site(tmp_path / "other")
+    theirs = other.sign_in(other.token(roles=["staff"]))
+    mine = site.sign_in(staff)
+    by_tls = site.submit("/login", {"token": staff}, X_Forwarded_Proto="https", Remote_Addr="10.0.0.1").cookie
+    names = {one.partition("=")[0] for one in (mine, theirs, by_tls)}
+    assert len(names) == 3, "neither another site nor http beside https replaces a cookie"
+    assert all(re.fullmatch(r"satchel_session_\w+", name) for name in names)
+    assert site.get("/forms/leave", Cookie=f"{theirs}; {mine}").status == 200
+    assert site.get("/forms/leave", Cookie=f"{mine}; {theirs}").status == 200
+    stranger = site.get("/forms/open", theirs)
+    assert (stranger.status, stranger["Set-Cookie"]) == (200, ""), "a foreign cookie is none, and is not cleared"
+    other.close()
+
+    again = Site(tmp_path)
+    again.app.authority.keys.rotate(time.time())
+    assert again.cookie() == site.cookie(), "the name outlives restarts and keys"
+    assert again.get("/forms/leave", mine).status == 200
+    again.close()
+
+
+def test_the_good_one_of_several_cookies_of_the_name_is_taken(site: Site, staff: str) -> None:
+    good = site.sign_in(staff)
+    for bad in ("bad", "A" * 43, "a.b", ""):
+        for cookies in (f"{site.cookie(bad)}; {good}", f"{good}; {site.cookie(bad)}; x=y"):
+            assert site.get("/forms/leave", Cookie=cookies).status == 200, cookies
+    page = site.get("/", Cookie=f"{site.cookie('bad')}; {good}", Accept="text/html")
+    out = site.submit("/logout", {"_token": hidden(page, "_token")}, Cookie=f"{site.cookie('bad')}; {good}")
+    assert out.status == 303
+    assert site.get("/forms/leave", good).status == 401
 
 
 def test_a_revoked_token_ends_its_session_and_its_bearer_at_once(site: Site, staff: str) -> None:
