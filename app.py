@@ -2075,12 +2075,14 @@ class Plan:
     Steps run first, then `respond` gets the blobs they published, then changes are committed together with the audit
     entries. `cleanup` runs after the commit and may fail without failing the request. If a commit fails, what the
     steps published is removed. A plan with steps and no changes is a file operation and is audited by an intent.
+    `action` is what a request for an update turned out to be; None where the request says it.
     """
 
     respond: Callable[[Sequence[Blob]], Response]
     changes: Sequence[Change] = ()
     steps: Sequence[BlobStep] = ()
     cleanup: Sequence[Remove] = ()
+    action: Action | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -2206,6 +2208,7 @@ _ACTIONS = {
     "GET": Action.READ, "HEAD": Action.READ, "POST": Action.CREATE, "PUT": Action.UPDATE, "PATCH": Action.UPDATE,
     "DELETE": Action.DELETE,
 }  # fmt: skip
+_PART_OF_WHOLE = ("Content-Range", "X-Update-Range")  # headers that say that a body is only a part of what is written
 _CONTROLS = ("_method", "_version", "_submission")  # what the action of a page's form adds to its address
 _COOKIE = "satchel_session_"  # and the id of the site, so that two sites on one host do not sign each other out
 _PAGE_POLICY = (
@@ -2347,9 +2350,19 @@ def read_multipart(body: Iterable[bytes], content_type: str) -> Iterator[_Part]:
     source = events()
     for event in source:
         if isinstance(event, MultipartSegment):
+            _check_part(event)
             content = map(bytes, itertools.takewhile(lambda one: one is not None, source))
             yield _Part(event.name, event.filename, content)
             deque(content, maxlen=0)
+
+
+def _check_part(segment: Any) -> None:
+    """BadRequest or UnsupportedMedia if the bytes of a part are not, as they stand, the whole of what is meant."""
+    if segment.header("Content-Range"):
+        raise BadRequest("a part with Content-Range is not supported: send the whole file")
+    for name in ("Content-Encoding", "Content-Transfer-Encoding"):  # RFC 7578 section 4.7
+        if (segment.header(name) or "binary").lower() not in ("binary", "8bit", "7bit", "identity"):
+            raise UnsupportedMedia(f"a part with {name} is not supported: send the bytes as they are")
 
 
 class Exchange:
@@ -3442,6 +3455,9 @@ class HttpRunner(Runner):
         )  # fmt: skip
         if writes and exchange.header("content-encoding").lower() not in ("", "identity"):
             raise UnsupportedMedia("Content-Encoding is not supported: send the bytes as they are")
+        for name in _PART_OF_WHOLE if writes else ():  # RFC 9110 section 14.5
+            if exchange.header(name):
+                raise BadRequest(f"{name} is not supported: a write replaces the whole, so send all of its bytes")
         return request
 
     def _idempotency_key(self, exchange: Exchange) -> str:
@@ -7150,7 +7166,8 @@ class Files(Resource):
         self.check_name(request.path[-1])
         staged = self.stage(request.body or (), path, request.body_bytes)
         step = Publish(self.blobs, staged, path, wanted, must_be_new or "*" in request.conditions.if_none_match)
-        return Plan(respond=partial(self._written, request.address, staged, blob is None), steps=[step])
+        done = Action.UPDATE if blob else Action.CREATE
+        return Plan(respond=partial(self._written, request.address, staged, blob is None), steps=[step], action=done)
 
     def _written_before(self, request: Request, blob: Blob) -> Plan:
         """The same bytes once more in their own place; Conflict if others are there."""
@@ -7404,7 +7421,8 @@ class Form(Resource):
         steps = self._store_files(zip(places, checked, strict=True))
         records = [Record(key, 1, value | stamp) for key, value in zip(keys, checked, strict=True)]
         changes = [Change(Insert(self.table, record.key, record.value)) for record in records]
-        return Plan(respond=lambda blobs: self._created(records, batch), changes=changes, steps=steps)
+        answer = self._created(records, batch)
+        return Plan(respond=lambda blobs: answer, changes=changes, steps=steps, action=Action.CREATE)
 
     def _created(self, records: Sequence[Record], batch: bool) -> Response:
         if batch:
@@ -11664,18 +11682,22 @@ class App:
 
     def _flow(self, request: Request, guard: Callable[[], None]) -> _Flow:
         """What handle() does, stopping at every commit that others may share."""
-        with self._counted(request):
+        with self._counted(request) as done:
             if request.credential or request.role:
                 self._wake_all([self.state])
             caller = dataclasses.replace(self._caller(request), ceiling=request.ceiling)
-            return (yield from self._flow_as(caller, request, guard))
+            response = yield from self._flow_as(caller, request, guard)
+            if response.created:  # by an update, too
+                done.append(Action.CREATE)
+            return response
 
     @contextmanager
-    def _counted(self, request: Request) -> Iterator[None]:
-        """Count the request with what comes of it. Only resources that exist have a label of their own."""
-        code = AppError.code  # of a flow that was given up
+    def _counted(self, request: Request) -> Iterator[list[Action]]:
+        """Count the request with what comes of it. Only resources that exist have a label of their own. The list is for
+        what it turned out to be, where the request does not say that."""
+        code, actions = AppError.code, [request.action]  # of a flow that was given up
         try:
-            yield
+            yield actions
             code = "ok"
         except Exception as error:
             told = getattr(error, "code", None)  # what stopped a commit may say one too
@@ -11683,7 +11705,7 @@ class App:
             raise
         finally:
             resource = (request.resource or "/") if request.resource in self.resources else "other"
-            self.meters.count("satchel_requests_total", request.door, resource, request.action.value, code)
+            self.meters.count("satchel_requests_total", request.door, resource, actions[-1].value, code)
 
     def _flow_as(self, caller: Caller, request: Request, guard: Callable[[], None]) -> _Flow:
         try:
@@ -11697,7 +11719,8 @@ class App:
         except AppError as error:
             error.subject = caller.subject
             if isinstance(error, Forbidden) and request.action != Action.READ:
-                self._note(self._entry(request, caller, "denied", code=error.code))
+                needed = error.needed.rpartition(":")[2]
+                self._note(self._entry(request, caller, "denied", code=error.code, action=needed))
             raise
         self.authority.touch(caller)
         return dataclasses.replace(response, caller=caller)
@@ -11798,7 +11821,8 @@ class App:
         with self._undone_on_failure(plan) as published:
             response = plan.respond([self._step(step, published) for step in plan.steps])
             writes = [change.write for change in plan.changes]
-            audit = [self._insert(self._entry(request, scope.caller, "ok", change=change)) for change in plan.changes]
+            note = partial(self._entry, request, scope.caller, "ok", action=plan.action)
+            audit = [self._insert(note(change=change)) for change in plan.changes]
             memory = self._memory(request, scope.caller, plan, response, stored)
             yield _Commit(records, [*writes, *audit, *memory], guard)
         return response
@@ -11817,7 +11841,7 @@ class App:
         Intent and work are durable before this returns; an outcome that is lost is logged.
         """
         change = plan.changes[0] if plan.changes else None
-        note = partial(self._entry, request, scope.caller, change=change, after=_staged_facts(plan))
+        note = partial(self._entry, request, scope.caller, change=change, after=_staged_facts(plan), action=plan.action)
         memory = partial(self._memory, request, scope.caller, plan)
         with self._undone_on_failure(plan) as published:
             _, *at_work = self.state.commit([self._insert(note("intent")), *memory(None, stored)])
@@ -11916,11 +11940,12 @@ class App:
         code: str = "",
         change: Change | None = None,
         after: Json = None,
+        action: str | None = None,
     ) -> Value:
         write = change.write if change else None
         return {
             "at": rfc3339(self.clock()), "subject": caller.subject, "token_id": caller.token_id, "door": request.door,
-            "request_id": request.id, "resource": request.address, "action": request.action, "outcome": outcome,
+            "request_id": request.id, "resource": request.address, "action": action or request.action, "outcome": outcome,
             "code": code, "record": write.key if write else "", "before": change.before if change else None,
             "after": getattr(write, "value", None) if write else after,
         }  # fmt: skip

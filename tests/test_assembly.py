@@ -235,13 +235,34 @@ def test_a_file_operation_leaves_an_intent_and_an_outcome(site: Site) -> None:
     site.delete("files/docs/a.txt")
     entries = site.audit(resource="files/docs/a.txt")
     assert [(e["action"], e["outcome"]) for e in entries] == [
-        ("update", "intent"),
-        ("update", "ok"),
+        ("create", "intent"),
+        ("create", "ok"),
         ("delete", "intent"),
         ("delete", "ok"),
     ]
     assert entries[1]["after"]["size_bytes"] == 5
     assert len(entries[1]["after"]["sha256"]) == 64
+
+
+def test_an_update_that_made_something_new_is_a_create_in_the_audit_and_the_metrics(site: Site) -> None:
+    address = "forms/leave/records/x1"
+    for body in (b"one", b"two"):
+        site.put("files/docs/a.txt", body=body)
+    site.put(address, {"a": "x"}, if_none_match="*")
+    site.put(address, {"a": "y"})
+    for resource, outcomes in (("files/docs/a.txt", ["intent", "ok"]), (address, ["ok"])):
+        told = [(e["action"], e["outcome"]) for e in site.audit(resource=resource)]
+        assert told == [(action, outcome) for action in ("create", "update") for outcome in outcomes]
+    counted = {key[2:]: numbers[0] for key, numbers in site.app.meters.read().items() if key[0] == "satchel_requests_total"}
+    for resource in ("files/docs", "forms/leave"):
+        assert [counted[(resource, action, "ok")] for action in ("create", "update")] == [1, 1]
+
+
+def test_a_denied_update_names_the_action_that_was_missing(site: Site) -> None:
+    updates = site.token("ann", "files/docs:update")
+    with pytest.raises(Forbidden):
+        site.put("files/docs/new", body=b"x", by=updates)
+    assert [e["action"] for e in site.audit(outcome="denied")] == ["create"]
 
 
 def test_a_failed_file_operation_says_so(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -297,7 +297,7 @@ def test_a_record_can_be_made_under_a_given_id_once(site: Site) -> None:
         assert site.read(address).data == made.data
         with pytest.raises(app.PreconditionFailed):
             site.put(address, {"a": "y"}, if_none_match="*")
-    assert len(site.audit(action="update", outcome="ok")) == 5
+    assert len(site.audit(action="create", outcome="ok")) == 5
     with pytest.raises(app.NotFound):
         site.put("forms/plain/records/other", {"a": "x"})
     with pytest.raises(app.NotFound):

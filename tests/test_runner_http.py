@@ -727,6 +727,45 @@ def test_an_encoded_body_is_refused_and_not_stored_as_it_is(site: Site, staff: s
     assert site.upload("/files/docs/", ("file", "a", b"x"), token=staff, Content_Encoding="gzip").status == 415
 
 
+@pytest.mark.parametrize("header", [{"Content-Range": "bytes 3-9/10"}, {"X-Update-Range": "append"}])
+def test_a_part_of_a_whole_is_refused_and_changes_nothing(
+    site: Site, staff: str, share: str, header: dict[str, str]
+) -> None:
+    site.put(f"{share}/a", b"0123456789", staff)
+    site.ask("POST", "/forms/leave", json.dumps(LEAVE), JSON, staff)
+    record = "/forms/leave/records/" + site.get("/forms/leave/records", staff).json["items"][0]["id"]
+    for method, target, body, headers in (
+        ("PUT", f"{share}/a", b"3456789", {}), ("PUT", f"{share}/new", b"3456789", {}),
+        ("PUT", record, b"{}", JSON), ("PATCH", record, b"{}", JSON), ("POST", "/forms/leave", json.dumps(LEAVE), JSON),
+        ("POST", f"{share}/", multipart(("file", "new", b"x")), MULTIPART),
+    ):  # fmt: skip
+        reply = site.ask(method, target, body, {**headers, **header}, staff)
+        assert (reply.status, reply.json["code"]) == (400, "bad_request"), (method, target)
+        assert next(iter(header)) in reply.json["detail"]
+    assert site.get(f"{share}/a", staff).body == b"0123456789"
+    assert [row["name"] for row in site.get(f"{share}/", staff).json["items"]] == ["a"]
+    assert len(site.get("/forms/leave/records", staff).json["items"]) == 1
+    assert site.ask("GET", f"{share}/a", None, header, staff).status == 200
+
+
+@pytest.mark.parametrize(
+    ("header", "status"),
+    [
+        ("Content-Range: bytes 3-9/10", 400),
+        ("Content-Transfer-Encoding: base64", 415),
+        ("content-encoding: gzip", 415),
+        ("Content-Transfer-Encoding: binary", 201),
+    ],
+)
+@pytest.mark.parametrize("target", ["/files/docs/", "/forms/papers"])
+def test_a_part_of_a_form_is_stored_only_where_it_is_the_whole_as_it_stands(
+    site: Site, staff: str, target: str, header: str, status: int
+) -> None:
+    body = multipart(("name", None, "Paper"), ("paper", "a.txt", b"x"))
+    body = body.replace(b"Content-Type:", header.encode() + b"\r\nContent-Type:")
+    assert site.ask("POST", target, body, MULTIPART, staff).status == status
+
+
 @pytest.mark.parametrize(
     "name",
     [
