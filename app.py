@@ -58,7 +58,6 @@ import itertools
 import json
 import logging
 import math
-import mimetypes
 import mmap
 import operator
 import os
@@ -941,12 +940,13 @@ def page_bounds(params: Mapping[str, str], *, default: int = 50, most: int = 100
 
 # ==== 3. CONFIG ==================================================================================================
 # app.toml to checked, frozen settings. The dataclasses are the one table of every key, its default, unit and help;
-# a reader walks them and collects every fault. Providers bring the settings of their own kind.
+# a reader walks them and collects every fault. Providers bring the settings of their own kind. Beside them the table of
+# media types, which is ours and never the host's.
 # uses: ERRORS VALUES
 # defines: REQUIRED Setting setting settings_of SiteConfig AuthConfig HttpConfig EventsConfig QueueConfig SqsConfig
 #          RoleConfig PublicConfig ProviderConfig FilesConfig FieldConfig FormConfig ViewConfig AppConfig
 #          ResourceConfig RESOURCE_CONFIGS Config SETTINGS RESERVED_FIELDS NOT_AVAILABLE CONVERTERS STARTER read_toml
-#          read_config
+#          read_config media_type accepts file_input_accept
 
 REQUIRED: Any = object()  # the default of a setting that has none
 
@@ -1836,6 +1836,42 @@ def read_config(raw: Mapping[str, Any], folder: Path, origin: str, kinds: Mappin
     return dataclasses.replace(config, faults=tuple(reader.faults))
 
 
+# ---- media types
+
+
+@lru_cache(maxsize=1)
+def _media_types() -> Mapping[str, str]:
+    """The media type of each ending (lower case, with its dot), as templates/media.types says."""
+    text = Path(__file__).resolve().with_name("templates").joinpath("media.types").read_text("utf-8")
+    lines = [line.split() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    return {"." + ending: media for media, *endings in lines for ending in endings}
+
+
+def media_type(name: str) -> str:
+    """The media type of a file by the last ending of its name, whatever its case; application/octet-stream if unknown."""
+    stem, dot, ending = name.rpartition(".")
+    return _media_types().get(dot + ending.lower() if stem else "", "application/octet-stream")
+
+
+def _fits(media: str, accepted: str) -> bool:
+    return fnmatch.fnmatchcase(media, accepted.lower())
+
+
+def accepts(accept: Sequence[str], name: str) -> bool:
+    """Whether a file name fits one of the media types ("image/*") or endings (".pdf"); [] fits all."""
+    media = media_type(name)
+    return not accept or any(
+        name.lower().endswith(one.lower()) if one.startswith(".") else _fits(media, one) for one in accept
+    )
+
+
+def file_input_accept(accept: Sequence[str]) -> str:
+    """The accept attribute of a file input: beside each media type its endings, since browsers' tables differ from ours."""
+    types = [one for one in accept if not one.startswith(".")]
+    endings = [ending for ending, media in _media_types().items() if any(_fits(media, one) for one in types)]
+    return "" if "*/*" in accept else ",".join(dict.fromkeys([*accept, *endings]))
+
+
 # ==== 4. CONTRACTS ===============================================================================================
 # What a Provider (Records, Blobs, Queries), a Resource, a Runner and the Host of a runner must do. Docstrings are
 # promises that tests/test_provider_contract.py asserts of every provider; default methods keep them.
@@ -2216,7 +2252,7 @@ _PAGE_POLICY = (
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 _FILE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; media-src 'self'; sandbox"
-_INLINE = re.compile(r"image/(png|jpeg|gif|webp|avif)|audio/.+|video/.+|application/pdf|text/plain.*")
+_INLINE = re.compile(r"image/(png|apng|jpeg|gif|webp|avif|bmp|heic|heif|jxl)|audio/.+|video/.+|application/pdf|text/plain.*")
 _SCRIPTABLE = re.compile(r".*(html|xml|svg).*")
 _PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 _HEADER_S = 10.0  # to send the head of a request; past it the connection ends
@@ -2701,8 +2737,7 @@ def _wanted_ranges(exchange: Exchange, blob: Blob) -> _Ranges | None:
 
 def _media_headers(name: str) -> _Headers:
     """Type, disposition and policy of an uploaded file: nothing in it ever runs in this site's name."""
-    media, encoding = mimetypes.guess_type("/" + name)  # a path, so that "data:text/html,x" is no address
-    media = "application/octet-stream" if media is None or encoding else media
+    media = media_type(name)
     scriptable = _SCRIPTABLE.fullmatch(media)
     named = scriptable or media in ("text/csv", "text/css", "text/calendar")
     if "script" in media or (media.startswith("text/") and not named):
@@ -2714,7 +2749,7 @@ def _media_headers(name: str) -> _Headers:
 
 
 def _own_headers(name: str) -> _Headers:
-    media = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    media = media_type(name)
     charset = "; charset=utf-8" if media.startswith("text/") else ""
     return [("Content-Type", media + charset), ("Content-Security-Policy", _PAGE_POLICY)]
 
@@ -2893,7 +2928,8 @@ class Pages:
         return {
             "title": title, "entries": [_file_entry(exchange, row, may) for row in table.rows],
             "crumbs": _crumbs(exchange, trail), "may_create": Action.CREATE in may, "may_update": Action.UPDATE in may,
-            "action": exchange.url(folder), "accept": ",".join(response.page["accept"]),
+            "action": exchange.url(folder), "accept": file_input_accept(response.page["accept"]),
+            "accepted": ", ".join(response.page["accept"]),
             "next_href": exchange.url(folder, _next=table.next) if table.next else "",
         }  # fmt: skip
 
@@ -3690,7 +3726,7 @@ class HttpRunner(Runner):
         headers = [("ETag", tag), ("Cache-Control", "public, max-age=31536000, immutable" if lasting else "no-cache")]
         if tag in exchange.header("if-none-match"):
             return Answer(304, headers)
-        return Answer(200, [*headers, ("Content-Type", mimetypes.guess_type(name)[0] or "application/octet-stream")], data)
+        return Answer(200, [*headers, ("Content-Type", media_type(name))], data)
 
     def _openapi(self, exchange: Exchange) -> Answer:
         """What this caller may open, described for programs."""
@@ -6674,7 +6710,7 @@ class Authority:
 # Files, Forms, Views, Apps, and the built-in home page, admin lists and metrics. They check what was asked against what is
 # declared, and answer a Plan; bytes and records go through the contracts only.
 # uses: ERRORS VALUES CONFIG CONTRACTS
-# defines: Field ListQuery read_list Files accepts Form View Launcher Home AdminTable Metrics RESOURCE_TYPES
+# defines: Field ListQuery read_list Files Form View Launcher Home AdminTable Metrics RESOURCE_TYPES
 
 _EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,8}")
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`\x00-\x1f]+")
@@ -6945,7 +6981,7 @@ class Field:
         config = self.config
         named = {
             "min": config.minimum, "max": config.maximum, "minlength": config.min_length, "maxlength": config.max_length,
-            "accept": ",".join(config.accept) or None,
+            "accept": file_input_accept(config.accept) or None,
         }  # fmt: skip
         if config.type in ("number", "integer"):
             named["step"] = config.multiple_of or (1 if config.type == "integer" else "any")
@@ -7219,15 +7255,6 @@ def _wanted_etag(conditions: Conditions, present: str | None) -> str | None:
     if present is not None and {"*", present} & set(conditions.if_none_match):
         raise PreconditionFailed("it exists already")
     return None
-
-
-def accepts(accept: Sequence[str], name: str) -> bool:
-    """Whether a file name fits one of the media types ("image/*") or endings (".pdf"); [] fits all."""
-    media = mimetypes.guess_type(name)[0] or "application/octet-stream"
-    return not accept or any(
-        name.lower().endswith(one.lower()) if one.startswith(".") else fnmatch.fnmatchcase(media, one.lower())
-        for one in accept
-    )
 
 
 # ---- forms

@@ -29,7 +29,7 @@ may_delete = any([entry.may_delete for entry in page.entries])
 %   end
   <button class="button solid"><svg class="icon" aria-hidden="true"><use href="{{static('icon.svg')}}#upload"/></svg> Upload</button>
 %   if page.accept:
-  <p class="help" id="upload-help">Accepted here: {{page.accept.replace(",", ", ")}}</p>
+  <p class="help" id="upload-help">Accepted here: {{page.accepted}}</p>
 %   end
 </form>
 % end

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import os
 import random
+import re
 import tomllib
 from collections.abc import Mapping
 from decimal import Decimal
@@ -17,6 +18,7 @@ import pytest
 import app
 from app import App, Config, ConfigError, Fault
 
+ROOT = Path(app.__file__).parent
 KINDS = app.load_kinds(Path("/nowhere"))
 SETTINGS = {kind: cls.settings for kind, cls in KINDS.items()}
 
@@ -695,3 +697,54 @@ def test_a_faulty_setting_keeps_its_default_so_that_the_rest_can_be_read() -> No
 def test_nothing_is_created_by_reading_or_building(tmp_path: Path) -> None:
     App(read(RICH, tmp_path), KINDS)
     assert os.listdir(tmp_path) == []
+
+
+# ---- media types
+
+USUAL = """
+docx xlsx pptx odt ods odp webp md m4a mkv heic avif 7z log yaml toml csv tsv ics eml msg epub woff2 wasm apk jar ts
+tsx jsx go rs py sh sql ndjson jsonl geojson gpx kml parquet sqlite dwg dxf psd ai sketch stl obj step glb mp3 opus flac mov
+webm mpg zst rar tar gz bz2 xz zip pdf txt html css js mjs json xml svg png jpg jpeg gif tiff bmp ico mp4 avi wav ogg ttf otf
+doc xls ppt rtf vsdx mpp one pages numbers key exe msi dmg iso deb rpm""".split()
+
+
+def test_media_types_are_a_table_of_our_own_with_the_usual_ones() -> None:
+    lines = (ROOT / "templates" / "media.types").read_text("utf-8").splitlines()
+    rows = [line.split() for line in lines if line and not line.startswith("#")]
+    types, endings = [row[0] for row in rows], [ending for row in rows for ending in row[1:]]
+    assert len(types) == len(set(types)) >= 400
+    assert len(endings) == len(set(endings))
+    assert all(re.fullmatch(r"[a-z]+/[a-z0-9][a-z0-9.+-]*", one) for one in types)
+    assert all(re.fullmatch(r"[a-z0-9_]+", one) for one in endings)
+    assert not set(USUAL) - set(endings)
+    assert "mimetypes" not in (ROOT / "app.py").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "media"),
+    [
+        ("a.webp", "image/webp"),
+        ("A.B.DOCX", "application/vnd.openxmlformats-officedocument.wordprocessingml.document"),
+        ("a.tar.gz", "application/gzip"),
+        ("a.html.png", "image/png"),
+        ("a.png.html", "text/html"),
+        ("a.mjs", "text/javascript"),
+        ("a.xht", "application/xhtml+xml"),
+        ("a.unknown", "application/octet-stream"),
+        ("png", "application/octet-stream"),
+        (".png", "application/octet-stream"),
+        ("a.", "application/octet-stream"),
+        ("", "application/octet-stream"),
+    ],
+)
+def test_the_last_ending_of_a_name_says_its_media_type(name: str, media: str) -> None:
+    assert app.media_type(name) == media
+
+
+def test_a_file_input_offers_the_endings_of_the_types_that_it_takes() -> None:
+    offered = app.file_input_accept(["image/*", ".pdf"]).split(",")
+    assert offered[:2] == ["image/*", ".pdf"]
+    assert {".webp", ".heic", ".avif", ".svg"} < set(offered)
+    assert ".mp4" not in offered
+    assert app.file_input_accept([]) == app.file_input_accept(["*/*"]) == ""
+    assert all(app.accepts(["image/*", ".pdf"], "a" + ending) for ending in offered[1:])

@@ -786,6 +786,16 @@ def test_a_part_of_a_form_is_stored_only_where_it_is_the_whole_as_it_stands(
         "a.html;",
         "a.rss",
         "a.xht",
+        "a.hta",
+        "a.swf",
+        "a.mhtml",
+        "a.PHP",
+        "a.vbs",
+        "a.xslt",
+        "a.ts",
+        "a.htc",
+        "a.wasm",
+        "a.html.gz",
     ],
 )
 def test_an_uploaded_file_never_runs(site: Site, staff: str, share: str, name: str) -> None:
