@@ -83,7 +83,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
@@ -329,7 +329,7 @@ class ConfigError(AppError):
 #          Column Input Table Response Record Insert Update Delete Write Blob Folder Staged OPERATORS Condition Query
 #          Page Select Rows Change exact_number load_json dump_json check_text member_pointer check_value is_key
 #          check_writes check_path split_path quote_path new_id rfc3339 parse_rfc3339 encode_cursor decode_cursor
-#          nearest page_bounds
+#          nearest page_bounds Unread LANGUAGES Locale
 
 Json: TypeAlias = Any  # None, bool, int, float, Decimal, str, list and dict of these
 Value: TypeAlias = dict[str, Json]  # a JSON object
@@ -938,6 +938,208 @@ def page_bounds(params: Mapping[str, str], *, default: int = 50, most: int = 100
     return int(text)
 
 
+# ---- what people read and type, in their language and zone
+
+
+class Unread(str):
+    """A typed text that is no value of its field, with the reason in words: no field takes it."""
+
+    __slots__ = ("reason",)
+    reason: str
+
+    def __new__(cls, text: str, reason: str) -> Unread:
+        found = super().__new__(cls, text)
+        found.reason = reason
+        return found
+
+
+# Of each language its decimal mark and how it writes a date (CLDR 46); a region that differs stands by itself.
+# Others have the point and the ISO date, and so has English without a region, whose dates nobody can tell apart.
+_DOTS, _SLASHES, _DASHES, _US, _ISO = "{d}.{m}.{y}", "{d}/{m}/{y}", "{d}-{m}-{y}", "{m}/{d}/{y}", "{y}-{m}-{d}"
+_CONVENTIONS: Mapping[str, tuple[str, str]] = {
+    "en": (".", _ISO), "en-US": (".", _US), "de-CH": (".", _DOTS), "de-LI": (".", _DOTS), "it-CH": (".", _DOTS),
+    "es-MX": (".", _SLASHES), "es-US": (".", _SLASHES), "es-419": (".", _SLASHES), "fr-CH": (",", _DOTS),
+    "nl": (",", _DASHES), "he": (".", _DOTS),
+    **dict.fromkeys("en-AU en-GB en-IE en-IN en-NZ ar cy ga hi ms mt th ur".split(), (".", _SLASHES)),
+    **dict.fromkeys("az be bg bs cs da de et fi hr hy is ka kk lv mk nb nn no".split(), (",", _DOTS)),
+    **dict.fromkeys("pl ro ru sk sl sq sr tr uk".split(), (",", _DOTS)),
+    **dict.fromkeys("ca el es fr gl id it pt uz vi".split(), (",", _SLASHES)),
+    **dict.fromkeys("af eu hu lt sv".split(), (",", _ISO)),
+}  # fmt: skip
+_RIGHT_TO_LEFT = frozenset("ar arab ckb dv fa he hebr iw ks nqo ps sd syr ug ur yi".split())
+LANGUAGES = (*_CONVENTIONS, "fa", "ja", "ko", "zh")
+
+_SPACES = "\u0020\u00a0\u2007\u2009\u202f"
+_GROUPS = re.compile(rf"[1-9][0-9]{{0,2}}([.,'’٬{_SPACES}])(?:[0-9]{{2,3}}\1)*[0-9]{{3}}")
+_TYPED_NUMBER = re.compile(r"([+-]?)(.*?)([eE][+-]?[0-9]{1,6})?", re.DOTALL)
+_LONGEST_NUMBER = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Locale:
+    """How people of a language and a time zone write numbers and times: `lang` a BCP 47 tag, `timezone` an IANA name."""
+
+    lang: str = "en"
+    timezone: str = "UTC"
+
+    @property
+    def _conventions(self) -> tuple[str, str]:
+        subtags = self.lang.split("-")
+        region = f"{subtags[0].lower()}-{subtags[-1].upper()}"
+        return _CONVENTIONS.get(region) or _CONVENTIONS.get(subtags[0].lower(), (".", _ISO))
+
+    @property
+    def direction(self) -> str:
+        """`dir` of a page: rtl or ltr; a script in the tag decides, else the language."""
+        scripts = [part.lower() for part in self.lang.split("-")[1:] if len(part) == 4 and part.isalpha()]
+        return "rtl" if (scripts or [self.lang.split("-")[0].lower()])[0] in _RIGHT_TO_LEFT else "ltr"
+
+    @property
+    def zone(self) -> tzinfo:
+        if self.timezone == "UTC":
+            return UTC  # needs no database of zones
+        from zoneinfo import ZoneInfo
+
+        return ZoneInfo(self.timezone)
+
+    @property
+    def zone_name(self) -> str:
+        """The zone for people: "Europe/Copenhagen", "America/New York"."""
+        return self.timezone.replace("_", " ")
+
+    # -- numbers
+
+    def read_number(self, text: str, *, whole: bool = False) -> Json:
+        """The number that a person typed, exactly; None for nothing, Unread for what is no number or could be two.
+
+        Both decimal marks are read. One mark with three digits behind it is a group in "1,234" of an English page; where
+        the point groups, "1.234" could be both, unless the field takes `whole` numbers alone.
+        """
+        plain = _plain_digits(text)
+        if not plain:
+            return None
+        sign, body, power = cast(re.Match[str], _TYPED_NUMBER.fullmatch(plain)).groups(default="")
+        parts, mark = _number_parts(body.strip(_SPACES)), self._conventions[0]
+        if parts is None or len(plain) > _LONGEST_NUMBER:
+            return Unread(text, f"must be a number such as {self.write_number(1234.5)}")
+        digits, fraction, doubtful = parts
+        if doubtful not in ("", mark) and not power:
+            if mark == "," and not whole:
+                both = f"{digits}{fraction} or {digits},{fraction}"
+                return Unread(text, f"could be two numbers: write {both}")
+            digits, fraction = digits + fraction, ""
+        exact = sign + (digits or "0") + ("." + fraction if fraction else "") + power
+        return exact_number(exact) if fraction or power else int(exact)
+
+    def write_number(self, value: Json) -> str:
+        """A number for people: no digit is lost, and reading it gives the same number."""
+        text = (
+            f"{Decimal(repr(value)) if isinstance(value, float) else value:f}" if not isinstance(value, int) else str(value)
+        )
+        if len(text) > 40:
+            text = str(value).lower()
+        elif "." in text:
+            text = text.rstrip("0").rstrip(".")
+        return text.replace(".", self._conventions[0])
+
+    # -- dates and times
+
+    def read_date(self, text: str) -> str:
+        """The ISO date that a person typed; Unread for what is no date or could be two."""
+        found = re.fullmatch(r"([0-9]{1,4})([-./]) ?([0-9]{1,2})\2 ?([0-9]{1,4})\.?", text.strip())
+        if not found:
+            return Unread(text, "must be a date such as " + self.write_date("2026-12-24"))
+        first, mark, second, third = found[1], found[2], int(found[3]), found[4]
+        dates = {(int(first), second, int(third))} if len(first) == 4 else set()
+        if not dates and len(third) == 4:
+            dates = {(int(third), second, int(first))}  # the day first, which dots always say
+            if mark != "." and self._conventions[1] == _US:
+                dates = {(int(third), int(first), second)}
+            elif mark != "." and self._conventions[1] == _ISO:
+                dates.add((int(third), int(first), second))
+        real = ["{:04}-{:02}-{:02}".format(*one) for one in sorted(dates) if _is_day(*one)]
+        if len(real) > 1:
+            return Unread(text, f"could be two dates: write {' or '.join(real)}")
+        return real[0] if real else Unread(text, "must be a date such as " + self.write_date("2026-12-24"))
+
+    def read_date_time(self, text: str) -> str:
+        """The RFC 3339 date-time that a person typed, in this zone where no offset stands; Unread else.
+
+        Of an hour that the clocks go through twice the first one is meant; one that they leave out is Unread.
+        """
+        text = text.strip()
+        with suppress(ValueError, OverflowError):
+            parse_rfc3339(text)
+            return text
+        day, _, time_ = re.sub(r"[ T,]+", " ", text).partition(" ")
+        date, example = self.read_date(day), f"must be a date and time such as {self.write_date('2026-12-24')} 08:30"
+        clock = re.fullmatch(r"([0-9]{1,2})[:.]([0-9]{2})(:[0-9]{2}(?:\.[0-9]{1,6})?)?", time_.strip())
+        if isinstance(date, Unread) or not clock:
+            return Unread(text, example)
+        try:
+            naive = datetime.fromisoformat(f"{date}T{int(clock[1]):02}:{clock[2]}{clock[3] or ':00'}")
+            local = naive.replace(tzinfo=self.zone)
+            there = local.astimezone(UTC).astimezone(self.zone).replace(tzinfo=None) == naive
+        except (ValueError, OverflowError):
+            return Unread(text, example)
+        if not there:
+            return Unread(text, f"does not exist: the clocks of {self.zone_name} leave this time out")
+        if cast(timedelta, local.utcoffset()) % timedelta(minutes=1):  # before there was standard time
+            local = local.astimezone(UTC)
+        return re.sub(r"(\.[0-9]+?)0+(?![0-9])", r"\1", local.isoformat()).replace("+00:00", "Z")
+
+    def local(self, text: str) -> datetime | None:
+        """A stored date-time by the clocks of this zone; None where it is none that they show."""
+        try:
+            parse_rfc3339(text)
+            return datetime.fromisoformat(text.upper()).astimezone(self.zone)
+        except (ValueError, OverflowError):
+            return None
+
+    def write_date(self, text: str) -> str:
+        """An ISO date for people; any other text as it is."""
+        found = re.fullmatch(r"([0-9]{4})-([0-9]{2})-([0-9]{2})", text)
+        return self._conventions[1].format(y=found[1], m=found[2], d=found[3]) if found else text
+
+    def write_time(self, text: str) -> str:
+        """The time of day of a stored date-time for people: "08:30"; any other text as it is."""
+        local = self.local(text)
+        return f"{local:%H:%M}" if local else text
+
+    def write_date_time(self, text: str) -> str:
+        """A stored date-time for people, with the name of the zone: "2026-11-26 17:48 CET"; any other text as it is."""
+        local = self.local(text)
+        if local is None:
+            return text
+        return f"{self.write_date(local.date().isoformat())} {local:%H:%M} {local.tzname()}"
+
+
+def _plain_digits(text: str) -> str:
+    """Digits of any script and every minus as ASCII, without spaces around."""
+    text = text.strip().replace("٫", ",").translate({0x2212: "-", 0xFE63: "-", 0xFF0D: "-", 0xFF0B: "+"})
+    return "".join(str(unicodedata.decimal(c)) if c.isdecimal() else c for c in text)
+
+
+def _number_parts(body: str) -> tuple[str, str, str] | None:
+    """(digits, fraction, the mark between them where it could also group) of a number without sign; None if it is none."""
+    at = max(body.rfind("."), body.rfind(","))
+    if at < 0 or body.count(body[at]) > 1:  # a mark that stands twice groups
+        at = len(body)
+    whole, fraction = body[:at], body[at + 1 :]
+    digits = re.sub(r"[^0-9]", "", whole)
+    if not re.fullmatch(r"[0-9]*", fraction) or not digits + fraction or not (whole == digits or _GROUPS.fullmatch(whole)):
+        return None
+    doubtful = whole == digits and len(fraction) == 3 and re.fullmatch(r"[1-9][0-9]{0,2}", digits)
+    return digits, fraction, body[at] if doubtful else ""
+
+
+def _is_day(year: int, month: int, day: int) -> bool:
+    try:
+        return bool(datetime(year, month, day, tzinfo=UTC))
+    except ValueError:
+        return False
+
+
 # ==== 3. CONFIG ==================================================================================================
 # app.toml to checked, frozen settings. The dataclasses are the one table of every key, its default, unit and help;
 # a reader walks them and collects every fault. Providers bring the settings of their own kind. Beside them the table of
@@ -982,6 +1184,16 @@ class SiteConfig:
     data: Path = setting("folder", "data", "folder for everything Satchel writes by itself, mode 0700")
     state: str = setting("text", "", 'provider that keeps tokens and sessions; "" = the one named main, else the only one')
     prefix: str = setting("prefix", "", 'path such as "/ops" under which a proxy passes the site')
+    url: str = setting(
+        "site", "", 'what printed links begin with, such as "https://intranet.example.org"; "" = the bind address'
+    )
+    lang: str = setting("lang", "en", "language of the pages, and how numbers and dates are written and read")
+    timezone: str = setting("timezone", "UTC", "zone in which times are shown, and typed where no offset is given")
+    contact: str = setting("text", "", "whom sign-in and error pages name for help")
+
+    @property
+    def locale(self) -> Locale:
+        return Locale(self.lang, self.timezone)
 
 
 @dataclass(frozen=True)
@@ -1412,6 +1624,40 @@ def _prefix(raw: Any, folder: Path) -> str:
     return text
 
 
+def _site_address(raw: Any, folder: Path) -> str:
+    text = _text(raw, folder)
+    host, port = r"([A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\])", r"(:(?P<port>[0-9]{1,5}))?"
+    found = re.fullmatch(rf"https?://{host}{port}(?P<path>(/[A-Za-z0-9._~-]+)*)", text)
+    if text and not (
+        found and int(found["port"] or 443) in range(1, 65536) and not {".", ".."} & {*found["path"].split("/")}
+    ):
+        raise ValueError('must be "" or an address such as "https://intranet.example.org", with no slash at the end')
+    return text
+
+
+def _lang(raw: Any, folder: Path) -> str:
+    # RFC 5646 section 2.1, without grandfathered tags and those for private use alone
+    tag = r"[A-Za-z]{2,3}(-[A-Za-z]{3}){0,3}(-[A-Za-z]{4})?(-([A-Za-z]{2}|[0-9]{3}))?"
+    variants = r"(-([A-Za-z0-9]{5,8}|[0-9][A-Za-z0-9]{3}))*"
+    text = _text(raw, folder)
+    if not re.fullmatch(tag + variants + r"(-[A-WYZa-wyz0-9](-[A-Za-z0-9]{2,8})+)*(-[Xx](-[A-Za-z0-9]{1,8})+)?", text):
+        raise ValueError(f'must be a language tag such as "en", "de" or "en-GB"{nearest(text.replace("_", "-"), LANGUAGES)}')
+    return text
+
+
+def _timezone(raw: Any, folder: Path) -> str:
+    text = _text(raw, folder)
+    if text == "UTC":
+        return text  # needs no database of zones
+    from zoneinfo import available_timezones
+
+    known = available_timezones() - {"localtime", "Factory"}
+    if text not in known:
+        told = nearest(text, known) if known else "; no time zones are installed here: install the package tzdata"
+        raise ValueError(f'must be the name of a time zone such as "Europe/Copenhagen"{told}')
+    return text
+
+
 def _grants(raw: Any, folder: Path) -> tuple[Grant, ...]:
     try:
         return tuple(parse_grant(text) for text in _texts(raw, folder))
@@ -1578,6 +1824,9 @@ CONVERTERS: Mapping[str, Callable[[Any, Path], Any]] = {
     "hosts": _hosts,
     "networks": _networks,
     "prefix": _prefix,
+    "site": _site_address,
+    "lang": _lang,
+    "timezone": _timezone,
     "grants": _grants,
     "queues": _queues,
     "replies": _replies,
@@ -1788,6 +2037,10 @@ class _TomlReader:
                 if isinstance(one, ViewConfig) and one.source and one.source not in forms:
                     self.fault(f"{place}.from", f"names {one.source!r}, which is no form{nearest(one.source, forms)}")
         self.check_provider(config, "site.state", config.site.state)
+        site_wrong = any(fault.pointer in ("site.url", "site.prefix") for fault in self.faults)
+        if config.site.url and urlsplit(config.site.url).path != config.site.prefix and not site_wrong:
+            told = f"{config.site.prefix!r}, as site.prefix says" if config.site.prefix else 'its host, as site.prefix is ""'
+            self.fault("site.url", f"must end with {told}")
         tls_wrong = any(fault.pointer.startswith("http.tls") for fault in self.faults)
         if bool(config.http.tls_cert) != bool(config.http.tls_key) and not tls_wrong:
             self.fault("http.tls_cert", "goes with tls_key: give both or neither")
@@ -2842,10 +3095,10 @@ def _as_text(value: Json, widget: str) -> str:
 class Pages:
     """Renders templates, those beside app.toml first; and turns Responses into what the templates show."""
 
-    def __init__(self, folders: Sequence[Path], title: str, form_token: Callable[[Exchange], str]) -> None:
+    def __init__(self, folders: Sequence[Path], site: SiteConfig, form_token: Callable[[Exchange], str]) -> None:
         self.folders = [str(folder) for folder in folders if folder.is_dir()]
         self.own_folder = str(folders[0].parent)  # where app.toml is
-        self.title, self.form_token = title, form_token
+        self.title, self.locale, self.contact, self.form_token = site.title, site.locale, site.contact, form_token
         static = Path(__file__).resolve().with_name("static")
         self.static = {path.name: path.read_bytes() for path in sorted(static.glob("*.*"))}
         self.tags = {name: hashlib.sha256(data).hexdigest()[:16] for name, data in self.static.items()}
@@ -2858,7 +3111,8 @@ class Pages:
         if template not in self._cache:
             self._cache[template] = SimpleTemplate(name=template, lookup=self.folders)
         names = {
-            "site": self.title, "title": title, "lang": "en", "subject": exchange.subject, "url": exchange.url,
+            "site": self.title, "title": title, "subject": exchange.subject, "url": exchange.url,
+            "lang": self.locale.lang, "dir": self.locale.direction, "contact": self.contact,
             "form_token": self.form_token(exchange), "page": SimpleNamespace(**page),
             "static": lambda name: f"{exchange.prefix}/static/{name}?v={self.tags.get(name, '')}",
         }  # fmt: skip
@@ -3197,7 +3451,7 @@ def _files_paths(one: Value) -> dict[str, Value]:
     }
 
 
-def openapi(title: str, prefix: str, described: Sequence[Value]) -> Value:
+def openapi(title: str, base: str, described: Sequence[Value]) -> Value:
     """OpenAPI 3.1 of the resources that Host.describe tells of; bodies and parameters as they are declared."""
     builders = {"forms": _form_paths, "views": _view_paths, "files": _files_paths}
     paths: dict[str, Value] = {}
@@ -3206,7 +3460,7 @@ def openapi(title: str, prefix: str, described: Sequence[Value]) -> Value:
             paths |= builders[one["type"]](one)
     bearer = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
     return {
-        "openapi": "3.1.0", "info": {"title": title, "version": __version__}, "servers": [{"url": prefix or "/"}],
+        "openapi": "3.1.0", "info": {"title": title, "version": __version__}, "servers": [{"url": base or "/"}],
         "security": [{"token": []}, {}], "paths": paths,
         "components": {"securitySchemes": {"token": bearer}, "schemas": {"Problem": _PROBLEM}},
     }  # fmt: skip
@@ -3255,7 +3509,7 @@ class HttpRunner(Runner):
     def __init__(
         self,
         config: HttpConfig,
-        prefix: str,
+        site: SiteConfig,
         host: Host,
         folders: Sequence[Path],
         on_ready: Callable[[str], None],
@@ -3265,8 +3519,12 @@ class HttpRunner(Runner):
         are the states of queues that a runner beside this one works on."""
         from bottle import Router
 
-        self.config, self.prefix, self.host, self.on_ready, self.queues = config, prefix, host, on_ready, queues
-        self.pages = Pages(folders, host.title, self._form_token)
+        self.config, self.site, self.prefix, self.host = config, site, site.prefix, host
+        self.on_ready, self.queues = on_ready, queues
+        own = urlsplit(site.url.lower())
+        default = {"http": 80, "https": 443}.get(own.scheme)
+        self.origin = f"{own.scheme}://{own.netloc.removesuffix(f':{default}')}" if site.url else ""
+        self.pages = Pages(folders, site, self._form_token)
         self.networks = [_network(text) for text in config.trusted_proxies if text != "unix"]
         self.turns = threading.Semaphore(config.threads)  # to work; whoever waits for a client gives the turn away
         self.deadlines: dict[Any, float] = {}  # connection -> when its client must have sent what is waited for
@@ -3383,7 +3641,12 @@ class HttpRunner(Runner):
         host = re.sub(r":[0-9]*$", "", exchange.host).strip("[]").removesuffix(".").lower()
         if not exchange.host and exchange.environ.get("SERVER_PROTOCOL") == "HTTP/1.0":
             return  # no browser is that old
-        known = {"localhost", self.config.bind.rpartition(":")[0].strip("[]").lower(), *map(str.lower, self.config.hosts)}
+        known = {
+            "localhost",
+            urlsplit(self.site.url).hostname or "",
+            self.config.bind.rpartition(":")[0].strip("[]").lower(),
+            *map(str.lower, self.config.hosts),
+        }
         if not (_ip(host) or host in known - {""} or "*" in known):
             raise Misdirected(f"this server does not answer for the host {host[:100]!r}: name it in [http] hosts")
 
@@ -3663,13 +3926,13 @@ class HttpRunner(Runner):
     def _check_origin(self, exchange: Exchange, *, form: bool) -> None:
         """Forbidden when the browser adds the credential by itself and says (Sec-Fetch-Site, else Origin) that an unsafe
         request came from elsewhere, or says nothing where no form can carry the token that _check_token reads later."""
-        verdict = _same_origin(exchange)
+        verdict = _same_origin(exchange, self.origin)
         if (exchange.by_browser and verdict is False) or (exchange.by_cookie and verdict is None and not form):
             raise Forbidden(_ELSEWHERE)
 
     def _check_token(self, exchange: Exchange, token: str) -> None:
         """The last proof of same origin, where the headers gave none."""
-        if exchange.by_cookie and _same_origin(exchange) is None:
+        if exchange.by_cookie and _same_origin(exchange, self.origin) is None:
             opened = self.host.unseal("form", token) or ""
             if not secrets.compare_digest(opened.encode(), _session_digest(exchange.session).encode()):
                 raise Forbidden("the form's token is missing or old; open the page again and resend it")
@@ -3691,7 +3954,7 @@ class HttpRunner(Runner):
         return after if inside and re.fullmatch(r"/[!-\[\]-~]*", after) else default
 
     def _sign_in(self, exchange: Exchange) -> Answer:
-        if _same_origin(exchange) is False or exchange.header("origin") == "null":
+        if _same_origin(exchange, self.origin) is False or exchange.header("origin") == "null":
             raise Forbidden(_ELSEWHERE)
         typed = _typed_fields(exchange, 65536)
         code, token, after = (_text_of(typed, name).strip() for name in ("code", "token", "after"))
@@ -3730,7 +3993,9 @@ class HttpRunner(Runner):
 
     def _openapi(self, exchange: Exchange) -> Answer:
         """What this caller may open, described for programs."""
-        return _json_answer(200, openapi(self.host.title, self.prefix, self.host.describe(exchange.credential)))
+        return _json_answer(
+            200, openapi(self.host.title, self.site.url or self.prefix, self.host.describe(exchange.credential))
+        )
 
     def _readyz(self, exchange: Exchange) -> Answer:
         """503 while a provider is away. A queue at rest is told too, and is no reason to send people elsewhere."""
@@ -3982,13 +4247,16 @@ def _session_digest(session: str) -> str:
     return hashlib.sha256(session.encode()).hexdigest()[:32]
 
 
-def _same_origin(exchange: Exchange) -> bool | None:
-    """Whether a browser says that the request comes from this site's own pages; None when it does not say."""
+def _same_origin(exchange: Exchange, own: str) -> bool | None:
+    """Whether a browser says that the request comes from this site's own pages; None when it does not say.
+
+    `own` is the origin that app.toml names, which a proxy need not pass on as the host.
+    """
     site, origin = exchange.header("sec-fetch-site"), exchange.header("origin")
     if site:
         return site in ("same-origin", "none")
     if origin and origin != "null":
-        return bool(origin.partition("://")[2].lower() == exchange.host.lower())
+        return origin.lower() == own or origin.partition("://")[2].lower() == exchange.host.lower()
     return None
 
 
@@ -12570,15 +12838,17 @@ def _serve_http(app: App) -> None:
     code, trouble = _first_code(app)
     app.close()
 
-    def on_ready(address: str) -> None:
-        _say(f"{config.site.title} is at {address}/ ({config.origin})")
+    def on_ready(bound: str) -> None:
+        address = config.site.url or bound
+        people = f", for people {address}/" if address != bound else ""
+        _say(f"{config.site.title} is at {bound}/ ({config.origin}{people})")
         if code:
             _say(f"Sign in as administrator within ten minutes: {address}/login/{code}")
         if trouble:
             _say(f"There is no sign-in link: {trouble}")
 
     folders = [config.folder / "templates", BUNDLED / "templates"]
-    HttpRunner(config.http, config.site.prefix, app, folders, on_ready, app.queues).run()
+    HttpRunner(config.http, config.site, app, folders, on_ready, app.queues).run()
 
 
 def _states_file(config: Config, number: int) -> Path:
@@ -12960,6 +13230,8 @@ def cmd_auth_check(args: argparse.Namespace) -> int:
 
 def _site_url(config: Config) -> str:
     """Where people reach the site, as far as app.toml tells: behind a proxy it is the first host, at the usual port."""
+    if config.site.url:
+        return config.site.url
     http_ = config.http
     named = [host for host in http_.hosts if host != "*"]
     if named and (http_.trusted_proxies or http_.bind.startswith("unix:")):
@@ -13108,7 +13380,7 @@ def _queue_lines(rows: Json) -> Iterator[str]:
 
 
 def _info_openapi(app: App) -> Json:
-    return openapi(app.title, app.config.site.prefix, app.describe(None))
+    return openapi(app.title, app.config.site.url or app.config.site.prefix, app.describe(None))
 
 
 _INFO: Mapping[str, Callable[[App], Json]] = {

@@ -1,6 +1,6 @@
 % heading = f"{title} · {site}" if title and title != site else site
 <!doctype html>
-<html lang="{{lang}}">
+<html lang="{{lang}}" dir="{{dir}}">
 <head>
 <meta charset="utf-8">
 <title>{{heading}}</title>

@@ -28,4 +28,7 @@
   <div class="actions"><button class="button solid">Sign in</button></div>
 % end
 </form>
+% if contact:
+<p class="note">No way to sign in? Ask <bdi>{{contact}}</bdi>.</p>
+% end
 </div>

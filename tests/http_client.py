@@ -156,7 +156,7 @@ class Site:
         self.app = app.App(config, kinds)
         self.app.open()
         folders = [folder / "templates", ROOT / "templates"]
-        self.runner = app.HttpRunner(config.http, prefix, self.app, folders, lambda address: None)
+        self.runner = app.HttpRunner(config.http, config.site, self.app, folders, lambda address: None)
 
     def close(self) -> None:
         self.app.close()

@@ -638,6 +638,14 @@ def test_the_systemd_unit_names_the_files_in_use(shell: Shell) -> None:
 # ---- a running server
 
 
+def test_printed_links_begin_with_the_address_that_app_toml_names(shell: Shell, serve: Any) -> None:
+    shell.write(app.STARTER.replace("[site]", '[site]\nurl = "https://intra.example/ops"\nprefix = "/ops"'))
+    assert shell.run("auth", "link", "--subject", "a", "--grant", "**:*")[0].startswith("https://intra.example/ops/login/")
+    server = serve("server", "--bind", "127.0.0.1:0")
+    assert server.lines[0].endswith("/ops/ (app.toml, for people https://intra.example/ops/)\n")
+    assert "ten minutes: https://intra.example/ops/login/" in server.line()
+
+
 def test_a_server_says_where_it_is_and_commands_work_beside_it(shell: Shell, serve: Any) -> None:
     server = serve("server", "--bind", "127.0.0.1:0")
     assert server.lines[0] == f"Our team is at {server.url}/ (the built-in starter)\n"

@@ -149,6 +149,27 @@ def test_every_setting_has_a_default_that_its_converter_takes() -> None:
                 app.CONVERTERS[one.kind](one.default, Path("/srv"))
 
 
+def test_the_address_of_the_site_agrees_with_its_prefix() -> None:
+    both = '[site]\nurl = "https://a.example/ops"\nprefix = "PREFIX"\n[providers.main]\nkind = "file"\nroot = "x"\n'
+    for prefix, told in (
+        ("/ops", None),
+        ("", 'must end with its host, as site.prefix is ""'),
+        ("/b", "must end with '/b', as site.prefix says"),
+    ):
+        assert {f.pointer: f.detail for f in read(both.replace("PREFIX", prefix)).faults}.get("site.url") == told
+    assert set(faults(with_setting("site.url", '"https://a.example/ops/"'))) == {"site.url"}
+    wrong = with_setting("site.prefix", '"ops"')
+    wrong["site"]["url"] = "https://a.example/ops"
+    assert set(faults(wrong)) == {"site.prefix"}
+
+
+def test_a_language_and_a_zone_that_do_not_exist_name_the_nearest() -> None:
+    assert faults(with_setting("site.lang", '"de_CH"'))["site.lang"].endswith("did you mean de-CH?")
+    assert faults(with_setting("site.timezone", '"Europe/Kopenhagen"'))["site.timezone"].endswith(
+        "did you mean Europe/Copenhagen?"
+    )
+
+
 def test_every_converter_is_used_by_a_setting() -> None:
     used = {one.kind for settings in app.SETTINGS.values() for one in settings}
     used |= {one.kind for settings in SETTINGS.values() for one in settings}
@@ -160,6 +181,9 @@ GOOD = {
     "duration": [('"30s"', 30), ('"10m"', 600), ('"12h"', 43200), ('"30d"', 2592000), ('"2w"', 1209600), ("5", 5)],
     "address": [(f'"{a}"', a) for a in ("0.0.0.0:80", ":8080", "[::1]:8080", "unix:/run/s", "host.local:0", "a-b:1")],
     "prefix": [('""', ""), ('"/ops"', "/ops"), ('"/a/b.c"', "/a/b.c")],
+    "site": [('""', ""), ('"https://a.example"', "https://a.example"), ('"http://[::1]:8080/ops"', "http://[::1]:8080/ops")],
+    "lang": [(f'"{tag}"', tag) for tag in ("en", "de-CH", "pt-BR", "zh-Hant-TW", "es-419", "sl-rozaj", "en-u-ca-gregory")],
+    "timezone": [('"UTC"', "UTC"), ('"Europe/Copenhagen"', "Europe/Copenhagen"), ('"Etc/GMT+3"', "Etc/GMT+3")],
     "hosts": [('["a.local", "*", "::1"]', ("a.local", "*", "::1"))],
     "networks": [('["10.0.0.1/8", "::1", "unix"]', ("10.0.0.1/8", "::1", "unix"))],
     "number": [("1", 1), ("0.1", 0.1), ("12345678901234567890.5", Decimal("12345678901234567890.5"))],
@@ -192,6 +216,31 @@ BAD = {
     "duration": ['"0s"', "0", "-3", '"1y"', "true", '"9999w"', '"999999999w"', "[]", "1.5"],
     "address": ['"8080"', '"a:99999"', '"a..b:80"', '"http://a:80"', '"[zz]:1"', "80", '"unix:run"', '"a b:80"', '"a:٣"'],
     "prefix": ['"ops"', '"/ops/"', '"/a/../b"', '"/./a"', '"//a"', '"/a b"', "1"],
+    "site": [
+        '"a.example"',
+        '"ftp://a"',
+        '"https://a/"',
+        '"https://a/b/"',
+        '"https://a?b"',
+        '"https://u:p@a"',
+        '"https://a:99999"',
+        '"https://a:0"',
+        '"https://a/../b"',
+        '"https://"',
+        '"https://a b"',
+        "1",
+    ],
+    "lang": ['"german"', '"de_DE"', '"d"', '""', '"de-"', '"x-private"', "1"],
+    "timezone": [
+        '"CEST+1"',
+        '"Europe"',
+        '"europe/copenhagen"',
+        '"../etc/passwd"',
+        '"/etc/localtime"',
+        '""',
+        '"localtime"',
+        "1",
+    ],
     "hosts": ['["https://a"]', '["a:80"]', '[""]', '["a/b"]', '"a"'],
     "networks": ['["10.0.0.0/99"]', '["proxy.local"]', '[""]', "[1]"],
     "number": ['"1"', "true", "nan", "inf", "[]", "1" + "0" * 400, "1e9999999", "1e-500", "2026-01-01"],

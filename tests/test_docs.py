@@ -59,6 +59,7 @@ VALUES = {
     "hosts": "list of names without port; `*` is any",
     "inside": "folder in the provider",
     "items": "table",
+    "lang": "language tag (BCP 47)",
     "menu": "list of addresses and tables",
     "networks": "list of addresses, networks, or `unix`",
     "number": "number",
@@ -70,9 +71,11 @@ VALUES = {
     "queues": "list of tables",
     "replies": 'table of URLs of queues, or `"env:NAME"`',
     "secret": '`"file:PATH"` or `"env:NAME"`',
+    "site": "address without a slash at its end",
     "size": 'size such as `"500KB"`, `"10MB"`, `"2GiB"`',
     "text": "text",
     "texts": "list of texts",
+    "timezone": "name of a time zone (IANA)",
     "type": "name of a type",
     "values": "list of values",
     "word": "name: letters, digits, `_`",
@@ -715,7 +718,7 @@ def test_the_site_works_behind_the_nginx_that_is_shown(
     (tmp_path / "site").mkdir()
     config = merged(tomllib.loads(app.STARTER), tomllib.loads(blocks(told, "toml")[0][1]))
     config["http"]["access_log"] = True
-    config["site"]["prefix"] = prefix
+    config["site"] |= {"prefix": prefix, "url": config["site"]["url"] + prefix}
     (tmp_path / "site" / "app.toml").write_text(as_toml(config), encoding="utf-8")
     server = start_server(folder=tmp_path / "site")
     port, upstream = free_port(), urlsplit(server.base_url).netloc

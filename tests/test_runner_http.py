@@ -1635,6 +1635,26 @@ def test_the_host_of_an_absolute_target_counts_and_not_the_header(site: Site) ->
     assert site.get("http://evil.example/healthz", Host="localhost").status == 421
 
 
+def test_the_address_of_the_site_names_a_host_and_an_origin_of_its_own(tmp_path: Path) -> None:
+    settings = '[site]\nurl = "https://Team.example:443"\nlang = "ar"\ncontact = "the <front> desk"'
+    site = Site(tmp_path, edit=lambda text: text.replace("[site]", settings))
+    try:
+        assert (site.get("/healthz", Host="team.example").status, site.get("/healthz", Host="evil.example").status) == (
+            200,
+            421,
+        )
+        cookie = site.sign_in(site.token("forms/leave:create"))
+        body = urlencode({"nothing": "that is asked"})
+        for origin, status in (("https://team.example", 422), ("http://team.example", 403), ("https://evil.example", 403)):
+            sent = site.ask("POST", "/forms/open", body, FORM | {"Cookie": cookie, "Origin": origin, "Accept": "text/html"})
+            assert sent.status == status, (origin, sent.body)
+        assert '<html lang="ar" dir="rtl">' in site.get("/login", Accept="text/html").text
+        assert "Ask <bdi>the &lt;front&gt; desk</bdi>" in site.get("/login", Accept="text/html").text
+        assert site.get("/openapi.json").json()["servers"] == [{"url": "https://Team.example:443"}]
+    finally:
+        site.close()
+
+
 def test_forwarded_headers_count_from_trusted_proxies_only(site: Site, staff: str) -> None:
     forwarded = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "intranet.local", "Host": "upstream.example"}
     body = urlencode({"token": staff})
