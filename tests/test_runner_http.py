@@ -1650,7 +1650,7 @@ def test_the_address_of_the_site_names_a_host_and_an_origin_of_its_own(tmp_path:
             assert sent.status == status, (origin, sent.body)
         assert '<html lang="ar" dir="rtl">' in site.get("/login", Accept="text/html").text
         assert "Ask <bdi>the &lt;front&gt; desk</bdi>" in site.get("/login", Accept="text/html").text
-        assert site.get("/openapi.json").json()["servers"] == [{"url": "https://Team.example:443"}]
+        assert site.get("/openapi.json").json["servers"] == [{"url": "https://Team.example:443"}]
     finally:
         site.close()
 
