@@ -328,8 +328,8 @@ class ConfigError(AppError):
 # defines: Json Value Clock Action Grant parse_grant covers Caller Token Conditions Upload Request Reader Content
 #          Column Input Table Response Record Insert Update Delete Write Blob Folder Staged OPERATORS Condition Query
 #          Page Select Rows Change exact_number load_json dump_json check_text member_pointer check_value is_key
-#          check_writes check_path split_path quote_path new_id rfc3339 parse_rfc3339 encode_cursor decode_cursor
-#          nearest page_bounds Unread LANGUAGES Locale
+#          check_writes check_path split_path quote_path new_id rfc3339 instant_key parse_rfc3339 encode_cursor
+#          decode_cursor nearest page_bounds Unread LANGUAGES Locale
 
 Json: TypeAlias = Any  # None, bool, int, float, Decimal, str, list and dict of these
 Value: TypeAlias = dict[str, Json]  # a JSON object
@@ -648,9 +648,11 @@ class Query:
     """What `find` looks for. The fields "id" and "version" are the record's key and version.
 
     order_by names fields, "-" first for descending; missing and null come first ascending, last descending, and the
-    key breaks ties ascending; of several types bools come first, then numbers, texts, and lists and objects as equals.
-    `search` is found, whatever its case, in any of `search_fields`. `after` is the cursor of an earlier page of the
-    same query.
+    key breaks ties ascending; of several types bools come first, then date-times, numbers, texts, and lists and objects
+    as equals. Date-times are the RFC 3339 texts of the fields that `instants` names: they compare as moments, whatever
+    their offsets, and with nothing else; other texts of such a field are texts. "contains" and "prefix" ask for what was
+    written. `search` is found, whatever its case, in any of `search_fields`. `after` is the cursor of an earlier page
+    of the same query.
     """
 
     table: str
@@ -660,6 +662,7 @@ class Query:
     after: str = ""
     search: str = ""
     search_fields: tuple[str, ...] = ()
+    instants: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -901,11 +904,39 @@ def rfc3339(at_s: float) -> str:
     return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+_DATE_TIME = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([01][0-9]|2[0-3]):([0-5][0-9]):([0-5][0-9])(?:\.([0-9]+))?"
+    r"(?:[Zz]|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))"
+)
+
+
+def instant_key(text: str) -> str:
+    """Text that sorts, by code point, as the moments of RFC 3339 date-times do, exactly; "" if the text is none.
+
+    It is the second since the year 1, of 12 digits, and the fraction without zeros at its end. There are no leap seconds.
+    """
+    found = _DATE_TIME.fullmatch(text)
+    if not found:
+        return ""
+    day, hour, minute, second, fraction, sign, offset_h, offset_min = found.groups()
+    try:
+        at_s = datetime.fromisoformat(day).toordinal() * 86_400 + int(hour) * 3600 + int(minute) * 60 + int(second)
+    except ValueError:
+        return ""
+    if sign:
+        at_s -= int(sign + "1") * (int(offset_h) * 3600 + int(offset_min) * 60)
+    return f"{at_s:012d}{(fraction or '').rstrip('0')}"
+
+
+_YEAR_1_S = datetime(1970, 1, 1).toordinal() * 86_400
+
+
 def parse_rfc3339(text: str) -> float:
-    """Unix seconds of an RFC 3339 date-time with an offset; ValueError else."""
-    if not re.fullmatch(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", text):
+    """Unix seconds of an RFC 3339 date-time with an offset. Raises ValueError if it is none."""
+    key = instant_key(text)
+    if not key:
         raise ValueError("not an RFC 3339 date-time")
-    return datetime.fromisoformat(text.upper()).timestamp()
+    return float(Decimal(f"{int(key[:12]) - _YEAR_1_S}") + Decimal(f"0.{key[12:] or 0}"))
 
 
 def encode_cursor(*parts: Json) -> str:
@@ -2216,10 +2247,11 @@ class Records(Provider):
     def count(self, query: Query) -> int:
         """How many records the query selects, its limit and cursor aside."""
 
-    def prepare(self, tables: Mapping[str, Collection[str]]) -> None:
+    def prepare(self, tables: Mapping[str, Mapping[str, str]]) -> None:
         """Make these tables exist where a statement of Queries may name them; elsewhere there is nothing to make.
 
-        With each the fields that views filter and order by: what is worth an index.
+        With each the fields that views filter and order by, which are worth an index, and their format: "date-time" are
+        those that a Query names in `instants`.
         """
 
     def tables(self) -> list[str]:
@@ -7311,6 +7343,11 @@ def _truth(name: str, text: str) -> bool:
 def _filter_value(name: str, text: str, column: Column) -> Json:
     if column.type == "boolean":
         return _truth(name, text)
+    if column.format == "date-time":
+        moment = re.sub(r" ([0-9]{2}:[0-9]{2})$", r"+\1", text)  # an offset's plus, which in an address means a space
+        if not _is_date_time(moment):
+            raise BadRequest(f"{name} is {text!r}: {column.name} {_FORMAT_HELP['date-time']}")
+        return moment
     try:
         return _number_of(text) if column.type in _NUMERIC else text
     except ValueError:
@@ -7569,6 +7606,7 @@ class Form(Resource):
         if wrong:
             raise ConfigError(f"forms.{config.name} is not valid", faults=wrong)
         self.columns = (Column("id", "Id"), *(f.column for f in self.fields.values()), *_META)
+        self.instants = frozenset(column.name for column in self.columns if column.format == "date-time")
         self.shares = {one.name: shares[one.config.files] for one in files}
 
     @classmethod
@@ -7637,7 +7675,7 @@ class Form(Resource):
         shown = [self.fields[column.name] for column in columns if column.name in self.fields]
         texts = tuple(one.name for one in shown if one.config.type == "string" and not one.is_file)
         order = asked.order_by or tuple(order_by)
-        return Query(self.table, asked.where, order, asked.size, asked.after, asked.search, texts)
+        return Query(self.table, asked.where, order, asked.size, asked.after, asked.search, texts, self.instants)
 
     def _list(self, request: Request, scope: Scope) -> Plan:
         asked = read_list(request.params, self.columns)
@@ -7908,6 +7946,12 @@ class View(Resource):
             if name not in known:
                 detail = f"names the column {name!r}, which {config.source} has not{nearest(name, known)}"
                 yield Fault(f"views.{self.name}.{key}", "configuration", detail)
+        for one in config.where:
+            values = one.value if one.op == "in" else [one.value]
+            compares = one.field in form.instants and one.op not in ("contains", "prefix", "null")
+            for text in [text for text in values if isinstance(text, str) and not _is_date_time(text)] if compares else ():
+                detail = f"compares {one.field} with {text!r}: it {_FORMAT_HELP['date-time']}"
+                yield Fault(f"views.{self.name}.where", "configuration", detail)
 
     def _form_columns(self, form: Form) -> tuple[Column, ...]:
         known = {column.name: column for column in form.columns}
@@ -8096,6 +8140,7 @@ class AdminTable(Resource):
             raise BadRequest("this list is sorted by id, the newest first")
         texts = tuple(column.name for column in self.columns if column.name not in ("id", *self.seconds))
         query = Query(self.table, tuple(map(self._kept, asked.where)), ("-id",), asked.size + 1, "", asked.search, texts)
+        query = dataclasses.replace(query, instants=frozenset(("at",)))
         count = sum(source.count(query) for source in self.sources) if asked.count else None
         if asked.after:
             query = dataclasses.replace(query, where=(*query.where, Condition("id", "lt", _text_cursor(asked.after))))
@@ -8159,8 +8204,9 @@ RESOURCE_TYPES: Mapping[str, type[Resource]] = {
 # and Lookup; what databases do alike is SqlSelect, SqlLookup and SqlBlobs.
 # uses: ERRORS VALUES CONFIG CONTRACTS
 # defines: CHUNK_BYTES STAGE_BYTES STAGE_LEAVES_BYTES NINES LOOSE_STAGED_S LOOSE_REPLACED_S number_key sort_key
-#          fold_case has_text key_rule key_test field_key list_mark Lookup check_commit check_version next_version
-#          check_blob rechunk Job GroupCommit ProcessLock may_write SQL_SIGNS SQL_TOKENS read_statement quote_name
+#          text_key fold_case has_text value_key key_rule key_test field_key is_instant list_mark Lookup check_commit
+#          check_version next_version check_blob rechunk Job GroupCommit ProcessLock may_write SQL_SIGNS SQL_TOKENS
+#          read_statement quote_name
 #          bindable SqlSelect has_wal_reset_fault SQLITE_AWAY sqlite_code RECORDS_SCHEMA WRITER_SETTINGS BLOBS_SCHEMA
 #          sqlite_number sqlite_member sqlite_authorize sqlite_field SqlLookup SqliteLookup SqlitePool plain_cell
 #          need_blob LookedUpBlobs EmbeddedProvider SqlConnection SqlBlobs SqlProvider disk_errors sync_folder
@@ -8197,7 +8243,8 @@ def number_key(number: int | float | Decimal) -> str:
 def sort_key(value: Json) -> str:
     """Text that sorts, by code point, as Query orders field values; its first letter is the type.
 
-    "" is null or missing, then b bools, n numbers, t texts, and z for lists and objects, which compare with nothing.
+    "" is null or missing, then b bools, n numbers, t texts, and z for lists and objects, which compare with nothing;
+    i are the date-times of Query.instants (see text_key).
     """
     if isinstance(value, str):
         return "t" + value
@@ -8206,6 +8253,12 @@ def sort_key(value: Json) -> str:
     if isinstance(value, bool):
         return "b1" if value else "b0"
     return "n" + number_key(value) if isinstance(value, int | float | Decimal) else "z"
+
+
+def text_key(text: str) -> str:
+    """The sort_key of a text in a field of date-times: its moment, or the text where it is none."""
+    moment = instant_key(text)
+    return "i" + moment if moment else "t" + text
 
 
 def fold_case(text: str) -> str:
@@ -8220,10 +8273,15 @@ def has_text(key: str, folded: str) -> bool:
     return key[:1] == "t" and folded in fold_case(key[1:])
 
 
-def key_rule(condition: Condition) -> tuple[str, list[str]]:
+def value_key(value: Json, instant: bool) -> str:
+    """The sort_key of a value; `instant`: in a field of date-times."""
+    return text_key(value) if instant and isinstance(value, str) else sort_key(value)
+
+
+def key_rule(condition: Condition, instant: bool = False) -> tuple[str, list[str]]:
     """What a condition asks of the sort_key of its field: to be "in" or "out" of keys, or to stand so to one key.
 
-    BadRequest if the operator is none or its value has the wrong shape.
+    BadRequest if the operator is none or its value has the wrong shape. `instant`: see value_key.
     """
     op, value = condition.op, condition.value
     if op not in OPERATORS:
@@ -8234,7 +8292,8 @@ def key_rule(condition: Condition) -> tuple[str, list[str]]:
         raise BadRequest(f"{condition.field}: null takes true or false")
     if op == "null":
         return "in" if value else "out", [""]
-    keys = [key for key in map(sort_key, value if op == "in" else [value]) if key[:1] in ("b", "n", "t")]
+    found = [value_key(one, instant) for one in (value if op == "in" else [value])]
+    keys = [key for key in found if key[:1] in ("b", "i", "n", "t")]
     if op in ("eq", "ne", "in"):
         return "out" if op == "ne" else "in", keys
     if op in ("contains", "prefix") and not isinstance(value, str):
@@ -8242,9 +8301,9 @@ def key_rule(condition: Condition) -> tuple[str, list[str]]:
     return (op, keys) if keys else ("in", [])
 
 
-def key_test(condition: Condition) -> Callable[[str], bool]:
+def key_test(condition: Condition, instant: bool = False) -> Callable[[str], bool]:
     """The condition as a test of the sort_key of its field."""
-    op, keys = key_rule(condition)
+    op, keys = key_rule(condition, instant)
     if op == "in":
         return set(keys).__contains__
     if op == "out":
@@ -8258,17 +8317,24 @@ def key_test(condition: Condition) -> Callable[[str], bool]:
     return lambda key: key[:1] == wanted[0] and compare(key, wanted)
 
 
-def field_key(record: Record, name: str) -> str:
-    """The sort_key of a record's field as Query names it."""
+def field_key(record: Record, name: str, instant: bool = False) -> str:
+    """The sort_key of a record's field as Query names it; `instant`: see value_key."""
     if name in ("id", "version"):
         return sort_key(record.key if name == "id" else record.version)
-    return sort_key(record.value.get(name))
+    return value_key(record.value.get(name), instant)
+
+
+def is_instant(query: Query, condition: Condition) -> bool:
+    """Whether a condition compares moments: not "contains" and "prefix", which ask for what was written."""
+    return condition.field in query.instants and condition.op not in ("contains", "prefix")
 
 
 def list_mark(query: Query) -> str:
     """Tells a cursor of this query from those of others."""
     where = [[c.field, c.op, c.value] for c in query.where]
     parts = [query.table, where, list(query.order_by), query.search, list(query.search_fields)]
+    if moments := query.instants.intersection(name.removeprefix("-") for name in query.order_by):
+        parts.append(sorted(moments))
     return hashlib.sha256(dump_json(parts).encode()).hexdigest()[:12]
 
 
@@ -8276,12 +8342,13 @@ def list_mark(query: Query) -> str:
 class Lookup:
     """A checked Query: `terms` are (field, descending), of which the last is the key ("id") and breaks the ties.
 
-    `after` is the sort_key of every term of the record that the cursor stands on; () at the beginning.
+    `tests` are (field, whether it is tested as an instant, the test of its sort_key). `after` is the sort_key of every
+    term of the record that the cursor stands on; () at the beginning.
     """
 
     query: Query
     terms: tuple[tuple[str, bool], ...]
-    tests: tuple[tuple[str, Callable[[str], bool]], ...]
+    tests: tuple[tuple[str, bool, Callable[[str], bool]], ...]
     after: tuple[str, ...]
 
     @classmethod
@@ -8290,23 +8357,27 @@ class Lookup:
         names = [name.removeprefix("-") for name in (*query.order_by, "id")]
         named = zip(names, [name.startswith("-") for name in (*query.order_by, "")], strict=True)
         terms = tuple(islice(named, names.index("id") + 1))
-        tests = tuple((c.field, key_test(c)) for c in query.where)
+        tests = tuple((c.field, is_instant(query, c), key_test(c, is_instant(query, c))) for c in query.where)
         mark, *after = decode_cursor(query.after, len(terms) + 1) if query.after else [""]
         if after and (mark != list_mark(query) or any(not isinstance(key, str) or check_text(key) for key in after)):
             raise BadRequest("_next is a cursor of another list: leave it out when the filter or the order changes")
         return cls(query, terms, tests, tuple(after))
+
+    def key(self, record: Record, name: str) -> str:
+        """The sort_key of a field that the query orders by."""
+        return field_key(record, name, name in self.query.instants)
 
     def page(self, records: list[Record]) -> Page:
         """A page of the query's first records, of which there is one over the limit if more follow."""
         items = records[: max(self.query.limit, 0)]
         if not items or len(items) == len(records):
             return Page(items, None)
-        return Page(items, encode_cursor(list_mark(self.query), *(field_key(items[-1], name) for name, _ in self.terms)))
+        return Page(items, encode_cursor(list_mark(self.query), *(self.key(items[-1], name) for name, _ in self.terms)))
 
     def selects(self, record: Record) -> bool:
         """Whether the record meets the filter and the search, the cursor aside."""
-        for name, test in self.tests:
-            if not test(field_key(record, name)):
+        for name, instant, test in self.tests:
+            if not test(field_key(record, name, instant)):
                 return False
         if not self.query.search:
             return True
@@ -8316,7 +8387,7 @@ class Lookup:
     def follows(self, record: Record) -> bool:
         """Whether the record stands behind the cursor."""
         for (name, descends), place in zip(self.terms, self.after, strict=True):
-            if (key := field_key(record, name)) != place:
+            if (key := self.key(record, name)) != place:
                 return (key < place) is descends
         return False
 
@@ -8328,7 +8399,7 @@ class Lookup:
             take = heapq.nlargest if self.terms[0][1] else heapq.nsmallest
             return take(wanted, rows, key=lambda r: r.key)
         for name, descends in reversed(self.terms):
-            rows.sort(key=lambda r: field_key(r, name), reverse=descends)
+            rows.sort(key=lambda r: self.key(r, name), reverse=descends)
         return rows[:wanted]
 
 
@@ -8660,8 +8731,8 @@ def sqlite_authorize(action: int, first: str | None, second: str | None, *_: str
     return sqlite3.SQLITE_OK if reads else sqlite3.SQLITE_DENY
 
 
-def sqlite_field(name: str, number: int, values: dict[str, Json]) -> str:
-    """SQL whose value is the sort_key of a record's field; what it binds is added to values."""
+def sqlite_field(name: str, instant: bool, number: int, values: dict[str, Json]) -> str:
+    """SQL whose value is the sort_key of a record's field (see value_key); what it binds is added to values."""
     if name in ("id", "version"):
         return "'t' || key" if name == "id" else "'n' || number_key(version)"
     path, document = f":path{number}", "data"
@@ -8670,8 +8741,10 @@ def sqlite_field(name: str, number: int, values: dict[str, Json]) -> str:
         values |= {f"name{number}": name, f"path{number}": "$"}
     else:
         values[f"path{number}"] = f'$."{name}"'
+    text = f"json_extract({document}, {path})"
+    text = f"text_key({text})" if instant else f"'t' || {text}"
     return (
-        f"case json_type({document}, {path}) when 'text' then 't' || json_extract({document}, {path})"
+        f"case json_type({document}, {path}) when 'text' then {text}"
         f" when 'integer' then 'n' || number_key(json_extract({document}, {path}))"
         f" when 'real' then 'n' || number_key(json_extract({document}, {path}, {path}))"
         " when 'true' then 'b1' when 'false' then 'b0' when 'array' then 'z' when 'object' then 'z' else '' end"
@@ -8689,16 +8762,19 @@ class SqlLookup(ABC):
         self.lookup = lookup
         self.values: dict[str, Json] = {}
         searched = query.search_fields if query.search else ()
-        names = dict.fromkeys([*(c.field for c in query.where), *(name for name, _ in lookup.terms[:-1]), *searched])
-        self._columns = {name: f"f{number}" for number, name in enumerate(names)}
-        fields = [f", {self._field(name)} as {column}" for name, column in self._columns.items()]
+        terms = [name for name, _ in lookup.terms[:-1]]
+        asked = [(c.field, is_instant(query, c)) for c in query.where]
+        asked += [(name, name in query.instants) for name in terms] + [(name, False) for name in searched]
+        self._columns = {key: f"f{number}" for number, key in enumerate(dict.fromkeys(asked))}
+        self._terms = [self._columns[name, name in query.instants] for name in terms]
+        fields = [f", {self._field(*key)} as {column}" for key, column in self._columns.items()]
         tests = [self._condition(c) for c in query.where] + ([self._search(searched)] if query.search else [])
         self._inner = f"(select *{''.join(fields)} from {table}) as satchel_records"  # noqa: S608
         self._where = f" where {' and '.join(tests)}" if tests else " where 1 = 1"
 
     @abstractmethod
-    def _field(self, name: str) -> str:
-        """A record's field as its sort_key."""
+    def _field(self, name: str, instant: bool) -> str:
+        """A record's field as its sort_key; `instant`: see value_key."""
 
     @abstractmethod
     def _holds(self, column: str, bound: str) -> str:
@@ -8718,8 +8794,9 @@ class SqlLookup(ABC):
         return column + (" desc" if descends else "")
 
     def _condition(self, condition: Condition) -> str:
-        column = self._columns[condition.field]
-        op, keys = key_rule(condition)
+        instant = is_instant(self.lookup.query, condition)
+        column = self._columns[condition.field, instant]
+        op, keys = key_rule(condition, instant)
         bound = list(map(self._bind, keys)) if op != "contains" else []
         if op in ("in", "out"):
             sign = "in" if op == "in" else "not in"
@@ -8735,7 +8812,7 @@ class SqlLookup(ABC):
         if not names:
             return "1 = 0"
         folded = self._bind(fold_case(self.lookup.query.search))
-        return "(" + " or ".join(self._holds_folded(self._columns[name], folded) for name in names) + ")"
+        return "(" + " or ".join(self._holds_folded(self._columns[name, False], folded) for name in names) + ")"
 
     def _behind(self, terms: Sequence[tuple[str, bool]]) -> str:
         """Whether a record stands behind the cursor; "" without one."""
@@ -8748,7 +8825,7 @@ class SqlLookup(ABC):
 
     def rows(self, columns: str) -> str:
         """Selects these columns of the page and one more."""
-        known = [*(self._columns[name] for name, _ in self.lookup.terms[:-1]), "key"]
+        known = [*self._terms, "key"]
         terms = [(column, descends) for column, (_, descends) in zip(known, self.lookup.terms, strict=True)]
         behind = self._behind(terms)
         where = f"{self._where} and {behind}" if behind else self._where
@@ -8764,8 +8841,8 @@ class SqlLookup(ABC):
 class SqliteLookup(SqlLookup):
     """Over a table of SQLite."""
 
-    def _field(self, name: str) -> str:
-        return sqlite_field(name, len(self.values), self.values)
+    def _field(self, name: str, instant: bool) -> str:
+        return sqlite_field(name, instant, len(self.values), self.values)
 
     def _holds(self, column: str, bound: str) -> str:
         return f"instr(substr({column}, 2), {bound}) > 0"
@@ -8794,6 +8871,8 @@ class SqlitePool:
         connection = sqlite3.connect(uri, uri=True, timeout=5, isolation_level=None, check_same_thread=False)
         connection.execute("pragma query_only = on")
         connection.create_function("number_key", 1, sqlite_number, deterministic=True)
+        cached = functools.lru_cache(maxsize=32)(text_key)  # SQLite asks several times in a row
+        connection.create_function("text_key", 1, cached, deterministic=True)
         connection.create_function("json_member", 2, sqlite_member, deterministic=True)
         connection.create_function("has_text", 2, has_text, deterministic=True)
         connection.create_function("fold_case", 1, lambda text: text and fold_case(text), deterministic=True)
@@ -9297,7 +9376,7 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
             if not self._has_table(connection, table):
                 connection.execute(RECORDS_SCHEMA.format(quote_name(table)))
 
-    def prepare(self, tables: Mapping[str, Collection[str]]) -> None:
+    def prepare(self, tables: Mapping[str, Mapping[str, str]]) -> None:
         self._submit(functools.partial(self._make_tables, list(tables)))
 
     def tables(self) -> list[str]:
@@ -10671,6 +10750,8 @@ class GenericProvider(Records, Blobs):
             named = re.fullmatch(r"[A-Za-z](_?[A-Za-z0-9])*", condition.field) and condition.field not in self.own_fields
             if not text or not named or condition.field in ("id", "version") or op not in self._options["filters"]:
                 continue
+            if is_instant(query, condition):  # a service that compares texts would leave out what is the same moment
+                continue
             quoted = dump_json(text) if isinstance(condition.value, str) else text
             facts = {"field": condition.field, "value": text, "json": quoted}
             for name, value in fill_query(self._options["filters"][op], facts):
@@ -11751,18 +11832,19 @@ class App:
         found = (self.state, *map(self._keeper, self.resources.values()))
         return list({id(records): records for records in found}.values())
 
-    def needed(self) -> dict[str, dict[str, set[str]]]:
-        """By provider: the tables that it has to have, and of each the fields that are filtered and ordered by."""
+    def needed(self) -> dict[str, dict[str, dict[str, str]]]:
+        """By provider: the tables that it has to have, and of each what views filter and order by (see Records.prepare)."""
         names = {id(provider): name for name, provider in self.providers.items()}
-        found: dict[str, dict[str, set[str]]] = {}
+        found: dict[str, dict[str, dict[str, str]]] = {}
         for form in (one for one in self.resources.values() if isinstance(one, Form)):
             views = [v.config for v in self.resources.values() if isinstance(v, View) and v.source is form]
             asked = {c.field for v in views for c in v.where}
             asked |= {name.removeprefix("-") for v in views for name in v.order_by}
-            found.setdefault(names[id(form.store)], {})[form.table] = asked - {"id", "version"}
+            formats = {name: "date-time" if name in form.instants else "" for name in sorted(asked - {"id", "version"})}
+            found.setdefault(names[id(form.store)], {})[form.table] = formats
         for keeper in self._keepers():
             own = _BESIDE_TABLES if keeper is not self.state else {**_BESIDE_TABLES, **_STATE_TABLES}
-            found.setdefault(names[id(keeper)], {}).update({table: set(asked) for table, asked in own.items()})
+            found.setdefault(names[id(keeper)], {}).update({table: dict.fromkeys(asked, "") for table, asked in own.items()})
         return found
 
     def create(self) -> tuple[list[str], list[Fault]]:
@@ -12393,7 +12475,7 @@ def _resource_faults(place: str, resource: Resource | None) -> list[Fault]:
     """What it meets in its provider: a table that is somebody else's or missing, no bucket, a bad statement."""
     match resource:
         case Form(store=records, table=table):
-            made = _tried(f"{place}.table", partial(records.prepare, {table: ()}))
+            made = _tried(f"{place}.table", partial(records.prepare, {table: {}}))
             return made or _tried(f"{place}.table", partial(records.get, table, "none"))
         case Files(blobs=blobs) if blobs.lists:
             return _tried(f"{place}.provider", lambda: next(blobs.scan("", deep=False), None))

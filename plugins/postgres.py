@@ -3,7 +3,8 @@
 A table of records has the columns key, version, data (jsonb, for SQL) and exact: the JSON text as it was written, because
 jsonb keeps neither the order of members nor an exponent. `exact` is what comes back while `data` says the same; when
 somebody changes `data` by SQL, `data` is what counts. What is ordered and filtered by is _sort_key(data->'field'), a
-function beside the tables that makes app.sort_key's text, with an index on its beginning for declared fields.
+function beside the tables that makes app.sort_key's text, with an index on its beginning for declared fields; of
+date-times it is _moment_key, which makes app.text_key's.
 """
 
 from __future__ import annotations
@@ -75,6 +76,31 @@ begin
 end $body$
 """
 """app.sort_key of a jsonb value; a missing one is null."""
+
+MOMENT_KEY = r"""
+create function {schema}._moment_key(value jsonb) returns text language plpgsql immutable parallel safe as $body$
+declare
+    part text[];
+    year int; month int; day int; days int;
+begin
+    if jsonb_typeof(value) = 'string' then
+        part := regexp_match(value #>> '{{}}', '^([0-9]{{4}})-([0-9]{{2}})-([0-9]{{2}})[Tt ]([01][0-9]|2[0-3]):([0-5][0-9])'
+            ':([0-5][0-9])(?:[.]([0-9]+))?(?:[Zz]|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))$');
+    end if;
+    if part is null then return {schema}._sort_key(value); end if;
+    year := part[1]; month := part[2]; day := part[3];
+    if year = 0 or month = 0 or month > 12 or day = 0 then return {schema}._sort_key(value); end if;
+    days := case when month in (4, 6, 9, 11) then 30 when month <> 2 then 31
+        when year % 4 = 0 and (year % 100 <> 0 or year % 400 = 0) then 29 else 28 end;
+    if day > days then return {schema}._sort_key(value); end if;
+    return 'i' || lpad(((make_date(year, month, day) - make_date(1, 1, 1) + 1)::bigint * 86400
+        + part[4]::int * 3600 + part[5]::int * 60 + part[6]::int
+        - coalesce((part[8] || '1')::int * (part[9]::int * 3600 + part[10]::int * 60), 0))::text, 12, '0')
+        || rtrim(coalesce(part[7], ''), '0');
+end $body$
+"""
+"""app.text_key of a jsonb text, and app.sort_key of every other value."""
+FUNCTIONS = {"_sort_key": SORT_KEY, "_moment_key": MOMENT_KEY}
 
 RECORDS_TABLE = (
     'create table if not exists {} (key text collate "C" primary key, version bigint not null,'
@@ -539,23 +565,25 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def field_of(function: str, name: str) -> str:
-    """A record's field as its sort key; an index is made on its beginning."""
+def field_of(schema: str, name: str, instant: bool) -> str:
+    """A record's field as its sort key (see app.value_key); an index is made on its beginning."""
     value = "null" if app.check_text(name) else f"data->{literal(name)}"
-    return f'({function}({value}) collate "C")'
+    return f'({quote_name(schema)}.{"_moment_key" if instant else "_sort_key"}({value}) collate "C")'
 
 
 class PostgresLookup(app.SqlLookup):
     """Over a table of PostgreSQL. What is asked of a field is also asked of its beginning, which may have an index."""
 
-    def __init__(self, lookup: app.Lookup, table: str, function: str) -> None:
-        self._function = function
+    def __init__(self, lookup: app.Lookup, table: str, schema: str) -> None:
+        self._schema = schema
         super().__init__(lookup, table)
 
-    def _field(self, name: str) -> str:
+    def _field(self, name: str, instant: bool) -> str:
         if name == "id":
             return "('t' || key)"
-        return f'({self._function}(to_jsonb(version)) collate "C")' if name == "version" else field_of(self._function, name)
+        if name == "version":
+            return f'({quote_name(self._schema)}._sort_key(to_jsonb(version)) collate "C")'
+        return field_of(self._schema, name, instant)
 
     def _bind(self, value: Json) -> str:
         placeholder = f"${len(self.values) + 1}"
@@ -573,11 +601,12 @@ class PostgresLookup(app.SqlLookup):
         return ", ".join(term + (" desc" if descends else "") for term in terms)
 
     def _condition(self, condition: app.Condition) -> str:
-        whole, (op, keys) = super()._condition(condition), app.key_rule(condition)
+        instant = app.is_instant(self.lookup.query, condition)
+        whole, (op, keys) = super()._condition(condition), app.key_rule(condition, instant)
         sign = {"in": "=", "prefix": ">=", "gt": ">=", "gte": ">=", "lt": "<=", "lte": "<="}.get(op, "")
         if not sign or not keys or condition.field in ("id", "version"):
             return whole
-        start = f"left({self._columns[condition.field]}, {KEY_LETTERS})"
+        start = f"left({self._columns[condition.field, instant]}, {KEY_LETTERS})"
         bounds = ", ".join(self._bind(key[:KEY_LETTERS]) for key in keys)
         return f"({start} in ({bounds}) and {whole})" if op == "in" else f"({start} {sign} {bounds} and {whole})"
 
@@ -785,10 +814,12 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
         waits = given["connect_timeout"], self._timeout_s + 5  # the server is to say first that it took too long
         self._pool = Pool(f"provider {name}", self._connected, given["connections"], *waits)
         self._tables: set[str] = set()  # known to be there and to be ours
-        self._fields: dict[str, set[str]] = {}  # worth an index
+        self._fields: dict[str, dict[str, str]] = {}  # worth an index, and their format
         self._unprepared: set[str] = set()
         self._blobs_made = False
         self._unindexed = ""  # why indexes are missing
+        self._functions: set[str] = set()  # known to be there
+        self._unmade = ""  # why functions are missing
 
     @staticmethod
     def _default(one: Setting, folder: Path) -> Any:
@@ -831,6 +862,8 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
         except app.AppError:  # which ping tells
             return []
         found = [f"indexes of declared fields are missing: {self._unindexed}"] if self._unindexed else []
+        if self._unmade:
+            found.append(f"every list by date-times reads all records, for want of the function _moment_key: {self._unmade}")
         if fsync != "on":
             found.append("the server runs with fsync off: what it has acknowledged can be lost when its machine fails")
         if (major := re.match(r"\d+", version)) and int(major[0]) < OLDEST:
@@ -888,6 +921,7 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
     def _forget(self) -> None:
         """Look again at what tables there are."""
         self._tables.clear()
+        self._functions.clear()
         self._blobs_made = False
 
     @contextmanager
@@ -984,47 +1018,76 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
                 return
             link.run(self._lock("tables"))
             self._make_schema(link)
-            function = "select 1 from pg_proc p join pg_namespace n on n.oid = p.pronamespace where n.nspname = ?"
-            if not link.execute(f"{function} and p.proname = '_sort_key'", (self._schema,)).rows:
-                link.run((SORT_KEY.format(schema=quote_name(self._schema)), ()))
+            self._make_functions(link)
             for table in missing:
                 link.run((RECORDS_TABLE.format(self._named(table)), ()))
-                for field in self._fields.get(table, ()):
-                    link.run((self._index(table, field), ()))
+                for field, format_ in self._fields.get(table, {}).items():
+                    link.run((self._index(table, field, format_), ()))
 
         if not self._tables.issuperset(tables):
             self._submit(work)
+
+    def _find_functions(self, link: Link) -> set[str]:
+        function = "select p.proname from pg_proc p join pg_namespace n on n.oid = p.pronamespace where n.nspname = ?"
+        rows = link.execute(f"{function} and p.proname in ('_sort_key', '_moment_key')", (self._schema,)).rows
+        return {name for (name,) in rows}
+
+    def _make_functions(self, link: Link) -> None:
+        there = self._find_functions(link)
+        for name, text in FUNCTIONS.items():
+            if name not in there:
+                link.run((text.format(schema=quote_name(self._schema)), ()))
+
+    def _has_moments(self) -> bool:
+        """Whether _moment_key is there, made where an older Satchel made the tables; False if this account may not."""
+        if not self._functions:
+            with self._reading("reading records") as link:
+                there = self._find_functions(link)
+            if "_sort_key" in there and "_moment_key" not in there:
+
+                def work(link: Link) -> None:
+                    link.run(self._lock("tables"))
+                    self._make_functions(link)
+
+                try:
+                    self._submit(work)
+                    there = {*FUNCTIONS}
+                except (ConfigError, Unavailable) as error:
+                    self._unmade = f"{error.message} ({error.hint})"
+            self._functions = there
+        return "_moment_key" in self._functions
 
     def _make_schema(self, link: Link) -> None:
         """Not by `if not exists` alone, which needs the right to create one that is there."""
         if not link.execute("select 1 from pg_namespace where nspname = ?", (self._schema,)).rows:
             link.run((f"create schema {quote_name(self._schema)}", ()))
 
-    def _index_name(self, table: str, field: str) -> str:
-        return "_sort_" + hashlib.sha256(f"{table}\0{field}".encode()).hexdigest()[:24]
+    def _index_name(self, table: str, field: str, format_: str) -> str:
+        begin = "_moment_" if format_ == "date-time" else "_sort_"
+        return begin + hashlib.sha256(f"{table}\0{field}".encode()).hexdigest()[:24]
 
-    def _index(self, table: str, field: str, how: str = "") -> str:
-        key = f"left({field_of(self._function, field)}, {KEY_LETTERS})"
-        name = quote_name(self._index_name(table, field))
+    def _index(self, table: str, field: str, format_: str, how: str = "") -> str:
+        key = f"left({field_of(self._schema, field, format_ == 'date-time')}, {KEY_LETTERS})"
+        name = quote_name(self._index_name(table, field, format_))
         return f"create index {how} if not exists {name} on {self._named(table)} ({key})"
 
-    @property
-    def _function(self) -> str:
-        return f"{quote_name(self._schema)}._sort_key"
-
-    def prepare(self, tables: Mapping[str, Collection[str]]) -> None:
+    def prepare(self, tables: Mapping[str, Mapping[str, str]]) -> None:
         for table, fields in tables.items():
-            self._fields.setdefault(table, set()).update(set(fields) - {"id", "version"})
+            formats = {name: format_ for name, format_ in fields.items() if name not in ("id", "version")}
+            self._fields.setdefault(table, {}).update(formats)
         self._unprepared.update(tables)
         self._make_tables(list(tables))
         self._unprepared.difference_update(tables)
+        wanted = [(table, *field) for table in tables for field in self._fields[table].items()]
+        if any(format_ == "date-time" for *_, format_ in wanted) and not self._has_moments():
+            wanted = [one for one in wanted if one[2] != "date-time"]
         try:
-            self._make_indexes({self._index_name(t, field): (t, field) for t in tables for field in self._fields[t]})
+            self._make_indexes({self._index_name(*one): one for one in wanted})
             self._unindexed = ""
         except app.AppError as error:  # all works without them, and slower
             self._unindexed = f"{error.message} ({error.hint})"
 
-    def _make_indexes(self, wanted: Mapping[str, tuple[str, str]]) -> None:
+    def _make_indexes(self, wanted: Mapping[str, tuple[str, str, str]]) -> None:
         """Those that are missing, while others read and write; none while another process makes some."""
         sql = (
             "select c.relname, i.indisvalid from pg_index i join pg_class c on c.oid = i.indexrelid"
@@ -1042,6 +1105,8 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
                     if name in there:  # an earlier attempt was broken off
                         link.execute(f"drop index concurrently if exists {self._named(name)}")
                     link.execute(self._index(*wanted[name], "concurrently"))
+                    if name.startswith("_moment_"):  # before, date-times were sorted as texts
+                        link.execute(f"drop index concurrently if exists {self._named(name.replace('_moment_', '_sort_'))}")
             finally:
                 link.is_broken = True  # its settings and its lock go with it
 
@@ -1060,16 +1125,26 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
 
     def find(self, query: app.Query) -> app.Page:
         lookup = app.Lookup.of(query)
-        sql = PostgresLookup(lookup, self._named(query.table), self._function)
+        if self._compares_here(query):
+            return lookup.page(lookup.first(self.walk(app.Query(query.table))))
+        sql = PostgresLookup(lookup, self._named(query.table), self._schema)
         text = sql.rows(f"key, version, {EXACT}")
         rows = self._rows(query.table, text, list(sql.values.values()))
         return lookup.page([Record(key, version, app.load_json(data)) for key, version, data in rows])
 
     def count(self, query: app.Query) -> int:
         lookup = app.Lookup.of(dataclasses.replace(query, after=""))
-        sql = PostgresLookup(lookup, self._named(query.table), self._function)
+        if self._compares_here(query):
+            return sum(map(lookup.selects, self.walk(app.Query(query.table))))
+        sql = PostgresLookup(lookup, self._named(query.table), self._schema)
         rows = self._rows(query.table, sql.count(), list(sql.values.values()))
         return int(rows[0][0]) if rows else 0
+
+    def _compares_here(self, query: app.Query) -> bool:
+        """Whether moments are asked for that the database cannot compare, because the account may not make _moment_key."""
+        asked = {name.removeprefix("-") for name in query.order_by}
+        asked |= {c.field for c in query.where if app.is_instant(query, c)}
+        return bool(query.instants & asked) and not self._has_moments()
 
     def _rows(self, table: str, sql: str, values: Sequence[Json]) -> list[list[Json]]:
         """Rows of a statement over a table, none if there is no such table."""
@@ -1194,7 +1269,7 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
             if isinstance(value, str) and (problem := app.check_text(value)):
                 raise app.BadRequest(f"a parameter {problem}")
         if self._unprepared:  # the server was away when the program began
-            self.prepare(dict.fromkeys(tuple(self._unprepared), ()))
+            self.prepare({table: {} for table in tuple(self._unprepared)})
         with self._query_errors(select):
             errors = functools.partial(self._query_errors, select)
             stream = Stream(self._pool, f"provider {self.name}", select, errors)

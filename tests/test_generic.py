@@ -686,6 +686,9 @@ def test_pocketbase_pages_by_key_and_filters_where_that_is_certain(pocketbase: A
     assert keys(provider.find(Query("t", where))) == [f"{n:015}" for n in (42, 44)]
     assert 'text="even"' in parse_qs(urlsplit(service.asked[-1][1]).query)["filter"][0]
     assert keys(provider.find(Query("t", (Condition("colour", "eq", "red"),)))) == []
+    moment = Condition("text", "eq", "2026-11-23T09:00:00+01:00")  # compared here: the service compares texts
+    provider.commit([Update("t", f"{0:015}", {"text": "2026-11-23T08:00:00Z"})])
+    assert keys(provider.find(Query("t", (moment,), instants=frozenset({"text"})))) == [f"{0:015}"]
 
 
 def test_of_two_inserts_that_race_to_pocketbase_one_wins(pocketbase: Any) -> None:

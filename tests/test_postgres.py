@@ -256,7 +256,7 @@ def test_a_connection_is_used_again_after_an_error_and_not_after_its_end(opened:
 def test_no_acknowledged_write_is_lost_when_the_server_restarts_under_eight_clients(own: Postgres, tmp_path: Path) -> None:
     provider = plugin()("main", {"url": own.url, "password": own.password, "connect_timeout": 2}, tmp_path)
     provider.open()
-    provider.prepare({"t": ()})
+    provider.prepare({"t": {}})
     said: list[list[int]] = [[] for _ in range(8)]
     errors: list[app.AppError] = []
     back, enough = threading.Event(), threading.Event()
@@ -296,7 +296,7 @@ def test_no_acknowledged_write_is_lost_when_the_server_restarts_under_eight_clie
 def test_a_server_that_is_away_at_the_start_is_used_once_it_is_there(own: Postgres, tmp_path: Path) -> None:
     provider = plugin()("main", {"url": own.url, "password": own.password, "schema": "late"}, tmp_path)
     own.stop()
-    for work in (provider.open, lambda: provider.prepare({"t": ["n"]}), lambda: provider.get("t", "a"), provider.ping):
+    for work in (provider.open, lambda: provider.prepare({"t": {"n": ""}}), lambda: provider.get("t", "a"), provider.ping):
         failing(work, app.Unavailable)
     assert provider.warnings() == []
     own.start()
@@ -449,7 +449,7 @@ def test_what_others_made_is_refused_and_left_alone(postgres: Any) -> None:
     place = schema(postgres)
     sql(f"create table {place}.customer (id int); create view {place}.seen as select * from {place}.t")
     for table in ("customer", "seen", "_blobs", "x" * 64, ""):
-        for work in (lambda t=table: postgres.commit([Insert(t, "a", {})]), lambda t=table: postgres.prepare({t: ()})):
+        for work in (lambda t=table: postgres.commit([Insert(t, "a", {})]), lambda t=table: postgres.prepare({t: {}})):
             with pytest.raises(app.ConfigError, match="the table"):
                 work()
     assert postgres.tables() == ["t"]
@@ -470,15 +470,15 @@ def test_an_account_without_rights_is_told_what_it_lacks(opened: Callable[..., A
 
 def test_processes_that_make_the_same_tables_and_indexes_at_once_all_succeed(opened: Callable[..., Any]) -> None:
     providers = [opened() for _ in range(6)]
-    tables = {"t": ["a", "b"], "u": ["c"]}
+    tables = {"t": {"a": "", "b": "date-time"}, "u": {"c": ""}}
     assert race(6, lambda n: providers[n].prepare(tables)) == [None] * 6
     providers[0].commit([Insert("t", f"{n}", {"a": n}) for n in range(500)])
-    more = {"t": ["a", "b", "d", "e"]}
+    more = {"t": {"a": "", "b": "date-time", "d": "", "e": ""}}
     assert (
         race(6, lambda n: providers[n].prepare(more) or (providers[n].commit([Insert("u", f"{n}", {})]) and None))
         == [None] * 6
     )
-    names = sql(f"select count(*) from pg_indexes where schemaname = '{schema(providers[0])}' and indexname like '\\_sort%'")
+    names = sql(f"select count(*) from pg_indexes where schemaname = '{schema(providers[0])}' and indexname like '\\_%'")
     assert names == "5"
 
 
@@ -489,24 +489,24 @@ def test_an_account_that_may_only_write_rows_works_without_the_indexes_and_says_
     server.sql("create role clerk login")
     sql(f"grant usage on schema {place} to clerk; grant all on all tables in schema {place} to clerk")
     clerk = opened(url=server.socket_url.replace("satchel@", "clerk@"))
-    clerk.prepare({"t": ["n"]})
+    clerk.prepare({"t": {"n": ""}})
     [warning] = clerk.warnings()
     assert "indexes" in warning
     assert "lacks a right" in warning
     assert clerk.commit([Update("t", "a", {"n": 2})])[0].version == 2
-    owner.prepare({"t": ["n"]})
-    clerk.prepare({"t": ["n"]})
+    owner.prepare({"t": {"n": ""}})
+    clerk.prepare({"t": {"n": ""}})
     assert clerk.warnings() == []
 
 
 def test_an_index_whose_making_was_broken_off_is_made_again(postgres: Any) -> None:
-    postgres.prepare({"t": ["a"]})
+    postgres.prepare({"t": {"a": ""}})
     place = schema(postgres)
     index = sql(f"select indexname from pg_indexes where schemaname = '{place}' and indexname like '\\_sort%'")
     postgres_server.server().sql(
         f"update pg_index set indisvalid = false where indexrelid = '{place}.{index}'::regclass", "satchel"
     )
-    postgres.prepare({"t": ["a"]})
+    postgres.prepare({"t": {"a": ""}})
     assert sql(f"select indisvalid from pg_index where indexrelid = '{place}.{index}'::regclass") == "t"
 
 
@@ -539,8 +539,47 @@ def test_the_sort_key_of_the_database_is_that_of_the_program(postgres: Any) -> N
     assert {int(key): found for key, found in rows} == {n: app.sort_key(value) for n, value in enumerate(values)}
 
 
+def test_date_times_are_compared_by_a_function_that_takes_every_text(postgres: Any) -> None:
+    texts = ["2026-02-29T00:00:00Z", "2024-02-29T00:00:00Z", "1900-02-29T00:00:00Z", "2000-02-29T23:59:59.000100+23:59"]
+    texts += ["0000-01-01T00:00:00Z", "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59.9-23:59", "2026-04-31T00:00:00Z"]
+    texts += ["2026-01-01T00:00:60Z", "2026-01-01T00:00:00+24:00", "2026-13-01T00:00:00Z", "2026-00-01T00:00:00Z"]
+    texts += [
+        "2026-01-01T00:00:00Z\n",
+        "\u0662026-01-01T00:00:00Z",
+        "2026-01-01T00:00:00." + "123" * 300 + "Z",
+        "",
+        "é",
+        "now",
+    ]
+    values = [*texts, None, True, 5, 2.5, [texts[0]], {"a": texts[1]}]
+    postgres.commit([Insert("t", f"{n}", {"v": value}) for n, value in enumerate(values)])
+    rows = query(postgres, "select key, _moment_key(data->'v') from t")
+    assert {int(key): found for key, found in rows} == {n: app.value_key(value, True) for n, value in enumerate(values)}
+
+
+def test_an_older_database_gets_the_function_for_date_times_or_they_are_compared_here(opened: Callable[..., Any]) -> None:
+    owner = opened()
+    times = ["2026-11-23T09:00:00+02:00", "2026-11-23T08:00:00Z", "2026-11-23T07:30:00Z"]
+    owner.commit([Insert("t", f"{n}", {"at": text}) for n, text in enumerate(times)])
+    place, server = schema(owner), postgres_server.server()
+    sql(f"drop function {place}._moment_key(jsonb)")
+    server.sql("create role temp login")
+    sql(f"grant usage on schema {place} to temp; grant all on all tables in schema {place} to temp")
+    guest = opened(url=server.socket_url.replace("satchel@", "temp@"))
+    asked = Query("t", (Condition("at", "lt", "2026-11-23T09:00:00+01:00"),), ("at",), instants=frozenset({"at"}))
+    assert [r.key for r in guest.find(asked).items] == ["0", "2"]
+    assert guest.count(asked) == 2
+    [warning] = guest.warnings()
+    assert "_moment_key" in warning
+    assert "lacks a right" in warning
+    fresh = opened()
+    assert [r.key for r in fresh.find(asked).items] == ["0", "2"]
+    assert query(fresh, "select _moment_key('\"2026-11-23T08:00:00Z\"')") != []
+    assert fresh.warnings() == []
+
+
 def test_values_too_long_for_an_index_are_stored_and_ordered(postgres: Any) -> None:
-    postgres.prepare({"t": ["v"]})
+    postgres.prepare({"t": {"v": ""}})
     chance = random.Random(6)
     values: list[Any] = ["".join(chance.choices("abß🏖", k=6000)) for _ in range(5)]
     values += ["x" * 5000 + tail for tail in "bac"] + [Decimal("1." + "7" * 6000 + tail) for tail in "213"]
@@ -557,15 +596,17 @@ def test_values_too_long_for_an_index_are_stored_and_ordered(postgres: Any) -> N
 def plan(provider: Any, asked: Query) -> str:
     """How the server would look it up."""
     lookup = sys.modules[type(provider).__module__].PostgresLookup
-    made = lookup(app.Lookup.of(asked), provider._named(asked.table), provider._function)
+    made = lookup(app.Lookup.of(asked), provider._named(asked.table), provider._schema)
     with provider._reading("explaining") as link:
         answer = link.run(("explain " + made.rows("key"), list(made.values.values())))
     return "\n".join(row[0] for row in answer.rows)
 
 
 def test_a_declared_field_is_looked_up_and_ordered_by_its_index(postgres: Any) -> None:
-    postgres.prepare({"t": ["n", "who's"]})
+    postgres.prepare({"t": {"n": "", "who's": "", "at": "date-time"}})
     rows = [{"n": n * 7919 % 5003, "who's": f"name {n % 1009}", "pad": "x" * 300} for n in range(5000)]
+    rows = [row | {"at": app.rfc3339(1e9 + n * 7919 % 5003)} for n, row in enumerate(rows)]
+    moments = frozenset({"at"})
     postgres.commit([Insert("t", f"{n:04}", row) for n, row in enumerate(rows)])
     sql(f"analyze {schema(postgres)}.t")
     first = postgres.find(Query("t", order_by=("-n",), limit=20))
@@ -577,8 +618,12 @@ def test_a_declared_field_is_looked_up_and_ordered_by_its_index(postgres: Any) -
         Query("t", where=(Condition("n", "eq", 17),)),
         Query("t", where=(Condition("who's", "in", ["name 5", "name 6"]),)),
         Query("t", where=(Condition("n", "lt", 30),), order_by=("n",)),
+        Query("t", order_by=("-at",), limit=20, instants=moments),
+        Query("t", where=(Condition("at", "eq", "2001-09-09T03:46:40+02:00"),), instants=moments),
+        Query("t", where=(Condition("at", "lt", "2001-09-09T03:47:00+02:00"),), order_by=("at",), instants=moments),
     ):
-        assert re.search(r"Index Scan (Backward )?using _sort_|Bitmap Index Scan on _sort_", plan(postgres, asked)), asked
+        key = "_moment_" if asked.instants else "_sort_"
+        assert re.search(f"Index Scan (Backward )?using {key}|Bitmap Index Scan on {key}", plan(postgres, asked)), asked
     assert "using _sort_" not in plan(postgres, Query("t", order_by=("pad",), limit=20))
     assert [r.value["n"] for r in first.items] == sorted((r["n"] for r in rows), reverse=True)[:20]
 

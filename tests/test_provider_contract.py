@@ -4,14 +4,17 @@ A plugin is tested by adding its class and a function that opens it on a fresh p
 same folder it must open two objects on the same data, as two processes would.
 """
 
+import dataclasses
 import functools
 import random
+import re
 import subprocess
 import sys
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -364,8 +367,8 @@ def test_what_a_caller_does_to_a_value_changes_nothing_stored(records: Any) -> N
 
 
 def test_tables_are_apart_and_prepare_makes_them_exist(records: Any) -> None:
-    records.prepare({"t": ["n"], "u-2": (), "_audit": ()})
-    records.prepare({"t": ()})
+    records.prepare({"t": {"n": "", "at": "date-time"}, "u-2": {}, "_audit": {}})
+    records.prepare({"t": {}})
     store(records, [Insert("t", "a", {"n": 1}), Insert("u-2", "a", {"n": 2}), Insert("_audit", "a", {"n": 3})])
     assert [records.get(t, "a").value["n"] for t in ("t", "u-2", "_audit")] == [1, 2, 3]
     if isinstance(records, app.GenericProvider):
@@ -658,6 +661,76 @@ def test_order_puts_missing_first_then_types_and_breaks_ties_by_key(records: Any
     assert backwards == those("gh" + "wxporqd"[:2] + "po" + "rdq" + "tskij" + "ab" + "lum" + "cn" + "ef")
 
 
+MOMENTS: dict[str, Any] = {  # in their order; two on one line are the same moment
+    "a": {}, "b": {"at": None},
+    "c": {"at": True},
+    "d": {"at": "0001-01-01T00:00:00+23:59"},
+    "e": {"at": "0001-01-01T00:00:00Z"},
+    "f": {"at": "2026-11-23T07:59:59.999999999Z"},
+    "g": {"at": "2026-11-23T08:00:00Z"}, "h": {"at": "2026-11-23T09:00:00.000+01:00"}, "i": {"at": "2026-11-23t08:00:00z"},
+    "j": {"at": "2026-11-23T08:00:00.00000000000000000001Z"},
+    "k": {"at": "2026-11-23T03:00:00.1-05:00"}, "l": {"at": "2026-11-23 08:00:00.10Z"},
+    "m": {"at": "2026-11-23T08:00:00.10000000000000000001Z"},
+    "n": {"at": "2026-11-23T08:00:01Z"},
+    "o": {"at": "2024-02-29T00:30:00+01:00"}, "p": {"at": "2024-02-28T23:30:00Z"},
+    "q": {"at": "2100-03-01T00:00:00+00:01"},
+    "r": {"at": "9999-12-31T23:59:59.9-23:59"},
+    "s": {"at": 5},
+    "t": {"at": ""},
+    "u": {"at": "0000-01-01T00:00:00Z"},
+    "v": {"at": "2026-02-29T00:00:00Z"}, "w": {"at": "2026-11-23"},
+    "x": {"at": "2026-11-23T08:00:00"}, "y": {"at": "2026-11-23T24:00:00Z"},
+    "z": {"at": [1]},
+}  # fmt: skip
+
+
+def test_date_times_compare_as_moments_and_come_back_as_they_were_sent(records: Any) -> None:
+    rows = {key: row for key, row in MOMENTS.items() if stored(records, [row])}
+    store(records, [Insert("t", key, row) for key, row in rows.items()])
+
+    def found(*where: Condition, order_by: tuple[str, ...] = ()) -> str:
+        query = Query("t", where, order_by, limit=100, instants=frozenset({"at"}))
+        page = records.find(query)
+        assert records.count(query) == len(page.items)
+        assert all(record.value == rows[record.key] for record in page.items)
+        return "".join(keys(page))
+
+    def those(text: str) -> str:
+        return "".join(key for key in text if key in rows)
+
+    order = "abc" + "de" + "op" + "fghijklmn" + "qr" + "s" + "tu" + "v" + "w" + "x" + "y" + "z"
+    assert found(order_by=("at",)) == those(order)
+    assert found(Condition("at", "eq", "2026-11-23T10:00:00.0+02:00")) == those("ghi")
+    assert found(Condition("at", "ne", "2026-11-23T08:00:00Z")) == those("".join(sorted(set(MOMENTS) - set("ghi"))))
+    assert found(Condition("at", "lt", "2026-11-23T09:00:00+01:00")) == those("defop")
+    assert found(Condition("at", "lte", "2026-11-23T09:00:00+01:00")) == those("defghiop")
+    assert found(Condition("at", "gt", "2026-11-23T08:00:00.1Z")) == those("mnqr")
+    assert found(Condition("at", "gte", "2026-11-23T08:00:00.1Z")) == those("klmnqr")
+    assert found(Condition("at", "in", ["2024-02-29T00:30:00.00+01:00", "2026-11-23", True])) == those("copw")
+    assert found(Condition("at", "lt", "2026-11-23")) == those("tuv")
+    assert found(Condition("at", "prefix", "2026-11-23T08:00:00Z")) == those("g")
+    assert found(Condition("at", "contains", "+01:00")) == those("ho")
+    assert found(Condition("at", "gt", "2026-11-23T08:00:00Z"), order_by=("-at",)) == those("rqnmklj")
+
+
+def test_pages_by_date_times_give_every_row_once(records: Any) -> None:
+    rows = {key: row for key, row in MOMENTS.items() if stored(records, [row])}
+    store(records, [Insert("t", key, row) for key, row in rows.items()])
+    for order_by in (("at",), ("-at", "-id")):
+        query = Query("t", order_by=order_by, limit=2, instants=frozenset({"at"}))
+        whole = keys(records.find(Query("t", order_by=order_by, limit=100, instants=query.instants)))
+        assert [record.key for record in records.walk(query)] == whole
+        found: list[str] = []
+        cursor: str | None = ""
+        while cursor is not None:
+            page = records.find(Query("t", order_by=order_by, limit=2, instants=query.instants, after=cursor))
+            found, cursor = found + keys(page), page.next
+        assert found == whole
+    texts = records.find(Query("t", order_by=("at",), limit=2)).next
+    with pytest.raises(app.BadRequest, match="cursor of another list"):
+        records.find(Query("t", order_by=("at",), limit=2, after=texts, instants=frozenset({"at"})))
+
+
 def test_search_finds_text_whatever_its_case_in_any_of_its_fields(records: Any) -> None:
     rows = {
         "a": {"x": "STRASSE"},
@@ -767,17 +840,20 @@ class Model:
         return answer
 
     @staticmethod
-    def rank(value: Any) -> tuple[int, Any]:
+    def rank(value: Any, instant: bool = False) -> tuple[float, Any]:
         if value is None:
             return 0, 0
         if isinstance(value, bool):
             return 1, value
         if isinstance(value, int | float | Decimal):
             return 2, Decimal(str(value))
+        if instant and isinstance(value, str) and re.match(r"\d{4}-\d\d-\d\d.\d\d:\d\d:\d\d", value):
+            return 1.5, (datetime.fromisoformat(value), int((re.findall(r"\.(\d+)", value) or ["0"])[0].ljust(9, "0")))
         return (3, value.encode()) if isinstance(value, str) else (4, 0)
 
     def meets(self, row: dict[str, Any], where: Condition) -> bool:
-        mine, wanted = self.rank(row.get(where.field)), self.rank(where.value)
+        instant = where.field == "at" and where.op not in ("contains", "prefix")
+        mine, wanted = self.rank(row.get(where.field), instant), self.rank(where.value, instant)
         same = mine[0] == wanted[0] and 0 < mine[0] < 4
         match where.op:
             case "null":
@@ -785,7 +861,7 @@ class Model:
             case "ne":
                 return not (same and mine == wanted)
             case "in":
-                return any(mine == self.rank(v) for v in where.value if 0 < self.rank(v)[0] < 4)
+                return any(mine == self.rank(v, instant) for v in where.value if 0 < self.rank(v)[0] < 4)
             case "contains":
                 return same and mine[0] == 3 and where.value in row[where.field]
             case "prefix":
@@ -803,13 +879,17 @@ class Model:
         found = [key for key, (_, row) in self.rows.items() if all(self.meets(row, c) for c in where)]
         found.sort(key=str.encode)
         for name in reversed(order_by):
-            found.sort(key=lambda k: self.rank(self.rows[k][1].get(name.lstrip("-"))), reverse=name.startswith("-"))
+            field = name.lstrip("-")
+            found.sort(key=lambda k: self.rank(self.rows[k][1].get(field), field == "at"), reverse=name.startswith("-"))
         return found
 
 
 ATOMS: list[Any] = [None, True, False, 0, 1, -1, 2, 10, 0.5, -0.5, 0.1, Decimal("0.30000000000000000001"), 0.3, 2**63 - 1]
 ATOMS += [2.0**63, 2**53, 2**53 + 1, "", "a", "A", "ab", "b", "é", "e\u0301", "%", "🏖", [], [1], {}, {"a": 1}]
 ATOMS += [1e-30, 1e300, -1e300, -(2**63), Decimal("9007199254740992.4"), "1", "10", "2"]
+ATOMS += ["2026-11-23T08:00:00Z", "2026-11-23T09:00:00+01:00", "2026-11-23T08:00:00.5Z", "2026-11-23T08:00:00.123456789Z"]
+ATOMS += ["2026-11-23T23:30:00-00:30", "2026-11-24T00:00:00.000Z"]
+FIELDS = ["a", "at", 'q"']
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -832,7 +912,7 @@ def compare_commit(chance: random.Random, model: Model, door: Any) -> None:
         [f"{n}" for n in range(25)] + ["é", "e\u0301"], chance.choice([1, 1, 2, 5] if door.atomic else [1])
     ):
         version = chance.choice([None, model.rows.get(key, (1, {}))[0], 1])
-        row = {name: chance.choice(atoms) for name in chance.sample(["a", "b", 'q"'], chance.randrange(4))}
+        row = {name: chance.choice(atoms) for name in chance.sample(FIELDS, chance.randrange(4))}
         kind = chance.choice([Insert, Update, Update, Delete])
         writes.append(
             Insert("t", key, row)
@@ -856,16 +936,17 @@ def compare_find(chance: random.Random, model: Model, door: Any) -> None:
         op = chance.choice(app.OPERATORS)
         value = chance.choice(ATOMS)
         value = chance.sample(ATOMS, 3) if op == "in" else chance.random() < 0.5 if op == "null" else value
-        where.append(Condition(chance.choice(["a", "b", 'q"']), op, value))
-    order_by = tuple(chance.choice(["", "-"]) + name for name in chance.sample(["a", "b", 'q"'], chance.randrange(3)))
+        where.append(Condition(chance.choice(FIELDS), op, value))
+    order_by = tuple(chance.choice(["", "-"]) + name for name in chance.sample(FIELDS, chance.randrange(3)))
     expected = model.find(tuple(where), order_by)
-    query = Query("t", where=tuple(where), order_by=order_by, limit=chance.choice([1, 3, 100]))
+    limit = chance.choice([1, 3, 100])
+    query = Query("t", where=tuple(where), order_by=order_by, limit=limit, instants=frozenset({"at"}))
     assert door.count(query) == len(expected)
     found: list[str] = []
     page = door.find(query)
     while page.next is not None:
         found += keys(page)
-        page = door.find(Query("t", where=tuple(where), order_by=order_by, limit=query.limit, after=page.next))
+        page = door.find(dataclasses.replace(query, after=page.next))
     assert found + keys(page) == expected, query
 
 
@@ -1362,7 +1443,7 @@ def test_a_stream_sees_one_state_while_others_write(queries: Any) -> None:
 
 
 def test_views_can_be_written_over_the_tables_of_records(queries: Any) -> None:
-    queries.prepare({"leave": ()})
+    queries.prepare({"leave": {}})
     assert run(queries, "select key, version, cast(data->>'days' as numeric) as days from leave") == (
         ("key", "version", "days"),
         [],

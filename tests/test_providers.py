@@ -408,7 +408,7 @@ def test_a_table_of_another_make_is_refused_and_left_alone(foreign: Path, sql: a
         lambda: sql.commit([Insert("customer", "a", {})]),
         lambda: sql.get("customer", "a"),
         lambda: sql.find(Query("customer")),
-        lambda: sql.prepare({"customer": ()}),
+        lambda: sql.prepare({"customer": {}}),
         lambda: sql.commit([Insert("Customer", "a", {})]),
         lambda: sql.commit([Insert("recent", "a", {})]),
         lambda: sql.commit([Insert("sqlite_x", "a", {})]),
@@ -423,7 +423,7 @@ def test_a_table_of_another_make_is_refused_and_left_alone(foreign: Path, sql: a
 
 
 def test_generated_columns_may_be_added_to_a_table_of_records(sql: app.SqlProvider) -> None:
-    sql.prepare({"t": ()})
+    sql.prepare({"t": {}})
     assert sql._writer
     sql._writer.execute("alter table t add column days generated always as (data->>'days') virtual")
     sql._tables.clear()
@@ -538,7 +538,7 @@ def count_of(sql: app.SqlProvider, table: str) -> int:
 
 
 def test_an_upload_leaves_the_last_of_the_disk_for_records(sql: app.SqlProvider, monkeypatch: pytest.MonkeyPatch) -> None:
-    sql.prepare({"t": ()})
+    sql.prepare({"t": {}})
     monkeypatch.setattr(app.shutil, "disk_usage", lambda path: SimpleNamespace(free=app.STAGE_LEAVES_BYTES - 1))
     with pytest.raises(app.StorageFull):
         sql.stage([b"x"])

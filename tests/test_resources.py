@@ -8,6 +8,7 @@ import io
 import json
 import sqlite3
 from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -711,6 +712,61 @@ def test_filters_select_by_type(rows: Site, query: str, expected: list[str]) -> 
     assert table is not None
     assert table.count == len(expected)
     assert [row["who"] for row in rows.items("forms/leave/records?_sort=id&" + query, whole=True)] == expected
+
+
+MEETINGS = {
+    "early": "2026-11-23T09:59:59.9999999+02:00",
+    "eight": "2026-11-23T08:00:00Z",
+    "eight too": "2026-11-23T09:00:00.000+01:00",
+    "late": "2026-11-23T08:00:00.0000001Z",
+    "never": None,
+}
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("at=2026-11-23T03:00:00-05:00", ["eight", "eight too"]),
+        ("at__gt=2026-11-23T09:00:00.0+01:00", ["late"]),
+        ("at__gt=2026-11-23T09:00:00 01:00", ["late"]),
+        ("at__lte=2026-11-23 09:00:00+01:00", ["early", "eight", "eight too"]),
+        ("at__ne=2026-11-23t08:00:00z", ["early", "late", "never"]),
+        ("at__in=2026-11-23T08:00:00.0000001000Z,2026-11-23T10:00:00+02:00", ["eight", "eight too", "late"]),
+        ("at__prefix=2026-11-23T08:00:00", ["eight", "late"]),
+        ("at__contains=+0", ["early", "eight too"]),
+        ("created_at__gt=2020-01-01T00:00:00-12:00&at__null=true", ["never"]),
+        ("created_at__gt=9999-12-31T23:59:59-12:00", []),
+    ],
+)
+def test_date_times_are_filtered_as_moments_and_stay_as_they_were_sent(site: Site, query: str, expected: list[str]) -> None:
+    site.create("forms/leave", [{"who": who, "at": at} for who, at in MEETINGS.items()])
+    found = site.items("forms/leave/records?_sort=at,id&" + query)
+    assert sorted(row["who"] for row in found) == expected
+    assert all(row["at"] == MEETINGS[row["who"]] for row in found)
+    assert [row["who"] for row in found if row["at"]] == [who for who in MEETINGS if who in expected and who != "never"]
+
+
+def test_a_filter_by_what_is_no_date_time_says_what_to_write(site: Site) -> None:
+    for text in ("2026-11-23", "2026-11-23T08:00:00", "soon", "", "2026-02-30T08:00:00Z"):
+        for address in (f"forms/leave/records?at__gte={text}", f"admin/audit?at__gte={text}"):
+            with pytest.raises(BadRequest, match="at must be a date and time with an offset, such as 2026-11-23T08:30:00Z"):
+                site.read(address)
+
+
+def test_a_view_and_the_audit_compare_moments_and_a_view_of_another_text_is_refused(tmp_path: Path) -> None:
+    view = '[views.due]\nfrom = "forms/leave"\norder_by = ["at"]\ncolumns = { who = {} }\n'
+    where = 'where = [{ field = "at", gte = "%s" }]\n'
+    site = Site(tmp_path, PROVIDERS["sql"] + TOML + view + where % "2026-11-23T09:00:00+01:00")
+    site.create("forms/leave", [{"who": who, "at": at} for who, at in reversed(MEETINGS.items())])
+    assert sorted(row["who"] for row in site.items("views/due")) == ["eight", "eight too", "late"]
+    assert site.items("views/due")[-1]["who"] == "late"
+    [entry] = site.items("admin/audit?action=create")[:1]
+    hour = datetime.fromisoformat(entry["at"]).astimezone(timezone(timedelta(hours=9)))
+    assert site.items(f"admin/audit?action=create&at={hour.isoformat()}")[0] == entry
+    site.close()
+    with pytest.raises(app.ConfigError) as caught:
+        Site(tmp_path / "other", PROVIDERS["sql"] + TOML + view + where % "2026-11-23")
+    assert "compares at with '2026-11-23': it must be a date and time with an offset" in caught.value.faults[0].detail
 
 
 @pytest.mark.parametrize(
