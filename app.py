@@ -362,9 +362,9 @@ def parse_grant(text: str) -> Grant:
 
     A segment may be percent-encoded in any way, or not at all; a literal star is %2A.
     """
-    address, colon, actions = text.rpartition(":")
+    address, _, actions = text.rpartition(":")
     pattern = tuple(address.split("/"))
-    if not colon or not all(pattern):
+    if not all(pattern):
         raise BadRequest(f"{text!r} is not a grant: write type/name:action[,action], such as forms/leave:create")
     if "**" in pattern[:-1] or any("*" in part and part not in ("*", "**") for part in pattern):
         raise BadRequest(f"{text!r} is not a grant: * stands for one whole segment and ** for the rest, last only")
@@ -754,12 +754,13 @@ def load_json(text: str | bytes) -> Json:
         raise BadRequest(f"the body is not JSON: {error}") from error
 
 
-_DECIMAL_MARK = re.compile(r'"\\u0000([^"\\]+)"')
+_DECIMAL_MARK = secrets.token_hex(16)  # random, so that it occurs in no text: one of a foreign database may be anything
+_MARKED_DECIMAL = re.compile(f'"{_DECIMAL_MARK}([^"]+)"')
 
 
 def _mark_decimal(value: Any) -> str:
     if isinstance(value, Decimal) and value.is_finite():
-        return f"\0{value}"
+        return f"{_DECIMAL_MARK}{value}"
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
@@ -772,9 +773,9 @@ _ENCODER = _encoder(None)
 
 
 def dump_json(value: Json, *, indent: int | None = None) -> str:
-    """Compact JSON text; a Decimal is written as the number it is (its mark, U+0000, occurs in no other text)."""
+    """Compact JSON text; a Decimal is written as the number it is."""
     text = (_ENCODER if indent is None else _encoder(indent)).encode(value)
-    return _DECIMAL_MARK.sub(r"\1", text) if "\\u0000" in text else text
+    return _MARKED_DECIMAL.sub(r"\1", text) if _DECIMAL_MARK in text else text
 
 
 def check_text(text: str) -> str:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+
 import pytest
 
 import app
@@ -153,3 +158,331 @@ def test_what_is_required_and_missing_is_named() -> None:
     with pytest.raises(app.Forbidden, match="needs the grant forms/leave/records:delete") as caught:
         caller("forms/leave:read").require(Action.DELETE, "forms/leave/records")
     assert caught.value.needed == "forms/leave/records:delete"
+
+
+# ---- addresses
+
+
+@pytest.mark.parametrize(
+    ("path", "address"),
+    [
+        ((), "files/docs"),
+        (("a", "b c"), "files/docs/a/b%20c"),
+        (("a/b", "..", "*"), "files/docs/a%2Fb/../%2A"),
+        (("ü", "a:b@c(d)"), "files/docs/%C3%BC/a%3Ab%40c%28d%29"),
+        (("",), "files/docs/"),
+    ],
+)
+def test_an_address_keeps_each_segment_apart(path: tuple[str, ...], address: str) -> None:
+    request = app.Request(id="r", action=Action.READ, resource="files/docs", path=path)
+    assert request.address == address
+    assert app.split_path(address.removeprefix("files/docs").removeprefix("/")) == (path if path != ("",) else ())
+
+
+@pytest.mark.parametrize(
+    ("path", "parts"),
+    [
+        ("", ()),
+        ("a", ("a",)),
+        ("a/", ("a", "")),
+        ("/", ("", "")),
+        ("a%2Fb/c", ("a/b", "c")),
+        ("%C3%BC/+", ("ü", "+")),
+        ("%zz", ("%zz",)),
+    ],
+)
+def test_a_path_is_split_before_it_is_decoded(path: str, parts: tuple[str, ...]) -> None:
+    assert app.split_path(path) == parts
+
+
+@pytest.mark.parametrize("path", ["%FF", "a/%C3", "%ED%A0%80"])
+def test_a_path_that_is_not_utf_8_is_refused(path: str) -> None:
+    with pytest.raises(BadRequest, match="not UTF-8"):
+        app.split_path(path)
+
+
+def test_a_blob_path_is_quoted_by_segments() -> None:
+    assert app.quote_path("a b/ü/c&d") == "a%20b/%C3%BC/c%26d"
+    assert app.split_path(app.quote_path("a%2Fb/c d")) == ("a%2Fb", "c d")
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        (("",), "empty"),
+        (("a", ""), "empty"),
+        ((".",), "empty, . or .."),
+        (("a", "..", "b"), "empty, . or .."),
+        (("a/b",), "slash or backslash"),
+        (("a\\b",), "slash or backslash"),
+        (("a\0",), "control character"),
+        (("a\n",), "control character"),
+        (("a\x7f",), "control character"),
+        (("a\x85",), "control character"),
+        (("\ud800",), "half of a surrogate pair"),
+        (("con",), "Windows"),
+        (("a", "NUL.txt"), "Windows"),
+        (("Com1",), "Windows"),
+        (("lpt²",), "Windows"),
+        (("aux .tar.gz",), "Windows"),
+        (("conin$",), "Windows"),
+        (("a.",), "Windows"),
+        (("a ",), "Windows"),
+        (("...",), "Windows"),
+        (("nul. .",), "Windows"),
+        (("a" * 256,), "over 255 bytes"),
+        (("ü" * 128,), "over 255 bytes"),
+        (("a" * 255, "a" * 255, "a" * 255, "a" * 255, "a"), "longer than 1,024 bytes"),
+        (("ü" * 127, "ü" * 127, "ü" * 127, "ü" * 127, "abcdefg"), "longer than 1,024 bytes"),
+    ],
+)
+def test_a_path_that_some_system_cannot_store_is_refused(parts: tuple[str, ...], words: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        app.check_path(parts)
+    assert words in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [(), ("a",), ("a", "b.txt"), (".a",), ("..a",), ("a..b",), ("console",), ("com",), ("com10",), ("nul-1.txt",), (" a",),
+     ("ü" * 127,), ("a" * 255, "a" * 255, "a" * 255, "a" * 255), ("a" * 255, "a" * 255, "a" * 255, "a" * 254, "a")],
+)  # fmt: skip
+def test_every_other_path_is_one(parts: tuple[str, ...]) -> None:
+    assert app.check_path(parts) == "/".join(parts)
+
+
+# ---- JSON
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0.1", 0.1),
+        ("1e2", 100.0),
+        ("-0.0", -0.0),
+        ("0.10", 0.1),
+        ("1e400", Decimal("1e400")),
+        ("0.1000000000000000055", Decimal("0.1000000000000000055")),
+        ("12345678901234567890.5", Decimal("12345678901234567890.5")),
+        ("9007199254740993.0", Decimal("9007199254740993.0")),
+        ("1e-400", Decimal("1e-400")),
+    ],
+)
+def test_a_number_is_read_exactly(text: str, value: float | Decimal) -> None:
+    found = app.load_json(text)
+    assert (type(found), found) == (type(value), value)
+    assert Decimal(app.dump_json(found)) == Decimal(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("NaN", "NaN is not JSON"),
+        ("[Infinity]", "Infinity is not JSON"),
+        ('{"a": -Infinity}', "-Infinity is not JSON"),
+        ('{"a": 1, "b": 2, "a": 1}', "the name 'a' stands twice"),
+        ('[{"x": {"b": 1, "b": 1}}]', "the name 'b' stands twice"),
+        ("", "not JSON"),
+        ("{", "not JSON"),
+        ("1 2", "not JSON"),
+        ("1" * 401, "over 400 digits"),
+        ("[" * 100_000, "nested too deeply"),
+        ("1e99999999999999999999", "not JSON"),
+    ],
+)
+def test_what_is_no_json_is_refused(text: str, words: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        app.load_json(text)
+    assert words in caught.value.message
+
+
+@pytest.mark.parametrize("data", [b'"\xff"', b'"\xe9"', b'"\xed\xa0\x80"', '"a"'.encode("utf-16")])
+def test_a_body_that_is_not_utf_8_is_refused(data: bytes) -> None:
+    with pytest.raises(BadRequest, match="UTF-8"):
+        app.load_json(data)
+
+
+def test_the_longest_integer_is_read() -> None:
+    assert app.load_json("1" * 400) == int("1" * 400)
+
+
+def test_json_is_written_compactly_and_exactly() -> None:
+    value = {"a": [Decimal("1.50"), 1, 0.1, None, True], "ü": "\u2028 \\u0000x"}
+    assert app.dump_json(value) == '{"a":[1.50,1,0.1,null,true],"ü":"\u2028 \\\\u0000x"}'
+    assert app.load_json(app.dump_json(value)) == value
+    assert app.dump_json({"a": [Decimal("2.50")]}, indent=1) == '{\n "a": [\n  2.50\n ]\n}'
+
+
+@pytest.mark.parametrize("text", ["\0", "\0abc", "\x001", "\x00[1,2", "\x00null"])
+def test_a_text_of_a_foreign_database_is_never_written_as_anything_else(text: str) -> None:
+    value = [text, {"a": text}, Decimal("1.50")]
+    assert app.load_json(app.dump_json(value)) == value
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), Decimal("NaN"), Decimal("Infinity"), b"x", {1, 2}])
+def test_what_json_cannot_say_is_not_written(value: object) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        app.dump_json([value])
+
+
+# ---- values that can be stored
+
+
+def nested(levels: int, leaf: object = 1) -> object:
+    value = leaf
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, True, 2**63 - 1, -(2**63), 1.5, Decimal("1.5"), "ü\n\t", [], {}, {"a": [1, {"b": "x"}]}, nested(100),
+     {"a": nested(99)}],
+)  # fmt: skip
+def test_every_plain_value_can_be_stored(value: object) -> None:
+    assert list(app.check_value(value)) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "faults"),
+    [
+        (2**63, [("", "integer_size")]),
+        (-(2**63) - 1, [("", "integer_size")]),
+        ({"a": [0, 2**70]}, [("/a/1", "integer_size")]),
+        (float("nan"), [("", "number")]),
+        ({"a": float("-inf")}, [("/a", "number")]),
+        ([Decimal("NaN")], [("/0", "number")]),
+        ({"a": {"b": Decimal("Infinity")}}, [("/a/b", "number")]),
+        ("a\0", [("", "text")]),
+        ({"a/b": "\ud800"}, [("/a~1b", "text")]),
+        ({"~x\0": 1}, [("/~0x?", "text")]),
+        ({"\ud800": 1}, [("/?", "text")]),
+        ({"a": "\0", "b": ["ok", "\udfff", 2**64]}, [("/a", "text"), ("/b/1", "text"), ("/b/2", "integer_size")]),
+        (("a\0",), [("/0", "text")]),
+        (nested(101), [("/0" * 101, "depth")]),
+        ({"a": nested(100)}, [("/a" + "/0" * 100, "depth")]),
+        ({"a": nested(99, {"b": 1})}, [("/a" + "/0" * 99 + "/b", "depth")]),
+        (nested(100_000 // 1000, [1]), [("/0" * 101, "depth")]),
+    ],
+)
+def test_every_reason_not_to_store_a_value_is_told_with_its_place(value: object, faults: list[tuple[str, str]]) -> None:
+    assert [(fault.pointer, fault.code) for fault in app.check_value(value)] == faults
+
+
+@pytest.mark.parametrize(
+    ("key", "good"),
+    [("a", True), ("a" * 512, True), ("ü" * 256, True), ("a b/\n", True), ("", False), ("a" * 513, False),
+     ("ü" * 257, False), ("a\0b", False), ("\ud800", False)],
+)  # fmt: skip
+def test_a_key_has_1_to_512_bytes(key: str, good: bool) -> None:
+    assert app.is_key(key) is good
+    writes = [app.Insert("t", "ok", {}), app.Update("t", key, {}), app.Delete("t", key)]
+    if good:
+        app.check_writes(writes)
+    else:
+        with pytest.raises(app.Invalid) as caught:
+            app.check_writes(writes)
+        assert [fault.code for fault in caught.value.faults] == ["key", "key"]
+
+
+def test_no_write_carries_what_cannot_be_stored() -> None:
+    with pytest.raises(app.Invalid) as caught:
+        app.check_writes([app.Insert("t", "a", {"x": 2**63}), app.Update("t", "b", {"y": "\0"}), app.Delete("t", "c")])
+    assert [fault.pointer for fault in caught.value.faults] == ["/x", "/y"]
+
+
+# ---- names
+
+
+def test_ids_sort_as_they_were_made_whatever_the_clock_says() -> None:
+    now = 2_000_000_000.0
+    ids = [app.new_id(at) for at in (now, now, now + 0.0001, now - 3600, now, now + 1, now + 1)]
+    assert ids == sorted(set(ids))
+    threads = 8
+    with ThreadPoolExecutor(threads) as pool:
+        runs = list(pool.map(lambda _: [app.new_id(now) for _ in range(500)], range(threads)))
+    assert len({one for run in runs for one in run}) == threads * 500
+    assert all(run == sorted(run) for run in runs)
+
+
+def test_an_id_is_a_uuid_of_version_7_and_its_time() -> None:
+    at = 3_000_000_000.123
+    one = uuid.UUID(app.new_id(at))
+    assert (one.version, one.variant) == (7, uuid.RFC_4122)
+    assert one.int >> 80 == 3_000_000_000_123
+    assert len(app.new_id(at)) == 32
+    assert len({app.new_id(at)[-15:] for _ in range(50)}) == 50
+
+
+# ---- times
+
+
+@pytest.mark.parametrize(("at", "text"), [(0, "1970-01-01T00:00:00.000Z"), (1_795_000_000.25, "2026-11-18T11:06:40.250Z")])
+def test_a_time_is_written_in_milliseconds_of_utc(at: float, text: str) -> None:
+    assert app.rfc3339(at) == text
+    assert app.parse_rfc3339(text) == at
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-11-18T12:06:40.25+01:00",
+        "2026-11-18t11:06:40.250z",
+        "2026-11-18 11:06:40.250Z",
+        "2026-11-18T06:36:40.250-04:30",
+    ],
+)
+def test_one_instant_has_many_spellings(text: str) -> None:
+    assert app.parse_rfc3339(text) == 1_795_000_000.25
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "2026-11-18", "2026-11-18T11:06:40", "2026-11-18T11:06Z", "2026-11-18T11:06:40Z ", "2026-11-18T11:06:40.Z",
+     "2026-02-30T00:00:00Z", "2026-11-18T25:00:00Z", "2026-11-18T11:06:40+0100", "20261118T110640Z", "2026-11-18_11:06:40Z"],
+)  # fmt: skip
+def test_what_is_no_time_with_an_offset_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        app.parse_rfc3339(text)
+
+
+# ---- cursors and pages
+
+
+@pytest.mark.parametrize(
+    "parts", [(), (1,), ("a", None, True), (Decimal("0.10000000000000000001"), "ü\0"), ([1, {"a": "b"}],)]
+)
+def test_a_cursor_comes_back_as_it_went(parts: tuple[object, ...]) -> None:
+    text = app.encode_cursor(*parts)
+    assert set(text) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
+    assert app.decode_cursor(text, len(parts)) == list(parts)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "!", "x", "é", app.encode_cursor(1), app.encode_cursor(1, 2, 3), app.encode_cursor(1, 2) + "!",
+     "!" + app.encode_cursor(1, 2), app.encode_cursor(1, 2)[:-1],
+     *(base64.b64encode(data).decode() for data in (b'{"a": 1, "b": 2}', b'"ab"', b"nonsense", b"[1, \xff]", b"[NaN, 1]"))],
+)  # fmt: skip
+def test_what_is_no_cursor_of_this_list_is_refused(text: str) -> None:
+    with pytest.raises(BadRequest, match="_next is not a cursor of this list"):
+        app.decode_cursor(text, 2)
+
+
+@pytest.mark.parametrize(("text", "size"), [(None, 50), ("1", 1), ("050", 50), ("1000", 1000)])
+def test_a_page_has_the_size_that_is_asked_for(text: str | None, size: int) -> None:
+    assert app.page_bounds({} if text is None else {"_size": text}) == size
+
+
+@pytest.mark.parametrize("text", ["0", "1001", "", "-1", "+1", "1.0", "1e2", " 1", "٣", "1_0", "9" * 5000])
+def test_a_page_of_another_size_is_refused(text: str) -> None:
+    with pytest.raises(BadRequest, match="a number from 1 to 1,000"):
+        app.page_bounds({"_size": text})
+
+
+def test_a_list_has_its_own_bounds() -> None:
+    assert app.page_bounds({}, default=7, most=10) == 7
+    assert app.page_bounds({"_size": "10"}, default=7, most=10) == 10
+    with pytest.raises(BadRequest, match="from 1 to 10"):
+        app.page_bounds({"_size": "11"}, default=7, most=10)
