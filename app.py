@@ -1427,6 +1427,7 @@ class Config:
     roles: Mapping[str, RoleConfig]
     providers: Mapping[str, ProviderConfig]
     resources: tuple[ResourceConfig, ...]
+    named_files: tuple[tuple[str, Path], ...] = ()  # secrets and certificates, by the settings that name them
     faults: tuple[Fault, ...] = ()
 
     def is_sound(self, place: str) -> bool:
@@ -1934,6 +1935,7 @@ class _TomlReader:
     def __init__(self, raw: Mapping[str, Any], folder: Path, kinds: Mapping[str, Sequence[Setting]]) -> None:
         self.raw, self.folder, self.kinds = raw, folder, kinds
         self.faults: list[Fault] = []
+        self.files: list[tuple[str, Path]] = []  # that settings name
 
     def fault(self, place: str, detail: str) -> None:
         self.faults.append(Fault(place, "configuration", detail))
@@ -1953,7 +1955,9 @@ class _TomlReader:
         if one.name not in given and one.default is None:
             return None
         try:
-            return CONVERTERS[one.kind](given.get(one.name, one.default), self.folder)
+            value = CONVERTERS[one.kind](given.get(one.name, one.default), self.folder)
+            self.files += [(f"{place}.{one.name}", value)] if one.kind == "file" and value else []
+            return value
         except ValueError as error:
             self.fault(f"{place}.{one.name}", str(error))
             if one.default in (REQUIRED, None):
@@ -2118,7 +2122,20 @@ def read_config(raw: Mapping[str, Any], folder: Path, origin: str, kinds: Mappin
     reader = _TomlReader(raw, folder, kinds)
     config = reader.config(origin)
     reader.check_names(config)
-    return dataclasses.replace(config, faults=tuple(reader.faults))
+    named = (*reader.files, *((place, folder / path) for place, path in _secret_files(raw)))
+    return dataclasses.replace(config, named_files=named, faults=tuple(reader.faults))
+
+
+def _secret_files(raw: Any, place: str = "") -> Iterator[tuple[str, str]]:
+    """(setting, path) of each "file:PATH", behind a word too, as in "Bearer file:PATH"."""
+    if isinstance(raw, Mapping):
+        for name, value in raw.items():
+            yield from _secret_files(value, f"{place}.{name}".lstrip("."))
+    elif isinstance(raw, list):
+        for value in raw:
+            yield from _secret_files(value, place)
+    elif isinstance(raw, str) and (found := re.match(r"(?:\S+ )*?file:(.+)", raw)):
+        yield place, found[1]
 
 
 # ---- media types
@@ -11338,7 +11355,7 @@ def _providers_of(path: Path) -> list[type[Provider]]:
 # App: builds everything from a Config, and is the one place of the flow: token check, grant, resource, plan, commit.
 # Audit entries and idempotency records are added here, to the same commit as the write they speak of. Beside it Meters,
 # which counts for all processes of a server, and Copy, which moves what one provider holds to another.
-# uses: ERRORS VALUES CONFIG CONTRACTS AUTH RESOURCES PROVIDERS
+# uses: ERRORS VALUES CONFIG CONTRACTS AUTH RESOURCES PROVIDERS PLUGINS
 # defines: Meter METERS Meters App Side Copy
 
 _AUDIT = (
@@ -11772,14 +11789,28 @@ class App:
             self._fault("site.state", "is missing: only views read the provider that it would be; name one to write to")
 
     def _check_folders(self) -> None:
-        """A fault for each folder of files in which the key ring, a database or another provider's records would be seen."""
-        private = [("the data folder", self.config.site.data / "keys.json")]
-        private += [(f"provider {name}", place) for name, p in self.providers.items() for place in p.places()]
-        shown = [(f"providers.{name}.root", p) for name, p in self.providers.items() if isinstance(p, FileProvider)]
-        for setting_place, provider in [*shown, *((static.name, static) for static in self.statics)]:
-            for what, path in private:
-                if provider.places()[0].resolve() in path.resolve().parents:
-                    self._fault(setting_place, f"is a folder in which {what} lies: give it a folder of its own")
+        """A fault for each folder of files, or database, where a visitor could fetch or replace what only the operator may:
+        keys, secrets, databases, app.toml, programs, and pages that can run programs."""
+        open_, closed = _guarded(self.config)
+        open_ += [(f"provider {name}", place) for name, p in self.providers.items() for place in p.places()]
+        statics = [(one.name, one.places()[0]) for one in self.statics]
+        served = [(f"the static folder of {name.removesuffix('.static')}", place) for name, place in statics]
+        inside = [(what, folder / "*") for what, folder in [*closed, *served]]
+        for named, provider in ((f"providers.{name}", p) for name, p in self.providers.items()):
+            for place in provider.places():
+                is_file = isinstance(provider, FileProvider)
+                held = [what for what, path in [*open_, *inside] if is_file and _holds(place, path)]
+                within = [what for what, folder in [*closed, *(served if is_file else [])] if _holds(folder, place)]
+                self._check_folder(f"{named}.{'root' if is_file else 'url'}", held, within)
+        for named, place in statics:
+            self._check_folder(named, [what for what, path in [*open_, *inside[:2]] if _holds(place, path)], [])
+
+    def _check_folder(self, named: str, held: Sequence[str], within: Sequence[str]) -> None:
+        own = "give it a folder of its own, such as data/files" if named.endswith("root") else "give it a place of its own"
+        if held:
+            self._fault(named, f"is or holds {_and(held)}: {own}")
+        elif within:
+            self._fault(named, f"lies in {_and(within)}: {own}")
 
     def _add_built_in(self) -> None:
         """The home page, the admin lists and the metrics."""
@@ -12441,6 +12472,58 @@ class App:
             return ""
         token = self.issue(by, "admin", ["**:*"], [], self.config.auth.session_s, "first sign-in")
         return self.link(by, token)
+
+
+def _guarded(config: Config) -> tuple[list[tuple[str, Path]], list[tuple[str, Path]]]:
+    """What no share may hold, as (what it is, a path in it), and the folders in which none may lie: files there are run as
+    programs, or as pages that can run programs."""
+    own = [(f"{name}/", config.folder / name) for name in ("plugins", "templates")]  # first: see _check_folders
+    program = [BUNDLED.parent.parent] if BUNDLED.name == "site-packages" else [
+        BUNDLED / name for name in ("plugins", "templates", "static")
+    ]  # fmt: skip
+    python = [Path(os.__file__).parent, *(Path(one) for one in sys.path if one.endswith("-packages"))]
+    closed = [*own, *(("the program", one) for one in program), *(("Python", one) for one in python)]
+    held = [("the data folder", config.site.data / "keys.json")]
+    held += [("app.toml", config.folder / name) for name in dict.fromkeys(("app.toml", config.origin))]
+    held += [("the program", one) for one in (BUNDLED / "app.py", Path(sys.argv[0])) if one.is_file()]
+    held += [(what, one) for what, folder in own for one in folder.rglob("*") if one.is_symlink()]
+    held += [(f"the home of apps.{one.name}", config.folder / one.home) for one in config.resources
+             if isinstance(one, AppConfig) and one.home]  # fmt: skip
+    held += [(f"the file that {named} names", path) for named, path in config.named_files]
+    return held, closed
+
+
+def _holds(folder: Path, path: Path) -> bool:
+    """Whether the path, or a link on the way to where it leads, lies below the folder."""
+    wanted = _identity(folder)
+    return any(_identity(one) == wanted for way in _ways(path) for one in way.parents)
+
+
+def _ways(path: Path) -> set[Path]:
+    """Where a path leads, and every link on the way: who may write beside a link can put another one in its place."""
+    found, todo = {Path(os.path.realpath(path))}, [path.absolute()]
+    while todo:
+        for part in (one := todo.pop(), *one.parents):
+            link = Path(os.path.realpath(part.parent), part.name)
+            if os.path.islink(part) and link not in found:
+                found.add(link)
+                todo.append(link.parent / os.readlink(link))
+    return found
+
+
+def _identity(place: Path) -> tuple[int, int] | str:
+    """Equal for all names of one folder, whatever links, mounts and case; what is not there yet goes by its name."""
+    real = os.path.realpath(place)  # first: what is not there yet may be followed by ..
+    try:
+        state = os.stat(real)
+        return state.st_dev, state.st_ino
+    except OSError:
+        return real.casefold()
+
+
+def _and(words: Iterable[str]) -> str:
+    *most, last = dict.fromkeys(words)
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _check_batch(request: Request, resource: Resource) -> None:

@@ -11,6 +11,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -244,6 +245,130 @@ provider = "disk"
     assert {fault.pointer for fault in caught.value.faults} == {"providers.disk.root"}
     fine = text.replace(f'root = "{root}"', 'root = "data/files"')
     app.App(app.read_config(tomllib.loads(fine), tmp_path, "app.toml", settings), kinds)
+
+
+SITE = """
+[auth]
+keys = "file:secrets/keys.json"
+[http]
+tls_cert = "tls/cert.pem"
+tls_key = "tls/key.pem"
+[providers.main]
+kind = "sql"
+url = "sqlite:///data/app.db"
+[providers.share]
+kind = "file"
+root = "data/files"
+[providers.far]
+kind = "generic"
+url = "https://far.example"
+records = "/{table}"
+headers = { Authorization = "Bearer file:far/token" }
+[files.docs]
+provider = "share"
+[apps.hr]
+home = "pages/hr.html"
+static = "assets"
+"""
+# (root of the share, what it is, holds or lies in); "->" makes a link first.
+UNSAFE_ROOTS = [
+    (".", "is or holds the data folder, app.toml"), ("..", "app.toml"), ("/", "the program"), ("data/..", "app.toml"),
+    ("plugins", "is or holds plugins/"), ("templates", "is or holds templates/"), ("Templates", "is or holds templates/"),
+    ("templates/up/loads", "lies in templates/"), ("plugins/x", "lies in plugins/"), ("data/../plugins", "plugins/"),
+    ("link -> plugins", "is or holds plugins/"), ("link/x -> templates", "lies in templates/"),
+    ("up -> ..", "is or holds"), ("pages", "is or holds the home of apps.hr"),
+    ("assets", "is or holds the static folder of apps.hr"), ("assets/new", "lies in the static folder of apps.hr"),
+    ("secrets", "is or holds the file that auth.keys names"), ("tls", "the file that http.tls_cert names"),
+    ("far", "the file that providers.far.headers.Authorization names"),
+    (str(app.BUNDLED / "templates"), "is or holds the program"), (str(app.BUNDLED / "plugins" / "x"), "lies in the program"),
+    (str(Path(os.__file__).parent), "is or holds Python"), (str(app.BUNDLED), "is or holds the program"),
+]  # fmt: skip
+
+
+def faults_of(folder: Path, text: str) -> dict[str, str]:
+    kinds = app.load_kinds(folder)
+    config = app.read_config(tomllib.loads(text), folder, "app.toml", {kind: cls.settings for kind, cls in kinds.items()})
+    with closing(app.App(config, kinds, strict=False)) as site:
+        return {fault.pointer: fault.detail for fault in site.faults}
+
+
+@pytest.fixture
+def folder_of_a_site(tmp_path: Path) -> Path:
+    """Neither plugins/ nor templates/ is there yet: they can be made later."""
+    site = tmp_path / "outer" / "site"
+    for name in ("secrets/keys.json", "tls/cert.pem", "tls/key.pem", "far/token", "pages/hr.html", "assets/a.js"):
+        (site / name).parent.mkdir(parents=True, exist_ok=True)
+        (site / name).write_text("x")
+    return site
+
+
+@pytest.mark.parametrize(("root", "detail"), UNSAFE_ROOTS)
+def test_a_share_could_be_where_programs_pages_and_secrets_are(folder_of_a_site: Path, root: str, detail: str) -> None:
+    site = folder_of_a_site
+    root, _, target = root.partition(" -> ")
+    if target:
+        (site / target).mkdir(exist_ok=True)
+        (site / root.partition("/")[0]).symlink_to(site / target)
+    found = faults_of(site, SITE.replace("data/files", root))
+    assert set(found) - {"apps.hr.static"} == {"providers.share.root"}
+    assert detail in found["providers.share.root"]
+    assert found["providers.share.root"].endswith(": give it a folder of its own, such as data/files")
+
+
+@pytest.mark.parametrize("root", ["data/files", "share", "../share", "pages/up", "datas", "plugin", "share/templates"])
+def test_a_share_in_a_folder_of_its_own_is_fine(folder_of_a_site: Path, root: str) -> None:
+    assert faults_of(folder_of_a_site, SITE.replace("data/files", root)) == {}
+    (folder_of_a_site / root).mkdir(parents=True, exist_ok=True)
+    assert faults_of(folder_of_a_site, SITE.replace("data/files", root)) == {}
+
+
+@pytest.mark.parametrize(
+    "name", ["templates/base.tpl", "templates", "plugins/more.txt", "pages/hr.html", "data", "app.toml"]
+)
+def test_a_link_from_where_programs_and_pages_are_could_lead_into_a_share(folder_of_a_site: Path, name: str) -> None:
+    link = folder_of_a_site / name
+    link.parent.mkdir(exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(folder_of_a_site / "share" / "x")
+    assert "is or holds" in faults_of(folder_of_a_site, SITE.replace("data/files", "share"))["providers.share.root"]
+
+
+def test_a_link_that_a_share_holds_could_be_replaced_by_another(folder_of_a_site: Path) -> None:
+    """templates leads through the share to a folder outside of it."""
+    (folder_of_a_site / "share").mkdir()
+    (folder_of_a_site / "share" / "way").symlink_to(folder_of_a_site / "pages")
+    (folder_of_a_site / "templates").symlink_to(folder_of_a_site / "share" / "way")
+    found = faults_of(folder_of_a_site, SITE.replace("data/files", "share"))
+    assert "is or holds templates/" in found["providers.share.root"]
+
+
+@pytest.mark.parametrize("static", [".", "data", "secrets", "tls", "templates", "..", "far"])
+def test_the_static_folder_of_an_app_could_show_secrets(folder_of_a_site: Path, static: str) -> None:
+    (folder_of_a_site / static).mkdir(exist_ok=True)
+    found = faults_of(folder_of_a_site, SITE.replace('"assets"', f'"{static}"'))
+    assert found["apps.hr.static"].startswith("is or holds ")
+
+
+@pytest.mark.parametrize("url", ["sqlite:///templates/hr.html", "sqlite:///plugins/x.py"])
+def test_a_database_could_be_a_page_or_a_program(folder_of_a_site: Path, url: str) -> None:
+    found = faults_of(folder_of_a_site, SITE.replace("sqlite:///data/app.db", url))
+    assert found["providers.main.url"].startswith("lies in ")
+
+
+def test_a_link_made_later_leads_no_upload_out_of_the_share(folder_of_a_site: Path) -> None:
+    site = folder_of_a_site
+    share = app.FileProvider("share", {"root": site / "share"}, site)
+    share.open()
+    (site / "share").mkdir()
+    (site / "templates").mkdir()
+    (site / "share" / "way").symlink_to(site / "templates")
+    (site / "share" / "hr.html").symlink_to(site / "pages" / "hr.html")
+    for path in ("way/hr.html", "hr.html"):
+        with pytest.raises(app.AppError):
+            share.publish(share.stage(iter([b"{{1}}"])), path)
+    assert list((site / "templates").iterdir()) == []
+    assert (site / "pages" / "hr.html").read_text() == "x"
+    share.close()
 
 
 def test_a_refused_client_was_asked_for_its_body(live: Server) -> None:
