@@ -109,7 +109,7 @@ __version__ = "0.1.0"
 # instance carries the public message, a hint for the operator and the faults of single fields. Rendered elsewhere.
 # uses: nothing
 # defines: Fault AppError BadRequest BadEnvelope Invalid IdempotencyConflict Unauthenticated SignInNeeded Forbidden
-#          NotFound UnsupportedAction NotAcceptable Conflict Busy Refused PreconditionFailed TooLarge UnsupportedMedia
+#          NotFound UnsupportedAction NotAcceptable Conflict Exists Busy Refused PreconditionFailed TooLarge UnsupportedMedia
 #          RangeNotSatisfiable Misdirected RequestTimeout Unsupported Unavailable PayloadUnavailable ReplyFailed
 #          StorageFull QueryTimeout ConfigError
 
@@ -219,6 +219,14 @@ class Conflict(AppError):
     def __init__(self, message: str, *, index: int = 0, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.index = index
+
+
+class Exists(Conflict):
+    """A file of the name is there already. `staged` are the bytes of the new one where they were kept, else None."""
+
+    def __init__(self, message: str, *, staged: Any = None) -> None:
+        super().__init__(message)
+        self.staged = staged
 
 
 class Busy(Conflict):
@@ -479,6 +487,9 @@ class Request:
     whole: bool = False  # an export: every row, streamed
     body: Iterable[bytes] | None = None  # byte stream, read once
     body_bytes: int | None = None  # declared length; None = unknown
+    keeps: bool = False  # the bytes of a file whose name is taken are kept staged, and go with Exists
+    staged: Staged | None = None  # bytes that an earlier request left so, in place of a body
+    page: bool = False  # a person reads the answer: what only pages offer may be answered
     conditions: Conditions = Conditions()
     idempotency_key: str = ""  # a repeat carries the same one; "" = none
     credential: str = field(default="", repr=False)  # "Bearer …" or "Session …", unverified
@@ -2563,6 +2574,7 @@ _BODY_S, _BODY_RATE = 30.0, 1000  # to send a body: this and a second for so man
 _LINGER_S, _LINGER_SILENCE_S = 15.0, 2.0  # how long what a refused client still sends is read away
 _WAITING_THREADS = 64  # of each worker, beside those that work: they wait for slow clients
 _LOOSE_BYTES = 1 << 20  # of a multipart body that belong to no file
+_DROPPED_BYTES = 1 << 30  # of files that are refused, read away so that the others of the same body come
 _ETAG = re.compile(r'\s*(W/)?"([^"]*)"\s*(?:,|$)')
 _Wait: TypeAlias = Callable[[float], AbstractContextManager[None]]
 _Headers: TypeAlias = list[tuple[str, str]]
@@ -3171,7 +3183,7 @@ class Pages:
     def show(self, exchange: Exchange, response: Response) -> bytes:
         template = "form.tpl" if response.page.get("edit") else response.template
         builders = {
-            "home.tpl": self._home, "files.tpl": self._files, "form.tpl": self.form, "record.tpl": self._record,
+            "home.tpl": self._home, "files.tpl": self.files, "form.tpl": self.form, "record.tpl": self._record,
             "table.tpl": self._table, "app.tpl": self._app, "metrics.tpl": self._metrics,
         }  # fmt: skip
         page = builders[template](exchange, response)
@@ -3223,18 +3235,23 @@ class Pages:
             "text_href": exchange.url("metrics"),
         }  # fmt: skip
 
-    def _files(self, exchange: Exchange, response: Response) -> dict[str, Any]:
-        parts, may, table = response.page["parts"], response.page["may"], cast(Table, response.table)
+    def files(
+        self, exchange: Exchange, response: Response, report: Mapping[str, Any] = MappingProxyType({})
+    ) -> dict[str, Any]:
+        """The page of a folder, with what became of an upload if `report` says it."""
+        parts, may, table = response.page["parts"], response.page["may"], response.table
         share = "/".join(split_path(exchange.inner)[:2])
         trail = [(response.page["title"], share + "/")]
         trail += [(part, f"{share}/{quote_path('/'.join(parts[: i + 1]))}/") for i, part in enumerate(parts)]
         title, folder = trail[-1]
         return {
-            "title": title, "entries": [_file_entry(exchange, row, may) for row in table.rows],
-            "crumbs": _crumbs(exchange, trail), "may_create": Action.CREATE in may, "may_update": Action.UPDATE in may,
+            "title": title, "entries": [_file_entry(exchange, row, may) for row in table.rows] if table else [],
+            "is_drop_box": table is None, "note": response.page["note"], "crumbs": _crumbs(exchange, trail),
+            "may_create": Action.CREATE in may, "may_update": Action.UPDATE in may,
             "action": exchange.url(folder), "accept": file_input_accept(response.page["accept"]),
             "accepted": ", ".join(response.page["accept"]),
-            "next_href": exchange.url(folder, _next=table.next) if table.next else "",
+            "next_href": exchange.url(folder, _next=table.next) if table and table.next else "",
+            "stored": (), "refused": (), "pending": (), **report,
         }  # fmt: skip
 
     def form(
@@ -3487,10 +3504,12 @@ def _files_paths(one: Value) -> dict[str, Value]:
     octets = _content(binary, "application/octet-stream")
     form = _content(_OBJECT | {"properties": {"file": {"type": "array", "items": binary}}}, "multipart/form-data")
     stored = _described("name, size and digest of the file", _content(_OBJECT))
+    items = _described("the files that were stored, in items", _content(_OBJECT))
+    told = _described("items were stored; errors have name, code, detail and status of each that was not", _content(_OBJECT))
     return {
         base: {
             "get": _operation(f"{title}: the top folder", _list_answer(_OBJECT), parameters=_PAGING),
-            "post": _operation(f"{title}: upload files", {"201": stored}, body=form),
+            "post": _operation(f"{title}: upload files", {"201": items, "207": told}, body=form),
         },
         f"{base}/{{path}}": {
             "parameters": [_parameter("path", _TEXT, "path")],
@@ -3801,6 +3820,7 @@ class HttpRunner(Runner):
             whole=exchange.format in ("csv", "ndjson") and not writes, credential=exchange.credential,
             idempotency_key=self._idempotency_key(exchange) if writes else "",
             body=exchange.body if is_bytes else None, body_bytes=exchange.body.size_bytes if is_bytes else None,
+            page=exchange.page and not writes,
         )  # fmt: skip
         if writes and exchange.header("content-encoding").lower() not in ("", "identity"):
             raise UnsupportedMedia("Content-Encoding is not supported: send the bytes as they are")
@@ -3842,40 +3862,24 @@ class HttpRunner(Runner):
         return load_json(b"".join(exchange.body.bounded(most)))
 
     def _upload(self, exchange: Exchange, name: str, path: list[str]) -> Answer:
-        """Files of a multipart body, each streamed to where it belongs as it arrives."""
-        if exchange.media_type != "multipart/form-data":
-            raise UnsupportedMedia("a folder takes multipart/form-data; PUT one file at its own address")
+        """Files that go into a folder: of a multipart body, or kept from an earlier one."""
         folder = tuple(part for part in path if part)
         request = self._request(exchange, f"files/{quote(name, safe='')}", folder, Action.CREATE)
-        done: list[Response] = []
-        fields: dict[str, str] = {}
-        exchange.body.most = _LOOSE_BYTES  # until somebody is let in
-        for part in read_multipart(exchange.body, exchange.content_type):
-            if part.file_name is None:
-                text = part.text()
-                if part.name in ("_token", "_replace"):
-                    fields[part.name] = text
-            elif part.file_name:
-                self._check_token(exchange, fields.get("_token", ""))
-                exchange.body.most = None
-                inner = (*folder, *part.file_name.replace("\\", "/").split("/"))
-                action = Action.UPDATE if fields.get("_replace") else Action.CREATE
-                facts: Any = {"path": inner, "action": action, "body": part.chunks, "decode": None, "idempotency_key": ""}
-                done.append(self._upload_one(dataclasses.replace(request, **facts), done))
-        if not done:
-            raise BadRequest("the body has no file: choose one, in a field named file")
-        exchange.subject = done[-1].caller.subject
-        if exchange.page:
+        upload = FolderUpload(self.host, exchange, request, partial(self._check_token, exchange))
+        if exchange.media_type == "multipart/form-data":
+            upload.receive()
+        else:
+            upload.take_up()
+        if upload.stored:
+            exchange.subject = upload.stored[-1].caller.subject
+        if not exchange.page:
+            return upload.report()
+        if not upload.refused and upload.stored[-1].caller.may(Action.READ, request.address):
             return _see_other(exchange.path)
-        return _json_answer(201, {"items": [response.data for response in done]})
-
-    def _upload_one(self, request: Request, done: Sequence[Response]) -> Response:
-        try:
-            return self.host.handle(request)
-        except AppError as error:
-            if done:
-                error.message += f" (stored before it: {', '.join(response.data['name'] for response in done)})"
-            raise
+        listing = self.host.handle(upload.listing())
+        exchange.subject = listing.caller.subject
+        page = self.pages.files(exchange, listing, upload.page(exchange))
+        return _page_answer(upload.status, self.pages.render(exchange, "files.tpl", page["title"], page))
 
     def _form_again(self, exchange: Exchange, request: Request, error: Invalid | IdempotencyConflict) -> Answer:
         """The form with what was typed and what was wrong with it."""
@@ -4339,6 +4343,175 @@ def _typed_fields(exchange: Exchange, most: int) -> dict[str, list[Any]]:
         else:
             found.setdefault(part.name, []).append(Upload(part.file_name, _spooled(exchange, part.chunks)))
     return found
+
+
+class RefusedFile(NamedTuple):
+    """A file of an upload that was not stored, and why; `sealed` is its kept bytes, signed, "" if they are gone."""
+
+    name: str  # as it came, with the folders in it
+    error: AppError
+    sealed: str = ""
+
+
+class FolderUpload:
+    """The files of one request into a folder, each stored as it arrives. One that is refused stops no other."""
+
+    def __init__(self, host: Host, exchange: Exchange, request: Request, check_token: Callable[[str], None]) -> None:
+        self.host, self.exchange, self.check_token = host, exchange, check_token
+        self.request = dataclasses.replace(request, decode=None, idempotency_key="", keeps=exchange.page)
+        self.stored: list[Response] = []
+        self.refused: list[RefusedFile] = []
+        self._fields: dict[str, str] = {}
+        self._broken = False
+        self._dropped_bytes = 0
+
+    @property
+    def status(self) -> int:
+        return self.refused[0].error.status if not self.stored else 207 if self.refused else 201
+
+    def receive(self) -> None:
+        """Read the multipart body to its end. Raises what concerns the whole of it, if nothing was stored."""
+        exchange = self.exchange
+        exchange.body.most = _LOOSE_BYTES  # until somebody is let in
+        try:
+            for part in read_multipart(exchange.body, exchange.content_type):
+                self._take(part)
+        except AppError as error:
+            if not self.stored:
+                raise next((one.error for one in self.refused if isinstance(one.error, Forbidden)), error) from None
+            self.refused.append(RefusedFile("", error))
+        self._need_any()
+
+    def _take(self, part: _Part) -> None:
+        if part.file_name is None:
+            text = part.text()
+            if part.name in ("_token", "_replace", "_keep_both"):
+                self._fields[part.name] = text
+        elif part.file_name:
+            self.check_token(self._fields.get("_token", ""))
+            name, chunks = part.file_name.replace("\\", "/"), self._watched(part.chunks)
+            path = (*self.request.path, *name.split("/"))
+            self._store(name, dataclasses.replace(self.request, path=path, body=chunks))
+            self._drop(part.chunks)
+
+    def _watched(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        self.exchange.body.most = None  # whoever reads this was let in
+        try:
+            yield from chunks
+        except AppError:
+            self._broken = True
+            raise
+
+    def _drop(self, chunks: Iterator[bytes]) -> None:
+        """Read away what nobody wanted of a file, so that the next one comes."""
+        for chunk in chunks:
+            self._dropped_bytes += len(chunk)
+            if self._dropped_bytes > _DROPPED_BYTES:
+                raise TooLarge("too much of what was sent is not taken here")
+
+    def take_up(self) -> None:
+        """Store the kept files that a page's form names, as it says."""
+        if self.exchange.media_type != "application/x-www-form-urlencoded":
+            raise UnsupportedMedia("a folder takes multipart/form-data; PUT one file at its own address")
+        typed = _typed_fields(self.exchange, 1 << 20)
+        self.check_token(_text_of(typed, "_token"))
+        self._fields = {name: _text_of(typed, name) for name in ("_replace", "_keep_both")}
+        for sealed in typed.get("_staged", ()):
+            name, request = self._kept(sealed)
+            self._store(name, request, sealed)
+        for sealed in typed.get("_pending", ()):
+            name, request = self._kept(sealed)
+            self.refused.append(RefusedFile(name, Exists(f"{request.address} exists"), sealed))
+        if not typed.get("_staged"):
+            raise UnsupportedMedia("a folder takes multipart/form-data; PUT one file at its own address")
+
+    def _need_any(self) -> None:
+        if not self.stored and not self.refused:
+            raise BadRequest("the body has no file: choose one, in a field named file")
+        errors = [one.error for one in self.refused]
+        alone = len(errors) == 1 and not self.exchange.page
+        if not self.stored and (alone or all(isinstance(error, Forbidden) for error in errors)):
+            raise errors[0]
+
+    def _store(self, name: str, request: Request, sealed: str = "") -> None:
+        """Store one file, or note why not. Raises what concerns the whole request."""
+        action = Action.UPDATE if self._fields.get("_replace") else Action.CREATE
+        keeps = request.keeps or bool(self._fields.get("_keep_both"))
+        request = dataclasses.replace(request, action=action, keeps=keeps)
+        try:
+            self.stored.append(self._beside(request) if self._fields.get("_keep_both") else self.host.handle(request))
+        except Unauthenticated:
+            raise
+        except AppError as error:
+            if self._broken:
+                raise
+            if not isinstance(error, Forbidden):
+                self.exchange.body.most = None  # let in, and refused for the file's sake
+            if isinstance(error, Exists) and error.staged and request.staged is None:
+                sealed = self._sealed(name, request, error.staged)
+            self.refused.append(RefusedFile(name, error, sealed if isinstance(error, Exists) else ""))
+
+    def _beside(self, request: Request) -> Response:
+        """Store a file under its name, or under the first like it that is free."""
+        path, staged = request.path, request.staged
+        for number in range(1, 101):
+            try:
+                return self.host.handle(dataclasses.replace(request, path=(*path[:-1], _numbered(path[-1], number))))
+            except Exists as error:
+                staged = staged or error.staged
+                request = dataclasses.replace(request, staged=staged)
+        raise Conflict(f"{request.address} and a hundred names like it exist")
+
+    def _sealed(self, name: str, request: Request, staged: Staged) -> str:
+        facts = {"name": name, "in": request.resource, "path": request.path, "staged": dataclasses.astuple(staged)}
+        return self.host.seal("staged file", dump_json(facts))
+
+    def _kept(self, sealed: Any) -> tuple[str, Request]:
+        """The name, and the request for it, of a file that was kept; BadRequest if this folder kept none such."""
+        facts = load_json((self.host.unseal("staged file", str(sealed)) or "null").encode())
+        if not facts or facts["in"] != self.request.resource:
+            raise BadRequest("this is no file that was kept here: choose it again")
+        path, staged = tuple(facts["path"]), Staged(*facts["staged"])
+        return facts["name"], dataclasses.replace(self.request, path=path, staged=staged)
+
+    def listing(self) -> Request:
+        """The request for the folder's own page, to show beside it what became of the files."""
+        path = (*self.request.path, "")
+        return dataclasses.replace(self.request, action=Action.READ, path=path, params={}, page=True, keeps=False)
+
+    def report(self) -> Answer:
+        """What became of the files, for a program: 201 if all were stored, 207 if some were, else a problem."""
+        items = [response.data for response in self.stored]
+        if not self.refused:
+            return _json_answer(201, {"items": items})
+        facts = [
+            {"name": one.name, "code": one.error.code, "detail": one.error.message, "status": one.error.status}
+            for one in self.refused
+        ]
+        body: Value = {"items": items, "errors": facts}
+        if self.stored:
+            return _json_answer(207, body)
+        first = self.refused[0].error
+        problem = _problem(self.exchange.id, first) | body | {"detail": f"none of {len(facts)} files was stored"}
+        return _json_answer(first.status, problem, _error_headers(first), _PROBLEM_MEDIA)
+
+    def page(self, exchange: Exchange) -> dict[str, Any]:
+        """The same for a person, with what may be done about names that are taken."""
+        pending = [one.sealed for one in self.refused if one.sealed]
+        files = [
+            SimpleNamespace(
+                name=one.name, sealed=one.sealed, pending=[other for other in pending if other != one.sealed],
+                why="A file of this name is here already." if isinstance(one.error, Exists) else one.error.message,
+            )
+            for one in self.refused
+        ]  # fmt: skip
+        return {"stored": [response.data for response in self.stored], "refused": files, "pending": pending}
+
+
+def _numbered(name: str, number: int) -> str:
+    """ "plan (2).pdf" of "plan.pdf" and 2; the name itself of 1."""
+    match = re.fullmatch(r"(?s)(.+?)((?:\.tar)?\.[^. ]{1,10})?", name)
+    return f"{match[1]} ({number}){match[2] or ''}" if match and number > 1 else name
 
 
 def _spooled(exchange: Exchange, chunks: Iterable[bytes]) -> BinaryIO:
@@ -7429,7 +7602,10 @@ class Files(Resource):
 
     @classmethod
     def sufficient(cls, request: Request) -> tuple[Action, ...]:
-        """An update writes what is there or creates what is not; which of both it is shows later."""
+        """An update writes what is there or creates what is not; which of both it is shows later. Who may only create sees
+        the page of a folder as a drop box: what files go into, without what is in it."""
+        if request.action == Action.READ and request.page:
+            return (Action.READ, Action.CREATE)
         return (Action.UPDATE, Action.CREATE) if request.action == Action.UPDATE else (request.action,)
 
     def handle(self, request: Request, scope: Scope) -> Plan:
@@ -7445,6 +7621,8 @@ class Files(Resource):
         return self._write(request, scope, path)
 
     def _read(self, request: Request, scope: Scope, path: str, parts: Sequence[str]) -> Plan:
+        if not scope.caller.may(Action.READ, request.address):
+            return self._drop_box(request, scope, path, parts)
         blob = self.blobs.stat(path) if parts else None
         if blob and request.path[-1] != "":
             _no_params(request)
@@ -7452,6 +7630,18 @@ class Files(Resource):
         if parts and not self._is_folder(path):
             raise NotFound(f"files/{self.name} has no {'/'.join(parts)}")
         return self._list(request, scope, path, parts)
+
+    def _drop_box(self, request: Request, scope: Scope, path: str, parts: Sequence[str]) -> Plan:
+        """The page to upload into a folder for somebody who may not see what is in it; Forbidden for a file."""
+        _no_params(request)
+        if parts and request.path[-1] != "" and not self._is_folder(path):
+            scope.caller.require(Action.READ, request.address)
+        return _answer(Response(template="files.tpl", page=self._page(request, scope, parts)))
+
+    def _page(self, request: Request, scope: Scope, parts: Sequence[str]) -> dict[str, Any]:
+        may = [action for action in Action if scope.caller.may(action, f"{request.address.rstrip('/')}/x")]
+        page = {"title": self.title, "note": self.config.note, "parts": tuple(parts), "accept": self.config.accept}
+        return page | {"may": may}
 
     def _is_folder(self, path: str) -> bool:
         """Whether a folder is known to be there: a provider that cannot list shows files alone."""
@@ -7477,9 +7667,7 @@ class Files(Resource):
         )  # fmt: skip
         rows = map(self._entry, items)
         table = Table(columns, rows if request.whole else list(rows), next=following)
-        page = {"title": self.title, "note": self.config.note, "parts": tuple(parts), "accept": self.config.accept}
-        page |= {"may": [action for action in Action if scope.caller.may(action, f"{request.address.rstrip('/')}/x")]}
-        return _answer(Response(table=table, template="files.tpl", page=page))
+        return _answer(Response(table=table, template="files.tpl", page=self._page(request, scope, parts)))
 
     def _entry(self, item: Blob | Folder) -> Value:
         """A row of a listing; size, time and etag of a folder are None."""
@@ -7514,7 +7702,7 @@ class Files(Resource):
         if request.action == Action.CREATE and blob and scope.again:
             return self._written_before(request, blob)
         if request.action == Action.CREATE and blob:
-            raise Conflict(f"{request.address} exists")
+            raise self._taken(request)
         scope.caller.require(Action.UPDATE if blob else Action.CREATE, request.address)
         if request.partial:
             raise UnsupportedAction("a file cannot be patched; put it whole", allowed=Action)
@@ -7523,10 +7711,17 @@ class Files(Resource):
             wanted = blob.etag  # should it vanish meanwhile, this caller may not make it anew
         must_be_new = request.action == Action.CREATE or not scope.caller.may(Action.UPDATE, request.address)
         self.check_name(request.path[-1])
-        staged = self.stage(request.body or (), path, request.body_bytes)
+        staged = request.staged or self.stage(request.body or (), path, request.body_bytes)
         step = Publish(self.blobs, staged, path, wanted, must_be_new or "*" in request.conditions.if_none_match)
         done = Action.UPDATE if blob else Action.CREATE
         return Plan(respond=partial(self._written, request.address, staged, blob is None), steps=[step], action=done)
+
+    def _taken(self, request: Request) -> Exists:
+        staged = request.staged
+        if request.keeps and staged is None:
+            self.check_name(request.path[-1])
+            staged = self.stage(request.body or (), "", request.body_bytes)
+        return Exists(f"{request.address} exists", staged=staged)
 
     def _written_before(self, request: Request, blob: Blob) -> Plan:
         """The same bytes once more in their own place; Conflict if others are there."""

@@ -12,7 +12,12 @@ kinds = {ending: kind for kind, endings in {
 may_delete = any([entry.may_delete for entry in page.entries])
 %>
 % include('_crumbs.tpl')
-<div class="head"><h1><bdi>{{page.title}}</bdi></h1></div>
+<div class="head"><div><h1><bdi>{{page.title}}</bdi></h1>
+% if page.note:
+  <p class="note">{{page.note}}</p>
+% end
+</div></div>
+% include('_uploaded.tpl')
 % if page.may_create:
 <form class="upload" method="post" action="{{page.action}}" enctype="multipart/form-data" data-drop>
 %   include('_token.tpl')
@@ -59,6 +64,8 @@ may_delete = any([entry.may_delete for entry in page.entries])
 %   end
   </tbody>
 </table>
+% elif page.is_drop_box:
+<p class="help">You can put files in here. You cannot see what is in this folder.</p>
 % else:
 <div class="empty">
   <p><strong>This folder is empty.</strong></p>

@@ -865,13 +865,114 @@ def test_many_files_and_folders_go_up_in_one_form(site: Site, staff: str, share:
 
 def test_an_upload_replaces_only_where_it_says_so(site: Site, staff: str, share: str) -> None:
     assert site.upload(f"{share}/", ("file", "a", b"one"), token=staff).status == 201
-    refused = site.upload(f"{share}/", ("file", "b", b"b"), ("file", "a", b"two"), token=staff)
+    refused = site.upload(f"{share}/", ("file", "a", b"two"), token=staff)
     assert (refused.status, refused.json["code"]) == (409, "conflict")
-    assert "stored before it: b" in refused.json["detail"]
     assert site.get(f"{share}/a", staff).body == b"one"
-    assert site.get(f"{share}/b", staff).body == b"b"
     assert site.upload(f"{share}/", ("_replace", None, "1"), ("file", "a", b"two"), token=staff).status == 201
     assert site.get(f"{share}/a", staff).body == b"two"
+
+
+BATCH = (("file", "a", b"two"), ("file", "tree/../x", b"x"), ("file", "big", b"x" * 1_000_001), ("file", "tree/b", b"b"))
+
+
+def test_a_file_of_an_upload_that_is_refused_stops_no_other_and_is_named(site: Site, staff: str, share: str) -> None:
+    site.put(f"{share}/a", b"one", staff)
+    reply = site.upload(f"{share}/", *BATCH, token=staff)
+    assert reply.status == 207
+    assert [item["address"] for item in reply.json["items"]] == [f"{share}/tree/b".lstrip("/")]
+    told = [(one["name"], one["code"], one["status"]) for one in reply.json["errors"]]
+    assert told == [("a", "conflict", 409), ("tree/../x", "bad_request", 400), ("big", "too_large", 413)]
+    assert all(one["detail"] for one in reply.json["errors"])
+    assert site.get(f"{share}/a", staff).body == b"one"
+    assert [row["name"] for row in site.get(f"{share}/", staff).json["items"]] == ["a", "tree"]
+
+
+def test_an_upload_of_which_nothing_was_stored_is_a_problem_that_names_every_file(site: Site, staff: str) -> None:
+    reply = site.upload("/files/pics/", ("file", "a.exe", b"x"), ("file", "b.txt", b"x" * 400_000), token=staff)
+    assert (reply.status, reply["Content-Type"]) == (415, "application/problem+json")
+    assert (reply.json["items"], [one["name"] for one in reply.json["errors"]]) == ([], ["a.exe", "b.txt"])
+
+
+def test_files_of_an_upload_that_this_caller_may_not_write_stop_no_other(site: Site, share: str) -> None:
+    inside = site.token(f"{share.strip('/')}/tree:create")
+    reply = site.upload(f"{share}/", ("file", "tree/b", b"b"), ("file", "a", b"a"), token=inside)
+    assert (reply.status, reply.json["errors"][0]["code"]) == (207, "insufficient_scope")
+    assert site.upload(f"{share}/", ("file", "a", b"a"), ("file", "b", b"b"), token=inside).status == 403
+
+
+def test_an_upload_that_is_cut_off_says_what_was_stored_before(site: Site, staff: str, share: str) -> None:
+    body = multipart(("file", "a", b"a"), ("file", "b", b"b" * 1000))[:-600]
+    reply = site.ask("POST", f"{share}/", body, MULTIPART, staff)
+    assert reply.status == 207
+    assert [item["name"] for item in reply.json["items"]] == ["a"]
+    assert [one["code"] for one in reply.json["errors"]] == ["bad_request"]
+    assert site.get(f"{share}/b", staff).status == 404
+
+
+def test_a_program_may_keep_both_files_of_one_name(site: Site, staff: str, share: str) -> None:
+    for _ in range(3):
+        reply = site.upload(f"{share}/", ("_keep_both", None, "1"), ("file", "a.tar.gz", b"x"), token=staff)
+        assert reply.status == 201
+    names = [row["name"] for row in site.get(f"{share}/", staff).json["items"]]
+    assert names == ["a (2).tar.gz", "a (3).tar.gz", "a.tar.gz"]
+
+
+def test_the_page_of_an_upload_says_what_became_of_each_file_and_offers_to_replace_or_keep_both(
+    site: Site, staff: str, share: str
+) -> None:
+    for name in ("plan.pdf", "c.txt"):
+        site.put(f"{share}/{name}", b"one", staff)
+    files = [("file", "plan.pdf", b"two"), ("file", "c.txt", b"2"), ("file", "x/../y", b"x"), ("file", "new.txt", b"n")]
+    page = site.upload(f"{share}/", *files, token=staff, **PAGE)
+    assert (page.status, page["Content-Type"]) == (207, "text/html; charset=utf-8")
+    assert re.search(r'role="status">\s*<p>Stored: <bdi>new.txt</bdi>', page.text)
+    assert re.search(r'role="alert".*3 files were not stored.*plan.pdf.*c.txt.*x/../y', page.text, re.DOTALL)
+    first, _, everything = re.findall(r'<form class="row".*?</form>', page.text, re.DOTALL)
+    staged, pending = (re.findall(rf'name="{name}" value="([^"]*)"', first) for name in ("_staged", "_pending"))
+    assert (len(staged), len(pending)) == (1, 1)
+    assert re.findall(r'name="_staged" value="([^"]*)"', everything) == [*staged, *pending]
+    token = {"_token": hidden(page, "_token")}
+    again = site.submit(f"{share}/", {**token, "_staged": staged[0], "_pending": pending[0], "_keep_both": "1"}, staff)
+    assert again.status == 207
+    assert "One file was not stored" in again.text
+    assert site.get(f"{share}/plan%20%282%29.pdf", staff).body == b"two"
+    done = site.submit(f"{share}/", {**token, "_staged": hidden(again, "_staged"), "_replace": "1"}, staff)
+    assert (done.status, done["Location"]) == (303, f"{share}/")
+    assert [site.get(f"{share}/{name}", staff).body for name in ("plan.pdf", "c.txt")] == [b"one", b"2"]
+    gone = site.submit(f"{share}/", {**token, "_staged": staged[0], "_replace": "1"}, staff)
+    assert gone.status == 404
+    other = "/files/blobs/" if share == "/files/docs" else "/files/docs/"
+    assert site.submit(other, {**token, "_staged": pending[0], "_replace": "1"}, staff).status == 400
+    assert site.submit(f"{share}/", {**token, "_staged": "forged", "_replace": "1"}, staff).status == 400
+
+
+def test_a_drop_box_is_a_page_to_upload_into_without_a_list(site: Site, staff: str, share: str) -> None:
+    site.put(f"{share}/secret.txt", b"one", staff)
+    site.put(f"{share}/sub/deep.txt", b"one", staff)
+    drops = site.token(f"{share.strip('/')}:create")
+    for target in (share, f"{share}/", f"{share}/sub", f"{share}/sub/", f"{share}/none/"):
+        page = site.get(target, drops, **PAGE)
+        assert page.status == 200, target
+        assert 'type="file"' in page.text
+        assert "secret.txt" not in page.text
+        assert "deep.txt" not in page.text
+        assert "_replace" not in page.text
+        assert site.get(target, drops).status == 403
+        assert site.get(target, drops, Accept="text/csv").status == 403
+    for target in (f"{share}/secret.txt", f"{share}/sub/deep.txt", f"{share}/missing"):
+        assert site.get(target, drops, **PAGE).status == 403
+    assert site.get(f"{share}/", site.token("forms/leave:create"), **PAGE).status == 403
+    sent = site.upload(f"{share}/", ("file", "mine.txt", b"x"), token=drops, **PAGE)
+    assert sent.status in (200, 201)
+    assert re.search(r'role="status">.*mine.txt', sent.text, re.DOTALL)
+    taken = site.upload(f"{share}/sub/", ("file", "deep.txt", b"two"), token=drops, **PAGE)
+    assert taken.status == 409
+    assert "Keep both" in taken.text
+    assert "Replace" not in taken.text
+    staged = {"_token": hidden(taken, "_token"), "_staged": hidden(taken, "_staged"), "_keep_both": "1"}
+    kept = site.submit(f"{share}/sub/", staged, drops)
+    assert "deep (2).txt" in kept.text
+    assert site.get(f"{share}/sub/deep%20%282%29.txt", staff).body == b"two"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,47 @@
+% # What became of the files of an upload, where the list alone does not show it.
+% def resolve(staged, pending, replace, both):
+  <form class="row" method="post" action="{{page.action}}">
+%   include('_token.tpl')
+%   for sealed in staged:
+    <input type="hidden" name="_staged" value="{{sealed}}">
+%   end
+%   for sealed in pending:
+    <input type="hidden" name="_pending" value="{{sealed}}">
+%   end
+%   if page.may_update:
+    <button class="button" name="_replace" value="1">{{replace}}</button>
+%   end
+    <button class="button" name="_keep_both" value="1">{{both}}</button>
+  </form>
+% end
+% if page.stored:
+<div class="notice good" role="status">
+  <p>Stored: \\
+%   for number, one in enumerate(page.stored):
+{{", " if number else ""}}<bdi>{{one["name"]}}</bdi>\\
+%   end
+</p>
+</div>
+% end
+% if page.refused:
+<div class="notice bad report" role="alert" aria-labelledby="refused" tabindex="-1">
+  <h2 id="refused">{{"One file was not stored" if len(page.refused) == 1 else f"{len(page.refused)} files were not stored"}}</h2>
+  <ul>
+%   for one in page.refused:
+    <li>
+      <p>
+%     if one.name:
+        <strong><bdi>{{one.name}}</bdi></strong>:
+%     end
+        {{one.why}}</p>
+%     if one.sealed:
+%       resolve([one.sealed], one.pending, "Replace", "Keep both")
+%     end
+    </li>
+%   end
+  </ul>
+%   if len(page.pending) > 1:
+%     resolve(page.pending, [], "Replace all", "Keep both of all")
+%   end
+</div>
+% end
