@@ -2541,8 +2541,8 @@ class Runner(ABC):
 # Transports: the only section that knows HTTP or SQS. A runner makes Requests of what comes, hands them to its Host, and
 # renders Responses and AppErrors as pages, JSON, CSV, NDJSON or bytes.
 # uses: ERRORS VALUES CONFIG CONTRACTS
-# defines: BodyReader read_multipart Exchange Answer send_content Pages openapi exposition HttpRunner RefusedFile FolderUpload
-#          Message unwrapped payload_pointer object_events read_envelope dead_letter QueueService QueueState DeadLetter
+# defines: BodyReader read_multipart Exchange Answer send_content Pages openapi exposition HttpRunner RefusedFile
+#          FolderUpload Message unwrapped payload_pointer object_events read_envelope dead_letter QueueService QueueState DeadLetter
 #          QueueDesk read_dead_letter Pace LeaseLost Delivery Leases Deleter Groups Attempts QueueBoard Outage Tally Result
 #          Consumer SqsRunner Supervisor
 
