@@ -2542,9 +2542,9 @@ class Runner(ABC):
 # renders Responses and AppErrors as pages, JSON, CSV, NDJSON or bytes.
 # uses: ERRORS VALUES CONFIG CONTRACTS
 # defines: BodyReader read_multipart Exchange Answer send_content Pages openapi exposition HttpRunner RefusedFile
-#          FolderUpload Message unwrapped payload_pointer object_events read_envelope dead_letter QueueService QueueState
-#          DeadLetter QueueDesk read_dead_letter Pace LeaseLost Delivery Leases Deleter Groups Attempts QueueBoard Outage Tally
-#          Result Consumer SqsRunner Supervisor
+#          FolderUpload Message unwrapped payload_pointer object_events read_envelope dead_letter QueueService
+#          QueueState DeadLetter QueueDesk read_dead_letter Pace LeaseLost Delivery Leases Deleter Groups Attempts
+#          QueueBoard Outage Tally Result Consumer SqsRunner Supervisor
 
 _log = logging.getLogger("satchel")
 _CHUNK_BYTES = 256 * 1024
