@@ -334,10 +334,10 @@ class ConfigError(AppError):
 # Frozen data that crosses sections, and the pure functions that make, read and compare it. Nothing here does I/O.
 # uses: ERRORS
 # defines: Json Value Clock Action Grant parse_grant covers Caller Token Conditions Upload Request Reader Content
-#          Column Input Table Response Record Insert Update Delete Write Blob Folder Staged OPERATORS Condition Query
-#          Page Select Rows Change exact_number load_json dump_json check_text member_pointer check_value is_key
-#          check_writes check_path split_path quote_path new_id rfc3339 instant_key parse_rfc3339 encode_cursor
-#          decode_cursor nearest page_bounds Unread LANGUAGES Locale
+#          Column Input COUNTED COUNT_S Table Response Record Insert Update Delete Write Blob Folder Staged OPERATORS
+#          Condition Query Page Select Rows Change exact_number load_json dump_json check_text member_pointer
+#          check_value is_key check_writes check_path split_path quote_path new_id rfc3339 instant_key parse_rfc3339
+#          encode_cursor decode_cursor nearest page_bounds Unread LANGUAGES Locale
 
 Json: TypeAlias = Any  # None, bool, int, float, Decimal, str, list and dict of these
 Value: TypeAlias = dict[str, Json]  # a JSON object
@@ -543,15 +543,24 @@ class Input:
     attrs: Mapping[str, str] = field(default_factory=dict)
 
 
+COUNTED = 10_000  # up to how many rows a page says how many there are …
+COUNT_S = 0.25  # … and how long it may take to count them
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A tabular answer. `rows` is a list for a page and an iterator for an export; whoever reads it calls close()."""
+    """A tabular answer. `rows` is a list for a page and an iterator for an export; whoever reads it calls close().
+
+    `count` is how many rows there are in all, where that was asked for. size() tells a person: a number, COUNTED + 1 for
+    more than COUNTED, or None where it is not known soon; it may raise an AppError.
+    """
 
     columns: tuple[Column, ...]
     rows: Iterable[Mapping[str, Json]]
     next: str | None = None
     count: int | None = None
     close: Callable[[], None] = lambda: None
+    size: Callable[[], int | None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -2276,6 +2285,10 @@ class Records(Provider):
     def count(self, query: Query) -> int:
         """How many records the query selects, its limit and cursor aside."""
 
+    def count_up_to(self, query: Query, most: int, timeout_s: float) -> int | None:
+        """The same, `most` if there are more; None where this provider cannot tell in about timeout_s."""
+        return None
+
     def prepare(self, tables: Mapping[str, Mapping[str, str]]) -> None:
         """Make these tables exist where a statement of Queries may name them; elsewhere there is nothing to make.
 
@@ -2392,6 +2405,12 @@ class Queries(Provider):
         BadRequest on an unknown column in where or order_by, ConfigError on a bad statement, QueryTimeout past
         timeout_s (also while streaming), TooLarge past max_rows. Bytes values come as base64 text.
         """
+
+    def count_rows(self, select: Select, most: int | None = None) -> int:
+        """How many rows select() would give but for its limit, offset and order; `most` if there are more."""
+        bounds: Any = {"order_by": (), "limit": most, "offset": 0, "max_rows": None}
+        with closing(self.select(dataclasses.replace(select, **bounds))) as rows:
+            return sum(1 for _ in rows.rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -3251,6 +3270,7 @@ class Pages:
             "action": exchange.url(folder), "accept": file_input_accept(response.page["accept"]),
             "accepted": ", ".join(response.page["accept"]),
             "next_href": exchange.url(folder, _next=table.next) if table and table.next else "",
+            "count": _counted_entries(table) if table and not exchange.query.get("_next") else "",
             "stored": (), "refused": (), "pending": (), **report,
         }  # fmt: skip
 
@@ -3320,7 +3340,7 @@ class Pages:
             "columns": [_heading(exchange, here, again, column) for column in columns],
             "rows": [_row(exchange, columns, row, records) for row in table.rows],
             "params": [_control(exchange, one, one.default, asked[one.name]) for one in inputs],
-            "search": page.get("search"), "action": exchange.url(here), "count": table.count, "hidden": hidden,
+            "search": page.get("search"), "action": exchange.url(here), "count": _counted(table), "hidden": hidden,
             "next_href": exchange.url(here, **again, _next=table.next) if table.next else "",
             "first_href": exchange.url(here, **again) if exchange.query.get("_next") else "",
             "formats": {ending.upper(): exchange.url(f"{here}.{ending}", **again) for ending in _MEDIA},
@@ -3339,6 +3359,33 @@ def _crumbs(exchange: Exchange, trail: Sequence[tuple[str, str]]) -> list[Simple
     """Home and the (title, address) pairs; the last one is the page itself."""
     links = [SimpleNamespace(title=title, href=exchange.url(address)) for title, address in [("Home", ""), *trail[:-1]]]
     return [*links, SimpleNamespace(title=trail[-1][0], href="")]
+
+
+def _counted(table: Table) -> str:
+    """How many rows there are, in words; "" where that is not known soon."""
+    count = table.count
+    if count is None:
+        with suppress(AppError):  # the page is whole without it
+            count = table.size()
+    if count is None:
+        return ""
+    if table.count is None and count > COUNTED:
+        return f"{COUNTED:,}+ rows"
+    return _number_of_things(count, "row")
+
+
+def _number_of_things(count: int, one: str) -> str:
+    return f"{count:,} {one}" + ("" if count == 1 else "s")
+
+
+def _counted_entries(table: Table) -> str:
+    """How many folders and files a listing from its beginning has, in words."""
+    rows = list(table.rows)
+    if table.next:
+        return f"{len(rows):,}+ files and folders"
+    folders = sum(row["type"] == "folder" for row in rows)
+    counts = (folders, "folder"), (len(rows) - folders, "file")
+    return ", ".join(_number_of_things(count, one) for count, one in counts if count)
 
 
 def _meter_row(sample: Value) -> SimpleNamespace:
@@ -7908,7 +7955,10 @@ class Form(Resource):
         if whole:
             return Table(columns, map(row, self.store.walk(query)), count=count)
         page = self.store.find(query)
-        return Table(columns, [row(record) for record in page.items], page.next, count)
+        size: Callable[[], int | None] = partial(self.store.count_up_to, query, COUNTED + 1, COUNT_S)
+        if not page.next and not query.after:
+            size = partial(len, page.items)
+        return Table(columns, [row(record) for record in page.items], page.next, count, size=size)
 
     def flat(self, record: Record) -> Value:
         """A record as JSON gives it: its fields (None where missing) between id, version and the rest."""
@@ -8226,8 +8276,14 @@ class View(Resource):
             found = list(rows.rows)
         columns = self._titled(rows.columns, found)
         following = encode_cursor(start + size) if len(found) > size else None
-        count = self._count(request, asked) if request.params.get("_count") == "1" else None
-        return Table(columns, [dict(zip(rows.columns, row, strict=True)) for row in found[:size]], following, count)
+        counted = self.statement(request.params, **asked, timeout_s=float(self.config.timeout_s))
+        count = source.count_rows(counted) if request.params.get("_count") == "1" else None
+        soon = dataclasses.replace(counted, timeout_s=min(COUNT_S, float(self.config.timeout_s)))
+        known: Callable[[], int] = partial(source.count_rows, soon, COUNTED + 1)
+        if not following and (found or not start):
+            known = partial(int, start + len(found))
+        items = [dict(zip(rows.columns, row, strict=True)) for row in found[:size]]
+        return Table(columns, items, following, count, size=known)
 
     def _asked(self, params: Mapping[str, str]) -> tuple[tuple[Condition, ...], tuple[str, ...]]:
         """Filters and order; the provider knows the columns and refuses those that do not exist."""
@@ -8237,12 +8293,6 @@ class View(Resource):
         own = {name: text for name, text in params.items() if name not in self.params}
         asked = read_list(own, [Column(name) for name in names])
         return tuple(_loose(condition) for condition in asked.where), asked.order_by
-
-    def _count(self, request: Request, asked: Mapping[str, Any]) -> int:
-        source = cast(Queries, self.source)
-        rows = source.select(self.statement(request.params, **asked, timeout_s=float(self.config.timeout_s)))
-        with closing(rows):
-            return sum(1 for _ in rows.rows)
 
     def _titled(self, names: Sequence[str], rows: Sequence[Sequence[Json]]) -> tuple[Column, ...]:
         """Columns with their declared titles; a column of numbers in these rows is a number."""
@@ -8355,6 +8405,7 @@ class AdminTable(Resource):
         query = Query(self.table, tuple(map(self._kept, asked.where)), ("-id",), asked.size + 1, "", asked.search, texts)
         query = dataclasses.replace(query, instants=frozenset(("at",)))
         count = sum(source.count(query) for source in self.sources) if asked.count else None
+        size: Callable[[], int | None] = partial(self._size, query)
         if asked.after:
             query = dataclasses.replace(query, where=(*query.where, Condition("id", "lt", _text_cursor(asked.after))))
         found = [source.walk(query) if request.whole else source.find(query).items for source in self.sources]
@@ -8363,9 +8414,17 @@ class AdminTable(Resource):
         if not request.whole:
             records = list(islice(merged, asked.size + 1))
             following = encode_cursor(records[asked.size - 1].key) if len(records) > asked.size else None
-            table = Table(self.columns, [self._row(record) for record in records[: asked.size]], following, count)
+            if not following and not asked.after:
+                size = partial(len, records)
+            rows = [self._row(record) for record in records[: asked.size]]
+            table = Table(self.columns, rows, following, count, size=size)
         page = {"title": self.title, "note": "", "search": asked.search}
         return _answer(Response(table=table, template="table.tpl", page=page))
+
+    def _size(self, query: Query) -> int | None:
+        """What Table.size promises."""
+        counts = [source.count_up_to(query, COUNTED + 1, COUNT_S / len(self.sources)) for source in self.sources]
+        return None if None in counts else min(sum(cast(list[int], counts)), COUNTED + 1)
 
     def _kept(self, condition: Condition) -> Condition:
         """The condition on times as they are kept."""
@@ -8418,7 +8477,7 @@ RESOURCE_TYPES: Mapping[str, type[Resource]] = {
 # uses: ERRORS VALUES CONFIG CONTRACTS
 # defines: CHUNK_BYTES STAGE_BYTES STAGE_LEAVES_BYTES NINES LOOSE_STAGED_S LOOSE_REPLACED_S number_key sort_key
 #          text_key fold_case has_text value_key key_rule key_test field_key is_instant list_mark Lookup check_commit
-#          check_version next_version check_blob rechunk Job GroupCommit ProcessLock may_write SQL_SIGNS SQL_TOKENS
+#          check_version next_version check_blob rechunk Job GroupCommit ProcessLock may_write COUNT_OF SQL_SIGNS SQL_TOKENS
 #          read_statement quote_name
 #          bindable SqlSelect has_wal_reset_fault SQLITE_AWAY sqlite_code RECORDS_SCHEMA WRITER_SETTINGS BLOBS_SCHEMA
 #          sqlite_number sqlite_member sqlite_authorize sqlite_field SqlLookup SqliteLookup SqlitePool plain_cell
@@ -8765,6 +8824,7 @@ def may_write(folder: Path) -> bool:
     return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
 
 
+COUNT_OF = "select count(*) from (\n{}\n) as satchel_counted"
 SQL_SIGNS = {"eq": "=", "lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
 SQL_TOKENS = re.compile(
     r"[eE]'(?:[^'\\]|\\.|'')*'|\$(?P<tag>[A-Za-z_]*)\$.*?\$(?P=tag)\$"  # of PostgreSQL
@@ -9046,9 +9106,12 @@ class SqlLookup(ABC):
         limit = self._bind(max(self.lookup.query.limit, 0) + 1)
         return f"select {columns} from {self._inner}{where} order by {order} limit {limit}"  # noqa: S608
 
-    def count(self) -> str:
-        """Selects how many records meet the filter."""
-        return f"select count(*) from {self._inner}{self._where}"  # noqa: S608
+    def count(self, most: int | None = None) -> str:
+        """Selects how many records meet the filter; `most` if there are more."""
+        if most is None:
+            return f"select count(*) from {self._inner}{self._where}"  # noqa: S608
+        some = f"select 1 from {self._inner}{self._where} limit {self._bind(most)}"  # noqa: S608
+        return f"select count(*) from ({some}) as satchel_counted"  # noqa: S608
 
 
 class SqliteLookup(SqlLookup):
@@ -9621,6 +9684,21 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
         rows = self._rows(query.table, sql.count(), sql.values)
         return int(rows[0][0]) if rows else 0
 
+    def count_up_to(self, query: Query, most: int, timeout_s: float) -> int | None:
+        sql, deadline = SqliteLookup(Lookup.of(query), quote_name(query.table)), time.monotonic() + timeout_s
+        text = sql.count(most)
+        self._prepare()
+        with self._reading("counting records") as connection:
+            if not self._has_table(connection, query.table):
+                return 0
+            connection.set_progress_handler(lambda: time.monotonic() > deadline, 5000)
+            try:
+                return int(connection.execute(text, sql.values).fetchone()[0])
+            except sqlite3.OperationalError as error:
+                if sqlite_code(error) != "INTERRUPT":
+                    raise
+                return None
+
     def _rows(self, table: str, sql: str, values: dict[str, Json]) -> list[Any]:
         """Rows of a statement over a table, none if there is no such table."""
         self._prepare()
@@ -9688,6 +9766,15 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
             raise ConfigError(f"provider {self.name}: the statement is wrong: {error}") from error
 
     def select(self, select: Select) -> Rows:
+        return self._select(select)
+
+    def count_rows(self, select: Select, most: int | None = None) -> int:
+        bounds: Any = {"order_by": (), "limit": most, "offset": 0, "max_rows": None}
+        with closing(self._select(dataclasses.replace(select, **bounds), COUNT_OF)) as rows:
+            return int(next(iter(rows.rows))[0])
+
+    def _select(self, select: Select, around: str = "{}") -> Rows:
+        """What is asked of the statement, in the statement `around` it."""
         statement, names = read_statement(select.statement)
         if names != set(select.params):
             name = min(names ^ set(select.params))
@@ -9699,7 +9786,8 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
             stack.callback(self._pool.give_back, connection)
             if select.timeout_s is not None:
                 connection.set_progress_handler(lambda: time.monotonic() > deadline, 5000)
-            cursor = connection.execute(*self._composed(connection, select, statement))
+            statement, values = self._composed(connection, select, statement)
+            cursor = connection.execute(around.format(statement), values)
             stack.callback(cursor.close)
             if cursor.description is None:
                 raise ConfigError(f"provider {self.name}: the statement gives no rows: a view is one select")
@@ -10031,6 +10119,19 @@ class FileProvider(EmbeddedProvider):
         lookup = Lookup.of(dataclasses.replace(query, after=""))
         with self._table(query.table) as records:
             return sum(map(lookup.selects, records.values()))
+
+    def count_up_to(self, query: Query, most: int, timeout_s: float) -> int | None:
+        lookup, deadline, found = Lookup.of(query), time.monotonic() + timeout_s, 0
+        with self._table(query.table) as records:
+            if not lookup.tests and not query.search:
+                return min(len(records), most)
+            for number, record in enumerate(records.values()):
+                if number % 500 == 499 and time.monotonic() > deadline:
+                    return None
+                found += lookup.selects(record)
+                if found == most:
+                    break
+        return found
 
     def _work(self, writes: Sequence[Write]) -> Sequence[Write]:
         return writes
@@ -10945,6 +11046,10 @@ class GenericProvider(Records, Blobs):
         if total is None:
             raise self._shape(doing, "the answer has no number at total")
         return total
+
+    def count_up_to(self, query: Query, most: int, timeout_s: float) -> int | None:
+        """By the one request that tells it; a count of what is filtered here would read everything."""
+        return None if query.where or query.search or not self._options["count"] else min(self.count(query), most)
 
     def _total(self, answer: HttpAnswer, data: Json) -> int | None:
         place = self._options["total"]

@@ -616,6 +616,19 @@ class DynamoRecords(Aws, Records):
             return sum(page["Count"] for page in self._pages(lookup, Select="COUNT"))
         return sum(sum(map(lookup.selects, rows)) for rows in self._rows(lookup))
 
+    def count_up_to(self, query: Query, most: int, timeout_s: float) -> int | None:
+        """From the first megabyte, which costs little; None if there is more to read."""
+        lookup = Lookup.of(replace(query, after=""))
+        named = self._named(query)
+        if named is not None:
+            return min(sum(map(lookup.selects, named)), most)
+        is_plain = not (query.where or query.search)
+        more: Any = {"Select": "COUNT"} if is_plain else {}
+        page: Any = next(self._pages(lookup, most if is_plain else None, **more), {"Count": 0})
+        records = [self._record(item, query.table) for item in page.get("Items", ())]
+        found = min(page["Count"] if is_plain else sum(map(lookup.selects, records)), most)
+        return found if found == most or "LastEvaluatedKey" not in page else None
+
     def walk(self, query: Query) -> Iterator[Record]:
         """Streamed without a bound in key order; in another order what is selected is held, so that is bounded."""
         lookup = Lookup.of(replace(query, limit=2**31))

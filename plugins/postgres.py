@@ -24,7 +24,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -689,8 +689,8 @@ class Stream:
             roll_back(link, "select pg_advisory_unlock_all()")
             self._pool.give_back(link)
 
-    def begin(self, statement: str) -> Answer:
-        """Its first rows; ConfigError if it gives none."""
+    def begin(self, statement: str, around: str = "{}") -> Answer:
+        """Its first rows, or those of the statement `around` it; ConfigError if it gives none."""
         link, select = self._need(), self._select
         values, (columns, types, apart) = dict(select.params), self._described(link, statement)
         if not columns:
@@ -698,7 +698,7 @@ class Stream:
         if select.where or select.search or select.order_by or select.limit is not None or select.offset:
             wrapped = PostgresSelect(select, statement, {c["name"]: c["type_oid"] for c in columns})
             statement, values = wrapped.sql, wrapped.values
-        sql, places = positional(statement, apart)
+        sql, places = positional(around.format(statement), apart)
         types += [type_of(values[name]) or TEXT for name in places[len(types) :]]  # behind those of the statement
         return link.start(sql, [values[name] for name in places], types)
 
@@ -1140,6 +1140,23 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
         rows = self._rows(query.table, sql.count(), list(sql.values.values()))
         return int(rows[0][0]) if rows else 0
 
+    def count_up_to(self, query: app.Query, most: int, timeout_s: float) -> int | None:
+        if self._compares_here(query):
+            return None
+        sql = PostgresLookup(app.Lookup.of(dataclasses.replace(query, after="")), self._named(query.table), self._schema)
+        count, limit = sql.count(most), f"set local statement_timeout = {milliseconds(timeout_s)}"
+        with self._reading("counting records") as link:
+            if not self._has_table(link, query.table):
+                return 0
+            try:
+                steps = (("begin read only", ()), (limit, ()), (count, list(sql.values.values())), ("commit", ()))
+                return int(link.run(*steps).rows[0][0])
+            except Exception as error:
+                roll_back(link)
+                if state_of(error) != "57014":
+                    raise
+                return None
+
     def _compares_here(self, query: app.Query) -> bool:
         """Whether moments are asked for that the database cannot compare, because the account may not make _moment_key."""
         asked = {name.removeprefix("-") for name in query.order_by}
@@ -1260,6 +1277,14 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
             raise ConfigError(f"provider {self.name}: the statement is wrong: {said}") from error
 
     def select(self, select: app.Select) -> app.Rows:
+        return self._select(select)
+
+    def count_rows(self, select: app.Select, most: int | None = None) -> int:
+        bounds: Any = {"order_by": (), "limit": most, "offset": 0, "max_rows": None}
+        with closing(self._select(dataclasses.replace(select, **bounds), app.COUNT_OF)) as rows:
+            return int(next(iter(rows.rows))[0])
+
+    def _select(self, select: app.Select, around: str = "{}") -> app.Rows:
         statement, names = app.read_statement(select.statement)
         if names != set(select.params):
             name = min(names ^ set(select.params))
@@ -1274,7 +1299,7 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
             errors = functools.partial(self._query_errors, select)
             stream = Stream(self._pool, f"provider {self.name}", select, errors)
             try:
-                answer = stream.begin(statement)
+                answer = stream.begin(statement, around)
             except BaseException:
                 stream.close()
                 raise

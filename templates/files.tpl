@@ -74,6 +74,9 @@ may_delete = any([entry.may_delete for entry in page.entries])
 %   end
 </div>
 % end
+% if page.count:
+<p class="count">{{page.count}}</p>
+% end
 % if page.next_href:
 <nav class="pager" aria-label="Pages"><a class="button" href="{{page.next_href}}" rel="next">More files</a></nav>
 % end

@@ -1,6 +1,5 @@
 <%
 rebase('layout.tpl')
-counted = "" if page.count is None else f"{page.count:,} row{'' if page.count == 1 else 's'}"
 chosen = [field.checked or (field.widget != "checkbox" and field.value) or any([o.selected and o.value for o in field.options]) for field in page.params]
 narrowed = page.search or any(chosen)
 %>
@@ -75,7 +74,7 @@ narrowed = page.search or any(chosen)
 </div>
 % end
 <div class="under">
-  <p class="count">{{counted}}</p>
+  <p class="count">{{page.count}}</p>
 % if page.first_href or page.next_href:
   <nav class="pager" aria-label="Pages">
 %   if page.first_href:

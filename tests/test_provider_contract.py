@@ -807,6 +807,24 @@ def test_a_cursor_of_another_query_is_refused(records: Any) -> None:
             records.find(query)
 
 
+def test_a_count_ends_at_its_bound_or_is_left_out_and_never_wrong(records: Any) -> None:
+    rows = {f"{n:02}": {"n": n, "at": f"2026-11-23T{n:02}:00:00+01:00"} for n in range(20)}
+    store(records, [Insert("t", key, row) for key, row in rows.items()])
+    late = Condition("at", "gte", "2026-11-23T14:00:00Z")
+    for query, count in (
+        (Query("t"), 20),
+        (Query("t", (Condition("n", "lt", 7),)), 7),
+        (Query("t", (late,), ("-at",), limit=2, instants=frozenset({"at"})), 5),
+        (Query("t", search="T03", search_fields=("at",)), 1),
+        (Query("t", (Condition("id", "in", ["01", "05", "x"]),)), 2),
+        (Query("nothing"), 0),
+    ):
+        assert records.count(query) == count
+        for most in (3, count, 100):
+            known = records.count_up_to(query, most, 10.0)
+            assert known == min(count, most) or (known is None and isinstance(records, app.GenericProvider))
+
+
 def test_walk_goes_through_every_page(records: Any) -> None:
     count = 2300 if records.atomic else 1100
     commit_in_slices(records, [Insert("t", f"{n:04}", {"n": -n}) for n in range(count)])
@@ -1422,6 +1440,31 @@ def test_rows_are_streamed_in_bounded_memory(queries: Any) -> None:
     finally:
         tracemalloc.stop()
         rows.close()
+
+
+def test_rows_are_counted_by_the_database_whatever_is_asked_of_them(sales: Any) -> None:
+    everything_ = Select(statement=VIEW + " order by n")
+    whole = len(run(sales, everything_.statement)[1])
+
+    def count(most: int | None = None, **more: Any) -> int:
+        return sales.count_rows(dataclasses.replace(everything_, **more), most)
+
+    assert whole > 3
+    assert count() == count(limit=1, offset=2, order_by=("-n",), max_rows=1) == whole
+    assert [count(2), count(whole), count(whole + 1)] == [2, whole, whole]
+    for where in ((Condition("n", "gt", 8),), (Condition("region", "eq", "nowhere"),)):
+        assert count(where=where) == len(run(sales, everything_.statement, where=where)[1])
+    assert count(search="NORD") == 2
+    assert count(statement="select key from sale where key = :r", params={"r": "1"}) == 1
+    assert count(statement="select 1 as a, 2 as a, 3 as b -- all\n;") == 1
+    with pytest.raises(app.BadRequest):
+        count(where=(Condition("none", "eq", 1),))
+    endless = "with recursive n(i) as (select 1 union all select i + 1 from n) select i from n"
+    assert count(5000, statement=endless) == 5000
+    with pytest.raises(app.QueryTimeout):
+        count(statement=endless, timeout_s=0.2)
+    plain = app.Queries.count_rows(sales, everything_, 2), app.Queries.count_rows(sales, everything_)
+    assert plain == (2, whole)
 
 
 def test_a_stream_left_in_the_middle_can_be_closed_and_the_provider_used(queries: Any) -> None:

@@ -356,6 +356,16 @@ def test_a_log_that_a_crash_left_is_read_and_not_checkpointed_by_readers(sql: ap
     assert ((left / "app.db").read_bytes(), (left / "app.db-wal").read_bytes()) == before
 
 
+@pytest.mark.parametrize("name", ["sql", "file"])
+def test_a_count_that_takes_too_long_is_given_up(name: str, request: pytest.FixtureRequest) -> None:
+    provider = request.getfixturevalue(name)
+    provider.commit([Insert("t", f"{n}", {"n": n}) for n in range(3000)])
+    query = Query("t", (Condition("n", "eq", 2999),))
+    assert provider.count_up_to(query, 10, 10.0) == 1
+    assert provider.count_up_to(query, 10, 0.0) is None
+    assert provider.count(query) == 1  # and nothing of the limit is left
+
+
 def test_a_reader_that_is_slow_meets_the_time_limit_too(sql: app.SqlProvider, monkeypatch: pytest.MonkeyPatch) -> None:
     sql.commit([Insert("t", f"{n}", {}) for n in range(900)])
     rows = sql.select(Select(statement="select key from t", timeout_s=100))

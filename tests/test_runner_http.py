@@ -1375,6 +1375,67 @@ def test_csv_keeps_quotes_commas_and_line_breaks(site: Site, staff: str) -> None
     assert site.get("/views/numbers.ndjson?top=1&i=9", staff).body == b""
 
 
+def words_of_count(site: Site, target: str, token: str) -> str:
+    reply = site.get(target, token, **PAGE)
+    assert reply.status == 200
+    found = re.search(r'<p class="count">\s*(.*?)\s*</p>', reply.text)
+    return found[1] if found else ""
+
+
+def test_pages_of_lists_say_how_many_there_are_and_json_only_when_asked(site: Site) -> None:
+    root = site.token("**:*")
+    waiting = [{"kind": "paid", "days": n % 7, "created_by": "ann"} for n in range(10_001)]
+    for start in range(0, len(waiting), 2000):
+        writes = [app.Insert("leave", f"{start + n:05}", row) for n, row in enumerate(waiting[start : start + 2000])]
+        site.app.providers["main"].commit(writes)
+    for target, words in (
+        ("/forms/leave/records", "10,000+ rows"),
+        ("/forms/leave/records?days=0", "1,429 rows"),
+        ("/forms/leave/records?id=00001", "1 row"),
+        ("/forms/leave/records?days=99", "0 rows"),
+        ("/forms/leave/records?_count=1", "10,001 rows"),
+        ("/views/waiting", "10,000+ rows"),
+        ("/views/waiting?days__gt=3&_size=10", "4,285 rows"),
+        ("/views/numbers?top=10001", "10,000+ rows"),
+        ("/views/numbers?top=10000&_sort=-i", "10,000 rows"),
+        ("/views/numbers?top=10000&i__lte=70&_q=row", "70 rows"),
+        ("/views/numbers?top=3", "3 rows"),
+        ("/admin/audit?subject=test", "1 row"),
+        ("/admin/tokens?_size=1", "1 row"),
+    ):
+        assert words_of_count(site, target, root) == words, target
+    assert site.get("/forms/leave/records?_count=1&days=0", root).json["count"] == 1429
+    assert site.get("/views/numbers?top=70&_count=1&_size=1", root).json["count"] == 70
+    assert "count" not in site.get("/forms/leave/records", root).json
+    following = site.get("/views/numbers?top=70&_size=60", root).json["next"]
+    assert words_of_count(site, f"/views/numbers?top=70&_size=60&_next={following}", root) == "70 rows"
+
+
+def test_a_folder_says_how_many_files_it_has(site: Site) -> None:
+    root = site.token("**:*")
+    for name in ("a.txt", "b.txt", "sub/c.txt"):
+        site.put(f"/files/docs/{name}", b"x", root)
+    assert words_of_count(site, "/files/docs/", root) == "1 folder, 2 files"
+    assert words_of_count(site, "/files/docs/sub/", root) == "1 file"
+    assert words_of_count(site, "/files/docs/?_size=2", root) == "2+ files and folders"
+
+
+def test_a_count_that_takes_too_long_is_left_out_and_the_page_comes(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, asked = site.token("**:*"), []
+    provider: Any = site.app.providers["main"]
+
+    def late(select: app.Select, most: int | None = None) -> int:
+        asked.append((select.timeout_s, most))
+        raise app.QueryTimeout("the query took too long")
+
+    monkeypatch.setattr(provider, "count_rows", late)
+    assert words_of_count(site, "/views/numbers?top=100", root) == ""
+    assert asked == [(app.COUNT_S, app.COUNTED + 1)]
+    assert site.get("/views/numbers?top=100&_count=1", root).status == 504
+    assert len(site.get("/views/numbers?top=100", root).json["items"]) == 50
+    assert len(asked) == 2
+
+
 @pytest.mark.parametrize(("suffix", "rows"), [("csv", 100_000), ("ndjson", 20_000)])
 def test_an_export_is_streamed_in_bounded_memory(site: Site, staff: str, suffix: str, rows: int) -> None:
     environ = site.environ("GET", f"/views/numbers.{suffix}?top={rows}", None, {"Authorization": f"Bearer {staff}"})
