@@ -1197,10 +1197,10 @@ def _is_day(year: int, month: int, day: int) -> bool:
 # a reader walks them and collects every fault. Providers bring the settings of their own kind. Beside them the table of
 # media types, which is ours and never the host's.
 # uses: ERRORS VALUES
-# defines: REQUIRED Setting setting settings_of SiteConfig AuthConfig HttpConfig EventsConfig QueueConfig SqsConfig
-#          RoleConfig PublicConfig ProviderConfig FilesConfig FieldConfig FormConfig ViewConfig AppConfig
-#          ResourceConfig RESOURCE_CONFIGS Config SETTINGS RESERVED_FIELDS NOT_AVAILABLE CONVERTERS STARTER read_toml
-#          read_config media_type accepts file_input_accept
+# defines: REQUIRED Setting setting settings_of SiteConfig AuthConfig HttpConfig EventsConfig QueueConfig
+#          SqsConfig RoleConfig PublicConfig ProviderConfig FilesConfig FieldConfig FormConfig ViewConfig AppConfig
+#          ResourceConfig RESOURCE_CONFIGS Config LONGEST MOST_RECORD_BYTES SETTINGS RESERVED_FIELDS NOT_AVAILABLE
+#          pattern_fault CONVERTERS STARTER read_toml read_config media_type accepts file_input_accept
 
 REQUIRED: Any = object()  # the default of a setting that has none
 
@@ -1375,13 +1375,28 @@ class FieldConfig:
     exclusive_maximum: Json = setting("number", None, "the number must be smaller", name="exclusiveMaximum")
     multiple_of: Json = setting("number", None, "the number must be a multiple", name="multipleOf")
     min_length: Json = setting("count", None, "fewest characters", name="minLength")
-    max_length: Json = setting("count", None, "most characters", name="maxLength")
+    max_length: Json = setting(
+        "count", None, "most characters; else 10,000, multiline 100,000, email 254, uri 2,000", name="maxLength"
+    )
     pattern: str = setting("pattern", "", "regular expression that the whole text must match")
     min_items: Json = setting("count", None, "fewest items of an array", name="minItems")
     max_items: Json = setting("count", None, "most items of an array", name="maxItems")
     files: str = setting("text", "", 'format "file": the share that keeps the files, such as files/handbook')
     accept: tuple[str, ...] = setting("texts", [], 'format "file": media types or .endings; [] = all')
     max_file_bytes: int = setting("size", "10MB", 'format "file": largest file', name="max_file", unit="bytes")
+
+    @property
+    def longest(self) -> int | None:
+        """The most characters of a text that is given, declared or not; None where something else bounds it."""
+        if (
+            self.max_length is not None
+            or self.type != "string"
+            or self.enum
+            or self.one_of
+            or self.format in ("date", "file")
+        ):
+            return cast(int | None, self.max_length)
+        return max(LONGEST.get(self.format, 10_000), self.min_length or 0)
 
 
 @dataclass(frozen=True)
@@ -1460,6 +1475,9 @@ class Config:
             return wanted or "main"
         return next(iter(self.providers)) if len(self.providers) == 1 else ""
 
+
+LONGEST: Mapping[str, int] = {"multiline": 100_000, "uri": 2000, "email": 254, "date-time": 64}  # characters, by format
+MOST_RECORD_BYTES = 1_000_000  # of a record's fields as JSON, their files aside
 
 # Where each table of settings stands in app.toml; * is a name that the user chooses.
 SETTINGS: Mapping[str, tuple[Setting, ...]] = {
@@ -1779,12 +1797,371 @@ def _networks(raw: Any, folder: Path) -> tuple[str, ...]:
     return networks
 
 
+# ---- what a regular expression can cost
+
+_MATCH_STEPS = 3_000_000  # that one text may cost: some 50 ms
+_MOST_PLACES = 400  # of an expression, its counted repeats written out
+_MOST_LOOKS = 2_000_000  # while one expression is judged
+_Ways = dict[int, int]  # place -> in how many ways it is come to: 1, or 2 for several
+_Portion = tuple[int, _Ways, _Ways]  # ways to match nothing, where it can begin, where it can end
+_CHARACTERS = ("LITERAL", "NOT_LITERAL", "ANY", "IN")
+_KINDS = {"DIGIT": r"\d", "SPACE": r"\s", "WORD": r"\w"}
+_SAMPLES = "aZ0_ \n-\u00e9\u0663\u2028\u20ac\U0001f4a5"
+
+
+class _Slow(Exception):
+    """An expression cannot be judged, and why."""
+
+
+class _Exploding(Exception):
+    """Each character more can multiply the work."""
+
+
+def _more(ways: _Ways, others: _Ways, times: int = 1) -> _Ways:
+    return ways | {place: min(2, ways.get(place, 0) + n * times) for place, n in others.items() if times}
+
+
+class _Places:
+    """Glushkov's automaton of a parsed expression: a place for each character that it asks for, and in how many ways one
+    follows another. Each way of trying a text is a path in it; place 0 is the start."""
+
+    def __init__(self, tree: Any, flags: int) -> None:
+        self.asked: list[Any] = [None]
+        self.follow: list[_Ways] = [{}]
+        self.looks: list[tuple[bool, Any, int]] = []  # (inside, tree, flags) of each look-ahead and look-behind
+        self.repeats = 0  # around what is being read
+        self.work = [4]  # of a step to each place, by measurement: one character repeated is quick, empty rounds are not
+        self._join({0: 1}, self._all(tree, flags)[1])
+
+    def _join(self, ends: _Ways, begins: _Ways) -> None:
+        for place, ways in ends.items():
+            self.follow[place] = _more(self.follow[place], begins, ways)
+
+    def _place(self, op: str, arg: Any, flags: int) -> _Portion:
+        if len(self.asked) > _MOST_PLACES:
+            raise _Slow("its counted repeats are too large to be judged: write smaller ones")
+        self.asked.append((op, arg, flags))
+        self.follow.append({})
+        self.work.append(4)
+        place = {len(self.asked) - 1: 1}
+        return 0, place, place
+
+    def _all(self, items: Iterable[Any], flags: int) -> _Portion:
+        whole: _Portion = (1, {}, {})
+        for op, arg in items:
+            whole = self._after(whole, self._one(str(op), arg, flags))
+        return whole
+
+    def _after(self, left: _Portion, right: _Portion) -> _Portion:
+        self._join(left[2], right[1])
+        return min(2, left[0] * right[0]), _more(left[1], right[1], left[0]), _more(right[2], left[2], right[0])
+
+    def _one(self, op: str, arg: Any, flags: int) -> _Portion:
+        match op:
+            case _ if op in _CHARACTERS:
+                return self._place(op, arg, flags)
+            case "MAX_REPEAT" | "MIN_REPEAT" | "POSSESSIVE_REPEAT":
+                return self._repeat(arg, flags)
+            case "SUBPATTERN":
+                return self._all(arg[3], flags & ~arg[2] | arg[1])
+            case "ATOMIC_GROUP":
+                return self._all(arg, flags)
+            case "BRANCH":
+                return self._either(arg[1], flags)
+            case "GROUPREF_EXISTS":
+                return self._either([arg[1], arg[2] or ()], flags)
+            case "ASSERT" | "ASSERT_NOT":
+                self.looks.append((self.repeats > 0 or len(self.asked) > 1, arg[1], flags))
+                return 1, {}, {}
+            case "GROUPREF":  # as if it were .*
+                _, begin, end = self._place("ANY", None, re.DOTALL)
+                self._join(end, begin)
+                return 1, begin, end
+            case "AT":
+                return 1, {}, {}
+            case "FAILURE":
+                return 0, {}, {}
+        raise _Slow(f"it has {op}, which cannot be judged")
+
+    def _either(self, branches: Iterable[Any], flags: int) -> _Portion:
+        null, begins, ends = 0, _Ways(), _Ways()
+        for branch in branches:
+            part = self._all(branch, flags)
+            null, begins, ends = min(2, null + part[0]), _more(begins, part[1]), _more(ends, part[2])
+        return null, begins, ends
+
+    def _repeat(self, asked: tuple[int, Any, Any], flags: int) -> _Portion:
+        """The copies that must be there, then a loop, or as many as may be there, each inside the one before it: what
+        matched nothing is not repeated. A count above 255 of one character is as good as a loop."""
+        low, high, body = asked
+        if high == 0:
+            return 1, {}, {}
+        before, self.repeats = len(self.asked), self.repeats + 1
+        whole = last = self._all(body, flags)
+        if len(self.asked) > before:
+            single = len(body) == 1 and str(body[0][0]) in _CHARACTERS
+            if single and int(high) > 255:
+                low, high = min(low, 1), 2**31
+            for _ in range(low - 1):
+                last = self._all(body, flags)
+                whole = self._after(whole, last)
+            if int(high) > 2**30:
+                self._join(last[2], last[1])
+                self.work[before:] = [1 if single else 16 if last[0] else 4] * (len(self.asked) - before)
+            else:
+                whole = self._after(whole, self._optional(int(high) - max(low, 1), body, flags))
+        self.repeats -= 1
+        return min(2, whole[0] + (low == 0)), whole[1], whole[2]
+
+    def _optional(self, count: int, body: Any, flags: int) -> _Portion:
+        rest: _Portion = (1, {}, {})
+        for part in reversed([self._all(body, flags) for _ in range(count)]):
+            rest = (1, *self._after((0, *part[1:]), rest)[1:])
+        return rest
+
+
+def _takes(op: str, arg: Any, flags: int, code: int) -> bool:
+    """Whether a place takes a character."""
+    if op == "ANY":
+        return code != 10 or bool(flags & re.DOTALL)
+    if op == "CATEGORY":
+        kind = str(arg).removeprefix("CATEGORY_").removeprefix("NOT_")
+        return bool(re.match(_KINDS[kind], chr(code), flags & re.ASCII)) == ("NOT_" not in str(arg))
+    if op == "IN":
+        negated, items = str(arg[0][0]) == "NEGATE", [(str(one), given) for one, given in arg]
+        return negated != any(_takes(one, given, flags, code) for one, given in items if one != "NEGATE")
+    cases = {code, *_cases(code)} if flags & re.IGNORECASE else {code}
+    low, high = arg if op == "RANGE" else (arg, arg)
+    return any(low <= one <= high for one in cases) == (op != "NOT_LITERAL")
+
+
+def _cases(code: int) -> Iterator[int]:
+    yield from (ord(text) for text in (chr(code).lower(), chr(code).upper()) if len(text) == 1)
+
+
+@lru_cache(maxsize=1)
+def _kind_borders() -> frozenset[int]:
+    every = "".join(map(chr, range(0x30000)))
+    return frozenset(at for kind in _KINDS.values() for found in re.finditer(kind + "+", every) for at in found.span())
+
+
+def _letters(asked: Sequence[Any]) -> list[int]:
+    """For each place the set of the characters that it takes, as bits: a character stands for all that are taken alike."""
+    points: set[int] = set()
+    for op, arg, _ in asked:
+        for kind, given in arg if op == "IN" else [(op, arg)]:
+            if str(kind) in ("LITERAL", "NOT_LITERAL", "RANGE"):
+                ends = given if str(kind) == "RANGE" else (given, given)
+                for code in {*ends, *_cases(ends[0]), *_cases(ends[1])}:
+                    points |= {code, min(code + 1, 0x10FFFF)}
+    points |= {*map(ord, _SAMPLES)} | (_kind_borders() if any(code > 127 for code in points) else frozenset())
+    distinct = {repr(one): one for one in asked}
+    alike = {tuple(_takes(op, arg, flags, code) for op, arg, flags in distinct.values()) for code in points}
+    bits = {kind: sum(1 << at for at, taken in enumerate(alike) if taken[i]) for i, kind in enumerate(distinct)}
+    return [bits[repr(one)] for one in asked]
+
+
+class _Loops:
+    """Where an automaton's loops give a text more than one path: inside one loop (each character multiplies the work), or
+    from one loop to the next (each such pair gives the work one more power of the length)."""
+
+    def __init__(self, places: _Places) -> None:
+        self.follow, self.letters, self.looked = places.follow, [0, *_letters(places.asked[1:])], 0
+        self.before = [[place for place, ways in enumerate(self.follow) if to in ways] for to in range(len(self.follow))]
+        self.reach = [sum(1 << to for to in ways) for ways in self.follow]
+        for middle in range(len(self.reach)):
+            through = self.reach[middle]
+            self.reach = [seen | through if seen >> middle & 1 else seen for seen in self.reach]
+        rings: dict[int, set[int]] = {}
+        for place, seen in enumerate(self.reach):
+            if seen >> place & 1:
+                rings.setdefault(next(one for one in range(place + 1) if self._same(one, place)), set()).add(place)
+        self.rings = list(rings.values())
+        self.exponential = any(map(self._branches, self.rings))
+        self.power = lru_cache(maxsize=None)(self._power)
+
+    def _same(self, one: int, other: int) -> bool:
+        return bool(self.reach[one] >> other & 1 and self.reach[other] >> one & 1)
+
+    def _met(
+        self, starts: Iterable[tuple[int, ...]], inside: Callable[[tuple[int, ...]], bool], ways: Sequence[Iterable[int]]
+    ) -> set[tuple[int, ...]]:
+        """The states, of those that are inside, to which several paths come at once by the same text."""
+        met: set[tuple[int, ...]] = set()
+        waiting = list(starts)
+        while waiting:
+            for state in itertools.product(*(ways[place] for place in waiting.pop())):
+                self.looked += 1
+                if self.looked > _MOST_LOOKS:
+                    raise _Slow("it is too large to be judged: write a simpler one")
+                if state not in met and functools.reduce(int.__and__, (self.letters[p] for p in state)) and inside(state):
+                    met.add(state)
+                    waiting.append(state)
+        return met
+
+    def _between(self, starts: Sequence[tuple[int, ...]], inside: Callable[[tuple[int, ...]], bool]) -> set[tuple[int, ...]]:
+        """The states on ways from one of the starts to one of them."""
+        return self._met(starts, inside, self.follow) & self._met(starts, inside, self.before)
+
+    def _branches(self, ring: set[int]) -> bool:
+        """Whether a text leads a place of a loop back to itself on two paths."""
+        if any(ways > 1 for place in ring for to, ways in self.follow[place].items() if to in ring):
+            return True
+        return any(len({*state}) > 1 for state in self._between([(p, p) for p in ring], lambda state: ring >= {*state}))
+
+    def _power(self, ring: int) -> int:
+        """The power of the length with which the work from this loop on can grow."""
+        onward = [
+            at
+            for at in range(len(self.rings))
+            if at != ring and self.reach[min(self.rings[ring])] >> min(self.rings[at]) & 1
+        ]
+        return max((self.power(at) + self._chained(self.rings[ring], self.rings[at]) for at in onward), default=1)
+
+    def _chained(self, ring: set[int], other: set[int]) -> bool:
+        """Whether a text goes round in both loops and also leads from the one to the other."""
+        seen: set[tuple[int, ...]] = set()
+        for one, two in itertools.product(ring, other):
+            if (one, two) in seen:
+                continue
+            alike = self._between([(one, two)], lambda state: state[0] in ring and state[1] in other)
+            seen |= alike | {(one, two)}  # what holds for one of them holds for all
+            inside = partial(lambda alike, state: (state[0], state[2]) in alike, alike)
+            if (one, two) in alike and (one, two, two) in self._met([(one, one, two)], inside, self.follow):
+                return True
+        return False
+
+
+def _search(places: _Places, letters: Sequence[int], most: int) -> tuple[float, int]:
+    """The work of the worst text that is found by making bad ones longer, and its length: at most so many characters."""
+    worst, texts = 0.0, [(0.0, {0: 1})]
+    for length in range(1, most + 1):
+        longer: dict[frozenset[int], tuple[float, dict[int, int]]] = {}
+        for done, paths in texts:
+            reached: dict[int, dict[int, int]] = {}
+            for place, count in paths.items():
+                for to, ways in places.follow[place].items():
+                    for bit in _bits(letters[to]):
+                        counts = reached.setdefault(bit, {})
+                        counts[to] = counts.get(to, 0) + count * ways
+            for counts in reached.values():
+                work = done + sum(count * places.work[to] for to, count in counts.items())
+                key = frozenset(counts)
+                if key not in longer or longer[key][0] < work:
+                    longer[key] = work, counts
+        texts = sorted(longer.values(), key=lambda text: -sum(text[1].values()))[:8]
+        worst = max([worst, *(work for work, _ in texts)])
+        if not texts or worst > _MATCH_STEPS:
+            return worst, length
+    return worst, most
+
+
+def _bits(mask: int) -> Iterator[int]:
+    while mask:
+        yield mask & -mask
+        mask &= mask - 1
+
+
+def _steps(tree: Any, flags: int) -> Callable[[int], float]:
+    """The steps that matching a text of so many characters can take; raises _Exploding if each one multiplies them."""
+    places = _Places(tree, flags)
+    loops = _Loops(places)
+    if loops.exponential:
+        raise _Exploding
+    power = max(map(loops.power, range(len(loops.rings))), default=0)
+    work, tried = _search(places, loops.letters, min(max(48, 2 * len(places.asked)), 400))
+    power = max(power, int(work > _MATCH_STEPS))
+    looks = [(inside, _steps(tree, flags)) for inside, tree, flags in places.looks]
+
+    def steps(length: int) -> float:
+        own: float = work * (length / tried) ** power
+        for inside, look in looks:
+            own = own * look(length) if inside else own + look(length)
+        return own
+
+    return steps
+
+
+@lru_cache(maxsize=1024)
+def _most_characters(pattern: str) -> int:
+    """How long a text may be that is matched with a pattern; 0 if even short ones can take too long."""
+    try:
+        tree = importlib.import_module("re._parser").parse(pattern)
+        steps = _steps(tree, tree.state.flags)
+    except ImportError:
+        raise _Slow("this Python cannot say what it costs: leave it out") from None
+    except _Exploding:
+        return 0
+    lowest, highest = 0, 10**9
+    while lowest < highest:
+        middle = (lowest + highest + 1) // 2
+        lowest, highest = (middle, highest) if steps(middle) <= _MATCH_STEPS else (lowest, middle - 1)
+    return lowest
+
+
+_PIECE = re.compile(r"(?P<quantifier>(?:[*+?]|\{[0-9]*,?[0-9]*\})[?+]?)|\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|.", re.DOTALL)
+
+
+def _pieces(pattern: str) -> list[str]:
+    """The pieces of an expression that follow one another, each with its quantifier."""
+    pieces, depth = [""], 0
+    for found in _PIECE.finditer(pattern):
+        if depth == 0 and pieces[-1] and not found["quantifier"]:
+            pieces.append("")
+        pieces[-1] += found[0]
+        depth += (found[0] == "(") - (found[0] == ")")
+    return pieces
+
+
+def _slow_part(pattern: str, most: int) -> str:
+    """The smallest part of a pattern that is too slow for so many characters by itself."""
+
+    def is_slow(part: str) -> bool:
+        with suppress(re.error, _Slow, RecursionError):
+            return _most_characters(part) < most
+        return False
+
+    while True:
+        pieces = _pieces(pattern)
+        inner = re.fullmatch(r"\((?:\?[a-z]*[:=!>])?(.*)\)[^()]*", pattern, re.DOTALL) if len(pieces) == 1 else None
+        smaller = [inner[1]] if inner else ["".join(pieces[1:]), "".join(pieces[:-1])]
+        part = next(filter(is_slow, smaller), "")
+        if not part:
+            return pattern
+        pattern = part
+
+
+def pattern_fault(pattern: str, most: int) -> str:
+    """What is wrong with a pattern for texts of at most so many characters: that matching one can take longer than some
+    50 ms, whatever it says; "" if it cannot."""
+    try:
+        enough = _most_characters(pattern)
+    except (_Slow, RecursionError) as error:
+        return f"cannot be used: {error or 'it is too deep'}"
+    if enough >= most:
+        return ""
+    if enough < 20:
+        return (
+            f'is too slow: a short text could keep the server busy for hours, because "{_slow_part(pattern, 20)}" can match'
+            " the same characters in many ways; let no two parts of a repeat take the same characters, such as"
+            ' "[a-z]+(-[a-z]+)*" in place of "([a-z]+-?)+"'
+        )
+    return (
+        f'is too slow for {most:,} characters, because "{_slow_part(pattern, most)}" can be divided in many ways; let a'
+        ' repeat not take what follows it, such as "[^@]+@[^@]+" in place of ".+@.+", have look-aheads at the beginning, or'
+        f" give the field a maxLength of at most {enough}"
+    )
+
+
 def _pattern(raw: Any, folder: Path) -> str:
     try:
         re.compile(_text(raw, folder))
         re.compile(f"(?:{raw})")
     except (re.error, RecursionError, OverflowError) as error:
-        raise ValueError(f"is not a regular expression: {error}") from error
+        also = ": write (?i:…) around it" if "global flags" in str(error) else ""
+        raise ValueError(f"is not a regular expression: {error}{also}") from error
+    if fault := pattern_fault(raw, 20):  # how long its texts may be is known to who matches them
+        raise ValueError(fault)
     return str(raw)
 
 
@@ -2876,9 +3253,13 @@ def _etags(name: str, header: str) -> list[tuple[str, str]]:
     """(W/ or "", tag) of a list of entity tags; ("", "*") for the star."""
     if header.strip() == "*":
         return [("", "*")]
-    found = list(_ETAG.finditer(header))
-    if sum(len(match[0]) for match in found) != len(header):
-        raise BadRequest(f"{name} is not a list of entity tags in quotes")
+    found, end = [], 0
+    while end < len(header):
+        match = _ETAG.match(header, end)
+        if not match:
+            raise BadRequest(f"{name} is not a list of entity tags in quotes")
+        found.append(match)
+        end = match.end()
     return [(match[1] or "", match[2]) for match in found]
 
 
@@ -4581,7 +4962,10 @@ _MOST_MESSAGE_BYTES = 262_144  # body and attributes, on queues whose limit nobo
 _MOST_ATTRIBUTES = 10
 _MOST_HELD_S = 12 * 3600  # since it was received, whatever is done about its visibility
 _UNSENDABLE = re.compile(r"[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_TOKEN_LIKE = re.compile(r"(?i)\b(?:bearer\s+[\w.~+/=-]+|eyJ[\w-]+\.[\w-]+\.[\w-]*|stl_[\w-]{20,})")
+_TOKEN_LIKE = re.compile(r"(?i)\b(?:bearer\s+[\w.~+/=-]+|stl_[\w-]{20,})")
+# What begins like a JWT is taken whole, and is one if it has the dots: to look for them from each place in it would take
+# the square of its length.
+_JWT_LIKE = re.compile(r"(?i)\beyJ[\w-]+(\.[\w-]+\.[\w-]*)?")
 _Attributes: TypeAlias = Mapping[str, Mapping[str, Any]]  # name -> DataType and StringValue or BinaryValue
 
 
@@ -4778,6 +5162,12 @@ def _text_attribute(text: str) -> dict[str, str]:
     return {"DataType": "String", "StringValue": _UNSENDABLE.sub("?", text)}
 
 
+def _masked(text: str) -> str:
+    """A text without what looks like a token in it."""
+    text = _JWT_LIKE.sub(lambda found: "[token]" if found[1] else found[0], text)
+    return _TOKEN_LIKE.sub("[token]", text)
+
+
 def _message_bytes(body: str, attributes: _Attributes) -> int:
     """The size that counts against a queue's limit: body, and names, types and values of the attributes."""
     values = [name + one["DataType"] + one.get("StringValue", "") for name, one in attributes.items()]
@@ -4790,9 +5180,9 @@ def _without_token(body: str) -> str:
     try:
         outer = load_json(body)
     except BadRequest:
-        return _TOKEN_LIKE.sub("[token]", body)
+        return _masked(body)
     if not isinstance(outer, dict):
-        return _TOKEN_LIKE.sub("[token]", body)
+        return _masked(body)
     carried = outer.get("MessageAttributes")
     inner = {name: one for name, one in carried.items() if not _is_secret(name)} if isinstance(carried, dict) else carried
     clean = {name: one for name, one in outer.items() if not _is_secret(name)}
@@ -5100,8 +5490,8 @@ class DeadLetter:
         others = {name: str(one.get("StringValue", "binary")) for name, one in self.attributes.items()}
         return self.row() | {
             "source": self.source, "message_id": self.message_id, "group": self.message.group,
-            "detail": _TOKEN_LIKE.sub("[token]", self.detail), "body": _TOKEN_LIKE.sub("[token]", self.message.body),
-            "attributes": {name: _TOKEN_LIKE.sub("[token]", value) for name, value in others.items()},
+            "detail": _masked(self.detail), "body": _masked(self.message.body),
+            "attributes": {name: _masked(value) for name, value in others.items()},
         }  # fmt: skip
 
 
@@ -7254,6 +7644,7 @@ _EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(\
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`\x00-\x1f]+")
 _WIDGETS = {"date": "date", "date-time": "datetime-local", "email": "email", "uri": "url", "file": "file"}
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,6})?")
+_MOST_FAULTS = 100  # of the records of a batch, after which the others are not looked at
 _MOST_DIGITS = 400  # of a number, before or behind the point; more would make arithmetic a way to keep the server busy
 
 
@@ -7292,8 +7683,8 @@ _RULE_HELP: Mapping[str, Callable[[Any], str]] = {
     "exclusiveMinimum": lambda rule: f"must be more than {rule}",
     "exclusiveMaximum": lambda rule: f"must be less than {rule}",
     "multipleOf": lambda rule: f"must be a multiple of {rule}",
-    "minLength": lambda rule: f"must have at least {rule} character{'s' * (rule != 1)}",
-    "maxLength": lambda rule: f"must have at most {rule} character{'s' * (rule != 1)}",
+    "minLength": lambda rule: f"must have at least {rule:,} character{'s' * (rule != 1)}",
+    "maxLength": lambda rule: f"must have at most {rule:,} character{'s' * (rule != 1)}",
     "minItems": lambda rule: f"must have at least {rule} choice{'s' * (rule != 1)}",
     "maxItems": lambda rule: f"must have at most {rule} choice{'s' * (rule != 1)}",
     "uniqueItems": lambda rule: "must not have the same item twice",
@@ -7336,7 +7727,7 @@ def _exact(number: Json) -> Decimal:
 
 def _number_of(text: str) -> Json:
     """The exact number that a text says; ValueError else."""
-    if not _NUMBER.fullmatch(text) or len(text) > _MOST_DIGITS:
+    if len(text) > _MOST_DIGITS or not _NUMBER.fullmatch(text):
         raise ValueError("not a number")
     return exact_number(text) if set(text) & set(".eE") else int(text)
 
@@ -7371,7 +7762,7 @@ class Field:
             ("enum", list(config.enum)), ("oneOf", list(config.one_of)), ("items", config.items),
             ("minimum", config.minimum), ("maximum", config.maximum), ("multipleOf", config.multiple_of),
             ("exclusiveMinimum", config.exclusive_minimum), ("exclusiveMaximum", config.exclusive_maximum),
-            ("minLength", config.min_length), ("maxLength", config.max_length), ("minItems", config.min_items),
+            ("minLength", config.min_length), ("maxLength", config.longest), ("minItems", config.min_items),
             ("maxItems", config.max_items), ("pattern", config.pattern and f"^(?:{config.pattern})$"),
             ("uniqueItems", True if config.type == "array" else None), ("default", config.default),
         )  # fmt: skip
@@ -7396,6 +7787,10 @@ class Field:
                 yield low, f"is more than {high}"
         if config.multiple_of is not None and config.multiple_of <= 0:
             yield "multipleOf", "must be above zero"
+        if config.max_length is not None and config.max_length > MOST_RECORD_BYTES:
+            yield "maxLength", f"is more than a whole record may have: {MOST_RECORD_BYTES:,}"
+        if config.pattern and config.type == "string" and (slow := pattern_fault(config.pattern, config.longest or 10_000)):
+            yield "pattern", slow
         if config.format and config.format not in (*_FORMATS, "file"):
             yield "format", f"{config.format!r} is none{nearest(config.format, [*_FORMATS, 'file'])}"
         yield from self._choice_faults()
@@ -7447,6 +7842,9 @@ class Field:
         value = self.normal(value)
         if found := list(check_value(value, pointer)):
             return found
+        most = self.config.longest
+        if isinstance(value, str) and most is not None and len(value) > most:  # before anything is matched with it
+            return [Fault(pointer, "maxLength", _RULE_HELP["maxLength"](most))]
         try:
             self._validate(value)
         except fastjsonschema.JsonSchemaValueException as error:
@@ -7518,13 +7916,14 @@ class Field:
         """How a person is asked."""
         config = self.config
         named = {
-            "min": config.minimum, "max": config.maximum, "minlength": config.min_length, "maxlength": config.max_length,
+            "min": config.minimum, "max": config.maximum, "minlength": config.min_length, "maxlength": config.longest,
             "accept": file_input_accept(config.accept) or None,
         }  # fmt: skip
         if config.type in ("number", "integer"):
             named["step"] = config.multiple_of or (1 if config.type == "integer" else "any")
         choices = tuple((str(value), title) for value, title in self.choices)
-        attrs = {name: str(value) for name, value in named.items() if value is not None}
+        # a choice has no limits of its own
+        attrs = {name: str(value) for name, value in named.items() if value is not None and not choices}
         return Input(
             self.name, self.title, config.description, self._widget(), config.required, config.default, choices, attrs
         )
@@ -8064,8 +8463,10 @@ class Form(Resource):
         values, faults = [], []
         for pointer, data in items:
             value: Value = {}
-            faults += list(self._read(data, pointer, typed, present, value))
+            faults += list(self._read(data, pointer, typed, present, value)) or _size_faults(value, pointer)
             values.append(value)
+            if len(faults) > _MOST_FAULTS:
+                break
         if faults:
             raise Invalid(f"the data for forms/{self.name} is not valid", faults=faults)
         return values
@@ -8077,13 +8478,14 @@ class Form(Resource):
         if not isinstance(data, dict):
             yield Fault(pointer, "type", "must be a JSON object")
             return
-        for name in data:
-            if name not in self.fields:
-                detail = f"is not a field of this form{nearest(name, self.fields)}"
-                yield Fault(member_pointer(pointer, name), "unknown_field", detail)
+        for name in islice((name for name in data if name not in self.fields), 20):  # to look for near ones takes time
+            detail = f"is not a field of this form{nearest(name, self.fields)}"
+            yield Fault(member_pointer(pointer, name), "unknown_field", detail)
         for name, one in self.fields.items():
             given = self._given(one, data, typed, present)
             found = self._field_faults(one, given, member_pointer(pointer, name), present or {})
+            if one.config.max_length is None and given is not None and given == (present or {}).get(name):
+                found = [fault for fault in found if fault.code != "maxLength"]  # stored before there was a usual limit
             if given is not None and not found:
                 value[name] = one.normal(given)
             yield from found
@@ -8156,6 +8558,16 @@ class Form(Resource):
                         step.blobs.discard(step.staged)
             raise
         return steps
+
+
+def _size_faults(value: Value, pointer: str) -> list[Fault]:
+    """A fault if a record is too large as a whole; only long texts can make it so, and the rest is not even encoded."""
+    texts = sum(len(one) for one in value.values() if isinstance(one, str))
+    if texts < MOST_RECORD_BYTES // 10:
+        return []
+    size = len(dump_json({name: one for name, one in value.items() if not isinstance(one, Upload | dict)}).encode())
+    detail = f"has {size:,} bytes as a whole; a record has at most {MOST_RECORD_BYTES:,}, files aside: shorten its texts"
+    return [Fault(pointer, "record_size", detail)] if size > MOST_RECORD_BYTES else []
 
 
 def _safe_name(name: str) -> str:
@@ -8313,7 +8725,7 @@ def _loose(condition: Condition) -> Condition:
     if condition.op in ("contains", "prefix", "null"):
         return condition
     texts = condition.value if isinstance(condition.value, list) else [condition.value]
-    numbers = [_number_of(text) for text in texts if _NUMBER.fullmatch(text) and len(text) <= _MOST_DIGITS]
+    numbers = [_number_of(text) for text in texts if len(text) <= _MOST_DIGITS and _NUMBER.fullmatch(text)]
     if condition.op in ("eq", "in"):
         return Condition(condition.field, "in", [*texts, *numbers])
     return Condition(condition.field, condition.op, numbers[0]) if numbers else condition
@@ -10795,6 +11207,8 @@ class GenericProvider(Records, Blobs):
         for setting_, place in (("records", "{table}"), ("record", "{key}"), ("blobs", "{path}")):
             if one[setting_] and (place not in one[setting_] or not one[setting_].startswith("/")):
                 self._fault(setting_, f"must be a path with {place} in it")
+        if one["keys"] and (slow := pattern_fault(one["keys"], 512)):
+            self._fault("keys", slow)
         self.conditional, self.exact_integers = one["preconditions"], one["exact_integers"]
         self.lists, self.renames = bool(one["listing"]), one["move"] == "webdav"
         self.frees_folders = one["listing"] == "satchel"
@@ -11124,7 +11538,7 @@ class GenericProvider(Records, Blobs):
         """The cursor or link of the page that follows; "" at the end."""
         place = self._options["next"]
         if place == "header:Link":
-            match = re.search(r'<([^>]*)>[^,]*;\s*rel="?next"?', answer.header("link"))
+            match = re.search(r'<([^<>]*)>[^,<]*;\s*rel="?next"?', answer.header("link"))
             return match[1] if match else ""
         found = at_pointer(data, place) if place else None
         return str(found) if isinstance(found, str | int) and not isinstance(found, bool) else ""
