@@ -873,7 +873,7 @@ def _segment_problem(part: str) -> str:
         return "has a slash or backslash inside a segment"
     if any(unicodedata.category(c) == "Cc" for c in part) or check_text(part):
         return "has a control character or half of a surrogate pair"
-    if _DEVICE.fullmatch(part.rstrip(". ")) or part != part.rstrip(". "):
+    if _DEVICE.fullmatch(part) or part != part.rstrip(". "):
         return "has a segment that Windows cannot store (a device name, or a dot or space at its end)"
     if len(part.encode()) > 255:
         return "has a segment of over 255 bytes"

@@ -8,7 +8,9 @@ import hashlib
 import hmac
 import json
 import multiprocessing
+import os
 import random
+import stat
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -278,6 +280,11 @@ def test_a_header_of_another_kind_is_refused(change: dict[str, Any]) -> None:
     refused(lambda: verify(forge(GOOD, HEAD | change)))
 
 
+@pytest.mark.parametrize("kid", [None, 1, True, ["k1"], {}])
+def test_a_key_is_named_by_a_text(kid: object) -> None:
+    assert "not text" in refused(lambda: verify(forge(GOOD, HEAD | {"kid": kid}))).hint
+
+
 @pytest.mark.parametrize("change", [{"crit": []}, {"crit": ["b64"], "b64": False}], ids=str)
 def test_a_critical_extension_is_refused_whatever_the_header_policy(change: dict[str, Any]) -> None:
     refused(lambda: app.verify_jws(SECRET, forge(GOOD, HEAD | change)))
@@ -423,6 +430,12 @@ def test_a_token_over_8_kib_is_refused_before_anything_is_decoded() -> None:
     assert verify(forge(GOOD | {"pad": "x" * 5500}))
     error = refused(lambda: verify(forge(GOOD | {"pad": "x" * 6200})))
     assert "8192" in error.hint
+
+
+def test_a_token_of_8_kib_is_the_longest() -> None:
+    texts = {len(t): t for n in range(6060, 6100) for m in range(3) if (t := forge("x" * n, {"alg": "HS256", "y": "z" * m}))}
+    assert app.verify_jws(SECRET, texts[8192])
+    assert "8192" in refused(lambda: app.verify_jws(SECRET, texts[8193])).hint
 
 
 def test_base64url_has_one_spelling() -> None:
@@ -596,7 +609,10 @@ def test_the_user_name_of_basic_says_nothing_and_a_password_may_hold_no_second_c
     for user in ("", "root", "ü"):
         credential = "Basic " + base64.b64encode(f"{user}:{text}".encode()).decode()
         assert world.authority.identify(credential).subject == "ann"
-    refused(lambda: world.authority.identify("Basic " + base64.b64encode(f"{text}:".encode()).decode()))
+    for wrong in (f"{text}:", f"ann:x:{text}", f"ann:{text}:", text):
+        refused(lambda wrong=wrong: world.authority.identify("Basic " + base64.b64encode(wrong.encode()).decode()))  # type: ignore[misc]
+    encoded = base64.b64encode(f"ann:{text}".encode()).decode()
+    refused(lambda: world.authority.identify(f"Basic {encoded[:9]}!{encoded[9:]}"))
 
 
 def test_expired_revoked_and_malformed_are_told_apart(world: World) -> None:
@@ -637,6 +653,18 @@ def test_expiry_is_judged_at_the_given_time_and_revocation_now(world: World) -> 
         refused(lambda text=text: world.bearer(text, NOW + 10))  # type: ignore[misc]
     world.revoke(token)
     assert "revoked" in refused(lambda: world.bearer(text, NOW + 9)).message
+
+
+def test_the_beginning_of_time_is_a_time_too(world: World) -> None:
+    text = world.authority.jwt(world.issue())
+    assert "not valid yet" in refused(lambda: world.bearer(text, 0.0)).message
+
+
+def test_a_service_may_do_what_its_role_says_and_nothing_else(world: World) -> None:
+    world.roles["scans"] = (parse_grant("forms/scans:create"),)
+    caller = world.authority.service("scans")
+    assert (caller.subject, caller.token_id, caller.roles, caller.session) == ("service:scans", "", ("scans",), False)
+    assert caller.grants == (parse_grant("forms/scans:create"),)
 
 
 def test_revocation_works_on_the_very_next_request_of_every_door_and_node(world: World) -> None:
@@ -725,6 +753,7 @@ def test_what_is_issued_is_stored_whole_and_only_when_committed(world: World) ->
         ({"subject": "a\0"}, "control"),
         ({"subject": "\ud800"}, "control"),
         ({"subject": "a\u2028b"}, "line break"),
+        ({"subject": "a\u2029b"}, "line break"),
         ({"subject": " ann"}, "space"),
         ({"label": "x" * 256}, "label"),
         ({"label": "a\tb"}, "label"),
@@ -1038,6 +1067,11 @@ def test_a_text_sealed_for_one_purpose_is_nothing_for_another(world: World) -> N
     assert world.keys.sub_key("csrf") != SECRET
 
 
+def test_what_is_signed_for_a_purpose_is_no_signature_of_a_token_and_stays_good_in_later_versions() -> None:
+    key = Key("k1", SECRET, 1)
+    assert key.sub_key("x") == hmac.digest(SECRET, b"satchel\0x", "sha256")  # a JWS never holds U+0000
+
+
 def test_a_changed_seal_is_nothing(world: World) -> None:
     sealed = world.authority.seal("csrf", "some text")
     for place in range(len(sealed)):
@@ -1151,6 +1185,23 @@ def test_the_key_file_is_made_once_and_private(tmp_path: Path) -> None:
     assert len(ring.keys[0].secret) == 32
     assert KeyRing.load("", path).keys == ring.keys
     assert KeyRing.load(path.read_text(), Path("/nowhere")).keys == ring.keys
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a folder cannot be opened")
+def test_a_key_file_is_durable_before_anything_is_signed_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, synced, real = tmp_path / "keys.json", [], os.fsync
+
+    def fsync(descriptor: int) -> None:
+        is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        synced.append(("folder" if is_folder else "file", path.exists() and path.read_bytes()))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    ring = KeyRing.load("", path, lambda: NOW)
+    first = path.read_bytes()
+    assert synced == [("file", False), ("folder", first)]
+    ring.rotate(NOW)
+    assert synced[2:] == [("file", first), ("folder", path.read_bytes())]
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o666, 0o644, 0o610, 0o601])
