@@ -772,6 +772,15 @@ def test_issue_says_what_is_wrong(world: World, arguments: dict[str, Any], words
         world.authority.issue(**(usual | arguments))
 
 
+def test_a_token_lives_ten_years_at_most_and_names_everything_once(world: World) -> None:
+    token, _ = world.authority.issue("ann", ["files/*:read", "files/*:read"], ["staff", "staff"], app.MAX_TOKEN_S)
+    assert (token.grants, token.roles) == (("files/*:read",), ("staff",))
+    assert token.expires_at == token.issued_at + app.MAX_TOKEN_S >= token.issued_at + 10 * 365 * 86_400
+    for s in (0, -1, app.MAX_TOKEN_S + 1):
+        with pytest.raises(app.Invalid, match="ten years"):
+            world.authority.issue("ann", ["files/*:read"], [], s)
+
+
 def test_issue_names_every_fault_at_once(world: World) -> None:
     with pytest.raises(app.Invalid) as caught:
         world.authority.issue("", [], ["stuff", "boss"], 0)

@@ -720,6 +720,18 @@ def test_a_chunked_upload_is_stored_whole(site: Site, staff: str, share: str) ->
     assert site.get(f"{share}/a", staff)["Content-Length"] == "600000"
 
 
+def test_a_chunked_body_is_refused_by_a_server_that_does_not_end_it(site: Site, staff: str) -> None:
+    environ = site.environ(
+        "PUT", "/files/docs/a", b"x" * 10, {"Transfer-Encoding": "chunked", "Authorization": f"Bearer {staff}"}
+    )
+    del environ["wsgi.input_terminated"]
+    head, found = site.start(environ)
+    assert b"with its Content-Length" in b"".join(found)
+    found.close()
+    assert head[0].startswith("400 ")
+    assert site.get("/files/docs/a", staff).status == 404
+
+
 def test_an_encoded_body_is_refused_and_not_stored_as_it_is(site: Site, staff: str) -> None:
     for method, target, headers in (("PUT", "/files/docs/a", {}), ("POST", "/forms/leave", JSON)):
         reply = site.ask(method, target, b"x", {"Content-Encoding": "gzip", **headers}, staff)
