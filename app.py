@@ -521,26 +521,48 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table: type is a JSON Schema type, format one of its formats or one of a view's."""
+    """A column of a table: type is a JSON Schema type, format one of its formats or one of a view's; titles are of
+    values that have one."""
 
     name: str
     title: str = ""
     type: str = "string"
     format: str = ""
+    titles: Mapping[Json, str] = field(default_factory=dict)
+
+    def shown(self, value: Json, locale: Locale) -> str:
+        """A value for people, whole."""
+        if isinstance(value, list):
+            return ", ".join(self.shown(item, locale) for item in value)
+        if isinstance(value, bool):
+            return "yes" if value else "no"
+        if isinstance(value, dict):
+            return str(value.get("name", dump_json(value)))
+        if value in self.titles:
+            return self.titles[value]
+        if isinstance(value, int | float | Decimal):
+            return locale.write_number(value)
+        if isinstance(value, str) and self.format in ("date", "date-time"):
+            return locale.write_date(value) if self.format == "date" else locale.write_date_time(value)
+        return "" if value is None else str(value)
 
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """How a field is asked of a person; choices are (text, title) and attrs belong to the HTML element."""
+    """How a field is asked of a person, and what its control shows: the texts of a value, or the stored file.
+
+    Choices are (text, title) and attrs belong to the HTML element.
+    """
 
     name: str
     title: str
     help: str
     widget: str  # text email url number date datetime-local textarea checkbox select radio checkboxes file
     required: bool = False
-    default: Json = None
+    texts: tuple[str, ...] = ()
     choices: tuple[tuple[str, str], ...] = ()
     attrs: Mapping[str, str] = field(default_factory=dict)
+    file: Mapping[str, Json] | None = None
 
 
 COUNTED = 10_000  # up to how many rows a page says how many there are …
@@ -3144,6 +3166,7 @@ class Exchange:
         self.subject = ""  # who was let in, for the page's frame and the log
         self.submission = ""  # signed id of the form on the page, to make its submission idempotent
         self.typed: dict[str, list[Any]] = {}  # what a form sent, to be shown again with its faults
+        self.shown = ""  # what the controls of a record's form showed, as marks: it says what was changed in them
         self.cookies: list[str] = []
         self.files: list[BinaryIO] = []  # temporary ones, closed after the answer
         self.wait: _Wait = _no_wait
@@ -3524,19 +3547,6 @@ def _send_ranges(exchange: Exchange, content: Content, ranges: _Ranges, headers:
 # ---- pages
 
 
-def _shown(value: Json, format_: str = "") -> str:
-    """A value for a person."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list):
-        return ", ".join(map(_shown, value))
-    if isinstance(value, dict):
-        return str(value.get("name", dump_json(value)))
-    if format_ == "date-time" and isinstance(value, str) and len(value) > 16:
-        return value[:16].replace("T", " ") + " UTC" * (value[-1:] in "Zz")
-    return "" if value is None else str(value)
-
-
 def _sized(size_bytes: int | None) -> str:
     """'1.2 MB'; '' for a folder."""
     if size_bytes is None:
@@ -3545,13 +3555,6 @@ def _sized(size_bytes: int | None) -> str:
     while size >= 1000 and len(units) > 1:
         size, units = size / 1000, units[1:]
     return f"{size:.0f} {units[0]}" if units[0] == "bytes" or size >= 100 else f"{size:.1f} {units[0]}"
-
-
-def _as_text(value: Json, widget: str) -> str:
-    """What stands in a control for a value."""
-    if widget == "datetime-local" and isinstance(value, str):
-        return value[:19] if re.fullmatch(r".{19}(\.0+)?Z", value) else value
-    return "" if value is None or isinstance(value, dict | list | Upload) else _shown(value) if value is not True else "true"
 
 
 class Pages:
@@ -3645,7 +3648,7 @@ class Pages:
         trail += [(part, f"{share}/{quote_path('/'.join(parts[: i + 1]))}/") for i, part in enumerate(parts)]
         title, folder = trail[-1]
         return {
-            "title": title, "entries": [_file_entry(exchange, row, may) for row in table.rows] if table else [],
+            "title": title, "entries": [_file_entry(exchange, row, may, self.locale) for row in table.rows] if table else [],
             "is_drop_box": table is None, "note": response.page["note"], "crumbs": _crumbs(exchange, trail),
             "may_create": Action.CREATE in may, "may_update": Action.UPDATE in may,
             "action": exchange.url(folder), "accept": file_input_accept(response.page["accept"]),
@@ -3660,7 +3663,7 @@ class Pages:
     ) -> dict[str, Any]:
         """The page of a form, empty, with a record, or with what was typed and what was wrong with it."""
         page, record = response.page, response.page["record"]
-        values, readable = record.value if record else {}, Action.READ in page["may"]
+        readable = Action.READ in page["may"]
         address, params = page["address"], {"_submission": exchange.submission}
         records, done = exchange.url(f"{address}/records"), None
         if record:
@@ -3674,8 +3677,7 @@ class Pages:
         titles, fields = {one.name: one.title for one in page["inputs"]}, []
         for one in page["inputs"]:
             given = None if typed is None else typed.get(one.name, ())
-            value = values.get(one.name, None if values else one.default)
-            fields.append(_control(exchange, one, value, given, wrong.get(one.name, "")))
+            fields.append(self._control(exchange, one, given, wrong.get(one.name, "")))
         errors = [
             SimpleNamespace(href=f"#f-{name}" * (name in titles), text=f"{titles.get(name, name)} {detail}".strip())
             for name, detail in reversed(wrong.items())
@@ -3684,7 +3686,7 @@ class Pages:
             "title": page["title"], "note": page["note"], "fields": fields, "action": exchange.url(address, **params),
             "errors": errors, "done": done, "multipart": any(one.widget == "file" for one in page["inputs"]),
             "submit": "Save" if record else "Send", "cancel_href": exchange.url(address) if record else "",
-            "records_href": records if readable and not record else "",
+            "records_href": records if readable and not record else "", "shown": exchange.shown or page["shown"],
         }  # fmt: skip
 
     def _record(self, exchange: Exchange, response: Response) -> dict[str, Any]:
@@ -3693,12 +3695,12 @@ class Pages:
         address = f"{listing}/{quote(data['id'], safe='')}"
         fields = [
             SimpleNamespace(
-                title=one.title, text=_choice(one, data[one.name]), multiline=one.widget == "textarea",
-                href=_target(exchange, data[one.name]),
+                title=one.title, text=one.shown(data[one.name], self.locale), href=_target(exchange, data[one.name]),
+                multiline=one.format == "multiline" or "\n" in str(data[one.name]),
             )
-            for one in page["inputs"]
+            for one in page["columns"]
         ]  # fmt: skip
-        meta = [SimpleNamespace(title=title, text=_shown(data[name], kind)) for name, title, kind in _RECORD_META]
+        meta = [SimpleNamespace(title=one.title, text=one.shown(data[one.name], self.locale)) for one in _RECORD_META]
         delete = exchange.url(address, _method="DELETE", _version=data["version"])
         return {
             "title": page["title"], "fields": fields, "meta": meta, "back_href": exchange.url(listing),
@@ -3719,8 +3721,8 @@ class Pages:
             "title": page["title"], "note": page["note"],
             "crumbs": _crumbs(exchange, [(page["title"], page.get("address", "")), *([("Records", "")] if records else [])]),
             "columns": [_heading(exchange, here, again, column) for column in columns],
-            "rows": [_row(exchange, columns, row, records) for row in table.rows],
-            "params": [_control(exchange, one, one.default, asked[one.name]) for one in inputs],
+            "rows": [self._row(exchange, columns, row, records) for row in table.rows],
+            "params": [self._control(exchange, one, asked[one.name]) for one in inputs],
             "search": page.get("search"), "action": exchange.url(here), "count": _counted(table), "hidden": hidden,
             "next_href": exchange.url(here, **again, _next=table.next) if table.next else "",
             "first_href": exchange.url(here, **again) if exchange.query.get("_next") else "",
@@ -3729,10 +3731,47 @@ class Pages:
             "empty": "Nothing fits." if again else "Nothing here yet.",
         }  # fmt: skip
 
+    def _row(
+        self, exchange: Exchange, columns: Sequence[Column], row: Mapping[str, Json], records: str
+    ) -> list[SimpleNamespace]:
+        """The cells of a row; where it is a record below the address `records`, the first one leads to it."""
+        cells = []
+        for column in columns:
+            value = row[column.name]
+            numeric = isinstance(value, int | float | Decimal) and not isinstance(value, bool) and not column.titles
+            text, href = column.shown(value, self.locale), _target(exchange, value)
+            cells.append(SimpleNamespace(text=text, href=href, numeric=numeric, kind=column.format))
+        if records:
+            cells[0].text, cells[0].href = cells[0].text or "—", exchange.url(records + quote(str(row["id"]), safe=""))
+        return cells
 
+    def _control(
+        self, exchange: Exchange, one: Input, typed: Sequence[Any] | None = None, error: str = ""
+    ) -> SimpleNamespace:
+        """An input with what it shows, or with what was typed, how that was understood, and what is wrong with it."""
+        texts = list(one.texts) if typed is None else [text for text in typed if isinstance(text, str)]
+        last, checkbox, help_, widget = (texts or [""])[-1], one.widget == "checkbox", one.help, one.widget
+        if typed is not None and widget == "number" and last and not error:
+            read = self.locale.read_number(last, whole=one.attrs.get("inputmode") == "numeric")
+            understood = last if read is None or isinstance(read, str) else self.locale.write_number(read)
+            help_ = f"{help_} Read as {understood}.".strip() if understood != last.strip() else help_
+        if last and widget in _DATE_SHAPES and not re.fullmatch(_DATE_SHAPES[widget], last):
+            widget = "text"  # in its own control a browser would not show it
+        href = exchange.url(one.file["address"]) if one.file and "address" in one.file else ""
+        return SimpleNamespace(
+            name=one.name, id=f"f-{one.name}", title=one.title, help=help_, widget=widget, required=one.required,
+            value="true" if checkbox else last, checked=checkbox and last == "true", attrs=one.attrs, error=error,
+            options=[SimpleNamespace(value=text, title=title, selected=text in texts) for text, title in one.choices],
+            file=SimpleNamespace(name=one.file.get("name", ""), href=href) if one.file else None,
+        )  # fmt: skip
+
+
+_DATE_SHAPES = {
+    "date": r"[0-9]{4}-[0-9]{2}-[0-9]{2}", "datetime-local": r"[0-9-]{10}T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,3})?)?"
+}  # fmt: skip
 _RECORD_META = (
-    ("created_at", "Created", "date-time"), ("created_by", "Created by", ""), ("updated_at", "Updated", "date-time"),
-    ("updated_by", "Updated by", ""), ("version", "Version", ""),
+    Column("created_at", "Created", format="date-time"), Column("created_by", "Created by"),
+    Column("updated_at", "Updated", format="date-time"), Column("updated_by", "Updated by"), Column("version", "Version"),
 )  # fmt: skip
 
 
@@ -3778,38 +3817,13 @@ def _meter_row(sample: Value) -> SimpleNamespace:
     return SimpleNamespace(labels=labels, value=f"{sample['count']:,} of {mean:.3g} on average")
 
 
-def _file_entry(exchange: Exchange, row: Mapping[str, Json], may: Sequence[Action]) -> SimpleNamespace:
+def _file_entry(exchange: Exchange, row: Mapping[str, Json], may: Sequence[Action], locale: Locale) -> SimpleNamespace:
     is_folder, modified = row["type"] == "folder", row["modified_at"] or ""
     return SimpleNamespace(
         name=row["name"], href=exchange.url(row["address"] + "/" * is_folder), is_folder=is_folder,
-        size=_sized(row["size_bytes"]), modified=modified[:16].replace("T", " "), modified_iso=modified,
+        size=_sized(row["size_bytes"]), modified=locale.write_date_time(modified), modified_iso=modified,
         may_delete=not is_folder and Action.DELETE in may, delete_href=exchange.url(row["address"], _method="DELETE"),
     )  # fmt: skip
-
-
-def _control(
-    exchange: Exchange, one: Input, value: Json, typed: Sequence[Any] | None = None, error: str = ""
-) -> SimpleNamespace:
-    """An input with its value, or with what was typed and what is wrong with it."""
-    texts = [_as_text(item, one.widget) for item in (value if isinstance(value, list) else [value])]
-    if typed is not None:
-        texts = [text for text in typed if isinstance(text, str)]
-    last, checkbox = (texts or [""])[-1], one.widget == "checkbox"
-    stored = value if one.widget == "file" and isinstance(value, dict) else None
-    return SimpleNamespace(
-        name=one.name, id=f"f-{one.name}", title=one.title, help=one.help, widget=one.widget, required=one.required,
-        value="true" if checkbox else last, checked=checkbox and last == "true", attrs=one.attrs, error=error,
-        options=[SimpleNamespace(value=text, title=title, selected=text in texts) for text, title in one.choices],
-        file=SimpleNamespace(name=stored["name"], href=exchange.url(stored["address"])) if stored else None,
-    )  # fmt: skip
-
-
-def _choice(one: Input, value: Json) -> str:
-    """The title of a chosen value, or the value as it is."""
-    titles = dict(one.choices)
-    if isinstance(value, list):
-        return ", ".join(titles.get(str(item), str(item)) for item in value)
-    return titles.get(str(value), _shown(value, "date-time" if one.widget == "datetime-local" else ""))
 
 
 def _heading(exchange: Exchange, here: str, again: Mapping[str, str], column: Column) -> SimpleNamespace:
@@ -3820,19 +3834,6 @@ def _heading(exchange: Exchange, here: str, again: Mapping[str, str], column: Co
         sort_href="" if here.startswith("admin/") else exchange.url(here, **turned),
         sorted={name: "ascending", "-" + name: "descending"}.get(sort, ""),
     )  # fmt: skip
-
-
-def _row(exchange: Exchange, columns: Sequence[Column], row: Mapping[str, Json], records: str) -> list[SimpleNamespace]:
-    """The cells of a row; where it is a record below the address `records`, the first one leads to it."""
-    cells = []
-    for column in columns:
-        value = row[column.name]
-        numeric = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
-        text, href = _shown(value, column.format), _target(exchange, value)
-        cells.append(SimpleNamespace(text=text, href=href, numeric=numeric, kind=column.format))
-    if records:
-        cells[0].text, cells[0].href = cells[0].text or "—", exchange.url(records + quote(str(row["id"]), safe=""))
-    return cells
 
 
 def _target(exchange: Exchange, value: Json) -> str:
@@ -4280,7 +4281,8 @@ class HttpRunner(Runner):
             typed = _typed_fields(exchange, most)
             self._check_token(exchange, _text_of(typed, "_token"))
             exchange.typed = {name: value for name, value in typed.items() if not name.startswith("_")}
-            return exchange.typed
+            exchange.shown = _text_of(typed, "_shown")
+            return exchange.typed | ({"_shown": [exchange.shown]} if exchange.shown else {})
         self._check_token(exchange, "")
         if exchange.body.size_bytes == 0:
             return None
@@ -7736,6 +7738,16 @@ def _number_of(text: str) -> Json:
 _TRUTHS = dict.fromkeys(("true", "on", "yes", "1"), True) | dict.fromkeys(("", "false", "off", "no", "0"), False)
 
 
+def _without_empty_seconds(text: str) -> str:
+    """A local date-time as browsers write it (HTML, "normalized local date and time string"); any other text as it is."""
+    found = re.fullmatch(r"([0-9]{4,}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2})(:[0-9]{2})?(?:\.([0-9]*))?", text)
+    if not found:
+        return text
+    fraction = (found[3] or "")[:3].rstrip("0")
+    seconds = (found[2] or ":00") + ("." + fraction if fraction else "")
+    return found[1].replace(" ", "T") + (seconds if seconds != ":00" else "")
+
+
 class Field:
     """One declared field or parameter: its JSON Schema, its validator, and how a person is asked for it."""
 
@@ -7744,8 +7756,10 @@ class Field:
         self.config, self.name, self.place = config, config.name, place
         self.title = config.title or config.name.replace("_", " ").capitalize()
         self.is_file = config.format == "file"
-        self.column = Column(self.name, self.title, config.type, config.format)
         self.choices = self._choices()
+        one_of = config.items.get("oneOf", config.one_of)
+        titles = {one["const"]: one["title"] for one in one_of if one.get("title")}
+        self.column = Column(self.name, self.title, config.type, config.format, titles)
         self.schema = self._schema()
         wrong = [Fault(f"{place}.{key}", "configuration", detail) for key, detail in self._declaration_faults()]
         if not wrong:
@@ -7839,6 +7853,8 @@ class Field:
 
     def faults(self, value: Json, pointer: str) -> list[Fault]:
         """What is wrong with a given value."""
+        if isinstance(value, Unread):
+            return [Fault(pointer, "format" if self.config.format else "type", value.reason)]
         value = self.normal(value)
         if found := list(check_value(value, pointer)):
             return found
@@ -7881,52 +7897,118 @@ class Field:
             return value
         return int(value) if value == int(value) else value
 
-    def from_text(self, texts: Sequence[str]) -> Json:
-        """The value that a person typed; None when nothing; a text that is no such value comes back as it is."""
-        if self.config.type == "array":
+    def from_text(self, texts: Sequence[str], locale: Locale = Locale()) -> Json:
+        """The value that a person typed; None when nothing; a text that is no such value comes back as it is, Unread
+        where it takes words of its own to say why."""
+        config = self.config
+        if config.type == "array":
             return [self._chosen(text) for text in texts if text] or None
-        text = (texts[-1] if texts else "").strip()
-        if self.config.type == "boolean":
+        typed = texts[-1] if texts else ""
+        text = typed.strip()
+        if config.type == "boolean":
             return _TRUTHS.get(text.lower(), text)
-        if self.config.type in _NUMERIC:
-            return self._number_typed(text)
-        if self.config.format == "date-time" and re.fullmatch(r"[0-9-]{10}T[0-9]{2}:[0-9]{2}(:[0-9]{2})?", text):
-            return text + (":00Z" if len(text) == 16 else "Z")
-        return self._chosen(text.replace("\r\n", "\n")) if text else None
+        if not text:
+            return None
+        chosen = self._chosen(text)
+        if self.choices and (config.type not in _NUMERIC or not isinstance(chosen, str)):
+            return chosen
+        if config.type in _NUMERIC:
+            return locale.read_number(text, whole=config.type == "integer")
+        if config.format in ("date", "date-time"):
+            return locale.read_date(text) if config.format == "date" else locale.read_date_time(text)
+        lines = re.sub(r"\r\n?", "\n", typed)
+        return lines if config.format == "multiline" else lines.strip()
 
     def _chosen(self, text: str) -> Json:
         return next((value for value, _ in self.choices if str(value) == text), text)
 
-    def _number_typed(self, text: str) -> Json:
-        try:
-            return _number_of(text) if text else None
-        except ValueError:
-            return text
-
-    def from_param(self, text: str) -> Json:
-        """The value of a query parameter; BadRequest says what is wrong with it."""
+    def from_param(self, text: str, locale: Locale = Locale()) -> Json:
+        """The value of a query parameter, as a program writes it or else as a person does; BadRequest says what is wrong."""
         if text == "":
             return None
-        value = self.from_text([text])
+        is_plain = (
+            self.config.type in _NUMERIC and not self.choices and _NUMBER.fullmatch(text) and len(text) <= _MOST_DIGITS
+        )
+        value = _number_of(text) if is_plain else self.from_text([text], locale)
         for fault in self.faults(value, "") if value is not None else ():
             raise BadRequest(f"{self.name} {fault.detail}")
         return self.normal(value)
 
-    def input(self) -> Input:
-        """How a person is asked."""
+    # -- what a control shows of a stored value, and what comes back from it
+
+    def input(self, locale: Locale = Locale(), value: Json = None) -> Input:
+        """How a person is asked, where this value stands now. What a control cannot hold stands in another one."""
         config = self.config
-        named = {
-            "min": config.minimum, "max": config.maximum, "minlength": config.min_length, "maxlength": config.longest,
-            "accept": file_input_accept(config.accept) or None,
-        }  # fmt: skip
-        if config.type in ("number", "integer"):
-            named["step"] = config.multiple_of or (1 if config.type == "integer" else "any")
-        choices = tuple((str(value), title) for value, title in self.choices)
-        # a choice has no limits of its own
-        attrs = {name: str(value) for name, value in named.items() if value is not None and not choices}
-        return Input(
-            self.name, self.title, config.description, self._widget(), config.required, config.default, choices, attrs
-        )
+        widget, texts, odd = self._control(value, locale)
+        numbers = config.type in _NUMERIC
+        choices = [(str(v), locale.write_number(v) if title == str(v) and numbers else title) for v, title in self.choices]
+        if widget == "select" and config.type == "boolean":
+            choices = [("true", "yes"), ("false", "no")]
+        choices += [(text, f"{self.column.shown(item, locale)} (no longer offered)") for text, item in odd.items()]
+        named = {"minlength": config.min_length, "maxlength": config.longest} if not self.choices else {}
+        named |= {"accept": file_input_accept(config.accept) or None}
+        if widget == "number":
+            named["inputmode"] = "numeric" if config.type == "integer" else "decimal"
+        attrs = {name: str(value) for name, value in named.items() if value is not None}
+        zone = f"Time in {locale.zone_name}." if config.format == "date-time" else ""
+        help_ = " ".join(filter(None, (config.description, zone)))
+        stored = value if self.is_file and isinstance(value, dict) else None
+        return Input(self.name, self.title, help_, widget, config.required, tuple(texts), tuple(choices), attrs, stored)
+
+    def _control(self, value: Json, locale: Locale) -> tuple[str, list[str], Mapping[str, Json]]:
+        """(widget, the texts that it shows, what it holds beside the choices, by its text)."""
+        widget = self._widget()
+        if widget == "checkbox" and isinstance(value, bool | None):
+            return widget, ["true"] * (value is True), {}
+        if widget == "checkbox" or self.choices:
+            odd, items = self.odd(value), self._items(value)
+            texts = [text for item in items if (text := self._choice_of(item)) is not None]
+            return "select" if widget == "checkbox" else widget, [*texts, *odd], odd
+        if self.is_file or value is None:
+            return widget, [], {}
+        if isinstance(value, int | float | Decimal) and not isinstance(value, bool) and self.config.type in _NUMERIC:
+            return widget, [locale.write_number(value)], {}
+        text = value if isinstance(value, str) else dump_json(value)
+        if widget == "datetime-local" and (local := locale.local(text)):
+            return widget, [_without_empty_seconds(local.replace(tzinfo=None).isoformat())], {}
+        fits = widget not in ("datetime-local", "email", "url", "date") or (text.isascii() and widget in ("email", "url"))
+        plain = widget if fits or (widget == "date" and _is_date(text)) else "text"
+        return "textarea" if plain != "textarea" and re.search(r"[\r\n]", text) else plain, [text], {}
+
+    def _items(self, value: Json) -> list[Json]:
+        items = value if isinstance(value, list) and self.config.type == "array" else [value]
+        return [item for item in items if item is not None]
+
+    def _choice_of(self, item: Json) -> str | None:
+        """The text of the choice that stands for a stored item: 1.0 is 1, and true is neither."""
+        fits = (str(v) for v, _ in self.choices if v == item and isinstance(v, bool) == isinstance(item, bool))
+        return next(fits, None)
+
+    def odd(self, value: Json) -> dict[str, Json]:
+        """What a stored value holds that is none of the choices (any more), by texts that none of them has."""
+        known, found = {str(v) for v, _ in self.choices} | {"", "true", "false"}, {}
+        for item in self._items(value):
+            if item != "" and self._choice_of(item) is None:
+                text = item if isinstance(item, str) else dump_json(item)
+                found["=" + dump_json(item) if text in known else text] = item
+        return found
+
+    def mark(self, texts: Iterable[str]) -> str:
+        """A digest of what a control shows. It stays the same for what a browser sends back untouched: line breaks, spaces
+        around and empty seconds may differ, and so may the order of choices."""
+        sent = {re.sub(r"\r\n?", "\n", text).strip() for text in texts}
+        if self.config.format == "date-time":
+            sent = {_without_empty_seconds(text) for text in sent}
+        return hashlib.sha256("\0".join(sorted(sent - {""})).encode()).hexdigest()[:12]
+
+    def edited(self, texts: Sequence[str], stored: Json, locale: Locale) -> tuple[Json, Json]:
+        """The value after an edit in the page, and of it what has to be valid: what was stored before may stay."""
+        odd = self.odd(stored) if self.choices else {}
+        kept = [odd[text] for text in texts if text in odd]
+        typed = self.from_text([text for text in texts if text not in odd], locale)
+        if self.config.type == "array":
+            return [*kept, *(typed or ())] or None, typed
+        return (kept[-1], None) if kept else (typed, typed)
 
     def _widget(self) -> str:
         config = self.config
@@ -8245,14 +8327,19 @@ def _fields_of(configs: Iterable[FieldConfig], place: str) -> tuple[dict[str, Fi
     return fields, faults
 
 
+def _same(one: Json, other: Json) -> bool:
+    """Whether two values are one as JSON writes them: 1 is neither 1.0 nor true."""
+    return type(one) is type(other) and dump_json(one) == dump_json(other)
+
+
 class Form(Resource):
     """A form and the records that it makes."""
 
     type = "forms"
     actions = frozenset(Action)
 
-    def __init__(self, config: FormConfig, records: Records, shares: Mapping[str, Files]) -> None:
-        self.config, self.name, self.store = config, config.name, records
+    def __init__(self, config: FormConfig, records: Records, shares: Mapping[str, Files], locale: Locale = Locale()) -> None:
+        self.config, self.name, self.store, self.locale = config, config.name, records, locale
         self.records = records
         self.table = config.table or config.name.replace("-", "_")
         self.title = config.title or config.name.capitalize()
@@ -8311,15 +8398,29 @@ class Form(Resource):
         }
 
     def _page(self, scope: Scope, record: Record | None = None) -> dict[str, Any]:
-        inputs = tuple(one.input() for one in self.fields.values())
+        values = record.value if record else {one.name: one.config.default for one in self.fields.values()}
+        inputs = tuple(one.input(self.locale, values.get(one.name)) for one in self.fields.values())
+        marks = (f"{one.name}:{self.fields[one.name].mark(one.texts)}" for one in inputs if one.widget != "file")
         page = {
             "title": self.title,
             "note": self.config.note,
             "inputs": inputs,
+            "columns": self._shown_columns(record),
+            "shown": " ".join(marks) if record else "",
             "record": record,
             "address": f"forms/{self.name}",
         }
         return page | {"may": [action for action in Action if scope.caller.may(action, f"forms/{self.name}/records/x")]}
+
+    def _shown_columns(self, record: Record | None) -> tuple[Column, ...]:
+        """The fields, and what the record holds beside them because app.toml knew it once."""
+        old = self._beside(record.value) if record else ()
+        return (*(one.column for one in self.fields.values()), *(Column(name, f"{name} (no longer asked)") for name in old))
+
+    def _beside(self, value: Value) -> list[str]:
+        """Names of what a record that was made here holds beside its fields."""
+        own = "created_by" in value
+        return [name for name in value if own and name not in self.fields and name not in RESERVED_FIELDS]
 
     def _show(self, request: Request, scope: Scope) -> Plan:
         _no_params(request, ("_sent",))
@@ -8360,9 +8461,11 @@ class Form(Resource):
         return Table(columns, [row(record) for record in page.items], page.next, count, size=size)
 
     def flat(self, record: Record) -> Value:
-        """A record as JSON gives it: its fields (None where missing) between id, version and the rest."""
+        """A record as JSON gives it: its fields (None where missing) and what it holds beside them, between id, version and
+        the rest."""
         value = record.value
-        flat: Value = {"id": record.key, "version": record.version} | {name: value.get(name) for name in self.fields}
+        names = (*self.fields, *self._beside(value))
+        flat: Value = {"id": record.key, "version": record.version} | {name: value.get(name) for name in names}
         return flat | {name: value.get(name) for name in RESERVED_FIELDS[2:]}
 
     # -- one record
@@ -8426,44 +8529,81 @@ class Form(Resource):
         return Response(data=self.flat(records[0]), created=True, location=location, etag="1")
 
     def _update(self, request: Request, scope: Scope, record: Record) -> Plan:
-        present = {name: record.value[name] for name in self.fields if name in record.value}
-        data = self._without_meta(request.data, self.flat(record))
-        if request.partial:  # RFC 7396; a value is replaced whole, because no field but a file is an object
-            data = present | data
-        [value] = self._valid([("", data)], request.typed, present)
+        """What changes is checked, and nothing else: a value that was stored under other rules stays as it is."""
+        stored = {name: value for name, value in record.value.items() if name not in RESERVED_FIELDS}
+        changed = self._changed(request, record, stored)
+        if not request.typed and not changed:
+            return _answer(Response(data=self.flat(record), etag=str(record.version)))
+        present = {name: one for name, one in (stored | changed).items() if name not in changed or one is not None}
+        value = {name: present[name] for name in (*self.fields, *stored) if name in present}
+        if changed and (faults := _size_faults(value, "")):
+            raise Invalid(f"the data for forms/{self.name} is not valid", faults=faults)
         steps = self._store_files([(scope.new_id(), value)])
         stamp = {name: record.value.get(name) for name in ("created_at", "created_by")}
         value |= stamp | {"updated_at": rfc3339(scope.now), "updated_by": scope.caller.subject}
-        changed = Record(record.key, record.version + 1, value)
+        updated = Record(record.key, record.version + 1, value)
         change = Change(Update(self.table, record.key, value, record.version), record.value)
-        answer = Response(data=self.flat(changed), etag=str(changed.version))
+        answer = Response(data=self.flat(updated), etag=str(updated.version))
         cleanup = self._removed_files(record.value, value)
         return Plan(respond=lambda blobs: answer, changes=[change], steps=steps, cleanup=cleanup)
 
-    def _without_meta(self, data: Json, flat: Value) -> Value:
-        """The data without id, version and stamps, which may be sent back as they were; Invalid if changed."""
+    def _changed(self, request: Request, record: Record, stored: Value) -> Value:
+        """The valid new values by field, None where one is taken away; Invalid names every fault of every field."""
+        data = request.data
         if not isinstance(data, dict):
             raise BadRequest("the body must be a JSON object")
-        faults = [
-            Fault(f"/{name}", "read_only", "is set by Satchel; leave it out or as it is")
-            for name in RESERVED_FIELDS
-            if name in data and data[name] != flat[name]
-        ]
+        faults = self._unknown(data, stored)
+        if request.typed:
+            faults += self._meta_faults(data, self.flat(record))
+            names = [name for name in self.fields if name in data or not request.partial]  # RFC 7396: what is left out stays
+            given = {name: (data.get(name), data.get(name)) for name in names if not _same(data.get(name), stored.get(name))}
+        else:
+            given = self._edited(data, stored)
+        for name, (value, fresh) in given.items():
+            if value is None or fresh is not None:
+                faults += self._field_faults(self.fields[name], fresh, member_pointer("", name))
         if faults:
-            raise Invalid(f"the record of forms/{self.name} is not valid", faults=faults)
-        return {name: value for name, value in data.items() if name not in RESERVED_FIELDS}
+            raise Invalid(f"the data for forms/{self.name} is not valid", faults=faults)
+        return {name: self.fields[name].normal(value) for name, (value, _) in given.items()}
 
-    def _valid(
-        self, items: Sequence[tuple[str, Json]], typed: bool, present: Mapping[str, Json] | None = None
-    ) -> list[Value]:
-        """The valid fields of each (pointer, data), in declared order; Invalid names every fault of every field.
+    def _edited(self, data: Value, stored: Value) -> dict[str, tuple[Json, Json]]:
+        """By field what a person changed in a page, as Field.edited gives it.
 
-        `present` has the fields of the record that is updated, None where one is created.
+        `_shown` of the page says what its controls showed; one that it names and that sends nothing was emptied. Without it
+        the page is taken to have shown what is stored, in those controls that send something.
         """
+        shown = dict(pair.split(":", 1) for text in data.get("_shown", ()) for pair in str(text).split() if ":" in pair)
+        given: dict[str, tuple[Json, Json]] = {}
+        for name, one in self.fields.items():
+            sent, value = data.get(name) if isinstance(data.get(name), list) else [], stored.get(name)
+            if one.is_file:  # a page cannot send back the file that is stored
+                uploads = [item for item in sent or () if isinstance(item, Upload) and item.name]
+                given |= {name: (uploads[-1], uploads[-1])} if uploads else {}
+            elif name in data or name in shown:
+                texts = [item for item in sent or () if isinstance(item, str)]
+                if one.mark(texts) != (shown.get(name) or one.mark(one.input(self.locale, value).texts)):
+                    given[name] = one.edited(texts, value, self.locale)
+        return given
+
+    def _unknown(self, data: Value, stored: Value) -> list[Fault]:
+        """A fault for each name that is no field, unless it comes back as it is stored."""
+        known = {*self.fields, *RESERVED_FIELDS, "_shown"}
+        names = [name for name in data if name not in known and not (name in stored and _same(data[name], stored[name]))]
+        detail = "is not a field of this form"
+        return [Fault(member_pointer("", n), "unknown_field", detail + nearest(n, self.fields)) for n in names]
+
+    def _meta_faults(self, data: Value, flat: Value) -> list[Fault]:
+        """A fault for id, version and stamps, which may be sent back as they were, if they are changed."""
+        detail = "is set by Satchel; leave it out or as it is"
+        names = [name for name in RESERVED_FIELDS if name in data and data[name] != flat[name]]
+        return [Fault(f"/{name}", "read_only", detail) for name in names]
+
+    def _valid(self, items: Sequence[tuple[str, Json]], typed: bool) -> list[Value]:
+        """The valid fields of each (pointer, data) of a new record, in declared order; Invalid names every fault."""
         values, faults = [], []
         for pointer, data in items:
             value: Value = {}
-            faults += list(self._read(data, pointer, typed, present, value)) or _size_faults(value, pointer)
+            faults += list(self._read(data, pointer, typed, value)) or _size_faults(value, pointer)
             values.append(value)
             if len(faults) > _MOST_FAULTS:
                 break
@@ -8471,10 +8611,8 @@ class Form(Resource):
             raise Invalid(f"the data for forms/{self.name} is not valid", faults=faults)
         return values
 
-    def _read(
-        self, data: Json, pointer: str, typed: bool, present: Mapping[str, Json] | None, value: Value
-    ) -> Iterator[Fault]:
-        """Put the valid fields of one record into `value`; the faults of the others."""
+    def _read(self, data: Json, pointer: str, typed: bool, value: Value) -> Iterator[Fault]:
+        """Put the valid fields of one new record into `value`; the faults of the others."""
         if not isinstance(data, dict):
             yield Fault(pointer, "type", "must be a JSON object")
             return
@@ -8482,36 +8620,32 @@ class Form(Resource):
             detail = f"is not a field of this form{nearest(name, self.fields)}"
             yield Fault(member_pointer(pointer, name), "unknown_field", detail)
         for name, one in self.fields.items():
-            given = self._given(one, data, typed, present)
-            found = self._field_faults(one, given, member_pointer(pointer, name), present or {})
-            if one.config.max_length is None and given is not None and given == (present or {}).get(name):
-                found = [fault for fault in found if fault.code != "maxLength"]  # stored before there was a usual limit
+            given = self._given(one, data, typed)
+            found = self._field_faults(one, given, member_pointer(pointer, name))
             if given is not None and not found:
                 value[name] = one.normal(given)
             yield from found
 
-    def _given(self, one: Field, data: Value, typed: bool, present: Mapping[str, Json] | None) -> Json:
-        """What was given for a field; None when nothing was."""
-        given = data.get(one.name)
+    def _given(self, one: Field, data: Value, typed: bool) -> Json:
+        """What was given for a field of a new record; None when nothing was."""
         if typed:
-            return one.config.default if present is None and one.name not in data else given
+            return data.get(one.name, one.config.default)
+        given = data.get(one.name)
         given = given if isinstance(given, list) else []
-        if one.is_file:  # a page cannot send back the file that is stored
+        if one.is_file:
             uploads = [item for item in given if isinstance(item, Upload) and item.name]
-            return uploads[-1] if uploads else (present or {}).get(one.name)
-        return one.from_text([item for item in given if isinstance(item, str)])
+            return uploads[-1] if uploads else None
+        return one.from_text([item for item in given if isinstance(item, str)], self.locale)
 
-    def _field_faults(self, one: Field, given: Json, pointer: str, present: Mapping[str, Json]) -> list[Fault]:
+    def _field_faults(self, one: Field, given: Json, pointer: str) -> list[Fault]:
         if given is None:
             return [Fault(pointer, "required", "is missing")] if one.config.required else []
-        return self._file_faults(one, given, pointer, present) if one.is_file else one.faults(given, pointer)
+        return self._file_faults(one, given, pointer) if one.is_file else one.faults(given, pointer)
 
     # -- file fields
 
-    def _file_faults(self, one: Field, given: Json, pointer: str, present: Mapping[str, Json]) -> list[Fault]:
-        """A file comes as an Upload, as {"name", "base64"}, or as the stored object, unchanged."""
-        if isinstance(given, dict) and given == present.get(one.name):
-            return []
+    def _file_faults(self, one: Field, given: Json, pointer: str) -> list[Fault]:
+        """A new file comes as an Upload or as {"name", "base64"}."""
         if isinstance(given, dict) and (
             set(given) != {"name", "base64"} or not all(isinstance(v, str) for v in given.values())
         ):
@@ -8598,8 +8732,8 @@ class View(Resource):
     type = "views"
     actions = frozenset({Action.READ})
 
-    def __init__(self, config: ViewConfig, source: Queries | Form) -> None:
-        self.config, self.name, self.source = config, config.name, source
+    def __init__(self, config: ViewConfig, source: Queries | Form, locale: Locale = Locale()) -> None:
+        self.config, self.name, self.source, self.locale = config, config.name, source, locale
         self.title = config.title or config.name.capitalize()
         self.params, wrong = _fields_of(config.params, f"views.{config.name}.params")
         wrong += [
@@ -8639,7 +8773,8 @@ class View(Resource):
         if request.path:
             raise NotFound(f"views/{self.name} has no {'/'.join(request.path)}")
         asked = read_list(request.params, self.columns, list(self.params)) if self.columns else None
-        page: Any = {"title": self.title, "note": self.config.note, "inputs": tuple(p.input() for p in self.params.values())}
+        inputs = tuple(one.input(self.locale, one.config.default) for one in self.params.values())
+        page: Any = {"title": self.title, "note": self.config.note, "inputs": inputs}
         page |= {"search": request.params.get("_q", "")}
         if isinstance(self.source, Form) and asked:
             query = self.source.query(asked, self.config.order_by or ("-id",), self.columns)
@@ -8662,7 +8797,7 @@ class View(Resource):
 
     def statement(self, params: Mapping[str, str] = MappingProxyType({}), **asked: Any) -> Select:
         """The declared statement with its parameters read by their type; a missing one is its default, else null."""
-        values = self.defaults() | {n: p.from_param(params[n]) for n, p in self.params.items() if n in params}
+        values = self.defaults() | {n: p.from_param(params[n], self.locale) for n, p in self.params.items() if n in params}
         missing = [n for n, p in self.params.items() if p.config.required and values[n] is None]
         if missing:
             raise BadRequest(f"the parameter {missing[0]} is missing")
@@ -12431,7 +12566,7 @@ class App:
         shares = {address: r for address, r in self.resources.items() if isinstance(r, Files)}
         if records is None or any(f.files in self._declared and f.files not in shares for f in one.fields):
             return None
-        form = Form(one, records, shares)
+        form = Form(one, records, shares, self.config.site.locale)
         other = self._tables.setdefault((id(records), form.table.casefold()), place)
         if other != place:
             self._fault(f"{place}.table", f"is {form.table}, which {other} has already: name another")
@@ -12440,9 +12575,9 @@ class App:
     def _view(self, one: ViewConfig, place: str) -> Resource | None:
         if one.source:
             form = self.resources.get(one.source)
-            return View(one, form) if isinstance(form, Form) else None
+            return View(one, form, self.config.site.locale) if isinstance(form, Form) else None
         queries = self._having(f"{place}.provider", one.provider, Queries)  # type: ignore[type-abstract]
-        return View(one, queries) if queries else None
+        return View(one, queries, self.config.site.locale) if queries else None
 
     def _launcher(self, one: AppConfig, place: str) -> Resource:
         static = None

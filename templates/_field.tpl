@@ -12,9 +12,10 @@ elif field.widget == "url":
 elif field.widget == "textarea":
     attrs.setdefault("rows", "5")
 elif field.widget == "number":
-    attrs.setdefault("inputmode", "decimal")
-    attrs.setdefault("step", "any")
+    attrs |= {"autocomplete": "off"}
 end
+# A browser's own number control reads marks by its language, and not by the site's.
+type_ = "text" if field.widget == "number" else field.widget
 if field.required and not group and not (field.widget == "file" and current):
     attrs["required"] = "required"
 end
@@ -117,7 +118,7 @@ end
 %     end
   >
 %   else:
-  <input type="{{field.widget}}" id="{{field.id}}" name="{{field.name}}" value="{{field.value}}"
+  <input type="{{type_}}" id="{{field.id}}" name="{{field.name}}" value="{{field.value}}"
 %     if field.widget in ("text", "email", "url"):
     dir="{{'auto' if field.widget == 'text' else 'ltr'}}"
 %     end

@@ -18,6 +18,9 @@
 % end
 >
 % include('_token.tpl')
+% if page.shown:
+<input type="hidden" name="_shown" value="{{page.shown}}">
+% end
 % if any([field.required for field in page.fields]):
   <p class="help legend"><span class="must" aria-hidden="true">*</span> Fields with a star are required.</p>
 % end
