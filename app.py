@@ -999,9 +999,10 @@ def decode_cursor(text: str, length: int) -> list[Json]:
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """', did you mean X?' or '' when nothing is near."""
-    found = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
-    return f"; did you mean {found[0]}?" if found else ""
+    """'; did you mean X?' or '' when nothing is near; case does not count."""
+    known = {one.casefold(): one for one in names}
+    found = difflib.get_close_matches(name.casefold(), known, n=1, cutoff=0.5)
+    return f"; did you mean {known[found[0]]}?" if found else ""
 
 
 def page_bounds(params: Mapping[str, str], *, default: int = 50, most: int = 1000) -> int:
@@ -1703,11 +1704,12 @@ def _patterns(raw: Any, folder: Path) -> Mapping[str, str]:
 
 
 def _address(raw: Any, folder: Path) -> str:
-    text = _text(raw, folder)
+    text = str(raw) if type(raw) is int else _text(raw, folder)
     match = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)*):([0-9]{1,5})", text)
     if text.startswith("unix:/") or (match and int(match[2]) < 65536):
         return text
-    raise ValueError("must be HOST:PORT, [IPV6]:PORT or unix:/PATH")
+    such = f"127.0.0.1:{text}" if text.isdigit() else f"{text}:8080" if re.fullmatch(r"[\w.-]+", text) else "127.0.0.1:8080"
+    raise ValueError(f'must be HOST:PORT, [IPV6]:PORT or unix:/PATH, such as "{such}"')
 
 
 def _prefix(raw: Any, folder: Path) -> str:
@@ -7528,8 +7530,9 @@ class Authority:
         if len(found) > 1:
             raise BadRequest(f"several tokens start with {jti!r}: write more of it")
         if not found:
-            shown = f" {jti}" if re.fullmatch("[0-9a-f]{1,32}", jti) else ""  # else it may be a token itself
-            raise NotFound(f"there is no token{shown}: write its jti or at least the first 8 characters of it")
+            may_be_secret = len(jti) > 32 or jti.startswith(("stl_", "eyJ"))
+            told = "there is no token with the id given" if may_be_secret else f"no token has the id {jti}"
+            raise NotFound(f"{told}: write its id, as auth list prints it, or at least the first 8 characters of it")
         return _to_token(found[0])
 
     def revoke(self, token: Token) -> list[Write]:
@@ -12479,6 +12482,10 @@ def _commit_all(steps: Mapping[int, _Commit]) -> dict[int, Exception | None]:
     return found
 
 
+# What has an address of its own below a form, view or app; below files, anything can be.
+_BELOW: Mapping[str, Sequence[str]] = {"forms": ("records",), "views": (), "apps": ("static",)}
+
+
 class App:
     """The application behind every door (see Host)."""
 
@@ -12690,16 +12697,43 @@ class App:
 
     def warnings(self) -> list[str]:
         """What an operator should know and need not change: of the providers, and grants that allow nothing."""
-        found = [f"providers.{name}: {text}" for name, provider in self.providers.items() for text in provider.warnings()]
+        keepers = [r for r in self.resources.values() if not isinstance(r, View)]
+        written = {id(p) for r in keepers for p in (getattr(r, "records", None), getattr(r, "blobs", None))} | {
+            id(self.state)
+        }
+        told: dict[str, list[str]] = {}
+        for name, provider in self.providers.items():
+            if id(provider) in written or not isinstance(provider, SqlProvider):  # SQLite's are about writing
+                for text in provider.warnings():
+                    told.setdefault(text, []).append(f"providers.{name}")
+        found = [f"{_and(names)}: {text}" for text, names in told.items()]
         places = {f"roles.{name}": role.grants for name, role in self.config.roles.items()}
         for place, grants in (places | {"public": self.config.public.grants}).items():
-            for grant in grants:
-                address = "/".join(grant.pattern[:2])
-                if "*" not in address and address not in self.resources:
-                    found.append(
-                        f"{place}: {grant} names nothing that is declared{nearest(address, filter(None, self.resources))}"
-                    )
+            found += [f"{place}: {why}" for why in map(self._useless, grants) if why]
         return found
+
+    def _useless(self, grant: Grant) -> str:
+        """Why a grant allows nothing, in words; "" if it allows something that is declared."""
+        type_, *below = grant.pattern
+        near = [a for a in self.resources if a and covers(grant.pattern[:2], a.split("/"))]
+        if not near:
+            addresses = [a for a in self.resources if a]
+            types = ", ".join(sorted({a.partition("/")[0] for a in addresses}))
+            hint = nearest("/".join(grant.pattern[:2]), addresses) or f": what is declared is in {types}"
+            return f"{grant} names nothing that is declared{hint}"
+        if type_ in _BELOW and below[1:2] and below[1] not in ("*", "**", *_BELOW[type_]):
+            known = [f"{near[0]}/{name}" for name in _BELOW[type_]] or [near[0]]
+            return f"{grant} names nothing that is declared; did you mean {known[0]}?"
+        if not any(grant.actions & self.resources[a].actions for a in near):
+            can = ", ".join(a for a in Action if a in self.resources[near[0]].actions)
+            return f"{grant} allows nothing: the actions of {near[0]} are {can}"
+        return ""
+
+    def expect_declared(self, grants: Iterable[str]) -> None:
+        """NotFound if one of the grants allows nothing that app.toml declares."""
+        for told in map(self._useless, map(parse_grant, grants)):
+            if told:
+                raise NotFound(told)
 
     # -- life
 
@@ -13316,11 +13350,19 @@ class App:
         self.state.commit([self._insert(entry)])
 
     def first_code(self, by: Caller) -> str:
-        """A sign-in code for the administrator, until one has signed in once; "" afterwards."""
+        """A sign-in code for the administrator, until one has signed in once; "" afterwards. It takes the place of the
+        one before, with its token: however often a site is started unused, one row of each is there."""
         if self.state.get("_settings", "administrator") is not None:
             return ""
+        if before := self.state.get("_settings", "first_sign_in"):
+            places = {"_tokens": before.value["jti"], "_links": before.value["link"]}
+            self.state.commit([Delete(table, key) for table, key in places.items()])
         token = self.issue(by, "admin", ["**:*"], [], self.config.auth.session_s, "first sign-in")
-        return self.link(by, token)
+        code, writes = self.authority.link(token)
+        known: Value = {"jti": token.jti, "link": writes[0].key}
+        event = self._auth_event("link", by, "cli", self.new_id(), jti=token.jti)
+        self.state.commit([*writes, Update("_settings", "first_sign_in", known), event])
+        return code
 
 
 def _guarded(config: Config) -> tuple[list[tuple[str, Path]], list[tuple[str, Path]]]:
@@ -13954,7 +13996,9 @@ def cmd_server_check(args: argparse.Namespace) -> int:
     else:
         _say(*(f"created {what}" for what in made))
         _say(*(f"{fault.pointer or 'app.toml'}: {fault.detail}" for fault in faults), *(f"warning: {w}" for w in warnings))
-        _say(f"{len(faults)} fault{'s' * (len(faults) > 1)}" if faults else "everything is in order")
+        grave = [text for text in warnings if not text.startswith("providers.")]
+        well = f"no fault, but {len(grave)} warning{'s' * (len(grave) > 1)}" if grave else "everything is in order"
+        _say(f"{len(faults)} fault{'s' * (len(faults) > 1)}" if faults else well)
     return ConfigError.exit_code if faults else 0
 
 
@@ -14048,18 +14092,29 @@ def _chosen(args: argparse.Namespace) -> Callable[[DeadLetter], bool]:
     return chosen
 
 
+def _token_on_stdin() -> str:
+    """The first line; asked for on a terminal. Unauthenticated if there is none."""
+    if sys.stdin.isatty():
+        _say("Paste the token and press Enter:")
+    text = sys.stdin.buffer.readline().decode(errors="replace").strip()
+    if not text:
+        raise Unauthenticated(
+            "the token is malformed: standard input is empty, and the token is read from it, as in … < token.txt"
+        )
+    return text.removeprefix("Bearer ")
+
+
 def _operator_token(args: argparse.Namespace, app: App) -> str:
     """The credential under which dead letters are done again, checked before any is touched."""
     if args.token_file:
         try:
-            text = Path(args.token_file).read_text(encoding="utf-8", errors="replace")
+            text = Path(args.token_file).read_text(encoding="utf-8", errors="replace").strip().removeprefix("Bearer ")
         except OSError as error:
             raise BadRequest(f"the token cannot be read: {error.strerror}", hint=args.token_file) from error
     else:
-        text = sys.stdin.buffer.readline().decode(errors="replace")
-    credential = "Bearer " + text.strip().removeprefix("Bearer ")
-    app.authority.identify(credential)
-    return credential
+        text = _token_on_stdin()
+    app.authority.identify(f"Bearer {text}")
+    return f"Bearer {text}"
 
 
 class _DeadLetterWork:
@@ -14173,9 +14228,18 @@ def _token_row(token: Token) -> Value:
     return row | {name: rfc3339(row[name]) if row[name] else None for name in row if name.endswith("_at")}
 
 
+def _check_grants(args: argparse.Namespace, app: App) -> None:
+    """A token that can do nothing is a mistake, unless --force says that it will be able to."""
+    try:
+        app.expect_declared([] if args.force else args.grant)
+    except NotFound as error:
+        raise BadRequest(f"{error.message} (--force issues it all the same)") from error
+
+
 def cmd_auth_issue(args: argparse.Namespace) -> int:
     """Print a new token and nothing else."""
     with _opened(load_site(args)) as app:
+        _check_grants(args, app)
         token = app.issue(_operator(), args.subject, args.grant, args.role, args.expires, args.label)
         secret = app.authority.short(token) if args.format == "short" else app.authority.jwt(token)
         if args.format == "json" or args.json:
@@ -14229,11 +14293,11 @@ def cmd_auth_check(args: argparse.Namespace) -> int:
     if bool(args.resource) != bool(args.action):
         raise BadRequest("give both RESOURCE and ACTION, or neither")
     with _opened(load_site(args)) as app:
-        caller = app.authority.identify("Bearer " + sys.stdin.buffer.readline().decode(errors="replace").strip())
+        caller = app.authority.identify(f"Bearer {_token_on_stdin()}")
         if args.resource:
-            caller.require(
-                Action(args.action), "/".join(quote(part, safe="") for part in split_path(args.resource.strip("/")))
-            )
+            address = "/".join(quote(part, safe="") for part in split_path(args.resource.strip("/")))
+            caller.require(Action(args.action), address)
+            app.expect_declared([f"{address}:{args.action}"])
     facts = {"subject": caller.subject, "token_id": caller.token_id, "roles": list(caller.roles)}
     facts["grants"] = [str(grant) for grant in caller.grants]
     if args.json:
@@ -14262,8 +14326,9 @@ def cmd_auth_link(args: argparse.Namespace) -> int:
     """Print a single-use sign-in link, for a new token (--grant, --role) or the subject's newest one."""
     with _opened(load_site(args)) as app:
         now = app.clock()
+        _check_grants(args, app)
         if args.grant or args.role:
-            token = app.issue(_operator(), args.subject, args.grant, args.role, args.expires, "sign-in link")
+            token = app.issue(_operator(), args.subject, args.grant, args.role, args.expires, args.label or "sign-in link")
         else:
             alive = (
                 t for t in app.authority.tokens() if not t.revoked_at and t.expires_at > now and t.subject == args.subject
@@ -14451,18 +14516,126 @@ def _word_list(value: Json) -> str:
 # ---- the tree
 
 
+# What other programs call it, and what it is called here. A flag of two letters is not guessed.
+_CALLED_HERE: Mapping[str, str] = {
+    "serve": "app.pyz server", "start": "app.pyz server", "up": "app.pyz server", "new": "app.pyz server init",
+    "test": "app.pyz server check", "validate": "app.pyz server check", "lint": "app.pyz server check",
+    "migrate": "app.pyz server copy", "status": "app.pyz info", "token": "app.pyz auth issue",
+    "create": "app.pyz auth issue", "add": "app.pyz auth issue", "ls": "app.pyz auth list", "tokens": "app.pyz auth list",
+    "delete": "app.pyz auth revoke", "remove": "app.pyz auth revoke", "verify": "app.pyz auth check",
+    "login": "app.pyz auth link", "invite": "app.pyz auth link",
+    "--port": "--bind HOST:PORT", "-p": "--bind HOST:PORT", "--host": "--bind HOST:PORT", "--listen": "--bind HOST:PORT",
+    "--address": "--bind HOST:PORT", "--dir": "--data", "--folder": "--data", "--file": "--config", "-c": "--config",
+    "--user": "--subject", "--name": "--subject", "--scope": "--grant", "--ttl": "--expires", "--valid": "--expires",
+    "--threads": "[http] threads in app.toml", "--processes": "--workers", "-o": "--json", "--output": "--json",
+}  # fmt: skip
+_EXAMPLES: Mapping[str, str] = {
+    "app.pyz": """\
+examples:
+  app.pyz server                                   serve; in an empty folder, a starter to look at
+  app.pyz server init                              write that starter as app.toml, to change it
+  app.pyz auth issue --subject ann --role staff    print a token for a program
+  app.pyz auth link --subject ann --role staff     print a link with which a person signs in
+README.md explains every command and every key of app.toml.""",
+    "app.pyz server": """\
+examples:
+  app.pyz server --bind 127.0.0.1:9000
+  app.pyz server --runner http --runner sqs
+  app.pyz server check""",
+    "app.pyz auth issue": """\
+examples:
+  app.pyz auth issue --subject ann --role staff
+  app.pyz auth issue --subject robot --grant forms/requests:create --grant views/requests:read --expires 90d""",
+    "app.pyz auth check": """\
+The token is read from standard input, so that it does not stand in the shell's history:
+  app.pyz auth check < token.txt
+  app.pyz auth check forms/requests create < token.txt""",
+}
+
+
 class UsageParser(argparse.ArgumentParser):
-    """argparse whose mistakes are ConfigErrors, so that MAIN renders them like all others."""
+    """argparse whose mistakes are ConfigErrors that name what was probably meant; MAIN renders them like all others."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"formatter_class": argparse.RawDescriptionHelpFormatter, **kwargs})
+        self.epilog = _EXAMPLES.get(self.prog)
 
     def error(self, message: str) -> NoReturn:
-        raise ConfigError(message, hint=f"{self.prog} --help")
+        told = re.sub(r"^argument (?:.*/)?(\S+): ", r"\1: ", message).replace(": must ", " must ", 1)
+        raise ConfigError(told, hint=f"{self.prog} --help")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Options that there are not are found first: argparse would take what follows one for a command."""
+        words = list(sys.argv[1:] if args is None else args)
+        if words == ["version"] and "--version" in self._option_string_actions:
+            words = ["--version"]
+        if words[:1] == ["help"] and self.commands():
+            words = [*words[1:], "--help"]
+        for word in words:
+            name = word.partition("=")[0]
+            if word == "--" or word in self._verbs():
+                break
+            if re.match(r"-[^0-9]", name) and not any(one.startswith(name) for one in self._option_string_actions):
+                self._refuse_option(name)
+        return super().parse_known_args(words, namespace)
+
+    def _refuse_option(self, name: str) -> NoReturn:
+        behind = [verb for verb, one in self._verbs().items() if name in one._option_string_actions]
+        if behind:
+            self.error(f"{name} stands behind the command: {self.prog} {behind[0]} {name} …")
+        meant = _CALLED_HERE.get(name, "")
+        known = meant.partition(" ")[0] in self._option_string_actions or meant.startswith("[")
+        hint = f"; did you mean {meant}?" if known else nearest(name, self._option_string_actions)
+        self.error(f"{self.prog} has no option {name}{hint}")
+
+    def _verbs(self) -> Mapping[str, UsageParser]:
+        found = [one.choices for one in self._actions if isinstance(one, argparse._SubParsersAction)]
+        return cast(Mapping[str, UsageParser], found[0]) if found else {}
+
+    def commands(self) -> dict[str, list[str]]:
+        """The whole commands below this one by their last word: {"check": ["app.pyz server check", …], …}."""
+        found: dict[str, list[str]] = {}
+        for one in self._actions:
+            if one.dest in ("topic", "verb"):
+                found |= {choice: [f"{self.prog} {choice}"] for choice in one.choices or ()}
+        for verb, parser in self._verbs().items():
+            for word, whole in {verb: [parser.prog], **parser.commands()}.items():
+                found.setdefault(word, []).extend(whole)
+        return found
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is None or value in action.choices:
+            return
+        is_command = isinstance(action, argparse._SubParsersAction) or action.dest in ("topic", "verb")
+        if not is_command:
+            called = (action.option_strings or [str(action.metavar)])[-1]
+            known = ", ".join(map(str, action.choices))
+            self.error(f"{called}: {value!r} is none of {known}{nearest(value, map(str, action.choices))}")
+        commands = self.commands()
+        meant = commands.get(value) or [word for word in [_CALLED_HERE.get(value, "")] if word.startswith(self.prog)]
+        hint = f"; did you mean {' or '.join(meant)}?" if meant else nearest(value, action.choices)
+        if not hint and (near := difflib.get_close_matches(value, commands, n=1)):
+            hint = f"; did you mean {' or '.join(commands[near[0]])}?"
+        self.error(f"{self.prog} has no command {value!r}{hint or ': it has ' + ', '.join(action.choices)}")
 
 
-def _duration_argument(text: str) -> int:
-    try:
-        return int(CONVERTERS["duration"](text, Path()))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+def _by(kind: str) -> Callable[[str], Any]:
+    """An option's value as app.toml's converter of this kind reads it; what is wrong is said of the option."""
+
+    def convert(text: str) -> Any:
+        try:
+            found = CONVERTERS[kind](int(text) if kind in ("count", "positive") and text.isdecimal() else text, Path.cwd())
+            return text if isinstance(found, Path) else found
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return convert
+
+
+def _show_help(parser: UsageParser, args: argparse.Namespace) -> int:
+    """For a command that is not whole."""
+    parser.print_help(sys.stderr)
+    return ConfigError.exit_code
 
 
 def build_parser() -> UsageParser:
@@ -14473,12 +14646,13 @@ def build_parser() -> UsageParser:
     """
     common = UsageParser(add_help=False, argument_default=argparse.SUPPRESS)
     common.add_argument("--config", metavar="FILE", help="configuration; default ./app.toml, else the built-in starter")
-    common.add_argument("--data", metavar="DIR", help="data folder, instead of [site] data")
+    common.add_argument("--data", type=_by("folder"), metavar="DIR", help="data folder, instead of [site] data")
     common.add_argument("--json", action="store_true", help="print JSON")
     parser = UsageParser(prog="app.pyz", description="Satchel: a team's intranet in one file.")
     parser.add_argument("--version", action="version", version=f"satchel {__version__}")
     parser.set_defaults(config=None, data=None, json=False, bind=None, workers=None, runner=None)
-    groups = parser.add_subparsers(title="commands", metavar="server | auth | info", required=True, parser_class=UsageParser)
+    parser.set_defaults(run=partial(_show_help, parser))
+    groups = parser.add_subparsers(title="commands", metavar="server | auth | info", parser_class=UsageParser)
     _add_server(groups, common)
     _add_auth(groups, common)
     info = groups.add_parser("info", parents=[common], help="facts about this installation")
@@ -14489,11 +14663,13 @@ def build_parser() -> UsageParser:
 
 def _add_server(groups: Any, common: UsageParser) -> None:
     serving = UsageParser(add_help=False, argument_default=argparse.SUPPRESS)
-    serving.add_argument("--bind", metavar="HOST:PORT", help="where to listen, instead of [http] bind")
+    serving.add_argument("--bind", type=_by("address"), metavar="HOST:PORT", help="where to listen, instead of [http] bind")
     serving.add_argument(
         "--runner", action="append", choices=["http", "sqs"], help="http (the default) or sqs; twice for both"
     )
-    serving.add_argument("--workers", type=int, metavar="N", help="HTTP's worker processes, instead of [http] workers")
+    serving.add_argument(
+        "--workers", type=_by("count"), metavar="N", help="HTTP's worker processes, instead of [http] workers"
+    )
     server = groups.add_parser("server", parents=[common, serving], help="serve; or run, init, check, copy, dead-letters")
     server.set_defaults(run=cmd_server_run)
     verbs = server.add_subparsers(metavar="run | init | check | copy | dead-letters", parser_class=UsageParser)
@@ -14519,23 +14695,25 @@ def _add_server(groups: Any, common: UsageParser) -> None:
     )
     dead.add_argument("--all", action="store_true", default=False, help="redrive, drop: every one")
     dead.add_argument("--queue", metavar="NAME", default="", help="only this queue's, or this dead-letter queue")
-    dead.add_argument("--limit", type=int, default=1000, metavar="N", help="look at no more of each queue; default 1000")
+    dead.add_argument(
+        "--limit", type=_by("positive"), default=1000, metavar="N", help="look at no more of each queue; default 1000"
+    )
     dead.add_argument("--token-file", metavar="FILE", default="", help="redrive: your token; default standard input")
     dead.set_defaults(run=cmd_dead_letters)
 
 
 def _add_auth(groups: Any, common: UsageParser) -> None:
     auth = groups.add_parser("auth", parents=[common], help="issue, list, show, revoke and check tokens; sign-in links")
-    verbs = auth.add_subparsers(
-        metavar="issue | list | show | revoke | check | link | keys", required=True, parser_class=UsageParser
-    )
+    auth.set_defaults(run=partial(_show_help, auth))
+    verbs = auth.add_subparsers(metavar="issue | list | show | revoke | check | link | keys", parser_class=UsageParser)
     wishes = UsageParser(add_help=False)
     wishes.add_argument("--subject", required=True, metavar="S", help="whose token it is")
     wishes.add_argument("--grant", action="append", default=[], metavar="G", help="such as forms/leave:create; repeatable")
     wishes.add_argument("--role", action="append", default=[], metavar="R", help="a role of app.toml; repeatable")
-    wishes.add_argument("--expires", type=_duration_argument, default=30 * 86400, metavar="30d", help="default 30d")
+    wishes.add_argument("--force", action="store_true", help="issue it though nothing is declared that a grant names")
+    wishes.add_argument("--expires", type=_by("duration"), default=30 * 86400, metavar="30d", help="default 30d")
+    wishes.add_argument("--label", default="", metavar="L", help="what it is for")
     issue = verbs.add_parser("issue", parents=[common, wishes], help="print a new token")
-    issue.add_argument("--label", default="", metavar="L", help="what it is for")
     issue.add_argument("--format", choices=["jwt", "short", "json"], default="jwt", help="default jwt")
     issue.set_defaults(run=cmd_auth_issue)
     verbs.add_parser("link", parents=[common, wishes], help="print a single-use sign-in link").set_defaults(
@@ -14545,10 +14723,10 @@ def _add_auth(groups: Any, common: UsageParser) -> None:
     every.add_argument("--all", action="store_true", help="expired and revoked ones too")
     every.set_defaults(run=cmd_auth_list)
     show = verbs.add_parser("show", parents=[common], help="one token's facts")
-    show.add_argument("id", metavar="ID", help="its id, or the first characters of it")
+    show.add_argument("id", metavar="ID", help="as auth list prints it, or the first characters of it")
     show.set_defaults(run=cmd_auth_show)
     revoke = verbs.add_parser("revoke", parents=[common], help="revoke tokens")
-    revoke.add_argument("id", nargs="+", metavar="ID")
+    revoke.add_argument("id", nargs="+", metavar="ID", help="as auth list prints it, or the first characters of it")
     revoke.set_defaults(run=cmd_auth_revoke)
     check = verbs.add_parser("check", parents=[common], help="say what the token on standard input may do")
     check.add_argument("resource", nargs="?", metavar="RESOURCE", help="such as forms/leave")
@@ -14610,7 +14788,8 @@ def _report(error: AppError, wants_json: bool) -> None:
         print(dump_json(problem, indent=2))
     print(f"error: {error.message}" + (f"\n  {error.hint}" if error.hint else ""), file=sys.stderr)
     for fault in error.faults:
-        print(f"  {fault.pointer}: {fault.detail}" if fault.pointer else f"  {fault.detail}", file=sys.stderr)
+        if fault.detail not in error.message:
+            print(f"  {fault.pointer}: {fault.detail}" if fault.pointer else f"  {fault.detail}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1224,11 +1224,25 @@ def test_a_first_code_is_given_until_an_administrator_signed_in(site: Site) -> N
     assert second not in ("", first)
     token = site.app.issue(by, "ann", ["forms/leave:create"], [], 3600)
     site.app.sign_in(site.app.authority.jwt(token), "r")
-    assert site.app.first_code(by)
-    session, seconds = site.app.sign_in(second, "r")
+    third = site.app.first_code(by)
+    for replaced in (first, second):
+        with pytest.raises(app.Unauthenticated):
+            site.app.sign_in(replaced, "r")
+    session, seconds = site.app.sign_in(third, "r")
     assert seconds == 12 * 3600
     assert site.app.first_code(by) == ""
     assert site.read("admin/tokens", by="Session " + session).table
+
+
+def test_unused_first_codes_leave_one_token_and_one_link_however_many_there_were(site: Site) -> None:
+    for _ in range(4):
+        site.app.first_code(app.Caller("cli:op"))
+    assert [token.label for token in site.app.authority.tokens() if token.subject == "admin"] == ["first sign-in"]
+    assert site.app.state.count(app.Query("_links")) == 1
+    link = site.app.link(app.Caller("cli:op"), site.app.issue(app.Caller("cli:op"), "ann", ["**:read"], [], 600))
+    site.app.first_code(app.Caller("cli:op"))
+    assert [token.subject for token in site.app.authority.tokens()][:2] == ["admin", "ann"], "those of others stay"
+    assert site.app.sign_in(link, "r")
 
 
 def test_old_answers_sessions_and_links_are_swept(site: Site, clock: Clock) -> None:

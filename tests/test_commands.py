@@ -186,10 +186,12 @@ def test_lists_and_shows_for_people_name_no_token(shell: Shell) -> None:
         (["show", "0123456789"], 4, "no token"),
         (["revoke", "0123456789", "x"], 4, "no token"),
         (["check", "forms/requests"], 6, "both"),
-        (["check", "forms/requests", "fly"], 2, "invalid choice"),
-        (["check"], 3, "malformed"),
+        (["check", "forms/requests", "fly"], 2, "ACTION: 'fly' is none of read, create, update, delete"),
+        (["check"], 3, "standard input is empty, and the token is read from it"),
+        (["revoke", "xx"], 4, "no token has the id xx"),
+        (["revoke", "stl_abc"], 4, "no token with the id given"),
         (["link", "--subject", "nobody"], 4, "no valid token"),
-        (["lsit"], 2, "invalid choice"),
+        (["lsit"], 2, "did you mean list?"),
     ],
 )
 def test_mistakes_with_tokens_get_their_exit_code_and_words(
@@ -210,7 +212,7 @@ def test_mistakes_with_tokens_get_their_exit_code_and_words(
 
 
 def test_check_takes_whatever_stands_on_standard_input(shell: Shell) -> None:
-    for given in (b"\xff\xfe\n", b"", b"\n", b"a" * 100_000, "ä.b.c\n".encode()):
+    for given in (b"\xff\xfe\n", b"", b"\n", b"\x00", b"a" * 100_000, "ä.b.c\n".encode()):
         shell.run("auth", "check", given=given, code=3)
 
 
@@ -223,6 +225,117 @@ def test_a_sign_in_link_is_printed_for_a_new_token_or_the_newest_one(shell: Shel
     assert len(shell.json("auth", "list")) == 1
     shell.write(app.STARTER.replace("hosts = []", 'hosts = ["intra.example"]\ntrusted_proxies = ["10.0.0.1"]', 1))
     assert shell.json("auth", "link", "--subject", "ann")["link"].startswith("https://intra.example/login/")
+
+
+USELESS_GRANTS = {
+    "form/requests:create": "did you mean forms/requests?",
+    "forms/reqests:create": "did you mean forms/requests?",
+    "FORMS/requests:create": "did you mean forms/requests?",
+    "FILES/docs:read": "did you mean files/shared?",
+    "files/nosuch:read": "did you mean files/shared?",
+    "x:read": "what is declared is in admin, apps, files, forms, views",
+    "admin/audt:read": "did you mean admin/audit?",
+    "form/*:create": "names nothing that is declared",
+    "forms/requests/recods:read": "did you mean forms/requests/records?",
+    "views/requests:create": "allows nothing: the actions of views/requests are read",
+}
+USEFUL_GRANTS = [
+    "forms/requests:create", "forms/*:create", "*/requests:read", "**:*", "forms:read", "files/shared/2026/**:read",
+    "forms/requests/records/*:read", "admin/audit:read", "admin/*:read", "views/*:*", "forms/requests/records:read,delete",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", ["issue", "link"])
+def test_a_grant_that_allows_nothing_is_refused_unless_forced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for grant, told in USELESS_GRANTS.items():
+        assert app.main(["auth", verb, "--subject", "ann", "--grant", "files/shared:read", "--grant", grant]) == 6
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith(f"error: {grant} ")
+        assert told in err
+        assert err.endswith("(--force issues it all the same)\n")
+        assert err.count("\n") == 1
+    assert app.main(["auth", "list", "--json"]) == 0
+    assert capsys.readouterr().out == "[]\n"
+    for grant in USEFUL_GRANTS:
+        assert app.main(["auth", verb, "--subject", "ann", "--grant", grant]) == 0
+    assert app.main(["auth", verb, "--subject", "ann", "--grant", "forms/later:create", "--force"]) == 0
+
+
+def test_check_asks_for_the_token_on_a_terminal(shell: Shell) -> None:
+    token = shell.run("auth", "issue", "--subject", "ann", "--role", "staff", "--format", "short")[0]
+    ours, theirs = os.openpty()
+    with subprocess.Popen(
+        compiled("auth", "check"), stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=shell.folder,
+        env=ENVIRONMENT, text=True,
+    ) as process:  # fmt: skip
+        assert process.stderr.readline() == "Paste the token and press Enter:\n"
+        os.write(ours, token.encode())
+        out, err = process.communicate(timeout=60)
+    os.close(ours)
+    os.close(theirs)
+    assert (out[:10], err, process.returncode) == ("ann: staff", "", 0)
+    assert "standard input" in shell.run("auth", "check", "--help")[0]
+
+
+# ---- what was meant
+
+MISTYPED = {
+    "serve": "did you mean app.pyz server?", "start": "did you mean app.pyz server?", "run": "app.pyz server run?",
+    "servre": "did you mean server?", "server start": "did you mean app.pyz server?", "server chek": "mean check?",
+    "check": "app.pyz server check or app.pyz auth check?", "issue": "app.pyz auth issue?", "init": "app.pyz server init?",
+    "server 9000": "has no command '9000'", "auth isue": "did you mean issue?", "auth create": "app.pyz auth issue?",
+    "auth ls": "app.pyz auth list?", "info rutes": "did you mean routes?", "rutes": "app.pyz info routes?",
+    "server dead-letters lst": "did you mean list?", "auth keys rotat": "did you mean rotate?",
+    "server --port 9000": "app.pyz server has no option --port; did you mean --bind HOST:PORT?",
+    "server run --port=9000": "did you mean --bind HOST:PORT?", "server -p 9000": "did you mean --bind HOST:PORT?",
+    "server --host 0.0.0.0": "did you mean --bind HOST:PORT?", "server --bnd :1": "did you mean --bind?",
+    "server check --crate": "did you mean --create?", "auth issue --subjct ann": "did you mean --subject?",
+    "auth issue --user ann": "did you mean --subject?", "--config x server": "--config stands behind the command",
+    "server --bind 9000": '--bind must be HOST:PORT, [IPV6]:PORT or unix:/PATH, such as "127.0.0.1:9000"',
+    "server --bind localhost": 'such as "localhost:8080"', "server --workers many": "--workers must be a whole number",
+    "server --workers -1": "--workers", "server --runner htp": "did you mean http?",
+    "info --data file": "--data must be a folder",
+    "auth issue --subject a --role staf": "did you mean staff?", "auth issue --subject a --format jwtt": "did you mean jwt?",
+    "auth issue --subject a --role staff --expires 1month": "--expires must be a duration",
+    "server copy main dsk": "did you mean disk?", "nonsense": "it has server, auth, info",
+    "server dead-letters list --limit 0": "--limit must be a whole number, 1 or more",
+}  # fmt: skip
+
+
+def test_what_was_probably_meant_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    for typed, told in MISTYPED.items():
+        assert app.main(typed.split()) in (2, 4, 6), typed
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert told in err, (typed, err)
+        assert err.startswith("error: ")
+        assert "app.toml" not in err
+        assert len(set(err.splitlines())) == len(err.splitlines()) <= 2, err
+
+
+@pytest.mark.parametrize("words", ["", "auth", "help", "help auth issue", "server help", "version"])
+def test_help_is_never_an_error_message(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        code = app.main(words.split())
+    except SystemExit as end:
+        code = end.code
+    out, err = capsys.readouterr()
+    if words == "version":
+        assert (out, err, code) == (f"satchel {app.__version__}\n", "", 0)
+    elif "help" in words:
+        assert out.startswith(f"usage: app.pyz {words.replace('help', '').strip()}".rstrip())
+        assert (err, code) == ("", 0)
+    else:
+        assert err.startswith(f"usage: app.pyz {words}".rstrip())
+        assert (out, code) == ("", 2)
 
 
 # ---- errors and exit codes
