@@ -5,8 +5,13 @@ And what every page is to be: no sideways scrolling on a phone, a silent console
 
 from __future__ import annotations
 
+import json
+import sqlite3
+import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import backends
 import pytest
@@ -263,6 +268,94 @@ def upload_a_file(person: Person, tmp_path: Path) -> None:
         lambda driver: "the plan" in driver.find_element(By.TAG_NAME, "body").text
     )
     person.go("/")
+
+
+# ---- edits ----
+
+OTHER_RULES = """
+[site]
+timezone = "Europe/Copenhagen"
+[public]
+grants = ["forms/**:*"]
+[providers.main]
+kind = "sql"
+url = "sqlite:///data/app.db"
+[forms.odd.fields]
+title = { type = "string", required = true }
+at    = { type = "string", format = "date-time" }
+later = { type = "string", format = "date-time", required = true }
+when  = { type = "string", format = "date-time" }
+day   = { type = "string", format = "date" }
+price = { type = "number", multipleOf = 0.5 }
+much  = { type = "number" }
+huge  = { type = "integer", maximum = 5 }
+text  = { type = "string", format = "multiline", maxLength = 5 }
+lines = { type = "string", maxLength = 5 }
+mail  = { type = "string", format = "email" }
+link  = { type = "string", format = "uri" }
+size  = { type = "string", enum = ["S", "M"] }
+town  = { type = "string", enum = ["Ant", "Bee", "Cat", "Dog", "Elk"], required = true }
+rank  = { type = "integer", enum = [1, 2] }
+tags  = { type = "array", items = { type = "string", enum = ["red", "green"] } }
+ready = { type = "boolean" }
+sure  = { type = "boolean" }
+maybe = { type = "boolean" }
+blank = { type = "string" }
+"""
+STORED_UNDER_OTHERS = {
+    "title": "t", "at": "2026-11-23T08:30:45.123456Z", "later": "2026-10-25T01:30:00+00:00", "when": "next week",
+    "day": "soon", "price": 12.25, "much": 1e300, "huge": 9223372036854775807, "town": "Fox", "rank": 1.0, "blank": "",
+    "text": "\n  longer than it may be\r\nby now \n", "lines": " two\r\nlines\t", "mail": " ann@bücher.example",
+    "link": "no address", "size": "XXL", "tags": ["red", "blue", "red"], "ready": None, "sure": "perhaps", "maybe": True,
+    "gone": ["kept", None],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("scripts", [False, True], ids=["without scripts", "with scripts"])
+def test_an_edit_in_the_page_changes_only_what_the_person_changed(
+    scripts: bool, start_server: Callable[..., Server], browse: Callable[..., Person], tmp_path: Path
+) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "app.toml").write_text(OTHER_RULES, encoding="utf-8")
+    server = start_server(folder=tmp_path / "site")
+    address = f"{server.base_url}/forms/odd/records"
+
+    def ask(method: str, address: str, value: object = None) -> Any:
+        body = None if value is None else json.dumps(value).encode()
+        request = urllib.request.Request(address, body, {"Content-Type": "application/json"}, method=method)
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
+            return json.load(answer)
+
+    made = ask("POST", address, {"title": "t", "later": "2026-10-25T01:30:00Z", "town": "Ant"})
+    with closing(sqlite3.connect(server.data / "app.db")) as database, database:
+        kept = {name: made[name] for name in ("created_at", "created_by", "updated_at", "updated_by")}
+        database.execute("update odd set data = ?", [json.dumps(STORED_UNDER_OTHERS | kept)])
+    person = browse(server.base_url, scripts=scripts)
+    person.go(f"/forms/odd/records/{made['id']}?_edit=1")
+    assert "Time in Europe/Copenhagen" in person.words
+    person.press(person.button("Save"))
+    assert ask("GET", f"{address}/{made['id']}")["version"] == 1, "nothing was changed, so nothing is written"
+
+    person.go(f"/forms/odd/records/{made['id']}?_edit=1")
+    person.type("title", "changed")
+    person.press(person.button("Save"))
+    found = ask("GET", f"{address}/{made['id']}")
+    assert (found["version"], found["title"]) == (2, "changed")
+    assert {name: found[name] for name in STORED_UNDER_OTHERS} == STORED_UNDER_OTHERS | {"title": "changed"}
+    assert type(found["rank"]) is float
+    assert "no longer asked" in person.words
+
+    person.go(f"/forms/odd/records/{made['id']}?_edit=1")
+    person.see("#f-maybe").click()
+    for box in person.driver.find_elements(By.CSS_SELECTOR, "[name=tags]"):
+        if box.is_selected() == (box.get_attribute("value") != "green"):
+            box.click()
+    person.type("much", "1.234,5")
+    person.press(person.button("Save"))
+    found = ask("GET", f"{address}/{made['id']}")
+    changed = {"title": "changed", "maybe": False, "tags": ["green"], "much": 1234.5}
+    assert {name: found[name] for name in STORED_UNDER_OTHERS} == STORED_UNDER_OTHERS | changed
+    assert not person.complaints()
 
 
 # ---- every page ----

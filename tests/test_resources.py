@@ -540,6 +540,87 @@ def test_what_get_gave_can_be_put_back(site: Site) -> None:
     assert site.bytes(put["doc"]["address"]) == b"hello"
 
 
+BEFORE = """
+[forms.f.fields]
+title = {}
+size = {}
+gone = {}
+"""
+AFTER = """
+[forms.f.fields]
+title = {}
+size = { enum = ["S", "M"] }
+at = { format = "date-time", required = true }
+ok = { type = "boolean" }
+tags = { type = "array", items = { enum = ["a", "b"] } }
+"""
+
+
+@pytest.fixture(params=["sql", "file"])
+def aged(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+    """A site whose one record `x` was stored when app.toml said something else."""
+    before = Site(tmp_path, PROVIDERS[request.param] + BEFORE)
+    before.put("forms/f/records/x", {"title": "t", "size": "XL", "gone": "kept"}, if_none_match="*")
+    before.close()
+    one = Site(tmp_path, PROVIDERS[request.param] + AFTER)
+    yield one
+    one.close()
+
+
+def fields_of(site: Site) -> dict[str, Any]:
+    data: dict[str, Any] = site.read("forms/f/records/x").data
+    return {name: value for name, value in data.items() if name not in app.RESERVED_FIELDS and value is not None}
+
+
+def test_what_was_stored_under_other_rules_is_shown_and_stays_through_every_kind_of_write(aged: Site) -> None:
+    first = {"title": "t", "size": "XL", "gone": "kept"}
+    assert fields_of(aged) == first
+    shown = aged.read("forms/f/records/x").page["columns"]
+    assert shown[-1].title == "gone (no longer asked)"
+    aged.patch("forms/f/records/x", {"title": "patched"})
+    assert fields_of(aged) == first | {"title": "patched"}
+    aged.put("forms/f/records/x", {"title": "put", "size": "XL"})
+    assert fields_of(aged) == first | {"title": "put"}
+    aged.put("forms/f/records/x", aged.read("forms/f/records/x").data | {"title": "back"})
+    assert fields_of(aged) == first | {"title": "back"}
+    aged.put("forms/f/records/x", typed(title="page"), typed=False)
+    assert fields_of(aged) == first | {"title": "page"}
+    for data, fault in (({"gone": "other"}, "/gone"), ({"size": "XXL"}, "/size")):
+        with pytest.raises(Invalid) as error:
+            aged.patch("forms/f/records/x", data)
+        assert list(faults(error)) == [fault]
+    with pytest.raises(Invalid):
+        aged.create("forms/f", {"title": "new", "size": "XL", "at": "2026-01-01T00:00:00Z"})
+
+
+def test_a_page_that_says_what_it_showed_empties_what_it_sends_nothing_for(aged: Site) -> None:
+    aged.patch("forms/f/records/x", {"ok": True, "tags": ["a"], "at": "2026-01-01T00:00:00.5Z"})
+    page = aged.read("forms/f/records/x?_edit=1").page
+    sent = {one.name: list(one.texts) for one in page["inputs"]} | {"_shown": [page["shown"]]}
+    unchanged = aged.put("forms/f/records/x", sent, typed=False)
+    assert (unchanged.etag, len(aged.audit(action="update", record="x"))) == ("2", 1)
+    del sent["ok"], sent["tags"]
+    aged.put("forms/f/records/x", typed(title="t"), typed=False)
+    assert fields_of(aged)["ok"] is True
+    aged.put("forms/f/records/x", sent, typed=False)
+    assert (fields_of(aged)["ok"], fields_of(aged).get("tags"), fields_of(aged)["at"]) == (
+        False,
+        None,
+        "2026-01-01T00:00:00.5Z",
+    )
+    with pytest.raises(Invalid) as error:
+        aged.put("forms/f/records/x", sent | {"at": [""]}, typed=False)
+    assert faults(error) == {"/at": "required"}
+
+
+def test_a_page_that_was_open_while_others_wrote_changes_only_what_was_changed_in_it(aged: Site) -> None:
+    page = aged.read("forms/f/records/x?_edit=1").page
+    sent = {one.name: list(one.texts) for one in page["inputs"]} | {"_shown": [page["shown"]]}
+    aged.patch("forms/f/records/x", {"title": "of others", "ok": True})
+    aged.put("forms/f/records/x", sent | {"size": ["M"]}, typed=False)
+    assert fields_of(aged) == {"title": "of others", "ok": True, "size": "M", "gone": "kept"}
+
+
 def test_a_patch_changes_what_it_names_and_null_removes(site: Site) -> None:
     made = site.create("forms/leave", GOOD).data
     where = "forms/leave/records/" + made["id"]
