@@ -2880,6 +2880,11 @@ class Resource(ABC):
         """The actions any one of which lets the request in; the resource then checks what it turned out to be."""
         return (request.action,)
 
+    @classmethod
+    def judged_at(cls, request: Request) -> str:
+        """The address that a grant must cover."""
+        return request.address
+
     def describe(self) -> Value:
         """What programs must know beyond its address: JSON Schemas of what it takes; {} when nothing."""
         return {}
@@ -3906,6 +3911,7 @@ def _form_paths(one: Value) -> dict[str, Value]:
     match = _parameter("If-Match", _TEXT, "header")
     absent = _parameter("If-None-Match", _TEXT | {"enum": ["*"]}, "header")
     once = _parameter("Idempotency-Key", _TEXT | {"maxLength": 255}, "header")
+    octets = _content(_TEXT | {"format": "binary"}, "application/octet-stream")
     return {
         base: {
             "get": _operation(f"{title}: its JSON Schema", {"200": _described("the schema", _content(_OBJECT))}),
@@ -3920,6 +3926,13 @@ def _form_paths(one: Value) -> dict[str, Value]:
             ),
             "patch": _operation(f"{title}: merge (RFC 7396)", found, body=_content(_OBJECT), parameters=[match]),
             "delete": _operation(f"{title}: delete", _GONE, parameters=[match]),
+        },
+        **{
+            f"{base}/records/{{id}}/{name}": {
+                "parameters": [_parameter("id", _TEXT, "path")],
+                "get": _operation(f"{title}: the file {name} of a record", {"200": _described("the bytes", octets)}),
+            }
+            for name in one.get("files", ())
         },
     }
 
@@ -4213,7 +4226,7 @@ class HttpRunner(Runner):
     def _steady(self, exchange: Exchange, request: Request, kind: str) -> Answer:
         """The answer; a file that is replaced between its look-up and its reading is looked up again."""
         unconditional = not (exchange.header("if-match") or exchange.header("if-unmodified-since"))
-        for _ in range(4 if request.action == Action.READ and kind == "files" and unconditional else 0):
+        for _ in range(4 if request.action == Action.READ and kind in ("files", "forms") and unconditional else 0):
             with suppress(PreconditionFailed):
                 return self._render(exchange, self.host.handle(request), kind)
         return self._render(exchange, self.host.handle(request), kind)
@@ -8365,6 +8378,11 @@ class Form(Resource):
             return (Action.READ, Action.CREATE)
         return (Action.CREATE,) if cls._makes(request) else (request.action,)
 
+    @classmethod
+    def judged_at(cls, request: Request) -> str:
+        """Whoever may read a record may read the files in it."""
+        return dataclasses.replace(request, path=request.path[:2]).address if len(request.path) == 3 else request.address
+
     @staticmethod
     def _makes(request: Request) -> bool:
         """Whether a request is to make a record under the id that it names: a PUT with If-None-Match: *."""
@@ -8381,13 +8399,17 @@ class Form(Resource):
                 return self._list(request, scope)
             case ("records", key), action if action != Action.CREATE:
                 return self._one(request, scope, key)
+            case ("records", key, name), Action.READ:
+                return self._file(request, key, name)
+        if len(request.path) == 3 and request.path[0] == "records" and request.path[2] in self.shares:
+            raise UnsupportedAction("a file of a record is changed with the record", allowed=("read",))
         if request.path not in ((), ("records",)) and (len(request.path) != 2 or request.path[0] != "records"):
             raise NotFound(f"forms/{self.name} has no {'/'.join(request.path)}")
         allowed = ("read", "update", "delete") if len(request.path) == 2 else ("read", "create")
         raise UnsupportedAction(f"{request.address} has no {request.action}", allowed=allowed)
 
     def describe(self) -> Value:
-        return {"schema": self.schema()}
+        return {"schema": self.schema(), "files": list(self.shares)}
 
     def schema(self) -> Value:
         """The form as a JSON Schema."""
@@ -8410,7 +8432,7 @@ class Form(Resource):
             "inputs": inputs,
             "columns": self._shown_columns(record),
             "shown": " ".join(marks) if record else "",
-            "record": record,
+            "record": record and dataclasses.replace(record, value=self._as_shown(record)),
             "address": f"forms/{self.name}",
         }
         return page | {"may": [action for action in Action if scope.caller.may(action, f"forms/{self.name}/records/x")]}
@@ -8466,12 +8488,35 @@ class Form(Resource):
     def flat(self, record: Record) -> Value:
         """A record as JSON gives it: its fields (None where missing) and what it holds beside them, between id, version and
         the rest."""
-        value = record.value
+        value = self._as_shown(record)
         names = (*self.fields, *self._beside(value))
         flat: Value = {"id": record.key, "version": record.version} | {name: value.get(name) for name in names}
         return flat | {name: value.get(name) for name in RESERVED_FIELDS[2:]}
 
+    def _as_shown(self, record: Record) -> Value:
+        """What a record holds, its files at the record's own address and not at theirs in the share."""
+        place = f"forms/{self.name}/records/{quote(record.key, safe='')}"
+        stored = {name: record.value[name] for name in self.shares if isinstance(record.value.get(name), dict)}
+        return record.value | {name: one | {"address": f"{place}/{name}"} for name, one in stored.items()}
+
     # -- one record
+
+    def _file(self, request: Request, key: str, name: str) -> Plan:
+        """The bytes of a record's file."""
+        _no_params(request)
+        record = self.store.get(self.table, key) if is_key(key) else None
+        stored = record.value.get(name) if record and name in self.shares else None
+        blob = self.shares[name].blobs.stat(self._stored_path(name, stored)) if stored else None
+        if not stored or not blob:
+            raise NotFound(f"{request.address} does not exist")
+        read = partial(self._read_file, name, blob)
+        return _answer(Response(content=Content(blob, stored["name"], read), etag=blob.etag))
+
+    def _read_file(self, name: str, blob: Blob, start: int, length: int | None) -> Reader:
+        try:
+            return self.shares[name].blobs.read(blob.path, start, length, if_match=blob.etag)
+        except NotFound:
+            raise PreconditionFailed("the file was replaced meanwhile: get it again") from None
 
     def _one(self, request: Request, scope: Scope, key: str) -> Plan:
         record = self.store.get(self.table, key) if is_key(key) else None
@@ -8559,7 +8604,9 @@ class Form(Resource):
         if request.typed:
             faults += self._meta_faults(data, self.flat(record))
             names = [name for name in self.fields if name in data or not request.partial]  # RFC 7396: what is left out stays
-            given = {name: (data.get(name), data.get(name)) for name in names if not _same(data.get(name), stored.get(name))}
+            same = (stored, self._as_shown(record))  # a file may come back as either has it
+            news = [name for name in names if not any(_same(data.get(name), held.get(name)) for held in same)]
+            given = {name: (data.get(name), data.get(name)) for name in news}
         else:
             given = self._edited(data, stored)
         for name, (value, fresh) in given.items():
@@ -13027,8 +13074,9 @@ class App:
         tell what is missing from what is forbidden."""
         kind = RESOURCE_TYPES.get(request.resource.partition("/")[0])
         wanted = kind.sufficient(request) if kind else (request.action,)
-        if request.resource and not any(caller.may(action, request.address) for action in wanted):
-            self._refuse(request, caller, wanted[0])
+        place = kind.judged_at(request) if kind else request.address
+        if request.resource and not any(caller.may(action, place) for action in wanted):
+            self._refuse(request, caller, wanted[0], place)
         resource = self.resources.get(request.resource)
         if resource is None:
             seen = [address for address in self.resources if address and caller.opens(address)]
@@ -13040,9 +13088,9 @@ class App:
             )
         return resource
 
-    def _refuse(self, request: Request, caller: Caller, action: Action) -> NoReturn:
-        needed = f"{request.address}:{action}"
-        if dataclasses.replace(caller, ceiling=None).may(action, request.address):
+    def _refuse(self, request: Request, caller: Caller, action: Action, place: str) -> NoReturn:
+        needed = f"{place}:{action}"
+        if dataclasses.replace(caller, ceiling=None).may(action, place):
             raise Forbidden(f"the {request.door} door it came through does not allow {needed}", needed=needed)
         if not caller.subject:
             raise SignInNeeded(f"sign in, or send a token with the grant {needed}")

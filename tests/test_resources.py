@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import csv
 import io
 import json
@@ -414,7 +415,7 @@ def test_files_of_a_record_under_a_given_id_stay_in_their_folder(site: Site) -> 
     doc = {"name": "a.txt", "base64": "aGVsbG8="}
     made = site.put("forms/leave/records/" + quote("../../x", safe=""), GOOD | {"doc": doc}, if_none_match="*")
     assert site.bytes(made.data["doc"]["address"]) == b"hello"
-    assert ".." not in made.data["doc"]["address"]
+    assert all(".." not in path for path, _ in kept_files(site))
 
 
 def test_a_record_comes_back_flat_and_exact(site: Site) -> None:
@@ -741,8 +742,7 @@ def test_a_page_keeps_the_stored_file_unless_it_sends_another(site: Site) -> Non
     second = app.Upload("b.txt", io.BytesIO(b"two"))
     changed = site.put("forms/leave/records/" + made["id"], typed(who="Bob", doc=second), typed=False).data
     assert site.bytes(changed["doc"]["address"]) == b"two"
-    with pytest.raises(NotFound):
-        site.read(made["doc"]["address"])
+    assert [content for _, content in kept_files(site)] == [b"two"]
 
 
 # -- file fields
@@ -756,8 +756,57 @@ def test_a_file_field_keeps_name_size_digest_and_address(site: Site) -> None:
     made = site.create("forms/leave", {"who": "Ann", "doc": inline("C:\\x\\plän 1.PDF", b"12345")}).data
     stored = made["doc"]
     assert (stored["name"], stored["size_bytes"]) == ("plän 1.PDF", 5)
-    assert stored["address"] == f"files/docs/uploads/leave/{made['id']}/doc/pl%C3%A4n%201.PDF"
+    assert stored["address"] == f"forms/leave/records/{made['id']}/doc"
     assert site.bytes(stored["address"]) == b"12345"
+    assert kept_files(site) == [(f"docs/uploads/leave/{made['id']}/doc/plän 1.PDF", b"12345")]
+
+
+def kept_files(site: Site) -> list[tuple[str, bytes]]:
+    """The paths in the provider of all files of records, with what is in them."""
+    blobs = site.app.resources["files/docs"].blobs  # type: ignore[attr-defined]
+    found = []
+    for blob in blobs.scan("docs/uploads"):
+        with contextlib.closing(blobs.read(blob.path)) as chunks:
+            found.append((blob.path, b"".join(chunks)))
+    return found
+
+
+def test_whoever_may_read_a_record_may_read_its_files_at_its_own_address(site: Site) -> None:
+    made = site.create("forms/leave", {"who": "Ann", "doc": inline("a b.txt", b"12345")})
+    address = made.data["doc"]["address"]
+    assert address == f"{made.location}/doc"
+    assert site.read(made.location).data["doc"] == site.items("forms/leave/records")[0]["doc"] == made.data["doc"]
+    content = site.read(address).content
+    assert content
+    assert (content.name, content.blob.size_bytes) == ("a b.txt", 5)
+    for grant in ("forms/leave:read", "forms/leave/records/*:read", f"{made.location}:read"):
+        assert site.bytes(address, by=site.token("ann", grant)) == b"12345"
+    for grant in ("files/docs:read", "forms/leave:create", "forms/plain:read", "forms/leave/records/other:read"):
+        with pytest.raises(app.Forbidden):
+            site.read(address, by=site.token("ann", grant))
+    for wrong in (f"{made.location}/who", f"{made.location}/none", f"{made.location}/doc/x", "forms/leave/records/x/doc"):
+        with pytest.raises(NotFound):
+            site.read(wrong)
+    with pytest.raises(app.UnsupportedAction):
+        site.put(address, body=b"x")
+    assert site.bytes(address) == b"12345"
+
+
+def test_a_file_is_sent_back_as_it_was_shown_or_as_it_is_stored(site: Site) -> None:
+    made = site.create("forms/leave", {"who": "Ann", "doc": inline("a.txt", b"1")})
+    [record] = site.app.resources["forms/leave"].store.find(app.Query("leave")).items  # type: ignore[attr-defined]
+    stored = record.value["doc"]
+    assert stored["address"].startswith("files/docs/uploads/")
+    for doc in (made.data["doc"], stored):
+        for change in (site.put, site.patch):
+            changed = change(made.location, {"who": "Bob", "doc": doc}).data
+            assert changed["doc"] == made.data["doc"]
+            assert site.bytes(changed["doc"]["address"]) == b"1"
+    with pytest.raises(app.Invalid):
+        site.put(made.location, {"who": "Bob", "doc": made.data["doc"] | {"size_bytes": 9}})
+    other = site.create("forms/leave", {"who": "Eve", "doc": inline("e.txt", b"2")})
+    with pytest.raises(app.Invalid):
+        site.put(made.location, {"who": "Bob", "doc": other.data["doc"]})
 
 
 @pytest.mark.parametrize(
@@ -801,24 +850,27 @@ def test_a_bad_file_is_a_fault_of_its_field(site: Site, given: Any, code: str) -
 def test_a_hostile_file_name_is_made_harmless(site: Site, name: str) -> None:
     made = site.create("forms/leave", {"who": "Ann", "doc": inline(name, b"x")}).data
     assert made["doc"]["name"].endswith("txt")
-    assert made["doc"]["address"].startswith(f"files/docs/uploads/leave/{made['id']}/doc/")
-    assert site.bytes(made["doc"]["address"]) == b"x"
+    [(path, content)] = kept_files(site)
+    assert path == f"docs/uploads/leave/{made['id']}/doc/{made['doc']['name']}"
+    assert site.bytes(made["doc"]["address"]) == content == b"x"
 
 
 def test_files_go_with_their_records(site: Site) -> None:
     made = site.create("forms/leave", {"who": "Ann", "doc": inline("a.txt", b"1")})
-    first = made.data["doc"]["address"]
-    second = site.patch(made.location, {"doc": inline("b.txt", b"2")}).data["doc"]["address"]
-    with pytest.raises(NotFound):
-        site.read(first)
-    assert site.patch(made.location, {"who": "Bob"}).data["doc"]["address"] == second
+    address = made.data["doc"]["address"]
+    site.patch(made.location, {"doc": inline("b.txt", b"2")})
+    assert [content for _, content in kept_files(site)] == [site.bytes(address)] == [b"2"]
+    site.patch(made.location, {"who": "Bob"})
+    assert site.bytes(address) == b"2"
     assert site.patch(made.location, {"doc": None}).data["doc"] is None
+    assert kept_files(site) == []
     with pytest.raises(NotFound):
-        site.read(second)
-    third = site.patch(made.location, {"doc": inline("c.txt", b"3")}).data["doc"]["address"]
+        site.read(address)
+    site.patch(made.location, {"doc": inline("c.txt", b"3")})
+    assert site.bytes(address) == b"3"
     site.delete(made.location)
     with pytest.raises(NotFound):
-        site.read(third)
+        site.read(address)
     assert site.items("files/docs") == []
 
 

@@ -1247,13 +1247,22 @@ def test_a_file_field_is_stored_linked_and_removed_with_its_record(site: Site, s
     made = site.ask("POST", action(page), body, MULTIPART, staff)
     stored = made.json["paper"]
     assert (stored["name"], stored["size_bytes"]) == ("my plan.txt", 7)
-    assert site.get("/" + stored["address"], staff).body == b"content"
+    assert "/" + stored["address"] == made["Location"] + "/paper"
+    reply = site.ask("GET", made["Location"] + "/paper", None, {"Range": "bytes=3-", **PAGE}, staff)
+    assert (reply.status, reply.body, reply["Content-Range"]) == (206, b"tent", "bytes 3-6/7")
+    assert reply["Content-Disposition"].endswith("filename*=UTF-8''my%20plan.txt")
+    assert site.get("/" + stored["address"], staff, If_None_Match=reply["ETag"]).status == 304
+    whole = site.ask("HEAD", "/" + stored["address"], None, {}, staff)
+    assert (whole.status, whole["Content-Length"], whole.body) == (200, "7", b"")
     shown = site.get(made["Location"], staff, Accept="text/html").text
     assert f'href="/{stored["address"]}"' in shown
     edit = action(site.get(made["Location"] + "?_edit=1", staff, Accept="text/html"))
     kept = site.ask("POST", edit, multipart(("name", None, "Bob"), ("paper", "", b"")), MULTIPART | PAGE, staff)
     assert kept.status == 303
     assert site.get(made["Location"], staff).json["paper"] == stored
+    assert f'href="/{stored["address"]}"' in site.get("/forms/papers/records", staff, **PAGE).text
+    assert stored["address"] in site.get("/forms/papers/records.csv", staff).text
+    assert "/forms/papers/records/{id}/paper" in site.get("/openapi.json", staff).json["paths"]
     assert site.ask("DELETE", made["Location"], None, {}, staff).status == 204
     assert site.get("/" + stored["address"], staff).status == 404
 
