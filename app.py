@@ -333,11 +333,11 @@ class ConfigError(AppError):
 # ==== 2. VALUES ==================================================================================================
 # Frozen data that crosses sections, and the pure functions that make, read and compare it. Nothing here does I/O.
 # uses: ERRORS
-# defines: Json Value Clock Action Grant parse_grant covers Caller Token Conditions Upload Request Reader Content
+# defines: Json Value Clock Action Grant parse_grant covers Caller Token Conditions Held Upload Request Reader Content
 #          Column Input COUNTED COUNT_S Table Response Record Insert Update Delete Write Blob Folder Staged OPERATORS
 #          Condition Query Page Select Rows Change exact_number load_json dump_json check_text member_pointer
 #          check_value is_key check_writes check_path split_path quote_path new_id rfc3339 instant_key parse_rfc3339
-#          encode_cursor decode_cursor nearest page_bounds Unread LANGUAGES Locale
+#          encode_cursor decode_cursor nearest in_units page_bounds Unread LANGUAGES Locale
 
 Json: TypeAlias = Any  # None, bool, int, float, Decimal, str, list and dict of these
 Value: TypeAlias = dict[str, Json]  # a JSON object
@@ -459,12 +459,29 @@ class Conditions:
     if_none_match: tuple[str, ...] = ()
 
 
+@dataclass(slots=True)
+class Held:
+    """A file that was chosen for a form's field and is kept, staged in a share, until the form is sent again by the same
+    subject; None: by anybody who may send it."""
+
+    field: str
+    share: str
+    subject: str | None
+    name: str
+    staged: Staged
+
+
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file that came inside a record: file is readable from its start and is closed by the runner."""
+    """A file that came inside a record: file is readable from its start and is closed by the runner.
+
+    One over its limit has no bytes and says how many they were; one that was sent before is `held` instead.
+    """
 
     name: str
     file: BinaryIO
+    dropped_bytes: int = 0
+    held: Held | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -1003,6 +1020,14 @@ def nearest(name: str, names: Iterable[str]) -> str:
     known = {one.casefold(): one for one in names}
     found = difflib.get_close_matches(name.casefold(), known, n=1, cutoff=0.5)
     return f"; did you mean {known[found[0]]}?" if found else ""
+
+
+def in_units(size_bytes: int) -> str:
+    """'5 MB', '1.2 MB', '1 byte': a size for people."""
+    size, units = float(size_bytes), [f"byte{'s' * (size_bytes != 1)}", "kB", "MB", "GB", "TB"]
+    while size >= 999.5 and len(units) > 1:
+        size, units = size / 1000, units[1:]
+    return f"{size:.0f} {units[0]}" if size >= 99.95 or units[0][0] == "b" else f"{size:.1f} {units[0]}".replace(".0 ", " ")
 
 
 def page_bounds(params: Mapping[str, str], *, default: int = 50, most: int = 1000) -> int:
@@ -2823,6 +2848,7 @@ class Publish:
     path: str
     if_match: str | None = None
     if_none_match: bool = False
+    held: Held | None = None  # whose bytes these are: should the commit fail, they are staged again for another try
 
 
 @dataclass(frozen=True, slots=True)
@@ -2934,6 +2960,19 @@ class Host(Protocol):
     def limits(self, resource: str) -> int:
         """Most bytes that a record's body with its file fields may have."""
 
+    def file_limits(self, resource: str) -> dict[str, int]:
+        """Most bytes of each file field of a form."""
+
+    def hold(self, resource: str, uploads: Mapping[str, Upload], subject: str | None) -> dict[str, Held]:
+        """Stage files that were chosen for fields of a form; what a field does not take, or cannot be staged, is left
+        out."""
+
+    def has_ended(self, credential: str) -> bool:
+        """Whether one of the sessions of "Session …" is of this site and ended less than a day ago."""
+
+    def hold_after(self, credential: str, resource: str, uploads: Mapping[str, Upload]) -> dict[str, Held]:
+        """hold() for who was signed in until lately (has_ended): a session has one such submit, the last one."""
+
     def ready(self) -> dict[str, str]:
         """Each provider's name and "ok" or what is wrong with it."""
 
@@ -2984,7 +3023,8 @@ _ACTIONS = {
     "DELETE": Action.DELETE,
 }  # fmt: skip
 _PART_OF_WHOLE = ("Content-Range", "X-Update-Range")  # headers that say that a body is only a part of what is written
-_CONTROLS = ("_method", "_version", "_submission")  # what the action of a page's form adds to its address
+_CONTROLS = ("_method", "_version", "_submission", "_resume")  # what the action of a page's form adds to its address
+_ENDED_COOKIE = "satchel_ended_"  # which session it was, for a form page that is still open
 _COOKIE = "satchel_session_"  # and the id of the site, so that two sites on one host do not sign each other out
 _PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -2998,8 +3038,8 @@ _HEADER_S = 10.0  # to send the head of a request; past it the connection ends
 _BODY_S, _BODY_RATE = 30.0, 1000  # to send a body: this and a second for so many bytes, else it holds a thread for ever
 _LINGER_S, _LINGER_SILENCE_S = 15.0, 2.0  # how long what a refused client still sends is read away
 _WAITING_THREADS = 64  # of each worker, beside those that work: they wait for slow clients
-_LOOSE_BYTES = 1 << 20  # of a multipart body that belong to no file
-_DROPPED_BYTES = 1 << 30  # of files that are refused, read away so that the others of the same body come
+_LOOSE_BYTES = 1 << 20  # of a multipart body that belong to no file; of texts that are carried through signing in
+_DROPPED_BYTES = 1 << 30  # of files over their limit, which are read so that the rest of the form comes back
 _ETAG = re.compile(r'\s*(W/)?"([^"]*)"\s*(?:,|$)')
 _Wait: TypeAlias = Callable[[float], AbstractContextManager[None]]
 _Headers: TypeAlias = list[tuple[str, str]]
@@ -3026,6 +3066,7 @@ class BodyReader:
             raise BadRequest("a chunked body is not read here: send it with its Content-Length")
         self.size_bytes = None if chunked else int(text or 0)
         self.most: int | None = None
+        self.seen = 0  # bytes read
         self._invited = environ.get("HTTP_EXPECT", "").lower() != "100-continue"
 
     def _promised(self) -> set[bytes]:
@@ -3055,6 +3096,7 @@ class BodyReader:
             if not chunk:
                 break
             seen += len(chunk)
+            self.seen = seen
             if self.most is not None and seen > self.most:
                 raise TooLarge(f"the body is larger than the {self.most:,} bytes that are taken here")
             if promised:
@@ -3174,6 +3216,8 @@ class Exchange:
         self.submission = ""  # signed id of the form on the page, to make its submission idempotent
         self.typed: dict[str, list[Any]] = {}  # what a form sent, to be shown again with its faults
         self.shown = ""  # what the controls of a record's form showed, as marks: it says what was changed in them
+        self.held: dict[str, Held] | None = None  # files of an earlier submit that came back with this one
+        self.form_is_read = False
         self.cookies: list[str] = []
         self.files: list[BinaryIO] = []  # temporary ones, closed after the answer
         self.wait: _Wait = _no_wait
@@ -3182,22 +3226,29 @@ class Exchange:
     def body(self) -> BodyReader:
         return BodyReader(self.environ, self.wait)
 
-    @property
-    def cookie_name(self) -> str:
+    def cookie_name(self, kind: str = _COOKIE) -> str:
         """Of this site alone, and another one under TLS: http cannot replace a Secure cookie."""
-        return f"{_COOKIE}{'tls_' if self.scheme == 'https' else ''}{self.site_id()}"
+        return f"{kind}{'tls_' if self.scheme == 'https' else ''}{self.site_id()}"
+
+    def _sessions(self, kind: str) -> str:
+        header = self.header("cookie")
+        if kind not in header:
+            return ""
+        try:
+            name = self.cookie_name(kind)
+        except AppError:  # the state provider is away: so is whatever a session could open
+            name = kind + r"\w+"
+        return " ".join(re.findall(rf"(?:^|;)\s*{name}=([^;\s]+)", header)[:8])
 
     @cached_property
     def session(self) -> str:
         """What the cookies of this site's name hold: one text, or several between spaces, of which one may be good."""
-        header = self.header("cookie")
-        if _COOKIE not in header:
-            return ""
-        try:
-            name = self.cookie_name
-        except AppError:  # the state provider is away: so is whatever a session could open
-            name = _COOKIE + r"\w+"
-        return " ".join(re.findall(rf"(?:^|;)\s*{name}=([^;\s]+)", header)[:8])
+        return self._sessions(_COOKIE)
+
+    @property
+    def former(self) -> str:
+        """The sessions that cookies name, those that have ended too, as a credential that lets nobody in."""
+        return f"Session {self.session} {self._sessions(_ENDED_COOKIE)}"
 
     @property
     def by_cookie(self) -> bool:
@@ -3556,12 +3607,7 @@ def _send_ranges(exchange: Exchange, content: Content, ranges: _Ranges, headers:
 
 def _sized(size_bytes: int | None) -> str:
     """'1.2 MB'; '' for a folder."""
-    if size_bytes is None:
-        return ""
-    size, units = float(size_bytes), ["bytes", "kB", "MB", "GB", "TB"]
-    while size >= 1000 and len(units) > 1:
-        size, units = size / 1000, units[1:]
-    return f"{size:.0f} {units[0]}" if units[0] == "bytes" or size >= 100 else f"{size:.1f} {units[0]}"
+    return "" if size_bytes is None else in_units(size_bytes)
 
 
 class Pages:
@@ -3599,14 +3645,17 @@ class Pages:
         page = builders[template](exchange, response)
         return self.render(exchange, template, page["title"], page)
 
-    def fault(self, exchange: Exchange, error: AppError) -> bytes:
+    def fault(self, exchange: Exchange, error: AppError, kept: SimpleNamespace | None = None) -> bytes:
         page = _problem(exchange.id, error)
-        login = exchange.url("login", after=exchange.path if exchange.method == "GET" else None)
+        login = exchange.url("login", after=exchange.path if exchange.path != exchange.url("logout") else None)
         page["sign_in_href"] = login if isinstance(error, Unauthenticated) else ""
-        return self.render(exchange, "error.tpl", page["title"], {"errors": [], **page})
+        return self.render(exchange, "error.tpl", page["title"], {"errors": [], "kept": kept, **page})
 
-    def login(self, exchange: Exchange, code: str, after: str, error: str = "") -> bytes:
-        return self.render(exchange, "login.tpl", "Sign in", {"code": code, "after": after, "error": error})
+    def login(
+        self, exchange: Exchange, code: str, after: str, error: str = "", kept: SimpleNamespace | None = None
+    ) -> bytes:
+        page = {"code": code, "after": after, "error": error, "kept": kept}
+        return self.render(exchange, "login.tpl", "Sign in", page)
 
     def _home(self, exchange: Exchange, response: Response) -> dict[str, Any]:
         entries = [SimpleNamespace(**entry) for entry in response.data["resources"]]
@@ -3665,26 +3714,27 @@ class Pages:
             "stored": (), "refused": (), "pending": (), **report,
         }  # fmt: skip
 
-    def form(
-        self, exchange: Exchange, response: Response, typed: Mapping[str, Any] | None = None, faults: Sequence[Fault] = ()
-    ) -> dict[str, Any]:
-        """The page of a form, empty, with a record, or with what was typed and what was wrong with it."""
-        page, record = response.page, response.page["record"]
+    def form(self, exchange: Exchange, response: Response, again: _Again | None = None) -> dict[str, Any]:
+        """The page of a form, empty, with a record, or again with what was typed and what was wrong with it."""
+        page, record, again = response.page, response.page["record"], again or _Again()
         readable = Action.READ in page["may"]
         address, params = page["address"], {"_submission": exchange.submission}
         records, done = exchange.url(f"{address}/records"), None
         if record:
             address += f"/records/{quote(record.key, safe='')}"
-            params = {"_method": "PUT", "_version": str(record.version)}
+            params |= {"_method": "PUT", "_version": str(record.version)}
         elif page["sent"]:
             href = f"{records}/{page['sent']}" if readable else ""
             done = SimpleNamespace(text=f"Sent. Your reference is {page['sent']}.", href=href)
         # By the name that a pointer begins with; of each the first.
-        wrong = {one.pointer.partition("/")[2].partition("/")[0]: one.detail for one in reversed(faults)}
+        wrong = {one.pointer.partition("/")[2].partition("/")[0]: one.detail for one in reversed(again.faults)}
         titles, fields = {one.name: one.title for one in page["inputs"]}, []
         for one in page["inputs"]:
-            given = None if typed is None else typed.get(one.name, ())
+            given = None if again.typed is None else again.typed.get(one.name, ())
             fields.append(self._control(exchange, one, given, wrong.get(one.name, "")))
+            fields[-1].held, fields[-1].now = again.held.get(one.name), None
+            if again.stale and one.widget != "file":
+                fields[-1] = self._stale(exchange, page["mark"], one, fields[-1], list(given or ()))
         errors = [
             SimpleNamespace(href=f"#f-{name}" * (name in titles), text=f"{titles.get(name, name)} {detail}".strip())
             for name, detail in reversed(wrong.items())
@@ -3692,8 +3742,10 @@ class Pages:
         return {
             "title": page["title"], "note": page["note"], "fields": fields, "action": exchange.url(address, **params),
             "errors": errors, "done": done, "multipart": any(one.widget == "file" for one in page["inputs"]),
-            "submit": "Save" if record else "Send", "cancel_href": exchange.url(address) if record else "",
-            "records_href": records if readable and not record else "", "shown": exchange.shown or page["shown"],
+            "submit": "Save mine anyway" if again.stale else "Save" if record else "Send",
+            "cancel_href": exchange.url(address) if record else "", "cancel": "Take theirs" if again.stale else "Cancel",
+            "records_href": records if readable and not record else "", "notice": again.notice,
+            "shown": (exchange.shown or page["shown"]) if record else "",
         }  # fmt: skip
 
     def _record(self, exchange: Exchange, response: Response) -> dict[str, Any]:
@@ -3772,6 +3824,32 @@ class Pages:
             file=SimpleNamespace(name=one.file.get("name", ""), href=href) if one.file else None,
         )  # fmt: skip
 
+    def _stale(
+        self,
+        exchange: Exchange,
+        mark: Callable[[str, Sequence[str]], str],
+        one: Input,
+        control: SimpleNamespace,
+        texts: list[str],
+    ) -> SimpleNamespace:
+        """The control of a record that somebody changed meanwhile, with what stands in it now; what this person did not
+        touch takes that over."""
+        present = self._control(exchange, one)
+        before, now = _chosen_text(control), _chosen_text(present)
+        untouched = f" {one.name}:{mark(one.name, texts)} " in f" {exchange.shown} "
+        found = present if untouched else control
+        differs = mark(one.name, texts) != mark(one.name, one.texts)
+        found.held = None
+        found.now = SimpleNamespace(now=now, yours=before, label="Before" if untouched else "Yours") if differs else None
+        return found
+
+
+def _chosen_text(control: SimpleNamespace) -> str:
+    """What a control shows, for people."""
+    if control.options:
+        return ", ".join(option.title for option in control.options if option.selected)
+    return ("yes" if control.checked else "no") if control.widget == "checkbox" else str(control.value)
+
 
 _DATE_SHAPES = {
     "date": r"[0-9]{4}-[0-9]{2}-[0-9]{2}", "datetime-local": r"[0-9-]{10}T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,3})?)?"
@@ -3831,6 +3909,17 @@ def _file_entry(exchange: Exchange, row: Mapping[str, Json], may: Sequence[Actio
         size=_sized(row["size_bytes"]), modified=locale.write_date_time(modified), modified_iso=modified,
         may_delete=not is_folder and Action.DELETE in may, delete_href=exchange.url(row["address"], _method="DELETE"),
     )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Again:
+    """What a form is shown again with: texts and Uploads by field, held files as (name, sealed text), and why."""
+
+    typed: Mapping[str, Sequence[Any]] | None = None
+    faults: Sequence[Fault] = ()
+    held: Mapping[str, SimpleNamespace] = field(default_factory=dict)
+    stale: bool = False  # somebody else changed the record meanwhile
+    notice: str = ""
 
 
 def _heading(exchange: Exchange, here: str, again: Mapping[str, str], column: Column) -> SimpleNamespace:
@@ -4014,6 +4103,287 @@ def _label_set(labels: Mapping[str, str]) -> str:
 # ---- the runner
 
 
+@dataclass(slots=True)
+class _Draft:
+    """What a person sent from a form page: where the form is, its version if it is a record's, texts and files by field."""
+
+    resource: str
+    path: tuple[str, ...] = ()  # of the record that was to be changed
+    version: str = ""
+    submission: str = ""
+    typed: dict[str, list[str]] = field(default_factory=dict)
+    held: dict[str, Held] = field(default_factory=dict)
+    lost: tuple[str, ...] = ()  # fields whose files have to be chosen again
+
+    @property
+    def address(self) -> str:
+        return self.resource + "".join("/" + quote(part, safe="") for part in self.path)
+
+
+class _Drafts:
+    """Nothing typed is lost: a form comes back with everything in it, whatever kept it from being stored, and goes on
+    after signing in. Nothing is remembered here but the staged files: a page carries its own texts."""
+
+    def __init__(self, host: Host, pages: Pages, max_body_bytes: int, origin: str) -> None:
+        self.host, self.pages, self.most, self.origin = host, pages, max_body_bytes, origin
+
+    def submission(self) -> str:
+        """A fresh signed id, by which what is sent twice is stored once."""
+        return self.host.seal("submission", secrets.token_urlsafe(18))
+
+    # -- what was sent
+
+    def read(self, exchange: Exchange, resource: str) -> None:
+        """The body into exchange.typed; TooLarge after it was read, so that it can be shown again."""
+        _typed_fields(exchange, 4 * self.most, self.host.file_limits(resource))
+        texts = [text for values in exchange.typed.values() for text in values if isinstance(text, str)]
+        size = exchange.body.seen if exchange.media_type != "multipart/form-data" else sum(len(t.encode()) for t in texts)
+        if size > self.most:
+            detail = f"This is too long: at most {in_units(self.most)} are taken here, and it has {in_units(size)}."
+            raise TooLarge(detail)
+
+    def data(self, exchange: Exchange, resource: str) -> dict[str, list[Any]]:
+        """What was typed by field, with files that were chosen for an earlier submit, unless replaced or removed."""
+        found = {name: list(values) for name, values in exchange.typed.items() if not name.startswith("_")}
+        for name, held in self._held_before(exchange, resource).items():
+            if not any(isinstance(one, Upload) and one.name for one in found.get(name, ())):
+                found.setdefault(name, []).append(Upload(held.name, io.BytesIO(), held=held))
+        return found | ({"_shown": exchange.typed["_shown"]} if "_shown" in exchange.typed else {})
+
+    def _held_before(self, exchange: Exchange, resource: str) -> dict[str, Held]:
+        """The held files that came back, in the objects of which a failed commit changes what they hold."""
+        if exchange.held is None:
+            opened = [
+                self._unsealed(resource, name.removeprefix("_held_"), _text_of(exchange.typed, name))
+                for name in exchange.typed
+                if name.startswith("_held_") and not _text_of(exchange.typed, name.replace("_held_", "_drop_", 1))
+            ]
+            exchange.held = {held.field: held for held in opened if held}
+        return exchange.held
+
+    def _sealed(self, resource: str, held: Held) -> str:
+        return self.host.seal("held file", dump_json([resource, *dataclasses.astuple(held)]))
+
+    def _unsealed(self, resource: str, name: str, sealed: str) -> Held | None:
+        facts = load_json(self.host.unseal("held file", sealed) or "[]")
+        if facts[:2] != [resource, name]:
+            return None
+        share, subject, file_name, staged = facts[2:]
+        return Held(name, share, subject, file_name, Staged(*staged))
+
+    def _uploads(self, exchange: Exchange) -> dict[str, Upload]:
+        """The file that was chosen for each field."""
+        found = {}
+        for name, values in exchange.typed.items():
+            if chosen := [one for one in values if isinstance(one, Upload) and one.name]:
+                found[name] = chosen[-1]
+        return found
+
+    def _draft(self, exchange: Exchange, resource: str, path: tuple[str, ...], held: Mapping[str, Held]) -> _Draft:
+        left_out = ("_token", "_held_", "_drop_")
+        typed = {
+            name: [text for text in values if isinstance(text, str)]
+            for name, values in exchange.typed.items()
+            if not name.startswith(left_out)
+        }
+        uploads = self._uploads(exchange)
+        kept = {name: one for name, one in self._held_before(exchange, resource).items() if name not in uploads}
+        lost = tuple(name for name in uploads if name not in held)
+        version, submission = (exchange.query.get(name, "") for name in ("_version", "_submission"))
+        return _Draft(resource, path, version, submission, typed, {**kept, **held}, lost)
+
+    # -- carried through signing in, or until a provider is back
+
+    def _kept(self, exchange: Exchange, draft: _Draft) -> SimpleNamespace:
+        """What a page shows of a draft, and carries on in a hidden field."""
+        facts = {
+            "at": draft.address, "version": draft.version, "submission": draft.submission, "typed": draft.typed,
+            "held": {name: self._sealed(draft.resource, held) for name, held in draft.held.items()}, "lost": draft.lost,
+        }  # fmt: skip
+        texts = [text for name, values in draft.typed.items() if not name.startswith("_") for text in values if text]
+        return SimpleNamespace(
+            text=dump_json(facts), action=exchange.url(draft.address, _resume="1"), shown=texts,
+            files=[held.name for held in draft.held.values()], lost=len(draft.lost),
+        )  # fmt: skip
+
+    def opened(self, text: str) -> _Draft | None:
+        """The draft that a page carried; None if there is none."""
+        try:
+            facts: Any = load_json(text or "null")
+            kind, name, *path = split_path(facts["at"])
+            typed = {str(one): [str(text) for text in texts] for one, texts in facts["typed"].items()}
+            if kind != "forms" or (path and (len(path) != 2 or path[0] != "records")):
+                return None
+            resource = f"forms/{quote(name, safe='')}"
+            held = {one: self._unsealed(resource, one, sealed) for one, sealed in facts["held"].items()}
+            found = {one: is_held for one, is_held in held.items() if is_held}
+            lost = tuple(map(str, facts["lost"]))
+            return _Draft(resource, tuple(path), str(facts["version"]), str(facts["submission"]), typed, found, lost)
+        except (BadRequest, LookupError, TypeError, ValueError, AttributeError):
+            return None
+
+    def resume(self, exchange: Exchange) -> Answer:
+        """The form with what another page of it carried on, by whoever is signed in now."""
+        draft = self.opened(_text_of(_typed_fields(exchange, 65536 + 3 * _LOOSE_BYTES), "draft"))
+        return self.filled(exchange, draft) if draft else _see_other(exchange.path)
+
+    def filled(self, exchange: Exchange, draft: _Draft) -> Answer:
+        """The form with a draft in it, ready to be sent; nothing is stored."""
+        exchange.path = exchange.own_path = exchange.url(draft.address)
+        try:
+            response = self._form(exchange, draft.resource, draft.path, draft.version)
+        except Unauthenticated as error:
+            return self.sign_in_first(exchange, draft, error)
+        except AppError as error:
+            return self._refused(exchange, draft, error)
+        exchange.subject = response.caller.subject
+        known = self.host.unseal("submission", draft.submission)
+        exchange.submission = draft.submission if known else self.submission()
+        action = "Save" if response.page["record"] else "Send"
+        record = response.page["record"]
+        stale = bool(record and draft.version and draft.version != str(record.version))
+        faults = [Fault(f"/{name}", "lost", "could not be kept: choose the file again") for name in draft.lost]
+        notice = f"Everything you typed is here, and nothing is stored yet: press {action}."
+        return self._page(exchange, response, draft, 200, faults, notice=notice, stale=stale)
+
+    def sign_in_first(self, exchange: Exchange, draft: _Draft, error: AppError, told: str = "") -> Answer:
+        """The sign-in page, which carries the draft on."""
+        exchange.subject = ""
+        after = exchange.url(draft.address, _edit="1" if draft.path else None)
+        body = self.pages.login(exchange, "", after, told, self._kept(exchange, draft))
+        return _page_answer(401, body, _error_headers(error))
+
+    def _refused(self, exchange: Exchange, draft: _Draft, error: AppError) -> Answer:
+        """A page of the error, with the draft and another try, where the form itself cannot be shown."""
+        exchange.subject = exchange.subject or error.subject
+        body = self.pages.fault(exchange, error, self._kept(exchange, draft))
+        return _page_answer(error.status, body, _error_headers(error))
+
+    # -- the form again
+
+    def again(self, exchange: Exchange, resource: str, path: tuple[str, ...], error: Exception) -> Answer:
+        """The form with everything that was sent, and in words for people what kept it from being stored."""
+        if not isinstance(error, AppError):
+            _log.exception("request %s failed", exchange.id)
+            error = AppError("something went wrong here; the operator finds it in the log by the request id")
+        else:
+            _log_fault(exchange, error)
+        path = path if len(path) == 2 else ()
+        try:
+            response = self._form(exchange, resource, path, exchange.query.get("_version", ""))
+        except Unauthenticated as refused:
+            return self.sign_in_first(exchange, self._draft_of_ended(exchange, resource, path), refused)
+        except AppError:
+            self._read_late(exchange, resource, keep=False)
+            held = self.host.hold(resource, self._uploads(exchange), error.subject) if error.subject else {}
+            return self._refused(exchange, self._draft(exchange, resource, path, held), error)
+        subject = exchange.subject = response.caller.subject
+        action = Action.UPDATE if path else Action.CREATE
+        trusted = action in response.page["may"] and _same_origin(exchange, self.origin) is not False
+        self._read_late(exchange, resource, keep=trusted)
+        held = self.host.hold(resource, self._uploads(exchange), subject) if trusted else {}
+        draft = self._draft(exchange, resource, path, held)
+        faults = self._faults(exchange, draft, error, is_record=bool(path))
+        renewed = isinstance(error, IdempotencyConflict) or not self.host.unseal("submission", draft.submission)
+        exchange.submission = self.submission() if renewed else draft.submission
+        stale = bool(path) and isinstance(error, PreconditionFailed | IdempotencyConflict)
+        status = PreconditionFailed.status if stale else error.status
+        if exchange.body.seen > self.host.limits(resource):
+            status = TooLarge.status
+        answer = self._page(exchange, response, draft, status, faults, stale=stale)
+        answer.headers += _error_headers(error)
+        return answer
+
+    def _draft_of_ended(self, exchange: Exchange, resource: str, path: tuple[str, ...]) -> _Draft:
+        """What a caller sent who is not signed in: with files only for who was until lately."""
+        ended = self.host.has_ended(exchange.former)
+        self._read_late(exchange, resource, keep=ended)
+        uploads = {**self._uploads(exchange)}
+        held = self.host.hold_after(exchange.former, resource, uploads) if ended and uploads else {}
+        return self._draft(exchange, resource, path, held)
+
+    def _read_late(self, exchange: Exchange, resource: str, *, keep: bool) -> None:
+        """The body, where nothing has read it yet; of whom is not to leave files here only texts, and few of them."""
+        if exchange.form_is_read:
+            return
+        with suppress(AppError):  # what came before the failure is there
+            if keep:
+                self.read(exchange, resource)
+            else:
+                _typed_fields(exchange, min(4 * self.most, _LOOSE_BYTES), {})
+
+    def _form(self, exchange: Exchange, resource: str, path: tuple[str, ...], version: str) -> Response:
+        """The page of the form, with its record if there is a path; raises what keeps this caller from it."""
+        read = partial(
+            Request, id=exchange.id, action=Action.READ, resource=resource, door=HttpRunner.kind,
+            credential=exchange.credential,
+        )  # fmt: skip
+        failed: AppError | None = None
+        if path:
+            try:
+                return self.host.handle(read(path=path, params={"_edit": "1"}))
+            except AppError as error:
+                if error.status < 500 and not isinstance(error, NotFound):
+                    raise
+                failed = error
+        response = self.host.handle(read())
+        if failed and not isinstance(failed, NotFound):  # its provider is away: what was typed is all there is to show
+            record = Record(path[1], int(version) if re.fullmatch("[0-9]{1,18}", version) else 0, {})
+            response = dataclasses.replace(response, page={**response.page, "record": record})
+        return response
+
+    def _faults(self, exchange: Exchange, draft: _Draft, error: AppError, *, is_record: bool) -> Sequence[Fault]:
+        found = list(error.faults) or [Fault("", error.code, self._words(exchange, error, is_record=is_record))]
+        named = {fault.pointer.split("/")[1] for fault in found if fault.pointer}
+        dropped = {name for name, one in self._uploads(exchange).items() if one.dropped_bytes}
+        limits = self.host.file_limits(draft.resource)
+        for name in [one for one in draft.lost if one not in named]:
+            too_large = f"is too large: at most {in_units(limits.get(name, 0))}"
+            found.append(Fault(f"/{name}", "lost", too_large if name in dropped else "was not kept: choose the file again"))
+        return found
+
+    def _words(self, exchange: Exchange, error: AppError, *, is_record: bool) -> str:
+        contact = self.pages.contact
+        if isinstance(error, IdempotencyConflict) and not is_record:
+            return "This form was sent before, with other values. Sending it now makes a second record."
+        if isinstance(error, IdempotencyConflict):
+            return "You saved this form before, with other values. What stands there now is shown beside yours."
+        if isinstance(error, PreconditionFailed):
+            return "Somebody changed this while you were editing it. What stands there now is shown beside yours."
+        if isinstance(error, Busy):
+            return "This is being stored at the moment. Wait a little and press the button again: it is stored once."
+        if isinstance(error, NotFound) and is_record:
+            return "This was deleted while you were editing it. Sending the form makes a new one."
+        if isinstance(error, Forbidden) and error.needed:
+            return f"You may not send this form. If you should, ask {contact or 'whoever runs this site'}."
+        if isinstance(error, Forbidden) and _same_origin(exchange, self.origin) is False:
+            return "This came from another site. Look through what is filled in, and send it only if it is what you want."
+        if isinstance(error, Forbidden | BadRequest):
+            return f"This page was too old to be sent ({error.message}). Everything you typed is still here: send it again."
+        if isinstance(error, StorageFull):
+            return f"There is no room to store this. Tell {contact or 'whoever runs this site'}, and send it again later."
+        if error.status >= 500:
+            return "This could not be stored just now. Everything you typed is still here: wait a moment and send it again."
+        return error.message[:1].upper() + error.message[1:]
+
+    def _page(
+        self, exchange: Exchange, response: Response, draft: _Draft, status: int, faults: Sequence[Fault], **shown: Any
+    ) -> Answer:
+        held = {
+            name: SimpleNamespace(name=one.name, sealed=self._sealed(draft.resource, one))
+            for name, one in draft.held.items()
+            if one.subject in (None, exchange.subject)
+        }
+        exchange.shown = next(iter(draft.typed.get("_shown", ())), "")
+        page = self.pages.form(exchange, response, _Again(typed=draft.typed, faults=faults, held=held, **shown))
+        return _page_answer(status, self.pages.render(exchange, "form.tpl", page["title"], page))
+
+
+def _log_fault(exchange: Exchange, error: AppError) -> None:
+    if error.status >= 500:
+        _log.error("request %s: %s", exchange.id, error.told, exc_info=None if error.retry else error)
+
+
 class HttpRunner(Runner):
     """HTTP/1.1: Bottle routes, gunicorn serves with pre-forked workers of a few threads each."""
 
@@ -4037,7 +4407,8 @@ class HttpRunner(Runner):
         own = urlsplit(site.url.lower())
         default = {"http": 80, "https": 443}.get(own.scheme)
         self.origin = f"{own.scheme}://{own.netloc.removesuffix(f':{default}')}" if site.url else ""
-        self.pages = Pages(folders, site, self._form_token)
+        self.pages = pages = Pages(folders, site, self._form_token)
+        self.drafts = _Drafts(host, pages, config.max_body_bytes, self.origin)
         self.networks = [_network(text) for text in config.trusted_proxies if text != "unix"]
         self.turns = threading.Semaphore(config.threads)  # to work; whoever waits for a client gives the turn away
         self.deadlines: dict[Any, float] = {}  # connection -> when its client must have sent what is waited for
@@ -4189,12 +4560,11 @@ class HttpRunner(Runner):
         _log.info(dump_json(facts))
 
     def _fault(self, exchange: Exchange, error: AppError) -> Answer:
-        if error.status >= 500:
-            _log.error("request %s: %s", exchange.id, error.told, exc_info=None if error.retry else error)
+        _log_fault(exchange, error)
         exchange.subject = exchange.subject or error.subject
         refused = isinstance(error, Unauthenticated)
         if refused and exchange.by_cookie:
-            exchange.cookies = [self._cookie(exchange, "", 0)]
+            exchange.cookies = self._parting(exchange)
         if exchange.page and refused and exchange.method in ("GET", "HEAD"):
             query = _ascii(exchange.environ.get("QUERY_STRING", ""))
             after = exchange.own_path + ("?" + query if query else "")
@@ -4214,14 +4584,19 @@ class HttpRunner(Runner):
             name, path = self._suffix(exchange, kind, name, path)
         if kind == "files" and exchange.method == "POST" and "_method" not in exchange.query:
             return self._upload(exchange, name, path)
-        request = self._request(exchange, f"{kind}/{quote(name, safe='')}", tuple(path), self._action(exchange))
+        address = f"{kind}/{quote(name, safe='')}"
+        typed = kind == "forms" and exchange.method == "POST" and exchange.page and exchange.is_form
+        if typed and exchange.query.get("_resume"):
+            return self.drafts.resume(exchange)
         try:
+            request = self._request(exchange, address, tuple(path), self._action(exchange))
             return self._steady(exchange, request, kind)
-        except (Invalid, IdempotencyConflict) as error:
-            written = kind == "forms" and request.action in (Action.CREATE, Action.UPDATE)
-            if exchange.page and written and exchange.is_form:
-                return self._form_again(exchange, request, error)
-            raise
+        except Exception as error:
+            if not typed or exchange.query.get("_method") == "DELETE":
+                raise
+            if isinstance(error, Unauthenticated) and exchange.by_cookie:
+                exchange.cookies = self._parting(exchange)
+            return self.drafts.again(exchange, address, tuple(path), error)
 
     def _steady(self, exchange: Exchange, request: Request, kind: str) -> Answer:
         """The answer; a file that is replaced between its look-up and its reading is looked up again."""
@@ -4290,14 +4665,16 @@ class HttpRunner(Runner):
     def _decode(self, exchange: Exchange, resource: str) -> Json:
         """The body of a record request, read within its limit once the caller is let in."""
         most = self.config.max_body_bytes
+        if exchange.is_form and exchange.page:
+            self.drafts.read(exchange, resource)
+            self._check_token(exchange, _text_of(exchange.typed, "_token"))
+            return self.drafts.data(exchange, resource)
         if exchange.is_form:
             if exchange.media_type == "multipart/form-data":
                 exchange.body.bounded(self.host.limits(resource))
             typed = _typed_fields(exchange, most)
             self._check_token(exchange, _text_of(typed, "_token"))
-            exchange.typed = {name: value for name, value in typed.items() if not name.startswith("_")}
-            exchange.shown = _text_of(typed, "_shown")
-            return exchange.typed | ({"_shown": [exchange.shown]} if exchange.shown else {})
+            return {name: value for name, value in typed.items() if not name.startswith("_")}
         self._check_token(exchange, "")
         if exchange.body.size_bytes == 0:
             return None
@@ -4325,26 +4702,6 @@ class HttpRunner(Runner):
         exchange.subject = listing.caller.subject
         page = self.pages.files(exchange, listing, upload.page(exchange))
         return _page_answer(upload.status, self.pages.render(exchange, "files.tpl", page["title"], page))
-
-    def _form_again(self, exchange: Exchange, request: Request, error: Invalid | IdempotencyConflict) -> Answer:
-        """The form with what was typed and what was wrong with it."""
-        is_record = request.action == Action.UPDATE
-        again = Request(
-            id=request.id, action=Action.READ, resource=request.resource, path=request.path if is_record else (),
-            door=self.kind, params={"_edit": "1"} if is_record else {}, credential=request.credential,
-        )  # fmt: skip
-        response = self.host.handle(again)
-        exchange.subject = response.caller.subject
-        faults, submission = error.faults, exchange.query.get("_submission", "")
-        if isinstance(error, IdempotencyConflict):  # Back, another value, and sent again
-            told = "This form was sent before, with other values. Sending it now makes a second record."
-            faults, submission = (Fault("", error.code, told),), ""
-        exchange.submission = submission or self._submission()
-        page = self.pages.form(exchange, response, exchange.typed, faults)
-        return _page_answer(error.status, self.pages.render(exchange, "form.tpl", page["title"], page))
-
-    def _submission(self) -> str:
-        return self.host.seal("submission", secrets.token_urlsafe(18))
 
     # -- rendering
 
@@ -4375,8 +4732,8 @@ class HttpRunner(Runner):
         return _json_answer(200, _list_page(table), [link] if table.next else [])
 
     def _render_page(self, exchange: Exchange, response: Response) -> Answer:
-        if response.template == "form.tpl":
-            exchange.submission = self._submission()
+        if response.template == "form.tpl" or response.page.get("edit"):
+            exchange.submission = self.drafts.submission()
         home = str(response.page.get("home", ""))
         if home.startswith(("forms/", "views/")):
             return _see_other(exchange.url(home))
@@ -4413,11 +4770,17 @@ class HttpRunner(Runner):
 
     # -- signing in, and where requests come from
 
-    def _cookie(self, exchange: Exchange, session: str, seconds: int) -> str:
+    def _parting(self, exchange: Exchange) -> list[str]:
+        """The cookies that end a session: a form page that is still open keeps what is typed by the second one."""
+        sessions = re.findall(r"(?<!\S)[\w-]{43}(?!\S)", exchange.session)[:1]
+        return [
+            self._cookie(exchange, "", 0), *(self._cookie(exchange, one, 86_400, _ENDED_COOKIE) for one in sessions)
+        ]  # fmt: skip
+
+    def _cookie(self, exchange: Exchange, session: str, seconds: int, kind: str = _COOKIE) -> str:
         secure = "; Secure" if exchange.scheme == "https" else ""
-        return (
-            f"{exchange.cookie_name}={session}; Path={self.prefix or '/'}; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}"
-        )
+        place = f"Path={self.prefix or '/'}; Max-Age={seconds}"
+        return f"{exchange.cookie_name(kind)}={session}; {place}; HttpOnly; SameSite=Lax{secure}"
 
     def _form_token(self, exchange: Exchange) -> str:
         return self.host.seal("form", _session_digest(exchange.session))
@@ -4439,7 +4802,7 @@ class HttpRunner(Runner):
     @property
     def _dead_link(self) -> str:
         """The same for a link that was used, has expired, or never was."""
-        return "This link was used or has expired. Ask whoever sent it to you for a new one."
+        return f"This link was used or has expired. Ask {self.pages.contact or 'whoever sent it to you'} for a new one."
 
     def _login_page(self, exchange: Exchange, code: str = "") -> Answer:
         after = self._safe_target(exchange.query.get("after", ""), "")
@@ -4455,17 +4818,26 @@ class HttpRunner(Runner):
     def _sign_in(self, exchange: Exchange) -> Answer:
         if _same_origin(exchange, self.origin) is False or exchange.header("origin") == "null":
             raise Forbidden(_ELSEWHERE)
-        typed = _typed_fields(exchange, 65536)
+        typed = _typed_fields(exchange, 65536 + 3 * _LOOSE_BYTES)  # a letter of a draft may be three bytes long here
         code, token, after = (_text_of(typed, name).strip() for name in ("code", "token", "after"))
+        if len(code) + len(token) + len(after) > 65536:
+            raise TooLarge("a token has at most 64 kB")
+        draft = self.drafts.opened(_text_of(typed, "draft"))
         try:
             session, seconds = self.host.sign_in(code or token, exchange.id)
         except Unauthenticated as error:
             error.message = self._dead_link if code else error.message
             if not exchange.page:
                 raise
+            if draft:
+                return self.drafts.sign_in_first(exchange, draft, error, error.message)
             body = self.pages.login(exchange, "", self._safe_target(after, ""), error.message)
             return _page_answer(401, body, _error_headers(error))
         exchange.cookies = [self._cookie(exchange, session, seconds)]
+        if draft:
+            exchange.session, exchange.authorization = session, ""
+            exchange.credential = f"Session {session}"
+            return self.drafts.filled(exchange, draft)
         return _see_other(self._safe_target(after, exchange.url("")))
 
     def _sign_out(self, exchange: Exchange) -> Answer:
@@ -4474,7 +4846,7 @@ class HttpRunner(Runner):
         self._check_token(exchange, _text_of(typed, "_token"))
         if exchange.session:
             self.host.sign_out(f"Session {exchange.session}", exchange.id)
-        exchange.cookies = [self._cookie(exchange, "", 0)]
+        exchange.cookies = self._parting(exchange)
         return _see_other(exchange.url("login"))
 
     # -- small answers
@@ -4764,9 +5136,14 @@ def _text_of(typed: Mapping[str, Sequence[Any]], name: str) -> str:
     return next((value for value in typed.get(name, ()) if isinstance(value, str)), "")
 
 
-def _typed_fields(exchange: Exchange, most: int) -> dict[str, list[Any]]:
-    """The fields of an HTML form by name: texts, at most `most` bytes of them, and Uploads kept in temporary files."""
-    found: dict[str, list[Any]] = {}
+def _typed_fields(exchange: Exchange, most: int, file_limits: Mapping[str, int] | None = None) -> dict[str, list[Any]]:
+    """The fields of an HTML form by name: texts, at most `most` bytes of them, and Uploads kept in temporary files.
+
+    They are put into exchange.typed as they come, so that a failure loses nothing of what came before it. With limits
+    of the files of each field, in bytes (0 for others), what is over its limit is read and dropped.
+    """
+    found = exchange.typed
+    exchange.form_is_read = True
     if exchange.media_type == "application/x-www-form-urlencoded":
         try:
             text = b"".join(exchange.body.bounded(most)).decode()
@@ -4778,15 +5155,16 @@ def _typed_fields(exchange: Exchange, most: int) -> dict[str, list[Any]]:
         return found
     if exchange.media_type != "multipart/form-data":
         raise UnsupportedMedia("send a form: application/x-www-form-urlencoded or multipart/form-data")
-    if exchange.body.most is None:
+    if exchange.body.most is None and file_limits is None:
         exchange.body.bounded(most)
     for part in read_multipart(exchange.body, exchange.content_type):
         if part.file_name is None:
             value = part.text(most)
-            most -= len(value)
+            most -= len(value.encode())
             found.setdefault(part.name, []).append(value)
         else:
-            found.setdefault(part.name, []).append(Upload(part.file_name, _spooled(exchange, part.chunks)))
+            limit = None if file_limits is None else file_limits.get(part.name, 0)
+            found.setdefault(part.name, []).append(_spooled(exchange, part, limit))
     return found
 
 
@@ -4959,16 +5337,24 @@ def _numbered(name: str, number: int) -> str:
     return f"{match[1]} ({number}){match[2] or ''}" if match and number > 1 else name
 
 
-def _spooled(exchange: Exchange, chunks: Iterable[bytes]) -> BinaryIO:
-    """A temporary file with these bytes, in memory while small; closed after the answer."""
+def _spooled(exchange: Exchange, part: _Part, limit: int | None) -> Upload:
+    """A chosen file in a temporary one, in memory while small, closed after the answer; empty if it is over its limit."""
     if len(exchange.files) >= 100:
         raise TooLarge("a form takes at most 100 files")
     file = cast(BinaryIO, tempfile.SpooledTemporaryFile(max_size=1 << 16))  # noqa: SIM115 (closed by HttpRunner.wsgi)
     exchange.files.append(file)
-    for chunk in chunks:
-        file.write(chunk)
+    size = 0
+    for chunk in part.chunks:
+        size += len(chunk)
+        if limit is None or size <= limit:
+            file.write(chunk)
+        elif file.tell():
+            file.seek(0)
+            file.truncate()
+        if size > _DROPPED_BYTES + (limit or 0):
+            raise TooLarge(f"the files are too large: {in_units(_DROPPED_BYTES)} is the most that is read here")
     file.seek(0)
-    return file
+    return Upload(part.file_name or "", file, size if limit is not None and size > limit else 0)
 
 
 # ---- queues: what a message says
@@ -6974,12 +7360,13 @@ def _exit_code(part: Callable[[], None]) -> int:
 # Sign, verify and revoke tokens; sessions and sign-in links. Nothing is committed here, `touch` aside: what must be
 # stored is handed back as writes, so that the audit entry is committed with it.
 # uses: ERRORS VALUES CONTRACTS
-# defines: MAX_TOKEN_BYTES MIN_KEY_BYTES MAX_TOKEN_S KEEP_TOKEN_S Key KeyRing verify_jws encode_jws verify_jwt
+# defines: MAX_TOKEN_BYTES MIN_KEY_BYTES MAX_TOKEN_S KEEP_SESSION_S KEEP_TOKEN_S Key KeyRing verify_jws encode_jws verify_jwt
 #          scope_grants Authority
 
 MAX_TOKEN_BYTES = 8192  # what HTTP servers commonly take as one header line
 MIN_KEY_BYTES = 32  # RFC 7518 section 3.2: a key of the hash's size or more
 MAX_TOKEN_S = 10 * 366 * 86_400
+KEEP_SESSION_S = 86_400  # after its end: so long its cookie shows that somebody was signed in
 KEEP_TOKEN_S = 90 * 86_400  # rows of dead tokens stay this long, for who looks into the audit trail
 _FUTURE_S = 60  # how far another node's clock may be ahead
 _SHORT_MAC_BYTES = 24
@@ -7618,16 +8005,28 @@ class Authority:
         scheme, _, sessions = credential.partition(" ")
         if scheme.lower() != "session":
             return []
-        return [Delete("_sessions", key) for key in dict.fromkeys(row.key for row in self._session_rows(sessions))]
+        now = int(self._clock())
+        living = {row.key: row.value for row in self._session_rows(sessions) if row.value["expires_at"] > now}
+        return [Update("_sessions", key, value | {"expires_at": now}) for key, value in living.items()]
+
+    def ended_session(self, credential: str) -> Record | None:
+        """The row of one of the sessions of "Session …" that ended less than KEEP_SESSION_S ago; None if there is none."""
+        now = self._clock()
+        for row in self._session_rows(credential.partition(" ")[2]):
+            token = self._records.get("_tokens", row.value["jti"])
+            of_token = [token.value["expires_at"], token.value["revoked_at"] or MAX_TOKEN_S + now] if token else [0]
+            if now - KEEP_SESSION_S < min(row.value["expires_at"], *of_token) <= now:
+                return row
+        return None
 
     def expired(self, limit: int = 500) -> list[Write]:
-        """At most `limit` deletes of links and sessions past their time and of tokens dead for KEEP_TOKEN_S."""
+        """At most `limit` deletes of links past their time, and of sessions and tokens that were kept after their end."""
         now = int(self._clock())
         old = now - KEEP_TOKEN_S
         over = (Condition("expires_at", "lte", now),)
         queries = [
             Query("_links", over),
-            Query("_sessions", over),
+            Query("_sessions", (Condition("expires_at", "lte", now - KEEP_SESSION_S),)),
             Query("_tokens", (Condition("expires_at", "lte", old),)),
             Query("_tokens", (Condition("revoked_at", "gt", 0), Condition("revoked_at", "lte", old))),
         ]  # walked, because a backend may bound what a filter reads for a page
@@ -7656,7 +8055,7 @@ class Authority:
 # Files, Forms, Views, Apps, and the built-in home page, admin lists and metrics. They check what was asked against what is
 # declared, and answer a Plan; bytes and records go through the contracts only.
 # uses: ERRORS VALUES CONFIG CONTRACTS
-# defines: Field ListQuery read_list Files Form View Launcher Home AdminTable Metrics RESOURCE_TYPES
+# defines: Field ListQuery read_list Files Form HELD_IS_GONE View Launcher Home AdminTable Metrics RESOURCE_TYPES
 
 _EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,8}")
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`\x00-\x1f]+")
@@ -8432,6 +8831,7 @@ class Form(Resource):
             "inputs": inputs,
             "columns": self._shown_columns(record),
             "shown": " ".join(marks) if record else "",
+            "mark": lambda name, texts: self.fields[name].mark(texts),
             "record": record and dataclasses.replace(record, value=self._as_shown(record)),
             "address": f"forms/{self.name}",
         }
@@ -8700,6 +9100,8 @@ class Form(Resource):
             set(given) != {"name", "base64"} or not all(isinstance(v, str) for v in given.values())
         ):
             return [Fault(pointer, "type", 'must be {"name": …, "base64": …}')]
+        if isinstance(given, Upload) and given.held and given.held.share != self.shares[one.name].name:
+            return [Fault(pointer, *HELD_IS_GONE)]
         if not isinstance(given, dict | Upload):
             return [Fault(pointer, "type", 'must be a file: {"name": …, "base64": …}')]
         name = given["name"] if isinstance(given, dict) else given.name
@@ -8708,11 +9110,21 @@ class Form(Resource):
                 return [Fault(pointer, "accept", f"is {_safe_name(name)}; only {', '.join(accept)} is taken here")]
         try:
             check_path([_safe_name(name)])
-            size = sum(map(len, _upload_chunks(given)))
+            size = _upload_bytes(given)
         except (BadRequest, ValueError) as error:
             return [Fault(pointer, "type", f"is not a file that can be stored: {error}")]
         most = min(one.config.max_file_bytes, self.shares[one.name].config.max_file_bytes)
-        return [Fault(pointer, "max_file", f"has over {most:,} bytes")] if size > most else []
+        return [Fault(pointer, "max_file", f"is too large: at most {in_units(most)}")] if size > most else []
+
+    def hold(self, name: str, upload: Upload, subject: str | None) -> Held | None:
+        """A chosen file, staged until the form is sent again; None if the field does not take it."""
+        one = self.fields.get(name)
+        if one is None or not one.is_file or self._file_faults(one, upload, ""):
+            return None
+        if upload.held:
+            return upload.held
+        staged = self.shares[name].stage(_upload_chunks(upload), "", most=one.config.max_file_bytes)
+        return Held(name, self.shares[name].name, subject, _safe_name(upload.name), staged)
 
     def _store_files(self, records: Iterable[tuple[str, Value]]) -> list[BlobStep]:
         """Stage the new files of checked records, put what is stored in their place, and answer the publishing steps."""
@@ -8723,11 +9135,12 @@ class Form(Resource):
                     given = value.get(name)
                     if given is None or (isinstance(given, dict) and "address" in given):
                         continue
+                    held = given.held if isinstance(given, Upload) else None
                     file_name = _safe_name(given.name if isinstance(given, Upload) else given["name"])
                     inner = f"uploads/{self.name}/{key}/{name}/{file_name}"
                     path, most = share.config.prefix + inner, self.fields[name].config.max_file_bytes
-                    staged = share.stage(_upload_chunks(given), path, most=most)
-                    steps.append(Publish(share.blobs, staged, path, if_none_match=True))
+                    staged = held.staged if held else share.stage(_upload_chunks(given), path, most=most)
+                    steps.append(Publish(share.blobs, staged, path, if_none_match=True, held=held))
                     address = f"files/{share.name}/{quote_path(inner)}"
                     value[name] = {
                         "name": file_name,
@@ -8737,7 +9150,7 @@ class Form(Resource):
                     }
         except BaseException:
             for step in steps:
-                if isinstance(step, Publish):
+                if isinstance(step, Publish) and not step.held:
                     with suppress(AppError):  # the first failure is the one to tell; what stays is swept
                         step.blobs.discard(step.staged)
             raise
@@ -8754,6 +9167,9 @@ def _size_faults(value: Value, pointer: str) -> list[Fault]:
     return [Fault(pointer, "record_size", detail)] if size > MOST_RECORD_BYTES else []
 
 
+HELD_IS_GONE = ("gone", "is no longer kept here: choose the file again")
+
+
 def _safe_name(name: str) -> str:
     """The last part of a client's file name, with what a path may not have replaced by "_"."""
     last = re.sub(r"[\x00-\x1f\x7f-\x9f<>:\"|?*\ud800-\udfff]", "_", re.split(r"[/\\]", name)[-1])
@@ -8762,6 +9178,13 @@ def _safe_name(name: str) -> str:
         return check_path([last])
     except BadRequest:  # a name of a device
         return "_" + last
+
+
+def _upload_bytes(given: Json) -> int:
+    """The size of an Upload or of {"base64": …}; ValueError if that is not base64."""
+    if isinstance(given, Upload) and given.held:
+        return given.held.staged.size_bytes
+    return getattr(given, "dropped_bytes", 0) or sum(map(len, _upload_chunks(given)))
 
 
 def _upload_chunks(given: Json) -> Iterator[bytes]:
@@ -8982,9 +9405,17 @@ class AdminTable(Resource):
     actions = frozenset({Action.READ})
 
     def __init__(
-        self, name: str, table: str, columns: Sequence[str], sources: Sequence[Records], *, secret_key: bool
+        self,
+        name: str,
+        table: str,
+        columns: Sequence[str],
+        sources: Sequence[Records],
+        *,
+        secret_key: bool,
+        living: bool = False,
     ) -> None:
-        self.name, self.table, self.sources = name, table, tuple(sources)
+        """`living`: rows past their expires_at are left out."""
+        self.name, self.table, self.sources, self.living = name, table, tuple(sources), living
         self.title = name.capitalize()
         self.seconds = frozenset(column for column in columns if column.endswith("_at"))  # kept as Unix seconds, 0 = never
         key = () if secret_key else (Column("id", "Id"),)
@@ -9001,6 +9432,8 @@ class AdminTable(Resource):
         texts = tuple(column.name for column in self.columns if column.name not in ("id", *self.seconds))
         query = Query(self.table, tuple(map(self._kept, asked.where)), ("-id",), asked.size + 1, "", asked.search, texts)
         query = dataclasses.replace(query, instants=frozenset(("at",)))
+        if self.living:
+            query = dataclasses.replace(query, where=(*query.where, Condition("expires_at", "gt", int(scope.now))))
         count = sum(source.count(query) for source in self.sources) if asked.count else None
         size: Callable[[], int | None] = partial(self._size, query)
         if asked.after:
@@ -12739,7 +13172,9 @@ class App:
         self.resources["admin/audit"] = AdminTable("audit", "_audit", _AUDIT, self._keepers(), secret_key=False)
         self.resources["admin/tokens"] = AdminTable("tokens", "_tokens", _TOKENS, [self.state], secret_key=False)
         columns = ("subject", "jti", "created_at", "expires_at")
-        self.resources["admin/sessions"] = AdminTable("sessions", "_sessions", columns, [self.state], secret_key=True)
+        self.resources["admin/sessions"] = AdminTable(
+            "sessions", "_sessions", columns, [self.state], secret_key=True, living=True
+        )
         self.resources["admin/metrics"] = Metrics(self.metrics)
 
     def warnings(self) -> list[str]:
@@ -12972,9 +13407,51 @@ class App:
                 yield ("satchel_provider_ping_seconds", name), ping
 
     def limits(self, resource: str) -> int:
+        return self.config.http.max_body_bytes + sum(self.file_limits(resource).values())
+
+    def file_limits(self, resource: str) -> dict[str, int]:
         form = self.resources.get(resource)
         files = form.fields.values() if isinstance(form, Form) else ()
-        return self.config.http.max_body_bytes + sum(one.config.max_file_bytes for one in files if one.is_file)
+        return {one.name: one.config.max_file_bytes for one in files if one.is_file}
+
+    def hold(self, resource: str, uploads: Mapping[str, Upload], subject: str | None) -> dict[str, Held]:
+        form, found = self.resources.get(resource), dict[str, Held]()
+        if isinstance(form, Form):
+            for name, upload in uploads.items():
+                with suppress(AppError):  # the person is asked to choose it again
+                    if held := form.hold(name, upload, subject):
+                        found[name] = held
+        return found
+
+    def has_ended(self, credential: str) -> bool:
+        with suppress(AppError):
+            self._wake_all([self.state])
+            return self.authority.ended_session(credential) is not None
+        return False
+
+    def hold_after(self, credential: str, resource: str, uploads: Mapping[str, Upload]) -> dict[str, Held]:
+        for _ in range(_ATTEMPTS):
+            if not (row := self.authority.ended_session(credential)):
+                break
+            found = self.hold(resource, uploads, None)
+            places = [[held.share, dataclasses.astuple(held.staged)] for held in found.values()]
+            try:
+                self.state.commit([Update("_sessions", row.key, row.value | {"held": places}, row.version)])
+            except AppError as error:
+                self._drop([(held.share, held.staged) for held in found.values()])
+                if isinstance(error, Conflict):  # two submits at once: one after the other
+                    continue
+                break
+            self._drop([(share, Staged(*facts)) for share, facts in row.value.get("held", ())])
+            return found
+        return {}
+
+    def _drop(self, staged: Iterable[tuple[str, Staged]]) -> None:
+        for share, one in staged:
+            files = self.resources.get(f"files/{share}")
+            with suppress(AppError):  # a sweep finds what stays
+                if isinstance(files, Files):
+                    files.blobs.discard(one)
 
     def site_id(self) -> str:
         if not self._site_id:
@@ -13051,7 +13528,7 @@ class App:
             resource = self._admit(request, caller)
             self._wake_for(resource, request.action)
             if request.decode is not None:
-                request = dataclasses.replace(request, data=request.decode(), decode=None)
+                request = dataclasses.replace(request, data=_own_files(request.decode(), caller), decode=None)
             _check_batch(request, resource)
             scope = Scope(caller, self.clock(), self.new_id, partial(self._read_as, caller, request))
             response = yield from self._settle(request, scope, resource, guard)
@@ -13206,6 +13683,9 @@ class App:
         except BaseException:
             for step in published if plan.changes else ():
                 with suppress(AppError):  # the first failure is the one to tell
+                    if step.held:
+                        with closing(step.blobs.read(step.path)) as chunks:
+                            step.held.staged = step.blobs.stage(chunks)
                     step.blobs.remove(step.path)
             _discard(plan)
             raise
@@ -13215,7 +13695,13 @@ class App:
             with suppress(NotFound) if step.or_gone else nullcontext():
                 step.blobs.remove(step.path, if_match=step.if_match)
             return Blob(step.path, 0, 0.0, "")
-        blob = step.blobs.publish(step.staged, step.path, if_match=step.if_match, if_none_match=step.if_none_match)
+        try:
+            blob = step.blobs.publish(step.staged, step.path, if_match=step.if_match, if_none_match=step.if_none_match)
+        except NotFound as error:
+            if not step.held:
+                raise
+            code, detail = HELD_IS_GONE
+            raise Invalid(f"{step.held.name} {detail}", faults=[Fault(f"/{step.held.field}", code, detail)]) from error
         published.append(step)
         return blob
 
@@ -13525,7 +14011,7 @@ def _staged_facts(plan: Plan) -> Json:
 
 def _discard(plan: Plan) -> None:
     for step in plan.steps:
-        if isinstance(step, Publish):
+        if isinstance(step, Publish) and not step.held:
             with suppress(AppError):  # a sweep finds what stays
                 step.blobs.discard(step.staged)
 
@@ -13549,7 +14035,20 @@ def _payload_digest(request: Request, body_sha256: str) -> str:
     return hashlib.sha256(json.dumps(payload, sort_keys=True, default=str).encode()).hexdigest()
 
 
+def _own_files(data: Json, caller: Caller) -> Json:
+    """What a page sent, without files that are held for another subject."""
+
+    def is_own(item: Json) -> bool:
+        return not (isinstance(item, Upload) and item.held and item.held.subject not in (None, caller.subject))
+
+    if not isinstance(data, dict):
+        return data
+    return {name: list(filter(is_own, one)) if isinstance(one, list) else one for name, one in data.items()}
+
+
 def _digestible(data: Json) -> Json:
+    if isinstance(data, Upload) and data.held:
+        return [data.name, data.held.staged.sha256]
     if isinstance(data, Upload):
         data.file.seek(0)
         return [data.name, _body_digest(iter(partial(data.file.read, 65536), b""))]

@@ -4,7 +4,7 @@ help_id, error_id = field.id + "-help", field.id + "-error"
 described = " ".join([name for name, text in ((help_id, field.help), (error_id, field.error)) if text])
 attrs = {name: value for name, value in (field.attrs or {}).items() if value is not None and value is not False}
 group = field.widget in ("radio", "checkboxes")
-current = getattr(field, "file", None)
+current, held = getattr(field, "file", None), getattr(field, "held", None)
 if field.widget == "email":
     attrs.setdefault("autocomplete", "email")
 elif field.widget == "url":
@@ -16,7 +16,7 @@ elif field.widget == "number":
 end
 # A browser's own number control reads marks by its language, and not by the site's.
 type_ = "text" if field.widget == "number" else field.widget
-if field.required and not group and not (field.widget == "file" and current):
+if field.required and not group and not (field.widget == "file" and (current or held)):
     attrs["required"] = "required"
 end
 if field.error and field.widget != "radio":
@@ -87,7 +87,11 @@ end
 %   end
   </label>
 %   include('_hints.tpl')
-%   if field.widget == "file" and current:
+%   if held:
+  <input type="hidden" name="_held_{{field.name}}" value="{{held.sealed}}">
+  <p class="current">Current file: <bdi>{{held.name}}</bdi>. It is sent with the form. Choose another one only to replace it.</p>
+  <div class="choice"><input type="checkbox" id="{{field.id}}-drop" name="_drop_{{field.name}}" value="1"><label for="{{field.id}}-drop">Remove this file</label></div>
+%   elif field.widget == "file" and current:
   <p class="current">Current file: <a href="{{current.href}}"><bdi>{{current.name}}</bdi></a>. Choose another one only to replace it.</p>
 %   end
 %   if field.widget == "textarea":

@@ -22,6 +22,9 @@
 % end
   <a class="button" href="{{url('')}}">Home</a>
 </p>
+% if page.kept:
+%   include('_kept.tpl', kept=page.kept, lead="Nothing you typed is lost: it is kept on this page.", label="Try again")
+% end
 <dl class="meta">
 % if page.code:
   <div><dt>Error</dt><dd><code>{{page.code}}</code></dd></div>

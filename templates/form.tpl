@@ -11,6 +11,9 @@
 % end
 </div>
 % include('_done.tpl')
+% if page.notice:
+<div class="notice good" role="status"><p>{{page.notice}}</p></div>
+% end
 % include('_errors.tpl')
 <form class="form" method="post" action="{{page.action}}" novalidate
 % if page.multipart:
@@ -30,7 +33,7 @@
   <div class="actions">
     <button class="button solid">{{page.submit}}</button>
 % if page.cancel_href:
-    <a class="button" href="{{page.cancel_href}}">Cancel</a>
+    <a class="button" href="{{page.cancel_href}}">{{page.cancel}}</a>
 % end
   </div>
 </form>

@@ -4,8 +4,18 @@
 % if page.error:
 <div class="notice bad" role="alert" id="login-error"><p>{{page.error}}</p></div>
 % end
-<form class="form" method="post" action="{{url('login')}}">
+% if page.kept:
+<div class="notice" role="status"><p>You have to sign in to send this. Nothing you typed is lost: it is in the form again once you have signed in.</p></div>
+% end
+<form class="form" method="post" action="{{url('login')}}"
+% if page.kept:
+  enctype="multipart/form-data"
+% end
+>
 % include('_token.tpl')
+% if page.kept:
+  <input type="hidden" name="draft" value="{{page.kept.text}}">
+% end
 % if page.after:
   <input type="hidden" name="after" value="{{page.after}}">
 % end
@@ -28,6 +38,9 @@
   <div class="actions"><button class="button solid">Sign in</button></div>
 % end
 </form>
+% if page.kept:
+%   include('_kept.tpl', kept=page.kept, lead="Signed in by a link in another tab? Go on here.", label="Continue")
+% end
 % if contact:
 <p class="note">No way to sign in? Ask <bdi>{{contact}}</bdi>.</p>
 % end

@@ -1036,6 +1036,9 @@ def test_the_sweep_takes_what_is_over_and_nothing_else(world: World) -> None:
     world.now += 600
     world.records.commit(world.authority.expired())
     assert tables() == ["_sessions", "_tokens", "_tokens", "_tokens"]
+    world.now += app.KEEP_SESSION_S
+    world.records.commit(world.authority.expired())
+    assert tables() == ["_sessions", "_tokens", "_tokens", "_tokens"], "an ended session is known for a day"
     world.now += 3000
     world.records.commit(world.authority.expired())
     assert tables() == ["_tokens", "_tokens", "_tokens"]

@@ -57,6 +57,7 @@ from http_client import (
     serving,
     status_of,
 )
+from visitor import forms_of
 
 LEAVE = {"day": "2026-01-31", "days": 1.5}
 
@@ -1175,6 +1176,272 @@ def test_back_and_another_value_is_told_and_can_be_sent_as_a_second_record(site:
     assert again != target
     assert site.submit(again, {"day": "2026-02-01"}, staff).status == 303
     assert len(site.get("/forms/leave/records", staff).json["items"]) == 2
+
+
+# ---- nothing typed is lost
+
+
+def fields_of(page: Reply, target: str) -> tuple[str, dict[str, str]]:
+    """The address and the fields, filled as they are, of the page's form whose address begins with `target`."""
+    found = next(one for one in forms_of(page.text) if one.action.startswith(target))
+    return found.action, found.fields
+
+
+def send_papers(site: Site, target: str, token: str, *parts: tuple[str, str | None, bytes | str], **headers: str) -> Reply:
+    return site.upload(target, *parts, token=token, Accept="text/html", Sec_Fetch_Site="same-origin", **headers)
+
+
+def staged_files(site: Site) -> int:
+    return len(list((site.folder / "disk" / ".satchel" / "staged").glob("*")))
+
+
+def a_session(site: Site, *grants: str, subject: str = "ann") -> tuple[str, app.Token]:
+    token = site.app.issue(app.Caller("test"), subject, grants, [], 3600)
+    return site.sign_in(site.app.authority.jwt(token)), token
+
+
+ENDS = ["expired", "revoked", "signed out"]
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("encoding", ["urlencoded", "multipart"])
+def test_a_session_that_ends_while_typing_loses_nothing(site: Site, end: str, encoding: str) -> None:
+    cookie, token = a_session(site, "forms/leave:create", "forms/papers:create")
+    form = "papers" if encoding == "multipart" else "leave"
+    target = action(site.get(f"/forms/{form}", cookie, Accept="text/html"))
+    if end == "expired":
+        site.app.clock = site.app.authority._clock = lambda: time.time() + 3601
+    elif end == "revoked":
+        site.app.revoke(app.Caller("test"), [token])
+    else:
+        out = site.submit("/logout", {}, cookie, Sec_Fetch_Site="same-origin")
+        cookie = re.search(r"satchel_ended_\w+=[\w-]+", out["Set-Cookie"])[0]  # all that the browser has of it
+    if encoding == "multipart":
+        parts = ("paper", "plan.txt", b"the plan"), ("name", None, 'Zoë & "Co" <b>')
+        lost = send_papers(site, target, "", *parts, Cookie=cookie)
+    else:
+        lost = site.submit(target, {"day": "2026-01-31", "reason": "two\nlines"}, Cookie=cookie)
+    assert (lost.status, "Nothing you typed is lost" in lost.text) == (401, True)
+    assert lost["WWW-Authenticate"].startswith("Bearer")
+    again = site.app.authority.jwt(site.app.issue(app.Caller("test"), "ann", ["forms/**:*", "files/**:*"], [], 9999))
+    if end == "signed out":  # wrong first: it is carried on
+        lost = site.submit("/login", fields_of(lost, "/login")[1] | {"token": "x"}, Cookie=cookie)
+        assert lost.status == 401
+    filled = site.submit("/login", fields_of(lost, "/login")[1] | {"token": again})
+    assert (filled.status, filled["Set-Cookie"] != "") == (200, True)
+    onward, fields = fields_of(filled, f"/forms/{form}")
+    assert onward == target, "it is still the same submission"
+    if encoding == "multipart":
+        assert fields["name"] == 'Zoë & "Co" <b>'
+        assert "Current file: <bdi>plan.txt</bdi>" in filled.text
+        done = send_papers(site, onward, filled.cookie, *((name, None, text) for name, text in fields.items()))
+        twice = send_papers(site, onward, filled.cookie, *((name, None, text) for name, text in fields.items()))
+        assert (twice.status, twice["Location"]) == (303, done["Location"])
+    else:
+        assert "two\nlines</textarea>" in filled.text
+        done = site.submit(onward, {**fields, "reason": "two\nlines"}, filled.cookie, Sec_Fetch_Site="same-origin")
+    assert done.status == 303, done.text
+    [record] = site.get(f"/forms/{form}/records", again).json["items"]
+    if encoding == "multipart":
+        assert site.get("/" + record["paper"]["address"], again).body == b"the plan"
+        assert staged_files(site) == 0
+    else:
+        assert (record["day"], record["reason"]) == ("2026-01-31", "two\nlines")
+
+
+def test_signing_in_by_a_link_in_another_tab_goes_on_in_the_first(site: Site, staff: str) -> None:
+    address = site.send("/forms/leave", LEAVE, staff)["Location"]
+    cookie = site.sign_in(staff)
+    edit = site.get(address + "?_edit=1", cookie, Accept="text/html")
+    lost = site.submit(action(edit), {"day": "2026-07-01", "reason": "mine"}, site.cookie("A" * 43))
+    target, fields = fields_of(lost, address)
+    still = site.submit(target, fields)
+    assert (still.status, fields_of(still, address)[1]["draft"]) == (401, fields["draft"]), "not signed in yet"
+    filled = site.submit(target, fields, cookie)
+    assert filled.status == 200
+    assert site.get(address, staff).json["reason"] is None, "nothing is stored before it is sent"
+    onward, again = fields_of(filled, address)
+    assert again["day"] == "2026-07-01"
+    assert site.submit(onward, again, cookie, Sec_Fetch_Site="same-origin").status == 303
+    assert site.get(address, staff).json["day"] == "2026-07-01"
+    other = site.submit(target, fields, site.token("views/**:read"))
+    assert (other.status, 'class="form"' in other.text) == (403, False), "who may not use the form does not see it"
+
+
+def test_strangers_leave_no_files_and_little_text(site: Site, staff: str) -> None:
+    target = action(site.get("/forms/papers", staff, Accept="text/html"))
+    for cookie in ("", site.cookie("A" * 43), f"satchel_ended_{site.app.site_id()}={'A' * 43}"):
+        lost = send_papers(site, target, "", ("paper", "p.txt", b"x" * 9000), ("name", None, "Ann"), Cookie=cookie)
+        assert lost.status == 401
+        assert "have to be chosen again" in lost.text
+        assert json.loads(html.unescape(fields_of(lost, "/login")[1]["draft"]))["typed"]["name"] == ["Ann"]
+    assert staged_files(site) == 0
+    huge = site.submit(target, {"name": "x" * 2_000_000})
+    assert (huge.status, len(huge.body) < 100_000) == (401, True)
+    filled = site.submit("/login", fields_of(lost, "/login")[1] | {"token": staff})
+    assert "choose the file again" in filled.text
+    for draft in ("x", "[]", "{}", '{"at": "files/docs", "typed": {}}', '{"at": 1}', "[" * 9999):
+        assert site.submit("/login", {"token": staff, "draft": draft})["Location"] == "/"
+
+
+def test_an_ended_session_keeps_one_submit_and_for_a_day(site: Site) -> None:
+    cookie, token = a_session(site, "forms/papers:create")
+    site.app.revoke(app.Caller("test"), [token])
+    for content in (b"one", b"two", b"three"):
+        send_papers(site, "/forms/papers", "", ("paper", "p.txt", content), ("name", None, "Ann"), Cookie=cookie)
+        assert staged_files(site) == 1
+    for path in ("/forms/papers", "/forms/nothing", "/forms/leave"):
+        send_papers(site, path, "", ("other", "p.txt", b"x"), Cookie=cookie)
+    assert staged_files(site) == 0, "what no field takes is not kept"
+    site.app.clock = site.app.authority._clock = lambda: time.time() + 86_400 + 60
+    send_papers(site, "/forms/papers", "", ("paper", "p.txt", b"late"), ("name", None, "Ann"), Cookie=cookie)
+    assert staged_files(site) == 0
+
+
+def test_a_held_file_is_its_senders_alone_and_is_used_once(site: Site, staff: str) -> None:
+    wrong = send_papers(site, "/forms/papers", staff, ("paper", "a.txt", b"mine"), ("name", None, "A"))
+    assert (wrong.status, staged_files(site)) == (422, 1)
+    target, fields = fields_of(wrong, "/forms/papers")
+    sealed = fields["_held_paper"]
+    bob = site.token(roles=["staff"], subject="bob")
+
+    def stored(sender: str, *more: tuple[str, str | None, bytes | str], held: str = sealed, to: str = "") -> Any:
+        parts = ("name", None, "Ann"), ("_held_paper", None, held), *more
+        done = send_papers(site, to or "/forms/papers", sender, *parts)
+        assert done.status == 303, done.text
+        key = done["Location"].partition("=")[2]
+        paper = site.get(f"/forms/papers/records/{key}", staff).json["paper"]
+        return paper and site.get("/" + paper["address"], staff).body
+
+    assert stored(bob) is None
+    assert stored(staff, held=sealed[:-3] + "abc") is None
+    assert stored(staff, held=site.app.seal("form", "x")) is None
+    assert stored(staff, ("_drop_paper", None, "1")) is None
+    assert stored(staff, ("paper", "b.txt", b"another")) == b"another"
+    again = send_papers(site, target, staff, ("name", None, "A"), ("paper", "", b""), ("_held_paper", None, sealed))
+    assert (again.status, "Current file: <bdi>a.txt</bdi>" in again.text) == (422, True), (
+        "a second wrong submit keeps it too"
+    )
+    assert stored(staff, to=target) == b"mine"
+    assert stored(staff, to=target) == b"mine", "a replay is the same record"
+    assert len(site.get("/forms/papers/records", staff).json["items"]) == 6
+    gone = send_papers(site, "/forms/papers", staff, ("name", None, "Ann"), ("_held_paper", None, sealed))
+    assert (gone.status, "is no longer kept here: choose the file again" in gone.text) == (422, True)
+
+
+def test_an_edit_conflict_shows_now_beside_yours_with_both_ways_out(site: Site, staff: str) -> None:
+    address = site.send("/forms/leave", LEAVE | {"reason": "theirs", "kind": "paid"}, staff)["Location"]
+    edit = site.get(address + "?_edit=1", staff, Accept="text/html")
+    site.send(address, {"days": 4, "reason": "theirs <2>"}, staff, "PATCH")
+    stale = site.submit(action(edit), {"day": "2026-01-31", "days": "1.5", "reason": "mine", "kind": "unpaid"}, staff)
+    assert stale.status == 412
+    shown = re.findall(r"<dt>(Now|Yours)</dt><dd><bdi>(.*?)</bdi>", stale.text)
+    assert shown == [
+        ("Now", "4"), ("Yours", "1.5"), ("Now", "paid"), ("Yours", "unpaid"), ("Now", "theirs &lt;2&gt;"), ("Yours", "mine"),
+    ]  # fmt: skip
+    assert f'href="{address}">Take theirs</a>' in stale.text
+    assert ">Save mine anyway</button>" in stale.text
+    target, fields = fields_of(stale, address)
+    saved = site.submit(target, {**fields, "reason": "mine", "kind": "unpaid"}, staff)
+    assert (saved.status, saved["Location"]) == (303, address)
+    assert site.submit(target, {**fields, "reason": "mine", "kind": "unpaid"}, staff).status == 303, "twice is once"
+    assert [site.get(address, staff).json[name] for name in ("version", "reason", "days")] == [3, "mine", 1.5]
+
+
+def test_an_edit_of_what_was_deleted_comes_back_as_a_new_form(site: Site, staff: str) -> None:
+    address = site.send("/forms/leave", LEAVE, staff)["Location"]
+    edit = site.get(address + "?_edit=1", staff, Accept="text/html")
+    site.ask("DELETE", address, None, {}, staff)
+    gone = site.submit(action(edit), {"day": "2026-07-01", "reason": "much work"}, staff)
+    assert (gone.status, "was deleted while you were editing it" in gone.text) == (404, True)
+    target, fields = fields_of(gone, "/forms/leave?")
+    assert fields["day"] == "2026-07-01"
+    assert site.submit(target, fields, staff).status == 303
+
+
+def test_a_file_that_is_too_large_leaves_the_rest_of_the_form(site: Site, staff: str) -> None:
+    for size, status in ((30_000, 422), (3_000_000, 413)):
+        parts = ("paper", "big.txt", b"x" * size), ("name", None, "After the file")
+        page = send_papers(site, "/forms/papers", staff, *parts)
+        assert (page.status, "is too large: at most 20 kB" in page.text) == (status, True)
+        assert fields_of(page, "/forms/papers")[1]["name"] == "After the file"
+    assert staged_files(site) == 0
+    assert site.upload("/forms/papers", ("paper", "b.txt", b"x" * 3_000_000), token=staff).status == 413
+    for headers, body in (
+        (FORM, urlencode({"reason": "y" * 70_000, "day": "2026-07-01"})),
+        (MULTIPART, multipart(("reason", None, "y" * 70_000), ("day", None, "2026-07-01"))),
+    ):
+        page = site.ask("POST", "/forms/leave", body, headers | PAGE, staff)
+        assert (page.status, "y" * 70_000 in page.text, "at most 64 kB" in page.text) == (413, True, True)
+        assert fields_of(page, "/forms/leave")[1]["day"] == "2026-07-01"
+
+
+def test_a_refused_submit_comes_back_with_everything_in_it(site: Site) -> None:
+    reader, _ = a_session(site, "forms/papers:read")
+    page = send_papers(site, "/forms/papers", reader, ("paper", "p.txt", b"x"), ("name", None, "Typed"))
+    assert (page.status, fields_of(page, "/forms/papers")[1]["name"]) == (403, "Typed")
+    assert ("You may not send this form" in page.text, staged_files(site)) == (True, 0)
+    nobody, _ = a_session(site, "views/**:read")
+    page = send_papers(site, "/forms/papers", nobody, ("name", None, "Typed"))
+    assert (page.status, "<bdi>Typed</bdi>" in page.text, 'name="paper"' in page.text) == (403, True, False)
+    writer, _ = a_session(site, "forms/papers:create")
+    parts = ("paper", "p.txt", b"x"), ("name", None, "Typed"), ("_token", None, "old")
+    old = site.upload("/forms/papers", *parts, token=writer, Accept="text/html")
+    assert (old.status, "too old" in old.text, staged_files(site)) == (403, True, 1)
+    target, fields = fields_of(old, "/forms/papers")
+    assert site.upload(target, *((n, None, t) for n, t in fields.items()), token=writer, Accept="text/html").status == 303
+    across = site.upload("/forms/papers", *parts, token=writer, Accept="text/html", Sec_Fetch_Site="cross-site")
+    assert (across.status, "came from another site" in across.text, staged_files(site)) == (403, True, 0)
+    assert fields_of(across, "/forms/papers")[1]["name"] == "Typed"
+
+
+@pytest.mark.parametrize(
+    "error", [app.Unavailable("away"), app.StorageFull("full"), RuntimeError("a bug"), app.Busy("at work")]
+)
+def test_a_provider_that_fails_loses_nothing(
+    site: Site, staff: str, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store: Any = site.app.providers["main"]
+    commit, target = store.commit, action(site.get("/forms/papers", staff, Accept="text/html"))
+
+    def fails(writes: Any) -> Any:
+        if any(write.table == "papers" for write in writes):
+            raise error
+        return commit(writes)
+
+    monkeypatch.setattr(store, "commit", fails)
+    page = send_papers(site, target, staff, ("paper", "p.txt", b"the plan"), ("name", None, "Typed"))
+    for _ in range(2):  # a held file outlives more failures
+        assert page.status == getattr(error, "status", 500)
+        assert page["Retry-After"] or not getattr(error, "retry", False)
+        onward, fields = fields_of(page, "/forms/papers")
+        assert (onward, fields["name"], staged_files(site)) == (target, "Typed", 1)
+        assert "a bug" not in page.text
+        page = send_papers(site, onward, staff, *((name, None, text) for name, text in fields.items()))
+    monkeypatch.undo()
+    done = send_papers(
+        site, onward, staff, *((name, None, text) for name, text in fields_of(page, "/forms/papers")[1].items())
+    )
+    assert done.status == 303
+    [record] = site.get("/forms/papers/records", staff).json["items"]
+    assert site.get("/" + record["paper"]["address"], staff).body == b"the plan"
+
+
+def test_where_the_form_itself_is_away_its_texts_are_kept_on_the_page(
+    site: Site, staff: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*args: Any) -> Any:
+        raise app.Unavailable("provider main is away")
+
+    address = site.send("/forms/leave", LEAVE, staff)["Location"]
+    edit = action(site.get(address + "?_edit=1", staff, Accept="text/html"))
+    with monkeypatch.context() as patch:
+        patch.setattr(site.app.providers["main"], "get", away)
+        page = site.submit(edit, {"day": "2026-07-01", "reason": "typed"}, staff)
+        assert (page.status, "<bdi>typed</bdi>" in page.text) == (503, True)
+    target, fields = fields_of(page, address)
+    filled = site.submit(target, fields, staff)
+    assert (filled.status, fields_of(filled, address)[1]["day"]) == (200, "2026-07-01")
 
 
 def test_a_submission_id_that_was_not_given_here_is_refused(site: Site, staff: str) -> None:
