@@ -3203,7 +3203,7 @@ class Exchange:
         peer = environ.get("REMOTE_ADDR") or "unix"
         by_proxy = trusted(peer)
         hops = [peer, *(hop.strip() for hop in reversed(self.header("x-forwarded-for").split(",")) if hop.strip())]
-        self.client = next((hop for hop in hops if not trusted(hop)), hops[-1]) if by_proxy else peer
+        self.client = next((hop for hop in hops if not trusted(hop)), hops[-1])
         proto = self.header("x-forwarded-proto").strip().lower() if by_proxy else ""
         self.scheme = proto if proto in ("http", "https") else environ.get("wsgi.url_scheme", "http")
         named = self.header("host") if absolute is None else absolute[1]

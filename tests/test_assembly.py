@@ -162,6 +162,60 @@ def test_the_body_is_not_read_before_the_caller_is_let_in(site: Site) -> None:
         site.create("forms/none", decode=decode)
 
 
+def test_who_is_refused_wakes_no_provider(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    ann = site.token("ann", "apps/x:read")
+    monkeypatch.setattr(site.app, "_wake_for", lambda *_: pytest.fail("a provider was woken"))
+    for by, error in ((ann, Forbidden), ("", SignInNeeded)):
+        for action in Action:
+            with pytest.raises(error):
+                site.ask(action, "forms/leave", by=by)
+    with pytest.raises(NotFound):
+        site.read("forms/none")
+
+
+def test_the_ceiling_of_a_door_holds_for_everybody_and_is_told(site: Site) -> None:
+    ceiling = (app.parse_grant("forms/leave:create"),)
+    made = site.create("forms/leave", {"a": "x"}, ceiling=ceiling)
+    with pytest.raises(Forbidden, match="the test door it came through does not allow") as caught:
+        site.read(made.location, ceiling=ceiling)
+    assert caught.value.needed == f"{made.location}:read"
+    with pytest.raises(Forbidden, match=r"^this needs the grant") as caught:
+        site.read(made.location, ceiling=ceiling, by=site.token("ann", "forms/leave:create"))
+    assert caught.value.needed == f"{made.location}:read"
+    read = site.read("apps/desk", ceiling=(app.parse_grant("apps/desk:read"),)).page["read"]
+    with pytest.raises(Forbidden):
+        read("views/all", {})
+
+
+def test_a_path_has_grants_of_its_own(site: Site) -> None:
+    for name in ("a", "b"):
+        site.put(f"files/docs/{name}", body=b"x")
+    by = site.token("ann", "files/docs/a:read")
+    assert site.bytes("files/docs/a", by=by) == b"x"
+    for other in ("files/docs/b", "files/docs"):
+        with pytest.raises(Forbidden):
+            site.read(other, by=by)
+
+
+def test_an_action_that_a_resource_does_not_have_is_told_with_those_it_has(site: Site) -> None:
+    for address in ("views/all", "apps/desk", "admin/audit"):
+        for action in (Action.CREATE, Action.UPDATE, Action.DELETE):
+            with pytest.raises(app.UnsupportedAction, match=f"has no {action}, only read") as caught:
+                site.ask(action, address, {})
+            assert list(caught.value.allowed) == [Action.READ]
+
+
+def test_a_refusal_knows_who_was_refused(site: Site) -> None:
+    for refused in (
+        lambda by: site.create("forms/leave", {}, by=by),
+        lambda by: site.read("forms/open/records/none", by=by),
+        lambda by: site.create("forms/open", {"b": 1}, by=by),
+    ):
+        with pytest.raises(AppError) as caught:
+            refused(site.token("ann", "forms/open:*"))
+        assert caught.value.subject == "ann"
+
+
 def test_what_is_missing_is_named_to_who_may_look(site: Site) -> None:
     with pytest.raises(NotFound, match=r"forms/levae; did you mean forms/leave\?"):
         site.read("forms/levae")
@@ -193,6 +247,15 @@ def test_roles_count_and_revocation_works_on_the_next_request(site: Site) -> Non
     site.app.revoke(app.Caller("t"), [token])
     with pytest.raises(Unauthenticated):
         site.create("forms/leave", {"a": "x"}, by=credential)
+
+
+def test_a_runner_that_asks_in_a_role_gets_what_the_role_may(site: Site) -> None:
+    made = site.create("forms/leave", {"a": "x"}, by="", role="staff")
+    assert (made.caller.subject, made.data["created_by"]) == ("service:staff", "service:staff")
+    with pytest.raises(Forbidden):
+        site.create("forms/open", {"a": "x"}, by="", role="staff")
+    with pytest.raises(Forbidden):
+        site.delete(made.location, by="", role="staff")
 
 
 def test_a_page_reads_another_resource_as_its_caller(site: Site) -> None:

@@ -318,6 +318,42 @@ def test_every_answer_has_the_headers_that_keep_browsers_safe(site: Site, staff:
         assert "unsafe-inline" not in reply["Content-Security-Policy"], target
 
 
+SAFE = {
+    "X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin", "X-Frame-Options": "DENY",
+    "Vary": "Accept, Authorization, Cookie", "Cache-Control": "no-store",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("target", "own"),
+    [
+        ("/", {}),
+        ("/forms/leave", {}),
+        ("/nowhere", {}),
+        ("/healthz", {}),
+        ("/views/numbers.csv", {}),
+        ("/files/docs/a.txt", {"Cache-Control": "private, no-cache"}),
+        ("/static/app.css", {"Cache-Control": "no-cache"}),
+    ],
+)
+@pytest.mark.parametrize("accept", ["text/html", "application/json"])
+def test_every_answer_has_every_safe_header_once(
+    site: Site, staff: str, target: str, own: dict[str, str], accept: str
+) -> None:
+    site.put("/files/docs/a.txt", b"x", staff)
+    reply = site.get(target, staff, Accept=accept)
+    names = [name.lower() for name, _ in reply.headers]
+    assert len(names) == len(set(names))
+    assert {name: reply[name] for name in SAFE} == SAFE | own
+    assert re.fullmatch("[0-9a-f]{32}", reply["X-Request-Id"])
+    policy = reply["Content-Security-Policy"].split("; ")
+    assert "default-src 'none'" in policy
+    if reply["Content-Type"].startswith("text/html"):
+        assert {"script-src 'self'", "style-src 'self'", "form-action 'self'", "base-uri 'none'"} <= set(policy)
+    assert ("sandbox" in policy) is (target == "/files/docs/a.txt")
+    assert "frame-ancestors 'none'" in policy or "sandbox" in policy
+
+
 def test_pages_hold_no_inline_script_style_or_handler(site: Site, staff: str) -> None:
     site.send("/forms/leave", LEAVE, staff)
     for target in (
@@ -681,6 +717,7 @@ def test_a_digest_that_was_sent_is_verified(site: Site, staff: str, share: str, 
 
     assert put(f"sha-256=:{right}:") == 201
     assert put(f"sha-512=:AAAA:, sha-256=:{right}:") == 200
+    assert put(f"x-sha-256=:{wrong}:, md-sha-256=:!:") == 200, "another algorithm"
     assert put(f"sha-256=:{wrong}:") == 400
     assert put("sha-256=:AAAA:") == 400
     assert put("sha-256=:!!!!:") == 400
@@ -1026,7 +1063,13 @@ def test_a_malformed_upload_is_refused_and_stores_nothing(
 
 def test_an_upload_names_its_boundary_and_its_type(site: Site, staff: str) -> None:
     body = multipart(("file", "a", b"x"))
-    assert site.ask("POST", "/files/docs/", body, {"Content-Type": "multipart/form-data"}, staff).status == 400
+    nameless = site.ask("POST", "/files/docs/", body, {"Content-Type": "multipart/form-data"}, staff)
+    assert (nameless.status, nameless.json["detail"]) == (400, "the multipart body names no boundary")
+    for target, field in (("/forms/leave", "day"), ("/files/docs/", "_replace")):
+        wrong = multipart((field, None, b"\xff"), ("file", "a", b"x"))
+        assert site.ask("POST", target, wrong, MULTIPART, staff).json["detail"] == f"the field {field} is not UTF-8"
+    many = multipart(*[("", None, b"")] * 10_001)
+    assert site.ask("POST", "/files/docs/", many, MULTIPART, staff).status == 400
     assert site.ask("POST", "/files/docs/", body, FORM, staff).status == 415
     assert site.ask("POST", "/files/docs/", body, {}, staff).status == 415
 
@@ -1131,6 +1174,74 @@ def test_too_much_is_refused_by_its_length_before_it_is_read(site: Site, staff: 
     for headers in (JSON, FORM, MULTIPART):
         reply = site.ask("POST", "/forms/leave", b"", {**headers, "Content-Length": "99999999"}, staff)
         assert reply.status == 413
+
+
+@pytest.mark.parametrize("extra", [{}, {"Transfer-Encoding": "chunked"}])
+def test_a_body_of_the_largest_size_is_read_and_one_byte_more_is_refused(
+    site: Site, staff: str, extra: dict[str, str]
+) -> None:
+    most = site.runner.config.max_body_bytes
+    whole = json.dumps(LEAVE).ljust(most)
+    assert site.ask("POST", "/forms/leave", whole, JSON | extra, staff).status == 201
+    assert site.ask("POST", "/forms/leave", whole + " ", JSON | extra, staff).status == 413
+    typed = "day=2026-01-31&x="
+    form = typed.ljust(most, "a")
+    assert site.ask("POST", "/forms/leave", form, FORM | extra, staff).status == 422
+    assert site.ask("POST", "/forms/leave", form + "a", FORM | extra, staff).status == 413
+
+
+def test_no_more_of_a_body_is_read_than_was_announced(site: Site, staff: str) -> None:
+    reply = site.ask("PUT", "/files/docs/a", b"0123GET / HTTP/1.1", {"Content-Length": "4"}, staff)
+    assert (reply.status, reply.json["size_bytes"]) == (201, 4)
+    assert site.get("/files/docs/a", staff).body == b"0123"
+
+
+@pytest.mark.parametrize(
+    ("took_s", "size", "problem"),
+    [(29.9, 1, None), (30.1, 1, app.RequestTimeout), (31.9, 2000, None), (32.1, 2000, app.RequestTimeout)],
+)
+def test_a_body_has_half_a_minute_and_a_second_for_each_kilobyte(
+    took_s: float, size: int, problem: type[app.AppError] | None
+) -> None:
+    now, deadlines, coming = [100.0], [], [b"x" * size, b"y"]
+
+    class Slow:
+        def read(self, most: int) -> bytes:
+            if len(coming) == 1:
+                now[0] = 100.0 + took_s
+            return coming.pop(0)
+
+    @contextlib.contextmanager
+    def wait(until_s: float) -> Iterator[None]:
+        deadlines.append(until_s - 100.0)
+        yield
+
+    body = app.BodyReader({"CONTENT_LENGTH": str(size + 1), "wsgi.input": Slow()}, wait, lambda: now[0])
+    with pytest.raises(problem, match="too slowly") if problem else contextlib.nullcontext():
+        assert len(b"".join(body)) == size + 1
+    assert deadlines == pytest.approx([30.0, 30.0 + size / 1000])
+
+
+@pytest.mark.parametrize(
+    ("error", "late", "problem"),
+    [
+        (TimeoutError(), False, app.RequestTimeout),
+        (ValueError("broken chunk"), False, app.BadRequest),
+        (ConnectionResetError(), False, app.BadRequest),
+        (ValueError("the worker has ended it"), True, app.RequestTimeout),
+    ],
+)
+def test_a_body_that_cannot_be_read_is_the_clients_fault(error: Exception, late: bool, problem: type[app.AppError]) -> None:
+    now = [0.0]
+
+    class Broken:
+        def read(self, most: int) -> bytes:
+            now[0] = 31.0 * late
+            raise error
+
+    body = app.BodyReader({"CONTENT_LENGTH": "9", "wsgi.input": Broken()}, clock=lambda: now[0])
+    with pytest.raises(problem):
+        list(body)
 
 
 @pytest.mark.parametrize("length", ["-1", "x", "1e3", "0x10", "9" * 30, " "])
@@ -1604,6 +1715,8 @@ def test_the_next_page_of_a_page_is_a_page(site: Site, staff: str) -> None:
     "query",
     [
         "x=1",
+        "x=",
+        "x",
         "day__near=1",
         "_size=0",
         "_size=1001",
@@ -1919,6 +2032,8 @@ def test_a_cookie_has_a_name_of_its_own_per_site_and_per_scheme(site: Site, staf
     assert all(re.fullmatch(r"satchel_session_\w+", name) for name in names)
     assert site.get("/forms/leave", Cookie=f"{theirs}; {mine}").status == 200
     assert site.get("/forms/leave", Cookie=f"{mine}; {theirs}").status == 200
+    for longer in (f"x_{mine}", f"x={mine}", f"a=b {mine}"):
+        assert site.get("/forms/leave", Cookie=longer).status == 401, "part of another cookie"
     stranger = site.get("/forms/open", theirs)
     assert (stranger.status, stranger["Set-Cookie"]) == (200, ""), "a foreign cookie is none, and is not cleared"
     other.close()
@@ -2111,10 +2226,13 @@ def test_forwarded_headers_count_from_trusted_proxies_only(site: Site, staff: st
     for proxy in ("10.0.0.1", "10.9.1.2", "::ffff:10.0.0.1"):
         signed = site.ask("POST", "/login", body, FORM | forwarded | {"Remote-Addr": proxy})
         assert (signed.status, "; Secure" in signed["Set-Cookie"]) == (303, True)
-    for proxy in ("10.0.0.2", "127.0.0.1", "unix-ish"):
+    for proxy in ("10.0.0.2", "127.0.0.1", "unix-ish", ""):  # "": a Unix socket
         assert site.ask("POST", "/login", body, FORM | forwarded | {"Remote-Addr": proxy}).status == 421
         plain = forwarded | {"Host": "localhost"}
         assert "Secure" not in site.ask("POST", "/login", body, FORM | plain | {"Remote-Addr": proxy})["Set-Cookie"]
+    environ = site.environ("POST", "/login", body.encode(), FORM | {"X-Forwarded-Proto": "wss", "Remote-Addr": "10.0.0.1"})
+    head, _ = site.start(environ | {"wsgi.url_scheme": "https"}, checked=False)
+    assert any("; Secure" in value for _, value in head[1]), "what is neither http nor https says nothing"
     evil = {"X-Forwarded-Host": "evil.example", "Remote-Addr": "10.0.0.1"}
     assert site.ask("GET", "/healthz", None, evil).status == 421
 
