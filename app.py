@@ -614,6 +614,7 @@ class Response:
     created: bool = False
     location: str = ""  # address of what was created
     etag: str = ""  # without quotes
+    name: str = ""  # what a record is called by people, for headings and notices
     replayed: bool = False  # the stored answer to an earlier request with the same idempotency key
     caller: Caller = Caller()  # set by App.handle
 
@@ -3023,9 +3024,17 @@ _ACTIONS = {
     "DELETE": Action.DELETE,
 }  # fmt: skip
 _PART_OF_WHOLE = ("Content-Range", "X-Update-Range")  # headers that say that a body is only a part of what is written
-_CONTROLS = ("_method", "_version", "_submission", "_resume")  # what the action of a page's form adds to its address
+_CONTROLS = (
+    "_method",
+    "_version",
+    "_submission",
+    "_resume",
+    "_list",
+)  # what the action of a page's form adds to its address
 _ENDED_COOKIE = "satchel_ended_"  # which session it was, for a form page that is still open
 _COOKIE = "satchel_session_"  # and the id of the site, so that two sites on one host do not sign each other out
+_NOTICE_COOKIE = "satchel_notice_"  # what was done, for the page that shows the result
+_LIST_PARAM = re.compile(r"_(sort|size|next|q|count|facets)|[a-z]\w*")
 _PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -3216,6 +3225,7 @@ class Exchange:
         self.submission = ""  # signed id of the form on the page, to make its submission idempotent
         self.typed: dict[str, list[Any]] = {}  # what a form sent, to be shown again with its faults
         self.shown = ""  # what the controls of a record's form showed, as marks: it says what was changed in them
+        self.notice = ""  # what was done, told once
         self.held: dict[str, Held] | None = None  # files of an earlier submit that came back with this one
         self.form_is_read = False
         self.cookies: list[str] = []
@@ -3230,7 +3240,8 @@ class Exchange:
         """Of this site alone, and another one under TLS: http cannot replace a Secure cookie."""
         return f"{kind}{'tls_' if self.scheme == 'https' else ''}{self.site_id()}"
 
-    def _sessions(self, kind: str) -> str:
+    def cookie_values(self, kind: str) -> str:
+        """What the cookies of this kind and this site hold, between spaces."""
         header = self.header("cookie")
         if kind not in header:
             return ""
@@ -3243,12 +3254,12 @@ class Exchange:
     @cached_property
     def session(self) -> str:
         """What the cookies of this site's name hold: one text, or several between spaces, of which one may be good."""
-        return self._sessions(_COOKIE)
+        return self.cookie_values(_COOKIE)
 
     @property
     def former(self) -> str:
         """The sessions that cookies name, those that have ended too, as a credential that lets nobody in."""
-        return f"Session {self.session} {self._sessions(_ENDED_COOKIE)}"
+        return f"Session {self.session} {self.cookie_values(_ENDED_COOKIE)}"
 
     @property
     def by_cookie(self) -> bool:
@@ -3278,6 +3289,14 @@ class Exchange:
             if problem := check_text(name + value):
                 raise BadRequest(f"the parameter {name!r} {problem}")
         return found
+
+    @cached_property
+    def listed(self) -> dict[str, str]:
+        """What the list that a page was reached from was asked for: search, filters, order and place."""
+        with suppress(ValueError):
+            pairs = parse_qsl(self.query.get("_list", ""), errors="strict", max_num_fields=100)
+            return {name: text for name, text in pairs if _LIST_PARAM.fullmatch(name)}
+        return {}
 
     @cached_property
     def credential(self) -> str:
@@ -3631,7 +3650,7 @@ class Pages:
         names = {
             "site": self.title, "title": title, "subject": exchange.subject, "url": exchange.url,
             "lang": self.locale.lang, "dir": self.locale.direction, "contact": self.contact,
-            "form_token": self.form_token(exchange), "page": SimpleNamespace(**page),
+            "notice": exchange.notice, "form_token": self.form_token(exchange), "page": SimpleNamespace(**page),
             "static": lambda name: f"{exchange.prefix}/static/{name}?v={self.tags.get(name, '')}",
         }  # fmt: skip
         return str(self._cache[template].render(**names)).encode()
@@ -3707,7 +3726,7 @@ class Pages:
             "title": title, "entries": [_file_entry(exchange, row, may, self.locale) for row in table.rows] if table else [],
             "is_drop_box": table is None, "note": response.page["note"], "crumbs": _crumbs(exchange, trail),
             "may_create": Action.CREATE in may, "may_update": Action.UPDATE in may,
-            "action": exchange.url(folder), "accept": file_input_accept(response.page["accept"]),
+            "action": exchange.url(folder, _list=_state(exchange)), "accept": file_input_accept(response.page["accept"]),
             "accepted": ", ".join(response.page["accept"]),
             "next_href": exchange.url(folder, _next=table.next) if table and table.next else "",
             "count": _counted_entries(table) if table and not exchange.query.get("_next") else "",
@@ -3718,11 +3737,13 @@ class Pages:
         """The page of a form, empty, with a record, or again with what was typed and what was wrong with it."""
         page, record, again = response.page, response.page["record"], again or _Again()
         readable = Action.READ in page["may"]
-        address, params = page["address"], {"_submission": exchange.submission}
+        address, state = page["address"], None
+        params: dict[str, str | None] = {"_submission": exchange.submission}
         records, done = exchange.url(f"{address}/records"), None
         if record:
             address += f"/records/{quote(record.key, safe='')}"
-            params |= {"_method": "PUT", "_version": str(record.version)}
+            state = urlencode(exchange.listed) or None
+            params |= {"_method": "PUT", "_version": str(record.version), "_list": state}
         elif page["sent"]:
             href = f"{records}/{page['sent']}" if readable else ""
             done = SimpleNamespace(text=f"Sent. Your reference is {page['sent']}.", href=href)
@@ -3743,7 +3764,8 @@ class Pages:
             "title": page["title"], "note": page["note"], "fields": fields, "action": exchange.url(address, **params),
             "errors": errors, "done": done, "multipart": any(one.widget == "file" for one in page["inputs"]),
             "submit": "Save mine anyway" if again.stale else "Save" if record else "Send",
-            "cancel_href": exchange.url(address) if record else "", "cancel": "Take theirs" if again.stale else "Cancel",
+            "cancel_href": exchange.url(address, _list=state) if record else "",
+            "cancel": "Take theirs" if again.stale else "Cancel",
             "records_href": records if readable and not record else "", "notice": again.notice,
             "shown": (exchange.shown or page["shown"]) if record else "",
         }  # fmt: skip
@@ -3760,11 +3782,12 @@ class Pages:
             for one in page["columns"]
         ]  # fmt: skip
         meta = [SimpleNamespace(title=one.title, text=one.shown(data[one.name], self.locale)) for one in _RECORD_META]
-        delete = exchange.url(address, _method="DELETE", _version=data["version"])
+        state = urlencode(exchange.listed) or None
+        delete = exchange.url(address, _method="DELETE", _version=data["version"], _list=state)
         return {
-            "title": page["title"], "fields": fields, "meta": meta, "back_href": exchange.url(listing),
+            "title": page["title"], "fields": fields, "meta": meta, "back_href": exchange.url(listing, **exchange.listed),
             "crumbs": _crumbs(exchange, [(page["title"], page["address"]), ("Records", listing), (data["id"][:13], "")]),
-            "edit_href": exchange.url(address, _edit=1) if Action.UPDATE in may else "",
+            "edit_href": exchange.url(address, _edit=1, _list=state) if Action.UPDATE in may else "",
             "delete_action": delete if Action.DELETE in may else "",
         }  # fmt: skip
 
@@ -3801,7 +3824,8 @@ class Pages:
             text, href = column.shown(value, self.locale), _target(exchange, value)
             cells.append(SimpleNamespace(text=text, href=href, numeric=numeric, kind=column.format))
         if records:
-            cells[0].text, cells[0].href = cells[0].text or "—", exchange.url(records + quote(str(row["id"]), safe=""))
+            href = exchange.url(records + quote(str(row["id"]), safe=""), _list=_state(exchange))
+            cells[0].text, cells[0].href = cells[0].text or "—", href
         return cells
 
     def _control(
@@ -3861,8 +3885,12 @@ _RECORD_META = (
 
 
 def _crumbs(exchange: Exchange, trail: Sequence[tuple[str, str]]) -> list[SimpleNamespace]:
-    """Home and the (title, address) pairs; the last one is the page itself."""
-    links = [SimpleNamespace(title=title, href=exchange.url(address)) for title, address in [("Home", ""), *trail[:-1]]]
+    """Home and the (title, address) pairs; the last one is the page itself. A list above it is as one came from it."""
+
+    def href(address: str) -> str:
+        return exchange.url(address, **(exchange.listed if address.endswith("/records") else {}))
+
+    links = [SimpleNamespace(title=title, href=href(address)) for title, address in [("Home", ""), *trail[:-1]]]
     return [*links, SimpleNamespace(title=trail[-1][0], href="")]
 
 
@@ -3907,8 +3935,15 @@ def _file_entry(exchange: Exchange, row: Mapping[str, Json], may: Sequence[Actio
     return SimpleNamespace(
         name=row["name"], href=exchange.url(row["address"] + "/" * is_folder), is_folder=is_folder,
         size=_sized(row["size_bytes"]), modified=locale.write_date_time(modified), modified_iso=modified,
-        may_delete=not is_folder and Action.DELETE in may, delete_href=exchange.url(row["address"], _method="DELETE"),
+        may_delete=not is_folder and Action.DELETE in may,
+        delete_href=exchange.url(row["address"], _method="DELETE", _list=_state(exchange)),
     )  # fmt: skip
+
+
+def _state(exchange: Exchange) -> str | None:
+    """What the list on this page was asked for, for the pages that it leads to."""
+    asked = exchange.query if exchange.method in ("GET", "HEAD") else exchange.listed
+    return urlencode({name: text for name, text in asked.items() if text and name != "_list"}) or None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -4114,6 +4149,7 @@ class _Draft:
     typed: dict[str, list[str]] = field(default_factory=dict)
     held: dict[str, Held] = field(default_factory=dict)
     lost: tuple[str, ...] = ()  # fields whose files have to be chosen again
+    listed: str = ""  # what the list was asked for that the page was reached from
 
     @property
     def address(self) -> str:
@@ -4189,8 +4225,8 @@ class _Drafts:
         uploads = self._uploads(exchange)
         kept = {name: one for name, one in self._held_before(exchange, resource).items() if name not in uploads}
         lost = tuple(name for name in uploads if name not in held)
-        version, submission = (exchange.query.get(name, "") for name in ("_version", "_submission"))
-        return _Draft(resource, path, version, submission, typed, {**kept, **held}, lost)
+        version, submission, listed = (exchange.query.get(name, "") for name in ("_version", "_submission", "_list"))
+        return _Draft(resource, path, version, submission, typed, {**kept, **held}, lost, listed)
 
     # -- carried through signing in, or until a provider is back
 
@@ -4199,6 +4235,7 @@ class _Drafts:
         facts = {
             "at": draft.address, "version": draft.version, "submission": draft.submission, "typed": draft.typed,
             "held": {name: self._sealed(draft.resource, held) for name, held in draft.held.items()}, "lost": draft.lost,
+            "list": draft.listed,
         }  # fmt: skip
         texts = [text for name, values in draft.typed.items() if not name.startswith("_") for text in values if text]
         return SimpleNamespace(
@@ -4218,7 +4255,8 @@ class _Drafts:
             held = {one: self._unsealed(resource, one, sealed) for one, sealed in facts["held"].items()}
             found = {one: is_held for one, is_held in held.items() if is_held}
             lost = tuple(map(str, facts["lost"]))
-            return _Draft(resource, tuple(path), str(facts["version"]), str(facts["submission"]), typed, found, lost)
+            version, submission, listed = (str(facts[one]) for one in ("version", "submission", "list"))
+            return _Draft(resource, tuple(path), version, submission, typed, found, lost, listed)
         except (BadRequest, LookupError, TypeError, ValueError, AttributeError):
             return None
 
@@ -4230,6 +4268,7 @@ class _Drafts:
     def filled(self, exchange: Exchange, draft: _Draft) -> Answer:
         """The form with a draft in it, ready to be sent; nothing is stored."""
         exchange.path = exchange.own_path = exchange.url(draft.address)
+        exchange.query = {"_list": draft.listed}
         try:
             response = self._form(exchange, draft.resource, draft.path, draft.version)
         except Unauthenticated as error:
@@ -4624,7 +4663,7 @@ class HttpRunner(Runner):
 
     def _request(self, exchange: Exchange, resource: str, path: tuple[str, ...], action: Action) -> Request:
         """The transport-free request; everything that the body says is read later, by `decode`."""
-        controls = _CONTROLS if exchange.method == "POST" else ()
+        controls = _CONTROLS if exchange.method == "POST" else ("_list",) if exchange.page else ()
         version = exchange.query.get("_version", "") if controls else ""
         conditions = Conditions((version,)) if version else exchange.conditions()
         writes = action != Action.READ
@@ -4697,7 +4736,11 @@ class HttpRunner(Runner):
         if not exchange.page:
             return upload.report()
         if not upload.refused and upload.stored[-1].caller.may(Action.READ, request.address):
-            return _see_other(exchange.path)
+            stored = [response.data["name"] for response in upload.stored]
+            self._tell(
+                exchange, exchange.path, f"Uploaded {stored[0]}." if len(stored) == 1 else f"{len(stored)} files uploaded."
+            )
+            return _see_other(exchange.path + ("?" + urlencode(exchange.listed) if exchange.listed else ""))
         listing = self.host.handle(upload.listing())
         exchange.subject = listing.caller.subject
         page = self.pages.files(exchange, listing, upload.page(exchange))
@@ -4737,6 +4780,7 @@ class HttpRunner(Runner):
         home = str(response.page.get("home", ""))
         if home.startswith(("forms/", "views/")):
             return _see_other(exchange.url(home))
+        self._take_notice(exchange)
         return _page_answer(200, self.pages.show(exchange, response))
 
     def _export(self, exchange: Exchange, table: Table) -> Answer:
@@ -4761,12 +4805,30 @@ class HttpRunner(Runner):
         return _json_answer(201 if response.created else 200, response.data, headers)
 
     def _afterwards(self, exchange: Exchange, response: Response) -> str:
+        """Where to go on to after a write; the page there says what was done."""
         if response.created:
             form, _, key = response.location.rpartition("/records/")
             return exchange.url(form, _sent=key)
+        above, is_file = exchange.inner.rpartition("/")[0], exchange.inner.startswith("files/")
         if response.data is None:  # deleted: the list or the folder that it was in
-            return exchange.url(exchange.inner.rpartition("/")[0] + "/" * exchange.inner.startswith("files/"))
-        return exchange.url(exchange.inner)
+            name = split_path(exchange.inner)[-1] if is_file else response.name
+            self._tell(exchange, exchange.url(above + "/" * is_file), f"Deleted {name}." if name else "Deleted.")
+            return exchange.url(above + "/" * is_file, **exchange.listed)
+        self._tell(exchange, exchange.url(exchange.inner), f"Saved {response.name}." if response.name else "Saved.")
+        return exchange.url(exchange.inner, _list=urlencode(exchange.listed) or None)
+
+    def _tell(self, exchange: Exchange, path: str, notice: str) -> None:
+        """Have the page at the path say this once: in a cookie, so that no address can make a page say something."""
+        sealed = self.host.seal("notice", dump_json([_path_digest(path), notice[:200]]))
+        exchange.cookies.append(self._cookie(exchange, sealed, 60, _NOTICE_COOKIE))
+
+    def _take_notice(self, exchange: Exchange) -> None:
+        """Let this page say what was done, if it is the one that was meant."""
+        sealed = exchange.cookie_values(_NOTICE_COOKIE).partition(" ")[0]
+        place, notice = load_json((sealed and self.host.unseal("notice", sealed)) or '["", ""]')
+        if place == _path_digest(exchange.path):
+            exchange.notice = notice
+            exchange.cookies.append(self._cookie(exchange, "", 0, _NOTICE_COOKIE))
 
     # -- signing in, and where requests come from
 
@@ -5114,6 +5176,10 @@ def _unix_listener(path: str) -> socket.socket:
 _ELSEWHERE = "this request came from another site; open the page here and try again"
 
 
+def _path_digest(path: str) -> str:
+    return hashlib.sha256(path.encode()).hexdigest()[:16]
+
+
 def _session_digest(session: str) -> str:
     return hashlib.sha256(session.encode()).hexdigest()[:32]
 
@@ -5300,7 +5366,9 @@ class FolderUpload:
     def listing(self) -> Request:
         """The request for the folder's own page, to show beside it what became of the files."""
         path = (*self.request.path, "")
-        return dataclasses.replace(self.request, action=Action.READ, path=path, params={}, page=True, keeps=False)
+        return dataclasses.replace(
+            self.request, action=Action.READ, path=path, params=self.exchange.listed, page=True, keeps=False
+        )
 
     def report(self) -> Answer:
         """What became of the files, for a program: 201 if all were stored, 207 if some were, else a problem."""
@@ -8934,7 +9002,8 @@ class Form(Resource):
 
     def _delete(self, record: Record) -> Plan:
         change = Change(Delete(self.table, record.key, record.version), record.value)
-        return Plan(respond=lambda blobs: Response(), changes=[change], cleanup=self._removed_files(record.value, {}))
+        answer = Response(name=self.called(record.value))
+        return Plan(respond=lambda blobs: answer, changes=[change], cleanup=self._removed_files(record.value, {}))
 
     def _removed_files(self, before: Value, after: Value) -> list[Remove]:
         """Removal of the stored files that `before` had and `after` has not."""
@@ -8945,6 +9014,11 @@ class Form(Resource):
         share = self.shares[name]
         inner = split_path(stored["address"].removeprefix(f"files/{share.name}/"))
         return share.config.prefix + "/".join(inner)
+
+    def called(self, value: Mapping[str, Json]) -> str:
+        """What people call a record: its first field; "" if that is empty."""
+        one = next(iter(self.fields.values()))
+        return one.column.shown(value.get(one.name), self.locale)
 
     # -- writing
 
@@ -8974,14 +9048,16 @@ class Form(Resource):
         if batch:
             return Response(data={"items": [self.flat(r) for r in records]}, created=True)
         location = f"forms/{self.name}/records/{quote(records[0].key, safe='')}"
-        return Response(data=self.flat(records[0]), created=True, location=location, etag="1")
+        name = self.called(records[0].value)
+        return Response(data=self.flat(records[0]), created=True, location=location, etag="1", name=name)
 
     def _update(self, request: Request, scope: Scope, record: Record) -> Plan:
         """What changes is checked, and nothing else: a value that was stored under other rules stays as it is."""
         stored = {name: value for name, value in record.value.items() if name not in RESERVED_FIELDS}
         changed = self._changed(request, record, stored)
         if not request.typed and not changed:
-            return _answer(Response(data=self.flat(record), etag=str(record.version)))
+            name = self.called(record.value)
+            return _answer(Response(data=self.flat(record), etag=str(record.version), name=name))
         present = {name: one for name, one in (stored | changed).items() if name not in changed or one is not None}
         value = {name: present[name] for name in (*self.fields, *stored) if name in present}
         if changed and (faults := _size_faults(value, "")):
@@ -8991,7 +9067,7 @@ class Form(Resource):
         value |= stamp | {"updated_at": rfc3339(scope.now), "updated_by": scope.caller.subject}
         updated = Record(record.key, record.version + 1, value)
         change = Change(Update(self.table, record.key, value, record.version), record.value)
-        answer = Response(data=self.flat(updated), etag=str(updated.version))
+        answer = Response(data=self.flat(updated), etag=str(updated.version), name=self.called(value))
         cleanup = self._removed_files(record.value, value)
         return Plan(respond=lambda blobs: answer, changes=[change], steps=steps, cleanup=cleanup)
 
@@ -13741,7 +13817,7 @@ class App:
         """
         if not request.idempotency_key:
             return []
-        answer = response and {name: getattr(response, name) for name in ("data", "created", "location", "etag")}
+        answer = response and {name: getattr(response, name) for name in ("data", "created", "location", "etag", "name")}
         digest = _payload_digest(request, _staged_sha256(request, plan))
         if stored and stored.value["digest"] != digest:
             raise IdempotencyConflict(_KEY_USED)

@@ -28,6 +28,9 @@
   </div>
 </header>
 <main id="main" tabindex="-1">
+% if notice:
+<div class="notice good" role="status"><p><bdi>{{notice}}</bdi></p></div>
+% end
 {{!base}}
 </main>
 <footer class="bottom"><a href="{{url('')}}">{{site}}</a></footer>

@@ -1581,6 +1581,101 @@ def test_a_record_is_changed_and_deleted_through_its_pages(site: Site, staff: st
     assert site.get(address, staff).status == 404
 
 
+def told(site: Site, reply: Reply, token: str) -> str:
+    """What the page that a write leads to says was done, "" if nothing; asked as a browser does, which keeps cookies."""
+    crumbs = re.findall(r"satchel_notice_\w+=[\w.-]+", reply["Set-Cookie"])
+    page = site.get(reply["Location"], token, Accept="text/html", Cookie="; ".join(crumbs))
+    found = re.search(r'<div class="notice good" role="status"><p><bdi>(.*?)</bdi>', page.text)
+    assert ("Max-Age=0" in page["Set-Cookie"]) is bool(found), "it is said once"
+    return html.unescape(found[1]) if found else ""
+
+
+def test_a_page_says_once_what_was_done(site: Site, staff: str) -> None:
+    address = site.send("/forms/papers", {"name": "LT-0100 <b>"}, staff)["Location"]
+    edit = action(site.get(address + "?_edit=1", staff, Accept="text/html"))
+    saved = site.submit(edit, {"name": "LT-0101 <b>"}, staff)
+    assert told(site, saved, staff) == "Saved LT-0101 <b>."
+    assert told(site, site.submit(edit, {"name": "LT-0101 <b>"}, staff), staff) == "Saved LT-0101 <b>.", "twice is once"
+    delete = action(site.get(address, staff, Accept="text/html"), "panel")
+    assert told(site, site.submit(delete, {}, staff), staff) == "Deleted LT-0101 <b>."
+    one = site.upload("/files/docs/a/", ("file", "plan für x.pdf", b"x"), token=staff, Accept="text/html")
+    assert told(site, one, staff) == "Uploaded plan für x.pdf."
+    many = [("file", f"{number}.txt", b"x") for number in range(3)]
+    assert told(site, site.upload("/files/docs/a/", *many, token=staff, Accept="text/html"), staff) == "3 files uploaded."
+    gone = site.submit("/files/docs/a/plan%20f%C3%BCr%20x.pdf?_method=DELETE", {}, staff)
+    assert (gone["Location"], told(site, gone, staff)) == ("/files/docs/a/", "Deleted plan für x.pdf.")
+
+
+def test_no_address_and_no_stranger_makes_a_page_say_what_was_not_done(site: Site, staff: str) -> None:
+    name = f"satchel_notice_{site.app.site_id()}"
+    true = re.search(rf"{name}=([^;]+)", site.submit("/files/docs/x?_method=DELETE", {}, "")["Set-Cookie"])
+    assert true is None, "nothing was done"
+    site.put("/files/docs/x", b"x", staff)
+    sealed = re.search(rf"{name}=([^;]+)", site.submit("/files/docs/x?_method=DELETE", {}, staff)["Set-Cookie"])
+    assert sealed
+    for path, text in (
+        ("/files/docs/?_done=Hello", ""), ("/files/docs/", "x.y"), ("/files/docs/", site.app.seal("form", '["", "Hello"]')),
+        ("/files/docs/", "".join(reversed(sealed[1]))), ("/files/blobs/", sealed[1]),
+    ):  # fmt: skip
+        page = site.get(path, staff, Accept="text/html", Cookie=f"{name}={text}")
+        assert 'role="status"' not in page.text, path
+
+
+def test_search_order_and_page_survive_an_edit_a_delete_and_the_way_back(site: Site, staff: str) -> None:
+    for number in range(5):
+        site.send("/forms/leave", LEAVE | {"reason": f"day & night {number}"}, staff)
+    asked = "?_q=day+%26+night&_sort=-reason&_size=2&kind=paid"
+    first = site.get(f"/forms/leave/records{asked}", staff, Accept="text/html")
+    following = html.unescape(re.findall(r'href="([^"]*)" rel="next"', first.text)[0])
+    page = site.get(following, staff, Accept="text/html")
+    assert re.findall(r"day &amp; night (\d)", page.text) == ["2", "1"]
+    record = html.unescape(re.findall(r'href="(/forms/leave/records/[0-9a-f]+[^"]*)"', page.text)[0])
+
+    def is_same(target: str) -> None:
+        again = site.get(html.unescape(target), staff, Accept="text/html")
+        assert (again.status, re.findall(r"day &amp; night (\d)", again.text)[-1]) == (200, "1"), target
+
+    shown = site.get(record, staff, Accept="text/html")
+    is_same(re.findall(r'<p class="back"><a href="([^"]*)"', shown.text)[0])
+    is_same(re.findall(r'<li><a href="([^"]*)"><bdi>Records', shown.text)[0])
+    edit = site.get(html.unescape(re.findall(r'href="([^"]*_edit=1[^"]*)"', shown.text)[0]), staff, Accept="text/html")
+    wrong = site.submit(action(edit), {"days": "many"}, staff)
+    assert wrong.status == 422
+    cancelled = html.unescape(re.findall(r'href="([^"]*)">Cancel', wrong.text)[0])
+    assert cancelled == record
+    saved = site.submit(action(wrong), {"days": "3"}, staff)
+    assert saved["Location"] == record
+    after = site.get(saved["Location"], staff, Accept="text/html")
+    is_same(re.findall(r'<p class="back"><a href="([^"]*)"', after.text)[0])
+    gone = site.submit(action(after, "panel"), {}, staff)
+    left = site.get(gone["Location"], staff, Accept="text/html")
+    assert (gone.status, re.findall(r"day &amp; night (\d)", left.text)) == (303, ["1", "0"]), "the same page, one less"
+
+
+@pytest.mark.parametrize(
+    "state", ["//evil.example", "https://evil.example/?a=1", "javascript:x", "%ff=1", "a" * 3000, 'x"=1']
+)
+def test_the_state_of_a_list_leads_nowhere_else(site: Site, staff: str, state: str) -> None:
+    address = site.send("/forms/leave", LEAVE, staff)["Location"]
+    page = site.get(f"{address}?_list={quote(state)}", staff, Accept="text/html")
+    back = html.unescape(re.findall(r'<p class="back"><a href="([^"]*)"', page.text)[0])
+    assert back.partition("?")[0] == "/forms/leave/records"
+    assert site.get(f"{address}?_list=x", staff).status == 400, "to a program it is no parameter"
+
+
+def test_a_folder_shows_the_same_page_after_an_upload_and_a_delete(site: Site, staff: str, share: str) -> None:
+    for number in range(5):
+        site.put(f"{share}/{number}.txt", b"x", staff)
+    first = site.get(f"{share}/?_size=2", staff, Accept="text/html")
+    following = html.unescape(re.findall(r'href="([^"]*)" rel="next"', first.text)[0])
+    page = site.get(following + "&_size=2", staff, Accept="text/html")
+    assert re.findall(r"<bdi>(\d)\.txt</bdi></?[as]", page.text)[:1] == ["2"]
+    deleted = site.submit(action(page, "panel"), {}, staff)
+    assert re.findall(r"<bdi>(\d)\.txt", site.get(deleted["Location"], staff, Accept="text/html").text)[0] == "3"
+    done = site.upload(action(page, "upload"), ("file", "3a.txt", b"x"), token=staff, Accept="text/html")
+    assert "<bdi>3a.txt" in site.get(done["Location"], staff, Accept="text/html").text
+
+
 def test_if_match_guards_a_record(site: Site, staff: str) -> None:
     address = site.send("/forms/leave", LEAVE, staff)["Location"]
     changed = site.send(address, {"days": 2}, staff, "PATCH", If_Match='"1"')
