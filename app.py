@@ -318,6 +318,12 @@ class StorageFull(AppError):
     code, status, exit_code, retry = "storage_full", 507, 7, True
 
 
+class Unreadable(AppError):
+    """What is stored there is damaged: it cannot be read, now or later; what is beside it can."""
+
+    code, status, exit_code = "unreadable", 500, 1
+
+
 class QueryTimeout(AppError):
     """A view took longer than its time limit."""
 
@@ -337,7 +343,7 @@ class ConfigError(AppError):
 #          Column Input COUNTED COUNT_S Table Response Record Insert Update Delete Write Blob Folder Staged OPERATORS
 #          Condition Query Page Select Rows Change exact_number load_json dump_json check_text member_pointer
 #          check_value is_key check_writes check_path split_path quote_path new_id rfc3339 instant_key parse_rfc3339
-#          encode_cursor decode_cursor nearest in_units page_bounds Unread LANGUAGES Locale
+#          encode_cursor decode_cursor nearest in_units page_bounds LOST Damaged damage_of mended Unread LANGUAGES Locale
 
 Json: TypeAlias = Any  # None, bool, int, float, Decimal, str, list and dict of these
 Value: TypeAlias = dict[str, Json]  # a JSON object
@@ -555,13 +561,15 @@ class Column:
             return "yes" if value else "no"
         if isinstance(value, dict):
             return str(value.get("name", dump_json(value)))
+        if isinstance(value, Damaged):
+            return f"{value} (damaged: it {value.reason})"
         if value in self.titles:
             return self.titles[value]
         if isinstance(value, int | float | Decimal):
             return locale.write_number(value)
         if isinstance(value, str) and self.format in ("date", "date-time"):
             return locale.write_date(value) if self.format == "date" else locale.write_date_time(value)
-        return "" if value is None else str(value)
+        return "" if value is None else str(value).replace("\0", "\ufffd")  # which no page can hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -621,11 +629,15 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A JSON object under a key in a table; version counts from 1."""
+    """A JSON object under a key in a table; version counts from 1.
+
+    `damage` is why what is stored is no JSON object, in words; then the value is {}.
+    """
 
     key: str
     version: int
     value: Value
+    damage: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -853,6 +865,42 @@ def member_pointer(pointer: str, name: str) -> str:
     """The JSON pointer of a member (RFC 6901 section 3); what cannot be sent in an answer is replaced."""
     sendable = name.encode(errors="replace").decode().replace("\0", "?")
     return pointer + "/" + sendable.replace("~", "~0").replace("/", "~1")
+
+
+LOST = "\ufffd"
+
+
+class Damaged(str):
+    """A text that could not be read as it was stored: U+FFFD stands for what is lost. `reason` says why, in words."""
+
+    reason: str
+
+    def __new__(cls, text: str, reason: str = "is not UTF-8") -> Damaged:
+        made = super().__new__(cls, text)
+        made.reason = reason
+        return made
+
+
+def damage_of(value: Json) -> str:
+    """Why a value, or one inside it, is Damaged; "" if none is."""
+    if isinstance(value, Damaged):
+        return value.reason
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return next(filter(None, map(damage_of, inner)), "")
+
+
+def mended(value: Json, of_damaged: bool = False) -> Json:
+    """A JSON value whose texts no encoding can store are Damaged; `of_damaged`: those that have lost something, too."""
+    if isinstance(value, dict):
+        return {str(mended(name)): mended(one, of_damaged) for name, one in value.items()}
+    if isinstance(value, list):
+        return [mended(one, of_damaged) for one in value]
+    if not isinstance(value, str):
+        return value
+    text = re.sub("[\ud800-\udfff]", "\ufffd", value)
+    if text != value:
+        return Damaged(text, "has half of a surrogate pair")
+    return Damaged(text) if of_damaged and "\ufffd" in text else value
 
 
 _PLAIN = (str, int, float, type(None))
@@ -3404,7 +3452,17 @@ def _problem(request_id: str, error: AppError) -> Value:
 def _list_page(table: Table) -> Value:
     """A page of a list as JSON; the same object at every door."""
     found: Value = {"items": list(table.rows), "next": table.next}
+    if damaged := list(_damaged_cells(found["items"])):
+        found["damaged"] = damaged
     return found | ({"count": table.count} if table.count is not None else {})
+
+
+def _damaged_cells(rows: Iterable[Mapping[str, Json]]) -> Iterator[Value]:
+    """What of a page could not be read: the number of the row, from 0, the column, and why."""
+    for number, row in enumerate(rows):
+        for name, value in row.items():
+            if reason := damage_of(value):
+                yield {"item": number, "column": name, "detail": reason}
 
 
 def _error_headers(error: AppError) -> _Headers:
@@ -4764,6 +4822,8 @@ class HttpRunner(Runner):
         if response.table:
             return self._list(exchange, response.table)
         headers = [("ETag", f'"{response.etag}"')] if response.etag else []
+        damaged = [quote(cell["column"]) for cell in _damaged_cells([response.data])] if response.etag else []
+        headers += [("Satchel-Damaged", ", ".join(damaged))] if damaged else []
         if response.etag and {"*", response.etag} & set(exchange.conditions().if_none_match):
             return Answer(304, headers)
         return _json_answer(200, response.data, headers)
@@ -8593,6 +8653,27 @@ def _text_cursor(cursor: str) -> str:
     return text
 
 
+_damage_told: set[tuple[str, str]] = set()  # places and columns, of this process
+
+
+def _watched(place: str, rows: Iterable[Value]) -> Iterator[Value]:
+    """The same rows; of each column that holds something damaged the log is told once."""
+    for row in rows:
+        for name, value in row.items():
+            if type(value) in _UNDAMAGED or not (reason := damage_of(value)):
+                continue
+            which = f" (id {row['id']})" if "id" in row and name != "id" else ""
+            what = "every column" if which and value == LOST else f"column {name}"
+            if (place, what) not in _damage_told:
+                _damage_told.add((place, what))
+                words = "%s: %s holds what %s%s: it is served with U+FFFD for what is lost"
+                logging.getLogger("satchel").warning(words, place, what, reason, which)
+        yield row
+
+
+_UNDAMAGED = (str, int, float, type(None), bool)
+
+
 def _answer(response: Response) -> Plan:
     return Plan(respond=lambda blobs: response)
 
@@ -8944,19 +9025,22 @@ class Form(Resource):
             flat = self.flat(record)
             return {name: flat[name] for name in names}
 
+        place = f"forms/{self.name}"
         count = self.store.count(query) if asked.count else None
         if whole:
-            return Table(columns, map(row, self.store.walk(query)), count=count)
+            return Table(columns, _watched(place, map(row, self.store.walk(query))), count=count)
         page = self.store.find(query)
         size: Callable[[], int | None] = partial(self.store.count_up_to, query, COUNTED + 1, COUNT_S)
         if not page.next and not query.after:
             size = partial(len, page.items)
-        return Table(columns, [row(record) for record in page.items], page.next, count, size=size)
+        return Table(columns, list(_watched(place, map(row, page.items))), page.next, count, size=size)
 
     def flat(self, record: Record) -> Value:
         """A record as JSON gives it: its fields (None where missing) and what it holds beside them, between id, version and
         the rest."""
         value = self._as_shown(record)
+        if record.damage:
+            value = dict.fromkeys((*self.fields, *RESERVED_FIELDS), Damaged(LOST, record.damage))
         names = (*self.fields, *self._beside(value))
         flat: Value = {"id": record.key, "version": record.version} | {name: value.get(name) for name in names}
         return flat | {name: value.get(name) for name in RESERVED_FIELDS[2:]}
@@ -8992,6 +9076,9 @@ class Form(Resource):
             return self._create(request, scope, key)
         if record is None:
             raise NotFound(f"{request.address} does not exist")
+        if record.damage and (request.action == Action.READ or request.partial):
+            hint = f"table {self.table}; it can be replaced (PUT), deleted, or mended in the database"
+            raise Unreadable(f"{request.address} is damaged: what is stored {record.damage}", hint=hint)
         if request.action == Action.READ:
             _no_params(request, ("_edit",))
             page = self._page(scope, record) | {"edit": "_edit" in request.params}
@@ -9062,6 +9149,8 @@ class Form(Resource):
         value = {name: present[name] for name in (*self.fields, *stored) if name in present}
         if changed and (faults := _size_faults(value, "")):
             raise Invalid(f"the data for forms/{self.name} is not valid", faults=faults)
+        if lost := [Fault(f"/{n}", "damaged", f"{damage_of(v)}: write it anew") for n, v in value.items() if damage_of(v)]:
+            raise Invalid(f"{request.address} holds what could not be read", faults=lost)
         steps = self._store_files([(scope.new_id(), value)])
         stamp = {name: record.value.get(name) for name in ("created_at", "created_by")}
         value |= stamp | {"updated_at": rfc3339(scope.now), "updated_by": scope.caller.subject}
@@ -9365,7 +9454,7 @@ class View(Resource):
         if request.whole:
             # the limit has the provider treat the statement as it does for a page, with columns of the same names
             rows = source.select(self.statement(request.params, **asked, limit=2**62))
-            return Table(self._titled(rows.columns, ()), _mappings(rows), close=rows.close)
+            return Table(self._titled(rows.columns, ()), _watched(f"views/{self.name}", _mappings(rows)), close=rows.close)
         bounds = {"limit": size + 1, "offset": start, "timeout_s": float(self.config.timeout_s)}
         rows = source.select(self.statement(request.params, **asked, **bounds))
         with closing(rows):
@@ -9379,6 +9468,7 @@ class View(Resource):
         if not following and (found or not start):
             known = partial(int, start + len(found))
         items = [dict(zip(rows.columns, row, strict=True)) for row in found[:size]]
+        items = list(_watched(f"views/{self.name}", items))
         return Table(columns, items, following, count, size=known)
 
     def _asked(self, params: Mapping[str, str]) -> tuple[tuple[Condition, ...], tuple[str, ...]]:
@@ -9546,6 +9636,8 @@ class AdminTable(Resource):
         return Condition(name, op, seconds if op == "in" else seconds[0])
 
     def _row(self, record: Record) -> Value:
+        if record.damage:
+            return {one.name: Damaged(LOST, record.damage) for one in self.columns} | {"id": record.key}
         values: Value = {"id": record.key} | record.value
         values |= {name: rfc3339(values[name]) if values[name] else None for name in self.seconds}
         return {column.name: values.get(column.name) for column in self.columns}
@@ -9582,15 +9674,15 @@ RESOURCE_TYPES: Mapping[str, type[Resource]] = {
 # and Lookup; what databases do alike is SqlSelect, SqlLookup and SqlBlobs.
 # uses: ERRORS VALUES CONFIG CONTRACTS
 # defines: CHUNK_BYTES STAGE_BYTES STAGE_LEAVES_BYTES NINES LOOSE_STAGED_S LOOSE_REPLACED_S number_key sort_key
-#          text_key fold_case has_text value_key key_rule key_test field_key is_instant list_mark Lookup check_commit
-#          check_version next_version check_blob rechunk Job GroupCommit ProcessLock may_write COUNT_OF SQL_SIGNS SQL_TOKENS
-#          read_statement quote_name
-#          bindable SqlSelect has_wal_reset_fault SQLITE_AWAY sqlite_code RECORDS_SCHEMA WRITER_SETTINGS BLOBS_SCHEMA
-#          sqlite_number sqlite_member sqlite_authorize sqlite_field SqlLookup SqliteLookup SqlitePool plain_cell
-#          need_blob LookedUpBlobs EmbeddedProvider SqlConnection SqlBlobs SqlProvider disk_errors sync_folder
-#          write_fully FileReader JournalEntry write_journal_line copy_value Journal FileProvider Facts LINK_LOCAL
-#          NAT64 EXACT_JS PLACEHOLDER PRESETS is_link_local at_pointer fill_query is_double inexact NamedLocks ALONE
-#          Wire WireFile HttpAnswer NotConnected HttpPool HttpReader Entries Listed passable GenericProvider
+#          text_key fold_case has_text value_key key_rule key_test field_key is_instant list_mark Lookup stored_version
+#          stored_record check_commit check_version next_version check_blob rechunk Job GroupCommit ProcessLock
+#          may_write COUNT_OF SQL_SIGNS SQL_TOKENS read_statement quote_name bindable SqlSelect has_wal_reset_fault
+#          SQLITE_AWAY sqlite_code RECORDS_SCHEMA WRITER_SETTINGS BLOBS_SCHEMA sqlite_number sqlite_member sqlite_text
+#          sqlite_bytes sqlite_authorize sqlite_field SqlLookup SqliteLookup SqlitePool plain_cell need_blob
+#          LookedUpBlobs EmbeddedProvider SqlConnection SqlBlobs SqlProvider disk_errors sync_folder write_fully
+#          FileReader JournalEntry write_journal_line copy_value Journal FileProvider Facts LINK_LOCAL NAT64 EXACT_JS
+#          PLACEHOLDER PRESETS is_link_local at_pointer fill_query is_double inexact NamedLocks ALONE Wire WireFile
+#          HttpAnswer NotConnected HttpPool HttpReader Entries Listed passable GenericProvider
 
 _Result = TypeVar("_Result")
 
@@ -9779,6 +9871,27 @@ class Lookup:
         for name, descends in reversed(self.terms):
             rows.sort(key=lambda r: self.key(r, name), reverse=descends)
         return rows[:wanted]
+
+
+def stored_version(version: Json) -> int:
+    """A record's version as a backend keeps it; one that is none counts as 1."""
+    return version if isinstance(version, int) and not isinstance(version, bool) and version > 0 else 1
+
+
+def stored_record(key: Json, version: Json, data: Json) -> Record:
+    """A record from what a backend keeps of it; what another program damaged is marked and not raised."""
+    name = key if isinstance(key, str) else str(plain_cell(key))
+    counted = stored_version(version)
+    if not isinstance(data, str):
+        return Record(name, counted, {}, "is not text")
+    try:
+        value = load_json(data)
+    except BadRequest:
+        return Record(name, counted, {}, "is not JSON")
+    if not isinstance(value, dict):
+        return Record(name, counted, {}, "is not a JSON object")
+    of_damaged = isinstance(data, Damaged)
+    return Record(name, counted, mended(value, of_damaged) if of_damaged or "\\u" in data else value)
 
 
 def check_commit(writes: Sequence[Write]) -> None:
@@ -10025,7 +10138,7 @@ class SqlSelect:
 
     def _holds_folded(self, name: str, bound: str) -> str:
         """The same whatever the case."""
-        return f"instr(fold_case({self._text(name)}), {bound}) > 0"
+        return f"instr(fold_case(cast({self._text(name)} as blob)), {bound}) > 0"
 
     def _test(self, condition: Condition) -> str:
         key_rule(condition)
@@ -10098,6 +10211,23 @@ def sqlite_member(data: str, name: str) -> str | None:
     return dump_json(value[name]) if name in value else None
 
 
+def sqlite_text(data: bytes) -> str:
+    """A text of SQLite, which keeps any bytes as one."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return Damaged(data.decode(errors="replace"))
+
+
+def sqlite_bytes(function: Callable[..., Any], encoding: str) -> Callable[..., Any]:
+    """A function for SQL whose first argument is a text cast to a blob: as a text SQLite would not hand over all of them."""
+
+    def of_bytes(data: bytes | None, *more: Any) -> Any:
+        return None if data is None else function(data.decode(encoding, "replace"), *more)
+
+    return of_bytes
+
+
 def sqlite_authorize(action: int, first: str | None, second: str | None, *_: str | None) -> int:
     """Allows what reads: select, columns, recursion and functions without effects outside."""
     reads = action in (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE)
@@ -10110,18 +10240,25 @@ def sqlite_authorize(action: int, first: str | None, second: str | None, *_: str
     return sqlite3.SQLITE_OK if reads else sqlite3.SQLITE_DENY
 
 
-def sqlite_field(name: str, instant: bool, number: int, values: dict[str, Json]) -> str:
-    """SQL whose value is the sort_key of a record's field (see value_key); what it binds is added to values."""
+def sqlite_field(name: str, instant: bool, number: int, values: dict[str, Json], *, careful: bool = False) -> str:
+    """SQL whose value is the sort_key of a record's field (see value_key); what it binds is added to values.
+
+    `careful`: of a record whose data is no JSON, or whose version no number, it is null instead of an error.
+    """
     if name in ("id", "version"):
-        return "'t' || key" if name == "id" else "'n' || number_key(version)"
+        key = "'n' || number_key(version)"
+        key = f"case when typeof(version) = 'integer' then {key} else '' end" if careful else key
+        return "'t' || key" if name == "id" else key
     path, document = f":path{number}", "data"
+    if careful:
+        document = "case when typeof(data) = 'text' and json_valid(data) then data else '{}' end"
     if set(name) & {'"', "\\"} or any(c < " " for c in name):
-        document = f"json_member(data, :name{number})"
+        document = f"json_member(cast({document} as blob), :name{number})"
         values |= {f"name{number}": name, f"path{number}": "$"}
     else:
         values[f"path{number}"] = f'$."{name}"'
     text = f"json_extract({document}, {path})"
-    text = f"text_key({text})" if instant else f"'t' || {text}"
+    text = f"text_key(cast({text} as blob))" if instant else f"'t' || {text}"
     return (
         f"case json_type({document}, {path}) when 'text' then {text}"
         f" when 'integer' then 'n' || number_key(json_extract({document}, {path}))"
@@ -10221,16 +10358,20 @@ class SqlLookup(ABC):
 
 
 class SqliteLookup(SqlLookup):
-    """Over a table of SQLite."""
+    """Over a table of SQLite; `careful`: one that holds damaged records."""
+
+    def __init__(self, lookup: Lookup, table: str, *, careful: bool = False) -> None:
+        self._careful = careful
+        super().__init__(lookup, table)
 
     def _field(self, name: str, instant: bool) -> str:
-        return sqlite_field(name, instant, len(self.values), self.values)
+        return sqlite_field(name, instant, len(self.values), self.values, careful=self._careful)
 
     def _holds(self, column: str, bound: str) -> str:
         return f"instr(substr({column}, 2), {bound}) > 0"
 
     def _holds_folded(self, column: str, bound: str) -> str:
-        return f"has_text({column}, {bound})"
+        return f"has_text(cast({column} as blob), {bound})"
 
 
 class SqlitePool:
@@ -10251,15 +10392,25 @@ class SqlitePool:
                 return self._idle.pop()
         uri = self._path.absolute().as_uri() + "?mode=ro"
         connection = sqlite3.connect(uri, uri=True, timeout=5, isolation_level=None, check_same_thread=False)
-        connection.execute("pragma query_only = on")
-        connection.create_function("number_key", 1, sqlite_number, deterministic=True)
-        cached = functools.lru_cache(maxsize=32)(text_key)  # SQLite asks several times in a row
-        connection.create_function("text_key", 1, cached, deterministic=True)
-        connection.create_function("json_member", 2, sqlite_member, deterministic=True)
-        connection.create_function("has_text", 2, has_text, deterministic=True)
-        connection.create_function("fold_case", 1, lambda text: text and fold_case(text), deterministic=True)
-        connection.set_authorizer(sqlite_authorize)
+        try:
+            self._set_up(connection)
+        except BaseException:
+            connection.close()
+            raise
         return connection
+
+    def _set_up(self, connection: sqlite3.Connection) -> None:
+        connection.execute("pragma query_only = on")
+        [(encoding,)] = connection.execute("pragma encoding")
+        of_bytes = functools.partial(sqlite_bytes, encoding=encoding)
+        cached = functools.lru_cache(maxsize=32)(of_bytes(text_key))  # SQLite asks several times in a row
+        connection.create_function("number_key", 1, sqlite_number, deterministic=True)
+        connection.create_function("text_key", 1, cached, deterministic=True)
+        connection.create_function("json_member", 2, of_bytes(sqlite_member), deterministic=True)
+        connection.create_function("has_text", 2, of_bytes(has_text), deterministic=True)
+        connection.create_function("fold_case", 1, of_bytes(fold_case), deterministic=True)
+        connection.text_factory = sqlite_text
+        connection.set_authorizer(sqlite_authorize)
 
     def give_back(self, connection: sqlite3.Connection) -> None:
         """End the use of a connection, whose cursors are closed."""
@@ -10777,39 +10928,44 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
                 return None
             sql = f"select version, data from {quote_name(table)} where key = ?"  # noqa: S608
             row = connection.execute(sql, (key,)).fetchone()
-        return Record(key, row[0], load_json(row[1])) if row else None
+        return stored_record(key, *row) if row else None
 
     def find(self, query: Query) -> Page:
         lookup = Lookup.of(query)
-        sql = SqliteLookup(lookup, quote_name(query.table))
-        rows = self._rows(query.table, sql.rows("key, version, data"), sql.values)
-        return lookup.page([Record(key, version, load_json(data)) for key, version, data in rows])
+        rows = self._rows(lookup, lambda sql: sql.rows("key, version, data"))
+        return lookup.page(list(itertools.starmap(stored_record, rows)))
 
     def count(self, query: Query) -> int:
-        sql = SqliteLookup(Lookup.of(dataclasses.replace(query, after="")), quote_name(query.table))
-        rows = self._rows(query.table, sql.count(), sql.values)
+        rows = self._rows(Lookup.of(dataclasses.replace(query, after="")), SqliteLookup.count)
         return int(rows[0][0]) if rows else 0
 
     def count_up_to(self, query: Query, most: int, timeout_s: float) -> int | None:
-        sql, deadline = SqliteLookup(Lookup.of(query), quote_name(query.table)), time.monotonic() + timeout_s
-        text = sql.count(most)
-        self._prepare()
-        with self._reading("counting records") as connection:
-            if not self._has_table(connection, query.table):
-                return 0
-            connection.set_progress_handler(lambda: time.monotonic() > deadline, 5000)
-            try:
-                return int(connection.execute(text, sql.values).fetchone()[0])
-            except sqlite3.OperationalError as error:
-                if sqlite_code(error) != "INTERRUPT":
-                    raise
-                return None
+        lookup, deadline = Lookup.of(dataclasses.replace(query, after="")), time.monotonic() + timeout_s
+        try:
+            rows = self._rows(lookup, lambda sql: sql.count(most), deadline)
+        except QueryTimeout:
+            return None
+        return int(rows[0][0]) if rows else 0
 
-    def _rows(self, table: str, sql: str, values: dict[str, Json]) -> list[Any]:
-        """Rows of a statement over a table, none if there is no such table."""
+    def _rows(self, lookup: Lookup, make: Callable[[SqliteLookup], str], deadline: float = math.inf) -> list[Any]:
+        """Rows of a statement over a table, [] if there is no such table; QueryTimeout past the deadline."""
         self._prepare()
+        table = lookup.query.table
         with self._reading("reading records") as connection:
-            return connection.execute(sql, values).fetchall() if self._has_table(connection, table) else []
+            if not self._has_table(connection, table):
+                return []
+            if deadline < math.inf:
+                connection.set_progress_handler(lambda: time.monotonic() > deadline, 5000)
+            for careful in (False, True):
+                sql = SqliteLookup(lookup, quote_name(table), careful=careful)
+                try:
+                    return connection.execute(make(sql), sql.values).fetchall()
+                except sqlite3.OperationalError as error:
+                    if sqlite_code(error) == "INTERRUPT":
+                        raise QueryTimeout("the query took too long") from error
+                    if careful or sqlite_code(error) != "ERROR":
+                        raise
+        return []
 
     def _work(self, writes: Sequence[Write]) -> Callable[[sqlite3.Connection], list[Record]]:
         texts = [dump_json(getattr(write, "value", None)) for write in writes]
@@ -10828,7 +10984,7 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
             check_version(index, write, version=1 - made)
             return Record(write.key, write.version, write.value)
         row = connection.execute(f"select version from {table} where key = ?", (write.key,)).fetchone()  # noqa: S608
-        version = row[0] if row else 0
+        version = stored_version(row[0]) if row else 0
         check_version(index, write, version)
         if isinstance(write, Delete):
             connection.execute(f"delete from {table} where key = ?", (write.key,))  # noqa: S608
@@ -10892,8 +11048,14 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
             stack.callback(self._pool.give_back, connection)
             if select.timeout_s is not None:
                 connection.set_progress_handler(lambda: time.monotonic() > deadline, 5000)
-            statement, values = self._composed(connection, select, statement)
-            cursor = connection.execute(around.format(statement), values)
+            try:
+                composed, values = self._composed(connection, select, statement)
+                cursor = connection.execute(around.format(composed), values)
+            except UnicodeDecodeError:  # the name of a column, which would not reach the authorizer
+                connection.set_authorizer(None)
+                stack.callback(connection.set_authorizer, sqlite_authorize)
+                composed, values = self._composed(connection, select, self._renamed(connection, select, statement))
+                cursor = connection.execute(around.format(composed), values)
             stack.callback(cursor.close)
             if cursor.description is None:
                 raise ConfigError(f"provider {self.name}: the statement gives no rows: a view is one select")
@@ -10910,6 +11072,25 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
             composed = SqlSelect(select, statement, [column[0] for column in found.description])
             statement, values = composed.sql, composed.values
         return statement, {name: bindable(value) for name, value in values.items()}
+
+    def _renamed(self, connection: sqlite3.Connection, select: Select, statement: str) -> str:
+        """The statement with columns called column_1, column_2…: of one of its own the name is not UTF-8.
+
+        As it stands in it, it can be nothing but a select.
+        """
+        bound = {name: bindable(value) for name, value in select.params.items()}
+        begin = f"with satchel_renamed({{}}) as (\n{statement}\n) select "
+        count = 1
+        try:
+            connection.execute(begin.format("column_1") + "1 from satchel_renamed limit 0", bound)
+        except sqlite3.OperationalError as error:
+            found = re.search(r"has ([0-9]+) values for", str(error))
+            count = int(found[1]) if found else 1
+        words = "provider %s: a view has a column whose name is not UTF-8: its columns are called column_1, column_2 …"
+        logging.getLogger("satchel").warning(words, self.name)
+        names = [f"column_{number + 1}" for number in range(count)]
+        columns = ", ".join(f"{name} as {name}" for name in names)  # else SQLite may go on with the names of the table
+        return begin.format(", ".join(names)) + columns + " from satchel_renamed"
 
     def _stream(
         self, cursor: sqlite3.Cursor, select: Select, deadline: float, done: Callable[[], None]
@@ -13453,6 +13634,26 @@ class App:
             faults += _tried("auth.keys", lambda: self.authority) if self.state else []
         return faults
 
+    def damage(self, most_s: float = 5.0) -> list[str]:
+        """What views and forms hold that cannot be read, in words, as far as it is found in about most_s."""
+        places = [(a, one) for a, one in self.resources.items() if isinstance(one, Form) or _is_sql(one)]
+        ends_at, found = time.monotonic() + most_s, []
+        for left, (address, one) in zip(range(len(places), 0, -1), places, strict=True):
+            now = time.monotonic()
+            until = now + max((ends_at - now) / left, 0.05)
+            seen: dict[str, list[str]] = {}
+            with suppress(AppError):  # which check() tells
+                rows = _records_of(one) if isinstance(one, Form) else _rows_of(cast(View, one), until - now)
+                for which, name, reason in rows:
+                    if reason:
+                        seen.setdefault(f"{name} {reason}", []).append(which)
+                    if time.monotonic() > until:
+                        break
+            for what, rows_ in seen.items():
+                more = f" and {len(rows_) - 1:,} more" if len(rows_) > 1 else ""
+                found.append(f"{address.replace('/', '.')}: {what} in {rows_[0]}{more}")
+        return found
+
     def count(self, name: str, *labels: str, by: float = 1) -> None:
         self.meters.count(name, *labels, by=by)
 
@@ -14069,6 +14270,27 @@ def _resource_faults(place: str, resource: Resource | None) -> list[Fault]:
     return []
 
 
+def _is_sql(resource: Resource) -> bool:
+    return isinstance(resource, View) and isinstance(resource.source, Queries)
+
+
+def _records_of(form: Form) -> Iterator[tuple[str, str, str]]:
+    """Of every record which it is, a field, and what is damaged about it; "" where nothing is."""
+    for record in form.store.walk(Query(form.table)):
+        damaged = [(name, damage_of(value)) for name, value in record.value.items()]
+        faults = [("the whole record", record.damage)] + [(f"field {name}", reason) for name, reason in damaged if reason]
+        yield from ((f"record {record.key}", name, reason) for name, reason in faults)
+
+
+def _rows_of(view: View, timeout_s: float) -> Iterator[tuple[str, str, str]]:
+    """The same of the rows of a SQL view."""
+    queries = cast(Queries, view.source)
+    with closing(queries.select(view.statement(timeout_s=timeout_s))) as rows:
+        for number, row in enumerate(rows.rows, 1):
+            for name, value in zip(rows.columns, row, strict=True):
+                yield f"row {number:,}", f"column {name}", damage_of(value)
+
+
 def _try_statement(view: View, queries: Queries) -> None:
     """Run a view's statement with its defaults for no rows; ConfigError or what the provider raises."""
     order_by = view.config.order_by
@@ -14304,6 +14526,9 @@ class Copy:
         for one, other in pairs:
             if one is None:
                 foreign += [cast(Record, other).key] if len(foreign) < 2 else []
+                continue
+            if reason := one.damage or damage_of(one.value):
+                self._fault(f"{table}/{one.key}", f"is damaged and was not copied: it {reason}")
                 continue
             line = _record_line(one)
             ours.add(line, len(line))
@@ -14610,7 +14835,7 @@ def cmd_server_check(args: argparse.Namespace) -> int:
                 made, failed = app.create()
             queue_faults, queue_warnings = QueueDesk(app.config.sqs).lint()
             faults = [*dict.fromkeys([*failed, *app.check()]), *queue_faults]
-            warnings = [*app.warnings(), *queue_warnings]
+            warnings = [*app.warnings(), *app.damage(), *queue_warnings]
     except ConfigError as error:  # not even TOML, or a plugin that does not load
         faults, warnings = list(error.faults) or [Fault("", error.code, error.message)], []
     if args.json:

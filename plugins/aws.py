@@ -481,6 +481,12 @@ def in_key_order(lookup: Lookup) -> bool:
     return len(lookup.terms) == 1
 
 
+def item_version(item: Mapping[str, Any]) -> int:
+    """The version that an item says; 1 if another program wrote it without."""
+    text = item.get(VERSION, {}).get("N", "")
+    return app.stored_version(int(text) if re.fullmatch("[0-9]{1,18}", text) else None)
+
+
 class DynamoRecords(Aws, Records):
     """A DynamoDB table for each table of records: `part` (always "r") and `key` are its key, `version` and `data` the rest.
 
@@ -504,18 +510,16 @@ class DynamoRecords(Aws, Records):
     def _place(self, table: str) -> str:
         return table_name(self._tables_prefix or "", table)
 
-    def _record(self, item: Mapping[str, Any], table: str) -> Record:
-        try:
-            return Record(item[KEY]["S"], int(item[VERSION]["N"]), app.load_json(item[DATA]["S"]))
-        except (LookupError, TypeError, ValueError, app.BadRequest) as error:
-            raise app.Unavailable(f"{self._who}: {table} holds an item that is no record", hint=str(error)) from error
+    @staticmethod
+    def _record(item: Mapping[str, Any]) -> Record:
+        return app.stored_record(item[KEY]["S"], item_version(item), item.get(DATA, {}).get("S"))
 
     def get(self, table: str, key: str) -> Record | None:
         if not app.is_key(key):
             return None
         item_key = {PART: ALL, KEY: {"S": key}}
         found = self._dynamo(f"reading {table}", "get_item", TableName=self._place(table), Key=item_key, ConsistentRead=True)
-        return self._record(found["Item"], table) if "Item" in found else None
+        return self._record(found["Item"]) if "Item" in found else None
 
     def _fetch(self, doing: str, wanted: Mapping[str, Collection[str]], **more: Any) -> Iterator[tuple[str, Any]]:
         """(table, item) of every record that is there, of wanted keys by table; those that come late are asked for again."""
@@ -565,7 +569,7 @@ class DynamoRecords(Aws, Records):
         left = self._scan_limit if bounded else None
         for page in self._pages(lookup, limit):
             items = page["Items"]
-            yield [self._record(item, lookup.query.table) for item in items[:left]]
+            yield [self._record(item) for item in items[:left]]
             if left is not None and len(items) > left:
                 raise self._too_far(lookup.query)
             left = None if left is None else left - len(items)
@@ -591,7 +595,7 @@ class DynamoRecords(Aws, Records):
         if len(keys) > self._scan_limit:
             raise self._too_far(query)
         found = self._fetch(f"reading {query.table}", {query.table: keys})
-        return [self._record(item, query.table) for _, item in found]
+        return [self._record(item) for _, item in found]
 
     def find(self, query: Query) -> Page:
         lookup = Lookup.of(query)
@@ -625,7 +629,7 @@ class DynamoRecords(Aws, Records):
         is_plain = not (query.where or query.search)
         more: Any = {"Select": "COUNT"} if is_plain else {}
         page: Any = next(self._pages(lookup, most if is_plain else None, **more), {"Count": 0})
-        records = [self._record(item, query.table) for item in page.get("Items", ())]
+        records = [self._record(item) for item in page.get("Items", ())]
         found = min(page["Count"] if is_plain else sum(map(lookup.selects, records)), most)
         return found if found == most or "LastEvaluatedKey" not in page else None
 
@@ -684,7 +688,7 @@ class DynamoRecords(Aws, Records):
         wanted = {table: [key for t, key in asked if t == table] for table, _ in asked}
         more = {"ProjectionExpression": "#k, #v", "ExpressionAttributeNames": {"#k": KEY, "#v": VERSION}}
         found = self._fetch("reading versions", wanted, **more)
-        present = {(table, item[KEY]["S"]): int(item[VERSION]["N"]) for table, item in found}
+        present = {(table, item[KEY]["S"]): item_version(item) for table, item in found}
         return [present.get(at, 0) if (at := (w.table, w.key)) in asked else 0 if isinstance(w, Insert) else w.version
                 for w in writes]  # fmt: skip
 
@@ -698,6 +702,10 @@ class DynamoRecords(Aws, Records):
         elif version is not None:
             item |= {"ConditionExpression": "#v = :v", "ExpressionAttributeNames": {"#v": VERSION}}
             item["ExpressionAttributeValues"] = {":v": {"N": str(version)}}
+            if version == 1:  # as which one without counts
+                item["ConditionExpression"] += " or (attribute_exists(#k) and not attribute_type(#v, :n))"
+                item["ExpressionAttributeNames"] |= {"#k": KEY}
+                item["ExpressionAttributeValues"] |= {":n": {"S": "N"}}
         if "ConditionExpression" in item:
             item["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
         if isinstance(write, Delete):
@@ -730,7 +738,7 @@ class DynamoRecords(Aws, Records):
         for index, (write, reason) in enumerate(zip(writes, reasons, strict=False)):
             was_read = isinstance(write, app.Update) and write.version is None
             if reason and reason["Code"] == "ConditionalCheckFailed" and not was_read:
-                app.check_version(index, write, int(reason.get("Item", {}).get(VERSION, {"N": 0})["N"]))
+                app.check_version(index, write, item_version(reason["Item"]) if "Item" in reason else 0)
                 raise app.Conflict(f"{write.table}: record {write.key} was changed meanwhile", index=index)
         passing = ("ConditionalCheckFailed", "TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded")
         for reason in reasons:

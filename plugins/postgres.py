@@ -275,7 +275,7 @@ def number_cell(text: str) -> Json:
 def json_cell(text: str) -> Json:
     """Parsed, or as it is: the type json may hold a name twice, and numbers of any length."""
     try:
-        return app.load_json(text)
+        return app.mended(app.load_json(text)) if "\\u" in text else app.load_json(text)
     except app.BadRequest:
         return text
 
@@ -1121,7 +1121,7 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
         if not app.is_key(key):
             return None
         rows = self._rows(table, f"select version, {EXACT} from {self._named(table)} where key = $1", [key])  # noqa: S608
-        return Record(key, rows[0][0], app.load_json(rows[0][1])) if rows else None
+        return app.stored_record(key, *rows[0]) if rows else None
 
     def find(self, query: app.Query) -> app.Page:
         lookup = app.Lookup.of(query)
@@ -1130,7 +1130,7 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
         sql = PostgresLookup(lookup, self._named(query.table), self._schema)
         text = sql.rows(f"key, version, {EXACT}")
         rows = self._rows(query.table, text, list(sql.values.values()))
-        return lookup.page([Record(key, version, app.load_json(data)) for key, version, data in rows])
+        return lookup.page(list(itertools.starmap(app.stored_record, rows)))
 
     def count(self, query: app.Query) -> int:
         lookup = app.Lookup.of(dataclasses.replace(query, after=""))
@@ -1166,7 +1166,14 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
     def _rows(self, table: str, sql: str, values: Sequence[Json]) -> list[list[Json]]:
         """Rows of a statement over a table, none if there is no such table."""
         with self._reading("reading records") as link:
-            return link.run((sql, values)).rows if self._has_table(link, table) else []
+            if not self._has_table(link, table):
+                return []
+            try:
+                return link.run((sql, values)).rows
+            except Exception as error:
+                if EXACT not in sql or not state_of(error).startswith("22"):
+                    raise
+                return link.run((sql.replace(EXACT, "data::text"), values)).rows  # an exact of another program is no JSON
 
     def commit(self, writes: Sequence[app.Write]) -> list[Record]:
         """Two round trips: lock the records and read their versions; write and commit."""

@@ -209,6 +209,29 @@ def test_what_is_missing_is_never_made_silently_and_the_command_that_makes_it_is
     assert provider.count(Query("t")) == 1
 
 
+def test_an_item_that_another_program_wrote_takes_no_list_with_it(build: Callable[..., Any], tmp_path: Path) -> None:
+    provider = build()
+    provider.create(["t"])
+    provider.commit([Insert("t", key, {"n": 1}) for key in "ae"])
+    place = aws_server.options(tmp_path)["tables"] + "t"
+    for key, item in {
+        "b": {"data": {"S": "{nope"}, "version": {"N": "3"}},
+        "c": {"version": {"S": "x"}, "data": {"S": '{"n":2}'}},
+        "d": {"colour": {"S": "red"}},
+    }.items():
+        provider._dynamo("", "put_item", TableName=place, Item={"part": {"S": "r"}, "key": {"S": key}, **item})
+    for query in (Query("t"), Query("t", order_by=("version", "id"), where=(Condition("n", "ne", 5),))):
+        found = sorted(provider.find(query).items, key=lambda record: record.key)
+        assert [(r.key, r.version, r.value.get("n"), r.damage) for r in found] == [
+            ("a", 1, 1, ""), ("b", 3, None, "is not JSON"), ("c", 1, 2, ""), ("d", 1, None, "is not text"), ("e", 1, 1, ""),
+        ]  # fmt: skip
+        assert provider.count(query) == 5
+    assert provider.get("t", "b").damage == "is not JSON"
+    assert provider.commit([Update("t", "c", {"n": 3})])[0].version == 2
+    provider.commit([Delete("t", "b", 3), Delete("t", "d", 1)])
+    assert [record.key for record in provider.walk(Query("t"))] == ["a", "c", "e"]
+
+
 def test_a_table_of_another_program_is_not_taken_over(build: Callable[..., Any], tmp_path: Path) -> None:
     provider = build()
     provider._dynamo(

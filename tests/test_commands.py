@@ -8,12 +8,15 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
+import time
 import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -163,6 +166,36 @@ def test_keys_rotate_with_overlap_and_a_retired_one_ends_what_it_signed(shell: S
     shell.run("auth", "check", given=new)
     said = (shell.folder / "data" / "keys.json").read_text()
     assert all(secret["k"] not in out for secret in json.loads(said)["keys"])
+
+
+def test_check_names_what_is_damaged_and_passes(tmp_path: Path) -> None:
+    shell = Shell(tmp_path)
+    toml = (
+        '[providers.main]\nkind = "sql"\nurl = "sqlite:///app.db"\n[providers.erp]\nkind = "sql"\nurl = "sqlite:///erp.db"\n'
+    )
+    toml += '[forms.notes]\nprovider = "main"\nfields.a = {}\n[views.old]\nprovider = "erp"\nsql = "select * from old"\n'
+    endless = "with recursive n(i) as (select 1 union all select i + 1 from n) select i from n where i < 0"
+    shell.write(toml + f'[views.endless]\nprovider = "erp"\nsql = "{endless}"\n')
+    provider = app.SqlProvider("main", {"url": "sqlite:///app.db"}, tmp_path)
+    provider.open()
+    provider.commit([app.Insert("notes", key, {"a": "x"}) for key in "abc"])
+    provider.close()
+    with closing(sqlite3.connect(tmp_path / "app.db")) as connection:
+        connection.execute("update notes set data = 'x' where key > 'a'")
+        connection.commit()
+    with closing(sqlite3.connect(tmp_path / "erp.db")) as connection:
+        connection.execute("create table old (n integer, name text)")
+        connection.execute("insert into old values (1, 'x'), (2, cast(x'e9' as text))")
+        connection.commit()
+    began = time.monotonic()
+    found = shell.json("server", "check")
+    assert time.monotonic() - began < 15
+    assert found["ok"]
+    told = [words for words in found["warnings"] if "SQLite" not in words]
+    assert told == [
+        "forms.notes: the whole record is not JSON in record b and 1 more",
+        "views.old: column name is not UTF-8 in row 2",
+    ]
 
 
 def test_lists_and_shows_for_people_name_no_token(shell: Shell) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import signal
+import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -93,6 +94,24 @@ def test_everything_is_there_afterwards_at_its_version(pair: tuple[Any, Any], tm
     assert held(target) == held(source)
     assert copy.written == len(KEYS) + 1200 + len(PATHS)
     assert target.get("many", "00007").version == 2
+
+
+def test_a_damaged_record_is_named_and_the_others_are_copied(tmp_path: Path) -> None:
+    source, target = opened(tmp_path, "sql", "main"), opened(tmp_path, "file", "new")
+    source.commit([Insert("t", key, {"a": "x" + key}) for key in "abcd"])
+    with closing(sqlite3.connect(tmp_path / "main.db")) as connection:
+        connection.execute("update t set data = 'x' where key = 'b'")
+        connection.execute("update t set data = cast(replace(data, 'xc', x'fc') as text) where key = 'c'")
+        connection.commit()
+    copy = Copy(source, target)
+    faults = whole(copy, tmp_path)
+    assert [(fault.pointer, fault.detail) for fault in faults] == [
+        ("t/b", "is damaged and was not copied: it is not JSON"),
+        ("t/c", "is damaged and was not copied: it is not UTF-8"),
+    ]
+    assert [record.key for record in target.walk(Query("t"))] == ["a", "d"]
+    source.close()
+    target.close()
 
 
 def test_a_second_run_writes_nothing_and_reads_no_file(

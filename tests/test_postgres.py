@@ -522,6 +522,39 @@ def test_values_that_sql_changes_are_what_comes_back(postgres: Any) -> None:
     assert postgres.find(Query("t")).items[0].value["a"] == 2
 
 
+def test_what_another_program_put_into_a_record_takes_no_list_with_it(postgres: Any) -> None:
+    postgres.commit([Insert("t", key, {"n": number}) for number, key in enumerate("abcd")])
+    table = f"{schema(postgres)}.t"
+    sql(f"update {table} set exact = '{{nope' where key = 'a'")
+    sql(f"update {table} set data = '[1]', exact = '[1]' where key = 'b'")
+    digits = "1" + "0" * 500
+    sql(f"update {table} set data = '{{\"n\": {digits}}}', exact = '{{\"n\": {digits}}}' where key = 'c'")
+    for asked in (Query("t"), Query("t", (Condition("n", "ne", 7),), ("id",))):
+        page = postgres.find(asked)
+        assert [(r.key, r.value.get("n"), r.damage) for r in page.items] == [
+            ("a", 0, ""), ("b", None, "is not a JSON object"), ("c", None, "is not JSON"), ("d", 3, ""),
+        ]  # fmt: skip
+        assert postgres.count(asked) == 4
+    assert postgres.get("t", "a").value == {"n": 0}
+    assert postgres.get("t", "b").damage == "is not a JSON object"
+
+
+def test_values_of_every_type_of_column_are_served(postgres: Any) -> None:
+    statement = """select 'infinity'::timestamptz as a, '-infinity'::date as b, '4713-01-01 BC'::date as c,
+        'NaN'::numeric as d, 'NaN'::float8 as e, '-inf'::float4 as f, interval '1 mon -3 days' as g,
+        array[array[1, null], array[2, 3]] as h,
+        int4range(1, 5) as i, '\\x00ff'::bytea as j, '{"a": "\\ud83d"}'::json as k, '{"a": 1, "a": 2}'::json as l,
+        point(1, 2) as m, 'x'::"char" as n, '1.2.3.4/8'::inet as o, row(1, 'x') as p, 1e300::numeric as q, '$5'::money as r,
+        'ab'::tsvector as s, b'101' as t, '<a/>'::text::xml as u, '2026-11-23 08:00:00.123456+02'::timestamptz as v"""
+    columns, [row] = run(postgres, statement)
+    cells = dict(zip(columns, row, strict=True))
+    assert [cells[name] for name in "abcde"] == ["infinity", "-infinity", "4713-01-01 BC", "NaN", "nan"]
+    assert (cells["j"], cells["v"]) == ("AP8=", "2026-11-23T06:00:00.123456Z")
+    assert cells["k"] == {"a": "\ufffd"}
+    assert app.damage_of(cells["k"]) == "has half of a surrogate pair"
+    app.dump_json(list(row)).encode()
+
+
 def test_a_number_that_jsonb_cannot_hold_is_invalid(postgres: Any) -> None:
     with pytest.raises(app.Invalid, match="131,072"):
         postgres.commit([Insert("t", "a", {"n": Decimal("1e200000")})])

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote
 
 import pytest
 
@@ -1076,6 +1076,109 @@ def test_views_apps_and_admin_lists_are_only_read(site: Site, action: Action, ad
         site.ask(action, address, {})
 
 
+# ---- what another program damaged
+
+
+def mar(site: Site, *statements: str) -> None:
+    """What somebody does to the database by hand."""
+    with contextlib.closing(sqlite3.connect(site.folder / "app.db")) as connection:
+        for statement in statements:
+            connection.execute(statement)
+        connection.commit()
+
+
+@pytest.fixture
+def marred(tmp_path: Path) -> Iterator[Site]:
+    """Six records: the first is sound, and of each of the others something is not."""
+    site = Site(tmp_path, PROVIDERS["sql"] + TOML + '[views.all]\nfrom = "forms/plain"\norder_by = ["-n"]\n')
+    for number in range(6):
+        site.create("forms/plain", {"a": f"text {number}", "n": number})
+    rows = [row["id"] for row in site.items("forms/plain/records?_sort=id")]
+    changes = ["version = version", "data = '{nope'", "data = cast(replace(data, 'text', x'74e97874') as text)"]
+    changes += ["data = x'00ff'", "version = 'four'", """data = '{"a": "\\ud800", "n": 5}'"""]
+    mar(site, *(f"update plain set {change} where key = '{key}'" for key, change in zip(rows, changes, strict=True)))
+    yield site
+    site.close()
+
+
+def test_a_damaged_record_takes_no_list_with_it_and_stands_marked_in_it(
+    marred: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    app._damage_told.clear()
+    for _ in range(2):
+        rows = marred.items("forms/plain/records?_sort=id")
+    assert [row["a"] for row in rows] == ["text 0", "\ufffd", "t\ufffdxt 2", "\ufffd", "text 4", "\ufffd"]
+    assert [row["n"] for row in rows] == [0, "\ufffd", 2, "\ufffd", 4, 5]
+    reasons = [app.damage_of(row["a"]) for row in rows]
+    assert reasons == ["", "is not JSON", "is not UTF-8", "is not text", "", "has half of a surrogate pair"]
+    told = [record.getMessage() for record in caplog.records]
+    assert [words.partition(" (")[0] for words in told] == [
+        "forms/plain: every column holds what is not JSON",
+        "forms/plain: column a holds what is not UTF-8",
+    ]
+    assert rows[1]["id"] in told[0]
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("_sort=-n", [5, 4, 2, 0, 1, 3]),
+        ("_sort=id&n__gte=2", [2, 4, 5]),
+        ("_sort=id&n__null=true", [1, 3]),
+        ("_sort=id&n__ne=4", [0, 1, 2, 3, 5]),
+        ("_sort=id&_q=TEXT", [0, 4]),
+        ("_sort=id&_q=xt 2", [2]),
+        ("_sort=id&created_at__gt=2020-01-01T00:00:00Z", [0, 2, 4]),
+        ("_sort=id&a__contains=xt", [0, 2, 4]),
+        ("_sort=id&version=1", [0, 1, 2, 3, 5]),
+    ],
+)
+def test_filters_order_and_counts_go_on_past_damaged_records(marred: Site, query: str, expected: list[int]) -> None:
+    every = [row["id"] for row in marred.items("forms/plain/records?_sort=id")]
+    assert [every.index(row["id"]) for row in marred.items("forms/plain/records?" + query)] == expected
+    assert [every.index(row["id"]) for row in marred.items("forms/plain/records?" + query, whole=True)] == expected
+    table = marred.read("forms/plain/records?_count=1&_size=1&" + query).table
+    assert table is not None
+    assert (table.count, table.size()) == (len(expected), len(expected))
+    paged: list[int] = []
+    following: str | None = ""
+    while following is not None:
+        page = marred.read("forms/plain/records", params=dict(parse_qsl(query)) | {"_size": "2", "_next": following}).table
+        assert page is not None
+        paged, following = paged + [every.index(row["id"]) for row in page.rows], page.next
+    assert paged == expected
+    assert len(marred.items("views/all")) == 6
+
+
+def test_a_damaged_record_is_replaced_or_deleted_and_never_changed_in_part(marred: Site) -> None:
+    places = [f"forms/plain/records/{row['id']}" for row in marred.items("forms/plain/records?_sort=id")]
+    for number in (1, 3):
+        with pytest.raises(app.Unreadable, match=f"{places[number]} is damaged: what is stored is not"):
+            marred.read(places[number])
+        with pytest.raises(app.Unreadable):
+            marred.patch(places[number], {"n": 1})
+    assert (marred.read(places[2]).data["a"], marred.read(places[4]).data["version"]) == ("t\ufffdxt 2", 1)
+    with pytest.raises(Invalid) as caught:  # which would store U+FFFD in the place of what may be mended
+        marred.patch(places[2], {"n": 9})
+    assert [fault.pointer for fault in caught.value.faults] == ["/a"]
+    assert marred.patch(places[2], {"a": "new"}).data["n"] == 2
+    assert marred.put(places[1], {"a": "new"}).data["a"] == "new"
+    assert marred.patch(places[4], {"n": 9}).data["version"] == 2
+    marred.delete(places[3])
+    marred.delete(places[5])
+    assert [row["a"] for row in marred.items("forms/plain/records?_sort=id")] == ["text 0", "new", "new", "text 4"]
+    assert [app.damage_of(row["a"]) for row in marred.items("forms/plain/records")] == [""] * 4
+
+
+def test_a_damaged_audit_entry_takes_no_other_with_it(marred: Site) -> None:
+    before = marred.items("admin/audit")
+    mar(marred, f"update _audit set data = 'x' where key = '{before[2]['id']}'")
+    after = marred.items("admin/audit")
+    assert [row["id"] for row in after] == [row["id"] for row in before]
+    assert app.damage_of(after[2]["action"]) == "is not JSON"
+    assert after[3] == before[3]
+
+
 # ---- SQL views
 
 SQL = """
@@ -1142,6 +1245,72 @@ def test_a_sql_view_has_typed_parameters_with_defaults_and_null(erp: Site) -> No
     for query in ("?b=banana", "?d=soon"):
         with pytest.raises(BadRequest):
             erp.read("views/typed" + query)
+
+
+@pytest.fixture
+def latin(erp: Site) -> Site:
+    """A row of the view holds texts that are not UTF-8, as programs of another age leave them."""
+    with contextlib.closing(sqlite3.connect(erp.folder / "erp.db")) as connection:
+        connection.execute("insert into sale values (cast(x'4dfc6c6c6572' as text), 3, 1e999, 'x', 'a' || char(0) || 'b')")
+        connection.execute("insert into sale values ('Ü', 4, 70, x'ff00', cast(x'eda080' as text))")
+        connection.commit()
+    return erp
+
+
+def test_a_text_that_is_not_utf_8_takes_no_row_of_a_view_with_it(latin: Site, caplog: pytest.LogCaptureFixture) -> None:
+    app._damage_told.clear()
+    for whole in (False, True):
+        rows = latin.items("views/sales", whole=whole)
+        assert [row["region"] for row in rows] == ["EU", "US", "EU", "US", "M\ufffdller", "Ü"]
+        assert (rows[4]["amount"], rows[4]["paid"], rows[4]["note"]) == ("inf", "x", "a\0b")
+        assert (rows[5]["paid"], rows[5]["note"]) == ("/wA=", "\ufffd\ufffd\ufffd")
+        assert [app.damage_of(row["region"]) for row in rows] == ["", "", "", "", "is not UTF-8", ""]
+    told = [record.getMessage().partition(" holds")[0] for record in caplog.records]
+    assert told == ["views/sales: column region", "views/sales: column note"]
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("_q=LLER", [3]),
+        ("_q=ü", [4]),
+        ("region__contains=ller", [3]),
+        ("month__gte=3&_sort=-region", [4, 3]),
+        ("month=3", [3]),
+    ],
+)
+def test_filters_and_search_go_on_past_texts_that_are_not_utf_8(latin: Site, query: str, expected: list[int]) -> None:
+    assert [row["month"] for row in latin.items("views/sales?" + query)] == expected
+    table = latin.read("views/sales?_count=1&_size=1&" + query).table
+    assert table is not None
+    assert table.count == len(expected)
+
+
+def test_a_database_in_utf_16_is_searched_too(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "erp.db")) as connection:
+        connection.execute("pragma encoding = 'UTF-16le'")
+        connection.execute("create table sale (region text, month integer, amount real, paid integer, note text)")
+        connection.execute("insert into sale values ('Zürich', 1, 2, 3, 'x')")
+        connection.commit()
+    site = Site(tmp_path, SQL)
+    assert [row["region"] for row in site.items("views/sales?_q=ZÜRICH")] == ["Zürich"]
+    site.close()
+
+
+def test_columns_whose_names_are_not_utf_8_are_numbered(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "erp.db")) as connection:
+        connection.execute("create table old (gr integer, name text)")
+        connection.execute("insert into old values (1, 'x')")
+        connection.execute("pragma writable_schema = on")
+        connection.execute("update sqlite_master set sql = cast(replace(sql, 'gr', x'6772fcdf65') as text)")
+        connection.commit()
+    site = Site(
+        tmp_path,
+        SQL + '[views.old]\nprovider = "erp"\nsql = "select * from old where :n is null or name <> :n"\nparams.n = {}\n',
+    )
+    assert site.items("views/old?n=y") == [{"column_1": 1, "column_2": "x"}]
+    assert site.items("views/old?column_1=1&_sort=-column_2", whole=True) == [{"column_1": 1, "column_2": "x"}]
+    site.close()
 
 
 def test_parameters_are_bound_and_never_spliced(erp: Site) -> None:

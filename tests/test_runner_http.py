@@ -13,6 +13,7 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import ssl
 import subprocess
 import sys
@@ -1869,6 +1870,36 @@ def test_csv_keeps_quotes_commas_and_line_breaks(site: Site, staff: str) -> None
     empty = site.get("/views/numbers.csv?top=1&i=9", staff)
     assert (empty.status, empty.text) == (200, "i,label\r\n")
     assert site.get("/views/numbers.ndjson?top=1&i=9", staff).body == b""
+
+
+@pytest.fixture
+def marred(site: Site) -> Site:
+    """A view and a form of two rows each, of which the second holds a text that is not UTF-8."""
+    root = site.token("**:*")
+    for day in ("2026-01-31", "2026-02-01"):
+        site.send("/forms/leave", LEAVE | {"day": day, "reason": "Bauch"}, root)
+    with contextlib.closing(sqlite3.connect(site.folder / "app.db")) as connection:
+        change = "update leave set data = cast(replace(data, 'Bauch', x'4dfc6c') as text) where data like '%02-01%'"
+        connection.execute(change)
+        connection.commit()
+    return site
+
+
+def test_what_could_not_be_read_is_marked_in_every_format(marred: Site, staff: str) -> None:
+    listing = marred.get("/forms/leave/records?_sort=day", staff).json
+    assert [row["reason"] for row in listing["items"]] == ["Bauch", "M\ufffdl"]
+    assert listing["damaged"] == [{"item": 1, "column": "reason", "detail": "is not UTF-8"}]
+    assert "damaged" not in marred.get("/forms/leave/records?day=2026-01-31", staff).json
+    one = marred.get(f"/forms/leave/records/{listing['items'][1]['id']}", staff)
+    assert (one.json["reason"], one["Satchel-Damaged"]) == ("M\ufffdl", "reason")
+    sound = marred.get(f"/forms/leave/records/{listing['items'][0]['id']}", staff)
+    assert "Satchel-Damaged" not in dict(sound.headers)
+    for target in ("/forms/leave/records", f"/forms/leave/records/{listing['items'][1]['id']}"):
+        assert "M\ufffdl (damaged: it is not UTF-8)" in marred.get(target, staff, **PAGE).text
+    for suffix in ("csv", "ndjson"):
+        text = marred.get(f"/forms/leave/records.{suffix}", staff).text
+        assert "Bauch" in text
+        assert "M\ufffdl" in text
 
 
 def words_of_count(site: Site, target: str, token: str) -> str:
