@@ -109,9 +109,9 @@ __version__ = "0.1.0"
 # instance carries the public message, a hint for the operator and the faults of single fields. Rendered elsewhere.
 # uses: nothing
 # defines: Fault AppError BadRequest BadEnvelope Invalid IdempotencyConflict Unauthenticated SignInNeeded Forbidden
-#          NotFound UnsupportedAction NotAcceptable Conflict Exists Busy Refused PreconditionFailed TooLarge UnsupportedMedia
-#          RangeNotSatisfiable Misdirected RequestTimeout Unsupported Unavailable PayloadUnavailable ReplyFailed
-#          StorageFull QueryTimeout ConfigError
+#          NotFound UnsupportedAction NotAcceptable Conflict Exists Busy Refused PreconditionFailed TooLarge
+#          UnsupportedMedia RangeNotSatisfiable Misdirected RequestTimeout Unsupported Unavailable PayloadUnavailable
+#          ReplyFailed StorageFull Unreadable QueryTimeout ConfigError
 
 
 class Fault(NamedTuple):
@@ -341,9 +341,9 @@ class ConfigError(AppError):
 # uses: ERRORS
 # defines: Json Value Clock Action Grant parse_grant covers Caller Token Conditions Held Upload Request Reader Content
 #          Column Input COUNTED COUNT_S Table Response Record Insert Update Delete Write Blob Folder Staged OPERATORS
-#          Condition Query Page Select Rows Change exact_number load_json dump_json check_text member_pointer
-#          check_value is_key check_writes check_path split_path quote_path new_id rfc3339 instant_key parse_rfc3339
-#          encode_cursor decode_cursor nearest in_units page_bounds LOST Damaged damage_of mended Unread LANGUAGES Locale
+#          Condition Query Page Select Rows Change exact_number load_json dump_json check_text member_pointer LOST
+#          Damaged damage_of mended check_value is_key check_writes check_path split_path quote_path new_id rfc3339
+#          instant_key parse_rfc3339 encode_cursor decode_cursor nearest in_units page_bounds Unread LANGUAGES Locale
 
 Json: TypeAlias = Any  # None, bool, int, float, Decimal, str, list and dict of these
 Value: TypeAlias = dict[str, Json]  # a JSON object
