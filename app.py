@@ -342,8 +342,9 @@ class ConfigError(AppError):
 # defines: Json Value Clock Action Grant parse_grant covers Caller Token Conditions Held Upload Request Reader Content
 #          Column Input COUNTED COUNT_S Table Response Record Insert Update Delete Write Blob Folder Staged OPERATORS
 #          Condition Query Page Select Rows Change exact_number load_json dump_json check_text member_pointer LOST
-#          Damaged damage_of mended check_value is_key check_writes check_path split_path quote_path new_id rfc3339
-#          instant_key parse_rfc3339 encode_cursor decode_cursor nearest in_units page_bounds Unread LANGUAGES Locale
+#          Damaged damage_of whole_texts check_value is_key check_writes check_path split_path quote_path new_id
+#          rfc3339 instant_key parse_rfc3339 encode_cursor decode_cursor nearest in_units page_bounds Unread LANGUAGES
+#          Locale
 
 Json: TypeAlias = Any  # None, bool, int, float, Decimal, str, list and dict of these
 Value: TypeAlias = dict[str, Json]  # a JSON object
@@ -889,12 +890,12 @@ def damage_of(value: Json) -> str:
     return next(filter(None, map(damage_of, inner)), "")
 
 
-def mended(value: Json, of_damaged: bool = False) -> Json:
+def whole_texts(value: Json, of_damaged: bool = False) -> Json:
     """A JSON value whose texts no encoding can store are Damaged; `of_damaged`: those that have lost something, too."""
     if isinstance(value, dict):
-        return {str(mended(name)): mended(one, of_damaged) for name, one in value.items()}
+        return {str(whole_texts(name)): whole_texts(one, of_damaged) for name, one in value.items()}
     if isinstance(value, list):
-        return [mended(one, of_damaged) for one in value]
+        return [whole_texts(one, of_damaged) for one in value]
     if not isinstance(value, str):
         return value
     text = re.sub("[\ud800-\udfff]", "\ufffd", value)
@@ -9891,7 +9892,7 @@ def stored_record(key: Json, version: Json, data: Json) -> Record:
     if not isinstance(value, dict):
         return Record(name, counted, {}, "is not a JSON object")
     of_damaged = isinstance(data, Damaged)
-    return Record(name, counted, mended(value, of_damaged) if of_damaged or "\\u" in data else value)
+    return Record(name, counted, whole_texts(value, of_damaged) if of_damaged or "\\u" in data else value)
 
 
 def check_commit(writes: Sequence[Write]) -> None:

@@ -275,7 +275,7 @@ def number_cell(text: str) -> Json:
 def json_cell(text: str) -> Json:
     """Parsed, or as it is: the type json may hold a name twice, and numbers of any length."""
     try:
-        return app.mended(app.load_json(text)) if "\\u" in text else app.load_json(text)
+        return app.whole_texts(app.load_json(text)) if "\\u" in text else app.load_json(text)
     except app.BadRequest:
         return text
 
