@@ -1507,6 +1507,8 @@ class FormConfig:
     table: str = setting("word", "", 'table of the records; "" = the name of the form')
     title: str = setting("text", "", "name for people")
     note: str = setting("text", "", "a line under the title")
+    opens: str = setting("opens", "form", 'where links lead: "form", or "records" where the list is what people look up')
+    called: str = setting("text", "", 'what a record is called, as "{name}: {from_day}"; "" = its first field', name="name")
 
 
 @dataclass(frozen=True)
@@ -1875,6 +1877,12 @@ def _replies(raw: Any, folder: Path) -> Mapping[str, str]:
 def _type(raw: Any, folder: Path) -> str:
     if raw not in ("string", "number", "integer", "boolean", "array"):
         raise ValueError("must be string, number, integer, boolean or array")
+    return str(raw)
+
+
+def _opens(raw: Any, folder: Path) -> str:
+    if raw not in ("form", "records"):
+        raise ValueError(f'must be "form" or "records"{nearest(str(raw), ("form", "records"))}')
     return str(raw)
 
 
@@ -2360,6 +2368,7 @@ CONVERTERS: Mapping[str, Callable[[Any, Path], Any]] = {
     "queues": _queues,
     "replies": _replies,
     "type": _type,
+    "opens": _opens,
     "values": _values,
     "choices": _choices,
     "items": _items,
@@ -3513,6 +3522,35 @@ def _csv(table: Table) -> Iterator[bytes]:
         yield buffer.getvalue().encode()
 
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # what begins one in a spreadsheet
+
+
+def _excel_text(text: str) -> str:
+    return "'" + text if text.startswith(_FORMULA) else text
+
+
+def _excel_cell(column: Column, value: Json, locale: Locale) -> str:
+    """A value for people in a spreadsheet: never a formula; a time by the clocks of the zone, which the heading names."""
+    if isinstance(value, int | float | Decimal) and not isinstance(value, bool) and value not in column.titles:
+        return locale.write_number(value)
+    if column.format == "date-time" and isinstance(value, str) and (local := locale.local(value)):
+        return local.strftime("%Y-%m-%d %H:%M:%S")
+    return _excel_text(value if column.format == "date" and isinstance(value, str) else column.shown(value, locale))
+
+
+def _excel_csv(table: Table, locale: Locale) -> Iterator[bytes]:
+    """CSV that Excel opens as it is: UTF-8 with a mark, and semicolons where the decimal mark is a comma."""
+    zone = {column.name: f" ({locale.zone_name})" for column in table.columns if column.format == "date-time"}
+    titles = [_excel_text((column.title or column.name) + zone.get(column.name, "")) for column in table.columns]
+    rows = ([_excel_cell(column, row[column.name], locale) for column in table.columns] for row in table.rows)
+    yield b"\xef\xbb\xbf"
+    lines, delimiter = itertools.chain([titles], rows), ";" if "," in locale.write_number(0.5) else ","
+    while batch := list(islice(lines, 500)):
+        buffer = io.StringIO()
+        csv.writer(buffer, delimiter=delimiter, lineterminator="\r\n").writerows(batch)
+        yield buffer.getvalue().encode()
+
+
 def _ndjson(table: Table) -> Iterator[bytes]:
     rows = iter(table.rows)
     while batch := list(islice(rows, 500)):
@@ -3736,14 +3774,16 @@ class Pages:
         return self.render(exchange, "login.tpl", "Sign in", page)
 
     def _home(self, exchange: Exchange, response: Response) -> dict[str, Any]:
-        entries = [SimpleNamespace(**entry) for entry in response.data["resources"]]
+        leads = response.page["leads"]
+        entries = [SimpleNamespace(**entry | {"address": leads[entry["address"]]}) for entry in response.data["resources"]]
         titles = {"apps": "", "files": "Files", "forms": "Forms", "views": "Views", "admin": "Administration"}
         kinds = [SimpleNamespace(title=t, items=[one for one in entries if one.type == kind]) for kind, t in titles.items()]
         groups = [kind for kind in kinds[1:] if kind.items]
         return {"title": self.title, "apps": kinds[0].items, "groups": groups, "sign_in": not exchange.subject}
 
     def _app(self, exchange: Exchange, response: Response) -> dict[str, Any]:
-        menu = [{"href": exchange.url(one.get("address", "")), **one} for one in response.data["menu"]]
+        leads = response.page["leads"]
+        menu = [{"href": exchange.url(leads.get(one.get("address"), "")), **one} for one in response.data["menu"]]
         home = response.page["home"]
         body = self._own_page(exchange, response, home) if home.endswith((".html", ".tpl")) else ""
         return {**response.data, "menu": [SimpleNamespace(**one) for one in menu], "body": body}
@@ -3820,7 +3860,8 @@ class Pages:
             for name, detail in reversed(wrong.items())
         ]
         return {
-            "title": page["title"], "note": page["note"], "fields": fields, "action": exchange.url(address, **params),
+            "title": page["called"] or page["title"], "note": page["note"], "fields": fields,
+            "action": exchange.url(address, **params),
             "errors": errors, "done": done, "multipart": any(one.widget == "file" for one in page["inputs"]),
             "submit": "Save mine anyway" if again.stale else "Save" if record else "Send",
             "cancel_href": exchange.url(address, _list=state) if record else "",
@@ -3844,15 +3885,15 @@ class Pages:
         state = urlencode(exchange.listed) or None
         delete = exchange.url(address, _method="DELETE", _version=data["version"], _list=state)
         return {
-            "title": page["title"], "fields": fields, "meta": meta, "back_href": exchange.url(listing, **exchange.listed),
-            "crumbs": _crumbs(exchange, [(page["title"], page["address"]), ("Records", listing), (data["id"][:13], "")]),
+            "title": page["called"], "fields": fields, "meta": meta, "back_href": exchange.url(listing, **exchange.listed),
+            "crumbs": _crumbs(exchange, [*_form_trail(page), (page["called"], "")]),
             "edit_href": exchange.url(address, _edit=1, _list=state) if Action.UPDATE in may else "",
             "delete_action": delete if Action.DELETE in may else "",
         }  # fmt: skip
 
     def _table(self, exchange: Exchange, response: Response) -> dict[str, Any]:
         page, table, here = response.page, cast(Table, response.table), exchange.inner
-        again = {name: text for name, text in exchange.query.items() if text and name != "_next"}
+        again = {name: text for name, text in exchange.query.items() if text and name not in ("_next", "_for")}
         records = page["address"] + "/records/" if page.get("key") else ""  # "" for a view, which has parameters instead
         columns = [column for column in table.columns if not (records and column.name in ("id", "version", "updated_by"))]
         inputs = () if records else page.get("inputs", ())
@@ -3860,14 +3901,15 @@ class Pages:
         hidden = {name: text for name, text in again.items() if name != "_q" and name not in asked}
         return {
             "title": page["title"], "note": page["note"],
-            "crumbs": _crumbs(exchange, [(page["title"], page.get("address", "")), *([("Records", "")] if records else [])]),
+            "crumbs": _crumbs(exchange, _form_trail(page) if records else [(page["title"], "")]),
             "columns": [_heading(exchange, here, again, column) for column in columns],
             "rows": [self._row(exchange, columns, row, records) for row in table.rows],
             "params": [self._control(exchange, one, asked[one.name]) for one in inputs],
             "search": page.get("search"), "action": exchange.url(here), "count": _counted(table), "hidden": hidden,
             "next_href": exchange.url(here, **again, _next=table.next) if table.next else "",
             "first_href": exchange.url(here, **again) if exchange.query.get("_next") else "",
-            "formats": {ending.upper(): exchange.url(f"{here}.{ending}", **again) for ending in _MEDIA},
+            "formats": {ending.upper(): exchange.url(f"{here}.{ending}", **again) for ending in _MEDIA}
+            | {"CSV for Excel": exchange.url(f"{here}.csv", **again, _for="excel")},
             "create_href": exchange.url(page["address"]) if records and Action.CREATE in page["may"] else "",
             "empty": "Nothing fits." if again else "Nothing here yet.",
         }  # fmt: skip
@@ -3941,6 +3983,13 @@ _RECORD_META = (
     Column("created_at", "Created", format="date-time"), Column("created_by", "Created by"),
     Column("updated_at", "Updated", format="date-time"), Column("updated_by", "Updated by"), Column("version", "Version"),
 )  # fmt: skip
+
+
+def _form_trail(page: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The way to a form's list: by the form, unless links to it lead to the list at once."""
+    listing = f"{page['address']}/records"
+    own = [(page["title"], page["leads"])]
+    return own if page["leads"] == listing else [*own, ("Records", listing)]
 
 
 def _crumbs(exchange: Exchange, trail: Sequence[tuple[str, str]]) -> list[SimpleNamespace]:
@@ -4078,7 +4127,8 @@ _GONE = {"204": {"description": "it is gone"}}
 _SIZE = {"type": "integer", "minimum": 1, "maximum": 1000, "default": 50}
 _PAGING = [_parameter("_size", _SIZE), _parameter("_next", _TEXT)]
 _COUNT = _parameter("_count", {"type": "integer", "enum": [0, 1]})
-_LISTING = [*_PAGING, _parameter("_sort", _TEXT), _parameter("_q", _TEXT), _COUNT]
+_EXCEL = _parameter("_for", _TEXT | {"enum": ["excel"]})
+_LISTING = [*_PAGING, _parameter("_sort", _TEXT), _parameter("_q", _TEXT), _COUNT, _EXCEL]
 
 
 def _form_paths(one: Value) -> dict[str, Value]:
@@ -4847,6 +4897,8 @@ class HttpRunner(Runner):
     def _export(self, exchange: Exchange, table: Table) -> Answer:
         """Every row, streamed; a client that goes away ends the query."""
         rows = _csv(table) if exchange.format == "csv" else _ndjson(table)
+        if exchange.format == "csv" and exchange.query.get("_for"):
+            rows = _excel_csv(table, self.site.locale)
         name = split_path(exchange.path.rstrip("/"))[-1]
         disposition = f"attachment; filename*=UTF-8''{quote(name, safe='')}.{exchange.format}"
         headers = [("Content-Type", _MEDIA[exchange.format]), ("Content-Disposition", disposition)]
@@ -8184,7 +8236,7 @@ class Authority:
 # Files, Forms, Views, Apps, and the built-in home page, admin lists and metrics. They check what was asked against what is
 # declared, and answer a Plan; bytes and records go through the contracts only.
 # uses: ERRORS VALUES CONFIG CONTRACTS
-# defines: Field ListQuery read_list Files Form HELD_IS_GONE View Launcher Home AdminTable Metrics RESOURCE_TYPES
+# defines: Field ListQuery read_list Files leads_to Form HELD_IS_GONE View Launcher Home AdminTable Metrics RESOURCE_TYPES
 
 _EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,8}")
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`\x00-\x1f]+")
@@ -8582,7 +8634,7 @@ class ListQuery:
     count: bool
 
 
-_LIST_PARAMS = ("_sort", "_size", "_next", "_q", "_count")
+_LIST_PARAMS = ("_sort", "_size", "_next", "_q", "_count", "_for")
 
 
 def _condition(name: str, text: str, column: Column) -> Condition:
@@ -8634,6 +8686,8 @@ def read_list(params: Mapping[str, str], columns: Sequence[Column], own: Sequenc
             raise BadRequest(f"_sort names {part!r}, which is no column{nearest(part, by_name)}")
     if params.get("_count", "0") not in ("0", "1"):
         raise BadRequest("_count must be 0 or 1")
+    if params.get("_for", "excel") != "excel":
+        raise BadRequest(f"_for is {params['_for']!r}: write excel, or leave it out")
     search = params.get("_q", "").strip()
     return ListQuery(
         tuple(where), order_by, page_bounds(params), params.get("_next", ""), search, params.get("_count") == "1"
@@ -8745,7 +8799,8 @@ class Files(Resource):
 
     def _list(self, request: Request, scope: Scope, path: str, parts: Sequence[str]) -> Plan:
         """The entries of a folder, in path order; the cursor is the last path seen."""
-        _no_params(request, ("_size", "_next"))
+        _no_params(request, ("_size", "_next", "_for"))
+        read_list({name: text for name, text in request.params.items() if name == "_for"}, ())
         after = _text_cursor(request.params.get("_next", ""))
         found = self.blobs.scan(path, deep=False, after=after)
         size = page_bounds(request.params, default=1000)
@@ -8897,6 +8952,18 @@ def _same(one: Json, other: Json) -> bool:
     return type(one) is type(other) and dump_json(one) == dump_json(other)
 
 
+_PLACE = re.compile(r"\{([A-Za-z0-9_]*)\}")  # of a field in the name of a record
+
+
+def leads_to(address: str, opens: Collection[str], caller: Caller) -> str:
+    """Where a link to a resource leads a caller: of a form to its records, where they come first (`opens` has the addresses
+    of such forms) or where he may not submit."""
+    records = f"{address}/records"
+    if not re.fullmatch("forms/[^/]+", address) or not caller.may(Action.READ, records):
+        return address
+    return records if address in opens or not caller.may(Action.CREATE, address) else address
+
+
 class Form(Resource):
     """A form and the records that it makes."""
 
@@ -8914,11 +8981,13 @@ class Form(Resource):
             if one.config.files not in shares:
                 detail = f"names {one.config.files!r}, which is no share{nearest(one.config.files, shares)}"
                 wrong.append(Fault(f"{one.place}.files", "configuration", detail))
+        self.columns = (Column("id", "Id"), *(f.column for f in self.fields.values()), *_META)
+        wrong += self._name_faults()
         if wrong:
             raise ConfigError(f"forms.{config.name} is not valid", faults=wrong)
-        self.columns = (Column("id", "Id"), *(f.column for f in self.fields.values()), *_META)
         self.instants = frozenset(column.name for column in self.columns if column.format == "date-time")
         self.shares = {one.name: shares[one.config.files] for one in files}
+        self.opens = frozenset([f"forms/{config.name}"] if config.opens == "records" else [])
 
     @classmethod
     def sufficient(cls, request: Request) -> tuple[Action, ...]:
@@ -8957,6 +9026,27 @@ class Form(Resource):
         allowed = ("read", "update", "delete") if len(request.path) == 2 else ("read", "create")
         raise UnsupportedAction(f"{request.address} has no {request.action}", allowed=allowed)
 
+    # -- what records are called, and where links lead
+
+    def _name_faults(self) -> Iterator[Fault]:
+        known, place = {column.name for column in self.columns}, f"forms.{self.name}.name"
+        for name in _PLACE.findall(self.config.called):
+            if name not in known and name not in {field_.name for field_ in self.config.fields}:
+                yield Fault(place, "configuration", f"names {{{name}}}, which is no field{nearest(name, known)}")
+        if re.search(r"[{}]", _PLACE.sub("", self.config.called)):
+            yield Fault(place, "configuration", 'has a brace without its pair: write fields as "{name}"')
+
+    def called(self, record: Record) -> str:
+        """What a record is called, in one line of at most 80 characters; the beginning of its id where its fields say
+        nothing."""
+        flat, columns = self.flat(record), {column.name: column for column in self.columns}
+        template = self.config.called or f"{{{next(iter(self.fields))}}}"
+        told = {name: columns[name].shown(flat[name], self.locale).strip() for name in _PLACE.findall(template)}
+        text = " ".join(_PLACE.sub(lambda found: told[found[1]], template).split())
+        if told and not any(told.values()):
+            text = record.key[:13]
+        return text if len(text) <= 80 else text[:79].rstrip() + "…"
+
     def describe(self) -> Value:
         return {"schema": self.schema(), "files": list(self.shares)}
 
@@ -8983,6 +9073,8 @@ class Form(Resource):
             "shown": " ".join(marks) if record else "",
             "mark": lambda name, texts: self.fields[name].mark(texts),
             "record": record and dataclasses.replace(record, value=self._as_shown(record)),
+            "called": self.called(record) if record else "",
+            "leads": leads_to(f"forms/{self.name}", self.opens, scope.caller),
             "address": f"forms/{self.name}",
         }
         return page | {"may": [action for action in Action if scope.caller.may(action, f"forms/{self.name}/records/x")]}
@@ -9090,7 +9182,7 @@ class Form(Resource):
 
     def _delete(self, record: Record) -> Plan:
         change = Change(Delete(self.table, record.key, record.version), record.value)
-        answer = Response(name=self.called(record.value))
+        answer = Response(name=self.called(record))
         return Plan(respond=lambda blobs: answer, changes=[change], cleanup=self._removed_files(record.value, {}))
 
     def _removed_files(self, before: Value, after: Value) -> list[Remove]:
@@ -9102,11 +9194,6 @@ class Form(Resource):
         share = self.shares[name]
         inner = split_path(stored["address"].removeprefix(f"files/{share.name}/"))
         return share.config.prefix + "/".join(inner)
-
-    def called(self, value: Mapping[str, Json]) -> str:
-        """What people call a record: its first field; "" if that is empty."""
-        one = next(iter(self.fields.values()))
-        return one.column.shown(value.get(one.name), self.locale)
 
     # -- writing
 
@@ -9136,7 +9223,7 @@ class Form(Resource):
         if batch:
             return Response(data={"items": [self.flat(r) for r in records]}, created=True)
         location = f"forms/{self.name}/records/{quote(records[0].key, safe='')}"
-        name = self.called(records[0].value)
+        name = self.called(records[0])
         return Response(data=self.flat(records[0]), created=True, location=location, etag="1", name=name)
 
     def _update(self, request: Request, scope: Scope, record: Record) -> Plan:
@@ -9144,8 +9231,7 @@ class Form(Resource):
         stored = {name: value for name, value in record.value.items() if name not in RESERVED_FIELDS}
         changed = self._changed(request, record, stored)
         if not request.typed and not changed:
-            name = self.called(record.value)
-            return _answer(Response(data=self.flat(record), etag=str(record.version), name=name))
+            return _answer(Response(data=self.flat(record), etag=str(record.version), name=self.called(record)))
         present = {name: one for name, one in (stored | changed).items() if name not in changed or one is not None}
         value = {name: present[name] for name in (*self.fields, *stored) if name in present}
         if changed and (faults := _size_faults(value, "")):
@@ -9157,7 +9243,7 @@ class Form(Resource):
         value |= stamp | {"updated_at": rfc3339(scope.now), "updated_by": scope.caller.subject}
         updated = Record(record.key, record.version + 1, value)
         change = Change(Update(self.table, record.key, value, record.version), record.value)
-        answer = Response(data=self.flat(updated), etag=str(updated.version), name=self.called(value))
+        answer = Response(data=self.flat(updated), etag=str(updated.version), name=self.called(updated))
         cleanup = self._removed_files(record.value, value)
         return Plan(respond=lambda blobs: answer, changes=[change], steps=steps, cleanup=cleanup)
 
@@ -9527,9 +9613,11 @@ class Launcher(Resource):
     type = "apps"
     actions = frozenset({Action.READ})
 
-    def __init__(self, config: AppConfig, menu: Sequence[Mapping[str, str]], static: Blobs | None) -> None:
-        """`menu` has a title, an icon and either an address or an href in each entry."""
-        self.config, self.name, self.menu, self.static = config, config.name, tuple(menu), static
+    def __init__(
+        self, config: AppConfig, menu: Sequence[Mapping[str, str]], static: Blobs | None, opens: Collection[str] = ()
+    ) -> None:
+        """`menu` has a title, an icon and either an address or an href in each entry; `opens` is that of leads_to."""
+        self.opens, self.config, self.name, self.menu, self.static = opens, config, config.name, tuple(menu), static
         self.title = config.title or config.name.capitalize()
 
     def handle(self, request: Request, scope: Scope) -> Plan:
@@ -9539,7 +9627,9 @@ class Launcher(Resource):
             raise NotFound(f"apps/{self.name} has no {'/'.join(request.path)}")
         menu = [entry for entry in self.menu if "href" in entry or scope.caller.opens(entry["address"])]
         data = {"title": self.title, "icon": self.config.icon, "note": self.config.note, "menu": menu}
-        page = {"home": self.config.home, "read": scope.read, "params": dict(request.params)}
+        leads = {one["address"]: leads_to(one["address"], self.opens, scope.caller) for one in menu if "address" in one}
+        home = leads_to(self.config.home, self.opens, scope.caller)
+        page = {"home": home, "read": scope.read, "params": dict(request.params), "leads": leads}
         return _answer(Response(data=data, template="app.tpl", page=page))
 
     def _file(self, static: Blobs, path: str) -> Plan:
@@ -9556,13 +9646,14 @@ class Home(Resource):
     type, name, title = "", "", "Home"
     actions = frozenset({Action.READ})
 
-    def __init__(self, entries: Sequence[Mapping[str, str]]) -> None:
-        self.entries = tuple(entries)
+    def __init__(self, entries: Sequence[Mapping[str, str]], opens: Collection[str] = ()) -> None:
+        self.entries, self.opens = tuple(entries), opens
 
     def handle(self, request: Request, scope: Scope) -> Plan:
         _no_params(request)
         mine = [dict(entry) for entry in self.entries if scope.caller.opens(entry["address"])]
-        return _answer(Response(data={"resources": mine}, template="home.tpl"))
+        leads = {one["address"]: leads_to(one["address"], self.opens, scope.caller) for one in mine}
+        return _answer(Response(data={"resources": mine}, template="home.tpl", page={"leads": leads}))
 
 
 class AdminTable(Resource):
@@ -13237,6 +13328,9 @@ class App:
         self._declared = {
             f"{t}/{r.name}": r for t, cls in RESOURCE_CONFIGS.items() for r in config.resources if isinstance(r, cls)
         }
+        self._opens = frozenset(
+            f"forms/{r.name}" for r in config.resources if isinstance(r, FormConfig) and r.opens == "records"
+        )
         self.providers = {name: p for name, one in config.providers.items() if (p := self._provider(name, one, kinds))}
         self.statics: list[FileProvider] = []
         self.resources: dict[str, Resource] = {}
@@ -13333,7 +13427,7 @@ class App:
             self.statics.append(static)
         self._check_home(one, place)
         menu = [self._menu_entry(entry, place) for entry in one.menu]
-        return Launcher(one, [entry for entry in menu if entry], static)
+        return Launcher(one, [entry for entry in menu if entry], static, self._opens)
 
     def _check_home(self, one: AppConfig, place: str) -> None:
         """A fault unless the home is nothing, a declared form or view, or a template that is there."""
@@ -13426,7 +13520,7 @@ class App:
             }
             for address in _ADMIN
         ]
-        self.resources[""] = Home(declared)
+        self.resources[""] = Home(declared, self._opens)
         self.resources["admin/audit"] = AdminTable("audit", "_audit", _AUDIT, self._keepers(), secret_key=False)
         self.resources["admin/tokens"] = AdminTable("tokens", "_tokens", _TOKENS, [self.state], secret_key=False)
         columns = ("subject", "jti", "created_at", "expires_at")

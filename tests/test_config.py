@@ -163,6 +163,22 @@ def test_the_address_of_the_site_agrees_with_its_prefix() -> None:
     assert set(faults(wrong)) == {"site.prefix"}
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("{name}: {from_day}", None), ("#{id} {created_by}", None), ("plain", None),
+        ("{nam}", "names {nam}, which is no field; did you mean name?"),
+        ("{name", 'has a brace without its pair: write fields as "{name}"'),
+        ("{}", "names {}, which is no field"),
+    ],
+)  # fmt: skip
+def test_the_name_of_records_is_checked_against_the_fields(name: str, told: str | None) -> None:
+    text = (
+        '[forms.f]\nname = "NAME"\n[forms.f.fields]\nname = {}\nfrom_day = {}\n[providers.main]\nkind = "file"\nroot = "x"\n'
+    )
+    assert faults(text.replace("NAME", name)).get("forms.f.name") == told
+
+
 def test_a_language_and_a_zone_that_do_not_exist_name_the_nearest() -> None:
     assert faults(with_setting("site.lang", '"de_CH"'))["site.lang"].endswith("did you mean de-CH?")
     assert faults(with_setting("site.timezone", '"Europe/Kopenhagen"'))["site.timezone"].endswith(
@@ -230,6 +246,7 @@ BAD = {
         '"https://a b"',
         "1",
     ],
+    "opens": ['"list"', '""', "true"],
     "lang": ['"german"', '"de_DE"', '"d"', '""', '"de-"', '"x-private"', "1"],
     "timezone": [
         '"CEST+1"',

@@ -63,6 +63,7 @@ VALUES = {
     "menu": "list of addresses and tables",
     "networks": "list of addresses, networks, or `unix`",
     "number": "number",
+    "opens": '`"form"` or `"records"`',
     "path": "path, relative to app.toml",
     "pattern": "regular expression",
     "patterns": "table of queries",

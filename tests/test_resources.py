@@ -622,6 +622,80 @@ def test_a_page_that_was_open_while_others_wrote_changes_only_what_was_changed_i
     assert fields_of(aged) == {"title": "of others", "ok": True, "size": "M", "gone": "kept"}
 
 
+CALLED = """
+[forms.tools]
+title = "Tools"
+opens = "records"
+name = "{tag}: {state} ({kinds})"
+[forms.tools.fields]
+tag = {}
+state = { type = "integer", oneOf = [{ const = 1, title = "=On loan" }, { const = 2, title = "Here" }] }
+kinds = { type = "array", items = { oneOf = [{ const = "a", title = "Attic" }, { const = "b" }] } }
+cost = { type = "number" }
+at = { format = "date-time" }
+day = { format = "date" }
+[forms.plain.fields]
+text = { title = "Text" }
+[views.tools]
+from = "forms/tools"
+columns = { tag = { title = "Label" }, state = {}, kinds = {}, cost = {}, at = {}, day = {} }
+[apps.desk]
+home = "forms/tools"
+menu = ["forms/tools", "forms/plain", "views/tools"]
+"""
+
+
+@pytest.fixture(params=["sql", "file"])
+def tools(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+    zone = '[site]\nlang = "de"\ntimezone = "Europe/Berlin"\n'
+    one = Site(tmp_path, zone + PROVIDERS[request.param].replace("[site]", "") + CALLED)
+    yield one
+    one.close()
+
+
+def test_a_record_is_called_by_the_name_of_the_form(tools: Site) -> None:
+    def called(form: str, **fields: Any) -> str:
+        made = tools.create(f"forms/{form}", fields)
+        page = tools.read(made.location).page
+        assert made.name == page["called"]
+        return made.name.replace(made.data["id"][:13], "ID")
+
+    assert called("tools", tag="LT-1", state=2, kinds=["a", "b"]) == "LT-1: Here (Attic, b)"
+    assert called("tools", cost=3) == "ID"
+    assert called("plain", text=" two\nlines ") == "two lines"
+    assert called("plain") == called("plain", text=" ") == "ID"
+    assert called("plain", text="x" * 100) == "x" * 79 + "…"
+    made = tools.create("forms/plain", {"text": "old"})
+    assert tools.patch(made.location, {"text": "new"}).name == "new"
+    assert tools.delete(made.location).name == "new"
+
+
+def test_links_lead_to_the_records_where_they_come_first_or_the_caller_may_not_submit(tools: Site) -> None:
+    def leads(*grants: str) -> tuple[str, ...]:
+        by = tools.token("x", *grants, "apps/desk:read")
+        home, desk = (tools.read(address, by=by).page for address in ("", "apps/desk"))
+        assert all(home["leads"][address] == where for address, where in desk["leads"].items() if "/" in address)
+        return (*(where for address, where in home["leads"].items() if address.startswith("forms/")), desk["home"])
+
+    assert leads("forms/*:*") == ("forms/tools/records", "forms/plain", "forms/tools/records")
+    assert leads("forms/*:create") == ("forms/tools", "forms/plain", "forms/tools")
+    assert leads("forms/*:read") == ("forms/tools/records", "forms/plain/records", "forms/tools/records")
+
+
+def test_columns_have_the_titles_of_their_values_for_people(tools: Site) -> None:
+    tools.create("forms/tools", {"tag": "a", "state": 1, "kinds": ["a", "b"], "cost": 12.5, "at": "2026-07-01T00:00:00Z"})
+    for address in ("forms/tools/records", "views/tools"):
+        table = tools.read(address).table
+        assert table is not None
+        [row] = table.rows
+        shown = {one.name: one.shown(row[one.name], Locale("de", "Europe/Berlin")) for one in table.columns}
+        assert (row["state"], row["kinds"]) == (1, ["a", "b"])
+        assert (shown["state"], shown["kinds"], shown["cost"], shown["day"]) == ("=On loan", "Attic, b", "12,5", "")
+        assert shown["at"] == "01.07.2026 02:00 CEST"
+    with pytest.raises(BadRequest, match="write excel"):
+        tools.read("views/tools?_for=word")
+
+
 def test_a_patch_changes_what_it_names_and_null_removes(site: Site) -> None:
     made = site.create("forms/leave", GOOD).data
     where = "forms/leave/records/" + made["id"]

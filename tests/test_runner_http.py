@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import csv
 import hashlib
 import html
 import io
@@ -2342,6 +2343,55 @@ def test_the_address_of_the_site_names_a_host_and_an_origin_of_its_own(tmp_path:
         assert '<html lang="ar" dir="rtl">' in site.get("/login", Accept="text/html").text
         assert "Ask <bdi>the &lt;front&gt; desk</bdi>" in site.get("/login", Accept="text/html").text
         assert site.get("/openapi.json").json["servers"] == [{"url": "https://Team.example:443"}]
+    finally:
+        site.close()
+
+
+TOOLS = """
+[forms.tools]
+title = "Tools"
+opens = "records"
+[forms.tools.fields]
+tag = { title = "=Tag" }
+state = { oneOf = [{ const = "a1", title = "Attic" }, { const = "b2", title = "@home" }] }
+kinds = { type = "array", items = { type = "integer", oneOf = [{ const = 1, title = "Saw" }, { const = 2 }] } }
+cost = { type = "number", title = "Cost" }
+at = { format = "date-time", title = "At" }
+[views.tools]
+from = "forms/tools"
+columns = { tag = {}, state = { title = "Where" }, kinds = {}, cost = {}, at = {} }
+"""
+
+
+@pytest.mark.parametrize(("lang", "comma", "cost"), [("en", ",", "-12.5"), ("de", ";", "-12,5")])
+def test_csv_for_excel_has_titles_and_no_formulas_and_plain_csv_keeps_constants(
+    tmp_path: Path, lang: str, comma: str, cost: str
+) -> None:
+    zone = f'[site]\nlang = "{lang}"\ntimezone = "Europe/Berlin"'
+    site = Site(tmp_path, edit=lambda text: text.replace("[site]", zone) + TOOLS)
+    try:
+        staff = site.token(roles=["staff"])
+        for tag in ("=1+1", "+45 12", "-x", "@x", "\tx", "plain;,", "\uff1d1"):
+            made = site.send("/forms/tools", {"tag": tag, "state": "a1", "kinds": [2, 1], "cost": -12.5,
+                                              "at": "2026-07-01T00:00:00Z"}, staff)  # fmt: skip
+        site.send("/forms/tools", {"state": "b2"}, staff)
+        reply = site.get("/views/tools.csv?_for=excel", staff)
+        assert reply.body.startswith(b"\xef\xbb\xbf")
+        headings, *rows = csv.reader(io.StringIO(reply.body.decode("utf-8-sig"), newline=""), delimiter=comma)
+        assert headings == ["'=Tag", "Where", "Kinds", "Cost", "At (Europe/Berlin)"]
+        assert [row[0] for row in rows] == ["'=1+1", "'+45 12", "'-x", "'@x", "'\tx", "plain;,", "'\uff1d1", ""][::-1]
+        assert rows[-1][1:] == ["Attic", "2, Saw", cost, "2026-07-01 02:00:00"]
+        assert rows[0][1:] == ["'@home", "", "", ""]
+        plain = site.get("/forms/tools/records.csv", staff).text
+        assert made.json["id"] + ',\uff1d1,a1,"[2,1]",' in plain
+        assert site.get("/views/tools.json", staff).json["items"][-1]["kinds"] == [2, 1]
+        assert site.get("/views/tools.csv?_for=word", staff).status == 400
+        page = site.get("/forms/tools/records", staff, Accept="text/html").text
+        assert [text for text in ("<bdi>Attic</bdi>", "2, Saw", "records.csv?_for=excel") if text not in page] == []
+        record = site.get(made["Location"], staff, Accept="text/html").text
+        assert "Delete <strong><bdi>\uff1d1</bdi></strong>?" in record
+        trail = '<a href="/forms/tools/records"><bdi>Tools</bdi></a>'
+        assert [text for text in ("<title>\uff1d1 · Ops", trail, cost, "CEST") if text not in record] == []
     finally:
         site.close()
 
