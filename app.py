@@ -8846,10 +8846,12 @@ class Files(Resource):
         return Plan(respond=lambda blobs: Response(), steps=[Remove(self.blobs, path, wanted, or_gone=scope.again)])
 
     def _write(self, request: Request, scope: Scope, path: str) -> Plan:
-        blob = self.blobs.stat(path)
-        if request.action == Action.CREATE and blob and scope.again:
+        blob, is_create = self.blobs.stat(path), request.action == Action.CREATE
+        must_be_new = is_create or "*" in request.conditions.if_none_match
+        must_be_new = must_be_new or not scope.caller.may(Action.UPDATE, request.address)
+        if must_be_new and blob and scope.again:
             return self._written_before(request, blob)
-        if request.action == Action.CREATE and blob:
+        if is_create and blob:
             raise self._taken(request)
         scope.caller.require(Action.UPDATE if blob else Action.CREATE, request.address)
         if request.partial:
@@ -8857,10 +8859,9 @@ class Files(Resource):
         wanted = _wanted_etag(request.conditions, blob.etag if blob else None)
         if blob and not scope.caller.may(Action.CREATE, request.address):
             wanted = blob.etag  # should it vanish meanwhile, this caller may not make it anew
-        must_be_new = request.action == Action.CREATE or not scope.caller.may(Action.UPDATE, request.address)
         self.check_name(request.path[-1])
         staged = request.staged or self.stage(request.body or (), path, request.body_bytes)
-        step = Publish(self.blobs, staged, path, wanted, must_be_new or "*" in request.conditions.if_none_match)
+        step = Publish(self.blobs, staged, path, wanted, must_be_new)
         done = Action.UPDATE if blob else Action.CREATE
         return Plan(respond=partial(self._written, request.address, staged, blob is None), steps=[step], action=done)
 

@@ -249,6 +249,17 @@ def test_roles_count_and_revocation_works_on_the_next_request(site: Site) -> Non
         site.create("forms/leave", {"a": "x"}, by=credential)
 
 
+def test_a_credential_is_judged_at_the_time_it_was_sent(site: Site, clock: Clock) -> None:
+    by = site.token("ann", "forms/leave:create", expires_s=60)
+    sent_at = clock.now
+    clock.now += 3600
+    with pytest.raises(Unauthenticated, match="expired"):
+        site.create("forms/leave", {"a": "x"}, by=by)
+    assert site.create("forms/leave", {"a": "x"}, by=by, sent_at=sent_at).caller.subject == "ann"
+    with pytest.raises(Unauthenticated, match="expired"):
+        site.create("forms/leave", {"a": "x"}, by=by, sent_at=sent_at + 60)
+
+
 def test_a_runner_that_asks_in_a_role_gets_what_the_role_may(site: Site) -> None:
     made = site.create("forms/leave", {"a": "x"}, by="", role="staff")
     assert (made.caller.subject, made.data["created_by"]) == ("service:staff", "service:staff")
@@ -835,6 +846,115 @@ def test_racing_repeats_of_an_upload_have_one_effect(site: Site, action: Action)
         assert again.etag == done[0].etag
         assert [e["outcome"] for e in site.audit(resource=address)].count("ok") == 1
     assert staged(site) == 0
+
+
+def blind_once(monkeypatch: pytest.MonkeyPatch, site: Site) -> None:
+    """The next look for a remembered answer finds nothing: the first request commits just after it."""
+    real, looks = site.app._stored, [0]
+
+    def stored(*args: Any) -> Any:
+        looks[0] += 1
+        return real(*args) if looks[0] > 1 else None
+
+    monkeypatch.setattr(site.app, "_stored", stored)
+
+
+def test_who_loses_a_race_with_the_same_request_gets_its_answer(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = site.create("forms/leave", {"a": "x"}).location
+    for write in (
+        lambda key: site.put("files/docs/a", body=b"x", idempotency_key=key),
+        lambda key: site.create("files/docs/b", body=b"x", idempotency_key=key),
+        lambda key: site.put("files/docs/c", body=b"x", idempotency_key=key, if_none_match="*"),
+        lambda key: site.create("forms/leave", {"a": "x"}, idempotency_key=key),
+        lambda key: site.put(record, {"a": "y"}, idempotency_key=key, if_match="1"),
+        lambda key: site.put("forms/leave/records/n", {"a": "y"}, idempotency_key=key, if_none_match="*"),
+    ):
+        key = app.new_id(0)
+        first = write(key)
+        with monkeypatch.context() as patch:
+            blind_once(patch, site)
+            again = write(key)
+        assert (first.replayed, again.replayed, again.etag, again.data) == (False, True, first.etag, first.data)
+        assert (again.created, again.location) == (first.created, first.location)
+    assert staged(site) == 0
+
+
+def test_who_loses_a_race_with_another_request_of_the_same_key_is_refused(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.put("files/docs/a", body=b"x", idempotency_key="k")
+    site.create("forms/leave", {"a": "x"}, idempotency_key="k")
+    for other in (
+        lambda: site.put("files/docs/a", body=b"y", idempotency_key="k"),
+        lambda: site.create("forms/leave", {"a": "y"}, idempotency_key="k"),
+    ):
+        with monkeypatch.context() as patch:
+            blind_once(patch, site)
+            with pytest.raises(app.IdempotencyConflict):
+                other()
+    assert site.bytes("files/docs/a") == b"x"
+    assert [row["a"] for row in site.items("forms/leave/records")] == ["x"]
+
+
+@pytest.mark.parametrize(("losses", "wins"), [(7, True), (8, False)])
+def test_an_update_without_a_condition_is_tried_eight_times(
+    site: Site, monkeypatch: pytest.MonkeyPatch, losses: int, wins: bool
+) -> None:
+    made = site.create("forms/leave", {"a": "x"})
+    fail(monkeypatch, site, "commit", Conflict("another one was first"), losses)
+    if wins:
+        assert site.put(made.location, {"a": "y"}).data["a"] == "y"
+    else:
+        with pytest.raises(Conflict):
+            site.put(made.location, {"a": "y"})
+
+
+def test_an_upload_is_tried_once_because_its_body_is_read(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, key in (("a", "k"), ("b", "")):
+        with monkeypatch.context() as patch:
+            fail(patch, site, "commit", Conflict("another one was first"), 1)
+            with pytest.raises(Conflict):
+                site.put(f"files/docs/{name}", body=iter([b"x"]), idempotency_key=key)
+    assert site.items("files/docs") == []
+    assert staged(site) == 0
+
+
+@pytest.mark.parametrize(
+    ("action", "grants", "facts"),
+    [
+        (Action.CREATE, "*", {}),
+        (Action.UPDATE, "*", {}),
+        (Action.UPDATE, "*", {"if_none_match": "*"}),
+        (Action.UPDATE, "create", {}),
+    ],
+)
+def test_an_upload_whose_server_died_after_it_was_stored_can_be_repeated(
+    site: Site, monkeypatch: pytest.MonkeyPatch, clock: Clock, action: Action, grants: str, facts: Any
+) -> None:
+    class Killed(BaseException): ...
+
+    def note(*entry: Any) -> None:
+        raise Killed
+
+    facts = {"by": site.token("ann", f"files/docs:{grants}"), "idempotency_key": "k", **facts}
+    with monkeypatch.context() as patch:
+        patch.setattr(site.app, "_note", note)
+        with pytest.raises(Killed):
+            site.ask(action, "files/docs/a.txt", body=b"x", **facts)
+    assert site.bytes("files/docs/a.txt") == b"x"
+    clock.now += 61
+    for replayed in (False, True):
+        assert site.ask(action, "files/docs/a.txt", body=b"x", **facts).replayed is replayed
+
+
+def test_an_update_with_a_condition_is_tried_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = site.create("forms/leave", {"a": "x"})
+    fail(monkeypatch, site, "commit", Conflict("another one was first"), 1)
+    with pytest.raises(app.PreconditionFailed, match="changed meanwhile"):
+        site.put(made.location, {"a": "y"}, if_match="1")
+    assert site.read(made.location).data["a"] == "x"
+    fail(monkeypatch, site, "commit", Conflict("another one was first"), 1)
+    assert site.create("forms/leave", {"a": "z"}, if_match="1").created, "where there is nothing to match"
 
 
 def test_an_upload_whose_server_died_can_be_repeated_after_a_minute(

@@ -547,6 +547,8 @@ def test_conditions_on_reading_a_file_follow_the_order_of_the_standard(site: Sit
     assert status(If_Match='"other"') == 412
     assert status(If_Match="W/" + tag) == 412
     assert status(If_Match="bare") == 400
+    assert status(If_None_Match=f"bare, {tag}") == status(If_None_Match=f'{tag} "x') == status(If_Match=f"*, {tag}") == 400
+    assert status(If_Match='"*x"') == status(If_Match='"x", "*x"') == 412, "a star in a tag is no star"
     assert status(If_Unmodified_Since=modified) == 200
     assert status(If_Unmodified_Since=old) == 412
     assert status(If_Match=tag, If_Unmodified_Since=old) == 200
@@ -2146,6 +2148,15 @@ def test_a_bad_cookie_leads_pages_to_the_login_and_is_cleared(site: Site, value:
     assert (sent.status, "Sign in" in sent.text) == (401, True)
     for reply in (page, machine, sent):
         assert "Max-Age=0" in reply["Set-Cookie"]
+
+
+def test_a_refusal_of_one_thing_ends_no_session(site: Site) -> None:
+    cookie = site.sign_in(site.token("forms/leave:create"))
+    for target, status in (("/views/waiting", 403), ("/nowhere", 404), ("/forms/leave?x=1", 400)):
+        for accept in ("text/html", "application/json"):
+            reply = site.get(target, cookie, Accept=accept)
+            assert (reply.status, reply["Set-Cookie"]) == (status, "")
+    assert site.get("/forms/leave", cookie).status == 200
 
 
 def test_a_cookie_has_a_name_of_its_own_per_site_and_per_scheme(site: Site, staff: str, tmp_path: Path) -> None:
