@@ -3826,7 +3826,8 @@ class Pages:
             "is_drop_box": table is None, "note": response.page["note"], "crumbs": _crumbs(exchange, trail),
             "may_create": Action.CREATE in may, "may_update": Action.UPDATE in may,
             "action": exchange.url(folder, _list=_state(exchange)), "accept": file_input_accept(response.page["accept"]),
-            "accepted": ", ".join(response.page["accept"]),
+            "accepted": ", ".join(response.page["accept"]), "most_bytes": response.page["most_bytes"],
+            "most": in_units(response.page["most_bytes"]),
             "next_href": exchange.url(folder, _next=table.next) if table and table.next else "",
             "count": _counted_entries(table) if table and not exchange.query.get("_next") else "",
             "stored": (), "refused": (), "pending": (), **report,
@@ -8788,7 +8789,7 @@ class Files(Resource):
     def _page(self, request: Request, scope: Scope, parts: Sequence[str]) -> dict[str, Any]:
         may = [action for action in Action if scope.caller.may(action, f"{request.address.rstrip('/')}/x")]
         page = {"title": self.title, "note": self.config.note, "parts": tuple(parts), "accept": self.config.accept}
-        return page | {"may": may}
+        return page | {"may": may, "most_bytes": self.config.max_file_bytes}
 
     def _is_folder(self, path: str) -> bool:
         """Whether a folder is known to be there: a provider that cannot list shows files alone."""
@@ -9064,7 +9065,7 @@ class Form(Resource):
 
     def _page(self, scope: Scope, record: Record | None = None) -> dict[str, Any]:
         values = record.value if record else {one.name: one.config.default for one in self.fields.values()}
-        inputs = tuple(one.input(self.locale, values.get(one.name)) for one in self.fields.values())
+        inputs = tuple(self._input(one, values.get(one.name)) for one in self.fields.values())
         marks = (f"{one.name}:{self.fields[one.name].mark(one.texts)}" for one in inputs if one.widget != "file")
         page = {
             "title": self.title,
@@ -9079,6 +9080,16 @@ class Form(Resource):
             "address": f"forms/{self.name}",
         }
         return page | {"may": [action for action in Action if scope.caller.may(action, f"forms/{self.name}/records/x")]}
+
+    def _input(self, one: Field, value: Json) -> Input:
+        found = one.input(self.locale, value)
+        if not one.is_file:
+            return found
+        most = self._most_bytes(one)
+        return dataclasses.replace(found, attrs={**found.attrs, "data-most": str(most), "data-most-said": in_units(most)})
+
+    def _most_bytes(self, one: Field) -> int:
+        return min(one.config.max_file_bytes, self.shares[one.name].config.max_file_bytes)
 
     def _shown_columns(self, record: Record | None) -> tuple[Column, ...]:
         """The fields, and what the record holds beside them because app.toml knew it once."""
@@ -9366,7 +9377,7 @@ class Form(Resource):
             size = _upload_bytes(given)
         except (BadRequest, ValueError) as error:
             return [Fault(pointer, "type", f"is not a file that can be stored: {error}")]
-        most = min(one.config.max_file_bytes, self.shares[one.name].config.max_file_bytes)
+        most = self._most_bytes(one)
         return [Fault(pointer, "max_file", f"is too large: at most {in_units(most)}")] if size > most else []
 
     def hold(self, name: str, upload: Upload, subject: str | None) -> Held | None:

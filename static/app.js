@@ -1,11 +1,27 @@
 // Improves pages that already work without it.
 "use strict";
 
+// A file over its limit is told before it is sent.
+const tooLarge = (form) => {
+  for (const input of form.querySelectorAll("input[type=file][data-most]")) {
+    const id = `${input.id}-most`, file = [...input.files].find((one) => one.size > Number(input.dataset.most));
+    document.getElementById(id)?.remove();
+    if (!file) continue;
+    const told = document.createElement("p");
+    Object.assign(told, { id, className: "error", textContent: `${file.name} is too large: at most ${input.dataset.mostSaid}.` });
+    told.setAttribute("role", "alert");
+    input.before(told);
+    input.focus();
+    return true;
+  }
+  return false;
+};
+
 // A form is sent once: the second click of a double click does nothing.
 document.addEventListener("submit", (event) => {
   const form = event.target;
   if (form.method !== "post") return;
-  if (form.dataset.sent) return event.preventDefault();
+  if (form.dataset.sent || tooLarge(form)) return event.preventDefault();
   form.dataset.sent = "yes";
   for (const button of form.querySelectorAll("button")) button.setAttribute("aria-disabled", "true");
 });

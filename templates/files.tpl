@@ -23,7 +23,7 @@ may_delete = any([entry.may_delete for entry in page.entries])
 %   include('_token.tpl')
   <div class="pick">
     <label for="upload">Add files</label>
-    <input type="file" id="upload" name="file" multiple required
+    <input type="file" id="upload" name="file" multiple required data-most="{{page.most_bytes}}" data-most-said="{{page.most}}"
 %   if page.accept:
       accept="{{page.accept}}" aria-describedby="upload-help"
 %   end

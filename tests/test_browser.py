@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import backends
 import pytest
@@ -25,6 +26,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
+from visitor import Visitor
 
 SWITCHES = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -245,6 +247,9 @@ def edit_the_record(person: Person) -> None:
     person.type("subject", "A better chair")
     person.press(person.button("Save"))
     assert "A better chair" in person.see("dl.record").text
+    assert person.see("[role=status]").text == "Saved A better chair."
+    person.driver.refresh()
+    assert not person.driver.find_elements(By.CSS_SELECTOR, "[role=status]"), "it is said once"
 
 
 def delete_the_record(person: Person) -> None:
@@ -254,6 +259,7 @@ def delete_the_record(person: Person) -> None:
     person.press(person.button("Delete", "details.confirm form"))
     assert person.driver.current_url == f"{person.base_url}/forms/requests/records"
     assert "Nothing here yet" in person.words
+    assert person.see("[role=status]").text == "Deleted A better chair."
 
 
 def upload_a_file(person: Person, tmp_path: Path) -> None:
@@ -262,6 +268,7 @@ def upload_a_file(person: Person, tmp_path: Path) -> None:
     person.see("input[type=file]").send_keys(str(tmp_path / "plan für 2027.txt"))
     person.press(person.button("Upload"))
     assert "plan für 2027.txt" in person.see("table.listing").text
+    assert person.see("[role=status]").text == "Uploaded plan für 2027.txt."
     assert "9 bytes" in person.see("table.listing").text
     person.driver.find_element(By.PARTIAL_LINK_TEXT, "plan für 2027").click()
     WebDriverWait(person.driver, PATIENCE_S).until(
@@ -356,6 +363,160 @@ def test_an_edit_in_the_page_changes_only_what_the_person_changed(
     changed = {"title": "changed", "maybe": False, "tags": ["green"], "much": 1234.5}
     assert {name: found[name] for name in STORED_UNDER_OTHERS} == STORED_UNDER_OTHERS | changed
     assert not person.complaints()
+
+
+# ---- nothing typed is lost ----
+
+KEEPS = """
+[providers.main]
+kind = "sql"
+url = "sqlite:///data/app.db"
+[files.receipts]
+provider = "main"
+[forms.claims]
+title = "Claim"
+[forms.claims.fields]
+name    = { type = "string", title = "Name", required = true, minLength = 2 }
+words   = { type = "string", title = "Words", format = "multiline" }
+receipt = { type = "string", format = "file", files = "files/receipts", max_file = "5MB", required = true }
+kind    = { type = "string", title = "Kind", enum = ["train", "taxi"] }
+"""
+WORDS = 'Two lines,\n"quoted" & <b> für Zoë'
+
+
+@pytest.fixture
+def claims(start_server: Callable[..., Server], tmp_path: Path) -> Server:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "app.toml").write_text(KEEPS, encoding="utf-8")
+    (tmp_path / "receipt.txt").write_text("the receipt")
+    (tmp_path / "big.bin").write_bytes(bytes(6_000_000))
+    return start_server(folder=tmp_path / "site")
+
+
+def sign_in(person: Person, link: str) -> None:
+    person.go(link)
+    person.press(person.button("Sign in"))
+
+
+def fill_in_a_claim(person: Person, folder: Path, name: str = "Ann") -> None:
+    person.type("name", name)
+    person.type("words", WORDS)
+    person.see("#f-receipt").send_keys(str(folder / "receipt.txt"))
+    person.see("input[value=taxi]").click()
+
+
+def is_filled_in(person: Person, name: str = "Ann") -> None:
+    assert person.value("name") == name
+    assert person.value("words") == WORDS
+    assert person.see("input[value=taxi]").is_selected()
+    assert "Current file: receipt.txt" in person.words
+
+
+def claim_is_stored(person: Person) -> None:
+    assert "Sent." in person.words
+    person.go("/forms/claims/records?_count=1")
+    assert "1 row" in person.words
+    person.press(person.see("tbody a"))
+    assert "receipt.txt" in person.see("dl.record").text
+    assert "taxi" in person.see("dl.record").text
+
+
+@pytest.mark.parametrize("scripts", [False, True], ids=["without scripts", "with scripts"])
+def test_a_session_that_ends_while_typing_loses_no_text_and_no_file(
+    scripts: bool, claims: Server, browse: Callable[..., Person], run_pyz: Callable[..., Any], tmp_path: Path
+) -> None:
+    person, (shots, wrong) = browse(claims.base_url, scripts=scripts), (tmp_path, list[str]())
+    sign_in(person, claims.sign_in_link)
+    person.go("/forms/claims")
+    fill_in_a_claim(person, tmp_path)
+    [jti] = [row["jti"] for row in json.loads(run_pyz(claims.folder, "auth", "list", "--json").stdout)]
+    assert run_pyz(claims.folder, "auth", "revoke", jti).returncode == 0
+    person.press(person.button("Send"))
+    assert "Nothing you typed is lost" in person.words
+    if scripts:
+        look_at(person, "sign in with a draft", "", shots, wrong)
+
+    first = person.driver.current_window_handle
+    code = run_pyz(claims.folder, "auth", "link", "--subject", "ann", "--grant", "**:*").stdout.strip().rpartition("/")[2]
+    if scripts:  # the link is opened in another tab, as from a mail
+        person.driver.switch_to.new_window("tab")
+        sign_in(person, f"/login/{code}")
+        person.driver.close()
+        person.driver.switch_to.window(first)
+        person.press(person.button("Continue"))
+    else:
+        person.see("#token").send_keys(code)
+        person.press(person.button("Sign in", "main form.form"))
+    is_filled_in(person)
+    assert "nothing is stored yet: press Send" in person.words
+    if scripts:
+        look_at(person, "form with a draft", "", shots, wrong)
+    person.press(person.button("Send"))
+    claim_is_stored(person)
+    assert not wrong, "\n".join(wrong)
+    assert person.complaints() == []
+
+
+@pytest.mark.parametrize("scripts", [False, True], ids=["without scripts", "with scripts"])
+def test_a_wrong_or_too_large_submit_keeps_the_chosen_file(
+    scripts: bool, claims: Server, browse: Callable[..., Person], tmp_path: Path
+) -> None:
+    person = browse(claims.base_url, scripts=scripts)
+    sign_in(person, claims.sign_in_link)
+    person.go("/forms/claims")
+    fill_in_a_claim(person, tmp_path, "A")
+    person.press(person.button("Send"))
+    assert "Name must have at least 2 characters" in person.words
+    is_filled_in(person, "A")
+    person.see("#f-receipt").send_keys(str(tmp_path / "big.bin"))
+    if scripts:
+        person.button("Send").click()
+        assert "big.bin is too large: at most 5 MB." in person.see("[role=alert].error").text
+        assert person.driver.switch_to.active_element == person.see("#f-receipt"), "nothing was sent"
+        person.driver.execute_script("document.querySelector('#f-receipt').value = ''")
+        person.type("name", "Ann")
+    else:
+        person.press(person.button("Send"))
+        assert "Receipt is too large: at most 5 MB" in person.words
+        assert (person.value("name"), person.value("words")) == ("A", WORDS)
+        fill_in_a_claim(person, tmp_path)
+    person.press(person.button("Send"))
+    claim_is_stored(person)
+    assert person.complaints() == []
+
+
+@pytest.mark.parametrize("scripts", [False, True], ids=["without scripts", "with scripts"])
+def test_an_edit_conflict_shows_both_and_lets_the_person_choose(
+    scripts: bool, claims: Server, browse: Callable[..., Person], token_for: Callable[..., str], tmp_path: Path
+) -> None:
+    person, (shots, wrong) = browse(claims.base_url, scripts=scripts), (tmp_path, list[str]())
+    sign_in(person, claims.sign_in_link)
+    person.go("/forms/claims")
+    fill_in_a_claim(person, tmp_path)
+    person.press(person.button("Send"))
+    person.press(person.see(".notice a"))
+    address, robot = person.driver.current_url, Visitor(claims.base_url, token_for(claims, "**:*"))
+    for mine in ("my words", ""):
+        person.go(address.partition("?")[0] + "?_edit=1")
+        person.type("words", mine or "other words")
+        theirs = "their words" if mine else "their last words"
+        change = json.dumps({"words": theirs, "name": "Theirs"}).encode()
+        headers = {"Content-Type": "application/json"}
+        assert robot.send("PATCH", urlsplit(address).path, change, headers).status == 200
+        person.press(person.button("Save"))
+        shown = [" ".join(one.text.split()) for one in person.driver.find_elements(By.CSS_SELECTOR, ".versions")]
+        assert f"Now {theirs} Yours {mine or 'other words'}" in shown
+        assert person.value("words") == (mine or "other words")
+        if scripts and mine:
+            look_at(person, "edit conflict", "", shots, wrong)
+        if mine:
+            person.press(person.button("Save mine anyway"))
+            assert "my words" in person.see("dl.record").text
+            assert "Theirs" in person.see("dl.record").text, "what was not touched is as the other one left it"
+        else:
+            person.follow("Take theirs")
+            assert "their last words" in person.see("dl.record").text
+    assert not wrong, "\n".join(wrong)
 
 
 # ---- every page ----
