@@ -3103,6 +3103,7 @@ _SCRIPTABLE = re.compile(r".*(html|xml|svg).*")
 _PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 _HEADER_S = 10.0  # to send the head of a request; past it the connection ends
 _BODY_S, _BODY_RATE = 30.0, 1000  # to send a body: this and a second for so many bytes, else it holds a thread for ever
+_STRANGERS_RATE = 20_000  # the same of a form whose sender is not signed in
 _LINGER_S, _LINGER_SILENCE_S = 15.0, 2.0  # how long what a refused client still sends is read away
 _WAITING_THREADS = 64  # of each worker, beside those that work: they wait for slow clients
 _LOOSE_BYTES = 1 << 20  # of a multipart body that belong to no file; of texts that are carried through signing in
@@ -3133,6 +3134,7 @@ class BodyReader:
             raise BadRequest("a chunked body is not read here: send it with its Content-Length")
         self.size_bytes = None if chunked else int(text or 0)
         self.most: int | None = None
+        self.rate = _BODY_RATE  # bytes a second, past which it may take no longer
         self.seen = 0  # bytes read
         self._invited = environ.get("HTTP_EXPECT", "").lower() != "100-continue"
 
@@ -3159,7 +3161,7 @@ class BodyReader:
         seen, digest = 0, hashlib.sha256()
         while self.size_bytes is None or seen < self.size_bytes:
             left = _CHUNK_BYTES if self.size_bytes is None else min(_CHUNK_BYTES, self.size_bytes - seen)
-            chunk = self._read(left, began + _BODY_S + seen / _BODY_RATE)
+            chunk = self._read(left, began + _BODY_S + seen / self.rate)
             if not chunk:
                 break
             seen += len(chunk)
@@ -4299,12 +4301,13 @@ class _Drafts:
     def _held_before(self, exchange: Exchange, resource: str) -> dict[str, Held]:
         """The held files that came back, in the objects of which a failed commit changes what they hold."""
         if exchange.held is None:
-            opened = [
-                self._unsealed(resource, name.removeprefix("_held_"), _text_of(exchange.typed, name))
-                for name in exchange.typed
-                if name.startswith("_held_") and not _text_of(exchange.typed, name.replace("_held_", "_drop_", 1))
-            ]
-            exchange.held = {held.field: held for held in opened if held}
+            names = [name.removeprefix("_held_") for name in exchange.typed if name.startswith("_held_")]
+            exchange.held = {
+                name: self._unsealed(resource, name, _text_of(exchange.typed, f"_held_{name}"))
+                or Held(name, "", None, "file", Staged("", 0, ""))  # which says that it is no longer there
+                for name in names
+                if not _text_of(exchange.typed, f"_drop_{name}")
+            }
         return exchange.held
 
     def _sealed(self, resource: str, held: Held) -> str:
@@ -4325,7 +4328,15 @@ class _Drafts:
                 found[name] = chosen[-1]
         return found
 
-    def _draft(self, exchange: Exchange, resource: str, path: tuple[str, ...], held: Mapping[str, Held]) -> _Draft:
+    def _draft(
+        self,
+        exchange: Exchange,
+        resource: str,
+        path: tuple[str, ...],
+        held: Mapping[str, Held],
+        gone: Collection[str] = (),
+    ) -> _Draft:
+        """What was sent, with the files that are held now; `gone` are fields whose files were held and are no longer."""
         left_out = ("_token", "_held_", "_drop_")
         typed = {
             name: [text for text in values if isinstance(text, str)]
@@ -4333,7 +4344,8 @@ class _Drafts:
             if not name.startswith(left_out)
         }
         uploads = self._uploads(exchange)
-        kept = {name: one for name, one in self._held_before(exchange, resource).items() if name not in uploads}
+        before = self._held_before(exchange, resource).items()
+        kept = {name: one for name, one in before if one.share and name not in uploads and name not in gone}
         lost = tuple(name for name in uploads if name not in held)
         version, submission, listed = (exchange.query.get(name, "") for name in ("_version", "_submission", "_list"))
         return _Draft(resource, path, version, submission, typed, {**kept, **held}, lost, listed)
@@ -4348,8 +4360,9 @@ class _Drafts:
             "list": draft.listed,
         }  # fmt: skip
         texts = [text for name, values in draft.typed.items() if not name.startswith("_") for text in values if text]
+        text = dump_json(facts)
         return SimpleNamespace(
-            text=dump_json(facts), action=exchange.url(draft.address, _resume="1"), shown=texts,
+            text=text, is_short=len(text) <= _LOOSE_BYTES, action=exchange.url(draft.address, _resume="1"), shown=texts,
             files=[held.name for held in draft.held.values()], lost=len(draft.lost),
         )  # fmt: skip
 
@@ -4370,10 +4383,16 @@ class _Drafts:
         except (BadRequest, LookupError, TypeError, ValueError, AttributeError):
             return None
 
-    def resume(self, exchange: Exchange) -> Answer:
+    def resume(self, exchange: Exchange, resource: str, path: tuple[str, ...]) -> Answer:
         """The form with what another page of it carried on, by whoever is signed in now."""
-        draft = self.opened(_text_of(_typed_fields(exchange, 65536 + 3 * _LOOSE_BYTES), "draft"))
-        return self.filled(exchange, draft) if draft else _see_other(exchange.path)
+        most = 65536 + 3 * _LOOSE_BYTES
+        with suppress(AppError):
+            self._form(exchange, resource, path, "0")
+            most = max(most, 4 * self.most)
+        draft = self.opened(_text_of(_typed_fields(exchange, most), "draft"))
+        if draft is None or _same_origin(exchange, self.origin) is False:
+            return _see_other(exchange.path)
+        return self.filled(exchange, draft)
 
     def filled(self, exchange: Exchange, draft: _Draft) -> Answer:
         """The form with a draft in it, ready to be sent; nothing is stored."""
@@ -4399,7 +4418,10 @@ class _Drafts:
         """The sign-in page, which carries the draft on."""
         exchange.subject = ""
         after = exchange.url(draft.address, _edit="1" if draft.path else None)
-        body = self.pages.login(exchange, "", after, told, self._kept(exchange, draft))
+        kept = self._kept(exchange, draft) if draft.typed or draft.held or not exchange.body.size_bytes else None
+        if kept is None:
+            told = "This was too long to be kept here. Sign in in another tab, go back in this one, and send it again."
+        body = self.pages.login(exchange, "", after, told, kept)
         return _page_answer(401, body, _error_headers(error))
 
     def _refused(self, exchange: Exchange, draft: _Draft, error: AppError) -> Answer:
@@ -4431,7 +4453,8 @@ class _Drafts:
         trusted = action in response.page["may"] and _same_origin(exchange, self.origin) is not False
         self._read_late(exchange, resource, keep=trusted)
         held = self.host.hold(resource, self._uploads(exchange), subject) if trusted else {}
-        draft = self._draft(exchange, resource, path, held)
+        gone = {fault.pointer.removeprefix("/") for fault in error.faults if fault.code == "gone"}
+        draft = self._draft(exchange, resource, path, held, gone)
         faults = self._faults(exchange, draft, error, is_record=bool(path))
         renewed = isinstance(error, IdempotencyConflict) or not self.host.unseal("submission", draft.submission)
         exchange.submission = self.submission() if renewed else draft.submission
@@ -4458,8 +4481,9 @@ class _Drafts:
         with suppress(AppError):  # what came before the failure is there
             if keep:
                 self.read(exchange, resource)
-            else:
-                _typed_fields(exchange, min(4 * self.most, _LOOSE_BYTES), {})
+                return
+            exchange.body.most, exchange.body.rate = self.host.limits(resource), _STRANGERS_RATE
+            _typed_fields(exchange, min(4 * self.most, _LOOSE_BYTES), {})
 
     def _form(self, exchange: Exchange, resource: str, path: tuple[str, ...], version: str) -> Response:
         """The page of the form, with its record if there is a path; raises what keeps this caller from it."""
@@ -4736,7 +4760,7 @@ class HttpRunner(Runner):
         address = f"{kind}/{quote(name, safe='')}"
         typed = kind == "forms" and exchange.method == "POST" and exchange.page and exchange.is_form
         if typed and exchange.query.get("_resume"):
-            return self.drafts.resume(exchange)
+            return self.drafts.resume(exchange, address, tuple(path))
         try:
             request = self._request(exchange, address, tuple(path), self._action(exchange))
             return self._steady(exchange, request, kind)
@@ -14441,14 +14465,16 @@ def _payload_digest(request: Request, body_sha256: str) -> str:
 
 
 def _own_files(data: Json, caller: Caller) -> Json:
-    """What a page sent, without files that are held for another subject."""
+    """What a page sent; a file that is held for another subject is as if it were gone."""
 
-    def is_own(item: Json) -> bool:
-        return not (isinstance(item, Upload) and item.held and item.held.subject not in (None, caller.subject))
+    def own(item: Json) -> Json:
+        if isinstance(item, Upload) and item.held and item.held.subject not in (None, caller.subject):
+            return dataclasses.replace(item, held=dataclasses.replace(item.held, share=""))
+        return item
 
     if not isinstance(data, dict):
         return data
-    return {name: list(filter(is_own, one)) if isinstance(one, list) else one for name, one in data.items()}
+    return {name: list(map(own, one)) if isinstance(one, list) else one for name, one in data.items()}
 
 
 def _digestible(data: Json) -> Json:

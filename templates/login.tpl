@@ -4,16 +4,22 @@
 % if page.error:
 <div class="notice bad" role="alert" id="login-error"><p>{{page.error}}</p></div>
 % end
+% carried = page.kept and page.kept.is_short
 % if page.kept:
-<div class="notice" role="status"><p>You have to sign in to send this. Nothing you typed is lost: it is in the form again once you have signed in.</p></div>
+<div class="notice" role="status"><p>You have to sign in to send this. Nothing you typed is lost: \\
+%   if carried:
+it is in the form again once you have signed in.</p></div>
+%   else:
+sign in in another tab, then press Continue below.</p></div>
+%   end
 % end
 <form class="form" method="post" action="{{url('login')}}"
-% if page.kept:
+% if carried:
   enctype="multipart/form-data"
 % end
 >
 % include('_token.tpl')
-% if page.kept:
+% if carried:
   <input type="hidden" name="draft" value="{{page.kept.text}}">
 % end
 % if page.after:
