@@ -1125,6 +1125,25 @@ _TYPED_NUMBER = re.compile(r"([+-]?)(.*?)([eE][+-]?[0-9]{1,6})?", re.DOTALL)
 _LONGEST_NUMBER = 400
 
 
+_MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})")
+
+
+@lru_cache
+def _conventions(lang: str) -> tuple[str, str]:
+    subtags = lang.split("-")
+    region = f"{subtags[0].lower()}-{subtags[-1].upper()}"
+    return _CONVENTIONS.get(region) or _CONVENTIONS.get(subtags[0].lower(), (".", _ISO))
+
+
+@lru_cache
+def _zone(name: str) -> tzinfo:
+    if name == "UTC":
+        return UTC  # needs no database of zones
+    from zoneinfo import ZoneInfo
+
+    return ZoneInfo(name)
+
+
 @dataclass(frozen=True, slots=True)
 class Locale:
     """How people of a language and a time zone write numbers and times: `lang` a BCP 47 tag, `timezone` an IANA name."""
@@ -1134,9 +1153,7 @@ class Locale:
 
     @property
     def _conventions(self) -> tuple[str, str]:
-        subtags = self.lang.split("-")
-        region = f"{subtags[0].lower()}-{subtags[-1].upper()}"
-        return _CONVENTIONS.get(region) or _CONVENTIONS.get(subtags[0].lower(), (".", _ISO))
+        return _conventions(self.lang)
 
     @property
     def direction(self) -> str:
@@ -1146,11 +1163,7 @@ class Locale:
 
     @property
     def zone(self) -> tzinfo:
-        if self.timezone == "UTC":
-            return UTC  # needs no database of zones
-        from zoneinfo import ZoneInfo
-
-        return ZoneInfo(self.timezone)
+        return _zone(self.timezone)
 
     @property
     def zone_name(self) -> str:
@@ -1183,12 +1196,10 @@ class Locale:
 
     def write_number(self, value: Json) -> str:
         """A number for people: no digit is lost, and reading it gives the same number."""
-        text = (
-            f"{Decimal(repr(value)) if isinstance(value, float) else value:f}" if not isinstance(value, int) else str(value)
-        )
-        if len(text) > 40:
-            text = str(value).lower()
-        elif "." in text:
+        text = str(value).lower()
+        if "e" in text and len(plain := f"{Decimal(text):f}") <= 40:
+            text = plain
+        if "." in text and "e" not in text:
             text = text.rstrip("0").rstrip(".")
         return text.replace(".", self._conventions[0])
 
@@ -1241,8 +1252,7 @@ class Locale:
     def local(self, text: str) -> datetime | None:
         """A stored date-time by the clocks of this zone; None where it is none that they show."""
         try:
-            parse_rfc3339(text)
-            return datetime.fromisoformat(text.upper()).astimezone(self.zone)
+            return datetime.fromisoformat(text.upper()).astimezone(self.zone) if _MOMENT.fullmatch(text) else None
         except (ValueError, OverflowError):
             return None
 
@@ -1261,7 +1271,8 @@ class Locale:
         local = self.local(text)
         if local is None:
             return text
-        return f"{self.write_date(local.date().isoformat())} {local:%H:%M} {local.tzname()}"
+        day = self._conventions[1].format(y=f"{local.year:04}", m=f"{local.month:02}", d=f"{local.day:02}")
+        return f"{day} {local.hour:02}:{local.minute:02} {local.tzname()}"
 
 
 def _plain_digits(text: str) -> str:
@@ -9223,7 +9234,12 @@ class Form(Resource):
 
     def _removed_files(self, before: Value, after: Value) -> list[Remove]:
         """Removal of the stored files that `before` had and `after` has not."""
-        gone = [(name, before[name]) for name in self.shares if before.get(name) and before[name] != after.get(name)]
+        held = {
+            name: one
+            for name in self.shares
+            if isinstance(one := before.get(name), dict) and isinstance(one.get("address"), str)
+        }
+        gone = [(name, one) for name, one in held.items() if one != after.get(name)]
         return [Remove(self.shares[name].blobs, self._stored_path(name, stored)) for name, stored in gone]
 
     def _stored_path(self, name: str, stored: Value) -> str:
@@ -9274,7 +9290,9 @@ class Form(Resource):
             raise Invalid(f"the data for forms/{self.name} is not valid", faults=faults)
         if lost := [Fault(f"/{n}", "damaged", f"{damage_of(v)}: write it anew") for n, v in value.items() if damage_of(v)]:
             raise Invalid(f"{request.address} holds what could not be read", faults=lost)
-        steps = self._store_files([(scope.new_id(), value)])
+        files = {name: value[name] for name in self.shares if name in changed and name in value}
+        steps = self._store_files([(scope.new_id(), files)])
+        value |= files
         stamp = {name: record.value.get(name) for name in ("created_at", "created_by")}
         value |= stamp | {"updated_at": rfc3339(scope.now), "updated_by": scope.caller.subject}
         updated = Record(record.key, record.version + 1, value)

@@ -546,10 +546,14 @@ BEFORE = """
 title = {}
 size = {}
 gone = {}
+paper = {}
 """
 AFTER = """
+[files.papers]
+provider = "main"
 [forms.f.fields]
 title = {}
+paper = { format = "file", files = "files/papers" }
 size = { enum = ["S", "M"] }
 at = { format = "date-time", required = true }
 ok = { type = "boolean" }
@@ -592,6 +596,17 @@ def test_what_was_stored_under_other_rules_is_shown_and_stays_through_every_kind
         assert list(faults(error)) == [fault]
     with pytest.raises(Invalid):
         aged.create("forms/f", {"title": "new", "size": "XL", "at": "2026-01-01T00:00:00Z"})
+
+
+def test_a_text_where_files_are_today_is_kept_shown_replaced_and_deleted(aged: Site) -> None:
+    change = app.Update("f", "x", aged.app.resources["forms/f"].records.get("f", "x").value | {"paper": "in the drawer"})  # type: ignore[union-attr]
+    aged.app.resources["forms/f"].records.commit([change])  # type: ignore[union-attr]
+    assert aged.patch("forms/f/records/x", {"title": "n"}).data["paper"] == "in the drawer"
+    replaced = aged.patch("forms/f/records/x", {"paper": {"name": "a.txt", "base64": "YQ=="}})
+    assert replaced.data["paper"]["name"] == "a.txt"
+    change = app.Update("f", "x", {"paper": {"address": 5}})
+    aged.app.resources["forms/f"].records.commit([change])  # type: ignore[union-attr]
+    aged.delete("forms/f/records/x")
 
 
 def test_a_page_that_says_what_it_showed_empties_what_it_sends_nothing_for(aged: Site) -> None:
