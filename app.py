@@ -9188,8 +9188,13 @@ class Form(Resource):
     def _as_shown(self, record: Record) -> Value:
         """What a record holds, its files at the record's own address and not at theirs in the share."""
         place = f"forms/{self.name}/records/{quote(record.key, safe='')}"
-        stored = {name: record.value[name] for name in self.shares if isinstance(record.value.get(name), dict)}
-        return record.value | {name: one | {"address": f"{place}/{name}"} for name, one in stored.items()}
+        files = self._files_of(record.value)
+        return record.value | {name: one | {"address": f"{place}/{name}"} for name, one in files.items()}
+
+    def _files_of(self, value: Value) -> dict[str, Value]:
+        """The stored files of a record by field; another value may be there from before the field took files."""
+        found = {name: one for name in self.shares if isinstance(one := value.get(name), dict)}
+        return {name: one for name, one in found.items() if isinstance(one.get("address"), str)}
 
     # -- one record
 
@@ -9197,7 +9202,7 @@ class Form(Resource):
         """The bytes of a record's file."""
         _no_params(request)
         record = self.store.get(self.table, key) if is_key(key) else None
-        stored = record.value.get(name) if record and name in self.shares else None
+        stored = self._files_of(record.value).get(name) if record else None
         blob = self.shares[name].blobs.stat(self._stored_path(name, stored)) if stored else None
         if not stored or not blob:
             raise NotFound(f"{request.address} does not exist")
@@ -9234,12 +9239,7 @@ class Form(Resource):
 
     def _removed_files(self, before: Value, after: Value) -> list[Remove]:
         """Removal of the stored files that `before` had and `after` has not."""
-        held = {
-            name: one
-            for name in self.shares
-            if isinstance(one := before.get(name), dict) and isinstance(one.get("address"), str)
-        }
-        gone = [(name, one) for name, one in held.items() if one != after.get(name)]
+        gone = [(name, one) for name, one in self._files_of(before).items() if one != after.get(name)]
         return [Remove(self.shares[name].blobs, self._stored_path(name, stored)) for name, stored in gone]
 
     def _stored_path(self, name: str, stored: Value) -> str:

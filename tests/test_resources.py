@@ -602,6 +602,8 @@ def test_a_text_where_files_are_today_is_kept_shown_replaced_and_deleted(aged: S
     change = app.Update("f", "x", aged.app.resources["forms/f"].records.get("f", "x").value | {"paper": "in the drawer"})  # type: ignore[union-attr]
     aged.app.resources["forms/f"].records.commit([change])  # type: ignore[union-attr]
     assert aged.patch("forms/f/records/x", {"title": "n"}).data["paper"] == "in the drawer"
+    with pytest.raises(NotFound):
+        aged.read("forms/f/records/x/paper")
     replaced = aged.patch("forms/f/records/x", {"paper": {"name": "a.txt", "base64": "YQ=="}})
     assert replaced.data["paper"]["name"] == "a.txt"
     change = app.Update("f", "x", {"paper": {"address": 5}})
