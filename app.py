@@ -109,9 +109,9 @@ __version__ = "0.1.0"
 # instance carries the public message, a hint for the operator and the faults of single fields. Rendered elsewhere.
 # uses: nothing
 # defines: Fault AppError BadRequest BadEnvelope Invalid IdempotencyConflict Unauthenticated SignInNeeded Forbidden
-#          NotFound UnsupportedAction NotAcceptable Conflict Exists Busy Refused PreconditionFailed TooLarge
-#          UnsupportedMedia RangeNotSatisfiable Misdirected RequestTimeout Unsupported Unavailable PayloadUnavailable
-#          ReplyFailed StorageFull Unreadable QueryTimeout ConfigError
+#          NotPermitted NotFound UnsupportedAction NotAcceptable Conflict Exists Busy Refused PreconditionFailed
+#          TooLarge UnsupportedMedia RangeNotSatisfiable Misdirected RequestTimeout Unsupported Unavailable
+#          PayloadUnavailable ReplyFailed StorageFull Unreadable QueryTimeout ConfigError
 
 
 class Fault(NamedTuple):
@@ -187,6 +187,13 @@ class Forbidden(AppError):
     def __init__(self, message: str, *, needed: str = "", hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.needed = needed
+
+
+class NotPermitted(AppError):
+    """The system or a service does not let this program at one file, folder, record or table; the provider is not away.
+    A repeat does not help, somebody has to give it the right: `hint` says of what."""
+
+    code, status, exit_code = "not_permitted", 403, 3
 
 
 class NotFound(AppError):
@@ -340,11 +347,11 @@ class ConfigError(AppError):
 # Frozen data that crosses sections, and the pure functions that make, read and compare it. Nothing here does I/O.
 # uses: ERRORS
 # defines: Json Value Clock Action Grant parse_grant covers Caller Token Conditions Held Upload Request Reader Content
-#          Column Input COUNTED COUNT_S Table Response Record Insert Update Delete Write Blob Folder Staged OPERATORS
-#          Condition Query Page Select Rows Change exact_number load_json dump_json check_text member_pointer LOST
-#          Damaged damage_of whole_texts check_value is_key check_writes check_path split_path quote_path new_id
-#          rfc3339 instant_key parse_rfc3339 encode_cursor decode_cursor nearest in_units page_bounds Unread LANGUAGES
-#          Locale
+#          Column Input COUNTED COUNT_S Table Response Record Insert Update Delete Write Blob Folder Unseen Entry
+#          Staged OPERATORS Condition Query Page Select Rows Change exact_number load_json dump_json check_text
+#          member_pointer LOST Damaged damage_of whole_texts check_value is_key check_writes check_path split_path
+#          quote_path new_id rfc3339 instant_key parse_rfc3339 encode_cursor decode_cursor nearest in_units
+#          page_bounds Unread LANGUAGES Locale
 
 Json: TypeAlias = Any  # None, bool, int, float, Decimal, str, list and dict of these
 Value: TypeAlias = dict[str, Json]  # a JSON object
@@ -688,6 +695,17 @@ class Folder:
     """A folder in a listing that does not descend; path has no trailing slash."""
 
     path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """Something in a listing that cannot be looked at: `path` names it as well as it can, `problem` says why."""
+
+    path: str
+    problem: str
+
+
+Entry: TypeAlias = Blob | Folder | Unseen
 
 
 @dataclass(frozen=True, slots=True)
@@ -2867,10 +2885,11 @@ class Blobs(Provider):
         """Forget staged bytes; idempotent. Those that nobody published or discarded are swept after a day."""
 
     @abstractmethod
-    def scan(self, prefix: str = "", *, deep: bool = True, after: str = "") -> Iterator[Blob | Folder]:
+    def scan(self, prefix: str = "", *, deep: bool = True, after: str = "") -> Iterator[Entry]:
         """What lies below the folder `prefix` ("" = the root), in order, after the path `after`.
 
-        deep: every blob; else the entries of that folder alone, sub-folders as Folder.
+        deep: every blob; else the entries of that folder alone, sub-folders as Folder. What cannot be looked at comes as
+        Unseen and keeps nothing else from coming.
         """
 
     @abstractmethod
@@ -4056,8 +4075,9 @@ def _file_entry(exchange: Exchange, row: Mapping[str, Json], may: Sequence[Actio
     is_folder, modified = row["type"] == "folder", row["modified_at"] or ""
     return SimpleNamespace(
         name=row["name"], href=exchange.url(row["address"] + "/" * is_folder), is_folder=is_folder,
-        size=_sized(row["size_bytes"]), modified=locale.write_date_time(modified), modified_iso=modified,
-        may_delete=not is_folder and Action.DELETE in may,
+        size="cannot be read" if row["type"] == "unreadable" else _sized(row["size_bytes"]),
+        modified=locale.write_date_time(modified), modified_iso=modified,
+        may_delete=row["type"] == "file" and Action.DELETE in may,
         delete_href=exchange.url(row["address"], _method="DELETE", _list=_state(exchange)),
     )  # fmt: skip
 
@@ -4564,8 +4584,9 @@ class _Drafts:
 
 
 def _log_fault(exchange: Exchange, error: AppError) -> None:
-    if error.status >= 500:
-        _log.error("request %s: %s", exchange.id, error.told, exc_info=None if error.retry else error)
+    if error.status >= 500 or isinstance(error, NotPermitted):
+        is_known = error.retry or error.status < 500
+        _log.error("request %s: %s", exchange.id, error.told, exc_info=None if is_known else error)
 
 
 class HttpRunner(Runner):
@@ -7356,7 +7377,7 @@ class Consumer:
             "attempt": delivery.attempt,
             "took_ms": round(took_s * 1000, 1),
         }  # fmt: skip
-        if error and (error.status >= 500 or isinstance(error, Refused)):
+        if error and (error.status >= 500 or isinstance(error, Refused | NotPermitted)):
             facts["detail"] = error.message + (f" ({error.hint})" if error.hint else "")
         return dump_json(facts)
 
@@ -8853,12 +8874,12 @@ class Files(Resource):
         table = Table(columns, rows if request.whole else list(rows), next=following)
         return _answer(Response(table=table, template="files.tpl", page=self._page(request, scope, parts)))
 
-    def _entry(self, item: Blob | Folder) -> Value:
-        """A row of a listing; size, time and etag of a folder are None."""
+    def _entry(self, item: Entry) -> Value:
+        """A row of a listing; size, time and etag of what is no file are None."""
         inner = item.path.removeprefix(self.config.prefix)
         row: Value = {
             "name": inner.rpartition("/")[2],
-            "type": "folder",
+            "type": "unreadable" if isinstance(item, Unseen) else "folder",
             "size_bytes": None,
             "modified_at": None,
             "etag": None,
@@ -9820,15 +9841,16 @@ RESOURCE_TYPES: Mapping[str, type[Resource]] = {
 # and Lookup; what databases do alike is SqlSelect, SqlLookup and SqlBlobs.
 # uses: ERRORS VALUES CONFIG CONTRACTS
 # defines: CHUNK_BYTES STAGE_BYTES STAGE_LEAVES_BYTES NINES LOOSE_STAGED_S LOOSE_REPLACED_S number_key sort_key
-#          text_key fold_case has_text value_key key_rule key_test field_key is_instant list_mark Lookup stored_version
-#          stored_record check_commit check_version next_version check_blob rechunk Job GroupCommit ProcessLock
-#          may_write COUNT_OF SQL_SIGNS SQL_TOKENS read_statement quote_name bindable SqlSelect has_wal_reset_fault
-#          SQLITE_AWAY sqlite_code RECORDS_SCHEMA WRITER_SETTINGS BLOBS_SCHEMA sqlite_number sqlite_member sqlite_text
-#          sqlite_bytes sqlite_authorize sqlite_field SqlLookup SqliteLookup SqlitePool plain_cell need_blob
-#          LookedUpBlobs EmbeddedProvider SqlConnection SqlBlobs SqlProvider disk_errors sync_folder write_fully
-#          FileReader JournalEntry write_journal_line copy_value Journal FileProvider Facts LINK_LOCAL NAT64 EXACT_JS
-#          PLACEHOLDER PRESETS is_link_local at_pointer fill_query is_double inexact NamedLocks ALONE Wire WireFile
-#          HttpAnswer NotConnected HttpPool HttpReader Entries Listed passable GenericProvider
+#          text_key fold_case has_text value_key key_rule key_test field_key is_instant list_mark Lookup
+#          stored_version stored_record check_commit check_version next_version check_blob rechunk Job GroupCommit
+#          ProcessLock may_write COUNT_OF SQL_SIGNS SQL_TOKENS read_statement quote_name bindable SqlSelect
+#          has_wal_reset_fault SQLITE_AWAY DENIED_ERRORS SQLITE_DENIED sqlite_code RECORDS_SCHEMA WRITER_SETTINGS
+#          BLOBS_SCHEMA sqlite_number sqlite_member sqlite_text sqlite_bytes sqlite_authorize sqlite_field SqlLookup
+#          SqliteLookup SqlitePool plain_cell need_blob LookedUpBlobs EmbeddedProvider SqlConnection SqlBlobs
+#          SqlProvider ITEM_ERRORS disk_errors sync_folder write_fully FileReader JournalEntry write_journal_line
+#          copy_value Journal FileProvider Facts LINK_LOCAL NAT64 EXACT_JS PLACEHOLDER PRESETS is_link_local
+#          at_pointer fill_query is_double inexact NamedLocks ALONE Wire WireFile HttpAnswer NotConnected HttpPool
+#          HttpReader Entries Listed passable GenericProvider
 
 _Result = TypeVar("_Result")
 
@@ -10186,7 +10208,8 @@ class ProcessLock:
 def may_write(folder: Path) -> bool:
     """Whether this account can write in a folder, or make it."""
     there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
-    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+    as_who = {"effective_ids": True} if os.access in os.supports_effective_ids else {}
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK, **as_who)
 
 
 COUNT_OF = "select count(*) from (\n{}\n) as satchel_counted"
@@ -10317,12 +10340,16 @@ SQLITE_AWAY = {
     "PROTOCOL": ("is busy", "the lock protocol of the write-ahead log gave up"),
     "CANTOPEN": ("cannot be opened", "does it exist, and may this account read and write it and its folder?"),
     "PERM": ("cannot be opened", "may this account read and write it and its folder?"),
+    "AUTH": ("cannot be used", "may this account read and write it?"),
     "READONLY": ("cannot be written", "may this account write the file and its folder?"),
     "IOERR": ("cannot be read or written", "the disk or the file system reports errors"),
     "CORRUPT": ("is damaged", "restore a backup, or try sqlite3's .recover on a copy"),
     "NOTADB": ("is no SQLite database", "is the url right? else restore a backup"),
 }
 """Primary result codes that say the database is away: what everybody may read, and what helps the operator."""
+DENIED_ERRORS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})  # what the system says to an account without the right
+SQLITE_DENIED = ("SQLITE_PERM", "SQLITE_READONLY", "SQLITE_READONLY_DIRECTORY", "SQLITE_AUTH")
+"""Those, with their extensions, after which only somebody who gives this account a right can help."""
 
 
 def sqlite_code(error: Exception) -> str:
@@ -10938,6 +10965,9 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
         if code == "TOOBIG":
             return TooLarge(who + "the value is larger than SQLite stores")
         what, hint = SQLITE_AWAY.get(code, ("failed", ""))
+        if getattr(error, "sqlite_errorname", "") in SQLITE_DENIED or getattr(error, "errno", None) in DENIED_ERRORS:
+            by = "may not be used so by the account that the server runs as"
+            return NotPermitted(f"{who}the database {by}", hint=f"{self._path}: {error}" + (f" ({hint})" if hint else ""))
         return Unavailable(f"{who}the database {what}", hint=f"{self._path}: {error}" + (f" ({hint})" if hint else ""))
 
     @contextmanager
@@ -11255,9 +11285,16 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
             done()
 
 
+ITEM_ERRORS = DENIED_ERRORS | {
+    errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ETXTBSY, errno.EBUSY, errno.ENXIO, errno.ENODEV, errno.EXDEV,
+}  # fmt: skip
+"""What the system says of one file or folder that it does not let this account at, or that is no such thing."""
+
+
 @contextmanager
-def disk_errors(who: str, doing: str) -> Iterator[None]:
-    """Errors of the file system leave as AppErrors; the path stands in the hint alone."""
+def disk_errors(who: str, doing: str, is_item: Callable[[OSError], bool] = lambda error: False) -> Iterator[None]:
+    """Errors of the file system leave as AppErrors; the path stands in the hint alone. `is_item`: whether a refusal
+    concerns one file or folder, and not the place where all are."""
     try:
         yield
     except OSError as error:
@@ -11266,6 +11303,9 @@ def disk_errors(who: str, doing: str) -> Iterator[None]:
         if error.errno in (errno.ENAMETOOLONG, errno.EILSEQ):
             raise BadRequest(f"{who}: {doing}: the file system cannot store this name", hint=str(error)) from error
         reason = os.strerror(error.errno) if error.errno else type(error).__name__
+        if error.errno in ITEM_ERRORS and is_item(error):
+            words = "the account that the server runs as may not use this file or folder"
+            raise NotPermitted(f"{who}: {doing}: {words} ({reason})", hint=str(error)) from error
         raise Unavailable(f"{who}: {doing}: {reason}", hint=str(error)) from error
 
 
@@ -11506,8 +11546,15 @@ class FileProvider(EmbeddedProvider):
     def _errors(self, doing: str) -> Iterator[None]:
         if not self._open:
             raise Unavailable(f"provider {self.name} is not open")
-        with disk_errors(f"provider {self.name}", doing):
+        with disk_errors(f"provider {self.name}", doing, self._is_item):
             yield
+
+    def _is_item(self, error: OSError) -> bool:
+        """Whether an error is that of one file or folder: its place is not what the provider keeps for itself, and a
+        refusal is not that of the whole folder."""
+        named = next((str(name) for name in (error.filename2, error.filename) if isinstance(name, str | Path)), "")
+        is_own = named == str(self._root) or named == str(self._own) or named.startswith(f"{self._own}{os.sep}")
+        return not is_own and (error.errno not in DENIED_ERRORS or may_write(self._root))
 
     @contextmanager
     def _locked(self, doing: str) -> Iterator[None]:
@@ -11618,7 +11665,7 @@ class FileProvider(EmbeddedProvider):
                 return self._blob(path, os.stat(self._place(path)))
         except BadRequest:
             return None
-        except Unavailable as error:
+        except (Unavailable, NotPermitted) as error:
             if getattr(error.__cause__, "errno", None) in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                 return None
             raise
@@ -11763,10 +11810,10 @@ class FileProvider(EmbeddedProvider):
             sync_folder(self._prune(os.path.dirname(place)))
             return blob
 
-    def scan(self, prefix: str = "", *, deep: bool = True, after: str = "") -> Iterator[Blob | Folder]:
+    def scan(self, prefix: str = "", *, deep: bool = True, after: str = "") -> Iterator[Entry]:
         return self._walk(prefix, deep, after, ())
 
-    def _walk(self, folder: str, deep: bool, after: str, above: tuple[str, ...]) -> Iterator[Blob | Folder]:
+    def _walk(self, folder: str, deep: bool, after: str, above: tuple[str, ...]) -> Iterator[Entry]:
         """Entries of a folder; `above` are the places that it was reached through, to which a link may lead back.
 
         Of a shallow scan only those past `after`, each looked at when it is asked for.
@@ -11777,8 +11824,11 @@ class FileProvider(EmbeddedProvider):
                 names = os.listdir(place)
         except BadRequest:
             return
-        except Unavailable as error:
+        except (Unavailable, NotPermitted) as error:
             if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+                return
+            if above and isinstance(error, NotPermitted):
+                yield Unseen(folder, error.message)
                 return
             raise
         if place in above:
@@ -11789,18 +11839,20 @@ class FileProvider(EmbeddedProvider):
             return
         found = [entry for path in paths if (entry := self._seen(path))]
         for entry in sorted(found, key=lambda e: e.path + "/" * isinstance(e, Folder)):
-            if isinstance(entry, Blob):
+            if not isinstance(entry, Folder):
                 if entry.path > after:
                     yield entry
             elif after < entry.path + "0":  # what lies in it sorts before this
                 yield from self._walk(entry.path, deep, after, (*above, place))
 
-    def _seen(self, path: str) -> Blob | Folder | None:
-        """The entry at a path of a listing; None if a caller could not name it or may not see it."""
+    def _seen(self, path: str) -> Entry | None:
+        """The entry at a path of a listing; None if a caller could not name it or it leads to nothing that is served."""
         try:
             return self._look(check_path(path.split("/")))
         except BadRequest:
             return None
+        except NotPermitted as error:
+            return Unseen(path, error.message)
 
 
 # ---- generic
@@ -12347,6 +12399,9 @@ class GenericProvider(Records, Blobs):
         if 300 <= status < 400:
             detail = f"the service redirects (status {status}), which is not followed: set url to where it leads"
             return self._error(ConfigError, doing, detail, answer.header("location"))
+        if status == 403 and doing != "ping" and self._answers():
+            detail = "the service does not allow this (status 403): may the credential in headers do it there?"
+            return self._error(NotPermitted, doing, detail, said)
         if status in (401, 403):
             detail = f"the service refuses the credential (status {status}): check headers, and what it may do there"
             return self._error(Unavailable, doing, detail, said)
@@ -12368,6 +12423,13 @@ class GenericProvider(Records, Blobs):
             return error
         cls = Invalid if doing.startswith("writing") else ConfigError
         return self._error(cls, doing, f"the service refuses it (status {status}): do the settings fit it?", said)
+
+    def _answers(self) -> bool:
+        """Whether the service as such answers."""
+        with suppress(AppError):
+            self.ping()
+            return True
+        return False
 
     def _said(self, answer: HttpAnswer) -> str:
         """The beginning of a body that explains a status, for the operator; "" if it breaks off."""
@@ -13007,7 +13069,7 @@ class GenericProvider(Records, Blobs):
         for item in self._rows(doing, at_pointer(data, "/items")):
             if item.get("type") == "folder":
                 entries.append((item["name"], Folder("")))
-            else:
+            elif item.get("type") == "file":
                 at = parse_rfc3339(item["modified_at"]) // 1  # as Last-Modified says it
                 entries.append((item["name"], Blob("", item["size_bytes"], at, item["etag"])))
         return entries, data["next"]
@@ -14560,8 +14622,13 @@ def _side_by_side(
         other = next(theirs, None) if right is not None else other
 
 
-def _blobs_of(provider: Provider) -> Iterator[Blob]:
-    return (one for one in cast(Blobs, provider).scan() if isinstance(one, Blob))
+def _blobs_of(provider: Provider, unseen: Callable[[Unseen], None] = lambda one: None) -> Iterator[Blob]:
+    """All files of a provider; what cannot be looked at goes to `unseen`."""
+    for one in cast(Blobs, provider).scan():
+        if isinstance(one, Blob):
+            yield one
+        elif isinstance(one, Unseen):
+            unseen(one)
 
 
 class _Compared:
@@ -14727,7 +14794,9 @@ class Copy:
         foreign: list[str] = []
         done = False
         try:
-            for one, other in _side_by_side(_blobs_of(self.source), _blobs_of(self.target), operator.attrgetter("path")):
+            for one, other in _side_by_side(
+                _blobs_of(self.source, self._unseen), _blobs_of(self.target), operator.attrgetter("path")
+            ):
                 if one is None:
                     foreign += [cast(Blob, other).path] if len(foreign) < 2 else []
                     continue
@@ -14745,6 +14814,9 @@ class Copy:
         finally:
             compared.close(done=done)
         return self._compare("files", ours.side(), theirs.side(), foreign)
+
+    def _unseen(self, one: Unseen) -> None:
+        self._fault(f"files/{one.path}", one.problem)
 
     def _blob(self, one: Blob, other: Blob | None, known: Value) -> tuple[str, Blob, str]:
         """The digest of the source's bytes, the target's blob, and the digest of its bytes; copied unless it is there."""

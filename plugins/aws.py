@@ -82,6 +82,12 @@ THROTTLED = frozenset(
     "ConditionalRequestConflict OperationAborted 429 503".split()
 )
 """Codes that say: not done, come again later."""
+
+
+class Denied(app.Unavailable):
+    """The service does not allow what it was asked."""
+
+
 REFUSALS: tuple[tuple[type[app.AppError], str, str, str], ...] = (
     (
         app.Unavailable, "refuses the credentials", "check access key, secret and endpoint",
@@ -94,7 +100,7 @@ REFUSALS: tuple[tuple[type[app.AppError], str, str, str], ...] = (
         "ExpiredToken ExpiredTokenException RequestExpired TokenRefreshRequired",
     ),
     (
-        app.Unavailable, "denies access", "are the credentials right, and does their policy allow it?",
+        Denied, "denies access", "are the credentials right, and does their policy allow it?",
         "AccessDenied AccessDeniedException AllAccessDisabled UnauthorizedOperation NotAuthorized Forbidden 401 403",
     ),
     (app.Unavailable, "refuses the request without a word", "check bucket, region and credentials", "400"),
@@ -949,7 +955,19 @@ class S3Blobs(Aws, Blobs):
     _swept_at = -math.inf
 
     def _s3(self, doing: str, operation: str, **params: Any) -> Any:
-        return self._service("S3").call(doing, operation, Bucket=self._bucket, **params)
+        try:
+            return self._service("S3").call(doing, operation, Bucket=self._bucket, **params)
+        except Denied as error:
+            if "Key" in params and self._may_look():
+                raise app.NotPermitted(error.message, hint=error.hint) from error
+            raise
+
+    def _may_look(self) -> bool:
+        """Whether the bucket as such may be used, so that a refusal is that of one object."""
+        with suppress(app.AppError):
+            self._s3("looking at the bucket", "head_bucket")
+            return True
+        return False
 
     def _key(self, path: str) -> str:
         """The key of a path that may be written."""

@@ -136,7 +136,11 @@ FAULTS = {
     "55": (Unavailable, "something that it needs is in use", "see pg_locks for what holds it"),
     "40": (Unavailable, "too many others write the same", "try again"),
     "25006": (Unavailable, "the server only reads", "is it a standby? The url must name the primary"),
-    "42501": (ConfigError, "the account lacks a right", "grant it usage and create on the schema, and all on its tables"),
+    "42501": (
+        app.NotPermitted,
+        "the account lacks a right",
+        "grant it usage and create on the schema, and all on its tables",
+    ),
     "42": (ConfigError, "the tables are not as Satchel makes them", "did somebody change or drop them?"),
     "3F": (ConfigError, "there is no such schema, and the account may not create it", "create schema NAME"),
     "54": (app.TooLarge, "a value is larger than PostgreSQL stores", ""),
@@ -1052,7 +1056,7 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
                 try:
                     self._submit(work)
                     there = {*FUNCTIONS}
-                except (ConfigError, Unavailable) as error:
+                except (ConfigError, Unavailable, app.NotPermitted) as error:
                     self._unmade = f"{error.message} ({error.hint})"
             self._functions = there
         return "_moment_key" in self._functions

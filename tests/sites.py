@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import time
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 import app
 from app import Action, App, Caller, Conditions, Request, Response
@@ -20,6 +24,33 @@ PROVIDERS = {
 
 def no_guard() -> None:
     """Lets the commit happen."""
+
+
+@contextmanager
+def without_privileges() -> Iterator[None]:
+    """This thread keeps to the rights of files as any account does, root too (capabilities(7))."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    head, held = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    if libc.capget(head, held):
+        pytest.skip("this system has no capabilities")
+    fewer = (ctypes.c_uint32 * 6)(held[0] & ~0b110, *held[1:])  # without CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH
+    assert libc.capset(head, fewer) == 0
+    try:
+        yield
+    finally:
+        assert libc.capset(head, held) == 0
+
+
+@contextmanager
+def mode(path: Path, bits: int) -> Iterator[None]:
+    """The mode of a file or folder, for a thread that keeps to it."""
+    before = path.stat().st_mode
+    path.chmod(bits)
+    try:
+        with without_privileges():
+            yield
+    finally:
+        path.chmod(before)
 
 
 class Site:

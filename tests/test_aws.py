@@ -638,6 +638,26 @@ def test_wrong_credentials_are_told_and_shown_nowhere(
         assert not {key, secret, words} & set(re.split(r"[^\w-]", caught.value.message + caught.value.hint))
 
 
+@pytest.mark.parametrize("whole", [False, True])
+def test_one_object_that_is_denied_is_no_outage_and_a_whole_bucket_is(
+    aws: Any, monkeypatch: pytest.MonkeyPatch, whole: bool
+) -> None:
+    aws.write("a", [b"x"])
+    service = aws._service("S3")
+    really = service.call
+    denied = type(aws)._s3.__globals__["Denied"]
+
+    def call(doing: str, operation: str, **params: Any) -> Any:
+        if whole or params.get("Key") == "a":
+            raise denied("S3: denies access")
+        return really(doing, operation, **params)
+
+    monkeypatch.setattr(service, "call", call)
+    for work in (lambda: aws.stat("a"), lambda: aws.read("a"), lambda: aws.write("a", [b"y"])):
+        with pytest.raises(app.Unavailable if whole else app.NotPermitted):
+            work()
+
+
 def test_no_credentials_at_all_are_named(build: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")

@@ -175,6 +175,14 @@ def test_answers_that_are_none_are_errors_that_say_what_to_check(stand_in: Made,
         assert caught.value.retry_after_s == 17
 
 
+def test_a_service_that_answers_and_refuses_one_thing_is_not_away(stand_in: Made) -> None:
+    _, provider = stand_in(lambda _, target, *__: (200 if target == "/" else 403, {}, b"{}"))
+    for work in (lambda: provider.find(Query("t")), lambda: provider.get("t", "a")):
+        with pytest.raises(app.NotPermitted) as caught:
+            work()
+        said(caught.value, "status 403")
+
+
 @pytest.mark.parametrize("status", [500, 401, 404, 429, 400, 413, 507])
 def test_a_write_that_is_refused_says_so_and_leaves_nothing(stand_in: Made, status: int) -> None:
     service, provider = stand_in(lambda method, *_: (404, {}, b"{}") if method == "GET" else (status, {}, b"no"))

@@ -463,7 +463,7 @@ def test_an_account_without_rights_is_told_what_it_lacks(opened: Callable[..., A
     server.sql("create role guest login")
     guest = opened(url=server.socket_url.replace("satchel@", "guest@"))
     for work in (lambda: guest.get("t", "a"), lambda: guest.commit([Insert("t", "b", {})])):
-        error = failing(work, app.ConfigError)
+        error = failing(work, app.NotPermitted)
         assert "lacks a right" in error.message
         assert "grant" in error.hint
 

@@ -17,6 +17,7 @@ import pytest
 
 import app
 from app import Condition, Delete, Insert, Query, Record, Select, Update
+from tests.sites import mode
 
 
 class Time:
@@ -408,6 +409,16 @@ def test_a_database_that_only_queries_use_is_never_altered(foreign: Path, sql: a
 def test_a_read_only_file_can_be_queried(foreign: Path, sql: app.SqlProvider) -> None:
     foreign.chmod(0o400)
     assert list(sql.select(Select(statement="select count(*) from customer")).rows) == [(2,)]
+
+
+def test_a_database_that_this_account_may_not_write_is_no_outage(foreign: Path, sql: app.SqlProvider) -> None:
+    with mode(foreign.parent, 0o500), mode(foreign, 0o400):
+        for work in (lambda: sql.commit([Insert("t", "a", {})]), lambda: sql.write("a", [b"x"])):
+            with pytest.raises(app.NotPermitted) as caught:
+                work()
+            assert str(foreign) in caught.value.hint
+            assert str(foreign) not in caught.value.message
+        assert sql.ping() >= 0
 
 
 def test_a_table_of_another_make_is_refused_and_left_alone(foreign: Path, sql: app.SqlProvider) -> None:
@@ -945,6 +956,88 @@ def test_a_full_disk_while_staging_is_said_and_leaves_nothing(
         assert list((tmp_path / "data/.satchel/staged").iterdir()) == []
 
 
+def test_a_file_that_this_account_may_not_use_is_a_fault_of_that_file_and_not_of_the_provider(
+    file: app.FileProvider, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    for path in ("a", "shut/b", "shut/c"):
+        file.write(path, [b"x"])
+    staged = file.stage([b"new"])
+    with mode(data / "a", 0):
+        assert refused(lambda: b"".join(file.read("a")))
+        with closing(file.read("shut/b")) as chunks:
+            assert b"".join(chunks) == b"x"
+        assert [e.path for e in file.scan(deep=False)] == ["a", "shut"]
+    with mode(data / "shut", 0o500):
+        for work in (
+            lambda: file.remove("shut/b"),
+            lambda: file.publish(staged, "shut/new"),
+            lambda: file.publish(staged, "shut/b"),
+            lambda: file.move("shut/b", "e"),
+            lambda: file.move("a", "shut/e"),
+        ):
+            assert refused(work)
+        assert file.ping() >= 0
+    assert file.publish(staged, "new").size_bytes == 3
+    assert [blob.path for blob in file.scan()] == ["a", "new", "shut/b", "shut/c"]
+
+
+def refused(work: Callable[[], Any]) -> bool:
+    """Whether it is refused as an item is, with the path for the operator alone."""
+    with pytest.raises(app.NotPermitted) as caught:
+        work()
+    assert (caught.value.status, caught.value.retry) == (403, False)
+    return "/data/" in caught.value.hint and "/data/" not in caught.value.message
+
+
+def test_what_cannot_be_looked_at_is_marked_and_hides_nothing_else(file: app.FileProvider, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    for path in ("a", "shut/inner/b", "z"):
+        file.write(path, [b"x"])
+    (data / "m").symlink_to(data / "shut/inner/b")
+    with mode(data / "shut", 0):
+        entries = list(file.scan(deep=False))
+        assert [(e.path, type(e)) for e in entries] == [
+            ("a", app.Blob),
+            ("m", app.Unseen),
+            ("shut", app.Folder),
+            ("z", app.Blob),
+        ]
+        assert str(tmp_path) not in entries[1].problem  # type: ignore[union-attr]
+        assert [(e.path, type(e)) for e in file.scan()] == [
+            ("a", app.Blob),
+            ("m", app.Unseen),
+            ("shut", app.Unseen),
+            ("z", app.Blob),
+        ]
+        assert refused(lambda: list(file.scan("shut", deep=False)))
+
+
+def test_a_whole_folder_that_this_account_may_not_write_is_a_provider_that_is_away(
+    file: app.FileProvider, tmp_path: Path
+) -> None:
+    file.write("a", [b"x"])
+    for place in (tmp_path / "data", tmp_path / "data/.satchel/staged", tmp_path / "data/.satchel"):
+        with mode(place, 0o500 if place.name == "staged" else 0), pytest.raises(app.Unavailable):
+            file.write("b", [b"y"])
+    with mode(tmp_path / "data", 0o500), pytest.raises(app.Unavailable):
+        file.remove("a")
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EISDIR, errno.ELOOP, errno.EBUSY, errno.ETXTBSY])
+def test_what_the_system_says_of_one_file_is_no_outage(
+    file: app.FileProvider, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    file.write("a", [b"old"])
+
+    def fail(*args: Any, **_: Any) -> None:
+        raise OSError(number, os.strerror(number), str(args[0]))
+
+    monkeypatch.setattr(os, "unlink", fail)
+    with pytest.raises(app.NotPermitted):
+        file.remove("a")
+
+
 def test_a_rename_that_fails_leaves_the_old_blob_and_no_empty_folders(
     file: app.FileProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -956,7 +1049,7 @@ def test_a_rename_that_fails_leaves_the_old_blob_and_no_empty_folders(
     with monkeypatch.context() as patched:
         patched.setattr(os, "replace", fail)
         for path in ("a", "new/folder/b"):
-            with pytest.raises(app.Unavailable, match="Permission denied"):
+            with pytest.raises(app.NotPermitted, match="Permission denied"):
                 file.write(path, [b"new"])
     assert file.stat("a") == old
     assert sorted(p.name for p in (tmp_path / "data").iterdir()) == [".satchel", "a"]

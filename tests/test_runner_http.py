@@ -59,6 +59,7 @@ from http_client import (
     serving,
     status_of,
 )
+from sites import mode
 from visitor import forms_of
 
 LEAVE = {"day": "2026-01-31", "days": 1.5}
@@ -310,6 +311,33 @@ def test_a_provider_that_is_away_is_503_with_retry_after_and_without_its_hint(
     assert (reply.status, reply["Retry-After"]) == (503, "5")
     assert "db.internal" not in reply.text
     assert "db.internal" in caplog.text
+
+
+def test_a_file_that_the_servers_account_may_not_read_is_403_and_its_path_is_for_the_log_alone(
+    site: Site, staff: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("a.txt", "b.txt"):
+        site.put(f"/files/docs/sub/{name}", b"x", staff)
+    folder = site.folder / "disk/docs"
+    (folder / "link").symlink_to(folder / "sub/a.txt")
+    with mode(folder / "sub/a.txt", 0):
+        replies = [site.get("/files/docs/sub/a.txt", staff)]
+    with mode(folder / "sub", 0o500):
+        replies += [
+            site.put("/files/docs/sub/new", b"x", staff),
+            site.ask("DELETE", "/files/docs/sub/a.txt", None, {}, staff),
+        ]
+        replies += [site.upload("/files/docs/sub/", ("file", "n", b"x"), token=staff)]
+    for reply in replies:
+        assert (reply.status, reply.json["code"], reply["Retry-After"]) == (403, "not_permitted", "")
+        assert str(site.folder) not in reply.text
+    assert str(folder / "sub") in caplog.text
+    with mode(folder / "sub", 0):
+        rows = site.get("/files/docs/", staff).json["items"]
+        page = site.get("/files/docs/", staff, **PAGE)
+    assert [(row["name"], row["type"]) for row in rows] == [("link", "unreadable"), ("sub", "folder")]
+    assert (page.status, "cannot be read" in page.text) == (200, True)
+    assert site.get("/files/docs/sub/b.txt", staff).body == b"x"
 
 
 def test_every_answer_has_the_headers_that_keep_browsers_safe(site: Site, staff: str) -> None:
