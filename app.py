@@ -13666,6 +13666,8 @@ class App:
         """Why a grant allows nothing, in words; "" if it allows something that is declared."""
         type_, *below = grant.pattern
         near = [a for a in self.resources if a and covers(grant.pattern[:2], a.split("/"))]
+        if not near and type_ in (*RESOURCE_CONFIGS, "admin") and below[:1] in ([], ["*"], ["**"]):
+            return ""  # all of a kind, though there is none yet
         if not near:
             addresses = [a for a in self.resources if a]
             types = ", ".join(sorted({a.partition("/")[0] for a in addresses}))

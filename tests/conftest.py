@@ -229,7 +229,7 @@ def token_for(run_pyz: Callable[..., subprocess.CompletedProcess[str]]) -> Calla
 
     def issue(server: Server, *grants: str) -> str:
         options = [part for grant in grants for part in ("--grant", grant)]
-        done = run_pyz(server.folder, "auth", "issue", "--subject", "robot", *options)
+        done = run_pyz(server.folder, "auth", "issue", "--subject", "robot", "--force", *options)  # for what is missing too
         assert done.returncode == 0, done.stderr
         assert re.fullmatch(r"[\w-]+\.[\w-]+\.[\w-]+\n", done.stdout), "the token and a newline, nothing else"
         return done.stdout.strip()
