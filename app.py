@@ -1327,7 +1327,8 @@ def _is_day(year: int, month: int, day: int) -> bool:
 # defines: REQUIRED Setting setting settings_of SiteConfig AuthConfig HttpConfig EventsConfig QueueConfig
 #          SqsConfig RoleConfig PublicConfig ProviderConfig FilesConfig FieldConfig FormConfig ViewConfig AppConfig
 #          ResourceConfig RESOURCE_CONFIGS Config LONGEST MOST_RECORD_BYTES SETTINGS RESERVED_FIELDS NOT_AVAILABLE
-#          pattern_fault CONVERTERS STARTER read_toml read_config media_type accepts file_input_accept
+#          OTHER_TYPES pattern_fault CONVERTERS STARTER read_toml toml_lines read_config media_type accepts
+#          file_input_accept
 
 REQUIRED: Any = object()  # the default of a setting that has none
 
@@ -1592,11 +1593,24 @@ class Config:
     providers: Mapping[str, ProviderConfig]
     resources: tuple[ResourceConfig, ...]
     named_files: tuple[tuple[str, Path], ...] = ()  # secrets and certificates, by the settings that name them
+    lines: Mapping[str, int] = field(default_factory=dict)  # of app.toml, by the place that begins there
     faults: tuple[Fault, ...] = ()
 
     def is_sound(self, place: str) -> bool:
         """Whether nothing is wrong at a place such as "forms.leave", nor inside it."""
         return not any((fault.pointer + ".").startswith(place + ".") for fault in self.faults)
+
+    def line(self, fault: Fault) -> int | None:
+        """The line of app.toml on which the fault's place, or the table around it, begins."""
+        place = fault.pointer
+        while place and place not in self.lines:
+            place = place.rpartition(".")[0]
+        return self.lines.get(place)
+
+    def located(self, fault: Fault) -> Fault:
+        """The fault with its line, for people."""
+        line = self.line(fault)
+        return fault._replace(detail=f"{fault.detail} (line {line})") if line else fault
 
     def provider_name(self, wanted: str) -> str:
         """The provider meant by a `provider` or `state` setting; "" when it does not say and there is no obvious one."""
@@ -1649,6 +1663,8 @@ _OPERANDS: Mapping[str, tuple[type, str]] = {
 
 
 def _text(raw: Any, folder: Path) -> str:
+    if isinstance(raw, int | float | Decimal) and not isinstance(raw, bool):
+        raise ValueError(f'must be a text in quotes: write "{raw}"')
     if not isinstance(raw, str) or check_text(raw):
         raise ValueError("must be a text in quotes")
     return raw
@@ -1903,10 +1919,65 @@ def _replies(raw: Any, folder: Path) -> Mapping[str, str]:
     return {name: _queue_url(url, folder) for name, url in raw.items()}
 
 
+_CHOICE = 'type = "string", enum = ["a", "b"]'
+# What other programs call a type of field, and what it is here; of formats too.
+OTHER_TYPES: Mapping[str, str] = {
+    **dict.fromkeys(("text", "str", "char", "varchar", "password", "tel", "phone", "color"), 'type = "string"'),
+    **dict.fromkeys(("textarea", "longtext", "multiline", "memo", "markdown"), 'type = "string", format = "multiline"'),
+    **dict.fromkeys(("select", "choice", "enum", "radio", "dropdown", "combobox"), _CHOICE),
+    "date": 'type = "string", format = "date"',
+    **dict.fromkeys(("datetime", "date-time", "datetime-local", "timestamp"), 'type = "string", format = "date-time"'),
+    "time": 'type = "string", pattern = "[0-2][0-9]:[0-5][0-9]"',
+    **dict.fromkeys(("email", "mail", "e-mail"), 'type = "string", format = "email"'),
+    **dict.fromkeys(("url", "uri", "link"), 'type = "string", format = "uri"'),
+    **dict.fromkeys(("file", "upload", "image", "attachment"), 'type = "string", format = "file", files = "files/NAME"'),
+    **dict.fromkeys(("int", "long", "serial"), 'type = "integer"'),
+    **dict.fromkeys(("float", "decimal", "double", "money", "currency", "numeric", "real"), 'type = "number"'),
+    **dict.fromkeys(("bool", "checkbox", "switch", "toggle"), 'type = "boolean"'),
+    **dict.fromkeys(("list", "set", "multiselect", "checkboxes", "tags"), 'type = "array", items = { enum = ["a", "b"] }'),
+}
+# What other programs call a setting: the first of these that the table has is named. A whole line says what to write.
+_OTHER_KEYS: Mapping[str, Sequence[str]] = {
+    **dict.fromkeys(("label", "caption", "heading", "name"), ("title",)),
+    **dict.fromkeys(("placeholder", "help", "hint", "desc", "info", "tooltip", "subtitle"), ("description", "note")),
+    "description": ("note",), "note": ("description",), "text": ("note", "description"),
+    **dict.fromkeys(("choices", "options", "values", "select"), ('enum = ["a", "b"]',)),
+    "min": ("minimum",), "max": ("maximum",), "step": ("multipleOf",), "length": ("maxLength",), "size": ("maxLength",),
+    "regex": ("pattern",), "value": ("default",), "initial": ("default",), "optional": ("required = false",),
+    "mandatory": ("required = true",), "multiple": ('type = "array"',), "rows": ('format = "multiline"',),
+    "multiline": ('format = "multiline"',), "widget": ("format",), "share": ("files",), "max_size": ("max_file",),
+    "required": ("fields.NAME.required = true for each field",), "properties": ("fields",), "field": ("fields",),
+    "query": ("sql",), "statement": ("sql",), "source": ("from",), "form": ("from",), "filter": ("where",),
+    "sort": ("order_by",), "order": ("order_by",), "parameters": ("params",), "args": ("params",),
+    "links": ("menu",), "items": ("menu",), "template": ("home",), "page": ("home",), "index": ("home",), "emoji": ("icon",),
+    **dict.fromkeys(("path", "dir", "folder", "directory"), ("root", "url", "prefix", "static", "data")),
+    "root": ("prefix", "url"), "url": ("root",), "file": ("url",), "dsn": ("url",), "uri": ("url",),
+    **dict.fromkeys(("db", "database"), ("provider", "url", "data")), "type": ("kind",), "types": ("accept",),
+    "port": ('bind = "127.0.0.1:8080"',), "host": ('bind = "127.0.0.1:8080"',), "listen": ("bind",), "address": ("bind",),
+    "allowed_hosts": ("hosts",), "cert": ("tls_cert",), "key": ("tls_key", "keys"), "proxies": ("trusted_proxies",),
+    "secret": ("keys",), "secret_key": ("keys",), "expires": ("session",), "language": ("lang",), "tz": ("timezone",),
+    **dict.fromkeys(("permissions", "allow", "can", "scopes"), ("grants",)),
+}  # fmt: skip
+
+
+def _instead(key: str, names: Iterable[str]) -> str:
+    """What was probably meant by a key that no setting has."""
+    known = list(names)
+    for meant in _OTHER_KEYS.get(key.casefold(), ()):
+        if (name := re.split("[ .]", meant)[0]) in known:
+            return f"; did you mean {meant}?" if name == meant else f"; write {meant}"
+    return nearest(key, known)
+
+
 def _type(raw: Any, folder: Path) -> str:
-    if raw not in ("string", "number", "integer", "boolean", "array"):
-        raise ValueError("must be string, number, integer, boolean or array")
-    return str(raw)
+    types = ("string", "number", "integer", "boolean", "array")
+    if raw in types:
+        return str(raw)
+    if isinstance(raw, str) and raw.casefold() in OTHER_TYPES:
+        raise ValueError(f"{raw!r} is no type: write {OTHER_TYPES[raw.casefold()]}")
+    raise ValueError(
+        "must be string, number, integer, boolean or array" + (nearest(raw, types) if isinstance(raw, str) else "")
+    )
 
 
 def _opens(raw: Any, folder: Path) -> str:
@@ -2477,9 +2548,10 @@ class _TomlReader:
     def unknown(self, place: str, shape: str, names: Iterable[str]) -> None:
         """Report a key that no setting has."""
         if shape in NOT_AVAILABLE:
-            self.fault(place, "is not available in this build")
+            meant = _OTHER_KEYS.get(place.rpartition(".")[2])
+            self.fault(place, "is not available in this build" + (f"; write {meant[0]}" if meant else ""))
         else:
-            self.fault(place, f"is not a setting{nearest(place.rpartition('.')[2], names)}")
+            self.fault(place, f"is not a setting{_instead(place.rpartition('.')[2], names)}")
 
     def convert(self, place: str, one: Setting, given: Mapping[str, Any]) -> Any:
         """The setting's value; after a fault, the default's."""
@@ -2571,7 +2643,7 @@ class _TomlReader:
                 self.fault(place, "needs either sql or from, and not both")
             for key, needs in (("provider", "sql"), ("params", "sql"), ("timeout", "sql"), ("where", "from")):
                 if key in table and not table.get(needs):
-                    self.fault(f"{place}.{key}", f"goes with {needs}")
+                    self.fault(f"{place}.{key}", f"goes with {needs}, which this view does not have: take it out")
         also = {"forms": ["fields"], "views": ["params"]}.get(type_, [])
         return cast(ResourceConfig, self.build(RESOURCE_CONFIGS[type_], place, f"{type_}.*", raw, also, **facts))
 
@@ -2598,7 +2670,8 @@ class _TomlReader:
 
     def check_names(self, config: Config) -> None:
         """Faults of settings that name something that is not declared."""
-        forms = {f"forms/{r.name}" for r in config.resources if isinstance(r, FormConfig)}
+        tables = self.raw.get("forms")
+        forms = {f"forms/{name}" for name in tables} if isinstance(tables, dict) else set()  # those with a fault too
         for type_, cls in RESOURCE_CONFIGS.items():
             for one in (r for r in config.resources if isinstance(r, cls)):
                 place = f"{type_}.{one.name}"
@@ -2625,7 +2698,10 @@ class _TomlReader:
                 known = nearest(events.resource, declared)
                 self.fault("sqs.queues", f"events names {events.resource!r}, which is not declared{known}")
             if events.role not in config.roles:
-                self.fault("sqs.queues", f"events names the role {events.role!r}, which there is not")
+                self.fault(
+                    "sqs.queues",
+                    f"events names the role {events.role!r}, which is not in [roles]{nearest(events.role, config.roles)}",
+                )
         if sqs.wait_s > 20:
             self.fault("sqs.wait", "must be at most 20s")
         if sqs.wait_s >= sqs.drain_timeout_s:
@@ -2634,10 +2710,16 @@ class _TomlReader:
             self.fault("sqs.visibility", "must be from 2s to 12h")
 
     def check_provider(self, config: Config, place: str, wanted: str) -> None:
-        name = config.provider_name(wanted)
-        if not name:
-            self.fault(place, f"is missing: say which provider, of {', '.join(config.providers) or 'none declared'}")
-        elif name not in config.providers:
+        name, declared = config.provider_name(wanted), self.raw.get("providers") or {}
+        if not isinstance(declared, dict):
+            return  # which is a fault already
+        if not declared:
+            if not self.faults:  # else it may be what they are about
+                such = '[providers.main] with kind = "sql" and url = "sqlite:///data/app.db"'
+                self.fault(place, f"is missing, and no provider is declared: write {such}")
+        elif not name and config.providers:
+            self.fault(place, f"is missing: say which provider, of {', '.join(config.providers)}")
+        elif name and name not in declared:
             self.fault(place, f"names {name!r}, which is no provider{nearest(name, config.providers)}")
 
 
@@ -2647,8 +2729,58 @@ def read_toml(path: Path) -> Value:
         return tomllib.loads(path.read_text(encoding="utf-8"), parse_float=exact_number)
     except OSError as error:
         raise ConfigError(f"{path.name} cannot be read: {error.strerror}", hint=str(path)) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path.name} is not TOML: it is not text in UTF-8, so save it as UTF-8", hint=str(path)
+        ) from error
     except (ValueError, ArithmeticError, RecursionError) as error:
-        raise ConfigError(f"{path.name} is not TOML: {error}", hint=str(path)) from error
+        told = f"{path.name} is not TOML: {error}{_toml_advice(path.read_text(encoding='utf-8'), str(error))}"
+        raise ConfigError(told, hint=str(path)) from error
+
+
+def toml_lines(text: str) -> dict[str, int]:
+    """The line on which each table and key of a TOML file begins, by its place such as "forms.leave.fields.days"."""
+    found: dict[str, int] = {}
+    table, quotes = "", ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if quotes:  # inside a text of several lines
+            quotes = "" if quotes in line else quotes
+            continue
+        head = re.match(r"\s*\[\[?([^\]]+)\]", line)
+        key = re.match(r"([\w.\"'\s-]+)=", line)
+        name = re.sub(r"[\"'\s]", "", (head or key or [""] * 2)[1])
+        table = name if head else table
+        found.setdefault(table if head else f"{table}.{name}".lstrip("."), number)
+        quotes = next((mark for mark in ('"""', "'''") if line.count(mark) == 1), "")
+    return found
+
+
+def _toml_advice(text: str, trouble: str) -> str:
+    """What to write where TOML's syntax is wrong; "" if there is no telling."""
+    place = re.search(r"at line ([0-9]+), column ([0-9]+)", trouble)
+    line = text.splitlines()[int(place[1]) - 1] if place else ""
+    if place is None or not (match := re.match(r"\s*([\w.\"'-]+)\s*([:=]?)\s*(.*)", line)):
+        return ""
+    key, sign, rest = match.groups()
+    if set("“”„‘’«»") & set(line):
+        return f': write straight quotes, as in {key} = "{re.sub("[“”„‘’«»,]", "", rest).strip()}"'
+    if sign == ":":
+        return f": write = and not :, as in {key} = {rest}"
+    if not sign:
+        return ""
+    if "{" in line and "}" not in line:
+        return ": a table in { } stands on one line"
+    start = max(line.rfind(mark, 0, int(place[2])) for mark in "=,[{") + 1
+    word = re.split("[,\\]}#]", line[start:])[0].strip()
+    if word.casefold() in ("true", "false", "yes", "no", "on", "off"):
+        return f": write {'true' if word.casefold() in ('true', 'yes', 'on') else 'false'}"
+    if word.casefold() in ("", "null", "none", "nil"):
+        return ": write a value, or leave the line out"
+    if word.startswith('"') and "\\" in word:
+        return f": in double quotes a backslash is written twice; write {key} = '{word.strip(chr(34))}'"
+    inside = re.search(r"([\w-]+)\s*=\s*$", line[:start])
+    named = f"{inside[1]} = " if inside else ""
+    return f': a text stands in quotes: write {named}"{word}"' if not word.startswith(('"', "'")) else ""
 
 
 def read_config(raw: Mapping[str, Any], folder: Path, origin: str, kinds: Mapping[str, Sequence[Setting]]) -> Config:
@@ -8448,7 +8580,7 @@ class Field:
         config, schema = self.config, self.schema
         for rule, types in _TYPES_OF_RULES.items():
             if rule in schema and config.type not in types:
-                yield rule, f"goes with type {' or '.join(types)}"
+                yield rule, f"goes with type {' or '.join(types)}, and this field is of type {config.type}"
         for low, high in _ORDERED:
             if low in schema and high in schema and schema[low] > schema[high]:
                 yield low, f"is more than {high}"
@@ -8459,7 +8591,10 @@ class Field:
         if config.pattern and config.type == "string" and (slow := pattern_fault(config.pattern, config.longest or 10_000)):
             yield "pattern", slow
         if config.format and config.format not in (*_FORMATS, "file"):
-            yield "format", f"{config.format!r} is none{nearest(config.format, [*_FORMATS, 'file'])}"
+            known = [*_FORMATS, "file"]
+            meant = OTHER_TYPES.get(config.format.casefold(), "")
+            hint = f": write {meant}" if meant else nearest(config.format, known) or f": write one of {', '.join(known)}"
+            yield "format", f"{config.format!r} is no format{hint}"
         yield from self._choice_faults()
         yield from self._file_setting_faults()
 
@@ -8470,7 +8605,7 @@ class Field:
         if config.type == "array" and not self.choices:
             yield place, "must be { type = …, enum = […] } or with oneOf: an array is a set of choices"
         if "enum" in source and "oneOf" in source:
-            yield place, "goes without oneOf"
+            yield place, "stands beside oneOf: keep one of the two"
         inner = source.get("type", "string")
         if inner not in ("string", *_NUMERIC):
             if config.type == "array":
@@ -8479,18 +8614,19 @@ class Field:
         right: Any = str if inner == "string" else int if inner == "integer" else (int, float, Decimal)
         for value, _ in self.choices:
             if not isinstance(value, right) or isinstance(value, bool):
-                yield place, f"{value!r} is no {inner}"
+                yield place, f"has {value!r}, which is not of type {inner}"
 
     def _file_setting_faults(self) -> Iterator[tuple[str, str]]:
         config = self.config
-        if self.is_file != bool(config.files):
-            yield "files", 'and format = "file" go together'
-        if config.accept and not self.is_file:
-            yield "accept", 'goes with format = "file"'
+        if self.is_file and not config.files:
+            yield "files", 'is missing: name the share that keeps the files, such as files = "files/receipts"'
+        for name, given in (("files", config.files), ("accept", config.accept)):
+            if given and not self.is_file:
+                yield name, 'is for fields that take a file: write format = "file" too, or take it out'
         if self.is_file and (
             self.choices or config.default is not None or set(self.schema) & {"minLength", "maxLength", "pattern"}
         ):
-            yield "format", '"file" goes without a default, choices, lengths and pattern'
+            yield "format", '"file" makes it a field that takes a file: take out its default, choices, lengths and pattern'
 
     def _default_faults(self) -> list[Fault]:
         return [] if self.config.default is None or self.is_file else self.faults(self.config.default, "")
@@ -10214,6 +10350,7 @@ def may_write(folder: Path) -> bool:
 
 COUNT_OF = "select count(*) from (\n{}\n) as satchel_counted"
 SQL_SIGNS = {"eq": "=", "lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
+_STATEMENTS = ("select", "values", "table", "insert", "update", "delete", "replace", "merge")
 SQL_TOKENS = re.compile(
     r"[eE]'(?:[^'\\]|\\.|'')*'|\$(?P<tag>[A-Za-z_]*)\$.*?\$(?P=tag)\$"  # of PostgreSQL
     r"|'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`[^`]*`|(?P<comment>--[^\n]*|/\*.*?(?:\*/|\Z))|::"
@@ -10223,18 +10360,41 @@ SQL_TOKENS = re.compile(
 
 
 def read_statement(statement: str) -> tuple[str, set[str]]:
-    """A statement without trailing semicolon and comments, and the names of its parameters; ConfigError if it is two."""
-    names, length, ended = set(), 0, False
+    """A statement without trailing semicolon and comments, and the names of its parameters; ConfigError unless it is one
+    SELECT."""
+    names, length, ended, bare = set(), 0, False, ""
     for token in SQL_TOKENS.finditer(statement):
         if token["comment"] or token["space"]:
+            bare += " "
             continue
         if ended and not token["end"]:
-            raise ConfigError("the statement holds two statements: a view is one select")
+            raise ConfigError(
+                "the statement holds two statements, and a view is one SELECT: take out what follows the semicolon"
+            )
         ended = ended or bool(token["end"])
         length = length if ended else token.end()
+        bare += token.group() if len(token.group()) == 1 else "?"
         if token["name"]:
             names.add(token["name"])
+    _expect_select(bare)
     return statement[:length], names
+
+
+def _expect_select(bare: str) -> None:
+    """ConfigError unless a statement, here without texts and comments, is a SELECT by its words."""
+    words: list[str] = []
+    depth = 0
+    for part in re.findall(r"[()]|\w+", bare.lower()):
+        depth += (part == "(") - (part == ")")
+        if part not in "()" and (depth == 0 or not words):
+            words.append(part)
+    first = words[0] if words else "nothing"
+    if first == "with":  # after what it names
+        first = next((word for word in words[1:] if word in _STATEMENTS), "select")
+    if first not in ("select", "values", "table"):
+        raise ConfigError(
+            f"the statement begins with {first.upper()}, and a view is one SELECT: it reads, and changes nothing"
+        )
 
 
 def quote_name(name: str) -> str:
@@ -11234,7 +11394,7 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
                 cursor = connection.execute(around.format(composed), values)
             stack.callback(cursor.close)
             if cursor.description is None:
-                raise ConfigError(f"provider {self.name}: the statement gives no rows: a view is one select")
+                raise ConfigError(f"provider {self.name}: the statement gives no rows: a view is one SELECT")
             done = stack.pop_all().close
         columns = tuple(column[0] for column in cursor.description)
         return Rows(columns, self._stream(cursor, select, deadline, done), done)
@@ -13458,7 +13618,7 @@ class App:
         self._check_folders()
         if strict and self.faults:
             count = f"{len(self.faults)} fault{'s' * (len(self.faults) > 1)}"
-            raise ConfigError(f"{config.origin} has {count}", faults=self.faults)
+            raise ConfigError(f"{config.origin} has {count}", faults=map(config.located, self.faults))
         self.state = cast(Records, state)
         if state is not None:
             self._add_built_in()
@@ -13582,8 +13742,8 @@ class App:
 
     def _check_state(self, state: Records | None) -> None:
         """A fault where state would go to a database that only SQL views read: it may be somebody else's."""
-        if self.config.site.state or state is None:
-            return
+        if self.config.site.state or state is None or len(self.resources) < len(self._declared):
+            return  # of what could not be built, nobody knows what it would write
         uses = [
             (getattr(r, "records", None), getattr(r, "blobs", None), isinstance(r, View)) for r in self.resources.values()
         ]
@@ -14905,7 +15065,9 @@ def load_site(args: argparse.Namespace) -> Site:
         if value is not None and isinstance(raw.setdefault(place, {}), dict):
             raw[place][key] = str(Path(value).absolute()) if option == "data" else value
     kinds = load_kinds(folder)
-    return Site(read_config(raw, folder, origin, {kind: cls.settings for kind, cls in kinds.items()}), kinds)
+    config = read_config(raw, folder, origin, {kind: cls.settings for kind, cls in kinds.items()})
+    lines = toml_lines(path.read_text(encoding="utf-8")) if origin == path.name else {}
+    return Site(dataclasses.replace(config, lines=lines), kinds)
 
 
 @contextmanager
@@ -15053,6 +15215,7 @@ def cmd_server_check(args: argparse.Namespace) -> int:
     """Check app.toml, the providers and the views' statements; every fault, not the first. --create makes tables and
     buckets before that, if app.toml itself is in order."""
     made: list[str] = []
+    config: Config | None = None
     try:
         with closing(load_site(args).app(strict=False)) as app:
             failed: list[Fault] = []
@@ -15060,19 +15223,24 @@ def cmd_server_check(args: argparse.Namespace) -> int:
                 made, failed = app.create()
             queue_faults, queue_warnings = QueueDesk(app.config.sqs).lint()
             faults = [*dict.fromkeys([*failed, *app.check()]), *queue_faults]
-            warnings = [*app.warnings(), *app.damage(), *queue_warnings]
+            config, warnings = app.config, [*app.warnings(), *app.damage(), *queue_warnings]
     except ConfigError as error:  # not even TOML, or a plugin that does not load
         faults, warnings = list(error.faults) or [Fault("", error.code, error.message)], []
     if args.json:
-        found: Value = {"ok": not faults, "faults": [fault._asdict() for fault in faults], "warnings": warnings}
+        rows = [fault._asdict() | {"line": config and config.line(fault)} for fault in faults]
+        found: Value = {"ok": not faults, "faults": rows, "warnings": warnings}
         _print_json(found | ({"created": made} if args.create else {}))
     else:
         _say(*(f"created {what}" for what in made))
-        _say(*(f"{fault.pointer or 'app.toml'}: {fault.detail}" for fault in faults), *(f"warning: {w}" for w in warnings))
-        grave = [text for text in warnings if not text.startswith("providers.")]
-        well = f"no fault, but {len(grave)} warning{'s' * (len(grave) > 1)}" if grave else "everything is in order"
-        _say(f"{len(faults)} fault{'s' * (len(faults) > 1)}" if faults else well)
+        _tell_faults([config.located(fault) if config else fault for fault in faults], warnings)
     return ConfigError.exit_code if faults else 0
+
+
+def _tell_faults(faults: Sequence[Fault], warnings: Sequence[str]) -> None:
+    _say(*(f"{fault.pointer or 'app.toml'}: {fault.detail}" for fault in faults), *(f"warning: {w}" for w in warnings))
+    grave = [text for text in warnings if not text.startswith("providers.")]
+    well = f"no fault, but {len(grave)} warning{'s' * (len(grave) > 1)}" if grave else "everything is in order"
+    _say(f"{len(faults)} fault{'s' * (len(faults) > 1)}" if faults else well)
 
 
 class _Bar:

@@ -9,6 +9,7 @@ import random
 import re
 import tomllib
 from collections.abc import Mapping
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -360,7 +361,143 @@ def test_an_unknown_key_is_named_with_its_place_and_the_nearest_name() -> None:
     assert found == {"http.bnd": "is not a setting; did you mean bind?"}
     found = faults(with_setting("forms.leave.fields.days.minium", "1"))
     assert found == {"forms.leave.fields.days.minium": "is not a setting; did you mean minimum?"}
-    assert faults(with_setting("providers.main.root", '"x"')) == {"providers.main.root": "is not a setting"}
+    assert faults(with_setting("providers.main.root", '"x"')) == {
+        "providers.main.root": "is not a setting; did you mean url?"
+    }
+    assert faults(with_setting("providers.main.xyz", '"x"')) == {"providers.main.xyz": "is not a setting"}
+
+
+# (place, TOML, what is said): how other programs would have it, and what to write here.
+MEANT = [
+    ("forms.leave.fields.days.label", '"x"', "did you mean title?"),
+    ("forms.leave.fields.days.placeholder", '"x"', "did you mean description?"),
+    ("forms.leave.fields.days.help", '"x"', "did you mean description?"),
+    ("forms.leave.fields.days.choices", '["a"]', 'write enum = ["a", "b"]'),
+    ("forms.leave.fields.days.options", '["a"]', 'write enum = ["a", "b"]'),
+    ("forms.leave.fields.days.max", "3", "did you mean maximum?"),
+    ("forms.leave.fields.days.mandatory", "true", "write required = true"),
+    ("forms.leave.required", '["days"]', "write fields.NAME.required = true for each field"),
+    ("forms.leave.label", '"x"', "did you mean title?"),
+    ("forms.leave.hint", '"x"', "did you mean note?"),
+    ("forms.leave.description", '"x"', "did you mean note?"),
+    ("views.sales.query", '"select 1"', "did you mean sql?"),
+    ("views.sales.sort", '"x"', "did you mean order_by?"),
+    ("files.handbook.path", '"x"', "did you mean prefix?"),
+    ("apps.hr.links", "[]", "did you mean menu?"),
+    ("http.port", "80", 'write bind = "127.0.0.1:8080"'),
+    ("http.bind", "8080", 'such as "127.0.0.1:8080"'),
+    ("site.title", "5", 'must be a text in quotes: write "5"'),
+    ("roles.staff.permissions", "[]", "did you mean grants?"),
+    ("forms.leave.fields.days.type", '"date"', '\'date\' is no type: write type = "string", format = "date"'),
+    ("forms.leave.fields.days.type", '"text"', 'write type = "string"'),
+    ("forms.leave.fields.days.type", '"Select"', 'write type = "string", enum = ["a", "b"]'),
+    ("forms.leave.fields.days.type", '"email"', 'format = "email"'),
+    ("forms.leave.fields.days.type", '"datetime"', 'format = "date-time"'),
+    ("forms.leave.fields.days.type", '"file"', 'format = "file", files = "files/NAME"'),
+    ("forms.leave.fields.days.type", '"int"', 'write type = "integer"'),
+    ("forms.leave.fields.days.type", '"checkbox"', 'write type = "boolean"'),
+    ("forms.leave.fields.days.type", '"numbr"', "did you mean number?"),
+    ("forms.leave.fields.code.format", '"datetime"', 'write type = "string", format = "date-time"'),
+    ("forms.leave.fields.code.format", '"datee"', "'datee' is no format; did you mean date?"),
+    ("forms.leave.fields.code.format", '"xyz"', "write one of date, date-time"),
+    ("forms.leave.fields.code", '{ format = "file" }', "is missing: name the share that keeps the files"),
+    ("forms.leave.fields.code", '{ files = "files/handbook" }', 'write format = "file" too, or take it out'),
+    ("forms.leave.fields.code", '{ accept = [".pdf"] }', 'write format = "file" too, or take it out'),
+    ("forms.leave.fields.code", "{ minimum = 1 }", "goes with type number or integer, and this field is of type string"),
+    ("forms.leave.fields.code", '{ enum = ["a"], oneOf = [{ const = "b" }] }', "stands beside oneOf: keep one of the two"),
+    ("views.sales.sql", '"delete from sale"', "begins with DELETE, and a view is one SELECT"),
+    ("views.sales.sql", '"/* x */ insert into sale values (1)"', "begins with INSERT"),
+    ("views.sales.sql", '"UPDATE sale set a = 1"', "begins with UPDATE"),
+    ("views.sales.sql", '"drop table sale"', "begins with DROP"),
+    ("views.sales.sql", '"with x as (select 1) delete from sale"', "begins with DELETE"),
+    ("views.sales.sql", '"select 1; select 2"', "holds two statements"),
+    ("views.sales.sql", '"select 1; drop table sale"', "holds two statements"),
+]
+
+
+@pytest.mark.parametrize(("place", "toml", "told"), MEANT)
+def test_what_other_programs_write_is_answered_with_what_to_write_here(
+    tmp_path: Path, place: str, toml: str, told: str
+) -> None:
+    raw = with_setting(place, toml)
+    if place == "views.sales.sql":
+        config = app.read_config(raw, tmp_path, "app.toml", SETTINGS)
+        with closing(App(config, KINDS, strict=False)) as site:
+            found = [fault.detail for fault in site.check() if fault.pointer == place]
+    else:
+        found = [detail for pointer, detail in faults(raw).items() if pointer.startswith(place)]
+    assert len(found) == 1
+    assert told in found[0]
+
+
+GOOD_SELECTS = [
+    "select 1", "(select 1)", "values (1)", "with x as (select 1) select * from x", "select ';' as a", "select 1; ; ",
+    "-- a\nselect 1", "with recursive x(n) as (select 1 union select n + 1 from x where n < 3) select n from x",
+    'with a as (values (1)), "delete" as (select 2) select * from a', "select replace('a', 'b', 'c'), 'update'",
+]  # fmt: skip
+
+
+def test_statements_that_read_are_taken() -> None:
+    for statement in GOOD_SELECTS:
+        assert app.read_statement(statement)
+
+
+# (TOML, what is said of it).
+SYNTAX = [
+    ("title = Our team", 'line 2, column 9): a text stands in quotes: write title = "Our team"'),
+    ("title = Our team   # shown", 'write title = "Our team"'),
+    ("title = info desk", 'write title = "info desk"'),
+    ("a = 30d", 'write a = "30d"'),
+    ("a = 10MB", 'write a = "10MB"'),
+    ("a = 127.0.0.1:8080", 'write a = "127.0.0.1:8080"'),
+    ("a = [forms/leave:create]", 'write "forms/leave:create"'),
+    ('a = ["x", forms/leave:create]', 'write "forms/leave:create"'),
+    ("a = { type = string, title = 'x' }", 'write type = "string"'),
+    ("a = { max_file = 5MB }", 'write max_file = "5MB"'),
+    ("a = True", "write true"),
+    ("a = no", "write false"),
+    ("a = None", "write a value, or leave the line out"),
+    ("a =", "write a value, or leave the line out"),
+    ("a: 'x'", "write = and not :, as in a = 'x'"),
+    ("a = “x”", 'write straight quotes, as in a = "x"'),
+    ('a = "C:\\data"', "write a = 'C:\\data'"),
+    ("a = { b = 1,\n c = 2 }", "a table in { } stands on one line"),
+]
+
+
+@pytest.mark.parametrize(("line", "told"), SYNTAX)
+def test_what_is_not_toml_is_answered_with_what_to_write(tmp_path: Path, line: str, told: str) -> None:
+    (tmp_path / "app.toml").write_text(f"[site]\n{line}\n", encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        app.read_toml(tmp_path / "app.toml")
+    assert "at line 2" in caught.value.message
+    assert told in caught.value.message
+
+
+def test_a_fault_has_its_line_and_no_fault_follows_from_another(tmp_path: Path) -> None:
+    def found(text: str) -> list[str]:
+        (tmp_path / "app.toml").write_text(text)
+        config = app.read_config(app.read_toml(tmp_path / "app.toml"), tmp_path, "app.toml", SETTINGS)
+        config = dataclasses.replace(config, lines=app.toml_lines(text))
+        with closing(App(config, KINDS, strict=False)) as site:
+            return [": ".join((one.pointer, one.detail)) for one in map(config.located, site.faults)]
+
+    assert found('[sit]\ntitle = "x"\n') == ["sit: is not a setting; did you mean site? (line 1)"]
+    assert found("\n[site]\ntitl = 1\n") == ["site.titl: is not a setting; did you mean title? (line 3)"]
+    assert found('[providers.Main]\nkind = "sql"\n[forms.a]\nprovider = "Main"\nfields.x = {}\n') == [
+        "providers.Main: is not a name: a-z, 0-9, _ and -, beginning with a letter, at most 64 (line 1)"
+    ]
+    main = '[providers.main]\nkind = "sql"\nurl = "sqlite:///a.db"\n'
+    assert found(main + '[views."V"]\nfrom = "forms/A"\n[forms.A]\nfields.x = {}\n[views.b]\nfrom = "forms/A"\n') == [
+        "forms.A: is not a name: a-z, 0-9, _ and -, beginning with a letter, at most 64 (line 6)",
+        "views.V: is not a name: a-z, 0-9, _ and -, beginning with a letter, at most 64 (line 4)",
+    ]
+    text = main + "[forms.a]\nnote = '''\n[x]\n'''\n[forms.a.fields]\nx = { type = \"date\" }\n"
+    assert [line.rpartition(" (")[2] for line in found(text)] == ["line 9)"]
+    assert found("") == [
+        'site.state: is missing, and no provider is declared: write [providers.main] with kind = "sql" and url = '
+        '"sqlite:///data/app.db"'
+    ]
 
 
 @pytest.mark.parametrize(
