@@ -347,6 +347,10 @@ def test_a_failed_file_operation_says_so(site: Site, monkeypatch: pytest.MonkeyP
         ("intent", ""),
         ("failed", "unavailable"),
     ]
+    assert staged(site) == 0
+    with pytest.raises(Stop):
+        site.put("files/docs/a.txt", body=b"hello", guard=stopping)
+    assert staged(site) == 0
 
 
 def test_what_is_denied_is_audited_but_for_reads_and_strangers(site: Site) -> None:
@@ -460,6 +464,45 @@ def test_record_audit_entry_and_idempotency_record_are_one_commit(site: Site, mo
     )
     site.create("forms/leave", {"a": "x"}, idempotency_key="k")
     assert [tables for tables in commits if "leave" in tables] == [["leave", "_audit", "_requests"]]
+
+
+BESIDE = """
+[providers.main]
+kind = "sql"
+url = "sqlite:///app.db"
+[providers.other]
+kind = "file"
+root = "other"
+[site]
+state = "main"
+[forms.here]
+provider = "main"
+fields.a = {}
+[forms.there]
+provider = "other"
+fields.a = {}
+"""
+
+
+def test_entries_and_answers_lie_beside_the_records_they_speak_of(tmp_path: Path, clock: Clock) -> None:
+    site = Site(tmp_path, BESIDE, clock=clock)
+    main, other = (site.app.providers[name] for name in ("main", "other"))
+
+    def counts(table: str) -> list[int]:
+        return [one.count(app.Query(table)) for one in (main, other)]  # type: ignore[attr-defined]
+
+    audited = counts("_audit")
+    for address in ("forms/here", "forms/there"):
+        first = site.create(address, {"a": "x"}, idempotency_key="k")
+        assert site.create(address, {"a": "x"}, idempotency_key="k").data == first.data
+    assert counts("_audit") == [audited[0] + 1, audited[1] + 1]
+    assert counts("_requests") == [1, 1]
+    assert {entry["resource"] for entry in site.audit(action="create")} == {"forms/here", "forms/there"}
+    clock.now += 16 * 86400
+    site.create("forms/here", {"a": "y"}, by="Bearer " + site.app.authority.jwt(site.app.issue(
+        app.Caller("t"), "ann", ["**:*"], [], 86400)))  # fmt: skip
+    assert counts("_requests") == [0, 0]
+    site.close()
 
 
 class Stop(Exception):
@@ -677,6 +720,24 @@ def test_bytes_of_a_record_go_when_its_commit_fails(site: Site, monkeypatch: pyt
     assert staged(site) == 0
 
 
+def test_bytes_of_a_record_go_with_it_and_when_others_take_their_place(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def kept() -> int:
+        return sum(isinstance(one, app.Blob) for one in provider(site).scan())
+
+    made = site.create("forms/leave", {"doc": inline(b"one")})
+    changed = site.patch(made.location, {"doc": inline(b"two")})
+    assert kept() == 1
+    site.patch(made.location, {"a": "x"})
+    assert site.bytes(changed.data["doc"]["address"]) == b"two"
+    site.delete(made.location)
+    assert kept() == 0
+    stays = site.create("forms/leave", {"doc": inline(b"one")})
+    fail(monkeypatch, site, "remove", Unavailable("away"))
+    site.delete(stays.location)
+    with pytest.raises(NotFound):
+        site.read(stays.location)
+
+
 def test_bytes_of_a_batch_go_when_one_of_them_cannot_be_staged(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     real = provider(site).stage
     calls: list[int] = []
@@ -706,6 +767,55 @@ def test_a_full_disk_leaves_the_old_file_whole(site: Site, monkeypatch: pytest.M
     assert [row["name"] for row in site.items("files/docs")] == ["a.txt"]
     assert site.bytes("files/docs/a.txt") == b"old"
     assert staged(site) == 0
+
+
+def test_a_file_that_another_changes_meanwhile_is_neither_replaced_nor_removed(site: Site) -> None:
+    """The guard is asked after everything was looked up, and here it is the other one."""
+    address = "files/docs/a"
+
+    def others() -> None:
+        site.put(address, body=b"theirs")
+
+    for meanwhile in (
+        lambda etag: site.put(address, body=b"mine", if_match=etag, guard=others),
+        lambda etag: site.delete(address, if_match=etag, guard=others),
+    ):
+        etag = site.put(address, body=b"old").etag
+        with pytest.raises(app.PreconditionFailed):
+            meanwhile(etag)
+        assert site.bytes(address) == b"theirs"
+    for made_meanwhile in (
+        lambda: site.put(address, body=b"mine", if_none_match="*", guard=others),
+        lambda: site.create(address, body=b"mine", guard=others),
+        lambda: site.put(address, body=b"mine", by=site.token("ann", "files/docs:create"), guard=others),
+    ):
+        site.delete(address)
+        with pytest.raises((app.PreconditionFailed, Conflict)):
+            made_meanwhile()
+        assert site.bytes(address) == b"theirs"
+    with pytest.raises(NotFound):
+        site.delete(address, guard=lambda: site.delete(address) and None)
+    assert staged(site) == 0
+
+
+def test_a_deletion_whose_server_died_can_be_repeated(site: Site, monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    class Killed(BaseException): ...
+
+    def note(*entry: Any) -> None:
+        raise Killed
+
+    site.put("files/docs/a", body=b"x")
+    with monkeypatch.context() as patch:
+        patch.setattr(site.app, "_note", note)
+        with pytest.raises(Killed):
+            site.delete("files/docs/a", idempotency_key="k")
+    with pytest.raises(Conflict, match="at work"):
+        site.delete("files/docs/a", idempotency_key="k")
+    clock.now += 61
+    assert not site.delete("files/docs/a", idempotency_key="k").replayed
+    assert site.delete("files/docs/a", idempotency_key="k").replayed
+    with pytest.raises(NotFound):
+        site.delete("files/docs/a", idempotency_key="other")
 
 
 def test_an_upload_that_is_cut_off_leaves_the_old_file_whole(site: Site) -> None:
@@ -1443,6 +1553,18 @@ def test_old_answers_sessions_and_links_are_swept(site: Site, clock: Clock) -> N
     assert [row.value["digest"] for row in records.find(app.Query("_requests")).items] != []
     assert records.count(app.Query("_requests")) == 1
     assert records.count(app.Query("_links")) == 0
+
+
+def test_it_is_swept_once_an_hour(site: Site, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    by = site.token("ann", "**:*", expires_s=10 * 3600)
+    swept: list[float] = []
+    monkeypatch.setattr(site.app.authority, "expired", lambda: swept.append(clock.now) or [])
+    began = clock.now
+    for after_s in (0, 3599, 3600, 3601, 7199, 7200, 7201):
+        clock.now = began + after_s
+        site.create("forms/leave", {"a": "x"}, by=by)
+        site.read("forms/leave/records", by=by)
+    assert [at - began for at in swept] == [3600, 7200]
 
 
 def test_a_sweep_that_fails_fails_nobody(site: Site, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
