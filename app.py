@@ -8715,6 +8715,10 @@ class Field:
         """The value of a query parameter, as a program writes it or else as a person does; BadRequest says what is wrong."""
         if text == "":
             return None
+        if self.config.format == "date-time":
+            text = re.sub(
+                r"(:[0-9]{2}(\.[0-9]+)?) ([0-9]{2}:[0-9]{2})$", r"\1+\3", text
+            )  # a plus means a space in an address
         is_plain = (
             self.config.type in _NUMERIC and not self.choices and _NUMBER.fullmatch(text) and len(text) <= _MOST_DIGITS
         )
@@ -8734,7 +8738,8 @@ class Field:
         if widget == "select" and config.type == "boolean":
             choices = [("true", "yes"), ("false", "no")]
         choices += [(text, f"{self.column.shown(item, locale)} (no longer offered)") for text, item in odd.items()]
-        named = {"minlength": config.min_length, "maxlength": config.longest} if not self.choices else {}
+        # without maxlength: a browser would cut a text that is pasted, and say nothing
+        named = {"minlength": config.min_length} if not self.choices else {}
         named |= {"accept": file_input_accept(config.accept) or None}
         if widget == "number":
             named["inputmode"] = "numeric" if config.type == "integer" else "decimal"
@@ -8830,7 +8835,7 @@ class ListQuery:
 _LIST_PARAMS = ("_sort", "_size", "_next", "_q", "_count", "_for")
 
 
-def _condition(name: str, text: str, column: Column) -> Condition:
+def _condition(name: str, text: str, column: Column, locale: Locale) -> Condition:
     """`column__op=text` with the text read by the column's type; BadRequest if it is no such value."""
     op = name.rpartition("__")[2] if "__" in name else "eq"
     if op == "null":
@@ -8838,8 +8843,8 @@ def _condition(name: str, text: str, column: Column) -> Condition:
     if op in ("contains", "prefix"):
         return Condition(column.name, op, text)
     if op == "in":
-        return Condition(column.name, op, [_filter_value(name, part, column) for part in text.split(",")])
-    return Condition(column.name, op, _filter_value(name, text, column))
+        return Condition(column.name, op, [_filter_value(name, part, column, locale) for part in text.split(",")])
+    return Condition(column.name, op, _filter_value(name, text, column, locale))
 
 
 def _truth(name: str, text: str) -> bool:
@@ -8848,7 +8853,8 @@ def _truth(name: str, text: str) -> bool:
     return text == "true"
 
 
-def _filter_value(name: str, text: str, column: Column) -> Json:
+def _filter_value(name: str, text: str, column: Column, locale: Locale) -> Json:
+    """As a program writes it, or else as a person does."""
     if column.type == "boolean":
         return _truth(name, text)
     if column.format == "date-time":
@@ -8856,13 +8862,20 @@ def _filter_value(name: str, text: str, column: Column) -> Json:
         if not _is_date_time(moment):
             raise BadRequest(f"{name} is {text!r}: {column.name} {_FORMAT_HELP['date-time']}")
         return moment
-    try:
-        return _number_of(text) if column.type in _NUMERIC else text
-    except ValueError:
-        raise BadRequest(f"{name} is {text!r}: {column.name} is a number") from None
+    if column.type not in _NUMERIC:
+        date = locale.read_date(text) if column.format == "date" else text
+        return text if isinstance(date, Unread) else date
+    with suppress(ValueError):
+        return _number_of(text)
+    number = locale.read_number(text, whole=column.type == "integer")
+    if number is None or isinstance(number, Unread):
+        raise BadRequest(f"{name} is {text!r}: {column.name} {number.reason if number else 'is a number'}")
+    return number
 
 
-def read_list(params: Mapping[str, str], columns: Sequence[Column], own: Sequence[str] = ()) -> ListQuery:
+def read_list(
+    params: Mapping[str, str], columns: Sequence[Column], own: Sequence[str] = (), locale: Locale = Locale()
+) -> ListQuery:
     """The list parameters of a request; BadRequest names what does not exist. `own` are params that the caller reads."""
     by_name = {column.name: column for column in columns}
     where = []
@@ -8872,7 +8885,7 @@ def read_list(params: Mapping[str, str], columns: Sequence[Column], own: Sequenc
         column, _, op = name.partition("__")
         if column not in by_name or (op or "eq") not in OPERATORS or name.endswith("__"):
             raise BadRequest(f"{name} is no parameter here{nearest(name, [*own, *by_name, *_LIST_PARAMS])}")
-        where.append(_condition(name, text, by_name[column]))
+        where.append(_condition(name, text, by_name[column], locale))
     order_by = tuple(part for part in params.get("_sort", "").split(",") if part)
     for part in order_by:
         if part.removeprefix("-") not in by_name:
@@ -9309,7 +9322,7 @@ class Form(Resource):
         return Query(self.table, asked.where, order, asked.size, asked.after, asked.search, texts, self.instants)
 
     def _list(self, request: Request, scope: Scope) -> Plan:
-        asked = read_list(request.params, self.columns)
+        asked = read_list(request.params, self.columns, locale=self.locale)
         table = self.listing(self.query(asked, ("-id",), self.columns), asked, whole=request.whole, columns=self.columns)
         page = self._page(scope) | {"search": asked.search, "key": "id"}
         return _answer(Response(table=table, template="table.tpl", page=page))
@@ -9708,7 +9721,7 @@ class View(Resource):
     def handle(self, request: Request, scope: Scope) -> Plan:
         if request.path:
             raise NotFound(f"views/{self.name} has no {'/'.join(request.path)}")
-        asked = read_list(request.params, self.columns, list(self.params)) if self.columns else None
+        asked = read_list(request.params, self.columns, list(self.params), self.locale) if self.columns else None
         inputs = tuple(one.input(self.locale, one.config.default) for one in self.params.values())
         page: Any = {"title": self.title, "note": self.config.note, "inputs": inputs}
         page |= {"search": request.params.get("_q", "")}

@@ -699,6 +699,49 @@ def test_links_lead_to_the_records_where_they_come_first_or_the_caller_may_not_s
     assert leads("forms/*:read") == ("forms/tools/records", "forms/plain/records", "forms/tools/records")
 
 
+def test_filters_and_parameters_are_read_as_programs_and_as_people_write_them(tools: Site) -> None:
+    for number, cost in enumerate((1.25, 1250, 12.5)):
+        tools.create("forms/tools", {"tag": str(number), "cost": cost, "day": f"2026-0{number + 1}-01"})
+    found = {
+        query: [row["tag"] for row in tools.items(f"forms/tools/records?_sort=tag&{query}")]
+        for query in (
+            "cost=1.25",
+            "cost=1,25",
+            "cost=1.250",
+            "cost=1.250,0",
+            "cost__in=1.25,12.5",
+            "day__gte=1.2.2026",
+            "day=2026-01",
+        )
+    }
+    assert found == {
+        "cost=1.25": ["0"], "cost=1,25": ["0"], "cost=1.250": ["0"], "cost=1.250,0": ["1"], "cost__in=1.25,12.5": ["0", "2"],
+        "day__gte=1.2.2026": ["1", "2"], "day=2026-01": [],
+    }  # fmt: skip
+    with pytest.raises(BadRequest, match="must be a number such as 1234,5"):
+        tools.items("forms/tools/records?cost=many")
+    param, here = field(type="number").from_param, Locale("de", "Europe/Berlin")
+    assert [param(text, here) for text in ("1.25", "1,25", "1.250", "1.250,5", "-1e3")] == [1.25, 1.25, 1.25, 1250.5, -1e3]
+    moment = field(format="date-time").from_param
+    assert moment("2026-11-23T08:30", here) == "2026-11-23T08:30:00+01:00"
+    assert moment("2026-11-23T08:30:00 05:30", here) == "2026-11-23T08:30:00+05:30"
+
+
+def test_a_time_that_the_clocks_leave_out_and_a_number_that_could_be_two_are_refused_in_words(tools: Site) -> None:
+    with pytest.raises(Invalid) as error:
+        tools.create("forms/tools", typed(at="2026-03-29T02:30", cost="1.234", day="31.2.2026"), typed=False)
+    told = {fault.pointer: (fault.code, fault.detail) for fault in error.value.faults}
+    assert told == {
+        "/cost": ("type", "could be two numbers: write 1234 or 1,234"),
+        "/at": ("format", "does not exist: the clocks of Europe/Berlin leave this time out"),
+        "/day": ("format", "must be a date such as 24.12.2026"),
+    }
+    made = tools.create("forms/tools", typed(at="2026-07-01T02:30", cost="−1.234,5", day="1.2.2026"), typed=False)
+    assert (made.data["at"], made.data["cost"], made.data["day"]) == ("2026-07-01T02:30:00+02:00", -1234.5, "2026-02-01")
+    with pytest.raises(Invalid):
+        tools.create("forms/tools", {"cost": "12,5"})  # a program sends numbers as numbers
+
+
 def test_columns_have_the_titles_of_their_values_for_people(tools: Site) -> None:
     tools.create("forms/tools", {"tag": "a", "state": 1, "kinds": ["a", "b"], "cost": 12.5, "at": "2026-07-01T00:00:00Z"})
     for address in ("forms/tools/records", "views/tools"):
