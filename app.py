@@ -350,12 +350,13 @@ class ConfigError(AppError):
 #          Column Input COUNTED COUNT_S Table Response Record Insert Update Delete Write Blob Folder Unseen Entry
 #          Staged OPERATORS Condition Query Page Select Rows Change exact_number load_json dump_json check_text
 #          member_pointer LOST Damaged damage_of whole_texts check_value is_key check_writes check_path split_path
-#          quote_path new_id rfc3339 instant_key parse_rfc3339 encode_cursor decode_cursor nearest in_units
+#          quote_path new_id rfc3339 instant_key parse_rfc3339 encode_cursor decode_cursor PAGE_BYTES weigh page_of nearest in_units
 #          page_bounds Unread LANGUAGES Locale
 
 Json: TypeAlias = Any  # None, bool, int, float, Decimal, str, list and dict of these
 Value: TypeAlias = dict[str, Json]  # a JSON object
 Clock: TypeAlias = Callable[[], float]  # Unix seconds UTC
+_Row = TypeVar("_Row")
 
 
 class Action(StrEnum):
@@ -1081,6 +1082,35 @@ def decode_cursor(text: str, length: int) -> list[Json]:
     if not isinstance(parts, list) or len(parts) != length:
         raise BadRequest("_next is not a cursor of this list: use the one from its answer, unchanged")
     return parts
+
+
+PAGE_BYTES = 4_000_000  # of the rows of a page, roughly: it ends before the row that would make it larger
+
+
+def weigh(value: Json | Record) -> int:
+    """Roughly the bytes of a value, or of a record's, as JSON."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(map(weigh, value.values()), 16 * len(value))
+    if isinstance(value, Record):
+        return weigh(value.value)
+    return sum(map(weigh, value), len(value)) if isinstance(value, list | tuple) else 8
+
+
+def page_of(rows: Iterable[_Row], limit: int, weight: Callable[[_Row], int] = weigh) -> tuple[list[_Row], bool]:
+    """The first rows, at most `limit` and PAGE_BYTES but for a first one that is larger; and whether there are more.
+
+    Nothing is read behind the first row that is left out.
+    """
+    taken: list[_Row] = []
+    room = PAGE_BYTES
+    for row in rows:
+        room -= weight(row)
+        if len(taken) >= limit or (taken and room < 0):
+            return taken, True
+        taken.append(row)
+    return taken, False
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
@@ -2921,7 +2951,7 @@ class Records(Provider):
 
     @abstractmethod
     def find(self, query: Query) -> Page:
-        """At most query.limit records in order, and the cursor of what follows.
+        """At most query.limit records in order, and the cursor of what follows; it ends early where PAGE_BYTES are full.
 
         Following the cursors gives no record twice and skips none, whatever is inserted or deleted meanwhile.
         BadRequest on a cursor of another query; Unsupported on what the backend cannot order or filter.
@@ -2963,7 +2993,7 @@ class Records(Provider):
         return [_outcome(partial(self.commit, writes)) for writes in commits]
 
     def walk(self, query: Query) -> Iterator[Record]:
-        """Every record of the query in order, streamed in pages of 1,000."""
+        """Every record of the query in order, streamed in pages of at most 1,000."""
         cursor: str | None = query.after
         while cursor is not None:
             page = self.find(dataclasses.replace(query, limit=1000, after=cursor))
@@ -3677,13 +3707,18 @@ def _cell(value: Json) -> str:
 
 
 def _csv(table: Table) -> Iterator[bytes]:
-    """RFC 4180, in batches of 500 rows."""
+    """RFC 4180."""
     names = [column.name for column in table.columns]
-    lines = itertools.chain([names], ([_cell(row[name]) for name in names] for row in table.rows))
-    while batch := list(islice(lines, 500)):
-        buffer = io.StringIO()
-        csv.writer(buffer, lineterminator="\r\n").writerows(batch)
-        yield buffer.getvalue().encode()
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\r\n")
+    writer.writerow(names)
+    for row in table.rows:
+        writer.writerow([_cell(row[name]) for name in names])
+        if buffer.tell() > _CHUNK_BYTES // 4:
+            yield buffer.getvalue().encode()
+            buffer.seek(0)
+            buffer.truncate()
+    yield buffer.getvalue().encode()
 
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # what begins one in a spreadsheet
@@ -3716,9 +3751,15 @@ def _excel_csv(table: Table, locale: Locale) -> Iterator[bytes]:
 
 
 def _ndjson(table: Table) -> Iterator[bytes]:
-    rows = iter(table.rows)
-    while batch := list(islice(rows, 500)):
-        yield "".join(dump_json(row) + "\n" for row in batch).encode()
+    lines: list[bytes] = []
+    size = 0
+    for row in table.rows:
+        lines.append(dump_json(row).encode() + b"\n")
+        size += len(lines[-1])
+        if size > _CHUNK_BYTES // 4:
+            yield b"".join(lines)
+            lines, size = [], 0
+    yield b"".join(lines)
 
 
 class _Stream:
@@ -4087,7 +4128,7 @@ class Pages:
         for column in columns:
             value = row[column.name]
             numeric = isinstance(value, int | float | Decimal) and not isinstance(value, bool) and not column.titles
-            text, href = column.shown(value, self.locale), _target(exchange, value)
+            text, href = _short(column.shown(value, self.locale)), _target(exchange, value)
             cells.append(SimpleNamespace(text=text, href=href, numeric=numeric, kind=column.format))
         if records:
             href = exchange.url(records + quote(str(row["id"]), safe=""), _list=_state(exchange))
@@ -4241,11 +4282,16 @@ def _heading(exchange: Exchange, here: str, again: Mapping[str, str], column: Co
     )  # fmt: skip
 
 
+def _short(text: str) -> str:
+    """What stands in the cell of a list, where the whole may have any length."""
+    return text if len(text) <= 200 else text[:199].rstrip() + "…"
+
+
 def _target(exchange: Exchange, value: Json) -> str:
     """Where a shown value leads: a stored file to itself, an address that a browser may follow to there, else ''."""
     if isinstance(value, dict) and "address" in value:
         return exchange.url(value["address"])
-    return value if isinstance(value, str) and re.fullmatch(r"(https?://|mailto:)\S+", value) else ""
+    return value if isinstance(value, str) and len(value) < 4000 and re.fullmatch(r"(https?://|mailto:)\S+", value) else ""
 
 
 # ---- the description for programs
@@ -9769,16 +9815,16 @@ class View(Resource):
         bounds = {"limit": size + 1, "offset": start, "timeout_s": float(self.config.timeout_s)}
         rows = source.select(self.statement(request.params, **asked, **bounds))
         with closing(rows):
-            found = list(rows.rows)
+            found, more = page_of(rows.rows, size)
         columns = self._titled(rows.columns, found)
-        following = encode_cursor(start + size) if len(found) > size else None
+        following = encode_cursor(start + len(found)) if more else None
         counted = self.statement(request.params, **asked, timeout_s=float(self.config.timeout_s))
         count = source.count_rows(counted) if request.params.get("_count") == "1" else None
         soon = dataclasses.replace(counted, timeout_s=min(COUNT_S, float(self.config.timeout_s)))
         known: Callable[[], int] = partial(source.count_rows, soon, COUNTED + 1)
         if not following and (found or not start):
             known = partial(int, start + len(found))
-        items = [dict(zip(rows.columns, row, strict=True)) for row in found[:size]]
+        items = [dict(zip(rows.columns, row, strict=True)) for row in found]
         items = list(_watched(f"views/{self.name}", items))
         return Table(columns, items, following, count, size=known)
 
@@ -9880,6 +9926,10 @@ class Home(Resource):
         return _answer(Response(data={"resources": mine}, template="home.tpl", page={"leads": leads}))
 
 
+def _newest(sources: Iterable[Iterable[Record]]) -> Iterator[Record]:
+    return heapq.merge(*sources, key=lambda record: record.key, reverse=True)
+
+
 class AdminTable(Resource):
     """A read-only list of rows that Satchel keeps for itself, merged over the places where they are, newest key first."""
 
@@ -9912,7 +9962,7 @@ class AdminTable(Resource):
         if asked.order_by not in ((), ("-id",)):
             raise BadRequest("this list is sorted by id, the newest first")
         texts = tuple(column.name for column in self.columns if column.name not in ("id", *self.seconds))
-        query = Query(self.table, tuple(map(self._kept, asked.where)), ("-id",), asked.size + 1, "", asked.search, texts)
+        query = Query(self.table, tuple(map(self._kept, asked.where)), ("-id",), asked.size, "", asked.search, texts)
         query = dataclasses.replace(query, instants=frozenset(("at",)))
         if self.living:
             query = dataclasses.replace(query, where=(*query.where, Condition("expires_at", "gt", int(scope.now))))
@@ -9920,18 +9970,23 @@ class AdminTable(Resource):
         size: Callable[[], int | None] = partial(self._size, query)
         if asked.after:
             query = dataclasses.replace(query, where=(*query.where, Condition("id", "lt", _text_cursor(asked.after))))
-        found = [source.walk(query) if request.whole else source.find(query).items for source in self.sources]
-        merged = heapq.merge(*found, key=lambda record: record.key, reverse=True)
-        table = Table(self.columns, map(self._row, merged), count=count)
-        if not request.whole:
-            records = list(islice(merged, asked.size + 1))
-            following = encode_cursor(records[asked.size - 1].key) if len(records) > asked.size else None
-            if not following and not asked.after:
+        if request.whole:
+            table = Table(self.columns, map(self._row, _newest(source.walk(query) for source in self.sources)), count=count)
+        else:
+            records, more = self._page([source.find(query) for source in self.sources], asked.size)
+            if not more and not asked.after:
                 size = partial(len, records)
-            rows = [self._row(record) for record in records[: asked.size]]
-            table = Table(self.columns, rows, following, count, size=size)
+            following = encode_cursor(records[-1].key) if more else None
+            table = Table(self.columns, list(map(self._row, records)), following, count, size=size)
         page = {"title": self.title, "note": "", "search": asked.search}
         return _answer(Response(table=table, template="table.tpl", page=page))
+
+    def _page(self, pages: Sequence[Page], limit: int) -> tuple[list[Record], bool]:
+        """The newest records of all pages, and whether there are more; a page that ends early hides what follows."""
+        known = max((page.items[-1].key for page in pages if page.next), default="")
+        newest = itertools.takewhile(lambda record: record.key >= known, _newest(page.items for page in pages))
+        records, more = page_of(newest, limit)
+        return records, more or any(page.next for page in pages)
 
     def _size(self, query: Query) -> int | None:
         """What Table.size promises."""
@@ -9991,7 +10046,7 @@ RESOURCE_TYPES: Mapping[str, type[Resource]] = {
 # uses: ERRORS VALUES CONFIG CONTRACTS
 # defines: CHUNK_BYTES STAGE_BYTES STAGE_LEAVES_BYTES NINES LOOSE_STAGED_S LOOSE_REPLACED_S number_key sort_key
 #          text_key fold_case has_text value_key key_rule key_test field_key is_instant list_mark Lookup
-#          stored_version stored_record check_commit check_version next_version check_blob rechunk Job GroupCommit
+#          stored_version stored_weight stored_record check_commit check_version next_version check_blob rechunk Job GroupCommit
 #          ProcessLock may_write COUNT_OF SQL_SIGNS SQL_TOKENS read_statement quote_name bindable SqlSelect
 #          has_wal_reset_fault SQLITE_AWAY DENIED_ERRORS SQLITE_DENIED sqlite_code RECORDS_SCHEMA WRITER_SETTINGS
 #          BLOBS_SCHEMA sqlite_number sqlite_member sqlite_text sqlite_bytes sqlite_authorize sqlite_field SqlLookup
@@ -10154,10 +10209,13 @@ class Lookup:
         """The sort_key of a field that the query orders by."""
         return field_key(record, name, name in self.query.instants)
 
-    def page(self, records: list[Record]) -> Page:
+    def page(self, records: Iterable[Record]) -> Page:
         """A page of the query's first records, of which there is one over the limit if more follow."""
-        items = records[: max(self.query.limit, 0)]
-        if not items or len(items) == len(records):
+        return self.ended(*page_of(records, self.query.limit))
+
+    def ended(self, items: list[Record], more: bool) -> Page:
+        """The page of these records, with a cursor if there are more."""
+        if not items or not more:
             return Page(items, None)
         return Page(items, encode_cursor(list_mark(self.query), *(self.key(items[-1], name) for name, _ in self.terms)))
 
@@ -10193,6 +10251,11 @@ class Lookup:
 def stored_version(version: Json) -> int:
     """A record's version as a backend keeps it; one that is none counts as 1."""
     return version if isinstance(version, int) and not isinstance(version, bool) and version > 0 else 1
+
+
+def stored_weight(row: Sequence[Any]) -> int:
+    """Of what stored_record makes a record of."""
+    return len(row[2]) if isinstance(row[2], str | bytes) else 8
 
 
 def stored_record(key: Json, version: Json, data: Json) -> Record:
@@ -11281,8 +11344,20 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
 
     def find(self, query: Query) -> Page:
         lookup = Lookup.of(query)
-        rows = self._rows(lookup, lambda sql: sql.rows("key, version, data"))
-        return lookup.page(list(itertools.starmap(stored_record, rows)))
+        page = partial(page_of, limit=query.limit, weight=stored_weight)
+        found, more = self._rows(lookup, lambda sql: sql.rows("key, version, data"), take=page) or ([], False)
+        return lookup.ended(list(itertools.starmap(stored_record, found)), more)
+
+    def walk(self, query: Query) -> Iterator[Record]:
+        """In another order than that of the keys: sorted once, the keys alone, and then read one by one."""
+        lookup = Lookup.of(dataclasses.replace(query, limit=2**31))
+        keys = [] if len(lookup.terms) == 1 else [key for (key,) in self._rows(lookup, lambda sql: sql.rows("key"))]
+        if not keys or not all(isinstance(key, str) for key in keys):  # what is damaged is marked, and not left out
+            yield from super().walk(query)
+            return
+        for key in keys:
+            if record := self.get(query.table, key):
+                yield record
 
     def count(self, query: Query) -> int:
         rows = self._rows(Lookup.of(dataclasses.replace(query, after="")), SqliteLookup.count)
@@ -11296,8 +11371,15 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
             return None
         return int(rows[0][0]) if rows else 0
 
-    def _rows(self, lookup: Lookup, make: Callable[[SqliteLookup], str], deadline: float = math.inf) -> list[Any]:
-        """Rows of a statement over a table, [] if there is no such table; QueryTimeout past the deadline."""
+    def _rows(
+        self,
+        lookup: Lookup,
+        make: Callable[[SqliteLookup], str],
+        deadline: float = math.inf,
+        take: Callable[[Iterable[Any]], Any] = list,
+    ) -> Any:
+        """What take() makes of the rows of a statement over a table, [] if there is no such table; QueryTimeout past the
+        deadline."""
         self._prepare()
         table = lookup.query.table
         with self._reading("reading records") as connection:
@@ -11308,7 +11390,8 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
             for careful in (False, True):
                 sql = SqliteLookup(lookup, quote_name(table), careful=careful)
                 try:
-                    return connection.execute(make(sql), sql.values).fetchall()
+                    with closing(connection.execute(make(sql), sql.values)) as rows:
+                        return take(rows)
                 except sqlite3.OperationalError as error:
                     if sqlite_code(error) == "INTERRUPT":
                         raise QueryTimeout("the query took too long") from error
@@ -11447,13 +11530,12 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
         left = math.inf if select.max_rows is None else select.max_rows
         try:
             with self._query_errors(select):
-                while batch := cursor.fetchmany(500):
-                    if time.monotonic() > deadline:
+                for number, row in enumerate(cursor):  # one by one: a row can have any size
+                    if number % 500 == 0 and time.monotonic() > deadline:
                         raise QueryTimeout(f"the query took longer than {select.timeout_s:g} s")
-                    for row in batch:
-                        if (left := left - 1) < 0:
-                            raise TooLarge(f"the query gives more than {select.max_rows:,} rows: narrow it")
-                        yield tuple(map(plain_cell, row)) if bytes in map(type, row) or float in map(type, row) else row
+                    if number >= left:
+                        raise TooLarge(f"the query gives more than {select.max_rows:,} rows: narrow it")
+                    yield tuple(map(plain_cell, row)) if bytes in map(type, row) or float in map(type, row) else row
         finally:
             done()
 
@@ -12701,7 +12783,7 @@ class GenericProvider(Records, Blobs):
         plain = not query.where and not query.search
         found = self._all(query, begin, descends, query.limit + 1 if plain else 0)
         rows = (r for r in found if lookup.selects(r) and (not lookup.after or lookup.follows(r)))
-        return lookup.page(list(islice(rows, max(query.limit, 0) + 1)))
+        return lookup.page(rows)
 
     def count(self, query: Query) -> int:
         lookup = Lookup.of(dataclasses.replace(query, after=""))

@@ -611,7 +611,7 @@ class DynamoRecords(Aws, Records):
         if named is not None:
             return lookup.page(lookup.first(named))
         if in_key_order(lookup):
-            return lookup.page(list(islice(self._selected(lookup, bounded=True), query.limit + 1)))
+            return lookup.page(islice(self._selected(lookup, bounded=True), query.limit + 1))
         first: list[Record] = []
         for rows in self._rows(lookup):
             first = lookup.first([*first, *rows])

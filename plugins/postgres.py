@@ -1132,9 +1132,13 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
         if self._compares_here(query):
             return lookup.page(lookup.first(self.walk(app.Query(query.table))))
         sql = PostgresLookup(lookup, self._named(query.table), self._schema)
-        text = sql.rows(f"key, version, {EXACT}")
+        # The first row that no longer fits is sent too: it says that there is more.
+        sized = "select *, sum(length(sent)) over (rows between unbounded preceding and 2 preceding) as before"
+        text = f"{sized} from ({sql.rows(f'key, version, {EXACT} as sent')}) as found"
+        text = f"select key, version, sent from ({text}) as sized where coalesce(before, 0) <= {app.PAGE_BYTES}"  # noqa: S608
         rows = self._rows(query.table, text, list(sql.values.values()))
-        return lookup.page(list(itertools.starmap(app.stored_record, rows)))
+        found, more = app.page_of(rows, query.limit, app.stored_weight)
+        return lookup.ended(list(itertools.starmap(app.stored_record, found)), more)
 
     def count(self, query: app.Query) -> int:
         lookup = app.Lookup.of(dataclasses.replace(query, after=""))

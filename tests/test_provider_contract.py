@@ -773,6 +773,25 @@ def test_pages_give_every_row_once_though_rows_come_and_go(records: Any) -> None
     assert {f"{n:03}" for n in range(60)} <= set(seen)
 
 
+@pytest.mark.parametrize("order_by", [(), ("-id",), ("-g", "id")])
+def test_a_page_ends_before_it_is_too_large_and_its_cursor_goes_on_exactly_there(
+    records: Any, order_by: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "PAGE_BYTES", 3000)
+    sizes = [10, 2900, 10, 9000, 9000, 1000, 1000, 1000, 1000, 10, 3000, 10, 10]
+    store(records, [Insert("t", f"{n:03}", {"g": n % 2, "s": "x" * size}) for n, size in enumerate(sizes)])
+    seen: list[str] = []
+    cursor: str | None = ""
+    pages = 0
+    while cursor is not None:
+        page = records.find(Query("t", order_by=order_by, limit=100, after=cursor))
+        assert len(page.items) == 1 or sum(len(record.value["s"]) for record in page.items) <= 3000
+        seen, cursor, pages = seen + keys(page), page.next, pages + 1
+    assert sorted(seen) == [f"{n:03}" for n in range(len(sizes))]
+    assert pages >= 7
+    assert seen == [record.key for record in records.walk(Query("t", order_by=order_by))]
+
+
 def test_the_last_page_says_so_and_no_empty_page_follows_a_full_one(records: Any) -> None:
     store(records, [Insert("t", f"{n}", {}) for n in range(6)])
     first = records.find(Query("t", limit=3))

@@ -9,6 +9,7 @@ import io
 import json
 import re
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
@@ -43,10 +44,16 @@ doc = { format = "file", files = "files/docs", accept = [".pdf", ".txt"], max_fi
 [forms.plain]
 fields.a = {}
 fields.n = { type = "number" }
+[forms.long]
+fields.a = { maxLength = 1000000 }
+fields.b = { maxLength = 1000000, format = "multiline" }
 [files.docs]
 prefix = "docs/"
 accept = []
 max_file = "1kB"
+[views.plain]
+from = "forms/plain"
+columns = { a = {} }
 [views.short]
 from = "forms/leave"
 columns = { who = { title = "Name" }, days = {}, id = {} }
@@ -477,6 +484,91 @@ def test_every_fault_of_every_field_is_reported_at_once(site: Site) -> None:
     }
     assert "did you mean who?" in next(f.detail for f in error.value.faults if f.pointer == "/whoo")
     assert site.items("forms/leave/records") == []
+
+
+LENGTHS = [
+    ("who", "x" * 20, "x" * 21),
+    ("text", "x" * 100_000, "x" * 100_001),
+    ("mail", f"{'x' * 64}@{'y' * 61}.{'z' * 63}.{'z' * 63}", f"{'x' * 64}@{'y' * 62}.{'z' * 63}.{'z' * 63}"),
+    ("link", "https://a/" + "x" * 1990, "https://a/" + "x" * 1991),
+    ("at", "2026-01-01T00:00:00." + "0" * 43 + "Z", "2026-01-01T00:00:00." + "0" * 44 + "Z"),
+]
+
+
+@pytest.mark.parametrize(("name", "good", "bad"), LENGTHS)
+def test_a_text_without_a_declared_length_is_bounded_all_the_same(site: Site, name: str, good: str, bad: str) -> None:
+    assert site.create("forms/leave", {"who": "Ann", name: good}).data[name] == good
+    with pytest.raises(Invalid) as error:
+        site.create("forms/leave", {"who": "Ann", name: bad})
+    assert faults(error) == {"/" + name: "maxLength"}
+    schema = site.read("forms/leave").data["properties"][name]
+    assert schema["maxLength"] == len(good)
+    with pytest.raises(Invalid, match="not valid") as error:
+        site.create("forms/plain", {"a": "x" * 10_001})
+    assert error.value.faults[0].detail == "must have at most 10,000 characters"
+    assert field(minLength=20_000).schema["maxLength"] == 20_000
+    assert "maxLength" not in field(enum=["a"]).schema
+
+
+def test_a_longer_text_that_is_stored_already_stays_and_other_fields_can_be_changed(site: Site) -> None:
+    long = "x" * 20_000
+    site.app.providers["main"].commit([app.Insert("plain", "old", {"a": long, "n": 1})])
+    assert site.read("forms/plain/records/old").data["a"] == long
+    assert site.patch("forms/plain/records/old", {"n": 2}).data["a"] == long
+    assert site.put("forms/plain/records/old", {"a": long, "n": 3}).data["n"] == 3
+    with pytest.raises(Invalid) as error:
+        site.patch("forms/plain/records/old", {"a": long + "y"})
+    assert faults(error) == {"/a": "maxLength"}
+
+
+def test_a_record_is_bounded_as_a_whole(site: Site) -> None:
+    most = app.MOST_RECORD_BYTES
+    site.create("forms/long", {"a": "x" * (most // 2), "b": "x" * (most // 2 - 100)})
+    for data in (
+        {"a": "x" * (most // 2), "b": "x" * (most // 2)},
+        {"a": "\u20ac" * (most // 3)},
+        {"a": "\x01" * (most // 6)},
+    ):
+        with pytest.raises(Invalid) as error:
+            site.create("forms/long", [{"a": "x"}, data])
+        assert faults(error) == {"/1": "record_size"}
+        assert "a record has at most 1,000,000" in error.value.faults[0].detail
+    assert len(site.items("forms/long/records")) == 1
+
+
+def test_the_faults_of_one_request_are_bounded(site: Site) -> None:
+    began = time.thread_time()
+    with pytest.raises(Invalid) as error:
+        site.create("forms/leave", {f"whoo{n}": 1 for n in range(200_000)} | {"who": "Ann"})
+    assert 1 < len(error.value.faults) < 200
+    with pytest.raises(Invalid) as error:
+        site.create("forms/leave", [{"who": 1}] * 1000)
+    assert 1 < len(error.value.faults) < 200
+    assert time.thread_time() - began < 2
+
+
+def test_pages_of_views_and_of_the_audit_trail_end_before_they_are_too_large(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [f"{n:02}" + "x" * (9000 if n == 5 else 900) for n in range(12)]
+    for text in texts:
+        site.create("forms/plain", {"a": text})
+    monkeypatch.setattr(app, "PAGE_BYTES", 3000)
+    for address, name in (
+        ("views/plain?", "a"),
+        ("admin/audit?resource=forms/plain&", "after"),
+        ("forms/plain/records?", "a"),
+    ):
+        found: list[str] = []
+        following: str | None = ""
+        pages = 0
+        while following is not None:
+            table = site.read(f"{address}_size=1000" + (f"&_next={following}" if following else "")).table
+            assert table is not None
+            found += [str(row[name]["a"] if name == "after" else row[name]) for row in table.rows]
+            following, pages = table.next, pages + 1
+        assert sorted(found) == texts
+        assert pages >= 5
 
 
 @pytest.mark.parametrize(
@@ -1738,7 +1830,7 @@ def test_home_lists_what_the_caller_may_open(site: Site) -> None:
     def addresses(credential: str) -> list[str]:
         return [entry["address"] for entry in site.read("", by=credential).data["resources"]]
 
-    declared = ["files/docs", "forms/leave", "forms/plain", "views/short", "apps/desk"]
+    declared = ["files/docs", "forms/leave", "forms/plain", "forms/long", "views/plain", "views/short", "apps/desk"]
     assert addresses(site.root) == [*declared, "admin/audit", "admin/tokens", "admin/sessions"]
     assert addresses("") == []
     assert addresses(site.token("a", "forms/leave:create", "files/docs:delete")) == ["forms/leave"]
