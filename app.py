@@ -346,12 +346,12 @@ class ConfigError(AppError):
 # ==== 2. VALUES ==================================================================================================
 # Frozen data that crosses sections, and the pure functions that make, read and compare it. Nothing here does I/O.
 # uses: ERRORS
-# defines: Json Value Clock Action Grant parse_grant covers Caller Token Conditions Held Upload Request Reader Content
-#          Column Input COUNTED COUNT_S Table Response Record Insert Update Delete Write Blob Folder Unseen Entry
-#          Staged OPERATORS Condition Query Page Select Rows Change exact_number load_json dump_json check_text
-#          member_pointer LOST Damaged damage_of whole_texts check_value is_key check_writes check_path split_path
-#          quote_path new_id rfc3339 instant_key parse_rfc3339 encode_cursor decode_cursor PAGE_BYTES weigh page_of nearest in_units
-#          page_bounds Unread LANGUAGES Locale
+# defines: Json Value Clock Action Grant parse_grant covers Caller Token Conditions Held Upload Request Reader
+#          Content Column Input COUNTED COUNT_S Table Response Record Insert Update Delete Write Blob Folder Unseen
+#          Entry Staged OPERATORS Condition Query Page Select Rows Change exact_number load_json dump_json
+#          check_text member_pointer LOST Damaged damage_of whole_texts check_value is_key check_writes check_path
+#          split_path quote_path new_id rfc3339 instant_key parse_rfc3339 encode_cursor decode_cursor PAGE_BYTES
+#          weigh page_of nearest in_units page_bounds Unread LANGUAGES Locale
 
 Json: TypeAlias = Any  # None, bool, int, float, Decimal, str, list and dict of these
 Value: TypeAlias = dict[str, Json]  # a JSON object
@@ -1354,8 +1354,8 @@ def _is_day(year: int, month: int, day: int) -> bool:
 # a reader walks them and collects every fault. Providers bring the settings of their own kind. Beside them the table of
 # media types, which is ours and never the host's.
 # uses: ERRORS VALUES
-# defines: REQUIRED Setting setting settings_of SiteConfig AuthConfig HttpConfig EventsConfig QueueConfig
-#          SqsConfig RoleConfig PublicConfig ProviderConfig FilesConfig FieldConfig FormConfig ViewConfig AppConfig
+# defines: REQUIRED Setting setting settings_of SiteConfig AuthConfig HttpConfig EventsConfig QueueConfig SqsConfig
+#          RoleConfig PublicConfig ProviderConfig FilesConfig FieldConfig FormConfig ViewConfig AppConfig
 #          ResourceConfig RESOURCE_CONFIGS Config LONGEST MOST_RECORD_BYTES SETTINGS RESERVED_FIELDS NOT_AVAILABLE
 #          OTHER_TYPES pattern_fault CONVERTERS STARTER read_toml toml_lines read_config media_type accepts
 #          file_input_accept
@@ -7776,8 +7776,8 @@ def _exit_code(part: Callable[[], None]) -> int:
 # Sign, verify and revoke tokens; sessions and sign-in links. Nothing is committed here, `touch` aside: what must be
 # stored is handed back as writes, so that the audit entry is committed with it.
 # uses: ERRORS VALUES CONTRACTS
-# defines: MAX_TOKEN_BYTES MIN_KEY_BYTES MAX_TOKEN_S KEEP_SESSION_S KEEP_TOKEN_S Key KeyRing verify_jws encode_jws verify_jwt
-#          scope_grants Authority
+# defines: MAX_TOKEN_BYTES MIN_KEY_BYTES MAX_TOKEN_S KEEP_SESSION_S KEEP_TOKEN_S Key KeyRing verify_jws encode_jws
+#          verify_jwt scope_grants Authority
 
 MAX_TOKEN_BYTES = 8192  # what HTTP servers commonly take as one header line
 MIN_KEY_BYTES = 32  # RFC 7518 section 3.2: a key of the hash's size or more
@@ -8471,7 +8471,8 @@ class Authority:
 # Files, Forms, Views, Apps, and the built-in home page, admin lists and metrics. They check what was asked against what is
 # declared, and answer a Plan; bytes and records go through the contracts only.
 # uses: ERRORS VALUES CONFIG CONTRACTS
-# defines: Field ListQuery read_list Files leads_to Form HELD_IS_GONE View Launcher Home AdminTable Metrics RESOURCE_TYPES
+# defines: Field ListQuery read_list Files leads_to Form HELD_IS_GONE View Launcher Home AdminTable Metrics
+#          RESOURCE_TYPES
 
 _EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,8}")
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`\x00-\x1f]+")
@@ -10046,15 +10047,15 @@ RESOURCE_TYPES: Mapping[str, type[Resource]] = {
 # uses: ERRORS VALUES CONFIG CONTRACTS
 # defines: CHUNK_BYTES STAGE_BYTES STAGE_LEAVES_BYTES NINES LOOSE_STAGED_S LOOSE_REPLACED_S number_key sort_key
 #          text_key fold_case has_text value_key key_rule key_test field_key is_instant list_mark Lookup
-#          stored_version stored_weight stored_record check_commit check_version next_version check_blob rechunk Job GroupCommit
-#          ProcessLock may_write COUNT_OF SQL_SIGNS SQL_TOKENS read_statement quote_name bindable SqlSelect
-#          has_wal_reset_fault SQLITE_AWAY DENIED_ERRORS SQLITE_DENIED sqlite_code RECORDS_SCHEMA WRITER_SETTINGS
-#          BLOBS_SCHEMA sqlite_number sqlite_member sqlite_text sqlite_bytes sqlite_authorize sqlite_field SqlLookup
-#          SqliteLookup SqlitePool plain_cell need_blob LookedUpBlobs EmbeddedProvider SqlConnection SqlBlobs
-#          SqlProvider ITEM_ERRORS disk_errors sync_folder write_fully FileReader JournalEntry write_journal_line
-#          copy_value Journal FileProvider Facts LINK_LOCAL NAT64 EXACT_JS PLACEHOLDER PRESETS is_link_local
-#          at_pointer fill_query is_double inexact NamedLocks ALONE Wire WireFile HttpAnswer NotConnected HttpPool
-#          HttpReader Entries Listed passable GenericProvider
+#          stored_version stored_weight stored_record check_commit check_version next_version check_blob rechunk Job
+#          GroupCommit ProcessLock may_write COUNT_OF SQL_SIGNS SQL_TOKENS read_statement quote_name bindable
+#          SqlSelect has_wal_reset_fault SQLITE_AWAY DENIED_ERRORS SQLITE_DENIED sqlite_code RECORDS_SCHEMA
+#          WRITER_SETTINGS BLOBS_SCHEMA sqlite_number sqlite_member sqlite_text sqlite_bytes sqlite_authorize
+#          sqlite_field SqlLookup SqliteLookup SqlitePool plain_cell need_blob LookedUpBlobs EmbeddedProvider
+#          SqlConnection SqlBlobs SqlProvider ITEM_ERRORS disk_errors sync_folder write_fully FileReader
+#          JournalEntry write_journal_line copy_value Journal FileProvider Facts LINK_LOCAL NAT64 EXACT_JS
+#          PLACEHOLDER PRESETS is_link_local at_pointer fill_query is_double inexact NamedLocks ALONE Wire WireFile
+#          HttpAnswer NotConnected HttpPool HttpReader Entries Listed passable GenericProvider
 
 _Result = TypeVar("_Result")
 
@@ -15109,9 +15110,9 @@ class Copy:
 # The argparse tree: server, auth, info; one cmd_* each. Results go to standard output, words for people to standard
 # error; --json wherever a program might read.
 # uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS PLUGINS ASSEMBLY
-# defines: Site load_site claim_data cmd_server_run cmd_server_init cmd_server_check cmd_server_copy cmd_dead_letters
-#          cmd_auth_issue cmd_auth_list cmd_auth_show cmd_auth_revoke cmd_auth_check cmd_auth_link cmd_auth_keys
-#          cmd_info UsageParser build_parser
+# defines: Site load_site claim_data cmd_server_run cmd_server_init cmd_server_check cmd_server_copy
+#          cmd_dead_letters cmd_auth_issue cmd_auth_list cmd_auth_show cmd_auth_revoke cmd_auth_check cmd_auth_link
+#          cmd_auth_keys cmd_info UsageParser build_parser
 
 _UNIT = """\
 [Unit]
