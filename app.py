@@ -8787,7 +8787,7 @@ class Field:
         choices += [(text, f"{self.column.shown(item, locale)} (no longer offered)") for text, item in odd.items()]
         # without maxlength: a browser would cut a text that is pasted, and say nothing
         named = {"minlength": config.min_length} if not self.choices else {}
-        named |= {"accept": file_input_accept(config.accept) or None}
+        named |= {"accept": file_input_accept(config.accept) or None} if config.accept else {}
         if widget == "number":
             named["inputmode"] = "numeric" if config.type == "integer" else "decimal"
         attrs = {name: str(value) for name, value in named.items() if value is not None}
@@ -9316,8 +9316,9 @@ class Form(Resource):
         }
 
     def _page(self, scope: Scope, record: Record | None = None) -> dict[str, Any]:
-        values = record.value if record else {one.name: one.config.default for one in self.fields.values()}
-        inputs = tuple(self._input(one, values.get(one.name)) for one in self.fields.values())
+        inputs = self._blank
+        if record:
+            inputs = tuple(self._input(one, record.value.get(one.name)) for one in self.fields.values())
         marks = (f"{one.name}:{self.fields[one.name].mark(one.texts)}" for one in inputs if one.widget != "file")
         page = {
             "title": self.title,
@@ -9332,6 +9333,10 @@ class Form(Resource):
             "address": f"forms/{self.name}",
         }
         return page | {"may": [action for action in Action if scope.caller.may(action, f"forms/{self.name}/records/x")]}
+
+    @cached_property
+    def _blank(self) -> tuple[Input, ...]:
+        return tuple(self._input(one, one.config.default) for one in self.fields.values())
 
     def _input(self, one: Field, value: Json) -> Input:
         found = one.input(self.locale, value)
