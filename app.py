@@ -1836,7 +1836,7 @@ def _headers(raw: Any, folder: Path) -> Mapping[str, str]:
         word, space, secret = _text(value, folder).rpartition(" ")
         is_secret = secret.startswith(("env:", "file:"))
         if not re.fullmatch(r"[A-Za-z0-9-]+", name) or name.lower() in _OWN_HEADERS:
-            raise ValueError(f"has {name}, which is no header that can be set here")
+            raise ValueError(f"has the header {name}, which cannot be set here")
         if not is_secret and re.search("auth|cookie|key|token|secret|pass", name.lower()):
             raise ValueError(f'{name} must be "env:NAME" or "Bearer env:NAME", so that no secret stands in app.toml')
         try:
@@ -1844,7 +1844,7 @@ def _headers(raw: Any, folder: Path) -> Mapping[str, str]:
         except ValueError as error:
             raise ValueError(f"{name} {error}") from error
         if not re.fullmatch(r"[ -~]*", found[name]):
-            raise ValueError(f"{name} has a value with characters that no header can have")
+            raise ValueError(f"{name} has a character that a header cannot hold")
     return found
 
 
@@ -1981,7 +1981,7 @@ _OTHER_KEYS: Mapping[str, Sequence[str]] = {
     "sort": ("order_by",), "order": ("order_by",), "parameters": ("params",), "args": ("params",),
     "links": ("menu",), "items": ("menu",), "template": ("home",), "page": ("home",), "index": ("home",), "emoji": ("icon",),
     **dict.fromkeys(("path", "dir", "folder", "directory"), ("root", "url", "prefix", "static", "data")),
-    "root": ("prefix", "url"), "url": ("root",), "file": ("url",), "dsn": ("url",), "uri": ("url",),
+    "root": ("prefix",), "url": ("root",), "file": ("url",), "dsn": ("url",), "uri": ("url",),
     **dict.fromkeys(("db", "database"), ("provider", "url", "data")), "type": ("kind",), "types": ("accept",),
     "port": ('bind = "127.0.0.1:8080"',), "host": ('bind = "127.0.0.1:8080"',), "listen": ("bind",), "address": ("bind",),
     "allowed_hosts": ("hosts",), "cert": ("tls_cert",), "key": ("tls_key", "keys"), "proxies": ("trusted_proxies",),
@@ -13376,8 +13376,8 @@ def load_kinds(folder: Path) -> dict[str, type[Provider]]:
         for cls in _providers_of(path):
             if cls.kind in kinds:
                 raise ConfigError(
-                    f"two files define the kind {cls.kind!r}: {origins[cls.kind]} and {path}; "
-                    "remove one, or give its kind another name"
+                    f"plugins/{path.name} defines the kind {cls.kind!r}, which exists already: it is in {origins[cls.kind]} "
+                    f"and in {path}; remove one of the two, or give its kind another name"
                 )
             kinds[cls.kind], origins[cls.kind] = cls, path
     return kinds
@@ -15276,6 +15276,7 @@ def cmd_server_run(args: argparse.Namespace) -> int:
     app.queues = partial(QueueBoard.read, list(states.values()))
     if HttpRunner.kind in wanted:
         parts = {HttpRunner.kind: partial(_serve_http, app), **parts}
+    own = os.getpid()
     with claim_data(app.config.site.data):
         for path in states.values():
             path.unlink(missing_ok=True)
@@ -15283,6 +15284,8 @@ def cmd_server_run(args: argparse.Namespace) -> int:
             next(iter(parts.values()))()
         else:
             Supervisor(parts, lambda name: states[name].unlink(missing_ok=True) if name in states else None).run()
+    if os.getpid() == own and sys.stderr.isatty():  # workers come here too; a log needs no such line
+        _say(f"{app.title} has stopped")
     return 0
 
 
@@ -15374,7 +15377,7 @@ def cmd_server_copy(args: argparse.Namespace) -> int:
             if name not in app.providers:
                 raise NotFound(f"no provider is named {name!r}{nearest(name, app.providers)}")
         if args.source == args.target:
-            raise BadRequest("name two providers: what is to be copied, and where to")
+            raise BadRequest("SOURCE and TARGET are the same provider: name two")
         copy_ = Copy(app.providers[args.source], app.providers[args.target], bar.step)
         copy_.source.open()
         copy_.target.open()
@@ -15421,7 +15424,7 @@ def _tell_copy(args: argparse.Namespace, copy_: Copy, sides: Mapping[str, tuple[
 def _chosen(args: argparse.Namespace) -> Callable[[DeadLetter], bool]:
     """Which dead letters are meant; BadRequest where that would be all of them by mistake."""
     if args.verb == "show" and not args.id:
-        raise BadRequest("show takes the ID of a dead letter, or more")
+        raise BadRequest("show needs the ID of at least one dead letter")
     if args.verb in ("redrive", "drop") and not (args.id or args.code is not None or args.all):
         raise BadRequest(f"say which: {args.verb} takes IDs, --code C or --all")
 
@@ -15495,7 +15498,7 @@ class _DeadLetterWork:
 
     def _send_back(self, letter: DeadLetter) -> Value:
         if letter.message_id in self.sent_ids:
-            raise Conflict(f"{letter.id} stays: it was sent back, and was given up on again ({letter.code})")
+            raise Conflict(f"{letter.id} stays: it was sent back and failed again ({letter.code})")
         to = self.desk.source(letter).name
         if self.app:
             self.app.note_dead_letter(_operator(), "redrive", letter.row())
@@ -15677,7 +15680,8 @@ def cmd_auth_link(args: argparse.Namespace) -> int:
             )
             found = next(alive, None)
             if found is None:
-                raise NotFound(f"{args.subject} has no valid token: give --grant or --role, or issue one first")
+                near = nearest(args.subject, {t.subject for t in app.authority.tokens()})
+                raise NotFound(f"{args.subject} has no valid token: give --grant or --role, or issue one first{near}")
             token = found
         code = app.link(_operator(), token)
     link = f"{_site_url(app.config)}/login/{code}"
@@ -15691,7 +15695,7 @@ def cmd_auth_link(args: argparse.Namespace) -> int:
 def cmd_auth_keys(args: argparse.Namespace) -> int:
     """The signing keys by name, newest first, after making a fresh one or forgetting one."""
     if (args.verb == "retire") != bool(args.kid):
-        raise BadRequest("retire takes the KID of a key, and nothing else does")
+        raise BadRequest("give a KID with retire, and with nothing else")
     with _opened(load_site(args)) as app:
         if args.verb == "rotate":
             app.rotate_key(_operator())
@@ -15952,13 +15956,13 @@ class UsageParser(argparse.ArgumentParser):
         if not is_command:
             called = (action.option_strings or [str(action.metavar)])[-1]
             known = ", ".join(map(str, action.choices))
-            self.error(f"{called}: {value!r} is none of {known}{nearest(value, map(str, action.choices))}")
+            self.error(f"{called}: invalid choice: {value!r}, of {known}{nearest(value, map(str, action.choices))}")
         commands = self.commands()
         meant = commands.get(value) or [word for word in [_CALLED_HERE.get(value, "")] if word.startswith(self.prog)]
         hint = f"; did you mean {' or '.join(meant)}?" if meant else nearest(value, action.choices)
         if not hint and (near := difflib.get_close_matches(value, commands, n=1)):
             hint = f"; did you mean {' or '.join(commands[near[0]])}?"
-        self.error(f"{self.prog} has no command {value!r}{hint or ': it has ' + ', '.join(action.choices)}")
+        self.error(f"{self.prog}: invalid choice: {value!r}{hint or ', of ' + ', '.join(action.choices)}")
 
 
 def _by(kind: str) -> Callable[[str], Any]:
@@ -16025,12 +16029,17 @@ def _add_server(groups: Any, common: UsageParser) -> None:
     check.set_defaults(run=cmd_server_check)
     copying = verbs.add_parser("copy", parents=[common], help="copy all records and files of a provider to another")
     copying.add_argument("source", metavar="SOURCE", help="name of the provider in app.toml")
-    copying.add_argument("target", metavar="TARGET", help="name of the one that gets it all")
+    copying.add_argument("target", metavar="TARGET", help="name of the provider that receives them")
     copying.set_defaults(run=cmd_server_copy)
-    dead = verbs.add_parser("dead-letters", parents=[common], help="list, show, send back or delete what queues gave up on")
+    dead = verbs.add_parser(
+        "dead-letters", parents=[common], help="list, show, send back or delete messages that failed for good"
+    )
     dead.add_argument("verb", choices=["list", "show", "redrive", "drop"], metavar="list | show | redrive | drop")
     dead.add_argument(
-        "id", nargs="*", metavar="ID", help="of a dead letter or of the message that failed; a beginning will do"
+        "id",
+        nargs="*",
+        metavar="ID",
+        help="of a dead letter or of the message that failed; its first 8 characters are enough",
     )
     dead.add_argument(
         "--code", metavar="C", default=None, help="only those that failed with this code, such as invalid_token"
@@ -16038,7 +16047,7 @@ def _add_server(groups: Any, common: UsageParser) -> None:
     dead.add_argument("--all", action="store_true", default=False, help="redrive, drop: every one")
     dead.add_argument("--queue", metavar="NAME", default="", help="only this queue's, or this dead-letter queue")
     dead.add_argument(
-        "--limit", type=_by("positive"), default=1000, metavar="N", help="look at no more of each queue; default 1000"
+        "--limit", type=_by("positive"), default=1000, metavar="N", help="look at no more than N of each queue; default 1000"
     )
     dead.add_argument("--token-file", metavar="FILE", default="", help="redrive: your token; default standard input")
     dead.set_defaults(run=cmd_dead_letters)
@@ -16052,7 +16061,7 @@ def _add_auth(groups: Any, common: UsageParser) -> None:
     wishes.add_argument("--subject", required=True, metavar="S", help="whose token it is")
     wishes.add_argument("--grant", action="append", default=[], metavar="G", help="such as forms/leave:create; repeatable")
     wishes.add_argument("--role", action="append", default=[], metavar="R", help="a role of app.toml; repeatable")
-    wishes.add_argument("--force", action="store_true", help="issue it though nothing is declared that a grant names")
+    wishes.add_argument("--force", action="store_true", help="accept grants that allow nothing in app.toml")
     wishes.add_argument("--expires", type=_by("duration"), default=30 * 86400, metavar="30d", help="default 30d")
     wishes.add_argument("--label", default="", metavar="L", help="what it is for")
     issue = verbs.add_parser("issue", parents=[common, wishes], help="print a new token")
@@ -16074,7 +16083,7 @@ def _add_auth(groups: Any, common: UsageParser) -> None:
     check.add_argument("resource", nargs="?", metavar="RESOURCE", help="such as forms/leave")
     check.add_argument("action", nargs="?", choices=[*Action], metavar="ACTION", help="read, create, update or delete")
     check.set_defaults(run=cmd_auth_check)
-    keys = verbs.add_parser("keys", parents=[common], help="list the signing keys, rotate in a fresh one, or retire one")
+    keys = verbs.add_parser("keys", parents=[common], help="list the signing keys, add a new one, or retire one")
     keys.add_argument(
         "verb", nargs="?", choices=["list", "rotate", "retire"], default="list", metavar="list | rotate | retire"
     )

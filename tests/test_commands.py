@@ -219,7 +219,7 @@ def test_lists_and_shows_for_people_name_no_token(shell: Shell) -> None:
         (["show", "0123456789"], 4, "no token"),
         (["revoke", "0123456789", "x"], 4, "no token"),
         (["check", "forms/requests"], 6, "both"),
-        (["check", "forms/requests", "fly"], 2, "ACTION: 'fly' is none of read, create, update, delete"),
+        (["check", "forms/requests", "fly"], 2, "ACTION: invalid choice: 'fly', of read, create, update, delete"),
         (["check"], 3, "standard input is empty, and the token is read from it"),
         (["revoke", "xx"], 4, "no token has the id xx"),
         (["revoke", "stl_abc"], 4, "no token with the id given"),
@@ -320,7 +320,7 @@ MISTYPED = {
     "serve": "did you mean app.pyz server?", "start": "did you mean app.pyz server?", "run": "app.pyz server run?",
     "servre": "did you mean server?", "server start": "did you mean app.pyz server?", "server chek": "mean check?",
     "check": "app.pyz server check or app.pyz auth check?", "issue": "app.pyz auth issue?", "init": "app.pyz server init?",
-    "server 9000": "has no command '9000'", "auth isue": "did you mean issue?", "auth create": "app.pyz auth issue?",
+    "server 9000": "invalid choice: '9000'", "auth isue": "did you mean issue?", "auth create": "app.pyz auth issue?",
     "auth ls": "app.pyz auth list?", "info rutes": "did you mean routes?", "rutes": "app.pyz info routes?",
     "server dead-letters lst": "did you mean list?", "auth keys rotat": "did you mean rotate?",
     "server --port 9000": "app.pyz server has no option --port; did you mean --bind HOST:PORT?",
@@ -334,7 +334,7 @@ MISTYPED = {
     "info --data file": "--data must be a folder",
     "auth issue --subject a --role staf": "did you mean staff?", "auth issue --subject a --format jwtt": "did you mean jwt?",
     "auth issue --subject a --role staff --expires 1month": "--expires must be a duration",
-    "server copy main dsk": "did you mean disk?", "nonsense": "it has server, auth, info",
+    "server copy main dsk": "did you mean disk?", "nonsense": "'nonsense', of server, auth, info",
     "server dead-letters list --limit 0": "--limit must be a whole number, 1 or more",
 }  # fmt: skip
 

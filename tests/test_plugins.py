@@ -76,7 +76,7 @@ BROKEN = {
     "empty.py": ("x = 1", "defines no Provider with a kind"),
     "imports_only.py": ("from app import FileProvider, SqlProvider", "defines no Provider with a kind"),
     "no_kind.py": ("import app\nclass P(app.Provider): ...", "defines no Provider with a kind"),
-    "again.py": ('import app\nclass P(app.FileProvider):\n    kind = "sql"', "two files define the kind 'sql'"),
+    "again.py": ('import app\nclass P(app.FileProvider):\n    kind = "sql"', "'sql', which exists already"),
 }
 
 
@@ -111,7 +111,7 @@ def test_two_plugins_with_one_kind_are_refused_and_both_files_named(shell: Shell
     changed.unlink()
     first, second = shell.write(PLUGIN, "plugins/one.py"), shell.write(PLUGIN, "plugins/two.py")
     _, err = shell.run("server", "check", code=2)
-    assert f"two files define the kind 'drawer': {first} and {second}; remove one" in err
+    assert f"the kind 'drawer', which exists already: it is in {first} and in {second}; remove one" in err
 
 
 def test_every_command_stops_with_exit_2_at_a_broken_plugin(shell: Shell) -> None:
