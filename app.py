@@ -3968,7 +3968,7 @@ class Pages:
 
     def fault(self, exchange: Exchange, error: AppError, kept: SimpleNamespace | None = None) -> bytes:
         page = _problem(exchange.id, error)
-        login = exchange.url("login", after=exchange.path if exchange.path != exchange.url("logout") else None)
+        login = exchange.url("login", after=exchange.path if exchange.method == "GET" else None)
         page["sign_in_href"] = login if isinstance(error, Unauthenticated) else ""
         return self.render(exchange, "error.tpl", page["title"], {"errors": [], "kept": kept, **page})
 
@@ -4616,11 +4616,16 @@ class _Drafts:
         exchange.subject = response.caller.subject
         known = self.host.unseal("submission", draft.submission)
         exchange.submission = draft.submission if known else self.submission()
-        action = "Save" if response.page["record"] else "Send"
+        for one in draft.held.values():
+            one.subject = exchange.subject if one.subject is None else one.subject
         record = response.page["record"]
         stale = bool(record and draft.version and draft.version != str(record.version))
         faults = [Fault(f"/{name}", "lost", "could not be kept: choose the file again") for name in draft.lost]
-        notice = f"Everything you typed is here, and nothing is stored yet: press {action}."
+        notice = f"Everything you typed is here, and nothing is stored yet: press {'Save' if record else 'Send'}."
+        if stale:
+            notice = (
+                "Everything you typed is here. Somebody changed the rest meanwhile: what stands there now is beside yours."
+            )
         return self._page(exchange, response, draft, 200, faults, notice=notice, stale=stale)
 
     def sign_in_first(self, exchange: Exchange, draft: _Draft, error: AppError, told: str = "") -> Answer:
@@ -4952,6 +4957,11 @@ class HttpRunner(Runner):
             query = _ascii(exchange.environ.get("QUERY_STRING", ""))
             after = exchange.own_path + ("?" + query if query else "")
             return _see_other(exchange.url("login", after=after if len(after) < 1000 else None))
+        if exchange.page and refused and exchange.method == "POST" and exchange.path != exchange.url("logout"):
+            gone = "_method" in exchange.query and exchange.inner.startswith("files/")  # a file is no page to go back to
+            after = exchange.path.rpartition("/")[0] + "/" if gone else exchange.path
+            body = self.pages.login(exchange, "", after, "Nothing was done: sign in first, and do it again.")
+            return _page_answer(401, body, _error_headers(error))
         if exchange.page:
             return _page_answer(error.status, self.pages.fault(exchange, error), _error_headers(error))
         return _json_answer(error.status, _problem(exchange.id, error), _error_headers(error), _PROBLEM_MEDIA)
@@ -5578,7 +5588,9 @@ def _typed_fields(exchange: Exchange, most: int, file_limits: Mapping[str, int] 
             found.setdefault(part.name, []).append(value)
         else:
             limit = None if file_limits is None else file_limits.get(part.name, 0)
-            found.setdefault(part.name, []).append(_spooled(exchange, part, limit))
+            uploads = found.setdefault(part.name, [])
+            uploads.append(Upload(part.file_name, io.BytesIO(), dropped_bytes=1))  # for one that is cut off
+            uploads[-1] = _spooled(exchange, part, limit)
     return found
 
 

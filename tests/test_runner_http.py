@@ -1411,6 +1411,37 @@ def test_signing_in_by_a_link_in_another_tab_goes_on_in_the_first(site: Site, st
     assert (other.status, 'class="form"' in other.text) == (403, False), "who may not use the form does not see it"
 
 
+def test_signing_in_after_an_upload_or_a_delete_leads_back_to_where_it_was(site: Site, staff: str) -> None:
+    site.put("/files/docs/a/x", b"x", staff)
+    record = site.send("/forms/leave", LEAVE, staff)["Location"]
+    for reply, back in (
+        (site.upload("/files/docs/a/", ("file", "y", b"y"), Accept="text/html"), "/files/docs/a/"),
+        (site.submit("/files/docs/a/x?_method=DELETE", {}), "/files/docs/a/"),
+        (site.submit(f"{record}?_method=DELETE&_version=1", {}), record),
+    ):
+        assert (reply.status, "Nothing was done: sign in first" in reply.text) == (401, True)
+        assert site.submit("/login", fields_of(reply, "/login")[1] | {"token": staff})["Location"] == back
+        assert site.get(back, staff, Accept="text/html").status == 200
+
+
+def test_an_edit_goes_on_after_signing_in_and_shows_what_changed_meanwhile(site: Site, staff: str) -> None:
+    made = send_papers(site, "/forms/papers", staff, ("name", None, "Ann"), ("paper", "one.txt", b"one"))
+    address = f"/forms/papers/records/{made['Location'].partition('=')[2]}"
+    cookie, token = a_session(site, "forms/**:*")
+    target, fields = fields_of(site.get(address + "?_edit=1", cookie, Accept="text/html"), address)
+    site.app.revoke(app.Caller("test"), [token])
+    typed = [(name, None, text) for name, text in (fields | {"name": "Bob"}).items() if name != "paper"]
+    lost = send_papers(site, target, "", *typed, ("paper", "two.txt", b"two"), Cookie=cookie)
+    site.send(address, {"name": "Carl"}, staff, "PATCH")
+    filled = site.submit("/login", fields_of(lost, "/login")[1] | {"token": staff})
+    assert re.findall(r"<dt>(Now|Yours)</dt><dd><bdi>(.*?)</bdi>", filled.text) == [("Now", "Carl"), ("Yours", "Bob")]
+    onward, fields = fields_of(filled, address)
+    done = send_papers(site, onward, filled.cookie, *((name, None, text) for name, text in fields.items()))
+    assert (done.status, site.get(address, staff).json["name"]) == (303, "Bob")
+    assert site.get(f"{address}/paper", staff).body == b"two"
+    assert staged_files(site) == 0
+
+
 def test_strangers_leave_no_files_and_little_text(site: Site, staff: str) -> None:
     target = action(site.get("/forms/papers", staff, Accept="text/html"))
     for cookie in ("", site.cookie("A" * 43), f"satchel_ended_{site.app.site_id()}={'A' * 43}"):
