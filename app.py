@@ -3002,7 +3002,8 @@ class Records(Provider):
 
 
 class Blobs(Provider):
-    """Bytes by path. Paths were checked (check_path); folders exist while something is in them.
+    """Bytes by path. Paths were checked (check_path); folders exist while something is in them. Where others can make
+    folders (`keeps_folders`), theirs also exist while they are empty, and are never removed here.
 
     A path is a file or a folder, never both: publishing "a/b" where "a" is a file, or "a" where it is a folder, is a
     Conflict. Paths are listed in UTF-8 byte order.
@@ -3010,6 +3011,7 @@ class Blobs(Provider):
 
     lists: bool = True  # scan() and is_folder() work; else they are Unsupported
     renames: bool = True  # move() is one step that keeps the etag; else a copy and a removal
+    keeps_folders: bool = False  # folders that another program made stay, and are listed while they are empty
     frees_folders: bool = True  # the path of a folder is free for a file once nothing is in it; else that is a Conflict
 
     @abstractmethod
@@ -9104,7 +9106,9 @@ class Files(Resource):
     def _delete(self, request: Request, scope: Scope, path: str) -> Plan:
         blob = self.blobs.stat(path)
         if blob is None and self._is_folder(path):
-            raise Conflict("this is a folder: delete the files in it, and it is gone")
+            raise Conflict(
+                "this is a folder, and only files are deleted here: one that Satchel made goes with its last file"
+            )
         if blob is None and not scope.again:
             raise NotFound(f"{request.address} does not exist")
         wanted = _wanted_etag(request.conditions, blob.etag) if blob else ""  # which no blob has: it is gone already
@@ -10069,10 +10073,10 @@ RESOURCE_TYPES: Mapping[str, type[Resource]] = {
 #          SqlSelect has_wal_reset_fault SQLITE_AWAY DENIED_ERRORS SQLITE_DENIED sqlite_code RECORDS_SCHEMA
 #          WRITER_SETTINGS BLOBS_SCHEMA sqlite_number sqlite_member sqlite_text sqlite_bytes sqlite_authorize
 #          sqlite_field SqlLookup SqliteLookup SqlitePool plain_cell need_blob LookedUpBlobs EmbeddedProvider
-#          SqlConnection SqlBlobs SqlProvider ITEM_ERRORS disk_errors sync_folder write_fully FileReader
-#          JournalEntry write_journal_line copy_value Journal FileProvider Facts LINK_LOCAL NAT64 EXACT_JS
-#          PLACEHOLDER PRESETS is_link_local at_pointer fill_query is_double inexact NamedLocks ALONE Wire WireFile
-#          HttpAnswer NotConnected HttpPool HttpReader Entries Listed passable GenericProvider
+#          SqlConnection SqlBlobs SqlProvider ITEM_ERRORS disk_errors sync_folder identity write_fully FileReader
+#          JournalEntry write_journal_line copy_value Journal FileProvider Facts LINK_LOCAL NAT64 EXACT_JS PLACEHOLDER
+#          PRESETS is_link_local at_pointer fill_query is_double inexact NamedLocks ALONE Wire WireFile HttpAnswer
+#          NotConnected HttpPool HttpReader Entries Listed passable GenericProvider
 
 _Result = TypeVar("_Result")
 
@@ -11593,6 +11597,27 @@ def sync_folder(path: str | Path) -> None:
         os.close(descriptor)
 
 
+def identity(folder: str) -> str:
+    """What tells a folder from one that is made later in its place: its inode and when that was born. "" where the system
+    does not say it."""
+    state: Any = os.stat(folder, follow_symlinks=False)
+    born = getattr(state, "st_birthtime", None) or _linux_birth(folder)
+    return f"{state.st_ino:x} {born}" if born else ""
+
+
+def _linux_birth(place: str) -> str:
+    """The time of birth by statx(2), which Python does not offer; "" if the file system has none."""
+    import ctypes
+
+    found = ctypes.create_string_buffer(256)  # struct statx: stx_mask at 0, stx_btime at 80
+    try:
+        failed = ctypes.CDLL(None).statx(-100, os.fsencode(place), 0x100, 0x800, found)  # AT_FDCWD, NOFOLLOW, STATX_BTIME
+    except (AttributeError, OSError, TypeError):  # another system, or a C library without it
+        return ""
+    mask, (seconds, nanoseconds) = struct.unpack_from("=I", found.raw)[0], struct.unpack_from("=qI", found.raw, 80)
+    return f"{seconds}.{nanoseconds:09}" if not failed and mask & 0x800 else ""
+
+
 def write_fully(descriptor: int, data: bytes) -> None:
     """All of data at the descriptor's position."""
     view = memoryview(data)
@@ -11770,10 +11795,12 @@ class Journal:
 class FileProvider(EmbeddedProvider):
     """A folder: its files are the blobs, usable by other programs too, and root/.satchel keeps records and uploads.
 
-    Records live in the memory of each process. A folder made from outside counts as one even while it is empty.
+    Records live in the memory of each process. A folder made from outside counts as one even while it is empty, and
+    stays; those that were made here are noted in root/.satchel/folders, and go with their last file.
     """
 
     kind = "file"
+    keeps_folders = True
     settings = (Setting("root", "path", REQUIRED, "the folder, relative to app.toml; made when first written"),)
 
     def __init__(self, name: str, options: Mapping[str, Any], folder: Path, *, clock: Clock = time.time) -> None:
@@ -12033,7 +12060,7 @@ class FileProvider(EmbeddedProvider):
 
     def _put(self, path: str, place: str, rename: Callable[[], None]) -> Blob:
         """Make the folders above a place, rename a file to it, durably; Conflict if one of the folders is a file."""
-        missing, folder = [], os.path.dirname(place)
+        missing, made, folder = [], [], os.path.dirname(place)
         while not os.path.isdir(folder):
             if os.path.lexists(folder):
                 raise Conflict(f"a part of {path} is a file and no folder")
@@ -12041,23 +12068,46 @@ class FileProvider(EmbeddedProvider):
             folder = os.path.dirname(folder)
         try:
             for name in reversed(missing):
-                os.mkdir(name)
+                with suppress(FileExistsError):  # another program was faster: it is not ours to remove
+                    os.mkdir(name)
+                    made.append(name)
             rename()
         except BaseException:
-            self._prune(os.path.dirname(place))
+            with suppress(OSError):
+                for name in reversed(made):
+                    os.rmdir(name)
             raise
+        for name in made:
+            self._mark(name)
         for name in {os.path.dirname(place), *map(os.path.dirname, missing)}:
             sync_folder(name)
         return need_blob(path, self._blob(path, os.stat(place)))
 
+    def _marker(self, folder: str) -> Path:
+        return self._own / "folders" / hashlib.sha256(os.fsencode(os.path.relpath(folder, self._root.resolve()))).hexdigest()
+
+    def _mark(self, folder: str) -> None:
+        """Note that a folder was made here. A note that is lost leaves a folder in its place, and does no other harm."""
+        with suppress(OSError):
+            self._marker(folder).parent.mkdir(mode=0o700, exist_ok=True)
+            self._marker(folder).write_text(identity(folder))
+
+    def _is_ours(self, folder: str) -> bool:
+        """Whether a folder was made here, and nobody made another one in its place."""
+        try:
+            return self._marker(folder).read_text() == identity(folder) != ""
+        except (OSError, ValueError):
+            return False
+
     def _prune(self, folder: str) -> str:
-        """Remove a folder and those above it while they are empty; the one that stays."""
+        """Remove a folder and those above it while they are empty and were made here; the one that stays."""
         root = os.path.realpath(self._root)
-        while folder != root:
+        while folder != root and self._is_ours(folder):
             try:
                 os.rmdir(folder)
             except OSError:
                 break
+            self._marker(folder).unlink(missing_ok=True)
             folder = os.path.dirname(folder)
         return folder
 

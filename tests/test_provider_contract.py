@@ -1174,6 +1174,17 @@ def test_folders_go_with_their_last_file(blobs: Any) -> None:
     assert [e.path for e in blobs.scan(deep=False)] == ["a", "z"]
 
 
+def test_a_folder_that_another_program_made_is_listed_while_it_is_empty_and_stays(blobs: Any) -> None:
+    assert blobs.keeps_folders == isinstance(blobs, app.FileProvider)
+    if blobs.keeps_folders:
+        (blobs.places()[0] / "theirs").mkdir(parents=True)
+        assert blobs.is_folder("theirs")
+        blobs.write("theirs/ours/a", [b"x"])
+        blobs.remove("theirs/ours/a")
+        assert list(blobs.scan(deep=False)) == [app.Folder("theirs")]
+        assert list(blobs.scan()) == []
+
+
 def test_move_keeps_the_bytes_and_the_etag_and_never_overwrites(blobs: Any) -> None:
     blob = blobs.write("a", [b"1"])
     blobs.write("b", [b"2"])

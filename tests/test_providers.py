@@ -1038,6 +1038,63 @@ def test_what_the_system_says_of_one_file_is_no_outage(
         file.remove("a")
 
 
+def test_a_folder_that_another_program_made_stays_when_its_last_file_goes(file: app.FileProvider, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    theirs = [data / "deleted", data / "moved", data / "failed", data / "failed/deep", data / "inner"]
+    for folder in theirs:
+        folder.mkdir(mode=0o750, parents=True)
+    (data / "deleted/a").write_bytes(b"x")
+    file.write("moved/a", [b"x"])
+    file.write("inner/ours/more/a", [b"x"])
+    file.remove("deleted/a")
+    file.move("moved/a", "elsewhere/a")
+    file.remove("elsewhere/a")
+    file.remove("inner/ours/more/a")
+    staged = file.stage([b"x"])
+    for path in ("failed/a", "failed/deep/new/a"):
+        with pytest.raises(app.PreconditionFailed):
+            file.publish(staged, path, if_match="none")
+    with pytest.raises(app.BadRequest):
+        file.publish(staged, f"failed/deep/new/{'x' * 256}")
+    assert sorted(path for path in data.rglob("*") if ".satchel" not in path.parts) == sorted(theirs)
+    assert {stat.S_IMODE(folder.stat().st_mode) for folder in theirs} == {0o750}
+    assert [e.path for e in file.scan(deep=False)] == ["deleted", "failed", "inner", "moved"]
+    assert file.is_folder("deleted")
+    assert list(file.scan("deleted")) == []
+
+
+def test_a_folder_that_was_removed_and_made_again_by_another_program_is_theirs(
+    file: app.FileProvider, tmp_path: Path
+) -> None:
+    file.write("a/b", [b"x"])
+    (tmp_path / "data/a/b").unlink()
+    (tmp_path / "data/a").rmdir()
+    (tmp_path / "data/a").mkdir()
+    file.write("a/b", [b"x"])
+    file.remove("a/b")
+    assert (tmp_path / "data/a").is_dir()
+
+
+def test_a_folder_that_was_made_here_goes_with_its_last_file_whichever_process_removes_it(
+    file: app.FileProvider, tmp_path: Path
+) -> None:
+    file.write("a/b/c", [b"x"])
+    second = another(file, tmp_path)
+    second.remove("a/b/c")
+    second.close()
+    assert [e.path for e in file.scan(deep=False)] == []
+    assert list((tmp_path / "data/.satchel/folders").iterdir()) == []
+
+
+def test_where_the_system_does_not_say_when_a_folder_was_born_it_stays(
+    file: app.FileProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "_linux_birth", lambda place: "")
+    file.write("a/b", [b"x"])
+    file.remove("a/b")
+    assert (tmp_path / "data/a").is_dir() == (not hasattr(os.stat(tmp_path), "st_birthtime"))
+
+
 def test_a_rename_that_fails_leaves_the_old_blob_and_no_empty_folders(
     file: app.FileProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
