@@ -14779,7 +14779,7 @@ def _check_batch(request: Request, resource: Resource) -> None:
 
 def _commit_in_parts(records: Records, writes: Sequence[Write]) -> None:
     """Do writes that need not be done together, as many at once as the provider takes."""
-    size = (records.most_writes or len(writes) or 1) if records.atomic else 1
+    size = records.most_writes or len(writes) or 1
     for start in range(0, len(writes), size):
         records.commit(writes[start : start + size])
 

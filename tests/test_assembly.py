@@ -408,6 +408,60 @@ def test_every_auth_event_leaves_an_entry_and_no_secret_is_ever_stored(site: Sit
         assert secret.rpartition(".")[2].encode() not in stored
 
 
+def test_an_auth_event_says_who_did_what_where_and_to_whom(site: Site) -> None:
+    by, facts = app.Caller("cli:op"), {"grants": ["forms/leave:create"], "roles": ["staff"]}
+    tokens = [site.app.issue(by, name, facts["grants"], facts["roles"], 3600) for name in ("ann", "bob")]
+    code = site.app.link(by, tokens[0])
+    session, _ = site.app.sign_in(code, "r1")
+    with pytest.raises(Unauthenticated):
+        site.app.sign_in(code, "r2")
+    site.app.sign_out(f"Session {session}", "r3")
+    site.app.revoke(by, tokens)
+    jtis = [token.jti for token in tokens]
+    entries = site.audit(resource="admin/tokens")[1:]
+    told = [[e[name] for name in ("action", "subject", "token_id", "door", "outcome", "code", "after")] for e in entries]
+    assert told == [
+        ["issue", "cli:op", "", "cli", "ok", "", {"jti": jtis[0], "for": "ann", **facts}],
+        ["issue", "cli:op", "", "cli", "ok", "", {"jti": jtis[1], "for": "bob", **facts}],
+        ["link", "cli:op", "", "cli", "ok", "", {"jti": jtis[0]}],
+        ["sign_in", "ann", jtis[0], "http", "ok", "", None],
+        ["sign_in", "", "", "http", "denied", "invalid_token", None],
+        ["sign_out", "ann", jtis[0], "http", "ok", "", None],
+        ["revoke", "cli:op", "", "cli", "ok", "", {"jti": jtis[0]}],
+        ["revoke", "cli:op", "", "cli", "ok", "", {"jti": jtis[1]}],
+    ]
+    assert [e["request_id"] for e in entries if e["door"] == "http"] == ["r1", "r2", "r3"]
+    assert all(len(e["request_id"]) == 32 for e in entries if e["door"] == "cli")
+
+
+def test_who_loses_the_race_for_a_sign_in_link_is_refused_and_audited(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    by = app.Caller("cli:op")
+    code = site.app.link(by, site.app.issue(by, "ann", ["**:*"], [], 3600))
+    fail(monkeypatch, site, "commit", Conflict("another one was first"), 1)
+    with pytest.raises(Unauthenticated, match="used or has expired"):
+        site.app.sign_in(code, "r1")
+    denied = [(e["action"], e["code"], e["request_id"]) for e in site.audit(outcome="denied")]
+    assert denied == [("sign_in", "invalid_token", "r1")]
+
+
+def test_who_only_reads_the_tokens_is_no_administrator_yet(site: Site) -> None:
+    by = app.Caller("cli:op")
+    assert site.app.first_code(by)
+    for grants, is_one in ((["admin/**:read"], False), (["forms/**:*"], False), (["admin/tokens:create"], True)):
+        site.app.sign_in(site.app.authority.jwt(site.app.issue(by, "ann", grants, [], 3600)), "r")
+        assert bool(site.app.first_code(by)) is not is_one
+
+
+def test_a_session_whose_token_is_dead_can_still_be_signed_out(site: Site) -> None:
+    by = app.Caller("cli:op")
+    token = site.app.issue(by, "ann", ["**:*"], [], 3600)
+    session, _ = site.app.sign_in(site.app.authority.jwt(token), "r1")
+    site.app.revoke(by, [token])
+    site.app.sign_out(f"Session {session}", "r2")
+    assert [row.value["expires_at"] for row in provider(site).find(app.Query("_sessions")).items] == [site.app.clock()]
+    assert [(e["subject"], e["outcome"]) for e in site.audit(action="sign_out")] == [("", "ok")]
+
+
 def test_guessing_fills_the_audit_trail_with_sixty_entries_a_minute(site: Site, clock: Clock) -> None:
     def guess(times: int) -> None:
         for _ in range(times):
@@ -886,11 +940,80 @@ def test_a_key_that_is_used_for_something_else_is_refused(site: Site) -> None:
         lambda: site.create("forms/leave", [{"a": "x"}], idempotency_key="k"),
         lambda: site.put("files/docs/a.txt", body=b"y", idempotency_key="k"),
         lambda: site.put("files/docs/b.txt", body=b"x", idempotency_key="k"),
+        lambda: site.put("files/docs/a.txt", body=b"x", idempotency_key="k", params={"a": "b"}),
         lambda: site.patch(made[1].location, {"b": 5}, idempotency_key="k"),
+        lambda: site.put(made[0].location, {"b": 5}, idempotency_key="k"),
+        lambda: site.patch(made[0].location, {"b": 6}, idempotency_key="k"),
     ):
         with pytest.raises(app.IdempotencyConflict):
             other()
     assert [row["name"] for row in site.items("files/docs")] == ["a.txt"]
+
+
+def test_a_file_in_a_record_is_a_part_of_what_makes_two_requests_the_same(site: Site) -> None:
+    def send(name: str, content: bytes, **others: str) -> Any:
+        data = {"doc": [app.Upload(name, io.BytesIO(content))]} | {field: [text] for field, text in others.items()}
+        return site.create("forms/leave", data, typed=False, idempotency_key="k")
+
+    first = send("a.txt", b"one", a="x", b="1")
+    again = site.create(
+        "forms/leave",
+        {"b": ["1"], "a": ["x"], "doc": [app.Upload("a.txt", io.BytesIO(b"one"))]},
+        typed=False,
+        idempotency_key="k",
+    )  # the order of fields says nothing
+    assert (again.replayed, again.data) == (True, first.data)
+    for other in (("b.txt", b"one", "x"), ("a.txt", b"two", "x"), ("a.txt", b"one", "y")):
+        with pytest.raises(app.IdempotencyConflict):
+            send(other[0], other[1], a=other[2], b="1")
+    assert len(site.items("forms/leave/records")) == 1
+
+
+def test_an_answer_is_remembered_for_fifteen_days(site: Site, clock: Clock) -> None:
+    by = site.token("ann", "**:*", expires_s=30 * 86_400)
+    asks = [
+        lambda: site.create("forms/leave", {"a": "x"}, idempotency_key="k", by=by),
+        lambda: site.put("files/docs/a", body=b"x", idempotency_key="k", by=by),
+        lambda: site.delete("files/docs/a", idempotency_key="k", by=by),
+    ]
+    first = [ask() for ask in asks]
+    for days, replayed in ((0.001, True), (1, True), (14.98, True), (15.1, False)):
+        clock.now = 1_800_000_000 + days * 86_400
+        site.create("forms/open", {"a": "x"}, by=by)  # which may sweep
+        if replayed:
+            again = [ask() for ask in asks]
+            assert [one.replayed for one in again] == [True, True, True]
+            assert [one.data for one in again] == [one.data for one in first]
+    assert not asks[0]().replayed
+
+
+def test_of_two_repeats_of_what_died_one_is_done(site: Site, monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    class Killed(BaseException): ...
+
+    def put() -> Any:
+        return site.put("files/docs/a.txt", body=b"x", idempotency_key="k")
+
+    with monkeypatch.context() as patch:
+        fail(patch, site, "publish", Killed())
+        patch.setattr(site.app, "_note", lambda *entry: None)  # what a dead process cannot write
+        with pytest.raises(Killed):
+            put()
+    clock.now += 59.5
+    with pytest.raises(app.Busy) as caught:
+        put()
+    assert caught.value.over_in_s == 1
+    clock.now += 0.5
+    dead = provider(site).find(app.Query("_requests")).items
+    assert not put().replayed
+    real, looks = site.app._stored, [0]
+
+    def stored(*args: Any) -> Any:
+        looks[0] += 1
+        return real(*args) if looks[0] > 1 else dead[0]
+
+    monkeypatch.setattr(site.app, "_stored", stored)
+    assert put().replayed
+    assert [entry["outcome"] for entry in site.audit(resource="files/docs/a.txt")].count("ok") == 1
 
 
 def test_a_key_belongs_to_its_subject_and_resource(site: Site) -> None:
