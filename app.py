@@ -13980,6 +13980,9 @@ class App:
                 for text in provider.warnings():
                     told.setdefault(text, []).append(f"providers.{name}")
         found = [f"{_and(names)}: {text}" for text, names in told.items()]
+        data = self.config.site.data
+        if data.is_dir() and data.stat().st_mode & 0o022:
+            found.append(f"site.data: other accounts of this machine can write there: chmod 700 {data}")
         places = {f"roles.{name}": role.grants for name, role in self.config.roles.items()}
         for place, grants in (places | {"public": self.config.public.grants}).items():
             found += [f"{place}: {why}" for why in map(self._useless, grants) if why]
@@ -15404,7 +15407,7 @@ def cmd_server_check(args: argparse.Namespace) -> int:
 
 def _tell_faults(faults: Sequence[Fault], warnings: Sequence[str]) -> None:
     _say(*(f"{fault.pointer or 'app.toml'}: {fault.detail}" for fault in faults), *(f"warning: {w}" for w in warnings))
-    grave = [text for text in warnings if not text.startswith("providers.")]
+    grave = [text for text in warnings if not text.startswith(("providers.", "site.data:"))]
     well = f"no fault, but {len(grave)} warning{'s' * (len(grave) > 1)}" if grave else "everything is in order"
     _say(f"{len(faults)} fault{'s' * (len(faults) > 1)}" if faults else well)
 
@@ -15936,6 +15939,7 @@ _CALLED_HERE: Mapping[str, str] = {
     "--address": "--bind HOST:PORT", "--dir": "--data", "--folder": "--data", "--file": "--config", "-c": "--config",
     "--user": "--subject", "--name": "--subject", "--scope": "--grant", "--ttl": "--expires", "--valid": "--expires",
     "--threads": "[http] threads in app.toml", "--processes": "--workers", "-o": "--json", "--output": "--json",
+    "-V": "--version", "-v": "--version",
 }  # fmt: skip
 _EXAMPLES: Mapping[str, str] = {
     "app.pyz": """\
@@ -15991,10 +15995,9 @@ class UsageParser(argparse.ArgumentParser):
         behind = [verb for verb, one in self._verbs().items() if name in one._option_string_actions]
         if behind:
             self.error(f"{name} stands behind the command: {self.prog} {behind[0]} {name} …")
-        meant = _CALLED_HERE.get(name, "")
-        known = meant.partition(" ")[0] in self._option_string_actions or meant.startswith("[")
-        hint = f"; did you mean {meant}?" if known else nearest(name, self._option_string_actions)
-        self.error(f"{self.prog} has no option {name}{hint}")
+        own = {one: [one] for one in self._option_string_actions}
+        meant = {word: [one] for word, one in _CALLED_HERE.items() if one.partition(" ")[0] in (*own, "[http]")}
+        self.error(f"{self.prog} has no option {name}{_meant(name, meant | own)}")
 
     def _verbs(self) -> Mapping[str, UsageParser]:
         found = [one.choices for one in self._actions if isinstance(one, argparse._SubParsersAction)]
@@ -16019,12 +16022,15 @@ class UsageParser(argparse.ArgumentParser):
             called = (action.option_strings or [str(action.metavar)])[-1]
             known = ", ".join(map(str, action.choices))
             self.error(f"{called}: invalid choice: {value!r}, of {known}{nearest(value, map(str, action.choices))}")
-        commands = self.commands()
-        meant = commands.get(value) or [word for word in [_CALLED_HERE.get(value, "")] if word.startswith(self.prog)]
-        hint = f"; did you mean {' or '.join(meant)}?" if meant else nearest(value, action.choices)
-        if not hint and (near := difflib.get_close_matches(value, commands, n=1)):
-            hint = f"; did you mean {' or '.join(commands[near[0]])}?"
+        meant = {word: [one] for word, one in _CALLED_HERE.items() if one.startswith(self.prog)}
+        hint = _meant(value, meant | self.commands() | {choice: [choice] for choice in action.choices})
         self.error(f"{self.prog}: invalid choice: {value!r}{hint or ', of ' + ', '.join(action.choices)}")
+
+
+def _meant(word: str, meanings: Mapping[str, Sequence[str]]) -> str:
+    """'; did you mean X or Y?' of the word in `meanings` that is nearest; '' if none is near."""
+    near = difflib.get_close_matches(word.casefold(), meanings, n=1, cutoff=0.6)
+    return f"; did you mean {' or '.join(meanings[near[0]])}?" if near else ""
 
 
 def _by(kind: str) -> Callable[[str], Any]:

@@ -318,7 +318,7 @@ def test_check_asks_for_the_token_on_a_terminal(shell: Shell) -> None:
 
 MISTYPED = {
     "serve": "did you mean app.pyz server?", "start": "did you mean app.pyz server?", "run": "app.pyz server run?",
-    "servre": "did you mean server?", "server start": "did you mean app.pyz server?", "server chek": "mean check?",
+    "servre": "server?", "server start": "did you mean app.pyz server?", "server chek": "mean check?",
     "check": "app.pyz server check or app.pyz auth check?", "issue": "app.pyz auth issue?", "init": "app.pyz server init?",
     "server 9000": "invalid choice: '9000'", "auth isue": "did you mean issue?", "auth create": "app.pyz auth issue?",
     "auth ls": "app.pyz auth list?", "info rutes": "did you mean routes?", "rutes": "app.pyz info routes?",
@@ -335,6 +335,7 @@ MISTYPED = {
     "auth issue --subject a --role staf": "did you mean staff?", "auth issue --subject a --format jwtt": "did you mean jwt?",
     "auth issue --subject a --role staff --expires 1month": "--expires must be a duration",
     "server copy main dsk": "did you mean disk?", "nonsense": "'nonsense', of server, auth, info",
+    "strat": "did you mean app.pyz server?", "server --prot 9000": "did you mean --bind HOST:PORT?", "-V": "mean --version?",
     "server dead-letters list --limit 0": "--limit must be a whole number, 1 or more",
 }  # fmt: skip
 
@@ -352,6 +353,13 @@ def test_what_was_probably_meant_is_said_once(
         assert err.startswith("error: ")
         assert "app.toml" not in err
         assert len(set(err.splitlines())) == len(err.splitlines()) <= 2, err
+
+
+def test_check_warns_of_a_data_folder_in_which_others_can_write(shell: Shell) -> None:
+    shell.run("auth", "list")
+    assert "chmod 700" not in shell.run("server", "check")[1]
+    (shell.folder / "data").chmod(0o777)
+    assert f"chmod 700 {shell.folder / 'data'}" in shell.run("server", "check")[1]
 
 
 @pytest.mark.parametrize("words", ["", "auth", "help", "help auth issue", "server help", "version"])
