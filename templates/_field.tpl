@@ -11,8 +11,6 @@ elif field.widget == "url":
     attrs.setdefault("autocomplete", "url")
 elif field.widget == "textarea":
     attrs.setdefault("rows", "5")
-elif field.widget == "number":
-    attrs |= {"autocomplete": "off"}
 end
 # A browser's own number control reads marks by its language, and not by the site's.
 type_ = "text" if field.widget == "number" else field.widget
@@ -123,7 +121,7 @@ end
   >
 %   else:
   <input type="{{type_}}" id="{{field.id}}" name="{{field.name}}" value="{{field.value}}"
-%     if field.widget in ("text", "email", "url"):
+%     if field.widget in ("text", "email", "url", "number"):
     dir="{{'auto' if field.widget == 'text' else 'ltr'}}"
 %     end
 %     for name, value in attrs.items():
