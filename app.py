@@ -3717,10 +3717,10 @@ def _csv(table: Table) -> Iterator[bytes]:
     for row in table.rows:
         writer.writerow([_cell(row[name]) for name in names])
         if buffer.tell() > _CHUNK_BYTES // 4:
-            yield buffer.getvalue().encode()
+            yield buffer.getvalue().encode(errors="replace")
             buffer.seek(0)
             buffer.truncate()
-    yield buffer.getvalue().encode()
+    yield buffer.getvalue().encode(errors="replace")
 
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # what begins one in a spreadsheet
@@ -3749,14 +3749,14 @@ def _excel_csv(table: Table, locale: Locale) -> Iterator[bytes]:
     while batch := list(islice(lines, 500)):
         buffer = io.StringIO()
         csv.writer(buffer, delimiter=delimiter, lineterminator="\r\n").writerows(batch)
-        yield buffer.getvalue().encode()
+        yield buffer.getvalue().encode(errors="replace")
 
 
 def _ndjson(table: Table) -> Iterator[bytes]:
     lines: list[bytes] = []
     size = 0
     for row in table.rows:
-        lines.append(dump_json(row).encode() + b"\n")
+        lines.append(dump_json(row).encode(errors="replace") + b"\n")
         size += len(lines[-1])
         if size > _CHUNK_BYTES // 4:
             yield b"".join(lines)
@@ -3780,15 +3780,58 @@ class _Stream:
         yield from self.chunks
 
 
+class _Whole:
+    """A streamed body whose end is a good one: where it fails its connection is broken off, and the client sees that."""
+
+    def __init__(self, exchange: Exchange, answer: Answer) -> None:
+        self.exchange, self.body, self.close = exchange, answer.body, answer.body.close
+        self.sized = any(name == "Content-Length" for name, _ in answer.headers)
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            yield from self.body
+        except Exception as error:
+            is_told = self.sized or self.exchange.environ["SERVER_PROTOCOL"] != "HTTP/1.0"  # by a length or a last chunk
+            if _break_off(self.exchange, error, reset=not is_told):
+                raise ConnectionResetError(errno.ECONNRESET, "broken off") from error  # which the server is quiet about
+            raise
+
+
+def _break_off(exchange: Exchange, error: Exception, *, reset: bool) -> bool:
+    """End the connection in the middle of an answer, by a reset if its end would pass for that of the answer.
+
+    Whether this could be done.
+    """
+    known = isinstance(error, AppError)
+    words = error.told if isinstance(error, AppError) else f"{type(error).__name__}: {error}"
+    _log.error("request %s: broken off in the middle: %s", exchange.id, words, exc_info=None if known else error)
+    connection: Any = exchange.environ.get("gunicorn.socket")
+    with suppress(OSError):
+        if connection and reset:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.close()
+        elif connection:
+            connection.shutdown(socket.SHUT_RDWR)
+    return connection is not None
+
+
 # ---- the file responder
 
 
 class _SendFile:
     """A stretch of an open file, for the server's sendfile: its descriptor stands at the start."""
 
-    def __init__(self, reader: Any) -> None:
-        self.fileno, self.close, self.left = reader.fileno, reader.close, reader.length
+    def __init__(self, reader: Any, exchange: Exchange) -> None:
+        self.fileno, self.left = reader.fileno, reader.length
+        self._reader, self._exchange, self._stop = reader, exchange, reader.start + reader.length
         self.seek(reader.start)
+
+    def close(self) -> None:
+        """A file that became shorter meanwhile ends the connection: what comes next on it would pass for its rest."""
+        with closing(self._reader):
+            if os.fstat(self.fileno()).st_size < self._stop:
+                error = Unavailable("the file became shorter while it was read")
+                _break_off(self._exchange, error, reset=False)
 
     def read(self, size: int = _CHUNK_BYTES) -> bytes:
         data = os.read(self.fileno(), min(size, self.left))
@@ -3900,7 +3943,7 @@ def _stretch(exchange: Exchange, content: Content, start: int, length: int) -> A
     reader: Any = content.read(start, length)
     wrapper = exchange.environ.get("wsgi.file_wrapper")
     if wrapper is not None and hasattr(reader, "fileno"):
-        return wrapper(_SendFile(reader), _CHUNK_BYTES)
+        return wrapper(_SendFile(reader, exchange), _CHUNK_BYTES)
     return _Stream(iter(reader), reader.close)
 
 
@@ -4840,7 +4883,9 @@ class HttpRunner(Runner):
             self._log_access(exchange, answer, took_s)
         if exchange.method == "HEAD" and hasattr(answer.body, "close"):
             answer.body.close()
-        return [] if exchange.method == "HEAD" else [answer.body] if isinstance(answer.body, bytes) else answer.body
+        if exchange.method == "HEAD" or isinstance(answer.body, bytes):
+            return [] if exchange.method == "HEAD" else [answer.body]
+        return _Whole(exchange, answer) if isinstance(answer.body, _Stream) else answer.body
 
     @contextmanager
     def _waiting(self, connection: Any, until_s: float) -> Iterator[None]:
@@ -5462,8 +5507,9 @@ def _worker_class(deadlines: dict[Any, float]) -> type:
             finally:
                 deadlines.pop(conn, None)
             if not kept:
-                _linger(conn.sock)
-                conn.close(graceful=True)
+                if conn.sock.fileno() >= 0:  # else it was broken off
+                    _linger(conn.sock)
+                    conn.close(graceful=True)
                 conn.close = lambda graceful=False: None
             return kept
 

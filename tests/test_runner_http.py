@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -2697,6 +2697,70 @@ def test_a_body_that_is_cut_off_leaves_the_old_file(live: Server, bearer: dict[s
             connection.shutdown(socket.SHUT_WR)
             assert status_of(read_all(connection)) == 400
     assert live.ask("GET", "/files/shared/cut", None, bearer).body == b"old"
+
+
+BREAKING = """
+[public]
+grants = ["views/**:read", "files/**:read"]
+[providers.main]
+kind = "sql"
+url = "sqlite:///app.db"
+[providers.disk]
+kind = "file"
+root = "disk"
+[files.docs]
+provider = "disk"
+[forms.notes]
+provider = "main"
+fields.text = {}
+[views.breaking]
+provider = "main"
+sql = '''with recursive n(i) as (select 1 union all select i + 1 from n where i < 9000)
+select i, case when i = 8999 then abs(-9223372036854775807 - 1) else i end as x from n'''
+"""
+
+
+def end_of(server: Server, target: str, version: str, *headers: str, meanwhile: Callable[[], None] = lambda: None) -> str:
+    """How an answer ends: "whole", "in part" or "reset"."""
+    with server.connect() as connection:
+        lines = [f"GET {target} HTTP/{version}", "Host: 127.0.0.1", *headers, "", ""]
+        connection.sendall("\r\n".join(lines).encode())
+        found = connection.recv(2000)
+        meanwhile()
+        try:
+            while chunk := connection.recv(1 << 20):
+                found += chunk
+        except ConnectionResetError:
+            return "reset"
+    told, body = found.split(b"\r\n\r\n", 1)
+    length = re.search(rb"(?i)content-length: (\d+)", told)
+    assert b" 200 " in told or b" 206 " in told
+    is_whole = len(body) == int(length[1]) if length else body.endswith(b"\r\n0\r\n\r\n")
+    return "whole" if is_whole else "in part"
+
+
+def test_an_answer_that_fails_in_its_middle_never_ends_well(tmp_path: Path) -> None:
+    (tmp_path / "app.toml").write_text(BREAKING)
+    big = tmp_path / "disk" / "big.bin"
+    with serving(tmp_path, "--workers", "1") as server:
+        big.parent.mkdir(exist_ok=True)
+
+        def cut() -> None:
+            os.truncate(big, 1000)
+
+        for suffix in ("csv", "ndjson"):
+            assert end_of(server, f"/views/breaking.{suffix}", "1.1") == "in part"
+            assert end_of(server, f"/views/breaking.{suffix}", "1.0") == "reset"
+        for version in ("1.0", "1.1"):
+            for wanted in ((), ("Range: bytes=5-49999990",), ("Range: bytes=0-10,100-49999999",)):
+                big.write_bytes(b"")
+                os.truncate(big, 50_000_000)
+                assert end_of(server, "/files/docs/big.bin", version, *wanted, meanwhile=cut) in ("in part", "reset")
+        assert server.ask("GET", "/healthz").status == 200
+        assert server.ask("GET", "/views/breaking?_size=1000&i__gt=8500").status == 500
+    told = [line for line in server.told if "broken off in the middle" in line]
+    assert len(told) == 10
+    assert all(re.match("request [0-9a-f]{32}: broken off in the middle: ", line) for line in told)
 
 
 @pytest.mark.parametrize(
