@@ -219,6 +219,8 @@ def test_a_refusal_knows_who_was_refused(site: Site) -> None:
 def test_what_is_missing_is_named_to_who_may_look(site: Site) -> None:
     with pytest.raises(NotFound, match=r"forms/levae; did you mean forms/leave\?"):
         site.read("forms/levae")
+    with pytest.raises(NotFound, match=r"there is no views/leave$"):
+        site.read("views/leave", by=site.token("ann", "views/leave:read"))
 
 
 def test_the_public_does_what_it_may_and_is_asked_to_sign_in_for_the_rest(site: Site) -> None:

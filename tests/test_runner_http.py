@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import contextlib
 import csv
+import dataclasses
+import email.utils
 import hashlib
 import html
 import io
@@ -24,7 +26,7 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode
 
 import backends
 import pytest
@@ -589,6 +591,7 @@ RANGES = [
     ("bytes=-99", [(0, 10)]),
     ("bytes=0-99", [(0, 10)]), ("bytes=9-9", [(9, 10)]), ("Bytes=1-1", [(1, 2)]), ("bytes=0-1,4-5", [(0, 2), (4, 6)]),
     ("bytes=8-,0-1", [(8, 10), (0, 2)]), ("bytes=0-1,50-60", [(0, 2)]), ("bytes=0-1 , 3-3", [(0, 2), (3, 4)]),
+    ("bytes=0-1,2-3", [(0, 2), (2, 4)]),
 ]  # fmt: skip
 
 
@@ -646,6 +649,29 @@ def test_a_malformed_or_greedy_range_is_ignored(site: Site, staff: str, share: s
     site.put(f"{share}/a", b"0123456789" * 10, staff)
     reply = site.get(f"{share}/a", staff, Range=header.encode().decode("latin-1"))
     assert (reply.status, len(reply.body)) == (200, 100)
+
+
+def test_twenty_ranges_are_sent_and_no_more(site: Site, staff: str) -> None:
+    site.put("/files/docs/a", b"0123456789" * 10, staff)
+    for count, status in ((20, 206), (21, 200)):
+        header = "bytes=" + ",".join(f"{n}-{n}" for n in range(0, 2 * count, 2))
+        assert site.get("/files/docs/a", staff, Range=header).status == status
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the time zone of a process cannot be set")
+def test_dates_of_requests_are_gmt_wherever_the_server_stands(
+    site: Site, staff: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.put("/files/docs/a", b"x", staff)
+    stamp = email.utils.parsedate_to_datetime(site.get("/files/docs/a", staff)["Last-Modified"])
+    with monkeypatch.context() as patch:
+        for zone in ("XXX-11", "XXX+11"):
+            patch.setenv("TZ", zone)
+            time.tzset()
+            for text in (f"{stamp:%a, %d %b %Y %H:%M:%S} -0000", f"{stamp:%a %b %d %H:%M:%S %Y}"):
+                assert site.get("/files/docs/a", staff, If_Modified_Since=text).status == 304
+                assert site.get("/files/docs/a", staff, If_Unmodified_Since=text).status == 200
+    time.tzset()
 
 
 def test_if_range_asks_for_the_range_of_the_same_file_only(site: Site, staff: str, share: str) -> None:
@@ -878,6 +904,7 @@ def test_a_part_of_a_form_is_stored_only_where_it_is_the_whole_as_it_stands(
         "a.htc",
         "a.wasm",
         "a.html.gz",
+        "a.ps",
     ],
 )
 def test_an_uploaded_file_never_runs(site: Site, staff: str, share: str, name: str) -> None:
@@ -887,6 +914,14 @@ def test_an_uploaded_file_never_runs(site: Site, staff: str, share: str, name: s
     assert "sandbox" in reply["Content-Security-Policy"]
     assert "script" not in reply["Content-Type"]
     assert reply["Content-Disposition"].startswith("attachment") or reply["Content-Type"].startswith("text/plain")
+
+
+def test_a_name_in_a_header_stays_in_its_quotes(site: Site, staff: str) -> None:
+    for name, told in (('a"b;.txt', "a_b;.txt"), ("é\u2028.txt", "__.txt"), ("a%22.txt", "a%22.txt")):
+        site.put(f"/files/docs/{quote(name, safe='')}", b"x", staff)
+        reply = site.get(f"/files/docs/{quote(name, safe='')}", staff)
+        want = f"inline; filename=\"{told}\"; filename*=UTF-8''{quote(name, safe='')}"
+        assert reply["Content-Disposition"] == want
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.pdf", "a.txt", "a.md", "a.mp4", "a.csv", "a.py"])
@@ -1620,6 +1655,39 @@ def test_where_the_form_itself_is_away_its_texts_are_kept_on_the_page(
     assert (filled.status, fields_of(filled, address)[1]["day"]) == (200, "2026-07-01")
 
 
+def test_an_idempotency_key_is_its_senders_own_and_has_255_characters(site: Site, staff: str) -> None:
+    target = action(site.get("/forms/leave", staff, Accept="text/html"))
+    assert site.submit(target, {"day": "2026-01-31"}, staff).status == 303
+    inside = site.app.unseal("submission", unquote(target.partition("_submission=")[2]))
+    assert inside
+    other = site.send("/forms/leave", LEAVE, staff, Idempotency_Key=inside)
+    assert (other.status, other["Idempotency-Replayed"]) == (201, ""), "a page's id is no key of a program"
+    longest = "k" * 255
+    assert site.send("/forms/leave", LEAVE, staff, Idempotency_Key=longest).status == 201
+    assert site.send("/forms/leave", LEAVE, staff, Idempotency_Key=f'"{longest}"')["Idempotency-Replayed"] == "true"
+    assert site.send("/forms/leave", LEAVE, staff, Idempotency_Key=longest + "k").status == 400
+    assert site.send("/forms/leave?_submission=bad", LEAVE, staff, Idempotency_Key="mine").status == 201
+    assert site.send("/forms/leave?_submission=bad", LEAVE, staff).status == 400
+
+
+def test_a_form_with_files_may_be_as_large_as_its_files_may(site: Site, staff: str) -> None:
+    most = site.app.limits("forms/papers")
+    assert most > site.runner.config.max_body_bytes
+
+    def send(size: int) -> int:
+        frame = len(multipart(("x", None, "a" * 50_000), ("paper", "a.txt", b"")))
+        body = multipart(("x", None, "a" * 50_000), ("paper", "a.txt", b"x" * (size - frame)))
+        assert len(body) == size
+        return site.ask("POST", "/forms/papers", body, MULTIPART, staff).status
+
+    assert [send(most), send(most + 1)] == [422, 413]
+
+
+def test_a_file_name_with_backslashes_is_a_path(site: Site, staff: str, share: str) -> None:
+    assert site.upload(f"{share}/", ("file", "sub\\x.txt", b"x"), token=staff).status == 201
+    assert site.get(f"{share}/sub/x.txt", staff).body == b"x"
+
+
 def test_a_submission_id_that_was_not_given_here_is_refused(site: Site, staff: str) -> None:
     for forged in ("x", "x.y", "eA.AAAA", site.app.seal("form", "x")):
         assert site.submit(f"/forms/leave?_submission={forged}", {"day": "2026-01-31"}, staff).status == 400
@@ -1739,6 +1807,21 @@ def test_a_folder_shows_the_same_page_after_an_upload_and_a_delete(site: Site, s
     assert re.findall(r"<bdi>(\d)\.txt", site.get(deleted["Location"], staff, Accept="text/html").text)[0] == "3"
     done = site.upload(action(page, "upload"), ("file", "3a.txt", b"x"), token=staff, Accept="text/html")
     assert "<bdi>3a.txt" in site.get(done["Location"], staff, Accept="text/html").text
+
+
+def test_only_a_post_of_a_page_has_another_method(site: Site, staff: str) -> None:
+    record = site.send("/forms/leave", LEAVE, staff)["Location"]
+    site.put("/files/docs/a", b"x", staff)
+    for target in (record, "/files/docs/a"):
+        for method in ("GET", "HEAD", "PUT", "PATCH"):
+            reply = site.ask(method, f"{target}?_method=DELETE", json.dumps(LEAVE), JSON, staff)
+            assert reply.status in (200, 400, 405)
+            assert site.get(target, staff).status == 200
+        for wanted in ("PATCH", "GET", "HEAD", "put", "delete", "POST", "", "X"):
+            reply = site.ask("POST", f"{target}?_method={wanted}", urlencode(LEAVE), FORM, staff)
+            assert (reply.status, reply.json["detail"]) == (400, "_method must be PUT, of a record, or DELETE")
+    assert site.ask("POST", "/files/docs/a?_method=PUT", b"y", FORM, staff).status == 400
+    assert site.get("/files/docs/a", staff).body == b"x"
 
 
 def test_if_match_guards_a_record(site: Site, staff: str) -> None:
@@ -2304,7 +2387,12 @@ ELSEWHERE = [
     {"Origin": "http://localhost.evil.example"},
     {"Sec-Fetch-Site": "cross-site", "Origin": "http://localhost"},
 ]
-HERE = [{"Sec-Fetch-Site": "same-origin"}, {"Sec-Fetch-Site": "none"}, {"Origin": "http://localhost"}]
+HERE = [
+    {"Sec-Fetch-Site": "same-origin"},
+    {"Sec-Fetch-Site": "none"},
+    {"Origin": "http://localhost"},
+    {"Origin": "http://LOCALHOST"},
+]
 SILENT: list[dict[str, str]] = [{}, {"Origin": "null"}]
 
 
@@ -2377,6 +2465,9 @@ def test_the_public_may_submit_a_public_form_from_a_page(site: Site) -> None:
         ("intranet.local", 200),
         ("Intranet.Local:8443", 200),
         ("evil.example", 421),
+        ("evil-intranet.local", 421),
+        ("x.intranet.local", 421),
+        ("notlocalhost", 421),
         ("intranet.local.evil.example", 421),
         ("", 421),
         ("intranet.local@evil.example", 421),
@@ -2387,6 +2478,18 @@ def test_the_public_may_submit_a_public_form_from_a_page(site: Site) -> None:
 )
 def test_only_known_hosts_are_answered(site: Site, host: str, status: int) -> None:
     assert site.get("/healthz", Host=host).status == status
+
+
+def test_hosts_are_those_of_the_settings_in_any_case_and_a_star_is_all(tmp_path: Path) -> None:
+    for number, (hosts, asked) in enumerate((('["Intranet.Local"]', "intranet.local"), ('["*"]', "any.example"))):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        site = Site(folder, edit=lambda text, hosts=hosts: text.replace('["intranet.local"]', hosts, 1))  # type: ignore[misc]
+        assert site.get("/healthz", Host=asked).status == 200
+        assert site.get("/healthz", Host="other.example").status == (200 if "*" in hosts else 421)
+        site.runner.config = dataclasses.replace(site.runner.config, bind="Box.internal:8080")
+        assert site.get("/healthz", Host="box.internal").status == 200
+        site.close()
 
 
 def test_an_old_client_without_a_host_is_answered(site: Site) -> None:
