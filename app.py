@@ -346,12 +346,12 @@ class ConfigError(AppError):
 # ==== 2. VALUES ==================================================================================================
 # Frozen data that crosses sections, and the pure functions that make, read and compare it. Nothing here does I/O.
 # uses: ERRORS
-# defines: Json Value Clock Action Grant parse_grant covers Caller Token Conditions Held Upload Request Reader
-#          Content Column Input COUNTED COUNT_S Table Response Record Insert Update Delete Write Blob Folder Unseen
-#          Entry Staged OPERATORS Condition Query Page Select Rows Change exact_number load_json dump_json
-#          check_text member_pointer LOST Damaged damage_of whole_texts check_value is_key check_writes check_path
-#          split_path quote_path new_id rfc3339 instant_key parse_rfc3339 encode_cursor decode_cursor PAGE_BYTES
-#          weigh page_of nearest in_units page_bounds Unread LANGUAGES Locale
+# defines: Json Value Clock Action Grant parse_grant covers Caller Token Conditions Held Upload Request Reader Content
+#          Column Input COUNTED COUNT_S Table Response Record Insert Update Delete Write Blob Folder Unseen Entry
+#          Staged OPERATORS Condition Query Page Select Rows Change exact_number load_json dump_json check_text
+#          member_pointer LOST Damaged damage_of whole_texts check_value is_key check_writes check_path compose
+#          split_path quote_path new_id rfc3339 instant_key parse_rfc3339 encode_cursor decode_cursor PAGE_BYTES weigh
+#          page_of nearest in_units page_bounds Unread LANGUAGES Locale
 
 Json: TypeAlias = Any  # None, bool, int, float, Decimal, str, list and dict of these
 Value: TypeAlias = dict[str, Json]  # a JSON object
@@ -383,7 +383,7 @@ class Grant:
 def parse_grant(text: str) -> Grant:
     """'forms/leave:create,read', 'files/*:*' or '**:read' as a Grant; BadRequest says what is wrong with it.
 
-    A segment may be percent-encoded in any way, or not at all; a literal star is %2A.
+    A segment may be percent-encoded in any way, or not at all, in any Unicode form; a literal star is %2A.
     """
     address, _, actions = text.rpartition(":")
     pattern = tuple(address.split("/"))
@@ -394,7 +394,7 @@ def parse_grant(text: str) -> Grant:
     names = split_path(address)
     if any(c.isspace() or ord(c) < 32 for c in address) or {".", ".."} & set(names):
         raise BadRequest(f"{text!r} is not a grant: percent-encode spaces and control characters; no . or .. segment")
-    pattern = tuple(p if p in ("*", "**") else quote(name, safe="") for p, name in zip(pattern, names, strict=True))
+    pattern = tuple(p if p in ("*", "**") else quote(compose(name), safe="") for p, name in zip(pattern, names, strict=True))
     if actions == "*":
         return Grant(pattern, frozenset(Action))
     unknown = [a for a in actions.split(",") if a not in list(Action)]
@@ -531,8 +531,8 @@ class Request:
 
     @property
     def address(self) -> str:
-        """Percent-encoded address of what is meant: "files/docs/2026/plan.pdf"."""
-        return self.resource + "".join("/" + quote(part, safe="") for part in self.path)
+        """Percent-encoded address of what is meant: "files/docs/2026/plan.pdf"; one text for all Unicode forms of a name."""
+        return self.resource + "".join("/" + quote(compose(part), safe="") for part in self.path)
 
 
 class Reader(Protocol):
@@ -997,6 +997,11 @@ def check_path(parts: Sequence[str]) -> str:
     if len(path.encode()) > 1024:
         raise BadRequest("the path is longer than 1,024 bytes")
     return path
+
+
+def compose(text: str) -> str:
+    """The text in NFC, the Unicode form in which names are stored and compared."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def split_path(path: str) -> tuple[str, ...]:
@@ -8531,7 +8536,7 @@ class Authority:
 # Files, Forms, Views, Apps, and the built-in home page, admin lists and metrics. They check what was asked against what is
 # declared, and answer a Plan; bytes and records go through the contracts only.
 # uses: ERRORS VALUES CONFIG CONTRACTS
-# defines: Field ListQuery read_list Files leads_to Form HELD_IS_GONE View Launcher Home AdminTable Metrics
+# defines: Field ListQuery read_list as_stored Files leads_to Form HELD_IS_GONE View Launcher Home AdminTable Metrics
 #          RESOURCE_TYPES
 
 _EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,8}")
@@ -9049,6 +9054,27 @@ def _answer(response: Response) -> Plan:
 # ---- files
 
 
+def as_stored(blobs: Blobs, path: str) -> str:
+    """A path in the Unicode form in which it is there: exactly as it is given if that is, else in NFC or NFD, part by part;
+    NFC for what is not. So "é" has one file, whichever form a client sends (macOS: NFD), and twins that another program
+    made are reached by their exact names. File systems that ignore case or form find what they hold by any of them."""
+    if path.isascii() or _is_there(blobs, path):
+        return path
+    for whole in (compose(path), unicodedata.normalize("NFD", path)):
+        if whole != path and _is_there(blobs, whole):
+            return whole
+    found: list[str] = []
+    for part in path.split("/"):
+        forms = dict.fromkeys((part, compose(part), unicodedata.normalize("NFD", part)))
+        places = ["/".join([*found, form]) for form in forms] if len(forms) > 1 and blobs.lists else ()
+        found.append(next((one.rpartition("/")[2] for one in places if _is_there(blobs, one)), compose(part)))
+    return "/".join(found)
+
+
+def _is_there(blobs: Blobs, path: str) -> bool:
+    return blobs.stat(path) is not None or (blobs.lists and blobs.is_folder(path))
+
+
 class Files(Resource):
     """A file share: a folder of a provider with Blobs."""
 
@@ -9070,7 +9096,7 @@ class Files(Resource):
 
     def handle(self, request: Request, scope: Scope) -> Plan:
         parts = request.path[:-1] if request.path and request.path[-1] == "" else request.path
-        path = "/".join(part for part in (self.root, check_path(parts)) if part)
+        path = self.place(check_path(parts))
         if request.action == Action.READ:
             return self._read(request, scope, path, parts)
         _no_params(request)
@@ -9079,6 +9105,10 @@ class Files(Resource):
         if request.action == Action.DELETE:
             return self._delete(request, scope, path)
         return self._write(request, scope, path)
+
+    def place(self, inner: str) -> str:
+        """Where a path of the share is in the provider: as it is stored there."""
+        return as_stored(self.blobs, "/".join(part for part in (self.root, inner) if part))
 
     def _read(self, request: Request, scope: Scope, path: str, parts: Sequence[str]) -> Plan:
         if not scope.caller.may(Action.READ, request.address):
@@ -9132,7 +9162,7 @@ class Files(Resource):
 
     def _entry(self, item: Entry) -> Value:
         """A row of a listing; size, time and etag of what is no file are None."""
-        inner = item.path.removeprefix(self.config.prefix)
+        inner = "/".join(item.path.split("/")[self.root.count("/") + 1 if self.root else 0 :])
         row: Value = {
             "name": inner.rpartition("/")[2],
             "type": "unreadable" if isinstance(item, Unseen) else "folder",
@@ -9178,7 +9208,7 @@ class Files(Resource):
         staged = request.staged or self.stage(request.body or (), path, request.body_bytes)
         step = Publish(self.blobs, staged, path, wanted, must_be_new)
         done = Action.UPDATE if blob else Action.CREATE
-        return Plan(respond=partial(self._written, request.address, staged, blob is None), steps=[step], action=done)
+        return Plan(respond=partial(self._written, staged, blob is None), steps=[step], action=done)
 
     def _taken(self, request: Request) -> Exists:
         staged = request.staged
@@ -9200,11 +9230,11 @@ class Files(Resource):
             self.blobs.discard(staged)
             raise
         step = Publish(self.blobs, staged, blob.path, blob.etag)
-        return Plan(respond=partial(self._written, request.address, staged, True), steps=[step])
+        return Plan(respond=partial(self._written, staged, True), steps=[step])
 
-    def _written(self, address: str, staged: Staged, created: bool, blobs: Sequence[Blob]) -> Response:
+    def _written(self, staged: Staged, created: bool, blobs: Sequence[Blob]) -> Response:
         data = self._entry(blobs[0]) | {"sha256": staged.sha256}
-        return Response(data=data, created=created, location=address, etag=blobs[0].etag)
+        return Response(data=data, created=created, location=data["address"], etag=blobs[0].etag)
 
     def check_name(self, name: str) -> None:
         """Nothing, or UnsupportedMedia when the share does not take such files."""
@@ -9529,7 +9559,7 @@ class Form(Resource):
     def _stored_path(self, name: str, stored: Value) -> str:
         share = self.shares[name]
         inner = split_path(stored["address"].removeprefix(f"files/{share.name}/"))
-        return share.config.prefix + "/".join(inner)
+        return share.place("/".join(inner))
 
     # -- writing
 
@@ -9728,7 +9758,7 @@ class Form(Resource):
                     held = given.held if isinstance(given, Upload) else None
                     file_name = _safe_name(given.name if isinstance(given, Upload) else given["name"])
                     inner = f"uploads/{self.name}/{key}/{name}/{file_name}"
-                    path, most = share.config.prefix + inner, self.fields[name].config.max_file_bytes
+                    path, most = share.place(inner), self.fields[name].config.max_file_bytes
                     staged = held.staged if held else share.stage(_upload_chunks(given), path, most=most)
                     steps.append(Publish(share.blobs, staged, path, if_none_match=True, held=held))
                     address = f"files/{share.name}/{quote_path(inner)}"
@@ -9763,7 +9793,7 @@ HELD_IS_GONE = ("gone", "is no longer kept here: choose the file again")
 def _safe_name(name: str) -> str:
     """The last part of a client's file name, with what a path may not have replaced by "_"."""
     last = re.sub(r"[\x00-\x1f\x7f-\x9f<>:\"|?*\ud800-\udfff]", "_", re.split(r"[/\\]", name)[-1])
-    last = last.encode()[-200:].decode(errors="ignore").strip(". ") or "file"
+    last = compose(last).encode()[-200:].decode(errors="ignore").strip(". ") or "file"
     try:
         return check_path([last])
     except BadRequest:  # a name of a device
@@ -9971,6 +10001,7 @@ class Launcher(Resource):
         return _answer(Response(data=data, template="app.tpl", page=page))
 
     def _file(self, static: Blobs, path: str) -> Plan:
+        path = as_stored(static, path)
         blob = static.stat(path)
         if blob is None:
             raise NotFound(f"apps/{self.name}/static has no {path}")

@@ -1081,6 +1081,26 @@ def test_a_hostile_file_name_is_made_harmless(site: Site, name: str) -> None:
     assert site.bytes(made["doc"]["address"]) == content == b"x"
 
 
+def test_the_name_of_a_records_file_is_stored_composed(site: Site) -> None:
+    made = site.create("forms/leave", {"who": "Ann", "doc": inline("re\u0301sume\u0301.txt", b"1")})
+    assert made.data["doc"]["name"] == "r\u00e9sum\u00e9.txt"
+    assert site.bytes(made.data["doc"]["address"]) == b"1"
+    assert [path.rpartition("/")[2] for path, _ in kept_files(site)] == ["r\u00e9sum\u00e9.txt"]
+    site.delete(made.location)
+    assert kept_files(site) == []
+
+
+@pytest.mark.parametrize("prefix", ["bu\u0308ro/", "b\u00fcro/"])
+def test_a_share_finds_its_prefix_in_either_unicode_form(tmp_path: Path, prefix: str) -> None:
+    site = Site(tmp_path, PROVIDERS["file"] + f'[files.docs]\nprefix = "{prefix}"\n')
+    (tmp_path / "store/bu\u0308ro").mkdir(parents=True)
+    site.put("files/docs/a", body=b"x")
+    assert [row["address"] for row in site.items("files/docs")] == ["files/docs/a"]
+    assert [path.name for path in (tmp_path / "store").iterdir() if path.name != ".satchel"] == ["bu\u0308ro"]
+    assert site.bytes("files/docs/a") == b"x"
+    site.close()
+
+
 def test_files_go_with_their_records(site: Site) -> None:
     made = site.create("forms/leave", {"who": "Ann", "doc": inline("a.txt", b"1")})
     address = made.data["doc"]["address"]

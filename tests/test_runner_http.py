@@ -971,6 +971,57 @@ def test_a_file_that_is_replaced_before_it_is_read_is_looked_up_again(
 # ---- uploads of forms
 
 
+COMPOSED, APART = "r\u00e9sum\u00e9", "re\u0301sume\u0301"  # one name in NFC and NFD
+
+
+def test_a_name_is_stored_once_whatever_unicode_form_it_comes_in(site: Site, staff: str, share: str) -> None:
+    nfc, nfd = (f"{share}/{quote(f'{name}/{name}.txt')}" for name in (COMPOSED, APART))
+    made = site.put(nfd, b"one", staff)
+    assert (made.status, made["Location"], made.json["address"]) == (201, nfc, nfc.strip("/"))
+    for spelled in (nfc, nfd, f"{share}/{quote(f'{APART}/{COMPOSED}.txt')}"):
+        assert site.get(spelled, staff).body == b"one"
+        assert site.ask("HEAD", spelled, None, {}, staff)["Content-Length"] == "3"
+        assert site.put(spelled, b"one", staff).status == 200
+        assert site.put(spelled, b"two", staff, If_None_Match="*").status == 412
+        assert [row["name"] for row in site.get(spelled.rpartition("/")[0], staff).json["items"]] == [f"{COMPOSED}.txt"]
+    taken = site.upload(f"{share}/", ("file", f"{APART}/{APART}.txt", b"two"), token=staff)
+    assert taken.status == 409
+    assert [row["name"] for row in site.get(f"{share}/", staff).json["items"]] == [COMPOSED]
+    assert site.ask("DELETE", nfd, None, {}, staff).status == 204
+    assert site.get(nfc, staff).status == 404
+
+
+def test_a_name_that_another_program_wrote_is_found_by_both_forms_and_twins_by_their_own(site: Site, staff: str) -> None:
+    folder = site.folder / "disk/docs"
+    (folder / APART).mkdir(parents=True)
+    (folder / APART / f"{APART}.txt").write_bytes(b"apart")
+    nfc, nfd = (f"/files/docs/{quote(f'{name}/{name}.txt')}" for name in (COMPOSED, APART))
+    assert site.get(nfc, staff).body == site.get(nfd, staff).body == b"apart"
+    assert site.put(nfc, b"newer", staff).status == 200
+    assert [path.name for path in folder.rglob("*.txt")] == [f"{APART}.txt"]
+    assert site.put(f"/files/docs/{quote(COMPOSED)}/b", b"b", staff).status == 201
+    assert [path.name for path in folder.iterdir()] == [APART]
+    (folder / APART / f"{COMPOSED}.txt").write_bytes(b"composed")
+    for name, content in ((APART, b"newer"), (COMPOSED, b"composed")):
+        address = f"/files/docs/{quote(f'{APART}/{name}.txt')}"
+        assert site.get(address, staff).body == content
+        assert site.put(address, content + b"!", staff)["Location"] == ""
+        assert (folder / APART / f"{name}.txt").read_bytes() == content + b"!"
+    names = [row["name"] for row in site.get(f"/files/docs/{quote(COMPOSED)}/", staff).json["items"]]
+    assert sorted(names) == sorted([f"{APART}.txt", f"{COMPOSED}.txt", "b"])
+    assert site.ask("DELETE", f"/files/docs/{quote(f'{APART}/{COMPOSED}.txt')}", None, {}, staff).status == 204
+    assert [path.name for path in folder.rglob("*.txt")] == [f"{APART}.txt"]
+
+
+@pytest.mark.parametrize("granted", [COMPOSED, APART, quote(COMPOSED), quote(APART)])
+def test_a_grant_covers_a_name_in_both_unicode_forms(site: Site, share: str, granted: str) -> None:
+    token = site.token(f"{share.strip('/')}/{granted}:create,read")
+    for number, name in enumerate((COMPOSED, APART)):
+        assert site.put(f"{share}/{quote(name)}/{number}", b"x", token).status == 201
+        assert site.get(f"{share}/{quote(name)}/", token).status == 200
+    assert site.put(f"{share}/{quote('resume')}/x", b"x", token).status == 403
+
+
 def test_many_files_and_folders_go_up_in_one_form(site: Site, staff: str, share: str) -> None:
     parts = [("file", f"tree/{number % 3}/{number}.txt", f"content {number}") for number in range(60)]
     reply = site.upload(f"{share}/in", *parts, token=staff)
