@@ -351,7 +351,7 @@ class ConfigError(AppError):
 #          Staged OPERATORS Condition Query Page Select Rows Change exact_number load_json dump_json check_text
 #          member_pointer LOST Damaged damage_of whole_texts check_value is_key check_writes check_path compose
 #          split_path quote_path new_id rfc3339 instant_key parse_rfc3339 encode_cursor decode_cursor PAGE_BYTES weigh
-#          page_of nearest in_units page_bounds Unread LANGUAGES Locale
+#          page_of nearest in_units page_bounds Unread Locale
 
 Json: TypeAlias = Any  # None, bool, int, float, Decimal, str, list and dict of these
 Value: TypeAlias = dict[str, Json]  # a JSON object
@@ -1170,7 +1170,6 @@ _CONVENTIONS: Mapping[str, tuple[str, str]] = {
     **dict.fromkeys("af eu hu lt sv".split(), (",", _ISO)),
 }  # fmt: skip
 _RIGHT_TO_LEFT = frozenset("ar arab ckb dv fa he hebr iw ks nqo ps sd syr ug ur yi".split())
-LANGUAGES = (*_CONVENTIONS, "fa", "ja", "ko", "zh")
 
 _SPACES = "\u0020\u00a0\u2007\u2009\u202f"
 _GROUPS = re.compile(rf"[1-9][0-9]{{0,2}}([.,'’٬{_SPACES}])(?:[0-9]{{2,3}}\1)*[0-9]{{3}}")
@@ -1887,13 +1886,25 @@ def _site_address(raw: Any, folder: Path) -> str:
     return text
 
 
+_LANGUAGE_NAMES: Mapping[str, str] = dict(
+    pair.split(":")
+    for pair in (
+        "arabic:ar czech:cs danish:da dansk:da deutsch:de dutch:nl english:en español:es finnish:fi français:fr french:fr "
+        "german:de hebrew:he italian:it italiano:it nederlands:nl norsk:nb norwegian:nb polish:pl polski:pl portuguese:pt "
+        "português:pt spanish:es suomi:fi svenska:sv swedish:sv turkish:tr ukrainian:uk"
+    ).split()
+)
+
+
 def _lang(raw: Any, folder: Path) -> str:
     # RFC 5646 section 2.1, without grandfathered tags and those for private use alone
     tag = r"[A-Za-z]{2,3}(-[A-Za-z]{3}){0,3}(-[A-Za-z]{4})?(-([A-Za-z]{2}|[0-9]{3}))?"
     variants = r"(-([A-Za-z0-9]{5,8}|[0-9][A-Za-z0-9]{3}))*"
     text = _text(raw, folder)
     if not re.fullmatch(tag + variants + r"(-[A-WYZa-wyz0-9](-[A-Za-z0-9]{2,8})+)*(-[Xx](-[A-Za-z0-9]{1,8})+)?", text):
-        raise ValueError(f'must be a language tag such as "en", "de" or "en-GB"{nearest(text.replace("_", "-"), LANGUAGES)}')
+        meant = _LANGUAGE_NAMES.get(text.lower()) or text.replace("_", "-")
+        told = f"; did you mean {meant}?" if re.fullmatch(tag, meant) else ""
+        raise ValueError(f'must be a language tag such as "en", "de" or "en-GB"{told}')
     return text
 
 
@@ -1905,7 +1916,12 @@ def _timezone(raw: Any, folder: Path) -> str:
 
     known = available_timezones() - {"localtime", "Factory"}
     if text not in known:
-        told = nearest(text, known) if known else "; no time zones are installed here: install the package tzdata"
+        same = [f"; did you mean {name}?" for name in known if name.lower() == text.lower()]
+        told = (
+            (same or [nearest(text, known)])[0]
+            if known
+            else "; no time zones are installed here: install the package tzdata"
+        )
         raise ValueError(f'must be the name of a time zone such as "Europe/Copenhagen"{told}')
     return text
 
@@ -3714,13 +3730,17 @@ def _cell(value: Json) -> str:
 
 
 def _csv(table: Table) -> Iterator[bytes]:
-    """RFC 4180."""
     names = [column.name for column in table.columns]
+    return _csv_lines(names, ([_cell(row[name]) for name in names] for row in table.rows))
+
+
+def _csv_lines(heading: Sequence[str], rows: Iterable[Sequence[str]], delimiter: str = ",") -> Iterator[bytes]:
+    """RFC 4180."""
     buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\r\n")
-    writer.writerow(names)
-    for row in table.rows:
-        writer.writerow([_cell(row[name]) for name in names])
+    writer = csv.writer(buffer, delimiter=delimiter, lineterminator="\r\n")
+    writer.writerow(heading)
+    for row in rows:
+        writer.writerow(row)
         if buffer.tell() > _CHUNK_BYTES // 4:
             yield buffer.getvalue().encode(errors="replace")
             buffer.seek(0)
@@ -3750,11 +3770,7 @@ def _excel_csv(table: Table, locale: Locale) -> Iterator[bytes]:
     titles = [_excel_text((column.title or column.name) + zone.get(column.name, "")) for column in table.columns]
     rows = ([_excel_cell(column, row[column.name], locale) for column in table.columns] for row in table.rows)
     yield b"\xef\xbb\xbf"
-    lines, delimiter = itertools.chain([titles], rows), ";" if "," in locale.write_number(0.5) else ","
-    while batch := list(islice(lines, 500)):
-        buffer = io.StringIO()
-        csv.writer(buffer, delimiter=delimiter, lineterminator="\r\n").writerows(batch)
-        yield buffer.getvalue().encode(errors="replace")
+    yield from _csv_lines(titles, rows, ";" if "," in locale.write_number(0.5) else ",")
 
 
 def _ndjson(table: Table) -> Iterator[bytes]:

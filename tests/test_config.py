@@ -180,11 +180,17 @@ def test_the_name_of_records_is_checked_against_the_fields(name: str, told: str 
     assert faults(text.replace("NAME", name)).get("forms.f.name") == told
 
 
-def test_a_language_and_a_zone_that_do_not_exist_name_the_nearest() -> None:
-    assert faults(with_setting("site.lang", '"de_CH"'))["site.lang"].endswith("did you mean de-CH?")
-    assert faults(with_setting("site.timezone", '"Europe/Kopenhagen"'))["site.timezone"].endswith(
-        "did you mean Europe/Copenhagen?"
-    )
+@pytest.mark.parametrize(
+    ("setting", "written", "meant"),
+    [
+        ("lang", "de_CH", "de-CH"), ("lang", "German", "de"), ("lang", "english", "en"), ("lang", "klingon", ""),
+        ("timezone", "Europe/Kopenhagen", "Europe/Copenhagen"), ("timezone", "utc", "UTC"),
+        ("timezone", "Berlin", "Europe/Berlin"), ("timezone", "europe/berlin", "Europe/Berlin"),
+    ],
+)  # fmt: skip
+def test_a_language_and_a_zone_that_do_not_exist_name_the_nearest(setting: str, written: str, meant: str) -> None:
+    told = faults(with_setting(f"site.{setting}", f'"{written}"'))[f"site.{setting}"]
+    assert told.partition("; did you mean ")[2] == (f"{meant}?" if meant else "")
 
 
 def test_every_converter_is_used_by_a_setting() -> None:
