@@ -3524,7 +3524,8 @@ class Exchange:
             name = self.cookie_name(kind)
         except AppError:  # the state provider is away: so is whatever a session could open
             name = kind + r"\w+"
-        return " ".join(re.findall(rf"(?:^|;)\s*{name}=([^;\s]+)", header)[:8])
+        found = re.findall(rf"(?:^|;)\s*{name}=([^;\s]+)", header)
+        return " ".join([one for one in found if re.fullmatch(r"[\w-]{43}", one)][:40] or found[:1])
 
     @cached_property
     def session(self) -> str:

@@ -1579,6 +1579,9 @@ def test_a_held_file_is_its_senders_alone_and_is_used_once(site: Site, staff: st
     assert stored(bob) == 422
     assert stored(staff, held=sealed[:-3] + "abc") == 422
     assert stored(staff, held=site.app.seal("form", "x")) == 422
+    facts = json.loads(site.app.unseal("held file", sealed) or "")
+    assert stored(staff, held=site.app.seal("held file", json.dumps(["forms/other", *facts[1:]]))) == 422
+    assert stored(staff, held=site.app.seal("held file", json.dumps([*facts[:2], "blobs", *facts[3:]]))) == 422
     assert stored(staff, ("_drop_paper", None, "1")) is None
     assert stored(staff, ("paper", "b.txt", b"another")) == b"another"
     again = send_papers(site, target, staff, ("name", None, "A"), ("paper", "", b""), ("_held_paper", None, sealed))
@@ -2329,6 +2332,9 @@ def test_signing_out_ends_the_session_and_the_cookie(site: Site, staff: str) -> 
     out = site.submit("/logout", {"_token": hidden(page, "_token")}, cookie)
     assert (out.status, out["Location"]) == (303, "/login")
     assert out["Set-Cookie"].startswith(site.cookie() + "; Path=/; Max-Age=0")
+    assert site.get("/admin/sessions?_count=1", staff).json["count"] == 0, (
+        "one that ended is known for a day, and not listed"
+    )
     assert site.get("/forms/leave", cookie).status == 401
 
 
@@ -2380,6 +2386,10 @@ def test_a_cookie_has_a_name_of_its_own_per_site_and_per_scheme(site: Site, staf
 
 def test_the_good_one_of_several_cookies_of_the_name_is_taken(site: Site, staff: str) -> None:
     good = site.sign_in(staff)
+    assert (
+        site.get("/forms/leave", Cookie="; ".join([site.cookie("A" * 43)] * 20 + [site.cookie("x")] * 60 + [good])).status
+        == 200
+    )
     for bad in ("bad", "A" * 43, "a.b", ""):
         for cookies in (f"{site.cookie(bad)}; {good}", f"{good}; {site.cookie(bad)}; x=y"):
             assert site.get("/forms/leave", Cookie=cookies).status == 200, cookies
