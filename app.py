@@ -11886,6 +11886,17 @@ class Journal:
         self._size, self._lines, self._entries = self._seen[1], len(starts), len(entries)
 
 
+def _odd_name(name: str) -> tuple[str, str]:
+    """A name of a folder's listing as it can be shown, and why nobody can ask for it; "" if one can."""
+    try:
+        check_path([name])
+        return name, ""
+    except BadRequest as error:
+        words = "is not UTF-8" if check_text(name) else error.message.removeprefix("the path ")
+        shown = os.fsencode(name).decode(errors="replace")
+        return re.sub(r"[\x00-\x1f\x7f-\x9f\\]", LOST, shown), f"its name {words}"
+
+
 class FileProvider(EmbeddedProvider):
     """A folder: its files are the blobs, usable by other programs too, and root/.satchel keeps records and uploads.
 
@@ -12250,11 +12261,13 @@ class FileProvider(EmbeddedProvider):
             raise
         if place in above:
             return
-        paths = [f"{folder}/{name}" if folder else name for name in names]
+        odd = {shown: problem for shown, problem in map(_odd_name, names) if problem}
+        shown = [_odd_name(name)[0] for name in names]
+        paths = {f"{folder}/{name}" if folder else name: odd.get(name, "") for name in shown}
         if not deep:
-            yield from filter(None, map(self._seen, sorted(path for path in paths if path > after)))
+            yield from filter(None, (self._seen(path, paths[path]) for path in sorted(paths) if path > after))
             return
-        found = [entry for path in paths if (entry := self._seen(path))]
+        found = [entry for path, problem in paths.items() if (entry := self._seen(path, problem))]
         for entry in sorted(found, key=lambda e: e.path + "/" * isinstance(e, Folder)):
             if not isinstance(entry, Folder):
                 if entry.path > after:
@@ -12262,8 +12275,10 @@ class FileProvider(EmbeddedProvider):
             elif after < entry.path + "0":  # what lies in it sorts before this
                 yield from self._walk(entry.path, deep, after, (*above, place))
 
-    def _seen(self, path: str) -> Entry | None:
-        """The entry at a path of a listing; None if a caller could not name it or it leads to nothing that is served."""
+    def _seen(self, path: str, problem: str) -> Entry | None:
+        """The entry at a path of a listing; None if it leads to nothing that is served. `problem` is that of its name."""
+        if problem:
+            return Unseen(path, problem)
         try:
             return self._look(check_path(path.split("/")))
         except BadRequest:
@@ -14269,14 +14284,15 @@ class App:
 
     def damage(self, most_s: float = 5.0) -> list[str]:
         """What views and forms hold that cannot be read, in words, as far as it is found in about most_s."""
-        places = [(a, one) for a, one in self.resources.items() if isinstance(one, Form) or _is_sql(one)]
+        kept = (Form, Files)
+        places = [(a, one) for a, one in self.resources.items() if isinstance(one, kept) or _is_sql(one)]
         ends_at, found = time.monotonic() + most_s, []
         for left, (address, one) in zip(range(len(places), 0, -1), places, strict=True):
             now = time.monotonic()
             until = now + max((ends_at - now) / left, 0.05)
             seen: dict[str, list[str]] = {}
             with suppress(AppError):  # which check() tells
-                rows = _records_of(one) if isinstance(one, Form) else _rows_of(cast(View, one), until - now)
+                rows = _damage_of_share(one) if isinstance(one, Files) else _damage_of_rows(one, until - now)
                 for which, name, reason in rows:
                     if reason:
                         seen.setdefault(f"{name} {reason}", []).append(which)
@@ -14905,6 +14921,16 @@ def _resource_faults(place: str, resource: Resource | None) -> list[Fault]:
 
 def _is_sql(resource: Resource) -> bool:
     return isinstance(resource, View) and isinstance(resource.source, Queries)
+
+
+def _damage_of_share(share: Files) -> Iterator[tuple[str, str, str]]:
+    """Of everything in a share which it is, "a file or folder", and why it cannot be read."""
+    for entry in share.blobs.scan(share.root) if share.blobs.lists else ():
+        yield entry.path, "a file or folder:", entry.problem if isinstance(entry, Unseen) else ""
+
+
+def _damage_of_rows(resource: Resource, timeout_s: float) -> Iterator[tuple[str, str, str]]:
+    return _records_of(resource) if isinstance(resource, Form) else _rows_of(cast(View, resource), timeout_s)
 
 
 def _records_of(form: Form) -> Iterator[tuple[str, str, str]]:

@@ -891,14 +891,27 @@ def test_links_inside_the_root_are_followed_and_cycles_end(file: app.FileProvide
     assert everything(file.read("real/a")) == b"through the link"
 
 
-def test_special_files_and_names_that_nobody_can_ask_for_are_passed_over(file: app.FileProvider, tmp_path: Path) -> None:
+def test_special_files_are_passed_over_and_names_that_nobody_can_ask_for_are_marked(
+    file: app.FileProvider, tmp_path: Path
+) -> None:
     file.write("a", [b"x"])
     root = tmp_path / "data"
     os.mkfifo(root / "pipe")
     (root / "dangling").symlink_to("nowhere")
     for name in (b"bad\xff", b"back\\slash", b"con", b"dot.", b"new\nline"):
         (Path(os.fsdecode(os.fsencode(root) + b"/" + name))).write_text("x")
-    assert [e.path for e in file.scan()] == [e.path for e in file.scan(deep=False)] == ["a"]
+    for deep in (False, True):
+        seen = {entry.path: getattr(entry, "problem", "") for entry in file.scan(deep=deep)}
+        assert list(seen) == sorted(["a", "bad\ufffd", "back\ufffdslash", "con", "dot.", "new\ufffdline"])
+        assert (seen["a"], seen["bad\ufffd"]) == ("", "its name is not UTF-8")
+        assert (
+            seen["con"] == "its name has a segment that Windows cannot store (a device name, or a dot or space at its end)"
+        )
+        assert seen["back\ufffdslash"].startswith("its name has a slash or backslash")
+    paged: list[str] = []
+    while entry := next(file.scan(deep=False, after=paged[-1] if paged else ""), None):
+        paged.append(entry.path)
+    assert paged == list(seen)
     assert file.stat("pipe") is None
     with pytest.raises(app.NotFound):
         file.read("pipe")
