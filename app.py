@@ -14031,15 +14031,16 @@ class App:
         open_ += [(f"provider {name}", place) for name, p in self.providers.items() for place in p.places()]
         statics = [(one.name, one.places()[0]) for one in self.statics]
         served = [(f"the static folder of {name.removesuffix('.static')}", place) for name, place in statics]
-        inside = [(what, folder / "*") for what, folder in [*closed, *served]]
-        for named, provider in ((f"providers.{name}", p) for name, p in self.providers.items()):
+        held = [(what, _Above(path)) for what, path in open_]
+        inside = [(what, _Above(folder / "*")) for what, folder in [*closed, *served]]
+        for setting_place, provider in ((f"providers.{name}", p) for name, p in self.providers.items()):
             for place in provider.places():
-                is_file = isinstance(provider, FileProvider)
-                held = [what for what, path in [*open_, *inside] if is_file and _holds(place, path)]
-                within = [what for what, folder in [*closed, *(served if is_file else [])] if _holds(folder, place)]
-                self._check_folder(f"{named}.{'root' if is_file else 'url'}", held, within)
-        for named, place in statics:
-            self._check_folder(named, [what for what, path in [*open_, *inside[:2]] if _holds(place, path)], [])
+                is_file, above = isinstance(provider, FileProvider), _Above(place)
+                holds = [what for what, one in [*held, *inside] if is_file and one.has(place)]
+                within = [what for what, folder in [*closed, *(served if is_file else [])] if above.has(folder)]
+                self._check_folder(f"{setting_place}.{'root' if is_file else 'url'}", holds, within)
+        for setting_place, place in statics:
+            self._check_folder(setting_place, [what for what, one in [*held, *inside[:2]] if one.has(place)], [])
 
     def _check_folder(self, named: str, held: Sequence[str], within: Sequence[str]) -> None:
         own = "give it a folder of its own, such as data/files" if named.endswith("root") else "give it a place of its own"
@@ -14844,10 +14845,27 @@ def _guarded(config: Config) -> tuple[list[tuple[str, Path]], list[tuple[str, Pa
     return held, closed
 
 
-def _holds(folder: Path, path: Path) -> bool:
-    """Whether the path, or a link on the way to where it leads, lies below the folder."""
-    wanted = _identity(folder)
-    return any(_identity(one) == wanted for way in _ways(path) for one in way.parents)
+class _Above:
+    """The folders above a path, and above every link on the way to where it leads; whatever names, mounts and case."""
+
+    def __init__(self, path: Path) -> None:
+        folders = {str(one) for way in _ways(path) for one in way.parents}
+        self._keys = set(map(_folder_key, folders))
+        self._names = {name.casefold() for name in folders}
+
+    def has(self, folder: Path) -> bool:
+        """What is not there yet is told by its name."""
+        real = os.path.realpath(folder)
+        key = _folder_key(real)
+        return key in self._keys or real.casefold() in (self._names if isinstance(key, str) else self._keys)
+
+
+def _folder_key(real: str) -> tuple[int, int] | str:
+    try:
+        state = os.stat(real)
+        return state.st_dev, state.st_ino
+    except OSError:
+        return real.casefold()
 
 
 def _ways(path: Path) -> set[Path]:
@@ -14860,16 +14878,6 @@ def _ways(path: Path) -> set[Path]:
                 found.add(link)
                 todo.append(link.parent / os.readlink(link))
     return found
-
-
-def _identity(place: Path) -> tuple[int, int] | str:
-    """Equal for all names of one folder, whatever links, mounts and case; what is not there yet goes by its name."""
-    real = os.path.realpath(place)  # first: what is not there yet may be followed by ..
-    try:
-        state = os.stat(real)
-        return state.st_dev, state.st_ino
-    except OSError:
-        return real.casefold()
 
 
 def _and(words: Iterable[str]) -> str:

@@ -320,6 +320,8 @@ def test_a_share_could_be_where_programs_pages_and_secrets_are(folder_of_a_site:
 @pytest.mark.parametrize("root", ["data/files", "share", "../share", "pages/up", "datas", "plugin", "share/templates"])
 def test_a_share_in_a_folder_of_its_own_is_fine(folder_of_a_site: Path, root: str) -> None:
     assert faults_of(folder_of_a_site, SITE.replace("data/files", root)) == {}
+    (folder_of_a_site / "templates").mkdir()
+    assert "templates/" in faults_of(folder_of_a_site, SITE.replace("data/files", "TEMPLATES/x"))["providers.share.root"]
     (folder_of_a_site / root).mkdir(parents=True, exist_ok=True)
     assert faults_of(folder_of_a_site, SITE.replace("data/files", root)) == {}
 
