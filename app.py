@@ -4210,7 +4210,9 @@ class Pages:
         last, checkbox, help_, widget = (texts or [""])[-1], one.widget == "checkbox", one.help, one.widget
         if typed is not None and widget == "number" and last and not error:
             read = self.locale.read_number(last, whole=one.attrs.get("inputmode") == "numeric")
-            understood = last if read is None or isinstance(read, str) else self.locale.write_number(read)
+            if isinstance(read, Unread) and re.fullmatch(r"-?[0-9]+\.[0-9]+", last):
+                read = exact_number(last)  # a parameter, which is read as programs write it first
+            understood = last if read is None or isinstance(read, Unread) else self.locale.write_number(read)
             help_ = f"{help_} Read as {understood}.".strip() if understood != last.strip() else help_
         if last and widget in _DATE_SHAPES and not re.fullmatch(_DATE_SHAPES[widget], last):
             widget = "text"  # in its own control a browser would not show it
@@ -9406,7 +9408,9 @@ class Form(Resource):
         template = self.config.called or f"{{{next(iter(self.fields))}}}"
         told = {name: columns[name].shown(flat[name], self.locale).strip() for name in _PLACE.findall(template)}
         text = " ".join(_PLACE.sub(lambda found: told[found[1]], template).split())
-        if told and not any(told.values()):
+        if not all(told.values()):  # without what stood beside an empty one
+            text = re.sub(r"\( *\)|\[ *\]", "", text).strip(" ,:;/|·–—")
+        if not text or (told and not any(told.values())):
             text = record.key[:13]
         return text if len(text) <= 80 else text[:79].rstrip() + "…"
 

@@ -770,6 +770,11 @@ def test_a_record_is_called_by_the_name_of_the_form(tools: Site) -> None:
         return made.name.replace(made.data["id"][:13], "ID")
 
     assert called("tools", tag="LT-1", state=2, kinds=["a", "b"]) == "LT-1: Here (Attic, b)"
+    assert [called("tools", tag="a"), called("tools", state=2), called("tools", tag="a", state=1)] == [
+        "a",
+        "Here",
+        "a: =On loan",
+    ]
     assert called("tools", cost=3) == "ID"
     assert called("plain", text=" two\nlines ") == "two lines"
     assert called("plain") == called("plain", text=" ") == "ID"
