@@ -5311,6 +5311,8 @@ class HttpRunner(Runner):
             raise Forbidden(_ELSEWHERE)
         typed = _typed_fields(exchange, 65536 + 3 * _LOOSE_BYTES)  # a letter of a draft may be three bytes long here
         code, token, after = (_text_of(typed, name).strip() for name in ("code", "token", "after"))
+        if "/login/" in token:  # the whole link, pasted
+            code = token.rpartition("/login/")[2]
         if len(code) + len(token) + len(after) > 65536:
             raise TooLarge("a token has at most 64 kB")
         draft = self.drafts.opened(_text_of(typed, "draft"))

@@ -32,7 +32,7 @@ sign in in another tab, then press Continue below.</p></div>
 % else:
   <div class="field">
     <label for="token">Token</label>
-    <p class="help" id="token-help">Paste the token you were given, or open your sign-in link instead.</p>
+    <p class="help" id="token-help">Paste the token or the sign-in link that you were given.</p>
     <input type="text" autocomplete="username" value="{{site}}" hidden>
     <input type="password" id="token" name="token" required autocomplete="current-password" autocapitalize="none" spellcheck="false"
       aria-describedby="{{'login-error ' if page.error else ''}}token-help"

@@ -2266,6 +2266,12 @@ def test_opening_a_sign_in_link_uses_nothing_up_and_sending_it_does(site: Site) 
     assert site.ask("POST", "/login", urlencode({"code": code}), FORM).json["code"] == "invalid_token"
 
 
+def test_a_sign_in_link_can_be_pasted_whole(site: Site) -> None:
+    address = f"https://intranet.example.org/ops/login/{link(site)}"
+    assert site.submit("/login", {"token": f" {address}\n"}).status == 303
+    assert "This link was used or has expired" in site.submit("/login", {"token": address}).text
+
+
 def test_a_dead_sign_in_link_says_so_before_it_is_pressed(site: Site) -> None:
     used, living = link(site), link(site)
     revoked = site.app.issue(app.Caller("test"), "bob", ["**:*"], [], 3600)
