@@ -3306,6 +3306,7 @@ _CONTROLS = (
 )  # what the action of a page's form adds to its address
 _ENDED_COOKIE = "satchel_ended_"  # which session it was, for a form page that is still open
 _COOKIE = "satchel_session_"  # and the id of the site, so that two sites on one host do not sign each other out
+_NOTICE_LENGTH = 200
 _NOTICE_COOKIE = "satchel_notice_"  # what was done, for the page that shows the result
 _LIST_PARAM = re.compile(r"_(sort|size|next|q|count|facets)|[a-z]\w*")
 _PAGE_POLICY = (
@@ -5160,11 +5161,12 @@ class HttpRunner(Runner):
             exchange.subject = upload.stored[-1].caller.subject
         if not exchange.page:
             return upload.report()
-        if not upload.refused and upload.stored[-1].caller.may(Action.READ, request.address):
-            stored = [response.data["name"] for response in upload.stored]
-            self._tell(
-                exchange, exchange.path, f"Uploaded {stored[0]}." if len(stored) == 1 else f"{len(stored)} files uploaded."
-            )
+        names = [str(response.data["name"]) for response in upload.stored]
+        told = f"Uploaded {names[0]}." if len(names) == 1 else f"{len(names)} files uploaded."
+        if names and not upload.stored[-1].caller.may(Action.READ, request.address):  # whom no list will show them
+            told = f"Uploaded {', '.join(names)}."
+        if not upload.refused and len(told) <= _NOTICE_LENGTH:
+            self._tell(exchange, exchange.path, told)
             return _see_other(exchange.path + ("?" + urlencode(exchange.listed) if exchange.listed else ""))
         listing = self.host.handle(upload.listing())
         exchange.subject = listing.caller.subject
@@ -5248,7 +5250,7 @@ class HttpRunner(Runner):
 
     def _tell(self, exchange: Exchange, path: str, notice: str) -> None:
         """Have the page at the path say this once: in a cookie, so that no address can make a page say something."""
-        sealed = self.host.seal("notice", dump_json([_path_digest(path), notice[:200]]))
+        sealed = self.host.seal("notice", dump_json([_path_digest(path), notice[:_NOTICE_LENGTH]]))
         exchange.cookies.append(self._cookie(exchange, sealed, 60, _NOTICE_COOKIE))
 
     def _take_notice(self, exchange: Exchange) -> None:

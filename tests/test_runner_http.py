@@ -1130,16 +1130,20 @@ def test_a_drop_box_is_a_page_to_upload_into_without_a_list(site: Site, staff: s
     for target in (f"{share}/secret.txt", f"{share}/sub/deep.txt", f"{share}/missing"):
         assert site.get(target, drops, **PAGE).status == 403
     assert site.get(f"{share}/", site.token("forms/leave:create"), **PAGE).status == 403
-    sent = site.upload(f"{share}/", ("file", "mine.txt", b"x"), token=drops, **PAGE)
-    assert sent.status in (200, 201)
-    assert re.search(r'role="status">.*mine.txt', sent.text, re.DOTALL)
+    sent = site.upload(f"{share}/", ("file", "mine.txt", b"x"), ("file", "too.txt", b"x"), token=drops, **PAGE)
+    assert (sent.status, sent["Location"]) == (303, f"{share}/")
+    told = site.get(f"{share}/", drops, Cookie=sent.cookie, **PAGE).text
+    assert re.search(r'role="status"[^>]*>.*Uploaded mine.txt, too.txt', told, re.DOTALL)
+    many = [("file", f"{'x' * 60}{n}", b"x") for n in range(4)]
+    whole = site.upload(f"{share}/", *many, token=drops, **PAGE)
+    assert (whole.status, whole.text.count("x" * 60)) == (201, 4)
     taken = site.upload(f"{share}/sub/", ("file", "deep.txt", b"two"), token=drops, **PAGE)
     assert taken.status == 409
     assert "Keep both" in taken.text
     assert "Replace" not in taken.text
     staged = {"_token": hidden(taken, "_token"), "_staged": hidden(taken, "_staged"), "_keep_both": "1"}
     kept = site.submit(f"{share}/sub/", staged, drops)
-    assert "deep (2).txt" in kept.text
+    assert "deep (2).txt" in site.get(f"{share}/sub/", drops, Cookie=kept.cookie, **PAGE).text
     assert site.get(f"{share}/sub/deep%20%282%29.txt", staff).body == b"two"
 
 
