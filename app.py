@@ -11791,6 +11791,7 @@ class Journal:
             os.close(self._descriptor)
         self._descriptor, self._seen = -1, (0, 0, 0)  # the state of the file that was read, and to what size:
         self._size = self._lines = self._entries = 0
+        self.damaged: list[int] = []  # the numbers of lines
         self._synced = False  # whether the name of the file is durable
         with self.mutex:
             self.tables.clear()
@@ -11825,10 +11826,34 @@ class Journal:
                     self._apply(line)
                 elif not line.endswith(b"\n") or (b"\0" in line and not file.read(1)):
                     break  # the torn end
+                elif self._says_what(line):
+                    self._apply_damaged(line)
                 else:
                     hint = f"{self._path}: restore a backup, or remove the line to lose what it says"
                     raise Unavailable(f"{self._who}: line {self._lines + 1} of its journal is damaged", hint=hint)
             self._seen = self._state(there)
+
+    @staticmethod
+    def _says_what(line: bytes) -> bool:
+        """Whether a line whose checksum is wrong still tells which records it is about."""
+        try:
+            entries = [entry for commit in load_json(line[12:-2]) for entry in commit]
+            return all(isinstance(table + key, str) and version >= 0 for table, key, version, _ in entries)
+        except (BadRequest, TypeError, ValueError):
+            return False
+
+    def _apply_damaged(self, line: bytes) -> None:
+        """Of such a line the records are marked: what they hold, nobody can tell. The rest is served."""
+        self.damaged.append(self._lines + 1)
+        words = "%s: line %d of its journal is damaged: the records that it tells of are marked, and others served (%s)"
+        logging.getLogger("satchel").error(words, self._who, self._lines + 1, self._path)
+        with self.mutex:
+            for table, key, version, _ in itertools.chain.from_iterable(load_json(line[12:-2])):
+                self._entries += 1
+                made = Record(key, max(version, 1), {}, "stands in a damaged line of the journal")
+                self.tables.setdefault(table, {})[key] = made
+        self._size += len(line)
+        self._lines += 1
 
     def _apply(self, line: bytes) -> None:
         with self.mutex:
@@ -11861,7 +11886,7 @@ class Journal:
         self._apply(line)
         self._seen = self._state(os.fstat(self._descriptor))
         live = sum(map(len, self.tables.values()))
-        if self._entries - live > max(live, self._floor):
+        if self._entries - live > max(live, self._floor) and not self.damaged:  # which are kept for whoever mends them
             self._compact()
 
     def _compact(self) -> None:
@@ -11953,7 +11978,8 @@ class FileProvider(EmbeddedProvider):
 
     def warnings(self) -> list[str]:
         no_flock = "this system has no flock: let one process alone use this folder" if fcntl is None else ""
-        return [text for text in (self._journal.problem, no_flock) if text]
+        lost = [f"line {number} of its journal is damaged: restore a backup" for number in self._journal.damaged]
+        return [*lost, *(text for text in (self._journal.problem, no_flock) if text)]
 
     @contextmanager
     def _errors(self, doing: str) -> Iterator[None]:
@@ -12006,7 +12032,7 @@ class FileProvider(EmbeddedProvider):
         lookup = Lookup.of(query)
         with self._table(query.table) as records:
             page = lookup.page(lookup.first(records.values()))
-        return Page([Record(r.key, r.version, copy_value(r.value)) for r in page.items], page.next)
+        return Page([Record(r.key, r.version, copy_value(r.value), r.damage) for r in page.items], page.next)
 
     def count(self, query: Query) -> int:
         lookup = Lookup.of(dataclasses.replace(query, after=""))

@@ -672,12 +672,36 @@ def test_a_line_over_a_torn_end_of_its_length_or_more_is_noticed_and_whole(
 
 
 @pytest.mark.parametrize("line", [1, 2, 3])
-def test_a_damaged_line_is_never_guessed_over(file: app.FileProvider, journal: Path, tmp_path: Path, line: int) -> None:
+def test_the_records_of_a_damaged_line_are_marked_and_the_others_served(
+    file: app.FileProvider, journal: Path, caplog: pytest.LogCaptureFixture, line: int
+) -> None:
     for n in range(3):
         file.commit([Insert("t", f"{n}", {"n": n})])
     file.close()
     lines = journal.read_bytes().splitlines(keepends=True)
     lines[line - 1] = lines[line - 1].replace(b'"n"', b'"m"')
+    journal.write_bytes(b"".join(lines))
+    file.open()
+    for records in ([file.get("t", f"{n}") for n in range(3)], file.find(Query("t")).items):
+        assert [record.damage != "" for record in records] == [n == line - 1 for n in range(3)]
+        assert [record.value for record in records] == [{} if n == line - 1 else {"n": n} for n in range(3)]
+    assert file.count(Query("t", (Condition("n", "gte", 0),))) == 2
+    assert [words for words in file.warnings() if f"line {line} of its journal is damaged" in words]
+    assert len(caplog.records) == 1
+    file.commit([Update("t", f"{line - 1}", {"n": 7}, 1)])
+    assert file.get("t", f"{line - 1}") == Record(f"{line - 1}", 2, {"n": 7})
+    assert journal.read_bytes().startswith(b"".join(lines))
+
+
+@pytest.mark.parametrize("line", [1, 2, 3])
+def test_a_damaged_line_that_does_not_tell_of_what_is_never_guessed_over(
+    file: app.FileProvider, journal: Path, tmp_path: Path, line: int
+) -> None:
+    for n in range(3):
+        file.commit([Insert("t", f"{n}", {"n": n})])
+    file.close()
+    lines = journal.read_bytes().splitlines(keepends=True)
+    lines[line - 1] = lines[line - 1].replace(b'"n"', b'"n')
     journal.write_bytes(b"".join(lines))
     file.open()
     for work in (lambda: file.get("t", "0"), lambda: file.commit([Insert("t", "9", {})])):
