@@ -14,6 +14,7 @@ import stat
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -1263,6 +1264,16 @@ def test_racing_processes_make_one_ring(tmp_path: Path) -> None:
         assert [entry.name for entry in path.parent.iterdir()] == ["keys.json"]
 
 
+def test_who_makes_the_ring_second_takes_the_first_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "keys.json"
+    first = KeyRing.load("", path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "exists", lambda self: False)  # as it was when the second one looked
+        second = KeyRing.load("", path)
+    assert second.keys == first.keys == KeyRing.load("", path).keys
+    assert [entry.name for entry in tmp_path.iterdir()] == ["keys.json"]
+
+
 def test_racing_threads_make_one_ring(tmp_path: Path) -> None:
     for number in range(20):
         path = tmp_path / str(number) / "keys.json"
@@ -1292,6 +1303,29 @@ def test_a_rotation_reaches_a_running_server_and_a_retirement_too(tmp_path: Path
 def test_a_clock_set_back_does_not_hide_the_fresh_key(tmp_path: Path) -> None:
     ring = KeyRing.load("", tmp_path / "keys.json", lambda: NOW)
     assert ring.rotate(NOW - 1000) == ring.keys[0]
+
+
+def test_a_rotation_waits_for_another_one_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, real = tmp_path / "keys.json", app._write_private
+    KeyRing.load("", path)
+    inside, go_on = threading.Event(), threading.Event()
+
+    def write(*args: Any, **kwargs: Any) -> None:
+        if not inside.is_set():
+            inside.set()
+            assert go_on.wait(30)
+        real(*args, **kwargs)
+
+    monkeypatch.setattr(app, "_write_private", write)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(KeyRing(path=path).rotate, NOW)
+        assert inside.wait(30)
+        second = pool.submit(KeyRing(path=path).rotate, NOW)
+        with suppress(TimeoutError):
+            second.result(0.3)
+        go_on.set()
+        made = {first.result().kid, second.result().kid}
+    assert made < {key.kid for key in KeyRing.load("", path).keys}
 
 
 def test_racing_rotations_keep_every_key(tmp_path: Path) -> None:
