@@ -1337,6 +1337,7 @@ class AwsProvider(DynamoRecords, S3Blobs):
     """Records on DynamoDB where `tables` is given, blobs on S3 where `bucket` is."""
 
     kind = "aws"
+    keeps_folders = True
 
     def ping(self) -> float:
         """Of the slower one where both services are used."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import logging
@@ -281,6 +282,31 @@ def test_a_redrive_sends_each_letter_back_once_though_it_comes_back_dead(
     dead = queue.dead()
     assert Counter(texts(one)["x_error"] for one in dead) == {"insufficient_scope": 1, "bad_envelope": 2}
     assert all(one["MessageId"] in done.stderr for one in dead), "those that came back and stay are named"
+
+
+def test_a_file_that_the_system_does_not_let_go_is_a_dead_letter_at_once_and_stops_no_other_message(
+    tmp_path: Path, fake: SqsFake, queue: Queue, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    door = Door(tmp_path, fake.url, [queue])
+    door.site.put("files/docs/stuck", body=b"old")
+    really = os.unlink
+
+    def unlink(path: Any, **facts: Any) -> None:
+        if str(path).endswith("/stuck"):
+            raise PermissionError(errno.EPERM, "Operation not permitted", str(path))
+        really(path, **facts)
+
+    monkeypatch.setattr(os, "unlink", unlink)
+    queue.send(envelope("files/docs/stuck", "delete"), token=door.site.root)
+    queue.send(envelope("files/docs/free", "create", {"text": "x"}), token=door.site.root)
+    with at_work(door, fake), caplog.at_level("INFO"):
+        until(queue.empty, "an empty queue")
+        assert state(door) == "ok"
+    [letter] = queue.dead()
+    assert (texts(letter)["x_error"], texts(letter)["x_attempts"]) == ("not_permitted", "1")
+    assert str(tmp_path) not in json.dumps(letter)
+    assert "/docs/stuck" in caplog.text
+    assert door.site.bytes("files/docs/free") == b"x"
 
 
 def test_a_redrive_goes_on_after_a_letter_that_cannot_be_sent(tmp_path: Path, fake: SqsFake, queue: Queue) -> None:
