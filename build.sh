@@ -203,7 +203,7 @@ run_tests() {
   "$VENV/bin/python" -c 'import pytest' || die "pytest cannot be installed, and nothing runs without it"
   prepare_tools
   build
-  "$VENV/bin/python" -m pytest "$@"
+  "$VENV/bin/python" -m pytest -rs "$@"
 }
 
 lint() {

@@ -831,7 +831,7 @@ def test_a_tool_that_cannot_be_installed_skips_the_tests_that_need_it_and_no_oth
         (bin_ / name).write_text("#!/bin/sh\nexit 1\n")
         (bin_ / name).chmod(0o755)
     env = {**os.environ, "CI": "", "PATH": f"{bin_}:{os.environ['PATH']}", "PIP_NO_INDEX": "1", "COLUMNS": "200"}
-    command = ["bash", "build.sh", "test", "-q", "-rs"]
+    command = ["bash", "build.sh", "test", "-q"]
     done = subprocess.run(
         command, cwd=folder, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120
     )
