@@ -12960,10 +12960,11 @@ class GenericProvider(Records, Blobs):
         if not isinstance(key, str) or not is_key(key):
             raise self._shape(doing, f"a record has no key in {self._options['key']}")
         if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-            raise self._shape(doing, f"record {key} has no version in {self._options['version']}")
-        for fault in check_value(value):
-            raise self._shape(doing, f"record {key}{fault.pointer} {fault.detail}")
-        return Record(key, version, value)
+            return Record(key, 1, {}, f"has no version in {self._options['version']}")
+        codes = {fault.code for fault in check_value(value)}
+        if "depth" in codes:
+            return Record(key, version, {}, "is nested in more than 100 lists and objects")
+        return Record(key, version, whole_texts(value) if codes else value)
 
     def holds(self, key: str) -> bool:
         """Whether the service can have a record under the key."""
@@ -13081,7 +13082,10 @@ class GenericProvider(Records, Blobs):
             items = at_pointer(data, self._options["items"])
             if not isinstance(items, list):
                 raise self._shape(doing, f"the answer has no list at {self._options['items'] or 'its top'}")
-            return Listed([self._record(doing, item) for item in items], self._next(answer, data), self._total(answer, data))
+            records = [self._record(doing, item) for item in items]
+            if records and all(record.damage for record in records):  # then it is the settings that do not fit
+                raise self._shape(doing, f"record {records[0].key} {records[0].damage}")
+            return Listed(records, self._next(answer, data), self._total(answer, data))
 
     def _next(self, answer: HttpAnswer, data: Json) -> str:
         """The cursor or link of the page that follows; "" at the end."""

@@ -157,7 +157,6 @@ def test_a_service_that_is_away_is_unavailable_and_is_back_without_a_restart() -
         ((200, {}, b"[1]"), app.Unavailable, "no JSON object"),
         ((200, {}, b'[{"n": 1}]'), app.Unavailable, "no key in id"),
         ((200, {}, b'[{"id": "a", "_version": "x"}]'), app.Unavailable, "no version in _version"),
-        ((200, {}, b'[{"id": "a", "t": "\\ud800"}]'), app.Unavailable, "surrogate"),
         ((401, {}, b""), app.Unavailable, "refuses the credential"),
         ((403, {}, b""), app.Unavailable, "refuses the credential"),
         ((404, {}, b""), app.ConfigError, "no table t"),
@@ -173,6 +172,18 @@ def test_answers_that_are_none_are_errors_that_say_what_to_check(stand_in: Made,
     said(caught.value, "reading t", words)
     if reply and "Retry-After" in reply[1]:
         assert caught.value.retry_after_s == 17
+
+
+def test_a_record_that_is_none_of_ours_takes_no_list_with_it(stand_in: Made) -> None:
+    items = b'[{"id":"a","n":1},{"id":"b","_version":"x"},{"id":"c","n":"\\ud800"}'
+    items += b',{"id":"d","n":1e400},{"id":"e","n":"\\u0000"}]'
+    _, provider = stand_in(lambda *_: (200, {}, items))
+    found = provider.find(Query("t")).items
+    assert [(r.key, r.version, r.damage) for r in found] == [
+        ("a", 1, ""), ("b", 1, "has no version in _version"), ("c", 1, ""), ("d", 1, ""), ("e", 1, ""),
+    ]  # fmt: skip
+    assert app.damage_of(found[2].value["n"]) == "has half of a surrogate pair"
+    assert provider.count(Query("t", (Condition("n", "null", False),))) == 4
 
 
 def test_a_service_that_answers_and_refuses_one_thing_is_not_away(stand_in: Made) -> None:
