@@ -9664,8 +9664,8 @@ class Form(Resource):
     def _edited(self, data: Value, stored: Value) -> dict[str, tuple[Json, Json]]:
         """By field what a person changed in a page, as Field.edited gives it.
 
-        `_shown` of the page says what its controls showed; one that it names and that sends nothing was emptied. Without it
-        the page is taken to have shown what is stored, in those controls that send something.
+        `_shown` of the page says what its controls showed; one that it names and that sends nothing was emptied. What says
+        the same as what is stored now is no change either.
         """
         shown = dict(pair.split(":", 1) for text in data.get("_shown", ()) for pair in str(text).split() if ":" in pair)
         given: dict[str, tuple[Json, Json]] = {}
@@ -9676,7 +9676,7 @@ class Form(Resource):
                 given |= {name: (uploads[-1], uploads[-1])} if uploads else {}
             elif name in data or name in shown:
                 texts = [item for item in sent or () if isinstance(item, str)]
-                if one.mark(texts) != (shown.get(name) or one.mark(one.input(self.locale, value).texts)):
+                if one.mark(texts) not in (shown.get(name), one.mark(one.input(self.locale, value).texts)):
                     given[name] = one.edited(texts, value, self.locale)
         return given
 

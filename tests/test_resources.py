@@ -729,6 +729,9 @@ def test_a_page_that_was_open_while_others_wrote_changes_only_what_was_changed_i
     aged.patch("forms/f/records/x", {"title": "of others", "ok": True})
     aged.put("forms/f/records/x", sent | {"size": ["M"]}, typed=False)
     assert fields_of(aged) == {"title": "of others", "ok": True, "size": "M", "gone": "kept"}
+    aged.patch("forms/f/records/x", {"at": "2026-01-01T08:30:00.123456Z"})
+    aged.put("forms/f/records/x", sent | {"title": ["mine"], "at": ["2026-01-01T08:30:00.123"]}, typed=False)
+    assert (fields_of(aged)["title"], fields_of(aged)["at"]) == ("mine", "2026-01-01T08:30:00.123456Z")
 
 
 CALLED = """
