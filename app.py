@@ -4819,6 +4819,8 @@ class _Drafts:
             return f"This page was too old to be sent ({error.message}). Everything you typed is still here: send it again."
         if isinstance(error, StorageFull):
             return f"There is no room to store this. Tell {contact or 'whoever runs this site'}, and send it again later."
+        if isinstance(error, TooLarge) and not error.message.startswith("This"):  # more than is read to show it again
+            return f"This is too large: what is typed may have {in_units(self.most)} in all, and each file its own limit."
         if error.status >= 500:
             return "This could not be stored just now. Everything you typed is still here: wait a moment and send it again."
         return error.message[:1].upper() + error.message[1:]
@@ -9268,7 +9270,7 @@ class Files(Resource):
         """Staged bytes for a path of the provider, TooLarge as soon as they are over the limit."""
         limit = min(most or self.config.max_file_bytes, self.config.max_file_bytes)
         if (size_bytes or 0) > limit:
-            raise TooLarge(f"the file has {size_bytes:,} bytes; at most {limit:,} are taken here")
+            raise TooLarge(f"the file has {in_units(size_bytes or 0)}; at most {in_units(limit)} are taken here")
         return self.blobs.stage(_bounded(chunks, limit), path)
 
 
@@ -9277,7 +9279,7 @@ def _bounded(chunks: Iterable[bytes], limit: int) -> Iterator[bytes]:
     for chunk in chunks:
         seen += len(chunk)
         if seen > limit:
-            raise TooLarge(f"the file is larger than the {limit:,} bytes that are taken here")
+            raise TooLarge(f"the file is too large: at most {in_units(limit)} are taken here")
         yield chunk
 
 

@@ -1645,6 +1645,17 @@ def test_a_file_that_is_too_large_leaves_the_rest_of_the_form(site: Site, staff:
         assert fields_of(page, "/forms/leave")[1]["day"] == "2026-07-01"
 
 
+def test_what_is_far_too_large_is_said_in_a_persons_units(site: Site, staff: str) -> None:
+    page = site.submit("/forms/leave", {"reason": "y" * 600_000}, staff)
+    assert (page.status, "what is typed may have 64 kB in all" in page.text) == (413, True)
+    for reply in (
+        site.put("/files/docs/big", b"x" * 1_200_000, staff),
+        site.upload("/files/docs/", ("file", "big", b"x" * 1_200_000), token=staff),
+        site.upload("/files/docs/", ("file", "big", b"x" * 1_200_000), token=staff, Accept="text/html"),
+    ):
+        assert (reply.status, "at most 1 MB are taken here" in reply.text) == (413, True)
+
+
 def test_a_refused_submit_comes_back_with_everything_in_it(site: Site) -> None:
     reader, _ = a_session(site, "forms/papers:read")
     page = send_papers(site, "/forms/papers", reader, ("paper", "p.txt", b"x"), ("name", None, "Typed"))
