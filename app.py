@@ -1468,9 +1468,13 @@ class SqsConfig:
     endpoint: str = setting("text", "", "URL of a service that is compatible with SQS (and S3)")
     workers: int = setting("positive", 1, "processes that work on the queues; each counts attempts by itself")
     threads: int = setting("positive", 10, "messages of each queue that a process works on at once")
-    attempts: int = setting("positive", 5, "attempts at a message that fails for the time being, before it is dead")
+    attempts: int = setting("positive", 5, "attempts at a message that fails transiently, before it becomes a dead letter")
     visibility_s: int = setting(
-        "duration", "60s", "how long a message is held without a sign of life", name="visibility", unit="seconds"
+        "duration",
+        "60s",
+        "visibility timeout: how long a message is held without a heartbeat",
+        name="visibility",
+        unit="seconds",
     )
     wait_s: int = setting("duration", "20s", "longest wait of a poll, at most 20s", name="wait", unit="seconds")
     drain_timeout_s: int = setting(
@@ -1581,13 +1585,15 @@ class ViewConfig:
 
     name: str
     params: tuple[FieldConfig, ...]
-    provider: str = setting("text", "", 'sql: the provider; "" = the one named main, else the only one')
+    provider: str = setting("text", "", 'with sql: the provider; "" = the one named main, else the only one')
     title: str = setting("text", "", "name for people")
     note: str = setting("text", "", "a line under the title")
     sql: str = setting("text", "", "one SELECT with :name parameters")
     source: str = setting("text", "", "a form such as forms/leave, instead of sql", name="from")
-    where: tuple[Condition, ...] = setting("conditions", [], "from: conditions such as { field = …, eq = … }")
-    columns: Mapping[str, Value] = setting("columns", {}, "names and titles: { name = { title = … } }; from: also which")
+    where: tuple[Condition, ...] = setting("conditions", [], "with from: conditions such as { field = …, eq = … }")
+    columns: Mapping[str, Value] = setting(
+        "columns", {}, "titles: { name = { title = … } }; with from, also which are shown"
+    )
     order_by: tuple[str, ...] = setting("texts", [], 'columns, "-" first for descending')
     timeout_s: int = setting("duration", "10s", "longest time for a page", name="timeout", unit="seconds")
 
@@ -14134,6 +14140,7 @@ class App:
         if data.is_dir() and data.stat().st_mode & 0o022:
             found.append(f"site.data: other accounts of this machine can write there: chmod 700 {data}")
         places = {f"roles.{name}": role.grants for name, role in self.config.roles.items()}
+        places |= {f"sqs.queues: allow of {queue.name}": queue.allow or () for queue in self.config.sqs.queues}
         for place, grants in (places | {"public": self.config.public.grants}).items():
             found += [f"{place}: {why}" for why in map(self._useless, grants) if why]
         return found

@@ -591,6 +591,9 @@ def test_check_warns_of_grants_that_allow_nothing(shell: Shell) -> None:
     assert found["ok"]
     told = "roles.staff: forms/request:create names nothing that is declared; did you mean forms/requests?"
     assert told in found["warnings"]
+    said = shell.run("server", "check")[1]
+    assert f"warning: {told}\n" in said
+    assert said.endswith("no fault, but 1 warning\n")
 
 
 def test_check_names_a_table_that_is_somebody_elses(shell: Shell) -> None:

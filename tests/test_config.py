@@ -433,6 +433,31 @@ def test_what_other_programs_write_is_answered_with_what_to_write_here(
     assert told in found[0]
 
 
+def test_every_grant_of_app_toml_that_allows_nothing_is_warned_of(tmp_path: Path) -> None:
+    text = """
+        [providers.main]
+        kind = "sql"
+        url = "sqlite:///a.db"
+        [forms.leave]
+        fields.x = {}
+        [views.all]
+        from = "forms/leave"
+        [roles.staff]
+        grants = ["forms/leave:create", "views/all:delete,read", "views/all:delete"]
+        [public]
+        grants = ["form/leave:create", "files/*:read"]
+        [sqs]
+        queues = [{ url = "http://127.0.0.1:9/1/in", allow = ["forms/leav:create", "forms/*:create"] }]
+        """
+    config = app.read_config(parse(text), tmp_path, "app.toml", SETTINGS)
+    with closing(App(config, KINDS)) as site:
+        assert [told for told in site.warnings() if not told.startswith("providers.")] == [
+            "roles.staff: views/all:delete allows nothing: the actions of views/all are read",
+            "sqs.queues: allow of in: forms/leav:create names nothing that is declared; did you mean forms/leave?",
+            "public: form/leave:create names nothing that is declared; did you mean forms/leave?",
+        ]
+
+
 GOOD_SELECTS = [
     "select 1", "(select 1)", "values (1)", "with x as (select 1) select * from x", "select ';' as a", "select 1; ; ",
     "-- a\nselect 1", "with recursive x(n) as (select 1 union select n + 1 from x where n < 3) select n from x",
