@@ -643,6 +643,18 @@ class PostgresSelect(app.SqlSelect):
             return is_number
         return isinstance(value, bool if self._types[name] == 16 else str)
 
+    def _test(self, condition: app.Condition) -> str:
+        """Date-times are moments to a timestamptz; any other text is compared with the cell as it is shown."""
+        name, op = condition.field, condition.op
+        asked = condition.value if op == "in" else [condition.value]
+        moments = [text for text in asked if isinstance(text, str) and app.instant_key(text)] if op != "null" else []
+        if self._types.get(name) != 1184 or op in ("contains", "prefix") or not moments:
+            return super()._test(condition)
+        bounds = ", ".join(f"cast({self._bind(text)} as timestamptz)" for text in moments)
+        if op == "ne":
+            return f"({quote_name(name)} is null or {quote_name(name)} <> {bounds})"
+        return f"{quote_name(name)} {'in' if op == 'in' else app.SQL_SIGNS[op]} ({bounds})"
+
     def _text(self, name: str) -> str:
         """As the cell is shown."""
         column, type_ = quote_name(name), self._types[name]

@@ -75,7 +75,7 @@ may_delete = any([entry.may_delete for entry in page.entries])
 </div>
 % end
 % if page.count:
-<p class="count">{{page.count}}</p>
+<div class="under"><p class="count">{{page.count}}</p></div>
 % end
 % if page.next_href:
 <nav class="pager" aria-label="Pages"><a class="button" href="{{page.next_href}}" rel="next">More files</a></nav>

@@ -555,6 +555,28 @@ def test_values_of_every_type_of_column_are_served(postgres: Any) -> None:
     app.dump_json(list(row)).encode()
 
 
+@pytest.mark.parametrize(
+    ("op", "value", "expected"),
+    [
+        ("eq", "2026-11-23T09:00:00+01:00", [1]),
+        ("in", ["2026-11-23T09:00:00+01:00", "soon", 5], [1]),
+        ("ne", "2026-11-23T03:00:00-05:00", [0, 2, 3]),
+        ("gte", "2026-11-23T09:00:00+01:00", [1, 2]),
+        ("lt", "2026-11-23T09:00:00.5+01:00", [0, 1]),
+        ("eq", "soon", []),
+        ("prefix", "2026-11-23T08", [1, 2]),
+        ("null", True, [3]),
+    ],
+)
+def test_date_times_are_moments_to_columns_with_a_time_zone(postgres: Any, op: str, value: Any, expected: list[int]) -> None:
+    times = ["2026-11-23 07:59:59.9+00", "2026-11-23 09:00:00+01", "2026-11-23 08:00:01+00", None]
+    rows = ", ".join(f"({n}, cast({'null' if text is None else repr(text)} as timestamptz))" for n, text in enumerate(times))
+    found = run(
+        postgres, f"select * from (values {rows}) as v (n, at)", where=(Condition("at", op, value),), order_by=("n",)
+    )
+    assert [row[0] for row in found[1]] == expected
+
+
 def test_a_number_that_jsonb_cannot_hold_is_invalid(postgres: Any) -> None:
     with pytest.raises(app.Invalid, match="131,072"):
         postgres.commit([Insert("t", "a", {"n": Decimal("1e200000")})])
