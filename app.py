@@ -4717,6 +4717,8 @@ class _Drafts:
     def _refused(self, exchange: Exchange, draft: _Draft, error: AppError) -> Answer:
         """A page of the error, with the draft and another try, where the form itself cannot be shown."""
         exchange.subject = exchange.subject or error.subject
+        if isinstance(error, Forbidden) or error.status >= 500:
+            error.message = self._words(exchange, error, is_record=bool(draft.path))
         body = self.pages.fault(exchange, error, self._kept(exchange, draft))
         return _page_answer(error.status, body, _error_headers(error))
 

@@ -1664,6 +1664,7 @@ def test_a_refused_submit_comes_back_with_everything_in_it(site: Site) -> None:
     nobody, _ = a_session(site, "views/**:read")
     page = send_papers(site, "/forms/papers", nobody, ("name", None, "Typed"))
     assert (page.status, "<bdi>Typed</bdi>" in page.text, 'name="paper"' in page.text) == (403, True, False)
+    assert "You may not send this form. If you should, ask" in page.text
     writer, _ = a_session(site, "forms/papers:create")
     parts = ("paper", "p.txt", b"x"), ("name", None, "Typed"), ("_token", None, "old")
     old = site.upload("/forms/papers", *parts, token=writer, Accept="text/html")
