@@ -396,7 +396,7 @@ def test_the_command_tells_people_and_programs_what_was_compared(tmp_path: Path)
     ("args", "code", "told"),
     [
         (["main", "nwe"], 4, "did you mean new?"),
-        (["main", "main"], 6, "two providers"),
+        (["main", "main"], 6, "are the same provider"),
         (["main"], 2, "TARGET"),
     ],
 )
