@@ -351,7 +351,7 @@ class ConfigError(AppError):
 #          Staged OPERATORS Condition Query Page Select Rows Change exact_number load_json dump_json check_text
 #          member_pointer LOST Damaged damage_of whole_texts check_value is_key check_writes check_path compose
 #          split_path quote_path new_id rfc3339 instant_key parse_rfc3339 encode_cursor decode_cursor PAGE_BYTES weigh
-#          page_of nearest in_units page_bounds Unread Locale
+#          page_of nearest counted in_units page_bounds Unread Locale
 
 Json: TypeAlias = Any  # None, bool, int, float, Decimal, str, list and dict of these
 Value: TypeAlias = dict[str, Json]  # a JSON object
@@ -1123,6 +1123,11 @@ def nearest(name: str, names: Iterable[str]) -> str:
     known = {one.casefold(): one for one in names}
     found = difflib.get_close_matches(name.casefold(), known, n=1, cutoff=0.5)
     return f"; did you mean {known[found[0]]}?" if found else ""
+
+
+def counted(count: int, what: str = "byte") -> str:
+    """'1 byte', '1,234 bytes'."""
+    return f"{count:,} {what}{'s' * (count != 1)}"
 
 
 def in_units(size_bytes: int) -> str:
@@ -3374,7 +3379,7 @@ class BodyReader:
     def bounded(self, most: int) -> BodyReader:
         """This reader, refusing more bytes than `most`, at once if more are announced."""
         if (self.size_bytes or 0) > most:
-            raise TooLarge(f"the body has {self.size_bytes:,} bytes; at most {most:,} are taken here")
+            raise TooLarge(f"the body has {counted(self.size_bytes or 0)}; at most {most:,} are taken here")
         self.most = most
         return self
 
@@ -3389,12 +3394,12 @@ class BodyReader:
             seen += len(chunk)
             self.seen = seen
             if self.most is not None and seen > self.most:
-                raise TooLarge(f"the body is larger than the {self.most:,} bytes that are taken here")
+                raise TooLarge(f"the body is larger than {counted(self.most)}, the most that is taken here")
             if promised:
                 digest.update(chunk)
             yield chunk
         if self.size_bytes is not None and seen < self.size_bytes:
-            raise BadRequest(f"the body ended after {seen:,} of {self.size_bytes:,} bytes")
+            raise BadRequest(f"the body ended after {seen:,} of {counted(self.size_bytes)}")
         if promised - {digest.digest()}:
             raise BadRequest("the body does not have the sha-256 digest that was sent with it")
 
@@ -3431,7 +3436,7 @@ class _Part:
         for chunk in self.chunks:
             found += chunk
             if len(found) > most:
-                raise TooLarge(f"the field {self.name} is longer than {most:,} bytes")
+                raise TooLarge(f"the field {self.name} is longer than {counted(most)}")
         try:
             return found.decode("utf-8")
         except UnicodeDecodeError:
@@ -3553,6 +3558,12 @@ class Exchange:
         """Whether the credential is one that a browser sends by itself, whatever page made it do so."""
         return self.by_cookie or self.authorization.lower().startswith("basic")
 
+    @property
+    def own_address(self) -> str:
+        """The path as it was asked for, with its query."""
+        query = _ascii(self.environ.get("QUERY_STRING", ""))
+        return self.own_path + ("?" + query if query else "")
+
     def header(self, name: str) -> str:
         return str(self.environ.get("HTTP_" + name.upper().replace("-", "_"), ""))
 
@@ -3565,7 +3576,9 @@ class Exchange:
         except ValueError:
             raise BadRequest("the query is not UTF-8, or has over 200 parameters") from None
         found = dict(pairs)
-        if len(found) != len(pairs):
+        if len(found) != len(pairs) and self.method in ("GET", "HEAD") and re.search(r"/forms/[^/]+/?$", self.path):
+            found = {name: ",".join(text for other, text in pairs if other == name) for name in found}  # several choices
+        elif len(found) != len(pairs):
             names = [name for name, _ in pairs]
             raise BadRequest(f"the parameter {next(n for n in names if names.count(n) > 1)} stands twice")
         for name, value in pairs:
@@ -3888,7 +3901,7 @@ def _ranges(header: str, size: int) -> _Ranges | None:
         if start < stop:
             found.append((start, stop - start))
     if not found:
-        raise RangeNotSatisfiable(f"the file has {size:,} bytes", size_bytes=size)
+        raise RangeNotSatisfiable(f"the file has {counted(size)}", size_bytes=size)
     apart = all(a + length <= b for (a, length), (b, _) in pairwise(sorted(found)))
     return found if len(found) <= 20 and apart else None
 
@@ -4005,6 +4018,39 @@ def _sized(size_bytes: int | None) -> str:
     return "" if size_bytes is None else in_units(size_bytes)
 
 
+def _focusable(html: str) -> str:
+    """An app's own page with its wide parts in boxes that can be scrolled by keys alone."""
+    html = re.sub(r"<pre\b(?![^>]*\btabindex)", '<pre tabindex="0"', html)
+    box = '<div class="scroll" role="region" aria-label="Table" tabindex="0">'
+    return re.sub(r"<table\b(?:(?!<table\b).)*?</table>", lambda found: f"{box}{found[0]}</div>", html, flags=re.DOTALL)
+
+
+# By status: what happened, and what a person can do about it.
+_FAULT_WORDS: Mapping[int, tuple[str, str]] = {
+    400: ("This could not be understood", "A link may be old, or a part of it missing. Go back, or start from Home."),
+    401: ("Please sign in", "This is not open to everyone. Sign in, and go on from here."),
+    403: ("This is not open to you", "Ask {contact} for access, or sign in as someone else who has it."),
+    404: ("There is nothing here", "It may have been moved or deleted, or the address has a typing error. Start from Home."),
+    405: ("This cannot be done here", "Go back, or start from Home."),
+    406: ("There is no such format here", "Open the page without an ending such as .csv, and choose there."),
+    408: ("It did not arrive in time", "The connection was too slow or broke off. Try again."),
+    409: ("This does not fit what is stored", "Somebody may have been faster. Go back, and look at it as it is now."),
+    412: ("This was changed meanwhile", "Somebody was faster. Open it again, and change what is there now."),
+    413: ("This is too large", "Choose a smaller file, or send less at once."),
+    415: ("This kind of file is not taken here", "Save it as another kind of file, and send that one."),
+    416: ("This part of the file does not exist", "The file may have become shorter. Open it from the beginning."),
+    421: ("This site has another address", "Ask {contact} for the right one."),
+    422: ("Something is not filled in right", "Go back, correct what is named here, and send it again."),
+    429: ("That was too often", "Wait a minute, and try again."),
+    500: ("Something went wrong here", "It is not your fault. If it stays so, tell {contact} the number below."),
+    501: ("This cannot be done here", "The place where this is kept cannot do it. Ask {contact} for another way."),
+    503: ("This is not available at the moment", "Wait a minute, and try again. If it stays so, tell {contact}."),
+    504: ("This took too long", "Ask for less, such as a shorter time or fewer rows, and try again."),
+    507: ("There is no room left", "It could not be stored. Tell {contact}, who can make room."),
+}  # fmt: skip
+_PLAIN_DETAILS = (400, 404, 406, 409, 413, 415, 422, 501, 504)  # statuses whose details a person can use
+
+
 class Pages:
     """Renders templates, those beside app.toml first; and turns Responses into what the templates show."""
 
@@ -4041,10 +4087,22 @@ class Pages:
         return self.render(exchange, template, page["title"], page)
 
     def fault(self, exchange: Exchange, error: AppError, kept: SimpleNamespace | None = None) -> bytes:
+        """What happened and what to do, for a person; then the facts, for whoever runs the site."""
         page = _problem(exchange.id, error)
-        login = exchange.url("login", after=exchange.path if exchange.method == "GET" else None)
-        page["sign_in_href"] = login if isinstance(error, Unauthenticated) else ""
-        return self.render(exchange, "error.tpl", page["title"], {"errors": [], "kept": kept, **page})
+        happened, to_do = _FAULT_WORDS.get(error.status, _FAULT_WORDS[500])
+        needed = getattr(error, "needed", "")
+        if error.status == 403 and not needed:  # not about who asks
+            happened, to_do = (
+                "This was not let through",
+                "Open the page again and try once more. If it stays so, ask {contact}.",
+            )
+        page |= {"title": happened, "to_do": to_do.format(contact=self.contact or "the person who runs this site")}
+        login = exchange.url("login", after=exchange.path if exchange.path != exchange.url("logout") else None)
+        page["sign_in_href"] = login if error.status == 401 or needed else ""
+        looked = exchange.method in ("GET", "HEAD")
+        page["again_href"] = exchange.own_address if looked and error.status in (408, 429, 500, 503, 504) else ""
+        page["plain"] = error.status in _PLAIN_DETAILS or (error.status == 403 and not needed)
+        return self.render(exchange, "error.tpl", happened, {"errors": [], "kept": kept, "needed": needed, **page})
 
     def login(
         self, exchange: Exchange, code: str, after: str, error: str = "", kept: SimpleNamespace | None = None
@@ -4057,8 +4115,11 @@ class Pages:
         entries = [SimpleNamespace(**entry | {"address": leads[entry["address"]]}) for entry in response.data["resources"]]
         titles = {"apps": "", "files": "Files", "forms": "Forms", "views": "Views", "admin": "Administration"}
         kinds = [SimpleNamespace(title=t, items=[one for one in entries if one.type == kind]) for kind, t in titles.items()]
-        groups = [kind for kind in kinds[1:] if kind.items]
-        return {"title": self.title, "apps": kinds[0].items, "groups": groups, "sign_in": not exchange.subject}
+        groups, title = [kind for kind in kinds[1:] if kind.items], response.page["title"]
+        return {
+            "title": title or self.title, "apps": kinds[0].items, "groups": groups, "sign_in": not exchange.subject,
+            "crumbs": _crumbs(exchange, [(title, "")]) if title else [],
+        }  # fmt: skip
 
     def _app(self, exchange: Exchange, response: Response) -> dict[str, Any]:
         leads = response.page["leads"]
@@ -4078,7 +4139,7 @@ class Pages:
 
         template = SimpleTemplate(name=name, lookup=[self.own_folder, *self.folders])
         names = {"url": exchange.url, "view": view, "site": self.title, "subject": exchange.subject}
-        return str(template.render(**names, params=response.page["params"]))
+        return _focusable(str(template.render(**names, params=response.page["params"])))
 
     def _metrics(self, exchange: Exchange, response: Response) -> dict[str, Any]:
         meters = [
@@ -4147,6 +4208,7 @@ class Pages:
             "cancel_href": exchange.url(address, _list=state) if record else "",
             "cancel": "Take theirs" if again.stale else "Cancel",
             "records_href": records if readable and not record else "", "notice": again.notice,
+            "unfit": page.get("unfit", ""),
             "shown": (exchange.shown or page["shown"]) if record else "",
         }  # fmt: skip
 
@@ -4184,7 +4246,7 @@ class Pages:
             "crumbs": _crumbs(exchange, _form_trail(page) if records else [(page["title"], "")]),
             "columns": [_heading(exchange, here, again, column) for column in columns],
             "rows": [self._row(exchange, columns, row, records) for row in table.rows],
-            "params": [self._control(exchange, one, asked[one.name]) for one in inputs],
+            "params": [self._control(exchange, _filter_input(one), asked[one.name]) for one in inputs],
             "search": page.get("search"), "action": exchange.url(here), "count": _counted(table), "hidden": hidden,
             "next_href": exchange.url(here, **again, _next=table.next) if table.next else "",
             "first_href": exchange.url(here, **again) if exchange.query.get("_next") else "",
@@ -4272,6 +4334,14 @@ def _form_trail(page: Mapping[str, Any]) -> list[tuple[str, str]]:
     listing = f"{page['address']}/records"
     own = [(page["title"], page["leads"])]
     return own if page["leads"] == listing else [*own, ("Records", listing)]
+
+
+def _filter_input(one: Input) -> Input:
+    """A parameter's control in a filter, where a choice can be taken back."""
+    if one.widget not in ("radio", "select", "checkbox"):
+        return one
+    choices = one.choices if one.widget != "checkbox" else (("true", "yes"), ("false", "no"))
+    return dataclasses.replace(one, widget="select", choices=((() if one.required else (("", "any"),)) + tuple(choices)))
 
 
 def _crumbs(exchange: Exchange, trail: Sequence[tuple[str, str]]) -> list[SimpleNamespace]:
@@ -4893,6 +4963,8 @@ class HttpRunner(Runner):
             ("/healthz", "GET", lambda exchange: _json_answer(200, {"status": "ok"})),
             ("/readyz", "GET", self._readyz),
             ("/metrics", "GET", self._metrics),
+            ("/<kind:re:files|forms|views|apps|admin>", "GET", self._index),
+            ("/<kind:re:files|forms|views|apps|admin>/", "GET", self._index),
             ("/<kind:re:files|forms|views|apps|admin>/<rest:path>", "ANY", self._resource),
         ):
             self.router.add(rule, method, target)
@@ -4976,7 +5048,7 @@ class HttpRunner(Runner):
 
     def _allowed(self, inner: str) -> str:
         """The methods that a path takes, whoever asks; NotFound where there is nothing."""
-        if re.match("/(files|forms)/", inner):
+        if re.match("/(files|forms)/.", inner):
             return _allow(Action)
         try:
             self._match("OPTIONS", inner)
@@ -5036,8 +5108,7 @@ class HttpRunner(Runner):
         if refused and exchange.by_cookie:
             exchange.cookies = self._parting(exchange)
         if exchange.page and refused and exchange.method in ("GET", "HEAD"):
-            query = _ascii(exchange.environ.get("QUERY_STRING", ""))
-            after = exchange.own_path + ("?" + query if query else "")
+            after = exchange.own_address
             return _see_other(exchange.url("login", after=after if len(after) < 1000 else None))
         if exchange.page and refused and exchange.method == "POST" and exchange.path != exchange.url("logout"):
             gone = "_method" in exchange.query and exchange.inner.startswith("files/")  # a file is no page to go back to
@@ -5051,7 +5122,10 @@ class HttpRunner(Runner):
     # -- the resources
 
     def _home(self, exchange: Exchange) -> Answer:
-        return self._render(exchange, self.host.handle(self._request(exchange, "", (), Action.READ)), "")
+        return self._index(exchange, "")
+
+    def _index(self, exchange: Exchange, kind: str) -> Answer:
+        return self._render(exchange, self.host.handle(self._request(exchange, kind, (), Action.READ)), kind)
 
     def _resource(self, exchange: Exchange, kind: str, rest: str) -> Answer:
         name, *path = split_path(rest)
@@ -5216,9 +5290,13 @@ class HttpRunner(Runner):
     def _render_page(self, exchange: Exchange, response: Response) -> Answer:
         if response.template == "form.tpl" or response.page.get("edit"):
             exchange.submission = self.drafts.submission()
-        home = str(response.page.get("home", ""))
-        if home.startswith(("forms/", "views/")):
-            return _see_other(exchange.url(home))
+        leads = str(response.page.get("home", ""))
+        if response.template == "form.tpl" and Action.CREATE not in response.page["may"]:
+            leads = f"{response.page['address']}/records"  # there is nothing to submit for this caller
+        elif response.page.get("edit") and Action.UPDATE not in response.page["may"]:
+            return _see_other(exchange.url(exchange.inner))
+        if leads.startswith(("forms/", "views/")):
+            return _see_other(exchange.url(leads))
         self._take_notice(exchange)
         return _page_answer(200, self.pages.show(exchange, response))
 
@@ -5829,7 +5907,7 @@ class FolderUpload:
         if self.stored:
             return _json_answer(207, body)
         first = self.refused[0].error
-        problem = _problem(self.exchange.id, first) | body | {"detail": f"none of {len(facts)} files was stored"}
+        problem = _problem(self.exchange.id, first) | body | {"detail": f"none of {counted(len(facts), 'file')} was stored"}
         return _json_answer(first.status, problem, _error_headers(first), _PROBLEM_MEDIA)
 
     def page(self, exchange: Exchange) -> dict[str, Any]:
@@ -9486,10 +9564,30 @@ class Form(Resource):
         return [name for name in value if own and name not in self.fields and name not in RESERVED_FIELDS]
 
     def _show(self, request: Request, scope: Scope) -> Plan:
-        _no_params(request, ("_sent",))
-        sent = request.params.get("_sent", "")
+        """The form; parameters that are named like fields fill it in, and store nothing."""
+        _no_params(request, ("_sent", *self.fields))
+        sent, filled, unfit = request.params.get("_sent", ""), {}, []
+        for name, text in request.params.items():
+            try:
+                if name in self.fields:
+                    filled[name] = self._input(self.fields[name], self._prefilled(self.fields[name], text))
+            except BadRequest as error:
+                unfit.append(f"{self.fields[name].title} {error.message.removeprefix(name).strip()}")
         page = self._page(scope) | {"sent": sent if re.fullmatch(r"[0-9a-f]{32}", sent) else ""}
+        page["inputs"] = tuple(filled.get(one.name, one) for one in page["inputs"])
+        page["unfit"] = f"Not filled in from the link: {'; '.join(unfit)}." if unfit else ""
         return _answer(Response(data=self.schema(), template="form.tpl", page=page))
+
+    def _prefilled(self, one: Field, text: str) -> Json:
+        """The value that a parameter gives a field; BadRequest if it does not fit."""
+        if one.is_file:
+            raise BadRequest("is a file, which a link cannot choose")
+        if one.config.type != "array":
+            return one.from_param(text, self.locale)
+        value = one.from_text([part.strip() for part in text.split(",")], self.locale)
+        for fault in one.faults(value, "") if value is not None else ():
+            raise BadRequest(fault.detail)
+        return value
 
     # -- lists
 
@@ -9818,7 +9916,7 @@ def _size_faults(value: Value, pointer: str) -> list[Fault]:
     if texts < MOST_RECORD_BYTES // 10:
         return []
     size = len(dump_json({name: one for name, one in value.items() if not isinstance(one, Upload | dict)}).encode())
-    detail = f"has {size:,} bytes as a whole; a record has at most {MOST_RECORD_BYTES:,}, files aside: shorten its texts"
+    detail = f"has {counted(size)} as a whole; a record has at most {MOST_RECORD_BYTES:,}, files aside: shorten its texts"
     return [Fault(pointer, "record_size", detail)] if size > MOST_RECORD_BYTES else []
 
 
@@ -10045,19 +10143,22 @@ class Launcher(Resource):
 
 
 class Home(Resource):
-    """The page at /: what this caller may open. `entries` have type, address, title, icon and note."""
+    """The page at /, or of one type such as forms: what this caller may open. `entries` have type, address, title, icon and
+    note."""
 
-    type, name, title = "", "", "Home"
+    type, name = "", ""
     actions = frozenset({Action.READ})
 
-    def __init__(self, entries: Sequence[Mapping[str, str]], opens: Collection[str] = ()) -> None:
-        self.entries, self.opens = tuple(entries), opens
+    def __init__(self, entries: Sequence[Mapping[str, str]], opens: Collection[str] = (), kind: str = "") -> None:
+        self.entries, self.opens, self.kind = [one for one in entries if kind in ("", one["type"])], opens, kind
+        self.title = {"": "Home", "admin": "Administration"}.get(kind, kind.capitalize())
 
     def handle(self, request: Request, scope: Scope) -> Plan:
         _no_params(request)
         mine = [dict(entry) for entry in self.entries if scope.caller.opens(entry["address"])]
         leads = {one["address"]: leads_to(one["address"], self.opens, scope.caller) for one in mine}
-        return _answer(Response(data={"resources": mine}, template="home.tpl", page={"leads": leads}))
+        page = {"leads": leads, "title": self.title if self.kind else ""}
+        return _answer(Response(data={"resources": mine}, template="home.tpl", page=page))
 
 
 def _newest(sources: Iterable[Iterable[Record]]) -> Iterator[Record]:
@@ -10186,9 +10287,9 @@ RESOURCE_TYPES: Mapping[str, type[Resource]] = {
 #          WRITER_SETTINGS BLOBS_SCHEMA sqlite_number sqlite_member sqlite_text sqlite_bytes sqlite_authorize
 #          sqlite_field SqlLookup SqliteLookup SqlitePool plain_cell need_blob LookedUpBlobs EmbeddedProvider
 #          SqlConnection SqlBlobs SqlProvider ITEM_ERRORS disk_errors sync_folder identity write_fully FileReader
-#          JournalEntry write_journal_line copy_value Journal FileProvider Facts LINK_LOCAL NAT64 EXACT_JS PLACEHOLDER
-#          PRESETS is_link_local at_pointer fill_query is_double inexact NamedLocks ALONE Wire WireFile HttpAnswer
-#          NotConnected HttpPool HttpReader Entries Listed passable GenericProvider
+#          JournalEntry write_journal_line copy_value Journal FileProvider Facts LINK_LOCAL NAT64 EXACT_JS
+#          PLACEHOLDER PRESETS is_link_local at_pointer fill_query is_double inexact NamedLocks ALONE Wire WireFile
+#          HttpAnswer NotConnected HttpPool HttpReader Entries Listed passable GenericProvider
 
 _Result = TypeVar("_Result")
 
@@ -13638,8 +13739,7 @@ def _providers_of(path: Path) -> list[type[Provider]]:
 _AUDIT = (
     "at", "subject", "action", "resource", "record", "outcome", "code", "before", "after", "door", "token_id", "request_id",
 )  # fmt: skip
-_ADMIN = ("admin/audit", "admin/tokens", "admin/sessions")  # those that the home page lists
-_BUILT_IN = (*_ADMIN, "admin/metrics")
+_BUILT_IN = ("admin/audit", "admin/tokens", "admin/sessions", "admin/metrics")
 _TOKENS = ("subject", "label", "grants", "roles", "issued_at", "expires_at", "used_at", "revoked_at")
 _BESIDE_TABLES: Mapping[str, tuple[str, ...]] = {"_audit": (), "_requests": ("at",)}  # each with what is asked for in it
 _STATE_TABLES: Mapping[str, tuple[str, ...]] = {
@@ -14115,9 +14215,10 @@ class App:
                 "icon": "",
                 "note": "",
             }
-            for address in _ADMIN
+            for address in _BUILT_IN
         ]
         self.resources[""] = Home(declared, self._opens)
+        self.indexes = {kind: Home(declared, self._opens, kind) for kind in RESOURCE_TYPES}
         self.resources["admin/audit"] = AdminTable("audit", "_audit", _AUDIT, self._keepers(), secret_key=False)
         self.resources["admin/tokens"] = AdminTable("tokens", "_tokens", _TOKENS, [self.state], secret_key=False)
         columns = ("subject", "jti", "created_at", "expires_at")
@@ -14528,9 +14629,10 @@ class App:
         kind = RESOURCE_TYPES.get(request.resource.partition("/")[0])
         wanted = kind.sufficient(request) if kind else (request.action,)
         place = kind.judged_at(request) if kind else request.address
-        if request.resource and not any(caller.may(action, place) for action in wanted):
+        open_to_all = request.resource in ("", *self.indexes)
+        if not open_to_all and not any(caller.may(action, place) for action in wanted):
             self._refuse(request, caller, wanted[0], place)
-        resource = self.resources.get(request.resource)
+        resource = self.resources.get(request.resource) or self.indexes.get(request.resource)
         if resource is None:
             seen = [address for address in self.resources if address and caller.opens(address)]
             raise NotFound(f"there is no {request.resource}{nearest(request.resource, seen)}")
@@ -15999,7 +16101,8 @@ def _info_config(app: App) -> Json:
 
 
 def _info_routes(app: App) -> Json:
-    own = ("/", "/openapi.json", "/healthz", "/readyz", "/metrics", "/login", "/static/…")
+    indexes = [f"/{kind}" for kind in app.indexes]
+    own = ("/", *indexes, "/openapi.json", "/healthz", "/readyz", "/metrics", "/login", "/static/…")
     rows = [{"path": path, "methods": "GET"} for path in own]
     rows += [{"path": "/logout", "methods": "POST"}]
     shapes = {

@@ -100,13 +100,12 @@ end
   >
 {{field.value}}</textarea>
 %   elif field.widget == "select":
-%     chosen = any([option.selected for option in field.options])
   <select id="{{field.id}}" name="{{field.name}}"
 %     for name, value in attrs.items():
     {{name}}="{{name if value is True else value}}"
 %     end
   >
-%     if not any([option.value == "" for option in field.options]) and not (field.required and chosen):
+%     if not any([option.value == "" for option in field.options]):
     <option value="">{{"Choose…" if field.required else "—"}}</option>
 %     end
 %     for option in field.options:

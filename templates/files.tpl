@@ -52,7 +52,11 @@ may_delete = any([entry.may_delete for entry in page.entries])
     <tr>
       <th scope="row"><a href="{{entry.href}}"><svg class="icon {{kind}}" aria-hidden="true"><use href="{{static('icon.svg')}}#{{kind}}"/></svg><bdi>{{entry.name}}</bdi><span class="visually-hidden">{{", folder" if entry.is_folder else ""}}</span></a></th>
       <td class="num">{{entry.size}}</td>
-      <td class="when"><time datetime="{{entry.modified_iso}}">{{entry.modified}}</time></td>
+      <td class="when">\\
+%       if entry.modified_iso:
+<time datetime="{{entry.modified_iso}}">{{entry.modified}}</time>\\
+%       end
+</td>
 %     if may_delete:
       <td class="act">
 %       if entry.may_delete:

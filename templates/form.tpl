@@ -14,6 +14,9 @@
 % if page.notice:
 <div class="notice good" role="status"><p>{{page.notice}}</p></div>
 % end
+% if page.unfit:
+<div class="notice bad" role="status"><p><bdi>{{page.unfit}}</bdi></p></div>
+% end
 % include('_errors.tpl')
 <form class="form" method="post" action="{{page.action}}" novalidate
 % if page.multipart:

@@ -1,5 +1,8 @@
 % rebase('layout.tpl')
-<h1 class="home">{{site}}</h1>
+% if page.crumbs:
+%   include('_crumbs.tpl')
+% end
+<h1 class="home">{{page.title}}</h1>
 % if page.apps:
 <h2 class="visually-hidden">Applications</h2>
 <ul class="apps">
@@ -21,7 +24,7 @@
 <div class="groups">
 %   for group in page.groups:
   <section>
-    <h2>{{group.title}}</h2>
+    <h2 class="{{'visually-hidden' if page.crumbs else ''}}">{{group.title}}</h2>
     <ul class="links">
 %     for item in group.items:
       <li><a href="{{url(item.address)}}"><strong><bdi>{{item.title}}</bdi></strong>
@@ -47,6 +50,6 @@
 % elif not page.apps and not page.groups:
 <div class="empty">
   <p><strong>Nothing here yet.</strong></p>
-  <p>No application, form, view or file share is open to you. Ask the person who runs this site for access.</p>
+  <p>Nothing of this kind is open to you. {{f"Ask {contact} for access." if contact else "Ask the person who runs this site for access."}}</p>
 </div>
 % end
