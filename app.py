@@ -351,7 +351,7 @@ class ConfigError(AppError):
 #          Staged OPERATORS Condition Query Page Select Rows Change exact_number load_json dump_json check_text
 #          member_pointer LOST Damaged damage_of whole_texts check_value is_key check_writes check_path compose
 #          split_path quote_path new_id rfc3339 instant_key parse_rfc3339 encode_cursor decode_cursor PAGE_BYTES weigh
-#          page_of nearest counted in_units page_bounds Unread Locale
+#          page_of nearest how_many in_units page_bounds Unread Locale
 
 Json: TypeAlias = Any  # None, bool, int, float, Decimal, str, list and dict of these
 Value: TypeAlias = dict[str, Json]  # a JSON object
@@ -1125,7 +1125,7 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return f"; did you mean {known[found[0]]}?" if found else ""
 
 
-def counted(count: int, what: str = "byte") -> str:
+def how_many(count: int, what: str = "byte") -> str:
     """'1 byte', '1,234 bytes'."""
     return f"{count:,} {what}{'s' * (count != 1)}"
 
@@ -3379,7 +3379,7 @@ class BodyReader:
     def bounded(self, most: int) -> BodyReader:
         """This reader, refusing more bytes than `most`, at once if more are announced."""
         if (self.size_bytes or 0) > most:
-            raise TooLarge(f"the body has {counted(self.size_bytes or 0)}; at most {most:,} are taken here")
+            raise TooLarge(f"the body has {how_many(self.size_bytes or 0)}; at most {most:,} are taken here")
         self.most = most
         return self
 
@@ -3394,12 +3394,12 @@ class BodyReader:
             seen += len(chunk)
             self.seen = seen
             if self.most is not None and seen > self.most:
-                raise TooLarge(f"the body is larger than {counted(self.most)}, the most that is taken here")
+                raise TooLarge(f"the body is larger than {how_many(self.most)}, the most that is taken here")
             if promised:
                 digest.update(chunk)
             yield chunk
         if self.size_bytes is not None and seen < self.size_bytes:
-            raise BadRequest(f"the body ended after {seen:,} of {counted(self.size_bytes)}")
+            raise BadRequest(f"the body ended after {seen:,} of {how_many(self.size_bytes)}")
         if promised - {digest.digest()}:
             raise BadRequest("the body does not have the sha-256 digest that was sent with it")
 
@@ -3436,7 +3436,7 @@ class _Part:
         for chunk in self.chunks:
             found += chunk
             if len(found) > most:
-                raise TooLarge(f"the field {self.name} is longer than {counted(most)}")
+                raise TooLarge(f"the field {self.name} is longer than {how_many(most)}")
         try:
             return found.decode("utf-8")
         except UnicodeDecodeError:
@@ -3901,7 +3901,7 @@ def _ranges(header: str, size: int) -> _Ranges | None:
         if start < stop:
             found.append((start, stop - start))
     if not found:
-        raise RangeNotSatisfiable(f"the file has {counted(size)}", size_bytes=size)
+        raise RangeNotSatisfiable(f"the file has {how_many(size)}", size_bytes=size)
     apart = all(a + length <= b for (a, length), (b, _) in pairwise(sorted(found)))
     return found if len(found) <= 20 and apart else None
 
@@ -5907,7 +5907,7 @@ class FolderUpload:
         if self.stored:
             return _json_answer(207, body)
         first = self.refused[0].error
-        problem = _problem(self.exchange.id, first) | body | {"detail": f"none of {counted(len(facts), 'file')} was stored"}
+        problem = _problem(self.exchange.id, first) | body | {"detail": f"none of {how_many(len(facts), 'file')} was stored"}
         return _json_answer(first.status, problem, _error_headers(first), _PROBLEM_MEDIA)
 
     def page(self, exchange: Exchange) -> dict[str, Any]:
@@ -9916,7 +9916,7 @@ def _size_faults(value: Value, pointer: str) -> list[Fault]:
     if texts < MOST_RECORD_BYTES // 10:
         return []
     size = len(dump_json({name: one for name, one in value.items() if not isinstance(one, Upload | dict)}).encode())
-    detail = f"has {counted(size)} as a whole; a record has at most {MOST_RECORD_BYTES:,}, files aside: shorten its texts"
+    detail = f"has {how_many(size)} as a whole; a record has at most {MOST_RECORD_BYTES:,}, files aside: shorten its texts"
     return [Fault(pointer, "record_size", detail)] if size > MOST_RECORD_BYTES else []
 
 

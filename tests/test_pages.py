@@ -252,8 +252,8 @@ def test_wide_parts_of_an_apps_page_can_be_scrolled_by_keys(site: Site, staff: s
 
 
 def test_one_of_something_is_said_in_the_singular(site: Site, staff: str) -> None:
-    assert app.counted(1) == "1 byte"
-    assert app.counted(1200, "file") == "1,200 files"
+    assert app.how_many(1) == "1 byte"
+    assert app.how_many(1200, "file") == "1,200 files"
     site.put("/files/docs/a.txt", b"x", staff)
     reply = site.ask("GET", "/files/docs/a.txt", None, {"Authorization": f"Bearer {staff}", "Range": "bytes=5-9"})
     assert (reply.status, reply.json["detail"]) == (416, "the file has 1 byte")
