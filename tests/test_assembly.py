@@ -794,6 +794,14 @@ def test_bytes_of_a_record_go_with_it_and_when_others_take_their_place(site: Sit
         site.read(stays.location)
 
 
+def test_the_first_failure_is_told_and_not_that_of_the_tidying(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_commit_of(monkeypatch, site, "leave", Unavailable("the first"))
+    for method in ("remove", "discard"):
+        fail(monkeypatch, site, method, Unavailable("the second"))
+    with pytest.raises(Unavailable, match="the first"):
+        site.create("forms/leave", {"doc": inline()})
+
+
 def test_bytes_of_a_batch_go_when_one_of_them_cannot_be_staged(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     real = provider(site).stage
     calls: list[int] = []

@@ -2053,6 +2053,12 @@ def test_a_parameter_that_is_unknown_repeated_or_wrong_is_refused(site: Site, st
             assert reply.status == 400 or (accept == "text/csv" and query == "_next=abc"), reply.text
 
 
+def test_a_query_has_two_hundred_parameters_at_most(site: Site, staff: str) -> None:
+    for count, told in ((200, "a0"), (201, "has over 200 parameters")):
+        reply = site.get("/views/waiting?" + "&".join(f"a{n}=1" for n in range(count)), staff)
+        assert (reply.status, told in reply.json["detail"]) == (400, True)
+
+
 def test_filters_sort_and_search_agree_in_every_format(site: Site, staff: str) -> None:
     fill(site, staff)
     query = "?kind=unpaid&days__gte=10&_sort=days&days__lt=16"
