@@ -715,6 +715,10 @@ def test_a_jwt_may_carry_less_than_its_row_but_gives_what_it_says(world: World) 
     token = world.issue(grants=["forms/leave:create"])
     text = forge(GOOD | {"jti": token.jti, "scope": "forms/leave:create files/docs:read"})
     assert world.bearer(text).may(Action.READ, "files/docs/a.pdf")
+    token = world.issue(grants=["files/*:read"], roles=["staff"])
+    for roles, known in ((("staff",), ("staff",)), ((), ())):
+        caller = world.bearer(world.authority.jwt(dataclasses.replace(token, roles=roles)))
+        assert (caller.roles, parse_grant("apps/*:read") in caller.grants) == (known, bool(known))
 
 
 @pytest.mark.parametrize("scope", ["forms/leave", "a  b", " ", "files/*:read ", "files/*:fly", "\tfiles/*:read"])
