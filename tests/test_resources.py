@@ -723,6 +723,18 @@ def test_a_page_that_says_what_it_showed_empties_what_it_sends_nothing_for(aged:
     assert faults(error) == {"/at": "required"}
 
 
+def test_a_required_choice_that_is_no_longer_offered_may_stay_alone(tmp_path: Path) -> None:
+    toml = PROVIDERS["sql"] + '[forms.f.fields]\ntags = { type = "array", required = true, items = { enum = ["a", "b"] } }\n'
+    before = Site(tmp_path, toml)
+    where = before.create("forms/f", {"tags": ["a", "b"]}).location
+    before.close()
+    after = Site(tmp_path, toml.replace('"a", ', ""))
+    assert after.put(where, typed(tags="a"), typed=False).data["tags"] == ["a"]
+    with pytest.raises(Invalid):
+        after.put(where, {"_shown": ["tags:0"]}, typed=False)
+    after.close()
+
+
 def test_a_page_that_was_open_while_others_wrote_changes_only_what_was_changed_in_it(aged: Site) -> None:
     page = aged.read("forms/f/records/x?_edit=1").page
     sent = {one.name: list(one.texts) for one in page["inputs"]} | {"_shown": [page["shown"]]}
