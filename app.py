@@ -1522,7 +1522,7 @@ class FilesConfig:
     title: str = setting("text", "", "name for people")
     note: str = setting("text", "", "a line under the title")
     prefix: str = setting("inside", "", 'folder inside the provider, such as "handbook/"')
-    accept: tuple[str, ...] = setting("texts", [], "media types or .endings that may be uploaded; [] = all")
+    accept: tuple[str, ...] = setting("media", [], "media types or .endings that may be uploaded; [] = all")
     max_file_bytes: int = setting("size", "2GB", "largest file", name="max_file", unit="bytes")
 
 
@@ -1553,7 +1553,7 @@ class FieldConfig:
     min_items: Json = setting("count", None, "fewest items of an array", name="minItems")
     max_items: Json = setting("count", None, "most items of an array", name="maxItems")
     files: str = setting("text", "", 'format "file": the share that keeps the files, such as files/handbook')
-    accept: tuple[str, ...] = setting("texts", [], 'format "file": media types or .endings; [] = all')
+    accept: tuple[str, ...] = setting("media", [], 'format "file": media types or .endings; [] = all')
     max_file_bytes: int = setting("size", "10MB", 'format "file": largest file', name="max_file", unit="bytes")
 
     @property
@@ -1731,6 +1731,13 @@ def _texts(raw: Any, folder: Path) -> tuple[str, ...]:
     if not isinstance(raw, list):
         raise ValueError('must be a list of texts, such as ["a", "b"]')
     return tuple(_text(item, folder) for item in raw)
+
+
+def _media(raw: Any, folder: Path) -> tuple[str, ...]:
+    for one in _texts(raw, folder):
+        if not re.fullmatch(r"\.[^/]+|[^./][^/]*/[^/]+", one):
+            raise ValueError(f'{one!r} is neither a media type, such as "image/*", nor an ending, such as ".pdf"')
+    return tuple(raw)
 
 
 def _json(raw: Any, folder: Path) -> Json:
@@ -2505,6 +2512,7 @@ CONVERTERS: Mapping[str, Callable[[Any, Path], Any]] = {
     "boolean": _boolean,
     "text": _text,
     "texts": _texts,
+    "media": _media,
     "word": _word,
     "secret": _secret,
     "pattern": _pattern,
@@ -2870,21 +2878,26 @@ def _secret_files(raw: Any, place: str = "") -> Iterator[tuple[str, str]]:
 
 
 @lru_cache(maxsize=1)
-def _media_types() -> Mapping[str, str]:
-    """The media type of each ending (lower case, with its dot), as templates/media.types says."""
+def _media_types() -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """The media type of each ending (lower case, with its dot), and of each other name of a type: templates/media.types."""
     text = Path(__file__).resolve().with_name("templates").joinpath("media.types").read_text("utf-8")
     lines = [line.split() for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    return {"." + ending: media for media, *endings in lines for ending in endings}
+    types = [line for line in lines if "=" not in line]
+    return (
+        {"." + ending: media for media, *endings in types for ending in endings},
+        {line[0]: line[2] for line in lines if "=" in line},
+    )
 
 
 def media_type(name: str) -> str:
     """The media type of a file by the last ending of its name, whatever its case; application/octet-stream if unknown."""
     stem, dot, ending = name.rpartition(".")
-    return _media_types().get(dot + ending.lower() if stem else "", "application/octet-stream")
+    return _media_types()[0].get(dot + ending.lower() if stem else "", "application/octet-stream")
 
 
 def _fits(media: str, accepted: str) -> bool:
-    return fnmatch.fnmatchcase(media, accepted.lower())
+    accepted = accepted.lower()
+    return fnmatch.fnmatchcase(media, _media_types()[1].get(accepted, accepted))
 
 
 def accepts(accept: Sequence[str], name: str) -> bool:
@@ -2898,7 +2911,7 @@ def accepts(accept: Sequence[str], name: str) -> bool:
 def file_input_accept(accept: Sequence[str]) -> str:
     """The accept attribute of a file input: beside each media type its endings, since browsers' tables differ from ours."""
     types = [one for one in accept if not one.startswith(".")]
-    endings = [ending for ending, media in _media_types().items() if any(_fits(media, one) for one in types)]
+    endings = [ending for ending, media in _media_types()[0].items() if any(_fits(media, one) for one in types)]
     return "" if "*/*" in accept else ",".join(dict.fromkeys([*accept, *endings]))
 
 

@@ -234,6 +234,7 @@ GOOD = {
 BAD = {
     "text": ["5", "[]", "{}", "true", "2026-01-01", '"\\u0000"'],
     "texts": ['"a"', "[1]", "{}", '[["a"]]'],
+    "media": ['"pdf"', '["pdf"]', '["image/"]', '["*"]', "[1]"],
     "boolean": ['"true"', "1", "[]"],
     "size": ['"10 XB"', '"-1"', "-1", "true", "[]", "1.5", '"1.5MB"', '"MB"', '"٣MB"', "2026-01-01"],
     "duration": ['"0s"', "0", "-3", '"1y"', "true", '"9999w"', '"999999999w"', "[]", "1.5"],
@@ -941,7 +942,11 @@ doc xls ppt rtf vsdx mpp one pages numbers key exe msi dmg iso deb rpm""".split(
 
 def test_media_types_are_a_table_of_our_own_with_the_usual_ones() -> None:
     lines = (ROOT / "templates" / "media.types").read_text("utf-8").splitlines()
-    rows = [line.split() for line in lines if line and not line.startswith("#")]
+    every = [line.split() for line in lines if line and not line.startswith("#")]
+    rows = [row for row in every if "=" not in row]
+    names = {row[0]: row[2] for row in every if "=" in row}
+    assert set(names.values()) <= {row[0] for row in rows}
+    assert not set(names) & {row[0] for row in rows}
     types, endings = [row[0] for row in rows], [ending for row in rows for ending in row[1:]]
     assert len(types) == len(set(types)) >= 400
     assert len(endings) == len(set(endings))
@@ -970,6 +975,27 @@ def test_media_types_are_a_table_of_our_own_with_the_usual_ones() -> None:
 )
 def test_the_last_ending_of_a_name_says_its_media_type(name: str, media: str) -> None:
     assert app.media_type(name) == media
+
+
+@pytest.mark.parametrize(
+    ("accepted", "name"),
+    [
+        ("text/xml", "a.xml"),
+        ("image/jpg", "a.JPEG"),
+        ("audio/mp3", "a.mp3"),
+        ("application/x-zip-compressed", "a.zip"),
+        ("Application/X-RAR", "a.rar"),
+        ("image/vnd.microsoft.icon", "a.ico"),
+    ],
+)
+def test_accept_knows_the_other_names_of_a_media_type(accepted: str, name: str) -> None:
+    assert app.accepts([accepted], name)
+    assert not app.accepts([accepted], "a.exe")
+
+
+@pytest.mark.parametrize("wrong", ["pdf", "image", "*", "", "/pdf", "image/", ".a/b"])
+def test_an_entry_of_accept_that_is_neither_type_nor_ending_is_a_fault(wrong: str) -> None:
+    assert "such as" in faults({"files": {"docs": {"accept": [wrong]}}})["files.docs.accept"]
 
 
 def test_a_file_input_offers_the_endings_of_the_types_that_it_takes() -> None:

@@ -76,6 +76,7 @@ VALUES = {
     "size": 'size such as `"500KB"`, `"10MB"`, `"2GiB"`',
     "text": "text",
     "texts": "list of texts",
+    "media": "list of media types and endings",
     "timezone": "name of a time zone (IANA)",
     "type": "name of a type",
     "values": "list of values",
