@@ -5429,7 +5429,8 @@ class HttpRunner(Runner):
                 return self.drafts.sign_in_first(exchange, draft, error, error.message)
             body = self.pages.login(exchange, "", self._safe_target(after, ""), error.message)
             return _page_answer(401, body, _error_headers(error))
-        exchange.cookies = [self._cookie(exchange, session, seconds)]
+        # It outlives the session: a form that is sent too late shows by it whose it was (has_ended).
+        exchange.cookies = [self._cookie(exchange, session, seconds + 86_400)]
         if draft:
             exchange.session, exchange.authorization = session, ""
             exchange.credential = f"Session {session}"

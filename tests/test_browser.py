@@ -458,6 +458,27 @@ def test_a_session_that_ends_while_typing_loses_no_text_and_no_file(
     assert person.complaints() == []
 
 
+def test_signing_out_in_another_tab_loses_no_text_and_no_file(
+    claims: Server, browse: Callable[..., Person], token_for: Callable[..., str], tmp_path: Path
+) -> None:
+    person, token = browse(claims.base_url, scripts=False), token_for(claims, "**:*")
+    sign_in(person, claims.sign_in_link)
+    person.go("/forms/claims")
+    fill_in_a_claim(person, tmp_path)
+    first = person.driver.current_window_handle
+    person.driver.switch_to.new_window("tab")
+    person.go("/")
+    person.press(person.button("Sign out", "header"))
+    person.driver.close()
+    person.driver.switch_to.window(first)
+    person.press(person.button("Send"))
+    person.see("#token").send_keys(token)
+    person.press(person.button("Sign in", "main form.form"))
+    is_filled_in(person)
+    person.press(person.button("Send"))
+    claim_is_stored(person)
+
+
 @pytest.mark.parametrize("scripts", [False, True], ids=["without scripts", "with scripts"])
 def test_a_wrong_or_too_large_submit_keeps_the_chosen_file(
     scripts: bool, claims: Server, browse: Callable[..., Person], tmp_path: Path

@@ -1482,6 +1482,15 @@ def test_a_session_that_ends_while_typing_loses_nothing(site: Site, end: str, en
         assert (record["day"], record["reason"]) == ("2026-01-31", "two\nlines")
 
 
+def test_the_cookie_outlives_the_session_by_a_day(site: Site) -> None:
+    token = site.app.issue(app.Caller("test"), "ann", ["forms/papers:create"], [], 60)
+    signed = site.submit("/login", {"token": site.app.authority.jwt(token)})
+    [lasts] = re.findall(r"Max-Age=(\d+)", signed["Set-Cookie"])
+    assert 86_400 < int(lasts) <= 86_460, (
+        "a browser drops it when that is over, and with it what shows whose files those are"
+    )
+
+
 def test_signing_in_by_a_link_in_another_tab_goes_on_in_the_first(site: Site, staff: str) -> None:
     address = site.send("/forms/leave", LEAVE, staff)["Location"]
     cookie = site.sign_in(staff)
