@@ -627,7 +627,7 @@ def imported(said: str) -> set[str]:
     return {name.split(".")[0] for name in re.findall(r"^import time:.*\| +([\w.]+)$", said, re.MULTILINE)}
 
 
-@pytest.mark.parametrize("command", ["--help", "info version", "auth issue --subject ann --grant files/x:read"])
+@pytest.mark.parametrize("command", ["--help", "info version", "auth issue --subject ann --grant files/shared:read"])
 def test_a_command_imports_no_driver_of_another_provider(place: Place, pyz: Path, unpack_root: Path, command: str) -> None:
     result = place.run(pyz, *command.split(), flags=("-X", "importtime"), SHIV_ROOT=str(unpack_root))
     assert result.code == 0, result.err
