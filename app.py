@@ -3803,8 +3803,9 @@ def _excel_csv(table: Table, locale: Locale) -> Iterator[bytes]:
     zone = {column.name: f" ({locale.zone_name})" for column in table.columns if column.format == "date-time"}
     titles = [_excel_text((column.title or column.name) + zone.get(column.name, "")) for column in table.columns]
     rows = ([_excel_cell(column, row[column.name], locale) for column in table.columns] for row in table.rows)
-    yield b"\xef\xbb\xbf"
-    yield from _csv_lines(titles, rows, ";" if "," in locale.write_number(0.5) else ",")
+    lines = _csv_lines(titles, rows, ";" if "," in locale.write_number(0.5) else ",")
+    yield b"\xef\xbb\xbf" + next(lines)  # not before the first rows: what fails there has a status of its own
+    yield from lines
 
 
 def _ndjson(table: Table) -> Iterator[bytes]:
@@ -4110,9 +4111,10 @@ class Pages:
                 "Open the page again and try once more. If it stays so, ask {contact}.",
             )
         page |= {"title": happened, "to_do": to_do.format(contact=self.contact or "the person who runs this site")}
-        login = exchange.url("login", after=exchange.path if exchange.path != exchange.url("logout") else None)
-        page["sign_in_href"] = login if error.status == 401 or needed else ""
         looked = exchange.method in ("GET", "HEAD")
+        after = exchange.own_address if looked else exchange.path
+        login = exchange.url("login", after=after if exchange.path != exchange.url("logout") and len(after) < 1000 else None)
+        page["sign_in_href"] = login if error.status == 401 or needed else ""
         page["again_href"] = exchange.own_address if looked and error.status in (408, 429, 500, 503, 504) else ""
         page["plain"] = error.status in _PLAIN_DETAILS or (error.status == 403 and not needed)
         return self.render(exchange, "error.tpl", happened, {"errors": [], "kept": kept, "needed": needed, **page})
