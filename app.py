@@ -11564,7 +11564,10 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
 
     @staticmethod
     def _is_records(connection: sqlite3.Connection, table: str) -> bool:
-        columns = connection.execute(f"select * from {quote_name(table)} limit 0").description  # noqa: S608
+        try:
+            columns = connection.execute(f"select * from {quote_name(table)} limit 0").description  # noqa: S608
+        except UnicodeDecodeError:  # the name of a column of another program
+            return False
         return [column[0] for column in columns][:3] == ["key", "version", "data"]
 
     def _make_tables(self, tables: Iterable[str], connection: sqlite3.Connection) -> None:
@@ -11580,7 +11583,7 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
         with self._reading("listing tables") as connection:
             sql = "select name from sqlite_master where type = 'table' order by name"
             names = [name for (name,) in connection.execute(sql) if not name.startswith("sqlite_")]
-            return [name for name in names if self._is_records(connection, name)]
+            return [name for name in names if not damage_of(name) and self._is_records(connection, name)]
 
     def get(self, table: str, key: str) -> Record | None:
         if not is_key(key):

@@ -443,6 +443,26 @@ def test_a_table_of_another_make_is_refused_and_left_alone(foreign: Path, sql: a
     assert sql.commit([Insert("other", "a", {})]) == [Record("a", 1, {})]
 
 
+def test_tables_whose_names_or_columns_are_not_utf_8_are_left_alone(sql: app.SqlProvider, tmp_path: Path) -> None:
+    sql.commit([Insert("t", "a", {})])
+    with closing(sqlite3.connect(next(tmp_path.rglob("*.db")))) as connection:
+        connection.execute("create table odd (gross text)")
+        connection.execute("create table other (x text)")
+        connection.execute("pragma writable_schema = on")
+        connection.execute(
+            "update sqlite_master set sql = cast(replace(sql, 'gross', x'6772f6df65') as text) where name = 'odd'"
+        )
+        change = "cast(replace(sql, 'other', x'fc') as text), name = cast(x'fc' as text), tbl_name = cast(x'fc' as text)"
+        connection.execute(f"update sqlite_master set sql = {change} where name = 'other'")
+        connection.commit()
+    sql.close()
+    sql.open()
+    assert sql.tables() == ["t"]
+    assert sql.get("t", "a") == Record("a", 1, {})
+    with pytest.raises(app.ConfigError, match="not made by Satchel"):
+        sql.find(Query("odd"))
+
+
 def test_generated_columns_may_be_added_to_a_table_of_records(sql: app.SqlProvider) -> None:
     sql.prepare({"t": {}})
     assert sql._writer
