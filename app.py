@@ -5408,7 +5408,8 @@ class HttpRunner(Runner):
 
     def _safe_target(self, after: str, default: str) -> str:
         """A path on this site to go on to; never another site."""
-        inside = (after + "/").startswith(self.prefix + "/") and not after.startswith("//")
+        dots = {".", ".."} & {unquote(part) for part in after.partition("?")[0].split("/")}
+        inside = (after + "/").startswith(self.prefix + "/") and not after.startswith("//") and not dots
         return after if inside and re.fullmatch(r"/[!-\[\]-~]*", after) else default
 
     def _sign_in(self, exchange: Exchange) -> Answer:

@@ -924,6 +924,14 @@ def test_a_name_in_a_header_stays_in_its_quotes(site: Site, staff: str) -> None:
         assert reply["Content-Disposition"] == want
 
 
+def test_what_a_browser_could_run_keeps_its_type_and_is_saved(site: Site, staff: str) -> None:
+    for name, media in (("a.html", "text/html"), ("a.svg", "image/svg+xml"), ("a.xml", "application/xml")):
+        site.put(f"/files/docs/{name}", b"x", staff)
+        reply = site.get(f"/files/docs/{name}", staff)
+        assert reply["Content-Type"].partition(";")[0] == media
+        assert reply["Content-Disposition"].startswith("attachment;")
+
+
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.pdf", "a.txt", "a.md", "a.mp4", "a.csv", "a.py"])
 def test_what_a_browser_may_show_is_shown(site: Site, staff: str, name: str) -> None:
     site.put(f"/files/docs/{name}", b"x", staff)
@@ -1889,13 +1897,14 @@ def test_a_folder_shows_the_same_page_after_an_upload_and_a_delete(site: Site, s
 
 
 def test_only_a_post_of_a_page_has_another_method(site: Site, staff: str) -> None:
-    record = site.send("/forms/leave", LEAVE, staff)["Location"]
+    record, reader = site.send("/forms/leave", LEAVE, staff)["Location"], site.token("forms/leave:read", "files/docs:read")
     site.put("/files/docs/a", b"x", staff)
     for target in (record, "/files/docs/a"):
         for method in ("GET", "HEAD", "PUT", "PATCH"):
             reply = site.ask(method, f"{target}?_method=DELETE", json.dumps(LEAVE), JSON, staff)
             assert reply.status in (200, 400, 405)
             assert site.get(target, staff).status == 200
+        assert site.get(f"{target}?_method=DELETE", reader).status == 400, "a parameter, and not another action"
         for wanted in ("PATCH", "GET", "HEAD", "put", "delete", "POST", "", "X"):
             reply = site.ask("POST", f"{target}?_method={wanted}", urlencode(LEAVE), FORM, staff)
             assert (reply.status, reply.json["detail"]) == (400, "_method must be PUT, of a record, or DELETE")
@@ -2354,9 +2363,12 @@ def test_signing_in_leads_only_to_this_site(site: Site, staff: str, after: str) 
     assert location == ("/" if after != "/%0d%0aSet-Cookie:x" else after)
     shown = hidden(site.get(f"/login?after={quote(after, safe='')}"), "after")
     assert shown in ("", "/%0d%0aSet-Cookie:x")
+    assert hidden(site.submit("/login", {"token": "x", "after": after}), "after") == shown
 
 
-@pytest.mark.parametrize("after", [*AFTER, "/opsevil", "/other", "https://localhost/ops/x", "/", "/../ops/"])
+@pytest.mark.parametrize(
+    "after", [*AFTER, "/opsevil", "/other", "https://localhost/ops/x", "/", "/../ops/", "/ops/../x", "/ops/%2e%2E/x?y"]
+)
 def test_signing_in_leads_only_below_the_prefix(ops: Site, after: str) -> None:
     staff = ops.token(roles=["staff"])
     assert ops.submit("/ops/login", {"token": staff, "after": after})["Location"] == "/ops/"
@@ -2386,6 +2398,11 @@ def test_a_bad_cookie_leads_pages_to_the_login_and_is_cleared(site: Site, value:
     assert (sent.status, "Sign in" in sent.text) == (401, True)
     for reply in (page, machine, sent):
         assert "Max-Age=0" in reply["Set-Cookie"]
+
+
+def test_a_write_by_a_dead_session_is_told_where_it_was_sent(site: Site) -> None:
+    reply = site.submit("/files/docs/a?_method=DELETE", {}, site.cookie("bad"), Sec_Fetch_Site="same-origin")
+    assert (reply.status, reply["Location"]) == (401, "")
 
 
 def test_a_refusal_of_one_thing_ends_no_session(site: Site) -> None:
