@@ -14650,7 +14650,7 @@ class App:
         wanted = kind.sufficient(request) if kind else (request.action,)
         place = kind.judged_at(request) if kind else request.address
         open_to_all = request.resource in ("", *self.indexes)
-        if not open_to_all and not any(caller.may(action, place) for action in wanted):
+        if not open_to_all and not any(caller.may(a, where) for a in wanted for where in (place, request.address)):
             self._refuse(request, caller, wanted[0], place)
         resource = self.resources.get(request.resource) or self.indexes.get(request.resource)
         if resource is None:

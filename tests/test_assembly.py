@@ -199,9 +199,9 @@ def test_a_path_has_grants_of_its_own(site: Site) -> None:
 
 def test_a_file_in_a_record_is_read_by_who_may_read_the_record(site: Site) -> None:
     made, other = (site.create("forms/leave", {"doc": inline(content)}) for content in (b"one", b"two"))
-    for grant in ("forms/leave:read", "forms/leave/records/*:read", f"{made.location}:read"):
+    for grant in ("forms/leave:read", "forms/leave/records/*:read", f"{made.location}:read", f"{made.location}/doc:read"):
         assert site.bytes(f"{made.location}/doc", by=site.token("ann", grant)) == b"one"
-    for grant in (f"{made.location}:read", "forms/leave:create", "files/docs/**:read", f"{other.location}/doc:read"):
+    for grant in (f"{made.location}:read", "forms/leave:create", "files/docs/**:read", f"{made.location}/doc:read"):
         with pytest.raises(Forbidden) as caught:
             site.read(f"{other.location}/doc", by=site.token("ann", grant))
         assert caught.value.needed == f"{other.location}:read"
@@ -213,9 +213,10 @@ def test_a_put_that_is_to_make_a_record_needs_the_grant_to_create(site: Site) ->
         site.put(address, {"a": "x"}, if_none_match="*", by=site.token("ann", "forms/leave:update"))
     assert caught.value.needed == f"{address}:create"
     assert site.put(address, {"a": "x"}, if_none_match="*", by=site.token("ann", "forms/leave:create")).created
-    with pytest.raises(Forbidden) as caught:
-        site.put(address, {"a": "y"}, by=site.token("ann", "forms/leave:create"))
-    assert caught.value.needed == f"{address}:update"
+    for write, facts in ((site.put, {}), (site.patch, {"if_none_match": "*"}), (site.put, {"if_match": "1"})):
+        with pytest.raises(Forbidden) as caught:
+            write(address, {"a": "y"}, by=site.token("ann", "forms/leave:create"), **facts)
+        assert caught.value.needed == f"{address}:update"
 
 
 def test_an_action_that_a_resource_does_not_have_is_told_with_those_it_has(site: Site) -> None:

@@ -950,6 +950,22 @@ def test_a_session_ends_with_its_time_or_its_token(world: World) -> None:
     assert "sign in" in refused(lambda: world.authority.identify(f"Session {session_id}")).message
 
 
+def test_of_several_sessions_the_good_one_counts_wherever_it_stands(world: World) -> None:
+    dead, good = world.issue("bob"), world.issue("ann")
+    ids = [world.sign_in(world.authority.jwt(token)) for token in (dead, good)]
+    world.revoke(dead)
+    for sessions in (ids, ids[::-1], ["x", "A" * 43, *ids], [*ids, ""]):
+        caller = world.authority.identify("Session " + " ".join(sessions))
+        assert (caller.subject, caller.session) == ("ann", True)
+    assert "revoked" in refused(lambda: world.authority.identify(f"Session {'A' * 43} {ids[0]}")).message
+    assert "ended" in refused(lambda: world.authority.identify(f"Session {'A' * 43}")).message
+    world.records.commit(world.authority.close_session("Session " + " ".join(ids)))
+    for one in ids:
+        refused(lambda one=one: world.authority.identify(f"Session {one}"))  # type: ignore[misc]
+    assert world.authority.close_session("Session " + " ".join(ids)) == []
+    assert world.authority.close_session(f"Bearer {ids[0]}") == []
+
+
 def test_a_session_uses_the_grants_of_the_row(world: World) -> None:
     session = world.sign_in(world.authority.jwt(world.issue(roles=["staff"])))
     world.roles["staff"] = (parse_grant("views/*:read"),)
