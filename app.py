@@ -2101,7 +2101,8 @@ class _Places:
     """Glushkov's automaton of a parsed expression: a place for each character that it asks for, and in how many ways one
     follows another. Each way of trying a text is a path in it; place 0 is the start."""
 
-    def __init__(self, tree: Any, flags: int) -> None:
+    def __init__(self, tree: Any, flags: int, copies: int = 255) -> None:
+        self.copies = copies  # of one character; a larger count is as good as a loop
         self.asked: list[Any] = [None]
         self.follow: list[_Ways] = [{}]
         self.looks: list[tuple[bool, Any, int]] = []  # (inside, tree, flags) of each look-ahead and look-behind
@@ -2168,7 +2169,7 @@ class _Places:
 
     def _repeat(self, asked: tuple[int, Any, Any], flags: int) -> _Portion:
         """The copies that must be there, then a loop, or as many as may be there, each inside the one before it: what
-        matched nothing is not repeated. A count above 255 of one character is as good as a loop."""
+        matched nothing is not repeated."""
         low, high, body = asked
         if high == 0:
             return 1, {}, {}
@@ -2176,7 +2177,7 @@ class _Places:
         whole = last = self._all(body, flags)
         if len(self.asked) > before:
             single = len(body) == 1 and str(body[0][0]) in _CHARACTERS
-            if single and int(high) > 255:
+            if single and int(high) > self.copies:
                 low, high = min(low, 1), 2**31
             for _ in range(low - 1):
                 last = self._all(body, flags)
@@ -2340,7 +2341,10 @@ def _bits(mask: int) -> Iterator[int]:
 
 def _steps(tree: Any, flags: int) -> Callable[[int], float]:
     """The steps that matching a text of so many characters can take; raises _Exploding if each one multiplies them."""
-    places = _Places(tree, flags)
+    try:
+        places = _Places(tree, flags)
+    except _Slow:
+        places = _Places(tree, flags, copies=16)
     loops = _Loops(places)
     if loops.exponential:
         raise _Exploding
