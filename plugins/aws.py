@@ -511,7 +511,19 @@ class DynamoRecords(Aws, Records):
     most_writes = MOST_WRITES
 
     def _dynamo(self, doing: str, operation: str, **params: Any) -> Any:
-        return self._service("DynamoDB").call(doing, operation, **params)
+        try:
+            return self._service("DynamoDB").call(doing, operation, **params)
+        except Denied as error:
+            if operation != "list_tables" and self._may_list_tables():
+                raise app.NotPermitted(error.message, hint=error.hint) from error
+            raise
+
+    def _may_list_tables(self) -> bool:
+        """Whether the service as such may be used, so that a refusal is that of one table."""
+        with suppress(app.AppError):
+            self._dynamo("looking at the tables", "list_tables", Limit=1)
+            return True
+        return False
 
     def _place(self, table: str) -> str:
         return table_name(self._tables_prefix or "", table)

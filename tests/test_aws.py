@@ -658,6 +658,25 @@ def test_one_object_that_is_denied_is_no_outage_and_a_whole_bucket_is(
             work()
 
 
+@pytest.mark.parametrize("whole", [False, True])
+def test_one_table_that_is_denied_is_no_outage_and_the_whole_service_is(
+    aws: Any, monkeypatch: pytest.MonkeyPatch, whole: bool
+) -> None:
+    service = aws._service("DynamoDB")
+    really = service.call
+    denied = type(aws)._dynamo.__globals__["Denied"]
+
+    def call(doing: str, operation: str, **params: Any) -> Any:
+        if whole or operation != "list_tables":
+            raise denied("DynamoDB: denies access")
+        return really(doing, operation, **params)
+
+    monkeypatch.setattr(service, "call", call)
+    for work in (lambda: aws.get("t", "a"), lambda: aws.find(Query("t")), lambda: aws.commit([Insert("t", "b", {})])):
+        with pytest.raises(app.Unavailable if whole else app.NotPermitted):
+            work()
+
+
 def test_no_credentials_at_all_are_named(build: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
