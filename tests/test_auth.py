@@ -966,6 +966,48 @@ def test_of_several_sessions_the_good_one_counts_wherever_it_stands(world: World
     assert world.authority.close_session(f"Bearer {ids[0]}") == []
 
 
+def test_a_session_that_ended_is_known_for_a_while_and_opens_nothing(world: World) -> None:
+    keep_s = int(app.KEEP_SESSION_S)
+    signed_out, revoked, living = (world.issue(name, s=10 * keep_s) for name in ("ann", "bob", "cid"))
+    ids = [world.sign_in(world.authority.jwt(token)) for token in (signed_out, revoked, living)]
+
+    def ended(session_id: str) -> str:
+        row = world.authority.ended_session(f"Session {session_id}")
+        return str(row.value["subject"]) if row else ""
+
+    assert [ended(one) for one in ids] == ["", "", ""]
+    world.records.commit(world.authority.close_session(f"Session {ids[0]}"))
+    world.revoke(revoked)
+    assert [ended(one) for one in ids] == ["ann", "bob", ""]
+    refused(lambda: world.authority.identify(f"Session {ids[0]}"))
+    world.now += keep_s - 1
+    assert [ended(one) for one in ids] == ["ann", "bob", "cid"]  # whose session lasts an hour
+    world.now += 1
+    assert [ended(one) for one in ids] == ["", "", "cid"]
+
+
+def test_a_link_is_good_while_it_would_open_a_session(world: World) -> None:
+    tokens = [world.issue(), world.issue(), world.issue(s=60)]
+    codes = []
+    for token in tokens:
+        code, writes = world.authority.link(token, 600)
+        world.records.commit(writes)
+        codes.append(code)
+    assert [world.authority.link_is_good(code) for code in (*codes, "A" * 43, "x", "", world.authority.jwt(tokens[0]))] == [
+        True, True, True, False, False, False, False
+    ]  # fmt: skip
+    world.sign_in(codes[0])
+    world.revoke(tokens[1])
+    world.now += 60
+    assert [world.authority.link_is_good(code) for code in codes] == [False, False, False]
+    code, writes = world.authority.link(tokens[0], 600)
+    world.records.commit(writes)
+    world.now += 599
+    assert world.authority.link_is_good(code)
+    world.now += 1
+    assert not world.authority.link_is_good(code)
+
+
 def test_a_session_uses_the_grants_of_the_row(world: World) -> None:
     session = world.sign_in(world.authority.jwt(world.issue(roles=["staff"])))
     world.roles["staff"] = (parse_grant("views/*:read"),)

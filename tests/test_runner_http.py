@@ -1320,6 +1320,12 @@ def test_a_body_of_the_largest_size_is_read_and_one_byte_more_is_refused(
     assert site.ask("POST", "/forms/leave", form + "a", FORM | extra, staff).status == 413
 
 
+def test_a_form_has_five_thousand_fields_at_most(site: Site, staff: str) -> None:
+    for count, status in ((5000, 422), (5001, 400)):
+        reply = site.ask("POST", "/forms/leave", "&".join(["a=b"] * count), FORM, staff)
+        assert (reply.status, "5,000 fields" in reply.json["detail"]) == (status, status == 400)
+
+
 def test_no_more_of_a_body_is_read_than_was_announced(site: Site, staff: str) -> None:
     reply = site.ask("PUT", "/files/docs/a", b"0123GET / HTTP/1.1", {"Content-Length": "4"}, staff)
     assert (reply.status, reply.json["size_bytes"]) == (201, 4)
