@@ -10,6 +10,7 @@ import json
 import re
 import sqlite3
 import time
+import tracemalloc
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
@@ -545,6 +546,25 @@ def test_the_faults_of_one_request_are_bounded(site: Site) -> None:
         site.create("forms/leave", [{"who": 1}] * 1000)
     assert 1 < len(error.value.faults) < 200
     assert time.thread_time() - began < 2
+
+
+@pytest.mark.parametrize("address", ["forms/long/records", "forms/long/records?_sort=-b", "admin/audit"])
+@pytest.mark.parametrize("write", [app._csv, app._ndjson])
+def test_an_export_holds_a_few_rows_at_a_time(site: Site, address: str, write: Any) -> None:
+    records = site.app.providers["main"]
+    for n in range(40):
+        value = {"a": f"{n}" + "x" * 900_000}
+        records.commit([app.Insert("long", f"{n:02}", value), app.Insert("_audit", f"{n:02}", {"at": "", "after": value})])
+    table = site.read(address, whole=True).table
+    assert table is not None
+    tracemalloc.start()
+    try:
+        size = sum(map(len, write(table)))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert size > 36_000_000
+    assert peak < 22_000_000
 
 
 def test_pages_of_views_and_of_the_audit_trail_end_before_they_are_too_large(
