@@ -6180,8 +6180,8 @@ def _text_attribute(text: str) -> dict[str, str]:
 
 def _masked(text: str) -> str:
     """A text without what looks like a token in it."""
-    text = _JWT_LIKE.sub(lambda found: "[token]" if found[1] else found[0], text)
-    return _TOKEN_LIKE.sub("[token]", text)
+    text = _TOKEN_LIKE.sub("[token]", text)  # first, or "Bearer" would stay in front of a JWT
+    return _JWT_LIKE.sub(lambda found: "[token]" if found[1] else found[0], text)
 
 
 def _message_bytes(body: str, attributes: _Attributes) -> int:
