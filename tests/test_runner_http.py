@@ -2494,7 +2494,11 @@ def test_a_token_in_the_query_is_no_credential(site: Site, staff: str) -> None:
 def test_a_challenge_says_what_is_missing(site: Site) -> None:
     assert site.get("/forms/leave")["WWW-Authenticate"] == 'Bearer realm="satchel"'
     lacking = site.get("/forms/leave", site.token("views/x:read"))
-    assert (lacking.status, 'scope="forms/leave:read"' in lacking["WWW-Authenticate"]) == (403, True)
+    needed = 'error="insufficient_scope", scope="forms/leave:read"'
+    assert (lacking.status, lacking["WWW-Authenticate"]) == (403, f'Bearer realm="satchel", {needed}')
+    wrong = site.get("/forms/leave", "x")
+    told = f'error="invalid_token", error_description="{wrong.json["detail"]}"'
+    assert (wrong.status, wrong["WWW-Authenticate"]) == (401, f'Bearer realm="satchel", {told}')
     assert site.get("/forms/none", site.token("views/x:read")).status == 403
 
 
