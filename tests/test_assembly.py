@@ -1211,6 +1211,17 @@ def test_an_upload_whose_server_died_after_it_was_stored_can_be_repeated(
     clock.now += 61
     for replayed in (False, True):
         assert site.ask(action, "files/docs/a.txt", body=b"x", **facts).replayed is replayed
+    if facts.get("if_none_match") or grants == "create" or action == Action.CREATE:
+        with monkeypatch.context() as patch:
+            patch.setattr(site.app, "_note", note)
+            with pytest.raises(Killed):
+                site.ask(action, "files/docs/b.txt", body=b"x", **facts | {"idempotency_key": "other"})
+        clock.now += 61
+        site.put("files/docs/b.txt", body=b"theirs")
+        with pytest.raises(Conflict):
+            site.ask(action, "files/docs/b.txt", body=b"x", **facts | {"idempotency_key": "other"})
+        assert site.bytes("files/docs/b.txt") == b"theirs"
+    assert staged(site) == 0
 
 
 def test_an_update_with_a_condition_is_tried_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
