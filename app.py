@@ -1248,6 +1248,8 @@ class Locale:
                 both = f"{digits}{fraction} or {digits},{fraction}"
                 return Unread(text, f"could be two numbers: write {both}")
             digits, fraction = digits + fraction, ""
+        elif whole and fraction.strip("0") == "" and doubtful and not power:
+            return Unread(text, f"could be two numbers: write {digits}{fraction} or {digits}")
         exact = sign + (digits or "0") + ("." + fraction if fraction else "") + power
         return exact_number(exact) if fraction or power else int(exact)
 
@@ -4305,10 +4307,11 @@ class Pages:
         if last and widget in _DATE_SHAPES and not re.fullmatch(_DATE_SHAPES[widget], last):
             widget = "text"  # in its own control a browser would not show it
         href = exchange.url(one.file["address"]) if one.file and "address" in one.file else ""
+        chosen = texts or [""] * (widget == "radio")
         return SimpleNamespace(
             name=one.name, id=f"f-{one.name}", title=one.title, help=help_, widget=widget, required=one.required,
             value="true" if checkbox else last, checked=checkbox and last == "true", attrs=one.attrs, error=error,
-            options=[SimpleNamespace(value=text, title=title, selected=text in texts) for text, title in one.choices],
+            options=[SimpleNamespace(value=text, title=title, selected=text in chosen) for text, title in one.choices],
             file=SimpleNamespace(name=one.file.get("name", ""), href=href) if one.file else None,
         )  # fmt: skip
 
@@ -4359,8 +4362,8 @@ def _filter_input(one: Input) -> Input:
     """A parameter's control in a filter, where a choice can be taken back."""
     if one.widget not in ("radio", "select", "checkbox"):
         return one
-    choices = one.choices if one.widget != "checkbox" else (("true", "yes"), ("false", "no"))
-    return dataclasses.replace(one, widget="select", choices=((() if one.required else (("", "any"),)) + tuple(choices)))
+    choices = [pair for pair in one.choices if pair[0]] if one.widget != "checkbox" else [("true", "yes"), ("false", "no")]
+    return dataclasses.replace(one, widget="select", choices=(*(() if one.required else (("", "any"),)), *choices))
 
 
 def _crumbs(exchange: Exchange, trail: Sequence[tuple[str, str]]) -> list[SimpleNamespace]:
@@ -5160,7 +5163,11 @@ class HttpRunner(Runner):
             request = self._request(exchange, address, tuple(path), self._action(exchange))
             return self._steady(exchange, request, kind)
         except Exception as error:
-            if not typed or exchange.query.get("_method") == "DELETE":
+            pressed = exchange.page and exchange.is_form and exchange.method == "POST"
+            deletes = pressed and exchange.query.get("_method") == "DELETE"
+            if deletes and isinstance(error, NotFound) and path:  # a second press of the button, or somebody was faster
+                return _see_other(self._deleted(exchange, "It was deleted already."))
+            if not typed or deletes:
                 raise
             if isinstance(error, Unauthenticated) and exchange.by_cookie:
                 exchange.cookies = self._parting(exchange)
@@ -5347,13 +5354,32 @@ class HttpRunner(Runner):
         if response.created:
             form, _, key = response.location.rpartition("/records/")
             return exchange.url(form, _sent=key)
-        above, is_file = exchange.inner.rpartition("/")[0], exchange.inner.startswith("files/")
-        if response.data is None:  # deleted: the list or the folder that it was in
-            name = split_path(exchange.inner)[-1] if is_file else response.name
-            self._tell(exchange, exchange.url(above + "/" * is_file), f"Deleted {name}." if name else "Deleted.")
-            return exchange.url(above + "/" * is_file, **exchange.listed)
+        if response.data is None:
+            name = split_path(exchange.inner)[-1] if exchange.inner.startswith("files/") else response.name
+            return self._deleted(exchange, f"Deleted {name}." if name else "Deleted.")
         self._tell(exchange, exchange.url(exchange.inner), f"Saved {response.name}." if response.name else "Saved.")
         return exchange.url(exchange.inner, _list=urlencode(exchange.listed) or None)
+
+    def _deleted(self, exchange: Exchange, notice: str) -> str:
+        """The list that it was in, or the nearest folder that is left, which says so."""
+        above, (kind, name, *path) = exchange.inner.rpartition("/")[0], split_path(exchange.inner)[:-1]
+        if kind == "files":
+            while path and not self._is_left(exchange, name, path):
+                above, path = above.rpartition("/")[0], path[:-1]
+            above += "/"
+        self._tell(exchange, exchange.url(above), notice)
+        return exchange.url(above, **exchange.listed)
+
+    def _is_left(self, exchange: Exchange, share: str, folder: Sequence[str]) -> bool:
+        """Whether the page of a folder is there, for this caller or for others; with its last file a folder goes, too."""
+        try:
+            self.host.handle(Request(
+                id=exchange.id, action=Action.READ, resource=f"files/{quote(share, safe='')}", path=(*folder, ""),
+                params={"_size": "1"}, door=self.kind, credential=exchange.credential, page=True,
+            ))  # fmt: skip
+        except AppError as error:
+            return not isinstance(error, NotFound)
+        return True
 
     def _tell(self, exchange: Exchange, path: str, notice: str) -> None:
         """Have the page at the path say this once: in a cookie, so that no address can make a page say something."""
@@ -8982,6 +9008,8 @@ class Field:
         if widget == "select" and config.type == "boolean":
             choices = [("true", "yes"), ("false", "no")]
         choices += [(text, f"{self.column.shown(item, locale)} (no longer offered)") for text, item in odd.items()]
+        if widget == "radio" and not config.required and "" not in dict(choices):
+            choices.append(("", "none"))  # a button that is pressed is let go only by another one
         # without maxlength: a browser would cut a text that is pasted, and say nothing
         named = {"minlength": config.min_length} if not self.choices else {}
         named |= {"accept": file_input_accept(config.accept) or None} if config.accept else {}

@@ -39,6 +39,11 @@ def test_a_number_that_could_be_two_is_refused_with_both_readings() -> None:
     assert isinstance(read, Unread)
     assert read.reason == "could be two numbers: write 1234 or 1,234"
     assert Locale("de").read_number("1.234", whole=True) == 1234  # of a whole number it could be only one
+    assert Locale("en").read_number("1,000", whole=True) == 1000
+    for lang, text in (("en", "1.000"), ("de", "1,000"), ("fr", "20,000")):  # nobody writes a whole number so to mean 1
+        read = Locale(lang).read_number(text, whole=True)
+        assert isinstance(read, Unread)
+        assert read.reason == f"could be two numbers: write {text[:-4]}000 or {text[:-4]}"
 
 
 @pytest.mark.parametrize("lang", ["en", "de", "fr", "de-CH", "xx"])

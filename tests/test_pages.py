@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -159,6 +160,23 @@ def test_who_may_read_and_not_submit_is_led_to_the_records(site: Site, staff: st
     reply = site.get(f"/forms/leave/records/{made}?_edit=1", reader, Accept="text/html")
     assert (reply.status, reply["Location"]) == (303, f"/forms/leave/records/{made}")
     assert 'name="reason"' in site.get(f"/forms/leave/records/{made}?_edit=1", staff, Accept="text/html").text
+
+
+def test_a_choice_that_is_not_required_can_be_taken_back(site: Site, staff: str) -> None:
+    def buttons(page: str, name: str) -> list[tuple[str, str]]:
+        return re.findall(rf'<input type="radio"[^>]*name="{name}" value="([^"]*)"\s*(checked)?', page)
+
+    blank = site.get("/forms/leave", staff, Accept="text/html").text
+    assert buttons(blank, "vat") == [("0", ""), ("7", ""), ("19", ""), ("", "checked")]
+    assert "none</bdi>" in blank
+    assert [value for value, _ in buttons(blank, "level")] == ["1", "2"], "it is required"
+    address = site.send("/forms/leave", {"day": "2026-11-23", "level": "1", "vat": 7}, staff)["Location"]
+    edit = site.get(address + "?_edit=1", staff, Accept="text/html").text
+    assert shown(edit, "vat") == "7"
+    to = html.unescape(re.findall(r'<form class="form"[^>]*action="([^"]*)"', edit)[0])
+    assert site.submit(to, {"vat": ""}, staff).status == 303
+    assert (site.get(address, staff).json["vat"], site.get(address, staff).json["version"]) == (None, 2)
+    assert shown(site.get(address + "?_edit=1", staff, Accept="text/html").text, "vat") == ""
 
 
 # ---- filters

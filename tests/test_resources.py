@@ -313,7 +313,7 @@ def as_a_browser_sends(widget: str, texts: Sequence[str]) -> list[str]:
             return [re.sub("\r\n?|\n", "\r\n", texts[0] if texts else "")]
         case "radio" | "checkboxes" | "select" | "checkbox":
             shown = dict.fromkeys(texts) if widget == "checkboxes" else texts[-1:]
-            return [re.sub("\r\n?|\n", "\r\n", text) for text in shown] or [""] * (widget == "select")
+            return [re.sub("\r\n?|\n", "\r\n", text) for text in shown] or [""] * (widget in ("select", "radio"))
         case "email" | "url":
             return [re.sub("[\r\n]", "", texts[0]).strip() if texts else ""]
         case "date":

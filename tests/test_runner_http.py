@@ -1832,6 +1832,30 @@ def test_a_page_says_once_what_was_done(site: Site, staff: str) -> None:
     assert (gone["Location"], told(site, gone, staff)) == ("/files/docs/a/", "Deleted plan für x.pdf.")
 
 
+def test_a_second_press_of_delete_goes_to_where_the_first_one_went(site: Site, staff: str) -> None:
+    address = site.send("/forms/papers", {"name": "LT-0100"}, staff)["Location"]
+    delete = action(site.get(address + "?_list=_q%3DLT", staff, Accept="text/html"), "panel")
+    for name in ("x", "y"):
+        site.put(f"/files/docs/a/{name}", b"x", staff)
+    for target, place in ((delete, "/forms/papers/records?_q=LT"), ("/files/docs/a/x?_method=DELETE", "/files/docs/a/")):
+        assert site.submit(target, {}, staff)["Location"] == place
+        again = site.submit(target, {}, staff)
+        assert (again.status, again["Location"]) == (303, place)
+        assert told(site, again, staff) == "It was deleted already."
+        assert site.ask("DELETE", target.partition("?")[0], None, {}, staff).status == 404, "a program is told"
+        assert site.submit(target, {}, site.token("forms/papers:read")).status == 403
+
+
+def test_after_the_last_file_of_a_folder_the_nearest_folder_that_is_left_says_so(site: Site, staff: str) -> None:
+    site.put("/files/docs/a/%C3%BC%20b/c/last", b"x", staff)
+    gone = site.submit("/files/docs/a/%C3%BC%20b/c/last?_method=DELETE", {}, staff)
+    assert (gone["Location"], told(site, gone, staff)) == ("/files/docs/", "Deleted last.")
+    site.put("/files/docs/a/%C3%BC%20b/c/last", b"x", staff)
+    site.put("/files/docs/a/other", b"x", staff)
+    gone = site.submit("/files/docs/a/%C3%BC%20b/c/last?_method=DELETE", {}, staff)
+    assert (gone["Location"], told(site, gone, staff)) == ("/files/docs/a/", "Deleted last.")
+
+
 def test_no_address_and_no_stranger_makes_a_page_say_what_was_not_done(site: Site, staff: str) -> None:
     name = f"satchel_notice_{site.app.site_id()}"
     true = re.search(rf"{name}=([^;]+)", site.submit("/files/docs/x?_method=DELETE", {}, "")["Set-Cookie"])
