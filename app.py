@@ -349,7 +349,7 @@ class ConfigError(AppError):
 # defines: Json Value Clock Action Grant parse_grant covers Caller Token Conditions Held Upload Request Reader Content
 #          Column Input COUNTED COUNT_S Table Response Record Insert Update Delete Write Blob Folder Unseen Entry
 #          Staged OPERATORS Condition Query Page Select Rows Change exact_number load_json dump_json check_text
-#          member_pointer LOST Damaged damage_of whole_texts check_value is_key check_writes check_path compose
+#          member_pointer LOST Damaged damage_of damage_in whole_texts check_value is_key check_writes check_path compose
 #          split_path quote_path new_id rfc3339 instant_key parse_rfc3339 encode_cursor decode_cursor PAGE_BYTES weigh
 #          page_of nearest how_many in_units page_bounds Unread Locale
 
@@ -564,6 +564,10 @@ class Column:
 
     def shown(self, value: Json, locale: Locale) -> str:
         """A value for people, whole."""
+        if type(value) is str and value not in self.titles:
+            if self.format in ("date", "date-time"):
+                return locale.write_date(value) if self.format == "date" else locale.write_date_time(value)
+            return value.replace("\0", "\ufffd")  # which no page can hold
         if isinstance(value, list):
             return ", ".join(self.shown(item, locale) for item in value)
         if isinstance(value, bool):
@@ -574,11 +578,7 @@ class Column:
             return f"{value} (damaged: it {value.reason})"
         if value in self.titles:
             return self.titles[value]
-        if isinstance(value, int | float | Decimal):
-            return locale.write_number(value)
-        if isinstance(value, str) and self.format in ("date", "date-time"):
-            return locale.write_date(value) if self.format == "date" else locale.write_date_time(value)
-        return "" if value is None else str(value).replace("\0", "\ufffd")  # which no page can hold
+        return "" if value is None else locale.write_number(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -909,6 +909,15 @@ def damage_of(value: Json) -> str:
     return next(filter(None, map(damage_of, inner)), "")
 
 
+_WHOLE_TYPES = frozenset((str, int, float, type(None), bool))  # of themselves, and not of what is derived from them
+
+
+def damage_in(row: Mapping[str, Json]) -> list[tuple[str, str]]:
+    """(name, why) of the values of a row that are damaged."""
+    looked_at = [(name, damage_of(value)) for name, value in row.items() if type(value) not in _WHOLE_TYPES]
+    return [(name, why) for name, why in looked_at if why]
+
+
 def whole_texts(value: Json, of_damaged: bool = False) -> Json:
     """A JSON value whose texts no encoding can store are Damaged; `of_damaged`: those that have lost something, too."""
     if isinstance(value, dict):
@@ -1044,6 +1053,15 @@ _DATE_TIME = re.compile(
 )
 
 
+@lru_cache(maxsize=4096)
+def _day_s(day: str) -> int:
+    """The second since the year 1 at which a day begins; far below 0 if there is no such day."""
+    try:
+        return datetime.fromisoformat(day).toordinal() * 86_400
+    except ValueError:
+        return -(10**9)
+
+
 def instant_key(text: str) -> str:
     """Text that sorts, by code point, as the moments of RFC 3339 date-times do, exactly; "" if the text is none.
 
@@ -1053,9 +1071,8 @@ def instant_key(text: str) -> str:
     if not found:
         return ""
     day, hour, minute, second, fraction, sign, offset_h, offset_min = found.groups()
-    try:
-        at_s = datetime.fromisoformat(day).toordinal() * 86_400 + int(hour) * 3600 + int(minute) * 60 + int(second)
-    except ValueError:
+    at_s = _day_s(day) + int(hour) * 3600 + int(minute) * 60 + int(second)
+    if at_s < 0:
         return ""
     if sign:
         at_s -= int(sign + "1") * (int(offset_h) * 3600 + int(offset_min) * 60)
@@ -3727,9 +3744,8 @@ def _list_page(table: Table) -> Value:
 def _damaged_cells(rows: Iterable[Mapping[str, Json]]) -> Iterator[Value]:
     """What of a page could not be read: the number of the row, from 0, the column, and why."""
     for number, row in enumerate(rows):
-        for name, value in row.items():
-            if reason := damage_of(value):
-                yield {"item": number, "column": name, "detail": reason}
+        for name, reason in damage_in(row):
+            yield {"item": number, "column": name, "detail": reason}
 
 
 def _error_headers(error: AppError) -> _Headers:
@@ -4459,7 +4475,9 @@ def _target(exchange: Exchange, value: Json) -> str:
     """Where a shown value leads: a stored file to itself, an address that a browser may follow to there, else ''."""
     if isinstance(value, dict) and "address" in value:
         return exchange.url(value["address"])
-    return value if isinstance(value, str) and len(value) < 4000 and re.fullmatch(r"(https?://|mailto:)\S+", value) else ""
+    if not isinstance(value, str) or not value.startswith(("http", "mailto:")) or len(value) >= 4000:
+        return ""
+    return value if re.fullmatch(r"(https?://|mailto:)\S+", value) else ""
 
 
 # ---- the description for programs
@@ -9192,19 +9210,14 @@ _damage_told: set[tuple[str, str]] = set()  # places and columns, of this proces
 def _watched(place: str, rows: Iterable[Value]) -> Iterator[Value]:
     """The same rows; of each column that holds something damaged the log is told once."""
     for row in rows:
-        for name, value in row.items():
-            if type(value) in _UNDAMAGED or not (reason := damage_of(value)):
-                continue
+        for name, reason in damage_in(row):
             which = f" (id {row['id']})" if "id" in row and name != "id" else ""
-            what = "every column" if which and value == LOST else f"column {name}"
+            what = "every column" if which and row[name] == LOST else f"column {name}"
             if (place, what) not in _damage_told:
                 _damage_told.add((place, what))
                 words = "%s: %s holds what %s%s: it is served with U+FFFD for what is lost"
                 logging.getLogger("satchel").warning(words, place, what, reason, which)
         yield row
-
-
-_UNDAMAGED = (str, int, float, type(None), bool)
 
 
 def _answer(response: Response) -> Plan:
@@ -9683,6 +9696,8 @@ class Form(Resource):
 
     def _as_shown(self, record: Record) -> Value:
         """What a record holds, its files at the record's own address and not at theirs in the share."""
+        if not self.shares:
+            return record.value
         place = f"forms/{self.name}/records/{quote(record.key, safe='')}"
         files = self._files_of(record.value)
         return record.value | {name: one | {"address": f"{place}/{name}"} for name, one in files.items()}
@@ -9784,7 +9799,7 @@ class Form(Resource):
         value = {name: present[name] for name in (*self.fields, *stored) if name in present}
         if changed and (faults := _size_faults(value, "")):
             raise Invalid(f"the data for forms/{self.name} is not valid", faults=faults)
-        if lost := [Fault(f"/{n}", "damaged", f"{damage_of(v)}: write it anew") for n, v in value.items() if damage_of(v)]:
+        if lost := [Fault(f"/{name}", "damaged", f"{why}: write it anew") for name, why in damage_in(value)]:
             raise Invalid(f"{request.address} holds what could not be read", faults=lost)
         files = {name: value[name] for name in self.shares if name in changed and name in value}
         steps = self._store_files([(scope.new_id(), files)])
@@ -15147,8 +15162,8 @@ def _damage_of_rows(resource: Resource, timeout_s: float) -> Iterator[tuple[str,
 def _records_of(form: Form) -> Iterator[tuple[str, str, str]]:
     """Of every record which it is, a field, and what is damaged about it; "" where nothing is."""
     for record in form.store.walk(Query(form.table)):
-        damaged = [(name, damage_of(value)) for name, value in record.value.items()]
-        faults = [("the whole record", record.damage)] + [(f"field {name}", reason) for name, reason in damaged if reason]
+        found = [(f"field {name}", reason) for name, reason in damage_in(record.value)]
+        faults = [("the whole record", record.damage), *found]
         yield from ((f"record {record.key}", name, reason) for name, reason in faults)
 
 
