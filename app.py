@@ -5183,7 +5183,8 @@ class HttpRunner(Runner):
         except Exception as error:
             pressed = exchange.page and exchange.is_form and exchange.method == "POST"
             deletes = pressed and exchange.query.get("_method") == "DELETE"
-            if deletes and isinstance(error, NotFound) and path:  # a second press of the button, or somebody was faster
+            may_be_gone = deletes and path and isinstance(error, NotFound | PreconditionFailed)
+            if may_be_gone and not self._is_left(exchange, address, path):  # pressed twice, or somebody was faster
                 return _see_other(self._deleted(exchange, "It was deleted already."))
             if not typed or deletes:
                 raise
@@ -5382,18 +5383,18 @@ class HttpRunner(Runner):
         """The list that it was in, or the nearest folder that is left, which says so."""
         above, (kind, name, *path) = exchange.inner.rpartition("/")[0], split_path(exchange.inner)[:-1]
         if kind == "files":
-            while path and not self._is_left(exchange, name, path):
+            while path and not self._is_left(exchange, f"files/{quote(name, safe='')}", (*path, "")):
                 above, path = above.rpartition("/")[0], path[:-1]
             above += "/"
         self._tell(exchange, exchange.url(above), notice)
         return exchange.url(above, **exchange.listed)
 
-    def _is_left(self, exchange: Exchange, share: str, folder: Sequence[str]) -> bool:
-        """Whether the page of a folder is there, for this caller or for others; with its last file a folder goes, too."""
+    def _is_left(self, exchange: Exchange, resource: str, path: Sequence[str]) -> bool:
+        """Whether a page is there, for this caller or for others; with its last file a folder goes, too."""
         try:
             self.host.handle(Request(
-                id=exchange.id, action=Action.READ, resource=f"files/{quote(share, safe='')}", path=(*folder, ""),
-                params={"_size": "1"}, door=self.kind, credential=exchange.credential, page=True,
+                id=exchange.id, action=Action.READ, resource=resource, path=tuple(path), door=self.kind,
+                params={"_size": "1"} if path[-1] == "" else {}, credential=exchange.credential, page=True,
             ))  # fmt: skip
         except AppError as error:
             return not isinstance(error, NotFound)
@@ -5925,6 +5926,8 @@ class FolderUpload:
                 raise
             if not isinstance(error, Forbidden):
                 self.exchange.body.most = None  # let in, and refused for the file's sake
+            if isinstance(error, PreconditionFailed) and action == Action.CREATE:  # another one was faster
+                error = Exists(f"{request.address} exists")
             if isinstance(error, Exists) and error.staged and request.staged is None:
                 sealed = self._sealed(name, request, error.staged)
             self.refused.append(RefusedFile(name, error, sealed if isinstance(error, Exists) else ""))

@@ -1846,6 +1846,44 @@ def test_a_second_press_of_delete_goes_to_where_the_first_one_went(site: Site, s
         assert site.submit(target, {}, site.token("forms/papers:read")).status == 403
 
 
+def test_two_presses_of_delete_at_the_same_time_delete_and_say_so(
+    site: Site, staff: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = site.send("/forms/papers", {"name": "LT-0100"}, staff)["Location"]
+    delete = action(site.get(address, staff, Accept="text/html"), "panel")
+    site.send(address, {"name": "LT-0101"}, staff, "PATCH")
+    assert site.submit(delete, {}, staff).status == 412, "it is there, and another one than was looked at"
+    delete = action(site.get(address, staff, Accept="text/html"), "panel")
+    handle = site.app.handle
+
+    def be_late(request: app.Request, guard: Callable[[], None] | None = None) -> app.Response:
+        response = handle(request, *([guard] if guard else []))
+        if request.action == app.Action.DELETE:
+            raise app.PreconditionFailed("the other press was faster")
+        return response
+
+    monkeypatch.setattr(site.app, "handle", be_late)
+    reply = site.submit(delete, {}, staff)
+    assert (reply.status, told(site, reply, staff)) == (303, "It was deleted already.")
+
+
+def test_an_upload_that_loses_a_race_for_its_name_says_that_the_name_is_taken(
+    site: Site, staff: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handle = site.app.handle
+
+    def be_late(request: app.Request, guard: Callable[[], None] | None = None) -> app.Response:
+        if request.action == app.Action.CREATE:
+            raise app.PreconditionFailed("same.txt exists already")
+        return handle(request, *([guard] if guard else []))
+
+    monkeypatch.setattr(site.app, "handle", be_late)
+    page = site.upload("/files/docs/", ("file", "same.txt", b"x"), token=staff, Accept="text/html")
+    assert page.status == 409
+    assert "A file of this name is here already." in page.text
+    assert site.upload("/files/docs/", ("file", "same.txt", b"x"), token=staff).json["code"] == "conflict"
+
+
 def test_after_the_last_file_of_a_folder_the_nearest_folder_that_is_left_says_so(site: Site, staff: str) -> None:
     site.put("/files/docs/a/%C3%BC%20b/c/last", b"x", staff)
     gone = site.submit("/files/docs/a/%C3%BC%20b/c/last?_method=DELETE", {}, staff)
