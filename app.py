@@ -2124,8 +2124,9 @@ class _Places:
         self.copies = copies  # of one character; a larger count is as good as a loop
         self.asked: list[Any] = [None]
         self.follow: list[_Ways] = [{}]
-        self.looks: list[tuple[bool, Any, int]] = []  # (inside, tree, flags) of each look-ahead and look-behind
-        self.repeats = 0  # around what is being read
+        self.looks: list[tuple[float, Any, int]] = []  # (paths, tree, flags) of each look-ahead and look-behind
+        self.paths = 1.0  # of one text, at most, to what is being read; infinite behind a loop
+        self.widths: dict[int, int] = {}  # of the groups that match so many characters each time
         self.work = [4]  # of a step to each place, by measurement: one character repeated is quick, empty rounds are not
         self._join({0: 1}, self._all(tree, flags)[1])
 
@@ -2159,6 +2160,9 @@ class _Places:
             case "MAX_REPEAT" | "MIN_REPEAT" | "POSSESSIVE_REPEAT":
                 return self._repeat(arg, flags)
             case "SUBPATTERN":
+                shortest, longest = arg[3].getwidth()
+                if arg[0] and shortest == longest:
+                    self.widths[arg[0]] = shortest
                 return self._all(arg[3], flags & ~arg[2] | arg[1])
             case "ATOMIC_GROUP":
                 return self._all(arg, flags)
@@ -2167,8 +2171,10 @@ class _Places:
             case "GROUPREF_EXISTS":
                 return self._either([arg[1], arg[2] or ()], flags)
             case "ASSERT" | "ASSERT_NOT":
-                self.looks.append((self.repeats > 0 or len(self.asked) > 1, arg[1], flags))
+                self.looks.append((self.paths, arg[1], flags))
                 return 1, {}, {}
+            case "GROUPREF" if arg in self.widths:  # as if it were so many dots
+                return self._all([("ANY", None)] * self.widths[arg], flags | re.DOTALL)
             case "GROUPREF":  # as if it were .*
                 _, begin, end = self._place("ANY", None, re.DOTALL)
                 self._join(end, begin)
@@ -2179,8 +2185,9 @@ class _Places:
                 return 0, {}, {}
         raise _Slow(f"it has {op}, which cannot be judged")
 
-    def _either(self, branches: Iterable[Any], flags: int) -> _Portion:
+    def _either(self, branches: Sequence[Any], flags: int) -> _Portion:
         null, begins, ends = 0, _Ways(), _Ways()
+        self.paths *= len(branches)
         for branch in branches:
             part = self._all(branch, flags)
             null, begins, ends = min(2, null + part[0]), _more(begins, part[1]), _more(ends, part[2])
@@ -2192,10 +2199,12 @@ class _Places:
         low, high, body = asked
         if high == 0:
             return 1, {}, {}
-        before, self.repeats = len(self.asked), self.repeats + 1
+        before, single = len(self.asked), len(body) == 1 and str(body[0][0]) in _CHARACTERS
+        if high > 1 and not (single and low == high):
+            self.paths = math.inf
+        self.paths *= 2
         whole = last = self._all(body, flags)
         if len(self.asked) > before:
-            single = len(body) == 1 and str(body[0][0]) in _CHARACTERS
             if single and int(high) > self.copies:
                 low, high = min(low, 1), 2**31
             for _ in range(low - 1):
@@ -2206,7 +2215,6 @@ class _Places:
                 self.work[before:] = [1 if single else 16 if last[0] else 4] * (len(self.asked) - before)
             else:
                 whole = self._after(whole, self._optional(int(high) - max(low, 1), body, flags))
-        self.repeats -= 1
         return min(2, whole[0] + (low == 0)), whole[1], whole[2]
 
     def _optional(self, count: int, body: Any, flags: int) -> _Portion:
@@ -2370,12 +2378,12 @@ def _steps(tree: Any, flags: int) -> Callable[[int], float]:
     power = max(map(loops.power, range(len(loops.rings))), default=0)
     work, tried = _search(places, loops.letters, min(max(48, 2 * len(places.asked)), 400))
     power = max(power, int(work > _MATCH_STEPS))
-    looks = [(inside, _steps(tree, flags)) for inside, tree, flags in places.looks]
+    looks = [(paths, _steps(tree, flags)) for paths, tree, flags in places.looks]
 
     def steps(length: int) -> float:
         own: float = work * (length / tried) ** power
-        for inside, look in looks:
-            own = own * look(length) if inside else own + look(length)
+        for paths, look in looks:
+            own = own + paths * look(length) if paths < 100 else own * look(length)
         return own
 
     return steps
@@ -9800,7 +9808,8 @@ class Form(Resource):
             return _answer(Response(data=self.flat(record), etag=str(record.version), name=self.called(record)))
         present = {name: one for name, one in (stored | changed).items() if name not in changed or one is not None}
         value = {name: present[name] for name in (*self.fields, *stored) if name in present}
-        if changed and (faults := _size_faults(value, "")):
+        kept = {name: one for name, one in value.items() if name not in changed}
+        if changed and not _size_faults(kept, "") and (faults := _size_faults(value, "")):
             raise Invalid(f"the data for forms/{self.name} is not valid", faults=faults)
         if lost := [Fault(f"/{name}", "damaged", f"{why}: write it anew") for name, why in damage_in(value)]:
             raise Invalid(f"{request.address} holds what could not be read", faults=lost)

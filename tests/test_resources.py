@@ -537,6 +537,17 @@ def test_a_record_is_bounded_as_a_whole(site: Site) -> None:
     assert len(site.items("forms/long/records")) == 1
 
 
+def test_a_record_that_is_stored_too_large_can_still_be_changed_where_it_is_not_too_large(site: Site) -> None:
+    long = "x" * (app.MOST_RECORD_BYTES + 1)
+    site.app.providers["main"].commit([app.Insert("long", "old", {"a": long, "b": "y"})])
+    assert site.patch("forms/long/records/old", {"b": "other"}).data["a"] == long
+    assert site.put("forms/long/records/old", {"a": long, "b": "again"}).data["b"] == "again"
+    assert site.patch("forms/long/records/old", {"a": "short"}).data["b"] == "again"
+    with pytest.raises(Invalid) as error:
+        site.patch("forms/long/records/old", {"a": "x" * (app.MOST_RECORD_BYTES - 10)})
+    assert faults(error) == {"": "record_size"}
+
+
 def test_the_faults_of_one_request_are_bounded(site: Site) -> None:
     began = time.thread_time()
     with pytest.raises(Invalid) as error:
