@@ -23,6 +23,12 @@
 % if page.again_href:
   <a class="button solid" href="{{page.again_href}}">Try again</a>
 % end
+% if page.plain_href:
+  <a class="button solid" href="{{page.plain_href}}">Open the page afresh</a>
+% end
+% if page.now_href:
+  <a class="button solid" href="{{page.now_href}}">Open it again</a>
+% end
   <a class="button" href="{{url('')}}">Home</a>
 </p>
 % if page.kept:

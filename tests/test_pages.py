@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import app
-from tests.http_client import Site
+from tests.http_client import Reply, Site
 
 LEAVE = '[forms.leave]\ntitle = "Leave"\nprovider = "main"\n[forms.leave.fields]\n'
 FIELDS = """\
@@ -235,6 +235,21 @@ def test_the_page_of_a_fault_speaks_to_a_person_first(site: Site, status: int, m
     assert ("Sign in" in said) == (status == 403)
     assert ("forms/leave:read" in facts_below) == (status == 403)
     assert ("Try again</a>" in said) == (status in (408, 429, 500, 503, 504))
+
+
+def test_a_fault_leads_back_to_the_page_that_was_meant(site: Site, staff: str) -> None:
+    def ways(reply: Reply) -> dict[str, str]:
+        inner = reply.text.partition('<p class="actions">')[2].partition("</p>")[0]
+        return {text: html.unescape(href) for href, text in re.findall(r'href="([^"]*)">([^<]*)</a>', inner)}
+
+    for target in ("/views/picked?kind=zz", "/forms/leave/records?days__gt=x", "/forms/leave?no_field=1"):
+        reply = site.get(target, staff, Accept="text/html")
+        assert (reply.status, ways(reply)["Open the page afresh"]) == (400, target.partition("?")[0])
+    assert list(ways(site.get("/files/docs/%00", staff, Accept="text/html"))) == ["Home"]
+    address = site.send("/forms/leave", {"day": "2026-11-23", "level": "1"}, staff)["Location"]
+    site.send(address, {"level": "2"}, staff, "PATCH")
+    reply = site.submit(f"{address}?_method=DELETE&_version=1&_list=_q%3Da", {}, staff)
+    assert (reply.status, ways(reply)["Open it again"]) == (412, f"{address}?_list=_q%3Da")
 
 
 def test_a_request_from_elsewhere_is_not_said_to_lack_access(site: Site, staff: str) -> None:
