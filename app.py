@@ -992,7 +992,7 @@ def _segment_problem(part: str) -> str:
         return "has a control character or half of a surrogate pair"
     if _DEVICE.fullmatch(part) or part != part.rstrip(". "):
         return "has a segment that Windows cannot store (a device name, or a dot or space at its end)"
-    if len(part.encode()) > 255:
+    if len(compose(part).encode()) > 255:  # as it is stored: NFD takes up to three times as much
         return "has a segment of over 255 bytes"
     return ""
 
@@ -1003,7 +1003,7 @@ def check_path(parts: Sequence[str]) -> str:
         if problem := _segment_problem(part):
             raise BadRequest(f"the path {problem}")
     path = "/".join(parts)
-    if len(path.encode()) > 1024:
+    if len(compose(path).encode()) > 1024:
         raise BadRequest("the path is longer than 1,024 bytes")
     return path
 
@@ -3494,7 +3494,7 @@ def read_multipart(body: Iterable[bytes], content_type: str) -> Iterator[_Part]:
     boundary = parse_options_header(content_type)[1].get("boundary", "")
     if not boundary:
         raise BadRequest("the multipart body names no boundary")
-    limits = {"max_segment_count": 10_000, "max_header_size": 16_384, "max_header_count": 8}
+    limits = {"max_segment_count": 10_000, "max_header_size": 16_384, "max_header_count": 8, "header_charset": "latin-1"}
 
     def events() -> Iterator[Any]:
         try:
@@ -3510,13 +3510,19 @@ def read_multipart(body: Iterable[bytes], content_type: str) -> Iterator[_Part]:
         if isinstance(event, MultipartSegment):
             _check_part(event)
             content = map(bytes, itertools.takewhile(lambda one: one is not None, source))
-            yield _Part(event.name, event.filename, content)
+            file_name = None if event.filename is None else _from_latin_1(event.filename)
+            yield _Part(_from_latin_1(event.name), file_name, content)
             deque(content, maxlen=0)
+
+
+def _from_latin_1(header: str) -> str:
+    """A text of a part's header, which is UTF-8; U+FFFD stands where it is not."""
+    return header.encode("latin-1").decode(errors="replace")
 
 
 def _check_part(segment: Any) -> None:
     """BadRequest or UnsupportedMedia if the bytes of a part are not, as they stand, the whole of what is meant."""
-    if segment.header("Content-Range"):
+    if segment.header("Content-Range") is not None:
         raise BadRequest("a part with Content-Range is not supported: send the whole file")
     for name in ("Content-Encoding", "Content-Transfer-Encoding"):  # RFC 7578 section 4.7
         if (segment.header(name) or "binary").lower() not in ("binary", "8bit", "7bit", "identity"):
@@ -5250,7 +5256,7 @@ class HttpRunner(Runner):
         if writes and exchange.header("content-encoding").lower() not in ("", "identity"):
             raise UnsupportedMedia("Content-Encoding is not supported: send the bytes as they are")
         for name in _PART_OF_WHOLE if writes else ():  # RFC 9110 section 14.5
-            if exchange.header(name):
+            if "HTTP_" + name.upper().replace("-", "_") in exchange.environ:
                 raise BadRequest(f"{name} is not supported: a write replaces the whole, so send all of its bytes")
         return request
 
@@ -5867,11 +5873,20 @@ class FolderUpload:
         try:
             for part in read_multipart(exchange.body, exchange.content_type):
                 self._take(part)
+            self._decide()
         except AppError as error:
             if not self.stored:
                 raise next((one.error for one in self.refused if isinstance(one.error, Forbidden)), error) from None
             self.refused.append(RefusedFile("", error))
         self._need_any()
+
+    def _decide(self) -> None:
+        """Store what was kept because its name is taken, where a field behind the files says to replace it or keep both."""
+        says = self._fields.get("_replace") or self._fields.get("_keep_both")
+        late = [one for one in self.refused if one.sealed and says]
+        self.refused = [one for one in self.refused if one not in late]
+        for one in late:
+            self._store(*self._kept(one.sealed), one.sealed)
 
     def _take(self, part: _Part) -> None:
         if part.file_name is None:
@@ -5882,7 +5897,10 @@ class FolderUpload:
             self.check_token(self._fields.get("_token", ""))
             name, chunks = part.file_name.replace("\\", "/"), self._watched(part.chunks)
             path = (*self.request.path, *name.split("/"))
-            self._store(name, dataclasses.replace(self.request, path=path, body=chunks))
+            if LOST in name:
+                self.refused.append(RefusedFile(name, BadRequest(f"the name {name} is not UTF-8: rename the file")))
+            else:
+                self._store(name, dataclasses.replace(self.request, path=path, body=chunks))
             self._drop(part.chunks)
 
     def _watched(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
@@ -5940,6 +5958,8 @@ class FolderUpload:
                 self.exchange.body.most = None  # let in, and refused for the file's sake
             if isinstance(error, PreconditionFailed) and action == Action.CREATE:  # another one was faster
                 error = Exists(f"{request.address} exists")
+            if isinstance(error, NotFound) and request.staged:
+                error = NotFound("it is kept here no longer: it was stored meanwhile, or waited for over a day")
             if isinstance(error, Exists) and error.staged and request.staged is None:
                 sealed = self._sealed(name, request, error.staged)
             self.refused.append(RefusedFile(name, error, sealed if isinstance(error, Exists) else ""))
@@ -9260,6 +9280,8 @@ def as_stored(blobs: Blobs, path: str) -> str:
 
 
 def _is_there(blobs: Blobs, path: str) -> bool:
+    if len(path.encode()) > 1024 or max(len(part.encode()) for part in path.split("/")) > 255:
+        return False
     return blobs.stat(path) is not None or (blobs.lists and blobs.is_folder(path))
 
 

@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 import tracemalloc
+import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -835,7 +836,7 @@ def test_an_encoded_body_is_refused_and_not_stored_as_it_is(site: Site, staff: s
     assert site.upload("/files/docs/", ("file", "a", b"x"), token=staff, Content_Encoding="gzip").status == 415
 
 
-@pytest.mark.parametrize("header", [{"Content-Range": "bytes 3-9/10"}, {"X-Update-Range": "append"}])
+@pytest.mark.parametrize("header", [{"Content-Range": "bytes 3-9/10"}, {"Content-Range": ""}, {"X-Update-Range": "append"}])
 def test_a_part_of_a_whole_is_refused_and_changes_nothing(
     site: Site, staff: str, share: str, header: dict[str, str]
 ) -> None:
@@ -982,6 +983,14 @@ def test_a_file_that_is_replaced_before_it_is_read_is_looked_up_again(
 COMPOSED, APART = "r\u00e9sum\u00e9", "re\u0301sume\u0301"  # one name in NFC and NFD
 
 
+def test_the_length_of_a_name_is_that_of_its_composed_form(site: Site, staff: str, share: str) -> None:
+    name = "\ud55c\uae00" * 40 + ".txt"
+    apart = f"{share}/{quote(unicodedata.normalize('NFD', name))}"
+    assert site.put(apart, b"one", staff).json["name"] == name
+    assert site.get(apart, staff).body == site.get(f"{share}/{quote(name)}", staff).body == b"one"
+    assert site.put(f"{share}/{quote(name * 2)}", b"x", staff).status == 400
+
+
 def test_a_name_is_stored_once_whatever_unicode_form_it_comes_in(site: Site, staff: str, share: str) -> None:
     nfc, nfd = (f"{share}/{quote(f'{name}/{name}.txt')}" for name in (COMPOSED, APART))
     made = site.put(nfd, b"one", staff)
@@ -1046,6 +1055,25 @@ def test_an_upload_replaces_only_where_it_says_so(site: Site, staff: str, share:
     assert site.get(f"{share}/a", staff).body == b"one"
     assert site.upload(f"{share}/", ("_replace", None, "1"), ("file", "a", b"two"), token=staff).status == 201
     assert site.get(f"{share}/a", staff).body == b"two"
+
+
+def test_a_page_says_behind_its_files_that_they_replace_others_or_stay_beside_them(
+    site: Site, staff: str, share: str
+) -> None:
+    site.put(f"{share}/a.txt", b"one", staff)
+    for field in ("_replace", "_keep_both"):
+        sent = site.upload(
+            f"{share}/", ("file", "a.txt", field), ("file", "new", b"n"), (field, None, "1"), token=staff, **PAGE
+        )
+        assert sent.status in (303, 207)
+    assert [site.get(f"{share}/{name}", staff).text for name in ("a.txt", "a%20%282%29.txt")] == ["_replace", "_keep_both"]
+
+
+def test_a_file_of_an_upload_whose_name_is_not_utf_8_stops_no_other_and_is_named(site: Site, staff: str, share: str) -> None:
+    body = multipart(("file", "a\u00e9", b"a"), ("file", "b@", b"b"), ("file", "c", b"c")).replace(b"b@", b"b\xe9")
+    reply = site.ask("POST", f"{share}/", body, MULTIPART, staff)
+    assert (reply.status, [item["name"] for item in reply.json["items"]]) == (207, ["a\u00e9", "c"])
+    assert [(one["name"], one["code"]) for one in reply.json["errors"]] == [("b\ufffd", "bad_request")]
 
 
 BATCH = (("file", "a", b"two"), ("file", "tree/../x", b"x"), ("file", "big", b"x" * 1_000_001), ("file", "tree/b", b"b"))
