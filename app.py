@@ -1748,7 +1748,7 @@ def _table(raw: Any, folder: Path) -> Value:
 
 def _texts(raw: Any, folder: Path) -> tuple[str, ...]:
     if not isinstance(raw, list):
-        raise ValueError('must be a list of texts, such as ["a", "b"]')
+        raise ValueError(f'must be a list of texts, such as ["{raw if isinstance(raw, str) and raw else "a"}"]')
     return tuple(_text(item, folder) for item in raw)
 
 
@@ -2654,10 +2654,16 @@ class _TomlReader:
         else:
             self.fault(place, f"is not a setting{_instead(place.rpartition('.')[2], names)}")
 
+    def misnamed(self, place: str, name: str) -> bool:
+        """Whether a fault says already that another key of the table was probably meant to be this setting."""
+        meant = re.compile(rf"is not a setting; (did you mean|write) {name}\b")
+        return any(one.pointer.rpartition(".")[0] == place and meant.match(one.detail) for one in self.faults)
+
     def convert(self, place: str, one: Setting, given: Mapping[str, Any]) -> Any:
         """The setting's value; after a fault, the default's."""
         if one.name not in given and one.default is REQUIRED:
-            self.fault(f"{place}.{one.name}", f"is missing: {one.help}")
+            if not self.misnamed(place, one.name):
+                self.fault(f"{place}.{one.name}", f"is missing: {one.help}")
             return None
         if one.name not in given and one.default is None:
             return None
@@ -2675,8 +2681,12 @@ class _TomlReader:
     def table(self, place: str, raw: Any, shape: str, settings: Sequence[Setting], also: Iterable[str] = ()) -> Value:
         """Converted values by setting name; `also` names keys that somebody else reads."""
         if not isinstance(raw, dict):
-            self.fault(place, "must be a table")
-            raw = {}
+            name = place.rpartition(".")[2]
+            such = f'{name} = {{ type = "string" }}' if shape.endswith("s.*.fields.*") or "params" in shape else f"[{place}]"
+            self.fault(place, f"must be a table: write {such}")
+            return {one.name: self.convert(place, one, {}) for one in settings if one.default is not REQUIRED} | {
+                one.name: None for one in settings if one.default is REQUIRED
+            }
         names = {one.name for one in settings} | set(also)
         for key in raw:
             if key not in names:
@@ -2713,7 +2723,7 @@ class _TomlReader:
         if kind not in self.kinds:
             if kind:
                 self.fault(f"{place}.kind", f"{kind!r} is no kind of provider{nearest(kind, self.kinds)}")
-            only = {"kind": kind} if kind else {}
+            only = {"kind": kind} if kind else {} if isinstance(raw, dict) else raw
             return cast(ProviderConfig, self.build(ProviderConfig, place, "providers.*", only, name=name, options={}))
         options = self.table(place, raw, "providers.*", self.kinds[kind], also=["kind"])
         return ProviderConfig(name, options, kind=kind)
@@ -2736,17 +2746,24 @@ class _TomlReader:
         table = raw if isinstance(raw, dict) else {}
         if type_ == "forms":
             facts["fields"] = self.fields(f"{place}.fields", "forms.*.fields.*", table.get("fields", {}))
-            if not table.get("fields"):
-                self.fault(f"{place}.fields", "is missing: a form needs at least one field")
         if type_ == "views":
             facts["params"] = self.fields(f"{place}.params", "views.*.params.*", table.get("params", {}))
-            if bool(table.get("sql")) == bool(table.get("from")):
-                self.fault(place, "needs either sql or from, and not both")
             for key, needs in (("provider", "sql"), ("params", "sql"), ("timeout", "sql"), ("where", "from")):
                 if key in table and not table.get(needs):
                     self.fault(f"{place}.{key}", f"goes with {needs}, which this view does not have: take it out")
         also = {"forms": ["fields"], "views": ["params"]}.get(type_, [])
-        return cast(ResourceConfig, self.build(RESOURCE_CONFIGS[type_], place, f"{type_}.*", raw, also, **facts))
+        built = cast(ResourceConfig, self.build(RESOURCE_CONFIGS[type_], place, f"{type_}.*", raw, also, **facts))
+        if isinstance(raw, dict):
+            self.check_needed(type_, place, raw)
+        return built
+
+    def check_needed(self, type_: str, place: str, table: Value) -> None:
+        """Faults of a resource without what makes one."""
+        if type_ == "forms" and not table.get("fields") and not self.misnamed(place, "fields"):
+            self.fault(f"{place}.fields", "is missing: a form needs at least one field")
+        named = any(self.misnamed(place, name) for name in ("sql", "from"))
+        if type_ == "views" and bool(table.get("sql")) == bool(table.get("from")) and not named:
+            self.fault(place, "needs either sql or from, and not both")
 
     def config(self, origin: str) -> Config:
         """The whole, and not yet its faults."""
@@ -2827,7 +2844,7 @@ class _TomlReader:
 def read_toml(path: Path) -> Value:
     """The parsed file; ConfigError says where its syntax is wrong. Decimals stay exact."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"), parse_float=exact_number)
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"), parse_float=exact_number)
     except OSError as error:
         raise ConfigError(f"{path.name} cannot be read: {error.strerror}", hint=str(path)) from error
     except UnicodeDecodeError as error:
@@ -2835,7 +2852,7 @@ def read_toml(path: Path) -> Value:
             f"{path.name} is not TOML: it is not text in UTF-8, so save it as UTF-8", hint=str(path)
         ) from error
     except (ValueError, ArithmeticError, RecursionError) as error:
-        told = f"{path.name} is not TOML: {error}{_toml_advice(path.read_text(encoding='utf-8'), str(error))}"
+        told = f"{path.name} is not TOML: {error}{_toml_advice(path.read_text(encoding='utf-8-sig'), str(error))}"
         raise ConfigError(told, hint=str(path)) from error
 
 
@@ -2856,17 +2873,48 @@ def toml_lines(text: str) -> dict[str, int]:
     return found
 
 
+def _line_advice(line: str, at: int, trouble: str) -> str:
+    """What to write where one character of a line, or the whole of it, is what TOML does not take; "" if it is not that."""
+    here, head = line[at : at + 1], line.strip()
+    pair = re.search(r"([\w.\"'-]+)\s*$", line[:at]) if here == ":" and "Expected '='" in trouble else None
+    if set("“”„‘’«»") & set(line):
+        quoted = re.search("(?:([\\w.-]+)\\s*=\\s*)?[“”„‘’«»]+([^“”„‘’«»]*)", line)
+        return f': write straight quotes, as in {f"{quoted[1]} = " if quoted[1] else ""}"{quoted[2]}"' if quoted else ""
+    if pair:
+        value = re.split("[,}]", line[at + 1 :])[0].strip()
+        return f": write = and not :, as in {pair[1]} = {value}" if value else f": write [{pair[1]}]"
+    if re.search("twice|overwrite|Duplicate", trouble):
+        name = (
+            pair[1]
+            if (pair := re.search("key '(.+?)'", trouble))
+            else head
+            if head.startswith("[")
+            else head.partition("=")[0].strip()
+        )
+        return f": {name} stands there twice: make one of the two"
+    if head.startswith("[") and "Expected ']'" in trouble:
+        return ": " + ("a name has no spaces, as in [files.my-share]" if "]" in head else "write ] at the end")
+    if here == "}" and line[:at].rstrip().endswith(","):
+        return ": take out the comma before }"
+    if "Illegal character '\\n'" in trouble:
+        return ': a quote is missing at the end; a text of several lines stands between three quotes, """'
+    inner = re.fullmatch(r"([\w.-]+)\s*=\s*\"((?:.*[\s(])?\"\w.*)\"", head)
+    if inner and "'" not in inner[2] and "," not in inner[2]:
+        return f": quotes stand inside a text: write {inner[1]} = '{inner[2]}'"
+    return ""
+
+
 def _toml_advice(text: str, trouble: str) -> str:
     """What to write where TOML's syntax is wrong; "" if there is no telling."""
     place = re.search(r"at line ([0-9]+), column ([0-9]+)", trouble)
     line = text.splitlines()[int(place[1]) - 1] if place else ""
-    if place is None or not (match := re.match(r"\s*([\w.\"'-]+)\s*([:=]?)\s*(.*)", line)):
+    if place is None:
         return ""
-    key, sign, rest = match.groups()
-    if set("“”„‘’«»") & set(line):
-        return f': write straight quotes, as in {key} = "{re.sub("[“”„‘’«»,]", "", rest).strip()}"'
-    if sign == ":":
-        return f": write = and not :, as in {key} = {rest}"
+    if told := _line_advice(line, int(place[2]) - 1, trouble):
+        return told
+    if not (match := re.match(r"\s*([\w.\"'-]+)\s*([:=]?)\s*(.*)", line)):
+        return ""
+    key, sign, _ = match.groups()
     if not sign:
         return ""
     if "{" in line and "}" not in line:
@@ -15606,7 +15654,7 @@ def load_site(args: argparse.Namespace) -> Site:
     """Plugins and configuration: --config, else ./app.toml, else the built-in starter."""
     path = Path(args.config or "app.toml")
     folder = path.absolute().parent
-    if args.config or path.exists():
+    if args.config or os.path.lexists(path):
         raw, origin = read_toml(path), path.name
     else:
         raw, origin = tomllib.loads(STARTER), "the built-in starter"
@@ -15616,7 +15664,7 @@ def load_site(args: argparse.Namespace) -> Site:
             raw[place][key] = str(Path(value).absolute()) if option == "data" else value
     kinds = load_kinds(folder)
     config = read_config(raw, folder, origin, {kind: cls.settings for kind, cls in kinds.items()})
-    lines = toml_lines(path.read_text(encoding="utf-8")) if origin == path.name else {}
+    lines = toml_lines(path.read_text(encoding="utf-8-sig")) if origin == path.name else {}
     return Site(dataclasses.replace(config, lines=lines), kinds)
 
 

@@ -488,7 +488,18 @@ SYNTAX = [
     ("a = None", "write a value, or leave the line out"),
     ("a =", "write a value, or leave the line out"),
     ("a: 'x'", "write = and not :, as in a = 'x'"),
+    ("a:", "write [a]"),
+    ('x = { type: "string" }', 'write = and not :, as in type = "string"'),
     ("a = “x”", 'write straight quotes, as in a = "x"'),
+    ("x = { type = “string” }", 'write straight quotes, as in type = "string"'),
+    ("a = [“x”, “y”]", 'write straight quotes, as in "x"'),
+    ('a = { b = "x", }', "take out the comma before }"),
+    ("[site]", "[site] stands there twice"),
+    ("a = { b = 1, b = 2 }", "b stands there twice"),
+    ("[files.my share]", "a name has no spaces"),
+    ("[files.share", "write ] at the end"),
+    ('a = "x\ny"', "a quote is missing at the end"),
+    ('a = "Our "team""', "write a = 'Our \"team\"'"),
     ('a = "C:\\data"', "write a = 'C:\\data'"),
     ("a = { b = 1,\n c = 2 }", "a table in { } stands on one line"),
 ]
@@ -501,6 +512,30 @@ def test_what_is_not_toml_is_answered_with_what_to_write(tmp_path: Path, line: s
         app.read_toml(tmp_path / "app.toml")
     assert "at line 2" in caught.value.message
     assert told in caught.value.message
+
+
+def test_a_mark_at_the_beginning_of_the_file_is_no_fault(tmp_path: Path) -> None:
+    (tmp_path / "app.toml").write_text("[site]\ntitle = 'T'\n", encoding="utf-8-sig")
+    assert app.read_toml(tmp_path / "app.toml") == {"site": {"title": "T"}}
+
+
+@pytest.mark.parametrize(
+    ("toml", "told"),
+    [
+        ('[providers.p]\nkind = "file"\npath = "x"', ["providers.p.path: is not a setting; did you mean root?"]),
+        ("[forms.a.field]\nx = {}", ["forms.a.field: is not a setting; did you mean fields?"]),
+        ('[forms.a]\nfields.x = "string"', ['forms.a.fields.x: must be a table: write x = { type = "string" }']),
+        ('[roles]\nx = ["forms/a:read"]', ["roles.x: must be a table: write [roles.x]"]),
+        ('[providers]\nx = "sql"', ["providers.x: must be a table: write [providers.x]"]),
+        ('[http]\nhosts = "a.example"', ['http.hosts: must be a list of texts, such as ["a.example"]']),
+    ],
+)
+def test_one_mistake_is_one_fault_that_says_what_to_write(tmp_path: Path, toml: str, told: list[str]) -> None:
+    main = '[providers.main]\nkind = "sql"\nurl = "sqlite:///a.db"\n' * ("[providers]" not in toml)
+    with closing(
+        App(app.read_config(tomllib.loads(main + toml), tmp_path, "app.toml", SETTINGS), KINDS, strict=False)
+    ) as site:
+        assert [f"{one.pointer}: {one.detail}" for one in site.faults] == told
 
 
 def test_a_fault_has_its_line_and_no_fault_follows_from_another(tmp_path: Path) -> None:
