@@ -3674,7 +3674,7 @@ class Exchange:
         except ValueError:
             raise BadRequest("the query is not UTF-8, or has over 200 parameters") from None
         found = dict(pairs)
-        if len(found) != len(pairs) and self.method in ("GET", "HEAD") and re.search(r"/forms/[^/]+/?$", self.path):
+        if len(found) != len(pairs) and self.method in ("GET", "HEAD") and re.search(r"/(forms|views)/[^/]+/?$", self.path):
             found = {name: ",".join(text for other, text in pairs if other == name) for name in found}  # several choices
         elif len(found) != len(pairs):
             names = [name for name, _ in pairs]
@@ -4342,21 +4342,29 @@ class Pages:
         records = page["address"] + "/records/" if page.get("key") else ""  # "" for a view, which has parameters instead
         columns = [column for column in table.columns if not (records and column.name in ("id", "version", "updated_by"))]
         inputs = () if records else page.get("inputs", ())
-        asked = {one.name: [exchange.query[one.name]] if one.name in exchange.query else None for one in inputs}
+        asked = {one.name: exchange.query[one.name].split(",") for one in inputs if one.name in exchange.query}
+        asked |= {one.name: [exchange.query[one.name]] for one in inputs if one.name in asked and one.widget != "checkboxes"}
         hidden = {name: text for name, text in again.items() if name != "_q" and name not in asked}
+        faults = page.get("faults", ())
+        wrong = {one.pointer[1:]: one.detail for one in faults} if exchange.query else {}  # nothing was asked yet
+        titles = {one.name: one.title for one in inputs}
+        empty = "Nothing fits." if again else "Nothing here yet."
         return {
             "title": page["title"], "note": page["note"],
+            "errors": [SimpleNamespace(href=f"#f-{name}", text=f"{titles[name]} {text}") for name, text in wrong.items()],
             "crumbs": _crumbs(exchange, _form_trail(page) if records else [(page["title"], "")]),
             "columns": [_heading(exchange, here, again, column) for column in columns],
             "rows": [self._row(exchange, columns, row, records) for row in table.rows],
-            "params": [self._control(exchange, _filter_input(one), asked[one.name]) for one in inputs],
+            "params": [
+                self._control(exchange, _filter_input(one), asked.get(one.name), wrong.get(one.name, "")) for one in inputs
+            ],
             "search": page.get("search"), "action": exchange.url(here), "count": _counted(table), "hidden": hidden,
             "next_href": exchange.url(here, **again, _next=table.next) if table.next else "",
             "first_href": exchange.url(here, **again) if exchange.query.get("_next") else "",
-            "formats": {ending.upper(): exchange.url(f"{here}.{ending}", **again) for ending in _MEDIA}
+            "formats": {} if faults else {ending.upper(): exchange.url(f"{here}.{ending}", **again) for ending in _MEDIA}
             | {"CSV for Excel": exchange.url(f"{here}.csv", **again, _for="excel")},
             "create_href": exchange.url(page["address"]) if records and Action.CREATE in page["may"] else "",
-            "empty": "Nothing fits." if again else "Nothing here yet.",
+            "empty": f"Fill in {', '.join(titles[one.pointer[1:]] for one in faults)}, and press Show." if faults else empty,
         }  # fmt: skip
 
     def _row(
@@ -5409,7 +5417,8 @@ class HttpRunner(Runner):
         if leads.startswith(("forms/", "views/")):
             return _see_other(exchange.url(leads))
         self._take_notice(exchange)
-        return _page_answer(200, self.pages.show(exchange, response))
+        status = BadRequest.status if response.page.get("faults") and exchange.query else 200
+        return _page_answer(status, self.pages.show(exchange, response))
 
     def _export(self, exchange: Exchange, table: Table) -> Answer:
         """Every row, streamed; a client that goes away ends the query."""
@@ -9093,9 +9102,10 @@ class Field:
         is_plain = (
             self.config.type in _NUMERIC and not self.choices and _NUMBER.fullmatch(text) and len(text) <= _MOST_DIGITS
         )
-        value = _number_of(text) if is_plain else self.from_text([text], locale)
+        texts = [part.strip() for part in text.split(",")] if self.config.type == "array" else [text]
+        value = _number_of(text) if is_plain else self.from_text(texts, locale)
         for fault in self.faults(value, "") if value is not None else ():
-            raise BadRequest(f"{self.name} {fault.detail}")
+            raise BadRequest(f"{self.name} {fault.detail}", faults=[fault._replace(pointer=f"/{self.name}")])
         return self.normal(value)
 
     # -- what a control shows of a stored value, and what comes back from it
@@ -9729,12 +9739,7 @@ class Form(Resource):
         """The value that a parameter gives a field; BadRequest if it does not fit."""
         if one.is_file:
             raise BadRequest("is a file, which a link cannot choose")
-        if one.config.type != "array":
-            return one.from_param(text, self.locale)
-        value = one.from_text([part.strip() for part in text.split(",")], self.locale)
-        for fault in one.faults(value, "") if value is not None else ():
-            raise BadRequest(fault.detail)
-        return value
+        return one.from_param(text, self.locale)
 
     # -- lists
 
@@ -10157,7 +10162,12 @@ class View(Resource):
             query = dataclasses.replace(query, where=(*query.where, *self.config.where))
             table = self.source.listing(query, asked, whole=request.whole, columns=self.columns)
         else:
-            table = self._select(request)
+            try:
+                table = self._select(request)
+            except BadRequest as error:
+                if not (request.page and error.faults):
+                    raise
+                table, page["faults"] = Table((), []), error.faults  # the filter, to be filled in or mended
         return _answer(Response(table=table, template="table.tpl", page=page))
 
     def describe(self) -> Value:
@@ -10176,7 +10186,8 @@ class View(Resource):
         values = self.defaults() | {n: p.from_param(params[n], self.locale) for n, p in self.params.items() if n in params}
         missing = [n for n, p in self.params.items() if p.config.required and values[n] is None]
         if missing:
-            raise BadRequest(f"the parameter {missing[0]} is missing")
+            faults = [Fault(f"/{name}", "required", "is missing") for name in missing]
+            raise BadRequest(f"the parameter {missing[0]} is missing", faults=faults)
         return Select(statement=self.config.sql, params=values, **asked)
 
     def _select(self, request: Request) -> Table:

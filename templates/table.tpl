@@ -15,6 +15,7 @@ narrowed = page.search or any(chosen)
   <div class="tools"><a class="button solid" href="{{page.create_href}}">New</a></div>
 % end
 </div>
+% include('_errors.tpl')
 % if page.params or page.search is not None:
 <form class="filter" method="get" action="{{page.action}}" role="search">
 %   for name, value in page.hidden.items():
@@ -85,9 +86,11 @@ narrowed = page.search or any(chosen)
 %   end
   </nav>
 % end
+% if page.formats:
   <p class="formats"><span>Also as</span>
 % for ending, href in page.formats.items():
     <a href="{{href}}">{{ending}}</a>
 % end
   </p>
+% end
 </div>

@@ -29,6 +29,11 @@ sql = "select :kind as kind, :open as open, :must as must"
 params.kind = { type = "string", enum = ["a", "b"] }
 params.open = { type = "boolean", default = true }
 params.must = { type = "string", enum = ["x", "y"], required = true, default = "x" }
+[views.asked]
+provider = "main"
+sql = "select :least as least, :kinds as kinds"
+params.least = { type = "integer", title = "At least", required = true, minimum = 3 }
+params.kinds = { type = "array", title = "Kinds", items = { enum = ["a", "b", "c"] } }
 """
 
 
@@ -199,6 +204,33 @@ def test_choices_of_a_filter_can_be_taken_back(site: Site, staff: str) -> None:
 # ---- faults
 
 FAULTS = {cls.status: cls for cls in vars(app).values() if isinstance(cls, type) and issubclass(cls, app.AppError)}
+
+
+def test_a_filter_that_cannot_be_read_comes_back_with_what_was_typed(site: Site, staff: str) -> None:
+    def page(query: str, status: int) -> str:
+        answer = site.get(f"/views/asked{query}", staff, accept="text/html")
+        assert answer.status == status
+        return answer.text
+
+    first = page("", 200)
+    assert "Fill in At least, and press Show." in first
+    assert 'role="alert"' not in first
+    assert "Also as" not in first, "what would be refused"
+    wrong = page("?least=2&kinds=b", 400)
+    assert 'href="#f-least"' in wrong
+    assert "must be 3 or more" in wrong
+    assert shown(wrong, "least") == "2"
+    assert shown(wrong, "kinds") == "b"
+    assert ">3</bdi>" in page("?least=3", 200)
+    refused = site.get("/views/asked?least=2", staff, accept="application/json")
+    assert (refused.status, refused.json["errors"][0]["pointer"]) == (400, "/least")
+
+
+def test_several_choices_of_a_filter_are_one_parameter(site: Site, staff: str) -> None:
+    for query in ("kinds=a&kinds=c", "kinds=a,c"):
+        answer = site.get(f"/views/asked?least=3&{query}", staff, accept="application/json")
+        assert answer.json["items"] == [{"least": 3, "kinds": '["a","c"]'}], query
+        assert shown(site.get(f"/views/asked?least=3&{query}", staff, accept="text/html").text, "kinds") == "a,c"
 
 
 @pytest.mark.parametrize("status", sorted({*FAULTS} - {401}))  # 401 is the sign-in page
