@@ -3674,7 +3674,8 @@ class Exchange:
         except ValueError:
             raise BadRequest("the query is not UTF-8, or has over 200 parameters") from None
         found = dict(pairs)
-        if len(found) != len(pairs) and self.method in ("GET", "HEAD") and re.search(r"/(forms|views)/[^/]+/?$", self.path):
+        kinds = "forms|views" if self.page else "forms"
+        if len(found) != len(pairs) and self.method in ("GET", "HEAD") and re.search(rf"/({kinds})/[^/]+/?$", self.path):
             found = {name: ",".join(text for other, text in pairs if other == name) for name in found}  # several choices
         elif len(found) != len(pairs):
             names = [name for name, _ in pairs]
