@@ -6082,9 +6082,12 @@ class FolderUpload:
 
 
 def _numbered(name: str, number: int) -> str:
-    """ "plan (2).pdf" of "plan.pdf" and 2; the name itself of 1."""
+    """ "plan (2).pdf" of "plan.pdf" and 2, the stem shortened where it would be too long; the name itself of 1."""
     match = re.fullmatch(r"(?s)(.+?)((?:\.tar)?\.[^. ]{1,10})?", name)
-    return f"{match[1]} ({number}){match[2] or ''}" if match and number > 1 else name
+    if not match or number == 1:
+        return name
+    ending = f" ({number}){match[2] or ''}"
+    return compose(match[1]).encode()[: 255 - len(ending.encode())].decode(errors="ignore") + ending
 
 
 def _spooled(exchange: Exchange, part: _Part, limit: int | None) -> Upload:

@@ -1121,6 +1121,14 @@ def test_a_program_may_keep_both_files_of_one_name(site: Site, staff: str, share
     assert names == ["a (2).tar.gz", "a (3).tar.gz", "a.tar.gz"]
 
 
+def test_the_second_of_two_files_with_the_longest_name_has_a_shorter_stem(site: Site, staff: str, share: str) -> None:
+    name = "\ud55c" * 83 + ".txt"
+    for _ in range(2):
+        assert site.upload(f"{share}/", ("_keep_both", None, "1"), ("file", name, b"x"), token=staff).status == 201
+    names = [row["name"] for row in site.get(f"{share}/", staff).json["items"]]
+    assert sorted(names) == ["\ud55c" * 82 + " (2).txt", name]
+
+
 def test_the_page_of_an_upload_says_what_became_of_each_file_and_offers_to_replace_or_keep_both(
     site: Site, staff: str, share: str
 ) -> None:
