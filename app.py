@@ -3607,6 +3607,7 @@ class Exchange:
         self.is_form = self.media_type in ("application/x-www-form-urlencoded", "multipart/form-data")
         self.authorization = self.header("authorization").strip()
         self.subject = ""  # who was let in, for the page's frame and the log
+        self.repeated: set[str] = set()  # parameters that stand several times in the query
         self.submission = ""  # signed id of the form on the page, to make its submission idempotent
         self.typed: dict[str, list[Any]] = {}  # what a form sent, to be shown again with its faults
         self.shown = ""  # what the controls of a record's form showed, as marks: it says what was changed in them
@@ -3673,13 +3674,12 @@ class Exchange:
             pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=200)
         except ValueError:
             raise BadRequest("the query is not UTF-8, or has over 200 parameters") from None
-        found = dict(pairs)
-        kinds = "forms|views" if self.page else "forms"
-        if len(found) != len(pairs) and self.method in ("GET", "HEAD") and re.search(rf"/({kinds})/[^/]+/?$", self.path):
-            found = {name: ",".join(text for other, text in pairs if other == name) for name in found}  # several choices
-        elif len(found) != len(pairs):
-            names = [name for name, _ in pairs]
-            raise BadRequest(f"the parameter {next(n for n in names if names.count(n) > 1)} stands twice")
+        names = [name for name, _ in pairs]
+        found = {name: ",".join(text for other, text in pairs if other == name) for name in names}  # several choices
+        self.repeated = {name for name in found if names.count(name) > 1}
+        of_form = re.search(r"/forms/[^/]+/?$", self.path) or (self.page and re.search(r"/views/[^/]+$", self.path))
+        if self.repeated and not (of_form and self.method in ("GET", "HEAD")):
+            raise BadRequest(f"the parameter {min(self.repeated)} stands twice")
         for name, value in pairs:
             if problem := check_text(name + value):
                 raise BadRequest(f"the parameter {name!r} {problem}")
@@ -4201,7 +4201,7 @@ class Pages:
         login = exchange.url("login", after=after if exchange.path != exchange.url("logout") and len(after) < 1000 else None)
         page["sign_in_href"] = login if error.status == 401 or needed else ""
         page["again_href"] = exchange.own_address if looked and error.status in (408, 429, 500, 503, 504) else ""
-        asked = looked and error.status == 400 and exchange.query
+        asked = looked and error.status == 400 and exchange.environ.get("QUERY_STRING")  # which may be what is wrong
         page["plain_href"] = exchange.path if asked else ""  # without what was asked of it, which did not fit
         stale = exchange.url(exchange.inner, _list=urlencode(exchange.listed) or None)
         page["now_href"] = stale if error.status == 412 and not looked else ""
@@ -4345,6 +4345,8 @@ class Pages:
         inputs = () if records else page.get("inputs", ())
         asked = {one.name: exchange.query[one.name].split(",") for one in inputs if one.name in exchange.query}
         asked |= {one.name: [exchange.query[one.name]] for one in inputs if one.name in asked and one.widget != "checkboxes"}
+        if twice := exchange.repeated - {one.name for one in inputs if one.widget == "checkboxes"}:
+            raise BadRequest(f"the parameter {min(twice)} stands twice")
         hidden = {name: text for name, text in again.items() if name != "_q" and name not in asked}
         faults = page.get("faults", ())
         wrong = {one.pointer[1:]: one.detail for one in faults} if exchange.query else {}  # nothing was asked yet
