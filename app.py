@@ -76,6 +76,7 @@ import threading
 import time
 import tomllib
 import unicodedata
+import warnings
 import weakref
 import zlib
 from abc import ABC, abstractmethod
@@ -15159,7 +15160,8 @@ def _guarded(config: Config) -> tuple[list[tuple[str, Path]], list[tuple[str, Pa
     held = [("the data folder", config.site.data / "keys.json")]
     held += [("app.toml", config.folder / name) for name in dict.fromkeys(("app.toml", config.origin))]
     held += [("the program", one) for one in (BUNDLED / "app.py", Path(sys.argv[0])) if one.is_file()]
-    held += [(what, one) for what, folder in own for one in folder.rglob("*") if one.is_symlink()]
+    links = [(what, one) for what, folder in own for one in folder.rglob("*") if one.is_symlink()]
+    held += [(what, one / "*" if one.is_dir() else one) for what, one in links]
     held += [(f"the home of apps.{one.name}", config.folder / one.home) for one in config.resources
              if isinstance(one, AppConfig) and one.home]  # fmt: skip
     held += [(f"the file that {named} names", path) for named, path in config.named_files]
@@ -16619,6 +16621,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0 ok, 1 bug, 2 usage, 3 denied, 4 not found, 5 conflict, 6 input, 7 away."""
     wants_json = "--json" in (sys.argv[1:] if argv is None else argv)
     _settle_streams()
+    warnings.simplefilter("ignore", FutureWarning)  # re's, of what a pattern in app.toml may mean one day
     try:
         args = build_parser().parse_args(argv)
         code = int(args.run(args))

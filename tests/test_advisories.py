@@ -338,6 +338,14 @@ def test_a_link_from_where_programs_and_pages_are_could_lead_into_a_share(folder
     assert "is or holds" in faults_of(folder_of_a_site, SITE.replace("data/files", "share"))["providers.share.root"]
 
 
+def test_a_folder_linked_into_templates_could_be_a_share(folder_of_a_site: Path) -> None:
+    (folder_of_a_site / "share").mkdir()
+    (folder_of_a_site / "templates").mkdir()
+    (folder_of_a_site / "templates" / "parts").symlink_to(folder_of_a_site / "share")
+    found = faults_of(folder_of_a_site, SITE.replace("data/files", "share"))
+    assert "is or holds templates/" in found["providers.share.root"]
+
+
 def test_a_link_that_a_share_holds_could_be_replaced_by_another(folder_of_a_site: Path) -> None:
     """templates leads through the share to a folder outside of it."""
     (folder_of_a_site / "share").mkdir()

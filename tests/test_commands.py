@@ -481,6 +481,12 @@ def test_check_finds_the_starter_in_order(shell: Shell) -> None:
     assert (found["ok"], found["faults"]) == (True, [])
 
 
+def test_check_passes_on_no_warnings_of_python_about_patterns(shell: Shell) -> None:
+    field = '[forms.f]\nprovider = "main"\n[forms.f.fields]\nx = { type = "string", pattern = "[[a-z]*" }\n'
+    shell.write(app.STARTER + field)
+    assert "FutureWarning" not in shell.run("server", "check")[1]
+
+
 def test_check_lists_every_fault_of_file_assembly_and_statements_at_once(shell: Shell) -> None:
     (shell.folder / "taken").write_text("")
     shell.write("""
