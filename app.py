@@ -76,7 +76,6 @@ import threading
 import time
 import tomllib
 import unicodedata
-import warnings
 import weakref
 import zlib
 from abc import ABC, abstractmethod
@@ -95,6 +94,7 @@ from stat import S_ISDIR, S_ISREG
 from types import MappingProxyType, SimpleNamespace
 from typing import Any, BinaryIO, ClassVar, NamedTuple, NoReturn, Protocol, TypeAlias, TypeVar, cast
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, unquote_plus, urlencode, urljoin, urlsplit
+from warnings import simplefilter
 
 import fastjsonschema
 
@@ -8504,6 +8504,8 @@ def _line_problem(text: str, most: int) -> str:
 
 
 def _to_token(record: Record) -> Token:
+    if record.damage:
+        raise Unreadable(f"the row of token {record.key} is damaged: what is stored {record.damage}")
     value = dict(record.value)
     grants, roles = tuple(value.pop("grants")), tuple(value.pop("roles"))
     return Token(jti=record.key, grants=grants, roles=roles, **value)
@@ -8586,14 +8588,15 @@ class Authority:
 
     def _session_rows(self, sessions: str) -> Iterator[Record]:
         for secret in filter(_SECRET.fullmatch, sessions.split(" ")):
-            if row := self._records.get("_sessions", _digest(secret)):
+            row = self._records.get("_sessions", _digest(secret))
+            if row and not row.damage:
                 yield row
 
     def _living(self, jti: str, at: float) -> Token:
         """The token of that row; Unauthenticated if there is none, or it is revoked or expired."""
         record = self._records.get("_tokens", jti)
-        if record is None:
-            raise _foreign("no token has this jti")
+        if record is None or record.damage:
+            raise _foreign("no token has this jti" if record is None else "the token's row is damaged")
         token = _to_token(record)
         if token.revoked_at:
             raise Unauthenticated("the token was revoked")
@@ -8674,8 +8677,9 @@ class Authority:
         raise _foreign("the signature does not match")
 
     def tokens(self) -> Iterator[Token]:
-        """All of them, newest first; dead ones until they are swept."""
-        return (_to_token(record) for record in self._records.walk(Query("_tokens", order_by=("-id",))))
+        """All that can be read, newest first; dead ones until they are swept."""
+        found = self._records.walk(Query("_tokens", order_by=("-id",)))
+        return (_to_token(record) for record in found if not record.damage)
 
     def token(self, jti: str) -> Token:
         """By its jti or at least 8 first characters of it; NotFound, or BadRequest if they fit several."""
@@ -8745,7 +8749,7 @@ class Authority:
         if not _SECRET.fullmatch(secret):
             return self._bearer(secret, now).token_id, []
         link = self._records.get("_links", _digest(secret))
-        if link is None or link.value["expires_at"] <= now:
+        if link is None or link.damage or link.value["expires_at"] <= now:
             raise Unauthenticated("the sign-in link was used or has expired: ask for a new one")
         return link.value["jti"], [Delete("_links", link.key, link.version)]
 
@@ -16621,7 +16625,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0 ok, 1 bug, 2 usage, 3 denied, 4 not found, 5 conflict, 6 input, 7 away."""
     wants_json = "--json" in (sys.argv[1:] if argv is None else argv)
     _settle_streams()
-    warnings.simplefilter("ignore", FutureWarning)  # re's, of what a pattern in app.toml may mean one day
+    simplefilter("ignore", FutureWarning)  # re's, of what a pattern in app.toml may mean one day
     try:
         args = build_parser().parse_args(argv)
         code = int(args.run(args))

@@ -632,6 +632,34 @@ def test_a_rightly_signed_token_without_a_row_is_refused(world: World) -> None:
     refused(lambda: world.bearer(world.authority.short(token)))
 
 
+def test_what_is_damaged_signs_nobody_in_and_takes_nothing_else_with_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = world.issue()
+    session = world.sign_in(world.authority.jwt(token))
+    code, writes = world.authority.link(token)
+    world.records.commit(writes)
+    for table in ("_tokens", "_sessions", "_links"):
+        rows = world.records.get
+
+        def get(table: str, key: str, rows: Any = rows, damaged: str = table) -> app.Record | None:
+            return app.Record(key, 1, {}, "is not JSON") if table == damaged else rows(table, key)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(world.records, "get", get)
+            if table == "_tokens":
+                refused(lambda: world.bearer(world.authority.jwt(token)))
+                assert list(world.authority.tokens()) == []
+                with pytest.raises(app.Unreadable):
+                    world.authority.token(token.jti)
+            elif table == "_sessions":
+                refused(lambda: world.authority.identify(f"Session {session}"))
+            else:
+                refused(lambda: world.sign_in(code))
+                assert not world.authority.link_is_good(code)
+    assert world.bearer(world.authority.jwt(token)).subject == "ann"
+
+
 def test_a_row_and_claims_that_name_different_subjects_are_refused(world: World) -> None:
     token = world.issue()
     refused(lambda: world.bearer(world.authority.jwt(dataclasses.replace(token, subject="root"))))
