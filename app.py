@@ -3339,10 +3339,10 @@ class Host(Protocol):
         """Most bytes that a record's body with its file fields may have."""
 
     def file_limits(self, resource: str) -> dict[str, int]:
-        """Most bytes of each file field of a form."""
+        """Most bytes of each file field of a form; of a share's page it is named file."""
 
     def hold(self, resource: str, uploads: Mapping[str, Upload], subject: str | None) -> dict[str, Held]:
-        """Stage files that were chosen for fields of a form; what a field does not take, or cannot be staged, is left
+        """Stage files that were chosen for fields of a form, or for a share; what is not taken, or cannot be staged, is left
         out."""
 
     def has_ended(self, credential: str) -> bool:
@@ -4275,7 +4275,7 @@ class Pages:
             "most": in_units(response.page["most_bytes"]),
             "next_href": exchange.url(folder, _next=table.next) if table and table.next else "",
             "count": _counted_entries(table) if table and not exchange.query.get("_next") else "",
-            "stored": (), "refused": (), "pending": (), **report,
+            "stored": (), "refused": (), "pending": (), "waiting": False, **report,
         }  # fmt: skip
 
     def form(self, exchange: Exchange, response: Response, again: _Again | None = None) -> dict[str, Any]:
@@ -5357,9 +5357,17 @@ class HttpRunner(Runner):
 
     def _upload(self, exchange: Exchange, name: str, path: list[str]) -> Answer:
         """Files that go into a folder: of a multipart body, or kept from an earlier one."""
+        if exchange.page and exchange.query.get("_resume"):
+            kept = _kept_files(_text_of(_typed_fields(exchange, 3 * _LOOSE_BYTES), "draft"))
+            return self._upload_again(exchange, kept) if kept else _see_other(exchange.path)
         folder = tuple(part for part in path if part)
         request = self._request(exchange, f"files/{quote(name, safe='')}", folder, Action.CREATE)
         upload = FolderUpload(self.host, exchange, request, partial(self._check_token, exchange))
+        if exchange.media_type == "multipart/form-data" and (refused := upload.came_late()):
+            kept = _kept_files(upload.hold())
+            if not kept:
+                raise refused
+            return self._sign_in_first(exchange, kept, refused)
         if exchange.media_type == "multipart/form-data":
             upload.receive()
         else:
@@ -5379,6 +5387,30 @@ class HttpRunner(Runner):
         exchange.subject = listing.caller.subject
         page = self.pages.files(exchange, listing, upload.page(exchange))
         return _page_answer(upload.status, self.pages.render(exchange, "files.tpl", page["title"], page))
+
+    def _sign_in_first(self, exchange: Exchange, kept: _KeptFiles, error: AppError, told: str = "") -> Answer:
+        """The sign-in page, which carries on the files that were kept."""
+        page = SimpleNamespace(
+            text=kept.draft, is_short=True, action=exchange.url(kept.folder, _resume="1"), shown=(),
+            files=[name for name, _ in kept.files], lost=kept.lost,
+        )  # fmt: skip
+        body = self.pages.login(exchange, "", exchange.url(kept.folder), told, page)
+        return _page_answer(401, body, _error_headers(error))
+
+    def _upload_again(self, exchange: Exchange, kept: _KeptFiles) -> Answer:
+        """The folder, with the files that were kept and are stored by one more button."""
+        exchange.path = exchange.own_path = exchange.url(kept.folder)
+        exchange.query = {}
+        request = self._request(exchange, kept.resource, kept.path, Action.CREATE)
+        upload = FolderUpload(self.host, exchange, request, partial(self._check_token, exchange))
+        upload.refused = [RefusedFile(name, Busy("It is kept here."), sealed) for name, sealed in kept.files]
+        try:
+            listing = self.host.handle(upload.listing())
+        except Unauthenticated as error:
+            return self._sign_in_first(exchange, kept, error)
+        exchange.subject = listing.caller.subject
+        page = self.pages.files(exchange, listing, upload.page(exchange) | {"waiting": True})
+        return _page_answer(200, self.pages.render(exchange, "files.tpl", page["title"], page))
 
     # -- rendering
 
@@ -5549,7 +5581,7 @@ class HttpRunner(Runner):
             code = token.rpartition("/login/")[2]
         if len(code) + len(token) + len(after) > 65536:
             raise TooLarge("a token has at most 64 kB")
-        draft = self.drafts.opened(_text_of(typed, "draft"))
+        draft, files = self.drafts.opened(_text_of(typed, "draft")), _kept_files(_text_of(typed, "draft"))
         try:
             session, seconds = self.host.sign_in(code or token, exchange.id)
         except Unauthenticated as error:
@@ -5558,13 +5590,18 @@ class HttpRunner(Runner):
                 raise
             if draft:
                 return self.drafts.sign_in_first(exchange, draft, error, error.message)
+            if files:
+                return self._sign_in_first(exchange, files, error, error.message)
             body = self.pages.login(exchange, "", self._safe_target(after, ""), error.message)
             return _page_answer(401, body, _error_headers(error))
         # It outlives the session: a form that is sent too late shows by it whose it was (has_ended).
         exchange.cookies = [self._cookie(exchange, session, seconds + 86_400)]
-        if draft:
+        if draft or files:
             exchange.session, exchange.authorization = session, ""
             exchange.credential = f"Session {session}"
+        if files:
+            return self._upload_again(exchange, files)
+        if draft:
             return self.drafts.filled(exchange, draft)
         return _see_other(self._safe_target(after, exchange.url("")))
 
@@ -5903,6 +5940,30 @@ def _typed_fields(exchange: Exchange, most: int, file_limits: Mapping[str, int] 
     return found
 
 
+class _KeptFiles(NamedTuple):
+    """Files of an upload that came after its session had ended, as FolderUpload.hold makes them and pages carry them."""
+
+    draft: str
+    folder: str
+    resource: str
+    path: tuple[str, ...]
+    files: list[tuple[str, str]]  # name and what FolderUpload sealed
+    lost: int
+
+
+def _kept_files(draft: str) -> _KeptFiles | None:
+    """None if a text is not that, or keeps none."""
+    try:
+        facts: Any = load_json(draft or "null")
+        kind, name, *path = split_path(facts["folder"])
+        files = [(str(one), str(sealed)) for one, sealed in facts["kept"]]
+        resource, inner, lost = f"files/{quote(name, safe='')}", tuple(filter(None, path)), int(facts["lost"])
+    except (BadRequest, LookupError, TypeError, ValueError, AttributeError):
+        return None
+    folder = "/".join([resource, *(quote(part, safe="") for part in inner), ""])
+    return _KeptFiles(draft, folder, resource, inner, files, lost) if kind == "files" and files else None
+
+
 class RefusedFile(NamedTuple):
     """A file of an upload that was not stored, and why; `sealed` is its kept bytes, signed, "" if they are gone."""
 
@@ -5926,6 +5987,33 @@ class FolderUpload:
     @property
     def status(self) -> int:
         return self.refused[0].error.status if not self.stored else 207 if self.refused else 201
+
+    def came_late(self) -> Unauthenticated | None:
+        """What keeps the caller out, where the page was sent by a session that has ended."""
+        if self.exchange.page and self.host.has_ended(self.exchange.former):
+            try:
+                self.host.handle(self.listing())
+            except Unauthenticated as error:
+                return error
+            except AppError:
+                return None
+        return None
+
+    def hold(self) -> str:
+        """Keep the files of who was signed in until lately: what a page carries on."""
+        exchange, resource = self.exchange, self.request.resource
+        exchange.body.most, exchange.body.rate = self.host.limits(resource), _STRANGERS_RATE
+        with suppress(AppError):  # what came before the failure is there
+            _typed_fields(exchange, _LOOSE_BYTES, self.host.file_limits(resource))
+        uploads = {str(at): one for at, one in enumerate(exchange.typed.get("file", ())) if one.name}
+        held = self.host.hold_after(exchange.former, resource, {at: u for at, u in uploads.items() if not u.dropped_bytes})
+        kept = []
+        for at, one in held.items():
+            name = uploads[at].name.replace("\\", "/")
+            request = dataclasses.replace(self.request, path=(*self.request.path, *name.split("/")))
+            kept.append((name, self._sealed(name, request, one.staged)))
+        folder = "/".join([resource, *(quote(part, safe="") for part in self.request.path), ""])
+        return dump_json({"folder": folder, "kept": kept, "lost": len(uploads) - len(kept)})
 
     def receive(self) -> None:
         """Read the multipart body to its end. Raises what concerns the whole of it, if nothing was stored."""
@@ -9519,6 +9607,10 @@ class Files(Resource):
         """Nothing, or UnsupportedMedia when the share does not take such files."""
         if not accepts(self.config.accept, name):
             raise UnsupportedMedia(f"{name} is not accepted here: {', '.join(self.config.accept)}")
+
+    def hold(self, name: str, upload: Upload, subject: str | None) -> Held:
+        """A chosen file, staged until its sender has signed in. Whether this share takes it shows when it is stored."""
+        return Held(name, self.name, subject, upload.name, self.stage(_upload_chunks(upload), ""))
 
     def stage(self, chunks: Iterable[bytes], path: str, size_bytes: int | None = None, most: int | None = None) -> Staged:
         """Staged bytes for a path of the provider, TooLarge as soon as they are over the limit."""
@@ -14663,12 +14755,14 @@ class App:
 
     def file_limits(self, resource: str) -> dict[str, int]:
         form = self.resources.get(resource)
+        if isinstance(form, Files):
+            return {"file": form.config.max_file_bytes}
         files = form.fields.values() if isinstance(form, Form) else ()
         return {one.name: one.config.max_file_bytes for one in files if one.is_file}
 
     def hold(self, resource: str, uploads: Mapping[str, Upload], subject: str | None) -> dict[str, Held]:
         form, found = self.resources.get(resource), dict[str, Held]()
-        if isinstance(form, Form):
+        if isinstance(form, Form | Files):
             for name, upload in uploads.items():
                 with suppress(AppError):  # the person is asked to choose it again
                     if held := form.hold(name, upload, subject):

@@ -8,10 +8,14 @@
 %   for sealed in pending:
     <input type="hidden" name="_pending" value="{{sealed}}">
 %   end
+%   if page.waiting:
+    <button class="button solid">{{both}}</button>
+%   else:
 %   if page.may_update:
     <button class="button" name="_replace" value="1">{{replace}}</button>
 %   end
     <button class="button" name="_keep_both" value="1">{{both}}</button>
+%   end
   </form>
 % end
 % if page.stored:
@@ -25,7 +29,7 @@
 % end
 % if page.refused:
 <div class="notice bad report" role="alert" aria-labelledby="refused" tabindex="-1">
-  <h2 id="refused">{{"One file was not stored" if len(page.refused) == 1 else f"{len(page.refused)} files were not stored"}}</h2>
+  <h2 id="refused">{{"This was not stored yet" if page.waiting else "One file was not stored" if len(page.refused) == 1 else f"{len(page.refused)} files were not stored"}}</h2>
   <ul>
 %   for one in page.refused:
     <li>
@@ -34,13 +38,15 @@
         <strong><bdi>{{one.name}}</bdi></strong>:
 %     end
         {{one.why}}</p>
-%     if one.sealed:
+%     if one.sealed and not page.waiting:
 %       resolve([one.sealed], one.pending, "Replace", "Keep both")
 %     end
     </li>
 %   end
   </ul>
-%   if len(page.pending) > 1:
+%   if page.waiting:
+%     resolve(page.pending, [], "", "Store what is kept")
+%   elif len(page.pending) > 1:
 %     resolve(page.pending, [], "Replace all", "Keep both of all")
 %   end
 </div>

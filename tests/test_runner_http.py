@@ -1621,6 +1621,51 @@ def test_an_ended_session_keeps_one_submit_and_for_a_day(site: Site) -> None:
     assert staged_files(site) == 0
 
 
+def test_files_for_a_folder_that_come_after_the_session_ended_are_kept_through_signing_in(site: Site) -> None:
+    cookie, token = a_session(site, "files/docs:*")
+    site.app.revoke(app.Caller("test"), [token])
+    fresh = site.token("files/docs:*")
+    site.put("/files/docs/in%20it/old", b"x", fresh)
+    files = [("file", "ü a.txt", b"one"), ("file", "b.txt", b"two")]
+    late = send_papers(site, "/files/docs/in%20it/", "", *files, Cookie=cookie)
+    assert (late.status, staged_files(site)) == (401, 2)
+    assert "Chosen file: <bdi>ü a.txt</bdi>" in late.text
+    target, fields = fields_of(late, "/login")
+    wrong = site.submit(target, fields | {"token": "x"})
+    assert wrong.status == 401
+    tab = fields_of(wrong, "/files/docs/in%20it/")  # signed in by a link in another tab
+    page = site.submit(tab[0], tab[1], fresh)
+    assert (page.status, "Store what is kept" in page.text) == (200, True)
+    assert site.submit(tab[0], tab[1]).status == 401, "not signed in yet"
+    page = site.submit(target, fields_of(wrong, "/login")[1] | {"token": fresh})
+    assert "Store what is kept" in page.text
+    assert [one["name"] for one in site.get("/files/docs/in%20it/", fresh).json["items"]] == ["old"]
+    [form] = [one for one in forms_of(page.text) if "_staged" in one.fields]
+    staged = re.findall(r'name="_staged" value="([^"]*)"', page.text)
+    body = urlencode([("_token", form.fields["_token"]), *(("_staged", one) for one in staged)]).encode()
+    stored = site.ask("POST", form.action, body, FORM | {"Accept": "text/html"}, fresh)
+    assert (stored.status, stored["Location"]) == (303, "/files/docs/in%20it/")
+    assert site.get("/files/docs/in%20it/%C3%BC%20a.txt", fresh).body == b"one"
+    assert site.get("/files/docs/in%20it/b.txt", fresh).body == b"two"
+    assert staged_files(site) == 0
+
+
+def test_of_a_stranger_no_file_for_a_folder_is_kept(site: Site) -> None:
+    for cookie in ("", site.cookie("A" * 43), f"satchel_ended_{site.app.site_id()}={'A' * 43}"):
+        lost = send_papers(site, "/files/docs/", "", ("file", "a.txt", b"one"), Cookie=cookie)
+        assert (lost.status, staged_files(site), "Nothing was done" in lost.text) == (401, 0, True)
+    for draft in (
+        '{"folder": "forms/leave/", "kept": [["a", "b"]], "lost": 0}',
+        '{"folder": 1}',
+        '{"folder": "files/docs/"}',
+    ):
+        assert site.submit("/login", {"token": site.token("**:*"), "draft": draft})["Location"] == "/"
+    forged = '{"folder": "files/docs/", "kept": [["a", "b"]], "lost": 0}'
+    page = site.submit("/login", {"token": site.token("**:*"), "draft": forged})
+    reply = site.submit("/files/docs/", {"_staged": "b"}, site.token("**:*"))
+    assert (page.status, reply.status) == (200, 400)
+
+
 def test_a_held_file_is_its_senders_alone_and_is_used_once(site: Site, staff: str) -> None:
     wrong = send_papers(site, "/forms/papers", staff, ("paper", "a.txt", b"mine"), ("name", None, "A"))
     assert (wrong.status, staged_files(site)) == (422, 1)
