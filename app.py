@@ -4202,10 +4202,11 @@ class Pages:
         login = exchange.url("login", after=after if exchange.path != exchange.url("logout") and len(after) < 1000 else None)
         page["sign_in_href"] = login if error.status == 401 or needed else ""
         page["again_href"] = exchange.own_address if looked and error.status in (408, 429, 500, 503, 504) else ""
-        asked = looked and error.status == 400 and exchange.environ.get("QUERY_STRING")  # which may be what is wrong
-        page["plain_href"] = exchange.path if asked else ""  # without what was asked of it, which did not fit
-        stale = exchange.url(exchange.inner, _list=urlencode(exchange.listed) or None)
-        page["now_href"] = stale if error.status == 412 and not looked else ""
+        asked = looked and error.status == 400 and exchange.own_address != exchange.own_path
+        page["plain_href"] = exchange.own_path if asked else ""  # without what was asked of it, which did not fit
+        page["now_href"] = ""
+        if error.status == 412 and not looked:
+            page["now_href"] = exchange.url(exchange.inner, _list=urlencode(exchange.listed) or None)
         page["plain"] = error.status in _PLAIN_DETAILS or (error.status == 403 and not needed)
         return self.render(exchange, "error.tpl", happened, {"errors": [], "kept": kept, "needed": needed, **page})
 
