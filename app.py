@@ -3689,7 +3689,7 @@ class Exchange:
     @cached_property
     def listed(self) -> dict[str, str]:
         """What the list that a page was reached from was asked for: search, filters, order and place."""
-        with suppress(ValueError):
+        with suppress(ValueError, BadRequest):
             pairs = parse_qsl(self.query.get("_list", ""), errors="strict", max_num_fields=100)
             return {name: text for name, text in pairs if _LIST_PARAM.fullmatch(name)}
         return {}
