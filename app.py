@@ -1737,7 +1737,7 @@ def _text(raw: Any, folder: Path) -> str:
 
 def _list(raw: Any, folder: Path) -> list[Any]:
     if not isinstance(raw, list):
-        raise ValueError("must be a list [ … ]")
+        raise ValueError("must be a list [ … ]" + (f', such as ["{raw}"]' if isinstance(raw, str) and raw else ""))
     return raw
 
 
@@ -1756,7 +1756,9 @@ def _texts(raw: Any, folder: Path) -> tuple[str, ...]:
 def _media(raw: Any, folder: Path) -> tuple[str, ...]:
     for one in _texts(raw, folder):
         if not re.fullmatch(r"\.[^/]+|[^./][^/]*/[^/]+", one):
-            raise ValueError(f'{one!r} is neither a media type, such as "image/*", nor an ending, such as ".pdf"')
+            ending = re.fullmatch(r"\*?\.?(\w+)", one)
+            such = f'; write ".{ending[1]}"' if ending else ""
+            raise ValueError(f'{one!r} is neither a media type, such as "image/*", nor an ending, such as ".pdf"{such}')
     return tuple(raw)
 
 
@@ -1984,6 +1986,8 @@ def _queues(raw: Any, folder: Path) -> tuple[QueueConfig, ...]:
     readers: Mapping[str, Callable[[Any, Path], Any]] = {"url": _queue_url, "allow": _grants, "events": _events}
     found = []
     for item in _list(raw, folder):
+        if isinstance(item, str):
+            raise ValueError(f'must be a list of tables, such as [{{ url = "{item}" }}]')
         for key in _table(item, folder):
             if key not in readers:
                 raise ValueError(f"{key} is not a setting{nearest(key, readers)}")
@@ -2483,11 +2487,11 @@ def _values(raw: Any, folder: Path) -> tuple[Json, ...]:
 
 
 def _choices(raw: Any, folder: Path) -> tuple[Value, ...]:
-    choices = tuple(_table(item, folder) for item in _list(raw, folder))
-    if any(
-        "const" not in one or set(one) - {"const", "title"} or not isinstance(one.get("title", ""), str) for one in choices
-    ):
-        raise ValueError("must be a list of { const = …, title = … } tables")
+    choices = tuple(_list(raw, folder))
+    for one in choices:
+        if not isinstance(one, dict) or "const" not in one or set(one) - {"const", "title"}:
+            raise ValueError("must be a list of { const = …, title = … } tables; for values without titles write enum")
+        _text(one.get("title", ""), folder)
     _values([one["const"] for one in choices], folder)
     return choices
 
@@ -8458,7 +8462,7 @@ def _split_jws(text: str) -> _Jws:
         raise _malformed(f"longer than {MAX_TOKEN_BYTES} bytes")
     parts = text.split(".")
     if len(parts) != 3:
-        raise _malformed(f"{len(parts)} parts instead of three")
+        raise _malformed(f"{how_many(len(parts), 'part')} instead of three")
     try:
         return _Jws(parts[0], _unb64(parts[1]), _unb64(parts[2]), text.rpartition(".")[0].encode("ascii"))
     except ValueError:

@@ -528,6 +528,15 @@ def test_a_mark_at_the_beginning_of_the_file_is_no_fault(tmp_path: Path) -> None
         ('[roles]\nx = ["forms/a:read"]', ["roles.x: must be a table: write [roles.x]"]),
         ('[providers]\nx = "sql"', ["providers.x: must be a table: write [providers.x]"]),
         ('[http]\nhosts = "a.example"', ['http.hosts: must be a list of texts, such as ["a.example"]']),
+        (
+            '[files.s]\naccept = ["jpg"]',
+            [
+                'files.s.accept: \'jpg\' is neither a media type, such as "image/*", nor an ending, such as ".pdf"; '
+                'write ".jpg"'
+            ],
+        ),
+        ('[forms.a]\nfields.x.enum = "s"', ['forms.a.fields.x.enum: must be a list [ … ], such as ["s"]']),
+        ('[sqs]\nqueues = ["https://q"]', ['sqs.queues: must be a list of tables, such as [{ url = "https://q" }]']),
     ],
 )
 def test_one_mistake_is_one_fault_that_says_what_to_write(tmp_path: Path, toml: str, told: list[str]) -> None:
