@@ -2386,7 +2386,7 @@ def _steps(tree: Any, flags: int) -> Callable[[int], float]:
     looks = [(paths, _steps(tree, flags)) for paths, tree, flags in places.looks]
 
     def steps(length: int) -> float:
-        own: float = work * (length / tried) ** power
+        own: float = work * math.exp(min(300, power * math.log(max(length, 1) / tried)))
         for paths, look in looks:
             own = own + paths * look(length) if paths < 100 else own * look(length)
         return own
@@ -2436,7 +2436,10 @@ def _slow_part(pattern: str, most: int) -> str:
     while True:
         pieces = _pieces(pattern)
         inner = re.fullmatch(r"\((?:\?[a-z]*[:=!>])?(.*)\)[^()]*", pattern, re.DOTALL) if len(pieces) == 1 else None
-        smaller = [inner[1]] if inner else ["".join(pieces[1:]), "".join(pieces[:-1])]
+        half = len(pieces) // 2  # tried first: each try takes its time
+        smaller = [inner[1]] if inner else ["".join(pieces[cut]) for cut in (
+            slice(half), slice(half, None), slice(1, None), slice(-1)
+        )]  # fmt: skip
         part = next(filter(is_slow, smaller), "")
         if not part:
             return pattern

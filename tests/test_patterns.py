@@ -123,6 +123,13 @@ def test_a_pattern_of_hundreds_of_parts_is_judged_in_a_moment() -> None:
         assert time.thread_time() - began < 3, pattern
 
 
+@pytest.mark.parametrize("pattern", [".*," * 45, "(?=" + ".*," * 45 + ")x", "(.*;){45}"])
+def test_a_cost_beyond_all_numbers_is_a_fault_like_others_and_is_told_soon(pattern: str) -> None:
+    began = time.thread_time()
+    assert "is too slow" in pattern_fault(pattern, 10_000)
+    assert time.thread_time() - began < 10
+
+
 def test_what_cannot_be_judged_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> None:
         raise ImportError(name)
