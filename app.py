@@ -10556,7 +10556,7 @@ RESOURCE_TYPES: Mapping[str, type[Resource]] = {
 #          stored_version stored_weight stored_record check_commit check_version next_version check_blob rechunk Job
 #          GroupCommit ProcessLock may_write COUNT_OF SQL_SIGNS SQL_TOKENS read_statement quote_name bindable
 #          SqlSelect has_wal_reset_fault SQLITE_AWAY DENIED_ERRORS SQLITE_DENIED sqlite_code RECORDS_SCHEMA
-#          WRITER_SETTINGS BLOBS_SCHEMA sqlite_number sqlite_member sqlite_text sqlite_bytes sqlite_authorize
+#          WRITER_SETTINGS BLOBS_SCHEMA sqlite_number sqlite_member sqlite_search sqlite_text sqlite_bytes sqlite_authorize
 #          sqlite_field SqlLookup SqliteLookup SqlitePool plain_cell need_blob LookedUpBlobs EmbeddedProvider
 #          SqlConnection SqlBlobs SqlProvider ITEM_ERRORS disk_errors sync_folder identity write_fully FileReader
 #          JournalEntry write_journal_line copy_value Journal FileProvider Facts LINK_LOCAL NAT64 EXACT_JS
@@ -11127,6 +11127,18 @@ def sqlite_member(data: str, name: str) -> str | None:
     return dump_json(value[name]) if name in value else None
 
 
+def sqlite_search(data: str, names: str, folded: str) -> bool:
+    """Whether one of the named fields of a record is a text that contains what fold_case made of the search."""
+    is_plain = not re.search(r'["\\\x00-\x1f]', folded) and "\\u" not in data  # in JSON it stands as it is
+    if is_plain and folded not in fold_case(data):
+        return False
+    try:
+        value = load_json(data)
+    except BadRequest:
+        return False
+    return isinstance(value, dict) and any(has_text(sort_key(value.get(name)), folded) for name in load_json(names))
+
+
 def sqlite_text(data: bytes) -> str:
     """A text of SQLite, which keeps any bytes as one."""
     try:
@@ -11289,6 +11301,13 @@ class SqliteLookup(SqlLookup):
     def _holds_folded(self, column: str, bound: str) -> str:
         return f"has_text(cast({column} as blob), {bound})"
 
+    def _search(self, names: Collection[str]) -> str:
+        """One look into a record for all its fields: to take each out of a large one costs as much as to read it whole."""
+        inside = [name for name in names if name not in ("id", "version")]
+        beside = [super()._search(set(names) - set(inside))] if len(inside) < len(names) else []
+        bound = f"{self._bind(dump_json(inside))}, {self._bind(fold_case(self.lookup.query.search))}"
+        return "(" + " or ".join([f"holds_text(cast(data as blob), {bound})", *beside]) + ")"
+
 
 class SqlitePool:
     """Read-only connections to one database, the one used last first. They can neither write nor checkpoint."""
@@ -11324,6 +11343,7 @@ class SqlitePool:
         connection.create_function("text_key", 1, cached, deterministic=True)
         connection.create_function("json_member", 2, of_bytes(sqlite_member), deterministic=True)
         connection.create_function("has_text", 2, of_bytes(has_text), deterministic=True)
+        connection.create_function("holds_text", 3, of_bytes(sqlite_search), deterministic=True)
         connection.create_function("fold_case", 1, of_bytes(fold_case), deterministic=True)
         connection.text_factory = sqlite_text
         connection.set_authorizer(sqlite_authorize)
