@@ -1274,7 +1274,7 @@ class Locale:
     def write_number(self, value: Json) -> str:
         """A number for people: no digit is lost, and reading it gives the same number."""
         text = str(value).lower()
-        if "e" in text and len(plain := f"{Decimal(text):f}") <= 40:
+        if "e" in text and abs(Decimal(text).adjusted()) <= 40 and len(plain := f"{Decimal(text):f}") <= 40:
             text = plain
         if "." in text and "e" not in text:
             text = text.rstrip("0").rstrip(".")
@@ -1757,7 +1757,7 @@ def _media(raw: Any, folder: Path) -> tuple[str, ...]:
     for one in _texts(raw, folder):
         if not re.fullmatch(r"\.[^/]+|[^./][^/]*/[^/]+", one):
             ending = re.fullmatch(r"\*?\.?(\w+)", one)
-            such = f'; write ".{ending[1]}"' if ending else ""
+            such = f'; write ".{ending[1]}"' if ending else '; write "*/*", or leave it out' if one == "*" else ""
             raise ValueError(f'{one!r} is neither a media type, such as "image/*", nor an ending, such as ".pdf"{such}')
     return tuple(raw)
 
@@ -3234,6 +3234,7 @@ class Publish:
     if_match: str | None = None
     if_none_match: bool = False
     held: Held | None = None  # whose bytes these are: should the commit fail, they are staged again for another try
+    waits: bool = False  # they were kept for this: should it fail, they stay staged for another try
 
 
 @dataclass(frozen=True, slots=True)
@@ -3624,6 +3625,8 @@ class Exchange:
         self.form_is_read = False
         self.cookies: list[str] = []
         self.files: list[BinaryIO] = []  # temporary ones, closed after the answer
+        self.dropped_bytes = 0  # of files over their limits
+        self.cut_short = False  # whether what was sent could not be read to its end
         self.wait: _Wait = _no_wait
 
     @cached_property
@@ -4322,7 +4325,7 @@ class Pages:
             "cancel": "Take theirs" if again.stale else "Cancel",
             "records_href": records if readable and not record else "", "notice": again.notice,
             "unfit": page.get("unfit", ""),
-            "shown": (exchange.shown or page["shown"]) if record else "",
+            "shown": (page["shown"] if again.stale else exchange.shown or page["shown"]) if record else "",
         }  # fmt: skip
 
     def _record(self, exchange: Exchange, response: Response) -> dict[str, Any]:
@@ -4844,13 +4847,13 @@ class _Drafts:
         text = dump_json(facts)
         return SimpleNamespace(
             text=text, is_short=len(text) <= _LOOSE_BYTES, action=exchange.url(draft.address, _resume="1"), shown=texts,
-            files=[held.name for held in draft.held.values()], lost=len(draft.lost),
+            files=[held.name for held in draft.held.values()], lost=len(draft.lost), is_whole=not exchange.cut_short,
         )  # fmt: skip
 
     def opened(self, text: str) -> _Draft | None:
         """The draft that a page carried; None if there is none."""
         try:
-            facts: Any = load_json(text or "null")
+            facts: Any = _carried(text)
             kind, name, *path = split_path(facts["at"])
             typed = {str(one): [str(text) for text in texts] for one, texts in facts["typed"].items()}
             if kind != "forms" or (path and (len(path) != 2 or path[0] != "records")):
@@ -4892,7 +4895,7 @@ class _Drafts:
             one.subject = exchange.subject if one.subject is None else one.subject
         record = response.page["record"]
         stale = bool(record and draft.version and draft.version != str(record.version))
-        faults = [Fault(f"/{name}", "lost", "could not be kept: choose the file again") for name in draft.lost]
+        faults = [Fault(f"/{name}", "lost", _CHOOSE_AGAIN) for name in draft.lost]
         notice = f"Everything you typed is here, and nothing is stored yet: press {'Save' if record else 'Send'}."
         if stale:
             notice = (
@@ -4907,6 +4910,8 @@ class _Drafts:
         kept = self._kept(exchange, draft) if draft.typed or draft.held or not exchange.body.size_bytes else None
         if kept is None:
             told = "This was too long to be kept here. Sign in in another tab, go back in this one, and send it again."
+        elif exchange.cut_short:
+            told = told or "It could not all be read. Sign in, look at what is in the form then, and add what is missing."
         body = self.pages.login(exchange, "", after, told, kept)
         return _page_answer(401, body, _error_headers(error))
 
@@ -4966,12 +4971,14 @@ class _Drafts:
         """The body, where nothing has read it yet; of whom is not to leave files here only texts, and few of them."""
         if exchange.form_is_read:
             return
-        with suppress(AppError):  # what came before the failure is there
+        try:
             if keep:
                 self.read(exchange, resource)
                 return
             exchange.body.most, exchange.body.rate = self.host.limits(resource), _STRANGERS_RATE
             _typed_fields(exchange, min(4 * self.most, _LOOSE_BYTES), {})
+        except AppError:  # what came before the failure is there
+            exchange.cut_short = True
 
     def _form(self, exchange: Exchange, resource: str, path: tuple[str, ...], version: str) -> Response:
         """The page of the form, with its record if there is a path; raises what keeps this caller from it."""
@@ -5037,9 +5044,14 @@ class _Drafts:
             for name, one in draft.held.items()
             if one.subject in (None, exchange.subject)
         }
+        of_others = [Fault(f"/{name}", "lost", _CHOOSE_AGAIN) for name in draft.held if name not in held]
         exchange.shown = next(iter(draft.typed.get("_shown", ())), "")
-        page = self.pages.form(exchange, response, _Again(typed=draft.typed, faults=faults, held=held, **shown))
+        again = _Again(typed=draft.typed, faults=[*faults, *of_others], held=held, **shown)
+        page = self.pages.form(exchange, response, again)
         return _page_answer(status, self.pages.render(exchange, "form.tpl", page["title"], page))
+
+
+_CHOOSE_AGAIN = "could not be kept: choose the file again"
 
 
 def _log_fault(exchange: Exchange, error: AppError) -> None:
@@ -5378,8 +5390,8 @@ class HttpRunner(Runner):
             return self._sign_in_first(exchange, kept, refused)
         if exchange.media_type == "multipart/form-data":
             upload.receive()
-        else:
-            upload.take_up()
+        elif ended := upload.take_up():
+            return self._sign_in_first(exchange, *ended)
         if upload.stored:
             exchange.subject = upload.stored[-1].caller.subject
         if not exchange.page:
@@ -5935,16 +5947,22 @@ def _typed_fields(exchange: Exchange, most: int, file_limits: Mapping[str, int] 
         raise UnsupportedMedia("send a form: application/x-www-form-urlencoded or multipart/form-data")
     if exchange.body.most is None and file_limits is None:
         exchange.body.bounded(most)
+    room = sum((file_limits or {}).values())  # for all files together, however often a field comes
     for part in read_multipart(exchange.body, exchange.content_type):
         if part.file_name is None:
             value = part.text(most)
             most -= len(value.encode())
             found.setdefault(part.name, []).append(value)
         else:
-            limit = None if file_limits is None else file_limits.get(part.name, 0)
+            limit = None if file_limits is None else min(room, file_limits.get(part.name, 0))
             uploads = found.setdefault(part.name, [])
             uploads.append(Upload(part.file_name, io.BytesIO(), dropped_bytes=1))  # for one that is cut off
-            uploads[-1] = _spooled(exchange, part, limit)
+            one = _spooled(exchange, part, limit)
+            room -= one.file.seek(0, os.SEEK_END)
+            one.file.seek(0)
+            if one.dropped_bytes and file_limits:  # for want of room: it is over the limit of its field, too
+                one = dataclasses.replace(one, dropped_bytes=max(one.dropped_bytes, file_limits.get(part.name, 0) + 1))
+            uploads[-1] = one
     return found
 
 
@@ -5959,13 +5977,22 @@ class _KeptFiles(NamedTuple):
     lost: int
 
 
+def _carried(draft: str) -> Json:
+    """What a hidden field of a page carries, as it may come from anybody; ValueError or BadRequest if no page made it."""
+    facts = load_json(draft or "null")
+    dump_json(facts).encode()  # half of a surrogate pair could not be shown again
+    return facts
+
+
 def _kept_files(draft: str) -> _KeptFiles | None:
     """None if a text is not that, or keeps none."""
     try:
-        facts: Any = load_json(draft or "null")
+        facts: Any = _carried(draft)
         kind, name, *path = split_path(facts["folder"])
         files = [(str(one), str(sealed)) for one, sealed in facts["kept"]]
-        resource, inner, lost = f"files/{quote(name, safe='')}", tuple(filter(None, path)), int(facts["lost"])
+        resource, inner, lost = f"files/{quote(name, safe='')}", tuple(filter(None, path)), facts["lost"]
+        if type(lost) is not int:
+            return None
     except (BadRequest, LookupError, TypeError, ValueError, AttributeError):
         return None
     folder = "/".join([resource, *(quote(part, safe="") for part in inner), ""])
@@ -6013,15 +6040,15 @@ class FolderUpload:
         exchange.body.most, exchange.body.rate = self.host.limits(resource), _STRANGERS_RATE
         with suppress(AppError):  # what came before the failure is there
             _typed_fields(exchange, _LOOSE_BYTES, self.host.file_limits(resource))
-        uploads = {str(at): one for at, one in enumerate(exchange.typed.get("file", ())) if one.name}
+        files = [one for one in exchange.typed.get("file", ()) if isinstance(one, Upload) and one.name]
+        uploads = {str(at): one for at, one in enumerate(files)}
         held = self.host.hold_after(exchange.former, resource, {at: u for at, u in uploads.items() if not u.dropped_bytes})
         kept = []
         for at, one in held.items():
             name = uploads[at].name.replace("\\", "/")
             request = dataclasses.replace(self.request, path=(*self.request.path, *name.split("/")))
             kept.append((name, self._sealed(name, request, one.staged)))
-        folder = "/".join([resource, *(quote(part, safe="") for part in self.request.path), ""])
-        return dump_json({"folder": folder, "kept": kept, "lost": len(uploads) - len(kept)})
+        return self._draft(kept, len(uploads) - len(kept))
 
     def receive(self) -> None:
         """Read the multipart body to its end. Raises what concerns the whole of it, if nothing was stored."""
@@ -6075,21 +6102,34 @@ class FolderUpload:
             if self._dropped_bytes > _DROPPED_BYTES:
                 raise TooLarge("too much of what was sent is not taken here")
 
-    def take_up(self) -> None:
-        """Store the kept files that a page's form names, as it says."""
+    def take_up(self) -> tuple[_KeptFiles, Unauthenticated] | None:
+        """Store the kept files that a page's form names, as it says; what is kept on if the session ended meanwhile."""
         if self.exchange.media_type != "application/x-www-form-urlencoded":
             raise UnsupportedMedia("a folder takes multipart/form-data; PUT one file at its own address")
         typed = _typed_fields(self.exchange, 1 << 20)
         self.check_token(_text_of(typed, "_token"))
         self._fields = {name: _text_of(typed, name) for name in ("_replace", "_keep_both")}
+        waiting = [*typed.get("_staged", ()), *typed.get("_pending", ())]
         for sealed in typed.get("_staged", ()):
             name, request = self._kept(sealed)
-            self._store(name, request, sealed)
+            try:
+                self._store(name, request, sealed)
+            except Unauthenticated as error:
+                kept = None if self.stored else _kept_files(self._draft([(self._kept(one)[0], one) for one in waiting]))
+                if kept and self.exchange.page:
+                    return kept, error
+                raise
         for sealed in typed.get("_pending", ()):
             name, request = self._kept(sealed)
             self.refused.append(RefusedFile(name, Exists(f"{request.address} exists"), sealed))
         if not typed.get("_staged"):
             raise UnsupportedMedia("a folder takes multipart/form-data; PUT one file at its own address")
+        return None
+
+    def _draft(self, kept: Sequence[tuple[str, str]], lost: int = 0) -> str:
+        """What a page carries on of kept files: (name, what _sealed made) of each."""
+        folder = "/".join([self.request.resource, *(quote(part, safe="") for part in self.request.path), ""])
+        return dump_json({"folder": folder, "kept": kept, "lost": lost})
 
     def _need_any(self) -> None:
         if not self.stored and not self.refused:
@@ -6119,7 +6159,7 @@ class FolderUpload:
                 error = NotFound("it is kept here no longer: it was stored meanwhile, or waited for over a day")
             if isinstance(error, Exists) and error.staged and request.staged is None:
                 sealed = self._sealed(name, request, error.staged)
-            self.refused.append(RefusedFile(name, error, sealed if isinstance(error, Exists) else ""))
+            self.refused.append(RefusedFile(name, error, sealed if isinstance(error, Exists) or error.retry else ""))
 
     def _beside(self, request: Request) -> Response:
         """Store a file under its name, or under the first like it that is free."""
@@ -6203,7 +6243,9 @@ def _spooled(exchange: Exchange, part: _Part, limit: int | None) -> Upload:
         elif file.tell():
             file.seek(0)
             file.truncate()
-        if size > _DROPPED_BYTES + (limit or 0):
+        if limit is not None and size > limit:
+            exchange.dropped_bytes += len(chunk)
+        if exchange.dropped_bytes > _DROPPED_BYTES:
             raise TooLarge(f"the files are too large: {in_units(_DROPPED_BYTES)} is the most that is read here")
     file.seek(0)
     return Upload(part.file_name or "", file, size if limit is not None and size > limit else 0)
@@ -8813,8 +8855,8 @@ class Authority:
             if record is not None and record.value["used_at"] < minute * 60:
                 value = record.value | {"used_at": minute * 60}
                 self._records.commit([Update("_tokens", record.key, value, record.version)])
-        except (Conflict, Unavailable, StorageFull):
-            pass  # another node wrote it, or the request is about to fail by itself; reads go on where the disk is full
+        except (Conflict, Unavailable, NotPermitted, StorageFull):
+            pass  # another node wrote it, or the request is about to fail by itself; reads go on where no write can
 
     # -- sessions and sign-in links
 
@@ -8870,7 +8912,9 @@ class Authority:
         now = self._clock()
         for row in self._session_rows(credential.partition(" ")[2]):
             token = self._records.get("_tokens", row.value["jti"])
-            of_token = [token.value["expires_at"], token.value["revoked_at"] or MAX_TOKEN_S + now] if token else [0]
+            of_token: list[float] = [0]
+            if token and not token.damage:
+                of_token = [token.value["expires_at"], token.value["revoked_at"] or MAX_TOKEN_S + now]
             if now - KEEP_SESSION_S < min(row.value["expires_at"], *of_token) <= now:
                 return row
         return None
@@ -9581,7 +9625,7 @@ class Files(Resource):
             wanted = blob.etag  # should it vanish meanwhile, this caller may not make it anew
         self.check_name(request.path[-1])
         staged = request.staged or self.stage(request.body or (), path, request.body_bytes)
-        step = Publish(self.blobs, staged, path, wanted, must_be_new)
+        step = Publish(self.blobs, staged, path, wanted, must_be_new, waits=request.staged is not None)
         done = Action.UPDATE if blob else Action.CREATE
         return Plan(respond=partial(self._written, staged, blob is None), steps=[step], action=done)
 
@@ -9906,7 +9950,7 @@ class Form(Resource):
     def _files_of(self, value: Value) -> dict[str, Value]:
         """The stored files of a record by field; another value may be there from before the field took files."""
         found = {name: one for name in self.shares if isinstance(one := value.get(name), dict)}
-        return {name: one for name, one in found.items() if isinstance(one.get("address"), str)}
+        return {name: one for name, one in found.items() if all(isinstance(one.get(n), str) for n in ("name", "address"))}
 
     # -- one record
 
@@ -10059,7 +10103,7 @@ class Form(Resource):
         known = {*self.fields, *RESERVED_FIELDS, "_shown"}
         names = [name for name in data if name not in known and not (name in stored and _same(data[name], stored[name]))]
         detail = "is not a field of this form"
-        return [Fault(member_pointer("", n), "unknown_field", detail + nearest(n, self.fields)) for n in names]
+        return [Fault(member_pointer("", n), "unknown_field", detail + nearest(n, self.fields)) for n in names[:20]]
 
     def _meta_faults(self, data: Value, flat: Value) -> list[Fault]:
         """A fault for id, version and stamps, which may be sent back as they were, if they are changed."""
@@ -10720,11 +10764,12 @@ class Lookup:
         """A page of the query's first records, of which there is one over the limit if more follow."""
         return self.ended(*page_of(records, self.query.limit))
 
-    def ended(self, items: list[Record], more: bool) -> Page:
-        """The page of these records, with a cursor if there are more."""
+    def ended(self, items: list[Record], more: bool, last: Sequence[str] = ()) -> Page:
+        """The page of these records, with a cursor if there are more; `last` are the keys of the last one, where they are
+        not those of what could be read of it."""
         if not items or not more:
             return Page(items, None)
-        return Page(items, encode_cursor(list_mark(self.query), *(self.key(items[-1], name) for name, _ in self.terms)))
+        return Page(items, encode_cursor(list_mark(self.query), *(last or [self.key(items[-1], n) for n, _ in self.terms])))
 
     def selects(self, record: Record) -> bool:
         """Whether the record meets the filter and the search, the cursor aside."""
@@ -11129,7 +11174,7 @@ def sqlite_member(data: str, name: str) -> str | None:
 
 def sqlite_search(data: str, names: str, folded: str) -> bool:
     """Whether one of the named fields of a record is a text that contains what fold_case made of the search."""
-    is_plain = not re.search(r'["\\\x00-\x1f]', folded) and "\\u" not in data  # in JSON it stands as it is
+    is_plain = not re.search(r'["\\\x00-\x1f]', folded) and not re.search(r"\\[u/]", data)  # in JSON it stands as it is
     if is_plain and folded not in fold_case(data):
         return False
     try:
@@ -11210,7 +11255,7 @@ class SqlLookup(ABC):
         asked = [(c.field, is_instant(query, c)) for c in query.where]
         asked += [(name, name in query.instants) for name in terms] + [(name, False) for name in searched]
         self._columns = {key: f"f{number}" for number, key in enumerate(dict.fromkeys(asked))}
-        self._terms = [self._columns[name, name in query.instants] for name in terms]
+        self.terms = [self._columns[name, name in query.instants] for name in terms]  # columns, in order
         fields = [f", {self._field(*key)} as {column}" for key, column in self._columns.items()]
         tests = [self._condition(c) for c in query.where] + ([self._search(searched)] if query.search else [])
         self._inner = f"(select *{''.join(fields)} from {table}) as satchel_records"  # noqa: S608
@@ -11269,7 +11314,7 @@ class SqlLookup(ABC):
 
     def rows(self, columns: str) -> str:
         """Selects these columns of the page and one more."""
-        known = [*self._terms, "key"]
+        known = [*self.terms, "key"]
         terms = [(column, descends) for column, (_, descends) in zip(known, self.lookup.terms, strict=True)]
         behind = self._behind(terms)
         where = f"{self._where} and {behind}" if behind else self._where
@@ -11875,8 +11920,11 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
     def find(self, query: Query) -> Page:
         lookup = Lookup.of(query)
         page = partial(page_of, limit=query.limit, weight=stored_weight)
-        found, more = self._rows(lookup, lambda sql: sql.rows("key, version, data"), take=page) or ([], False)
-        return lookup.ended(list(itertools.starmap(stored_record, found)), more)
+        columns = "key, version, data"
+        found, more = self._rows(lookup, lambda sql: sql.rows(", ".join([columns, *sql.terms])), take=page) or ([], False)
+        items = [stored_record(*row[:3]) for row in found]
+        last = [*(key or "" for key in found[-1][3:]), f"t{items[-1].key}"] if items and items[-1].damage else []
+        return lookup.ended(items, more, last)
 
     def walk(self, query: Query) -> Iterator[Record]:
         """In another order than that of the keys: sorted once, the keys alone, and then read one by one."""
@@ -12327,6 +12375,8 @@ class Journal:
 
 def _odd_name(name: str) -> tuple[str, str]:
     """A name of a folder's listing as it can be shown, and why nobody can ask for it; "" if one can."""
+    if re.fullmatch(r"[A-Za-z0-9_-]{5}[A-Za-z0-9_ .-]{0,94}(?<![ .])", name):  # nearly all are so, and no device is
+        return name, ""
     try:
         check_path([name])
         return name, ""
@@ -12701,9 +12751,7 @@ class FileProvider(EmbeddedProvider):
             raise
         if place in above:
             return
-        odd = {shown: problem for shown, problem in map(_odd_name, names) if problem}
-        shown = [_odd_name(name)[0] for name in names]
-        paths = {f"{folder}/{name}" if folder else name: odd.get(name, "") for name in shown}
+        paths = {f"{folder}/{name}" if folder else name: problem for name, problem in map(_odd_name, names)}
         if not deep:
             yield from filter(None, (self._seen(path, paths[path]) for path in sorted(paths) if path > after))
             return
@@ -14609,11 +14657,11 @@ class App:
     def open(self) -> None:
         """Open the providers and make what they need. One that is away answers 503 until it is back; the others work."""
         for static in self.statics:
-            with suppress(Unavailable):
+            with suppress(Unavailable, NotPermitted):
                 static.open()
         self._asleep = set(self.providers)
         for answer in self._at_once(lambda name: self._wake(name), None).values():
-            if isinstance(answer, AppError) and not isinstance(answer, Unavailable):
+            if isinstance(answer, AppError) and not isinstance(answer, Unavailable | NotPermitted):
                 raise answer
 
     def _wake(self, name: str) -> None:
@@ -15289,7 +15337,7 @@ def _guarded(config: Config) -> tuple[list[tuple[str, Path]], list[tuple[str, Pa
     links = [(what, one) for what, folder in own for one in folder.rglob("*") if one.is_symlink()]
     held += [(what, one / "*" if one.is_dir() else one) for what, one in links]
     held += [(f"the home of apps.{one.name}", config.folder / one.home) for one in config.resources
-             if isinstance(one, AppConfig) and one.home]  # fmt: skip
+             if isinstance(one, AppConfig) and one.home.endswith((".html", ".tpl"))]  # fmt: skip
     held += [(f"the file that {named} names", path) for named, path in config.named_files]
     return held, closed
 
@@ -15425,7 +15473,7 @@ def _staged_facts(plan: Plan) -> Json:
 
 def _discard(plan: Plan) -> None:
     for step in plan.steps:
-        if isinstance(step, Publish) and not step.held:
+        if isinstance(step, Publish) and not step.held and not step.waits:
             with suppress(AppError):  # a sweep finds what stays
                 step.blobs.discard(step.staged)
 
@@ -15935,7 +15983,7 @@ def _first_code(app: App) -> tuple[str, str]:
     """The administrator's first sign-in code, "" where none is needed; and why there is none while state is away."""
     try:
         return app.first_code(_operator()), ""
-    except Unavailable as error:
+    except (Unavailable, NotPermitted) as error:
         return "", error.told
 
 

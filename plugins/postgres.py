@@ -1068,7 +1068,9 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
                 try:
                     self._submit(work)
                     there = {*FUNCTIONS}
-                except (ConfigError, Unavailable, app.NotPermitted) as error:
+                except Unavailable:
+                    return False  # asked again by the next one
+                except (ConfigError, app.NotPermitted) as error:
                     self._unmade = f"{error.message} ({error.hint})"
             self._functions = there
         return "_moment_key" in self._functions

@@ -6,7 +6,7 @@
 % end
 % carried = page.kept and page.kept.is_short
 % if page.kept:
-<div class="notice" role="status"><p>You have to sign in to send this. Nothing you typed is lost: \\
+<div class="notice" role="status"><p>You have to sign in to send this. {{"Nothing you typed is lost" if getattr(page.kept, "is_whole", True) else "What could be read is kept"}}: \\
 %   if carried:
 it is in the form again once you have signed in.</p></div>
 %   else:

@@ -346,6 +346,11 @@ def test_a_folder_linked_into_templates_could_be_a_share(folder_of_a_site: Path)
     assert "is or holds templates/" in found["providers.share.root"]
 
 
+def test_a_share_may_be_called_like_the_form_that_an_app_begins_with(folder_of_a_site: Path) -> None:
+    apps = '[forms.leave]\nfields.a = {}\n[apps.leave]\nhome = "forms/leave"\n'
+    assert faults_of(folder_of_a_site, SITE.replace("data/files", "forms") + apps) == {}
+
+
 def test_a_link_that_a_share_holds_could_be_replaced_by_another(folder_of_a_site: Path) -> None:
     """templates leads through the share to a folder outside of it."""
     (folder_of_a_site / "share").mkdir()

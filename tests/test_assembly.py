@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import pytest
 
@@ -1751,7 +1751,8 @@ def test_a_sweep_that_fails_fails_nobody(site: Site, clock: Clock, monkeypatch: 
 
 def test_the_limit_of_a_form_body_counts_its_files(site: Site) -> None:
     assert site.app.limits("forms/leave") == 20_000_000
-    assert site.app.limits("forms/open") == site.app.limits("files/docs") == site.app.limits("nope") == 10_000_000
+    assert site.app.limits("forms/open") == site.app.limits("nope") == 10_000_000
+    assert site.app.limits("files/docs") == 2_010_000_000, "one file of the share, and what else the page sends"
 
 
 def test_sealed_texts_are_read_back_for_their_purpose(site: Site) -> None:
@@ -1764,6 +1765,25 @@ def test_the_last_use_of_a_token_is_noted_to_the_minute(site: Site, clock: Clock
     site.create("forms/leave", {"a": "x"})
     row = site.items("admin/tokens?subject=root")[0]
     assert app.parse_rfc3339(row["used_at"]) == clock.now // 60 * 60
+
+
+@pytest.mark.parametrize("why", [Unavailable, app.NotPermitted])
+def test_a_provider_that_may_not_be_used_stops_no_start_and_no_reader(
+    site: Site, monkeypatch: pytest.MonkeyPatch, clock: Clock, why: type[AppError]
+) -> None:
+    def refuse(*args: object) -> NoReturn:
+        raise why("the database may not be used")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(provider(site)), "open", refuse)
+        site.app.close()
+        site.app.open()
+        assert site.app.ready()["main"] == "the database may not be used"
+    site.app.open()
+    clock.now += 120
+    with monkeypatch.context() as patch:
+        patch.setattr(type(provider(site)), "commit", refuse)
+        assert site.items("forms/leave/records") == [], "that it was used cannot be noted"
 
 
 # ---- a provider that is not atomic

@@ -99,6 +99,11 @@ def test_a_time_that_the_clocks_leave_out_is_refused_and_of_one_they_show_twice_
     assert here.read_date_time("2026-10-25T02:30") == "2026-10-25T02:30:00+02:00"
 
 
+def test_a_number_of_endless_digits_is_written_short() -> None:
+    for text in ("1e99999999999", "-1e-99999999999", "1e500000000"):
+        assert Locale().write_number(Decimal(text)).lower() == str(Decimal(text)).lower()
+
+
 def test_a_page_runs_as_its_script_does() -> None:
     read = {lang: Locale(lang).direction for lang in ("en", "ar", "he", "fa-IR", "ar-Latn", "az-Arab", "ur")}
     assert [lang for lang, direction in read.items() if direction == "ltr"] == ["en", "ar-Latn"]

@@ -421,6 +421,30 @@ def test_a_database_that_this_account_may_not_write_is_no_outage(foreign: Path, 
         assert sql.ping() >= 0
 
 
+def test_pages_go_on_behind_a_damaged_record_as_it_is_stored(sql: app.SqlProvider, tmp_path: Path) -> None:
+    rows = [Insert("t", f"k{n}", {"name": "ABCDEFGH"[n], "n": n}) for n in range(8)]
+    sql.commit(rows)
+    with sqlite3.connect(tmp_path / "data" / "app.db") as connection:  # SQLite takes a name that stands twice
+        connection.execute("""update t set data = '{"n":3.5,"n":3.5,"name":"D"}' where key in ('k3', 'k6')""")
+    for order in (("name",), ("-name",), ("n",), ("-n",), ("-id",), ()):
+        for limit in (1, 2, 3):
+            seen: list[str] = []
+            cursor: str | None = ""
+            while cursor is not None and len(seen) < 20:
+                page = sql.find(app.Query("t", order_by=order, limit=limit, after=cursor))
+                seen += [record.key for record in page.items]
+                cursor = page.next
+            assert sorted(seen) == [f"k{n}" for n in range(8)], (order, limit, seen)
+
+
+def test_search_reads_what_other_programs_escape(sql: app.SqlProvider, tmp_path: Path) -> None:
+    sql.commit([Insert("t", "a", {"x": "1/2"})])
+    with sqlite3.connect(tmp_path / "data" / "app.db") as connection:
+        connection.execute(r"""update t set data = '{"x":"1\/2 \u00e4"}'""")
+    for text in ("1/2", "Ä"):
+        assert len(sql.find(app.Query("t", search=text, search_fields=("x",))).items) == 1
+
+
 def test_a_table_of_another_make_is_refused_and_left_alone(foreign: Path, sql: app.SqlProvider) -> None:
     with sqlite3.connect(foreign) as connection:
         connection.execute("create view recent as select 1 as key, 2 as version, 3 as data")

@@ -918,6 +918,13 @@ def test_a_patch_changes_what_it_names_and_null_removes(site: Site) -> None:
     assert site.read(where).data == patched.data
 
 
+def test_an_update_names_at_most_twenty_unknown_fields(site: Site) -> None:
+    made = site.create("forms/plain", {"a": "1"})
+    with pytest.raises(Invalid) as error:
+        site.patch(made.location, {f"nosuch{n}": n for n in range(500)})
+    assert len(faults(error)) == 20
+
+
 def test_a_stale_if_match_changes_nothing(site: Site) -> None:
     made = site.create("forms/plain", {"a": "1"})
     assert site.patch(made.location, {"a": "2"}, if_match="1").etag == "2"

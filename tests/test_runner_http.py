@@ -26,7 +26,7 @@ import tracemalloc
 import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import quote, unquote, urlencode
 
 import backends
@@ -1666,6 +1666,60 @@ def test_of_a_stranger_no_file_for_a_folder_is_kept(site: Site) -> None:
     assert (page.status, reply.status) == (200, 400)
 
 
+OF_NO_PAGE = ', "version": "", "submission": "", "held": {}, "lost": [], "list": ""}'
+HOSTILE_DRAFTS = [
+    '{"folder": "files/docs/", "kept": [["a", "b"]], "lost": 1e1000000}',
+    '{"folder": "files/docs/\\ud800", "kept": [["a", "b"]], "lost": 0}',
+    '{"folder": "files/docs/", "kept": [["\\ud800", "b"]], "lost": 0}',
+    '{"at": "forms/leave", "typed": {"reason": ["\\ud800"]}' + OF_NO_PAGE,
+    '{"at": "forms/leave/records/\\ud800", "typed": {}' + OF_NO_PAGE,
+]
+
+
+@pytest.mark.parametrize("draft", HOSTILE_DRAFTS)
+def test_a_draft_that_no_page_made_holds_nobody_up_and_is_no_fault_of_the_server(site: Site, draft: str) -> None:
+    began = time.process_time()
+    for target in ("/login", "/files/docs/?_resume=1", "/forms/leave?_resume=1"):
+        assert site.submit(target, {"token": "x", "draft": draft}).status in (303, 401), target
+    assert site.submit("/login", {"token": site.token("**:*"), "draft": draft}).status == 303
+    assert time.process_time() - began < 2
+
+
+def test_files_of_a_form_are_bounded_together_however_often_a_field_comes(site: Site, staff: str) -> None:
+    parts = [("paper", f"{n}.txt", b"x" * 15_000) for n in range(8)]
+    page = send_papers(site, "/forms/papers", staff, *parts, ("name", None, "Ann"))
+    assert (page.status, fields_of(page, "/forms/papers")[1]["name"]) == (413, "Ann")
+    assert "is too large" in page.text
+    assert staged_files(site) == 0
+
+
+def test_what_is_kept_of_an_upload_outlasts_a_session_and_a_provider_that_is_away(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cookie, token = a_session(site, "files/docs:*")
+    fresh = site.token("files/docs:*")
+    site.put("/files/docs/a.txt", b"one", fresh)
+    page = send_papers(site, "/files/docs/", "", ("file", "a.txt", b"two"), Cookie=cookie)
+    assert page.status == 409
+    pressed = {"_token": hidden(page, "_token"), "_staged": hidden(page, "_staged"), "_replace": "1"}
+
+    def away(*args: Any, **more: Any) -> NoReturn:
+        raise app.Unavailable("it is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(site.app.resources["files/docs"].blobs), "publish", away)
+        failed = site.submit("/files/docs/", pressed, fresh)
+    assert (failed.status, hidden(failed, "_staged")) == (503, pressed["_staged"])
+    site.app.revoke(app.Caller("test"), [token])
+    late = site.ask("POST", "/files/docs/", urlencode(pressed), FORM | {"Accept": "text/html", "Cookie": cookie})
+    assert late.status == 401
+    target, fields = fields_of(late, "/login")
+    back = site.submit(target, fields | {"token": fresh})
+    assert hidden(back, "_staged") == pressed["_staged"]
+    assert site.submit("/files/docs/", {**pressed, "_token": hidden(back, "_token")}, fresh).status == 303
+    assert site.get("/files/docs/a.txt", fresh).body == b"two"
+
+
 def test_a_held_file_is_its_senders_alone_and_is_used_once(site: Site, staff: str) -> None:
     wrong = send_papers(site, "/forms/papers", staff, ("paper", "a.txt", b"mine"), ("name", None, "A"))
     assert (wrong.status, staged_files(site)) == (422, 1)
@@ -1719,6 +1773,19 @@ def test_an_edit_conflict_shows_now_beside_yours_with_both_ways_out(site: Site, 
     assert (saved.status, saved["Location"]) == (303, address)
     assert site.submit(target, {**fields, "reason": "mine", "kind": "unpaid"}, staff).status == 303, "twice is once"
     assert [site.get(address, staff).json[name] for name in ("version", "reason", "days")] == [3, "mine", 1.5]
+
+
+def test_a_value_that_is_typed_on_the_page_of_a_conflict_is_stored_though_it_once_stood_there(
+    site: Site, staff: str
+) -> None:
+    address = site.send("/forms/leave", LEAVE | {"reason": "open"}, staff)["Location"]
+    edit = site.get(address + "?_edit=1", staff, Accept="text/html")
+    target, fields = fields_of(edit, address)
+    site.send(address, {"reason": "closed"}, staff, "PATCH")
+    stale = site.submit(target, {**fields, "reason": "pending"}, staff)
+    target, fields = fields_of(stale, address)
+    assert (stale.status, site.submit(target, {**fields, "reason": "open"}, staff).status) == (412, 303)
+    assert site.get(address, staff).json["reason"] == "open"
 
 
 def test_an_edit_of_what_was_deleted_comes_back_as_a_new_form(site: Site, staff: str) -> None:
