@@ -139,7 +139,7 @@ class AppError(Exception):
         self.faults = tuple(faults)
 
     @property
-    def told(self) -> str:
+    def with_hint(self) -> str:
         """The message with the hint, for the operator alone."""
         return self.message + (f" ({self.hint})" if self.hint else "")
 
@@ -3955,7 +3955,7 @@ def _break_off(exchange: Exchange, error: Exception, *, reset: bool) -> bool:
     Whether this could be done.
     """
     known = isinstance(error, AppError)
-    words = error.told if isinstance(error, AppError) else f"{type(error).__name__}: {error}"
+    words = error.with_hint if isinstance(error, AppError) else f"{type(error).__name__}: {error}"
     _log.error("request %s: broken off in the middle: %s", exchange.id, words, exc_info=None if known else error)
     connection: Any = exchange.environ.get("gunicorn.socket")
     with suppress(OSError):
@@ -5057,7 +5057,7 @@ _CHOOSE_AGAIN = "could not be kept: choose the file again"
 def _log_fault(exchange: Exchange, error: AppError) -> None:
     if error.status >= 500 or isinstance(error, NotPermitted):
         is_known = error.retry or error.status < 500
-        _log.error("request %s: %s", exchange.id, error.told, exc_info=None if is_known else error)
+        _log.error("request %s: %s", exchange.id, error.with_hint, exc_info=None if is_known else error)
 
 
 class HttpRunner(Runner):
@@ -14651,7 +14651,7 @@ class App:
                 provider.open()
                 made += [f"{name}: {what}" for what in provider.create(sorted(needed.get(name, ())))]
             except AppError as error:
-                faults.append(Fault(f"providers.{name}", error.code, error.told))
+                faults.append(Fault(f"providers.{name}", error.code, error.with_hint))
         return made, faults
 
     def open(self) -> None:
@@ -14763,7 +14763,7 @@ class App:
     def check(self) -> list[Fault]:
         """Every fault: of the configuration, and of what it meets when providers, key ring and statements are tried."""
         faults = list(self.faults)
-        away = {name: error.told for name, error in self.pings().items() if isinstance(error, AppError)}
+        away = {name: error.with_hint for name, error in self.pings().items() if isinstance(error, AppError)}
         faults += [Fault(f"providers.{name}", Unavailable.code, state) for name, state in away.items()]
         for address, config in self._declared.items():
             if self.config.provider_name(getattr(config, "provider", "")) not in away:
@@ -15407,7 +15407,7 @@ def _tried(place: str, work: Callable[[], Any]) -> list[Fault]:
     try:
         work()
     except AppError as error:
-        return [Fault(place, error.code, error.told)]
+        return [Fault(place, error.code, error.with_hint)]
     return []
 
 
@@ -15984,7 +15984,7 @@ def _first_code(app: App) -> tuple[str, str]:
     try:
         return app.first_code(_operator()), ""
     except (Unavailable, NotPermitted) as error:
-        return "", error.told
+        return "", error.with_hint
 
 
 def cmd_server_init(args: argparse.Namespace) -> int:
@@ -16417,7 +16417,7 @@ def _info_providers(app: App) -> Json:
     for name, ping in app.pings().items():
         one = app.providers[name]
         row: Value = {"name": name, "kind": one.kind, "contracts": _contracts(one), "capabilities": _capabilities(one)}
-        row |= {"ping_ms": None, "fault": ping.told} if isinstance(ping, AppError) else {
+        row |= {"ping_ms": None, "fault": ping.with_hint} if isinstance(ping, AppError) else {
             "ping_ms": round(ping * 1000, 2), "fault": "",
         }  # fmt: skip
         rows.append(row | {"warnings": one.warnings()})
