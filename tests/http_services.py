@@ -20,6 +20,7 @@ import backends
 
 import app
 
+generic: Any = sys.modules[app.load_kinds(Path("/nowhere"))["generic"].__module__]  # as the program loads it
 ROOT = Path(app.__file__).resolve().parent
 TOKEN = "SATCHEL_TEST_TOKEN"  # environment variable
 
@@ -57,11 +58,11 @@ def options(name: str, folder: Path, make: Callable[[int], dict[str, Any]]) -> d
     return places[place]
 
 
-def opened(name: str, settings: Mapping[str, Any], folder: Path = Path("/nowhere")) -> app.GenericProvider:
+def opened(name: str, settings: Mapping[str, Any], folder: Path = Path("/nowhere")) -> Any:
     """A generic provider with these settings, converted as those of app.toml are."""
-    kinds = {one.name: one.kind for one in app.GenericProvider.settings}
+    kinds = {one.name: one.kind for one in generic.GenericProvider.settings}
     converted = {key: app.CONVERTERS[kinds[key]](value, folder) for key, value in settings.items()}
-    provider = app.GenericProvider(name, converted, folder)
+    provider = generic.GenericProvider(name, converted, folder)
     provider.open()
     return provider
 
@@ -91,7 +92,7 @@ def json_group(number: int) -> str:
     return json_server([f"{place}-{table}" for place in range(8 * number, 8 * number + 8) for table in TABLES])[1]
 
 
-def open_json_server(folder: Path) -> app.GenericProvider:
+def open_json_server(folder: Path) -> Any:
     def make(number: int) -> dict[str, Any]:
         return {"preset": "json-server", "url": json_group(number // 8), "records": f"/{number}-{{table}}"}
 
@@ -199,7 +200,7 @@ def nginx_settings(number: int) -> dict[str, Any]:
     return {"url": nginx()[1], "blobs": f"/{number}/{{path}}", "listing": "nginx", "put_date": True}
 
 
-def open_nginx(folder: Path) -> app.GenericProvider:
+def open_nginx(folder: Path) -> Any:
     return opened("main", options("nginx", folder, nginx_settings))
 
 
@@ -260,13 +261,13 @@ def satchel_settings(number: int) -> dict[str, Any]:
     return {"preset": "satchel", "url": url, "headers": headers, "blobs": blobs, "records": records}
 
 
-def open_satchel(folder: Path) -> app.GenericProvider:
+def open_satchel(folder: Path) -> Any:
     return opened("main", options("satchel", folder, satchel_settings))
 
 
 def files(blobs: Any) -> Path | None:
     """The folder of this machine in which a service keeps a provider's files; None where it is not one of these."""
-    place = blobs._options["blobs"].removesuffix("/{path}") if isinstance(blobs, app.GenericProvider) else ""
+    place = blobs._options["blobs"].removesuffix("/{path}") if blobs.kind == "generic" else ""
     if place.startswith("/files/"):
         return satchel_folder() / "disk" / place.removeprefix("/files/")
     return nginx()[0] / place.strip("/") if place else None

@@ -22,7 +22,7 @@ import backends
 import http_services
 import pytest
 import sites
-from http_services import StandIn, as_json, opened
+from http_services import StandIn, as_json, generic, opened
 from test_provider_contract import HARD_KEYS, everything, keys, race
 
 import app
@@ -30,7 +30,7 @@ from app import Condition, Delete, Insert, Query, Record, Update
 
 NOWHERE = Path("/nowhere")
 QUICK = {"connect_timeout": 0.5, "read_timeout": 0.3, "answer_timeout": 0.6}
-Made = Callable[..., tuple[StandIn, app.GenericProvider]]
+Made = Callable[..., tuple[StandIn, Any]]
 
 
 @pytest.fixture
@@ -38,10 +38,10 @@ def stand_in() -> Iterator[Made]:
     """Starts a stand-in and a provider that uses it."""
     made: list[Any] = []
 
-    def make(reply: Any, **settings: Any) -> tuple[StandIn, app.GenericProvider]:
+    def make(reply: Any, **settings: Any) -> tuple[StandIn, Any]:
         service = StandIn(reply)
         options = {"url": service.url, "records": "/{table}", **settings}
-        provider = app.GenericProvider("tickets", options, NOWHERE)
+        provider = generic.GenericProvider("tickets", options, NOWHERE)
         provider.open()
         made.extend([provider, service])
         return service, provider
@@ -79,7 +79,7 @@ def said(error: app.AppError, *words: str) -> None:
 )
 def test_settings_that_cannot_be_are_faults_of_the_configuration(settings: Any, place: str, words: str) -> None:
     with pytest.raises(app.ConfigError) as caught:
-        app.GenericProvider("tickets", settings, NOWHERE)
+        generic.GenericProvider("tickets", settings, NOWHERE)
     assert caught.value.faults[0].pointer == f"providers.tickets.{place}"
     assert words in caught.value.message
     assert "secret" not in caught.value.message
@@ -111,7 +111,7 @@ def test_a_share_on_a_service_without_files_is_a_fault_at_start(tmp_path: Path) 
 
 
 def test_what_a_preset_says_can_be_overridden_even_by_nothing() -> None:
-    one = app.GenericProvider(
+    one = generic.GenericProvider(
         "x", {"url": "http://x", "preset": "satchel", "records": "", "blobs": "/files/s/{path}"}, NOWHERE
     )
     assert not one.has(app.Records)
@@ -119,7 +119,7 @@ def test_what_a_preset_says_can_be_overridden_even_by_nothing() -> None:
     assert one.has(app.Provider)
     assert not one.has(app.Queries)
     assert (
-        app.GenericProvider("x", {"url": "http://x", "preset": "satchel", "preconditions": False}, NOWHERE).conditional
+        generic.GenericProvider("x", {"url": "http://x", "preset": "satchel", "preconditions": False}, NOWHERE).conditional
         is False
     )
 
@@ -129,7 +129,7 @@ def test_what_a_preset_says_can_be_overridden_even_by_nothing() -> None:
 
 def test_a_service_that_is_away_is_unavailable_and_is_back_without_a_restart() -> None:
     port = backends.free_port()
-    provider = app.GenericProvider("tickets", {"url": f"http://127.0.0.1:{port}", "records": "/{table}"}, NOWHERE)
+    provider = generic.GenericProvider("tickets", {"url": f"http://127.0.0.1:{port}", "records": "/{table}"}, NOWHERE)
     provider.open()
     for work in (provider.ping, lambda: provider.get("t", "a"), lambda: provider.commit([Insert("t", "a", {})])):
         with pytest.raises(app.Unavailable) as caught:
@@ -262,7 +262,7 @@ def test_redirects_are_not_followed_and_other_hosts_are_never_asked(stand_in: Ma
 
 @pytest.mark.parametrize("host", ["169.254.169.254", "[fe80::1]", "[::ffff:169.254.169.254]", "[64:ff9b::a9fe:a9fe]"])
 def test_link_local_addresses_are_refused(host: str) -> None:
-    provider = app.GenericProvider("tickets", {"url": f"http://{host}/", "records": "/{table}"}, NOWHERE)
+    provider = generic.GenericProvider("tickets", {"url": f"http://{host}/", "records": "/{table}"}, NOWHERE)
     provider.open()
     with pytest.raises(app.ConfigError) as caught:
         provider.find(Query("t"))
@@ -280,7 +280,7 @@ def test_what_a_name_resolves_to_is_checked_and_is_what_is_connected_to(
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (answers.pop(0), number))]
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    provider = app.GenericProvider("tickets", {"url": f"http://meta.internal:{port}", "records": "/{table}"}, NOWHERE)
+    provider = generic.GenericProvider("tickets", {"url": f"http://meta.internal:{port}", "records": "/{table}"}, NOWHERE)
     provider.open()
     answers[:] = ["127.0.0.1", "169.254.169.254"]
     assert provider.find(Query("t")).items == []  # a second question would have got the other address
@@ -321,7 +321,7 @@ def test_certificates_are_checked_against_tls_ca_and_the_name(stand_in: Made, tm
 
     def ask(host: str, **settings: Any) -> app.Page:
         url = f"https://{host}:{service.server.server_port}"
-        provider = app.GenericProvider("tickets", {"url": url, "records": "/{table}", **settings}, NOWHERE)
+        provider = generic.GenericProvider("tickets", {"url": url, "records": "/{table}", **settings}, NOWHERE)
         provider.open()
         with closing(provider):
             return [provider.find(Query("t")) for _ in range(3)][-1]
@@ -529,7 +529,7 @@ def test_fields_that_the_service_drops_are_named(stand_in: Made) -> None:
 
 
 @pytest.fixture
-def inner(tmp_path: Path) -> Iterator[app.GenericProvider]:
+def inner(tmp_path: Path) -> Iterator[Any]:
     provider = http_services.open_satchel(tmp_path)
     yield provider
     for table in ("t", "u"):
@@ -543,7 +543,7 @@ def own(record: Record) -> dict[str, Any]:
     return {name: value for name, value in record.value.items() if name not in app.RESERVED_FIELDS}
 
 
-def test_another_satchel_keeps_records_with_its_own_stamps_and_versions(inner: app.GenericProvider) -> None:
+def test_another_satchel_keeps_records_with_its_own_stamps_and_versions(inner: Any) -> None:
     assert inner.conditional
     assert inner.exact_integers
     assert not inner.atomic
@@ -570,7 +570,7 @@ def test_another_satchel_keeps_records_with_its_own_stamps_and_versions(inner: a
     assert inner.get("t", "a") is None
 
 
-def test_another_satchel_refuses_fields_that_its_form_has_not(inner: app.GenericProvider) -> None:
+def test_another_satchel_refuses_fields_that_its_form_has_not(inner: Any) -> None:
     with pytest.raises(app.Invalid, match="refuses it") as caught:
         inner.commit([Insert("t", "a", {"colour": "red"})])
     assert "colour" in caught.value.hint
@@ -578,7 +578,7 @@ def test_another_satchel_refuses_fields_that_its_form_has_not(inner: app.Generic
         inner.find(Query("w"))
 
 
-def test_another_satchel_holds_difficult_keys(inner: app.GenericProvider) -> None:
+def test_another_satchel_holds_difficult_keys(inner: Any) -> None:
     hard = [key for key in HARD_KEYS if len(key) < 100]
     for number, key in enumerate(hard):
         inner.commit([Insert("t", key, {"n": number})])
@@ -586,7 +586,7 @@ def test_another_satchel_holds_difficult_keys(inner: app.GenericProvider) -> Non
     assert keys(inner.find(Query("t", limit=100))) == sorted(hard, key=str.encode)
 
 
-def test_pages_of_another_satchel_give_every_row_once_though_rows_come_and_go(inner: app.GenericProvider) -> None:
+def test_pages_of_another_satchel_give_every_row_once_though_rows_come_and_go(inner: Any) -> None:
     for n in range(30):
         inner.commit([Insert("t", f"{n:03}", {"n": n, "g": n % 2})])
     where = (Condition("g", "eq", 1),)
@@ -608,7 +608,7 @@ def test_pages_of_another_satchel_give_every_row_once_though_rows_come_and_go(in
 
 
 @pytest.mark.parametrize("kind", [Insert, Update, Delete])
-def test_of_writes_that_race_to_another_satchel_one_wins(inner: app.GenericProvider, kind: Any, tmp_path: Path) -> None:
+def test_of_writes_that_race_to_another_satchel_one_wins(inner: Any, kind: Any, tmp_path: Path) -> None:
     other = http_services.open_satchel(tmp_path)
     doors = [inner, other]
     if kind is not Insert:
@@ -671,8 +671,8 @@ class PocketBase:
 
 
 @pytest.fixture
-def pocketbase(stand_in: Made) -> tuple[StandIn, app.GenericProvider]:
-    records = app.PRESETS["pocketbase"]["records"]
+def pocketbase(stand_in: Made) -> tuple[StandIn, Any]:
+    records = generic.PRESETS["pocketbase"]["records"]
     return stand_in(PocketBase(), preset="pocketbase", records=records)
 
 

@@ -24,6 +24,7 @@ import aws_server
 import http_services
 import postgres_server
 import pytest
+from http_services import generic
 
 import app
 from app import Condition, Delete, Insert, Query, Record, Select, Update
@@ -49,9 +50,9 @@ FACTORIES: dict[str, tuple[type[app.Provider], Factory]] = {
     "file": (app.FileProvider, open_file),
     "postgres": (postgres_server.plugin(), postgres_server.open_postgres),
     "aws": (aws_server.plugin(), aws_server.opened),
-    "generic": (app.GenericProvider, http_services.open_satchel),
-    "generic-json-server": (app.GenericProvider, http_services.open_json_server),
-    "generic-nginx": (app.GenericProvider, http_services.open_nginx),
+    "generic": (generic.GenericProvider, http_services.open_satchel),
+    "generic-json-server": (generic.GenericProvider, http_services.open_json_server),
+    "generic-nginx": (generic.GenericProvider, http_services.open_nginx),
 }
 # What a service is not asked for here: json-server has no files and nginx no records; and the forms of another Satchel take
 # declared fields alone and stamp them, which test_generic.py goes into.
@@ -279,7 +280,7 @@ HARD_KEYS = [
 
 
 def test_difficult_keys_stay_apart_and_are_ordered_byte_by_byte(records: Any) -> None:
-    hard = [key for key in HARD_KEYS if not isinstance(records, app.GenericProvider) or records.holds(key)]
+    hard = [key for key in HARD_KEYS if not isinstance(records, generic.GenericProvider) or records.holds(key)]
     for key in set(HARD_KEYS) - set(hard):
         with pytest.raises(app.Invalid, match="cannot be stored"):
             records.commit([Insert("t", key, {})])
@@ -320,7 +321,7 @@ def stored(records: Any, values: Iterable[Any]) -> list[Any]:
     """Those that the provider must be able to hold: of one that is not exact no numbers beyond a double."""
     if records.exact_integers:
         return list(values)
-    return [value for value in values if not list(app.inexact(value))]
+    return [value for value in values if not list(generic.inexact(value))]
 
 
 def test_difficult_values_come_back_exactly(records: Any) -> None:
@@ -372,7 +373,7 @@ def test_tables_are_apart_and_prepare_makes_them_exist(records: Any) -> None:
     records.prepare({"t": {}})
     store(records, [Insert("t", "a", {"n": 1}), Insert("u-2", "a", {"n": 2}), Insert("_audit", "a", {"n": 3})])
     assert [records.get(t, "a").value["n"] for t in ("t", "u-2", "_audit")] == [1, 2, 3]
-    if isinstance(records, app.GenericProvider):
+    if isinstance(records, generic.GenericProvider):
         with pytest.raises(app.Unsupported):
             records.tables()
         return
@@ -852,7 +853,7 @@ def test_a_count_ends_at_its_bound_or_is_left_out_and_never_wrong(records: Any) 
         assert records.count(query) == count
         for most in (3, count, 100):
             known = records.count_up_to(query, most, 10.0)
-            assert known == min(count, most) or (known is None and isinstance(records, app.GenericProvider))
+            assert known == min(count, most) or (known is None and isinstance(records, generic.GenericProvider))
 
 
 def test_walk_goes_through_every_page(records: Any) -> None:
@@ -1018,7 +1019,7 @@ def test_conditional_is_said_by_those_that_are_and_by_no_others(records: Any) ->
     records.commit([Insert("t", "a", {})])
     other.get("t", "a")
     records.commit([Update("t", "a", {"n": 1}, version=1)])
-    assert records.conditional is not isinstance(records, app.GenericProvider)
+    assert records.conditional is not isinstance(records, generic.GenericProvider)
     with pytest.raises(app.Conflict):
         other.commit([Update("t", "a", {"n": 2}, version=1)])
 
