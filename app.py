@@ -1386,7 +1386,7 @@ def _is_day(year: int, month: int, day: int) -> bool:
 # defines: REQUIRED Setting setting settings_of SiteConfig AuthConfig HttpConfig EventsConfig QueueConfig SqsConfig
 #          RoleConfig PublicConfig ProviderConfig FilesConfig FieldConfig FormConfig ViewConfig AppConfig
 #          ResourceConfig RESOURCE_CONFIGS Config LONGEST MOST_RECORD_BYTES SETTINGS RESERVED_FIELDS NOT_AVAILABLE
-#          OTHER_TYPES pattern_fault CONVERTERS STARTER read_toml toml_lines read_config media_type accepts
+#          OTHER_TYPES pattern_fault CONVERTERS bundled_text read_toml toml_lines read_config media_type accepts
 #          file_input_accept
 
 REQUIRED: Any = object()  # the default of a setting that has none
@@ -2586,62 +2586,6 @@ CONVERTERS: Mapping[str, Callable[[Any, Path], Any]] = {
     "menu": _menu,
 }
 
-STARTER = """\
-# Satchel: what this intranet has. README.md explains every key; `server check` lists what is wrong with this file.
-
-[site]
-title = "Our team"                  # shown on every page
-data = "data"                       # everything Satchel writes by itself is in this folder
-
-[http]
-bind = "127.0.0.1:8080"             # put nginx in front, or write "0.0.0.0:8080" and name your hosts:
-hosts = []                          # Host names answered besides loopback and the bind address
-
-[roles.staff]                       # python app.pyz auth issue --subject ann --role staff
-grants = ["apps/*:read", "forms/requests:create", "views/requests:read", "files/shared:read,create"]
-
-[public]
-grants = []                         # what may be done without signing in
-
-[providers.main]                    # where records are: one SQLite file
-kind = "sql"
-url = "sqlite:///data/app.db"
-
-[providers.disk]                    # where files are: a plain folder
-kind = "file"
-root = "data/files"
-
-[files.shared]
-title = "Shared files"
-provider = "disk"
-prefix = "shared/"
-
-[forms.requests]
-title = "Requests"
-note = "Ask for what you need; somebody looks every morning."
-provider = "main"
-
-[forms.requests.fields]             # JSON Schema keywords, one field a line, in the order of the page
-subject = { type = "string", title = "What do you need?", minLength = 3, maxLength = 120, required = true }
-kind    = { type = "string", title = "Kind", enum = ["hardware", "software", "other"], default = "other" }
-needed  = { type = "string", format = "date", title = "Needed by" }
-cost    = { type = "number", title = "Cost", description = "Your best guess, in euros.", minimum = 0, multipleOf = 0.01 }
-email   = { type = "string", format = "email", title = "Your e-mail", required = true }
-details = { type = "string", format = "multiline", title = "Details", maxLength = 4000 }
-
-[views.requests]
-title = "All requests"
-from = "forms/requests"
-columns = { subject = {}, kind = {}, needed = {}, cost = {}, created_by = { title = "From" }, created_at = {} }
-order_by = ["-created_at"]
-
-[apps.desk]
-title = "Desk"
-icon = "🗂"
-note = "Requests and files in one place."
-menu = ["forms/requests", "views/requests", "files/shared"]
-"""
-
 
 class _TomlReader:
     """Walks the parsed file beside the settings and collects every fault."""
@@ -2849,6 +2793,11 @@ class _TomlReader:
             self.fault(place, f"names {name!r}, which is no provider{nearest(name, config.providers)}")
 
 
+def bundled_text(name: str) -> str:
+    """A text file of templates/."""
+    return Path(__file__).resolve().with_name("templates").joinpath(name).read_text("utf-8")
+
+
 def read_toml(path: Path) -> Value:
     """The parsed file; ConfigError says where its syntax is wrong. Decimals stay exact."""
     try:
@@ -2967,8 +2916,7 @@ def _secret_files(raw: Any, place: str = "") -> Iterator[tuple[str, str]]:
 @lru_cache(maxsize=1)
 def _media_types() -> tuple[Mapping[str, str], Mapping[str, str]]:
     """The media type of each ending (lower case, with its dot), and of each other name of a type: templates/media.types."""
-    text = Path(__file__).resolve().with_name("templates").joinpath("media.types").read_text("utf-8")
-    lines = [line.split() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    lines = [line.split() for line in bundled_text("media.types").splitlines() if line.strip() and not line.startswith("#")]
     types = [line for line in lines if "=" not in line]
     return (
         {"." + ending: media for media, *endings in types for ending in endings},
@@ -14564,27 +14512,6 @@ class Copy:
 #          cmd_dead_letters cmd_auth_issue cmd_auth_list cmd_auth_show cmd_auth_revoke cmd_auth_check cmd_auth_link
 #          cmd_auth_keys cmd_info UsageParser build_parser
 
-_UNIT = """\
-[Unit]
-Description=Satchel intranet
-After=network.target
-
-[Service]
-ExecStart={python} {program} server{options}
-KillMode=mixed
-WorkingDirectory={folder}
-Restart=on-failure
-User=satchel
-UMask=0077
-NoNewPrivileges=yes
-ProtectSystem=strict
-ReadWritePaths={folder}
-CacheDirectory=satchel
-Environment=SHIV_ROOT=%C/satchel
-
-[Install]
-WantedBy=multi-user.target"""
-
 
 @dataclass(frozen=True, slots=True)
 class Site:
@@ -14605,7 +14532,7 @@ def load_site(args: argparse.Namespace) -> Site:
     if args.config or os.path.lexists(path):
         raw, origin = read_toml(path), path.name
     else:
-        raw, origin = tomllib.loads(STARTER), "the built-in starter"
+        raw, origin = tomllib.loads(bundled_text("starter.toml")), "the built-in starter"
     for option, place, key in (("data", "site", "data"), ("bind", "http", "bind"), ("workers", "http", "workers")):
         value = getattr(args, option)
         if value is not None and isinstance(raw.setdefault(place, {}), dict):
@@ -14750,7 +14677,7 @@ def cmd_server_init(args: argparse.Namespace) -> int:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as file:
-            file.write(STARTER)
+            file.write(bundled_text("starter.toml"))
     except OSError as error:
         raise Unavailable(f"app.toml cannot be written there: {error.strerror}", hint=str(path)) from error
     if args.json:
@@ -15222,7 +15149,8 @@ def _info_systemd(app: App) -> Json:
     path = folder / app.config.origin
     options = f" --config {path}" if path.exists() else ""
     options += " --runner http --runner sqs" if app.config.sqs.queues else ""
-    return _UNIT.format(python=sys.executable, program=program, options=options, folder=folder)
+    unit = bundled_text("satchel.service").removesuffix("\n")
+    return unit.format(python=sys.executable, program=program, options=options, folder=folder)
 
 
 def _info_version(app: App) -> Json:

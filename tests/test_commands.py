@@ -25,6 +25,8 @@ import pytest
 
 import app
 
+STARTER = app.bundled_text("starter.toml")
+
 PROGRAM = Path(app.__file__).resolve()
 BASE = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "SYSTEMROOT")}
 ENVIRONMENT = BASE | {"USER": "op", "PYTHONPATH": str(PROGRAM.parent)}
@@ -256,7 +258,7 @@ def test_a_sign_in_link_is_printed_for_a_new_token_or_the_newest_one(shell: Shel
     made = shell.json("auth", "link", "--subject", "ann")
     assert set(made) == {"link", "code", "subject", "expires_s"}
     assert len(shell.json("auth", "list")) == 1
-    shell.write(app.STARTER.replace("hosts = []", 'hosts = ["intra.example"]\ntrusted_proxies = ["10.0.0.1"]', 1))
+    shell.write(STARTER.replace("hosts = []", 'hosts = ["intra.example"]\ntrusted_proxies = ["10.0.0.1"]', 1))
     assert shell.json("auth", "link", "--subject", "ann")["link"].startswith("https://intra.example/login/")
 
 
@@ -461,7 +463,7 @@ def test_commands_that_serve_nothing_load_no_server(shell: Shell) -> None:
 def test_init_writes_the_starter_and_leaves_an_existing_file_alone(shell: Shell) -> None:
     out, err = shell.run("server", "init", "new/site")
     assert (out, err) == ("new/site/app.toml\n", "")
-    assert (shell.folder / "new/site/app.toml").read_text() == app.STARTER
+    assert (shell.folder / "new/site/app.toml").read_text() == STARTER
     (shell.folder / "new/site/app.toml").write_text("mine")
     _, err = shell.run("server", "init", "new/site", code=5)
     assert "left as it is" in err
@@ -469,8 +471,8 @@ def test_init_writes_the_starter_and_leaves_an_existing_file_alone(shell: Shell)
     (shell.folder / "file").write_text("")
     shell.run("server", "init", "file", code=7)
     assert shell.json("server", "init", "other") == {"path": "other/app.toml"}
-    assert "#" in app.STARTER
-    assert tomllib.loads(app.STARTER)
+    assert "#" in STARTER
+    assert tomllib.loads(STARTER)
 
 
 def test_check_finds_the_starter_in_order(shell: Shell) -> None:
@@ -488,7 +490,7 @@ def test_an_app_toml_that_leads_nowhere_is_a_fault_and_no_reason_to_serve_the_st
 
 def test_check_passes_on_no_warnings_of_python_about_patterns(shell: Shell) -> None:
     field = '[forms.f]\nprovider = "main"\n[forms.f.fields]\nx = { type = "string", pattern = "[[a-z]*" }\n'
-    shell.write(app.STARTER + field)
+    shell.write(STARTER + field)
     assert "FutureWarning" not in shell.run("server", "check")[1]
 
 
@@ -597,7 +599,7 @@ def test_nothing_is_made_for_a_configuration_with_faults(shell: Shell) -> None:
 
 
 def test_check_warns_of_grants_that_allow_nothing(shell: Shell) -> None:
-    shell.write(app.STARTER.replace('"apps/*:read", "forms/requests:create"', '"apps/*:read", "forms/request:create"'))
+    shell.write(STARTER.replace('"apps/*:read", "forms/requests:create"', '"apps/*:read", "forms/request:create"'))
     found = shell.json("server", "check")
     assert found["ok"]
     told = "roles.staff: forms/request:create names nothing that is declared; did you mean forms/requests?"
@@ -626,7 +628,7 @@ def test_check_says_what_is_wrong_with_a_file_that_is_no_toml(shell: Shell) -> N
 
 
 def test_a_configuration_with_faults_stops_every_command_with_exit_2(shell: Shell) -> None:
-    shell.write("nonsense = 1\n" + app.STARTER)
+    shell.write("nonsense = 1\n" + STARTER)
     for args in (["server"], ["auth", "list"], ["info"]):
         out, err = shell.run(*args, code=2)
         assert out == ""
@@ -667,7 +669,7 @@ def test_options_of_all_groups_count_before_and_after_the_verb() -> None:
 
 
 def test_data_and_config_say_where_things_are(shell: Shell) -> None:
-    shell.write(app.STARTER, "etc/site.toml")
+    shell.write(STARTER, "etc/site.toml")
     shell.run("auth", "--config", "etc/site.toml", "--data", "mine", "issue", "--subject", "a", "--role", "staff")
     assert (shell.folder / "mine" / "keys.json").exists()
     assert (shell.folder / "etc" / "data" / "app.db").exists()
@@ -675,7 +677,7 @@ def test_data_and_config_say_where_things_are(shell: Shell) -> None:
 
 
 def test_relative_paths_start_where_app_toml_was_named_even_if_it_is_a_link(shell: Shell) -> None:
-    shell.write(app.STARTER, "real/v1.toml")
+    shell.write(STARTER, "real/v1.toml")
     (shell.folder / "site").mkdir()
     (shell.folder / "site" / "app.toml").symlink_to("../real/v1.toml")
     shell.run("auth", "--config", "site/app.toml", "issue", "--subject", "a", "--role", "staff")
@@ -789,7 +791,7 @@ def test_info_tells_what_providers_can_and_which_are_away(shell: Shell) -> None:
 
 def test_info_shows_no_secret(shell: Shell) -> None:
     ring = json.dumps({"keys": [{"kid": "k", "k": "A" * 43, "created_at": 1}]})
-    shell.write(app.STARTER + '[auth]\nkeys = "env:RING"\n')
+    shell.write(STARTER + '[auth]\nkeys = "env:RING"\n')
     for args in (["info", "config"], ["info", "config", "--json"], ["info"]):
         assert "AAAA" not in "".join(shell.run(*args, RING=ring))
     assert shell.run("auth", "issue", "--subject", "a", "--role", "staff", RING=ring)[0]
@@ -798,7 +800,7 @@ def test_info_shows_no_secret(shell: Shell) -> None:
 
 def test_the_systemd_unit_names_the_files_in_use(shell: Shell) -> None:
     assert "--config" not in shell.run("info", "systemd")[0]
-    shell.write(app.STARTER, "site.toml")
+    shell.write(STARTER, "site.toml")
     out, _ = shell.run("info", "systemd", "--config", "site.toml")
     assert f"ExecStart={sys.executable} {PROGRAM} server --config {shell.folder / 'site.toml'}\n" in out
 
@@ -807,7 +809,7 @@ def test_the_systemd_unit_names_the_files_in_use(shell: Shell) -> None:
 
 
 def test_printed_links_begin_with_the_address_that_app_toml_names(shell: Shell, serve: Any) -> None:
-    shell.write(app.STARTER.replace("[site]", '[site]\nurl = "https://intra.example/ops"\nprefix = "/ops"'))
+    shell.write(STARTER.replace("[site]", '[site]\nurl = "https://intra.example/ops"\nprefix = "/ops"'))
     assert shell.run("auth", "link", "--subject", "a", "--grant", "**:*")[0].startswith("https://intra.example/ops/login/")
     server = serve("server", "--bind", "127.0.0.1:0")
     assert server.lines[0].endswith("/ops/ (app.toml, for people https://intra.example/ops/)\n")

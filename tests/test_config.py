@@ -19,6 +19,8 @@ import pytest
 import app
 from app import App, Config, ConfigError, Fault
 
+STARTER = app.bundled_text("starter.toml")
+
 ROOT = Path(app.__file__).parent
 KINDS = app.load_kinds(Path("/nowhere"))
 SETTINGS = {kind: cls.settings for kind, cls in KINDS.items()}
@@ -126,7 +128,7 @@ def test_the_rich_configuration_has_no_fault() -> None:
 
 
 def test_the_starter_has_no_fault() -> None:
-    assert faults(app.STARTER) == {}
+    assert faults(STARTER) == {}
 
 
 def test_settings_come_converted_to_their_units() -> None:

@@ -38,6 +38,8 @@ from visitor import PAGE, Visitor  # noqa: E402
 
 import app  # noqa: E402
 
+STARTER = app.bundled_text("starter.toml")
+
 README = ROOT / "README.md"
 
 
@@ -310,7 +312,7 @@ def test_every_environment_variable_is_told() -> None:
 
 
 def test_every_route_is_told() -> None:
-    site = app.App(app.read_config(tomllib.loads(app.STARTER), ROOT, "starter", kinds()), app.load_kinds(ROOT))
+    site = app.App(app.read_config(tomllib.loads(STARTER), ROOT, "starter", kinds()), app.load_kinds(ROOT))
     for row in app._info_routes(site):
         shape = re.sub(r"^/(apps|forms|views|files)/\w+", r"/\1/NAME", row["path"])
         assert f"`{shape}`" in section("HTTP"), shape
@@ -387,7 +389,7 @@ def test_every_piece_of_app_toml_is_accepted(tmp_path: Path, monkeypatch: pytest
     pieces = blocks(readme(), "toml")
     assert len(pieces) >= 3
     for _, piece in pieces:
-        raw = merged(tomllib.loads(app.STARTER), tomllib.loads(piece))
+        raw = merged(tomllib.loads(STARTER), tomllib.loads(piece))
         config = app.read_config(raw, tmp_path, "README", {kind: cls.settings for kind, cls in available.items()})
         app.App(config, available).close()
 
@@ -593,7 +595,7 @@ def test_a_plugin_that_fails_to_load_stops_the_start_and_is_named(
 def starter_with(folder: Path, piece: str) -> None:
     """app.toml of the starter with more, as README shows pieces of it."""
     folder.mkdir()
-    (folder / "app.toml").write_text(as_toml(merged(tomllib.loads(app.STARTER), tomllib.loads(piece))), encoding="utf-8")
+    (folder / "app.toml").write_text(as_toml(merged(tomllib.loads(STARTER), tomllib.loads(piece))), encoding="utf-8")
 
 
 def test_a_later_sign_in_link_of_the_administrator_works(
@@ -718,7 +720,7 @@ def test_the_site_works_behind_the_nginx_that_is_shown(
 ) -> None:
     told = section("Behind nginx, under systemd")
     (tmp_path / "site").mkdir()
-    config = merged(tomllib.loads(app.STARTER), tomllib.loads(blocks(told, "toml")[0][1]))
+    config = merged(tomllib.loads(STARTER), tomllib.loads(blocks(told, "toml")[0][1]))
     config["http"]["access_log"] = True
     config["site"] |= {"prefix": prefix, "url": config["site"]["url"] + prefix}
     (tmp_path / "site" / "app.toml").write_text(as_toml(config), encoding="utf-8")

@@ -65,6 +65,8 @@ from http_client import (
 from sites import mode
 from visitor import forms_of
 
+STARTER = app.bundled_text("starter.toml")
+
 LEAVE = {"day": "2026-01-31", "days": 1.5}
 
 
@@ -3298,7 +3300,7 @@ def test_all_addresses_are_both_families(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["tcp", "unix"])
 def test_it_serves_below_a_prefix_behind_nginx(tmp_path: Path, kind: str) -> None:
     settings = '[site]\nprefix = "/ops"\n[http]\nhosts = ["intranet.local"]\ntrusted_proxies = ["127.0.0.1", "unix"]\n'
-    starter = re.sub(r"(?ms)^\[site\].*?(?=^\[roles)", "", app.STARTER)
+    starter = re.sub(r"(?ms)^\[site\].*?(?=^\[roles)", "", STARTER)
     (tmp_path / "app.toml").write_text(settings + starter)
     bind = f"unix:{tmp_path}/s" if kind == "unix" else "127.0.0.1:0"
     (tmp_path / "nginx").mkdir()
@@ -3362,9 +3364,7 @@ def test_tls_serves_marks_cookies_secure_and_ends_a_handshake_that_does_not_come
     ]
     kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
     subprocess.run([backends.program("openssl"), "req", "-x509", "-nodes", *kind, *names], check=True, capture_output=True)
-    (tmp_path / "app.toml").write_text(
-        app.STARTER.replace("[http]\n", '[http]\ntls_cert = "cert.pem"\ntls_key = "key.pem"\n')
-    )
+    (tmp_path / "app.toml").write_text(STARTER.replace("[http]\n", '[http]\ntls_cert = "cert.pem"\ntls_key = "key.pem"\n'))
     context = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
     with serving(tmp_path, "--workers", "1", program=["-c", QUICK]) as server:
         assert "https://127.0.0.1:" in "\n".join(server.told)
