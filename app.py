@@ -96,8 +96,6 @@ from typing import Any, BinaryIO, ClassVar, NamedTuple, NoReturn, Protocol, Type
 from urllib.parse import parse_qsl, quote, unquote, unquote_plus, urlencode, urlsplit
 from warnings import simplefilter
 
-import fastjsonschema
-
 try:
     import fcntl
 except ImportError:  # Windows
@@ -8929,11 +8927,11 @@ def _is_date_time(text: str) -> bool:
         return False
 
 
-_FORMATS: Mapping[str, Callable[[str], bool]] = {
+_FORMATS: Mapping[str, Callable[[str], Any]] = {
     "date": _is_date,
     "date-time": _is_date_time,
-    "email": lambda text: bool(_EMAIL.fullmatch(text)),
-    "uri": lambda text: bool(_URI.fullmatch(text)),
+    "email": _EMAIL.fullmatch,
+    "uri": _URI.fullmatch,
     "multiline": lambda text: True,
 }
 _FORMAT_HELP = {
@@ -8942,43 +8940,68 @@ _FORMAT_HELP = {
     "email": "must be an e-mail address such as ann@example.org",
     "uri": "must be an address such as https://example.org/",
 }
-_RULE_HELP: Mapping[str, Callable[[Any], str]] = {
-    "type": lambda rule: f"must be {'an' if str(rule)[0] in 'aio' else 'a'} {rule}",
-    "minimum": lambda rule: f"must be {rule} or more",
-    "maximum": lambda rule: f"must be {rule} or less",
-    "exclusiveMinimum": lambda rule: f"must be more than {rule}",
-    "exclusiveMaximum": lambda rule: f"must be less than {rule}",
-    "multipleOf": lambda rule: f"must be a multiple of {rule}",
-    "minLength": lambda rule: f"must have at least {rule:,} character{'s' * (rule != 1)}",
-    "maxLength": lambda rule: f"must have at most {rule:,} character{'s' * (rule != 1)}",
-    "minItems": lambda rule: f"must have at least {rule} choice{'s' * (rule != 1)}",
-    "maxItems": lambda rule: f"must have at most {rule} choice{'s' * (rule != 1)}",
-    "uniqueItems": lambda rule: "must not have the same item twice",
-    "pattern": lambda rule: "does not have the form that is asked for",
-    "format": lambda rule: _FORMAT_HELP.get(rule, f"must be a {rule}"),
-}
-
-
-# Rules of numbers, whose arithmetic must be exact: what holds between a value and the rule's limit.
-_NUMBER_RULES: Mapping[str, Callable[[Decimal, Decimal], bool]] = {
-    "minimum": operator.ge,
-    "maximum": operator.le,
-    "exclusiveMinimum": operator.gt,
-    "exclusiveMaximum": operator.lt,
-    "multipleOf": lambda value, unit: Fraction(value) % Fraction(unit) == 0,
-}
-_NUMERIC = ("number", "integer")
-_TYPES_OF_RULES: Mapping[str, tuple[str, ...]] = dict.fromkeys(_NUMBER_RULES, _NUMERIC) | {
-    "format": ("string",), "minLength": ("string",), "maxLength": ("string",), "pattern": ("string",),
-    "enum": ("string", *_NUMERIC), "oneOf": ("string", *_NUMERIC), "items": ("array",), "minItems": ("array",),
-    "maxItems": ("array",),
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    "string": (str,), "number": (int, float, Decimal), "integer": (int,), "boolean": (bool,), "array": (list, tuple)
 }  # fmt: skip
-_ORDERED = (
-    ("minimum", "maximum"),
-    ("exclusiveMinimum", "exclusiveMaximum"),
-    ("minLength", "maxLength"),
-    ("minItems", "maxItems"),
+_TEXTUAL, _NUMERIC = ("string",), ("number", "integer")
+
+
+def _has_type(value: Json, name: str) -> bool:
+    return isinstance(value, _TYPES[name]) and isinstance(value, bool) == (name == "boolean")
+
+
+def _normal(value: Json, kind: str) -> Json:
+    """A value in its one stored form: 2.0 of an integer is 2. Anything that has no such form is left as it is."""
+    if kind != "integer" or not isinstance(value, float | Decimal) or not -(2**63) <= value < 2**63:
+        return value
+    return int(value) if value == int(value) else value
+
+
+def _type_help(name: str) -> str:
+    return f"must be {'an' if name[0] in 'aio' else 'a'} {name}"
+
+
+def _exact(number: Json) -> Decimal:
+    """A number as the decimal that its text says."""
+    return Decimal(repr(number)) if isinstance(number, float) else Decimal(number)
+
+
+class _Rule(NamedTuple):
+    """A keyword of a field's JSON Schema: the types of fields that it goes with, whether a value of such a type is within
+    the limit that it sets, and what it asks, in words."""
+
+    types: tuple[str, ...]
+    holds: Callable[[Any, Any], Any]
+    help: Callable[[Any], str]
+
+
+_ONE_OF = _Rule(
+    (*_TEXTUAL, *_NUMERIC),
+    lambda value, choices: value in choices,
+    lambda choices: f"must be one of {', '.join(map(str, choices))}",
 )
+_RULES: Mapping[str, _Rule] = {
+    "enum": _ONE_OF,
+    "oneOf": _ONE_OF,
+    "minLength": _Rule(_TEXTUAL, lambda text, n: len(text) >= n, lambda n: f"must have at least {how_many(n, 'character')}"),
+    "maxLength": _Rule(_TEXTUAL, lambda text, n: len(text) <= n, lambda n: f"must have at most {how_many(n, 'character')}"),
+    "format": _Rule(_TEXTUAL, lambda text, name: _FORMATS[name](text), lambda name: _FORMAT_HELP.get(name, "")),
+    "pattern": _Rule(
+        _TEXTUAL, lambda text, form: re.fullmatch(form, text), lambda form: "does not have the form that is asked for"
+    ),
+    "minimum": _Rule(_NUMERIC, operator.ge, lambda n: f"must be {n} or more"),
+    "maximum": _Rule(_NUMERIC, operator.le, lambda n: f"must be {n} or less"),
+    "exclusiveMinimum": _Rule(_NUMERIC, operator.gt, lambda n: f"must be more than {n}"),
+    "exclusiveMaximum": _Rule(_NUMERIC, operator.lt, lambda n: f"must be less than {n}"),
+    "multipleOf": _Rule(_NUMERIC, lambda x, n: Fraction(x) % Fraction(n) == 0, lambda n: f"must be a multiple of {n}"),
+    "minItems": _Rule(("array",), lambda items, n: len(items) >= n, lambda n: f"must have at least {how_many(n, 'choice')}"),
+    "maxItems": _Rule(("array",), lambda items, n: len(items) <= n, lambda n: f"must have at most {how_many(n, 'choice')}"),
+    "uniqueItems": _Rule(("array",), lambda items, _: _are_unique(items), lambda _: "must not have the same item twice"),
+}
+_RULES_OF_NUMBERS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")  # compared exactly
+_LOW_AND_HIGH = (
+    ("minimum", "maximum"), ("exclusiveMinimum", "exclusiveMaximum"), ("minLength", "maxLength"), ("minItems", "maxItems")
+)  # fmt: skip
 _FILE_SCHEMA = {
     "type": "object",
     "properties": {"name": {"type": "string"}, "base64": {"type": "string", "contentEncoding": "base64"}},
@@ -8986,9 +9009,10 @@ _FILE_SCHEMA = {
 }
 
 
-def _exact(number: Json) -> Decimal:
-    """A number as the decimal that its text says."""
-    return Decimal(repr(number)) if isinstance(number, float) else Decimal(number)
+def _are_unique(items: Sequence[Json]) -> bool:
+    """Whether no text or number stands twice; other items are faults by their type."""
+    plain = [item for item in items if isinstance(item, str | int | float | Decimal) and not isinstance(item, bool)]
+    return len(set(plain)) == len(plain)
 
 
 def _number_of(text: str) -> Json:
@@ -9027,7 +9051,7 @@ class Field:
         self.schema = self._schema()
         wrong = [Fault(f"{place}.{key}", "configuration", detail) for key, detail in self._declaration_faults()]
         if not wrong:
-            self._validate = self._compile()
+            self._rules = list(self._own_rules())
             wrong = [Fault(f"{place}.default", "configuration", fault.detail) for fault in self._default_faults()]
         if wrong:
             raise ConfigError(f"{place} is no valid field", faults=wrong)
@@ -9057,10 +9081,10 @@ class Field:
     def _declaration_faults(self) -> Iterator[tuple[str, str]]:
         """(setting, what is wrong with it)."""
         config, schema = self.config, self.schema
-        for rule, types in _TYPES_OF_RULES.items():
-            if rule in schema and config.type not in types:
-                yield rule, f"goes with type {' or '.join(types)}, and this field is of type {config.type}"
-        for low, high in _ORDERED:
+        for name, types in [*((name, rule.types) for name, rule in _RULES.items()), ("items", ("array",))]:
+            if name in schema and config.type not in types:
+                yield name, f"goes with type {' or '.join(types)}, and this field is of type {config.type}"
+        for low, high in _LOW_AND_HIGH:
             if low in schema and high in schema and schema[low] > schema[high]:
                 yield low, f"is more than {high}"
         if config.multiple_of is not None and config.multiple_of <= 0:
@@ -9110,60 +9134,59 @@ class Field:
     def _default_faults(self) -> list[Fault]:
         return [] if self.config.default is None or self.is_file else self.faults(self.config.default, "")
 
-    def _compile(self) -> Callable[[Json], Json]:
-        """The validator of everything but numbers, which it would judge as floats, and patterns, where it rewrites "$"."""
-        left_out = (*_NUMBER_RULES, "pattern", "default", "title", "description")
-        schema = {key: value for key, value in self.schema.items() if key not in left_out}
-        if self.config.type == "array":
-            schema["items"] = {"type": "string"} | self.config.items
-        validate: Callable[[Json], Json] = fastjsonschema.compile(schema, formats=dict(_FORMATS), use_default=False)
-        return validate
+    def _own_rules(self) -> Iterator[tuple[str, Callable[[Any, Any], Any], Any, str]]:
+        """(keyword, what has to hold, its limit, the fault in words) of each rule that was declared."""
+        for name, rule in _RULES.items():
+            if name not in self.schema or self.is_file:
+                continue
+            limit = self.schema[name]
+            if rule is _ONE_OF:
+                limit = [value for value, _ in self.choices]
+            words = rule.help(limit)
+            if name == "pattern":  # whose $ in the schema would let a line break pass
+                limit = self.config.pattern
+            yield name, rule.holds, _exact(limit) if name in _RULES_OF_NUMBERS else limit, words
 
     def faults(self, value: Json, pointer: str) -> list[Fault]:
-        """What is wrong with a given value."""
+        """Everything that is wrong with a given value."""
         if isinstance(value, Unread):
             return [Fault(pointer, "format" if self.config.format else "type", value.reason)]
         value = self.normal(value)
-        if found := list(check_value(value, pointer)):
+        found = list(check_value(value, pointer)) or self._type_faults(value, pointer)
+        if found or not (self._rules or self.config.items):
             return found
-        most = self.config.longest
-        if isinstance(value, str) and most is not None and len(value) > most:  # before anything is matched with it
-            return [Fault(pointer, "maxLength", _RULE_HELP["maxLength"](most))]
-        try:
-            self._validate(value)
-        except fastjsonschema.JsonSchemaValueException as error:
-            inner = "".join("/" + str(part) for part in error.path[1:])
-            return [Fault(pointer + inner, error.rule or "type", self._explain(error))]
-        if self.config.type == "integer" and not isinstance(value, int):
-            return [Fault(pointer, "integer_size", "does not fit in 64 bits")]
-        if self.config.type in _NUMERIC:
-            return self._number_faults(_exact(value), pointer)
-        if self.config.pattern and not re.fullmatch(self.config.pattern, value):
-            return [Fault(pointer, "pattern", _RULE_HELP["pattern"](""))]
+        exact = _exact(value) if self.config.type in _NUMERIC else None
+        for name, holds, limit, words in self._rules:
+            if not holds(exact if name in _RULES_OF_NUMBERS else value, limit):
+                found.append(Fault(pointer, name, words))
+        return found + list(islice(self._item_faults(value, pointer), _MOST_FAULTS)) if self.config.items else found
+
+    def _type_faults(self, value: Json, pointer: str) -> list[Fault]:
+        """Why no rule can be asked: the value is of another type, or too long to be looked at."""
+        kind, longest = self.config.type, self.config.longest
+        if not _has_type(value, kind):
+            if kind == "integer" and _has_type(value, "number") and _exact(value) == _exact(value).to_integral_value():
+                return [Fault(pointer, "integer_size", "does not fit in 64 bits")]
+            return [Fault(pointer, "type", _type_help(kind))]
+        if kind in _NUMERIC:
+            exact = _exact(value)
+            if max(abs(exact.adjusted()), len(exact.as_tuple().digits)) > _MOST_DIGITS:
+                return [Fault(pointer, "number_size", f"must have at most {_MOST_DIGITS} digits")]
+        elif longest is not None and len(value) > longest:
+            return [Fault(pointer, "maxLength", _RULES["maxLength"].help(longest))]
         return []
 
-    def _number_faults(self, value: Decimal, pointer: str) -> list[Fault]:
-        if max(abs(value.adjusted()), len(value.as_tuple().digits)) > _MOST_DIGITS:
-            return [Fault(pointer, "number_size", f"must have at most {_MOST_DIGITS} digits")]
-        broken = [
-            rule
-            for rule, fits in _NUMBER_RULES.items()
-            if rule in self.schema and not fits(value, _exact(self.schema[rule]))
-        ]
-        return [Fault(pointer, rule, _RULE_HELP[rule](self.schema[rule])) for rule in broken]
-
-    def _explain(self, error: Any) -> str:
-        if error.rule in ("enum", "oneOf"):
-            return "must be one of " + ", ".join(str(value) for value, _ in self.choices)
-        if error.rule in _RULE_HELP:
-            return _RULE_HELP[error.rule](error.rule_definition)
-        return str(error.message).removeprefix("data ")
+    def _item_faults(self, items: Sequence[Json], pointer: str) -> Iterator[Fault]:
+        kind, allowed = self.config.items.get("type", "string"), [value for value, _ in self.choices]
+        for index, item in enumerate(items):
+            if not _has_type(_normal(item, kind), kind):
+                yield Fault(f"{pointer}/{index}", "type", _type_help(kind))
+            elif item not in allowed:
+                yield Fault(f"{pointer}/{index}", "oneOf" if "oneOf" in self.config.items else "enum", _ONE_OF.help(allowed))
 
     def normal(self, value: Json) -> Json:
-        """A value in its one stored form: 2.0 of an integer is 2. What has no such form is left as it is."""
-        if self.config.type != "integer" or not isinstance(value, float | Decimal) or not -(2**63) <= value < 2**63:
-            return value
-        return int(value) if value == int(value) else value
+        """A value in its one stored form."""
+        return _normal(value, self.config.type)
 
     def from_text(self, texts: Sequence[str], locale: Locale = Locale()) -> Json:
         """The value that a person typed; None when nothing; a text that is no such value comes back as it is, Unread

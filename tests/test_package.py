@@ -170,7 +170,7 @@ def test_it_is_small(pyz: Path) -> None:
 def test_it_carries_the_program_its_folders_and_its_dependencies(pyz: Path) -> None:
     names = set(zipfile.ZipFile(pyz).namelist())
     assert {"site-packages/app.py", "site-packages/bottle.py", "site-packages/multipart.py"} <= names
-    assert {"site-packages/gunicorn/__init__.py", "site-packages/fastjsonschema/__init__.py"} <= names
+    assert "site-packages/gunicorn/__init__.py" in names
     assert {f"site-packages/{name}/__init__.py" for name in OF_SOME_PROVIDERS} <= names
     for folder in ("plugins", "templates", "static"):
         files = [path for path in (ROOT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
@@ -631,7 +631,7 @@ def imported(said: str) -> set[str]:
 def test_a_command_imports_no_driver_of_another_provider(place: Place, pyz: Path, unpack_root: Path, command: str) -> None:
     result = place.run(pyz, *command.split(), flags=("-X", "importtime"), SHIV_ROOT=str(unpack_root))
     assert result.code == 0, result.err
-    assert "fastjsonschema" in imported(result.err)
+    assert "tomllib" in imported(result.err)
     assert imported(result.err) & OF_SOME_PROVIDERS == set()
 
 

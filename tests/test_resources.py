@@ -193,6 +193,26 @@ def test_a_bad_value_is_named_by_pointer_rule_and_words(settings: dict[str, Any]
     assert fault.detail.split()[0] in ("must", "contains", "does", "is"), fault.detail
 
 
+def test_all_faults_of_a_value_are_named_at_once() -> None:
+    codes = [fault.code for fault in field(minLength=3, pattern="[a-z]+").faults("A", "")]
+    assert codes == ["minLength", "pattern"]
+    faults = field(type="array", items={"enum": ["a", "b"]}, maxItems=2).faults(["a", "x", "a", 1], "/tags")
+    assert [(fault.pointer, fault.code) for fault in faults] == [
+        ("/tags", "maxItems"),
+        ("/tags", "uniqueItems"),
+        ("/tags/1", "enum"),
+        ("/tags/3", "type"),
+    ]
+
+
+def test_the_faults_of_one_array_are_bounded() -> None:
+    assert len(field(type="array", items={"enum": ["a"]}).faults(list(map(str, range(1000))), "")) == 100
+
+
+def test_items_of_an_array_are_compared_as_numbers() -> None:
+    assert field(type="array", items={"type": "integer", "enum": [1, 2]}).faults([1.0, 2], "") == []
+
+
 def test_a_fault_inside_an_array_points_at_its_item() -> None:
     [fault] = field(type="array", items={"enum": ["a"]}).faults(["a", "x"], "/3/tags")
     assert fault == app.Fault("/3/tags/1", "enum", "must be one of a")
