@@ -22,6 +22,24 @@ PROVIDERS = {
 }
 
 
+class Time:
+    """A clock that stands still until a test moves it."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def everything(reader: app.Reader) -> bytes:
+    """The bytes of a reader, which is closed."""
+    try:
+        return b"".join(reader)
+    finally:
+        reader.close()
+
+
 def no_guard() -> None:
     """Lets the commit happen."""
 

@@ -375,7 +375,7 @@ def test_a_database_could_be_a_page_or_a_program(folder_of_a_site: Path, url: st
 
 def test_a_link_made_later_leads_no_upload_out_of_the_share(folder_of_a_site: Path) -> None:
     site = folder_of_a_site
-    share = app.FileProvider("share", {"root": site / "share"}, site)
+    share = app.plugin("file").FileProvider("share", {"root": site / "share"}, site)
     share.open()
     (site / "share").mkdir()
     (site / "templates").mkdir()

@@ -1351,7 +1351,7 @@ provider = "far"
 """
 
 
-class Flaky(app.FileProvider):
+class Flaky(app.plugin("file").FileProvider):
     """A provider that goes away and comes back."""
 
     kind = "flaky"
@@ -1567,7 +1567,7 @@ def test_providers_that_hang_are_told_together_and_in_time(tmp_path: Path, monke
 # ---- what providers have to have
 
 
-class Declared(app.FileProvider):
+class Declared(app.plugin("file").FileProvider):
     """A provider whose tables are made on demand and never silently."""
 
     kind = "declared"
@@ -1789,7 +1789,7 @@ def test_a_provider_that_may_not_be_used_stops_no_start_and_no_reader(
 # ---- a provider that is not atomic
 
 
-class Single(app.FileProvider):
+class Single(app.plugin("file").FileProvider):
     """One write a commit, as some services are."""
 
     kind = "single"

@@ -542,12 +542,12 @@ def test_check_lists_every_fault_of_file_assembly_and_statements_at_once(shell: 
 
 FAR = """
 import app
-class Far(app.FileProvider):
+class Far(app.plugin("file").FileProvider):
     kind = "far"
     most_writes = 100
     def ping(self):
         raise app.Unavailable(f"provider {self.name} is away", hint="far:1 refused: is it running?")
-class Made(app.FileProvider):
+class Made(app.plugin("file").FileProvider):
     kind = "made"
     conditional = False
     def create(self, tables):
@@ -748,7 +748,7 @@ def test_info_tells_version_resources_and_providers(shell: Shell) -> None:
 
 CHATTY = """
 import app, logging
-class Chatty(app.FileProvider):
+class Chatty(app.plugin("file").FileProvider):
     kind = "chatty"
     def find(self, query):
         if query.table == "_audit":  # not before the server serves

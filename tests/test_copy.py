@@ -231,7 +231,7 @@ def test_bytes_that_the_target_does_not_keep_are_found(
     assert again.faults != []
 
 
-class Limited(app.FileProvider):
+class Limited(app.plugin("file").FileProvider):
     """A provider that takes few writes at once and refuses some values."""
 
     kind = "limited"
@@ -269,14 +269,14 @@ def test_batches_are_what_the_target_takes_and_what_it_refuses_is_named(
     target.close()
 
 
-class OnlyRecords(app.FileProvider):
+class OnlyRecords(app.plugin("file").FileProvider):
     kind = "onlyrecords"
 
     def has(self, contract: type[app.Provider]) -> bool:
         return contract is not Blobs
 
 
-class OnlyBlobs(app.FileProvider):
+class OnlyBlobs(app.plugin("file").FileProvider):
     kind = "onlyblobs"
 
     def has(self, contract: type[app.Provider]) -> bool:

@@ -17,10 +17,10 @@ from tests.test_commands import ENVIRONMENT, PROGRAM, Shell, command
 PLUGIN = '''
 """Records in a folder that is named otherwise."""
 import app
-from app import REQUIRED, FileProvider, Setting
+from app import REQUIRED, Setting
 
 
-class Drawer(FileProvider):
+class Drawer(app.plugin("file").FileProvider):
     kind = "drawer"
     settings = (
         Setting("place", "path", REQUIRED, "the folder"),
@@ -44,7 +44,8 @@ def shell(tmp_path: Path) -> Shell:
 def test_a_plugin_beside_app_toml_adds_a_kind(shell: Shell) -> None:
     shell.write(PLUGIN, "plugins/drawer.py")
     kinds = app.load_kinds(shell.folder)
-    assert list(kinds)[:2] == ["sql", "file"]
+    assert "sql" in kinds
+    assert "file" in kinds
     assert list(kinds)[-1] == "drawer"
     site = Site(shell.folder, TOML, kinds=kinds)
     made = site.create("forms/ask", {"a": "x"})
@@ -74,9 +75,9 @@ BROKEN = {
     "missing.py": ("import no_such_module_here", "no_such_module_here"),
     "raises.py": ("1 / 0", "ZeroDivisionError"),
     "empty.py": ("x = 1", "defines no Provider with a kind"),
-    "imports_only.py": ("from app import FileProvider, SqlProvider", "defines no Provider with a kind"),
+    "imports_only.py": ("from app import SqlProvider", "defines no Provider with a kind"),
     "no_kind.py": ("import app\nclass P(app.Provider): ...", "defines no Provider with a kind"),
-    "again.py": ('import app\nclass P(app.FileProvider):\n    kind = "sql"', "'sql', which exists already"),
+    "again.py": ('import app\nclass P(app.plugin("file").FileProvider):\n    kind = "sql"', "'sql', which exists already"),
 }
 
 
@@ -131,10 +132,9 @@ def test_a_plugin_that_exits_or_is_hidden_is_handled(shell: Shell) -> None:
 PROBE = """
 import sys
 import app
-from app import FileProvider
 
 
-class Probe(FileProvider):
+class Probe(app.plugin("file").FileProvider):
     kind = "probe"
     settings = ()
 

@@ -28,9 +28,11 @@ from http_services import generic
 
 import app
 from app import Condition, Delete, Insert, Query, Record, Select, Update
+from tests.sites import everything
 
 Factory = Callable[[Path], Any]
 ROOT = Path(app.__file__).resolve().parent
+FILE = app.plugin("file").FileProvider
 
 
 def open_sql(folder: Path) -> app.SqlProvider:
@@ -39,15 +41,15 @@ def open_sql(folder: Path) -> app.SqlProvider:
     return provider
 
 
-def open_file(folder: Path) -> app.FileProvider:
-    provider = app.FileProvider("main", {"root": "data"}, folder)
+def open_file(folder: Path) -> Any:
+    provider = FILE("main", {"root": "data"}, folder)
     provider.open()
     return provider
 
 
 FACTORIES: dict[str, tuple[type[app.Provider], Factory]] = {
     "sql": (app.SqlProvider, open_sql),
-    "file": (app.FileProvider, open_file),
+    "file": (FILE, open_file),
     "postgres": (postgres_server.plugin(), postgres_server.open_postgres),
     "aws": (aws_server.plugin(), aws_server.opened),
     "generic": (generic.GenericProvider, http_services.open_satchel),
@@ -130,13 +132,6 @@ def race(count: int, work: Callable[[int], Any]) -> list[Any]:
     for thread in threads:
         thread.join()
     return answers
-
-
-def everything(reader: app.Reader) -> bytes:
-    try:
-        return b"".join(reader)
-    finally:
-        reader.close()
 
 
 # ---- every provider
@@ -1281,7 +1276,7 @@ def test_a_shallow_listing_gives_files_and_folders_in_one_order(blobs: Any) -> N
 def test_a_listing_of_over_a_thousand_is_whole(blobs: Any, tmp_path: Path) -> None:
     blobs.write("f/0000", [])
     for n in range(1, 1030):
-        if isinstance(blobs, app.FileProvider):
+        if isinstance(blobs, FILE):
             (tmp_path / f"data/f/{n:04}").touch()
         elif blobs.kind == "aws":  # as another program writes it
             blobs._s3("putting", "put_object", Key=f"f/{n:04}")
@@ -1544,3 +1539,64 @@ def test_views_can_be_written_over_the_tables_of_records(queries: Any) -> None:
     )
     queries.commit([Insert("leave", "a", {"days": 2.5})])
     assert run(queries, "select sum(cast(data->>'days' as numeric)) as total from leave")[1] == [(2.5,)]
+
+
+# ---- providers in files of this machine
+
+
+def counted_commits(provider: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Grows by one with every commit on the medium."""
+    commits: list[str] = []
+    provider.commit([Insert("t", "first", {})])
+    if isinstance(provider, app.SqlProvider):
+        assert provider._writer
+        provider._writer.set_trace_callback(lambda text: commits.append(text) if text == "commit" else None)
+    else:
+        append = provider._journal.append
+        monkeypatch.setattr(provider._journal, "append", lambda lines: (commits.append("commit"), append(lines)))
+    return commits
+
+
+@pytest.mark.parametrize("name", ["sql", "file"])
+def test_threads_share_commits(name: str, opener: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    provider = opener(name)
+    commits = counted_commits(provider, monkeypatch)
+    race(16, lambda n: [provider.commit([Insert("t", f"{n}-{i}", {})]) for i in range(25)])
+    assert provider.count(Query("t")) == 401
+    assert len(commits) < 300
+
+
+@pytest.mark.parametrize("name", ["sql", "file"])
+def test_commits_handed_in_together_are_one_on_the_medium(
+    name: str, opener: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider = opener(name)
+    commits = counted_commits(provider, monkeypatch)
+    assert provider.shares_commits
+    provider.commit_each([[Insert("t", f"{n}", {})] for n in range(9)])
+    assert provider.count(Query("t")) == 10
+    assert commits == ["commit"]
+
+
+@pytest.mark.parametrize("name", ["sql", "file"])
+def test_commits_handed_in_together_all_fail_where_the_medium_does(
+    name: str, opener: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider = opener(name)
+    provider.commit([Insert("t", "first", {})])
+    with monkeypatch.context() as patch:
+        patch.setattr(provider._group, "_run", lambda jobs: (_ for _ in ()).throw(app.StorageFull("full")))
+        answers = provider.commit_each([[Insert("t", "a", {})], [], [Insert("t", "b", {})]])
+    assert [type(answer) for answer in answers] == [app.StorageFull, list, app.StorageFull]
+    assert answers[0] is not answers[2]
+    assert provider.count(Query("t")) == 1
+
+
+@pytest.mark.parametrize("name", ["sql", "file"])
+def test_a_count_that_takes_too_long_is_given_up(name: str, opener: Callable[[str], Any]) -> None:
+    provider = opener(name)
+    provider.commit([Insert("t", f"{n}", {"n": n}) for n in range(3000)])
+    query = Query("t", (Condition("n", "eq", 2999),))
+    assert provider.count_up_to(query, 10, 10.0) == 1
+    assert provider.count_up_to(query, 10, 0.0) is None
+    assert provider.count(query) == 1  # and nothing of the limit is left

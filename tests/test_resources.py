@@ -81,7 +81,7 @@ def field(**settings: Any) -> Field:
         {"providers": {"main": {"kind": "file", "root": "x"}}, "forms": {"f": {"fields": {"x": settings}}}},
         Path("/srv"),
         "app.toml",
-        {"file": app.FileProvider.settings},
+        {"file": app.plugin("file").FileProvider.settings},
     )
     assert not reader.faults
     form = reader.resources[0]

@@ -1,0 +1,688 @@
+"""Records and files in a folder: the files are plain files, and root/.satchel keeps a journal of the records."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import hashlib
+import itertools
+import logging
+import os
+import re
+import struct
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from stat import S_ISDIR, S_ISREG
+from typing import Any, TypeAlias
+
+from app import (
+    CHUNK_BYTES,
+    DENIED_ERRORS,
+    LOOSE_STAGED_S,
+    LOST,
+    REQUIRED,
+    BadRequest,
+    Blob,
+    Clock,
+    ConfigError,
+    Conflict,
+    Delete,
+    EmbeddedProvider,
+    Entry,
+    Fault,
+    Folder,
+    Job,
+    Json,
+    Lookup,
+    NotFound,
+    NotPermitted,
+    Page,
+    PreconditionFailed,
+    Query,
+    Record,
+    Setting,
+    Staged,
+    Unavailable,
+    Unseen,
+    Value,
+    Write,
+    check_blob,
+    check_path,
+    check_text,
+    check_version,
+    disk_errors,
+    dump_json,
+    load_json,
+    may_write,
+    need_blob,
+    new_id,
+    next_version,
+    rechunk,
+    sync_folder,
+    write_fully,
+)
+
+# ==== 1. FILE ====================================================================================================
+# A folder of plain files that other programs may use too, and a journal of records: a line of it is one commit.
+# uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS
+# defines: Provider:file identity FileReader JournalEntry write_journal_line copy_value Journal FileProvider
+
+
+def identity(folder: str) -> str:
+    """What tells a folder from one that is made later in its place: its inode and when that was born. "" where the system
+    does not say it."""
+    state: Any = os.stat(folder, follow_symlinks=False)
+    born = getattr(state, "st_birthtime", None) or _linux_birth(folder)
+    return f"{state.st_ino:x} {born}" if born else ""
+
+
+def _linux_birth(place: str) -> str:
+    """The time of birth by statx(2), which Python does not offer; "" if the file system has none."""
+    import ctypes
+
+    found = ctypes.create_string_buffer(256)  # struct statx: stx_mask at 0, stx_btime at 80
+    try:
+        failed = ctypes.CDLL(None).statx(-100, os.fsencode(place), 0x100, 0x800, found)  # AT_FDCWD, NOFOLLOW, STATX_BTIME
+    except (AttributeError, OSError, TypeError):  # another system, or a C library without it
+        return ""
+    mask, (seconds, nanoseconds) = struct.unpack_from("=I", found.raw)[0], struct.unpack_from("=qI", found.raw, 80)
+    return f"{seconds}.{nanoseconds:09}" if not failed and mask & 0x800 else ""
+
+
+class FileReader:
+    """Part of a plain file: `fileno()`, `start` and `length` let a runner send it by itself."""
+
+    def __init__(self, descriptor: int, start: int, length: int) -> None:
+        self._file = os.fdopen(descriptor, "rb", buffering=0)
+        self.start = start
+        self.length = length
+
+    def __iter__(self) -> Iterator[bytes]:
+        self._file.seek(self.start)
+        left = self.length
+        while left:
+            chunk = self._file.read(min(left, CHUNK_BYTES))
+            if not chunk:
+                raise Unavailable("the file became shorter while it was read")
+            left -= len(chunk)
+            yield chunk
+
+    def fileno(self) -> int:
+        return self._file.fileno()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+JournalEntry: TypeAlias = tuple[str, str, int, Value | None]  # table, key, version (0 = removed), value
+
+
+def write_journal_line(commits: Sequence[Sequence[JournalEntry]]) -> bytes:
+    """A line of the journal: a JSON array of a checksum (CRC-32 of the rest, in hex) and commits that are one write."""
+    body = dump_json(commits).encode()
+    return b'["%08x",%s]\n' % (zlib.crc32(body), body)
+
+
+def copy_value(value: Json) -> Json:
+    """A JSON value of which nothing is shared with the original."""
+    if isinstance(value, dict):
+        return {name: copy_value(item) for name, item in value.items()}
+    return [copy_value(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+class Journal:
+    """Records in memory and in an append-only file, of which one line is one write, durable when append returns.
+
+    refresh and append are called under a lock that all processes share. A last line that is not whole was never
+    acknowledged: refresh passes it over and the next append cuts it off.
+    """
+
+    def __init__(self, path: Path, who: str) -> None:
+        self.problem = ""  # why it could not be compacted
+        self.tables: dict[str, dict[str, Record]] = {}
+        self.mutex = threading.RLock()  # guards tables
+        self._path = path
+        self._who = who
+        self._floor = 1000  # dead entries that are not worth a compaction
+        self._descriptor = -1
+        self.close()
+
+    def close(self) -> None:
+        """Forget everything; idempotent."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        self._descriptor, self._seen = -1, (0, 0, 0)  # the state of the file that was read, and to what size:
+        self._size = self._lines = self._entries = 0
+        self.damaged: list[int] = []  # the numbers of lines
+        self._synced = False  # whether the name of the file is durable
+        with self.mutex:
+            self.tables.clear()
+
+    @staticmethod
+    def _state(there: os.stat_result) -> tuple[int, int, int]:
+        """What changes with every append: the time too, for a torn end may be replaced by a line of its length."""
+        return there.st_ino, there.st_size, there.st_mtime_ns
+
+    def is_fresh(self) -> bool:
+        """Whether the file is the one that was read, to its end; one stat call and no lock."""
+        try:
+            return self._state(os.stat(self._path)) == self._seen
+        except FileNotFoundError:
+            return self._descriptor < 0
+
+    def refresh(self) -> None:
+        """Read what other processes appended; everything, if they replaced the file."""
+        if self.is_fresh():
+            return
+        if not self._path.exists():
+            hint = f"{self._path} was removed: restore it, then restart"
+            raise Unavailable(f"{self._who}: its journal is gone", hint=hint)
+        with self.mutex, open(self._path, "rb") as file:
+            there = os.fstat(file.fileno())
+            if self._descriptor < 0 or there.st_ino != self._seen[0] or there.st_size < self._size:
+                self.close()
+                self._descriptor = os.open(self._path, os.O_RDWR)
+            file.seek(self._size)
+            for line in file:
+                if line[:12] == b'["%08x",' % zlib.crc32(line[12:-2]) and line.endswith(b"]\n"):
+                    self._apply(line)
+                elif not line.endswith(b"\n") or (b"\0" in line and not file.read(1)):
+                    break  # the torn end
+                elif self._says_what(line):
+                    self._apply_damaged(line)
+                else:
+                    hint = f"{self._path}: restore a backup, or remove the line to lose what it says"
+                    raise Unavailable(f"{self._who}: line {self._lines + 1} of its journal is damaged", hint=hint)
+            self._seen = self._state(there)
+
+    @staticmethod
+    def _says_what(line: bytes) -> bool:
+        """Whether a line whose checksum is wrong still tells which records it is about."""
+        try:
+            entries = [entry for commit in load_json(line[12:-2]) for entry in commit]
+            return all(isinstance(table + key, str) and version >= 0 for table, key, version, _ in entries)
+        except (BadRequest, TypeError, ValueError):
+            return False
+
+    def _apply_damaged(self, line: bytes) -> None:
+        """Of such a line the records are marked: what they hold, nobody can tell. The rest is served."""
+        self.damaged.append(self._lines + 1)
+        words = "%s: line %d of its journal is damaged: the records that it tells of are marked, and others served (%s)"
+        logging.getLogger("satchel").error(words, self._who, self._lines + 1, self._path)
+        with self.mutex:
+            for table, key, version, _ in itertools.chain.from_iterable(load_json(line[12:-2])):
+                self._entries += 1
+                made = Record(key, max(version, 1), {}, "stands in a damaged line of the journal")
+                self.tables.setdefault(table, {})[key] = made
+        self._size += len(line)
+        self._lines += 1
+
+    def _apply(self, line: bytes) -> None:
+        with self.mutex:
+            for table, key, version, value in itertools.chain.from_iterable(load_json(line[12:-2])):
+                self._entries += 1
+                if version:
+                    self.tables.setdefault(table, {})[key] = Record(key, version, value or {})
+                else:
+                    self.tables.get(table, {}).pop(key, None)
+        self._size += len(line)
+        self._lines += 1
+
+    def append(self, commits: Sequence[Sequence[JournalEntry]]) -> None:
+        """Write one line durably, then apply it; after an OSError everything is as it was."""
+        line = write_journal_line(commits)
+        if self._descriptor < 0:
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        if not self._synced:
+            sync_folder(self._path.parent)
+            self._synced = True
+        if os.fstat(self._descriptor).st_size != self._size:
+            os.ftruncate(self._descriptor, self._size)
+        try:
+            os.lseek(self._descriptor, self._size, os.SEEK_SET)
+            write_fully(self._descriptor, line)
+            os.fsync(self._descriptor)
+        except OSError:
+            os.ftruncate(self._descriptor, self._size)
+            raise
+        self._apply(line)
+        self._seen = self._state(os.fstat(self._descriptor))
+        live = sum(map(len, self.tables.values()))
+        if self._entries - live > max(live, self._floor) and not self.damaged:  # which are kept for whoever mends them
+            self._compact()
+
+    def _compact(self) -> None:
+        """Put a file of what is alive in place of the journal; a failure is kept for the operator, the data is safe."""
+        fresh = self._path.with_suffix(".new")
+        try:
+            self._rewrite(fresh)
+            self.problem = ""
+        except OSError as error:
+            self.problem = f"its journal could not be compacted: {os.strerror(error.errno or 0)}"
+            self._floor *= 2
+            fresh.unlink(missing_ok=True)
+
+    def _rewrite(self, fresh: Path) -> None:
+        entries = [(table, r.key, r.version, r.value) for table, rows in self.tables.items() for r in rows.values()]
+        starts = range(0, len(entries), 500)
+        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            for start in starts:
+                file.write(write_journal_line([entries[start : start + 500]]))
+            file.flush()
+            os.fsync(file.fileno())
+        descriptor = os.open(fresh, os.O_RDWR)
+        try:
+            os.replace(fresh, self._path)
+        except OSError:
+            os.close(descriptor)
+            raise
+        os.close(self._descriptor)
+        self._descriptor, self._seen, self._synced = descriptor, self._state(os.fstat(descriptor)), False
+        self._size, self._lines, self._entries = self._seen[1], len(starts), len(entries)
+
+
+def _odd_name(name: str) -> tuple[str, str]:
+    """A name of a folder's listing as it can be shown, and why nobody can ask for it; "" if one can."""
+    if re.fullmatch(r"[A-Za-z0-9_-]{5}[A-Za-z0-9_ .-]{0,94}(?<![ .])", name):  # nearly all are so, and no device is
+        return name, ""
+    try:
+        check_path([name])
+        return name, ""
+    except BadRequest as error:
+        words = "is not UTF-8" if check_text(name) else error.message.removeprefix("the path ")
+        shown = os.fsencode(name).decode(errors="replace")
+        return re.sub(r"[\x00-\x1f\x7f-\x9f\\]", LOST, shown), f"its name {words}"
+
+
+class FileProvider(EmbeddedProvider):
+    """A folder: its files are the blobs, usable by other programs too, and root/.satchel keeps records and uploads.
+
+    Records live in the memory of each process. A folder made from outside counts as one even while it is empty, and
+    stays; those that were made here are noted in root/.satchel/folders, and go with their last file.
+    """
+
+    kind = "file"
+    keeps_folders = serves_places = True
+    settings = (Setting("root", "path", REQUIRED, "the folder, relative to app.toml; made when first written"),)
+
+    def __init__(self, name: str, options: Mapping[str, Any], folder: Path, *, clock: Clock = time.time) -> None:
+        root = options.get("root")
+        if not root or not isinstance(root, str | Path):
+            detail = "the folder is missing, such as data/files"
+            raise ConfigError(f"provider {name}: root: {detail}", faults=[Fault(f"providers.{name}.root", "root", detail)])
+        self._root = (folder / root).absolute()
+        self._own = self._root / ".satchel"
+        self._staged = self._own / "staged"
+        super().__init__(name, clock, self._own / "lock")
+        self._journal = Journal(self._own / "journal.jsonl", f"provider {name}")
+        self._open = False
+        self._modified_ns = 0
+
+    def places(self) -> list[Path]:
+        return [self._root]
+
+    def open(self) -> None:
+        """Creates nothing."""
+        self._open = True
+        self.ping()
+
+    def close(self) -> None:
+        self._open = False
+        with suppress(OSError):
+            self._journal.close()
+            self._lock.close()
+
+    def ping(self) -> float:
+        """Looks at the folder, or at the one that it would be made in."""
+        began = time.perf_counter()
+        with self._errors("ping"):
+            if not may_write(self._root):
+                raise PermissionError(errno.EACCES, "not a folder that this account may write", str(self._root))
+        return time.perf_counter() - began
+
+    def warnings(self) -> list[str]:
+        lost = [f"line {number} of its journal is damaged: restore a backup" for number in self._journal.damaged]
+        if self._journal.problem:
+            lost.append(self._journal.problem)
+        return lost
+
+    @contextmanager
+    def _errors(self, doing: str) -> Iterator[None]:
+        if not self._open:
+            raise Unavailable(f"provider {self.name} is not open")
+        with disk_errors(f"provider {self.name}", doing, self._is_item):
+            yield
+
+    def _is_item(self, error: OSError) -> bool:
+        """Whether an error is that of one file or folder: its place is not what the provider keeps for itself, and a
+        refusal is not that of the whole folder."""
+        named = next((str(name) for name in (error.filename2, error.filename) if isinstance(name, str | Path)), "")
+        is_own = named == str(self._root) or named == str(self._own) or named.startswith(f"{self._own}{os.sep}")
+        return not is_own and (error.errno not in DENIED_ERRORS or may_write(self._root))
+
+    @contextmanager
+    def _locked(self, doing: str) -> Iterator[None]:
+        """Alone among all processes; makes the folders at first use."""
+        with self._errors(doing):
+            if not self._staged.is_dir():
+                for folder in (self._root, self._own, self._staged):
+                    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                sync_folder(self._root.parent)
+                sync_folder(self._root)
+            with self._lock.held():
+                yield
+
+    # -- records
+
+    @contextmanager
+    def _table(self, table: str) -> Iterator[Mapping[str, Record]]:
+        """A table's records as all processes have committed them, for as long as the block."""
+        with self._errors("reading records"):
+            if not self._journal.is_fresh():
+                with self._locked("reading records"):
+                    self._journal.refresh()
+        with self._journal.mutex:
+            yield self._journal.tables.get(table, {})
+
+    def get(self, table: str, key: str) -> Record | None:
+        with self._table(table) as records:
+            record = records.get(key)
+            return record and dataclasses.replace(record, value=copy_value(record.value))
+
+    def tables(self) -> list[str]:
+        with self._table(""):
+            return sorted(name for name, records in self._journal.tables.items() if records)
+
+    def find(self, query: Query) -> Page:
+        lookup = Lookup.of(query)
+        with self._table(query.table) as records:
+            page = lookup.page(lookup.first(records.values()))
+        return Page([Record(r.key, r.version, copy_value(r.value), r.damage) for r in page.items], page.next)
+
+    def count(self, query: Query) -> int:
+        lookup = Lookup.of(dataclasses.replace(query, after=""))
+        with self._table(query.table) as records:
+            return sum(map(lookup.selects, records.values()))
+
+    def count_up_to(self, query: Query, most: int, timeout_s: float) -> int | None:
+        lookup, deadline, found = Lookup.of(query), time.monotonic() + timeout_s, 0
+        with self._table(query.table) as records:
+            if not lookup.tests and not query.search:
+                return min(len(records), most)
+            for number, record in enumerate(records.values()):
+                if number % 500 == 499 and time.monotonic() > deadline:
+                    return None
+                found += lookup.selects(record)
+                if found == most:
+                    break
+        return found
+
+    def _work(self, writes: Sequence[Write]) -> Sequence[Write]:
+        return writes
+
+    def _commit_jobs(self, jobs: list[Job]) -> None:
+        """One line of the journal for all jobs that meet no conflict."""
+        with self._locked("writing records"):
+            self._journal.refresh()
+            ahead: dict[tuple[str, str], int] = {}
+            commits = []
+            for job in jobs:
+                try:
+                    entries = self._judge(job.work, ahead)
+                except Conflict as error:
+                    job.error = error
+                    continue
+                ahead |= {(table, key): version for table, key, version, _ in entries}
+                commits.append(entries)
+                job.result = [Record(key, version, value or {}) for _, key, version, value in entries]
+            if commits:
+                self._journal.append(commits)
+
+    def _judge(self, writes: Sequence[Write], ahead: Mapping[tuple[str, str], int]) -> list[JournalEntry]:
+        """What the writes come to, after those that stand ahead in the same line; Conflict if they cannot be done."""
+        entries: list[JournalEntry] = []
+        for index, write in enumerate(writes):
+            present = self._journal.tables.get(write.table, {}).get(write.key)
+            version = ahead.get((write.table, write.key), present.version if present else 0)
+            check_version(index, write, version)
+            after = (0, None) if isinstance(write, Delete) else (next_version(write, version), write.value)
+            entries.append((write.table, write.key, *after))
+        return entries
+
+    # -- blobs
+
+    def _place(self, path: str, *, last_link: bool = True) -> str:
+        """Where a path is on disk, links followed (the last one if last_link); BadRequest if that is not in the share."""
+        root, wanted = os.path.realpath(self._root), os.path.join(self._root, path)
+        real = os.path.realpath(wanted)
+        inside = real == root or real.startswith(root + os.sep)
+        first = (path if not inside else os.path.relpath(real, root)).replace(os.sep, "/").split("/")[0]
+        if ".satchel" in (path.split("/")[0].casefold(), first.casefold()):
+            raise BadRequest(f"{path}: .satchel is kept for the provider itself")
+        if not inside:
+            raise BadRequest(f"{path} is a link that leads out of the share")
+        return real if last_link else os.path.join(os.path.realpath(os.path.dirname(wanted)), os.path.basename(wanted))
+
+    def _look(self, path: str) -> Blob | Folder | None:
+        try:
+            with self._errors("looking at files"):
+                return self._blob(path, os.stat(self._place(path)))
+        except BadRequest:
+            return None
+        except (Unavailable, NotPermitted) as error:
+            if getattr(error.__cause__, "errno", None) in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                return None
+            raise
+
+    @staticmethod
+    def _blob(path: str, state: os.stat_result) -> Blob | Folder | None:
+        if S_ISDIR(state.st_mode):
+            return Folder(path)
+        etag = f"{state.st_mtime_ns:x}-{state.st_size:x}-{state.st_ino:x}"
+        return Blob(path, state.st_size, state.st_mtime_ns / 1e9, etag) if S_ISREG(state.st_mode) else None
+
+    def read(self, path: str, start: int = 0, length: int | None = None, if_match: str | None = None) -> FileReader:
+        place = self._place(path)
+        need_blob(path, self.stat(path))
+        with self._errors("reading files"):
+            try:
+                descriptor = os.open(place, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+            except FileNotFoundError as error:
+                raise NotFound(f"there is no file {path}") from error
+        try:
+            blob = need_blob(path, self._blob(path, os.fstat(descriptor)), if_match)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        rest = max(blob.size_bytes - start, 0)
+        return FileReader(descriptor, start, rest if length is None else min(rest, length))
+
+    def stage(self, chunks: Iterable[bytes], path: str = "") -> Staged:
+        with self._locked("staging"):
+            self._sweep()
+        name = new_id(self._clock())
+        place = self._staged / name
+        digest, size = hashlib.sha256(), 0
+        with self._errors("staging"):
+            file = open(place, "xb", buffering=0)  # noqa: SIM115 (closed below, where errors of `chunks` stay what they are)
+        try:
+            with file:
+                for chunk in rechunk(chunks, CHUNK_BYTES):
+                    digest.update(chunk)
+                    size += len(chunk)
+                    with self._errors("staging"):
+                        write_fully(file.fileno(), chunk)
+                with self._errors("staging"):
+                    self._stamp(place)
+                    os.fsync(file.fileno())
+        except BaseException:
+            with suppress(OSError):
+                place.unlink()
+            raise
+        return Staged(name, size, digest.hexdigest())
+
+    def _stamp(self, place: Path) -> None:
+        """A time of change that no earlier file of this process has, for the etag; clocks of file systems are coarse."""
+        with self._journal.mutex:
+            self._modified_ns = max(int(self._clock() * 1e9), self._modified_ns + 1)
+            os.utime(place, ns=(self._modified_ns, self._modified_ns))
+
+    def _sweep(self) -> None:
+        """Remove staged files that nobody wanted for a day; looks at most once a minute."""
+        for item in os.scandir(self._staged) if self._sweep_is_due() else ():
+            with suppress(FileNotFoundError):
+                if item.stat().st_mtime < self._clock() - LOOSE_STAGED_S:
+                    os.unlink(item)
+
+    def publish(self, staged: Staged, path: str, *, if_match: str | None = None, if_none_match: bool = False) -> Blob:
+        with self._locked("publishing"):
+            place = self._place(path)
+            source = self._staged / staged.id
+            present = self.stat(path)
+            if os.path.lexists(place) and not present:
+                raise Conflict(f"{path} is a folder" if os.path.isdir(place) else f"{path} is no file")
+            check_blob(path, present, if_match, if_none_match)
+            if not source.is_file():
+                raise NotFound("the staged bytes are gone: they were published, discarded or left for a day")
+            return self._put(path, place, lambda: self._rename(source, place, path, alone=if_none_match))
+
+    @staticmethod
+    def _rename(source: Path, place: str, path: str, *, alone: bool) -> None:
+        """Rename staged bytes to their place; alone: PreconditionFailed if another program put something there."""
+        if alone:
+            try:
+                os.link(source, place)
+            except FileExistsError as error:
+                raise PreconditionFailed(f"{path} exists already") from error
+            except OSError as error:
+                if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS):
+                    raise
+            else:
+                os.unlink(source)
+                return
+        os.replace(source, place)
+
+    def _put(self, path: str, place: str, rename: Callable[[], None]) -> Blob:
+        """Make the folders above a place, rename a file to it, durably; Conflict if one of the folders is a file."""
+        missing, made, folder = [], [], os.path.dirname(place)
+        while not os.path.isdir(folder):
+            if os.path.lexists(folder):
+                raise Conflict(f"a part of {path} is a file and no folder")
+            missing.append(folder)
+            folder = os.path.dirname(folder)
+        try:
+            for name in reversed(missing):
+                with suppress(FileExistsError):  # another program was faster: it is not ours to remove
+                    os.mkdir(name)
+                    made.append(name)
+            rename()
+        except BaseException:
+            with suppress(OSError):
+                for name in reversed(made):
+                    os.rmdir(name)
+            raise
+        for name in made:
+            self._mark(name)
+        for name in {os.path.dirname(place), *map(os.path.dirname, missing)}:
+            sync_folder(name)
+        return need_blob(path, self._blob(path, os.stat(place)))
+
+    def _marker(self, folder: str) -> Path:
+        return self._own / "folders" / hashlib.sha256(os.fsencode(os.path.relpath(folder, self._root.resolve()))).hexdigest()
+
+    def _mark(self, folder: str) -> None:
+        """Note that a folder was made here. A note that is lost leaves a folder in its place, and does no other harm."""
+        with suppress(OSError):
+            self._marker(folder).parent.mkdir(mode=0o700, exist_ok=True)
+            self._marker(folder).write_text(identity(folder))
+
+    def _is_ours(self, folder: str) -> bool:
+        """Whether a folder was made here, and nobody made another one in its place."""
+        try:
+            return self._marker(folder).read_text() == identity(folder) != ""
+        except (OSError, ValueError):
+            return False
+
+    def _prune(self, folder: str) -> str:
+        """Remove a folder and those above it while they are empty and were made here; the one that stays."""
+        root = os.path.realpath(self._root)
+        while folder != root and self._is_ours(folder):
+            try:
+                os.rmdir(folder)
+            except OSError:
+                break
+            self._marker(folder).unlink(missing_ok=True)
+            folder = os.path.dirname(folder)
+        return folder
+
+    def discard(self, staged: Staged) -> None:
+        with self._errors("discarding"):
+            (self._staged / staged.id).unlink(missing_ok=True)
+
+    def remove(self, path: str, *, if_match: str | None = None) -> None:
+        with self._locked("removing"):
+            self._place(path)
+            need_blob(path, self.stat(path), if_match)
+            place = self._place(path, last_link=False)
+            os.unlink(place)
+            sync_folder(self._prune(os.path.dirname(place)))
+
+    def move(self, source: str, target: str) -> Blob:
+        with self._locked("moving"):
+            place, goal = self._place(source, last_link=False), self._place(target)
+            need_blob(source, self.stat(source))
+            if os.path.lexists(goal):
+                raise Conflict(f"{target} exists already")
+            blob = self._put(target, goal, lambda: os.rename(place, goal))
+            sync_folder(self._prune(os.path.dirname(place)))
+            return blob
+
+    def scan(self, prefix: str = "", *, deep: bool = True, after: str = "") -> Iterator[Entry]:
+        return self._walk(prefix, deep, after, ())
+
+    def _walk(self, folder: str, deep: bool, after: str, above: tuple[str, ...]) -> Iterator[Entry]:
+        """Entries of a folder; `above` are the places that it was reached through, to which a link may lead back.
+
+        Of a shallow scan only those past `after`, each looked at when it is asked for.
+        """
+        try:
+            place = self._place(folder)
+            with self._errors("listing files"):
+                names = os.listdir(place)
+        except BadRequest:
+            return
+        except (Unavailable, NotPermitted) as error:
+            if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+                return
+            if above and isinstance(error, NotPermitted):
+                yield Unseen(folder, error.message)
+                return
+            raise
+        if place in above:
+            return
+        paths = {f"{folder}/{name}" if folder else name: problem for name, problem in map(_odd_name, names)}
+        if not deep:
+            yield from filter(None, (self._seen(path, paths[path]) for path in sorted(paths) if path > after))
+            return
+        found = [entry for path, problem in paths.items() if (entry := self._seen(path, problem))]
+        for entry in sorted(found, key=lambda e: e.path + "/" * isinstance(e, Folder)):
+            if not isinstance(entry, Folder):
+                if entry.path > after:
+                    yield entry
+            elif after < entry.path + "0":  # what lies in it sorts before this
+                yield from self._walk(entry.path, deep, after, (*above, place))
+
+    def _seen(self, path: str, problem: str) -> Entry | None:
+        """The entry at a path of a listing; None if it leads to nothing that is served. `problem` is that of its name."""
+        if problem:
+            return Unseen(path, problem)
+        try:
+            return self._look(check_path(path.split("/")))
+        except BadRequest:
+            return None
+        except NotPermitted as error:
+            return Unseen(path, error.message)
