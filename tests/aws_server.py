@@ -16,7 +16,6 @@ import http.client
 import http.server
 import os
 import re
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -105,10 +104,8 @@ def moto_endpoint() -> str:
     return f"http://127.0.0.1:{port}"
 
 
-@functools.cache
 def module() -> Any:
-    """plugins/aws.py, loaded as the program loads it; whoever loads it again gets another."""
-    return sys.modules[app.load_kinds(Path(app.__file__).parent)["aws"].__module__]
+    return app.plugin("aws")
 
 
 def plugin() -> Any:

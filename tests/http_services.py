@@ -20,7 +20,7 @@ import backends
 
 import app
 
-generic: Any = sys.modules[app.load_kinds(Path("/nowhere"))["generic"].__module__]  # as the program loads it
+generic: Any = app.plugin("generic")
 ROOT = Path(app.__file__).resolve().parent
 TOKEN = "SATCHEL_TEST_TOKEN"  # environment variable
 
