@@ -617,7 +617,7 @@ class Table:
     size: Callable[[], int | None] = lambda: None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Response:
     """What a resource answers. Failures are raised, never returned. One of data, table and content is the body."""
 
@@ -12199,7 +12199,7 @@ def _providers_in(module: ModuleType, path: Path) -> list[type[Provider]]:
 # Audit entries and idempotency records are added here, to the same commit as the write they speak of. Beside it Meters,
 # which counts for all processes of a server, and Copy, which moves what one provider holds to another.
 # uses: ERRORS VALUES CONFIG CONTRACTS AUTH RESOURCES PROVIDERS PLUGINS
-# defines: Meter METERS Meters App Side Copy
+# defines: Meter METERS Meters Audit Replay App Side Copy
 
 _AUDIT = (
     "at", "subject", "action", "resource", "record", "outcome", "code", "before", "after", "door", "token_id", "request_id",
@@ -12211,6 +12211,7 @@ _STATE_TABLES: Mapping[str, tuple[str, ...]] = {
     "_tokens": ("expires_at", "revoked_at"), "_sessions": ("expires_at",), "_links": ("expires_at",), "_settings": (),
 }  # fmt: skip
 _REQUESTS_KEPT_S = 15 * 86400
+_REMEMBERED = ("data", "created", "location", "etag", "name")  # of a Response
 _KEY_USED = "this idempotency key was used before for another request; take a new one"
 _AT_WORK_S = 60  # between intent and outcome; who takes longer has died
 _SWEEP_EVERY_S = 3600
@@ -12408,68 +12409,99 @@ def _no_guard() -> None:
     """The guard of runners that hold nothing which could be lost."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Commit:
-    """What a flow waits for: these writes, unless the guard raises."""
+class Audit:
+    """Builds audit entries. Those that no commit of a request takes along go to the state provider by themselves."""
 
-    records: Records
-    writes: Sequence[Write]
-    guard: Callable[[], None]
+    def __init__(self, state: Records, clock: Clock) -> None:
+        self._state, self._clock = state, clock
 
+    def entry(
+        self, caller: Caller, door: str, request_id: str, resource: str, action: str, outcome: str = "ok", code: str = ""
+    ) -> Value:
+        """An entry that speaks of no record yet."""
+        return {
+            "at": rfc3339(self._clock()), "subject": caller.subject, "token_id": caller.token_id, "door": door,
+            "request_id": request_id, "resource": resource, "action": action, "outcome": outcome, "code": code,
+            "record": "", "before": None, "after": None,
+        }  # fmt: skip
 
-_Flow: TypeAlias = Generator[_Commit, None, Response]
+    def insert(self, entry: Value) -> Insert:
+        return Insert("_audit", new_id(self._clock()), entry)
 
-
-def _ended(flow: _Flow) -> Response:
-    """The answer of a flow whose commits are its own; raises what it raises."""
-    answers: dict[int, Response | Exception] = {}
-    step = _advance(flow, 0, answers)
-    while step:
-        step = _advance(flow, 0, answers, _commit_one(step))
-    if isinstance(answers[0], Exception):
-        raise answers[0]
-    return answers[0]
-
-
-def _advance(
-    flow: _Flow, number: int, answers: dict[int, Response | Exception], outcome: Exception | None = None
-) -> _Commit | None:
-    """Go on to the next commit, after one that failed where `outcome` says so; None at the end, with its answer."""
-    try:
-        return flow.throw(outcome) if outcome else next(flow)
-    except StopIteration as end:
-        answers[number] = end.value
-    except Exception as error:
-        answers[number] = error
-    return None
-
-
-def _commit_one(step: _Commit) -> Exception | None:
-    """Do what a flow waits for; what that raised."""
-    try:
-        step.guard()
-        step.records.commit(step.writes)
-    except Exception as error:
-        return error
-    return None
-
-
-def _commit_all(steps: Mapping[int, _Commit]) -> dict[int, Exception | None]:
-    """Do what many flows wait for, each as _commit_one would, those of one provider at once."""
-    if len(steps) == 1:
-        return {number: _commit_one(step) for number, step in steps.items()}
-    found: dict[int, Exception | None] = dict.fromkeys(steps)
-    together: dict[int, list[int]] = {}
-    for number, step in steps.items():
+    def best_effort(self, entry: Value, *writes: Write) -> None:
+        """Store an entry about what is done or has failed: losing it must not change the answer, so a loss is logged."""
         try:
-            step.guard()
-            together.setdefault(id(step.records), []).append(number)
-        except Exception as error:
-            found[number] = error
-    for numbers in together.values():
-        outcomes = steps[numbers[0]].records.commit_each([steps[number].writes for number in numbers])
-        found |= {n: one if isinstance(one, Exception) else None for n, one in zip(numbers, outcomes, strict=True)}
-    return found
+            self._state.commit([self.insert(entry), *writes])
+        except AppError as error:
+            facts = {name: entry[name] for name in ("request_id", "subject", "resource", "action", "outcome")}
+            logging.getLogger("satchel").error("an audit entry was lost (%s): %s", error.message, dump_json(facts))
+
+
+def _with_change(entry: Value, change: Change) -> Value:
+    """The entry as that of a change."""
+    return entry | {"record": change.write.key, "before": change.before, "after": getattr(change.write, "value", None)}
+
+
+class Replay:
+    """The idempotency record of one request: what was answered to its first try, for its repeats.
+
+    It is kept in `store`, beside the audit entry of the request. Without a key there is none, and nothing to write.
+    """
+
+    def __init__(self, request: Request, caller: Caller, store: Records, clock: Clock) -> None:
+        self._request, self._store, self._clock = request, store, clock
+        self._key = ""
+        self.stored: Record | None = None  # as of the last look
+        if request.idempotency_key and request.action != Action.READ:
+            parts = [caller.subject, request.resource, request.action, request.idempotency_key]
+            self._key = hashlib.sha256(dump_json(parts).encode()).hexdigest()
+
+    def look_up(self, plan: Plan | None = None) -> Response | None:
+        """The first answer; None if the request has still to be done, Busy while that is being done.
+
+        IdempotencyConflict if the first request had another payload. `plan` is what the request came to, if it was read.
+        """
+        self.stored = self._store.get("_requests", self._key) if self._key else None
+        if self.stored is None or (plan is None and self._was_given_up()):  # to be done anew, so the body stays unread
+            return None
+        digest = _body_digest(self._request.body) if plan is None else _staged_sha256(self._request, plan)
+        if self.stored.value["digest"] != _payload_digest(self._request, digest):
+            raise IdempotencyConflict(_KEY_USED)
+        if self.stored.value["answer"] is not None:
+            return Response(**self.stored.value["answer"], replayed=True)
+        if not self._was_given_up():
+            over_in_s = self.stored.value["at"] + _AT_WORK_S - self._clock()
+            raise Busy("the same request is at work already; ask again in a moment", over_in_s=max(1, over_in_s))
+        return None
+
+    def begin(self, plan: Plan) -> list[Write]:
+        """What says that the request is at work."""
+        return self._write(plan, None)
+
+    def finish(self, plan: Plan, response: Response) -> list[Write]:
+        """What remembers the answer."""
+        return self._write(plan, {name: getattr(response, name) for name in _REMEMBERED})
+
+    def forget(self) -> list[Write]:
+        """What lets a repeat do it anew."""
+        return [Delete("_requests", self._key)] if self._key else []
+
+    def _write(self, plan: Plan, answer: Value | None) -> list[Write]:
+        """It takes the place of what is stored: of this request at work, or of one whose server died."""
+        if not self._key:
+            return []
+        digest = _payload_digest(self._request, _staged_sha256(self._request, plan))
+        value = {"at": self._clock(), "digest": digest, "answer": answer}
+        if self.stored is None:
+            return [Insert("_requests", self._key, value)]
+        if self.stored.value["digest"] != digest:
+            raise IdempotencyConflict(_KEY_USED)
+        return [Update("_requests", self._key, value, self.stored.version)]
+
+    def _was_given_up(self) -> bool:
+        """Whether the first try has not ended and will not."""
+        value = cast(Record, self.stored).value
+        return value["answer"] is None and self._clock() - value["at"] >= _AT_WORK_S
 
 
 # What has an address of its own below a form, view or app; below files, anything can be.
@@ -12508,6 +12540,7 @@ class App:
         self.state = cast(Records, state)
         if state is not None:
             self._add_built_in()
+        self.audit = Audit(self.state, clock)
         self._authority: Authority | None = None
         self._site_id = ""
         self._asleep: set[str] = set()  # providers that open() could not make ready
@@ -13020,76 +13053,61 @@ class App:
     # -- the flow
 
     def handle(self, request: Request, guard: Callable[[], None] = _no_guard) -> Response:
-        """Token check, grant, resource, action, plan, commit; raises what the caller is to be told."""
-        return _ended(self._flow(request, guard))
-
-    def handle_all(self, work: Sequence[tuple[Request, Callable[[], None]]]) -> list[Response | Exception]:
-        """The flows side by side: each up to its commit, then all these commits at once, and so on to the answers."""
-        flows = [self._flow(request, guard) for request, guard in work]
-        answers: dict[int, Response | Exception] = {}
-        waiting = {number: step for number, flow in enumerate(flows) if (step := _advance(flow, number, answers))}
-        while waiting:
-            outcomes = _commit_all(waiting)
-            steps = {n: _advance(flows[n], n, answers, outcome) for n, outcome in outcomes.items()}
-            waiting = {number: step for number, step in steps.items() if step}
-        return [answers[number] for number in range(len(flows))]
-
-    def shares_commits(self, request: Request) -> bool:
-        """One record of a form without files: with providers of this machine there is nothing to wait for but the commit."""
-        form = self.resources.get(request.resource)
-        if request.action == Action.READ or isinstance(request.data, list) or not isinstance(form, Form) or form.shares:
-            return False
-        return form.store.shares_commits and self.state.shares_commits
-
-    def _flow(self, request: Request, guard: Callable[[], None]) -> _Flow:
-        """What handle() does, stopping at every commit that others may share."""
-        with self._counted(request) as done:
+        """Identify, admit, decode, replay, plan, commit, respond; raises what the caller is to be told."""
+        code, action = AppError.code, request.action
+        try:
             if request.credential or request.role:
                 self._wake_all([self.state])
-            caller = dataclasses.replace(self._caller(request), ceiling=request.ceiling)
-            response = yield from self._flow_as(caller, request, guard)
-            if response.created:  # by an update, too
-                done.append(Action.CREATE)
-            return response
-
-    @contextmanager
-    def _counted(self, request: Request) -> Iterator[list[Action]]:
-        """Count the request with what comes of it. Only resources that exist have a label of their own. The list is for
-        what it turned out to be, where the request does not say that."""
-        code, actions = AppError.code, [request.action]  # of a flow that was given up
-        try:
-            yield actions
+            response = self._handle_as(self._caller(request), request, guard)
             code = "ok"
+            if response.created:  # by an update, too
+                action = Action.CREATE
+            return response
         except Exception as error:
-            told = getattr(error, "code", None)  # what stopped a commit may say one too
-            code = told if isinstance(told, str) else AppError.code
+            said = getattr(error, "code", None)  # what a guard raises may have one, too
+            code = said if isinstance(said, str) else AppError.code
             raise
         finally:
-            resource = (request.resource or "/") if request.resource in self.resources else "other"
-            self.meters.count("satchel_requests_total", request.door, resource, actions[-1].value, code)
+            label = (request.resource or "/") if request.resource in self.resources else "other"
+            self.meters.count("satchel_requests_total", request.door, label, action.value, code)
 
-    def _flow_as(self, caller: Caller, request: Request, guard: Callable[[], None]) -> _Flow:
+    def handle_all(self, work: Sequence[tuple[Request, Callable[[], None]]]) -> list[Response | Exception]:
+        answers: list[Response | Exception] = []
+        for request, guard in work:
+            try:
+                answers.append(self.handle(request, guard))
+            except Exception as error:
+                answers.append(error)
+        return answers
+
+    def shares_commits(self, request: Request) -> bool:
+        return False
+
+    def _handle_as(self, caller: Caller, request: Request, guard: Callable[[], None] = _no_guard) -> Response:
+        """The flow of a caller who is known."""
         try:
             resource = self._admit(request, caller)
             self._wake_for(resource, request.action)
             if request.decode is not None:
                 request = dataclasses.replace(request, data=_own_files(request.decode(), caller), decode=None)
             _check_batch(request, resource)
-            scope = Scope(caller, self.clock(), self.new_id, partial(self._read_as, caller, request))
-            response = yield from self._settle(request, scope, resource, guard)
+            response = self._execute(request, caller, resource, guard)
         except AppError as error:
             error.subject = caller.subject
             if isinstance(error, Forbidden) and request.action != Action.READ:
                 needed = error.needed.rpartition(":")[2]
-                self._note(self._entry(request, caller, "denied", code=error.code, action=needed))
+                self.audit.best_effort(self._entry(request, caller, needed, "denied", error.code))
             raise
         self.authority.touch(caller)
-        return dataclasses.replace(response, caller=caller)
+        response.caller = caller
+        return response
 
     def _caller(self, request: Request) -> Caller:
         if request.role:
-            return self.authority.service(request.role)
-        return self.authority.identify(request.credential, request.sent_at)
+            caller = self.authority.service(request.role)
+        else:
+            caller = self.authority.identify(request.credential, request.sent_at)
+        return caller if request.ceiling is None else dataclasses.replace(caller, ceiling=request.ceiling)
 
     def _admit(self, request: Request, caller: Caller) -> Resource:
         """The resource, if the caller may do this to it. Authorised before it is looked up, so that a stranger cannot
@@ -13098,7 +13116,8 @@ class App:
         wanted = kind.sufficient(request) if kind else (request.action,)
         place = kind.judged_at(request) if kind else request.address
         open_to_all = request.resource in ("", *self.indexes)
-        if not open_to_all and not any(caller.may(a, where) for a in wanted for where in (place, request.address)):
+        may_enter = open_to_all or any(caller.may(action, place) for action in wanted)
+        if not may_enter and not any(caller.may(action, request.address) for action in wanted):
             self._refuse(request, caller, wanted[0], place)
         resource = self.resources.get(request.resource) or self.indexes.get(request.resource)
         if resource is None:
@@ -13128,43 +13147,45 @@ class App:
             door=request.door, params=params, credential=request.credential, sent_at=request.sent_at,
             ceiling=request.ceiling, role=request.role,
         )  # fmt: skip
-        return _ended(self._flow_as(caller, inner, _no_guard))
+        return self._handle_as(caller, inner)
 
-    def _settle(self, request: Request, scope: Scope, resource: Resource, guard: Callable[[], None]) -> _Flow:
+    def _execute(self, request: Request, caller: Caller, resource: Resource, guard: Callable[[], None]) -> Response:
         """Plan and commit; again when another writer came between and the caller set no condition."""
-        for attempt in range(_ATTEMPTS):
-            stored = self._stored(request, scope.caller, resource)
-            if replay := self._replay(request, stored):
-                return replay
+        replay = Replay(request, caller, self._keeper(resource), self.clock)
+        for attempts_left in reversed(range(_ATTEMPTS)):
+            if answer := replay.look_up():
+                return answer
+            again = replay.stored is not None
+            scope = Scope(caller, self.clock(), self.new_id, partial(self._read_as, caller, request), again)
             plan = None
             try:
-                plan = resource.handle(request, dataclasses.replace(scope, again=stored is not None))
-                return (yield from self._perform(request, scope, resource, plan, guard, stored))
+                plan = resource.handle(request, scope)
+                return self._carry_out(request, caller, plan, resource.records, replay, guard)
             except (Conflict, PreconditionFailed) as error:
-                if replay := self._replay(request, self._stored(request, scope.caller, resource), plan):
-                    return replay
-                if isinstance(error, PreconditionFailed) or not (plan and plan.changes) or attempt == _ATTEMPTS - 1:
+                if answer := replay.look_up(plan):
+                    return answer
+                if isinstance(error, PreconditionFailed) or not (plan and plan.changes) or not attempts_left:
                     raise
                 if request.conditions.if_match and request.action != Action.CREATE:
                     raise PreconditionFailed("it was changed meanwhile: get it again") from error
         raise Busy("others change this all the time; try again")
 
-    def _perform(
+    def _carry_out(
         self,
         request: Request,
-        scope: Scope,
-        resource: Resource,
+        caller: Caller,
         plan: Plan,
+        records: Records | None,
+        replay: Replay,
         guard: Callable[[], None],
-        stored: Record | None,
-    ) -> _Flow:
+    ) -> Response:
         if not plan.changes and not plan.steps:
             return plan.respond(())
-        beside = resource.records
-        if beside is not None and beside.atomic and plan.changes:
-            response = yield from self._commit_together(request, scope, plan, beside, guard, stored)
+        entry = self._entry(request, caller, plan.action or request.action)
+        if records is not None and records.atomic and plan.changes:
+            response = self._commit_together(entry, plan, records, replay, guard)
         else:
-            response = self._commit_apart(request, scope, plan, beside, guard, stored)
+            response = self._commit_apart(entry, plan, records, replay, guard)
         for remove in plan.cleanup:
             with suppress(AppError):  # the record is committed; a file that stays is found by its unreferenced name
                 remove.blobs.remove(remove.path)
@@ -13172,52 +13193,43 @@ class App:
         return response
 
     def _commit_together(
-        self,
-        request: Request,
-        scope: Scope,
-        plan: Plan,
-        records: Records,
-        guard: Callable[[], None],
-        stored: Record | None,
-    ) -> _Flow:
+        self, entry: Value, plan: Plan, records: Records, replay: Replay, guard: Callable[[], None]
+    ) -> Response:
         """Publish, then records, audit entries and the answer for repeats in one commit; unpublish if that fails."""
         with self._undone_on_failure(plan) as published:
             response = plan.respond([self._step(step, published) for step in plan.steps])
             writes = [change.write for change in plan.changes]
-            note = partial(self._entry, request, scope.caller, "ok", action=plan.action)
-            audit = [self._insert(note(change=change)) for change in plan.changes]
-            memory = self._memory(request, scope.caller, plan, response, stored)
-            yield _Commit(records, [*writes, *audit, *memory], guard)
+            audit = [self.audit.insert(_with_change(entry, change)) for change in plan.changes]
+            guard()
+            records.commit([*writes, *audit, *replay.finish(plan, response)])
         return response
 
     def _commit_apart(
-        self,
-        request: Request,
-        scope: Scope,
-        plan: Plan,
-        records: Records | None,
-        guard: Callable[[], None],
-        stored: Record | None,
+        self, entry: Value, plan: Plan, records: Records | None, replay: Replay, guard: Callable[[], None]
     ) -> Response:
         """Where the work and its audit entry cannot be one commit: an intent, the work, an outcome.
 
         Intent and work are durable before this returns; an outcome that is lost is logged.
         """
-        change = plan.changes[0] if plan.changes else None
-        note = partial(self._entry, request, scope.caller, change=change, after=_staged_facts(plan), action=plan.action)
-        memory = partial(self._memory, request, scope.caller, plan)
+        entry["after"] = _staged_facts(plan)
+        for change in plan.changes:  # one at most
+            entry = _with_change(entry, change)
         with self._undone_on_failure(plan) as published:
-            _, *at_work = self.state.commit([self._insert(note("intent")), *memory(None, stored)])
+            intent = self.audit.insert(entry | {"outcome": "intent"})
+            done = self.state.commit([intent, *replay.begin(plan)])
+            if len(done) > 1:
+                replay.stored = done[1]
             try:
                 guard()
                 blobs = [self._step(step, published) for step in plan.steps]
                 for change in plan.changes:
                     cast(Records, records).commit([change.write])
             except BaseException as error:
-                self._note(note("failed", code=getattr(error, "code", AppError.code)), *self._forget(request, scope.caller))
+                failed = {"outcome": "failed", "code": getattr(error, "code", AppError.code)}
+                self.audit.best_effort(entry | {"at": rfc3339(self.clock())} | failed, *replay.forget())
                 raise
         response = plan.respond(blobs)
-        self._note(note("ok"), *memory(response, *at_work))
+        self.audit.best_effort(entry | {"at": rfc3339(self.clock())}, *replay.finish(plan, response))
         return response
 
     @contextmanager
@@ -13251,96 +13263,14 @@ class App:
         published.append(step)
         return blob
 
-    # -- idempotency
-
-    def _request_key(self, request: Request, caller: Caller) -> str:
-        parts = [caller.subject, request.resource, request.action, request.idempotency_key]
-        return hashlib.sha256(dump_json(parts).encode()).hexdigest()
-
-    def _stored(self, request: Request, caller: Caller, resource: Resource) -> Record | None:
-        """What is remembered of a request with this key."""
-        if not request.idempotency_key or request.action == Action.READ:
-            return None
-        return self._keeper(resource).get("_requests", self._request_key(request, caller))
-
-    def _replay(self, request: Request, stored: Record | None, plan: Plan | None = None) -> Response | None:
-        """The stored answer to a repeated request; IdempotencyConflict if its payload is another, Conflict while the
-        first one is still at work. `plan` is what the request came to, if it was read already."""
-        if stored is None or (plan is None and self._is_dead(stored)):  # to be done anew, so the body stays unread
-            return None
-        body_sha256 = _body_digest(request.body) if plan is None else _staged_sha256(request, plan)
-        if stored.value["digest"] != _payload_digest(request, body_sha256):
-            raise IdempotencyConflict(_KEY_USED)
-        if stored.value["answer"] is not None:
-            return Response(**stored.value["answer"], replayed=True)
-        if not self._is_dead(stored):
-            over_in_s = stored.value["at"] + _AT_WORK_S - self.clock()
-            raise Busy("the same request is at work already; ask again in a moment", over_in_s=max(1, over_in_s))
-        return None
-
-    def _memory(
-        self, request: Request, caller: Caller, plan: Plan, response: Response | None, stored: Record | None = None
-    ) -> list[Write]:
-        """What remembers the answer for repeats, or with None that the request is at work; [] without a key.
-
-        It takes the place of what is `stored`: of this request at work, or of one whose server died.
-        """
-        if not request.idempotency_key:
-            return []
-        answer = response and {name: getattr(response, name) for name in ("data", "created", "location", "etag", "name")}
-        digest = _payload_digest(request, _staged_sha256(request, plan))
-        if stored and stored.value["digest"] != digest:
-            raise IdempotencyConflict(_KEY_USED)
-        key, value = self._request_key(request, caller), {"at": self.clock(), "digest": digest, "answer": answer}
-        return [Update("_requests", key, value, stored.version) if stored else Insert("_requests", key, value)]
-
-    def _is_dead(self, stored: Record) -> bool:
-        """Whether a remembered request has neither ended nor any chance to."""
-        return stored.value["answer"] is None and self.clock() - stored.value["at"] >= _AT_WORK_S
-
-    def _forget(self, request: Request, caller: Caller) -> list[Write]:
-        return [Delete("_requests", self._request_key(request, caller))] if request.idempotency_key else []
-
     # -- audit
 
-    def _entry(
-        self,
-        request: Request,
-        caller: Caller,
-        outcome: str,
-        *,
-        code: str = "",
-        change: Change | None = None,
-        after: Json = None,
-        action: str | None = None,
-    ) -> Value:
-        write = change.write if change else None
-        return {
-            "at": rfc3339(self.clock()), "subject": caller.subject, "token_id": caller.token_id, "door": request.door,
-            "request_id": request.id, "resource": request.address, "action": action or request.action, "outcome": outcome,
-            "code": code, "record": write.key if write else "", "before": change.before if change else None,
-            "after": getattr(write, "value", None) if write else after,
-        }  # fmt: skip
-
-    def _insert(self, entry: Value) -> Insert:
-        return Insert("_audit", self.new_id(), entry)
-
-    def _note(self, entry: Value, *writes: Write) -> None:
-        """An entry about what is done or has failed: losing it must not change what the caller is told."""
-        try:
-            self.state.commit([self._insert(entry), *writes])
-        except AppError as error:
-            facts = {name: entry[name] for name in ("request_id", "subject", "resource", "action", "outcome")}
-            logging.getLogger("satchel").error("an audit entry was lost (%s): %s", error.message, dump_json(facts))
+    def _entry(self, request: Request, caller: Caller, action: str, outcome: str = "ok", code: str = "") -> Value:
+        return self.audit.entry(caller, request.door, request.id, request.address, action, outcome, code)
 
     def _auth_event(self, action: str, caller: Caller, door: str, request_id: str, **facts: Json) -> Insert:
-        after = {name: value for name, value in facts.items() if name not in ("outcome", "code")}
-        entry = {
-            "at": rfc3339(self.clock()), "subject": caller.subject, "token_id": caller.token_id, "door": door,
-            "request_id": request_id, "resource": "admin/tokens", "action": action, "outcome": facts.get("outcome", "ok"),
-            "code": facts.get("code", ""), "record": "", "before": None, "after": after or None,
-        }  # fmt: skip
-        return self._insert(entry)
+        entry = self.audit.entry(caller, door, request_id, "admin/tokens", action)
+        return self.audit.insert(entry | {"after": facts or None})
 
     def _sweep(self) -> None:
         """Once an hour in each process: forget old request ids, sessions, links and tokens."""
@@ -13377,8 +13307,7 @@ class App:
         now = self.clock()
         if len(self._failures) < 60 or now - self._failures[0] > 60:
             self._failures.append(now)
-            event = self._auth_event("sign_in", Caller(), "http", request_id, outcome="denied", code=code)
-            self._note(event.value)
+            self.audit.best_effort(self.audit.entry(Caller(), "http", request_id, "admin/tokens", "sign_in", "denied", code))
 
     def sign_out(self, credential: str, request_id: str) -> None:
         self._wake_all([self.state])
@@ -13422,12 +13351,8 @@ class App:
 
     def note_dead_letter(self, by: Caller, action: str, row: Mapping[str, Json]) -> None:
         """An audit entry of a dead letter (its facts in a line) that is about to be sent back or deleted."""
-        entry = {
-            "at": rfc3339(self.clock()), "subject": by.subject, "token_id": by.token_id, "door": "cli",
-            "request_id": self.new_id(), "resource": "admin/queues", "action": action, "outcome": "ok", "code": "",
-            "record": row["id"], "before": None, "after": dict(row),
-        }  # fmt: skip
-        self.state.commit([self._insert(entry)])
+        entry = self.audit.entry(by, "cli", self.new_id(), "admin/queues", action)
+        self.state.commit([self.audit.insert(entry | {"record": row["id"], "after": dict(row)})])
 
     def first_code(self, by: Caller) -> str:
         """A sign-in code for the administrator, until one has signed in once; "" afterwards. It takes the place of the

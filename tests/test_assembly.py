@@ -591,7 +591,7 @@ def stopping() -> None:
     raise Stop
 
 
-# ---- side by side
+# ---- at the same time
 
 
 def asked(site: Site, action: str, address: str, data: Any = None, *, by: str | None = None, **facts: Any) -> app.Request:
@@ -600,14 +600,6 @@ def asked(site: Site, action: str, address: str, data: Any = None, *, by: str | 
         id=app.new_id(1_800_000_000), action=Action(action), resource=f"{kind}/{name}", path=tuple(path), door="test",
         data=data, credential=site.root if by is None else by, **facts,
     )  # fmt: skip
-
-
-def unguarded() -> None:
-    """Lets the commit happen."""
-
-
-def together(site: Site, *requests: app.Request) -> list[Any]:
-    return site.app.handle_all([(request, unguarded) for request in requests])
 
 
 def one_by_one(site: Site, request: app.Request) -> Any:
@@ -654,99 +646,16 @@ def kept(site: Site) -> tuple[Any, Any]:
     return rows, sorted(map(str, entries))
 
 
-def test_side_by_side_everything_is_answered_and_stored_as_one_by_one(tmp_path: Path, clock: Clock) -> None:
+def test_at_the_same_time_everything_is_answered_and_stored_as_one_by_one(tmp_path: Path, clock: Clock) -> None:
     found = []
-    for way in ("together", "alone"):
-        site = Site(tmp_path / way, PROVIDERS["sql"] + TOML, clock=clock)
-        requests = a_bit_of_everything(site)
-        answers = together(site, *requests) if way == "together" else [one_by_one(site, request) for request in requests]
+    for threads in (12, 1):
+        site = Site(tmp_path / str(threads), PROVIDERS["sql"] + TOML, clock=clock)
+        with ThreadPoolExecutor(threads) as pool:
+            answers = list(pool.map(lambda request, where=site: one_by_one(where, request), a_bit_of_everything(site)))
         found.append(([told(answer) for answer in answers], kept(site)))
         site.close()
     assert found[0] == found[1]
     assert [told(answer) for answer in answers].count("validation_failed") == 1
-
-
-def test_side_by_side_writes_share_one_commit(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    site.create("forms/leave", {"a": "x"})
-    commits: list[int] = []
-    run = provider(site)._group._run
-    monkeypatch.setattr(provider(site)._group, "_run", lambda jobs: (commits.append(len(jobs)), run(jobs)))
-    answers = together(site, *(asked(site, "create", "forms/leave", {"b": n}, idempotency_key=f"k{n}") for n in range(10)))
-    assert all(answer.created for answer in answers)
-    assert commits == [10]
-    assert sorted(row["b"] for row in site.items("forms/leave/records") if row["a"] is None) == list(range(10))
-    assert len(site.audit(resource="forms/leave", outcome="ok")) == 11
-
-
-def test_side_by_side_the_same_request_is_done_once(site: Site) -> None:
-    same = [asked(site, "create", "forms/leave", {"a": "x"}, idempotency_key="k") for _ in range(3)]
-    answers = together(site, *same, asked(site, "create", "forms/leave", {"a": "y"}, idempotency_key="k"))
-    assert [answer.replayed for answer in answers[:3]] == [False, True, True]
-    assert len({answer.location for answer in answers[:3]}) == 1
-    assert isinstance(answers[3], app.IdempotencyConflict)
-    assert [row["a"] for row in site.items("forms/leave/records")] == ["x"]
-    assert len(site.audit(resource="forms/leave", outcome="ok")) == 1
-
-
-def test_side_by_side_no_update_is_lost(site: Site) -> None:
-    made = site.create("forms/race", {})
-    patches = [asked(site, "update", made.location, {f"f{n}": n}, partial=True) for n in range(8)]
-    answers = together(site, *patches)
-    assert not [answer for answer in answers if isinstance(answer, Exception)]
-    record = site.read(made.location).data
-    assert [record[f"f{n}"] for n in range(8)] == list(range(8))
-    assert record["version"] == 9
-    stale = app.Conditions(if_match=("9",))
-    answers = together(
-        site, *(asked(site, "update", made.location, {"f0": n}, partial=True, conditions=stale) for n in range(3))
-    )
-    assert sorted(type(answer).__name__ for answer in answers) == ["PreconditionFailed", "PreconditionFailed", "Response"]
-
-
-def test_side_by_side_a_guard_stops_its_own_request_alone(site: Site) -> None:
-    work = [(asked(site, "create", "forms/leave", {"b": n}), stopping if n == 1 else unguarded) for n in range(3)]
-    answers = site.app.handle_all(work)
-    assert [type(answer) for answer in answers] == [app.Response, Stop, app.Response]
-    assert sorted(row["b"] for row in site.items("forms/leave/records")) == [0, 2]
-    assert len(site.audit(resource="forms/leave")) == 2
-
-
-def test_side_by_side_a_commit_that_fails_leaves_nothing_of_any(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    upload = app.Upload("a.txt", io.BytesIO(b"bytes"))
-    requests = [asked(site, "create", "forms/leave", {"a": "x", "doc": upload}), asked(site, "create", "forms/leave", {})]
-    with monkeypatch.context() as patch:
-        patch.setattr(provider(site)._group, "_run", failing_commit(provider(site)._group._run))
-        answers = together(site, *requests)
-    assert [type(answer) for answer in answers] == [StorageFull, StorageFull]
-    assert site.items("forms/leave/records") == []
-    assert site.audit(resource="forms/leave") == []
-    assert site.items("files/docs") == []
-    assert staged(site) == 0
-
-
-def failing_commit(run: Callable[[list[Any]], None]) -> Callable[[list[Any]], None]:
-    """Several jobs at once fail, as on a full disk; one alone, such as an upload's bytes, does not."""
-
-    def failing(jobs: list[Any]) -> None:
-        if len(jobs) > 1:
-            raise StorageFull("full")
-        run(jobs)
-
-    return failing
-
-
-def test_what_is_quick_is_one_record_on_providers_that_share_commits(site: Site) -> None:
-    assert site.app.shares_commits(asked(site, "create", "forms/open", {"a": "x"}))
-    assert site.app.shares_commits(asked(site, "delete", "forms/open/records/x"))
-    for slow in (
-        asked(site, "read", "forms/open"),
-        asked(site, "create", "forms/open", [{"a": "x"}]),
-        asked(site, "create", "forms/leave", {"a": "x"}),  # it has a file
-        asked(site, "create", "files/inbox/x", body=[b""]),
-        asked(site, "read", "views/all"),
-        asked(site, "create", "forms/none", {}),
-    ):
-        assert not site.app.shares_commits(slow)
 
 
 # ---- guards
@@ -892,7 +801,7 @@ def test_a_deletion_whose_server_died_can_be_repeated(site: Site, monkeypatch: p
 
     site.put("files/docs/a", body=b"x")
     with monkeypatch.context() as patch:
-        patch.setattr(site.app, "_note", note)
+        patch.setattr(site.app.audit, "best_effort", note)
         with pytest.raises(Killed):
             site.delete("files/docs/a", idempotency_key="k")
     with pytest.raises(Conflict, match="at work"):
@@ -1019,6 +928,19 @@ def test_an_answer_is_remembered_for_fifteen_days(site: Site, clock: Clock) -> N
     assert not asks[0]().replayed
 
 
+def first_look_finds(monkeypatch: pytest.MonkeyPatch, site: Site, stored: app.Record | None) -> None:
+    """The next look for a remembered answer finds this."""
+    real, looks = provider(site).get, [0]
+
+    def get(table: str, key: str) -> Any:
+        if table != "_requests":
+            return real(table, key)
+        looks[0] += 1
+        return real(table, key) if looks[0] > 1 else stored
+
+    monkeypatch.setattr(provider(site), "get", get)
+
+
 def test_of_two_repeats_of_what_died_one_is_done(site: Site, monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
     class Killed(BaseException): ...
 
@@ -1027,7 +949,7 @@ def test_of_two_repeats_of_what_died_one_is_done(site: Site, monkeypatch: pytest
 
     with monkeypatch.context() as patch:
         fail(patch, site, "publish", Killed())
-        patch.setattr(site.app, "_note", lambda *entry: None)  # what a dead process cannot write
+        patch.setattr(site.app.audit, "best_effort", lambda *entry: None)  # what a dead process cannot write
         with pytest.raises(Killed):
             put()
     for after_s, over_in_s in ((10, 50), (49.5, 1)):
@@ -1038,13 +960,7 @@ def test_of_two_repeats_of_what_died_one_is_done(site: Site, monkeypatch: pytest
     clock.now += 0.5
     dead = provider(site).find(app.Query("_requests")).items
     assert not put().replayed
-    real, looks = site.app._stored, [0]
-
-    def stored(*args: Any) -> Any:
-        looks[0] += 1
-        return real(*args) if looks[0] > 1 else dead[0]
-
-    monkeypatch.setattr(site.app, "_stored", stored)
+    first_look_finds(monkeypatch, site, dead[0])
     assert put().replayed
     assert [entry["outcome"] for entry in site.audit(resource="files/docs/a.txt")].count("ok") == 1
 
@@ -1116,13 +1032,7 @@ def test_racing_repeats_of_an_upload_have_one_effect(site: Site, action: Action)
 
 def blind_once(monkeypatch: pytest.MonkeyPatch, site: Site) -> None:
     """The next look for a remembered answer finds nothing: the first request commits just after it."""
-    real, looks = site.app._stored, [0]
-
-    def stored(*args: Any) -> Any:
-        looks[0] += 1
-        return real(*args) if looks[0] > 1 else None
-
-    monkeypatch.setattr(site.app, "_stored", stored)
+    first_look_finds(monkeypatch, site, None)
 
 
 def test_who_loses_a_race_with_the_same_request_gets_its_answer(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1204,7 +1114,7 @@ def test_an_upload_whose_server_died_after_it_was_stored_can_be_repeated(
 
     facts = {"by": site.token("ann", f"files/docs:{grants}"), "idempotency_key": "k", **facts}
     with monkeypatch.context() as patch:
-        patch.setattr(site.app, "_note", note)
+        patch.setattr(site.app.audit, "best_effort", note)
         with pytest.raises(Killed):
             site.ask(action, "files/docs/a.txt", body=b"x", **facts)
     assert site.bytes("files/docs/a.txt") == b"x"
@@ -1213,7 +1123,7 @@ def test_an_upload_whose_server_died_after_it_was_stored_can_be_repeated(
         assert site.ask(action, "files/docs/a.txt", body=b"x", **facts).replayed is replayed
     if facts.get("if_none_match") or grants == "create" or action == Action.CREATE:
         with monkeypatch.context() as patch:
-            patch.setattr(site.app, "_note", note)
+            patch.setattr(site.app.audit, "best_effort", note)
             with pytest.raises(Killed):
                 site.ask(action, "files/docs/b.txt", body=b"x", **facts | {"idempotency_key": "other"})
         clock.now += 61
@@ -1241,7 +1151,7 @@ def test_an_upload_whose_server_died_can_be_repeated_after_a_minute(
 
     with monkeypatch.context() as patch:
         fail(patch, site, "publish", Killed())
-        patch.setattr(site.app, "_note", lambda *entry: None)  # what a dead process cannot write
+        patch.setattr(site.app.audit, "best_effort", lambda *entry: None)  # what a dead process cannot write
         with pytest.raises(Killed):
             site.put("files/docs/a.txt", body=b"x", idempotency_key="k")
     with pytest.raises(Conflict, match="at work"):
@@ -1258,7 +1168,7 @@ def test_the_repeat_of_an_upload_whose_server_died_stored_an_empty_file(
 
     with monkeypatch.context() as patch:
         fail(patch, site, "publish", Killed())
-        patch.setattr(site.app, "_note", lambda *entry: None)  # what a dead process cannot write
+        patch.setattr(site.app.audit, "best_effort", lambda *entry: None)  # what a dead process cannot write
         with pytest.raises(Killed):
             site.put("files/docs/a.txt", body=iter([b"whole"]), idempotency_key="k")
     clock.now += 61

@@ -581,7 +581,7 @@ def killed(site: Site, monkeypatch: pytest.MonkeyPatch, method: str, when: str, 
 
     with monkeypatch.context() as patch:
         patch.setattr(provider, method, killing)
-        patch.setattr(site.app, "_note", lambda *entry: None)  # what a dead process cannot write
+        patch.setattr(site.app.audit, "best_effort", lambda *entry: None)  # what a dead process cannot write
         with pytest.raises(Killed):
             work()
 
