@@ -201,13 +201,14 @@ class NotFound(AppError):
 
 
 class UnsupportedAction(AppError):
-    """The resource exists and does not do that; `allowed` lists what it does."""
+    """The resource exists and does not do that; `allowed` lists the actions that it has, and `patches` whether an update
+    may be a merge patch."""
 
     code, status, exit_code = "unsupported_action", 405, 6
 
-    def __init__(self, message: str, *, allowed: Iterable[str] = ()) -> None:
+    def __init__(self, message: str, *, allowed: Iterable[str] = (), patches: bool = False) -> None:
         super().__init__(message)
-        self.allowed = tuple(allowed)
+        self.allowed, self.patches = tuple(allowed), patches
 
 
 class NotAcceptable(AppError):
@@ -2951,7 +2952,7 @@ def file_input_accept(accept: Sequence[str]) -> str:
 # What a Provider (Records, Blobs, Queries), a Resource, a Runner and the Host of a runner must do. Docstrings are
 # promises that tests/test_provider_contract.py asserts of every provider; default methods keep them.
 # uses: ERRORS VALUES CONFIG
-# defines: Provider Records Blobs Queries Publish Remove BlobStep Plan Scope Resource Host Runner
+# defines: Provider Records Blobs Queries Publish Remove BlobStep Plan Scope Endpoint Resource Host Runner
 
 
 _Done = TypeVar("_Done")
@@ -3225,14 +3226,50 @@ class Scope:
     again: bool = False  # the same request was begun before and not ended: what it asks for may have been done
 
 
+class Endpoint(NamedTuple):
+    """A path inside a resource and what may be done there. In `path`, words in capitals stand for any one segment, and PATH
+    for one or more."""
+
+    path: str
+    actions: tuple[Action, ...] = (Action.READ,)
+    patches: bool = False  # an update may be a merge patch
+
+    def fits(self, path: Sequence[str]) -> bool:
+        """Whether this is the endpoint of a path inside a resource."""
+        parts = self.path.split("/") if self.path else []
+        if parts[-1:] == ["PATH"] and len(path) > len(parts):
+            path = path[: len(parts)]
+        return len(parts) == len(path) and all(
+            part == given or part.isupper() for part, given in zip(parts, path, strict=True)
+        )
+
+
 class Resource(ABC):
     """Something declared in app.toml. It answers a Plan and writes nothing itself, except staged bytes."""
 
     type: ClassVar[str]
     name: str
     title: str
-    actions: ClassVar[frozenset[Action]]
+    endpoints: ClassVar[tuple[Endpoint, ...]] = (Endpoint(""),)  # routes, Allow, info routes and OpenAPI follow from them
+    actions: ClassVar[frozenset[Action]]  # of all endpoints
     records: Records | None = None  # where its records, their audit entries and request ids live; None: the state provider
+
+    def __init_subclass__(cls) -> None:
+        cls.actions = frozenset(action for endpoint in cls.endpoints for action in endpoint.actions)
+
+    @classmethod
+    def endpoint(cls, path: Sequence[str]) -> Endpoint | None:
+        """The endpoint of a path inside such a resource; None if there is none."""
+        return next((one for one in cls.endpoints if one.fits(path)), None)
+
+    def check(self, request: Request) -> None:
+        """Raises NotFound if there is no endpoint, UnsupportedAction if it does something else."""
+        endpoint = self.endpoint(request.path)
+        if endpoint is None:
+            raise NotFound(f"{request.resource} has no {'/'.join(request.path)}")
+        if request.action not in endpoint.actions:
+            message = f"{request.address} has no {request.action}"
+            raise UnsupportedAction(message, allowed=endpoint.actions, patches=endpoint.patches)
 
     @classmethod
     def sufficient(cls, request: Request) -> tuple[Action, ...]:
@@ -3309,6 +3346,9 @@ class Host(Protocol):
     def ready(self) -> dict[str, str]:
         """Each provider's name and "ok" or what is wrong with it."""
 
+    def endpoint(self, kind: str, path: Sequence[str]) -> Endpoint | None:
+        """The endpoint of a path inside a resource of a type such as forms, whether there is such a resource or not."""
+
     def describe(self, credential: str | None) -> list[Value]:
         """type, address, title and declared shapes of every resource that the credential may open; None: of all."""
 
@@ -3338,8 +3378,8 @@ class Runner(ABC):
 # Transports: the only section that knows HTTP or SQS. A runner makes Requests of what comes, hands them to its Host, and
 # renders Responses and AppErrors as pages, JSON, CSV, NDJSON or bytes.
 # uses: ERRORS VALUES CONFIG CONTRACTS
-# defines: BodyReader read_multipart Exchange Answer send_content Pages openapi exposition HttpRunner RefusedFile
-#          FolderUpload Message unwrapped payload_pointer object_events read_envelope dead_letter QueueService
+# defines: BodyReader read_multipart Exchange Answer methods_of send_content Pages openapi exposition HttpRunner
+#          RefusedFile FolderUpload Message unwrapped payload_pointer object_events read_envelope dead_letter QueueService
 #          QueueState DeadLetter QueueDesk read_dead_letter Pace LeaseLost Delivery Leases Deleter Groups Attempts
 #          QueueBoard Outage Tally Result Consumer SqsRunner Supervisor
 
@@ -3780,14 +3820,19 @@ def _error_headers(error: AppError) -> _Headers:
         needed = f'error="insufficient_scope", scope="{_quotable(error.needed)}"'
         return [("WWW-Authenticate", f"{challenge}, {needed}")]
     if isinstance(error, UnsupportedAction):
-        return [("Allow", _allow(error.allowed))]
+        return [("Allow", _allow(error.allowed, error.patches))]
     if isinstance(error, RangeNotSatisfiable):
         return [("Content-Range", f"bytes */{error.size_bytes}")]
     return [("Retry-After", str(getattr(error, "retry_after_s", 5)))] if error.retry else []
 
 
-def _allow(actions: Iterable[str]) -> str:
-    return ", ".join([*(method for method, action in _ACTIONS.items() if action in tuple(actions)), "OPTIONS"])
+def methods_of(actions: Collection[str], patches: bool) -> list[str]:
+    """The methods that ask for some of the actions."""
+    return [method for method, action in _ACTIONS.items() if action in actions and (patches or method != "PATCH")]
+
+
+def _allow(actions: Collection[str], patches: bool = False) -> str:
+    return ", ".join([*methods_of(actions, patches), "OPTIONS"])
 
 
 def _quotable(text: str, other: str = "?") -> str:
@@ -5007,6 +5052,9 @@ def _log_fault(exchange: Exchange, error: AppError) -> None:
         _log.error("request %s: %s", exchange.id, error.with_hint, exc_info=None if is_known else error)
 
 
+_RESOURCES = "files|forms|views|apps|admin"
+
+
 class HttpRunner(Runner):
     """HTTP/1.1: Bottle routes, gunicorn serves with pre-forked workers of a few threads each."""
 
@@ -5048,9 +5096,9 @@ class HttpRunner(Runner):
             ("/healthz", "GET", lambda exchange: _json_answer(200, {"status": "ok"})),
             ("/readyz", "GET", self._readyz),
             ("/metrics", "GET", self._metrics),
-            ("/<kind:re:files|forms|views|apps|admin>", "GET", self._index),
-            ("/<kind:re:files|forms|views|apps|admin>/", "GET", self._index),
-            ("/<kind:re:files|forms|views|apps|admin>/<rest:path>", "ANY", self._resource),
+            (f"/<kind:re:{_RESOURCES}>", "GET", self._index),
+            (f"/<kind:re:{_RESOURCES}>/", "GET", self._index),
+            (f"/<kind:re:{_RESOURCES}>/<rest:path>", "ANY", self._resource),
         ):
             self.router.add(rule, method, target)
 
@@ -5108,14 +5156,14 @@ class HttpRunner(Runner):
         self._check_host(exchange)
         path = exchange.path + "/" * (exchange.path == self.prefix)
         if exchange.method == "OPTIONS" and path == "*":
-            return Answer(204, [("Allow", _allow(Action))])
+            return Answer(204, [("Allow", _allow(list(Action), True))])
         if not path.startswith(self.prefix + "/"):
             raise NotFound(f"this site is below {self.prefix or '/'}")
         inner = path.removeprefix(self.prefix)
         if exchange.method == "OPTIONS":
-            return Answer(204, [("Allow", self._allowed(inner))])
+            return Answer(204, [("Allow", self._allowed(exchange, inner))])
         if exchange.method not in _ACTIONS:
-            raise UnsupportedAction(f"the method {exchange.method[:20]} is not supported", allowed=Action)
+            raise UnsupportedAction(f"the method {exchange.method[:20]} is not supported", allowed=Action, patches=True)
         target, args = self._match(exchange.method, inner)
         return cast(Answer, target(exchange, **args))
 
@@ -5131,10 +5179,16 @@ class HttpRunner(Runner):
                 raise UnsupportedAction(f"{inner[:200]} does not take {method}", allowed=allowed) from None
             raise NotFound(f"there is nothing at {inner[:200]}") from None
 
-    def _allowed(self, inner: str) -> str:
+    def _allowed(self, exchange: Exchange, inner: str) -> str:
         """The methods that a path takes, whoever asks; NotFound where there is nothing."""
-        if re.match("/(files|forms)/.", inner):
-            return _allow(Action)
+        kind, _, rest = inner[1:].partition("/")
+        if rest and re.fullmatch(_RESOURCES, kind):
+            name, *path = split_path(rest)
+            _, path = (name, path) if kind == "files" else self._suffix(exchange, kind, name, path)
+            endpoint = self.host.endpoint(kind, path)
+            if endpoint is None:
+                raise NotFound(f"there is nothing at {inner[:200]}")
+            return _allow(endpoint.actions, endpoint.patches)
         try:
             self._match("OPTIONS", inner)
         except UnsupportedAction as error:
@@ -9470,7 +9524,7 @@ class Files(Resource):
     """A file share: a folder of a provider with Blobs."""
 
     type = "files"
-    actions = frozenset(Action)
+    endpoints = (Endpoint("", (Action.READ, Action.CREATE)), Endpoint("PATH", tuple(Action)))
 
     def __init__(self, config: FilesConfig, blobs: Blobs) -> None:
         self.config, self.name, self.blobs = config, config.name, blobs
@@ -9591,7 +9645,7 @@ class Files(Resource):
             raise self._taken(request)
         scope.caller.require(Action.UPDATE if blob else Action.CREATE, request.address)
         if request.partial:
-            raise UnsupportedAction("a file cannot be patched; put it whole", allowed=Action)
+            raise UnsupportedAction("a file cannot be patched: put the whole file", allowed=Action)
         wanted = _wanted_etag(request.conditions, blob.etag if blob else None)
         if blob and not scope.caller.may(Action.CREATE, request.address):
             wanted = blob.etag  # should it vanish meanwhile, this caller may not make it anew
@@ -9709,7 +9763,12 @@ class Form(Resource):
     """A form and the records that it makes."""
 
     type = "forms"
-    actions = frozenset(Action)
+    endpoints = (
+        Endpoint("", (Action.READ, Action.CREATE)),
+        Endpoint("records", (Action.READ, Action.CREATE)),
+        Endpoint("records/ID", (Action.READ, Action.UPDATE, Action.DELETE), patches=True),
+        Endpoint("records/ID/FIELD"),  # of a field that takes files
+    )
 
     def __init__(self, config: FormConfig, records: Records, shares: Mapping[str, Files], locale: Locale = Locale()) -> None:
         self.config, self.name, self.store, self.locale = config, config.name, records, locale
@@ -9749,23 +9808,19 @@ class Form(Resource):
         return request.action == Action.UPDATE and request.path[:1] == ("records",) and alone and not request.partial
 
     def handle(self, request: Request, scope: Scope) -> Plan:
-        match request.path, request.action:
-            case (), Action.READ:
-                return self._show(request, scope)
-            case () | ("records",), Action.CREATE:
-                return self._create(request, scope)
-            case ("records",), Action.READ:
-                return self._list(request, scope)
-            case ("records", key), action if action != Action.CREATE:
-                return self._one(request, scope, key)
-            case ("records", key, name), Action.READ:
-                return self._file(request, key, name)
-        if len(request.path) == 3 and request.path[0] == "records" and request.path[2] in self.shares:
-            raise UnsupportedAction("a file of a record is changed with the record", allowed=("read",))
-        if request.path not in ((), ("records",)) and (len(request.path) != 2 or request.path[0] != "records"):
+        if len(request.path) == 3 and request.path[2] not in self.shares:
             raise NotFound(f"forms/{self.name} has no {'/'.join(request.path)}")
-        allowed = ("read", "update", "delete") if len(request.path) == 2 else ("read", "create")
-        raise UnsupportedAction(f"{request.address} has no {request.action}", allowed=allowed)
+        self.check(request)
+        match request.path, request.action:
+            case (_, key, name), _:
+                return self._file(request, key, name)
+            case (_, key), _:
+                return self._one(request, scope, key)
+            case _, Action.CREATE:
+                return self._create(request, scope)
+            case (), _:
+                return self._show(request, scope)
+        return self._list(request, scope)
 
     # -- what records are called, and where links lead
 
@@ -10238,7 +10293,6 @@ class View(Resource):
     """A report: a SQL statement, or chosen columns of a form's records."""
 
     type = "views"
-    actions = frozenset({Action.READ})
 
     def __init__(self, config: ViewConfig, source: Queries | Form, locale: Locale = Locale()) -> None:
         self.config, self.name, self.source, self.locale = config, config.name, source, locale
@@ -10278,8 +10332,7 @@ class View(Resource):
         )
 
     def handle(self, request: Request, scope: Scope) -> Plan:
-        if request.path:
-            raise NotFound(f"views/{self.name} has no {'/'.join(request.path)}")
+        self.check(request)
         asked = read_list(request.params, self.columns, list(self.params), self.locale) if self.columns else None
         inputs = tuple(one.input(self.locale, one.config.default) for one in self.params.values())
         page: Any = {"title": self.title, "note": self.config.note, "inputs": inputs}
@@ -10400,7 +10453,7 @@ class Launcher(Resource):
     """An app: a page with a menu, a home of its own, and a folder of static files."""
 
     type = "apps"
-    actions = frozenset({Action.READ})
+    endpoints = (Endpoint(""), Endpoint("static/PATH"))
 
     def __init__(
         self, config: AppConfig, menu: Sequence[Mapping[str, str]], static: Blobs | None, opens: Collection[str] = ()
@@ -10410,10 +10463,9 @@ class Launcher(Resource):
         self.title = config.title or config.name.capitalize()
 
     def handle(self, request: Request, scope: Scope) -> Plan:
-        if request.path and request.path[0] == "static" and self.static:
-            return self._file(self.static, check_path(request.path[1:]))
+        self.check(request)
         if request.path:
-            raise NotFound(f"apps/{self.name} has no {'/'.join(request.path)}")
+            return self._file(self.static, check_path(request.path[1:]))
         menu = [entry for entry in self.menu if "href" in entry or scope.caller.opens(entry["address"])]
         data = {"title": self.title, "icon": self.config.icon, "note": self.config.note, "menu": menu}
         leads = {one["address"]: leads_to(one["address"], self.opens, scope.caller) for one in menu if "address" in one}
@@ -10421,10 +10473,10 @@ class Launcher(Resource):
         page = {"home": home, "read": scope.read, "params": dict(request.params), "leads": leads}
         return _answer(Response(data=data, template="app.tpl", page=page))
 
-    def _file(self, static: Blobs, path: str) -> Plan:
-        path = as_stored(static, path)
-        blob = static.stat(path)
-        if blob is None:
+    def _file(self, static: Blobs | None, path: str) -> Plan:
+        path = as_stored(static, path) if static else path
+        blob = static.stat(path) if static else None
+        if static is None or blob is None:
             raise NotFound(f"apps/{self.name}/static has no {path}")
         read = partial(static.read, path, if_match=blob.etag)
         return _answer(Response(content=Content(blob, path.rpartition("/")[2], read), etag=blob.etag))
@@ -10435,7 +10487,6 @@ class Home(Resource):
     note."""
 
     type, name = "", ""
-    actions = frozenset({Action.READ})
 
     def __init__(self, entries: Sequence[Mapping[str, str]], opens: Collection[str] = (), kind: str = "") -> None:
         self.entries, self.opens, self.kind = [one for one in entries if kind in ("", one["type"])], opens, kind
@@ -10457,7 +10508,6 @@ class AdminTable(Resource):
     """A read-only list of rows that Satchel keeps for itself, merged over the places where they are, newest key first."""
 
     type = "admin"
-    actions = frozenset({Action.READ})
 
     def __init__(
         self,
@@ -10479,8 +10529,7 @@ class AdminTable(Resource):
         self.columns = (*titled, *key)
 
     def handle(self, request: Request, scope: Scope) -> Plan:
-        if request.path:
-            raise NotFound(f"admin/{self.name} has no {'/'.join(request.path)}")
+        self.check(request)
         asked = read_list(request.params, self.columns)
         if asked.order_by not in ((), ("-id",)):
             raise BadRequest("this list is sorted by id, the newest first")
@@ -10541,14 +10590,12 @@ class Metrics(Resource):
     """What is counted and measured: `{"metrics": […]}`, of each meter name, type, help and samples with their labels."""
 
     type, name, title = "admin", "metrics", "Metrics"
-    actions = frozenset({Action.READ})
 
     def __init__(self, read: Callable[[], Sequence[Value]]) -> None:
         self.read = read
 
     def handle(self, request: Request, scope: Scope) -> Plan:
-        if request.path:
-            raise NotFound(f"admin/metrics has no {'/'.join(request.path)}")
+        self.check(request)
         _no_params(request)
         return _answer(Response(data={"metrics": self.read()}, template="metrics.tpl", page={"title": self.title}))
 
@@ -12908,6 +12955,9 @@ class App:
     def ready(self) -> dict[str, str]:
         return {name: one.message if isinstance(one, AppError) else "ok" for name, one in self.pings().items()}
 
+    def endpoint(self, kind: str, path: Sequence[str]) -> Endpoint | None:
+        return RESOURCE_TYPES[kind].endpoint(path)
+
     def describe(self, credential: str | None) -> list[Value]:
         caller = None if credential is None else self.authority.identify(credential)
         return [
@@ -14478,14 +14528,11 @@ def _info_routes(app: App) -> Json:
     own = ("/", *indexes, "/openapi.json", "/healthz", "/readyz", "/metrics", "/login", "/static/…")
     rows = [{"path": path, "methods": "GET"} for path in own]
     rows += [{"path": "/logout", "methods": "POST"}]
-    shapes = {
-        "files": [("", "GET POST"), ("/PATH", "GET PUT POST DELETE")],
-        "forms": [("", "GET POST"), ("/records", "GET POST"), ("/records/ID", "GET PUT PATCH DELETE")],
-        "apps": [("", "GET"), ("/static/PATH", "GET")],
-    }
     for address in filter(None, app.resources):
-        for rest, methods in shapes.get(address.partition("/")[0], [("", "GET")]):
-            rows.append({"path": f"/{address}{rest}", "methods": methods})
+        for endpoint in app.resources[address].endpoints:
+            path = "/".join(filter(None, (f"/{address}", endpoint.path)))
+            methods = [one for one in methods_of(endpoint.actions, endpoint.patches) if one != "HEAD"]
+            rows.append({"path": path, "methods": " ".join(methods)})
     return rows
 
 

@@ -734,6 +734,14 @@ def test_every_topic_of_info_is_told_to_people_and_programs(shell: Shell, topic:
     assert not (shell.folder / "data").exists()
 
 
+def test_info_routes_lists_what_each_resource_answers_where(shell: Shell) -> None:
+    found = {row["path"]: row["methods"] for row in shell.json("info", "routes")}
+    assert found["/forms/requests"] == found["/forms/requests/records"] == "GET POST"
+    assert found["/forms/requests/records/ID"] == "GET PUT PATCH DELETE"
+    assert found["/files/shared/PATH"] == "GET POST PUT DELETE"
+    assert (found["/views/requests"], found["/logout"]) == ("GET", "POST")
+
+
 def test_info_tells_version_resources_and_providers(shell: Shell) -> None:
     found = shell.json("info")
     assert list(found) == ["version", "resources", "providers"]

@@ -62,6 +62,22 @@ def test_every_operation_answers_what_it_describes(site: Site) -> None:
     assert tried >= 20
 
 
+def test_what_is_described_is_what_resources_answer(site: Site) -> None:
+    found = {(path, method.upper()) for path, method, _ in operations(described(site, site.token("**:*")))}
+    wanted = set()
+    for address, resource in site.app.resources.items():
+        for one in resource.endpoints if address.startswith(("files/", "forms/", "views/")) else ():
+            for field in getattr(resource, "shares", ()) if "FIELD" in one.path else ("",):
+                inner = one.path.replace("ID", "{id}").replace("PATH", "{path}").replace("FIELD", field)
+                path = "/".join(filter(None, (f"/{address}", inner)))
+                wanted |= {(path, method) for method in app.methods_of(one.actions, one.patches) if method != "HEAD"}
+    others = {
+        pair for pair in wanted if pair[1] == "POST" and pair[0].endswith(("/records", "{path}"))
+    }  # as good as those above
+    assert found == wanted - others
+    assert len(found) > 20
+
+
 def test_bodies_are_the_declared_schemas_and_records_have_what_satchel_adds(site: Site) -> None:
     document = described(site, site.token("**:*"))
     post = document["paths"]["/forms/leave"]["post"]

@@ -188,8 +188,16 @@ def test_head_is_get_without_the_body(site: Site, staff: str, target: str, accep
 @pytest.mark.parametrize(
     ("target", "methods"),
     [
-        ("/files/docs/a", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+        ("/files/docs", "GET, HEAD, POST, OPTIONS"),
+        ("/files/docs/a", "GET, HEAD, POST, PUT, DELETE, OPTIONS"),
+        ("/files/nowhere/a/b/", "GET, HEAD, POST, PUT, DELETE, OPTIONS"),
+        ("/forms/leave", "GET, HEAD, POST, OPTIONS"),
+        ("/forms/leave/records", "GET, HEAD, POST, OPTIONS"),
+        ("/forms/leave/records.csv", "GET, HEAD, POST, OPTIONS"),
+        ("/forms/nowhere/records/x", "GET, HEAD, PUT, PATCH, DELETE, OPTIONS"),
+        ("/forms/papers/records/x/scan", "GET, HEAD, OPTIONS"),
         ("/views/numbers", "GET, HEAD, OPTIONS"),
+        ("/apps/desk/static/a/b.css", "GET, HEAD, OPTIONS"),
         ("/", "GET, HEAD, OPTIONS"),
         ("/login", "GET, HEAD, POST, OPTIONS"),
         ("/logout", "POST, OPTIONS"),
@@ -203,8 +211,17 @@ def test_options_lists_the_methods_of_a_path_without_a_credential(site: Site, ta
 
 
 @pytest.mark.parametrize(
+    "target", ["/views/numbers/x", "/forms/leave/x", "/forms/leave/records/a/b/c", "/nowhere", "/apps/desk/x"]
+)
+def test_options_of_nothing_is_not_found(site: Site, target: str) -> None:
+    assert site.ask("OPTIONS", target).status == 404
+
+
+@pytest.mark.parametrize(
     ("method", "target", "allow"),
     [
+        ("PATCH", "/files/docs/a", "GET, HEAD, POST, PUT, DELETE, OPTIONS"),
+        ("POST", "/forms/leave/records/x", "GET, HEAD, PUT, PATCH, DELETE, OPTIONS"),
         ("POST", "/", "GET, HEAD, OPTIONS"),
         ("DELETE", "/login", "GET, HEAD, POST, OPTIONS"),
         ("GET", "/logout", "POST, OPTIONS"),
