@@ -1652,6 +1652,7 @@ class Config:
     http: HttpConfig
     sqs: SqsConfig
     public: PublicConfig
+    extensions: Mapping[str, Mapping[str, Any]]  # what the tables of extensions say, by kind
     roles: Mapping[str, RoleConfig]
     providers: Mapping[str, ProviderConfig]
     resources: tuple[ResourceConfig, ...]
@@ -2588,8 +2589,14 @@ CONVERTERS: Mapping[str, Callable[[Any, Path], Any]] = {
 class _TomlReader:
     """Walks the parsed file beside the settings and collects every fault."""
 
-    def __init__(self, raw: Mapping[str, Any], folder: Path, kinds: Mapping[str, Sequence[Setting]]) -> None:
-        self.raw, self.folder, self.kinds = raw, folder, kinds
+    def __init__(
+        self,
+        raw: Mapping[str, Any],
+        folder: Path,
+        kinds: Mapping[str, Sequence[Setting]],
+        tables: Mapping[str, Sequence[Setting]],
+    ) -> None:
+        self.raw, self.folder, self.kinds, self.tables = raw, folder, kinds, tables
         self.faults: list[Fault] = []
         self.files: list[tuple[str, Path]] = []  # that settings name
 
@@ -2717,7 +2724,7 @@ class _TomlReader:
 
     def config(self, origin: str) -> Config:
         """The whole, and not yet its faults."""
-        known = {shape.split(".")[0] for shape in SETTINGS}
+        known = {shape.split(".")[0] for shape in SETTINGS} | set(self.tables)
         for key in self.raw:
             if key not in known:
                 self.unknown(key, key, known)
@@ -2731,6 +2738,7 @@ class _TomlReader:
             http=self.build(HttpConfig, "http", "http", one["http"]),
             sqs=self.build(SqsConfig, "sqs", "sqs", one["sqs"]),
             public=self.build(PublicConfig, "public", "public", one["public"]),
+            extensions={kind: self.table(kind, self.raw.get(kind, {}), kind, own) for kind, own in self.tables.items()},
             roles=roles,
             providers={n: self.provider(n, p, raw) for n, p, raw in self.named("providers")},
             resources=tuple(self.resource(t, n, p, r) for t in RESOURCE_CONFIGS for n, p, r in self.named(t)),
@@ -2887,9 +2895,16 @@ def _toml_advice(text: str, trouble: str) -> str:
     return f': a text stands in quotes: write {named}"{word}"' if not word.startswith(('"', "'")) else ""
 
 
-def read_config(raw: Mapping[str, Any], folder: Path, origin: str, kinds: Mapping[str, Sequence[Setting]]) -> Config:
-    """A Config of parsed TOML, with every fault by its place. `kinds` are the kinds of providers and their settings."""
-    reader = _TomlReader(raw, folder, kinds)
+def read_config(
+    raw: Mapping[str, Any],
+    folder: Path,
+    origin: str,
+    kinds: Mapping[str, Sequence[Setting]],
+    tables: Mapping[str, Sequence[Setting]] = MappingProxyType({}),
+) -> Config:
+    """A Config of parsed TOML, with every fault by its place. `kinds` are the kinds of providers and their settings,
+    `tables` those of other extensions, which have a table of their own."""
+    reader = _TomlReader(raw, folder, kinds, tables)
     config = reader.config(origin)
     reader.check_names(config)
     named = (*reader.files, *((place, folder / path) for place, path in _secret_files(raw)))
@@ -2949,23 +2964,33 @@ def file_input_accept(accept: Sequence[str]) -> str:
 
 
 # ==== 4. CONTRACTS ===============================================================================================
-# What a Provider (Records, Blobs, Queries), a Resource, a Runner and the Host of a runner must do. Docstrings are
-# promises that tests/test_provider_contract.py asserts of every provider; default methods keep them.
+# What a Provider (Records, Blobs, Queries), a Resource, a Runner, the Host of a runner and each family of extensions
+# must do. Docstrings are promises that the contract suites in tests/ assert of every kind; default methods keep them.
 # uses: ERRORS VALUES CONFIG
-# defines: Provider Records Blobs Queries Publish Remove BlobStep Plan Scope Endpoint Resource Host Runner
+# defines: Extension Provider Records Blobs Queries Publish Remove BlobStep Plan Scope Endpoint Resource Host Runner Asked Answer
+#          Route Job Site Command FAMILIES
 
 
 _Done = TypeVar("_Done")
 
 
-class Provider(ABC):
-    """A place where data is kept. Methods may be called from many threads between open() and close().
+class Extension:
+    """Something that a file of plugins/ adds to a site. Its base class says which family it belongs to, its kind which one
+    it is there.
 
-    `settings` is what app.toml may say under [providers.NAME]. Driver errors leave as AppError with the cause chained.
+    `settings` is what app.toml may say: of a Provider under [providers.NAME], of all others in the table [KIND].
     """
 
     kind: ClassVar[str]
     settings: ClassVar[tuple[Setting, ...]] = ()
+
+
+class Provider(Extension, ABC):
+    """A place where data is kept. Methods may be called from many threads between open() and close().
+
+    Driver errors leave as AppError with the cause chained.
+    """
+
     name: str
     serves_places: bool = False  # what lies in places() is what it serves, file by file
 
@@ -3374,11 +3399,123 @@ class Runner(ABC):
         """Let run() return soon; safe from a signal handler."""
 
 
+class Asked(Protocol):
+    """One HTTP request, as a Route sees it."""
+
+    id: str
+    method: str
+    inner: str  # the path below the site's prefix, percent-encoded, without the first slash
+    query: dict[str, str]
+    credential: str  # the Authorization header or the session of the cookie; "" without either
+    subject: str  # who was let in, for the log; a Route sets it
+
+    def header(self, name: str) -> str:
+        """The value of a header, "" if it is missing."""
+
+    def url(self, address: str, /, **params: Any) -> str:
+        """The path of an address on this site, with its query."""
+
+
+@dataclass(slots=True)
+class Answer:
+    """What HTTP answers: body is bytes, an iterator of bytes, or a file object for sendfile."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: Any = b""
+
+
+class Route(Extension, ABC):
+    """Paths of its own at the HTTP door. It touches data only through host.handle, as the caller whose credential came.
+
+    One object serves all requests of a process, from many threads.
+    """
+
+    paths: ClassVar[Mapping[str, str]] = MappingProxyType({})  # {"/openapi.json": "GET"}: methods between spaces
+
+    def __init__(self, options: Mapping[str, Any], site: SiteConfig) -> None:
+        """`options` are its settings in app.toml. ConfigError says what is wrong with them."""
+        self.options, self.site = options, site
+
+    @abstractmethod
+    def answer(self, asked: Asked, host: Host) -> Answer:
+        """The answer; AppErrors are rendered as everywhere."""
+
+
+class Job(Extension, ABC):
+    """Work that is due now and then, outside any request.
+
+    `scope` "node": one process of a data folder runs it; "site": one of all nodes. What it raises is logged, and it is
+    run again at its next time.
+    """
+
+    every_s: ClassVar[float]
+    scope: ClassVar[str]
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        """`options` are its settings in app.toml. ConfigError says what is wrong with them."""
+        self.options = options
+
+    @abstractmethod
+    def run(self, app: Any, stop: threading.Event) -> None:
+        """Do what is due and return; soon, once `stop` is set. `app` is the App, open."""
+
+
+class Site(Protocol):
+    """What a Command works on and with."""
+
+    @property
+    def config(self) -> Config: ...
+
+    def opened(self) -> AbstractContextManager[Any]:
+        """The App, with its providers open, until the block ends; ConfigError lists every fault of app.toml."""
+
+    def claimed(self) -> AbstractContextManager[Any]:
+        """The App, not open, while no server may run on its data folder; Unavailable if one does."""
+
+    def operator(self) -> Caller:
+        """Who runs the command."""
+
+    def say(self, *lines: str) -> None:
+        """Print words for people, to standard error."""
+
+    def print(self, *lines: str) -> None:
+        """Print the result, to standard output."""
+
+    def print_json(self, value: Json) -> None: ...
+
+    def token(self) -> str:
+        """A token from the first line of standard input; Unauthenticated if there is none."""
+
+    def bar(self) -> Any:
+        """A progress bar on a terminal: begin(what, total), step(done), close()."""
+
+
+class Command(Extension, ABC):
+    """A command of the command line; its kind is its words, such as "server copy". It has no settings of its own."""
+
+    help: ClassVar[str]  # one line, without a full stop
+
+    def arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare its arguments; --config, --data and --json are there."""
+
+    @abstractmethod
+    def run(self, args: argparse.Namespace, site: Site) -> int:
+        """Do it and return the exit code; AppErrors are rendered as everywhere."""
+
+    def check(self, config: Config) -> tuple[list[Fault], list[str]]:
+        """What `server check` reports beside its own: faults, and warnings."""
+        return [], []
+
+
+FAMILIES: tuple[type[Extension], ...] = (Provider, Route, Job, Command)
+
+
 # ==== 5. RUNNERS =================================================================================================
 # Transports: the only section that knows HTTP or SQS. A runner makes Requests of what comes, hands them to its Host, and
 # renders Responses and AppErrors as pages, JSON, CSV, NDJSON or bytes.
 # uses: ERRORS VALUES CONFIG CONTRACTS
-# defines: BodyReader read_multipart Exchange Answer methods_of send_content Pages openapi exposition HttpRunner
+# defines: BodyReader read_multipart Exchange methods_of send_content Pages openapi exposition HttpRunner
 #          RefusedFile FolderUpload Message unwrapped payload_pointer object_events read_envelope dead_letter QueueService
 #          QueueState DeadLetter QueueDesk read_dead_letter Pace LeaseLost Delivery Leases Deleter Groups Attempts
 #          QueueBoard Outage Tally Result Consumer SqsRunner Supervisor
@@ -3757,15 +3894,6 @@ def _etags(name: str, header: str) -> list[tuple[str, str]]:
 
 
 # ---- answers
-
-
-@dataclass(slots=True)
-class Answer:
-    """What goes out: body is bytes, an iterator of bytes, or a file object for sendfile."""
-
-    status: int
-    headers: _Headers
-    body: Any = b""
 
 
 def _json_answer(status: int, data: Json, headers: Sequence[tuple[str, str]] = (), media: str = _MEDIA["json"]) -> Answer:
@@ -10616,8 +10744,8 @@ RESOURCE_TYPES: Mapping[str, type[Resource]] = {
 # uses: ERRORS VALUES CONFIG CONTRACTS
 # defines: CHUNK_BYTES STAGE_BYTES STAGE_LEAVES_BYTES NINES LOOSE_STAGED_S LOOSE_REPLACED_S number_key sort_key
 #          text_key fold_case has_text value_key key_rule key_test field_key is_instant list_mark Lookup
-#          stored_version stored_weight stored_record check_commit check_version next_version check_blob rechunk Job
-#          GroupCommit ProcessLock may_write COUNT_OF SQL_SIGNS SQL_TOKENS read_statement quote_name bindable
+#          stored_version stored_weight stored_record check_commit check_version next_version check_blob rechunk
+#          PendingCommit GroupCommit ProcessLock may_write COUNT_OF SQL_SIGNS SQL_TOKENS read_statement quote_name bindable
 #          SqlSelect has_wal_reset_fault SQLITE_AWAY DENIED_ERRORS SQLITE_DENIED sqlite_code RECORDS_SCHEMA
 #          WRITER_SETTINGS BLOBS_SCHEMA sqlite_number sqlite_member sqlite_search sqlite_text sqlite_bytes sqlite_authorize
 #          sqlite_field SqlLookup SqliteLookup SqlitePool plain_cell need_blob LookedUpBlobs EmbeddedProvider
@@ -10886,7 +11014,7 @@ def rechunk(chunks: Iterable[bytes], size_bytes: int) -> Iterator[bytes]:
 
 
 @dataclass(slots=True, eq=False)
-class Job:
+class PendingCommit:
     """Work that waits for its group to be committed; then it has a result or an error."""
 
     work: Any
@@ -10901,21 +11029,21 @@ class GroupCommit:
     `run` gets the jobs in order and gives each a result or an error of its own; what it raises fails them all.
     """
 
-    def __init__(self, run: Callable[[list[Job]], None]) -> None:
+    def __init__(self, run: Callable[[list[PendingCommit]], None]) -> None:
         self._run = run
         self._changed = threading.Condition()
-        self._waiting: list[Job] = []
+        self._waiting: list[PendingCommit] = []
         self._led = False
 
     def submit(self, work: Any) -> Any:
         """The result of the work, once it is durable."""
-        job = Job(work)
+        job = PendingCommit(work)
         self.submit_all([job])
         if job.error:
             raise job.error
         return job.result
 
-    def submit_all(self, mine: Sequence[Job]) -> None:
+    def submit_all(self, mine: Sequence[PendingCommit]) -> None:
         """Have these jobs done, in one commit; each has its result or error then."""
         if not mine:
             return
@@ -10933,7 +11061,7 @@ class GroupCommit:
         if not mine[0].done:
             self._lead(jobs)
 
-    def _lead(self, jobs: list[Job]) -> None:
+    def _lead(self, jobs: list[PendingCommit]) -> None:
         try:
             self._run(jobs)
         except BaseException as error:
@@ -11479,7 +11607,7 @@ class EmbeddedProvider(Records, LookedUpBlobs):
         self._group = GroupCommit(self._commit_jobs)
 
     @abstractmethod
-    def _commit_jobs(self, jobs: list[Job]) -> None: ...
+    def _commit_jobs(self, jobs: list[PendingCommit]) -> None: ...
 
     @abstractmethod
     def _work(self, writes: Sequence[Write]) -> Any:
@@ -11498,13 +11626,13 @@ class EmbeddedProvider(Records, LookedUpBlobs):
         self._group.submit_all([job for job in jobs if not job.done])
         return [job.error if isinstance(job.error, Exception) else job.result for job in jobs]
 
-    def _job(self, writes: Sequence[Write]) -> Job:
+    def _job(self, writes: Sequence[Write]) -> PendingCommit:
         """The writes as a job; it is done already where there is nothing to do, or nothing that may be stored."""
         try:
             check_commit(writes)
         except Invalid as error:
-            return Job(None, error=error, done=True)
-        return Job(self._work(writes)) if writes else Job(None, result=[], done=True)
+            return PendingCommit(None, error=error, done=True)
+        return PendingCommit(self._work(writes)) if writes else PendingCommit(None, result=[], done=True)
 
 
 class SqlConnection(Protocol):
@@ -11844,7 +11972,7 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
         self._written.clear()
         self._blobs_made = False
 
-    def _commit_jobs(self, jobs: list[Job]) -> None:
+    def _commit_jobs(self, jobs: list[PendingCommit]) -> None:
         """One transaction for all jobs, each in a savepoint."""
         with self._errors("writing"):
             if not self._pool.is_open:
@@ -11865,7 +11993,7 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
                         connection.execute("rollback")
                     raise
 
-    def _run_job(self, connection: sqlite3.Connection, job: Job) -> None:
+    def _run_job(self, connection: sqlite3.Connection, job: PendingCommit) -> None:
         """One job's work; its own failure undoes it alone, that of the database fails all."""
         connection.execute("savepoint job")
         try:
@@ -12177,37 +12305,150 @@ def write_fully(descriptor: int, data: bytes) -> None:
 
 
 # ==== 9. PLUGINS =================================================================================================
-# Kinds of providers by name: the built-in ones and those of plugins/*.py, bundled and beside app.toml. A plugin that
-# does not load stops the start and is named.
-# uses: ERRORS CONTRACTS PROVIDERS
-# defines: BUNDLED plugin load_kinds
+# One registry of every kind of every family: the built-in ones, those of the bundled plugins, which are imported when one
+# is needed, and those of plugins/*.py beside app.toml. A file that does not load stops the start and is named.
+# uses: ERRORS CONFIG CONTRACTS PROVIDERS
+# defines: BUNDLED BUILT_IN Registry load_registry plugin
 
 BUNDLED = Path(__file__).resolve().parent
+BUILT_IN: tuple[type[Extension], ...] = (SqlProvider,)
+_Family = TypeVar("_Family", bound=Extension)
+_HEADING_KINDS = re.compile(r"^# defines:(.*(?:\n#  +.*)*)", re.MULTILINE)
 
 
-@functools.cache
+class _Origin(NamedTuple):
+    """Where a kind comes from; `cls` is None until its file is needed."""
+
+    path: Path
+    cls: type[Extension] | None = None
+
+
+class Registry:
+    """The kinds of extensions, by family."""
+
+    def __init__(self, folder: Path) -> None:
+        """See load_registry."""
+        self.folder = folder
+        self._origins: dict[tuple[str, str], _Origin] = {}
+        for cls in BUILT_IN:
+            self.add(cls, Path(__file__))
+        bundled = sorted((BUNDLED / "plugins").glob("[!_]*.py"))
+        texts = {path: path.read_bytes() for path in bundled}
+        for path, text in texts.items():
+            for family, kind in _kinds_in_heading(text.decode()):
+                self._add(family, kind, _Origin(path))
+        for path in sorted((folder / "plugins").glob("[!_]*.py")):
+            if _plugin_text(path) not in texts.values():
+                for cls in _extensions_of(_import_file(path, f"satchel_site_plugin_{path.stem}"), path):
+                    self.add(cls, path)
+
+    def add(self, cls: type[Extension], path: Path) -> None:
+        """Take in a class from a file that is imported already; ConfigError if its family has the kind already."""
+        self._add(_family_of(cls).__name__, cls.kind, _Origin(path, cls))
+
+    def _add(self, family: str, kind: str, origin: _Origin) -> None:
+        if other := self._origins.get((family, kind)):
+            raise ConfigError(
+                f"plugins/{origin.path.name} defines the {family.lower()} {kind!r}, which exists already: it is in "
+                f"{other.path} and in {origin.path}; remove one of the two, or give its kind another name"
+            )
+        self._origins[family, kind] = origin
+
+    def of(self, family: type[_Family]) -> Mapping[str, type[_Family]]:
+        """The classes of a family by kind. A bundled file is imported when one of its kinds is looked up, and not before."""
+        return _Kinds(self, family)
+
+    def kinds(self, family: type[Extension]) -> list[str]:
+        return [kind for name, kind in self._origins if name == family.__name__]
+
+    def find(self, family: type[_Family], kind: str) -> type[_Family]:
+        """The class of a kind; KeyError if there is none, ConfigError if its file does not load."""
+        path, cls = self._origins[family.__name__, kind]
+        if cls is None:
+            found = {_family_of(one).__name__ + one.kind: one for one in _extensions_of(plugin(path.stem), path)}
+            cls = found[family.__name__ + kind]
+            self._origins[family.__name__, kind] = _Origin(path, cls)
+        return cast(type[_Family], cls)
+
+    @property
+    def provider_settings(self) -> Mapping[str, Sequence[Setting]]:
+        """What app.toml may say under [providers.NAME], by kind."""
+        return _Settings(self.of(Provider))
+
+    @property
+    def tables(self) -> Mapping[str, Sequence[Setting]]:
+        """What app.toml may say in the table [KIND] of an extension that is no provider."""
+        found: dict[str, type[Extension]] = {}
+        for family in FAMILIES:
+            if family not in (Provider, Command):
+                found |= {kind: self.find(family, kind) for kind in self.kinds(family)}
+        return {kind: cls.settings for kind, cls in found.items() if cls.settings}
+
+
+class _Kinds(Mapping[str, type[_Family]]):
+    """A family's classes by kind, each looked up when it is asked for."""
+
+    def __init__(self, registry: Registry, family: type[_Family]) -> None:
+        self._registry, self._family = registry, family
+
+    def __getitem__(self, kind: str) -> type[_Family]:
+        return self._registry.find(self._family, kind)
+
+    def __contains__(self, kind: object) -> bool:
+        return kind in self._registry.kinds(self._family)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._registry.kinds(self._family))
+
+    def __len__(self) -> int:
+        return len(self._registry.kinds(self._family))
+
+
+class _Settings(Mapping[str, Sequence[Setting]]):
+    """The settings of a family's classes by kind."""
+
+    def __init__(self, classes: Mapping[str, type[Extension]]) -> None:
+        self._classes = classes
+
+    def __getitem__(self, kind: str) -> Sequence[Setting]:
+        return self._classes[kind].settings
+
+    def __contains__(self, kind: object) -> bool:
+        return kind in self._classes
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._classes)
+
+    def __len__(self) -> int:
+        return len(self._classes)
+
+
+def load_registry(folder: Path) -> Registry:
+    """Every kind there is for the app.toml in `folder`. A file in the folder's plugins/ that is byte for byte a bundled one
+    is that one. ConfigError names the file that fails, and why; if two have the same kind, both."""
+    return Registry(folder.resolve())
+
+
 def plugin(name: str) -> ModuleType:
-    """The bundled plugins/NAME.py, imported once: what a plugin builds on."""
-    return _imported(BUNDLED / "plugins" / f"{name}.py")
+    """The bundled plugin plugins/NAME.py, imported once: for plugins that build on it. ConfigError if it does not load."""
+    module_name = f"satchel_plugin_{name}"
+    if module_name in sys.modules:
+        return sys.modules[module_name]
+    return _import_file(BUNDLED / "plugins" / f"{name}.py", module_name)
 
 
-def load_kinds(folder: Path) -> dict[str, type[Provider]]:
-    """Every kind of provider: the built-in ones and those of plugins. A file in the folder's plugins/ that is byte for byte
-    a bundled one is that one. ConfigError names the file that fails, and why; of two with one kind, both."""
-    kinds: dict[str, type[Provider]] = {SqlProvider.kind: SqlProvider}
-    origins = {kind: Path(__file__) for kind in kinds}
-    bundled = sorted((BUNDLED / "plugins").glob("[!_]*.py"))
-    known = {path.read_bytes() for path in bundled}
-    beside = sorted((folder.resolve() / "plugins").glob("[!_]*.py"))
-    for path in [*bundled, *(one for one in beside if _plugin_text(one) not in known)]:
-        for cls in _providers_in(plugin(path.stem) if path in bundled else _imported(path), path):
-            if cls.kind in kinds:
-                raise ConfigError(
-                    f"plugins/{path.name} defines the kind {cls.kind!r}, which exists already: it is in {origins[cls.kind]} "
-                    f"and in {path}; remove one of the two, or give its kind another name"
-                )
-            kinds[cls.kind], origins[cls.kind] = cls, path
-    return kinds
+def _import_file(path: Path, module_name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"plugins/{path.name} cannot be loaded", hint=str(path))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever a plugin raises, the operator must learn which file it was
+        del sys.modules[module_name]
+        raise ConfigError(f"plugins/{path.name} failed to load: {type(error).__name__}: {error}", hint=str(path)) from error
+    return module
 
 
 def _plugin_text(path: Path) -> bytes:
@@ -12217,28 +12458,25 @@ def _plugin_text(path: Path) -> bytes:
         raise ConfigError(f"plugins/{path.name} cannot be read: {error.strerror}", hint=str(path)) from error
 
 
-def _imported(path: Path) -> ModuleType:
-    """The module of a plugin file; ConfigError names it, and what it raised."""
-    name = f"satchel_plugin_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ConfigError(f"plugins/{path.name} cannot be loaded", hint=str(path))
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # whatever a plugin raises, the operator must learn which file it was
-        raise ConfigError(f"plugins/{path.name} failed to load: {type(error).__name__}: {error}", hint=str(path)) from error
-    return module
+def _kinds_in_heading(text: str) -> Iterator[tuple[str, str]]:
+    """(family, kind) of each word such as Provider:aws or Command:server_copy behind `# defines:`."""
+    for block in _HEADING_KINDS.findall(text):
+        for family, kind in re.findall(r"\b([A-Z]\w+):(\S+)", block):
+            yield family, kind.replace("_", " ")
 
 
-def _providers_in(module: ModuleType, path: Path) -> list[type[Provider]]:
-    """The Provider classes that a plugin file defines; one that defines none is an error too."""
-    found = [cls for cls in vars(module).values() if isinstance(cls, type) and cls.__module__ == module.__name__]
-    kinds = [cls for cls in found if issubclass(cls, Provider) and isinstance(getattr(cls, "kind", None), str)]
-    if not kinds:
-        raise ConfigError(f"plugins/{path.name} defines no Provider with a kind", hint=str(path))
-    return kinds
+def _family_of(cls: type[Extension]) -> type[Extension]:
+    return next(family for family in FAMILIES if issubclass(cls, family))
+
+
+def _extensions_of(module: ModuleType, path: Path) -> list[type[Extension]]:
+    """The extensions with a kind that a plugin's module defines; ConfigError if it defines none."""
+    own = [cls for cls in vars(module).values() if isinstance(cls, type) and cls.__module__ == module.__name__]
+    found = [cls for cls in own if issubclass(cls, FAMILIES) and isinstance(getattr(cls, "kind", None), str)]
+    if not found:
+        names = ", ".join(family.__name__ for family in FAMILIES)
+        raise ConfigError(f"plugins/{path.name} defines no extension with a kind ({names})", hint=str(path))
+    return found
 
 
 # ==== 10. ASSEMBLY ===============================================================================================
@@ -12558,9 +12796,7 @@ _BELOW: Mapping[str, Sequence[str]] = {"forms": ("records",), "views": (), "apps
 class App:
     """The application behind every door (see Host)."""
 
-    def __init__(
-        self, config: Config, kinds: Mapping[str, type[Provider]], clock: Clock = time.time, *, strict: bool = True
-    ) -> None:
+    def __init__(self, config: Config, registry: Registry, clock: Clock = time.time, *, strict: bool = True) -> None:
         """Build providers and resources and open nothing. ConfigError lists every fault; without `strict` they are kept
         in `faults`, for an App that is only looked at."""
         self.config, self.title, self.clock = config, config.site.title, clock
@@ -12571,6 +12807,7 @@ class App:
         self._opens = frozenset(
             f"forms/{r.name}" for r in config.resources if isinstance(r, FormConfig) and r.opens == "records"
         )
+        kinds = registry.of(Provider)  # type: ignore[type-abstract]
         self.providers = {name: p for name, one in config.providers.items() if (p := self._provider(name, one, kinds))}
         self._statics_kind = kinds["file"]
         self.statics: list[Blobs] = []
@@ -13903,24 +14140,57 @@ class Copy:
 # The argparse tree: server, auth, info; one cmd_* each. Results go to standard output, words for people to standard
 # error; --json wherever a program might read.
 # uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS PLUGINS ASSEMBLY
-# defines: Site load_site claim_data cmd_server_run cmd_server_init cmd_server_check cmd_server_copy
+# defines: LoadedSite load_site claim_data cmd_server_run cmd_server_init cmd_server_check cmd_server_copy
 #          cmd_dead_letters cmd_auth_issue cmd_auth_list cmd_auth_show cmd_auth_revoke cmd_auth_check cmd_auth_link
-#          cmd_auth_keys cmd_info UsageParser build_parser
+#          cmd_auth_keys cmd_info UsageParser build_parser parse_arguments
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
-    """What a command works on."""
+class LoadedSite:
+    """What a command works on and with (see Site)."""
 
     config: Config
-    kinds: Mapping[str, type[Provider]]
+    registry: Registry
 
     def app(self, *, strict: bool = True) -> App:
-        """ConfigError lists every fault if `strict`."""
-        return App(self.config, self.kinds, strict=strict)
+        """The App, not open; ConfigError lists every fault of app.toml if `strict`."""
+        return App(self.config, self.registry, strict=strict)
+
+    @contextmanager
+    def opened(self) -> Iterator[App]:
+        app = self.app()
+        app.open()
+        try:
+            yield app
+        finally:
+            app.close()
+
+    @contextmanager
+    def claimed(self) -> Iterator[App]:
+        with claim_data(self.config.site.data), closing(self.app()) as app:
+            yield app
+
+    def operator(self) -> Caller:
+        return _operator()
+
+    def say(self, *lines: str) -> None:
+        _say(*lines)
+
+    def print(self, *lines: str) -> None:
+        for line in lines:
+            print(line, flush=True)
+
+    def print_json(self, value: Json) -> None:
+        _print_json(value)
+
+    def token(self) -> str:
+        return _token_on_stdin()
+
+    def bar(self) -> _Bar:
+        return _Bar()
 
 
-def load_site(args: argparse.Namespace) -> Site:
+def load_site(args: argparse.Namespace) -> LoadedSite:
     """Plugins and configuration: --config, else ./app.toml, else the built-in starter."""
     path = Path(args.config or "app.toml")
     folder = path.absolute().parent
@@ -13932,20 +14202,10 @@ def load_site(args: argparse.Namespace) -> Site:
         value = getattr(args, option)
         if value is not None and isinstance(raw.setdefault(place, {}), dict):
             raw[place][key] = str(Path(value).absolute()) if option == "data" else value
-    kinds = load_kinds(folder)
-    config = read_config(raw, folder, origin, {kind: cls.settings for kind, cls in kinds.items()})
+    registry = args.registry if args.registry.folder == folder.resolve() else load_registry(folder)
+    config = read_config(raw, folder, origin, registry.provider_settings, registry.tables)
     lines = toml_lines(path.read_text(encoding="utf-8-sig")) if origin == path.name else {}
-    return Site(dataclasses.replace(config, lines=lines), kinds)
-
-
-@contextmanager
-def _opened(site: Site) -> Iterator[App]:
-    app = site.app()
-    app.open()
-    try:
-        yield app
-    finally:
-        app.close()
+    return LoadedSite(dataclasses.replace(config, lines=lines), registry)
 
 
 def _operator() -> Caller:
@@ -14302,7 +14562,7 @@ def cmd_dead_letters(args: argparse.Namespace) -> int:
     site = load_site(args)
     desk = QueueDesk(site.config.sqs)
     with ExitStack() as stack:
-        app = stack.enter_context(_opened(site)) if args.verb in ("redrive", "drop") else None
+        app = stack.enter_context(site.opened()) if args.verb in ("redrive", "drop") else None
         work = _DeadLetterWork(args, desk, app)
         try:
             _visit_dead_letters(args, desk, work)
@@ -14350,7 +14610,7 @@ def _check_grants(args: argparse.Namespace, app: App) -> None:
 
 def cmd_auth_issue(args: argparse.Namespace) -> int:
     """Print a new token and nothing else."""
-    with _opened(load_site(args)) as app:
+    with load_site(args).opened() as app:
         _check_grants(args, app)
         token = app.issue(_operator(), args.subject, args.grant, args.role, args.expires, args.label)
         secret = app.authority.short(token) if args.format == "short" else app.authority.jwt(token)
@@ -14363,7 +14623,7 @@ def cmd_auth_issue(args: argparse.Namespace) -> int:
 
 def cmd_auth_list(args: argparse.Namespace) -> int:
     """The tokens, newest first; without --all only those that still work."""
-    with _opened(load_site(args)) as app:
+    with load_site(args).opened() as app:
         now = app.clock()
         tokens = [t for t in app.authority.tokens() if args.all or (not t.revoked_at and t.expires_at > now)]
     if args.json:
@@ -14378,7 +14638,7 @@ def cmd_auth_list(args: argparse.Namespace) -> int:
 
 def cmd_auth_show(args: argparse.Namespace) -> int:
     """One token's row, never the token itself."""
-    with _opened(load_site(args)) as app:
+    with load_site(args).opened() as app:
         row = _token_row(app.authority.token(args.id))
     if args.json:
         _print_json(row)
@@ -14390,7 +14650,7 @@ def cmd_auth_show(args: argparse.Namespace) -> int:
 
 def cmd_auth_revoke(args: argparse.Namespace) -> int:
     """Revoke tokens, and with them their sessions; all ids are looked up before the first is revoked."""
-    with _opened(load_site(args)) as app:
+    with load_site(args).opened() as app:
         tokens = [app.authority.token(one) for one in args.id]
         app.revoke(_operator(), tokens)
     if args.json:
@@ -14404,7 +14664,7 @@ def cmd_auth_check(args: argparse.Namespace) -> int:
     """Say who a token on standard input is, and whether it may do something; exit code 3 if it may not."""
     if bool(args.resource) != bool(args.action):
         raise BadRequest("give both RESOURCE and ACTION, or neither")
-    with _opened(load_site(args)) as app:
+    with load_site(args).opened() as app:
         caller = app.authority.identify(f"Bearer {_token_on_stdin()}")
         if args.resource:
             address = "/".join(quote(part, safe="") for part in split_path(args.resource.strip("/")))
@@ -14436,7 +14696,7 @@ def _site_url(config: Config) -> str:
 
 def cmd_auth_link(args: argparse.Namespace) -> int:
     """Print a single-use sign-in link, for a new token (--grant, --role) or the subject's newest one."""
-    with _opened(load_site(args)) as app:
+    with load_site(args).opened() as app:
         now = app.clock()
         _check_grants(args, app)
         if args.grant or args.role:
@@ -14463,7 +14723,7 @@ def cmd_auth_keys(args: argparse.Namespace) -> int:
     """The signing keys by name, newest first, after making a fresh one or forgetting one."""
     if (args.verb == "retire") != bool(args.kid):
         raise BadRequest("give a KID with retire, and with nothing else")
-    with _opened(load_site(args)) as app:
+    with load_site(args).opened() as app:
         if args.verb == "rotate":
             app.rotate_key(_operator())
         elif args.verb == "retire":
@@ -14575,15 +14835,15 @@ def _info_openapi(app: App) -> Json:
     return openapi(app.title, app.config.site.url or app.config.site.prefix, app.describe(None))
 
 
-_INFO: Mapping[str, Callable[[App], Json]] = {
-    "resources": _info_resources,
-    "providers": _info_providers,
-    "queues": _info_queues,
-    "config": _info_config,
-    "routes": _info_routes,
-    "openapi": _info_openapi,
-    "systemd": _info_systemd,
-    "version": _info_version,
+_INFO: Mapping[str, tuple[Callable[[App], Json], str]] = {
+    "resources": (_info_resources, "what app.toml declares, with the actions of each"),
+    "providers": (_info_providers, "what each provider can do, how far away it is, and what is wrong with it"),
+    "queues": (_info_queues, "depth, dead letters and set-up of each queue"),
+    "config": (_info_config, "the settings in force, without secrets"),
+    "routes": (_info_routes, "the paths of the site and their methods"),
+    "openapi": (_info_openapi, "the site described for programs, as OpenAPI"),
+    "systemd": (_info_systemd, "a unit file for systemd"),
+    "version": (_info_version, "the versions of Satchel and Python"),
 }
 _SHOWN: Mapping[str, Callable[[Json], Iterator[str]]] = {"queues": _queue_lines}
 
@@ -14596,7 +14856,7 @@ def cmd_info(args: argparse.Namespace) -> int:
     app = load_site(args).app()
     topics = [args.topic] if args.topic else ["version", "resources", "providers"]
     with closing(app):
-        found = {topic: _INFO[topic](app) for topic in topics}
+        found = {topic: _INFO[topic][0](app) for topic in topics}
     if args.json or args.topic == "openapi":
         _print_json(found[args.topic] if args.topic else found)
     else:
@@ -14753,8 +15013,9 @@ def _show_help(parser: UsageParser, args: argparse.Namespace) -> int:
     return ConfigError.exit_code
 
 
-def build_parser() -> UsageParser:
-    """Every command with its options; `run` in the parsed namespace is the function to call.
+def build_parser(registry: Registry, words: Collection[str] | None = None) -> UsageParser:
+    """Every command with its options; `run` in the parsed namespace is the function to call. With `words`, a command of a
+    plugin is only named, and its file not imported, unless they name it.
 
     Options that may stand before and after a verb are absent where they are not given: a verb's own default would
     overwrite what stood before it. The defaults are the root's.
@@ -14766,17 +15027,54 @@ def build_parser() -> UsageParser:
     parser = UsageParser(prog="app.pyz", description="Satchel: a team's intranet in one file.")
     parser.add_argument("--version", action="version", version=f"satchel {__version__}")
     parser.set_defaults(config=None, data=None, json=False, bind=None, workers=None, runner=None)
-    parser.set_defaults(run=partial(_show_help, parser))
+    parser.set_defaults(run=partial(_show_help, parser), registry=registry)
     groups = parser.add_subparsers(title="commands", metavar="server | auth | info", parser_class=UsageParser)
-    _add_server(groups, common)
-    _add_auth(groups, common)
-    info = groups.add_parser("info", parents=[common], help="facts about this installation")
-    info.add_argument("topic", nargs="?", choices=list(_INFO), help="default: version, resources and providers")
-    info.set_defaults(run=cmd_info)
+    verbs = {"server": _add_server(groups, common), "auth": _add_auth(groups, common), "info": _add_info(groups, common)}
+    for kind in registry.kinds(Command):
+        group, _, verb = kind.partition(" ")
+        if words is not None and verb not in words:
+            verbs[group].add_parser(verb)
+            continue
+        command = registry.find(Command, kind)()  # type: ignore[type-abstract]
+        below = verbs[group].add_parser(verb, parents=[common], help=command.help)
+        command.arguments(below)
+        below.set_defaults(run=partial(_run_command, command))
+    for one in verbs.values():
+        one.metavar = " | ".join(one.choices)
     return parser
 
 
-def _add_server(groups: Any, common: UsageParser) -> None:
+def _run_command(command: Command, args: argparse.Namespace) -> int:
+    return command.run(args, load_site(args))
+
+
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The parsed command line; ConfigError says what is wrong with it. Plugins beside app.toml may bring commands; one that
+    does not load stops the command that was typed, and not the help."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    named = [one.partition("=")[2] or after for one, after in pairwise([*words, ""]) if one.partition("=")[0] == "--config"]
+    try:
+        registry = load_registry(Path([*named, "app.toml"][0] or "app.toml").absolute().parent)
+    except ConfigError:
+        registry = load_registry(BUNDLED / "plugins")  # without those; load_site says what is wrong with them
+    try:
+        if not {"-h", "--help", "help"} & set(words):
+            return build_parser(registry, words).parse_args(words)
+    except ConfigError:
+        pass  # what is meant may be a command that was not built
+    return build_parser(registry).parse_args(words)
+
+
+def _add_info(groups: Any, common: UsageParser) -> Any:
+    info = groups.add_parser("info", parents=[common], help="facts about this installation")
+    info.set_defaults(run=cmd_info, topic=None)
+    verbs = info.add_subparsers(parser_class=UsageParser)
+    for topic, (_, help_) in _INFO.items():
+        verbs.add_parser(topic, parents=[common], help=help_).set_defaults(topic=topic)
+    return verbs
+
+
+def _add_server(groups: Any, common: UsageParser) -> Any:
     serving = UsageParser(add_help=False, argument_default=argparse.SUPPRESS)
     serving.add_argument("--bind", type=_by("address"), metavar="HOST:PORT", help="where to listen, instead of [http] bind")
     serving.add_argument(
@@ -14820,9 +15118,10 @@ def _add_server(groups: Any, common: UsageParser) -> None:
     )
     dead.add_argument("--token-file", metavar="FILE", default="", help="redrive: your token; default standard input")
     dead.set_defaults(run=cmd_dead_letters)
+    return verbs
 
 
-def _add_auth(groups: Any, common: UsageParser) -> None:
+def _add_auth(groups: Any, common: UsageParser) -> Any:
     auth = groups.add_parser("auth", parents=[common], help="issue, list, show, revoke and check tokens; sign-in links")
     auth.set_defaults(run=partial(_show_help, auth))
     verbs = auth.add_subparsers(metavar="issue | list | show | revoke | check | link | keys", parser_class=UsageParser)
@@ -14858,6 +15157,7 @@ def _add_auth(groups: Any, common: UsageParser) -> None:
     )
     keys.add_argument("kid", nargs="?", metavar="KID", help="retire: the key, whose tokens are refused from then on")
     keys.set_defaults(run=cmd_auth_keys)
+    return verbs
 
 
 # ==== 12. MAIN ===================================================================================================
@@ -14872,7 +15172,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _settle_streams()
     simplefilter("ignore", FutureWarning)  # re's, of what a pattern in app.toml may mean one day
     try:
-        args = build_parser().parse_args(argv)
+        args = parse_arguments(argv)
         code = int(args.run(args))
         sys.stdout.flush()  # a reader that has gone shows here and not after main
         return code

@@ -52,6 +52,11 @@ from app import (
     Write,
 )
 
+# ==== 1. AWS =====================================================================================================
+# Records on DynamoDB and blobs on S3, over one client of boto3 a service and process.
+# uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS
+# defines: Provider:aws
+
 ATTEMPTS = 10
 RETRY_S = 15.0  # no attempt begins later than this after the first
 PAUSE_S, LONGEST_PAUSE_S = 0.05, 2.0

@@ -35,12 +35,12 @@ from app import (
     Entry,
     Fault,
     Folder,
-    Job,
     Json,
     Lookup,
     NotFound,
     NotPermitted,
     Page,
+    PendingCommit,
     PreconditionFailed,
     Query,
     Record,
@@ -424,7 +424,7 @@ class FileProvider(EmbeddedProvider):
     def _work(self, writes: Sequence[Write]) -> Sequence[Write]:
         return writes
 
-    def _commit_jobs(self, jobs: list[Job]) -> None:
+    def _commit_jobs(self, jobs: list[PendingCommit]) -> None:
         """One line of the journal for all jobs that meet no conflict."""
         with self._locked("writing records"):
             self._journal.refresh()

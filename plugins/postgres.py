@@ -37,6 +37,11 @@ from app import ConfigError, Fault, Json, Record, Setting, Unavailable, quote_na
 if TYPE_CHECKING:
     import ssl
 
+# ==== 1. POSTGRES ================================================================================================
+# Records, blobs and views in PostgreSQL, on what SqlProvider's classes share.
+# uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS
+# defines: Provider:postgres
+
 _Result = TypeVar("_Result")
 Step: TypeAlias = tuple[str, Sequence[Json]]  # a statement with $1, $2… and their values
 Steps: TypeAlias = Sequence[Step]

@@ -151,9 +151,9 @@ class Site:
         desk = "<p>{{len(view('waiting'))}} waiting</p><a href=\"{{url('forms/leave')}}\">ask</a>"
         (folder / "templates" / "desk.html").write_text(desk)
         raw = tomllib.loads(edit(CONFIG).replace("PREFIX", prefix))
-        kinds = app.load_kinds(folder)
-        config = app.read_config(raw, folder, "app.toml", {kind: cls.settings for kind, cls in kinds.items()})
-        self.app = app.App(config, kinds)
+        registry = app.load_registry(folder)
+        config = app.read_config(raw, folder, "app.toml", registry.provider_settings)
+        self.app = app.App(config, registry)
         self.app.open()
         folders = [folder / "templates", ROOT / "templates"]
         self.runner = app.HttpRunner(config.http, config.site, self.app, folders, lambda address: None)

@@ -102,7 +102,7 @@ def server() -> Postgres:
 @functools.cache
 def plugin() -> type[app.Provider]:
     """The class as the program loads it."""
-    return app.load_kinds(Path("/nonexistent"))["postgres"]
+    return app.load_registry(Path("/nonexistent")).of(app.Provider)["postgres"]
 
 
 def open_postgres(folder: Path, **options: object) -> app.Provider:

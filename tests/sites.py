@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,18 @@ import pytest
 import app
 from app import Action, App, Caller, Conditions, Request, Response
 
-KINDS = app.load_kinds(Path("/nowhere"))
+REGISTRY = app.load_registry(Path("/nowhere"))
+KINDS = REGISTRY.of(app.Provider)
+
+
+def registry_with(*classes: type[app.Extension]) -> app.Registry:
+    """The registry, with these classes taken in too."""
+    made = app.load_registry(Path("/nowhere"))
+    for cls in classes:
+        made.add(cls, Path(__file__))
+    return made
+
+
 PROVIDERS = {
     "sql": '[providers.main]\nkind = "sql"\nurl = "sqlite:///app.db"\n',
     "file": '[providers.main]\nkind = "file"\nroot = "store"\n',
@@ -80,11 +91,11 @@ class Site:
         toml: str,
         *,
         clock: app.Clock = time.time,
-        kinds: Mapping[str, type[app.Provider]] = KINDS,
+        registry: app.Registry = REGISTRY,
     ) -> None:
         raw = tomllib.loads(toml, parse_float=app.exact_number)
-        settings = {kind: cls.settings for kind, cls in kinds.items()}
-        self.app = App(app.read_config(raw, folder, "app.toml", settings), kinds, clock)
+        settings = registry.provider_settings
+        self.app = App(app.read_config(raw, folder, "app.toml", settings), registry, clock)
         self.app.open()
         self.folder = folder
         self.root = self.token("root", "**:*")

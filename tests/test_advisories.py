@@ -241,13 +241,13 @@ root = "{root}"
 [files.all]
 provider = "disk"
 """
-    kinds = app.load_kinds(tmp_path)
-    settings = {kind: cls.settings for kind, cls in kinds.items()}
+    registry = app.load_registry(tmp_path)
+    settings = registry.provider_settings
     with pytest.raises(app.ConfigError) as caught:
-        app.App(app.read_config(tomllib.loads(text), tmp_path, "app.toml", settings), kinds)
+        app.App(app.read_config(tomllib.loads(text), tmp_path, "app.toml", settings), registry)
     assert {fault.pointer for fault in caught.value.faults} == {"providers.disk.root"}
     fine = text.replace(f'root = "{root}"', 'root = "data/files"')
-    app.App(app.read_config(tomllib.loads(fine), tmp_path, "app.toml", settings), kinds)
+    app.App(app.read_config(tomllib.loads(fine), tmp_path, "app.toml", settings), registry)
 
 
 SITE = """
@@ -289,9 +289,9 @@ UNSAFE_ROOTS = [
 
 
 def faults_of(folder: Path, text: str) -> dict[str, str]:
-    kinds = app.load_kinds(folder)
-    config = app.read_config(tomllib.loads(text), folder, "app.toml", {kind: cls.settings for kind, cls in kinds.items()})
-    with closing(app.App(config, kinds, strict=False)) as site:
+    registry = app.load_registry(folder)
+    config = app.read_config(tomllib.loads(text), folder, "app.toml", registry.provider_settings)
+    with closing(app.App(config, registry, strict=False)) as site:
         return {fault.pointer: fault.detail for fault in site.faults}
 
 

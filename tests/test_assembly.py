@@ -17,7 +17,7 @@ import pytest
 
 import app
 from app import Action, AppError, Conflict, Forbidden, NotFound, SignInNeeded, StorageFull, Unauthenticated, Unavailable
-from tests.sites import KINDS, PROVIDERS, Site
+from tests.sites import PROVIDERS, Site, registry_with
 
 TOML = """
 [roles.staff]
@@ -1295,7 +1295,7 @@ class Flaky(app.plugin("file").FileProvider):
 @pytest.mark.parametrize("from_the_start", [True, False])
 def test_a_provider_that_is_away_takes_only_its_own_resources_with_it(tmp_path: Path, from_the_start: bool) -> None:
     Flaky.away = from_the_start
-    site = Site(tmp_path, AWAY, kinds={**KINDS, "flaky": Flaky})
+    site = Site(tmp_path, AWAY, registry=registry_with(Flaky))
     Flaky.away = True
     for asked in (
         lambda: site.create("forms/far", {"a": "x"}),
@@ -1370,15 +1370,15 @@ sql = "select key from far"
 
 
 @pytest.fixture
-def flaky() -> Iterator[dict[str, type[app.Provider]]]:
+def flaky() -> Iterator[app.Registry]:
     FlakySql.away, FlakySql.opened = False, []
-    yield {**KINDS, "flaky": FlakySql}
+    yield registry_with(FlakySql)
     FlakySql.away = False
 
 
 def test_a_database_that_was_away_at_the_start_gets_its_tables_when_it_is_back(tmp_path: Path, flaky: Any) -> None:
     FlakySql.away = True
-    site = Site(tmp_path, PROVIDERS["sql"] + FLAKY_SQL, kinds=flaky)
+    site = Site(tmp_path, PROVIDERS["sql"] + FLAKY_SQL, registry=flaky)
     for _ in range(2):
         with pytest.raises(Unavailable) as caught:
             site.items("views/far")
@@ -1416,7 +1416,7 @@ def test_without_state_the_public_is_served_and_tokens_get_503_and_never_401(
     tmp_path: Path, flaky: Any, from_the_start: bool
 ) -> None:
     toml = STATE_AWAY + FLAKY_SQL
-    site = Site(tmp_path, toml, kinds=flaky)
+    site = Site(tmp_path, toml, registry=flaky)
     session, _ = site.app.sign_in(site.root.removeprefix("Bearer "), "r")
     site.put("files/open/a.txt", body=b"x")
     if from_the_start:
@@ -1527,9 +1527,9 @@ provider = "unused"
 
 def test_what_is_never_made_silently_is_told_by_check_and_made_by_create(tmp_path: Path) -> None:
     Declared.made, Declared.away = set(), False
-    kinds = {**KINDS, "declared": Declared}
+    registry = registry_with(Declared)
     raw = app.tomllib.loads(CREATED)
-    one = app.App(app.read_config(raw, tmp_path, "app.toml", {kind: cls.settings for kind, cls in kinds.items()}), kinds)
+    one = app.App(app.read_config(raw, tmp_path, "app.toml", registry.provider_settings), registry)
     missing = {(fault.pointer, fault.detail.split(":")[0]) for fault in one.check()}
     state = {"_audit", "_requests", "_tokens", "_sessions", "_links", "_settings"}
     assert missing == {
@@ -1546,7 +1546,7 @@ def test_what_is_never_made_silently_is_told_by_check_and_made_by_create(tmp_pat
     assert one.check() == []
     assert one.create() == ([], [])
     one.close()
-    site = Site(tmp_path, CREATED, kinds=kinds)  # every table that is ever written is among them
+    site = Site(tmp_path, CREATED, registry=registry)  # every table that is ever written is among them
     code = site.app.link(app.Caller("t"), site.app.issue(app.Caller("t"), "ann", ["**:*"], [], 3600))
     site.app.sign_in(code, "r")
     assert site.app.first_code(app.Caller("t")) == ""
@@ -1565,9 +1565,9 @@ def test_a_provider_that_is_away_does_not_keep_the_others_from_being_made(tmp_pa
         def create(self, tables: Sequence[str]) -> list[str]:
             raise Unavailable("beside is away")
 
-    kinds = {**KINDS, "declared": Declared, "away": Away}
+    registry = registry_with(Declared, Away)
     raw = app.tomllib.loads(CREATED.replace('beside]\nkind = "declared"', 'beside]\nkind = "away"'))
-    one = app.App(app.read_config(raw, tmp_path, "app.toml", {kind: cls.settings for kind, cls in kinds.items()}), kinds)
+    one = app.App(app.read_config(raw, tmp_path, "app.toml", registry.provider_settings), registry)
     made, faults = one.create()
     assert len(made) == 7
     assert faults == [app.Fault("providers.beside", "unavailable", "beside is away")]
@@ -1713,7 +1713,7 @@ class Single(app.plugin("file").FileProvider):
 
 def test_a_form_on_a_provider_that_is_not_atomic_has_intent_and_outcome_beside_state(tmp_path: Path) -> None:
     toml = AWAY.replace("flaky", "single")
-    site = Site(tmp_path, toml, kinds={**KINDS, "single": Single})
+    site = Site(tmp_path, toml, registry=registry_with(Single))
     made = site.create("forms/far", {"a": "x"}, idempotency_key="k")
     assert site.create("forms/far", {"a": "x"}, idempotency_key="k").data == made.data
     assert len(site.items("forms/far/records")) == 1
@@ -1745,7 +1745,7 @@ def test_an_upload_is_read_once_and_again_for_a_retry(site: Site, monkeypatch: p
 
 
 def test_a_batch_on_a_provider_that_is_not_atomic_is_refused_whole(tmp_path: Path) -> None:
-    site = Site(tmp_path, AWAY.replace("flaky", "single"), kinds={**KINDS, "single": Single})
+    site = Site(tmp_path, AWAY.replace("flaky", "single"), registry=registry_with(Single))
     with pytest.raises(app.Unsupported, match="one record a request"):
         site.create("forms/far", [{"a": "x"}, {"a": "y"}])
     assert site.items("forms/far/records") == []
@@ -1778,7 +1778,7 @@ def test_state_on_a_provider_that_is_not_atomic_is_a_fault_that_names_others(
         for name, kind in zip(names, ("single", "file", "file"), strict=True)
     )
     with pytest.raises(app.ConfigError) as caught:
-        Site(tmp_path, toml, kinds={**KINDS, "single": Single})
+        Site(tmp_path, toml, registry=registry_with(Single))
     [fault] = caught.value.faults
     assert fault.pointer == "site.state"
     assert told in fault.detail

@@ -80,7 +80,7 @@ def imports_boto3(code: str, folder: Path) -> bool:
 
 def test_boto3_is_imported_by_open_and_not_before(tmp_path: Path) -> None:
     options = {"bucket": "some", "tables": "", "region": "eu-central-1"}
-    code = f"one = app.load_kinds(Path('.'))['aws']('c', {options!r}, Path('.'))"
+    code = f"one = app.load_registry(Path('.')).of(app.Provider)['aws']('c', {options!r}, Path('.'))"
     assert not imports_boto3(code, tmp_path)
     assert imports_boto3(code + "; one.open(); one.close()", tmp_path)
 
@@ -112,7 +112,7 @@ def test_settings_that_cannot_work_are_named(options: dict[str, Any], place: str
 def test_settings_come_from_app_toml_with_their_defaults(tmp_path: Path) -> None:
     def options(toml: str) -> Any:
         raw = tomllib.loads(f"[providers.cloud]\nkind = 'aws'\n{toml}")
-        kinds = {kind: cls.settings for kind, cls in app.load_kinds(tmp_path).items()}
+        kinds = {kind: cls.settings for kind, cls in app.load_registry(tmp_path).of(app.Provider).items()}
         return app.read_config(raw, tmp_path, "app.toml", kinds).providers["cloud"].options
 
     defaults = {"region": "", "endpoint": "", "timeout": 10, "connections": 16, "scan_limit": 10_000}

@@ -415,8 +415,8 @@ def test_errors_are_one_json_object_where_json_is_asked_for(shell: Shell) -> Non
 
 def test_a_bug_is_exit_code_1_with_its_traceback(shell: Shell) -> None:
     shell.write("raise SystemExit(app.main(['info', 'version']))", "run.py")
-    text = "import sys, app\napp.cmd_info = None\nparser = app.build_parser\n"
-    text += "app.build_parser = lambda: 1 / 0\nsys.exit(app.main([]))\n"
+    text = "import sys, app\napp.cmd_info = None\nparse = app.parse_arguments\n"
+    text += "app.parse_arguments = lambda argv: 1 / 0\nsys.exit(app.main([]))\n"
     done = subprocess.run(
         [sys.executable, "-c", text],
         capture_output=True,
@@ -640,7 +640,7 @@ def test_a_configuration_with_faults_stops_every_command_with_exit_2(shell: Shel
 
 
 def parsed(*args: str) -> dict[str, Any]:
-    return vars(app.build_parser().parse_args(list(args)))
+    return {name: value for name, value in vars(app.parse_arguments(list(args))).items() if name != "registry"}
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,8 @@ from app import App, Config, ConfigError, Fault
 STARTER = app.bundled_text("starter.toml")
 
 ROOT = Path(app.__file__).parent
-KINDS = app.load_kinds(Path("/nowhere"))
-SETTINGS = {kind: cls.settings for kind, cls in KINDS.items()}
+REGISTRY = app.load_registry(Path("/nowhere"))
+SETTINGS = dict(REGISTRY.provider_settings)
 
 RICH = """
 [site]
@@ -109,7 +109,7 @@ def read(text: str | Mapping[str, Any], folder: Path = Path("/srv/site")) -> Con
 
 def faults(text: str | Mapping[str, Any], folder: Path = Path("/srv/site")) -> dict[str, str]:
     """Every fault of configuration and assembly, by place."""
-    return {fault.pointer: fault.detail for fault in App(read(text, folder), KINDS, strict=False).faults}
+    return {fault.pointer: fault.detail for fault in App(read(text, folder), REGISTRY, strict=False).faults}
 
 
 def with_setting(place: str, toml: str) -> dict[str, Any]:
@@ -354,7 +354,7 @@ def test_every_converter_has_bad_values() -> None:
 
 
 def test_a_bad_value_of_any_setting_of_a_provider_is_a_fault_and_no_traceback(tmp_path: Path) -> None:
-    for kind, cls in app.load_kinds(tmp_path).items():
+    for kind, cls in app.load_registry(tmp_path).of(app.Provider).items():
         for one in cls.settings:
             if one.kind == "any":
                 continue
@@ -428,7 +428,7 @@ def test_what_other_programs_write_is_answered_with_what_to_write_here(
     raw = with_setting(place, toml)
     if place == "views.sales.sql":
         config = app.read_config(raw, tmp_path, "app.toml", SETTINGS)
-        with closing(App(config, KINDS, strict=False)) as site:
+        with closing(App(config, REGISTRY, strict=False)) as site:
             found = [fault.detail for fault in site.check() if fault.pointer == place]
     else:
         found = [detail for pointer, detail in faults(raw).items() if pointer.startswith(place)]
@@ -453,7 +453,7 @@ def test_every_grant_of_app_toml_that_allows_nothing_is_warned_of(tmp_path: Path
         queues = [{ url = "http://127.0.0.1:9/1/in", allow = ["forms/leav:create", "forms/*:create"] }]
         """
     config = app.read_config(parse(text), tmp_path, "app.toml", SETTINGS)
-    with closing(App(config, KINDS)) as site:
+    with closing(App(config, REGISTRY)) as site:
         assert [told for told in site.warnings() if not told.startswith("providers.")] == [
             "roles.staff: views/all:delete allows nothing: the actions of views/all are read",
             "sqs.queues: allow of in: forms/leav:create names nothing that is declared; did you mean forms/leave?",
@@ -544,7 +544,7 @@ def test_a_mark_at_the_beginning_of_the_file_is_no_fault(tmp_path: Path) -> None
 def test_one_mistake_is_one_fault_that_says_what_to_write(tmp_path: Path, toml: str, told: list[str]) -> None:
     main = '[providers.main]\nkind = "sql"\nurl = "sqlite:///a.db"\n' * ("[providers]" not in toml)
     with closing(
-        App(app.read_config(tomllib.loads(main + toml), tmp_path, "app.toml", SETTINGS), KINDS, strict=False)
+        App(app.read_config(tomllib.loads(main + toml), tmp_path, "app.toml", SETTINGS), REGISTRY, strict=False)
     ) as site:
         assert [f"{one.pointer}: {one.detail}" for one in site.faults] == told
 
@@ -554,7 +554,7 @@ def test_a_fault_has_its_line_and_no_fault_follows_from_another(tmp_path: Path) 
         (tmp_path / "app.toml").write_text(text)
         config = app.read_config(app.read_toml(tmp_path / "app.toml"), tmp_path, "app.toml", SETTINGS)
         config = dataclasses.replace(config, lines=app.toml_lines(text))
-        with closing(App(config, KINDS, strict=False)) as site:
+        with closing(App(config, REGISTRY, strict=False)) as site:
             return [": ".join((one.pointer, one.detail)) for one in map(config.located, site.faults)]
 
     assert found('[sit]\ntitle = "x"\n') == ["sit: is not a setting; did you mean site? (line 1)"]
@@ -658,7 +658,7 @@ def test_every_fault_is_listed_at_once() -> None:
 
 def test_an_app_is_not_built_from_a_configuration_with_faults() -> None:
     with pytest.raises(ConfigError, match="2 faults") as caught:
-        App(read(with_setting("http.bind", "5") | {"nonsense": 1}), KINDS)
+        App(read(with_setting("http.bind", "5") | {"nonsense": 1}), REGISTRY)
     assert {fault.pointer for fault in caught.value.faults} == {"http.bind", "nonsense"}
 
 
@@ -744,15 +744,16 @@ def test_a_contract_that_a_provider_has_not_is_a_fault() -> None:
     raw["providers"]["bytes"] = {"kind": "only"}
     raw["forms"]["leave"]["provider"] = "bytes"
     raw["views"]["sales"]["provider"] = "bytes"
-    kinds = KINDS | {"only": only}
+    registry = app.load_registry(Path("/nowhere"))
+    registry.add(only, Path(__file__))
     config = app.read_config(raw, Path("/srv"), "app.toml", SETTINGS | {"only": ()})
-    found = {fault.pointer: fault.detail for fault in App(config, kinds, strict=False).faults}
+    found = {fault.pointer: fault.detail for fault in App(config, registry, strict=False).faults}
     assert set(found) == {"forms.leave.provider", "views.sales.provider"}
     assert "has no Records (it needs one of: main, share)" in found["forms.leave.provider"]
     assert "has no Queries (it needs one of: main)" in found["views.sales.provider"]
     raw["site"]["state"] = "bytes"
     config = app.read_config(raw, Path("/srv"), "app.toml", SETTINGS | {"only": ()})
-    assert "site.state" in {fault.pointer for fault in App(config, kinds, strict=False).faults}
+    assert "site.state" in {fault.pointer for fault in App(config, registry, strict=False).faults}
 
 
 # ---- which provider
@@ -954,11 +955,11 @@ def test_whatever_stands_in_the_file_gives_faults_and_never_a_traceback(tmp_path
         for _ in range(rng.choice([1, 1, 1, 2, 5])):
             _mutate(raw, rng)
         config = read({k: v for k, v in raw.items() if v is not None}, tmp_path)
-        looked_at = App(config, KINDS, strict=False)
+        looked_at = App(config, REGISTRY, strict=False)
         assert all(isinstance(f, Fault) and f.detail for f in looked_at.faults)
         refused += bool(looked_at.faults)
         if not looked_at.faults:
-            App(config, KINDS)
+            App(config, REGISTRY)
     assert 300 < refused < 600
 
 
@@ -973,7 +974,7 @@ def test_a_faulty_setting_keeps_its_default_so_that_the_rest_can_be_read() -> No
 
 
 def test_nothing_is_created_by_reading_or_building(tmp_path: Path) -> None:
-    App(read(RICH, tmp_path), KINDS)
+    App(read(RICH, tmp_path), REGISTRY)
     assert os.listdir(tmp_path) == []
 
 

@@ -149,7 +149,7 @@ def leaves(
             helps = {choice.dest: choice.help or "" for choice in action._choices_actions}
             for name, inner in action.choices.items():
                 nested = any(isinstance(one, argparse._SubParsersAction) for one in inner._actions)
-                if not nested or name == "server":
+                if not nested or name in ("server", "info"):
                     yield " ".join((*words, name)), inner, helps[name]
                 if nested:
                     yield from leaves(inner, (*words, name))
@@ -174,7 +174,7 @@ def arguments_of(parser: argparse.ArgumentParser) -> list[str]:
 
 def commands_text() -> str:
     rows = []
-    for words, parser, help_ in leaves(app.build_parser()):
+    for words, parser, help_ in leaves(app.build_parser(app.load_registry(ROOT))):
         rows.append([f"`{' '.join([words, *arguments_of(parser)])}`", help_])
     return table("command | what it does", rows)
 
@@ -182,9 +182,9 @@ def commands_text() -> str:
 def contracts_text() -> str:
     """What a plugin implements: the abstract methods, and what it may replace."""
     rows = []
-    for cls in (app.Provider, app.Records, app.Blobs, app.Queries):
+    for cls in (app.Extension, app.Provider, app.Records, app.Blobs, app.Queries, app.Route, app.Job, app.Command):
         own = [name for name in vars(cls) if not name.startswith("_") or name == "__init__"]
-        must = [name for name in own if name in cls.__abstractmethods__]
+        must = [name for name in own if name in getattr(cls, "__abstractmethods__", ())]
         must += [name for name in getattr(cls, "__annotations__", ()) if name not in vars(cls)]
         may = [name for name in own if name not in must]
         rows.append([f"`{cls.__name__}`", *(", ".join(f"`{name}`" for name in names) or "nothing" for names in (must, may))])
@@ -260,7 +260,7 @@ def test_every_setting_is_in_the_reference() -> None:
 
 def test_every_command_and_option_is_told() -> None:
     told = section("Commands")
-    for words, parser, _ in leaves(app.build_parser()):
+    for words, parser, _ in leaves(app.build_parser(app.load_registry(ROOT))):
         assert f"`{words}" in told
         for one in parser._actions:
             for option in one.option_strings:
@@ -280,8 +280,8 @@ def test_every_error_is_in_the_table() -> None:
 
 def test_every_plugin_hook_is_told() -> None:
     told = section("Writing a plugin")
-    for cls in (app.Provider, app.Records, app.Blobs, app.Queries):
-        for name in (*cls.__abstractmethods__, *getattr(cls, "__annotations__", {})):
+    for cls in (app.Extension, app.Provider, app.Records, app.Blobs, app.Queries, app.Route, app.Job, app.Command):
+        for name in (*getattr(cls, "__abstractmethods__", ()), *getattr(cls, "__annotations__", {})):
             assert f"`{name}`" in told, f"{cls.__name__}.{name}"
 
 
@@ -312,14 +312,14 @@ def test_every_environment_variable_is_told() -> None:
 
 
 def test_every_route_is_told() -> None:
-    site = app.App(app.read_config(tomllib.loads(STARTER), ROOT, "starter", kinds()), app.load_kinds(ROOT))
+    site = app.App(app.read_config(tomllib.loads(STARTER), ROOT, "starter", kinds()), app.load_registry(ROOT))
     for row in app._info_routes(site):
         shape = re.sub(r"^/(apps|forms|views|files)/\w+", r"/\1/NAME", row["path"])
         assert f"`{shape}`" in section("HTTP"), shape
 
 
 def kinds() -> dict[str, Any]:
-    return {kind: cls.settings for kind, cls in app.load_kinds(Path("/nonexistent")).items()}
+    return dict(app.load_registry(Path("/nonexistent")).provider_settings)
 
 
 def test_what_is_not_available_is_named_as_such_and_nowhere_else() -> None:
@@ -385,12 +385,12 @@ def test_every_piece_of_app_toml_is_accepted(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "plugins").mkdir()
     plugin = next(content for _, content in blocks(section("Writing a plugin"), "python"))
     (tmp_path / "plugins" / "jsonfile.py").write_text(plugin, encoding="utf-8")
-    available = app.load_kinds(tmp_path)
+    available = app.load_registry(tmp_path)
     pieces = blocks(readme(), "toml")
     assert len(pieces) >= 3
     for _, piece in pieces:
         raw = merged(tomllib.loads(STARTER), tomllib.loads(piece))
-        config = app.read_config(raw, tmp_path, "README", {kind: cls.settings for kind, cls in available.items()})
+        config = app.read_config(raw, tmp_path, "README", available.provider_settings)
         app.App(config, available).close()
 
 

@@ -38,7 +38,7 @@ from app import (
     Unsupported,
     UnsupportedAction,
 )
-from tests.sites import KINDS, Site
+from tests.sites import REGISTRY, Site
 
 
 def table(**settings: Any) -> str:
@@ -123,8 +123,8 @@ def build(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[.
 
 def assemble(folder: Path, toml: str) -> App:
     raw = tomllib.loads(toml, parse_float=app.exact_number)
-    config = app.read_config(raw, folder, "app.toml", {kind: cls.settings for kind, cls in KINDS.items()})
-    return App(config, KINDS, strict=False)
+    config = app.read_config(raw, folder, "app.toml", REGISTRY.provider_settings)
+    return App(config, REGISTRY, strict=False)
 
 
 def main(site: Site) -> Any:

@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 import pytest
 from http_client import JSON, PAGE, Server, Site, serving
 from queue_site import Door, Host, Queue, client, clients, envelope, leave, texts, until
-from sites import KINDS
+from sites import KINDS, registry_with
 from sites import Site as PlainSite
 from sqs_fake import SqsFake
 
@@ -564,7 +564,7 @@ def test_a_provider_that_does_not_answer_does_not_hold_up_a_scrape(tmp_path: Pat
 
     toml = '[providers.main]\nkind = "sql"\nurl = "sqlite:///app.db"\n[providers.far]\nkind = "slow"\nurl = "sqlite:///far.db"\n'
     toml += '[site]\nstate = "main"\n'
-    site = PlainSite(tmp_path, toml, kinds={**KINDS, "slow": Slow})
+    site = PlainSite(tmp_path, toml, registry=registry_with(Slow))
     answer.clear()
     began = time.monotonic()
     samples = {one["name"]: one["samples"] for one in site.read("admin/metrics").data["metrics"]}

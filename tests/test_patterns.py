@@ -151,9 +151,9 @@ def test_patterns_of_fields_of_parameters_and_of_keys_of_a_service_are_judged(tm
             "forms": {"f": {"provider": "main", "fields": {"x": field}}},
             "views": {"v": {"provider": "main", "sql": "select :y as y", "params": {"y": field}}},
         }
-        kinds = app.load_kinds(tmp_path)
-        config = app.read_config(raw, tmp_path, "app.toml", {kind: cls.settings for kind, cls in kinds.items()})
-        return {fault.pointer: fault.detail for fault in app.App(config, kinds, strict=False).faults}
+        registry = app.load_registry(tmp_path)
+        config = app.read_config(raw, tmp_path, "app.toml", registry.provider_settings)
+        return {fault.pointer: fault.detail for fault in app.App(config, registry, strict=False).faults}
 
     places = {"forms.f.fields.x.pattern", "views.v.params.y.pattern", "providers.far.keys"}
     assert faults("(a+)+b").keys() == places

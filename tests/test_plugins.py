@@ -32,7 +32,7 @@ class Drawer(app.plugin("file").FileProvider):
             raise app.ConfigError(f"provider {name}: slots: at most 9")
         super().__init__(name, {"root": options["place"]}, folder)
 '''
-BUILT_IN = list(app.load_kinds(Path("/nonexistent")))  # and the bundled plugins
+BUILT_IN = list(app.load_registry(Path("/nonexistent")).of(app.Provider))  # and the bundled plugins
 TOML = '[providers.main]\nkind = "drawer"\nplace = "drawer"\n[forms.ask]\nfields.a = {}\n'
 
 
@@ -43,11 +43,11 @@ def shell(tmp_path: Path) -> Shell:
 
 def test_a_plugin_beside_app_toml_adds_a_kind(shell: Shell) -> None:
     shell.write(PLUGIN, "plugins/drawer.py")
-    kinds = app.load_kinds(shell.folder)
-    assert "sql" in kinds
-    assert "file" in kinds
+    registry = app.load_registry(shell.folder)
+    kinds = registry.of(app.Provider)
+    assert {"sql", "file"} <= set(kinds)
     assert list(kinds)[-1] == "drawer"
-    site = Site(shell.folder, TOML, kinds=kinds)
+    site = Site(shell.folder, TOML, registry=registry)
     made = site.create("forms/ask", {"a": "x"})
     assert site.read(made.location).data["a"] == "x"
     assert (shell.folder / "drawer" / ".satchel").is_dir()
@@ -74,9 +74,9 @@ BROKEN = {
     "syntax.py": ("def", "SyntaxError"),
     "missing.py": ("import no_such_module_here", "no_such_module_here"),
     "raises.py": ("1 / 0", "ZeroDivisionError"),
-    "empty.py": ("x = 1", "defines no Provider with a kind"),
-    "imports_only.py": ("from app import SqlProvider", "defines no Provider with a kind"),
-    "no_kind.py": ("import app\nclass P(app.Provider): ...", "defines no Provider with a kind"),
+    "empty.py": ("x = 1", "defines no extension with a kind"),
+    "imports_only.py": ("from app import SqlProvider", "defines no extension with a kind"),
+    "no_kind.py": ("import app\nclass P(app.Provider): ...", "defines no extension with a kind"),
     "again.py": ('import app\nclass P(app.plugin("file").FileProvider):\n    kind = "sql"', "'sql', which exists already"),
 }
 
@@ -86,7 +86,7 @@ def test_a_plugin_that_does_not_load_stops_the_start_and_is_named(shell: Shell, 
     text, reason = BROKEN[name]
     shell.write(text, f"plugins/{name}")
     with pytest.raises(app.ConfigError) as error:
-        app.load_kinds(shell.folder)
+        app.load_registry(shell.folder).of(app.Provider)
     assert f"plugins/{name}" in error.value.message
     assert reason in error.value.message
 
@@ -100,7 +100,7 @@ def test_a_plugin_that_is_byte_for_byte_a_bundled_one_is_that_one(shell: Shell) 
         shell.write(path.read_text(encoding="utf-8"), f"plugins/{path.name}")
         shell.write(path.read_text(encoding="utf-8"), f"plugins/copy{number}.py")
     shell.write(PLUGIN, "plugins/drawer.py")
-    assert list(app.load_kinds(shell.folder)) == [*BUILT_IN, "drawer"]
+    assert list(app.load_registry(shell.folder).of(app.Provider)) == [*BUILT_IN, "drawer"]
 
 
 def test_two_plugins_with_one_kind_are_refused_and_both_files_named(shell: Shell) -> None:
@@ -112,7 +112,7 @@ def test_two_plugins_with_one_kind_are_refused_and_both_files_named(shell: Shell
     changed.unlink()
     first, second = shell.write(PLUGIN, "plugins/one.py"), shell.write(PLUGIN, "plugins/two.py")
     _, err = shell.run("server", "check", code=2)
-    assert f"the kind 'drawer', which exists already: it is in {first} and in {second}; remove one" in err
+    assert f"the provider 'drawer', which exists already: it is in {first} and in {second}; remove one" in err
 
 
 def test_every_command_stops_with_exit_2_at_a_broken_plugin(shell: Shell) -> None:
@@ -126,7 +126,9 @@ def test_every_command_stops_with_exit_2_at_a_broken_plugin(shell: Shell) -> Non
 def test_a_plugin_that_exits_or_is_hidden_is_handled(shell: Shell) -> None:
     shell.write("1 / 0", "plugins/_draft.py")
     shell.write("1 / 0", "plugins/notes.txt")
-    assert list(app.load_kinds(shell.folder)) == list(app.load_kinds(shell.folder / "elsewhere"))
+    assert list(app.load_registry(shell.folder).of(app.Provider)) == app.load_registry(shell.folder / "elsewhere").kinds(
+        app.Provider
+    )
 
 
 PROBE = """

@@ -138,7 +138,8 @@ def test_a_schema_is_a_name_that_postgresql_keeps_whole(tmp_path: Path) -> None:
 
 
 def test_the_driver_is_imported_only_when_a_connection_is_made() -> None:
-    code = "import sys, app, pathlib; print(sorted(app.load_kinds(pathlib.Path('.'))), 'pg8000' in sys.modules)"
+    code = "import sys, app, pathlib; kinds = app.load_registry(pathlib.Path('.')).of(app.Provider); "
+    code += "print(sorted(kinds), kinds['postgres'], 'pg8000' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "'postgres'" in done.stdout
     assert done.stdout.endswith("False\n")

@@ -762,9 +762,7 @@ def test_payload_in_s3_is_sent_back_with_its_first_key(emulated: Desk) -> None:
         pass
     token = emulated.token()
     settings = tomllib.loads((emulated.folder / "app.toml").read_text())
-    queues = app.QueueDesk(
-        app.read_config(settings, emulated.folder, "", {kind: cls.settings for kind, cls in sites.KINDS.items()}).sqs
-    )
+    queues = app.QueueDesk(app.read_config(settings, emulated.folder, "", sites.REGISTRY.provider_settings).sqs)
     for _ in range(2):  # as if the delete had failed
         queues.visit(emulated.urls["intake-dead"], lambda letter: not queues.send_back(letter, f"Bearer {token}"), 10)
         s3.put_object(Bucket="payloads", Key="k", Body=json.dumps(ENVELOPE).encode())

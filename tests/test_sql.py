@@ -66,7 +66,7 @@ def test_work_that_waits_is_run_as_one_group_and_a_jobs_own_error_is_its_own() -
     batches: list[list[str]] = []
     first, go = threading.Event(), threading.Event()
 
-    def run_jobs(jobs: list[app.Job]) -> None:
+    def run_jobs(jobs: list[app.PendingCommit]) -> None:
         batches.append([job.work for job in jobs])
         if jobs[0].work == "leader":
             first.set()
@@ -104,7 +104,7 @@ def test_work_that_waits_is_run_as_one_group_and_a_jobs_own_error_is_its_own() -
 def test_an_error_of_the_group_reaches_everybody_and_the_next_group_runs() -> None:
     failing = [app.StorageFull("full", hint="disk"), ValueError("bug"), KeyboardInterrupt()]
 
-    def run_jobs(jobs: list[app.Job]) -> None:
+    def run_jobs(jobs: list[app.PendingCommit]) -> None:
         if failing:
             raise failing.pop(0)
         for job in jobs:
@@ -128,7 +128,7 @@ def test_a_waiting_thread_that_is_interrupted_holds_nobody_up_and_its_work_is_no
     done: list[str] = []
     first, go = threading.Event(), threading.Event()
 
-    def run_jobs(jobs: list[app.Job]) -> None:
+    def run_jobs(jobs: list[app.PendingCommit]) -> None:
         first.set()
         go.wait()
         for job in jobs:
