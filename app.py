@@ -3018,6 +3018,12 @@ class Provider(Extension, ABC):
         """Files and folders of this machine that hold its data, which no file share may show; [] where there are none."""
         return []
 
+    def sweep(self, now: float) -> None:  # noqa: B027 (most have nothing to sweep)
+        """Remove what interrupted work left behind, such as bytes that were staged over a day before `now` (Unix seconds).
+
+        Never called for a request: it may take its time. Meanwhile others read and write.
+        """
+
     def has(self, contract: type[Provider]) -> bool:
         """Whether it keeps a contract as it is configured: an HTTP service may have records and no blobs."""
         return isinstance(self, contract)
@@ -11570,7 +11576,7 @@ def need_blob(path: str, present: Blob | Folder | None, if_match: str | None = N
 
 
 class LookedUpBlobs(Blobs):
-    """What a look at one path answers, and when to sweep."""
+    """Blobs whose provider can look at one path."""
 
     _clock: Clock
     _swept_at = -math.inf
@@ -11586,13 +11592,12 @@ class LookedUpBlobs(Blobs):
     def is_folder(self, path: str) -> bool:
         return not path or isinstance(self._look(path), Folder)
 
-    def _sweep_is_due(self) -> bool:
-        """Whether a minute has passed since this was true."""
+    def _sweep_if_due(self) -> None:
+        """Sweep, at most once a minute."""
         now = self._clock()
-        if now < self._swept_at + 60:
-            return False
-        self._swept_at = now
-        return True
+        if now >= self._swept_at + 60:
+            self._swept_at = now
+            self.sweep(now)
 
 
 class EmbeddedProvider(Records, LookedUpBlobs):
@@ -11656,10 +11661,9 @@ class SqlBlobs(LookedUpBlobs):
     def _submit(self, work: Callable[[Any], _Result]) -> _Result:
         """The result of the work once it is durable; it is one transaction, done or not done as a whole."""
 
+    @abstractmethod
     def _has_blobs(self) -> bool:
-        """Whether there is something to read from."""
-        self._prepare(blobs=True)
-        return True
+        """Whether the tables of blobs are there; makes nothing."""
 
     def _hold_tree(self, connection: SqlConnection) -> None:
         """Hold off others that change what lies at which path, to the end of the transaction."""
@@ -11731,7 +11735,7 @@ class SqlBlobs(LookedUpBlobs):
 
     def publish(self, staged: Staged, path: str, *, if_match: str | None = None, if_none_match: bool = False) -> Blob:
         self._prepare(blobs=True)
-        self._sweep()
+        self._sweep_if_due()
 
         def work(connection: SqlConnection) -> Blob:
             self._hold_tree(connection)
@@ -11778,11 +11782,10 @@ class SqlBlobs(LookedUpBlobs):
         self._prepare(blobs=True)
         self._submit(work)
 
-    def _sweep(self) -> None:
-        """Drop loose contents whose time is over, in small commits; looks at most once a minute."""
-        if not self._sweep_is_due():
+    def sweep(self, now: float) -> None:
+        """Delete loose contents whose time is over, in small commits."""
+        if not self._has_blobs():
             return
-        now = self._clock()
         with self._reading("sweeping") as connection:
             expired = connection.execute("select content from _loose where expires_at < ?", (now,)).fetchall()
 
@@ -12151,6 +12154,13 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
         return Record(write.key, after, write.value)
 
     # -- blobs
+
+    def _has_blobs(self) -> bool:
+        if not self._blobs_made and self._path.exists():
+            with self._reading("reading blobs") as connection:
+                row = connection.execute("select 1 from sqlite_master where name = '_loose' and type = 'table'").fetchone()
+            self._blobs_made = row is not None
+        return self._blobs_made
 
     def _check_room(self) -> None:
         """StorageFull before an upload takes the last of the disk: to remove what it staged takes room too."""

@@ -1079,7 +1079,7 @@ class S3Blobs(Aws, Blobs):
         )
 
     def stage(self, chunks: Iterable[bytes], path: str = "") -> Staged:
-        self._sweep()
+        self._sweep_if_due()
         upload = Upload(self._s3, self._key(path) if path else STAGED + secrets.token_hex(16))
         digest, size = hashlib.sha256(), 0
         try:
@@ -1188,20 +1188,26 @@ class S3Blobs(Aws, Blobs):
         with suppress(Refused):
             self._s3("discarding", "abort_multipart_upload", Key=key, UploadId=upload_id, expect=("NoSuchUpload", "404"))
 
-    def _sweep(self) -> None:
-        """At most once an hour: end uploads that are older than a day, and remove staged objects of that age."""
+    def _sweep_if_due(self) -> None:
+        """Sweep, at most once an hour; it must not fail somebody's upload."""
         now = self._clock()
-        if now < self._swept_at + SWEEP_EVERY_S:
+        if now >= self._swept_at + SWEEP_EVERY_S:
+            self._swept_at = now
+            with suppress(app.AppError):
+                self.sweep(now)
+
+    def sweep(self, now: float) -> None:
+        """End uploads that are older than a day, and remove staged objects of that age."""
+        if not self.has(Blobs):  # type: ignore[type-abstract]
             return
-        self._swept_at = now
-        with suppress(app.AppError, Refused):  # it comes again in an hour, and must not fail somebody's upload
-            for upload in self._s3("sweeping", "list_multipart_uploads").get("Uploads", []):
-                if upload["Initiated"].timestamp() < now - SWEEP_AFTER_S:
-                    place = {"Key": upload["Key"], "UploadId": upload["UploadId"]}
+        for upload in self._s3("sweeping", "list_multipart_uploads").get("Uploads", []):
+            if upload["Initiated"].timestamp() < now - SWEEP_AFTER_S:
+                place = {"Key": upload["Key"], "UploadId": upload["UploadId"]}
+                with suppress(Refused):
                     self._s3("sweeping", "abort_multipart_upload", **place, expect=("NoSuchUpload", "404"))
-            for item in (item for page in self._listed(STAGED) for item in page.get("Contents", [])):
-                if item["LastModified"].timestamp() < now - SWEEP_AFTER_S:
-                    self._s3("sweeping", "delete_object", Key=item["Key"])
+        for item in (item for page in self._listed(STAGED) for item in page.get("Contents", [])):
+            if item["LastModified"].timestamp() < now - SWEEP_AFTER_S:
+                self._s3("sweeping", "delete_object", Key=item["Key"])
 
     def _listed(self, prefix: str, **params: Any) -> Iterator[Any]:
         """The pages of a listing."""

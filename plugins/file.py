@@ -368,13 +368,16 @@ class FileProvider(EmbeddedProvider):
     def _locked(self, doing: str) -> Iterator[None]:
         """Alone among all processes; makes the folders at first use."""
         with self._errors(doing):
-            if not self._staged.is_dir():
-                for folder in (self._root, self._own, self._staged):
-                    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                sync_folder(self._root.parent)
-                sync_folder(self._root)
+            self._make_folders()
             with self._lock.held():
                 yield
+
+    def _make_folders(self) -> None:
+        if not self._staged.is_dir():
+            for folder in (self._root, self._own, self._staged):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            sync_folder(self._root.parent)
+            sync_folder(self._root)
 
     # -- records
 
@@ -502,12 +505,12 @@ class FileProvider(EmbeddedProvider):
         return FileReader(descriptor, start, rest if length is None else min(rest, length))
 
     def stage(self, chunks: Iterable[bytes], path: str = "") -> Staged:
-        with self._locked("staging"):
-            self._sweep()
+        self._sweep_if_due()
         name = new_id(self._clock())
         place = self._staged / name
         digest, size = hashlib.sha256(), 0
         with self._errors("staging"):
+            self._make_folders()
             file = open(place, "xb", buffering=0)  # noqa: SIM115 (closed below, where errors of `chunks` stay what they are)
         try:
             with file:
@@ -531,12 +534,15 @@ class FileProvider(EmbeddedProvider):
             self._modified_ns = max(int(self._clock() * 1e9), self._modified_ns + 1)
             os.utime(place, ns=(self._modified_ns, self._modified_ns))
 
-    def _sweep(self) -> None:
-        """Remove staged files that nobody wanted for a day; looks at most once a minute."""
-        for item in os.scandir(self._staged) if self._sweep_is_due() else ():
-            with suppress(FileNotFoundError):
-                if item.stat().st_mtime < self._clock() - LOOSE_STAGED_S:
-                    os.unlink(item)
+    def sweep(self, now: float) -> None:
+        """Remove staged files that nobody wanted for a day."""
+        with self._errors("sweeping"):
+            if not self._staged.is_dir():
+                return
+            with self._lock.held():
+                for item in os.scandir(self._staged):
+                    if item.stat().st_mtime < now - LOOSE_STAGED_S:
+                        os.unlink(item)
 
     def publish(self, staged: Staged, path: str, *, if_match: str | None = None, if_none_match: bool = False) -> Blob:
         with self._locked("publishing"):

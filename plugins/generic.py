@@ -1096,7 +1096,9 @@ class GenericProvider(Records, Blobs):
             raise
 
     def stage(self, chunks: Iterable[bytes], path: str = "") -> Staged:
-        self._sweep()
+        if time.monotonic() > self._swept_at + 60:
+            self._swept_at = time.monotonic()
+            self.sweep(time.time())
         digest, size = hashlib.sha256(), 0
         with disk_errors(f"provider {self.name}", "staging"):
             descriptor, place = tempfile.mkstemp(prefix="satchel-", suffix=".staged")
@@ -1120,14 +1122,11 @@ class GenericProvider(Records, Blobs):
             return None
         return place if os.name == "nt" or place.stat().st_uid == os.geteuid() else None
 
-    def _sweep(self) -> None:
-        """Remove staged files that nobody wanted for a day; looks at most once a minute."""
-        if time.monotonic() < self._swept_at + 60:
-            return
-        self._swept_at = time.monotonic()
+    def sweep(self, now: float) -> None:
+        """Remove staged files that nobody wanted for a day."""
         for place in Path(tempfile.gettempdir()).glob("satchel-*.staged"):
             with suppress(OSError):
-                if self._staged(place.name) and place.stat().st_mtime < time.time() - LOOSE_STAGED_S:
+                if self._staged(place.name) and place.stat().st_mtime < now - LOOSE_STAGED_S:
                     place.unlink()
 
     def discard(self, staged: Staged) -> None:

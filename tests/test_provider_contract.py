@@ -11,7 +11,9 @@ import random
 import re
 import subprocess
 import sys
+import tempfile
 import threading
+import time
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
@@ -150,6 +152,15 @@ def test_open_and_close_may_be_repeated_and_ping_takes_time(name: str, opener: C
 @pytest.mark.parametrize("name", FACTORIES)
 def test_opening_creates_nothing(name: str, opener: Callable[[str], Any], tmp_path: Path) -> None:
     opener(name)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", FACTORIES)
+def test_a_sweep_of_what_was_never_written_to_makes_nothing(
+    name: str, opener: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    opener(name).sweep(time.time())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -1046,6 +1057,22 @@ def test_an_empty_blob_is_a_blob(blobs: Any) -> None:
     assert blobs.write("empty", []).size_bytes == 0
     assert blobs.write("empty2", [b"", b""]).size_bytes == 0
     assert everything(blobs.read("empty")) == b""
+
+
+def test_a_sweep_takes_what_was_staged_over_a_day_ago_and_nothing_else(
+    blobs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    blobs.write("kept", [b"kept"])
+    young, left = blobs.stage([b"young"], "young"), blobs.stage([b"left"], "left")
+    blobs.sweep(time.time())
+    assert blobs.publish(young, "young").size_bytes == 5
+    blobs.sweep(time.time() + 90_000)
+    with pytest.raises(app.NotFound):
+        blobs.publish(left, "left")
+    assert blobs.stat("left") is None
+    assert everything(blobs.read("kept")) == b"kept"
+    assert everything(blobs.read("young")) == b"young"
 
 
 def test_missing_blobs_are_none_or_not_found(blobs: Any) -> None:
