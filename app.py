@@ -2967,8 +2967,8 @@ def file_input_accept(accept: Sequence[str]) -> str:
 # What a Provider (Records, Blobs, Queries), a Resource, a Runner, the Host of a runner and each family of extensions
 # must do. Docstrings are promises that the contract suites in tests/ assert of every kind; default methods keep them.
 # uses: ERRORS VALUES CONFIG
-# defines: Extension Provider Records Blobs Queries Publish Remove BlobStep Plan Scope Endpoint Resource Host Runner Asked Answer
-#          Route Job Site Command FAMILIES
+# defines: Extension Provider Records Blobs Queries Publish Remove BlobStep Plan Scope Endpoint Resource Host Runner
+#          Asked Answer Route Job Site Command FAMILIES
 
 
 _Done = TypeVar("_Done")
