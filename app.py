@@ -3018,7 +3018,7 @@ class Provider(Extension, ABC):
         """Files and folders of this machine that hold its data, which no file share may show; [] where there are none."""
         return []
 
-    def sweep(self, now: float) -> None:  # noqa: B027 (most have nothing to sweep)
+    def sweep(self, now: float) -> None:
         """Remove what interrupted work left behind, such as bytes that were staged over a day before `now` (Unix seconds).
 
         Never called for a request: it may take its time. Meanwhile others read and write.
