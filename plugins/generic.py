@@ -9,12 +9,10 @@ from __future__ import annotations
 import dataclasses
 import email.utils
 import hashlib
-import io
 import ipaddress
 import math
 import os
 import re
-import selectors
 import socket
 import tempfile
 import threading
@@ -25,7 +23,7 @@ from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, BinaryIO, NamedTuple, NoReturn, TypeAlias, cast
+from typing import Any, NamedTuple, NoReturn, TypeAlias, cast
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urljoin, urlsplit
 
 import app
@@ -92,8 +90,8 @@ from app import (
 # address ever connected to.
 # uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS
 # defines: Provider:generic Facts LINK_LOCAL NAT64 EXACT_JS PLACEHOLDER PRESETS is_link_local at_pointer fill_query
-#          is_double inexact NamedLocks ALONE Wire WireFile HttpAnswer NotConnected HttpPool HttpReader Entries Listed
-#          passable GenericProvider
+#          is_double inexact NamedLocks ALONE KEPT_IDLE_S NotConnected plain_errors TimedSocket CheckedConnection
+#          HttpAnswer HttpClient HttpReader Entries Listed passable GenericProvider
 
 Facts: TypeAlias = Mapping[str, str]
 LINK_LOCAL = tuple(map(ipaddress.ip_network, ("169.254.0.0/16", "fe80::/10", "fd00:ec2::254/128")))
@@ -204,202 +202,200 @@ class NamedLocks:
 
 
 ALONE = NamedLocks()  # where a service checks no preconditions, this process does
-
-
-class Wire:
-    """A socket whose every wait is bounded by `wait_s`, and all waits together by a deadline."""
-
-    def __init__(self, connected: socket.socket, wait_s: float) -> None:
-        self.connected, self._wait_s, self.deadline = connected, wait_s, math.inf
-        self.used_at = 0.0  # when the last answer ended; 0.0 before the first
-
-    def _patience(self) -> None:
-        left_s = min(self._wait_s, self.deadline - time.monotonic())
-        if left_s <= 0:
-            raise TimeoutError("the whole answer took too long")
-        self.connected.settimeout(left_s)
-
-    def sendall(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            self._patience()
-            view = view[self.connected.send(view) :]
-
-    def read_into(self, buffer: Any) -> int:
-        self._patience()
-        return self.connected.recv_into(buffer)
-
-    def makefile(self, mode: str) -> BinaryIO:
-        return cast(BinaryIO, io.BufferedReader(WireFile(self), CHUNK_BYTES // 4))
-
-    def close(self) -> None:
-        """http.client closes before an answer that ends with the connection was read; the pool closes `connected`."""
-
-    def is_quiet(self) -> bool:
-        """Whether the other side has neither hung up nor said anything that was not asked for."""
-        with selectors.DefaultSelector() as selector:
-            selector.register(self.connected, selectors.EVENT_READ)
-            return not selector.select(0)
-
-
-class WireFile(io.RawIOBase):
-    """What is read from a wire."""
-
-    def __init__(self, wire: Wire) -> None:
-        self._wire = wire
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        return self._wire.read_into(buffer)
-
-
-class HttpAnswer:
-    """The head of an answer, and its body, read once; close() gives the connection back, or drops it if some is left."""
-
-    def __init__(self, pool: HttpPool, wire: Wire, response: Any) -> None:
-        self.status: int = response.status
-        self._pool, self._wire, self._response = pool, wire, response
-        self._done = False
-
-    def header(self, name: str) -> str:
-        return str(self._response.getheader(name) or "")
-
-    def chunks(self) -> Iterator[bytes]:
-        """The body; OSError or HTTPException where it breaks off."""
-        while chunk := self._response.read(CHUNK_BYTES // 4):
-            yield chunk
-        if self._response.length:
-            raise ConnectionError("the answer broke off")
-
-    def close(self) -> None:
-        from http.client import HTTPException
-
-        if not self._done:
-            self._done = True
-            left = self._response.length
-            if not self._response.will_close and left is not None and left <= CHUNK_BYTES:
-                with suppress(OSError, HTTPException):  # a short rest is read, so that the connection can be kept
-                    self._response.read()
-            whole = self._response.isclosed() and not self._response.will_close
-            self._response.close()
-            self._pool.give_back(self._wire, keep=whole)
+KEPT_IDLE_S = 60  # of a connection, which firewalls forget when it is idle for longer
 
 
 class NotConnected(Exception):
     """Nothing was sent, for the reason that is its cause."""
 
 
-class HttpPool:
-    """Connections to the one host of a URL, made when needed, kept alive, at most `most` at once.
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Errors of urllib3 leave as what they wrap, an OSError or HTTPException, or as NotConnected."""
+    from http.client import HTTPException
 
-    No redirect is followed, no proxy used, and no address of the link connected to: the name is looked up once for a
-    connection, and what was checked is what is connected to.
+    from urllib3 import exceptions
+
+    try:
+        yield
+    except exceptions.ClosedPoolError as error:
+        raise Unavailable("the provider is not open") from error
+    except exceptions.EmptyPoolError as error:
+        raise NotConnected from TimeoutError(f"all connections are in use: {error}")
+    except exceptions.TimeoutError as error:
+        raise TimeoutError(str(error)) from error
+    except exceptions.HTTPError as error:
+        causes = [one for one in error.args if isinstance(one, OSError | HTTPException)]
+        raise causes[-1] if causes else ConnectionError(str(error)) from None
+
+
+class TimedSocket(socket.socket):
+    """A socket on which no wait is longer than `silence_s`, and none goes on past `deadline` (of time.monotonic)."""
+
+    silence_s = deadline = math.inf
+
+    def _limit_wait(self) -> None:
+        left_s = min(self.silence_s, self.deadline - time.monotonic())
+        if left_s <= 0:
+            raise TimeoutError("the whole answer took too long")
+        self.settimeout(left_s)
+
+    def sendall(self, data: Any, *_: Any) -> None:
+        view = memoryview(data)
+        while view:
+            self._limit_wait()
+            view = view[self.send(view) :]
+
+    def recv_into(self, *args: Any) -> int:
+        self._limit_wait()
+        return super().recv_into(*args)
+
+
+class CheckedConnection:
+    """Mixed into the connections of urllib3: how they connect, and what bounds each exchange on them.
+
+    Link-local addresses are never connected to. The name is looked up once for a connection, and what was checked is what
+    is connected to.
     """
 
-    def __init__(self, base: SplitResult, options: Mapping[str, Any]) -> None:
-        self.base, self._options = base, options
-        self._room = threading.BoundedSemaphore(options["connections"])
-        self._mutex = threading.Lock()
-        self._idle: list[Wire] = []
-        self._tls: Any = None
-        self.is_open = False
+    client: HttpClient
+    used_at = 0.0
 
-    def _connect(self) -> Wire:
-        """OSError if nobody is there; PermissionError where nobody may be asked."""
-        secure, host = self.base.scheme == "https", self.base.hostname or ""
-        found = socket.getaddrinfo(host, self.base.port or (443 if secure else 80), type=socket.SOCK_STREAM)
-        if any(is_link_local(str(one[4][0])) for one in found):
-            raise PermissionError(f"{host} is at {found[0][4][0]}")
+    def _new_conn(self) -> socket.socket:
+        """urllib3 calls this for a socket. NotConnected if nobody is there; its cause is a PermissionError where nobody may
+        be asked."""
+        host, port = self.client.host, self.client.port
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            if any(is_link_local(str(one[4][0])) for one in found):
+                raise PermissionError(f"{host} is at {found[0][4][0]}")
+            return self._first_to_answer(found)
+        except OSError as error:
+            raise NotConnected from error
+
+    def _first_to_answer(self, found: Sequence[tuple[Any, ...]]) -> socket.socket:
         failure: OSError = ConnectionError("the name has no address")
         for family, kind, protocol, _, place in found:
-            plain = socket.socket(family, kind, protocol)
+            plain = TimedSocket(family, kind, protocol)
             try:
-                plain.settimeout(self._options["connect_timeout"])
+                plain.settimeout(self.client.connect_timeout_s)
                 plain.connect(place)
                 plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                connected = self._tls_context().wrap_socket(plain, server_hostname=host) if secure else plain
-                return Wire(connected, self._options["read_timeout"])
+                return self.client.secured(plain)
             except OSError as error:
                 failure = error
                 plain.close()
         raise failure
 
-    def _tls_context(self) -> Any:
+    @property
+    def is_connected(self) -> bool:
+        """Whether a kept connection can be used again."""
+        return time.monotonic() - self.used_at < KEPT_IDLE_S and bool(super().is_connected)  # type: ignore[misc]
+
+    def request(self, *args: Any, **options: Any) -> None:
+        connection: Any = self
+        self.client.exchanging.was_kept = not connection.is_closed
+        if connection.is_closed:
+            connection.connect()
+        self.used_at = time.monotonic()
+        connection.sock.silence_s = self.client.silence_s
+        connection.sock.deadline = self.client.exchanging.deadline
+        super().request(*args, **options)  # type: ignore[misc]
+
+
+class HttpAnswer:
+    """The head of an answer, and its body, read once; close() gives the connection back, or drops it if much is left."""
+
+    def __init__(self, response: Any) -> None:
+        self.status: int = response.status
+        self._response = response
+
+    def header(self, name: str) -> str:
+        return str(self._response.headers.get(name, ""))
+
+    def chunks(self) -> Iterator[bytes]:
+        """The body, as it comes; OSError or HTTPException where it breaks off."""
+        with plain_errors():
+            while chunk := self._response.read1(CHUNK_BYTES // 4):
+                yield chunk
+
+    def close(self) -> None:
+        response, left = self._response, self._response.length_remaining
+        ends_it = response.connection is None or response.connection.is_closed
+        if not ends_it and left is not None and left <= CHUNK_BYTES:
+            response.drain_conn()  # a short rest is read, so that the connection can be kept
+        response.close()
+        response.release_conn()
+
+
+class HttpClient:
+    """Connections to the one host of a URL: urllib3's pool, made by open(). They are made when needed and kept alive, at
+    most `connections` at once. No redirect is followed and no proxy is used."""
+
+    def __init__(self, base: SplitResult, options: Mapping[str, Any]) -> None:
+        self.host, self.port = base.hostname or "", base.port or (443 if base.scheme == "https" else 80)
+        self._base, self._options = base, options
+        self.connect_timeout_s, self.silence_s = options["connect_timeout"], options["read_timeout"]
+        self.exchanging = threading.local()  # of the exchange in this thread: its deadline, and whether `was_kept`
+        self._tls: Any = None
+        self._pool: Any = None
+
+    def open(self) -> None:
+        """Connects to nothing; idempotent."""
+        from urllib3 import HTTPConnectionPool
+
+        if self._pool is None:
+            pool = HTTPConnectionPool(self.host, self.port, maxsize=self._options["connections"], block=True, retries=False)
+            pool.ConnectionCls = type("Connection", (CheckedConnection, pool.ConnectionCls), {"client": self})
+            self._pool = pool
+
+    def close(self) -> None:
+        """Close what is idle, and what is in use when it is given back."""
+        pool, self._pool = self._pool, None
+        if pool:
+            pool.close()
+
+    def secured(self, plain: TimedSocket) -> socket.socket:
+        """The connection itself, or TLS over it with the host's name checked against its certificate."""
+        if self._base.scheme != "https":
+            return plain
         import ssl
 
         if self._tls is None:
             self._tls = ssl.create_default_context(cafile=self._options["tls_ca"] or None)
-        return self._tls
+            self._tls.sslsocket_class = type("TlsSocket", (TimedSocket, ssl.SSLSocket), {})
+        return cast(socket.socket, self._tls.wrap_socket(plain, server_hostname=self.host))
 
-    def take(self) -> Wire:
-        """A live connection for one exchange; NotConnected."""
-        if not self._room.acquire(timeout=self._options["answer_timeout"]):
-            raise NotConnected from TimeoutError("all connections are in use")
-        try:
-            while True:
-                with self._mutex:
-                    if not self.is_open:
-                        raise Unavailable("the provider is not open")
-                    wire = self._idle.pop() if self._idle else None
-                if wire is None:
-                    return self._connect()
-                if time.monotonic() - wire.used_at < 60 and wire.is_quiet():
-                    return wire
-                wire.connected.close()
-        except BaseException as error:
-            self._room.release()
-            if isinstance(error, OSError):
-                raise NotConnected from error
-            raise
-
-    def give_back(self, wire: Wire, *, keep: bool) -> None:
-        """End the use of a connection."""
-        wire.used_at = time.monotonic()
-        with self._mutex:
-            keep = keep and self.is_open
-            if keep:
-                self._idle.append(wire)
-        if not keep:
-            wire.connected.close()
-        self._room.release()
-
-    def close(self) -> None:
-        """Close what is idle, and what is in use when it is given back."""
-        with self._mutex:
-            self.is_open = False
-            while self._idle:
-                self._idle.pop().connected.close()
-
-    def exchange(self, method: str, target: str, headers: Facts, body: Iterable[bytes], *, whole: bool) -> HttpAnswer:
+    def exchange(
+        self, method: str, target: str, headers: Facts, body: bytes | Iterable[bytes] | None, *, whole: bool
+    ) -> HttpAnswer:
         """One request, sent once; a GET or HEAD twice where a kept connection turns out dead. NotConnected, or an
         OSError or HTTPException after which nobody knows what the service did.
 
         `whole`: all of the answer must have come within answer_timeout, else only each part within read_timeout.
         """
-        from http.client import HTTPConnection
-
-        for again in (True, False):
-            wire = self.take()
-            kept = wire.used_at > 0
-            wire.deadline = time.monotonic() + self._options["answer_timeout"] if whole else math.inf
-            connection = HTTPConnection(self.base.hostname or "")
-            connection.sock = wire
+        again = method in ("GET", "HEAD")
+        while True:
+            self.exchanging.deadline = time.monotonic() + self._options["answer_timeout"] if whole else math.inf
+            self.exchanging.was_kept = False
             try:
-                connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
-                for name, text in {"Host": self.base.netloc, "Accept-Encoding": "identity", **headers}.items():
-                    connection.putheader(name, text)
-                connection.endheaders()
-                with suppress(BrokenPipeError, ConnectionResetError):  # it may have answered before it hung up
-                    for chunk in body:
-                        wire.sendall(chunk)
-                return HttpAnswer(self, wire, connection.getresponse())
-            except BaseException as error:
-                self.give_back(wire, keep=False)
-                if not (again and kept and method in ("GET", "HEAD") and isinstance(error, ConnectionError)):
+                return self._exchange(method, target, headers, body)
+            except ConnectionError:
+                if not again or not self.exchanging.was_kept:
                     raise
-        raise ConnectionError("never reached")
+                again = False
+
+    def _exchange(self, method: str, target: str, headers: Facts, body: bytes | Iterable[bytes] | None) -> HttpAnswer:
+        pool = self._pool
+        if pool is None:
+            raise Unavailable("the provider is not open")
+        ours = {"Host": self._base.netloc, "Accept-Encoding": "identity"}
+        with plain_errors():
+            response = pool.urlopen(
+                method, target, body, {**ours, **headers}, redirect=False, preload_content=False, decode_content=False,
+                pool_timeout=self._options["answer_timeout"],
+            )  # fmt: skip
+        return HttpAnswer(response)
 
 
 class HttpReader:
@@ -526,7 +522,7 @@ class GenericProvider(Records, Blobs):
         self.own_fields = frozenset((one["key"], one["version"], *one["service_fields"]))
         self._counts_itself = one["version"] in one["service_fields"]
         self._secrets = [word for text in one["headers"].values() if len(word := text.rpartition(" ")[2]) > 3]
-        self._pool = HttpPool(self._base, one)
+        self._client = HttpClient(self._base, one)
         self._swept_at = -math.inf
 
     def _fault(self, setting_: str, detail: str) -> NoReturn:
@@ -561,10 +557,10 @@ class GenericProvider(Records, Blobs):
 
     def open(self) -> None:
         """Connects to nothing."""
-        self._pool.is_open = True
+        self._client.open()
 
     def close(self) -> None:
-        self._pool.close()
+        self._client.close()
 
     def ping(self) -> float:
         began = time.perf_counter()
@@ -622,14 +618,14 @@ class GenericProvider(Records, Blobs):
 
     def _ask(
         self, doing: str, method: str, path: str, *, query: Sequence[tuple[str, str]] = (),
-        headers: Facts = MappingProxyType({}), body: Iterable[bytes] = (), whole: bool = True,
+        headers: Facts = MappingProxyType({}), body: bytes | Iterable[bytes] | None = None, whole: bool = True,
     ) -> HttpAnswer:  # fmt: skip
         """The head of the answer to one request, whatever its status but a redirect to somewhere else."""
         target = self._base.path.rstrip("/") + path + ("?" + urlencode(query, quote_via=quote) if query else "")
         unsure = method not in ("GET", "HEAD")
         agent = {"Accept": "application/json, */*;q=0.5", "User-Agent": f"satchel/{app.__version__}"}
         with self.translated(doing, unsure=unsure):
-            return self._pool.exchange(method, target, {**agent, **self._options["headers"], **headers}, body, whole=whole)
+            return self._client.exchange(method, target, {**agent, **self._options["headers"], **headers}, body, whole=whole)
 
     def _refusal(self, doing: str, answer: HttpAnswer, table: str = "") -> AppError:
         """The error that a status stands for, where the caller has no better one."""
@@ -1003,7 +999,7 @@ class GenericProvider(Records, Blobs):
         headers = {"Content-Type": "application/json", "Content-Length": str(len(data))}
         headers |= self._conditions(doing, self.conditional, etag if present else None)
         place = self._place(write.table, None if method == "POST" else write.key)
-        with closing(self._ask(doing, method, place, headers=headers, body=[data])) as answer:
+        with closing(self._ask(doing, method, place, headers=headers, body=data)) as answer:
             if answer.status in (409, 412) or (present and answer.status in (404, 410)):
                 return None
             if not 200 <= answer.status < 300:

@@ -107,12 +107,15 @@ Reply = tuple[int, Mapping[str, str], bytes | Iterable[bytes]]
 class StandIn:
     """An HTTP server in a thread. `reply` gets method, path, headers and body of each request, which `asked` keeps.
 
-    A reply of bytes is sent with its length, one of chunks until the connection is closed; None hangs up.
+    A reply of bytes is sent with its length, one of chunks until the connection is closed; None hangs up. `peers` has the
+    address of the other end for each request: who asks twice over one connection has one address.
     """
 
     def __init__(self, reply: Callable[[str, str, Mapping[str, str], bytes], Reply | None], port: int = 0) -> None:
         self.asked: list[tuple[str, str, Mapping[str, str], bytes]] = []
+        self.peers: list[Any] = []
         self.hold = threading.Event()  # set when it stops, for replies that wait
+        self.hung_up = threading.Semaphore(0)  # released for each connection that has ended
         outer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -122,6 +125,7 @@ class StandIn:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 request = (self.command, self.path, dict(self.headers.items()), body)
                 outer.asked.append(request)
+                outer.peers.append(self.client_address)
                 given = reply(*request)
                 self.close_connection = given is None or not isinstance(given[2], bytes) or "Close" in given[1]
                 if given is None:
@@ -138,6 +142,10 @@ class StandIn:
                         if self.command != "HEAD":
                             self.wfile.write(chunk)
                             self.wfile.flush()
+
+            def finish(self) -> None:
+                super().finish()
+                outer.hung_up.release()
 
             do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_MOVE = answer
 

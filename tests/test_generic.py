@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import re
 import socket
+import socketserver
 import ssl
 import subprocess
 import threading
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -314,7 +316,9 @@ def test_certificates_are_checked_against_tls_ca_and_the_name(stand_in: Made, tm
     names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "2"]
     kind = ["-newkey", "rsa:2048", "-keyout", str(key), "-out", str(cert)]
     subprocess.run([backends.program("openssl"), "req", "-x509", "-nodes", *kind, *names], check=True, capture_output=True)
-    service, _ = stand_in(lambda *_: as_json([]))
+    stop = threading.Event()
+    drips = (b" " for _ in itertools.takewhile(lambda _: not stop.wait(0.05), itertools.count()))
+    service, _ = stand_in(lambda _, path, *__: (200, {}, drips) if path == "/slow/t" else as_json([]))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)
     service.server.socket = context.wrap_socket(service.server.socket, server_side=True)
@@ -332,6 +336,10 @@ def test_certificates_are_checked_against_tls_ca_and_the_name(stand_in: Made, tm
             ask(host, **settings)
         said(caught.value, "SSLCertVerificationError", "tls_ca")
     assert len(service.asked) == 3
+    assert len(set(service.peers)) == 1
+    with pytest.raises(app.Unavailable, match="did not answer in time"):
+        ask("localhost", tls_ca=cert, records="/slow/{table}", **QUICK)
+    stop.set()
 
 
 def test_a_connection_that_died_while_it_was_kept_costs_nothing(stand_in: Made) -> None:
@@ -343,23 +351,132 @@ def test_a_connection_that_died_while_it_was_kept_costs_nothing(stand_in: Made) 
 
 def test_connections_are_kept_over_every_kind_of_answer(stand_in: Made) -> None:
     replies = {"HEAD": (200, {}, b""), "GET": (404, {}, b"{}" * 100), "POST": (201, {}, b'{"id": "a", "_version": 1}')}
-    _, provider = stand_in(lambda method, *_: replies[method])
-    seen = set()
+    service, provider = stand_in(lambda method, *_: replies[method])
     for _ in range(3):
         for work in (provider.ping, lambda: provider.get("t", "a"), lambda: provider.commit([Insert("t", "a", {})])):
             work()
-            seen |= set(provider._pool._idle)
-    assert len(seen) == 1
+    assert len(service.peers) == 12
+    assert len(set(service.peers)) == 1
 
 
 def test_connections_are_bounded_and_shared(stand_in: Made) -> None:
-    _, provider = stand_in(lambda *_: time.sleep(0.02) or as_json([]), connections=2)
+    service, provider = stand_in(lambda *_: time.sleep(0.02) or as_json([]), connections=2)
     assert all(answer == app.Page([], None) for answer in race(8, lambda n: provider.find(Query("t"))))
-    assert len(provider._pool._idle) <= 2
+    assert len(service.peers) == 8
+    assert len(set(service.peers)) <= 2
     provider.close()
-    assert provider._pool._idle == []
+    for _ in set(service.peers):
+        assert service.hung_up.acquire(timeout=5)
     with pytest.raises(app.Unavailable, match="not open"):
         provider.find(Query("t"))
+
+
+def test_who_finds_all_connections_in_use_does_not_wait_for_ever(stand_in: Made) -> None:
+    _, provider = stand_in(lambda *_: (200, {"ETag": '"v1"'}, b"x" * 1_000_000), blobs="/{path}", connections=1, **QUICK)
+    reader = provider.read("a")
+    with pytest.raises(app.Unavailable) as caught:
+        provider.find(Query("t"))
+    said(caught.value, "cannot be reached (TimeoutError)")
+    assert len(everything(reader)) == 1_000_000
+    assert provider.stat("a").size_bytes == 1_000_000
+
+
+def test_a_connection_is_dropped_with_the_rest_of_a_file_that_nobody_reads(stand_in: Made) -> None:
+    service, provider = stand_in(lambda *_: (200, {"ETag": '"v1"'}, b"x" * 5_000_000), blobs="/{path}", connections=1)
+    provider.read("a").close()
+    assert everything(provider.read("a", 4_999_998)) == b"xx"
+    assert len(set(service.peers)) == 2
+
+
+@pytest.mark.parametrize(("method", "times"), [("GET", 2), ("POST", 1)])
+def test_what_changes_nothing_is_asked_again_where_a_kept_connection_turns_out_dead(
+    stand_in: Made, method: str, times: int
+) -> None:
+    replies: list[Any] = []
+
+    def reply(asked: str, *_: Any) -> Any:
+        return replies.pop(0) if asked == method and replies else as_json([]) if asked == "HEAD" else as_json({}, 404)
+
+    service, provider = stand_in(reply)
+    provider.ping()  # from here on a connection is kept
+    replies[:] = [None]
+    if method == "GET":
+        assert provider.get("t", "a") is None
+    else:
+        with pytest.raises(app.Unavailable, match=r"broke off .* whether it was done is not known"):
+            provider.commit([Insert("t", "a", {})])
+    assert [asked for asked, *_ in service.asked].count(method) == times
+
+
+class Raw(socketserver.BaseRequestHandler):
+    """Has nothing where HEAD asks for it, answers `parts` to any other head, reads no body, and hangs up."""
+
+    parts: Iterable[bytes]
+
+    def handle(self) -> None:
+        with self.request.makefile("rb") as file:
+            head = list(iter(lambda: file.readline().strip(), b""))
+        nothing = [b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"]
+        with suppress(OSError):
+            for part in nothing if head[0].startswith(b"HEAD") else self.parts:
+                self.request.sendall(part)
+
+
+@pytest.fixture
+def raw() -> Iterator[Callable[..., Any]]:
+    """Starts a server that sends just these bytes, and a provider that uses it."""
+    made: list[Any] = []
+
+    def make(parts: Iterable[bytes], **settings: Any) -> Any:
+        handler = type("Handler", (Raw,), {"parts": parts})
+        server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler)
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        provider = generic.GenericProvider("tickets", {"url": url, "records": "/{table}", **settings}, NOWHERE)
+        provider.open()
+        made.append(server)
+        return provider
+
+    yield make
+    for one in made:
+        one.shutdown()
+        one.server_close()
+
+
+def test_an_answer_that_comes_before_the_body_was_sent_is_read(raw: Any) -> None:
+    provider = raw([b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"], blobs="/{path}")
+    with pytest.raises(app.TooLarge, match="no room"):
+        provider.write("a", [b"x" * 64_000_000])
+
+
+def test_a_head_that_trickles_is_given_up_in_time(raw: Any) -> None:
+    stop = threading.Event()
+    drips = (b"x" for _ in itertools.takewhile(lambda _: not stop.wait(0.05), itertools.count()))
+    provider = raw(itertools.chain([b"HTTP/1.1 200 OK\r\nX-Slow: "], drips), **QUICK)
+    began = time.monotonic()
+    with pytest.raises(app.Unavailable) as caught:
+        provider.find(Query("t"))
+    stop.set()
+    assert 0.5 < time.monotonic() - began < 3
+    said(caught.value, "did not answer in time")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n[\r\nzz\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n[",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n[",
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1000 + b"\r\n",
+        b"ICY 200 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000 + b"\r\n\r\n",
+    ],
+)
+def test_answers_that_are_no_http_broke_off(raw: Any, answer: bytes) -> None:
+    with pytest.raises(app.Unavailable) as caught:
+        raw([answer]).find(Query("t"))
+    said(caught.value, "broke off")
 
 
 # ---- lists
