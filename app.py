@@ -1377,40 +1377,64 @@ def _is_day(year: int, month: int, day: int) -> bool:
 
 
 # ==== 3. CONFIG ==================================================================================================
-# app.toml to checked, frozen settings. The dataclasses are the one table of every key, its default, unit and help;
+# app.toml to checked, frozen settings. The dataclasses declare every key with its default and help, nested tables too;
 # a reader walks them and collects every fault. Providers bring the settings of their own kind. Beside them the table of
 # media types, which is ours and never the host's.
 # uses: ERRORS VALUES
-# defines: REQUIRED Setting setting settings_of SiteConfig AuthConfig HttpConfig EventsConfig QueueConfig SqsConfig
-#          RoleConfig PublicConfig ProviderConfig FilesConfig FieldConfig FormConfig ViewConfig AppConfig
-#          ResourceConfig RESOURCE_CONFIGS Config LONGEST MOST_RECORD_BYTES SETTINGS RESERVED_FIELDS NOT_AVAILABLE
-#          OTHER_TYPES pattern_fault CONVERTERS bundled_text read_toml toml_lines read_config media_type accepts
-#          file_input_accept
+# defines: REQUIRED Setting Shape setting settings_of SiteConfig AuthConfig HttpConfig EventsConfig QueueConfig SqsConfig
+#          RoleConfig PublicConfig ProviderConfig FilesConfig CHOICE ITEMS FieldConfig FormConfig CONDITION COLUMN
+#          ViewConfig LINK AppConfig ResourceConfig RESOURCE_CONFIGS Config LONGEST MOST_RECORD_BYTES SETTINGS
+#          RESERVED_FIELDS NOT_AVAILABLE bundled_text other_names pattern_fault CONVERTERS read_toml toml_lines
+#          read_config media_type accepts file_input_accept
 
 REQUIRED: Any = object()  # the default of a setting that has none
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Setting:
-    """One key of app.toml. `kind` names a converter of CONVERTERS; `unit` is that of the converted value."""
+    """One key of app.toml. `kind` names a converter of CONVERTERS: a "duration" becomes seconds, a "size" bytes.
+
+    Tables inside a setting are declared too: `table` is the shape of one, `each` that of every table in a list, or by name
+    if the default is {}. The converter is given what was made of them.
+    """
 
     name: str
     kind: str
     default: Any
     help: str
-    unit: str = ""
+    unit: str = ""  # of the converted value, for who reads the declaration
+    table: Shape = ()
+    each: Shape = ()
+    attribute: str = ""  # of the dataclass that declares it
 
 
-def setting(kind: str, default: Any, help: str, *, name: str = "", unit: str = "") -> Any:
-    """A dataclass field that app.toml sets; `name` is its key there where the attribute's name differs."""
-    facts = {"kind": kind, "default": default, "help": help, "name": name, "unit": unit}
+# What a table may hold: a dataclass, of which the table becomes an instance, or settings; then it becomes a Value of those
+# that are given.
+Shape: TypeAlias = type | tuple[Setting, ...]
+
+
+def setting(kind: str, default: Any, help: str, *, name: str = "", table: Shape = (), each: Shape = ()) -> Any:
+    """A dataclass field that app.toml sets. Its key there is `name`, or else the attribute's name without its unit."""
+    facts = {"kind": kind, "default": default, "help": help, "name": name, "table": table, "each": each}
     return field(kw_only=True, metadata=facts, repr=kind != "secret")
 
 
-def settings_of(cls: type) -> tuple[Setting, ...]:
-    """The settings that a configuration dataclass declares, in order."""
-    found = [(f, f.metadata) for f in dataclasses.fields(cls) if "kind" in f.metadata]
-    return tuple(Setting(m["name"] or f.name, m["kind"], m["default"], m["help"], m["unit"]) for f, m in found)
+_UNIT_OF: Mapping[str, str] = {"duration": "_s", "size": "_bytes"}
+
+
+def settings_of(shape: Shape) -> tuple[Setting, ...]:
+    """The settings that a table may hold, in order."""
+    return shape if isinstance(shape, tuple) else _declared(shape)
+
+
+@functools.cache
+def _declared(cls: type) -> tuple[Setting, ...]:
+    found = []
+    for one in dataclasses.fields(cls):
+        if facts := dict(one.metadata):
+            name = facts.pop("name") or one.name.removesuffix(_UNIT_OF.get(facts["kind"], ""))
+            found.append(Setting(name, **facts, attribute=one.name))
+    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -1439,7 +1463,7 @@ class AuthConfig:
 
     keys: str = setting("secret", "", 'the key ring as "file:PATH" or "env:NAME"; "" = keys.json in the data folder')
     issuer: str = setting("text", "satchel", "iss and aud of the tokens")
-    session_s: int = setting("duration", "12h", "how long a sign-in lasts at most", name="session", unit="seconds")
+    session_s: int = setting("duration", "12h", "how long a sign-in lasts at most")
 
 
 @dataclass(frozen=True)
@@ -1449,10 +1473,8 @@ class HttpConfig:
     bind: str = setting("address", "127.0.0.1:8080", "HOST:PORT or unix:PATH to listen on; port 0 takes a free one")
     hosts: tuple[str, ...] = setting("hosts", [], "Host names answered besides loopback and the bind address")
     trusted_proxies: tuple[str, ...] = setting("networks", [], "addresses whose X-Forwarded-For, -Proto and -Host count")
-    max_body_bytes: int = setting("size", "10MB", "largest body that is not a file", name="max_body", unit="bytes")
-    body_timeout_s: int = setting(
-        "duration", "30s", "longest silence inside a request or answer", name="body_timeout", unit="seconds"
-    )
+    max_body_bytes: int = setting("size", "10MB", "largest body that is not a file")
+    body_timeout_s: int = setting("duration", "30s", "longest silence inside a request or answer")
     workers: int = setting("count", 0, "worker processes; 0 = one a CPU")
     threads: int = setting("positive", 8, "threads of each worker")
     access_log: bool = setting("boolean", False, "a JSON line on standard error for each request")
@@ -1460,21 +1482,21 @@ class HttpConfig:
     tls_key: Path | None = setting("file", "", "private key in PEM")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class EventsConfig:
-    """`events` of a queue: what becomes of S3 event notifications, and as which role they are done."""
+    """`events` of a queue: what becomes of S3 event notifications."""
 
-    resource: str
-    role: str
+    resource: str = setting("text", REQUIRED, "the form that takes each notification as a record")
+    role: str = setting("text", REQUIRED, "the role as which that is done")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class QueueConfig:
-    """One of [sqs] queues. `allow` is a ceiling over the grants of the tokens that come; None is none."""
+    """One of [sqs] queues. `allow` is a ceiling over the grants of the tokens in its messages; None means no ceiling."""
 
-    url: str
-    allow: tuple[Grant, ...] | None = None
-    events: EventsConfig | None = None
+    url: str = setting("queue", REQUIRED, 'URL of the queue, or "env:NAME" or "file:PATH"')
+    allow: tuple[Grant, ...] | None = setting("grants", None, "the most that tokens in its messages may do")
+    events: EventsConfig | None = setting("table", None, "what becomes of S3 event notifications", table=EventsConfig)
 
     @property
     def name(self) -> str:
@@ -1485,26 +1507,18 @@ class QueueConfig:
 class SqsConfig:
     """[sqs]"""
 
-    queues: tuple[QueueConfig, ...] = setting("queues", [], "queues to work on: { url, allow, events }")
+    queues: tuple[QueueConfig, ...] = setting("queues", [], "queues to work on: { url, allow, events }", each=QueueConfig)
     replies: Mapping[str, str] = setting("replies", {}, "queues for answers, by the names that reply_to may say")
     region: str = setting("text", "", 'AWS region; "" = the usual AWS chain')
     endpoint: str = setting("text", "", "URL of a service that is compatible with SQS (and S3)")
     workers: int = setting("positive", 1, "processes that work on the queues; each counts attempts by itself")
     threads: int = setting("positive", 10, "messages of each queue that a process works on at once")
     attempts: int = setting("positive", 5, "attempts at a message that fails transiently, before it becomes a dead letter")
-    visibility_s: int = setting(
-        "duration",
-        "60s",
-        "visibility timeout: how long a message is held without a heartbeat",
-        name="visibility",
-        unit="seconds",
-    )
-    wait_s: int = setting("duration", "20s", "longest wait of a poll, at most 20s", name="wait", unit="seconds")
-    drain_timeout_s: int = setting(
-        "duration", "25s", "how long running work may take to end after SIGTERM", name="drain_timeout", unit="seconds"
-    )
+    visibility_s: int = setting("duration", "60s", "visibility timeout: how long a message is held without a heartbeat")
+    wait_s: int = setting("duration", "20s", "longest wait of a poll, at most 20s")
+    drain_timeout_s: int = setting("duration", "25s", "how long running work may take to end after SIGTERM")
     buckets: tuple[str, ...] = setting("texts", [], "S3 buckets from which large payloads are read")
-    max_payload_bytes: int = setting("size", "10MB", "largest payload in S3", name="max_payload", unit="bytes")
+    max_payload_bytes: int = setting("size", "10MB", "largest payload in S3")
     reply_bucket: str = setting("text", "", 'S3 bucket for answers and dead letters too large for a message; "" = none')
 
 
@@ -1541,7 +1555,18 @@ class FilesConfig:
     note: str = setting("text", "", "a line under the title")
     prefix: str = setting("inside", "", 'folder inside the provider, such as "handbook/"')
     accept: tuple[str, ...] = setting("media", [], "media types or .endings that may be uploaded; [] = all")
-    max_file_bytes: int = setting("size", "2GB", "largest file", name="max_file", unit="bytes")
+    max_file_bytes: int = setting("size", "2GB", "largest file")
+
+
+CHOICE = (
+    Setting("const", "any", REQUIRED, "the value, a text or number"),
+    Setting("title", "text", None, "what people see instead of the value"),
+)
+ITEMS = (
+    Setting("type", "type", None, "string, number or integer"),
+    Setting("enum", "values", None, "the allowed values"),
+    Setting("oneOf", "choices", None, "the allowed values as { const, title }", each=CHOICE),
+)
 
 
 @dataclass(frozen=True)
@@ -1556,8 +1581,8 @@ class FieldConfig:
     required: bool = setting("boolean", False, "whether it must be given")
     default: Json = setting("any", None, "value when nothing is given, and the one first shown")
     enum: tuple[Json, ...] = setting("values", [], "the allowed values")
-    one_of: tuple[Value, ...] = setting("choices", [], "the allowed values as { const, title }", name="oneOf")
-    items: Value = setting("items", {}, "of an array: { type, enum } or { type, oneOf }")
+    one_of: tuple[Value, ...] = setting("choices", [], "the allowed values as { const, title }", name="oneOf", each=CHOICE)
+    items: Value = setting("table", {}, "of an array: { type, enum } or { type, oneOf }", table=ITEMS)
     minimum: Json = setting("number", None, "smallest number")
     maximum: Json = setting("number", None, "largest number")
     exclusive_minimum: Json = setting("number", None, "the number must be larger", name="exclusiveMinimum")
@@ -1572,19 +1597,15 @@ class FieldConfig:
     max_items: Json = setting("count", None, "most items of an array", name="maxItems")
     files: str = setting("text", "", 'format "file": the share that keeps the files, such as files/handbook')
     accept: tuple[str, ...] = setting("media", [], 'format "file": media types or .endings; [] = all')
-    max_file_bytes: int = setting("size", "10MB", 'format "file": largest file', name="max_file", unit="bytes")
+    max_file_bytes: int = setting("size", "10MB", 'format "file": largest file')
 
     @property
     def longest(self) -> int | None:
         """The most characters of a text that is given, declared or not; None where something else bounds it."""
-        if (
-            self.max_length is not None
-            or self.type != "string"
-            or self.enum
-            or self.one_of
-            or self.format in ("date", "file")
-        ):
-            return cast(int | None, self.max_length)
+        if self.max_length is not None:
+            return cast(int, self.max_length)
+        if self.type != "string" or self.enum or self.one_of or self.format in ("date", "file"):
+            return None
         return max(LONGEST.get(self.format, 10_000), self.min_length or 0)
 
 
@@ -1593,7 +1614,7 @@ class FormConfig:
     """[forms.NAME]: a form and the records that it makes."""
 
     name: str
-    fields: tuple[FieldConfig, ...]
+    fields: tuple[FieldConfig, ...] = setting("fields", {}, "its fields, one a line", each=FieldConfig)
     provider: str = setting("text", "", 'provider with Records; "" = the one named main, else the only one')
     table: str = setting("word", "", 'table of the records; "" = the name of the form')
     title: str = setting("text", "", "name for people")
@@ -1602,23 +1623,46 @@ class FormConfig:
     called: str = setting("text", "", 'what a record is called, as "{name}: {from_day}"; "" = its first field', name="name")
 
 
+CONDITION = (
+    Setting("field", "text", REQUIRED, "the field that is compared"),
+    *(Setting(op, "any", None, help_) for op, help_ in (
+        ("eq", "equal to"), ("ne", "not equal to"), ("lt", "less than"), ("lte", "at most"), ("gt", "more than"),
+        ("gte", "at least"),
+    )),
+    Setting("in", "list", None, "one of"),
+    Setting("contains", "text", None, "a text with this in it"),
+    Setting("prefix", "text", None, "a text that begins with this"),
+    Setting("null", "boolean", None, "whether it is empty"),
+)  # fmt: skip
+COLUMN = (Setting("title", "text", None, "heading of the column"),)
+
+
 @dataclass(frozen=True)
 class ViewConfig:
     """[views.NAME]: a report, either `sql` on a provider with Queries or `from` a form."""
 
     name: str
-    params: tuple[FieldConfig, ...]
+    params: tuple[FieldConfig, ...] = setting("fields", {}, "with sql: its parameters", each=FieldConfig)
     provider: str = setting("text", "", 'with sql: the provider; "" = the one named main, else the only one')
     title: str = setting("text", "", "name for people")
     note: str = setting("text", "", "a line under the title")
     sql: str = setting("text", "", "one SELECT with :name parameters")
     source: str = setting("text", "", "a form such as forms/leave, instead of sql", name="from")
-    where: tuple[Condition, ...] = setting("conditions", [], "with from: conditions such as { field = …, eq = … }")
+    where: tuple[Condition, ...] = setting(
+        "conditions", [], "with from: conditions such as { field = …, eq = … }", each=CONDITION
+    )
     columns: Mapping[str, Value] = setting(
-        "columns", {}, "titles: { name = { title = … } }; with from, also which are shown"
+        "tables", {}, "titles: { name = { title = … } }; with from, also which are shown", each=COLUMN
     )
     order_by: tuple[str, ...] = setting("texts", [], 'columns, "-" first for descending')
-    timeout_s: int = setting("duration", "10s", "longest time for a page", name="timeout", unit="seconds")
+    timeout_s: int = setting("duration", "10s", "longest time for a page")
+
+
+LINK = (
+    Setting("title", "text", None, "what people see"),
+    Setting("href", "link", REQUIRED, "address, with https://, http://, mailto: or / at its beginning"),
+    Setting("icon", "text", None, "one character or emoji"),
+)
 
 
 @dataclass(frozen=True)
@@ -1630,7 +1674,7 @@ class AppConfig:
     icon: str = setting("text", "", "one character or emoji")
     note: str = setting("text", "", "a line under the title")
     home: str = setting("text", "", "a template file, or a form or view such as forms/leave, shown first")
-    menu: tuple[Json, ...] = setting("menu", [], "addresses, or { title, href } tables")
+    menu: tuple[Json, ...] = setting("menu", [], "addresses, or { title, href } tables", each=LINK)
     static: Path | None = setting("path", "", "folder served at apps/NAME/static/")
 
 
@@ -1642,7 +1686,7 @@ RESOURCE_CONFIGS: Mapping[str, type] = {"files": FilesConfig, "forms": FormConfi
 class Config:
     """Everything app.toml says. `folder` is where relative paths start; `origin` names the source for people.
 
-    A setting with one of the `faults` has its default, or None where it has none; nothing is built from such a table.
+    A setting with one of the `faults` has its default, or None if it has none; nothing is built from such a table.
     """
 
     folder: Path
@@ -1686,22 +1730,29 @@ class Config:
 LONGEST: Mapping[str, int] = {"multiline": 100_000, "uri": 2000, "email": 254, "date-time": 64}  # characters, by format
 MOST_RECORD_BYTES = 1_000_000  # of a record's fields as JSON, their files aside
 
-# Where each table of settings stands in app.toml; * is a name that the user chooses.
+_TABLES: Mapping[str, type] = {"site": SiteConfig, "auth": AuthConfig, "http": HttpConfig, "sqs": SqsConfig,
+                               "public": PublicConfig}  # fmt: skip
+
+
+def _shapes(place: str, shape: Shape) -> Iterator[tuple[str, tuple[Setting, ...]]]:
+    """The table at a place with its settings, and those inside it."""
+    yield place, settings_of(shape)
+    for one in settings_of(shape):
+        if one.table:
+            yield from _shapes(f"{place}.{one.name}", one.table)
+        elif one.each:
+            yield from _shapes(f"{place}.{one.name}.{'*' if one.default == {} else 'N'}", one.each)
+
+
+# The settings of each table of app.toml by its place; * is a name that the user chooses, N the place in a list.
 SETTINGS: Mapping[str, tuple[Setting, ...]] = {
-    "site": settings_of(SiteConfig),
-    "auth": settings_of(AuthConfig),
-    "http": settings_of(HttpConfig),
-    "sqs": settings_of(SqsConfig),
-    "roles.*": settings_of(RoleConfig),
-    "public": settings_of(PublicConfig),
-    "providers.*": settings_of(ProviderConfig),
-    "files.*": settings_of(FilesConfig),
-    "forms.*": settings_of(FormConfig),
-    "forms.*.fields.*": settings_of(FieldConfig),
-    "views.*": settings_of(ViewConfig),
-    "views.*.params.*": settings_of(FieldConfig),
-    "apps.*": settings_of(AppConfig),
-}
+    place: settings
+    for top, cls in {
+        **_TABLES, "roles.*": RoleConfig, "providers.*": ProviderConfig,
+        **{f"{type_}.*": cls for type_, cls in RESOURCE_CONFIGS.items()},
+    }.items()
+    for place, settings in _shapes(top, cls)
+}  # fmt: skip
 RESERVED_FIELDS = ("id", "version", "created_at", "created_by", "updated_at", "updated_by")
 
 # Keys that the design names and this build does not have: refused as such, not as typing errors.
@@ -1711,19 +1762,49 @@ NOT_AVAILABLE = frozenset(
     "views.*.columns.*.format views.*.columns.*.total apps.*.wsgi".split()
 )
 
-_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
-_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
-_UNITS_BYTES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-_UNITS_BYTES |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+
+def bundled_text(name: str) -> str:
+    """A text file of templates/."""
+    return Path(__file__).resolve().with_name("templates").joinpath(name).read_text("utf-8")
+
+
+@lru_cache(maxsize=1)
+def other_names() -> Mapping[str, Mapping[str, Any]]:
+    """What other programs call things of app.toml, and what to write here: templates/names.toml, by table and word."""
+    tables = tomllib.loads(bundled_text("names.toml"))
+    return {
+        name: {word: meant for words, meant in table.items() for word in words.split()} for name, table in tables.items()
+    }
+
+
+def _instead(key: str, names: Collection[str]) -> str:
+    """What was probably meant by a key that no setting has."""
+    for meant in other_names()["settings"].get(key.casefold(), ()):
+        name = re.split("[ .]", meant)[0]
+        if name == meant and name in names:
+            return f"; did you mean {meant}?"
+        if name in names:
+            return f"; write {meant}"
+    return nearest(key, names)
+
+
+# ---- converters: what app.toml says -> the setting's value, or a ValueError that says what to write
+
+_NAME = r"[a-z][a-z0-9_-]{0,63}"
+_NO_NAME = "is not a name: a-z, 0-9, _ and -, beginning with a letter, at most 64"
+_WORD = r"[A-Za-z][A-Za-z0-9_]{0,63}"
+_UNITS_BYTES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
+                "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}  # fmt: skip
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _LONGEST_S = 10 * 366 * 86400
-_OWN_HEADERS = ("host", "connection", "content-length", "transfer-encoding", "range", "expect", "if-match", "if-none-match")
-_OPERANDS: Mapping[str, tuple[type, str]] = {
-    "in": (list, "a list"),
-    "null": (bool, "true or false"),
-    "contains": (str, "a text"),
-    "prefix": (str, "a text"),
-}
+
+
+class _Inside(ValueError):
+    """What is wrong inside a setting, by the name in its table or the place in its list."""
+
+    def __init__(self, details: Mapping[Any, str]) -> None:
+        super().__init__(", ".join(f"{part} {detail}" for part, detail in details.items()))
+        self.details = details
 
 
 def _text(raw: Any, folder: Path) -> str:
@@ -1734,15 +1815,20 @@ def _text(raw: Any, folder: Path) -> str:
     return raw
 
 
-def _list(raw: Any, folder: Path) -> list[Any]:
+def _list(raw: Any, folder: Path) -> Any:
     if not isinstance(raw, list):
         raise ValueError("must be a list [ … ]" + (f', such as ["{raw}"]' if isinstance(raw, str) and raw else ""))
-    return raw
+    return _json(raw, folder)
 
 
 def _table(raw: Any, folder: Path) -> Value:
     if not isinstance(raw, dict):
         raise ValueError("must be a table { … }")
+    return raw
+
+
+def _made(raw: Any, folder: Path) -> Any:
+    """What the reader made of the tables inside a setting."""
     return raw
 
 
@@ -1754,10 +1840,12 @@ def _texts(raw: Any, folder: Path) -> tuple[str, ...]:
 
 def _media(raw: Any, folder: Path) -> tuple[str, ...]:
     for one in _texts(raw, folder):
-        if not re.fullmatch(r"\.[^/]+|[^./][^/]*/[^/]+", one):
-            ending = re.fullmatch(r"\*?\.?(\w+)", one)
-            such = f'; write ".{ending[1]}"' if ending else '; write "*/*", or leave it out' if one == "*" else ""
-            raise ValueError(f'{one!r} is neither a media type, such as "image/*", nor an ending, such as ".pdf"{such}')
+        if re.fullmatch(r"\.[^/]+|[^./][^/]*/[^/]+", one):
+            continue
+        hint = '; write "*/*", or leave it out' if one == "*" else ""
+        if ending := re.fullmatch(r"\*?\.?(\w+)", one):
+            hint = f'; write ".{ending[1]}"'
+        raise ValueError(f'{one!r} is neither a media type, such as "image/*", nor an ending, such as ".pdf"{hint}')
     return tuple(raw)
 
 
@@ -1773,7 +1861,7 @@ def _json(raw: Any, folder: Path) -> Json:
 
 
 def _word(raw: Any, folder: Path) -> str:
-    if raw != "" and not (isinstance(raw, str) and _WORD.fullmatch(raw)):
+    if raw != "" and not (isinstance(raw, str) and re.fullmatch(_WORD, raw)):
         raise ValueError("must be letters, digits and _, beginning with a letter, at most 64")
     return str(raw)
 
@@ -1785,8 +1873,6 @@ def _boolean(raw: Any, folder: Path) -> bool:
 
 
 def _number(raw: Any, folder: Path) -> Json:
-    if raw is None:
-        return None
     if isinstance(raw, bool) or not isinstance(raw, int | float | Decimal) or any(check_value(raw)):
         raise ValueError("must be a number")
     if abs(Decimal(raw).adjusted()) > 400:
@@ -1794,16 +1880,16 @@ def _number(raw: Any, folder: Path) -> Json:
     return raw
 
 
-def _count(raw: Any, folder: Path) -> Json:
-    if isinstance(raw, bool) or not isinstance(raw, int | None) or not 0 <= (raw or 0) < 2**31:
+def _count(raw: Any, folder: Path) -> int:
+    if isinstance(raw, bool) or not isinstance(raw, int) or not 0 <= raw < 2**31:
         raise ValueError("must be a whole number, 0 or more")
     return raw
 
 
-def _positive(raw: Any, folder: Path) -> Json:
+def _positive(raw: Any, folder: Path) -> int:
     if not _count(raw, folder):
         raise ValueError("must be a whole number, 1 or more")
-    return raw
+    return cast(int, raw)
 
 
 def _size(raw: Any, folder: Path) -> int:
@@ -1859,17 +1945,152 @@ def _secret(raw: Any, folder: Path) -> str:
     if scheme not in ("env", "file"):
         raise ValueError('must be "env:NAME" or "file:PATH", so that no secret stands in app.toml')
     if scheme == "env":
-        secret = os.environ.get(rest, "")
+        source, secret = "environment variable", os.environ.get(rest, "")
     else:
+        source = "file"
         try:
             secret = (folder / rest).read_text(encoding="utf-8")
         except (OSError, ValueError) as error:
             raise ValueError(f"names the file {rest}, which cannot be read ({type(error).__name__})") from error
     if not secret.strip():
-        raise ValueError(
-            f"names {'the environment variable' * (scheme == 'env') or 'the file'} {rest}, which has no content"
-        )
+        raise ValueError(f"names the {source} {rest}, which has no content")
     return secret.strip()
+
+
+def _address(raw: Any, folder: Path) -> str:
+    text = str(raw) if type(raw) is int else _text(raw, folder)
+    match = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)*):([0-9]{1,5})", text)
+    if text.startswith("unix:/") or (match and int(match[2]) < 65536):
+        return text
+    such = "127.0.0.1:8080"
+    if text.isdigit():
+        such = f"127.0.0.1:{text}"
+    elif re.fullmatch(r"[\w.-]+", text):
+        such = f"{text}:8080"
+    raise ValueError(f'must be HOST:PORT, [IPV6]:PORT or unix:/PATH, such as "{such}"')
+
+
+def _prefix(raw: Any, folder: Path) -> str:
+    text = _text(raw, folder)
+    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*", text) or {".", ".."} & set(text.split("/")):
+        raise ValueError('must be "" or a path such as "/ops", with no slash at the end')
+    return text
+
+
+def _site_address(raw: Any, folder: Path) -> str:
+    text = _text(raw, folder)
+    host = r"(?:[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\])"
+    found = re.fullmatch(rf"https?://{host}(?::([0-9]{{1,5}}))?((?:/[A-Za-z0-9._~-]+)*)", text)
+    sound = found and 0 < int(found[1] or 443) < 65536 and not {".", ".."} & set(found[2].split("/"))
+    if text and not sound:
+        raise ValueError('must be "" or an address such as "https://intranet.example.org", with no slash at the end')
+    return text
+
+
+def _lang(raw: Any, folder: Path) -> str:
+    # RFC 5646 section 2.1, without grandfathered tags and those for private use alone
+    tag = r"[A-Za-z]{2,3}(-[A-Za-z]{3}){0,3}(-[A-Za-z]{4})?(-([A-Za-z]{2}|[0-9]{3}))?"
+    variants = r"(-([A-Za-z0-9]{5,8}|[0-9][A-Za-z0-9]{3}))*"
+    text = _text(raw, folder)
+    if not re.fullmatch(tag + variants + r"(-[A-WYZa-wyz0-9](-[A-Za-z0-9]{2,8})+)*(-[Xx](-[A-Za-z0-9]{1,8})+)?", text):
+        meant = other_names()["languages"].get(text.lower()) or text.replace("_", "-")
+        hint = f"; did you mean {meant}?" if re.fullmatch(tag, meant) else ""
+        raise ValueError(f'must be a language tag such as "en", "de" or "en-GB"{hint}')
+    return text
+
+
+def _timezone(raw: Any, folder: Path) -> str:
+    text = _text(raw, folder)
+    if text == "UTC":
+        return text  # needs no database of zones
+    from zoneinfo import available_timezones
+
+    known = available_timezones() - {"localtime", "Factory"}
+    if text in known:
+        return text
+    hint = nearest(text, known)
+    if not known:
+        hint = "; no time zones are installed here: install the package tzdata"
+    for name in known:
+        if name.lower() == text.lower():
+            hint = f"; did you mean {name}?"
+    raise ValueError(f'must be the name of a time zone such as "Europe/Copenhagen"{hint}')
+
+
+def _grants(raw: Any, folder: Path) -> tuple[Grant, ...]:
+    try:
+        return tuple(parse_grant(text) for text in _texts(raw, folder))
+    except BadRequest as error:
+        raise ValueError(error.message) from error
+
+
+def _queue(raw: Any, folder: Path) -> str:
+    """The URL itself, or the secret that holds it."""
+    text = _text(raw, folder)
+    url = _secret(text, folder) if text.startswith(("env:", "file:")) else text
+    if not re.fullmatch(r"https?://[^/\s]+(/[^/\s]+)+", url):
+        raise ValueError('must be the URL of a queue, or "env:NAME" or "file:PATH"')
+    return url
+
+
+def _queues(raw: Sequence[QueueConfig], folder: Path) -> tuple[QueueConfig, ...]:
+    urls = [queue.url for queue in raw]
+    twice = {index: "is the same queue as one before it" for index, url in enumerate(urls) if url in urls[:index]}
+    if twice:
+        raise _Inside(twice)
+    return tuple(raw)
+
+
+def _replies(raw: Any, folder: Path) -> Mapping[str, str]:
+    found, wrong = {}, {}
+    for name, url in _table(raw, folder).items():
+        try:
+            found[name] = _queue(url, folder)
+        except ValueError as error:
+            wrong[name] = str(error)
+        if not re.fullmatch(_NAME, name):
+            wrong[name] = _NO_NAME
+    if wrong:
+        raise _Inside(wrong)
+    return found
+
+
+def _one_of(raw: Any, words: Sequence[str]) -> str:
+    if raw not in words:
+        hint = nearest(raw, words) if isinstance(raw, str) else ""
+        raise ValueError(f"must be {', '.join(words[:-1])} or {words[-1]}{hint}")
+    return str(raw)
+
+
+def _type(raw: Any, folder: Path) -> str:
+    if isinstance(raw, str) and (meant := other_names()["types"].get(raw.casefold())):
+        raise ValueError(f"{raw!r} is no type: write {meant}")
+    return _one_of(raw, ("string", "number", "integer", "boolean", "array"))
+
+
+def _opens(raw: Any, folder: Path) -> str:
+    return _one_of(raw, ("form", "records"))
+
+
+def _hosts(raw: Any, folder: Path) -> tuple[str, ...]:
+    hosts = _texts(raw, folder)
+    for host in hosts:
+        if host != "*" and not re.fullmatch(r"[A-Za-z0-9_.-]+|[0-9a-fA-F]*:[0-9a-fA-F:]*:[0-9a-fA-F:]*", host):
+            raise ValueError(f"{host!r} is no host: write names alone, such as intranet.local, with no scheme and no port")
+    return hosts
+
+
+def _networks(raw: Any, folder: Path) -> tuple[str, ...]:
+    networks = _texts(raw, folder)
+    for network in networks:
+        try:
+            _ = network == "unix" or ipaddress.ip_network(network, strict=False)
+        except ValueError:
+            raise ValueError(f"{network!r} is neither an address such as 10.0.0.7 or 10.0.0.0/8, nor unix") from None
+    return networks
+
+
+_OWN_HEADERS = ("host", "connection", "content-length", "transfer-encoding", "range", "expect", "if-match", "if-none-match")
 
 
 def _headers(raw: Any, folder: Path) -> Mapping[str, str]:
@@ -1896,204 +2117,6 @@ def _patterns(raw: Any, folder: Path) -> Mapping[str, str]:
         if op not in ("eq", "gte", "lte") or "=" not in _text(pattern, folder):
             raise ValueError('must be queries for eq, gte and lte, such as { eq = "{field}={value}" }')
     return dict(raw)
-
-
-def _address(raw: Any, folder: Path) -> str:
-    text = str(raw) if type(raw) is int else _text(raw, folder)
-    match = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)*):([0-9]{1,5})", text)
-    if text.startswith("unix:/") or (match and int(match[2]) < 65536):
-        return text
-    such = f"127.0.0.1:{text}" if text.isdigit() else f"{text}:8080" if re.fullmatch(r"[\w.-]+", text) else "127.0.0.1:8080"
-    raise ValueError(f'must be HOST:PORT, [IPV6]:PORT or unix:/PATH, such as "{such}"')
-
-
-def _prefix(raw: Any, folder: Path) -> str:
-    text = _text(raw, folder)
-    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*", text) or {".", ".."} & set(text.split("/")):
-        raise ValueError('must be "" or a path such as "/ops", with no slash at the end')
-    return text
-
-
-def _site_address(raw: Any, folder: Path) -> str:
-    text = _text(raw, folder)
-    host, port = r"([A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\])", r"(:(?P<port>[0-9]{1,5}))?"
-    found = re.fullmatch(rf"https?://{host}{port}(?P<path>(/[A-Za-z0-9._~-]+)*)", text)
-    if text and not (
-        found and int(found["port"] or 443) in range(1, 65536) and not {".", ".."} & {*found["path"].split("/")}
-    ):
-        raise ValueError('must be "" or an address such as "https://intranet.example.org", with no slash at the end')
-    return text
-
-
-_LANGUAGE_NAMES: Mapping[str, str] = dict(
-    pair.split(":")
-    for pair in (
-        "arabic:ar czech:cs danish:da dansk:da deutsch:de dutch:nl english:en español:es finnish:fi français:fr french:fr "
-        "german:de hebrew:he italian:it italiano:it nederlands:nl norsk:nb norwegian:nb polish:pl polski:pl portuguese:pt "
-        "português:pt spanish:es suomi:fi svenska:sv swedish:sv turkish:tr ukrainian:uk"
-    ).split()
-)
-
-
-def _lang(raw: Any, folder: Path) -> str:
-    # RFC 5646 section 2.1, without grandfathered tags and those for private use alone
-    tag = r"[A-Za-z]{2,3}(-[A-Za-z]{3}){0,3}(-[A-Za-z]{4})?(-([A-Za-z]{2}|[0-9]{3}))?"
-    variants = r"(-([A-Za-z0-9]{5,8}|[0-9][A-Za-z0-9]{3}))*"
-    text = _text(raw, folder)
-    if not re.fullmatch(tag + variants + r"(-[A-WYZa-wyz0-9](-[A-Za-z0-9]{2,8})+)*(-[Xx](-[A-Za-z0-9]{1,8})+)?", text):
-        meant = _LANGUAGE_NAMES.get(text.lower()) or text.replace("_", "-")
-        told = f"; did you mean {meant}?" if re.fullmatch(tag, meant) else ""
-        raise ValueError(f'must be a language tag such as "en", "de" or "en-GB"{told}')
-    return text
-
-
-def _timezone(raw: Any, folder: Path) -> str:
-    text = _text(raw, folder)
-    if text == "UTC":
-        return text  # needs no database of zones
-    from zoneinfo import available_timezones
-
-    known = available_timezones() - {"localtime", "Factory"}
-    if text not in known:
-        same = [f"; did you mean {name}?" for name in known if name.lower() == text.lower()]
-        told = (
-            (same or [nearest(text, known)])[0]
-            if known
-            else "; no time zones are installed here: install the package tzdata"
-        )
-        raise ValueError(f'must be the name of a time zone such as "Europe/Copenhagen"{told}')
-    return text
-
-
-def _grants(raw: Any, folder: Path) -> tuple[Grant, ...]:
-    try:
-        return tuple(parse_grant(text) for text in _texts(raw, folder))
-    except BadRequest as error:
-        raise ValueError(error.message) from error
-
-
-def _queue_url(raw: Any, folder: Path) -> str:
-    """The URL itself, or where it stands."""
-    text = _text(raw, folder)
-    url = _secret(text, folder) if text.startswith(("env:", "file:")) else text
-    if not re.fullmatch(r"https?://[^/\s]+(/[^/\s]+)+", url):
-        raise ValueError('must be the URL of a queue, or "env:NAME" or "file:PATH"')
-    return url
-
-
-def _queues(raw: Any, folder: Path) -> tuple[QueueConfig, ...]:
-    readers: Mapping[str, Callable[[Any, Path], Any]] = {"url": _queue_url, "allow": _grants, "events": _events}
-    found = []
-    for item in _list(raw, folder):
-        if isinstance(item, str):
-            raise ValueError(f'must be a list of tables, such as [{{ url = "{item}" }}]')
-        for key in _table(item, folder):
-            if key not in readers:
-                raise ValueError(f"{key} is not a setting{nearest(key, readers)}")
-        if "url" not in item:
-            raise ValueError("each needs a url")
-        found.append(QueueConfig(**{key: readers[key](value, folder) for key, value in item.items()}))
-    if len({queue.url for queue in found}) < len(found):
-        raise ValueError("has the same queue twice")
-    return tuple(found)
-
-
-def _events(raw: Any, folder: Path) -> EventsConfig:
-    if set(_table(raw, folder)) != {"resource", "role"}:
-        raise ValueError('events must be a table such as { resource = "forms/arrivals", role = "intake" }')
-    return EventsConfig(_text(raw["resource"], folder), _text(raw["role"], folder))
-
-
-def _replies(raw: Any, folder: Path) -> Mapping[str, str]:
-    for name in _table(raw, folder):
-        if not _NAME.fullmatch(name):
-            raise ValueError(f"{name!r} is not a name: a-z, 0-9, _ and -, beginning with a letter, at most 64")
-    return {name: _queue_url(url, folder) for name, url in raw.items()}
-
-
-_CHOICE = 'type = "string", enum = ["a", "b"]'
-# What other programs call a type of field, and what it is here; of formats too.
-OTHER_TYPES: Mapping[str, str] = {
-    **dict.fromkeys(("text", "str", "char", "varchar", "password", "tel", "phone", "color"), 'type = "string"'),
-    **dict.fromkeys(("textarea", "longtext", "multiline", "memo", "markdown"), 'type = "string", format = "multiline"'),
-    **dict.fromkeys(("select", "choice", "enum", "radio", "dropdown", "combobox"), _CHOICE),
-    "date": 'type = "string", format = "date"',
-    **dict.fromkeys(("datetime", "date-time", "datetime-local", "timestamp"), 'type = "string", format = "date-time"'),
-    "time": 'type = "string", pattern = "[0-2][0-9]:[0-5][0-9]"',
-    **dict.fromkeys(("email", "mail", "e-mail"), 'type = "string", format = "email"'),
-    **dict.fromkeys(("url", "uri", "link"), 'type = "string", format = "uri"'),
-    **dict.fromkeys(("file", "upload", "image", "attachment"), 'type = "string", format = "file", files = "files/NAME"'),
-    **dict.fromkeys(("int", "long", "serial"), 'type = "integer"'),
-    **dict.fromkeys(("float", "decimal", "double", "money", "currency", "numeric", "real"), 'type = "number"'),
-    **dict.fromkeys(("bool", "checkbox", "switch", "toggle"), 'type = "boolean"'),
-    **dict.fromkeys(("list", "set", "multiselect", "checkboxes", "tags"), 'type = "array", items = { enum = ["a", "b"] }'),
-}
-# What other programs call a setting: the first of these that the table has is named. A whole line says what to write.
-_OTHER_KEYS: Mapping[str, Sequence[str]] = {
-    **dict.fromkeys(("label", "caption", "heading", "name"), ("title",)),
-    **dict.fromkeys(("placeholder", "help", "hint", "desc", "info", "tooltip", "subtitle"), ("description", "note")),
-    "description": ("note",), "note": ("description",), "text": ("note", "description"),
-    **dict.fromkeys(("choices", "options", "values", "select"), ('enum = ["a", "b"]',)),
-    "min": ("minimum",), "max": ("maximum",), "step": ("multipleOf",), "length": ("maxLength",), "size": ("maxLength",),
-    "regex": ("pattern",), "value": ("default",), "initial": ("default",), "optional": ("required = false",),
-    "mandatory": ("required = true",), "multiple": ('type = "array"',), "rows": ('format = "multiline"',),
-    "multiline": ('format = "multiline"',), "widget": ("format",), "share": ("files",), "max_size": ("max_file",),
-    "required": ("fields.NAME.required = true for each field",), "properties": ("fields",), "field": ("fields",),
-    "query": ("sql",), "statement": ("sql",), "source": ("from",), "form": ("from",), "filter": ("where",),
-    "sort": ("order_by",), "order": ("order_by",), "parameters": ("params",), "args": ("params",),
-    "links": ("menu",), "items": ("menu",), "template": ("home",), "page": ("home",), "index": ("home",), "emoji": ("icon",),
-    **dict.fromkeys(("path", "dir", "folder", "directory"), ("root", "url", "prefix", "static", "data")),
-    "root": ("prefix",), "url": ("root",), "file": ("url",), "dsn": ("url",), "uri": ("url",),
-    **dict.fromkeys(("db", "database"), ("provider", "url", "data")), "type": ("kind",), "types": ("accept",),
-    "port": ('bind = "127.0.0.1:8080"',), "host": ('bind = "127.0.0.1:8080"',), "listen": ("bind",), "address": ("bind",),
-    "allowed_hosts": ("hosts",), "cert": ("tls_cert",), "key": ("tls_key", "keys"), "proxies": ("trusted_proxies",),
-    "secret": ("keys",), "secret_key": ("keys",), "expires": ("session",), "language": ("lang",), "tz": ("timezone",),
-    **dict.fromkeys(("permissions", "allow", "can", "scopes"), ("grants",)),
-}  # fmt: skip
-
-
-def _instead(key: str, names: Iterable[str]) -> str:
-    """What was probably meant by a key that no setting has."""
-    known = list(names)
-    for meant in _OTHER_KEYS.get(key.casefold(), ()):
-        if (name := re.split("[ .]", meant)[0]) in known:
-            return f"; did you mean {meant}?" if name == meant else f"; write {meant}"
-    return nearest(key, known)
-
-
-def _type(raw: Any, folder: Path) -> str:
-    types = ("string", "number", "integer", "boolean", "array")
-    if raw in types:
-        return str(raw)
-    if isinstance(raw, str) and raw.casefold() in OTHER_TYPES:
-        raise ValueError(f"{raw!r} is no type: write {OTHER_TYPES[raw.casefold()]}")
-    raise ValueError(
-        "must be string, number, integer, boolean or array" + (nearest(raw, types) if isinstance(raw, str) else "")
-    )
-
-
-def _opens(raw: Any, folder: Path) -> str:
-    if raw not in ("form", "records"):
-        raise ValueError(f'must be "form" or "records"{nearest(str(raw), ("form", "records"))}')
-    return str(raw)
-
-
-def _hosts(raw: Any, folder: Path) -> tuple[str, ...]:
-    hosts = _texts(raw, folder)
-    for host in hosts:
-        if host != "*" and not re.fullmatch(r"[A-Za-z0-9_.-]+|[0-9a-fA-F]*:[0-9a-fA-F:]*:[0-9a-fA-F:]*", host):
-            raise ValueError(f"{host!r} is no host: write names alone, such as intranet.local, with no scheme and no port")
-    return hosts
-
-
-def _networks(raw: Any, folder: Path) -> tuple[str, ...]:
-    networks = _texts(raw, folder)
-    for network in networks:
-        try:
-            _ = network == "unix" or ipaddress.ip_network(network, strict=False)
-        except ValueError:
-            raise ValueError(f"{network!r} is neither an address such as 10.0.0.7 or 10.0.0.0/8, nor unix") from None
-    return networks
 
 
 # ---- what a regular expression can cost
@@ -2480,7 +2503,7 @@ def _pattern(raw: Any, folder: Path) -> str:
 
 
 def _values(raw: Any, folder: Path) -> tuple[Json, ...]:
-    values = tuple(_json(item, folder) for item in _list(raw, folder))
+    values = tuple(_list(raw, folder))
     if any(not isinstance(value, str | int | float | Decimal) for value in values):
         raise ValueError("must be a list of texts or numbers")
     if len(set(map(str, values))) < len(values):
@@ -2488,60 +2511,38 @@ def _values(raw: Any, folder: Path) -> tuple[Json, ...]:
     return values
 
 
-def _choices(raw: Any, folder: Path) -> tuple[Value, ...]:
-    choices = tuple(_list(raw, folder))
-    for one in choices:
-        if not isinstance(one, dict) or "const" not in one or set(one) - {"const", "title"}:
-            raise ValueError("must be a list of { const = …, title = … } tables; for values without titles write enum")
-        _text(one.get("title", ""), folder)
-    _values([one["const"] for one in choices], folder)
-    return choices
-
-
-def _items(raw: Any, folder: Path) -> Value:
-    readers = {"type": _type, "enum": _values, "oneOf": _choices}
-    for key in _table(raw, folder):
-        if key not in readers:
-            raise ValueError(f"{key} is not a setting{nearest(key, readers)}")
-    return {key: readers[key](value, folder) for key, value in raw.items()}
-
-
-def _conditions(raw: Any, folder: Path) -> tuple[Condition, ...]:
-    found = []
-    for item in _list(raw, folder):
-        ops = [key for key in _json(_table(item, folder), folder) if key in OPERATORS]
-        if len(ops) != 1 or set(item) - {"field", *ops} or not isinstance(item.get("field"), str):
-            raise ValueError(f"each must be {{ field = …, OP = … }} with one OP of {', '.join(OPERATORS)}")
-        wanted = _OPERANDS.get(ops[0])
-        if wanted and not isinstance(item[ops[0]], wanted[0]):
-            raise ValueError(f"each {ops[0]} must be {wanted[1]}")
-        found.append(Condition(item["field"], ops[0], item[ops[0]]))
-    return tuple(found)
-
-
-def _columns(raw: Any, folder: Path) -> Mapping[str, Value]:
-    for name, column in _table(raw, folder).items():
-        if not isinstance(column, dict) or not isinstance(column.get("title", ""), str):
-            raise ValueError(f"{name} must be a table such as {{ title = … }}")
-        for key in column:
-            if f"views.*.columns.*.{key}" in NOT_AVAILABLE:
-                raise ValueError(f"{name}.{key} is not available in this build")
-            if key != "title":
-                raise ValueError(f"{name}.{key} is not a setting{nearest(key, ['title'])}")
-        _text(column.get("title", ""), folder)
-    return dict(raw)
-
-
-def _menu(raw: Any, folder: Path) -> tuple[Json, ...]:
-    for item in _json(_list(raw, folder), folder):
-        if isinstance(item, dict):
-            if set(item) - {"title", "href", "icon"} or not all(isinstance(v, str) for v in item.values()):
-                raise ValueError("each must be an address or a table { title, href }")
-            if not re.match(r"https?://|/|mailto:", item.get("href", "")):
-                raise ValueError("each href must begin with https://, http://, mailto: or /")
-        elif not isinstance(item, str):
-            raise ValueError("each must be an address such as forms/leave, or a table { title, href }")
+def _choices(raw: Sequence[Value], folder: Path) -> tuple[Value, ...]:
+    _values([one["const"] for one in raw], folder)
     return tuple(raw)
+
+
+def _conditions(raw: Sequence[Value], folder: Path) -> tuple[Condition, ...]:
+    must = f"must be {{ field = …, OP = … }} with one OP of {', '.join(OPERATORS)}"
+    if wrong := {index: must for index, one in enumerate(raw) if len(one) != 2}:
+        raise _Inside(wrong)
+    return tuple(Condition(one["field"], op, one[op]) for one in raw for op in one if op != "field")
+
+
+def _fields(raw: Mapping[str, FieldConfig], folder: Path) -> tuple[FieldConfig, ...]:
+    bad = [name for name in raw if not re.fullmatch(_WORD, name) or "__" in name or name in RESERVED_FIELDS]
+    if bad:
+        must = "is not a field name: letters, digits and _, no __, and none of " + ", ".join(RESERVED_FIELDS)
+        raise _Inside(dict.fromkeys(bad, must))
+    return tuple(raw.values())
+
+
+def _menu(raw: Sequence[Any], folder: Path) -> tuple[Json, ...]:
+    must = "must be an address such as forms/leave, or a table { title, href }"
+    texts = {index: item for index, item in enumerate(raw) if not isinstance(item, dict)}
+    if wrong := {index: must for index, item in texts.items() if not isinstance(item, str) or check_text(item)}:
+        raise _Inside(wrong)
+    return tuple(raw)
+
+
+def _link(raw: Any, folder: Path) -> str:
+    if not re.match(r"https?://|/|mailto:", _text(raw, folder)):
+        raise ValueError("must begin with https://, http://, mailto: or /")
+    return str(raw)
 
 
 # In order of the value: anything, texts, numbers, places on disk, and the shapes of single settings.
@@ -2550,6 +2551,7 @@ CONVERTERS: Mapping[str, Callable[[Any, Path], Any]] = {
     "boolean": _boolean,
     "text": _text,
     "texts": _texts,
+    "list": _list,
     "media": _media,
     "word": _word,
     "secret": _secret,
@@ -2564,6 +2566,7 @@ CONVERTERS: Mapping[str, Callable[[Any, Path], Any]] = {
     "file": _file,
     "inside": _inside,
     "address": _address,
+    "link": _link,
     "headers": _headers,
     "patterns": _patterns,
     "hosts": _hosts,
@@ -2573,20 +2576,22 @@ CONVERTERS: Mapping[str, Callable[[Any, Path], Any]] = {
     "lang": _lang,
     "timezone": _timezone,
     "grants": _grants,
+    "queue": _queue,
     "queues": _queues,
     "replies": _replies,
     "type": _type,
     "opens": _opens,
     "values": _values,
+    "table": _made,
+    "tables": _made,
+    "fields": _fields,
     "choices": _choices,
-    "items": _items,
     "conditions": _conditions,
-    "columns": _columns,
     "menu": _menu,
 }
 
 
-class _TomlReader:
+class _Reader:
     """Walks the parsed file beside the settings and collects every fault."""
 
     def __init__(
@@ -2603,52 +2608,87 @@ class _TomlReader:
     def fault(self, place: str, detail: str) -> None:
         self.faults.append(Fault(place, "configuration", detail))
 
-    def unknown(self, place: str, shape: str, names: Iterable[str]) -> None:
+    def unknown(self, place: str, shape: str, names: Collection[str]) -> None:
         """Report a key that no setting has."""
-        if shape in NOT_AVAILABLE:
-            meant = _OTHER_KEYS.get(place.rpartition(".")[2])
-            self.fault(place, "is not available in this build" + (f"; write {meant[0]}" if meant else ""))
+        key = place.rpartition(".")[2]
+        if shape not in NOT_AVAILABLE:
+            self.fault(place, f"is not a setting{_instead(key, names)}")
+        elif meant := other_names()["settings"].get(key):
+            self.fault(place, f"is not available in this build; write {meant[0]}")
         else:
-            self.fault(place, f"is not a setting{_instead(place.rpartition('.')[2], names)}")
+            self.fault(place, "is not available in this build")
 
     def misnamed(self, place: str, name: str) -> bool:
         """Whether a fault says already that another key of the table was probably meant to be this setting."""
         meant = re.compile(rf"is not a setting; (did you mean|write) {name}\b")
         return any(one.pointer.rpartition(".")[0] == place and meant.match(one.detail) for one in self.faults)
 
-    def convert(self, place: str, one: Setting, given: Mapping[str, Any]) -> Any:
-        """The setting's value; after a fault, the default's."""
-        if one.name not in given and one.default is REQUIRED:
-            if not self.misnamed(place, one.name):
-                self.fault(f"{place}.{one.name}", f"is missing: {one.help}")
-            return None
-        if one.name not in given and one.default is None:
-            return None
+    def value(self, place: str, shape: str, one: Setting, table: Value) -> Any:
+        """The value of a setting in its table; after a fault, the default's."""
+        at, before = f"{place}.{one.name}", len(self.faults)
+        if one.name not in table:
+            if one.default is REQUIRED and not self.misnamed(place, one.name):
+                self.fault(at, f"is missing: {one.help}")
+            return self.default(one)
         try:
-            value = CONVERTERS[one.kind](given.get(one.name, one.default), self.folder)
-            self.files += [(f"{place}.{one.name}", value)] if one.kind == "file" and value else []
-            return value
+            raw = self.inside(at, f"{shape}.{one.name}", one, table[one.name])
+            if len(self.faults) > before:
+                return self.default(one)
+            value = CONVERTERS[one.kind](raw, self.folder)
+        except _Inside as error:
+            for part, detail in error.details.items():
+                self.fault(f"{at}.{part}", detail)
+            return self.default(one)
         except ValueError as error:
-            self.fault(f"{place}.{one.name}", str(error))
-            if one.default in (REQUIRED, None):
-                return None
-            convert = _path if CONVERTERS[one.kind] is _directory else CONVERTERS[one.kind]  # it may be what is wrong
-            return convert(one.default, self.folder)
+            self.fault(at, str(error))
+            return self.default(one)
+        if one.kind == "file" and value:
+            self.files.append((at, value))
+        return value
 
-    def table(self, place: str, raw: Any, shape: str, settings: Sequence[Setting], also: Iterable[str] = ()) -> Value:
-        """Converted values by setting name; `also` names keys that somebody else reads."""
+    def default(self, one: Setting) -> Any:
+        if one.default in (REQUIRED, None):
+            return None
+        if one.kind == "folder":  # which may be what is wrong
+            return _path(one.default, self.folder)
+        return CONVERTERS[one.kind](one.default, self.folder)
+
+    def inside(self, place: str, shape: str, one: Setting, raw: Any) -> Any:
+        """What a setting says, the tables in it built."""
+        if one.table:
+            return self.build(one.table, place, shape, raw)
+        if not one.each:
+            return raw
+        if one.default == {}:
+            if not isinstance(raw, dict):
+                raise ValueError(f"must be a table of tables: write NAME = {_example(settings_of(one.each))}")
+            return {name: self.build(one.each, f"{place}.{name}", f"{shape}.*", item, name) for name, item in raw.items()}
+        if not isinstance(raw, list):
+            raise ValueError(f"must be a list of tables, such as [{_example(settings_of(one.each))}]")
+        found = []
+        for index, item in enumerate(raw):
+            is_table = isinstance(item, dict) or one.kind != "menu"  # of which the others may be texts
+            found.append(self.build(one.each, f"{place}.{index}", f"{shape}.N", item) if is_table else item)
+        return found
+
+    def build(self, shape: Shape, place: str, where: str, raw: Any, name: str | None = None) -> Any:
+        """What a table is made into: an instance of a dataclass, or a Value of the settings that are given."""
+        values = self.table(place, where, settings_of(shape), raw)
+        if isinstance(shape, tuple):
+            return {key: value for key, value in values.items() if value is not None}
+        facts = {} if name is None else {"name": name}
+        return shape(**facts, **{one.attribute: values[one.name] for one in settings_of(shape)})
+
+    def table(self, place: str, shape: str, settings: Sequence[Setting], raw: Any) -> Value:
+        """The converted values by setting name."""
         if not isinstance(raw, dict):
-            name = place.rpartition(".")[2]
-            such = f'{name} = {{ type = "string" }}' if shape.endswith("s.*.fields.*") or "params" in shape else f"[{place}]"
-            self.fault(place, f"must be a table: write {such}")
-            return {one.name: self.convert(place, one, {}) for one in settings if one.default is not REQUIRED} | {
-                one.name: None for one in settings if one.default is REQUIRED
-            }
-        names = {one.name for one in settings} | set(also)
+            self.fault(place, f"must be a table: write {_as_table(place, shape, settings, raw)}")
+            return {one.name: self.default(one) for one in settings}
+        names = [one.name for one in settings]
         for key in raw:
             if key not in names:
                 self.unknown(f"{place}.{key}", f"{shape}.{key}", names)
-        return {one.name: self.convert(place, one, raw) for one in settings}
+        return {one.name: self.value(place, shape, one, raw) for one in settings}
 
     def named(self, place: str) -> Iterator[tuple[str, str, Any]]:
         """(name, place, table) of every [place.NAME]."""
@@ -2657,59 +2697,28 @@ class _TomlReader:
             self.fault(place, f"must hold tables: write [{place}.NAME]")
             return
         for name, raw in tables.items():
-            if not _NAME.fullmatch(name):
-                self.fault(f"{place}.{name}", "is not a name: a-z, 0-9, _ and -, beginning with a letter, at most 64")
-            else:
+            if re.fullmatch(_NAME, name):
                 yield name, f"{place}.{name}", raw
-
-    def build(self, cls: type, place: str, shape: str, raw: Any, also: Iterable[str] = (), **facts: Any) -> Any:
-        """An instance of a configuration dataclass."""
-        values = self.table(place, raw, shape, SETTINGS[shape], also)
-        declared = [f for f in dataclasses.fields(cls) if "kind" in f.metadata]
-        return cls(**facts, **{f.name: values[f.metadata["name"] or f.name] for f in declared})
+            else:
+                self.fault(f"{place}.{name}", _NO_NAME)
 
     def provider(self, name: str, place: str, raw: Any) -> ProviderConfig:
-        kind = raw.get("kind", "") if isinstance(raw, dict) else ""
-        if not isinstance(kind, str):
-            return cast(
-                ProviderConfig, self.build(ProviderConfig, place, "providers.*", {"kind": kind}, name=name, options={})
-            )
-        if f"providers.*.{kind}" in NOT_AVAILABLE and kind not in self.kinds:
-            self.fault(f"{place}.kind", f"{kind} is not available in this build")
-            return ProviderConfig(name, {}, kind=kind)
-        if kind not in self.kinds:
-            if kind:
-                self.fault(f"{place}.kind", f"{kind!r} is no kind of provider{nearest(kind, self.kinds)}")
-            only = {"kind": kind} if kind else {} if isinstance(raw, dict) else raw
-            return cast(ProviderConfig, self.build(ProviderConfig, place, "providers.*", only, name=name, options={}))
-        options = self.table(place, raw, "providers.*", self.kinds[kind], also=["kind"])
-        return ProviderConfig(name, options, kind=kind)
-
-    def fields(self, place: str, shape: str, raw: Any) -> tuple[FieldConfig, ...]:
-        if not isinstance(raw, dict):
-            self.fault(place, "must be a table of fields, one a line: name = { type = … }")
-            return ()
-        found = []
-        for name, one in raw.items():
-            if not _WORD.fullmatch(name) or "__" in name or name in RESERVED_FIELDS:
-                self.fault(f"{place}.{name}", "is not a field name: letters, digits and _, no __, and none of "
-                           + ", ".join(RESERVED_FIELDS))  # fmt: skip
-            else:
-                found.append(self.build(FieldConfig, f"{place}.{name}", shape, one, name=name))
-        return tuple(found)
+        kind = raw.get("kind") if isinstance(raw, dict) else None
+        own = self.kinds.get(kind) if isinstance(kind, str) else None
+        if own is None and isinstance(raw, dict):
+            raw = {key: value for key, value in raw.items() if key == "kind"}  # whose the other keys are is not known
+            if isinstance(kind, str):
+                self.fault(f"{place}.kind", f"{kind!r} is not a kind of provider{nearest(kind, self.kinds)}")
+        options = self.table(place, "providers.*", (*settings_of(ProviderConfig), *(own or ())), raw)
+        return ProviderConfig(name, options, kind=options.pop("kind"))
 
     def resource(self, type_: str, name: str, place: str, raw: Any) -> ResourceConfig:
-        facts: dict[str, Any] = {"name": name}
         table = raw if isinstance(raw, dict) else {}
-        if type_ == "forms":
-            facts["fields"] = self.fields(f"{place}.fields", "forms.*.fields.*", table.get("fields", {}))
         if type_ == "views":
-            facts["params"] = self.fields(f"{place}.params", "views.*.params.*", table.get("params", {}))
             for key, needs in (("provider", "sql"), ("params", "sql"), ("timeout", "sql"), ("where", "from")):
                 if key in table and not table.get(needs):
                     self.fault(f"{place}.{key}", f"goes with {needs}, which this view does not have: take it out")
-        also = {"forms": ["fields"], "views": ["params"]}.get(type_, [])
-        built = cast(ResourceConfig, self.build(RESOURCE_CONFIGS[type_], place, f"{type_}.*", raw, also, **facts))
+        built = cast(ResourceConfig, self.build(RESOURCE_CONFIGS[type_], place, f"{type_}.*", raw, name))
         if isinstance(raw, dict):
             self.check_needed(type_, place, raw)
         return built
@@ -2728,19 +2737,16 @@ class _TomlReader:
         for key in self.raw:
             if key not in known:
                 self.unknown(key, key, known)
-        one = {key: self.raw.get(key, {}) for key in ("site", "auth", "http", "sqs", "public")}
-        roles = {n: self.build(RoleConfig, p, "roles.*", raw) for n, p, raw in self.named("roles")}
+        own = {name: self.build(cls, name, name, self.raw.get(name, {})) for name, cls in _TABLES.items()}
         return Config(
             folder=self.folder,
             origin=origin,
-            site=self.build(SiteConfig, "site", "site", one["site"]),
-            auth=self.build(AuthConfig, "auth", "auth", one["auth"]),
-            http=self.build(HttpConfig, "http", "http", one["http"]),
-            sqs=self.build(SqsConfig, "sqs", "sqs", one["sqs"]),
-            public=self.build(PublicConfig, "public", "public", one["public"]),
-            extensions={kind: self.table(kind, self.raw.get(kind, {}), kind, own) for kind, own in self.tables.items()},
-            roles=roles,
-            providers={n: self.provider(n, p, raw) for n, p, raw in self.named("providers")},
+            **own,
+            extensions={
+                kind: self.table(kind, kind, settings, self.raw.get(kind, {})) for kind, settings in self.tables.items()
+            },
+            roles={name: self.build(RoleConfig, place, "roles.*", raw) for name, place, raw in self.named("roles")},
+            providers={name: self.provider(name, place, raw) for name, place, raw in self.named("providers")},
             resources=tuple(self.resource(t, n, p, r) for t in RESOURCE_CONFIGS for n, p, r in self.named(t)),
         )
 
@@ -2748,36 +2754,38 @@ class _TomlReader:
         """Faults of settings that name something that is not declared."""
         tables = self.raw.get("forms")
         forms = {f"forms/{name}" for name in tables} if isinstance(tables, dict) else set()  # those with a fault too
-        for type_, cls in RESOURCE_CONFIGS.items():
-            for one in (r for r in config.resources if isinstance(r, cls)):
-                place = f"{type_}.{one.name}"
-                if not isinstance(one, AppConfig) and not (isinstance(one, ViewConfig) and one.source):
-                    self.check_provider(config, f"{place}.provider", one.provider)
-                if isinstance(one, ViewConfig) and one.source and one.source not in forms:
-                    self.fault(f"{place}.from", f"names {one.source!r}, which is no form{nearest(one.source, forms)}")
+        for one in config.resources:
+            place = _address_of(one).replace("/", ".")
+            if isinstance(one, ViewConfig) and one.source:
+                if one.source not in forms:
+                    self.fault(f"{place}.from", f"names {one.source!r}, which is not a form{nearest(one.source, forms)}")
+            elif not isinstance(one, AppConfig):
+                self.check_provider(config, f"{place}.provider", one.provider)
         self.check_provider(config, "site.state", config.site.state)
-        site_wrong = any(fault.pointer in ("site.url", "site.prefix") for fault in self.faults)
-        if config.site.url and urlsplit(config.site.url).path != config.site.prefix and not site_wrong:
-            told = f"{config.site.prefix!r}, as site.prefix says" if config.site.prefix else 'its host, as site.prefix is ""'
-            self.fault("site.url", f"must end with {told}")
-        tls_wrong = any(fault.pointer.startswith("http.tls") for fault in self.faults)
-        if bool(config.http.tls_cert) != bool(config.http.tls_key) and not tls_wrong:
-            self.fault("http.tls_cert", "goes with tls_key: give both or neither")
+        self.check_site(config)
         self.check_queues(config)
+
+    def check_site(self, config: Config) -> None:
+        """Faults of settings of [site] and [http] that do not go together."""
+        wrong = {fault.pointer for fault in self.faults}
+        site, http_ = config.site, config.http
+        if site.url and urlsplit(site.url).path != site.prefix and not wrong & {"site.url", "site.prefix"}:
+            end = f"{site.prefix!r}, as site.prefix says" if site.prefix else 'its host, as site.prefix is ""'
+            self.fault("site.url", f"must end with {end}")
+        if bool(http_.tls_cert) != bool(http_.tls_key) and not wrong & {"http.tls_cert", "http.tls_key"}:
+            self.fault("http.tls_cert", "goes with tls_key: give both or neither")
 
     def check_queues(self, config: Config) -> None:
         """Faults of [sqs]: names of nothing, and times that do not fit SQS or one another."""
-        sqs, declared = config.sqs, {f"{t}/{r.name}" for t, c in RESOURCE_CONFIGS.items() for r in config.resources
-                                     if isinstance(r, c)}  # fmt: skip
-        for events in (queue.events for queue in sqs.queues if queue.events):
-            if events.resource not in declared:
-                known = nearest(events.resource, declared)
-                self.fault("sqs.queues", f"events names {events.resource!r}, which is not declared{known}")
-            if events.role not in config.roles:
-                self.fault(
-                    "sqs.queues",
-                    f"events names the role {events.role!r}, which is not in [roles]{nearest(events.role, config.roles)}",
-                )
+        sqs, declared = config.sqs, [_address_of(one) for one in config.resources]
+        for index, queue in enumerate(sqs.queues):
+            place, events = f"sqs.queues.{index}.events", queue.events
+            if events and events.resource not in declared:
+                near = nearest(events.resource, declared)
+                self.fault(f"{place}.resource", f"names {events.resource!r}, which is not declared{near}")
+            if events and events.role not in config.roles:
+                near = nearest(events.role, config.roles)
+                self.fault(f"{place}.role", f"names role {events.role!r}, which is not declared in [roles]{near}")
         if sqs.wait_s > 20:
             self.fault("sqs.wait", "must be at most 20s")
         if sqs.wait_s >= sqs.drain_timeout_s:
@@ -2790,18 +2798,31 @@ class _TomlReader:
         if not isinstance(declared, dict):
             return  # which is a fault already
         if not declared:
-            if not self.faults:  # else it may be what they are about
+            if not self.faults:  # they may be about it
                 such = '[providers.main] with kind = "sql" and url = "sqlite:///data/app.db"'
                 self.fault(place, f"is missing, and no provider is declared: write {such}")
         elif not name and config.providers:
             self.fault(place, f"is missing: say which provider, of {', '.join(config.providers)}")
         elif name and name not in declared:
-            self.fault(place, f"names {name!r}, which is no provider{nearest(name, config.providers)}")
+            self.fault(place, f"names {name!r}, which is not a provider{nearest(name, config.providers)}")
 
 
-def bundled_text(name: str) -> str:
-    """A text file of templates/."""
-    return Path(__file__).resolve().with_name("templates").joinpath(name).read_text("utf-8")
+def _address_of(one: ResourceConfig) -> str:
+    return next(type_ for type_, cls in RESOURCE_CONFIGS.items() if isinstance(one, cls)) + f"/{one.name}"
+
+
+def _example(settings: Sequence[Setting], value: Any = "…") -> str:
+    """A table with the first of its settings."""
+    given = settings[0].default if isinstance(settings[0].default, str) else value
+    return f'{{ {settings[0].name} = "{given}" }}'
+
+
+def _as_table(place: str, shape: str, settings: Sequence[Setting], raw: Any) -> str:
+    """How to write a table in place of what is no table."""
+    if shape.count(".") < 2 and not shape.endswith(".N"):
+        return f"[{place}]"
+    example = _example(settings, raw if isinstance(raw, str) else "…")
+    return example if shape.endswith(".N") else f"{place.rpartition('.')[2]} = {example}"
 
 
 def read_toml(path: Path) -> Value:
@@ -2904,7 +2925,7 @@ def read_config(
 ) -> Config:
     """A Config of parsed TOML, with every fault by its place. `kinds` are the kinds of providers and their settings,
     `tables` those of other extensions, which have a table of their own."""
-    reader = _TomlReader(raw, folder, kinds, tables)
+    reader = _Reader(raw, folder, kinds, tables)
     config = reader.config(origin)
     reader.check_names(config)
     named = (*reader.files, *((place, folder / path) for place, path in _secret_files(raw)))
@@ -9284,7 +9305,7 @@ class Field:
             yield "pattern", slow
         if config.format and config.format not in (*_FORMATS, "file"):
             known = [*_FORMATS, "file"]
-            meant = OTHER_TYPES.get(config.format.casefold(), "")
+            meant = other_names()["types"].get(config.format.casefold(), "")
             hint = f": write {meant}" if meant else nearest(config.format, known) or f": write one of {', '.join(known)}"
             yield "format", f"{config.format!r} is no format{hint}"
         yield from self._choice_faults()

@@ -148,7 +148,7 @@ def test_every_setting_has_a_default_that_its_converter_takes() -> None:
         for one in settings:
             assert one.kind in app.CONVERTERS, (shape, one.name)
             assert one.help, (shape, one.name)
-            if one.default is not app.REQUIRED:
+            if one.default not in (app.REQUIRED, None):
                 app.CONVERTERS[one.kind](one.default, Path("/srv"))
 
 
@@ -222,15 +222,8 @@ GOOD = {
     "values": [('["a", "b"]', ("a", "b")), ("[1, 2.5]", (1, 2.5))],
     "type": [('"array"', "array")],
     "boolean": [("true", True)],
-    "queues": [
-        ("[]", ()),
-        ('[{ url = "https://q/1/a" }]', (app.QueueConfig("https://q/1/a"),)),
-        ('[{ url = "https://q/1/a", allow = [] }]', (app.QueueConfig("https://q/1/a", ()),)),
-        (
-            '[{ url = "https://q/1/a", events = { resource = "forms/a", role = "b" } }]',
-            (app.QueueConfig("https://q/1/a", None, app.EventsConfig("forms/a", "b")),),
-        ),
-    ],
+    "queue": [('"https://q/1/a"', "https://q/1/a")],
+    "list": [("[]", []), ('["a", 1]', ["a", 1])],
     "replies": [('{ a = "https://q/1/a" }', {"a": "https://q/1/a"})],
 }
 BAD = {
@@ -283,59 +276,73 @@ BAD = {
     "grants": ['["forms"]', '["forms/leave:fly"]', '"forms/x:read"', "[1]", '["a b:read"]'],
     "headers": ["5", "[]", "{ X = 5 }", '{ Authorization = "plain" }', '{ Host = "x" }', '{ X = "env:NOT_SET_ANYWHERE" }'],
     "patterns": ["5", "{ eq = 5 }", '{ contains = "a={value}" }', '{ eq = "{value}" }'],
-    "queues": [
-        "5",
-        "[5]",
-        "[{}]",
-        '[{ url = "plain" }]',
-        '[{ url = "env:SATCHEL_NOT_SET" }]',
-        '[{ url = "https://q" }]',
-        '[{ url = "https://q/1/a", alow = [] }]',
-        '[{ url = "https://q/1/a", allow = ["forms"] }]',
-        '[{ url = "https://q/1/a", events = {} }]',
-        '[{ url = "https://q/1/a" }, { url = "https://q/1/a" }]',
-    ],
+    "queue": ['"plain"', '"env:SATCHEL_NOT_SET"', '"https://q"', "5"],
     "replies": ["5", '{ "A b" = "https://q/1/a" }', "{ a = 5 }", '{ a = "b" }'],
     "type": ['"text"', '["string"]', "{}", "1"],
     "values": ["5", '"a"', "[[1]]", "[{}]", "[2026-01-01]", '["a", "a"]', '[1, "1"]', "[nan]"],
-    "choices": [
-        "5",
-        "[5]",
-        "[{}]",
-        '[{ title = "x" }]',
-        '[{ const = "a", x = 1 }]',
-        '[{ const = "a", title = 5 }]',
-        '[{ const = "a" }, { const = "a" }]',
-        "[{ const = [] }]",
-    ],
-    "items": ["5", "{ enum = 5 }", '{ type = "text" }', "{ oneOf = 5 }", "{ oneOf = [{}] }", "{ minimum = 1 }"],
     "any": ["nan", "2026-01-01", "[2026-01-01T00:00:00Z]", '"\\u0000"', "99999999999999999999", "[[12:00:00]]"],
-    "conditions": [
-        "5",
-        "[5]",
-        "[{}]",
-        '[{ field = "a" }]',
-        '[{ field = "a", eq = 1, ne = 2 }]',
-        "[{ field = 5, eq = 1 }]",
-        '[{ field = "a", in = 5 }]',
-        '[{ field = "a", null = 1 }]',
-        '[{ field = "a", like = "x" }]',
-        '[{ field = "a", gte = 2026-01-01 }]',
-        '[{ field = "a", contains = 1 }]',
-        '[{ field = "a", prefix = [] }]',
-    ],
-    "columns": ["5", "{ a = 5 }", "{ a = { title = 5 } }", '{ a = { titel = "x" } }', '{ a = { format = "currency" } }'],
-    "menu": [
-        "5",
-        "[5]",
-        "[{}]",
-        '[{ title = "x" }]',
-        '[{ title = "x", href = "javascript:alert(1)" }]',
-        "[[]]",
-        '[{ title = 5, href = "/" }]',
-        "[2026-01-01]",
-    ],
+    "list": ['"a"', "{}", "[2026-01-01]"],
+    "link": ['"javascript:alert(1)"', '"forms/leave"', "5"],
 }
+# (setting with tables inside, TOML, where the fault stands inside it, what is said there)
+INSIDE = [
+    ("sqs.queues", "5", "", 'must be a list of tables, such as [{ url = "…" }]'),
+    ("sqs.queues", "[5]", "0", 'must be a table: write { url = "…" }'),
+    ("sqs.queues", '["https://q/1/a"]', "0", 'must be a table: write { url = "https://q/1/a" }'),
+    ("sqs.queues", "[{}]", "0.url", "is missing: URL of the queue"),
+    ("sqs.queues", '[{ url = "plain" }]', "0.url", "must be the URL of a queue"),
+    ("sqs.queues", '[{ url = "https://q/1/a", alow = [] }]', "0.alow", "is not a setting; did you mean allow?"),
+    ("sqs.queues", '[{ url = "https://q/1/a", allow = ["forms"] }]', "0.allow", "is not a grant"),
+    (
+        "sqs.queues",
+        '[{ url = "https://q/1/a", events = 5 }]',
+        "0.events",
+        'must be a table: write events = { resource = "…" }',
+    ),
+    ("sqs.queues", '[{ url = "https://q/1/a", events = { role = "staff" } }]', "0.events.resource", "is missing"),
+    ("sqs.queues", '[{ url = "https://q/1/a" }, { url = "https://q/1/a" }]', "1", "is the same queue as one before it"),
+    ("sqs.replies", "5", "", "must be a table"),
+    ("sqs.replies", '{ "A b" = "https://q/1/a" }', "A b", "is not a name"),
+    ("sqs.replies", '{ a = "b" }', "a", "must be the URL of a queue"),
+    ("forms.leave.fields", "5", "", 'must be a table of tables: write NAME = { type = "string" }'),
+    ("forms.leave.fields.days", '"number"', "", 'must be a table: write days = { type = "string" }'),
+    ("views.sales.params", "{ region = 5 }", "region", 'must be a table: write region = { type = "string" }'),
+    ("forms.leave.fields.size.oneOf", "5", "", "must be a list of tables"),
+    ("forms.leave.fields.size.oneOf", '["a"]', "0", 'must be a table: write { const = "a" }'),
+    ("forms.leave.fields.size.oneOf", "[{}]", "0.const", "is missing"),
+    ("forms.leave.fields.size.oneOf", '[{ const = "a", x = 1 }]', "0.x", "is not a setting"),
+    ("forms.leave.fields.size.oneOf", '[{ const = "a", title = 5 }]', "0.title", "must be a text in quotes"),
+    ("forms.leave.fields.size.oneOf", '[{ const = "a" }, { const = "a" }]', "", "has the same value twice"),
+    ("forms.leave.fields.size.oneOf", "[{ const = [] }]", "", "must be a list of texts or numbers"),
+    ("forms.leave.fields.tags.items", "5", "", "must be a table"),
+    ("forms.leave.fields.tags.items", "{ enum = 5 }", "enum", "must be a list"),
+    ("forms.leave.fields.tags.items", '{ type = "text" }', "type", "'text' is no type"),
+    ("forms.leave.fields.tags.items", "{ oneOf = [{}] }", "oneOf.0.const", "is missing"),
+    ("forms.leave.fields.tags.items", "{ minimum = 1 }", "minimum", "is not a setting"),
+    ("views.open.where", "5", "", 'must be a list of tables, such as [{ field = "…" }]'),
+    ("views.open.where", "[{ eq = 1 }]", "0.field", "is missing"),
+    ("views.open.where", '[{ field = "days", eq = 1 }, { field = "days" }]', "1", "with one OP of eq, ne"),
+    ("views.open.where", '[{ field = "days", eq = 1, ne = 2 }]', "0", "with one OP of eq, ne"),
+    ("views.open.where", "[{ field = 5, eq = 1 }]", "0.field", "must be a text"),
+    ("views.open.where", '[{ field = "days", in = 5 }]', "0.in", "must be a list"),
+    ("views.open.where", '[{ field = "days", null = 1 }]', "0.null", "must be true or false"),
+    ("views.open.where", '[{ field = "days", like = "x" }]', "0.like", "is not a setting"),
+    ("views.open.where", '[{ field = "days", gte = 2026-01-01 }]', "0.gte", "write it in quotes"),
+    ("views.open.where", '[{ field = "days", contains = 1 }]', "0.contains", "must be a text"),
+    ("views.open.where", '[{ field = "days", prefix = [] }]', "0.prefix", "must be a text"),
+    ("views.sales.columns", "5", "", 'must be a table of tables: write NAME = { title = "…" }'),
+    ("views.sales.columns", "{ region = 5 }", "region", 'must be a table: write region = { title = "…" }'),
+    ("views.sales.columns", "{ region = { title = 5 } }", "region.title", "must be a text"),
+    ("views.sales.columns", '{ region = { titel = "x" } }', "region.titel", "did you mean title?"),
+    ("views.sales.columns", '{ region = { format = "money" } }', "region.format", "is not available in this build"),
+    ("apps.hr.menu", "5", "", "must be a list of tables"),
+    ("apps.hr.menu", "[5]", "0", "must be an address such as forms/leave, or a table { title, href }"),
+    ("apps.hr.menu", '["forms/leave", [2026-01-01]]', "1", "must be an address"),
+    ("apps.hr.menu", '["\\u0000"]', "0", "must be an address"),
+    ("apps.hr.menu", '[{ title = "x" }]', "0.href", "is missing"),
+    ("apps.hr.menu", '[{ title = "x", href = "javascript:alert(1)" }]', "0.href", "must begin with https://"),
+    ("apps.hr.menu", '[{ title = 5, href = "/" }]', "0.title", "must be a text"),
+]
 
 
 @pytest.mark.parametrize(("kind", "toml", "value"), [(k, t, v) for k, cases in GOOD.items() for t, v in cases])
@@ -350,7 +357,46 @@ def test_a_bad_value_is_refused_in_words(kind: str, toml: str) -> None:
 
 
 def test_every_converter_has_bad_values() -> None:
-    assert set(BAD) == set(app.CONVERTERS)
+    nested = [one for settings in app.SETTINGS.values() for one in settings if one.table or one.each]
+    assert set(BAD) | {one.kind for one in nested} == set(app.CONVERTERS)
+    tried = {word for place, _, inside, _ in INSIDE for word in f"{place}.{inside}".split(".")}
+    assert {one.name for one in nested} <= tried
+
+
+@pytest.mark.parametrize(("place", "toml", "inside", "told"), INSIDE)
+def test_a_fault_of_a_table_inside_a_setting_has_its_exact_place(place: str, toml: str, inside: str, told: str) -> None:
+    found = faults(with_setting(place, toml))
+    assert list(found) == [f"{place}.{inside}".rstrip(".")]
+    assert told in found[f"{place}.{inside}".rstrip(".")]
+
+
+def test_tables_inside_settings_are_built_as_they_are_declared() -> None:
+    queues = """[{ url = "https://q/1/a" }, { url = "https://q/1/b", allow = [] },
+        { url = "https://q/1/c", events = { resource = "forms/leave", role = "staff" } }]"""
+    one, two, three = read(with_setting("sqs.queues", queues)).sqs.queues
+    assert (one.url, one.name, one.allow, one.events) == ("https://q/1/a", "a", None, None)
+    assert two.allow == ()
+    assert three.events == app.EventsConfig(resource="forms/leave", role="staff")
+    _, form, sales, view, launcher = read(RICH).resources
+    assert isinstance(form, app.FormConfig)
+    assert isinstance(sales, app.ViewConfig)
+    assert isinstance(view, app.ViewConfig)
+    fields = {field.name: field for field in form.fields}
+    assert list(fields) == ["from_day", "days", "kind", "size", "tags", "code", "note", "count", "ok"]
+    assert fields["kind"].one_of == ({"const": "paid", "title": "Paid"}, {"const": "unpaid"})
+    assert fields["tags"].items == {"type": "string", "enum": ("a", "b")}
+    assert [param.name for param in sales.params] == ["region"]
+    assert view.columns == {"from_day": {}, "days": {"title": "D"}}
+    assert [(one.field, one.op, one.value) for one in view.where] == [
+        ("days", "gte", 1), ("kind", "in", ["paid"]), ("note", "null", True),
+    ]  # fmt: skip
+    assert isinstance(launcher, app.AppConfig)
+    assert launcher.menu[-2:] == ("files/handbook", {"title": "Policy", "href": "https://example.org/"})
+
+
+def test_every_name_that_no_field_may_have_is_a_fault() -> None:
+    found = faults(with_setting("forms.leave.fields", '{ id = {}, "a b" = {}, ok = {}, "x__y" = {} }'))
+    assert list(found) == [f"forms.leave.fields.{name}" for name in ("id", "a b", "x__y")]
 
 
 def test_a_bad_value_of_any_setting_of_a_provider_is_a_fault_and_no_traceback(tmp_path: Path) -> None:
@@ -538,7 +584,7 @@ def test_a_mark_at_the_beginning_of_the_file_is_no_fault(tmp_path: Path) -> None
             ],
         ),
         ('[forms.a]\nfields.x.enum = "s"', ['forms.a.fields.x.enum: must be a list [ … ], such as ["s"]']),
-        ('[sqs]\nqueues = ["https://q"]', ['sqs.queues: must be a list of tables, such as [{ url = "https://q" }]']),
+        ('[sqs]\nqueues = ["https://q"]', ['sqs.queues.0: must be a table: write { url = "https://q" }']),
     ],
 )
 def test_one_mistake_is_one_fault_that_says_what_to_write(tmp_path: Path, toml: str, told: list[str]) -> None:
@@ -576,23 +622,22 @@ def test_a_fault_has_its_line_and_no_fault_follows_from_another(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("place", "toml", "fault"),
+    ("place", "toml"),
     [
-        ("forms.leave.owner", '{ field = "created_by" }', ""),
-        ("forms.leave.states", "{}", ""),
-        ("forms.leave.notify", "[]", ""),
-        ("files.handbook.quota", '"1GB"', ""),
-        ("views.open.group_by", "[]", ""),
-        ("views.sales.chart", "{}", ""),
-        ("apps.hr.wsgi", '"a:b"', ""),
-        ("forms.leave.fields.days.show_if", "{}", ""),
-        ("forms.leave.fields.days.options", "{}", ""),
-        ("views.sales.columns.region.total", '"sum"', "views.sales.columns"),
+        ("forms.leave.owner", '{ field = "created_by" }'),
+        ("forms.leave.states", "{}"),
+        ("forms.leave.notify", "[]"),
+        ("files.handbook.quota", '"1GB"'),
+        ("views.open.group_by", "[]"),
+        ("views.sales.chart", "{}"),
+        ("apps.hr.wsgi", '"a:b"'),
+        ("forms.leave.fields.days.show_if", "{}"),
+        ("forms.leave.fields.days.options", "{}"),
+        ("views.sales.columns.region.total", '"sum"'),
     ],
 )
-def test_keys_of_later_parts_are_not_available_in_this_build(place: str, toml: str, fault: str) -> None:
-    found = faults(with_setting(place, toml))
-    assert "not available in this build" in found[fault or place]
+def test_keys_of_later_parts_are_not_available_in_this_build(place: str, toml: str) -> None:
+    assert "not available in this build" in faults(with_setting(place, toml))[place]
 
 
 def test_every_fault_is_listed_at_once() -> None:
@@ -769,7 +814,9 @@ def test_state_goes_to_main_or_to_the_only_provider() -> None:
     two = ONE.format("box", "box") + ONE.format("bag", "bag")
     assert faults(two) == {"site.state": "is missing: say which provider, of box, bag"}
     assert faults('[site]\nstate = "bag"\n' + two) == {}
-    assert faults('[site]\nstate = "bug"\n' + two) == {"site.state": "names 'bug', which is no provider; did you mean bag?"}
+    assert faults('[site]\nstate = "bug"\n' + two) == {
+        "site.state": "names 'bug', which is not a provider; did you mean bag?"
+    }
     assert "site.state" in faults("")
 
 
@@ -826,8 +873,14 @@ def test_tls_needs_both_files_and_they_must_be_there(tmp_path: Path) -> None:
         ('wait = "21s"', "sqs.wait"),
         ('drain_timeout = "20s"', "sqs.drain_timeout"),
         ('visibility = "1s"', "sqs.visibility"),
-        ('queues = [{ url = "https://q/1/a", events = { resource = "forms/none", role = "staff" } }]', "sqs.queues"),
-        ('queues = [{ url = "https://q/1/a", events = { resource = "forms/leave", role = "none" } }]', "sqs.queues"),
+        (
+            'queues = [{ url = "https://q/1/a", events = { resource = "forms/none", role = "staff" } }]',
+            "sqs.queues.0.events.resource",
+        ),
+        (
+            'queues = [{ url = "https://q/1/a", events = { resource = "forms/leave", role = "none" } }]',
+            "sqs.queues.0.events.role",
+        ),
     ],
 )
 def test_times_and_names_of_queues_must_fit(lines: str, fault: str) -> None:

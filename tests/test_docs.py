@@ -50,17 +50,16 @@ VALUES = {
     "any": "any value",
     "boolean": "`true` or `false`",
     "choices": "list of tables",
-    "columns": "table of tables",
     "conditions": "list of conditions",
     "count": "whole number",
     "duration": 'duration such as `"30s"`, `"10m"`, `"12h"`, `"7d"`',
+    "fields": "table of fields",
     "file": "file, relative to app.toml",
     "folder": "folder, relative to app.toml",
     "grants": "list of grants",
     "headers": "table of header fields",
     "hosts": "list of names without port; `*` is any",
     "inside": "folder in the provider",
-    "items": "table",
     "lang": "language tag (BCP 47)",
     "menu": "list of addresses and tables",
     "networks": "list of addresses, networks, or `unix`",
@@ -71,13 +70,18 @@ VALUES = {
     "patterns": "table of queries",
     "positive": "whole number, 1 or more",
     "prefix": "path of an address",
+    "queue": 'URL of a queue, `"env:NAME"` or `"file:PATH"`',
     "queues": "list of tables",
     "replies": 'table of URLs of queues, or `"env:NAME"`',
     "secret": '`"file:PATH"` or `"env:NAME"`',
     "site": "address without a slash at its end",
     "size": 'size such as `"500KB"`, `"10MB"`, `"2GiB"`',
+    "table": "table",
+    "tables": "table of tables",
     "text": "text",
     "texts": "list of texts",
+    "link": "address",
+    "list": "list",
     "media": "list of media types and endings",
     "timezone": "name of a time zone (IANA)",
     "type": "name of a type",
@@ -105,7 +109,7 @@ def all_settings() -> dict[str, tuple[app.Setting, ...]]:
     """The settings by the place of their table in app.toml, those of the providers' kinds too."""
     found: dict[str, tuple[app.Setting, ...]] = {}
     for place, settings in app.SETTINGS.items():
-        if place != "views.*.params.*":  # as the fields of forms
+        if not place.startswith("views.*.params.*"):  # as the fields of forms
             found[place.replace("*", "NAME")] = settings
         if place == "providers.*":
             found |= {f"providers.NAME ({kind})": settings for kind, settings in kinds().items()}
