@@ -3544,7 +3544,7 @@ FAMILIES: tuple[type[Extension], ...] = (Provider, Route, Job, Command)
 # uses: ERRORS VALUES CONFIG CONTRACTS
 # defines: BodyReader read_multipart Exchange methods_of send_content Pages openapi exposition HttpRunner
 #          RefusedFile FolderUpload Message unwrapped payload_pointer object_events read_envelope dead_letter QueueService
-#          QueueState DeadLetter QueueDesk read_dead_letter Pace LeaseLost Delivery Leases Deleter Groups Attempts
+#          QueueState DeadLetter QueueDesk read_dead_letter Pace LeaseLost Delivery Leases Deleter Groups Failures
 #          QueueBoard Outage Tally Result Consumer SqsRunner Supervisor
 
 _log = logging.getLogger("satchel")
@@ -6954,9 +6954,8 @@ class QueueDesk:
     It works no message, and takes none of a queue that is worked on: that would burn one of its receives.
     """
 
-    def __init__(self, config: SqsConfig, ages: Callable[[], Mapping[str, float]] = dict) -> None:
-        """`ages` tells by queue how old its oldest message is, in seconds, as far as the runners here know."""
-        self.config, self._ages = config, ages
+    def __init__(self, config: SqsConfig) -> None:
+        self.config = config
 
     @cached_property
     def _service(self) -> QueueService:
@@ -6965,22 +6964,19 @@ class QueueDesk:
     # -- the queues
 
     def states(self) -> list[Value]:
-        """A row a queue. oldest_age_s is 0 of an empty queue, and else what a runner at work knows, or None: SQS tells the
-        age of the oldest message to CloudWatch alone."""
-        ages = self._ages()
-        return [self._row(queue, ages.get(queue.name)) for queue in self.config.queues]
+        """A row a queue."""
+        return [self._row(queue) for queue in self.config.queues]
 
-    def _row(self, queue: QueueConfig, age_s: float | None) -> Value:
+    def _row(self, queue: QueueConfig) -> Value:
         row: Value = {
             "name": queue.name, "fifo": queue.name.endswith(".fifo"), "waiting": None, "in_flight": None, "delayed": None,
-            "oldest_age_s": None, "dead_letter_queue": "", "dead_letters": None, "faults": [], "warnings": [],
+            "dead_letter_queue": "", "dead_letters": None, "faults": [], "warnings": [],
         }  # fmt: skip
         try:
             state = self._state(queue.url)
             row |= {"waiting": state.number("ApproximateNumberOfMessages"), "dead_letter_queue": state.dead_letter_name}
             row |= {"in_flight": state.number("ApproximateNumberOfMessagesNotVisible")}
             row |= {"delayed": state.number("ApproximateNumberOfMessagesDelayed")}
-            row["oldest_age_s"] = 0 if state.depth == 0 else None if age_s is None else int(age_s)
             row["faults"] += [*self._wrong(state), *(error.message for error in self._service.denied(queue.url))]
             if dead := self._dead(state):
                 row["dead_letters"] = dead.depth
@@ -7208,7 +7204,6 @@ class Delivery:
         self.attempt = 0  # which one this is
         self.lost = False
         self.inner = message  # what lay inside a wrapping
-        self.request: Request | None = None  # of a quick write, which is handled together with others
         self.request_id = self.what = self.subject = ""  # for the log, as far as they became known
         self.payload: tuple[str, str] | None = None  # S3 object to be removed after the delete
         self.is_done = False  # nothing is left to do but its delete
@@ -7242,8 +7237,6 @@ class Leases:
         """on_trouble gets the queue that is missing or may not be asked."""
         self._service, self._visibility_s, self._clock, self._on_trouble = service, visibility_s, clock, on_trouble
         self._held: dict[int, Delivery] = {}
-        self._resting: dict[str, tuple[str, float, float]] = {}  # message id -> queue, when sent, when it is seen again
-        self._came: dict[str, float | None] = {}  # queue -> when the oldest of the last receive was sent, if any
         self._lock = threading.Lock()  # of a beat, which must not undo a backoff
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat_on, name="leases", daemon=True)
@@ -7260,28 +7253,7 @@ class Leases:
         until = self._clock() + self._visibility_s * 0.9
         found = [Delivery(url, message, until, self._clock) for message in messages]
         self._held.update((id(delivery), delivery) for delivery in found)
-        for delivery in found:
-            self._resting.pop(delivery.message.id, None)
-        self._came[url] = min((delivery.message.sent_at for delivery in found), default=None)
         return found
-
-    def forget(self, url: str) -> None:
-        """The queue cannot be received from: what came last says nothing of what waits there."""
-        self._came.pop(url, None)
-
-    def oldest(self) -> dict[str, float | None]:
-        """By queue, when its oldest message was sent (Unix seconds), as far as it is known here: the oldest that is held or
-        rests until its next attempt, else of what came last; None where that was nothing."""
-        now = self._clock()
-        for id_, (_, _, until) in list(self._resting.items()):
-            if until <= now:  # another process may have it
-                self._resting.pop(id_, None)
-        known = [(held.url, held.message.sent_at) for held in list(self._held.values())]
-        known += [(url, sent_at) for url, sent_at, _ in list(self._resting.values())]
-        oldest: dict[str, float | None] = {}
-        for url, sent_at in known:
-            oldest[url] = min(sent_at, oldest.get(url) or sent_at)
-        return self._came | oldest
 
     def drop(self, delivery: Delivery) -> None:
         self._held.pop(id(delivery), None)
@@ -7295,12 +7267,9 @@ class Leases:
         with self._lock:  # after a beat that is under way, and before no other
             for delivery in deliveries:
                 self.drop(delivery)
-        until = self._clock() + visibility_s
         for start in range(0, len(held), 10):
             batch = held[start : start + 10]
             codes = self._change(batch[0].url, [(one.message.handle, visibility_s) for one in batch])
-            if visibility_s:
-                self._resting.update((one.message.id, (one.url, one.message.sent_at, until)) for one in batch)
             if codes is None:
                 return
 
@@ -7445,28 +7414,29 @@ class Deleter:
 class Groups:
     """Who works on what: groups in parallel, and one delivery of a group at a time.
 
-    On a standard queue every message is a group of its own. There are `workers`; while their work is quick, twenty groups
-    more may wait for them. A slow one then holds up nobody, because the other workers take what waits.
+    On a standard queue every message is a group of its own. As many groups may wait as there are workers: so a worker
+    that is done finds the next one here, and not much is kept from other processes.
     """
 
     def __init__(self, workers: int) -> None:
         self._workers = workers
-        self._typical_s = 1.0  # of work on one message, the latest counting most
         self._lines: dict[str, deque[Delivery]] = {}  # of each group, the first is at work or next
         self._idle: deque[str] = deque()  # groups whose first nobody has taken
         self._lock = threading.Lock()
         self._ended = threading.Condition(self._lock)  # a group is over: there is room
         self._begun = threading.Condition(self._lock)  # there is a delivery to be taken
         self._closed = False
-        self._wanted = -1  # groups, at most, that room() waits for: to wake it for more would cost a switch each time
+        self._wanted = -1  # how many groups room() waits for at most, so that done() wakes it no earlier
 
     def room(self, patience_s: float, linger_s: float) -> int:
         """How many more groups there may be, once there may be any; 0 if that takes longer. It lingers for others that
         are about to end, so that one receive serves many."""
         with self._lock:
-            most = self._workers + 20 * (self._typical_s < 0.1 and self._workers > 1)
-            for self._wanted, wait_s in ((most - 1, patience_s), (max(0, most - 10), linger_s)):
-                self._ended.wait_for(lambda: len(self._lines) <= self._wanted or self._closed, wait_s)
+            most = 2 * self._workers
+            self._wanted = most - 1
+            self._ended.wait_for(lambda: len(self._lines) <= self._wanted or self._closed, patience_s)
+            self._wanted = max(0, most - 10)
+            self._ended.wait_for(lambda: len(self._lines) <= self._wanted or self._closed, linger_s)
             self._wanted = -1
             return 0 if self._closed else max(0, most - len(self._lines))
 
@@ -7480,35 +7450,20 @@ class Groups:
                     self._lines[delivery.group] = deque()
                     self._idle.append(delivery.group)
                 self._lines[delivery.group].append(delivery)
-        self.pass_on()
+            self._begun.notify(len(self._idle))
         return []
-
-    def pass_on(self) -> None:
-        """Wake one who takes what nobody has taken; it passes on what it leaves, and so nobody is woken in vain."""
-        with self._lock:
-            if self._idle:
-                self._begun.notify()
 
     def take(self) -> Delivery | None:
         """The next that nobody works on, waited for; None once closed."""
         with self._lock:
             self._begun.wait_for(lambda: self._idle or self._closed)
-            return self._next()
+            return self._lines[self._idle.popleft()][0] if self._idle else None
 
-    def take_now(self) -> Delivery | None:
-        """The next that nobody works on; None if there is none at present."""
-        with self._lock:
-            return self._next()
-
-    def _next(self) -> Delivery | None:
-        return self._lines[self._idle.popleft()][0] if self._idle else None
-
-    def done(self, delivery: Delivery, took_s: float) -> None:
-        """It is dealt with, in so many seconds: the next of its group is free to be taken, or the group is over."""
+    def done(self, delivery: Delivery) -> None:
+        """It is dealt with: the next of its group is free to be taken, or the group is over."""
         with self._lock:
             line = self._lines[delivery.group]
             line.popleft()
-            self._typical_s += (took_s - self._typical_s) / 5
             if line and not self._closed:
                 self._idle.append(delivery.group)
                 self._begun.notify()
@@ -7544,79 +7499,21 @@ class Groups:
             return [line[0] for line in self._lines.values() if line]
 
 
-_SIGN_S = 10  # a runner at work writes its file at least so often
-_BELIEVED_S = 30  # after which a file says nothing of ages: who wrote it has been killed
+class Failures(dict[str, int]):
+    """How often each message has failed so far, by its id; the oldest entries go, so that it stays small."""
 
-
-class Attempts:
-    """How often each message was tried, by its id. Those of messages that came again are kept in a file too, because what
-    ended the process that worked on one may be the message itself."""
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._lock = path, threading.Lock()
-        self._counts: dict[str, int] = {}
-        files = dict.fromkeys([path, *path.parent.glob("attempts-*.txt")])  # those of the processes beside this one, too
-        for line in itertools.chain.from_iterable(map(self._lines, files)):
-            if line.startswith("="):
-                self._counts.pop(line[1:], None)
-            else:
-                self._add(line.lstrip("-"), -1 if line.startswith("-") else 1)
-        self._counts = {id_: count + 1 for id_, count in self._counts.items() if count > 0}  # the first stands in no file
-        self._trim()
-
-    def _trim(self) -> None:
-        with suppress(OSError):
-            self._path.write_text("".join(f"{line}\n" for line in self._lines(self._path)), encoding="utf-8")
-        self._kept = 0
-
-    @staticmethod
-    def _lines(path: Path) -> list[str]:
-        """The latest: a line is an id, one with "-" before it for an attempt that does not count, or "=" when it is over."""
-        with suppress(OSError):
-            return path.read_text(encoding="utf-8", errors="replace").split()[-10_000:]
-        return []
-
-    def _add(self, id_: str, count: int) -> int:
-        self._counts[id_] = self._counts.get(id_, 0) + count
-        return self._counts[id_]
-
-    def _keep(self, message: Message, sign: str) -> None:
-        if message.receives > 1:
-            with suppress(OSError), self._path.open("a", encoding="utf-8") as file:
-                file.write(f"{sign}{message.id}\n")
-            self._kept += 1
-            if self._kept > 50_000:
-                self._trim()
-
-    def count(self, message: Message) -> int:
-        """Which attempt at it this one is."""
-        with self._lock:
-            while len(self._counts) > 100_000:
-                self._counts.pop(next(iter(self._counts)))
-            self._keep(message, "")
-            return self._add(message.id, 1)
-
-    def forgive(self, message: Message) -> None:
-        """This one does not count."""
-        with self._lock:
-            self._keep(message, "-")
-            self._add(message.id, -1)
-
-    def forget(self, message: Message) -> None:
-        with self._lock:
-            self._keep(message, "=")
-            self._counts.pop(message.id, None)
+    def __setitem__(self, id_: str, count: int) -> None:
+        super().__setitem__(id_, count)
+        while len(self) > 100_000:
+            self.pop(next(iter(self)), None)
 
 
 class QueueBoard:
-    """The queues' states, told once in the log when they change, and when the oldest message of each was sent; kept in a
-    file for the HTTP runner's /readyz and for `info queues`."""
+    """The queues' states, told once in the log when they change, and kept in a file for the HTTP runner's /readyz."""
 
-    def __init__(self, path: Path, clock: Clock = time.time) -> None:
-        self._path, self._clock = path, clock
+    def __init__(self, path: Path) -> None:
+        self._path = path
         self._states: dict[str, str] = {}
-        self._oldest: Mapping[str, float | None] = {}
-        self._looked_at = self._written_at = -math.inf
         self._lock = threading.Lock()
 
     def begin(self, queue: str) -> None:
@@ -7635,23 +7532,10 @@ class QueueBoard:
         if before != state:
             _log.log(logging.INFO if state == "ok" else logging.ERROR, "queue %s: %s", queue, state)
 
-    def date(self, look: Callable[[], Mapping[str, float | None]]) -> None:
-        """Keep what Leases.oldest() says, by the queues' names. To be called often: it looks once a second, and writes what
-        has changed, or that the runner is still at work."""
-        now = self._clock()
-        if abs(now - self._looked_at) < 1:
-            return
-        self._looked_at, oldest = now, look()
-        with self._lock:
-            fresh, self._oldest = oldest != self._oldest, oldest
-            if self._states and (fresh or abs(now - self._written_at) >= _SIGN_S):
-                self._write()
-
     def _write(self) -> None:
-        fresh, self._written_at = self._path.with_suffix(".new"), self._clock()
-        told: Value = {"at": self._written_at, "states": self._states, "oldest": dict(self._oldest)}
+        fresh = self._path.with_suffix(".new")
         with suppress(OSError):  # a full disk is seen elsewhere
-            fresh.write_text(dump_json(told), encoding="utf-8")
+            fresh.write_text(dump_json({"states": self._states}), encoding="utf-8")
             fresh.replace(self._path)
 
     def clear(self) -> None:
@@ -7664,17 +7548,6 @@ class QueueBoard:
         for path in paths:
             states = QueueBoard._load(path).get("states") or {"all": "the queue runner is not at work"}
             found = states | {name: told for name, told in found.items() if told != "ok" or name not in states}
-        return found
-
-    @staticmethod
-    def ages(paths: Iterable[Path], now: float) -> dict[str, float]:
-        """Seconds by queue since its oldest message was sent, as far as the runners at work know; 0 where they found none.
-        Of several processes the oldest counts."""
-        found: dict[str, float] = {}
-        for told in map(QueueBoard._load, paths):
-            if abs(now - told.get("at", -math.inf)) <= _BELIEVED_S:
-                for name, sent_at in told["oldest"].items():
-                    found[name] = max(found.get(name, 0.0), 0.0 if sent_at is None else now - sent_at)
         return found
 
     @staticmethod
@@ -7739,9 +7612,6 @@ class Result:
         return error is not None and not isinstance(error, Unsupported) and (error.retry or error.status >= 500)
 
 
-_Said: TypeAlias = Response | Exception | None  # of the application; None while it has not been asked
-
-
 @dataclass(slots=True)
 class _End:
     """What was made of a message: the outcome in a word, and the delay of one that is to come again."""
@@ -7761,7 +7631,7 @@ class Consumer:
         self.groups = Groups(self.config.threads)
         self.stopping = threading.Event()
         self.sitting: set[Delivery] = set()  # they wait for a provider, or for a queue of answers or dead letters
-        self.attempts = runner.attempts  # the receive count of SQS counts what was given back too
+        self.failures = runner.failures
         self.trouble: AppError | None = None  # the queue is missing or may not be asked, as others than receive() found out
         self.fifo = queue.url.endswith(".fifo")
         linger_s = self.pace.linger_s / 10 if self.fifo else self.pace.linger_s  # the next of a group waits for it
@@ -7804,7 +7674,6 @@ class Consumer:
                 while not self.stopping.is_set():
                     self._poll()
             except AppError as error:
-                self.leases.forget(self.queue.url)
                 self.board.tell(self.queue.name, f"paused: {error.message}")
                 self.stopping.wait(self.pace.retry_s * (0.5 + self.pace.chance()))
             except Exception:
@@ -7844,82 +7713,34 @@ class Consumer:
     # -- working
 
     def _work(self) -> None:
-        while (first := self.groups.take()) is not None:
-            for turn in self._turns(first):
-                self._deal_with(turn)
+        while (delivery := self.groups.take()) is not None:
+            self._deal_with(delivery)
 
-    def _turns(self, first: Delivery) -> list[list[Delivery]]:
-        """What is to be dealt with, one turn after the other: quick writes together, as many as are waiting, and anything
-        else alone, while others take what it leaves."""
-        together = [first]
-        while self._is_quick(together[-1]) and len(together) < 10 and (more := self.groups.take_now()):
-            together.append(more)
-        alone = [] if together[-1].request else [together.pop()]
-        self.groups.pass_on()
-        return [turn for turn in (together, alone) if turn]
-
-    def _is_quick(self, delivery: Delivery) -> bool:
-        """Whether it is a write that waits for nothing but its commit. Its request is kept; a fault of it is told later."""
-        if delivery.message.receives > 1:  # it may be what ended a process
-            return False
-        with suppress(Exception):
-            self._open(delivery)
-            request = None if payload_pointer(delivery.inner) else self._requests(delivery)[0]
-            if request and not request.role and self.host.shares_commits(request):
-                delivery.request, delivery.what = request, f"{request.action} {request.address}"
-        return delivery.request is not None
-
-    def _deal_with(self, turn: Sequence[Delivery]) -> None:
-        """Those that went well at once: what did not may have to wait for a provider."""
+    def _deal_with(self, delivery: Delivery) -> None:
         began = time.monotonic()
-        for delivery in turn:
-            delivery.attempt = self.attempts.count(delivery.message)
-        answered = list(zip(turn, self._answers(turn), strict=True))
-        self._finish([pair for pair in answered if isinstance(pair[1], Response)], began)
-        for delivery, answer in answered:
-            if not isinstance(answer, Response):  # what was away may be back when its turn comes: it is asked again
-                again = isinstance(answer, Unavailable | StorageFull)
-                self._finish([(delivery, None if again else answer)], time.monotonic() if again else began)
-
-    def _answers(self, turn: Sequence[Delivery]) -> Sequence[_Said]:
-        """What the application says to quick writes; None to be asked for anything else."""
-        work = [(delivery.request, delivery.guard) for delivery in turn if delivery.request]
-        if not work and turn[0].attempt > self.config.attempts:
-            turn[0].attempt = self.config.attempts
-            return [AppError("the process that worked on it ended each time before it was done")]
+        delivery.attempt = self.failures.get(delivery.message.id, 0) + 1
+        end = self._concluded(delivery)
         try:
-            return self.host.handle_all(work) if work else [None]
-        except Exception as error:
-            return [error] * len(work)
+            self._leave(delivery, end)
+        except Exception:  # the message is left to its time-out
+            _log.exception("message %s could not be given back", delivery.message.id)
+            self.leases.drop(delivery)
+        took_s = time.monotonic() - began
+        self.tally.took(took_s)
+        if end.outcome != "undeleted":  # which _deleted has counted
+            self.tally.add(end.outcome)
+        _log.info(self._line(delivery, end, took_s))
+        self.groups.done(delivery)
 
-    def _finish(self, answered: Sequence[tuple[Delivery, _Said]], began: float) -> None:
-        ends = [(delivery, self._concluded(delivery, answer)) for delivery, answer in answered]
-        lines = []
-        for delivery, end in ends:
-            try:
-                self._leave(delivery, end)
-            except Exception:  # the message is left to its time-out
-                _log.exception("message %s could not be given back", delivery.message.id)
-                self.leases.drop(delivery)
-            took_s = time.monotonic() - began
-            self.tally.took(took_s)
-            if end.outcome != "undeleted":  # which _deleted has counted
-                self.tally.add(end.outcome)
-            lines.append(self._line(delivery, end, took_s))
-            self.groups.done(delivery, took_s / len(ends))
-        if lines:
-            _log.info("\n".join(lines))  # one write for all
-
-    def _concluded(self, delivery: Delivery, answer: _Said) -> _End:
+    def _concluded(self, delivery: Delivery) -> _End:
         try:
-            return self._conclude(delivery, self._tried(delivery, answer))
+            return self._conclude(delivery, self._tried(delivery))
         except LeaseLost:
             return self._released(delivery, Result(0))
         except Exception as problem:  # the copy for the dead-letter queue could not be sent, or something is wrong here
             error = problem if isinstance(problem, AppError) else AppError("something went wrong here")
             if error is not problem:
                 _log.exception("message %s (request %s) failed", delivery.message.id, delivery.request_id)
-            self.attempts.forgive(delivery.message)  # at its work, which is not what failed
             held_s = time.monotonic() - delivery.received
             return _End("retry", Result(error.status, error=error), self.pace.backoff(delivery.message.receives, held_s))
         finally:
@@ -7938,11 +7759,11 @@ class Consumer:
     def _backoff(self, delivery: Delivery) -> int:
         return self.pace.backoff(delivery.attempt, time.monotonic() - delivery.received)
 
-    def _tried(self, delivery: Delivery, answer: _Said) -> Result:
-        """What comes of the message, which may have its answer; while a provider is away it is held and then tried again."""
+    def _tried(self, delivery: Delivery) -> Result:
+        """What comes of the message; while a provider is away it is held and then tried again."""
         for tries in itertools.count():
             try:
-                return self._handled(delivery) if answer is None or tries else self._result(delivery, answer)
+                return self._handled(delivery)
             except LeaseLost:
                 return Result(0)
             except StorageFull as error:
@@ -8006,7 +7827,8 @@ class Consumer:
         self._open(delivery)
         requests = self._requests(delivery)
         if len(requests) == 1:
-            return self._result(delivery, self._ask(delivery, requests[0]))
+            answer = self._ask(delivery, requests[0])
+            return Result(*_reply_data(answer), replayed=answer.replayed)
         return Result(200, [_reply_data(one)[1] for one in self._ask_all(delivery, requests)])
 
     def _ask_all(self, delivery: Delivery, requests: Sequence[Request]) -> list[Response]:
@@ -8028,12 +7850,6 @@ class Consumer:
         response = self.host.handle(request, delivery.guard)
         delivery.subject = response.caller.subject
         return response
-
-    def _result(self, delivery: Delivery, answer: Response | Exception) -> Result:
-        if isinstance(answer, Exception):
-            raise answer
-        delivery.subject = answer.caller.subject
-        return Result(*_reply_data(answer), replayed=answer.replayed)
 
     def _requests(self, delivery: Delivery) -> list[Request]:
         """What the message asks for: one request, or those of an S3 event notification."""
@@ -8077,9 +7893,9 @@ class Consumer:
         if not result.status:
             return self._released(delivery, result)
         if isinstance(result.error, Busy):
-            self.attempts.forgive(delivery.message)
             return _End("retry", result, math.ceil(result.error.over_in_s))
         if result.again and delivery.attempt < self.config.attempts:
+            self.failures[delivery.message.id] = delivery.attempt
             return _End("retry", result, self._backoff(delivery))
         try:
             sent = self._insist(delivery, partial(self._reply, delivery, result))
@@ -8089,13 +7905,12 @@ class Consumer:
             sent = self._insist(delivery, partial(self._bury, delivery, result.error))
         if not sent:
             return self._released(delivery, result)
-        self.attempts.forget(delivery.message)
+        self.failures.pop(delivery.message.id, None)
         self.deleter.put(delivery)
         return _End("dead" if result.error else "replayed" if result.replayed else "done", result)
 
     def _released(self, delivery: Delivery, result: Result) -> _End:
         """It is given back, because this process ends, or is lost to another one: neither uses up an attempt."""
-        self.attempts.forgive(delivery.message)
         return _End("lost" if delivery.lost or not self.stopping.is_set() else "released", result, 0)
 
     def _unanswered(self, delivery: Delivery, result: Result, refused: AppError) -> Result:
@@ -8218,7 +8033,7 @@ class SqsRunner(Runner):
         self.alone = alone
         self.config, self.host, self.on_ready, self.pace, self.make_service = config, host, on_ready, pace, service
         self.board, self.outage = QueueBoard(states), Outage(host.ready)
-        self.attempts = Attempts(states.with_name(states.stem.replace("queues", "attempts") + ".txt"))
+        self.failures = Failures()
         self.stops = 0  # how often it was told to
 
     def stop(self) -> None:
@@ -8258,14 +8073,9 @@ class SqsRunner(Runner):
             consumer.start()
         self.on_ready(f"{len(consumers)} queue{'s' * (len(consumers) != 1)}")
         while not self.stops and parent in (None, os.getppid()):  # a parent that was killed tells nobody to stop
-            self.board.date(partial(self._oldest, leases))
             time.sleep(0.05)
         self._drain(consumers)
         leases.end()
-
-    def _oldest(self, leases: Leases) -> dict[str, float | None]:
-        known = leases.oldest()
-        return {queue.name: known[queue.url] for queue in self.config.queues if queue.url in known}
 
     def _drain(self, consumers: Sequence[Consumer]) -> None:
         """Let what runs come to its end, give everything else back, and flush the deletes."""
@@ -14841,9 +14651,8 @@ def _info_version(app: App) -> Json:
 
 
 def _info_queues(app: App) -> Json:
-    """Depth, age, dead letters and set-up of each queue of [sqs]."""
-    files = [_states_file(app.config, number) for number in range(1, app.config.sqs.workers + 1)]
-    return QueueDesk(app.config.sqs, lambda: QueueBoard.ages(files, time.time())).states()
+    """Depth, dead letters and set-up of each queue of [sqs]."""
+    return QueueDesk(app.config.sqs).states()
 
 
 def _queue_lines(rows: Json) -> Iterator[str]:
@@ -14851,11 +14660,9 @@ def _queue_lines(rows: Json) -> Iterator[str]:
     if not rows:
         yield "app.toml names no queues"
     for row in rows:
-        age_s = row["oldest_age_s"]
-        row = row | {"oldest_age_s": None if age_s is None else f"{age_s} s"}
         shown = {name: "-" if value in ("", None) else value for name, value in row.items()}
         yield (
-            "{name}  waiting {waiting}  in flight {in_flight}  delayed {delayed}  oldest {oldest_age_s}  "
+            "{name}  waiting {waiting}  in flight {in_flight}  delayed {delayed}  "
             "dead letters {dead_letters} in {dead_letter_queue}".format(**shown)
         )
         yield from (f"  fault: {text}" for text in row["faults"])

@@ -116,8 +116,6 @@ def leave(day: str = "2027-01-31", **more: Any) -> dict[str, Any]:
 class Host:
     """The application as a runner's host, open for as long as the test is; subclasses put accidents in its way."""
 
-    quick = True  # False: it takes its time, and no write is handled together with others
-
     def __init__(self, inner: app.App) -> None:
         self.inner, self.title = inner, inner.title
 
@@ -132,21 +130,6 @@ class Host:
 
     def handle(self, request: app.Request, guard: Callable[[], None]) -> app.Response:
         return self.inner.handle(request, guard)
-
-    def handle_all(self, work: Sequence[tuple[app.Request, Callable[[], None]]]) -> list[app.Response | Exception]:
-        """A subclass with accidents in its handle() has them here too."""
-        if type(self).handle is Host.handle:
-            return self.inner.handle_all(work)
-        return [self._outcome(*one) for one in work]
-
-    def _outcome(self, request: app.Request, guard: Callable[[], None]) -> app.Response | Exception:
-        try:
-            return self.handle(request, guard)
-        except Exception as error:
-            return error
-
-    def shares_commits(self, request: app.Request) -> bool:
-        return self.quick and self.inner.shares_commits(request)
 
     def count(self, name: str, *labels: str, by: float = 1) -> None:
         self.inner.count(name, *labels, by=by)

@@ -188,20 +188,13 @@ def test_info_tells_depth_and_dead_letters(desk: Desk) -> None:
     name = desk.prefix + "intake"
     row = desk.only()
     assert row == {
-        "name": name, "fifo": False, "waiting": 2, "in_flight": 1, "delayed": 0, "oldest_age_s": None,
+        "name": name, "fifo": False, "waiting": 2, "in_flight": 1, "delayed": 0,
         "dead_letter_queue": f"{name}-dead", "dead_letters": 1, "faults": [], "warnings": [],
     }  # fmt: skip
     out, _ = desk.run("info", "queues")
-    assert out == f"{name}  waiting 2  in flight 1  delayed 0  oldest -  dead letters 1 in {name}-dead\n"
+    assert out == f"{name}  waiting 2  in flight 1  delayed 0  dead letters 1 in {name}-dead\n"
     assert desk.depth("intake") == (2, 1), "to look takes nothing"
     desk.run("server", "check")
-
-
-def test_nothing_is_old_in_an_empty_queue(strict: Desk) -> None:
-    strict.pair()
-    strict.configure("intake")
-    assert strict.only()["oldest_age_s"] == 0
-    assert "  oldest 0 s  " in strict.run("info", "queues")[0]
 
 
 def test_queue_without_dead_letters_is_a_fault_of_the_configuration(desk: Desk) -> None:
