@@ -473,7 +473,7 @@ def test_a_message_that_ends_its_process_each_time_is_moved_by_sqs_after_its_rec
     program = Program(door, "http", "sqs")
     try:
         for deaths in (1, 2, 3):
-            until(lambda most=deaths: program.told.count("the sqs 1 runner ended") == most, f"death {deaths}")
+            until(lambda most=deaths: program.told.count("the sqs 1 runner ended") == most, f"death {deaths}", 60)
             if deaths == 3:
                 for day in ("2027-01-01", "2027-01-02", "2027-01-03"):
                     queue.send(leave(day), token=door.site.root, group="g")
