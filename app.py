@@ -343,14 +343,15 @@ class ConfigError(AppError):
 
 
 # ==== 2. VALUES ==================================================================================================
-# Frozen data that crosses sections, and the pure functions that make, read and compare it. Nothing here does I/O.
+# Frozen data that crosses sections, and the pure functions that make, read and compare it. Nothing here does I/O but
+# replace_file.
 # uses: ERRORS
 # defines: Json Value Clock Action Grant parse_grant covers Caller Token Conditions Held Upload Request Reader Content
 #          Column Input COUNTED COUNT_S Table Response Record Insert Update Delete Write Blob Folder Unseen Entry
 #          Staged OPERATORS Condition Query Page Select Rows Change exact_number load_json dump_json check_text
-#          member_pointer LOST Damaged damage_of damage_in whole_texts check_value is_key check_writes check_path compose
-#          split_path quote_path new_id rfc3339 instant_key parse_rfc3339 encode_cursor decode_cursor PAGE_BYTES weigh
-#          page_of nearest how_many in_units page_bounds Unread Locale
+#          member_pointer LOST Damaged damage_of damage_in whole_texts check_value is_key check_writes check_path
+#          compose split_path quote_path new_id sync_folder replace_file rfc3339 instant_key parse_rfc3339
+#          encode_cursor decode_cursor PAGE_BYTES weigh page_of nearest how_many in_units page_bounds Unread Locale
 
 Json: TypeAlias = Any  # None, bool, int, float, Decimal, str, list and dict of these
 Value: TypeAlias = dict[str, Json]  # a JSON object
@@ -1039,6 +1040,38 @@ def new_id(now_s: float) -> str:
         _last_id = tick = max(int(now_s * 4096_000), _last_id + 1)
     number = (tick >> 12) << 80 | 7 << 76 | (tick & 0xFFF) << 64 | 2 << 62 | secrets.randbits(62)
     return f"{number:032x}"
+
+
+def sync_folder(path: str | Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace_file(path: Path, chunks: Iterable[bytes], *, durable: bool = True, replace: bool = True) -> None:
+    """Put a whole file (mode 0600) at path: nobody ever reads a part of it, and a failure leaves what was there.
+
+    Unless `durable`, it may be lost when the machine fails; unless `replace`, a file that is already there stays.
+    """
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.writelines(chunks)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        if replace:
+            os.replace(draft, path)
+        else:
+            with suppress(FileExistsError):
+                os.link(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+    if durable:
+        sync_folder(path.parent)
 
 
 def rfc3339(at_s: float) -> str:
@@ -7533,10 +7566,8 @@ class QueueBoard:
             _log.log(logging.INFO if state == "ok" else logging.ERROR, "queue %s: %s", queue, state)
 
     def _write(self) -> None:
-        fresh = self._path.with_suffix(".new")
         with suppress(OSError):  # a full disk is seen elsewhere
-            fresh.write_text(dump_json({"states": self._states}), encoding="utf-8")
-            fresh.replace(self._path)
+            replace_file(self._path, [dump_json({"states": self._states}).encode()], durable=False)
 
     def clear(self) -> None:
         self._path.unlink(missing_ok=True)
@@ -8338,27 +8369,6 @@ def _folder(path: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _write_private(path: Path, text: str, *, replace: bool) -> None:
-    """Put a whole file at path, 0600 and durable. Without replace a file that is already there is kept."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        if replace:
-            os.replace(draft, path)
-        else:
-            with suppress(FileExistsError):  # another process was first: its ring is everybody's
-                os.link(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
-    if os.name == "posix":  # elsewhere a folder cannot be opened
-        with _folder(path) as folder:
-            os.fsync(folder)
-
-
 @contextmanager
 def _key_file_errors(path: Path) -> Iterator[None]:
     try:
@@ -8389,7 +8399,9 @@ class KeyRing:
             return cls(_parse_keys(source))
         with _key_file_errors(path):
             if not path.exists():
-                _write_private(path, _dump_keys([_new_key(int(clock()))]), replace=False)
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                made = _dump_keys([_new_key(int(clock()))]).encode()
+                replace_file(path, [made], replace=False)  # the ring of another process that was first is everybody's
         ring = cls(path=path)
         _ = ring.keys  # a bad file is found here and not at the first request
         return ring
@@ -8439,7 +8451,7 @@ class KeyRing:
         with _key_file_errors(self._path), _folder(self._path) as folder:
             if fcntl is not None:
                 fcntl.flock(folder, fcntl.LOCK_EX)  # two rotations at once must keep both keys
-            _write_private(self._path, _dump_keys(change(self.keys)), replace=True)
+            replace_file(self._path, [_dump_keys(change(self.keys)).encode()])
 
 
 def _malformed(reason: str) -> Unauthenticated:
@@ -10580,13 +10592,13 @@ RESOURCE_TYPES: Mapping[str, type[Resource]] = {
 # SqlSelect, SqlLookup and SqlBlobs.
 # uses: ERRORS VALUES CONFIG CONTRACTS
 # defines: CHUNK_BYTES STAGE_BYTES STAGE_LEAVES_BYTES NINES LOOSE_STAGED_S LOOSE_REPLACED_S number_key sort_key
-#          text_key fold_case has_text value_key key_rule key_test field_key is_instant list_mark Lookup
-#          stored_version stored_weight stored_record check_commit check_version next_version check_blob rechunk
-#          PendingCommit GroupCommit ProcessLock may_write COUNT_OF SQL_SIGNS SQL_TOKENS read_statement quote_name bindable
-#          SqlSelect has_wal_reset_fault SQLITE_AWAY DENIED_ERRORS SQLITE_DENIED sqlite_code RECORDS_SCHEMA
-#          WRITER_SETTINGS BLOBS_SCHEMA sqlite_number sqlite_member sqlite_search sqlite_text sqlite_bytes sqlite_authorize
+#          text_key fold_case has_text value_key key_rule key_test field_key is_instant list_mark Lookup stored_version
+#          stored_weight stored_record check_commit check_version next_version check_blob rechunk PendingCommit
+#          GroupCommit ProcessLock may_write COUNT_OF SQL_SIGNS SQL_TOKENS read_statement quote_name bindable SqlSelect
+#          has_wal_reset_fault SQLITE_AWAY DENIED_ERRORS SQLITE_DENIED sqlite_code RECORDS_SCHEMA WRITER_SETTINGS
+#          BLOBS_SCHEMA sqlite_number sqlite_member sqlite_search sqlite_text sqlite_bytes sqlite_authorize
 #          sqlite_field SqlLookup SqliteLookup SqlitePool plain_cell need_blob LookedUpBlobs EmbeddedProvider
-#          SqlConnection SqlBlobs SqlProvider ITEM_ERRORS disk_errors sync_folder write_fully
+#          SqlConnection SqlBlobs SqlProvider ITEM_ERRORS disk_errors write_fully
 
 _Result = TypeVar("_Result")
 
@@ -12125,17 +12137,6 @@ def disk_errors(who: str, doing: str, is_item: Callable[[OSError], bool] = lambd
             words = "the account that the server runs as may not use this file or folder"
             raise NotPermitted(f"{who}: {doing}: {words} ({reason})", hint=str(error)) from error
         raise Unavailable(f"{who}: {doing}: {reason}", hint=str(error)) from error
-
-
-def sync_folder(path: str | Path) -> None:
-    """Make the names in a folder durable, where the system lets a folder be opened."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def write_fully(descriptor: int, data: bytes) -> None:

@@ -62,6 +62,7 @@ from app import (
     new_id,
     next_version,
     rechunk,
+    replace_file,
     sync_folder,
     write_fully,
 )
@@ -257,31 +258,20 @@ class Journal:
 
     def _compact(self) -> None:
         """Put a file of what is alive in place of the journal; a failure is kept for the operator, the data is safe."""
-        fresh = self._path.with_suffix(".new")
+        entries = [(table, r.key, r.version, r.value) for table, rows in self.tables.items() for r in rows.values()]
+        starts = range(0, len(entries), 500)
         try:
-            self._rewrite(fresh)
-            self.problem = ""
+            for left in self._path.parent.glob(f".{self._path.name}.*"):  # of a compaction that was broken off
+                left.unlink()
+            replace_file(self._path, (write_journal_line([entries[start : start + 500]]) for start in starts))
+            descriptor = os.open(self._path, os.O_RDWR)
         except OSError as error:
             self.problem = f"its journal could not be compacted: {os.strerror(error.errno or 0)}"
             self._floor *= 2
-            fresh.unlink(missing_ok=True)
-
-    def _rewrite(self, fresh: Path) -> None:
-        entries = [(table, r.key, r.version, r.value) for table, rows in self.tables.items() for r in rows.values()]
-        starts = range(0, len(entries), 500)
-        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            for start in starts:
-                file.write(write_journal_line([entries[start : start + 500]]))
-            file.flush()
-            os.fsync(file.fileno())
-        descriptor = os.open(fresh, os.O_RDWR)
-        try:
-            os.replace(fresh, self._path)
-        except OSError:
-            os.close(descriptor)
-            raise
+            self.close()  # whichever file is there now is read anew
+            return
         os.close(self._descriptor)
-        self._descriptor, self._seen, self._synced = descriptor, self._state(os.fstat(descriptor)), False
+        self.problem, self._descriptor, self._seen = "", descriptor, self._state(os.fstat(descriptor))
         self._size, self._lines, self._entries = self._seen[1], len(starts), len(entries)
 
 

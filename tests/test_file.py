@@ -183,10 +183,41 @@ def test_a_compaction_that_fails_is_warned_of_and_loses_nothing(
     for n in range(12):
         file.commit([Update("t", f"{k}", {"n": n}) for k in range(100)])
     assert any("compacted" in warning for warning in file.warnings())
-    assert not journal.with_suffix(".new").exists()
+    assert sorted(path.name for path in journal.parent.iterdir()) == ["journal.jsonl", "lock", "staged"]
     other = another(file, tmp_path)
     assert {r.value["n"] for r in other.walk(Query("t"))} == {11}
     other.close()
+
+
+def test_a_compaction_whose_end_is_not_known_leaves_no_commit_in_a_lost_file(
+    file: Any, journal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync, failed = app.sync_folder, []
+
+    def fail_once(path: Any) -> None:
+        if journal.stat().st_size > 100 and len(failed) < 1:
+            failed.append(path)
+            raise OSError(errno.EIO, "the new journal is in its place, and nobody knows how firmly")
+        sync(path)
+
+    file.commit([Insert("t", f"{k}", {"n": -1}) for k in range(100)])
+    monkeypatch.setattr(app, "sync_folder", fail_once)
+    for n in range(12):
+        file.commit([Update("t", f"{k}", {"n": n}) for k in range(100)])
+    assert failed
+    other = another(file, tmp_path)
+    assert {r.value["n"] for r in other.walk(Query("t"))} == {r.value["n"] for r in file.walk(Query("t"))} == {11}
+    other.close()
+
+
+def test_what_a_broken_off_compaction_left_goes_with_the_next(file: Any, journal: Path) -> None:
+    file.commit([Insert("t", "a", {})])
+    left = journal.with_name(".journal.jsonl.0123456789abcdef")
+    left.write_bytes(b"half")
+    for n in range(1100):
+        file.commit([Update("t", "a", {"n": n})])
+    assert not left.exists()
+    assert not file.warnings()
 
 
 @pytest.mark.parametrize("call", ["write", "fsync", "short"])
@@ -232,9 +263,10 @@ def test_a_commit_is_synced_and_so_is_the_name_of_a_new_journal(
     inode = journal.stat().st_ino
     while journal.stat().st_ino == inode:
         file.commit([Update("t", f"{n}", {}) for n in range(300)])
-    assert synced[-1] == str(journal.with_suffix(".new"))
+    assert synced[-2].startswith(f"{journal.parent}/.journal.jsonl.")
+    assert synced[-1] == str(journal.parent)
     file.commit([Insert("t", "c", {})])
-    assert synced[-2:] == [str(journal.parent), str(journal)]
+    assert synced[-1] == str(journal)
 
 
 # ---- blobs
