@@ -38,7 +38,6 @@ from __future__ import annotations
 import argparse
 import base64
 import binascii
-import bisect
 import copy
 import csv
 import dataclasses
@@ -58,7 +57,6 @@ import itertools
 import json
 import logging
 import math
-import mmap
 import operator
 import os
 import random
@@ -76,8 +74,6 @@ import threading
 import time
 import tomllib
 import unicodedata
-import weakref
-import zlib
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
@@ -3027,6 +3023,8 @@ def file_input_accept(accept: Sequence[str]) -> str:
 
 _Done = TypeVar("_Done")
 
+_Extension = TypeVar("_Extension", bound="Extension")
+
 
 class Extension:
     """Something that a file of plugins/ adds to a site. Its base class says which family it belongs to, its kind which one
@@ -3380,6 +3378,9 @@ class Host(Protocol):
 
     title: str
 
+    def extensions(self, family: type[_Extension]) -> list[_Extension]:
+        """One object of each kind of a family (Route, Job), with its settings."""
+
     def open(self) -> None:
         """Open the providers, once in each process, after any fork."""
 
@@ -3464,10 +3465,19 @@ class Asked(Protocol):
 
     id: str
     method: str
-    inner: str  # the path below the site's prefix, percent-encoded, without the first slash
-    query: dict[str, str]
-    credential: str  # the Authorization header or the session of the cookie; "" without either
     subject: str  # who was let in, for the log; a Route sets it
+
+    @property
+    def inner(self) -> str:
+        """The path below the site's prefix, percent-encoded, without the first slash."""
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The parameters by name; BadRequest if one stands twice or is not UTF-8."""
+
+    @property
+    def credential(self) -> str:
+        """The Authorization header or the session of the cookie; "" without either."""
 
     def header(self, name: str) -> str:
         """The value of a header, "" if it is missing."""
@@ -3493,9 +3503,9 @@ class Route(Extension, ABC):
 
     paths: ClassVar[Mapping[str, str]] = MappingProxyType({})  # {"/openapi.json": "GET"}: methods between spaces
 
-    def __init__(self, options: Mapping[str, Any], site: SiteConfig) -> None:
+    def __init__(self, options: Mapping[str, Any], config: Config) -> None:
         """`options` are its settings in app.toml. ConfigError says what is wrong with them."""
-        self.options, self.site = options, site
+        self.options, self.config = options, config
 
     @abstractmethod
     def answer(self, asked: Asked, host: Host) -> Answer:
@@ -3512,9 +3522,9 @@ class Job(Extension, ABC):
     every_s: ClassVar[float]
     scope: ClassVar[str]
 
-    def __init__(self, options: Mapping[str, Any]) -> None:
+    def __init__(self, options: Mapping[str, Any], config: Config) -> None:
         """`options` are its settings in app.toml. ConfigError says what is wrong with them."""
-        self.options = options
+        self.options, self.config = options, config
 
     @abstractmethod
     def run(self, app: Any, stop: threading.Event) -> None:
@@ -3529,6 +3539,9 @@ class Site(Protocol):
 
     def opened(self) -> AbstractContextManager[Any]:
         """The App, with its providers open, until the block ends; ConfigError lists every fault of app.toml."""
+
+    def looked_at(self) -> AbstractContextManager[Any]:
+        """The App, not open: what app.toml declares; ConfigError lists every fault."""
 
     def claimed(self) -> AbstractContextManager[Any]:
         """The App, not open, while no server may run on its data folder; Unavailable if one does."""
@@ -3575,7 +3588,7 @@ FAMILIES: tuple[type[Extension], ...] = (Provider, Route, Job, Command)
 # Transports: the only section that knows HTTP or SQS. A runner makes Requests of what comes, hands them to its Host, and
 # renders Responses and AppErrors as pages, JSON, CSV, NDJSON or bytes.
 # uses: ERRORS VALUES CONFIG CONTRACTS
-# defines: BodyReader read_multipart Exchange methods_of send_content Pages openapi exposition HttpRunner
+# defines: BodyReader read_multipart Exchange methods_of send_content Pages HttpRunner
 #          RefusedFile FolderUpload Message unwrapped payload_pointer object_events read_envelope dead_letter QueueService
 #          QueueState DeadLetter QueueDesk read_dead_letter Pace LeaseLost Delivery Leases Deleter Groups Failures
 #          QueueBoard Outage Tally Result Consumer SqsRunner Supervisor
@@ -4749,168 +4762,6 @@ def _target(exchange: Exchange, value: Json) -> str:
     return value if re.fullmatch(r"(https?://|mailto:)\S+", value) else ""
 
 
-# ---- the description for programs
-
-
-_TEXT: Value = {"type": "string"}
-_OBJECT: Value = {"type": "object"}
-_PROBLEM = {
-    "type": "object",
-    "required": ["type", "title", "status", "detail", "code", "request_id"],
-    "properties": {
-        "type": _TEXT, "title": _TEXT, "status": {"type": "integer"}, "detail": _TEXT, "code": _TEXT, "request_id": _TEXT,
-        "errors": {"type": "array", "items": _OBJECT | {"properties": dict.fromkeys(Fault._fields, _TEXT)}},
-    },
-}  # fmt: skip
-
-
-def _operation(summary: str, answers: Mapping[str, Value], *, body: Value | None = None, **facts: Any) -> Value:
-    """An operation: its answers by status, and the problem object for everything else."""
-    problem = _described("a problem", _content({"$ref": "#/components/schemas/Problem"}, "application/problem+json"))
-    operation: Value = {"summary": summary, "responses": {**answers, "default": problem}, **facts}
-    return operation | ({"requestBody": {"required": True, "content": body}} if body else {})
-
-
-def _content(schema: Value, media: str = "application/json") -> Value:
-    return {media: {"schema": schema}}
-
-
-def _described(description: str, content: Value) -> Value:
-    return {"description": description, "content": content}
-
-
-def _parameter(name: str, schema: Value, place: str = "query", *, required: bool = False) -> Value:
-    return {"name": name, "in": place, "schema": schema, "required": required or place == "path"}
-
-
-def _list_answer(item: Value) -> Mapping[str, Value]:
-    properties = {"items": {"type": "array", "items": item}, "next": {"type": ["string", "null"]}}
-    table = {"type": "object", "required": ["items", "next"], "properties": properties}
-    media = _content(table) | _content(_TEXT, "text/csv") | _content(item, "application/x-ndjson")
-    return {"200": _described("a page of the list, or all of it as CSV or NDJSON", media)}
-
-
-_GONE = {"204": {"description": "it is gone"}}
-_SIZE = {"type": "integer", "minimum": 1, "maximum": 1000, "default": 50}
-_PAGING = [_parameter("_size", _SIZE), _parameter("_next", _TEXT)]
-_COUNT = _parameter("_count", {"type": "integer", "enum": [0, 1]})
-_EXCEL = _parameter("_for", _TEXT | {"enum": ["excel"]})
-_LISTING = [*_PAGING, _parameter("_sort", _TEXT), _parameter("_q", _TEXT), _COUNT, _EXCEL]
-
-
-def _form_paths(one: Value) -> dict[str, Value]:
-    schema, title, base = one["schema"], one["title"], f"/{one['address']}"
-    inner = {key: value for key, value in schema.items() if key != "$schema"}
-    read_only = {name: {"type": "integer" if name == "version" else "string", "readOnly": True} for name in RESERVED_FIELDS}
-    nullable = {name: {"anyOf": [field_, {"type": "null"}]} for name, field_ in inner["properties"].items()}
-    record = {"type": "object", "properties": {**read_only, **nullable}, "required": list(read_only)}
-    found = {"200": _described("the record", _content(record))}
-    made = {"201": _described("the record, or all of a batch", _content(record))}
-    batch = {"type": "array", "items": inner, "minItems": 1, "maxItems": 1000}
-    one_made = {"201": _described("the record, made under this id", _content(record))}
-    match = _parameter("If-Match", _TEXT, "header")
-    absent = _parameter("If-None-Match", _TEXT | {"enum": ["*"]}, "header")
-    once = _parameter("Idempotency-Key", _TEXT | {"maxLength": 255}, "header")
-    octets = _content(_TEXT | {"format": "binary"}, "application/octet-stream")
-    return {
-        base: {
-            "get": _operation(f"{title}: its JSON Schema", {"200": _described("the schema", _content(_OBJECT))}),
-            "post": _operation(f"{title}: submit", made, body=_content({"anyOf": [inner, batch]}), parameters=[once]),
-        },
-        f"{base}/records": {"get": _operation(f"{title}: the records", _list_answer(record), parameters=_LISTING)},
-        f"{base}/records/{{id}}": {
-            "parameters": [_parameter("id", _TEXT, "path")],
-            "get": _operation(f"{title}: one record", found),
-            "put": _operation(
-                f"{title}: replace, or make", found | one_made, body=_content(inner), parameters=[match, absent]
-            ),
-            "patch": _operation(f"{title}: merge (RFC 7396)", found, body=_content(_OBJECT), parameters=[match]),
-            "delete": _operation(f"{title}: delete", _GONE, parameters=[match]),
-        },
-        **{
-            f"{base}/records/{{id}}/{name}": {
-                "parameters": [_parameter("id", _TEXT, "path")],
-                "get": _operation(f"{title}: the file {name} of a record", {"200": _described("the bytes", octets)}),
-            }
-            for name in one.get("files", ())
-        },
-    }
-
-
-def _view_paths(one: Value) -> dict[str, Value]:
-    own = [_parameter(name, schema, required=name in one["required"]) for name, schema in one["params"].items()]
-    return {f"/{one['address']}": {"get": _operation(one["title"], _list_answer(_OBJECT), parameters=[*own, *_LISTING])}}
-
-
-def _files_paths(one: Value) -> dict[str, Value]:
-    title, base = one["title"], f"/{one['address']}"
-    binary = _TEXT | {"format": "binary"}
-    octets = _content(binary, "application/octet-stream")
-    form = _content(_OBJECT | {"properties": {"file": {"type": "array", "items": binary}}}, "multipart/form-data")
-    stored = _described("name, size and digest of the file", _content(_OBJECT))
-    items = _described("the files that were stored, in items", _content(_OBJECT))
-    told = _described("items were stored; errors have name, code, detail and status of each that was not", _content(_OBJECT))
-    return {
-        base: {
-            "get": _operation(f"{title}: the top folder", _list_answer(_OBJECT), parameters=_PAGING),
-            "post": _operation(f"{title}: upload files", {"201": items, "207": told}, body=form),
-        },
-        f"{base}/{{path}}": {
-            "parameters": [_parameter("path", _TEXT, "path")],
-            "get": _operation(f"{title}: a file, or a folder's list", {"200": _described("the bytes", octets)}),
-            "put": _operation(f"{title}: write a file", {"200": stored, "201": stored}, body=octets),
-            "delete": _operation(f"{title}: delete a file", _GONE),
-        },
-    }
-
-
-def openapi(title: str, base: str, described: Sequence[Value]) -> Value:
-    """OpenAPI 3.1 of the resources that Host.describe tells of; bodies and parameters as they are declared."""
-    builders = {"forms": _form_paths, "views": _view_paths, "files": _files_paths}
-    paths: dict[str, Value] = {}
-    for one in described:
-        if one["type"] in builders:
-            paths |= builders[one["type"]](one)
-    bearer = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
-    return {
-        "openapi": "3.1.0", "info": {"title": title, "version": __version__}, "servers": [{"url": base or "/"}],
-        "security": [{"token": []}, {}], "paths": paths,
-        "components": {"securitySchemes": {"token": bearer}, "schemas": {"Problem": _PROBLEM}},
-    }  # fmt: skip
-
-
-# ---- the metrics for Prometheus
-
-
-_METRICS_MEDIA = "text/plain; version=0.0.4; charset=utf-8"
-
-
-def exposition(meters: Iterable[Value]) -> str:
-    """What admin/metrics answers, in the text format of Prometheus, version 0.0.4."""
-    lines = []
-    for one in meters:
-        told = str(one["help"]).replace("\\", r"\\").replace("\n", r"\n")
-        lines += [f"# HELP {one['name']} {told}", f"# TYPE {one['name']} {one['type']}"]
-        for sample in one["samples"]:
-            lines += _sample_lines(one["name"], sample)
-    return "".join(line + "\n" for line in lines)
-
-
-def _sample_lines(name: str, sample: Value) -> list[str]:
-    labels = sample["labels"]
-    if "value" in sample:
-        return [f"{name}{_label_set(labels)} {sample['value']}"]
-    buckets = [f"{name}_bucket{_label_set(labels | {'le': le})} {count}" for le, count in sample["buckets"].items()]
-    own = _label_set(labels)
-    return [*buckets, f"{name}_sum{own} {sample['sum']}", f"{name}_count{own} {sample['count']}"]
-
-
-def _label_set(labels: Mapping[str, str]) -> str:
-    escapes = {"\\": r"\\", '"': r"\"", "\n": r"\n"}
-    pairs = [f'{name}="{"".join(escapes.get(mark, mark) for mark in text)}"' for name, text in labels.items()]
-    return "{" + ",".join(pairs) + "}" if pairs else ""
-
-
 # ---- the runner
 
 
@@ -5280,15 +5131,17 @@ class HttpRunner(Runner):
             ("/login", "POST", self._sign_in),
             ("/logout", "POST", self._sign_out),
             ("/static/<name>", "GET", self._static),
-            ("/openapi.json", "GET", self._openapi),
             ("/healthz", "GET", lambda exchange: _json_answer(200, {"status": "ok"})),
             ("/readyz", "GET", self._readyz),
-            ("/metrics", "GET", self._metrics),
             (f"/<kind:re:{_RESOURCES}>", "GET", self._index),
             (f"/<kind:re:{_RESOURCES}>/", "GET", self._index),
             (f"/<kind:re:{_RESOURCES}>/<rest:path>", "ANY", self._resource),
         ):
             self.router.add(rule, method, target)
+        for route in host.extensions(Route):  # type: ignore[type-abstract]
+            for rule, methods in route.paths.items():
+                for method in methods.split():
+                    self.router.add(rule, method, partial(self._extension, route))
 
     # -- one request
 
@@ -5445,6 +5298,9 @@ class HttpRunner(Runner):
         if exchange.page:
             return _page_answer(error.status, self.pages.fault(exchange, error), _error_headers(error))
         return _json_answer(error.status, _problem(exchange.id, error), _error_headers(error), _PROBLEM_MEDIA)
+
+    def _extension(self, route: Route, exchange: Exchange) -> Answer:
+        return route.answer(exchange, self.host)
 
     # -- the resources
 
@@ -5836,12 +5692,6 @@ class HttpRunner(Runner):
             return Answer(304, headers)
         return Answer(200, [*headers, ("Content-Type", media_type(name))], data)
 
-    def _openapi(self, exchange: Exchange) -> Answer:
-        """What this caller may open, described for programs."""
-        return _json_answer(
-            200, openapi(self.host.title, self.site.url or self.prefix, self.host.describe(exchange.credential))
-        )
-
     def _readyz(self, exchange: Exchange) -> Answer:
         """503 while a provider is away. A queue at rest is told too, and is no reason to send people elsewhere."""
         found, queues = self.host.ready(), dict(self.queues())
@@ -5849,11 +5699,6 @@ class HttpRunner(Runner):
         status = "unavailable" if not well else "ok" if working else "degraded"
         facts = {"status": status, "providers": found} | ({"queues": queues} if queues else {})
         return _json_answer(200 if well else 503, facts)
-
-    def _metrics(self, exchange: Exchange) -> Answer:
-        response = self.host.handle(self._request(exchange, "admin/metrics", (), Action.READ))
-        exchange.subject = response.caller.subject
-        return Answer(200, [("Content-Type", _METRICS_MEDIA)], exposition(response.data["metrics"]).encode())
 
     # -- serving
 
@@ -12323,10 +12168,10 @@ def _extensions_of(module: ModuleType, path: Path) -> list[type[Extension]]:
 
 # ==== 10. ASSEMBLY ===============================================================================================
 # App: builds everything from a Config, and is the one place of the flow: token check, grant, resource, plan, commit.
-# Audit entries and idempotency records are added here, to the same commit as the write they speak of. Beside it Meters,
-# which counts for all processes of a server, and Copy, which moves what one provider holds to another.
+# Audit entries and idempotency records are added here, to the same commit as the write they speak of. Beside it Copy,
+# which moves what one provider holds to another.
 # uses: ERRORS VALUES CONFIG CONTRACTS AUTH RESOURCES PROVIDERS PLUGINS
-# defines: Meter METERS Meters Audit Replay App Side Copy
+# defines: Audit Replay App Side Copy
 
 _AUDIT = (
     "at", "subject", "action", "resource", "record", "outcome", "code", "before", "after", "door", "token_id", "request_id",
@@ -12343,190 +12188,10 @@ _KEY_USED = "this idempotency key was used before for another request; take a ne
 _AT_WORK_S = 60  # between intent and outcome; who takes longer has died
 _SWEEP_EVERY_S = 3600
 _PING_S = 10.0  # who has not answered by then is told as away, whatever its own timeouts are
-_SCRAPE_PING_S = 1.5  # the same for metrics, which are asked for every few seconds
 _P = TypeVar("_P", bound=Provider)
+_Kind = TypeVar("_Kind", bound=Extension)
 _Answer = TypeVar("_Answer")
 _ATTEMPTS = 8  # of an update without If-Match that loses against another one
-
-
-# ---- meters
-
-
-class Meter(NamedTuple):
-    """Something counted or measured: its name says the unit, its type is one of Prometheus."""
-
-    name: str
-    type: str
-    help: str
-    labels: tuple[str, ...] = ()
-    bounds: tuple[float, ...] = ()  # of a histogram: the upper ends of its buckets, ascending; one without end follows
-
-    @property
-    def width(self) -> int:
-        """How many numbers a series is kept in: of a histogram one a bucket, and the sum."""
-        return len(self.bounds) + 2 if self.bounds else 1
-
-
-_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-METERS: Mapping[str, Meter] = {
-    one.name: one
-    for one in (
-        Meter(
-            "satchel_requests_total", "counter",
-            'Requests by resource and action; code is "ok" or that of the error, resource "other" for what is not declared',
-            ("door", "resource", "action", "code"),
-        ),
-        Meter("satchel_http_responses_total", "counter", "Answers of the HTTP door", ("method", "status")),
-        Meter(
-            "satchel_http_request_seconds", "histogram", "Time from the head of a request to the first byte of its answer",
-            ("method",), _BOUNDS_S,
-        ),
-        Meter("satchel_queue_messages_total", "counter", "What became of the messages of a queue", ("queue", "outcome")),
-        Meter("satchel_queue_message_seconds", "histogram", "Time worked on a message", ("queue",), _BOUNDS_S),
-        Meter("satchel_queue_up", "gauge", "1 while the queue is worked on, 0 while it is at rest", ("queue",)),
-        Meter("satchel_provider_up", "gauge", "1 for a provider that answers, 0 for one that is away", ("provider",)),
-        Meter("satchel_provider_ping_seconds", "gauge", "Round trip to a provider that answers", ("provider",)),
-        Meter("satchel_build_info", "gauge", "1; the label is what counts", ("version",)),
-        Meter("satchel_start_time_seconds", "gauge", "When the server began, in Unix seconds"),
-    )
-}  # fmt: skip
-_METER_BYTES = 1 << 20  # of each process; some ten thousand series
-_SERIES_HEAD = struct.Struct("=II")  # length and CRC-32 of the key that follows
-_SeriesKey: TypeAlias = tuple[str, ...]  # the meter's name and the values of its labels
-
-
-class Meters:
-    """The counters and histograms of METERS, added up over this process and all that are forked after this was made.
-
-    Each process adds in a part of shared memory of its own, so that adding is no system call. A part is held by a lock,
-    which ends with its process, however that ends; the next process takes the part and goes on from the counts in it.
-    The memory is no file, so no full disk can end a process, and what is not used of it costs nothing. A part is a list of
-    series: head, key as JSON, and doubles, all on boundaries of 8 bytes, which are written and read at once.
-    """
-
-    def __init__(self, processes: int, part_bytes: int = _METER_BYTES) -> None:
-        """`processes` is the most that may count at the same time."""
-        self._parts, self._part_bytes = processes, part_bytes
-        self._memory = mmap.mmap(-1, processes * part_bytes)
-        self._numbers = memoryview(self._memory).cast("d")
-        self._begin()
-        if fcntl is not None:
-            self._locks = _nameless_file()
-            weakref.finalize(self, os.close, self._locks).atexit = False  # the locks are to last as long as the process
-            os.register_at_fork(after_in_child=partial(_begin_again, weakref.ref(self)))
-
-    def _begin(self) -> None:
-        """Have no part, as a process that has just begun."""
-        self._lock = threading.Lock()
-        self._places: dict[_SeriesKey, int] = {}  # of the first number of each series; 0: there is no room for it
-        self._free = self._end = 0  # of this process's part, in bytes
-        self._has_claimed = self._is_full = False
-
-    def count(self, name: str, *labels: str, by: float = 1) -> None:
-        """Add to a counter. Never raises for want of room: a series more than fits is not counted."""
-        key = (name, *labels)
-        with self._lock:
-            if place := self._places.get(key) or self._place(key):
-                self._numbers[place] += by
-
-    def observe(self, name: str, *labels: str, value: float) -> None:
-        """Put a value into a histogram."""
-        key, bounds = (name, *labels), METERS[name].bounds
-        with self._lock:
-            if place := self._places.get(key) or self._place(key):
-                self._numbers[place + bisect.bisect_left(bounds, value)] += 1
-                self._numbers[place + len(bounds) + 1] += value
-
-    def read(self) -> dict[_SeriesKey, list[float]]:
-        """The numbers of every series (see Meter.width), those of processes that have ended too. None ever decreases."""
-        found: dict[_SeriesKey, list[float]] = {}
-        for part in range(self._parts):
-            for key, place in self._series(part)[0].items():
-                numbers = self._numbers[place : place + METERS[key[0]].width].tolist()
-                found[key] = list(map(operator.add, found.get(key, [0.0] * len(numbers)), numbers))
-        return found
-
-    def _place(self, key: _SeriesKey) -> int:
-        """Where the numbers of a series are that this process has not counted yet."""
-        if not self._has_claimed:
-            self._claim()
-        if key not in self._places:
-            self._places[key] = self._append(key)
-        return self._places[key]
-
-    def _claim(self) -> None:
-        """Take the first part that no living process has."""
-        self._has_claimed = True
-        for part in range(self._parts):
-            with suppress(OSError):  # another one has it
-                if fcntl is not None:
-                    fcntl.lockf(self._locks, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, part)
-                self._places, self._free = self._series(part)
-                self._end = (part + 1) * self._part_bytes
-                return
-
-    def _series(self, part: int) -> tuple[dict[_SeriesKey, int], int]:
-        """The places of the series in a part, and where the next one may begin."""
-        found: dict[_SeriesKey, int] = {}
-        at, end = part * self._part_bytes, (part + 1) * self._part_bytes
-        while at < end:
-            length, checksum = _SERIES_HEAD.unpack_from(self._memory, at)
-            text = self._memory[at + 8 : at + 8 + length]
-            if not length or zlib.crc32(text) != checksum:  # another processor may see a head before its key
-                break
-            key = tuple(load_json(text))
-            at += 8 + _eights(length)
-            found[key] = at // 8
-            at += 8 * METERS[key[0]].width
-        return found, at
-
-    def _append(self, key: _SeriesKey) -> int:
-        """Where the numbers of a new series are; its head is written last, so that nobody sees half of it."""
-        text = dump_json(list(key)).encode()
-        at, first = self._free, self._free + 8 + _eights(len(text))
-        following = first + 8 * METERS[key[0]].width
-        if following + 8 > self._end:
-            if not self._is_full:
-                logging.getLogger("satchel").error("no room for more metrics: %s is not counted, nor are others", key)
-            self._is_full = True
-            return 0
-        self._memory[first : following + 8] = bytes(following + 8 - first)
-        self._memory[at + 8 : at + 8 + len(text)] = text
-        self._memory[at : at + 8] = _SERIES_HEAD.pack(len(text), zlib.crc32(text))
-        self._free = following
-        return first // 8
-
-
-def _eights(length: int) -> int:
-    """The next multiple of 8."""
-    return -(-length // 8) * 8
-
-
-def _nameless_file() -> int:
-    """A descriptor that locks can be put on; nothing is ever written to it."""
-    with suppress(AttributeError, OSError):  # where there is no memory file, an unlinked one does
-        return os.memfd_create("satchel-meters")
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())
-
-
-def _begin_again(found: weakref.ref[Meters]) -> None:
-    if (meters := found()) is not None:
-        meters._begin()
-
-
-def _sample(meter: Meter, key: _SeriesKey, numbers: Sequence[float]) -> Value:
-    """A series for admin/metrics; buckets are cumulative, by the text of their upper end."""
-    labels = dict(zip(meter.labels, key[1:], strict=True))
-    if not meter.bounds:
-        return {"labels": labels, "value": _plain(numbers[0])}
-    counts = list(map(int, itertools.accumulate(numbers[:-1])))
-    ends = [*map(str, meter.bounds), "+Inf"]
-    return {"labels": labels, "buckets": dict(zip(ends, counts, strict=True)), "sum": numbers[-1], "count": counts[-1]}
-
-
-def _plain(number: float) -> float:
-    return int(number) if number.is_integer() else number
 
 
 # ---- the application
@@ -12649,6 +12314,7 @@ class App:
         self._opens = frozenset(
             f"forms/{r.name}" for r in config.resources if isinstance(r, FormConfig) and r.opens == "records"
         )
+        self._registry = registry
         kinds = registry.of(Provider)  # type: ignore[type-abstract]
         self.providers = {name: p for name, one in config.providers.items() if (p := self._provider(name, one, kinds))}
         self._statics_kind = kinds["file"]
@@ -12671,8 +12337,6 @@ class App:
         self._site_id = ""
         self._asleep: set[str] = set()  # providers that open() could not make ready
         self._swept_at = self.began_at = clock()
-        workers = (config.http.workers or os.cpu_count() or 1) + config.sqs.workers
-        self.meters = Meters(2 * workers + 8)  # twice: new workers may begin before the old ones have ended
         self.queues: Callable[[], Mapping[str, str]] = dict  # states of the queues that this server works on, by name
         self._failures: deque[float] = deque(maxlen=60)
 
@@ -13082,6 +12746,17 @@ class App:
                 found.append(f"{address.replace('/', '.')}: {what} in {rows_[0]}{more}")
         return found
 
+    def extensions(self, family: type[_Kind]) -> list[_Kind]:
+        """One object of each kind of a family, with its settings."""
+        own: Mapping[str, Mapping[str, Any]] = self.config.extensions
+        return [cast(Any, cls)(own.get(kind, {}), self.config) for kind, cls in self._registry.of(family).items()]
+
+    @cached_property
+    def meters(self) -> Any:
+        """The counters of this process and of all that are forked after they were first asked for (plugins/metrics.py)."""
+        workers = (self.config.http.workers or os.cpu_count() or 1) + self.config.sqs.workers
+        return plugin("metrics").Meters(2 * workers + 8)  # twice: new workers may begin before the old ones have ended
+
     def count(self, name: str, *labels: str, by: float = 1) -> None:
         self.meters.count(name, *labels, by=by)
 
@@ -13089,27 +12764,8 @@ class App:
         self.meters.observe(name, *labels, value=value)
 
     def metrics(self) -> list[Value]:
-        """Every meter with its samples: what was counted by all processes of this server, and how things are."""
-        found = self.meters.read() | {key: [float(value)] for key, value in self._gauges()}
-        series = {name: sorted(key for key in found if key[0] == name) for name in METERS}
-        return [
-            {
-                "name": name, "type": one.type, "help": one.help,
-                "samples": [_sample(one, key, found[key]) for key in series[name]],
-            }
-            for name, one in METERS.items()
-        ]  # fmt: skip
-
-    def _gauges(self) -> Iterator[tuple[_SeriesKey, float]]:
-        yield ("satchel_build_info", __version__), 1
-        yield ("satchel_start_time_seconds",), self.began_at
-        states = self.queues()
-        for queue in self.config.sqs.queues if states else ():  # "all" tells of a runner that is not there
-            yield ("satchel_queue_up", queue.name), "all" not in states and states.get(queue.name) == "ok"
-        for name, ping in self.pings(_SCRAPE_PING_S).items():
-            yield ("satchel_provider_up", name), not isinstance(ping, AppError)
-            if not isinstance(ping, AppError):
-                yield ("satchel_provider_ping_seconds", name), ping
+        """Every meter with its samples, for admin/metrics."""
+        return cast(list[Value], plugin("metrics").samples(self))
 
     def limits(self, resource: str) -> int:
         return self.config.http.max_body_bytes + sum(self.file_limits(resource).values())
@@ -14007,6 +13663,9 @@ class LoadedSite:
         finally:
             app.close()
 
+    def looked_at(self) -> AbstractContextManager[App]:
+        return closing(self.app())
+
     @contextmanager
     def claimed(self) -> Iterator[App]:
         with claim_data(self.config.site.data), closing(self.app()) as app:
@@ -14145,7 +13804,7 @@ def cmd_server_run(args: argparse.Namespace) -> int:
     app.queues = partial(QueueBoard.read, list(states.values()))
     if HttpRunner.kind in wanted:
         parts = {HttpRunner.kind: partial(_serve_http, app), **parts}
-    own = os.getpid()
+    own, _ = os.getpid(), app.meters  # before the first fork, so that all processes count in one place
     with claim_data(app.config.site.data):
         for path in states.values():
             path.unlink(missing_ok=True)
@@ -14627,7 +14286,8 @@ def _info_config(app: App) -> Json:
 
 def _info_routes(app: App) -> Json:
     indexes = [f"/{kind}" for kind in app.indexes]
-    own = ("/", *indexes, "/openapi.json", "/healthz", "/readyz", "/metrics", "/login", "/static/…")
+    routes = [path for route in app.extensions(Route) for path in route.paths]  # type: ignore[type-abstract]
+    own = ("/", *indexes, *routes, "/healthz", "/readyz", "/login", "/static/…")
     rows = [{"path": path, "methods": "GET"} for path in own]
     rows += [{"path": "/logout", "methods": "POST"}]
     for address in filter(None, app.resources):
@@ -14670,17 +14330,12 @@ def _queue_lines(rows: Json) -> Iterator[str]:
         yield from (f"  warning: {text}" for text in row["warnings"])
 
 
-def _info_openapi(app: App) -> Json:
-    return openapi(app.title, app.config.site.url or app.config.site.prefix, app.describe(None))
-
-
 _INFO: Mapping[str, tuple[Callable[[App], Json], str]] = {
     "resources": (_info_resources, "what app.toml declares, with the actions of each"),
     "providers": (_info_providers, "what each provider can do, how far away it is, and what is wrong with it"),
     "queues": (_info_queues, "depth, dead letters and set-up of each queue"),
     "config": (_info_config, "the settings in force, without secrets"),
     "routes": (_info_routes, "the paths of the site and their methods"),
-    "openapi": (_info_openapi, "the site described for programs, as OpenAPI"),
     "systemd": (_info_systemd, "a unit file for systemd"),
     "version": (_info_version, "the versions of Satchel and Python"),
 }
@@ -14696,7 +14351,7 @@ def cmd_info(args: argparse.Namespace) -> int:
     topics = [args.topic] if args.topic else ["version", "resources", "providers"]
     with closing(app):
         found = {topic: _INFO[topic][0](app) for topic in topics}
-    if args.json or args.topic == "openapi":
+    if args.json:
         _print_json(found[args.topic] if args.topic else found)
     else:
         for topic, facts in found.items():

@@ -196,7 +196,9 @@ def contracts_text() -> str:
 
 
 def metrics_text() -> str:
-    rows = [[f"`{m.name}`", m.type, ", ".join(f"`{n}`" for n in m.labels), m.help] for m in app.METERS.values()]
+    rows = [
+        [f"`{m.name}`", m.type, ", ".join(f"`{n}`" for n in m.labels), m.help] for m in app.plugin("metrics").METERS.values()
+    ]
     return table("metric | type | labels | what it is", rows)
 
 

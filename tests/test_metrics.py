@@ -28,6 +28,7 @@ from sqs_fake import SqsFake
 
 import app
 
+METRICS = app.plugin("metrics")
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 RECORD = {"subject": "A chair", "email": "ann@example.org", "cost": 12.5}
 REQUEST = "satchel_requests_total"
@@ -99,16 +100,16 @@ def test_the_reader_of_these_tests_is_strict() -> None:
 
 
 @pytest.fixture
-def meters() -> app.Meters:
-    return app.Meters(4)
+def meters() -> Any:
+    return METRICS.Meters(4)
 
 
-def count_one(meters: app.Meters, resource: str = "forms/leave", times: int = 1) -> None:
+def count_one(meters: Any, resource: str = "forms/leave", times: int = 1) -> None:
     for _ in range(times):
         meters.count(REQUEST, "http", resource, "read", "ok")
 
 
-def counted(meters: app.Meters, resource: str = "forms/leave") -> float:
+def counted(meters: Any, resource: str = "forms/leave") -> float:
     return meters.read().get((REQUEST, "http", resource, "read", "ok"), [0.0])[0]
 
 
@@ -120,7 +121,7 @@ class Slowly(float):
         return other + float(self)
 
 
-def test_threads_lose_no_count(meters: app.Meters) -> None:
+def test_threads_lose_no_count(meters: Any) -> None:
     def count_on() -> None:
         for _ in range(50):
             meters.count(REQUEST, "http", "forms/leave", "read", "ok", by=Slowly(1))
@@ -134,12 +135,12 @@ def test_threads_lose_no_count(meters: app.Meters) -> None:
     assert (counted(meters), counted(meters, "forms/other")) == (200, 20_000)
 
 
-def test_a_value_is_in_the_bucket_that_it_is_not_above(meters: app.Meters) -> None:
+def test_a_value_is_in_the_bucket_that_it_is_not_above(meters: Any) -> None:
     name = "satchel_http_request_seconds"
     for seconds in (0.0, 0.001, 0.0010001, 0.25, 30.0, 31.0):
         meters.observe(name, "GET", value=seconds)
     numbers = meters.read()[name, "GET"]
-    bounds = [*app.METERS[name].bounds, "more"]
+    bounds = [*METRICS.METERS[name].bounds, "more"]
     assert {bound: number for bound, number in zip(bounds, numbers, strict=False) if number} == {
         0.001: 2, 0.0025: 1, 0.25: 1, 30.0: 1, "more": 1,
     }  # fmt: skip
@@ -147,7 +148,7 @@ def test_a_value_is_in_the_bucket_that_it_is_not_above(meters: app.Meters) -> No
 
 
 def test_series_that_do_not_fit_are_told_once_and_nothing_else_suffers(caplog: pytest.LogCaptureFixture) -> None:
-    meters = app.Meters(2, part_bytes=4096)
+    meters = METRICS.Meters(2, part_bytes=4096)
     with caplog.at_level(logging.ERROR):
         for number in range(200):
             count_one(meters, f"forms/f{number}")
@@ -160,14 +161,14 @@ def test_series_that_do_not_fit_are_told_once_and_nothing_else_suffers(caplog: p
 
 
 def test_a_meter_has_its_labels_and_its_unit_in_its_name() -> None:
-    for name, one in app.METERS.items():
+    for name, one in METRICS.METERS.items():
         assert name.startswith("satchel_")
         assert (one.type == "counter") == name.endswith("_total")
         assert (one.type == "histogram") == bool(one.bounds)
         assert list(one.bounds) == sorted(one.bounds)
 
 
-def test_one_count_costs_little_more_than_a_dict_under_a_lock(meters: app.Meters) -> None:
+def test_one_count_costs_little_more_than_a_dict_under_a_lock(meters: Any) -> None:
     lock, plain = threading.Lock(), {}
 
     def by_dict() -> None:
@@ -196,7 +197,7 @@ def test_memory_that_nobody_counts_in_costs_nothing() -> None:
 
     gc.collect()
     before = resident_bytes()
-    large = app.Meters(1000)
+    large = METRICS.Meters(1000)
     count_one(large)
     assert resident_bytes() - before < 4 << 20
 
@@ -204,7 +205,7 @@ def test_memory_that_nobody_counts_in_costs_nothing() -> None:
 def test_meters_that_are_gone_leave_no_descriptor_behind() -> None:
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(20):
-        count_one(app.Meters(1))
+        count_one(METRICS.Meters(1))
     gc.collect()
     assert len(os.listdir("/proc/self/fd")) == before
 
@@ -234,7 +235,7 @@ def killed(pid: int) -> None:
 
 
 @needs_fork
-def test_processes_that_live_at_the_same_time_add_up_and_see_the_same_sum(meters: app.Meters) -> None:
+def test_processes_that_live_at_the_same_time_add_up_and_see_the_same_sum(meters: Any) -> None:
     count_one(meters, times=5)
     children = [forked(lambda: count_one(meters, times=1000)) for _ in range(3)]
     try:
@@ -252,9 +253,7 @@ def test_processes_that_live_at_the_same_time_add_up_and_see_the_same_sum(meters
 
 
 @needs_fork
-def test_the_part_of_a_dead_process_is_taken_over_with_its_counts(
-    meters: app.Meters, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_part_of_a_dead_process_is_taken_over_with_its_counts(meters: Any, caplog: pytest.LogCaptureFixture) -> None:
     count_one(meters)
     for number in range(1, 13):  # three times as many as there are parts
         killed(forked(lambda number=number: count_one(meters, f"forms/f{number % 5}", times=number)))
@@ -266,7 +265,7 @@ def test_the_part_of_a_dead_process_is_taken_over_with_its_counts(
 
 @needs_fork
 def test_more_processes_than_parts_are_not_counted_and_do_not_fail() -> None:
-    meters = app.Meters(2)
+    meters = METRICS.Meters(2)
     count_one(meters)
     children = [forked(lambda: count_one(meters)) for _ in range(3)]
     try:
@@ -277,7 +276,7 @@ def test_more_processes_than_parts_are_not_counted_and_do_not_fail() -> None:
 
 
 @needs_fork
-def test_a_child_that_is_forked_while_a_thread_counts_is_not_held_up(meters: app.Meters) -> None:
+def test_a_child_that_is_forked_while_a_thread_counts_is_not_held_up(meters: Any) -> None:
     stop = threading.Event()
 
     def count_on() -> None:
@@ -316,7 +315,7 @@ def wait_for_child(pid: int) -> None:
 
 @needs_fork
 def test_a_process_killed_while_it_makes_series_leaves_a_part_that_goes_on() -> None:
-    meters = app.Meters(2)
+    meters = METRICS.Meters(2)
     for round_ in range(60):
         ready, go = os.pipe()
         pid = os.fork()
@@ -338,7 +337,7 @@ def test_a_process_killed_while_it_makes_series_leaves_a_part_that_goes_on() -> 
 
 
 @needs_fork
-def test_a_reader_sees_no_count_go_down_and_no_half_series(meters: app.Meters) -> None:
+def test_a_reader_sees_no_count_go_down_and_no_half_series(meters: Any) -> None:
     def count_on() -> None:
         for number in range(2000):
             count_one(meters, f"forms/f{number}")
@@ -370,7 +369,7 @@ def test_the_text_of_every_kind_of_sample_is_read_back() -> None:
         ]},
         {"name": "none", "type": "gauge", "help": "h", "samples": []},
     ]  # fmt: skip
-    series = parse(app.exposition(meters))
+    series = parse(METRICS.exposition(meters))
     assert series == {
         ("x_total", frozenset({("l", odd), ("m", "")})): 3, ("y", frozenset()): 1e-05,
         ("z_seconds_bucket", frozenset({("q", "é"), ("le", "0.5")})): 1,
@@ -408,7 +407,7 @@ def test_what_is_told_is_valid_and_every_meter_is_there(site: Site, scraper: str
     site.get("/healthz")
     series = scrape(site, scraper)
     told = site.get("/metrics", scraper).text
-    assert re.findall(r"^# TYPE (\S+)", told, re.MULTILINE) == list(app.METERS)
+    assert re.findall(r"^# TYPE (\S+)", told, re.MULTILINE) == list(METRICS.METERS)
     assert value(series, "satchel_build_info", version=app.__version__) == 1
     assert abs(value(series, "satchel_start_time_seconds") - time.time()) < 60
     assert value(series, "satchel_provider_up", provider="main") == 1
@@ -493,7 +492,7 @@ def test_strangers_make_no_series(site: Site, scraper: str) -> None:
     grown = {key for key in after.keys() - before.keys() if ("resource", "admin/metrics") not in key[1]}
     assert {name for name, _ in grown} <= {"satchel_http_responses_total", *histogram_names()}
     assert all({("method", "GET")} <= pairs for _, pairs in grown), "of the first scrape"
-    assert "x1" not in app.exposition(site.app.metrics())
+    assert "x1" not in METRICS.exposition(site.app.metrics())
     assert value(after, REQUEST, resource="other") == 60
     assert value(after, "satchel_http_responses_total", method="other") == 30
 
@@ -531,11 +530,11 @@ def test_histograms_are_consistent_and_have_as_many_values_as_there_were_answers
 def test_the_resource_answers_the_same_in_json_and_as_a_page(site: Site, scraper: str) -> None:
     site.get("/healthz")
     found = site.get("/admin/metrics", scraper).json["metrics"]
-    assert [one["name"] for one in found] == list(app.METERS)
+    assert [one["name"] for one in found] == list(METRICS.METERS)
     for one in found:
-        assert (one["type"], one["help"]) == (app.METERS[one["name"]].type, app.METERS[one["name"]].help)
+        assert (one["type"], one["help"]) == (METRICS.METERS[one["name"]].type, METRICS.METERS[one["name"]].help)
         for sample in one["samples"]:
-            assert tuple(sample["labels"]) == app.METERS[one["name"]].labels
+            assert tuple(sample["labels"]) == METRICS.METERS[one["name"]].labels
             assert set(sample) - {"labels"} == ({"value"} if one["type"] != "histogram" else {"buckets", "sum", "count"})
     page = site.get("/admin/metrics", scraper, **PAGE).text
     assert "satchel_http_responses_total" in page
@@ -732,7 +731,7 @@ def test_metrics_are_read_by_message(tmp_path: Path, fake: SqsFake, queue: Queue
         queue.send(envelope("admin/metrics", "read"), token=token, reply_to="answers", correlation_id="m")
         (reply,) = until(lambda: queue.take(answers), "an answer")
     assert texts(reply)["status"] == "200"
-    series = parse(app.exposition(json.loads(reply["Body"])["metrics"]))
+    series = parse(METRICS.exposition(json.loads(reply["Body"])["metrics"]))
     assert value(series, "satchel_queue_messages_total", queue="intake", outcome="done") == 1
 
 
@@ -775,7 +774,8 @@ def test_a_server_of_both_doors_tells_what_its_queue_processes_did_and_do(
 
 
 def test_a_command_pays_next_to_nothing_for_metrics(tmp_path: Path) -> None:
-    made = "import app, time; began = time.perf_counter(); app.Meters(64); print(time.perf_counter() - began)"
+    made = "import app, time; meters = app.plugin('metrics').Meters; began = time.perf_counter(); meters(64); "
+    made += "print(time.perf_counter() - began)"
     took = [
         float(
             subprocess.run(
