@@ -78,7 +78,7 @@ from app import (
     need_blob,
     next_version,
     parse_rfc3339,
-    pattern_fault,
+    plugin,
     quote_path,
     rechunk,
     whole_texts,
@@ -514,7 +514,7 @@ class GenericProvider(Records, Blobs):
         for setting_, place in (("records", "{table}"), ("record", "{key}"), ("blobs", "{path}")):
             if one[setting_] and (place not in one[setting_] or not one[setting_].startswith("/")):
                 self._fault(setting_, f"must be a path with {place} in it")
-        if one["keys"] and (slow := pattern_fault(one["keys"], 512)):
+        if one["keys"] and (slow := plugin("patterns").pattern_fault(one["keys"], 512)):
             self._fault("keys", slow)
         self.conditional, self.exact_integers = one["preconditions"], one["exact_integers"]
         self.lists, self.renames = bool(one["listing"]), one["move"] == "webdav"

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 import app
-from app import ConfigError, pattern_fault
+from app import ConfigError
+
+patterns = app.plugin("patterns")
+pattern_fault = patterns.pattern_fault
 
 # (pattern, the part that its fault quotes): a text of some thirty characters could keep a thread for hours.
 SLOW = [
@@ -131,13 +137,11 @@ def test_a_cost_beyond_all_numbers_is_a_fault_like_others_and_is_told_soon(patte
 
 
 def test_what_cannot_be_judged_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(name: str) -> None:
-        raise ImportError(name)
-
-    app._most_characters.cache_clear()
-    monkeypatch.setattr(app.importlib, "import_module", missing)
+    patterns._most_characters.cache_clear()
+    monkeypatch.delattr(re, "_parser")
+    monkeypatch.setitem(sys.modules, "re._parser", None)
     assert "cannot say what it costs" in pattern_fault("a+b", 100)
-    app._most_characters.cache_clear()
+    patterns._most_characters.cache_clear()
 
 
 def test_patterns_of_fields_of_parameters_and_of_keys_of_a_service_are_judged(tmp_path: Path) -> None:
@@ -186,3 +190,22 @@ def test_own_expressions_take_no_square_of_what_a_client_sends() -> None:
             app._etags("If-Match", header)
     assert len(app._etags("If-Match", '"a", W/"b" ,"c"')) == 3
     assert time.thread_time() - began < 1
+
+
+def test_the_judge_is_imported_only_if_app_toml_has_a_pattern(tmp_path: Path) -> None:
+    code = """if True:
+        import sys, tomllib, app
+        from pathlib import Path
+        registry = app.load_registry(Path("."))
+        raw = tomllib.loads(sys.stdin.read())
+        one = app.App(app.read_config(raw, Path("."), "app.toml", registry.provider_settings), registry, strict=False)
+        print(*("satchel_plugin_patterns" in sys.modules, *(fault.pointer for fault in one.faults)))
+        """
+    main = '[providers.main]\nkind = "sql"\nurl = "sqlite:///a.db"\n[forms.f.fields]\n'
+    for field, said in (("x = {}", "False"), ("x = { pattern = 'a' }", "True"),
+                        ("x = { pattern = '(a+)+b' }", "True forms.f.fields.x.pattern")):  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-c", code], input=main + field, capture_output=True, text=True, cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(Path(app.__file__).parent)},
+        )  # fmt: skip
+        assert done.stdout.strip() == said, done.stderr
