@@ -29,8 +29,8 @@ that.
     11 COMMANDS     the argparse tree: server, auth, info; one cmd_* each
     12 MAIN         argv to exit code; the command line's only error rendering
 
-To add a provider, write plugins/NAME.py with a Provider class (README shows one). To add a type of resource, write a
-Resource in section 7 and build it in section 10. To add a door, write a Runner in section 5.
+To add a provider, write plugins/NAME.py with a Provider class (docs/plugins.md shows one). To add a type of resource, write
+a Resource in section 7 and build it in section 10. To add a door, write a Runner in section 5.
 """
 
 from __future__ import annotations
@@ -14039,7 +14039,7 @@ examples:
   app.pyz server init                              write that starter as app.toml, to change it
   app.pyz auth issue --subject ann --role staff    print a token for a program
   app.pyz auth link --subject ann --role staff     print a link with which a person signs in
-README.md explains every command and every key of app.toml.""",
+README.md leads to the documentation of every command and every key of app.toml.""",
     "app.pyz server": """\
 examples:
   app.pyz server --bind 127.0.0.1:9000

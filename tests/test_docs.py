@@ -1,6 +1,8 @@
-"""README and CHANGELOG are true: tables equal the program's own, the tour runs, the examples work.
+"""README, docs/ and CHANGELOG are true: tables equal the program's own, every command runs, every example works.
 
-`python tests/test_docs.py` prints the tables that README must have; `python tests/test_docs.py write` puts them there.
+`python tests/test_docs.py` prints the tables that the pages must have; `python tests/test_docs.py write` puts them there.
+The commands of a page run in the order in which they stand, on the starter with the page's own pieces of app.toml; what is
+shown below a command is what it prints. Pictures are made anew by their test when they are missing.
 """
 
 from __future__ import annotations
@@ -32,7 +34,11 @@ ROOT = Path(__file__).parent.parent
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
 
+import aws_server  # noqa: E402
 import backends  # noqa: E402
+import postgres_server  # noqa: E402
+import queue_site  # noqa: E402
+import sqs_fake  # noqa: E402
 from conftest import PATIENCE_S, Server, wait_for  # noqa: E402
 from visitor import PAGE, Visitor  # noqa: E402
 
@@ -40,7 +46,8 @@ import app  # noqa: E402
 
 STARTER = app.bundled_text("starter.toml")
 
-README = ROOT / "README.md"
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+MARK = "made by tests/test_docs.py"
 
 
 # ---- the tables, made from the program ----
@@ -105,26 +112,45 @@ def table(headings: str, rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def all_settings() -> dict[str, tuple[app.Setting, ...]]:
-    """The settings by the place of their table in app.toml, those of the providers' kinds too."""
-    found: dict[str, tuple[app.Setting, ...]] = {}
+def kinds() -> dict[str, Any]:
+    return dict(app.load_registry(Path("/nonexistent")).provider_settings)
+
+
+def all_settings() -> dict[str, list[tuple[str, app.Setting]]]:
+    """(name, setting) of each by the heading of its table in app.toml; names of inner tables are dotted."""
+    found: dict[str, list[tuple[str, app.Setting]]] = {}
     for place, settings in app.SETTINGS.items():
-        if not place.startswith("views.*.params.*"):  # as the fields of forms
-            found[place.replace("*", "NAME")] = settings
+        if place.startswith("views.*.params.*"):  # as the fields of forms
+            continue
+        outer = max((one for one in (*found, place) if f"{place}.".startswith(f"{one}.") and is_table(one)), key=len)
+        inner = place.removeprefix(outer).removeprefix(".").replace("*", "NAME")
+        found.setdefault(outer, []).extend((f"{inner}.{one.name}".lstrip("."), one) for one in settings)
+    tables: dict[str, list[tuple[str, app.Setting]]] = {}
+    for place, rows in found.items():
+        tables[f"[{place.replace('*', 'NAME')}]"] = rows
         if place == "providers.*":
-            found |= {f"providers.NAME ({kind})": settings for kind, settings in kinds().items()}
-    return found
+            of_kinds = {kind: [(one.name, one) for one in settings] for kind, settings in kinds().items()}
+            tables |= {f'[providers.NAME] with kind = "{kind}"': rows for kind, rows in of_kinds.items()}
+    return tables
+
+
+def is_table(place: str) -> bool:
+    """Whether a place of app.toml has a heading of its own there: [forms.NAME.fields.NAME], and not an entry of a list."""
+    return re.fullmatch(r"\w+(\.\*)?|forms\.\*\.fields\.\*", place) is not None
 
 
 def settings_text() -> str:
-    rows = []
-    for place, settings in all_settings().items():
-        path, _, only = place.partition(" ")
-        none = "the preset's" if "generic" in only else "none"
-        defaults = [none if s.default is None else literal(s.default) for s in settings]
-        names = [f"`{path}.{s.name}` {only}".strip() for s in settings]
-        rows += [[name, default, VALUES[s.kind], s.help] for name, default, s in zip(names, defaults, settings, strict=True)]
-    return table("setting | default | value | what it is", rows)
+    tables = []
+    for heading, settings in all_settings().items():
+        none = "the preset's" if "generic" in heading else "none"
+        rows = [
+            [f"`{name}`", none if one.default is None else literal(one.default), VALUES[one.kind], one.help]
+            for name, one in settings
+        ]
+        tables.append(f"## {heading}\n\n{table('setting | default | value | what it is', rows)}")
+        if heading == "[forms.NAME.fields.NAME]":
+            tables.append("`params` of views take the same.")
+    return "\n\n".join(tables)
 
 
 def error_classes() -> list[type[app.AppError]]:
@@ -176,10 +202,14 @@ def arguments_of(parser: argparse.ArgumentParser) -> list[str]:
     return shown
 
 
+def parser() -> argparse.ArgumentParser:
+    return app.build_parser(app.load_registry(Path("/nonexistent")))
+
+
 def commands_text() -> str:
     rows = []
-    for words, parser, help_ in leaves(app.build_parser(app.load_registry(ROOT))):
-        rows.append([f"`{' '.join([words, *arguments_of(parser)])}`", help_])
+    for words, one, help_ in leaves(parser()):
+        rows.append([f"`{' '.join([words, *arguments_of(one)])}`", help_])
     return table("command | what it does", rows)
 
 
@@ -195,6 +225,17 @@ def contracts_text() -> str:
     return table("contract | you write | you may replace", rows)
 
 
+def families_text() -> str:
+    """What kinds of things a plugin may add, and those that are there."""
+    registry = app.load_registry(Path("/nonexistent"))
+    rows = []
+    for family in app.FAMILIES:
+        promise = re.split(r"[.;:] |\.$", " ".join((family.__doc__ or "").split()))[0]
+        kinds_ = ", ".join(f"`{kind}`" for kind in registry.kinds(family)) or "none"
+        rows.append([f"`{family.__name__}`", promise, kinds_])
+    return table("family | what it adds | kinds that are there", rows)
+
+
 def metrics_text() -> str:
     rows = [
         [f"`{m.name}`", m.type, ", ".join(f"`{n}`" for n in m.labels), m.help] for m in app.plugin("metrics").METERS.values()
@@ -206,33 +247,40 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "commands": commands_text,
     "settings": settings_text,
     "errors": errors_text,
+    "families": families_text,
     "contracts": contracts_text,
     "metrics": metrics_text,
 }
 
 
 def with_tables(text: str) -> str:
-    """README with every table replaced by what the program says."""
+    """A page with every table that it has a place for replaced by what the program says."""
     for name, make in TABLES.items():
-        begin, end = f"<!-- {name}: made by tests/test_docs.py -->\n", f"\n<!-- end of {name} -->"
-        before, _, rest = text.partition(begin)
-        _, found, after = rest.partition(end)
-        assert found, f"README has no place for the table of {name}: {begin.strip()} … {end.strip()}"
-        text = before + begin + make() + end + after
+        begin, end = f"<!-- {name}: {MARK} -->\n", f"<!-- end of {name} -->"
+        before, found, rest = text.partition(begin)
+        if found:
+            _, closed, after = rest.partition(end)
+            assert closed, f"the place of the table of {name} has no end"
+            text = before + begin + make() + "\n" + end + after
     return text
 
 
-# ---- what README shows ----
+# ---- what the pages show ----
 
 
-def readme() -> str:
-    return README.read_text(encoding="utf-8")
+def page(name: str) -> str:
+    """The text of README.md, or of a page of docs/ by its name without the ending."""
+    return (ROOT / name if name == "README.md" else ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
 
 
-def section(heading: str) -> str:
-    """The text below a heading of the second level."""
-    found = re.search(rf"^## {re.escape(heading)}$(.*?)(?=^## |\Z)", readme(), re.MULTILINE | re.DOTALL)
-    assert found, f"README has no section {heading!r}"
+def everything() -> str:
+    return "\n".join(one.read_text(encoding="utf-8") for one in PAGES)
+
+
+def section(name: str, heading: str) -> str:
+    """The text of a page below a heading of the second level."""
+    found = re.search(rf"^## {re.escape(heading)}$(.*?)(?=^## |\Z)", page(name), re.MULTILINE | re.DOTALL)
+    assert found, f"{name} has no section {heading!r}"
     return found[1]
 
 
@@ -250,7 +298,13 @@ def mentioned(word: str, text: str) -> bool:
 
 
 def test_the_tables_are_what_the_program_says() -> None:
-    assert readme() == with_tables(readme()), "python tests/test_docs.py write"
+    for one in PAGES:
+        text = one.read_text(encoding="utf-8")
+        assert text == with_tables(text), "python tests/test_docs.py write"
+
+
+def test_every_table_has_its_place_and_every_place_its_table() -> None:
+    assert sorted(re.findall(rf"^<!-- (\w+): {MARK} -->$", everything(), re.MULTILINE)) == sorted(TABLES)
 
 
 def test_every_kind_of_setting_has_words() -> None:
@@ -258,53 +312,52 @@ def test_every_kind_of_setting_has_words() -> None:
 
 
 def test_every_setting_is_in_the_reference() -> None:
-    reference = section("app.toml")
-    missing = [s.name for settings in all_settings().values() for s in settings if f".{s.name}`" not in reference
-               and f".{s.name} " not in reference]  # fmt: skip
-    assert not missing
+    for heading, settings in all_settings().items():
+        told = section("settings", heading)
+        assert not [name for name, _ in settings if f"| `{name}` |" not in told], heading
 
 
 def test_every_command_and_option_is_told() -> None:
-    told = section("Commands")
-    for words, parser, _ in leaves(app.build_parser(app.load_registry(ROOT))):
+    told = section("operating", "Commands")
+    for words, command, _ in leaves(parser()):
         assert f"`{words}" in told
-        for one in parser._actions:
+        for one in command._actions:
             for option in one.option_strings:
                 assert option == "-h" or mentioned(option, told), f"{words} {option}"
 
 
 def test_every_exit_code_is_told() -> None:
-    told = section("Commands")
+    told = section("operating", "Commands")
     for code in {cls.exit_code for cls in error_classes()}:
         assert re.search(rf"\s{code} \w", told), code
 
 
 def test_every_error_is_in_the_table() -> None:
     for cls in error_classes():
-        assert f"| `{cls.code}` | {cls.status} | {cls.exit_code} |" in section("Errors")
+        assert f"| `{cls.code}` | {cls.status} | {cls.exit_code} |" in section("http-api", "Errors")
 
 
 def test_every_plugin_hook_is_told() -> None:
-    told = section("Writing a plugin")
-    for cls in (app.Extension, app.Provider, app.Records, app.Blobs, app.Queries, app.Route, app.Job, app.Command):
-        for name in (*getattr(cls, "__abstractmethods__", ()), *getattr(cls, "__annotations__", {})):
+    told = page("plugins")
+    for cls in (app.Provider, app.Records, app.Blobs, app.Queries):
+        for name in (*cls.__abstractmethods__, *getattr(cls, "__annotations__", {})):
             assert f"`{name}`" in told, f"{cls.__name__}.{name}"
 
 
 def test_every_list_parameter_and_operator_is_told() -> None:
-    told = section("HTTP")
+    told = section("http-api", "Lists")
     for name in (*app._LIST_PARAMS, *app.OPERATORS):
         assert mentioned(name, told), name
 
 
 def test_every_field_format_and_reserved_name_is_told() -> None:
-    told = section("app.toml")
+    told = section("forms", "Field types")
     for name in ("file", *app._FORMATS, *app.RESERVED_FIELDS):
         assert f"`{name}`" in told, name
 
 
 def test_every_label_value_of_a_metric_that_satchel_chooses_is_told() -> None:
-    told = section("Metrics")
+    told = section("operating", "Metrics")
     for value in (*app.Tally.outcomes, app.LeaseLost.code, "ok", "other"):
         assert f"`{value}`" in told, value
 
@@ -314,24 +367,20 @@ def test_every_environment_variable_is_told() -> None:
     found = set(re.findall(r"os\.environ(?:\.get\(|\[)\"(\w+)\"", source))
     assert {"SHIV_ROOT", "HOME", "USER"} <= found
     for name in found:
-        assert f"`{name}`" in section("Commands"), name
+        assert f"`{name}`" in section("operating", "Commands"), name
 
 
 def test_every_route_is_told() -> None:
     site = app.App(app.read_config(tomllib.loads(STARTER), ROOT, "starter", kinds()), app.load_registry(ROOT))
     for row in app._info_routes(site):
         shape = re.sub(r"^/(apps|forms|views|files)/\w+", r"/\1/NAME", row["path"])
-        assert f"`{shape}`" in section("HTTP"), shape
-
-
-def kinds() -> dict[str, Any]:
-    return dict(app.load_registry(Path("/nonexistent")).provider_settings)
+        assert f"`{shape}`" in section("http-api", "Addresses"), shape
 
 
 def test_what_is_not_available_is_named_as_such_and_nowhere_else() -> None:
-    absent = section("Not in this build")
-    elsewhere = readme().replace(absent, "")
-    own = {s.name for settings in all_settings().values() for s in settings}
+    absent = section("settings", "Not in this build")
+    elsewhere = everything().replace(absent, "")
+    own = {one.name for settings in all_settings().values() for _, one in settings}
     for place in app.NOT_AVAILABLE:
         name = place.rpartition(".")[2]
         assert re.search(rf"`\[?{name}\]?`", absent), place
@@ -347,27 +396,58 @@ def test_what_is_not_available_is_named_as_such_and_nowhere_else() -> None:
 
 def test_the_first_block_is_the_two_commands_that_do_everything() -> None:
     """.ci/run pastes it in a fresh clone."""
-    kind, content = blocks(readme())[0]
+    kind, content = blocks(page("README.md"))[0]
     assert kind == "sh"
     assert content.splitlines() == ["./build.sh server", "./build.sh test"]
 
 
 def test_blocks_of_commands_can_be_copied_as_they_stand() -> None:
     """No prompts; and no comments, which zsh takes for arguments when they are typed."""
-    for kind, content in blocks(readme()):
-        assert kind in {"sh", "text", "toml", "nginx", "python", "yaml"}
+    for kind, content in blocks(everything()):
+        assert kind in {"sh", "text", "toml", "nginx", "python", "yaml", "html", "css"}
         if kind == "sh":
             assert not re.search(r"^[$>#%] |(^|\s)#", content, re.MULTILINE), content
 
 
-def test_links_lead_somewhere() -> None:
-    text = re.sub(r"^```.*?^```$", "", readme(), flags=re.MULTILINE | re.DOTALL)
-    headings = {
-        re.sub(r"[^\w\- ]", "", line).strip().lower().replace(" ", "-")
-        for line in re.findall(r"^#+ (.*)$", text, re.MULTILINE)
-    }
+def headings_of(text: str) -> set[str]:
+    """The anchors of a page, as code hosts make them."""
+    found = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", line).strip().lower().replace(" ", "-") for line in found}
+
+
+@pytest.mark.parametrize("one", PAGES, ids=lambda one: one.name)
+def test_links_lead_somewhere(one: Path) -> None:
+    text = re.sub(r"^```.*?^```$", "", one.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     for target in re.findall(r"\]\(([^)]+)\)", text):
-        assert target[1:] in headings if target[0] == "#" else (ROOT / target).exists(), target
+        path, _, anchor = target.partition("#")
+        other = (one.parent / path).resolve() if path else one
+        assert other.is_file(), target
+        assert not anchor or anchor in headings_of(other.read_text(encoding="utf-8")), target
+
+
+def test_readme_is_short_and_leads_to_every_page() -> None:
+    text = page("README.md")
+    assert text.count("\n") <= 200
+    for one in PAGES[1:]:
+        assert f"(docs/{one.name})" in text, one.name
+
+
+@pytest.mark.parametrize("one", PAGES, ids=lambda one: one.name)
+def test_lines_are_short_where_they_can_be_broken(one: Path) -> None:
+    """Tables and what programs print cannot be."""
+    text = re.sub(r"^```text$.*?^```$", "", one.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    long = [line for line in text.splitlines() if len(line) > 130 and line[0] not in "|!" and "{ type = " not in line]
+    assert not [line for line in long if not line.lstrip().startswith(("url =", "{ url"))]
+
+
+def test_every_command_that_is_named_in_a_sentence_is_one() -> None:
+    text = re.sub(r"^```.*?^```$", "", everything(), flags=re.MULTILINE | re.DOTALL)
+    named = re.findall(r"`(?:python3 )?app\.pyz ([^`]+)`", text)
+    named += re.findall(r"`((?:server|auth|info) [a-z][^`|\[]*)`", re.sub(r"^\|.*", "", text, flags=re.MULTILINE))
+    assert len(named) > 10
+    for line in named:
+        if line != "COMMAND" and line not in {words for words, _, _ in leaves(parser())}:
+            parser().parse_args([word.replace("…", "") for word in shlex.split(line)])
 
 
 def test_the_changelog_begins_with_what_is_unreleased() -> None:
@@ -385,19 +465,25 @@ def merged(base: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
     return base
 
 
-def test_every_piece_of_app_toml_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in re.findall(r"env:([A-Z_]+)", readme()):
+@pytest.mark.parametrize("one", PAGES, ids=lambda one: one.name)
+def test_every_piece_of_app_toml_is_accepted(one: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = one.read_text(encoding="utf-8")
+    for name in re.findall(r"env:([A-Z_]+)", text):
         monkeypatch.setenv(name, "secret")
-    (tmp_path / "plugins").mkdir()
-    plugin = next(content for _, content in blocks(section("Writing a plugin"), "python"))
-    (tmp_path / "plugins" / "jsonfile.py").write_text(plugin, encoding="utf-8")
+    write_files(text, tmp_path)
     available = app.load_registry(tmp_path)
-    pieces = blocks(readme(), "toml")
-    assert len(pieces) >= 3
-    for _, piece in pieces:
+    for piece in (content for _, content in blocks(text, "toml")):
         raw = merged(tomllib.loads(STARTER), tomllib.loads(piece))
-        config = app.read_config(raw, tmp_path, "README", available.provider_settings)
+        config = app.read_config(raw, tmp_path, one.name, available.provider_settings)
         app.App(config, available).close()
+
+
+def write_files(text: str, folder: Path) -> None:
+    """The files that a page shows, each named in the sentence above its block."""
+    for path, content in re.findall(r"`([\w/]+\.\w+)`[^`]*:[^`]*\n\n```(?:python|html|css)\n(.*?)^```$", text,
+                                    re.MULTILINE | re.DOTALL):  # fmt: skip
+        (folder / path).parent.mkdir(exist_ok=True)
+        (folder / path).write_text(content, encoding="utf-8")
 
 
 # ---- the tour ----
@@ -411,15 +497,16 @@ def free_port() -> int:
 class Tour:
     """A person at two terminals: one runs the server, the other one is a shell that keeps its variables."""
 
-    def __init__(self, clone: Path, python: str, unpack_root: Path) -> None:
-        self.folder, self.port = clone.parent / "intranet", free_port()  # which the tour makes
-        bin_ = clone.parent / "bin"
+    def __init__(self, at: Path, folder: Path, python: str, unpack_root: Path, env: Mapping[str, str]) -> None:
+        self.folder, self.port = folder, free_port()
+        bin_ = at.parent / "bin"
         bin_.mkdir()
         (bin_ / "python3").symlink_to(python)
-        self.env = {**os.environ, "PATH": f"{bin_}:{os.environ['PATH']}", "SHIV_ROOT": str(unpack_root), "LC_ALL": "C.UTF-8"}
+        path = f"{bin_}:{os.environ['PATH']}"
+        self.env = {**os.environ, **env, "PATH": path, "SHIV_ROOT": str(unpack_root), "LC_ALL": "C.UTF-8"}
         self.shell = subprocess.Popen(
             ["bash"],
-            cwd=clone,
+            cwd=at,
             env=self.env,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -427,16 +514,34 @@ class Tour:
             text=True,
         )
         self.server: subprocess.Popen[bytes] | None = None
-        self.log = clone.parent / "server.log"
+        self.log = at.parent / "server.log"
 
     def run(self, command: str) -> str:
-        """Everything that a block of commands prints, pasted as it stands."""
+        """Everything that a block of commands prints, pasted as it stands; the last one must succeed."""
         assert self.shell.stdin
         assert self.shell.stdout
-        self.shell.stdin.write(command + "printf '\\n--- done ---\\n'\n")
+        self.shell.stdin.write(command + "printf '\\n--- done %s ---\\n' $?\n")
         self.shell.stdin.flush()
-        lines = list(iter(self.shell.stdout.readline, "--- done ---\n"))
-        return "".join(lines).rstrip("\n")
+        lines: list[str] = []
+        while not lines or not lines[-1].startswith("--- done "):
+            lines.append(self.shell.stdout.readline())
+            assert lines[-1], f"the shell ended: {''.join(lines)}"
+        printed = "".join(lines[:-1]).rstrip("\n")
+        assert lines[-1] == "--- done 0 ---\n", f"{command}failed, and printed:\n{printed}"
+        return printed
+
+    def paste(self, text: str) -> None:
+        """Every block of commands in a text, in order, and what is shown below each is what it prints."""
+        for kind, content, shown in steps(text.replace("127.0.0.1:8080", f"127.0.0.1:{self.port}")):
+            if kind == "toml":
+                with (self.folder / "app.toml").open("a", encoding="utf-8") as file:
+                    file.write("\n" + content)
+            elif kind == "sh":
+                serves = re.fullmatch(r"python3 app\.pyz server( --.*)?\n", content)
+                printed = self.serve(content, shown.count("\n") + 1) if serves else self.run(content)
+                assert shows(shown, printed), f"{content}it is shown:\n{shown}\nit printed:\n{printed}"
+                if serves and "/login/" in printed:
+                    press_button(printed)
 
     def serve(self, command: str, lines: int) -> str:
         """Stop the server that runs, start this one, and answer what it prints until that many lines are there."""
@@ -470,14 +575,22 @@ class Tour:
 
 
 @pytest.fixture
-def tour(pyz: Path, bare_python: str, unpack_root: Path, tmp_path: Path) -> Iterator[Tour]:
+def start_tour(pyz: Path, bare_python: str, unpack_root: Path, tmp_path: Path) -> Iterator[Callable[..., Tour]]:
+    """`start_tour()` at the root of a clone; `start_tour(folder, **env)` beside the app.pyz and app.toml in a folder."""
     backends.program("curl")
-    clone = tmp_path / "clone"
-    (clone / "dist").mkdir(parents=True)
-    shutil.copy(pyz, clone / "dist")
-    found = Tour(clone, bare_python, unpack_root)
-    yield found
-    found.close()
+    started: list[Tour] = []
+
+    def start(folder: Path | None = None, **env: str) -> Tour:
+        at = folder or tmp_path / "clone"
+        brought = at if folder else at / "dist"
+        brought.mkdir(parents=True, exist_ok=True)
+        shutil.copy(pyz, brought)
+        started.append(Tour(at, folder or tmp_path / "intranet", bare_python, unpack_root, env))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.close()
 
 
 def steps(text: str) -> Iterator[tuple[str, str, str]]:
@@ -504,20 +617,136 @@ def test_what_is_shown_fits_only_what_is_like_it() -> None:
     assert list(steps(text)) == [("sh", "one\ntwo\n", "shown"), ("sh", "three\n", "")]
 
 
-def test_the_tour_does_what_it_shows(tour: Tour) -> None:
-    text = section("A tour of five minutes").replace("127.0.0.1:8080", f"127.0.0.1:{tour.port}")
-    for kind, content, shown in steps(text):
-        if kind == "toml":
-            with (tour.folder / "app.toml").open("a", encoding="utf-8") as file:
-                file.write("\n" + content)
-        else:
-            serves = content.endswith("app.pyz server\n")
-            printed = tour.serve(content, shown.count("\n") + 1) if serves else tour.run(content)
-            assert shows(shown, printed), f"{content}README shows:\n{shown}\nit printed:\n{printed}"
-            if serves and "/login/" in printed:
-                press_button(printed)
+@pytest.mark.parametrize("text", [section("README.md", "A tour"), page("tutorial")], ids=["README", "tutorial"])
+def test_the_tour_does_what_it_shows(text: str, start_tour: Callable[..., Tour]) -> None:
+    tour = start_tour()
+    tour.paste(text)
     expect_files_named(tour.folder / "data")
     tour.stop()
+
+
+# ---- the commands of the other pages ----
+
+# Blocks that are not pasted there, by page and first line, and what runs them instead.
+ELSEWHERE: Mapping[tuple[str, str], str] = {
+    ("README.md", "./build.sh server"): ".ci/run pastes it in a fresh clone",
+    ("operating", "python3 app.pyz info systemd > /etc/systemd/system/satchel.service"): "test_the_systemd_unit_is_sound",
+    ("operating", "python3 app.pyz auth issue --subject prometheus"): "test_metrics.py scrapes with such a token",
+    ("providers", "python3 app.pyz server check --create"): "test_the_move_that_is_shown_works",
+    ("queues", "python3 app.pyz server --runner http --runner sqs"): "test_the_commands_for_queues_do_what_they_show",
+    ("queues", "python3 app.pyz info queues"): "test_the_commands_for_queues_do_what_they_show",
+    ("queues", "python3 app.pyz server dead-letters list"): "test_the_commands_for_queues_do_what_they_show",
+}
+TOURS = ("README.md", "tutorial")
+
+
+def name_of(one: Path) -> str:
+    return one.name if one.name == "README.md" else one.stem
+
+
+def is_elsewhere(name: str, content: str) -> bool:
+    return any(content.startswith(line) for page_, line in ELSEWHERE if page_ == name)
+
+
+def pasted(name: str) -> str:
+    """The blocks of a page whose commands run on the starter with the page's own pieces of app.toml."""
+    found = [(content, shown) for kind, content, shown in steps(page(name)) if kind == "sh"]
+    here = [pair for pair in found if not is_elsewhere(name, pair[0])]
+    return "\n".join(f"```sh\n{content}```\n```text\n{shown}\n```\n" for content, shown in here)
+
+
+WALKED = [name_of(one) for one in PAGES if name_of(one) not in TOURS and "```sh" in pasted(name_of(one))]
+
+
+def test_every_block_that_runs_elsewhere_is_there() -> None:
+    for name, line in ELSEWHERE:
+        assert any(content.startswith(line) for _, content in blocks(page(name), "sh")), (name, line)
+    assert len(WALKED) > 5
+
+
+@pytest.mark.parametrize("name", WALKED)
+def test_the_commands_of_a_page_do_what_they_show(name: str, start_tour: Callable[..., Tour], tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    pieces = [tomllib.loads(content) for _, content in blocks(page(name), "toml")]
+    starter_with(site, *pieces)
+    write_files(page(name), site)
+    tour = start_tour(site)
+    assert tour.run("python3 app.pyz server check\n").endswith("everything is in order")
+    token = tour.run("python3 app.pyz auth issue --subject ann --role staff\n")
+    tour.serve("python3 app.pyz server", 2)
+    stored = Visitor(f"http://127.0.0.1:{tour.port}", token).send("PUT", "/files/shared/plan.txt", b"the plan")
+    assert stored.status == 201, stored.text
+    tour.paste(pasted(name))
+    tour.stop()
+
+
+def first_block(name: str, kind: str, line: str = "") -> str:
+    return next(content for _, content in blocks(page(name), kind) if content.startswith(line))
+
+
+def test_the_move_that_is_shown_works(start_tour: Callable[..., Tour], tmp_path: Path) -> None:
+    mark = f"move{os.getpid()}"
+    piece = tomllib.loads(first_block("providers", "toml"))["providers"]
+    new = {
+        "db": piece["db"] | {"url": postgres_server.server().socket_url, "schema": mark},
+        "cloud": piece["cloud"]
+        | {"bucket": mark, "tables": f"{mark}-", "region": "eu-central-1", "endpoint": aws_server.endpoint()},
+    }
+    del new["db"]["password"]  # it is asked for none on its socket
+    site = tmp_path / "site"
+    starter_with(site, {"providers": new})
+    tour = start_tour(site)
+    token = tour.run("python3 app.pyz auth issue --subject ann --grant '**:*'\n")
+    tour.serve("python3 app.pyz server", 2)
+    visitor = Visitor(f"http://127.0.0.1:{tour.port}", token)
+    made = visitor.post_json("/forms/requests", {"subject": "A chair", "email": "ann@example.org"})
+    assert visitor.send("PUT", "/files/shared/plan.txt", b"the plan").status == 201
+    tour.stop()
+    visitor.close()
+    at = next(step for step in steps(page("providers")) if step[0] == "sh")
+    printed = tour.run(at[1])
+    assert shows(at[2], printed), f"it is shown:\n{at[2]}\nit printed:\n{printed}"
+
+    moved = tomllib.loads((site / "app.toml").read_text())
+    moved["providers"] = {"main": new["db"], "disk": new["cloud"]}
+    (site / "app.toml").write_text(as_toml(moved))
+    tour.serve("python3 app.pyz server", 1)
+    record = visitor.get(f"/forms/requests/records/{made.data['id']}")
+    assert (record.data, record.headers["ETag"]) == (made.data, made.headers["ETag"])
+    assert visitor.get("/files/shared/plan.txt").body == b"the plan"
+    tour.stop()
+
+
+def test_the_commands_for_queues_do_what_they_show(start_tour: Callable[..., Tour], tmp_path: Path) -> None:
+    with sqs_fake.SqsFake() as fake:
+        client = aws_server.client("sqs", fake.url)
+        queue = queue_site.Queue(client, "intake")
+        sqs = tomllib.loads(first_block("queues", "toml"))["sqs"]
+        sqs["queues"][0]["url"] = queue.url
+        sqs["replies"]["results"] = client.create_queue(QueueName="results")["QueueUrl"]
+        site = tmp_path / "site"
+        starter_with(site, {"sqs": sqs | {"endpoint": fake.url, "region": "eu-central-1", "wait": "1s"}})
+        tour = start_tour(site)
+        token = "Bearer " + tour.run("python3 app.pyz auth issue --subject ann --role staff\n")
+        weak = "Bearer " + tour.run("python3 app.pyz auth issue --subject ann --grant views/requests:read\n")
+        started, *commands = [step for step in steps(page("queues")) if step[0] == "sh"]
+        assert shows(started[2], printed := tour.serve(started[1], 3)), printed
+
+        good = queue_site.envelope("forms/requests", "create", {"subject": "A chair", "email": "ann@example.org"})
+        queue.send(good, token=token)
+        queue.send(good, token=weak)
+        queue.send(good | {"data": {}}, token=token)
+        dead = lambda: int(queue.facts(queue.dead_url)["ApproximateNumberOfMessages"])  # noqa: E731
+        wait_for(lambda: queue.empty() and dead() == 2, "two dead letters")
+        for _, content, shown in commands:
+            printed = tour.run(content)
+            assert shows(shown, printed), f"{content}it is shown:\n{shown}\nit printed:\n{printed}"
+        visitor = Visitor(
+            f"http://127.0.0.1:{tour.port}", tour.run("python3 app.pyz auth issue --subject a --grant '**:*'\n")
+        )
+        wait_for(lambda: len(visitor.get("/forms/requests/records").data["items"]) == 2, "the message that was sent again")
+        assert queue.dead() == []
+        tour.stop()
 
 
 def press_button(printed: str) -> None:
@@ -525,15 +754,15 @@ def press_button(printed: str) -> None:
     link = urlsplit(re.findall(r"http://\S+/login/\S+", printed)[0])
     visitor = Visitor(f"{link.scheme}://{link.netloc}")
     assert visitor.submit(visitor.form_at(link.path, "/login")).status == 303
-    page = visitor.get("/apps/desk", PAGE)
+    desk = visitor.get("/apps/desk", PAGE)
     for address in ("forms/requests", "views/requests", "files/shared"):
-        assert f'href="/{address}' in page.text
+        assert f'href="/{address}' in desk.text
     visitor.close()
 
 
 def expect_files_named(data: Path) -> None:
-    told = section("What is stored where")
-    own = [path for path in data.iterdir() if path.name != "files"] + list((data / "files" / ".satchel").iterdir())
+    told = section("operating", "What is stored where")
+    own = [path for path in data.iterdir() if path.name != "files"] + list(data.glob("files/.satchel/*"))
     assert len(own) > 5
     for path in own:
         assert re.search(rf"[`/]{re.escape(path.name)}[`/]", told), path.name
@@ -552,7 +781,7 @@ url = "sqlite:///data/app.db"
 def test_the_plugin_that_is_shown_works(
     start_server: Callable[..., Server], token_for: Callable[..., str], tmp_path: Path
 ) -> None:
-    told = section("Writing a plugin")
+    told = page("plugins")
     (tmp_path / "site" / "plugins").mkdir(parents=True)
     (tmp_path / "site" / "plugins" / "jsonfile.py").write_text(blocks(told, "python")[0][1], encoding="utf-8")
     (tmp_path / "site" / "app.toml").write_text(PLUGIN_SITE + blocks(told, "toml")[0][1], encoding="utf-8")
@@ -562,9 +791,9 @@ def test_the_plugin_that_is_shown_works(
     assert [answer.status for answer in made] == [201, 201, 201]
     batch = visitor.post_json("/forms/notes", [{"text": "four"}, {"text": 5}])
     assert batch.status == 422
-    page = visitor.get("/forms/notes/records?_size=2&_sort=text&_count=1").data
-    assert ([row["text"] for row in page["items"]], page["count"]) == (["one", "three"], 3)
-    rest = visitor.get(f"/forms/notes/records?_size=2&_sort=text&_next={page['next']}").data
+    first = visitor.get("/forms/notes/records?_size=2&_sort=text&_count=1").data
+    assert ([row["text"] for row in first["items"]], first["count"]) == (["one", "three"], 3)
+    rest = visitor.get(f"/forms/notes/records?_size=2&_sort=text&_next={first['next']}").data
     assert ([row["text"] for row in rest["items"]], rest["next"]) == (["two"], None)
     one = f"/forms/notes/records/{made[0].data['id']}"
     assert (
@@ -598,16 +827,19 @@ def test_a_plugin_that_fails_to_load_stops_the_start_and_is_named(
 # ---- what is said in words ----
 
 
-def starter_with(folder: Path, piece: str) -> None:
-    """app.toml of the starter with more, as README shows pieces of it."""
+def starter_with(folder: Path, *pieces: Mapping[str, Any]) -> None:
+    """app.toml of the starter with more, as the pages show pieces of it."""
     folder.mkdir()
-    (folder / "app.toml").write_text(as_toml(merged(tomllib.loads(STARTER), tomllib.loads(piece))), encoding="utf-8")
+    raw = tomllib.loads(STARTER)
+    for piece in pieces:
+        raw = merged(raw, piece)
+    (folder / "app.toml").write_text(as_toml(raw), encoding="utf-8")
 
 
 def test_a_later_sign_in_link_of_the_administrator_works(
     running: Server, run_pyz: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
-    command = re.findall(r"`python3 app\.pyz (auth link [^`]+)`", section("Commands"))[0]
+    command = re.findall(r"`python3 app\.pyz (auth link [^`]+)`", section("people-and-sign-in", "Signing in"))[0]
     done = run_pyz(running.folder, *shlex.split(command))
     assert done.returncode == 0, done.stderr
     visitor = Visitor(running.base_url)
@@ -629,11 +861,11 @@ def test_a_short_token_is_a_password(running: Server, run_pyz: Callable[..., sub
 def test_an_app_shows_its_own_page_with_rows_of_a_view(
     start_server: Callable[..., Server], token_for: Callable[..., str], tmp_path: Path
 ) -> None:
-    starter_with(tmp_path / "site", '[apps.desk]\nhome = "templates/hr.html"')
+    starter_with(tmp_path / "site", {"apps": {"desk": {"home": "templates/hr.html"}}})
     (tmp_path / "site" / "templates").mkdir()
-    page = '% for row in view("requests", kind="other"):\n<p>{{row["subject"]}}</p>\n% end\n'
-    page += '<a href="{{url("forms/requests")}}">More</a>'
-    (tmp_path / "site" / "templates" / "hr.html").write_text(page)
+    template = '% for row in view("requests", kind="other"):\n<p>{{row["subject"]}}</p>\n% end\n'
+    template += '<a href="{{url("forms/requests")}}">More</a>'
+    (tmp_path / "site" / "templates" / "hr.html").write_text(template)
     server = start_server(folder=tmp_path / "site")
     visitor = Visitor(server.base_url, token_for(server, "forms/requests:create", "views/*:read", "apps/*:read"))
     for subject, kind in (("A <chair>", "other"), ("A screen", "hardware")):
@@ -724,7 +956,7 @@ def test_the_site_works_behind_the_nginx_that_is_shown(
     run_pyz: Callable[..., subprocess.CompletedProcess[str]],
     tmp_path: Path,
 ) -> None:
-    told = section("Behind nginx, under systemd")
+    told = section("operating", "nginx")
     (tmp_path / "site").mkdir()
     config = merged(tomllib.loads(STARTER), tomllib.loads(blocks(told, "toml")[0][1]))
     config["http"]["access_log"] = True
@@ -762,7 +994,7 @@ def test_the_site_works_behind_the_nginx_that_is_shown(
 
 
 def as_toml(raw: Mapping[str, Any], place: str = "") -> str:
-    """TOML of what tomllib read: tables by their full names, other values as JSON, which TOML reads but for null."""
+    """TOML of what tomllib read: tables by their full names, other values as TOML writes them on one line."""
     plain = {name: value for name, value in raw.items() if not isinstance(value, dict)}
     lines = [f"[{place}]"] * bool(place) + [f"{name} = {inline(value)}" for name, value in plain.items()]
     inner = [as_toml(value, f"{place}.{name}".lstrip(".")) for name, value in raw.items() if isinstance(value, dict)]
@@ -770,13 +1002,17 @@ def as_toml(raw: Mapping[str, Any], place: str = "") -> str:
 
 
 def inline(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{name} = {inline(one)}" for name, one in value.items()) + " }"
+    if isinstance(value, list):
+        return f"[{', '.join(map(inline, value))}]"
     return json.dumps(value, ensure_ascii=False)
 
 
 def test_the_systemd_unit_is_sound(
     run_pyz: Callable[..., subprocess.CompletedProcess[str]], pyz: Path, tmp_path: Path
 ) -> None:
-    assert "info systemd" in section("Behind nginx, under systemd")
+    assert "info systemd" in section("operating", "systemd")
     assert run_pyz(tmp_path, "server", "init").returncode == 0
     done = run_pyz(tmp_path, "info", "systemd")
     assert done.returncode == 0, done.stderr
@@ -795,6 +1031,7 @@ def test_the_systemd_unit_is_sound(
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["write"]:
-        README.write_text(with_tables(README.read_text(encoding="utf-8")), encoding="utf-8")
+        for one in PAGES:
+            one.write_text(with_tables(one.read_text(encoding="utf-8")), encoding="utf-8")
     else:
         print("\n\n".join(f"<!-- {name} -->\n{make()}" for name, make in TABLES.items()))
