@@ -18,10 +18,11 @@ from typing import Any
 import pytest
 
 import app
-from app import Blobs, Copy, Insert, Query, Records, Unavailable
+from app import Blobs, Insert, Query, Records, Unavailable
 from tests.sites import KINDS, Site
 from tests.test_commands import ENVIRONMENT, Shell, compiled
 
+Copy = app.plugin("copy").Copy
 PROVIDER = {
     "sql": 'kind = "sql"\nurl = "sqlite:///{name}.db"\n',
     "file": 'kind = "file"\nroot = "{name}"\n',
@@ -68,7 +69,7 @@ def fill(source: Any, many: int = 1200) -> None:
         source.write(path, [b"%d" % number * 700_000] if number < 5 else [])
 
 
-def whole(copy: Copy, folder: Path) -> list[app.Fault]:
+def whole(copy: Any, folder: Path) -> list[app.Fault]:
     """Copy everything and give what was wrong."""
     for table in copy.tables(()):
         copy.records(table)
