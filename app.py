@@ -603,8 +603,9 @@ COUNT_S = 0.25  # … and how long it may take to count them
 class Table:
     """A tabular answer. `rows` is a list for a page and an iterator for an export; whoever reads it calls close().
 
-    `count` is how many rows there are in all, where that was asked for. size() tells a person: a number, COUNTED + 1 for
-    more than COUNTED, or None where it is not known soon; it may raise an AppError.
+    `count` is how many rows there are in all, if that was asked for. size() is for people: a number, COUNTED + 1 for more
+    than COUNTED, or None if it is not known soon; it may raise an AppError. `damaged` has the number of a row, a column's
+    name and why, for each value of a page that could not be read as it was stored.
     """
 
     columns: tuple[Column, ...]
@@ -613,6 +614,7 @@ class Table:
     count: int | None = None
     close: Callable[[], None] = lambda: None
     size: Callable[[], int | None] = lambda: None
+    damaged: Sequence[tuple[int, str, str]] = ()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -910,8 +912,7 @@ _WHOLE_TYPES = frozenset((str, int, float, type(None), bool))  # of themselves, 
 
 def damage_in(row: Mapping[str, Json]) -> list[tuple[str, str]]:
     """(name, why) of the values of a row that are damaged."""
-    looked_at = [(name, damage_of(value)) for name, value in row.items() if type(value) not in _WHOLE_TYPES]
-    return [(name, why) for name, why in looked_at if why]
+    return [(name, why) for name, value in row.items() if type(value) not in _WHOLE_TYPES and (why := damage_of(value))]
 
 
 def whole_texts(value: Json, of_damaged: bool = False) -> Json:
@@ -3625,16 +3626,9 @@ def _problem(request_id: str, error: AppError) -> Value:
 def _list_page(table: Table) -> Value:
     """A page of a list as JSON; the same object at every door."""
     found: Value = {"items": list(table.rows), "next": table.next}
-    if damaged := list(_damaged_cells(found["items"])):
-        found["damaged"] = damaged
+    if table.damaged:
+        found["damaged"] = [{"item": row, "column": name, "detail": reason} for row, name, reason in table.damaged]
     return found | ({"count": table.count} if table.count is not None else {})
-
-
-def _damaged_cells(rows: Iterable[Mapping[str, Json]]) -> Iterator[Value]:
-    """What of a page could not be read: the number of the row, from 0, the column, and why."""
-    for number, row in enumerate(rows):
-        for name, reason in damage_in(row):
-            yield {"item": number, "column": name, "detail": reason}
 
 
 def _error_headers(error: AppError) -> _Headers:
@@ -5122,7 +5116,7 @@ class HttpRunner(Runner):
         if response.table:
             return self._list(exchange, response.table)
         headers = [("ETag", f'"{response.etag}"')] if response.etag else []
-        damaged = [quote(cell["column"]) for cell in _damaged_cells([response.data])] if response.etag else []
+        damaged = [quote(name) for name, _ in damage_in(response.data)] if response.etag else []
         headers += [("Satchel-Damaged", ", ".join(damaged))] if damaged else []
         if response.etag and {"*", response.etag} & set(exchange.conditions().if_none_match):
             return Answer(304, headers)
@@ -8921,24 +8915,50 @@ def _text_cursor(cursor: str) -> str:
     return text
 
 
-_damage_told: set[tuple[str, str]] = set()  # places and columns, of this process
+_damage_logged: set[tuple[str, str]] = set()  # places and columns, of this process
+
+
+def _log_damage(place: str, row: Value, name: str, reason: str) -> None:
+    """Once for each column."""
+    which = f" (id {row['id']})" if "id" in row and name != "id" else ""
+    what = "every column" if which and row[name] == LOST else f"column {name}"
+    if (place, what) not in _damage_logged:
+        _damage_logged.add((place, what))
+        words = "%s: %s holds what %s%s: it is served with U+FFFD for what is lost"
+        logging.getLogger("satchel").warning(words, place, what, reason, which)
 
 
 def _watched(place: str, rows: Iterable[Value]) -> Iterator[Value]:
-    """The same rows; of each column that holds something damaged the log is told once."""
+    """The same rows, with what is damaged in them logged."""
     for row in rows:
         for name, reason in damage_in(row):
-            which = f" (id {row['id']})" if "id" in row and name != "id" else ""
-            what = "every column" if which and row[name] == LOST else f"column {name}"
-            if (place, what) not in _damage_told:
-                _damage_told.add((place, what))
-                words = "%s: %s holds what %s%s: it is served with U+FFFD for what is lost"
-                logging.getLogger("satchel").warning(words, place, what, reason, which)
+            _log_damage(place, row, name, reason)
         yield row
 
 
 def _answer(response: Response) -> Plan:
     return Plan(respond=lambda blobs: response)
+
+
+def paged(
+    columns: tuple[Column, ...],
+    found: Iterable[Value],
+    following: str | None,
+    *,
+    place: str = "",
+    before: int | None = None,
+    count: int | None = None,
+    size: Callable[[], int | None] = lambda: None,
+) -> Table:
+    """A page of a list; damage in it is logged under `place`. `before` is how many rows came before it, None if that is not
+    known: with those of the last page it is their number in all. Otherwise `size` counts them, when it is asked to."""
+    rows = list(found)
+    damaged = [(number, *what) for number, row in enumerate(rows) for what in damage_in(row)]
+    for number, name, reason in damaged if place else ():
+        _log_damage(place, rows[number], name, reason)
+    if before is not None and not following and (rows or not before):
+        size = partial(int, before + len(rows))
+    return Table(columns, rows, following, count, size=size, damaged=damaged)
 
 
 # ---- files
@@ -8965,6 +8985,12 @@ def _is_there(blobs: Blobs, path: str) -> bool:
     if len(path.encode()) > 1024 or max(len(part.encode()) for part in path.split("/")) > 255:
         return False
     return blobs.stat(path) is not None or (blobs.lists and blobs.is_folder(path))
+
+
+_ENTRY = (
+    Column("name"), Column("type"), Column("size_bytes", type="integer"), Column("modified_at", format="date-time"),
+    Column("etag"), Column("address"),
+)  # fmt: skip
 
 
 class Files(Resource):
@@ -9037,19 +9063,12 @@ class Files(Resource):
         _no_params(request, ("_size", "_next", "_for"))
         read_list({name: text for name, text in request.params.items() if name == "_for"}, ())
         after = _text_cursor(request.params.get("_next", ""))
-        found = self.blobs.scan(path, deep=False, after=after)
-        size = page_bounds(request.params, default=1000)
-        items = found if request.whole else list(islice(found, size + 1))
-        following = None
-        if isinstance(items, list) and len(items) > size:
-            items = items[:size]
-            following = encode_cursor(items[-1].path)
-        columns = (
-            Column("name"), Column("type"), Column("size_bytes", type="integer"), Column("modified_at", format="date-time"),
-            Column("etag"), Column("address"),
-        )  # fmt: skip
-        rows = map(self._entry, items)
-        table = Table(columns, rows if request.whole else list(rows), next=following)
+        entries, size = self.blobs.scan(path, deep=False, after=after), page_bounds(request.params, default=1000)
+        if request.whole:
+            table = Table(_ENTRY, map(self._entry, entries))
+        else:
+            items, more = page_of(entries, size, lambda item: 0)
+            table = paged(_ENTRY, map(self._entry, items), encode_cursor(items[-1].path) if more else None)
         return _answer(Response(table=table, template="files.tpl", page=self._page(request, scope, parts)))
 
     def _entry(self, item: Entry) -> Value:
@@ -9397,11 +9416,9 @@ class Form(Resource):
         count = self.store.count(query) if asked.count else None
         if whole:
             return Table(columns, _watched(place, map(row, self.store.walk(query))), count=count)
-        page = self.store.find(query)
-        size: Callable[[], int | None] = partial(self.store.count_up_to, query, COUNTED + 1, COUNT_S)
-        if not page.next and not query.after:
-            size = partial(len, page.items)
-        return Table(columns, list(_watched(place, map(row, page.items))), page.next, count, size=size)
+        page, size = self.store.find(query), partial(self.store.count_up_to, query, COUNTED + 1, COUNT_S)
+        before = None if query.after else 0
+        return paged(columns, map(row, page.items), page.next, place=place, before=before, count=count, size=size)
 
     def flat(self, record: Record) -> Value:
         """A record as JSON gives it: its fields (None where missing) and what it holds beside them, between id, version and
@@ -9818,34 +9835,25 @@ class View(Resource):
         return Select(statement=self.config.sql, params=values, **asked)
 
     def _select(self, request: Request) -> Table:
-        source = cast(Queries, self.source)
-        size = page_bounds(request.params)
+        source, place = cast(Queries, self.source), f"views/{self.name}"
+        size, start = page_bounds(request.params), _offset(request.params.get("_next", ""))
         where, order_by = self._asked(request.params)
-        start = _offset(request.params.get("_next", ""))
-        asked = {
-            "where": where,
-            "search": request.params.get("_q", "").strip(),
-            "order_by": order_by or self.config.order_by,
-        }
+        search, timeout_s = request.params.get("_q", "").strip(), float(self.config.timeout_s)
+        asked = self.statement(request.params, where=where, search=search, order_by=order_by or self.config.order_by)
         if request.whole:
-            # the limit has the provider treat the statement as it does for a page, with columns of the same names
-            rows = source.select(self.statement(request.params, **asked, limit=2**62))
-            return Table(self._titled(rows.columns, ()), _watched(f"views/{self.name}", _mappings(rows)), close=rows.close)
-        bounds = {"limit": size + 1, "offset": start, "timeout_s": float(self.config.timeout_s)}
-        rows = source.select(self.statement(request.params, **asked, **bounds))
+            rows = source.select(asked)
+            return Table(
+                self._titled(rows.columns, ()), _watched(place, _mappings(rows.columns, rows.rows)), close=rows.close
+            )
+        asked = dataclasses.replace(asked, timeout_s=timeout_s)
+        rows = source.select(dataclasses.replace(asked, limit=size + 1, offset=start))
         with closing(rows):
             found, more = page_of(rows.rows, size)
-        columns = self._titled(rows.columns, found)
+        count = source.count_rows(asked) if request.params.get("_count") == "1" else None
+        soon = partial(source.count_rows, dataclasses.replace(asked, timeout_s=min(COUNT_S, timeout_s)), COUNTED + 1)
+        columns, items = self._titled(rows.columns, found), _mappings(rows.columns, found)
         following = encode_cursor(start + len(found)) if more else None
-        counted = self.statement(request.params, **asked, timeout_s=float(self.config.timeout_s))
-        count = source.count_rows(counted) if request.params.get("_count") == "1" else None
-        soon = dataclasses.replace(counted, timeout_s=min(COUNT_S, float(self.config.timeout_s)))
-        known: Callable[[], int] = partial(source.count_rows, soon, COUNTED + 1)
-        if not following and (found or not start):
-            known = partial(int, start + len(found))
-        items = [dict(zip(rows.columns, row, strict=True)) for row in found]
-        items = list(_watched(f"views/{self.name}", items))
-        return Table(columns, items, following, count, size=known)
+        return paged(columns, items, following, place=place, before=start, count=count, size=soon)
 
     def _asked(self, params: Mapping[str, str]) -> tuple[tuple[Condition, ...], tuple[str, ...]]:
         """Filters and order; the provider knows the columns and refuses those that do not exist."""
@@ -9888,9 +9896,9 @@ def _offset(cursor: str) -> int:
     return start
 
 
-def _mappings(rows: Rows) -> Iterator[Value]:
-    for row in rows.rows:
-        yield dict(zip(rows.columns, row, strict=True))
+def _mappings(columns: Sequence[str], rows: Iterable[Sequence[Json]]) -> Iterator[Value]:
+    for row in rows:
+        yield dict(zip(columns, row, strict=True))
 
 
 # ---- apps, home, administration
@@ -9986,17 +9994,15 @@ class AdminTable(Resource):
         if self.living:
             query = dataclasses.replace(query, where=(*query.where, Condition("expires_at", "gt", int(scope.now))))
         count = sum(source.count(query) for source in self.sources) if asked.count else None
-        size: Callable[[], int | None] = partial(self._size, query)
+        size = partial(self._size, query)
         if asked.after:
             query = dataclasses.replace(query, where=(*query.where, Condition("id", "lt", _text_cursor(asked.after))))
         if request.whole:
             table = Table(self.columns, map(self._row, _newest(source.walk(query) for source in self.sources)), count=count)
         else:
             records, more = self._page([source.find(query) for source in self.sources], asked.size)
-            if not more and not asked.after:
-                size = partial(len, records)
-            following = encode_cursor(records[-1].key) if more else None
-            table = Table(self.columns, list(map(self._row, records)), following, count, size=size)
+            rows, following = map(self._row, records), encode_cursor(records[-1].key) if more else None
+            table = paged(self.columns, rows, following, before=None if asked.after else 0, count=count, size=size)
         page = {"title": self.title, "note": "", "search": asked.search}
         return _answer(Response(table=table, template="table.tpl", page=page))
 
@@ -10450,7 +10456,8 @@ SQL_TOKENS = re.compile(
 )
 
 
-def read_statement(statement: str) -> tuple[str, set[str]]:
+@lru_cache(maxsize=512)  # of every page of a view it is the same
+def read_statement(statement: str) -> tuple[str, frozenset[str]]:
     """A statement without trailing semicolon and comments, and the names of its parameters; ConfigError unless it is one
     SELECT."""
     names, length, ended, bare = set(), 0, False, ""
@@ -10468,7 +10475,7 @@ def read_statement(statement: str) -> tuple[str, set[str]]:
         if token["name"]:
             names.add(token["name"])
     _expect_select(bare)
-    return statement[:length], names
+    return statement[:length], frozenset(names)
 
 
 def _expect_select(bare: str) -> None:
@@ -10670,7 +10677,7 @@ def sqlite_authorize(action: int, first: str | None, second: str | None, *_: str
     if action == sqlite3.SQLITE_FUNCTION:
         reads = second not in ("load_extension", "fts3_tokenizer", "readfile", "writefile", "edit")
     elif action == sqlite3.SQLITE_PRAGMA:  # full-text tables ask for it by themselves
-        reads = first == "data_version" and second is None
+        reads = first in ("data_version", "schema_version") and second is None
     elif action == sqlite3.SQLITE_UPDATE:  # what virtual tables do while they are set up; by hand SQLite refuses it
         reads = first == "sqlite_master"
     return sqlite3.SQLITE_OK if reads else sqlite3.SQLITE_DENY
@@ -11180,6 +11187,7 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
         self._tables: set[str] = set()  # known to be there and to be ours
         self._written: set[str] = set()  # found by the transaction at work, which may be rolled back
         self._blobs_made = False
+        self._columns_of: dict[str, tuple[Any, list[str]]] = {}  # by statement, with the version of the schema
 
     def open(self) -> None:
         """Creates nothing."""
@@ -11541,14 +11549,19 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
         return Rows(columns, self._stream(cursor, select, deadline, done), done)
 
     def _composed(self, connection: sqlite3.Connection, select: Select, statement: str) -> tuple[str, dict[str, Json]]:
-        """The statement and its values, wrapped if anything is asked of its rows."""
-        values = dict(select.params)
-        if select.where or select.search or select.order_by or select.limit is not None or select.offset:
-            bound = {name: bindable(value) for name, value in values.items()}
+        """The statement with what is asked of its rows, and the values for it."""
+        composed = SqlSelect(select, statement, self._columns(connection, select, statement))
+        return composed.sql, {name: bindable(value) for name, value in composed.values.items()}
+
+    def _columns(self, connection: sqlite3.Connection, select: Select, statement: str) -> Sequence[str]:
+        """The statement's columns, kept for as long as the tables of the database stay as they are."""
+        version = connection.execute("pragma schema_version").fetchone()
+        known = self._columns_of.get(statement)
+        if known is None or known[0] != version:
+            bound = {name: bindable(value) for name, value in select.params.items()}
             found = connection.execute(f"select * from (\n{statement}\n) limit 0", bound)  # noqa: S608
-            composed = SqlSelect(select, statement, [column[0] for column in found.description])
-            statement, values = composed.sql, composed.values
-        return statement, {name: bindable(value) for name, value in values.items()}
+            known = self._columns_of[statement] = version, [column[0] for column in found.description]
+        return known[1]
 
     def _renamed(self, connection: sqlite3.Connection, select: Select, statement: str) -> str:
         """The statement with columns called column_1, column_2…: of one of its own the name is not UTF-8.

@@ -713,12 +713,11 @@ class Stream:
     def begin(self, statement: str, around: str = "{}") -> Answer:
         """Its first rows, or those of the statement `around` it; ConfigError if it gives none."""
         link, select = self._need(), self._select
-        values, (columns, types, apart) = dict(select.params), self._described(link, statement)
+        columns, types, apart = self._described(link, statement)
         if not columns:
             raise ConfigError(f"{self._who}: the statement gives no rows: a view is one select")
-        if select.where or select.search or select.order_by or select.limit is not None or select.offset:
-            wrapped = PostgresSelect(select, statement, {c["name"]: c["type_oid"] for c in columns})
-            statement, values = wrapped.sql, wrapped.values
+        wrapped = PostgresSelect(select, statement, {c["name"]: c["type_oid"] for c in columns})
+        statement, values = wrapped.sql, wrapped.values
         sql, places = positional(around.format(statement), apart)
         types += [type_of(values[name]) or TEXT for name in places[len(types) :]]  # behind those of the statement
         return link.start(sql, [values[name] for name in places], types)

@@ -1428,7 +1428,7 @@ def marred(tmp_path: Path) -> Iterator[Site]:
 def test_a_damaged_record_takes_no_list_with_it_and_stands_marked_in_it(
     marred: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
-    app._damage_told.clear()
+    app._damage_logged.clear()
     for _ in range(2):
         rows = marred.items("forms/plain/records?_sort=id")
     assert [row["a"] for row in rows] == ["text 0", "\ufffd", "t\ufffdxt 2", "\ufffd", "text 4", "\ufffd"]
@@ -1582,7 +1582,7 @@ def latin(erp: Site) -> Site:
 
 
 def test_a_text_that_is_not_utf_8_takes_no_row_of_a_view_with_it(latin: Site, caplog: pytest.LogCaptureFixture) -> None:
-    app._damage_told.clear()
+    app._damage_logged.clear()
     for whole in (False, True):
         rows = latin.items("views/sales", whole=whole)
         assert [row["region"] for row in rows] == ["EU", "US", "EU", "US", "M\ufffdller", "Ü"]
