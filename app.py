@@ -7714,8 +7714,8 @@ def _exit_code(part: Callable[[], None]) -> int:
 
 
 # ==== 6. AUTH ====================================================================================================
-# Sign, verify and revoke tokens; sessions and sign-in links. Nothing is committed here, `touch` aside: what must be
-# stored is handed back as writes, so that the audit entry is committed with it.
+# Sign, verify and revoke tokens; sessions and sign-in links. Apart from `touch` nothing is committed here: what has to be
+# stored is returned as writes, so that the audit entry is committed with it.
 # uses: ERRORS VALUES CONTRACTS
 # defines: MAX_TOKEN_BYTES MIN_KEY_BYTES MAX_TOKEN_S KEEP_SESSION_S KEEP_TOKEN_S Key KeyRing verify_jws encode_jws
 #          verify_jwt scope_grants Authority
@@ -7723,8 +7723,8 @@ def _exit_code(part: Callable[[], None]) -> int:
 MAX_TOKEN_BYTES = 8192  # what HTTP servers commonly take as one header line
 MIN_KEY_BYTES = 32  # RFC 7518 section 3.2: a key of the hash's size or more
 MAX_TOKEN_S = 10 * 366 * 86_400
-KEEP_SESSION_S = 86_400  # after its end: so long its cookie shows that somebody was signed in
-KEEP_TOKEN_S = 90 * 86_400  # rows of dead tokens stay this long, for who looks into the audit trail
+KEEP_SESSION_S = 86_400  # after its end: for that long its cookie shows that somebody was signed in
+KEEP_TOKEN_S = 90 * 86_400  # rows of dead tokens stay for readers of the audit trail
 _FUTURE_S = 60  # how far another node's clock may be ahead
 _SHORT_MAC_BYTES = 24
 _TO_URL, _FROM_URL = bytes.maketrans(b"+/", b"-_"), bytes.maketrans(b"-_", b"+/")  # binascii takes half of base64's time
@@ -7736,7 +7736,8 @@ def _b64(data: bytes) -> str:
 
 
 def _unb64(text: str) -> bytes:
-    """Bytes of canonical base64url (RFC 7515 section 2): no padding, other characters or spare bits; ValueError else."""
+    """Bytes of canonical base64url (RFC 7515 section 2): no padding, other characters or spare bits. Raises
+    ValueError if it is not."""
     data = binascii.a2b_base64(text.encode("ascii").translate(_FROM_URL) + b"=" * (-len(text) % 4))
     if _b64(data) != text:
         raise ValueError("not canonical base64url")
@@ -7748,7 +7749,7 @@ def _hmac(key: bytes, data: bytes) -> bytes:
 
 
 def _digest(secret: str) -> str:
-    """The key under which a random secret is stored, so that who reads the records cannot use it."""
+    """The key under which a random secret is stored, so that nobody who reads the records can use it."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
@@ -7810,7 +7811,7 @@ def _new_key(at: int) -> Key:
 
 
 def _stamp(file: Path | int) -> tuple[int, int, int]:
-    """Changes whenever the file is replaced; zeros while there is none."""
+    """Changes whenever the file is replaced; (0, 0, 0) if it is missing."""
     try:
         info = os.stat(file)
     except OSError:
@@ -7821,7 +7822,7 @@ def _stamp(file: Path | int) -> tuple[int, int, int]:
 def _read_private(path: Path) -> tuple[tuple[int, int, int], str]:
     """The file's stamp and text; ConfigError if group or others may touch it."""
     with open(path, encoding="utf-8") as file:
-        if os.name == "posix" and os.fstat(file.fileno()).st_mode & 0o077:
+        if os.fstat(file.fileno()).st_mode & 0o077:
             raise ConfigError("the key file is open to group or others", hint=f"chmod 600 {path}; if it was read, rotate")
         return _stamp(file.fileno()), file.read()
 
@@ -7844,8 +7845,8 @@ def _key_file_errors(path: Path) -> Iterator[None]:
 
 
 class KeyRing:
-    """The signing keys: the newest signs, all verify. A ring in a file is read again when the file was replaced, so that
-    a rotation reaches running servers."""
+    """The signing keys: the newest signs, all verify. A ring's file is read again when it was replaced, so that a rotation
+    reaches running servers."""
 
     def __init__(self, keys: Sequence[Key] = (), path: Path | None = None) -> None:
         """Fixed keys, newest first, or the path of a ring's file."""
@@ -7857,10 +7858,8 @@ class KeyRing:
 
     @classmethod
     def load(cls, source: str, path: Path, clock: Clock = time.time) -> KeyRing:
-        """The ring whose JSON text is `source`; "" is the file at path, made with one fresh key at first use.
-
-        ConfigError says what is wrong with it and never shows it.
-        """
+        """The ring whose JSON text is `source`; if that is "", of the file at path, made with one fresh key at first use.
+        ConfigError says what is wrong with it and never shows it."""
         if source:
             return cls(_parse_keys(source))
         with _key_file_errors(path):
@@ -7890,11 +7889,11 @@ class KeyRing:
         return self.keys[0].sub_key(purpose)
 
     def sub_keys(self, purpose: str) -> list[bytes]:
-        """What may have signed for this purpose, newest first."""
+        """The sub-keys that may have signed for this purpose, newest first."""
         return [key.sub_key(purpose) for key in self.keys]
 
     def rotate(self, now: float) -> Key:
-        """The fresh key that signs from now on; the others still verify. ConfigError where the ring is not a file's."""
+        """The fresh key that signs from now on; the others still verify. ConfigError if the ring is not in a file."""
         fresh = _new_key(max(int(now), self.keys[0].created_at))
         self._edit(lambda keys: (fresh, *keys))
         return fresh
@@ -7915,8 +7914,7 @@ class KeyRing:
         if self._path is None:
             raise ConfigError("the key ring comes from the setting auth.keys: change it there")
         with _key_file_errors(self._path), _folder(self._path) as folder:
-            if fcntl is not None:
-                fcntl.flock(folder, fcntl.LOCK_EX)  # two rotations at once must keep both keys
+            fcntl.flock(folder, fcntl.LOCK_EX)  # two rotations at once must keep both keys
             replace_file(self._path, [_dump_keys(change(self.keys)).encode()])
 
 
@@ -7978,10 +7976,8 @@ def _authentic(key: bytes, jws: _Jws) -> bytes:
 
 
 def verify_jws(key: bytes, text: str) -> bytes:
-    """The payload of a compact JWS whose HS256 mac is right (RFC 7515 section 5.2); Unauthenticated else.
-
-    Which other header parameters it has is not judged: verify_jwt does.
-    """
+    """The payload of a compact JWS (RFC 7515 section 5.2). Raises Unauthenticated if its HS256 mac is wrong; other header
+    parameters are judged by verify_jwt."""
     jws = _split_jws(text)
     _parse_header(jws.header)
     return _authentic(key, jws)
@@ -7996,7 +7992,7 @@ def encode_jws(key: Key, claims: Mapping[str, Json]) -> str:
 
 @lru_cache(maxsize=64)  # a header depends on nothing but its text, and a ring has few
 def _kid(text: str) -> str:
-    """The kid of a header that says exactly alg, typ and kid: so jwk, jku, x5u, x5c and whatever comes are refused."""
+    """The kid of a header that has exactly alg, typ and kid: so jwk, jku, x5u, x5c and all others are refused."""
     header = _parse_header(text)
     if header.keys() != {"alg", "typ", "kid"}:
         raise _malformed("the header is not exactly alg, typ and kid")
@@ -8009,9 +8005,9 @@ def _kid(text: str) -> str:
 
 
 def _check_claims(claims: Value) -> None:
-    """Nothing, or Unauthenticated if a claim is missing or of another type (RFC 7519 section 4.1, RFC 9068 section 2.2)."""
-    for name in ("iat", "exp", "nbf"):
-        if type(claims.get(name, 0 if name == "nbf" else None)) is not int:
+    """Raises Unauthenticated if a claim is missing or of another type (RFC 7519 section 4.1, RFC 9068 section 2.2)."""
+    for name, value in (("iat", claims.get("iat")), ("exp", claims.get("exp")), ("nbf", claims.get("nbf", 0))):
+        if type(value) is not int:
             raise _malformed(f"{name} is not whole Unix seconds")
     subject, jti = claims.get("sub"), claims.get("jti")
     if not isinstance(subject, str) or not 0 < len(subject) <= 255:
@@ -8026,7 +8022,7 @@ def _check_claims(claims: Value) -> None:
 
 
 def _check_issuer(claims: Value, issuer: str) -> None:
-    """Nothing, or Unauthenticated if it was issued by or for somebody else (RFC 8725 sections 3.8 and 3.9)."""
+    """Raises Unauthenticated if it was issued by or for somebody else (RFC 8725 sections 3.8 and 3.9)."""
     audience = claims.get("aud")
     if claims.get("iss") != issuer:
         raise _foreign("iss is another issuer")
@@ -8044,10 +8040,8 @@ def _check_times(claims: Value, at: float) -> None:
 
 
 def verify_jwt(keys: KeyRing, text: str, issuer: str, at: float) -> Value:
-    """The claims of a token that a ring key signed and that is good at that time, by the checklist of RFC 8725.
-
-    Unauthenticated else; no claim is looked at before the signature was found right.
-    """
+    """The claims of a token that a key of the ring signed and that is good at that time, by the checklist of RFC 8725.
+    Raises Unauthenticated if it is not. No claim is looked at before the signature was found right."""
     jws = _split_jws(text)
     key = keys.find(_kid(jws.header))
     if key is None:
@@ -8061,7 +8055,7 @@ def verify_jwt(keys: KeyRing, text: str, issuer: str, at: float) -> Value:
 
 @lru_cache(maxsize=1024)  # grants depend on nothing but their text
 def scope_grants(scope: str) -> tuple[Grant, ...]:
-    """The grants of a scope, which are separated by single spaces; Unauthenticated if one is none."""
+    """The grants of a scope, separated by single spaces. Raises Unauthenticated if one of them is not a grant."""
     try:
         return tuple(parse_grant(text) for text in scope.split(" ")) if scope else ()
     except BadRequest as error:
@@ -8069,7 +8063,7 @@ def scope_grants(scope: str) -> tuple[Grant, ...]:
 
 
 def _basic_password(text: str) -> str:
-    """The password of Basic credentials (RFC 7617); the user name says nothing."""
+    """The password of Basic credentials (RFC 7617); any user name goes with it."""
     try:
         return base64.b64decode(text, validate=True).decode().partition(":")[2]
     except ValueError:
@@ -8077,7 +8071,7 @@ def _basic_password(text: str) -> str:
 
 
 def _line_problem(text: str, most: int) -> str:
-    """What keeps a text from being a subject or label, in words; "" when nothing does."""
+    """Why a text cannot be a subject or label, in words; "" if it can."""
     if len(text) > most:
         return f"is longer than {most} characters"
     if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text):
@@ -8113,23 +8107,18 @@ class Authority:
         session_s: int,
         clock: Clock,
     ) -> None:
-        self.keys = keys
-        self._records = records
-        self._roles = roles
-        self._public = public
-        self._issuer = issuer
-        self._session_s = session_s
-        self._clock = clock
+        self.keys, self._records, self._roles, self._public = keys, records, roles, public
+        self._issuer, self._session_s, self._clock = issuer, session_s, clock
         self._touched: tuple[int, set[str]] = (0, set())  # a minute and the tokens seen used in it
         self._touch_lock = threading.Lock()
 
     # -- who is asking
 
     def identify(self, credential: str, at: float | None = None) -> Caller:
-        """The caller behind "Bearer …", "Basic …", "Session …" or "" (the public); Unauthenticated if it is not good.
+        """The caller behind "Bearer …", "Basic …", "Session …" or "" (the public). Raises Unauthenticated if it is not good.
 
-        Whether it has expired is judged `at` a time, such as the one when a message was sent; None is now. Revocation
-        and roles are as they are now. Everybody may do what the public may.
+        It must not have expired `at` that time, such as when a message was sent (None means now). Revocation and roles are
+        as they are now. Everybody may do what the public may.
         """
         if not credential:
             return Caller(grants=self._public)
@@ -8145,7 +8134,7 @@ class Authority:
         raise Unauthenticated("the credential is malformed", hint="not Bearer, Basic or Session")
 
     def service(self, role: str) -> Caller:
-        """The program itself in a role of app.toml, with the grants of that role alone."""
+        """The program itself in a role of app.toml, with that role's grants alone."""
         return Caller(f"service:{role}", "", (role,), self._roles[role])
 
     def _bearer(self, text: str, at: float) -> Caller:
@@ -8158,7 +8147,7 @@ class Authority:
         return self._caller(token, claims.get("scope", ""), claims.get("roles", ()))
 
     def _session(self, sessions: str, at: float) -> Caller:
-        """The caller of the first good one of the sessions, which stand between spaces."""
+        """The caller of the first session that is good; they are separated by spaces."""
         refused = Unauthenticated("the session has ended: sign in again")
         for row in self._session_rows(sessions):
             try:
@@ -8175,7 +8164,7 @@ class Authority:
                 yield row
 
     def _living(self, jti: str, at: float) -> Token:
-        """The token of that row; Unauthenticated if there is none, or it is revoked or expired."""
+        """The token of that row. Raises Unauthenticated if it is missing, damaged, revoked or expired."""
         record = self._records.get("_tokens", jti)
         if record is None or record.damage:
             raise _foreign("no token has this jti" if record is None else "the token's row is damaged")
@@ -8199,20 +8188,15 @@ class Authority:
     def issue(
         self, subject: str, grants: Sequence[str], roles: Sequence[str], expires_s: int, label: str = ""
     ) -> tuple[Token, list[Write]]:
-        """A fresh token and what stores it. BadRequest on a text that is no grant, Invalid on everything else."""
+        """A fresh token and what stores it. BadRequest if a text is not a grant, Invalid for all other faults."""
         texts = tuple(dict.fromkeys(str(parse_grant(text)) for text in grants))
         if faults := list(self._issue_faults(subject, texts, roles, expires_s, label)):
             raise Invalid("; ".join(fault.detail for fault in faults), faults=faults)
         now = self._clock()
         token = Token(
-            jti=new_id(now),
-            subject=subject,
-            label=label,
-            grants=texts,
-            roles=tuple(dict.fromkeys(roles)),
-            issued_at=int(now),
-            expires_at=int(now) + expires_s,
-        )
+            jti=new_id(now), subject=subject, label=label, grants=texts, roles=tuple(dict.fromkeys(roles)),
+            issued_at=int(now), expires_at=int(now) + expires_s,
+        )  # fmt: skip
         if len(self.jwt(token)) > MAX_TOKEN_BYTES:
             raise Invalid(f"the token would be longer than {MAX_TOKEN_BYTES:,} bytes: put its grants into a role")
         return token, [Insert("_tokens", token.jti, _to_value(token))]
@@ -8234,14 +8218,18 @@ class Authority:
 
     def jwt(self, token: Token) -> str:
         """The token as a JWT (RFC 9068), signed with the newest key."""
-        claims: Value = {"iss": self._issuer, "aud": self._issuer, "sub": token.subject}
-        claims |= {"iat": token.issued_at, "exp": token.expires_at, "jti": token.jti}
-        claims |= {"scope": " ".join(token.grants)} if token.grants else {}
-        claims |= {"roles": list(token.roles)} if token.roles else {}
+        claims: Value = {
+            "iss": self._issuer, "aud": self._issuer, "sub": token.subject, "iat": token.issued_at, "exp": token.expires_at,
+            "jti": token.jti,
+        }  # fmt: skip
+        if token.grants:
+            claims["scope"] = " ".join(token.grants)
+        if token.roles:
+            claims["roles"] = list(token.roles)
         return encode_jws(self.keys.keys[0], claims)
 
     def short(self, token: Token) -> str:
-        """The token as 58 characters: "stl_" and base64url of its jti and a mac; what it may do stands in its row."""
+        """The token as 58 characters: "stl_" and base64url of its jti and a mac. What it may do is in its row."""
         jti = bytes.fromhex(token.jti)
         return "stl_" + _b64(jti + _hmac(self.keys.sub_key("short token"), jti)[:_SHORT_MAC_BYTES])
 
@@ -8259,12 +8247,12 @@ class Authority:
         raise _foreign("the signature does not match")
 
     def tokens(self) -> Iterator[Token]:
-        """All that can be read, newest first; dead ones until they are swept."""
+        """All that can be read, newest first, dead ones too until they are swept."""
         found = self._records.walk(Query("_tokens", order_by=("-id",)))
         return (_to_token(record) for record in found if not record.damage)
 
     def token(self, jti: str) -> Token:
-        """By its jti or at least 8 first characters of it; NotFound, or BadRequest if they fit several."""
+        """The token of a jti or of at least 8 first characters of it. NotFound if there is none, BadRequest if several fit."""
         exact = self._records.get("_tokens", jti) if is_key(jti) else None
         found = [exact] if exact else []
         if not found and len(jti) >= 8 and is_key(jti):
@@ -8273,12 +8261,12 @@ class Authority:
             raise BadRequest(f"several tokens start with {jti!r}: write more of it")
         if not found:
             may_be_secret = len(jti) > 32 or jti.startswith(("stl_", "eyJ"))
-            told = "there is no token with the id given" if may_be_secret else f"no token has the id {jti}"
-            raise NotFound(f"{told}: write its id, as auth list prints it, or at least the first 8 characters of it")
+            problem = "there is no token with the id given" if may_be_secret else f"no token has the id {jti}"
+            raise NotFound(f"{problem}: write its id, as auth list prints it, or at least the first 8 characters of it")
         return _to_token(found[0])
 
     def revoke(self, token: Token) -> list[Write]:
-        """What revokes it and with it its sessions; nothing if it is revoked already or gone."""
+        """The writes that revoke it and its sessions; none if it is revoked already or gone."""
         record = self._records.get("_tokens", token.jti)
         if record is None or record.value["revoked_at"]:
             return []
@@ -8286,7 +8274,7 @@ class Authority:
         return [Update("_tokens", token.jti, value)]  # at any version: a racing `touch` must not make it fail
 
     def touch(self, caller: Caller) -> None:
-        """Remember to the minute when the token was last used; at most one write a minute, and never an error."""
+        """Note to the minute when the token was last used: at most one write a minute, and never an error."""
         minute = int(self._clock() // 60)
         with self._touch_lock:
             if self._touched[0] != minute:
@@ -8300,23 +8288,21 @@ class Authority:
                 value = record.value | {"used_at": minute * 60}
                 self._records.commit([Update("_tokens", record.key, value, record.version)])
         except (Conflict, Unavailable, NotPermitted, StorageFull):
-            pass  # another node wrote it, or the request is about to fail by itself; reads go on where no write can
+            pass  # another node wrote it, or the request will fail by itself; reads go on without it
 
     # -- sessions and sign-in links
 
     def link(self, token: Token, expires_s: int = 600) -> tuple[str, list[Write]]:
-        """A code that signs in once, and what stores its digest; Unauthenticated if the token is dead."""
+        """A code that signs in once, and what stores its digest. Raises Unauthenticated if the token is dead."""
         now = self._clock()
         code = secrets.token_urlsafe(32)
         expires_at = min(int(now) + expires_s, self._living(token.jti, now).expires_at)
         return code, [Insert("_links", _digest(code), {"jti": token.jti, "expires_at": expires_at})]
 
     def open_session(self, secret: str) -> tuple[str, int, Caller, list[Write]]:
-        """Session id, its seconds, the caller and the writes, for the code of a link or a token in either form.
-
-        Unauthenticated else. The link is deleted at its version: of those who commit the same code one wins, the
-        others get a Conflict.
-        """
+        """Session id, its seconds, the caller and the writes, for the code of a link or a token in either form. Raises
+        Unauthenticated if that is not good. The link is deleted at its version: if several commit the same code, one wins
+        and the others get a Conflict."""
         now = self._clock()
         jti, writes = self._redeem(secret.strip(), now)
         token = self._living(jti, now)
@@ -8327,7 +8313,7 @@ class Authority:
         return session_id, expires_at - int(now), self._row_caller(token, session=True), writes
 
     def _redeem(self, secret: str, now: float) -> tuple[str, list[Write]]:
-        """The jti behind a secret and the writes that use it up; a token is never as short as a link's code."""
+        """The jti behind a secret, and the writes that use it up. No token is as short as a link's code."""
         if not _SECRET.fullmatch(secret):
             return self._bearer(secret, now).token_id, []
         link = self._records.get("_links", _digest(secret))
@@ -8343,7 +8329,7 @@ class Authority:
             return False
 
     def close_session(self, credential: str) -> list[Write]:
-        """What ends the session of "Session …"; nothing if it is none or over."""
+        """The writes that end the sessions of "Session …"; none if they are over."""
         scheme, _, sessions = credential.partition(" ")
         if scheme.lower() != "session":
             return []
@@ -8352,7 +8338,7 @@ class Authority:
         return [Update("_sessions", key, value | {"expires_at": now}) for key, value in living.items()]
 
     def ended_session(self, credential: str) -> Record | None:
-        """The row of one of the sessions of "Session …" that ended less than KEEP_SESSION_S ago; None if there is none."""
+        """The row of a session of "Session …" that ended less than KEEP_SESSION_S ago; None if there is none."""
         now = self._clock()
         for row in self._session_rows(credential.partition(" ")[2]):
             token = self._records.get("_tokens", row.value["jti"])
@@ -8366,13 +8352,11 @@ class Authority:
     def expired(self, limit: int = 500) -> list[Write]:
         """At most `limit` deletes of links past their time, and of sessions and tokens that were kept after their end."""
         now = int(self._clock())
-        old = now - KEEP_TOKEN_S
-        over = (Condition("expires_at", "lte", now),)
         queries = [
-            Query("_links", over),
+            Query("_links", (Condition("expires_at", "lte", now),)),
             Query("_sessions", (Condition("expires_at", "lte", now - KEEP_SESSION_S),)),
-            Query("_tokens", (Condition("expires_at", "lte", old),)),
-            Query("_tokens", (Condition("revoked_at", "gt", 0), Condition("revoked_at", "lte", old))),
+            Query("_tokens", (Condition("expires_at", "lte", now - KEEP_TOKEN_S),)),
+            Query("_tokens", (Condition("revoked_at", "gt", 0), Condition("revoked_at", "lte", now - KEEP_TOKEN_S))),
         ]  # walked, because a backend may bound what a filter reads for a page
         found = {(q.table, record.key): None for q in queries for record in islice(self._records.walk(q), limit)}
         return [Delete(table, key) for table, key in list(found)[:limit]]
