@@ -8252,7 +8252,7 @@ class Authority:
         return (_to_token(record) for record in found if not record.damage)
 
     def token(self, jti: str) -> Token:
-        """The token of a jti or of at least 8 first characters of it. NotFound if there is none, BadRequest if several fit."""
+        """The token of a jti or of at least 8 first characters of it. NotFound if none has it, BadRequest if several do."""
         exact = self._records.get("_tokens", jti) if is_key(jti) else None
         found = [exact] if exact else []
         if not found and len(jti) >= 8 and is_key(jti):
