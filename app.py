@@ -8924,7 +8924,7 @@ def _answer(response: Response) -> Plan:
     return Plan(respond=lambda blobs: response)
 
 
-def paged(
+def _paged(
     columns: tuple[Column, ...],
     found: Iterable[Value],
     following: str | None,
@@ -9052,7 +9052,7 @@ class Files(Resource):
             table = Table(_ENTRY, map(self._entry, entries))
         else:
             items, more = page_of(entries, size, lambda item: 0)
-            table = paged(_ENTRY, map(self._entry, items), encode_cursor(items[-1].path) if more else None)
+            table = _paged(_ENTRY, map(self._entry, items), encode_cursor(items[-1].path) if more else None)
         return _answer(Response(table=table, template="files.tpl", page=self._page(request, scope, parts)))
 
     def _entry(self, item: Entry) -> Value:
@@ -9402,7 +9402,7 @@ class Form(Resource):
             return Table(columns, _watched(place, map(row, self.store.walk(query))), count=count)
         page, size = self.store.find(query), partial(self.store.count_up_to, query, COUNTED + 1, COUNT_S)
         before = None if query.after else 0
-        return paged(columns, map(row, page.items), page.next, place=place, before=before, count=count, size=size)
+        return _paged(columns, map(row, page.items), page.next, place=place, before=before, count=count, size=size)
 
     def flat(self, record: Record) -> Value:
         """A record as JSON gives it: its fields (None where missing) and what it holds beside them, between id, version and
@@ -9837,7 +9837,7 @@ class View(Resource):
         soon = partial(source.count_rows, dataclasses.replace(asked, timeout_s=min(COUNT_S, timeout_s)), COUNTED + 1)
         columns, items = self._titled(rows.columns, found), _mappings(rows.columns, found)
         following = encode_cursor(start + len(found)) if more else None
-        return paged(columns, items, following, place=place, before=start, count=count, size=soon)
+        return _paged(columns, items, following, place=place, before=start, count=count, size=soon)
 
     def _asked(self, params: Mapping[str, str]) -> tuple[tuple[Condition, ...], tuple[str, ...]]:
         """Filters and order; the provider knows the columns and refuses those that do not exist."""
@@ -9986,7 +9986,7 @@ class AdminTable(Resource):
         else:
             records, more = self._page([source.find(query) for source in self.sources], asked.size)
             rows, following = map(self._row, records), encode_cursor(records[-1].key) if more else None
-            table = paged(self.columns, rows, following, before=None if asked.after else 0, count=count, size=size)
+            table = _paged(self.columns, rows, following, before=None if asked.after else 0, count=count, size=size)
         page = {"title": self.title, "note": "", "search": asked.search}
         return _answer(Response(table=table, template="table.tpl", page=page))
 
