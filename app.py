@@ -11792,13 +11792,14 @@ def _extensions_of(module: ModuleType, path: Path) -> list[type[Extension]]:
 # App: builds everything from a Config, and is the one place of the flow: token check, grant, resource, plan, commit.
 # Audit entries and idempotency records are added here, to the same commit as the write they speak of.
 # uses: ERRORS VALUES CONFIG CONTRACTS AUTH RESOURCES PROVIDERS PLUGINS
-# defines: Audit Replay App
+# defines: Audit Replay audit_store Builder Health Office HeldFiles Flow Inspection Sweeps Jobs lock_file App
 
 _AUDIT = (
     "at", "subject", "action", "resource", "record", "outcome", "code", "before", "after", "door", "token_id", "request_id",
 )  # fmt: skip
 _BUILT_IN = ("admin/audit", "admin/tokens", "admin/sessions", "admin/metrics")
 _TOKENS = ("subject", "label", "grants", "roles", "issued_at", "expires_at", "used_at", "revoked_at")
+_SESSIONS = ("subject", "jti", "created_at", "expires_at")
 _BESIDE_TABLES: Mapping[str, tuple[str, ...]] = {"_audit": (), "_requests": ("at",)}  # each with what is asked for in it
 _STATE_TABLES: Mapping[str, tuple[str, ...]] = {
     "_tokens": ("expires_at", "revoked_at"), "_sessions": ("expires_at",), "_links": ("expires_at",), "_settings": (),
@@ -11807,19 +11808,17 @@ _REQUESTS_KEPT_S = 15 * 86400
 _REMEMBERED = ("data", "created", "location", "etag", "name")  # of a Response
 _KEY_USED = "this idempotency key was used before for another request; take a new one"
 _AT_WORK_S = 60  # between intent and outcome; who takes longer has died
-_SWEEP_EVERY_S = 3600
+_FIRST_RUN_S = 60.0  # after a start, of the jobs that are due less often
+_LOCK_RETRY_S = 30.0  # how soon another process goes on with the jobs when the one that ran them has ended
+_JOB_ENDS_S = 5.0  # how long a stop waits for a job
 _PING_S = 10.0  # who has not answered by then is told as away, whatever its own timeouts are
 _P = TypeVar("_P", bound=Provider)
-_Kind = TypeVar("_Kind", bound=Extension)
 _Answer = TypeVar("_Answer")
+_Kind = TypeVar("_Kind", bound=Extension)
 _ATTEMPTS = 8  # of an update without If-Match that loses against another one
 
 
-# ---- the application
-
-
-def _no_guard() -> None:
-    """The guard of runners that hold nothing which could be lost."""
+# ---- audit entries and idempotency records
 
 
 class Audit:
@@ -11917,8 +11916,52 @@ class Replay:
         return value["answer"] is None and self._clock() - value["at"] >= _AT_WORK_S
 
 
-# What has an address of its own below a form, view or app; below files, anything can be.
-_BELOW: Mapping[str, Sequence[str]] = {"forms": ("records",), "views": (), "apps": ("static",)}
+def _staged_sha256(request: Request, plan: Plan) -> str:
+    """The digest of the request's own byte stream, "" when it has none."""
+    staged = [step.staged.sha256 for step in plan.steps if isinstance(step, Publish)]
+    return staged[0] if staged and request.body is not None else ""
+
+
+def _body_digest(body: Iterable[bytes] | None) -> str:
+    digest = hashlib.sha256()
+    for chunk in body or ():
+        digest.update(chunk)
+    return digest.hexdigest() if body is not None else ""
+
+
+def _payload_digest(request: Request, body_sha256: str) -> str:
+    """One digest of everything that makes two requests the same; file uploads count by their content."""
+    payload = [list(request.path), dict(request.params), _digestible(request.data), request.partial, body_sha256]
+    return hashlib.sha256(json.dumps(payload, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _digestible(data: Json) -> Json:
+    if isinstance(data, Upload) and data.held:
+        return [data.name, data.held.staged.sha256]
+    if isinstance(data, Upload):
+        data.file.seek(0)
+        return [data.name, _body_digest(iter(partial(data.file.read, 65536), b""))]
+    if isinstance(data, dict):
+        return {name: _digestible(value) for name, value in data.items()}
+    return [_digestible(item) for item in data] if isinstance(data, list) else data
+
+
+# ---- building
+
+
+def audit_store(resource: Resource, state: Records) -> Records:
+    """Where audit entries and idempotency records of a resource are: beside its records, if one commit can hold both."""
+    return resource.records if resource.records is not None and resource.records.atomic else state
+
+
+def _stores(resource: Resource) -> list[Provider]:
+    """The providers that a resource writes to."""
+    match resource:
+        case Files(blobs=blobs):
+            return [blobs]
+        case Form(store=records, shares=shares):
+            return [records, *(share.blobs for share in shares.values())]
+    return []
 
 
 def _slow_patterns(one: ResourceConfig, place: str) -> Iterator[Fault]:
@@ -11930,69 +11973,74 @@ def _slow_patterns(one: ResourceConfig, place: str) -> Iterator[Fault]:
             yield Fault(f"{place}.{inside}.{each.name}.pattern", "configuration", slow)
 
 
-class App:
-    """The application behind every door (see Host)."""
+class Builder:
+    """Providers and resources as app.toml declares them, and every fault met on the way. It opens nothing.
 
-    def __init__(self, config: Config, registry: Registry, clock: Clock = time.time, *, strict: bool = True) -> None:
-        """Build providers and resources and open nothing. ConfigError lists every fault; without `strict` they are kept
-        in `faults`, for an App that is only looked at."""
-        self.config, self.title, self.clock = config, config.site.title, clock
+    `state` is None if there is a fault in it; then the built-in resources are missing, too.
+    """
+
+    def __init__(self, config: Config, registry: Registry) -> None:
+        self.config, self._kinds = config, registry.of(Provider)  # type: ignore[type-abstract]
         self.faults: list[Fault] = list(config.faults)
-        self._declared = {
+        self.declared = {
             f"{t}/{r.name}": r for t, cls in RESOURCE_CONFIGS.items() for r in config.resources if isinstance(r, cls)
         }
         self._opens = frozenset(
             f"forms/{r.name}" for r in config.resources if isinstance(r, FormConfig) and r.opens == "records"
         )
-        self._registry = registry
-        kinds = registry.of(Provider)  # type: ignore[type-abstract]
-        self.providers = {name: p for name, one in config.providers.items() if (p := self._provider(name, one, kinds))}
-        self._statics_kind = kinds["file"]
+        self.providers: dict[str, Provider] = {}
         self.statics: list[Blobs] = []
         self.resources: dict[str, Resource] = {}
+        self.indexes: dict[str, Resource] = {}
         self._tables: dict[tuple[int, str], str] = {}  # (provider, table) of each form
-        for address, one in self._declared.items():
-            self._declare(address, one)
-        state = self._state_provider()
-        self._check_state(state)
+        for name, provider_config in config.providers.items():
+            self._add_provider(name, provider_config)
+        for address, resource_config in self.declared.items():
+            self._add_resource(address, resource_config)
+        self.state = self._state_provider()
+        self._check_state()
         self._check_folders()
-        if strict and self.faults:
-            count = f"{len(self.faults)} fault{'s' * (len(self.faults) > 1)}"
-            raise ConfigError(f"{config.origin} has {count}", faults=map(config.located, self.faults))
-        self.state = cast(Records, state)
-        if state is not None:
-            self._add_built_in()
-        self.audit = Audit(self.state, clock)
-        self._authority: Authority | None = None
-        self._site_id = ""
-        self._asleep: set[str] = set()  # providers that open() could not make ready
-        self._swept_at = self.began_at = clock()
-        self.queues: Callable[[], Mapping[str, str]] = dict  # states of the queues that this server works on, by name
-        self._failures: deque[float] = deque(maxlen=60)
-
-    # -- building
+        if self.state is not None:
+            self._add_built_in(self.state)
 
     def _fault(self, place: str, detail: str) -> None:
         self.faults.append(Fault(place, "configuration", detail))
 
-    def _try(self, place: str, build: Callable[[], Any]) -> Any:
-        """What build() gives; None where the configuration is wrong there, which is then among the faults."""
-        if not self.config.is_sound(place):
-            return None
+    @contextmanager
+    def _faults_kept(self, place: str) -> Iterator[None]:
+        """A ConfigError of the block is kept among the faults."""
         try:
-            return build()
+            yield
         except ConfigError as error:
             self.faults += error.faults or [Fault(place, error.code, error.message)]
-            return None
 
-    def _provider(self, name: str, one: ProviderConfig, kinds: Mapping[str, type[Provider]]) -> Provider | None:
-        return cast(
-            Provider | None,
-            self._try(f"providers.{name}", lambda: kinds[one.kind](name, one.options, self.config.folder)),
-        )
+    def _add_provider(self, name: str, one: ProviderConfig) -> None:
+        place = f"providers.{name}"
+        if self.config.is_sound(place):
+            with self._faults_kept(place):
+                self.providers[name] = self._kinds[one.kind](name, one.options, self.config.folder)
 
-    def _having(self, place: str, wanted: str, contract: type[_P]) -> _P | None:
-        """The provider meant, if it has the contract; a fault else."""
+    def _add_resource(self, address: str, one: ResourceConfig) -> None:
+        place, resource = address.replace("/", "."), None
+        slow = list(_slow_patterns(one, place))
+        self.faults += slow
+        if slow or not self.config.is_sound(place):
+            return
+        with self._faults_kept(place):
+            match one:
+                case FilesConfig():
+                    resource = self._files(one, place)
+                case FormConfig():
+                    resource = self._form(one, place)
+                case ViewConfig():
+                    resource = self._view(one, place)
+                case AppConfig():
+                    resource = self._launcher(one, place)
+        if resource is not None:
+            self.resources[address] = resource
+
+    def _provider_with(self, contract: type[_P], wanted: str, place: str) -> _P | None:
+        """The provider that is meant, if it has the contract; otherwise None, with a fault if it is there."""
         name = self.config.provider_name(wanted)
         provider = self.providers.get(name)
         if provider is None or provider.has(contract):
@@ -12002,25 +12050,14 @@ class App:
         self._fault(place, f"names {name}, a {provider.kind} provider, which has no {contract.__name__} ({needs})")
         return None
 
-    def _declare(self, address: str, one: ResourceConfig) -> None:
-        builders: Mapping[type, Callable[[Any, str], Resource | None]] = {
-            FilesConfig: self._files, FormConfig: self._form, ViewConfig: self._view, AppConfig: self._launcher,
-        }  # fmt: skip
-        place = address.replace("/", ".")
-        slow = list(_slow_patterns(one, place))
-        self.faults += slow
-        resource = None if slow else self._try(place, partial(builders[type(one)], one, place))
-        if resource is not None:
-            self.resources[address] = resource
-
     def _files(self, one: FilesConfig, place: str) -> Resource | None:
-        blobs = self._having(f"{place}.provider", one.provider, Blobs)  # type: ignore[type-abstract]
+        blobs = self._provider_with(Blobs, one.provider, f"{place}.provider")  # type: ignore[type-abstract]
         return Files(one, blobs) if blobs else None
 
     def _form(self, one: FormConfig, place: str) -> Resource | None:
-        records = self._having(f"{place}.provider", one.provider, Records)  # type: ignore[type-abstract]
+        records = self._provider_with(Records, one.provider, f"{place}.provider")  # type: ignore[type-abstract]
         shares = {address: r for address, r in self.resources.items() if isinstance(r, Files)}
-        if records is None or any(f.files in self._declared and f.files not in shares for f in one.fields):
+        if records is None or any(f.files in self.declared and f.files not in shares for f in one.fields):
             return None
         form = Form(one, records, shares, self.config.site.locale)
         other = self._tables.setdefault((id(records), form.table.casefold()), place)
@@ -12032,7 +12069,7 @@ class App:
         if one.source:
             form = self.resources.get(one.source)
             return View(one, form, self.config.site.locale) if isinstance(form, Form) else None
-        queries = self._having(f"{place}.provider", one.provider, Queries)  # type: ignore[type-abstract]
+        queries = self._provider_with(Queries, one.provider, f"{place}.provider")  # type: ignore[type-abstract]
         return View(one, queries, self.config.site.locale) if queries else None
 
     def _launcher(self, one: AppConfig, place: str) -> Resource:
@@ -12040,7 +12077,7 @@ class App:
         if one.static and not one.static.is_dir():
             self._fault(f"{place}.static", f"names the folder {one.static.name}, which does not exist")
         elif one.static:
-            static = cast(Blobs, self._statics_kind(f"apps.{one.name}.static", {"root": one.static}, self.config.folder))
+            static = cast(Blobs, self._kinds["file"](f"apps.{one.name}.static", {"root": one.static}, self.config.folder))
             self.statics.append(static)
         self._check_home(one, place)
         menu = [self._menu_entry(entry, place) for entry in one.menu]
@@ -12049,8 +12086,8 @@ class App:
     def _check_home(self, one: AppConfig, place: str) -> None:
         """A fault unless the home is nothing, a declared form or view, or a template that is there."""
         if one.home.startswith(("forms/", "views/")):
-            if one.home not in self._declared:
-                self._fault(f"{place}.home", f"names {one.home!r}, which is not declared{nearest(one.home, self._declared)}")
+            if one.home not in self.declared:
+                self._fault(f"{place}.home", f"names {one.home!r}, which is not declared{nearest(one.home, self.declared)}")
         elif one.home and not one.home.endswith((".html", ".tpl")):
             self._fault(f"{place}.home", "must be a form or view such as forms/leave, or a template .html or .tpl")
         elif one.home and not (self.config.folder / one.home).is_file():
@@ -12062,148 +12099,94 @@ class App:
             return {"title": entry.get("title", entry["href"]), "icon": entry.get("icon", ""), "href": entry["href"]}
         address = "/".join(entry.split("/")[:2])
         if address in _BUILT_IN:
-            return {"title": address.removeprefix("admin/").capitalize(), "icon": "", "address": entry}
-        if address not in self._declared:
-            self._fault(f"{place}.menu", f"names {entry!r}, which is not declared{nearest(address, self._declared)}")
+            return {"title": _admin_title(address), "icon": "", "address": entry}
+        if address not in self.declared:
+            self._fault(f"{place}.menu", f"names {entry!r}, which is not declared{nearest(address, self.declared)}")
             return {}
-        one = self._declared[address]
+        one = self.declared[address]
         return {"title": one.title or one.name.capitalize(), "icon": getattr(one, "icon", ""), "address": entry}
 
     def _state_provider(self) -> Records | None:
-        """The provider of `[site] state`; a fault where it cannot keep what belongs together in one commit."""
-        state = self._having("site.state", self.config.site.state, Records)  # type: ignore[type-abstract]
+        """The provider of `[site] state`; a fault if it cannot keep what belongs together in one commit."""
+        named = self.config.site.state
+        state = self._provider_with(Records, named, "site.state")  # type: ignore[type-abstract]
         if state is None or state.atomic:
             return state
-        able = [n for n, p in self.providers.items() if isinstance(p, Records) and p.has(Records) and p.atomic]  # type: ignore[type-abstract]
-        name = self.config.provider_name(self.config.site.state)
-        told = f"{name}, a {state.kind} provider, writes one record at a time, and a token and its audit entry are two"
+        able = [name for name, one in self.providers.items() if isinstance(one, Records) and one.has(Records) and one.atomic]  # type: ignore[type-abstract]
+        why = "writes one record at a time, and a token and its audit entry are two"
         needs = f"name one of: {', '.join(able)}" if able else "declare an sql provider for it"
-        self._fault("site.state", f"{'names' if self.config.site.state else 'is missing:'} {told}; {needs}")
+        begin = "names" if named else "is missing:"
+        self._fault("site.state", f"{begin} {self.config.provider_name(named)}, a {state.kind} provider, {why}; {needs}")
         return None
 
-    def _check_state(self, state: Records | None) -> None:
-        """A fault where state would go to a database that only SQL views read: it may be somebody else's."""
-        if self.config.site.state or state is None or len(self.resources) < len(self._declared):
-            return  # of what could not be built, nobody knows what it would write
-        uses = [
-            (getattr(r, "records", None), getattr(r, "blobs", None), isinstance(r, View)) for r in self.resources.values()
-        ]
-        written = any(state in (records, blobs) for records, blobs, is_view in uses if not is_view)
-        read = any(isinstance(r, View) and id(r.source) == id(state) for r in self.resources.values())
-        if read and not written:
-            self._fault("site.state", "is missing: only views read the provider that it would be; name one to write to")
+    def _check_state(self) -> None:
+        """A fault if state would go to a database that only SQL views read: it may be somebody else's."""
+        if self.config.site.state or self.state is None or len(self.resources) < len(self.declared):
+            return  # nobody knows what the resources that could not be built would write
+        is_read = any(isinstance(one, View) and id(one.source) == id(self.state) for one in self.resources.values())
+        is_written = any(self.state in _stores(one) for one in self.resources.values())
+        if is_read and not is_written:
+            self._fault("site.state", "is missing: the default provider is only read by SQL views; name one to write to")
 
     def _check_folders(self) -> None:
         """A fault for each folder of files, or database, where a visitor could fetch or replace what only the operator may:
         keys, secrets, databases, app.toml, programs, and pages that can run programs."""
-        open_, closed = _guarded(self.config)
-        open_ += [(f"provider {name}", place) for name, p in self.providers.items() for place in p.places()]
+        guarded = _Guarded(self.config)
+        open_ = [*guarded.held, *((f"provider {n}", place) for n, one in self.providers.items() for place in one.places())]
+        held = [(what, _Above(path)) for what, path in open_]
+        own = [(what, _Above(folder / "*")) for what, folder in guarded.own]
+        programs = [(what, _Above(folder / "*")) for what, folder in guarded.programs]
+        closed = [*guarded.own, *guarded.programs]
         statics = [(one.name, one.places()[0]) for one in self.statics]
         served = [(f"the static folder of {name.removesuffix('.static')}", place) for name, place in statics]
-        held = [(what, _Above(path)) for what, path in open_]
-        inside = [(what, _Above(folder / "*")) for what, folder in [*closed, *served]]
-        for setting_place, provider in ((f"providers.{name}", p) for name, p in self.providers.items()):
-            for place in provider.places():
-                is_file, above = provider.serves_places, _Above(place)
-                holds = [what for what, one in [*held, *inside] if is_file and one.has(place)]
-                within = [what for what, folder in [*closed, *(served if is_file else [])] if above.has(folder)]
-                self._check_folder(f"{setting_place}.{'root' if is_file else 'url'}", holds, within)
-        for setting_place, place in statics:
-            self._check_folder(setting_place, [what for what, one in [*held, *inside[:2]] if one.has(place)], [])
-
-    def _check_folder(self, named: str, held: Sequence[str], within: Sequence[str]) -> None:
-        own = "give it a folder of its own, such as data/files" if named.endswith("root") else "give it a place of its own"
-        if held:
-            self._fault(named, f"is or holds {_and(held)}: {own}")
-        elif within:
-            self._fault(named, f"lies in {_and(within)}: {own}")
-
-    def _add_built_in(self) -> None:
-        """The home page, the admin lists and the metrics."""
-        declared = [
-            {
-                "type": r.type, "address": address, "title": r.title, "icon": getattr(r.config, "icon", ""),
-                "note": r.config.note,
-            }
-            for address, r in self.resources.items()
-            if isinstance(r, Files | Form | View | Launcher)
-        ]  # fmt: skip
-        declared += [
-            {
-                "type": "admin",
-                "address": address,
-                "title": address.removeprefix("admin/").capitalize(),
-                "icon": "",
-                "note": "",
-            }
-            for address in _BUILT_IN
-        ]
-        self.resources[""] = Home(declared, self._opens)
-        self.indexes = {kind: Home(declared, self._opens, kind) for kind in RESOURCE_TYPES}
-        self.resources["admin/audit"] = AdminTable("audit", "_audit", _AUDIT, self._keepers(), secret_key=False)
-        self.resources["admin/tokens"] = AdminTable("tokens", "_tokens", _TOKENS, [self.state], secret_key=False)
-        columns = ("subject", "jti", "created_at", "expires_at")
-        self.resources["admin/sessions"] = AdminTable(
-            "sessions", "_sessions", columns, [self.state], secret_key=True, living=True
-        )
-        self.resources["admin/metrics"] = Metrics(self.metrics)
-
-    def warnings(self) -> list[str]:
-        """What an operator should know and need not change: of the providers, and grants that allow nothing."""
-        keepers = [r for r in self.resources.values() if not isinstance(r, View)]
-        written = {id(p) for r in keepers for p in (getattr(r, "records", None), getattr(r, "blobs", None))} | {
-            id(self.state)
-        }
-        told: dict[str, list[str]] = {}
+        statics_inside = [(what, _Above(folder / "*")) for what, folder in served]
         for name, provider in self.providers.items():
-            if id(provider) in written or not isinstance(provider, SqlProvider):  # SQLite's are about writing
-                for text in provider.warnings():
-                    told.setdefault(text, []).append(f"providers.{name}")
-        found = [f"{_and(names)}: {text}" for text, names in told.items()]
-        data = self.config.site.data
-        if data.is_dir() and data.stat().st_mode & 0o022:
-            found.append(f"site.data: other accounts of this machine can write there: chmod 700 {data}")
-        places = {f"roles.{name}": role.grants for name, role in self.config.roles.items()}
-        places |= {f"sqs.queues: allow of {queue.name}": queue.allow or () for queue in self.config.sqs.queues}
-        for place, grants in (places | {"public": self.config.public.grants}).items():
-            found += [f"{place}: {why}" for why in map(self._useless, grants) if why]
-        return found
+            for place in provider.places():
+                above = _Above(place)
+                if provider.serves_places:
+                    holds = [what for what, one in [*held, *own, *programs, *statics_inside] if one.has(place)]
+                    within = [what for what, folder in [*closed, *served] if above.has(folder)]
+                    self._check_folder(f"providers.{name}.root", "a folder of its own, such as data/files", holds, within)
+                else:
+                    within = [what for what, folder in closed if above.has(folder)]
+                    self._check_folder(f"providers.{name}.url", "a place of its own", [], within)
+        for name, place in statics:
+            holds = [what for what, one in [*held, *own] if one.has(place)]
+            self._check_folder(name, "a place of its own", holds, [])
 
-    def _useless(self, grant: Grant) -> str:
-        """Why a grant allows nothing, in words; "" if it allows something that is declared."""
-        type_, *below = grant.pattern
-        near = [a for a in self.resources if a and covers(grant.pattern[:2], a.split("/"))]
-        if not near and type_ in (*RESOURCE_CONFIGS, "admin") and below[:1] in ([], ["*"], ["**"]):
-            return ""  # all of a kind, though there is none yet
-        if not near:
-            addresses = [a for a in self.resources if a]
-            types = ", ".join(sorted({a.partition("/")[0] for a in addresses}))
-            hint = nearest("/".join(grant.pattern[:2]), addresses) or f": what is declared is in {types}"
-            return f"{grant} names nothing that is declared{hint}"
-        if type_ in _BELOW and below[1:2] and below[1] not in ("*", "**", *_BELOW[type_]):
-            known = [f"{near[0]}/{name}" for name in _BELOW[type_]] or [near[0]]
-            return f"{grant} names nothing that is declared; did you mean {known[0]}?"
-        if not any(grant.actions & self.resources[a].actions for a in near):
-            can = ", ".join(a for a in Action if a in self.resources[near[0]].actions)
-            return f"{grant} allows nothing: the actions of {near[0]} are {can}"
-        return ""
+    def _check_folder(self, place: str, better: str, holds: Sequence[str], within: Sequence[str]) -> None:
+        if holds:
+            self._fault(place, f"is or holds {_and(holds)}: give it {better}")
+        elif within:
+            self._fault(place, f"lies in {_and(within)}: give it {better}")
 
-    def expect_declared(self, grants: Iterable[str]) -> None:
-        """NotFound if one of the grants allows nothing that app.toml declares."""
-        for told in map(self._useless, map(parse_grant, grants)):
-            if told:
-                raise NotFound(told)
+    def _add_built_in(self, state: Records) -> None:
+        """The home pages and the admin lists."""
+        entries = [
+            {
+                "type": one.type, "address": address, "title": one.title, "icon": getattr(one.config, "icon", ""),
+                "note": one.config.note,
+            }
+            for address, one in self.resources.items()
+            if isinstance(one, Files | Form | View | Launcher)
+        ]  # fmt: skip
+        for address in _BUILT_IN:
+            entries.append({"type": "admin", "address": address, "title": _admin_title(address), "icon": "", "note": ""})
+        self.resources[""] = Home(entries, self._opens)
+        self.indexes = {kind: Home(entries, self._opens, kind) for kind in RESOURCE_TYPES}
+        for name, table, columns, sources in (
+            ("audit", "_audit", _AUDIT, self.audit_stores(state)),
+            ("tokens", "_tokens", _TOKENS, [state]),
+            ("sessions", "_sessions", _SESSIONS, [state]),
+        ):
+            is_session = name == "sessions"  # their keys are secret, and ended ones are not shown
+            self.resources[f"admin/{name}"] = AdminTable(
+                name, table, columns, sources, secret_key=is_session, living=is_session
+            )
 
-    # -- life
-
-    def _keeper(self, resource: Resource) -> Records:
-        """Where the audit entries and request ids of a resource are: beside its records, if both can be one commit."""
-        beside = resource.records
-        return beside if beside is not None and beside.atomic else self.state
-
-    def _keepers(self) -> list[Records]:
-        """Each place of audit entries and request ids once, the state provider first."""
-        found = (self.state, *map(self._keeper, self.resources.values()))
+    def audit_stores(self, state: Records) -> list[Records]:
+        """Each place of audit entries and idempotency records once, the state provider first."""
+        found = (state, *(audit_store(one, state) for one in self.resources.values()))
         return list({id(records): records for records in found}.values())
 
     def needed(self) -> dict[str, dict[str, dict[str, str]]]:
@@ -12216,595 +12199,37 @@ class App:
             asked |= {name.removeprefix("-") for v in views for name in v.order_by}
             formats = {name: "date-time" if name in form.instants else "" for name in sorted(asked - {"id", "version"})}
             found.setdefault(names[id(form.store)], {})[form.table] = formats
-        for keeper in self._keepers():
-            own = _BESIDE_TABLES if keeper is not self.state else {**_BESIDE_TABLES, **_STATE_TABLES}
-            found.setdefault(names[id(keeper)], {}).update({table: dict.fromkeys(asked, "") for table, asked in own.items()})
+        state = cast(Records, self.state)
+        for store in self.audit_stores(state):
+            own = {**_BESIDE_TABLES, **_STATE_TABLES} if store is state else _BESIDE_TABLES
+            found.setdefault(names[id(store)], {}).update({table: dict.fromkeys(asked, "") for table, asked in own.items()})
         return found
 
-    def create(self) -> tuple[list[str], list[Fault]]:
-        """Make what is never made silently, in every provider: what was made, in words, and who could not."""
-        made, faults, needed = [], [], self.needed()
-        for name, provider in self.providers.items():
-            try:
-                provider.open()
-                made += [f"{name}: {what}" for what in provider.create(sorted(needed.get(name, ())))]
-            except AppError as error:
-                faults.append(Fault(f"providers.{name}", error.code, error.with_hint))
-        return made, faults
 
-    def open(self) -> None:
-        """Open the providers and make what they need. One that is away answers 503 until it is back; the others work."""
-        for static in self.statics:
-            with suppress(Unavailable, NotPermitted):
-                static.open()
-        self._asleep = set(self.providers)
-        for answer in self._at_once(lambda name: self._wake(name), None).values():
-            if isinstance(answer, AppError) and not isinstance(answer, Unavailable | NotPermitted):
-                raise answer
-
-    def _wake(self, name: str) -> None:
-        """Open a provider and make the tables that statements of views may name, if open() could not; Unavailable while
-        it is away."""
-        if name not in self._asleep:
-            return
-        provider, tables = self.providers[name], self.needed().get(name, {})
-        provider.open()
-        with suppress(StorageFull):  # reads go on, and writes tell it
-            if tables and isinstance(provider, Records):
-                provider.prepare(tables)
-            self._asleep.discard(name)
-
-    def _wake_for(self, resource: Resource, action: Action) -> None:
-        """Wake what a request needs and nothing else, because trying one that is still away takes its time."""
-        wanted: list[Provider] = [] if action == Action.READ else [self._keeper(resource)]
-        match resource:
-            case Files():
-                wanted += [resource.blobs]
-            case Form() | View(source=Form()):
-                form = resource if isinstance(resource, Form) else resource.source
-                wanted += [cast(Form, form).store, *(share.blobs for share in cast(Form, form).shares.values())]
-            case View():
-                wanted += [cast(Queries, resource.source)]
-            case AdminTable():
-                wanted += resource.sources
-        self._wake_all(wanted)
-
-    def _wake_all(self, wanted: Sequence[Provider]) -> None:
-        for name, provider in self.providers.items() if self._asleep else ():
-            if provider in wanted:
-                self._wake(name)
-
-    def _at_once(self, ask: Callable[[str], _Answer], patience_s: float | None) -> dict[str, _Answer | AppError]:
-        """What ask() gives or raises for the name of each provider, all asked at the same time.
-
-        Unavailable for those that have not answered after `patience_s`; None waits for them.
-        """
-        found: dict[str, Any] = {}
-
-        def run(name: str) -> None:
-            try:
-                found[name] = ask(name)
-            except Exception as error:  # raised again below, by the thread that asked
-                found[name] = error
-
-        threads = {name: threading.Thread(target=run, args=[name], daemon=True) for name in self.providers}
-        for thread in threads.values():
-            thread.start()
-        end = patience_s and time.monotonic() + patience_s
-        for thread in threads.values():
-            thread.join(end and max(end - time.monotonic(), 0))
-        for name in threads:
-            late = Unavailable(f"provider {name} gave no answer within {patience_s:g} seconds" if patience_s else "")
-            if isinstance(found.setdefault(name, late), Exception) and not isinstance(found[name], AppError):
-                raise found[name]
-        return {name: found[name] for name in threads}
-
-    def close(self) -> None:
-        for provider in (*self.providers.values(), *self.statics):
-            provider.close()
-
-    @property
-    def authority(self) -> Authority:
-        """The token office, with the key ring loaded or made on first use."""
-        if self._authority is None:
-            auth = self.config.auth
-            keys = KeyRing.load(auth.keys, self.config.site.data / "keys.json")
-            roles = {name: role.grants for name, role in self.config.roles.items()}
-            public = self.config.public.grants
-            self._authority = Authority(keys, self.state, roles, public, auth.issuer, auth.session_s, self.clock)
-        return self._authority
-
-    def new_id(self) -> str:
-        return new_id(self.clock())
-
-    def pings(self, patience_s: float | None = None) -> dict[str, float | AppError]:
-        """Each provider's round trip in seconds, or what is wrong with it."""
-
-        def ping(name: str) -> float:
-            self._wake(name)
-            self.providers[name].open()
-            return self.providers[name].ping()
-
-        return self._at_once(ping, patience_s or _PING_S)
-
-    def ready(self) -> dict[str, str]:
-        return {name: one.message if isinstance(one, AppError) else "ok" for name, one in self.pings().items()}
-
-    def endpoint(self, kind: str, path: Sequence[str]) -> Endpoint | None:
-        return RESOURCE_TYPES[kind].endpoint(path)
-
-    def describe(self, credential: str | None) -> list[Value]:
-        caller = None if credential is None else self.authority.identify(credential)
-        return [
-            {"type": one.type, "address": address, "title": one.title} | one.describe()
-            for address, one in self.resources.items()
-            if address in self._declared and (caller is None or caller.opens(address))
-        ]
-
-    def check(self) -> list[Fault]:
-        """Every fault: of the configuration, and of what it meets when providers, key ring and statements are tried."""
-        faults = list(self.faults)
-        away = {name: error.with_hint for name, error in self.pings().items() if isinstance(error, AppError)}
-        faults += [Fault(f"providers.{name}", Unavailable.code, state) for name, state in away.items()]
-        for address, config in self._declared.items():
-            if self.config.provider_name(getattr(config, "provider", "")) not in away:
-                faults += _resource_faults(address.replace("/", "."), self.resources.get(address))
-        for name, tables in self.needed().items() if self.state else ():
-            records = cast(Records, self.providers[name])
-            for table in () if name in away else sorted(set(tables) & {*_BESIDE_TABLES, *_STATE_TABLES}):
-                faults += _tried(f"providers.{name}", partial(records.get, table, "none"))
-        if self.config.auth.keys or (self.config.site.data / "keys.json").exists():
-            faults += _tried("auth.keys", lambda: self.authority) if self.state else []
-        return faults
-
-    def damage(self, most_s: float = 5.0) -> list[str]:
-        """What views and forms hold that cannot be read, in words, as far as it is found in about most_s."""
-        kept = (Form, Files)
-        places = [(a, one) for a, one in self.resources.items() if isinstance(one, kept) or _is_sql(one)]
-        ends_at, found = time.monotonic() + most_s, []
-        for left, (address, one) in zip(range(len(places), 0, -1), places, strict=True):
-            now = time.monotonic()
-            until = now + max((ends_at - now) / left, 0.05)
-            seen: dict[str, list[str]] = {}
-            with suppress(AppError):  # which check() tells
-                rows = _damage_of_share(one) if isinstance(one, Files) else _damage_of_rows(one, until - now)
-                for which, name, reason in rows:
-                    if reason:
-                        seen.setdefault(f"{name} {reason}", []).append(which)
-                    if time.monotonic() > until:
-                        break
-            for what, rows_ in seen.items():
-                more = f" and {len(rows_) - 1:,} more" if len(rows_) > 1 else ""
-                found.append(f"{address.replace('/', '.')}: {what} in {rows_[0]}{more}")
-        return found
-
-    def extensions(self, family: type[_Kind]) -> list[_Kind]:
-        """One object of each kind of a family, with its settings."""
-        own: Mapping[str, Mapping[str, Any]] = self.config.extensions
-        return [cast(Any, cls)(own.get(kind, {}), self.config) for kind, cls in self._registry.of(family).items()]
-
-    @cached_property
-    def meters(self) -> Any:
-        """The counters of this process and of all that are forked after they were first asked for (plugins/metrics.py)."""
-        workers = (self.config.http.workers or os.cpu_count() or 1) + self.config.sqs.workers
-        return plugin("metrics").Meters(2 * workers + 8)  # twice: new workers may begin before the old ones have ended
-
-    def count(self, name: str, *labels: str, by: float = 1) -> None:
-        self.meters.count(name, *labels, by=by)
-
-    def observe(self, name: str, *labels: str, value: float) -> None:
-        self.meters.observe(name, *labels, value=value)
-
-    def metrics(self) -> list[Value]:
-        """Every meter with its samples, for admin/metrics."""
-        return cast(list[Value], plugin("metrics").samples(self))
-
-    def limits(self, resource: str) -> int:
-        return self.config.http.max_body_bytes + sum(self.file_limits(resource).values())
-
-    def file_limits(self, resource: str) -> dict[str, int]:
-        form = self.resources.get(resource)
-        if isinstance(form, Files):
-            return {"file": form.config.max_file_bytes}
-        files = form.fields.values() if isinstance(form, Form) else ()
-        return {one.name: one.config.max_file_bytes for one in files if one.is_file}
-
-    def hold(self, resource: str, uploads: Mapping[str, Upload], subject: str | None) -> dict[str, Held]:
-        form, found = self.resources.get(resource), dict[str, Held]()
-        if isinstance(form, Form | Files):
-            for name, upload in uploads.items():
-                with suppress(AppError):  # the person is asked to choose it again
-                    if held := form.hold(name, upload, subject):
-                        found[name] = held
-        return found
-
-    def has_ended(self, credential: str) -> bool:
-        with suppress(AppError):
-            self._wake_all([self.state])
-            return self.authority.ended_session(credential) is not None
-        return False
-
-    def hold_after(self, credential: str, resource: str, uploads: Mapping[str, Upload]) -> dict[str, Held]:
-        for _ in range(_ATTEMPTS):
-            if not (row := self.authority.ended_session(credential)):
-                break
-            found = self.hold(resource, uploads, None)
-            places = [[held.share, dataclasses.astuple(held.staged)] for held in found.values()]
-            try:
-                self.state.commit([Update("_sessions", row.key, row.value | {"held": places}, row.version)])
-            except AppError as error:
-                self._drop([(held.share, held.staged) for held in found.values()])
-                if isinstance(error, Conflict):  # two submits at once: one after the other
-                    continue
-                break
-            self._drop([(share, Staged(*facts)) for share, facts in row.value.get("held", ())])
-            return found
-        return {}
-
-    def _drop(self, staged: Iterable[tuple[str, Staged]]) -> None:
-        for share, one in staged:
-            files = self.resources.get(f"files/{share}")
-            with suppress(AppError):  # a sweep finds what stays
-                if isinstance(files, Files):
-                    files.blobs.discard(one)
-
-    def site_id(self) -> str:
-        if not self._site_id:
-            self._wake_all([self.state])
-            with suppress(Conflict):  # another process was first: its id is everybody's
-                if self.state.get("_settings", "site") is None:
-                    self.state.commit([Insert("_settings", "site", {"id": secrets.token_hex(8)})])
-            self._site_id = cast(Record, self.state.get("_settings", "site")).value["id"]
-        return self._site_id
-
-    def link_is_good(self, code: str) -> bool:
-        self._wake_all([self.state])
-        return self.authority.link_is_good(code)
-
-    def seal(self, purpose: str, text: str) -> str:
-        return self.authority.seal(purpose, text)
-
-    def unseal(self, purpose: str, sealed: str) -> str | None:
-        return self.authority.unseal(purpose, sealed)
-
-    # -- the flow
-
-    def handle(self, request: Request, guard: Callable[[], None] = _no_guard) -> Response:
-        """Identify, admit, decode, replay, plan, commit, respond; raises what the caller is to be told."""
-        code, action = AppError.code, request.action
-        try:
-            if request.credential or request.role:
-                self._wake_all([self.state])
-            response = self._handle_as(self._caller(request), request, guard)
-            code = "ok"
-            if response.created:  # by an update, too
-                action = Action.CREATE
-            return response
-        except Exception as error:
-            said = getattr(error, "code", None)  # what a guard raises may have one, too
-            code = said if isinstance(said, str) else AppError.code
-            raise
-        finally:
-            label = (request.resource or "/") if request.resource in self.resources else "other"
-            self.meters.count("satchel_requests_total", request.door, label, action.value, code)
-
-    def handle_all(self, work: Sequence[tuple[Request, Callable[[], None]]]) -> list[Response | Exception]:
-        answers: list[Response | Exception] = []
-        for request, guard in work:
-            try:
-                answers.append(self.handle(request, guard))
-            except Exception as error:
-                answers.append(error)
-        return answers
-
-    def shares_commits(self, request: Request) -> bool:
-        return False
-
-    def _handle_as(self, caller: Caller, request: Request, guard: Callable[[], None] = _no_guard) -> Response:
-        """The flow of a caller who is known."""
-        try:
-            resource = self._admit(request, caller)
-            self._wake_for(resource, request.action)
-            if request.decode is not None:
-                request = dataclasses.replace(request, data=_own_files(request.decode(), caller), decode=None)
-            _check_batch(request, resource)
-            response = self._execute(request, caller, resource, guard)
-        except AppError as error:
-            error.subject = caller.subject
-            if isinstance(error, Forbidden) and request.action != Action.READ:
-                needed = error.needed.rpartition(":")[2]
-                self.audit.best_effort(self._entry(request, caller, needed, "denied", error.code))
-            raise
-        self.authority.touch(caller)
-        response.caller = caller
-        return response
-
-    def _caller(self, request: Request) -> Caller:
-        if request.role:
-            caller = self.authority.service(request.role)
-        else:
-            caller = self.authority.identify(request.credential, request.sent_at)
-        return caller if request.ceiling is None else dataclasses.replace(caller, ceiling=request.ceiling)
-
-    def _admit(self, request: Request, caller: Caller) -> Resource:
-        """The resource, if the caller may do this to it. Authorised before it is looked up, so that a stranger cannot
-        tell what is missing from what is forbidden."""
-        kind = RESOURCE_TYPES.get(request.resource.partition("/")[0])
-        wanted = kind.sufficient(request) if kind else (request.action,)
-        place = kind.judged_at(request) if kind else request.address
-        open_to_all = request.resource in ("", *self.indexes)
-        may_enter = open_to_all or any(caller.may(action, place) for action in wanted)
-        if not may_enter and not any(caller.may(action, request.address) for action in wanted):
-            self._refuse(request, caller, wanted[0], place)
-        resource = self.resources.get(request.resource) or self.indexes.get(request.resource)
-        if resource is None:
-            seen = [address for address in self.resources if address and caller.opens(address)]
-            raise NotFound(f"there is no {request.resource}{nearest(request.resource, seen)}")
-        if request.action not in resource.actions:
-            allowed = [action for action in Action if action in resource.actions]
-            raise UnsupportedAction(
-                f"{request.resource} has no {request.action}, only {', '.join(allowed)}", allowed=allowed
-            )
-        return resource
-
-    def _refuse(self, request: Request, caller: Caller, action: Action, place: str) -> NoReturn:
-        needed = f"{place}:{action}"
-        if dataclasses.replace(caller, ceiling=None).may(action, place):
-            raise Forbidden(f"the {request.door} door it came through does not allow {needed}", needed=needed)
-        if not caller.subject:
-            raise SignInNeeded(f"sign in, or send a token with the grant {needed}")
-        raise Forbidden(f"this needs the grant {needed}", needed=needed)
-
-    def _read_as(self, caller: Caller, request: Request, address: str, params: Mapping[str, str]) -> Response:
-        """Another resource, read as the same caller for the same request."""
-        type_, _, rest = address.partition("/")
-        name, *path = split_path(rest) or ("",)
-        inner = Request(
-            id=request.id, action=Action.READ, resource=f"{type_}/{quote(name, safe='')}", path=tuple(path),
-            door=request.door, params=params, credential=request.credential, sent_at=request.sent_at,
-            ceiling=request.ceiling, role=request.role,
-        )  # fmt: skip
-        return self._handle_as(caller, inner)
-
-    def _execute(self, request: Request, caller: Caller, resource: Resource, guard: Callable[[], None]) -> Response:
-        """Plan and commit; again when another writer came between and the caller set no condition."""
-        replay = Replay(request, caller, self._keeper(resource), self.clock)
-        for attempts_left in reversed(range(_ATTEMPTS)):
-            if answer := replay.look_up():
-                return answer
-            again = replay.stored is not None
-            scope = Scope(caller, self.clock(), self.new_id, partial(self._read_as, caller, request), again)
-            plan = None
-            try:
-                plan = resource.handle(request, scope)
-                return self._carry_out(request, caller, plan, resource.records, replay, guard)
-            except (Conflict, PreconditionFailed) as error:
-                if answer := replay.look_up(plan):
-                    return answer
-                if isinstance(error, PreconditionFailed) or not (plan and plan.changes) or not attempts_left:
-                    raise
-                if request.conditions.if_match and request.action != Action.CREATE:
-                    raise PreconditionFailed("it was changed meanwhile: get it again") from error
-        raise Busy("others change this all the time; try again")
-
-    def _carry_out(
-        self,
-        request: Request,
-        caller: Caller,
-        plan: Plan,
-        records: Records | None,
-        replay: Replay,
-        guard: Callable[[], None],
-    ) -> Response:
-        if not plan.changes and not plan.steps:
-            return plan.respond(())
-        entry = self._entry(request, caller, plan.action or request.action)
-        if records is not None and records.atomic and plan.changes:
-            response = self._commit_together(entry, plan, records, replay, guard)
-        else:
-            response = self._commit_apart(entry, plan, records, replay, guard)
-        for remove in plan.cleanup:
-            with suppress(AppError):  # the record is committed; a file that stays is found by its unreferenced name
-                remove.blobs.remove(remove.path)
-        self._sweep()
-        return response
-
-    def _commit_together(
-        self, entry: Value, plan: Plan, records: Records, replay: Replay, guard: Callable[[], None]
-    ) -> Response:
-        """Publish, then records, audit entries and the answer for repeats in one commit; unpublish if that fails."""
-        with self._undone_on_failure(plan) as published:
-            response = plan.respond([self._step(step, published) for step in plan.steps])
-            writes = [change.write for change in plan.changes]
-            audit = [self.audit.insert(_with_change(entry, change)) for change in plan.changes]
-            guard()
-            records.commit([*writes, *audit, *replay.finish(plan, response)])
-        return response
-
-    def _commit_apart(
-        self, entry: Value, plan: Plan, records: Records | None, replay: Replay, guard: Callable[[], None]
-    ) -> Response:
-        """Where the work and its audit entry cannot be one commit: an intent, the work, an outcome.
-
-        Intent and work are durable before this returns; an outcome that is lost is logged.
-        """
-        entry["after"] = _staged_facts(plan)
-        for change in plan.changes:  # one at most
-            entry = _with_change(entry, change)
-        with self._undone_on_failure(plan) as published:
-            intent = self.audit.insert(entry | {"outcome": "intent"})
-            done = self.state.commit([intent, *replay.begin(plan)])
-            if len(done) > 1:
-                replay.stored = done[1]
-            try:
-                guard()
-                blobs = [self._step(step, published) for step in plan.steps]
-                for change in plan.changes:
-                    cast(Records, records).commit([change.write])
-            except BaseException as error:
-                failed = {"outcome": "failed", "code": getattr(error, "code", AppError.code)}
-                self.audit.best_effort(entry | {"at": rfc3339(self.clock())} | failed, *replay.forget())
-                raise
-        response = plan.respond(blobs)
-        self.audit.best_effort(entry | {"at": rfc3339(self.clock())}, *replay.finish(plan, response))
-        return response
-
-    @contextmanager
-    def _undone_on_failure(self, plan: Plan) -> Iterator[list[Publish]]:
-        """A list for the steps that were done; if the block fails and records hang on them, they are undone."""
-        published: list[Publish] = []
-        try:
-            yield published
-        except BaseException:
-            for step in published if plan.changes else ():
-                with suppress(AppError):  # the first failure is the one to tell
-                    if step.held:
-                        with closing(step.blobs.read(step.path)) as chunks:
-                            step.held.staged = step.blobs.stage(chunks)
-                    step.blobs.remove(step.path)
-            _discard(plan)
-            raise
-
-    def _step(self, step: BlobStep, published: list[Publish]) -> Blob:
-        if isinstance(step, Remove):
-            with suppress(NotFound) if step.or_gone else nullcontext():
-                step.blobs.remove(step.path, if_match=step.if_match)
-            return Blob(step.path, 0, 0.0, "")
-        try:
-            blob = step.blobs.publish(step.staged, step.path, if_match=step.if_match, if_none_match=step.if_none_match)
-        except NotFound as error:
-            if not step.held:
-                raise
-            code, detail = HELD_IS_GONE
-            raise Invalid(f"{step.held.name} {detail}", faults=[Fault(f"/{step.held.field}", code, detail)]) from error
-        published.append(step)
-        return blob
-
-    # -- audit
-
-    def _entry(self, request: Request, caller: Caller, action: str, outcome: str = "ok", code: str = "") -> Value:
-        return self.audit.entry(caller, request.door, request.id, request.address, action, outcome, code)
-
-    def _auth_event(self, action: str, caller: Caller, door: str, request_id: str, **facts: Json) -> Insert:
-        entry = self.audit.entry(caller, door, request_id, "admin/tokens", action)
-        return self.audit.insert(entry | {"after": facts or None})
-
-    def _sweep(self) -> None:
-        """Once an hour in each process: forget old request ids, sessions, links and tokens."""
-        now = self.clock()
-        if now - self._swept_at < _SWEEP_EVERY_S:
-            return
-        self._swept_at = now
-        for records in self._keepers():
-            with suppress(AppError):  # it comes again in an hour, and must not fail somebody's request
-                old = Query("_requests", (Condition("at", "lt", now - _REQUESTS_KEPT_S),))
-                found = [Delete("_requests", record.key) for record in islice(records.walk(old), 5000)]
-                _commit_in_parts(records, [*found, *(self.authority.expired() if records is self.state else ())])
-
-    # -- tokens and sessions
-
-    def sign_in(self, secret: str, request_id: str) -> tuple[str, int]:
-        self._wake_all([self.state])
-        try:
-            session, seconds, caller, writes = self.authority.open_session(secret)
-        except Unauthenticated as error:
-            self._failed_sign_in(request_id, error.code)
-            raise
-        if caller.may(Action.CREATE, "admin/tokens"):
-            writes = [*writes, Update("_settings", "administrator", {"signed_in_at": rfc3339(self.clock())})]
-        try:
-            self.state.commit([*writes, self._auth_event("sign_in", caller, "http", request_id)])
-        except Conflict as error:
-            self._failed_sign_in(request_id, Unauthenticated.code)
-            raise Unauthenticated("the sign-in link was used or has expired: ask for a new one") from error
-        return session, seconds
-
-    def _failed_sign_in(self, request_id: str, code: str) -> None:
-        """Audited, but at most 60 a minute in each process: nobody shall fill the disk by guessing."""
-        now = self.clock()
-        if len(self._failures) < 60 or now - self._failures[0] > 60:
-            self._failures.append(now)
-            self.audit.best_effort(self.audit.entry(Caller(), "http", request_id, "admin/tokens", "sign_in", "denied", code))
-
-    def sign_out(self, credential: str, request_id: str) -> None:
-        self._wake_all([self.state])
-        try:
-            caller = self.authority.identify(credential)
-        except Unauthenticated:
-            caller = Caller()
-        if writes := self.authority.close_session(credential):
-            self.state.commit([*writes, self._auth_event("sign_out", caller, "http", request_id)])
-
-    def issue(
-        self, by: Caller, subject: str, grants: Sequence[str], roles: Sequence[str], expires_s: int, label: str = ""
-    ) -> Token:
-        """A new token's row, stored with its audit entry; Invalid says what is wrong with the wishes."""
-        token, writes = self.authority.issue(subject, grants, roles, expires_s, label)
-        facts: Value = {"jti": token.jti, "for": subject, "grants": list(token.grants), "roles": list(token.roles)}
-        self.state.commit([*writes, self._auth_event("issue", by, "cli", self.new_id(), **facts)])
-        return token
-
-    def revoke(self, by: Caller, tokens: Sequence[Token]) -> None:
-        """Revoke them, each in a commit of its own; a token revoked before stays as it is."""
-        for token in tokens:
-            if writes := self.authority.revoke(token):
-                self.state.commit([*writes, self._auth_event("revoke", by, "cli", self.new_id(), jti=token.jti)])
-
-    def link(self, by: Caller, token: Token, expires_s: int = 600) -> str:
-        """The code of a single-use sign-in link for the token."""
-        code, writes = self.authority.link(token, expires_s)
-        self.state.commit([*writes, self._auth_event("link", by, "cli", self.new_id(), jti=token.jti)])
-        return code
-
-    def rotate_key(self, by: Caller) -> None:
-        """A fresh key signs from now on; what the older ones signed stays good."""
-        key = self.authority.keys.rotate(self.clock())
-        self.state.commit([self._auth_event("rotate_key", by, "cli", self.new_id(), kid=key.kid)])
-
-    def retire_key(self, by: Caller, kid: str) -> None:
-        """Forget a key, and with it every token that it signed; NotFound, or Conflict for the one that signs."""
-        self.authority.keys.retire(kid)
-        self.state.commit([self._auth_event("retire_key", by, "cli", self.new_id(), kid=kid)])
-
-    def note_dead_letter(self, by: Caller, action: str, row: Mapping[str, Json]) -> None:
-        """An audit entry of a dead letter (its facts in a line) that is about to be sent back or deleted."""
-        entry = self.audit.entry(by, "cli", self.new_id(), "admin/queues", action)
-        self.state.commit([self.audit.insert(entry | {"record": row["id"], "after": dict(row)})])
-
-    def first_code(self, by: Caller) -> str:
-        """A sign-in code for the administrator, until one has signed in once; "" afterwards. It takes the place of the
-        one before, with its token: however often a site is started unused, one row of each is there."""
-        if self.state.get("_settings", "administrator") is not None:
-            return ""
-        if before := self.state.get("_settings", "first_sign_in"):
-            places = {"_tokens": before.value["jti"], "_links": before.value["link"]}
-            self.state.commit([Delete(table, key) for table, key in places.items()])
-        token = self.issue(by, "admin", ["**:*"], [], self.config.auth.session_s, "first sign-in")
-        code, writes = self.authority.link(token)
-        known: Value = {"jti": token.jti, "link": writes[0].key}
-        event = self._auth_event("link", by, "cli", self.new_id(), jti=token.jti)
-        self.state.commit([*writes, Update("_settings", "first_sign_in", known), event])
-        return code
-
-
-def _guarded(config: Config) -> tuple[list[tuple[str, Path]], list[tuple[str, Path]]]:
-    """What no share may hold, as (what it is, a path in it), and the folders in which none may lie: files there are run as
-    programs, or as pages that can run programs."""
-    own = [(f"{name}/", config.folder / name) for name in ("plugins", "templates")]  # first: see _check_folders
-    program = [BUNDLED.parent.parent] if BUNDLED.name == "site-packages" else [
-        BUNDLED / name for name in ("plugins", "templates", "static")
-    ]  # fmt: skip
-    python = [Path(os.__file__).parent, *(Path(one) for one in sys.path if one.endswith("-packages"))]
-    closed = [*own, *(("the program", one) for one in program), *(("Python", one) for one in python)]
-    held = [("the data folder", config.site.data / "keys.json")]
-    held += [("app.toml", config.folder / name) for name in dict.fromkeys(("app.toml", config.origin))]
-    held += [("the program", one) for one in (BUNDLED / "app.py", Path(sys.argv[0])) if one.is_file()]
-    links = [(what, one) for what, folder in own for one in folder.rglob("*") if one.is_symlink()]
-    held += [(what, one / "*" if one.is_dir() else one) for what, one in links]
-    held += [(f"the home of apps.{one.name}", config.folder / one.home) for one in config.resources
-             if isinstance(one, AppConfig) and one.home.endswith((".html", ".tpl"))]  # fmt: skip
-    held += [(f"the file that {named} names", path) for named, path in config.named_files]
-    return held, closed
+def _admin_title(address: str) -> str:
+    return address.removeprefix("admin/").capitalize()
+
+
+class _Guarded:
+    """What visitors must not reach, each as (what it is, a path): `held` are files that no share may hold. In `own`, the
+    folders beside app.toml, and `programs` none may lie: files there are run as programs, or as pages that can run some."""
+
+    def __init__(self, config: Config) -> None:
+        self.own = [(f"{name}/", config.folder / name) for name in ("plugins", "templates")]
+        packages = [Path(one) for one in sys.path if one.endswith("-packages")]
+        bundled = [BUNDLED / name for name in ("plugins", "templates", "static")]
+        if BUNDLED.name == "site-packages":
+            bundled = [BUNDLED.parent.parent]
+        self.programs = [("the program", one) for one in bundled]
+        self.programs += [("Python", one) for one in (Path(os.__file__).parent, *packages)]
+        self.held = [("the data folder", config.site.data / "keys.json")]
+        self.held += [("app.toml", config.folder / name) for name in dict.fromkeys(("app.toml", config.origin))]
+        self.held += [("the program", one) for one in (BUNDLED / "app.py", Path(sys.argv[0])) if one.is_file()]
+        links = [(what, one) for what, folder in self.own for one in folder.rglob("*") if one.is_symlink()]
+        self.held += [(what, one / "*" if one.is_dir() else one) for what, one in links]
+        homes = [one for one in config.resources if isinstance(one, AppConfig) and one.home.endswith((".html", ".tpl"))]
+        self.held += [(f"the home of apps.{one.name}", config.folder / one.home) for one in homes]
+        self.held += [(f"the file that {named} names", path) for named, path in config.named_files]
 
 
 class _Above:
@@ -12847,6 +12272,494 @@ def _and(words: Iterable[str]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
+# ---- are the providers there?
+
+
+class Health:
+    """Opens the providers, knows which of them could not be opened yet, and asks them how they are."""
+
+    def __init__(self, providers: Mapping[str, Provider], needed: Callable[[], Mapping[str, Mapping[str, Any]]]) -> None:
+        """`needed` is that of Builder."""
+        self._providers, self._needed = providers, needed
+        self._not_open: set[str] = set()
+
+    def open(self) -> None:
+        """Open all at once. One that is away is opened by the first request that finds it back; the others work."""
+        self._not_open = set(self._providers)
+        for answer in self._ask_all(self._open, None).values():
+            if isinstance(answer, AppError) and not isinstance(answer, Unavailable | NotPermitted):
+                raise answer
+
+    def _open(self, name: str) -> None:
+        """Open one and make the tables that statements of views may name; Unavailable while it is away."""
+        provider, tables = self._providers[name], self._needed().get(name, {})
+        provider.open()
+        with suppress(StorageFull):  # it can be read, and writes will say that it is full
+            if tables and isinstance(provider, Records):
+                provider.prepare(tables)
+            self._not_open.discard(name)
+
+    def ensure_open(self, *wanted: Provider) -> None:
+        """Open those of them that are not open yet, and no others: to try one that is still away takes its time."""
+        if self._not_open:
+            for name, provider in self._providers.items():
+                if name in self._not_open and provider in wanted:
+                    self._open(name)
+
+    def ensure_open_for(self, resource: Resource, action: Action, state: Records) -> None:
+        """ensure_open of what such a request needs."""
+        if not self._not_open:
+            return
+        wanted: list[Provider] = [] if action == Action.READ else [audit_store(resource, state)]
+        match resource:
+            case View(source=Form() as form):
+                wanted += _stores(form)
+            case View(source=Queries() as queries):
+                wanted += [queries]
+            case AdminTable(sources=sources):
+                wanted += sources
+        self.ensure_open(*wanted, *_stores(resource))
+
+    def pings(self, patience_s: float | None = None) -> dict[str, float | AppError]:
+        """Each provider's round trip in seconds, or what is wrong with it."""
+
+        def ping(name: str) -> float:
+            if name in self._not_open:
+                self._open(name)
+            self._providers[name].open()
+            return self._providers[name].ping()
+
+        return self._ask_all(ping, patience_s or _PING_S)
+
+    def ready(self) -> dict[str, str]:
+        return {name: one.message if isinstance(one, AppError) else "ok" for name, one in self.pings().items()}
+
+    def create(self) -> tuple[list[str], list[Fault]]:
+        """Make what is never made silently, in every provider: what was made, in words, and what failed."""
+        made, faults, needed = [], [], self._needed()
+        for name, provider in self._providers.items():
+            try:
+                provider.open()
+                made += [f"{name}: {what}" for what in provider.create(sorted(needed.get(name, ())))]
+            except AppError as error:
+                faults.append(Fault(f"providers.{name}", error.code, error.with_hint))
+        return made, faults
+
+    def _ask_all(self, ask: Callable[[str], _Answer], patience_s: float | None) -> dict[str, _Answer | AppError]:
+        """What ask() gives or raises for the name of each provider, all asked at the same time.
+
+        Unavailable for those that have not answered after `patience_s`; None means that it waits for them.
+        """
+        found: dict[str, Any] = {}
+
+        def run(name: str) -> None:
+            try:
+                found[name] = ask(name)
+            except Exception as error:  # raised again below, by the thread that asked
+                found[name] = error
+
+        threads = {name: threading.Thread(target=run, args=[name], daemon=True) for name in self._providers}
+        for thread in threads.values():
+            thread.start()
+        ends_at = time.monotonic() + (patience_s or 0)
+        for thread in threads.values():
+            thread.join(max(ends_at - time.monotonic(), 0) if patience_s else None)
+        answers: dict[str, Any] = {}
+        for name in threads:
+            late = Unavailable(f"provider {name} gave no answer within {patience_s or 0:g} seconds")
+            answers[name] = found.get(name, late)
+            if isinstance(answers[name], Exception) and not isinstance(answers[name], AppError):
+                raise answers[name]
+        return answers
+
+
+# ---- tokens and sessions
+
+
+class Office:
+    """Issues and revokes tokens, signs people in and out; each change is committed together with its audit entry."""
+
+    def __init__(self, config: Config, state: Records, audit: Audit, health: Health, clock: Clock) -> None:
+        self._config, self._state, self._audit, self._health, self._clock = config, state, audit, health, clock
+        self._failures: deque[float] = deque(maxlen=60)  # when the last sign-ins failed
+        self._site_id = ""
+
+    @cached_property
+    def authority(self) -> Authority:
+        """With the key ring, which is loaded or made on first use."""
+        auth = self._config.auth
+        keys = KeyRing.load(auth.keys, self._config.site.data / "keys.json")
+        roles = {name: role.grants for name, role in self._config.roles.items()}
+        public = self._config.public.grants
+        return Authority(keys, self._state, roles, public, auth.issuer, auth.session_s, self._clock)
+
+    def _event(self, action: str, caller: Caller, request_id: str = "", **facts: Json) -> Insert:
+        """The audit entry of what a request did, or without its id the command line."""
+        door, request_id = ("http", request_id) if request_id else ("cli", new_id(self._clock()))
+        entry = self._audit.entry(caller, door, request_id, "admin/tokens", action)
+        return self._audit.insert(entry | {"after": facts or None})
+
+    def sign_in(self, secret: str, request_id: str) -> tuple[str, int]:
+        self._health.ensure_open(self._state)
+        try:
+            session, seconds, caller, writes = self.authority.open_session(secret)
+        except Unauthenticated as error:
+            self._failed_sign_in(request_id, error.code)
+            raise
+        if caller.may(Action.CREATE, "admin/tokens"):
+            writes = [*writes, Update("_settings", "administrator", {"signed_in_at": rfc3339(self._clock())})]
+        try:
+            self._state.commit([*writes, self._event("sign_in", caller, request_id)])
+        except Conflict as error:
+            self._failed_sign_in(request_id, Unauthenticated.code)
+            raise Unauthenticated("the sign-in link was used or has expired: ask for a new one") from error
+        return session, seconds
+
+    def _failed_sign_in(self, request_id: str, code: str) -> None:
+        """Audited, but at most 60 a minute in each process: nobody shall fill the disk by guessing."""
+        now = self._clock()
+        if len(self._failures) < 60 or now - self._failures[0] > 60:
+            self._failures.append(now)
+            entry = self._audit.entry(Caller(), "http", request_id, "admin/tokens", "sign_in", "denied", code)
+            self._audit.best_effort(entry)
+
+    def sign_out(self, credential: str, request_id: str) -> None:
+        self._health.ensure_open(self._state)
+        try:
+            caller = self.authority.identify(credential)
+        except Unauthenticated:
+            caller = Caller()
+        if writes := self.authority.close_session(credential):
+            self._state.commit([*writes, self._event("sign_out", caller, request_id)])
+
+    def issue(
+        self, by: Caller, subject: str, grants: Sequence[str], roles: Sequence[str], expires_s: int, label: str = ""
+    ) -> Token:
+        """A new token's row, stored with its audit entry; Invalid says what is wrong with the wishes."""
+        token, writes = self.authority.issue(subject, grants, roles, expires_s, label)
+        facts: Value = {"jti": token.jti, "for": subject, "grants": list(token.grants), "roles": list(token.roles)}
+        self._state.commit([*writes, self._event("issue", by, **facts)])
+        return token
+
+    def revoke(self, by: Caller, tokens: Sequence[Token]) -> None:
+        """Revoke them, each in a commit of its own; a token revoked before stays as it is."""
+        for token in tokens:
+            if writes := self.authority.revoke(token):
+                self._state.commit([*writes, self._event("revoke", by, jti=token.jti)])
+
+    def link(self, by: Caller, token: Token, expires_s: int = 600) -> str:
+        """The code of a single-use sign-in link for the token."""
+        code, writes = self.authority.link(token, expires_s)
+        self._state.commit([*writes, self._event("link", by, jti=token.jti)])
+        return code
+
+    def first_code(self, by: Caller) -> str:
+        """A sign-in code for the administrator, until one has signed in once; "" afterwards. It takes the place of the
+        one before, with its token: however often a site is started unused, one row of each is there."""
+        if self._state.get("_settings", "administrator") is not None:
+            return ""
+        if before := self._state.get("_settings", "first_sign_in"):
+            self._state.commit([Delete("_tokens", before.value["jti"]), Delete("_links", before.value["link"])])
+        token = self.issue(by, "admin", ["**:*"], [], self._config.auth.session_s, "first sign-in")
+        code, writes = self.authority.link(token)
+        known = Update("_settings", "first_sign_in", {"jti": token.jti, "link": writes[0].key})
+        self._state.commit([*writes, known, self._event("link", by, jti=token.jti)])
+        return code
+
+    def rotate_key(self, by: Caller) -> None:
+        """A fresh key signs from now on; what the older ones signed stays good."""
+        key = self.authority.keys.rotate(self._clock())
+        self._state.commit([self._event("rotate_key", by, kid=key.kid)])
+
+    def retire_key(self, by: Caller, kid: str) -> None:
+        """Forget a key, and with it every token that it signed; NotFound, or Conflict for the one that signs."""
+        self.authority.keys.retire(kid)
+        self._state.commit([self._event("retire_key", by, kid=kid)])
+
+    def site_id(self) -> str:
+        if not self._site_id:
+            self._health.ensure_open(self._state)
+            with suppress(Conflict):  # another process was first: its id is everybody's
+                if self._state.get("_settings", "site") is None:
+                    self._state.commit([Insert("_settings", "site", {"id": secrets.token_hex(8)})])
+            self._site_id = cast(Record, self._state.get("_settings", "site")).value["id"]
+        return self._site_id
+
+    def link_is_good(self, code: str) -> bool:
+        self._health.ensure_open(self._state)
+        return self.authority.link_is_good(code)
+
+    def has_ended(self, credential: str) -> bool:
+        with suppress(AppError):
+            self._health.ensure_open(self._state)
+            return self.authority.ended_session(credential) is not None
+        return False
+
+
+# ---- files that wait for a form to be sent again
+
+
+class HeldFiles:
+    """Files that were chosen in a page and are kept staged until it is sent again."""
+
+    def __init__(self, resources: Mapping[str, Resource], state: Records, office: Office) -> None:
+        self._resources, self._state, self._office = resources, state, office
+
+    def file_limits(self, resource: str) -> dict[str, int]:
+        found = self._resources.get(resource)
+        if isinstance(found, Files):
+            return {"file": found.config.max_file_bytes}
+        fields = found.fields.values() if isinstance(found, Form) else ()
+        return {one.name: one.config.max_file_bytes for one in fields if one.is_file}
+
+    def hold(self, resource: str, uploads: Mapping[str, Upload], subject: str | None) -> dict[str, Held]:
+        taker, found = self._resources.get(resource), dict[str, Held]()
+        if isinstance(taker, Form | Files):
+            for name, upload in uploads.items():
+                with suppress(AppError):  # the person is asked to choose it again
+                    if held := taker.hold(name, upload, subject):
+                        found[name] = held
+        return found
+
+    def hold_after(self, credential: str, resource: str, uploads: Mapping[str, Upload]) -> dict[str, Held]:
+        for _ in range(_ATTEMPTS):
+            if not (row := self._office.authority.ended_session(credential)):
+                break
+            found = self.hold(resource, uploads, None)
+            places = [[held.share, dataclasses.astuple(held.staged)] for held in found.values()]
+            try:
+                self._state.commit([Update("_sessions", row.key, row.value | {"held": places}, row.version)])
+            except AppError as error:
+                self._discard([(held.share, held.staged) for held in found.values()])
+                if isinstance(error, Conflict):  # two submits at once: one after the other
+                    continue
+                break
+            self._discard([(share, Staged(*facts)) for share, facts in row.value.get("held", ())])
+            return found
+        return {}
+
+    def _discard(self, staged: Iterable[tuple[str, Staged]]) -> None:
+        for share, one in staged:
+            files = self._resources.get(f"files/{share}")
+            with suppress(AppError):  # a sweep finds what stays
+                if isinstance(files, Files):
+                    files.blobs.discard(one)
+
+
+# ---- the flow
+
+
+def _no_guard() -> None:
+    """The guard of runners that hold nothing which could be lost."""
+
+
+class Flow:
+    """What becomes of a request, whatever door it came through. Each method stands above those that it calls."""
+
+    def __init__(
+        self,
+        resources: Mapping[str, Resource],
+        indexes: Mapping[str, Resource],
+        state: Records,
+        office: Office,
+        audit: Audit,
+        health: Health,
+        clock: Clock,
+    ) -> None:
+        self._resources, self._indexes, self._state = resources, indexes, state
+        self._office, self._audit, self._health, self._clock = office, audit, health, clock
+
+    def handle(self, request: Request, guard: Callable[[], None]) -> Response:
+        """Identify, admit, decode, replay, plan, commit, respond; raises what the caller is to be told."""
+        if request.credential or request.role:
+            self._health.ensure_open(self._state)
+        return self._handle_as(self._caller(request), request, guard)
+
+    def _handle_as(self, caller: Caller, request: Request, guard: Callable[[], None]) -> Response:
+        """The same for a caller who is known."""
+        try:
+            resource = self._admit(request, caller)
+            self._health.ensure_open_for(resource, request.action, self._state)
+            if request.decode is not None:
+                request = dataclasses.replace(request, data=_own_files(request.decode(), caller), decode=None)
+            _check_batch(request, resource)
+            response = self._execute(request, caller, resource, guard)
+        except AppError as error:
+            error.subject = caller.subject
+            if isinstance(error, Forbidden) and request.action != Action.READ:
+                needed = error.needed.rpartition(":")[2]
+                self._audit.best_effort(self._entry(request, caller, needed, "denied", error.code))
+            raise
+        self._office.authority.touch(caller)
+        response.caller = caller
+        return response
+
+    def _caller(self, request: Request) -> Caller:
+        if request.role:
+            caller = self._office.authority.service(request.role)
+        else:
+            caller = self._office.authority.identify(request.credential, request.sent_at)
+        return caller if request.ceiling is None else dataclasses.replace(caller, ceiling=request.ceiling)
+
+    def _admit(self, request: Request, caller: Caller) -> Resource:
+        """The resource, if the caller may do this to it. Authorised before it is looked up, so that a stranger cannot
+        tell what is missing from what is forbidden."""
+        kind = RESOURCE_TYPES.get(request.resource.partition("/")[0])
+        wanted = kind.sufficient(request) if kind else (request.action,)
+        place = kind.judged_at(request) if kind else request.address
+        open_to_all = request.resource in ("", *self._indexes)
+        may_enter = open_to_all or any(caller.may(action, place) for action in wanted)
+        if not may_enter and not any(caller.may(action, request.address) for action in wanted):
+            self._refuse(request, caller, wanted[0], place)
+        resource = self._resources.get(request.resource) or self._indexes.get(request.resource)
+        if resource is None:
+            seen = [address for address in self._resources if address and caller.opens(address)]
+            raise NotFound(f"there is no {request.resource}{nearest(request.resource, seen)}")
+        if request.action not in resource.actions:
+            allowed = [action for action in Action if action in resource.actions]
+            raise UnsupportedAction(
+                f"{request.resource} has no {request.action}, only {', '.join(allowed)}", allowed=allowed
+            )
+        return resource
+
+    def _refuse(self, request: Request, caller: Caller, action: Action, place: str) -> NoReturn:
+        needed = f"{place}:{action}"
+        if dataclasses.replace(caller, ceiling=None).may(action, place):
+            raise Forbidden(f"the {request.door} door it came through does not allow {needed}", needed=needed)
+        if not caller.subject:
+            raise SignInNeeded(f"sign in, or send a token with the grant {needed}")
+        raise Forbidden(f"this needs the grant {needed}", needed=needed)
+
+    def _read_as(self, caller: Caller, request: Request, address: str, params: Mapping[str, str]) -> Response:
+        """Another resource, read as the same caller for the same request."""
+        type_, _, rest = address.partition("/")
+        name, *path = split_path(rest) or ("",)
+        inner = Request(
+            id=request.id, action=Action.READ, resource=f"{type_}/{quote(name, safe='')}", path=tuple(path),
+            door=request.door, params=params, credential=request.credential, sent_at=request.sent_at,
+            ceiling=request.ceiling, role=request.role,
+        )  # fmt: skip
+        return self._handle_as(caller, inner, _no_guard)
+
+    def _execute(self, request: Request, caller: Caller, resource: Resource, guard: Callable[[], None]) -> Response:
+        """Plan and commit; again when another writer came between and the caller set no condition."""
+        replay = Replay(request, caller, audit_store(resource, self._state), self._clock)
+        for attempts_left in reversed(range(_ATTEMPTS)):
+            if answer := replay.look_up():
+                return answer
+            again = replay.stored is not None
+            scope = Scope(
+                caller, self._clock(), partial(new_id, self._clock()), partial(self._read_as, caller, request), again
+            )
+            plan = None
+            try:
+                plan = resource.handle(request, scope)
+                return self._carry_out(request, caller, plan, resource.records, replay, guard)
+            except (Conflict, PreconditionFailed) as error:
+                if answer := replay.look_up(plan):
+                    return answer
+                if isinstance(error, PreconditionFailed) or not (plan and plan.changes) or not attempts_left:
+                    raise
+                if request.conditions.if_match and request.action != Action.CREATE:
+                    raise PreconditionFailed("it was changed meanwhile: get it again") from error
+        raise Busy("others change this all the time; try again")
+
+    def _carry_out(
+        self,
+        request: Request,
+        caller: Caller,
+        plan: Plan,
+        records: Records | None,
+        replay: Replay,
+        guard: Callable[[], None],
+    ) -> Response:
+        if not plan.changes and not plan.steps:
+            return plan.respond(())
+        entry = self._entry(request, caller, plan.action or request.action)
+        if records is not None and records.atomic and plan.changes:
+            response = self._commit_together(entry, plan, records, replay, guard)
+        else:
+            response = self._commit_apart(entry, plan, records, replay, guard)
+        for remove in plan.cleanup:
+            with suppress(AppError):  # the record is committed; a file that stays is found by its unreferenced name
+                remove.blobs.remove(remove.path)
+        return response
+
+    def _commit_together(
+        self, entry: Value, plan: Plan, records: Records, replay: Replay, guard: Callable[[], None]
+    ) -> Response:
+        """Publish, then records, audit entries and the answer for repeats in one commit; unpublish if that fails."""
+        with self._undone_on_failure(plan) as published:
+            response = plan.respond([self._step(step, published) for step in plan.steps])
+            writes = [change.write for change in plan.changes]
+            audit = [self._audit.insert(_with_change(entry, change)) for change in plan.changes]
+            guard()
+            records.commit([*writes, *audit, *replay.finish(plan, response)])
+        return response
+
+    def _commit_apart(
+        self, entry: Value, plan: Plan, records: Records | None, replay: Replay, guard: Callable[[], None]
+    ) -> Response:
+        """Where the work and its audit entry cannot be one commit: an intent, the work, an outcome.
+
+        Intent and work are durable before this returns; an outcome that is lost is logged.
+        """
+        entry["after"] = _staged_facts(plan)
+        for change in plan.changes:  # one at most
+            entry = _with_change(entry, change)
+        with self._undone_on_failure(plan) as published:
+            intent = self._audit.insert(entry | {"outcome": "intent"})
+            done = self._state.commit([intent, *replay.begin(plan)])
+            if len(done) > 1:
+                replay.stored = done[1]
+            try:
+                guard()
+                blobs = [self._step(step, published) for step in plan.steps]
+                for change in plan.changes:
+                    cast(Records, records).commit([change.write])
+            except BaseException as error:
+                failed = {"outcome": "failed", "code": getattr(error, "code", AppError.code)}
+                self._audit.best_effort(entry | {"at": rfc3339(self._clock())} | failed, *replay.forget())
+                raise
+        response = plan.respond(blobs)
+        self._audit.best_effort(entry | {"at": rfc3339(self._clock())}, *replay.finish(plan, response))
+        return response
+
+    @contextmanager
+    def _undone_on_failure(self, plan: Plan) -> Iterator[list[Publish]]:
+        """A list for the steps that were done; if the block fails and records hang on them, they are undone."""
+        published: list[Publish] = []
+        try:
+            yield published
+        except BaseException:
+            for step in published if plan.changes else ():
+                with suppress(AppError):  # the first failure is the one to tell
+                    if step.held:
+                        with closing(step.blobs.read(step.path)) as chunks:
+                            step.held.staged = step.blobs.stage(chunks)
+                    step.blobs.remove(step.path)
+            _discard(plan)
+            raise
+
+    def _step(self, step: BlobStep, published: list[Publish]) -> Blob:
+        if isinstance(step, Remove):
+            with suppress(NotFound) if step.or_gone else nullcontext():
+                step.blobs.remove(step.path, if_match=step.if_match)
+            return Blob(step.path, 0, 0.0, "")
+        try:
+            blob = step.blobs.publish(step.staged, step.path, if_match=step.if_match, if_none_match=step.if_none_match)
+        except NotFound as error:
+            if not step.held:
+                raise
+            code, detail = HELD_IS_GONE
+            raise Invalid(f"{step.held.name} {detail}", faults=[Fault(f"/{step.held.field}", code, detail)]) from error
+        published.append(step)
+        return blob
+
+    def _entry(self, request: Request, caller: Caller, action: str, outcome: str = "ok", code: str = "") -> Value:
+        return self._audit.entry(caller, request.door, request.id, request.address, action, outcome, code)
+
+
 def _check_batch(request: Request, resource: Resource) -> None:
     """Nothing, or Unsupported or TooLarge if a batch with its audit entries cannot be one commit of the provider."""
     records = resource.records
@@ -12860,11 +12773,124 @@ def _check_batch(request: Request, resource: Resource) -> None:
         raise TooLarge(f"{request.resource} takes at most {fit} records a request, and this has {len(request.data)}: {told}")
 
 
-def _commit_in_parts(records: Records, writes: Sequence[Write]) -> None:
-    """Do writes that need not be done together, as many at once as the provider takes."""
-    size = records.most_writes or len(writes) or 1
-    for start in range(0, len(writes), size):
-        records.commit(writes[start : start + size])
+def _staged_facts(plan: Plan) -> Json:
+    """What an audit entry says of the bytes that a plan publishes; None when it publishes none."""
+    found = [{"size_bytes": s.staged.size_bytes, "sha256": s.staged.sha256} for s in plan.steps if isinstance(s, Publish)]
+    return found[0] if found else None
+
+
+def _discard(plan: Plan) -> None:
+    for step in plan.steps:
+        if isinstance(step, Publish) and not step.held and not step.waits:
+            with suppress(AppError):  # a sweep finds what stays
+                step.blobs.discard(step.staged)
+
+
+def _own_files(data: Json, caller: Caller) -> Json:
+    """What a page sent; a file that is held for another subject is as if it were gone."""
+
+    def own(item: Json) -> Json:
+        if isinstance(item, Upload) and item.held and item.held.subject not in (None, caller.subject):
+            return dataclasses.replace(item, held=dataclasses.replace(item.held, share=""))
+        return item
+
+    if not isinstance(data, dict):
+        return data
+    return {name: list(map(own, one)) if isinstance(one, list) else one for name, one in data.items()}
+
+
+# ---- what `server check` says
+
+# What has an address of its own below a form, view or app; below files, anything can be.
+_BELOW: Mapping[str, Sequence[str]] = {"forms": ("records",), "views": (), "apps": ("static",)}
+
+
+class Inspection:
+    """Looks for what an operator should know: faults, damage, and grants that allow nothing."""
+
+    def __init__(self, built: Builder, health: Health, office: Office) -> None:
+        self._built, self._config, self._resources = built, built.config, built.resources
+        self._health, self._office = health, office
+
+    def check(self) -> list[Fault]:
+        """Every fault: of the configuration, and of what it meets when providers, key ring and statements are tried."""
+        faults, needed = list(self._built.faults), self._built.needed() if self._built.state else {}
+        away = {name: error for name, error in self._health.pings().items() if isinstance(error, AppError)}
+        faults += [Fault(f"providers.{name}", Unavailable.code, error.with_hint) for name, error in away.items()]
+        for address, config in self._built.declared.items():
+            if self._config.provider_name(getattr(config, "provider", "")) not in away:
+                faults += _resource_faults(address.replace("/", "."), self._resources.get(address))
+        for name, tables in needed.items():
+            records = cast(Records, self._built.providers[name])
+            for table in sorted(tables.keys() & {*_BESIDE_TABLES, *_STATE_TABLES}) if name not in away else ():
+                faults += _tried(f"providers.{name}", partial(records.get, table, "none"))
+        has_keys = self._config.auth.keys or (self._config.site.data / "keys.json").exists()
+        if has_keys and self._built.state:
+            faults += _tried("auth.keys", lambda: self._office.authority)
+        return faults
+
+    def warnings(self) -> list[str]:
+        """What an operator should know and need not change: of the providers, and grants that allow nothing."""
+        written = {id(self._built.state), *(id(one) for r in self._resources.values() for one in _stores(r))}
+        texts: dict[str, list[str]] = {}
+        for name, provider in self._built.providers.items():
+            if id(provider) in written or not isinstance(provider, SqlProvider):  # SQLite's are about writing
+                for text in provider.warnings():
+                    texts.setdefault(text, []).append(f"providers.{name}")
+        found = [f"{_and(names)}: {text}" for text, names in texts.items()]
+        data = self._config.site.data
+        if data.is_dir() and data.stat().st_mode & 0o022:
+            found.append(f"site.data: other accounts of this machine can write there: chmod 700 {data}")
+        places = {f"roles.{name}": role.grants for name, role in self._config.roles.items()}
+        places |= {f"sqs.queues: allow of {queue.name}": queue.allow or () for queue in self._config.sqs.queues}
+        for place, grants in (places | {"public": self._config.public.grants}).items():
+            found += [f"{place}: {why}" for why in map(self._why_useless, grants) if why]
+        return found
+
+    def expect_declared(self, grants: Iterable[str]) -> None:
+        """NotFound if one of the grants allows nothing that app.toml declares."""
+        for why in map(self._why_useless, map(parse_grant, grants)):
+            if why:
+                raise NotFound(why)
+
+    def _why_useless(self, grant: Grant) -> str:
+        """Why a grant allows nothing, in words; "" if it allows something that is declared."""
+        type_, *below = grant.pattern
+        near = [a for a in self._resources if a and covers(grant.pattern[:2], a.split("/"))]
+        if not near and type_ in (*RESOURCE_CONFIGS, "admin") and below[:1] in ([], ["*"], ["**"]):
+            return ""  # all of a kind, though there is none yet
+        if not near:
+            addresses = [a for a in self._resources if a]
+            types = ", ".join(sorted({a.partition("/")[0] for a in addresses}))
+            hint = nearest("/".join(grant.pattern[:2]), addresses) or f": what is declared is in {types}"
+            return f"{grant} names nothing that is declared{hint}"
+        if type_ in _BELOW and below[1:2] and below[1] not in ("*", "**", *_BELOW[type_]):
+            known = [f"{near[0]}/{name}" for name in _BELOW[type_]] or [near[0]]
+            return f"{grant} names nothing that is declared; did you mean {known[0]}?"
+        if not any(grant.actions & self._resources[a].actions for a in near):
+            can = ", ".join(a for a in Action if a in self._resources[near[0]].actions)
+            return f"{grant} allows nothing: the actions of {near[0]} are {can}"
+        return ""
+
+    def damage(self, most_s: float = 5.0) -> list[str]:
+        """What views and forms hold that cannot be read, in words, as far as it is found in about most_s."""
+        places = [(a, one) for a, one in self._resources.items() if isinstance(one, Form | Files) or _is_sql(one)]
+        ends_at, found = time.monotonic() + most_s, []
+        for left, (address, one) in zip(range(len(places), 0, -1), places, strict=True):
+            now = time.monotonic()
+            until = now + max((ends_at - now) / left, 0.05)
+            seen: dict[str, list[str]] = {}
+            with suppress(AppError):  # which check() finds
+                rows = _damage_of_share(one) if isinstance(one, Files) else _damage_of_rows(one, until - now)
+                for which, name, reason in rows:
+                    if reason:
+                        seen.setdefault(f"{name} {reason}", []).append(which)
+                    if time.monotonic() > until:
+                        break
+            for what, rows_ in seen.items():
+                more = f" and {len(rows_) - 1:,} more" if len(rows_) > 1 else ""
+                found.append(f"{address.replace('/', '.')}: {what} in {rows_[0]}{more}")
+        return found
 
 
 def _tried(place: str, work: Callable[[], Any]) -> list[Fault]:
@@ -12930,60 +12956,245 @@ def _try_statement(view: View, queries: Queries) -> None:
                 raise ConfigError(f"has no column {name!r}, which columns names{nearest(name, rows.columns)}")
 
 
-def _staged_facts(plan: Plan) -> Json:
-    """What an audit entry says of the bytes that a plan publishes; None when it publishes none."""
-    found = [{"size_bytes": s.staged.size_bytes, "sha256": s.staged.sha256} for s in plan.steps if isinstance(s, Publish)]
-    return found[0] if found else None
+# ---- jobs
 
 
-def _discard(plan: Plan) -> None:
-    for step in plan.steps:
-        if isinstance(step, Publish) and not step.held and not step.waits:
-            with suppress(AppError):  # a sweep finds what stays
-                step.blobs.discard(step.staged)
+class Sweeps(Job):
+    """Forgets what is kept for a time only: idempotency records, sessions, sign-in links, tokens, and what interrupted
+    uploads left in providers."""
+
+    kind = "sweeps"
+    every_s = 3600
+    scope = "node"
+
+    def run(self, app: App, stop: threading.Event) -> None:
+        """One place that fails keeps nothing else from being swept; the first failure is raised in the end."""
+        works = [partial(self._forget, app, records) for records in app.audit_stores()]
+        failures = []
+        for work in works:
+            if stop.is_set():
+                return
+            try:
+                work()
+            except AppError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+
+    def _forget(self, app: App, records: Records) -> None:
+        old = Query("_requests", (Condition("at", "lt", app.clock() - _REQUESTS_KEPT_S),))
+        writes: list[Write] = [Delete("_requests", record.key) for record in islice(records.walk(old), 5000)]
+        if records is app.state:
+            writes += app.authority.expired()
+        size = records.most_writes or len(writes) or 1
+        for start in range(0, len(writes), size):
+            records.commit(writes[start : start + size])
 
 
-def _staged_sha256(request: Request, plan: Plan) -> str:
-    """The digest of the request's own byte stream, "" when it has none."""
-    staged = [step.staged.sha256 for step in plan.steps if isinstance(step, Publish)]
-    return staged[0] if staged and request.body is not None else ""
+class Jobs:
+    """Runs the jobs of a site in one process of those that share its data folder: the one that has the lock there.
+
+    A process without the lock tries again now and then, so that another one goes on when the first has ended.
+    """
+
+    def __init__(self, app: App, jobs: Sequence[Job], lock: Path, clock: Clock = time.monotonic) -> None:
+        self._app, self._lock, self._clock = app, lock, clock
+        self._due = {job: clock() + min(job.every_s, _FIRST_RUN_S) for job in jobs}
+        self._descriptor = -1  # of the lock, once it is held
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Return once no job is running any more, or soon; another process may have them then."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(_JOB_ENDS_S)
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _run(self) -> None:
+        while not self._stop.wait(self.step()):
+            pass
+
+    def step(self) -> float:
+        """Run what is due, if this process has the lock or gets it; how many seconds the next step can wait."""
+        if not self._has_lock():
+            return _LOCK_RETRY_S
+        for job, due_at in self._due.items():
+            if due_at <= self._clock() and not self._stop.is_set():
+                self._try(job)
+                self._due[job] = self._clock() + job.every_s
+        return max(min(self._due.values(), default=math.inf) - self._clock(), 0)
+
+    def _try(self, job: Job) -> None:
+        try:
+            job.run(self._app, self._stop)
+        except Exception as error:
+            words, trace = (error.with_hint, None) if isinstance(error, AppError) else (type(error).__name__, error)
+            log = logging.getLogger("satchel")
+            log.error("the job %s failed and is run again in %g seconds: %s", job.kind, job.every_s, words, exc_info=trace)
+
+    def _has_lock(self) -> bool:
+        if self._descriptor < 0:
+            with suppress(OSError):  # another process has it, or the folder is away
+                self._descriptor = lock_file(self._lock)
+        return self._descriptor >= 0
 
 
-def _body_digest(body: Iterable[bytes] | None) -> str:
-    digest = hashlib.sha256()
-    for chunk in body or ():
-        digest.update(chunk)
-    return digest.hexdigest() if body is not None else ""
+def lock_file(path: Path) -> int:
+    """A descriptor that holds the lock of a file until it is closed; BlockingIOError if another process has it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
-def _payload_digest(request: Request, body_sha256: str) -> str:
-    """One digest of everything that makes two requests the same; file uploads count by their content."""
-    payload = [list(request.path), dict(request.params), _digestible(request.data), request.partial, body_sha256]
-    return hashlib.sha256(json.dumps(payload, sort_keys=True, default=str).encode()).hexdigest()
+# ---- the application
 
 
-def _own_files(data: Json, caller: Caller) -> Json:
-    """What a page sent; a file that is held for another subject is as if it were gone."""
+class App:
+    """The application behind every door (see Host): its parts, and what a runner asks of them."""
 
-    def own(item: Json) -> Json:
-        if isinstance(item, Upload) and item.held and item.held.subject not in (None, caller.subject):
-            return dataclasses.replace(item, held=dataclasses.replace(item.held, share=""))
-        return item
+    def __init__(self, config: Config, registry: Registry, clock: Clock = time.time, *, strict: bool = True) -> None:
+        """Build providers and resources and open nothing. ConfigError lists every fault; without `strict` they are kept
+        in `faults`, for an App that is only looked at."""
+        built = Builder(config, registry)
+        if strict and built.faults:
+            count = how_many(len(built.faults), "fault")
+            raise ConfigError(f"{config.origin} has {count}", faults=map(config.located, built.faults))
+        self.config, self.title, self.clock, self._registry = config, config.site.title, clock, registry
+        self.runs_jobs = False  # a server sets it before it opens the App in its workers
+        self._jobs: Jobs | None = None
+        self.faults, self.providers, self.statics = built.faults, built.providers, built.statics
+        self.resources, self.indexes, self._declared = built.resources, built.indexes, built.declared
+        self.state = cast(Records, built.state)
+        self.health, self.audit = Health(built.providers, built.needed), Audit(self.state, clock)
+        self.office = Office(config, self.state, self.audit, self.health, clock)
+        self.held = HeldFiles(self.resources, self.state, self.office)
+        self.flow = Flow(self.resources, self.indexes, self.state, self.office, self.audit, self.health, clock)
+        self.inspection = Inspection(built, self.health, self.office)
+        self.needed, self.audit_stores = built.needed, partial(built.audit_stores, self.state)
+        self._bind()
+        self.began_at = clock()
+        self.queues: Callable[[], Mapping[str, str]] = dict  # states of the queues that this server works on, by name
+        if built.state is not None:
+            self.resources["admin/metrics"] = Metrics(self.metrics)
 
-    if not isinstance(data, dict):
-        return data
-    return {name: list(map(own, one)) if isinstance(one, list) else one for name, one in data.items()}
+    def _bind(self) -> None:
+        """What runners and commands ask of the App and its parts do."""
+        office, health, held, inspection = self.office, self.health, self.held, self.inspection
+        self.sign_in, self.sign_out, self.issue, self.revoke = office.sign_in, office.sign_out, office.issue, office.revoke
+        self.link, self.link_is_good, self.first_code = office.link, office.link_is_good, office.first_code
+        self.rotate_key, self.retire_key = office.rotate_key, office.retire_key
+        self.site_id, self.has_ended = office.site_id, office.has_ended
+        self.file_limits, self.hold, self.hold_after = held.file_limits, held.hold, held.hold_after
+        self.pings, self.ready, self.create = health.pings, health.ready, health.create
+        self.check, self.damage, self.warnings = inspection.check, inspection.damage, inspection.warnings
+        self.expect_declared = inspection.expect_declared
 
+    @property
+    def authority(self) -> Authority:
+        return self.office.authority
 
-def _digestible(data: Json) -> Json:
-    if isinstance(data, Upload) and data.held:
-        return [data.name, data.held.staged.sha256]
-    if isinstance(data, Upload):
-        data.file.seek(0)
-        return [data.name, _body_digest(iter(partial(data.file.read, 65536), b""))]
-    if isinstance(data, dict):
-        return {name: _digestible(value) for name, value in data.items()}
-    return [_digestible(item) for item in data] if isinstance(data, list) else data
+    def open(self) -> None:
+        """Open the providers and make what they need. One that is away answers 503 until it is back; the others work."""
+        for static in self.statics:
+            with suppress(Unavailable, NotPermitted):
+                static.open()
+        self.health.open()
+        if self.runs_jobs and self._jobs is None:
+            jobs = [Sweeps({}, self.config), *self.extensions(Job)]  # type: ignore[type-abstract]
+            self._jobs = Jobs(self, jobs, self.config.site.data / "jobs.lock")
+            self._jobs.start()
+
+    def close(self) -> None:
+        if self._jobs:
+            self._jobs.stop()
+            self._jobs = None
+        for provider in (*self.providers.values(), *self.statics):
+            provider.close()
+
+    def handle(self, request: Request, guard: Callable[[], None] = _no_guard) -> Response:
+        """The flow, counted by what came of it; only resources that exist have a label of their own."""
+        code, action = AppError.code, request.action
+        try:
+            response = self.flow.handle(request, guard)
+            code = "ok"
+            if response.created:  # by an update, too
+                action = Action.CREATE
+            return response
+        except Exception as error:
+            said = getattr(error, "code", None)  # what a guard raises may have one, too
+            code = said if isinstance(said, str) else AppError.code
+            raise
+        finally:
+            label = (request.resource or "/") if request.resource in self.resources else "other"
+            self.count("satchel_requests_total", request.door, label, action.value, code)
+
+    def handle_all(self, work: Sequence[tuple[Request, Callable[[], None]]]) -> list[Response | Exception]:
+        answers: list[Response | Exception] = []
+        for request, guard in work:
+            try:
+                answers.append(self.handle(request, guard))
+            except Exception as error:
+                answers.append(error)
+        return answers
+
+    def shares_commits(self, request: Request) -> bool:
+        return False
+
+    def endpoint(self, kind: str, path: Sequence[str]) -> Endpoint | None:
+        return RESOURCE_TYPES[kind].endpoint(path)
+
+    def describe(self, credential: str | None) -> list[Value]:
+        caller = None if credential is None else self.authority.identify(credential)
+        return [
+            {"type": one.type, "address": address, "title": one.title} | one.describe()
+            for address, one in self.resources.items()
+            if address in self._declared and (caller is None or caller.opens(address))
+        ]
+
+    def limits(self, resource: str) -> int:
+        return self.config.http.max_body_bytes + sum(self.file_limits(resource).values())
+
+    def seal(self, purpose: str, text: str) -> str:
+        return self.authority.seal(purpose, text)
+
+    def unseal(self, purpose: str, sealed: str) -> str | None:
+        return self.authority.unseal(purpose, sealed)
+
+    def note_dead_letter(self, by: Caller, action: str, row: Mapping[str, Json]) -> None:
+        """An audit entry of a dead letter (its facts in a line) that is about to be sent back or deleted."""
+        entry = self.audit.entry(by, "cli", new_id(self.clock()), "admin/queues", action)
+        self.state.commit([self.audit.insert(entry | {"record": row["id"], "after": dict(row)})])
+
+    def extensions(self, family: type[_Kind]) -> list[_Kind]:
+        """One object of each kind of a family, with its settings."""
+        own: Mapping[str, Mapping[str, Any]] = self.config.extensions
+        return [cast(Any, cls)(own.get(kind, {}), self.config) for kind, cls in self._registry.of(family).items()]
+
+    @cached_property
+    def meters(self) -> Any:
+        """The counters of this process and of all that are forked after they were first asked for (plugins/metrics.py)."""
+        workers = (self.config.http.workers or os.cpu_count() or 1) + self.config.sqs.workers
+        return plugin("metrics").Meters(2 * workers + 8)  # twice: new workers may begin before the old ones have ended
+
+    def count(self, name: str, *labels: str, by: float = 1) -> None:
+        self.meters.count(name, *labels, by=by)
+
+    def observe(self, name: str, *labels: str, value: float) -> None:
+        self.meters.observe(name, *labels, value=value)
+
+    def metrics(self) -> list[Value]:
+        """Every meter with its samples, for admin/metrics."""
+        return cast(list[Value], plugin("metrics").samples(self))
 
 
 # ==== 11. COMMANDS ===============================================================================================
@@ -13120,6 +13331,7 @@ def _serve_http(app: App) -> None:
         if trouble:
             _say(f"There is no sign-in link: {trouble}")
 
+    app.runs_jobs = True
     folders = [config.folder / "templates", BUNDLED / "templates"]
     HttpRunner(config.http, config.site, app, folders, on_ready, app.queues).run()
 
@@ -13133,6 +13345,7 @@ def _serve_sqs(app: App, states: Path, alone: bool) -> None:
     def on_ready(queues: str) -> None:
         _say(f"{app.config.site.title} works on {queues} ({app.config.origin})")
 
+    app.runs_jobs = True
     SqsRunner(app.config.sqs, app, states, on_ready, alone=alone).run()
 
 

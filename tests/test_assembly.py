@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import logging
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -124,6 +125,10 @@ def inline(content: bytes = b"x") -> dict[str, str]:
     return {"name": "a.txt", "base64": base64.b64encode(content).decode()}
 
 
+def sweep(site: Site) -> None:
+    app.Sweeps({}, site.app.config).run(site.app, threading.Event())
+
+
 # ---- who is let in
 
 
@@ -162,9 +167,9 @@ def test_the_body_is_not_read_before_the_caller_is_let_in(site: Site) -> None:
         site.create("forms/none", decode=decode)
 
 
-def test_who_is_refused_wakes_no_provider(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_is_refused_opens_no_provider(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     ann = site.token("ann", "apps/x:read")
-    monkeypatch.setattr(site.app, "_wake_for", lambda *_: pytest.fail("a provider was woken"))
+    monkeypatch.setattr(site.app.health, "ensure_open_for", lambda *_: pytest.fail("a provider was opened"))
     for by, error in ((ann, Forbidden), ("", SignInNeeded)):
         for action in Action:
             with pytest.raises(error):
@@ -577,8 +582,7 @@ def test_entries_and_answers_lie_beside_the_records_they_speak_of(tmp_path: Path
     assert counts("_requests") == [1, 1]
     assert {entry["resource"] for entry in site.audit(action="create")} == {"forms/here", "forms/there"}
     clock.now += 16 * 86400
-    site.create("forms/here", {"a": "y"}, by="Bearer " + site.app.authority.jwt(site.app.issue(
-        app.Caller("t"), "ann", ["**:*"], [], 86400)))  # fmt: skip
+    sweep(site)
     assert counts("_requests") == [0, 0]
     site.close()
 
@@ -920,7 +924,7 @@ def test_an_answer_is_remembered_for_fifteen_days(site: Site, clock: Clock) -> N
     first = [ask() for ask in asks]
     for days, replayed in ((0.001, True), (1, True), (14.98, True), (15.1, False)):
         clock.now = 1_800_000_000 + days * 86_400
-        site.create("forms/open", {"a": "x"}, by=by)  # which may sweep
+        sweep(site)
         if replayed:
             again = [ask() for ask in asks]
             assert [one.replayed for one in again] == [True, True, True]
@@ -1625,38 +1629,118 @@ def test_old_answers_sessions_and_links_are_swept(site: Site, clock: Clock) -> N
     site.create("forms/leave", {"a": "x"}, by=by, idempotency_key="young")
     assert site.items("admin/sessions", by=by) == []
     clock.now += 2 * 86400
-    site.create("forms/leave", {"a": "x"}, by=by)
+    sweep(site)
     records = provider(site)
     assert [row.value["digest"] for row in records.find(app.Query("_requests")).items] != []
     assert records.count(app.Query("_requests")) == 1
     assert records.count(app.Query("_links")) == 0
 
 
-def test_it_is_swept_once_an_hour(site: Site, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    by = site.token("ann", "**:*", expires_s=10 * 3600)
-    swept: list[float] = []
-    monkeypatch.setattr(site.app.authority, "expired", lambda: swept.append(clock.now) or [])
-    began = clock.now
-    for after_s in (0, 3599, 3600, 3601, 7199, 7200, 7201):
-        clock.now = began + after_s
-        site.create("forms/leave", {"a": "x"}, by=by)
-        site.read("forms/leave/records", by=by)
-    assert [at - began for at in swept] == [3600, 7200]
-
-
-def test_a_sweep_that_fails_fails_nobody(site: Site, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    token = site.app.issue(app.Caller("t"), "ann", ["**:*"], [], 100 * 86400)
+def test_no_request_waits_for_a_sweep(site: Site, clock: Clock) -> None:
     site.create("forms/leave", {"a": "x"}, idempotency_key="old")
+    by = site.token("ann", "**:*", expires_s=30 * 86400)
     clock.now += 16 * 86400
-    real = provider(site).commit
+    site.create("forms/leave", {"a": "x"}, by=by)
+    assert provider(site).count(app.Query("_requests")) == 1
 
-    def commit(writes: Sequence[Any]) -> Any:
-        if any(isinstance(write, app.Delete) for write in writes):
-            raise Unavailable("away")
-        return real(writes)
 
-    monkeypatch.setattr(provider(site), "commit", commit)
-    assert site.create("forms/leave", {"a": "y"}, by="Bearer " + site.app.authority.jwt(token)).created
+def test_one_place_that_cannot_be_swept_keeps_no_other_from_it(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = Site(tmp_path, BESIDE, clock=clock)
+    for address in ("forms/here", "forms/there"):
+        site.create(address, {"a": "x"}, idempotency_key="old")
+    clock.now += 16 * 86400
+    fail(monkeypatch, site, "walk", Unavailable("away"))
+    with pytest.raises(Unavailable):
+        sweep(site)
+    counts = [one.count(app.Query("_requests")) for one in site.app.providers.values()]  # type: ignore[attr-defined]
+    assert sorted(counts) == [0, 1]
+    site.close()
+
+
+def test_a_sweep_that_is_stopped_begins_nothing_more(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    stop = threading.Event()
+    stop.set()
+    monkeypatch.setattr(provider(site), "walk", lambda query: pytest.fail("it was swept"))
+    app.Sweeps({}, site.app.config).run(site.app, stop)
+
+
+# ---- jobs
+
+
+class Counting(app.Job):
+    kind, scope = "counting", "node"
+
+    def __init__(self, every_s: float, works: Callable[[], None] = lambda: None) -> None:
+        self.every_s, self.works = every_s, works  # type: ignore[misc]
+        self.runs = 0
+
+    def run(self, one: app.App, stop: threading.Event) -> None:
+        self.runs += 1
+        self.works()
+
+
+def test_each_job_is_run_when_it_is_due(site: Site, tmp_path: Path) -> None:
+    clock = Clock()
+    hourly, often = Counting(3600), Counting(10)
+    jobs = app.Jobs(site.app, [hourly, often], tmp_path / "jobs.lock", clock)
+    assert jobs.step() == 10
+    found = []
+    for after_s in (10, 20, 25, 60, 61, 3659, 3660):
+        clock.now = Clock().now + after_s
+        found.append((jobs.step(), hourly.runs, often.runs))
+    assert [runs for _, *runs in found] == [[0, 1], [0, 2], [0, 2], [1, 3], [1, 3], [1, 4], [2, 4]]
+    assert [wait_s for wait_s, *_ in found] == [10, 10, 5, 10, 9, 1, 9]
+    jobs.stop()
+
+
+def test_a_job_that_raises_is_logged_and_tried_again_at_its_next_time(
+    site: Site, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def raising() -> NoReturn:
+        raise Unavailable("the database is away")
+
+    clock = Clock()
+    bad, good = Counting(10, raising), Counting(10)
+    jobs = app.Jobs(site.app, [bad, good], tmp_path / "jobs.lock", clock)
+    for _ in range(2):
+        clock.now += 10
+        assert jobs.step() == 10
+    assert (bad.runs, good.runs) == (2, 2)
+    assert [record.getMessage() for record in caplog.records] == [
+        "the job counting failed and is run again in 10 seconds: the database is away"
+    ] * 2
+    jobs.stop()
+
+
+def test_one_process_of_a_data_folder_runs_the_jobs_and_another_goes_on_after_it(site: Site, tmp_path: Path) -> None:
+    clock = Clock()
+    first, second = Counting(10), Counting(10)
+    one, two = (app.Jobs(site.app, [job], tmp_path / "jobs.lock", clock) for job in (first, second))
+    for _ in range(3):
+        clock.now += 10
+        one.step()
+        two.step()
+    assert (first.runs, second.runs) == (3, 0)
+    one.stop()
+    two.step()
+    assert (first.runs, second.runs) == (3, 1)
+    two.stop()
+
+
+def test_a_server_runs_the_jobs_until_it_is_closed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = threading.Event()
+    monkeypatch.setattr(app.Sweeps, "every_s", 0.01)
+    monkeypatch.setattr(app.Sweeps, "run", lambda self, one, stop: ran.set())
+    site.app.open()
+    assert not (site.app.config.site.data / "jobs.lock").exists(), "commands that open the App run none"
+    site.app.runs_jobs = True
+    site.app.open()
+    assert ran.wait(30)
+    site.app.close()
+    assert "jobs" not in {thread.name for thread in threading.enumerate()}
+    os.close(app.lock_file(site.app.config.site.data / "jobs.lock"))
 
 
 def test_the_limit_of_a_form_body_counts_its_files(site: Site) -> None:
@@ -1839,10 +1923,10 @@ def test_a_sweep_deletes_as_many_at_once_as_the_provider_takes(
         site.app.link(app.Caller("t"), site.app.issue(app.Caller("t"), "ann", ["**:*"], [], 60))
     clock.now += 16 * 86400
     sizes = limit(monkeypatch, site, 10)
-    site.create("forms/open", {"a": "x"}, by="")
+    sweep(site)
     assert provider(site).count(app.Query("_requests")) == 0
     assert provider(site).count(app.Query("_links")) == 0
-    assert sizes == [2, 10, 10, 10, 10, 10]
+    assert sizes == [10, 10, 10, 10, 10]
 
 
 # ---- what a request costs
@@ -1967,6 +2051,6 @@ def test_the_first_sign_in_at_one_node_ends_the_offer_at_the_other(nodes: list[S
     assert one.app.first_code(app.Caller("t")) == ""
 
 
-def test_hosts_promise_what_runners_use() -> None:
+def test_hosts_promise_what_runners_use(site: Site) -> None:
     for name in [name for name in vars(app.Host) if not name.startswith("_")]:
-        assert callable(getattr(app.App, name, None)) or name == "title"
+        assert callable(getattr(site.app, name, None)) or name == "title"
