@@ -3017,13 +3017,6 @@ class Host(Protocol):
     def handle(self, request: Request, guard: Callable[[], None] = ...) -> Response:
         """The whole flow. `guard` is called right before the commit; what it raises stops it."""
 
-    def handle_all(self, work: Sequence[tuple[Request, Callable[[], None]]]) -> list[Response | Exception]:
-        """handle() of each, in order: what it answers or raises. They share commits where their providers can, and none
-        sees what another one does."""
-
-    def shares_commits(self, request: Request) -> bool:
-        """Whether the request is a quick write that gains by being handled together with others."""
-
     def sign_in(self, secret: str, request_id: str) -> tuple[str, int]:
         """A session id and its seconds for a token or the code of a sign-in link; Unauthenticated else."""
 
@@ -13137,18 +13130,6 @@ class App:
         finally:
             label = (request.resource or "/") if request.resource in self.resources else "other"
             self.count("satchel_requests_total", request.door, label, action.value, code)
-
-    def handle_all(self, work: Sequence[tuple[Request, Callable[[], None]]]) -> list[Response | Exception]:
-        answers: list[Response | Exception] = []
-        for request, guard in work:
-            try:
-                answers.append(self.handle(request, guard))
-            except Exception as error:
-                answers.append(error)
-        return answers
-
-    def shares_commits(self, request: Request) -> bool:
-        return False
 
     def endpoint(self, kind: str, path: Sequence[str]) -> Endpoint | None:
         return RESOURCE_TYPES[kind].endpoint(path)
