@@ -72,7 +72,6 @@ import sys
 import tempfile
 import threading
 import time
-import tomllib
 import unicodedata
 from abc import ABC, abstractmethod
 from collections import deque
@@ -1414,8 +1413,8 @@ def _is_day(year: int, month: int, day: int) -> bool:
 # defines: REQUIRED Setting Shape setting settings_of SiteConfig AuthConfig HttpConfig EventsConfig QueueConfig SqsConfig
 #          RoleConfig PublicConfig ProviderConfig FilesConfig CHOICE ITEMS FieldConfig FormConfig CONDITION COLUMN
 #          ViewConfig LINK AppConfig ResourceConfig RESOURCE_CONFIGS Config LONGEST MOST_RECORD_BYTES SETTINGS
-#          RESERVED_FIELDS NOT_AVAILABLE bundled_text other_names CONVERTERS read_toml toml_lines
-#          read_config media_type accepts file_input_accept
+#          RESERVED_FIELDS NOT_AVAILABLE bundled_text other_names CONVERTERS read_config
+#          media_type accepts file_input_accept
 
 REQUIRED: Any = object()  # the default of a setting that has none
 
@@ -1731,7 +1730,7 @@ class Config:
     providers: Mapping[str, ProviderConfig]
     resources: tuple[ResourceConfig, ...]
     named_files: tuple[tuple[str, Path], ...] = ()  # secrets and certificates, by the settings that name them
-    lines: Mapping[str, int] = field(default_factory=dict)  # of app.toml, by the place that begins there
+    lines: Callable[[], Mapping[str, int]] = dict  # of app.toml, by the place that begins there
     faults: tuple[Fault, ...] = ()
 
     def is_sound(self, place: str) -> bool:
@@ -1740,10 +1739,10 @@ class Config:
 
     def line(self, fault: Fault) -> int | None:
         """The line of app.toml on which the fault's place, or the table around it, begins."""
-        place = fault.pointer
-        while place and place not in self.lines:
+        place, lines = fault.pointer, self.lines()
+        while place and place not in lines:
             place = place.rpartition(".")[0]
-        return self.lines.get(place)
+        return lines.get(place)
 
     def located(self, fault: Fault) -> Fault:
         """The fault with its line, for people."""
@@ -1801,6 +1800,8 @@ def bundled_text(name: str) -> str:
 @lru_cache(maxsize=1)
 def other_names() -> Mapping[str, Mapping[str, Any]]:
     """What other programs call things of app.toml, and what to write here: templates/names.toml, by table and word."""
+    import tomllib
+
     tables = tomllib.loads(bundled_text("names.toml"))
     return {
         name: {word: meant for words, meant in table.items() for word in words.split()} for name, table in tables.items()
@@ -2480,97 +2481,6 @@ def _as_table(place: str, shape: str, settings: Sequence[Setting], raw: Any) -> 
         return f"[{place}]"
     example = _example(settings, raw if isinstance(raw, str) else "…")
     return example if shape.endswith(".N") else f"{place.rpartition('.')[2]} = {example}"
-
-
-def read_toml(path: Path) -> Value:
-    """The parsed file; ConfigError says where its syntax is wrong. Decimals stay exact."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"), parse_float=exact_number)
-    except OSError as error:
-        raise ConfigError(f"{path.name} cannot be read: {error.strerror}", hint=str(path)) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"{path.name} is not TOML: it is not text in UTF-8, so save it as UTF-8", hint=str(path)
-        ) from error
-    except (ValueError, ArithmeticError, RecursionError) as error:
-        told = f"{path.name} is not TOML: {error}{_toml_advice(path.read_text(encoding='utf-8-sig'), str(error))}"
-        raise ConfigError(told, hint=str(path)) from error
-
-
-def toml_lines(text: str) -> dict[str, int]:
-    """The line on which each table and key of a TOML file begins, by its place such as "forms.leave.fields.days"."""
-    found: dict[str, int] = {}
-    table, quotes = "", ""
-    for number, line in enumerate(text.splitlines(), 1):
-        if quotes:  # inside a text of several lines
-            quotes = "" if quotes in line else quotes
-            continue
-        head = re.match(r"\s*\[\[?([^\]]+)\]", line)
-        key = re.match(r"([\w.\"'\s-]+)=", line)
-        name = re.sub(r"[\"'\s]", "", (head or key or [""] * 2)[1])
-        table = name if head else table
-        found.setdefault(table if head else f"{table}.{name}".lstrip("."), number)
-        quotes = next((mark for mark in ('"""', "'''") if line.count(mark) == 1), "")
-    return found
-
-
-def _line_advice(line: str, at: int, trouble: str) -> str:
-    """What to write where one character of a line, or the whole of it, is what TOML does not take; "" if it is not that."""
-    here, head = line[at : at + 1], line.strip()
-    pair = re.search(r"([\w.\"'-]+)\s*$", line[:at]) if here == ":" and "Expected '='" in trouble else None
-    if set("“”„‘’«»") & set(line):
-        quoted = re.search("(?:([\\w.-]+)\\s*=\\s*)?[“”„‘’«»]+([^“”„‘’«»]*)", line)
-        return f': write straight quotes, as in {f"{quoted[1]} = " if quoted[1] else ""}"{quoted[2]}"' if quoted else ""
-    if pair:
-        value = re.split("[,}]", line[at + 1 :])[0].strip()
-        return f": write = and not :, as in {pair[1]} = {value}" if value else f": write [{pair[1]}]"
-    if re.search("twice|overwrite|Duplicate", trouble):
-        name = (
-            pair[1]
-            if (pair := re.search("key '(.+?)'", trouble))
-            else head
-            if head.startswith("[")
-            else head.partition("=")[0].strip()
-        )
-        return f": {name} stands there twice: make one of the two"
-    if head.startswith("[") and "Expected ']'" in trouble:
-        return ": " + ("a name has no spaces, as in [files.my-share]" if "]" in head else "write ] at the end")
-    if here == "}" and line[:at].rstrip().endswith(","):
-        return ": take out the comma before }"
-    if "Illegal character '\\n'" in trouble:
-        return ': a quote is missing at the end; a text of several lines stands between three quotes, """'
-    inner = re.fullmatch(r"([\w.-]+)\s*=\s*\"((?:.*[\s(])?\"\w.*)\"", head)
-    if inner and "'" not in inner[2] and "," not in inner[2]:
-        return f": quotes stand inside a text: write {inner[1]} = '{inner[2]}'"
-    return ""
-
-
-def _toml_advice(text: str, trouble: str) -> str:
-    """What to write where TOML's syntax is wrong; "" if there is no telling."""
-    place = re.search(r"at line ([0-9]+), column ([0-9]+)", trouble)
-    line = text.splitlines()[int(place[1]) - 1] if place else ""
-    if place is None:
-        return ""
-    if told := _line_advice(line, int(place[2]) - 1, trouble):
-        return told
-    if not (match := re.match(r"\s*([\w.\"'-]+)\s*([:=]?)\s*(.*)", line)):
-        return ""
-    key, sign, _ = match.groups()
-    if not sign:
-        return ""
-    if "{" in line and "}" not in line:
-        return ": a table in { } stands on one line"
-    start = max(line.rfind(mark, 0, int(place[2])) for mark in "=,[{") + 1
-    word = re.split("[,\\]}#]", line[start:])[0].strip()
-    if word.casefold() in ("true", "false", "yes", "no", "on", "off"):
-        return f": write {'true' if word.casefold() in ('true', 'yes', 'on') else 'false'}"
-    if word.casefold() in ("", "null", "none", "nil"):
-        return ": write a value, or leave the line out"
-    if word.startswith('"') and "\\" in word:
-        return f": in double quotes a backslash is written twice; write {key} = '{word.strip(chr(34))}'"
-    inside = re.search(r"([\w-]+)\s*=\s*$", line[:start])
-    named = f"{inside[1]} = " if inside else ""
-    return f': a text stands in quotes: write {named}"{word}"' if not word.startswith(('"', "'")) else ""
 
 
 def read_config(
@@ -13182,7 +13092,7 @@ class App:
 # The argparse tree: server, auth, info; one cmd_* each. Results go to standard output, words for people to standard
 # error; --json wherever a program might read.
 # uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS PLUGINS ASSEMBLY
-# defines: LoadedSite load_site claim_data cmd_server_run cmd_server_init cmd_server_check
+# defines: LoadedSite read_toml load_site claim_data cmd_server_run cmd_server_init cmd_server_check
 #          cmd_dead_letters cmd_auth_issue cmd_auth_list cmd_auth_show cmd_auth_revoke cmd_auth_check cmd_auth_link
 #          cmd_auth_keys cmd_info UsageParser build_parser parse_arguments
 
@@ -13235,22 +13145,39 @@ class LoadedSite:
         return _Bar()
 
 
+def read_toml(path: Path) -> tuple[Value, str]:
+    """What app.toml says, and its text. ConfigError says where its syntax is wrong. Decimals stay exact."""
+    import tomllib
+
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ConfigError(f"{path.name} cannot be read: {error.strerror}", hint=str(path)) from error
+    except UnicodeDecodeError as error:
+        detail = "it is not text in UTF-8, so save it as UTF-8"
+        raise ConfigError(f"{path.name} is not TOML: {detail}", hint=str(path)) from error
+    try:
+        return tomllib.loads(text, parse_float=exact_number), text
+    except (ValueError, ArithmeticError, RecursionError) as error:
+        advice = plugin("toml_advice").toml_advice(text, str(error))
+        raise ConfigError(f"{path.name} is not TOML: {error}{advice}", hint=str(path)) from error
+
+
 def load_site(args: argparse.Namespace) -> LoadedSite:
     """Plugins and configuration: --config, else ./app.toml, else the built-in starter."""
     path = Path(args.config or "app.toml")
     folder = path.absolute().parent
     if args.config or os.path.lexists(path):
-        raw, origin = read_toml(path), path.name
+        (raw, text), origin = read_toml(path), path.name
     else:
-        raw, origin = tomllib.loads(bundled_text("starter.toml")), "the built-in starter"
+        raw, text, origin = read_toml(BUNDLED / "templates" / "starter.toml")[0], "", "the built-in starter"
     for option, place, key in (("data", "site", "data"), ("bind", "http", "bind"), ("workers", "http", "workers")):
         value = getattr(args, option)
         if value is not None and isinstance(raw.setdefault(place, {}), dict):
             raw[place][key] = str(Path(value).absolute()) if option == "data" else value
     registry = args.registry if args.registry.folder == folder.resolve() else load_registry(folder)
     config = read_config(raw, folder, origin, registry.provider_settings, registry.tables)
-    lines = toml_lines(path.read_text(encoding="utf-8-sig")) if origin == path.name else {}
-    return LoadedSite(dataclasses.replace(config, lines=lines), registry)
+    return LoadedSite(dataclasses.replace(config, lines=lambda: plugin("toml_advice").toml_lines(text)), registry)
 
 
 def _operator() -> Caller:
