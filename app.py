@@ -44,6 +44,7 @@ import dataclasses
 import difflib
 import email.utils
 import errno
+import fcntl
 import fnmatch
 import functools
 import hashlib
@@ -89,11 +90,6 @@ from types import MappingProxyType, ModuleType, SimpleNamespace
 from typing import Any, BinaryIO, ClassVar, NamedTuple, NoReturn, Protocol, TypeAlias, TypeVar, cast
 from urllib.parse import parse_qsl, quote, unquote, unquote_plus, urlencode, urlsplit
 from warnings import simplefilter
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 __version__ = "0.1.0"
 
@@ -2559,8 +2555,6 @@ def file_input_accept(accept: Sequence[str]) -> str:
 #          Asked Answer Route Job Site Command FAMILIES
 
 
-_Done = TypeVar("_Done")
-
 _Extension = TypeVar("_Extension", bound="Extension")
 
 
@@ -2626,14 +2620,6 @@ class Provider(Extension, ABC):
         return []
 
 
-def _outcome(work: Callable[[], _Done]) -> _Done | Exception:
-    """What work() answers or raises."""
-    try:
-        return work()
-    except Exception as error:
-        return error
-
-
 class Records(Provider):
     """JSON objects by key in named tables; a table exists once it is written. Integers of 64 bits and decimals are exact.
 
@@ -2644,7 +2630,6 @@ class Records(Provider):
     conditional: bool = True  # the backend checks preconditions; else this process does, under a lock of its own
     exact_integers: bool = True  # integers of 64 bits and decimals come back as they were
     most_writes: int | None = None  # of one commit (TooLarge beyond); None = no limit of its own
-    shares_commits: bool = False  # commit_each() waits for the medium once, and not once for each
 
     @abstractmethod
     def get(self, table: str, key: str) -> Record | None:
@@ -2685,13 +2670,6 @@ class Records(Provider):
         where not `atomic`. Of N racing inserts of a key one wins. An empty list does nothing. A key stands at most
         once in a list (Invalid else).
         """
-
-    def commit_each(self, commits: Sequence[Sequence[Write]]) -> list[list[Record] | Exception]:
-        """commit() of each, in order: its records or what it raised. Each stands for itself: none undoes another.
-
-        Who overrides commit() of a provider that shares_commits overrides this too.
-        """
-        return [_outcome(partial(self.commit, writes)) for writes in commits]
 
     def walk(self, query: Query) -> Iterator[Record]:
         """Every record of the query in order, streamed in pages of at most 1,000."""
@@ -9957,10 +9935,10 @@ RESOURCE_TYPES: Mapping[str, type[Resource]] = {
 # defines: CHUNK_BYTES STAGE_BYTES STAGE_LEAVES_BYTES NINES LOOSE_STAGED_S LOOSE_REPLACED_S number_key sort_key
 #          text_key fold_case has_text value_key key_rule key_test field_key is_instant list_mark Lookup stored_version
 #          stored_weight stored_record check_commit check_version next_version check_blob rechunk PendingCommit
-#          GroupCommit ProcessLock may_write COUNT_OF SQL_SIGNS SQL_TOKENS read_statement quote_name bindable SqlSelect
-#          has_wal_reset_fault SQLITE_AWAY DENIED_ERRORS SQLITE_DENIED sqlite_code RECORDS_SCHEMA WRITER_SETTINGS
-#          BLOBS_SCHEMA sqlite_number sqlite_member sqlite_search sqlite_text sqlite_bytes sqlite_authorize
-#          sqlite_field SqlLookup SqliteLookup SqlitePool plain_cell need_blob LookedUpBlobs EmbeddedProvider
+#          GroupCommit ProcessLock Pool may_write COUNT_OF SQL_SIGNS SQL_TOKENS read_statement quote_name bindable
+#          SqlSelect has_wal_reset_fault SQLITE_AWAY DENIED_ERRORS SQLITE_DENIED sqlite_code RECORDS_SCHEMA
+#          WRITER_SETTINGS BLOBS_SCHEMA sqlite_number sqlite_member sqlite_search sqlite_text sqlite_bytes
+#          sqlite_authorize sqlite_field SqlLookup SqliteLookup plain_cell need_blob LookedUpBlobs EmbeddedProvider
 #          SqlConnection SqlBlobs SqlProvider ITEM_ERRORS disk_errors write_fully
 
 _Result = TypeVar("_Result")
@@ -10250,28 +10228,22 @@ class GroupCommit:
     def submit(self, work: Any) -> Any:
         """The result of the work, once it is durable."""
         job = PendingCommit(work)
-        self.submit_all([job])
+        with self._changed:
+            self._waiting.append(job)
+            try:
+                while self._led and not job.done:
+                    self._changed.wait()
+            except BaseException:
+                self._waiting = [other for other in self._waiting if other is not job]
+                raise
+            if not job.done:
+                self._led = True
+                jobs, self._waiting = self._waiting, []
+        if not job.done:
+            self._lead(jobs)
         if job.error:
             raise job.error
         return job.result
-
-    def submit_all(self, mine: Sequence[PendingCommit]) -> None:
-        """Have these jobs done, in one commit; each has its result or error then."""
-        if not mine:
-            return
-        with self._changed:
-            self._waiting += mine
-            try:
-                while self._led and not mine[0].done:
-                    self._changed.wait()
-            except BaseException:
-                self._waiting = [job for job in self._waiting if job not in mine]
-                raise
-            if not mine[0].done:
-                self._led = True
-                jobs, self._waiting = self._waiting, []
-        if not mine[0].done:
-            self._lead(jobs)
 
     def _lead(self, jobs: list[PendingCommit]) -> None:
         try:
@@ -10292,10 +10264,7 @@ class GroupCommit:
 
 
 class ProcessLock:
-    """One holder among all threads and processes that name the same file; not re-entrant.
-
-    Where the system has no flock it holds off the threads of this process only.
-    """
+    """One holder among all threads and processes that name the same file; not re-entrant."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -10306,9 +10275,6 @@ class ProcessLock:
     def held(self) -> Iterator[None]:
         """Waits for the lock; OSError if the file cannot be made."""
         with self._threads:
-            if fcntl is None:
-                yield
-                return
             if self._descriptor < 0:
                 self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
             fcntl.flock(self._descriptor, fcntl.LOCK_EX)
@@ -10323,6 +10289,50 @@ class ProcessLock:
             if self._descriptor >= 0:
                 os.close(self._descriptor)
                 self._descriptor = -1
+
+
+class Pool:
+    """Connections, each used by one thread at a time; as many as are asked for, of which at most `keep` stay open when idle.
+
+    The one used last is taken first, if `is_alive` says that it can still be used.
+    """
+
+    def __init__(
+        self, label: str, connect: Callable[[], Any], *, keep: int, is_alive: Callable[[Any], bool] = lambda _: True
+    ) -> None:
+        self._label, self._connect, self._keep, self._is_alive = label, connect, keep, is_alive
+        self._mutex = threading.Lock()
+        self._idle: list[Any] = []
+        self.is_open = False
+
+    def take(self) -> Any:
+        """A connection, until it is given back; Unavailable if the pool is not open."""
+        if not self.is_open:
+            raise Unavailable(f"{self._label} is not open")
+        while (connection := self._popped()) is not None:
+            if self._is_alive(connection):
+                return connection
+            connection.close()
+        return self._connect()
+
+    def _popped(self) -> Any:
+        with self._mutex:
+            return self._idle.pop() if self._idle else None
+
+    def give_back(self, connection: Any, *, reusable: bool = True) -> None:
+        """End the use of a connection on which nothing is going on."""
+        with self._mutex:
+            kept = reusable and self.is_open and len(self._idle) < self._keep
+            if kept:
+                self._idle.append(connection)
+        if not kept:
+            connection.close()
+
+    def close(self) -> None:
+        """Close what is idle, and what is in use when it is given back."""
+        self.is_open = False
+        while (connection := self._popped()) is not None:
+            connection.close()
 
 
 def may_write(folder: Path) -> bool:
@@ -10711,32 +10721,11 @@ class SqliteLookup(SqlLookup):
         return "(" + " or ".join([f"holds_text(cast(data as blob), {bound})", *beside]) + ")"
 
 
-class SqlitePool:
-    """Read-only connections to one database, the one used last first. They can neither write nor checkpoint."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._mutex = threading.Lock()
-        self._idle: list[sqlite3.Connection] = []
-        self.is_open = False
-
-    def take(self) -> sqlite3.Connection:
-        """A connection that nobody else uses until it is given back; sqlite3.Error if the database is away."""
-        with self._mutex:
-            if not self.is_open:
-                raise Unavailable("the provider is not open")
-            if self._idle:
-                return self._idle.pop()
-        uri = self._path.absolute().as_uri() + "?mode=ro"
-        connection = sqlite3.connect(uri, uri=True, timeout=5, isolation_level=None, check_same_thread=False)
-        try:
-            self._set_up(connection)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    def _set_up(self, connection: sqlite3.Connection) -> None:
+def _sqlite_reader(path: Path) -> sqlite3.Connection:
+    """A connection that can neither write nor checkpoint, with the functions that SqliteLookup and SqlSelect call."""
+    uri = path.absolute().as_uri() + "?mode=ro"
+    connection = sqlite3.connect(uri, uri=True, timeout=5, isolation_level=None, check_same_thread=False)
+    try:
         connection.execute("pragma query_only = on")
         [(encoding,)] = connection.execute("pragma encoding")
         of_bytes = functools.partial(sqlite_bytes, encoding=encoding)
@@ -10749,22 +10738,10 @@ class SqlitePool:
         connection.create_function("fold_case", 1, of_bytes(fold_case), deterministic=True)
         connection.text_factory = sqlite_text
         connection.set_authorizer(sqlite_authorize)
-
-    def give_back(self, connection: sqlite3.Connection) -> None:
-        """End the use of a connection, whose cursors are closed."""
-        connection.set_progress_handler(None, 0)
-        with self._mutex:
-            if self.is_open and len(self._idle) < 8:
-                self._idle.append(connection)
-                return
+    except BaseException:
         connection.close()
-
-    def close(self) -> None:
-        """Close what is idle, and what is in use when it is given back."""
-        with self._mutex:
-            self.is_open = False
-            while self._idle:
-                self._idle.pop().close()
+        raise
+    return connection
 
 
 def plain_cell(value: Json) -> Json:
@@ -10810,7 +10787,7 @@ class LookedUpBlobs(Blobs):
 class EmbeddedProvider(Records, LookedUpBlobs):
     """What providers in files of this machine do alike: writes of all threads share commits."""
 
-    atomic = shares_commits = True
+    atomic = True
 
     def __init__(self, name: str, clock: Clock, lock: Path) -> None:
         self.name = name
@@ -10819,32 +10796,16 @@ class EmbeddedProvider(Records, LookedUpBlobs):
         self._group = GroupCommit(self._commit_jobs)
 
     @abstractmethod
-    def _commit_jobs(self, jobs: list[PendingCommit]) -> None: ...
+    def _commit_jobs(self, jobs: list[PendingCommit]) -> None:
+        """See GroupCommit; the work of a job is what _work made of its writes."""
 
     @abstractmethod
     def _work(self, writes: Sequence[Write]) -> Any:
         """The writes as _commit_jobs takes them."""
 
     def commit(self, writes: Sequence[Write]) -> list[Record]:
-        job = self._job(writes)
-        if not job.done:
-            self._group.submit_all([job])
-        if job.error:
-            raise job.error
-        return cast(list[Record], job.result)
-
-    def commit_each(self, commits: Sequence[Sequence[Write]]) -> list[list[Record] | Exception]:
-        jobs = [self._job(writes) for writes in commits]
-        self._group.submit_all([job for job in jobs if not job.done])
-        return [job.error if isinstance(job.error, Exception) else job.result for job in jobs]
-
-    def _job(self, writes: Sequence[Write]) -> PendingCommit:
-        """The writes as a job; it is done already where there is nothing to do, or nothing that may be stored."""
-        try:
-            check_commit(writes)
-        except Invalid as error:
-            return PendingCommit(None, error=error, done=True)
-        return PendingCommit(self._work(writes)) if writes else PendingCommit(None, result=[], done=True)
+        check_commit(writes)
+        return cast(list[Record], self._group.submit(self._work(writes))) if writes else []
 
 
 class SqlConnection(Protocol):
@@ -11069,7 +11030,7 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
             raise ConfigError(f"provider {name}: url is not of SQLite: {detail}", faults=faults)
         self._path = folder / path[2]
         super().__init__(name, clock, self._path.with_name(self._path.name + ".lock"))
-        self._pool = SqlitePool(self._path)
+        self._pool = Pool(f"provider {name}", partial(_sqlite_reader, self._path), keep=8)
         self._writer: sqlite3.Connection | None = None
         self._tables: set[str] = set()  # known to be there and to be ours
         self._written: set[str] = set()  # found by the transaction at work, which may be rolled back
@@ -11110,8 +11071,6 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
                 f"SQLite {sqlite3.sqlite_version} can corrupt a database when a write and a checkpoint of two programs meet."
                 " Satchel's lock keeps its own processes apart; let no other program write while it runs, or use 3.51.3."
             )
-        if fcntl is None:
-            found.append("this system has no flock: processes that write at once wait for each other badly")
         return found
 
     def places(self) -> list[Path]:
@@ -11150,7 +11109,11 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
             try:
                 yield connection
             finally:
-                self._pool.give_back(connection)
+                self._give_back(connection)
+
+    def _give_back(self, connection: sqlite3.Connection) -> None:
+        connection.set_progress_handler(None, 0)
+        self._pool.give_back(connection)
 
     def _prepare(self, *, blobs: bool = False) -> None:
         """Make the database and, when asked, the tables of blobs, unless that was done in this process."""
@@ -11417,7 +11380,7 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
         deadline = math.inf if select.timeout_s is None else time.monotonic() + select.timeout_s
         with self._query_errors(select), ExitStack() as stack:
             connection = self._pool.take()
-            stack.callback(self._pool.give_back, connection)
+            stack.callback(self._give_back, connection)
             if select.timeout_s is not None:
                 connection.set_progress_handler(lambda: time.monotonic() > deadline, 5000)
             try:

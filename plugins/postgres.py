@@ -497,56 +497,30 @@ class Link:
         self._driven.handle_messages(context)
 
 
-class Pool:
-    """At most `most` connections, the one used last first. What comes back is idle or closed."""
+class LimitedPool(app.Pool):
+    """At most `limit` connections, for which callers wait up to wait_s; an answer may take patience_s."""
 
-    def __init__(self, who: str, connect: Callable[[], Link], most: int, wait_s: float, patience_s: float) -> None:
-        self._who, self._connect, self._most = who, connect, most
-        self._wait_s, self._patience_s = wait_s, patience_s  # for a connection; for an answer
-        self._free = threading.BoundedSemaphore(most)
-        self._mutex = threading.Lock()
-        self._idle: list[Link] = []
-        self.is_open = False
+    def __init__(self, label: str, connect: Callable[[], Link], limit: int, wait_s: float, patience_s: float) -> None:
+        super().__init__(label, connect, keep=limit, is_alive=Link.is_fresh)
+        self._limit, self._wait_s, self._patience_s = limit, wait_s, patience_s
+        self._free = threading.BoundedSemaphore(limit)
 
     def take(self) -> Link:
-        """A connection that nobody else uses until it is given back; Unavailable if none gets free in time."""
-        if not self.is_open:
-            raise Unavailable(f"{self._who} is not open")
+        """Unavailable if none gets free in time."""
         if not self._free.acquire(timeout=self._wait_s):
             hint = "raise `connections`, or see which exports and uploads hold them"
-            raise Unavailable(f"{self._who}: all {self._most} connections are in use", hint=hint)
+            raise Unavailable(f"{self._label}: all {self._limit} connections are in use", hint=hint)
         try:
-            while link := self._popped():
-                if link.is_fresh():
-                    return link
-                link.close()
-            link = self._connect()
-            link.wait_at_most(self._patience_s)
-            return link
+            link: Link = super().take()
         except BaseException:
             self._free.release()
             raise
+        link.wait_at_most(self._patience_s)
+        return link
 
-    def _popped(self) -> Link | None:
-        with self._mutex:
-            return self._idle.pop() if self._idle else None
-
-    def give_back(self, link: Link) -> None:
-        """End the use of a connection, whose transaction is over."""
-        with self._mutex:
-            keep = self.is_open and not link.is_broken
-            if keep:
-                link.wait_at_most(self._patience_s)
-                self._idle.append(link)
-        if not keep:
-            link.close()
+    def give_back(self, connection: Link, *, reusable: bool = True) -> None:
+        super().give_back(connection, reusable=reusable and not connection.is_broken)
         self._free.release()
-
-    def close(self) -> None:
-        """Close what is idle, and what is in use when it is given back."""
-        self.is_open = False
-        while link := self._popped():
-            link.close()
 
 
 # ---- SQL in the words of PostgreSQL
@@ -697,7 +671,7 @@ def told_apart(names: Sequence[str]) -> tuple[str, ...]:
 class Stream:
     """One statement and its rows, on a connection of its own in a transaction that can only read, rolled back at the end."""
 
-    def __init__(self, pool: Pool, who: str, select: app.Select, errors: Callable[[], Any]) -> None:
+    def __init__(self, pool: LimitedPool, who: str, select: app.Select, errors: Callable[[], Any]) -> None:
         self._pool, self._who, self._select, self._errors = pool, who, select, errors
         self._deadline = math.inf if select.timeout_s is None else time.monotonic() + select.timeout_s
         self._link: Link | None = pool.take()
@@ -832,7 +806,7 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
         except ValueError as error:
             raise self._fault("url", str(error)) from None
         waits = given["connect_timeout"], self._timeout_s + 5  # the server is to say first that it took too long
-        self._pool = Pool(f"provider {name}", self._connected, given["connections"], *waits)
+        self._pool = LimitedPool(f"provider {name}", self._connected, given["connections"], *waits)
         self._tables: set[str] = set()  # known to be there and to be ours
         self._fields: dict[str, dict[str, str]] = {}  # worth an index, and their format
         self._unprepared: set[str] = set()

@@ -235,27 +235,6 @@ def test_a_write_whose_precondition_fails_conflicts_and_the_whole_commit_does_no
     assert records.commit([Insert("u", "x", {})]) == [Record("x", 1, {})]
 
 
-def test_commits_handed_in_together_each_stand_for_themselves(records: Any) -> None:
-    records.commit([Insert("t", "a", {"n": 1})])
-    lost = [Insert("t", "x", {}), Update("t", "a", {"n": 9}, version=7)] if records.atomic else [Insert("t", "a", {})]
-    answers = records.commit_each(
-        [[Insert("t", "b", {"n": 2})], lost, [], [Insert("t", "", {})], [Update("t", "a", {"n": 3}, version=1)]]
-    )
-    assert answers[0] == [Record("b", 1, {"n": 2})]
-    assert isinstance(answers[1], app.Conflict)
-    assert answers[2] == []
-    assert isinstance(answers[3], app.Invalid)
-    assert answers[4] == [Record("a", 2, {"n": 3})]
-    assert {record.key: record.value for record in records.walk(Query("t"))} == {"a": {"n": 3}, "b": {"n": 2}}
-
-
-def test_of_commits_handed_in_together_the_first_comes_first(records: Any) -> None:
-    first, second = records.commit_each([[Insert("t", "a", {"n": 1})], [Insert("t", "a", {"n": 2})]])
-    assert first == [Record("a", 1, {"n": 1})]
-    assert isinstance(second, app.Conflict)
-    assert records.get("t", "a") == Record("a", 1, {"n": 1})
-
-
 def test_a_key_that_stands_twice_in_one_commit_is_invalid(records: Any) -> None:
     with pytest.raises(app.Invalid):
         records.commit([Insert("t", "a", {}), Delete("t", "a")])
@@ -1593,30 +1572,31 @@ def test_threads_share_commits(name: str, opener: Callable[[str], Any], monkeypa
     assert len(commits) < 300
 
 
+def committed_as_one(provider: Any, *commits: list[Any]) -> list[Any]:
+    """What commits of several threads answer that share one on the medium."""
+    jobs = [app.PendingCommit(provider._work(writes)) for writes in commits]
+    provider._commit_jobs(jobs)
+    return [job.error or job.result for job in jobs]
+
+
 @pytest.mark.parametrize("name", ["sql", "file"])
-def test_commits_handed_in_together_are_one_on_the_medium(
+def test_commits_that_share_one_on_the_medium_each_stand_for_themselves(
     name: str, opener: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     provider = opener(name)
     commits = counted_commits(provider, monkeypatch)
-    assert provider.shares_commits
-    provider.commit_each([[Insert("t", f"{n}", {})] for n in range(9)])
-    assert provider.count(Query("t")) == 10
+    answers = committed_as_one(
+        provider,
+        [Insert("t", "a", {"n": 1})],
+        [Insert("t", "x", {}), Update("t", "a", {"n": 9}, version=7)],
+        [Insert("t", "a", {"n": 2})],
+        [Update("t", "a", {"n": 3}, version=1)],
+    )
+    assert answers[0] == [Record("a", 1, {"n": 1})]
+    assert [type(answer) for answer in answers[1:3]] == [app.Conflict, app.Conflict]
+    assert answers[3] == [Record("a", 2, {"n": 3})]
+    assert {record.key: record.value for record in provider.walk(Query("t"))} == {"a": {"n": 3}, "first": {}}
     assert commits == ["commit"]
-
-
-@pytest.mark.parametrize("name", ["sql", "file"])
-def test_commits_handed_in_together_all_fail_where_the_medium_does(
-    name: str, opener: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    provider = opener(name)
-    provider.commit([Insert("t", "first", {})])
-    with monkeypatch.context() as patch:
-        patch.setattr(provider._group, "_run", lambda jobs: (_ for _ in ()).throw(app.StorageFull("full")))
-        answers = provider.commit_each([[Insert("t", "a", {})], [], [Insert("t", "b", {})]])
-    assert [type(answer) for answer in answers] == [app.StorageFull, list, app.StorageFull]
-    assert answers[0] is not answers[2]
-    assert provider.count(Query("t")) == 1
 
 
 @pytest.mark.parametrize("name", ["sql", "file"])

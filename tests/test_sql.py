@@ -158,8 +158,10 @@ def test_a_waiting_thread_that_is_interrupted_holds_nobody_up_and_its_work_is_no
 def test_a_table_made_in_a_commit_that_was_undone_is_made_again(sql: app.SqlProvider) -> None:
     sql.commit([Insert("t", "a", {})])
     for _ in range(2):  # the second time after it was seen to be there
-        answers = sql.commit_each([[Insert("fresh", "a", {}), Insert("t", "a", {})], [Insert("other", "a", {})]])
-        assert isinstance(answers[0], app.Conflict)
+        both = [Insert("fresh", "a", {}), Insert("t", "a", {})], [Insert("other", "a", {})]
+        jobs = [app.PendingCommit(sql._work(writes)) for writes in both]
+        sql._commit_jobs(jobs)
+        assert isinstance(jobs[0].error, app.Conflict)
         assert sql.get("fresh", "a") is None
         sql.commit([Delete("other", "a")])
     assert sql.commit([Insert("fresh", "a", {})]) == [Record("a", 1, {})]
