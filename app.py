@@ -10762,9 +10762,6 @@ def need_blob(path: str, present: Blob | Folder | None, if_match: str | None = N
 class LookedUpBlobs(Blobs):
     """Blobs whose provider can look at one path."""
 
-    _clock: Clock
-    _swept_at = -math.inf
-
     @abstractmethod
     def _look(self, path: str) -> Blob | Folder | None:
         """What is at a path; None if nothing is, or nothing that may be seen."""
@@ -10775,13 +10772,6 @@ class LookedUpBlobs(Blobs):
 
     def is_folder(self, path: str) -> bool:
         return not path or isinstance(self._look(path), Folder)
-
-    def _sweep_if_due(self) -> None:
-        """Sweep, at most once a minute."""
-        now = self._clock()
-        if now >= self._swept_at + 60:
-            self._swept_at = now
-            self.sweep(now)
 
 
 class EmbeddedProvider(Records, LookedUpBlobs):
@@ -10816,6 +10806,8 @@ class SqlConnection(Protocol):
 
 class SqlBlobs(LookedUpBlobs):
     """Blobs in the tables _blobs, _chunks and _loose, in SQL that SQLite and PostgreSQL share."""
+
+    _clock: Clock
 
     @abstractmethod
     def _prepare(self, *, blobs: bool = False) -> None:
@@ -10903,7 +10895,6 @@ class SqlBlobs(LookedUpBlobs):
 
     def publish(self, staged: Staged, path: str, *, if_match: str | None = None, if_none_match: bool = False) -> Blob:
         self._prepare(blobs=True)
-        self._sweep_if_due()
 
         def work(connection: SqlConnection) -> Blob:
             self._hold_tree(connection)
@@ -12836,6 +12827,7 @@ class Sweeps(Job):
     def run(self, app: App, stop: threading.Event) -> None:
         """One place that fails keeps nothing else from being swept; the first failure is raised in the end."""
         works = [partial(self._forget, app, records) for records in app.audit_stores()]
+        works += [partial(provider.sweep, app.clock()) for provider in app.providers.values()]
         failures = []
         for work in works:
             if stop.is_set():

@@ -17,7 +17,6 @@ import hashlib
 import heapq
 import itertools
 import json
-import math
 import random
 import re
 import secrets
@@ -62,7 +61,7 @@ RETRY_S = 15.0  # no attempt begins later than this after the first
 PAUSE_S, LONGEST_PAUSE_S = 0.05, 2.0
 BREAKS = 2  # answers that may be lost before it is given up
 ACTIVE_S = 120.0  # a new table is usable within this time
-SWEEP_EVERY_S, SWEEP_AFTER_S = 3600, 86_400
+SWEEP_AFTER_S = 86_400
 
 MOST_WRITES = 100  # of a transaction of DynamoDB
 MOST_ITEM_BYTES = 400 * 1024
@@ -969,8 +968,6 @@ class S3Blobs(Aws, Blobs):
     moment can make it both; then both can be read, and removed. move is a copy and a delete: between them both are there.
     """
 
-    _swept_at = -math.inf
-
     def _s3(self, doing: str, operation: str, **params: Any) -> Any:
         try:
             return self._service("S3").call(doing, operation, Bucket=self._bucket, **params)
@@ -1079,7 +1076,6 @@ class S3Blobs(Aws, Blobs):
         )
 
     def stage(self, chunks: Iterable[bytes], path: str = "") -> Staged:
-        self._sweep_if_due()
         upload = Upload(self._s3, self._key(path) if path else STAGED + secrets.token_hex(16))
         digest, size = hashlib.sha256(), 0
         try:
@@ -1187,14 +1183,6 @@ class S3Blobs(Aws, Blobs):
             return
         with suppress(Refused):
             self._s3("discarding", "abort_multipart_upload", Key=key, UploadId=upload_id, expect=("NoSuchUpload", "404"))
-
-    def _sweep_if_due(self) -> None:
-        """Sweep, at most once an hour; it must not fail somebody's upload."""
-        now = self._clock()
-        if now >= self._swept_at + SWEEP_EVERY_S:
-            self._swept_at = now
-            with suppress(app.AppError):
-                self.sweep(now)
 
     def sweep(self, now: float) -> None:
         """End uploads that are older than a day, and remove staged objects of that age."""

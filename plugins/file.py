@@ -495,7 +495,6 @@ class FileProvider(EmbeddedProvider):
         return FileReader(descriptor, start, rest if length is None else min(rest, length))
 
     def stage(self, chunks: Iterable[bytes], path: str = "") -> Staged:
-        self._sweep_if_due()
         name = new_id(self._clock())
         place = self._staged / name
         digest, size = hashlib.sha256(), 0

@@ -523,7 +523,6 @@ class GenericProvider(Records, Blobs):
         self._counts_itself = one["version"] in one["service_fields"]
         self._secrets = [word for text in one["headers"].values() if len(word := text.rpartition(" ")[2]) > 3]
         self._client = HttpClient(self._base, one)
-        self._swept_at = -math.inf
 
     def _fault(self, setting_: str, detail: str) -> NoReturn:
         fault = Fault(f"providers.{self.name}.{setting_}", "configuration", detail)
@@ -1092,9 +1091,6 @@ class GenericProvider(Records, Blobs):
             raise
 
     def stage(self, chunks: Iterable[bytes], path: str = "") -> Staged:
-        if time.monotonic() > self._swept_at + 60:
-            self._swept_at = time.monotonic()
-            self.sweep(time.time())
         digest, size = hashlib.sha256(), 0
         with disk_errors(f"provider {self.name}", "staging"):
             descriptor, place = tempfile.mkstemp(prefix="satchel-", suffix=".staged")

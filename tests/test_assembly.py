@@ -1659,6 +1659,19 @@ def test_one_place_that_cannot_be_swept_keeps_no_other_from_it(
     site.close()
 
 
+def test_a_sweep_has_every_provider_remove_what_was_left_behind(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = Site(tmp_path, BESIDE, clock=clock)
+    swept: list[float] = []
+    for one in site.app.providers.values():
+        monkeypatch.setattr(one, "sweep", swept.append)
+    sweep(site)
+    assert len(site.app.providers) >= 2
+    assert swept == [clock.now] * len(site.app.providers)
+    site.close()
+
+
 def test_a_sweep_that_is_stopped_begins_nothing_more(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     stop = threading.Event()
     stop.set()

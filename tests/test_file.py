@@ -416,10 +416,10 @@ def test_names_that_are_too_long_for_the_disk_are_bad_requests(file: Any) -> Non
 def test_staged_files_are_swept_after_a_day(file: Any, clock: Time, tmp_path: Path) -> None:
     old = file.stage([b"old"])
     clock.now += 86_000
-    file.discard(file.stage([b"x"]))
+    file.sweep(clock.now)
     young = file.stage([b"young"])
     clock.now += 500
-    file.discard(file.stage([b"x"]))
+    file.sweep(clock.now)
     assert [p.name for p in (tmp_path / "data/.satchel/staged").iterdir()] == [young.id]
     with pytest.raises(app.NotFound):
         file.publish(old, "a")

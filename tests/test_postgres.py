@@ -903,5 +903,6 @@ def test_what_nobody_published_is_swept_after_a_day_and_cannot_be_published_then
         with pytest.raises(app.NotFound):
             provider.publish(forgotten, "late")
         provider.write("other", [b"other"])
+        provider.sweep(at)
         assert query(provider, "select count(*) from _chunks") == [(2,)]
         assert query(provider, "select count(*) from _loose") == [(0,)]

@@ -159,8 +159,9 @@ def test_opening_creates_nothing(name: str, opener: Callable[[str], Any], tmp_pa
 def test_a_sweep_of_what_was_never_written_to_makes_nothing(
     name: str, opener: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    provider = opener(name)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    opener(name).sweep(time.time())
+    provider.sweep(time.time())
     assert list(tmp_path.iterdir()) == []
 
 

@@ -525,13 +525,16 @@ def test_replaced_bytes_are_dropped_after_an_hour_and_staged_ones_after_a_day(sq
     assert count_of(sql, "_chunks") == 5
     clock.now += 3_500
     sql.write("b", [b"b"])
+    sql.sweep(clock.now)
     assert count_of(sql, "_chunks") == 6
     clock.now += 200
+    sql.sweep(clock.now)
     sql.write("b", [b"c"])
     assert count_of(sql, "_chunks") == 4
     with pytest.raises(app.Unavailable, match="replaced"):
         next(chunks)
     clock.now += 86_000
+    sql.sweep(clock.now)
     sql.write("c", [b"d"])
     with pytest.raises(app.NotFound):
         sql.publish(left, "left")
