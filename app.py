@@ -359,8 +359,7 @@ class Action(StrEnum):
     DELETE = "delete"
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(NamedTuple):
     """Permission for `actions` on every address that `pattern` covers."""
 
     pattern: tuple[str, ...]
@@ -414,8 +413,7 @@ def _granted(grants: Iterable[Grant], action: Action, parts: Sequence[str]) -> b
     return any(action in grant.actions and covers(grant.pattern, parts) for grant in grants)
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(NamedTuple):
     """Who asks. subject "" is the public; token_id "" when no token stands behind it (the public, the command line)."""
 
     subject: str = ""
@@ -442,8 +440,7 @@ class Caller:
             raise Forbidden(f"this needs the grant {needed}", needed=needed)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Token:
+class Token(NamedTuple):
     """The row kept for every issued token. Times are Unix seconds; revoked_at and used_at are 0 while never."""
 
     jti: str
@@ -457,8 +454,7 @@ class Token:
     revoked_at: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Conditions:
+class Conditions(NamedTuple):
     """What must hold for a write. Entity tags are without quotes; "*" stands for any that exists."""
 
     if_match: tuple[str, ...] = ()
@@ -477,7 +473,7 @@ class Held:
     staged: Staged
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Upload:
     """A file that came inside a record: file is readable from its start and is closed by the runner.
 
@@ -490,8 +486,7 @@ class Upload:
     held: Held | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(NamedTuple):
     """One intent, whatever brought it: nothing here names HTTP, SQS or the command line.
 
     `decode` reads and parses the body and is called only after the caller is let in; its result becomes `data`.
@@ -502,7 +497,7 @@ class Request:
     resource: str  # "forms/leave"; "" is the home page
     path: tuple[str, ...] = ()  # decoded segments inside the resource
     door: str = ""  # kind of the runner it came through
-    params: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, str] = MappingProxyType({})
     data: Json = None  # object, list of objects, or None for byte streams
     decode: Callable[[], Json] | None = None
     typed: bool = True  # False: the values in data are text as a person typed it; fields read it by their type
@@ -515,10 +510,13 @@ class Request:
     page: bool = False  # a person reads the answer: what only pages offer may be answered
     conditions: Conditions = Conditions()
     idempotency_key: str = ""  # a repeat carries the same one; "" = none
-    credential: str = field(default="", repr=False)  # "Bearer …" or "Session …", unverified
+    credential: str = ""  # "Bearer …" or "Session …", unverified
     sent_at: float | None = None  # when the credential must have been good; None = now
     ceiling: tuple[Grant, ...] | None = None  # the most that its door lets through; None = no limit
     role: str = ""  # of app.toml, as which the runner itself asks, without a credential; never taken from what came
+
+    def __repr__(self) -> str:
+        return f"Request({self.id!r}, {self.action} {self.address}, door={self.door!r})"  # without the credential
 
     @property
     def address(self) -> str:
@@ -533,8 +531,7 @@ class Reader(Protocol):
     def close(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(NamedTuple):
     """Stored bytes to be answered, whole or in part: `read(start, length)` gives a reader to be closed."""
 
     blob: Blob
@@ -542,8 +539,7 @@ class Content:
     read: Callable[[int, int | None], Reader]
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(NamedTuple):
     """A column of a table: type is a JSON Schema type, format one of its formats or one of a view's; titles are of
     values that have one."""
 
@@ -551,7 +547,7 @@ class Column:
     title: str = ""
     type: str = "string"
     format: str = ""
-    titles: Mapping[Json, str] = field(default_factory=dict)
+    titles: Mapping[Json, str] = MappingProxyType({})
 
     def shown(self, value: Json, locale: Locale) -> str:
         """A value for people, whole."""
@@ -572,8 +568,7 @@ class Column:
         return "" if value is None else locale.write_number(value)
 
 
-@dataclass(frozen=True, slots=True)
-class Input:
+class Input(NamedTuple):
     """How a field is asked of a person, and what its control shows: the texts of a value, or the stored file.
 
     Choices are (text, title) and attrs belong to the HTML element.
@@ -586,7 +581,7 @@ class Input:
     required: bool = False
     texts: tuple[str, ...] = ()
     choices: tuple[tuple[str, str], ...] = ()
-    attrs: Mapping[str, str] = field(default_factory=dict)
+    attrs: Mapping[str, str] = MappingProxyType({})
     file: Mapping[str, Json] | None = None
 
 
@@ -594,7 +589,7 @@ COUNTED = 10_000  # up to how many rows a page says how many there are …
 COUNT_S = 0.25  # … and how long it may take to count them
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Table:
     """A tabular answer. `rows` is a list for a page and an iterator for an export; whoever reads it calls close().
 
@@ -629,8 +624,7 @@ class Response:
     caller: Caller = Caller()  # set by App.handle
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """A JSON object under a key in a table; version counts from 1.
 
     `damage` is why what is stored is no JSON object, in words; then the value is {}.
@@ -642,8 +636,7 @@ class Record:
     damage: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Insert:
+class Insert(NamedTuple):
     """Add a record that must be absent, at its first version (a copy keeps that of the original). Conflict if taken."""
 
     table: str
@@ -652,8 +645,7 @@ class Insert:
     version: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Update:
+class Update(NamedTuple):
     """Replace a record at `version` (Conflict if it is at another or missing), or with None whatever is there or not."""
 
     table: str
@@ -662,8 +654,7 @@ class Update:
     version: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Delete:
+class Delete(NamedTuple):
     """Remove a record at `version` (Conflict if it is at another or missing), or with None whatever is there or not."""
 
     table: str
@@ -674,8 +665,7 @@ class Delete:
 Write: TypeAlias = Insert | Update | Delete
 
 
-@dataclass(frozen=True, slots=True)
-class Blob:
+class Blob(NamedTuple):
     """Stored bytes: a strong etag without quotes, never that of other bytes at the path; modified_at in Unix seconds."""
 
     path: str
@@ -684,15 +674,13 @@ class Blob:
     etag: str
 
 
-@dataclass(frozen=True, slots=True)
-class Folder:
+class Folder(NamedTuple):
     """A folder in a listing that does not descend; path has no trailing slash."""
 
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class Unseen:
+class Unseen(NamedTuple):
     """Something in a listing that cannot be looked at: `path` names it as well as it can, `problem` says why."""
 
     path: str
@@ -702,8 +690,7 @@ class Unseen:
 Entry: TypeAlias = Blob | Folder | Unseen
 
 
-@dataclass(frozen=True, slots=True)
-class Staged:
+class Staged(NamedTuple):
     """Bytes that are durable and not yet visible; `id` means something to the provider that made it."""
 
     id: str
@@ -714,8 +701,7 @@ class Staged:
 OPERATORS = ("eq", "ne", "lt", "lte", "gt", "gte", "in", "contains", "prefix", "null")
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(NamedTuple):
     """`field op value`; every condition of a query must hold.
 
     Comparing across types, or with a missing or null field, is never true, except ne (everything that is not eq) and
@@ -728,8 +714,7 @@ class Condition:
     value: Json
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(NamedTuple):
     """What `find` looks for. The fields "id" and "version" are the record's key and version.
 
     order_by names fields, "-" first for descending; missing and null come first ascending, last descending, and the
@@ -750,23 +735,21 @@ class Query:
     instants: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(NamedTuple):
     """Some records and the cursor of the page that follows; None after the last."""
 
     items: list[Record]
     next: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Select:
+class Select(NamedTuple):
     """A read-only statement with named parameters (:name), and what is asked of its rows. Values are bound, never spliced.
 
     timeout_s and max_rows bound the work; None is no bound.
     """
 
     statement: str
-    params: Mapping[str, Json] = field(default_factory=dict)
+    params: Mapping[str, Json] = MappingProxyType({})
     where: tuple[Condition, ...] = ()
     search: str = ""
     order_by: tuple[str, ...] = ()
@@ -776,8 +759,7 @@ class Select:
     max_rows: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
+class Rows(NamedTuple):
     """Column names and streamed tuples; whoever reads them calls close(), also after an error."""
 
     columns: tuple[str, ...]
@@ -785,8 +767,7 @@ class Rows:
     close: Callable[[], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """A write and the value it replaces (None: there was none), for the audit trail."""
 
     write: Write
@@ -2675,7 +2656,7 @@ class Records(Provider):
         """Every record of the query in order, streamed in pages of at most 1,000."""
         cursor: str | None = query.after
         while cursor is not None:
-            page = self.find(dataclasses.replace(query, limit=1000, after=cursor))
+            page = self.find(query._replace(limit=1000, after=cursor))
             yield from page.items
             cursor = page.next
 
@@ -2767,7 +2748,7 @@ class Queries(Provider):
     def count_rows(self, select: Select, most: int | None = None) -> int:
         """How many rows select() would give but for its limit, offset and order; `most` if there are more."""
         bounds: Any = {"order_by": (), "limit": most, "offset": 0, "max_rows": None}
-        with closing(self.select(dataclasses.replace(select, **bounds))) as rows:
+        with closing(self.select(select._replace(**bounds))) as rows:
             return sum(1 for _ in rows.rows)
 
 
@@ -4163,7 +4144,7 @@ def _filter_input(one: Input) -> Input:
     if one.widget not in ("radio", "select", "checkbox"):
         return one
     choices = [pair for pair in one.choices if pair[0]] if one.widget != "checkbox" else [("true", "yes"), ("false", "no")]
-    return dataclasses.replace(one, widget="select", choices=(*(() if one.required else (("", "any"),)), *choices))
+    return one._replace(widget="select", choices=(*(() if one.required else (("", "any"),)), *choices))
 
 
 def _crumbs(exchange: Exchange, trail: Sequence[tuple[str, str]]) -> list[SimpleNamespace]:
@@ -5548,7 +5529,7 @@ class FolderUpload:
 
     def __init__(self, host: Host, exchange: Exchange, request: Request, check_token: Callable[[str], None]) -> None:
         self.host, self.exchange, self.check_token = host, exchange, check_token
-        self.request = dataclasses.replace(request, decode=None, idempotency_key="", keeps=exchange.page)
+        self.request = request._replace(decode=None, idempotency_key="", keeps=exchange.page)
         self.stored: list[Response] = []
         self.refused: list[RefusedFile] = []
         self._fields: dict[str, str] = {}
@@ -5582,7 +5563,7 @@ class FolderUpload:
         kept = []
         for at, one in held.items():
             name = uploads[at].name.replace("\\", "/")
-            request = dataclasses.replace(self.request, path=(*self.request.path, *name.split("/")))
+            request = self.request._replace(path=(*self.request.path, *name.split("/")))
             kept.append((name, self._sealed(name, request, one.staged)))
         return self._draft(kept, len(uploads) - len(kept))
 
@@ -5620,7 +5601,7 @@ class FolderUpload:
             if LOST in name:
                 self.refused.append(RefusedFile(name, BadRequest(f"the name {name} is not UTF-8: rename the file")))
             else:
-                self._store(name, dataclasses.replace(self.request, path=path, body=chunks))
+                self._store(name, self.request._replace(path=path, body=chunks))
             self._drop(part.chunks)
 
     def _watched(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
@@ -5679,7 +5660,7 @@ class FolderUpload:
         """Store one file, or note why not. Raises what concerns the whole request."""
         action = Action.UPDATE if self._fields.get("_replace") else Action.CREATE
         keeps = request.keeps or bool(self._fields.get("_keep_both"))
-        request = dataclasses.replace(request, action=action, keeps=keeps)
+        request = request._replace(action=action, keeps=keeps)
         try:
             self.stored.append(self._beside(request) if self._fields.get("_keep_both") else self.host.handle(request))
         except Unauthenticated:
@@ -5702,14 +5683,14 @@ class FolderUpload:
         path, staged = request.path, request.staged
         for number in range(1, 101):
             try:
-                return self.host.handle(dataclasses.replace(request, path=(*path[:-1], _numbered(path[-1], number))))
+                return self.host.handle(request._replace(path=(*path[:-1], _numbered(path[-1], number))))
             except Exists as error:
                 staged = staged or error.staged
-                request = dataclasses.replace(request, staged=staged)
+                request = request._replace(staged=staged)
         raise Conflict(f"{request.address} and a hundred names like it exist")
 
     def _sealed(self, name: str, request: Request, staged: Staged) -> str:
-        facts = {"name": name, "in": request.resource, "path": request.path, "staged": dataclasses.astuple(staged)}
+        facts = {"name": name, "in": request.resource, "path": request.path, "staged": tuple(staged)}
         return self.host.seal("staged file", dump_json(facts))
 
     def _kept(self, sealed: Any) -> tuple[str, Request]:
@@ -5718,14 +5699,12 @@ class FolderUpload:
         if not facts or facts["in"] != self.request.resource:
             raise BadRequest("this is no file that was kept here: choose it again")
         path, staged = tuple(facts["path"]), Staged(*facts["staged"])
-        return facts["name"], dataclasses.replace(self.request, path=path, staged=staged)
+        return facts["name"], self.request._replace(path=path, staged=staged)
 
     def listing(self) -> Request:
         """The request for the folder's own page, to show beside it what became of the files."""
         path = (*self.request.path, "")
-        return dataclasses.replace(
-            self.request, action=Action.READ, path=path, params=self.exchange.listed, page=True, keeps=False
-        )
+        return self.request._replace(action=Action.READ, path=path, params=self.exchange.listed, page=True, keeps=False)
 
     def report(self) -> Answer:
         """What became of the files, for a program: 201 if all were stored, 207 if some were, else a problem."""
@@ -7969,7 +7948,7 @@ def _to_token(record: Record) -> Token:
 
 
 def _to_value(token: Token) -> Value:
-    value = dataclasses.asdict(token)
+    value = token._asdict()
     del value["jti"]
     return value | {"grants": list(token.grants), "roles": list(token.roles)}
 
@@ -9130,7 +9109,7 @@ class Form(Resource):
     @classmethod
     def judged_at(cls, request: Request) -> str:
         """Whoever may read a record may read the files in it."""
-        return dataclasses.replace(request, path=request.path[:2]).address if len(request.path) == 3 else request.address
+        return request._replace(path=request.path[:2]).address if len(request.path) == 3 else request.address
 
     @staticmethod
     def _makes(request: Request) -> bool:
@@ -9202,7 +9181,7 @@ class Form(Resource):
             "columns": self._shown_columns(record),
             "shown": " ".join(marks) if record else "",
             "mark": lambda name, texts: self.fields[name].mark(texts),
-            "record": record and dataclasses.replace(record, value=self._as_shown(record)),
+            "record": record and record._replace(value=self._as_shown(record)),
             "called": self.called(record) if record else "",
             "leads": leads_to(f"forms/{self.name}", self.opens, scope.caller),
             "address": f"forms/{self.name}",
@@ -9218,7 +9197,7 @@ class Form(Resource):
         if not one.is_file:
             return found
         most = self._most_bytes(one)
-        return dataclasses.replace(found, attrs={**found.attrs, "data-most": str(most), "data-most-said": in_units(most)})
+        return found._replace(attrs={**found.attrs, "data-most": str(most), "data-most-said": in_units(most)})
 
     def _most_bytes(self, one: Field) -> int:
         return min(one.config.max_file_bytes, self.shares[one.name].config.max_file_bytes)
@@ -9656,9 +9635,7 @@ class View(Resource):
     def _form_columns(self, form: Form) -> tuple[Column, ...]:
         known = {column.name: column for column in form.columns}
         chosen = self.config.columns or {name: {} for name in known if name != "version"}
-        return tuple(
-            dataclasses.replace(known[name], title=one.get("title") or known[name].title) for name, one in chosen.items()
-        )
+        return tuple(known[name]._replace(title=one.get("title") or known[name].title) for name, one in chosen.items())
 
     def handle(self, request: Request, scope: Scope) -> Plan:
         self.check(request)
@@ -9668,7 +9645,7 @@ class View(Resource):
         page |= {"search": request.params.get("_q", "")}
         if isinstance(self.source, Form) and asked:
             query = self.source.query(asked, self.config.order_by or ("-id",), self.columns)
-            query = dataclasses.replace(query, where=(*query.where, *self.config.where))
+            query = query._replace(where=(*query.where, *self.config.where))
             table = self.source.listing(query, asked, whole=request.whole, columns=self.columns)
         else:
             try:
@@ -9710,12 +9687,12 @@ class View(Resource):
             return Table(
                 self._titled(rows.columns, ()), _watched(place, _mappings(rows.columns, rows.rows)), close=rows.close
             )
-        asked = dataclasses.replace(asked, timeout_s=timeout_s)
-        rows = source.select(dataclasses.replace(asked, limit=size + 1, offset=start))
+        asked = asked._replace(timeout_s=timeout_s)
+        rows = source.select(asked._replace(limit=size + 1, offset=start))
         with closing(rows):
             found, more = page_of(rows.rows, size)
         count = source.count_rows(asked) if request.params.get("_count") == "1" else None
-        soon = partial(source.count_rows, dataclasses.replace(asked, timeout_s=min(COUNT_S, timeout_s)), COUNTED + 1)
+        soon = partial(source.count_rows, asked._replace(timeout_s=min(COUNT_S, timeout_s)), COUNTED + 1)
         columns, items = self._titled(rows.columns, found), _mappings(rows.columns, found)
         following = encode_cursor(start + len(found)) if more else None
         return _paged(columns, items, following, place=place, before=start, count=count, size=soon)
@@ -9855,13 +9832,13 @@ class AdminTable(Resource):
             raise BadRequest("this list is sorted by id, the newest first")
         texts = tuple(column.name for column in self.columns if column.name not in ("id", *self.seconds))
         query = Query(self.table, tuple(map(self._kept, asked.where)), ("-id",), asked.size, "", asked.search, texts)
-        query = dataclasses.replace(query, instants=frozenset(("at",)))
+        query = query._replace(instants=frozenset(("at",)))
         if self.living:
-            query = dataclasses.replace(query, where=(*query.where, Condition("expires_at", "gt", int(scope.now))))
+            query = query._replace(where=(*query.where, Condition("expires_at", "gt", int(scope.now))))
         count = sum(source.count(query) for source in self.sources) if asked.count else None
         size = partial(self._size, query)
         if asked.after:
-            query = dataclasses.replace(query, where=(*query.where, Condition("id", "lt", _text_cursor(asked.after))))
+            query = query._replace(where=(*query.where, Condition("id", "lt", _text_cursor(asked.after))))
         if request.whole:
             table = Table(self.columns, map(self._row, _newest(source.walk(query) for source in self.sources)), count=count)
         else:
@@ -10990,7 +10967,7 @@ class SqlBlobs(LookedUpBlobs):
     def move(self, source: str, target: str) -> Blob:
         def work(connection: SqlConnection) -> Blob:
             self._hold_tree(connection)
-            blob = dataclasses.replace(need_blob(source, self._blob_at(connection, source)), path=target)
+            blob = need_blob(source, self._blob_at(connection, source))._replace(path=target)
             if self._blob_at(connection, target):
                 raise Conflict(f"{target} exists already")
             self._place(connection, blob)
@@ -11237,7 +11214,7 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
 
     def walk(self, query: Query) -> Iterator[Record]:
         """In another order than that of the keys: sorted once, the keys alone, and then read one by one."""
-        lookup = Lookup.of(dataclasses.replace(query, limit=2**31))
+        lookup = Lookup.of(query._replace(limit=2**31))
         keys = [] if len(lookup.terms) == 1 else [key for (key,) in self._rows(lookup, lambda sql: sql.rows("key"))]
         if not keys or not all(isinstance(key, str) for key in keys):  # what is damaged is marked, and not left out
             yield from super().walk(query)
@@ -11247,11 +11224,11 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
                 yield record
 
     def count(self, query: Query) -> int:
-        rows = self._rows(Lookup.of(dataclasses.replace(query, after="")), SqliteLookup.count)
+        rows = self._rows(Lookup.of(query._replace(after="")), SqliteLookup.count)
         return int(rows[0][0]) if rows else 0
 
     def count_up_to(self, query: Query, most: int, timeout_s: float) -> int | None:
-        lookup, deadline = Lookup.of(dataclasses.replace(query, after="")), time.monotonic() + timeout_s
+        lookup, deadline = Lookup.of(query._replace(after="")), time.monotonic() + timeout_s
         try:
             rows = self._rows(lookup, lambda sql: sql.count(most), deadline)
         except QueryTimeout:
@@ -11358,7 +11335,7 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
 
     def count_rows(self, select: Select, most: int | None = None) -> int:
         bounds: Any = {"order_by": (), "limit": most, "offset": 0, "max_rows": None}
-        with closing(self._select(dataclasses.replace(select, **bounds), COUNT_OF)) as rows:
+        with closing(self._select(select._replace(**bounds), COUNT_OF)) as rows:
             return int(next(iter(rows.rows))[0])
 
     def _select(self, select: Select, around: str = "{}") -> Rows:
@@ -12383,7 +12360,7 @@ class HeldFiles:
             if not (row := self._office.authority.ended_session(credential)):
                 break
             found = self.hold(resource, uploads, None)
-            places = [[held.share, dataclasses.astuple(held.staged)] for held in found.values()]
+            places = [[held.share, tuple(held.staged)] for held in found.values()]
             try:
                 self._state.commit([Update("_sessions", row.key, row.value | {"held": places}, row.version)])
             except AppError as error:
@@ -12438,7 +12415,7 @@ class Flow:
             resource = self._admit(request, caller)
             self._health.ensure_open_for(resource, request.action, self._state)
             if request.decode is not None:
-                request = dataclasses.replace(request, data=_own_files(request.decode(), caller), decode=None)
+                request = request._replace(data=_own_files(request.decode(), caller), decode=None)
             _check_batch(request, resource)
             response = self._execute(request, caller, resource, guard)
         except AppError as error:
@@ -12456,7 +12433,7 @@ class Flow:
             caller = self._office.authority.service(request.role)
         else:
             caller = self._office.authority.identify(request.credential, request.sent_at)
-        return caller if request.ceiling is None else dataclasses.replace(caller, ceiling=request.ceiling)
+        return caller if request.ceiling is None else caller._replace(ceiling=request.ceiling)
 
     def _admit(self, request: Request, caller: Caller) -> Resource:
         """The resource, if the caller may do this to it. Authorised before it is looked up, so that a stranger cannot
@@ -12481,7 +12458,7 @@ class Flow:
 
     def _refuse(self, request: Request, caller: Caller, action: Action, place: str) -> NoReturn:
         needed = f"{place}:{action}"
-        if dataclasses.replace(caller, ceiling=None).may(action, place):
+        if caller._replace(ceiling=None).may(action, place):
             raise Forbidden(f"the {request.door} door it came through does not allow {needed}", needed=needed)
         if not caller.subject:
             raise SignInNeeded(f"sign in, or send a token with the grant {needed}")
@@ -13476,7 +13453,7 @@ def _after_dead_letters(args: argparse.Namespace, work: _DeadLetterWork) -> int:
 
 def _token_row(token: Token) -> Value:
     """A token as JSON gives it: times as RFC 3339, null while never."""
-    row: Value = dataclasses.asdict(token) | {"grants": list(token.grants), "roles": list(token.roles)}
+    row: Value = token._asdict() | {"grants": list(token.grants), "roles": list(token.roles)}
     return row | {name: rfc3339(row[name]) if row[name] else None for name in row if name.endswith("_at")}
 
 

@@ -26,7 +26,7 @@ import time
 from base64 import b64encode
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -634,7 +634,7 @@ class DynamoRecords(Aws, Records):
         return lookup.page(first)
 
     def count(self, query: Query) -> int:
-        lookup = Lookup.of(replace(query, after=""))
+        lookup = Lookup.of(query._replace(after=""))
         named = self._named(query)
         if named is not None:
             return sum(map(lookup.selects, named))
@@ -644,7 +644,7 @@ class DynamoRecords(Aws, Records):
 
     def count_up_to(self, query: Query, most: int, timeout_s: float) -> int | None:
         """From the first megabyte, which costs little; None if there is more to read."""
-        lookup = Lookup.of(replace(query, after=""))
+        lookup = Lookup.of(query._replace(after=""))
         named = self._named(query)
         if named is not None:
             return min(sum(map(lookup.selects, named)), most)
@@ -657,7 +657,7 @@ class DynamoRecords(Aws, Records):
 
     def walk(self, query: Query) -> Iterator[Record]:
         """Streamed without a bound in key order; in another order what is selected is held, so that is bounded."""
-        lookup = Lookup.of(replace(query, limit=2**31))
+        lookup = Lookup.of(query._replace(limit=2**31))
         named = self._named(query)
         if named is None and in_key_order(lookup):
             yield from self._selected(lookup, bounded=False)

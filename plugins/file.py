@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import hashlib
 import itertools
@@ -384,7 +383,7 @@ class FileProvider(EmbeddedProvider):
     def get(self, table: str, key: str) -> Record | None:
         with self._table(table) as records:
             record = records.get(key)
-            return record and dataclasses.replace(record, value=copy_value(record.value))
+            return record and record._replace(value=copy_value(record.value))
 
     def tables(self) -> list[str]:
         with self._table(""):
@@ -397,7 +396,7 @@ class FileProvider(EmbeddedProvider):
         return Page([Record(r.key, r.version, copy_value(r.value), r.damage) for r in page.items], page.next)
 
     def count(self, query: Query) -> int:
-        lookup = Lookup.of(dataclasses.replace(query, after=""))
+        lookup = Lookup.of(query._replace(after=""))
         with self._table(query.table) as records:
             return sum(map(lookup.selects, records.values()))
 

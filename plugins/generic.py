@@ -6,7 +6,6 @@ order is done here, over at most `max_records` records.
 
 from __future__ import annotations
 
-import dataclasses
 import email.utils
 import hashlib
 import ipaddress
@@ -765,7 +764,7 @@ class GenericProvider(Records, Blobs):
         return lookup.page(rows)
 
     def count(self, query: Query) -> int:
-        lookup = Lookup.of(dataclasses.replace(query, after=""))
+        lookup = Lookup.of(query._replace(after=""))
         if query.where or query.search or not self._options["count"]:
             return sum(map(lookup.selects, self._all(query)))
         doing = f"counting {query.table}"
@@ -1260,7 +1259,7 @@ class GenericProvider(Records, Blobs):
             path = f"{folder}/{name}" if folder else name
             with suppress(BadRequest):  # a name that nobody could ask for
                 check_path(path.split("/"))
-                found[path] = Folder(path) if isinstance(entry, Folder) else entry and dataclasses.replace(entry, path=path)
+                found[path] = Folder(path) if isinstance(entry, Folder) else entry and entry._replace(path=path)
         return found
 
     def _listed(self, doing: str, folder: str) -> list[tuple[str, Blob | Folder | None]]:

@@ -1133,7 +1133,7 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
         return lookup.ended(list(itertools.starmap(app.stored_record, found)), more)
 
     def count(self, query: app.Query) -> int:
-        lookup = app.Lookup.of(dataclasses.replace(query, after=""))
+        lookup = app.Lookup.of(query._replace(after=""))
         if self._compares_here(query):
             return sum(map(lookup.selects, self.walk(app.Query(query.table))))
         sql = PostgresLookup(lookup, self._named(query.table), self._schema)
@@ -1143,7 +1143,7 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
     def count_up_to(self, query: app.Query, most: int, timeout_s: float) -> int | None:
         if self._compares_here(query):
             return None
-        sql = PostgresLookup(app.Lookup.of(dataclasses.replace(query, after="")), self._named(query.table), self._schema)
+        sql = PostgresLookup(app.Lookup.of(query._replace(after="")), self._named(query.table), self._schema)
         count, limit = sql.count(most), f"set local statement_timeout = {milliseconds(timeout_s)}"
         with self._reading("counting records") as link:
             if not self._has_table(link, query.table):
@@ -1288,7 +1288,7 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
 
     def count_rows(self, select: app.Select, most: int | None = None) -> int:
         bounds: Any = {"order_by": (), "limit": most, "offset": 0, "max_rows": None}
-        with closing(self._select(dataclasses.replace(select, **bounds), app.COUNT_OF)) as rows:
+        with closing(self._select(select._replace(**bounds), app.COUNT_OF)) as rows:
             return int(next(iter(rows.rows))[0])
 
     def _select(self, select: app.Select, around: str = "{}") -> app.Rows:

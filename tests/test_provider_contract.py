@@ -4,7 +4,6 @@ A plugin is tested by adding its class and a function that opens it on a fresh p
 same folder it must open two objects on the same data, as two processes would.
 """
 
-import dataclasses
 import functools
 import io
 import random
@@ -981,7 +980,7 @@ def compare_find(chance: random.Random, model: Model, door: Any) -> None:
     page = door.find(query)
     while page.next is not None:
         found += keys(page)
-        page = door.find(dataclasses.replace(query, after=page.next))
+        page = door.find(query._replace(after=page.next))
     assert found + keys(page) == expected, query
 
 
@@ -1500,7 +1499,7 @@ def test_rows_are_counted_by_the_database_whatever_is_asked_of_them(sales: Any) 
     whole = len(run(sales, everything_.statement)[1])
 
     def count(most: int | None = None, **more: Any) -> int:
-        return sales.count_rows(dataclasses.replace(everything_, **more), most)
+        return sales.count_rows(everything_._replace(**more), most)
 
     assert whole > 3
     assert count() == count(limit=1, offset=2, order_by=("-n",), max_rows=1) == whole
