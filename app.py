@@ -1398,7 +1398,8 @@ REQUIRED: Any = object()  # the default of a setting that has none
 
 @dataclass(frozen=True)
 class Setting:
-    """One key of app.toml. `kind` names a converter of CONVERTERS: a "duration" becomes seconds, a "size" bytes.
+    """One key of app.toml. `kind` names its converter in CONVERTERS, or says for people what its own one, `convert`, takes.
+    A "duration" becomes seconds, a "size" bytes.
 
     Tables inside a setting are declared too: `table` is the shape of one, `each` that of every table in a list, or by name
     if the default is {}. The converter is given what was made of them.
@@ -1412,6 +1413,11 @@ class Setting:
     table: Shape = ()
     each: Shape = ()
     attribute: str = ""  # of the dataclass that declares it
+    convert: Callable[[Any, Path], Any] | None = None
+
+    def read(self, raw: Any, folder: Path) -> Any:
+        """The value that app.toml in `folder` gives it; ValueError says what to write instead."""
+        return (self.convert or CONVERTERS[self.kind])(raw, folder)
 
 
 # What a table may hold: a dataclass, of which the table becomes an instance, or settings; then it becomes a Value of those
@@ -2098,35 +2104,6 @@ def _networks(raw: Any, folder: Path) -> tuple[str, ...]:
     return networks
 
 
-_OWN_HEADERS = ("host", "connection", "content-length", "transfer-encoding", "range", "expect", "if-match", "if-none-match")
-
-
-def _headers(raw: Any, folder: Path) -> Mapping[str, str]:
-    """Header fields with the secrets that they name in place: "env:NAME", or behind a word as in "Bearer env:NAME"."""
-    found = {}
-    for name, value in _table(raw, folder).items():
-        word, space, secret = _text(value, folder).rpartition(" ")
-        is_secret = secret.startswith(("env:", "file:"))
-        if not re.fullmatch(r"[A-Za-z0-9-]+", name) or name.lower() in _OWN_HEADERS:
-            raise ValueError(f"has the header {name}, which cannot be set here")
-        if not is_secret and re.search("auth|cookie|key|token|secret|pass", name.lower()):
-            raise ValueError(f'{name} must be "env:NAME" or "Bearer env:NAME", so that no secret stands in app.toml')
-        try:
-            found[name] = word + space + _secret(secret, folder) if is_secret else value
-        except ValueError as error:
-            raise ValueError(f"{name} {error}") from error
-        if not re.fullmatch(r"[ -~]*", found[name]):
-            raise ValueError(f"{name} has a character that a header cannot hold")
-    return found
-
-
-def _patterns(raw: Any, folder: Path) -> Mapping[str, str]:
-    for op, pattern in _table(raw, folder).items():
-        if op not in ("eq", "gte", "lte") or "=" not in _text(pattern, folder):
-            raise ValueError('must be queries for eq, gte and lte, such as { eq = "{field}={value}" }')
-    return dict(raw)
-
-
 def _pattern(raw: Any, folder: Path) -> str:
     try:
         re.compile(_text(raw, folder))
@@ -2182,48 +2159,14 @@ def _link(raw: Any, folder: Path) -> str:
 
 # In order of the value: anything, texts, numbers, places on disk, and the shapes of single settings.
 CONVERTERS: Mapping[str, Callable[[Any, Path], Any]] = {
-    "any": _json,
-    "boolean": _boolean,
-    "text": _text,
-    "texts": _texts,
-    "list": _list,
-    "media": _media,
-    "word": _word,
-    "secret": _secret,
-    "pattern": _pattern,
-    "number": _number,
-    "count": _count,
-    "positive": _positive,
-    "size": _size,
-    "duration": _duration,
-    "path": _path,
-    "folder": _directory,
-    "file": _file,
-    "inside": _inside,
-    "address": _address,
-    "link": _link,
-    "headers": _headers,
-    "patterns": _patterns,
-    "hosts": _hosts,
-    "networks": _networks,
-    "prefix": _prefix,
-    "site": _site_address,
-    "lang": _lang,
-    "timezone": _timezone,
-    "grants": _grants,
-    "queue": _queue,
-    "queues": _queues,
-    "replies": _replies,
-    "type": _type,
-    "opens": _opens,
-    "values": _values,
-    "table": _made,
-    "tables": _made,
-    "fields": _fields,
-    "choices": _choices,
-    "conditions": _conditions,
-    "menu": _menu,
-}
+    "any": _json, "boolean": _boolean, "text": _text, "texts": _texts, "list": _list, "media": _media, "word": _word,
+    "secret": _secret, "pattern": _pattern, "number": _number, "count": _count, "positive": _positive, "size": _size,
+    "duration": _duration, "path": _path, "folder": _directory, "file": _file, "inside": _inside, "address": _address,
+    "link": _link, "hosts": _hosts, "networks": _networks, "prefix": _prefix, "site": _site_address, "lang": _lang,
+    "timezone": _timezone, "grants": _grants, "queue": _queue, "queues": _queues, "replies": _replies, "type": _type,
+    "opens": _opens, "values": _values, "table": _made, "tables": _made, "fields": _fields, "choices": _choices,
+    "conditions": _conditions, "menu": _menu,
+}  # fmt: skip
 
 
 class _Reader:
@@ -2269,7 +2212,7 @@ class _Reader:
             raw = self.inside(at, f"{shape}.{one.name}", one, table[one.name])
             if len(self.faults) > before:
                 return self.default(one)
-            value = CONVERTERS[one.kind](raw, self.folder)
+            value = one.read(raw, self.folder)
         except _Inside as error:
             for part, detail in error.details.items():
                 self.fault(f"{at}.{part}", detail)
@@ -2286,7 +2229,7 @@ class _Reader:
             return None
         if one.kind == "folder":  # which may be what is wrong
             return _path(one.default, self.folder)
-        return CONVERTERS[one.kind](one.default, self.folder)
+        return one.read(one.default, self.folder)
 
     def inside(self, place: str, shape: str, one: Setting, raw: Any) -> Any:
         """What a setting says, the tables in it built."""

@@ -441,6 +441,41 @@ def passable(op: str, value: Json) -> str:
     return text if re.fullmatch(r"-?[0-9]{1,15}(\.[0-9]{1,15})?", text) else ""
 
 
+_OWN_HEADERS = ("host", "connection", "content-length", "transfer-encoding", "range", "expect", "if-match", "if-none-match")
+
+
+def _texts_of(raw: Any, folder: Path) -> Mapping[str, str]:
+    if not isinstance(raw, dict):
+        raise ValueError("must be a table { … }")
+    return {name: CONVERTERS["text"](value, folder) for name, value in raw.items()}
+
+
+def _headers(raw: Any, folder: Path) -> Mapping[str, str]:
+    """Header fields with the secrets that they name in place: "env:NAME", or behind a word as in "Bearer env:NAME"."""
+    found = {}
+    for name, value in _texts_of(raw, folder).items():
+        word, space, secret = value.rpartition(" ")
+        is_secret = secret.startswith(("env:", "file:"))
+        if not re.fullmatch(r"[A-Za-z0-9-]+", name) or name.lower() in _OWN_HEADERS:
+            raise ValueError(f"has the header {name}, which cannot be set here")
+        if not is_secret and re.search("auth|cookie|key|token|secret|pass", name.lower()):
+            raise ValueError(f'{name} must be "env:NAME" or "Bearer env:NAME", so that no secret stands in app.toml')
+        try:
+            found[name] = word + space + CONVERTERS["secret"](secret, folder) if is_secret else value
+        except ValueError as error:
+            raise ValueError(f"{name} {error}") from error
+        if not re.fullmatch(r"[ -~]*", found[name]):
+            raise ValueError(f"{name} has a character that a header cannot hold")
+    return found
+
+
+def _patterns(raw: Any, folder: Path) -> Mapping[str, str]:
+    for op, pattern in _texts_of(raw, folder).items():
+        if op not in ("eq", "gte", "lte") or "=" not in pattern:
+            raise ValueError('must be queries for eq, gte and lte, such as { eq = "{field}={value}" }')
+    return dict(raw)
+
+
 class GenericProvider(Records, Blobs):
     """An HTTP service of JSON objects as Records, or a store of files as Blobs, or both, as its settings describe it.
 
@@ -454,7 +489,9 @@ class GenericProvider(Records, Blobs):
     settings = (
         Setting("url", "text", REQUIRED, "where the service is: http(s)://host[:port][/path]; no other host is ever asked"),
         Setting("preset", "text", "", "satchel, json-server or pocketbase: what the settings without a default are there"),
-        Setting("headers", "headers", {}, 'sent with every request: { Authorization = "Bearer env:NAME" }'),
+        Setting(
+            "headers", "headers", {}, 'sent with every request: { Authorization = "Bearer env:NAME" }', convert=_headers
+        ),
         Setting("tls_ca", "file", "", "certificates in PEM to trust instead of the system's"),
         Setting("connect_timeout", "duration", "5s", "longest time to connect", "seconds"),
         Setting("read_timeout", "duration", "10s", "longest silence of the service", "seconds"),
@@ -479,7 +516,11 @@ class GenericProvider(Records, Blobs):
         Setting("backward", "text", None, "the same with the keys descending"),
         Setting("page_size", "positive", None, "largest {limit}"),
         Setting(
-            "filters", "patterns", None, 'queries for eq, gte and lte: { eq = "{field}={value}" }, or {json} of the value'
+            "filters",
+            "patterns",
+            None,
+            'queries for eq, gte and lte: { eq = "{field}={value}" }, or {json} of the value',
+            convert=_patterns,
         ),
         Setting("join", "text", None, 'what joins several filters in one parameter, such as " && "; "" = each is its own'),
         Setting("create", "text", None, "POST to the list, or PUT to the record"),
@@ -497,9 +538,7 @@ class GenericProvider(Records, Blobs):
 
     def __init__(self, name: str, options: Mapping[str, Any], folder: Path) -> None:
         self.name = name
-        defaults = {
-            s.name: CONVERTERS[s.kind](s.default, folder) for s in self.settings if s.default not in (None, REQUIRED)
-        }
+        defaults = {s.name: s.read(s.default, folder) for s in self.settings if s.default not in (None, REQUIRED)}
         preset = self._one_of("preset", str(options.get("preset") or ""), PRESETS)
         given = {setting_: value for setting_, value in options.items() if value is not None}
         self._options: dict[str, Any] = {**defaults, **PRESETS[""], **PRESETS[preset], **given}

@@ -817,7 +817,7 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
 
     @staticmethod
     def _default(one: Setting, folder: Path) -> Any:
-        return None if one.default is app.REQUIRED else app.CONVERTERS[one.kind](one.default, folder)
+        return None if one.default is app.REQUIRED else one.read(one.default, folder)
 
     def _fault(self, setting: str, detail: str) -> ConfigError:
         faults = [Fault(f"providers.{self.name}.{setting}", setting, detail)]

@@ -60,8 +60,8 @@ def options(name: str, folder: Path, make: Callable[[int], dict[str, Any]]) -> d
 
 def opened(name: str, settings: Mapping[str, Any], folder: Path = Path("/nowhere")) -> Any:
     """A generic provider with these settings, converted as those of app.toml are."""
-    kinds = {one.name: one.kind for one in generic.GenericProvider.settings}
-    converted = {key: app.CONVERTERS[kinds[key]](value, folder) for key, value in settings.items()}
+    declared = {one.name: one for one in generic.GenericProvider.settings}
+    converted = {key: declared[key].read(value, folder) for key, value in settings.items()}
     provider = generic.GenericProvider(name, converted, folder)
     provider.open()
     return provider

@@ -197,7 +197,7 @@ def test_a_language_and_a_zone_that_do_not_exist_name_the_nearest(setting: str, 
 
 def test_every_converter_is_used_by_a_setting() -> None:
     used = {one.kind for settings in app.SETTINGS.values() for one in settings}
-    used |= {one.kind for settings in SETTINGS.values() for one in settings}
+    used |= {one.kind for settings in SETTINGS.values() for one in settings if one.convert is None}
     assert used == set(app.CONVERTERS)
 
 
@@ -274,8 +274,6 @@ BAD = {
     "secret": ['"plain"', '"env:SATCHEL_NOT_SET"', '"file:missing"', '"file:/"', "1", '"env:"'],
     "pattern": ['"["', '"("', '"a{99999999999}"', "1", '"(?i)a"', '"a)|(b"', f'"{"(" * 5000}{")" * 5000}"'],
     "grants": ['["forms"]', '["forms/leave:fly"]', '"forms/x:read"', "[1]", '["a b:read"]'],
-    "headers": ["5", "[]", "{ X = 5 }", '{ Authorization = "plain" }', '{ Host = "x" }', '{ X = "env:NOT_SET_ANYWHERE" }'],
-    "patterns": ["5", "{ eq = 5 }", '{ contains = "a={value}" }', '{ eq = "{value}" }'],
     "queue": ['"plain"', '"env:SATCHEL_NOT_SET"', '"https://q"', "5"],
     "replies": ["5", '{ "A b" = "https://q/1/a" }', "{ a = 5 }", '{ a = "b" }'],
     "type": ['"text"', '["string"]', "{}", "1"],

@@ -32,6 +32,7 @@ from app import Condition, Delete, Insert, Query, Record, Update
 
 NOWHERE = Path("/nowhere")
 QUICK = {"connect_timeout": 0.5, "read_timeout": 0.3, "answer_timeout": 0.6}
+SETTINGS = {one.name: one for one in generic.GenericProvider.settings}
 Made = Callable[..., tuple[StandIn, Any]]
 
 
@@ -90,7 +91,7 @@ def test_settings_that_cannot_be_are_faults_of_the_configuration(settings: Any, 
 def test_headers_take_secrets_by_name_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TICKETS", "s3cret")
     (tmp_path / "key").write_text("other\n")
-    convert = app.CONVERTERS["headers"]
+    convert = SETTINGS["headers"].read
     given = {"Authorization": "Bearer env:TICKETS", "X-Key": "file:key", "X-Team": "ops"}
     assert convert(given, tmp_path) == {"Authorization": "Bearer s3cret", "X-Key": "other", "X-Team": "ops"}
     for wrong in (
@@ -100,9 +101,18 @@ def test_headers_take_secrets_by_name_alone(tmp_path: Path, monkeypatch: pytest.
         {"A B": "x"},
         {"X": "env:NOT_SET"},
         {"X": "a\nb"},
+        {"X": 5},
+        5,
+        [],
     ):
         with pytest.raises(ValueError, match=r"\w"):
             convert(wrong, tmp_path)
+
+
+@pytest.mark.parametrize("wrong", [5, {"eq": 5}, {"contains": "a={value}"}, {"eq": "{value}"}])
+def test_filters_that_are_no_queries_are_refused_in_words(wrong: Any, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"must be a? ?(table|text|queries)"):
+        SETTINGS["filters"].read(wrong, tmp_path)
 
 
 def test_a_share_on_a_service_without_files_is_a_fault_at_start(tmp_path: Path) -> None:
