@@ -11568,8 +11568,8 @@ def _extensions_of(module: ModuleType, path: Path) -> list[type[Extension]]:
 # ==== 10. ASSEMBLY ===============================================================================================
 # App: builds everything from a Config, and is the one place of the flow: token check, grant, resource, plan, commit.
 # Audit entries and idempotency records are added here, to the same commit as the write they speak of.
-# uses: ERRORS VALUES CONFIG CONTRACTS AUTH RESOURCES PROVIDERS PLUGINS
-# defines: Audit Replay audit_store Builder Health Office HeldFiles Flow Inspection Sweeps Jobs lock_file App
+# uses: ERRORS VALUES CONFIG CONTRACTS AUTH RESOURCES PLUGINS
+# defines: Audit Replay audit_store stores Builder and_list Health Office HeldFiles Flow Sweeps Jobs lock_file App
 
 _AUDIT = (
     "at", "subject", "action", "resource", "record", "outcome", "code", "before", "after", "door", "token_id", "request_id",
@@ -11731,7 +11731,7 @@ def audit_store(resource: Resource, state: Records) -> Records:
     return resource.records if resource.records is not None and resource.records.atomic else state
 
 
-def _stores(resource: Resource) -> list[Provider]:
+def stores(resource: Resource) -> list[Provider]:
     """The providers that a resource writes to."""
     match resource:
         case Files(blobs=blobs):
@@ -11901,7 +11901,7 @@ class Builder:
         if self.config.site.state or self.state is None or len(self.resources) < len(self.declared):
             return  # nobody knows what the resources that could not be built would write
         is_read = any(isinstance(one, View) and id(one.source) == id(self.state) for one in self.resources.values())
-        is_written = any(self.state in _stores(one) for one in self.resources.values())
+        is_written = any(self.state in stores(one) for one in self.resources.values())
         if is_read and not is_written:
             self._fault("site.state", "is missing: the default provider is only read by SQL views; name one to write to")
 
@@ -11933,9 +11933,9 @@ class Builder:
 
     def _check_folder(self, place: str, better: str, holds: Sequence[str], within: Sequence[str]) -> None:
         if holds:
-            self._fault(place, f"is or holds {_and(holds)}: give it {better}")
+            self._fault(place, f"is or holds {and_list(holds)}: give it {better}")
         elif within:
-            self._fault(place, f"lies in {_and(within)}: give it {better}")
+            self._fault(place, f"lies in {and_list(within)}: give it {better}")
 
     def _add_built_in(self, state: Records) -> None:
         """The home pages and the admin lists."""
@@ -12044,7 +12044,7 @@ def _ways(path: Path) -> set[Path]:
     return found
 
 
-def _and(words: Iterable[str]) -> str:
+def and_list(words: Iterable[str]) -> str:
     *most, last = dict.fromkeys(words)
     return f"{', '.join(most)} and {last}" if most else last
 
@@ -12090,12 +12090,12 @@ class Health:
         wanted: list[Provider] = [] if action == Action.READ else [audit_store(resource, state)]
         match resource:
             case View(source=Form() as form):
-                wanted += _stores(form)
+                wanted += stores(form)
             case View(source=Queries() as queries):
                 wanted += [queries]
             case AdminTable(sources=sources):
                 wanted += sources
-        self.ensure_open(*wanted, *_stores(resource))
+        self.ensure_open(*wanted, *stores(resource))
 
     def pings(self, patience_s: float | None = None) -> dict[str, float | AppError]:
         """Each provider's round trip in seconds, or what is wrong with it."""
@@ -12110,17 +12110,6 @@ class Health:
 
     def ready(self) -> dict[str, str]:
         return {name: one.message if isinstance(one, AppError) else "ok" for name, one in self.pings().items()}
-
-    def create(self) -> tuple[list[str], list[Fault]]:
-        """Make what is never made silently, in every provider: what was made, in words, and what failed."""
-        made, faults, needed = [], [], self._needed()
-        for name, provider in self._providers.items():
-            try:
-                provider.open()
-                made += [f"{name}: {what}" for what in provider.create(sorted(needed.get(name, ())))]
-            except AppError as error:
-                faults.append(Fault(f"providers.{name}", error.code, error.with_hint))
-        return made, faults
 
     def _ask_all(self, ask: Callable[[str], _Answer], patience_s: float | None) -> dict[str, _Answer | AppError]:
         """What ask() gives or raises for the name of each provider, all asked at the same time.
@@ -12576,163 +12565,6 @@ def _own_files(data: Json, caller: Caller) -> Json:
     return {name: list(map(own, one)) if isinstance(one, list) else one for name, one in data.items()}
 
 
-# ---- what `server check` says
-
-# What has an address of its own below a form, view or app; below files, anything can be.
-_BELOW: Mapping[str, Sequence[str]] = {"forms": ("records",), "views": (), "apps": ("static",)}
-
-
-class Inspection:
-    """Looks for what an operator should know: faults, damage, and grants that allow nothing."""
-
-    def __init__(self, built: Builder, health: Health, office: Office) -> None:
-        self._built, self._config, self._resources = built, built.config, built.resources
-        self._health, self._office = health, office
-
-    def check(self) -> list[Fault]:
-        """Every fault: of the configuration, and of what it meets when providers, key ring and statements are tried."""
-        faults, needed = list(self._built.faults), self._built.needed() if self._built.state else {}
-        away = {name: error for name, error in self._health.pings().items() if isinstance(error, AppError)}
-        faults += [Fault(f"providers.{name}", Unavailable.code, error.with_hint) for name, error in away.items()]
-        for address, config in self._built.declared.items():
-            if self._config.provider_name(getattr(config, "provider", "")) not in away:
-                faults += _resource_faults(address.replace("/", "."), self._resources.get(address))
-        for name, tables in needed.items():
-            records = cast(Records, self._built.providers[name])
-            for table in sorted(tables.keys() & {*_BESIDE_TABLES, *_STATE_TABLES}) if name not in away else ():
-                faults += _tried(f"providers.{name}", partial(records.get, table, "none"))
-        has_keys = self._config.auth.keys or (self._config.site.data / "keys.json").exists()
-        if has_keys and self._built.state:
-            faults += _tried("auth.keys", lambda: self._office.authority)
-        return faults
-
-    def warnings(self) -> list[str]:
-        """What an operator should know and need not change: of the providers, and grants that allow nothing."""
-        written = {id(self._built.state), *(id(one) for r in self._resources.values() for one in _stores(r))}
-        texts: dict[str, list[str]] = {}
-        for name, provider in self._built.providers.items():
-            if id(provider) in written or not isinstance(provider, SqlProvider):  # SQLite's are about writing
-                for text in provider.warnings():
-                    texts.setdefault(text, []).append(f"providers.{name}")
-        found = [f"{_and(names)}: {text}" for text, names in texts.items()]
-        data = self._config.site.data
-        if data.is_dir() and data.stat().st_mode & 0o022:
-            found.append(f"site.data: other accounts of this machine can write there: chmod 700 {data}")
-        places = {f"roles.{name}": role.grants for name, role in self._config.roles.items()}
-        places |= {f"sqs.queues: allow of {queue.name}": queue.allow or () for queue in self._config.sqs.queues}
-        for place, grants in (places | {"public": self._config.public.grants}).items():
-            found += [f"{place}: {why}" for why in map(self._why_useless, grants) if why]
-        return found
-
-    def expect_declared(self, grants: Iterable[str]) -> None:
-        """NotFound if one of the grants allows nothing that app.toml declares."""
-        for why in map(self._why_useless, map(parse_grant, grants)):
-            if why:
-                raise NotFound(why)
-
-    def _why_useless(self, grant: Grant) -> str:
-        """Why a grant allows nothing, in words; "" if it allows something that is declared."""
-        type_, *below = grant.pattern
-        near = [a for a in self._resources if a and covers(grant.pattern[:2], a.split("/"))]
-        if not near and type_ in (*RESOURCE_CONFIGS, "admin") and below[:1] in ([], ["*"], ["**"]):
-            return ""  # all of a kind, though there is none yet
-        if not near:
-            addresses = [a for a in self._resources if a]
-            types = ", ".join(sorted({a.partition("/")[0] for a in addresses}))
-            hint = nearest("/".join(grant.pattern[:2]), addresses) or f": what is declared is in {types}"
-            return f"{grant} names nothing that is declared{hint}"
-        if type_ in _BELOW and below[1:2] and below[1] not in ("*", "**", *_BELOW[type_]):
-            known = [f"{near[0]}/{name}" for name in _BELOW[type_]] or [near[0]]
-            return f"{grant} names nothing that is declared; did you mean {known[0]}?"
-        if not any(grant.actions & self._resources[a].actions for a in near):
-            can = ", ".join(a for a in Action if a in self._resources[near[0]].actions)
-            return f"{grant} allows nothing: the actions of {near[0]} are {can}"
-        return ""
-
-    def damage(self, most_s: float = 5.0) -> list[str]:
-        """What views and forms hold that cannot be read, in words, as far as it is found in about most_s."""
-        places = [(a, one) for a, one in self._resources.items() if isinstance(one, Form | Files) or _is_sql(one)]
-        ends_at, found = time.monotonic() + most_s, []
-        for left, (address, one) in zip(range(len(places), 0, -1), places, strict=True):
-            now = time.monotonic()
-            until = now + max((ends_at - now) / left, 0.05)
-            seen: dict[str, list[str]] = {}
-            with suppress(AppError):  # which check() finds
-                rows = _damage_of_share(one) if isinstance(one, Files) else _damage_of_rows(one, until - now)
-                for which, name, reason in rows:
-                    if reason:
-                        seen.setdefault(f"{name} {reason}", []).append(which)
-                    if time.monotonic() > until:
-                        break
-            for what, rows_ in seen.items():
-                more = f" and {len(rows_) - 1:,} more" if len(rows_) > 1 else ""
-                found.append(f"{address.replace('/', '.')}: {what} in {rows_[0]}{more}")
-        return found
-
-
-def _tried(place: str, work: Callable[[], Any]) -> list[Fault]:
-    """What work() raises, as a fault at that place."""
-    try:
-        work()
-    except AppError as error:
-        return [Fault(place, error.code, error.with_hint)]
-    return []
-
-
-def _resource_faults(place: str, resource: Resource | None) -> list[Fault]:
-    """What it meets in its provider: a table that is somebody else's or missing, no bucket, a bad statement."""
-    match resource:
-        case Form(store=records, table=table):
-            made = _tried(f"{place}.table", partial(records.prepare, {table: {}}))
-            return made or _tried(f"{place}.table", partial(records.get, table, "none"))
-        case Files(blobs=blobs) if blobs.lists:
-            return _tried(f"{place}.provider", lambda: next(blobs.scan("", deep=False), None))
-        case View(source=Queries() as queries):
-            return _tried(f"{place}.sql", partial(_try_statement, resource, queries))
-    return []
-
-
-def _is_sql(resource: Resource) -> bool:
-    return isinstance(resource, View) and isinstance(resource.source, Queries)
-
-
-def _damage_of_share(share: Files) -> Iterator[tuple[str, str, str]]:
-    """Of everything in a share which it is, "a file or folder", and why it cannot be read."""
-    for entry in share.blobs.scan(share.root) if share.blobs.lists else ():
-        yield entry.path, "a file or folder:", entry.problem if isinstance(entry, Unseen) else ""
-
-
-def _damage_of_rows(resource: Resource, timeout_s: float) -> Iterator[tuple[str, str, str]]:
-    return _records_of(resource) if isinstance(resource, Form) else _rows_of(cast(View, resource), timeout_s)
-
-
-def _records_of(form: Form) -> Iterator[tuple[str, str, str]]:
-    """Of every record which it is, a field, and what is damaged about it; "" where nothing is."""
-    for record in form.store.walk(Query(form.table)):
-        found = [(f"field {name}", reason) for name, reason in damage_in(record.value)]
-        faults = [("the whole record", record.damage), *found]
-        yield from ((f"record {record.key}", name, reason) for name, reason in faults)
-
-
-def _rows_of(view: View, timeout_s: float) -> Iterator[tuple[str, str, str]]:
-    """The same of the rows of a SQL view."""
-    queries = cast(Queries, view.source)
-    with closing(queries.select(view.statement(timeout_s=timeout_s))) as rows:
-        for number, row in enumerate(rows.rows, 1):
-            for name, value in zip(rows.columns, row, strict=True):
-                yield f"row {number:,}", f"column {name}", damage_of(value)
-
-
-def _try_statement(view: View, queries: Queries) -> None:
-    """Run a view's statement with its defaults for no rows; ConfigError or what the provider raises."""
-    order_by = view.config.order_by
-    rows = queries.select(Select(statement=view.config.sql, params=view.defaults(), order_by=order_by, limit=0))
-    with closing(rows):
-        for name in view.config.columns:
-            if name not in rows.columns:
-                raise ConfigError(f"has no column {name!r}, which columns names{nearest(name, rows.columns)}")
-
-
 # ---- jobs
 
 
@@ -12851,13 +12683,12 @@ class App:
         self.runs_jobs = False  # a server sets it before it opens the App in its workers
         self._jobs: Jobs | None = None
         self.faults, self.providers, self.statics = built.faults, built.providers, built.statics
-        self.resources, self.indexes, self._declared = built.resources, built.indexes, built.declared
+        self.resources, self.indexes, self.declared = built.resources, built.indexes, built.declared
         self.state = cast(Records, built.state)
         self.health, self.audit = Health(built.providers, built.needed), Audit(self.state, clock)
         self.office = Office(config, self.state, self.audit, self.health, clock)
         self.held = HeldFiles(self.resources, self.state, self.office)
         self.flow = Flow(self.resources, self.indexes, self.state, self.office, self.audit, self.health, clock)
-        self.inspection = Inspection(built, self.health, self.office)
         self.needed, self.audit_stores = built.needed, partial(built.audit_stores, self.state)
         self._bind()
         self.began_at = clock()
@@ -12867,19 +12698,22 @@ class App:
 
     def _bind(self) -> None:
         """What runners and commands ask of the App and its parts do."""
-        office, health, held, inspection = self.office, self.health, self.held, self.inspection
+        office, health, held = self.office, self.health, self.held
         self.sign_in, self.sign_out, self.issue, self.revoke = office.sign_in, office.sign_out, office.issue, office.revoke
         self.link, self.link_is_good, self.first_code = office.link, office.link_is_good, office.first_code
         self.rotate_key, self.retire_key = office.rotate_key, office.retire_key
         self.site_id, self.has_ended = office.site_id, office.has_ended
         self.file_limits, self.hold, self.hold_after = held.file_limits, held.hold, held.hold_after
-        self.pings, self.ready, self.create = health.pings, health.ready, health.create
-        self.check, self.damage, self.warnings = inspection.check, inspection.damage, inspection.warnings
-        self.expect_declared = inspection.expect_declared
+        self.pings, self.ready = health.pings, health.ready
 
     @property
     def authority(self) -> Authority:
         return self.office.authority
+
+    @cached_property
+    def inspection(self) -> Any:
+        """What `server check` looks for (plugins/check.py)."""
+        return plugin("check").Inspection(self)
 
     def open(self) -> None:
         """Open the providers and make what they need. One that is away answers 503 until it is back; the others work."""
@@ -12924,7 +12758,7 @@ class App:
         return [
             {"type": one.type, "address": address, "title": one.title} | one.describe()
             for address, one in self.resources.items()
-            if address in self._declared and (caller is None or caller.opens(address))
+            if address in self.declared and (caller is None or caller.opens(address))
         ]
 
     def limits(self, resource: str) -> int:
@@ -13200,10 +13034,10 @@ def cmd_server_check(args: argparse.Namespace) -> int:
         with closing(load_site(args).app(strict=False)) as app:
             failed: list[Fault] = []
             if args.create and not app.faults:
-                made, failed = app.create()
+                made, failed = app.inspection.create()
             queue_faults, queue_warnings = QueueDesk(app.config.sqs).lint()
-            faults = [*dict.fromkeys([*failed, *app.check()]), *queue_faults]
-            config, warnings = app.config, [*app.warnings(), *app.damage(), *queue_warnings]
+            faults = [*dict.fromkeys([*failed, *app.inspection.check()]), *queue_faults]
+            config, warnings = app.config, [*app.inspection.warnings(), *app.inspection.damage(), *queue_warnings]
     except ConfigError as error:  # not even TOML, or a plugin that does not load
         faults, warnings = list(error.faults) or [Fault("", error.code, error.message)], []
     if args.json:
@@ -13403,7 +13237,7 @@ def _token_row(token: Token) -> Value:
 def _check_grants(args: argparse.Namespace, app: App) -> None:
     """A token that can do nothing is a mistake, unless --force says that it will be able to."""
     try:
-        app.expect_declared([] if args.force else args.grant)
+        app.inspection.expect_declared([] if args.force else args.grant)
     except NotFound as error:
         raise BadRequest(f"{error.message} (--force issues it all the same)") from error
 
@@ -13469,7 +13303,7 @@ def cmd_auth_check(args: argparse.Namespace) -> int:
         if args.resource:
             address = "/".join(quote(part, safe="") for part in split_path(args.resource.strip("/")))
             caller.require(Action(args.action), address)
-            app.expect_declared([f"{address}:{args.action}"])
+            app.inspection.expect_declared([f"{address}:{args.action}"])
     facts = {"subject": caller.subject, "token_id": caller.token_id, "roles": list(caller.roles)}
     facts["grants"] = [str(grant) for grant in caller.grants]
     if args.json:

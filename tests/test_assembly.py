@@ -9,6 +9,7 @@ import logging
 import os
 import sqlite3
 import threading
+import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -1312,7 +1313,7 @@ def test_a_provider_that_is_away_takes_only_its_own_resources_with_it(tmp_path: 
     site.create("forms/near", {"a": "x"})
     site.read("")
     assert site.app.ready() == {"main": "ok", "far": "far is away"}
-    assert [(f.pointer, f.code) for f in site.app.check()] == [("providers.far", "unavailable")]
+    assert [(f.pointer, f.code) for f in site.app.inspection.check()] == [("providers.far", "unavailable")]
     Flaky.away = False
     assert site.app.ready() == {"main": "ok", "far": "ok"}
     site.create("forms/far", {"a": "x"})
@@ -1532,9 +1533,9 @@ provider = "unused"
 def test_what_is_never_made_silently_is_told_by_check_and_made_by_create(tmp_path: Path) -> None:
     Declared.made, Declared.away = set(), False
     registry = registry_with(Declared)
-    raw = app.tomllib.loads(CREATED)
+    raw = tomllib.loads(CREATED)
     one = app.App(app.read_config(raw, tmp_path, "app.toml", registry.provider_settings), registry)
-    missing = {(fault.pointer, fault.detail.split(":")[0]) for fault in one.check()}
+    missing = {(fault.pointer, fault.detail.split(":")[0]) for fault in one.inspection.check()}
     state = {"_audit", "_requests", "_tokens", "_sessions", "_links", "_settings"}
     assert missing == {
         ("forms.leave.table", "provider main has no table leave"),
@@ -1542,13 +1543,13 @@ def test_what_is_never_made_silently_is_told_by_check_and_made_by_create(tmp_pat
         *(("providers.main", f"provider main has no table {table}") for table in state),
         *(("providers.beside", f"provider beside has no table {table}") for table in ("_audit", "_requests")),
     }
-    made, faults = one.create()
+    made, faults = one.inspection.create()
     assert faults == []
     assert set(made) == {f"main: table main-{table}" for table in state | {"leave"}} | {
         f"beside: table beside-{table}" for table in ("other", "_audit", "_requests")
     }
-    assert one.check() == []
-    assert one.create() == ([], [])
+    assert one.inspection.check() == []
+    assert one.inspection.create() == ([], [])
     one.close()
     site = Site(tmp_path, CREATED, registry=registry)  # every table that is ever written is among them
     code = site.app.link(app.Caller("t"), site.app.issue(app.Caller("t"), "ann", ["**:*"], [], 3600))
@@ -1570,9 +1571,9 @@ def test_a_provider_that_is_away_does_not_keep_the_others_from_being_made(tmp_pa
             raise Unavailable("beside is away")
 
     registry = registry_with(Declared, Away)
-    raw = app.tomllib.loads(CREATED.replace('beside]\nkind = "declared"', 'beside]\nkind = "away"'))
+    raw = tomllib.loads(CREATED.replace('beside]\nkind = "declared"', 'beside]\nkind = "away"'))
     one = app.App(app.read_config(raw, tmp_path, "app.toml", registry.provider_settings), registry)
-    made, faults = one.create()
+    made, faults = one.inspection.create()
     assert len(made) == 7
     assert faults == [app.Fault("providers.beside", "unavailable", "beside is away")]
     one.close()

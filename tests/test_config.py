@@ -473,7 +473,7 @@ def test_what_other_programs_write_is_answered_with_what_to_write_here(
     if place == "views.sales.sql":
         config = app.read_config(raw, tmp_path, "app.toml", SETTINGS)
         with closing(App(config, REGISTRY, strict=False)) as site:
-            found = [fault.detail for fault in site.check() if fault.pointer == place]
+            found = [fault.detail for fault in site.inspection.check() if fault.pointer == place]
     else:
         found = [detail for pointer, detail in faults(raw).items() if pointer.startswith(place)]
     assert len(found) == 1
@@ -498,7 +498,7 @@ def test_every_grant_of_app_toml_that_allows_nothing_is_warned_of(tmp_path: Path
         """
     config = app.read_config(parse(text), tmp_path, "app.toml", SETTINGS)
     with closing(App(config, REGISTRY)) as site:
-        assert [told for told in site.warnings() if not told.startswith("providers.")] == [
+        assert [told for told in site.inspection.warnings() if not told.startswith("providers.")] == [
             "roles.staff: views/all:delete allows nothing: the actions of views/all are read",
             "sqs.queues: allow of in: forms/leav:create names nothing that is declared; did you mean forms/leave?",
             "public: form/leave:create names nothing that is declared; did you mean forms/leave?",

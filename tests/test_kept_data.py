@@ -92,4 +92,4 @@ def test_work_goes_on_where_it_stopped(site: Site) -> None:
     assert site.read(made.location, by=ANN).data["who"] == "New"
     site.put("files/share/a/plan.txt", body=b"another plan", by=ANN)
     assert len(site.items("admin/audit?_size=1000", by=ANN)) > FACTS["audit"]
-    assert site.app.check() == []
+    assert site.app.inspection.check() == []

@@ -111,7 +111,7 @@ def build(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[.
                 Site(tmp_path, declared + toml)
             return None
         assert whole.faults == []
-        assert whole.create()[1] == []
+        assert whole.inspection.create()[1] == []
         whole.close()
         opened.append(Site(tmp_path, declared + toml))
         return opened[0]

@@ -1727,7 +1727,7 @@ def test_a_statement_that_writes_or_is_wrong_is_found_by_check_and_does_nothing(
     views += '[views.title]\nprovider = "erp"\nsql = "select 1 as a"\ncolumns.b = {}\n'
     views += '[views.order]\nprovider = "erp"\nsql = "select 1 as a"\norder_by = ["b"]\n'
     other = Site(tmp_path, SQL + views)
-    wrong = {fault.pointer for fault in other.app.check()}
+    wrong = {fault.pointer for fault in other.app.inspection.check()}
     other.close()
     assert wrong == {f"views.{name}.sql" for name in [*statements, "title", "order"] if name != "fine"}
     assert len(amounts(erp)) == 4
@@ -1736,7 +1736,7 @@ def test_a_statement_that_writes_or_is_wrong_is_found_by_check_and_does_nothing(
 def test_a_database_that_only_views_read_is_not_altered(erp: Site, tmp_path: Path) -> None:
     before = (tmp_path / "erp.db").read_bytes()
     amounts(erp, "?_q=x")
-    erp.app.check()
+    erp.app.inspection.check()
     assert (tmp_path / "erp.db").read_bytes() == before
     assert sorted(path.name for path in tmp_path.glob("erp.db*")) == ["erp.db"]
 
@@ -1745,7 +1745,7 @@ def test_a_sql_view_may_read_the_table_of_a_form_before_its_first_record(tmp_pat
     toml = PROVIDERS["sql"] + "[forms.ask]\nfields.a = {}\n[views.v]\nsql = \"select data ->> 'a' as a from ask\"\n"
     site = Site(tmp_path, toml)
     assert site.items("views/v") == []
-    assert site.app.check() == []
+    assert site.app.inspection.check() == []
     site.create("forms/ask", {"a": "x"})
     assert site.items("views/v") == [{"a": "x"}]
     site.close()

@@ -1,0 +1,208 @@
+"""What `server check` finds beyond the faults that stop a start: what providers, statements and grants turn out to be."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from functools import partial
+from typing import Any, cast
+
+from app import (
+    RESOURCE_CONFIGS,
+    Action,
+    App,
+    AppError,
+    ConfigError,
+    Fault,
+    Files,
+    Form,
+    Grant,
+    NotFound,
+    Queries,
+    Query,
+    Records,
+    Resource,
+    Select,
+    SqlProvider,
+    Unavailable,
+    Unseen,
+    View,
+    and_list,
+    covers,
+    damage_in,
+    damage_of,
+    nearest,
+    parse_grant,
+    stores,
+)
+
+# ==== 1. CHECK ===================================================================================================
+# Faults that show when things are tried, damage in what is stored, and what an operator should know.
+# uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES PROVIDERS ASSEMBLY
+# defines: Inspection
+
+# What has an address of its own below a form, view or app; below files, anything can be.
+_BELOW: Mapping[str, Sequence[str]] = {"forms": ("records",), "views": (), "apps": ("static",)}
+
+
+class Inspection:
+    """Looks for what an operator should know: faults, damage, and grants that allow nothing."""
+
+    def __init__(self, app: App) -> None:
+        self._app, self._config, self._resources = app, app.config, app.resources
+
+    def create(self) -> tuple[list[str], list[Fault]]:
+        """Make what is never made silently, in every provider: what was made, in words, and what failed."""
+        made, faults, needed = [], [], self._app.needed()
+        for name, provider in self._app.providers.items():
+            try:
+                provider.open()
+                made += [f"{name}: {what}" for what in provider.create(sorted(needed.get(name, ())))]
+            except AppError as error:
+                faults.append(Fault(f"providers.{name}", error.code, error.with_hint))
+        return made, faults
+
+    def check(self) -> list[Fault]:
+        """Every fault: of the configuration, and of what it meets when providers, key ring and statements are tried."""
+        faults, needed = list(self._app.faults), self._app.needed() if self._app.state else {}
+        away = {name: error for name, error in self._app.pings().items() if isinstance(error, AppError)}
+        faults += [Fault(f"providers.{name}", Unavailable.code, error.with_hint) for name, error in away.items()]
+        for address, config in self._app.declared.items():
+            if self._config.provider_name(getattr(config, "provider", "")) not in away:
+                faults += _resource_faults(address.replace("/", "."), self._resources.get(address))
+        for name, tables in needed.items():
+            records = cast(Records, self._app.providers[name])
+            own = sorted(table for table in tables if table.startswith("_"))  # Satchel's
+            for table in own if name not in away else ():
+                faults += _tried(f"providers.{name}", partial(records.get, table, "none"))
+        has_keys = self._config.auth.keys or (self._config.site.data / "keys.json").exists()
+        if has_keys and self._app.state:
+            faults += _tried("auth.keys", lambda: self._app.authority)
+        return faults
+
+    def warnings(self) -> list[str]:
+        """What an operator should know and need not change: of the providers, and grants that allow nothing."""
+        written = {id(self._app.state), *(id(one) for r in self._resources.values() for one in stores(r))}
+        texts: dict[str, list[str]] = {}
+        for name, provider in self._app.providers.items():
+            if id(provider) in written or not isinstance(provider, SqlProvider):  # SQLite's are about writing
+                for text in provider.warnings():
+                    texts.setdefault(text, []).append(f"providers.{name}")
+        found = [f"{and_list(names)}: {text}" for text, names in texts.items()]
+        data = self._config.site.data
+        if data.is_dir() and data.stat().st_mode & 0o022:
+            found.append(f"site.data: other accounts of this machine can write there: chmod 700 {data}")
+        places = {f"roles.{name}": role.grants for name, role in self._config.roles.items()}
+        places |= {f"sqs.queues: allow of {queue.name}": queue.allow or () for queue in self._config.sqs.queues}
+        for place, grants in (places | {"public": self._config.public.grants}).items():
+            found += [f"{place}: {why}" for why in map(self._why_useless, grants) if why]
+        return found
+
+    def expect_declared(self, grants: Iterable[str]) -> None:
+        """NotFound if one of the grants allows nothing that app.toml declares."""
+        for why in map(self._why_useless, map(parse_grant, grants)):
+            if why:
+                raise NotFound(why)
+
+    def _why_useless(self, grant: Grant) -> str:
+        """Why a grant allows nothing, in words; "" if it allows something that is declared."""
+        type_, *below = grant.pattern
+        near = [a for a in self._resources if a and covers(grant.pattern[:2], a.split("/"))]
+        if not near and type_ in (*RESOURCE_CONFIGS, "admin") and below[:1] in ([], ["*"], ["**"]):
+            return ""  # all of a kind, though there is none yet
+        if not near:
+            addresses = [a for a in self._resources if a]
+            types = ", ".join(sorted({a.partition("/")[0] for a in addresses}))
+            hint = nearest("/".join(grant.pattern[:2]), addresses) or f": what is declared is in {types}"
+            return f"{grant} names nothing that is declared{hint}"
+        if type_ in _BELOW and below[1:2] and below[1] not in ("*", "**", *_BELOW[type_]):
+            known = [f"{near[0]}/{name}" for name in _BELOW[type_]] or [near[0]]
+            return f"{grant} names nothing that is declared; did you mean {known[0]}?"
+        if not any(grant.actions & self._resources[a].actions for a in near):
+            can = ", ".join(a for a in Action if a in self._resources[near[0]].actions)
+            return f"{grant} allows nothing: the actions of {near[0]} are {can}"
+        return ""
+
+    def damage(self, most_s: float = 5.0) -> list[str]:
+        """What views and forms hold that cannot be read, in words, as far as it is found in about most_s."""
+        places = [(a, one) for a, one in self._resources.items() if isinstance(one, Form | Files) or _is_sql(one)]
+        ends_at, found = time.monotonic() + most_s, []
+        for left, (address, one) in zip(range(len(places), 0, -1), places, strict=True):
+            now = time.monotonic()
+            until = now + max((ends_at - now) / left, 0.05)
+            seen: dict[str, list[str]] = {}
+            with suppress(AppError):  # which check() finds
+                rows = _damage_of_share(one) if isinstance(one, Files) else _damage_of_rows(one, until - now)
+                for which, name, reason in rows:
+                    if reason:
+                        seen.setdefault(f"{name} {reason}", []).append(which)
+                    if time.monotonic() > until:
+                        break
+            for what, rows_ in seen.items():
+                more = f" and {len(rows_) - 1:,} more" if len(rows_) > 1 else ""
+                found.append(f"{address.replace('/', '.')}: {what} in {rows_[0]}{more}")
+        return found
+
+
+def _tried(place: str, work: Callable[[], Any]) -> list[Fault]:
+    """What work() raises, as a fault at that place."""
+    try:
+        work()
+    except AppError as error:
+        return [Fault(place, error.code, error.with_hint)]
+    return []
+
+
+def _resource_faults(place: str, resource: Resource | None) -> list[Fault]:
+    """What it meets in its provider: a table that is somebody else's or missing, no bucket, a bad statement."""
+    match resource:
+        case Form(store=records, table=table):
+            made = _tried(f"{place}.table", partial(records.prepare, {table: {}}))
+            return made or _tried(f"{place}.table", partial(records.get, table, "none"))
+        case Files(blobs=blobs) if blobs.lists:
+            return _tried(f"{place}.provider", lambda: next(blobs.scan("", deep=False), None))
+        case View(source=Queries() as queries):
+            return _tried(f"{place}.sql", partial(_try_statement, resource, queries))
+    return []
+
+
+def _is_sql(resource: Resource) -> bool:
+    return isinstance(resource, View) and isinstance(resource.source, Queries)
+
+
+def _damage_of_share(share: Files) -> Iterator[tuple[str, str, str]]:
+    """Of everything in a share which it is, "a file or folder", and why it cannot be read."""
+    for entry in share.blobs.scan(share.root) if share.blobs.lists else ():
+        yield entry.path, "a file or folder:", entry.problem if isinstance(entry, Unseen) else ""
+
+
+def _damage_of_rows(resource: Resource, timeout_s: float) -> Iterator[tuple[str, str, str]]:
+    return _records_of(resource) if isinstance(resource, Form) else _rows_of(cast(View, resource), timeout_s)
+
+
+def _records_of(form: Form) -> Iterator[tuple[str, str, str]]:
+    """Of every record which it is, a field, and what is damaged about it; "" where nothing is."""
+    for record in form.store.walk(Query(form.table)):
+        found = [(f"field {name}", reason) for name, reason in damage_in(record.value)]
+        faults = [("the whole record", record.damage), *found]
+        yield from ((f"record {record.key}", name, reason) for name, reason in faults)
+
+
+def _rows_of(view: View, timeout_s: float) -> Iterator[tuple[str, str, str]]:
+    """The same of the rows of a SQL view."""
+    queries = cast(Queries, view.source)
+    with closing(queries.select(view.statement(timeout_s=timeout_s))) as rows:
+        for number, row in enumerate(rows.rows, 1):
+            for name, value in zip(rows.columns, row, strict=True):
+                yield f"row {number:,}", f"column {name}", damage_of(value)
+
+
+def _try_statement(view: View, queries: Queries) -> None:
+    """Run a view's statement with its defaults for no rows; ConfigError or what the provider raises."""
+    order_by = view.config.order_by
+    rows = queries.select(Select(statement=view.config.sql, params=view.defaults(), order_by=order_by, limit=0))
+    with closing(rows):
+        for name in view.config.columns:
+            if name not in rows.columns:
+                raise ConfigError(f"has no column {name!r}, which columns names{nearest(name, rows.columns)}")
