@@ -4564,9 +4564,14 @@ class HttpRunner(Runner):
             (f"/<kind:re:{_RESOURCES}>/<rest:path>", "ANY", self._resource),
         ):
             self.router.add(rule, method, target)
+        owners: dict[tuple[str, str], str] = {}
         for route in host.extensions(Route):  # type: ignore[type-abstract]
             for rule, methods in route.paths.items():
                 for method in methods.split():
+                    if (other := owners.setdefault((rule, method), route.kind)) != route.kind:
+                        raise ConfigError(
+                            f"the routes {other} and {route.kind} both answer {method} {rule}: remove one of them"
+                        )
                     self.router.add(rule, method, partial(self._extension, route))
 
     # -- one request
@@ -11399,6 +11404,7 @@ def write_fully(descriptor: int, data: bytes) -> None:
 BUNDLED = Path(__file__).resolve().parent
 BUILT_IN: tuple[type[Extension], ...] = (SqlProvider,)
 _Family = TypeVar("_Family", bound=Extension)
+_OWN_TABLES = frozenset(shape.partition(".")[0] for shape in SETTINGS)
 _HEADING_KINDS = re.compile(r"^# defines:(.*(?:\n#  +.*)*)", re.MULTILINE)
 
 
@@ -11437,6 +11443,10 @@ class Registry:
             raise ConfigError(
                 f"plugins/{origin.path.name} defines the {family.lower()} {kind!r}, which exists already: it is in "
                 f"{other.path} and in {origin.path}; remove one of the two, or give its kind another name"
+            )
+        if family not in (Provider.__name__, Command.__name__) and kind in _OWN_TABLES:
+            raise ConfigError(
+                f"plugins/{origin.path.name}: the kind {kind!r} is a table of Satchel's own: give it another name"
             )
         self._origins[family, kind] = origin
 
@@ -12679,7 +12689,7 @@ class App:
         if strict and built.faults:
             count = how_many(len(built.faults), "fault")
             raise ConfigError(f"{config.origin} has {count}", faults=map(config.located, built.faults))
-        self.config, self.title, self.clock, self._registry = config, config.site.title, clock, registry
+        self.config, self.title, self.clock, self.registry = config, config.site.title, clock, registry
         self.runs_jobs = False  # a server sets it before it opens the App in its workers
         self._jobs: Jobs | None = None
         self.faults, self.providers, self.statics = built.faults, built.providers, built.statics
@@ -12778,7 +12788,7 @@ class App:
     def extensions(self, family: type[_Kind]) -> list[_Kind]:
         """One object of each kind of a family, with its settings."""
         own: Mapping[str, Mapping[str, Any]] = self.config.extensions
-        return [cast(Any, cls)(own.get(kind, {}), self.config) for kind, cls in self._registry.of(family).items()]
+        return [cast(Any, cls)(own.get(kind, {}), self.config) for kind, cls in self.registry.of(family).items()]
 
     @cached_property
     def meters(self) -> Any:
@@ -13414,6 +13424,9 @@ def _info_config(app: App) -> Json:
     facts = {"origin": app.config.origin, "site": site, "auth": auth, "http": http_}
     facts["roles"] = {name: [str(grant) for grant in role.grants] for name, role in app.config.roles.items()}
     facts["public"] = [str(grant) for grant in app.config.public.grants]
+    for kind, values in app.config.extensions.items():
+        secret = {one.name for one in app.registry.tables[kind] if one.kind == "secret"}
+        facts[kind] = {name: "set" if value and name in secret else value for name, value in values.items()}
     return load_json(json.dumps(facts, default=str))
 
 

@@ -51,6 +51,21 @@ def refuse_skip(report):
     return report
 
 
+# ---- plugins of others: pytest --plugin FILE asks the contract suites about the kinds in it, too ----
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    help_ = "run the contract suites over the kinds of this plugin, too; may be repeated"
+    parser.addoption("--plugin", action="append", default=[], metavar="FILE", help=help_)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before the suites are imported, which are parametrised with the kinds that there are."""
+    import own_plugins
+
+    own_plugins.load([Path(name) for name in config.getoption("--plugin")])
+
+
 # ---- waiting ----
 
 

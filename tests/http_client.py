@@ -152,7 +152,7 @@ class Site:
         (folder / "templates" / "desk.html").write_text(desk)
         raw = tomllib.loads(edit(CONFIG).replace("PREFIX", prefix))
         registry = app.load_registry(folder)
-        config = app.read_config(raw, folder, "app.toml", registry.provider_settings)
+        config = app.read_config(raw, folder, "app.toml", registry.provider_settings, registry.tables)
         self.app = app.App(config, registry)
         self.app.open()
         folders = [folder / "templates", ROOT / "templates"]

@@ -290,7 +290,7 @@ UNSAFE_ROOTS = [
 
 def faults_of(folder: Path, text: str) -> dict[str, str]:
     registry = app.load_registry(folder)
-    config = app.read_config(tomllib.loads(text), folder, "app.toml", registry.provider_settings)
+    config = app.read_config(tomllib.loads(text), folder, "app.toml", registry.provider_settings, registry.tables)
     with closing(app.App(config, registry, strict=False)) as site:
         return {fault.pointer: fault.detail for fault in site.faults}
 

@@ -156,7 +156,7 @@ def test_patterns_of_fields_of_parameters_and_of_keys_of_a_service_are_judged(tm
             "views": {"v": {"provider": "main", "sql": "select :y as y", "params": {"y": field}}},
         }
         registry = app.load_registry(tmp_path)
-        config = app.read_config(raw, tmp_path, "app.toml", registry.provider_settings)
+        config = app.read_config(raw, tmp_path, "app.toml", registry.provider_settings, registry.tables)
         return {fault.pointer: fault.detail for fault in app.App(config, registry, strict=False).faults}
 
     places = {"forms.f.fields.x.pattern", "views.v.params.y.pattern", "providers.far.keys"}

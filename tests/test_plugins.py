@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 import app
+from tests.http_client import Site as HttpSite
 from tests.sites import Site
 from tests.test_commands import ENVIRONMENT, PROGRAM, Shell, command
 
@@ -129,6 +131,76 @@ def test_a_plugin_that_exits_or_is_hidden_is_handled(shell: Shell) -> None:
     assert list(app.load_registry(shell.folder).of(app.Provider)) == app.load_registry(shell.folder / "elsewhere").kinds(
         app.Provider
     )
+
+
+ROUTE = """
+import app
+
+
+class Greeting(app.Route):
+    kind = "greeting"
+    paths = {"/greeting": "GET"}
+    settings = (
+        app.Setting("text", "text", "Hello", "what it says"),
+        app.Setting("times", "positive", 1, "how often"),
+        app.Setting("password", "secret", "", "what opens it"),
+    )
+
+    def answer(self, asked, host):
+        return app.Answer(200, [("Content-Type", "text/plain")], self.options["text"].encode() * self.options["times"])
+"""
+
+
+def test_the_settings_of_every_family_are_checked_and_shown(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    shell.write(ROUTE, "plugins/greeting.py")
+    main = '[providers.main]\nkind = "sql"\nurl = "sqlite:///app.db"\n'
+
+    def found(toml: str) -> dict[str, str]:
+        shell.write(main + toml)
+        return {f["pointer"]: f["detail"] for f in shell.json("server", "check", code=2)["faults"]}
+
+    assert found("[greeting]\ntime = 0") == {"greeting.time": "is not a setting; did you mean times?"}
+    assert found("[greeting]\ntimes = 0") == {"greeting.times": "must be a whole number, 1 or more"}
+    assert "did you mean greeting?" in found("[greting]\ntimes = 1")["greting"]
+    shell.write(main)
+    assert shell.json("info", "config")["greeting"] == {"text": "Hello", "times": 1, "password": ""}
+    (shell.folder / "secret").write_text("open sesame")
+    shell.write(main + '[greeting]\ntext = "Hi"\npassword = "file:secret"\n')
+    assert shell.json("info", "config")["greeting"] == {"text": "Hi", "times": 1, "password": "set"}
+    assert {"path": "/greeting", "methods": "GET"} in shell.json("info", "routes")
+
+
+def test_a_route_is_answered_at_the_door(tmp_path: Path) -> None:
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "greeting.py").write_text(ROUTE)
+    site = HttpSite(tmp_path)
+    assert site.get("/greeting").text == "Hello"
+    assert site.get("/greeting").status == 200
+    assert site.send("/greeting", {}).status == 405
+    site.close()
+
+
+def test_routes_with_one_path_and_kinds_named_like_a_table_are_refused(shell: Shell) -> None:
+    shell.write(ROUTE, "plugins/greeting.py")
+    shell.write(ROUTE.replace('"greeting"', '"other"', 1), "plugins/other.py")
+    with pytest.raises(app.ConfigError, match="the routes greeting and other both answer GET /greeting"):
+        HttpSite(shell.folder)
+    shell.write(ROUTE.replace('"greeting"', '"http"', 1), "plugins/other.py")
+    _, err = shell.run("info", code=2)
+    assert "plugins/other.py: the kind 'http' is a table of Satchel's own" in err
+
+
+def test_the_contract_suites_run_over_a_file_of_ones_own(tmp_path: Path) -> None:
+    shell = Shell(tmp_path)
+    path = shell.write(ROUTE + PLUGIN.split('"""', 2)[2] + 'EXAMPLES = {"drawer": {"place": "drawer"}}\n', "mine.py")
+    suites = [str(Path(__file__).with_name(name)) for name in ("test_extensions.py", "test_provider_contract.py")]
+    chosen = "greeting or (drawer and (ping or closed or racing))"
+    args = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *suites, "--plugin", str(path), "-k", chosen]
+    done = subprocess.run(args, capture_output=True, text=True, cwd=PROGRAM.parent, timeout=300)
+    assert done.returncode == 0, done.stdout[-3000:]
+    count = re.search(r"([0-9]+) passed", done.stdout)
+    assert count
+    assert int(count[1]) >= 6
 
 
 PROBE = """

@@ -1,7 +1,7 @@
 """What every provider promises (CONTRACTS in app.py), asked of each.
 
-A plugin is tested by adding its class and a function that opens it on a fresh place to FACTORIES. Called twice with the
-same folder it must open two objects on the same data, as two processes would.
+A plugin is tested by `pytest --plugin FILE tests/test_provider_contract.py` (see own_plugins.py). Opened twice with the
+same folder it must be two objects on the same data, as two processes would have them.
 """
 
 import functools
@@ -23,6 +23,7 @@ from typing import Any
 
 import aws_server
 import http_services
+import own_plugins
 import postgres_server
 import pytest
 from http_services import generic
@@ -56,7 +57,9 @@ FACTORIES: dict[str, tuple[type[app.Provider], Factory]] = {
     "generic": (generic.GenericProvider, http_services.open_satchel),
     "generic-json-server": (generic.GenericProvider, http_services.open_json_server),
     "generic-nginx": (generic.GenericProvider, http_services.open_nginx),
+    **{cls.kind: (cls, functools.partial(own_plugins.opened, cls)) for cls in own_plugins.of(app.Provider)},
 }
+OUR_KINDS = frozenset(app.load_registry(Path("/nowhere")).kinds(app.Provider))
 # What a service is not asked for here: json-server has no files and nginx no records; and the forms of another Satchel take
 # declared fields alone and stamp them, which test_generic.py goes into.
 LACKS = {"generic": app.Records, "generic-json-server": app.Blobs, "generic-nginx": app.Records}
@@ -454,6 +457,8 @@ def test_reopening_keeps_everything(records: Any) -> None:
 WRITER = """
 import sys; sys.path[:0] = [{root!r}, {tests!r}]
 from pathlib import Path
+import own_plugins
+own_plugins.load([Path(name) for name in {files!r}])
 import test_provider_contract as suite
 from app import Insert
 provider = suite.FACTORIES[{name!r}][1](Path({folder!r}))
@@ -467,7 +472,8 @@ for n in range({count}):
 def start_writer(name: str, folder: Path, who: str, count: int) -> "subprocess.Popen[str]":
     FACTORIES[name][1](folder).close()  # a service is started here, for all who ask for this folder
     tests = str(Path(__file__).resolve().parent)
-    code = WRITER.format(root=str(ROOT), tests=tests, name=name, folder=str(folder), who=who, count=count)
+    files = list(map(str, own_plugins.FILES))
+    code = WRITER.format(root=str(ROOT), tests=tests, files=files, name=name, folder=str(folder), who=who, count=count)
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
 
 
@@ -1188,11 +1194,14 @@ def test_folders_go_with_their_last_file(blobs: Any) -> None:
 
 
 def test_a_folder_that_another_program_made_is_listed_while_it_is_empty_and_stays(blobs: Any) -> None:
-    assert blobs.keeps_folders == (blobs.kind in ("file", "aws"))
+    if blobs.kind in OUR_KINDS:
+        assert blobs.keeps_folders == (blobs.kind in ("file", "aws"))
     if not blobs.keeps_folders:
         return
-    if blobs.kind == "file":
+    if blobs.serves_places:
         (blobs.places()[0] / "theirs").mkdir(parents=True)
+    elif blobs.kind != "aws":
+        return  # nobody here knows how another program makes one
     else:  # as the console of S3 makes one
         blobs._s3("making a folder", "put_object", Key="theirs/", Body=io.BytesIO())
     assert blobs.is_folder("theirs")
@@ -1282,8 +1291,8 @@ def test_a_shallow_listing_gives_files_and_folders_in_one_order(blobs: Any) -> N
 def test_a_listing_of_over_a_thousand_is_whole(blobs: Any, tmp_path: Path) -> None:
     blobs.write("f/0000", [])
     for n in range(1, 1030):
-        if isinstance(blobs, FILE):
-            (tmp_path / f"data/f/{n:04}").touch()
+        if blobs.serves_places:
+            (blobs.places()[0] / f"f/{n:04}").touch()
         elif blobs.kind == "aws":  # as another program writes it
             blobs._s3("putting", "put_object", Key=f"f/{n:04}")
         elif (folder := http_services.files(blobs)) is not None:
