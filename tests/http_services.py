@@ -275,7 +275,7 @@ def open_satchel(folder: Path) -> Any:
 
 def files(blobs: Any) -> Path | None:
     """The folder of this machine in which a service keeps a provider's files; None where it is not one of these."""
-    place = blobs._options["blobs"].removesuffix("/{path}") if blobs.kind == "generic" else ""
+    place = blobs.service.options["blobs"].removesuffix("/{path}") if blobs.kind == "generic" else ""
     if place.startswith("/files/"):
         return satchel_folder() / "disk" / place.removeprefix("/files/")
     return nginx()[0] / place.strip("/") if place else None

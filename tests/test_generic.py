@@ -166,7 +166,7 @@ def test_a_service_that_is_away_is_unavailable_and_is_back_without_a_restart() -
         ((200, {}, b'[{"id":'), app.Unavailable, "is not JSON"),
         ((200, {}, b"[" * 100_000), app.Unavailable, "is not JSON"),
         ((200, {}, b'{"items": []}'), app.Unavailable, "no list at its top"),
-        ((200, {}, b"[1]"), app.Unavailable, "no JSON object"),
+        ((200, {}, b"[1]"), app.Unavailable, "is not a JSON object"),
         ((200, {}, b'[{"n": 1}]'), app.Unavailable, "no key in id"),
         ((200, {}, b'[{"id": "a", "_version": "x"}]'), app.Unavailable, "no version in _version"),
         ((401, {}, b""), app.Unavailable, "refuses the credential"),
@@ -578,6 +578,28 @@ def test_only_conditions_that_narrow_to_no_less_are_passed_down(stand_in: Made) 
         assert asked(Condition(field, op, value)) == "", (field, op, value)
 
 
+def test_filters_that_the_service_refuses_are_sent_once(stand_in: Made) -> None:
+    pages = [[{"id": f"{n:02}", "state": "open" if n % 2 else "shut"} for n in range(begin, begin + 5)] for begin in (0, 5)]
+
+    def reply(method: str, path: str, *_: Any) -> http_services.Reply:
+        query = parse_qs(urlsplit(path).query)
+        number = int(query["page"][0])
+        return as_json({}, 400) if "state" in query else as_json(pages[number - 1] if number <= 2 else [])
+
+    service, provider = stand_in(reply, query="page={page}", filters={"eq": "{field}={value}"})
+    assert len(provider.find(Query("t", (Condition("state", "eq", "open"),))).items) == 5
+    assert [unquote(urlsplit(path).query) for _, path, *_ in service.asked] == [
+        "page=1&state=open", "page=1", "page=2", "page=3",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("order", ["id", "-id"])
+def test_lists_by_key_that_stand_still_are_an_error_and_no_endless_loop(stand_in: Made, order: str) -> None:
+    _, provider = stand_in(lambda *_: as_json([{"id": "b"}]), forward="after={key}", backward="before={key}")
+    with pytest.raises(app.Unavailable, match="order of their keys"):
+        provider.find(Query("t", order_by=(order,)))
+
+
 # ---- writes that others may come between
 
 
@@ -650,6 +672,27 @@ def test_fields_that_the_service_drops_are_named(stand_in: Made) -> None:
     with pytest.raises(app.ConfigError) as caught:
         provider.commit([Insert("t", "a", {"n": 1, "colour": "red"})])
     said(caught.value, "did not keep colour, _version")
+
+
+def test_an_answer_to_a_write_may_say_nothing(stand_in: Made) -> None:
+    for said in (b"", b"{}", b"null"):
+        _, provider = stand_in(lambda method, *_: (404, {}, b"{}") if method == "GET" else (200, {}, said))  # noqa: B023
+        assert provider.commit([Insert("t", "a", {"n": 1})]) == [Record("a", 1, {"n": 1})]
+    _, odd = stand_in(lambda method, *_: (404, {}, b"{}") if method == "GET" else as_json([1], 201))
+    with pytest.raises(app.Unavailable, match="not a JSON object"):
+        odd.commit([Insert("t", "a", {"n": 1})])
+
+
+def test_a_refusal_is_explained_over_the_only_connection_there_is(stand_in: Made) -> None:
+    replies = {"POST": (500, {}, b"Error"), "HEAD": (200, {}, b""), "DELETE": (403, {}, b"no")}
+    _, provider = stand_in(lambda method, *_: replies.get(method, (404, {}, b"")), connections=1, answer_timeout=9)
+    began = time.monotonic()
+    with pytest.raises(app.Unavailable, match="status 500"):
+        provider.commit([Insert("t", "a", {})])  # looks whether somebody else has made the record
+    _, present = stand_in(lambda method, *_: replies.get(method, as_json({"id": "a"})), connections=1, answer_timeout=9)
+    with pytest.raises(app.NotPermitted, match="status 403"):
+        present.commit([Delete("t", "a")])  # looks whether the service answers at all
+    assert time.monotonic() - began < 5
 
 
 # ---- another Satchel
@@ -879,6 +922,14 @@ def test_a_file_that_breaks_off_or_has_no_length_is_an_error(stand_in: Made) -> 
     _, endless = stand_in(lambda *_: (200, {"ETag": '"v1"'}, iter([b"x"])), blobs="/{path}")
     with pytest.raises(app.Unavailable, match="how large"):
         endless.stat("a")
+
+
+@pytest.mark.parametrize("listing", ["nginx", "satchel"])
+@pytest.mark.parametrize("answer", [5, [1], {"items": 5}, [{"type": "file"}], {"items": [{"type": "file", "name": "a"}]}])
+def test_a_listing_that_is_none_is_an_error(stand_in: Made, listing: str, answer: Any) -> None:
+    _, provider = stand_in(lambda *_: as_json(answer), blobs="/{path}", listing=listing)
+    with pytest.raises(app.Unavailable, match="not a list of files"):
+        list(provider.scan())
 
 
 def test_links_of_a_page_are_a_listing() -> None:
