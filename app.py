@@ -11579,7 +11579,7 @@ def _extensions_of(module: ModuleType, path: Path) -> list[type[Extension]]:
 # App: builds everything from a Config, and is the one place of the flow: token check, grant, resource, plan, commit.
 # Audit entries and idempotency records are added here, to the same commit as the write they speak of.
 # uses: ERRORS VALUES CONFIG CONTRACTS AUTH RESOURCES PLUGINS
-# defines: Audit Replay audit_store stores Builder and_list Health Office HeldFiles Flow Sweeps Jobs lock_file App
+# defines: Audit Replay audit_store stores Builder and_list Health Office HeldFiles Flow Jobs lock_file App
 
 _AUDIT = (
     "at", "subject", "action", "resource", "record", "outcome", "code", "before", "after", "door", "token_id", "request_id",
@@ -11591,7 +11591,6 @@ _BESIDE_TABLES: Mapping[str, tuple[str, ...]] = {"_audit": (), "_requests": ("at
 _STATE_TABLES: Mapping[str, tuple[str, ...]] = {
     "_tokens": ("expires_at", "revoked_at"), "_sessions": ("expires_at",), "_links": ("expires_at",), "_settings": (),
 }  # fmt: skip
-_REQUESTS_KEPT_S = 15 * 86400
 _REMEMBERED = ("data", "created", "location", "etag", "name")  # of a Response
 _KEY_USED = "this idempotency key was used before for another request; take a new one"
 _AT_WORK_S = 60  # between intent and outcome; who takes longer has died
@@ -12578,39 +12577,6 @@ def _own_files(data: Json, caller: Caller) -> Json:
 # ---- jobs
 
 
-class Sweeps(Job):
-    """Forgets what is kept for a time only: idempotency records, sessions, sign-in links, tokens, and what interrupted
-    uploads left in providers."""
-
-    kind = "sweeps"
-    every_s = 3600
-    scope = "node"
-
-    def run(self, app: App, stop: threading.Event) -> None:
-        """One place that fails keeps nothing else from being swept; the first failure is raised in the end."""
-        works = [partial(self._forget, app, records) for records in app.audit_stores()]
-        works += [partial(provider.sweep, app.clock()) for provider in app.providers.values()]
-        failures = []
-        for work in works:
-            if stop.is_set():
-                return
-            try:
-                work()
-            except AppError as error:
-                failures.append(error)
-        if failures:
-            raise failures[0]
-
-    def _forget(self, app: App, records: Records) -> None:
-        old = Query("_requests", (Condition("at", "lt", app.clock() - _REQUESTS_KEPT_S),))
-        writes: list[Write] = [Delete("_requests", record.key) for record in islice(records.walk(old), 5000)]
-        if records is app.state:
-            writes += app.authority.expired()
-        size = records.most_writes or len(writes) or 1
-        for start in range(0, len(writes), size):
-            records.commit(writes[start : start + size])
-
-
 class Jobs:
     """Runs the jobs of a site in one process of those that share its data folder: the one that has the lock there.
 
@@ -12732,7 +12698,7 @@ class App:
                 static.open()
         self.health.open()
         if self.runs_jobs and self._jobs is None:
-            jobs = [Sweeps({}, self.config), *self.extensions(Job)]  # type: ignore[type-abstract]
+            jobs = self.extensions(Job)  # type: ignore[type-abstract]
             self._jobs = Jobs(self, jobs, self.config.site.data / "jobs.lock")
             self._jobs.start()
 

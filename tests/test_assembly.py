@@ -21,6 +21,7 @@ import app
 from app import Action, AppError, Conflict, Forbidden, NotFound, SignInNeeded, StorageFull, Unauthenticated, Unavailable
 from tests.sites import PROVIDERS, Site, registry_with
 
+SWEEPS = app.plugin("sweeps").Sweeps
 TOML = """
 [roles.staff]
 grants = ["forms/leave:create,read"]
@@ -127,7 +128,7 @@ def inline(content: bytes = b"x") -> dict[str, str]:
 
 
 def sweep(site: Site) -> None:
-    app.Sweeps({}, site.app.config).run(site.app, threading.Event())
+    SWEEPS({}, site.app.config).run(site.app, threading.Event())
 
 
 # ---- who is let in
@@ -1677,7 +1678,7 @@ def test_a_sweep_that_is_stopped_begins_nothing_more(site: Site, monkeypatch: py
     stop = threading.Event()
     stop.set()
     monkeypatch.setattr(provider(site), "walk", lambda query: pytest.fail("it was swept"))
-    app.Sweeps({}, site.app.config).run(site.app, stop)
+    SWEEPS({}, site.app.config).run(site.app, stop)
 
 
 # ---- jobs
@@ -1745,8 +1746,8 @@ def test_one_process_of_a_data_folder_runs_the_jobs_and_another_goes_on_after_it
 
 def test_a_server_runs_the_jobs_until_it_is_closed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     ran = threading.Event()
-    monkeypatch.setattr(app.Sweeps, "every_s", 0.01)
-    monkeypatch.setattr(app.Sweeps, "run", lambda self, one, stop: ran.set())
+    monkeypatch.setattr(SWEEPS, "every_s", 0.01)
+    monkeypatch.setattr(SWEEPS, "run", lambda self, one, stop: ran.set())
     site.app.open()
     assert not (site.app.config.site.data / "jobs.lock").exists(), "commands that open the App run none"
     site.app.runs_jobs = True
