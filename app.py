@@ -9854,30 +9854,28 @@ RESOURCE_TYPES: Mapping[str, type[Resource]] = {
 
 # ==== 8. PROVIDERS ===============================================================================================
 # What all providers share, and SqlProvider (SQLite): the only section that knows drivers. What all must agree on to the
-# letter, the order of values, filters and cursors, is written once as sort_key and Lookup; what databases do alike is
-# SqlSelect, SqlLookup and SqlBlobs.
+# letter, the order of values, filters and cursors, is written once as sort_key and CompiledQuery; what databases do alike is
+# SqlSelect, SqlQuery and SqlBlobs.
 # uses: ERRORS VALUES CONFIG CONTRACTS
-# defines: CHUNK_BYTES STAGE_BYTES STAGE_LEAVES_BYTES NINES LOOSE_STAGED_S LOOSE_REPLACED_S number_key sort_key
-#          text_key fold_case has_text value_key key_rule key_test field_key is_instant list_mark Lookup stored_version
-#          stored_weight stored_record check_commit check_version next_version check_blob rechunk PendingCommit
-#          GroupCommit ProcessLock Pool may_write COUNT_OF SQL_SIGNS SQL_TOKENS read_statement quote_name bindable
-#          SqlSelect has_wal_reset_fault SQLITE_AWAY DENIED_ERRORS SQLITE_DENIED sqlite_code RECORDS_SCHEMA
-#          WRITER_SETTINGS BLOBS_SCHEMA sqlite_number sqlite_member sqlite_search sqlite_text sqlite_bytes
-#          sqlite_authorize sqlite_field SqlLookup SqliteLookup plain_cell need_blob LookedUpBlobs EmbeddedProvider
+# defines: CHUNK_BYTES STAGE_LEAVES_BYTES STAGED_KEPT_S number_key sort_key text_key fold_case has_text value_key
+#          key_rule key_test field_key holds_text is_instant list_mark CompiledQuery stored_version stored_weight
+#          stored_record check_commit check_version next_version check_blob rechunk PendingCommit GroupCommit
+#          ProcessLock Pool may_write COUNT_OF SQL_SIGNS SQL_TOKENS read_statement quote_name bindable SqlSelect
+#          has_wal_reset_fault DENIED_ERRORS SqlQuery SqliteQuery plain_cell need_blob LookedUpBlobs EmbeddedProvider
 #          SqlConnection SqlBlobs SqlProvider ITEM_ERRORS disk_errors write_fully
 
 _Result = TypeVar("_Result")
 
 CHUNK_BYTES = 256 * 1024
-STAGE_BYTES = 4 * 1024 * 1024  # what one commit of an upload into a database holds, and so its memory
+_STAGE_BYTES = 4 * 1024 * 1024  # what one commit of an upload into a database holds, and so its memory
 STAGE_LEAVES_BYTES = 16 * 1024 * 1024  # of the disk, free for records and for the log of the database
-NINES = str.maketrans("0123456789", "9876543210")
-LOOSE_STAGED_S = 86_400
-LOOSE_REPLACED_S = 3_600  # readers of a replaced blob have this long to finish
+_NINES = str.maketrans("0123456789", "9876543210")
+STAGED_KEPT_S = 86_400  # bytes that nobody published or discarded
+_REPLACED_KEPT_S = 3_600  # readers of a replaced blob have this long to finish
 
 
 def number_key(number: int | float | Decimal) -> str:
-    """Text that sorts as numbers do, exactly; a float is the decimal that its repr says."""
+    """Text that sorts as the numbers do, exactly; a float counts as the decimal of its repr."""
     if not number:
         return "1"
     if isinstance(number, int):
@@ -9889,7 +9887,7 @@ def number_key(number: int | float | Decimal) -> str:
         exponent = int(scale)
     if number > 0:
         return f"2{10**18 + exponent:019d}{digits.rstrip('0')}"
-    return f"0{10**18 - exponent:019d}{digits.rstrip('0').translate(NINES)}~"
+    return f"0{10**18 - exponent:019d}{digits.rstrip('0').translate(_NINES)}~"
 
 
 def sort_key(value: Json) -> str:
@@ -9908,20 +9906,20 @@ def sort_key(value: Json) -> str:
 
 
 def text_key(text: str) -> str:
-    """The sort_key of a text in a field of date-times: its moment, or the text where it is none."""
+    """The sort_key of a text in a field of date-times: its instant, or the text itself if it is not a date-time."""
     moment = instant_key(text)
     return "i" + moment if moment else "t" + text
 
 
 def fold_case(text: str) -> str:
-    """Text as it is compared whatever its case (Unicode canonical caseless matching, composed)."""
+    """Text as it is compared when case does not count (Unicode canonical caseless matching, composed)."""
     if text.isascii():
         return text.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", text).casefold())
 
 
 def has_text(key: str, folded: str) -> bool:
-    """Whether a field whose sort_key is `key` is a text that contains what fold_case made of the search."""
+    """Whether a field with the sort_key `key` is a text that contains what fold_case made of a search."""
     return key[:1] == "t" and folded in fold_case(key[1:])
 
 
@@ -9931,9 +9929,9 @@ def value_key(value: Json, instant: bool) -> str:
 
 
 def key_rule(condition: Condition, instant: bool = False) -> tuple[str, list[str]]:
-    """What a condition asks of the sort_key of its field: to be "in" or "out" of keys, or to stand so to one key.
+    """What a condition asks of its field's sort_key: to be "in" or "out" of keys, or to compare with one key.
 
-    BadRequest if the operator is none or its value has the wrong shape. `instant`: see value_key.
+    BadRequest on an unknown operator or a value of the wrong shape. `instant`: see value_key.
     """
     op, value = condition.op, condition.value
     if op not in OPERATORS:
@@ -9976,13 +9974,18 @@ def field_key(record: Record, name: str, instant: bool = False) -> str:
     return value_key(record.value.get(name), instant)
 
 
+def holds_text(record: Record, fields: Iterable[str], folded: str) -> bool:
+    """Whether one of the record's fields is a text that contains what fold_case made of a search."""
+    return any(has_text(field_key(record, name), folded) for name in fields)
+
+
 def is_instant(query: Query, condition: Condition) -> bool:
-    """Whether a condition compares moments: not "contains" and "prefix", which ask for what was written."""
+    """Whether a condition compares instants; "contains" and "prefix" look at the text as it was written."""
     return condition.field in query.instants and condition.op not in ("contains", "prefix")
 
 
 def list_mark(query: Query) -> str:
-    """Tells a cursor of this query from those of others."""
+    """A digest that tells the cursors of this query from those of others."""
     where = [[c.field, c.op, c.value] for c in query.where]
     parts = [query.table, where, list(query.order_by), query.search, list(query.search_fields)]
     if moments := query.instants.intersection(name.removeprefix("-") for name in query.order_by):
@@ -9990,42 +9993,39 @@ def list_mark(query: Query) -> str:
     return hashlib.sha256(dump_json(parts).encode()).hexdigest()[:12]
 
 
-@dataclass(frozen=True, slots=True)
-class Lookup:
-    """A checked Query: `terms` are (field, descending), of which the last is the key ("id") and breaks the ties.
+class CompiledQuery:
+    """A checked Query: `terms` are (field, descending) up to the key ("id"), which breaks ties.
 
-    `tests` are (field, whether it is tested as an instant, the test of its sort_key). `after` is the sort_key of every
-    term of the record that the cursor stands on; () at the beginning.
+    `tests` are (field, whether it is compared as an instant, the test of its sort_key). `after` is the sort_key of every
+    term of the record that the cursor stands on; [] at the beginning.
     """
 
-    query: Query
-    terms: tuple[tuple[str, bool], ...]
-    tests: tuple[tuple[str, bool, Callable[[str], bool]], ...]
-    after: tuple[str, ...]
+    __slots__ = ("after", "query", "terms", "tests")
 
-    @classmethod
-    def of(cls, query: Query) -> Lookup:
+    def __init__(self, query: Query) -> None:
         """BadRequest on a bad operator and on the cursor of another query."""
-        names = [name.removeprefix("-") for name in (*query.order_by, "id")]
-        named = zip(names, [name.startswith("-") for name in (*query.order_by, "")], strict=True)
-        terms = tuple(islice(named, names.index("id") + 1))
-        tests = tuple((c.field, is_instant(query, c), key_test(c, is_instant(query, c))) for c in query.where)
-        mark, *after = decode_cursor(query.after, len(terms) + 1) if query.after else [""]
-        if after and (mark != list_mark(query) or any(not isinstance(key, str) or check_text(key) for key in after)):
+        self.query = query
+        names = [*query.order_by, "id"]
+        names = names[: [name.removeprefix("-") for name in names].index("id") + 1]
+        self.terms = [(name.removeprefix("-"), name.startswith("-")) for name in names]
+        self.tests = [(c.field, is_instant(query, c), key_test(c, is_instant(query, c))) for c in query.where]
+        self.after: list[str]
+        mark, *self.after = decode_cursor(query.after, len(self.terms) + 1) if query.after else [""]
+        is_ours = mark == list_mark(query) and all(isinstance(key, str) and not check_text(key) for key in self.after)
+        if self.after and not is_ours:
             raise BadRequest("_next is a cursor of another list: leave it out when the filter or the order changes")
-        return cls(query, terms, tests, tuple(after))
 
     def key(self, record: Record, name: str) -> str:
         """The sort_key of a field that the query orders by."""
         return field_key(record, name, name in self.query.instants)
 
     def page(self, records: Iterable[Record]) -> Page:
-        """A page of the query's first records, of which there is one over the limit if more follow."""
-        return self.ended(*page_of(records, self.query.limit))
+        """The page that these records begin; one beyond the limit says that there are more."""
+        return self.page_before(*page_of(records, self.query.limit))
 
-    def ended(self, items: list[Record], more: bool, last: Sequence[str] = ()) -> Page:
-        """The page of these records, with a cursor if there are more; `last` are the keys of the last one, where they are
-        not those of what could be read of it."""
+    def page_before(self, items: list[Record], more: bool, last: Sequence[str] = ()) -> Page:
+        """The page of these records, with a cursor if there are more. `last` are the sort keys of the last record, where
+        they differ from those of what could be read of it."""
         if not items or not more:
             return Page(items, None)
         return Page(items, encode_cursor(list_mark(self.query), *(last or [self.key(items[-1], n) for n, _ in self.terms])))
@@ -10037,18 +10037,17 @@ class Lookup:
                 return False
         if not self.query.search:
             return True
-        folded = fold_case(self.query.search)
-        return any(has_text(field_key(record, name), folded) for name in self.query.search_fields)
+        return holds_text(record, self.query.search_fields, fold_case(self.query.search))
 
     def follows(self, record: Record) -> bool:
-        """Whether the record stands behind the cursor."""
-        for (name, descends), place in zip(self.terms, self.after, strict=True):
-            if (key := self.key(record, name)) != place:
-                return (key < place) is descends
+        """Whether the record comes after the cursor."""
+        for (name, descends), bound in zip(self.terms, self.after, strict=True):
+            if (key := self.key(record, name)) != bound:
+                return (key < bound) is descends
         return False
 
     def first(self, records: Iterable[Record]) -> list[Record]:
-        """Of records in memory those of the page and one more, in order."""
+        """The records of the page and one more, in order, out of records in memory."""
         rows = [r for r in records if self.selects(r) and (not self.after or self.follows(r))]
         wanted = max(self.query.limit, 0) + 1
         if len(self.terms) == 1:  # quicker than to sort them all
@@ -10060,17 +10059,17 @@ class Lookup:
 
 
 def stored_version(version: Json) -> int:
-    """A record's version as a backend keeps it; one that is none counts as 1."""
+    """A record's version as a backend keeps it; what is not a version counts as 1."""
     return version if isinstance(version, int) and not isinstance(version, bool) and version > 0 else 1
 
 
 def stored_weight(row: Sequence[Any]) -> int:
-    """Of what stored_record makes a record of."""
+    """What weigh() says of a row (key, version, data) before stored_record reads it."""
     return len(row[2]) if isinstance(row[2], str | bytes) else 8
 
 
 def stored_record(key: Json, version: Json, data: Json) -> Record:
-    """A record from what a backend keeps of it; what another program damaged is marked and not raised."""
+    """The record that a backend keeps so; one that another program damaged is marked, and raises nothing."""
     name = key if isinstance(key, str) else str(plain_cell(key))
     counted = stored_version(version)
     if not isinstance(data, str):
@@ -10086,7 +10085,7 @@ def stored_record(key: Json, version: Json, data: Json) -> Record:
 
 
 def check_commit(writes: Sequence[Write]) -> None:
-    """Nothing, or Invalid if a key or value cannot be stored or a key stands twice."""
+    """Raises Invalid if a key or value cannot be stored, or a key stands twice."""
     check_writes(writes)
     places = [(w.table, w.key) for w in writes]
     if len(set(places)) < len(places):
@@ -10095,7 +10094,7 @@ def check_commit(writes: Sequence[Write]) -> None:
 
 
 def check_version(index: int, write: Write, version: int) -> None:
-    """Nothing, or Conflict if the record, at `version` (0 = absent), is not what the write expects."""
+    """Raises Conflict if the record, at `version` (0 = absent), is not what the write expects."""
     if isinstance(write, Insert) and version:
         raise Conflict(f"{write.table}: there is already a record {write.key}", index=index)
     if not isinstance(write, Insert) and write.version is not None and (write.version != version or not version):
@@ -10104,12 +10103,12 @@ def check_version(index: int, write: Write, version: int) -> None:
 
 
 def next_version(write: Insert | Update, version: int) -> int:
-    """The version that a record has after the write, where it was at `version` (0 = absent)."""
+    """The version of a record after the write, if it was at `version` before (0 = absent)."""
     return write.version if isinstance(write, Insert) else version + 1
 
 
 def check_blob(path: str, present: Blob | None, if_match: str | None, if_none_match: bool) -> None:
-    """Nothing, or PreconditionFailed if what is present at path is not what a caller expects."""
+    """Raises PreconditionFailed if what is present at path is not what the caller expects."""
     if if_none_match and present:
         raise PreconditionFailed(f"{path} exists already")
     if if_match is not None and (present is None or present.etag != if_match):
@@ -10117,7 +10116,7 @@ def check_blob(path: str, present: Blob | None, if_match: str | None, if_none_ma
 
 
 def rechunk(chunks: Iterable[bytes], size_bytes: int) -> Iterator[bytes]:
-    """The same bytes in pieces of exactly size_bytes, but for the last."""
+    """The same bytes in pieces of exactly size_bytes; the last may be shorter."""
     held = bytearray()
     for chunk in chunks:
         held += chunk
@@ -10414,7 +10413,7 @@ def has_wal_reset_fault(version: tuple[int, int, int]) -> bool:
     return (3, 7, 0) <= version <= (3, 51, 2) and not mended
 
 
-SQLITE_AWAY = {
+_SQLITE_AWAY = {
     "BUSY": ("is busy", "another program holds the database locked"),
     "LOCKED": ("is busy", "another connection holds the table locked"),
     "PROTOCOL": ("is busy", "the lock protocol of the write-ahead log gave up"),
@@ -10428,21 +10427,21 @@ SQLITE_AWAY = {
 }
 """Primary result codes that say the database is away: what everybody may read, and what helps the operator."""
 DENIED_ERRORS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})  # what the system says to an account without the right
-SQLITE_DENIED = ("SQLITE_PERM", "SQLITE_READONLY", "SQLITE_READONLY_DIRECTORY", "SQLITE_AUTH")
+_SQLITE_DENIED = ("SQLITE_PERM", "SQLITE_READONLY", "SQLITE_READONLY_DIRECTORY", "SQLITE_AUTH")
 """Those, with their extensions, after which only somebody who gives this account a right can help."""
 
 
-def sqlite_code(error: Exception) -> str:
+def _sqlite_code(error: Exception) -> str:
     """The primary result code, such as "BUSY"; "" if SQLite gave none."""
     return str(getattr(error, "sqlite_errorname", "")).removeprefix("SQLITE_").split("_")[0]
 
 
 # With a rowid: without one 2 KB rows took twice the time to insert and 2.6 times to get; 600 B rows were alike.
-RECORDS_SCHEMA = "create table {} (key text primary key not null, version integer not null, data text not null)"
-WRITER_SETTINGS = """
+_RECORDS_SCHEMA = "create table {} (key text primary key not null, version integer not null, data text not null)"
+_WRITER_SETTINGS = """
 pragma journal_mode = wal; pragma synchronous = full; pragma secure_delete = fast; pragma journal_size_limit = 67108864;
 """
-BLOBS_SCHEMA = """
+_BLOBS_SCHEMA = """
 create table if not exists _blobs (path text primary key not null, parent text not null, content text,
     size_bytes integer not null, modified_at real not null);
 create index if not exists _blobs_parent on _blobs (parent, path);
@@ -10453,30 +10452,25 @@ create table if not exists _loose (content text primary key not null, size_bytes
 """A row of _blobs without content is a folder. _loose are contents that no path has: staged, or replaced."""
 
 
-def sqlite_number(value: int | float | str) -> str:
+def _sqlite_number(value: int | float | str) -> str:
     """number_key for SQL: of an integer, or of a number as json_extract gives it when asked twice, "[0.1,0.1]"."""
     return number_key(Decimal(value[1 : value.index(",")]) if isinstance(value, str) else value)
 
 
-def sqlite_member(data: str, name: str) -> str | None:
-    """A field of a JSON object as JSON text, for names that no JSON path of SQLite can hold."""
-    value = load_json(data)
-    return dump_json(value[name]) if name in value else None
+def _sqlite_key(data: str, name: str, instant: int) -> str:
+    """field_key for SQL, of a record as it is stored."""
+    return field_key(stored_record("", 1, data), name, bool(instant))
 
 
-def sqlite_search(data: str, names: str, folded: str) -> bool:
-    """Whether one of the named fields of a record is a text that contains what fold_case made of the search."""
-    is_plain = not re.search(r'["\\\x00-\x1f]', folded) and not re.search(r"\\[u/]", data)  # in JSON it stands as it is
-    if is_plain and folded not in fold_case(data):
+def _sqlite_search(data: str, key: str, names: str, folded: str) -> bool:
+    """holds_text for SQL, of a record as it is stored."""
+    is_plain = not re.search(r'["\\\x00-\x1f]', folded) and not re.search(r"\\[u/]", data)  # JSON holds it as it is
+    if is_plain and folded not in fold_case(data + key):
         return False
-    try:
-        value = load_json(data)
-    except BadRequest:
-        return False
-    return isinstance(value, dict) and any(has_text(sort_key(value.get(name)), folded) for name in load_json(names))
+    return holds_text(stored_record(key, 1, data), load_json(names), folded)
 
 
-def sqlite_text(data: bytes) -> str:
+def _sqlite_text(data: bytes) -> str:
     """A text of SQLite, which keeps any bytes as one."""
     try:
         return data.decode()
@@ -10484,16 +10478,18 @@ def sqlite_text(data: bytes) -> str:
         return Damaged(data.decode(errors="replace"))
 
 
-def sqlite_bytes(function: Callable[..., Any], encoding: str) -> Callable[..., Any]:
-    """A function for SQL whose first argument is a text cast to a blob: as a text SQLite would not hand over all of them."""
+def _sqlite_bytes(function: Callable[..., Any], encoding: str) -> Callable[..., Any]:
+    """A function for SQL that takes texts cast to blobs: as texts SQLite would not hand over all of them."""
 
-    def of_bytes(data: bytes | None, *more: Any) -> Any:
-        return None if data is None else function(data.decode(encoding, "replace"), *more)
+    def of_bytes(*given: Any) -> Any:
+        if given[0] is None:
+            return None
+        return function(*(one.decode(encoding, "replace") if isinstance(one, bytes) else one for one in given))
 
     return of_bytes
 
 
-def sqlite_authorize(action: int, first: str | None, second: str | None, *_: str | None) -> int:
+def _sqlite_authorize(action: int, first: str | None, second: str | None, *_: str | None) -> int:
     """Allows what reads: select, columns, recursion and functions without effects outside."""
     reads = action in (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE)
     if action == sqlite3.SQLITE_FUNCTION:
@@ -10505,65 +10501,44 @@ def sqlite_authorize(action: int, first: str | None, second: str | None, *_: str
     return sqlite3.SQLITE_OK if reads else sqlite3.SQLITE_DENY
 
 
-def sqlite_field(name: str, instant: bool, number: int, values: dict[str, Json], *, careful: bool = False) -> str:
-    """SQL whose value is the sort_key of a record's field (see value_key); what it binds is added to values.
+class SqlQuery(ABC):
+    """A CompiledQuery as SQL over columns f0, f1… that hold the sort_key of each field it needs; `values` are bound.
 
-    `careful`: of a record whose data is no JSON, or whose version no number, it is null instead of an error.
-    """
-    if name in ("id", "version"):
-        key = "'n' || number_key(version)"
-        key = f"case when typeof(version) = 'integer' then {key} else '' end" if careful else key
-        return "'t' || key" if name == "id" else key
-    path, document = f":path{number}", "data"
-    if careful:
-        document = "case when typeof(data) = 'text' and json_valid(data) then data else '{}' end"
-    if set(name) & {'"', "\\"} or any(c < " " for c in name):
-        document = f"json_member(cast({document} as blob), :name{number})"
-        values |= {f"name{number}": name, f"path{number}": "$"}
-    else:
-        values[f"path{number}"] = f'$."{name}"'
-    text = f"json_extract({document}, {path})"
-    text = f"text_key(cast({text} as blob))" if instant else f"'t' || {text}"
-    return (
-        f"case json_type({document}, {path}) when 'text' then {text}"
-        f" when 'integer' then 'n' || number_key(json_extract({document}, {path}))"
-        f" when 'real' then 'n' || number_key(json_extract({document}, {path}, {path}))"
-        " when 'true' then 'b1' when 'false' then 'b0' when 'array' then 'z' when 'object' then 'z' else '' end"
-    )
-
-
-class SqlLookup(ABC):
-    """A Lookup as SQL over the columns f0, f1… that hold the sort_key of every field it needs; `values` are bound.
-
-    What dialects say differently is abstract. `table` is the quoted name of the table.
+    `table` is the quoted name of the table. What dialects say differently is abstract.
     """
 
-    def __init__(self, lookup: Lookup, table: str) -> None:
-        query = lookup.query
-        self.lookup = lookup
+    def __init__(self, compiled: CompiledQuery, table: str) -> None:
+        query = compiled.query
+        self.compiled = compiled
         self.values: dict[str, Json] = {}
-        searched = query.search_fields if query.search else ()
-        terms = [name for name, _ in lookup.terms[:-1]]
-        asked = [(c.field, is_instant(query, c)) for c in query.where]
-        asked += [(name, name in query.instants) for name in terms] + [(name, False) for name in searched]
-        self._columns = {key: f"f{number}" for number, key in enumerate(dict.fromkeys(asked))}
-        self.terms = [self._columns[name, name in query.instants] for name in terms]  # columns, in order
-        fields = [f", {self._field(*key)} as {column}" for key, column in self._columns.items()]
-        tests = [self._condition(c) for c in query.where] + ([self._search(searched)] if query.search else [])
-        self._inner = f"(select *{''.join(fields)} from {table}) as satchel_records"  # noqa: S608
-        self._where = f" where {' and '.join(tests)}" if tests else " where 1 = 1"
+        self._columns: dict[tuple[str, bool], str] = {}
+        self._fields = ""
+        self.terms = [self._column(name, name in query.instants) for name, _ in compiled.terms[:-1]]  # columns, in order
+        tests = [self._condition(condition) for condition in query.where]
+        if query.search:
+            tests.append(self._search(query.search_fields, fold_case(query.search)))
+        where = " and ".join(tests) or "1 = 1"
+        self._from = f"(select *{self._fields} from {table}) as satchel_records where {where}"  # noqa: S608
+
+    def _column(self, name: str, instant: bool) -> str:
+        """The column with the sort_key of a field; `instant`: see value_key."""
+        if (name, instant) not in self._columns:
+            column = f"f{len(self._columns)}"
+            self._columns[name, instant] = column
+            self._fields += f", {self._field(name, instant)} as {column}"
+        return self._columns[name, instant]
 
     @abstractmethod
     def _field(self, name: str, instant: bool) -> str:
-        """A record's field as its sort_key; `instant`: see value_key."""
+        """A record's field as its sort_key."""
 
     @abstractmethod
     def _holds(self, column: str, bound: str) -> str:
-        """Whether a column whose value is a text contains another."""
+        """Whether the text in a column contains another."""
 
     @abstractmethod
-    def _holds_folded(self, column: str, bound: str) -> str:
-        """Whether a column's value is a text and contains another whatever its case."""
+    def _search(self, names: Collection[str], text: str) -> str:
+        """Whether one of these fields contains what fold_case made of a search; see holds_text."""
 
     def _bind(self, value: Json) -> str:
         """Keep a value; its placeholder."""
@@ -10575,8 +10550,8 @@ class SqlLookup(ABC):
         return column + (" desc" if descends else "")
 
     def _condition(self, condition: Condition) -> str:
-        instant = is_instant(self.lookup.query, condition)
-        column = self._columns[condition.field, instant]
+        instant = is_instant(self.compiled.query, condition)
+        column = self._column(condition.field, instant)
         op, keys = key_rule(condition, instant)
         bound = list(map(self._bind, keys)) if op != "contains" else []
         if op in ("in", "out"):
@@ -10589,16 +10564,10 @@ class SqlLookup(ABC):
             return f"({same_type} and {self._holds(column, self._bind(keys[0][1:]))})"
         return f"({column} {SQL_SIGNS[op]} {bound[0]} and {same_type})"
 
-    def _search(self, names: Collection[str]) -> str:
-        if not names:
-            return "1 = 0"
-        folded = self._bind(fold_case(self.lookup.query.search))
-        return "(" + " or ".join(self._holds_folded(self._columns[name, False], folded) for name in names) + ")"
-
     def _behind(self, terms: Sequence[tuple[str, bool]]) -> str:
         """Whether a record stands behind the cursor; "" without one."""
         behind = ""
-        for (column, descends), place in reversed(list(zip(terms, self.lookup.after, strict=False))):
+        for (column, descends), place in reversed(list(zip(terms, self.compiled.after, strict=False))):
             bound, sign = self._bind(place if behind else place[1:]), "<" if descends else ">"
             equal = f" or ({column} = {bound} and {behind})" if behind else ""
             behind = f"({column} {sign} {bound}{equal})"
@@ -10607,62 +10576,71 @@ class SqlLookup(ABC):
     def rows(self, columns: str) -> str:
         """Selects these columns of the page and one more."""
         known = [*self.terms, "key"]
-        terms = [(column, descends) for column, (_, descends) in zip(known, self.lookup.terms, strict=True)]
+        terms = [(column, descends) for column, (_, descends) in zip(known, self.compiled.terms, strict=True)]
         behind = self._behind(terms)
-        where = f"{self._where} and {behind}" if behind else self._where
         order = ", ".join(self._order(column, descends) for column, descends in terms)
-        limit = self._bind(max(self.lookup.query.limit, 0) + 1)
-        return f"select {columns} from {self._inner}{where} order by {order} limit {limit}"  # noqa: S608
+        limit = self._bind(max(self.compiled.query.limit, 0) + 1)
+        return f"select {columns} from {self._from}{behind and ' and ' + behind} order by {order} limit {limit}"  # noqa: S608
 
     def count(self, most: int | None = None) -> str:
         """Selects how many records meet the filter; `most` if there are more."""
         if most is None:
-            return f"select count(*) from {self._inner}{self._where}"  # noqa: S608
-        some = f"select 1 from {self._inner}{self._where} limit {self._bind(most)}"  # noqa: S608
-        return f"select count(*) from ({some}) as satchel_counted"  # noqa: S608
+            return f"select count(*) from {self._from}"  # noqa: S608
+        return f"select count(*) from (select 1 from {self._from} limit {self._bind(most)}) as satchel_counted"  # noqa: S608
 
 
-class SqliteLookup(SqlLookup):
-    """Over a table of SQLite; `careful`: one that holds damaged records."""
+class SqliteQuery(SqlQuery):
+    """Over a table of SQLite. `careful`: one that holds damaged records, whose fields are null instead of an error."""
 
-    def __init__(self, lookup: Lookup, table: str, *, careful: bool = False) -> None:
+    def __init__(self, compiled: CompiledQuery, table: str, *, careful: bool = False) -> None:
         self._careful = careful
-        super().__init__(lookup, table)
+        super().__init__(compiled, table)
 
     def _field(self, name: str, instant: bool) -> str:
-        return sqlite_field(name, instant, len(self.values), self.values, careful=self._careful)
+        if name == "id":
+            return "'t' || key"
+        if name == "version":
+            key = "'n' || number_key(version)"
+            return f"case when typeof(version) = 'integer' then {key} else '' end" if self._careful else key
+        if set(name) & {'"', "\\"} or any(c < " " for c in name):  # no JSON path of SQLite can hold it
+            return f"field_key(cast(data as blob), {self._bind(name)}, {int(instant)})"
+        document = "data"
+        if self._careful:
+            document = "case when typeof(data) = 'text' and json_valid(data) then data else '{}' end"
+        path = self._bind(f'$."{name}"')
+        value = f"json_extract({document}, {path})"
+        text = f"text_key(cast({value} as blob))" if instant else f"'t' || {value}"
+        return (
+            f"case json_type({document}, {path}) when 'text' then {text} when 'integer' then 'n' || number_key({value})"
+            f" when 'real' then 'n' || number_key(json_extract({document}, {path}, {path}))"
+            " when 'true' then 'b1' when 'false' then 'b0' when 'array' then 'z' when 'object' then 'z' else '' end"
+        )
 
     def _holds(self, column: str, bound: str) -> str:
         return f"instr(substr({column}, 2), {bound}) > 0"
 
-    def _holds_folded(self, column: str, bound: str) -> str:
-        return f"has_text(cast({column} as blob), {bound})"
-
-    def _search(self, names: Collection[str]) -> str:
+    def _search(self, names: Collection[str], text: str) -> str:
         """One look into a record for all its fields: to take each out of a large one costs as much as to read it whole."""
-        inside = [name for name in names if name not in ("id", "version")]
-        beside = [super()._search(set(names) - set(inside))] if len(inside) < len(names) else []
-        bound = f"{self._bind(dump_json(inside))}, {self._bind(fold_case(self.lookup.query.search))}"
-        return "(" + " or ".join([f"holds_text(cast(data as blob), {bound})", *beside]) + ")"
+        bound = f"{self._bind(dump_json(list(names)))}, {self._bind(text)}"
+        return f"holds_text(cast(data as blob), cast(key as blob), {bound})"
 
 
 def _sqlite_reader(path: Path) -> sqlite3.Connection:
-    """A connection that can neither write nor checkpoint, with the functions that SqliteLookup and SqlSelect call."""
+    """A connection that can neither write nor checkpoint, with the functions that SqliteQuery and SqlSelect call."""
     uri = path.absolute().as_uri() + "?mode=ro"
     connection = sqlite3.connect(uri, uri=True, timeout=5, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("pragma query_only = on")
         [(encoding,)] = connection.execute("pragma encoding")
-        of_bytes = functools.partial(sqlite_bytes, encoding=encoding)
+        of_bytes = functools.partial(_sqlite_bytes, encoding=encoding)
         cached = functools.lru_cache(maxsize=32)(of_bytes(text_key))  # SQLite asks several times in a row
-        connection.create_function("number_key", 1, sqlite_number, deterministic=True)
+        connection.create_function("number_key", 1, _sqlite_number, deterministic=True)
         connection.create_function("text_key", 1, cached, deterministic=True)
-        connection.create_function("json_member", 2, of_bytes(sqlite_member), deterministic=True)
-        connection.create_function("has_text", 2, of_bytes(has_text), deterministic=True)
-        connection.create_function("holds_text", 3, of_bytes(sqlite_search), deterministic=True)
+        connection.create_function("field_key", 3, of_bytes(_sqlite_key), deterministic=True)
+        connection.create_function("holds_text", 4, of_bytes(_sqlite_search), deterministic=True)
         connection.create_function("fold_case", 1, of_bytes(fold_case), deterministic=True)
-        connection.text_factory = sqlite_text
-        connection.set_authorizer(sqlite_authorize)
+        connection.text_factory = _sqlite_text
+        connection.set_authorizer(_sqlite_authorize)
     except BaseException:
         connection.close()
         raise
@@ -10791,7 +10769,7 @@ class SqlBlobs(LookedUpBlobs):
         self._prepare(blobs=True)
         content, digest, size = new_id(self._clock()), hashlib.sha256(), 0
         try:
-            for batch in rechunk(chunks, STAGE_BYTES):
+            for batch in rechunk(chunks, _STAGE_BYTES):
                 self._check_room()
                 digest.update(batch)
                 self._submit(functools.partial(self._store, content, size, batch))
@@ -10806,7 +10784,7 @@ class SqlBlobs(LookedUpBlobs):
 
     def _store(self, content: str, at: int, batch: bytes, connection: SqlConnection) -> None:
         """Add a batch to staged bytes, of which `at` are there."""
-        self._loosen(connection, content, at + len(batch), LOOSE_STAGED_S)
+        self._loosen(connection, content, at + len(batch), STAGED_KEPT_S)
         for i in range(0, len(batch), CHUNK_BYTES):
             piece = (content, (at + i) // CHUNK_BYTES, batch[i : i + CHUNK_BYTES])
             connection.execute("insert into _chunks (content, number, bytes) values (?, ?, ?)", piece)
@@ -10832,7 +10810,7 @@ class SqlBlobs(LookedUpBlobs):
                 raise NotFound("the staged bytes are gone: they were published, discarded or left for a day")
             if present:
                 connection.execute("delete from _blobs where path = ?", (path,))
-                self._loosen(connection, present.etag, present.size_bytes, LOOSE_REPLACED_S)
+                self._loosen(connection, present.etag, present.size_bytes, _REPLACED_KEPT_S)
             blob = Blob(path, staged.size_bytes, self._clock(), staged.id)
             self._place(connection, blob)
             return blob
@@ -10907,7 +10885,7 @@ class SqlBlobs(LookedUpBlobs):
             self._hold_tree(connection)
             present = need_blob(path, self._blob_at(connection, path), if_match)
             self._take_away(connection, path)
-            self._loosen(connection, present.etag, present.size_bytes, LOOSE_REPLACED_S)
+            self._loosen(connection, present.etag, present.size_bytes, _REPLACED_KEPT_S)
 
         self._prepare(blobs=True)
         self._submit(work)
@@ -10996,14 +10974,14 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
 
     def _explain(self, error: Exception, doing: str) -> AppError:
         """A driver's error as everybody may read it; the path stands in the hint alone."""
-        code = sqlite_code(error)
+        code = _sqlite_code(error)
         who = f"provider {self.name}: {doing}: "
         if code == "FULL" or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
             return StorageFull(who + "the disk is full", hint=f"make room for {self._path}")
         if code == "TOOBIG":
             return TooLarge(who + "the value is larger than SQLite stores")
-        what, hint = SQLITE_AWAY.get(code, ("failed", ""))
-        if getattr(error, "sqlite_errorname", "") in SQLITE_DENIED or getattr(error, "errno", None) in DENIED_ERRORS:
+        what, hint = _SQLITE_AWAY.get(code, ("failed", ""))
+        if getattr(error, "sqlite_errorname", "") in _SQLITE_DENIED or getattr(error, "errno", None) in DENIED_ERRORS:
             by = "may not be used so by the account that the server runs as"
             return NotPermitted(f"{who}the database {by}", hint=f"{self._path}: {error}" + (f" ({hint})" if hint else ""))
         return Unavailable(f"{who}the database {what}", hint=f"{self._path}: {error}" + (f" ({hint})" if hint else ""))
@@ -11034,7 +11012,7 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
     def _prepare(self, *, blobs: bool = False) -> None:
         """Make the database and, when asked, the tables of blobs, unless that was done in this process."""
         if self._writer is None or (blobs and not self._blobs_made):
-            statements = BLOBS_SCHEMA.strip().split(";\n") if blobs else []
+            statements = _BLOBS_SCHEMA.strip().split(";\n") if blobs else []
             self._submit(lambda connection: list(map(connection.execute, statements)))
             self._blobs_made = self._blobs_made or blobs  # not before the commit: others read on connections of their own
 
@@ -11045,7 +11023,7 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
                 os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
             connection = sqlite3.connect(self._path, timeout=5, isolation_level=None, check_same_thread=False)
             try:
-                connection.executescript(WRITER_SETTINGS)
+                connection.executescript(_WRITER_SETTINGS)
             except BaseException:
                 connection.close()
                 raise
@@ -11128,7 +11106,7 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
     def _make_tables(self, tables: Iterable[str], connection: sqlite3.Connection) -> None:
         for table in tables:
             if not self._has_table(connection, table):
-                connection.execute(RECORDS_SCHEMA.format(quote_name(table)))
+                connection.execute(_RECORDS_SCHEMA.format(quote_name(table)))
 
     def prepare(self, tables: Mapping[str, Mapping[str, str]]) -> None:
         self._submit(functools.partial(self._make_tables, list(tables)))
@@ -11152,18 +11130,18 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
         return stored_record(key, *row) if row else None
 
     def find(self, query: Query) -> Page:
-        lookup = Lookup.of(query)
+        compiled = CompiledQuery(query)
         page = partial(page_of, limit=query.limit, weight=stored_weight)
         columns = "key, version, data"
-        found, more = self._rows(lookup, lambda sql: sql.rows(", ".join([columns, *sql.terms])), take=page) or ([], False)
+        found, more = self._rows(compiled, lambda sql: sql.rows(", ".join([columns, *sql.terms])), take=page) or ([], False)
         items = [stored_record(*row[:3]) for row in found]
         last = [*(key or "" for key in found[-1][3:]), f"t{items[-1].key}"] if items and items[-1].damage else []
-        return lookup.ended(items, more, last)
+        return compiled.page_before(items, more, last)
 
     def walk(self, query: Query) -> Iterator[Record]:
         """In another order than that of the keys: sorted once, the keys alone, and then read one by one."""
-        lookup = Lookup.of(query._replace(limit=2**31))
-        keys = [] if len(lookup.terms) == 1 else [key for (key,) in self._rows(lookup, lambda sql: sql.rows("key"))]
+        compiled = CompiledQuery(query._replace(limit=2**31))
+        keys = [] if len(compiled.terms) == 1 else [key for (key,) in self._rows(compiled, lambda sql: sql.rows("key"))]
         if not keys or not all(isinstance(key, str) for key in keys):  # what is damaged is marked, and not left out
             yield from super().walk(query)
             return
@@ -11172,42 +11150,42 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
                 yield record
 
     def count(self, query: Query) -> int:
-        rows = self._rows(Lookup.of(query._replace(after="")), SqliteLookup.count)
+        rows = self._rows(CompiledQuery(query._replace(after="")), SqliteQuery.count)
         return int(rows[0][0]) if rows else 0
 
     def count_up_to(self, query: Query, most: int, timeout_s: float) -> int | None:
-        lookup, deadline = Lookup.of(query._replace(after="")), time.monotonic() + timeout_s
+        compiled, deadline = CompiledQuery(query._replace(after="")), time.monotonic() + timeout_s
         try:
-            rows = self._rows(lookup, lambda sql: sql.count(most), deadline)
+            rows = self._rows(compiled, lambda sql: sql.count(most), deadline)
         except QueryTimeout:
             return None
         return int(rows[0][0]) if rows else 0
 
     def _rows(
         self,
-        lookup: Lookup,
-        make: Callable[[SqliteLookup], str],
+        compiled: CompiledQuery,
+        make: Callable[[SqliteQuery], str],
         deadline: float = math.inf,
         take: Callable[[Iterable[Any]], Any] = list,
     ) -> Any:
         """What take() makes of the rows of a statement over a table, [] if there is no such table; QueryTimeout past the
         deadline."""
         self._prepare()
-        table = lookup.query.table
+        table = compiled.query.table
         with self._reading("reading records") as connection:
             if not self._has_table(connection, table):
                 return []
             if deadline < math.inf:
                 connection.set_progress_handler(lambda: time.monotonic() > deadline, 5000)
             for careful in (False, True):
-                sql = SqliteLookup(lookup, quote_name(table), careful=careful)
+                sql = SqliteQuery(compiled, quote_name(table), careful=careful)
                 try:
                     with closing(connection.execute(make(sql), sql.values)) as rows:
                         return take(rows)
                 except sqlite3.OperationalError as error:
-                    if sqlite_code(error) == "INTERRUPT":
+                    if _sqlite_code(error) == "INTERRUPT":
                         raise QueryTimeout("the query took too long") from error
-                    if careful or sqlite_code(error) != "ERROR":
+                    if careful or _sqlite_code(error) != "ERROR":
                         raise
         return []
 
@@ -11269,12 +11247,12 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
         try:
             yield
         except (sqlite3.Error, sqlite3.Warning, OverflowError) as error:
-            code = sqlite_code(error)
+            code = _sqlite_code(error)
             if code == "INTERRUPT":
                 raise QueryTimeout(f"the query took longer than {select.timeout_s:g} s") from error
             if code in ("AUTH", "READONLY") or "prohibited" in str(error):
                 raise ConfigError(f"provider {self.name}: the statement does more than read: {error}") from error
-            if code in SQLITE_AWAY or code == "FULL":
+            if code in _SQLITE_AWAY or code == "FULL":
                 raise self._explain(error, "running a query") from error
             raise ConfigError(f"provider {self.name}: the statement is wrong: {error}") from error
 
@@ -11304,7 +11282,7 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
                 cursor = connection.execute(around.format(composed), values)
             except UnicodeDecodeError:  # the name of a column, which would not reach the authorizer
                 connection.set_authorizer(None)
-                stack.callback(connection.set_authorizer, sqlite_authorize)
+                stack.callback(connection.set_authorizer, _sqlite_authorize)
                 composed, values = self._composed(connection, select, self._renamed(connection, select, statement))
                 cursor = connection.execute(around.format(composed), values)
             stack.callback(cursor.close)

@@ -36,11 +36,11 @@ import app
 from app import (
     Blob,
     Blobs,
+    CompiledQuery,
     Delete,
     Fault,
     Folder,
     Insert,
-    Lookup,
     Page,
     Query,
     Reader,
@@ -470,12 +470,12 @@ def wanted_keys(query: Query) -> list[str] | None:
     return sorted(set.intersection(*named)) if named else None
 
 
-def key_span(lookup: Lookup) -> tuple[str, str]:
+def key_span(compiled: CompiledQuery) -> tuple[str, str]:
     """The lowest and the highest key worth reading, "" = open; what lies between still has to be tested."""
     low, high = "", ""
-    limits = [(c.op, c.value) for c in lookup.query.where if c.field == "id"]
-    if in_key_order(lookup) and lookup.after:
-        limits.append(("lt" if lookup.terms[0][1] else "gt", lookup.after[0][1:]))
+    limits = [(c.op, c.value) for c in compiled.query.where if c.field == "id"]
+    if in_key_order(compiled) and compiled.after:
+        limits.append(("lt" if compiled.terms[0][1] else "gt", compiled.after[0][1:]))
     for op, value in limits:
         if not isinstance(value, str) or not app.is_key(value):
             continue
@@ -487,8 +487,8 @@ def key_span(lookup: Lookup) -> tuple[str, str]:
     return low, high
 
 
-def in_key_order(lookup: Lookup) -> bool:
-    return len(lookup.terms) == 1
+def in_key_order(compiled: CompiledQuery) -> bool:
+    return len(compiled.terms) == 1
 
 
 def item_version(item: Mapping[str, Any]) -> int:
@@ -562,9 +562,9 @@ class DynamoRecords(Aws, Records):
                     raise Busy(f"{self._who}: DynamoDB: {doing}: the service is busy and asks to come again later")
                 self._service("DynamoDB").pause(attempt)
 
-    def _pages(self, lookup: Lookup, limit: int | None = None, **more: Any) -> Iterator[Any]:
-        """The answers of Query over the lookup's span of keys; `limit` is that of the first, and doubles."""
-        table, (low, high) = lookup.query.table, key_span(lookup)
+    def _pages(self, compiled: CompiledQuery, limit: int | None = None, **more: Any) -> Iterator[Any]:
+        """The answers of Query over the query's span of keys; `limit` is that of the first, and doubles."""
+        table, (low, high) = compiled.query.table, key_span(compiled)
         if low and high and low > high:
             return
         condition = {(True, True): " and #k between :low and :high", (True, False): " and #k >= :low",
@@ -575,7 +575,7 @@ class DynamoRecords(Aws, Records):
             "KeyConditionExpression": "#p = :p" + condition,
             "ExpressionAttributeNames": {"#p": PART} | ({"#k": KEY} if condition else {}),
             "ExpressionAttributeValues": values,
-            "ScanIndexForward": not (in_key_order(lookup) and lookup.terms[0][1]),
+            "ScanIndexForward": not (in_key_order(compiled) and compiled.terms[0][1]),
             "ConsistentRead": True,
             **more,
         }
@@ -586,14 +586,14 @@ class DynamoRecords(Aws, Records):
                 return
             params["ExclusiveStartKey"], limit = page["LastEvaluatedKey"], limit and limit * 2
 
-    def _rows(self, lookup: Lookup, *, limit: int | None = None, bounded: bool = True) -> Iterator[list[Record]]:
-        """Records of the lookup's span in lists of at most a megabyte; TooLarge where bounded and past the scan limit."""
+    def _rows(self, compiled: CompiledQuery, *, limit: int | None = None, bounded: bool = True) -> Iterator[list[Record]]:
+        """Records of the query's span in lists of at most a megabyte; TooLarge where bounded and past the scan limit."""
         left = self._scan_limit if bounded else None
-        for page in self._pages(lookup, limit):
+        for page in self._pages(compiled, limit):
             items = page["Items"]
             yield [self._record(item) for item in items[:left]]
             if left is not None and len(items) > left:
-                raise self._too_far(lookup.query)
+                raise self._too_far(compiled.query)
             left = None if left is None else left - len(items)
 
     def _too_far(self, query: Query) -> app.TooLarge:
@@ -602,12 +602,12 @@ class DynamoRecords(Aws, Records):
             f"{self._who}: {query.table}: this filter or order reads over {self._scan_limit:,} records: {can}"
         )
 
-    def _selected(self, lookup: Lookup, *, bounded: bool) -> Iterator[Record]:
-        """What a lookup in key order selects, in order, read as it is asked for."""
-        filters = bool(lookup.tests or lookup.query.search)
-        limit = None if lookup.query.limit > 1000 or not bounded else lookup.query.limit + 2  # it begins on the cursor
-        for rows in self._rows(lookup, limit=limit, bounded=bounded and filters):
-            yield from (r for r in rows if lookup.selects(r) and (not lookup.after or lookup.follows(r)))
+    def _selected(self, compiled: CompiledQuery, *, bounded: bool) -> Iterator[Record]:
+        """What a query in key order selects, in order, read as it is asked for."""
+        filters = bool(compiled.tests or compiled.query.search)
+        limit = None if compiled.query.limit > 1000 or not bounded else compiled.query.limit + 2  # it begins on the cursor
+        for rows in self._rows(compiled, limit=limit, bounded=bounded and filters):
+            yield from (r for r in rows if compiled.selects(r) and (not compiled.after or compiled.follows(r)))
 
     def _named(self, query: Query) -> list[Record] | None:
         """The records that the query names by key; None if it names none."""
@@ -620,54 +620,54 @@ class DynamoRecords(Aws, Records):
         return [self._record(item) for _, item in found]
 
     def find(self, query: Query) -> Page:
-        lookup = Lookup.of(query)
+        compiled = CompiledQuery(query)
         if query.limit <= 0:
             return Page([], None)
         named = self._named(query)
         if named is not None:
-            return lookup.page(lookup.first(named))
-        if in_key_order(lookup):
-            return lookup.page(islice(self._selected(lookup, bounded=True), query.limit + 1))
+            return compiled.page(compiled.first(named))
+        if in_key_order(compiled):
+            return compiled.page(islice(self._selected(compiled, bounded=True), query.limit + 1))
         first: list[Record] = []
-        for rows in self._rows(lookup):
-            first = lookup.first([*first, *rows])
-        return lookup.page(first)
+        for rows in self._rows(compiled):
+            first = compiled.first([*first, *rows])
+        return compiled.page(first)
 
     def count(self, query: Query) -> int:
-        lookup = Lookup.of(query._replace(after=""))
+        compiled = CompiledQuery(query._replace(after=""))
         named = self._named(query)
         if named is not None:
-            return sum(map(lookup.selects, named))
+            return sum(map(compiled.selects, named))
         if not (query.where or query.search):
-            return sum(page["Count"] for page in self._pages(lookup, Select="COUNT"))
-        return sum(sum(map(lookup.selects, rows)) for rows in self._rows(lookup))
+            return sum(page["Count"] for page in self._pages(compiled, Select="COUNT"))
+        return sum(sum(map(compiled.selects, rows)) for rows in self._rows(compiled))
 
     def count_up_to(self, query: Query, most: int, timeout_s: float) -> int | None:
         """From the first megabyte, which costs little; None if there is more to read."""
-        lookup = Lookup.of(query._replace(after=""))
+        compiled = CompiledQuery(query._replace(after=""))
         named = self._named(query)
         if named is not None:
-            return min(sum(map(lookup.selects, named)), most)
+            return min(sum(map(compiled.selects, named)), most)
         is_plain = not (query.where or query.search)
         more: Any = {"Select": "COUNT"} if is_plain else {}
-        page: Any = next(self._pages(lookup, most if is_plain else None, **more), {"Count": 0})
+        page: Any = next(self._pages(compiled, most if is_plain else None, **more), {"Count": 0})
         records = [self._record(item) for item in page.get("Items", ())]
-        found = min(page["Count"] if is_plain else sum(map(lookup.selects, records)), most)
+        found = min(page["Count"] if is_plain else sum(map(compiled.selects, records)), most)
         return found if found == most or "LastEvaluatedKey" not in page else None
 
     def walk(self, query: Query) -> Iterator[Record]:
         """Streamed without a bound in key order; in another order what is selected is held, so that is bounded."""
-        lookup = Lookup.of(query._replace(limit=2**31))
+        compiled = CompiledQuery(query._replace(limit=2**31))
         named = self._named(query)
-        if named is None and in_key_order(lookup):
-            yield from self._selected(lookup, bounded=False)
+        if named is None and in_key_order(compiled):
+            yield from self._selected(compiled, bounded=False)
             return
         held = named or []
-        for number, rows in enumerate(() if named is not None else self._rows(lookup), 1):
-            held += filter(lookup.selects, rows)
+        for number, rows in enumerate(() if named is not None else self._rows(compiled), 1):
+            held += filter(compiled.selects, rows)
             if held and number > MOST_SORTED_PAGES:
                 raise app.TooLarge(f"{self._who}: {query.table}: over {MOST_SORTED_PAGES} MB to sort: leave out the order")
-        yield from lookup.first(held)
+        yield from compiled.first(held)
 
     def commit(self, writes: Sequence[Write]) -> list[Record]:
         app.check_commit(writes)

@@ -21,12 +21,13 @@ from typing import Any, TypeAlias
 from app import (
     CHUNK_BYTES,
     DENIED_ERRORS,
-    LOOSE_STAGED_S,
     LOST,
     REQUIRED,
+    STAGED_KEPT_S,
     BadRequest,
     Blob,
     Clock,
+    CompiledQuery,
     ConfigError,
     Conflict,
     Delete,
@@ -35,7 +36,6 @@ from app import (
     Fault,
     Folder,
     Json,
-    Lookup,
     NotFound,
     NotPermitted,
     Page,
@@ -390,25 +390,25 @@ class FileProvider(EmbeddedProvider):
             return sorted(name for name, records in self._journal.tables.items() if records)
 
     def find(self, query: Query) -> Page:
-        lookup = Lookup.of(query)
+        compiled = CompiledQuery(query)
         with self._table(query.table) as records:
-            page = lookup.page(lookup.first(records.values()))
+            page = compiled.page(compiled.first(records.values()))
         return Page([Record(r.key, r.version, copy_value(r.value), r.damage) for r in page.items], page.next)
 
     def count(self, query: Query) -> int:
-        lookup = Lookup.of(query._replace(after=""))
+        compiled = CompiledQuery(query._replace(after=""))
         with self._table(query.table) as records:
-            return sum(map(lookup.selects, records.values()))
+            return sum(map(compiled.selects, records.values()))
 
     def count_up_to(self, query: Query, most: int, timeout_s: float) -> int | None:
-        lookup, deadline, found = Lookup.of(query), time.monotonic() + timeout_s, 0
+        compiled, deadline, found = CompiledQuery(query), time.monotonic() + timeout_s, 0
         with self._table(query.table) as records:
-            if not lookup.tests and not query.search:
+            if not compiled.tests and not query.search:
                 return min(len(records), most)
             for number, record in enumerate(records.values()):
                 if number % 500 == 499 and time.monotonic() > deadline:
                     return None
-                found += lookup.selects(record)
+                found += compiled.selects(record)
                 if found == most:
                     break
         return found
@@ -529,7 +529,7 @@ class FileProvider(EmbeddedProvider):
                 return
             with self._lock.held():
                 for item in os.scandir(self._staged):
-                    if item.stat().st_mtime < now - LOOSE_STAGED_S:
+                    if item.stat().st_mtime < now - STAGED_KEPT_S:
                         os.unlink(item)
 
     def publish(self, staged: Staged, path: str, *, if_match: str | None = None, if_none_match: bool = False) -> Blob:

@@ -29,13 +29,14 @@ import app
 from app import (
     CHUNK_BYTES,
     CONVERTERS,
-    LOOSE_STAGED_S,
     REQUIRED,
     RESERVED_FIELDS,
+    STAGED_KEPT_S,
     AppError,
     BadRequest,
     Blob,
     Blobs,
+    CompiledQuery,
     ConfigError,
     Conflict,
     Delete,
@@ -44,7 +45,6 @@ from app import (
     Insert,
     Invalid,
     Json,
-    Lookup,
     NotFound,
     NotPermitted,
     Page,
@@ -666,20 +666,20 @@ class ServiceRecords(Records):
             return record, answer.header("etag")
 
     def find(self, query: Query) -> Page:
-        lookup = Lookup.of(query)
-        descends = lookup.terms[0][1]
-        if len(lookup.terms) > 1 or not self.service.options["backward" if descends else "forward"]:
-            return lookup.page(lookup.first(self.pager.records(query)))
-        begin = lookup.after[0][1:] if lookup.after else ""
+        compiled = CompiledQuery(query)
+        descends = compiled.terms[0][1]
+        if len(compiled.terms) > 1 or not self.service.options["backward" if descends else "forward"]:
+            return compiled.page(compiled.first(self.pager.records(query)))
+        begin = compiled.after[0][1:] if compiled.after else ""
         wanted = 0 if query.where or query.search else query.limit + 1
         found = self.pager.records(query, begin, descends, wanted)
-        return lookup.page(r for r in found if lookup.selects(r) and (not lookup.after or lookup.follows(r)))
+        return compiled.page(r for r in found if compiled.selects(r) and (not compiled.after or compiled.follows(r)))
 
     def count(self, query: Query) -> int:
         if self._is_counted_there(query):
             return self.pager.count(query.table)
-        lookup = Lookup.of(query._replace(after=""))
-        return sum(map(lookup.selects, self.pager.records(query)))
+        compiled = CompiledQuery(query._replace(after=""))
+        return sum(map(compiled.selects, self.pager.records(query)))
 
     def count_up_to(self, query: Query, most: int, timeout_s: float) -> int | None:
         """By the one request that tells it; a count of what is filtered here would read everything."""
@@ -957,7 +957,7 @@ class ServiceBlobs(Blobs):
         """Remove staged files that nobody wanted for a day."""
         for place in Path(tempfile.gettempdir()).glob("satchel-*.staged"):
             with suppress(OSError):
-                if self._staged(place.name) and place.stat().st_mtime < now - LOOSE_STAGED_S:
+                if self._staged(place.name) and place.stat().st_mtime < now - STAGED_KEPT_S:
                     place.unlink()
 
     def discard(self, staged: Staged) -> None:

@@ -554,12 +554,12 @@ def field_of(schema: str, name: str, instant: bool) -> str:
     return f'({quote_name(schema)}.{"_moment_key" if instant else "_sort_key"}({value}) collate "C")'
 
 
-class PostgresLookup(app.SqlLookup):
+class PostgresQuery(app.SqlQuery):
     """Over a table of PostgreSQL. What is asked of a field is also asked of its beginning, which may have an index."""
 
-    def __init__(self, lookup: app.Lookup, table: str, schema: str) -> None:
+    def __init__(self, compiled: app.CompiledQuery, table: str, schema: str) -> None:
         self._schema = schema
-        super().__init__(lookup, table)
+        super().__init__(compiled, table)
 
     def _field(self, name: str, instant: bool) -> str:
         if name == "id":
@@ -576,6 +576,11 @@ class PostgresLookup(app.SqlLookup):
     def _holds(self, column: str, bound: str) -> str:
         return f"strpos(substr({column}, 2), {bound}) > 0"
 
+    def _search(self, names: Collection[str], text: str) -> str:
+        bound = self._bind(text) if names else ""
+        tests = [self._holds_folded(self._column(name, False), bound) for name in names]
+        return f"({' or '.join(tests) or '1 = 0'})"
+
     def _holds_folded(self, column: str, bound: str) -> str:
         return f"({column} like 't%' and strpos({folded(f'substr({column}, 2)', self._bind(folds()))}, {bound}) > 0)"
 
@@ -584,12 +589,12 @@ class PostgresLookup(app.SqlLookup):
         return ", ".join(term + (" desc" if descends else "") for term in terms)
 
     def _condition(self, condition: app.Condition) -> str:
-        instant = app.is_instant(self.lookup.query, condition)
+        instant = app.is_instant(self.compiled.query, condition)
         whole, (op, keys) = super()._condition(condition), app.key_rule(condition, instant)
         sign = {"in": "=", "prefix": ">=", "gt": ">=", "gte": ">=", "lt": "<=", "lte": "<="}.get(op, "")
         if not sign or not keys or condition.field in ("id", "version"):
             return whole
-        start = f"left({self._columns[condition.field, instant]}, {KEY_LETTERS})"
+        start = f"left({self._column(condition.field, instant)}, {KEY_LETTERS})"
         bounds = ", ".join(self._bind(key[:KEY_LETTERS]) for key in keys)
         return f"({start} in ({bounds}) and {whole})" if op == "in" else f"({start} {sign} {bounds} and {whole})"
 
@@ -597,7 +602,7 @@ class PostgresLookup(app.SqlLookup):
         behind = super()._behind(terms)
         if not behind or len(terms) == 1:
             return behind
-        (column, descends), place = terms[0], self.lookup.after[0]
+        (column, descends), place = terms[0], self.compiled.after[0]
         sign = "<=" if descends else ">="
         return f"(left({column}, {KEY_LETTERS}) {sign} {self._bind(place[:KEY_LETTERS])} and {behind})"
 
@@ -1120,30 +1125,30 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
         return app.stored_record(key, *rows[0]) if rows else None
 
     def find(self, query: app.Query) -> app.Page:
-        lookup = app.Lookup.of(query)
+        compiled = app.CompiledQuery(query)
         if self._compares_here(query):
-            return lookup.page(lookup.first(self.walk(app.Query(query.table))))
-        sql = PostgresLookup(lookup, self._named(query.table), self._schema)
+            return compiled.page(compiled.first(self.walk(app.Query(query.table))))
+        sql = PostgresQuery(compiled, self._named(query.table), self._schema)
         # The first row that no longer fits is sent too: it says that there is more.
         sized = "select *, sum(length(sent)) over (rows between unbounded preceding and 2 preceding) as before"
         text = f"{sized} from ({sql.rows(f'key, version, {EXACT} as sent')}) as found"
         text = f"select key, version, sent from ({text}) as sized where coalesce(before, 0) <= {app.PAGE_BYTES}"  # noqa: S608
         rows = self._rows(query.table, text, list(sql.values.values()))
         found, more = app.page_of(rows, query.limit, app.stored_weight)
-        return lookup.ended(list(itertools.starmap(app.stored_record, found)), more)
+        return compiled.page_before(list(itertools.starmap(app.stored_record, found)), more)
 
     def count(self, query: app.Query) -> int:
-        lookup = app.Lookup.of(query._replace(after=""))
+        compiled = app.CompiledQuery(query._replace(after=""))
         if self._compares_here(query):
-            return sum(map(lookup.selects, self.walk(app.Query(query.table))))
-        sql = PostgresLookup(lookup, self._named(query.table), self._schema)
+            return sum(map(compiled.selects, self.walk(app.Query(query.table))))
+        sql = PostgresQuery(compiled, self._named(query.table), self._schema)
         rows = self._rows(query.table, sql.count(), list(sql.values.values()))
         return int(rows[0][0]) if rows else 0
 
     def count_up_to(self, query: app.Query, most: int, timeout_s: float) -> int | None:
         if self._compares_here(query):
             return None
-        sql = PostgresLookup(app.Lookup.of(query._replace(after="")), self._named(query.table), self._schema)
+        sql = PostgresQuery(app.CompiledQuery(query._replace(after="")), self._named(query.table), self._schema)
         count, limit = sql.count(most), f"set local statement_timeout = {milliseconds(timeout_s)}"
         with self._reading("counting records") as link:
             if not self._has_table(link, query.table):

@@ -651,8 +651,8 @@ def test_values_too_long_for_an_index_are_stored_and_ordered(postgres: Any) -> N
 
 def plan(provider: Any, asked: Query) -> str:
     """How the server would look it up."""
-    lookup = sys.modules[type(provider).__module__].PostgresLookup
-    made = lookup(app.Lookup.of(asked), provider._named(asked.table), provider._schema)
+    compiled = sys.modules[type(provider).__module__].PostgresQuery
+    made = compiled(app.CompiledQuery(asked), provider._named(asked.table), provider._schema)
     with provider._reading("explaining") as link:
         answer = link.run(("explain " + made.rows("key"), list(made.values.values())))
     return "\n".join(row[0] for row in answer.rows)
