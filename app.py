@@ -39,10 +39,7 @@ import argparse
 import base64
 import binascii
 import copy
-import csv
 import dataclasses
-import difflib
-import email.utils
 import errno
 import fcntl
 import fnmatch
@@ -50,7 +47,6 @@ import functools
 import hashlib
 import heapq
 import hmac
-import http
 import importlib.util
 import io
 import ipaddress
@@ -64,13 +60,11 @@ import random
 import re
 import secrets
 import selectors
-import shutil
 import signal
 import socket
 import sqlite3
 import struct
 import sys
-import tempfile
 import threading
 import time
 import unicodedata
@@ -82,7 +76,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
 from enum import StrEnum
-from fractions import Fraction
 from functools import cached_property, lru_cache, partial
 from itertools import islice, pairwise, zip_longest
 from pathlib import Path
@@ -1142,6 +1135,8 @@ def page_of(rows: Iterable[_Row], limit: int, weight: Callable[[_Row], int] = we
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """'; did you mean X?' or '' when nothing is near; case does not count."""
+    import difflib
+
     known = {one.casefold(): one for one in names}
     found = difflib.get_close_matches(name.casefold(), known, n=1, cutoff=0.5)
     return f"; did you mean {known[found[0]]}?" if found else ""
@@ -3416,9 +3411,15 @@ def _see_other(location: str, headers: Sequence[tuple[str, str]] = ()) -> Answer
     return Answer(303, [*headers, ("Location", location), ("Content-Type", "text/plain; charset=utf-8")])
 
 
+def _phrase(status: int) -> str:
+    from http import HTTPStatus
+
+    return HTTPStatus(status).phrase
+
+
 def _problem(request_id: str, error: AppError) -> Value:
     """RFC 9457 problem details; the same object at every door."""
-    title = http.HTTPStatus(error.status).phrase
+    title = _phrase(error.status)
     problem: Value = {
         "type": "about:blank", "title": title, "status": error.status, "detail": error.message, "code": error.code,
         "request_id": request_id,
@@ -3485,6 +3486,8 @@ def _csv(table: Table) -> Iterator[bytes]:
 
 def _csv_lines(heading: Sequence[str], rows: Iterable[Sequence[str]], delimiter: str = ",") -> Iterator[bytes]:
     """RFC 4180."""
+    import csv
+
     buffer = io.StringIO()
     writer = csv.writer(buffer, delimiter=delimiter, lineterminator="\r\n")
     writer.writerow(heading)
@@ -3651,6 +3654,8 @@ def _not_modified(exchange: Exchange, blob: Blob) -> bool:
 
 def _http_date(text: str) -> float | None:
     """Unix seconds of an HTTP date in any of its three forms; None when it is none."""
+    import email.utils
+
     try:
         found = email.utils.parsedate_to_datetime(text)
         return found.replace(tzinfo=found.tzinfo or UTC).timestamp()
@@ -3689,9 +3694,11 @@ def _own_headers(name: str) -> _Headers:
 
 def send_content(exchange: Exchange, content: Content, *, trusted: bool = False) -> Answer:
     """Stored bytes, the operator's own if `trusted`, with validators, conditions, ranges (RFC 9110 sections 13, 14)."""
+    from email.utils import formatdate
+
     blob = content.blob
     headers = [
-        ("ETag", f'"{blob.etag}"'), ("Last-Modified", email.utils.formatdate(int(blob.modified_at), usegmt=True)),
+        ("ETag", f'"{blob.etag}"'), ("Last-Modified", formatdate(int(blob.modified_at), usegmt=True)),
         ("Accept-Ranges", "bytes"), ("Cache-Control", "private, no-cache"),
     ]  # fmt: skip
     if _not_modified(exchange, blob):
@@ -4588,7 +4595,7 @@ class HttpRunner(Runner):
         for file in exchange.files:
             file.close()
         headers = self._common_headers(exchange, answer)
-        start_response(f"{answer.status} {http.HTTPStatus(answer.status).phrase}", headers)
+        start_response(f"{answer.status} {_phrase(answer.status)}", headers)
         took_s = time.monotonic() - began
         self._measure(exchange.method, answer.status, took_s)
         if self.config.access_log:
@@ -5696,7 +5703,9 @@ def _spooled(exchange: Exchange, part: _Part, limit: int | None) -> Upload:
     """A chosen file in a temporary one, in memory while small, closed after the answer; empty if it is over its limit."""
     if len(exchange.files) >= 100:
         raise TooLarge("a form takes at most 100 files")
-    file = cast(BinaryIO, tempfile.SpooledTemporaryFile(max_size=1 << 16))  # noqa: SIM115 (closed by HttpRunner.wsgi)
+    from tempfile import SpooledTemporaryFile
+
+    file = cast(BinaryIO, SpooledTemporaryFile(max_size=1 << 16))  # noqa: SIM115 (closed by HttpRunner.wsgi)
     exchange.files.append(file)
     size = 0
     for chunk in part.chunks:
@@ -5721,7 +5730,7 @@ _POINTER_SIZES = ("ExtendedPayloadSize", "SQSLargePayloadSize")  # attributes of
 _MOST_MESSAGE_BYTES = 262_144  # body and attributes, on queues whose limit nobody raised
 _MOST_ATTRIBUTES = 10
 _MOST_HELD_S = 12 * 3600  # since it was received, whatever is done about its visibility
-_UNSENDABLE = re.compile(r"[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_UNSENDABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _TOKEN_LIKE = re.compile(r"(?i)\b(?:bearer\s+[\w.~+/=-]+|stl_[\w-]{20,})")
 # What begins like a JWT is taken whole, and is one if it has the dots: to look for them from each place in it would take
 # the square of its length.
@@ -8256,6 +8265,12 @@ def _exact(number: Json) -> Decimal:
     return Decimal(repr(number)) if isinstance(number, float) else Decimal(number)
 
 
+def _is_multiple(number: int | float | Decimal, of: int | float | Decimal) -> bool:
+    from fractions import Fraction
+
+    return Fraction(number) % Fraction(of) == 0
+
+
 class _Rule(NamedTuple):
     """A keyword of a field's JSON Schema: the types of fields that it goes with, whether a value of such a type is within
     the limit that it sets, and what it asks, in words."""
@@ -8283,7 +8298,7 @@ _RULES: Mapping[str, _Rule] = {
     "maximum": _Rule(_NUMERIC, operator.le, lambda n: f"must be {n} or less"),
     "exclusiveMinimum": _Rule(_NUMERIC, operator.gt, lambda n: f"must be more than {n}"),
     "exclusiveMaximum": _Rule(_NUMERIC, operator.lt, lambda n: f"must be less than {n}"),
-    "multipleOf": _Rule(_NUMERIC, lambda x, n: Fraction(x) % Fraction(n) == 0, lambda n: f"must be a multiple of {n}"),
+    "multipleOf": _Rule(_NUMERIC, _is_multiple, lambda n: f"must be a multiple of {n}"),
     "minItems": _Rule(("array",), lambda items, n: len(items) >= n, lambda n: f"must have at least {how_many(n, 'choice')}"),
     "maxItems": _Rule(("array",), lambda items, n: len(items) <= n, lambda n: f"must have at most {how_many(n, 'choice')}"),
     "uniqueItems": _Rule(("array",), lambda items, _: _are_unique(items), lambda _: "must not have the same item twice"),
@@ -11230,12 +11245,14 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
     def _check_room(self) -> None:
         """StorageFull before an upload takes the last of the disk: to remove what it staged takes room too."""
 
+        from shutil import disk_usage
+
         def unused(connection: sqlite3.Connection) -> int:
             [(pages,)], [(page_bytes,)] = map(connection.execute, ("pragma freelist_count", "pragma page_size"))
             return int(pages * page_bytes)
 
         with self._errors("staging"):
-            room = shutil.disk_usage(self._path.parent).free
+            room = disk_usage(self._path.parent).free
         if room < STAGE_LEAVES_BYTES and room + int(self._submit(unused)) < STAGE_LEAVES_BYTES:
             raise StorageFull(f"provider {self.name}: staging: the disk is full", hint=f"make room for {self._path}")
 
@@ -13574,6 +13591,8 @@ class UsageParser(argparse.ArgumentParser):
 
 def _meant(word: str, meanings: Mapping[str, Sequence[str]]) -> str:
     """'; did you mean X or Y?' of the word in `meanings` that is nearest; '' if none is near."""
+    import difflib
+
     near = difflib.get_close_matches(word.casefold(), meanings, n=1, cutoff=0.6)
     return f"; did you mean {' or '.join(meanings[near[0]])}?" if near else ""
 

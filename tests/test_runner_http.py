@@ -2239,7 +2239,7 @@ def test_upload_files_of_a_form_are_closed_after_the_answer(site: Site, staff: s
             super().__init__(max_size)
             files.append(self)
 
-    monkeypatch.setattr(app.tempfile, "SpooledTemporaryFile", Kept)
+    monkeypatch.setattr(tempfile, "SpooledTemporaryFile", Kept)
     site.upload("/forms/papers", ("name", None, "Ann"), ("paper", "a.txt", b"x" * 10_000), token=staff)
     assert [file.closed for file in files] == [True]
 

@@ -509,7 +509,7 @@ def count_of(sql: app.SqlProvider, table: str) -> int:
 
 def test_an_upload_leaves_the_last_of_the_disk_for_records(sql: app.SqlProvider, monkeypatch: pytest.MonkeyPatch) -> None:
     sql.prepare({"t": {}})
-    monkeypatch.setattr(app.shutil, "disk_usage", lambda path: SimpleNamespace(free=app.STAGE_LEAVES_BYTES - 1))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=app.STAGE_LEAVES_BYTES - 1))
     with pytest.raises(app.StorageFull):
         sql.stage([b"x"])
     assert sql.commit([Insert("t", "a", {})])
