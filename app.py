@@ -80,7 +80,7 @@ from functools import cached_property, lru_cache, partial
 from itertools import islice, pairwise, zip_longest
 from pathlib import Path
 from types import MappingProxyType, ModuleType, SimpleNamespace
-from typing import Any, BinaryIO, ClassVar, NamedTuple, NoReturn, Protocol, TypeAlias, TypeVar, cast
+from typing import Any, BinaryIO, ClassVar, NamedTuple, NoReturn, Protocol, Self, TypeAlias, TypeVar, cast
 from urllib.parse import parse_qsl, quote, unquote, unquote_plus, urlencode, urlsplit
 from warnings import simplefilter
 
@@ -1382,70 +1382,84 @@ def _is_day(year: int, month: int, day: int) -> bool:
 # a reader walks them and collects every fault. Providers bring the settings of their own kind. Beside them the table of
 # media types, which is ours and never the host's.
 # uses: ERRORS VALUES
-# defines: REQUIRED Setting Shape setting settings_of SiteConfig AuthConfig HttpConfig EventsConfig QueueConfig SqsConfig
-#          RoleConfig PublicConfig ProviderConfig FilesConfig CHOICE ITEMS FieldConfig FormConfig CONDITION COLUMN
-#          ViewConfig LINK AppConfig ResourceConfig RESOURCE_CONFIGS Config LONGEST MOST_RECORD_BYTES SETTINGS
-#          RESERVED_FIELDS NOT_AVAILABLE bundled_text other_names CONVERTERS read_config
-#          media_type accepts file_input_accept
+# defines: REQUIRED Setting Settings Shape setting settings_of SiteConfig AuthConfig HttpConfig EventsConfig
+#          QueueConfig SqsConfig RoleConfig PublicConfig ProviderConfig FilesConfig CHOICE ITEMS FieldConfig FormConfig
+#          CONDITION COLUMN ViewConfig LINK AppConfig ResourceConfig RESOURCE_CONFIGS Config LONGEST MOST_RECORD_BYTES
+#          SETTINGS RESERVED_FIELDS NOT_AVAILABLE bundled_text other_names CONVERTERS read_config media_type accepts
+#          file_input_accept
 
 REQUIRED: Any = object()  # the default of a setting that has none
 
 
-@dataclass(frozen=True)
 class Setting:
     """One key of app.toml. `kind` names its converter in CONVERTERS, or says for people what its own one, `convert`, takes.
-    A "duration" becomes seconds, a "size" bytes.
+    A "duration" becomes seconds, a "size" bytes; `unit` says so to who reads the declaration.
 
     Tables inside a setting are declared too: `table` is the shape of one, `each` that of every table in a list, or by name
     if the default is {}. The converter is given what was made of them.
     """
 
-    name: str
-    kind: str
-    default: Any
-    help: str
-    unit: str = ""  # of the converted value, for who reads the declaration
-    table: Shape = ()
-    each: Shape = ()
-    attribute: str = ""  # of the dataclass that declares it
-    convert: Callable[[Any, Path], Any] | None = None
+    attribute = ""  # of the Settings that declare it
+
+    def __init__(
+        self,
+        name: str,
+        kind: str,
+        default: Any,
+        help: str,
+        unit: str = "",
+        *,
+        table: Shape = (),
+        each: Shape = (),
+        convert: Callable[[Any, Path], Any] | None = None,
+    ) -> None:
+        self.name, self.kind, self.default, self.help, self.unit = name, kind, default, help, unit
+        self.table, self.each, self.convert = table, each, convert
+
+    def __set_name__(self, owner: type, attribute: str) -> None:
+        self.attribute = attribute
+        self.name = self.name or attribute.removesuffix(_UNIT_OF.get(self.kind, ""))
 
     def read(self, raw: Any, folder: Path) -> Any:
         """The value that app.toml in `folder` gives it; ValueError says what to write instead."""
         return (self.convert or CONVERTERS[self.kind])(raw, folder)
 
 
-# What a table may hold: a dataclass, of which the table becomes an instance, or settings; then it becomes a Value of those
-# that are given.
-Shape: TypeAlias = type | tuple[Setting, ...]
+_UNIT_OF: Mapping[str, str] = {"duration": "_s", "size": "_bytes"}
+
+
+class Settings:
+    """A table of app.toml, checked. Subclasses declare its keys as attributes."""
+
+    def __init__(self, **values: Any) -> None:
+        vars(self).update(values)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"{name} is a setting of app.toml: it does not change")
+
+    def __repr__(self) -> str:
+        shown = [one.attribute for one in settings_of(type(self)) if one.kind != "secret"]
+        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"
+
+    def replaced(self, **values: Any) -> Self:
+        return type(self)(**{**vars(self), **values})
+
+
+# What a table may hold: either it becomes an instance of the class, or a Value of those of the settings that are given.
+Shape: TypeAlias = type[Settings] | tuple[Setting, ...]
 
 
 def setting(kind: str, default: Any, help: str, *, name: str = "", table: Shape = (), each: Shape = ()) -> Any:
-    """A dataclass field that app.toml sets. Its key there is `name`, or else the attribute's name without its unit."""
-    facts = {"kind": kind, "default": default, "help": help, "name": name, "table": table, "each": each}
-    return field(kw_only=True, metadata=facts, repr=kind != "secret")
-
-
-_UNIT_OF: Mapping[str, str] = {"duration": "_s", "size": "_bytes"}
+    """An attribute of Settings. Its key in app.toml is `name`, or else the attribute's name without its unit."""
+    return Setting(name, kind, default, help, table=table, each=each)
 
 
 def settings_of(shape: Shape) -> tuple[Setting, ...]:
     """The settings that a table may hold, in order."""
-    return shape if isinstance(shape, tuple) else _declared(shape)
+    return shape if isinstance(shape, tuple) else tuple(one for one in vars(shape).values() if isinstance(one, Setting))
 
 
-@functools.cache
-def _declared(cls: type) -> tuple[Setting, ...]:
-    found = []
-    for one in dataclasses.fields(cls):
-        if facts := dict(one.metadata):
-            name = facts.pop("name") or one.name.removesuffix(_UNIT_OF.get(facts["kind"], ""))
-            found.append(Setting(name, **facts, attribute=one.name))
-    return tuple(found)
-
-
-@dataclass(frozen=True)
-class SiteConfig:
+class SiteConfig(Settings):
     """[site]"""
 
     title: str = setting("text", "Satchel", "name of the site, shown on every page")
@@ -1464,8 +1478,7 @@ class SiteConfig:
         return Locale(self.lang, self.timezone)
 
 
-@dataclass(frozen=True)
-class AuthConfig:
+class AuthConfig(Settings):
     """[auth]"""
 
     keys: str = setting("secret", "", 'the key ring as "file:PATH" or "env:NAME"; "" = keys.json in the data folder')
@@ -1473,8 +1486,7 @@ class AuthConfig:
     session_s: int = setting("duration", "12h", "how long a sign-in lasts at most")
 
 
-@dataclass(frozen=True)
-class HttpConfig:
+class HttpConfig(Settings):
     """[http]"""
 
     bind: str = setting("address", "127.0.0.1:8080", "HOST:PORT or unix:PATH to listen on; port 0 takes a free one")
@@ -1489,16 +1501,14 @@ class HttpConfig:
     tls_key: Path | None = setting("file", "", "private key in PEM")
 
 
-@dataclass(frozen=True)
-class EventsConfig:
+class EventsConfig(Settings):
     """`events` of a queue: what becomes of S3 event notifications."""
 
     resource: str = setting("text", REQUIRED, "the form that takes each notification as a record")
     role: str = setting("text", REQUIRED, "the role as which that is done")
 
 
-@dataclass(frozen=True)
-class QueueConfig:
+class QueueConfig(Settings):
     """One of [sqs] queues. `allow` is a ceiling over the grants of the tokens in its messages; None means no ceiling."""
 
     url: str = setting("queue", REQUIRED, 'URL of the queue, or "env:NAME" or "file:PATH"')
@@ -1510,8 +1520,7 @@ class QueueConfig:
         return self.url.rstrip("/").rpartition("/")[2]
 
 
-@dataclass(frozen=True)
-class SqsConfig:
+class SqsConfig(Settings):
     """[sqs]"""
 
     queues: tuple[QueueConfig, ...] = setting("queues", [], "queues to work on: { url, allow, events }", each=QueueConfig)
@@ -1529,31 +1538,27 @@ class SqsConfig:
     reply_bucket: str = setting("text", "", 'S3 bucket for answers and dead letters too large for a message; "" = none')
 
 
-@dataclass(frozen=True)
-class RoleConfig:
+class RoleConfig(Settings):
     """[roles.NAME]"""
 
     grants: tuple[Grant, ...] = setting("grants", [], "what the role may do, such as forms/leave:create")
 
 
-@dataclass(frozen=True)
-class PublicConfig:
+class PublicConfig(Settings):
     """[public]"""
 
     grants: tuple[Grant, ...] = setting("grants", [], "what a request without a credential may do")
 
 
-@dataclass(frozen=True)
-class ProviderConfig:
+class ProviderConfig(Settings):
     """[providers.NAME]; `options` are the kind's own settings, converted."""
 
     name: str
-    options: Mapping[str, Any] = field(repr=False)
+    options: Mapping[str, Any]
     kind: str = setting("text", REQUIRED, "sql, file, generic, or the kind of a plugin")
 
 
-@dataclass(frozen=True)
-class FilesConfig:
+class FilesConfig(Settings):
     """[files.NAME]: a file share."""
 
     name: str
@@ -1576,8 +1581,7 @@ ITEMS = (
 )
 
 
-@dataclass(frozen=True)
-class FieldConfig:
+class FieldConfig(Settings):
     """[forms.NAME.fields] and the params of views: one field, in JSON Schema keywords."""
 
     name: str
@@ -1616,8 +1620,7 @@ class FieldConfig:
         return max(LONGEST.get(self.format, 10_000), self.min_length or 0)
 
 
-@dataclass(frozen=True)
-class FormConfig:
+class FormConfig(Settings):
     """[forms.NAME]: a form and the records that it makes."""
 
     name: str
@@ -1644,8 +1647,7 @@ CONDITION = (
 COLUMN = (Setting("title", "text", None, "heading of the column"),)
 
 
-@dataclass(frozen=True)
-class ViewConfig:
+class ViewConfig(Settings):
     """[views.NAME]: a report, either `sql` on a provider with Queries or `from` a form."""
 
     name: str
@@ -1672,8 +1674,7 @@ LINK = (
 )
 
 
-@dataclass(frozen=True)
-class AppConfig:
+class AppConfig(Settings):
     """[apps.NAME]: a page of its own with a menu."""
 
     name: str
@@ -1686,11 +1687,15 @@ class AppConfig:
 
 
 ResourceConfig: TypeAlias = FilesConfig | FormConfig | ViewConfig | AppConfig
-RESOURCE_CONFIGS: Mapping[str, type] = {"files": FilesConfig, "forms": FormConfig, "views": ViewConfig, "apps": AppConfig}
+RESOURCE_CONFIGS: Mapping[str, type[Settings]] = {
+    "files": FilesConfig,
+    "forms": FormConfig,
+    "views": ViewConfig,
+    "apps": AppConfig,
+}
 
 
-@dataclass(frozen=True)
-class Config:
+class Config(NamedTuple):
     """Everything app.toml says. `folder` is where relative paths start; `origin` names the source for people.
 
     A setting with one of the `faults` has its default, or None if it has none; nothing is built from such a table.
@@ -1737,7 +1742,7 @@ class Config:
 LONGEST: Mapping[str, int] = {"multiline": 100_000, "uri": 2000, "email": 254, "date-time": 64}  # characters, by format
 MOST_RECORD_BYTES = 1_000_000  # of a record's fields as JSON, their files aside
 
-_TABLES: Mapping[str, type] = {"site": SiteConfig, "auth": AuthConfig, "http": HttpConfig, "sqs": SqsConfig,
+_TABLES: Mapping[str, type[Settings]] = {"site": SiteConfig, "auth": AuthConfig, "http": HttpConfig, "sqs": SqsConfig,
                                "public": PublicConfig}  # fmt: skip
 
 
@@ -2283,7 +2288,7 @@ class _Reader:
             if isinstance(kind, str):
                 self.fault(f"{place}.kind", f"{kind!r} is not a kind of provider{nearest(kind, self.kinds)}")
         options = self.table(place, "providers.*", (*settings_of(ProviderConfig), *(own or ())), raw)
-        return ProviderConfig(name, options, kind=options.pop("kind"))
+        return ProviderConfig(name=name, options=options, kind=options.pop("kind"))
 
     def resource(self, type_: str, name: str, place: str, raw: Any) -> ResourceConfig:
         table = raw if isinstance(raw, dict) else {}
@@ -2411,7 +2416,7 @@ def read_config(
     config = reader.config(origin)
     reader.check_names(config)
     named = (*reader.files, *((place, folder / path) for place, path in _secret_files(raw)))
-    return dataclasses.replace(config, named_files=named, faults=tuple(reader.faults))
+    return config._replace(named_files=named, faults=tuple(reader.faults))
 
 
 def _secret_files(raw: Any, place: str = "") -> Iterator[tuple[str, str]]:
@@ -12857,7 +12862,7 @@ def load_site(args: argparse.Namespace) -> LoadedSite:
             raw[place][key] = str(Path(value).absolute()) if option == "data" else value
     registry = args.registry if args.registry.folder == folder.resolve() else load_registry(folder)
     config = read_config(raw, folder, origin, registry.provider_settings, registry.tables)
-    return LoadedSite(dataclasses.replace(config, lines=lambda: plugin("toml_advice").toml_lines(text)), registry)
+    return LoadedSite(config._replace(lines=lambda: plugin("toml_advice").toml_lines(text)), registry)
 
 
 def _operator() -> Caller:
@@ -13380,7 +13385,7 @@ def _capabilities(provider: Provider) -> Value:
 
 def _info_config(app: App) -> Json:
     """The settings in force; secrets are left out."""
-    site, auth, http_ = (dataclasses.asdict(part) for part in (app.config.site, app.config.auth, app.config.http))
+    site, auth, http_ = (dict(vars(part)) for part in (app.config.site, app.config.auth, app.config.http))
     auth["keys"] = "set" if auth["keys"] else ""
     facts = {"origin": app.config.origin, "site": site, "auth": auth, "http": http_}
     facts["roles"] = {name: [str(grant) for grant in role.grants] for name, role in app.config.roles.items()}

@@ -317,7 +317,7 @@ def test_secrets_are_in_no_error_hint_repr_or_log(stand_in: Made, caplog: pytest
         texts += [str(error), repr(error)]
         error = error.__cause__
     assert "s3cret" not in "".join(texts)
-    config = app.ProviderConfig("tickets", {"headers": headers}, kind="generic")
+    config = app.ProviderConfig(name="tickets", options={"headers": headers}, kind="generic")
     assert "s3cret" not in repr(config)
 
 

@@ -168,10 +168,11 @@ def test_patterns_of_fields_of_parameters_and_of_keys_of_a_service_are_judged(tm
 
 
 def test_a_text_that_is_too_long_is_refused_before_it_is_matched() -> None:
-    config = app.FieldConfig("x", type="string", format="", title="", description="", required=False, default=None, enum=(),
-        one_of=(), items={}, minimum=None, maximum=None, exclusive_minimum=None, exclusive_maximum=None, multiple_of=None,
-        min_length=None, max_length=400, pattern="[a-z]*[a-z]*[a-z]!", min_items=None, max_items=None, files="", accept=(),
-        max_file_bytes=0)  # fmt: skip
+    facts = {
+        one.attribute: one.read(one.default, Path()) for one in app.settings_of(app.FieldConfig) if one.default is not None
+    }
+    facts |= dict.fromkeys(one.attribute for one in app.settings_of(app.FieldConfig) if one.default is None)
+    config = app.FieldConfig(name="x", **facts | {"max_length": 400, "pattern": "[a-z]*[a-z]*[a-z]!"})
     try:
         field = app.Field(config, "forms.f.fields.x")
     except ConfigError as error:

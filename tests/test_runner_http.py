@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import csv
-import dataclasses
 import email.utils
 import hashlib
 import html
@@ -2841,7 +2840,7 @@ def test_hosts_are_those_of_the_settings_in_any_case_and_a_star_is_all(tmp_path:
         site = Site(folder, edit=lambda text, hosts=hosts: text.replace('["intranet.local"]', hosts, 1))  # type: ignore[misc]
         assert site.get("/healthz", Host=asked).status == 200
         assert site.get("/healthz", Host="other.example").status == (200 if "*" in hosts else 421)
-        site.runner.config = dataclasses.replace(site.runner.config, bind="Box.internal:8080")
+        site.runner.config = site.runner.config.replaced(bind="Box.internal:8080")
         assert site.get("/healthz", Host="box.internal").status == 200
         site.close()
 
@@ -2954,9 +2953,8 @@ def test_forwarded_headers_count_from_trusted_proxies_only(site: Site, staff: st
 def test_the_log_names_the_nearest_client_that_is_no_proxy(
     site: Site, peer: str, forwarded: str, client: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    import dataclasses
 
-    site.runner.config = dataclasses.replace(site.runner.config, access_log=True)
+    site.runner.config = site.runner.config.replaced(access_log=True)
     with caplog.at_level(logging.INFO, "satchel"):
         site.get("/login/secretcode?x=1", Remote_Addr=peer, X_Forwarded_For=forwarded)
     facts = json.loads(caplog.messages[-1])

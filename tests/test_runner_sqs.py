@@ -769,8 +769,8 @@ def test_a_queue_that_is_missing_is_told_and_waited_for(
     bare = queue.client.create_queue(QueueName="bare")["QueueUrl"]
     door = Door(tmp_path, fake.url, [queue, gone])
     sqs = door.site.app.config.sqs
-    sqs = app.dataclasses.replace(sqs, queues=(*sqs.queues, app.QueueConfig(url=bare, allow=None, events=None)))
-    door.site.app.config = app.dataclasses.replace(door.site.app.config, sqs=sqs)
+    sqs = sqs.replaced(queues=(*sqs.queues, app.QueueConfig(url=bare, allow=None, events=None)))
+    door.site.app.config = door.site.app.config._replace(sqs=sqs)
     with door.opened():
         until(lambda: len(fake.wait_for_call("GetQueueAttributes", 10)) > 10, "several looks")
         until(lambda: "ok" in app.QueueBoard.read([door.states]).values(), "the queue that is there")

@@ -2,6 +2,7 @@
 
 import fcntl
 import re
+import shutil
 import sqlite3
 import stat
 import threading
