@@ -937,13 +937,44 @@ def is_key(key: str) -> bool:
         return False
 
 
-def check_writes(writes: Sequence[Write]) -> None:
-    """Nothing, or Invalid naming every key and value that no provider may store."""
+def _is_plain(items: Iterable[Json], depth: int = 0) -> bool:
+    """Whether lists, objects and numbers in them are such that check_value finds nothing; their texts aside."""
+    for item in items:
+        kind = type(item)
+        if kind is str or item is None:
+            continue
+        if kind is int:
+            if not -(2**63) <= item < 2**63:
+                return False
+        elif kind is dict or kind is list:
+            if depth == 99 or not _is_plain(item.values() if kind is dict else item, depth + 1):
+                return False
+        elif kind is not float and kind is not bool:
+            return False
+    return True
+
+
+def _storable_json(value: Json) -> str:
+    """The value as JSON, if that shows sooner than check_value that it can be stored; "" if it is not sure."""
+    try:
+        text = dump_json(value)
+        text.encode()
+    except (TypeError, ValueError, RecursionError):  # no finite number, or half of a surrogate pair
+        return ""
+    return text if "\\u0000" not in text and _is_plain((value,)) else ""
+
+
+def check_writes(writes: Sequence[Write]) -> list[str]:
+    """The values as JSON, one a write ("null" for a Delete). Invalid names each key and value that cannot be stored."""
     faults = [Fault("", "key", f"{w.key!r} is not a key: 1 to 512 UTF-8 bytes") for w in writes if not is_key(w.key)]
-    for write in writes:
-        faults += check_value(getattr(write, "value", None))
+    values = [getattr(write, "value", None) for write in writes]
+    texts = list(map(_storable_json, values))
+    for value, text in zip(values, texts, strict=True):
+        if not text:
+            faults += check_value(value)
     if faults:
         raise Invalid("the record cannot be stored", faults=faults)
+    return [text or dump_json(value) for value, text in zip(values, texts, strict=True)]
 
 
 _DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)( *\..*)?", re.IGNORECASE)
@@ -10104,13 +10135,14 @@ def stored_record(key: Json, version: Json, data: Json) -> Record:
     return Record(name, counted, whole_texts(value, of_damaged) if of_damaged or "\\u" in data else value)
 
 
-def check_commit(writes: Sequence[Write]) -> None:
-    """Raises Invalid if a key or value cannot be stored, or a key stands twice."""
-    check_writes(writes)
+def check_commit(writes: Sequence[Write]) -> list[str]:
+    """The values as JSON, one a write. Raises Invalid if a key or value cannot be stored, or a key stands twice."""
+    texts = check_writes(writes)
     places = [(w.table, w.key) for w in writes]
     if len(set(places)) < len(places):
         twice = next(key for key in places if places.count(key) > 1)
         raise Invalid(f"the key {twice[1]!r} stands twice in one commit")
+    return texts
 
 
 def check_version(index: int, write: Write, version: int) -> None:
@@ -10713,12 +10745,12 @@ class EmbeddedProvider(Records, LookedUpBlobs):
         """See GroupCommit; the work of a job is what _work made of its writes."""
 
     @abstractmethod
-    def _work(self, writes: Sequence[Write]) -> Any:
-        """The writes as _commit_jobs takes them."""
+    def _work(self, writes: Sequence[Write], texts: Sequence[str]) -> Any:
+        """The writes, and their values as JSON, as _commit_jobs takes them."""
 
     def commit(self, writes: Sequence[Write]) -> list[Record]:
-        check_commit(writes)
-        return cast(list[Record], self._group.submit(self._work(writes))) if writes else []
+        texts = check_commit(writes)
+        return cast(list[Record], self._group.submit(self._work(writes, texts))) if writes else []
 
 
 class SqlConnection(Protocol):
@@ -11209,9 +11241,7 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
                         raise
         return []
 
-    def _work(self, writes: Sequence[Write]) -> Callable[[sqlite3.Connection], list[Record]]:
-        texts = [dump_json(getattr(write, "value", None)) for write in writes]
-
+    def _work(self, writes: Sequence[Write], texts: Sequence[str]) -> Callable[[sqlite3.Connection], list[Record]]:
         def work(connection: sqlite3.Connection) -> list[Record]:
             self._make_tables({write.table for write in writes}, connection)
             return [self._write_one(connection, i, write, texts[i]) for i, write in enumerate(writes)]

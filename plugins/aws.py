@@ -670,8 +670,7 @@ class DynamoRecords(Aws, Records):
         yield from compiled.first(held)
 
     def commit(self, writes: Sequence[Write]) -> list[Record]:
-        app.check_commit(writes)
-        texts = [app.dump_json(getattr(write, "value", None)) for write in writes]
+        texts = app.check_commit(writes)
         self._check_sizes(writes, texts)
         began, items, token = time.monotonic(), None, ""
         for attempt in itertools.count(1 if writes else ATTEMPTS):

@@ -413,7 +413,7 @@ class FileProvider(EmbeddedProvider):
                     break
         return found
 
-    def _work(self, writes: Sequence[Write]) -> Sequence[Write]:
+    def _work(self, writes: Sequence[Write], texts: Sequence[str]) -> Sequence[Write]:
         return writes
 
     def _commit_jobs(self, jobs: list[PendingCommit]) -> None:

@@ -1588,7 +1588,7 @@ def test_threads_share_commits(name: str, opener: Callable[[str], Any], monkeypa
 
 def committed_as_one(provider: Any, *commits: list[Any]) -> list[Any]:
     """What commits of several threads answer that share one on the medium."""
-    jobs = [app.PendingCommit(provider._work(writes)) for writes in commits]
+    jobs = [app.PendingCommit(provider._work(writes, app.check_commit(writes))) for writes in commits]
     provider._commit_jobs(jobs)
     return [job.error or job.result for job in jobs]
 

@@ -160,7 +160,7 @@ def test_a_table_made_in_a_commit_that_was_undone_is_made_again(sql: app.SqlProv
     sql.commit([Insert("t", "a", {})])
     for _ in range(2):  # the second time after it was seen to be there
         both = [Insert("fresh", "a", {}), Insert("t", "a", {})], [Insert("other", "a", {})]
-        jobs = [app.PendingCommit(sql._work(writes)) for writes in both]
+        jobs = [app.PendingCommit(sql._work(writes, app.check_commit(writes))) for writes in both]
         sql._commit_jobs(jobs)
         assert isinstance(jobs[0].error, app.Conflict)
         assert sql.get("fresh", "a") is None

@@ -386,6 +386,37 @@ def test_a_key_has_1_to_512_bytes(key: str, good: bool) -> None:
         assert [fault.code for fault in caught.value.faults] == ["key", "key"]
 
 
+@pytest.mark.parametrize(
+    "value",
+    [{}, {"a": "x\ny", "b": [1, 2.5, True, None]}, {"a": "\0"}, {"a": "\\u0000"}, {"\0": 1}, {"a": ["\ud800"]},
+     {"\udfff": 1}, {"a": [{"b": 2**64}]}, {"a": (1, 2)},
+     {"a": 2**63 - 1}, {"a": -(2**63)}, {"a": 2**63}, {"a": "9" * 40}, {"a": float("inf")}, {"a": Decimal("NaN")},
+     {"a": Decimal("0.1234567890123456789012")}, {"a": [[]] * 200}, {"a": app.Damaged("x")}],
+)  # fmt: skip
+def test_what_is_stored_is_judged_as_its_parts_are_and_encoded_once(value: dict[str, object]) -> None:
+    write, faults = app.Insert("t", "a", value), list(app.check_value(value))
+    if faults:
+        with pytest.raises(app.Invalid) as caught:
+            app.check_writes([write])
+        assert list(caught.value.faults) == faults
+    else:
+        assert app.check_writes([write, app.Delete("t", "b")]) == [app.dump_json(value), "null"]
+
+
+@pytest.mark.parametrize("levels", [97, 98, 99, 100, 101, 102, 5000])
+def test_levels_are_counted_as_check_value_counts_them(levels: int) -> None:
+    deep: list[object] = []
+    for _ in range(levels - 1):
+        deep = [deep]
+    write = app.Insert("t", "a", {"a": deep})
+    if list(app.check_value(write.value)):
+        with pytest.raises(app.Invalid):
+            app.check_writes([write])
+    else:
+        app.check_writes([write])
+    assert bool(list(app.check_value(write.value))) is (levels > 100)
+
+
 def test_no_write_carries_what_cannot_be_stored() -> None:
     with pytest.raises(app.Invalid) as caught:
         app.check_writes([app.Insert("t", "a", {"x": 2**63}), app.Update("t", "b", {"y": "\0"}), app.Delete("t", "c")])
