@@ -79,7 +79,7 @@ from enum import StrEnum
 from functools import cached_property, lru_cache, partial
 from itertools import islice, pairwise, zip_longest
 from pathlib import Path
-from types import MappingProxyType, ModuleType, SimpleNamespace
+from types import MappingProxyType, ModuleType
 from typing import Any, BinaryIO, ClassVar, NamedTuple, NoReturn, Protocol, Self, TypeAlias, TypeVar, cast
 from urllib.parse import parse_qsl, quote, unquote, unquote_plus, urlencode, urlsplit
 from warnings import simplefilter
@@ -2506,8 +2506,8 @@ def file_input_accept(accept: Sequence[str]) -> str:
 # What a Provider (Records, Blobs, Queries), a Resource, a Runner, the Host of a runner and each family of extensions
 # must do. Docstrings are promises that the contract suites in tests/ assert of every kind; default methods keep them.
 # uses: ERRORS VALUES CONFIG
-# defines: Extension Provider Records Blobs Queries Publish Remove BlobStep Plan Scope Endpoint Resource Host Runner
-#          Asked Answer Route Job Site Command FAMILIES
+# defines: Extension Provider Records Blobs Queries Publish Remove BlobStep Plan Scope Endpoint Resource Host Runner Asked
+#          Answer Format Route Job Site Command FAMILIES
 
 
 _Extension = TypeVar("_Extension", bound="Extension")
@@ -2959,6 +2959,50 @@ class Answer:
     body: Any = b""
 
 
+class Format(Extension, ABC):
+    """What answers over HTTP look like. `kind` is the suffix that addresses may have, `media` the type that Accept names.
+
+    `subjects` are what it can write, of "table" (lists) and "record" (anything else). One that is `whole` writes every row
+    that was asked for instead of a page of them, as a file to be kept. Where a method returns None, the answer is what
+    programs get: JSON. `exchange` is the request, an Exchange. One object serves all requests of a process, from many
+    threads.
+    """
+
+    media: ClassVar[str]
+    subjects: ClassVar[frozenset[str]]
+    whole: ClassVar[bool] = False
+    for_people: ClassVar[bool] = False  # a person reads it, so that what only pages offer may be answered (Request.page)
+
+    def __init__(self, options: Mapping[str, Any], config: Config) -> None:
+        """`options` are its settings in app.toml. ConfigError says what is wrong with them."""
+        self.options, self.config = options, config
+
+    @abstractmethod
+    def dump(self, exchange: Any, response: Response) -> Iterator[bytes]:
+        """The body of what was read. Its first piece comes before the status goes out, so that what fails until then is
+        still answered as an error."""
+
+    def answer(self, exchange: Any, response: Response) -> Answer | None:
+        """The whole answer to what was read; None if it is dump() and no more."""
+        return None
+
+    def written(self, exchange: Any, response: Response) -> Answer | None:
+        """The answer to what was written."""
+        return None
+
+    def fault(self, exchange: Any, error: AppError) -> Answer | None:
+        """The answer to what failed."""
+        return None
+
+    def form_data(self, exchange: Any, resource: str) -> Mapping[str, list[Any]] | None:
+        """What the HTML form in the body says, by field; the caller was let in. It checks the form's token."""
+        return None
+
+    def submitted(self, exchange: Any, resource: str, path: tuple[str, ...], work: Callable[[], Answer]) -> Answer:
+        """The answer to an HTML form that was sent to an address. work() does what it asks for, or raises."""
+        return work()
+
+
 class Route(Extension, ABC):
     """Paths of its own at the HTTP door. It touches data only through host.handle, as the caller whose credential came.
 
@@ -2966,6 +3010,8 @@ class Route(Extension, ABC):
     """
 
     paths: ClassVar[Mapping[str, str]] = MappingProxyType({})  # {"/openapi.json": "GET"}: methods between spaces
+    methods: ClassVar[Mapping[str, Action]] = MappingProxyType({})  # of resources of `types`: {"POST": Action.CREATE}
+    types: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, options: Mapping[str, Any], config: Config) -> None:
         """`options` are its settings in app.toml. ConfigError says what is wrong with them."""
@@ -3045,44 +3091,33 @@ class Command(Extension, ABC):
         return [], []
 
 
-FAMILIES: tuple[type[Extension], ...] = (Provider, Route, Job, Command)
+FAMILIES: tuple[type[Extension], ...] = (Provider, Format, Route, Job, Command)
 
 
 # ==== 5. RUNNERS =================================================================================================
 # Transports: the only section that knows HTTP or SQS. A runner makes Requests of what comes, hands them to its Host, and
 # renders Responses and AppErrors as pages, JSON, CSV, NDJSON or bytes.
 # uses: ERRORS VALUES CONFIG CONTRACTS
-# defines: BodyReader read_multipart Exchange methods_of send_content Pages HttpRunner
-#          RefusedFile FolderUpload Message unwrapped payload_pointer object_events read_envelope dead_letter QueueService
+# defines: PAGE_POLICY DROPPED_BYTES BodyReader Part read_multipart SentForm Exchange read_form json_answer see_other
+#          problem_details list_page error_headers methods_of JsonFormat CsvFormat NdjsonFormat send_content HttpDoor
+#          ELSEWHERE log_fault ClientWaits HttpRunner GunicornServer Message unwrapped
+#          payload_pointer object_events read_envelope dead_letter QueueService
 #          QueueState DeadLetter QueueDesk read_dead_letter Pace LeaseLost Delivery Leases Deleter Groups Failures
 #          QueueBoard Outage Tally Result Consumer SqsRunner Supervisor
 
 _log = logging.getLogger("satchel")
 _CHUNK_BYTES = 256 * 1024
-_FORMATS_OFFERED = {
-    "application/json": "json", "application/problem+json": "json", "text/html": "html", "text/csv": "csv",
-    "application/x-ndjson": "ndjson",
-}  # fmt: skip
-_MEDIA = {"csv": "text/csv; charset=utf-8", "json": "application/json", "ndjson": "application/x-ndjson"}
 _PROBLEM_MEDIA = "application/problem+json"
 _ACTIONS = {
     "GET": Action.READ, "HEAD": Action.READ, "POST": Action.CREATE, "PUT": Action.UPDATE, "PATCH": Action.UPDATE,
     "DELETE": Action.DELETE,
 }  # fmt: skip
 _PART_OF_WHOLE = ("Content-Range", "X-Update-Range")  # headers that say that a body is only a part of what is written
-_CONTROLS = (
-    "_method",
-    "_version",
-    "_submission",
-    "_resume",
-    "_list",
-)  # what the action of a page's form adds to its address
+# What the action of a page's form adds to its address.
+_CONTROLS = ("_method", "_version", "_submission", "_resume", "_list")
 _ENDED_COOKIE = "satchel_ended_"  # which session it was, for a form page that is still open
 _COOKIE = "satchel_session_"  # and the id of the site, so that two sites on one host do not sign each other out
-_NOTICE_LENGTH = 200
-_NOTICE_COOKIE = "satchel_notice_"  # what was done, for the page that shows the result
-_LIST_PARAM = re.compile(r"_(sort|size|next|q|count|facets)|[a-z]\w*")
-_PAGE_POLICY = (
+PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
@@ -3092,11 +3127,9 @@ _SCRIPTABLE = re.compile(r".*(html|xml|svg).*")
 _PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 _HEADER_S = 10.0  # to send the head of a request; past it the connection ends
 _BODY_S, _BODY_RATE = 30.0, 1000  # to send a body: this and a second for so many bytes, else it holds a thread for ever
-_STRANGERS_RATE = 20_000  # the same of a form whose sender is not signed in
 _LINGER_S, _LINGER_SILENCE_S = 15.0, 2.0  # how long what a refused client still sends is read away
 _WAITING_THREADS = 64  # of each worker, beside those that work: they wait for slow clients
-_LOOSE_BYTES = 1 << 20  # of a multipart body that belong to no file; of texts that are carried through signing in
-_DROPPED_BYTES = 1 << 30  # of files over their limit, which are read so that the rest of the form comes back
+DROPPED_BYTES = 1 << 30  # of files over their limit, which are read so that the rest of the form comes back
 _ETAG = re.compile(r'\s*(W/)?"([^"]*)"\s*(?:,|$)')
 _Wait: TypeAlias = Callable[[float], AbstractContextManager[None]]
 _Headers: TypeAlias = list[tuple[str, str]]
@@ -3185,7 +3218,7 @@ class BodyReader:
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class Part:
     """One part of a multipart body; chunks must be read before the next part comes."""
 
     name: str
@@ -3205,7 +3238,7 @@ class _Part:
             raise BadRequest(f"the field {self.name} is not UTF-8") from None
 
 
-def read_multipart(body: Iterable[bytes], content_type: str) -> Iterator[_Part]:
+def read_multipart(body: Iterable[bytes], content_type: str) -> Iterator[Part]:
     """The parts of multipart/form-data (RFC 7578) as they arrive; BadRequest where it is malformed."""
     from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
@@ -3229,7 +3262,7 @@ def read_multipart(body: Iterable[bytes], content_type: str) -> Iterator[_Part]:
             _check_part(event)
             content = map(bytes, itertools.takewhile(lambda one: one is not None, source))
             file_name = None if event.filename is None else _from_latin_1(event.filename)
-            yield _Part(_from_latin_1(event.name), file_name, content)
+            yield Part(_from_latin_1(event.name), file_name, content)
             deque(content, maxlen=0)
 
 
@@ -3247,56 +3280,91 @@ def _check_part(segment: Any) -> None:
             raise UnsupportedMedia(f"a part with {name} is not supported: send the bytes as they are")
 
 
+class SentForm:
+    """An HTML form as far as it was read."""
+
+    def __init__(self) -> None:
+        self.fields: dict[str, list[Any]] = {}  # texts and Uploads by name
+        self.is_read = False  # whether reading it has begun
+        self.files: list[BinaryIO] = []  # temporary ones, closed after the answer
+        self.dropped_bytes = 0  # of files over their limits
+        self.held: dict[str, Held] | None = None  # by field, files of an earlier submit that came back with this one
+        self.cut_short = False  # whether it could not be read to its end
+
+    def text(self, name: str) -> str:
+        """The first text of a field; "" if there is none."""
+        return next((value for value in self.fields.get(name, ()) if isinstance(value, str)), "")
+
+    def uploads(self) -> dict[str, Upload]:
+        """The file that was chosen for each field."""
+        found = {}
+        for name, values in self.fields.items():
+            if chosen := [one for one in values if isinstance(one, Upload) and one.name]:
+                found[name] = chosen[-1]
+        return found
+
+    def data(self) -> dict[str, list[Any]]:
+        """What was filled in. Fields whose names begin with "_" are the page's own."""
+        return {name: list(values) for name, values in self.fields.items() if not name.startswith("_")}
+
+
 class Exchange:
     """One HTTP request while it is being answered. Paths stay percent-encoded until they are split."""
 
-    def __init__(
-        self,
-        environ: dict[str, Any],
-        prefix: str,
-        request_id: str,
-        trusted: Callable[[str], bool],
-        site_id: Callable[[], str] = str,
-    ) -> None:
-        self.environ, self.prefix, self.id, self.site_id = environ, prefix, request_id, site_id
+    def __init__(self, environ: dict[str, Any], door: HttpDoor, request_id: str) -> None:
+        self.environ, self.door, self.id, self.prefix = environ, door, request_id, door.prefix
         self.method: str = environ["REQUEST_METHOD"]
         target = _ascii(environ.get("RAW_URI") or quote(environ.get("PATH_INFO", "").encode("latin-1")))
-        absolute = re.match(r"https?://([^/?]*)", target, re.IGNORECASE)  # its host wins (RFC 9112 section 3.2.2)
+        # The host of an absolute target wins over the header (RFC 9112 section 3.2.2).
+        absolute = re.match(r"https?://([^/?]*)", target, re.IGNORECASE)
+        self._named_host = absolute[1] if absolute else self.header("host")
         self.path = target[absolute.end() if absolute else 0 :].partition("?")[0] or "/"
         self.own_path = self.path  # self.path loses a suffix that names a format
-        peer = environ.get("REMOTE_ADDR") or "unix"
-        by_proxy = trusted(peer)
-        hops = [peer, *(hop.strip() for hop in reversed(self.header("x-forwarded-for").split(",")) if hop.strip())]
-        self.client = next((hop for hop in hops if not trusted(hop)), hops[-1])
-        proto = self.header("x-forwarded-proto").strip().lower() if by_proxy else ""
-        self.scheme = proto if proto in ("http", "https") else environ.get("wsgi.url_scheme", "http")
-        named = self.header("host") if absolute is None else absolute[1]
-        self.host = (by_proxy and self.header("x-forwarded-host").strip()) or named
-        self.content_type = str(environ.get("CONTENT_TYPE", ""))
-        self.media_type = self.content_type.partition(";")[0].strip().lower()
-        self.is_form = self.media_type in ("application/x-www-form-urlencoded", "multipart/form-data")
         self.authorization = self.header("authorization").strip()
         self.subject = ""  # who was let in, for the page's frame and the log
         self.repeated: set[str] = set()  # parameters that stand several times in the query
-        self.submission = ""  # signed id of the form on the page, to make its submission idempotent
-        self.typed: dict[str, list[Any]] = {}  # what a form sent, to be shown again with its faults
-        self.shown = ""  # what the controls of a record's form showed, as marks: it says what was changed in them
-        self.notice = ""  # what was done, told once
-        self.held: dict[str, Held] | None = None  # files of an earlier submit that came back with this one
-        self.form_is_read = False
+        self.form = SentForm()
         self.cookies: list[str] = []
-        self.files: list[BinaryIO] = []  # temporary ones, closed after the answer
-        self.dropped_bytes = 0  # of files over their limits
-        self.cut_short = False  # whether what was sent could not be read to its end
         self.wait: _Wait = _no_wait
 
+    def header(self, name: str) -> str:
+        return str(self.environ.get("HTTP_" + name.upper().replace("-", "_"), ""))
+
+    # -- where it comes from
+
     @cached_property
-    def body(self) -> BodyReader:
-        return BodyReader(self.environ, self.wait)
+    def peer(self) -> str:
+        """The address of the other end of the connection: a client or a proxy; "unix" for a Unix socket."""
+        return self.environ.get("REMOTE_ADDR") or "unix"
+
+    @cached_property
+    def by_proxy(self) -> bool:
+        return self.door.trusts(self.peer)
+
+    @cached_property
+    def client(self) -> str:
+        """The nearest address that is no trusted proxy; the farthest if all are."""
+        forwarded = [hop.strip() for hop in self.header("x-forwarded-for").split(",")]
+        hops = [self.peer, *(hop for hop in reversed(forwarded) if hop)]
+        return next((hop for hop in hops if not self.door.trusts(hop)), hops[-1])
+
+    @cached_property
+    def scheme(self) -> str:
+        """http or https, as the client uses it."""
+        forwarded = self.header("x-forwarded-proto").strip().lower() if self.by_proxy else ""
+        return forwarded if forwarded in ("http", "https") else self.environ.get("wsgi.url_scheme", "http")
+
+    @cached_property
+    def host(self) -> str:
+        """The host that the client asked for, with its port."""
+        forwarded = self.header("x-forwarded-host").strip() if self.by_proxy else ""
+        return forwarded or self._named_host
+
+    # -- its credential
 
     def cookie_name(self, kind: str = _COOKIE) -> str:
         """Of this site alone, and another one under TLS: http cannot replace a Secure cookie."""
-        return f"{kind}{'tls_' if self.scheme == 'https' else ''}{self.site_id()}"
+        return f"{kind}{'tls_' if self.scheme == 'https' else ''}{self.door.host.site_id()}"
 
     def cookie_values(self, kind: str) -> str:
         """What the cookies of this kind and this site hold, between spaces."""
@@ -3329,19 +3397,37 @@ class Exchange:
         """Whether the credential is one that a browser sends by itself, whatever page made it do so."""
         return self.by_cookie or self.authorization.lower().startswith("basic")
 
+    @cached_property
+    def credential(self) -> str:
+        """The Authorization header, or the session cookie, or ""; Unauthenticated for a session in the header."""
+        if self.authorization.lower().startswith("session"):  # only a cookie carries one, so that the checks on cookies hold
+            raise Unauthenticated("the credential is malformed: send Bearer or Basic")
+        return self.authorization or (f"Session {self.session}" if self.session else "")
+
+    # -- its address
+
     @property
     def own_address(self) -> str:
         """The path as it was asked for, with its query."""
         query = _ascii(self.environ.get("QUERY_STRING", ""))
         return self.own_path + ("?" + query if query else "")
 
-    def header(self, name: str) -> str:
-        return str(self.environ.get("HTTP_" + name.upper().replace("-", "_"), ""))
+    @property
+    def inner(self) -> str:
+        """The path below the site's prefix, without the first slash."""
+        return self.path.removeprefix(self.prefix + "/")
+
+    def url(self, address: str, /, **params: Any) -> str:
+        """The path of an address on this site, with its query."""
+        query = urlencode({name: value for name, value in params.items() if value is not None})
+        return f"{self.prefix}/{address}" + ("?" + query if query else "")
 
     @cached_property
     def query(self) -> dict[str, str]:
         """Query parameters; BadRequest if one stands twice or is not UTF-8."""
         text = _ascii(self.environ.get("QUERY_STRING", ""))
+        if not text:
+            return {}
         try:
             pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=200)
         except ValueError:
@@ -3357,46 +3443,33 @@ class Exchange:
                 raise BadRequest(f"the parameter {name!r} {problem}")
         return found
 
-    @cached_property
-    def listed(self) -> dict[str, str]:
-        """What the list that a page was reached from was asked for: search, filters, order and place."""
-        with suppress(ValueError, BadRequest):
-            pairs = parse_qsl(self.query.get("_list", ""), errors="strict", max_num_fields=100)
-            return {name: text for name, text in pairs if _LIST_PARAM.fullmatch(name)}
-        return {}
+    # -- its body, and how it is to be answered
 
     @cached_property
-    def credential(self) -> str:
-        """The Authorization header, else the session cookie, else ""; Unauthenticated for a session in the header."""
-        if self.authorization.lower().startswith("session"):  # only a cookie carries one, so that the checks on cookies hold
-            raise Unauthenticated("the credential is malformed: send Bearer or Basic")
-        return self.authorization or (f"Session {self.session}" if self.session else "")
+    def body(self) -> BodyReader:
+        return BodyReader(self.environ, self.wait)
 
     @cached_property
-    def format(self) -> str:
-        """json, html, csv or ndjson, by Accept (RFC 9110 section 12.5.1); json where all is equal. "" when none fits."""
-        best, chosen = 0.0, ""
-        ranges = [_accepted(part) for part in (self.header("accept").strip() or "*/*").split(",")]
-        for media, name in _FORMATS_OFFERED.items():
-            order = ["*/*", media.partition("/")[0] + "/*", media]
-            _, quality = max([(order.index(one), quality) for one, quality in ranges if one in order], default=(0, 0.0))
-            if quality > best:
-                best, chosen = quality, name
-        return chosen
+    def content_type(self) -> str:
+        return str(self.environ.get("CONTENT_TYPE", ""))
+
+    @cached_property
+    def media_type(self) -> str:
+        return self.content_type.partition(";")[0].strip().lower()
+
+    @property
+    def is_form(self) -> bool:
+        return self.media_type in ("application/x-www-form-urlencoded", "multipart/form-data")
+
+    @cached_property
+    def format(self) -> Format:
+        """The format of the answer, by Accept; a suffix of the address replaces it."""
+        return self.door.formats[self.door.accepted(self.header("accept").strip() or "*/*")]
 
     @property
     def page(self) -> bool:
-        return self.format == "html"
-
-    @property
-    def inner(self) -> str:
-        """The path below the site's prefix, without the first slash."""
-        return self.path.removeprefix(self.prefix + "/")
-
-    def url(self, address: str, /, **params: Any) -> str:
-        """The path of an address on this site, with its query."""
-        query = urlencode({name: value for name, value in params.items() if value is not None})
-        return f"{self.prefix}/{address}" + ("?" + query if query else "")
+        """Whether a person reads the answer."""
+        return self.format.for_people
 
     def conditions(self) -> Conditions:
         """If-Match by strong comparison and If-None-Match by weak (RFC 9110 section 13.1); BadRequest on a bad list."""
@@ -3410,7 +3483,8 @@ def _ascii(text: str) -> str:
     return quote(text.encode("latin-1", "replace"), safe=_PRINTABLE)
 
 
-def _accepted(part: str) -> tuple[str, float]:
+def _media_range(part: str) -> tuple[str, float]:
+    """A media range of Accept with its quality (RFC 9110 section 12.5.1)."""
     media, *params = [one.strip().lower() for one in part.split(";")]
     quality = next((one[2:].strip() for one in params if one.startswith("q=")), "1")
     return "*/*" if media == "*" else media, float(quality) if re.fullmatch(r"[01]|[01]?\.[0-9]{1,3}", quality) else 0.0
@@ -3430,20 +3504,91 @@ def _etags(name: str, header: str) -> list[tuple[str, str]]:
     return [(match[1] or "", match[2]) for match in found]
 
 
+# ---- HTML forms
+
+
+def read_form(exchange: Exchange, most: int, file_limits: Mapping[str, int] | None = None) -> SentForm:
+    """The HTML form that was sent: texts, at most `most` bytes of them, and Uploads kept in temporary files.
+
+    The fields are there as they come, so that a failure loses nothing of what came before it. With limits of the files
+    of each field, in bytes (0 for others), what is over its limit is read and dropped.
+    """
+    form = exchange.form
+    form.is_read = True
+    if exchange.media_type == "application/x-www-form-urlencoded":
+        _read_urlencoded(exchange, most)
+    elif exchange.media_type == "multipart/form-data":
+        if exchange.body.most is None and file_limits is None:
+            exchange.body.bounded(most)
+        _read_parts(exchange, most, file_limits)
+    else:
+        raise UnsupportedMedia("send a form: application/x-www-form-urlencoded or multipart/form-data")
+    return form
+
+
+def _read_urlencoded(exchange: Exchange, most: int) -> None:
+    try:
+        text = b"".join(exchange.body.bounded(most)).decode()
+        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=5000)
+    except ValueError:
+        raise BadRequest("the form is not UTF-8, or has over 5,000 fields") from None
+    for name, value in pairs:
+        exchange.form.fields.setdefault(name, []).append(value)
+
+
+def _read_parts(exchange: Exchange, most: int, file_limits: Mapping[str, int] | None) -> None:
+    fields = exchange.form.fields
+    room = sum((file_limits or {}).values())  # for all files together, however often a field comes
+    for part in read_multipart(exchange.body, exchange.content_type):
+        if part.file_name is None:
+            value = part.text(most)
+            most -= len(value.encode())
+            fields.setdefault(part.name, []).append(value)
+            continue
+        limit = None if file_limits is None else min(room, file_limits.get(part.name, 0))
+        uploads = fields.setdefault(part.name, [])
+        uploads.append(Upload(part.file_name, io.BytesIO(), dropped_bytes=1))  # for one that is cut off
+        one = _spooled(exchange.form, part, limit)
+        room -= one.file.seek(0, os.SEEK_END)
+        one.file.seek(0)
+        if one.dropped_bytes and file_limits:  # for want of room: it is over the limit of its field, too
+            one = dataclasses.replace(one, dropped_bytes=max(one.dropped_bytes, file_limits.get(part.name, 0) + 1))
+        uploads[-1] = one
+
+
+def _spooled(form: SentForm, part: Part, limit: int | None) -> Upload:
+    """A chosen file in a temporary one, in memory while small, closed after the answer; empty if it is over its limit."""
+    if len(form.files) >= 100:
+        raise TooLarge("a form takes at most 100 files")
+    from tempfile import SpooledTemporaryFile
+
+    file = cast(BinaryIO, SpooledTemporaryFile(max_size=1 << 16))  # noqa: SIM115 (closed by HttpRunner.wsgi)
+    form.files.append(file)
+    size = 0
+    for chunk in part.chunks:
+        size += len(chunk)
+        if limit is None or size <= limit:
+            file.write(chunk)
+            continue
+        if file.tell():
+            file.seek(0)
+            file.truncate()
+        form.dropped_bytes += len(chunk)
+        if form.dropped_bytes > DROPPED_BYTES:
+            raise TooLarge(f"the files are too large: {in_units(DROPPED_BYTES)} is the most that is read here")
+    file.seek(0)
+    return Upload(part.file_name or "", file, size if limit is not None and size > limit else 0)
+
+
 # ---- answers
 
 
-def _json_answer(status: int, data: Json, headers: Sequence[tuple[str, str]] = (), media: str = _MEDIA["json"]) -> Answer:
+def json_answer(status: int, data: Json, headers: Sequence[tuple[str, str]] = (), media: str = "application/json") -> Answer:
     """JSON as UTF-8; half of a surrogate pair, which a fault may quote, as its escape."""
     return Answer(status, [("Content-Type", media), *headers], dump_json(data).encode(errors="backslashreplace"))
 
 
-def _page_answer(status: int, body: bytes, headers: Sequence[tuple[str, str]] = ()) -> Answer:
-    own = [("Content-Type", "text/html; charset=utf-8"), ("Content-Security-Policy", _PAGE_POLICY)]
-    return Answer(status, [*own, *headers], body)
-
-
-def _see_other(location: str, headers: Sequence[tuple[str, str]] = ()) -> Answer:
+def see_other(location: str, headers: Sequence[tuple[str, str]] = ()) -> Answer:
     return Answer(303, [*headers, ("Location", location), ("Content-Type", "text/plain; charset=utf-8")])
 
 
@@ -3453,7 +3598,7 @@ def _phrase(status: int) -> str:
     return HTTPStatus(status).phrase
 
 
-def _problem(request_id: str, error: AppError) -> Value:
+def problem_details(request_id: str, error: AppError) -> Value:
     """RFC 9457 problem details; the same object at every door."""
     title = _phrase(error.status)
     problem: Value = {
@@ -3465,7 +3610,7 @@ def _problem(request_id: str, error: AppError) -> Value:
     return problem
 
 
-def _list_page(table: Table) -> Value:
+def list_page(table: Table) -> Value:
     """A page of a list as JSON; the same object at every door."""
     found: Value = {"items": list(table.rows), "next": table.next}
     if table.damaged:
@@ -3473,7 +3618,7 @@ def _list_page(table: Table) -> Value:
     return found | ({"count": table.count} if table.count is not None else {})
 
 
-def _error_headers(error: AppError) -> _Headers:
+def error_headers(error: AppError) -> _Headers:
     challenge = 'Bearer realm="satchel"'
     if isinstance(error, SignInNeeded):
         return [("WWW-Authenticate", challenge)]
@@ -3502,6 +3647,161 @@ def _allow(actions: Collection[str], patches: bool = False) -> str:
 def _quotable(text: str, other: str = "?") -> str:
     """Printable ASCII without quotes and backslashes, as RFC 6750 section 3 wants it; `other` stands for the rest."""
     return re.sub(r"[^ !#-\[\]-~]", other, text)
+
+
+class _Stream:
+    """A streamed body that closes what it reads from, also when the client goes away."""
+
+    def __init__(self, chunks: Iterator[bytes], close: Callable[[], None]) -> None:
+        self.chunks, self.close = chunks, close
+        try:
+            self.first = next(chunks, b"")  # a fault before the first row is still answered with its status
+        except BaseException:
+            close()
+            raise
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self.first
+        yield from self.chunks
+
+
+class _Whole:
+    """A streamed body whose end is a good one: where it fails its connection is broken off, and the client sees that."""
+
+    def __init__(self, exchange: Exchange, answer: Answer) -> None:
+        self.exchange, self.body, self.close = exchange, answer.body, answer.body.close
+        self.sized = any(name == "Content-Length" for name, _ in answer.headers)
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            yield from self.body
+        except Exception as error:
+            is_told = self.sized or self.exchange.environ["SERVER_PROTOCOL"] != "HTTP/1.0"  # by a length or a last chunk
+            if _break_off(self.exchange, error, reset=not is_told):
+                raise ConnectionResetError(errno.ECONNRESET, "broken off") from error  # which the server is quiet about
+            raise
+
+
+def _break_off(exchange: Exchange, error: Exception, *, reset: bool) -> bool:
+    """End the connection in the middle of an answer, by a reset if its end would pass for that of the answer.
+
+    Whether this could be done.
+    """
+    known = isinstance(error, AppError)
+    words = error.with_hint if isinstance(error, AppError) else f"{type(error).__name__}: {error}"
+    _log.error("request %s: broken off in the middle: %s", exchange.id, words, exc_info=None if known else error)
+    connection: Any = exchange.environ.get("gunicorn.socket")
+    with suppress(OSError):
+        if connection and reset:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.close()
+        elif connection:
+            connection.shutdown(socket.SHUT_RDWR)
+    return connection is not None
+
+
+# ---- formats
+
+
+def _dumped(exchange: Exchange, response: Response) -> Answer:
+    """What was read, streamed in a format that has nothing to add to it; NotAcceptable if it cannot write this."""
+    one = exchange.format
+    subject = "table" if response.table else "record"
+    if subject not in one.subjects:
+        raise NotAcceptable(f"the formats here are {', '.join(exchange.door.media_of(subject))}")
+    headers = [("Content-Type", one.media)]
+    if one.whole:
+        name = quote(split_path(exchange.path.rstrip("/"))[-1], safe="")
+        headers.append(("Content-Disposition", f"attachment; filename*=UTF-8''{name}.{one.kind}"))
+    close = response.table.close if response.table else _nothing
+    return Answer(200, headers, _Stream(one.dump(exchange, response), close))
+
+
+def _nothing() -> None:
+    """Closes what holds nothing open."""
+
+
+def _written(exchange: Exchange, response: Response) -> Answer:
+    """What a write answers to programs."""
+    headers = []
+    if response.replayed:
+        headers.append(("Idempotency-Replayed", "true"))
+    if response.etag:
+        headers.append(("ETag", f'"{response.etag}"'))
+    if response.created and response.location:
+        headers.append(("Location", exchange.url(response.location)))
+    if response.data is None:
+        return Answer(204, headers)
+    return json_answer(201 if response.created else 200, response.data, headers)
+
+
+def _problem_answer(exchange: Exchange, error: AppError) -> Answer:
+    """What a request that failed answers to programs."""
+    return json_answer(error.status, problem_details(exchange.id, error), error_headers(error), _PROBLEM_MEDIA)
+
+
+class _NoFormat(Format):
+    """What a request gets that accepts none of the formats: no more than its status and stored bytes as they are."""
+
+    kind = media = ""
+    subjects = frozenset()
+
+    def dump(self, exchange: Exchange, response: Response) -> Iterator[bytes]:
+        raise NotAcceptable("there is no such format here")
+
+
+class JsonFormat(Format):
+    kind = "json"
+    media = "application/json"
+    subjects = frozenset({"table", "record"})
+
+    def dump(self, exchange: Exchange, response: Response) -> Iterator[bytes]:
+        yield self.answer(exchange, response).body
+
+    def answer(self, exchange: Exchange, response: Response) -> Answer:
+        if response.table:
+            return self._list(exchange, response.table)
+        headers = []
+        if response.etag:
+            headers.append(("ETag", f'"{response.etag}"'))
+            if damaged := [quote(name) for name, _ in damage_in(response.data)]:
+                headers.append(("Satchel-Damaged", ", ".join(damaged)))
+            if {"*", response.etag} & set(exchange.conditions().if_none_match):
+                return Answer(304, headers)
+        return json_answer(200, response.data, headers)
+
+    def _list(self, exchange: Exchange, table: Table) -> Answer:
+        """A page of a list, with the address of the next one (RFC 8288)."""
+        headers = []
+        if table.next:
+            query = {name: text for name, text in exchange.query.items() if name != "_next"} | {"_next": table.next}
+            headers.append(("Link", f'<{exchange.own_path}?{urlencode(query)}>; rel="next"'))
+        return json_answer(200, list_page(table), headers)
+
+
+class CsvFormat(Format):
+    """RFC 4180, for programs; with `_for=excel` for people."""
+
+    kind = "csv"
+    media = "text/csv; charset=utf-8"
+    subjects = frozenset({"table"})
+    whole = True
+
+    def dump(self, exchange: Exchange, response: Response) -> Iterator[bytes]:
+        table = cast(Table, response.table)
+        return _excel_csv(table, exchange.door.site.locale) if exchange.query.get("_for") else _csv(table)
+
+
+class NdjsonFormat(Format):
+    """A JSON object a line."""
+
+    kind = "ndjson"
+    media = "application/x-ndjson"
+    subjects = frozenset({"table"})
+    whole = True
+
+    def dump(self, exchange: Exchange, response: Response) -> Iterator[bytes]:
+        return _ndjson(cast(Table, response.table))
 
 
 def _cell(value: Json) -> str:
@@ -3572,57 +3872,6 @@ def _ndjson(table: Table) -> Iterator[bytes]:
             yield b"".join(lines)
             lines, size = [], 0
     yield b"".join(lines)
-
-
-class _Stream:
-    """A streamed body that closes what it reads from, also when the client goes away."""
-
-    def __init__(self, chunks: Iterator[bytes], close: Callable[[], None]) -> None:
-        self.chunks, self.close = chunks, close
-        try:
-            self.first = next(chunks, b"")  # a fault before the first row is still answered with its status
-        except BaseException:
-            close()
-            raise
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield self.first
-        yield from self.chunks
-
-
-class _Whole:
-    """A streamed body whose end is a good one: where it fails its connection is broken off, and the client sees that."""
-
-    def __init__(self, exchange: Exchange, answer: Answer) -> None:
-        self.exchange, self.body, self.close = exchange, answer.body, answer.body.close
-        self.sized = any(name == "Content-Length" for name, _ in answer.headers)
-
-    def __iter__(self) -> Iterator[bytes]:
-        try:
-            yield from self.body
-        except Exception as error:
-            is_told = self.sized or self.exchange.environ["SERVER_PROTOCOL"] != "HTTP/1.0"  # by a length or a last chunk
-            if _break_off(self.exchange, error, reset=not is_told):
-                raise ConnectionResetError(errno.ECONNRESET, "broken off") from error  # which the server is quiet about
-            raise
-
-
-def _break_off(exchange: Exchange, error: Exception, *, reset: bool) -> bool:
-    """End the connection in the middle of an answer, by a reset if its end would pass for that of the answer.
-
-    Whether this could be done.
-    """
-    known = isinstance(error, AppError)
-    words = error.with_hint if isinstance(error, AppError) else f"{type(error).__name__}: {error}"
-    _log.error("request %s: broken off in the middle: %s", exchange.id, words, exc_info=None if known else error)
-    connection: Any = exchange.environ.get("gunicorn.socket")
-    with suppress(OSError):
-        if connection and reset:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            connection.close()
-        elif connection:
-            connection.shutdown(socket.SHUT_RDWR)
-    return connection is not None
 
 
 # ---- the file responder
@@ -3725,7 +3974,7 @@ def _media_headers(name: str) -> _Headers:
 def _own_headers(name: str) -> _Headers:
     media = media_type(name)
     charset = "; charset=utf-8" if media.startswith("text/") else ""
-    return [("Content-Type", media + charset), ("Content-Security-Policy", _PAGE_POLICY)]
+    return [("Content-Type", media + charset), ("Content-Security-Policy", PAGE_POLICY)]
 
 
 def send_content(exchange: Exchange, content: Content, *, trusted: bool = False) -> Answer:
@@ -3782,782 +4031,205 @@ def _send_ranges(exchange: Exchange, content: Content, ranges: _Ranges, headers:
     return Answer(206, headers, b"" if exchange.method == "HEAD" else _Stream(sent, sent.close))
 
 
-# ---- pages
+# ---- the door
 
 
-def _sized(size_bytes: int | None) -> str:
-    """'1.2 MB'; '' for a folder."""
-    return "" if size_bytes is None else in_units(size_bytes)
+class HttpDoor:
+    """What every request passes on its way in: hosts, proxies, cookies, the proof that a browser's request comes from this
+    site's own pages; and how it becomes a Request. Formats and routes work with it too."""
 
+    def __init__(self, config: Config, host: Host) -> None:
+        self.config, self.site, self.host, self.prefix = config.http, config.site, host, config.site.prefix
+        own = urlsplit(self.site.url.lower())
+        default = {"http": 80, "https": 443}.get(own.scheme)
+        self.origin = f"{own.scheme}://{own.netloc.removesuffix(f':{default}')}" if self.site.url else ""
+        bound = self.config.bind.rpartition(":")[0].strip("[]").lower()
+        named = map(str.lower, self.config.hosts)
+        self._hosts = {"localhost", urlsplit(self.site.url).hostname or "", bound, *named} - {""}
+        self._networks = [_network(text) for text in self.config.trusted_proxies if text != "unix"]
+        # Those that are shown come before those that are kept as files: the first one wins where Accept likes both.
+        known = sorted(host.extensions(Format), key=lambda one: one.whole)  # type: ignore[type-abstract]
+        self.formats: dict[str, Format] = {one.kind: one for one in [*known, _NoFormat({}, config)]}
+        self.accepted = lru_cache(200)(self._accepted)
 
-def _focusable(html: str) -> str:
-    """An app's own page with its wide parts in boxes that can be scrolled by keys alone."""
-    html = re.sub(r"<pre\b(?![^>]*\btabindex)", '<pre tabindex="0"', html)
-    box = '<div class="scroll" role="region" aria-label="Table" tabindex="0">'
-    return re.sub(r"<table\b(?:(?!<table\b).)*?</table>", lambda found: f"{box}{found[0]}</div>", html, flags=re.DOTALL)
+    def _accepted(self, header: str) -> str:
+        """The kind of the best format for an Accept header (RFC 9110 section 12.5.1), the first one where all is equal."""
+        best, chosen = 0.0, ""
+        ranges = [_media_range(part) for part in header.split(",")]
+        for kind, one in self.formats.items():
+            for media in [one.media.partition(";")[0], *([_PROBLEM_MEDIA] if kind == "json" else [])]:
+                order = ["*/*", media.partition("/")[0] + "/*", media]
+                known = [(order.index(text), quality) for text, quality in ranges if text in order]
+                _, quality = max(known, default=(0, 0.0))
+                if quality > best and kind:
+                    best, chosen = quality, kind
+        return chosen
 
+    def media_of(self, subject: str) -> list[str]:
+        """The media types of the formats that can write this."""
+        return [one.media.partition(";")[0] for one in self.formats.values() if subject in one.subjects]
 
-# By status: what happened, and what a person can do about it.
-_FAULT_WORDS: Mapping[int, tuple[str, str]] = {
-    400: ("This could not be understood", "A link may be old, or a part of it missing. Go back, or start from Home."),
-    401: ("Please sign in", "This is not open to everyone. Sign in, and go on from here."),
-    403: ("This is not open to you", "Ask {contact} for access, or sign in as someone else who has it."),
-    404: ("There is nothing here", "It may have been moved or deleted, or the address has a typing error. Start from Home."),
-    405: ("This cannot be done here", "Go back, or start from Home."),
-    406: ("There is no such format here", "Open the page without an ending such as .csv, and choose there."),
-    408: ("It did not arrive in time", "The connection was too slow or broke off. Try again."),
-    409: ("This does not fit what is stored", "Somebody may have been faster. Go back, and look at it as it is now."),
-    412: ("This was changed meanwhile", "Somebody was faster. Open it again, and change what is there now."),
-    413: ("This is too large", "Choose a smaller file, or send less at once."),
-    415: ("This kind of file is not taken here", "Save it as another kind of file, and send that one."),
-    416: ("This part of the file does not exist", "The file may have become shorter. Open it from the beginning."),
-    421: ("This site has another address", "Ask {contact} for the right one."),
-    422: ("Something is not filled in right", "Go back, correct what is named here, and send it again."),
-    429: ("That was too often", "Wait a minute, and try again."),
-    500: ("Something went wrong here", "It is not your fault. If it stays so, tell {contact} the number below."),
-    501: ("This cannot be done here", "The place where this is kept cannot do it. Ask {contact} for another way."),
-    503: ("This is not available at the moment", "Wait a minute, and try again. If it stays so, tell {contact}."),
-    504: ("This took too long", "Ask for less, such as a shorter time or fewer rows, and try again."),
-    507: ("There is no room left", "It could not be stored. Tell {contact}, who can make room."),
-}  # fmt: skip
-_PLAIN_DETAILS = (400, 404, 406, 409, 413, 415, 422, 501, 504)  # statuses whose details a person can use
+    # -- where a request may come from
 
+    def trusts(self, peer: str) -> bool:
+        """Whether this is a proxy whose headers count."""
+        if peer == "unix":
+            return "unix" in self.config.trusted_proxies
+        if not self._networks or not (address := _ip(peer)):
+            return False
+        return any((getattr(address, "ipv4_mapped", None) or address) in network for network in self._networks)
 
-class Pages:
-    """Renders templates, those beside app.toml first; and turns Responses into what the templates show."""
+    def check_host(self, exchange: Exchange) -> None:
+        """Only hosts that were named, loopback and bare addresses: against DNS rebinding."""
+        host = re.sub(r":[0-9]*$", "", exchange.host).strip("[]").removesuffix(".").lower()
+        if not exchange.host and exchange.environ.get("SERVER_PROTOCOL") == "HTTP/1.0":
+            return  # no browser is that old
+        if not (host in self._hosts or "*" in self._hosts or _ip(host)):
+            raise Misdirected(f"this server does not answer for the host {host[:100]!r}: name it in [http] hosts")
 
-    def __init__(self, folders: Sequence[Path], site: SiteConfig, form_token: Callable[[Exchange], str]) -> None:
-        self.folders = [str(folder) for folder in folders if folder.is_dir()]
-        self.own_folder = str(folders[0].parent)  # where app.toml is
-        self.title, self.locale, self.contact, self.form_token = site.title, site.locale, site.contact, form_token
-        static = Path(__file__).resolve().with_name("static")
-        self.static = {path.name: path.read_bytes() for path in sorted(static.glob("*.*"))}
-        self.tags = {name: hashlib.sha256(data).hexdigest()[:16] for name, data in self.static.items()}
-        self._cache: dict[str, Any] = {}
+    def same_origin(self, exchange: Exchange) -> bool | None:
+        """Whether a browser says that the request comes from this site's own pages; None if it does not say.
 
-    def render(self, exchange: Exchange, template: str, title: str, page: Mapping[str, Any]) -> bytes:
-        """A whole page as UTF-8."""
-        from bottle import SimpleTemplate
+        The origin that app.toml names counts too, which a proxy need not pass on as the host.
+        """
+        site, origin = exchange.header("sec-fetch-site"), exchange.header("origin")
+        if site:
+            return site in ("same-origin", "none")
+        if origin and origin != "null":
+            return origin.lower() == self.origin or origin.partition("://")[2].lower() == exchange.host.lower()
+        return None
 
-        if template not in self._cache:
-            self._cache[template] = SimpleTemplate(name=template, lookup=self.folders)
-        names = {
-            "site": self.title, "title": title, "subject": exchange.subject, "url": exchange.url,
-            "lang": self.locale.lang, "dir": self.locale.direction, "contact": self.contact,
-            "notice": exchange.notice, "form_token": self.form_token(exchange), "page": SimpleNamespace(**page),
-            "static": lambda name: f"{exchange.prefix}/static/{name}?v={self.tags.get(name, '')}",
-        }  # fmt: skip
-        return str(self._cache[template].render(**names)).encode()
+    def check_origin(self, exchange: Exchange, *, form: bool) -> None:
+        """Forbidden if the browser adds the credential by itself and says (Sec-Fetch-Site, or Origin) that an unsafe
+        request came from elsewhere, or says nothing where no form can carry the token that check_token reads later."""
+        verdict = self.same_origin(exchange)
+        if (exchange.by_browser and verdict is False) or (exchange.by_cookie and verdict is None and not form):
+            raise Forbidden(ELSEWHERE)
 
-    def show(self, exchange: Exchange, response: Response) -> bytes:
-        template = "form.tpl" if response.page.get("edit") else response.template
-        builders = {
-            "home.tpl": self._home, "files.tpl": self.files, "form.tpl": self.form, "record.tpl": self._record,
-            "table.tpl": self._table, "app.tpl": self._app, "metrics.tpl": self._metrics,
-        }  # fmt: skip
-        page = builders[template](exchange, response)
-        return self.render(exchange, template, page["title"], page)
+    def form_token(self, exchange: Exchange) -> str:
+        """What the forms of a page carry, to be checked by check_token."""
+        return self.host.seal("form", _session_digest(exchange.session))
 
-    def fault(self, exchange: Exchange, error: AppError, kept: SimpleNamespace | None = None) -> bytes:
-        """What happened and what to do, for a person; then the facts, for whoever runs the site."""
-        page = _problem(exchange.id, error)
-        happened, to_do = _FAULT_WORDS.get(error.status, _FAULT_WORDS[500])
-        needed = getattr(error, "needed", "")
-        if error.status == 403 and not needed:  # not about who asks
-            happened, to_do = (
-                "This was not let through",
-                "Open the page again and try once more. If it stays so, ask {contact}.",
-            )
-        page |= {"title": happened, "to_do": to_do.format(contact=self.contact or "the person who runs this site")}
-        looked = exchange.method in ("GET", "HEAD")
-        after = exchange.own_address if looked else exchange.path
-        login = exchange.url("login", after=after if exchange.path != exchange.url("logout") and len(after) < 1000 else None)
-        page["sign_in_href"] = login if error.status == 401 or needed else ""
-        page["again_href"] = exchange.own_address if looked and error.status in (408, 429, 500, 503, 504) else ""
-        asked = looked and error.status == 400 and exchange.own_address != exchange.own_path
-        page["plain_href"] = exchange.own_path if asked else ""  # without what was asked of it, which did not fit
-        page["now_href"] = ""
-        if error.status == 412 and not looked:
-            page["now_href"] = exchange.url(exchange.inner, _list=urlencode(exchange.listed) or None)
-        page["plain"] = error.status in _PLAIN_DETAILS or (error.status == 403 and not needed)
-        return self.render(exchange, "error.tpl", happened, {"errors": [], "kept": kept, "needed": needed, **page})
+    def check_token(self, exchange: Exchange, token: str) -> None:
+        """The last proof of same origin, where the headers gave none."""
+        if exchange.by_cookie and self.same_origin(exchange) is None:
+            opened = self.host.unseal("form", token) or ""
+            if not secrets.compare_digest(opened.encode(), _session_digest(exchange.session).encode()):
+                raise Forbidden("the form's token is missing or old; open the page again and resend it")
 
-    def login(
-        self, exchange: Exchange, code: str, after: str, error: str = "", kept: SimpleNamespace | None = None
-    ) -> bytes:
-        page = {"code": code, "after": after, "error": error, "kept": kept}
-        return self.render(exchange, "login.tpl", "Sign in", page)
+    # -- cookies
 
-    def _home(self, exchange: Exchange, response: Response) -> dict[str, Any]:
-        leads = response.page["leads"]
-        entries = [SimpleNamespace(**entry | {"address": leads[entry["address"]]}) for entry in response.data["resources"]]
-        titles = {"apps": "", "files": "Files", "forms": "Forms", "views": "Views", "admin": "Administration"}
-        kinds = [SimpleNamespace(title=t, items=[one for one in entries if one.type == kind]) for kind, t in titles.items()]
-        groups, title = [kind for kind in kinds[1:] if kind.items], response.page["title"]
-        return {
-            "title": title or self.title, "apps": kinds[0].items, "groups": groups, "sign_in": not exchange.subject,
-            "crumbs": _crumbs(exchange, [(title, "")]) if title else [],
-        }  # fmt: skip
+    def cookie(self, exchange: Exchange, value: str, seconds: int, kind: str = _COOKIE) -> str:
+        secure = "; Secure" if exchange.scheme == "https" else ""
+        scope = f"Path={self.prefix or '/'}; Max-Age={seconds}"
+        return f"{exchange.cookie_name(kind)}={value}; {scope}; HttpOnly; SameSite=Lax{secure}"
 
-    def _app(self, exchange: Exchange, response: Response) -> dict[str, Any]:
-        leads = response.page["leads"]
-        menu = [{"href": exchange.url(leads.get(one.get("address"), "")), **one} for one in response.data["menu"]]
-        home = response.page["home"]
-        body = self._own_page(exchange, response, home) if home.endswith((".html", ".tpl")) else ""
-        return {**response.data, "menu": [SimpleNamespace(**one) for one in menu], "body": body}
+    def ended_session(self, exchange: Exchange) -> list[str]:
+        """The cookies that end a session: a form page that is still open keeps what is typed by the second one."""
+        sessions = re.findall(r"(?<!\S)[\w-]{43}(?!\S)", exchange.session)[:1]
+        ended = [self.cookie(exchange, one, 86_400, _ENDED_COOKIE) for one in sessions]
+        return [self.cookie(exchange, "", 0), *ended]
 
-    def _own_page(self, exchange: Exchange, response: Response, name: str) -> str:
-        """An app's own template: it may call url(), and view(name, …) for the rows of a view, as the caller."""
-        from bottle import SimpleTemplate
+    # -- what it asks for
 
-        def view(name: str, **params: Any) -> list[Mapping[str, Json]]:
-            table = response.page["read"](f"views/{name}", {key: str(value) for key, value in params.items()}).table
-            with closing(table):
-                return list(table.rows)
-
-        template = SimpleTemplate(name=name, lookup=[self.own_folder, *self.folders])
-        names = {"url": exchange.url, "view": view, "site": self.title, "subject": exchange.subject}
-        return _focusable(str(template.render(**names, params=response.page["params"])))
-
-    def _metrics(self, exchange: Exchange, response: Response) -> dict[str, Any]:
-        meters = [
-            SimpleNamespace(name=one["name"], help=one["help"], rows=list(map(_meter_row, one["samples"])))
-            for one in response.data["metrics"]
-        ]
-        title = response.page["title"]
-        return {
-            "title": title, "crumbs": _crumbs(exchange, [(title, "")]), "meters": [one for one in meters if one.rows],
-            "text_href": exchange.url("metrics"),
-        }  # fmt: skip
-
-    def files(
-        self, exchange: Exchange, response: Response, report: Mapping[str, Any] = MappingProxyType({})
-    ) -> dict[str, Any]:
-        """The page of a folder, with what became of an upload if `report` says it."""
-        parts, may, table = response.page["parts"], response.page["may"], response.table
-        share = "/".join(split_path(exchange.inner)[:2])
-        trail = [(response.page["title"], share + "/")]
-        trail += [(part, f"{share}/{quote_path('/'.join(parts[: i + 1]))}/") for i, part in enumerate(parts)]
-        title, folder = trail[-1]
-        return {
-            "title": title, "entries": [_file_entry(exchange, row, may, self.locale) for row in table.rows] if table else [],
-            "is_drop_box": table is None, "note": response.page["note"], "crumbs": _crumbs(exchange, trail),
-            "may_create": Action.CREATE in may, "may_update": Action.UPDATE in may,
-            "action": exchange.url(folder, _list=_state(exchange)), "accept": file_input_accept(response.page["accept"]),
-            "accepted": ", ".join(response.page["accept"]), "most_bytes": response.page["most_bytes"],
-            "most": in_units(response.page["most_bytes"]),
-            "next_href": exchange.url(folder, _next=table.next) if table and table.next else "",
-            "count": _counted_entries(table) if table and not exchange.query.get("_next") else "",
-            "stored": (), "refused": (), "pending": (), "waiting": False, **report,
-        }  # fmt: skip
-
-    def form(self, exchange: Exchange, response: Response, again: _Again | None = None) -> dict[str, Any]:
-        """The page of a form, empty, with a record, or again with what was typed and what was wrong with it."""
-        page, record, again = response.page, response.page["record"], again or _Again()
-        readable = Action.READ in page["may"]
-        address, state = page["address"], None
-        params: dict[str, str | None] = {"_submission": exchange.submission}
-        records, done = exchange.url(f"{address}/records"), None
-        if record:
-            address += f"/records/{quote(record.key, safe='')}"
-            state = urlencode(exchange.listed) or None
-            params |= {"_method": "PUT", "_version": str(record.version), "_list": state}
-        elif page["sent"]:
-            href = f"{records}/{page['sent']}" if readable else ""
-            done = SimpleNamespace(text=f"Sent. Your reference is {page['sent']}.", href=href)
-        # By the name that a pointer begins with; of each the first.
-        wrong = {one.pointer.partition("/")[2].partition("/")[0]: one.detail for one in reversed(again.faults)}
-        titles, fields = {one.name: one.title for one in page["inputs"]}, []
-        for one in page["inputs"]:
-            given = None if again.typed is None else again.typed.get(one.name, ())
-            fields.append(self._control(exchange, one, given, wrong.get(one.name, "")))
-            fields[-1].held, fields[-1].now = again.held.get(one.name), None
-            if again.stale and one.widget != "file":
-                fields[-1] = self._stale(exchange, page["mark"], one, fields[-1], list(given or ()))
-        errors = [
-            SimpleNamespace(href=f"#f-{name}" * (name in titles), text=f"{titles.get(name, name)} {detail}".strip())
-            for name, detail in reversed(wrong.items())
-        ]
-        return {
-            "title": page["called"] or page["title"], "note": page["note"], "fields": fields,
-            "action": exchange.url(address, **params),
-            "errors": errors, "done": done, "multipart": any(one.widget == "file" for one in page["inputs"]),
-            "submit": "Save mine anyway" if again.stale else "Save" if record else "Send",
-            "cancel_href": exchange.url(address, _list=state) if record else "",
-            "cancel": "Take theirs" if again.stale else "Cancel",
-            "records_href": records if readable and not record else "", "notice": again.notice,
-            "unfit": page.get("unfit", ""),
-            "shown": (page["shown"] if again.stale else exchange.shown or page["shown"]) if record else "",
-        }  # fmt: skip
-
-    def _record(self, exchange: Exchange, response: Response) -> dict[str, Any]:
-        page, data, may = response.page, response.data, response.page["may"]
-        listing = f"{page['address']}/records"
-        address = f"{listing}/{quote(data['id'], safe='')}"
-        fields = [
-            SimpleNamespace(
-                title=one.title, text=one.shown(data[one.name], self.locale), href=_target(exchange, data[one.name]),
-                multiline=one.format == "multiline" or "\n" in str(data[one.name]),
-            )
-            for one in page["columns"]
-        ]  # fmt: skip
-        meta = [SimpleNamespace(title=one.title, text=one.shown(data[one.name], self.locale)) for one in _RECORD_META]
-        state = urlencode(exchange.listed) or None
-        delete = exchange.url(address, _method="DELETE", _version=data["version"], _list=state)
-        return {
-            "title": page["called"], "fields": fields, "meta": meta, "back_href": exchange.url(listing, **exchange.listed),
-            "crumbs": _crumbs(exchange, [*_form_trail(page), (page["called"], "")]),
-            "edit_href": exchange.url(address, _edit=1, _list=state) if Action.UPDATE in may else "",
-            "delete_action": delete if Action.DELETE in may else "",
-        }  # fmt: skip
-
-    def _table(self, exchange: Exchange, response: Response) -> dict[str, Any]:
-        page, table, here = response.page, cast(Table, response.table), exchange.inner
-        again = {name: text for name, text in exchange.query.items() if text and name not in ("_next", "_for")}
-        records = page["address"] + "/records/" if page.get("key") else ""  # "" for a view, which has parameters instead
-        columns = [column for column in table.columns if not (records and column.name in ("id", "version", "updated_by"))]
-        inputs = () if records else page.get("inputs", ())
-        asked = {one.name: exchange.query[one.name].split(",") for one in inputs if one.name in exchange.query}
-        asked |= {one.name: [exchange.query[one.name]] for one in inputs if one.name in asked and one.widget != "checkboxes"}
-        if twice := exchange.repeated - {one.name for one in inputs if one.widget == "checkboxes"}:
-            raise BadRequest(f"the parameter {min(twice)} stands twice")
-        hidden = {name: text for name, text in again.items() if name != "_q" and name not in asked}
-        faults = page.get("faults", ())
-        wrong = {one.pointer[1:]: one.detail for one in faults} if exchange.query else {}  # nothing was asked yet
-        titles = {one.name: one.title for one in inputs}
-        empty = "Nothing fits." if again else "Nothing here yet."
-        return {
-            "title": page["title"], "note": page["note"],
-            "errors": [SimpleNamespace(href=f"#f-{name}", text=f"{titles[name]} {text}") for name, text in wrong.items()],
-            "crumbs": _crumbs(exchange, _form_trail(page) if records else [(page["title"], "")]),
-            "columns": [_heading(exchange, here, again, column) for column in columns],
-            "rows": [self._row(exchange, columns, row, records) for row in table.rows],
-            "params": [
-                self._control(exchange, _filter_input(one), asked.get(one.name), wrong.get(one.name, "")) for one in inputs
-            ],
-            "search": page.get("search"), "action": exchange.url(here), "count": _counted(table), "hidden": hidden,
-            "next_href": exchange.url(here, **again, _next=table.next) if table.next else "",
-            "first_href": exchange.url(here, **again) if exchange.query.get("_next") else "",
-            "formats": {} if faults else {ending.upper(): exchange.url(f"{here}.{ending}", **again) for ending in _MEDIA}
-            | {"CSV for Excel": exchange.url(f"{here}.csv", **again, _for="excel")},
-            "create_href": exchange.url(page["address"]) if records and Action.CREATE in page["may"] else "",
-            "empty": f"Fill in {', '.join(titles[one.pointer[1:]] for one in faults)}, and press Show." if faults else empty,
-        }  # fmt: skip
-
-    def _row(
-        self, exchange: Exchange, columns: Sequence[Column], row: Mapping[str, Json], records: str
-    ) -> list[SimpleNamespace]:
-        """The cells of a row; where it is a record below the address `records`, the first one leads to it."""
-        cells = []
-        for column in columns:
-            value = row[column.name]
-            numeric = isinstance(value, int | float | Decimal) and not isinstance(value, bool) and not column.titles
-            text, href = _short(column.shown(value, self.locale)), _target(exchange, value)
-            cells.append(SimpleNamespace(text=text, href=href, numeric=numeric, kind=column.format))
-        if records:
-            href = exchange.url(records + quote(str(row["id"]), safe=""), _list=_state(exchange))
-            cells[0].text, cells[0].href = cells[0].text or "—", href
-        return cells
-
-    def _control(
-        self, exchange: Exchange, one: Input, typed: Sequence[Any] | None = None, error: str = ""
-    ) -> SimpleNamespace:
-        """An input with what it shows, or with what was typed, how that was understood, and what is wrong with it."""
-        texts = list(one.texts) if typed is None else [text for text in typed if isinstance(text, str)]
-        last, checkbox, help_, widget = (texts or [""])[-1], one.widget == "checkbox", one.help, one.widget
-        if typed is not None and widget == "number" and last and not error:
-            read = self.locale.read_number(last, whole=one.attrs.get("inputmode") == "numeric")
-            if isinstance(read, Unread) and re.fullmatch(r"-?[0-9]+\.[0-9]+", last):
-                read = exact_number(last)  # a parameter, which is read as programs write it first
-            understood = last if read is None or isinstance(read, Unread) else self.locale.write_number(read)
-            help_ = f"{help_} Read as {understood}.".strip() if understood != last.strip() else help_
-        if last and widget in _DATE_SHAPES and not re.fullmatch(_DATE_SHAPES[widget], last):
-            widget = "text"  # in its own control a browser would not show it
-        href = exchange.url(one.file["address"]) if one.file and "address" in one.file else ""
-        chosen = texts or [""] * (widget == "radio")
-        return SimpleNamespace(
-            name=one.name, id=f"f-{one.name}", title=one.title, help=help_, widget=widget, required=one.required,
-            value="true" if checkbox else last, checked=checkbox and last == "true", attrs=one.attrs, error=error,
-            options=[SimpleNamespace(value=text, title=title, selected=text in chosen) for text, title in one.choices],
-            file=SimpleNamespace(name=one.file.get("name", ""), href=href) if one.file else None,
+    def request(self, exchange: Exchange, resource: str, path: tuple[str, ...], action: Action) -> Request:
+        """The transport-free request; everything that the body says is read later, by `decode`."""
+        controls: tuple[str, ...] = ("_list",) if exchange.page else ()
+        if exchange.method == "POST":
+            controls = _CONTROLS
+        version = exchange.query.get("_version", "") if controls else ""
+        writes = action != Action.READ
+        is_bytes = resource.startswith("files/") and action == Action.UPDATE
+        if writes:
+            self._check_write(exchange, is_bytes)
+        return Request(
+            id=exchange.id, action=action, resource=resource, path=path, door=HttpRunner.kind,
+            params={name: text for name, text in exchange.query.items() if name not in controls},
+            conditions=Conditions((version,)) if version else exchange.conditions(),
+            decode=partial(self._decode, exchange, resource) if writes and not is_bytes else None,
+            typed=not exchange.is_form, partial=exchange.method == "PATCH",
+            whole=exchange.format.whole and not writes, credential=exchange.credential,
+            idempotency_key=self._idempotency_key(exchange) if writes else "",
+            body=exchange.body if is_bytes else None, body_bytes=exchange.body.size_bytes if is_bytes else None,
+            page=exchange.page and not writes,
         )  # fmt: skip
 
-    def _stale(
-        self,
-        exchange: Exchange,
-        mark: Callable[[str, Sequence[str]], str],
-        one: Input,
-        control: SimpleNamespace,
-        texts: list[str],
-    ) -> SimpleNamespace:
-        """The control of a record that somebody changed meanwhile, with what stands in it now; what this person did not
-        touch takes that over."""
-        present = self._control(exchange, one)
-        before, now = _chosen_text(control), _chosen_text(present)
-        untouched = f" {one.name}:{mark(one.name, texts)} " in f" {exchange.shown} "
-        found = present if untouched else control
-        differs = mark(one.name, texts) != mark(one.name, one.texts)
-        found.held = None
-        found.now = SimpleNamespace(now=now, yours=before, label="Before" if untouched else "Yours") if differs else None
-        return found
+    def _check_write(self, exchange: Exchange, is_bytes: bool) -> None:
+        self.check_origin(exchange, form=not is_bytes)
+        if exchange.header("content-encoding").lower() not in ("", "identity"):
+            raise UnsupportedMedia("Content-Encoding is not supported: send the bytes as they are")
+        for name in _PART_OF_WHOLE:  # RFC 9110 section 14.5
+            if "HTTP_" + name.upper().replace("-", "_") in exchange.environ:
+                raise BadRequest(f"{name} is not supported: a write replaces the whole, so send all of its bytes")
 
+    def _idempotency_key(self, exchange: Exchange) -> str:
+        """The header's key, or the signed id of the page that was submitted."""
+        key = exchange.header("idempotency-key").strip()
+        key = key[1:-1] if len(key) > 1 and key[0] == key[-1] == '"' else key
+        if len(key) > 255:
+            raise BadRequest("Idempotency-Key is longer than 255 characters")
+        sealed = exchange.query.get("_submission", "") if exchange.method == "POST" else ""
+        if not sealed or key:
+            return key
+        opened = self.host.unseal("submission", sealed)
+        if opened is None:
+            raise BadRequest("the page's submission id is not from here: open the form again")
+        return "page " + opened
 
-def _chosen_text(control: SimpleNamespace) -> str:
-    """What a control shows, for people."""
-    if control.options:
-        return ", ".join(option.title for option in control.options if option.selected)
-    return ("yes" if control.checked else "no") if control.widget == "checkbox" else str(control.value)
-
-
-_DATE_SHAPES = {
-    "date": r"[0-9]{4}-[0-9]{2}-[0-9]{2}", "datetime-local": r"[0-9-]{10}T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,3})?)?"
-}  # fmt: skip
-_RECORD_META = (
-    Column("created_at", "Created", format="date-time"), Column("created_by", "Created by"),
-    Column("updated_at", "Updated", format="date-time"), Column("updated_by", "Updated by"), Column("version", "Version"),
-)  # fmt: skip
-
-
-def _form_trail(page: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The way to a form's list: by the form, unless links to it lead to the list at once."""
-    listing = f"{page['address']}/records"
-    own = [(page["title"], page["leads"])]
-    return own if page["leads"] == listing else [*own, ("Records", listing)]
-
-
-def _filter_input(one: Input) -> Input:
-    """A parameter's control in a filter, where a choice can be taken back."""
-    if one.widget not in ("radio", "select", "checkbox"):
-        return one
-    choices = [pair for pair in one.choices if pair[0]] if one.widget != "checkbox" else [("true", "yes"), ("false", "no")]
-    return one._replace(widget="select", choices=(*(() if one.required else (("", "any"),)), *choices))
-
-
-def _crumbs(exchange: Exchange, trail: Sequence[tuple[str, str]]) -> list[SimpleNamespace]:
-    """Home and the (title, address) pairs; the last one is the page itself. A list above it is as one came from it."""
-
-    def href(address: str) -> str:
-        return exchange.url(address, **(exchange.listed if address.endswith("/records") else {}))
-
-    links = [SimpleNamespace(title=title, href=href(address)) for title, address in [("Home", ""), *trail[:-1]]]
-    return [*links, SimpleNamespace(title=trail[-1][0], href="")]
-
-
-def _counted(table: Table) -> str:
-    """How many rows there are, in words; "" where that is not known soon."""
-    count = table.count
-    if count is None:
-        with suppress(AppError):  # the page is whole without it
-            count = table.size()
-    if count is None:
-        return ""
-    if table.count is None and count > COUNTED:
-        return f"{COUNTED:,}+ rows"
-    return _number_of_things(count, "row")
-
-
-def _number_of_things(count: int, one: str) -> str:
-    return f"{count:,} {one}" + ("" if count == 1 else "s")
-
-
-def _counted_entries(table: Table) -> str:
-    """How many folders and files a listing from its beginning has, in words."""
-    rows = list(table.rows)
-    if table.next:
-        return f"{len(rows):,}+ files and folders"
-    folders = sum(row["type"] == "folder" for row in rows)
-    counts = (folders, "folder"), (len(rows) - folders, "file")
-    return ", ".join(_number_of_things(count, one) for count, one in counts if count)
-
-
-def _meter_row(sample: Value) -> SimpleNamespace:
-    """The labels and the value of a sample, for a person; of a histogram how many and their mean."""
-    labels = ", ".join(f"{name} {text}" for name, text in sample["labels"].items())
-    if "value" in sample:
-        return SimpleNamespace(labels=labels, value=f"{sample['value']:,}")
-    mean = sample["sum"] / sample["count"] if sample["count"] else 0.0
-    return SimpleNamespace(labels=labels, value=f"{sample['count']:,} of {mean:.3g} on average")
-
-
-def _file_entry(exchange: Exchange, row: Mapping[str, Json], may: Sequence[Action], locale: Locale) -> SimpleNamespace:
-    is_folder, modified = row["type"] == "folder", row["modified_at"] or ""
-    return SimpleNamespace(
-        name=row["name"], href=exchange.url(row["address"] + "/" * is_folder), is_folder=is_folder,
-        size="cannot be read" if row["type"] == "unreadable" else _sized(row["size_bytes"]),
-        modified=locale.write_date_time(modified), modified_iso=modified,
-        may_delete=row["type"] == "file" and Action.DELETE in may,
-        delete_href=exchange.url(row["address"], _method="DELETE", _list=_state(exchange)),
-    )  # fmt: skip
-
-
-def _state(exchange: Exchange) -> str | None:
-    """What the list on this page was asked for, for the pages that it leads to."""
-    asked = exchange.query if exchange.method in ("GET", "HEAD") else exchange.listed
-    return urlencode({name: text for name, text in asked.items() if text and name != "_list"}) or None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Again:
-    """What a form is shown again with: texts and Uploads by field, held files as (name, sealed text), and why."""
-
-    typed: Mapping[str, Sequence[Any]] | None = None
-    faults: Sequence[Fault] = ()
-    held: Mapping[str, SimpleNamespace] = field(default_factory=dict)
-    stale: bool = False  # somebody else changed the record meanwhile
-    notice: str = ""
-
-
-def _heading(exchange: Exchange, here: str, again: Mapping[str, str], column: Column) -> SimpleNamespace:
-    name, sort = column.name, again.get("_sort", "")
-    turned = {**again, "_sort": "-" + name if sort == name else name}
-    return SimpleNamespace(
-        title=column.title or name, numeric=column.type in ("number", "integer"),
-        sort_href="" if here.startswith("admin/") else exchange.url(here, **turned),
-        sorted={name: "ascending", "-" + name: "descending"}.get(sort, ""),
-    )  # fmt: skip
-
-
-def _short(text: str) -> str:
-    """What stands in the cell of a list, where the whole may have any length."""
-    return text if len(text) <= 200 else text[:199].rstrip() + "…"
-
-
-def _target(exchange: Exchange, value: Json) -> str:
-    """Where a shown value leads: a stored file to itself, an address that a browser may follow to there, else ''."""
-    if isinstance(value, dict) and "address" in value:
-        return exchange.url(value["address"])
-    if not isinstance(value, str) or not value.startswith(("http", "mailto:")) or len(value) >= 4000:
-        return ""
-    return value if re.fullmatch(r"(https?://|mailto:)\S+", value) else ""
-
-
-# ---- the runner
-
-
-@dataclass(slots=True)
-class _Draft:
-    """What a person sent from a form page: where the form is, its version if it is a record's, texts and files by field."""
-
-    resource: str
-    path: tuple[str, ...] = ()  # of the record that was to be changed
-    version: str = ""
-    submission: str = ""
-    typed: dict[str, list[str]] = field(default_factory=dict)
-    held: dict[str, Held] = field(default_factory=dict)
-    lost: tuple[str, ...] = ()  # fields whose files have to be chosen again
-    listed: str = ""  # what the list was asked for that the page was reached from
-
-    @property
-    def address(self) -> str:
-        return self.resource + "".join("/" + quote(part, safe="") for part in self.path)
-
-
-class _Drafts:
-    """Nothing typed is lost: a form comes back with everything in it, whatever kept it from being stored, and goes on
-    after signing in. Nothing is remembered here but the staged files: a page carries its own texts."""
-
-    def __init__(self, host: Host, pages: Pages, max_body_bytes: int, origin: str) -> None:
-        self.host, self.pages, self.most, self.origin = host, pages, max_body_bytes, origin
-
-    def submission(self) -> str:
-        """A fresh signed id, by which what is sent twice is stored once."""
-        return self.host.seal("submission", secrets.token_urlsafe(18))
-
-    # -- what was sent
-
-    def read(self, exchange: Exchange, resource: str) -> None:
-        """The body into exchange.typed; TooLarge after it was read, so that it can be shown again."""
-        _typed_fields(exchange, 4 * self.most, self.host.file_limits(resource))
-        texts = [text for values in exchange.typed.values() for text in values if isinstance(text, str)]
-        size = exchange.body.seen if exchange.media_type != "multipart/form-data" else sum(len(t.encode()) for t in texts)
-        if size > self.most:
-            detail = f"This is too long: at most {in_units(self.most)} are taken here, and it has {in_units(size)}."
-            raise TooLarge(detail)
-
-    def data(self, exchange: Exchange, resource: str) -> dict[str, list[Any]]:
-        """What was typed by field, with files that were chosen for an earlier submit, unless replaced or removed."""
-        found = {name: list(values) for name, values in exchange.typed.items() if not name.startswith("_")}
-        for name, held in self._held_before(exchange, resource).items():
-            if not any(isinstance(one, Upload) and one.name for one in found.get(name, ())):
-                found.setdefault(name, []).append(Upload(held.name, io.BytesIO(), held=held))
-        return found | ({"_shown": exchange.typed["_shown"]} if "_shown" in exchange.typed else {})
-
-    def _held_before(self, exchange: Exchange, resource: str) -> dict[str, Held]:
-        """The held files that came back, in the objects of which a failed commit changes what they hold."""
-        if exchange.held is None:
-            names = [name.removeprefix("_held_") for name in exchange.typed if name.startswith("_held_")]
-            exchange.held = {
-                name: self._unsealed(resource, name, _text_of(exchange.typed, f"_held_{name}"))
-                or Held(name, "", None, "file", Staged("", 0, ""))  # which says that it is no longer there
-                for name in names
-                if not _text_of(exchange.typed, f"_drop_{name}")
-            }
-        return exchange.held
-
-    def _sealed(self, resource: str, held: Held) -> str:
-        return self.host.seal("held file", dump_json([resource, *dataclasses.astuple(held)]))
-
-    def _unsealed(self, resource: str, name: str, sealed: str) -> Held | None:
-        facts = load_json(self.host.unseal("held file", sealed) or "[]")
-        if facts[:2] != [resource, name]:
+    def _decode(self, exchange: Exchange, resource: str) -> Json:
+        """The body of a record request, read within its limit once the caller is let in."""
+        if exchange.is_form:
+            data = exchange.format.form_data(exchange, resource)
+            return self._form_data(exchange, resource) if data is None else data
+        self.check_token(exchange, "")
+        if exchange.body.size_bytes == 0:
             return None
-        share, subject, file_name, staged = facts[2:]
-        return Held(name, share, subject, file_name, Staged(*staged))
+        if exchange.media_type != "application/json" and not exchange.media_type.endswith("+json"):
+            media = exchange.media_type or "a body without Content-Type"
+            raise UnsupportedMedia(f"{media} is not read here: send application/json")
+        return load_json(b"".join(exchange.body.bounded(self.config.max_body_bytes)))
 
-    def _uploads(self, exchange: Exchange) -> dict[str, Upload]:
-        """The file that was chosen for each field."""
-        found = {}
-        for name, values in exchange.typed.items():
-            if chosen := [one for one in values if isinstance(one, Upload) and one.name]:
-                found[name] = chosen[-1]
-        return found
-
-    def _draft(
-        self,
-        exchange: Exchange,
-        resource: str,
-        path: tuple[str, ...],
-        held: Mapping[str, Held],
-        gone: Collection[str] = (),
-    ) -> _Draft:
-        """What was sent, with the files that are held now; `gone` are fields whose files were held and are no longer."""
-        left_out = ("_token", "_held_", "_drop_")
-        typed = {
-            name: [text for text in values if isinstance(text, str)]
-            for name, values in exchange.typed.items()
-            if not name.startswith(left_out)
-        }
-        uploads = self._uploads(exchange)
-        before = self._held_before(exchange, resource).items()
-        kept = {name: one for name, one in before if one.share and name not in uploads and name not in gone}
-        lost = tuple(name for name in uploads if name not in held)
-        version, submission, listed = (exchange.query.get(name, "") for name in ("_version", "_submission", "_list"))
-        return _Draft(resource, path, version, submission, typed, {**kept, **held}, lost, listed)
-
-    # -- carried through signing in, or until a provider is back
-
-    def _kept(self, exchange: Exchange, draft: _Draft) -> SimpleNamespace:
-        """What a page shows of a draft, and carries on in a hidden field."""
-        facts = {
-            "at": draft.address, "version": draft.version, "submission": draft.submission, "typed": draft.typed,
-            "held": {name: self._sealed(draft.resource, held) for name, held in draft.held.items()}, "lost": draft.lost,
-            "list": draft.listed,
-        }  # fmt: skip
-        texts = [text for name, values in draft.typed.items() if not name.startswith("_") for text in values if text]
-        text = dump_json(facts)
-        return SimpleNamespace(
-            text=text, is_short=len(text) <= _LOOSE_BYTES, action=exchange.url(draft.address, _resume="1"), shown=texts,
-            files=[held.name for held in draft.held.values()], lost=len(draft.lost), is_whole=not exchange.cut_short,
-        )  # fmt: skip
-
-    def opened(self, text: str) -> _Draft | None:
-        """The draft that a page carried; None if there is none."""
-        try:
-            facts: Any = _carried(text)
-            kind, name, *path = split_path(facts["at"])
-            typed = {str(one): [str(text) for text in texts] for one, texts in facts["typed"].items()}
-            if kind != "forms" or (path and (len(path) != 2 or path[0] != "records")):
-                return None
-            resource = f"forms/{quote(name, safe='')}"
-            held = {one: self._unsealed(resource, one, sealed) for one, sealed in facts["held"].items()}
-            found = {one: is_held for one, is_held in held.items() if is_held}
-            lost = tuple(map(str, facts["lost"]))
-            version, submission, listed = (str(facts[one]) for one in ("version", "submission", "list"))
-            return _Draft(resource, tuple(path), version, submission, typed, found, lost, listed)
-        except (BadRequest, LookupError, TypeError, ValueError, AttributeError):
-            return None
-
-    def resume(self, exchange: Exchange, resource: str, path: tuple[str, ...]) -> Answer:
-        """The form with what another page of it carried on, by whoever is signed in now."""
-        most = 65536 + 3 * _LOOSE_BYTES
-        with suppress(AppError):
-            self._form(exchange, resource, path, "0")
-            most = max(most, 4 * self.most)
-        draft = self.opened(_text_of(_typed_fields(exchange, most), "draft"))
-        if draft is None or _same_origin(exchange, self.origin) is False:
-            return _see_other(exchange.path)
-        return self.filled(exchange, draft)
-
-    def filled(self, exchange: Exchange, draft: _Draft) -> Answer:
-        """The form with a draft in it, ready to be sent; nothing is stored."""
-        exchange.path = exchange.own_path = exchange.url(draft.address)
-        exchange.query = {"_list": draft.listed}
-        try:
-            response = self._form(exchange, draft.resource, draft.path, draft.version)
-        except Unauthenticated as error:
-            return self.sign_in_first(exchange, draft, error)
-        except AppError as error:
-            return self._refused(exchange, draft, error)
-        exchange.subject = response.caller.subject
-        known = self.host.unseal("submission", draft.submission)
-        exchange.submission = draft.submission if known else self.submission()
-        for one in draft.held.values():
-            one.subject = exchange.subject if one.subject is None else one.subject
-        record = response.page["record"]
-        stale = bool(record and draft.version and draft.version != str(record.version))
-        faults = [Fault(f"/{name}", "lost", _CHOOSE_AGAIN) for name in draft.lost]
-        notice = f"Everything you typed is here, and nothing is stored yet: press {'Save' if record else 'Send'}."
-        if stale:
-            notice = (
-                "Everything you typed is here. Somebody changed the rest meanwhile: what stands there now is beside yours."
-            )
-        return self._page(exchange, response, draft, 200, faults, notice=notice, stale=stale)
-
-    def sign_in_first(self, exchange: Exchange, draft: _Draft, error: AppError, told: str = "") -> Answer:
-        """The sign-in page, which carries the draft on."""
-        exchange.subject = ""
-        after = exchange.url(draft.address, _edit="1" if draft.path else None)
-        kept = self._kept(exchange, draft) if draft.typed or draft.held or not exchange.body.size_bytes else None
-        if kept is None:
-            told = "This was too long to be kept here. Sign in in another tab, go back in this one, and send it again."
-        elif exchange.cut_short:
-            told = told or "It could not all be read. Sign in, look at what is in the form then, and add what is missing."
-        body = self.pages.login(exchange, "", after, told, kept)
-        return _page_answer(401, body, _error_headers(error))
-
-    def _refused(self, exchange: Exchange, draft: _Draft, error: AppError) -> Answer:
-        """A page of the error, with the draft and another try, where the form itself cannot be shown."""
-        exchange.subject = exchange.subject or error.subject
-        if isinstance(error, Forbidden) or error.status >= 500:
-            error.message = self._words(exchange, error, is_record=bool(draft.path))
-        body = self.pages.fault(exchange, error, self._kept(exchange, draft))
-        return _page_answer(error.status, body, _error_headers(error))
-
-    # -- the form again
-
-    def again(self, exchange: Exchange, resource: str, path: tuple[str, ...], error: Exception) -> Answer:
-        """The form with everything that was sent, and in words for people what kept it from being stored."""
-        if not isinstance(error, AppError):
-            _log.exception("request %s failed", exchange.id)
-            error = AppError("something went wrong here; the operator finds it in the log by the request id")
-        else:
-            _log_fault(exchange, error)
-        path = path if len(path) == 2 else ()
-        try:
-            response = self._form(exchange, resource, path, exchange.query.get("_version", ""))
-        except Unauthenticated as refused:
-            return self.sign_in_first(exchange, self._draft_of_ended(exchange, resource, path), refused)
-        except AppError:
-            self._read_late(exchange, resource, keep=False)
-            held = self.host.hold(resource, self._uploads(exchange), error.subject) if error.subject else {}
-            return self._refused(exchange, self._draft(exchange, resource, path, held), error)
-        subject = exchange.subject = response.caller.subject
-        action = Action.UPDATE if path else Action.CREATE
-        trusted = action in response.page["may"] and _same_origin(exchange, self.origin) is not False
-        self._read_late(exchange, resource, keep=trusted)
-        held = self.host.hold(resource, self._uploads(exchange), subject) if trusted else {}
-        gone = {fault.pointer.removeprefix("/") for fault in error.faults if fault.code == "gone"}
-        draft = self._draft(exchange, resource, path, held, gone)
-        faults = self._faults(exchange, draft, error, is_record=bool(path))
-        renewed = isinstance(error, IdempotencyConflict) or not self.host.unseal("submission", draft.submission)
-        exchange.submission = self.submission() if renewed else draft.submission
-        stale = bool(path) and isinstance(error, PreconditionFailed | IdempotencyConflict)
-        status = PreconditionFailed.status if stale else error.status
-        if exchange.body.seen > self.host.limits(resource):
-            status = TooLarge.status
-        answer = self._page(exchange, response, draft, status, faults, stale=stale)
-        answer.headers += _error_headers(error)
-        return answer
-
-    def _draft_of_ended(self, exchange: Exchange, resource: str, path: tuple[str, ...]) -> _Draft:
-        """What a caller sent who is not signed in: with files only for who was until lately."""
-        ended = self.host.has_ended(exchange.former)
-        self._read_late(exchange, resource, keep=ended)
-        uploads = {**self._uploads(exchange)}
-        held = self.host.hold_after(exchange.former, resource, uploads) if ended and uploads else {}
-        return self._draft(exchange, resource, path, held)
-
-    def _read_late(self, exchange: Exchange, resource: str, *, keep: bool) -> None:
-        """The body, where nothing has read it yet; of whom is not to leave files here only texts, and few of them."""
-        if exchange.form_is_read:
-            return
-        try:
-            if keep:
-                self.read(exchange, resource)
-                return
-            exchange.body.most, exchange.body.rate = self.host.limits(resource), _STRANGERS_RATE
-            _typed_fields(exchange, min(4 * self.most, _LOOSE_BYTES), {})
-        except AppError:  # what came before the failure is there
-            exchange.cut_short = True
-
-    def _form(self, exchange: Exchange, resource: str, path: tuple[str, ...], version: str) -> Response:
-        """The page of the form, with its record if there is a path; raises what keeps this caller from it."""
-        read = partial(
-            Request, id=exchange.id, action=Action.READ, resource=resource, door=HttpRunner.kind,
-            credential=exchange.credential,
-        )  # fmt: skip
-        failed: AppError | None = None
-        if path:
-            try:
-                return self.host.handle(read(path=path, params={"_edit": "1"}))
-            except AppError as error:
-                if error.status < 500 and not isinstance(error, NotFound):
-                    raise
-                failed = error
-        response = self.host.handle(read())
-        if failed and not isinstance(failed, NotFound):  # its provider is away: what was typed is all there is to show
-            record = Record(path[1], int(version) if re.fullmatch("[0-9]{1,18}", version) else 0, {})
-            response = dataclasses.replace(response, page={**response.page, "record": record})
-        return response
-
-    def _faults(self, exchange: Exchange, draft: _Draft, error: AppError, *, is_record: bool) -> Sequence[Fault]:
-        found = list(error.faults) or [Fault("", error.code, self._words(exchange, error, is_record=is_record))]
-        named = {fault.pointer.split("/")[1] for fault in found if fault.pointer}
-        dropped = {name for name, one in self._uploads(exchange).items() if one.dropped_bytes}
-        limits = self.host.file_limits(draft.resource)
-        for name in [one for one in draft.lost if one not in named]:
-            too_large = f"is too large: at most {in_units(limits.get(name, 0))}"
-            found.append(Fault(f"/{name}", "lost", too_large if name in dropped else "was not kept: choose the file again"))
-        return found
-
-    def _words(self, exchange: Exchange, error: AppError, *, is_record: bool) -> str:
-        contact = self.pages.contact
-        if isinstance(error, IdempotencyConflict) and not is_record:
-            return "This form was sent before, with other values. Sending it now makes a second record."
-        if isinstance(error, IdempotencyConflict):
-            return "You saved this form before, with other values. What stands there now is shown beside yours."
-        if isinstance(error, PreconditionFailed):
-            return "Somebody changed this while you were editing it. What stands there now is shown beside yours."
-        if isinstance(error, Busy):
-            return "This is being stored at the moment. Wait a little and press the button again: it is stored once."
-        if isinstance(error, NotFound) and is_record:
-            return "This was deleted while you were editing it. Sending the form makes a new one."
-        if isinstance(error, Forbidden) and error.needed:
-            return f"You may not send this form. If you should, ask {contact or 'whoever runs this site'}."
-        if isinstance(error, Forbidden) and _same_origin(exchange, self.origin) is False:
-            return "This came from another site. Look through what is filled in, and send it only if it is what you want."
-        if isinstance(error, Forbidden | BadRequest):
-            return f"This page was too old to be sent ({error.message}). Everything you typed is still here: send it again."
-        if isinstance(error, StorageFull):
-            return f"There is no room to store this. Tell {contact or 'whoever runs this site'}, and send it again later."
-        if isinstance(error, TooLarge) and not error.message.startswith("This"):  # more than is read to show it again
-            return f"This is too large: what is typed may have {in_units(self.most)} in all, and each file its own limit."
-        if error.status >= 500:
-            return "This could not be stored just now. Everything you typed is still here: wait a moment and send it again."
-        return error.message[:1].upper() + error.message[1:]
-
-    def _page(
-        self, exchange: Exchange, response: Response, draft: _Draft, status: int, faults: Sequence[Fault], **shown: Any
-    ) -> Answer:
-        held = {
-            name: SimpleNamespace(name=one.name, sealed=self._sealed(draft.resource, one))
-            for name, one in draft.held.items()
-            if one.subject in (None, exchange.subject)
-        }
-        of_others = [Fault(f"/{name}", "lost", _CHOOSE_AGAIN) for name in draft.held if name not in held]
-        exchange.shown = next(iter(draft.typed.get("_shown", ())), "")
-        again = _Again(typed=draft.typed, faults=[*faults, *of_others], held=held, **shown)
-        page = self.pages.form(exchange, response, again)
-        return _page_answer(status, self.pages.render(exchange, "form.tpl", page["title"], page))
+    def _form_data(self, exchange: Exchange, resource: str) -> Mapping[str, list[Any]]:
+        """What a program sends as an HTML form."""
+        if exchange.media_type == "multipart/form-data":
+            exchange.body.bounded(self.host.limits(resource))
+        form = read_form(exchange, self.config.max_body_bytes)
+        self.check_token(exchange, form.text("_token"))
+        return form.data()
 
 
-_CHOOSE_AGAIN = "could not be kept: choose the file again"
+ELSEWHERE = "this request came from another site; open the page here and try again"
 
 
-def _log_fault(exchange: Exchange, error: AppError) -> None:
+def _session_digest(session: str) -> str:
+    return hashlib.sha256(session.encode()).hexdigest()[:32]
+
+
+def log_fault(exchange: Exchange, error: AppError) -> None:
+    """Put what the operator has to know of into the log."""
     if error.status >= 500 or isinstance(error, NotPermitted):
         is_known = error.retry or error.status < 500
         _log.error("request %s: %s", exchange.id, error.with_hint, exc_info=None if is_known else error)
+
+
+class ClientWaits:
+    """The turns of a worker's threads to work, which whoever waits for a client gives away meanwhile, and by when that
+    client must have sent what is waited for."""
+
+    def __init__(self, threads: int) -> None:
+        self.turns = threading.Semaphore(threads)
+        self.deadlines: dict[Any, float] = {}  # by connection
+
+    @contextmanager
+    def until(self, connection: Any, deadline: float) -> Iterator[None]:
+        """Surrounds a wait; the worker ends it at the deadline."""
+        self.deadlines[connection] = deadline
+        self.turns.release()
+        try:
+            yield
+        finally:
+            self.turns.acquire()
+            self.deadlines.pop(connection, None)
 
 
 _RESOURCES = "files|forms|views|apps|admin"
@@ -4569,66 +4241,50 @@ class HttpRunner(Runner):
     kind = "http"
 
     def __init__(
-        self,
-        config: HttpConfig,
-        site: SiteConfig,
-        host: Host,
-        folders: Sequence[Path],
-        on_ready: Callable[[str], None],
-        queues: Callable[[], Mapping[str, str]] = dict,
+        self, config: Config, host: Host, on_ready: Callable[[str], None], queues: Callable[[], Mapping[str, str]] = dict
     ) -> None:
-        """`folders` hold templates, the first wins; on_ready gets the site's address once the socket listens; `queues`
-        are the states of queues that a runner beside this one works on."""
+        """on_ready gets the site's address once the socket listens; `queues` are the states of queues that a runner beside
+        this one works on."""
+        self.config, self.prefix, self.host = config.http, config.site.prefix, host
+        self.on_ready, self.queues = on_ready, queues
+        self.door, self.waits = HttpDoor(config, host), ClientWaits(config.http.threads)
+        routes = host.extensions(Route)  # type: ignore[type-abstract]
+        self._own_methods = {(type_, name): one for one in routes for type_ in one.types for name in one.methods}
+        self.router = self._rules(routes)
+
+    def _rules(self, routes: Iterable[Route]) -> Any:
         from bottle import Router
 
-        self.config, self.site, self.prefix, self.host = config, site, site.prefix, host
-        self.on_ready, self.queues = on_ready, queues
-        own = urlsplit(site.url.lower())
-        default = {"http": 80, "https": 443}.get(own.scheme)
-        self.origin = f"{own.scheme}://{own.netloc.removesuffix(f':{default}')}" if site.url else ""
-        self.pages = pages = Pages(folders, site, self._form_token)
-        self.drafts = _Drafts(host, pages, config.max_body_bytes, self.origin)
-        self.networks = [_network(text) for text in config.trusted_proxies if text != "unix"]
-        self.turns = threading.Semaphore(config.threads)  # to work; whoever waits for a client gives the turn away
-        self.deadlines: dict[Any, float] = {}  # connection -> when its client must have sent what is waited for
-        self.stopping: Callable[[], None] = partial(os.kill, os.getpid(), signal.SIGTERM)
-        self.router = Router()
-        for rule, method, target in (
-            ("/", "GET", self._home),
-            ("/login", "GET", self._login_page),
-            ("/login/<code>", "GET", self._login_page),
-            ("/login", "POST", self._sign_in),
-            ("/logout", "POST", self._sign_out),
-            ("/static/<name>", "GET", self._static),
-            ("/healthz", "GET", lambda exchange: _json_answer(200, {"status": "ok"})),
-            ("/readyz", "GET", self._readyz),
-            (f"/<kind:re:{_RESOURCES}>", "GET", self._index),
-            (f"/<kind:re:{_RESOURCES}>/", "GET", self._index),
-            (f"/<kind:re:{_RESOURCES}>/<rest:path>", "ANY", self._resource),
-        ):
-            self.router.add(rule, method, target)
+        router, resources = Router(), f"/<kind:re:{_RESOURCES}>"
+        router.add("/", "GET", partial(self._index, kind=""))
+        router.add(resources, "GET", self._index)
+        router.add(f"{resources}/", "GET", self._index)
+        router.add(f"{resources}/<rest:path>", "ANY", self._resource)
+        router.add("/healthz", "GET", lambda exchange: json_answer(200, {"status": "ok"}))
+        router.add("/readyz", "GET", self._readyz)
         owners: dict[tuple[str, str], str] = {}
-        for route in host.extensions(Route):  # type: ignore[type-abstract]
-            for rule, methods in route.paths.items():
-                for method in methods.split():
-                    if (other := owners.setdefault((rule, method), route.kind)) != route.kind:
-                        raise ConfigError(
-                            f"the routes {other} and {route.kind} both answer {method} {rule}: remove one of them"
-                        )
-                    self.router.add(rule, method, partial(self._extension, route))
+        for route in routes:
+            for rule, method in ((rule, method) for rule, methods in route.paths.items() for method in methods.split()):
+                if (other := owners.setdefault((rule, method), route.kind)) != route.kind:
+                    raise ConfigError(f"the routes {other} and {route.kind} both answer {method} {rule}: remove one of them")
+                router.add(rule, method, partial(self._extension, route))
+        return router
+
+    def _extension(self, route: Route, exchange: Exchange, **parts: str) -> Answer:
+        return route.answer(exchange, self.host)
 
     # -- one request
 
     def wsgi(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """The WSGI application (PEP 3333)."""
         began = time.monotonic()
-        exchange = Exchange(environ, self.prefix, new_id(time.time()), self._trusted, self.host.site_id)
+        exchange = Exchange(environ, self.door, new_id(time.time()))
         if connection := environ.get("gunicorn.socket"):
             connection.settimeout(self.config.body_timeout_s)
-            exchange.wait = partial(self._waiting, connection)
-        with self.turns:
+            exchange.wait = partial(self.waits.until, connection)
+        with self.waits.turns:
             answer = self._answered(exchange)
-        for file in exchange.files:
+        for file in exchange.form.files:
             file.close()
         headers = self._common_headers(exchange, answer)
         start_response(f"{answer.status} {_phrase(answer.status)}", headers)
@@ -4636,22 +4292,13 @@ class HttpRunner(Runner):
         self._measure(exchange.method, answer.status, took_s)
         if self.config.access_log:
             self._log_access(exchange, answer, took_s)
-        if exchange.method == "HEAD" and hasattr(answer.body, "close"):
-            answer.body.close()
-        if exchange.method == "HEAD" or isinstance(answer.body, bytes):
-            return [] if exchange.method == "HEAD" else [answer.body]
+        if exchange.method == "HEAD":
+            if hasattr(answer.body, "close"):
+                answer.body.close()
+            return []
+        if isinstance(answer.body, bytes):
+            return [answer.body]
         return _Whole(exchange, answer) if isinstance(answer.body, _Stream) else answer.body
-
-    @contextmanager
-    def _waiting(self, connection: Any, until_s: float) -> Iterator[None]:
-        """The wait for a client: others work meanwhile, and the worker ends it at the deadline."""
-        self.deadlines[connection] = until_s
-        self.turns.release()
-        try:
-            yield
-        finally:
-            self.turns.acquire()
-            self.deadlines.pop(connection, None)
 
     def _answered(self, exchange: Exchange) -> Answer:
         try:
@@ -4662,14 +4309,50 @@ class HttpRunner(Runner):
         except Exception:
             _log.exception("request %s failed", exchange.id)
         fault = AppError("something went wrong here; the operator finds it in the log by the request id")
-        if exchange.page:
-            with suppress(Exception):  # the templates may be what is broken
-                return _page_answer(500, self.pages.fault(exchange, fault))
-        return _json_answer(500, _problem(exchange.id, fault), media=_PROBLEM_MEDIA)
+        with suppress(Exception):  # the templates may be what is broken
+            if answer := exchange.format.fault(exchange, fault):
+                return answer
+        return _problem_answer(exchange, fault)
+
+    def _fault(self, exchange: Exchange, error: AppError) -> Answer:
+        log_fault(exchange, error)
+        exchange.subject = exchange.subject or error.subject
+        if isinstance(error, Unauthenticated) and exchange.by_cookie:
+            exchange.cookies = self.door.ended_session(exchange)
+        return exchange.format.fault(exchange, error) or _problem_answer(exchange, error)
+
+    def _common_headers(self, exchange: Exchange, answer: Answer) -> _Headers:
+        present = {name.lower() for name, _ in answer.headers}
+        own = [
+            ("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "same-origin"), ("X-Frame-Options", "DENY"),
+            ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"), ("Cache-Control", "no-store"),
+            ("Vary", "Accept, Authorization, Cookie"), ("X-Request-Id", exchange.id),
+        ]  # fmt: skip
+        if isinstance(answer.body, bytes) and answer.status not in (204, 304):
+            own.append(("Content-Length", str(len(answer.body))))
+        cookies = [("Set-Cookie", cookie) for cookie in exchange.cookies]
+        return [*answer.headers, *(pair for pair in own if pair[0].lower() not in present), *cookies]
+
+    def _measure(self, method: str, status: int, took_s: float) -> None:
+        known = method if method in _ACTIONS or method == "OPTIONS" else "other"  # anything may stand in a request
+        self.host.count("satchel_http_responses_total", known, str(status))
+        self.host.observe("satchel_http_request_seconds", known, value=took_s)
+
+    def _log_access(self, exchange: Exchange, answer: Answer, took_s: float) -> None:
+        path = re.sub(r"/login/.*", "/login/…", exchange.path)  # a sign-in code is a secret
+        facts = {
+            "at": rfc3339(time.time()), "request_id": exchange.id, "client": exchange.client, "subject": exchange.subject,
+            "method": exchange.method, "path": path, "status": answer.status, "took_ms": round(took_s * 1000, 1),
+        }  # fmt: skip
+        _log.info(dump_json(facts))
+
+    # -- routing
 
     def _route(self, exchange: Exchange) -> Answer:
-        self._check_host(exchange)
-        path = exchange.path + "/" * (exchange.path == self.prefix)
+        self.door.check_host(exchange)
+        path = exchange.path
+        if path == self.prefix:
+            path += "/"
         if exchange.method == "OPTIONS" and path == "*":
             return Answer(204, [("Allow", _allow(list(Action), True))])
         if not path.startswith(self.prefix + "/"):
@@ -4710,552 +4393,105 @@ class HttpRunner(Runner):
             return _allow(error.allowed)
         return _allow([Action.READ])
 
-    def _trusted(self, peer: str) -> bool:
-        if peer == "unix":
-            return "unix" in self.config.trusted_proxies
-        address = _ip(peer)
-        return any((getattr(address, "ipv4_mapped", None) or address) in network for network in self.networks if address)
-
-    def _check_host(self, exchange: Exchange) -> None:
-        """Only hosts that were named, loopback and bare addresses: against DNS rebinding."""
-        host = re.sub(r":[0-9]*$", "", exchange.host).strip("[]").removesuffix(".").lower()
-        if not exchange.host and exchange.environ.get("SERVER_PROTOCOL") == "HTTP/1.0":
-            return  # no browser is that old
-        known = {
-            "localhost",
-            urlsplit(self.site.url).hostname or "",
-            self.config.bind.rpartition(":")[0].strip("[]").lower(),
-            *map(str.lower, self.config.hosts),
-        }
-        if not (_ip(host) or host in known - {""} or "*" in known):
-            raise Misdirected(f"this server does not answer for the host {host[:100]!r}: name it in [http] hosts")
-
-    def _common_headers(self, exchange: Exchange, answer: Answer) -> _Headers:
-        present = {name.lower() for name, _ in answer.headers}
-        own = [
-            ("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "same-origin"), ("X-Frame-Options", "DENY"),
-            ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"), ("Cache-Control", "no-store"),
-            ("Vary", "Accept, Authorization, Cookie"), ("X-Request-Id", exchange.id),
-        ]  # fmt: skip
-        if isinstance(answer.body, bytes) and answer.status not in (204, 304):
-            own.append(("Content-Length", str(len(answer.body))))
-        cookies = [("Set-Cookie", cookie) for cookie in exchange.cookies]
-        return [*answer.headers, *(pair for pair in own if pair[0].lower() not in present), *cookies]
-
-    def _measure(self, method: str, status: int, took_s: float) -> None:
-        known = method if method in _ACTIONS or method == "OPTIONS" else "other"  # anything may stand in a request
-        self.host.count("satchel_http_responses_total", known, str(status))
-        self.host.observe("satchel_http_request_seconds", known, value=took_s)
-
-    def _log_access(self, exchange: Exchange, answer: Answer, took_s: float) -> None:
-        path = re.sub(r"/login/.*", "/login/…", exchange.path)  # a sign-in code is a secret
-        facts = {
-            "at": rfc3339(time.time()), "request_id": exchange.id, "client": exchange.client, "subject": exchange.subject,
-            "method": exchange.method, "path": path, "status": answer.status, "took_ms": round(took_s * 1000, 1),
-        }  # fmt: skip
-        _log.info(dump_json(facts))
-
-    def _fault(self, exchange: Exchange, error: AppError) -> Answer:
-        _log_fault(exchange, error)
-        exchange.subject = exchange.subject or error.subject
-        refused = isinstance(error, Unauthenticated)
-        if refused and exchange.by_cookie:
-            exchange.cookies = self._parting(exchange)
-        if exchange.page and refused and exchange.method in ("GET", "HEAD"):
-            after = exchange.own_address
-            return _see_other(exchange.url("login", after=after if len(after) < 1000 else None))
-        if exchange.page and refused and exchange.method == "POST" and exchange.path != exchange.url("logout"):
-            gone = "_method" in exchange.query and exchange.inner.startswith("files/")  # a file is no page to go back to
-            after = exchange.path.rpartition("/")[0] + "/" if gone else exchange.path
-            body = self.pages.login(exchange, "", after, "Nothing was done: sign in first, and do it again.")
-            return _page_answer(401, body, _error_headers(error))
-        if exchange.page:
-            return _page_answer(error.status, self.pages.fault(exchange, error), _error_headers(error))
-        return _json_answer(error.status, _problem(exchange.id, error), _error_headers(error), _PROBLEM_MEDIA)
-
-    def _extension(self, route: Route, exchange: Exchange) -> Answer:
-        return route.answer(exchange, self.host)
-
-    # -- the resources
-
-    def _home(self, exchange: Exchange) -> Answer:
-        return self._index(exchange, "")
-
     def _index(self, exchange: Exchange, kind: str) -> Answer:
-        return self._render(exchange, self.host.handle(self._request(exchange, kind, (), Action.READ)), kind)
+        """Home, or what the caller may open of one type."""
+        return self._serve(exchange, self.door.request(exchange, kind, (), Action.READ))
 
     def _resource(self, exchange: Exchange, kind: str, rest: str) -> Answer:
         name, *path = split_path(rest)
         if kind != "files":
             name, path = self._suffix(exchange, kind, name, path)
-        if kind == "files" and exchange.method == "POST" and "_method" not in exchange.query:
-            return self._upload(exchange, name, path)
-        address = f"{kind}/{quote(name, safe='')}"
-        typed = kind == "forms" and exchange.method == "POST" and exchange.page and exchange.is_form
-        if typed and exchange.query.get("_resume"):
-            return self.drafts.resume(exchange, address, tuple(path))
-        try:
-            request = self._request(exchange, address, tuple(path), self._action(exchange))
-            return self._steady(exchange, request, kind)
-        except Exception as error:
-            pressed = exchange.page and exchange.is_form and exchange.method == "POST"
-            deletes = pressed and exchange.query.get("_method") == "DELETE"
-            may_be_gone = deletes and path and isinstance(error, NotFound | PreconditionFailed)
-            if may_be_gone and not self._is_left(exchange, address, path):  # pressed twice, or somebody was faster
-                return _see_other(self._deleted(exchange, "It was deleted already."))
-            if not typed or deletes:
-                raise
-            if isinstance(error, Unauthenticated) and exchange.by_cookie:
-                exchange.cookies = self._parting(exchange)
-            return self.drafts.again(exchange, address, tuple(path), error)
-
-    def _steady(self, exchange: Exchange, request: Request, kind: str) -> Answer:
-        """The answer; a file that is replaced between its look-up and its reading is looked up again."""
-        unconditional = not (exchange.header("if-match") or exchange.header("if-unmodified-since"))
-        for _ in range(4 if request.action == Action.READ and kind in ("files", "forms") and unconditional else 0):
-            with suppress(PreconditionFailed):
-                return self._render(exchange, self.host.handle(request), kind)
-        return self._render(exchange, self.host.handle(request), kind)
+        resource, inner = f"{kind}/{quote(name, safe='')}", tuple(path)
+        work = partial(self._work, exchange, kind, resource, inner)
+        if exchange.method == "POST" and exchange.is_form:
+            return exchange.format.submitted(exchange, resource, inner, work)
+        return work()
 
     def _suffix(self, exchange: Exchange, kind: str, name: str, path: list[str]) -> tuple[str, list[str]]:
-        """The address without .csv, .json, .ndjson or .html, which choose the format instead of Accept."""
+        """The address without an ending such as .csv, which chooses the format instead of Accept."""
         last = path[-1] if path and kind == "forms" and path == path[:1] else name if not path else ""
         stem, dot, ending = last.rpartition(".")
-        if not dot or ending not in (*_MEDIA, "html"):
+        if not dot or ending not in self.door.formats or not ending:
             return name, path
-        exchange.format = ending
+        exchange.format = self.door.formats[ending]
         exchange.path = exchange.path.removesuffix("." + ending)
         return (name, [stem]) if path else (stem, path)
 
-    def _action(self, exchange: Exchange) -> Action:
+    def _method(self, exchange: Exchange) -> str:
+        """The method that is meant: the forms of pages have only POST, and say PUT and DELETE in their address."""
         wanted = exchange.query.get("_method") if exchange.method == "POST" else None
         if wanted not in (None, "PUT", "DELETE") or (wanted == "PUT" and "/forms/" not in exchange.path):
             raise BadRequest("_method must be PUT, of a record, or DELETE")
-        return _ACTIONS[wanted or exchange.method]
+        return wanted or exchange.method
 
-    def _request(self, exchange: Exchange, resource: str, path: tuple[str, ...], action: Action) -> Request:
-        """The transport-free request; everything that the body says is read later, by `decode`."""
-        controls = _CONTROLS if exchange.method == "POST" else ("_list",) if exchange.page else ()
-        version = exchange.query.get("_version", "") if controls else ""
-        conditions = Conditions((version,)) if version else exchange.conditions()
-        writes = action != Action.READ
-        is_bytes = resource.startswith("files/") and action == Action.UPDATE
-        if writes:
-            self._check_origin(exchange, form=not is_bytes)
-        request = Request(
-            id=exchange.id, action=action, resource=resource, path=path, door=self.kind, conditions=conditions,
-            params={name: text for name, text in exchange.query.items() if name not in controls},
-            decode=partial(self._decode, exchange, resource) if writes and not is_bytes else None,
-            typed=not exchange.is_form, partial=exchange.method == "PATCH",
-            whole=exchange.format in ("csv", "ndjson") and not writes, credential=exchange.credential,
-            idempotency_key=self._idempotency_key(exchange) if writes else "",
-            body=exchange.body if is_bytes else None, body_bytes=exchange.body.size_bytes if is_bytes else None,
-            page=exchange.page and not writes,
-        )  # fmt: skip
-        if writes and exchange.header("content-encoding").lower() not in ("", "identity"):
-            raise UnsupportedMedia("Content-Encoding is not supported: send the bytes as they are")
-        for name in _PART_OF_WHOLE if writes else ():  # RFC 9110 section 14.5
-            if "HTTP_" + name.upper().replace("-", "_") in exchange.environ:
-                raise BadRequest(f"{name} is not supported: a write replaces the whole, so send all of its bytes")
-        return request
+    def _work(self, exchange: Exchange, kind: str, resource: str, path: tuple[str, ...]) -> Answer:
+        method = self._method(exchange)
+        if route := self._own_methods.get((kind, method)):
+            return route.answer(exchange, self.host)
+        request = self.door.request(exchange, resource, path, _ACTIONS[method])
+        if request.action == Action.READ and kind in ("files", "forms"):
+            return self._steady(exchange, request)
+        return self._serve(exchange, request)
 
-    def _idempotency_key(self, exchange: Exchange) -> str:
-        """The header's key, or the signed id of the page that was submitted."""
-        key = exchange.header("idempotency-key").strip()
-        key = key[1:-1] if len(key) > 1 and key[0] == key[-1] == '"' else key
-        if len(key) > 255:
-            raise BadRequest("Idempotency-Key is longer than 255 characters")
-        sealed = exchange.query.get("_submission", "") if exchange.method == "POST" else ""
-        if not sealed or key:
-            return key
-        opened = self.host.unseal("submission", sealed)
-        if opened is None:
-            raise BadRequest("the page's submission id is not from here: open the form again")
-        return "page " + opened
+    def _steady(self, exchange: Exchange, request: Request) -> Answer:
+        """The answer; a file that is replaced between its look-up and its reading is looked up again."""
+        conditional = exchange.header("if-match") or exchange.header("if-unmodified-since")
+        for _ in range(0 if conditional else 4):
+            with suppress(PreconditionFailed):
+                return self._serve(exchange, request)
+        return self._serve(exchange, request)
 
-    def _decode(self, exchange: Exchange, resource: str) -> Json:
-        """The body of a record request, read within its limit once the caller is let in."""
-        most = self.config.max_body_bytes
-        if exchange.is_form and exchange.page:
-            self.drafts.read(exchange, resource)
-            self._check_token(exchange, _text_of(exchange.typed, "_token"))
-            return self.drafts.data(exchange, resource)
-        if exchange.is_form:
-            if exchange.media_type == "multipart/form-data":
-                exchange.body.bounded(self.host.limits(resource))
-            typed = _typed_fields(exchange, most)
-            self._check_token(exchange, _text_of(typed, "_token"))
-            return {name: value for name, value in typed.items() if not name.startswith("_")}
-        self._check_token(exchange, "")
-        if exchange.body.size_bytes == 0:
-            return None
-        if exchange.media_type != "application/json" and not exchange.media_type.endswith("+json"):
-            media = exchange.media_type or "a body without Content-Type"
-            raise UnsupportedMedia(f"{media} is not read here: send application/json")
-        return load_json(b"".join(exchange.body.bounded(most)))
-
-    def _upload(self, exchange: Exchange, name: str, path: list[str]) -> Answer:
-        """Files that go into a folder: of a multipart body, or kept from an earlier one."""
-        if exchange.page and exchange.query.get("_resume"):
-            kept = _kept_files(_text_of(_typed_fields(exchange, 3 * _LOOSE_BYTES), "draft"))
-            return self._upload_again(exchange, kept) if kept else _see_other(exchange.path)
-        folder = tuple(part for part in path if part)
-        request = self._request(exchange, f"files/{quote(name, safe='')}", folder, Action.CREATE)
-        upload = FolderUpload(self.host, exchange, request, partial(self._check_token, exchange))
-        if exchange.media_type == "multipart/form-data" and (refused := upload.came_late()):
-            kept = _kept_files(upload.hold())
-            if not kept:
-                raise refused
-            return self._sign_in_first(exchange, kept, refused)
-        if exchange.media_type == "multipart/form-data":
-            upload.receive()
-        elif ended := upload.take_up():
-            return self._sign_in_first(exchange, *ended)
-        if upload.stored:
-            exchange.subject = upload.stored[-1].caller.subject
-        if not exchange.page:
-            return upload.report()
-        names = [str(response.data["name"]) for response in upload.stored]
-        told = f"Uploaded {names[0]}." if len(names) == 1 else f"{len(names)} files uploaded."
-        if names and not upload.stored[-1].caller.may(Action.READ, request.address):  # whom no list will show them
-            told = f"Uploaded {', '.join(names)}."
-        if not upload.refused and len(told) <= _NOTICE_LENGTH:
-            self._tell(exchange, exchange.path, told)
-            return _see_other(exchange.path + ("?" + urlencode(exchange.listed) if exchange.listed else ""))
-        listing = self.host.handle(upload.listing())
-        exchange.subject = listing.caller.subject
-        page = self.pages.files(exchange, listing, upload.page(exchange))
-        return _page_answer(upload.status, self.pages.render(exchange, "files.tpl", page["title"], page))
-
-    def _sign_in_first(self, exchange: Exchange, kept: _KeptFiles, error: AppError, told: str = "") -> Answer:
-        """The sign-in page, which carries on the files that were kept."""
-        page = SimpleNamespace(
-            text=kept.draft, is_short=True, action=exchange.url(kept.folder, _resume="1"), shown=(),
-            files=[name for name, _ in kept.files], lost=kept.lost,
-        )  # fmt: skip
-        body = self.pages.login(exchange, "", exchange.url(kept.folder), told, page)
-        return _page_answer(401, body, _error_headers(error))
-
-    def _upload_again(self, exchange: Exchange, kept: _KeptFiles) -> Answer:
-        """The folder, with the files that were kept and are stored by one more button."""
-        exchange.path = exchange.own_path = exchange.url(kept.folder)
-        exchange.query = {}
-        request = self._request(exchange, kept.resource, kept.path, Action.CREATE)
-        upload = FolderUpload(self.host, exchange, request, partial(self._check_token, exchange))
-        upload.refused = [RefusedFile(name, Busy("It is kept here."), sealed) for name, sealed in kept.files]
-        try:
-            listing = self.host.handle(upload.listing())
-        except Unauthenticated as error:
-            return self._sign_in_first(exchange, kept, error)
-        exchange.subject = listing.caller.subject
-        page = self.pages.files(exchange, listing, upload.page(exchange) | {"waiting": True})
-        return _page_answer(200, self.pages.render(exchange, "files.tpl", page["title"], page))
-
-    # -- rendering
-
-    def _render(self, exchange: Exchange, response: Response, kind: str) -> Answer:
+    def _serve(self, exchange: Exchange, request: Request) -> Answer:
+        response = self.host.handle(request)
         exchange.subject = response.caller.subject
         if response.content:
-            return send_content(exchange, response.content, trusted=kind == "apps")
-        if exchange.method not in ("GET", "HEAD"):
-            return self._written(exchange, response)
-        if exchange.page and response.template:
-            return self._render_page(exchange, response)
-        if response.table and exchange.format in ("csv", "ndjson"):
-            return self._export(exchange, response.table)
-        if exchange.format not in ("json", "html"):
-            lists = ", text/csv, application/x-ndjson" * bool(response.table)
-            raise NotAcceptable(f"the formats here are application/json, text/html{lists}")
-        if response.table:
-            return self._list(exchange, response.table)
-        headers = [("ETag", f'"{response.etag}"')] if response.etag else []
-        damaged = [quote(name) for name, _ in damage_in(response.data)] if response.etag else []
-        headers += [("Satchel-Damaged", ", ".join(damaged))] if damaged else []
-        if response.etag and {"*", response.etag} & set(exchange.conditions().if_none_match):
-            return Answer(304, headers)
-        return _json_answer(200, response.data, headers)
-
-    def _list(self, exchange: Exchange, table: Table) -> Answer:
-        """A page of a list as JSON, with the address of the next one (RFC 8288)."""
-        query = {name: text for name, text in exchange.query.items() if name != "_next"} | {"_next": table.next}
-        link = ("Link", f'<{exchange.own_path}?{urlencode(query)}>; rel="next"')
-        return _json_answer(200, _list_page(table), [link] if table.next else [])
-
-    def _render_page(self, exchange: Exchange, response: Response) -> Answer:
-        if response.template == "form.tpl" or response.page.get("edit"):
-            exchange.submission = self.drafts.submission()
-        leads = str(response.page.get("home", ""))
-        if response.template == "form.tpl" and Action.CREATE not in response.page["may"]:
-            leads = f"{response.page['address']}/records"  # there is nothing to submit for this caller
-        elif response.page.get("edit") and Action.UPDATE not in response.page["may"]:
-            return _see_other(exchange.url(exchange.inner))
-        if leads.startswith(("forms/", "views/")):
-            return _see_other(exchange.url(leads))
-        self._take_notice(exchange)
-        status = BadRequest.status if response.page.get("faults") and exchange.query else 200
-        return _page_answer(status, self.pages.show(exchange, response))
-
-    def _export(self, exchange: Exchange, table: Table) -> Answer:
-        """Every row, streamed; a client that goes away ends the query."""
-        rows = _csv(table) if exchange.format == "csv" else _ndjson(table)
-        if exchange.format == "csv" and exchange.query.get("_for"):
-            rows = _excel_csv(table, self.site.locale)
-        name = split_path(exchange.path.rstrip("/"))[-1]
-        disposition = f"attachment; filename*=UTF-8''{quote(name, safe='')}.{exchange.format}"
-        headers = [("Content-Type", _MEDIA[exchange.format]), ("Content-Disposition", disposition)]
-        return Answer(200, headers, _Stream(rows, table.close))
-
-    def _written(self, exchange: Exchange, response: Response) -> Answer:
-        """What a write answers: a page goes on to where the result is seen (post/redirect/get)."""
-        headers = [("Idempotency-Replayed", "true")] if response.replayed else []
-        if exchange.page and exchange.is_form:
-            return _see_other(self._afterwards(exchange, response), headers)
-        if response.etag:
-            headers.append(("ETag", f'"{response.etag}"'))
-        if response.created and response.location:
-            headers.append(("Location", exchange.url(response.location)))
-        if response.data is None:
-            return Answer(204, headers)
-        return _json_answer(201 if response.created else 200, response.data, headers)
-
-    def _afterwards(self, exchange: Exchange, response: Response) -> str:
-        """Where to go on to after a write; the page there says what was done."""
-        if response.created:
-            form, _, key = response.location.rpartition("/records/")
-            return exchange.url(form, _sent=key)
-        if response.data is None:
-            name = split_path(exchange.inner)[-1] if exchange.inner.startswith("files/") else response.name
-            return self._deleted(exchange, f"Deleted {name}." if name else "Deleted.")
-        self._tell(exchange, exchange.url(exchange.inner), f"Saved {response.name}." if response.name else "Saved.")
-        return exchange.url(exchange.inner, _list=urlencode(exchange.listed) or None)
-
-    def _deleted(self, exchange: Exchange, notice: str) -> str:
-        """The list that it was in, or the nearest folder that is left, which says so."""
-        above, (kind, name, *path) = exchange.inner.rpartition("/")[0], split_path(exchange.inner)[:-1]
-        if kind == "files":
-            while path and not self._is_left(exchange, f"files/{quote(name, safe='')}", (*path, "")):
-                above, path = above.rpartition("/")[0], path[:-1]
-            above += "/"
-        self._tell(exchange, exchange.url(above), notice)
-        return exchange.url(above, **exchange.listed)
-
-    def _is_left(self, exchange: Exchange, resource: str, path: Sequence[str]) -> bool:
-        """Whether a page is there, for this caller or for others; with its last file a folder goes, too."""
-        try:
-            self.host.handle(Request(
-                id=exchange.id, action=Action.READ, resource=resource, path=tuple(path), door=self.kind,
-                params={"_size": "1"} if path[-1] == "" else {}, credential=exchange.credential, page=True,
-            ))  # fmt: skip
-        except AppError as error:
-            return not isinstance(error, NotFound)
-        return True
-
-    def _tell(self, exchange: Exchange, path: str, notice: str) -> None:
-        """Have the page at the path say this once: in a cookie, so that no address can make a page say something."""
-        sealed = self.host.seal("notice", dump_json([_path_digest(path), notice[:_NOTICE_LENGTH]]))
-        exchange.cookies.append(self._cookie(exchange, sealed, 60, _NOTICE_COOKIE))
-
-    def _take_notice(self, exchange: Exchange) -> None:
-        """Let this page say what was done, if it is the one that was meant."""
-        sealed = exchange.cookie_values(_NOTICE_COOKIE).partition(" ")[0]
-        place, notice = load_json((sealed and self.host.unseal("notice", sealed)) or '["", ""]')
-        if place == _path_digest(exchange.path):
-            exchange.notice = notice
-            exchange.cookies.append(self._cookie(exchange, "", 0, _NOTICE_COOKIE))
-
-    # -- signing in, and where requests come from
-
-    def _parting(self, exchange: Exchange) -> list[str]:
-        """The cookies that end a session: a form page that is still open keeps what is typed by the second one."""
-        sessions = re.findall(r"(?<!\S)[\w-]{43}(?!\S)", exchange.session)[:1]
-        return [
-            self._cookie(exchange, "", 0), *(self._cookie(exchange, one, 86_400, _ENDED_COOKIE) for one in sessions)
-        ]  # fmt: skip
-
-    def _cookie(self, exchange: Exchange, session: str, seconds: int, kind: str = _COOKIE) -> str:
-        secure = "; Secure" if exchange.scheme == "https" else ""
-        place = f"Path={self.prefix or '/'}; Max-Age={seconds}"
-        return f"{exchange.cookie_name(kind)}={session}; {place}; HttpOnly; SameSite=Lax{secure}"
-
-    def _form_token(self, exchange: Exchange) -> str:
-        return self.host.seal("form", _session_digest(exchange.session))
-
-    def _check_origin(self, exchange: Exchange, *, form: bool) -> None:
-        """Forbidden when the browser adds the credential by itself and says (Sec-Fetch-Site, else Origin) that an unsafe
-        request came from elsewhere, or says nothing where no form can carry the token that _check_token reads later."""
-        verdict = _same_origin(exchange, self.origin)
-        if (exchange.by_browser and verdict is False) or (exchange.by_cookie and verdict is None and not form):
-            raise Forbidden(_ELSEWHERE)
-
-    def _check_token(self, exchange: Exchange, token: str) -> None:
-        """The last proof of same origin, where the headers gave none."""
-        if exchange.by_cookie and _same_origin(exchange, self.origin) is None:
-            opened = self.host.unseal("form", token) or ""
-            if not secrets.compare_digest(opened.encode(), _session_digest(exchange.session).encode()):
-                raise Forbidden("the form's token is missing or old; open the page again and resend it")
-
-    @property
-    def _dead_link(self) -> str:
-        """The same for a link that was used, has expired, or never was."""
-        return f"This link was used or has expired. Ask {self.pages.contact or 'whoever sent it to you'} for a new one."
-
-    def _login_page(self, exchange: Exchange, code: str = "") -> Answer:
-        after = self._safe_target(exchange.query.get("after", ""), "")
-        if code and not self.host.link_is_good(code):
-            return _page_answer(200, self.pages.login(exchange, "", after, self._dead_link))
-        return _page_answer(200, self.pages.login(exchange, code, after))
-
-    def _safe_target(self, after: str, default: str) -> str:
-        """A path on this site to go on to; never another site."""
-        dots = {".", ".."} & {unquote(part) for part in after.partition("?")[0].split("/")}
-        inside = (after + "/").startswith(self.prefix + "/") and not after.startswith("//") and not dots
-        return after if inside and re.fullmatch(r"/[!-\[\]-~]*", after) else default
-
-    def _sign_in(self, exchange: Exchange) -> Answer:
-        if _same_origin(exchange, self.origin) is False or exchange.header("origin") == "null":
-            raise Forbidden(_ELSEWHERE)
-        typed = _typed_fields(exchange, 65536 + 3 * _LOOSE_BYTES)  # a letter of a draft may be three bytes long here
-        code, token, after = (_text_of(typed, name).strip() for name in ("code", "token", "after"))
-        if "/login/" in token:  # the whole link, pasted
-            code = token.rpartition("/login/")[2]
-        if len(code) + len(token) + len(after) > 65536:
-            raise TooLarge("a token has at most 64 kB")
-        draft, files = self.drafts.opened(_text_of(typed, "draft")), _kept_files(_text_of(typed, "draft"))
-        try:
-            session, seconds = self.host.sign_in(code or token, exchange.id)
-        except Unauthenticated as error:
-            error.message = self._dead_link if code else error.message
-            if not exchange.page:
-                raise
-            if draft:
-                return self.drafts.sign_in_first(exchange, draft, error, error.message)
-            if files:
-                return self._sign_in_first(exchange, files, error, error.message)
-            body = self.pages.login(exchange, "", self._safe_target(after, ""), error.message)
-            return _page_answer(401, body, _error_headers(error))
-        # It outlives the session: a form that is sent too late shows by it whose it was (has_ended).
-        exchange.cookies = [self._cookie(exchange, session, seconds + 86_400)]
-        if draft or files:
-            exchange.session, exchange.authorization = session, ""
-            exchange.credential = f"Session {session}"
-        if files:
-            return self._upload_again(exchange, files)
-        if draft:
-            return self.drafts.filled(exchange, draft)
-        return _see_other(self._safe_target(after, exchange.url("")))
-
-    def _sign_out(self, exchange: Exchange) -> Answer:
-        self._check_origin(exchange, form=True)
-        typed = _typed_fields(exchange, 65536) if exchange.body.size_bytes else {}
-        self._check_token(exchange, _text_of(typed, "_token"))
-        if exchange.session:
-            self.host.sign_out(f"Session {exchange.session}", exchange.id)
-        exchange.cookies = self._parting(exchange)
-        return _see_other(exchange.url("login"))
-
-    # -- small answers
-
-    def _static(self, exchange: Exchange, name: str) -> Answer:
-        data = self.pages.static.get(name)
-        if data is None:
-            raise NotFound(f"there is no static file {name[:100]}")
-        tag = f'"{self.pages.tags[name]}"'
-        lasting = exchange.query.get("v") == self.pages.tags[name]
-        headers = [("ETag", tag), ("Cache-Control", "public, max-age=31536000, immutable" if lasting else "no-cache")]
-        if tag in exchange.header("if-none-match"):
-            return Answer(304, headers)
-        return Answer(200, [*headers, ("Content-Type", media_type(name))], data)
+            return send_content(exchange, response.content, trusted=request.resource.startswith("apps/"))
+        if exchange.method in ("GET", "HEAD"):
+            return exchange.format.answer(exchange, response) or _dumped(exchange, response)
+        return exchange.format.written(exchange, response) or _written(exchange, response)
 
     def _readyz(self, exchange: Exchange) -> Answer:
-        """503 while a provider is away. A queue at rest is told too, and is no reason to send people elsewhere."""
-        found, queues = self.host.ready(), dict(self.queues())
-        well, working = (all(state == "ok" for state in states.values()) for states in (found, queues))
-        status = "unavailable" if not well else "ok" if working else "degraded"
-        facts = {"status": status, "providers": found} | ({"queues": queues} if queues else {})
-        return _json_answer(200 if well else 503, facts)
+        """503 while a provider is away. A paused queue is named too, and is no reason to send people elsewhere."""
+        providers, queues = self.host.ready(), dict(self.queues())
+        status, code = "ok", 200
+        if any(state != "ok" for state in queues.values()):
+            status = "degraded"
+        if any(state != "ok" for state in providers.values()):
+            status, code = "unavailable", 503
+        facts: Value = {"status": status, "providers": providers}
+        if queues:
+            facts["queues"] = queues
+        return json_answer(code, facts)
 
     # -- serving
 
     def run(self) -> None:
-        listener = self._listen()
+        listener = _listen(self.config.bind)
         try:
-            if sys.platform == "win32":
-                self._run_threaded(listener)
-            else:
-                self._run_gunicorn(listener)
+            address = _bound_address(listener, self.prefix, tls=self.config.tls_cert is not None)
+            server = GunicornServer(self.config, self.wsgi, self.host, self.waits.deadlines)
+            server.run(listener, lambda: self.on_ready(address))
         finally:
             listener.close()
 
     def stop(self) -> None:
-        self.stopping()
+        os.kill(os.getpid(), signal.SIGTERM)
 
-    def address(self, listener: socket.socket) -> str:
-        """The site's own address, for people."""
-        name = listener.getsockname()
-        scheme = "https" if self.config.tls_cert else "http"
-        if isinstance(name, str):
-            return f"unix:{name}{self.prefix}"
-        host = f"[{name[0]}]" if ":" in name[0] else name[0]
-        host = {"0.0.0.0": "localhost", "[::]": "localhost"}.get(host, host)  # noqa: S104 (compared, not bound)
-        return f"{scheme}://{host}:{name[1]}{self.prefix}"
 
-    def _listen(self) -> socket.socket:
-        """The bound socket; Unavailable if the address stays taken for five seconds (a killed server's workers end)."""
-        text = self.config.bind
-        for _ in range(50):
-            try:
-                if text.startswith("unix:"):
-                    return _unix_listener(text.removeprefix("unix:"))
-                host, _, port = text.rpartition(":")
-                return _tcp_listener(host.strip("[]"), int(port))
-            except OSError as error:
-                if error.errno != errno.EADDRINUSE:
-                    raise Unavailable(f"cannot listen on {text}: {error.strerror}") from error
-                time.sleep(0.1)
-        raise Unavailable(f"cannot listen on {text}: another program does; choose another with --bind")
+# ---- serving
 
-    def _run_threaded(self, listener: socket.socket) -> None:
-        """The standard library's server, where gunicorn cannot run."""
-        from socketserver import ThreadingMixIn
-        from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-        class Handler(WSGIRequestHandler):
-            timeout = self.config.body_timeout_s
+class GunicornServer:
+    """A WSGI application in pre-forked workers of a few threads each. `deadlines` are those of ClientWaits."""
 
-            def get_environ(self) -> dict[str, Any]:
-                return super().get_environ() | {"RAW_URI": self.path}
+    def __init__(self, config: HttpConfig, application: Callable[..., Any], host: Host, deadlines: dict[Any, float]) -> None:
+        self.config, self.application, self.host, self.deadlines = config, application, host, deadlines
 
-            def handle(self) -> None:
-                with suppress(OSError):  # the client went away
-                    super().handle()
-
-            def log_message(self, *args: Any) -> None:
-                """Nothing: the runner logs for itself."""
-
-        class Server(ThreadingMixIn, WSGIServer):
-            daemon_threads = False  # what is in flight is finished
-
-        _log.warning("gunicorn does not run here: serving with the standard library, for few users only")
-        server = Server(listener.getsockname()[:2], Handler, bind_and_activate=False)
-        server.socket.close()
-        server.socket = listener
-        server.server_name, server.server_port = str(listener.getsockname()[0]), int(listener.getsockname()[1])
-        server.setup_environ()
-        server.set_app(self.wsgi)
-        self.stopping = lambda: threading.Thread(target=server.shutdown).start()  # it waits for serve_forever to end
-        signal.signal(signal.SIGTERM, lambda *_: self.stop())
-        self.host.open()
-        self.on_ready(self.address(listener))
-        try:
-            server.serve_forever()
-        finally:
-            server.server_close()
-            self.host.close()
-
-    def _run_gunicorn(self, listener: socket.socket) -> None:
+    def run(self, listener: socket.socket, on_ready: Callable[[], None]) -> None:
+        """Serve until SIGTERM."""
         from gunicorn.app.base import BaseApplication
 
-        application, options = self.wsgi, self._gunicorn_options(listener)
+        application, options = self.application, self._options(listener, on_ready)
 
         class Server(BaseApplication):  # type: ignore[misc]
             def load_config(self) -> None:
@@ -5271,23 +4507,87 @@ class HttpRunner(Runner):
             if end.code not in (0, None):
                 raise Unavailable("the HTTP server stopped; its reason is in the log above") from end
 
-    def _gunicorn_options(self, listener: socket.socket) -> dict[str, Any]:
-        config, address = self.config, self.address(listener)
+    def _options(self, listener: socket.socket, on_ready: Callable[[], None]) -> dict[str, Any]:
+        from gunicorn.config import KNOWN_SETTINGS
+        from gunicorn.workers.gthread import ThreadWorker
+
+        worker = type("Worker", (_PatientWorker, ThreadWorker), {"deadlines": self.deadlines, "late": set()})
         options: dict[str, Any] = {
-            "bind": f"fd://{os.dup(listener.fileno())}", "workers": config.workers or os.cpu_count() or 1,
-            "worker_class": _worker_class(self.deadlines), "threads": config.threads, "timeout": 60,
+            "bind": f"fd://{os.dup(listener.fileno())}", "workers": self.config.workers or os.cpu_count() or 1,
+            "worker_class": worker, "threads": self.config.threads, "timeout": 60,
             "graceful_timeout": 25, "keepalive": 15, "loglevel": "error", "limit_request_line": 8190,
             "forwarded_allow_ips": "", "secure_scheme_headers": {}, "proc_name": "satchel",
-            "when_ready": lambda arbiter: self.on_ready(address), "post_worker_init": lambda worker: self.host.open(),
+            "when_ready": lambda arbiter: on_ready(), "post_worker_init": lambda worker: self.host.open(),
             "worker_exit": lambda arbiter, worker: self.host.close(),
         }  # fmt: skip
-        if config.tls_cert:
-            options |= {"certfile": str(config.tls_cert), "keyfile": str(config.tls_key)}
-        from gunicorn.config import KNOWN_SETTINGS
-
+        if self.config.tls_cert:
+            options |= {"certfile": str(self.config.tls_cert), "keyfile": str(self.config.tls_key)}
         if any(one.name == "control_socket_disable" for one in KNOWN_SETTINGS):
             options["control_socket_disable"] = True
         return options
+
+
+class _PatientWorker:
+    """What makes gunicorn's gthread worker safe against slow clients.
+
+    A connection gets a thread when its first byte is there, and is ended when its request does not come by its deadline;
+    the linger after the last answer is done by that thread and not by the loop that serves everybody.
+    """
+
+    deadlines: dict[Any, float]
+    late: set[Any]  # connections whose body did not come: what still comes of it must not be read as a request
+    cfg: Any
+    pending_conns: Any
+    poller: Any
+    on_pending_socket_readable: Any
+
+    def get_thread_pool(self) -> Any:
+        from concurrent.futures import ThreadPoolExecutor
+
+        return ThreadPoolExecutor(max_workers=self.cfg.threads + _WAITING_THREADS)
+
+    def enqueue_req(self, conn: Any) -> None:
+        if conn.initialized or conn.data_ready:
+            super().enqueue_req(conn)  # type: ignore[misc]
+            return
+        conn.sock.setblocking(False)
+        conn.set_timeout()
+        self.pending_conns.append(conn)
+        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
+
+    def handle(self, conn: Any) -> Any:
+        self.deadlines[conn] = time.monotonic() + _HEADER_S
+        try:
+            kept = super().handle(conn)  # type: ignore[misc]
+        finally:
+            self.deadlines.pop(conn, None)
+        if not kept:
+            if conn.sock.fileno() >= 0:  # it was not broken off
+                _linger(conn.sock)
+                conn.close(graceful=True)
+            conn.close = lambda graceful=False: None
+        return kept
+
+    def handle_request(self, req: Any, conn: Any) -> Any:
+        self.deadlines.pop(conn, None)
+        if getattr(req, "_expected_100_continue", False):
+            req._expected_100_continue = False  # BodyReader says it when the body is wanted: a refused one stays unsent
+            req.force_close()
+        try:
+            return super().handle_request(req, conn) and conn.sock not in self.late  # type: ignore[misc]
+        except TimeoutError:  # the client does not read its answer
+            return False
+        finally:
+            self.late.discard(conn.sock)
+
+    def murder_pending(self) -> None:
+        super().murder_pending()  # type: ignore[misc]
+        for held, until in self.deadlines.copy().items():
+            if time.monotonic() > until:
+                if not hasattr(held, "sock"):  # its body is awaited; a head is awaited by the holder of the connection
+                    self.late.add(held)
+                with suppress(OSError):  # it was closed meanwhile
+                    socket.socket.shutdown(getattr(held, "sock", held), socket.SHUT_RD)
 
 
 def _linger(connection: socket.socket) -> None:
@@ -5301,66 +4601,29 @@ def _linger(connection: socket.socket) -> None:
                 return
 
 
-def _worker_class(deadlines: dict[Any, float]) -> type:
-    """gunicorn's gthread worker, made safe against slow clients.
+def _listen(bind: str) -> socket.socket:
+    """The bound socket; Unavailable if the address stays taken for five seconds (a killed server's workers end)."""
+    for _ in range(50):
+        try:
+            if bind.startswith("unix:"):
+                return _unix_listener(bind.removeprefix("unix:"))
+            host, _, port = bind.rpartition(":")
+            return _tcp_listener(host.strip("[]"), int(port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise Unavailable(f"cannot listen on {bind}: {error.strerror}") from error
+            time.sleep(0.1)
+    raise Unavailable(f"cannot listen on {bind}: another program does; choose another with --bind")
 
-    A connection gets a thread when its first byte is there, and is ended when its request does not come by its deadline;
-    the linger after the last answer is done by that thread and not by the loop that serves everybody.
-    """
-    from concurrent.futures import ThreadPoolExecutor
 
-    from gunicorn.workers.gthread import ThreadWorker
-
-    late: set[Any] = set()  # connections whose body did not come: what still comes of it must not be read as a request
-
-    class Worker(ThreadWorker):  # type: ignore[misc]
-        def get_thread_pool(self) -> ThreadPoolExecutor:
-            return ThreadPoolExecutor(max_workers=self.cfg.threads + _WAITING_THREADS)
-
-        def enqueue_req(self, conn: Any) -> None:
-            if conn.initialized or conn.data_ready:
-                super().enqueue_req(conn)
-                return
-            conn.sock.setblocking(False)
-            conn.set_timeout()
-            self.pending_conns.append(conn)
-            self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
-
-        def handle(self, conn: Any) -> Any:
-            deadlines[conn] = time.monotonic() + _HEADER_S
-            try:
-                kept = super().handle(conn)
-            finally:
-                deadlines.pop(conn, None)
-            if not kept:
-                if conn.sock.fileno() >= 0:  # else it was broken off
-                    _linger(conn.sock)
-                    conn.close(graceful=True)
-                conn.close = lambda graceful=False: None
-            return kept
-
-        def handle_request(self, req: Any, conn: Any) -> Any:
-            deadlines.pop(conn, None)
-            if getattr(req, "_expected_100_continue", False):
-                req._expected_100_continue = False  # BodyReader says it when the body is wanted: a refused one stays unsent
-                req.force_close()
-            try:
-                return super().handle_request(req, conn) and conn.sock not in late
-            except TimeoutError:  # the client does not read its answer
-                return False
-            finally:
-                late.discard(conn.sock)
-
-        def murder_pending(self) -> None:
-            super().murder_pending()
-            for held, until in deadlines.copy().items():
-                if time.monotonic() > until:
-                    if not hasattr(held, "sock"):  # its body is awaited; a head is awaited by the holder of the connection
-                        late.add(held)
-                    with suppress(OSError):  # it was closed meanwhile
-                        socket.socket.shutdown(getattr(held, "sock", held), socket.SHUT_RD)
-
-    return Worker
+def _bound_address(listener: socket.socket, prefix: str, *, tls: bool) -> str:
+    """The site's own address, for people."""
+    name = listener.getsockname()
+    if isinstance(name, str):
+        return f"unix:{name}{prefix}"
+    host = f"[{name[0]}]" if ":" in name[0] else name[0]
+    host = {"0.0.0.0": "localhost", "[::]": "localhost"}.get(host, host)  # noqa: S104 (compared, not bound)
+    return f"{'https' if tls else 'http'}://{host}:{name[1]}{prefix}"
 
 
 def _ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
@@ -5403,360 +4666,6 @@ def _unix_listener(path: str) -> socket.socket:
     finally:
         os.umask(before)
     return listener
-
-
-_ELSEWHERE = "this request came from another site; open the page here and try again"
-
-
-def _path_digest(path: str) -> str:
-    return hashlib.sha256(path.encode()).hexdigest()[:16]
-
-
-def _session_digest(session: str) -> str:
-    return hashlib.sha256(session.encode()).hexdigest()[:32]
-
-
-def _same_origin(exchange: Exchange, own: str) -> bool | None:
-    """Whether a browser says that the request comes from this site's own pages; None when it does not say.
-
-    `own` is the origin that app.toml names, which a proxy need not pass on as the host.
-    """
-    site, origin = exchange.header("sec-fetch-site"), exchange.header("origin")
-    if site:
-        return site in ("same-origin", "none")
-    if origin and origin != "null":
-        return origin.lower() == own or origin.partition("://")[2].lower() == exchange.host.lower()
-    return None
-
-
-def _text_of(typed: Mapping[str, Sequence[Any]], name: str) -> str:
-    """The first text of a field; "" when there is none."""
-    return next((value for value in typed.get(name, ()) if isinstance(value, str)), "")
-
-
-def _typed_fields(exchange: Exchange, most: int, file_limits: Mapping[str, int] | None = None) -> dict[str, list[Any]]:
-    """The fields of an HTML form by name: texts, at most `most` bytes of them, and Uploads kept in temporary files.
-
-    They are put into exchange.typed as they come, so that a failure loses nothing of what came before it. With limits
-    of the files of each field, in bytes (0 for others), what is over its limit is read and dropped.
-    """
-    found = exchange.typed
-    exchange.form_is_read = True
-    if exchange.media_type == "application/x-www-form-urlencoded":
-        try:
-            text = b"".join(exchange.body.bounded(most)).decode()
-            pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=5000)
-        except ValueError:
-            raise BadRequest("the form is not UTF-8, or has over 5,000 fields") from None
-        for name, value in pairs:
-            found.setdefault(name, []).append(value)
-        return found
-    if exchange.media_type != "multipart/form-data":
-        raise UnsupportedMedia("send a form: application/x-www-form-urlencoded or multipart/form-data")
-    if exchange.body.most is None and file_limits is None:
-        exchange.body.bounded(most)
-    room = sum((file_limits or {}).values())  # for all files together, however often a field comes
-    for part in read_multipart(exchange.body, exchange.content_type):
-        if part.file_name is None:
-            value = part.text(most)
-            most -= len(value.encode())
-            found.setdefault(part.name, []).append(value)
-        else:
-            limit = None if file_limits is None else min(room, file_limits.get(part.name, 0))
-            uploads = found.setdefault(part.name, [])
-            uploads.append(Upload(part.file_name, io.BytesIO(), dropped_bytes=1))  # for one that is cut off
-            one = _spooled(exchange, part, limit)
-            room -= one.file.seek(0, os.SEEK_END)
-            one.file.seek(0)
-            if one.dropped_bytes and file_limits:  # for want of room: it is over the limit of its field, too
-                one = dataclasses.replace(one, dropped_bytes=max(one.dropped_bytes, file_limits.get(part.name, 0) + 1))
-            uploads[-1] = one
-    return found
-
-
-class _KeptFiles(NamedTuple):
-    """Files of an upload that came after its session had ended, as FolderUpload.hold makes them and pages carry them."""
-
-    draft: str
-    folder: str
-    resource: str
-    path: tuple[str, ...]
-    files: list[tuple[str, str]]  # name and what FolderUpload sealed
-    lost: int
-
-
-def _carried(draft: str) -> Json:
-    """What a hidden field of a page carries, as it may come from anybody; ValueError or BadRequest if no page made it."""
-    facts = load_json(draft or "null")
-    dump_json(facts).encode()  # half of a surrogate pair could not be shown again
-    return facts
-
-
-def _kept_files(draft: str) -> _KeptFiles | None:
-    """None if a text is not that, or keeps none."""
-    try:
-        facts: Any = _carried(draft)
-        kind, name, *path = split_path(facts["folder"])
-        files = [(str(one), str(sealed)) for one, sealed in facts["kept"]]
-        resource, inner, lost = f"files/{quote(name, safe='')}", tuple(filter(None, path)), facts["lost"]
-        if type(lost) is not int:
-            return None
-    except (BadRequest, LookupError, TypeError, ValueError, AttributeError):
-        return None
-    folder = "/".join([resource, *(quote(part, safe="") for part in inner), ""])
-    return _KeptFiles(draft, folder, resource, inner, files, lost) if kind == "files" and files else None
-
-
-class RefusedFile(NamedTuple):
-    """A file of an upload that was not stored, and why; `sealed` is its kept bytes, signed, "" if they are gone."""
-
-    name: str  # as it came, with the folders in it
-    error: AppError
-    sealed: str = ""
-
-
-class FolderUpload:
-    """The files of one request into a folder, each stored as it arrives. One that is refused stops no other."""
-
-    def __init__(self, host: Host, exchange: Exchange, request: Request, check_token: Callable[[str], None]) -> None:
-        self.host, self.exchange, self.check_token = host, exchange, check_token
-        self.request = request._replace(decode=None, idempotency_key="", keeps=exchange.page)
-        self.stored: list[Response] = []
-        self.refused: list[RefusedFile] = []
-        self._fields: dict[str, str] = {}
-        self._broken = False
-        self._dropped_bytes = 0
-
-    @property
-    def status(self) -> int:
-        return self.refused[0].error.status if not self.stored else 207 if self.refused else 201
-
-    def came_late(self) -> Unauthenticated | None:
-        """What keeps the caller out, where the page was sent by a session that has ended."""
-        if self.exchange.page and self.host.has_ended(self.exchange.former):
-            try:
-                self.host.handle(self.listing())
-            except Unauthenticated as error:
-                return error
-            except AppError:
-                return None
-        return None
-
-    def hold(self) -> str:
-        """Keep the files of who was signed in until lately: what a page carries on."""
-        exchange, resource = self.exchange, self.request.resource
-        exchange.body.most, exchange.body.rate = self.host.limits(resource), _STRANGERS_RATE
-        with suppress(AppError):  # what came before the failure is there
-            _typed_fields(exchange, _LOOSE_BYTES, self.host.file_limits(resource))
-        files = [one for one in exchange.typed.get("file", ()) if isinstance(one, Upload) and one.name]
-        uploads = {str(at): one for at, one in enumerate(files)}
-        held = self.host.hold_after(exchange.former, resource, {at: u for at, u in uploads.items() if not u.dropped_bytes})
-        kept = []
-        for at, one in held.items():
-            name = uploads[at].name.replace("\\", "/")
-            request = self.request._replace(path=(*self.request.path, *name.split("/")))
-            kept.append((name, self._sealed(name, request, one.staged)))
-        return self._draft(kept, len(uploads) - len(kept))
-
-    def receive(self) -> None:
-        """Read the multipart body to its end. Raises what concerns the whole of it, if nothing was stored."""
-        exchange = self.exchange
-        exchange.body.most = _LOOSE_BYTES  # until somebody is let in
-        try:
-            for part in read_multipart(exchange.body, exchange.content_type):
-                self._take(part)
-            self._decide()
-        except AppError as error:
-            if not self.stored:
-                raise next((one.error for one in self.refused if isinstance(one.error, Forbidden)), error) from None
-            self.refused.append(RefusedFile("", error))
-        self._need_any()
-
-    def _decide(self) -> None:
-        """Store what was kept because its name is taken, where a field behind the files says to replace it or keep both."""
-        says = self._fields.get("_replace") or self._fields.get("_keep_both")
-        late = [one for one in self.refused if one.sealed and says]
-        self.refused = [one for one in self.refused if one not in late]
-        for one in late:
-            self._store(*self._kept(one.sealed), one.sealed)
-
-    def _take(self, part: _Part) -> None:
-        if part.file_name is None:
-            text = part.text()
-            if part.name in ("_token", "_replace", "_keep_both"):
-                self._fields[part.name] = text
-        elif part.file_name:
-            self.check_token(self._fields.get("_token", ""))
-            name, chunks = part.file_name.replace("\\", "/"), self._watched(part.chunks)
-            path = (*self.request.path, *name.split("/"))
-            if LOST in name:
-                self.refused.append(RefusedFile(name, BadRequest(f"the name {name} is not UTF-8: rename the file")))
-            else:
-                self._store(name, self.request._replace(path=path, body=chunks))
-            self._drop(part.chunks)
-
-    def _watched(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        self.exchange.body.most = None  # whoever reads this was let in
-        try:
-            yield from chunks
-        except AppError:
-            self._broken = True
-            raise
-
-    def _drop(self, chunks: Iterator[bytes]) -> None:
-        """Read away what nobody wanted of a file, so that the next one comes."""
-        for chunk in chunks:
-            self._dropped_bytes += len(chunk)
-            if self._dropped_bytes > _DROPPED_BYTES:
-                raise TooLarge("too much of what was sent is not taken here")
-
-    def take_up(self) -> tuple[_KeptFiles, Unauthenticated] | None:
-        """Store the kept files that a page's form names, as it says; what is kept on if the session ended meanwhile."""
-        if self.exchange.media_type != "application/x-www-form-urlencoded":
-            raise UnsupportedMedia("a folder takes multipart/form-data; PUT one file at its own address")
-        typed = _typed_fields(self.exchange, 1 << 20)
-        self.check_token(_text_of(typed, "_token"))
-        self._fields = {name: _text_of(typed, name) for name in ("_replace", "_keep_both")}
-        waiting = [*typed.get("_staged", ()), *typed.get("_pending", ())]
-        for sealed in typed.get("_staged", ()):
-            name, request = self._kept(sealed)
-            try:
-                self._store(name, request, sealed)
-            except Unauthenticated as error:
-                kept = None if self.stored else _kept_files(self._draft([(self._kept(one)[0], one) for one in waiting]))
-                if kept and self.exchange.page:
-                    return kept, error
-                raise
-        for sealed in typed.get("_pending", ()):
-            name, request = self._kept(sealed)
-            self.refused.append(RefusedFile(name, Exists(f"{request.address} exists"), sealed))
-        if not typed.get("_staged"):
-            raise UnsupportedMedia("a folder takes multipart/form-data; PUT one file at its own address")
-        return None
-
-    def _draft(self, kept: Sequence[tuple[str, str]], lost: int = 0) -> str:
-        """What a page carries on of kept files: (name, what _sealed made) of each."""
-        folder = "/".join([self.request.resource, *(quote(part, safe="") for part in self.request.path), ""])
-        return dump_json({"folder": folder, "kept": kept, "lost": lost})
-
-    def _need_any(self) -> None:
-        if not self.stored and not self.refused:
-            raise BadRequest("the body has no file: choose one, in a field named file")
-        errors = [one.error for one in self.refused]
-        alone = len(errors) == 1 and not self.exchange.page
-        if not self.stored and (alone or all(isinstance(error, Forbidden) for error in errors)):
-            raise errors[0]
-
-    def _store(self, name: str, request: Request, sealed: str = "") -> None:
-        """Store one file, or note why not. Raises what concerns the whole request."""
-        action = Action.UPDATE if self._fields.get("_replace") else Action.CREATE
-        keeps = request.keeps or bool(self._fields.get("_keep_both"))
-        request = request._replace(action=action, keeps=keeps)
-        try:
-            self.stored.append(self._beside(request) if self._fields.get("_keep_both") else self.host.handle(request))
-        except Unauthenticated:
-            raise
-        except AppError as error:
-            if self._broken:
-                raise
-            if not isinstance(error, Forbidden):
-                self.exchange.body.most = None  # let in, and refused for the file's sake
-            if isinstance(error, PreconditionFailed) and action == Action.CREATE:  # another one was faster
-                error = Exists(f"{request.address} exists")
-            if isinstance(error, NotFound) and request.staged:
-                error = NotFound("it is kept here no longer: it was stored meanwhile, or waited for over a day")
-            if isinstance(error, Exists) and error.staged and request.staged is None:
-                sealed = self._sealed(name, request, error.staged)
-            self.refused.append(RefusedFile(name, error, sealed if isinstance(error, Exists) or error.retry else ""))
-
-    def _beside(self, request: Request) -> Response:
-        """Store a file under its name, or under the first like it that is free."""
-        path, staged = request.path, request.staged
-        for number in range(1, 101):
-            try:
-                return self.host.handle(request._replace(path=(*path[:-1], _numbered(path[-1], number))))
-            except Exists as error:
-                staged = staged or error.staged
-                request = request._replace(staged=staged)
-        raise Conflict(f"{request.address} and a hundred names like it exist")
-
-    def _sealed(self, name: str, request: Request, staged: Staged) -> str:
-        facts = {"name": name, "in": request.resource, "path": request.path, "staged": tuple(staged)}
-        return self.host.seal("staged file", dump_json(facts))
-
-    def _kept(self, sealed: Any) -> tuple[str, Request]:
-        """The name, and the request for it, of a file that was kept; BadRequest if this folder kept none such."""
-        facts = load_json((self.host.unseal("staged file", str(sealed)) or "null").encode())
-        if not facts or facts["in"] != self.request.resource:
-            raise BadRequest("this is no file that was kept here: choose it again")
-        path, staged = tuple(facts["path"]), Staged(*facts["staged"])
-        return facts["name"], self.request._replace(path=path, staged=staged)
-
-    def listing(self) -> Request:
-        """The request for the folder's own page, to show beside it what became of the files."""
-        path = (*self.request.path, "")
-        return self.request._replace(action=Action.READ, path=path, params=self.exchange.listed, page=True, keeps=False)
-
-    def report(self) -> Answer:
-        """What became of the files, for a program: 201 if all were stored, 207 if some were, else a problem."""
-        items = [response.data for response in self.stored]
-        if not self.refused:
-            return _json_answer(201, {"items": items})
-        facts = [
-            {"name": one.name, "code": one.error.code, "detail": one.error.message, "status": one.error.status}
-            for one in self.refused
-        ]
-        body: Value = {"items": items, "errors": facts}
-        if self.stored:
-            return _json_answer(207, body)
-        first = self.refused[0].error
-        problem = _problem(self.exchange.id, first) | body | {"detail": f"none of {how_many(len(facts), 'file')} was stored"}
-        return _json_answer(first.status, problem, _error_headers(first), _PROBLEM_MEDIA)
-
-    def page(self, exchange: Exchange) -> dict[str, Any]:
-        """The same for a person, with what may be done about names that are taken."""
-        pending = [one.sealed for one in self.refused if one.sealed]
-        files = [
-            SimpleNamespace(
-                name=one.name, sealed=one.sealed, pending=[other for other in pending if other != one.sealed],
-                why="A file of this name is here already." if isinstance(one.error, Exists) else one.error.message,
-            )
-            for one in self.refused
-        ]  # fmt: skip
-        return {"stored": [response.data for response in self.stored], "refused": files, "pending": pending}
-
-
-def _numbered(name: str, number: int) -> str:
-    """ "plan (2).pdf" of "plan.pdf" and 2, the stem shortened where it would be too long; the name itself of 1."""
-    match = re.fullmatch(r"(?s)(.+?)((?:\.tar)?\.[^. ]{1,10})?", name)
-    if not match or number == 1:
-        return name
-    ending = f" ({number}){match[2] or ''}"
-    return compose(match[1]).encode()[: 255 - len(ending.encode())].decode(errors="ignore") + ending
-
-
-def _spooled(exchange: Exchange, part: _Part, limit: int | None) -> Upload:
-    """A chosen file in a temporary one, in memory while small, closed after the answer; empty if it is over its limit."""
-    if len(exchange.files) >= 100:
-        raise TooLarge("a form takes at most 100 files")
-    from tempfile import SpooledTemporaryFile
-
-    file = cast(BinaryIO, SpooledTemporaryFile(max_size=1 << 16))  # noqa: SIM115 (closed by HttpRunner.wsgi)
-    exchange.files.append(file)
-    size = 0
-    for chunk in part.chunks:
-        size += len(chunk)
-        if limit is None or size <= limit:
-            file.write(chunk)
-        elif file.tell():
-            file.seek(0)
-            file.truncate()
-        if limit is not None and size > limit:
-            exchange.dropped_bytes += len(chunk)
-        if exchange.dropped_bytes > _DROPPED_BYTES:
-            raise TooLarge(f"the files are too large: {in_units(_DROPPED_BYTES)} is the most that is read here")
-    file.seek(0)
-    return Upload(part.file_name or "", file, size if limit is not None and size > limit else 0)
 
 
 # ---- queues: what a message says
@@ -6050,7 +4959,7 @@ def _reply_data(response: Response) -> tuple[int, Json]:
     status = 201 if response.created else 200
     if response.table:
         with closing(response.table):
-            return status, _list_page(response.table)
+            return status, list_page(response.table)
     if response.content is None:
         return 204 if response.data is None else status, response.data
     if response.content.blob.size_bytes > _MOST_MESSAGE_BYTES * 32:
@@ -7134,7 +6043,7 @@ class Consumer:
 
     def _failed(self, delivery: Delivery, error: AppError) -> Result:
         error.subject = delivery.subject = error.subject or delivery.subject
-        return Result(error.status, _problem(delivery.request_id, error), error)
+        return Result(error.status, problem_details(delivery.request_id, error), error)
 
     def _sit_out(self, delivery: Delivery, told: str, away: frozenset[str], longest_s: float) -> bool:
         """Wait, holding the message and receiving no other, until one of those providers is back, or for a time where
@@ -7283,7 +6192,7 @@ class Consumer:
             body, attributes = self._by_s3(f"replies/{delivery.message.id}", body, attributes)
         elif _message_bytes(body, attributes) > _MOST_MESSAGE_BYTES:
             error = TooLarge(f"the answer has {len(body.encode()):,} bytes, too many for a message: [sqs] reply_bucket")
-            body, status = _sendable_json(_problem(delivery.request_id, error)), error.status
+            body, status = _sendable_json(problem_details(delivery.request_id, error)), error.status
             attributes = {**attributes, "status": {"DataType": "Number", "StringValue": str(status)}}
         self.service.send(url, body, attributes, _group_of(correlation_id), delivery.message.id)
 
@@ -11428,11 +10337,11 @@ def write_fully(descriptor: int, data: bytes) -> None:
 # ==== 9. PLUGINS =================================================================================================
 # One registry of every kind of every family: the built-in ones, those of the bundled plugins, which are imported when one
 # is needed, and those of plugins/*.py beside app.toml. A file that does not load stops the start and is named.
-# uses: ERRORS CONFIG CONTRACTS PROVIDERS
+# uses: ERRORS CONFIG CONTRACTS RUNNERS PROVIDERS
 # defines: BUNDLED BUILT_IN Registry load_registry plugin
 
 BUNDLED = Path(__file__).resolve().parent
-BUILT_IN: tuple[type[Extension], ...] = (SqlProvider,)
+BUILT_IN: tuple[type[Extension], ...] = (SqlProvider, JsonFormat, CsvFormat, NdjsonFormat)
 _Family = TypeVar("_Family", bound=Extension)
 _OWN_TABLES = frozenset(shape.partition(".")[0] for shape in SETTINGS)
 _HEADING_KINDS = re.compile(r"^# defines:(.*(?:\n#  +.*)*)", re.MULTILINE)
@@ -12955,8 +11864,7 @@ def _serve_http(app: App) -> None:
             _say(f"There is no sign-in link: {trouble}")
 
     app.runs_jobs = True
-    folders = [config.folder / "templates", BUNDLED / "templates"]
-    HttpRunner(config.http, config.site, app, folders, on_ready, app.queues).run()
+    HttpRunner(config, app, on_ready, app.queues).run()
 
 
 def _states_file(config: Config, number: int) -> Path:
@@ -13427,11 +12335,10 @@ def _info_config(app: App) -> Json:
 
 
 def _info_routes(app: App) -> Json:
-    indexes = [f"/{kind}" for kind in app.indexes]
-    routes = [path for route in app.extensions(Route) for path in route.paths]  # type: ignore[type-abstract]
-    own = ("/", *indexes, *routes, "/healthz", "/readyz", "/login", "/static/…")
+    own = ["/", *(f"/{kind}" for kind in app.indexes), "/healthz", "/readyz"]
     rows = [{"path": path, "methods": "GET"} for path in own]
-    rows += [{"path": "/logout", "methods": "POST"}]
+    for route in app.extensions(Route):  # type: ignore[type-abstract]
+        rows += [{"path": re.sub("<.*", "…", path), "methods": methods} for path, methods in route.paths.items()]
     for address in filter(None, app.resources):
         for endpoint in app.resources[address].endpoints:
             path = "/".join(filter(None, (f"/{address}", endpoint.path)))

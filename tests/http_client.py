@@ -155,8 +155,7 @@ class Site:
         config = app.read_config(raw, folder, "app.toml", registry.provider_settings, registry.tables)
         self.app = app.App(config, registry)
         self.app.open()
-        folders = [folder / "templates", ROOT / "templates"]
-        self.runner = app.HttpRunner(config.http, config.site, self.app, folders, lambda address: None)
+        self.runner = app.HttpRunner(config, self.app, lambda address: None)
 
     def close(self) -> None:
         self.app.close()

@@ -1,0 +1,1337 @@
+"""The HTML format: pages for people, made of templates; forms and uploads that come back with everything in them."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import logging
+import re
+import secrets
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import partial
+from types import MappingProxyType, SimpleNamespace
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+from urllib.parse import parse_qsl, quote, unquote, urlencode
+
+import app
+from app import (
+    COUNTED,
+    ELSEWHERE,
+    PAGE_POLICY,
+    Action,
+    Answer,
+    AppError,
+    Asked,
+    BadRequest,
+    Busy,
+    Column,
+    Config,
+    Exchange,
+    Exists,
+    Fault,
+    Forbidden,
+    Format,
+    Held,
+    Host,
+    HttpRunner,
+    IdempotencyConflict,
+    Input,
+    Json,
+    JsonFormat,
+    Locale,
+    NotFound,
+    PreconditionFailed,
+    Record,
+    Request,
+    Response,
+    Route,
+    Staged,
+    StorageFull,
+    Table,
+    TooLarge,
+    Unauthenticated,
+    Unread,
+    UnsupportedMedia,
+    Upload,
+    Value,
+    dump_json,
+    error_headers,
+    exact_number,
+    file_input_accept,
+    in_units,
+    load_json,
+    log_fault,
+    media_type,
+    problem_details,
+    quote_path,
+    read_form,
+    see_other,
+    split_path,
+)
+
+if TYPE_CHECKING:
+    from plugins import uploads
+else:
+    uploads = app.plugin("uploads")
+
+# ==== 1. PAGES ===================================================================================================
+# Templates, those beside app.toml first, and what each of them shows.
+# uses: ERRORS VALUES CONTRACTS RUNNERS
+# defines: Again Pages page_answer listed
+
+# By status: what happened, and what a person can do about it.
+_FAULT_WORDS: Mapping[int, tuple[str, str]] = {
+    400: ("This could not be understood", "A link may be old, or a part of it missing. Go back, or start from Home."),
+    401: ("Please sign in", "This is not open to everyone. Sign in, and go on from here."),
+    403: ("This is not open to you", "Ask {contact} for access, or sign in as someone else who has it."),
+    404: ("There is nothing here", "It may have been moved or deleted, or the address has a typing error. Start from Home."),
+    405: ("This cannot be done here", "Go back, or start from Home."),
+    406: ("There is no such format here", "Open the page without an ending such as .csv, and choose there."),
+    408: ("It did not arrive in time", "The connection was too slow or broke off. Try again."),
+    409: ("This does not fit what is stored", "Somebody may have been faster. Go back, and look at it as it is now."),
+    412: ("This was changed meanwhile", "Somebody was faster. Open it again, and change what is there now."),
+    413: ("This is too large", "Choose a smaller file, or send less at once."),
+    415: ("This kind of file is not taken here", "Save it as another kind of file, and send that one."),
+    416: ("This part of the file does not exist", "The file may have become shorter. Open it from the beginning."),
+    421: ("This site has another address", "Ask {contact} for the right one."),
+    422: ("Something is not filled in right", "Go back, correct what is named here, and send it again."),
+    429: ("That was too often", "Wait a minute, and try again."),
+    500: ("Something went wrong here", "It is not your fault. If it stays so, tell {contact} the number below."),
+    501: ("This cannot be done here", "The place where this is kept cannot do it. Ask {contact} for another way."),
+    503: ("This is not available at the moment", "Wait a minute, and try again. If it stays so, tell {contact}."),
+    504: ("This took too long", "Ask for less, such as a shorter time or fewer rows, and try again."),
+    507: ("There is no room left", "It could not be stored. Tell {contact}, who can make room."),
+}  # fmt: skip
+_PLAIN_DETAILS = (400, 404, 406, 409, 413, 415, 422, 501, 504)  # statuses whose details a person can use
+
+_LIST_PARAM = re.compile(r"_(sort|size|next|q|count|facets)|[a-z]\w*")
+_DATE_SHAPES = {
+    "date": r"[0-9]{4}-[0-9]{2}-[0-9]{2}", "datetime-local": r"[0-9-]{10}T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,3})?)?"
+}  # fmt: skip
+_RECORD_META = (
+    Column("created_at", "Created", format="date-time"), Column("created_by", "Created by"),
+    Column("updated_at", "Updated", format="date-time"), Column("updated_by", "Updated by"), Column("version", "Version"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Again:
+    """What a form is shown with: texts and Uploads by field, held files as (name, sealed text), and why."""
+
+    submission: str = ""  # signed id of the form on the page, by which what is sent twice is stored once
+    typed: Mapping[str, Sequence[Any]] | None = None
+    shown: str = ""  # what the controls of a record's form showed, as marks: it says what was changed in them
+    faults: Sequence[Fault] = ()
+    held: Mapping[str, SimpleNamespace] = field(default_factory=dict)
+    stale: bool = False  # somebody else changed the record meanwhile
+    notice: str = ""
+
+
+class Pages:
+    """Renders templates, and turns Responses into what the templates show."""
+
+    def __init__(self, config: Config) -> None:
+        self.title, self.locale, self.contact = config.site.title, config.site.locale, config.site.contact
+        folders = (config.folder / "templates", app.BUNDLED / "templates")
+        self.folders = [str(folder) for folder in folders if folder.is_dir()]
+        self.own_folder = str(config.folder)  # where app.toml is
+        self.static = {path.name: path.read_bytes() for path in sorted((app.BUNDLED / "static").glob("*.*"))}
+        self.tags = {name: hashlib.sha256(data).hexdigest()[:16] for name, data in self.static.items()}
+        self._cache: dict[str, Any] = {}
+        self._builders = {
+            "home.tpl": self._home, "files.tpl": self.files, "form.tpl": self.form, "record.tpl": self._record,
+            "table.tpl": self._table, "app.tpl": self._app, "metrics.tpl": self._metrics,
+        }  # fmt: skip
+
+    # -- whole pages
+
+    def render(self, exchange: Exchange, template: str, title: str, page: Mapping[str, Any], notice: str = "") -> bytes:
+        """A whole page as UTF-8; `notice` says what was done."""
+        from bottle import SimpleTemplate
+
+        if template not in self._cache:
+            self._cache[template] = SimpleTemplate(name=template, lookup=self.folders)
+        names = {
+            "site": self.title, "title": title, "subject": exchange.subject, "url": exchange.url,
+            "lang": self.locale.lang, "dir": self.locale.direction, "contact": self.contact,
+            "notice": notice, "form_token": exchange.door.form_token(exchange), "page": SimpleNamespace(**page),
+            "static": lambda name: f"{exchange.prefix}/static/{name}?v={self.tags.get(name, '')}",
+        }  # fmt: skip
+        return str(self._cache[template].render(**names)).encode()
+
+    def show(self, exchange: Exchange, response: Response, notice: str = "") -> bytes:
+        page = self._builders[response.template](exchange, response)
+        return self.render(exchange, response.template, page["title"], page, notice)
+
+    def show_form(self, exchange: Exchange, response: Response, again: Again, notice: str = "") -> bytes:
+        page = self.form(exchange, response, again)
+        return self.render(exchange, "form.tpl", page["title"], page, notice)
+
+    def login(
+        self, exchange: Exchange, code: str, after: str, error: str = "", kept: SimpleNamespace | None = None
+    ) -> bytes:
+        page = {"code": code, "after": after, "error": error, "kept": kept}
+        return self.render(exchange, "login.tpl", "Sign in", page)
+
+    def fault(self, exchange: Exchange, error: AppError, kept: SimpleNamespace | None = None) -> bytes:
+        """What happened and what to do, for a person; then the facts, for whoever runs the site."""
+        needed = getattr(error, "needed", "")
+        impersonal = error.status == 403 and not needed  # it is not about who asks
+        happened, to_do = _FAULT_WORDS.get(error.status, _FAULT_WORDS[500])
+        if impersonal:
+            happened = "This was not let through"
+            to_do = "Open the page again and try once more. If it stays so, ask {contact}."
+        page = {
+            "errors": [], "kept": kept, "needed": needed, **problem_details(exchange.id, error), "title": happened,
+            "to_do": to_do.format(contact=self.contact or "the person who runs this site"),
+            "plain": error.status in _PLAIN_DETAILS or impersonal, **self._ways_on(exchange, error, needed),
+        }  # fmt: skip
+        return self.render(exchange, "error.tpl", happened, page)
+
+    def _ways_on(self, exchange: Exchange, error: AppError, needed: str) -> dict[str, str]:
+        """Where the buttons below a fault lead; "" for those that do not help."""
+        found = dict.fromkeys(("sign_in_href", "again_href", "plain_href", "now_href"), "")
+        looked = exchange.method in ("GET", "HEAD")
+        if error.status == 401 or needed:
+            after: str | None = exchange.own_address if looked else exchange.path
+            if exchange.path == exchange.url("logout") or len(after or "") >= 1000:
+                after = None
+            found["sign_in_href"] = exchange.url("login", after=after)
+        if looked and error.status in (408, 429, 500, 503, 504):
+            found["again_href"] = exchange.own_address
+        if looked and error.status == 400 and exchange.own_address != exchange.own_path:
+            found["plain_href"] = exchange.own_path  # without what was asked of it, which did not fit
+        if error.status == 412 and not looked:
+            found["now_href"] = exchange.url(exchange.inner, _list=urlencode(listed(exchange)) or None)
+        return found
+
+    # -- home, applications, metrics
+
+    def _home(self, exchange: Exchange, response: Response) -> dict[str, Any]:
+        leads, title = response.page["leads"], response.page["title"]
+        entries = [SimpleNamespace(**entry | {"address": leads[entry["address"]]}) for entry in response.data["resources"]]
+        groups = []
+        for type_, heading in (("files", "Files"), ("forms", "Forms"), ("views", "Views"), ("admin", "Administration")):
+            if items := [one for one in entries if one.type == type_]:
+                groups.append(SimpleNamespace(title=heading, items=items))
+        return {
+            "title": title or self.title, "apps": [one for one in entries if one.type == "apps"], "groups": groups,
+            "sign_in": not exchange.subject, "crumbs": _crumbs(exchange, [(title, "")]) if title else [],
+        }  # fmt: skip
+
+    def _app(self, exchange: Exchange, response: Response) -> dict[str, Any]:
+        leads, home = response.page["leads"], response.page["home"]
+        menu = [{"href": exchange.url(leads.get(one.get("address"), "")), **one} for one in response.data["menu"]]
+        body = self._own_page(exchange, response, home) if home.endswith((".html", ".tpl")) else ""
+        return {**response.data, "menu": [SimpleNamespace(**one) for one in menu], "body": body}
+
+    def _own_page(self, exchange: Exchange, response: Response, name: str) -> str:
+        """An app's own template: it may call url(), and view(name, …) for the rows of a view, as the caller."""
+        from bottle import SimpleTemplate
+
+        def view(name: str, **params: Any) -> list[Mapping[str, Json]]:
+            table = response.page["read"](f"views/{name}", {key: str(value) for key, value in params.items()}).table
+            with closing(table):
+                return list(table.rows)
+
+        template = SimpleTemplate(name=name, lookup=[self.own_folder, *self.folders])
+        names = {"url": exchange.url, "view": view, "site": self.title, "subject": exchange.subject}
+        return _focusable(str(template.render(**names, params=response.page["params"])))
+
+    def _metrics(self, exchange: Exchange, response: Response) -> dict[str, Any]:
+        title, meters = response.page["title"], []
+        for one in response.data["metrics"]:
+            if rows := list(map(_meter_row, one["samples"])):
+                meters.append(SimpleNamespace(name=one["name"], help=one["help"], rows=rows))
+        crumbs = _crumbs(exchange, [(title, "")])
+        return {"title": title, "crumbs": crumbs, "meters": meters, "text_href": exchange.url("metrics")}
+
+    # -- folders
+
+    def files(
+        self, exchange: Exchange, response: Response, report: Mapping[str, Any] = MappingProxyType({})
+    ) -> dict[str, Any]:
+        """The page of a folder, with what became of an upload if `report` says it."""
+        parts, may, table = response.page["parts"], response.page["may"], response.table
+        share = "/".join(split_path(exchange.inner)[:2])
+        trail = [(response.page["title"], share + "/")]
+        trail += [(part, f"{share}/{quote_path('/'.join(parts[: i + 1]))}/") for i, part in enumerate(parts)]
+        title, folder = trail[-1]
+        page = {
+            "title": title, "note": response.page["note"], "crumbs": _crumbs(exchange, trail), "is_drop_box": table is None,
+            "may_create": Action.CREATE in may, "may_update": Action.UPDATE in may,
+            "action": exchange.url(folder, _list=_list_state(exchange)),
+            "accept": file_input_accept(response.page["accept"]), "accepted": ", ".join(response.page["accept"]),
+            "most_bytes": response.page["most_bytes"], "most": in_units(response.page["most_bytes"]),
+            "entries": [], "next_href": "", "count": "", "stored": (), "refused": (), "pending": (), "waiting": False,
+        }  # fmt: skip
+        if table:
+            page["entries"] = [_file_entry(exchange, row, may, self.locale) for row in table.rows]
+            page["next_href"] = exchange.url(folder, _next=table.next) if table.next else ""
+            page["count"] = "" if exchange.query.get("_next") else _counted_entries(table)
+        return {**page, **report}
+
+    # -- forms and records
+
+    def form(self, exchange: Exchange, response: Response, again: Again | None = None) -> dict[str, Any]:
+        """The page of a form, empty, with a record, or again with what was typed and what was wrong with it."""
+        page, again = response.page, again or Again()
+        # By the name that a pointer begins with; of each the first.
+        wrong = {one.pointer.partition("/")[2].partition("/")[0]: one.detail for one in reversed(again.faults)}
+        titles = {one.name: one.title for one in page["inputs"]}
+        errors = []
+        for name, detail in reversed(wrong.items()):
+            href, title = (f"#f-{name}", titles[name]) if name in titles else ("", name)
+            errors.append(SimpleNamespace(href=href, text=f"{title} {detail}".strip()))
+        found = {
+            "title": page["called"] or page["title"], "note": page["note"], "errors": errors, "notice": again.notice,
+            "fields": [self._form_field(exchange, page, one, again, wrong.get(one.name, "")) for one in page["inputs"]],
+            "multipart": any(one.widget == "file" for one in page["inputs"]), "unfit": page.get("unfit", ""),
+        }  # fmt: skip
+        return found | (self._edits if page["record"] else self._submits)(exchange, page, again)
+
+    def _edits(self, exchange: Exchange, page: Mapping[str, Any], again: Again) -> dict[str, Any]:
+        """What the form of a record has that a new one has not."""
+        record = page["record"]
+        address, state = f"{page['address']}/records/{quote(record.key, safe='')}", urlencode(listed(exchange)) or None
+        sent = {"_submission": again.submission, "_method": "PUT", "_version": str(record.version), "_list": state}
+        return {
+            "action": exchange.url(address, **sent), "submit": "Save mine anyway" if again.stale else "Save",
+            "cancel_href": exchange.url(address, _list=state), "cancel": "Take theirs" if again.stale else "Cancel",
+            "shown": page["shown"] if again.stale else again.shown or page["shown"], "records_href": "", "done": None,
+        }  # fmt: skip
+
+    def _submits(self, exchange: Exchange, page: Mapping[str, Any], again: Again) -> dict[str, Any]:
+        records = exchange.url(f"{page['address']}/records") if Action.READ in page["may"] else ""
+        done = None
+        if page["sent"]:
+            href = records and f"{records}/{page['sent']}"
+            done = SimpleNamespace(text=f"Sent. Your reference is {page['sent']}.", href=href)
+        return {
+            "action": exchange.url(page["address"], _submission=again.submission), "submit": "Send", "cancel_href": "",
+            "cancel": "Cancel", "shown": "", "records_href": records, "done": done,
+        }  # fmt: skip
+
+    def _form_field(
+        self, exchange: Exchange, page: Mapping[str, Any], one: Input, again: Again, error: str
+    ) -> SimpleNamespace:
+        typed = None if again.typed is None else again.typed.get(one.name, ())
+        control = self._control(exchange, one, typed, error)
+        control.held, control.now = again.held.get(one.name), None
+        if again.stale and one.widget != "file":
+            return self._stale(exchange, page["mark"], one, control, list(typed or ()), again.shown)
+        return control
+
+    def _record(self, exchange: Exchange, response: Response) -> dict[str, Any]:
+        page, data, may = response.page, response.data, response.page["may"]
+        listing = f"{page['address']}/records"
+        address = f"{listing}/{quote(data['id'], safe='')}"
+        fields = [
+            SimpleNamespace(
+                title=one.title, text=one.shown(data[one.name], self.locale), href=_target(exchange, data[one.name]),
+                multiline=one.format == "multiline" or "\n" in str(data[one.name]),
+            )
+            for one in page["columns"]
+        ]  # fmt: skip
+        meta = [SimpleNamespace(title=one.title, text=one.shown(data[one.name], self.locale)) for one in _RECORD_META]
+        state = urlencode(listed(exchange)) or None
+        delete = exchange.url(address, _method="DELETE", _version=data["version"], _list=state)
+        return {
+            "title": page["called"], "fields": fields, "meta": meta, "back_href": exchange.url(listing, **listed(exchange)),
+            "crumbs": _crumbs(exchange, [*_form_trail(page), (page["called"], "")]),
+            "edit_href": exchange.url(address, _edit=1, _list=state) if Action.UPDATE in may else "",
+            "delete_action": delete if Action.DELETE in may else "",
+        }  # fmt: skip
+
+    # -- lists
+
+    def _table(self, exchange: Exchange, response: Response) -> dict[str, Any]:
+        page, table, here = response.page, cast(Table, response.table), exchange.inner
+        again = {name: text for name, text in exchange.query.items() if text and name not in ("_next", "_for")}
+        is_records = bool(page.get("key"))  # of a form; else a view, which has parameters
+        records = page["address"] + "/records/" if is_records else ""
+        columns = [column for column in table.columns if not (records and column.name in ("id", "version", "updated_by"))]
+        filters, faults = self._filter(exchange, page, again), page.get("faults", ())
+        return {
+            "title": page["title"], "note": page["note"], **filters, "empty": _empty_words(page, again),
+            "crumbs": _crumbs(exchange, _form_trail(page) if records else [(page["title"], "")]),
+            "columns": [_heading(exchange, here, again, column) for column in columns],
+            "rows": [self._row(exchange, columns, row, records) for row in table.rows],
+            "action": exchange.url(here), "count": _counted(table),
+            "next_href": exchange.url(here, **again, _next=table.next) if table.next else "",
+            "first_href": exchange.url(here, **again) if exchange.query.get("_next") else "",
+            "formats": {} if faults else _other_formats(exchange, here, again),
+            "create_href": exchange.url(page["address"]) if records and Action.CREATE in page["may"] else "",
+        }  # fmt: skip
+
+    def _filter(self, exchange: Exchange, page: Mapping[str, Any], again: Mapping[str, str]) -> dict[str, Any]:
+        """The search and the parameters above a list, with what was asked for and what was wrong with it."""
+        inputs = () if page.get("key") else page.get("inputs", ())
+        asked = {}
+        for one in inputs:
+            if one.name in exchange.query:
+                text = exchange.query[one.name]
+                asked[one.name] = text.split(",") if one.widget == "checkboxes" else [text]
+        if twice := exchange.repeated - {one.name for one in inputs if one.widget == "checkboxes"}:
+            raise BadRequest(f"the parameter {min(twice)} stands twice")
+        titles, wrong = {one.name: one.title for one in inputs}, {}
+        if exchange.query:  # else nothing was asked yet
+            wrong = {one.pointer[1:]: one.detail for one in page.get("faults", ())}
+        params = []
+        for one in inputs:
+            params.append(self._control(exchange, _filter_input(one), asked.get(one.name), wrong.get(one.name, "")))
+        return {
+            "params": params, "search": page.get("search"),
+            "hidden": {name: text for name, text in again.items() if name != "_q" and name not in asked},
+            "errors": [SimpleNamespace(href=f"#f-{name}", text=f"{titles[name]} {text}") for name, text in wrong.items()],
+        }  # fmt: skip
+
+    def _row(
+        self, exchange: Exchange, columns: Sequence[Column], row: Mapping[str, Json], records: str
+    ) -> list[SimpleNamespace]:
+        """The cells of a row; where it is a record below the address `records`, the first one leads to it."""
+        cells = []
+        for column in columns:
+            value = row[column.name]
+            numeric = isinstance(value, int | float | Decimal) and not isinstance(value, bool) and not column.titles
+            text, href = _short(column.shown(value, self.locale)), _target(exchange, value)
+            cells.append(SimpleNamespace(text=text, href=href, numeric=numeric, kind=column.format))
+        if records:
+            href = exchange.url(records + quote(str(row["id"]), safe=""), _list=_list_state(exchange))
+            cells[0].text, cells[0].href = cells[0].text or "—", href
+        return cells
+
+    # -- controls
+
+    def _control(
+        self, exchange: Exchange, one: Input, typed: Sequence[Any] | None = None, error: str = ""
+    ) -> SimpleNamespace:
+        """An input with what it shows, or with what was typed, how that was understood, and what is wrong with it."""
+        texts = list(one.texts) if typed is None else [text for text in typed if isinstance(text, str)]
+        last, is_checkbox, help_, widget = (texts or [""])[-1], one.widget == "checkbox", one.help, one.widget
+        if typed is not None and widget == "number" and last and not error:
+            understood = self._understood(last, whole=one.attrs.get("inputmode") == "numeric")
+            if understood != last.strip():
+                help_ = f"{help_} Read as {understood}.".strip()
+        if last and widget in _DATE_SHAPES and not re.fullmatch(_DATE_SHAPES[widget], last):
+            widget = "text"  # in its own control a browser would not show it
+        if not texts and widget == "radio":
+            texts = [""]
+        file = None
+        if one.file:
+            href = exchange.url(one.file["address"]) if "address" in one.file else ""
+            file = SimpleNamespace(name=one.file.get("name", ""), href=href)
+        return SimpleNamespace(
+            name=one.name, id=f"f-{one.name}", title=one.title, help=help_, widget=widget, required=one.required,
+            value="true" if is_checkbox else last, checked=is_checkbox and last == "true", attrs=one.attrs, error=error,
+            options=[SimpleNamespace(value=text, title=title, selected=text in texts) for text, title in one.choices],
+            file=file,
+        )  # fmt: skip
+
+    def _understood(self, text: str, *, whole: bool) -> str:
+        """A number as it is stored, by the site's marks; the text itself if it is none."""
+        read = self.locale.read_number(text, whole=whole)
+        if isinstance(read, Unread) and re.fullmatch(r"-?[0-9]+\.[0-9]+", text):
+            read = exact_number(text)  # a parameter, which is read as programs write it first
+        return text if read is None or isinstance(read, Unread) else self.locale.write_number(read)
+
+    def _stale(
+        self,
+        exchange: Exchange,
+        mark: Callable[[str, Sequence[str]], str],
+        one: Input,
+        control: SimpleNamespace,
+        texts: list[str],
+        shown: str,
+    ) -> SimpleNamespace:
+        """The control of a record that somebody changed meanwhile, with what stands in it now; what this person did not
+        touch takes that over."""
+        present = self._control(exchange, one)
+        before, now = _chosen_text(control), _chosen_text(present)
+        untouched = f" {one.name}:{mark(one.name, texts)} " in f" {shown} "
+        found = present if untouched else control
+        found.held = found.now = None
+        if mark(one.name, texts) != mark(one.name, one.texts):
+            found.now = SimpleNamespace(now=now, yours=before, label="Before" if untouched else "Yours")
+        return found
+
+
+def page_answer(status: int, body: bytes, headers: Sequence[tuple[str, str]] = ()) -> Answer:
+    own = [("Content-Type", "text/html; charset=utf-8"), ("Content-Security-Policy", PAGE_POLICY)]
+    return Answer(status, [*own, *headers], body)
+
+
+def listed(exchange: Exchange) -> dict[str, str]:
+    """What the list that a page was reached from was asked for: search, filters, order and page."""
+    with suppress(ValueError, BadRequest):
+        if text := exchange.query.get("_list", ""):
+            pairs = parse_qsl(text, errors="strict", max_num_fields=100)
+            return {name: value for name, value in pairs if _LIST_PARAM.fullmatch(name)}
+    return {}
+
+
+def _list_state(exchange: Exchange) -> str | None:
+    """What the list on this page was asked for, for the pages that it leads to."""
+    asked = exchange.query if exchange.method in ("GET", "HEAD") else listed(exchange)
+    return urlencode({name: text for name, text in asked.items() if text and name != "_list"}) or None
+
+
+def _focusable(html: str) -> str:
+    """An app's own page with its wide parts in boxes that can be scrolled by keys alone."""
+    html = re.sub(r"<pre\b(?![^>]*\btabindex)", '<pre tabindex="0"', html)
+    box = '<div class="scroll" role="region" aria-label="Table" tabindex="0">'
+    return re.sub(r"<table\b(?:(?!<table\b).)*?</table>", lambda found: f"{box}{found[0]}</div>", html, flags=re.DOTALL)
+
+
+def _chosen_text(control: SimpleNamespace) -> str:
+    """What a control shows, for people."""
+    if control.options:
+        return ", ".join(option.title for option in control.options if option.selected)
+    if control.widget == "checkbox":
+        return "yes" if control.checked else "no"
+    return str(control.value)
+
+
+def _form_trail(page: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The way to a form's list: by the form, unless links to it lead to the list at once."""
+    listing = f"{page['address']}/records"
+    own = [(page["title"], page["leads"])]
+    return own if page["leads"] == listing else [*own, ("Records", listing)]
+
+
+def _filter_input(one: Input) -> Input:
+    """A parameter's control in a filter, where a choice can be taken back."""
+    if one.widget not in ("radio", "select", "checkbox"):
+        return one
+    choices = [("true", "yes"), ("false", "no")]
+    if one.widget != "checkbox":
+        choices = [pair for pair in one.choices if pair[0]]
+    if not one.required:
+        choices.insert(0, ("", "any"))
+    return one._replace(widget="select", choices=tuple(choices))
+
+
+def _crumbs(exchange: Exchange, trail: Sequence[tuple[str, str]]) -> list[SimpleNamespace]:
+    """Home and the (title, address) pairs; the last one is the page itself. A list above it is as one came from it."""
+
+    def href(address: str) -> str:
+        return exchange.url(address, **(listed(exchange) if address.endswith("/records") else {}))
+
+    links = [SimpleNamespace(title=title, href=href(address)) for title, address in [("Home", ""), *trail[:-1]]]
+    return [*links, SimpleNamespace(title=trail[-1][0], href="")]
+
+
+def _heading(exchange: Exchange, here: str, again: Mapping[str, str], column: Column) -> SimpleNamespace:
+    name, sort = column.name, again.get("_sort", "")
+    turned = {**again, "_sort": "-" + name if sort == name else name}
+    return SimpleNamespace(
+        title=column.title or name, numeric=column.type in ("number", "integer"),
+        sort_href="" if here.startswith("admin/") else exchange.url(here, **turned),
+        sorted={name: "ascending", "-" + name: "descending"}.get(sort, ""),
+    )  # fmt: skip
+
+
+def _other_formats(exchange: Exchange, here: str, again: Mapping[str, str]) -> dict[str, str]:
+    """The addresses of a list in other formats, by what they are called."""
+    kinds = sorted(kind for kind, one in exchange.door.formats.items() if "table" in one.subjects and not one.for_people)
+    found = {kind.upper(): exchange.url(f"{here}.{kind}", **again) for kind in kinds}
+    return found | {"CSV for Excel": exchange.url(f"{here}.csv", **again, _for="excel")}
+
+
+def _empty_words(page: Mapping[str, Any], again: Mapping[str, str]) -> str:
+    """What stands in place of a list without rows."""
+    if faults := page.get("faults", ()):
+        titles = {one.name: one.title for one in page.get("inputs", ())}
+        return f"Fill in {', '.join(titles[one.pointer[1:]] for one in faults)}, and press Show."
+    return "Nothing fits." if again else "Nothing here yet."
+
+
+def _counted(table: Table) -> str:
+    """How many rows there are, in words; "" where that is not known soon."""
+    count = table.count
+    if count is None:
+        with suppress(AppError):  # the page is whole without it
+            count = table.size()
+    if count is None:
+        return ""
+    if table.count is None and count > COUNTED:
+        return f"{COUNTED:,}+ rows"
+    return _number_of_things(count, "row")
+
+
+def _number_of_things(count: int, one: str) -> str:
+    return f"{count:,} {one}" + ("" if count == 1 else "s")
+
+
+def _counted_entries(table: Table) -> str:
+    """How many folders and files a listing from its beginning has, in words."""
+    rows = list(table.rows)
+    if table.next:
+        return f"{len(rows):,}+ files and folders"
+    folders = sum(row["type"] == "folder" for row in rows)
+    counts = (folders, "folder"), (len(rows) - folders, "file")
+    return ", ".join(_number_of_things(count, one) for count, one in counts if count)
+
+
+def _meter_row(sample: Value) -> SimpleNamespace:
+    """The labels and the value of a sample, for a person; of a histogram how many and their mean."""
+    labels = ", ".join(f"{name} {text}" for name, text in sample["labels"].items())
+    if "value" in sample:
+        return SimpleNamespace(labels=labels, value=f"{sample['value']:,}")
+    mean = sample["sum"] / sample["count"] if sample["count"] else 0.0
+    return SimpleNamespace(labels=labels, value=f"{sample['count']:,} of {mean:.3g} on average")
+
+
+def _file_entry(exchange: Exchange, row: Mapping[str, Json], may: Sequence[Action], locale: Locale) -> SimpleNamespace:
+    is_folder, modified, size = row["type"] == "folder", row["modified_at"] or "", ""
+    if row["type"] == "unreadable":
+        size = "cannot be read"
+    elif row["size_bytes"] is not None:
+        size = in_units(row["size_bytes"])
+    return SimpleNamespace(
+        name=row["name"], href=exchange.url(row["address"] + ("/" if is_folder else "")), is_folder=is_folder, size=size,
+        modified=locale.write_date_time(modified), modified_iso=modified,
+        may_delete=row["type"] == "file" and Action.DELETE in may,
+        delete_href=exchange.url(row["address"], _method="DELETE", _list=_list_state(exchange)),
+    )  # fmt: skip
+
+
+def _short(text: str) -> str:
+    """What stands in the cell of a list, where the whole may have any length."""
+    return text if len(text) <= 200 else text[:199].rstrip() + "…"
+
+
+def _target(exchange: Exchange, value: Json) -> str:
+    """Where a shown value leads: a stored file to itself, an address that a browser may follow to there; "" for others."""
+    if isinstance(value, dict) and "address" in value:
+        return exchange.url(value["address"])
+    if not isinstance(value, str) or not value.startswith(("http", "mailto:")) or len(value) >= 4000:
+        return ""
+    return value if re.fullmatch(r"(https?://|mailto:)\S+", value) else ""
+
+
+# ==== 2. DRAFTS ==================================================================================================
+# Nothing that a person typed or chose is lost: it comes back with whatever kept it from being stored, and goes on after
+# signing in. Nothing is remembered here but staged files: a page carries its own texts.
+# uses: ERRORS VALUES CONTRACTS RUNNERS PAGES plugin:uploads
+# defines: CARRIED_BYTES Draft submission Drafts PageUpload
+
+_STRANGERS_RATE = 20_000  # bytes a second, past which the form of a sender who is not signed in may take no longer
+CARRIED_BYTES = 1 << 20  # of texts that are carried through signing in; what is larger waits in another tab
+_CHOOSE_AGAIN = "could not be kept: choose the file again"
+
+
+@dataclass(slots=True)
+class Draft:
+    """What a person sent from the page of a form or a folder: where that is, the version of a record, texts and files."""
+
+    resource: str
+    path: tuple[str, ...] = ()  # of the record that was to be changed, or of the folder
+    version: str = ""
+    submission: str = ""
+    typed: dict[str, list[str]] = field(default_factory=dict)
+    held: dict[str, Held] = field(default_factory=dict)
+    lost: tuple[str, ...] = ()  # fields whose files have to be chosen again
+    listed: str = ""  # what the list was asked for that the page was reached from
+
+    @property
+    def is_upload(self) -> bool:
+        return self.resource.startswith("files/")
+
+    @property
+    def address(self) -> str:
+        parts = [self.resource, *(quote(part, safe="") for part in self.path)]
+        return "/".join([*parts, ""] if self.is_upload else parts)
+
+
+def submission(exchange: Exchange) -> str:
+    """A fresh signed id, by which what is sent twice is stored once."""
+    return exchange.door.host.seal("submission", secrets.token_urlsafe(18))
+
+
+class Drafts:
+    """What one request of a page sends, and the pages that show it again."""
+
+    def __init__(self, exchange: Exchange, pages: Pages) -> None:
+        self.exchange, self.form, self.pages = exchange, exchange.form, pages
+        self.door, self.host = exchange.door, exchange.door.host
+        self.most = self.door.config.max_body_bytes
+
+    # -- what was sent
+
+    def read(self, resource: str) -> None:
+        """Read the body; TooLarge after it was read, so that it can be shown again."""
+        form = read_form(self.exchange, 4 * self.most, self.host.file_limits(resource))
+        size = self.exchange.body.seen
+        if self.exchange.media_type == "multipart/form-data":
+            size = sum(len(text.encode()) for values in form.fields.values() for text in values if isinstance(text, str))
+        if size > self.most:
+            detail = f"This is too long: at most {in_units(self.most)} are taken here, and it has {in_units(size)}."
+            raise TooLarge(detail)
+
+    def data(self, resource: str) -> dict[str, list[Any]]:
+        """What was typed by field, with files that were chosen for an earlier submit, unless replaced or removed."""
+        form, found = self.form, self.form.data()
+        chosen = form.uploads()
+        for name, held in self._held_before(resource).items():
+            if name not in chosen:
+                found.setdefault(name, []).append(Upload(held.name, io.BytesIO(), held=held))
+        if "_shown" in form.fields:
+            found["_shown"] = form.fields["_shown"]
+        return found
+
+    def _held_before(self, resource: str) -> dict[str, Held]:
+        """The held files that came back, in the objects of which a failed commit changes what they hold."""
+        form = self.form
+        if form.held is None:
+            form.held = {}
+            for field_ in [one for one in form.fields if one.startswith("_held_")]:
+                name = field_.removeprefix("_held_")
+                if not form.text(f"_drop_{name}"):
+                    held = self.unsealed(resource, form.text(field_))
+                    if held is None or held.field != name:
+                        held = Held(name, "", None, "file", Staged("", 0, ""))  # which says that it is no longer there
+                    form.held[name] = held
+        return form.held
+
+    def sealed(self, resource: str, held: Held) -> str:
+        return self.host.seal("held file", dump_json([resource, *dataclasses.astuple(held)]))
+
+    def unsealed(self, resource: str, sealed: str) -> Held | None:
+        """The file of this resource that was sealed; None if there is none."""
+        facts = load_json(self.host.unseal("held file", sealed) or "[]")
+        if not facts or facts[0] != resource:
+            return None
+        _, name, share, subject, file_name, staged = facts
+        return Held(name, share, subject, file_name, Staged(*staged))
+
+    def _draft(
+        self,
+        resource: str,
+        path: tuple[str, ...],
+        held: Mapping[str, Held],
+        gone: Collection[str] = (),
+    ) -> Draft:
+        """What was sent, with the files that are held now; `gone` are fields whose files were held and are no longer."""
+        typed = {
+            name: [text for text in values if isinstance(text, str)]
+            for name, values in self.form.fields.items()
+            if not name.startswith(("_token", "_held_", "_drop_"))
+        }
+        chosen = self.form.uploads()
+        before = self._held_before(resource).items()
+        kept = {name: one for name, one in before if one.share and name not in chosen and name not in gone}
+        lost = tuple(name for name in chosen if name not in held)
+        version, sent_as, list_ = (self.exchange.query.get(name, "") for name in ("_version", "_submission", "_list"))
+        return Draft(resource, path, version, sent_as, typed, {**kept, **held}, lost, list_)
+
+    # -- carried through signing in, or until a provider is back
+
+    def _kept(self, draft: Draft) -> SimpleNamespace:
+        """What a page shows of a draft, and carries on in a hidden field."""
+        facts = {
+            "at": draft.address, "version": draft.version, "submission": draft.submission, "typed": draft.typed,
+            "held": {name: self.sealed(draft.resource, held) for name, held in draft.held.items()}, "lost": draft.lost,
+            "list": draft.listed,
+        }  # fmt: skip
+        texts = [text for name, values in draft.typed.items() if not name.startswith("_") for text in values if text]
+        text, action = dump_json(facts), self.exchange.url(draft.address, _resume="1")
+        return SimpleNamespace(
+            text=text, is_short=len(text) <= CARRIED_BYTES, action=action, shown=texts,
+            files=[held.name for held in draft.held.values()], lost=len(draft.lost), is_whole=not self.form.cut_short,
+        )  # fmt: skip
+
+    def opened(self, text: str) -> Draft | None:
+        """The draft that a page carried, as it may come from anybody; None if it is none."""
+        try:
+            facts: Any = load_json(text or "null")
+            dump_json(facts).encode()  # half of a surrogate pair could not be shown again
+            kind, name, *path = split_path(facts["at"].removesuffix("/"))
+            typed = {str(one): [str(text) for text in texts] for one, texts in facts["typed"].items()}
+            resource = f"{kind}/{quote(name, safe='')}"
+            held = {str(one): self.unsealed(resource, sealed) for one, sealed in facts["held"].items()}
+            found = {one: file for one, file in held.items() if file and (kind == "files" or file.field == one)}
+            lost = tuple(map(str, facts["lost"]))
+            version, sent_as, list_ = (str(facts[one]) for one in ("version", "submission", "list"))
+        except (BadRequest, LookupError, TypeError, ValueError, AttributeError):
+            return None
+        if kind == "files":
+            return Draft(resource, tuple(path), held=found, lost=lost) if found else None
+        if kind == "forms" and (not path or (len(path) == 2 and path[0] == "records")):
+            return Draft(resource, tuple(path), version, sent_as, typed, found, lost, list_)
+        return None
+
+    def resume(self, resource: str, path: tuple[str, ...]) -> Answer:
+        """The page that a draft came from, with what another page of it carried on, by whoever is signed in now."""
+        most = 65536 + 3 * CARRIED_BYTES
+        if resource.startswith("forms/"):
+            with suppress(AppError):  # whoever may see the form may send as much as it takes
+                self._form(resource, path, "0")
+                most = max(most, 4 * self.most)
+        draft = self.opened(read_form(self.exchange, most).text("draft"))
+        if draft is None or self.door.same_origin(self.exchange) is False:
+            return see_other(self.exchange.path)
+        return self.filled(draft)
+
+    def filled(self, draft: Draft) -> Answer:
+        """The page that a draft came from with the draft in it, ready to be sent; nothing is stored."""
+        self.exchange.path = self.exchange.own_path = self.exchange.url(draft.address)
+        self.exchange.query = {"_list": draft.listed} if draft.listed else {}
+        try:
+            if draft.is_upload:
+                return self._filled_folder(draft)
+            response = self._form(draft.resource, draft.path, draft.version)
+        except Unauthenticated as error:
+            return self.sign_in_first(draft, error)
+        except AppError as error:
+            if draft.is_upload:
+                raise
+            return self._refused(draft, error)
+        self.exchange.subject = response.caller.subject
+        for one in draft.held.values():
+            one.subject = self.exchange.subject if one.subject is None else one.subject
+        record = response.page["record"]
+        stale = bool(record and draft.version and draft.version != str(record.version))
+        notice = f"Everything you typed is here, and nothing is stored yet: press {'Save' if record else 'Send'}."
+        if stale:
+            notice = (
+                "Everything you typed is here. Somebody changed the rest meanwhile: what stands there now is beside yours."
+            )
+        known = self.host.unseal("submission", draft.submission)
+        again = Again(
+            submission=draft.submission if known else submission(self.exchange), notice=notice, stale=stale,
+            faults=[Fault(f"/{name}", "lost", _CHOOSE_AGAIN) for name in draft.lost],
+        )  # fmt: skip
+        return self._page(response, draft, 200, again)
+
+    def _filled_folder(self, draft: Draft) -> Answer:
+        """The folder, with the files that were kept and are stored by one more button."""
+        upload = PageUpload(self, draft.resource, draft.path)
+        for held in draft.held.values():
+            upload.refused.append(uploads.RefusedFile(held.name, Busy("It is kept here."), upload.request_for(held)))
+        return upload.page(200, waiting=True)
+
+    def sign_in_first(self, draft: Draft, error: AppError, words: str = "") -> Answer:
+        """The sign-in page, which carries the draft on."""
+        self.exchange.subject = ""
+        after = self.exchange.url(draft.address, _edit="1" if draft.path and not draft.is_upload else None)
+        kept = None
+        if draft.typed or draft.held or not self.exchange.body.size_bytes:
+            kept = self._kept(draft)
+        if kept is None:
+            words = "This was too long to be kept here. Sign in in another tab, go back in this one, and send it again."
+        elif self.form.cut_short and not words:
+            words = "It could not all be read. Sign in, look at what is in the form then, and add what is missing."
+        body = self.pages.login(self.exchange, "", after, words, kept)
+        return page_answer(401, body, error_headers(error))
+
+    def _refused(self, draft: Draft, error: AppError) -> Answer:
+        """A page of the error, with the draft and another try, where the form itself cannot be shown."""
+        self.exchange.subject = self.exchange.subject or error.subject
+        if isinstance(error, Forbidden) or error.status >= 500:
+            error.message = self._words(error, is_record=bool(draft.path))
+        body = self.pages.fault(self.exchange, error, self._kept(draft))
+        return page_answer(error.status, body, error_headers(error))
+
+    # -- the form again
+
+    def again(self, resource: str, path: tuple[str, ...], error: AppError) -> Answer:
+        """The form with everything that was sent, and in words for people what kept it from being stored."""
+        path = path if len(path) == 2 else ()
+        try:
+            response = self._form(resource, path, self.exchange.query.get("_version", ""))
+        except Unauthenticated as refused:
+            return self.sign_in_first(self._draft_of_ended(resource, path), refused)
+        except AppError:
+            self._read_late(resource, keep=False)
+            held = self.host.hold(resource, self.form.uploads(), error.subject) if error.subject else {}
+            return self._refused(self._draft(resource, path, held), error)
+        subject = self.exchange.subject = response.caller.subject
+        action = Action.UPDATE if path else Action.CREATE
+        trusted = action in response.page["may"] and self.door.same_origin(self.exchange) is not False
+        self._read_late(resource, keep=trusted)
+        held = self.host.hold(resource, self.form.uploads(), subject) if trusted else {}
+        gone = {fault.pointer.removeprefix("/") for fault in error.faults if fault.code == "gone"}
+        draft = self._draft(resource, path, held, gone)
+        renewed = isinstance(error, IdempotencyConflict) or not self.host.unseal("submission", draft.submission)
+        again = Again(
+            submission=submission(self.exchange) if renewed else draft.submission,
+            faults=self._faults(draft, error, is_record=bool(path)),
+            stale=bool(path) and isinstance(error, PreconditionFailed | IdempotencyConflict),
+        )  # fmt: skip
+        status = PreconditionFailed.status if again.stale else error.status
+        if self.exchange.body.seen > self.host.limits(resource):
+            status = TooLarge.status
+        answer = self._page(response, draft, status, again)
+        answer.headers += error_headers(error)
+        return answer
+
+    def _draft_of_ended(self, resource: str, path: tuple[str, ...]) -> Draft:
+        """What a caller sent who is not signed in: with files only for who was until lately."""
+        ended = self.host.has_ended(self.exchange.former)
+        self._read_late(resource, keep=ended)
+        chosen = self.form.uploads()
+        held = self.host.hold_after(self.exchange.former, resource, chosen) if ended and chosen else {}
+        return self._draft(resource, path, held)
+
+    def _read_late(self, resource: str, *, keep: bool) -> None:
+        """The body, where nothing has read it yet; of whom is not to leave files here only texts, and few of them."""
+        if self.form.is_read:
+            return
+        try:
+            if keep:
+                self.read(resource)
+                return
+            self.exchange.body.most, self.exchange.body.rate = self.host.limits(resource), _STRANGERS_RATE
+            read_form(self.exchange, min(4 * self.most, CARRIED_BYTES), {})
+        except AppError:  # what came before the failure is there
+            self.form.cut_short = True
+
+    def _form(self, resource: str, path: tuple[str, ...], version: str) -> Response:
+        """The page of the form, with its record if there is a path; raises what keeps this caller from it."""
+        read = partial(
+            Request, id=self.exchange.id, action=Action.READ, resource=resource, door=HttpRunner.kind,
+            credential=self.exchange.credential,
+        )  # fmt: skip
+        failed: AppError | None = None
+        if path:
+            try:
+                return self.host.handle(read(path=path, params={"_edit": "1"}))
+            except AppError as error:
+                if error.status < 500 and not isinstance(error, NotFound):
+                    raise
+                failed = error
+        response = self.host.handle(read())
+        if failed and not isinstance(failed, NotFound):  # its provider is away: what was typed is all there is to show
+            record = Record(path[1], int(version) if re.fullmatch("[0-9]{1,18}", version) else 0, {})
+            response = dataclasses.replace(response, page={**response.page, "record": record})
+        return response
+
+    def _faults(self, draft: Draft, error: AppError, *, is_record: bool) -> Sequence[Fault]:
+        found = list(error.faults) or [Fault("", error.code, self._words(error, is_record=is_record))]
+        named = {fault.pointer.split("/")[1] for fault in found if fault.pointer}
+        dropped = {name for name, one in self.form.uploads().items() if one.dropped_bytes}
+        limits = self.host.file_limits(draft.resource)
+        for name in [one for one in draft.lost if one not in named]:
+            too_large = f"is too large: at most {in_units(limits.get(name, 0))}"
+            found.append(Fault(f"/{name}", "lost", too_large if name in dropped else "was not kept: choose the file again"))
+        return found
+
+    def _words(self, error: AppError, *, is_record: bool) -> str:
+        contact = self.pages.contact
+        if isinstance(error, IdempotencyConflict) and not is_record:
+            return "This form was sent before, with other values. Sending it now makes a second record."
+        if isinstance(error, IdempotencyConflict):
+            return "You saved this form before, with other values. What stands there now is shown beside yours."
+        if isinstance(error, PreconditionFailed):
+            return "Somebody changed this while you were editing it. What stands there now is shown beside yours."
+        if isinstance(error, Busy):
+            return "This is being stored at the moment. Wait a little and press the button again: it is stored once."
+        if isinstance(error, NotFound) and is_record:
+            return "This was deleted while you were editing it. Sending the form makes a new one."
+        if isinstance(error, Forbidden) and error.needed:
+            return f"You may not send this form. If you should, ask {contact or 'whoever runs this site'}."
+        if isinstance(error, Forbidden) and self.door.same_origin(self.exchange) is False:
+            return "This came from another site. Look through what is filled in, and send it only if it is what you want."
+        if isinstance(error, Forbidden | BadRequest):
+            return f"This page was too old to be sent ({error.message}). Everything you typed is still here: send it again."
+        if isinstance(error, StorageFull):
+            return f"There is no room to store this. Tell {contact or 'whoever runs this site'}, and send it again later."
+        if isinstance(error, TooLarge) and not error.message.startswith("This"):  # more than is read to show it again
+            return f"This is too large: what is typed may have {in_units(self.most)} in all, and each file its own limit."
+        if error.status >= 500:
+            return "This could not be stored just now. Everything you typed is still here: wait a moment and send it again."
+        return error.message[:1].upper() + error.message[1:]
+
+    def _page(self, response: Response, draft: Draft, status: int, again: Again) -> Answer:
+        held, faults = {}, list(again.faults)
+        for name, one in draft.held.items():
+            if one.subject in (None, self.exchange.subject):
+                held[name] = SimpleNamespace(name=one.name, sealed=self.sealed(draft.resource, one))
+            else:  # of somebody else
+                faults.append(Fault(f"/{name}", "lost", _CHOOSE_AGAIN))
+        shown = next(iter(draft.typed.get("_shown", ())), "")
+        again = dataclasses.replace(again, typed=draft.typed, shown=shown, held=held, faults=faults)
+        return page_answer(status, self.pages.show_form(self.exchange, response, again))
+
+
+class PageUpload(uploads.FolderUpload):
+    """An upload from the page of a folder: bytes whose names are taken, or that came too late, wait for another button."""
+
+    def __init__(self, drafts: Drafts, resource: str, folder: tuple[str, ...]) -> None:
+        super().__init__(drafts.exchange, drafts.door.request(drafts.exchange, resource, folder, Action.CREATE))
+        self.drafts = drafts
+
+    def came_late(self) -> Unauthenticated | None:
+        """What keeps the caller out, where the page was sent by a session that has ended."""
+        if self.host.has_ended(self.exchange.former):
+            try:
+                self.host.handle(self._listing())
+            except Unauthenticated as error:
+                return error
+            except AppError:
+                return None
+        return None
+
+    def hold(self) -> Draft:
+        """What is sent, with the files of who was signed in until lately."""
+        exchange, resource = self.exchange, self.request.resource
+        exchange.body.most, exchange.body.rate = self.host.limits(resource), _STRANGERS_RATE
+        with suppress(AppError):  # what came before the failure is there
+            read_form(exchange, uploads.LOOSE_BYTES, self.host.file_limits(resource))
+        files = [one for one in exchange.form.fields.get("file", ()) if isinstance(one, Upload) and one.name]
+        chosen = {str(number): one for number, one in enumerate(files)}
+        small = {number: one for number, one in chosen.items() if not one.dropped_bytes}
+        held = self.host.hold_after(exchange.former, resource, small)
+        for one in held.values():
+            one.field, one.name = self._folder(self.request.path), one.name.replace("\\", "/")
+        return Draft(resource, self.request.path, held=held, lost=tuple(one for one in chosen if one not in held))
+
+    def take_up(self) -> tuple[Draft, Unauthenticated] | None:
+        """Store the kept files that a page's form names, as it says. If the session ended meanwhile: what is kept on."""
+        if self.exchange.media_type != "application/x-www-form-urlencoded":
+            raise UnsupportedMedia(uploads.WANTED)
+        form = read_form(self.exchange, 1 << 20)
+        self.exchange.door.check_token(self.exchange, form.text("_token"))
+        self.fields = {name: form.text(name) for name in ("_replace", "_keep_both")}
+        staged, pending = ([self._unsealed(one) for one in form.fields.get(name, ())] for name in ("_staged", "_pending"))
+        if not staged:
+            raise UnsupportedMedia(uploads.WANTED)
+        for held in staged:
+            try:
+                self.store(held.name, self.request_for(held))
+            except Unauthenticated as error:
+                if self.stored:
+                    raise
+                kept = {str(number): one for number, one in enumerate([*staged, *pending])}
+                return Draft(self.request.resource, self.request.path, held=kept), error
+        for held in pending:
+            request = self.request_for(held)
+            self.refused.append(uploads.RefusedFile(held.name, Exists(f"{request.address} exists"), request))
+        return None
+
+    def request_for(self, held: Held) -> Request:
+        """The request to store a kept file."""
+        path = (*split_path(held.field), *held.name.split("/"))
+        return self.request._replace(path=path, staged=held.staged)
+
+    def _unsealed(self, sealed: str) -> Held:
+        held = self.drafts.unsealed(self.request.resource, sealed)
+        if held is None:
+            raise BadRequest("this is no file that was kept here: choose it again")
+        return held
+
+    def _folder(self, path: tuple[str, ...]) -> str:
+        """What stands as the field of a kept file: the folder that it was sent to."""
+        return "/".join(quote(part, safe="") for part in path)
+
+    def _sealed(self, one: uploads.RefusedFile) -> str:
+        """The kept bytes of a file, signed; "" if they are gone."""
+        if one.kept is None or one.kept.staged is None:
+            return ""
+        folder = self._folder(one.kept.path[: -len(one.name.split("/"))])
+        held = Held(folder, self.request.resource, None, one.name, one.kept.staged)
+        return self.drafts.sealed(self.request.resource, held)
+
+    def _listing(self) -> Request:
+        """The request for the folder's own page, to show beside it what became of the files."""
+        params, path = listed(self.exchange), (*self.request.path, "")
+        return self.request._replace(action=Action.READ, path=path, params=params, page=True, keeps=False)
+
+    def page(self, status: int, *, waiting: bool = False) -> Answer:
+        """What became of the files, for a person, with what may be done about names that are taken."""
+        exchange, pages = self.exchange, self.drafts.pages
+        listing = self.host.handle(self._listing())
+        exchange.subject = listing.caller.subject
+        sealed = list(map(self._sealed, self.refused))
+        files = []
+        for number, one in enumerate(self.refused):
+            why = "A file of this name is here already." if isinstance(one.error, Exists) else one.error.message
+            pending = [other for other in sealed if other and other != sealed[number]]
+            files.append(SimpleNamespace(name=one.name, sealed=sealed[number], pending=pending, why=why))
+        stored = [response.data for response in self.stored]
+        report = {"stored": stored, "refused": files, "pending": list(filter(None, sealed)), "waiting": waiting}
+        page = pages.files(exchange, listing, report)
+        return page_answer(status, pages.render(exchange, "files.tpl", page["title"], page))
+
+
+# ==== 3. HTML ====================================================================================================
+# The format itself: what reads, writes, faults and submitted forms answer to people, and the pages for signing in.
+# uses: ERRORS VALUES CONTRACTS RUNNERS PAGES DRAFTS plugin:uploads
+# defines: Format:html Route:sign-in Route:static Html SignIn Static
+
+_log = logging.getLogger("satchel")
+_NOTICE_LENGTH = 200
+_NOTICE_COOKIE = "satchel_notice_"  # what was done, for the page that shows the result
+_LETTERS_OF_TOKENS = 65536
+
+
+class Html(Format):
+    """Pages. Whoever has to sign in is led to where that is done, and a write goes on to where its result is seen."""
+
+    kind = "html"
+    media = "text/html; charset=utf-8"
+    subjects = frozenset({"table", "record"})
+    for_people = True
+
+    def __init__(self, options: Mapping[str, Any], config: Config) -> None:
+        super().__init__(options, config)
+        self.pages = Pages(config)
+
+    # -- what was read
+
+    def dump(self, exchange: Exchange, response: Response) -> Iterator[bytes]:
+        yield self.answer(exchange, response).body
+
+    def answer(self, exchange: Exchange, response: Response) -> Answer:
+        if not response.template:
+            return cast(JsonFormat, exchange.door.formats[JsonFormat.kind]).answer(exchange, response)
+        if leads := self._leads(response):
+            return see_other(exchange.url(leads))
+        if response.page.get("edit") and Action.UPDATE not in response.page["may"]:
+            return see_other(exchange.url(exchange.inner))
+        notice = self._take_notice(exchange)
+        if response.template == "form.tpl" or response.page.get("edit"):
+            body = self.pages.show_form(exchange, response, Again(submission=submission(exchange)), notice)
+        else:
+            body = self.pages.show(exchange, response, notice)
+        return page_answer(BadRequest.status if response.page.get("faults") and exchange.query else 200, body)
+
+    def _leads(self, response: Response) -> str:
+        """The address that is shown in place of this one; "" if it is shown itself."""
+        if response.template == "form.tpl" and Action.CREATE not in response.page["may"]:
+            return f"{response.page['address']}/records"  # there is nothing to submit for this caller
+        home = str(response.page.get("home", ""))
+        return home if home.startswith(("forms/", "views/")) else ""
+
+    # -- what was written
+
+    def written(self, exchange: Exchange, response: Response) -> Answer | None:
+        """A form of a page goes on to where the result is seen (post/redirect/get)."""
+        if not exchange.is_form:
+            return None
+        headers = [("Idempotency-Replayed", "true")] if response.replayed else []
+        return see_other(self._afterwards(exchange, response), headers)
+
+    def _afterwards(self, exchange: Exchange, response: Response) -> str:
+        """Where to go on to after a write; the page there says what was done."""
+        if response.created:
+            form, _, key = response.location.rpartition("/records/")
+            return exchange.url(form, _sent=key)
+        if response.data is None:
+            name = split_path(exchange.inner)[-1] if exchange.inner.startswith("files/") else response.name
+            return self._deleted(exchange, f"Deleted {name}." if name else "Deleted.")
+        self._give_notice(exchange, exchange.url(exchange.inner), f"Saved {response.name}." if response.name else "Saved.")
+        return exchange.url(exchange.inner, _list=urlencode(listed(exchange)) or None)
+
+    def _deleted(self, exchange: Exchange, notice: str) -> str:
+        """The list that it was in, or the nearest folder that is left, which says so."""
+        above, (kind, name, *path) = exchange.inner.rpartition("/")[0], split_path(exchange.inner)[:-1]
+        if kind == "files":
+            while path and not self._is_left(exchange, f"files/{quote(name, safe='')}", (*path, "")):
+                above, path = above.rpartition("/")[0], path[:-1]
+            above += "/"
+        self._give_notice(exchange, exchange.url(above), notice)
+        return exchange.url(above, **listed(exchange))
+
+    def _is_left(self, exchange: Exchange, resource: str, path: Sequence[str]) -> bool:
+        """Whether a page is there, for this caller or for others; with its last file a folder goes, too."""
+        try:
+            exchange.door.host.handle(Request(
+                id=exchange.id, action=Action.READ, resource=resource, path=tuple(path), door=HttpRunner.kind,
+                params={"_size": "1"} if path[-1] == "" else {}, credential=exchange.credential, page=True,
+            ))  # fmt: skip
+        except AppError as error:
+            return not isinstance(error, NotFound)
+        return True
+
+    def _give_notice(self, exchange: Exchange, path: str, notice: str) -> None:
+        """Have the page at the path say this once: in a cookie, so that no address can make a page say something."""
+        sealed = exchange.door.host.seal("notice", dump_json([_path_digest(path), notice[:_NOTICE_LENGTH]]))
+        exchange.cookies.append(exchange.door.cookie(exchange, sealed, 60, _NOTICE_COOKIE))
+
+    def _take_notice(self, exchange: Exchange) -> str:
+        """What this page is to say was done; "" if it is not the one that was meant."""
+        sealed = exchange.cookie_values(_NOTICE_COOKIE).partition(" ")[0]
+        page, notice = load_json((sealed and exchange.door.host.unseal("notice", sealed)) or '["", ""]')
+        if page != _path_digest(exchange.path):
+            return ""
+        exchange.cookies.append(exchange.door.cookie(exchange, "", 0, _NOTICE_COOKIE))
+        return str(notice)
+
+    # -- what failed
+
+    def fault(self, exchange: Exchange, error: AppError) -> Answer:
+        if isinstance(error, Unauthenticated):
+            if exchange.method in ("GET", "HEAD"):
+                after = exchange.own_address
+                return see_other(exchange.url("login", after=after if len(after) < 1000 else None))
+            if exchange.method == "POST" and exchange.path != exchange.url("logout"):
+                after = exchange.path
+                if "_method" in exchange.query and exchange.inner.startswith("files/"):  # a file is no page to go back to
+                    after = after.rpartition("/")[0] + "/"
+                body = self.pages.login(exchange, "", after, "Nothing was done: sign in first, and do it again.")
+                return page_answer(401, body, error_headers(error))
+        return page_answer(error.status, self.pages.fault(exchange, error), error_headers(error))
+
+    # -- what a page's form sends
+
+    def form_data(self, exchange: Exchange, resource: str) -> Mapping[str, list[Any]]:
+        drafts = Drafts(exchange, self.pages)
+        drafts.read(resource)
+        exchange.door.check_token(exchange, exchange.form.text("_token"))
+        return drafts.data(resource)
+
+    def submitted(self, exchange: Exchange, resource: str, path: tuple[str, ...], work: Callable[[], Answer]) -> Answer:
+        is_form, method = resource.startswith("forms/"), exchange.query.get("_method")
+        if exchange.query.get("_resume") and (is_form or (resource.startswith("files/") and method is None)):
+            return Drafts(exchange, self.pages).resume(resource, path)
+        if resource.startswith("files/") and method is None:
+            return self._upload(exchange, resource, path)
+        try:
+            return work()
+        except Exception as error:
+            deletes = method == "DELETE"
+            may_be_gone = deletes and path and isinstance(error, NotFound | PreconditionFailed)
+            if may_be_gone and not self._is_left(exchange, resource, path):  # pressed twice, or somebody was faster
+                return see_other(self._deleted(exchange, "It was deleted already."))
+            if deletes or not is_form:
+                raise
+            if isinstance(error, Unauthenticated) and exchange.by_cookie:
+                exchange.cookies = exchange.door.ended_session(exchange)
+            return Drafts(exchange, self.pages).again(resource, path, _known(exchange, error))
+
+    def _upload(self, exchange: Exchange, resource: str, path: tuple[str, ...]) -> Answer:
+        """Files that go into a folder: of a multipart body, or kept from an earlier one."""
+        drafts = Drafts(exchange, self.pages)
+        upload = PageUpload(drafts, resource, tuple(part for part in path if part))
+        if exchange.media_type == "multipart/form-data":
+            if refused := upload.came_late():
+                draft = upload.hold()
+                if not draft.held:
+                    raise refused
+                return drafts.sign_in_first(draft, refused)
+            upload.receive()
+        elif ended := upload.take_up():
+            return drafts.sign_in_first(*ended)
+        if upload.stored:
+            exchange.subject = upload.stored[-1].caller.subject
+        names = [str(response.data["name"]) for response in upload.stored]
+        notice = f"Uploaded {names[0]}." if len(names) == 1 else f"{len(names)} files uploaded."
+        if names and not upload.stored[-1].caller.may(Action.READ, upload.request.address):  # no list will show them
+            notice = f"Uploaded {', '.join(names)}."
+        if upload.refused or len(notice) > _NOTICE_LENGTH:
+            return upload.page(upload.status)
+        self._give_notice(exchange, exchange.path, notice)
+        state = listed(exchange)
+        return see_other(exchange.path + ("?" + urlencode(state) if state else ""))
+
+
+def _known(exchange: Exchange, error: Exception) -> AppError:
+    """What failed, as a person may be told of it."""
+    if isinstance(error, AppError):
+        log_fault(exchange, error)
+        return error
+    _log.exception("request %s failed", exchange.id)
+    return AppError("something went wrong here; the operator finds it in the log by the request id")
+
+
+def _path_digest(path: str) -> str:
+    return hashlib.sha256(path.encode()).hexdigest()[:16]
+
+
+class SignIn(Route):
+    """The page for signing in, what it sends, and the way out."""
+
+    kind = "sign-in"
+    paths: ClassVar[Mapping[str, str]] = {"/login": "GET POST", "/login/<code>": "GET", "/logout": "POST"}
+
+    def answer(self, asked: Asked, host: Host) -> Answer:
+        exchange = cast(Exchange, asked)
+        pages = cast(Html, exchange.door.formats[Html.kind]).pages
+        if exchange.method in ("GET", "HEAD"):
+            return self._page(exchange, pages, exchange.inner.partition("/")[2])
+        if exchange.inner == "logout":
+            return self._sign_out(exchange)
+        return self._sign_in(exchange, pages)
+
+    def _dead_link(self) -> str:
+        """The same for a link that was used, has expired, or never was."""
+        return (
+            f"This link was used or has expired. Ask {self.config.site.contact or 'whoever sent it to you'} for a new one."
+        )
+
+    def _page(self, exchange: Exchange, pages: Pages, code: str) -> Answer:
+        after = self._own_path(exchange.query.get("after", ""), "")
+        if code and not exchange.door.host.link_is_good(code):
+            return page_answer(200, pages.login(exchange, "", after, self._dead_link()))
+        return page_answer(200, pages.login(exchange, code, after))
+
+    def _own_path(self, after: str, default: str) -> str:
+        """A path on this site to go on to; never another site."""
+        dots = {".", ".."} & {unquote(part) for part in after.partition("?")[0].split("/")}
+        inside = (after + "/").startswith(self.config.site.prefix + "/") and not after.startswith("//") and not dots
+        return after if inside and re.fullmatch(r"/[!-\[\]-~]*", after) else default
+
+    def _sign_in(self, exchange: Exchange, pages: Pages) -> Answer:
+        if exchange.door.same_origin(exchange) is False or exchange.header("origin") == "null":
+            raise Forbidden(ELSEWHERE)
+        form = read_form(
+            exchange, _LETTERS_OF_TOKENS + 3 * CARRIED_BYTES
+        )  # a letter of a draft may be three bytes long here
+        code, token, after = (form.text(name).strip() for name in ("code", "token", "after"))
+        if "/login/" in token:  # the whole link, pasted
+            code = token.rpartition("/login/")[2]
+        if len(code) + len(token) + len(after) > _LETTERS_OF_TOKENS:
+            raise TooLarge("a token has at most 64 kB")
+        drafts = Drafts(exchange, pages)
+        draft = drafts.opened(form.text("draft"))
+        try:
+            session, seconds = exchange.door.host.sign_in(code or token, exchange.id)
+        except Unauthenticated as error:
+            error.message = self._dead_link() if code else error.message
+            if not exchange.page:
+                raise
+            if draft:
+                return drafts.sign_in_first(draft, error, error.message)
+            body = pages.login(exchange, "", self._own_path(after, ""), error.message)
+            return page_answer(401, body, error_headers(error))
+        # It outlives the session: a form that is sent too late shows by it whose it was (has_ended).
+        exchange.cookies = [exchange.door.cookie(exchange, session, seconds + 86_400)]
+        if draft:
+            exchange.session, exchange.authorization = session, ""
+            exchange.credential = f"Session {session}"
+            return drafts.filled(draft)
+        return see_other(self._own_path(after, exchange.url("")))
+
+    def _sign_out(self, exchange: Exchange) -> Answer:
+        exchange.door.check_origin(exchange, form=True)
+        form = read_form(exchange, _LETTERS_OF_TOKENS) if exchange.body.size_bytes else exchange.form
+        exchange.door.check_token(exchange, form.text("_token"))
+        if exchange.session:
+            exchange.door.host.sign_out(f"Session {exchange.session}", exchange.id)
+        exchange.cookies = exchange.door.ended_session(exchange)
+        return see_other(exchange.url("login"))
+
+
+class Static(Route):
+    """The stylesheet, the script and the icons of the pages."""
+
+    kind = "static"
+    paths: ClassVar[Mapping[str, str]] = {"/static/<name>": "GET"}
+
+    def answer(self, asked: Asked, host: Host) -> Answer:
+        exchange = cast(Exchange, asked)
+        name, pages = exchange.inner.partition("/")[2], cast(Html, exchange.door.formats[Html.kind]).pages
+        data = pages.static.get(name)
+        if data is None:
+            raise NotFound(f"there is no static file {name[:100]}")
+        tag, lasting = f'"{pages.tags[name]}"', exchange.query.get("v") == pages.tags[name]
+        headers = [("ETag", tag), ("Cache-Control", "public, max-age=31536000, immutable" if lasting else "no-cache")]
+        if tag in exchange.header("if-none-match"):
+            return Answer(304, headers)
+        return Answer(200, [*headers, ("Content-Type", media_type(name))], data)
