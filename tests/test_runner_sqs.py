@@ -19,7 +19,6 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, cast
@@ -339,7 +338,7 @@ def credential(site: http_client.Site, case: Case) -> str:
         return ""
     token = site.app.issue(app.Caller("test"), case.who, case.grants, case.roles, 3600)
     if case.credential == "expired":
-        token = replace(token, issued_at=token.issued_at - 7200, expires_at=token.expires_at - 7200)
+        token = token._replace(issued_at=token.issued_at - 7200, expires_at=token.expires_at - 7200)
     if case.credential == "revoked":
         site.app.revoke(app.Caller("test"), [token])
     text = site.app.authority.jwt(token)
