@@ -73,7 +73,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
 from functools import cached_property, lru_cache, partial
@@ -331,11 +331,11 @@ class ConfigError(AppError):
 # replace_file.
 # uses: ERRORS
 # defines: Json Value Clock Action Grant parse_grant covers Caller Token Conditions Held Upload Request Reader Content
-#          Column Input COUNTED COUNT_S Table Response Record Insert Update Delete Write Blob Folder Unseen Entry
+#          Column COUNTED COUNT_S Table Response Record Insert Update Delete Write Blob Folder Unseen Entry
 #          Staged OPERATORS Condition Query Page Select Rows Change exact_number load_json dump_json check_text
 #          member_pointer LOST Damaged damage_of damage_in whole_texts check_value is_key check_writes check_path
 #          compose split_path quote_path new_id sync_folder replace_file rfc3339 instant_key parse_rfc3339
-#          encode_cursor decode_cursor PAGE_BYTES weigh page_of nearest how_many in_units page_bounds Unread Locale
+#          encode_cursor decode_cursor PAGE_BYTES weigh page_of nearest how_many in_units page_bounds Unread
 
 Json: TypeAlias = Any  # None, bool, int, float, Decimal, str, list and dict of these
 Value: TypeAlias = dict[str, Json]  # a JSON object
@@ -541,41 +541,6 @@ class Column(NamedTuple):
     type: str = "string"
     format: str = ""
     titles: Mapping[Json, str] = MappingProxyType({})
-
-    def shown(self, value: Json, locale: Locale) -> str:
-        """A value for people, whole."""
-        if type(value) is str and value not in self.titles:
-            if self.format in ("date", "date-time"):
-                return locale.write_date(value) if self.format == "date" else locale.write_date_time(value)
-            return value.replace("\0", "\ufffd")  # which no page can hold
-        if isinstance(value, list):
-            return ", ".join(self.shown(item, locale) for item in value)
-        if isinstance(value, bool):
-            return "yes" if value else "no"
-        if isinstance(value, dict):
-            return str(value.get("name", dump_json(value)))
-        if isinstance(value, Damaged):
-            return f"{value} (damaged: it {value.reason})"
-        if value in self.titles:
-            return self.titles[value]
-        return "" if value is None else locale.write_number(value)
-
-
-class Input(NamedTuple):
-    """How a field is asked of a person, and what its control shows: the texts of a value, or the stored file.
-
-    Choices are (text, title) and attrs belong to the HTML element.
-    """
-
-    name: str
-    title: str
-    help: str
-    widget: str  # text email url number date datetime-local textarea checkbox select radio checkboxes file
-    required: bool = False
-    texts: tuple[str, ...] = ()
-    choices: tuple[tuple[str, str], ...] = ()
-    attrs: Mapping[str, str] = MappingProxyType({})
-    file: Mapping[str, Json] | None = None
 
 
 COUNTED = 10_000  # up to how many rows a page says how many there are …
@@ -1194,11 +1159,8 @@ def page_bounds(params: Mapping[str, str], *, default: int = 50, most: int = 100
     return int(text)
 
 
-# ---- what people read and type, in their language and zone
-
-
 class Unread(str):
-    """A typed text that is no value of its field, with the reason in words: no field takes it."""
+    """A text that a person typed and that is no value of its field, with the reason in words: no field takes it."""
 
     __slots__ = ("reason",)
     reason: str
@@ -1207,205 +1169,6 @@ class Unread(str):
         found = super().__new__(cls, text)
         found.reason = reason
         return found
-
-
-# Of each language its decimal mark and how it writes a date (CLDR 46); a region that differs stands by itself.
-# Others have the point and the ISO date, and so has English without a region, whose dates nobody can tell apart.
-_DOTS, _SLASHES, _DASHES, _US, _ISO = "{d}.{m}.{y}", "{d}/{m}/{y}", "{d}-{m}-{y}", "{m}/{d}/{y}", "{y}-{m}-{d}"
-_CONVENTIONS: Mapping[str, tuple[str, str]] = {
-    "en": (".", _ISO), "en-US": (".", _US), "de-CH": (".", _DOTS), "de-LI": (".", _DOTS), "it-CH": (".", _DOTS),
-    "es-MX": (".", _SLASHES), "es-US": (".", _SLASHES), "es-419": (".", _SLASHES), "fr-CH": (",", _DOTS),
-    "nl": (",", _DASHES), "he": (".", _DOTS),
-    **dict.fromkeys("en-AU en-GB en-IE en-IN en-NZ ar cy ga hi ms mt th ur".split(), (".", _SLASHES)),
-    **dict.fromkeys("az be bg bs cs da de et fi hr hy is ka kk lv mk nb nn no".split(), (",", _DOTS)),
-    **dict.fromkeys("pl ro ru sk sl sq sr tr uk".split(), (",", _DOTS)),
-    **dict.fromkeys("ca el es fr gl id it pt uz vi".split(), (",", _SLASHES)),
-    **dict.fromkeys("af eu hu lt sv".split(), (",", _ISO)),
-}  # fmt: skip
-_RIGHT_TO_LEFT = frozenset("ar arab ckb dv fa he hebr iw ks nqo ps sd syr ug ur yi".split())
-
-_SPACES = "\u0020\u00a0\u2007\u2009\u202f"
-_GROUPS = re.compile(rf"[1-9][0-9]{{0,2}}([.,'’٬{_SPACES}])(?:[0-9]{{2,3}}\1)*[0-9]{{3}}")
-_TYPED_NUMBER = re.compile(r"([+-]?)(.*?)([eE][+-]?[0-9]{1,6})?", re.DOTALL)
-_LONGEST_NUMBER = 400
-
-
-_MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})")
-
-
-@lru_cache
-def _conventions(lang: str) -> tuple[str, str]:
-    subtags = lang.split("-")
-    region = f"{subtags[0].lower()}-{subtags[-1].upper()}"
-    return _CONVENTIONS.get(region) or _CONVENTIONS.get(subtags[0].lower(), (".", _ISO))
-
-
-@lru_cache
-def _zone(name: str) -> tzinfo:
-    if name == "UTC":
-        return UTC  # needs no database of zones
-    from zoneinfo import ZoneInfo
-
-    return ZoneInfo(name)
-
-
-@dataclass(frozen=True, slots=True)
-class Locale:
-    """How people of a language and a time zone write numbers and times: `lang` a BCP 47 tag, `timezone` an IANA name."""
-
-    lang: str = "en"
-    timezone: str = "UTC"
-
-    @property
-    def _conventions(self) -> tuple[str, str]:
-        return _conventions(self.lang)
-
-    @property
-    def direction(self) -> str:
-        """`dir` of a page: rtl or ltr; a script in the tag decides, else the language."""
-        scripts = [part.lower() for part in self.lang.split("-")[1:] if len(part) == 4 and part.isalpha()]
-        return "rtl" if (scripts or [self.lang.split("-")[0].lower()])[0] in _RIGHT_TO_LEFT else "ltr"
-
-    @property
-    def zone(self) -> tzinfo:
-        return _zone(self.timezone)
-
-    @property
-    def zone_name(self) -> str:
-        """The zone for people: "Europe/Copenhagen", "America/New York"."""
-        return self.timezone.replace("_", " ")
-
-    # -- numbers
-
-    def read_number(self, text: str, *, whole: bool = False) -> Json:
-        """The number that a person typed, exactly; None for nothing, Unread for what is no number or could be two.
-
-        Both decimal marks are read. One mark with three digits behind it is a group in "1,234" of an English page; where
-        the point groups, "1.234" could be both, unless the field takes `whole` numbers alone.
-        """
-        plain = _plain_digits(text)
-        if not plain:
-            return None
-        sign, body, power = cast(re.Match[str], _TYPED_NUMBER.fullmatch(plain)).groups(default="")
-        parts, mark = _number_parts(body.strip(_SPACES)), self._conventions[0]
-        if parts is None or len(plain) > _LONGEST_NUMBER:
-            return Unread(text, f"must be a number such as {self.write_number(1234.5)}")
-        digits, fraction, doubtful = parts
-        if doubtful not in ("", mark) and not power:
-            if mark == "," and not whole:
-                both = f"{digits}{fraction} or {digits},{fraction}"
-                return Unread(text, f"could be two numbers: write {both}")
-            digits, fraction = digits + fraction, ""
-        elif whole and fraction.strip("0") == "" and doubtful and not power:
-            return Unread(text, f"could be two numbers: write {digits}{fraction} or {digits}")
-        exact = sign + (digits or "0") + ("." + fraction if fraction else "") + power
-        return exact_number(exact) if fraction or power else int(exact)
-
-    def write_number(self, value: Json) -> str:
-        """A number for people: no digit is lost, and reading it gives the same number."""
-        text = str(value).lower()
-        if "e" in text and abs(Decimal(text).adjusted()) <= 40 and len(plain := f"{Decimal(text):f}") <= 40:
-            text = plain
-        if "." in text and "e" not in text:
-            text = text.rstrip("0").rstrip(".")
-        return text.replace(".", self._conventions[0])
-
-    # -- dates and times
-
-    def read_date(self, text: str) -> str:
-        """The ISO date that a person typed; Unread for what is no date or could be two."""
-        found = re.fullmatch(r"([0-9]{1,4})([-./]) ?([0-9]{1,2})\2 ?([0-9]{1,4})\.?", text.strip())
-        if not found:
-            return Unread(text, "must be a date such as " + self.write_date("2026-12-24"))
-        first, mark, second, third = found[1], found[2], int(found[3]), found[4]
-        dates = {(int(first), second, int(third))} if len(first) == 4 else set()
-        if not dates and len(third) == 4:
-            dates = {(int(third), second, int(first))}  # the day first, which dots always say
-            if mark != "." and self._conventions[1] == _US:
-                dates = {(int(third), int(first), second)}
-            elif mark != "." and self._conventions[1] == _ISO:
-                dates.add((int(third), int(first), second))
-        real = ["{:04}-{:02}-{:02}".format(*one) for one in sorted(dates) if _is_day(*one)]
-        if len(real) > 1:
-            return Unread(text, f"could be two dates: write {' or '.join(real)}")
-        return real[0] if real else Unread(text, "must be a date such as " + self.write_date("2026-12-24"))
-
-    def read_date_time(self, text: str) -> str:
-        """The RFC 3339 date-time that a person typed, in this zone where no offset stands; Unread else.
-
-        Of an hour that the clocks go through twice the first one is meant; one that they leave out is Unread.
-        """
-        text = text.strip()
-        with suppress(ValueError, OverflowError):
-            parse_rfc3339(text)
-            return text
-        day, _, time_ = re.sub(r"[ T,]+", " ", text).partition(" ")
-        date, example = self.read_date(day), f"must be a date and time such as {self.write_date('2026-12-24')} 08:30"
-        clock = re.fullmatch(r"([0-9]{1,2})[:.]([0-9]{2})(:[0-9]{2}(?:\.[0-9]{1,6})?)?", time_.strip())
-        if isinstance(date, Unread) or not clock:
-            return Unread(text, example)
-        try:
-            naive = datetime.fromisoformat(f"{date}T{int(clock[1]):02}:{clock[2]}{clock[3] or ':00'}")
-            local = naive.replace(tzinfo=self.zone)
-            there = local.astimezone(UTC).astimezone(self.zone).replace(tzinfo=None) == naive
-        except (ValueError, OverflowError):
-            return Unread(text, example)
-        if not there:
-            return Unread(text, f"does not exist: the clocks of {self.zone_name} leave this time out")
-        if cast(timedelta, local.utcoffset()) % timedelta(minutes=1):  # before there was standard time
-            local = local.astimezone(UTC)
-        return re.sub(r"(\.[0-9]+?)0+(?![0-9])", r"\1", local.isoformat()).replace("+00:00", "Z")
-
-    def local(self, text: str) -> datetime | None:
-        """A stored date-time by the clocks of this zone; None where it is none that they show."""
-        try:
-            return datetime.fromisoformat(text.upper()).astimezone(self.zone) if _MOMENT.fullmatch(text) else None
-        except (ValueError, OverflowError):
-            return None
-
-    def write_date(self, text: str) -> str:
-        """An ISO date for people; any other text as it is."""
-        found = re.fullmatch(r"([0-9]{4})-([0-9]{2})-([0-9]{2})", text)
-        return self._conventions[1].format(y=found[1], m=found[2], d=found[3]) if found else text
-
-    def write_time(self, text: str) -> str:
-        """The time of day of a stored date-time for people: "08:30"; any other text as it is."""
-        local = self.local(text)
-        return f"{local:%H:%M}" if local else text
-
-    def write_date_time(self, text: str) -> str:
-        """A stored date-time for people, with the name of the zone: "2026-11-26 17:48 CET"; any other text as it is."""
-        local = self.local(text)
-        if local is None:
-            return text
-        day = self._conventions[1].format(y=f"{local.year:04}", m=f"{local.month:02}", d=f"{local.day:02}")
-        return f"{day} {local.hour:02}:{local.minute:02} {local.tzname()}"
-
-
-def _plain_digits(text: str) -> str:
-    """Digits of any script and every minus as ASCII, without spaces around."""
-    text = text.strip().replace("٫", ",").translate({0x2212: "-", 0xFE63: "-", 0xFF0D: "-", 0xFF0B: "+"})
-    return "".join(str(unicodedata.decimal(c)) if c.isdecimal() else c for c in text)
-
-
-def _number_parts(body: str) -> tuple[str, str, str] | None:
-    """(digits, fraction, the mark between them where it could also group) of a number without sign; None if it is none."""
-    at = max(body.rfind("."), body.rfind(","))
-    if at < 0 or body.count(body[at]) > 1:  # a mark that stands twice groups
-        at = len(body)
-    whole, fraction = body[:at], body[at + 1 :]
-    digits = re.sub(r"[^0-9]", "", whole)
-    if not re.fullmatch(r"[0-9]*", fraction) or not digits + fraction or not (whole == digits or _GROUPS.fullmatch(whole)):
-        return None
-    doubtful = whole == digits and len(fraction) == 3 and re.fullmatch(r"[1-9][0-9]{0,2}", digits)
-    return digits, fraction, body[at] if doubtful else ""
-
-
-def _is_day(year: int, month: int, day: int) -> bool:
-    try:
-        return bool(datetime(year, month, day, tzinfo=UTC))
-    except ValueError:
-        return False
 
 
 # ==== 3. CONFIG ==================================================================================================
@@ -1503,10 +1266,6 @@ class SiteConfig(Settings):
     lang: str = setting("lang", "en", "language of the pages, and how numbers and dates are written and read")
     timezone: str = setting("timezone", "UTC", "zone in which times are shown, and typed where no offset is given")
     contact: str = setting("text", "", "whom sign-in and error pages name for help")
-
-    @property
-    def locale(self) -> Locale:
-        return Locale(self.lang, self.timezone)
 
 
 class AuthConfig(Settings):
@@ -2506,8 +2265,8 @@ def file_input_accept(accept: Sequence[str]) -> str:
 # What a Provider (Records, Blobs, Queries), a Resource, a Runner, the Host of a runner and each family of extensions
 # must do. Docstrings are promises that the contract suites in tests/ assert of every kind; default methods keep them.
 # uses: ERRORS VALUES CONFIG
-# defines: Extension Provider Records Blobs Queries Publish Remove BlobStep Plan Scope Endpoint Resource Host Runner Asked
-#          Answer Format Route Job Site Command FAMILIES
+# defines: Extension Provider Records Blobs Queries Publish Remove BlobStep Plan Scope Locale Endpoint Resource Host Runner
+#          Asked Answer Format Route Job Site Command FAMILIES
 
 
 _Extension = TypeVar("_Extension", bound="Extension")
@@ -2780,6 +2539,35 @@ class Scope:
     again: bool = False  # the same request was begun before and not ended: what it asks for may have been done
 
 
+class Locale(Protocol):
+    """How people of a language and a time zone write values, and how what they type is read. plugins/locale.py has them.
+
+    Where something typed is no such value, or could be two, the answer is Unread.
+    """
+
+    lang: str  # a BCP 47 tag
+    zone_name: str  # "Europe/Copenhagen"
+
+    def show(self, column: Column, value: Json) -> str:
+        """A value for people, whole."""
+
+    def read(self, asked: Any, texts: Sequence[str]) -> Json:
+        """The value that a person typed into a Field; None for nothing. A text that is no such value may be returned as it
+        is."""
+
+    def read_number(self, text: str, *, whole: bool = False) -> Json:
+        """The exact number; None for nothing. A field of `whole` numbers has fewer doubts."""
+
+    def write_number(self, value: Json) -> str:
+        """No digit is lost, and read_number gives the same number again."""
+
+    def read_date(self, text: str) -> str:
+        """The ISO date."""
+
+    def local(self, text: str) -> datetime | None:
+        """A stored date-time by the clocks of the zone; None if it is not one that they can show."""
+
+
 class Endpoint(NamedTuple):
     """A path inside a resource and what may be done there. In `path`, words in capitals stand for any one segment, and PATH
     for one or more."""
@@ -2848,6 +2636,7 @@ class Host(Protocol):
     """What a runner may ask of the application."""
 
     title: str
+    locale: Locale
 
     def extensions(self, family: type[_Extension]) -> list[_Extension]:
         """One object of each kind of a family (Route, Job), with its settings."""
@@ -3789,7 +3578,7 @@ class CsvFormat(Format):
 
     def dump(self, exchange: Exchange, response: Response) -> Iterator[bytes]:
         table = cast(Table, response.table)
-        return _excel_csv(table, exchange.door.site.locale) if exchange.query.get("_for") else _csv(table)
+        return _excel_csv(table, exchange.door.host.locale) if exchange.query.get("_for") else _csv(table)
 
 
 class NdjsonFormat(Format):
@@ -3849,7 +3638,7 @@ def _excel_cell(column: Column, value: Json, locale: Locale) -> str:
         return locale.write_number(value)
     if column.format == "date-time" and isinstance(value, str) and (local := locale.local(value)):
         return local.strftime("%Y-%m-%d %H:%M:%S")
-    return _excel_text(value if column.format == "date" and isinstance(value, str) else column.shown(value, locale))
+    return _excel_text(value if column.format == "date" and isinstance(value, str) else locale.show(column, value))
 
 
 def _excel_csv(table: Table, locale: Locale) -> Iterator[bytes]:
@@ -7145,18 +6934,17 @@ class Authority:
 # Files, Forms, Views, Apps, and the built-in home page, admin lists and metrics. They check what was asked against what is
 # declared, and answer a Plan; bytes and records go through the contracts only.
 # uses: ERRORS VALUES CONFIG CONTRACTS
-# defines: Field ListQuery read_list as_stored Files leads_to Form HELD_IS_GONE View Launcher Home AdminTable Metrics
-#          RESOURCE_TYPES
+# defines: is_date Field ListQuery read_list as_stored Files leads_to Edits Form HELD_IS_GONE View Launcher Home AdminTable
+#          Metrics RESOURCE_TYPES
 
 _EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,8}")
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`\x00-\x1f]+")
-_WIDGETS = {"date": "date", "date-time": "datetime-local", "email": "email", "uri": "url", "file": "file"}
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,6})?")
 _MOST_FAULTS = 100  # of the records of a batch, after which the others are not looked at
 _MOST_DIGITS = 400  # of a number, before or behind the point; more would make arithmetic a way to keep the server busy
 
 
-def _is_date(text: str) -> bool:
+def is_date(text: str) -> bool:
     """Full-date of RFC 3339 section 5.6."""
     try:
         return bool(re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text) and datetime.fromisoformat(text))
@@ -7172,7 +6960,7 @@ def _is_date_time(text: str) -> bool:
 
 
 _FORMATS: Mapping[str, Callable[[str], Any]] = {
-    "date": _is_date,
+    "date": is_date,
     "date-time": _is_date_time,
     "email": _EMAIL.fullmatch,
     "uri": _URI.fullmatch,
@@ -7270,20 +7058,6 @@ def _number_of(text: str) -> Json:
     if len(text) > _MOST_DIGITS or not _NUMBER.fullmatch(text):
         raise ValueError("not a number")
     return exact_number(text) if set(text) & set(".eE") else int(text)
-
-
-# What a person or a browser writes for a boolean; an unticked checkbox is not sent at all.
-_TRUTHS = dict.fromkeys(("true", "on", "yes", "1"), True) | dict.fromkeys(("", "false", "off", "no", "0"), False)
-
-
-def _without_empty_seconds(text: str) -> str:
-    """A local date-time as browsers write it (HTML, "normalized local date and time string"); any other text as it is."""
-    found = re.fullmatch(r"([0-9]{4,}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2})(:[0-9]{2})?(?:\.([0-9]*))?", text)
-    if not found:
-        return text
-    fraction = (found[3] or "")[:3].rstrip("0")
-    seconds = (found[2] or ":00") + ("." + fraction if fraction else "")
-    return found[1].replace(" ", "T") + (seconds if seconds != ":00" else "")
 
 
 class Field:
@@ -7436,33 +7210,12 @@ class Field:
         """A value in its one stored form."""
         return _normal(value, self.config.type)
 
-    def from_text(self, texts: Sequence[str], locale: Locale = Locale()) -> Json:
-        """The value that a person typed; None when nothing; a text that is no such value comes back as it is, Unread
-        where it takes words of its own to say why."""
-        config = self.config
-        if config.type == "array":
-            return [self._chosen(text) for text in texts if text] or None
-        typed = texts[-1] if texts else ""
-        text = typed.strip()
-        if config.type == "boolean":
-            return _TRUTHS.get(text.lower(), text)
-        if not text:
-            return None
-        chosen = self._chosen(text)
-        if self.choices and (config.type not in _NUMERIC or not isinstance(chosen, str)):
-            return chosen
-        if config.type in _NUMERIC:
-            return locale.read_number(text, whole=config.type == "integer")
-        if config.format in ("date", "date-time"):
-            return locale.read_date(text) if config.format == "date" else locale.read_date_time(text)
-        lines = re.sub(r"\r\n?", "\n", typed)
-        return lines if config.format == "multiline" else lines.strip()
-
-    def _chosen(self, text: str) -> Json:
+    def chosen(self, text: str) -> Json:
+        """The choice that a text stands for; the text itself if there is none."""
         return next((value for value, _ in self.choices if str(value) == text), text)
 
-    def from_param(self, text: str, locale: Locale = Locale()) -> Json:
-        """The value of a query parameter, as a program writes it or else as a person does; BadRequest says what is wrong."""
+    def from_param(self, text: str, locale: Locale) -> Json:
+        """The value of a query parameter, as a program or as a person writes it. BadRequest says what is wrong with it."""
         if text == "":
             return None
         if self.config.format == "date-time":
@@ -7473,101 +7226,10 @@ class Field:
             self.config.type in _NUMERIC and not self.choices and _NUMBER.fullmatch(text) and len(text) <= _MOST_DIGITS
         )
         texts = [part.strip() for part in text.split(",")] if self.config.type == "array" else [text]
-        value = _number_of(text) if is_plain else self.from_text(texts, locale)
+        value = _number_of(text) if is_plain else locale.read(self, texts)
         for fault in self.faults(value, "") if value is not None else ():
             raise BadRequest(f"{self.name} {fault.detail}", faults=[fault._replace(pointer=f"/{self.name}")])
         return self.normal(value)
-
-    # -- what a control shows of a stored value, and what comes back from it
-
-    def input(self, locale: Locale = Locale(), value: Json = None) -> Input:
-        """How a person is asked, where this value stands now. What a control cannot hold stands in another one."""
-        config = self.config
-        widget, texts, odd = self._control(value, locale)
-        numbers = config.type in _NUMERIC
-        choices = [(str(v), locale.write_number(v) if title == str(v) and numbers else title) for v, title in self.choices]
-        if widget == "select" and config.type == "boolean":
-            choices = [("true", "yes"), ("false", "no")]
-        choices += [(text, f"{self.column.shown(item, locale)} (no longer offered)") for text, item in odd.items()]
-        if widget == "radio" and not config.required and "" not in dict(choices):
-            choices.append(("", "none"))  # a button that is pressed is let go only by another one
-        # without maxlength: a browser would cut a text that is pasted, and say nothing
-        named = {"minlength": config.min_length} if not self.choices else {}
-        named |= {"accept": file_input_accept(config.accept) or None} if config.accept else {}
-        if widget == "number":
-            named["inputmode"] = "numeric" if config.type == "integer" else "decimal"
-        attrs = {name: str(value) for name, value in named.items() if value is not None}
-        zone = f"Time in {locale.zone_name}." if config.format == "date-time" else ""
-        help_ = " ".join(filter(None, (config.description, zone)))
-        stored = value if self.is_file and isinstance(value, dict) else None
-        return Input(self.name, self.title, help_, widget, config.required, tuple(texts), tuple(choices), attrs, stored)
-
-    def _control(self, value: Json, locale: Locale) -> tuple[str, list[str], Mapping[str, Json]]:
-        """(widget, the texts that it shows, what it holds beside the choices, by its text)."""
-        widget = self._widget()
-        if widget == "checkbox" and isinstance(value, bool | None):
-            return widget, ["true"] * (value is True), {}
-        if widget == "checkbox" or self.choices:
-            odd, items = self.odd(value), self._items(value)
-            texts = [text for item in items if (text := self._choice_of(item)) is not None]
-            return "select" if widget == "checkbox" else widget, [*texts, *odd], odd
-        if self.is_file or value is None:
-            return widget, [], {}
-        if isinstance(value, int | float | Decimal) and not isinstance(value, bool) and self.config.type in _NUMERIC:
-            return widget, [locale.write_number(value)], {}
-        text = value if isinstance(value, str) else dump_json(value)
-        if widget == "datetime-local" and (local := locale.local(text)):
-            return widget, [_without_empty_seconds(local.replace(tzinfo=None).isoformat())], {}
-        fits = widget not in ("datetime-local", "email", "url", "date") or (text.isascii() and widget in ("email", "url"))
-        plain = widget if fits or (widget == "date" and _is_date(text)) else "text"
-        return "textarea" if plain != "textarea" and re.search(r"[\r\n]", text) else plain, [text], {}
-
-    def _items(self, value: Json) -> list[Json]:
-        items = value if isinstance(value, list) and self.config.type == "array" else [value]
-        return [item for item in items if item is not None]
-
-    def _choice_of(self, item: Json) -> str | None:
-        """The text of the choice that stands for a stored item: 1.0 is 1, and true is neither."""
-        fits = (str(v) for v, _ in self.choices if v == item and isinstance(v, bool) == isinstance(item, bool))
-        return next(fits, None)
-
-    def odd(self, value: Json) -> dict[str, Json]:
-        """What a stored value holds that is none of the choices (any more), by texts that none of them has."""
-        known, found = {str(v) for v, _ in self.choices} | {"", "true", "false"}, {}
-        for item in self._items(value):
-            if item != "" and self._choice_of(item) is None:
-                text = item if isinstance(item, str) else dump_json(item)
-                found["=" + dump_json(item) if text in known else text] = item
-        return found
-
-    def mark(self, texts: Iterable[str]) -> str:
-        """A digest of what a control shows. It stays the same for what a browser sends back untouched: line breaks, spaces
-        around and empty seconds may differ, and so may the order of choices."""
-        sent = {re.sub(r"\r\n?", "\n", text).strip() for text in texts}
-        if self.config.format == "date-time":
-            sent = {_without_empty_seconds(text) for text in sent}
-        return hashlib.sha256("\0".join(sorted(sent - {""})).encode()).hexdigest()[:12]
-
-    def edited(self, texts: Sequence[str], stored: Json, locale: Locale) -> tuple[Json, Json]:
-        """The value after an edit in the page, and of it what has to be valid: what was stored before may stay."""
-        odd = self.odd(stored) if self.choices else {}
-        kept = [odd[text] for text in texts if text in odd]
-        typed = self.from_text([text for text in texts if text not in odd], locale)
-        if self.config.type == "array":
-            return [*kept, *(typed or ())] or None, typed
-        return (kept[-1], None) if kept else (typed, typed)
-
-    def _widget(self) -> str:
-        config = self.config
-        if config.type == "boolean":
-            return "checkbox"
-        if self.choices:
-            return "checkboxes" if config.type == "array" else "radio" if len(self.choices) <= 4 else "select"
-        if config.type in ("number", "integer"):
-            return "number"
-        if config.format == "multiline" or (not config.format and (config.max_length or 0) > 250):
-            return "textarea"
-        return _WIDGETS.get(config.format, "text")
 
 
 # ---- lists: the query parameters that every list has
@@ -7626,9 +7288,7 @@ def _filter_value(name: str, text: str, column: Column, locale: Locale) -> Json:
     return number
 
 
-def read_list(
-    params: Mapping[str, str], columns: Sequence[Column], own: Sequence[str] = (), locale: Locale = Locale()
-) -> ListQuery:
+def read_list(params: Mapping[str, str], columns: Sequence[Column], locale: Locale, own: Sequence[str] = ()) -> ListQuery:
     """The list parameters of a request; BadRequest names what does not exist. `own` are params that the caller reads."""
     by_name = {column.name: column for column in columns}
     where = []
@@ -7645,12 +7305,16 @@ def read_list(
             raise BadRequest(f"_sort names {part!r}, which is no column{nearest(part, by_name)}")
     if params.get("_count", "0") not in ("0", "1"):
         raise BadRequest("_count must be 0 or 1")
-    if params.get("_for", "excel") != "excel":
-        raise BadRequest(f"_for is {params['_for']!r}: write excel, or leave it out")
+    _check_for(params)
     search = params.get("_q", "").strip()
     return ListQuery(
         tuple(where), order_by, page_bounds(params), params.get("_next", ""), search, params.get("_count") == "1"
     )
+
+
+def _check_for(params: Mapping[str, str]) -> None:
+    if params.get("_for", "excel") != "excel":
+        raise BadRequest(f"_for is {params['_for']!r}: write excel, or leave it out")
 
 
 def _no_params(request: Request, own: Sequence[str] = ()) -> None:
@@ -7813,7 +7477,7 @@ class Files(Resource):
     def _list(self, request: Request, scope: Scope, path: str, parts: Sequence[str]) -> Plan:
         """The entries of a folder, in path order; the cursor is the last path seen."""
         _no_params(request, ("_size", "_next", "_for"))
-        read_list({name: text for name, text in request.params.items() if name == "_for"}, ())
+        _check_for(request.params)
         after = _text_cursor(request.params.get("_next", ""))
         entries, size = self.blobs.scan(path, deep=False, after=after), page_bounds(request.params, default=1000)
         if request.whole:
@@ -7977,6 +7641,9 @@ def leads_to(address: str, opens: Collection[str], caller: Caller) -> str:
     return records if address in opens or not caller.may(Action.CREATE, address) else address
 
 
+Edits: TypeAlias = Callable[["Form", Value, Value], dict[str, tuple[Json, Json]]]  # see plugins/controls.py
+
+
 class Form(Resource):
     """A form and the records that it makes."""
 
@@ -7988,9 +7655,11 @@ class Form(Resource):
         Endpoint("records/ID/FIELD"),  # of a field that takes files
     )
 
-    def __init__(self, config: FormConfig, records: Records, shares: Mapping[str, Files], locale: Locale = Locale()) -> None:
-        self.config, self.name, self.store, self.locale = config, config.name, records, locale
-        self.records = records
+    def __init__(
+        self, config: FormConfig, records: Records, shares: Mapping[str, Files], locale: Locale, edits: Edits
+    ) -> None:
+        self.config, self.name, self.locale, self._edits = config, config.name, locale, edits
+        self.store = self.records = records
         self.table = config.table or config.name.replace("-", "_")
         self.title = config.title or config.name.capitalize()
         self.fields, wrong = _fields_of(config.fields, f"forms.{config.name}.fields")
@@ -8055,11 +7724,11 @@ class Form(Resource):
         nothing."""
         flat, columns = self.flat(record), {column.name: column for column in self.columns}
         template = self.config.called or f"{{{next(iter(self.fields))}}}"
-        told = {name: columns[name].shown(flat[name], self.locale).strip() for name in _PLACE.findall(template)}
-        text = " ".join(_PLACE.sub(lambda found: told[found[1]], template).split())
-        if not all(told.values()):  # without what stood beside an empty one
+        shown = {name: self.locale.show(columns[name], flat[name]).strip() for name in _PLACE.findall(template)}
+        text = " ".join(_PLACE.sub(lambda found: shown[found[1]], template).split())
+        if not all(shown.values()):  # without what stood beside an empty one
             text = re.sub(r"\( *\)|\[ *\]", "", text).strip(" ,:;/|·–—")
-        if not text or (told and not any(told.values())):
+        if not text or (shown and not any(shown.values())):
             text = record.key[:13]
         return text if len(text) <= 80 else text[:79].rstrip() + "…"
 
@@ -8078,42 +7747,21 @@ class Form(Resource):
         }
 
     def _page(self, scope: Scope, record: Record | None = None) -> dict[str, Any]:
-        inputs = self._blank
+        address, columns = f"forms/{self.name}", [one.column for one in self.fields.values()]
+        beside: dict[str, Any] = {}
         if record:
-            inputs = tuple(self._input(one, record.value.get(one.name)) for one in self.fields.values())
-        marks = (f"{one.name}:{self.fields[one.name].mark(one.texts)}" for one in inputs if one.widget != "file")
-        page = {
-            "title": self.title,
-            "note": self.config.note,
-            "inputs": inputs,
-            "columns": self._shown_columns(record),
-            "shown": " ".join(marks) if record else "",
-            "mark": lambda name, texts: self.fields[name].mark(texts),
-            "record": record and record._replace(value=self._as_shown(record)),
-            "called": self.called(record) if record else "",
-            "leads": leads_to(f"forms/{self.name}", self.opens, scope.caller),
-            "address": f"forms/{self.name}",
-        }
-        return page | {"may": [action for action in Action if scope.caller.may(action, f"forms/{self.name}/records/x")]}
+            columns += [Column(name, f"{name} (no longer asked)") for name in self._beside(record.value)]
+            beside = {"values": record.value, "called": self.called(record)}
+        return {
+            "title": self.title, "note": self.config.note, "form": self, "columns": tuple(columns), "called": "",
+            "record": record and record._replace(value=self._as_shown(record)), "address": address,
+            "leads": leads_to(address, self.opens, scope.caller),
+            "may": [action for action in Action if scope.caller.may(action, f"{address}/records/x")], **beside,
+        }  # fmt: skip
 
-    @cached_property
-    def _blank(self) -> tuple[Input, ...]:
-        return tuple(self._input(one, one.config.default) for one in self.fields.values())
-
-    def _input(self, one: Field, value: Json) -> Input:
-        found = one.input(self.locale, value)
-        if not one.is_file:
-            return found
-        most = self._most_bytes(one)
-        return found._replace(attrs={**found.attrs, "data-most": str(most), "data-most-said": in_units(most)})
-
-    def _most_bytes(self, one: Field) -> int:
+    def most_bytes(self, one: Field) -> int:
+        """Of a field's file."""
         return min(one.config.max_file_bytes, self.shares[one.name].config.max_file_bytes)
-
-    def _shown_columns(self, record: Record | None) -> tuple[Column, ...]:
-        """The fields, and what the record holds beside them because app.toml knew it once."""
-        old = self._beside(record.value) if record else ()
-        return (*(one.column for one in self.fields.values()), *(Column(name, f"{name} (no longer asked)") for name in old))
 
     def _beside(self, value: Value) -> list[str]:
         """Names of what a record that was made here holds beside its fields."""
@@ -8123,23 +7771,9 @@ class Form(Resource):
     def _show(self, request: Request, scope: Scope) -> Plan:
         """The form; parameters that are named like fields fill it in, and store nothing."""
         _no_params(request, ("_sent", *self.fields))
-        sent, filled, unfit = request.params.get("_sent", ""), {}, []
-        for name, text in request.params.items():
-            try:
-                if name in self.fields:
-                    filled[name] = self._input(self.fields[name], self._prefilled(self.fields[name], text))
-            except BadRequest as error:
-                unfit.append(f"{self.fields[name].title} {error.message.removeprefix(name).strip()}")
-        page = self._page(scope) | {"sent": sent if re.fullmatch(r"[0-9a-f]{32}", sent) else ""}
-        page["inputs"] = tuple(filled.get(one.name, one) for one in page["inputs"])
-        page["unfit"] = f"Not filled in from the link: {'; '.join(unfit)}." if unfit else ""
+        sent = request.params.get("_sent", "")
+        page = self._page(scope) | {"sent": sent if re.fullmatch(r"[0-9a-f]{32}", sent) else "", "params": request.params}
         return _answer(Response(data=self.schema(), template="form.tpl", page=page))
-
-    def _prefilled(self, one: Field, text: str) -> Json:
-        """The value that a parameter gives a field; BadRequest if it does not fit."""
-        if one.is_file:
-            raise BadRequest("is a file, which a link cannot choose")
-        return one.from_param(text, self.locale)
 
     # -- lists
 
@@ -8151,7 +7785,7 @@ class Form(Resource):
         return Query(self.table, asked.where, order, asked.size, asked.after, asked.search, texts, self.instants)
 
     def _list(self, request: Request, scope: Scope) -> Plan:
-        asked = read_list(request.params, self.columns, locale=self.locale)
+        asked = read_list(request.params, self.columns, self.locale)
         table = self.listing(self.query(asked, ("-id",), self.columns), asked, whole=request.whole, columns=self.columns)
         page = self._page(scope) | {"search": asked.search, "key": "id"}
         return _answer(Response(table=table, template="table.tpl", page=page))
@@ -8314,32 +7948,13 @@ class Form(Resource):
             news = [name for name in names if not any(_same(data.get(name), held.get(name)) for held in same)]
             given = {name: (data.get(name), data.get(name)) for name in news}
         else:
-            given = self._edited(data, stored)
+            given = self._edits(self, data, stored)
         for name, (value, fresh) in given.items():
             if value is None or fresh is not None:
                 faults += self._field_faults(self.fields[name], fresh, member_pointer("", name))
         if faults:
             raise Invalid(f"the data for forms/{self.name} is not valid", faults=faults)
         return {name: self.fields[name].normal(value) for name, (value, _) in given.items()}
-
-    def _edited(self, data: Value, stored: Value) -> dict[str, tuple[Json, Json]]:
-        """By field what a person changed in a page, as Field.edited gives it.
-
-        `_shown` of the page says what its controls showed; one that it names and that sends nothing was emptied. What says
-        the same as what is stored now is no change either.
-        """
-        shown = dict(pair.split(":", 1) for text in data.get("_shown", ()) for pair in str(text).split() if ":" in pair)
-        given: dict[str, tuple[Json, Json]] = {}
-        for name, one in self.fields.items():
-            sent, value = data.get(name) if isinstance(data.get(name), list) else [], stored.get(name)
-            if one.is_file:  # a page cannot send back the file that is stored
-                uploads = [item for item in sent or () if isinstance(item, Upload) and item.name]
-                given |= {name: (uploads[-1], uploads[-1])} if uploads else {}
-            elif name in data or name in shown:
-                texts = [item for item in sent or () if isinstance(item, str)]
-                if one.mark(texts) not in (shown.get(name), one.mark(one.input(self.locale, value).texts)):
-                    given[name] = one.edited(texts, value, self.locale)
-        return given
 
     def _unknown(self, data: Value, stored: Value) -> list[Fault]:
         """A fault for each name that is no field, unless it comes back as it is stored."""
@@ -8391,7 +8006,7 @@ class Form(Resource):
         if one.is_file:
             uploads = [item for item in given if isinstance(item, Upload) and item.name]
             return uploads[-1] if uploads else None
-        return one.from_text([item for item in given if isinstance(item, str)], self.locale)
+        return self.locale.read(one, [item for item in given if isinstance(item, str)])
 
     def _field_faults(self, one: Field, given: Json, pointer: str) -> list[Fault]:
         if given is None:
@@ -8419,7 +8034,7 @@ class Form(Resource):
             size = _upload_bytes(given)
         except (BadRequest, ValueError) as error:
             return [Fault(pointer, "type", f"is not a file that can be stored: {error}")]
-        most = self._most_bytes(one)
+        most = self.most_bytes(one)
         return [Fault(pointer, "max_file", f"is too large: at most {in_units(most)}")] if size > most else []
 
     def hold(self, name: str, upload: Upload, subject: str | None) -> Held | None:
@@ -8510,7 +8125,7 @@ class View(Resource):
 
     type = "views"
 
-    def __init__(self, config: ViewConfig, source: Queries | Form, locale: Locale = Locale()) -> None:
+    def __init__(self, config: ViewConfig, source: Queries | Form, locale: Locale) -> None:
         self.config, self.name, self.source, self.locale = config, config.name, source, locale
         self.title = config.title or config.name.capitalize()
         self.params, wrong = _fields_of(config.params, f"views.{config.name}.params")
@@ -8547,10 +8162,9 @@ class View(Resource):
 
     def handle(self, request: Request, scope: Scope) -> Plan:
         self.check(request)
-        asked = read_list(request.params, self.columns, list(self.params), self.locale) if self.columns else None
-        inputs = tuple(one.input(self.locale, one.config.default) for one in self.params.values())
-        page: Any = {"title": self.title, "note": self.config.note, "inputs": inputs}
-        page |= {"search": request.params.get("_q", "")}
+        asked = read_list(request.params, self.columns, self.locale, list(self.params)) if self.columns else None
+        page: Any = {"title": self.title, "note": self.config.note, "fields": tuple(self.params.values())}
+        page["search"] = request.params.get("_q", "")
         if isinstance(self.source, Form) and asked:
             query = self.source.query(asked, self.config.order_by or ("-id",), self.columns)
             query = query._replace(where=(*query.where, *self.config.where))
@@ -8611,7 +8225,7 @@ class View(Resource):
         sort = [part for part in params.get("_sort", "").split(",") if part]
         names = {name.partition("__")[0] for name in filters} | {part.removeprefix("-") for part in sort}
         own = {name: text for name, text in params.items() if name not in self.params}
-        asked = read_list(own, [Column(name) for name in names])
+        asked = read_list(own, [Column(name) for name in names], self.locale)
         return tuple(_loose(condition) for condition in asked.where), asked.order_by
 
     def _titled(self, names: Sequence[str], rows: Sequence[Sequence[Json]]) -> tuple[Column, ...]:
@@ -8720,12 +8334,13 @@ class AdminTable(Resource):
         table: str,
         columns: Sequence[str],
         sources: Sequence[Records],
+        locale: Locale,
         *,
         secret_key: bool,
         living: bool = False,
     ) -> None:
         """`living`: rows past their expires_at are left out."""
-        self.name, self.table, self.sources, self.living = name, table, tuple(sources), living
+        self.name, self.table, self.sources, self.locale, self.living = name, table, tuple(sources), locale, living
         self.title = name.capitalize()
         self.seconds = frozenset(column for column in columns if column.endswith("_at"))  # kept as Unix seconds, 0 = never
         key = () if secret_key else (Column("id", "Id"),)
@@ -8735,7 +8350,7 @@ class AdminTable(Resource):
 
     def handle(self, request: Request, scope: Scope) -> Plan:
         self.check(request)
-        asked = read_list(request.params, self.columns)
+        asked = read_list(request.params, self.columns, self.locale)
         if asked.order_by not in ((), ("-id",)):
             raise BadRequest("this list is sorted by id, the newest first")
         texts = tuple(column.name for column in self.columns if column.name not in ("id", *self.seconds))
@@ -10698,6 +10313,11 @@ def _slow_patterns(one: ResourceConfig, place: str) -> Iterator[Fault]:
             yield Fault(f"{place}.{inside}.{each.name}.pattern", "configuration", slow)
 
 
+def _edits(form: Form, data: Value, stored: Value) -> dict[str, tuple[Json, Json]]:
+    found: dict[str, tuple[Json, Json]] = plugin("controls").edits(form, data, stored)
+    return found
+
+
 class Builder:
     """Providers and resources as app.toml declares them, and every fault met on the way. It opens nothing.
 
@@ -10706,6 +10326,7 @@ class Builder:
 
     def __init__(self, config: Config, registry: Registry) -> None:
         self.config, self._kinds = config, registry.of(Provider)  # type: ignore[type-abstract]
+        self.locale: Locale = plugin("locale").of(config.site)
         self.faults: list[Fault] = list(config.faults)
         self.declared = {
             f"{t}/{r.name}": r for t, cls in RESOURCE_CONFIGS.items() for r in config.resources if isinstance(r, cls)
@@ -10784,7 +10405,7 @@ class Builder:
         shares = {address: r for address, r in self.resources.items() if isinstance(r, Files)}
         if records is None or any(f.files in self.declared and f.files not in shares for f in one.fields):
             return None
-        form = Form(one, records, shares, self.config.site.locale)
+        form = Form(one, records, shares, self.locale, _edits)
         other = self._tables.setdefault((id(records), form.table.casefold()), place)
         if other != place:
             self._fault(f"{place}.table", f"is {form.table}, which {other} has already: name another")
@@ -10793,9 +10414,9 @@ class Builder:
     def _view(self, one: ViewConfig, place: str) -> Resource | None:
         if one.source:
             form = self.resources.get(one.source)
-            return View(one, form, self.config.site.locale) if isinstance(form, Form) else None
+            return View(one, form, self.locale) if isinstance(form, Form) else None
         queries = self._provider_with(Queries, one.provider, f"{place}.provider")  # type: ignore[type-abstract]
-        return View(one, queries, self.config.site.locale) if queries else None
+        return View(one, queries, self.locale) if queries else None
 
     def _launcher(self, one: AppConfig, place: str) -> Resource:
         static = None
@@ -10906,7 +10527,7 @@ class Builder:
         ):
             is_session = name == "sessions"  # their keys are secret, and ended ones are not shown
             self.resources[f"admin/{name}"] = AdminTable(
-                name, table, columns, sources, secret_key=is_session, living=is_session
+                name, table, columns, sources, self.locale, secret_key=is_session, living=is_session
             )
 
     def audit_stores(self, state: Records) -> list[Records]:
@@ -11597,7 +11218,7 @@ class App:
         self.config, self.title, self.clock, self.registry = config, config.site.title, clock, registry
         self.runs_jobs = False  # a server sets it before it opens the App in its workers
         self._jobs: Jobs | None = None
-        self.faults, self.providers, self.statics = built.faults, built.providers, built.statics
+        self.faults, self.providers, self.statics, self.locale = built.faults, built.providers, built.statics, built.locale
         self.resources, self.indexes, self.declared = built.resources, built.indexes, built.declared
         self.state = cast(Records, built.state)
         self.health, self.audit = Health(built.providers, built.needed), Audit(self.state, clock)

@@ -33,16 +33,15 @@ from app import (
     Exchange,
     Exists,
     Fault,
+    Field,
     Forbidden,
     Format,
     Held,
     Host,
     HttpRunner,
     IdempotencyConflict,
-    Input,
     Json,
     JsonFormat,
-    Locale,
     NotFound,
     PreconditionFailed,
     Record,
@@ -74,13 +73,15 @@ from app import (
 )
 
 if TYPE_CHECKING:
-    from plugins import uploads
+    from plugins import controls, uploads
+    from plugins.controls import Input
+    from plugins.locale import Locale
 else:
-    uploads = app.plugin("uploads")
+    controls, uploads = app.plugin("controls"), app.plugin("uploads")
 
 # ==== 1. PAGES ===================================================================================================
 # Templates, those beside app.toml first, and what each of them shows.
-# uses: ERRORS VALUES CONTRACTS RUNNERS
+# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES plugin:controls plugin:locale
 # defines: Again Pages page_answer listed
 
 # By status: what happened, and what a person can do about it.
@@ -135,7 +136,7 @@ class Pages:
     """Renders templates, and turns Responses into what the templates show."""
 
     def __init__(self, config: Config) -> None:
-        self.title, self.locale, self.contact = config.site.title, config.site.locale, config.site.contact
+        self.title, self.locale, self.contact = config.site.title, app.plugin("locale").of(config.site), config.site.contact
         folders = (config.folder / "templates", app.BUNDLED / "templates")
         self.folders = [str(folder) for folder in folders if folder.is_dir()]
         self.own_folder = str(config.folder)  # where app.toml is
@@ -279,7 +280,7 @@ class Pages:
 
     def form(self, exchange: Exchange, response: Response, again: Again | None = None) -> dict[str, Any]:
         """The page of a form, empty, with a record, or again with what was typed and what was wrong with it."""
-        page, again = response.page, again or Again()
+        page, again = controls.with_inputs(response.page, self.locale), again or Again()
         # By the name that a pointer begins with; of each the first.
         wrong = {one.pointer.partition("/")[2].partition("/")[0]: one.detail for one in reversed(again.faults)}
         titles = {one.name: one.title for one in page["inputs"]}
@@ -323,7 +324,7 @@ class Pages:
         control = self._control(exchange, one, typed, error)
         control.held, control.now = again.held.get(one.name), None
         if again.stale and one.widget != "file":
-            return self._stale(exchange, page["mark"], one, control, list(typed or ()), again.shown)
+            return self._stale(exchange, page["form"].fields[one.name], one, control, list(typed or ()), again.shown)
         return control
 
     def _record(self, exchange: Exchange, response: Response) -> dict[str, Any]:
@@ -332,12 +333,12 @@ class Pages:
         address = f"{listing}/{quote(data['id'], safe='')}"
         fields = [
             SimpleNamespace(
-                title=one.title, text=one.shown(data[one.name], self.locale), href=_target(exchange, data[one.name]),
+                title=one.title, text=self.locale.show(one, data[one.name]), href=_target(exchange, data[one.name]),
                 multiline=one.format == "multiline" or "\n" in str(data[one.name]),
             )
             for one in page["columns"]
         ]  # fmt: skip
-        meta = [SimpleNamespace(title=one.title, text=one.shown(data[one.name], self.locale)) for one in _RECORD_META]
+        meta = [SimpleNamespace(title=one.title, text=self.locale.show(one, data[one.name])) for one in _RECORD_META]
         state = urlencode(listed(exchange)) or None
         delete = exchange.url(address, _method="DELETE", _version=data["version"], _list=state)
         return {
@@ -351,6 +352,8 @@ class Pages:
 
     def _table(self, exchange: Exchange, response: Response) -> dict[str, Any]:
         page, table, here = response.page, cast(Table, response.table), exchange.inner
+        if "key" not in page:  # which the records of a form have
+            page = controls.with_inputs(page, self.locale)
         again = {name: text for name, text in exchange.query.items() if text and name not in ("_next", "_for")}
         is_records = bool(page.get("key"))  # of a form; else a view, which has parameters
         records = page["address"] + "/records/" if is_records else ""
@@ -370,7 +373,7 @@ class Pages:
 
     def _filter(self, exchange: Exchange, page: Mapping[str, Any], again: Mapping[str, str]) -> dict[str, Any]:
         """The search and the parameters above a list, with what was asked for and what was wrong with it."""
-        inputs = () if page.get("key") else page.get("inputs", ())
+        inputs = page.get("inputs", ())
         asked = {}
         for one in inputs:
             if one.name in exchange.query:
@@ -398,7 +401,7 @@ class Pages:
         for column in columns:
             value = row[column.name]
             numeric = isinstance(value, int | float | Decimal) and not isinstance(value, bool) and not column.titles
-            text, href = _short(column.shown(value, self.locale)), _target(exchange, value)
+            text, href = _short(self.locale.show(column, value)), _target(exchange, value)
             cells.append(SimpleNamespace(text=text, href=href, numeric=numeric, kind=column.format))
         if records:
             href = exchange.url(records + quote(str(row["id"]), safe=""), _list=_list_state(exchange))
@@ -442,7 +445,7 @@ class Pages:
     def _stale(
         self,
         exchange: Exchange,
-        mark: Callable[[str, Sequence[str]], str],
+        field: Field,
         one: Input,
         control: SimpleNamespace,
         texts: list[str],
@@ -452,10 +455,11 @@ class Pages:
         touch takes that over."""
         present = self._control(exchange, one)
         before, now = _chosen_text(control), _chosen_text(present)
-        untouched = f" {one.name}:{mark(one.name, texts)} " in f" {shown} "
+        mark = controls.mark(field, texts)
+        untouched = f" {one.name}:{mark} " in f" {shown} "
         found = present if untouched else control
         found.held = found.now = None
-        if mark(one.name, texts) != mark(one.name, one.texts):
+        if mark != controls.mark(field, one.texts):
             found.now = SimpleNamespace(now=now, yours=before, label="Before" if untouched else "Yours")
         return found
 

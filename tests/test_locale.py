@@ -1,4 +1,4 @@
-"""VALUES: how people of a language and a zone write numbers and times, and what is read from what they type."""
+"""plugins/locale.py: how people of a language and a zone write numbers and times, and what is read from what they type."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
-from app import Locale, Unread
+import app
+from app import Unread
+
+Locale = app.plugin("locale").Locale
 
 NUMBERS: list[tuple[str, str, Any]] = [
     ("en", "12,5", 12.5), ("de", "12,5", 12.5), ("de", "12.5", 12.5), ("en", "1.234", 1.234), ("de", "1,234", 1.234),

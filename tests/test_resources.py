@@ -7,11 +7,10 @@ import contextlib
 import csv
 import io
 import json
-import re
 import sqlite3
 import time
 import tracemalloc
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -21,7 +20,7 @@ from urllib.parse import parse_qsl, quote
 import pytest
 
 import app
-from app import Action, BadRequest, Conflict, Field, Forbidden, Invalid, Locale, NotFound, PreconditionFailed, Unread
+from app import Action, BadRequest, Conflict, Field, Forbidden, Invalid, NotFound, PreconditionFailed, Unread
 from tests.sites import PROVIDERS, Site
 
 TOML = """
@@ -91,6 +90,8 @@ def field(**settings: Any) -> Field:
 
 # ---- fields
 
+Locale = app.plugin("locale").Locale
+LOCALE = Locale()
 VALUES: list[tuple[dict[str, Any], list[Any], list[tuple[Any, str]]]] = [
     ({}, ["", "x", "ä" * 9], [(1, "type"), (True, "type"), ([], "type"), ({}, "type"), ("\0", "text"), ("\ud800", "text")]),
     ({"minLength": 2, "maxLength": 3}, ["ab", "äöü"], [("a", "minLength"), ("abcd", "maxLength")]),
@@ -262,7 +263,7 @@ TYPED = [
 
 @pytest.mark.parametrize(("settings", "texts", "value"), TYPED)
 def test_what_a_person_types_is_read_by_the_type(settings: dict[str, Any], texts: list[str], value: Any) -> None:
-    read = field(**settings).from_text(texts)
+    read = LOCALE.read(field(**settings), texts)
     assert (read, type(read)) == (value, type(value))
 
 
@@ -278,106 +279,6 @@ def test_the_schema_of_a_form_says_every_rule() -> None:
         "default": 0,
     }
     assert field(type="boolean", default=False).schema["default"] is False
-
-
-def test_a_field_asks_a_person_with_the_fitting_control() -> None:
-    controls = {
-        "text": {},
-        "email": {"format": "email"},
-        "url": {"format": "uri"},
-        "date": {"format": "date"},
-        "datetime-local": {"format": "date-time"},
-        "textarea": {"format": "multiline"},
-        "number": {"type": "integer"},
-        "checkbox": {"type": "boolean"},
-        "radio": {"enum": ["a", "b"]},
-        "select": {"enum": list("abcde")},
-        "checkboxes": {"type": "array", "items": {"enum": ["a"]}},
-        "file": {"format": "file", "files": "files/x"},
-    }
-    for widget, settings in controls.items():
-        assert field(**settings).input().widget == widget  # type: ignore[arg-type]
-    assert field(type="number", minimum=0, multipleOf=0.5).input().attrs == {"inputmode": "decimal"}
-
-
-STORED: list[tuple[dict[str, Any], list[Any]]] = [
-    ({}, ["x", " x ", "\n x", "a\nb", "a\r\nb", "a\rb", "\tx", "", None, 5, True, ["a"], {"a": 1}, "\u2028\x0b", "a" * 300]),
-    ({"format": "multiline"}, ["\n\n a\r\n", "\r", " ", "a\n", 1.5, None]),
-    ({"maxLength": 3, "minLength": 2, "pattern": "[a-z]+"}, ["longer than it may be", "A", " b"]),
-    ({"type": "number"}, [0, -0.0, 1.0, 1e300, Decimal("1E+400"), Decimal("0.1000000000000000000001"), 2**63 - 1]),
-    ({"type": "number"}, ["12,5", True]),
-    ({"type": "integer", "minimum": 5}, [3, -(2**63), 1.5, "x"]),
-    ({"type": "boolean"}, [True, False, None, "maybe", "true", 1, 0]),
-    ({"format": "date"}, ["2026-12-24", "0001-01-01", "soon", "2026-13-45", "24.12.2026", 20261224]),
-    ({"format": "date-time"}, [
-        "2026-11-23T08:30:45.123Z", "2026-11-23T08:30:00Z", "2026-11-23T08:30:45.123456789+05:30",
-        "2026-11-23t08:30:00.100z",
-        "2026-10-25T00:30:00Z", "2026-10-25T01:30:00Z", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00",
-        "1800-01-01T00:00:00Z", "2026-11-23T08:30", "2026-11-23", "next week", 5,
-    ]),
-    ({"format": "email"}, ["a@b.example", " a@b.example ", "no address", "a@bücher.example"]),
-    ({"format": "uri"}, ["https://a.example/ü", "a b", "a\nb"]),
-    ({"enum": ["a", "b"]}, ["a", "gone", "", None, " a", "=\"a\"", 1, ["a"]]),
-    ({"enum": list("abcde")}, ["a", "gone", None, "a\r\nb"]),
-    ({"type": "number", "enum": [1, 2.5]}, [1, 1.0, "1", True, 3, Decimal("2.50")]),
-    ({"oneOf": [{"const": "a", "title": "A"}]}, ["a", "A"]),
-    ({"type": "array", "items": {"enum": ["a", "b"]}}, [["b", "a"], ["a", "a"], ["gone"], ["gone", "b", 5], [], None]),
-    ({"type": "array", "items": {"enum": ["a", "b"]}}, ["a", "x", "a,b"]),
-]  # fmt: skip
-
-
-def as_a_browser_sends(widget: str, texts: Sequence[str]) -> list[str]:
-    """What HTML says that a control makes of its value (4.10.5.1, 4.10.11 and 4.10.22)."""
-    match widget:
-        case "textarea":
-            return [re.sub("\r\n?|\n", "\r\n", texts[0] if texts else "")]
-        case "radio" | "checkboxes" | "select" | "checkbox":
-            shown = dict.fromkeys(texts) if widget == "checkboxes" else texts[-1:]
-            return [re.sub("\r\n?|\n", "\r\n", text) for text in shown] or [""] * (widget in ("select", "radio"))
-        case "email" | "url":
-            return [re.sub("[\r\n]", "", texts[0]).strip() if texts else ""]
-        case "date":
-            return [texts[0] if texts and re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", texts[0]) else ""]
-        case "datetime-local":
-            return [
-                re.sub("(T.....):00$", r"\1", texts[0])
-                if texts and re.fullmatch("[0-9-]{10}T[0-9:]{5}([0-9:.]*)", texts[0])
-                else ""
-            ]
-    return [re.sub("[\r\n]", "", texts[0]) if texts else ""]
-
-
-@pytest.mark.parametrize("locale", [Locale(), Locale("de", "Europe/Copenhagen")])
-@pytest.mark.parametrize(("settings", "values"), STORED)
-def test_what_a_browser_sends_back_untouched_is_no_change(
-    settings: dict[str, Any], values: list[Any], locale: Locale
-) -> None:
-    one = field(**settings)
-    for value in values:
-        shown = one.input(locale, value)
-        assert one.mark(as_a_browser_sends(shown.widget, shown.texts)) == one.mark(shown.texts), (value, shown)
-        options = [text for text, _ in shown.choices]
-        assert len(options) == len(set(options))
-        if value not in (None, "", [], False):
-            assert any(shown.texts), f"{value!r} is not shown"
-
-
-def test_what_a_control_cannot_hold_stands_in_another_one() -> None:
-    widget = {
-        str(value): field(**settings).input(Locale(), value).widget
-        for settings, values in STORED for value in values if settings in ({}, {"format": "date"}, {"format": "date-time"})
-    }  # fmt: skip
-    assert widget["a\nb"] == widget["a\rb"] == "textarea"
-    assert widget["soon"] == widget["2026-13-45"] == widget["next week"] == widget["0001-01-01T00:00:00+14:00"] == "text"
-    assert (widget["x"], widget["2026-12-24"], widget["2026-11-23T08:30:45.123Z"]) == ("text", "date", "datetime-local")
-    assert field(type="boolean").input(Locale(), "maybe").choices[-1] == ("maybe", "maybe (no longer offered)")
-
-
-def test_an_item_that_is_no_longer_offered_stays_in_a_set_of_choices_while_it_is_ticked() -> None:
-    one = field(type="array", items={"type": "integer", "enum": [1, 2]})
-    assert one.edited(["7", "2"], [7, 1], Locale()) == ([7, 2], [2])
-    assert one.edited(["2"], [7, 1], Locale()) == ([2], [2])
-    assert one.edited(["7"], [7, 1], Locale()) == ([7], None)
 
 
 # ---- records
@@ -756,7 +657,7 @@ def test_a_text_where_files_are_today_is_kept_shown_replaced_and_deleted(aged: S
 
 def test_a_page_that_says_what_it_showed_empties_what_it_sends_nothing_for(aged: Site) -> None:
     aged.patch("forms/f/records/x", {"ok": True, "tags": ["a"], "at": "2026-01-01T00:00:00.5Z"})
-    page = aged.read("forms/f/records/x?_edit=1").page
+    page = app.plugin("controls").with_inputs(aged.read("forms/f/records/x?_edit=1").page, LOCALE)
     sent = {one.name: list(one.texts) for one in page["inputs"]} | {"_shown": [page["shown"]]}
     unchanged = aged.put("forms/f/records/x", sent, typed=False)
     assert (unchanged.etag, len(aged.audit(action="update", record="x"))) == ("2", 1)
@@ -787,7 +688,7 @@ def test_a_required_choice_that_is_no_longer_offered_may_stay_alone(tmp_path: Pa
 
 
 def test_a_page_that_was_open_while_others_wrote_changes_only_what_was_changed_in_it(aged: Site) -> None:
-    page = aged.read("forms/f/records/x?_edit=1").page
+    page = app.plugin("controls").with_inputs(aged.read("forms/f/records/x?_edit=1").page, LOCALE)
     sent = {one.name: list(one.texts) for one in page["inputs"]} | {"_shown": [page["shown"]]}
     aged.patch("forms/f/records/x", {"title": "of others", "ok": True})
     aged.put("forms/f/records/x", sent | {"size": ["M"]}, typed=False)
@@ -911,7 +812,8 @@ def test_columns_have_the_titles_of_their_values_for_people(tools: Site) -> None
         table = tools.read(address).table
         assert table is not None
         [row] = table.rows
-        shown = {one.name: one.shown(row[one.name], Locale("de", "Europe/Berlin")) for one in table.columns}
+        here = Locale("de", "Europe/Berlin")
+        shown = {one.name: here.show(one, row[one.name]) for one in table.columns}
         assert (row["state"], row["kinds"]) == (1, ["a", "b"])
         assert (shown["state"], shown["kinds"], shown["cost"], shown["day"]) == ("=On loan", "Attic, b", "12,5", "")
         assert shown["at"] == "01.07.2026 02:00 CEST"

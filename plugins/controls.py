@@ -1,0 +1,238 @@
+"""How a field is asked of a person in a page, what its control shows of a stored value, and what an edit there changed."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+from app import BadRequest, Field, Form, Json, Locale, Upload, Value, dump_json, file_input_accept, in_units, is_date
+
+# ==== 1. CONTROLS ================================================================================================
+# Controls of fields for pages: an edit changes only what the person changed, and a value that no control can hold exactly
+# stays as it is stored.
+# uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES
+# defines: Input control inputs prefilled mark marks edits edited with_inputs
+
+_WIDGETS = {"date": "date", "date-time": "datetime-local", "email": "email", "uri": "url", "file": "file"}
+_NUMERIC = ("number", "integer")
+_blank: WeakKeyDictionary[Form, tuple[Input, ...]] = WeakKeyDictionary()  # controls of forms that nobody filled in
+
+
+class Input(NamedTuple):
+    """How a field is asked of a person, and what its control shows: the texts of a value, or the stored file.
+
+    Choices are (text, title) and attrs belong to the HTML element.
+    """
+
+    name: str
+    title: str
+    help: str
+    widget: str  # text email url number date datetime-local textarea checkbox select radio checkboxes file
+    required: bool = False
+    texts: tuple[str, ...] = ()
+    choices: tuple[tuple[str, str], ...] = ()
+    attrs: Mapping[str, str] = MappingProxyType({})
+    file: Mapping[str, Json] | None = None
+
+
+def control(field: Field, locale: Locale, value: Json = None) -> Input:
+    """How a person is asked for a field that holds this value. What its usual control cannot hold is shown in another."""
+    config = field.config
+    widget, texts, odd = _shown(field, value, locale)
+    choices = [(str(v), _title(field, v, title, locale)) for v, title in field.choices]
+    if widget == "select" and config.type == "boolean":
+        choices = [("true", "yes"), ("false", "no")]
+    choices += [(text, f"{locale.show(field.column, item)} (no longer offered)") for text, item in odd.items()]
+    if widget == "radio" and not config.required and "" not in dict(choices):
+        choices.append(("", "none"))  # a radio button is released only by pressing another
+    help_ = config.description
+    if config.format == "date-time":
+        help_ = f"{help_} Time in {locale.zone_name}.".strip()
+    stored = value if field.is_file and isinstance(value, dict) else None
+    return Input(
+        field.name, field.title, help_, widget, config.required, tuple(texts), tuple(choices), _attrs(field, widget), stored
+    )
+
+
+def _title(field: Field, value: Json, title: str, locale: Locale) -> str:
+    return locale.write_number(value) if title == str(value) and field.config.type in _NUMERIC else title
+
+
+def _attrs(field: Field, widget: str) -> dict[str, str]:
+    """Without maxlength: a browser would cut a text that is pasted, and say nothing."""
+    config, attrs = field.config, {}
+    if config.min_length is not None and not field.choices:
+        attrs["minlength"] = str(config.min_length)
+    if accept := file_input_accept(config.accept):
+        attrs["accept"] = accept
+    if widget == "number":
+        attrs["inputmode"] = "numeric" if config.type == "integer" else "decimal"
+    return attrs
+
+
+def _widget(field: Field) -> str:
+    config = field.config
+    if config.type == "boolean":
+        return "checkbox"
+    if field.choices and config.type == "array":
+        return "checkboxes"
+    if field.choices:
+        return "radio" if len(field.choices) <= 4 else "select"
+    if config.type in _NUMERIC:
+        return "number"
+    if config.format == "multiline" or (not config.format and (config.max_length or 0) > 250):
+        return "textarea"
+    return _WIDGETS.get(config.format, "text")
+
+
+def _shown(field: Field, value: Json, locale: Locale) -> tuple[str, list[str], Mapping[str, Json]]:
+    """(widget, the texts that it shows, what it holds beside the choices, by its text)."""
+    widget = _widget(field)
+    if widget == "checkbox" and isinstance(value, bool | None):
+        return widget, ["true"] if value else [], {}
+    if widget == "checkbox" or field.choices:
+        odd = _odd(field, value)
+        texts = [text for item in _items(field, value) if (text := _choice_of(field, item)) is not None]
+        return "select" if widget == "checkbox" else widget, [*texts, *odd], odd
+    if field.is_file or value is None:
+        return widget, [], {}
+    if field.config.type in _NUMERIC and not isinstance(value, bool | str | list | dict):
+        return widget, [locale.write_number(value)], {}
+    text = value if isinstance(value, str) else dump_json(value)
+    if widget == "datetime-local" and (local := locale.local(text)):
+        return widget, [_without_empty_seconds(local.replace(tzinfo=None).isoformat())], {}
+    return _holding(widget, text), [text], {}
+
+
+def _holding(widget: str, text: str) -> str:
+    """The widget, or a plainer one if browsers would not show the text in it as it is."""
+    fits = {"datetime-local": False, "date": is_date(text), "email": text.isascii(), "url": text.isascii()}
+    if re.search(r"[\r\n]", text):
+        return "textarea"
+    return widget if fits.get(widget, True) else "text"
+
+
+def _items(field: Field, value: Json) -> list[Json]:
+    items = value if isinstance(value, list) and field.config.type == "array" else [value]
+    return [item for item in items if item is not None]
+
+
+def _choice_of(field: Field, item: Json) -> str | None:
+    """The text of the choice that stands for a stored item: 1.0 is 1, and true is neither."""
+    fits = (str(v) for v, _ in field.choices if v == item and isinstance(v, bool) == isinstance(item, bool))
+    return next(fits, None)
+
+
+def _odd(field: Field, value: Json) -> dict[str, Json]:
+    """What a stored value holds that is none of the choices (any more), by texts that none of them has."""
+    known, found = {str(v) for v, _ in field.choices} | {"", "true", "false"}, {}
+    for item in _items(field, value):
+        if item != "" and _choice_of(field, item) is None:
+            text = item if isinstance(item, str) else dump_json(item)
+            found["=" + dump_json(item) if text in known else text] = item
+    return found
+
+
+def _without_empty_seconds(text: str) -> str:
+    """A local date-time as browsers write it (HTML, "normalized local date and time string"); any other text as it is."""
+    found = re.fullmatch(r"([0-9]{4,}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2})(:[0-9]{2})?(?:\.([0-9]*))?", text)
+    if not found:
+        return text
+    fraction = (found[3] or "")[:3].rstrip("0")
+    seconds = (found[2] or ":00") + ("." + fraction if fraction else "")
+    return found[1].replace(" ", "T") + (seconds if seconds != ":00" else "")
+
+
+# ---- of a form
+
+
+def inputs(form: Form, value: Value | None = None) -> tuple[Input, ...]:
+    """The controls of a form with the values of a record; None: with what is declared as default."""
+    if value is None and form not in _blank:
+        _blank[form] = tuple(_input(form, one, one.config.default) for one in form.fields.values())
+    return _blank[form] if value is None else tuple(_input(form, one, value.get(one.name)) for one in form.fields.values())
+
+
+def _input(form: Form, field: Field, value: Json) -> Input:
+    found = control(field, form.locale, value)
+    if not field.is_file:
+        return found
+    most = form.most_bytes(field)
+    return found._replace(attrs={**found.attrs, "data-most": str(most), "data-most-said": in_units(most)})
+
+
+def prefilled(form: Form, params: Mapping[str, str]) -> tuple[tuple[Input, ...], str]:
+    """The controls of a new record as the parameters of a link fill them in, and what could not be, in words."""
+    filled, unfit = {}, []
+    for name in filter(form.fields.__contains__, params):
+        field = form.fields[name]
+        try:
+            if field.is_file:
+                raise BadRequest("is a file, which a link cannot choose")
+            filled[name] = _input(form, field, field.from_param(params[name], form.locale))
+        except BadRequest as error:
+            unfit.append(f"{field.title} {error.message.removeprefix(name).strip()}")
+    words = f"Not filled in from the link: {'; '.join(unfit)}." if unfit else ""
+    return tuple(filled.get(one.name, one) for one in inputs(form)), words
+
+
+def mark(field: Field, texts: Iterable[str]) -> str:
+    """A digest of what a control shows. It stays the same for what a browser sends back untouched: line breaks, spaces
+    around and empty seconds may differ, and so may the order of choices."""
+    sent = {re.sub(r"\r\n?", "\n", text).strip() for text in texts}
+    if field.config.format == "date-time":
+        sent = {_without_empty_seconds(text) for text in sent}
+    return hashlib.sha256("\0".join(sorted(sent - {""})).encode()).hexdigest()[:12]
+
+
+def marks(form: Form, shown: Iterable[Input]) -> str:
+    """What the controls of a page show, to come back with what is sent from it; `edits` reads it."""
+    return " ".join(f"{one.name}:{mark(form.fields[one.name], one.texts)}" for one in shown if one.widget != "file")
+
+
+def edits(form: Form, data: Value, stored: Value) -> dict[str, tuple[Json, Json]]:
+    """For each field that a person changed in a page: the new value, and the part of it that has to be valid, since what was
+    stored before may stay.
+
+    `data` has texts and Uploads by field. Its `_shown` says what the controls showed; one that it names and that sends
+    nothing was emptied. What says the same as what is stored now is no change either.
+    """
+    shown = dict(pair.split(":", 1) for text in data.get("_shown", ()) for pair in str(text).split() if ":" in pair)
+    given: dict[str, tuple[Json, Json]] = {}
+    for name, field in form.fields.items():
+        sent, value = data.get(name) if isinstance(data.get(name), list) else [], stored.get(name)
+        if field.is_file:  # a page cannot send back the file that is stored
+            uploads = [item for item in sent or () if isinstance(item, Upload) and item.name]
+            if uploads:
+                given[name] = uploads[-1], uploads[-1]
+        elif name in data or name in shown:
+            texts = [item for item in sent or () if isinstance(item, str)]
+            if mark(field, texts) not in (shown.get(name), mark(field, control(field, form.locale, value).texts)):
+                given[name] = edited(field, texts, value, form.locale)
+    return given
+
+
+def edited(field: Field, texts: Sequence[str], stored: Json, locale: Locale) -> tuple[Json, Json]:
+    """A field's value after an edit, and the part of it that has to be valid."""
+    odd = _odd(field, stored) if field.choices else {}
+    kept = [odd[text] for text in texts if text in odd]
+    typed = locale.read(field, [text for text in texts if text not in odd])
+    if field.config.type == "array":
+        return [*kept, *(typed or ())] or None, typed
+    return (kept[-1], None) if kept else (typed, typed)
+
+
+# ---- of a page
+
+
+def with_inputs(page: Mapping[str, Any], locale: Locale) -> dict[str, Any]:
+    """What a resource says for its page, with the controls of its form or of its parameters as `inputs`."""
+    if "form" not in page:
+        return {**page, "inputs": tuple(control(one, locale, one.config.default) for one in page.get("fields", ()))}
+    form: Form = page["form"]
+    found, unfit = prefilled(form, page["params"]) if "params" in page else (inputs(form, page.get("values")), "")
+    return {**page, "inputs": found, "unfit": unfit, "shown": marks(form, found) if "values" in page else ""}

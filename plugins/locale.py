@@ -1,0 +1,252 @@
+"""How people of a language and a time zone write numbers, dates and times, and how what they type is read."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta, tzinfo
+from decimal import Decimal
+from functools import lru_cache
+from typing import cast
+
+from app import LOST, Column, Damaged, Field, Json, SiteConfig, Unread, dump_json, exact_number, parse_rfc3339
+
+# ==== 1. LOCALE ==================================================================================================
+# One object for a site's language and zone: it writes values for people and reads what they type, with every doubt said.
+# uses: VALUES CONFIG RESOURCES
+# defines: Locale of
+
+# The decimal mark of each language and how it writes a date (CLDR 46); a region that differs has a line of its own. All
+# others have the point and the ISO date, and so has English without a region, whose dates are ambiguous.
+_DOTS, _SLASHES, _DASHES, _US, _ISO = "{d}.{m}.{y}", "{d}/{m}/{y}", "{d}-{m}-{y}", "{m}/{d}/{y}", "{y}-{m}-{d}"
+_CONVENTIONS: Mapping[str, tuple[str, str]] = {
+    "en": (".", _ISO), "en-US": (".", _US), "de-CH": (".", _DOTS), "de-LI": (".", _DOTS), "it-CH": (".", _DOTS),
+    "es-MX": (".", _SLASHES), "es-US": (".", _SLASHES), "es-419": (".", _SLASHES), "fr-CH": (",", _DOTS),
+    "nl": (",", _DASHES), "he": (".", _DOTS),
+    **dict.fromkeys("en-AU en-GB en-IE en-IN en-NZ ar cy ga hi ms mt th ur".split(), (".", _SLASHES)),
+    **dict.fromkeys("az be bg bs cs da de et fi hr hy is ka kk lv mk nb nn no".split(), (",", _DOTS)),
+    **dict.fromkeys("pl ro ru sk sl sq sr tr uk".split(), (",", _DOTS)),
+    **dict.fromkeys("ca el es fr gl id it pt uz vi".split(), (",", _SLASHES)),
+    **dict.fromkeys("af eu hu lt sv".split(), (",", _ISO)),
+}  # fmt: skip
+_RIGHT_TO_LEFT = frozenset("ar arab ckb dv fa he hebr iw ks nqo ps sd syr ug ur yi".split())
+
+_SPACES = "\u0020\u00a0\u2007\u2009\u202f"
+_GROUPS = re.compile(rf"[1-9][0-9]{{0,2}}([.,'’٬{_SPACES}])(?:[0-9]{{2,3}}\1)*[0-9]{{3}}")
+_TYPED_NUMBER = re.compile(r"([+-]?)(.*?)([eE][+-]?[0-9]{1,6})?", re.DOTALL)
+_LONGEST_NUMBER = 400
+# What a person or a browser writes for a boolean; an unticked checkbox is not sent at all.
+_TRUTHS = dict.fromkeys(("true", "on", "yes", "1"), True) | dict.fromkeys(("", "false", "off", "no", "0"), False)
+_MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})")
+
+
+@lru_cache
+def _conventions(lang: str) -> tuple[str, str]:
+    subtags = lang.split("-")
+    region = f"{subtags[0].lower()}-{subtags[-1].upper()}"
+    return _CONVENTIONS.get(region) or _CONVENTIONS.get(subtags[0].lower(), (".", _ISO))
+
+
+@lru_cache
+def _zone(name: str) -> tzinfo:
+    if name == "UTC":
+        return UTC  # needs no database of zones
+    from zoneinfo import ZoneInfo
+
+    return ZoneInfo(name)
+
+
+class Locale:
+    """How people of a language (a BCP 47 tag) and a time zone (an IANA name) write values, and read them."""
+
+    def __init__(self, lang: str = "en", timezone: str = "UTC") -> None:
+        self.lang, self.zone = lang, _zone(timezone)
+        self.zone_name = timezone.replace("_", " ")  # "America/New York"
+        self._mark, self._date = _conventions(lang)
+
+    @property
+    def direction(self) -> str:
+        """`dir` of a page: rtl or ltr, by the script in the tag if it has one, otherwise by the language."""
+        scripts = [part.lower() for part in self.lang.split("-")[1:] if len(part) == 4 and part.isalpha()]
+        return "rtl" if (scripts or [self.lang.split("-")[0].lower()])[0] in _RIGHT_TO_LEFT else "ltr"
+
+    # -- values of columns and fields
+
+    def show(self, column: Column, value: Json) -> str:
+        """A value for people, whole."""
+        if type(value) is str and value not in column.titles:
+            if column.format in ("date", "date-time"):
+                return self.write_date(value) if column.format == "date" else self.write_date_time(value)
+            return value.replace("\0", LOST)  # which no page can hold
+        if isinstance(value, list):
+            return ", ".join(self.show(column, item) for item in value)
+        if isinstance(value, bool):
+            return "yes" if value else "no"
+        if isinstance(value, dict):
+            return str(value.get("name", dump_json(value)))
+        if isinstance(value, Damaged):
+            return f"{value} (damaged: it {value.reason})"
+        if value in column.titles:
+            return column.titles[value]
+        return "" if value is None else self.write_number(value)
+
+    def read(self, field: Field, texts: Sequence[str]) -> Json:
+        """The value that a person typed into a field; None for nothing. A text that is no such value comes back as it is, or
+        Unread if there is more to say about it."""
+        config = field.config
+        if config.type == "array":
+            return [field.chosen(text) for text in texts if text] or None
+        typed = texts[-1] if texts else ""
+        text = typed.strip()
+        if config.type == "boolean":
+            return _TRUTHS.get(text.lower(), text)
+        if not text:
+            return None
+        chosen = field.chosen(text)
+        if field.choices and (config.type == "string" or not isinstance(chosen, str)):
+            return chosen
+        if config.type in ("number", "integer"):
+            return self.read_number(text, whole=config.type == "integer")
+        if config.format in ("date", "date-time"):
+            return self.read_date(text) if config.format == "date" else self.read_date_time(text)
+        lines = re.sub(r"\r\n?", "\n", typed)
+        return lines if config.format == "multiline" else lines.strip()
+
+    # -- numbers
+
+    def read_number(self, text: str, *, whole: bool = False) -> Json:
+        """The number that a person typed, exactly; None for nothing, Unread if it is no number or could be two.
+
+        Both decimal marks are read. A mark with three digits behind it separates thousands in "1,234" on an English page;
+        in a language where the point does that, "1.234" could be both, unless the field takes `whole` numbers alone.
+        """
+        plain = _plain_digits(text)
+        if not plain:
+            return None
+        sign, body, power = cast(re.Match[str], _TYPED_NUMBER.fullmatch(plain)).groups(default="")
+        parts, mark = _number_parts(body.strip(_SPACES)), self._mark
+        if parts is None or len(plain) > _LONGEST_NUMBER:
+            return Unread(text, f"must be a number such as {self.write_number(1234.5)}")
+        digits, fraction, doubtful = parts
+        if doubtful not in ("", mark) and not power:
+            if mark == "," and not whole:
+                both = f"{digits}{fraction} or {digits},{fraction}"
+                return Unread(text, f"could be two numbers: write {both}")
+            digits, fraction = digits + fraction, ""
+        elif whole and fraction.strip("0") == "" and doubtful and not power:
+            return Unread(text, f"could be two numbers: write {digits}{fraction} or {digits}")
+        exact = sign + (digits or "0") + ("." + fraction if fraction else "") + power
+        return exact_number(exact) if fraction or power else int(exact)
+
+    def write_number(self, value: Json) -> str:
+        """A number for people: no digit is lost, and reading it gives the same number."""
+        text = str(value).lower()
+        if "e" in text and abs(Decimal(text).adjusted()) <= 40 and len(plain := f"{Decimal(text):f}") <= 40:
+            text = plain
+        if "." in text and "e" not in text:
+            text = text.rstrip("0").rstrip(".")
+        return text.replace(".", self._mark)
+
+    # -- dates and times
+
+    def read_date(self, text: str) -> str:
+        """The ISO date that a person typed; Unread if it is no date or could be two."""
+        found = re.fullmatch(r"([0-9]{1,4})([-./]) ?([0-9]{1,2})\2 ?([0-9]{1,4})\.?", text.strip())
+        if not found:
+            return Unread(text, "must be a date such as " + self.write_date("2026-12-24"))
+        first, mark, second, third = found[1], found[2], int(found[3]), found[4]
+        dates = {(int(first), second, int(third))} if len(first) == 4 else set()
+        if not dates and len(third) == 4:
+            dates = {(int(third), second, int(first))}  # the day first, which dots always say
+            if mark != "." and self._date == _US:
+                dates = {(int(third), int(first), second)}
+            elif mark != "." and self._date == _ISO:
+                dates.add((int(third), int(first), second))
+        real = ["{:04}-{:02}-{:02}".format(*one) for one in sorted(dates) if _is_day(*one)]
+        if len(real) > 1:
+            return Unread(text, f"could be two dates: write {' or '.join(real)}")
+        return real[0] if real else Unread(text, "must be a date such as " + self.write_date("2026-12-24"))
+
+    def read_date_time(self, text: str) -> str:
+        """The RFC 3339 date-time that a person typed, in this zone if it has no offset; Unread if it is none.
+
+        If the clocks go through an hour twice, the first one is meant; a time that they skip is Unread.
+        """
+        text = text.strip()
+        with suppress(ValueError, OverflowError):
+            parse_rfc3339(text)
+            return text
+        day, _, time_ = re.sub(r"[ T,]+", " ", text).partition(" ")
+        date, example = self.read_date(day), f"must be a date and time such as {self.write_date('2026-12-24')} 08:30"
+        clock = re.fullmatch(r"([0-9]{1,2})[:.]([0-9]{2})(:[0-9]{2}(?:\.[0-9]{1,6})?)?", time_.strip())
+        if isinstance(date, Unread) or not clock:
+            return Unread(text, example)
+        try:
+            naive = datetime.fromisoformat(f"{date}T{int(clock[1]):02}:{clock[2]}{clock[3] or ':00'}")
+            local = naive.replace(tzinfo=self.zone)
+            there = local.astimezone(UTC).astimezone(self.zone).replace(tzinfo=None) == naive
+        except (ValueError, OverflowError):
+            return Unread(text, example)
+        if not there:
+            return Unread(text, f"does not exist: the clocks of {self.zone_name} leave this time out")
+        if cast(timedelta, local.utcoffset()) % timedelta(minutes=1):  # before there was standard time
+            local = local.astimezone(UTC)
+        return re.sub(r"(\.[0-9]+?)0+(?![0-9])", r"\1", local.isoformat()).replace("+00:00", "Z")
+
+    def local(self, text: str) -> datetime | None:
+        """A stored date-time by the clocks of this zone; None if it is not one that they can show."""
+        try:
+            return datetime.fromisoformat(text.upper()).astimezone(self.zone) if _MOMENT.fullmatch(text) else None
+        except (ValueError, OverflowError):
+            return None
+
+    def write_date(self, text: str) -> str:
+        """An ISO date for people; any other text as it is."""
+        found = re.fullmatch(r"([0-9]{4})-([0-9]{2})-([0-9]{2})", text)
+        return self._date.format(y=found[1], m=found[2], d=found[3]) if found else text
+
+    def write_time(self, text: str) -> str:
+        """The time of day of a stored date-time for people: "08:30"; any other text as it is."""
+        local = self.local(text)
+        return f"{local:%H:%M}" if local else text
+
+    def write_date_time(self, text: str) -> str:
+        """A stored date-time for people, with the name of the zone: "2026-11-26 17:48 CET"; any other text as it is."""
+        local = self.local(text)
+        if local is None:
+            return text
+        day = self._date.format(y=f"{local.year:04}", m=f"{local.month:02}", d=f"{local.day:02}")
+        return f"{day} {local.hour:02}:{local.minute:02} {local.tzname()}"
+
+
+def of(site: SiteConfig) -> Locale:
+    """The locale of a site."""
+    return Locale(site.lang, site.timezone)
+
+
+def _plain_digits(text: str) -> str:
+    """Digits of any script and every minus as ASCII, without spaces around."""
+    text = text.strip().replace("٫", ",").translate({0x2212: "-", 0xFE63: "-", 0xFF0D: "-", 0xFF0B: "+"})
+    return "".join(str(unicodedata.decimal(c)) if c.isdecimal() else c for c in text)
+
+
+def _number_parts(body: str) -> tuple[str, str, str] | None:
+    """(digits, fraction, the mark between them where it could also group) of a number without sign; None if it is none."""
+    at = max(body.rfind("."), body.rfind(","))
+    if at < 0 or body.count(body[at]) > 1:  # a mark that stands twice groups
+        at = len(body)
+    whole, fraction = body[:at], body[at + 1 :]
+    digits = re.sub(r"[^0-9]", "", whole)
+    if not re.fullmatch(r"[0-9]*", fraction) or not digits + fraction or not (whole == digits or _GROUPS.fullmatch(whole)):
+        return None
+    doubtful = whole == digits and len(fraction) == 3 and re.fullmatch(r"[1-9][0-9]{0,2}", digits)
+    return digits, fraction, body[at] if doubtful else ""
+
+
+def _is_day(year: int, month: int, day: int) -> bool:
+    try:
+        return bool(datetime(year, month, day, tzinfo=UTC))
+    except ValueError:
+        return False
