@@ -94,14 +94,18 @@ _T = TypeVar("_T", Record, Blob)
 def _side_by_side(
     ours: Iterator[_T], theirs: Iterator[_T], name: Callable[[_T], str]
 ) -> Iterator[tuple[_T | None, _T | None]]:
-    """What both sides have of every name, None where it is missing; both come sorted by name."""
+    """What each side has under every name, None if it is missing there; both are sorted by name."""
     one, other = next(ours, None), next(theirs, None)
     while one is not None or other is not None:
-        left = one if other is None or (one is not None and name(one) <= name(other)) else None
-        right = other if one is None or (other is not None and name(other) <= name(one)) else None
-        yield left, right
-        one = next(ours, None) if left is not None else one
-        other = next(theirs, None) if right is not None else other
+        if other is None or (one is not None and name(one) < name(other)):
+            yield one, None
+            one = next(ours, None)
+        elif one is None or name(other) < name(one):
+            yield None, other
+            other = next(theirs, None)
+        else:
+            yield one, other
+            one, other = next(ours, None), next(theirs, None)
 
 
 def _blobs_of(provider: Provider, unseen: Callable[[Unseen], None] = lambda one: None) -> Iterator[Blob]:
@@ -122,7 +126,7 @@ class _Compared:
     def __init__(self, path: Path) -> None:
         self._path, self._fresh, merged = path, path.with_suffix(".part"), path.with_suffix(".both")
         place = operator.itemgetter("path")
-        if self._fresh.exists():  # of a run that did not come to its end: its entries are newer
+        if self._fresh.exists():  # left by a run that was interrupted: its entries are newer
             entries = heapq.merge(self._entries(self._fresh), self._entries(path), key=place)
             with merged.open("wb") as file:
                 file.writelines(dump_json(next(same)).encode() + b"\n" for _, same in itertools.groupby(entries, place))
@@ -133,13 +137,13 @@ class _Compared:
 
     @staticmethod
     def _entries(path: Path) -> Iterator[Value]:
-        """Up to the first that is not whole: a run that was killed may have ended in the middle of a line."""
+        """Those before the first that is broken off: a run that was killed may have ended in the middle of a line."""
         with suppress(FileNotFoundError, BadRequest), path.open("rb") as file:
             for line in file:
                 yield load_json(line)
 
     def find(self, path: str) -> Value:
-        """The entry of a path, {} where there is none; paths are asked for in order."""
+        """The entry of a path, {} if there is none; paths are asked for in order."""
         while self._ahead and self._ahead["path"] < path:
             self._ahead = next(self._old, None)
         return self._ahead if self._ahead and self._ahead["path"] == path else {}
@@ -158,8 +162,8 @@ class _Compared:
 class Copy:
     """Copies what one provider holds to another one that holds nothing else; done again, it goes on where it stopped.
 
-    Nothing of the target is deleted, and replaced is only what is an older copy. What stands in the way, and every
-    difference that is left in the end, is in `faults`, by table or path. Unavailable when a provider goes away.
+    Of the target, only older copies are replaced, and nothing else is deleted. What stands in the way, and every difference
+    that is left in the end, is in `faults`, by table or path. Raises Unavailable if a provider goes away.
     """
 
     def __init__(self, source: Provider, target: Provider, step: Callable[[int], None] = lambda done: None) -> None:
@@ -206,7 +210,7 @@ class Copy:
 
     def _compare(self, place: str, ours: Side, theirs: Side, foreign: Sequence[str]) -> tuple[Side, Side]:
         if foreign:
-            self._fault(place, f"the target alone has {foreign[0]!r}" + " and others" * (len(foreign) > 1))
+            self._fault(place, f"the target alone has {foreign[0]!r}" + (" and others" if len(foreign) > 1 else ""))
         elif ours != theirs and not any((fault.pointer + "/").startswith(place + "/") for fault in self.faults):
             self._fault(
                 place, f"differs: {ours.count} of digest {ours.sha256}, and in the target {theirs.count} of {theirs.sha256}"
@@ -216,7 +220,7 @@ class Copy:
     # -- records
 
     def records(self, table: str) -> tuple[Side, Side]:
-        """Copy a table, every record at its version, and say what source and target then hold of it."""
+        """Copy a table, every record at its version; returns what source and target then hold of it."""
         source, target = cast(Records, self.source), cast(Records, self.target)
         most, ours, theirs = min(target.most_writes or 100, 100) if target.atomic else 1, _Tally(), _Tally()
         batch: list[Insert] = []
@@ -250,13 +254,15 @@ class Copy:
         if line == _record_line(other):
             return False
         if one.version <= other.version:
-            self._fault(f"{table}/{one.key}", f"the target has another one, at version {other.version}: it is no older copy")
+            self._fault(
+                f"{table}/{one.key}", f"the target has another one, at version {other.version}, so it is not an older copy"
+            )
             return False
         cast(Records, self.target).commit([Delete(table, other.key, other.version)])
         return True
 
     def _insert(self, batch: Sequence[Insert]) -> None:
-        """Insert them in one commit; if that is refused, one by one, to tell which it was."""
+        """Insert them in one commit; if that is refused, one by one, to find the one that it was."""
         target = cast(Records, self.target)
         try:
             self.written += len(target.commit(batch)) if batch else 0
@@ -268,7 +274,7 @@ class Copy:
     # -- files
 
     def blobs(self, journal: Path) -> tuple[Side, Side]:
-        """Copy every file and read it back, and say what source and target then hold.
+        """Copy every file and read it back; returns what source and target then hold.
 
         What earlier runs compared is remembered in the journal, and not read again while both etags are the same.
         """
@@ -291,7 +297,7 @@ class Copy:
                 if copied is not None and sha256 == copied_sha256 != "":
                     compared.add(one, copied, sha256)
                 elif sha256:
-                    self._fault(f"files/{one.path}", "the target has other bytes there, which are no older copy")
+                    self._fault(f"files/{one.path}", "the target has other bytes there, which are not an older copy")
             done = True
         finally:
             compared.close(done=done)

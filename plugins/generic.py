@@ -187,6 +187,14 @@ class Service:
                 raise self.refusal("ping", answer)
         return time.perf_counter() - began
 
+    def condition(self, doing: str, etag: str | None) -> dict[str, str]:
+        """The header that has the service check what is there: an entity tag, or None for nothing."""
+        if etag is None:
+            return {"If-None-Match": "*"}
+        if not etag:
+            raise self.misfit(doing, "the service gives no ETag to check by")
+        return {"If-Match": etag}
+
     @contextmanager
     def alone(self, *names: str, unless: bool) -> Iterator[None]:
         """Alone in this process with these records or files, unless the service itself keeps writers apart."""
@@ -282,14 +290,6 @@ class Service:
             return ""
         finally:
             answer.close()  # another request may need the connection before the caller is done with this answer
-
-    def condition(self, doing: str, etag: str | None) -> dict[str, str]:
-        """The header that has the service check what is there: an entity tag, or None for nothing."""
-        if etag is None:
-            return {"If-None-Match": "*"}
-        if not etag:
-            raise self.misfit(doing, "the service gives no ETag to check by")
-        return {"If-Match": etag}
 
 
 # ==== 2. RECORDS =================================================================================================
