@@ -335,7 +335,7 @@ class ConfigError(AppError):
 #          Staged OPERATORS Condition Query Page Select Rows Change exact_number load_json dump_json check_text
 #          member_pointer LOST Damaged damage_of damage_in whole_texts Checked check_value is_key check_writes check_path
 #          compose split_path quote_path new_id sync_folder replace_file rfc3339 instant_key parse_rfc3339
-#          encode_cursor decode_cursor PAGE_BYTES weigh page_of nearest how_many in_units page_bounds Unread
+#          encode_cursor decode_cursor PAGE_BYTES weigh page_of nearest and_list how_many in_units page_bounds Unread
 
 Json: TypeAlias = Any  # None, bool, int, float, Decimal, str, list and dict of these
 Value: TypeAlias = dict[str, Json]  # a JSON object
@@ -1142,6 +1142,12 @@ def nearest(name: str, names: Iterable[str]) -> str:
     known = {one.casefold(): one for one in names}
     found = difflib.get_close_matches(name.casefold(), known, n=1, cutoff=0.5)
     return f"; did you mean {known[found[0]]}?" if found else ""
+
+
+def and_list(words: Iterable[str]) -> str:
+    """The words, each once, as a person lists them: "a, b and c"."""
+    *most, last = dict.fromkeys(words)
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def how_many(count: int, what: str = "byte") -> str:
@@ -10140,7 +10146,7 @@ def _extensions_of(module: ModuleType, path: Path) -> list[type[Extension]]:
 # App: builds everything from a Config, and is the one place of the flow: token check, grant, resource, plan, commit.
 # Audit entries and idempotency records are added here, to the same commit as the write they speak of.
 # uses: ERRORS VALUES CONFIG CONTRACTS AUTH RESOURCES PLUGINS
-# defines: Audit Replay audit_store stores Builder and_list Health Office HeldFiles Flow Jobs lock_file App
+# defines: Audit Replay audit_store stores Builder Health Office HeldFiles Flow Jobs lock_file App
 
 _AUDIT = (
     "at", "subject", "action", "resource", "record", "outcome", "code", "before", "after", "door", "token_id", "request_id",
@@ -10352,7 +10358,7 @@ class Builder:
             self._add_resource(address, resource_config)
         self.state = self._state_provider()
         self._check_state()
-        self._check_folders()
+        self.faults += plugin("folders").folder_faults(config, self.providers, self.statics)
         if self.state is not None:
             self._add_built_in(self.state)
 
@@ -10481,38 +10487,6 @@ class Builder:
         if is_read and not is_written:
             self._fault("site.state", "is missing: the default provider is only read by SQL views; name one to write to")
 
-    def _check_folders(self) -> None:
-        """A fault for each folder of files, or database, where a visitor could fetch or replace what only the operator may:
-        keys, secrets, databases, app.toml, programs, and pages that can run programs."""
-        guarded = _Guarded(self.config)
-        open_ = [*guarded.held, *((f"provider {n}", place) for n, one in self.providers.items() for place in one.places())]
-        held = [(what, _Above(path)) for what, path in open_]
-        own = [(what, _Above(folder / "*")) for what, folder in guarded.own]
-        programs = [(what, _Above(folder / "*")) for what, folder in guarded.programs]
-        closed = [*guarded.own, *guarded.programs]
-        statics = [(one.name, one.places()[0]) for one in self.statics]
-        served = [(f"the static folder of {name.removesuffix('.static')}", place) for name, place in statics]
-        statics_inside = [(what, _Above(folder / "*")) for what, folder in served]
-        for name, provider in self.providers.items():
-            for place in provider.places():
-                above = _Above(place)
-                if provider.serves_places:
-                    holds = [what for what, one in [*held, *own, *programs, *statics_inside] if one.has(place)]
-                    within = [what for what, folder in [*closed, *served] if above.has(folder)]
-                    self._check_folder(f"providers.{name}.root", "a folder of its own, such as data/files", holds, within)
-                else:
-                    within = [what for what, folder in closed if above.has(folder)]
-                    self._check_folder(f"providers.{name}.url", "a place of its own", [], within)
-        for name, place in statics:
-            holds = [what for what, one in [*held, *own] if one.has(place)]
-            self._check_folder(name, "a place of its own", holds, [])
-
-    def _check_folder(self, place: str, better: str, holds: Sequence[str], within: Sequence[str]) -> None:
-        if holds:
-            self._fault(place, f"is or holds {and_list(holds)}: give it {better}")
-        elif within:
-            self._fault(place, f"lies in {and_list(within)}: give it {better}")
-
     def _add_built_in(self, state: Records) -> None:
         """The home pages and the admin lists."""
         entries = [
@@ -10561,68 +10535,6 @@ class Builder:
 
 def _admin_title(address: str) -> str:
     return address.removeprefix("admin/").capitalize()
-
-
-class _Guarded:
-    """What visitors must not reach, each as (what it is, a path): `held` are files that no share may hold. In `own`, the
-    folders beside app.toml, and `programs` none may lie: files there are run as programs, or as pages that can run some."""
-
-    def __init__(self, config: Config) -> None:
-        self.own = [(f"{name}/", config.folder / name) for name in ("plugins", "templates")]
-        packages = [Path(one) for one in sys.path if one.endswith("-packages")]
-        bundled = [BUNDLED / name for name in ("plugins", "templates", "static")]
-        if BUNDLED.name == "site-packages":
-            bundled = [BUNDLED.parent.parent]
-        self.programs = [("the program", one) for one in bundled]
-        self.programs += [("Python", one) for one in (Path(os.__file__).parent, *packages)]
-        self.held = [("the data folder", config.site.data / "keys.json")]
-        self.held += [("app.toml", config.folder / name) for name in dict.fromkeys(("app.toml", config.origin))]
-        self.held += [("the program", one) for one in (BUNDLED / "app.py", Path(sys.argv[0])) if one.is_file()]
-        links = [(what, one) for what, folder in self.own for one in folder.rglob("*") if one.is_symlink()]
-        self.held += [(what, one / "*" if one.is_dir() else one) for what, one in links]
-        homes = [one for one in config.resources if isinstance(one, AppConfig) and one.home.endswith((".html", ".tpl"))]
-        self.held += [(f"the home of apps.{one.name}", config.folder / one.home) for one in homes]
-        self.held += [(f"the file that {named} names", path) for named, path in config.named_files]
-
-
-class _Above:
-    """The folders above a path, and above every link on the way to where it leads; whatever names, mounts and case."""
-
-    def __init__(self, path: Path) -> None:
-        folders = {str(one) for way in _ways(path) for one in way.parents}
-        self._keys = set(map(_folder_key, folders))
-        self._names = {name.casefold() for name in folders}
-
-    def has(self, folder: Path) -> bool:
-        """What is not there yet is told by its name."""
-        real = os.path.realpath(folder)
-        key = _folder_key(real)
-        return key in self._keys or real.casefold() in (self._names if isinstance(key, str) else self._keys)
-
-
-def _folder_key(real: str) -> tuple[int, int] | str:
-    try:
-        state = os.stat(real)
-        return state.st_dev, state.st_ino
-    except OSError:
-        return real.casefold()
-
-
-def _ways(path: Path) -> set[Path]:
-    """Where a path leads, and every link on the way: who may write beside a link can put another one in its place."""
-    found, todo = {Path(os.path.realpath(path))}, [path.absolute()]
-    while todo:
-        for part in (one := todo.pop(), *one.parents):
-            link = Path(os.path.realpath(part.parent), part.name)
-            if os.path.islink(part) and link not in found:
-                found.add(link)
-                todo.append(link.parent / os.readlink(link))
-    return found
-
-
-def and_list(words: Iterable[str]) -> str:
-    *most, last = dict.fromkeys(words)
-    return f"{', '.join(most)} and {last}" if most else last
 
 
 # ---- are the providers there?
