@@ -8448,9 +8448,9 @@ RESOURCE_TYPES: Mapping[str, type[Resource]] = {
 # defines: CHUNK_BYTES STAGE_LEAVES_BYTES STAGED_KEPT_S number_key sort_key text_key fold_case has_text value_key
 #          key_rule key_test field_key holds_text is_instant list_mark CompiledQuery stored_version stored_weight
 #          stored_record check_commit check_version next_version check_blob rechunk PendingCommit GroupCommit
-#          ProcessLock Pool may_write COUNT_OF SQL_SIGNS SQL_TOKENS read_statement quote_name bindable SqlSelect
-#          has_wal_reset_fault DENIED_ERRORS SqlQuery SqliteQuery plain_cell need_blob LookedUpBlobs EmbeddedProvider
-#          SqlConnection SqlBlobs SqlProvider ITEM_ERRORS disk_errors write_fully
+#          ProcessLock Pool may_write COUNT_OF SQL_SIGNS SQL_TOKENS read_statement check_params quote_name bindable
+#          SqlSelect has_wal_reset_fault DENIED_ERRORS SqlQuery SqliteQuery plain_cell need_blob SqlBlobs SqlProvider
+#          ITEM_ERRORS disk_errors
 
 _Result = TypeVar("_Result")
 
@@ -8716,14 +8716,14 @@ def rechunk(chunks: Iterable[bytes], size_bytes: int) -> Iterator[bytes]:
         yield bytes(held)
 
 
-@dataclass(slots=True, eq=False)
 class PendingCommit:
     """Work that waits for its group to be committed; then it has a result or an error."""
 
-    work: Any
-    result: Any = None
-    error: BaseException | None = None
-    done: bool = False
+    def __init__(self, work: Any) -> None:
+        self.work = work
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.done = False
 
 
 class GroupCommit:
@@ -8886,6 +8886,13 @@ def read_statement(statement: str) -> tuple[str, frozenset[str]]:
             names.add(token["name"])
     _expect_select(bare)
     return statement[:length], frozenset(names)
+
+
+def check_params(label: str, names: Collection[str], params: Mapping[str, Json]) -> None:
+    """Raises ConfigError unless these are the parameters that a statement names."""
+    for name in sorted(params.keys() ^ set(names)):
+        fault = "is not given" if name in names else "is not in the statement" + nearest(name, names)
+        raise ConfigError(f"{label}: the parameter :{name} {fault}")
 
 
 def _expect_select(bare: str) -> None:
@@ -9251,53 +9258,12 @@ def need_blob(path: str, present: Blob | Folder | None, if_match: str | None = N
     return present
 
 
-class LookedUpBlobs(Blobs):
-    """Blobs whose provider can look at one path."""
+class SqlBlobs(Blobs):
+    """Blobs in the tables _blobs, _chunks and _loose, in SQL that SQLite and PostgreSQL share.
 
-    @abstractmethod
-    def _look(self, path: str) -> Blob | Folder | None:
-        """What is at a path; None if nothing is, or nothing that may be seen."""
-
-    def stat(self, path: str) -> Blob | None:
-        found = self._look(path)
-        return found if isinstance(found, Blob) else None
-
-    def is_folder(self, path: str) -> bool:
-        return not path or isinstance(self._look(path), Folder)
-
-
-class EmbeddedProvider(Records, LookedUpBlobs):
-    """What providers in files of this machine do alike: writes of all threads share commits."""
-
-    atomic = True
-
-    def __init__(self, name: str, clock: Clock, lock: Path) -> None:
-        self.name = name
-        self._clock = clock
-        self._lock = ProcessLock(lock)
-        self._group = GroupCommit(self._commit_jobs)
-
-    @abstractmethod
-    def _commit_jobs(self, jobs: list[PendingCommit]) -> None:
-        """See GroupCommit; the work of a job is what _work made of its writes."""
-
-    @abstractmethod
-    def _work(self, writes: Sequence[Write], texts: Sequence[str]) -> Any:
-        """The writes, and their values as JSON, as _commit_jobs takes them."""
-
-    def commit(self, writes: Sequence[Write]) -> list[Record]:
-        texts = check_commit(writes)
-        return cast(list[Record], self._group.submit(self._work(writes, texts))) if writes else []
-
-
-class SqlConnection(Protocol):
-    """Of a driver: values stand for "?" in order; what is answered has fetchone, fetchall and rowcount."""
-
-    def execute(self, sql: str, values: Sequence[Json] = ..., /) -> Any: ...
-
-
-class SqlBlobs(LookedUpBlobs):
-    """Blobs in the tables _blobs, _chunks and _loose, in SQL that SQLite and PostgreSQL share."""
+    A connection of either has execute(sql, values), where values stand for "?" in order; what that returns has fetchone(),
+    fetchall() and rowcount.
+    """
 
     _clock: Clock
 
@@ -9306,7 +9272,7 @@ class SqlBlobs(LookedUpBlobs):
         """Make the database and, when asked, the tables of blobs, unless that was done in this process."""
 
     @abstractmethod
-    def _reading(self, doing: str) -> AbstractContextManager[SqlConnection]:
+    def _reading(self, doing: str) -> AbstractContextManager[Any]:
         """A connection for reading; `doing` is for the message of an error."""
 
     @abstractmethod
@@ -9317,14 +9283,14 @@ class SqlBlobs(LookedUpBlobs):
     def _has_blobs(self) -> bool:
         """Whether the tables of blobs are there; makes nothing."""
 
-    def _hold_tree(self, connection: SqlConnection) -> None:
+    def _hold_tree(self, connection: Any) -> None:
         """Hold off others that change what lies at which path, to the end of the transaction."""
 
     def _check_room(self) -> None:
         """StorageFull before an upload takes the last of the disk."""
 
     @staticmethod
-    def _blob_at(connection: SqlConnection, path: str) -> Blob | Folder | None:
+    def _blob_at(connection: Any, path: str) -> Blob | Folder | None:
         sql = "select size_bytes, modified_at, content from _blobs where path = ?"
         row = connection.execute(sql, (path,)).fetchone()
         if row is None:
@@ -9332,10 +9298,18 @@ class SqlBlobs(LookedUpBlobs):
         return Folder(path) if row[2] is None else Blob(path, *row)
 
     def _look(self, path: str) -> Blob | Folder | None:
+        """What is at a path; None if nothing is."""
         if not self._has_blobs():
             return None
         with self._reading("reading blobs") as connection:
             return self._blob_at(connection, path)
+
+    def stat(self, path: str) -> Blob | None:
+        found = self._look(path)
+        return found if isinstance(found, Blob) else None
+
+    def is_folder(self, path: str) -> bool:
+        return not path or isinstance(self._look(path), Folder)
 
     def read(self, path: str, start: int = 0, length: int | None = None, if_match: str | None = None) -> Reader:
         blob = need_blob(path, self.stat(path), if_match)
@@ -9371,14 +9345,14 @@ class SqlBlobs(LookedUpBlobs):
             raise
         return Staged(content, size, digest.hexdigest())
 
-    def _store(self, content: str, at: int, batch: bytes, connection: SqlConnection) -> None:
+    def _store(self, content: str, at: int, batch: bytes, connection: Any) -> None:
         """Add a batch to staged bytes, of which `at` are there."""
         self._loosen(connection, content, at + len(batch), STAGED_KEPT_S)
         for i in range(0, len(batch), CHUNK_BYTES):
             piece = (content, (at + i) // CHUNK_BYTES, batch[i : i + CHUNK_BYTES])
             connection.execute("insert into _chunks (content, number, bytes) values (?, ?, ?)", piece)
 
-    def _loosen(self, connection: SqlConnection, content: str, size_bytes: int, keep_s: int) -> None:
+    def _loosen(self, connection: Any, content: str, size_bytes: int, keep_s: int) -> None:
         """Keep bytes that no path has for that long."""
         row = (content, size_bytes, self._clock() + keep_s)
         sql = "insert into _loose (content, size_bytes, expires_at) values (?, ?, ?)"
@@ -9388,7 +9362,7 @@ class SqlBlobs(LookedUpBlobs):
     def publish(self, staged: Staged, path: str, *, if_match: str | None = None, if_none_match: bool = False) -> Blob:
         self._prepare(blobs=True)
 
-        def work(connection: SqlConnection) -> Blob:
+        def work(connection: Any) -> Blob:
             self._hold_tree(connection)
             present = self._blob_at(connection, path)
             if isinstance(present, Folder):
@@ -9406,7 +9380,7 @@ class SqlBlobs(LookedUpBlobs):
 
         return self._submit(work)
 
-    def _place(self, connection: SqlConnection, blob: Blob) -> None:
+    def _place(self, connection: Any, blob: Blob) -> None:
         """Add the blob and the folders above it; Conflict if one of those is a file."""
         sql = "insert into _blobs (path, parent, content, size_bytes, modified_at) values (?, ?, ?, ?, ?)"
         parent = blob.path.rpartition("/")[0]
@@ -9417,7 +9391,7 @@ class SqlBlobs(LookedUpBlobs):
         if parent and isinstance(present, Blob):
             raise Conflict(f"{parent} is a file and no folder")
 
-    def _take_away(self, connection: SqlConnection, path: str) -> None:
+    def _take_away(self, connection: Any, path: str) -> None:
         """Remove a blob's row and the folders that it leaves empty."""
         while path:
             connection.execute("delete from _blobs where path = ?", (path,))
@@ -9426,7 +9400,7 @@ class SqlBlobs(LookedUpBlobs):
                 return
 
     def discard(self, staged: Staged) -> None:
-        def work(connection: SqlConnection) -> None:
+        def work(connection: Any) -> None:
             if connection.execute("delete from _loose where content = ?", (staged.id,)).rowcount:
                 connection.execute("delete from _chunks where content = ?", (staged.id,))
 
@@ -9440,7 +9414,7 @@ class SqlBlobs(LookedUpBlobs):
         with self._reading("sweeping") as connection:
             expired = connection.execute("select content from _loose where expires_at < ?", (now,)).fetchall()
 
-        def work(connection: SqlConnection, content: str) -> bool:
+        def work(connection: Any, content: str) -> bool:
             some = "select number from _chunks where content = ? limit 256"
             sql = f"delete from _chunks where content = ? and number in ({some})"  # noqa: S608
             if connection.execute(sql, (content, content)).rowcount:
@@ -9470,7 +9444,7 @@ class SqlBlobs(LookedUpBlobs):
             at = rows[-1][0]
 
     def remove(self, path: str, *, if_match: str | None = None) -> None:
-        def work(connection: SqlConnection) -> None:
+        def work(connection: Any) -> None:
             self._hold_tree(connection)
             present = need_blob(path, self._blob_at(connection, path), if_match)
             self._take_away(connection, path)
@@ -9480,7 +9454,7 @@ class SqlBlobs(LookedUpBlobs):
         self._submit(work)
 
     def move(self, source: str, target: str) -> Blob:
-        def work(connection: SqlConnection) -> Blob:
+        def work(connection: Any) -> Blob:
             self._hold_tree(connection)
             blob = need_blob(source, self._blob_at(connection, source))._replace(path=target)
             if self._blob_at(connection, target):
@@ -9493,7 +9467,7 @@ class SqlBlobs(LookedUpBlobs):
         return self._submit(work)
 
 
-class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
+class SqlProvider(SqlBlobs, Queries, Records):
     """An SQLite database: a table of key, version and data for each table of records, and blobs in chunks.
 
     Writes go through one connection of a process, grouped, under a lock that is held between processes for every
@@ -9501,6 +9475,7 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
     """
 
     kind = "sql"
+    atomic = True
     settings = (
         Setting("url", "text", REQUIRED, "where the database is: sqlite:///path, relative to app.toml, or sqlite:////path"),
     )
@@ -9512,7 +9487,9 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
             faults = [Fault(f"providers.{name}.url", "url", detail)]
             raise ConfigError(f"provider {name}: url is not of SQLite: {detail}", faults=faults)
         self._path = folder / path[2]
-        super().__init__(name, clock, self._path.with_name(self._path.name + ".lock"))
+        self.name, self._clock = name, clock
+        self._lock = ProcessLock(self._path.with_name(self._path.name + ".lock"))
+        self._group = GroupCommit(self._commit_jobs)
         self._pool = Pool(f"provider {name}", partial(_sqlite_reader, self._path), keep=8)
         self._writer: sqlite3.Connection | None = None
         self._tables: set[str] = set()  # known to be there and to be ours
@@ -9569,11 +9546,11 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
             return StorageFull(who + "the disk is full", hint=f"make room for {self._path}")
         if code == "TOOBIG":
             return TooLarge(who + "the value is larger than SQLite stores")
-        what, hint = _SQLITE_AWAY.get(code, ("failed", ""))
+        what, advice = _SQLITE_AWAY.get(code, ("failed", ""))
+        hint = f"{self._path}: {error}" + (f" ({advice})" if advice else "")
         if getattr(error, "sqlite_errorname", "") in _SQLITE_DENIED or getattr(error, "errno", None) in DENIED_ERRORS:
-            by = "may not be used so by the account that the server runs as"
-            return NotPermitted(f"{who}the database {by}", hint=f"{self._path}: {error}" + (f" ({hint})" if hint else ""))
-        return Unavailable(f"{who}the database {what}", hint=f"{self._path}: {error}" + (f" ({hint})" if hint else ""))
+            return NotPermitted(f"{who}the database may not be used so by the account that the server runs as", hint=hint)
+        return Unavailable(f"{who}the database {what}", hint=hint)
 
     @contextmanager
     def _errors(self, doing: str) -> Iterator[None]:
@@ -9739,15 +9716,16 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
                 yield record
 
     def count(self, query: Query) -> int:
-        rows = self._rows(CompiledQuery(query._replace(after="")), SqliteQuery.count)
-        return int(rows[0][0]) if rows else 0
+        return self._count(query, None, math.inf)
 
     def count_up_to(self, query: Query, most: int, timeout_s: float) -> int | None:
-        compiled, deadline = CompiledQuery(query._replace(after="")), time.monotonic() + timeout_s
         try:
-            rows = self._rows(compiled, lambda sql: sql.count(most), deadline)
+            return self._count(query, most, time.monotonic() + timeout_s)
         except QueryTimeout:
             return None
+
+    def _count(self, query: Query, most: int | None, deadline: float) -> int:
+        rows = self._rows(CompiledQuery(query._replace(after="")), lambda sql: sql.count(most), deadline)
         return int(rows[0][0]) if rows else 0
 
     def _rows(
@@ -9777,6 +9755,10 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
                     if careful or _sqlite_code(error) != "ERROR":
                         raise
         return []
+
+    def commit(self, writes: Sequence[Write]) -> list[Record]:
+        texts = check_commit(writes)
+        return self._submit(self._work(writes, texts)) if writes else []
 
     def _work(self, writes: Sequence[Write], texts: Sequence[str]) -> Callable[[sqlite3.Connection], list[Record]]:
         def work(connection: sqlite3.Connection) -> list[Record]:
@@ -9856,10 +9838,7 @@ class SqlProvider(EmbeddedProvider, SqlBlobs, Queries):
     def _select(self, select: Select, around: str = "{}") -> Rows:
         """What is asked of the statement, in the statement `around` it."""
         statement, names = read_statement(select.statement)
-        if names != set(select.params):
-            name = min(names ^ set(select.params))
-            fault = "is not given" if name in names else "is not in the statement" + nearest(name, names)
-            raise ConfigError(f"provider {self.name}: the parameter :{name} {fault}")
+        check_params(f"provider {self.name}", names, select.params)
         deadline = math.inf if select.timeout_s is None else time.monotonic() + select.timeout_s
         with self._query_errors(select), ExitStack() as stack:
             connection = self._pool.take()
@@ -9953,13 +9932,6 @@ def disk_errors(who: str, doing: str, is_item: Callable[[OSError], bool] = lambd
             words = "the account that the server runs as may not use this file or folder"
             raise NotPermitted(f"{who}: {doing}: {words} ({reason})", hint=str(error)) from error
         raise Unavailable(f"{who}: {doing}: {reason}", hint=str(error)) from error
-
-
-def write_fully(descriptor: int, data: bytes) -> None:
-    """All of data at the descriptor's position."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
 
 
 # ==== 9. PLUGINS =================================================================================================

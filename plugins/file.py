@@ -26,23 +26,26 @@ from app import (
     STAGED_KEPT_S,
     BadRequest,
     Blob,
+    Blobs,
     Clock,
     CompiledQuery,
     ConfigError,
     Conflict,
     Delete,
-    EmbeddedProvider,
     Entry,
     Fault,
     Folder,
+    GroupCommit,
     Json,
     NotFound,
     NotPermitted,
     Page,
     PendingCommit,
     PreconditionFailed,
+    ProcessLock,
     Query,
     Record,
+    Records,
     Setting,
     Staged,
     Unavailable,
@@ -50,6 +53,7 @@ from app import (
     Value,
     Write,
     check_blob,
+    check_commit,
     check_path,
     check_text,
     check_version,
@@ -63,13 +67,13 @@ from app import (
     rechunk,
     replace_file,
     sync_folder,
-    write_fully,
 )
 
 # ==== 1. FILE ====================================================================================================
 # A folder of plain files that other programs may use too, and a journal of records: a line of it is one commit.
 # uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS
-# defines: Provider:file identity FileReader JournalEntry write_journal_line copy_value Journal FileProvider
+# defines: Provider:file identity write_fully FileReader JournalEntry write_journal_line copy_value Journal
+#          FileProvider
 
 
 def identity(folder: str) -> str:
@@ -91,6 +95,13 @@ def _linux_birth(place: str) -> str:
         return ""
     mask, (seconds, nanoseconds) = struct.unpack_from("=I", found.raw)[0], struct.unpack_from("=qI", found.raw, 80)
     return f"{seconds}.{nanoseconds:09}" if not failed and mask & 0x800 else ""
+
+
+def write_fully(descriptor: int, data: bytes) -> None:
+    """All of data at the descriptor's position."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
 
 
 class FileReader:
@@ -287,7 +298,7 @@ def _odd_name(name: str) -> tuple[str, str]:
         return re.sub(r"[\x00-\x1f\x7f-\x9f\\]", LOST, shown), f"its name {words}"
 
 
-class FileProvider(EmbeddedProvider):
+class FileProvider(Records, Blobs):
     """A folder: its files are the blobs, usable by other programs too, and root/.satchel keeps records and uploads.
 
     Records live in the memory of each process. A folder made from outside counts as one even while it is empty, and
@@ -295,7 +306,7 @@ class FileProvider(EmbeddedProvider):
     """
 
     kind = "file"
-    keeps_folders = serves_places = True
+    atomic = keeps_folders = serves_places = True
     settings = (Setting("root", "path", REQUIRED, "the folder, relative to app.toml; made when first written"),)
 
     def __init__(self, name: str, options: Mapping[str, Any], folder: Path, *, clock: Clock = time.time) -> None:
@@ -306,7 +317,9 @@ class FileProvider(EmbeddedProvider):
         self._root = (folder / root).absolute()
         self._own = self._root / ".satchel"
         self._staged = self._own / "staged"
-        super().__init__(name, clock, self._own / "lock")
+        self.name, self._clock = name, clock
+        self._lock = ProcessLock(self._own / "lock")
+        self._group = GroupCommit(self._commit_jobs)
         self._journal = Journal(self._own / "journal.jsonl", f"provider {name}")
         self._open = False
         self._modified_ns = 0
@@ -413,8 +426,9 @@ class FileProvider(EmbeddedProvider):
                     break
         return found
 
-    def _work(self, writes: Sequence[Write], texts: Sequence[str]) -> Sequence[Write]:
-        return writes
+    def commit(self, writes: Sequence[Write]) -> list[Record]:
+        check_commit(writes)
+        return list(self._group.submit(writes)) if writes else []
 
     def _commit_jobs(self, jobs: list[PendingCommit]) -> None:
         """One line of the journal for all jobs that meet no conflict."""
@@ -459,7 +473,15 @@ class FileProvider(EmbeddedProvider):
             raise BadRequest(f"{path} is a link that leads out of the share")
         return real if last_link else os.path.join(os.path.realpath(os.path.dirname(wanted)), os.path.basename(wanted))
 
+    def stat(self, path: str) -> Blob | None:
+        found = self._look(path)
+        return found if isinstance(found, Blob) else None
+
+    def is_folder(self, path: str) -> bool:
+        return not path or isinstance(self._look(path), Folder)
+
     def _look(self, path: str) -> Blob | Folder | None:
+        """What is at a path; None if nothing is, or nothing that is served."""
         try:
             with self._errors("looking at files"):
                 return self._blob(path, os.stat(self._place(path)))

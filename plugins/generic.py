@@ -81,7 +81,6 @@ from app import (
     quote_path,
     rechunk,
     whole_texts,
-    write_fully,
 )
 
 if TYPE_CHECKING:
@@ -939,7 +938,9 @@ class ServiceBlobs(Blobs):
                     digest.update(chunk)
                     size += len(chunk)
                     with disk_errors(f"provider {self.name}", "staging"):
-                        write_fully(file.fileno(), chunk)
+                        left = memoryview(chunk)
+                        while left:
+                            left = left[file.write(left) :]
         except BaseException:
             os.unlink(place)
             raise

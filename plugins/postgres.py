@@ -1260,7 +1260,7 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
         for statement in BLOBS_SCHEMA:
             link.run((statement.format(schema=quote_name(self._schema)), ()))
 
-    def _hold_tree(self, connection: app.SqlConnection) -> None:
+    def _hold_tree(self, connection: Link) -> None:
         sql, values = self._lock("blobs")
         connection.execute(sql.replace("$1", "?"), values)
 
@@ -1298,10 +1298,7 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
 
     def _select(self, select: app.Select, around: str = "{}") -> app.Rows:
         statement, names = app.read_statement(select.statement)
-        if names != set(select.params):
-            name = min(names ^ set(select.params))
-            fault = "is not given" if name in names else "is not in the statement" + app.nearest(name, names)
-            raise ConfigError(f"provider {self.name}: the parameter :{name} {fault}")
+        app.check_params(f"provider {self.name}", names, select.params)
         for value in select.params.values():
             if isinstance(value, str) and (problem := app.check_text(value)):
                 raise app.BadRequest(f"a parameter {problem}")

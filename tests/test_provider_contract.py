@@ -1588,7 +1588,10 @@ def test_threads_share_commits(name: str, opener: Callable[[str], Any], monkeypa
 
 def committed_as_one(provider: Any, *commits: list[Any]) -> list[Any]:
     """What commits of several threads answer that share one on the medium."""
-    jobs = [app.PendingCommit(provider._work(writes, app.check_commit(writes))) for writes in commits]
+    jobs = []
+    for writes in commits:
+        texts = app.check_commit(writes)
+        jobs.append(app.PendingCommit(provider._work(writes, texts) if isinstance(provider, app.SqlProvider) else writes))
     provider._commit_jobs(jobs)
     return [job.error or job.result for job in jobs]
 
