@@ -2497,8 +2497,7 @@ class Queries(Provider):
             return sum(1 for _ in rows.rows)
 
 
-@dataclass(frozen=True, slots=True)
-class Publish:
+class Publish(NamedTuple):
     """Make staged bytes visible at path, replacing what is there unless a condition forbids it."""
 
     blobs: Blobs
@@ -2510,8 +2509,7 @@ class Publish:
     waits: bool = False  # they were kept for this: should it fail, they stay staged for another try
 
 
-@dataclass(frozen=True, slots=True)
-class Remove:
+class Remove(NamedTuple):
     """Remove the bytes at path, if they are still the ones that if_match names; `or_gone`: or if nothing is there."""
 
     blobs: Blobs
@@ -2523,8 +2521,7 @@ class Remove:
 BlobStep: TypeAlias = Publish | Remove
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(NamedTuple):
     """What a resource wants done and answered; App.handle does it.
 
     Steps run first, then `respond` gets the blobs they published, then changes are committed together with the audit
@@ -2540,8 +2537,7 @@ class Plan:
     action: Action | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(NamedTuple):
     """What a resource may know beside the request: who asks, the time, fresh ids, and other resources as this caller."""
 
     caller: Caller
@@ -5656,8 +5652,7 @@ class Tally:
 # ---- queues: the runner
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """What came of a message: an answer, an error, or with neither (status 0) that it is to be given back."""
 
     status: int
@@ -6316,13 +6311,15 @@ def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(NamedTuple):
     """A signing key; created_at in Unix seconds, 0 when the ring does not say."""
 
     kid: str
-    secret: bytes = field(repr=False)
+    secret: bytes
     created_at: int = 0
+
+    def __repr__(self) -> str:
+        return f"Key({self.kid!r})"  # and not the secret
 
     def sub_key(self, purpose: str) -> bytes:
         """32 bytes for one purpose. U+0000 stands in no text that a JWS signs, so the two uses cannot meet."""
@@ -11233,8 +11230,7 @@ class App:
 #          cmd_auth_keys cmd_info UsageParser build_parser parse_arguments
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedSite:
+class LoadedSite(NamedTuple):
     """What a command works on and with (see Site)."""
 
     config: Config
