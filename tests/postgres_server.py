@@ -27,6 +27,8 @@ def programs() -> Path:
 class Postmaster(backends.Process):
     """Stopped as an administrator does it: connections are cut, and what was committed is safe."""
 
+    last = signal.SIGQUIT  # without a checkpoint
+
     def stop(self, sign: signal.Signals = signal.SIGINT) -> None:
         super().stop(sign)
 

@@ -6,7 +6,9 @@ line in PROVIDERS; one whose records are not atomic brings a second provider for
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import itertools
 import json
 import os
 import threading
@@ -58,13 +60,41 @@ def generic(**settings: Any) -> str:
     )
 
 
+PLACES = 64  # in the services that all tests share, each with a form and a share of its own
+_places = itertools.count()
+
+
+def place() -> int:
+    """The number of a place that no test has used."""
+    number = next(_places)
+    assert number < PLACES
+    return number
+
+
+@functools.cache
+def other_satchel() -> str:
+    """The URL of another Satchel, with forms of the same fields and shares; its token is in the environment."""
+    kept = '[providers.main]\nkind = "sql"\nurl = "sqlite:///app.db"\n[providers.disk]\nkind = "file"\nroot = "disk"\n'
+    shares = "".join(f'[files.s{n}]\nprovider = "disk"\nprefix = "s{n}/"\n' for n in range(PLACES))
+    forms = "".join(FORM.replace("forms.leave", f"forms.leave{n}") for n in range(PLACES))
+    url, os.environ["SATCHEL_MATRIX_TOKEN"] = http_services.another_satchel(kept + shares + forms)
+    return url
+
+
 def satchel(folder: Path) -> str:
-    """Another Satchel, with a form of the same fields and a share."""
-    share = '[files.shared]\nprovider = "disk"\n[providers.disk]\nkind = "file"\nroot = "disk"\n'
-    url, token = http_services.another_satchel('[providers.main]\nkind = "sql"\nurl = "sqlite:///app.db"\n' + share + FORM)
-    os.environ["SATCHEL_MATRIX_TOKEN"] = token
+    number = place()
+    blobs, records = f"/files/s{number}/{{path}}", f"/forms/{{table}}{number}/records"
     headers = '\n[providers.main.headers]\nAuthorization = "Bearer env:SATCHEL_MATRIX_TOKEN"\n'
-    return generic(preset="satchel", url=url, blobs="/files/shared/{path}") + headers
+    return generic(preset="satchel", url=other_satchel(), blobs=blobs, records=records) + headers
+
+
+@functools.cache
+def json_server() -> str:
+    return http_services.json_server([f"{n}-leave" for n in range(PLACES)])[1]
+
+
+def json_place(folder: Path) -> str:
+    return generic(preset="json-server", url=json_server(), records=f"/{place()}-{{table}}")
 
 
 def nginx(folder: Path) -> str:
@@ -77,7 +107,7 @@ PROVIDERS: dict[str, Callable[[Path], str]] = {
     "postgres": postgres,
     "aws": lambda folder: table(kind="aws", **aws_server.options(folder)),
     "generic": satchel,
-    "generic-json-server": lambda folder: generic(preset="json-server", url=http_services.json_server(["leave"])[1]),
+    "generic-json-server": json_place,
     "generic-nginx": nginx,
 }
 FILES = '[files.docs]\nprovider = "main"\nprefix = "docs/"\n'
