@@ -81,7 +81,7 @@ from itertools import islice, pairwise, zip_longest
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any, BinaryIO, ClassVar, NamedTuple, NoReturn, Protocol, Self, TypeAlias, TypeVar, cast
-from urllib.parse import parse_qsl, quote, unquote, unquote_plus, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 from warnings import simplefilter
 
 __version__ = "0.1.0"
@@ -2277,8 +2277,8 @@ def file_input_accept(accept: Sequence[str]) -> str:
 # What a Provider (Records, Blobs, Queries), a Resource, a Runner, the Host of a runner and each family of extensions
 # must do. Docstrings are promises that the contract suites in tests/ assert of every kind; default methods keep them.
 # uses: ERRORS VALUES CONFIG
-# defines: Extension Provider Records Blobs Queries Publish Remove BlobStep Plan Scope Locale Endpoint Resource Host Runner
-#          Asked Answer Format Route Job Site Command FAMILIES
+# defines: Extension Provider Records Blobs Queries Publish Remove BlobStep Plan Scope Locale Endpoint Resource Host
+#          Attribute Message Queue Runner Asked Answer Format Route Job Site Command FAMILIES
 
 
 _Extension = TypeVar("_Extension", bound="Extension")
@@ -2707,6 +2707,83 @@ class Host(Protocol):
         """Put a value into a histogram."""
 
 
+class Attribute(NamedTuple):
+    """A value beside a message's body, by name; `type` is the queue service's word for what it is."""
+
+    value: str | bytes
+    type: str = "String"
+
+
+class Message(NamedTuple):
+    """A message as a queue gave it out, or what lay inside its wrapping. `group` is "" on a standard queue."""
+
+    id: str
+    body: str
+    attributes: Mapping[str, Attribute] = MappingProxyType({})
+    sent_at: float = 0.0
+    group: str = ""
+    handle: str = ""  # of this receive, by which it is extended and deleted
+    receives: int = 1  # how often it was given out, those included after which it was given back unseen
+    moved_from: str = ""  # name of the queue from which the service itself moved it to this dead-letter queue
+
+    def __repr__(self) -> str:
+        return f"Message({self.id!r})"  # without the credential
+
+    def text(self, name: str) -> str:
+        """The text of an attribute; "" if there is none."""
+        value = self.attributes[name].value if name in self.attributes else ""
+        return value if isinstance(value, str) else ""
+
+
+class Queue(ABC):
+    """A queue, used from many threads. Faults of its service leave as NotFound (there is no such queue), Forbidden, Refused
+    (what is sent is never taken as it is) or Unavailable."""
+
+    name: str
+    fifo: bool
+    dead_letters: Queue  # as check() found it
+    most_attributes: int  # of a message
+    most_held_s: int  # since a message was received, however often it is extended
+
+    @abstractmethod
+    def check(self) -> None:
+        """Find its dead-letter queue, and see that messages may be deleted and held; ConfigError if it has none."""
+
+    @abstractmethod
+    def receive(self, limit: int, wait_s: int, visibility_s: int) -> list[Message]:
+        """At most `limit` messages and at most ten, as soon as there are any; [] after wait_s seconds."""
+
+    @abstractmethod
+    def extend(self, times: Sequence[tuple[str, int]]) -> list[str]:
+        """Hold at most ten messages, each a handle, for so many seconds from now; 0 gives one back. For each "" if it was
+        done, "lost" if the message is no longer held by that handle, or "failed"."""
+
+    @abstractmethod
+    def delete(self, handles: Sequence[str]) -> list[str]:
+        """Delete at most ten messages; for each as extend()."""
+
+    @abstractmethod
+    def send(self, body: str, attributes: Mapping[str, Attribute], group: str, key: str, large_key: str = "") -> str:
+        """Send a message, to a FIFO queue in that group and once for each key; its id. One that is too large goes by way of
+        another store under `large_key`; PayloadUnavailable if that cannot be used now, TooLarge or Refused without one."""
+
+    def unwrap(self, message: Message) -> Message:
+        """What it carries of another service's message, else itself; BadEnvelope if that makes no sense."""
+        return message
+
+    def load(self, message: Message) -> tuple[Message, str]:
+        """The message with its body, if that lies in another store, and where; itself and "" for a body that is here.
+        BadEnvelope, TooLarge, NotFound or PayloadUnavailable."""
+        return message, ""
+
+    def discard(self, payload: str) -> None:  # noqa: B027
+        """Remove a body from where load() found it."""
+
+    def events(self, value: Json) -> list[tuple[str, Value]] | None:
+        """If a body notifies of events in a store: of each a key that its repeats share, and data for a form. None else."""
+        return None
+
+
 class Runner(ABC):
     """A door. It knows one transport, makes Requests of what comes, and renders Responses and AppErrors."""
 
@@ -2892,15 +2969,15 @@ FAMILIES: tuple[type[Extension], ...] = (Provider, Format, Route, Job, Command)
 
 
 # ==== 5. RUNNERS =================================================================================================
-# Transports: the only section that knows HTTP or SQS. A runner makes Requests of what comes, hands them to its Host, and
-# renders Responses and AppErrors as pages, JSON, CSV, NDJSON or bytes.
+# Transports: the only section that knows HTTP, and what a message of a queue means. A runner makes Requests of what comes,
+# hands them to its Host, and renders Responses and AppErrors as pages, JSON, CSV, NDJSON, bytes or answers by message.
 # uses: ERRORS VALUES CONFIG CONTRACTS
 # defines: PAGE_POLICY DROPPED_BYTES BodyReader Part read_multipart SentForm Exchange read_form json_answer see_other
 #          problem_details list_page error_headers methods_of JsonFormat CsvFormat NdjsonFormat send_content HttpDoor
-#          ELSEWHERE log_fault ClientWaits HttpRunner GunicornServer Message unwrapped
-#          payload_pointer object_events read_envelope dead_letter QueueService
-#          QueueState DeadLetter QueueDesk read_dead_letter Pace LeaseLost Delivery Leases Deleter Groups Failures
-#          QueueBoard Outage Tally Result Consumer SqsRunner Supervisor
+#          ELSEWHERE log_fault ClientWaits HttpRunner GunicornServer is_credential is_message_key bad_envelope
+#          parse_body read_envelope mask_tokens without_token dead_letter RetryPolicy DEFAULT_RETRIES LeaseLost
+#          Stopping Delivery Leases DeleteBatcher Scheduler StatusFile HealthCache QueueCounters Failures Outcome
+#          Consumer SqsRunner Supervisor
 
 _log = logging.getLogger("satchel")
 _CHUNK_BYTES = 256 * 1024
@@ -4465,132 +4542,35 @@ def _unix_listener(path: str) -> socket.socket:
     return listener
 
 
-# ---- queues: what a message says
+# ---- queues: what a message asks for
 
-_POINTERS = ("software.amazon.payloadoffloading.PayloadS3Pointer", "com.amazon.sqs.javamessaging.MessageS3Pointer")
-_POINTER_SIZES = ("ExtendedPayloadSize", "SQSLargePayloadSize")  # attributes of messages whose body is a pointer
-_MOST_MESSAGE_BYTES = 262_144  # body and attributes, on queues whose limit nobody raised
-_MOST_ATTRIBUTES = 10
-_MOST_HELD_S = 12 * 3600  # since it was received, whatever is done about its visibility
-_UNSENDABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _TOKEN_LIKE = re.compile(r"(?i)\b(?:bearer\s+[\w.~+/=-]+|stl_[\w-]{20,})")
 # What begins like a JWT is taken whole, and is one if it has the dots: to look for them from each place in it would take
 # the square of its length.
 _JWT_LIKE = re.compile(r"(?i)\beyJ[\w-]+(\.[\w-]+\.[\w-]*)?")
-_Attributes: TypeAlias = Mapping[str, Mapping[str, Any]]  # name -> DataType and StringValue or BinaryValue
+_MOST_REPLY_FILE_BYTES = 8 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A message as it was received, or what lay inside its wrapping. `group` is "" on a standard queue."""
-
-    id: str
-    body: str = field(repr=False)
-    attributes: _Attributes = field(repr=False, default_factory=dict)
-    sent_at: float = 0.0
-    group: str = ""
-    handle: str = field(repr=False, default="")
-    receives: int = 1  # how often it was given out, those included after which it was given back unseen
-    moved_from: str = ""  # ARN of the queue from which SQS itself moved it to this dead-letter queue
-
-    def text(self, name: str) -> str:
-        """The text of an attribute; "" when there is none."""
-        return str(self.attributes.get(name, {}).get("StringValue", ""))
-
-    @property
-    def has_pointer(self) -> bool:
-        """Whether the body is a pointer to one in S3, as its attributes announce."""
-        return any(name in self.attributes for name in _POINTER_SIZES)
-
-    @property
-    def credential(self) -> str:
-        """The `authorization` attribute, whatever its case; Unauthenticated if there are two or it is no Bearer token."""
-        found = [self.text(name).strip() for name in self.attributes if _is_secret(name)]
-        if len(found) > 1 or not all(text.lower().startswith("bearer ") for text in found):
-            raise Unauthenticated("the credential is malformed: send one attribute with Bearer and a token, as text")
-        return found[0] if found else ""
-
-
-def _is_secret(name: str) -> bool:
+def is_credential(name: str) -> bool:
+    """Whether what has this name in a message is a credential."""
     return name.lower() == "authorization"
 
 
-def _is_id(key: Json) -> bool:
+def is_message_key(key: Json) -> bool:
     """Whether it can be an idempotency key."""
     return isinstance(key, str) and 0 < len(key) <= 255 and not check_text(key)
 
 
-def _misread(pointer: str, code: str, detail: str) -> BadEnvelope:
+def bad_envelope(pointer: str, code: str, detail: str) -> BadEnvelope:
     return BadEnvelope(f"the message is no envelope: {pointer} {detail}", faults=[Fault(pointer, code, detail)])
 
 
-def _parsed(body: str) -> Json:
+def parse_body(body: str) -> Json:
+    """The JSON of a message's body; raises BadEnvelope if it is not JSON."""
     try:
         return load_json(body)
     except BadRequest as error:
         raise BadEnvelope(error.message, faults=[Fault("", "json", error.message)]) from error
-
-
-def unwrapped(message: Message) -> Message:
-    """What an SNS notification carries, under the notification's own id; any other message as it is."""
-    if "TopicArn" not in message.body or not message.body.lstrip().startswith("{"):
-        return message
-    outer = _parsed(message.body)
-    if outer.get("Type") != "Notification" or not isinstance(outer.get("Message"), str) or "TopicArn" not in outer:
-        return message
-    given = outer.get("MessageAttributes", {})
-    carried = {
-        name: {"DataType": "String", "StringValue": str(one.get("Value", ""))}
-        for name, one in (given.items() if isinstance(given, dict) else ())
-        if isinstance(one, dict)
-    }
-    key = outer.get("MessageId")
-    if not _is_id(key):
-        raise _misread("/MessageId", "id", "must be a text of 1 to 255 characters")
-    return dataclasses.replace(message, id=key, body=outer["Message"], attributes={**carried, **message.attributes})
-
-
-def payload_pointer(message: Message) -> tuple[str, str] | None:
-    """Bucket and key of a body in S3, as the AWS extended clients write it; None for a body that is here."""
-    if not message.has_pointer:
-        return None
-    match _parsed(message.body):
-        case [str(kind), {"s3BucketName": str(bucket), "s3Key": str(key)}] if kind in _POINTERS:
-            return bucket, key
-    raise _misread("", "pointer", "is not the S3 pointer that its attributes announce")
-
-
-def object_events(value: Json) -> list[tuple[str, Value]] | None:
-    """The records of an S3 event notification, each a key that its repeats share and data for a form; [] of a test event;
-    None for anything else."""
-    if not isinstance(value, dict):
-        return None
-    if value.get("Event") == "s3:TestEvent" and "Bucket" in value and "resource" not in value:
-        return []
-    records = value.get("Records")
-    if not isinstance(records, list) or not records or not all(_is_event(one) for one in records):
-        return None
-    if any(True for record in records for _ in check_value(record)):
-        raise _misread("/Records", "text", "holds what cannot be stored")
-    return [_event_data(one) for one in records]
-
-
-def _is_event(record: Json) -> bool:
-    match record:
-        case {"eventSource": "aws:s3", "s3": {"bucket": {"name": str()}, "object": {"key": str()}}}:
-            return True
-    return False
-
-
-def _event_data(record: Value) -> tuple[str, Value]:
-    """The key of the object is decoded, which S3 encodes as a form does."""
-    stored = record["s3"]["object"]
-    data = {
-        "bucket": record["s3"]["bucket"]["name"], "key": unquote_plus(stored["key"]), "size_bytes": stored.get("size"),
-        "etag": stored.get("eTag"), "event": record.get("eventName"), "at": record.get("eventTime"),
-    }  # fmt: skip
-    repeat = [data["bucket"], data["key"], data["event"], stored.get("sequencer") or data["at"]]
-    return "s3 " + dump_json(repeat), {name: value for name, value in data.items() if value is not None}
 
 
 def _envelope_faults(value: Json) -> Iterator[Fault]:
@@ -4611,8 +4591,7 @@ def _envelope_faults(value: Json) -> Iterator[Fault]:
         yield Fault("/resource", "address", "must be an address such as forms/leave")
     if value.get("action", "read") not in list(Action):
         yield Fault("/action", "action", f"must be one of {', '.join(Action)}")
-    key = value.get("id", "none")
-    if not _is_id(key):
+    if not is_message_key(value.get("id", "none")):
         yield Fault("/id", "id", "must be a text of 1 to 255 characters")
     yield from _params_faults(value.get("params", {}))
 
@@ -4631,124 +4610,100 @@ def _params_faults(params: Json) -> Iterator[Fault]:
 def read_envelope(value: Json, message: Message, ceiling: tuple[Grant, ...] | None, request_id: str) -> Request:
     """The request that an envelope says (DESIGN section 8); BadEnvelope lists every fault with its pointer."""
     if faults := list(dict.fromkeys(_envelope_faults(value))):
-        told = "; ".join(f"{fault.pointer} {fault.detail}".strip() for fault in faults[:3])
-        raise BadEnvelope(f"the message is no envelope: {told}", faults=faults)
+        first = "; ".join(f"{fault.pointer} {fault.detail}".strip() for fault in faults[:3])
+        raise BadEnvelope(f"the message is no envelope: {first}", faults=faults)
     type_, _, rest = value["resource"].partition("/")
     name, *path = split_path(rest)
     action, data = Action(value["action"]), value.get("data")
     if action in (Action.READ, Action.DELETE) and data is not None:
-        raise _misread("/data", "unknown", "goes with create and update")
+        raise bad_envelope("/data", "unknown", "goes with create and update")
     content = _file_bytes(data) if type_ == "files" and action in (Action.CREATE, Action.UPDATE) else None
     return Request(
         id=request_id, action=action, resource=f"{type_}/{quote(name, safe='')}", path=tuple(path), door="sqs",
         params=value.get("params", {}), data=data if content is None else None,
         body=None if content is None else [content], body_bytes=None if content is None else len(content),
-        idempotency_key=value.get("id", message.id), credential=message.credential, sent_at=message.sent_at,
+        idempotency_key=value.get("id", message.id), credential=_credential(message), sent_at=message.sent_at,
         ceiling=ceiling,
     )  # fmt: skip
+
+
+def _credential(message: Message) -> str:
+    """The `authorization` attribute, whatever its case; Unauthenticated if there are two or it is no Bearer token."""
+    found = [message.text(name).strip() for name in message.attributes if is_credential(name)]
+    if len(found) > 1 or not all(text.lower().startswith("bearer ") for text in found):
+        raise Unauthenticated("the credential is malformed: send one attribute with Bearer and a token, as text")
+    return found[0] if found else ""
 
 
 def _file_bytes(data: Json) -> bytes:
     """The bytes of a file, sent as { text } or { base64 }."""
     kind, text = next(iter(data.items())) if isinstance(data, dict) and len(data) == 1 else ("", None)
     if kind not in ("text", "base64") or not isinstance(text, str):
-        raise _misread("/data", "file", 'must be { "text": … } or { "base64": … }')
+        raise bad_envelope("/data", "file", 'must be { "text": … } or { "base64": … }')
     try:
         return text.encode() if kind == "text" else base64.b64decode(text, validate=True)
     except ValueError:
         problem = check_text(text) if kind == "text" else "is not base64"
-        raise _misread(f"/data/{kind}", kind, problem) from None
+        raise bad_envelope(f"/data/{kind}", kind, problem) from None
 
 
 # ---- queues: what is sent
 
 
-def _sendable_json(value: Json) -> str:
-    """JSON in the characters that a message may have."""
-    text = dump_json(value).encode(errors="backslashreplace").decode()
-    return _UNSENDABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
-
-
-def _text_attribute(text: str) -> dict[str, str]:
-    return {"DataType": "String", "StringValue": _UNSENDABLE.sub("?", text)}
-
-
-def _masked(text: str) -> str:
+def mask_tokens(text: str) -> str:
     """A text without what looks like a token in it."""
     text = _TOKEN_LIKE.sub("[token]", text)  # first, or "Bearer" would stay in front of a JWT
     return _JWT_LIKE.sub(lambda found: "[token]" if found[1] else found[0], text)
 
 
-def _message_bytes(body: str, attributes: _Attributes) -> int:
-    """The size that counts against a queue's limit: body, and names, types and values of the attributes."""
-    values = [name + one["DataType"] + one.get("StringValue", "") for name, one in attributes.items()]
-    binary = sum(len(one.get("BinaryValue", b"")) for one in attributes.values())
-    return len(body.encode(errors="replace")) + sum(len(text.encode(errors="replace")) for text in values) + binary
-
-
-def _without_token(body: str) -> str:
+def without_token(body: str) -> str:
     """The body with no token in it, where a wrapping or a mistake has put one."""
     try:
         outer = load_json(body)
     except BadRequest:
-        return _masked(body)
+        return mask_tokens(body)
     if not isinstance(outer, dict):
-        return _masked(body)
-    carried = outer.get("MessageAttributes")
-    inner = {name: one for name, one in carried.items() if not _is_secret(name)} if isinstance(carried, dict) else carried
-    clean = {name: one for name, one in outer.items() if not _is_secret(name)}
-    clean |= {"MessageAttributes": inner} if "MessageAttributes" in clean else {}
-    return body if clean == outer else _sendable_json(clean)
+        return mask_tokens(body)
+    clean = {name: one for name, one in outer.items() if not is_credential(name)}
+    carried = clean.get("MessageAttributes")
+    if isinstance(carried, dict):
+        clean["MessageAttributes"] = {name: one for name, one in carried.items() if not is_credential(name)}
+    return body if clean == outer else dump_json(clean)
 
 
-def dead_letter(message: Message, error: AppError, attempts: int, source: str) -> tuple[str, dict[str, Any]]:
+def dead_letter(
+    message: Message, error: AppError, attempts: int, source: str, most_attributes: int
+) -> tuple[str, dict[str, Attribute]]:
     """Body and attributes of a message's copy in the dead-letter queue: without its token, and with why it is there.
 
-    Where ten attributes would not hold it all, the reasons (and what else does not fit) are one attribute, x_dead_letter.
+    The attributes that it had stay, as far as there is room: the rest is JSON in x_attributes. One place is left free, for
+    the size of a body that has to go elsewhere.
     """
     where = [f"{fault.pointer} {fault.detail}".strip() for fault in error.faults[:5]]
     detail = error.message if isinstance(error, BadEnvelope) else "; ".join([error.message, *where])
-    facts = {
+    reasons = {
         "x_error": error.code, "x_detail": detail[:500], "x_attempts": str(attempts), "x_source": source,
         "x_subject": error.subject, "x_message_id": message.text("x_message_id") or message.id,
     }  # fmt: skip
-    kept: dict[str, Any] = {
-        name: _sendable(one)
+    own = {
+        name: one
         for name, one in message.attributes.items()
-        if not _is_secret(name) and name not in facts and name != "x_dead_letter"
+        if not is_credential(name) and name not in (*reasons, "x_attributes")
     }
-    reasons = {name: _text_attribute(text) for name, text in facts.items() if text}
-    if len(kept) + len(reasons) > _MOST_ATTRIBUTES:
-        over = {name: _packed(kept.pop(name)) for name in list(kept)[_MOST_ATTRIBUTES - 1 :]}
-        packed = {name: text for name, text in facts.items() if text} | ({"attributes": over} if over else {})
-        reasons = {"x_dead_letter": _text_attribute(dump_json(packed))}
-    return _without_token(message.body), kept | reasons
+    attributes = {name: Attribute(text) for name, text in reasons.items() if text}
+    room = most_attributes - len(reasons) - 1
+    if len(own) > room:
+        packed = {name: _packed(own.pop(name)) for name in list(own)[room - 1 :]}
+        attributes["x_attributes"] = Attribute(dump_json(packed))
+    return without_token(message.body), own | attributes
 
 
-def _packed(attribute: Mapping[str, Any]) -> Json:
+def _packed(attribute: Attribute) -> Json:
     """An attribute as JSON: a text as it is, anything else with its type."""
-    if attribute.get("DataType") == "String":
-        return attribute.get("StringValue", "")
-    value = base64.b64encode(attribute["BinaryValue"]).decode() if "BinaryValue" in attribute else None
-    return {"type": attribute.get("DataType"), "base64": value, "text": attribute.get("StringValue")}
-
-
-def _unpacked(value: Json) -> dict[str, Any]:
-    """What _packed() was given; ValueError or TypeError if it was something else."""
-    if not isinstance(value, dict):
-        return _text_attribute(str(value))
-    if value["base64"] is not None:
-        return {"DataType": str(value["type"]), "BinaryValue": base64.b64decode(value["base64"], validate=True)}
-    return {"DataType": str(value["type"]), "StringValue": str(value["text"])}
-
-
-def _group_of(text: str) -> str:
-    """A MessageGroupId for those that belong together by this text, of the characters and the length that SQS takes."""
-    return text if re.fullmatch(r"[!-~]{0,128}", text) else hashlib.sha256(text.encode()).hexdigest()
-
-
-def _sendable(attribute: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: attribute[name] for name in ("DataType", "StringValue", "BinaryValue") if name in attribute}
+    value, type_ = attribute
+    if isinstance(value, bytes):
+        return {"type": type_, "base64": base64.b64encode(value).decode()}
+    return value if type_ == "String" else {"type": type_, "text": value}
 
 
 def _reply_data(response: Response) -> tuple[int, Json]:
@@ -4759,479 +4714,16 @@ def _reply_data(response: Response) -> tuple[int, Json]:
             return status, list_page(response.table)
     if response.content is None:
         return 204 if response.data is None else status, response.data
-    if response.content.blob.size_bytes > _MOST_MESSAGE_BYTES * 32:
+    if response.content.blob.size_bytes > _MOST_REPLY_FILE_BYTES:
         raise TooLarge(f"{response.content.name} is too large for an answer by message")
     with closing(response.content.read(0, None)) as reader:
         return status, {"name": response.content.name, "base64": base64.b64encode(b"".join(reader)).decode()}
 
 
-# ---- queues: the service
+# ---- queues: leases, deletes, turns
 
-_SYSTEM_ATTRIBUTES = ["SentTimestamp", "MessageGroupId", "DeadLetterQueueSourceArn", "ApproximateReceiveCount"]
-_DENIED = r"AccessDenied|Signature|InvalidClientTokenId|UnrecognizedClient|InvalidAccessKey|ExpiredToken|^403$"
-_PASSING = (
-    r"Throttl|Limit|TooMany|SlowDown|Timeout|TimeTooSkewed|PriorRequest|ProvisionedThroughput|(?i:kms)|RequestExpired"
-    r"|OperationAborted|DeletedRecently"
-)
-_NOBODY = "none"  # a handle of no message
-_DEAD_KEYS = "dead-letters/"  # of dead letters in S3
 
-
-class QueueService:
-    """SQS and the S3 beside it: the one place that knows boto3. Every fault leaves as NotFound (no such queue or
-    object), Forbidden, Refused or Unavailable; an object may be TooLarge."""
-
-    def __init__(self, config: SqsConfig, connections: int = 10) -> None:
-        """Make clients, in the process that uses them; ConfigError without a region."""
-        import boto3
-        from botocore.config import Config as ClientConfig
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        self._service_error, self._driver_error = ClientError, BotoCoreError
-        options = ClientConfig(
-            connect_timeout=5, read_timeout=10, max_pool_connections=connections,
-            retries={"mode": "standard", "total_max_attempts": 2},
-            parameter_validation=False, user_agent=f"satchel/{__version__}",  # together a tenth of a call
-        )  # fmt: skip
-        polling = options.merge(ClientConfig(read_timeout=config.wait_s + 10))
-        named = re.match(r"https://sqs\.([a-z0-9-]+)\.amazonaws\.", config.queues[0].url) if config.queues else None
-        region = config.region or (named[1] if named else None)
-        make = partial(boto3.client, region_name=region, endpoint_url=config.endpoint or None, config=options)
-        try:
-            self._sqs, self._polls = make("sqs"), make("sqs", config=polling)
-            self._make_s3 = partial(make, "s3")
-        except (BotoCoreError, ValueError) as error:
-            raise ConfigError(f"the queue service cannot be used: {error}", hint="[sqs] region and endpoint") from error
-
-    @cached_property
-    def _s3(self) -> Any:
-        return self._make_s3()
-
-    def close(self) -> None:
-        for client in (self._sqs, self._polls, vars(self).get("_s3")):
-            if client is not None:
-                client.close()
-
-    @contextmanager
-    def _told(self, what: str) -> Iterator[None]:
-        """Faults of the driver as AppErrors that say what was tried."""
-        try:
-            yield
-        except self._service_error as error:
-            code = str(error.response.get("Error", {}).get("Code", ""))
-            if re.search(r"NonExistentQueue|QueueDoesNotExist|NoSuchKey|NoSuchBucket|^404$", code):
-                raise NotFound(f"{what}: it does not exist") from error
-            status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500))
-            passing = status in (408, 429) or re.search(_PASSING, code)
-            if re.search(_DENIED, code) or (status in (401, 403) and not passing):
-                raise Forbidden(f"{what}: access was denied ({code})") from error
-            if 400 <= status < 500 and not passing:
-                raise Refused(f"{what}: refused ({code})", hint=str(error)) from error
-            raise Unavailable(f"{what}: {code or 'an error'}", hint=str(error)) from error
-        except self._driver_error as error:
-            raise Unavailable(f"{what}: {type(error).__name__}", hint=str(error)) from error
-
-    def dead_letter_url(self, url: str) -> str:
-        """That of a queue's dead-letter queue, "" where it has none; NotFound, Forbidden or Unavailable where one of the two
-        cannot be asked."""
-        redrive = load_json(self.attributes(url).get("RedrivePolicy") or "{}")
-        target = str(redrive.get("deadLetterTargetArn", ""))
-        return self.url_of(target) if target else ""
-
-    def attributes(self, url: str) -> dict[str, str]:
-        """Everything that SQS says of a queue, by its names for that."""
-        with self._told(f"the queue {_queue_name(url)}"):
-            return dict(self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"])
-
-    def url_of(self, arn: str) -> str:
-        """The URL of a dead-letter queue."""
-        account, name = arn.split(":")[-2:]
-        with self._told(f"the dead-letter queue {name}"):
-            return str(self._sqs.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)["QueueUrl"])
-
-    def receive(self, url: str, most: int, wait_s: int, visibility_s: int) -> list[Message]:
-        """At most ten messages, as soon as there are any; [] after wait_s seconds."""
-        with self._told(f"receiving from {_queue_name(url)}"):
-            answer = self._polls.receive_message(
-                QueueUrl=url, MaxNumberOfMessages=min(10, most), WaitTimeSeconds=wait_s, VisibilityTimeout=visibility_s,
-                AttributeNames=_SYSTEM_ATTRIBUTES, MessageAttributeNames=["All"],
-            )  # fmt: skip
-        return [_to_message(raw, url.endswith(".fifo")) for raw in answer.get("Messages", ())]
-
-    def change(self, url: str, times: Sequence[tuple[str, int]]) -> list[str]:
-        """Set the visibility of at most ten messages, by handle in seconds; for each "" or the code of what went wrong."""
-        entries = [
-            {"Id": str(n), "ReceiptHandle": handle, "VisibilityTimeout": visibility_s}
-            for n, (handle, visibility_s) in enumerate(times)
-        ]
-        with self._told(f"holding messages of {_queue_name(url)}"):
-            answer = self._sqs.change_message_visibility_batch(QueueUrl=url, Entries=entries)
-        return _entry_codes(answer, len(times))
-
-    def denied(self, url: str) -> list[Forbidden]:
-        """Of deleting and holding messages, what is not allowed; tried with a handle of no message."""
-        found = []
-        for attempt in (partial(self.delete, url, [_NOBODY]), partial(self.change, url, [(_NOBODY, 0)])):
-            try:
-                with suppress(Unavailable, Refused):
-                    attempt()
-            except Forbidden as error:
-                found.append(error)
-        return found
-
-    def delete(self, url: str, handles: Sequence[str]) -> list[str]:
-        """Delete at most ten messages; for each "" or the code of what went wrong."""
-        entries = [{"Id": str(n), "ReceiptHandle": handle} for n, handle in enumerate(handles)]
-        with self._told(f"deleting from {_queue_name(url)}"):
-            answer = self._sqs.delete_message_batch(QueueUrl=url, Entries=entries)
-        return _entry_codes(answer, len(handles))
-
-    def send(self, url: str, body: str, attributes: _Attributes, group: str, key: str) -> str:
-        """Send it, to a FIFO queue in that group and once for each key; its id."""
-        order = {"MessageGroupId": group or key, "MessageDeduplicationId": key} if url.endswith(".fifo") else {}
-        with self._told(f"sending to {_queue_name(url)}"):
-            sent = self._sqs.send_message(QueueUrl=url, MessageBody=body, MessageAttributes=attributes, **order)
-        return str(sent["MessageId"])
-
-    def load(self, bucket: str, key: str, most_bytes: int) -> bytes:
-        """An object's bytes; TooLarge by its announced size, before anything is read."""
-        with self._told(f"the payload in {bucket}"):
-            answer = self._s3.get_object(Bucket=bucket, Key=key)
-        with closing(answer["Body"]) as stream:
-            if answer["ContentLength"] > most_bytes:
-                raise TooLarge(f"the payload has {answer['ContentLength']:,} bytes; at most {most_bytes:,} are taken here")
-            with self._told(f"the payload in {bucket}"):
-                return bytes(stream.read())
-
-    def store(self, bucket: str, key: str, data: bytes) -> None:
-        with self._told(f"an answer in {bucket}"):
-            self._s3.put_object(Bucket=bucket, Key=key, Body=data)
-
-    def remove(self, bucket: str, key: str) -> None:
-        with self._told(f"removing a payload in {bucket}"):
-            self._s3.delete_object(Bucket=bucket, Key=key)
-
-
-def _queue_name(url: str) -> str:
-    return url.rstrip("/").rpartition("/")[2]
-
-
-def _to_message(raw: Mapping[str, Any], fifo: bool) -> Message:
-    """The group of a standard queue's message is for the service's fairness, and is no order."""
-    system = raw.get("Attributes", {})
-    return Message(
-        id=raw["MessageId"], body=raw["Body"], attributes=raw.get("MessageAttributes", {}), handle=raw["ReceiptHandle"],
-        sent_at=int(system.get("SentTimestamp", 0)) / 1000, group=system.get("MessageGroupId", "") if fifo else "",
-        receives=int(system.get("ApproximateReceiveCount", 1)), moved_from=system.get("DeadLetterQueueSourceArn", ""),
-    )  # fmt: skip
-
-
-def _entry_codes(answer: Mapping[str, Any], count: int) -> list[str]:
-    """For each entry of a batch "" or its code; one that the answer does not name has failed too."""
-    codes = {str(one["Id"]): str(one.get("Code") or "Failed") for one in answer.get("Failed", ())}
-    well = {str(one["Id"]) for one in answer.get("Successful", ())}
-    return [codes.get(str(n), "" if str(n) in well else "Missing") for n in range(count)]
-
-
-# ---- queues: the operator's side
-
-_LEASE_S = 60  # of dead letters that an operator looks at; what dies with its command comes back by then
-_REASONS = ("x_error", "x_detail", "x_attempts", "x_source", "x_subject", "x_message_id", "x_dead_letter")
-
-
-@dataclass(frozen=True)
-class QueueState:
-    """What SQS says of a queue: its attributes by their names there."""
-
-    name: str
-    attributes: Mapping[str, str]
-
-    def number(self, attribute: str) -> int:
-        return int(self.attributes.get(attribute, 0))
-
-    @property
-    def depth(self) -> int:
-        """About how many messages are in it, held ones too."""
-        return sum(self.number(f"ApproximateNumberOfMessages{kind}") for kind in ("", "NotVisible", "Delayed"))
-
-    @property
-    def fifo(self) -> bool:
-        return self.name.endswith(".fifo")
-
-    @property
-    def redrive(self) -> Value:
-        """deadLetterTargetArn and maxReceiveCount; {} where there is no dead-letter queue."""
-        return cast(Value, load_json(self.attributes.get("RedrivePolicy") or "{}"))
-
-    @property
-    def dead_letter_name(self) -> str:
-        return str(self.redrive.get("deadLetterTargetArn", "")).rpartition(":")[2]
-
-
-@dataclass(frozen=True)
-class DeadLetter:
-    """A message of a dead-letter queue: what it says about itself, and its attributes without any token."""
-
-    message: Message = field(repr=False)
-    queue: str  # the dead-letter queue
-    source: str  # name of the queue that it came from; "" where it does not say
-    message_id: str  # of the message that failed
-    code: str  # max_receives where SQS gave up on it; "" where it does not say
-    detail: str
-    subject: str
-    attempts: int | None
-    attributes: _Attributes = field(repr=False)
-
-    @property
-    def id(self) -> str:
-        return self.message.id
-
-    def is_called(self, id_: str) -> bool:
-        return bool(id_) and (self.id.startswith(id_) or self.message_id.startswith(id_))
-
-    def row(self) -> Value:
-        """Its facts in a line. died_at is when it came here; where SQS moved it, when it was first sent."""
-        return {
-            "id": self.id, "queue": self.queue, "code": self.code, "resource": _asked(self.message), "subject": self.subject,
-            "died_at": rfc3339(self.message.sent_at), "attempts": self.attempts,
-        }  # fmt: skip
-
-    def facts(self) -> Value:
-        """Everything; of what looks like a token only that it was there."""
-        others = {name: str(one.get("StringValue", "binary")) for name, one in self.attributes.items()}
-        return self.row() | {
-            "source": self.source, "message_id": self.message_id, "group": self.message.group,
-            "detail": _masked(self.detail), "body": _masked(self.message.body),
-            "attributes": {name: _masked(value) for name, value in others.items()},
-        }  # fmt: skip
-
-
-class QueueDesk:
-    """The operator's side of the queues: their state, what is wrong with their set-up, and their dead letters.
-
-    It works no message, and takes none of a queue that is worked on: that would burn one of its receives.
-    """
-
-    def __init__(self, config: SqsConfig) -> None:
-        self.config = config
-
-    @cached_property
-    def _service(self) -> QueueService:
-        return QueueService(self.config)
-
-    # -- the queues
-
-    def states(self) -> list[Value]:
-        """A row a queue."""
-        return [self._row(queue) for queue in self.config.queues]
-
-    def _row(self, queue: QueueConfig) -> Value:
-        row: Value = {
-            "name": queue.name, "fifo": queue.name.endswith(".fifo"), "waiting": None, "in_flight": None, "delayed": None,
-            "dead_letter_queue": "", "dead_letters": None, "faults": [], "warnings": [],
-        }  # fmt: skip
-        try:
-            state = self._state(queue.url)
-            row |= {"waiting": state.number("ApproximateNumberOfMessages"), "dead_letter_queue": state.dead_letter_name}
-            row |= {"in_flight": state.number("ApproximateNumberOfMessagesNotVisible")}
-            row |= {"delayed": state.number("ApproximateNumberOfMessagesDelayed")}
-            row["faults"] += [*self._wrong(state), *(error.message for error in self._service.denied(queue.url))]
-            if dead := self._dead(state):
-                row["dead_letters"] = dead.depth
-                row["faults"] += [f"{dead.name} is not of its kind: FIFO both, or neither"] * (state.fifo != dead.fifo)
-                row["warnings"] += _unwise(state, dead, self.config)
-        except AppError as error:
-            row["faults"].append(error.message)
-        return row
-
-    def lint(self) -> tuple[list[Fault], list[str]]:
-        """What is wrong with the queues, and what is unwise; for `server check`."""
-        if not self.config.queues:
-            return [], []
-        rows = self.states()
-        faults = [Fault("sqs.queues", "queue", f"{row['name']}: {text}") for row in rows for text in row["faults"]]
-        for name, url in self.config.replies.items():
-            try:
-                if url in {queue.url for queue in self.config.queues}:
-                    raise ConfigError("answers would come to a queue that is worked on, and be taken for requests")
-                self._state(url)
-            except AppError as error:
-                faults.append(Fault("sqs.replies", "queue", f"{name}: {error.message}"))
-        return faults, [f"{row['name']}: {text}" for row in rows for text in row["warnings"]]
-
-    def _state(self, url: str) -> QueueState:
-        return QueueState(_queue_name(url), self._service.attributes(url))
-
-    def _dead(self, state: QueueState) -> QueueState | None:
-        """Its dead-letter queue, if it has one; NotFound if that is gone."""
-        return self._state(self._service.url_of(state.redrive["deadLetterTargetArn"])) if state.redrive else None
-
-    def _wrong(self, state: QueueState) -> Iterator[str]:
-        """What is wrong with the queue beside the others."""
-        if not state.redrive:
-            yield "it has no dead-letter queue, and is not worked on without: give it a RedrivePolicy"
-        elif state.dead_letter_name in {queue.name for queue in self.config.queues}:
-            yield f"its dead-letter queue {state.dead_letter_name} is worked on itself: what is dead would be tried again"
-
-    # -- their dead letters
-
-    def dead_letter_queues(self, name: str = "") -> list[str]:
-        """URLs, of every queue or of the one so named (itself or its source); NotFound if there is none such."""
-        found = []
-        for queue in self.config.queues:
-            try:
-                state = self._state(queue.url)
-            except AppError:
-                if name in ("", queue.name):
-                    raise
-                continue  # another one is meant
-            if state.redrive and name in ("", queue.name, state.dead_letter_name):
-                found.append(self._service.url_of(state.redrive["deadLetterTargetArn"]))
-        if name and not found:
-            known = nearest(name, [queue.name for queue in self.config.queues])
-            raise NotFound(f"app.toml names no queue {name} with a dead-letter queue{known}")
-        return list(dict.fromkeys(found))
-
-    def depth(self, url: str) -> int:
-        """About how many messages are in a queue, held ones too."""
-        return self._state(url).depth
-
-    def visit(self, url: str, work: Callable[[DeadLetter], bool], most: int) -> int:
-        """Show up to `most` messages of a dead-letter queue to `work`, each once, and delete those of which it says True.
-
-        They are held meanwhile, for a minute each, and given back in the end. Of a group of a FIFO queue no more come
-        than SQS gives out at once. The answer is how many were seen. Unavailable if some cannot be deleted.
-        """
-        held: dict[str, str] = {}  # handles by message id
-        seen: set[str] = set()
-        try:
-            while len(seen) < most and (batch := self._service.receive(url, most - len(seen), 1, _LEASE_S)):
-                held |= {message.id: message.handle for message in batch}
-                fresh = [message for message in batch if message.id not in seen]
-                if not fresh:  # leases end while we look: this is the second round
-                    break
-                seen |= {message.id for message in fresh}
-                done: list[Message] = []
-                try:
-                    for message in fresh:
-                        if work(read_dead_letter(url, message)):
-                            done.append(message)  # now, whatever the next one raises
-                finally:
-                    for id_ in self._delete(url, done):
-                        del held[id_]
-        finally:
-            self._release(url, list(held.values()))
-        return len(seen)
-
-    def _delete(self, url: str, done: Sequence[Message]) -> list[str]:
-        """The ids of what is deleted."""
-        codes = self._service.delete(url, [message.handle for message in done]) if done else []
-        if failed := [message.id for message, code in zip(done, codes, strict=True) if code]:
-            hint = "they were held too long, or the service failed; what was sent back has one effect if it is sent again"
-            raise Unavailable(f"not deleted from {_queue_name(url)}: {' '.join(failed)}", hint=hint)
-        return [message.id for message in done]
-
-    def _release(self, url: str, handles: Sequence[str]) -> None:
-        """Give back what is held, the last one first (a group begins again with its head); else its minute does it."""
-        for start in range(len(handles), 0, -10):
-            with suppress(AppError):
-                self._service.change(url, [(handle, 0) for handle in handles[max(0, start - 10) : start][::-1]])
-
-    def source(self, letter: DeadLetter) -> QueueConfig:
-        """The queue that it is sent back to, one of app.toml: a token must go nowhere else. Conflict if there is none."""
-        found = next((queue for queue in self.config.queues if queue.name == letter.source), None)
-        if found is None:
-            told = f"it came from {letter.source}" if letter.source else "it does not say where it came from"
-            raise Conflict(f"{letter.id} stays: {told}, and that is no queue of app.toml")
-        return found
-
-    def send_back(self, letter: DeadLetter, credential: str) -> str:
-        """Send it to its source as a new message under this token, with the idempotency key that it had; the new id.
-
-        Sent again it has one effect: it is to be deleted afterwards, and not before.
-        """
-        queue, message = self.source(letter), letter.message
-        body = _with_key(_without_token(message.body), letter.message_id)
-        attributes = {**letter.attributes, "authorization": _text_attribute(credential)}
-        if message.has_pointer:  # the body is not here to be given a key
-            attributes["x_message_id"] = _text_attribute(letter.message_id)
-        if len(attributes) > _MOST_ATTRIBUTES:
-            raise Conflict(f"{letter.id} stays: with a token it would have more than {_MOST_ATTRIBUTES} attributes")
-        try:
-            return self._service.send(queue.url, body, attributes, message.group, f"redrive-{letter.id}")
-        except Refused as error:
-            raise Conflict(f"{letter.id} stays: {error.message}") from error
-
-
-def _unwise(state: QueueState, dead: QueueState, config: SqsConfig) -> Iterator[str]:
-    """What works, and will hurt one day."""
-    least = config.attempts * config.workers * (2 if state.fifo else 1)  # with each attempt at a head comes its tail
-    if int(state.redrive["maxReceiveCount"]) <= least:
-        yield (
-            f"its maxReceiveCount {state.redrive['maxReceiveCount']} should be above {least}, by [sqs] attempts "
-            f"{config.attempts} and workers {config.workers}: SQS moves a message before it is known why it fails"
-        )
-    if config.visibility_s < 30:
-        yield f"[sqs] visibility {config.visibility_s} s is short: one call that hangs loses what is held; 30 s or more"
-    kept_s, dead_kept_s = (one.number("MessageRetentionPeriod") for one in (state, dead))
-    if dead_kept_s <= kept_s:
-        yield (
-            f"{dead.name} keeps messages for {dead_kept_s / 3600:g} h and the queue for {kept_s / 3600:g} h, both counted "
-            "from when they were first sent: keep them longer there"
-        )
-    if dead.redrive:
-        yield f"{dead.name} has a dead-letter queue itself: looking at dead letters moves them on"
-    allowed = load_json(dead.attributes.get("RedriveAllowPolicy") or "{}")
-    sources = {"denyAll": [], "byQueue": allowed.get("sourceQueueArns", [])}.get(allowed.get("redrivePermission"))
-    if sources is not None and state.attributes.get("QueueArn") not in sources:
-        yield f"{dead.name} takes nothing from it, by its RedriveAllowPolicy"
-
-
-def read_dead_letter(url: str, message: Message) -> DeadLetter:
-    """What dead_letter() wrote, or what SQS moved by itself."""
-    attributes = {name: _sendable(one) for name, one in message.attributes.items() if not _is_secret(name)}
-    facts = {name: str(attributes.pop(name).get("StringValue", "")) for name in _REASONS if name in attributes}
-    try:
-        packed = load_json(facts.pop("x_dead_letter", "{}"))
-        over = packed.pop("attributes", {})
-        attributes |= {str(name): _unpacked(value) for name, value in over.items()}
-        facts |= {str(name): str(value) for name, value in packed.items()}
-    except (AppError, AttributeError, LookupError, TypeError, ValueError):  # not ours
-        pass
-    attempts = facts.get("x_attempts", "")
-    return DeadLetter(
-        message=message, queue=_queue_name(url), source=facts.get("x_source") or message.moved_from.rpartition(":")[2],
-        message_id=facts.get("x_message_id") or message.id, detail=facts.get("x_detail", ""),
-        code=facts.get("x_error") or "max_receives" * bool(message.moved_from), subject=facts.get("x_subject", ""),
-        attempts=int(attempts) if attempts.isdecimal() else None, attributes=attributes,
-    )  # fmt: skip
-
-
-def _asked(message: Message) -> str:
-    """Resource and action, as far as the body tells."""
-    try:
-        envelope = load_json(unwrapped(message).body)
-        return f"{envelope['resource']}:{envelope['action']}"
-    except (AppError, LookupError, TypeError, AttributeError):
-        return ""
-
-
-def _with_key(body: str, key: str) -> str:
-    """The body with this idempotency key, where it is an envelope that names none."""
-    try:
-        envelope = load_json(body)
-    except AppError:
-        return body
-    if not isinstance(envelope, dict) or "resource" not in envelope or "id" in envelope:
-        return body
-    return _sendable_json(envelope | {"id": key})
-
-
-# ---- queues: holding, deleting, taking turns
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
+class RetryPolicy(NamedTuple):
     """Times and randomness of the queue runner, so that tests need not wait."""
 
     backoff_s: float = 5  # before the second attempt, at most; doubles with each
@@ -5241,10 +4733,13 @@ class Pace:
     linger_s: float = 0.05  # how long a delete waits for others
     chance: Callable[[], float] = random.random
 
-    def backoff(self, attempt: int, held_s: float) -> int:
-        """Seconds before the next attempt: full jitter, inside what SQS allows of a message held so long."""
+    def backoff(self, attempt: int, left_s: float) -> int:
+        """Seconds before the next attempt: full jitter, inside what is left of the time that the message may be held."""
         ceiling_s = min(self.most_backoff_s, self.backoff_s * 2.0 ** min(attempt - 1, 20))
-        return max(0, min(math.ceil(self.chance() * ceiling_s), int(_MOST_HELD_S - held_s) - 60))
+        return max(0, min(math.ceil(self.chance() * ceiling_s), int(left_s) - 60))
+
+
+DEFAULT_RETRIES = RetryPolicy()
 
 
 class LeaseLost(Exception):
@@ -5253,28 +4748,37 @@ class LeaseLost(Exception):
     code = "lease_lost"  # of a request that it stopped, in the metrics
 
 
+class Stopping(Exception):
+    """The runner stops: what waits for something is given back."""
+
+
 class Delivery:
     """A message that this process holds, until it is deleted or given back."""
 
-    def __init__(self, url: str, message: Message, until: float, clock: Clock) -> None:
-        self.url, self.message, self.until, self.clock = url, message, until, clock
+    def __init__(self, queue: Queue, message: Message, until: float, clock: Clock) -> None:
+        self.queue, self.message, self.until, self.clock = queue, message, until, clock
         self.received = clock()
         self.attempt = 0  # which one this is
         self.lost = False
         self.inner = message  # what lay inside a wrapping
         self.request_id = self.what = self.subject = ""  # for the log, as far as they became known
-        self.payload: tuple[str, str] | None = None  # S3 object to be removed after the delete
+        self.payload = ""  # where its body was loaded from, to be removed after the delete
         self.is_done = False  # nothing is left to do but its delete
         self.deleted = False
         self.settled = threading.Event()  # the delete was done or given up
 
     @property
     def group(self) -> str:
-        """Of those of one group one is worked on at a time."""
+        """One message of a group is worked on at a time."""
         return self.message.group or self.message.id
 
+    @property
+    def left_s(self) -> float:
+        """How much longer it may be held, however often it is extended."""
+        return self.queue.most_held_s - (self.clock() - self.received)
+
     def guard(self) -> None:
-        """Nothing while the lease holds; LeaseLost else."""
+        """Raises LeaseLost unless the lease holds."""
         self.lost = self.lost or self.clock() >= self.until
         if self.lost:
             raise LeaseLost
@@ -5282,22 +4786,18 @@ class Delivery:
 
 class Leases:
     """Everything that is held, and the thread that extends it at half its visibility, until it is deleted or given back
-    (a beat that came later would undo its backoff). A lease that could not be extended in time is lost by the clock,
+    (a heartbeat that came later would undo its backoff). A lease that could not be extended in time is lost by the clock,
     whatever the service thinks."""
 
     def __init__(
-        self,
-        service: QueueService,
-        visibility_s: int,
-        clock: Clock = time.monotonic,
-        on_trouble: Callable[[str, AppError], None] = lambda url, error: None,
+        self, visibility_s: int, clock: Clock = time.monotonic, on_trouble: Callable[[Queue, AppError], None] | None = None
     ) -> None:
         """on_trouble gets the queue that is missing or may not be asked."""
-        self._service, self._visibility_s, self._clock, self._on_trouble = service, visibility_s, clock, on_trouble
+        self._visibility_s, self._clock, self._on_trouble = visibility_s, clock, on_trouble
         self._held: dict[int, Delivery] = {}
-        self._lock = threading.Lock()  # of a beat, which must not undo a backoff
+        self._lock = threading.Lock()  # of a heartbeat, which must not undo a backoff
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._beat_on, name="leases", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -5306,12 +4806,12 @@ class Leases:
         self._ended.set()
         self._thread.join(5)
 
-    def hold(self, url: str, messages: Iterable[Message]) -> list[Delivery]:
+    def hold(self, queue: Queue, messages: Iterable[Message]) -> list[Delivery]:
         """Deliveries of what was received this moment."""
         until = self._clock() + self._visibility_s * 0.9
-        found = [Delivery(url, message, until, self._clock) for message in messages]
-        self._held.update((id(delivery), delivery) for delivery in found)
-        return found
+        deliveries = [Delivery(queue, message, until, self._clock) for message in messages]
+        self._held.update((id(delivery), delivery) for delivery in deliveries)
+        return deliveries
 
     def drop(self, delivery: Delivery) -> None:
         self._held.pop(id(delivery), None)
@@ -5322,81 +4822,70 @@ class Leases:
         held = [delivery for delivery in deliveries if not delivery.lost]
         for delivery in deliveries:
             delivery.lost = True  # from here on its work may commit nothing
-        with self._lock:  # after a beat that is under way, and before no other
+        with self._lock:  # after a heartbeat that is under way, and before no other
             for delivery in deliveries:
                 self.drop(delivery)
         for start in range(0, len(held), 10):
             batch = held[start : start + 10]
-            codes = self._change(batch[0].url, [(one.message.handle, visibility_s) for one in batch])
-            if codes is None:
+            if not self._extend(batch[0].queue, [(one.message.handle, visibility_s) for one in batch]):
                 return
 
-    def _change(self, url: str, times: Sequence[tuple[str, int]]) -> list[str] | None:
-        """The codes of the entries; None when the call failed."""
+    def _extend(self, queue: Queue, times: Sequence[tuple[str, int]]) -> list[str]:
+        """What Queue.extend() answers; [] if the call failed."""
         try:
-            return self._service.change(url, times)
+            return queue.extend(times)
         except AppError as error:
-            if isinstance(error, NotFound | Forbidden):
-                self._on_trouble(url, error)
-            return None
+            if self._on_trouble and isinstance(error, NotFound | Forbidden):
+                self._on_trouble(queue, error)
+            return []
 
-    def _beat_on(self) -> None:
+    def _run(self) -> None:
         while not self._ended.wait(self._visibility_s / 2):
             try:
                 self.beat()
-            except Exception:  # the next beat may do better, and without any all would be lost
+            except Exception:  # the next one may do better, and without any all would be lost
                 _log.exception("held messages could not be extended")
 
     def beat(self) -> None:
         """Extend all that is held, by batches of ten of a queue."""
-        urls = {delivery.url for delivery in list(self._held.values())}
-        for url in urls:
-            held = iter([delivery for delivery in list(self._held.values()) if delivery.url == url])
+        for queue in {delivery.queue for delivery in list(self._held.values())}:
+            held = iter([delivery for delivery in list(self._held.values()) if delivery.queue is queue])
             while (batch := list(islice(held, 10))) and not self._ended.is_set():
                 with self._lock:
-                    self._extend(url, [delivery for delivery in batch if id(delivery) in self._held])
+                    self._beat(queue, [delivery for delivery in batch if id(delivery) in self._held])
 
-    def _extend(self, url: str, batch: Sequence[Delivery]) -> None:
+    def _beat(self, queue: Queue, batch: Sequence[Delivery]) -> None:
         """What is not extended in time is lost by the clock. The answer to a late request says nothing: the service may say
         yes to a lease that has ended."""
         began = self._clock()
-        times = [(one.message.handle, self._extension_s(one, began)) for one in batch]
-        codes = (self._change(url, times) if batch else None) or []
-        for delivery, (_, seconds), code in zip(batch, times, codes, strict=False):
-            if _is_final(code) or began >= delivery.until:
+        times = [(one.message.handle, max(1, min(self._visibility_s, int(one.left_s) - 60))) for one in batch]
+        answers = self._extend(queue, times) if batch else []
+        for delivery, (_, seconds), answer in zip(batch, times, answers, strict=False):
+            if answer == "lost" or began >= delivery.until:
                 delivery.lost = True
                 self.drop(delivery)
-            elif not code:
+            elif not answer:
                 delivery.until = began + seconds * 0.9
 
-    def _extension_s(self, delivery: Delivery, now: float) -> int:
-        """Its visibility, or what is left of the hours that SQS lets anybody hold a message."""
-        return max(1, min(self._visibility_s, int(_MOST_HELD_S - (now - delivery.received)) - 60))
 
-
-def _is_final(code: str) -> bool:
-    """Whether an entry failed for good: the message is no longer held under that receipt handle."""
-    return bool(re.search(r"NotInflight|ReceiptHandle|InvalidParameterValue|NotFound", code))
-
-
-class Deleter:
-    """Deletes in batches of ten or of what comes within the linger; `after` is called for each, deleted or given up."""
+class DeleteBatcher:
+    """Deletes ten messages of a queue at a time, or what comes within the linger."""
 
     def __init__(
         self,
-        delete: Callable[[list[str]], list[str]],
+        queue: Queue,
         after: Callable[[Delivery], None],
         on_trouble: Callable[[AppError], None],
-        pace: Pace,
+        policy: RetryPolicy,
         linger_s: float,
     ) -> None:
-        """on_trouble is told that the queue is missing or may not be asked; then it is tried until that is over."""
-        self._delete, self._after, self._on_trouble, self._linger_s = delete, after, on_trouble, linger_s
-        self._retry_s = pace.retry_s
+        """`after` is called for each message, deleted or given up; on_trouble if the queue is missing or denied: then it is
+        tried until that is over, or until hurry()."""
+        self._queue, self._after, self._on_trouble, self._linger_s = queue, after, on_trouble, linger_s
+        self._retry_s = policy.retry_s
         self._waiting: deque[Delivery] = deque()
         self._more = threading.Condition()
-        self._ending = self._in_trouble = False
-        self._insists = True  # until the runner stops
+        self._hurried, self._ending = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="deleter", daemon=True)
 
     def start(self) -> None:
@@ -5406,62 +4895,61 @@ class Deleter:
         delivery.is_done = True
         with self._more:
             self._waiting.append(delivery)
-            if len(self._waiting) in (1, 10):  # what _batch waits for
+            if len(self._waiting) in (1, 10):  # what _next waits for
                 self._more.notify()
 
     def hurry(self) -> None:
         """Give up on what is missing or denied, and go on with everything else."""
-        with self._more:
-            self._insists = False
-            self._more.notify()
+        self._hurried.set()
 
     def end(self) -> None:
         """Begin to flush what is left."""
+        self._hurried.set()
+        self._ending.set()
         with self._more:
-            self._ending, self._insists = True, False
             self._more.notify()
 
     def join(self, patience_s: float) -> None:
         self._thread.join(patience_s)
 
-    def _batch(self) -> list[Delivery]:
-        """The next ones; [] after the end."""
+    def _next(self) -> list[Delivery]:
+        """The next batch; [] after the end."""
         with self._more:
-            self._more.wait_for(lambda: self._waiting or self._ending)
-            self._more.wait_for(lambda: len(self._waiting) >= 10 or self._ending, self._linger_s)
+            self._more.wait_for(lambda: self._waiting or self._ending.is_set())
+            self._more.wait_for(lambda: len(self._waiting) >= 10 or self._ending.is_set(), self._linger_s)
             return [self._waiting.popleft() for _ in range(min(10, len(self._waiting)))]
 
     def _run(self) -> None:
-        while batch := self._batch():
-            pauses_s = [0.1, 0.4, 1.6]
-            while (batch := self._tried(batch)) and (pauses_s or (self._in_trouble and self._insists)):
-                self._rest(pauses_s.pop(0) if pauses_s else self._retry_s)
+        while batch := self._next():
+            pauses_s = deque((0.1, 0.4, 1.6))
+            while True:
+                batch, is_blocked = self._delete(batch)
+                if not batch or not (pauses_s or (is_blocked and not self._hurried.is_set())):
+                    break
+                pause_s = pauses_s.popleft() if pauses_s else self._retry_s
+                (self._hurried if is_blocked else self._ending).wait(pause_s)
             for delivery in batch:  # it comes again, and is answered from the idempotency record
                 self._finish(delivery, deleted=False)
 
-    def _rest(self, pause_s: float) -> None:
-        with self._more:
-            self._more.wait_for(lambda: self._ending or (self._in_trouble and not self._insists), pause_s)
-
-    def _tried(self, batch: list[Delivery]) -> list[Delivery]:
-        """What is left to be tried again."""
+    def _delete(self, batch: list[Delivery]) -> tuple[list[Delivery], bool]:
+        """What is left to be tried again, and whether the queue is missing or denied."""
         try:
-            codes = self._delete([delivery.message.handle for delivery in batch])
-        except Exception as error:
-            self._in_trouble = isinstance(error, NotFound | Forbidden)
-            if isinstance(error, NotFound | Forbidden):
-                self._on_trouble(error)
-            elif not isinstance(error, AppError):
-                _log.exception("messages could not be deleted")
-            return batch
-        self._in_trouble = False
+            answers = self._queue.delete([delivery.message.handle for delivery in batch])
+        except (NotFound, Forbidden) as error:
+            self._on_trouble(error)
+            return batch, True
+        except AppError:
+            return batch, False
+        except Exception:
+            _log.exception("messages could not be deleted")
+            return batch, False
         left = []
-        for delivery, code in zip(batch, codes, strict=True):
-            if code and not _is_final(code):
+        for delivery, answer in zip(batch, answers, strict=True):
+            if answer == "failed":
                 left.append(delivery)
             else:
-                self._finish(delivery, deleted=not code)
-        return left
+                self._finish(delivery, deleted=not answer)
+        return left, False
 
     def _finish(self, delivery: Delivery, *, deleted: bool) -> None:
         delivery.deleted = deleted
@@ -5469,7 +4957,7 @@ class Deleter:
         delivery.settled.set()
 
 
-class Groups:
+class Scheduler:
     """Who works on what: groups in parallel, and one delivery of a group at a time.
 
     On a standard queue every message is a group of its own. As many groups may wait as there are workers: so a worker
@@ -5477,7 +4965,7 @@ class Groups:
     """
 
     def __init__(self, workers: int) -> None:
-        self._workers = workers
+        self._limit = 2 * workers
         self._lines: dict[str, deque[Delivery]] = {}  # of each group, the first is at work or next
         self._idle: deque[str] = deque()  # groups whose first nobody has taken
         self._lock = threading.Lock()
@@ -5490,13 +4978,14 @@ class Groups:
         """How many more groups there may be, once there may be any; 0 if that takes longer. It lingers for others that
         are about to end, so that one receive serves many."""
         with self._lock:
-            most = 2 * self._workers
-            self._wanted = most - 1
-            self._ended.wait_for(lambda: len(self._lines) <= self._wanted or self._closed, patience_s)
-            self._wanted = max(0, most - 10)
-            self._ended.wait_for(lambda: len(self._lines) <= self._wanted or self._closed, linger_s)
+            self._await(self._limit - 1, patience_s)
+            self._await(max(0, self._limit - 10), linger_s)
             self._wanted = -1
-            return 0 if self._closed else max(0, most - len(self._lines))
+            return 0 if self._closed else max(0, self._limit - len(self._lines))
+
+    def _await(self, groups: int, patience_s: float) -> None:
+        self._wanted = groups
+        self._ended.wait_for(lambda: len(self._lines) <= groups or self._closed, patience_s)
 
     def put(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         """Line them up; what is not taken, because nothing is started any more, the last one first."""
@@ -5540,7 +5029,10 @@ class Groups:
         """Start nothing more; what has not been started, by group the last one first."""
         with self._lock:
             self._closed = True
-            unstarted = [line.pop() for group, line in self._lines.items() for _ in range(self._waiting(group, line))]
+            unstarted = []
+            for group, line in self._lines.items():
+                at_work = 0 if group in self._idle else 1
+                unstarted += [line.pop() for _ in range(len(line) - at_work)]
             for group in self._idle:
                 del self._lines[group]
             self._idle.clear()
@@ -5548,26 +5040,16 @@ class Groups:
             self._begun.notify_all()
             return unstarted
 
-    def _waiting(self, group: str, line: deque[Delivery]) -> int:
-        """How many of a line are not at work: those behind the first, unless nobody has taken the group."""
-        return len(line) if group in self._idle else max(0, len(line) - 1)
-
     def at_work(self) -> list[Delivery]:
         with self._lock:
             return [line[0] for line in self._lines.values() if line]
 
 
-class Failures(dict[str, int]):
-    """How often each message has failed so far, by its id; the oldest entries go, so that it stays small."""
-
-    def __setitem__(self, id_: str, count: int) -> None:
-        super().__setitem__(id_, count)
-        while len(self) > 100_000:
-            self.pop(next(iter(self)), None)
+# ---- queues: how they are
 
 
-class QueueBoard:
-    """The queues' states, told once in the log when they change, and kept in a file for the HTTP runner's /readyz."""
+class StatusFile:
+    """The queues' states: logged once when they change, and kept in a file for the HTTP runner's /readyz."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -5575,12 +5057,12 @@ class QueueBoard:
         self._lock = threading.Lock()
 
     def begin(self, queue: str) -> None:
-        """A queue that nothing bad is known of yet; one that was at rest shows first that it can be received from."""
+        """A queue that nothing bad is known of yet; one that was paused shows first that it can be received from."""
         if queue not in self._states:
-            self.tell(queue, "ok")
+            self.set(queue, "ok")
 
-    def tell(self, queue: str, state: str) -> None:
-        """state is "ok" or what is wrong."""
+    def set(self, queue: str, state: str) -> None:
+        """`state` is "ok" or what is wrong."""
         with self._lock:
             before = self._states.get(queue, "ok" if state == "ok" else "")
             is_known = queue in self._states and self._path.exists()
@@ -5591,8 +5073,10 @@ class QueueBoard:
             _log.log(logging.INFO if state == "ok" else logging.ERROR, "queue %s: %s", queue, state)
 
     def _write(self) -> None:
+        fresh = self._path.with_suffix(".new")
         with suppress(OSError):  # a full disk is seen elsewhere
-            replace_file(self._path, [dump_json({"states": self._states}).encode()], durable=False)
+            fresh.write_text(dump_json({"states": self._states}), encoding="utf-8")
+            fresh.replace(self._path)
 
     def clear(self) -> None:
         self._path.unlink(missing_ok=True)
@@ -5602,20 +5086,17 @@ class QueueBoard:
         """The states by queue, the worse one of several processes; that one is missing, when it has left no file."""
         found: dict[str, str] = {}
         for path in paths:
-            states = QueueBoard._load(path).get("states") or {"all": "the queue runner is not at work"}
-            found = states | {name: told for name, told in found.items() if told != "ok" or name not in states}
+            try:
+                states = load_json(path.read_bytes())["states"]
+            except (OSError, BadRequest):
+                states = {"all": "the queue runner is not at work"}
+            for name, state in states.items():
+                if found.get(name, "ok") == "ok":
+                    found[name] = state
         return found
 
-    @staticmethod
-    def _load(path: Path) -> Value:
-        """What a runner has written; {} when it has left no file."""
-        try:
-            return cast(Value, load_json(path.read_bytes()))
-        except (OSError, BadRequest):
-            return {}
 
-
-class Outage:
+class HealthCache:
     """Which providers are away, asked once for all who want to know at the same time."""
 
     def __init__(self, ready: Callable[[], Mapping[str, str]]) -> None:
@@ -5632,8 +5113,8 @@ class Outage:
             return self._known[1]
 
 
-class Tally:
-    """What becomes of the messages of a queue, for the meters."""
+class QueueCounters:
+    """What becomes of the messages of a queue, for the metrics."""
 
     outcomes = ("received", "done", "replayed", "dead", "retry", "released", "lost", "deleted", "undeleted")
 
@@ -5649,66 +5130,67 @@ class Tally:
         self._host.observe("satchel_queue_message_seconds", self._queue, value=seconds)
 
 
+class Failures(dict[str, int]):
+    """How often each message has failed so far, by its id; the oldest entries go, so that it stays small."""
+
+    def __setitem__(self, id_: str, count: int) -> None:
+        super().__setitem__(id_, count)
+        while len(self) > 100_000:
+            self.pop(next(iter(self)), None)
+
+
 # ---- queues: the runner
 
 
-class Result(NamedTuple):
-    """What came of a message: an answer, an error, or with neither (status 0) that it is to be given back."""
+class Outcome(NamedTuple):
+    """What becomes of a message: done, replayed, dead, retry, released, lost or undeleted; the status and JSON that its
+    sender gets; and if it is to come again, in how many seconds."""
 
-    status: int
+    word: str
+    status: int = 0
     body: Json = None
     error: AppError | None = None
-    replayed: bool = False
+    delay_s: int | None = None
 
     @property
-    def again(self) -> bool:
+    def may_pass(self) -> bool:
         """Whether the same message may succeed later."""
         error = self.error
         return error is not None and not isinstance(error, Unsupported) and (error.retry or error.status >= 500)
 
 
-@dataclass(slots=True)
-class _End:
-    """What was made of a message: the outcome in a word, and the delay of one that is to come again."""
-
-    outcome: str
-    result: Result
-    delay_s: int | None = None
-
-
 class Consumer:
-    """One queue: a thread that receives, a few that work, one that deletes."""
+    """One queue: a thread that receives, a few that work, one that deletes. A message is received, decoded, handled and
+    settled, and then its group goes on."""
 
-    def __init__(self, queue: QueueConfig, runner: SqsRunner, service: QueueService, leases: Leases) -> None:
-        self.queue, self.config, self.host, self.pace = queue, runner.config, runner.host, runner.pace
-        self.board, self.outage, self.tally = runner.board, runner.outage, Tally(runner.host, queue.name)
-        self.service, self.leases = service, leases
-        self.groups = Groups(self.config.threads)
+    def __init__(self, config: QueueConfig, queue: Queue, replies: Mapping[str, Queue], runner: SqsRunner) -> None:
+        self.config, self.queue, self.replies, self.name = config, queue, replies, config.name
+        self.sqs, self.host, self.policy, self.leases = runner.config, runner.host, runner.policy, runner.leases
+        self.status, self.health, self.failures = runner.status, runner.health, runner.failures
+        self.counters = QueueCounters(runner.host, self.name)
+        self.scheduler = Scheduler(self.sqs.threads)
         self.stopping = threading.Event()
-        self.sitting: set[Delivery] = set()  # they wait for a provider, or for a queue of answers or dead letters
-        self.failures = runner.failures
-        self.trouble: AppError | None = None  # the queue is missing or may not be asked, as others than receive() found out
-        self.fifo = queue.url.endswith(".fifo")
-        linger_s = self.pace.linger_s / 10 if self.fifo else self.pace.linger_s  # the next of a group waits for it
-        self.deleter = Deleter(partial(service.delete, queue.url), self._deleted, self.meet, self.pace, linger_s)
-        self.dead_letter_url = ""
-        self.receiver = threading.Thread(target=self._receive, name=f"receive {queue.name}", daemon=True)
-        work = partial(threading.Thread, target=self._work, name=f"work {queue.name}", daemon=True)
-        self.workers = [work() for _ in range(self.config.threads)]
+        self.paused: set[Delivery] = set()  # they wait for a provider, or for a queue of answers or dead letters
+        self.trouble: AppError | None = None
+        linger_s = self.policy.linger_s / 10 if queue.fifo else self.policy.linger_s  # the next of a group waits for it
+        self.deletes = DeleteBatcher(queue, self._deleted, self.report, self.policy, linger_s)
+        self.receiver = threading.Thread(target=self._receive, name=f"receive {self.name}", daemon=True)
+        work = partial(threading.Thread, target=self._work, name=f"work {self.name}", daemon=True)
+        self.workers = [work() for _ in range(self.sqs.threads)]
 
     def start(self) -> None:
-        self.deleter.start()
+        self.deletes.start()
         for thread in (self.receiver, *self.workers):
             thread.start()
 
     def stop(self) -> None:
         """No new receives; give back what has not been started."""
         self.stopping.set()
-        self.deleter.hurry()
-        self._give_back(self.groups.close())
+        self.deletes.hurry()
+        self._give_back(self.scheduler.close())
 
-    def meet(self, trouble: AppError) -> None:
-        """Pause for something that only a look at the queue's set-up can tell to be over."""
+    def report(self, trouble: AppError) -> None:
+        """Pause because the queue is missing or denied, until a look at its set-up shows that this is over."""
         self.trouble = trouble
 
     def busy(self) -> bool:
@@ -5717,31 +5199,29 @@ class Consumer:
     def abandon(self) -> None:
         """Give back what is still at work: it may commit nothing from here on. It is seen again at once, or after the
         last poll, where that is still open: it would be taken by it, and nobody would be there to give it back."""
-        delay_s = self.config.wait_s if self.receiver.is_alive() else 0
-        self.leases.release([delivery for delivery in self.groups.at_work() if not delivery.is_done], delay_s)
+        delay_s = self.sqs.wait_s if self.receiver.is_alive() else 0
+        self.leases.release([delivery for delivery in self.scheduler.at_work() if not delivery.is_done], delay_s)
 
-    # -- receiving
+    def _give_back(self, deliveries: Sequence[Delivery]) -> None:
+        """What was not begun."""
+        self.counters.add("released", len(deliveries))
+        self.leases.release(deliveries, 0)
+
+    # -- receive
 
     def _receive(self) -> None:
         while not self.stopping.is_set():
             try:
-                self._prepare()
+                self.queue.check()
+                self.status.begin(self.name)
                 while not self.stopping.is_set():
                     self._poll()
             except AppError as error:
-                self.board.tell(self.queue.name, f"paused: {error.message}")
-                self.stopping.wait(self.pace.retry_s * (0.5 + self.pace.chance()))
+                self.status.set(self.name, f"paused: {error.message}")
+                self.stopping.wait(self.policy.retry_s * (0.5 + self.policy.chance()))
             except Exception:
-                _log.exception("queue %s: receiving failed", self.queue.name)
-                self.stopping.wait(self.pace.retry_s)
-
-    def _prepare(self) -> None:
-        self.dead_letter_url = self.service.dead_letter_url(self.queue.url)
-        if not self.dead_letter_url:
-            raise ConfigError("it has no dead-letter queue: give it a RedrivePolicy")
-        for denied in self.service.denied(self.queue.url):
-            raise denied
-        self.board.begin(self.queue.name)
+                _log.exception("queue %s: receiving failed", self.name)
+                self.stopping.wait(self.policy.retry_s)
 
     def _poll(self) -> None:
         """Receive as many messages as there is room for. A poll that has begun is never cut off, or what arrives
@@ -5749,323 +5229,258 @@ class Consumer:
         if trouble := self.trouble:
             self.trouble = None
             raise trouble
-        room = self.groups.room(1, self.pace.linger_s / 5)
-        if not room or self.sitting:
-            self.stopping.wait(0.05 if self.sitting else 0)
+        room = self.scheduler.room(1, self.policy.linger_s / 5)
+        if not room or self.paused:
+            self.stopping.wait(0.05 if self.paused else 0)
             return
-        messages = self.service.receive(self.queue.url, room, self.config.wait_s, self.config.visibility_s)
-        deliveries = self.leases.hold(self.queue.url, messages)
-        if not self.sitting:
-            self.board.tell(self.queue.name, "ok")
-        self.tally.add("received", len(deliveries))
-        self._give_back(self.groups.put(deliveries))
+        messages = self.queue.receive(room, self.sqs.wait_s, self.sqs.visibility_s)
+        deliveries = self.leases.hold(self.queue, messages)
+        if not self.paused:
+            self.status.set(self.name, "ok")
+        self.counters.add("received", len(deliveries))
+        self._give_back(self.scheduler.put(deliveries))
 
-    def _give_back(self, deliveries: Sequence[Delivery]) -> None:
-        """What was not begun."""
-        self.tally.add("released", len(deliveries))
-        self.leases.release(deliveries, 0)
-
-    # -- working
+    # -- work on a message
 
     def _work(self) -> None:
-        while (delivery := self.groups.take()) is not None:
-            self._deal_with(delivery)
+        while (delivery := self.scheduler.take()) is not None:
+            began = time.monotonic()
+            delivery.attempt = self.failures.get(delivery.message.id, 0) + 1
+            outcome = self._outcome(delivery)
+            try:
+                outcome = self._finish(delivery, outcome)
+            except Exception:  # the message is left to its time-out
+                _log.exception("message %s could not be given back", delivery.message.id)
+                self.leases.drop(delivery)
+            took_s = time.monotonic() - began
+            self.counters.took(took_s)
+            if outcome.word != "undeleted":  # which _deleted has counted
+                self.counters.add(outcome.word)
+            _log.info(self._line(delivery, outcome, took_s))
+            self.scheduler.done(delivery)
 
-    def _deal_with(self, delivery: Delivery) -> None:
-        began = time.monotonic()
-        delivery.attempt = self.failures.get(delivery.message.id, 0) + 1
-        end = self._concluded(delivery)
+    def _outcome(self, delivery: Delivery) -> Outcome:
+        """What becomes of it. What ends without an answer is given back, and that uses up no attempt."""
         try:
-            self._leave(delivery, end)
-        except Exception:  # the message is left to its time-out
-            _log.exception("message %s could not be given back", delivery.message.id)
-            self.leases.drop(delivery)
-        took_s = time.monotonic() - began
-        self.tally.took(took_s)
-        if end.outcome != "undeleted":  # which _deleted has counted
-            self.tally.add(end.outcome)
-        _log.info(self._line(delivery, end, took_s))
-        self.groups.done(delivery)
-
-    def _concluded(self, delivery: Delivery) -> _End:
-        try:
-            return self._conclude(delivery, self._tried(delivery))
-        except LeaseLost:
-            return self._released(delivery, Result(0))
+            return self._settle(delivery, self._handle(delivery))
+        except (LeaseLost, Stopping):
+            return Outcome("lost" if delivery.lost or not self.stopping.is_set() else "released", delay_s=0)
         except Exception as problem:  # the copy for the dead-letter queue could not be sent, or something is wrong here
             error = problem if isinstance(problem, AppError) else AppError("something went wrong here")
             if error is not problem:
                 _log.exception("message %s (request %s) failed", delivery.message.id, delivery.request_id)
-            held_s = time.monotonic() - delivery.received
-            return _End("retry", Result(error.status, error=error), self.pace.backoff(delivery.message.receives, held_s))
+            delay_s = self.policy.backoff(delivery.message.receives, delivery.left_s)
+            return Outcome("retry", error.status, error=error, delay_s=delay_s)
         finally:
             self._resume(delivery)
 
-    def _leave(self, delivery: Delivery, end: _End) -> None:
-        """Of a group the next one starts after this one is gone; or it is given back, and before it what is behind it."""
-        if delivery.is_done and self.fifo:
-            delivery.settled.wait()
-            if not delivery.deleted:
-                end.outcome, end.delay_s = "undeleted", 0
-        if end.delay_s is not None:
-            self._give_back(self.groups.tail(delivery))
-            self.leases.release([delivery], end.delay_s)
+    # -- decode
 
-    def _backoff(self, delivery: Delivery) -> int:
-        return self.pace.backoff(delivery.attempt, time.monotonic() - delivery.received)
+    def _decode(self, delivery: Delivery) -> list[Request]:
+        """What the message asks for: one request, or those of a notification of events."""
+        delivery.request_id = new_id(time.time())
+        inner = delivery.inner = self.queue.unwrap(delivery.message)
+        name = inner.text("reply_to")
+        if name and name not in self.replies:
+            known = nearest(name, self.replies)
+            raise bad_envelope(
+                "/attributes/reply_to", "reply_to", f"is {name[:80]!r}, which [sqs] replies does not name{known}"
+            )
+        inner, delivery.payload = self.queue.load(inner)
+        value = parse_body(inner.body)
+        events = self.queue.events(value)
+        if events is None:
+            return [read_envelope(value, inner, self.config.allow, delivery.request_id)]
+        if not events:
+            return []
+        if self.config.events is None:
+            raise bad_envelope("/Records", "events", "is an S3 event, and [sqs] queues names no events for this queue")
+        resource, role = self.config.events.resource, self.config.events.role
+        return [
+            Request(
+                id=delivery.request_id, action=Action.CREATE, resource=resource, door="sqs", data=data,
+                idempotency_key=key, ceiling=self.config.allow, role=role,
+            )
+            for key, data in events
+        ]  # fmt: skip
 
-    def _tried(self, delivery: Delivery) -> Result:
-        """What comes of the message; while a provider is away it is held and then tried again."""
+    # -- handle
+
+    def _handle(self, delivery: Delivery) -> Outcome:
+        """Have it done; while a provider is away or a disk is full the message is held and then tried again."""
         for tries in itertools.count():
             try:
-                return self._handled(delivery)
-            except LeaseLost:
-                return Result(0)
+                return self._answer(delivery)
+            except (LeaseLost, Stopping):
+                raise
             except StorageFull as error:
-                told, away, longest_s = error.message, frozenset[str](), self.pace.probe_s
+                self._pause(delivery, error.message, self.policy.probe_s)
             except Unavailable as error:
-                away, longest_s = self.outage.away(time.monotonic()), self.pace.probe_s * 2**tries
-                if not away and tries >= self.config.attempts:
+                away = self.health.away(time.monotonic())
+                if not away and tries >= self.sqs.attempts:
                     return self._failed(delivery, error)
-                told = f"{', '.join(sorted(away))} is away" if away else error.message
+                reason = f"{', '.join(sorted(away))} is away" if away else error.message
+                self._pause(delivery, reason, self.policy.probe_s * 2**tries, away)
             except AppError as error:
                 return self._failed(delivery, error)
             except Exception:
                 _log.exception("message %s (request %s) failed", delivery.message.id, delivery.request_id)
                 return self._failed(delivery, AppError("something went wrong here; the operator finds it in the log"))
-            if not self._sit_out(delivery, told, away, longest_s):
-                return Result(0)
         raise RuntimeError("counting has come to an end")
 
-    def _failed(self, delivery: Delivery, error: AppError) -> Result:
-        error.subject = delivery.subject = error.subject or delivery.subject
-        return Result(error.status, problem_details(delivery.request_id, error), error)
-
-    def _sit_out(self, delivery: Delivery, told: str, away: frozenset[str], longest_s: float) -> bool:
-        """Wait, holding the message and receiving no other, until one of those providers is back, or for a time where
-        none is known to be away; False when stopping. The queue goes on after _resume()."""
-        self.sitting.add(delivery)
-        self.board.tell(self.queue.name, f"paused: {told}")
-        while not self.stopping.wait(self.pace.probe_s if away else longest_s):
-            if not away or away - self.outage.away(time.monotonic() - self.pace.probe_s / 2):
-                return True
-        return False
-
-    def _resume(self, delivery: Delivery) -> None:
-        if delivery in self.sitting:
-            self.sitting.discard(delivery)
-            if not self.sitting and not self.stopping.is_set():
-                self.board.tell(self.queue.name, "ok")
-
-    def _insist(self, delivery: Delivery, send: Callable[[], None]) -> bool:
-        """Send an answer or a dead letter, for which its queue must be there; False when stopping. Refused if it never will
-        be taken, LeaseLost if the message is no longer ours."""
-        while True:
-            delivery.guard()
-            try:
-                send()
-                return True
-            except (Unavailable, NotFound, Forbidden) as error:
-                if not self._sit_out(delivery, error.message, frozenset(), self.pace.probe_s):
-                    return False
-
-    def _open(self, delivery: Delivery) -> None:
-        """Take it out of its wrapping; BadEnvelope if that, or where the answer is to go, makes no sense."""
-        delivery.request_id = new_id(time.time())
-        delivery.inner = unwrapped(delivery.message)
-        name = delivery.inner.text("reply_to")
-        if name and name not in self.config.replies:
-            known = nearest(name, self.config.replies)
-            raise _misread("/attributes/reply_to", "reply_to", f"is {name[:80]!r}, which [sqs] replies does not name{known}")
-
-    def _handled(self, delivery: Delivery) -> Result:
-        self._open(delivery)
-        requests = self._requests(delivery)
-        if len(requests) == 1:
-            answer = self._ask(delivery, requests[0])
-            return Result(*_reply_data(answer), replayed=answer.replayed)
-        return Result(200, [_reply_data(one)[1] for one in self._ask_all(delivery, requests)])
-
-    def _ask_all(self, delivery: Delivery, requests: Sequence[Request]) -> list[Response]:
-        """The answers to all; one that is refused keeps no other from being done, and is raised in the end."""
+    def _answer(self, delivery: Delivery) -> Outcome:
+        """The application's answer. Of several requests one that is refused keeps no other from being done."""
+        requests = self._decode(delivery)
         responses, refused = [], []
         for request in requests:
+            delivery.what = f"{request.action} {request.address}"
             try:
-                responses.append(self._ask(delivery, request))
+                responses.append(self.host.handle(request, delivery.guard))
             except AppError as error:
                 if error.retry or error.status >= 500:
                     raise
                 refused.append(error)
         if refused:
             raise refused[0]
-        return responses
+        for response in responses:
+            delivery.subject = response.caller.subject
+        if len(requests) == 1:
+            return Outcome("replayed" if responses[0].replayed else "done", *_reply_data(responses[0]))
+        return Outcome("done", 200, [_reply_data(response)[1] for response in responses])
 
-    def _ask(self, delivery: Delivery, request: Request) -> Response:
-        delivery.what = f"{request.action} {request.address}"
-        response = self.host.handle(request, delivery.guard)
-        delivery.subject = response.caller.subject
-        return response
+    def _failed(self, delivery: Delivery, error: AppError) -> Outcome:
+        error.subject = delivery.subject = error.subject or delivery.subject
+        return Outcome("dead", error.status, problem_details(delivery.request_id, error), error)
 
-    def _requests(self, delivery: Delivery) -> list[Request]:
-        """What the message asks for: one request, or those of an S3 event notification."""
-        inner, allow = delivery.inner, self.queue.allow
-        if pointer := payload_pointer(inner):
-            first_id = inner.text("x_message_id") or inner.id  # of a dead letter that was sent back: its body is not here
-            inner = unwrapped(dataclasses.replace(inner, body=self._payload(*pointer), id=first_id))
-            delivery.payload = pointer
-        value = _parsed(inner.body)
-        found = object_events(value)
-        if found is None:
-            return [read_envelope(value, inner, allow, delivery.request_id)]
-        events = self.queue.events
-        if not found:
-            return []
-        if events is None:
-            raise _misread("/Records", "events", "is an S3 event, and [sqs] queues names no events for this queue")
-        return [
-            Request(
-                id=delivery.request_id, action=Action.CREATE, resource=events.resource, door="sqs", data=data,
-                idempotency_key=key, ceiling=allow, role=events.role,
-            )
-            for key, data in found
-        ]  # fmt: skip
-
-    def _payload(self, bucket: str, key: str) -> str:
-        is_ours = bucket == self.config.reply_bucket and key.startswith(_DEAD_KEYS)
-        if bucket not in self.config.buckets and not is_ours:
-            raise _misread("/1/s3BucketName", "bucket", "is none of [sqs] buckets")
-        try:
-            return self.service.load(bucket, key, self.config.max_payload_bytes).decode()
-        except UnicodeDecodeError as error:
-            raise _misread("", "text", "is not UTF-8") from error
-        except Forbidden as error:  # ours to be repaired, or an object that is not there: S3 says the same of both
-            raise PayloadUnavailable(error.message) from error
-
-    # -- afterwards
-
-    def _conclude(self, delivery: Delivery, result: Result) -> _End:
-        """Reply, copy and have it deleted, in this order."""
-        if not result.status:
-            return self._released(delivery, result)
-        if isinstance(result.error, Busy):
-            return _End("retry", result, math.ceil(result.error.over_in_s))
-        if result.again and delivery.attempt < self.config.attempts:
-            self.failures[delivery.message.id] = delivery.attempt
-            return _End("retry", result, self._backoff(delivery))
-        try:
-            sent = self._insist(delivery, partial(self._reply, delivery, result))
-        except Refused as refused:
-            sent, result = True, self._unanswered(delivery, result, refused)
-        if sent and result.error:
-            sent = self._insist(delivery, partial(self._bury, delivery, result.error))
-        if not sent:
-            return self._released(delivery, result)
-        self.failures.pop(delivery.message.id, None)
-        self.deleter.put(delivery)
-        return _End("dead" if result.error else "replayed" if result.replayed else "done", result)
-
-    def _released(self, delivery: Delivery, result: Result) -> _End:
-        """It is given back, because this process ends, or is lost to another one: neither uses up an attempt."""
-        return _End("lost" if delivery.lost or not self.stopping.is_set() else "released", result, 0)
-
-    def _unanswered(self, delivery: Delivery, result: Result, refused: AppError) -> Result:
-        """What is done stays done, and its sender must hear of it in another way; of what was refused that is told."""
-        if result.error:
-            return result
-        return self._failed(delivery, ReplyFailed(f"it was done, and its answer could not be sent: {refused.message}"))
-
-    def _reply(self, delivery: Delivery, result: Result) -> None:
-        """The answer or problem to the queue that reply_to names; where it is too large, by way of S3 if it may."""
-        inner = delivery.inner
-        url = self.config.replies.get(inner.text("reply_to"))
-        if not url:
-            return
-        status, body = result.status, _sendable_json(result.body)
-        attributes: _Attributes = {"status": {"DataType": "Number", "StringValue": str(status)}}
-        if correlation_id := inner.text("correlation_id"):
-            attributes = {**attributes, "correlation_id": _text_attribute(correlation_id)}
-        if _message_bytes(body, attributes) > _MOST_MESSAGE_BYTES and self.config.reply_bucket:
-            body, attributes = self._by_s3(f"replies/{delivery.message.id}", body, attributes)
-        elif _message_bytes(body, attributes) > _MOST_MESSAGE_BYTES:
-            error = TooLarge(f"the answer has {len(body.encode()):,} bytes, too many for a message: [sqs] reply_bucket")
-            body, status = _sendable_json(problem_details(delivery.request_id, error)), error.status
-            attributes = {**attributes, "status": {"DataType": "Number", "StringValue": str(status)}}
-        self.service.send(url, body, attributes, _group_of(correlation_id), delivery.message.id)
-
-    def _bury(self, delivery: Delivery, error: AppError) -> None:
-        """Copy the message to the dead-letter queue, which must succeed before it is deleted; its payload stays. Where it is
-        too large with all that is said of it, less is said, or the body goes by way of S3 if it may."""
-        delivery.payload = None
-        message = delivery.message
-        body, attributes = dead_letter(message, error, delivery.attempt, self.queue.name)
-        least = {"x_error": _text_attribute(error.code), "x_message_id": _text_attribute(message.id)}
-        less = {**least, "x_source": _text_attribute(self.queue.name)}
-        ways: list[Callable[[], tuple[str, _Attributes]]]
-        ways = [lambda: (body, attributes), lambda: (body, less), lambda: (body, least)]
-        if self.config.reply_bucket:
-            told = attributes if len(attributes) < _MOST_ATTRIBUTES else less  # there is one more, the size
-            ways.insert(2, lambda: self._dead_by_s3(message, body, told))
-        for way in ways:
-            with suppress(Refused):
-                self._send_dead(message, *way())
+    def _pause(self, delivery: Delivery, reason: str, wait_s: float, away: frozenset[str] = frozenset()) -> None:
+        """Hold the message and receive no other, until one of those providers is back, or for a time where none is known
+        to be away; raises Stopping if the runner stops first. The queue goes on after _resume()."""
+        self.paused.add(delivery)
+        self.status.set(self.name, f"paused: {reason}")
+        while not self.stopping.wait(self.policy.probe_s if away else wait_s):
+            if not away or away - self.health.away(time.monotonic() - self.policy.probe_s / 2):
                 return
-        self._send_dead(message, body, {})
+        raise Stopping
 
-    def _dead_by_s3(self, message: Message, body: str, attributes: _Attributes) -> tuple[str, _Attributes]:
-        """Refused where the bucket cannot be used: there are other ways."""
+    def _resume(self, delivery: Delivery) -> None:
+        if delivery in self.paused:
+            self.paused.discard(delivery)
+            if not self.paused and not self.stopping.is_set():
+                self.status.set(self.name, "ok")
+
+    # -- settle
+
+    def _settle(self, delivery: Delivery, outcome: Outcome) -> Outcome:
+        """Have it come again later; or reply, copy it to the dead-letter queue if it failed, and have it deleted."""
+        if isinstance(outcome.error, Busy):  # which uses up no attempt
+            return outcome._replace(word="retry", delay_s=math.ceil(outcome.error.over_in_s))
+        if outcome.may_pass and delivery.attempt < self.sqs.attempts:
+            self.failures[delivery.message.id] = delivery.attempt
+            return outcome._replace(word="retry", delay_s=self.policy.backoff(delivery.attempt, delivery.left_s))
+        delivery.guard()
+        if replies := self.replies.get(delivery.inner.text("reply_to")):
+            try:
+                self._insist(delivery, lambda: self._reply(replies, delivery, outcome))
+            except Refused as refused:  # what is done stays done, and its sender must hear of it in another way
+                if not outcome.error:
+                    reason = f"it was done, and its answer could not be sent: {refused.message}"
+                    outcome = self._failed(delivery, ReplyFailed(reason))
+        if error := outcome.error:
+            self._insist(delivery, lambda: self._send_to_dlq(delivery, error))
+        self.failures.pop(delivery.message.id, None)
+        self.deletes.put(delivery)
+        return outcome
+
+    def _insist(self, delivery: Delivery, send: Callable[[], None]) -> None:
+        """Send an answer or a dead letter, for which its queue must be there. Raises Refused if it never will be taken, and
+        LeaseLost if the message is no longer ours."""
+        while True:
+            delivery.guard()
+            try:
+                send()
+                return
+            except (Unavailable, PayloadUnavailable, NotFound, Forbidden, ConfigError) as error:
+                self._pause(delivery, error.message, self.policy.probe_s)
+
+    def _reply(self, replies: Queue, delivery: Delivery, outcome: Outcome) -> None:
+        """Send the answer or problem; a problem too where the answer is too large."""
+        correlation_id, key = delivery.inner.text("correlation_id"), delivery.message.id
+        attributes = {"correlation_id": Attribute(correlation_id)} if correlation_id else {}
+
+        def send(status: int, body: str) -> None:
+            given = attributes | {"status": Attribute(str(status), "Number")}
+            replies.send(body, given, correlation_id, key, f"replies/{key}")
+
+        body = dump_json(outcome.body)
         try:
-            return self._by_s3(_DEAD_KEYS + message.id, body, attributes)
-        except (NotFound, Forbidden) as error:
-            raise Refused(error.message) from error
+            send(outcome.status, body)
+        except TooLarge:
+            size = len(body.encode(errors="replace"))
+            error = TooLarge(f"the answer has {size:,} bytes, too many for a message: [sqs] reply_bucket")
+            send(error.status, dump_json(problem_details(delivery.request_id, error)))
 
-    def _send_dead(self, message: Message, body: str, attributes: _Attributes) -> None:
-        """NotFound if there is no dead-letter queue any more; another one is looked for the next time."""
-        try:
-            url = self.dead_letter_url = self.dead_letter_url or self.service.dead_letter_url(self.queue.url)
-            if not url:
-                raise NotFound(f"{self.queue.name} has no dead-letter queue any more: give it a RedrivePolicy")
-            self.service.send(url, body, attributes, message.group, message.id)
-        except NotFound:
-            self.dead_letter_url = ""
-            raise
+    def _send_to_dlq(self, delivery: Delivery, error: AppError) -> None:
+        """Copy the message, which must succeed before it is deleted; its payload stays. Where it is too large with all that
+        is said of it, less is said."""
+        delivery.payload = ""
+        message = delivery.message
+        body, attributes = dead_letter(message, error, delivery.attempt, self.name, self.queue.most_attributes)
+        least = {name: attributes[name] for name in ("x_error", "x_message_id")}
+        refused: AppError | None = None
+        for facts in (attributes, least, {}):
+            try:
+                self.queue.dead_letters.send(body, facts, message.group, message.id, f"dead-letters/{message.id}")
+                return
+            except (Refused, TooLarge, PayloadUnavailable) as problem:
+                refused = problem
+            except NotFound:
+                self.queue.check()  # it may have another one
+                raise
+        if refused:
+            raise refused
 
-    def _by_s3(self, key: str, body: str, attributes: _Attributes) -> tuple[str, _Attributes]:
-        """A message whose body stands in S3, and here a pointer to it."""
-        bucket = self.config.reply_bucket
-        self.service.store(bucket, key, body.encode())
-        size = {"DataType": "Number", "StringValue": str(len(body.encode()))}
-        pointer = dump_json([_POINTERS[0], {"s3BucketName": bucket, "s3Key": key}])
-        return pointer, {**attributes, "ExtendedPayloadSize": size}
+    # -- and then
+
+    def _finish(self, delivery: Delivery, outcome: Outcome) -> Outcome:
+        """Of a FIFO group the next one starts once this one is gone. One that comes again is given back, and before it what
+        is behind it in its group."""
+        if delivery.is_done and self.queue.fifo:
+            delivery.settled.wait()
+            if not delivery.deleted:
+                outcome = outcome._replace(word="undeleted", delay_s=0)
+        if outcome.delay_s is not None:
+            self._give_back(self.scheduler.tail(delivery))
+            self.leases.release([delivery], outcome.delay_s)
+        return outcome
 
     def _deleted(self, delivery: Delivery) -> None:
-        """After the delete: no more signs of life, and the payload goes."""
+        """After the delete: no more heartbeats, and the payload goes."""
         self.leases.drop(delivery)
-        self.tally.add("deleted" if delivery.deleted else "undeleted")
+        self.counters.add("deleted" if delivery.deleted else "undeleted")
         if not delivery.deleted:
-            _log.error("message %s could not be deleted from %s; it will come again", delivery.message.id, self.queue.name)
+            _log.error("message %s could not be deleted from %s; it will come again", delivery.message.id, self.name)
         elif delivery.payload:
             try:
-                self.service.remove(*delivery.payload)
+                self.queue.discard(delivery.payload)
             except AppError as error:
                 _log.error("message %s: %s", delivery.message.id, error.message)
 
-    def _line(self, delivery: Delivery, end: _End, took_s: float) -> str:
+    def _line(self, delivery: Delivery, outcome: Outcome, took_s: float) -> str:
         """What the log says of the message."""
-        error = end.result.error
+        error = outcome.error
         facts = {
-            "at": rfc3339(time.time()), "queue": self.queue.name, "message_id": delivery.message.id,
+            "at": rfc3339(time.time()), "queue": self.name, "message_id": delivery.message.id,
             "request_id": delivery.request_id, "subject": delivery.subject, "what": delivery.what,
-            "outcome": end.outcome, "status": end.result.status, "code": error.code if error else "",
-            "attempt": delivery.attempt,
-            "took_ms": round(took_s * 1000, 1),
+            "outcome": outcome.word, "status": outcome.status, "code": error.code if error else "",
+            "attempt": delivery.attempt, "took_ms": round(took_s * 1000, 1),
         }  # fmt: skip
         if error and (error.status >= 500 or isinstance(error, Refused | NotPermitted)):
-            facts["detail"] = error.message + (f" ({error.hint})" if error.hint else "")
+            facts["detail"] = error.with_hint
         return dump_json(facts)
 
 
 class SqsRunner(Runner):
-    """Queues of SQS: the same requests as by HTTP, each done once though messages may come again and again."""
+    """Queues: the same requests as by HTTP, each done once though messages may come again and again."""
 
     kind = "sqs"
 
@@ -6073,26 +5488,28 @@ class SqsRunner(Runner):
         self,
         config: SqsConfig,
         host: Host,
+        connect: Callable[[SqsConfig, int], AbstractContextManager[Callable[[str], Queue]]],
         states: Path,
         on_ready: Callable[[str], None],
         *,
         alone: bool = True,
-        pace: Pace = Pace(),
-        service: Callable[[SqsConfig, int], QueueService] = QueueService,
+        policy: RetryPolicy = DEFAULT_RETRIES,
     ) -> None:
-        """`states` is the file for /readyz and `info queues`; on_ready gets a line for people once the polls begin.
+        """`connect` makes queues of their URLs, over so many connections. `states` is the file for /readyz; on_ready gets a
+        line for people once the polls begin.
 
-        Not `alone`, a parent supervises it: it ends when that is gone. Who stops both at once sends it SIGTERM twice, and so
-        it is SIGQUIT that hurries it.
+        Unless `alone`, a parent supervises it: it ends when that is gone. SIGTERM may come twice, from the parent and from
+        whoever stops the whole group, so only SIGQUIT hurries it.
         """
-        self.alone = alone
-        self.config, self.host, self.on_ready, self.pace, self.make_service = config, host, on_ready, pace, service
-        self.board, self.outage = QueueBoard(states), Outage(host.ready)
-        self.failures = Failures()
-        self.stops = 0  # how often it was told to
+        self.config, self.host, self.connect, self.on_ready = config, host, connect, on_ready
+        self.alone, self.policy = alone, policy
+        self.status, self.health, self.failures = StatusFile(states), HealthCache(host.ready), Failures()
+        self.consumers: dict[Queue, Consumer] = {}
+        self.leases = Leases(config.visibility_s, on_trouble=lambda queue, error: self.consumers[queue].report(error))
+        self.stops = 0  # how often it was asked to stop
 
     def stop(self) -> None:
-        """Drain; told a second time, hurry."""
+        """Drain; a second time, hurry."""
         self.stops += 1
 
     def run(self) -> None:
@@ -6106,10 +5523,10 @@ class SqsRunner(Runner):
         self.host.open()
         try:
             connections = len(self.config.queues) * (self.config.threads + 2) + 2
-            with closing(self.make_service(self.config, connections)) as service:
-                self._serve(service, parent)
+            with self.connect(self.config, connections) as queue_at:
+                self._serve(queue_at, parent)
         finally:
-            self.board.clear()
+            self.status.clear()
             self.host.close()
 
     def _on_signal(self, sign: int, _frame: object) -> None:
@@ -6118,19 +5535,19 @@ class SqsRunner(Runner):
         elif sign == signal.SIGQUIT:
             self.stops = 2
 
-    def _serve(self, service: QueueService, parent: int | None) -> None:
-        by_url: dict[str, Consumer] = {}
-        leases = Leases(service, self.config.visibility_s, on_trouble=lambda url, error: by_url[url].meet(error))
-        by_url |= {queue.url: Consumer(queue, self, service, leases) for queue in self.config.queues}
-        consumers = list(by_url.values())
-        leases.start()
-        for consumer in consumers:
+    def _serve(self, queue_at: Callable[[str], Queue], parent: int | None) -> None:
+        replies = {name: queue_at(url) for name, url in self.config.replies.items()}
+        for config in self.config.queues:
+            queue = queue_at(config.url)
+            self.consumers[queue] = Consumer(config, queue, replies, self)
+        self.leases.start()
+        for consumer in self.consumers.values():
             consumer.start()
-        self.on_ready(f"{len(consumers)} queue{'s' * (len(consumers) != 1)}")
-        while not self.stops and parent in (None, os.getppid()):  # a parent that was killed tells nobody to stop
+        self.on_ready(how_many(len(self.consumers), "queue"))
+        while not self.stops and parent in (None, os.getppid()):  # a parent that was killed asks nobody to stop
             time.sleep(0.05)
-        self._drain(consumers)
-        leases.end()
+        self._drain(list(self.consumers.values()))
+        self.leases.end()
 
     def _drain(self, consumers: Sequence[Consumer]) -> None:
         """Let what runs come to its end, give everything else back, and flush the deletes."""
@@ -6142,10 +5559,10 @@ class SqsRunner(Runner):
         for consumer in consumers:
             consumer.abandon()
         for consumer in consumers:
-            consumer.deleter.end()
+            consumer.deletes.end()
         until = time.monotonic() + 5
         for consumer in consumers:
-            consumer.deleter.join(max(0.0, until - time.monotonic()))
+            consumer.deletes.join(max(0.0, until - time.monotonic()))
 
 
 # ---- several runners under one parent
@@ -11226,7 +10643,7 @@ class App:
 # error; --json wherever a program might read.
 # uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS PLUGINS ASSEMBLY
 # defines: LoadedSite read_toml load_site claim_data cmd_server_run cmd_server_init cmd_server_check
-#          cmd_dead_letters cmd_auth_issue cmd_auth_list cmd_auth_show cmd_auth_revoke cmd_auth_check cmd_auth_link
+#          cmd_auth_issue cmd_auth_list cmd_auth_show cmd_auth_revoke cmd_auth_check cmd_auth_link
 #          cmd_auth_keys cmd_info UsageParser build_parser parse_arguments
 
 
@@ -11385,7 +10802,7 @@ def _serve_sqs(app: App, states: Path, alone: bool) -> None:
         _say(f"{app.config.site.title} works on {queues} ({app.config.origin})")
 
     app.runs_jobs = True
-    SqsRunner(app.config.sqs, app, states, on_ready, alone=alone).run()
+    SqsRunner(app.config.sqs, app, plugin("sqs").connect, states, on_ready, alone=alone).run()
 
 
 def cmd_server_run(args: argparse.Namespace) -> int:
@@ -11405,7 +10822,7 @@ def cmd_server_run(args: argparse.Namespace) -> int:
     parts: dict[str, Callable[[], None]] = {
         name: partial(_serve_sqs, app, path, not several) for name, path in states.items()
     }
-    app.queues = partial(QueueBoard.read, list(states.values()))
+    app.queues = partial(StatusFile.read, list(states.values()))
     if HttpRunner.kind in wanted:
         parts = {HttpRunner.kind: partial(_serve_http, app), **parts}
     own, _ = os.getpid(), app.meters  # before the first fork, so that all processes count in one place
@@ -11457,9 +10874,12 @@ def cmd_server_check(args: argparse.Namespace) -> int:
             failed: list[Fault] = []
             if args.create and not app.faults:
                 made, failed = app.inspection.create()
-            queue_faults, queue_warnings = QueueDesk(app.config.sqs).lint()
-            faults = [*dict.fromkeys([*failed, *app.inspection.check()]), *queue_faults]
-            config, warnings = app.config, [*app.inspection.warnings(), *app.inspection.damage(), *queue_warnings]
+            config, faults = app.config, list(dict.fromkeys([*failed, *app.inspection.check()]))
+            warnings = [*app.inspection.warnings(), *app.inspection.damage()]
+            for command in args.registry.of(Command).values():
+                more_faults, more_warnings = command().check(config)
+                faults += more_faults
+                warnings += more_warnings
     except ConfigError as error:  # not even TOML, or a plugin that does not load
         faults, warnings = list(error.faults) or [Fault("", error.code, error.message)], []
     if args.json:
@@ -11501,25 +10921,6 @@ class _Bar:
             print(f"\r{'':80}\r", end="", file=sys.stderr, flush=True)
 
 
-# ---- dead letters
-
-
-def _chosen(args: argparse.Namespace) -> Callable[[DeadLetter], bool]:
-    """Which dead letters are meant; BadRequest where that would be all of them by mistake."""
-    if args.verb == "show" and not args.id:
-        raise BadRequest("show needs the ID of at least one dead letter")
-    if args.verb in ("redrive", "drop") and not (args.id or args.code is not None or args.all):
-        raise BadRequest(f"say which: {args.verb} takes IDs, --code C or --all")
-
-    if short := [id_ for id_ in args.id if len(id_) < 8]:
-        raise BadRequest(f"{short[0]!r} is too short for an ID: give at least its first 8 characters")
-
-    def chosen(letter: DeadLetter) -> bool:
-        return (not args.id or any(map(letter.is_called, args.id))) and args.code in (None, letter.code)
-
-    return chosen
-
-
 def _token_on_stdin() -> str:
     """The first line; asked for on a terminal. Unauthenticated if there is none."""
     if sys.stdin.isatty():
@@ -11530,121 +10931,6 @@ def _token_on_stdin() -> str:
             "the token is malformed: standard input is empty, and the token is read from it, as in … < token.txt"
         )
     return text.removeprefix("Bearer ")
-
-
-def _operator_token(args: argparse.Namespace, app: App) -> str:
-    """The credential under which dead letters are done again, checked before any is touched."""
-    if args.token_file:
-        try:
-            text = Path(args.token_file).read_text(encoding="utf-8", errors="replace").strip().removeprefix("Bearer ")
-        except OSError as error:
-            raise BadRequest(f"the token cannot be read: {error.strerror}", hint=args.token_file) from error
-    else:
-        text = _token_on_stdin()
-    app.authority.identify(f"Bearer {text}")
-    return f"Bearer {text}"
-
-
-class _DeadLetterWork:
-    """What a command does with each dead letter, and what came of it."""
-
-    def __init__(self, args: argparse.Namespace, desk: QueueDesk, app: App | None) -> None:
-        """`app` where dead letters are sent back or deleted: it checks tokens, and its audit trail is told."""
-        self.args, self.desk, self.app = args, desk, app
-        self.credential = _operator_token(args, app) if app and args.verb == "redrive" else ""
-        self.chosen = _chosen(args)
-        self.rows: list[Value] = []
-        self.met: list[DeadLetter] = []
-        self.stay: list[Conflict] = []
-        self.sent_ids: set[str] = set()
-
-    def __call__(self, letter: DeadLetter) -> bool:
-        """Whether it is to be deleted."""
-        if not self.chosen(letter):
-            return False
-        self.met.append(letter)
-        row = letter.facts() if self.args.verb == "show" else letter.row()
-        try:
-            if self.args.verb == "redrive":
-                row |= self._send_back(letter)
-        except Conflict as error:
-            self.stay.append(error)
-            self.rows.append(row | {"error": error.message})
-            return False
-        self.rows.append(row)
-        # What was sent must be deleted even if nobody reads on; what is dropped must have been listed.
-        with suppress(OSError) if self.args.verb == "redrive" else nullcontext():
-            self._print(row)
-        if self.app and self.args.verb == "drop":
-            self.app.note_dead_letter(_operator(), "drop", row)
-        return self.app is not None
-
-    def _send_back(self, letter: DeadLetter) -> Value:
-        if letter.message_id in self.sent_ids:
-            raise Conflict(f"{letter.id} stays: it was sent back and failed again ({letter.code})")
-        to = self.desk.source(letter).name
-        if self.app:
-            self.app.note_dead_letter(_operator(), "redrive", letter.row())
-        sent_id = self.desk.send_back(letter, self.credential)
-        known_by = letter.message_id if letter.message.has_pointer else sent_id  # when it comes back
-        self.sent_ids.add(known_by)
-        return {"sent_to": to, "sent_id": sent_id}
-
-    def _print(self, row: Value) -> None:
-        shown = {name: _printable(value) for name, value in row.items()}
-        if self.args.verb == "show":
-            lines = [*_lines(shown), ""]
-        else:
-            lines = ["  ".join(shown[name] for name in shown if name != "queue")]
-        if not self.args.json:
-            print("\n".join(lines), flush=True)
-
-    def missing(self) -> list[str]:
-        """IDs that no dead letter has."""
-        return [id_ for id_ in self.args.id if not any(letter.is_called(id_) for letter in self.met)]
-
-
-def _printable(value: Json) -> Json:
-    """For a terminal: what others wrote may hold control characters."""
-    if isinstance(value, dict):
-        return {name: _printable(one) for name, one in value.items()}
-    text = "-" if value in ("", None) else str(value)
-    return "".join(char if char.isprintable() else "\ufffd" for char in text)
-
-
-def cmd_dead_letters(args: argparse.Namespace) -> int:
-    """List, show, send back or delete what could not be done. Each is printed; sent before, and listed before, deleted."""
-    _chosen(args)
-    site = load_site(args)
-    desk = QueueDesk(site.config.sqs)
-    with ExitStack() as stack:
-        app = stack.enter_context(site.opened()) if args.verb in ("redrive", "drop") else None
-        work = _DeadLetterWork(args, desk, app)
-        try:
-            _visit_dead_letters(args, desk, work)
-        except AppError:
-            if args.json and app:  # standard output is for the error
-                _say(*(f"{row['id']} {row.get('sent_id', '')}" for row in work.rows))
-            raise
-    if args.json:
-        _print_json(work.rows)
-    return _after_dead_letters(args, work)
-
-
-def _visit_dead_letters(args: argparse.Namespace, desk: QueueDesk, work: _DeadLetterWork) -> None:
-    for url in desk.dead_letter_queues(args.queue):
-        seen = desk.visit(url, work, args.limit)
-        if args.verb == "list" and (more := desk.depth(url) - seen) > 0:
-            why = "a FIFO queue shows only the first of a group" if url.endswith(".fifo") else "see --limit"
-            _say(f"{url.rpartition('/')[2]}: about {more} more ({why})")
-
-
-def _after_dead_letters(args: argparse.Namespace, work: _DeadLetterWork) -> int:
-    """What stayed, and the exit code."""
-    _say(*(f"error: {error.message}" for error in work.stay), *(f"error: no dead letter is {id_}" for id_ in work.missing()))
-    if args.verb in ("redrive", "drop"):
-        _say(f"{len(work.rows) - len(work.stay)} {'sent back' if args.verb == 'redrive' else 'deleted'}")
-    return Conflict.exit_code if work.stay else NotFound.exit_code if work.missing() else 0
 
 
 # ---- auth
@@ -11868,35 +11154,14 @@ def _info_version(app: App) -> Json:
     return {"version": __version__, "python": sys.version.split()[0], "platform": sys.platform}
 
 
-def _info_queues(app: App) -> Json:
-    """Depth, dead letters and set-up of each queue of [sqs]."""
-    return QueueDesk(app.config.sqs).states()
-
-
-def _queue_lines(rows: Json) -> Iterator[str]:
-    """For people; "-" is what is not known."""
-    if not rows:
-        yield "app.toml names no queues"
-    for row in rows:
-        shown = {name: "-" if value in ("", None) else value for name, value in row.items()}
-        yield (
-            "{name}  waiting {waiting}  in flight {in_flight}  delayed {delayed}  "
-            "dead letters {dead_letters} in {dead_letter_queue}".format(**shown)
-        )
-        yield from (f"  fault: {text}" for text in row["faults"])
-        yield from (f"  warning: {text}" for text in row["warnings"])
-
-
 _INFO: Mapping[str, tuple[Callable[[App], Json], str]] = {
     "resources": (_info_resources, "what app.toml declares, with the actions of each"),
     "providers": (_info_providers, "what each provider can do, how far away it is, and what is wrong with it"),
-    "queues": (_info_queues, "depth, dead letters and set-up of each queue"),
     "config": (_info_config, "the settings in force, without secrets"),
     "routes": (_info_routes, "the paths of the site and their methods"),
     "systemd": (_info_systemd, "a unit file for systemd"),
     "version": (_info_version, "the versions of Satchel and Python"),
 }
-_SHOWN: Mapping[str, Callable[[Json], Iterator[str]]] = {"queues": _queue_lines}
 
 
 def cmd_info(args: argparse.Namespace) -> int:
@@ -11911,8 +11176,8 @@ def cmd_info(args: argparse.Namespace) -> int:
     if args.json:
         _print_json(found[args.topic] if args.topic else found)
     else:
-        for topic, facts in found.items():
-            print(facts if isinstance(facts, str) else "\n".join(_SHOWN.get(topic, _lines)(facts)))
+        for facts in found.values():
+            print(facts if isinstance(facts, str) else "\n".join(_lines(facts)))
     return 0
 
 
@@ -12147,26 +11412,6 @@ def _add_server(groups: Any, common: UsageParser) -> Any:
     check = verbs.add_parser("check", parents=[common], help="list every fault of app.toml and the providers")
     check.add_argument("--create", action="store_true", default=False, help="make the tables and buckets that are missing")
     check.set_defaults(run=cmd_server_check)
-    dead = verbs.add_parser(
-        "dead-letters", parents=[common], help="list, show, send back or delete messages that failed for good"
-    )
-    dead.add_argument("verb", choices=["list", "show", "redrive", "drop"], metavar="list | show | redrive | drop")
-    dead.add_argument(
-        "id",
-        nargs="*",
-        metavar="ID",
-        help="of a dead letter or of the message that failed; its first 8 characters are enough",
-    )
-    dead.add_argument(
-        "--code", metavar="C", default=None, help="only those that failed with this code, such as invalid_token"
-    )
-    dead.add_argument("--all", action="store_true", default=False, help="redrive, drop: every one")
-    dead.add_argument("--queue", metavar="NAME", default="", help="only this queue's, or this dead-letter queue")
-    dead.add_argument(
-        "--limit", type=_by("positive"), default=1000, metavar="N", help="look at no more than N of each queue; default 1000"
-    )
-    dead.add_argument("--token-file", metavar="FILE", default="", help="redrive: your token; default standard input")
-    dead.set_defaults(run=cmd_dead_letters)
     return verbs
 
 

@@ -33,29 +33,15 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import app
-from app import (
-    Blob,
-    Blobs,
-    CompiledQuery,
-    Delete,
-    Fault,
-    Folder,
-    Insert,
-    Page,
-    Query,
-    Reader,
-    Record,
-    Records,
-    Setting,
-    Staged,
-    Write,
-)
+from app import Blob, Blobs, CompiledQuery, Delete, Folder, Insert, Page, Query, Record, Records, Setting, Staged, Write
 
 # ==== 1. AWS =====================================================================================================
-# Records on DynamoDB and blobs on S3, over one client of boto3 a service and process.
+# Records on DynamoDB and blobs on S3, over one client of boto3 a service and process; with it the way to boto3 that
+# plugins/sqs.py shares: a Session makes clients, a Service calls them, one table says what their errors mean.
 # uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS
 # defines: Provider:aws
 
+Sleep = Callable[[float], None]
 ATTEMPTS = 10
 RETRY_S = 15.0  # no attempt begins later than this after the first
 PAUSE_S, LONGEST_PAUSE_S = 0.05, 2.0
@@ -83,7 +69,7 @@ THROTTLED = frozenset(
     "Throttling ThrottlingException ThrottledException RequestThrottled RequestThrottledException RequestLimitExceeded "
     "ProvisionedThroughputExceededException TooManyRequestsException BandwidthLimitExceeded LimitExceededException "
     "PriorRequestNotComplete TransactionInProgressException ReplicatedWriteConflictException SlowDown ServiceUnavailable "
-    "ConditionalRequestConflict OperationAborted 429 503".split()
+    "ConditionalRequestConflict OperationAborted OverLimit QueueDeletedRecently 429 503".split()
 )
 """Codes that say: not done, come again later."""
 
@@ -92,15 +78,27 @@ class Denied(app.Unavailable):
     """The service does not allow what it was asked."""
 
 
+class BadCredentials(app.Unavailable):
+    """The service does not take the credentials."""
+
+
+class Missing(app.ConfigError):
+    """What was asked for does not exist: a bucket, a table, a queue."""
+
+
+class Rejected(app.Unavailable):
+    """The service refuses the request, by a code that stands nowhere here."""
+
+
 REFUSALS: tuple[tuple[type[app.AppError], str, str, str], ...] = (
     (
-        app.Unavailable, "refuses the credentials", "check access key, secret and endpoint",
+        BadCredentials, "refuses the credentials", "check access key, secret and endpoint",
         "InvalidAccessKeyId InvalidClientTokenId UnrecognizedClientException SignatureDoesNotMatch "
         "InvalidSignatureException AuthFailure IncompleteSignature InvalidToken MissingAuthenticationToken "
         "MissingAuthenticationTokenException",
     ),
     (
-        app.Unavailable, "says that the credentials have expired", "renew them",
+        BadCredentials, "says that the credentials have expired", "renew them",
         "ExpiredToken ExpiredTokenException RequestExpired TokenRefreshRequired",
     ),
     (
@@ -115,8 +113,9 @@ REFUSALS: tuple[tuple[type[app.AppError], str, str, str], ...] = (
         app.ConfigError, "has the bucket in another region", "set region",
         "PermanentRedirect TemporaryRedirect AuthorizationHeaderMalformed IllegalLocationConstraintException 301 307",
     ),
-    (app.ConfigError, "does not have the bucket", "run `server check --create`", "NoSuchBucket"),
-    (app.ConfigError, "does not have the table", "run `server check --create`", "ResourceNotFoundException"),
+    (Missing, "does not have the bucket", "run `server check --create`", "NoSuchBucket"),
+    (Missing, "does not have the table", "run `server check --create`", "ResourceNotFoundException"),
+    (Missing, "does not have the queue", "make it", "NonExistentQueue QueueDoesNotExist"),
 )  # fmt: skip
 """Refusals with a known end: what they are here, what everybody may read, what to do, and the codes that mean it."""
 EXPLAINED = {
@@ -146,10 +145,15 @@ class Broken(app.Unavailable):
 
 
 def error_code(error: Exception) -> str:
-    """The code of the service's refusal; of answers without a body, the HTTP status."""
+    """The code of the service's refusal; of answers without a body the HTTP status, and "" if there was no answer."""
     answer = getattr(error, "response", {})
-    status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", "")
-    return str(answer.get("Error", {}).get("Code") or status)
+    code = str(answer.get("Error", {}).get("Code") or error_status(error) or "")
+    return code.removeprefix("AWS.SimpleQueueService.")
+
+
+def error_status(error: BaseException | None) -> int:
+    """The HTTP status of the service's answer; 0 if there was none."""
+    return int(getattr(error, "response", {}).get("ResponseMetadata", {}).get("HTTPStatusCode") or 0)
 
 
 def refuse_other_answers(operation_model: Any, response_dict: Mapping[str, Any], **_: Any) -> None:
@@ -215,8 +219,8 @@ def bound_answers(client: Any) -> None:
 class Service:
     """One service and its client. Errors of the driver become AppErrors here and nowhere else."""
 
-    def __init__(self, who: str, title: str, client: Any, sleep: Callable[[float], None]) -> None:
-        self._who, self._title, self._client, self._sleep = who, title, client, sleep
+    def __init__(self, who: str, title: str, client: Any, sleep: Sleep = time.sleep, attempts: int = ATTEMPTS) -> None:
+        self._who, self._title, self._client, self._sleep, self._attempts = who, title, client, sleep, attempts
 
     def close(self) -> None:
         self._client.close()
@@ -254,7 +258,7 @@ class Service:
             except app.Unavailable as error:
                 lost += [error] if isinstance(error, Broken) else []
                 again = isinstance(error, Busy) or (isinstance(error, Broken) and not once and (outcome or not error.late))
-                late = attempt == ATTEMPTS or time.monotonic() - began > RETRY_S
+                late = attempt == self._attempts or time.monotonic() - began > RETRY_S
                 if late or not again or len(lost) > BREAKS:
                     raise (lost[0] if lost else error) from error.__cause__
             self.pause(attempt)
@@ -280,7 +284,7 @@ class Service:
 
     def _refusal(self, error: Any, doing: str) -> app.AppError:
         """What a refusal of the service means; its own words are for the operator."""
-        code, status = error_code(error), error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        code, status = error_code(error), error_status(error)
         place, hint = f"{self._who}: {self._title}: {doing}", str(error)
         if code in THROTTLED:
             return Busy(f"{place}: the service is busy and asks to come again later", hint=hint)
@@ -289,7 +293,7 @@ class Service:
             return kind(f"{place}: {words}", hint=hint)
         if status >= 500:
             return Broken(f"{place}: the service fails ({status}): check the endpoint, and its health", hint=hint)
-        return app.Unavailable(f"{place}: the service refuses it ({code})", hint=hint)
+        return Rejected(f"{place}: the service refuses it ({code})", hint=hint)
 
     def _failure(self, error: Exception, doing: str) -> app.AppError:
         """What it means that there was no answer, or none that can be read."""
@@ -320,6 +324,50 @@ class Service:
         return Broken(f"{self._who}: {self._title}: {doing}: the answer is not one of this service: check the endpoint")
 
 
+class Session:
+    """Makes a Service for each of the services that one set of settings reaches."""
+
+    def __init__(self, who: str, region: str, endpoint: str, sleep: Sleep = time.sleep) -> None:
+        """`who` these settings are, for messages; "" is the region of the usual AWS chain, and no endpoint."""
+        import boto3
+
+        self._who, self._endpoint, self._sleep = who, endpoint, sleep
+        with self._set_up():
+            self._session = boto3.Session(region_name=region or None)
+        self._region = self._session.region_name or ("us-east-1" if endpoint else None)
+
+    def service(self, title: str, timeout_s: float, connections: int, attempts: int = ATTEMPTS, **more: Any) -> Service:
+        """The service of this title, such as DynamoDB; `more` are options of botocore."""
+        from botocore.config import Config
+
+        options = {
+            "connect_timeout": min(3, timeout_s),
+            "read_timeout": timeout_s,
+            "max_pool_connections": connections,
+            "retries": {"mode": "standard", "total_max_attempts": 1},  # see Service.call
+            "tcp_keepalive": True,
+            "request_checksum_calculation": "when_required",  # each part has its MD5, which all compatible stores know
+            "response_checksum_validation": "when_required",
+            "s3": {"addressing_style": "path" if self._endpoint else "auto"},
+        }
+        config, url = Config(**options | more), self._endpoint or None
+        with self._set_up():
+            client = self._session.client(title.lower(), region_name=self._region, endpoint_url=url, config=config)
+            client.meta.events.register("before-parse.dynamodb", refuse_other_answers)
+            bound_answers(client)
+        return Service(self._who, title, client, self._sleep, attempts)
+
+    @contextmanager
+    def _set_up(self) -> Iterator[None]:
+        from botocore.exceptions import BotoCoreError
+
+        try:
+            yield
+        except (BotoCoreError, ValueError) as error:
+            check = "check endpoint, region, profile and credentials of the AWS configuration"
+            raise app.ConfigError(f"{self._who}: cannot be set up: {check}", hint=str(error)) from error
+
+
 class Aws(app.Provider):
     """What the two halves of the provider share: settings, and one client a service, made in each process."""
 
@@ -334,13 +382,7 @@ class Aws(app.Provider):
     )
 
     def __init__(
-        self,
-        name: str,
-        options: Mapping[str, Any],
-        folder: Path,
-        *,
-        clock: app.Clock = time.time,
-        sleep: Callable[[float], None] = time.sleep,
+        self, name: str, options: Mapping[str, Any], folder: Path, *, clock: app.Clock = time.time, sleep: Sleep = time.sleep
     ) -> None:
         options = {one.name: one.default for one in Aws.settings} | {"timeout": 10} | dict(options)
         self.name, self._who, self._options, self._clock, self._sleep = name, f"provider {name}", options, clock, sleep
@@ -351,7 +393,7 @@ class Aws(app.Provider):
         self._uses = tuple(title for title, wanted in uses.items() if wanted)
         self._opening = threading.Lock()
         self._services: dict[str, Service] = {}
-        faults = [Fault(f"providers.{name}.{place}", "aws", words) for place, words in self._faults()]
+        faults = [app.Fault(f"providers.{name}.{place}", "aws", words) for place, words in self._faults()]
         if faults:
             raise app.ConfigError(f"{self._who}: {faults[0].pointer.split('.')[-1]} {faults[0].detail}", faults=faults)
 
@@ -377,35 +419,9 @@ class Aws(app.Provider):
                 self._services = self._connect()
 
     def _connect(self) -> dict[str, Service]:
-        import boto3
-        from botocore import exceptions
-        from botocore.config import Config
-
-        endpoint, timeout_s = self._options["endpoint"], self._options["timeout"]
-        config = Config(
-            connect_timeout=min(3, timeout_s),
-            read_timeout=timeout_s,
-            max_pool_connections=self._options["connections"],
-            retries={"mode": "standard", "total_max_attempts": 1},  # see Service.call
-            tcp_keepalive=True,
-            request_checksum_calculation="when_required",  # every part carries its MD5, which all compatible stores know
-            response_checksum_validation="when_required",
-            s3={"addressing_style": "path" if endpoint else "auto"},
-        )
-        made: dict[str, Service] = {}
-        try:
-            session = boto3.Session(region_name=self._options["region"] or None)
-            region = session.region_name or ("us-east-1" if endpoint else None)
-            for title in self._uses:
-                place = {"region_name": region, "endpoint_url": endpoint or None}
-                client = session.client(title.lower(), **place, config=config)
-                client.meta.events.register("before-parse.dynamodb", refuse_other_answers)
-                bound_answers(client)
-                made[title] = Service(self._who, title, client, self._sleep)
-        except (exceptions.BotoCoreError, ValueError) as error:
-            check = "check endpoint, region, profile and credentials of the AWS configuration"
-            raise app.ConfigError(f"{self._who}: cannot be set up: {check}", hint=str(error)) from error
-        return made
+        session = Session(self._who, self._options["region"], self._options["endpoint"], self._sleep)
+        timeout_s, connections = self._options["timeout"], self._options["connections"]
+        return {title: session.service(title, timeout_s, connections) for title in self._uses}
 
     def close(self) -> None:
         with self._opening:
@@ -1035,7 +1051,7 @@ class S3Blobs(Aws, Blobs):
     def _holds(self, path: str) -> bool:
         return bool(next(self._listed(path + "/", MaxKeys=1)).get("KeyCount"))
 
-    def read(self, path: str, start: int = 0, length: int | None = None, if_match: str | None = None) -> Reader:
+    def read(self, path: str, start: int = 0, length: int | None = None, if_match: str | None = None) -> app.Reader:
         if length == 0 or self._is_hidden(path):
             app.need_blob(path, self.stat(path), if_match)
             return NoBytes()
@@ -1060,7 +1076,7 @@ class S3Blobs(Aws, Blobs):
             raise self._service("S3").garbled(doing)
         return S3Reader(self._service("S3"), path, found["Body"])
 
-    def _unread(self, code: str, path: str, if_match: str | None) -> Reader:
+    def _unread(self, code: str, path: str, if_match: str | None) -> app.Reader:
         """What it means that the bytes were refused: there are none at that place, or none of that blob."""
         if code in ("InvalidRange", "416"):
             app.need_blob(path, self.stat(path), if_match)

@@ -43,7 +43,13 @@ max_file = "1KB"
 [roles.intake]
 grants = ["forms/arrivals:create"]
 """
-QUICK = app.Pace(backoff_s=0.001, most_backoff_s=0.001, probe_s=0.05, retry_s=0.1, chance=lambda: 0.0)
+QUICK = app.RetryPolicy(backoff_s=0.001, most_backoff_s=0.001, probe_s=0.05, retry_s=0.1, chance=lambda: 0.0)
+
+
+def runner(
+    config: app.SqsConfig, host: Any, states: Path, policy: app.RetryPolicy = QUICK, connect: Any = None
+) -> app.SqsRunner:
+    return app.SqsRunner(config, host, connect or app.plugin("sqs").connect, states, lambda said: None, policy=policy)
 
 
 class Queue:
@@ -151,7 +157,7 @@ class Door:
         each: str = "",
         provider: str = "sql",
         more: str = "",
-        pace: app.Pace = QUICK,
+        policy: app.RetryPolicy = QUICK,
         **site: Any,
     ) -> None:
         """`settings` are lines of [sqs], `each` what every queue has beside its url, `more` other tables; `provider` is one
@@ -162,11 +168,11 @@ class Door:
         sqs = f'[sqs]\nendpoint = "{endpoint}"\nregion = "us-east-1"\nqueues = [{urls}]\n{timing}{settings}\n'
         self.toml = sites.PROVIDERS.get(provider, provider) + RESOURCES + sqs + more
         self.site = sites.Site(folder, self.toml, **site)
-        self.queues, self.pace, self.states, self.folder = list(queues), pace, folder / "queues.json", folder
+        self.queues, self.policy, self.states, self.folder = list(queues), policy, folder / "queues.json", folder
 
     def make(self, host: Any = None) -> app.SqsRunner:
         host = host or Host(self.site.app)
-        return app.SqsRunner(self.site.app.config.sqs, host, self.states, lambda said: None, pace=self.pace)
+        return runner(self.site.app.config.sqs, host, self.states, self.policy)
 
     @contextmanager
     def opened(self, host: Any = None) -> Iterator[app.SqsRunner]:

@@ -16,17 +16,19 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar, cast
 
 import aws_server
 import pytest
-from queue_site import QUICK, Door, Host, Queue, client, clients, envelope, leave, texts, until
+from queue_site import Door, Host, Queue, client, clients, envelope, leave, runner, texts, until
 from sites import PROVIDERS, Site
 from sqs_fake import MAX_BYTES, SqsFake
 from test_runner_sqs import POINTER, Program, event, hinder, is_lost
 
 import app
 
+sqs, queues = app.plugin("sqs"), app.plugin("queues")
 _names = (f"f{number}" for number in itertools.count())
 
 
@@ -64,27 +66,40 @@ def hastened(fake: SqsFake, seconds: float) -> bool:
     return False
 
 
+def connected(queue_class: Any, service_class: Any) -> Any:
+    """What a runner connects with, so that its queues are of these classes."""
+
+    class Service(service_class):  # type: ignore[misc]
+        def queue(self, url: str) -> Any:
+            return queue_class(self, url)
+
+    @contextmanager
+    def connect(config: app.SqsConfig, connections: int) -> Iterator[Any]:
+        with closing(Service(config, connections)) as service:
+            yield service.queue
+
+    return connect
+
+
 @contextmanager
 def at_work(
-    door: Door, fake: SqsFake, host: Any = None, service: type[app.QueueService] = app.QueueService
+    door: Door, fake: SqsFake, host: Any = None, queue_class: Any = sqs.SqsQueue, service_class: Any = sqs.SqsService
 ) -> Iterator[app.SqsRunner]:
     """A runner that is drained at the end; its last polls are over soon, because time goes faster then."""
-    host = host or Host(door.site.app)
-    runner = app.SqsRunner(
-        door.site.app.config.sqs, host, door.states, lambda said: None, pace=QUICK, service=service
-    )  # fmt: skip
-    thread = threading.Thread(target=runner.run)
+    connect = connected(queue_class, service_class)
+    one = runner(door.site.app.config.sqs, host or Host(door.site.app), door.states, connect=connect)
+    thread = threading.Thread(target=one.run)
     thread.start()
     try:
-        yield runner
+        yield one
     finally:
-        runner.stop()
+        one.stop()
         until(lambda: not thread.is_alive() or hastened(fake, 1.1), "the end of the runner", 40)
 
 
 def state(door: Door) -> str:
     """What the board says of the first queue."""
-    return app.QueueBoard.read([door.states]).get(name_of(door.queues[0].url), "")
+    return app.StatusFile.read([door.states]).get(name_of(door.queues[0].url), "")
 
 
 def receives(fake: SqsFake, queue: Queue) -> list[int]:
@@ -407,7 +422,7 @@ def test_a_max_receive_count_is_judged_by_attempts_workers_and_kind(
         queue = Queue(client(fake.url), next(_names), fifo=fifo, receives=most)
         (tmp_path / str(number)).mkdir()
         door = Door(tmp_path / str(number), fake.url, [queue], settings=f"workers = {workers}")
-        faults, warnings = app.QueueDesk(door.site.app.config.sqs).lint()
+        faults, warnings = queues.QueueDesk(door.site.app.config.sqs).lint()
         assert not faults
         warned.append([text for text in warnings if "maxReceiveCount" in text])
         door.site.close()
@@ -430,15 +445,15 @@ def test_four_processes_bury_a_poison_head_before_sqs_does(tmp_path: Path, fake:
     for number, key in enumerate("PABC"):
         queue.send(leave(f"2027-01-0{number + 1}", id=key), token=door.site.root, group="g")
     host, config = Poisoned(door.site.app), door.site.app.config.sqs
-    runners = [app.SqsRunner(config, host, tmp_path / f"states-{n}", lambda said: None, pace=QUICK) for n in range(4)]
-    threads = [threading.Thread(target=runner.run) for runner in runners]
+    runners = [runner(config, host, tmp_path / f"states-{n}") for n in range(4)]
+    threads = [threading.Thread(target=one.run) for one in runners]
     for thread in threads:
         thread.start()
     try:
         until(queue.empty, "an empty queue")
     finally:
-        for runner in runners:
-            runner.stop()
+        for one in runners:
+            one.stop()
         fake.advance(1.1)
         for thread in threads:
             thread.join(40)
@@ -474,6 +489,8 @@ def test_a_message_that_ends_its_process_each_time_is_moved_by_sqs_after_its_rec
     try:
         for deaths in (1, 2, 3):
             until(lambda most=deaths: program.told.count("the sqs 1 runner ended") == most, f"death {deaths}", 60)
+            polls = [call for call in list(fake.calls) if call.operation == "ReceiveMessage" and not call.ended]
+            until(lambda begun=polls: all(call.ended for call in begun), "the end of the polls that nobody hears any more")
             if deaths == 3:
                 for day in ("2027-01-01", "2027-01-02", "2027-01-03"):
                     queue.send(leave(day), token=door.site.root, group="g")
@@ -703,16 +720,23 @@ def test_a_copy_that_does_not_fit_at_all_goes_by_s3_and_can_be_sent_back(
     assert not queue.dead()
 
 
-def test_a_binary_attribute_of_ten_is_told_of_a_dead_letter() -> None:
-    binary = {"DataType": "Binary", "BinaryValue": b"\0\xff"}
-    for place in range(10):
-        given = {f"a{n}": {"DataType": "String", "StringValue": str(n)} for n in range(10)} | {f"a{place}": binary}
-        body, attributes = app.dead_letter(app.Message("m", "{}", given), app.SignInNeeded("sign in"), 1, "intake")
-        assert len(attributes) <= 10
-        letter = app.read_dead_letter("http://q/dead", app.Message("d", body, attributes))
-        assert set(letter.attributes) == set(given)
-        assert letter.facts()["attributes"][f"a{place}"], "it is not said to be nothing"
-        assert letter.code == "sign_in_needed"
+@pytest.mark.parametrize("binary", [0, 5, 9])
+@pytest.mark.parametrize("count", [0, 3, 4, 10])
+def test_a_dead_letter_says_all_in_one_form_and_what_it_had_comes_back(count: int, binary: int) -> None:
+    given = {f"a{n}": app.Attribute(str(n)) for n in range(count)} | {"n": app.Attribute("7", "Number")}
+    if count > binary:
+        given[f"a{binary}"] = app.Attribute(b"\0\xff", "Binary")
+    given = dict(list(given.items())[:10])
+    message = app.Message("m", "{}", given | {"Authorization": app.Attribute("Bearer x")})
+    body, attributes = app.dead_letter(message, app.SignInNeeded("sign in"), 1, "intake", 10)
+    assert len(attributes) <= 9, "one more may be needed for the size of a body elsewhere"
+    assert [attributes[name].value for name in ("x_error", "x_detail", "x_attempts", "x_source", "x_message_id")] == [
+        "sign_in_needed", "sign in", "1", "intake", "m",
+    ]  # fmt: skip
+    letter = queues.read_dead_letter("dead", app.Message("d", body, attributes))
+    assert letter.attributes == given
+    assert all(letter.facts()["attributes"].values()), "none is said to be nothing"
+    assert (letter.code, letter.attempts, letter.source) == ("sign_in_needed", 1, "intake")
 
 
 # ---- what only looks like a message
@@ -1063,28 +1087,29 @@ def test_a_dead_letter_queue_that_cannot_be_sent_to_pauses_the_queue(
 
 
 def test_there_is_never_less_than_no_room() -> None:
-    groups, count = app.Groups(2), itertools.count()
+    scheduler, count = app.Scheduler(2), itertools.count()
+    queue = cast(app.Queue, SimpleNamespace(most_held_s=3600))
 
     def delivery() -> app.Delivery:
-        return app.Delivery("http://q/q", app.Message(str(next(count)), "{}"), time.monotonic() + 60, time.monotonic)
+        return app.Delivery(queue, app.Message(str(next(count)), "{}"), time.monotonic() + 60, time.monotonic)
 
-    assert groups.room(0.0, 0.0) == 4, "as many may wait as are at work"
-    groups.put([delivery() for _ in range(6)])  # of other groups than there was room for, of which nobody knew
+    assert scheduler.room(0.0, 0.0) == 4, "as many may wait as are at work"
+    scheduler.put([delivery() for _ in range(6)])  # of other groups than there was room for, of which nobody knew
     for _ in range(2):
-        groups.done(cast(app.Delivery, groups.take()))
-        assert groups.room(0.0, 0.0) == 0
-    groups.done(cast(app.Delivery, groups.take()))
-    assert groups.room(0.0, 0.0) == 1
+        scheduler.done(cast(app.Delivery, scheduler.take()))
+        assert scheduler.room(0.0, 0.0) == 0
+    scheduler.done(cast(app.Delivery, scheduler.take()))
+    assert scheduler.room(0.0, 0.0) == 1
 
 
-class Hasty(app.QueueService):
+class Hasty(sqs.SqsService):  # type: ignore[misc]
     """Waits for an answer a fifteenth of the time that it usually does: so 2 s of visibility are as 30."""
 
     def __init__(self, config: app.SqsConfig, connections: int = 10) -> None:
         super().__init__(config, connections)
-        patience_s = self._sqs.meta.config.read_timeout / 15
-        self._sqs.close()
-        self._sqs = aws_server.client("sqs", config.endpoint, read_timeout=patience_s, max_pool_connections=connections)
+        self.calls.close()
+        given = aws_server.client("sqs", config.endpoint, read_timeout=10 / 15, max_pool_connections=connections)
+        self.calls = app.plugin("aws").Service("[sqs]", "SQS", given, attempts=sqs.ATTEMPTS)
 
 
 @pytest.mark.parametrize(("what", "visibility"), [("a backoff", "2s"), ("a sign of life", "3s")])
@@ -1120,7 +1145,7 @@ def test_a_call_that_hangs_costs_no_other_its_lease(
             return super().handle(request, guard)
 
     faults: list[Any] = []
-    with at_work(door, fake, Slow(door.site.app), Hasty):
+    with at_work(door, fake, Slow(door.site.app), service_class=Hasty):
         queue.send(leave(id="hangs"), token=door.site.root)
         until(lambda: handled["hangs"], "work")
         if what == "a sign of life":
@@ -1180,10 +1205,10 @@ def test_a_message_is_held_as_long_as_sqs_allows(visibility_h: int, tmp_path: Pa
     with SqsFake(clock=lambda: now[0]) as fake:
         queue = Queue(client(fake.url), next(_names))
         door = Door(tmp_path, fake.url, [queue], settings=f'visibility = "{visibility_h}h"')
-        service, visibility_s = app.QueueService(door.site.app.config.sqs), visibility_h * 3600
-        leases, began = app.Leases(service, visibility_s, clock=lambda: now[0]), now[0]
+        service, visibility_s = sqs.SqsService(door.site.app.config.sqs), visibility_h * 3600
+        leases, began, held_queue = app.Leases(visibility_s, clock=lambda: now[0]), now[0], service.queue(queue.url)
         queue.send(leave())
-        (held,) = leases.hold(queue.url, service.receive(queue.url, 1, 0, visibility_s))
+        (held,) = leases.hold(held_queue, held_queue.receive(1, 0, visibility_s))
         while now[0] + visibility_s / 2 < began + 12 * 3600:
             now[0] += visibility_s / 2
             leases.beat()
@@ -1210,22 +1235,22 @@ def test_a_visibility_that_one_slow_call_outlasts_is_a_warning(
 # ---- the end, whatever the service does
 
 
-class Ill(app.QueueService):
+class Ill(sqs.SqsQueue):  # type: ignore[misc]
     """Becomes unable to delete or to change what is held, as `sick` says."""
 
     sick: set[str]
 
-    def delete(self, url: str, handles: Sequence[str]) -> list[str]:
+    def delete(self, handles: Sequence[str]) -> list[str]:
         if "delete" in self.sick and list(handles) != ["none"]:
             self.sick.add("tried")
             raise app.Forbidden("deleting: access was denied")
-        return super().delete(url, handles)
+        return list(super().delete(handles))
 
-    def change(self, url: str, times: Sequence[tuple[str, int]]) -> list[str]:
+    def extend(self, times: Sequence[tuple[str, int]]) -> list[str]:
         if "change" in self.sick and times[0][0] != "none":
             time.sleep(1)
             raise app.Unavailable("holding: it hangs")
-        return super().change(url, times)
+        return list(super().extend(times))
 
 
 def test_a_delete_that_is_denied_does_not_hold_up_the_end(tmp_path: Path, fake: SqsFake) -> None:
@@ -1236,7 +1261,7 @@ def test_a_delete_that_is_denied_does_not_hold_up_the_end(tmp_path: Path, fake: 
     class Denied(Ill):
         sick: ClassVar[set[str]] = {"delete"}
 
-    with at_work(door, fake, service=Denied):
+    with at_work(door, fake, queue_class=Denied):
         until(lambda: "tried" in Denied.sick and len(door.rows()) == 1, "a delete that is denied")
         began = time.monotonic()
     assert time.monotonic() - began < 8
@@ -1266,7 +1291,7 @@ def test_what_was_not_begun_is_given_back_in_one_call_and_not_waited_for_when_th
 
     for number in range(10):
         queue.send(leave(id=f"k{number}"), token=door.site.root, group="g")
-    with at_work(door, fake, Slow(door.site.app), service=Hanging):
+    with at_work(door, fake, Slow(door.site.app), queue_class=Hanging):
         assert reached.wait(20)
         until(lambda: queue.counts()[1] == 10, "the group")
         Hanging.sick.add("change")
@@ -1284,14 +1309,14 @@ def test_a_dead_letter_that_is_refused_keeps_its_reason_however_often(tmp_path: 
     queue.send("no envelope", token=door.site.root)
     refused: list[str] = []
 
-    class Refusing(app.QueueService):
-        def send(self, url: str, *rest: Any) -> str:
-            if url == queue.dead_url and len(refused) < 12:  # three times, in each of four ways
-                refused.append(url)
+    class Refusing(sqs.SqsQueue):  # type: ignore[misc]
+        def send(self, *given: Any) -> str:
+            if self.url == queue.dead_url and len(refused) < 12:  # four times, in each of three ways
+                refused.append(self.url)
                 raise app.Refused("sending: refused (InvalidParameterValue)")
-            return super().send(url, *rest)
+            return str(super().send(*given))
 
-    with at_work(door, fake, service=Refusing):
+    with at_work(door, fake, queue_class=Refusing):
         until(queue.empty, "an empty queue")
     (dead,) = queue.dead()
     assert texts(dead)["x_error"] == "bad_envelope"
@@ -1315,10 +1340,10 @@ def test_what_passes_is_told_from_what_stays(
     code: str, status: int, error: type[app.AppError], tmp_path: Path, fake: SqsFake, queue: Queue
 ) -> None:
     door = Door(tmp_path, fake.url, [queue])
-    with closing(app.QueueService(door.site.app.config.sqs)) as service:
+    with closing(sqs.SqsService(door.site.app.config.sqs)) as service:
         fake.fault(code, operation="SendMessage", status=status, times=None)
         with pytest.raises(app.AppError) as caught:
-            service.send(queue.url, "x", {}, "", "k")
+            service.queue(queue.url).send("x", {}, "", "k")
     assert type(caught.value) is error
 
 
@@ -1333,13 +1358,13 @@ def test_an_answer_that_waits_for_its_bucket_pauses_the_queue(
     stored: list[str] = []
     made = threading.Event()
 
-    class Bucket(app.QueueService):
+    class Bucket(sqs.SqsService):  # type: ignore[misc]
         def store(self, bucket: str, key: str, data: bytes) -> None:
             if not made.is_set():
                 raise app.NotFound("an answer in answers: it does not exist")
             stored.append(key)
 
-    with at_work(door, fake, service=Bucket):
+    with at_work(door, fake, service_class=Bucket):
         until(lambda: state(door).startswith("paused: an answer in answers"), "a pause")
         assert queue.counts() == (0, 1)
         made.set()

@@ -19,8 +19,9 @@ from typing import Any
 
 import aws_server
 import pytest
+import queue_site
 import sites
-from queue_site import QUICK, until
+from queue_site import until
 from sqs_fake import SqsFake
 
 import app
@@ -683,7 +684,7 @@ def test_leases_that_end_while_it_looks_end_the_look(strict: Desk) -> None:
 def worked(desk: Desk, *names: str) -> Iterator[sites.Site]:
     """The site, while its queues are worked on until they are empty."""
     site = sites.Site(desk.folder, (desk.folder / "app.toml").read_text())
-    runner = app.SqsRunner(site.app.config.sqs, site.app, desk.folder / "queues.json", lambda said: None, pace=QUICK)
+    runner = queue_site.runner(site.app.config.sqs, site.app, desk.folder / "queues.json")
     thread = threading.Thread(target=runner.run)
     thread.start()
     try:
@@ -755,9 +756,12 @@ def test_payload_in_s3_is_sent_back_with_its_first_key(emulated: Desk) -> None:
         pass
     token = emulated.token()
     settings = tomllib.loads((emulated.folder / "app.toml").read_text())
-    queues = app.QueueDesk(app.read_config(settings, emulated.folder, "", sites.REGISTRY.provider_settings).sqs)
+    queues = app.plugin("queues").QueueDesk(
+        app.read_config(settings, emulated.folder, "", sites.REGISTRY.provider_settings).sqs
+    )
     for _ in range(2):  # as if the delete had failed
-        queues.visit(emulated.urls["intake-dead"], lambda letter: not queues.send_back(letter, f"Bearer {token}"), 10)
+        [dead] = queues.dead_letter_queues()
+        queues.visit(dead, lambda letter: not queues.send_back(letter, f"Bearer {token}"), 10)
         s3.put_object(Bucket="payloads", Key="k", Body=json.dumps(ENVELOPE).encode())
         with worked(emulated, "intake") as site:
             assert rows(site) == [("2026-01-02", "op")]

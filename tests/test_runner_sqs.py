@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import http.client
 import itertools
 import json
@@ -28,7 +27,7 @@ import aws_server
 import http_client
 import postgres_server
 import pytest
-from queue_site import QUICK, Door, Host, Queue, client, clients, envelope, leave, texts, until
+from queue_site import QUICK, Door, Host, Queue, client, clients, envelope, leave, runner, texts, until
 from sqs_fake import SqsFake
 
 import app
@@ -108,18 +107,19 @@ def test_a_permanent_failure_is_copied_without_its_token_and_then_deleted(
     assert not door.rows()
 
 
-def test_reasons_are_packed_where_ten_attributes_would_not_hold_them(tmp_path: Path, fake: SqsFake, queue: Queue) -> None:
+def test_reasons_are_said_in_one_form_whatever_attributes_there_were(tmp_path: Path, fake: SqsFake, queue: Queue) -> None:
     door = Door(tmp_path, fake.url, [queue])
     queue.send(envelope("forms/leave", "create", {}), **{f"a{n}": str(n) for n in range(10)})
-    queue.send(envelope("forms/leave", "create", {}), token=door.site.root, **{f"a{n}": str(n) for n in range(7)})
+    queue.send(envelope("forms/leave", "create", {}), token=door.site.root, **{f"a{n}": str(n) for n in range(3)})
     with door.opened():
         until(queue.empty, "an empty queue")
-    full, fitting = sorted((texts(one) for one in queue.dead()), key=len, reverse=True)
-    packed = json.loads(full.pop("x_dead_letter"))
-    assert full == {f"a{n}": str(n) for n in range(9)}
-    assert packed["attributes"] == {"a9": "9"}
-    assert packed["x_error"] == "sign_in_needed"
-    assert json.loads(fitting["x_dead_letter"])["x_subject"] == "root"
+    few, full = sorted((texts(one) for one in queue.dead()), key=lambda one: "x_attributes" in one)
+    assert (full["x_error"], few["x_error"]) == ("sign_in_needed", "validation_failed")
+    assert {"x_detail", "x_attempts", "x_source", "x_message_id"} < set(full) & set(few)
+    assert few["x_subject"] == "root"
+    rest = json.loads(full["x_attributes"])
+    assert {name: value for name, value in full.items() if name[0] == "a"} | rest == {f"a{n}": str(n) for n in range(10)}
+    assert {name: value for name, value in few.items() if name[0] == "a"} == {f"a{n}": str(n) for n in range(3)}
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_reasons_are_packed_where_ten_attributes_would_not_hold_them(tmp_path: P
 def test_a_bad_envelope_is_told_with_pointers(body: Any, pointers: list[str]) -> None:
     message = app.Message("m1", body if isinstance(body, str) else json.dumps(body))
     with pytest.raises(app.BadEnvelope) as caught:
-        app.read_envelope(app._parsed(message.body), message, None, "r1")
+        app.read_envelope(app.parse_body(message.body), message, None, "r1")
     assert [fault.pointer for fault in caught.value.faults] == pointers
     assert caught.value.code == "bad_envelope"
 
@@ -172,7 +172,7 @@ def test_a_bad_envelope_is_a_dead_letter_and_a_bad_reply_name_too(tmp_path: Path
 
 def test_what_an_envelope_says_becomes_a_request() -> None:
     body = envelope("forms/leave/records/a%2Fb", "update", {"day": "x"}, params={"a": "b"}, id="key")
-    message = app.Message("m1", json.dumps(body), {"Authorization": {"StringValue": "Bearer t"}}, 12.5)
+    message = app.Message("m1", json.dumps(body), {"Authorization": app.Attribute("Bearer t")}, 12.5)
     request = app.read_envelope(body, message, (), "r1")
     assert (request.resource, request.path, request.action) == ("forms/leave", ("records", "a/b"), Action.UPDATE)
     assert (request.data, request.params, request.idempotency_key) == ({"day": "x"}, {"a": "b"}, "key")
@@ -359,7 +359,7 @@ class Answers:
         self.queue, self.reply_url = queue, reply_url
         self.ids = {"http": "none", "sqs": "none"}
         config = self.sqs.app.config.sqs
-        self.runner = app.SqsRunner(config, Host(self.sqs.app), folder / "states", lambda said: None, pace=QUICK)
+        self.runner = runner(config, Host(self.sqs.app), folder / "states")
 
     def both(self, case: Case) -> tuple[tuple[int, Any], tuple[int, Any]]:
         """Status and body, by HTTP and by SQS."""
@@ -700,12 +700,12 @@ def test_what_fails_again_and_again_is_a_dead_letter_after_its_attempts(
 
 
 def test_a_backoff_doubles_with_full_jitter_and_stays_inside_twelve_hours() -> None:
-    pace = app.Pace(chance=lambda: 1.0)
-    assert [pace.backoff(attempt, 0) for attempt in (1, 2, 3, 8, 9, 99)] == [5, 10, 20, 640, 900, 900]
-    assert app.Pace(chance=lambda: 0.5).backoff(2, 0) == 5
-    assert app.Pace(chance=lambda: 0.0).backoff(9, 0) == 0
-    assert pace.backoff(99, 12 * 3600 - 100) == 40
-    assert pace.backoff(99, 12 * 3600) == 0
+    policy, day_s = app.RetryPolicy(chance=lambda: 1.0), 24 * 3600
+    assert [policy.backoff(attempt, day_s) for attempt in (1, 2, 3, 8, 9, 99)] == [5, 10, 20, 640, 900, 900]
+    assert app.RetryPolicy(chance=lambda: 0.5).backoff(2, day_s) == 5
+    assert app.RetryPolicy(chance=lambda: 0.0).backoff(9, day_s) == 0
+    assert policy.backoff(99, 100) == 40
+    assert policy.backoff(99, 0) == 0
 
 
 def test_an_outage_pauses_the_queue_and_burns_no_receives(tmp_path: Path, fake: SqsFake) -> None:
@@ -729,13 +729,13 @@ def test_an_outage_pauses_the_queue_and_burns_no_receives(tmp_path: Path, fake: 
         queue.send(leave(id=str(number)), token=door.site.root)
     with door.opened(Away(door.site.app)):
         until(lambda: asked["ready"] > 10, "probes")
-        assert app.QueueBoard.read([door.states]) == {queue.url.rpartition("/")[2]: "paused: main is away"}
+        assert app.StatusFile.read([door.states]) == {queue.url.rpartition("/")[2]: "paused: main is away"}
         received = len(fake.wait_for_call("ReceiveMessage"))
         until(lambda: asked["ready"] > 30, "more probes")
         assert len(fake.wait_for_call("ReceiveMessage")) <= received + 1, "nothing is received meanwhile"
         away.clear()
         until(queue.empty, "an empty queue")
-        assert app.QueueBoard.read([door.states]) == {queue.url.rpartition("/")[2]: "ok"}
+        assert app.StatusFile.read([door.states]) == {queue.url.rpartition("/")[2]: "ok"}
     assert len(door.rows()) == 30
     assert not queue.dead()
     assert max(m.receives for m in fake.queues[queue.url.rpartition("/")[2]].handles.values()) == 1
@@ -772,8 +772,8 @@ def test_a_queue_that_is_missing_is_told_and_waited_for(
     door.site.app.config = door.site.app.config._replace(sqs=sqs)
     with door.opened():
         until(lambda: len(fake.wait_for_call("GetQueueAttributes", 10)) > 10, "several looks")
-        until(lambda: "ok" in app.QueueBoard.read([door.states]).values(), "the queue that is there")
-        states = app.QueueBoard.read([door.states])
+        until(lambda: "ok" in app.StatusFile.read([door.states]).values(), "the queue that is there")
+        states = app.StatusFile.read([door.states])
         assert states[name].startswith("paused: ")
         assert "does not exist" in states[name]
         assert "dead-letter" in states["bare"]
@@ -811,7 +811,7 @@ def test_a_dead_letter_that_cannot_be_sent_keeps_its_message(tmp_path: Path, fak
         "InternalError", operation="SendMessage", queue=queue.dead_url.rpartition("/")[2], status=500, times=None
     )
     with door.opened():
-        until(lambda: "paused: sending to" in next(iter(app.QueueBoard.read([door.states]).values())), "a pause")
+        until(lambda: "paused: sending to" in next(iter(app.StatusFile.read([door.states]).values())), "a pause")
         fake.wait_for_call("SendMessage", 4)
         assert queue.counts() == (0, 1)
         fault.times = 0
@@ -927,7 +927,7 @@ def test_an_outage_holds_only_what_it_met(tmp_path: Path, fake: SqsFake, queue: 
 
 
 def test_messages_that_met_the_same_outage_wait_at_the_same_time(tmp_path: Path, fake: SqsFake, queue: Queue) -> None:
-    door = Door(tmp_path, fake.url, [queue], pace=dataclasses.replace(QUICK, probe_s=2.0))
+    door = Door(tmp_path, fake.url, [queue], policy=QUICK._replace(probe_s=2.0))
     for number in range(10):
         queue.send(leave(id=str(number)), token=door.site.root)
     met = set[str]()
@@ -1293,10 +1293,10 @@ def test_processes_that_share_a_queue_do_each_message_once_and_stop_without_leav
 
 
 def test_a_queue_that_works_is_told_beside_one_that_rests(tmp_path: Path) -> None:
-    board = app.QueueBoard(tmp_path / "queues-1.json")
-    board.tell("broken", "paused")
+    board = app.StatusFile(tmp_path / "queues-1.json")
+    board.set("broken", "paused")
     board.begin("intake")
-    assert app.QueueBoard.read([tmp_path / "queues-1.json"]) == {"broken": "paused", "intake": "ok"}
+    assert app.StatusFile.read([tmp_path / "queues-1.json"]) == {"broken": "paused", "intake": "ok"}
 
 
 def test_a_program_ended_at_ten_random_moments_strands_nothing_and_does_nothing_twice(
@@ -1482,12 +1482,12 @@ def test_one_message_twenty_times_to_four_processes_is_one_row(
 
 def test_the_worse_state_of_several_processes_is_told(tmp_path: Path) -> None:
     paths = [tmp_path / f"queues-{number}.json" for number in (1, 2, 3)]
-    assert app.QueueBoard.read(paths) == {"all": "the queue runner is not at work"}
+    assert app.StatusFile.read(paths) == {"all": "the queue runner is not at work"}
     for path, told in zip(paths, ["ok", "paused", "ok"], strict=True):
-        app.QueueBoard(path).tell("intake", told)
-    assert app.QueueBoard.read(paths) == {"intake": "paused"}
+        app.StatusFile(path).set("intake", told)
+    assert app.StatusFile.read(paths) == {"intake": "paused"}
     paths[2].unlink()
-    assert app.QueueBoard.read(paths)["all"] == "the queue runner is not at work"
+    assert app.StatusFile.read(paths)["all"] == "the queue runner is not at work"
 
 
 def test_the_queue_runner_needs_queues(tmp_path: Path) -> None:

@@ -1,0 +1,417 @@
+"""Queues of SQS for `server --runner sqs`, and what other services of AWS make of messages: see WRAPPINGS.
+
+Rights that are needed: sqs:GetQueueAttributes, ReceiveMessage, ChangeMessageVisibility and DeleteMessage of a queue that
+is worked on; GetQueueUrl and SendMessage of its dead-letter queue; SendMessage of the queues of `replies`; s3:GetObject and
+DeleteObject of `buckets`, PutObject of `reply_bucket`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from functools import partial
+from typing import Any
+from urllib.parse import unquote_plus
+
+import app
+from app import (
+    AppError,
+    Attribute,
+    ConfigError,
+    Forbidden,
+    Json,
+    Message,
+    NotFound,
+    PayloadUnavailable,
+    Queue,
+    Refused,
+    SqsConfig,
+    TooLarge,
+    Unavailable,
+    Value,
+    bad_envelope,
+    check_value,
+    dump_json,
+    is_message_key,
+    load_json,
+    parse_body,
+)
+
+aws = app.plugin("aws")
+
+# ==== 1. SERVICE =================================================================================================
+# SQS and the S3 beside it, over the clients of plugins/aws.py: each call says what it does, and its faults leave as
+# NotFound (no such queue or object), Forbidden, Refused or Unavailable.
+# uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS plugin:aws
+# defines: SqsService connect
+
+ATTEMPTS = 2  # at a call
+KMS_PASSES = re.compile(r"(?i)kms")  # a key that is denied or disabled for the time being
+
+
+class SqsService:
+    """The clients of one process."""
+
+    def __init__(self, config: SqsConfig, connections: int = 10) -> None:
+        """ConfigError without a region."""
+        first_url = config.queues[0].url if config.queues else ""
+        named = re.match(r"https://sqs\.([a-z0-9-]+)\.amazonaws\.", first_url)
+        session = aws.Session("[sqs]", config.region or (named[1] if named else ""), config.endpoint)
+        # Without its checks and the long name of its agent, botocore takes a tenth less time for a call.
+        quick = {"parameter_validation": False, "user_agent": f"satchel/{app.__version__}"}
+        make = partial(session.service, connections=connections, attempts=ATTEMPTS, connect_timeout=5, **quick)
+        self.config = config
+        self.calls, self.polls = make("SQS", 10), make("SQS", config.wait_s + 10)
+        self._make_s3, self._s3, self._making = partial(make, "S3", 10), None, threading.Lock()
+
+    def queue(self, url: str) -> SqsQueue:
+        return SqsQueue(self, url)
+
+    def close(self) -> None:
+        for service in (self.calls, self.polls, self._s3):
+            if service is not None:
+                service.close()
+
+    @property
+    def s3(self) -> Any:
+        with self._making:
+            if self._s3 is None:
+                self._s3 = self._make_s3()
+            return self._s3
+
+    def load(self, bucket: str, key: str, most_bytes: int) -> bytes:
+        """An object's bytes; TooLarge by its announced size, before anything is read."""
+        doing = f"the payload in {bucket}"
+        with faults(doing):
+            try:
+                answer = self.s3.call(doing, "get_object", expect=("NoSuchKey", "404"), Bucket=bucket, Key=key)
+            except aws.Refused as error:
+                raise NotFound(f"{doing}: it does not exist") from error
+        with closing(answer["Body"]) as stream:
+            if answer["ContentLength"] > most_bytes:
+                raise TooLarge(f"the payload has {answer['ContentLength']:,} bytes; at most {most_bytes:,} are taken here")
+            with faults(doing), self.s3.errors(doing):
+                return bytes(stream.read())
+
+    def store(self, bucket: str, key: str, data: bytes) -> None:
+        doing = f"an answer in {bucket}"
+        with faults(doing):
+            self.s3.call(doing, "put_object", Bucket=bucket, Key=key, Body=io.BytesIO(data))
+
+    def remove(self, bucket: str, key: str) -> None:
+        doing = f"removing a payload in {bucket}"
+        with faults(doing):
+            self.s3.call(doing, "delete_object", Bucket=bucket, Key=key)
+
+
+@contextmanager
+def connect(config: SqsConfig, connections: int) -> Iterator[Callable[[str], Queue]]:
+    """What makes queues of their URLs, until the block ends."""
+    with closing(SqsService(config, connections)) as service:
+        yield service.queue
+
+
+@contextmanager
+def faults(doing: str) -> Iterator[None]:
+    """The errors of plugins/aws.py as the queue runner knows them."""
+    try:
+        yield
+    except (aws.Missing, aws.Denied, aws.BadCredentials, aws.Rejected, Unavailable, ConfigError) as error:
+        raise translated(doing, error) from error
+
+
+def translated(doing: str, error: AppError) -> AppError:
+    """A refusal that passes, or may be repaired, is told from one that stays."""
+    cause = error.__cause__
+    code, status = aws.error_code(cause) or type(cause or error).__name__, aws.error_status(cause)
+    if isinstance(error, aws.Missing):
+        return NotFound(f"{doing}: it does not exist")
+    if KMS_PASSES.match(code):
+        return Unavailable(f"{doing}: {code}", hint=error.hint)
+    is_refused = isinstance(error, aws.Rejected)
+    if isinstance(error, aws.Denied | aws.BadCredentials) or (is_refused and status in (401, 403)):
+        return Forbidden(f"{doing}: access was denied ({code})")
+    if is_refused:
+        return Refused(f"{doing}: refused ({code})", hint=error.hint)
+    return Unavailable(f"{doing}: {code}", hint=error.hint)
+
+
+# ==== 2. WRAPPINGS ===============================================================================================
+# What other services of AWS make of a message: notifications of SNS, pointers to bodies in S3 as the extended client
+# libraries write them, event notifications of S3.
+# uses: ERRORS VALUES CONTRACTS RUNNERS
+# defines: unwrapped has_pointer payload_pointer object_events
+
+POINTERS = ("software.amazon.payloadoffloading.PayloadS3Pointer", "com.amazon.sqs.javamessaging.MessageS3Pointer")
+POINTER_SIZES = ("ExtendedPayloadSize", "SQSLargePayloadSize")  # attributes of messages whose body is a pointer
+
+
+def unwrapped(message: Message) -> Message:
+    """What an SNS notification carries, under the notification's own id; any other message as it is."""
+    if "TopicArn" not in message.body or not message.body.lstrip().startswith("{"):
+        return message
+    outer = parse_body(message.body)
+    if outer.get("Type") != "Notification" or not isinstance(outer.get("Message"), str) or "TopicArn" not in outer:
+        return message
+    given = outer.get("MessageAttributes", {})
+    carried = {
+        name: Attribute(str(one.get("Value", "")))
+        for name, one in (given.items() if isinstance(given, dict) else ())
+        if isinstance(one, dict)
+    }
+    key = outer.get("MessageId")
+    if not is_message_key(key):
+        raise bad_envelope("/MessageId", "id", "must be a text of 1 to 255 characters")
+    return message._replace(id=key, body=outer["Message"], attributes={**carried, **message.attributes})
+
+
+def has_pointer(message: Message) -> bool:
+    """Whether the body is a pointer to one in S3, as its attributes announce."""
+    return any(name in message.attributes for name in POINTER_SIZES)
+
+
+def payload_pointer(message: Message) -> tuple[str, str] | None:
+    """Bucket and key of a body in S3; None for a body that is here."""
+    if not has_pointer(message):
+        return None
+    match parse_body(message.body):
+        case [str(kind), {"s3BucketName": str(bucket), "s3Key": str(key)}] if kind in POINTERS:
+            return bucket, key
+    raise bad_envelope("", "pointer", "is not the S3 pointer that its attributes announce")
+
+
+def object_events(value: Json) -> list[tuple[str, Value]] | None:
+    """The records of an S3 event notification, each a key that its repeats share and data for a form; [] of a test event;
+    None for anything else."""
+    if not isinstance(value, dict):
+        return None
+    if value.get("Event") == "s3:TestEvent" and "Bucket" in value and "resource" not in value:
+        return []
+    records = value.get("Records")
+    if not isinstance(records, list) or not records or not all(is_event(one) for one in records):
+        return None
+    if any(True for record in records for _ in check_value(record)):
+        raise bad_envelope("/Records", "text", "holds what cannot be stored")
+    return [event_data(one) for one in records]
+
+
+def is_event(record: Json) -> bool:
+    match record:
+        case {"eventSource": "aws:s3", "s3": {"bucket": {"name": str()}, "object": {"key": str()}}}:
+            return True
+    return False
+
+
+def event_data(record: Value) -> tuple[str, Value]:
+    """The key of the object is decoded, which S3 encodes as a form does."""
+    stored = record["s3"]["object"]
+    data = {
+        "bucket": record["s3"]["bucket"]["name"], "key": unquote_plus(stored["key"]), "size_bytes": stored.get("size"),
+        "etag": stored.get("eTag"), "event": record.get("eventName"), "at": record.get("eventTime"),
+    }  # fmt: skip
+    repeat = [data["bucket"], data["key"], data["event"], stored.get("sequencer") or data["at"]]
+    return "s3 " + dump_json(repeat), {name: value for name, value in data.items() if value is not None}
+
+
+# ==== 3. QUEUE ===================================================================================================
+# A queue of SQS, for the queue runner and for plugins/queues.py.
+# uses: ERRORS VALUES CONTRACTS RUNNERS SERVICE WRAPPINGS
+# defines: SqsQueue queue_name
+
+MOST_BYTES = 262_144  # of body and attributes, on queues whose limit nobody raised
+DEAD_LETTER_KEYS = "dead-letters/"  # of dead letters in S3
+NOBODY = "none"  # a handle of no message
+SYSTEM_ATTRIBUTES = ["SentTimestamp", "MessageGroupId", "DeadLetterQueueSourceArn", "ApproximateReceiveCount"]
+UNSENDABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+
+
+def queue_name(url: str) -> str:
+    return url.rstrip("/").rpartition("/")[2]
+
+
+class SqsQueue(Queue):
+    """See Queue. `limit_bytes` is what is taken for its limit; with None that is found out by sending."""
+
+    most_attributes, most_held_s = 10, 12 * 3600
+
+    def __init__(self, service: SqsService, url: str, limit_bytes: int | None = MOST_BYTES) -> None:
+        self.url, self.name, self.fifo = url, queue_name(url), url.endswith(".fifo")
+        self.service, self.limit_bytes = service, limit_bytes
+
+    def _call(self, doing: str, operation: str, **params: Any) -> Any:
+        with faults(doing):
+            return self.service.calls.call(doing, operation, **params)
+
+    # -- its set-up
+
+    def attributes(self) -> dict[str, str]:
+        """Everything that SQS says of it, by the names there."""
+        answer = self._call(
+            f"the queue {self.name}", "get_queue_attributes", QueueUrl=self.url, AttributeNames=["All"]
+        )  # fmt: skip
+        return dict(answer["Attributes"])
+
+    def check(self) -> None:
+        redrive = load_json(self.attributes().get("RedrivePolicy") or "{}")
+        target = str(redrive.get("deadLetterTargetArn", ""))
+        if not target:
+            raise ConfigError("it has no dead-letter queue: give it a RedrivePolicy")
+        self.dead_letters = self.queue_of(target)
+        for denied in self.denied():
+            raise denied
+
+    def queue_of(self, arn: str) -> SqsQueue:
+        """A dead-letter queue."""
+        account, name = arn.split(":")[-2:]
+        doing = f"the dead-letter queue {name}"
+        answer = self._call(doing, "get_queue_url", QueueName=name, QueueOwnerAWSAccountId=account)
+        found = self.service.queue(str(answer["QueueUrl"]))
+        found.limit_bytes = None
+        return found
+
+    def denied(self) -> list[Forbidden]:
+        """Of deleting and holding messages, what is not allowed; tried with a handle of no message."""
+        found = []
+        for attempt in (partial(self.delete, [NOBODY]), partial(self.extend, [(NOBODY, 0)])):
+            try:
+                with suppress(Unavailable, Refused):
+                    attempt()
+            except Forbidden as error:
+                found.append(error)
+        return found
+
+    # -- its messages
+
+    def receive(self, limit: int, wait_s: int, visibility_s: int) -> list[Message]:
+        doing = f"receiving from {self.name}"
+        with faults(doing):
+            answer = self.service.polls.call(
+                doing, "receive_message", QueueUrl=self.url, MaxNumberOfMessages=min(10, limit), WaitTimeSeconds=wait_s,
+                VisibilityTimeout=visibility_s, AttributeNames=SYSTEM_ATTRIBUTES, MessageAttributeNames=["All"],
+            )  # fmt: skip
+        return [self._message(raw) for raw in answer.get("Messages", ())]
+
+    def _message(self, raw: Mapping[str, Any]) -> Message:
+        """The group of a standard queue's message is for the service's fairness, and is no order."""
+        system = raw.get("Attributes", {})
+        attributes = {
+            name: Attribute(one["StringValue"] if "StringValue" in one else one["BinaryValue"], one["DataType"])
+            for name, one in raw.get("MessageAttributes", {}).items()
+        }
+        return Message(
+            id=raw["MessageId"], body=raw["Body"], attributes=attributes, handle=raw["ReceiptHandle"],
+            sent_at=int(system.get("SentTimestamp", 0)) / 1000,
+            group=system.get("MessageGroupId", "") if self.fifo else "",
+            receives=int(system.get("ApproximateReceiveCount", 1)),
+            moved_from=system.get("DeadLetterQueueSourceArn", "").rpartition(":")[2],
+        )  # fmt: skip
+
+    def extend(self, times: Sequence[tuple[str, int]]) -> list[str]:
+        entries = [
+            {"Id": str(n), "ReceiptHandle": handle, "VisibilityTimeout": visibility_s}
+            for n, (handle, visibility_s) in enumerate(times)
+        ]
+        doing = f"holding messages of {self.name}"
+        return _entries(self._call(doing, "change_message_visibility_batch", QueueUrl=self.url, Entries=entries), entries)
+
+    def delete(self, handles: Sequence[str]) -> list[str]:
+        entries = [{"Id": str(n), "ReceiptHandle": handle} for n, handle in enumerate(handles)]
+        doing = f"deleting from {self.name}"
+        return _entries(self._call(doing, "delete_message_batch", QueueUrl=self.url, Entries=entries), entries)
+
+    def send(self, body: str, attributes: Mapping[str, Attribute], group: str, key: str, large_key: str = "") -> str:
+        """Characters that a message may not have are escaped, as in JSON; in attributes they become "?"."""
+        body = UNSENDABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", body)
+        size, bucket = message_bytes(body, attributes), self.service.config.reply_bucket
+        by_s3 = bool(bucket and large_key)
+        if self.limit_bytes is None or size <= self.limit_bytes:
+            try:
+                return self._send(body, attributes, group, key)
+            except Refused:
+                if not by_s3:
+                    raise
+        elif not by_s3:
+            raise TooLarge(f"the message has {size:,} bytes; at most {self.limit_bytes:,} are taken: [sqs] reply_bucket")
+        try:
+            self.service.store(bucket, large_key, body.encode())
+        except (NotFound, Forbidden) as error:
+            raise PayloadUnavailable(error.message) from error
+        length = Attribute(str(len(body.encode())), "Number")
+        pointer = dump_json([POINTERS[0], {"s3BucketName": bucket, "s3Key": large_key}])
+        return self._send(pointer, {**attributes, POINTER_SIZES[0]: length}, group, key)
+
+    def _send(self, body: str, attributes: Mapping[str, Attribute], group: str, key: str) -> str:
+        order = {}
+        if self.fifo:
+            order = {"MessageGroupId": group_id(group) or key, "MessageDeduplicationId": key}
+        given = {name: _sendable(one) for name, one in attributes.items()}
+        doing = f"sending to {self.name}"
+        sent = self._call(doing, "send_message", QueueUrl=self.url, MessageBody=body, MessageAttributes=given, **order)
+        return str(sent["MessageId"])
+
+    # -- what stands around them
+
+    def unwrap(self, message: Message) -> Message:
+        return unwrapped(message)
+
+    def load(self, message: Message) -> tuple[Message, str]:
+        pointer = payload_pointer(message)
+        if pointer is None:
+            return message, ""
+        (bucket, key), config = pointer, self.service.config
+        is_ours = bucket == config.reply_bucket and key.startswith(DEAD_LETTER_KEYS)
+        if bucket not in config.buckets and not is_ours:
+            raise bad_envelope("/1/s3BucketName", "bucket", "is none of [sqs] buckets")
+        try:
+            body = self.service.load(bucket, key, config.max_payload_bytes).decode()
+        except UnicodeDecodeError as error:
+            raise bad_envelope("", "text", "is not UTF-8") from error
+        except Forbidden as error:  # ours to be repaired, or an object that is not there: S3 says the same of both
+            raise PayloadUnavailable(error.message) from error
+        first_id = message.text("x_message_id") or message.id  # of a dead letter that was sent back
+        return unwrapped(message._replace(body=body, id=first_id)), f"{bucket}/{key}"
+
+    def discard(self, payload: str) -> None:
+        bucket, _, key = payload.partition("/")
+        self.service.remove(bucket, key)
+
+    def events(self, value: Json) -> list[tuple[str, Value]] | None:
+        return object_events(value)
+
+
+def _entries(answer: Mapping[str, Any], entries: Sequence[Any]) -> list[str]:
+    """Of each entry of a batch what Queue.extend() says of it; one that the answer does not name has failed too."""
+    codes = {str(one["Id"]): str(one.get("Code") or "") for one in answer.get("Failed", ())}
+    done = {str(one["Id"]) for one in answer.get("Successful", ())}
+
+    def said(id_: str) -> str:
+        if id_ in codes:
+            is_lost = re.search(r"NotInflight|ReceiptHandle|InvalidParameterValue|NotFound", codes[id_])
+            return "lost" if is_lost else "failed"
+        return "" if id_ in done else "failed"
+
+    return [said(entry["Id"]) for entry in entries]
+
+
+def _sendable(attribute: Attribute) -> dict[str, Any]:
+    value, type_ = attribute
+    if isinstance(value, bytes):
+        return {"DataType": type_, "BinaryValue": value}
+    return {"DataType": type_, "StringValue": UNSENDABLE.sub("?", value)}
+
+
+def message_bytes(body: str, attributes: Mapping[str, Attribute]) -> int:
+    """The size that counts against a queue's limit: body, and names, types and values of the attributes."""
+    size = len(body.encode(errors="replace"))
+    for name, (value, type_) in attributes.items():
+        size += len((name + type_).encode()) + len(value if isinstance(value, bytes) else value.encode(errors="replace"))
+    return size
+
+
+def group_id(text: str) -> str:
+    """A MessageGroupId for those that belong together by this text, of the characters and the length that SQS takes."""
+    return text if re.fullmatch(r"[!-~]{0,128}", text) else hashlib.sha256(text.encode()).hexdigest()
