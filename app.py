@@ -7863,8 +7863,8 @@ RESOURCE_TYPES: Mapping[str, type[Resource]] = {
 #          key_rule key_test field_key holds_text is_instant list_mark CompiledQuery stored_version stored_weight
 #          stored_record check_commit check_version next_version check_blob rechunk PendingCommit GroupCommit
 #          ProcessLock Pool may_write COUNT_OF SQL_SIGNS SQL_TOKENS read_statement check_params quote_name bindable
-#          SqlSelect has_wal_reset_fault DENIED_ERRORS SqlQuery SqliteQuery plain_cell need_blob SqlBlobs SqlProvider
-#          ITEM_ERRORS disk_errors
+#          SqlSelect has_wal_reset_fault DENIED_ERRORS SqlQuery SqliteQuery plain_cell need_blob SqlBlobs
+#          SqliteDatabase SqlProvider ITEM_ERRORS disk_errors
 
 _Result = TypeVar("_Result")
 
@@ -8881,18 +8881,12 @@ class SqlBlobs(Blobs):
         return self._submit(work)
 
 
-class SqlProvider(SqlBlobs, Queries, Records):
-    """An SQLite database: a table of key, version and data for each table of records, and blobs in chunks.
+class SqliteDatabase(Provider):
+    """The connections to an SQLite database, and what its errors mean.
 
     Writes go through one connection of a process, grouped, under a lock that is held between processes for every
     write and checkpoint. Reads have connections of their own. A database that only queries use is never altered.
     """
-
-    kind = "sql"
-    atomic = True
-    settings = (
-        Setting("url", "text", REQUIRED, "where the database is: sqlite:///path, relative to app.toml, or sqlite:////path"),
-    )
 
     def __init__(self, name: str, options: Mapping[str, Any], folder: Path, *, clock: Clock = time.time) -> None:
         path = str(options.get("url")).partition("sqlite:///")
@@ -8989,13 +8983,6 @@ class SqlProvider(SqlBlobs, Queries, Records):
         connection.set_progress_handler(None, 0)
         self._pool.give_back(connection)
 
-    def _prepare(self, *, blobs: bool = False) -> None:
-        """Make the database and, when asked, the tables of blobs, unless that was done in this process."""
-        if self._writer is None or (blobs and not self._blobs_made):
-            statements = _BLOBS_SCHEMA.strip().split(";\n") if blobs else []
-            self._submit(lambda connection: list(map(connection.execute, statements)))
-            self._blobs_made = self._blobs_made or blobs  # not before the commit: others read on connections of their own
-
     def _opened_writer(self) -> sqlite3.Connection:
         """The writing connection; made, with the database, at its first use. The caller holds the lock."""
         if self._writer is None:
@@ -9054,6 +9041,23 @@ class SqlProvider(SqlBlobs, Queries, Records):
             self._tables.clear()
             job.error = error
         connection.execute("release job")
+
+
+class SqlProvider(SqliteDatabase, SqlBlobs, Queries, Records):
+    """An SQLite database: a table of key, version and data for each table of records, and blobs in chunks."""
+
+    kind = "sql"
+    atomic = True
+    settings = (
+        Setting("url", "text", REQUIRED, "where the database is: sqlite:///path, relative to app.toml, or sqlite:////path"),
+    )
+
+    def _prepare(self, *, blobs: bool = False) -> None:
+        """Make the database and, when asked, the tables of blobs, unless that was done in this process."""
+        if self._writer is None or (blobs and not self._blobs_made):
+            statements = _BLOBS_SCHEMA.strip().split(";\n") if blobs else []
+            self._submit(lambda connection: list(map(connection.execute, statements)))
+            self._blobs_made = self._blobs_made or blobs  # not before the commit: others read on connections of their own
 
     # -- records
 

@@ -73,7 +73,7 @@ from app import (
 # A folder of plain files that other programs may use too, and a journal of records: a line of it is one commit.
 # uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS
 # defines: Provider:file identity write_fully FileReader JournalEntry write_journal_line copy_value Journal
-#          FileProvider
+#          FolderRecords FileProvider
 
 
 def identity(folder: str) -> str:
@@ -298,16 +298,10 @@ def _odd_name(name: str) -> tuple[str, str]:
         return re.sub(r"[\x00-\x1f\x7f-\x9f\\]", LOST, shown), f"its name {words}"
 
 
-class FileProvider(Records, Blobs):
-    """A folder: its files are the blobs, usable by other programs too, and root/.satchel keeps records and uploads.
+class FolderRecords(Records):
+    """A folder, and the records in root/.satchel: they live in the memory of each process, and in a journal."""
 
-    Records live in the memory of each process. A folder made from outside counts as one even while it is empty, and
-    stays; those that were made here are noted in root/.satchel/folders, and go with their last file.
-    """
-
-    kind = "file"
-    atomic = keeps_folders = serves_places = True
-    settings = (Setting("root", "path", REQUIRED, "the folder, relative to app.toml; made when first written"),)
+    atomic = True
 
     def __init__(self, name: str, options: Mapping[str, Any], folder: Path, *, clock: Clock = time.time) -> None:
         root = options.get("root")
@@ -380,8 +374,6 @@ class FileProvider(Records, Blobs):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             sync_folder(self._root.parent)
             sync_folder(self._root)
-
-    # -- records
 
     @contextmanager
     def _table(self, table: str) -> Iterator[Mapping[str, Record]]:
@@ -459,7 +451,17 @@ class FileProvider(Records, Blobs):
             entries.append((write.table, write.key, *after))
         return entries
 
-    # -- blobs
+
+class FileProvider(FolderRecords, Blobs):
+    """A folder: its files are the blobs, usable by other programs too, and root/.satchel keeps records and uploads.
+
+    Records live in the memory of each process. A folder made from outside counts as one even while it is empty, and
+    stays; those that were made here are noted in root/.satchel/folders, and go with their last file.
+    """
+
+    kind = "file"
+    keeps_folders = serves_places = True
+    settings = (Setting("root", "path", REQUIRED, "the folder, relative to app.toml; made when first written"),)
 
     def _place(self, path: str, *, last_link: bool = True) -> str:
         """Where a path is on disk, links followed (the last one if last_link); BadRequest if that is not in the share."""

@@ -37,10 +37,13 @@ from app import ConfigError, Fault, Json, Record, Setting, Unavailable, quote_na
 if TYPE_CHECKING:
     import ssl
 
-# ==== 1. POSTGRES ================================================================================================
-# Records, blobs and views in PostgreSQL, on what SqlProvider's classes share.
-# uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS
-# defines: Provider:postgres
+# ==== 1. SERVER ==================================================================================================
+# What Satchel makes in a database, where the server is, what its errors mean, and connections to it.
+# uses: ERRORS VALUES CONFIG PROVIDERS
+# defines: Step Steps KEY_LETTERS ROWS_AT_FIRST ROWS_AT_MOST ROWS_LETTERS OLDEST TRIES KEEP_ALIVE TLS_MODES BLOB_TABLES
+#          SORT_KEY MOMENT_KEY FUNCTIONS RECORDS_TABLE BLOBS_SCHEMA TABLES EXACT FAULTS fault_of Target read_url Lost
+#          causes tls_context reach bytes_cell number_cell json_cell moment_cell CELLS TEXT NUMBERS TEXTS written array
+#          positional numbered Answer Link LimitedPool
 
 _Result = TypeVar("_Result")
 Step: TypeAlias = tuple[str, Sequence[Json]]  # a statement with $1, $2… and their values
@@ -212,9 +215,6 @@ def read_url(url: str, *, secret: bool) -> dict[str, Any]:
     if found["tls"] not in TLS_MODES:
         raise ValueError(f"has sslmode={found['tls']}: it can be {', '.join(TLS_MODES)}")
     return found
-
-
-# ---- connections
 
 
 class Lost(Exception):
@@ -523,7 +523,11 @@ class LimitedPool(app.Pool):
         self._free.release()
 
 
-# ---- SQL in the words of PostgreSQL
+# ==== 2. SQL =====================================================================================================
+# Queries and views in the words of PostgreSQL, and the rows of a view as they are read.
+# uses: ERRORS VALUES PROVIDERS SERVER
+# defines: folds folded literal field_of PostgresQuery PostgresSelect type_of told_apart Stream milliseconds too_long
+#          roll_back state_of facts_of
 
 
 @functools.cache
@@ -780,25 +784,14 @@ def facts_of(error: Exception) -> Mapping[str, str]:
     return error.args[0] if error.args and isinstance(error.args[0], dict) else {}
 
 
-# ---- the provider
+# ==== 3. POSTGRES ================================================================================================
+# The provider: its connections and transactions, its tables, and records, blobs and views on them.
+# uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS SERVER SQL
+# defines: Provider:postgres PostgresDatabase PostgresTables PostgresProvider
 
 
-class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
-    """A PostgreSQL database: a table of key, version and data for each table of records, and blobs in chunks."""
-
-    kind = "postgres"
-    atomic = True
-    settings = (
-        Setting(
-            "url", "text", app.REQUIRED, 'postgresql://user@host:port/database, or "env:NAME"; ?sslmode= as libpq has it'
-        ),
-        Setting("password", "secret", "", 'the password as "env:NAME" or "file:PATH"'),
-        Setting("schema", "text", "public", "the schema that holds the tables; made if it is missing"),
-        Setting("tls_ca", "file", "", "certificates in PEM that may sign the server's; else those of the system"),
-        Setting("connections", "positive", 10, "most connections of a worker process, shared by its threads"),
-        Setting("connect_timeout", "duration", "5s", "longest wait for a connection", "seconds"),
-        Setting("timeout", "duration", "30s", "longest time of one statement; views have their own", "seconds"),
-    )
+class PostgresDatabase(app.Provider):
+    """The connections to a PostgreSQL database, its transactions, and what its errors mean."""
 
     def __init__(self, name: str, options: Mapping[str, Any], folder: Path, *, clock: app.Clock = time.time) -> None:
         self.name, self._clock = name, clock
@@ -983,7 +976,9 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
         digest = hashlib.sha256(f"satchel {self._schema} {what}".encode()).digest()
         return "select 1 where pg_advisory_xact_lock($1) is null", [int.from_bytes(digest[:8], signed=True)]
 
-    # -- tables
+
+class PostgresTables(PostgresDatabase):
+    """The tables of records in a schema, with the functions and indexes that they are ordered and filtered by."""
 
     def _named(self, table: str) -> str:
         return f"{quote_name(self._schema)}.{quote_name(table)}"
@@ -1116,7 +1111,23 @@ class PostgresProvider(app.Records, app.SqlBlobs, app.Queries):
             rows = link.execute(f'{TABLES} order by c.relname collate "C"', (self._schema,)).rows
         return [name for name, kind, ours in rows if kind == "r" and ours]
 
-    # -- records
+
+class PostgresProvider(PostgresTables, app.Records, app.SqlBlobs, app.Queries):
+    """A PostgreSQL database: a table of key, version and data for each table of records, and blobs in chunks."""
+
+    kind = "postgres"
+    atomic = True
+    settings = (
+        Setting(
+            "url", "text", app.REQUIRED, 'postgresql://user@host:port/database, or "env:NAME"; ?sslmode= as libpq has it'
+        ),
+        Setting("password", "secret", "", 'the password as "env:NAME" or "file:PATH"'),
+        Setting("schema", "text", "public", "the schema that holds the tables; made if it is missing"),
+        Setting("tls_ca", "file", "", "certificates in PEM that may sign the server's; else those of the system"),
+        Setting("connections", "positive", 10, "most connections of a worker process, shared by its threads"),
+        Setting("connect_timeout", "duration", "5s", "longest wait for a connection", "seconds"),
+        Setting("timeout", "duration", "30s", "longest time of one statement; views have their own", "seconds"),
+    )
 
     def get(self, table: str, key: str) -> Record | None:
         if not app.is_key(key):
