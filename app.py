@@ -2845,6 +2845,7 @@ class Format(Extension, ABC):
     media: ClassVar[str]
     subjects: ClassVar[frozenset[str]]
     whole: ClassVar[bool] = False
+    reads: ClassVar[frozenset[str]] = frozenset()  # media types of bodies
     for_people: ClassVar[bool] = False  # a person reads it, so that what only pages offer may be answered (Request.page)
 
     def __init__(self, options: Mapping[str, Any], config: Config) -> None:
@@ -2868,9 +2869,9 @@ class Format(Extension, ABC):
         """The answer to what failed."""
         return None
 
-    def form_data(self, exchange: Any, resource: str) -> Mapping[str, list[Any]] | None:
-        """What the HTML form in the body says, by field; the caller was let in. It checks the form's token."""
-        return None
+    def load(self, exchange: Any, resource: str) -> Json:
+        """What a body of one of the types in `reads` says, as the data of a Request; the caller was let in."""
+        raise Unsupported(f"the format {self.kind} is not read here")
 
     def submitted(self, exchange: Any, resource: str, path: tuple[str, ...], work: Callable[[], Answer]) -> Answer:
         """The answer to an HTML form that was sent to an address. work() does what it asks for, or raises."""
@@ -2972,7 +2973,7 @@ FAMILIES: tuple[type[Extension], ...] = (Provider, Format, Route, Job, Command)
 # Transports: the only section that knows HTTP, and what a message of a queue means. A runner makes Requests of what comes,
 # hands them to its Host, and renders Responses and AppErrors as pages, JSON, CSV, NDJSON, bytes or answers by message.
 # uses: ERRORS VALUES CONFIG CONTRACTS
-# defines: PAGE_POLICY DROPPED_BYTES BodyReader Part read_multipart SentForm Exchange read_form json_answer see_other
+# defines: PAGE_POLICY BodyReader Exchange json_answer see_other
 #          problem_details list_page error_headers methods_of JsonFormat CsvFormat NdjsonFormat send_content HttpDoor
 #          ELSEWHERE log_fault ClientWaits HttpRunner GunicornServer is_credential is_message_key bad_envelope
 #          parse_body read_envelope mask_tokens without_token dead_letter RetryPolicy DEFAULT_RETRIES LeaseLost
@@ -3003,7 +3004,6 @@ _HEADER_S = 10.0  # to send the head of a request; past it the connection ends
 _BODY_S, _BODY_RATE = 30.0, 1000  # to send a body: this and a second for so many bytes, else it holds a thread for ever
 _LINGER_S, _LINGER_SILENCE_S = 15.0, 2.0  # how long what a refused client still sends is read away
 _WAITING_THREADS = 64  # of each worker, beside those that work: they wait for slow clients
-DROPPED_BYTES = 1 << 30  # of files over their limit, which are read so that the rest of the form comes back
 _ETAG = re.compile(r'\s*(W/)?"([^"]*)"\s*(?:,|$)')
 _Wait: TypeAlias = Callable[[float], AbstractContextManager[None]]
 _Headers: TypeAlias = list[tuple[str, str]]
@@ -3091,97 +3091,6 @@ class BodyReader:
         return chunk
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One part of a multipart body; chunks must be read before the next part comes."""
-
-    name: str
-    file_name: str | None
-    chunks: Iterator[bytes]
-
-    def text(self, most: int = 65536) -> str:
-        """The whole part as text of at most `most` bytes."""
-        found = bytearray()
-        for chunk in self.chunks:
-            found += chunk
-            if len(found) > most:
-                raise TooLarge(f"the field {self.name} is longer than {how_many(most)}")
-        try:
-            return found.decode("utf-8")
-        except UnicodeDecodeError:
-            raise BadRequest(f"the field {self.name} is not UTF-8") from None
-
-
-def read_multipart(body: Iterable[bytes], content_type: str) -> Iterator[Part]:
-    """The parts of multipart/form-data (RFC 7578) as they arrive; BadRequest where it is malformed."""
-    from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
-
-    boundary = parse_options_header(content_type)[1].get("boundary", "")
-    if not boundary:
-        raise BadRequest("the multipart body names no boundary")
-    limits = {"max_segment_count": 10_000, "max_header_size": 16_384, "max_header_count": 8, "header_charset": "latin-1"}
-
-    def events() -> Iterator[Any]:
-        try:
-            with PushMultipartParser(boundary, **limits) as parser:
-                for chunk in body:
-                    yield from parser.parse(chunk)
-                yield from parser.parse(b"")
-        except (MultipartError, UnicodeError) as error:
-            raise BadRequest(f"the multipart body is malformed: {error}") from error
-
-    source = events()
-    for event in source:
-        if isinstance(event, MultipartSegment):
-            _check_part(event)
-            content = map(bytes, itertools.takewhile(lambda one: one is not None, source))
-            file_name = None if event.filename is None else _from_latin_1(event.filename)
-            yield Part(_from_latin_1(event.name), file_name, content)
-            deque(content, maxlen=0)
-
-
-def _from_latin_1(header: str) -> str:
-    """A text of a part's header, which is UTF-8; U+FFFD stands where it is not."""
-    return header.encode("latin-1").decode(errors="replace")
-
-
-def _check_part(segment: Any) -> None:
-    """BadRequest or UnsupportedMedia if the bytes of a part are not, as they stand, the whole of what is meant."""
-    if segment.header("Content-Range") is not None:
-        raise BadRequest("a part with Content-Range is not supported: send the whole file")
-    for name in ("Content-Encoding", "Content-Transfer-Encoding"):  # RFC 7578 section 4.7
-        if (segment.header(name) or "binary").lower() not in ("binary", "8bit", "7bit", "identity"):
-            raise UnsupportedMedia(f"a part with {name} is not supported: send the bytes as they are")
-
-
-class SentForm:
-    """An HTML form as far as it was read."""
-
-    def __init__(self) -> None:
-        self.fields: dict[str, list[Any]] = {}  # texts and Uploads by name
-        self.is_read = False  # whether reading it has begun
-        self.files: list[BinaryIO] = []  # temporary ones, closed after the answer
-        self.dropped_bytes = 0  # of files over their limits
-        self.held: dict[str, Held] | None = None  # by field, files of an earlier submit that came back with this one
-        self.cut_short = False  # whether it could not be read to its end
-
-    def text(self, name: str) -> str:
-        """The first text of a field; "" if there is none."""
-        return next((value for value in self.fields.get(name, ()) if isinstance(value, str)), "")
-
-    def uploads(self) -> dict[str, Upload]:
-        """The file that was chosen for each field."""
-        found = {}
-        for name, values in self.fields.items():
-            if chosen := [one for one in values if isinstance(one, Upload) and one.name]:
-                found[name] = chosen[-1]
-        return found
-
-    def data(self) -> dict[str, list[Any]]:
-        """What was filled in. Fields whose names begin with "_" are the page's own."""
-        return {name: list(values) for name, values in self.fields.items() if not name.startswith("_")}
-
-
 class Exchange:
     """One HTTP request while it is being answered. Paths stay percent-encoded until they are split."""
 
@@ -3197,7 +3106,8 @@ class Exchange:
         self.authorization = self.header("authorization").strip()
         self.subject = ""  # who was let in, for the page's frame and the log
         self.repeated: set[str] = set()  # parameters that stand several times in the query
-        self.form = SentForm()
+        self.form: Any = None  # what was read of an HTML form: a SentForm of plugins/html_forms.py
+        self.files: list[BinaryIO] = []  # temporary ones, closed after the answer
         self.cookies: list[str] = []
         self.wait: _Wait = _no_wait
 
@@ -3378,82 +3288,6 @@ def _etags(name: str, header: str) -> list[tuple[str, str]]:
     return [(match[1] or "", match[2]) for match in found]
 
 
-# ---- HTML forms
-
-
-def read_form(exchange: Exchange, most: int, file_limits: Mapping[str, int] | None = None) -> SentForm:
-    """The HTML form that was sent: texts, at most `most` bytes of them, and Uploads kept in temporary files.
-
-    The fields are there as they come, so that a failure loses nothing of what came before it. With limits of the files
-    of each field, in bytes (0 for others), what is over its limit is read and dropped.
-    """
-    form = exchange.form
-    form.is_read = True
-    if exchange.media_type == "application/x-www-form-urlencoded":
-        _read_urlencoded(exchange, most)
-    elif exchange.media_type == "multipart/form-data":
-        if exchange.body.most is None and file_limits is None:
-            exchange.body.bounded(most)
-        _read_parts(exchange, most, file_limits)
-    else:
-        raise UnsupportedMedia("send a form: application/x-www-form-urlencoded or multipart/form-data")
-    return form
-
-
-def _read_urlencoded(exchange: Exchange, most: int) -> None:
-    try:
-        text = b"".join(exchange.body.bounded(most)).decode()
-        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=5000)
-    except ValueError:
-        raise BadRequest("the form is not UTF-8, or has over 5,000 fields") from None
-    for name, value in pairs:
-        exchange.form.fields.setdefault(name, []).append(value)
-
-
-def _read_parts(exchange: Exchange, most: int, file_limits: Mapping[str, int] | None) -> None:
-    fields = exchange.form.fields
-    room = sum((file_limits or {}).values())  # for all files together, however often a field comes
-    for part in read_multipart(exchange.body, exchange.content_type):
-        if part.file_name is None:
-            value = part.text(most)
-            most -= len(value.encode())
-            fields.setdefault(part.name, []).append(value)
-            continue
-        limit = None if file_limits is None else min(room, file_limits.get(part.name, 0))
-        uploads = fields.setdefault(part.name, [])
-        uploads.append(Upload(part.file_name, io.BytesIO(), dropped_bytes=1))  # for one that is cut off
-        one = _spooled(exchange.form, part, limit)
-        room -= one.file.seek(0, os.SEEK_END)
-        one.file.seek(0)
-        if one.dropped_bytes and file_limits:  # for want of room: it is over the limit of its field, too
-            one = dataclasses.replace(one, dropped_bytes=max(one.dropped_bytes, file_limits.get(part.name, 0) + 1))
-        uploads[-1] = one
-
-
-def _spooled(form: SentForm, part: Part, limit: int | None) -> Upload:
-    """A chosen file in a temporary one, in memory while small, closed after the answer; empty if it is over its limit."""
-    if len(form.files) >= 100:
-        raise TooLarge("a form takes at most 100 files")
-    from tempfile import SpooledTemporaryFile
-
-    file = cast(BinaryIO, SpooledTemporaryFile(max_size=1 << 16))  # noqa: SIM115 (closed by HttpRunner.wsgi)
-    form.files.append(file)
-    size = 0
-    for chunk in part.chunks:
-        size += len(chunk)
-        if limit is None or size <= limit:
-            file.write(chunk)
-            continue
-        if file.tell():
-            file.seek(0)
-            file.truncate()
-        form.dropped_bytes += len(chunk)
-        if form.dropped_bytes > DROPPED_BYTES:
-            raise TooLarge(f"the files are too large: {in_units(DROPPED_BYTES)} is the most that is read here")
-    file.seek(0)
-    return Upload(part.file_name or "", file, size if limit is not None and size > limit else 0)
-
-
 # ---- answers
 
 
@@ -3628,6 +3462,10 @@ class JsonFormat(Format):
     kind = "json"
     media = "application/json"
     subjects = frozenset({"table", "record"})
+    reads = frozenset({media})
+
+    def load(self, exchange: Exchange, resource: str) -> Json:
+        return load_json(b"".join(exchange.body.bounded(exchange.door.config.max_body_bytes)))
 
     def dump(self, exchange: Exchange, response: Response) -> Iterator[bytes]:
         yield self.answer(exchange, response).body
@@ -4052,24 +3890,15 @@ class HttpDoor:
 
     def _decode(self, exchange: Exchange, resource: str) -> Json:
         """The body of a record request, read within its limit once the caller is let in."""
-        if exchange.is_form:
-            data = exchange.format.form_data(exchange, resource)
-            return self._form_data(exchange, resource) if data is None else data
-        self.check_token(exchange, "")
-        if exchange.body.size_bytes == 0:
-            return None
-        if exchange.media_type != "application/json" and not exchange.media_type.endswith("+json"):
-            media = exchange.media_type or "a body without Content-Type"
-            raise UnsupportedMedia(f"{media} is not read here: send application/json")
-        return load_json(b"".join(exchange.body.bounded(self.config.max_body_bytes)))
-
-    def _form_data(self, exchange: Exchange, resource: str) -> Mapping[str, list[Any]]:
-        """What a program sends as an HTML form."""
-        if exchange.media_type == "multipart/form-data":
-            exchange.body.bounded(self.host.limits(resource))
-        form = read_form(exchange, self.config.max_body_bytes)
-        self.check_token(exchange, form.text("_token"))
-        return form.data()
+        if not exchange.is_form:
+            self.check_token(exchange, "")
+            if exchange.body.size_bytes == 0:
+                return None
+        media = JsonFormat.media if exchange.media_type.endswith("+json") else exchange.media_type
+        for one in self.formats.values():
+            if media in one.reads:
+                return one.load(exchange, resource)
+        raise UnsupportedMedia(f"{media or 'a body without Content-Type'} is not read here: send application/json")
 
 
 ELSEWHERE = "this request came from another site; open the page here and try again"
@@ -4158,7 +3987,7 @@ class HttpRunner(Runner):
             exchange.wait = partial(self.waits.until, connection)
         with self.waits.turns:
             answer = self._answered(exchange)
-        for file in exchange.form.files:
+        for file in exchange.files:
             file.close()
         headers = self._common_headers(exchange, answer)
         start_response(f"{answer.status} {_phrase(answer.status)}", headers)

@@ -67,7 +67,6 @@ from app import (
     media_type,
     problem_details,
     quote_path,
-    read_form,
     see_other,
     split_path,
 )
@@ -75,9 +74,11 @@ from app import (
 if TYPE_CHECKING:
     from plugins import controls, uploads
     from plugins.controls import Input
+    from plugins.html_forms import form_of, read_form
     from plugins.locale import Locale
 else:
     controls, uploads = app.plugin("controls"), app.plugin("uploads")
+    form_of, read_form = app.plugin("html_forms").form_of, app.plugin("html_forms").read_form
 
 # ==== 1. PAGES ===================================================================================================
 # Templates, those beside app.toml first, and what each of them shows.
@@ -621,7 +622,7 @@ def _target(exchange: Exchange, value: Json) -> str:
 # ==== 2. DRAFTS ==================================================================================================
 # Nothing that a person typed or chose is lost: it comes back with whatever kept it from being stored, and goes on after
 # signing in. Nothing is remembered here but staged files: a page carries its own texts.
-# uses: ERRORS VALUES CONTRACTS RUNNERS PAGES plugin:uploads
+# uses: ERRORS VALUES CONTRACTS RUNNERS PAGES plugin:uploads plugin:html_forms
 # defines: CARRIED_BYTES Draft submission Drafts PageUpload
 
 _STRANGERS_RATE = 20_000  # bytes a second, past which the form of a sender who is not signed in may take no longer
@@ -661,7 +662,7 @@ class Drafts:
     """What one request of a page sends, and the pages that show it again."""
 
     def __init__(self, exchange: Exchange, pages: Pages) -> None:
-        self.exchange, self.form, self.pages = exchange, exchange.form, pages
+        self.exchange, self.form, self.pages = exchange, form_of(exchange), pages
         self.door, self.host = exchange.door, exchange.door.host
         self.most = self.door.config.max_body_bytes
 
@@ -987,7 +988,7 @@ class PageUpload(uploads.FolderUpload):
         exchange.body.most, exchange.body.rate = self.host.limits(resource), _STRANGERS_RATE
         with suppress(AppError):  # what came before the failure is there
             read_form(exchange, uploads.LOOSE_BYTES, self.host.file_limits(resource))
-        files = [one for one in exchange.form.fields.get("file", ()) if isinstance(one, Upload) and one.name]
+        files = [one for one in form_of(exchange).fields.get("file", ()) if isinstance(one, Upload) and one.name]
         chosen = {str(number): one for number, one in enumerate(files)}
         small = {number: one for number, one in chosen.items() if not one.dropped_bytes}
         held = self.host.hold_after(exchange.former, resource, small)
@@ -1065,7 +1066,7 @@ class PageUpload(uploads.FolderUpload):
 
 # ==== 3. HTML ====================================================================================================
 # The format itself: what reads, writes, faults and submitted forms answer to people, and the pages for signing in.
-# uses: ERRORS VALUES CONTRACTS RUNNERS PAGES DRAFTS plugin:uploads
+# uses: ERRORS VALUES CONTRACTS RUNNERS PAGES DRAFTS plugin:html_forms
 # defines: Format:html Route:sign-in Route:static Html SignIn Static
 
 _log = logging.getLogger("satchel")
@@ -1080,6 +1081,7 @@ class Html(Format):
     kind = "html"
     media = "text/html; charset=utf-8"
     subjects = frozenset({"table", "record"})
+    reads = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
     for_people = True
 
     def __init__(self, options: Mapping[str, Any], config: Config) -> None:
@@ -1184,11 +1186,17 @@ class Html(Format):
 
     # -- what a page's form sends
 
-    def form_data(self, exchange: Exchange, resource: str) -> Mapping[str, list[Any]]:
-        drafts = Drafts(exchange, self.pages)
-        drafts.read(resource)
-        exchange.door.check_token(exchange, exchange.form.text("_token"))
-        return drafts.data(resource)
+    def load(self, exchange: Exchange, resource: str) -> Json:
+        if exchange.page:
+            drafts = Drafts(exchange, self.pages)
+            drafts.read(resource)
+            exchange.door.check_token(exchange, drafts.form.text("_token"))
+            return drafts.data(resource)
+        if exchange.media_type == "multipart/form-data":
+            exchange.body.bounded(exchange.door.host.limits(resource))
+        form = read_form(exchange, exchange.door.config.max_body_bytes)
+        exchange.door.check_token(exchange, form.text("_token"))
+        return form.data()
 
     def submitted(self, exchange: Exchange, resource: str, path: tuple[str, ...], work: Callable[[], Answer]) -> Answer:
         is_form, method = resource.startswith("forms/"), exchange.query.get("_method")
@@ -1314,7 +1322,7 @@ class SignIn(Route):
 
     def _sign_out(self, exchange: Exchange) -> Answer:
         exchange.door.check_origin(exchange, form=True)
-        form = read_form(exchange, _LETTERS_OF_TOKENS) if exchange.body.size_bytes else exchange.form
+        form = read_form(exchange, _LETTERS_OF_TOKENS) if exchange.body.size_bytes else form_of(exchange)
         exchange.door.check_token(exchange, form.text("_token"))
         if exchange.session:
             exchange.door.host.sign_out(f"Session {exchange.session}", exchange.id)

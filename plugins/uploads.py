@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import ClassVar, NamedTuple, cast
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, cast
 from urllib.parse import quote
 
+import app
 from app import (
-    DROPPED_BYTES,
     LOST,
     Action,
     Answer,
@@ -24,7 +24,6 @@ from app import (
     Forbidden,
     Host,
     NotFound,
-    Part,
     PreconditionFailed,
     Request,
     Response,
@@ -38,14 +37,18 @@ from app import (
     how_many,
     json_answer,
     problem_details,
-    read_multipart,
     split_path,
 )
+
+if TYPE_CHECKING:
+    from plugins import html_forms
+else:
+    html_forms = app.plugin("html_forms")
 
 # ==== 1. UPLOADS =================================================================================================
 # A file that is refused stops no other one. What became of each is the answer: 201, 207 where some were stored, or the
 # first error. plugins/pages.py answers people with a page of it.
-# uses: ERRORS VALUES CONTRACTS RUNNERS
+# uses: ERRORS VALUES CONTRACTS RUNNERS plugin:html_forms
 # defines: Route:uploads LOOSE_BYTES RefusedFile FolderUpload Uploads
 
 LOOSE_BYTES = 1 << 20  # of a multipart body that belong to no file
@@ -83,7 +86,7 @@ class FolderUpload:
         exchange = self.exchange
         exchange.body.most = LOOSE_BYTES  # until somebody is let in
         try:
-            for part in read_multipart(exchange.body, exchange.content_type):
+            for part in html_forms.read_multipart(exchange.body, exchange.content_type):
                 self._take(part)
             self._decide()
         except AppError as error:
@@ -102,7 +105,7 @@ class FolderUpload:
             if one.kept:
                 self.store(one.name, one.kept)
 
-    def _take(self, part: Part) -> None:
+    def _take(self, part: html_forms.Part) -> None:
         if part.file_name is None:
             text = part.text()
             if part.name in ("_token", "_replace", "_keep_both"):
@@ -129,7 +132,7 @@ class FolderUpload:
         """Read away what nobody wanted of a file, so that the next one comes."""
         for chunk in chunks:
             self._dropped_bytes += len(chunk)
-            if self._dropped_bytes > DROPPED_BYTES:
+            if self._dropped_bytes > html_forms.DROPPED_BYTES:
                 raise TooLarge("too much of what was sent is not taken here")
 
     def _need_any(self) -> None:
