@@ -3001,7 +3001,7 @@ _INLINE = re.compile(r"image/(png|apng|jpeg|gif|webp|avif|bmp|heic|heif|jxl)|aud
 _SCRIPTABLE = re.compile(r".*(html|xml|svg).*")
 _PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 _HEADER_S = 10.0  # to send the head of a request; past it the connection ends
-_BODY_S, _BODY_RATE = 30.0, 1000  # to send a body: this and a second for so many bytes, else it holds a thread for ever
+_BODY_S, _BODY_RATE = 30.0, 1000  # to send a body: this, and a second more for so many bytes
 _LINGER_S, _LINGER_SILENCE_S = 15.0, 2.0  # how long what a refused client still sends is read away
 _WAITING_THREADS = 64  # of each worker, beside those that work: they wait for slow clients
 _ETAG = re.compile(r'\s*(W/)?"([^"]*)"\s*(?:,|$)')
@@ -3012,13 +3012,13 @@ _Ranges: TypeAlias = list[tuple[int, int]]  # (start, length) in bytes
 
 @contextmanager
 def _no_wait(until_s: float) -> Iterator[None]:
-    """Waiting for a client where nobody else is held up by it."""
+    """A wait for a client that holds up nobody else."""
     yield
 
 
 class BodyReader:
-    """The bytes of a request, once, in chunks. Raises BadRequest when they end early or do not have the promised digest,
-    RequestTimeout when they come too slowly, and TooLarge past `most`. `wait(until_s)` surrounds each wait for them."""
+    """The bytes of a request, once, in chunks. Raises BadRequest if they end early or do not have the announced digest,
+    RequestTimeout if they arrive too slowly, and TooLarge past `most`. `wait(until_s)` surrounds each wait for them."""
 
     def __init__(self, environ: Mapping[str, Any], wait: _Wait = _no_wait, clock: Clock = time.monotonic) -> None:
         self.environ, self.wait, self.clock = environ, wait, clock
@@ -3035,7 +3035,7 @@ class BodyReader:
         self._invited = environ.get("HTTP_EXPECT", "").lower() != "100-continue"
 
     def _promised(self) -> set[bytes]:
-        """The SHA-256 that Content-Digest and Repr-Digest give (RFC 9530); other algorithms are passed over."""
+        """The SHA-256 in Content-Digest and Repr-Digest (RFC 9530); other algorithms are ignored."""
         digests = set()
         for header in ("HTTP_CONTENT_DIGEST", "HTTP_REPR_DIGEST"):
             if match := re.search(r"(?:^|,)\s*sha-256=:([^:]*):", self.environ.get(header, "")):
@@ -3046,7 +3046,7 @@ class BodyReader:
         return digests
 
     def bounded(self, most: int) -> BodyReader:
-        """This reader, refusing more bytes than `most`, at once if more are announced."""
+        """This reader, with a limit: TooLarge at once if more bytes are announced."""
         if (self.size_bytes or 0) > most:
             raise TooLarge(f"the body has {how_many(self.size_bytes or 0)}; at most {most:,} are taken here")
         self.most = most
@@ -3147,11 +3147,11 @@ class Exchange:
     # -- its credential
 
     def cookie_name(self, kind: str = _COOKIE) -> str:
-        """Of this site alone, and another one under TLS: http cannot replace a Secure cookie."""
+        """A name that no other site on this host has, and not the same under TLS: http cannot replace a Secure cookie."""
         return f"{kind}{'tls_' if self.scheme == 'https' else ''}{self.door.host.site_id()}"
 
     def cookie_values(self, kind: str) -> str:
-        """What the cookies of this kind and this site hold, between spaces."""
+        """The values of this site's cookies of this kind, between spaces."""
         header = self.header("cookie")
         if kind not in header:
             return ""
@@ -3164,12 +3164,12 @@ class Exchange:
 
     @cached_property
     def session(self) -> str:
-        """What the cookies of this site's name hold: one text, or several between spaces, of which one may be good."""
+        """The values of this site's session cookies: one, or several between spaces, of which one may be good."""
         return self.cookie_values(_COOKIE)
 
     @property
     def former(self) -> str:
-        """The sessions that cookies name, those that have ended too, as a credential that lets nobody in."""
+        """The sessions in cookies, also those that have ended, as a credential that lets nobody in."""
         return f"Session {self.session} {self.cookie_values(_ENDED_COOKIE)}"
 
     @property
@@ -3208,7 +3208,7 @@ class Exchange:
 
     @cached_property
     def query(self) -> dict[str, str]:
-        """Query parameters; BadRequest if one stands twice or is not UTF-8."""
+        """Query parameters; BadRequest if one is given twice or is not UTF-8."""
         text = _ascii(self.environ.get("QUERY_STRING", ""))
         if not text:
             return {}
@@ -3221,7 +3221,7 @@ class Exchange:
         self.repeated = {name for name in found if names.count(name) > 1}
         of_form = re.search(r"/forms/[^/]+/?$", self.path) or (self.page and re.search(r"/views/[^/]+$", self.path))
         if self.repeated and not (of_form and self.method in ("GET", "HEAD")):
-            raise BadRequest(f"the parameter {min(self.repeated)} stands twice")
+            raise BadRequest(f"the parameter {min(self.repeated)} is given twice")
         for name, value in pairs:
             if problem := check_text(name + value):
                 raise BadRequest(f"the parameter {name!r} {problem}")
@@ -3374,7 +3374,7 @@ class _Stream:
 
 
 class _Whole:
-    """A streamed body whose end is a good one: where it fails its connection is broken off, and the client sees that."""
+    """A streamed body that must not look complete if it fails: then the connection is broken off."""
 
     def __init__(self, exchange: Exchange, answer: Answer) -> None:
         self.exchange, self.body, self.close = exchange, answer.body, answer.body.close
@@ -3384,17 +3384,15 @@ class _Whole:
         try:
             yield from self.body
         except Exception as error:
-            is_told = self.sized or self.exchange.environ["SERVER_PROTOCOL"] != "HTTP/1.0"  # by a length or a last chunk
-            if _break_off(self.exchange, error, reset=not is_told):
+            has_end = self.sized or self.exchange.environ["SERVER_PROTOCOL"] != "HTTP/1.0"  # a length or a last chunk
+            if _break_off(self.exchange, error, reset=not has_end):
                 raise ConnectionResetError(errno.ECONNRESET, "broken off") from error  # which the server is quiet about
             raise
 
 
 def _break_off(exchange: Exchange, error: Exception, *, reset: bool) -> bool:
-    """End the connection in the middle of an answer, by a reset if its end would pass for that of the answer.
-
-    Whether this could be done.
-    """
+    """End the connection in the middle of an answer, by a reset if the client would take its end for the end of the
+    answer. False if there is no connection to end."""
     known = isinstance(error, AppError)
     words = error.with_hint if isinstance(error, AppError) else f"{type(error).__name__}: {error}"
     _log.error("request %s: broken off in the middle: %s", exchange.id, words, exc_info=None if known else error)
@@ -3412,7 +3410,7 @@ def _break_off(exchange: Exchange, error: Exception, *, reset: bool) -> bool:
 
 
 def _dumped(exchange: Exchange, response: Response) -> Answer:
-    """What was read, streamed in a format that has nothing to add to it; NotAcceptable if it cannot write this."""
+    """What was read, as the format's dump() writes it; NotAcceptable if the format cannot write this."""
     one = exchange.format
     subject = "table" if response.table else "record"
     if subject not in one.subjects:
@@ -3449,7 +3447,7 @@ def _problem_answer(exchange: Exchange, error: AppError) -> Answer:
 
 
 class _NoFormat(Format):
-    """What a request gets that accepts none of the formats: no more than its status and stored bytes as they are."""
+    """For requests that accept none of the formats: stored files are sent as they are, faults and writes answer in JSON."""
 
     kind = media = ""
     subjects = frozenset()
@@ -3615,8 +3613,8 @@ class _SendFile:
 
 
 def _ranges(header: str, size: int) -> _Ranges | None:
-    """The ranges of a header (RFC 9110 section 14.2), RangeNotSatisfiable when none lies inside; None when it is to be
-    ignored, as over 20 ranges and overlapping ones are."""
+    """The ranges of a header (RFC 9110 section 14.2). Raises RangeNotSatisfiable if none lies inside the file. None if the
+    header is to be ignored, as with over 20 ranges or with ranges that overlap."""
     unit, _, specs = header.partition("=")
     if unit.strip().lower() != "bytes":
         return None
@@ -3636,7 +3634,8 @@ def _ranges(header: str, size: int) -> _Ranges | None:
 
 
 def _not_modified(exchange: Exchange, blob: Blob) -> bool:
-    """If-None-Match, else If-Modified-Since, in the order of RFC 9110 section 13.2.2; PreconditionFailed by If-Match."""
+    """Whether If-None-Match or If-Modified-Since says that the client has it, in the order of RFC 9110 section 13.2.2.
+    Raises PreconditionFailed if If-Match or If-Unmodified-Since does not hold."""
     conditions = exchange.conditions()
     if conditions.if_match and not {"*", blob.etag} & set(conditions.if_match):
         raise PreconditionFailed("the file is no longer the one that If-Match names")
@@ -3650,7 +3649,7 @@ def _not_modified(exchange: Exchange, blob: Blob) -> bool:
 
 
 def _http_date(text: str) -> float | None:
-    """Unix seconds of an HTTP date in any of its three forms; None when it is none."""
+    """Unix seconds of an HTTP date in any of its three forms; None if it is not one."""
     import email.utils
 
     try:
@@ -3661,7 +3660,7 @@ def _http_date(text: str) -> float | None:
 
 
 def _wanted_ranges(exchange: Exchange, blob: Blob) -> _Ranges | None:
-    """The ranges to send, None for the whole; If-Range by strong comparison or exact date (RFC 9110 section 13.1.5)."""
+    """The ranges to send, or None for the whole file; If-Range by strong comparison or exact date (RFC 9110, 13.1.5)."""
     header, condition = exchange.header("range"), exchange.header("if-range").strip()
     if not header or exchange.method != "GET":  # RFC 9110 section 14.2: no other method has ranges
         return None
@@ -3792,7 +3791,7 @@ class HttpDoor:
         return any((getattr(address, "ipv4_mapped", None) or address) in network for network in self._networks)
 
     def check_host(self, exchange: Exchange) -> None:
-        """Only hosts that were named, loopback and bare addresses: against DNS rebinding."""
+        """Raises Misdirected unless the host is a configured one, loopback or an IP address: against DNS rebinding."""
         host = re.sub(r":[0-9]*$", "", exchange.host).strip("[]").removesuffix(".").lower()
         if not exchange.host and exchange.environ.get("SERVER_PROTOCOL") == "HTTP/1.0":
             return  # no browser is that old
@@ -3823,7 +3822,7 @@ class HttpDoor:
         return self.host.seal("form", _session_digest(exchange.session))
 
     def check_token(self, exchange: Exchange, token: str) -> None:
-        """The last proof of same origin, where the headers gave none."""
+        """Raises Forbidden if neither the headers nor this token prove that the request comes from this site's pages."""
         if exchange.by_cookie and self.same_origin(exchange) is None:
             opened = self.host.unseal("form", token) or ""
             if not secrets.compare_digest(opened.encode(), _session_digest(exchange.session).encode()):
@@ -3845,7 +3844,7 @@ class HttpDoor:
     # -- what it asks for
 
     def request(self, exchange: Exchange, resource: str, path: tuple[str, ...], action: Action) -> Request:
-        """The transport-free request; everything that the body says is read later, by `decode`."""
+        """The transport-free request. The body is read later, by `decode`."""
         controls: tuple[str, ...] = ("_list",) if exchange.page else ()
         if exchange.method == "POST":
             controls = _CONTROLS
@@ -3889,7 +3888,7 @@ class HttpDoor:
         return "page " + opened
 
     def _decode(self, exchange: Exchange, resource: str) -> Json:
-        """The body of a record request, read within its limit once the caller is let in."""
+        """The data in the body, read once the caller is let in."""
         if not exchange.is_form:
             self.check_token(exchange, "")
             if exchange.body.size_bytes == 0:
@@ -3909,15 +3908,15 @@ def _session_digest(session: str) -> str:
 
 
 def log_fault(exchange: Exchange, error: AppError) -> None:
-    """Put what the operator has to know of into the log."""
+    """Log a fault that the operator has to know about."""
     if error.status >= 500 or isinstance(error, NotPermitted):
         is_known = error.retry or error.status < 500
         _log.error("request %s: %s", exchange.id, error.with_hint, exc_info=None if is_known else error)
 
 
 class ClientWaits:
-    """The turns of a worker's threads to work, which whoever waits for a client gives away meanwhile, and by when that
-    client must have sent what is waited for."""
+    """How many of a worker's threads work at a time. A thread that waits for its client lets another one work meanwhile,
+    and has a deadline, after which the worker ends the connection."""
 
     def __init__(self, threads: int) -> None:
         self.turns = threading.Semaphore(threads)
@@ -4069,7 +4068,7 @@ class HttpRunner(Runner):
         return cast(Answer, target(exchange, **args))
 
     def _match(self, method: str, inner: str) -> tuple[Any, dict[str, str]]:
-        """What answers a method at a path; NotFound, or UnsupportedAction."""
+        """The function that answers a method at a path, with its arguments; raises NotFound or UnsupportedAction."""
         from bottle import HTTPError
 
         try:
@@ -4081,7 +4080,7 @@ class HttpRunner(Runner):
             raise NotFound(f"there is nothing at {inner[:200]}") from None
 
     def _allowed(self, exchange: Exchange, inner: str) -> str:
-        """The methods that a path takes, whoever asks; NotFound where there is nothing."""
+        """The methods of a path, whoever asks; raises NotFound if there is nothing there."""
         kind, _, rest = inner[1:].partition("/")
         if rest and re.fullmatch(_RESOURCES, kind):
             name, *path = split_path(rest)
@@ -4137,7 +4136,7 @@ class HttpRunner(Runner):
         return self._serve(exchange, request)
 
     def _steady(self, exchange: Exchange, request: Request) -> Answer:
-        """The answer; a file that is replaced between its look-up and its reading is looked up again."""
+        """The answer. If a file is replaced between its look-up and its reading, it is looked up again."""
         conditional = exchange.header("if-match") or exchange.header("if-unmodified-since")
         for _ in range(0 if conditional else 4):
             with suppress(PreconditionFailed):
@@ -4154,7 +4153,7 @@ class HttpRunner(Runner):
         return exchange.format.written(exchange, response) or _written(exchange, response)
 
     def _readyz(self, exchange: Exchange) -> Answer:
-        """503 while a provider is away. A paused queue is named too, and is no reason to send people elsewhere."""
+        """503 while a provider is away. Paused queues are listed too, but they are no reason to send people elsewhere."""
         providers, queues = self.host.ready(), dict(self.queues())
         status, code = "ok", 200
         if any(state != "ok" for state in queues.values()):
@@ -4294,7 +4293,7 @@ class _PatientWorker:
 
 
 def _linger(connection: socket.socket) -> None:
-    """Read on for a while what the client still sends: closing at once would reset it before it has read its answer."""
+    """Keep reading what the client still sends: closing at once would reset the connection before it has its answer."""
     until = time.monotonic() + _LINGER_S
     with suppress(OSError):  # the client has gone
         connection.shutdown(socket.SHUT_WR)
@@ -4305,7 +4304,8 @@ def _linger(connection: socket.socket) -> None:
 
 
 def _listen(bind: str) -> socket.socket:
-    """The bound socket; Unavailable if the address stays taken for five seconds (a killed server's workers end)."""
+    """The bound socket. Raises Unavailable if the address stays taken for five seconds, in which a killed server's workers
+    end."""
     for _ in range(50):
         try:
             if bind.startswith("unix:"):
@@ -4352,7 +4352,8 @@ def _tcp_listener(host: str, port: int) -> socket.socket:
 
 
 def _unix_listener(path: str) -> socket.socket:
-    """A Unix socket; what an ended server left at the path is replaced. EADDRINUSE where one listens."""
+    """A Unix socket, in place of one that an ended server left behind. Raises OSError with EADDRINUSE if a server listens
+    there."""
     if Path(path).is_socket():
         with socket.socket(socket.AF_UNIX) as probe:
             if probe.connect_ex(path) == 0:

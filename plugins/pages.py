@@ -381,7 +381,7 @@ class Pages:
                 text = exchange.query[one.name]
                 asked[one.name] = text.split(",") if one.widget == "checkboxes" else [text]
         if twice := exchange.repeated - {one.name for one in inputs if one.widget == "checkboxes"}:
-            raise BadRequest(f"the parameter {min(twice)} stands twice")
+            raise BadRequest(f"the parameter {min(twice)} is given twice")
         titles, wrong = {one.name: one.title for one in inputs}, {}
         if exchange.query:  # else nothing was asked yet
             wrong = {one.pointer[1:]: one.detail for one in page.get("faults", ())}

@@ -1,5 +1,5 @@
-"""What every Route, Job and Command promises (CONTRACTS in app.py), asked of each kind: ours, and those of another file with
-`pytest --plugin FILE` (see own_plugins.py)."""
+"""What every Route, Format, Job and Command promises (CONTRACTS in app.py), asked of each kind: ours, and those of another
+file with `pytest --plugin FILE` (see own_plugins.py)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import own_plugins
 import pytest
-from http_client import PAGE, Site
+from http_client import JSON, PAGE, Site
 
 import app
 
@@ -88,6 +88,54 @@ def test_a_route_serves_many_threads_at_once(route: app.Route, site: Site) -> No
         alone = site.get(path, root).status
         with ThreadPoolExecutor(8) as pool:
             assert {reply.status for reply in pool.map(lambda _, path=path: site.get(path, root), range(40))} == {alone}
+
+
+# ---- formats
+
+
+@pytest.fixture(params=kinds(app.Format))
+def format_(request: pytest.FixtureRequest, site: Site, tmp_path: Path) -> Iterator[app.Format]:
+    """One that the site's door answers in."""
+    before = dict(site.runner.door.formats)
+    made = request.param(own_plugins.options(request.param, tmp_path), site.app.config)
+    site.runner.door.formats[made.kind] = made
+    yield made
+    site.runner.door.formats.clear()
+    site.runner.door.formats.update(before)
+
+
+def test_a_format_says_its_media_type_and_what_it_writes(format_: app.Format) -> None:
+    assert re.fullmatch(r"[a-z0-9]{2,10}", format_.kind)
+    assert re.fullmatch(r"[a-z]+/[\w.+-]+(; charset=utf-8)?", format_.media)
+    assert format_.subjects <= {"table", "record"}
+    assert format_.subjects or format_.reads
+    assert not (format_.whole and format_.for_people)
+
+
+def test_a_format_is_chosen_by_suffix_and_by_accept_and_refuses_what_it_cannot_write(
+    format_: app.Format, site: Site
+) -> None:
+    root, media = site.token("**:*"), format_.media.partition(";")[0]
+    for subject, path in (("table", "/views/waiting"), ("record", "/forms/leave")):
+        for reply in (site.get(f"{path}.{format_.kind}", root), site.get(path, root, Accept=media)):
+            assert reply.status == (200 if subject in format_.subjects else 406), (path, reply.text[:200])
+            if reply.status == 200:
+                assert reply["Content-Type"].partition(";")[0] == media
+                assert reply["Content-Disposition"].startswith("attachment") is format_.whole
+
+
+def test_a_format_writes_every_row_if_it_is_whole(format_: app.Format, site: Site) -> None:
+    if format_.whole and "table" in format_.subjects:
+        reply, one = (site.get(f"/views/numbers.{format_.kind}?top={top}", site.token("**:*")) for top in (1500, 1))
+        assert len(reply.body) > 5 * len(one.body)
+
+
+def test_a_fault_in_a_format_has_its_status_and_what_is_written_its_answer(format_: app.Format, site: Site) -> None:
+    root, media = site.token("**:*"), {"Accept": format_.media.partition(";")[0]}
+    for path, status in (("/views/none", 404), ("/views/numbers?top=x", 400)):
+        assert site.ask("GET", path, None, media, root).status == status
+    made = site.ask("POST", "/forms/open", '{"text": "a"}', JSON | media, root)
+    assert (made.status, made["Location"][:20]) == (201, "/forms/open/records/")
 
 
 # ---- jobs
