@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import http.client
 import io
 import json
@@ -421,6 +422,21 @@ def read_all(connection: socket.socket) -> bytes:
 def drip(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """A body without a length, so that http.client sends it in chunks."""
     yield from chunks
+
+
+def notice_of(site: Site, reply: Reply, token: str) -> str:
+    """What the page that a write leads to says was done, "" if nothing; asked as a browser does, which keeps cookies."""
+    crumbs = re.findall(r"satchel_notice_\w+=[\w.-]+", reply["Set-Cookie"])
+    page = site.get(reply["Location"], token, Accept="text/html", Cookie="; ".join(crumbs))
+    found = re.search(r'<div class="notice good" role="status"><p><bdi>(.*?)</bdi>', page.text)
+    assert ("Max-Age=0" in page["Set-Cookie"]) is bool(found), "it is said once"
+    return html.unescape(found[1]) if found else ""
+
+
+def fill(site: Site, staff: str, count: int = 25) -> None:
+    kinds = ["paid", "unpaid"]
+    rows = [{"day": f"2026-01-{n % 28 + 1:02d}", "days": n + 0.5, "kind": kinds[n % 2]} for n in range(count)]
+    assert site.send("/forms/leave", rows, staff).status == 201
 
 
 # ---- raw requests
