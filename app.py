@@ -116,7 +116,7 @@ class AppError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
-        self.subject = ""  # whose request it was, once somebody was let in
+        self.subject = ""  # whose request it was, once the caller is known
         self.faults = tuple(faults)
 
     @property
@@ -126,19 +126,19 @@ class AppError(Exception):
 
 
 class BadRequest(AppError):
-    """What came cannot be parsed, or names something that does not exist in the interface."""
+    """The request cannot be parsed, or names something that the interface does not have."""
 
     code, status, exit_code = "bad_request", 400, 6
 
 
 class BadEnvelope(BadRequest):
-    """A message of a queue is no envelope; `faults` point into its body, or at /attributes/NAME."""
+    """A message in a queue is not an envelope; `faults` point into its body, or at /attributes/NAME."""
 
     code = "bad_envelope"
 
 
 class Invalid(AppError):
-    """It was parsed, and its content breaks a rule; `faults` names every rule."""
+    """The content of the request breaks a rule; `faults` lists every rule that it breaks."""
 
     code, status, exit_code = "validation_failed", 422, 6
 
@@ -156,13 +156,13 @@ class Unauthenticated(AppError):
 
 
 class SignInNeeded(Unauthenticated):
-    """No credential came, and the public may not do this (RFC 6750 section 3.1: no error code in the challenge)."""
+    """There is no credential, and the public may not do this (RFC 6750 section 3.1: no error code in the challenge)."""
 
     code = "sign_in_needed"
 
 
 class Forbidden(AppError):
-    """The caller is known and lacks `needed`, a grant such as "forms/leave:create" ("" when it is not about a grant)."""
+    """The caller lacks a grant. `needed` is that grant, such as "forms/leave:create", or "" if no grant would do."""
 
     code, status, exit_code = "insufficient_scope", 403, 3
 
@@ -172,8 +172,8 @@ class Forbidden(AppError):
 
 
 class NotPermitted(AppError):
-    """The system or a service does not let this program at one file, folder, record or table; the provider is not away.
-    A repeat does not help, somebody has to give it the right: `hint` says of what."""
+    """The system or a service denies this program one file, folder, record or table; the provider itself is up. A repeat
+    does not help: somebody has to give it the right that `hint` names."""
 
     code, status, exit_code = "not_permitted", 403, 3
 
@@ -196,13 +196,13 @@ class UnsupportedAction(AppError):
 
 
 class NotAcceptable(AppError):
-    """The answer has no such format."""
+    """The answer does not exist in the format that was asked for."""
 
     code, status, exit_code = "not_acceptable", 406, 6
 
 
 class Conflict(AppError):
-    """The stored state is not what the write expected. `index` is the place of the failing write in its commit."""
+    """The stored state is not what the write expected. `index` is that of the failing write in its commit."""
 
     code, status, exit_code = "conflict", 409, 5
 
@@ -212,7 +212,7 @@ class Conflict(AppError):
 
 
 class Exists(Conflict):
-    """A file of the name is there already. `staged` are the bytes of the new one where they were kept, else None."""
+    """A file with this name exists already. `staged` are the bytes of the new one, or None if they were not kept."""
 
     def __init__(self, message: str, *, staged: Any = None) -> None:
         super().__init__(message)
@@ -220,8 +220,8 @@ class Exists(Conflict):
 
 
 class Busy(Conflict):
-    """The same request is at work already, or others were always faster: the same again may succeed, and certainly after
-    `over_in_s`."""
+    """The same request is still running, or other writers were faster every time. A repeat may succeed; after `over_in_s`
+    nothing stands in its way."""
 
     retry = True
     retry_after_s: ClassVar[int] = 1
@@ -232,7 +232,7 @@ class Busy(Conflict):
 
 
 class Refused(Conflict):
-    """A service that this program uses does not take what it was sent, and will not take it later."""
+    """A service that this program uses refused what it was sent, and would refuse it again."""
 
     code = "refused"
 
@@ -256,7 +256,7 @@ class UnsupportedMedia(AppError):
 
 
 class RangeNotSatisfiable(AppError):
-    """No byte of the asked range exists; `size_bytes` is the size of the whole."""
+    """No byte of the requested range exists; `size_bytes` is the size of the whole."""
 
     code, status, exit_code = "range_not_satisfiable", 416, 6
 
@@ -272,7 +272,7 @@ class Misdirected(AppError):
 
 
 class RequestTimeout(AppError):
-    """The body did not come in time."""
+    """The body of the request did not arrive in time."""
 
     code, status, exit_code = "request_timeout", 408, 6
 
@@ -284,20 +284,20 @@ class Unsupported(AppError):
 
 
 class Unavailable(AppError):
-    """A provider is away or busy, or the data folder is taken; a repeat after `retry_after_s` may succeed."""
+    """A provider is down or busy, or the data folder is in use; a repeat after `retry_after_s` may succeed."""
 
     code, status, exit_code, retry = "unavailable", 503, 7, True
     retry_after_s: int = 5
 
 
 class PayloadUnavailable(AppError):
-    """A message's payload may not be read at present."""
+    """The payload of a message cannot be read at present."""
 
     code, status, exit_code, retry = "payload_unavailable", 503, 7, True
 
 
 class ReplyFailed(AppError):
-    """What a message asked for was done, and the answer to it cannot be sent."""
+    """What a message asked for was done, but the reply to it cannot be sent."""
 
     code, status, exit_code = "reply_failed", 422, 5
 
@@ -309,7 +309,7 @@ class StorageFull(AppError):
 
 
 class Unreadable(AppError):
-    """What is stored there is damaged: it cannot be read, now or later; what is beside it can."""
+    """What is stored there is damaged: it cannot be read, now or later. What lies beside it can."""
 
     code, status, exit_code = "unreadable", 500, 1
 
@@ -1199,10 +1199,10 @@ REQUIRED: Any = object()  # the default of a setting that has none
 
 class Setting:
     """One key of app.toml. `kind` names its converter in CONVERTERS, or says for people what its own one, `convert`, takes.
-    A "duration" becomes seconds, a "size" bytes; `unit` says so to who reads the declaration.
+    A "duration" becomes seconds, a "size" bytes; `unit` is for readers of the declaration.
 
-    Tables inside a setting are declared too: `table` is the shape of one, `each` that of every table in a list, or by name
-    if the default is {}. The converter is given what was made of them.
+    Tables inside a setting are declared too: `table` is the shape of a single one, `each` that of the tables in a list, or
+    of tables by name if the default is {}. The converter gets what they became.
     """
 
     attribute = ""  # of the Settings that declare it
@@ -1414,7 +1414,7 @@ class FieldConfig(Settings):
 
     @property
     def longest(self) -> int | None:
-        """The most characters of a text that is given, declared or not; None where something else bounds it."""
+        """The most characters that a text may have, declared or by default; None if something else limits it."""
         if self.max_length is not None:
             return cast(int, self.max_length)
         if self.type != "string" or self.enum or self.one_of or self.format in ("date", "file"):
@@ -1535,7 +1535,7 @@ class Config(NamedTuple):
         return fault._replace(detail=f"{fault.detail} (line {line})") if line else fault
 
     def provider_name(self, wanted: str) -> str:
-        """The provider meant by a `provider` or `state` setting; "" when it does not say and there is no obvious one."""
+        """The provider that a `provider` or `state` setting means; "" if it is empty and there is no obvious one."""
         if wanted or "main" in self.providers:
             return wanted or "main"
         return next(iter(self.providers)) if len(self.providers) == 1 else ""
@@ -1594,7 +1594,7 @@ def other_names() -> Mapping[str, Mapping[str, Any]]:
 
 
 def _instead(key: str, names: Collection[str]) -> str:
-    """What was probably meant by a key that no setting has."""
+    """A hint what was probably meant by an unknown key, or ""."""
     for meant in other_names()["settings"].get(key.casefold(), ()):
         name = re.split("[ .]", meant)[0]
         if name == meant and name in names:
@@ -1616,7 +1616,7 @@ _LONGEST_S = 10 * 366 * 86400
 
 
 class _Inside(ValueError):
-    """What is wrong inside a setting, by the name in its table or the place in its list."""
+    """What is wrong inside a setting, by name in its table or index in its list."""
 
     def __init__(self, details: Mapping[Any, str]) -> None:
         super().__init__(", ".join(f"{part} {detail}" for part, detail in details.items()))
@@ -1728,7 +1728,7 @@ def _path(raw: Any, folder: Path) -> Path | None:
     try:
         return folder / Path(text).expanduser() if text else None
     except RuntimeError as error:  # ~name of nobody
-        raise ValueError(f"names a home folder that is not known: {text}") from error
+        raise ValueError(f"names the home folder of an unknown user: {text}") from error
 
 
 def _directory(raw: Any, folder: Path) -> Path:
@@ -1761,15 +1761,15 @@ def _secret(raw: Any, folder: Path) -> str:
     if scheme not in ("env", "file"):
         raise ValueError('must be "env:NAME" or "file:PATH", so that no secret stands in app.toml')
     if scheme == "env":
-        source, secret = "environment variable", os.environ.get(rest, "")
+        named, secret = f"environment variable {rest}, which is empty or not set", os.environ.get(rest, "")
     else:
-        source = "file"
+        named = f"file {rest}, which is empty"
         try:
             secret = (folder / rest).read_text(encoding="utf-8")
         except (OSError, ValueError) as error:
             raise ValueError(f"names the file {rest}, which cannot be read ({type(error).__name__})") from error
     if not secret.strip():
-        raise ValueError(f"names the {source} {rest}, which has no content")
+        raise ValueError(f"names the {named}")
     return secret.strip()
 
 
@@ -1880,7 +1880,7 @@ def _one_of(raw: Any, words: Sequence[str]) -> str:
 
 def _type(raw: Any, folder: Path) -> str:
     if isinstance(raw, str) and (meant := other_names()["types"].get(raw.casefold())):
-        raise ValueError(f"{raw!r} is no type: write {meant}")
+        raise ValueError(f"{raw!r} is not a type: write {meant}")
     return _one_of(raw, ("string", "number", "integer", "boolean", "array"))
 
 
@@ -1892,7 +1892,7 @@ def _hosts(raw: Any, folder: Path) -> tuple[str, ...]:
     hosts = _texts(raw, folder)
     for host in hosts:
         if host != "*" and not re.fullmatch(r"[A-Za-z0-9_.-]+|[0-9a-fA-F]*:[0-9a-fA-F:]*:[0-9a-fA-F:]*", host):
-            raise ValueError(f"{host!r} is no host: write names alone, such as intranet.local, with no scheme and no port")
+            raise ValueError(f"{host!r} is not a host name: write it without scheme and port, such as intranet.local")
     return hosts
 
 
@@ -2052,7 +2052,7 @@ class _Reader:
         return found
 
     def build(self, shape: Shape, place: str, where: str, raw: Any, name: str | None = None) -> Any:
-        """What a table is made into: an instance of a dataclass, or a Value of the settings that are given."""
+        """What a table becomes (see Shape)."""
         values = self.table(place, where, settings_of(shape), raw)
         if isinstance(shape, tuple):
             return {key: value for key, value in values.items() if value is not None}
@@ -2104,7 +2104,7 @@ class _Reader:
         return built
 
     def check_needed(self, type_: str, place: str, table: Value) -> None:
-        """Faults of a resource without what makes one."""
+        """Faults of a form without fields, and of a view without a source."""
         if type_ == "forms" and not table.get("fields") and not self.misnamed(place, "fields"):
             self.fault(f"{place}.fields", "is missing: a form needs at least one field")
         named = any(self.misnamed(place, name) for name in ("sql", "from"))
@@ -2112,7 +2112,7 @@ class _Reader:
             self.fault(place, "needs either sql or from, and not both")
 
     def config(self, origin: str) -> Config:
-        """The whole, and not yet its faults."""
+        """Everything app.toml says; the faults are in `faults`."""
         known = {shape.split(".")[0] for shape in SETTINGS} | set(self.tables)
         for key in self.raw:
             if key not in known:
@@ -2146,7 +2146,7 @@ class _Reader:
         self.check_queues(config)
 
     def check_site(self, config: Config) -> None:
-        """Faults of settings of [site] and [http] that do not go together."""
+        """Faults of settings in [site] and [http] that contradict each other."""
         wrong = {fault.pointer for fault in self.faults}
         site, http_ = config.site, config.http
         if site.url and urlsplit(site.url).path != site.prefix and not wrong & {"site.url", "site.prefix"}:
@@ -2156,7 +2156,7 @@ class _Reader:
             self.fault("http.tls_cert", "goes with tls_key: give both or neither")
 
     def check_queues(self, config: Config) -> None:
-        """Faults of [sqs]: names of nothing, and times that do not fit SQS or one another."""
+        """Faults of [sqs]: names that are not declared, and times that do not fit SQS or one another."""
         sqs, declared = config.sqs, [_address_of(one) for one in config.resources]
         for index, queue in enumerate(sqs.queues):
             place, events = f"sqs.queues.{index}.events", queue.events
@@ -2169,7 +2169,7 @@ class _Reader:
         if sqs.wait_s > 20:
             self.fault("sqs.wait", "must be at most 20s")
         if sqs.wait_s >= sqs.drain_timeout_s:
-            self.fault("sqs.drain_timeout", "must be longer than wait: a poll that has begun is never cut off")
+            self.fault("sqs.drain_timeout", "must be longer than wait: a poll that has begun is not cut short")
         if not 2 <= sqs.visibility_s <= 12 * 3600:
             self.fault("sqs.visibility", "must be from 2s to 12h")
 
@@ -2182,7 +2182,7 @@ class _Reader:
                 such = '[providers.main] with kind = "sql" and url = "sqlite:///data/app.db"'
                 self.fault(place, f"is missing, and no provider is declared: write {such}")
         elif not name and config.providers:
-            self.fault(place, f"is missing: say which provider, of {', '.join(config.providers)}")
+            self.fault(place, f"is missing: name one of the providers {', '.join(config.providers)}")
         elif name and name not in declared:
             self.fault(place, f"names {name!r}, which is not a provider{nearest(name, config.providers)}")
 
@@ -2198,7 +2198,7 @@ def _example(settings: Sequence[Setting], value: Any = "…") -> str:
 
 
 def _as_table(place: str, shape: str, settings: Sequence[Setting], raw: Any) -> str:
-    """How to write a table in place of what is no table."""
+    """How to write a table in place of a value that is not one."""
     if shape.count(".") < 2 and not shape.endswith(".N"):
         return f"[{place}]"
     example = _example(settings, raw if isinstance(raw, str) else "…")
@@ -2222,7 +2222,7 @@ def read_config(
 
 
 def _secret_files(raw: Any, place: str = "") -> Iterator[tuple[str, str]]:
-    """(setting, path) of each "file:PATH", behind a word too, as in "Bearer file:PATH"."""
+    """(setting, path) of each "file:PATH", also after a word as in "Bearer file:PATH"."""
     if isinstance(raw, Mapping):
         for name, value in raw.items():
             yield from _secret_files(value, f"{place}.{name}".lstrip("."))
@@ -2267,7 +2267,7 @@ def accepts(accept: Sequence[str], name: str) -> bool:
 
 
 def file_input_accept(accept: Sequence[str]) -> str:
-    """The accept attribute of a file input: beside each media type its endings, since browsers' tables differ from ours."""
+    """The accept attribute of a file input: media types with their endings, since browsers' tables differ from ours."""
     types = [one for one in accept if not one.startswith(".")]
     endings = [ending for ending, media in _media_types()[0].items() if any(_fits(media, one) for one in types)]
     return "" if "*/*" in accept else ",".join(dict.fromkeys([*accept, *endings]))

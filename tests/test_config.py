@@ -327,7 +327,7 @@ INSIDE = [
     ("forms.leave.fields.size.oneOf", "[{ const = [] }]", "", "must be a list of texts or numbers"),
     ("forms.leave.fields.tags.items", "5", "", "must be a table"),
     ("forms.leave.fields.tags.items", "{ enum = 5 }", "enum", "must be a list"),
-    ("forms.leave.fields.tags.items", '{ type = "text" }', "type", "'text' is no type"),
+    ("forms.leave.fields.tags.items", '{ type = "text" }', "type", "'text' is not a type"),
     ("forms.leave.fields.tags.items", "{ oneOf = [{}] }", "oneOf.0.const", "is missing"),
     ("forms.leave.fields.tags.items", "{ minimum = 1 }", "minimum", "is not a setting"),
     ("views.open.where", "5", "", 'must be a list of tables, such as [{ field = "…" }]'),
@@ -452,7 +452,7 @@ MEANT = [
     ("http.bind", "8080", 'such as "127.0.0.1:8080"'),
     ("site.title", "5", 'must be a text in quotes: write "5"'),
     ("roles.staff.permissions", "[]", "did you mean grants?"),
-    ("forms.leave.fields.days.type", '"date"', '\'date\' is no type: write type = "string", format = "date"'),
+    ("forms.leave.fields.days.type", '"date"', '\'date\' is not a type: write type = "string", format = "date"'),
     ("forms.leave.fields.days.type", '"text"', 'write type = "string"'),
     ("forms.leave.fields.days.type", '"Select"', 'write type = "string", enum = ["a", "b"]'),
     ("forms.leave.fields.days.type", '"email"', 'format = "email"'),
@@ -827,7 +827,7 @@ def test_state_goes_to_main_or_to_the_only_provider() -> None:
     assert faults(ONE.format("box", "box") + form.format("box")) == {}
     assert faults(ONE.format("box", "box") + ONE.format("main", "main")) == {}
     two = ONE.format("box", "box") + ONE.format("bag", "bag")
-    assert faults(two) == {"site.state": "is missing: say which provider, of box, bag"}
+    assert faults(two) == {"site.state": "is missing: name one of the providers box, bag"}
     assert faults('[site]\nstate = "bag"\n' + two) == {}
     assert faults('[site]\nstate = "bug"\n' + two) == {
         "site.state": "names 'bug', which is not a provider; did you mean bag?"
@@ -867,7 +867,7 @@ def test_an_empty_secret_is_a_fault_and_not_a_missing_setting(
     (tmp_path / "ring").write_text(content)
     for source in ("env:RING", "file:ring"):
         assert (
-            "has no content" in {f.pointer: f.detail for f in read(f'auth.keys = "{source}"', tmp_path).faults}["auth.keys"]
+            "which is empty" in {f.pointer: f.detail for f in read(f'auth.keys = "{source}"', tmp_path).faults}["auth.keys"]
         )
 
 
