@@ -333,7 +333,7 @@ class ConfigError(AppError):
 # defines: Json Value Clock Action Grant parse_grant covers Caller Token Conditions Held Upload Request Reader Content
 #          Column COUNTED COUNT_S Table Response Record Insert Update Delete Write Blob Folder Unseen Entry
 #          Staged OPERATORS Condition Query Page Select Rows Change exact_number load_json dump_json check_text
-#          member_pointer LOST Damaged damage_of damage_in whole_texts Checked check_value is_key check_writes check_path
+#          member_pointer LOST Damaged damage_of damage_in whole_texts check_value is_key check_writes check_path
 #          compose split_path quote_path new_id sync_folder replace_file rfc3339 instant_key parse_rfc3339
 #          encode_cursor decode_cursor PAGE_BYTES weigh page_of nearest and_list how_many in_units page_bounds Unread
 
@@ -863,10 +863,6 @@ def whole_texts(value: Json, of_damaged: bool = False) -> Json:
     return Damaged(text) if of_damaged and "\ufffd" in text else value
 
 
-class Checked(dict[str, Json]):
-    """A JSON object that was found to be storable where it came in: check_value does not look into it again."""
-
-
 _PLAIN = (str, int, float, type(None))
 
 
@@ -883,8 +879,6 @@ def _plain_problem(value: Json) -> tuple[str, str] | None:
 
 def check_value(value: Json, pointer: str = "", depth: int = 0) -> Iterator[Fault]:
     """Every reason why a JSON value cannot be stored exactly; it may have at most 100 levels of lists and objects."""
-    if isinstance(value, Checked):
-        return
     if depth > 100:
         yield Fault(pointer, "depth", "is nested in more than 100 lists and objects")
     elif isinstance(value, list | tuple):
@@ -7070,8 +7064,7 @@ class Form(Resource):
             value = dict.fromkeys((*self.fields, *RESERVED_FIELDS), Damaged(LOST, record.damage))
         names = (*self.fields, *self._beside(value))
         flat: Value = {"id": record.key, "version": record.version} | {name: value.get(name) for name in names}
-        flat |= {name: value.get(name) for name in RESERVED_FIELDS[2:]}
-        return Checked(flat) if isinstance(record.value, Checked) else flat
+        return flat | {name: value.get(name) for name in RESERVED_FIELDS[2:]}
 
     def _as_shown(self, record: Record) -> Value:
         """What a record holds, its files at the record's own address and not at theirs in the share."""
@@ -7156,7 +7149,7 @@ class Form(Resource):
         keys = [key or scope.new_id() for _ in checked]
         places = keys if key is None else [scope.new_id()]  # of files: a given key may be anything
         steps = self._store_files(zip(places, checked, strict=True))
-        records = [Record(key, 1, Checked(value | stamp)) for key, value in zip(keys, checked, strict=True)]
+        records = [Record(key, 1, value | stamp) for key, value in zip(keys, checked, strict=True)]
         changes = [Change(Insert(self.table, record.key, record.value)) for record in records]
         answer = self._created(records, batch)
         return Plan(respond=lambda blobs: answer, changes=changes, steps=steps, action=Action.CREATE)

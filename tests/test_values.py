@@ -370,13 +370,6 @@ def test_every_reason_not_to_store_a_value_is_told_with_its_place(value: object,
     assert [(fault.pointer, fault.code) for fault in app.check_value(value)] == faults
 
 
-def test_an_object_is_checked_once_and_anew_when_it_was_changed() -> None:
-    checked = app.Checked({"a": "\0"})  # as only a fault in the check would let it be
-    assert list(app.check_value({"after": checked, "answers": [checked]})) == []
-    assert [fault.pointer for fault in app.check_value(checked | {"b": 1})] == ["/a"]
-    assert app.dump_json(app.Checked({"a": 1})) == '{"a":1}'
-
-
 @pytest.mark.parametrize(
     ("key", "good"),
     [("a", True), ("a" * 512, True), ("ü" * 256, True), ("a b/\n", True), ("", False), ("a" * 513, False),
