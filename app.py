@@ -7763,9 +7763,9 @@ def key_rule(condition: Condition, instant: bool = False) -> tuple[str, list[str
         raise BadRequest(f"{op!r} is no operator{nearest(op, OPERATORS)}: {', '.join(OPERATORS)}")
     if op == "in" and not isinstance(value, list | tuple):
         raise BadRequest(f"{condition.field}: in takes a list")
-    if op == "null" and not isinstance(value, bool):
-        raise BadRequest(f"{condition.field}: null takes true or false")
     if op == "null":
+        if not isinstance(value, bool):
+            raise BadRequest(f"{condition.field}: null takes true or false")
         return "in" if value else "out", [""]
     found = [value_key(one, instant) for one in (value if op == "in" else [value])]
     keys = [key for key in found if key[:1] in ("b", "i", "n", "t")]
@@ -7825,11 +7825,11 @@ class CompiledQuery:
     term of the record that the cursor stands on; [] at the beginning.
     """
 
-    __slots__ = ("after", "query", "terms", "tests")
+    __slots__ = ("after", "folded", "query", "terms", "tests")
 
     def __init__(self, query: Query) -> None:
         """BadRequest on a bad operator and on the cursor of another query."""
-        self.query = query
+        self.query, self.folded = query, fold_case(query.search)
         names = [*query.order_by, "id"]
         names = names[: [name.removeprefix("-") for name in names].index("id") + 1]
         self.terms = [(name.removeprefix("-"), name.startswith("-")) for name in names]
@@ -7860,9 +7860,7 @@ class CompiledQuery:
         for name, instant, test in self.tests:
             if not test(field_key(record, name, instant)):
                 return False
-        if not self.query.search:
-            return True
-        return holds_text(record, self.query.search_fields, fold_case(self.query.search))
+        return not self.folded or holds_text(record, self.query.search_fields, self.folded)
 
     def follows(self, record: Record) -> bool:
         """Whether the record comes after the cursor."""
@@ -7964,9 +7962,9 @@ class PendingCommit:
 
 
 class GroupCommit:
-    """Threads hand in work; one of them, the leader, runs all that is waiting as one commit while the others wait.
+    """Threads submit work; one of them, the leader, runs all that is waiting as one commit while the others wait.
 
-    `run` gets the jobs in order and gives each a result or an error of its own; what it raises fails them all.
+    `run` gets the jobs in order and sets the result or the error of each; what it raises fails all of them.
     """
 
     def __init__(self, run: Callable[[list[PendingCommit]], None]) -> None:
@@ -8086,7 +8084,7 @@ class Pool:
 
 
 def may_write(folder: Path) -> bool:
-    """Whether this account can write in a folder, or make it."""
+    """Whether this account may write in a folder, or make it if it is missing."""
     there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
     as_who = {"effective_ids": True} if os.access in os.supports_effective_ids else {}
     return there.is_dir() and os.access(there, os.W_OK | os.X_OK, **as_who)
@@ -8155,7 +8153,7 @@ def quote_name(name: str) -> str:
 
 
 def bindable(value: Json) -> Json:
-    """A value as SQL drivers take it: bool as integer, Decimal as float, lists and objects as JSON text."""
+    """A value as SQLite takes it: a bool as integer, a Decimal as float, lists and objects as JSON text."""
     if isinstance(value, str) and (problem := check_text(value)):
         raise BadRequest(f"a parameter {problem}")
     if isinstance(value, bool):
@@ -8166,10 +8164,12 @@ def bindable(value: Json) -> Json:
 
 
 class SqlSelect:
-    """What is asked of a statement's rows as SQL around it, in the words of SQLite; `values` are bound by name.
+    """SQL round a statement for what is asked of its rows, in the words of SQLite; `values` are bound by name.
 
     `columns` are the statement's own; BadRequest on others in where or order_by.
     """
+
+    position = "instr"  # the function that says where a text contains another
 
     def __init__(self, select: Select, statement: str, columns: Collection[str]) -> None:
         self.values = dict(select.params)
@@ -8190,7 +8190,7 @@ class SqlSelect:
             self.sql += f" limit {self._bind(limit)} offset {self._bind(select.offset)}"
 
     def _bind(self, value: Json) -> str:
-        """Keep a value; its placeholder."""
+        """Bind a value and return its placeholder."""
         name = f"satchel_{len(self.values)}"
         while name in self.values:  # a parameter may be called so
             name += "_"
@@ -8198,27 +8198,23 @@ class SqlSelect:
         return ":" + name
 
     def _sorted(self, name: str) -> str:
-        """A column as it is ordered."""
+        """A column, as rows are ordered by it."""
         return quote_name(name)
 
     def _compared(self, name: str) -> str:
-        """A column as values are compared with it."""
+        """A column, as it is compared with values."""
         return quote_name(name)
 
     def _comparable(self, name: str, value: Json) -> bool:
-        """Whether a value can be equal to, or stand before or behind, one of the column."""
+        """Whether a value can be compared with those of the column."""
         return value is not None
 
     def _text(self, name: str) -> str:
         """A column as text."""
         return f"cast({quote_name(name)} as text)"
 
-    def _holds(self, name: str, bound: str) -> str:
-        """Whether a column as text contains another."""
-        return f"instr({self._text(name)}, {bound}) > 0"
-
     def _holds_folded(self, name: str, bound: str) -> str:
-        """The same whatever the case."""
+        """Whether a column as text contains another when case does not count."""
         return f"instr(fold_case(cast({self._text(name)} as blob)), {bound}) > 0"
 
     def _test(self, condition: Condition) -> str:
@@ -8229,8 +8225,10 @@ class SqlSelect:
         if op in ("contains", "prefix"):
             if not isinstance(value, str):
                 return "1 = 0"
-            bound = self._bind(value)
-            return self._holds(name, bound) if op == "contains" else f"substr({self._text(name)}, 1, {len(value)}) = {bound}"
+            text, bound = self._text(name), self._bind(value)
+            return (
+                f"{self.position}({text}, {bound}) > 0" if op == "contains" else f"substr({text}, 1, {len(value)}) = {bound}"
+            )
         values = [one for one in (value if op == "in" else [value]) if self._comparable(name, one)]
         if not values:
             return "1 = 1" if op == "ne" else "1 = 0"
@@ -8261,7 +8259,7 @@ _SQLITE_AWAY = {
 """Primary result codes that say the database is away: what everybody may read, and what helps the operator."""
 DENIED_ERRORS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})  # what the system says to an account without the right
 _SQLITE_DENIED = ("SQLITE_PERM", "SQLITE_READONLY", "SQLITE_READONLY_DIRECTORY", "SQLITE_AUTH")
-"""Those, with their extensions, after which only somebody who gives this account a right can help."""
+"""Extended result codes that end only when somebody gives this account a right."""
 
 
 def _sqlite_code(error: Exception) -> str:
@@ -8304,7 +8302,7 @@ def _sqlite_search(data: str, key: str, names: str, folded: str) -> bool:
 
 
 def _sqlite_text(data: bytes) -> str:
-    """A text of SQLite, which keeps any bytes as one."""
+    """A text from SQLite, which keeps any bytes as text."""
     try:
         return data.decode()
     except UnicodeDecodeError:
@@ -8312,7 +8310,7 @@ def _sqlite_text(data: bytes) -> str:
 
 
 def _sqlite_bytes(function: Callable[..., Any], encoding: str) -> Callable[..., Any]:
-    """A function for SQL that takes texts cast to blobs: as texts SQLite would not hand over all of them."""
+    """A function for SQL that takes texts cast to blobs, since SQLite does not pass every text on as one."""
 
     def of_bytes(*given: Any) -> Any:
         if given[0] is None:
@@ -8323,7 +8321,7 @@ def _sqlite_bytes(function: Callable[..., Any], encoding: str) -> Callable[..., 
 
 
 def _sqlite_authorize(action: int, first: str | None, second: str | None, *_: str | None) -> int:
-    """Allows what reads: select, columns, recursion and functions without effects outside."""
+    """Allows what only reads: select, columns, recursion, and functions without outside effects."""
     reads = action in (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE)
     if action == sqlite3.SQLITE_FUNCTION:
         reads = second not in ("load_extension", "fts3_tokenizer", "readfile", "writefile", "edit")
@@ -8340,6 +8338,8 @@ class SqlQuery(ABC):
     `table` is the quoted name of the table. What dialects say differently is abstract.
     """
 
+    position = "instr"
+
     def __init__(self, compiled: CompiledQuery, table: str) -> None:
         query = compiled.query
         self.compiled = compiled
@@ -8349,7 +8349,7 @@ class SqlQuery(ABC):
         self.terms = [self._column(name, name in query.instants) for name, _ in compiled.terms[:-1]]  # columns, in order
         tests = [self._condition(condition) for condition in query.where]
         if query.search:
-            tests.append(self._search(query.search_fields, fold_case(query.search)))
+            tests.append(self._search(query.search_fields, compiled.folded))
         where = " and ".join(tests) or "1 = 1"
         self._from = f"(select *{self._fields} from {table}) as satchel_records where {where}"  # noqa: S608
 
@@ -8366,15 +8366,11 @@ class SqlQuery(ABC):
         """A record's field as its sort_key."""
 
     @abstractmethod
-    def _holds(self, column: str, bound: str) -> str:
-        """Whether the text in a column contains another."""
-
-    @abstractmethod
     def _search(self, names: Collection[str], text: str) -> str:
         """Whether one of these fields contains what fold_case made of a search; see holds_text."""
 
     def _bind(self, value: Json) -> str:
-        """Keep a value; its placeholder."""
+        """Bind a value and return its placeholder."""
         name = f"v{len(self.values)}"
         self.values[name] = value
         return ":" + name
@@ -8394,11 +8390,11 @@ class SqlQuery(ABC):
             return f"substr({column}, 1, {len(keys[0])}) = {bound[0]}"
         same_type = f"substr({column}, 1, 1) = {self._bind(keys[0][0])}"
         if op == "contains":
-            return f"({same_type} and {self._holds(column, self._bind(keys[0][1:]))})"
+            return f"({same_type} and {self.position}(substr({column}, 2), {self._bind(keys[0][1:])}) > 0)"
         return f"({column} {SQL_SIGNS[op]} {bound[0]} and {same_type})"
 
     def _behind(self, terms: Sequence[tuple[str, bool]]) -> str:
-        """Whether a record stands behind the cursor; "" without one."""
+        """Whether a record comes after the cursor; "" if there is none."""
         behind = ""
         for (column, descends), place in reversed(list(zip(terms, self.compiled.after, strict=False))):
             bound, sign = self._bind(place if behind else place[1:]), "<" if descends else ">"
@@ -8407,7 +8403,7 @@ class SqlQuery(ABC):
         return behind
 
     def rows(self, columns: str) -> str:
-        """Selects these columns of the page and one more."""
+        """Selects these columns of the page's records and of one more."""
         known = [*self.terms, "key"]
         terms = [(column, descends) for column, (_, descends) in zip(known, self.compiled.terms, strict=True)]
         behind = self._behind(terms)
@@ -8449,9 +8445,6 @@ class SqliteQuery(SqlQuery):
             " when 'true' then 'b1' when 'false' then 'b0' when 'array' then 'z' when 'object' then 'z' else '' end"
         )
 
-    def _holds(self, column: str, bound: str) -> str:
-        return f"instr(substr({column}, 2), {bound}) > 0"
-
     def _search(self, names: Collection[str], text: str) -> str:
         """One look into a record for all its fields: to take each out of a large one costs as much as to read it whole."""
         bound = f"{self._bind(dump_json(list(names)))}, {self._bind(text)}"
@@ -8481,14 +8474,14 @@ def _sqlite_reader(path: Path) -> sqlite3.Connection:
 
 
 def plain_cell(value: Json) -> Json:
-    """A value of a row as JSON can say it: bytes as base64 text, infinity as text."""
+    """A value of a row as JSON can hold it: bytes as base64 text, infinity as text."""
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def need_blob(path: str, present: Blob | Folder | None, if_match: str | None = None) -> Blob:
-    """The blob that is present at path; NotFound if there is none, PreconditionFailed if it is another."""
+    """The blob that is present at path; NotFound if it is missing, PreconditionFailed if it is not the one of if_match."""
     if not isinstance(present, Blob):
         raise NotFound(f"there is no file {path}")
     check_blob(path, present, if_match, False)
@@ -8509,8 +8502,8 @@ class SqlBlobs(Blobs):
         """Make the database and, when asked, the tables of blobs, unless that was done in this process."""
 
     @abstractmethod
-    def _reading(self, doing: str) -> AbstractContextManager[Any]:
-        """A connection for reading; `doing` is for the message of an error."""
+    def _reading(self, operation: str) -> AbstractContextManager[Any]:
+        """A connection for reading; `operation` is for the message of an error."""
 
     @abstractmethod
     def _submit(self, work: Callable[[Any], _Result]) -> _Result:
@@ -8590,7 +8583,7 @@ class SqlBlobs(Blobs):
             connection.execute("insert into _chunks (content, number, bytes) values (?, ?, ?)", piece)
 
     def _loosen(self, connection: Any, content: str, size_bytes: int, keep_s: int) -> None:
-        """Keep bytes that no path has for that long."""
+        """Keep bytes that are at no path for so long."""
         row = (content, size_bytes, self._clock() + keep_s)
         sql = "insert into _loose (content, size_bytes, expires_at) values (?, ?, ?)"
         after = "on conflict (content) do update set size_bytes = excluded.size_bytes, expires_at = excluded.expires_at"
@@ -8769,10 +8762,10 @@ class SqliteDatabase(Provider):
 
     # -- errors and connections
 
-    def _explain(self, error: Exception, doing: str) -> AppError:
-        """A driver's error as everybody may read it; the path stands in the hint alone."""
+    def _explain(self, error: Exception, operation: str) -> AppError:
+        """A driver's error in public words; only the hint names the path."""
         code = _sqlite_code(error)
-        who = f"provider {self.name}: {doing}: "
+        who = f"provider {self.name}: {operation}: "
         if code == "FULL" or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
             return StorageFull(who + "the disk is full", hint=f"make room for {self._path}")
         if code == "TOOBIG":
@@ -8784,18 +8777,18 @@ class SqliteDatabase(Provider):
         return Unavailable(f"{who}the database {what}", hint=hint)
 
     @contextmanager
-    def _errors(self, doing: str) -> Iterator[None]:
+    def _errors(self, operation: str) -> Iterator[None]:
         """Driver errors leave as AppErrors."""
         try:
             yield
         except (sqlite3.Error, OSError) as error:
             self._tables.clear()
-            raise self._explain(error, doing) from error
+            raise self._explain(error, operation) from error
 
     @contextmanager
-    def _reading(self, doing: str) -> Iterator[sqlite3.Connection]:
+    def _reading(self, operation: str) -> Iterator[sqlite3.Connection]:
         """A connection of the pool."""
-        with self._errors(doing):
+        with self._errors(operation):
             connection = self._pool.take()
             try:
                 yield connection
@@ -8821,7 +8814,7 @@ class SqliteDatabase(Provider):
         return self._writer
 
     def _submit(self, work: Callable[[sqlite3.Connection], _Result]) -> _Result:
-        """The result of the work, after it was committed together with what other threads wanted then."""
+        """The result of the work, once it is committed together with that of other threads."""
         return cast(_Result, self._group.submit(work))
 
     def _forget(self) -> None:
@@ -8885,7 +8878,7 @@ class SqlProvider(SqliteDatabase, SqlBlobs, Queries, Records):
     # -- records
 
     def _has_table(self, connection: sqlite3.Connection, table: str) -> bool:
-        """Whether the table is there; ConfigError if it is another than Satchel makes."""
+        """Whether the table exists; ConfigError if it is not one that Satchel made."""
         if table in self._tables or (connection is self._writer and table in self._written):
             return True
         found = connection.execute("select name, type from sqlite_master where name = ? collate nocase", (table,)).fetchone()
@@ -8946,7 +8939,7 @@ class SqlProvider(SqliteDatabase, SqlBlobs, Queries, Records):
         return compiled.page_before(items, more, last)
 
     def walk(self, query: Query) -> Iterator[Record]:
-        """In another order than that of the keys: sorted once, the keys alone, and then read one by one."""
+        """Except in key order, only the keys are sorted, once; the records are then read one by one."""
         compiled = CompiledQuery(query._replace(limit=2**31))
         keys = [] if len(compiled.terms) == 1 else [key for (key,) in self._rows(compiled, lambda sql: sql.rows("key"))]
         if not keys or not all(isinstance(key, str) for key in keys):  # what is damaged is marked, and not left out
@@ -8976,7 +8969,7 @@ class SqlProvider(SqliteDatabase, SqlBlobs, Queries, Records):
         deadline: float = math.inf,
         take: Callable[[Iterable[Any]], Any] = list,
     ) -> Any:
-        """What take() makes of the rows of a statement over a table, [] if there is no such table; QueryTimeout past the
+        """What take() makes of the rows of a statement over a table; [] if the table is missing, QueryTimeout past the
         deadline."""
         self._prepare()
         table = compiled.query.table
@@ -9077,7 +9070,7 @@ class SqlProvider(SqliteDatabase, SqlBlobs, Queries, Records):
             return int(next(iter(rows.rows))[0])
 
     def _select(self, select: Select, around: str = "{}") -> Rows:
-        """What is asked of the statement, in the statement `around` it."""
+        """Runs the statement with what is asked of its rows, inside the statement `around`."""
         statement, names = read_statement(select.statement)
         check_params(f"provider {self.name}", names, select.params)
         deadline = math.inf if select.timeout_s is None else time.monotonic() + select.timeout_s
@@ -9107,7 +9100,7 @@ class SqlProvider(SqliteDatabase, SqlBlobs, Queries, Records):
         return composed.sql, {name: bindable(value) for name, value in composed.values.items()}
 
     def _columns(self, connection: sqlite3.Connection, select: Select, statement: str) -> Sequence[str]:
-        """The statement's columns, kept for as long as the tables of the database stay as they are."""
+        """The statement's columns, remembered as long as the schema stays the same."""
         version = connection.execute("pragma schema_version").fetchone()
         known = self._columns_of.get(statement)
         if known is None or known[0] != version:
@@ -9117,9 +9110,9 @@ class SqlProvider(SqliteDatabase, SqlBlobs, Queries, Records):
         return known[1]
 
     def _renamed(self, connection: sqlite3.Connection, select: Select, statement: str) -> str:
-        """The statement with columns called column_1, column_2…: of one of its own the name is not UTF-8.
+        """The statement with columns called column_1, column_2…, because the name of one of its own is not UTF-8.
 
-        As it stands in it, it can be nothing but a select.
+        Where it stands in the new statement, it can only be a select.
         """
         bound = {name: bindable(value) for name, value in select.params.items()}
         begin = f"with satchel_renamed({{}}) as (\n{statement}\n) select "
@@ -9154,25 +9147,27 @@ class SqlProvider(SqliteDatabase, SqlBlobs, Queries, Records):
 ITEM_ERRORS = DENIED_ERRORS | {
     errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ETXTBSY, errno.EBUSY, errno.ENXIO, errno.ENODEV, errno.EXDEV,
 }  # fmt: skip
-"""What the system says of one file or folder that it does not let this account at, or that is no such thing."""
+"""What the system says when the account may not use one file or folder, or it is not of the right kind."""
 
 
 @contextmanager
-def disk_errors(who: str, doing: str, is_item: Callable[[OSError], bool] = lambda error: False) -> Iterator[None]:
-    """Errors of the file system leave as AppErrors; the path stands in the hint alone. `is_item`: whether a refusal
-    concerns one file or folder, and not the place where all are."""
+def disk_errors(who: str, operation: str, is_item: Callable[[OSError], bool] = lambda error: False) -> Iterator[None]:
+    """Errors of the file system leave as AppErrors; only the hint names the path.
+
+    `is_item` says whether a refusal concerns one file or folder, and not the place that holds them all.
+    """
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageFull(f"{who}: {doing}: the disk is full", hint=str(error)) from error
+            raise StorageFull(f"{who}: {operation}: the disk is full", hint=str(error)) from error
         if error.errno in (errno.ENAMETOOLONG, errno.EILSEQ):
-            raise BadRequest(f"{who}: {doing}: the file system cannot store this name", hint=str(error)) from error
+            raise BadRequest(f"{who}: {operation}: the file system cannot store this name", hint=str(error)) from error
         reason = os.strerror(error.errno) if error.errno else type(error).__name__
         if error.errno in ITEM_ERRORS and is_item(error):
             words = "the account that the server runs as may not use this file or folder"
-            raise NotPermitted(f"{who}: {doing}: {words} ({reason})", hint=str(error)) from error
-        raise Unavailable(f"{who}: {doing}: {reason}", hint=str(error)) from error
+            raise NotPermitted(f"{who}: {operation}: {words} ({reason})", hint=str(error)) from error
+        raise Unavailable(f"{who}: {operation}: {reason}", hint=str(error)) from error
 
 
 # ==== 9. PLUGINS =================================================================================================

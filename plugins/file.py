@@ -347,10 +347,10 @@ class FolderRecords(Records):
         return lost
 
     @contextmanager
-    def _errors(self, doing: str) -> Iterator[None]:
+    def _errors(self, operation: str) -> Iterator[None]:
         if not self._open:
             raise Unavailable(f"provider {self.name} is not open")
-        with disk_errors(f"provider {self.name}", doing, self._is_item):
+        with disk_errors(f"provider {self.name}", operation, self._is_item):
             yield
 
     def _is_item(self, error: OSError) -> bool:
@@ -361,9 +361,9 @@ class FolderRecords(Records):
         return not is_own and (error.errno not in DENIED_ERRORS or may_write(self._root))
 
     @contextmanager
-    def _locked(self, doing: str) -> Iterator[None]:
+    def _locked(self, operation: str) -> Iterator[None]:
         """Alone among all processes; makes the folders at first use."""
-        with self._errors(doing):
+        with self._errors(operation):
             self._make_folders()
             with self._lock.held():
                 yield

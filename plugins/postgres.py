@@ -561,6 +561,8 @@ def field_of(schema: str, name: str, instant: bool) -> str:
 class PostgresQuery(app.SqlQuery):
     """Over a table of PostgreSQL. What is asked of a field is also asked of its beginning, which may have an index."""
 
+    position = "strpos"
+
     def __init__(self, compiled: app.CompiledQuery, table: str, schema: str) -> None:
         self._schema = schema
         super().__init__(compiled, table)
@@ -576,9 +578,6 @@ class PostgresQuery(app.SqlQuery):
         placeholder = f"${len(self.values) + 1}"
         self.values[placeholder] = value
         return f"cast({placeholder} as {'bigint' if isinstance(value, int) else 'text'})"
-
-    def _holds(self, column: str, bound: str) -> str:
-        return f"strpos(substr({column}, 2), {bound}) > 0"
 
     def _search(self, names: Collection[str], text: str) -> str:
         bound = self._bind(text) if names else ""
@@ -613,6 +612,8 @@ class PostgresQuery(app.SqlQuery):
 
 class PostgresSelect(app.SqlSelect):
     """Round a statement of PostgreSQL, whose columns have types: a value of another type compares with none of them."""
+
+    position = "strpos"
 
     def __init__(self, select: app.Select, statement: str, types: Mapping[str, int]) -> None:
         self._types = types
@@ -650,9 +651,6 @@ class PostgresSelect(app.SqlSelect):
             return f"translate(encode({column}, 'base64'), e'\\n', '')"
         text = f"cast({column} as text)"
         return f"replace(replace({text}, ' ', 'T'), '+00', 'Z')" if type_ in (1114, 1184) else text
-
-    def _holds(self, name: str, bound: str) -> str:
-        return f"strpos({self._text(name)}, {bound}) > 0"
 
     def _holds_folded(self, name: str, bound: str) -> str:
         return f"strpos({folded(self._text(name), self._bind(folds()))}, {bound}) > 0"
@@ -886,9 +884,9 @@ class PostgresDatabase(app.Provider):
             raise ConfigError(f"provider {self.name}: the database is not in UTF8: create it with encoding 'UTF8'")
         return link
 
-    def _explain(self, error: Exception, doing: str) -> app.AppError:
+    def _explain(self, error: Exception, operation: str) -> app.AppError:
         """A driver's error as everybody may read it; host and the server's words stand in the hint alone."""
-        who, place = f"provider {self.name}: {doing}: ", f"{self._target.host}:{self._target.port}"
+        who, place = f"provider {self.name}: {operation}: ", f"{self._target.host}:{self._target.port}"
         facts = facts_of(error)
         if not facts:
             what = "the server cannot be reached" if isinstance(error, OSError) else "the connection broke"
@@ -898,17 +896,17 @@ class PostgresDatabase(app.Provider):
         return cls(who + what, hint=f"{place}: {facts.get('M', '')} ({facts.get('C', '')})" + (f": {hint}" if hint else ""))
 
     @contextmanager
-    def _errors(self, doing: str) -> Iterator[None]:
+    def _errors(self, operation: str) -> Iterator[None]:
         """Driver errors leave as AppErrors."""
         try:
             yield
         except (Lost, OSError) as error:
-            raise self._explain(error, doing) from error
+            raise self._explain(error, operation) from error
         except Exception as error:
             if not facts_of(error):
                 raise
             self._forget()
-            raise self._explain(error, doing) from error
+            raise self._explain(error, operation) from error
 
     def _forget(self) -> None:
         """Look again at what tables there are."""
@@ -917,9 +915,9 @@ class PostgresDatabase(app.Provider):
         self._blobs_made = False
 
     @contextmanager
-    def _reading(self, doing: str) -> Iterator[Link]:
+    def _reading(self, operation: str) -> Iterator[Link]:
         """A connection of the pool, each statement its own transaction."""
-        with self._errors(doing):
+        with self._errors(operation):
             link = self._pool.take()
             try:
                 yield link
@@ -948,21 +946,21 @@ class PostgresDatabase(app.Provider):
             roll_back(link)
             raise
 
-    def _tried(self, doing: str, work: Callable[[Link, Steps], _Result]) -> _Result:
+    def _tried(self, operation: str, work: Callable[[Link, Steps], _Result]) -> _Result:
         """The result of a transaction that begins with the steps, tried again when it had to give way to another.
 
         Those that try again do so one after the other, so that each soon meets nobody.
         """
         begin: Steps = [("begin", ())]
         for left in reversed(range(TRIES)):
-            with self._reading(doing) as link:
+            with self._reading(operation) as link:
                 try:
                     return work(link, begin)
                 except Exception as error:
                     if not left or not (state_of(error).startswith("40") or state_of(error) == "23505"):
                         raise
             begin = [("begin", ()), self._lock("again")]
-        raise Unavailable(f"provider {self.name}: {doing}: too many others write the same")
+        raise Unavailable(f"provider {self.name}: {operation}: too many others write the same")
 
     def _submit(self, work: Callable[[Any], _Result]) -> _Result:
         def whole(link: Link, begin: Steps) -> _Result:
