@@ -131,6 +131,10 @@ def all_settings() -> dict[str, list[tuple[str, app.Setting]]]:
         if place == "providers.*":
             of_kinds = {kind: [(one.name, one) for one in settings] for kind, settings in kinds().items()}
             tables |= {f'[providers.NAME] with kind = "{kind}"': rows for kind, rows in of_kinds.items()}
+    registry = app.load_registry(Path("/nonexistent"))
+    for family in app.FAMILIES:
+        of_family = registry.of(family) if family is not app.Provider else {}
+        tables |= {f"[{kind}]": [(one.name, one) for one in cls.settings] for kind, cls in of_family.items() if cls.settings}
     return tables
 
 
@@ -368,6 +372,12 @@ def test_every_environment_variable_is_told() -> None:
     assert {"SHIV_ROOT", "HOME", "USER"} <= found
     for name in found:
         assert f"`{name}`" in section("operating", "Commands"), name
+
+
+def test_every_template_is_told() -> None:
+    told = section("apps-and-templates", "Changing our pages")
+    for path in (ROOT / "templates").glob("*.tpl"):
+        assert f"`{path.name}`" in told, path.name
 
 
 def test_every_route_is_told() -> None:
