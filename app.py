@@ -6184,8 +6184,8 @@ class Authority:
 # Files, Forms, Views, Apps, and the built-in home page, admin lists and metrics. They check what was asked against what is
 # declared, and answer a Plan; bytes and records go through the contracts only.
 # uses: ERRORS VALUES CONFIG CONTRACTS
-# defines: is_date Field ListQuery read_list as_stored Files leads_to Edits Form HELD_IS_GONE View Launcher Home AdminTable
-#          Metrics RESOURCE_TYPES
+# defines: is_date FORMAT_HELP Field ListQuery read_list no_params text_cursor plan_of paged as_stored Files leads_to Edits
+#          Form HELD_IS_GONE View Launcher Home RESOURCE_TYPES
 
 _EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,8}")
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`\x00-\x1f]+")
@@ -6216,7 +6216,7 @@ _FORMATS: Mapping[str, Callable[[str], Any]] = {
     "uri": _URI.fullmatch,
     "multiline": lambda text: True,
 }
-_FORMAT_HELP = {
+FORMAT_HELP = {
     "date": "must be a date such as 2026-11-23",
     "date-time": "must be a date and time with an offset, such as 2026-11-23T08:30:00Z",
     "email": "must be an e-mail address such as ann@example.org",
@@ -6273,7 +6273,7 @@ _RULES: Mapping[str, _Rule] = {
     "oneOf": _ONE_OF,
     "minLength": _Rule(_TEXTUAL, lambda text, n: len(text) >= n, lambda n: f"must have at least {how_many(n, 'character')}"),
     "maxLength": _Rule(_TEXTUAL, lambda text, n: len(text) <= n, lambda n: f"must have at most {how_many(n, 'character')}"),
-    "format": _Rule(_TEXTUAL, lambda text, name: _FORMATS[name](text), lambda name: _FORMAT_HELP.get(name, "")),
+    "format": _Rule(_TEXTUAL, lambda text, name: _FORMATS[name](text), lambda name: FORMAT_HELP.get(name, "")),
     "pattern": _Rule(
         _TEXTUAL, lambda text, form: re.fullmatch(form, text), lambda form: "does not have the form that is asked for"
     ),
@@ -6525,7 +6525,7 @@ def _filter_value(name: str, text: str, column: Column, locale: Locale) -> Json:
     if column.format == "date-time":
         moment = re.sub(r" ([0-9]{2}:[0-9]{2})$", r"+\1", text)  # an offset's plus, which in an address means a space
         if not _is_date_time(moment):
-            raise BadRequest(f"{name} is {text!r}: {column.name} {_FORMAT_HELP['date-time']}")
+            raise BadRequest(f"{name} is {text!r}: {column.name} {FORMAT_HELP['date-time']}")
         return moment
     if column.type not in _NUMERIC:
         date = locale.read_date(text) if column.format == "date" else text
@@ -6567,13 +6567,13 @@ def _check_for(params: Mapping[str, str]) -> None:
         raise BadRequest(f"_for is {params['_for']!r}: write excel, or leave it out")
 
 
-def _no_params(request: Request, own: Sequence[str] = ()) -> None:
+def no_params(request: Request, own: Sequence[str] = ()) -> None:
     for name in request.params:
         if name not in own:
             raise BadRequest(f"{name} is no parameter here{nearest(name, own)}")
 
 
-def _text_cursor(cursor: str) -> str:
+def text_cursor(cursor: str) -> str:
     """The text that a cursor holds; "" of none."""
     text = decode_cursor(cursor, 1)[0] if cursor else ""
     if not isinstance(text, str) or check_text(text):
@@ -6602,11 +6602,12 @@ def _watched(place: str, rows: Iterable[Value]) -> Iterator[Value]:
         yield row
 
 
-def _answer(response: Response) -> Plan:
+def plan_of(response: Response) -> Plan:
+    """A plan that answers and changes nothing."""
     return Plan(respond=lambda blobs: response)
 
 
-def _paged(
+def paged(
     columns: tuple[Column, ...],
     found: Iterable[Value],
     following: str | None,
@@ -6683,7 +6684,7 @@ class Files(Resource):
         path = self.place(check_path(parts))
         if request.action == Action.READ:
             return self._read(request, scope, path, parts)
-        _no_params(request)
+        no_params(request)
         if not parts or request.path[-1] == "":
             raise BadRequest("this needs the name of a file, not of a folder")
         if request.action == Action.DELETE:
@@ -6699,18 +6700,18 @@ class Files(Resource):
             return self._drop_box(request, scope, path, parts)
         blob = self.blobs.stat(path) if parts else None
         if blob and request.path[-1] != "":
-            _no_params(request)
-            return _answer(Response(content=Content(blob, parts[-1], partial(self._reader, blob)), etag=blob.etag))
+            no_params(request)
+            return plan_of(Response(content=Content(blob, parts[-1], partial(self._reader, blob)), etag=blob.etag))
         if parts and not self._is_folder(path):
             raise NotFound(f"files/{self.name} has no {'/'.join(parts)}")
         return self._list(request, scope, path, parts)
 
     def _drop_box(self, request: Request, scope: Scope, path: str, parts: Sequence[str]) -> Plan:
         """The page to upload into a folder for somebody who may not see what is in it; Forbidden for a file."""
-        _no_params(request)
+        no_params(request)
         if parts and request.path[-1] != "" and not self._is_folder(path):
             scope.caller.require(Action.READ, request.address)
-        return _answer(Response(template="files.tpl", page=self._page(request, scope, parts)))
+        return plan_of(Response(template="files.tpl", page=self._page(request, scope, parts)))
 
     def _page(self, request: Request, scope: Scope, parts: Sequence[str]) -> dict[str, Any]:
         may = [action for action in Action if scope.caller.may(action, f"{request.address.rstrip('/')}/x")]
@@ -6726,16 +6727,16 @@ class Files(Resource):
 
     def _list(self, request: Request, scope: Scope, path: str, parts: Sequence[str]) -> Plan:
         """The entries of a folder, in path order; the cursor is the last path seen."""
-        _no_params(request, ("_size", "_next", "_for"))
+        no_params(request, ("_size", "_next", "_for"))
         _check_for(request.params)
-        after = _text_cursor(request.params.get("_next", ""))
+        after = text_cursor(request.params.get("_next", ""))
         entries, size = self.blobs.scan(path, deep=False, after=after), page_bounds(request.params, default=1000)
         if request.whole:
             table = Table(_ENTRY, map(self._entry, entries))
         else:
             items, more = page_of(entries, size, lambda item: 0)
-            table = _paged(_ENTRY, map(self._entry, items), encode_cursor(items[-1].path) if more else None)
-        return _answer(Response(table=table, template="files.tpl", page=self._page(request, scope, parts)))
+            table = paged(_ENTRY, map(self._entry, items), encode_cursor(items[-1].path) if more else None)
+        return plan_of(Response(table=table, template="files.tpl", page=self._page(request, scope, parts)))
 
     def _entry(self, item: Entry) -> Value:
         """A row of a listing; size, time and etag of what is no file are None."""
@@ -7020,10 +7021,10 @@ class Form(Resource):
 
     def _show(self, request: Request, scope: Scope) -> Plan:
         """The form; parameters that are named like fields fill it in, and store nothing."""
-        _no_params(request, ("_sent", *self.fields))
+        no_params(request, ("_sent", *self.fields))
         sent = request.params.get("_sent", "")
         page = self._page(scope) | {"sent": sent if re.fullmatch(r"[0-9a-f]{32}", sent) else "", "params": request.params}
-        return _answer(Response(data=self.schema(), template="form.tpl", page=page))
+        return plan_of(Response(data=self.schema(), template="form.tpl", page=page))
 
     # -- lists
 
@@ -7038,7 +7039,7 @@ class Form(Resource):
         asked = read_list(request.params, self.columns, self.locale)
         table = self.listing(self.query(asked, ("-id",), self.columns), asked, whole=request.whole, columns=self.columns)
         page = self._page(scope) | {"search": asked.search, "key": "id"}
-        return _answer(Response(table=table, template="table.tpl", page=page))
+        return plan_of(Response(table=table, template="table.tpl", page=page))
 
     def listing(self, query: Query, asked: ListQuery, *, whole: bool, columns: tuple[Column, ...]) -> Table:
         """The records of a query as a table: a page, or every row streamed."""
@@ -7054,7 +7055,7 @@ class Form(Resource):
             return Table(columns, _watched(place, map(row, self.store.walk(query))), count=count)
         page, size = self.store.find(query), partial(self.store.count_up_to, query, COUNTED + 1, COUNT_S)
         before = None if query.after else 0
-        return _paged(columns, map(row, page.items), page.next, place=place, before=before, count=count, size=size)
+        return paged(columns, map(row, page.items), page.next, place=place, before=before, count=count, size=size)
 
     def flat(self, record: Record) -> Value:
         """A record as JSON gives it: its fields (None where missing) and what it holds beside them, between id, version and
@@ -7083,14 +7084,14 @@ class Form(Resource):
 
     def _file(self, request: Request, key: str, name: str) -> Plan:
         """The bytes of a record's file."""
-        _no_params(request)
+        no_params(request)
         record = self.store.get(self.table, key) if is_key(key) else None
         stored = self._files_of(record.value).get(name) if record else None
         blob = self.shares[name].blobs.stat(self._stored_path(name, stored)) if stored else None
         if not stored or not blob:
             raise NotFound(f"{request.address} does not exist")
         read = partial(self._read_file, name, blob)
-        return _answer(Response(content=Content(blob, stored["name"], read), etag=blob.etag))
+        return plan_of(Response(content=Content(blob, stored["name"], read), etag=blob.etag))
 
     def _read_file(self, name: str, blob: Blob, start: int, length: int | None) -> Reader:
         try:
@@ -7108,10 +7109,10 @@ class Form(Resource):
             hint = f"table {self.table}; it can be replaced (PUT), deleted, or mended in the database"
             raise Unreadable(f"{request.address} is damaged: what is stored {record.damage}", hint=hint)
         if request.action == Action.READ:
-            _no_params(request, ("_edit",))
+            no_params(request, ("_edit",))
             page = self._page(scope, record) | {"edit": "_edit" in request.params}
-            return _answer(Response(data=self.flat(record), template="record.tpl", page=page, etag=str(record.version)))
-        _no_params(request)
+            return plan_of(Response(data=self.flat(record), template="record.tpl", page=page, etag=str(record.version)))
+        no_params(request)
         _wanted_etag(request.conditions, str(record.version))
         return self._delete(record) if request.action == Action.DELETE else self._update(request, scope, record)
 
@@ -7134,7 +7135,7 @@ class Form(Resource):
 
     def _create(self, request: Request, scope: Scope, key: str | None = None) -> Plan:
         """New records, or one under a given key."""
-        _no_params(request)
+        no_params(request)
         if key is not None and not is_key(key):
             raise BadRequest("an id has 1 to 512 bytes, and no U+0000")
         batch = isinstance(request.data, list) and key is None
@@ -7166,7 +7167,7 @@ class Form(Resource):
         stored = {name: value for name, value in record.value.items() if name not in RESERVED_FIELDS}
         changed = self._changed(request, record, stored)
         if not request.typed and not changed:
-            return _answer(Response(data=self.flat(record), etag=str(record.version), name=self.called(record)))
+            return plan_of(Response(data=self.flat(record), etag=str(record.version), name=self.called(record)))
         present = {name: one for name, one in (stored | changed).items() if name not in changed or one is not None}
         value = {name: present[name] for name in (*self.fields, *stored) if name in present}
         kept = {name: one for name, one in value.items() if name not in changed}
@@ -7402,7 +7403,7 @@ class View(Resource):
             values = one.value if one.op == "in" else [one.value]
             compares = one.field in form.instants and one.op not in ("contains", "prefix", "null")
             for text in [text for text in values if isinstance(text, str) and not _is_date_time(text)] if compares else ():
-                detail = f"compares {one.field} with {text!r}: it {_FORMAT_HELP['date-time']}"
+                detail = f"compares {one.field} with {text!r}: it {FORMAT_HELP['date-time']}"
                 yield Fault(f"views.{self.name}.where", "configuration", detail)
 
     def _form_columns(self, form: Form) -> tuple[Column, ...]:
@@ -7426,7 +7427,7 @@ class View(Resource):
                 if not (request.page and error.faults):
                     raise
                 table, page["faults"] = Table((), []), error.faults  # the filter, to be filled in or mended
-        return _answer(Response(table=table, template="table.tpl", page=page))
+        return plan_of(Response(table=table, template="table.tpl", page=page))
 
     def describe(self) -> Value:
         """Schemas of the parameters by name, and which of them must be given."""
@@ -7467,7 +7468,7 @@ class View(Resource):
         soon = partial(source.count_rows, asked._replace(timeout_s=min(COUNT_S, timeout_s)), COUNTED + 1)
         columns, items = self._titled(rows.columns, found), _mappings(rows.columns, found)
         following = encode_cursor(start + len(found)) if more else None
-        return _paged(columns, items, following, place=place, before=start, count=count, size=soon)
+        return paged(columns, items, following, place=place, before=start, count=count, size=soon)
 
     def _asked(self, params: Mapping[str, str]) -> tuple[tuple[Condition, ...], tuple[str, ...]]:
         """Filters and order; the provider knows the columns and refuses those that do not exist."""
@@ -7540,7 +7541,7 @@ class Launcher(Resource):
         leads = {one["address"]: leads_to(one["address"], self.opens, scope.caller) for one in menu if "address" in one}
         home = leads_to(self.config.home, self.opens, scope.caller)
         page = {"home": home, "read": scope.read, "params": dict(request.params), "leads": leads}
-        return _answer(Response(data=data, template="app.tpl", page=page))
+        return plan_of(Response(data=data, template="app.tpl", page=page))
 
     def _file(self, static: Blobs | None, path: str) -> Plan:
         path = as_stored(static, path) if static else path
@@ -7548,7 +7549,7 @@ class Launcher(Resource):
         if static is None or blob is None:
             raise NotFound(f"apps/{self.name}/static has no {path}")
         read = partial(static.read, path, if_match=blob.etag)
-        return _answer(Response(content=Content(blob, path.rpartition("/")[2], read), etag=blob.etag))
+        return plan_of(Response(content=Content(blob, path.rpartition("/")[2], read), etag=blob.etag))
 
 
 class Home(Resource):
@@ -7562,110 +7563,11 @@ class Home(Resource):
         self.title = {"": "Home", "admin": "Administration"}.get(kind, kind.capitalize())
 
     def handle(self, request: Request, scope: Scope) -> Plan:
-        _no_params(request)
+        no_params(request)
         mine = [dict(entry) for entry in self.entries if scope.caller.opens(entry["address"])]
         leads = {one["address"]: leads_to(one["address"], self.opens, scope.caller) for one in mine}
         page = {"leads": leads, "title": self.title if self.kind else ""}
-        return _answer(Response(data={"resources": mine}, template="home.tpl", page=page))
-
-
-def _newest(sources: Iterable[Iterable[Record]]) -> Iterator[Record]:
-    return heapq.merge(*sources, key=lambda record: record.key, reverse=True)
-
-
-class AdminTable(Resource):
-    """A read-only list of rows that Satchel keeps for itself, merged over the places where they are, newest key first."""
-
-    type = "admin"
-
-    def __init__(
-        self,
-        name: str,
-        table: str,
-        columns: Sequence[str],
-        sources: Sequence[Records],
-        locale: Locale,
-        *,
-        secret_key: bool,
-        living: bool = False,
-    ) -> None:
-        """`living`: rows past their expires_at are left out."""
-        self.name, self.table, self.sources, self.locale, self.living = name, table, tuple(sources), locale, living
-        self.title = name.capitalize()
-        self.seconds = frozenset(column for column in columns if column.endswith("_at"))  # kept as Unix seconds, 0 = never
-        key = () if secret_key else (Column("id", "Id"),)
-        times = dict.fromkeys((*self.seconds, "at"), "date-time")
-        titled = (Column(one, one.replace("_", " ").capitalize(), "string", times.get(one, "")) for one in columns)
-        self.columns = (*titled, *key)
-
-    def handle(self, request: Request, scope: Scope) -> Plan:
-        self.check(request)
-        asked = read_list(request.params, self.columns, self.locale)
-        if asked.order_by not in ((), ("-id",)):
-            raise BadRequest("this list is sorted by id, the newest first")
-        texts = tuple(column.name for column in self.columns if column.name not in ("id", *self.seconds))
-        query = Query(self.table, tuple(map(self._kept, asked.where)), ("-id",), asked.size, "", asked.search, texts)
-        query = query._replace(instants=frozenset(("at",)))
-        if self.living:
-            query = query._replace(where=(*query.where, Condition("expires_at", "gt", int(scope.now))))
-        count = sum(source.count(query) for source in self.sources) if asked.count else None
-        size = partial(self._size, query)
-        if asked.after:
-            query = query._replace(where=(*query.where, Condition("id", "lt", _text_cursor(asked.after))))
-        if request.whole:
-            table = Table(self.columns, map(self._row, _newest(source.walk(query) for source in self.sources)), count=count)
-        else:
-            records, more = self._page([source.find(query) for source in self.sources], asked.size)
-            rows, following = map(self._row, records), encode_cursor(records[-1].key) if more else None
-            table = _paged(self.columns, rows, following, before=None if asked.after else 0, count=count, size=size)
-        page = {"title": self.title, "note": "", "search": asked.search}
-        return _answer(Response(table=table, template="table.tpl", page=page))
-
-    def _page(self, pages: Sequence[Page], limit: int) -> tuple[list[Record], bool]:
-        """The newest records of all pages, and whether there are more; a page that ends early hides what follows."""
-        known = max((page.items[-1].key for page in pages if page.next), default="")
-        newest = itertools.takewhile(lambda record: record.key >= known, _newest(page.items for page in pages))
-        records, more = page_of(newest, limit)
-        return records, more or any(page.next for page in pages)
-
-    def _size(self, query: Query) -> int | None:
-        """What Table.size promises."""
-        counts = [source.count_up_to(query, COUNTED + 1, COUNT_S / len(self.sources)) for source in self.sources]
-        return None if None in counts else min(sum(cast(list[int], counts)), COUNTED + 1)
-
-    def _kept(self, condition: Condition) -> Condition:
-        """The condition on times as they are kept."""
-        name, op, value = condition.field, condition.op, condition.value
-        if name not in self.seconds:
-            return condition
-        if op == "null":
-            return Condition(name, "eq" if value else "ne", 0)
-        try:
-            seconds = [parse_rfc3339(text) for text in (value if op == "in" else [value])]
-        except (ValueError, OverflowError):
-            raise BadRequest(f"{name} {_FORMAT_HELP['date-time']}") from None
-        return Condition(name, op, seconds if op == "in" else seconds[0])
-
-    def _row(self, record: Record) -> Value:
-        if record.damage:
-            return {one.name: Damaged(LOST, record.damage) for one in self.columns} | {"id": record.key}
-        values: Value = {"id": record.key} | record.value
-        values |= {name: rfc3339(values[name]) if values[name] else None for name in self.seconds}
-        return {column.name: values.get(column.name) for column in self.columns}
-
-
-class Metrics(Resource):
-    """What is counted and measured: `{"metrics": […]}`, of each meter name, type, help and samples with their labels."""
-
-    type, name, title = "admin", "metrics", "Metrics"
-
-    def __init__(self, read: Callable[[], Sequence[Value]]) -> None:
-        self.read = read
-
-    def handle(self, request: Request, scope: Scope) -> Plan:
-        self.check(request)
-        _no_params(request)
-        return _answer(Response(data={"metrics": self.read()}, template="metrics.tpl", page={"title": self.title}))
+        return plan_of(Response(data={"resources": mine}, template="home.tpl", page=page))
 
 
 RESOURCE_TYPES: Mapping[str, type[Resource]] = {
@@ -7673,7 +7575,7 @@ RESOURCE_TYPES: Mapping[str, type[Resource]] = {
     "forms": Form,
     "views": View,
     "apps": Launcher,
-    "admin": AdminTable,
+    "admin": Home,  # as which the lists of plugins/admin.py are asked for
 }
 
 
@@ -9356,12 +9258,7 @@ def _extensions_of(module: ModuleType, path: Path) -> list[type[Extension]]:
 # uses: ERRORS VALUES CONFIG CONTRACTS AUTH RESOURCES PLUGINS
 # defines: Audit Replay audit_store stores Builder Health Office HeldFiles Flow Jobs lock_file App
 
-_AUDIT = (
-    "at", "subject", "action", "resource", "record", "outcome", "code", "before", "after", "door", "token_id", "request_id",
-)  # fmt: skip
 _BUILT_IN = ("admin/audit", "admin/tokens", "admin/sessions", "admin/metrics")
-_TOKENS = ("subject", "label", "grants", "roles", "issued_at", "expires_at", "used_at", "revoked_at")
-_SESSIONS = ("subject", "jti", "created_at", "expires_at")
 _BESIDE_TABLES: Mapping[str, tuple[str, ...]] = {"_audit": (), "_requests": ("at",)}  # each with what is asked for in it
 _STATE_TABLES: Mapping[str, tuple[str, ...]] = {
     "_tokens": ("expires_at", "revoked_at"), "_sessions": ("expires_at",), "_links": ("expires_at",), "_settings": (),
@@ -9709,15 +9606,8 @@ class Builder:
             entries.append({"type": "admin", "address": address, "title": _admin_title(address), "icon": "", "note": ""})
         self.resources[""] = Home(entries, self._opens)
         self.indexes = {kind: Home(entries, self._opens, kind) for kind in RESOURCE_TYPES}
-        for name, table, columns, sources in (
-            ("audit", "_audit", _AUDIT, self.audit_stores(state)),
-            ("tokens", "_tokens", _TOKENS, [state]),
-            ("sessions", "_sessions", _SESSIONS, [state]),
-        ):
-            is_session = name == "sessions"  # their keys are secret, and ended ones are not shown
-            self.resources[f"admin/{name}"] = AdminTable(
-                name, table, columns, sources, self.locale, secret_key=is_session, living=is_session
-            )
+        lists: list[Resource] = plugin("admin").lists(state, self.audit_stores(state), self.locale)
+        self.resources |= {f"admin/{one.name}": one for one in lists}
 
     def audit_stores(self, state: Records) -> list[Records]:
         """Each place of audit entries and idempotency records once, the state provider first."""
@@ -9789,9 +9679,7 @@ class Health:
                 wanted += stores(form)
             case View(source=Queries() as queries):
                 wanted += [queries]
-            case AdminTable(sources=sources):
-                wanted += sources
-        self.ensure_open(*wanted, *stores(resource))
+        self.ensure_open(*wanted, *stores(resource), *getattr(resource, "sources", ()))
 
     def pings(self, patience_s: float | None = None) -> dict[str, float | AppError]:
         """Each provider's round trip in seconds, or what is wrong with it."""
@@ -10357,7 +10245,7 @@ class App:
         self.began_at = clock()
         self.queues: Callable[[], Mapping[str, str]] = dict  # states of the queues that this server works on, by name
         if built.state is not None:
-            self.resources["admin/metrics"] = Metrics(self.metrics)
+            self.resources["admin/metrics"] = plugin("admin").Metrics(self.metrics)
 
     def _bind(self) -> None:
         """What runners and commands ask of the App and its parts do."""
