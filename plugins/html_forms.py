@@ -8,8 +8,7 @@ import itertools
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 from urllib.parse import parse_qsl
 
 from app import BadRequest, Exchange, Held, TooLarge, UnsupportedMedia, Upload, how_many, in_units
@@ -22,8 +21,7 @@ from app import BadRequest, Exchange, Held, TooLarge, UnsupportedMedia, Upload, 
 DROPPED_BYTES = 1 << 30  # of files over their limit, which are read so that the rest of the form comes back
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """One part of a multipart body; chunks must be read before the next part comes."""
 
     name: str

@@ -10,11 +10,10 @@ import re
 import secrets
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
 from types import MappingProxyType, SimpleNamespace
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 import app
@@ -120,15 +119,14 @@ _RECORD_META = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Again:
+class Again(NamedTuple):
     """What a form is shown with: texts and Uploads by field, held files as (name, sealed text), and why."""
 
     submission: str = ""  # signed id of the form on the page, by which what is sent twice is stored once
     typed: Mapping[str, Sequence[Any]] | None = None
     shown: str = ""  # what the controls of a record's form showed, as marks: it says what was changed in them
     faults: Sequence[Fault] = ()
-    held: Mapping[str, SimpleNamespace] = field(default_factory=dict)
+    held: Mapping[str, SimpleNamespace] = MappingProxyType({})
     stale: bool = False  # somebody else changed the record meanwhile
     notice: str = ""
 
@@ -630,16 +628,15 @@ CARRIED_BYTES = 1 << 20  # of texts that are carried through signing in; what is
 _CHOOSE_AGAIN = "could not be kept: choose the file again"
 
 
-@dataclass(slots=True)
-class Draft:
+class Draft(NamedTuple):
     """What a person sent from the page of a form or a folder: where that is, the version of a record, texts and files."""
 
     resource: str
-    path: tuple[str, ...] = ()  # of the record that was to be changed, or of the folder
+    path: tuple[str, ...]  # of the record that was to be changed, or of the folder
+    typed: dict[str, list[str]]
+    held: dict[str, Held]
     version: str = ""
     submission: str = ""
-    typed: dict[str, list[str]] = field(default_factory=dict)
-    held: dict[str, Held] = field(default_factory=dict)
     lost: tuple[str, ...] = ()  # fields whose files have to be chosen again
     listed: str = ""  # what the list was asked for that the page was reached from
 
@@ -732,7 +729,7 @@ class Drafts:
         kept = {name: one for name, one in before if one.share and name not in chosen and name not in gone}
         lost = tuple(name for name in chosen if name not in held)
         version, sent_as, list_ = (self.exchange.query.get(name, "") for name in ("_version", "_submission", "_list"))
-        return Draft(resource, path, version, sent_as, typed, {**kept, **held}, lost, list_)
+        return Draft(resource, path, typed, {**kept, **held}, version, sent_as, lost, list_)
 
     # -- carried through signing in, or until a provider is back
 
@@ -765,9 +762,9 @@ class Drafts:
         except (BadRequest, LookupError, TypeError, ValueError, AttributeError):
             return None
         if kind == "files":
-            return Draft(resource, tuple(path), held=found, lost=lost) if found else None
+            return Draft(resource, tuple(path), {}, found, lost=lost) if found else None
         if kind == "forms" and (not path or (len(path) == 2 and path[0] == "records")):
-            return Draft(resource, tuple(path), version, sent_as, typed, found, lost, list_)
+            return Draft(resource, tuple(path), typed, found, version, sent_as, lost, list_)
         return None
 
     def resume(self, resource: str, path: tuple[str, ...]) -> Answer:
@@ -960,7 +957,7 @@ class Drafts:
             else:  # of somebody else
                 faults.append(Fault(f"/{name}", "lost", _CHOOSE_AGAIN))
         shown = next(iter(draft.typed.get("_shown", ())), "")
-        again = dataclasses.replace(again, typed=draft.typed, shown=shown, held=held, faults=faults)
+        again = again._replace(typed=draft.typed, shown=shown, held=held, faults=faults)
         return page_answer(status, self.pages.show_form(self.exchange, response, again))
 
 
@@ -994,7 +991,7 @@ class PageUpload(uploads.FolderUpload):
         held = self.host.hold_after(exchange.former, resource, small)
         for one in held.values():
             one.field, one.name = self._folder(self.request.path), one.name.replace("\\", "/")
-        return Draft(resource, self.request.path, held=held, lost=tuple(one for one in chosen if one not in held))
+        return Draft(resource, self.request.path, {}, held, lost=tuple(one for one in chosen if one not in held))
 
     def take_up(self) -> tuple[Draft, Unauthenticated] | None:
         """Store the kept files that a page's form names, as it says. If the session ended meanwhile: what is kept on."""
@@ -1013,7 +1010,7 @@ class PageUpload(uploads.FolderUpload):
                 if self.stored:
                     raise
                 kept = {str(number): one for number, one in enumerate([*staged, *pending])}
-                return Draft(self.request.resource, self.request.path, held=kept), error
+                return Draft(self.request.resource, self.request.path, {}, kept), error
         for held in pending:
             request = self.request_for(held)
             self.refused.append(uploads.RefusedFile(held.name, Exists(f"{request.address} exists"), request))
