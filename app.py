@@ -2569,6 +2569,12 @@ class Locale(Protocol):
     def local(self, text: str) -> datetime | None:
         """A stored date-time by the clocks of the zone; None if it is not one that they can show."""
 
+    def spreadsheet(
+        self, columns: Sequence[Column], rows: Iterable[Mapping[str, Json]]
+    ) -> tuple[list[str], Iterator[list[str]], str]:
+        """The heading, the rows and the delimiter of CSV that a spreadsheet shows to people. No cell is a formula; times are
+        by the clocks of the zone, which their heading names."""
+
 
 class Endpoint(NamedTuple):
     """A path inside a resource and what may be done there. In `path`, words in capitals stand for any one segment, and PATH
@@ -3540,28 +3546,10 @@ def _csv_lines(heading: Sequence[str], rows: Iterable[Sequence[str]], delimiter:
     yield buffer.getvalue().encode(errors="replace")
 
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # what begins one in a spreadsheet
-
-
-def _excel_text(text: str) -> str:
-    return "'" + text if text.startswith(_FORMULA) else text
-
-
-def _excel_cell(column: Column, value: Json, locale: Locale) -> str:
-    """A value for people in a spreadsheet: never a formula; a time by the clocks of the zone, which the heading names."""
-    if isinstance(value, int | float | Decimal) and not isinstance(value, bool) and value not in column.titles:
-        return locale.write_number(value)
-    if column.format == "date-time" and isinstance(value, str) and (local := locale.local(value)):
-        return local.strftime("%Y-%m-%d %H:%M:%S")
-    return _excel_text(value if column.format == "date" and isinstance(value, str) else locale.show(column, value))
-
-
 def _excel_csv(table: Table, locale: Locale) -> Iterator[bytes]:
-    """CSV that Excel opens as it is: UTF-8 with a mark, and semicolons where the decimal mark is a comma."""
-    zone = {column.name: f" ({locale.zone_name})" for column in table.columns if column.format == "date-time"}
-    titles = [_excel_text((column.title or column.name) + zone.get(column.name, "")) for column in table.columns]
-    rows = ([_excel_cell(column, row[column.name], locale) for column in table.columns] for row in table.rows)
-    lines = _csv_lines(titles, rows, ";" if "," in locale.write_number(0.5) else ",")
+    """CSV that Excel opens as it is: UTF-8 with a mark, and cells as people of the site's language write them."""
+    heading, rows, delimiter = locale.spreadsheet(table.columns, table.rows)
+    lines = _csv_lines(heading, rows, delimiter)
     yield b"\xef\xbb\xbf" + next(lines)  # not before the first rows: what fails there has a status of its own
     yield from lines
 

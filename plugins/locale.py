@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
@@ -37,6 +37,7 @@ _SPACES = "\u0020\u00a0\u2007\u2009\u202f"
 _GROUPS = re.compile(rf"[1-9][0-9]{{0,2}}([.,'’٬{_SPACES}])(?:[0-9]{{2,3}}\1)*[0-9]{{3}}")
 _TYPED_NUMBER = re.compile(r"([+-]?)(.*?)([eE][+-]?[0-9]{1,6})?", re.DOTALL)
 _LONGEST_NUMBER = 400
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # what begins one
 # What a person or a browser writes for a boolean; an unticked checkbox is not sent at all.
 _TRUTHS = dict.fromkeys(("true", "on", "yes", "1"), True) | dict.fromkeys(("", "false", "off", "no", "0"), False)
 _MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})")
@@ -91,6 +92,23 @@ class Locale:
         if value in column.titles:
             return column.titles[value]
         return "" if value is None else self.write_number(value)
+
+    def spreadsheet(
+        self, columns: Sequence[Column], rows: Iterable[Mapping[str, Json]]
+    ) -> tuple[list[str], Iterator[list[str]], str]:
+        """The heading, the rows and the delimiter of CSV that a spreadsheet shows to people. No cell is a formula; times are
+        by the clocks of the zone, which their heading names."""
+        zone = {column.name: f" ({self.zone_name})" for column in columns if column.format == "date-time"}
+        heading = [_no_formula((column.title or column.name) + zone.get(column.name, "")) for column in columns]
+        cells = ([self._spreadsheet_cell(column, row[column.name]) for column in columns] for row in rows)
+        return heading, cells, ";" if "," in self.write_number(0.5) else ","
+
+    def _spreadsheet_cell(self, column: Column, value: Json) -> str:
+        if isinstance(value, int | float | Decimal) and not isinstance(value, bool) and value not in column.titles:
+            return self.write_number(value)
+        if column.format == "date-time" and isinstance(value, str) and (local := self.local(value)):
+            return local.strftime("%Y-%m-%d %H:%M:%S")
+        return _no_formula(value if column.format == "date" and isinstance(value, str) else self.show(column, value))
 
     def read(self, field: Field, texts: Sequence[str]) -> Json:
         """The value that a person typed into a field; None for nothing. A text that is no such value comes back as it is, or
@@ -219,6 +237,11 @@ class Locale:
             return text
         day = self._date.format(y=f"{local.year:04}", m=f"{local.month:02}", d=f"{local.day:02}")
         return f"{day} {local.hour:02}:{local.minute:02} {local.tzname()}"
+
+
+def _no_formula(text: str) -> str:
+    """A text that no spreadsheet takes for a formula."""
+    return "'" + text if text.startswith(_FORMULA) else text
 
 
 def of(site: SiteConfig) -> Locale:
