@@ -9244,7 +9244,7 @@ def _extensions_of(module: ModuleType, path: Path) -> list[type[Extension]]:
 # App: builds everything from a Config, and is the one place of the flow: token check, grant, resource, plan, commit.
 # Audit entries and idempotency records are added here, to the same commit as the write they speak of.
 # uses: ERRORS VALUES CONFIG CONTRACTS AUTH RESOURCES PLUGINS
-# defines: Audit Replay audit_store stores Builder Health Office HeldFiles Flow Jobs lock_file App
+# defines: Audit Replay audit_store stores Builder Health Office Flow App
 
 _BUILT_IN = ("admin/audit", "admin/tokens", "admin/sessions", "admin/metrics")
 _BESIDE_TABLES: Mapping[str, tuple[str, ...]] = {"_audit": (), "_requests": ("at",)}  # each with what is asked for in it
@@ -9254,9 +9254,6 @@ _STATE_TABLES: Mapping[str, tuple[str, ...]] = {
 _REMEMBERED = ("data", "created", "location", "etag", "name")  # of a Response
 _KEY_USED = "this idempotency key was used before for another request; take a new one"
 _AT_WORK_S = 60  # between intent and outcome; who takes longer has died
-_FIRST_RUN_S = 60.0  # after a start, of the jobs that are due less often
-_LOCK_RETRY_S = 30.0  # how soon another process goes on with the jobs when the one that ran them has ended
-_JOB_ENDS_S = 5.0  # how long a stop waits for a job
 _PING_S = 10.0  # who has not answered by then is told as away, whatever its own timeouts are
 _P = TypeVar("_P", bound=Provider)
 _Answer = TypeVar("_Answer")
@@ -9834,56 +9831,6 @@ class Office:
         return False
 
 
-# ---- files that wait for a form to be sent again
-
-
-class HeldFiles:
-    """Files that were chosen in a page and are kept staged until it is sent again."""
-
-    def __init__(self, resources: Mapping[str, Resource], state: Records, office: Office) -> None:
-        self._resources, self._state, self._office = resources, state, office
-
-    def file_limits(self, resource: str) -> dict[str, int]:
-        found = self._resources.get(resource)
-        if isinstance(found, Files):
-            return {"file": found.config.max_file_bytes}
-        fields = found.fields.values() if isinstance(found, Form) else ()
-        return {one.name: one.config.max_file_bytes for one in fields if one.is_file}
-
-    def hold(self, resource: str, uploads: Mapping[str, Upload], subject: str | None) -> dict[str, Held]:
-        taker, found = self._resources.get(resource), dict[str, Held]()
-        if isinstance(taker, Form | Files):
-            for name, upload in uploads.items():
-                with suppress(AppError):  # the person is asked to choose it again
-                    if held := taker.hold(name, upload, subject):
-                        found[name] = held
-        return found
-
-    def hold_after(self, credential: str, resource: str, uploads: Mapping[str, Upload]) -> dict[str, Held]:
-        for _ in range(_ATTEMPTS):
-            if not (row := self._office.authority.ended_session(credential)):
-                break
-            found = self.hold(resource, uploads, None)
-            places = [[held.share, tuple(held.staged)] for held in found.values()]
-            try:
-                self._state.commit([Update("_sessions", row.key, row.value | {"held": places}, row.version)])
-            except AppError as error:
-                self._discard([(held.share, held.staged) for held in found.values()])
-                if isinstance(error, Conflict):  # two submits at once: one after the other
-                    continue
-                break
-            self._discard([(share, Staged(*facts)) for share, facts in row.value.get("held", ())])
-            return found
-        return {}
-
-    def _discard(self, staged: Iterable[tuple[str, Staged]]) -> None:
-        for share, one in staged:
-            files = self._resources.get(f"files/{share}")
-            with suppress(AppError):  # a sweep finds what stays
-                if isinstance(files, Files):
-                    files.blobs.discard(one)
-
-
 # ---- the flow
 
 
@@ -10137,74 +10084,6 @@ def _own_files(data: Json, caller: Caller) -> Json:
     return {name: list(map(own, one)) if isinstance(one, list) else one for name, one in data.items()}
 
 
-# ---- jobs
-
-
-class Jobs:
-    """Runs the jobs of a site in one process of those that share its data folder: the one that has the lock there.
-
-    A process without the lock tries again now and then, so that another one goes on when the first has ended.
-    """
-
-    def __init__(self, app: App, jobs: Sequence[Job], lock: Path, clock: Clock = time.monotonic) -> None:
-        self._app, self._lock, self._clock = app, lock, clock
-        self._due = {job: clock() + min(job.every_s, _FIRST_RUN_S) for job in jobs}
-        self._descriptor = -1  # of the lock, once it is held
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Return once no job is running any more, or soon; another process may have them then."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(_JOB_ENDS_S)
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-    def _run(self) -> None:
-        while not self._stop.wait(self.step()):
-            pass
-
-    def step(self) -> float:
-        """Run what is due, if this process has the lock or gets it; how many seconds the next step can wait."""
-        if not self._has_lock():
-            return _LOCK_RETRY_S
-        for job, due_at in self._due.items():
-            if due_at <= self._clock() and not self._stop.is_set():
-                self._try(job)
-                self._due[job] = self._clock() + job.every_s
-        return max(min(self._due.values(), default=math.inf) - self._clock(), 0)
-
-    def _try(self, job: Job) -> None:
-        try:
-            job.run(self._app, self._stop)
-        except Exception as error:
-            words, trace = (error.with_hint, None) if isinstance(error, AppError) else (type(error).__name__, error)
-            log = logging.getLogger("satchel")
-            log.error("the job %s failed and is run again in %g seconds: %s", job.kind, job.every_s, words, exc_info=trace)
-
-    def _has_lock(self) -> bool:
-        if self._descriptor < 0:
-            with suppress(OSError):  # another process has it, or the folder is away
-                self._descriptor = lock_file(self._lock)
-        return self._descriptor >= 0
-
-
-def lock_file(path: Path) -> int:
-    """A descriptor that holds the lock of a file until it is closed; BlockingIOError if another process has it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
 # ---- the application
 
 
@@ -10220,13 +10099,12 @@ class App:
             raise ConfigError(f"{config.origin} has {count}", faults=map(config.located, built.faults))
         self.config, self.title, self.clock, self.registry = config, config.site.title, clock, registry
         self.runs_jobs = False  # a server sets it before it opens the App in its workers
-        self._jobs: Jobs | None = None
+        self._jobs: Any = None
         self.faults, self.providers, self.statics, self.locale = built.faults, built.providers, built.statics, built.locale
         self.resources, self.indexes, self.declared = built.resources, built.indexes, built.declared
         self.state = cast(Records, built.state)
         self.health, self.audit = Health(built.providers, built.needed), Audit(self.state, clock)
         self.office = Office(config, self.state, self.audit, self.health, clock)
-        self.held = HeldFiles(self.resources, self.state, self.office)
         self.flow = Flow(self.resources, self.indexes, self.state, self.office, self.audit, self.health, clock)
         self.needed, self.audit_stores = built.needed, partial(built.audit_stores, self.state)
         self._bind()
@@ -10237,12 +10115,11 @@ class App:
 
     def _bind(self) -> None:
         """What runners and commands ask of the App and its parts do."""
-        office, health, held = self.office, self.health, self.held
+        office, health = self.office, self.health
         self.sign_in, self.sign_out, self.issue, self.revoke = office.sign_in, office.sign_out, office.issue, office.revoke
         self.link, self.link_is_good, self.first_code = office.link, office.link_is_good, office.first_code
         self.rotate_key, self.retire_key = office.rotate_key, office.retire_key
         self.site_id, self.has_ended = office.site_id, office.has_ended
-        self.file_limits, self.hold, self.hold_after = held.file_limits, held.hold, held.hold_after
         self.pings, self.ready = health.pings, health.ready
 
     @property
@@ -10262,7 +10139,7 @@ class App:
         self.health.open()
         if self.runs_jobs and self._jobs is None:
             jobs = self.extensions(Job)  # type: ignore[type-abstract]
-            self._jobs = Jobs(self, jobs, self.config.site.data / "jobs.lock")
+            self._jobs = plugin("jobs").Jobs(self, jobs, self.config.site.data / "jobs.lock")
             self._jobs.start()
 
     def close(self) -> None:
@@ -10300,19 +10177,27 @@ class App:
             if address in self.declared and (caller is None or caller.opens(address))
         ]
 
+    @cached_property
+    def _held(self) -> Any:
+        return plugin("held_files").HeldFiles(self)
+
     def limits(self, resource: str) -> int:
         return self.config.http.max_body_bytes + sum(self.file_limits(resource).values())
+
+    def file_limits(self, resource: str) -> dict[str, int]:
+        return cast(dict[str, int], self._held.limits(resource))
+
+    def hold(self, resource: str, uploads: Mapping[str, Upload], subject: str | None) -> dict[str, Held]:
+        return cast(dict[str, Held], self._held.hold(resource, uploads, subject))
+
+    def hold_after(self, credential: str, resource: str, uploads: Mapping[str, Upload]) -> dict[str, Held]:
+        return cast(dict[str, Held], self._held.hold_after(credential, resource, uploads))
 
     def seal(self, purpose: str, text: str) -> str:
         return self.authority.seal(purpose, text)
 
     def unseal(self, purpose: str, sealed: str) -> str | None:
         return self.authority.unseal(purpose, sealed)
-
-    def note_dead_letter(self, by: Caller, action: str, row: Mapping[str, Json]) -> None:
-        """An audit entry of a dead letter (its facts in a line) that is about to be sent back or deleted."""
-        entry = self.audit.entry(by, "cli", new_id(self.clock()), "admin/queues", action)
-        self.state.commit([self.audit.insert(entry | {"record": row["id"], "after": dict(row)})])
 
     def extensions(self, family: type[_Kind]) -> list[_Kind]:
         """One object of each kind of a family, with its settings."""

@@ -483,15 +483,21 @@ class Work:
         with suppress(OSError) if self.args.verb == "redrive" else nullcontext():
             self._print(row)
         if self.app and self.args.verb == "drop":
-            self.app.note_dead_letter(self.site.operator(), "drop", row)
+            self._audit(row)
         return self.app is not None
+
+    def _audit(self, row: Value) -> None:
+        """Store an audit entry of a dead letter that is about to be sent back or deleted."""
+        audit, request_id = self.app.audit, app.new_id(self.app.clock())
+        entry = audit.entry(self.site.operator(), "cli", request_id, "admin/queues", self.args.verb)
+        self.app.state.commit([audit.insert(entry | {"record": row["id"], "after": dict(row)})])
 
     def _send_back(self, letter: DeadLetter) -> Value:
         if letter.message_id in self.sent_ids:
             raise Conflict(f"{letter.id} stays: it was sent back and failed again ({letter.code})")
         to = self.desk.source(letter).name
         if self.app:
-            self.app.note_dead_letter(self.site.operator(), "redrive", letter.row())
+            self._audit(letter.row())
         sent_id = self.desk.send_back(letter, self.credential)
         known_by = letter.message_id if sqs.has_pointer(letter.message) else sent_id  # when it comes back
         self.sent_ids.add(known_by)

@@ -1683,6 +1683,8 @@ def test_a_sweep_that_is_stopped_begins_nothing_more(site: Site, monkeypatch: py
 
 # ---- jobs
 
+jobs_plugin = app.plugin("jobs")
+
 
 class Counting(app.Job):
     kind, scope = "counting", "node"
@@ -1699,7 +1701,7 @@ class Counting(app.Job):
 def test_each_job_is_run_when_it_is_due(site: Site, tmp_path: Path) -> None:
     clock = Clock()
     hourly, often = Counting(3600), Counting(10)
-    jobs = app.Jobs(site.app, [hourly, often], tmp_path / "jobs.lock", clock)
+    jobs = jobs_plugin.Jobs(site.app, [hourly, often], tmp_path / "jobs.lock", clock)
     assert jobs.step() == 10
     found = []
     for after_s in (10, 20, 25, 60, 61, 3659, 3660):
@@ -1718,7 +1720,7 @@ def test_a_job_that_raises_is_logged_and_tried_again_at_its_next_time(
 
     clock = Clock()
     bad, good = Counting(10, raising), Counting(10)
-    jobs = app.Jobs(site.app, [bad, good], tmp_path / "jobs.lock", clock)
+    jobs = jobs_plugin.Jobs(site.app, [bad, good], tmp_path / "jobs.lock", clock)
     for _ in range(2):
         clock.now += 10
         assert jobs.step() == 10
@@ -1732,7 +1734,7 @@ def test_a_job_that_raises_is_logged_and_tried_again_at_its_next_time(
 def test_one_process_of_a_data_folder_runs_the_jobs_and_another_goes_on_after_it(site: Site, tmp_path: Path) -> None:
     clock = Clock()
     first, second = Counting(10), Counting(10)
-    one, two = (app.Jobs(site.app, [job], tmp_path / "jobs.lock", clock) for job in (first, second))
+    one, two = (jobs_plugin.Jobs(site.app, [job], tmp_path / "jobs.lock", clock) for job in (first, second))
     for _ in range(3):
         clock.now += 10
         one.step()
@@ -1755,7 +1757,7 @@ def test_a_server_runs_the_jobs_until_it_is_closed(site: Site, monkeypatch: pyte
     assert ran.wait(30)
     site.app.close()
     assert "jobs" not in {thread.name for thread in threading.enumerate()}
-    os.close(app.lock_file(site.app.config.site.data / "jobs.lock"))
+    os.close(jobs_plugin.lock_file(site.app.config.site.data / "jobs.lock"))
 
 
 def test_the_limit_of_a_form_body_counts_its_files(site: Site) -> None:

@@ -1,0 +1,62 @@
+"""Files that were chosen in a page which was refused: they are kept staged until the page is sent again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+
+from app import App, AppError, Conflict, Files, Form, Held, Staged, Update, Upload
+
+# ==== 1. HELD ====================================================================================================
+# What Host promises of hold() and hold_after(): files of a form or share, by session where the sender is signed out.
+# uses: ERRORS VALUES RESOURCES ASSEMBLY
+# defines: HeldFiles
+
+_TRIES = 8  # to note files in a session, while another submit of it does the same
+
+
+class HeldFiles:
+    """Files that were chosen in a page and are kept staged until it is sent again."""
+
+    def __init__(self, app: App) -> None:
+        self._app, self._resources = app, app.resources
+
+    def limits(self, resource: str) -> dict[str, int]:
+        found = self._resources.get(resource)
+        if isinstance(found, Files):
+            return {"file": found.config.max_file_bytes}
+        fields = found.fields.values() if isinstance(found, Form) else ()
+        return {one.name: one.config.max_file_bytes for one in fields if one.is_file}
+
+    def hold(self, resource: str, uploads: Mapping[str, Upload], subject: str | None) -> dict[str, Held]:
+        taker, found = self._resources.get(resource), dict[str, Held]()
+        if isinstance(taker, Form | Files):
+            for name, upload in uploads.items():
+                with suppress(AppError):  # the person is asked to choose it again
+                    if held := taker.hold(name, upload, subject):
+                        found[name] = held
+        return found
+
+    def hold_after(self, credential: str, resource: str, uploads: Mapping[str, Upload]) -> dict[str, Held]:
+        for _ in range(_TRIES):
+            if not (row := self._app.authority.ended_session(credential)):
+                break
+            found = self.hold(resource, uploads, None)
+            places = [[held.share, tuple(held.staged)] for held in found.values()]
+            try:
+                self._app.state.commit([Update("_sessions", row.key, row.value | {"held": places}, row.version)])
+            except AppError as error:
+                self._discard([(held.share, held.staged) for held in found.values()])
+                if isinstance(error, Conflict):  # two submits at once: one after the other
+                    continue
+                break
+            self._discard([(share, Staged(*facts)) for share, facts in row.value.get("held", ())])
+            return found
+        return {}
+
+    def _discard(self, staged: Iterable[tuple[str, Staged]]) -> None:
+        for share, one in staged:
+            files = self._resources.get(f"files/{share}")
+            with suppress(AppError):  # a sweep finds what stays
+                if isinstance(files, Files):
+                    files.blobs.discard(one)

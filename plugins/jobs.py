@@ -1,0 +1,89 @@
+"""Runs the jobs of a site: one thread, in one process of a data folder."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from app import App, AppError, Clock, Job
+
+# ==== 1. JOBS ====================================================================================================
+# When each Job is due, which process runs it, and what becomes of one that fails. A server that opens the App in its
+# workers runs them; commands do not.
+# uses: ERRORS VALUES CONTRACTS ASSEMBLY
+# defines: Jobs lock_file
+
+_FIRST_RUN_S = 60.0  # after a start, of the jobs that are due less often
+_LOCK_RETRY_S = 30.0  # how soon another process goes on with the jobs when the one that ran them has ended
+_JOB_ENDS_S = 5.0  # how long a stop waits for a job
+
+
+class Jobs:
+    """Runs the jobs of a site in one process of those that share its data folder: the one that has the lock there.
+
+    A process without the lock tries again now and then, so that another one goes on when the first has ended.
+    """
+
+    def __init__(self, app: App, jobs: Sequence[Job], lock: Path, clock: Clock = time.monotonic) -> None:
+        self._app, self._lock, self._clock = app, lock, clock
+        self._due = {job: clock() + min(job.every_s, _FIRST_RUN_S) for job in jobs}
+        self._descriptor = -1  # of the lock, once it is held
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Return once no job is running any more, or soon; another process may have them then."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(_JOB_ENDS_S)
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _run(self) -> None:
+        while not self._stop.wait(self.step()):
+            pass
+
+    def step(self) -> float:
+        """Run what is due, if this process has the lock or gets it; how many seconds the next step can wait."""
+        if not self._has_lock():
+            return _LOCK_RETRY_S
+        for job, due_at in self._due.items():
+            if due_at <= self._clock() and not self._stop.is_set():
+                self._try(job)
+                self._due[job] = self._clock() + job.every_s
+        return max(min(self._due.values()) - self._clock(), 0)
+
+    def _try(self, job: Job) -> None:
+        try:
+            job.run(self._app, self._stop)
+        except Exception as error:
+            words, trace = (error.with_hint, None) if isinstance(error, AppError) else (type(error).__name__, error)
+            log = logging.getLogger("satchel")
+            log.error("the job %s failed and is run again in %g seconds: %s", job.kind, job.every_s, words, exc_info=trace)
+
+    def _has_lock(self) -> bool:
+        if self._descriptor < 0:
+            with suppress(OSError):  # another process has it, or the folder is away
+                self._descriptor = lock_file(self._lock)
+        return self._descriptor >= 0
+
+
+def lock_file(path: Path) -> int:
+    """A descriptor that holds the lock of a file until it is closed; BlockingIOError if another process has it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
