@@ -10225,16 +10225,27 @@ class App:
 # The argparse tree: server, auth, info; one cmd_* each. Results go to standard output, words for people to standard
 # error; --json wherever a program might read.
 # uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS PLUGINS ASSEMBLY
-# defines: LoadedSite read_toml load_site claim_data cmd_server_run cmd_server_init cmd_server_check
-#          cmd_auth_issue cmd_auth_list cmd_auth_show cmd_auth_revoke cmd_auth_check cmd_auth_link
-#          cmd_auth_keys cmd_info UsageParser build_parser parse_arguments
+# defines: LoadedSite read_toml load_site claim_data cmd_server_run cmd_server_init cmd_server_check cmd_info UsageParser
+#          option_type build_parser parse_arguments
 
 
-class LoadedSite(NamedTuple):
-    """What a command works on and with (see Site)."""
+class LoadedSite:
+    """What a command works on and with (see Site). app.toml is read, and its plugins imported, when it is first needed."""
 
-    config: Config
-    registry: Registry
+    def __init__(self, args: argparse.Namespace) -> None:
+        self._args = args
+
+    @cached_property
+    def _loaded(self) -> tuple[Config, Registry]:
+        return load_site(self._args)
+
+    @property
+    def config(self) -> Config:
+        return self._loaded[0]
+
+    @property
+    def registry(self) -> Registry:
+        return self._loaded[1]
 
     def app(self, *, strict: bool = True) -> App:
         """The App, not open; ConfigError lists every fault of app.toml if `strict`."""
@@ -10295,8 +10306,8 @@ def read_toml(path: Path) -> tuple[Value, str]:
         raise ConfigError(f"{path.name} is not TOML: {error}{advice}", hint=str(path)) from error
 
 
-def load_site(args: argparse.Namespace) -> LoadedSite:
-    """Plugins and configuration: --config, else ./app.toml, else the built-in starter."""
+def load_site(args: argparse.Namespace) -> tuple[Config, Registry]:
+    """Configuration and plugins: --config, else ./app.toml, else the built-in starter."""
     path = Path(args.config or "app.toml")
     folder = path.absolute().parent
     if args.config or os.path.lexists(path):
@@ -10309,7 +10320,7 @@ def load_site(args: argparse.Namespace) -> LoadedSite:
             raw[place][key] = str(Path(value).absolute()) if option == "data" else value
     registry = args.registry if args.registry.folder == folder.resolve() else load_registry(folder)
     config = read_config(raw, folder, origin, registry.provider_settings, registry.tables)
-    return LoadedSite(config._replace(lines=lambda: plugin("toml_advice").toml_lines(text)), registry)
+    return config._replace(lines=lambda: plugin("toml_advice").toml_lines(text)), registry
 
 
 def _operator() -> Caller:
@@ -10390,7 +10401,7 @@ def _serve_sqs(app: App, states: Path, alone: bool) -> None:
 
 def cmd_server_run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or Ctrl-C; several runners are children of this process, which opens nothing."""
-    site = load_site(args)
+    site = LoadedSite(args)
     app = site.app()
     wanted = args.runner or [HttpRunner.kind]
     if SqsRunner.kind in wanted and not app.config.sqs.queues:
@@ -10453,7 +10464,7 @@ def cmd_server_check(args: argparse.Namespace) -> int:
     made: list[str] = []
     config: Config | None = None
     try:
-        with closing(load_site(args).app(strict=False)) as app:
+        with closing(LoadedSite(args).app(strict=False)) as app:
             failed: list[Fault] = []
             if args.create and not app.faults:
                 made, failed = app.inspection.create()
@@ -10516,272 +10527,12 @@ def _token_on_stdin() -> str:
     return text.removeprefix("Bearer ")
 
 
-# ---- auth
-
-
-def _token_row(token: Token) -> Value:
-    """A token as JSON gives it: times as RFC 3339, null while never."""
-    row: Value = token._asdict() | {"grants": list(token.grants), "roles": list(token.roles)}
-    return row | {name: rfc3339(row[name]) if row[name] else None for name in row if name.endswith("_at")}
-
-
-def _check_grants(args: argparse.Namespace, app: App) -> None:
-    """A token that can do nothing is a mistake, unless --force says that it will be able to."""
-    try:
-        app.inspection.expect_declared([] if args.force else args.grant)
-    except NotFound as error:
-        raise BadRequest(f"{error.message} (--force issues it all the same)") from error
-
-
-def cmd_auth_issue(args: argparse.Namespace) -> int:
-    """Print a new token and nothing else."""
-    with load_site(args).opened() as app:
-        _check_grants(args, app)
-        token = app.issue(_operator(), args.subject, args.grant, args.role, args.expires, args.label)
-        secret = app.authority.short(token) if args.format == "short" else app.authority.jwt(token)
-        if args.format == "json" or args.json:
-            _print_json(_token_row(token) | {"token": secret})
-        else:
-            print(secret)
-    return 0
-
-
-def cmd_auth_list(args: argparse.Namespace) -> int:
-    """The tokens, newest first; without --all only those that still work."""
-    with load_site(args).opened() as app:
-        now = app.clock()
-        tokens = [t for t in app.authority.tokens() if args.all or (not t.revoked_at and t.expires_at > now)]
-    if args.json:
-        _print_json([_token_row(token) for token in tokens])
-    else:
-        for token in tokens:
-            allowed = " ".join([*token.roles, *token.grants])
-            state = "revoked" if token.revoked_at else "until " + rfc3339(token.expires_at)[:10]
-            print(f"{token.jti}  {state}  {token.subject}  {allowed}" + f"  ({token.label})" * bool(token.label))
-    return 0
-
-
-def cmd_auth_show(args: argparse.Namespace) -> int:
-    """One token's row, never the token itself."""
-    with load_site(args).opened() as app:
-        row = _token_row(app.authority.token(args.id))
-    if args.json:
-        _print_json(row)
-    else:
-        for name, value in row.items():
-            print(f"{name + ':':12} {' '.join(value) if isinstance(value, list) else '-' if value in (None, '') else value}")
-    return 0
-
-
-def cmd_auth_revoke(args: argparse.Namespace) -> int:
-    """Revoke tokens, and with them their sessions; all ids are looked up before the first is revoked."""
-    with load_site(args).opened() as app:
-        tokens = [app.authority.token(one) for one in args.id]
-        app.revoke(_operator(), tokens)
-    if args.json:
-        _print_json({"revoked": [token.jti for token in tokens]})
-    else:
-        _say(*(f"revoked {token.jti} of {token.subject}" for token in tokens))
-    return 0
-
-
-def cmd_auth_check(args: argparse.Namespace) -> int:
-    """Say who a token on standard input is, and whether it may do something; exit code 3 if it may not."""
-    if bool(args.resource) != bool(args.action):
-        raise BadRequest("give both RESOURCE and ACTION, or neither")
-    with load_site(args).opened() as app:
-        caller = app.authority.identify(f"Bearer {_token_on_stdin()}")
-        if args.resource:
-            address = "/".join(quote(part, safe="") for part in split_path(args.resource.strip("/")))
-            caller.require(Action(args.action), address)
-            app.inspection.expect_declared([f"{address}:{args.action}"])
-    facts = {"subject": caller.subject, "token_id": caller.token_id, "roles": list(caller.roles)}
-    facts["grants"] = [str(grant) for grant in caller.grants]
-    if args.json:
-        _print_json(facts)
-    else:
-        print(f"{caller.subject}: {' '.join([*caller.roles, *map(str, caller.grants)])}")
-    return 0
-
-
-def _site_url(config: Config) -> str:
-    """Where people reach the site, as far as app.toml tells: behind a proxy it is the first host, at the usual port."""
-    if config.site.url:
-        return config.site.url
-    http_ = config.http
-    named = [host for host in http_.hosts if host != "*"]
-    if named and (http_.trusted_proxies or http_.bind.startswith("unix:")):
-        return f"https://{named[0]}{config.site.prefix}"
-    host, _, port = http_.bind.rpartition(":")
-    if named or host in ("", "0.0.0.0", "[::]") or http_.bind.startswith("unix:"):  # noqa: S104 (compared, not bound)
-        host = named[0] if named else "localhost"
-    at_port = "" if http_.bind.startswith("unix:") else f":{port}"
-    return f"{'https' if http_.tls_cert else 'http'}://{host}{at_port}{config.site.prefix}"
-
-
-def cmd_auth_link(args: argparse.Namespace) -> int:
-    """Print a single-use sign-in link, for a new token (--grant, --role) or the subject's newest one."""
-    with load_site(args).opened() as app:
-        now = app.clock()
-        _check_grants(args, app)
-        if args.grant or args.role:
-            token = app.issue(_operator(), args.subject, args.grant, args.role, args.expires, args.label or "sign-in link")
-        else:
-            alive = (
-                t for t in app.authority.tokens() if not t.revoked_at and t.expires_at > now and t.subject == args.subject
-            )
-            found = next(alive, None)
-            if found is None:
-                near = nearest(args.subject, {t.subject for t in app.authority.tokens()})
-                raise NotFound(f"{args.subject} has no valid token: give --grant or --role, or issue one first{near}")
-            token = found
-        code = app.link(_operator(), token)
-    link = f"{_site_url(app.config)}/login/{code}"
-    if args.json:
-        _print_json({"link": link, "code": code, "subject": args.subject, "expires_s": 600})
-    else:
-        print(link)
-    return 0
-
-
-def cmd_auth_keys(args: argparse.Namespace) -> int:
-    """The signing keys by name, newest first, after making a fresh one or forgetting one."""
-    if (args.verb == "retire") != bool(args.kid):
-        raise BadRequest("give a KID with retire, and with nothing else")
-    with load_site(args).opened() as app:
-        if args.verb == "rotate":
-            app.rotate_key(_operator())
-        elif args.verb == "retire":
-            app.retire_key(_operator(), args.kid)
-        keys = [{"kid": key.kid, "created_at": rfc3339(key.created_at)} for key in app.authority.keys.keys]
-    if args.json:
-        _print_json(keys)
-    else:
-        for number, key in enumerate(keys):
-            print(f"{key['kid']}  since {key['created_at'][:10]}" + "  signs" * (number == 0))
-    return 0
-
-
 # ---- info
 
 
-def _info_resources(app: App) -> Json:
-    return [
-        {"address": address, "title": r.title, "actions": [a for a in Action if a in r.actions]}
-        for address, r in app.resources.items()
-    ]
-
-
-def _info_providers(app: App) -> Json:
-    """Kind, contracts, capabilities, round trip and what is wrong, for each provider; those that are away cost no more
-    time than the slowest of them."""
-    rows = []
-    for name, ping in app.pings().items():
-        one = app.providers[name]
-        row: Value = {"name": name, "kind": one.kind, "contracts": _contracts(one), "capabilities": _capabilities(one)}
-        row |= {"ping_ms": None, "fault": ping.with_hint} if isinstance(ping, AppError) else {
-            "ping_ms": round(ping * 1000, 2), "fault": "",
-        }  # fmt: skip
-        rows.append(row | {"warnings": one.warnings()})
-    return rows
-
-
-def _contracts(provider: Provider) -> list[str]:
-    return [contract.__name__ for contract in (Records, Blobs, Queries) if provider.has(contract)]
-
-
-def _capabilities(provider: Provider) -> Value:
-    names: list[str] = []
-    if provider.has(Records):  # type: ignore[type-abstract]
-        names += ["atomic", "conditional", "exact_integers", "most_writes"]
-    names += ["lists"] if provider.has(Blobs) else []  # type: ignore[type-abstract]
-    return {name: getattr(provider, name) for name in names}
-
-
-def _info_config(app: App) -> Json:
-    """The settings in force; secrets are left out."""
-    site, auth, http_ = (dict(vars(part)) for part in (app.config.site, app.config.auth, app.config.http))
-    auth["keys"] = "set" if auth["keys"] else ""
-    facts = {"origin": app.config.origin, "site": site, "auth": auth, "http": http_}
-    facts["roles"] = {name: [str(grant) for grant in role.grants] for name, role in app.config.roles.items()}
-    facts["public"] = [str(grant) for grant in app.config.public.grants]
-    for kind, values in app.config.extensions.items():
-        secret = {one.name for one in app.registry.tables[kind] if one.kind == "secret"}
-        facts[kind] = {name: "set" if value and name in secret else value for name, value in values.items()}
-    return load_json(json.dumps(facts, default=str))
-
-
-def _info_routes(app: App) -> Json:
-    own = ["/", *(f"/{kind}" for kind in app.indexes), "/healthz", "/readyz"]
-    rows = [{"path": path, "methods": "GET"} for path in own]
-    for route in app.extensions(Route):  # type: ignore[type-abstract]
-        rows += [{"path": re.sub("<.*", "…", path), "methods": methods} for path, methods in route.paths.items()]
-    for address in filter(None, app.resources):
-        for endpoint in app.resources[address].endpoints:
-            path = "/".join(filter(None, (f"/{address}", endpoint.path)))
-            methods = [one for one in methods_of(endpoint.actions, endpoint.patches) if one != "HEAD"]
-            rows.append({"path": path, "methods": " ".join(methods)})
-    return rows
-
-
-def _info_systemd(app: App) -> Json:
-    program, folder = Path(sys.argv[0]).resolve(), app.config.folder
-    path = folder / app.config.origin
-    options = f" --config {path}" if path.exists() else ""
-    options += " --runner http --runner sqs" if app.config.sqs.queues else ""
-    unit = bundled_text("satchel.service").removesuffix("\n")
-    return unit.format(python=sys.executable, program=program, options=options, folder=folder)
-
-
-def _info_version(app: App) -> Json:
-    return {"version": __version__, "python": sys.version.split()[0], "platform": sys.platform}
-
-
-_INFO: Mapping[str, tuple[Callable[[App], Json], str]] = {
-    "resources": (_info_resources, "what app.toml declares, with the actions of each"),
-    "providers": (_info_providers, "what each provider can do, how far away it is, and what is wrong with it"),
-    "config": (_info_config, "the settings in force, without secrets"),
-    "routes": (_info_routes, "the paths of the site and their methods"),
-    "systemd": (_info_systemd, "a unit file for systemd"),
-    "version": (_info_version, "the versions of Satchel and Python"),
-}
-
-
 def cmd_info(args: argparse.Namespace) -> int:
-    """Facts about this installation; without a topic: version, resources and providers."""
-    if args.topic == "version" and not args.json:
-        print(f"satchel {__version__}")
-        return 0
-    app = load_site(args).app()
-    topics = [args.topic] if args.topic else ["version", "resources", "providers"]
-    with closing(app):
-        found = {topic: _INFO[topic][0](app) for topic in topics}
-    if args.json:
-        _print_json(found[args.topic] if args.topic else found)
-    else:
-        for facts in found.values():
-            print(facts if isinstance(facts, str) else "\n".join(_lines(facts)))
-    return 0
-
-
-def _lines(facts: Json, indent: str = "") -> Iterator[str]:
-    """JSON as lines for people: a row a line, a table as name and value."""
-    if isinstance(facts, dict):
-        for name, value in facts.items():
-            nested = isinstance(value, dict) and value
-            yield f"{indent}{name}:" + ("" if nested else f" {_word_list(value)}")
-            if nested:
-                yield from _lines(value, indent + "  ")
-    else:
-        for row in facts:
-            yield "  ".join(_word_list(value) for value in row.values() if value not in ("", None, []))
-
-
-def _word_list(value: Json) -> str:
-    if isinstance(value, dict):  # capabilities: has it, has it not, or how much
-        words = [f"{name}={one}" if type(one) is int else name if one else f"no {name}" for name, one in value.items()]
-        return ",".join(word for word in words if word != "no most_writes")
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    """Facts about this installation: its version, resources and providers."""
+    return cast(int, plugin("info").show(args, LoadedSite(args), ("version", "resources", "providers")))
 
 
 # ---- the tree
@@ -10895,7 +10646,7 @@ def _meant(word: str, meanings: Mapping[str, Sequence[str]]) -> str:
     return f"; did you mean {' or '.join(meanings[near[0]])}?" if near else ""
 
 
-def _by(kind: str) -> Callable[[str], Any]:
+def option_type(kind: str) -> Callable[[str], Any]:
     """An option's value as app.toml's converter of this kind reads it; what is wrong is said of the option."""
 
     def convert(text: str) -> Any:
@@ -10923,7 +10674,7 @@ def build_parser(registry: Registry, words: Collection[str] | None = None) -> Us
     """
     common = UsageParser(add_help=False, argument_default=argparse.SUPPRESS)
     common.add_argument("--config", metavar="FILE", help="configuration; default ./app.toml, else the built-in starter")
-    common.add_argument("--data", type=_by("folder"), metavar="DIR", help="data folder, instead of [site] data")
+    common.add_argument("--data", type=option_type("folder"), metavar="DIR", help="data folder, instead of [site] data")
     common.add_argument("--json", action="store_true", help="print JSON")
     parser = UsageParser(prog="app.pyz", description="Satchel: a team's intranet in one file.")
     parser.add_argument("--version", action="version", version=f"satchel {__version__}")
@@ -10946,7 +10697,7 @@ def build_parser(registry: Registry, words: Collection[str] | None = None) -> Us
 
 
 def _run_command(command: Command, args: argparse.Namespace) -> int:
-    return command.run(args, load_site(args))
+    return command.run(args, LoadedSite(args))
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -10968,21 +10719,20 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def _add_info(groups: Any, common: UsageParser) -> Any:
     info = groups.add_parser("info", parents=[common], help="facts about this installation")
-    info.set_defaults(run=cmd_info, topic=None)
-    verbs = info.add_subparsers(parser_class=UsageParser)
-    for topic, (_, help_) in _INFO.items():
-        verbs.add_parser(topic, parents=[common], help=help_).set_defaults(topic=topic)
-    return verbs
+    info.set_defaults(run=cmd_info)
+    return info.add_subparsers(parser_class=UsageParser)
 
 
 def _add_server(groups: Any, common: UsageParser) -> Any:
     serving = UsageParser(add_help=False, argument_default=argparse.SUPPRESS)
-    serving.add_argument("--bind", type=_by("address"), metavar="HOST:PORT", help="where to listen, instead of [http] bind")
+    serving.add_argument(
+        "--bind", type=option_type("address"), metavar="HOST:PORT", help="where to listen, instead of [http] bind"
+    )
     serving.add_argument(
         "--runner", action="append", choices=["http", "sqs"], help="http (the default) or sqs; twice for both"
     )
     serving.add_argument(
-        "--workers", type=_by("count"), metavar="N", help="HTTP's worker processes, instead of [http] workers"
+        "--workers", type=option_type("count"), metavar="N", help="HTTP's worker processes, instead of [http] workers"
     )
     server = groups.add_parser("server", parents=[common, serving], help="serve; or run, init, check, copy, dead-letters")
     server.set_defaults(run=cmd_server_run)
@@ -11001,40 +10751,7 @@ def _add_server(groups: Any, common: UsageParser) -> Any:
 def _add_auth(groups: Any, common: UsageParser) -> Any:
     auth = groups.add_parser("auth", parents=[common], help="issue, list, show, revoke and check tokens; sign-in links")
     auth.set_defaults(run=partial(_show_help, auth))
-    verbs = auth.add_subparsers(metavar="issue | list | show | revoke | check | link | keys", parser_class=UsageParser)
-    wishes = UsageParser(add_help=False)
-    wishes.add_argument("--subject", required=True, metavar="S", help="whose token it is")
-    wishes.add_argument("--grant", action="append", default=[], metavar="G", help="such as forms/leave:create; repeatable")
-    wishes.add_argument("--role", action="append", default=[], metavar="R", help="a role of app.toml; repeatable")
-    wishes.add_argument("--force", action="store_true", help="accept grants that allow nothing in app.toml")
-    wishes.add_argument("--expires", type=_by("duration"), default=30 * 86400, metavar="30d", help="default 30d")
-    wishes.add_argument("--label", default="", metavar="L", help="what it is for")
-    issue = verbs.add_parser("issue", parents=[common, wishes], help="print a new token")
-    issue.add_argument("--format", choices=["jwt", "short", "json"], default="jwt", help="default jwt")
-    issue.set_defaults(run=cmd_auth_issue)
-    verbs.add_parser("link", parents=[common, wishes], help="print a single-use sign-in link").set_defaults(
-        run=cmd_auth_link
-    )
-    every = verbs.add_parser("list", parents=[common], help="the tokens")
-    every.add_argument("--all", action="store_true", help="expired and revoked ones too")
-    every.set_defaults(run=cmd_auth_list)
-    show = verbs.add_parser("show", parents=[common], help="one token's facts")
-    show.add_argument("id", metavar="ID", help="as auth list prints it, or the first characters of it")
-    show.set_defaults(run=cmd_auth_show)
-    revoke = verbs.add_parser("revoke", parents=[common], help="revoke tokens")
-    revoke.add_argument("id", nargs="+", metavar="ID", help="as auth list prints it, or the first characters of it")
-    revoke.set_defaults(run=cmd_auth_revoke)
-    check = verbs.add_parser("check", parents=[common], help="say what the token on standard input may do")
-    check.add_argument("resource", nargs="?", metavar="RESOURCE", help="such as forms/leave")
-    check.add_argument("action", nargs="?", choices=[*Action], metavar="ACTION", help="read, create, update or delete")
-    check.set_defaults(run=cmd_auth_check)
-    keys = verbs.add_parser("keys", parents=[common], help="list the signing keys, add a new one, or retire one")
-    keys.add_argument(
-        "verb", nargs="?", choices=["list", "rotate", "retire"], default="list", metavar="list | rotate | retire"
-    )
-    keys.add_argument("kid", nargs="?", metavar="KID", help="retire: the key, whose tokens are refused from then on")
-    keys.set_defaults(run=cmd_auth_keys)
-    return verbs
+    return auth.add_subparsers(parser_class=UsageParser)
 
 
 # ==== 12. MAIN ===================================================================================================

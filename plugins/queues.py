@@ -13,7 +13,6 @@ from typing import Any, cast
 
 import app
 from app import (
-    CONVERTERS,
     AppError,
     Attribute,
     BadRequest,
@@ -409,7 +408,7 @@ class DeadLetters(Command):
         parser.add_argument("--all", action="store_true", default=False, help="redrive, drop: every one")
         parser.add_argument("--queue", metavar="NAME", default="", help="only this queue's, or this dead-letter queue")
         limit = "look at no more than N of each queue; default 1000"
-        parser.add_argument("--limit", type=positive, default=1000, metavar="N", help=limit)
+        parser.add_argument("--limit", type=app.option_type("positive"), default=1000, metavar="N", help=limit)
         token = "redrive: your token; default standard input"  # noqa: S105 (a text)
         parser.add_argument("--token-file", metavar="FILE", default="", help=token)
 
@@ -510,13 +509,6 @@ class Work:
             self.site.print(*fact_lines(row), "")
         else:
             self.site.print("  ".join(printable(value) for name, value in row.items() if name != "queue"))
-
-
-def positive(text: str) -> int:
-    try:
-        return int(CONVERTERS["positive"](int(text) if text.isdecimal() else text, Path.cwd()))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def chosen_by(args: argparse.Namespace) -> Callable[[DeadLetter], bool]:

@@ -415,7 +415,7 @@ def test_errors_are_one_json_object_where_json_is_asked_for(shell: Shell) -> Non
 
 def test_a_bug_is_exit_code_1_with_its_traceback(shell: Shell) -> None:
     shell.write("raise SystemExit(app.main(['info', 'version']))", "run.py")
-    text = "import sys, app\napp.cmd_info = None\nparse = app.parse_arguments\n"
+    text = "import sys, app\nparse = app.parse_arguments\n"
     text += "app.parse_arguments = lambda argv: 1 / 0\nsys.exit(app.main([]))\n"
     done = subprocess.run(
         [sys.executable, "-c", text],

@@ -382,7 +382,7 @@ def test_every_template_is_told() -> None:
 
 def test_every_route_is_told() -> None:
     site = app.App(app.read_config(tomllib.loads(STARTER), ROOT, "starter", kinds()), app.load_registry(ROOT))
-    for row in app._info_routes(site):
+    for row in app.plugin("info").routes(site):
         shape = re.sub(r"^/(apps|forms|views|files)/\w+", r"/\1/NAME", row["path"])
         assert f"`{shape}`" in section("http-api", "Addresses"), shape
 

@@ -105,7 +105,7 @@ def test_each_type_has_an_index_of_what_the_caller_may_open(site: Site, kind: st
 
 
 def test_indexes_are_among_the_routes(site: Site) -> None:
-    paths = [row["path"] for row in app._info_routes(site.app)]
+    paths = [row["path"] for row in app.plugin("info").routes(site.app)]
     assert {"/apps", "/forms", "/views", "/files", "/admin"} <= set(paths)
 
 
