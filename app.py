@@ -20,7 +20,7 @@ that.
      2 VALUES       frozen data that crosses sections: Action Grant Request Response Record Blob Query Page
      3 CONFIG       app.toml to checked, frozen settings; every key, default and unit in one table
      4 CONTRACTS    what a Provider (Records, Blobs, Queries), a Resource and a Runner must do
-     5 RUNNERS      transports: the only section that knows HTTP or SQS
+     5 RUNNERS      transports: the only section that knows HTTP and the messages of queues
      6 AUTH         sign, verify, revoke tokens; match grants; sessions
      7 RESOURCES    Files, Form, View, Launcher, and the built-in home page and admin lists
      8 PROVIDERS    what all providers share, and SqlProvider: the only section that knows drivers
@@ -5237,19 +5237,19 @@ class Consumer:
         delivery.payload = ""
         message = delivery.message
         body, attributes = dead_letter(message, error, delivery.attempt, self.name, self.queue.most_attributes)
-        least = {name: attributes[name] for name in ("x_error", "x_message_id")}
-        refused: AppError | None = None
-        for facts in (attributes, least, {}):
-            try:
-                self.queue.dead_letters.send(body, facts, message.group, message.id, f"dead-letters/{message.id}")
-                return
-            except (Refused, TooLarge, PayloadUnavailable) as problem:
-                refused = problem
-            except NotFound:
-                self.queue.check()  # it may have another one
-                raise
-        if refused:
-            raise refused
+
+        def send(facts: Mapping[str, Attribute]) -> None:
+            self.queue.dead_letters.send(body, facts, message.group, message.id, f"dead-letters/{message.id}")
+
+        try:
+            for facts in (attributes, {name: attributes[name] for name in ("x_error", "x_message_id")}):
+                with suppress(Refused, TooLarge, PayloadUnavailable):
+                    send(facts)
+                    return
+            send({})
+        except NotFound:
+            self.queue.check()  # it may have another dead-letter queue by now
+            raise
 
     # -- and then
 
