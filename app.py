@@ -71,7 +71,7 @@ import unicodedata
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -2269,10 +2269,12 @@ def file_input_accept(accept: Sequence[str]) -> str:
 
 # ==== 4. CONTRACTS ===============================================================================================
 # What a Provider (Records, Blobs, Queries), a Resource, a Runner, the Host of a runner and each family of extensions
-# must do. Docstrings are promises that the contract suites in tests/ assert of every kind; default methods keep them.
+# must do, and plugin(), which imports a bundled file when it is needed. Docstrings are promises that the contract
+# suites in tests/ assert of every kind; default methods keep them.
 # uses: ERRORS VALUES CONFIG
 # defines: Extension Provider Records Blobs Queries Publish Remove BlobStep Plan Scope Locale Endpoint Resource Host
-#          Attribute Message Queue Runner Asked Answer Format Route Job Site Command FAMILIES
+#          Attribute Message Queue Runner Asked Answer Format Route Job Site Command FAMILIES BUNDLED plugin
+#          import_file
 
 
 _Extension = TypeVar("_Extension", bound="Extension")
@@ -2967,6 +2969,31 @@ class Command(Extension, ABC):
 
 
 FAMILIES: tuple[type[Extension], ...] = (Provider, Format, Route, Job, Command)
+
+BUNDLED = Path(__file__).resolve().parent
+
+
+def plugin(name: str) -> ModuleType:
+    """The bundled plugin plugins/NAME.py, imported once: for plugins that build on it. ConfigError if it does not load."""
+    module_name = f"satchel_plugin_{name}"
+    if module_name in sys.modules:
+        return sys.modules[module_name]
+    return import_file(BUNDLED / "plugins" / f"{name}.py", module_name)
+
+
+def import_file(path: Path, module_name: str) -> ModuleType:
+    """The module of a plugin file; ConfigError names the file that does not load."""
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"plugins/{path.name} cannot be loaded", hint=str(path))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever a plugin raises, the operator must learn which file it was
+        del sys.modules[module_name]
+        raise ConfigError(f"plugins/{path.name} failed to load: {type(error).__name__}: {error}", hint=str(path)) from error
+    return module
 
 
 # ==== 5. RUNNERS =================================================================================================
@@ -7571,14 +7598,14 @@ RESOURCE_TYPES: Mapping[str, type[Resource]] = {
 # ==== 8. PROVIDERS ===============================================================================================
 # What all providers share, and SqlProvider (SQLite): the only section that knows drivers. What all must agree on to the
 # letter, the order of values, filters and cursors, is written once as sort_key and CompiledQuery; what databases do alike is
-# SqlSelect, SqlQuery and SqlBlobs.
+# SqlQuery and SqlBlobs.
 # uses: ERRORS VALUES CONFIG CONTRACTS
 # defines: CHUNK_BYTES STAGE_LEAVES_BYTES STAGED_KEPT_S number_key sort_key text_key fold_case has_text value_key
 #          key_rule key_test field_key holds_text is_instant list_mark CompiledQuery stored_version stored_weight
 #          stored_record check_commit check_version next_version check_blob rechunk PendingCommit GroupCommit
-#          ProcessLock Pool may_write COUNT_OF SQL_SIGNS SQL_TOKENS read_statement check_params quote_name bindable
-#          SqlSelect has_wal_reset_fault DENIED_ERRORS SqlQuery SqliteQuery plain_cell need_blob SqlBlobs
-#          SqliteDatabase SqlProvider ITEM_ERRORS disk_errors
+#          ProcessLock Pool may_write SQL_SIGNS quote_name has_wal_reset_fault SQLITE_AWAY DENIED_ERRORS sqlite_code
+#          sqlite_authorize SqlQuery SqliteQuery plain_cell need_blob SqlBlobs SqliteDatabase SqlProvider ITEM_ERRORS
+#          disk_errors
 
 _Result = TypeVar("_Result")
 
@@ -7981,152 +8008,12 @@ def may_write(folder: Path) -> bool:
     return there.is_dir() and os.access(there, os.W_OK | os.X_OK, **as_who)
 
 
-COUNT_OF = "select count(*) from (\n{}\n) as satchel_counted"
 SQL_SIGNS = {"eq": "=", "lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
-_STATEMENTS = ("select", "values", "table", "insert", "update", "delete", "replace", "merge")
-SQL_TOKENS = re.compile(
-    r"[eE]'(?:[^'\\]|\\.|'')*'|\$(?P<tag>[A-Za-z_]*)\$.*?\$(?P=tag)\$"  # of PostgreSQL
-    r"|'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`[^`]*`|(?P<comment>--[^\n]*|/\*.*?(?:\*/|\Z))|::"
-    r"|:(?P<name>[A-Za-z_]\w*)|(?P<end>;)|(?P<space>\s+)|.",
-    re.DOTALL,
-)
-
-
-@lru_cache(maxsize=512)  # of every page of a view it is the same
-def read_statement(statement: str) -> tuple[str, frozenset[str]]:
-    """A statement without trailing semicolon and comments, and the names of its parameters; ConfigError unless it is one
-    SELECT."""
-    names, length, ended, bare = set(), 0, False, ""
-    for token in SQL_TOKENS.finditer(statement):
-        if token["comment"] or token["space"]:
-            bare += " "
-            continue
-        if ended and not token["end"]:
-            raise ConfigError(
-                "the statement holds two statements, and a view is one SELECT: take out what follows the semicolon"
-            )
-        ended = ended or bool(token["end"])
-        length = length if ended else token.end()
-        bare += token.group() if len(token.group()) == 1 else "?"
-        if token["name"]:
-            names.add(token["name"])
-    _expect_select(bare)
-    return statement[:length], frozenset(names)
-
-
-def check_params(label: str, names: Collection[str], params: Mapping[str, Json]) -> None:
-    """Raises ConfigError unless these are the parameters that a statement names."""
-    for name in sorted(params.keys() ^ set(names)):
-        fault = "is not given" if name in names else "is not in the statement" + nearest(name, names)
-        raise ConfigError(f"{label}: the parameter :{name} {fault}")
-
-
-def _expect_select(bare: str) -> None:
-    """ConfigError unless a statement, here without texts and comments, is a SELECT by its words."""
-    words: list[str] = []
-    depth = 0
-    for part in re.findall(r"[()]|\w+", bare.lower()):
-        depth += (part == "(") - (part == ")")
-        if part not in "()" and (depth == 0 or not words):
-            words.append(part)
-    first = words[0] if words else "nothing"
-    if first == "with":  # after what it names
-        first = next((word for word in words[1:] if word in _STATEMENTS), "select")
-    if first not in ("select", "values", "table"):
-        raise ConfigError(
-            f"the statement begins with {first.upper()}, and a view is one SELECT: it reads, and changes nothing"
-        )
 
 
 def quote_name(name: str) -> str:
     """An SQL identifier, whatever it contains."""
     return '"' + name.replace('"', '""') + '"'
-
-
-def bindable(value: Json) -> Json:
-    """A value as SQLite takes it: a bool as integer, a Decimal as float, lists and objects as JSON text."""
-    if isinstance(value, str) and (problem := check_text(value)):
-        raise BadRequest(f"a parameter {problem}")
-    if isinstance(value, bool):
-        return int(value)
-    if isinstance(value, Decimal) or (isinstance(value, int) and not -(2**63) <= value < 2**63):
-        return float(value)
-    return dump_json(value) if isinstance(value, list | dict) else value
-
-
-class SqlSelect:
-    """SQL round a statement for what is asked of its rows, in the words of SQLite; `values` are bound by name.
-
-    `columns` are the statement's own; BadRequest on others in where or order_by.
-    """
-
-    position = "instr"  # the function that says where a text contains another
-
-    def __init__(self, select: Select, statement: str, columns: Collection[str]) -> None:
-        self.values = dict(select.params)
-        order = [(name.removeprefix("-"), name.startswith("-")) for name in select.order_by]
-        for name in [c.field for c in select.where] + [name for name, _ in order]:
-            if name not in columns:
-                raise BadRequest(f"there is no column {name!r}{nearest(name, columns)}")
-        tests = [self._test(condition) for condition in select.where]
-        if select.search and columns:
-            folded = self._bind(fold_case(select.search))
-            tests.append("(" + " or ".join(self._holds_folded(name, folded) for name in columns) + ")")
-        terms = [self._sorted(name) + (" desc nulls last" if down else " asc nulls first") for name, down in order]
-        self.sql = f"select * from (\n{statement}\n) as satchel_view"  # noqa: S608 (the statement is the administrator's)
-        self.sql += f" where {' and '.join(tests)}" if tests else ""
-        self.sql += f" order by {', '.join(terms)}" if terms else ""
-        if select.limit is not None or select.offset:
-            limit = 2**63 - 1 if select.limit is None else select.limit
-            self.sql += f" limit {self._bind(limit)} offset {self._bind(select.offset)}"
-
-    def _bind(self, value: Json) -> str:
-        """Bind a value and return its placeholder."""
-        name = f"satchel_{len(self.values)}"
-        while name in self.values:  # a parameter may be called so
-            name += "_"
-        self.values[name] = value
-        return ":" + name
-
-    def _sorted(self, name: str) -> str:
-        """A column, as rows are ordered by it."""
-        return quote_name(name)
-
-    def _compared(self, name: str) -> str:
-        """A column, as it is compared with values."""
-        return quote_name(name)
-
-    def _comparable(self, name: str, value: Json) -> bool:
-        """Whether a value can be compared with those of the column."""
-        return value is not None
-
-    def _text(self, name: str) -> str:
-        """A column as text."""
-        return f"cast({quote_name(name)} as text)"
-
-    def _holds_folded(self, name: str, bound: str) -> str:
-        """Whether a column as text contains another when case does not count."""
-        return f"instr(fold_case(cast({self._text(name)} as blob)), {bound}) > 0"
-
-    def _test(self, condition: Condition) -> str:
-        key_rule(condition)
-        name, op, value = condition.field, condition.op, condition.value
-        if op == "null":
-            return f"{quote_name(name)} is {'' if value else 'not '}null"
-        if op in ("contains", "prefix"):
-            if not isinstance(value, str):
-                return "1 = 0"
-            text, bound = self._text(name), self._bind(value)
-            return (
-                f"{self.position}({text}, {bound}) > 0" if op == "contains" else f"substr({text}, 1, {len(value)}) = {bound}"
-            )
-        values = [one for one in (value if op == "in" else [value]) if self._comparable(name, one)]
-        if not values:
-            return "1 = 1" if op == "ne" else "1 = 0"
-        bounds, column = ", ".join(map(self._bind, values)), self._compared(name)
-        if op == "ne":
-            return f"({quote_name(name)} is null or {column} <> {bounds})"
-        return f"{column} in ({bounds})" if op == "in" else f"{column} {SQL_SIGNS[op]} {bounds}"
 
 
 def has_wal_reset_fault(version: tuple[int, int, int]) -> bool:
@@ -8135,7 +8022,7 @@ def has_wal_reset_fault(version: tuple[int, int, int]) -> bool:
     return (3, 7, 0) <= version <= (3, 51, 2) and not mended
 
 
-_SQLITE_AWAY = {
+SQLITE_AWAY = {
     "BUSY": ("is busy", "another program holds the database locked"),
     "LOCKED": ("is busy", "another connection holds the table locked"),
     "PROTOCOL": ("is busy", "the lock protocol of the write-ahead log gave up"),
@@ -8153,7 +8040,7 @@ _SQLITE_DENIED = ("SQLITE_PERM", "SQLITE_READONLY", "SQLITE_READONLY_DIRECTORY",
 """Extended result codes that end only when somebody gives this account a right."""
 
 
-def _sqlite_code(error: Exception) -> str:
+def sqlite_code(error: Exception) -> str:
     """The primary result code, such as "BUSY"; "" if SQLite gave none."""
     return str(getattr(error, "sqlite_errorname", "")).removeprefix("SQLITE_").split("_")[0]
 
@@ -8211,7 +8098,7 @@ def _sqlite_bytes(function: Callable[..., Any], encoding: str) -> Callable[..., 
     return of_bytes
 
 
-def _sqlite_authorize(action: int, first: str | None, second: str | None, *_: str | None) -> int:
+def sqlite_authorize(action: int, first: str | None, second: str | None, *_: str | None) -> int:
     """Allows what only reads: select, columns, recursion, and functions without outside effects."""
     reads = action in (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE)
     if action == sqlite3.SQLITE_FUNCTION:
@@ -8343,7 +8230,7 @@ class SqliteQuery(SqlQuery):
 
 
 def _sqlite_reader(path: Path) -> sqlite3.Connection:
-    """A connection that can neither write nor checkpoint, with the functions that SqliteQuery and SqlSelect call."""
+    """A connection that can neither write nor checkpoint, with the functions that SqliteQuery and views call."""
     uri = path.absolute().as_uri() + "?mode=ro"
     connection = sqlite3.connect(uri, uri=True, timeout=5, isolation_level=None, check_same_thread=False)
     try:
@@ -8357,7 +8244,7 @@ def _sqlite_reader(path: Path) -> sqlite3.Connection:
         connection.create_function("holds_text", 4, of_bytes(_sqlite_search), deterministic=True)
         connection.create_function("fold_case", 1, of_bytes(fold_case), deterministic=True)
         connection.text_factory = _sqlite_text
-        connection.set_authorizer(_sqlite_authorize)
+        connection.set_authorizer(sqlite_authorize)
     except BaseException:
         connection.close()
         raise
@@ -8610,7 +8497,6 @@ class SqliteDatabase(Provider):
         self._tables: set[str] = set()  # known to be there and to be ours
         self._written: set[str] = set()  # found by the transaction at work, which may be rolled back
         self._blobs_made = False
-        self._columns_of: dict[str, tuple[Any, list[str]]] = {}  # by statement, with the version of the schema
 
     def open(self) -> None:
         """Creates nothing."""
@@ -8655,13 +8541,13 @@ class SqliteDatabase(Provider):
 
     def _explain(self, error: Exception, operation: str) -> AppError:
         """A driver's error in public words; only the hint names the path."""
-        code = _sqlite_code(error)
+        code = sqlite_code(error)
         who = f"provider {self.name}: {operation}: "
         if code == "FULL" or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
             return StorageFull(who + "the disk is full", hint=f"make room for {self._path}")
         if code == "TOOBIG":
             return TooLarge(who + "the value is larger than SQLite stores")
-        what, advice = _SQLITE_AWAY.get(code, ("failed", ""))
+        what, advice = SQLITE_AWAY.get(code, ("failed", ""))
         hint = f"{self._path}: {error}" + (f" ({advice})" if advice else "")
         if getattr(error, "sqlite_errorname", "") in _SQLITE_DENIED or getattr(error, "errno", None) in DENIED_ERRORS:
             return NotPermitted(f"{who}the database may not be used so by the account that the server runs as", hint=hint)
@@ -8684,11 +8570,8 @@ class SqliteDatabase(Provider):
             try:
                 yield connection
             finally:
-                self._give_back(connection)
-
-    def _give_back(self, connection: sqlite3.Connection) -> None:
-        connection.set_progress_handler(None, 0)
-        self._pool.give_back(connection)
+                connection.set_progress_handler(None, 0)
+                self._pool.give_back(connection)
 
     def _opened_writer(self) -> sqlite3.Connection:
         """The writing connection; made, with the database, at its first use. The caller holds the lock."""
@@ -8875,9 +8758,9 @@ class SqlProvider(SqliteDatabase, SqlBlobs, Queries, Records):
                     with closing(connection.execute(make(sql), sql.values)) as rows:
                         return take(rows)
                 except sqlite3.OperationalError as error:
-                    if _sqlite_code(error) == "INTERRUPT":
+                    if sqlite_code(error) == "INTERRUPT":
                         raise QueryTimeout("the query took too long") from error
-                    if careful or _sqlite_code(error) != "ERROR":
+                    if careful or sqlite_code(error) != "ERROR":
                         raise
         return []
 
@@ -8937,102 +8820,15 @@ class SqlProvider(SqliteDatabase, SqlBlobs, Queries, Records):
 
     # -- queries
 
-    @contextmanager
-    def _query_errors(self, select: Select) -> Iterator[None]:
-        """Errors of a statement that an administrator wrote."""
-        try:
-            yield
-        except (sqlite3.Error, sqlite3.Warning, OverflowError) as error:
-            code = _sqlite_code(error)
-            if code == "INTERRUPT":
-                raise QueryTimeout(f"the query took longer than {select.timeout_s:g} s") from error
-            if code in ("AUTH", "READONLY") or "prohibited" in str(error):
-                raise ConfigError(f"provider {self.name}: the statement does more than read: {error}") from error
-            if code in _SQLITE_AWAY or code == "FULL":
-                raise self._explain(error, "running a query") from error
-            raise ConfigError(f"provider {self.name}: the statement is wrong: {error}") from error
+    @cached_property
+    def _views(self) -> Any:
+        return plugin("sql_views").SqliteViews(f"provider {self.name}", self._pool, self._explain)
 
     def select(self, select: Select) -> Rows:
-        return self._select(select)
+        return cast(Rows, self._views.select(select))
 
     def count_rows(self, select: Select, most: int | None = None) -> int:
-        bounds: Any = {"order_by": (), "limit": most, "offset": 0, "max_rows": None}
-        with closing(self._select(select._replace(**bounds), COUNT_OF)) as rows:
-            return int(next(iter(rows.rows))[0])
-
-    def _select(self, select: Select, around: str = "{}") -> Rows:
-        """Runs the statement with what is asked of its rows, inside the statement `around`."""
-        statement, names = read_statement(select.statement)
-        check_params(f"provider {self.name}", names, select.params)
-        deadline = math.inf if select.timeout_s is None else time.monotonic() + select.timeout_s
-        with self._query_errors(select), ExitStack() as stack:
-            connection = self._pool.take()
-            stack.callback(self._give_back, connection)
-            if select.timeout_s is not None:
-                connection.set_progress_handler(lambda: time.monotonic() > deadline, 5000)
-            try:
-                composed, values = self._composed(connection, select, statement)
-                cursor = connection.execute(around.format(composed), values)
-            except UnicodeDecodeError:  # the name of a column, which would not reach the authorizer
-                connection.set_authorizer(None)
-                stack.callback(connection.set_authorizer, _sqlite_authorize)
-                composed, values = self._composed(connection, select, self._renamed(connection, select, statement))
-                cursor = connection.execute(around.format(composed), values)
-            stack.callback(cursor.close)
-            if cursor.description is None:
-                raise ConfigError(f"provider {self.name}: the statement gives no rows: a view is one SELECT")
-            done = stack.pop_all().close
-        columns = tuple(column[0] for column in cursor.description)
-        return Rows(columns, self._stream(cursor, select, deadline, done), done)
-
-    def _composed(self, connection: sqlite3.Connection, select: Select, statement: str) -> tuple[str, dict[str, Json]]:
-        """The statement with what is asked of its rows, and the values for it."""
-        composed = SqlSelect(select, statement, self._columns(connection, select, statement))
-        return composed.sql, {name: bindable(value) for name, value in composed.values.items()}
-
-    def _columns(self, connection: sqlite3.Connection, select: Select, statement: str) -> Sequence[str]:
-        """The statement's columns, remembered as long as the schema stays the same."""
-        version = connection.execute("pragma schema_version").fetchone()
-        known = self._columns_of.get(statement)
-        if known is None or known[0] != version:
-            bound = {name: bindable(value) for name, value in select.params.items()}
-            found = connection.execute(f"select * from (\n{statement}\n) limit 0", bound)  # noqa: S608
-            known = self._columns_of[statement] = version, [column[0] for column in found.description]
-        return known[1]
-
-    def _renamed(self, connection: sqlite3.Connection, select: Select, statement: str) -> str:
-        """The statement with columns called column_1, column_2…, because the name of one of its own is not UTF-8.
-
-        Where it stands in the new statement, it can only be a select.
-        """
-        bound = {name: bindable(value) for name, value in select.params.items()}
-        begin = f"with satchel_renamed({{}}) as (\n{statement}\n) select "
-        count = 1
-        try:
-            connection.execute(begin.format("column_1") + "1 from satchel_renamed limit 0", bound)
-        except sqlite3.OperationalError as error:
-            found = re.search(r"has ([0-9]+) values for", str(error))
-            count = int(found[1]) if found else 1
-        words = "provider %s: a view has a column whose name is not UTF-8: its columns are called column_1, column_2 …"
-        logging.getLogger("satchel").warning(words, self.name)
-        names = [f"column_{number + 1}" for number in range(count)]
-        columns = ", ".join(f"{name} as {name}" for name in names)  # else SQLite may go on with the names of the table
-        return begin.format(", ".join(names)) + columns + " from satchel_renamed"
-
-    def _stream(
-        self, cursor: sqlite3.Cursor, select: Select, deadline: float, done: Callable[[], None]
-    ) -> Iterator[Sequence[Json]]:
-        left = math.inf if select.max_rows is None else select.max_rows
-        try:
-            with self._query_errors(select):
-                for number, row in enumerate(cursor):  # one by one: a row can have any size
-                    if number % 500 == 0 and time.monotonic() > deadline:
-                        raise QueryTimeout(f"the query took longer than {select.timeout_s:g} s")
-                    if number >= left:
-                        raise TooLarge(f"the query gives more than {select.max_rows:,} rows: narrow it")
-                    yield tuple(map(plain_cell, row)) if bytes in map(type, row) or float in map(type, row) else row
-        finally:
-            done()
+        return int(self._views.count_rows(select, most))
 
 
 ITEM_ERRORS = DENIED_ERRORS | {
@@ -9065,9 +8861,8 @@ def disk_errors(who: str, operation: str, is_item: Callable[[OSError], bool] = l
 # One registry of every kind of every family: the built-in ones, those of the bundled plugins, which are imported when one
 # is needed, and those of plugins/*.py beside app.toml. A file that does not load stops the start and is named.
 # uses: ERRORS CONFIG CONTRACTS RUNNERS PROVIDERS
-# defines: BUNDLED BUILT_IN Registry load_registry plugin
+# defines: BUILT_IN Registry load_registry
 
-BUNDLED = Path(__file__).resolve().parent
 BUILT_IN: tuple[type[Extension], ...] = (SqlProvider, JsonFormat, CsvFormat, NdjsonFormat)
 _Family = TypeVar("_Family", bound=Extension)
 _OWN_TABLES = frozenset(shape.partition(".")[0] for shape in SETTINGS)
@@ -9097,7 +8892,7 @@ class Registry:
                 self._add(family, kind, _Origin(path))
         for path in sorted((folder / "plugins").glob("[!_]*.py")):
             if _plugin_text(path) not in texts.values():
-                for cls in _extensions_of(_import_file(path, f"satchel_site_plugin_{path.stem}"), path):
+                for cls in _extensions_of(import_file(path, f"satchel_site_plugin_{path.stem}"), path):
                     self.add(cls, path)
 
     def add(self, cls: type[Extension], path: Path) -> None:
@@ -9189,28 +8984,6 @@ def load_registry(folder: Path) -> Registry:
     """Every kind there is for the app.toml in `folder`. A file in the folder's plugins/ that is byte for byte a bundled one
     is that one. ConfigError names the file that fails, and why; if two have the same kind, both."""
     return Registry(folder.resolve())
-
-
-def plugin(name: str) -> ModuleType:
-    """The bundled plugin plugins/NAME.py, imported once: for plugins that build on it. ConfigError if it does not load."""
-    module_name = f"satchel_plugin_{name}"
-    if module_name in sys.modules:
-        return sys.modules[module_name]
-    return _import_file(BUNDLED / "plugins" / f"{name}.py", module_name)
-
-
-def _import_file(path: Path, module_name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    if spec is None or spec.loader is None:
-        raise ConfigError(f"plugins/{path.name} cannot be loaded", hint=str(path))
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # whatever a plugin raises, the operator must learn which file it was
-        del sys.modules[module_name]
-        raise ConfigError(f"plugins/{path.name} failed to load: {type(error).__name__}: {error}", hint=str(path)) from error
-    return module
 
 
 def _plugin_text(path: Path) -> bytes:

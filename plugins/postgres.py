@@ -37,9 +37,13 @@ from app import ConfigError, Fault, Json, Record, Setting, Unavailable, quote_na
 if TYPE_CHECKING:
     import ssl
 
+    from plugins import sql_views
+else:
+    sql_views = app.plugin("sql_views")
+
 # ==== 1. SERVER ==================================================================================================
 # What Satchel makes in a database, where the server is, what its errors mean, and connections to it.
-# uses: ERRORS VALUES CONFIG PROVIDERS
+# uses: ERRORS VALUES CONFIG PROVIDERS plugin:sql_views
 # defines: Step Steps KEY_LETTERS ROWS_AT_FIRST ROWS_AT_MOST ROWS_LETTERS OLDEST TRIES KEEP_ALIVE TLS_MODES BLOB_TABLES
 #          SORT_KEY MOMENT_KEY FUNCTIONS RECORDS_TABLE BLOBS_SCHEMA TABLES EXACT FAULTS fault_of Target read_url Lost
 #          causes tls_context reach bytes_cell number_cell json_cell moment_cell CELLS TEXT NUMBERS TEXTS written array
@@ -345,7 +349,7 @@ def positional(sql: str, apart: bool) -> tuple[str, tuple[str, ...]]:
             names.append(name)
         return f"${len(names) if apart else names.index(name) + 1}"
 
-    return app.SQL_TOKENS.sub(place, sql), tuple(names)
+    return sql_views.SQL_TOKENS.sub(place, sql), tuple(names)
 
 
 @functools.lru_cache(maxsize=500)
@@ -525,7 +529,7 @@ class LimitedPool(app.Pool):
 
 # ==== 2. SQL =====================================================================================================
 # Queries and views in the words of PostgreSQL, and the rows of a view as they are read.
-# uses: ERRORS VALUES PROVIDERS SERVER
+# uses: ERRORS VALUES PROVIDERS SERVER plugin:sql_views
 # defines: folds folded literal field_of PostgresQuery PostgresSelect type_of told_apart Stream milliseconds too_long
 #          roll_back state_of facts_of
 
@@ -610,7 +614,7 @@ class PostgresQuery(app.SqlQuery):
         return f"(left({column}, {KEY_LETTERS}) {sign} {self._bind(place[:KEY_LETTERS])} and {behind})"
 
 
-class PostgresSelect(app.SqlSelect):
+class PostgresSelect(sql_views.SqlSelect):
     """Round a statement of PostgreSQL, whose columns have types: a value of another type compares with none of them."""
 
     position = "strpos"
@@ -784,7 +788,7 @@ def facts_of(error: Exception) -> Mapping[str, str]:
 
 # ==== 3. POSTGRES ================================================================================================
 # The provider: its connections and transactions, its tables, and records, blobs and views on them.
-# uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS SERVER SQL
+# uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS SERVER SQL plugin:sql_views
 # defines: Provider:postgres PostgresDatabase PostgresTables PostgresProvider
 
 
@@ -1302,12 +1306,12 @@ class PostgresProvider(PostgresTables, app.Records, app.SqlBlobs, app.Queries):
 
     def count_rows(self, select: app.Select, most: int | None = None) -> int:
         bounds: Any = {"order_by": (), "limit": most, "offset": 0, "max_rows": None}
-        with closing(self._select(select._replace(**bounds), app.COUNT_OF)) as rows:
+        with closing(self._select(select._replace(**bounds), sql_views.COUNT_OF)) as rows:
             return int(next(iter(rows.rows))[0])
 
     def _select(self, select: app.Select, around: str = "{}") -> app.Rows:
-        statement, names = app.read_statement(select.statement)
-        app.check_params(f"provider {self.name}", names, select.params)
+        statement, names = sql_views.read_statement(select.statement)
+        sql_views.check_params(f"provider {self.name}", names, select.params)
         for value in select.params.values():
             if isinstance(value, str) and (problem := app.check_text(value)):
                 raise app.BadRequest(f"a parameter {problem}")

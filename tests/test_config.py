@@ -528,7 +528,7 @@ GOOD_SELECTS = [
 
 def test_statements_that_read_are_taken() -> None:
     for statement in GOOD_SELECTS:
-        assert app.read_statement(statement)
+        assert app.plugin("sql_views").read_statement(statement)
 
 
 # (TOML, what is said of it).

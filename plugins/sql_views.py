@@ -1,0 +1,300 @@
+"""Views that are SQL statements: what is asked of their rows, for SQLite and PostgreSQL, and SQLite's own answers."""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+import sqlite3
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any
+
+from app import (
+    SQL_SIGNS,
+    SQLITE_AWAY,
+    AppError,
+    BadRequest,
+    Condition,
+    ConfigError,
+    Json,
+    Pool,
+    QueryTimeout,
+    Rows,
+    Select,
+    TooLarge,
+    check_text,
+    dump_json,
+    fold_case,
+    key_rule,
+    nearest,
+    plain_cell,
+    quote_name,
+    sqlite_authorize,
+    sqlite_code,
+)
+
+# ==== 1. STATEMENTS ==============================================================================================
+# A statement that an administrator wrote, and SQL round it for what is asked of its rows.
+# uses: ERRORS VALUES PROVIDERS
+# defines: COUNT_OF SQL_TOKENS read_statement check_params bindable SqlSelect
+
+COUNT_OF = "select count(*) from (\n{}\n) as satchel_counted"
+_STATEMENTS = ("select", "values", "table", "insert", "update", "delete", "replace", "merge")
+SQL_TOKENS = re.compile(
+    r"[eE]'(?:[^'\\]|\\.|'')*'|\$(?P<tag>[A-Za-z_]*)\$.*?\$(?P=tag)\$"  # of PostgreSQL
+    r"|'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`[^`]*`|(?P<comment>--[^\n]*|/\*.*?(?:\*/|\Z))|::"
+    r"|:(?P<name>[A-Za-z_]\w*)|(?P<end>;)|(?P<space>\s+)|.",
+    re.DOTALL,
+)
+
+
+@lru_cache(maxsize=512)  # of every page of a view it is the same
+def read_statement(statement: str) -> tuple[str, frozenset[str]]:
+    """A statement without trailing semicolon and comments, and the names of its parameters; ConfigError unless it is one
+    SELECT."""
+    names, length, ended, bare = set(), 0, False, ""
+    for token in SQL_TOKENS.finditer(statement):
+        if token["comment"] or token["space"]:
+            bare += " "
+            continue
+        if ended and not token["end"]:
+            raise ConfigError(
+                "the statement holds two statements, and a view is one SELECT: take out what follows the semicolon"
+            )
+        ended = ended or bool(token["end"])
+        length = length if ended else token.end()
+        bare += token.group() if len(token.group()) == 1 else "?"
+        if token["name"]:
+            names.add(token["name"])
+    _expect_select(bare)
+    return statement[:length], frozenset(names)
+
+
+def check_params(label: str, names: Collection[str], params: Mapping[str, Json]) -> None:
+    """Raises ConfigError unless these are the parameters that a statement names."""
+    for name in sorted(params.keys() ^ set(names)):
+        fault = "is not given" if name in names else "is not in the statement" + nearest(name, names)
+        raise ConfigError(f"{label}: the parameter :{name} {fault}")
+
+
+def _expect_select(bare: str) -> None:
+    """ConfigError unless a statement, here without texts and comments, is a SELECT by its words."""
+    words: list[str] = []
+    depth = 0
+    for part in re.findall(r"[()]|\w+", bare.lower()):
+        depth += (part == "(") - (part == ")")
+        if part not in "()" and (depth == 0 or not words):
+            words.append(part)
+    first = words[0] if words else "nothing"
+    if first == "with":  # after what it names
+        first = next((word for word in words[1:] if word in _STATEMENTS), "select")
+    if first not in ("select", "values", "table"):
+        raise ConfigError(
+            f"the statement begins with {first.upper()}, and a view is one SELECT: it reads, and changes nothing"
+        )
+
+
+def bindable(value: Json) -> Json:
+    """A value as SQLite takes it: a bool as integer, a Decimal as float, lists and objects as JSON text."""
+    if isinstance(value, str) and (problem := check_text(value)):
+        raise BadRequest(f"a parameter {problem}")
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, Decimal) or (isinstance(value, int) and not -(2**63) <= value < 2**63):
+        return float(value)
+    return dump_json(value) if isinstance(value, list | dict) else value
+
+
+class SqlSelect:
+    """SQL round a statement for what is asked of its rows, in the words of SQLite; `values` are bound by name.
+
+    `columns` are the statement's own; BadRequest on others in where or order_by.
+    """
+
+    position = "instr"  # the function that says where a text contains another
+
+    def __init__(self, select: Select, statement: str, columns: Collection[str]) -> None:
+        self.values = dict(select.params)
+        order = [(name.removeprefix("-"), name.startswith("-")) for name in select.order_by]
+        for name in [c.field for c in select.where] + [name for name, _ in order]:
+            if name not in columns:
+                raise BadRequest(f"there is no column {name!r}{nearest(name, columns)}")
+        tests = [self._test(condition) for condition in select.where]
+        if select.search and columns:
+            folded = self._bind(fold_case(select.search))
+            tests.append("(" + " or ".join(self._holds_folded(name, folded) for name in columns) + ")")
+        terms = [self._sorted(name) + (" desc nulls last" if down else " asc nulls first") for name, down in order]
+        self.sql = f"select * from (\n{statement}\n) as satchel_view"  # noqa: S608 (the statement is the administrator's)
+        self.sql += f" where {' and '.join(tests)}" if tests else ""
+        self.sql += f" order by {', '.join(terms)}" if terms else ""
+        if select.limit is not None or select.offset:
+            limit = 2**63 - 1 if select.limit is None else select.limit
+            self.sql += f" limit {self._bind(limit)} offset {self._bind(select.offset)}"
+
+    def _bind(self, value: Json) -> str:
+        """Bind a value and return its placeholder."""
+        name = f"satchel_{len(self.values)}"
+        while name in self.values:  # a parameter may be called so
+            name += "_"
+        self.values[name] = value
+        return ":" + name
+
+    def _sorted(self, name: str) -> str:
+        """A column, as rows are ordered by it."""
+        return quote_name(name)
+
+    def _compared(self, name: str) -> str:
+        """A column, as it is compared with values."""
+        return quote_name(name)
+
+    def _comparable(self, name: str, value: Json) -> bool:
+        """Whether a value can be compared with those of the column."""
+        return value is not None
+
+    def _text(self, name: str) -> str:
+        """A column as text."""
+        return f"cast({quote_name(name)} as text)"
+
+    def _holds_folded(self, name: str, bound: str) -> str:
+        """Whether a column as text contains another when case does not count."""
+        return f"instr(fold_case(cast({self._text(name)} as blob)), {bound}) > 0"
+
+    def _test(self, condition: Condition) -> str:
+        key_rule(condition)
+        name, op, value = condition.field, condition.op, condition.value
+        if op == "null":
+            return f"{quote_name(name)} is {'' if value else 'not '}null"
+        if op in ("contains", "prefix"):
+            if not isinstance(value, str):
+                return "1 = 0"
+            text, bound = self._text(name), self._bind(value)
+            return (
+                f"{self.position}({text}, {bound}) > 0" if op == "contains" else f"substr({text}, 1, {len(value)}) = {bound}"
+            )
+        values = [one for one in (value if op == "in" else [value]) if self._comparable(name, one)]
+        if not values:
+            return "1 = 1" if op == "ne" else "1 = 0"
+        bounds, column = ", ".join(map(self._bind, values)), self._compared(name)
+        if op == "ne":
+            return f"({quote_name(name)} is null or {column} <> {bounds})"
+        return f"{column} in ({bounds})" if op == "in" else f"{column} {SQL_SIGNS[op]} {bounds}"
+
+
+# ==== 2. SQLITE ==================================================================================================
+# The rows of such a statement in SQLite, read as they are asked for.
+# uses: ERRORS VALUES PROVIDERS STATEMENTS
+# defines: SqliteViews
+
+
+class SqliteViews:
+    """Answers Queries for a database of SQLite: `pool` holds its connections for reading, and `explain` says in public
+    words what an error of the database means."""
+
+    def __init__(self, label: str, pool: Pool, explain: Callable[[Exception, str], AppError]) -> None:
+        self._label, self._pool, self._explain = label, pool, explain
+        self._columns_of: dict[str, tuple[Any, list[str]]] = {}  # by statement, with the version of the schema
+
+    def _give_back(self, connection: sqlite3.Connection) -> None:
+        connection.set_progress_handler(None, 0)
+        self._pool.give_back(connection)
+
+    @contextmanager
+    def _query_errors(self, select: Select) -> Iterator[None]:
+        """Errors of a statement that an administrator wrote."""
+        try:
+            yield
+        except (sqlite3.Error, sqlite3.Warning, OverflowError) as error:
+            code = sqlite_code(error)
+            if code == "INTERRUPT":
+                raise QueryTimeout(f"the query took longer than {select.timeout_s:g} s") from error
+            if code in ("AUTH", "READONLY") or "prohibited" in str(error):
+                raise ConfigError(f"{self._label}: the statement does more than read: {error}") from error
+            if code in SQLITE_AWAY or code == "FULL":
+                raise self._explain(error, "running a query") from error
+            raise ConfigError(f"{self._label}: the statement is wrong: {error}") from error
+
+    def select(self, select: Select) -> Rows:
+        return self._select(select)
+
+    def count_rows(self, select: Select, most: int | None = None) -> int:
+        bounds: Any = {"order_by": (), "limit": most, "offset": 0, "max_rows": None}
+        with closing(self._select(select._replace(**bounds), COUNT_OF)) as rows:
+            return int(next(iter(rows.rows))[0])
+
+    def _select(self, select: Select, around: str = "{}") -> Rows:
+        """Runs the statement with what is asked of its rows, inside the statement `around`."""
+        statement, names = read_statement(select.statement)
+        check_params(self._label, names, select.params)
+        deadline = math.inf if select.timeout_s is None else time.monotonic() + select.timeout_s
+        with self._query_errors(select), ExitStack() as stack:
+            connection = self._pool.take()
+            stack.callback(self._give_back, connection)
+            if select.timeout_s is not None:
+                connection.set_progress_handler(lambda: time.monotonic() > deadline, 5000)
+            try:
+                composed, values = self._composed(connection, select, statement)
+                cursor = connection.execute(around.format(composed), values)
+            except UnicodeDecodeError:  # the name of a column, which would not reach the authorizer
+                connection.set_authorizer(None)
+                stack.callback(connection.set_authorizer, sqlite_authorize)
+                composed, values = self._composed(connection, select, self._renamed(connection, select, statement))
+                cursor = connection.execute(around.format(composed), values)
+            stack.callback(cursor.close)
+            if cursor.description is None:
+                raise ConfigError(f"{self._label}: the statement gives no rows: a view is one SELECT")
+            done = stack.pop_all().close
+        columns = tuple(column[0] for column in cursor.description)
+        return Rows(columns, self._stream(cursor, select, deadline, done), done)
+
+    def _composed(self, connection: sqlite3.Connection, select: Select, statement: str) -> tuple[str, dict[str, Json]]:
+        """The statement with what is asked of its rows, and the values for it."""
+        composed = SqlSelect(select, statement, self._columns(connection, select, statement))
+        return composed.sql, {name: bindable(value) for name, value in composed.values.items()}
+
+    def _columns(self, connection: sqlite3.Connection, select: Select, statement: str) -> Sequence[str]:
+        """The statement's columns, remembered as long as the schema stays the same."""
+        version = connection.execute("pragma schema_version").fetchone()
+        known = self._columns_of.get(statement)
+        if known is None or known[0] != version:
+            bound = {name: bindable(value) for name, value in select.params.items()}
+            found = connection.execute(f"select * from (\n{statement}\n) limit 0", bound)  # noqa: S608
+            known = self._columns_of[statement] = version, [column[0] for column in found.description]
+        return known[1]
+
+    def _renamed(self, connection: sqlite3.Connection, select: Select, statement: str) -> str:
+        """The statement with columns called column_1, column_2…, because the name of one of its own is not UTF-8.
+
+        Where it stands in the new statement, it can only be a select.
+        """
+        bound = {name: bindable(value) for name, value in select.params.items()}
+        begin = f"with satchel_renamed({{}}) as (\n{statement}\n) select "
+        count = 1
+        try:
+            connection.execute(begin.format("column_1") + "1 from satchel_renamed limit 0", bound)
+        except sqlite3.OperationalError as error:
+            found = re.search(r"has ([0-9]+) values for", str(error))
+            count = int(found[1]) if found else 1
+        words = "%s: a view has a column whose name is not UTF-8: its columns are called column_1, column_2 …"
+        logging.getLogger("satchel").warning(words, self._label)
+        names = [f"column_{number + 1}" for number in range(count)]
+        columns = ", ".join(f"{name} as {name}" for name in names)  # else SQLite may go on with the names of the table
+        return begin.format(", ".join(names)) + columns + " from satchel_renamed"
+
+    def _stream(
+        self, cursor: sqlite3.Cursor, select: Select, deadline: float, done: Callable[[], None]
+    ) -> Iterator[Sequence[Json]]:
+        left = math.inf if select.max_rows is None else select.max_rows
+        try:
+            with self._query_errors(select):
+                for number, row in enumerate(cursor):  # one by one: a row can have any size
+                    if number % 500 == 0 and time.monotonic() > deadline:
+                        raise QueryTimeout(f"the query took longer than {select.timeout_s:g} s")
+                    if number >= left:
+                        raise TooLarge(f"the query gives more than {select.max_rows:,} rows: narrow it")
+                    yield tuple(map(plain_cell, row)) if bytes in map(type, row) or float in map(type, row) else row
+        finally:
+            done()
