@@ -3230,8 +3230,8 @@ class Exchange:
 
     def url(self, address: str, /, **params: Any) -> str:
         """The path of an address on this site, with its query."""
-        query = urlencode({name: value for name, value in params.items() if value is not None})
-        return f"{self.prefix}/{address}" + ("?" + query if query else "")
+        given = {name: value for name, value in params.items() if value is not None}
+        return f"{self.prefix}/{address}?{urlencode(given)}" if given else f"{self.prefix}/{address}"
 
     @cached_property
     def query(self) -> dict[str, str]:

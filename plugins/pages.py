@@ -8,7 +8,7 @@ import io
 import logging
 import re
 import secrets
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from decimal import Decimal
 from functools import partial
@@ -362,7 +362,7 @@ class Pages:
             "title": page["title"], "note": page["note"], **filters, "empty": _empty_words(page, again),
             "crumbs": _crumbs(exchange, _form_trail(page) if records else [(page["title"], "")]),
             "columns": [_heading(exchange, here, again, column) for column in columns],
-            "rows": [self._row(exchange, columns, row, records) for row in table.rows],
+            "rows": list(self._rows(exchange, columns, table.rows, records)),
             "action": exchange.url(here), "count": _counted(table),
             "next_href": exchange.url(here, **again, _next=table.next) if table.next else "",
             "first_href": exchange.url(here, **again) if exchange.query.get("_next") else "",
@@ -392,20 +392,23 @@ class Pages:
             "errors": [SimpleNamespace(href=f"#f-{name}", text=f"{titles[name]} {text}") for name, text in wrong.items()],
         }  # fmt: skip
 
-    def _row(
-        self, exchange: Exchange, columns: Sequence[Column], row: Mapping[str, Json], records: str
-    ) -> list[SimpleNamespace]:
-        """The cells of a row; where it is a record below the address `records`, the first one leads to it."""
-        cells = []
-        for column in columns:
-            value = row[column.name]
-            numeric = isinstance(value, int | float | Decimal) and not isinstance(value, bool) and not column.titles
-            text, href = _short(self.locale.show(column, value)), _target(exchange, value)
-            cells.append(SimpleNamespace(text=text, href=href, numeric=numeric, kind=column.format))
-        if records:
-            href = exchange.url(records + quote(str(row["id"]), safe=""), _list=_list_state(exchange))
-            cells[0].text, cells[0].href = cells[0].text or "—", href
-        return cells
+    def _rows(
+        self, exchange: Exchange, columns: Sequence[Column], rows: Iterable[Mapping[str, Json]], records: str
+    ) -> Iterator[list[SimpleNamespace]]:
+        """The cells of each row; if it is a record below the address `records`, the first cell leads to it."""
+        state = _list_state(exchange)
+        ending = "?" + urlencode({"_list": state}) if state else ""
+        for row in rows:
+            cells = [self._cell(exchange, column, row[column.name]) for column in columns]
+            if records:
+                cells[0].text = cells[0].text or "—"
+                cells[0].href = exchange.url(records + quote(str(row["id"]), safe="")) + ending
+            yield cells
+
+    def _cell(self, exchange: Exchange, column: Column, value: Json) -> SimpleNamespace:
+        numeric = isinstance(value, int | float | Decimal) and not isinstance(value, bool) and not column.titles
+        text, href = _short(self.locale.show(column, value)), _target(exchange, value)
+        return SimpleNamespace(text=text, href=href, numeric=numeric, kind=column.format)
 
     # -- controls
 
