@@ -2836,7 +2836,7 @@ class Answer:
 
 
 class Format(Extension, ABC):
-    """What answers over HTTP look like. `kind` is the suffix that addresses may have, `media` the type that Accept names.
+    """How answers over HTTP are written. `kind` is the suffix that addresses may have, `media` the type that Accept names.
 
     `subjects` are what it can write, of "table" (lists) and "record" (anything else). One that is `whole` writes every row
     that was asked for instead of a page of them, as a file to be kept. Where a method returns None, the answer is what

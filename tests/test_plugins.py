@@ -235,3 +235,39 @@ def test_import_app_in_a_plugin_does_not_load_the_program_twice(shell: Shell) ->
     assert probed([sys.executable, "-m", "app", *args], shell.folder, PYTHONPATH=str(PROGRAM.parent)) == ["1 True"]
     text = f"import sys, app; sys.exit(app.main({args!r}))"
     assert probed([sys.executable, "-c", text], shell.folder, PYTHONPATH=str(PROGRAM.parent)) == ["1 True"]
+
+
+MARKDOWN = '''
+"""Lists as tables of Markdown."""
+
+import app
+
+
+class Markdown(app.Format):
+    kind = "md"
+    media = "text/markdown; charset=utf-8"
+    subjects = frozenset({"table"})
+    whole = True
+
+    def dump(self, exchange, response):
+        names = [column.name for column in response.table.columns]
+        yield f"| {' | '.join(names)} |\\n|{' --- |' * len(names)}\\n".encode()
+        for row in response.table.rows:
+            yield f"| {' | '.join(str(row[name]) for name in names)} |\\n".encode()
+'''
+
+
+def test_a_format_is_a_file_in_plugins_and_lists_have_it_by_suffix_by_accept_and_on_their_pages(tmp_path: Path) -> None:
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "markdown.py").write_text(MARKDOWN)
+    site = HttpSite(tmp_path)
+    root = site.token("**:*")
+    for reply in (site.get("/views/numbers.md?top=2", root), site.get("/views/numbers?top=2", root, Accept="text/markdown")):
+        assert (reply.status, reply["Content-Type"]) == (200, "text/markdown; charset=utf-8")
+        assert reply["Content-Disposition"] == "attachment; filename*=UTF-8''numbers.md"
+        assert reply.text.splitlines()[:3] == ["| i | label |", "| --- | --- |", '| 1 | row "1"']
+    assert len(site.get("/views/numbers.md?top=1500", root).text.splitlines()) > 1500, "not a page, but all of it"
+    assert 'href="/views/numbers.md?top=2">MD</a>' in site.get("/views/numbers?top=2", root, Accept="text/html").text
+    refused = site.get("/forms/leave.md", root)
+    assert (refused.status, "application/json, text/html" in refused.json["detail"]) == (406, True)
+    site.close()
