@@ -22,7 +22,7 @@ that.
      4 CONTRACTS    what a Provider (Records, Blobs, Queries), a Resource and a Runner must do
      5 RUNNERS      transports: the only section that knows HTTP and the messages of queues
      6 AUTH         sign, verify, revoke tokens; match grants; sessions
-     7 RESOURCES    Files, Form, View, Launcher, and the built-in home page and admin lists
+     7 RESOURCES    Files, Form, View, AppPage, and the built-in home page and admin lists
      8 PROVIDERS    what all providers share, and SqlProvider: the only section that knows drivers
      9 PLUGINS      kinds by name; loads plugins/*.py, fails loudly naming the file
     10 ASSEMBLY     App: build, handle, close. The flow stands here and nowhere else
@@ -6201,7 +6201,7 @@ class Authority:
 # declared, and answer a Plan; bytes and records go through the contracts only.
 # uses: ERRORS VALUES CONFIG CONTRACTS
 # defines: is_date FORMAT_HELP Field ListQuery read_list no_params text_cursor plan_of paged as_stored Files leads_to Edits
-#          Form HELD_IS_GONE View Launcher Home RESOURCE_TYPES
+#          Form HELD_IS_GONE View AppPage Home RESOURCE_TYPES
 
 _EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,8}")
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`\x00-\x1f]+")
@@ -6319,11 +6319,19 @@ def _are_unique(items: Sequence[Json]) -> bool:
     return len(set(plain)) == len(plain)
 
 
+def _is_number(text: str) -> bool:
+    """Whether it is a number as programs write it, and no longer than is useful."""
+    return len(text) <= _MOST_DIGITS and bool(_NUMBER.fullmatch(text))
+
+
 def _number_of(text: str) -> Json:
-    """The exact number that a text says; ValueError else."""
-    if len(text) > _MOST_DIGITS or not _NUMBER.fullmatch(text):
-        raise ValueError("not a number")
+    """The exact number, if _is_number."""
     return exact_number(text) if set(text) & set(".eE") else int(text)
+
+
+def _with_plus(text: str) -> str:
+    """A date-time from an address, where the plus of its offset means a space."""
+    return re.sub(r"(:[0-9]{2}(?:\.[0-9]+)?) ([0-9]{2}:[0-9]{2})$", r"\1+\2", text)
 
 
 class Field:
@@ -6402,9 +6410,8 @@ class Field:
             if config.type == "array":
                 yield place, f"cannot be of type {inner}"
             return
-        right: Any = str if inner == "string" else int if inner == "integer" else (int, float, Decimal)
         for value, _ in self.choices:
-            if not isinstance(value, right) or isinstance(value, bool):
+            if not _has_type(value, inner):
                 yield place, f"has {value!r}, which is not of type {inner}"
 
     def _file_setting_faults(self) -> Iterator[tuple[str, str]]:
@@ -6485,14 +6492,11 @@ class Field:
         if text == "":
             return None
         if self.config.format == "date-time":
-            text = re.sub(
-                r"(:[0-9]{2}(\.[0-9]+)?) ([0-9]{2}:[0-9]{2})$", r"\1+\3", text
-            )  # a plus means a space in an address
-        is_plain = (
-            self.config.type in _NUMERIC and not self.choices and _NUMBER.fullmatch(text) and len(text) <= _MOST_DIGITS
-        )
-        texts = [part.strip() for part in text.split(",")] if self.config.type == "array" else [text]
-        value = _number_of(text) if is_plain else locale.read(self, texts)
+            text = _with_plus(text)
+        if self.config.type in _NUMERIC and not self.choices and _is_number(text):
+            value = _number_of(text)
+        else:
+            value = locale.read(self, [part.strip() for part in text.split(",")] if self.config.type == "array" else [text])
         for fault in self.faults(value, "") if value is not None else ():
             raise BadRequest(f"{self.name} {fault.detail}", faults=[fault._replace(pointer=f"/{self.name}")])
         return self.normal(value)
@@ -6539,14 +6543,14 @@ def _filter_value(name: str, text: str, column: Column, locale: Locale) -> Json:
     if column.type == "boolean":
         return _truth(name, text)
     if column.format == "date-time":
-        moment = re.sub(r" ([0-9]{2}:[0-9]{2})$", r"+\1", text)  # an offset's plus, which in an address means a space
+        moment = _with_plus(text)
         if not _is_date_time(moment):
             raise BadRequest(f"{name} is {text!r}: {column.name} {FORMAT_HELP['date-time']}")
         return moment
     if column.type not in _NUMERIC:
         date = locale.read_date(text) if column.format == "date" else text
         return text if isinstance(date, Unread) else date
-    with suppress(ValueError):
+    if _is_number(text):
         return _number_of(text)
     number = locale.read_number(text, whole=column.type == "integer")
     if number is None or isinstance(number, Unread):
@@ -6648,9 +6652,9 @@ def paged(
 
 
 def as_stored(blobs: Blobs, path: str) -> str:
-    """A path in the Unicode form in which it is there: exactly as it is given if that is, else in NFC or NFD, part by part;
-    NFC for what is not. So "é" has one file, whichever form a client sends (macOS: NFD), and twins that another program
-    made are reached by their exact names. File systems that ignore case or form find what they hold by any of them."""
+    """A path in the Unicode form in which it is stored: exactly as given if that exists, otherwise in NFC or NFD, part by
+    part, and NFC if there is none. So "é" has one file, whichever form a client sends (macOS: NFD), and twins that another
+    program made are reached by their exact names. File systems that ignore case or form find a file by any of them."""
     if path.isascii() or _is_there(blobs, path):
         return path
     for whole in (compose(path), unicodedata.normalize("NFD", path)):
@@ -6689,8 +6693,8 @@ class Files(Resource):
 
     @classmethod
     def sufficient(cls, request: Request) -> tuple[Action, ...]:
-        """An update writes what is there or creates what is not; which of both it is shows later. Who may only create sees
-        the page of a folder as a drop box: what files go into, without what is in it."""
+        """An update overwrites a file or creates it; which of the two is seen later. A caller who may only create sees the
+        page of a folder as a drop box, without what is in it."""
         if request.action == Action.READ and request.page:
             return (Action.READ, Action.CREATE)
         return (Action.UPDATE, Action.CREATE) if request.action == Action.UPDATE else (request.action,)
@@ -6755,30 +6759,18 @@ class Files(Resource):
         return plan_of(Response(table=table, template="files.tpl", page=self._page(request, scope, parts)))
 
     def _entry(self, item: Entry) -> Value:
-        """A row of a listing; size, time and etag of what is no file are None."""
+        """A row of a listing; size, time and etag are None unless it is a file."""
         inner = "/".join(item.path.split("/")[self.root.count("/") + 1 if self.root else 0 :])
-        row: Value = {
-            "name": inner.rpartition("/")[2],
-            "type": "unreadable" if isinstance(item, Unseen) else "folder",
-            "size_bytes": None,
-            "modified_at": None,
-            "etag": None,
-        }
+        facts: tuple[Json, ...] = ("unreadable" if isinstance(item, Unseen) else "folder", None, None, None)
         if isinstance(item, Blob):
-            row |= {
-                "type": "file",
-                "size_bytes": item.size_bytes,
-                "modified_at": rfc3339(item.modified_at),
-                "etag": item.etag,
-            }
-        return row | {"address": f"files/{self.name}/{quote_path(inner)}"}
+            facts = ("file", item.size_bytes, rfc3339(item.modified_at), item.etag)
+        values = (inner.rpartition("/")[2], *facts, f"files/{self.name}/{quote_path(inner)}")
+        return {column.name: value for column, value in zip(_ENTRY, values, strict=True)}
 
     def _delete(self, request: Request, scope: Scope, path: str) -> Plan:
         blob = self.blobs.stat(path)
         if blob is None and self._is_folder(path):
-            raise Conflict(
-                "this is a folder, and only files are deleted here: one that Satchel made goes with its last file"
-            )
+            raise Conflict("this is a folder, and only files are deleted: one that Satchel made goes with its last file")
         if blob is None and not scope.again:
             raise NotFound(f"{request.address} does not exist")
         wanted = _wanted_etag(request.conditions, blob.etag) if blob else ""  # which no blob has: it is gone already
@@ -6831,7 +6823,7 @@ class Files(Resource):
         return Response(data=data, created=created, location=data["address"], etag=blobs[0].etag)
 
     def check_name(self, name: str) -> None:
-        """Nothing, or UnsupportedMedia when the share does not take such files."""
+        """Raises UnsupportedMedia if the share does not take such files."""
         if not accepts(self.config.accept, name):
             raise UnsupportedMedia(f"{name} is not accepted here: {', '.join(self.config.accept)}")
 
@@ -6840,7 +6832,7 @@ class Files(Resource):
         return Held(name, self.name, subject, upload.name, self.stage(_upload_chunks(upload), ""))
 
     def stage(self, chunks: Iterable[bytes], path: str, size_bytes: int | None = None, most: int | None = None) -> Staged:
-        """Staged bytes for a path of the provider, TooLarge as soon as they are over the limit."""
+        """Staged bytes for a path of the provider. Raises TooLarge as soon as they are over the limit."""
         limit = min(most or self.config.max_file_bytes, self.config.max_file_bytes)
         if (size_bytes or 0) > limit:
             raise TooLarge(f"the file has {in_units(size_bytes or 0)}; at most {in_units(limit)} are taken here")
@@ -6857,7 +6849,7 @@ def _bounded(chunks: Iterable[bytes], limit: int) -> Iterator[bytes]:
 
 
 def _wanted_etag(conditions: Conditions, present: str | None) -> str | None:
-    """The etag that a write must still find, None for any; PreconditionFailed if it cannot hold any more."""
+    """The etag that a write must still find, None for any. Raises PreconditionFailed if the conditions do not hold."""
     if conditions.if_match:
         if present is None or not {"*", present} & set(conditions.if_match):
             raise PreconditionFailed("it is no longer what If-Match names: get it again")
@@ -6987,13 +6979,12 @@ class Form(Resource):
             yield Fault(place, "configuration", 'has a brace without its pair: write fields as "{name}"')
 
     def called(self, record: Record) -> str:
-        """What a record is called, in one line of at most 80 characters; the beginning of its id where its fields say
-        nothing."""
+        """What a record is called, in one line of at most 80 characters; the beginning of its id if its fields are empty."""
         flat, columns = self.flat(record), {column.name: column for column in self.columns}
         template = self.config.called or f"{{{next(iter(self.fields))}}}"
         shown = {name: self.locale.show(columns[name], flat[name]).strip() for name in _PLACE.findall(template)}
         text = " ".join(_PLACE.sub(lambda found: shown[found[1]], template).split())
-        if not all(shown.values()):  # without what stood beside an empty one
+        if not all(shown.values()):  # without the marks around an empty one
             text = re.sub(r"\( *\)|\[ *\]", "", text).strip(" ,:;/|·–—")
         if not text or (shown and not any(shown.values())):
             text = record.key[:13]
@@ -7074,8 +7065,7 @@ class Form(Resource):
         return paged(columns, map(row, page.items), page.next, place=place, before=before, count=count, size=size)
 
     def flat(self, record: Record) -> Value:
-        """A record as JSON gives it: its fields (None where missing) and what it holds beside them, between id, version and
-        the rest."""
+        """A record in JSON: id and version, its fields (None if missing), what it holds beside them, and the rest."""
         value = self._as_shown(record)
         if record.damage:
             value = dict.fromkeys((*self.fields, *RESERVED_FIELDS), Damaged(LOST, record.damage))
@@ -7084,7 +7074,7 @@ class Form(Resource):
         return flat | {name: value.get(name) for name in RESERVED_FIELDS[2:]}
 
     def _as_shown(self, record: Record) -> Value:
-        """What a record holds, its files at the record's own address and not at theirs in the share."""
+        """What a record holds, with its files at the record's own address instead of theirs in the share."""
         if not self.shares:
             return record.value
         place = f"forms/{self.name}/records/{quote(record.key, safe='')}"
@@ -7138,7 +7128,7 @@ class Form(Resource):
         return Plan(respond=lambda blobs: answer, changes=[change], cleanup=self._removed_files(record.value, {}))
 
     def _removed_files(self, before: Value, after: Value) -> list[Remove]:
-        """Removal of the stored files that `before` had and `after` has not."""
+        """What removes the stored files that `before` had and `after` does not have."""
         gone = [(name, one) for name, one in self._files_of(before).items() if one != after.get(name)]
         return [Remove(self.shares[name].blobs, self._stored_path(name, stored)) for name, stored in gone]
 
@@ -7284,20 +7274,20 @@ class Form(Resource):
 
     def _file_faults(self, one: Field, given: Json, pointer: str) -> list[Fault]:
         """A new file comes as an Upload or as {"name", "base64"}."""
-        if isinstance(given, dict) and (
-            set(given) != {"name", "base64"} or not all(isinstance(v, str) for v in given.values())
+        share = self.shares[one.name]
+        if isinstance(given, Upload):
+            if given.held and given.held.share != share.name:
+                return [Fault(pointer, *HELD_IS_GONE)]
+        elif (
+            not isinstance(given, dict) or given.keys() != _SENT_FILE or not all(isinstance(v, str) for v in given.values())
         ):
-            return [Fault(pointer, "type", 'must be {"name": …, "base64": …}')]
-        if isinstance(given, Upload) and given.held and given.held.share != self.shares[one.name].name:
-            return [Fault(pointer, *HELD_IS_GONE)]
-        if not isinstance(given, dict | Upload):
             return [Fault(pointer, "type", 'must be a file: {"name": …, "base64": …}')]
-        name = given["name"] if isinstance(given, dict) else given.name
-        for accept in (one.config.accept, self.shares[one.name].config.accept):
+        name = given.name if isinstance(given, Upload) else given["name"]
+        for accept in (one.config.accept, share.config.accept):
             if not accepts(accept, name):
-                return [Fault(pointer, "accept", f"is {_safe_name(name)}; only {', '.join(accept)} is taken here")]
+                return [Fault(pointer, "accept", f"is {_file_name(given)}; only {', '.join(accept)} is taken here")]
         try:
-            check_path([_safe_name(name)])
+            check_path([_file_name(given)])
             size = _upload_bytes(given)
         except (BadRequest, ValueError) as error:
             return [Fault(pointer, "type", f"is not a file that can be stored: {error}")]
@@ -7312,7 +7302,7 @@ class Form(Resource):
         if upload.held:
             return upload.held
         staged = self.shares[name].stage(_upload_chunks(upload), "", most=one.config.max_file_bytes)
-        return Held(name, self.shares[name].name, subject, _safe_name(upload.name), staged)
+        return Held(name, self.shares[name].name, subject, _file_name(upload), staged)
 
     def _store_files(self, records: Iterable[tuple[str, Value]]) -> list[BlobStep]:
         """Stage the new files of checked records, put what is stored in their place, and answer the publishing steps."""
@@ -7324,22 +7314,18 @@ class Form(Resource):
                     if given is None or (isinstance(given, dict) and "address" in given):
                         continue
                     held = given.held if isinstance(given, Upload) else None
-                    file_name = _safe_name(given.name if isinstance(given, Upload) else given["name"])
-                    inner = f"uploads/{self.name}/{key}/{name}/{file_name}"
+                    inner = f"uploads/{self.name}/{key}/{name}/{_file_name(given)}"
                     path, most = share.place(inner), self.fields[name].config.max_file_bytes
                     staged = held.staged if held else share.stage(_upload_chunks(given), path, most=most)
                     steps.append(Publish(share.blobs, staged, path, if_none_match=True, held=held))
-                    address = f"files/{share.name}/{quote_path(inner)}"
                     value[name] = {
-                        "name": file_name,
-                        "size_bytes": staged.size_bytes,
-                        "sha256": staged.sha256,
-                        "address": address,
-                    }
+                        "name": _file_name(given), "size_bytes": staged.size_bytes, "sha256": staged.sha256,
+                        "address": f"files/{share.name}/{quote_path(inner)}",
+                    }  # fmt: skip
         except BaseException:
             for step in steps:
                 if isinstance(step, Publish) and not step.held:
-                    with suppress(AppError):  # the first failure is the one to tell; what stays is swept
+                    with suppress(AppError):  # the first failure counts; leftovers are swept
                         step.blobs.discard(step.staged)
             raise
         return steps
@@ -7358,8 +7344,12 @@ def _size_faults(value: Value, pointer: str) -> list[Fault]:
 HELD_IS_GONE = ("gone", "is no longer kept here: choose the file again")
 
 
-def _safe_name(name: str) -> str:
-    """The last part of a client's file name, with what a path may not have replaced by "_"."""
+_SENT_FILE = {"name", "base64"}
+
+
+def _file_name(given: Json) -> str:
+    """The last part of the name of an Upload or of {"name": …}, with what a path may not have replaced by "_"."""
+    name = given.name if isinstance(given, Upload) else given["name"]
     last = re.sub(r"[\x00-\x1f\x7f-\x9f<>:\"|?*\ud800-\udfff]", "_", re.split(r"[/\\]", name)[-1])
     last = compose(last).encode()[-200:].decode(errors="ignore").strip(". ") or "file"
     try:
@@ -7396,11 +7386,8 @@ class View(Resource):
         self.config, self.name, self.source, self.locale = config, config.name, source, locale
         self.title = config.title or config.name.capitalize()
         self.params, wrong = _fields_of(config.params, f"views.{config.name}.params")
-        wrong += [
-            Fault(f"{one.place}.format", "configuration", "file is nothing that a parameter can be")
-            for one in self.params.values()
-            if one.is_file
-        ]
+        files = [one for one in self.params.values() if one.is_file]
+        wrong += [Fault(f"{one.place}.format", "configuration", "a parameter cannot be a file") for one in files]
         if isinstance(source, Form):
             wrong += self._unknown_columns(source)
         if wrong:
@@ -7408,7 +7395,7 @@ class View(Resource):
         self.columns = self._form_columns(source) if isinstance(source, Form) else ()
 
     def _unknown_columns(self, form: Form) -> Iterator[Fault]:
-        """A fault for each name of a column that the form has not."""
+        """A fault for each name of a column that the form does not have."""
         config, known = self.config, [column.name for column in form.columns]
         asked = [("columns", name) for name in config.columns] + [("where", one.field) for one in config.where]
         for key, name in [*asked, *(("order_by", name.removeprefix("-")) for name in config.order_by)]:
@@ -7457,7 +7444,7 @@ class View(Resource):
         return {name: one.config.default for name, one in self.params.items()}
 
     def statement(self, params: Mapping[str, str] = MappingProxyType({}), **asked: Any) -> Select:
-        """The declared statement with its parameters read by their type; a missing one is its default, else null."""
+        """The declared statement with its parameters read by their type; a missing one is its default or null."""
         values = self.defaults() | {n: p.from_param(params[n], self.locale) for n, p in self.params.items() if n in params}
         missing = [n for n, p in self.params.items() if p.config.required and values[n] is None]
         if missing:
@@ -7473,9 +7460,8 @@ class View(Resource):
         asked = self.statement(request.params, where=where, search=search, order_by=order_by or self.config.order_by)
         if request.whole:
             rows = source.select(asked)
-            return Table(
-                self._titled(rows.columns, ()), _watched(place, _mappings(rows.columns, rows.rows)), close=rows.close
-            )
+            items = _watched(place, _mappings(rows.columns, rows.rows))
+            return Table(self._titled(rows.columns, ()), items, close=rows.close)
         asked = asked._replace(timeout_s=timeout_s)
         rows = source.select(asked._replace(limit=size + 1, offset=start))
         with closing(rows):
@@ -7493,28 +7479,25 @@ class View(Resource):
         names = {name.partition("__")[0] for name in filters} | {part.removeprefix("-") for part in sort}
         own = {name: text for name, text in params.items() if name not in self.params}
         asked = read_list(own, [Column(name) for name in names], self.locale)
-        return tuple(_loose(condition) for condition in asked.where), asked.order_by
+        return tuple(_untyped(condition) for condition in asked.where), asked.order_by
 
     def _titled(self, names: Sequence[str], rows: Sequence[Sequence[Json]]) -> tuple[Column, ...]:
         """Columns with their declared titles; a column of numbers in these rows is a number."""
-
-        def kind(index: int) -> str:
+        columns = []
+        for index, name in enumerate(names):
+            title = self.config.columns.get(name, {}).get("title") or name.replace("_", " ").capitalize()
             values = [row[index] for row in rows if row[index] is not None]
-            numbers = bool(values) and all(isinstance(v, int | float | Decimal) and not isinstance(v, bool) for v in values)
-            return "number" if numbers else "string"
-
-        def title(name: str) -> str:
-            return str(self.config.columns.get(name, {}).get("title") or name.replace("_", " ").capitalize())
-
-        return tuple(Column(name, title(name), kind(i)) for i, name in enumerate(names))
+            numeric = bool(values) and all(_has_type(value, "number") for value in values)
+            columns.append(Column(name, str(title), "number" if numeric else "string"))
+        return tuple(columns)
 
 
-def _loose(condition: Condition) -> Condition:
-    """A condition on a SQL column, whose type is not known: a text that says a number also means the number."""
+def _untyped(condition: Condition) -> Condition:
+    """A condition on a SQL column, whose type is not known: the text of a number also means the number."""
     if condition.op in ("contains", "prefix", "null"):
         return condition
     texts = condition.value if isinstance(condition.value, list) else [condition.value]
-    numbers = [_number_of(text) for text in texts if len(text) <= _MOST_DIGITS and _NUMBER.fullmatch(text)]
+    numbers = [_number_of(text) for text in texts if _is_number(text)]
     if condition.op in ("eq", "in"):
         return Condition(condition.field, "in", [*texts, *numbers])
     return Condition(condition.field, condition.op, numbers[0]) if numbers else condition
@@ -7535,7 +7518,7 @@ def _mappings(columns: Sequence[str], rows: Iterable[Sequence[Json]]) -> Iterato
 # ---- apps, home, administration
 
 
-class Launcher(Resource):
+class AppPage(Resource):
     """An app: a page with a menu, a home of its own, and a folder of static files."""
 
     type = "apps"
@@ -7590,7 +7573,7 @@ RESOURCE_TYPES: Mapping[str, type[Resource]] = {
     "files": Files,
     "forms": Form,
     "views": View,
-    "apps": Launcher,
+    "apps": AppPage,
     "admin": Home,  # as which the lists of plugins/admin.py are asked for
 }
 
@@ -9304,7 +9287,7 @@ class Builder:
             self.statics.append(static)
         self._check_home(one, place)
         menu = [self._menu_entry(entry, place) for entry in one.menu]
-        return Launcher(one, [entry for entry in menu if entry], static, self._opens)
+        return AppPage(one, [entry for entry in menu if entry], static, self._opens)
 
     def _check_home(self, one: AppConfig, place: str) -> None:
         """A fault unless the home is nothing, a declared form or view, or a template that is there."""
@@ -9317,7 +9300,7 @@ class Builder:
             self._fault(f"{place}.home", f"names the template {one.home}, which does not exist")
 
     def _menu_entry(self, entry: Json, place: str) -> dict[str, str]:
-        """An entry as Launcher takes it; {} after a fault. What lies inside a resource goes by the name of the resource."""
+        """An entry as AppPage takes it; {} after a fault. What lies inside a resource goes by the name of the resource."""
         if isinstance(entry, dict):
             return {"title": entry.get("title", entry["href"]), "icon": entry.get("icon", ""), "href": entry["href"]}
         address = "/".join(entry.split("/")[:2])
@@ -9359,7 +9342,7 @@ class Builder:
                 "note": one.config.note,
             }
             for address, one in self.resources.items()
-            if isinstance(one, Files | Form | View | Launcher)
+            if isinstance(one, Files | Form | View | AppPage)
         ]  # fmt: skip
         for address in _BUILT_IN:
             entries.append({"type": "admin", "address": address, "title": _admin_title(address), "icon": "", "note": ""})
