@@ -8998,8 +8998,8 @@ def _extensions_of(module: ModuleType, path: Path) -> list[type[Extension]]:
 
 
 # ==== 10. ASSEMBLY ===============================================================================================
-# App: builds everything from a Config, and is the one place of the flow: token check, grant, resource, plan, commit.
-# Audit entries and idempotency records are added here, to the same commit as the write they speak of.
+# App and its parts: Builder makes everything from a Config, Health opens it, Office issues tokens and signs people in, and
+# Flow takes a request from token check to commit, which Audit and Replay add to. The flow stands here and nowhere else.
 # uses: ERRORS VALUES CONFIG CONTRACTS AUTH RESOURCES PLUGINS
 # defines: Audit Replay audit_store stores Builder Health Office Flow App
 
@@ -9010,10 +9010,11 @@ _STATE_TABLES: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 _REMEMBERED = ("data", "created", "location", "etag", "name")  # of a Response
 _KEY_USED = "this idempotency key was used before for another request; take a new one"
-_AT_WORK_S = 60  # between intent and outcome; who takes longer has died
-_PING_S = 10.0  # who has not answered by then is told as away, whatever its own timeouts are
+_AT_WORK_S = 60  # between intent and outcome; a request that takes longer counts as dead
+_PING_S = 10.0  # a provider that has not answered by then counts as away, whatever its own timeouts are
 _P = TypeVar("_P", bound=Provider)
 _Answer = TypeVar("_Answer")
+_Guard: TypeAlias = Callable[[], None]  # raises what stops a commit
 _Kind = TypeVar("_Kind", bound=Extension)
 _ATTEMPTS = 8  # of an update without If-Match that loses against another one
 
@@ -9598,26 +9599,17 @@ def _no_guard() -> None:
 class Flow:
     """What becomes of a request, whatever door it came through. Each method stands above those that it calls."""
 
-    def __init__(
-        self,
-        resources: Mapping[str, Resource],
-        indexes: Mapping[str, Resource],
-        state: Records,
-        office: Office,
-        audit: Audit,
-        health: Health,
-        clock: Clock,
-    ) -> None:
-        self._resources, self._indexes, self._state = resources, indexes, state
+    def __init__(self, built: Builder, office: Office, audit: Audit, health: Health, clock: Clock) -> None:
+        self._resources, self._indexes, self._state = built.resources, built.indexes, cast(Records, built.state)
         self._office, self._audit, self._health, self._clock = office, audit, health, clock
 
-    def handle(self, request: Request, guard: Callable[[], None]) -> Response:
-        """Identify, admit, decode, replay, plan, commit, respond; raises what the caller is to be told."""
+    def handle(self, request: Request, guard: _Guard) -> Response:
+        """Identify, admit, decode, replay, plan, commit, respond; an AppError that is raised is the answer."""
         if request.credential or request.role:
             self._health.ensure_open(self._state)
         return self._handle_as(self._caller(request), request, guard)
 
-    def _handle_as(self, caller: Caller, request: Request, guard: Callable[[], None]) -> Response:
+    def _handle_as(self, caller: Caller, request: Request, guard: _Guard) -> Response:
         """The same for a caller who is known."""
         try:
             resource = self._admit(request, caller)
@@ -9683,20 +9675,17 @@ class Flow:
         )  # fmt: skip
         return self._handle_as(caller, inner, _no_guard)
 
-    def _execute(self, request: Request, caller: Caller, resource: Resource, guard: Callable[[], None]) -> Response:
+    def _execute(self, request: Request, caller: Caller, resource: Resource, guard: _Guard) -> Response:
         """Plan and commit; again when another writer came between and the caller set no condition."""
         replay = Replay(request, caller, audit_store(resource, self._state), self._clock)
         for attempts_left in reversed(range(_ATTEMPTS)):
             if answer := replay.look_up():
                 return answer
-            again = replay.stored is not None
-            scope = Scope(
-                caller, self._clock(), partial(new_id, self._clock()), partial(self._read_as, caller, request), again
-            )
-            plan = None
+            now, read, plan = self._clock(), partial(self._read_as, caller, request), None
+            scope = Scope(caller, now, partial(new_id, now), read, again=replay.stored is not None)
             try:
                 plan = resource.handle(request, scope)
-                return self._carry_out(request, caller, plan, resource.records, replay, guard)
+                return self._carry_out(request, caller, resource.records, plan, replay, guard)
             except (Conflict, PreconditionFailed) as error:
                 if answer := replay.look_up(plan):
                     return answer
@@ -9707,13 +9696,7 @@ class Flow:
         raise Busy("others change this all the time; try again")
 
     def _carry_out(
-        self,
-        request: Request,
-        caller: Caller,
-        plan: Plan,
-        records: Records | None,
-        replay: Replay,
-        guard: Callable[[], None],
+        self, request: Request, caller: Caller, records: Records | None, plan: Plan, replay: Replay, guard: _Guard
     ) -> Response:
         if not plan.changes and not plan.steps:
             return plan.respond(())
@@ -9727,9 +9710,7 @@ class Flow:
                 remove.blobs.remove(remove.path)
         return response
 
-    def _commit_together(
-        self, entry: Value, plan: Plan, records: Records, replay: Replay, guard: Callable[[], None]
-    ) -> Response:
+    def _commit_together(self, entry: Value, plan: Plan, records: Records, replay: Replay, guard: _Guard) -> Response:
         """Publish, then records, audit entries and the answer for repeats in one commit; unpublish if that fails."""
         with self._undone_on_failure(plan) as published:
             response = plan.respond([self._step(step, published) for step in plan.steps])
@@ -9739,9 +9720,7 @@ class Flow:
             records.commit([*writes, *audit, *replay.finish(plan, response)])
         return response
 
-    def _commit_apart(
-        self, entry: Value, plan: Plan, records: Records | None, replay: Replay, guard: Callable[[], None]
-    ) -> Response:
+    def _commit_apart(self, entry: Value, plan: Plan, records: Records | None, replay: Replay, guard: _Guard) -> Response:
         """Where the work and its audit entry cannot be one commit: an intent, the work, an outcome.
 
         Intent and work are durable before this returns; an outcome that is lost is logged.
@@ -9803,7 +9782,7 @@ class Flow:
 
 
 def _check_batch(request: Request, resource: Resource) -> None:
-    """Nothing, or Unsupported or TooLarge if a batch with its audit entries cannot be one commit of the provider."""
+    """Raises Unsupported or TooLarge if the provider cannot do a batch and its audit entries in one commit."""
     records = resource.records
     if records is None or not isinstance(request.data, list):
         return
@@ -9811,8 +9790,8 @@ def _check_batch(request: Request, resource: Resource) -> None:
         raise Unsupported(f"{request.resource} takes one record a request: its provider cannot store several as one")
     fit = len(request.data) if records.most_writes is None else (records.most_writes - bool(request.idempotency_key)) // 2
     if len(request.data) > fit and records.atomic:
-        told = f"its provider does at most {records.most_writes} writes at once, and each record has an audit entry"
-        raise TooLarge(f"{request.resource} takes at most {fit} records a request, and this has {len(request.data)}: {told}")
+        why = f"its provider does at most {records.most_writes} writes at once, and each record has an audit entry"
+        raise TooLarge(f"{request.resource} takes at most {fit} records a request, and this has {len(request.data)}: {why}")
 
 
 def _staged_facts(plan: Plan) -> Json:
@@ -9862,7 +9841,7 @@ class App:
         self.state = cast(Records, built.state)
         self.health, self.audit = Health(built.providers, built.needed), Audit(self.state, clock)
         self.office = Office(config, self.state, self.audit, self.health, clock)
-        self.flow = Flow(self.resources, self.indexes, self.state, self.office, self.audit, self.health, clock)
+        self.flow = Flow(built, self.office, self.audit, self.health, clock)
         self.needed, self.audit_stores = built.needed, partial(built.audit_stores, self.state)
         self._bind()
         self.began_at = clock()
@@ -9906,7 +9885,7 @@ class App:
         for provider in (*self.providers.values(), *self.statics):
             provider.close()
 
-    def handle(self, request: Request, guard: Callable[[], None] = _no_guard) -> Response:
+    def handle(self, request: Request, guard: _Guard = _no_guard) -> Response:
         """The flow, counted by what came of it; only resources that exist have a label of their own."""
         code, action = AppError.code, request.action
         try:

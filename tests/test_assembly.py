@@ -19,7 +19,7 @@ import pytest
 
 import app
 from app import Action, AppError, Conflict, Forbidden, NotFound, SignInNeeded, StorageFull, Unauthenticated, Unavailable
-from tests.sites import PROVIDERS, Site, registry_with
+from tests.sites import PROVIDERS, REGISTRY, Site, registry_with
 
 SWEEPS = app.plugin("sweeps").Sweeps
 TOML = """
@@ -2071,3 +2071,145 @@ def test_the_first_sign_in_at_one_node_ends_the_offer_at_the_other(nodes: list[S
 def test_hosts_promise_what_runners_use(site: Site) -> None:
     for name in [name for name in vars(app.Host) if not name.startswith("_")]:
         assert callable(getattr(site.app, name, None)) or name == "title"
+
+
+# ---- the parts, each alone
+
+
+class Memory:
+    """Records in a dict, with what Audit, Replay and Office ask of them."""
+
+    atomic = True
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[str, str], app.Record] = {}
+        self.fails: AppError | None = None
+
+    def get(self, table: str, key: str) -> app.Record | None:
+        return self.rows.get((table, key))
+
+    def commit(self, writes: Sequence[Any]) -> list[app.Record]:
+        if self.fails:
+            raise self.fails
+        done = []
+        for write in writes:
+            present = self.rows.pop((write.table, write.key), None)
+            done.append(app.Record(write.key, (present.version if present else 0) + 1, getattr(write, "value", {})))
+            if not isinstance(write, app.Delete):
+                self.rows[write.table, write.key] = done[-1]
+        return done
+
+
+def replay_of(store: Any, clock: Clock, **facts: Any) -> app.Replay:
+    request = app.Request(**{"id": "r", "action": Action.CREATE, "resource": "forms/f", "idempotency_key": "k"} | facts)
+    return app.Replay(request, app.Caller("ann"), store, clock)
+
+
+def answering(**facts: Any) -> app.Plan:
+    return app.Plan(respond=lambda blobs: app.Response(**facts))
+
+
+def test_a_replay_goes_from_begun_to_finished_and_is_forgotten(clock: Clock) -> None:
+    store, plan = Memory(), answering()
+    first = replay_of(store, clock, data={"a": 1})
+    assert first.look_up() is None
+    [first.stored] = store.commit(first.begin(plan))
+    with pytest.raises(app.Busy) as caught:
+        replay_of(store, clock, data={"a": 1}).look_up()
+    assert caught.value.over_in_s == 60
+    store.commit(first.finish(plan, app.Response(data={"id": "1"}, created=True)))
+    again = replay_of(store, clock, data={"a": 1}).look_up()
+    assert again
+    assert (again.data, again.created, again.replayed) == ({"id": "1"}, True, True)
+    with pytest.raises(app.IdempotencyConflict):
+        replay_of(store, clock, data={"a": 2}).look_up()
+    store.commit(first.forget())
+    assert replay_of(store, clock, data={"a": 2}).look_up() is None
+
+
+def test_a_replay_that_was_given_up_is_taken_over_by_the_same_request_alone(clock: Clock) -> None:
+    store, plan = Memory(), answering()
+    store.commit(replay_of(store, clock, data={"a": 1}).begin(plan))
+    clock.now += 60
+    same, other = replay_of(store, clock, data={"a": 1}), replay_of(store, clock, data={"a": 2})
+    assert same.look_up() is None
+    assert other.look_up() is None
+    with pytest.raises(app.IdempotencyConflict):
+        other.begin(plan)
+    [write] = same.begin(plan)
+    assert isinstance(write, app.Update)
+    assert write.version == 1
+
+
+@pytest.mark.parametrize("facts", [{"idempotency_key": ""}, {"action": Action.READ}])
+def test_without_a_key_or_for_reads_there_is_nothing_to_replay(clock: Clock, facts: dict[str, Any]) -> None:
+    replay = replay_of(None, clock, **facts)
+    assert replay.look_up() is None
+    assert [*replay.begin(answering()), *replay.finish(answering(), app.Response()), *replay.forget()] == []
+
+
+def test_an_audit_entry_that_is_lost_is_logged_with_its_facts(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    store: Any = Memory()
+    audit = app.Audit(store, clock)
+    entry = audit.entry(app.Caller("ann"), "http", "r1", "forms/f", "create", "denied", "forbidden")
+    audit.best_effort(entry)
+    assert [record.value for (table, _), record in store.rows.items() if table == "_audit"] == [entry]
+    store.fails = Unavailable("away")
+    audit.best_effort(entry)
+    [record] = caplog.records
+    assert record.getMessage() == (
+        'an audit entry was lost (away): {"request_id":"r1","subject":"ann","resource":"forms/f","action":"create",'
+        '"outcome":"denied"}'
+    )
+
+
+class Moody:
+    """A provider that is away for some calls of open()."""
+
+    def __init__(self, away: int) -> None:
+        self.away, self.opened = away, 0
+
+    def open(self) -> None:
+        self.opened += 1
+        if self.opened <= self.away:
+            raise Unavailable("away")
+
+    def ping(self) -> float:
+        return 0.5
+
+
+def test_health_opens_what_was_away_when_it_is_wanted_and_nothing_else() -> None:
+    here, late, unwanted = Moody(0), Moody(2), Moody(9)
+    providers: Any = {"here": here, "late": late, "unwanted": unwanted}
+    health = app.Health(providers, dict)
+    health.open()
+    with pytest.raises(Unavailable):
+        health.ensure_open(providers["here"], providers["late"])
+    health.ensure_open(providers["here"], providers["late"])
+    health.ensure_open(providers["here"], providers["late"])
+    assert (here.opened, late.opened, unwanted.opened) == (1, 3, 1)
+    assert health.ready() == {"here": "ok", "late": "ok", "unwanted": "away"}
+
+
+def test_health_waits_no_longer_than_it_is_told() -> None:
+    released = threading.Event()
+    slow = Moody(0)
+    slow.ping = lambda: released.wait(60)  # type: ignore[method-assign,assignment]
+    providers: Any = {"slow": slow, "here": Moody(0)}
+    pings = app.Health(providers, dict).pings(0.05)
+    released.set()
+    assert pings["here"] == 0.5
+    assert isinstance(pings["slow"], Unavailable)
+    assert pings["slow"].message == "provider slow gave no answer within 0.05 seconds"
+
+
+def test_a_builder_finds_every_fault_and_builds_what_it_can(tmp_path: Path) -> None:
+    text = PROVIDERS["sql"] + '[forms.good.fields]\na = {}\n[forms.bad]\nprovider = "main"\n[forms.bad.fields]\n' + (
+        'doc = { format = "file", files = "files/none" }\n[apps.desk]\nmenu = ["forms/goood"]\nhome = "forms/nothing"'
+    )  # fmt: skip
+    config = app.read_config(tomllib.loads(text), tmp_path, "app.toml", REGISTRY.provider_settings, REGISTRY.tables)
+    built = app.Builder(config, REGISTRY)
+    assert {fault.pointer for fault in built.faults} == {"forms.bad.fields.doc.files", "apps.desk.menu", "apps.desk.home"}
+    assert {"forms/good", "apps/desk", "admin/audit"} <= set(built.resources)
+    assert "forms/bad" not in built.resources
+    assert not (tmp_path / "app.db").exists(), "nothing is opened"
