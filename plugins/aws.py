@@ -39,7 +39,12 @@ from app import Blob, Blobs, CompiledQuery, Delete, Folder, Insert, Page, Query,
 # Records on DynamoDB and blobs on S3, over one client of boto3 a service and process; with it the way to boto3 that
 # plugins/sqs.py shares: a Session makes clients, a Service calls them, one table says what their errors mean.
 # uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS
-# defines: Provider:aws
+# defines: Provider:aws Sleep ATTEMPTS RETRY_S PAUSE_S LONGEST_PAUSE_S BREAKS ACTIVE_S SWEEP_AFTER_S MOST_WRITES
+#          MOST_ITEM_BYTES MOST_COMMIT_BYTES MOST_SORTED_PAGES PART KEY VERSION DATA TABLE_KEY ALL MIB MOST_ANSWER_BYTES
+#          PART_BYTES READ_BYTES HIDDEN STAGED WRITE_ID THROTTLED Denied BadCredentials Missing Rejected REFUSALS
+#          EXPLAINED Refused Busy Broken error_code error_status refuse_other_answers Held bound_answers Service Session
+#          Aws table_name quoted table_of behind_prefix wanted_keys key_span in_key_order item_version DynamoRecords
+#          part_bytes Object NoBytes S3Reader Upload S3Blobs gone page_entries is_path by_path AwsProvider
 
 Sleep = Callable[[float], None]
 ATTEMPTS = 10

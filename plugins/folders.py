@@ -12,7 +12,7 @@ from app import BUNDLED, AppConfig, Blobs, Config, Fault, Provider, and_list
 # ==== 1. FOLDERS =================================================================================================
 # Compares where providers and apps keep their data with what no visitor may reach: keys, secrets, databases, app.toml,
 # programs, and pages that can run programs. It runs whenever an App is built.
-# uses: ERRORS VALUES CONFIG CONTRACTS PLUGINS
+# uses: ERRORS VALUES CONFIG CONTRACTS
 # defines: folder_faults
 
 

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 
 from app import BadRequest, Exchange, Held, TooLarge, UnsupportedMedia, Upload, how_many, in_units
 
-# ==== 1. HTML FORMS ==============================================================================================
+# ==== 1. FORMS ===================================================================================================
 # Parts are read as they arrive, and what came before a failure is there: nothing typed is lost.
 # uses: ERRORS VALUES RUNNERS
 # defines: DROPPED_BYTES Part read_multipart SentForm form_of read_form

@@ -26,7 +26,7 @@ from app import Action, Answer, AppError, Asked, Host, Request, Value, dump_json
 # ==== 1. METRICS =================================================================================================
 # The meters, the shared memory that they count in, and the answers that show them.
 # uses: ERRORS VALUES CONTRACTS
-# defines: Route:metrics Meter METERS Meters samples exposition Metrics
+# defines: Route:metrics SCRAPE_PING_S Meter METERS Meters samples exposition Metrics
 
 SCRAPE_PING_S = 1.5  # for a provider to answer: who asks for metrics asks every few seconds
 

@@ -81,7 +81,7 @@ else:
 
 # ==== 1. PAGES ===================================================================================================
 # Templates, those beside app.toml first, and what each of them shows.
-# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES plugin:controls plugin:locale
+# uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS RESOURCES plugin:controls plugin:locale
 # defines: Again Pages page_answer listed
 
 # By status: what happened, and what a person can do about it.
@@ -1066,7 +1066,7 @@ class PageUpload(uploads.FolderUpload):
 
 # ==== 3. HTML ====================================================================================================
 # The format itself: what reads, writes, faults and submitted forms answer to people, and the pages for signing in.
-# uses: ERRORS VALUES CONTRACTS RUNNERS PAGES DRAFTS plugin:html_forms
+# uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS PAGES DRAFTS plugin:html_forms
 # defines: Format:html Route:sign-in Route:static Html SignIn Static
 
 _log = logging.getLogger("satchel")

@@ -43,7 +43,7 @@ else:
 
 # ==== 1. SERVER ==================================================================================================
 # What Satchel makes in a database, where the server is, what its errors mean, and connections to it.
-# uses: ERRORS VALUES CONFIG PROVIDERS plugin:sql_views
+# uses: ERRORS VALUES PROVIDERS plugin:sql_views
 # defines: Step Steps KEY_LETTERS ROWS_AT_FIRST ROWS_AT_MOST ROWS_LETTERS OLDEST TRIES KEEP_ALIVE TLS_MODES BLOB_TABLES
 #          SORT_KEY MOMENT_KEY FUNCTIONS RECORDS_TABLE BLOBS_SCHEMA TABLES EXACT FAULTS fault_of Target read_url Lost
 #          causes tls_context reach bytes_cell number_cell json_cell moment_cell CELLS TEXT NUMBERS TEXTS written array

@@ -45,7 +45,7 @@ sqs = app.plugin("sqs")
 # ==== 1. DESK ====================================================================================================
 # The operator's side of the queues: their state, what is wrong with their set-up, and their dead letters.
 # uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS plugin:sqs
-# defines: QueueState DeadLetter QueueDesk read_dead_letter
+# defines: LEASE_S REASONS QueueState DeadLetter QueueDesk unwise read_dead_letter unpack resource_of with_key
 
 LEASE_S = 60  # of dead letters that an operator looks at; what dies with its command comes back by then
 REASONS = ("x_error", "x_detail", "x_attempts", "x_source", "x_subject", "x_message_id")
@@ -142,11 +142,11 @@ class QueueDesk:
             "dead_letter_queue": "", "dead_letters": None, "faults": [], "warnings": [],
         }  # fmt: skip
         try:
-            state = self._state(self._service.queue(queue.url))
+            state = self._state(sqs.SqsQueue(self._service, queue.url))
             row |= {"waiting": state.number("ApproximateNumberOfMessages"), "dead_letter_queue": state.dead_letter_name}
             row |= {"in_flight": state.number("ApproximateNumberOfMessagesNotVisible")}
             row |= {"delayed": state.number("ApproximateNumberOfMessagesDelayed")}
-            denied = self._service.queue(queue.url).denied()
+            denied = sqs.SqsQueue(self._service, queue.url).denied()
             row["faults"] += [*self._wrong(state), *(error.message for error in denied)]
             if dead := self._dead(queue.url, state):
                 row["dead_letters"] = dead.depth
@@ -167,7 +167,7 @@ class QueueDesk:
             try:
                 if url in {queue.url for queue in self.config.queues}:
                     raise ConfigError("answers would come to a queue that is worked on, and be taken for requests")
-                self._state(self._service.queue(url))
+                self._state(sqs.SqsQueue(self._service, url))
             except AppError as error:
                 faults.append(Fault("sqs.replies", "queue", f"{name}: {error.message}"))
         return faults, [f"{row['name']}: {text}" for row in rows for text in row["warnings"]]
@@ -179,7 +179,7 @@ class QueueDesk:
         """The dead-letter queue of a queue, if it has one; NotFound if that is gone."""
         if not state.redrive:
             return None
-        return self._state(self._service.queue(url).queue_of(state.redrive["deadLetterTargetArn"]))
+        return self._state(sqs.SqsQueue(self._service, url).queue_of(state.redrive["deadLetterTargetArn"]))
 
     def _wrong(self, state: QueueState) -> Iterator[str]:
         """What is wrong with the queue beside the others."""
@@ -194,7 +194,7 @@ class QueueDesk:
         """Those of every queue, or of the one so named (itself or its source); NotFound if there is none such."""
         found: dict[str, Any] = {}
         for one in self.config.queues:
-            queue = self._service.queue(one.url)
+            queue = sqs.SqsQueue(self._service, one.url)
             try:
                 state = self._state(queue)
             except AppError:
@@ -354,10 +354,11 @@ def with_key(body: str, key: str) -> str:
     return dump_json(envelope | {"id": key})
 
 
-# ==== 2. COMMANDS ================================================================================================
+# ==== 2. CLI =====================================================================================================
 # `info queues` and `server dead-letters`.
-# uses: ERRORS VALUES CONFIG CONTRACTS DESK
-# defines: Command:info_queues Command:server_dead-letters InfoQueues DeadLetters
+# uses: ERRORS VALUES CONFIG CONTRACTS COMMANDS DESK COMMANDS plugin:sqs
+# defines: Command:info_queues Command:server_dead-letters InfoQueues DeadLetters Work chosen_by operator_token
+#          fact_lines printable
 
 
 class InfoQueues(Command):

@@ -46,8 +46,8 @@ aws = app.plugin("aws")
 # ==== 1. SERVICE =================================================================================================
 # SQS and the S3 beside it, over the clients of plugins/aws.py: each call says what it does, and its faults leave as
 # NotFound (no such queue or object), Forbidden, Refused or Unavailable.
-# uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS plugin:aws
-# defines: SqsService connect
+# uses: ERRORS CONFIG plugin:aws
+# defines: ATTEMPTS KMS_PASSES SqsService faults translated
 
 ATTEMPTS = 2  # at a call
 KMS_PASSES = re.compile(r"(?i)kms")  # a key that is denied or disabled for the time being
@@ -67,9 +67,6 @@ class SqsService:
         self.config = config
         self.calls, self.polls = make("SQS", 10), make("SQS", config.wait_s + 10)
         self._make_s3, self._s3, self._making = partial(make, "S3", 10), None, threading.Lock()
-
-    def queue(self, url: str) -> SqsQueue:
-        return SqsQueue(self, url)
 
     def close(self) -> None:
         for service in (self.calls, self.polls, self._s3):
@@ -109,13 +106,6 @@ class SqsService:
 
 
 @contextmanager
-def connect(config: SqsConfig, connections: int) -> Iterator[Callable[[str], Queue]]:
-    """What makes queues of their URLs, until the block ends."""
-    with closing(SqsService(config, connections)) as service:
-        yield service.queue
-
-
-@contextmanager
 def faults(doing: str) -> Iterator[None]:
     """The errors of plugins/aws.py as the queue runner knows them."""
     try:
@@ -143,8 +133,8 @@ def translated(doing: str, error: AppError) -> AppError:
 # ==== 2. WRAPPINGS ===============================================================================================
 # What other services of AWS make of a message: notifications of SNS, pointers to bodies in S3 as the extended client
 # libraries write them, event notifications of S3.
-# uses: ERRORS VALUES CONTRACTS RUNNERS
-# defines: unwrapped has_pointer payload_pointer object_events
+# uses: VALUES CONTRACTS RUNNERS
+# defines: POINTERS POINTER_SIZES unwrapped has_pointer payload_pointer object_events is_event event_data
 
 POINTERS = ("software.amazon.payloadoffloading.PayloadS3Pointer", "com.amazon.sqs.javamessaging.MessageS3Pointer")
 POINTER_SIZES = ("ExtendedPayloadSize", "SQSLargePayloadSize")  # attributes of messages whose body is a pointer
@@ -219,8 +209,9 @@ def event_data(record: Value) -> tuple[str, Value]:
 
 # ==== 3. QUEUE ===================================================================================================
 # A queue of SQS, for the queue runner and for plugins/queues.py.
-# uses: ERRORS VALUES CONTRACTS RUNNERS SERVICE WRAPPINGS
-# defines: SqsQueue queue_name
+# uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS SERVICE WRAPPINGS
+# defines: MOST_BYTES DEAD_LETTER_KEYS NOBODY SYSTEM_ATTRIBUTES UNSENDABLE queue_name SqsQueue message_bytes group_id
+#          connect
 
 MOST_BYTES = 262_144  # of body and attributes, on queues whose limit nobody raised
 DEAD_LETTER_KEYS = "dead-letters/"  # of dead letters in S3
@@ -269,7 +260,7 @@ class SqsQueue(Queue):
         account, name = arn.split(":")[-2:]
         doing = f"the dead-letter queue {name}"
         answer = self._call(doing, "get_queue_url", QueueName=name, QueueOwnerAWSAccountId=account)
-        found = self.service.queue(str(answer["QueueUrl"]))
+        found = SqsQueue(self.service, str(answer["QueueUrl"]))
         found.limit_bytes = None
         return found
 
@@ -415,3 +406,10 @@ def message_bytes(body: str, attributes: Mapping[str, Attribute]) -> int:
 def group_id(text: str) -> str:
     """A MessageGroupId for those that belong together by this text, of the characters and the length that SQS takes."""
     return text if re.fullmatch(r"[!-~]{0,128}", text) else hashlib.sha256(text.encode()).hexdigest()
+
+
+@contextmanager
+def connect(config: SqsConfig, connections: int) -> Iterator[Callable[[str], Queue]]:
+    """What makes queues of their URLs, until the block ends."""
+    with closing(SqsService(config, connections)) as service:
+        yield partial(SqsQueue, service)

@@ -49,7 +49,7 @@ else:
 # A file that is refused stops no other one. What became of each is the answer: 201, 207 where some were stored, or the
 # first error. plugins/pages.py answers people with a page of it.
 # uses: ERRORS VALUES CONTRACTS RUNNERS plugin:html_forms
-# defines: Route:uploads LOOSE_BYTES RefusedFile FolderUpload Uploads
+# defines: Route:uploads LOOSE_BYTES WANTED RefusedFile FolderUpload Uploads
 
 LOOSE_BYTES = 1 << 20  # of a multipart body that belong to no file
 WANTED = "a folder takes multipart/form-data; PUT one file at its own address"

@@ -97,6 +97,19 @@ def bundled_plugins() -> list[Path]:
     return sorted((app.BUNDLED / "plugins").glob("[!_]*.py"))
 
 
+@pytest.mark.parametrize("path", bundled_plugins(), ids=lambda path: path.stem)
+def test_the_heading_of_a_bundled_plugin_names_the_kinds_that_it_defines(path: Path) -> None:
+    lists = re.findall(r"^# defines:(.*(?:\n#  +.*)*)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    module = app.plugin(path.stem)
+    defined = [
+        f"{family.__name__}:{cls.kind.replace(' ', '_')}"
+        for cls in vars(module).values()
+        for family in app.FAMILIES
+        if isinstance(cls, type) and cls.__module__ == module.__name__ and issubclass(cls, family) and hasattr(cls, "kind")
+    ]
+    assert sorted(word for words in lists for word in words.split() if ":" in word) == sorted(defined)
+
+
 def test_a_plugin_that_is_byte_for_byte_a_bundled_one_is_that_one(shell: Shell) -> None:
     for number, path in enumerate(bundled_plugins()):
         shell.write(path.read_text(encoding="utf-8"), f"plugins/{path.name}")

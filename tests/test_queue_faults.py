@@ -1206,7 +1206,7 @@ def test_a_message_is_held_as_long_as_sqs_allows(visibility_h: int, tmp_path: Pa
         queue = Queue(client(fake.url), next(_names))
         door = Door(tmp_path, fake.url, [queue], settings=f'visibility = "{visibility_h}h"')
         service, visibility_s = sqs.SqsService(door.site.app.config.sqs), visibility_h * 3600
-        leases, began, held_queue = app.Leases(visibility_s, clock=lambda: now[0]), now[0], service.queue(queue.url)
+        leases, began, held_queue = app.Leases(visibility_s, clock=lambda: now[0]), now[0], sqs.SqsQueue(service, queue.url)
         queue.send(leave())
         (held,) = leases.hold(held_queue, held_queue.receive(1, 0, visibility_s))
         while now[0] + visibility_s / 2 < began + 12 * 3600:
@@ -1343,7 +1343,7 @@ def test_what_passes_is_told_from_what_stays(
     with closing(sqs.SqsService(door.site.app.config.sqs)) as service:
         fake.fault(code, operation="SendMessage", status=status, times=None)
         with pytest.raises(app.AppError) as caught:
-            service.queue(queue.url).send("x", {}, "", "k")
+            sqs.SqsQueue(service, queue.url).send("x", {}, "", "k")
     assert type(caught.value) is error
 
 
