@@ -7,6 +7,7 @@ submissions with the server killed under them.
 from __future__ import annotations
 
 import csv
+import fcntl
 import hashlib
 import http.client
 import importlib.util
@@ -34,7 +35,7 @@ from urllib.parse import quote, urlsplit
 
 import backends
 import pytest
-from conftest import PATIENCE_S, Server
+from conftest import PATIENCE_S, Server, wait_for
 from visitor import PAGE, Answer, Visitor, forms_of, sign_in
 
 FLIGHTS = 336_776
@@ -668,6 +669,18 @@ def test_a_second_server_on_the_same_data_is_refused(
     assert "Traceback" not in second.stderr
     assert run_pyz(running.folder, "auth", "list").returncode == 0, "commands work beside the server"
     assert Visitor(running.base_url).get("/healthz").status == 200
+
+
+def test_one_process_of_a_server_runs_its_jobs(running: Server) -> None:
+    def is_held() -> bool:
+        with (running.data / "jobs.lock").open("ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+    wait_for(is_held, "a process that holds the lock of the jobs")
 
 
 def test_it_serves_with_home_unset(
