@@ -6505,8 +6505,7 @@ class Field:
 # ---- lists: the query parameters that every list has
 
 
-@dataclass(frozen=True, slots=True)
-class ListQuery:
+class ListQuery(NamedTuple):
     """What the parameters of a list ask for; order_by () when they do not say."""
 
     where: tuple[Condition, ...]
@@ -6514,7 +6513,7 @@ class ListQuery:
     size: int
     after: str
     search: str
-    count: bool
+    wants_count: bool
 
 
 _LIST_PARAMS = ("_sort", "_size", "_next", "_q", "_count", "_for")
@@ -7057,7 +7056,7 @@ class Form(Resource):
             return {name: flat[name] for name in names}
 
         place = f"forms/{self.name}"
-        count = self.store.count(query) if asked.count else None
+        count = self.store.count(query) if asked.wants_count else None
         if whole:
             return Table(columns, _watched(place, map(row, self.store.walk(query))), count=count)
         page, size = self.store.find(query), partial(self.store.count_up_to, query, COUNTED + 1, COUNT_S)

@@ -98,7 +98,7 @@ class AdminTable(Resource):
         query = query._replace(instants=frozenset(("at",)))
         if self.secret:
             query = query._replace(where=(*query.where, Condition("expires_at", "gt", int(scope.now))))
-        count = sum(source.count(query) for source in self.sources) if asked.count else None
+        count = sum(source.count(query) for source in self.sources) if asked.wants_count else None
         size = partial(self._size, query)
         if asked.after:
             query = query._replace(where=(*query.where, Condition("id", "lt", text_cursor(asked.after))))

@@ -682,6 +682,19 @@ def first_answer_s(command: list[str], folder: Path, env: dict[str, str]) -> flo
             process.stderr.read()
 
 
+def test_importing_app_takes_at_most_one_and_a_half_times_what_asyncio_takes(tmp_path: Path) -> None:
+    """In processor time, with everything compiled; the best of several tries, in turn, of each."""
+
+    def took_s(module: str) -> float:
+        code = f"import time; began = time.process_time(); import {module}; print(time.process_time() - began)"
+        environ = {"PYTHONPATH": str(ROOT), "PYTHONPYCACHEPREFIX": str(tmp_path)}
+        return float(subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, check=True).stdout)
+
+    tries = [[took_s(module) for module in ("app", "asyncio")] for _ in range(10)]
+    ours, theirs = map(min, zip(*tries, strict=True))
+    assert ours < 1.5 * theirs, ours / theirs
+
+
 def test_a_server_answers_its_first_request_no_later_than_from_the_source(
     place: Place, pyz: Path, unpack_root: Path, tmp_path: Path
 ) -> None:
