@@ -39,7 +39,6 @@ import argparse
 import base64
 import binascii
 import copy
-import dataclasses
 import errno
 import fcntl
 import fnmatch
@@ -72,7 +71,6 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -454,29 +452,22 @@ class Conditions(NamedTuple):
     if_none_match: tuple[str, ...] = ()
 
 
-@dataclass(slots=True)
 class Held:
     """A file that was chosen for a form's field and is kept, staged in a share, until the form is sent again by the same
     subject; None: by anybody who may send it."""
 
-    field: str
-    share: str
-    subject: str | None
-    name: str
-    staged: Staged
+    def __init__(self, field: str, share: str, subject: str | None, name: str, staged: Staged) -> None:
+        self.field, self.share, self.subject, self.name, self.staged = field, share, subject, name, staged
 
 
-@dataclass(slots=True)
 class Upload:
     """A file that came inside a record: file is readable from its start and is closed by the runner.
 
     One over its limit has no bytes and says how many they were; one that was sent before is `held` instead.
     """
 
-    name: str
-    file: BinaryIO
-    dropped_bytes: int = 0
-    held: Held | None = None
+    def __init__(self, name: str, file: BinaryIO, dropped_bytes: int = 0, held: Held | None = None) -> None:
+        self.name, self.file, self.dropped_bytes, self.held = name, file, dropped_bytes, held
 
 
 class Request(NamedTuple):
@@ -547,7 +538,6 @@ COUNTED = 10_000  # up to how many rows a page says how many there are …
 COUNT_S = 0.25  # … and how long it may take to count them
 
 
-@dataclass(slots=True)
 class Table:
     """A tabular answer. `rows` is a list for a page and an iterator for an export; whoever reads it calls close().
 
@@ -556,30 +546,41 @@ class Table:
     name and why, for each value of a page that could not be read as it was stored.
     """
 
-    columns: tuple[Column, ...]
-    rows: Iterable[Mapping[str, Json]]
-    next: str | None = None
-    count: int | None = None
-    close: Callable[[], None] = lambda: None
-    size: Callable[[], int | None] = lambda: None
-    damaged: Sequence[tuple[int, str, str]] = ()
+    def __init__(
+        self,
+        columns: tuple[Column, ...],
+        rows: Iterable[Mapping[str, Json]],
+        next: str | None = None,
+        count: int | None = None,
+        close: Callable[[], None] = lambda: None,
+        size: Callable[[], int | None] = lambda: None,
+        damaged: Sequence[tuple[int, str, str]] = (),
+    ) -> None:
+        self.columns, self.rows, self.next, self.count = columns, rows, next, count
+        self.close, self.size, self.damaged = close, size, damaged
 
 
-@dataclass(slots=True, kw_only=True)
 class Response:
     """What a resource answers. Failures are raised, never returned. One of data, table and content is the body."""
 
-    data: Json = None
-    table: Table | None = None
-    content: Content | None = None
-    template: str = ""  # page in templates/; runners that do not render ignore it
-    page: Mapping[str, Any] = field(default_factory=dict)  # what the page needs beyond data
-    created: bool = False
-    location: str = ""  # address of what was created
-    etag: str = ""  # without quotes
-    name: str = ""  # what a record is called by people, for headings and notices
-    replayed: bool = False  # the stored answer to an earlier request with the same idempotency key
-    caller: Caller = Caller()  # set by App.handle
+    caller = Caller()  # set by App.handle
+
+    def __init__(
+        self,
+        *,
+        data: Json = None,
+        table: Table | None = None,
+        content: Content | None = None,
+        template: str = "",  # page in templates/; runners that do not render ignore it
+        page: Mapping[str, Any] = MappingProxyType({}),  # what the page needs beyond data
+        created: bool = False,
+        location: str = "",  # address of what was created
+        etag: str = "",  # without quotes
+        name: str = "",  # what a record is called by people, for headings and notices
+        replayed: bool = False,  # the stored answer to an earlier request with the same idempotency key
+    ) -> None:
+        self.data, self.table, self.content, self.template, self.page = data, table, content, template, page
+        self.created, self.location, self.etag, self.name, self.replayed = created, location, etag, name, replayed
 
 
 class Record(NamedTuple):
@@ -1178,7 +1179,7 @@ class Unread(str):
 
 
 # ==== 3. CONFIG ==================================================================================================
-# app.toml to checked, frozen settings. The dataclasses declare every key with its default and help, nested tables too;
+# app.toml to checked, frozen settings. Classes declare every key with its default and help, nested tables too;
 # a reader walks them and collects every fault. Providers bring the settings of their own kind. Beside them the table of
 # media types, which is ours and never the host's.
 # uses: ERRORS VALUES
@@ -2826,13 +2827,11 @@ class Asked(Protocol):
         """The path of an address on this site, with its query."""
 
 
-@dataclass(slots=True)
 class Answer:
     """What HTTP answers: body is bytes, an iterator of bytes, or a file object for sendfile."""
 
-    status: int
-    headers: list[tuple[str, str]]
-    body: Any = b""
+    def __init__(self, status: int, headers: list[tuple[str, str]], body: Any = b"") -> None:
+        self.status, self.headers, self.body = status, headers, body
 
 
 class Format(Extension, ABC):
@@ -9811,7 +9810,9 @@ def _own_files(data: Json, caller: Caller) -> Json:
 
     def own(item: Json) -> Json:
         if isinstance(item, Upload) and item.held and item.held.subject not in (None, caller.subject):
-            return dataclasses.replace(item, held=dataclasses.replace(item.held, share=""))
+            held = copy.copy(item.held)
+            held.share = ""
+            return Upload(item.name, item.file, item.dropped_bytes, held)
         return item
 
     if not isinstance(data, dict):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import itertools
 import os
@@ -163,7 +162,7 @@ def _read_parts(exchange: Exchange, most: int, file_limits: Mapping[str, int] | 
         room -= one.file.seek(0, os.SEEK_END)
         one.file.seek(0)
         if one.dropped_bytes and file_limits:  # for want of room: it is over the limit of its field, too
-            one = dataclasses.replace(one, dropped_bytes=max(one.dropped_bytes, file_limits.get(part.name, 0) + 1))
+            one.dropped_bytes = max(one.dropped_bytes, file_limits.get(part.name, 0) + 1)
         uploads[-1] = one
 
 

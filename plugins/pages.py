@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import io
 import logging
@@ -704,7 +703,9 @@ class Drafts:
         return form.held
 
     def sealed(self, resource: str, held: Held) -> str:
-        return self.host.seal("held file", dump_json([resource, *dataclasses.astuple(held)]))
+        return self.host.seal(
+            "held file", dump_json([resource, held.field, held.share, held.subject, held.name, held.staged])
+        )
 
     def unsealed(self, resource: str, sealed: str) -> Held | None:
         """The file of this resource that was sealed; None if there is none."""
@@ -913,7 +914,7 @@ class Drafts:
         response = self.host.handle(read())
         if failed and not isinstance(failed, NotFound):  # its provider is away: what was typed is all there is to show
             record = Record(path[1], int(version) if re.fullmatch("[0-9]{1,18}", version) else 0, {})
-            response = dataclasses.replace(response, page={**response.page, "record": record})
+            response.page = {**response.page, "record": record}
         return response
 
     def _faults(self, draft: Draft, error: AppError, *, is_record: bool) -> Sequence[Fault]:
