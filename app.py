@@ -453,18 +453,15 @@ class Conditions(NamedTuple):
 
 
 class Held:
-    """A file that was chosen for a form's field and is kept, staged in a share, until the form is sent again by the same
-    subject; None: by anybody who may send it."""
+    """A file chosen for a form's field, staged in a share until the form is sent again by `subject`; None means anybody."""
 
     def __init__(self, field: str, share: str, subject: str | None, name: str, staged: Staged) -> None:
         self.field, self.share, self.subject, self.name, self.staged = field, share, subject, name, staged
 
 
 class Upload:
-    """A file that came inside a record: file is readable from its start and is closed by the runner.
-
-    One over its limit has no bytes and says how many they were; one that was sent before is `held` instead.
-    """
+    """A file that came inside a record, readable from its start; the runner closes it. One over its limit has no bytes and
+    says how many they were; one that was sent before is `held` instead."""
 
     def __init__(self, name: str, file: BinaryIO, dropped_bytes: int = 0, held: Held | None = None) -> None:
         self.name, self.file, self.dropped_bytes, self.held = name, file, dropped_bytes, held
@@ -563,8 +560,6 @@ class Table:
 class Response:
     """What a resource answers. Failures are raised, never returned. One of data, table and content is the body."""
 
-    caller = Caller()  # set by App.handle
-
     def __init__(
         self,
         *,
@@ -581,6 +576,7 @@ class Response:
     ) -> None:
         self.data, self.table, self.content, self.template, self.page = data, table, content, template, page
         self.created, self.location, self.etag, self.name, self.replayed = created, location, etag, name, replayed
+        self.caller = Caller()  # set by App.handle
 
 
 class Record(NamedTuple):
