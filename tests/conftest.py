@@ -61,9 +61,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Before the suites are imported, which are parametrised with the kinds that there are."""
-    import own_plugins
+    if files := [Path(name) for name in config.getoption("--plugin")]:
+        import own_plugins
 
-    own_plugins.load([Path(name) for name in config.getoption("--plugin")])
+        own_plugins.load(files)
 
 
 # ---- waiting ----
