@@ -58,7 +58,6 @@ import os
 import random
 import re
 import secrets
-import selectors
 import signal
 import socket
 import sqlite3
@@ -2997,7 +2996,7 @@ def import_file(path: Path, module_name: str) -> ModuleType:
 # uses: ERRORS VALUES CONFIG CONTRACTS
 # defines: PAGE_POLICY BodyReader Exchange json_answer see_other
 #          problem_details list_page error_headers methods_of JsonFormat CsvFormat NdjsonFormat send_content HttpDoor
-#          ELSEWHERE log_fault ClientWaits HttpRunner GunicornServer is_credential is_message_key bad_envelope
+#          ELSEWHERE log_fault ClientWaits HttpRunner is_credential is_message_key bad_envelope
 #          parse_body read_envelope mask_tokens without_token dead_letter RetryPolicy DEFAULT_RETRIES LeaseLost
 #          Stopping Delivery Leases DeleteBatcher Scheduler StatusFile HealthCache QueueCounters Failures Outcome
 #          Consumer SqsRunner Supervisor
@@ -3022,10 +3021,7 @@ _FILE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' da
 _INLINE = re.compile(r"image/(png|apng|jpeg|gif|webp|avif|bmp|heic|heif|jxl)|audio/.+|video/.+|application/pdf|text/plain.*")
 _SCRIPTABLE = re.compile(r".*(html|xml|svg).*")
 _PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
-_HEADER_S = 10.0  # to send the head of a request; past it the connection ends
 _BODY_S, _BODY_RATE = 30.0, 1000  # to send a body: this, and a second more for so many bytes
-_LINGER_S, _LINGER_SILENCE_S = 15.0, 2.0  # how long what a refused client still sends is read away
-_WAITING_THREADS = 64  # of each worker, beside those that work: they wait for slow clients
 _ETAG = re.compile(r'\s*(W/)?"([^"]*)"\s*(?:,|$)')
 _Wait: TypeAlias = Callable[[float], AbstractContextManager[None]]
 _Headers: TypeAlias = list[tuple[str, str]]
@@ -3104,7 +3100,7 @@ class BodyReader:
                 chunk = bytes(self.environ["wsgi.input"].read(size))
         except TimeoutError:
             raise RequestTimeout("the body did not come in time") from None
-        except Exception as error:  # gunicorn has a dozen of its own for broken chunks and cut connections
+        except Exception as error:  # servers have errors of their own for broken chunks and cut connections
             if self.clock() > until_s:
                 raise RequestTimeout("the body came too slowly") from None
             raise BadRequest("the body was cut off or is not well-formed") from error
@@ -3942,7 +3938,7 @@ _RESOURCES = "files|forms|views|apps|admin"
 
 
 class HttpRunner(Runner):
-    """HTTP/1.1: Bottle routes, gunicorn serves with pre-forked workers of a few threads each."""
+    """The WSGI application of a site. What serves it derives from this (plugins/gunicorn_server.py)."""
 
     kind = "http"
 
@@ -4169,169 +4165,6 @@ class HttpRunner(Runner):
             facts["queues"] = queues
         return json_answer(code, facts)
 
-    # -- serving
-
-    def run(self) -> None:
-        listener = _listen(self.config.bind)
-        try:
-            address = _bound_address(listener, self.prefix, tls=self.config.tls_cert is not None)
-            server = GunicornServer(self.config, self.wsgi, self.host, self.waits.deadlines)
-            server.run(listener, lambda: self.on_ready(address))
-        finally:
-            listener.close()
-
-    def stop(self) -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
-
-
-# ---- serving
-
-
-class GunicornServer:
-    """A WSGI application in pre-forked workers of a few threads each. `deadlines` are those of ClientWaits."""
-
-    def __init__(self, config: HttpConfig, application: Callable[..., Any], host: Host, deadlines: dict[Any, float]) -> None:
-        self.config, self.application, self.host, self.deadlines = config, application, host, deadlines
-
-    def run(self, listener: socket.socket, on_ready: Callable[[], None]) -> None:
-        """Serve until SIGTERM."""
-        from gunicorn.app.base import BaseApplication
-
-        application, options = self.application, self._options(listener, on_ready)
-
-        class Server(BaseApplication):  # type: ignore[misc]
-            def load_config(self) -> None:
-                for name, value in options.items():
-                    self.cfg.set(name, value)
-
-            def load(self) -> Callable[..., Any]:
-                return application
-
-        try:
-            Server().run()
-        except SystemExit as end:
-            if end.code not in (0, None):
-                raise Unavailable("the HTTP server stopped; its reason is in the log above") from end
-
-    def _options(self, listener: socket.socket, on_ready: Callable[[], None]) -> dict[str, Any]:
-        from gunicorn.config import KNOWN_SETTINGS
-        from gunicorn.workers.gthread import ThreadWorker
-
-        worker = type("Worker", (_PatientWorker, ThreadWorker), {"deadlines": self.deadlines, "late": set()})
-        options: dict[str, Any] = {
-            "bind": f"fd://{os.dup(listener.fileno())}", "workers": self.config.workers or os.cpu_count() or 1,
-            "worker_class": worker, "threads": self.config.threads, "timeout": 60,
-            "graceful_timeout": 25, "keepalive": 15, "loglevel": "error", "limit_request_line": 8190,
-            "forwarded_allow_ips": "", "secure_scheme_headers": {}, "proc_name": "satchel",
-            "when_ready": lambda arbiter: on_ready(), "post_worker_init": lambda worker: self.host.open(),
-            "worker_exit": lambda arbiter, worker: self.host.close(),
-        }  # fmt: skip
-        if self.config.tls_cert:
-            options |= {"certfile": str(self.config.tls_cert), "keyfile": str(self.config.tls_key)}
-        if any(one.name == "control_socket_disable" for one in KNOWN_SETTINGS):
-            options["control_socket_disable"] = True
-        return options
-
-
-class _PatientWorker:
-    """What makes gunicorn's gthread worker safe against slow clients.
-
-    A connection gets a thread when its first byte is there, and is ended when its request does not come by its deadline;
-    the linger after the last answer is done by that thread and not by the loop that serves everybody.
-    """
-
-    deadlines: dict[Any, float]
-    late: set[Any]  # connections whose body did not come: what still comes of it must not be read as a request
-    cfg: Any
-    pending_conns: Any
-    poller: Any
-    on_pending_socket_readable: Any
-
-    def get_thread_pool(self) -> Any:
-        from concurrent.futures import ThreadPoolExecutor
-
-        return ThreadPoolExecutor(max_workers=self.cfg.threads + _WAITING_THREADS)
-
-    def enqueue_req(self, conn: Any) -> None:
-        if conn.initialized or conn.data_ready:
-            super().enqueue_req(conn)  # type: ignore[misc]
-            return
-        conn.sock.setblocking(False)
-        conn.set_timeout()
-        self.pending_conns.append(conn)
-        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
-
-    def handle(self, conn: Any) -> Any:
-        self.deadlines[conn] = time.monotonic() + _HEADER_S
-        try:
-            kept = super().handle(conn)  # type: ignore[misc]
-        finally:
-            self.deadlines.pop(conn, None)
-        if not kept:
-            if conn.sock.fileno() >= 0:  # it was not broken off
-                _linger(conn.sock)
-                conn.close(graceful=True)
-            conn.close = lambda graceful=False: None
-        return kept
-
-    def handle_request(self, req: Any, conn: Any) -> Any:
-        self.deadlines.pop(conn, None)
-        if getattr(req, "_expected_100_continue", False):
-            req._expected_100_continue = False  # BodyReader says it when the body is wanted: a refused one stays unsent
-            req.force_close()
-        try:
-            return super().handle_request(req, conn) and conn.sock not in self.late  # type: ignore[misc]
-        except TimeoutError:  # the client does not read its answer
-            return False
-        finally:
-            self.late.discard(conn.sock)
-
-    def murder_pending(self) -> None:
-        super().murder_pending()  # type: ignore[misc]
-        for held, until in self.deadlines.copy().items():
-            if time.monotonic() > until:
-                if not hasattr(held, "sock"):  # its body is awaited; a head is awaited by the holder of the connection
-                    self.late.add(held)
-                with suppress(OSError):  # it was closed meanwhile
-                    socket.socket.shutdown(getattr(held, "sock", held), socket.SHUT_RD)
-
-
-def _linger(connection: socket.socket) -> None:
-    """Keep reading what the client still sends: closing at once would reset the connection before it has its answer."""
-    until = time.monotonic() + _LINGER_S
-    with suppress(OSError):  # the client has gone
-        connection.shutdown(socket.SHUT_WR)
-        while (left := until - time.monotonic()) > 0:
-            connection.settimeout(min(left, _LINGER_SILENCE_S))
-            if not connection.recv(65536):
-                return
-
-
-def _listen(bind: str) -> socket.socket:
-    """The bound socket. Raises Unavailable if the address stays taken for five seconds, in which a killed server's workers
-    end."""
-    for _ in range(50):
-        try:
-            if bind.startswith("unix:"):
-                return _unix_listener(bind.removeprefix("unix:"))
-            host, _, port = bind.rpartition(":")
-            return _tcp_listener(host.strip("[]"), int(port))
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise Unavailable(f"cannot listen on {bind}: {error.strerror}") from error
-            time.sleep(0.1)
-    raise Unavailable(f"cannot listen on {bind}: another program does; choose another with --bind")
-
-
-def _bound_address(listener: socket.socket, prefix: str, *, tls: bool) -> str:
-    """The site's own address, for people."""
-    name = listener.getsockname()
-    if isinstance(name, str):
-        return f"unix:{name}{prefix}"
-    host = f"[{name[0]}]" if ":" in name[0] else name[0]
-    host = {"0.0.0.0": "localhost", "[::]": "localhost"}.get(host, host)  # noqa: S104 (compared, not bound)
-    return f"{'https' if tls else 'http'}://{host}:{name[1]}{prefix}"
-
 
 def _ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
@@ -4347,33 +4180,6 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
         detail = f'names {text!r}: write an address such as 10.0.0.1, a network such as 10.0.0.0/8, or "unix"'
         key = "http.trusted_proxies"
         raise ConfigError(f"{key} {detail}", faults=[Fault(key, "value", detail)]) from None
-
-
-def _tcp_listener(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    both = host == "::" and socket.has_dualstack_ipv6()
-    return socket.create_server((host, port), family=family, backlog=1024, dualstack_ipv6=both)
-
-
-def _unix_listener(path: str) -> socket.socket:
-    """A Unix socket, in place of one that an ended server left behind. Raises OSError with EADDRINUSE if a server listens
-    there."""
-    if Path(path).is_socket():
-        with socket.socket(socket.AF_UNIX) as probe:
-            if probe.connect_ex(path) == 0:
-                raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
-        Path(path).unlink()
-    listener = socket.socket(socket.AF_UNIX)
-    before = os.umask(0o117)
-    try:
-        listener.bind(path)
-        listener.listen(1024)
-    except OSError:
-        listener.close()
-        raise
-    finally:
-        os.umask(before)
-    return listener
 
 
 # ---- queues: what a message asks for
@@ -10115,7 +9921,7 @@ def _serve_http(app: App) -> None:
             _say(f"There is no sign-in link: {trouble}")
 
     app.runs_jobs = True
-    HttpRunner(config, app, on_ready, app.queues).run()
+    plugin("gunicorn_server").GunicornRunner(config, app, on_ready, app.queues).run()
 
 
 def _states_file(config: Config, number: int) -> Path:
@@ -10139,8 +9945,6 @@ def cmd_server_run(args: argparse.Namespace) -> int:
     if SqsRunner.kind in wanted and not app.config.sqs.queues:
         raise ConfigError("[sqs] queues is empty: name the queues that --runner sqs is to work on")
     several = len(set(wanted)) > 1 or (SqsRunner.kind in wanted and app.config.sqs.workers > 1)
-    if several and sys.platform == "win32":
-        raise ConfigError("Windows cannot run several runners in one command: start a server for each, with its own data")
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("satchel").setLevel(logging.INFO)  # libraries tell of warnings and errors alone
     workers = range(1, app.config.sqs.workers + 1 if SqsRunner.kind in wanted else 1)

@@ -156,7 +156,7 @@ class Site:
         config = app.read_config(raw, folder, "app.toml", registry.provider_settings, registry.tables)
         self.app = app.App(config, registry)
         self.app.open()
-        self.runner = app.HttpRunner(config, self.app, lambda address: None)
+        self.runner = app.plugin("gunicorn_server").GunicornRunner(config, self.app, lambda address: None)
 
     def close(self) -> None:
         self.app.close()
@@ -447,7 +447,8 @@ import sys
 sys.path.insert(0, {str(ROOT)!r})
 import app
 sys.modules["app"] = app
-app._HEADER_S, app._BODY_S, app._WAITING_THREADS = 0.5, 1.0, 40
+app._BODY_S, server = 1.0, app.plugin("gunicorn_server")
+server.HEADER_S, server.WAITING_THREADS = 0.5, 40
 sys.exit(app.main())
 """
 

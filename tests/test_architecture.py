@@ -26,7 +26,7 @@ CHARTER_LINES = range(1, 4)
 APART = {"RUNNERS", "AUTH", "RESOURCES", "PROVIDERS"}
 MODULE_HOMES = {
     "bottle": "RUNNERS",
-    "gunicorn": "RUNNERS",
+    "gunicorn": "plugins/gunicorn_server.py",
     "boto3": "plugins/aws.py",
     "botocore": "plugins/aws.py",
     "sqlite3": "PROVIDERS",
