@@ -6002,7 +6002,7 @@ class Authority:
 # declared, and answer a Plan; bytes and records go through the contracts only.
 # uses: ERRORS VALUES CONFIG CONTRACTS
 # defines: is_date FORMAT_HELP Field ListQuery read_list no_params text_cursor plan_of paged as_stored Files leads_to Edits
-#          Form HELD_IS_GONE View AppPage Home RESOURCE_TYPES
+#          Form HELD_IS_GONE upload_chunks View AppPage Home RESOURCE_TYPES
 
 _EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,8}")
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`\x00-\x1f]+")
@@ -6629,7 +6629,7 @@ class Files(Resource):
 
     def hold(self, name: str, upload: Upload, subject: str | None) -> Held:
         """A chosen file, staged until its sender has signed in. Whether this share takes it shows when it is stored."""
-        return Held(name, self.name, subject, upload.name, self.stage(_upload_chunks(upload), ""))
+        return Held(name, self.name, subject, upload.name, self.stage(upload_chunks(upload), ""))
 
     def stage(self, chunks: Iterable[bytes], path: str, size_bytes: int | None = None, most: int | None = None) -> Staged:
         """Staged bytes for a path of the provider. Raises TooLarge as soon as they are over the limit."""
@@ -6733,6 +6733,7 @@ class Form(Resource):
             raise ConfigError(f"forms.{config.name} is not valid", faults=wrong)
         self.instants = frozenset(column.name for column in self.columns if column.format == "date-time")
         self.shares = {one.name: shares[one.config.files] for one in files}
+        self.files: Any = None  # FormFiles of plugins/form_files.py, if some fields take files
         self.opens = frozenset([f"forms/{config.name}"] if config.opens == "records" else [])
 
     @classmethod
@@ -6759,7 +6760,7 @@ class Form(Resource):
         self.check(request)
         match request.path, request.action:
             case (_, key, name), _:
-                return self._file(request, key, name)
+                return cast(Plan, self.files.read(request, key, name))
             case (_, key), _:
                 return self._one(request, scope, key)
             case _, Action.CREATE:
@@ -6793,6 +6794,14 @@ class Form(Resource):
     def describe(self) -> Value:
         return {"schema": self.schema(), "files": list(self.shares)}
 
+    def _shown(self, record: Record) -> Value:
+        """What a record holds, with its files at the record's own address instead of theirs in the share."""
+        return cast(Value, self.files.shown(record)) if self.files else record.value
+
+    def hold(self, name: str, upload: Upload, subject: str | None) -> Held | None:
+        """A chosen file, staged until the form is sent again; None if the field does not take it."""
+        return cast(Held | None, self.files.hold(name, upload, subject)) if self.files else None
+
     def schema(self) -> Value:
         """The form as a JSON Schema."""
         return {
@@ -6812,14 +6821,10 @@ class Form(Resource):
             beside = {"values": record.value, "called": self.called(record)}
         return {
             "title": self.title, "note": self.config.note, "form": self, "columns": tuple(columns), "called": "",
-            "record": record and record._replace(value=self._as_shown(record)), "address": address,
+            "record": record and record._replace(value=self._shown(record)), "address": address,
             "leads": leads_to(address, self.opens, scope.caller),
             "may": [action for action in Action if scope.caller.may(action, f"{address}/records/x")], **beside,
         }  # fmt: skip
-
-    def most_bytes(self, one: Field) -> int:
-        """Of a field's file."""
-        return min(one.config.max_file_bytes, self.shares[one.name].config.max_file_bytes)
 
     def _beside(self, value: Value) -> list[str]:
         """Names of what a record that was made here holds beside its fields."""
@@ -6866,44 +6871,14 @@ class Form(Resource):
 
     def flat(self, record: Record) -> Value:
         """A record in JSON: id and version, its fields (None if missing), what it holds beside them, and the rest."""
-        value = self._as_shown(record)
+        value = self._shown(record)
         if record.damage:
             value = dict.fromkeys((*self.fields, *RESERVED_FIELDS), Damaged(LOST, record.damage))
         names = (*self.fields, *self._beside(value))
         flat: Value = {"id": record.key, "version": record.version} | {name: value.get(name) for name in names}
         return flat | {name: value.get(name) for name in RESERVED_FIELDS[2:]}
 
-    def _as_shown(self, record: Record) -> Value:
-        """What a record holds, with its files at the record's own address instead of theirs in the share."""
-        if not self.shares:
-            return record.value
-        place = f"forms/{self.name}/records/{quote(record.key, safe='')}"
-        files = self._files_of(record.value)
-        return record.value | {name: one | {"address": f"{place}/{name}"} for name, one in files.items()}
-
-    def _files_of(self, value: Value) -> dict[str, Value]:
-        """The stored files of a record by field; another value may be there from before the field took files."""
-        found = {name: one for name in self.shares if isinstance(one := value.get(name), dict)}
-        return {name: one for name, one in found.items() if all(isinstance(one.get(n), str) for n in ("name", "address"))}
-
     # -- one record
-
-    def _file(self, request: Request, key: str, name: str) -> Plan:
-        """The bytes of a record's file."""
-        no_params(request)
-        record = self.store.get(self.table, key) if is_key(key) else None
-        stored = self._files_of(record.value).get(name) if record else None
-        blob = self.shares[name].blobs.stat(self._stored_path(name, stored)) if stored else None
-        if not stored or not blob:
-            raise NotFound(f"{request.address} does not exist")
-        read = partial(self._read_file, name, blob)
-        return plan_of(Response(content=Content(blob, stored["name"], read), etag=blob.etag))
-
-    def _read_file(self, name: str, blob: Blob, start: int, length: int | None) -> Reader:
-        try:
-            return self.shares[name].blobs.read(blob.path, start, length, if_match=blob.etag)
-        except NotFound:
-            raise PreconditionFailed("the file was replaced meanwhile: get it again") from None
 
     def _one(self, request: Request, scope: Scope, key: str) -> Plan:
         record = self.store.get(self.table, key) if is_key(key) else None
@@ -6925,17 +6900,8 @@ class Form(Resource):
     def _delete(self, record: Record) -> Plan:
         change = Change(Delete(self.table, record.key, record.version), record.value)
         answer = Response(name=self.called(record))
-        return Plan(respond=lambda blobs: answer, changes=[change], cleanup=self._removed_files(record.value, {}))
-
-    def _removed_files(self, before: Value, after: Value) -> list[Remove]:
-        """What removes the stored files that `before` had and `after` does not have."""
-        gone = [(name, one) for name, one in self._files_of(before).items() if one != after.get(name)]
-        return [Remove(self.shares[name].blobs, self._stored_path(name, stored)) for name, stored in gone]
-
-    def _stored_path(self, name: str, stored: Value) -> str:
-        share = self.shares[name]
-        inner = split_path(stored["address"].removeprefix(f"files/{share.name}/"))
-        return share.place("/".join(inner))
+        cleanup = self.files.removed(record.value, {}) if self.files else ()
+        return Plan(respond=lambda blobs: answer, changes=[change], cleanup=cleanup)
 
     # -- writing
 
@@ -6955,7 +6921,7 @@ class Form(Resource):
         stamp |= {"updated_at": stamp["created_at"], "updated_by": scope.caller.subject}
         keys = [key or scope.new_id() for _ in checked]
         places = keys if key is None else [scope.new_id()]  # of files: a given key may be anything
-        steps = self._store_files(zip(places, checked, strict=True))
+        steps = self.files.stage(zip(places, checked, strict=True)) if self.files else ()
         records = [Record(key, 1, value | stamp) for key, value in zip(keys, checked, strict=True)]
         changes = [Change(Insert(self.table, record.key, record.value)) for record in records]
         answer = self._created(records, batch)
@@ -6981,15 +6947,16 @@ class Form(Resource):
             raise Invalid(f"the data for forms/{self.name} is not valid", faults=faults)
         if lost := [Fault(f"/{name}", "damaged", f"{why}: write it anew") for name, why in damage_in(value)]:
             raise Invalid(f"{request.address} holds what could not be read", faults=lost)
-        files = {name: value[name] for name in self.shares if name in changed and name in value}
-        steps = self._store_files([(scope.new_id(), files)])
-        value |= files
+        steps: Sequence[BlobStep] = ()
+        if files := {name: value[name] for name in self.shares if name in changed and name in value}:
+            steps = self.files.stage([(scope.new_id(), files)])
+            value |= files
         stamp = {name: record.value.get(name) for name in ("created_at", "created_by")}
         value |= stamp | {"updated_at": rfc3339(scope.now), "updated_by": scope.caller.subject}
         updated = Record(record.key, record.version + 1, value)
         change = Change(Update(self.table, record.key, value, record.version), record.value)
         answer = Response(data=self.flat(updated), etag=str(updated.version), name=self.called(updated))
-        cleanup = self._removed_files(record.value, value)
+        cleanup = self.files.removed(record.value, value) if self.files else ()
         return Plan(respond=lambda blobs: answer, changes=[change], steps=steps, cleanup=cleanup)
 
     def _changed(self, request: Request, record: Record, stored: Value) -> Value:
@@ -7001,7 +6968,7 @@ class Form(Resource):
         if request.typed:
             faults += self._meta_faults(data, self.flat(record))
             names = [name for name in self.fields if name in data or not request.partial]  # RFC 7396: what is left out stays
-            same = (stored, self._as_shown(record))  # a file may come back as either has it
+            same = (stored, self._shown(record))  # a file may come back as either has it
             news = [name for name in names if not any(_same(data.get(name), held.get(name)) for held in same)]
             given = {name: (data.get(name), data.get(name)) for name in news}
         else:
@@ -7068,67 +7035,7 @@ class Form(Resource):
     def _field_faults(self, one: Field, given: Json, pointer: str) -> list[Fault]:
         if given is None:
             return [Fault(pointer, "required", "is missing")] if one.config.required else []
-        return self._file_faults(one, given, pointer) if one.is_file else one.faults(given, pointer)
-
-    # -- file fields
-
-    def _file_faults(self, one: Field, given: Json, pointer: str) -> list[Fault]:
-        """A new file comes as an Upload or as {"name", "base64"}."""
-        share = self.shares[one.name]
-        if isinstance(given, Upload):
-            if given.held and given.held.share != share.name:
-                return [Fault(pointer, *HELD_IS_GONE)]
-        elif (
-            not isinstance(given, dict) or given.keys() != _SENT_FILE or not all(isinstance(v, str) for v in given.values())
-        ):
-            return [Fault(pointer, "type", 'must be a file: {"name": …, "base64": …}')]
-        name = given.name if isinstance(given, Upload) else given["name"]
-        for accept in (one.config.accept, share.config.accept):
-            if not accepts(accept, name):
-                return [Fault(pointer, "accept", f"is {_file_name(given)}; only {', '.join(accept)} is taken here")]
-        try:
-            check_path([_file_name(given)])
-            size = _upload_bytes(given)
-        except (BadRequest, ValueError) as error:
-            return [Fault(pointer, "type", f"is not a file that can be stored: {error}")]
-        most = self.most_bytes(one)
-        return [Fault(pointer, "max_file", f"is too large: at most {in_units(most)}")] if size > most else []
-
-    def hold(self, name: str, upload: Upload, subject: str | None) -> Held | None:
-        """A chosen file, staged until the form is sent again; None if the field does not take it."""
-        one = self.fields.get(name)
-        if one is None or not one.is_file or self._file_faults(one, upload, ""):
-            return None
-        if upload.held:
-            return upload.held
-        staged = self.shares[name].stage(_upload_chunks(upload), "", most=one.config.max_file_bytes)
-        return Held(name, self.shares[name].name, subject, _file_name(upload), staged)
-
-    def _store_files(self, records: Iterable[tuple[str, Value]]) -> list[BlobStep]:
-        """Stage the new files of checked records, put what is stored in their place, and answer the publishing steps."""
-        steps: list[BlobStep] = []
-        try:
-            for key, value in records:
-                for name, share in self.shares.items():
-                    given = value.get(name)
-                    if given is None or (isinstance(given, dict) and "address" in given):
-                        continue
-                    held = given.held if isinstance(given, Upload) else None
-                    inner = f"uploads/{self.name}/{key}/{name}/{_file_name(given)}"
-                    path, most = share.place(inner), self.fields[name].config.max_file_bytes
-                    staged = held.staged if held else share.stage(_upload_chunks(given), path, most=most)
-                    steps.append(Publish(share.blobs, staged, path, if_none_match=True, held=held))
-                    value[name] = {
-                        "name": _file_name(given), "size_bytes": staged.size_bytes, "sha256": staged.sha256,
-                        "address": f"files/{share.name}/{quote_path(inner)}",
-                    }  # fmt: skip
-        except BaseException:
-            for step in steps:
-                if isinstance(step, Publish) and not step.held:
-                    with suppress(AppError):  # the first failure counts; leftovers are swept
-                        step.blobs.discard(step.staged)
-            raise
-        return steps
+        return cast(list[Fault], self.files.faults(one, given, pointer)) if one.is_file else one.faults(given, pointer)
 
 
 def _size_faults(value: Value, pointer: str) -> list[Fault]:
@@ -7144,28 +7051,7 @@ def _size_faults(value: Value, pointer: str) -> list[Fault]:
 HELD_IS_GONE = ("gone", "is no longer kept here: choose the file again")
 
 
-_SENT_FILE = {"name", "base64"}
-
-
-def _file_name(given: Json) -> str:
-    """The last part of the name of an Upload or of {"name": …}, with what a path may not have replaced by "_"."""
-    name = given.name if isinstance(given, Upload) else given["name"]
-    last = re.sub(r"[\x00-\x1f\x7f-\x9f<>:\"|?*\ud800-\udfff]", "_", re.split(r"[/\\]", name)[-1])
-    last = compose(last).encode()[-200:].decode(errors="ignore").strip(". ") or "file"
-    try:
-        return check_path([last])
-    except BadRequest:  # a name of a device
-        return "_" + last
-
-
-def _upload_bytes(given: Json) -> int:
-    """The size of an Upload or of {"base64": …}; ValueError if that is not base64."""
-    if isinstance(given, Upload) and given.held:
-        return given.held.staged.size_bytes
-    return getattr(given, "dropped_bytes", 0) or sum(map(len, _upload_chunks(given)))
-
-
-def _upload_chunks(given: Json) -> Iterator[bytes]:
+def upload_chunks(given: Json) -> Iterator[bytes]:
     """The bytes of an Upload or of {"base64": …}; ValueError if that is not base64."""
     if isinstance(given, Upload):
         given.file.seek(0)
@@ -9067,6 +8953,7 @@ class Builder:
         if records is None or any(f.files in self.declared and f.files not in shares for f in one.fields):
             return None
         form = Form(one, records, shares, self.locale, _edits)
+        form.files = plugin("form_files").FormFiles(form) if form.shares else None
         other = self._tables.setdefault((id(records), form.table.casefold()), place)
         if other != place:
             self._fault(f"{place}.table", f"is {form.table}, which {other} has already: name another")

@@ -161,7 +161,7 @@ def _input(form: Form, field: Field, value: Json) -> Input:
     found = control(field, form.locale, value)
     if not field.is_file:
         return found
-    most = form.most_bytes(field)
+    most = form.files.most_bytes(field)
     return found._replace(attrs={**found.attrs, "data-most": str(most), "data-most-said": in_units(most)})
 
 
