@@ -7267,23 +7267,19 @@ RESOURCE_TYPES: Mapping[str, type[Resource]] = {
 # ==== 8. PROVIDERS ===============================================================================================
 # What all providers share, and SqlProvider (SQLite): the only section that knows drivers. What all must agree on to the
 # letter, the order of values, filters and cursors, is written once as sort_key and CompiledQuery; what databases do alike is
-# SqlQuery and SqlBlobs.
+# SqlQuery.
 # uses: ERRORS VALUES CONFIG CONTRACTS
-# defines: CHUNK_BYTES STAGE_LEAVES_BYTES STAGED_KEPT_S number_key sort_key text_key fold_case has_text value_key
-#          key_rule key_test field_key holds_text is_instant list_mark CompiledQuery stored_version stored_weight
-#          stored_record check_commit check_version next_version check_blob rechunk PendingCommit GroupCommit
-#          ProcessLock Pool may_write SQL_SIGNS quote_name has_wal_reset_fault SQLITE_AWAY DENIED_ERRORS sqlite_code
-#          sqlite_authorize SqlQuery SqliteQuery plain_cell need_blob SqlBlobs SqliteDatabase SqlProvider ITEM_ERRORS
-#          disk_errors
+# defines: CHUNK_BYTES STAGED_KEPT_S number_key sort_key text_key fold_case has_text value_key key_rule key_test
+#          field_key holds_text is_instant list_mark CompiledQuery stored_version stored_weight stored_record
+#          check_commit check_version next_version check_blob rechunk PendingCommit GroupCommit ProcessLock Pool
+#          may_write SQL_SIGNS quote_name has_wal_reset_fault SQLITE_AWAY DENIED_ERRORS sqlite_code sqlite_authorize
+#          SqlQuery SqliteQuery plain_cell need_blob SqliteDatabase SqlProvider ITEM_ERRORS disk_errors
 
 _Result = TypeVar("_Result")
 
 CHUNK_BYTES = 256 * 1024
-_STAGE_BYTES = 4 * 1024 * 1024  # what one commit of an upload into a database holds, and so its memory
-STAGE_LEAVES_BYTES = 16 * 1024 * 1024  # of the disk, free for records and for the log of the database
 _NINES = str.maketrans("0123456789", "9876543210")
 STAGED_KEPT_S = 86_400  # bytes that nobody published or discarded
-_REPLACED_KEPT_S = 3_600  # readers of a replaced blob have this long to finish
 
 
 def number_key(number: int | float | Decimal) -> str:
@@ -7719,15 +7715,6 @@ _RECORDS_SCHEMA = "create table {} (key text primary key not null, version integ
 _WRITER_SETTINGS = """
 pragma journal_mode = wal; pragma synchronous = full; pragma secure_delete = fast; pragma journal_size_limit = 67108864;
 """
-_BLOBS_SCHEMA = """
-create table if not exists _blobs (path text primary key not null, parent text not null, content text,
-    size_bytes integer not null, modified_at real not null);
-create index if not exists _blobs_parent on _blobs (parent, path);
-create table if not exists _chunks (content text not null, number integer not null, bytes blob not null,
-    primary key (content, number));
-create table if not exists _loose (content text primary key not null, size_bytes integer not null, expires_at real not null);
-"""
-"""A row of _blobs without content is a folder. _loose are contents that no path has: staged, or replaced."""
 
 
 def _sqlite_number(value: int | float | str) -> str:
@@ -7935,215 +7922,6 @@ def need_blob(path: str, present: Blob | Folder | None, if_match: str | None = N
     return present
 
 
-class SqlBlobs(Blobs):
-    """Blobs in the tables _blobs, _chunks and _loose, in SQL that SQLite and PostgreSQL share.
-
-    A connection of either has execute(sql, values), where values stand for "?" in order; what that returns has fetchone(),
-    fetchall() and rowcount.
-    """
-
-    _clock: Clock
-
-    @abstractmethod
-    def _prepare(self, *, blobs: bool = False) -> None:
-        """Make the database and, when asked, the tables of blobs, unless that was done in this process."""
-
-    @abstractmethod
-    def _reading(self, operation: str) -> AbstractContextManager[Any]:
-        """A connection for reading; `operation` is for the message of an error."""
-
-    @abstractmethod
-    def _submit(self, work: Callable[[Any], _Result]) -> _Result:
-        """The result of the work once it is durable; it is one transaction, done or not done as a whole."""
-
-    @abstractmethod
-    def _has_blobs(self) -> bool:
-        """Whether the tables of blobs are there; makes nothing."""
-
-    def _hold_tree(self, connection: Any) -> None:
-        """Hold off others that change what lies at which path, to the end of the transaction."""
-
-    def _check_room(self) -> None:
-        """StorageFull before an upload takes the last of the disk."""
-
-    @staticmethod
-    def _blob_at(connection: Any, path: str) -> Blob | Folder | None:
-        sql = "select size_bytes, modified_at, content from _blobs where path = ?"
-        row = connection.execute(sql, (path,)).fetchone()
-        if row is None:
-            return None
-        return Folder(path) if row[2] is None else Blob(path, *row)
-
-    def _look(self, path: str) -> Blob | Folder | None:
-        """What is at a path; None if nothing is."""
-        if not self._has_blobs():
-            return None
-        with self._reading("reading blobs") as connection:
-            return self._blob_at(connection, path)
-
-    def stat(self, path: str) -> Blob | None:
-        found = self._look(path)
-        return found if isinstance(found, Blob) else None
-
-    def is_folder(self, path: str) -> bool:
-        return not path or isinstance(self._look(path), Folder)
-
-    def read(self, path: str, start: int = 0, length: int | None = None, if_match: str | None = None) -> Reader:
-        blob = need_blob(path, self.stat(path), if_match)
-        return self._pieces(blob, start, blob.size_bytes if length is None else min(blob.size_bytes, start + length))
-
-    def _pieces(self, blob: Blob, at: int, end: int) -> Generator[bytes, None, None]:
-        """Bytes of a blob, a chunk at a time, so that a slow client holds no connection and no snapshot."""
-        while at < end:
-            number, skip = divmod(at, CHUNK_BYTES)
-            with self._reading("reading blobs") as connection:
-                sql = "select bytes from _chunks where content = ? and number = ?"
-                row = connection.execute(sql, (blob.etag, number)).fetchone()
-            if row is None:
-                raise Unavailable(f"{blob.path} was replaced or removed too long ago to be read to its end")
-            piece = row[0][skip : skip + end - at]
-            at += len(piece)
-            yield piece
-
-    def stage(self, chunks: Iterable[bytes], path: str = "") -> Staged:
-        self._prepare(blobs=True)
-        content, digest, size = new_id(self._clock()), hashlib.sha256(), 0
-        try:
-            for batch in rechunk(chunks, _STAGE_BYTES):
-                self._check_room()
-                digest.update(batch)
-                self._submit(functools.partial(self._store, content, size, batch))
-                size += len(batch)
-            if not size:
-                self._submit(functools.partial(self._store, content, 0, b""))
-        except BaseException:
-            with suppress(AppError):  # what cannot be removed now is swept later
-                self.discard(Staged(content, size, ""))
-            raise
-        return Staged(content, size, digest.hexdigest())
-
-    def _store(self, content: str, at: int, batch: bytes, connection: Any) -> None:
-        """Add a batch to staged bytes, of which `at` are there."""
-        self._loosen(connection, content, at + len(batch), STAGED_KEPT_S)
-        for i in range(0, len(batch), CHUNK_BYTES):
-            piece = (content, (at + i) // CHUNK_BYTES, batch[i : i + CHUNK_BYTES])
-            connection.execute("insert into _chunks (content, number, bytes) values (?, ?, ?)", piece)
-
-    def _loosen(self, connection: Any, content: str, size_bytes: int, keep_s: int) -> None:
-        """Keep bytes that are at no path for so long."""
-        row = (content, size_bytes, self._clock() + keep_s)
-        sql = "insert into _loose (content, size_bytes, expires_at) values (?, ?, ?)"
-        after = "on conflict (content) do update set size_bytes = excluded.size_bytes, expires_at = excluded.expires_at"
-        connection.execute(f"{sql} {after}", row)
-
-    def publish(self, staged: Staged, path: str, *, if_match: str | None = None, if_none_match: bool = False) -> Blob:
-        self._prepare(blobs=True)
-
-        def work(connection: Any) -> Blob:
-            self._hold_tree(connection)
-            present = self._blob_at(connection, path)
-            if isinstance(present, Folder):
-                raise Conflict(f"{path} is a folder")
-            check_blob(path, present, if_match, if_none_match)
-            live = "delete from _loose where content = ? and expires_at >= ?"  # what is expired may be half swept
-            if not connection.execute(live, (staged.id, self._clock())).rowcount:
-                raise NotFound("the staged bytes are gone: they were published, discarded or left for a day")
-            if present:
-                connection.execute("delete from _blobs where path = ?", (path,))
-                self._loosen(connection, present.etag, present.size_bytes, _REPLACED_KEPT_S)
-            blob = Blob(path, staged.size_bytes, self._clock(), staged.id)
-            self._place(connection, blob)
-            return blob
-
-        return self._submit(work)
-
-    def _place(self, connection: Any, blob: Blob) -> None:
-        """Add the blob and the folders above it; Conflict if one of those is a file."""
-        sql = "insert into _blobs (path, parent, content, size_bytes, modified_at) values (?, ?, ?, ?, ?)"
-        parent = blob.path.rpartition("/")[0]
-        connection.execute(sql, (blob.path, parent, blob.etag, blob.size_bytes, blob.modified_at))
-        while parent and not (present := self._blob_at(connection, parent)):
-            folder, parent = parent, parent.rpartition("/")[0]
-            connection.execute(sql, (folder, parent, None, 0, 0.0))
-        if parent and isinstance(present, Blob):
-            raise Conflict(f"{parent} is a file and no folder")
-
-    def _take_away(self, connection: Any, path: str) -> None:
-        """Remove a blob's row and the folders that it leaves empty."""
-        while path:
-            connection.execute("delete from _blobs where path = ?", (path,))
-            path = path.rpartition("/")[0]
-            if connection.execute("select 1 from _blobs where parent = ? limit 1", (path,)).fetchone():
-                return
-
-    def discard(self, staged: Staged) -> None:
-        def work(connection: Any) -> None:
-            if connection.execute("delete from _loose where content = ?", (staged.id,)).rowcount:
-                connection.execute("delete from _chunks where content = ?", (staged.id,))
-
-        self._prepare(blobs=True)
-        self._submit(work)
-
-    def sweep(self, now: float) -> None:
-        """Delete loose contents whose time is over, in small commits."""
-        if not self._has_blobs():
-            return
-        with self._reading("sweeping") as connection:
-            expired = connection.execute("select content from _loose where expires_at < ?", (now,)).fetchall()
-
-        def work(connection: Any, content: str) -> bool:
-            some = "select number from _chunks where content = ? limit 256"
-            sql = f"delete from _chunks where content = ? and number in ({some})"  # noqa: S608
-            if connection.execute(sql, (content, content)).rowcount:
-                return True
-            connection.execute("delete from _loose where content = ? and expires_at < ?", (content, now))
-            return False
-
-        for (content,) in expired:
-            while self._submit(functools.partial(work, content=content)):
-                pass
-
-    def scan(self, prefix: str = "", *, deep: bool = True, after: str = "") -> Iterator[Blob | Folder]:
-        if not self._has_blobs():
-            return
-        inside = f"{prefix}/" if prefix else ""
-        end = f"{prefix}0" if prefix else "\U0010ffff"  # "0" follows "/"
-        where, bound = ("content is not null and path < ?", end) if deep else ("parent = ?", prefix)
-        columns = "path, size_bytes, modified_at, content"
-        sql = f"select {columns} from _blobs where path > ? and {where} order by path limit 1000"  # noqa: S608
-        at = max(after, inside)
-        while True:
-            with self._reading("listing blobs") as connection:
-                rows = connection.execute(sql, (at, bound)).fetchall()
-            yield from (Folder(row[0]) if row[3] is None else Blob(*row) for row in rows)
-            if len(rows) < 1000:
-                return
-            at = rows[-1][0]
-
-    def remove(self, path: str, *, if_match: str | None = None) -> None:
-        def work(connection: Any) -> None:
-            self._hold_tree(connection)
-            present = need_blob(path, self._blob_at(connection, path), if_match)
-            self._take_away(connection, path)
-            self._loosen(connection, present.etag, present.size_bytes, _REPLACED_KEPT_S)
-
-        self._prepare(blobs=True)
-        self._submit(work)
-
-    def move(self, source: str, target: str) -> Blob:
-        def work(connection: Any) -> Blob:
-            self._hold_tree(connection)
-            blob = need_blob(source, self._blob_at(connection, source))._replace(path=target)
-            if self._blob_at(connection, target):
-                raise Conflict(f"{target} exists already")
-            self._place(connection, blob)
-            self._take_away(connection, source)
-            return blob
-
-        self._prepare(blobs=True)
-        return self._submit(work)
-
-
 class SqliteDatabase(Provider):
     """The connections to an SQLite database, and what its errors mean.
 
@@ -8157,15 +7935,14 @@ class SqliteDatabase(Provider):
             detail = "sqlite:///path is supported, such as sqlite:///data/app.db; other databases are kinds of plugins"
             faults = [Fault(f"providers.{name}.url", "url", detail)]
             raise ConfigError(f"provider {name}: url is not of SQLite: {detail}", faults=faults)
-        self._path = folder / path[2]
-        self.name, self._clock = name, clock
-        self._lock = ProcessLock(self._path.with_name(self._path.name + ".lock"))
+        self.path = folder / path[2]
+        self.name, self.clock = name, clock
+        self._lock = ProcessLock(self.path.with_name(self.path.name + ".lock"))
         self._group = GroupCommit(self._commit_jobs)
-        self._pool = Pool(f"provider {name}", partial(_sqlite_reader, self._path), keep=8)
+        self._pool = Pool(f"provider {name}", partial(_sqlite_reader, self.path), keep=8)
         self._writer: sqlite3.Connection | None = None
         self._tables: set[str] = set()  # known to be there and to be ours
         self._written: set[str] = set()  # found by the transaction at work, which may be rolled back
-        self._blobs_made = False
 
     def open(self) -> None:
         """Creates nothing."""
@@ -8186,11 +7963,11 @@ class SqliteDatabase(Provider):
     def ping(self) -> float:
         """Reads from the database if there is one, else looks at the folder that would hold it."""
         began = time.perf_counter()
-        if self._path.exists():
-            with self._reading("ping") as connection:
+        if self.path.exists():
+            with self.reading("ping") as connection:
                 connection.execute("select count(*) from sqlite_master").fetchone()
-        elif not may_write(self._path.parent):
-            hint = f"no right to write {self._path}"
+        elif not may_write(self.path.parent):
+            hint = f"no right to write {self.path}"
             raise Unavailable(f"provider {self.name}: the database cannot be created", hint=hint)
         return time.perf_counter() - began
 
@@ -8204,7 +7981,7 @@ class SqliteDatabase(Provider):
         return found
 
     def places(self) -> list[Path]:
-        return [self._path]
+        return [self.path]
 
     # -- errors and connections
 
@@ -8213,17 +7990,17 @@ class SqliteDatabase(Provider):
         code = sqlite_code(error)
         who = f"provider {self.name}: {operation}: "
         if code == "FULL" or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-            return StorageFull(who + "the disk is full", hint=f"make room for {self._path}")
+            return StorageFull(who + "the disk is full", hint=f"make room for {self.path}")
         if code == "TOOBIG":
             return TooLarge(who + "the value is larger than SQLite stores")
         what, advice = SQLITE_AWAY.get(code, ("failed", ""))
-        hint = f"{self._path}: {error}" + (f" ({advice})" if advice else "")
+        hint = f"{self.path}: {error}" + (f" ({advice})" if advice else "")
         if getattr(error, "sqlite_errorname", "") in _SQLITE_DENIED or getattr(error, "errno", None) in DENIED_ERRORS:
             return NotPermitted(f"{who}the database may not be used so by the account that the server runs as", hint=hint)
         return Unavailable(f"{who}the database {what}", hint=hint)
 
     @contextmanager
-    def _errors(self, operation: str) -> Iterator[None]:
+    def errors(self, operation: str) -> Iterator[None]:
         """Driver errors leave as AppErrors."""
         try:
             yield
@@ -8232,9 +8009,9 @@ class SqliteDatabase(Provider):
             raise self._explain(error, operation) from error
 
     @contextmanager
-    def _reading(self, operation: str) -> Iterator[sqlite3.Connection]:
+    def reading(self, operation: str) -> Iterator[sqlite3.Connection]:
         """A connection of the pool."""
-        with self._errors(operation):
+        with self.errors(operation):
             connection = self._pool.take()
             try:
                 yield connection
@@ -8246,8 +8023,8 @@ class SqliteDatabase(Provider):
         """The writing connection; made, with the database, at its first use. The caller holds the lock."""
         if self._writer is None:
             with suppress(FileExistsError):  # an existing one is left alone: closing it would drop the locks of its readers
-                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-            connection = sqlite3.connect(self._path, timeout=5, isolation_level=None, check_same_thread=False)
+                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+            connection = sqlite3.connect(self.path, timeout=5, isolation_level=None, check_same_thread=False)
             try:
                 connection.executescript(_WRITER_SETTINGS)
             except BaseException:
@@ -8256,7 +8033,7 @@ class SqliteDatabase(Provider):
             self._writer = connection
         return self._writer
 
-    def _submit(self, work: Callable[[sqlite3.Connection], _Result]) -> _Result:
+    def submit(self, work: Callable[[sqlite3.Connection], _Result]) -> _Result:
         """The result of the work, once it is committed together with that of other threads."""
         return cast(_Result, self._group.submit(work))
 
@@ -8264,14 +8041,14 @@ class SqliteDatabase(Provider):
         """Look again at what tables there are."""
         self._tables.clear()
         self._written.clear()
-        self._blobs_made = False
+        self.__dict__.pop("_files", None)
 
     def _commit_jobs(self, jobs: list[PendingCommit]) -> None:
         """One transaction for all jobs, each in a savepoint."""
-        with self._errors("writing"):
+        with self.errors("writing"):
             if not self._pool.is_open:
                 raise Unavailable("the provider is not open")
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with self._lock.held():
                 connection = self._opened_writer()
                 connection.execute("begin immediate")
@@ -8291,7 +8068,7 @@ class SqliteDatabase(Provider):
         """One job's work; its own failure undoes it alone, that of the database fails all."""
         connection.execute("savepoint job")
         try:
-            with self._errors("writing"):
+            with self.errors("writing"):
                 job.result = job.work(connection)
         except (Unavailable, StorageFull):
             raise
@@ -8302,8 +8079,11 @@ class SqliteDatabase(Provider):
         connection.execute("release job")
 
 
-class SqlProvider(SqliteDatabase, SqlBlobs, Queries, Records):
-    """An SQLite database: a table of key, version and data for each table of records, and blobs in chunks."""
+class SqlProvider(SqliteDatabase, Records, Blobs, Queries):
+    """An SQLite database with a table of key, version and data for each table of records.
+
+    How it keeps blobs and answers statements stands in plugins/sql_files.py and sql_views.py, imported when needed.
+    """
 
     kind = "sql"
     atomic = True
@@ -8311,12 +8091,10 @@ class SqlProvider(SqliteDatabase, SqlBlobs, Queries, Records):
         Setting("url", "text", REQUIRED, "where the database is: sqlite:///path, relative to app.toml, or sqlite:////path"),
     )
 
-    def _prepare(self, *, blobs: bool = False) -> None:
-        """Make the database and, when asked, the tables of blobs, unless that was done in this process."""
-        if self._writer is None or (blobs and not self._blobs_made):
-            statements = _BLOBS_SCHEMA.strip().split(";\n") if blobs else []
-            self._submit(lambda connection: list(map(connection.execute, statements)))
-            self._blobs_made = self._blobs_made or blobs  # not before the commit: others read on connections of their own
+    def _prepare(self) -> None:
+        """Make the database, unless that was done in this process."""
+        if self._writer is None:
+            self.submit(lambda connection: None)
 
     # -- records
 
@@ -8352,11 +8130,11 @@ class SqlProvider(SqliteDatabase, SqlBlobs, Queries, Records):
                 connection.execute(_RECORDS_SCHEMA.format(quote_name(table)))
 
     def prepare(self, tables: Mapping[str, Mapping[str, str]]) -> None:
-        self._submit(functools.partial(self._make_tables, list(tables)))
+        self.submit(functools.partial(self._make_tables, list(tables)))
 
     def tables(self) -> list[str]:
         self._prepare()
-        with self._reading("listing tables") as connection:
+        with self.reading("listing tables") as connection:
             sql = "select name from sqlite_master where type = 'table' order by name"
             names = [name for (name,) in connection.execute(sql) if not name.startswith("sqlite_")]
             return [name for name in names if not damage_of(name) and self._is_records(connection, name)]
@@ -8365,7 +8143,7 @@ class SqlProvider(SqliteDatabase, SqlBlobs, Queries, Records):
         if not is_key(key):
             return None
         self._prepare()
-        with self._reading("reading records") as connection:
+        with self.reading("reading records") as connection:
             if not self._has_table(connection, table):
                 return None
             sql = f"select version, data from {quote_name(table)} where key = ?"  # noqa: S608
@@ -8416,7 +8194,7 @@ class SqlProvider(SqliteDatabase, SqlBlobs, Queries, Records):
         deadline."""
         self._prepare()
         table = compiled.query.table
-        with self._reading("reading records") as connection:
+        with self.reading("reading records") as connection:
             if not self._has_table(connection, table):
                 return []
             if deadline < math.inf:
@@ -8435,7 +8213,7 @@ class SqlProvider(SqliteDatabase, SqlBlobs, Queries, Records):
 
     def commit(self, writes: Sequence[Write]) -> list[Record]:
         texts = check_commit(writes)
-        return self._submit(self._work(writes, texts)) if writes else []
+        return self.submit(self._work(writes, texts)) if writes else []
 
     def _work(self, writes: Sequence[Write], texts: Sequence[str]) -> Callable[[sqlite3.Connection], list[Record]]:
         def work(connection: sqlite3.Connection) -> list[Record]:
@@ -8466,38 +8244,51 @@ class SqlProvider(SqliteDatabase, SqlBlobs, Queries, Records):
 
     # -- blobs
 
-    def _has_blobs(self) -> bool:
-        if not self._blobs_made and self._path.exists():
-            with self._reading("reading blobs") as connection:
-                row = connection.execute("select 1 from sqlite_master where name = '_loose' and type = 'table'").fetchone()
-            self._blobs_made = row is not None
-        return self._blobs_made
+    @cached_property
+    def _files(self) -> Blobs:
+        return cast(Blobs, plugin("sql_files").SqliteFiles(self))
 
-    def _check_room(self) -> None:
-        """StorageFull before an upload takes the last of the disk: to remove what it staged takes room too."""
+    def stat(self, path: str) -> Blob | None:
+        return self._files.stat(path)
 
-        from shutil import disk_usage
+    def is_folder(self, path: str) -> bool:
+        return self._files.is_folder(path)
 
-        def unused(connection: sqlite3.Connection) -> int:
-            [(pages,)], [(page_bytes,)] = map(connection.execute, ("pragma freelist_count", "pragma page_size"))
-            return int(pages * page_bytes)
+    def read(self, path: str, start: int = 0, length: int | None = None, if_match: str | None = None) -> Reader:
+        return self._files.read(path, start, length, if_match)
 
-        with self._errors("staging"):
-            room = disk_usage(self._path.parent).free
-        if room < STAGE_LEAVES_BYTES and room + int(self._submit(unused)) < STAGE_LEAVES_BYTES:
-            raise StorageFull(f"provider {self.name}: staging: the disk is full", hint=f"make room for {self._path}")
+    def stage(self, chunks: Iterable[bytes], path: str = "") -> Staged:
+        return self._files.stage(chunks, path)
+
+    def publish(self, staged: Staged, path: str, *, if_match: str | None = None, if_none_match: bool = False) -> Blob:
+        return self._files.publish(staged, path, if_match=if_match, if_none_match=if_none_match)
+
+    def discard(self, staged: Staged) -> None:
+        self._files.discard(staged)
+
+    def scan(self, prefix: str = "", *, deep: bool = True, after: str = "") -> Iterator[Entry]:
+        return self._files.scan(prefix, deep=deep, after=after)
+
+    def remove(self, path: str, *, if_match: str | None = None) -> None:
+        self._files.remove(path, if_match=if_match)
+
+    def move(self, source: str, target: str) -> Blob:
+        return self._files.move(source, target)
+
+    def sweep(self, now: float) -> None:
+        self._files.sweep(now)
 
     # -- queries
 
     @cached_property
-    def _views(self) -> Any:
-        return plugin("sql_views").SqliteViews(f"provider {self.name}", self._pool, self._explain)
+    def _views(self) -> Queries:
+        return cast(Queries, plugin("sql_views").SqliteViews(f"provider {self.name}", self._pool, self._explain))
 
     def select(self, select: Select) -> Rows:
-        return cast(Rows, self._views.select(select))
+        return self._views.select(select)
 
     def count_rows(self, select: Select, most: int | None = None) -> int:
-        return int(self._views.count_rows(select, most))
+        return self._views.count_rows(select, most)
 
 
 ITEM_ERRORS = DENIED_ERRORS | {

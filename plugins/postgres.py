@@ -37,9 +37,9 @@ from app import ConfigError, Fault, Json, Record, Setting, Unavailable, quote_na
 if TYPE_CHECKING:
     import ssl
 
-    from plugins import sql_views
+    from plugins import sql_files, sql_views
 else:
-    sql_views = app.plugin("sql_views")
+    sql_files, sql_views = app.plugin("sql_files"), app.plugin("sql_views")
 
 # ==== 1. SERVER ==================================================================================================
 # What Satchel makes in a database, where the server is, what its errors mean, and connections to it.
@@ -788,7 +788,8 @@ def facts_of(error: Exception) -> Mapping[str, str]:
 
 # ==== 3. POSTGRES ================================================================================================
 # The provider: its connections and transactions, its tables, and records, blobs and views on them.
-# uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS SERVER SQL plugin:sql_views
+# uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS SERVER SQL plugin:sql_files
+#       plugin:sql_views
 # defines: Provider:postgres PostgresDatabase PostgresTables PostgresProvider
 
 
@@ -796,7 +797,7 @@ class PostgresDatabase(app.Provider):
     """The connections to a PostgreSQL database, its transactions, and what its errors mean."""
 
     def __init__(self, name: str, options: Mapping[str, Any], folder: Path, *, clock: app.Clock = time.time) -> None:
-        self.name, self._clock = name, clock
+        self.name, self.clock = name, clock
         given = {s.name: options[s.name] if s.name in options else self._default(s, folder) for s in self.settings}
         self._schema, self._timeout_s = given["schema"], given["timeout"]
         if not self._schema or len(self._schema.encode()) > 63 or app.check_text(self._schema):
@@ -844,14 +845,14 @@ class PostgresDatabase(app.Provider):
 
     def ping(self) -> float:
         began = time.perf_counter()
-        with self._reading("ping") as link:
+        with self.reading("ping") as link:
             link.execute("select 1")
         return time.perf_counter() - began
 
     def warnings(self) -> list[str]:
         sql = "select current_setting('fsync'), (select ssl from pg_stat_ssl where pid = pg_backend_pid())"
         try:
-            with self._reading("looking at its settings") as link:
+            with self.reading("looking at its settings") as link:
                 [(fsync, encrypted)], version = link.execute(sql).rows, link.fact("server_version")
         except app.AppError:  # which ping tells
             return []
@@ -919,7 +920,7 @@ class PostgresDatabase(app.Provider):
         self._blobs_made = False
 
     @contextmanager
-    def _reading(self, operation: str) -> Iterator[Link]:
+    def reading(self, operation: str) -> Iterator[Link]:
         """A connection of the pool, each statement its own transaction."""
         with self._errors(operation):
             link = self._pool.take()
@@ -957,7 +958,7 @@ class PostgresDatabase(app.Provider):
         """
         begin: Steps = [("begin", ())]
         for left in reversed(range(TRIES)):
-            with self._reading(operation) as link:
+            with self.reading(operation) as link:
                 try:
                     return work(link, begin)
                 except Exception as error:
@@ -966,7 +967,7 @@ class PostgresDatabase(app.Provider):
             begin = [("begin", ()), self._lock("again")]
         raise Unavailable(f"provider {self.name}: {operation}: too many others write the same")
 
-    def _submit(self, work: Callable[[Any], _Result]) -> _Result:
+    def submit(self, work: Callable[[Any], _Result]) -> _Result:
         def whole(link: Link, begin: Steps) -> _Result:
             with self._transaction(link, begin):
                 return work(link)
@@ -1021,7 +1022,7 @@ class PostgresTables(PostgresDatabase):
                     link.run((self._index(table, field, format_), ()))
 
         if not self._tables.issuperset(tables):
-            self._submit(work)
+            self.submit(work)
 
     def _find_functions(self, link: Link) -> set[str]:
         function = "select p.proname from pg_proc p join pg_namespace n on n.oid = p.pronamespace where n.nspname = ?"
@@ -1037,7 +1038,7 @@ class PostgresTables(PostgresDatabase):
     def _has_moments(self) -> bool:
         """Whether _moment_key is there, made where an older Satchel made the tables; False if this account may not."""
         if not self._functions:
-            with self._reading("reading records") as link:
+            with self.reading("reading records") as link:
                 there = self._find_functions(link)
             if "_sort_key" in there and "_moment_key" not in there:
 
@@ -1046,7 +1047,7 @@ class PostgresTables(PostgresDatabase):
                     self._make_functions(link)
 
                 try:
-                    self._submit(work)
+                    self.submit(work)
                     there = {*FUNCTIONS}
                 except Unavailable:
                     return False  # asked again by the next one
@@ -1091,7 +1092,7 @@ class PostgresTables(PostgresDatabase):
             "select c.relname, i.indisvalid from pg_index i join pg_class c on c.oid = i.indexrelid"
             " join pg_namespace n on n.oid = c.relnamespace where n.nspname = ? and c.relname = any(cast(? as text[]))"
         )
-        with self._reading("making indexes") as link:
+        with self.reading("making indexes") as link:
             there = dict(link.execute(sql, (self._schema, array(wanted))).rows) if wanted else {}
             todo = [name for name in wanted if not there.get(name)]
             if not todo or not link.execute("select pg_try_advisory_lock(?)", self._lock("indexes")[1]).rows[0][0]:
@@ -1109,12 +1110,12 @@ class PostgresTables(PostgresDatabase):
                 link.is_broken = True  # its settings and its lock go with it
 
     def tables(self) -> list[str]:
-        with self._reading("listing tables") as link:
+        with self.reading("listing tables") as link:
             rows = link.execute(f'{TABLES} order by c.relname collate "C"', (self._schema,)).rows
         return [name for name, kind, ours in rows if kind == "r" and ours]
 
 
-class PostgresProvider(PostgresTables, app.Records, app.SqlBlobs, app.Queries):
+class PostgresProvider(PostgresTables, app.Records, sql_files.SqlFiles, app.Blobs, app.Queries):
     """A PostgreSQL database: a table of key, version and data for each table of records, and blobs in chunks."""
 
     kind = "postgres"
@@ -1163,7 +1164,7 @@ class PostgresProvider(PostgresTables, app.Records, app.SqlBlobs, app.Queries):
             return None
         sql = PostgresQuery(app.CompiledQuery(query._replace(after="")), self._named(query.table), self._schema)
         count, limit = sql.count(most), f"set local statement_timeout = {milliseconds(timeout_s)}"
-        with self._reading("counting records") as link:
+        with self.reading("counting records") as link:
             if not self._has_table(link, query.table):
                 return 0
             try:
@@ -1183,7 +1184,7 @@ class PostgresProvider(PostgresTables, app.Records, app.SqlBlobs, app.Queries):
 
     def _rows(self, table: str, sql: str, values: Sequence[Json]) -> list[list[Json]]:
         """Rows of a statement over a table, none if there is no such table."""
-        with self._reading("reading records") as link:
+        with self.reading("reading records") as link:
             if not self._has_table(link, table):
                 return []
             try:
@@ -1256,15 +1257,15 @@ class PostgresProvider(PostgresTables, app.Records, app.SqlBlobs, app.Queries):
 
     # -- blobs
 
-    def _has_blobs(self) -> bool:
+    def has_files(self) -> bool:
         if not self._blobs_made:
-            with self._reading("reading blobs") as link:
+            with self.reading("reading blobs") as link:
                 self._blobs_made = bool(link.execute(f"{TABLES} and c.relname = '_loose'", (self._schema,)).rows)
         return self._blobs_made
 
-    def _prepare(self, *, blobs: bool = False) -> None:
-        if blobs and not self._has_blobs():
-            self._submit(self._make_blobs)
+    def prepare_files(self) -> None:
+        if not self.has_files():
+            self.submit(self._make_blobs)
             self._blobs_made = True
 
     def _make_blobs(self, link: Link) -> None:
@@ -1273,7 +1274,7 @@ class PostgresProvider(PostgresTables, app.Records, app.SqlBlobs, app.Queries):
         for statement in BLOBS_SCHEMA:
             link.run((statement.format(schema=quote_name(self._schema)), ()))
 
-    def _hold_tree(self, connection: Link) -> None:
+    def hold_tree(self, connection: Link) -> None:
         sql, values = self._lock("blobs")
         connection.execute(sql.replace("$1", "?"), values)
 

@@ -653,7 +653,7 @@ def plan(provider: Any, asked: Query) -> str:
     """How the server would look it up."""
     compiled = sys.modules[type(provider).__module__].PostgresQuery
     made = compiled(app.CompiledQuery(asked), provider._named(asked.table), provider._schema)
-    with provider._reading("explaining") as link:
+    with provider.reading("explaining") as link:
         answer = link.run(("explain " + made.rows("key"), list(made.values.values())))
     return "\n".join(row[0] for row in answer.rows)
 

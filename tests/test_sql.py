@@ -180,8 +180,8 @@ def test_a_url_that_is_not_of_sqlite_is_refused_saying_what_is(url: Any, tmp_pat
 
 
 def test_paths_are_relative_to_the_folder_or_absolute(tmp_path: Path) -> None:
-    assert app.SqlProvider("a", {"url": "sqlite:///x/y.db"}, tmp_path)._path == tmp_path / "x/y.db"
-    assert app.SqlProvider("a", {"url": f"sqlite:///{tmp_path}/z.db"}, Path("/elsewhere"))._path == tmp_path / "z.db"
+    assert app.SqlProvider("a", {"url": "sqlite:///x/y.db"}, tmp_path).path == tmp_path / "x/y.db"
+    assert app.SqlProvider("a", {"url": f"sqlite:///{tmp_path}/z.db"}, Path("/elsewhere")).path == tmp_path / "z.db"
 
 
 @pytest.mark.parametrize(
@@ -510,7 +510,9 @@ def count_of(sql: app.SqlProvider, table: str) -> int:
 
 def test_an_upload_leaves_the_last_of_the_disk_for_records(sql: app.SqlProvider, monkeypatch: pytest.MonkeyPatch) -> None:
     sql.prepare({"t": {}})
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=app.STAGE_LEAVES_BYTES - 1))
+    monkeypatch.setattr(
+        shutil, "disk_usage", lambda path: SimpleNamespace(free=app.plugin("sql_files").STAGE_LEAVES_BYTES - 1)
+    )
     with pytest.raises(app.StorageFull):
         sql.stage([b"x"])
     assert sql.commit([Insert("t", "a", {})])

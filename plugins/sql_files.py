@@ -1,0 +1,308 @@
+"""Blobs in the tables of a database: what PostgreSQL and SQLite do alike, and SQLite's own part."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import sqlite3
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import AbstractContextManager, suppress
+from typing import Any, TypeVar
+
+from app import (
+    CHUNK_BYTES,
+    STAGED_KEPT_S,
+    AppError,
+    Blob,
+    Clock,
+    Conflict,
+    Entry,
+    Folder,
+    NotFound,
+    Reader,
+    SqliteDatabase,
+    Staged,
+    StorageFull,
+    Unavailable,
+    check_blob,
+    need_blob,
+    new_id,
+    rechunk,
+)
+
+# ==== 1. FILES ===================================================================================================
+# Files in chunks, in SQL that databases share: bytes are staged by several commits, and published by one.
+# uses: ERRORS VALUES PROVIDERS
+# defines: STAGE_BYTES STAGE_LEAVES_BYTES REPLACED_KEPT_S SqlFiles
+
+_Result = TypeVar("_Result")
+
+STAGE_BYTES = 4 * 1024 * 1024  # what one commit of an upload into a database holds, and so its memory
+STAGE_LEAVES_BYTES = 16 * 1024 * 1024  # of the disk, free for records and for the log of the database
+REPLACED_KEPT_S = 3_600  # readers of a replaced blob have this long to finish
+
+
+class SqlFiles(ABC):
+    """Blobs in the tables _blobs, _chunks and _loose, in SQL that SQLite and PostgreSQL share.
+
+    A connection of either has execute(sql, values), where values stand for "?" in order; what that returns has fetchone(),
+    fetchall() and rowcount.
+    """
+
+    clock: Clock
+
+    @abstractmethod
+    def prepare_files(self) -> None:
+        """Make the tables of blobs, unless that was done in this process."""
+
+    @abstractmethod
+    def reading(self, operation: str) -> AbstractContextManager[Any]:
+        """A connection for reading; `operation` is for the message of an error."""
+
+    @abstractmethod
+    def submit(self, work: Callable[[Any], _Result]) -> _Result:
+        """The result of the work once it is durable; it is one transaction, done or not done as a whole."""
+
+    @abstractmethod
+    def has_files(self) -> bool:
+        """Whether the tables of blobs are there; makes nothing."""
+
+    def hold_tree(self, connection: Any) -> None:  # noqa: B027 (SQLite has one writer)
+        """Hold off others that change what lies at which path, to the end of the transaction."""
+
+    def check_room(self) -> None:  # noqa: B027 (not every database can tell)
+        """StorageFull before an upload takes the last of the disk."""
+
+    @staticmethod
+    def _blob_at(connection: Any, path: str) -> Blob | Folder | None:
+        sql = "select size_bytes, modified_at, content from _blobs where path = ?"
+        row = connection.execute(sql, (path,)).fetchone()
+        if row is None:
+            return None
+        return Folder(path) if row[2] is None else Blob(path, *row)
+
+    def _look(self, path: str) -> Blob | Folder | None:
+        """What is at a path; None if nothing is."""
+        if not self.has_files():
+            return None
+        with self.reading("reading blobs") as connection:
+            return self._blob_at(connection, path)
+
+    def stat(self, path: str) -> Blob | None:
+        found = self._look(path)
+        return found if isinstance(found, Blob) else None
+
+    def is_folder(self, path: str) -> bool:
+        return not path or isinstance(self._look(path), Folder)
+
+    def read(self, path: str, start: int = 0, length: int | None = None, if_match: str | None = None) -> Reader:
+        blob = need_blob(path, self.stat(path), if_match)
+        return self._pieces(blob, start, blob.size_bytes if length is None else min(blob.size_bytes, start + length))
+
+    def _pieces(self, blob: Blob, at: int, end: int) -> Generator[bytes, None, None]:
+        """Bytes of a blob, a chunk at a time, so that a slow client holds no connection and no snapshot."""
+        while at < end:
+            number, skip = divmod(at, CHUNK_BYTES)
+            with self.reading("reading blobs") as connection:
+                sql = "select bytes from _chunks where content = ? and number = ?"
+                row = connection.execute(sql, (blob.etag, number)).fetchone()
+            if row is None:
+                raise Unavailable(f"{blob.path} was replaced or removed too long ago to be read to its end")
+            piece = row[0][skip : skip + end - at]
+            at += len(piece)
+            yield piece
+
+    def stage(self, chunks: Iterable[bytes], path: str = "") -> Staged:
+        self.prepare_files()
+        content, digest, size = new_id(self.clock()), hashlib.sha256(), 0
+        try:
+            for batch in rechunk(chunks, STAGE_BYTES):
+                self.check_room()
+                digest.update(batch)
+                self.submit(functools.partial(self._store, content, size, batch))
+                size += len(batch)
+            if not size:
+                self.submit(functools.partial(self._store, content, 0, b""))
+        except BaseException:
+            with suppress(AppError):  # what cannot be removed now is swept later
+                self.discard(Staged(content, size, ""))
+            raise
+        return Staged(content, size, digest.hexdigest())
+
+    def _store(self, content: str, at: int, batch: bytes, connection: Any) -> None:
+        """Add a batch to staged bytes, of which `at` are there."""
+        self._loosen(connection, content, at + len(batch), STAGED_KEPT_S)
+        for i in range(0, len(batch), CHUNK_BYTES):
+            piece = (content, (at + i) // CHUNK_BYTES, batch[i : i + CHUNK_BYTES])
+            connection.execute("insert into _chunks (content, number, bytes) values (?, ?, ?)", piece)
+
+    def _loosen(self, connection: Any, content: str, size_bytes: int, keep_s: int) -> None:
+        """Keep bytes that are at no path for so long."""
+        row = (content, size_bytes, self.clock() + keep_s)
+        sql = "insert into _loose (content, size_bytes, expires_at) values (?, ?, ?)"
+        after = "on conflict (content) do update set size_bytes = excluded.size_bytes, expires_at = excluded.expires_at"
+        connection.execute(f"{sql} {after}", row)
+
+    def publish(self, staged: Staged, path: str, *, if_match: str | None = None, if_none_match: bool = False) -> Blob:
+        self.prepare_files()
+
+        def work(connection: Any) -> Blob:
+            self.hold_tree(connection)
+            present = self._blob_at(connection, path)
+            if isinstance(present, Folder):
+                raise Conflict(f"{path} is a folder")
+            check_blob(path, present, if_match, if_none_match)
+            live = "delete from _loose where content = ? and expires_at >= ?"  # what is expired may be half swept
+            if not connection.execute(live, (staged.id, self.clock())).rowcount:
+                raise NotFound("the staged bytes are gone: they were published, discarded or left for a day")
+            if present:
+                connection.execute("delete from _blobs where path = ?", (path,))
+                self._loosen(connection, present.etag, present.size_bytes, REPLACED_KEPT_S)
+            blob = Blob(path, staged.size_bytes, self.clock(), staged.id)
+            self._place(connection, blob)
+            return blob
+
+        return self.submit(work)
+
+    def _place(self, connection: Any, blob: Blob) -> None:
+        """Add the blob and the folders above it; Conflict if one of those is a file."""
+        sql = "insert into _blobs (path, parent, content, size_bytes, modified_at) values (?, ?, ?, ?, ?)"
+        parent = blob.path.rpartition("/")[0]
+        connection.execute(sql, (blob.path, parent, blob.etag, blob.size_bytes, blob.modified_at))
+        while parent and not (present := self._blob_at(connection, parent)):
+            folder, parent = parent, parent.rpartition("/")[0]
+            connection.execute(sql, (folder, parent, None, 0, 0.0))
+        if parent and isinstance(present, Blob):
+            raise Conflict(f"{parent} is a file and no folder")
+
+    def _take_away(self, connection: Any, path: str) -> None:
+        """Remove a blob's row and the folders that it leaves empty."""
+        while path:
+            connection.execute("delete from _blobs where path = ?", (path,))
+            path = path.rpartition("/")[0]
+            if connection.execute("select 1 from _blobs where parent = ? limit 1", (path,)).fetchone():
+                return
+
+    def discard(self, staged: Staged) -> None:
+        def work(connection: Any) -> None:
+            if connection.execute("delete from _loose where content = ?", (staged.id,)).rowcount:
+                connection.execute("delete from _chunks where content = ?", (staged.id,))
+
+        self.prepare_files()
+        self.submit(work)
+
+    def sweep(self, now: float) -> None:
+        """Delete loose contents whose time is over, in small commits."""
+        if not self.has_files():
+            return
+        with self.reading("sweeping") as connection:
+            expired = connection.execute("select content from _loose where expires_at < ?", (now,)).fetchall()
+
+        def work(connection: Any, content: str) -> bool:
+            some = "select number from _chunks where content = ? limit 256"
+            sql = f"delete from _chunks where content = ? and number in ({some})"  # noqa: S608
+            if connection.execute(sql, (content, content)).rowcount:
+                return True
+            connection.execute("delete from _loose where content = ? and expires_at < ?", (content, now))
+            return False
+
+        for (content,) in expired:
+            while self.submit(functools.partial(work, content=content)):
+                pass
+
+    def scan(self, prefix: str = "", *, deep: bool = True, after: str = "") -> Iterator[Entry]:
+        if not self.has_files():
+            return
+        inside = f"{prefix}/" if prefix else ""
+        end = f"{prefix}0" if prefix else "\U0010ffff"  # "0" follows "/"
+        where, bound = ("content is not null and path < ?", end) if deep else ("parent = ?", prefix)
+        columns = "path, size_bytes, modified_at, content"
+        sql = f"select {columns} from _blobs where path > ? and {where} order by path limit 1000"  # noqa: S608
+        at = max(after, inside)
+        while True:
+            with self.reading("listing blobs") as connection:
+                rows = connection.execute(sql, (at, bound)).fetchall()
+            yield from (Folder(row[0]) if row[3] is None else Blob(*row) for row in rows)
+            if len(rows) < 1000:
+                return
+            at = rows[-1][0]
+
+    def remove(self, path: str, *, if_match: str | None = None) -> None:
+        def work(connection: Any) -> None:
+            self.hold_tree(connection)
+            present = need_blob(path, self._blob_at(connection, path), if_match)
+            self._take_away(connection, path)
+            self._loosen(connection, present.etag, present.size_bytes, REPLACED_KEPT_S)
+
+        self.prepare_files()
+        self.submit(work)
+
+    def move(self, source: str, target: str) -> Blob:
+        def work(connection: Any) -> Blob:
+            self.hold_tree(connection)
+            blob = need_blob(source, self._blob_at(connection, source))._replace(path=target)
+            if self._blob_at(connection, target):
+                raise Conflict(f"{target} exists already")
+            self._place(connection, blob)
+            self._take_away(connection, source)
+            return blob
+
+        self.prepare_files()
+        return self.submit(work)
+
+
+# ==== 2. SQLITE ==================================================================================================
+# Files in a database of SQLite.
+# uses: ERRORS PROVIDERS FILES
+# defines: SqliteFiles
+
+_SCHEMA = """
+create table if not exists _blobs (path text primary key not null, parent text not null, content text,
+    size_bytes integer not null, modified_at real not null);
+create index if not exists _blobs_parent on _blobs (parent, path);
+create table if not exists _chunks (content text not null, number integer not null, bytes blob not null,
+    primary key (content, number));
+create table if not exists _loose (content text primary key not null, size_bytes integer not null, expires_at real not null);
+"""
+"""A row of _blobs without content is a folder. _loose are contents that no path has: staged, or replaced."""
+
+
+class SqliteFiles(SqlFiles):
+    """Blobs of a database; where they were never written, there are no tables of them."""
+
+    def __init__(self, database: SqliteDatabase) -> None:
+        self._database, self.clock, self._made = database, database.clock, False
+
+    def reading(self, operation: str) -> AbstractContextManager[sqlite3.Connection]:
+        return self._database.reading(operation)
+
+    def submit(self, work: Callable[[Any], _Result]) -> _Result:
+        return self._database.submit(work)
+
+    def prepare_files(self) -> None:
+        if not self._made:
+            self.submit(lambda connection: list(map(connection.execute, _SCHEMA.strip().split(";\n"))))
+            self._made = True  # not before the commit: others read on connections of their own
+
+    def has_files(self) -> bool:
+        if not self._made and self._database.path.exists():
+            with self.reading("reading blobs") as connection:
+                row = connection.execute("select 1 from sqlite_master where name = '_loose' and type = 'table'").fetchone()
+            self._made = row is not None
+        return self._made
+
+    def check_room(self) -> None:
+        """StorageFull before an upload takes the last of the disk: to remove what it staged takes room too."""
+        from shutil import disk_usage
+
+        def unused(connection: sqlite3.Connection) -> int:
+            [(pages,)], [(page_bytes,)] = map(connection.execute, ("pragma freelist_count", "pragma page_size"))
+            return int(pages * page_bytes)
+
+        with self._database.errors("staging"):
+            room = disk_usage(self._database.path.parent).free
+        if room < STAGE_LEAVES_BYTES and room + int(self.submit(unused)) < STAGE_LEAVES_BYTES:
+            raise StorageFull(
+                f"provider {self._database.name}: staging: the disk is full", hint=f"make room for {self._database.path}"
+            )
