@@ -8511,7 +8511,7 @@ class Audit:
         """An entry that speaks of no record yet."""
         return {
             "at": rfc3339(self._clock()), "subject": caller.subject, "token_id": caller.token_id, "door": door,
-            "request_id": request_id, "resource": resource, "action": action, "outcome": outcome, "code": code,
+            "request_id": request_id, "resource": resource, "action": str(action), "outcome": outcome, "code": code,
             "record": "", "before": None, "after": None,
         }  # fmt: skip
 
