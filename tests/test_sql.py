@@ -5,6 +5,8 @@ import re
 import shutil
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -168,6 +170,48 @@ def test_a_table_made_in_a_commit_that_was_undone_is_made_again(sql: app.SqlProv
     assert sql.commit([Insert("fresh", "a", {})]) == [Record("a", 1, {})]
 
 
+# ---- the pool
+
+
+class Connection:
+    def __init__(self) -> None:
+        self.is_alive, self.closed = True, 0
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_a_pool_gives_the_connection_used_last_first_and_keeps_so_many() -> None:
+    pool = app.Pool("provider x", Connection, keep=2)
+    with pytest.raises(app.Unavailable, match="provider x is not open"):
+        pool.take()
+    pool.is_open = True
+    one, two, three = pool.take(), pool.take(), pool.take()
+    for connection in (one, two, three):
+        pool.give_back(connection)
+    assert [connection.closed for connection in (one, two, three)] == [0, 0, 1]
+    assert pool.take() is two
+    pool.give_back(two, reusable=False)
+    assert two.closed == 1
+    assert pool.take() is one
+
+
+def test_a_pool_gives_no_connection_that_is_no_longer_alive_and_closes_all_in_the_end() -> None:
+    pool = app.Pool("provider x", Connection, keep=8, is_alive=lambda connection: connection.is_alive)
+    pool.is_open = True
+    idle, dead, used = pool.take(), pool.take(), pool.take()
+    for connection in (idle, dead):
+        pool.give_back(connection)
+    dead.is_alive = False
+    assert pool.take() is idle
+    assert dead.closed == 1
+    pool.give_back(idle)
+    pool.close()
+    assert (idle.closed, used.closed) == (1, 0)
+    pool.give_back(used)
+    assert used.closed == 1
+
+
 # ---- sql: settings
 
 
@@ -281,6 +325,25 @@ def test_a_reader_that_is_slow_meets_the_time_limit_too(sql: app.SqlProvider, mo
     monkeypatch.setattr(app.time, "monotonic", lambda: now + 101)
     with pytest.raises(app.QueryTimeout, match="100 s"):
         list(rows.rows)
+
+
+def test_records_need_no_code_for_files_and_views(tmp_path: Path) -> None:
+    code = """
+import sys, pathlib, app
+provider = app.SqlProvider("main", {"url": "sqlite:///app.db"}, pathlib.Path(sys.argv[1]))
+provider.open()
+provider.commit([app.Insert("t", "a", {"n": 1})])
+assert provider.find(app.Query("t")).items == [app.Record("a", 1, {"n": 1})]
+assert not {"satchel_plugin_sql_files", "satchel_plugin_sql_views"} & set(sys.modules)
+provider.write("a", [b"x"])
+assert list(provider.select(app.Select(statement="select key from t")).rows) == [("a",)]
+assert {"satchel_plugin_sql_files", "satchel_plugin_sql_views"} < set(sys.modules)
+provider.close()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path], capture_output=True, cwd=Path(app.__file__).parent, timeout=60
+    )
+    assert done.returncode == 0, done.stderr.decode()
 
 
 # ---- sql: databases of others

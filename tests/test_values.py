@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import uuid
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
@@ -530,3 +532,34 @@ def test_a_list_has_its_own_bounds() -> None:
     assert app.page_bounds({"_size": "10"}, default=7, most=10) == 10
     with pytest.raises(BadRequest, match="from 1 to 10"):
         app.page_bounds({"_size": "11"}, default=7, most=10)
+
+
+# ---- replace_file
+
+
+def test_a_file_is_replaced_whole_and_only_its_owner_may_read_it(tmp_path: Path) -> None:
+    place = tmp_path / "facts"
+    app.replace_file(place, [b"one ", b"two"])
+    assert place.read_bytes() == b"one two"
+    assert place.stat().st_mode & 0o777 == 0o600
+    with open(place, "rb") as reader:
+        app.replace_file(place, [b"three"], durable=False)
+        assert reader.read() == b"one two"
+    assert place.read_bytes() == b"three"
+    app.replace_file(place, [b"four"], replace=False)
+    assert place.read_bytes() == b"three"
+    assert list(tmp_path.iterdir()) == [place]
+
+
+def test_what_could_not_be_replaced_stays_and_no_draft_is_left(tmp_path: Path) -> None:
+    place = tmp_path / "facts"
+    app.replace_file(place, [b"kept"])
+
+    def broken() -> Iterator[bytes]:
+        yield b"half"
+        raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="full"):
+        app.replace_file(place, broken())
+    assert place.read_bytes() == b"kept"
+    assert list(tmp_path.iterdir()) == [place]
