@@ -2994,12 +2994,11 @@ def import_file(path: Path, module_name: str) -> ModuleType:
 # Transports: the only section that knows HTTP, and what a message of a queue means. A runner makes Requests of what comes,
 # hands them to its Host, and renders Responses and AppErrors as pages, JSON, CSV, NDJSON, bytes or answers by message.
 # uses: ERRORS VALUES CONFIG CONTRACTS
-# defines: PAGE_POLICY BodyReader Exchange json_answer see_other
-#          problem_details list_page error_headers methods_of JsonFormat CsvFormat NdjsonFormat send_content HttpDoor
-#          ELSEWHERE log_fault ClientWaits HttpRunner is_credential is_message_key bad_envelope
-#          parse_body read_envelope mask_tokens without_token dead_letter RetryPolicy DEFAULT_RETRIES LeaseLost
-#          Stopping Delivery Leases DeleteBatcher Scheduler StatusFile HealthCache QueueCounters Failures Outcome
-#          Consumer SqsRunner Supervisor
+# defines: PAGE_POLICY BodyReader Exchange json_answer see_other problem_details list_page error_headers methods_of
+#          JsonFormat CsvFormat NdjsonFormat send_content HttpDoor ELSEWHERE log_fault ClientWaits HttpRunner is_credential
+#          is_message_key bad_envelope parse_body read_envelope mask_tokens without_token dead_letter RetryPolicy
+#          DEFAULT_RETRIES LeaseLost Stopping Delivery Leases DeleteBatcher Scheduler StatusFile HealthCache QueueCounters
+#          Failures Outcome Consumer SqsRunner Supervisor
 
 _log = logging.getLogger("satchel")
 _CHUNK_BYTES = 256 * 1024
@@ -3290,6 +3289,14 @@ def _media_range(part: str) -> tuple[str, float]:
     media, *params = [one.strip().lower() for one in part.split(";")]
     quality = next((one[2:].strip() for one in params if one.startswith("q=")), "1")
     return "*/*" if media == "*" else media, float(quality) if re.fullmatch(r"[01]|[01]?\.[0-9]{1,3}", quality) else 0.0
+
+
+def _quality(ranges: Sequence[tuple[str, float]], media: str) -> float:
+    """The quality that the most specific of the ranges gives to a media type."""
+    for wanted in (media, media.partition("/")[0] + "/*", "*/*"):
+        if found := [quality for text, quality in ranges if text == wanted]:
+            return max(found)
+    return 0.0
 
 
 def _etags(name: str, header: str) -> list[tuple[str, str]]:
@@ -3764,16 +3771,15 @@ class HttpDoor:
         self.accepted = lru_cache(200)(self._accepted)
 
     def _accepted(self, header: str) -> str:
-        """The kind of the best format for an Accept header (RFC 9110 section 12.5.1), the first one where all is equal."""
-        best, chosen = 0.0, ""
+        """The kind of the format that an Accept header likes best, the first of equals; "" if it accepts none."""
         ranges = [_media_range(part) for part in header.split(",")]
+        best, chosen = 0.0, ""
         for kind, one in self.formats.items():
-            for media in [one.media.partition(";")[0], *([_PROBLEM_MEDIA] if kind == "json" else [])]:
-                order = ["*/*", media.partition("/")[0] + "/*", media]
-                known = [(order.index(text), quality) for text, quality in ranges if text in order]
-                _, quality = max(known, default=(0, 0.0))
-                if quality > best and kind:
-                    best, chosen = quality, kind
+            quality = _quality(ranges, one.media.partition(";")[0])
+            if kind == JsonFormat.kind:
+                quality = max(quality, _quality(ranges, _PROBLEM_MEDIA))
+            if quality > best:
+                best, chosen = quality, kind
         return chosen
 
     def media_of(self, subject: str) -> list[str]:
