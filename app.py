@@ -102,19 +102,21 @@ class Fault(NamedTuple):
 
 
 class AppError(Exception):
-    """The root. `message` is for anybody, `hint` is for the operator and never leaves the machine by HTTP."""
+    """The root. `message` is for anybody, `hint` is for the operator and never leaves the machine by HTTP. A subclass may
+    declare more facts, each with its default, which are given by name."""
 
     code: ClassVar[str] = "internal_error"
     status: ClassVar[int] = 500
     exit_code: ClassVar[int] = 1
     retry: ClassVar[bool] = False
 
-    def __init__(self, message: str, *, hint: str = "", faults: Iterable[Fault] = ()) -> None:
+    def __init__(self, message: str, *, hint: str = "", faults: Iterable[Fault] = (), **facts: Any) -> None:
         super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message, self.hint, self.faults = message, hint, tuple(faults)
         self.subject = ""  # whose request it was, once the caller is known
-        self.faults = tuple(faults)
+        for name, fact in facts.items():
+            getattr(self, name)  # AttributeError if it is not declared
+            setattr(self, name, fact)
 
     @property
     def with_hint(self) -> str:
@@ -162,15 +164,11 @@ class Forbidden(AppError):
     """The caller lacks a grant. `needed` is that grant, such as "forms/leave:create", or "" if no grant would do."""
 
     code, status, exit_code = "insufficient_scope", 403, 3
-
-    def __init__(self, message: str, *, needed: str = "", hint: str = "") -> None:
-        super().__init__(message, hint=hint)
-        self.needed = needed
+    needed: str = ""
 
 
 class NotPermitted(AppError):
-    """The system or a service denies this program one file, folder, record or table; the provider itself is up. A repeat
-    does not help: somebody has to give it the right that `hint` names."""
+    """The system or a service denies this program a file, folder, record or table; `hint` names the right that it lacks."""
 
     code, status, exit_code = "not_permitted", 403, 3
 
@@ -182,14 +180,11 @@ class NotFound(AppError):
 
 
 class UnsupportedAction(AppError):
-    """The resource exists and does not do that; `allowed` lists the actions that it has, and `patches` whether an update
-    may be a merge patch."""
+    """The resource exists and does not do that; `allowed` lists its actions, `patches` whether it takes merge patches."""
 
     code, status, exit_code = "unsupported_action", 405, 6
-
-    def __init__(self, message: str, *, allowed: Iterable[str] = (), patches: bool = False) -> None:
-        super().__init__(message)
-        self.allowed, self.patches = tuple(allowed), patches
+    allowed: Collection[str] = ()
+    patches: bool = False
 
 
 class NotAcceptable(AppError):
@@ -202,30 +197,21 @@ class Conflict(AppError):
     """The stored state is not what the write expected. `index` is that of the failing write in its commit."""
 
     code, status, exit_code = "conflict", 409, 5
-
-    def __init__(self, message: str, *, index: int = 0, hint: str = "") -> None:
-        super().__init__(message, hint=hint)
-        self.index = index
+    index: int = 0
 
 
 class Exists(Conflict):
     """A file with this name exists already. `staged` are the bytes of the new one, or None if they were not kept."""
 
-    def __init__(self, message: str, *, staged: Any = None) -> None:
-        super().__init__(message)
-        self.staged = staged
+    staged: Any = None
 
 
 class Busy(Conflict):
-    """The same request is still running, or other writers were faster every time. A repeat may succeed; after `over_in_s`
-    nothing stands in its way."""
+    """The same request is still running, or other writers were always faster; a repeat after `over_in_s` may succeed."""
 
     retry = True
     retry_after_s: ClassVar[int] = 1
-
-    def __init__(self, message: str, *, over_in_s: float = 1.0) -> None:
-        super().__init__(message)
-        self.over_in_s = over_in_s
+    over_in_s: float = 1.0
 
 
 class Refused(Conflict):
@@ -256,10 +242,7 @@ class RangeNotSatisfiable(AppError):
     """No byte of the requested range exists; `size_bytes` is the size of the whole."""
 
     code, status, exit_code = "range_not_satisfiable", 416, 6
-
-    def __init__(self, message: str, *, size_bytes: int) -> None:
-        super().__init__(message)
-        self.size_bytes = size_bytes
+    size_bytes: int = 0
 
 
 class Misdirected(AppError):
@@ -1488,11 +1471,12 @@ RESOURCE_CONFIGS: Mapping[str, type[Settings]] = {
 
 
 class Config(NamedTuple):
-    """Everything app.toml says. `folder` is where relative paths start; `origin` names the source for people.
+    """Everything app.toml says, `raw` as it is parsed. `folder` is where relative paths start; `origin` names the source.
 
     A setting with one of the `faults` has its default, or None if it has none; nothing is built from such a table.
     """
 
+    raw: Mapping[str, Any]
     folder: Path
     origin: str
     site: SiteConfig
@@ -1504,7 +1488,6 @@ class Config(NamedTuple):
     roles: Mapping[str, RoleConfig]
     providers: Mapping[str, ProviderConfig]
     resources: tuple[ResourceConfig, ...]
-    named_files: tuple[tuple[str, Path], ...] = ()  # secrets and certificates, by the settings that name them
     lines: Callable[[], Mapping[str, int]] = dict  # of app.toml, by the place that begins there
     faults: tuple[Fault, ...] = ()
 
@@ -1973,7 +1956,6 @@ class _Reader:
     ) -> None:
         self.raw, self.folder, self.kinds, self.tables = raw, folder, kinds, tables
         self.faults: list[Fault] = []
-        self.files: list[tuple[str, Path]] = []  # that settings name
 
     def fault(self, place: str, detail: str) -> None:
         self.faults.append(Fault(place, "configuration", detail))
@@ -2002,19 +1984,14 @@ class _Reader:
             return self.default(one)
         try:
             raw = self.inside(at, f"{shape}.{one.name}", one, table[one.name])
-            if len(self.faults) > before:
-                return self.default(one)
-            value = one.read(raw, self.folder)
+            if len(self.faults) == before:
+                return one.read(raw, self.folder)
         except _Inside as error:
             for part, detail in error.details.items():
                 self.fault(f"{at}.{part}", detail)
-            return self.default(one)
         except ValueError as error:
             self.fault(at, str(error))
-            return self.default(one)
-        if one.kind == "file" and value:
-            self.files.append((at, value))
-        return value
+        return self.default(one)
 
     def default(self, one: Setting) -> Any:
         if one.default in (REQUIRED, None):
@@ -2109,6 +2086,7 @@ class _Reader:
                 self.unknown(key, key, known)
         own = {name: self.build(cls, name, name, self.raw.get(name, {})) for name, cls in _TABLES.items()}
         return Config(
+            raw=self.raw,
             folder=self.folder,
             origin=origin,
             **own,
@@ -2207,20 +2185,7 @@ def read_config(
     reader = _Reader(raw, folder, kinds, tables)
     config = reader.config(origin)
     reader.check_names(config)
-    named = (*reader.files, *((place, folder / path) for place, path in _secret_files(raw)))
-    return config._replace(named_files=named, faults=tuple(reader.faults))
-
-
-def _secret_files(raw: Any, place: str = "") -> Iterator[tuple[str, str]]:
-    """(setting, path) of each "file:PATH", also after a word as in "Bearer file:PATH"."""
-    if isinstance(raw, Mapping):
-        for name, value in raw.items():
-            yield from _secret_files(value, f"{place}.{name}".lstrip("."))
-    elif isinstance(raw, list):
-        for value in raw:
-            yield from _secret_files(value, place)
-    elif isinstance(raw, str) and (found := re.match(r"(?:\S+ )*?file:(.+)", raw)):
-        yield place, found[1]
+    return config._replace(faults=tuple(reader.faults))
 
 
 # ---- media types

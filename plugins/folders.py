@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from app import BUNDLED, AppConfig, Blobs, Config, Fault, Provider, and_list
 
@@ -67,7 +69,30 @@ class _Guarded:
         self.held += [(what, one / "*" if one.is_dir() else one) for what, one in links]
         homes = [one for one in config.resources if isinstance(one, AppConfig) and one.home.endswith((".html", ".tpl"))]
         self.held += [(f"the home of apps.{one.name}", config.folder / one.home) for one in homes]
-        self.held += [(f"the file that {named} names", path) for named, path in config.named_files]
+        self.held += [(f"the file that {named} names", path) for named, path in _named_files(config)]
+
+
+def _named_files(config: Config) -> Iterator[tuple[str, Path]]:
+    """(setting, path) of each file that app.toml names: certificates, and secrets as "file:PATH"."""
+    yield from _secret_files(config.raw, "", config.folder)
+    tables = {"http": vars(config.http), **config.extensions}
+    tables |= {f"providers.{name}": one.options for name, one in config.providers.items()}
+    for place, table in tables.items():
+        for name, value in table.items():
+            if isinstance(value, Path) and value.is_file():
+                yield f"{place}.{name}", value
+
+
+def _secret_files(raw: Any, place: str, folder: Path) -> Iterator[tuple[str, Path]]:
+    """Those behind a word too, as in "Bearer file:PATH"."""
+    if isinstance(raw, Mapping):
+        for name, value in raw.items():
+            yield from _secret_files(value, f"{place}.{name}".lstrip("."), folder)
+    elif isinstance(raw, list):
+        for value in raw:
+            yield from _secret_files(value, place, folder)
+    elif isinstance(raw, str) and (found := re.match(r"(?:\S+ )*?file:(.+)", raw)):
+        yield place, folder / found[1]
 
 
 class _Above:

@@ -563,3 +563,10 @@ def test_what_could_not_be_replaced_stays_and_no_draft_is_left(tmp_path: Path) -
         app.replace_file(place, broken())
     assert place.read_bytes() == b"kept"
     assert list(tmp_path.iterdir()) == [place]
+
+
+def test_an_error_has_the_facts_that_its_class_declares_and_no_others() -> None:
+    assert (app.Conflict("x").index, app.Conflict("x", index=3, hint="h").index) == (0, 3)
+    assert app.Exists("x", staged="s").staged == "s"
+    with pytest.raises(AttributeError, match="needed"):
+        app.NotFound("x", needed="forms/leave:create")
