@@ -2704,8 +2704,6 @@ class Queue(ABC):
 
     name: str
     fifo: bool
-    dead_letters: Queue  # as check() found it
-    most_attributes: int  # of a message
     most_held_s: int  # since a message was received, however often it is extended
 
     @abstractmethod
@@ -2729,6 +2727,10 @@ class Queue(ABC):
     def send(self, body: str, attributes: Mapping[str, Attribute], group: str, key: str, large_key: str = "") -> str:
         """Send a message, to a FIFO queue in that group and once for each key; its id. One that is too large goes by way of
         another store under `large_key`; PayloadUnavailable if that cannot be used now, TooLarge or Refused without one."""
+
+    @abstractmethod
+    def send_to_dlq(self, message: Message, error: AppError, attempts: int) -> None:
+        """Copy a message to the dead-letter queue, without its credential and with why it is there (DESIGN section 8)."""
 
     def unwrap(self, message: Message) -> Message:
         """What it carries of another service's message, else itself; BadEnvelope if that makes no sense."""
@@ -2960,10 +2962,10 @@ def import_file(path: Path, module_name: str) -> ModuleType:
 # hands them to its Host, and renders Responses and AppErrors as pages, JSON, CSV, NDJSON, bytes or answers by message.
 # uses: ERRORS VALUES CONFIG CONTRACTS
 # defines: PAGE_POLICY BodyReader Exchange json_answer see_other problem_details list_page error_headers methods_of
-#          JsonFormat CsvFormat NdjsonFormat send_content HttpDoor ELSEWHERE log_fault ClientWaits HttpRunner is_credential
-#          is_message_key bad_envelope parse_body read_envelope mask_tokens without_token dead_letter RetryPolicy
-#          DEFAULT_RETRIES LeaseLost Stopping Delivery Leases DeleteBatcher Scheduler StatusFile HealthCache QueueCounters
-#          Failures Outcome Consumer SqsRunner Supervisor
+#          JsonFormat CsvFormat NdjsonFormat send_content HttpDoor ELSEWHERE log_fault ClientWaits HttpRunner
+#          is_credential is_message_key bad_envelope parse_body read_envelope RetryPolicy DEFAULT_RETRIES LeaseLost
+#          Stopping Delivery Leases DeleteBatcher Scheduler StatusFile HealthCache QueueCounters Failures Outcome
+#          Consumer SqsRunner Supervisor
 
 _log = logging.getLogger("satchel")
 _CHUNK_BYTES = 256 * 1024
@@ -4155,10 +4157,6 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
 
 # ---- queues: what a message asks for
 
-_TOKEN_LIKE = re.compile(r"(?i)\b(?:bearer\s+[\w.~+/=-]+|stl_[\w-]{20,})")
-# What begins like a JWT is taken whole, and is one if it has the dots: to look for them from each place in it would take
-# the square of its length.
-_JWT_LIKE = re.compile(r"(?i)\beyJ[\w-]+(\.[\w-]+\.[\w-]*)?")
 _MOST_REPLY_FILE_BYTES = 8 * 1024 * 1024
 
 
@@ -4259,62 +4257,6 @@ def _file_bytes(data: Json) -> bytes:
 
 
 # ---- queues: what is sent
-
-
-def mask_tokens(text: str) -> str:
-    """A text without what looks like a token in it."""
-    text = _TOKEN_LIKE.sub("[token]", text)  # first, or "Bearer" would stay in front of a JWT
-    return _JWT_LIKE.sub(lambda found: "[token]" if found[1] else found[0], text)
-
-
-def without_token(body: str) -> str:
-    """The body with no token in it, where a wrapping or a mistake has put one."""
-    try:
-        outer = load_json(body)
-    except BadRequest:
-        return mask_tokens(body)
-    if not isinstance(outer, dict):
-        return mask_tokens(body)
-    clean = {name: one for name, one in outer.items() if not is_credential(name)}
-    carried = clean.get("MessageAttributes")
-    if isinstance(carried, dict):
-        clean["MessageAttributes"] = {name: one for name, one in carried.items() if not is_credential(name)}
-    return body if clean == outer else dump_json(clean)
-
-
-def dead_letter(
-    message: Message, error: AppError, attempts: int, source: str, most_attributes: int
-) -> tuple[str, dict[str, Attribute]]:
-    """Body and attributes of a message's copy in the dead-letter queue: without its token, and with why it is there.
-
-    The attributes that it had stay, as far as there is room: the rest is JSON in x_attributes. One place is left free, for
-    the size of a body that has to go elsewhere.
-    """
-    where = [f"{fault.pointer} {fault.detail}".strip() for fault in error.faults[:5]]
-    detail = error.message if isinstance(error, BadEnvelope) else "; ".join([error.message, *where])
-    reasons = {
-        "x_error": error.code, "x_detail": detail[:500], "x_attempts": str(attempts), "x_source": source,
-        "x_subject": error.subject, "x_message_id": message.text("x_message_id") or message.id,
-    }  # fmt: skip
-    own = {
-        name: one
-        for name, one in message.attributes.items()
-        if not is_credential(name) and name not in (*reasons, "x_attributes")
-    }
-    attributes = {name: Attribute(text) for name, text in reasons.items() if text}
-    room = most_attributes - len(reasons) - 1
-    if len(own) > room:
-        packed = {name: _packed(own.pop(name)) for name in list(own)[room - 1 :]}
-        attributes["x_attributes"] = Attribute(dump_json(packed))
-    return without_token(message.body), own | attributes
-
-
-def _packed(attribute: Attribute) -> Json:
-    """An attribute as JSON: a text as it is, anything else with its type."""
-    value, type_ = attribute
-    if isinstance(value, bytes):
-        return {"type": type_, "base64": base64.b64encode(value).decode()}
-    return value if type_ == "String" else {"type": type_, "text": value}
 
 
 def _reply_data(response: Response) -> tuple[int, Json]:
@@ -4998,7 +4940,8 @@ class Consumer:
                     reason = f"it was done, and its answer could not be sent: {refused.message}"
                     outcome = self._failed(delivery, ReplyFailed(reason))
         if error := outcome.error:
-            self._insist(delivery, lambda: self._send_to_dlq(delivery, error))
+            delivery.payload = ""  # it stays for whoever looks at the dead letter
+            self._insist(delivery, lambda: self.queue.send_to_dlq(delivery.message, error, delivery.attempt))
         self.failures.pop(delivery.message.id, None)
         self.deletes.put(delivery)
         return outcome
@@ -5030,26 +4973,6 @@ class Consumer:
             size = len(body.encode(errors="replace"))
             error = TooLarge(f"the answer has {size:,} bytes, too many for a message: [sqs] reply_bucket")
             send(error.status, dump_json(problem_details(delivery.request_id, error)))
-
-    def _send_to_dlq(self, delivery: Delivery, error: AppError) -> None:
-        """Copy the message, which must succeed before it is deleted; its payload stays. Where it is too large with all that
-        is said of it, less is said."""
-        delivery.payload = ""
-        message = delivery.message
-        body, attributes = dead_letter(message, error, delivery.attempt, self.name, self.queue.most_attributes)
-
-        def send(facts: Mapping[str, Attribute]) -> None:
-            self.queue.dead_letters.send(body, facts, message.group, message.id, f"dead-letters/{message.id}")
-
-        try:
-            for facts in (attributes, {name: attributes[name] for name in ("x_error", "x_message_id")}):
-                with suppress(Refused, TooLarge, PayloadUnavailable):
-                    send(facts)
-                    return
-            send({})
-        except NotFound:
-            self.queue.check()  # it may have another dead-letter queue by now
-            raise
 
     # -- and then
 

@@ -34,10 +34,8 @@ from app import (
     dump_json,
     is_credential,
     load_json,
-    mask_tokens,
     nearest,
     rfc3339,
-    without_token,
 )
 
 sqs = app.plugin("sqs")
@@ -115,8 +113,8 @@ class DeadLetter:
         }  # fmt: skip
         return self.row() | {
             "source": self.source, "message_id": self.message_id, "group": self.message.group,
-            "detail": mask_tokens(self.detail), "body": mask_tokens(self.message.body),
-            "attributes": {name: mask_tokens(value) for name, value in others.items()},
+            "detail": sqs.mask_tokens(self.detail), "body": sqs.mask_tokens(self.message.body),
+            "attributes": {name: sqs.mask_tokens(value) for name, value in others.items()},
         }  # fmt: skip
 
 
@@ -268,12 +266,12 @@ class QueueDesk:
         Sent again it has one effect: it is to be deleted afterwards, and not before.
         """
         queue, message = sqs.SqsQueue(self._service, self.source(letter).url, None), letter.message
-        body = with_key(without_token(message.body), letter.message_id)
+        body = with_key(sqs.without_token(message.body), letter.message_id)
         attributes = {**letter.attributes, "authorization": Attribute(credential)}
         if sqs.has_pointer(message):  # the body is not here to be given a key
             attributes["x_message_id"] = Attribute(letter.message_id)
-        if len(attributes) > queue.most_attributes:
-            raise Conflict(f"{letter.id} stays: with a token it would have more than {queue.most_attributes} attributes")
+        if len(attributes) > sqs.MOST_ATTRIBUTES:
+            raise Conflict(f"{letter.id} stays: with a token it would have more than {sqs.MOST_ATTRIBUTES} attributes")
         try:
             return str(queue.send(body, attributes, message.group, f"redrive-{letter.id}"))
         except (Refused, TooLarge) as error:
@@ -305,7 +303,7 @@ def unwise(state: QueueState, dead: QueueState, config: SqsConfig) -> Iterator[s
 
 
 def read_dead_letter(queue: str, message: Message) -> DeadLetter:
-    """What app.dead_letter() wrote, or what SQS moved by itself."""
+    """What dead_letter() of plugins/sqs.py wrote, or what SQS moved by itself."""
     attributes = {name: one for name, one in message.attributes.items() if not is_credential(name)}
     facts = {name: str(attributes.pop(name).value) for name in REASONS if name in attributes}
     try:
@@ -326,7 +324,7 @@ def read_dead_letter(queue: str, message: Message) -> DeadLetter:
 
 
 def unpack(value: Json) -> Attribute:
-    """The attribute that app.dead_letter() made JSON of; ValueError, TypeError or KeyError if it was something else."""
+    """The attribute that dead_letter() made JSON of; ValueError, TypeError or KeyError if it was something else."""
     if isinstance(value, str):
         return Attribute(value)
     if "base64" in value:

@@ -7,6 +7,7 @@ DeleteObject of `buckets`, PutObject of `reply_bucket`.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import re
@@ -21,6 +22,8 @@ import app
 from app import (
     AppError,
     Attribute,
+    BadEnvelope,
+    BadRequest,
     ConfigError,
     Forbidden,
     Json,
@@ -36,6 +39,7 @@ from app import (
     bad_envelope,
     check_value,
     dump_json,
+    is_credential,
     is_message_key,
     load_json,
     parse_body,
@@ -207,9 +211,75 @@ def event_data(record: Value) -> tuple[str, Value]:
     return "s3 " + dump_json(repeat), {name: value for name, value in data.items() if value is not None}
 
 
-# ==== 3. QUEUE ===================================================================================================
+# ==== 3. LETTERS =================================================================================================
+# What is said of a message that failed for good, and how: never a token, in as many attributes as SQS takes.
+# uses: ERRORS VALUES CONTRACTS RUNNERS
+# defines: MOST_ATTRIBUTES mask_tokens without_token dead_letter packed_attribute
+
+MOST_ATTRIBUTES = 10  # of a message
+_TOKEN_LIKE = re.compile(r"(?i)\b(?:bearer\s+[\w.~+/=-]+|stl_[\w-]{20,})")
+# What begins like a JWT is taken whole, and is one if it has the dots: to look for them from each place in it would take
+# the square of its length.
+_JWT_LIKE = re.compile(r"(?i)\beyJ[\w-]+(\.[\w-]+\.[\w-]*)?")
+
+
+def mask_tokens(text: str) -> str:
+    """A text without what looks like a token in it."""
+    text = _TOKEN_LIKE.sub("[token]", text)  # first, or "Bearer" would stay in front of a JWT
+    return _JWT_LIKE.sub(lambda found: "[token]" if found[1] else found[0], text)
+
+
+def without_token(body: str) -> str:
+    """The body with no token in it, where a wrapping or a mistake has put one."""
+    try:
+        outer = load_json(body)
+    except BadRequest:
+        return mask_tokens(body)
+    if not isinstance(outer, dict):
+        return mask_tokens(body)
+    clean = {name: one for name, one in outer.items() if not is_credential(name)}
+    carried = clean.get("MessageAttributes")
+    if isinstance(carried, dict):
+        clean["MessageAttributes"] = {name: one for name, one in carried.items() if not is_credential(name)}
+    return body if clean == outer else dump_json(clean)
+
+
+def dead_letter(message: Message, error: AppError, attempts: int, source: str) -> tuple[str, dict[str, Attribute]]:
+    """Body and attributes of a message's copy in the dead-letter queue: without its token, and with why it is there.
+
+    The attributes that it had stay, as far as there is room: the rest is JSON in x_attributes. One place is left free, for
+    the size of a body that has to go elsewhere.
+    """
+    where = [f"{fault.pointer} {fault.detail}".strip() for fault in error.faults[:5]]
+    detail = error.message if isinstance(error, BadEnvelope) else "; ".join([error.message, *where])
+    reasons = {
+        "x_error": error.code, "x_detail": detail[:500], "x_attempts": str(attempts), "x_source": source,
+        "x_subject": error.subject, "x_message_id": message.text("x_message_id") or message.id,
+    }  # fmt: skip
+    own = {
+        name: one
+        for name, one in message.attributes.items()
+        if not is_credential(name) and name not in (*reasons, "x_attributes")
+    }
+    attributes = {name: Attribute(text) for name, text in reasons.items() if text}
+    room = MOST_ATTRIBUTES - len(reasons) - 1
+    if len(own) > room:
+        packed = {name: packed_attribute(own.pop(name)) for name in list(own)[room - 1 :]}
+        attributes["x_attributes"] = Attribute(dump_json(packed))
+    return without_token(message.body), own | attributes
+
+
+def packed_attribute(attribute: Attribute) -> Json:
+    """An attribute as JSON: a text as it is, anything else with its type."""
+    value, type_ = attribute
+    if isinstance(value, bytes):
+        return {"type": type_, "base64": base64.b64encode(value).decode()}
+    return value if type_ == "String" else {"type": type_, "text": value}
+
+
+# ==== 4. QUEUE ===================================================================================================
 # A queue of SQS, for the queue runner and for plugins/queues.py.
-# uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS SERVICE WRAPPINGS
+# uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS SERVICE WRAPPINGS LETTERS
 # defines: MOST_BYTES DEAD_LETTER_KEYS NOBODY SYSTEM_ATTRIBUTES UNSENDABLE queue_name SqsQueue message_bytes group_id
 #          connect
 
@@ -227,7 +297,8 @@ def queue_name(url: str) -> str:
 class SqsQueue(Queue):
     """See Queue. `limit_bytes` is what is taken for its limit; with None that is found out by sending."""
 
-    most_attributes, most_held_s = 10, 12 * 3600
+    most_held_s = 12 * 3600
+    dead_letters: SqsQueue  # as check() found it
 
     def __init__(self, service: SqsService, url: str, limit_bytes: int | None = MOST_BYTES) -> None:
         self.url, self.name, self.fifo = url, queue_name(url), url.endswith(".fifo")
@@ -343,6 +414,23 @@ class SqsQueue(Queue):
         doing = f"sending to {self.name}"
         sent = self._call(doing, "send_message", QueueUrl=self.url, MessageBody=body, MessageAttributes=given, **order)
         return str(sent["MessageId"])
+
+    def send_to_dlq(self, message: Message, error: AppError, attempts: int) -> None:
+        """A copy that is too large with all that is said of it says less."""
+        body, attributes = dead_letter(message, error, attempts, self.name)
+
+        def send(facts: Mapping[str, Attribute]) -> None:
+            self.dead_letters.send(body, facts, message.group, message.id, DEAD_LETTER_KEYS + message.id)
+
+        try:
+            for facts in (attributes, {name: attributes[name] for name in ("x_error", "x_message_id")}):
+                with suppress(Refused, TooLarge, PayloadUnavailable):
+                    send(facts)
+                    return
+            send({})
+        except NotFound:
+            self.check()  # it may have another dead-letter queue by now
+            raise
 
     # -- what stands around them
 

@@ -728,7 +728,7 @@ def test_a_dead_letter_says_all_in_one_form_and_what_it_had_comes_back(count: in
         given[f"a{binary}"] = app.Attribute(b"\0\xff", "Binary")
     given = dict(list(given.items())[:10])
     message = app.Message("m", "{}", given | {"Authorization": app.Attribute("Bearer x")})
-    body, attributes = app.dead_letter(message, app.SignInNeeded("sign in"), 1, "intake", 10)
+    body, attributes = sqs.dead_letter(message, app.SignInNeeded("sign in"), 1, "intake")
     assert len(attributes) <= 9, "one more may be needed for the size of a body elsewhere"
     assert [attributes[name].value for name in ("x_error", "x_detail", "x_attempts", "x_source", "x_message_id")] == [
         "sign_in_needed", "sign in", "1", "intake", "m",
