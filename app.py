@@ -1610,12 +1610,6 @@ def _list(raw: Any, folder: Path) -> Any:
     return _json(raw, folder)
 
 
-def _table(raw: Any, folder: Path) -> Value:
-    if not isinstance(raw, dict):
-        raise ValueError("must be a table { … }")
-    return raw
-
-
 def _made(raw: Any, folder: Path) -> Any:
     """What the reader made of the tables inside a setting."""
     return raw
@@ -1831,8 +1825,10 @@ def _queues(raw: Sequence[QueueConfig], folder: Path) -> tuple[QueueConfig, ...]
 
 
 def _replies(raw: Any, folder: Path) -> Mapping[str, str]:
+    if not isinstance(raw, dict):
+        raise ValueError("must be a table { … }")
     found, wrong = {}, {}
-    for name, url in _table(raw, folder).items():
+    for name, url in raw.items():
         try:
             found[name] = _queue(url, folder)
         except ValueError as error:
@@ -1944,16 +1940,13 @@ CONVERTERS: Mapping[str, Callable[[Any, Path], Any]] = {
 }  # fmt: skip
 
 
+_Declared: TypeAlias = Mapping[str, Sequence[Setting]]
+
+
 class _Reader:
     """Walks the parsed file beside the settings and collects every fault."""
 
-    def __init__(
-        self,
-        raw: Mapping[str, Any],
-        folder: Path,
-        kinds: Mapping[str, Sequence[Setting]],
-        tables: Mapping[str, Sequence[Setting]],
-    ) -> None:
+    def __init__(self, raw: Mapping[str, Any], folder: Path, kinds: _Declared, tables: _Declared) -> None:
         self.raw, self.folder, self.kinds, self.tables = raw, folder, kinds, tables
         self.faults: list[Fault] = []
 
@@ -2174,11 +2167,7 @@ def _as_table(place: str, shape: str, settings: Sequence[Setting], raw: Any) -> 
 
 
 def read_config(
-    raw: Mapping[str, Any],
-    folder: Path,
-    origin: str,
-    kinds: Mapping[str, Sequence[Setting]],
-    tables: Mapping[str, Sequence[Setting]] = MappingProxyType({}),
+    raw: Mapping[str, Any], folder: Path, origin: str, kinds: _Declared, tables: _Declared = MappingProxyType({})
 ) -> Config:
     """A Config of parsed TOML, with every fault by its place. `kinds` are the kinds of providers and their settings,
     `tables` those of other extensions, which have a table of their own."""
