@@ -5,13 +5,14 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import secrets
 import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from app import App, AppError, Clock, Job
+from app import App, AppError, Clock, Conflict, Insert, Job, Update, Write
 
 # ==== 1. JOBS ====================================================================================================
 # When each Job is due, which process runs it, and what becomes of one that fails. A server that opens the App in its
@@ -22,6 +23,7 @@ from app import App, AppError, Clock, Job
 _FIRST_RUN_S = 60.0  # after a start, of the jobs that are due less often
 _LOCK_RETRY_S = 30.0  # how soon another process goes on with the jobs when the one that ran them has ended
 _JOB_ENDS_S = 5.0  # how long a stop waits for a job
+_LEASE_S = 120.0  # how long a node that has ended keeps the others from the jobs that one of all nodes runs
 
 
 class Jobs:
@@ -34,6 +36,7 @@ class Jobs:
         self._app, self._lock, self._clock = app, lock, clock
         self._due = {job: clock() + min(job.every_s, _FIRST_RUN_S) for job in jobs}
         self._descriptor = -1  # of the lock, once it is held
+        self._node = secrets.token_hex(8)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
 
@@ -65,7 +68,8 @@ class Jobs:
 
     def _try(self, job: Job) -> None:
         try:
-            job.run(self._app, self._stop)
+            if job.scope != "site" or self._has_lease():
+                job.run(self._app, self._stop)
         except Exception as error:
             words, trace = (error.with_hint, None) if isinstance(error, AppError) else (type(error).__name__, error)
             log = logging.getLogger("satchel")
@@ -76,6 +80,21 @@ class Jobs:
             with suppress(OSError):  # another process has it, or the folder is away
                 self._descriptor = lock_file(self._lock)
         return self._descriptor >= 0
+
+    def _has_lease(self) -> bool:
+        """Whether this is the node that runs the jobs of the whole site; the lease is a row beside the settings."""
+        state, now = self._app.state, self._app.clock()
+        row = state.get("_settings", "jobs")
+        is_mine = row is not None and row.value["node"] == self._node
+        if row is not None and row.value["until"] > now + (_LEASE_S / 2 if is_mine else 0):
+            return is_mine
+        lease = {"node": self._node, "until": now + _LEASE_S}
+        write: Write = Update("_settings", "jobs", lease, row.version) if row else Insert("_settings", "jobs", lease)
+        try:
+            state.commit([write])
+        except Conflict:  # another node was first
+            return False
+        return True
 
 
 def lock_file(path: Path) -> int:

@@ -1746,6 +1746,26 @@ def test_one_process_of_a_data_folder_runs_the_jobs_and_another_goes_on_after_it
     two.stop()
 
 
+def test_a_job_of_the_site_is_run_by_one_node_until_that_has_ended(site: Site, tmp_path: Path, clock: Clock) -> None:
+    here, there = Counting(10), Counting(10)
+    here.scope = there.scope = "site"  # type: ignore[misc]
+    one, two = (jobs_plugin.Jobs(site.app, [job], tmp_path / f"{n}.lock", clock) for n, job in enumerate((here, there)))
+    for _ in range(30):
+        clock.now += 10
+        one.step()
+        two.step()
+    assert (here.runs, there.runs) == (30, 0)
+    one.stop()
+    runs = []
+    for _ in range(14):
+        clock.now += 10
+        two.step()
+        runs.append(there.runs)
+    assert runs[4] == 0, "the lease of the other one lasts"
+    assert runs[-1] > 0
+    two.stop()
+
+
 def test_a_server_runs_the_jobs_until_it_is_closed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     ran = threading.Event()
     monkeypatch.setattr(SWEEPS, "every_s", 0.01)
