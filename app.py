@@ -5881,11 +5881,12 @@ class Authority:
 
 
 # ==== 7. RESOURCES ===============================================================================================
-# Files, Forms, Views, Apps, and the built-in home page, admin lists and metrics. They check what was asked against what is
-# declared, and answer a Plan; bytes and records go through the contracts only.
+# Files, Forms, Views, Apps, and the built-in home page. They check what was asked against what is declared, and answer a
+# Plan; bytes and records go through the contracts only.
 # uses: ERRORS VALUES CONFIG CONTRACTS
-# defines: is_date FORMAT_HELP Field ListQuery read_list no_params text_cursor plan_of paged as_stored Files leads_to Edits
-#          Form HELD_IS_GONE upload_chunks View AppPage Home RESOURCE_TYPES
+# defines: is_date FORMAT_HELP has_type is_number number_of Field ListQuery LIST_PARAMS read_list no_params text_cursor
+#          watched plan_of paged as_stored Files leads_to Edits Form HELD_IS_GONE upload_chunks View AppPage Home
+#          RESOURCE_TYPES
 
 _EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,8}")
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`\x00-\x1f]+")
@@ -5928,7 +5929,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 _TEXTUAL, _NUMERIC = ("string",), ("number", "integer")
 
 
-def _has_type(value: Json, name: str) -> bool:
+def has_type(value: Json, name: str) -> bool:
     return isinstance(value, _TYPES[name]) and isinstance(value, bool) == (name == "boolean")
 
 
@@ -6003,12 +6004,12 @@ def _are_unique(items: Sequence[Json]) -> bool:
     return len(set(plain)) == len(plain)
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
     """Whether it is a number as programs write it, and no longer than is useful."""
     return len(text) <= _MOST_DIGITS and bool(_NUMBER.fullmatch(text))
 
 
-def _number_of(text: str) -> Json:
+def number_of(text: str) -> Json:
     """The exact number, if _is_number."""
     return exact_number(text) if set(text) & set(".eE") else int(text)
 
@@ -6095,7 +6096,7 @@ class Field:
                 yield place, f"cannot be of type {inner}"
             return
         for value, _ in self.choices:
-            if not _has_type(value, inner):
+            if not has_type(value, inner):
                 yield place, f"has {value!r}, which is not of type {inner}"
 
     def _file_setting_faults(self) -> Iterator[tuple[str, str]]:
@@ -6143,8 +6144,8 @@ class Field:
     def _type_faults(self, value: Json, pointer: str) -> list[Fault]:
         """Why no rule can be asked: the value is of another type, or too long to be looked at."""
         kind, longest = self.config.type, self.config.longest
-        if not _has_type(value, kind):
-            if kind == "integer" and _has_type(value, "number") and _exact(value) == _exact(value).to_integral_value():
+        if not has_type(value, kind):
+            if kind == "integer" and has_type(value, "number") and _exact(value) == _exact(value).to_integral_value():
                 return [Fault(pointer, "integer_size", "does not fit in 64 bits")]
             return [Fault(pointer, "type", _type_help(kind))]
         if kind in _NUMERIC:
@@ -6158,7 +6159,7 @@ class Field:
     def _item_faults(self, items: Sequence[Json], pointer: str) -> Iterator[Fault]:
         kind, allowed = self.config.items.get("type", "string"), [value for value, _ in self.choices]
         for index, item in enumerate(items):
-            if not _has_type(_normal(item, kind), kind):
+            if not has_type(_normal(item, kind), kind):
                 yield Fault(f"{pointer}/{index}", "type", _type_help(kind))
             elif item not in allowed:
                 yield Fault(f"{pointer}/{index}", "oneOf" if "oneOf" in self.config.items else "enum", _ONE_OF.help(allowed))
@@ -6177,8 +6178,8 @@ class Field:
             return None
         if self.config.format == "date-time":
             text = _with_plus(text)
-        if self.config.type in _NUMERIC and not self.choices and _is_number(text):
-            value = _number_of(text)
+        if self.config.type in _NUMERIC and not self.choices and is_number(text):
+            value = number_of(text)
         else:
             value = locale.read(self, [part.strip() for part in text.split(",")] if self.config.type == "array" else [text])
         for fault in self.faults(value, "") if value is not None else ():
@@ -6200,7 +6201,7 @@ class ListQuery(NamedTuple):
     wants_count: bool
 
 
-_LIST_PARAMS = ("_sort", "_size", "_next", "_q", "_count", "_for")
+LIST_PARAMS = ("_sort", "_size", "_next", "_q", "_count", "_for")
 
 
 def _condition(name: str, text: str, column: Column, locale: Locale) -> Condition:
@@ -6233,8 +6234,8 @@ def _filter_value(name: str, text: str, column: Column, locale: Locale) -> Json:
     if column.type not in _NUMERIC:
         date = locale.read_date(text) if column.format == "date" else text
         return text if isinstance(date, Unread) else date
-    if _is_number(text):
-        return _number_of(text)
+    if is_number(text):
+        return number_of(text)
     number = locale.read_number(text, whole=column.type == "integer")
     if number is None or isinstance(number, Unread):
         raise BadRequest(f"{name} is {text!r}: {column.name} {number.reason if number else 'is a number'}")
@@ -6246,11 +6247,11 @@ def read_list(params: Mapping[str, str], columns: Sequence[Column], locale: Loca
     by_name = {column.name: column for column in columns}
     where = []
     for name, text in params.items():
-        if name in _LIST_PARAMS or name in own:
+        if name in LIST_PARAMS or name in own:
             continue
         column, _, op = name.partition("__")
         if column not in by_name or (op or "eq") not in OPERATORS or name.endswith("__"):
-            raise BadRequest(f"{name} is no parameter here{nearest(name, [*own, *by_name, *_LIST_PARAMS])}")
+            raise BadRequest(f"{name} is no parameter here{nearest(name, [*own, *by_name, *LIST_PARAMS])}")
         where.append(_condition(name, text, by_name[column], locale))
     order_by = tuple(part for part in params.get("_sort", "").split(",") if part)
     for part in order_by:
@@ -6297,7 +6298,7 @@ def _log_damage(place: str, row: Value, name: str, reason: str) -> None:
         logging.getLogger("satchel").warning(words, place, what, reason, which)
 
 
-def _watched(place: str, rows: Iterable[Value]) -> Iterator[Value]:
+def watched(place: str, rows: Iterable[Value]) -> Iterator[Value]:
     """The same rows, with what is damaged in them logged."""
     for row in rows:
         for name, reason in damage_in(row):
@@ -6747,7 +6748,7 @@ class Form(Resource):
         place = f"forms/{self.name}"
         count = self.store.count(query) if asked.wants_count else None
         if whole:
-            return Table(columns, _watched(place, map(row, self.store.walk(query))), count=count)
+            return Table(columns, watched(place, map(row, self.store.walk(query))), count=count)
         page, size = self.store.find(query), partial(self.store.count_up_to, query, COUNTED + 1, COUNT_S)
         before = None if query.after else 0
         return paged(columns, map(row, page.items), page.next, place=place, before=before, count=count, size=size)
@@ -6947,11 +6948,12 @@ def upload_chunks(given: Json) -> Iterator[bytes]:
 
 
 class View(Resource):
-    """A report: a SQL statement, or chosen columns of a form's records."""
+    """A report: chosen columns of a form's records, or (SqlView of plugins/statements.py) the rows of an SQL statement."""
 
     type = "views"
 
-    def __init__(self, config: ViewConfig, source: Queries | Form, locale: Locale) -> None:
+    def __init__(self, config: ViewConfig, source: Any, locale: Locale) -> None:
+        """`source` is the Form, or the Queries of an SqlView."""
         self.config, self.name, self.source, self.locale = config, config.name, source, locale
         self.title = config.title or config.name.capitalize()
         self.params, wrong = _fields_of(config.params, f"views.{config.name}.params")
@@ -6985,103 +6987,29 @@ class View(Resource):
 
     def handle(self, request: Request, scope: Scope) -> Plan:
         self.check(request)
-        asked = read_list(request.params, self.columns, self.locale, list(self.params)) if self.columns else None
-        page: Any = {"title": self.title, "note": self.config.note, "fields": tuple(self.params.values())}
-        page["search"] = request.params.get("_q", "")
-        if isinstance(self.source, Form) and asked:
-            query = self.source.query(asked, self.config.order_by or ("-id",), self.columns)
-            query = query._replace(where=(*query.where, *self.config.where))
-            table = self.source.listing(query, asked, whole=request.whole, columns=self.columns)
-        else:
-            try:
-                table = self._select(request)
-            except BadRequest as error:
-                if not (request.page and error.faults):
-                    raise
-                table, page["faults"] = Table((), []), error.faults  # the filter, to be filled in or mended
+        page = {
+            "title": self.title, "note": self.config.note, "fields": tuple(self.params.values()),
+            "search": request.params.get("_q", ""),
+        }  # fmt: skip
+        try:
+            table = self.rows(request)
+        except BadRequest as error:
+            if not (request.page and error.faults):
+                raise
+            table, page["faults"] = Table((), []), error.faults  # the filter, to be filled in or mended
         return plan_of(Response(table=table, template="table.tpl", page=page))
+
+    def rows(self, request: Request) -> Table:
+        """What the request asks for."""
+        asked = read_list(request.params, self.columns, self.locale, list(self.params))
+        query = self.source.query(asked, self.config.order_by or ("-id",), self.columns)
+        query = query._replace(where=(*query.where, *self.config.where))
+        return cast(Table, self.source.listing(query, asked, whole=request.whole, columns=self.columns))
 
     def describe(self) -> Value:
         """Schemas of the parameters by name, and which of them must be given."""
         required = [name for name, one in self.params.items() if one.config.required]
         return {"params": {name: one.schema for name, one in self.params.items()}, "required": required}
-
-    # -- SQL
-
-    def defaults(self) -> dict[str, Json]:
-        """The value of each parameter that is not given."""
-        return {name: one.config.default for name, one in self.params.items()}
-
-    def statement(self, params: Mapping[str, str] = MappingProxyType({}), **asked: Any) -> Select:
-        """The declared statement with its parameters read by their type; a missing one is its default or null."""
-        values = self.defaults() | {n: p.from_param(params[n], self.locale) for n, p in self.params.items() if n in params}
-        missing = [n for n, p in self.params.items() if p.config.required and values[n] is None]
-        if missing:
-            faults = [Fault(f"/{name}", "required", "is missing") for name in missing]
-            raise BadRequest(f"the parameter {missing[0]} is missing", faults=faults)
-        return Select(statement=self.config.sql, params=values, **asked)
-
-    def _select(self, request: Request) -> Table:
-        source, place = cast(Queries, self.source), f"views/{self.name}"
-        size, start = page_bounds(request.params), _offset(request.params.get("_next", ""))
-        where, order_by = self._asked(request.params)
-        search, timeout_s = request.params.get("_q", "").strip(), float(self.config.timeout_s)
-        asked = self.statement(request.params, where=where, search=search, order_by=order_by or self.config.order_by)
-        if request.whole:
-            rows = source.select(asked)
-            items = _watched(place, _mappings(rows.columns, rows.rows))
-            return Table(self._titled(rows.columns, ()), items, close=rows.close)
-        asked = asked._replace(timeout_s=timeout_s)
-        rows = source.select(asked._replace(limit=size + 1, offset=start))
-        with closing(rows):
-            found, more = page_of(rows.rows, size)
-        count = source.count_rows(asked) if request.params.get("_count") == "1" else None
-        soon = partial(source.count_rows, asked._replace(timeout_s=min(COUNT_S, timeout_s)), COUNTED + 1)
-        columns, items = self._titled(rows.columns, found), _mappings(rows.columns, found)
-        following = encode_cursor(start + len(found)) if more else None
-        return paged(columns, items, following, place=place, before=start, count=count, size=soon)
-
-    def _asked(self, params: Mapping[str, str]) -> tuple[tuple[Condition, ...], tuple[str, ...]]:
-        """Filters and order; the provider knows the columns and refuses those that do not exist."""
-        filters = [name for name in params if name not in _LIST_PARAMS and name not in self.params]
-        sort = [part for part in params.get("_sort", "").split(",") if part]
-        names = {name.partition("__")[0] for name in filters} | {part.removeprefix("-") for part in sort}
-        own = {name: text for name, text in params.items() if name not in self.params}
-        asked = read_list(own, [Column(name) for name in names], self.locale)
-        return tuple(_untyped(condition) for condition in asked.where), asked.order_by
-
-    def _titled(self, names: Sequence[str], rows: Sequence[Sequence[Json]]) -> tuple[Column, ...]:
-        """Columns with their declared titles; a column of numbers in these rows is a number."""
-        columns = []
-        for index, name in enumerate(names):
-            title = self.config.columns.get(name, {}).get("title") or name.replace("_", " ").capitalize()
-            values = [row[index] for row in rows if row[index] is not None]
-            numeric = bool(values) and all(_has_type(value, "number") for value in values)
-            columns.append(Column(name, str(title), "number" if numeric else "string"))
-        return tuple(columns)
-
-
-def _untyped(condition: Condition) -> Condition:
-    """A condition on a SQL column, whose type is not known: the text of a number also means the number."""
-    if condition.op in ("contains", "prefix", "null"):
-        return condition
-    texts = condition.value if isinstance(condition.value, list) else [condition.value]
-    numbers = [_number_of(text) for text in texts if _is_number(text)]
-    if condition.op in ("eq", "in"):
-        return Condition(condition.field, "in", [*texts, *numbers])
-    return Condition(condition.field, condition.op, numbers[0]) if numbers else condition
-
-
-def _offset(cursor: str) -> int:
-    start = decode_cursor(cursor, 1)[0] if cursor else 0
-    if isinstance(start, bool) or not isinstance(start, int) or not 0 <= start < 2**53:
-        raise BadRequest("_next is not a cursor of this list: use the one from its answer, unchanged")
-    return start
-
-
-def _mappings(columns: Sequence[str], rows: Iterable[Sequence[Json]]) -> Iterator[Value]:
-    for row in rows:
-        yield dict(zip(columns, row, strict=True))
 
 
 # ---- apps, home, administration
@@ -8638,7 +8566,7 @@ class Builder:
             form = self.resources.get(one.source)
             return View(one, form, self.locale) if isinstance(form, Form) else None
         queries = self._provider_with(Queries, one.provider, f"{place}.provider")  # type: ignore[type-abstract]
-        return View(one, queries, self.locale) if queries else None
+        return cast(View, plugin("statements").SqlView(one, queries, self.locale)) if queries else None
 
     def _launcher(self, one: AppConfig, place: str) -> Resource:
         static = None

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from app import (
     RESOURCE_CONFIGS,
@@ -37,9 +37,12 @@ from app import (
     stores,
 )
 
+if TYPE_CHECKING:
+    from plugins.statements import SqlView
+
 # ==== 1. CHECK ===================================================================================================
 # Faults that show when things are tried, damage in what is stored, and what an operator should know.
-# uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES PROVIDERS ASSEMBLY
+# uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES PROVIDERS ASSEMBLY plugin:statements
 # defines: Inspection
 
 # What has an address of its own below a form, view or app; below files, anything can be.
@@ -163,7 +166,7 @@ def _resource_faults(place: str, resource: Resource | None) -> list[Fault]:
         case Files(blobs=blobs) if blobs.lists:
             return _tried(f"{place}.provider", lambda: next(blobs.scan("", deep=False), None))
         case View(source=Queries() as queries):
-            return _tried(f"{place}.sql", partial(_try_statement, resource, queries))
+            return _tried(f"{place}.sql", partial(_try_statement, cast("SqlView", resource), queries))
     return []
 
 
@@ -178,7 +181,7 @@ def _damage_of_share(share: Files) -> Iterator[tuple[str, str, str]]:
 
 
 def _damage_of_rows(resource: Resource, timeout_s: float) -> Iterator[tuple[str, str, str]]:
-    return _records_of(resource) if isinstance(resource, Form) else _rows_of(cast(View, resource), timeout_s)
+    return _records_of(resource) if isinstance(resource, Form) else _rows_of(cast("SqlView", resource), timeout_s)
 
 
 def _records_of(form: Form) -> Iterator[tuple[str, str, str]]:
@@ -189,16 +192,15 @@ def _records_of(form: Form) -> Iterator[tuple[str, str, str]]:
         yield from ((f"record {record.key}", name, reason) for name, reason in faults)
 
 
-def _rows_of(view: View, timeout_s: float) -> Iterator[tuple[str, str, str]]:
+def _rows_of(view: SqlView, timeout_s: float) -> Iterator[tuple[str, str, str]]:
     """The same of the rows of a SQL view."""
-    queries = cast(Queries, view.source)
-    with closing(queries.select(view.statement(timeout_s=timeout_s))) as rows:
+    with closing(view.source.select(view.statement(timeout_s=timeout_s))) as rows:
         for number, row in enumerate(rows.rows, 1):
             for name, value in zip(rows.columns, row, strict=True):
                 yield f"row {number:,}", f"column {name}", damage_of(value)
 
 
-def _try_statement(view: View, queries: Queries) -> None:
+def _try_statement(view: SqlView, queries: Queries) -> None:
     """Run a view's statement with its defaults for no rows; ConfigError or what the provider raises."""
     order_by = view.config.order_by
     rows = queries.select(Select(statement=view.config.sql, params=view.defaults(), order_by=order_by, limit=0))

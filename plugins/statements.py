@@ -1,0 +1,123 @@
+"""Views of SQL: a declared statement whose rows are filtered, ordered and paged like any list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from functools import partial
+from types import MappingProxyType
+from typing import Any
+
+from app import (
+    COUNT_S,
+    COUNTED,
+    LIST_PARAMS,
+    BadRequest,
+    Column,
+    Condition,
+    Fault,
+    Json,
+    Queries,
+    Request,
+    Select,
+    Table,
+    Value,
+    View,
+    decode_cursor,
+    encode_cursor,
+    has_type,
+    is_number,
+    number_of,
+    page_bounds,
+    page_of,
+    paged,
+    read_list,
+    watched,
+)
+
+# ==== 1. STATEMENTS ==============================================================================================
+# The statement is the administrator's: parameters are bound, and what is asked of its rows is written around it by the
+# provider, which knows their columns.
+# uses: ERRORS VALUES CONTRACTS RESOURCES
+# defines: SqlView
+
+
+class SqlView(View):
+    """A report: the rows of an SQL statement."""
+
+    source: Queries
+
+    def defaults(self) -> dict[str, Json]:
+        """The value of each parameter that is not given."""
+        return {name: one.config.default for name, one in self.params.items()}
+
+    def statement(self, params: Mapping[str, str] = MappingProxyType({}), **asked: Any) -> Select:
+        """The declared statement with its parameters read by their type; a missing one is its default or null."""
+        values = self.defaults() | {n: p.from_param(params[n], self.locale) for n, p in self.params.items() if n in params}
+        missing = [n for n, p in self.params.items() if p.config.required and values[n] is None]
+        if missing:
+            faults = [Fault(f"/{name}", "required", "is missing") for name in missing]
+            raise BadRequest(f"the parameter {missing[0]} is missing", faults=faults)
+        return Select(statement=self.config.sql, params=values, **asked)
+
+    def rows(self, request: Request) -> Table:
+        source, place = self.source, f"views/{self.name}"
+        size, start = page_bounds(request.params), _offset(request.params.get("_next", ""))
+        where, order_by = self._asked(request.params)
+        search, timeout_s = request.params.get("_q", "").strip(), float(self.config.timeout_s)
+        asked = self.statement(request.params, where=where, search=search, order_by=order_by or self.config.order_by)
+        if request.whole:
+            rows = source.select(asked)
+            items = watched(place, _mappings(rows.columns, rows.rows))
+            return Table(self._titled(rows.columns, ()), items, close=rows.close)
+        asked = asked._replace(timeout_s=timeout_s)
+        rows = source.select(asked._replace(limit=size + 1, offset=start))
+        with closing(rows):
+            found, more = page_of(rows.rows, size)
+        count = source.count_rows(asked) if request.params.get("_count") == "1" else None
+        soon = partial(source.count_rows, asked._replace(timeout_s=min(COUNT_S, timeout_s)), COUNTED + 1)
+        columns, items = self._titled(rows.columns, found), _mappings(rows.columns, found)
+        following = encode_cursor(start + len(found)) if more else None
+        return paged(columns, items, following, place=place, before=start, count=count, size=soon)
+
+    def _asked(self, params: Mapping[str, str]) -> tuple[tuple[Condition, ...], tuple[str, ...]]:
+        """Filters and order; the provider knows the columns and refuses those that do not exist."""
+        filters = [name for name in params if name not in LIST_PARAMS and name not in self.params]
+        sort = [part for part in params.get("_sort", "").split(",") if part]
+        names = {name.partition("__")[0] for name in filters} | {part.removeprefix("-") for part in sort}
+        own = {name: text for name, text in params.items() if name not in self.params}
+        asked = read_list(own, [Column(name) for name in names], self.locale)
+        return tuple(_untyped(condition) for condition in asked.where), asked.order_by
+
+    def _titled(self, names: Sequence[str], rows: Sequence[Sequence[Json]]) -> tuple[Column, ...]:
+        """Columns with their declared titles; a column of numbers in these rows is a number."""
+        columns = []
+        for index, name in enumerate(names):
+            title = self.config.columns.get(name, {}).get("title") or name.replace("_", " ").capitalize()
+            values = [row[index] for row in rows if row[index] is not None]
+            numeric = bool(values) and all(has_type(value, "number") for value in values)
+            columns.append(Column(name, str(title), "number" if numeric else "string"))
+        return tuple(columns)
+
+
+def _untyped(condition: Condition) -> Condition:
+    """A condition on a SQL column, whose type is not known: the text of a number also means the number."""
+    if condition.op in ("contains", "prefix", "null"):
+        return condition
+    texts = condition.value if isinstance(condition.value, list) else [condition.value]
+    numbers = [number_of(text) for text in texts if is_number(text)]
+    if condition.op in ("eq", "in"):
+        return Condition(condition.field, "in", [*texts, *numbers])
+    return Condition(condition.field, condition.op, numbers[0]) if numbers else condition
+
+
+def _offset(cursor: str) -> int:
+    start = decode_cursor(cursor, 1)[0] if cursor else 0
+    if isinstance(start, bool) or not isinstance(start, int) or not 0 <= start < 2**53:
+        raise BadRequest("_next is not a cursor of this list: use the one from its answer, unchanged")
+    return start
+
+
+def _mappings(columns: Sequence[str], rows: Iterable[Sequence[Json]]) -> Iterator[Value]:
+    for row in rows:
+        yield dict(zip(columns, row, strict=True))
