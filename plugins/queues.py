@@ -399,7 +399,8 @@ class DeadLetters(Command):
     help = "list, show, send back or delete messages that failed for good"
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("verb", choices=["list", "show", "redrive", "drop"], metavar="list | show | redrive | drop")
+        verbs = ["list", "show", "redrive", "drop"]
+        parser.add_argument("verb", choices=verbs, metavar=" | ".join(verbs), help="what to do with them")
         known_by = "of a dead letter or of the message that failed; its first 8 characters are enough"
         parser.add_argument("id", nargs="*", metavar="ID", help=known_by)
         code = "only those that failed with this code, such as invalid_token"

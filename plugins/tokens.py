@@ -218,7 +218,7 @@ class Keys(app.Command):
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
         verbs = ["list", "rotate", "retire"]
-        parser.add_argument("verb", nargs="?", choices=verbs, default="list", metavar=" | ".join(verbs))
+        parser.add_argument("verb", nargs="?", choices=verbs, default="list", metavar=" | ".join(verbs), help="default list")
         parser.add_argument("kid", nargs="?", metavar="KID", help="retire: the key, whose tokens are refused from then on")
 
     def run(self, args: argparse.Namespace, site: Site) -> int:
