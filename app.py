@@ -5,32 +5,32 @@ You describe resources (files, forms, views, apps) once in app.toml and put them
 plugins). The same declaration is then a page for people and an interface for programs, behind signed tokens with
 scoped grants, with one validator, one authorisation, one audit trail and one error object.
 
-What comes flows down this file, and the answer flows back:
+A request flows down this file, and its answer flows back:
 
     request -> runner -> App.handle -> resource -> plan -> provider -> storage
                          token check, grant           one commit: records, audit entry, idempotency record
 
-A runner knows its transport and nothing else: it makes a Request and renders a Response. A resource knows what was
-declared and nothing else: it answers a Plan. A provider knows its driver and nothing else. They never meet but in
-App.handle, where the flow stands in full. Contracts come first and the wiring last, so every name is defined above its
-use. Each section begins with what it is for, what it uses and what it defines; tests/test_architecture.py holds it to
-that.
+A runner knows its transport alone: it makes a Request and renders a Response. A resource knows its declaration alone: it
+returns a Plan. A provider knows its driver alone. They meet in App.handle, where the whole flow stands. Contracts come
+first and the wiring last, so every name is defined above its use. Each section begins with its charter, what it uses and
+what it defines; tests/test_architecture.py keeps that true.
 
      1 ERRORS       everything raised on purpose: code, HTTP status, exit code, retry
      2 VALUES       frozen data that crosses sections: Action Grant Request Response Record Blob Query Page
      3 CONFIG       app.toml to checked, frozen settings; every key, default and unit in one table
-     4 CONTRACTS    what a Provider (Records, Blobs, Queries), a Resource and a Runner must do
+     4 CONTRACTS    what a Provider (Records, Blobs, Queries), a Resource, a Runner and each kind of plugin must do
      5 RUNNERS      transports: the only section that knows HTTP and the messages of queues
-     6 AUTH         sign, verify, revoke tokens; match grants; sessions
+     6 AUTH         sign, verify and revoke tokens; sessions
      7 RESOURCES    Files, Form, View, AppPage, and the built-in home page and admin lists
-     8 PROVIDERS    what all providers share, and SqlProvider: the only section that knows drivers
-     9 PLUGINS      kinds by name; loads plugins/*.py, fails loudly naming the file
+     8 PROVIDERS    what all providers share, and SqlProvider: the only section that knows a driver, sqlite3
+     9 PLUGINS      the registry of what plugins/*.py add, by family and kind
     10 ASSEMBLY     App: build, handle, close. The flow stands here and nowhere else
-    11 COMMANDS     the argparse tree: server, auth, info; one cmd_* each
+    11 COMMANDS     the argparse tree, server run, init and check, and info; other commands are plugins
     12 MAIN         argv to exit code; the command line's only error rendering
 
-To add a provider, write plugins/NAME.py with a Provider class (docs/plugins.md shows one). To add a type of resource, write
-a Resource in section 7 and build it in section 10. To add a door, write a Runner in section 5.
+A new feature is a file in plugins/: a class derived from Provider, Format, Route, Job or Command, and its kind in the
+file's heading. docs/plugins.md shows how; tests/test_extensions.py and tests/test_provider_contract.py check any of them.
+A new type of resource is a Resource in section 7, built in section 10. A new transport is a Runner in section 5.
 """
 
 from __future__ import annotations
@@ -2218,12 +2218,11 @@ def file_input_accept(accept: Sequence[str]) -> str:
 
 
 # ==== 4. CONTRACTS ===============================================================================================
-# What a Provider (Records, Blobs, Queries), a Resource, a Runner, the Host of a runner and each family of extensions
-# must do, and plugin(), which imports a bundled file when it is needed. Docstrings are promises that the contract
-# suites in tests/ assert of every kind; default methods keep them.
+# What a Provider (Records, Blobs, Queries), a Resource, a Runner, a runner's Host and each family of extensions must do.
+# Docstrings are promises, which the contract suites in tests/ check for every kind; default methods keep them.
 # uses: ERRORS VALUES CONFIG
 # defines: Extension Provider Records Blobs Queries Publish Remove BlobStep Plan Scope Locale Endpoint Resource Host
-#          Attribute Message Queue Runner Asked Answer Format Route Job Site Command FAMILIES BUNDLED plugin
+#          Runner Asked Answer Format Route Job Site Command FAMILIES BUNDLED plugin
 #          import_file
 
 
@@ -2231,10 +2230,9 @@ _Extension = TypeVar("_Extension", bound="Extension")
 
 
 class Extension:
-    """Something that a file of plugins/ adds to a site. Its base class says which family it belongs to, its kind which one
-    it is there.
+    """Something that a file in plugins/ adds to a site. The base class is its family; `kind` is its name there.
 
-    `settings` is what app.toml may say: of a Provider under [providers.NAME], of all others in the table [KIND].
+    `settings` are its keys in app.toml: under [providers.NAME] for a Provider, in the table [KIND] for all others.
     """
 
     kind: ClassVar[str]
@@ -2242,66 +2240,62 @@ class Extension:
 
 
 class Provider(Extension, ABC):
-    """A place where data is kept. Methods may be called from many threads between open() and close().
-
-    Driver errors leave as AppError with the cause chained.
-    """
+    """A place where data is kept. Between open() and close(), methods may be called from many threads. A driver's errors
+    leave as AppErrors with their cause chained."""
 
     name: str
-    serves_places: bool = False  # what lies in places() is what it serves, file by file
+    serves_places: bool = False  # the files in places() are the blobs that it serves
 
     @abstractmethod
     def __init__(self, name: str, options: Mapping[str, Any], folder: Path) -> None:
-        """Check the options (ConfigError) and open nothing. Relative paths start at folder."""
+        """Opens nothing. Relative paths start at `folder`. Raises ConfigError if an option is wrong."""
 
     @abstractmethod
     def open(self) -> None:
-        """Make ready in this process, after any fork; idempotent; Unavailable if the backend is away."""
+        """Makes it ready in this process, after any fork. Idempotent. Raises Unavailable if the backend is away."""
 
     @abstractmethod
     def close(self) -> None:
-        """Release everything; idempotent, never raises."""
+        """Releases everything. Idempotent; never raises."""
 
     @abstractmethod
     def ping(self) -> float:
-        """Seconds of one round trip to the backend; Unavailable if it is away."""
+        """Seconds of one round trip to the backend. Raises Unavailable if it is away."""
 
     def warnings(self) -> list[str]:
-        """What an operator should know about this backend; no I/O beyond what ping does."""
+        """What an operator should know about this backend. No more I/O than ping() does."""
         return []
 
     def places(self) -> list[Path]:
-        """Files and folders of this machine that hold its data, which no file share may show; [] where there are none."""
+        """Files and folders on this machine that hold its data, which no file share may show."""
         return []
 
     def sweep(self, now: float) -> None:
-        """Remove what interrupted work left behind, such as bytes that were staged over a day before `now` (Unix seconds).
+        """Removes what interrupted work left behind, such as bytes staged more than a day before `now` (Unix seconds).
 
-        Never called for a request: it may take its time. Meanwhile others read and write.
+        It may take long, while others read and write.
         """
 
     def has(self, contract: type[Provider]) -> bool:
-        """Whether it keeps a contract as it is configured: an HTTP service may have records and no blobs."""
+        """Whether it keeps a contract as configured: an HTTP service may have records and no blobs."""
         return isinstance(self, contract)
 
     def create(self, tables: Sequence[str]) -> list[str]:
-        """Make what is never made silently (these tables, a bucket), for `server check --create`; what was made, in words.
-
-        [] where nothing was missing, or where first use makes everything.
-        """
+        """Makes what first use does not make (these tables, a bucket), for `server check --create`. Returns what it made,
+        in words; [] if nothing was missing."""
         return []
 
 
 class Records(Provider):
-    """JSON objects by key in named tables; a table exists once it is written. Integers of 64 bits and decimals are exact.
+    """JSON objects by key in named tables. A table exists once it is written to.
 
-    Keys are 1..512 UTF-8 bytes compared byte by byte (no Unicode normalisation); U+0000 is refused everywhere.
+    Keys have 1 to 512 bytes of UTF-8 and are compared byte by byte, without Unicode normalisation. U+0000 is refused.
     """
 
-    atomic: bool  # commit() of many writes is all or nothing
-    conditional: bool = True  # the backend checks preconditions; else this process does, under a lock of its own
-    exact_integers: bool = True  # integers of 64 bits and decimals come back as they were
-    most_writes: int | None = None  # of one commit (TooLarge beyond); None = no limit of its own
+    atomic: bool  # a commit of many writes is all or nothing
+    conditional: bool = True  # the backend checks preconditions; if not, this process does, under its own lock
+    exact_integers: bool = True  # 64-bit integers and decimals come back exactly as they were
+    most_writes: int | None = None  # in one commit, which raises TooLarge beyond it; None means no limit
 
     @abstractmethod
     def get(self, table: str, key: str) -> Record | None:
@@ -2309,42 +2303,41 @@ class Records(Provider):
 
     @abstractmethod
     def find(self, query: Query) -> Page:
-        """At most query.limit records in order, and the cursor of what follows; it ends early where PAGE_BYTES are full.
+        """At most query.limit records in order, fewer if they fill PAGE_BYTES, and the cursor of what follows.
 
-        Following the cursors gives no record twice and skips none, whatever is inserted or deleted meanwhile.
-        BadRequest on a cursor of another query; Unsupported on what the backend cannot order or filter.
+        Following the cursors repeats and skips no record, whatever is inserted or deleted meanwhile. Raises BadRequest if
+        the cursor is another query's, Unsupported if the backend cannot order or filter so.
         """
 
     @abstractmethod
     def count(self, query: Query) -> int:
-        """How many records the query selects, its limit and cursor aside."""
+        """How many records the query selects, ignoring its limit and cursor."""
 
     def count_up_to(self, query: Query, most: int, timeout_s: float) -> int | None:
-        """The same, `most` if there are more; None where this provider cannot tell in about timeout_s."""
+        """The same, or `most` if there are more. None if this provider cannot tell within about timeout_s."""
         return None
 
     def prepare(self, tables: Mapping[str, Mapping[str, str]]) -> None:
-        """Make these tables exist where a statement of Queries may name them; elsewhere there is nothing to make.
+        """Makes these tables, if statements of Queries may name them.
 
-        With each the fields that views filter and order by, which are worth an index, and their format: "date-time" are
-        those that a Query names in `instants`.
+        Each comes with the fields that views filter and order by, which are worth an index, and their formats:
+        "date-time" fields are those that a Query names in `instants`.
         """
 
     def tables(self) -> list[str]:
-        """The names of all tables that were written, in order; Unsupported where the backend cannot tell."""
+        """The names of all tables that were written to, in order. Raises Unsupported if the backend cannot tell."""
         raise Unsupported(f"a {self.kind} provider cannot list its tables")
 
     @abstractmethod
     def commit(self, writes: Sequence[Write]) -> list[Record]:
-        """Do all writes, durably, or none; a list of one record a write, in order (of a Delete: version 0, no value).
+        """Does all writes durably, or none. Returns a record for each, in order; of a Delete with version 0 and no value.
 
-        Conflict names the index of the first write whose precondition fails. A list longer than one is Unsupported
-        where not `atomic`. Of N racing inserts of a key one wins. An empty list does nothing. A key stands at most
-        once in a list (Invalid else).
+        Of N racing inserts of a key one wins. An empty list does nothing. Raises Conflict with the index of the first write
+        whose precondition fails, Invalid if a key occurs twice, Unsupported for several writes if it is not `atomic`.
         """
 
     def walk(self, query: Query) -> Iterator[Record]:
-        """Every record of the query in order, streamed in pages of at most 1,000."""
+        """Every record of the query in order, fetched in pages of at most 1,000."""
         cursor: str | None = query.after
         while cursor is not None:
             page = self.find(query._replace(limit=1000, after=cursor))
@@ -2353,70 +2346,69 @@ class Records(Provider):
 
 
 class Blobs(Provider):
-    """Bytes by path. Paths were checked (check_path); folders exist while something is in them. Where others can make
-    folders (`keeps_folders`), theirs also exist while they are empty, and are never removed here.
+    """Bytes by path. Callers have checked the paths (check_path). A folder exists while something is in it.
 
-    A path is a file or a folder, never both: publishing "a/b" where "a" is a file, or "a" where it is a folder, is a
-    Conflict. Paths are listed in UTF-8 byte order.
+    A path is a file or a folder, never both: publishing "a/b" where "a" is a file, or "a" where it is a folder, raises
+    Conflict. Paths are listed in the order of their UTF-8 bytes.
     """
 
-    lists: bool = True  # scan() and is_folder() work; else they are Unsupported
-    renames: bool = True  # move() is one step that keeps the etag; else a copy and a removal
-    keeps_folders: bool = False  # folders that another program made stay, and are listed while they are empty
-    frees_folders: bool = True  # the path of a folder is free for a file once nothing is in it; else that is a Conflict
+    lists: bool = True  # scan() and is_folder() work; if not, they raise Unsupported
+    renames: bool = True  # move() is one step that keeps the etag; if not, it copies and removes
+    keeps_folders: bool = False  # a folder that another program made stays, and is listed, while it is empty
+    frees_folders: bool = True  # an emptied folder's path may become a file; if not, publishing there raises Conflict
 
     @abstractmethod
     def stat(self, path: str) -> Blob | None:
-        """The blob, or None; a folder is None."""
+        """The blob; None if there is none, or a folder."""
 
     @abstractmethod
     def is_folder(self, path: str) -> bool:
-        """Whether something lies below path; "" is the root and always is."""
+        """Whether something lies below `path`. "" is the root, which always is a folder."""
 
     @abstractmethod
     def read(self, path: str, start: int = 0, length: int | None = None, if_match: str | None = None) -> Reader:
-        """Bytes from `start`, `length` of them or all; the same blob to the end even if it is replaced meanwhile.
+        """`length` bytes from `start`, or all; of the same blob to the end, even if it is replaced meanwhile.
 
-        NotFound if missing; PreconditionFailed if it is no longer the one that if_match names.
+        Raises NotFound if it is missing, PreconditionFailed if its etag is not `if_match`.
         """
 
     @abstractmethod
     def stage(self, chunks: Iterable[bytes], path: str = "") -> Staged:
-        """Store bytes durably without making them visible; if `chunks` raises, nothing is left.
+        """Stores bytes durably without making them visible. If `chunks` raises, nothing is left.
 
-        `path`, where given, is that of the publish to come: a store that builds objects in place may begin there.
+        `path` is where they will be published, if that is known: a store that builds objects in place may begin there.
         """
 
     @abstractmethod
     def publish(self, staged: Staged, path: str, *, if_match: str | None = None, if_none_match: bool = False) -> Blob:
-        """Make staged bytes the blob at path, whole or not at all, durably.
+        """Makes staged bytes the blob at `path`, durably, whole or not at all.
 
-        PreconditionFailed if the present etag is not if_match, or if_none_match and something is there; the staged
-        bytes are then still there. Of N racing publishes with the same condition one wins.
+        Of N racing publishes with the same condition one wins. Raises PreconditionFailed, leaving the bytes staged, if the
+        present etag is not `if_match`, or with `if_none_match` if something is there.
         """
 
     @abstractmethod
     def discard(self, staged: Staged) -> None:
-        """Forget staged bytes; idempotent. Those that nobody published or discarded are swept after a day."""
+        """Forgets staged bytes. Idempotent. sweep() removes those that were neither published nor discarded in a day."""
 
     @abstractmethod
     def scan(self, prefix: str = "", *, deep: bool = True, after: str = "") -> Iterator[Entry]:
-        """What lies below the folder `prefix` ("" = the root), in order, after the path `after`.
+        """What lies below the folder `prefix` ("" is the root), in order, after the path `after`.
 
-        deep: every blob; else the entries of that folder alone, sub-folders as Folder. What cannot be looked at comes as
-        Unseen and keeps nothing else from coming.
+        With `deep` every blob; without it the entries of that one folder, with sub-folders as Folder. What cannot be read
+        is listed as Unseen, and the rest still follows.
         """
 
     @abstractmethod
     def remove(self, path: str, *, if_match: str | None = None) -> None:
-        """Remove a blob; NotFound if missing, PreconditionFailed if it is another."""
+        """Removes a blob. Raises NotFound if it is missing, PreconditionFailed if its etag is not `if_match`."""
 
     @abstractmethod
     def move(self, source: str, target: str) -> Blob:
-        """Rename a blob, in one step unless its provider says otherwise; NotFound, or Conflict if the target exists."""
+        """Renames a blob; see `renames`. Raises NotFound if it is missing, Conflict if the target exists."""
 
     def write(self, path: str, chunks: Iterable[bytes], *, if_match: str | None = None, if_none_match: bool = False) -> Blob:
-        """stage and publish in one call; nothing is left behind by a failure."""
+        """Stages and publishes in one call. A failure leaves nothing behind."""
         staged = self.stage(chunks, path)
         try:
             return self.publish(staged, path, if_match=if_match, if_none_match=if_none_match)
@@ -2430,33 +2422,33 @@ class Queries(Provider):
 
     @abstractmethod
     def select(self, select: Select) -> Rows:
-        """Run it and stream its rows. It can write nothing, whatever it says.
+        """Runs the statement, which cannot write whatever it says, and streams its rows. Bytes become base64 text.
 
-        BadRequest on an unknown column in where or order_by, ConfigError on a bad statement, QueryTimeout past
-        timeout_s (also while streaming), TooLarge past max_rows. Bytes values come as base64 text.
+        Raises BadRequest if where or order_by names an unknown column, ConfigError if the statement is wrong; also while
+        streaming, QueryTimeout after timeout_s and TooLarge beyond max_rows.
         """
 
     def count_rows(self, select: Select, most: int | None = None) -> int:
-        """How many rows select() would give but for its limit, offset and order; `most` if there are more."""
+        """How many rows select() would give without its limit and offset, or `most` if there are more."""
         bounds: Any = {"order_by": (), "limit": most, "offset": 0, "max_rows": None}
         with closing(self.select(select._replace(**bounds))) as rows:
             return sum(1 for _ in rows.rows)
 
 
 class Publish(NamedTuple):
-    """Make staged bytes visible at path, replacing what is there unless a condition forbids it."""
+    """Makes staged bytes visible at `path`, replacing what is there unless a condition forbids it."""
 
     blobs: Blobs
     staged: Staged
     path: str
     if_match: str | None = None
     if_none_match: bool = False
-    held: Held | None = None  # whose bytes these are: should the commit fail, they are staged again for another try
-    waits: bool = False  # they were kept for this: should it fail, they stay staged for another try
+    held: Held | None = None  # what the bytes were held as: if the commit fails, they are staged again for another try
+    waits: bool = False  # if this fails, the bytes stay staged for another try
 
 
 class Remove(NamedTuple):
-    """Remove the bytes at path, if they are still the ones that if_match names; `or_gone`: or if nothing is there."""
+    """Removes the blob at `path` if its etag is still `if_match`. With `or_gone` nothing need be there."""
 
     blobs: Blobs
     path: str
@@ -2470,10 +2462,10 @@ BlobStep: TypeAlias = Publish | Remove
 class Plan(NamedTuple):
     """What a resource wants done and answered; App.handle does it.
 
-    Steps run first, then `respond` gets the blobs they published, then changes are committed together with the audit
-    entries. `cleanup` runs after the commit and may fail without failing the request. If a commit fails, what the
-    steps published is removed. A plan with steps and no changes is a file operation and is audited by an intent.
-    `action` is what a request for an update turned out to be; None where the request says it.
+    The steps run first. `respond` then gets the blobs that they published, and the changes are committed together with
+    their audit entries; if that fails, what the steps published is removed. `cleanup` comes last, and may fail without
+    failing the request. Steps without changes are a file operation, which is audited by an intent and an outcome.
+    `action` is what an update turned out to be; None if it is the request's own.
     """
 
     respond: Callable[[Sequence[Blob]], Response]
@@ -2484,52 +2476,49 @@ class Plan(NamedTuple):
 
 
 class Scope(NamedTuple):
-    """What a resource may know beside the request: who asks, the time, fresh ids, and other resources as this caller."""
+    """What a resource may use beside the request."""
 
     caller: Caller
     now: float
     new_id: Callable[[], str]
-    read: Callable[[str, Mapping[str, str]], Response]  # (address, params); Forbidden and NotFound as for the caller
-    again: bool = False  # the same request was begun before and not ended: what it asks for may have been done
+    read: Callable[[str, Mapping[str, str]], Response]  # reads (address, params) as the caller
+    again: bool = False  # the same request began earlier and did not end: what it asks for may have been done
 
 
 class Locale(Protocol):
-    """How people of a language and a time zone write values, and how what they type is read. plugins/locale.py has them.
-
-    Where something typed is no such value, or could be two, the answer is Unread.
-    """
+    """How values are written for people of a language and a time zone, and how what they type is read; see
+    plugins/locale.py. What cannot be read, or can be read in two ways, is returned as Unread."""
 
     lang: str  # a BCP 47 tag
     zone_name: str  # "Europe/Copenhagen"
 
     def show(self, column: Column, value: Json) -> str:
-        """A value for people, whole."""
+        """The whole value, for people."""
 
     def read(self, asked: Any, texts: Sequence[str]) -> Json:
-        """The value that a person typed into a Field; None for nothing. A text that is no such value may be returned as it
-        is."""
+        """The value that a person typed into a Field; None for nothing. A text that is no such value may stay as it is."""
 
     def read_number(self, text: str, *, whole: bool = False) -> Json:
-        """The exact number; None for nothing. A field of `whole` numbers has fewer doubts."""
+        """The exact number; None for nothing. With `whole`, "1.234" can only be one number."""
 
     def write_number(self, value: Json) -> str:
-        """No digit is lost, and read_number gives the same number again."""
+        """Every digit; read_number returns the same number."""
 
     def read_date(self, text: str) -> str:
         """The ISO date."""
 
     def local(self, text: str) -> datetime | None:
-        """A stored date-time by the clocks of the zone; None if it is not one that they can show."""
+        """A stored date-time in the zone; None if it is none, or out of range."""
 
     def spreadsheet(
         self, columns: Sequence[Column], rows: Iterable[Mapping[str, Json]]
     ) -> tuple[list[str], Iterator[list[str]], str]:
-        """The heading, the rows and the delimiter of CSV that a spreadsheet shows to people. No cell is a formula; times are
-        by the clocks of the zone, which their heading names."""
+        """The headings, rows and delimiter of CSV for a spreadsheet. No cell is a formula; times are in the zone, which
+        their heading names."""
 
 
 class Endpoint(NamedTuple):
-    """A path inside a resource and what may be done there. In `path`, words in capitals stand for any one segment, and PATH
+    """A path inside a resource, and what may be done there. In `path` a word in capitals stands for any one segment, PATH
     for one or more."""
 
     path: str
@@ -2547,25 +2536,25 @@ class Endpoint(NamedTuple):
 
 
 class Resource(ABC):
-    """Something declared in app.toml. It answers a Plan and writes nothing itself, except staged bytes."""
+    """Something declared in app.toml. It returns a Plan and writes nothing itself but staged bytes."""
 
     type: ClassVar[str]
     name: str
     title: str
     endpoints: ClassVar[tuple[Endpoint, ...]] = (Endpoint(""),)  # routes, Allow, info routes and OpenAPI follow from them
     actions: ClassVar[frozenset[Action]]  # of all endpoints
-    records: Records | None = None  # where its records, their audit entries and request ids live; None: the state provider
+    records: Records | None = None  # keep its records, audit entries and request ids; None means the state provider
 
     def __init_subclass__(cls) -> None:
         cls.actions = frozenset(action for endpoint in cls.endpoints for action in endpoint.actions)
 
     @classmethod
     def endpoint(cls, path: Sequence[str]) -> Endpoint | None:
-        """The endpoint of a path inside such a resource; None if there is none."""
+        """The endpoint of a path inside such a resource, or None."""
         return next((one for one in cls.endpoints if one.fits(path)), None)
 
     def check(self, request: Request) -> None:
-        """Raises NotFound if there is no endpoint, UnsupportedAction if it does something else."""
+        """Raises NotFound if the path has no endpoint, UnsupportedAction if that does not have the action."""
         endpoint = self.endpoint(request.path)
         if endpoint is None:
             raise NotFound(f"{request.resource} has no {'/'.join(request.path)}")
@@ -2575,7 +2564,7 @@ class Resource(ABC):
 
     @classmethod
     def sufficient(cls, request: Request) -> tuple[Action, ...]:
-        """The actions any one of which lets the request in; the resource then checks what it turned out to be."""
+        """Any one of these actions lets the request in; the resource then checks what it turned out to be."""
         return (request.action,)
 
     @classmethod
@@ -2584,16 +2573,16 @@ class Resource(ABC):
         return request.address
 
     def describe(self) -> Value:
-        """What programs must know beyond its address: JSON Schemas of what it takes; {} when nothing."""
+        """What programs must know beyond its address, such as JSON Schemas of what it takes."""
         return {}
 
     @abstractmethod
     def handle(self, request: Request, scope: Scope) -> Plan:
-        """What to do and answer; the caller was let in. NotFound, BadRequest, Invalid, PreconditionFailed, Forbidden…"""
+        """What to do and answer, once the caller was let in. Raises NotFound, BadRequest, Invalid, PreconditionFailed …"""
 
 
 class Host(Protocol):
-    """What a runner may ask of the application."""
+    """What runners and routes may ask of the application."""
 
     title: str
     locale: Locale
@@ -2602,154 +2591,73 @@ class Host(Protocol):
         """One object of each kind of a family (Route, Job), with its settings."""
 
     def open(self) -> None:
-        """Open the providers, once in each process, after any fork."""
+        """Opens the providers, once in each process, after any fork."""
 
     def close(self) -> None: ...
 
     def handle(self, request: Request, guard: Callable[[], None] = ...) -> Response:
-        """The whole flow. `guard` is called right before the commit; what it raises stops it."""
+        """The whole flow. `guard` is called just before the commit; if it raises, nothing is committed."""
 
     def sign_in(self, secret: str, request_id: str) -> tuple[str, int]:
-        """A session id and its seconds for a token or the code of a sign-in link; Unauthenticated else."""
+        """A session id and its seconds, for a token or a sign-in link's code. Raises Unauthenticated if it is not good."""
 
     def sign_out(self, credential: str, request_id: str) -> None: ...
 
     def site_id(self) -> str:
-        """Names this site among others of its host: the same on all nodes, after restarts and with other keys."""
+        """Names this site among others on its host: the same on all nodes, after restarts and with new keys."""
 
     def link_is_good(self, code: str) -> bool:
-        """Whether the code of a sign-in link would sign somebody in; it stays unused."""
+        """Whether the code of a sign-in link is good. It stays unused."""
 
     def seal(self, purpose: str, text: str) -> str:
-        """`text` signed for `purpose`, to be given to a browser and read back by unseal."""
+        """`text` signed for `purpose`, for a browser to keep and unseal() to read."""
 
     def unseal(self, purpose: str, sealed: str) -> str | None:
-        """The sealed text, or None if it was not sealed here for this purpose."""
+        """The sealed text; None if it was not sealed here for this purpose."""
 
     def limits(self, resource: str) -> int:
-        """Most bytes that a record's body with its file fields may have."""
+        """The most bytes that a record's body may have with its file fields."""
 
     def file_limits(self, resource: str) -> dict[str, int]:
-        """Most bytes of each file field of a form; of a share's page it is named file."""
+        """The most bytes of each file field of a form; of a share's page, of the field "file"."""
 
     def hold(self, resource: str, uploads: Mapping[str, Upload], subject: str | None) -> dict[str, Held]:
-        """Stage files that were chosen for fields of a form, or for a share; what is not taken, or cannot be staged, is left
-        out."""
+        """Stages files that were chosen for fields of a form or for a share. One that cannot be taken is left out."""
 
     def has_ended(self, credential: str) -> bool:
-        """Whether one of the sessions of "Session …" is of this site and ended less than a day ago."""
+        """Whether "Session …" names a session of this site that ended less than a day ago."""
 
     def hold_after(self, credential: str, resource: str, uploads: Mapping[str, Upload]) -> dict[str, Held]:
-        """hold() for who was signed in until lately (has_ended): a session has one such submit, the last one."""
+        """hold() for somebody whose session has_ended(). A session has one such submit, the last one."""
 
     def ready(self) -> dict[str, str]:
-        """Each provider's name and "ok" or what is wrong with it."""
+        """For each provider's name "ok" or what is wrong with it."""
 
     def endpoint(self, kind: str, path: Sequence[str]) -> Endpoint | None:
-        """The endpoint of a path inside a resource of a type such as forms, whether there is such a resource or not."""
+        """The endpoint of a path inside any resource of a type such as forms, declared or not."""
 
     def describe(self, credential: str | None) -> list[Value]:
-        """type, address, title and declared shapes of every resource that the credential may open; None: of all."""
+        """Type, address, title and declared shapes of each resource that the credential may open; None means all."""
 
     def count(self, name: str, *labels: str, by: float = 1) -> None:
-        """Add to a counter; `labels` are the values of those that it is declared with, out of a set that no stranger
-        can make larger."""
+        """Adds to a counter. `labels` are values of its declared labels, from a set that no stranger can enlarge."""
 
     def observe(self, name: str, *labels: str, value: float) -> None:
-        """Put a value into a histogram."""
-
-
-class Attribute(NamedTuple):
-    """A value beside a message's body, by name; `type` is the queue service's word for what it is."""
-
-    value: str | bytes
-    type: str = "String"
-
-
-class Message(NamedTuple):
-    """A message as a queue gave it out, or what lay inside its wrapping. `group` is "" on a standard queue."""
-
-    id: str
-    body: str
-    attributes: Mapping[str, Attribute] = MappingProxyType({})
-    sent_at: float = 0.0
-    group: str = ""
-    handle: str = ""  # of this receive, by which it is extended and deleted
-    receives: int = 1  # how often it was given out, those included after which it was given back unseen
-    moved_from: str = ""  # name of the queue from which the service itself moved it to this dead-letter queue
-
-    def __repr__(self) -> str:
-        return f"Message({self.id!r})"  # without the credential
-
-    def text(self, name: str) -> str:
-        """The text of an attribute; "" if there is none."""
-        value = self.attributes[name].value if name in self.attributes else ""
-        return value if isinstance(value, str) else ""
-
-
-class Queue(ABC):
-    """A queue, used from many threads. Faults of its service leave as NotFound (there is no such queue), Forbidden, Refused
-    (what is sent is never taken as it is) or Unavailable."""
-
-    name: str
-    fifo: bool
-    most_held_s: int  # since a message was received, however often it is extended
-
-    @abstractmethod
-    def check(self) -> None:
-        """Find its dead-letter queue, and see that messages may be deleted and held; ConfigError if it has none."""
-
-    @abstractmethod
-    def receive(self, limit: int, wait_s: int, visibility_s: int) -> list[Message]:
-        """At most `limit` messages and at most ten, as soon as there are any; [] after wait_s seconds."""
-
-    @abstractmethod
-    def extend(self, times: Sequence[tuple[str, int]]) -> list[str]:
-        """Hold at most ten messages, each a handle, for so many seconds from now; 0 gives one back. For each "" if it was
-        done, "lost" if the message is no longer held by that handle, or "failed"."""
-
-    @abstractmethod
-    def delete(self, handles: Sequence[str]) -> list[str]:
-        """Delete at most ten messages; for each as extend()."""
-
-    @abstractmethod
-    def send(self, body: str, attributes: Mapping[str, Attribute], group: str, key: str, large_key: str = "") -> str:
-        """Send a message, to a FIFO queue in that group and once for each key; its id. One that is too large goes by way of
-        another store under `large_key`; PayloadUnavailable if that cannot be used now, TooLarge or Refused without one."""
-
-    @abstractmethod
-    def send_to_dlq(self, message: Message, error: AppError, attempts: int) -> None:
-        """Copy a message to the dead-letter queue, without its credential and with why it is there (DESIGN section 8)."""
-
-    def unwrap(self, message: Message) -> Message:
-        """What it carries of another service's message, else itself; BadEnvelope if that makes no sense."""
-        return message
-
-    def load(self, message: Message) -> tuple[Message, str]:
-        """The message with its body, if that lies in another store, and where; itself and "" for a body that is here.
-        BadEnvelope, TooLarge, NotFound or PayloadUnavailable."""
-        return message, ""
-
-    def discard(self, payload: str) -> None:  # noqa: B027
-        """Remove a body from where load() found it."""
-
-    def events(self, value: Json) -> list[tuple[str, Value]] | None:
-        """If a body notifies of events in a store: of each a key that its repeats share, and data for a form. None else."""
-        return None
+        """Adds a value to a histogram."""
 
 
 class Runner(ABC):
-    """A door. It knows one transport, makes Requests of what comes, and renders Responses and AppErrors."""
+    """Knows one transport: it makes Requests of what comes in, and renders Responses and AppErrors."""
 
     kind: ClassVar[str]
 
     @abstractmethod
     def run(self) -> None:
-        """Serve until stop(); returns after what was in flight is finished."""
+        """Serves until stop(), and returns when what was in flight is finished."""
 
     @abstractmethod
     def stop(self) -> None:
-        """Let run() return soon; safe from a signal handler."""
+        """Lets run() return soon. Safe in a signal handler."""
 
 
 class Asked(Protocol):
@@ -2757,164 +2665,149 @@ class Asked(Protocol):
 
     id: str
     method: str
-    subject: str  # who was let in, for the log; a Route sets it
+    subject: str  # who was let in, for the log; the Route sets it
 
     @property
     def inner(self) -> str:
-        """The path below the site's prefix, percent-encoded, without the first slash."""
+        """The path below the site's prefix, percent-encoded, without its first slash."""
 
     @property
     def query(self) -> dict[str, str]:
-        """The parameters by name; BadRequest if one stands twice or is not UTF-8."""
+        """The parameters by name. Raises BadRequest if one occurs twice or is not UTF-8."""
 
     @property
     def credential(self) -> str:
-        """The Authorization header or the session of the cookie; "" without either."""
+        """The Authorization header, or the session in the cookie; "" if there is neither."""
 
     def header(self, name: str) -> str:
-        """The value of a header, "" if it is missing."""
+        """The value of a header; "" if it is missing."""
 
     def url(self, address: str, /, **params: Any) -> str:
         """The path of an address on this site, with its query."""
 
 
 class Answer:
-    """What HTTP answers: body is bytes, an iterator of bytes, or a file object for sendfile."""
+    """An answer over HTTP. `body` is bytes, an iterator of bytes, or a file object for sendfile."""
 
     def __init__(self, status: int, headers: list[tuple[str, str]], body: Any = b"") -> None:
         self.status, self.headers, self.body = status, headers, body
 
 
-class Format(Extension, ABC):
-    """How answers over HTTP are written. `kind` is the suffix that addresses may have, `media` the type that Accept names.
-
-    `subjects` are what it can write, of "table" (lists) and "record" (anything else). One that is `whole` writes every row
-    that was asked for instead of a page of them, as a file to be kept. Where a method returns None, the answer is what
-    programs get: JSON. `exchange` is the request, an Exchange. One object serves all requests of a process, from many
-    threads.
-    """
-
-    media: ClassVar[str]
-    subjects: ClassVar[frozenset[str]]
-    whole: ClassVar[bool] = False
-    reads: ClassVar[frozenset[str]] = frozenset()  # media types of bodies
-    for_people: ClassVar[bool] = False  # a person reads it, so that what only pages offer may be answered (Request.page)
+class _Configured(Extension):
+    """An extension of which each process makes one object, which serves many threads."""
 
     def __init__(self, options: Mapping[str, Any], config: Config) -> None:
-        """`options` are its settings in app.toml. ConfigError says what is wrong with them."""
+        """`options` are its settings in app.toml. Raises ConfigError if they are wrong."""
         self.options, self.config = options, config
+
+
+class Format(_Configured, ABC):
+    """How answers over HTTP are written, and bodies read. `kind` is the suffix of its addresses. `exchange` is the request,
+    an Exchange. A method that returns None leaves the answer to JSON."""
+
+    media: ClassVar[str]  # the media type that Accept names
+    subjects: ClassVar[frozenset[str]]  # what it writes, of "table" (lists) and "record" (anything else)
+    whole: ClassVar[bool] = False  # it writes every row that was asked for, not a page of them, as a file to keep
+    reads: ClassVar[frozenset[str]] = frozenset()  # media types of the bodies that load() takes
+    for_people: ClassVar[bool] = False  # people read it: answers may hold what only pages offer (Request.page)
 
     @abstractmethod
     def dump(self, exchange: Any, response: Response) -> Iterator[bytes]:
-        """The body of what was read. Its first piece comes before the status goes out, so that what fails until then is
-        still answered as an error."""
+        """The body of what was read. The status is sent with its first piece: what fails before is answered as an error."""
 
     def answer(self, exchange: Any, response: Response) -> Answer | None:
-        """The whole answer to what was read; None if it is dump() and no more."""
+        """The whole answer to what was read; None means that dump() is its body."""
         return None
 
     def written(self, exchange: Any, response: Response) -> Answer | None:
-        """The answer to what was written."""
+        """The answer to a write."""
         return None
 
     def fault(self, exchange: Any, error: AppError) -> Answer | None:
-        """The answer to what failed."""
+        """The answer to an error."""
         return None
 
     def load(self, exchange: Any, resource: str) -> Json:
-        """What a body of one of the types in `reads` says, as the data of a Request; the caller was let in."""
+        """The data of a Request, from a body of one of the types in `reads`; the caller was let in."""
         raise Unsupported(f"the format {self.kind} is not read here")
 
     def submitted(self, exchange: Any, resource: str, path: tuple[str, ...], work: Callable[[], Answer]) -> Answer:
-        """The answer to an HTML form that was sent to an address. work() does what it asks for, or raises."""
+        """The answer to an HTML form sent to an address. work() does what it asks for, or raises."""
         return work()
 
 
-class Route(Extension, ABC):
-    """Paths of its own at the HTTP door. It touches data only through host.handle, as the caller whose credential came.
-
-    One object serves all requests of a process, from many threads.
-    """
+class Route(_Configured, ABC):
+    """Answers HTTP paths of its own, or methods of resource types. It touches data through host.handle alone, with the
+    credential of the request."""
 
     paths: ClassVar[Mapping[str, str]] = MappingProxyType({})  # {"/openapi.json": "GET"}: methods between spaces
     methods: ClassVar[Mapping[str, Action]] = MappingProxyType({})  # of resources of `types`: {"POST": Action.CREATE}
     types: ClassVar[frozenset[str]] = frozenset()
 
-    def __init__(self, options: Mapping[str, Any], config: Config) -> None:
-        """`options` are its settings in app.toml. ConfigError says what is wrong with them."""
-        self.options, self.config = options, config
-
     @abstractmethod
     def answer(self, asked: Asked, host: Host) -> Answer:
-        """The answer; AppErrors are rendered as everywhere."""
+        """The answer. AppErrors that it raises are rendered as everywhere."""
 
 
-class Job(Extension, ABC):
-    """Work that is due now and then, outside any request.
-
-    `scope` "node": one process of a data folder runs it; "site": one of all nodes. What it raises is logged, and it is
-    run again at its next time.
-    """
+class Job(_Configured, ABC):
+    """Work that is due now and then, outside any request. What it raises is logged, and it runs again at its next time."""
 
     every_s: ClassVar[float]
-    scope: ClassVar[str]
-
-    def __init__(self, options: Mapping[str, Any], config: Config) -> None:
-        """`options` are its settings in app.toml. ConfigError says what is wrong with them."""
-        self.options, self.config = options, config
+    scope: ClassVar[str]  # "node": one process of each data folder runs it; "site": one process of all nodes
 
     @abstractmethod
     def run(self, app: Any, stop: threading.Event) -> None:
-        """Do what is due and return; soon, once `stop` is set. `app` is the App, open."""
+        """Does what is due and returns, soon once `stop` is set. `app` is the open App."""
 
 
 class Site(Protocol):
-    """What a Command works on and with."""
+    """What a Command works with."""
 
     @property
     def config(self) -> Config: ...
 
     def opened(self) -> AbstractContextManager[Any]:
-        """The App, with its providers open, until the block ends; ConfigError lists every fault of app.toml."""
+        """The App, with its providers open until the block ends. Raises ConfigError with every fault of app.toml."""
 
     def looked_at(self) -> AbstractContextManager[Any]:
-        """The App, not open: what app.toml declares; ConfigError lists every fault."""
+        """The App, not open: what app.toml declares. Raises ConfigError with every fault."""
 
     def claimed(self) -> AbstractContextManager[Any]:
-        """The App, not open, while no server may run on its data folder; Unavailable if one does."""
+        """The App, not open, and until the block ends no server can start on its data folder. Raises Unavailable if one
+        runs there."""
 
     def operator(self) -> Caller:
         """Who runs the command."""
 
     def say(self, *lines: str) -> None:
-        """Print words for people, to standard error."""
+        """Prints lines for people, to standard error."""
 
     def print(self, *lines: str) -> None:
-        """Print the result, to standard output."""
+        """Prints lines of the result, to standard output."""
 
     def print_json(self, value: Json) -> None: ...
 
     def token(self) -> str:
-        """A token from the first line of standard input; Unauthenticated if there is none."""
+        """The token on the first line of standard input. Raises Unauthenticated if there is none."""
 
     def bar(self) -> Any:
-        """A progress bar on a terminal: begin(what, total), step(done), close(); nobody sees it unless `shown`."""
+        """A progress bar with begin(what, total), step(done) and close(); only a terminal shows it (`shown`)."""
 
 
 class Command(Extension, ABC):
-    """A command of the command line; its kind is its words, such as "server copy". It has no settings of its own."""
+    """A command of the command line; `kind` is its words, such as "server copy". It has no settings."""
 
     help: ClassVar[str]  # one line, without a full stop
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Declare its arguments; --config, --data and --json are there."""
+        """Declares its arguments; all commands have --config, --data and --json."""
 
     @abstractmethod
     def run(self, args: argparse.Namespace, site: Site) -> int:
-        """Do it and return the exit code; AppErrors are rendered as everywhere."""
+        """Does it and returns the exit code. AppErrors that it raises are rendered as everywhere."""
 
     def check(self, config: Config) -> tuple[list[Fault], list[str]]:
-        """What `server check` reports beside its own: faults, and warnings."""
+        """Faults and warnings that `server check` reports beside its own."""
         return [], []
 
 
@@ -2924,7 +2817,7 @@ BUNDLED = Path(__file__).resolve().parent
 
 
 def plugin(name: str) -> ModuleType:
-    """The bundled plugin plugins/NAME.py, imported once: for plugins that build on it. ConfigError if it does not load."""
+    """The bundled plugins/NAME.py, imported once. Raises ConfigError if it does not load."""
     module_name = f"satchel_plugin_{name}"
     if module_name in sys.modules:
         return sys.modules[module_name]
@@ -2932,7 +2825,7 @@ def plugin(name: str) -> ModuleType:
 
 
 def import_file(path: Path, module_name: str) -> ModuleType:
-    """The module of a plugin file; ConfigError names the file that does not load."""
+    """Imports a plugin's file. Raises ConfigError naming it if it does not load."""
     spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None:
         raise ConfigError(f"plugins/{path.name} cannot be loaded", hint=str(path))
@@ -2952,7 +2845,8 @@ def import_file(path: Path, module_name: str) -> ModuleType:
 # uses: ERRORS VALUES CONFIG CONTRACTS
 # defines: PAGE_POLICY BodyReader Exchange json_answer see_other problem_details list_page error_headers methods_of
 #          JsonFormat CsvFormat NdjsonFormat send_content HttpDoor ELSEWHERE log_fault ClientWaits HttpRunner
-#          is_credential is_message_key bad_envelope parse_body read_envelope RetryPolicy DEFAULT_RETRIES LeaseLost
+#          Attribute Message Queue is_credential is_message_key bad_envelope parse_body read_envelope RetryPolicy
+#          DEFAULT_RETRIES LeaseLost
 #          Stopping Delivery Leases DeleteBatcher Scheduler StatusFile HealthCache QueueCounters Failures Outcome
 #          Consumer SqsRunner Supervisor
 
@@ -4142,6 +4036,91 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
         detail = f'names {text!r}: write an address such as 10.0.0.1, a network such as 10.0.0.0/8, or "unix"'
         key = "http.trusted_proxies"
         raise ConfigError(f"{key} {detail}", faults=[Fault(key, "value", detail)]) from None
+
+
+# ---- queues: what a queue does
+
+
+class Attribute(NamedTuple):
+    """A named value beside a message's body. `type` is the queue service's word for what it is."""
+
+    value: str | bytes
+    type: str = "String"
+
+
+class Message(NamedTuple):
+    """A message as it was received, or what lay inside its wrapping. `group` is "" on a standard queue."""
+
+    id: str
+    body: str
+    attributes: Mapping[str, Attribute] = MappingProxyType({})
+    sent_at: float = 0.0
+    group: str = ""
+    handle: str = ""  # of this receive, for extend() and delete()
+    receives: int = 1  # how often it was received, even if it was given back at once
+    moved_from: str = ""  # the queue from which the service itself moved it to this dead-letter queue
+
+    def __repr__(self) -> str:
+        return f"Message({self.id!r})"  # without the credential
+
+    def text(self, name: str) -> str:
+        """The text of an attribute; "" if there is none."""
+        value = self.attributes[name].value if name in self.attributes else ""
+        return value if isinstance(value, str) else ""
+
+
+class Queue(ABC):
+    """A queue, used from many threads. Every method may raise NotFound if there is no such queue, Forbidden, Unavailable, or
+    Refused if the service will never take what is sent."""
+
+    name: str
+    fifo: bool
+    most_held_s: int  # from receiving a message, however often it is extended
+
+    @abstractmethod
+    def check(self) -> None:
+        """Finds its dead-letter queue, and tries whether messages may be deleted and extended. Raises ConfigError if it has
+        no dead-letter queue."""
+
+    @abstractmethod
+    def receive(self, limit: int, wait_s: int, visibility_s: int) -> list[Message]:
+        """At most `limit` messages, never more than ten, as soon as there are any; [] after wait_s seconds."""
+
+    @abstractmethod
+    def extend(self, times: Sequence[tuple[str, int]]) -> list[str]:
+        """Holds at most ten messages, by handle, for so many seconds from now; 0 gives one back. Returns for each "" if that
+        was done, "lost" if the handle no longer holds the message, or "failed"."""
+
+    @abstractmethod
+    def delete(self, handles: Sequence[str]) -> list[str]:
+        """Deletes at most ten messages. Returns the same as extend()."""
+
+    @abstractmethod
+    def send(self, body: str, attributes: Mapping[str, Attribute], group: str, key: str, large_key: str = "") -> str:
+        """Sends a message and returns its id. A FIFO queue takes it in `group`, once for each `key`. The body of one that is
+        too large is stored elsewhere under `large_key`. Raises PayloadUnavailable if that store cannot be used now, and
+        TooLarge or Refused if there is none."""
+
+    @abstractmethod
+    def send_to_dlq(self, message: Message, error: AppError, attempts: int) -> None:
+        """Copies a message to the dead-letter queue, without its credential and with why it is there (DESIGN section 8)."""
+
+    def unwrap(self, message: Message) -> Message:
+        """Another service's message that it carries, or itself. Raises BadEnvelope if that makes no sense."""
+        return message
+
+    def load(self, message: Message) -> tuple[Message, str]:
+        """The message with its body, and where that was stored; "" if it came with the message. Raises BadEnvelope,
+        TooLarge, NotFound or PayloadUnavailable."""
+        return message, ""
+
+    def discard(self, payload: str) -> None:  # noqa: B027
+        """Removes a body from where load() found it."""
+
+    def events(self, value: Json) -> list[tuple[str, Value]] | None:
+        """The events in a store that a body tells of: for each a key that its repeats share, and data for a form. None if it
+        tells of none."""
+        return None
 
 
 # ---- queues: what a message asks for
@@ -8129,22 +8108,41 @@ def disk_errors(who: str, operation: str, is_item: Callable[[OSError], bool] = l
 
 
 # ==== 9. PLUGINS =================================================================================================
-# One registry of every kind of every family: the built-in ones, those of the bundled plugins, which are imported when one
-# is needed, and those of plugins/*.py beside app.toml. A file that does not load stops the start and is named.
+# One registry of all kinds of all families: built in, of bundled plugins, which are imported when they are needed, and of
+# plugins/*.py beside app.toml. A file that does not load stops the start and is named.
 # uses: ERRORS CONFIG CONTRACTS RUNNERS PROVIDERS
 # defines: BUILT_IN Registry load_registry
 
 BUILT_IN: tuple[type[Extension], ...] = (SqlProvider, JsonFormat, CsvFormat, NdjsonFormat)
 _Family = TypeVar("_Family", bound=Extension)
+_Found = TypeVar("_Found")
 _OWN_TABLES = frozenset(shape.partition(".")[0] for shape in SETTINGS)
-_HEADING_KINDS = re.compile(r"^# defines:(.*(?:\n#  +.*)*)", re.MULTILINE)
+_HEADING_WORDS = re.compile(r"^# defines:(.*(?:\n#  +.*)*)", re.MULTILINE)
+_HEADING_KIND = re.compile(r"\b([A-Z]\w+):(\S+)")  # Provider:aws, Command:server_copy
 
 
 class _Origin(NamedTuple):
-    """Where a kind comes from; `cls` is None until its file is needed."""
-
     path: Path
-    cls: type[Extension] | None = None
+    cls: type[Extension] | None = None  # None until the file is imported
+
+
+class _Lazy(Mapping[str, _Found]):
+    """Something for each kind of a family, looked up when it is needed."""
+
+    def __init__(self, kinds: Sequence[str], find: Callable[[str], _Found]) -> None:
+        self._kinds, self._find = kinds, find
+
+    def __getitem__(self, kind: str) -> _Found:
+        return self._find(kind)
+
+    def __contains__(self, kind: object) -> bool:
+        return kind in self._kinds
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._kinds)
+
+    def __len__(self) -> int:
+        return len(self._kinds)
 
 
 class Registry:
@@ -8156,19 +8154,20 @@ class Registry:
         self._origins: dict[tuple[str, str], _Origin] = {}
         for cls in BUILT_IN:
             self.add(cls, Path(__file__))
-        bundled = sorted((BUNDLED / "plugins").glob("[!_]*.py"))
-        texts = {path: path.read_bytes() for path in bundled}
-        for path, text in texts.items():
-            for family, kind in _kinds_in_heading(text.decode()):
-                self._add(family, kind, _Origin(path))
+        bundled = {path: path.read_bytes() for path in sorted((BUNDLED / "plugins").glob("[!_]*.py"))}
+        for path, text in bundled.items():
+            for words in _HEADING_WORDS.findall(text.decode()):
+                for family, kind in _HEADING_KIND.findall(words):
+                    self._add(family, kind.replace("_", " "), _Origin(path))
         for path in sorted((folder / "plugins").glob("[!_]*.py")):
-            if _plugin_text(path) not in texts.values():
+            if _plugin_text(path) not in bundled.values():
                 for cls in _extensions_of(import_file(path, f"satchel_site_plugin_{path.stem}"), path):
                     self.add(cls, path)
 
     def add(self, cls: type[Extension], path: Path) -> None:
-        """Take in a class from a file that is imported already; ConfigError if its family has the kind already."""
-        self._add(_family_of(cls).__name__, cls.kind, _Origin(path, cls))
+        """Adds a class whose file `path` is imported already. Raises ConfigError if its family has that kind."""
+        family = next(family for family in FAMILIES if issubclass(cls, family))
+        self._add(family.__name__, cls.kind, _Origin(path, cls))
 
     def _add(self, family: str, kind: str, origin: _Origin) -> None:
         if other := self._origins.get((family, kind)):
@@ -8182,78 +8181,41 @@ class Registry:
             )
         self._origins[family, kind] = origin
 
-    def of(self, family: type[_Family]) -> Mapping[str, type[_Family]]:
-        """The classes of a family by kind. A bundled file is imported when one of its kinds is looked up, and not before."""
-        return _Kinds(self, family)
-
     def kinds(self, family: type[Extension]) -> list[str]:
         return [kind for name, kind in self._origins if name == family.__name__]
 
     def find(self, family: type[_Family], kind: str) -> type[_Family]:
-        """The class of a kind; KeyError if there is none, ConfigError if its file does not load."""
+        """The class of a kind. Raises KeyError if there is none, ConfigError if its file does not load."""
         path, cls = self._origins[family.__name__, kind]
         if cls is None:
-            found = {_family_of(one).__name__ + one.kind: one for one in _extensions_of(plugin(path.stem), path)}
-            cls = found[family.__name__ + kind]
+            classes = _extensions_of(plugin(path.stem), path)
+            cls = next(each for each in classes if issubclass(each, family) and each.kind == kind)
             self._origins[family.__name__, kind] = _Origin(path, cls)
         return cast(type[_Family], cls)
+
+    def of(self, family: type[_Family]) -> Mapping[str, type[_Family]]:
+        """The classes of a family by kind. A bundled file is imported when one of its kinds is looked up."""
+        return _Lazy(self.kinds(family), partial(self.find, family))
 
     @property
     def provider_settings(self) -> Mapping[str, Sequence[Setting]]:
         """What app.toml may say under [providers.NAME], by kind."""
-        return _Settings(self.of(Provider))
+        classes: Mapping[str, type[Extension]] = self.of(Provider)
+        return _Lazy(self.kinds(Provider), lambda kind: classes[kind].settings)
 
     @property
     def tables(self) -> Mapping[str, Sequence[Setting]]:
-        """What app.toml may say in the table [KIND] of an extension that is no provider."""
+        """What app.toml may say in the table [KIND] of an extension that is not a provider."""
         found: dict[str, type[Extension]] = {}
         for family in FAMILIES:
             if family not in (Provider, Command):
-                found |= {kind: self.find(family, kind) for kind in self.kinds(family)}
+                found |= self.of(family)
         return {kind: cls.settings for kind, cls in found.items() if cls.settings}
 
 
-class _Kinds(Mapping[str, type[_Family]]):
-    """A family's classes by kind, each looked up when it is asked for."""
-
-    def __init__(self, registry: Registry, family: type[_Family]) -> None:
-        self._registry, self._family = registry, family
-
-    def __getitem__(self, kind: str) -> type[_Family]:
-        return self._registry.find(self._family, kind)
-
-    def __contains__(self, kind: object) -> bool:
-        return kind in self._registry.kinds(self._family)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._registry.kinds(self._family))
-
-    def __len__(self) -> int:
-        return len(self._registry.kinds(self._family))
-
-
-class _Settings(Mapping[str, Sequence[Setting]]):
-    """The settings of a family's classes by kind."""
-
-    def __init__(self, classes: Mapping[str, type[Extension]]) -> None:
-        self._classes = classes
-
-    def __getitem__(self, kind: str) -> Sequence[Setting]:
-        return self._classes[kind].settings
-
-    def __contains__(self, kind: object) -> bool:
-        return kind in self._classes
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._classes)
-
-    def __len__(self) -> int:
-        return len(self._classes)
-
-
 def load_registry(folder: Path) -> Registry:
-    """Every kind there is for the app.toml in `folder`. A file in the folder's plugins/ that is byte for byte a bundled one
-    is that one. ConfigError names the file that fails, and why; if two have the same kind, both."""
+    """Every kind that the app.toml in `folder` may name. A file in the folder's plugins/ that is byte for byte a bundled one
+    counts as that one. Raises ConfigError naming the file that does not load, or both files that define one kind."""
     return Registry(folder.resolve())
 
 
@@ -8264,19 +8226,8 @@ def _plugin_text(path: Path) -> bytes:
         raise ConfigError(f"plugins/{path.name} cannot be read: {error.strerror}", hint=str(path)) from error
 
 
-def _kinds_in_heading(text: str) -> Iterator[tuple[str, str]]:
-    """(family, kind) of each word such as Provider:aws or Command:server_copy behind `# defines:`."""
-    for block in _HEADING_KINDS.findall(text):
-        for family, kind in re.findall(r"\b([A-Z]\w+):(\S+)", block):
-            yield family, kind.replace("_", " ")
-
-
-def _family_of(cls: type[Extension]) -> type[Extension]:
-    return next(family for family in FAMILIES if issubclass(cls, family))
-
-
 def _extensions_of(module: ModuleType, path: Path) -> list[type[Extension]]:
-    """The extensions with a kind that a plugin's module defines; ConfigError if it defines none."""
+    """The extensions with a kind that a plugin's module defines. Raises ConfigError if it defines none."""
     own = [cls for cls in vars(module).values() if isinstance(cls, type) and cls.__module__ == module.__name__]
     found = [cls for cls in own if issubclass(cls, FAMILIES) and isinstance(getattr(cls, "kind", None), str)]
     if not found:

@@ -42,7 +42,7 @@ sqs = app.plugin("sqs")
 
 # ==== 1. DESK ====================================================================================================
 # The operator's side of the queues: their state, what is wrong with their set-up, and their dead letters.
-# uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS plugin:sqs
+# uses: ERRORS VALUES CONFIG RUNNERS plugin:sqs
 # defines: LEASE_S REASONS QueueState DeadLetter QueueDesk unwise read_dead_letter unpack resource_of with_key
 
 LEASE_S = 60  # of dead letters that an operator looks at; what dies with its command comes back by then

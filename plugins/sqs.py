@@ -137,7 +137,7 @@ def translated(doing: str, error: AppError) -> AppError:
 # ==== 2. WRAPPINGS ===============================================================================================
 # What other services of AWS make of a message: notifications of SNS, pointers to bodies in S3 as the extended client
 # libraries write them, event notifications of S3.
-# uses: VALUES CONTRACTS RUNNERS
+# uses: VALUES RUNNERS
 # defines: POINTERS POINTER_SIZES unwrapped has_pointer payload_pointer object_events is_event event_data
 
 POINTERS = ("software.amazon.payloadoffloading.PayloadS3Pointer", "com.amazon.sqs.javamessaging.MessageS3Pointer")
@@ -213,7 +213,7 @@ def event_data(record: Value) -> tuple[str, Value]:
 
 # ==== 3. LETTERS =================================================================================================
 # What is said of a message that failed for good, and how: never a token, in as many attributes as SQS takes.
-# uses: ERRORS VALUES CONTRACTS RUNNERS
+# uses: ERRORS VALUES RUNNERS
 # defines: MOST_ATTRIBUTES mask_tokens without_token dead_letter packed_attribute
 
 MOST_ATTRIBUTES = 10  # of a message
@@ -279,7 +279,7 @@ def packed_attribute(attribute: Attribute) -> Json:
 
 # ==== 4. QUEUE ===================================================================================================
 # A queue of SQS, for the queue runner and for plugins/queues.py.
-# uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS SERVICE WRAPPINGS LETTERS
+# uses: ERRORS VALUES CONFIG RUNNERS SERVICE WRAPPINGS LETTERS
 # defines: MOST_BYTES DEAD_LETTER_KEYS NOBODY SYSTEM_ATTRIBUTES UNSENDABLE queue_name SqsQueue message_bytes group_id
 #          connect
 

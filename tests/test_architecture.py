@@ -50,8 +50,7 @@ BUDGETS = {
 # What they had on 26 November 2026 where that is more. It may only shrink: lower a number when there is less, and take it
 # out when the budget is kept.
 ABOVE_BUDGET = {
-    **{"lines": 9_986, "bytes": 476_078, "ERRORS": 223, "VALUES": 850, "CONFIG": 1061},
-    **{"CONTRACTS": 729, "RESOURCES": 1399, "PLUGINS": 157, "ASSEMBLY": 981},
+    **{"ERRORS": 223, "VALUES": 850, "CONFIG": 1061, "CONTRACTS": 622, "ASSEMBLY": 963},
 }
 
 Rule = Callable[[str], list[str]]
