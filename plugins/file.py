@@ -77,15 +77,15 @@ from app import (
 
 
 def identity(folder: str) -> str:
-    """What tells a folder from one that is made later in its place: its inode and when that was born. "" where the system
-    does not say it."""
+    """What tells a folder from one that is made later in its place: its inode and birth time; "" if the system does not
+    say when it was born."""
     state: Any = os.stat(folder, follow_symlinks=False)
     born = getattr(state, "st_birthtime", None) or _linux_birth(folder)
     return f"{state.st_ino:x} {born}" if born else ""
 
 
 def _linux_birth(place: str) -> str:
-    """The time of birth by statx(2), which Python does not offer; "" if the file system has none."""
+    """The birth time by statx(2), which Python does not offer; "" if the file system has none."""
     import ctypes
 
     found = ctypes.create_string_buffer(256)  # struct statx: stx_mask at 0, stx_btime at 80
@@ -98,7 +98,7 @@ def _linux_birth(place: str) -> str:
 
 
 def write_fully(descriptor: int, data: bytes) -> None:
-    """All of data at the descriptor's position."""
+    """Write all of data at the descriptor's position."""
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
@@ -133,20 +133,20 @@ JournalEntry: TypeAlias = tuple[str, str, int, Value | None]  # table, key, vers
 
 
 def write_journal_line(commits: Sequence[Sequence[JournalEntry]]) -> bytes:
-    """A line of the journal: a JSON array of a checksum (CRC-32 of the rest, in hex) and commits that are one write."""
+    """A line of the journal: a JSON array of a checksum (CRC-32 of the rest, in hex) and the commits of one write."""
     body = dump_json(commits).encode()
     return b'["%08x",%s]\n' % (zlib.crc32(body), body)
 
 
 def copy_value(value: Json) -> Json:
-    """A JSON value of which nothing is shared with the original."""
+    """A copy of a JSON value that shares nothing with the original."""
     if isinstance(value, dict):
         return {name: copy_value(item) for name, item in value.items()}
     return [copy_value(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 class Journal:
-    """Records in memory and in an append-only file, of which one line is one write, durable when append returns.
+    """Records in memory and in an append-only file. A line of the file is one write, durable when append returns.
 
     refresh and append are called under a lock that all processes share. A last line that is not whole was never
     acknowledged: refresh passes it over and the next append cuts it off.
@@ -175,11 +175,11 @@ class Journal:
 
     @staticmethod
     def _state(there: os.stat_result) -> tuple[int, int, int]:
-        """What changes with every append: the time too, for a torn end may be replaced by a line of its length."""
+        """What changes with every append. The time is part of it, since a line may replace a torn end of the same length."""
         return there.st_ino, there.st_size, there.st_mtime_ns
 
     def is_fresh(self) -> bool:
-        """Whether the file is the one that was read, to its end; one stat call and no lock."""
+        """Whether the file is the one that was read, up to its end; one stat call and no lock."""
         try:
             return self._state(os.stat(self._path)) == self._seen
         except FileNotFoundError:
@@ -204,7 +204,10 @@ class Journal:
                 elif not line.endswith(b"\n") or (b"\0" in line and not file.read(1)):
                     break  # the torn end
                 elif self._says_what(line):
-                    self._apply_damaged(line)
+                    self.damaged.append(self._lines + 1)
+                    words = "%s: line %d of its journal is damaged: its records are marked, and all others served (%s)"
+                    logging.getLogger("satchel").error(words, self._who, self._lines + 1, self._path)
+                    self._apply(line, "stands in a damaged line of the journal")
                 else:
                     hint = f"{self._path}: restore a backup, or remove the line to lose what it says"
                     raise Unavailable(f"{self._who}: line {self._lines + 1} of its journal is damaged", hint=hint)
@@ -212,31 +215,21 @@ class Journal:
 
     @staticmethod
     def _says_what(line: bytes) -> bool:
-        """Whether a line whose checksum is wrong still tells which records it is about."""
+        """Whether a line with a wrong checksum still says which records it is about."""
         try:
             entries = [entry for commit in load_json(line[12:-2]) for entry in commit]
             return all(isinstance(table + key, str) and version >= 0 for table, key, version, _ in entries)
         except (BadRequest, TypeError, ValueError):
             return False
 
-    def _apply_damaged(self, line: bytes) -> None:
-        """Of such a line the records are marked: what they hold, nobody can tell. The rest is served."""
-        self.damaged.append(self._lines + 1)
-        words = "%s: line %d of its journal is damaged: the records that it tells of are marked, and others served (%s)"
-        logging.getLogger("satchel").error(words, self._who, self._lines + 1, self._path)
-        with self.mutex:
-            for table, key, version, _ in itertools.chain.from_iterable(load_json(line[12:-2])):
-                self._entries += 1
-                made = Record(key, max(version, 1), {}, "stands in a damaged line of the journal")
-                self.tables.setdefault(table, {})[key] = made
-        self._size += len(line)
-        self._lines += 1
-
-    def _apply(self, line: bytes) -> None:
+    def _apply(self, line: bytes, damage: str = "") -> None:
+        """Take in what a line says; of one with `damage` the records are marked with that, since their values are lost."""
         with self.mutex:
             for table, key, version, value in itertools.chain.from_iterable(load_json(line[12:-2])):
                 self._entries += 1
-                if version:
+                if damage:
+                    self.tables.setdefault(table, {})[key] = Record(key, max(version, 1), {}, damage)
+                elif version:
                     self.tables.setdefault(table, {})[key] = Record(key, version, value or {})
                 else:
                     self.tables.get(table, {}).pop(key, None)
@@ -267,7 +260,7 @@ class Journal:
             self._compact()
 
     def _compact(self) -> None:
-        """Put a file of what is alive in place of the journal; a failure is kept for the operator, the data is safe."""
+        """Replace the journal by one of the living records alone; a failure is kept for the operator, and loses no data."""
         entries = [(table, r.key, r.version, r.value) for table, rows in self.tables.items() for r in rows.values()]
         starts = range(0, len(entries), 500)
         try:
@@ -286,7 +279,7 @@ class Journal:
 
 
 def _odd_name(name: str) -> tuple[str, str]:
-    """A name of a folder's listing as it can be shown, and why nobody can ask for it; "" if one can."""
+    """A name in a folder as it can be shown, and why it cannot be asked for; "" if it can."""
     if re.fullmatch(r"[A-Za-z0-9_-]{5}[A-Za-z0-9_ .-]{0,94}(?<![ .])", name):  # nearly all are so, and no device is
         return name, ""
     try:
@@ -354,8 +347,8 @@ class FolderRecords(Records):
             yield
 
     def _is_item(self, error: OSError) -> bool:
-        """Whether an error is that of one file or folder: its place is not what the provider keeps for itself, and a
-        refusal is not that of the whole folder."""
+        """Whether an error concerns one file or folder, and not what the provider keeps for itself or the share as a
+        whole."""
         named = next((str(name) for name in (error.filename2, error.filename) if isinstance(name, str | Path)), "")
         is_own = named == str(self._root) or named == str(self._own) or named.startswith(f"{self._own}{os.sep}")
         return not is_own and (error.errno not in DENIED_ERRORS or may_write(self._root))
@@ -377,7 +370,7 @@ class FolderRecords(Records):
 
     @contextmanager
     def _table(self, table: str) -> Iterator[Mapping[str, Record]]:
-        """A table's records as all processes have committed them, for as long as the block."""
+        """A table's records as all processes have committed them, until the block ends."""
         with self._errors("reading records"):
             if not self._journal.is_fresh():
                 with self._locked("reading records"):
@@ -423,7 +416,7 @@ class FolderRecords(Records):
         return list(self._group.submit(writes)) if writes else []
 
     def _commit_jobs(self, jobs: list[PendingCommit]) -> None:
-        """One line of the journal for all jobs that meet no conflict."""
+        """Writes one line for all jobs that meet no conflict."""
         with self._locked("writing records"):
             self._journal.refresh()
             ahead: dict[tuple[str, str], int] = {}
@@ -441,7 +434,7 @@ class FolderRecords(Records):
                 self._journal.append(commits)
 
     def _judge(self, writes: Sequence[Write], ahead: Mapping[tuple[str, str], int]) -> list[JournalEntry]:
-        """What the writes come to, after those that stand ahead in the same line; Conflict if they cannot be done."""
+        """The entries for the writes, after those ahead of them in the same line (`ahead`: their versions); Conflict."""
         entries: list[JournalEntry] = []
         for index, write in enumerate(writes):
             present = self._journal.tables.get(write.table, {}).get(write.key)
@@ -464,7 +457,7 @@ class FileProvider(FolderRecords, Blobs):
     settings = (Setting("root", "path", REQUIRED, "the folder, relative to app.toml; made when first written"),)
 
     def _place(self, path: str, *, last_link: bool = True) -> str:
-        """Where a path is on disk, links followed (the last one if last_link); BadRequest if that is not in the share."""
+        """Where a path is on disk, links followed (the last one if last_link); BadRequest if that is outside the share."""
         root, wanted = os.path.realpath(self._root), os.path.join(self._root, path)
         real = os.path.realpath(wanted)
         inside = real == root or real.startswith(root + os.sep)
@@ -541,13 +534,13 @@ class FileProvider(FolderRecords, Blobs):
         return Staged(name, size, digest.hexdigest())
 
     def _stamp(self, place: Path) -> None:
-        """A time of change that no earlier file of this process has, for the etag; clocks of file systems are coarse."""
+        """Set a modification time that no earlier file of this process has, for the etag: disk clocks are coarse."""
         with self._journal.mutex:
             self._modified_ns = max(int(self._clock() * 1e9), self._modified_ns + 1)
             os.utime(place, ns=(self._modified_ns, self._modified_ns))
 
     def sweep(self, now: float) -> None:
-        """Remove staged files that nobody wanted for a day."""
+        """Remove files that were staged over a day ago."""
         with self._errors("sweeping"):
             if not self._staged.is_dir():
                 return
@@ -570,7 +563,7 @@ class FileProvider(FolderRecords, Blobs):
 
     @staticmethod
     def _rename(source: Path, place: str, path: str, *, alone: bool) -> None:
-        """Rename staged bytes to their place; alone: PreconditionFailed if another program put something there."""
+        """Rename staged bytes to their place; `alone`: PreconditionFailed if something is there by now."""
         if alone:
             try:
                 os.link(source, place)
@@ -613,20 +606,20 @@ class FileProvider(FolderRecords, Blobs):
         return self._own / "folders" / hashlib.sha256(os.fsencode(os.path.relpath(folder, self._root.resolve()))).hexdigest()
 
     def _mark(self, folder: str) -> None:
-        """Note that a folder was made here. A note that is lost leaves a folder in its place, and does no other harm."""
+        """Note that a folder was made here. If the note is lost, the folder stays when it is empty, and that is all."""
         with suppress(OSError):
             self._marker(folder).parent.mkdir(mode=0o700, exist_ok=True)
             self._marker(folder).write_text(identity(folder))
 
     def _is_ours(self, folder: str) -> bool:
-        """Whether a folder was made here, and nobody made another one in its place."""
+        """Whether a folder was made here, and was not replaced by another one."""
         try:
             return self._marker(folder).read_text() == identity(folder) != ""
         except (OSError, ValueError):
             return False
 
     def _prune(self, folder: str) -> str:
-        """Remove a folder and those above it while they are empty and were made here; the one that stays."""
+        """Remove a folder and those above it as long as they are empty and were made here; returns the first that stays."""
         root = os.path.realpath(self._root)
         while folder != root and self._is_ours(folder):
             try:
@@ -695,7 +688,7 @@ class FileProvider(FolderRecords, Blobs):
                 yield from self._walk(entry.path, deep, after, (*above, place))
 
     def _seen(self, path: str, problem: str) -> Entry | None:
-        """The entry at a path of a listing; None if it leads to nothing that is served. `problem` is that of its name."""
+        """The entry at a path of a listing; None if nothing served is there. `problem`: why its name cannot be asked for."""
         if problem:
             return Unseen(path, problem)
         try:
