@@ -344,7 +344,7 @@ class Grant(NamedTuple):
 
 
 def parse_grant(text: str) -> Grant:
-    """'forms/leave:create,read', 'files/*:*' or '**:read' as a Grant; BadRequest says what is wrong with it.
+    """'forms/leave:create,read', 'files/*:*' or '**:read' as a Grant. BadRequest says what is wrong with it.
 
     A segment may be percent-encoded in any way, or not at all, in any Unicode form; a literal star is %2A.
     """
@@ -387,18 +387,18 @@ def _granted(grants: Iterable[Grant], action: Action, parts: Sequence[str]) -> b
 
 
 class Caller(NamedTuple):
-    """Who asks. subject "" is the public; token_id "" when no token stands behind it (the public, the command line)."""
+    """Who asks. subject "" is the public; token_id is "" without a token (the public, the command line)."""
 
     subject: str = ""
     token_id: str = ""
     roles: tuple[str, ...] = ()
     grants: tuple[Grant, ...] = ()
     session: bool = False  # signed in by cookie
-    ceiling: tuple[Grant, ...] | None = None  # what the door lets through, whoever asks; None: everything
+    ceiling: tuple[Grant, ...] | None = None  # what its door lets through; None means everything
 
     def may(self, action: Action, address: str) -> bool:
         """Whether some grant covers the action on the address ("forms/leave/records/0192…", percent-encoded), and the
-        ceiling does too. A slash at its end, as folders may have, says nothing."""
+        ceiling does too. A slash at the end of the address, as folders may have, makes no difference."""
         parts = address.removesuffix("/").split("/")
         return _granted(self.grants, action, parts) and (self.ceiling is None or _granted(self.ceiling, action, parts))
 
@@ -407,14 +407,14 @@ class Caller(NamedTuple):
         return self.may(Action.READ, address) or self.may(Action.CREATE, address)
 
     def require(self, action: Action, address: str) -> None:
-        """Nothing, or Forbidden naming the missing grant."""
+        """Raises Forbidden naming the missing grant."""
         if not self.may(action, address):
             needed = f"{address}:{action}"
             raise Forbidden(f"this needs the grant {needed}", needed=needed)
 
 
 class Token(NamedTuple):
-    """The row kept for every issued token. Times are Unix seconds; revoked_at and used_at are 0 while never."""
+    """The row kept for every issued token. Times are Unix seconds; in revoked_at and used_at 0 means never."""
 
     jti: str
     subject: str
@@ -476,7 +476,7 @@ class Request(NamedTuple):
     credential: str = ""  # "Bearer …" or "Session …", unverified
     sent_at: float | None = None  # when the credential must have been good; None = now
     ceiling: tuple[Grant, ...] | None = None  # the most that its door lets through; None = no limit
-    role: str = ""  # of app.toml, as which the runner itself asks, without a credential; never taken from what came
+    role: str = ""  # of app.toml, as which the runner itself asks, without a credential; never taken from a request
 
     def __repr__(self) -> str:
         return f"Request({self.id!r}, {self.action} {self.address}, door={self.door!r})"  # without the credential
@@ -682,7 +682,7 @@ class Page(NamedTuple):
 class Select(NamedTuple):
     """A read-only statement with named parameters (:name), and what is asked of its rows. Values are bound, never spliced.
 
-    timeout_s and max_rows bound the work; None is no bound.
+    timeout_s and max_rows bound the work; None means no bound.
     """
 
     statement: str
@@ -746,7 +746,7 @@ _DECODER = json.JSONDecoder(
 
 
 def load_json(text: str | bytes) -> Json:
-    """Parse JSON (RFC 8259) exactly: decimals keep their value, no NaN, no name twice, UTF-8 only. BadRequest else."""
+    """Parse JSON (RFC 8259) exactly: decimals keep their value, no NaN, no name twice, UTF-8 only. Raises BadRequest."""
     try:
         return _DECODER.decode(text if isinstance(text, str) else text.decode("utf-8"))
     except RecursionError:
@@ -782,7 +782,7 @@ def dump_json(value: Json, *, indent: int | None = None) -> str:
 
 
 def check_text(text: str) -> str:
-    """What keeps a text from being stored, in words; "" when nothing does."""
+    """Why a text cannot be stored, in words; "" if it can."""
     if "\0" in text:
         return "contains U+0000, which is not allowed"
     try:
@@ -820,7 +820,7 @@ def damage_of(value: Json) -> str:
     return next(filter(None, map(damage_of, inner)), "")
 
 
-_WHOLE_TYPES = frozenset((str, int, float, type(None), bool))  # of themselves, and not of what is derived from them
+_WHOLE_TYPES = frozenset((str, int, float, type(None), bool))  # exactly these: a Damaged is a str, too
 
 
 def damage_in(row: Mapping[str, Json]) -> list[tuple[str, str]]:
@@ -829,7 +829,7 @@ def damage_in(row: Mapping[str, Json]) -> list[tuple[str, str]]:
 
 
 def whole_texts(value: Json, of_damaged: bool = False) -> Json:
-    """A JSON value whose texts no encoding can store are Damaged; `of_damaged`: those that have lost something, too."""
+    """A JSON value in which texts that no encoding can store are Damaged; with `of_damaged` those that hold U+FFFD, too."""
     if isinstance(value, dict):
         return {str(whole_texts(name)): whole_texts(one, of_damaged) for name, one in value.items()}
     if isinstance(value, list):
@@ -846,7 +846,7 @@ _PLAIN = (str, int, float, type(None))
 
 
 def _plain_problem(value: Json) -> tuple[str, str] | None:
-    """Code and words of why a text or number cannot be stored exactly; None where it can, and for everything else."""
+    """(code, words) why a text or number cannot be stored exactly; None if it can, and for all other types."""
     if isinstance(value, str):
         problem = check_text(value)
         return ("text", problem) if problem else None
@@ -939,7 +939,7 @@ def _segment_problem(part: str) -> str:
 
 
 def check_path(parts: Sequence[str]) -> str:
-    """Decoded segments as a blob path; BadRequest says what no provider may see. No segments give ""."""
+    """Decoded segments as a blob path, "" if there are none. Raises BadRequest for what no provider may see."""
     for part in parts:
         if problem := _segment_problem(part):
             raise BadRequest(f"the path {problem}")
@@ -955,7 +955,7 @@ def compose(text: str) -> str:
 
 
 def split_path(path: str) -> tuple[str, ...]:
-    """The decoded segments of a percent-encoded path; %2F stays inside its segment. BadRequest on bad UTF-8."""
+    """The decoded segments of a percent-encoded path; %2F stays inside its segment. Raises BadRequest on bad UTF-8."""
     try:
         return tuple(unquote(part, errors="strict") for part in path.split("/")) if path else ()
     except UnicodeDecodeError as error:
@@ -1069,7 +1069,7 @@ def encode_cursor(*parts: Json) -> str:
 
 
 def decode_cursor(text: str, length: int) -> list[Json]:
-    """The `length` parts given to encode_cursor; BadRequest if it is not such a cursor."""
+    """The `length` parts given to encode_cursor. Raises BadRequest if it is not such a cursor."""
     try:
         parts = load_json(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
     except (ValueError, BadRequest):
@@ -1094,10 +1094,8 @@ def weigh(value: Json | Record) -> int:
 
 
 def page_of(rows: Iterable[_Row], limit: int, weight: Callable[[_Row], int] = weigh) -> tuple[list[_Row], bool]:
-    """The first rows, at most `limit` and PAGE_BYTES but for a first one that is larger; and whether there are more.
-
-    Nothing is read behind the first row that is left out.
-    """
+    """The first rows, at most `limit` and PAGE_BYTES (a first row may be larger), and whether there are more. No row is read
+    after the first row that is left out."""
     taken: list[_Row] = []
     room = PAGE_BYTES
     for row in rows:
@@ -1109,7 +1107,7 @@ def page_of(rows: Iterable[_Row], limit: int, weight: Callable[[_Row], int] = we
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """'; did you mean X?' or '' when nothing is near; case does not count."""
+    """'; did you mean X?', or '' if nothing is near; case does not count."""
     import difflib
 
     known = {one.casefold(): one for one in names}
@@ -1137,7 +1135,7 @@ def in_units(size_bytes: int) -> str:
 
 
 def page_bounds(params: Mapping[str, str], *, default: int = 50, most: int = 1000) -> int:
-    """The `_size` of a page; BadRequest if it is not a number from 1 to `most`."""
+    """The `_size` of a page. Raises BadRequest if it is not a number from 1 to `most`."""
     text = params.get("_size", str(default))
     if not re.fullmatch(r"[0-9]{1,6}", text) or not 1 <= int(text) <= most:
         raise BadRequest(f"_size is {text!r}: a number from 1 to {most:,}")
@@ -2489,7 +2487,6 @@ class Locale(Protocol):
     """How values are written for people of a language and a time zone, and how what they type is read; see
     plugins/locale.py. What cannot be read, or can be read in two ways, is returned as Unread."""
 
-    lang: str  # a BCP 47 tag
     zone_name: str  # "Europe/Copenhagen"
 
     def show(self, column: Column, value: Json) -> str:
@@ -6184,7 +6181,7 @@ LIST_PARAMS = ("_sort", "_size", "_next", "_q", "_count", "_for")
 
 
 def _condition(name: str, text: str, column: Column, locale: Locale) -> Condition:
-    """`column__op=text` with the text read by the column's type; BadRequest if it is no such value."""
+    """`column__op=text` with the text read by the column's type. Raises BadRequest if it is no such value."""
     op = name.rpartition("__")[2] if "__" in name else "eq"
     if op == "null":
         return Condition(column.name, op, _truth(name, text))
@@ -6222,7 +6219,7 @@ def _filter_value(name: str, text: str, column: Column, locale: Locale) -> Json:
 
 
 def read_list(params: Mapping[str, str], columns: Sequence[Column], locale: Locale, own: Sequence[str] = ()) -> ListQuery:
-    """The list parameters of a request; BadRequest names what does not exist. `own` are params that the caller reads."""
+    """The list parameters of a request; `own` are read by the caller. BadRequest names those that do not exist."""
     by_name = {column.name: column for column in columns}
     where = []
     for name, text in params.items():
@@ -6257,7 +6254,7 @@ def no_params(request: Request, own: Sequence[str] = ()) -> None:
 
 
 def text_cursor(cursor: str) -> str:
-    """The text that a cursor holds; "" of none."""
+    """The text that a cursor holds; "" if there is no cursor."""
     text = decode_cursor(cursor, 1)[0] if cursor else ""
     if not isinstance(text, str) or check_text(text):
         raise BadRequest("_next is not a cursor of this list: use the one from its answer, unchanged")
