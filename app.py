@@ -367,7 +367,7 @@ def parse_grant(text: str) -> Grant:
 
 
 def covers(pattern: Sequence[str], address: Sequence[str]) -> bool:
-    """Whether a grant's pattern covers an address, both split at "/" and percent-encoded (DESIGN section 4).
+    """Whether a grant's pattern covers an address, both split at "/" and percent-encoded.
 
     A pattern covers what it names and everything inside; but one of three or more segments that ends in "*" covers
     exactly its own depth: files/docs/* is the entries of docs and not what lies in their folders.
@@ -2843,9 +2843,8 @@ def import_file(path: Path, module_name: str) -> ModuleType:
 # defines: PAGE_POLICY BodyReader Exchange json_answer see_other problem_details list_page error_headers methods_of
 #          JsonFormat CsvFormat NdjsonFormat send_content HttpDoor ELSEWHERE log_fault ClientWaits HttpRunner
 #          Attribute Message Queue is_credential is_message_key bad_envelope parse_body read_envelope RetryPolicy
-#          DEFAULT_RETRIES LeaseLost
-#          Stopping Delivery Leases DeleteBatcher Scheduler StatusFile HealthCache QueueCounters Failures Outcome
-#          Consumer SqsRunner Supervisor
+#          DEFAULT_RETRIES LeaseLost Stopping Delivery Leases DeleteBatcher Scheduler StatusFile HealthCache
+#          QueueCounters Failures Outcome Consumer SqsRunner Supervisor
 
 _log = logging.getLogger("satchel")
 _CHUNK_BYTES = 256 * 1024
@@ -4100,7 +4099,7 @@ class Queue(ABC):
 
     @abstractmethod
     def send_to_dlq(self, message: Message, error: AppError, attempts: int) -> None:
-        """Copies a message to the dead-letter queue, without its credential and with why it is there (DESIGN section 8)."""
+        """Copies a message to the dead-letter queue, without its credential and with why it is there."""
 
     def unwrap(self, message: Message) -> Message:
         """Another service's message that it carries, or itself. Raises BadEnvelope if that makes no sense."""
@@ -4182,7 +4181,7 @@ def _params_faults(params: Json) -> Iterator[Fault]:
 
 
 def read_envelope(value: Json, message: Message, ceiling: tuple[Grant, ...] | None, request_id: str) -> Request:
-    """The request that an envelope says (DESIGN section 8); BadEnvelope lists every fault with its pointer."""
+    """The request that an envelope says (docs/queues.md). Raises BadEnvelope with every fault and its pointer."""
     if faults := list(dict.fromkeys(_envelope_faults(value))):
         first = "; ".join(f"{fault.pointer} {fault.detail}".strip() for fault in faults[:3])
         raise BadEnvelope(f"the message is no envelope: {first}", faults=faults)
@@ -5986,7 +5985,7 @@ def is_number(text: str) -> bool:
 
 
 def number_of(text: str) -> Json:
-    """The exact number, if _is_number."""
+    """The exact number of a text that is_number."""
     return exact_number(text) if set(text) & set(".eE") else int(text)
 
 
@@ -9734,14 +9733,15 @@ def _add_auth(groups: Any, common: UsageParser) -> Any:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code: 0 ok, 1 bug, 2 usage, 3 denied, 4 not found, 5 conflict, 6 input, 7 away."""
+    """Runs a command and returns its exit code: 0 ok, 1 bug, 2 usage or configuration, 3 denied, 4 not found, 5 conflict,
+    6 bad input, 7 unavailable, 130 interrupted."""
     wants_json = "--json" in (sys.argv[1:] if argv is None else argv)
-    _settle_streams()
-    simplefilter("ignore", FutureWarning)  # re's, of what a pattern in app.toml may mean one day
+    _prepare_streams()
+    simplefilter("ignore", FutureWarning)  # of re, about patterns in app.toml
     try:
         args = parse_arguments(argv)
         code = int(args.run(args))
-        sys.stdout.flush()  # a reader that has gone shows here and not after main
+        sys.stdout.flush()  # so that a reader that has gone is noticed here, and not after main
         return code
     except AppError as error:
         _report(error, wants_json)
@@ -9751,7 +9751,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has gone: say nothing more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:  # providers tell their own as AppErrors: this is our output
+    except OSError as error:  # of standard output: those of providers left as AppErrors
         if error.errno != errno.ENOSPC:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -9760,8 +9760,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return full.exit_code
 
 
-def _settle_streams() -> None:
-    """Results in UTF-8 whatever the locale; streams that are closed, whose numbers files would get, lead nowhere."""
+def _prepare_streams() -> None:
+    """Writes UTF-8 whatever the locale. A closed stream leads to /dev/null: a file that is opened later must not get its
+    number."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 (for as long as the process)
@@ -9770,7 +9771,7 @@ def _settle_streams() -> None:
 
 
 def _report(error: AppError, wants_json: bool) -> None:
-    """The error on standard error, for people or, with --json, as one object on standard output too."""
+    """Prints the error to standard error, and with --json also as an object to standard output."""
     if wants_json:
         problem = {"code": error.code, "detail": error.message, "errors": [fault._asdict() for fault in error.faults]}
         print(dump_json(problem, indent=2))
