@@ -2220,8 +2220,7 @@ def file_input_accept(accept: Sequence[str]) -> str:
 # Docstrings are promises, which the contract suites in tests/ check for every kind; default methods keep them.
 # uses: ERRORS VALUES CONFIG
 # defines: Extension Provider Records Blobs Queries Publish Remove BlobStep Plan Scope Locale Endpoint Resource Host
-#          Runner Asked Answer Format Route Job Site Command FAMILIES BUNDLED plugin
-#          import_file
+#          Runner Asked Answer Format Route Job Site Command FAMILIES BUNDLED plugin import_file
 
 
 _Extension = TypeVar("_Extension", bound="Extension")
@@ -3963,9 +3962,10 @@ class HttpRunner(Runner):
 
     def _suffix(self, exchange: Exchange, kind: str, name: str, path: list[str]) -> tuple[str, list[str]]:
         """The address without an ending such as .csv, which chooses the format instead of Accept."""
-        last = path[-1] if path and kind == "forms" and path == path[:1] else name if not path else ""
-        stem, dot, ending = last.rpartition(".")
-        if not dot or ending not in self.door.formats or not ending:
+        if len(path) > 1 or (path and kind != "forms"):  # the id of a record may have a dot, and a file of an app
+            return name, path
+        stem, dot, ending = (path[0] if path else name).rpartition(".")
+        if not (dot and ending) or ending not in self.door.formats:
             return name, path
         exchange.format = self.door.formats[ending]
         exchange.path = exchange.path.removesuffix("." + ending)

@@ -47,10 +47,11 @@ BUDGETS = {
     **{"head": 95, "ERRORS": 220, "VALUES": 620, "CONFIG": 850, "CONTRACTS": 480, "RUNNERS": 2900, "AUTH": 750},
     **{"RESOURCES": 1300, "PROVIDERS": 1350, "PLUGINS": 130, "ASSEMBLY": 900, "COMMANDS": 600, "MAIN": 60},
 }
+ALL_BUDGETS = {"lines": MOST_LINES, "bytes": MOST_BYTES} | BUDGETS
 # What they had on 26 November 2026 where that is more. It may only shrink: lower a number when there is less, and take it
 # out when the budget is kept.
 ABOVE_BUDGET = {
-    **{"ERRORS": 223, "VALUES": 850, "CONFIG": 1061, "CONTRACTS": 622, "ASSEMBLY": 963},
+    **{"ERRORS": 223, "VALUES": 848, "CONFIG": 1061, "CONTRACTS": 620, "ASSEMBLY": 963},
 }
 
 Rule = Callable[[str], list[str]]
@@ -453,7 +454,7 @@ def sizes(source: str) -> dict[str, int]:
 
 
 def budgets(source: str) -> list[str]:
-    most = {"lines": MOST_LINES, "bytes": MOST_BYTES} | BUDGETS | ABOVE_BUDGET
+    most = ALL_BUDGETS | ABOVE_BUDGET
     return [f"{name}: {size}, more than {most[name]}" for name, size in sizes(source).items() if size > most[name]]
 
 
@@ -769,7 +770,8 @@ def test_app_py_and_its_sections_keep_their_budgets() -> None:
         ("def command(", "# " + "x" * max(MOST_BYTES, ABOVE_BUDGET.get("bytes", 0)) + "\n\n\ndef command("),
     )
     assert list(sizes(APP))[2:] == list(BUDGETS)
-    assert set(ABOVE_BUDGET) <= set(sizes(APP))
+    kept = [name for name in ABOVE_BUDGET if sizes(APP)[name] <= ALL_BUDGETS[name]]
+    assert kept == [], "take them out of ABOVE_BUDGET"
 
 
 # ---- plugins ----
