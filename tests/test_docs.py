@@ -351,7 +351,7 @@ def test_every_plugin_hook_is_told() -> None:
 
 def test_every_list_parameter_and_operator_is_told() -> None:
     told = section("http-api", "Lists")
-    for name in (*app._LIST_PARAMS, *app.OPERATORS):
+    for name in (*app.LIST_PARAMS, *app.OPERATORS):
         assert mentioned(name, told), name
 
 
