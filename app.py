@@ -2810,14 +2810,14 @@ class Command(Extension, ABC):
 FAMILIES: tuple[type[Extension], ...] = (Provider, Format, Route, Job, Command)
 
 BUNDLED = Path(__file__).resolve().parent
+_import_lock = threading.RLock()  # sys.modules has a module before it is whole; reentrant as plugins build on others
 
 
 def plugin(name: str) -> ModuleType:
     """The bundled plugins/NAME.py, imported once. Raises ConfigError if it does not load."""
     module_name = f"satchel_plugin_{name}"
-    if module_name in sys.modules:
-        return sys.modules[module_name]
-    return import_file(BUNDLED / "plugins" / f"{name}.py", module_name)
+    with _import_lock:
+        return sys.modules.get(module_name) or import_file(BUNDLED / "plugins" / f"{name}.py", module_name)
 
 
 def import_file(path: Path, module_name: str) -> ModuleType:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import builtins
 import json
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -248,6 +250,27 @@ def test_import_app_in_a_plugin_does_not_load_the_program_twice(shell: Shell) ->
     assert probed([sys.executable, "-m", "app", *args], shell.folder, PYTHONPATH=str(PROGRAM.parent)) == ["1 True"]
     text = f"import sys, app; sys.exit(app.main({args!r}))"
     assert probed([sys.executable, "-c", text], shell.folder, PYTHONPATH=str(PROGRAM.parent)) == ["1 True"]
+
+
+def test_threads_that_need_a_plugin_at_the_same_time_get_it_whole(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    shell.write("import builtins\nbuiltins.half_made()\nWHOLE = True\n", "plugins/slow.py")
+    monkeypatch.setattr(app, "BUNDLED", shell.folder)
+    found: list[bool] = []
+
+    def look_up() -> None:
+        found.append(hasattr(app.plugin("slow"), "WHOLE"))
+
+    second = threading.Thread(target=look_up)
+
+    def half_made() -> None:  # the other thread has the time to get it, and must not
+        second.start()
+        second.join(0.2)
+
+    monkeypatch.setattr(builtins, "half_made", half_made, raising=False)
+    look_up()
+    second.join(10)
+    monkeypatch.delitem(sys.modules, "satchel_plugin_slow")
+    assert found == [True, True]
 
 
 MARKDOWN = '''
