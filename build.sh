@@ -33,7 +33,7 @@ usage() {
 usage: ./build.sh [COMMAND] [ARGUMENT…]
   build             write dist/app.pyz (the default)
   server [ARG…]     build if anything changed, then: app.pyz server ARG…
-  test [ARG…]       install what the tests need, build, then: pytest ARG…
+  test [ARG…]       install what the tests need, build, then: pytest ARG…; -n 0 for one process
   lint              ruff, mypy, shellcheck
   bench [NAME…]     run tests/bench/NAME.py, or all of them
 END
@@ -203,7 +203,24 @@ run_tests() {
   "$VENV/bin/python" -c 'import pytest' || die "pytest cannot be installed, and nothing runs without it"
   prepare_tools
   build
-  "$VENV/bin/python" -m pytest -rs "$@"
+  local parallel=()
+  if "$VENV/bin/python" -c 'import xdist' 2>/dev/null; then
+    parallel=(-n auto --maxprocesses 4 --dist loadfile)
+  fi
+  take_scratch
+  "$VENV/bin/python" -m pytest -rs ${parallel[@]+"${parallel[@]}"} "$@"
+}
+
+# Tests wait for the disk more than for anything else, so their folders are in memory where there is room for them.
+take_scratch() {
+  local needed_kib=2000000 folder  # they take 0.5 GB
+  [[ -z ${TMPDIR:-} && -w /dev/shm ]] || return 0
+  (($(df -Pk /dev/shm | awk 'END { print $4 }') > needed_kib)) || return 0
+  folder=$(mktemp -d /dev/shm/satchel-tests.XXXXXX)
+  chmod 755 "$folder"  # PostgreSQL's server runs as another user
+  # shellcheck disable=SC2064  # now, while the name is known
+  trap "rm -rf '$folder'" EXIT
+  export TMPDIR=$folder
 }
 
 lint() {

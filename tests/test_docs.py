@@ -132,10 +132,7 @@ def all_settings() -> dict[str, list[tuple[str, app.Setting]]]:
             of_kinds = {kind: [(one.name, one) for one in settings] for kind, settings in kinds().items()}
             tables |= {f'[providers.NAME] with kind = "{kind}"': rows for kind, rows in of_kinds.items()}
     registry = app.load_registry(Path("/nonexistent"))
-    for family in app.FAMILIES:
-        of_family = registry.of(family) if family is not app.Provider else {}
-        tables |= {f"[{kind}]": [(one.name, one) for one in cls.settings] for kind, cls in of_family.items() if cls.settings}
-    return tables
+    return tables | {f"[{kind}]": [(one.name, one) for one in settings] for kind, settings in registry.tables.items()}
 
 
 def is_table(place: str) -> bool:
