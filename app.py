@@ -9318,7 +9318,7 @@ def _print_json(value: Json) -> None:
 
 @contextmanager
 def claim_data(folder: Path) -> Iterator[None]:
-    """Hold the data folder for one server; Unavailable when another one has it. Workers forked meanwhile do not hold it."""
+    """Holds the data folder for one server. Workers that it forks do not hold it. Raises Unavailable if another has it."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         held = [os.open(folder / "server.lock", os.O_RDWR | os.O_CREAT, 0o600)]
@@ -9330,13 +9330,13 @@ def claim_data(folder: Path) -> Iterator[None]:
             os.close(held.pop())
 
     try:
-        if fcntl is not None:
+        try:
             fcntl.flock(held[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.register_at_fork(after_in_child=release)  # a worker that outlives a killed server must not keep it
+        except BlockingIOError:
+            problem = "another server runs on this data folder; stop it, or give this one its own with --data"
+            raise Unavailable(problem, hint=str(folder)) from None
+        os.register_at_fork(after_in_child=release)  # a worker that outlives a killed server must not keep it
         yield
-    except BlockingIOError:
-        told = "another server runs on this data folder; stop it, or give this one its own with --data"
-        raise Unavailable(told, hint=str(folder)) from None
     finally:
         release()
 

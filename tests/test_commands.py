@@ -856,6 +856,13 @@ def test_a_server_says_where_it_is_and_commands_work_beside_it(shell: Shell, ser
     assert (out, err, code) == ("", "", 0)
 
 
+def test_a_server_that_cannot_fork_is_not_said_to_be_a_second_one(tmp_path: Path) -> None:
+    with pytest.raises(BlockingIOError, match="no more processes"), app.claim_data(tmp_path / "data"):
+        raise BlockingIOError("no more processes")  # as os.fork() does
+    with app.claim_data(tmp_path / "data"):
+        pass
+
+
 def test_a_server_starts_while_its_state_is_away(shell: Shell, serve: Any) -> None:
     shell.write(FAR, "plugins/far.py")
     shell.write('[site]\nstate = "away"\n' + FAR_TOML.replace('kind = "made"', 'kind = "file"') +
