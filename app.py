@@ -2765,8 +2765,8 @@ class Site(Protocol):
     def opened(self) -> AbstractContextManager[Any]:
         """The App, with its providers open until the block ends. Raises ConfigError with every fault of app.toml."""
 
-    def looked_at(self) -> AbstractContextManager[Any]:
-        """The App, not open: what app.toml declares. Raises ConfigError with every fault."""
+    def looked_at(self, *, strict: bool = True) -> AbstractContextManager[Any]:
+        """The App, not open. Raises ConfigError with every fault of app.toml if `strict`."""
 
     def claimed(self) -> AbstractContextManager[Any]:
         """The App, not open, and until the block ends no server can start on its data folder. Raises Unavailable if one
@@ -2782,7 +2782,6 @@ class Site(Protocol):
         """Prints lines of the result, to standard output."""
 
     def print_json(self, value: Json) -> None: ...
-
     def token(self) -> str:
         """The token on the first line of standard input. Raises Unauthenticated if there is none."""
 
@@ -2794,6 +2793,7 @@ class Command(Extension, ABC):
     """A command of the command line; `kind` is its words, such as "server copy". It has no settings."""
 
     help: ClassVar[str]  # one line, without a full stop
+    epilog: ClassVar[str] = ""  # what --help ends with, such as examples
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declares its arguments; all commands have --config, --data and --json."""
@@ -9199,7 +9199,7 @@ class App:
 # The argparse tree: server, auth, info; one cmd_* each. Results go to standard output, words for people to standard
 # error; --json wherever a program might read.
 # uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS PLUGINS ASSEMBLY
-# defines: LoadedSite read_toml load_site claim_data cmd_server_run cmd_server_init cmd_server_check cmd_info UsageParser
+# defines: LoadedSite read_toml load_site claim_data cmd_server_run cmd_server_init cmd_info UsageParser
 #          option_type build_parser parse_arguments
 
 
@@ -9234,8 +9234,8 @@ class LoadedSite:
         finally:
             app.close()
 
-    def looked_at(self) -> AbstractContextManager[App]:
-        return closing(self.app())
+    def looked_at(self, *, strict: bool = True) -> AbstractContextManager[App]:
+        return closing(self.app(strict=strict))
 
     @contextmanager
     def claimed(self) -> Iterator[App]:
@@ -9430,41 +9430,6 @@ def cmd_server_init(args: argparse.Namespace) -> int:
     return 0
 
 
-def cmd_server_check(args: argparse.Namespace) -> int:
-    """Check app.toml, the providers and the views' statements; every fault, not the first. --create makes tables and
-    buckets before that, if app.toml itself is in order."""
-    made: list[str] = []
-    config: Config | None = None
-    try:
-        with closing(LoadedSite(args).app(strict=False)) as app:
-            failed: list[Fault] = []
-            if args.create and not app.faults:
-                made, failed = app.inspection.create()
-            config, faults = app.config, list(dict.fromkeys([*failed, *app.inspection.check()]))
-            warnings = [*app.inspection.warnings(), *app.inspection.damage()]
-            for command in args.registry.of(Command).values():
-                more_faults, more_warnings = command().check(config)
-                faults += more_faults
-                warnings += more_warnings
-    except ConfigError as error:  # not even TOML, or a plugin that does not load
-        faults, warnings = list(error.faults) or [Fault("", error.code, error.message)], []
-    if args.json:
-        rows = [fault._asdict() | {"line": config and config.line(fault)} for fault in faults]
-        found: Value = {"ok": not faults, "faults": rows, "warnings": warnings}
-        _print_json(found | ({"created": made} if args.create else {}))
-    else:
-        _say(*(f"created {what}" for what in made))
-        _tell_faults([config.located(fault) if config else fault for fault in faults], warnings)
-    return ConfigError.exit_code if faults else 0
-
-
-def _tell_faults(faults: Sequence[Fault], warnings: Sequence[str]) -> None:
-    _say(*(f"{fault.pointer or 'app.toml'}: {fault.detail}" for fault in faults), *(f"warning: {w}" for w in warnings))
-    grave = [text for text in warnings if not text.startswith(("providers.", "site.data:"))]
-    well = f"no fault, but {len(grave)} warning{'s' * (len(grave) > 1)}" if grave else "everything is in order"
-    _say(f"{len(faults)} fault{'s' * (len(faults) > 1)}" if faults else well)
-
-
 class _Bar:
     """How far some long work is, on standard error where that is a terminal."""
 
@@ -9510,42 +9475,18 @@ def cmd_info(args: argparse.Namespace) -> int:
 # ---- the tree
 
 
-# What other programs call it, and what it is called here. A flag of two letters is not guessed.
-_CALLED_HERE: Mapping[str, str] = {
-    "serve": "app.pyz server", "start": "app.pyz server", "up": "app.pyz server", "new": "app.pyz server init",
-    "test": "app.pyz server check", "validate": "app.pyz server check", "lint": "app.pyz server check",
-    "migrate": "app.pyz server copy", "status": "app.pyz info", "token": "app.pyz auth issue",
-    "create": "app.pyz auth issue", "add": "app.pyz auth issue", "ls": "app.pyz auth list", "tokens": "app.pyz auth list",
-    "delete": "app.pyz auth revoke", "remove": "app.pyz auth revoke", "verify": "app.pyz auth check",
-    "login": "app.pyz auth link", "invite": "app.pyz auth link",
-    "--port": "--bind HOST:PORT", "-p": "--bind HOST:PORT", "--host": "--bind HOST:PORT", "--listen": "--bind HOST:PORT",
-    "--address": "--bind HOST:PORT", "--dir": "--data", "--folder": "--data", "--file": "--config", "-c": "--config",
-    "--user": "--subject", "--name": "--subject", "--scope": "--grant", "--ttl": "--expires", "--valid": "--expires",
-    "--threads": "[http] threads in app.toml", "--processes": "--workers", "-o": "--json", "--output": "--json",
-    "-V": "--version", "-v": "--version",
-}  # fmt: skip
-_EXAMPLES: Mapping[str, str] = {
-    "app.pyz": """\
+_EXAMPLES = """\
 examples:
   app.pyz server                                   serve; in an empty folder, a starter to look at
   app.pyz server init                              write that starter as app.toml, to change it
   app.pyz auth issue --subject ann --role staff    print a token for a program
   app.pyz auth link --subject ann --role staff     print a link with which a person signs in
-README.md leads to the documentation of every command and every key of app.toml.""",
-    "app.pyz server": """\
+README.md leads to the documentation of every command and every key of app.toml."""
+_SERVER_EXAMPLES = """\
 examples:
   app.pyz server --bind 127.0.0.1:9000
   app.pyz server --runner http --runner sqs
-  app.pyz server check""",
-    "app.pyz auth issue": """\
-examples:
-  app.pyz auth issue --subject ann --role staff
-  app.pyz auth issue --subject robot --grant forms/requests:create --grant views/requests:read --expires 90d""",
-    "app.pyz auth check": """\
-The token is read from standard input, so that it does not stand in the shell's history:
-  app.pyz auth check < token.txt
-  app.pyz auth check forms/requests create < token.txt""",
-}
+  app.pyz server check"""
 
 
 class UsageParser(argparse.ArgumentParser):
@@ -9553,7 +9494,6 @@ class UsageParser(argparse.ArgumentParser):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{"formatter_class": argparse.RawDescriptionHelpFormatter, **kwargs})
-        self.epilog = _EXAMPLES.get(self.prog)
 
     def error(self, message: str) -> NoReturn:
         told = re.sub(r"^argument (?:.*/)?(\S+): ", r"\1: ", message).replace(": must ", " must ", 1)
@@ -9579,7 +9519,7 @@ class UsageParser(argparse.ArgumentParser):
         if behind:
             self.error(f"{name} stands behind the command: {self.prog} {behind[0]} {name} …")
         own = {one: [one] for one in self._option_string_actions}
-        meant = {word: [one] for word, one in _CALLED_HERE.items() if one.partition(" ")[0] in (*own, "[http]")}
+        meant = {word: [one] for word, one in other_names()["commands"].items() if one.partition(" ")[0] in (*own, "[http]")}
         self.error(f"{self.prog} has no option {name}{_meant(name, meant | own)}")
 
     def _verbs(self) -> Mapping[str, UsageParser]:
@@ -9605,7 +9545,7 @@ class UsageParser(argparse.ArgumentParser):
             called = (action.option_strings or [str(action.metavar)])[-1]
             known = ", ".join(map(str, action.choices))
             self.error(f"{called}: invalid choice: {value!r}, of {known}{nearest(value, map(str, action.choices))}")
-        meant = {word: [one] for word, one in _CALLED_HERE.items() if one.startswith(self.prog)}
+        meant = {word: [one] for word, one in other_names()["commands"].items() if one.startswith(self.prog)}
         hint = _meant(value, meant | self.commands() | {choice: [choice] for choice in action.choices})
         self.error(f"{self.prog}: invalid choice: {value!r}{hint or ', of ' + ', '.join(action.choices)}")
 
@@ -9648,7 +9588,7 @@ def build_parser(registry: Registry, words: Collection[str] | None = None) -> Us
     common.add_argument("--config", metavar="FILE", help="configuration; default ./app.toml, else the built-in starter")
     common.add_argument("--data", type=option_type("folder"), metavar="DIR", help="data folder, instead of [site] data")
     common.add_argument("--json", action="store_true", help="print JSON")
-    parser = UsageParser(prog="app.pyz", description="Satchel: a team's intranet in one file.")
+    parser = UsageParser(prog="app.pyz", description="Satchel: a team's intranet in one file.", epilog=_EXAMPLES)
     parser.add_argument("--version", action="version", version=f"satchel {__version__}")
     parser.set_defaults(config=None, data=None, json=False, bind=None, workers=None, runner=None)
     parser.set_defaults(run=partial(_show_help, parser), registry=registry)
@@ -9660,7 +9600,7 @@ def build_parser(registry: Registry, words: Collection[str] | None = None) -> Us
             verbs[group].add_parser(verb)
             continue
         command = registry.find(Command, kind)()  # type: ignore[type-abstract]
-        below = verbs[group].add_parser(verb, parents=[common], help=command.help)
+        below = verbs[group].add_parser(verb, parents=[common], help=command.help, epilog=command.epilog)
         command.arguments(below)
         below.set_defaults(run=partial(_run_command, command))
     for one in verbs.values():
@@ -9708,15 +9648,13 @@ def _add_server(groups: Any, common: UsageParser) -> Any:
     )
     server = groups.add_parser("server", parents=[common, serving], help="serve; or run, init, check, copy, dead-letters")
     server.set_defaults(run=cmd_server_run)
+    server.epilog = _SERVER_EXAMPLES
     verbs = server.add_subparsers(metavar="run | init | check | copy | dead-letters", parser_class=UsageParser)
     verbs.add_parser("run", parents=[common, serving], help="serve (the default)").set_defaults(run=cmd_server_run)
     init = verbs.add_parser("init", help="write the starter as app.toml", argument_default=argparse.SUPPRESS)
     init.add_argument("--json", action="store_true", help="print JSON")
     init.add_argument("dir", nargs="?", default=".", metavar="DIR", help="folder to write it in; default .")
     init.set_defaults(run=cmd_server_init)
-    check = verbs.add_parser("check", parents=[common], help="list every fault of app.toml and the providers")
-    check.add_argument("--create", action="store_true", default=False, help="make the tables and buckets that are missing")
-    check.set_defaults(run=cmd_server_check)
     return verbs
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
@@ -13,6 +14,8 @@ from app import (
     Action,
     App,
     AppError,
+    Command,
+    Config,
     ConfigError,
     Fault,
     Files,
@@ -24,14 +27,17 @@ from app import (
     Records,
     Resource,
     Select,
+    Site,
     SqlProvider,
     Unavailable,
     Unseen,
+    Value,
     View,
     and_list,
     covers,
     damage_in,
     damage_of,
+    how_many,
     nearest,
     parse_grant,
     stores,
@@ -43,7 +49,7 @@ if TYPE_CHECKING:
 # ==== 1. CHECK ===================================================================================================
 # Faults that show when things are tried, damage in what is stored, and what an operator should know.
 # uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES PROVIDERS ASSEMBLY plugin:statements
-# defines: Inspection
+# defines: Command:server_check Inspection ServerCheck
 
 # What has an address of its own below a form, view or app; below files, anything can be.
 _BELOW: Mapping[str, Sequence[str]] = {"forms": ("records",), "views": (), "apps": ("static",)}
@@ -208,3 +214,53 @@ def _try_statement(view: SqlView, queries: Queries) -> None:
         for name in view.config.columns:
             if name not in rows.columns:
                 raise ConfigError(f"has no column {name!r}, which columns names{nearest(name, rows.columns)}")
+
+
+class ServerCheck(Command):
+    """Checks app.toml, the providers and the views' statements, and lists every fault, not the first. --create makes tables
+    and buckets before that, if app.toml itself is in order."""
+
+    kind = "server check"
+    help = "list every fault of app.toml and the providers"
+
+    def arguments(self, parser: argparse.ArgumentParser) -> None:
+        create = "make the tables and buckets that are missing"
+        parser.add_argument("--create", action="store_true", default=False, help=create)
+
+    def run(self, args: argparse.Namespace, site: Site) -> int:
+        made: list[str] = []
+        config: Config | None = None
+        try:
+            with site.looked_at(strict=False) as found:
+                failed: list[Fault] = []
+                if args.create and not found.faults:
+                    made, failed = found.inspection.create()
+                config, faults = found.config, list(dict.fromkeys([*failed, *found.inspection.check()]))
+                warnings = [*found.inspection.warnings(), *found.inspection.damage()]
+                for command in found.registry.of(Command).values():
+                    more_faults, more_warnings = command().check(config)
+                    faults += more_faults
+                    warnings += more_warnings
+        except ConfigError as error:  # not even TOML, or a plugin that does not load
+            faults, warnings = list(error.faults) or [Fault("", error.code, error.message)], []
+        if args.json:
+            rows = [fault._asdict() | {"line": config.line(fault) if config else None} for fault in faults]
+            report: Value = {"ok": not faults, "faults": rows, "warnings": warnings}
+            site.print_json(report | ({"created": made} if args.create else {}))
+        else:
+            site.say(*(f"created {what}" for what in made))
+            site.say(*_report([config.located(fault) if config else fault for fault in faults], warnings))
+        return ConfigError.exit_code if faults else 0
+
+
+def _report(faults: Sequence[Fault], warnings: Sequence[str]) -> Iterator[str]:
+    """The lines for people; the last one sums up."""
+    yield from (f"{fault.pointer or 'app.toml'}: {fault.detail}" for fault in faults)
+    yield from (f"warning: {text}" for text in warnings)
+    grave = [text for text in warnings if not text.startswith(("providers.", "site.data:"))]
+    if faults:
+        yield how_many(len(faults), "fault")
+    elif grave:
+        yield f"no fault, but {how_many(len(grave), 'warning')}"
+    else:
+        yield "everything is in order"

@@ -63,6 +63,10 @@ class Issue(app.Command):
 
     kind = "auth issue"
     help = "print a new token"
+    epilog = """\
+examples:
+  app.pyz auth issue --subject ann --role staff
+  app.pyz auth issue --subject robot --grant forms/requests:create --grant views/requests:read --expires 90d"""
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
         _add_wishes(parser)
@@ -151,6 +155,10 @@ class Check(app.Command):
 
     kind = "auth check"
     help = "say what the token on standard input may do"
+    epilog = """\
+The token is read from standard input, so that it does not stand in the shell's history:
+  app.pyz auth check < token.txt
+  app.pyz auth check forms/requests create < token.txt"""
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("resource", nargs="?", metavar="RESOURCE", help="such as forms/leave")
