@@ -306,13 +306,15 @@ def read_dead_letter(queue: str, message: Message) -> DeadLetter:
     """What dead_letter() of plugins/sqs.py wrote, or what SQS moved by itself."""
     attributes = {name: one for name, one in message.attributes.items() if not is_credential(name)}
     facts = {name: str(attributes.pop(name).value) for name in REASONS if name in attributes}
-    try:
-        packed = load_json(str(attributes["x_attributes"].value))
-        unpacked = {name: unpack(value) for name, value in packed.items()}
-        del attributes["x_attributes"]
-        attributes |= unpacked
-    except (AppError, AttributeError, LookupError, TypeError, ValueError):  # there is none, or it is not ours
-        pass
+    for name in ("x_attributes", "x_dead_letter"):
+        with suppress(AppError, AttributeError, LookupError, TypeError, ValueError):  # there is none, or it is not ours
+            packed = load_json(str(attributes[name].value))
+            if name == "x_dead_letter":  # of an older version, where there were many: the reasons, and attributes in them
+                reasons = {reason: str(packed[reason]) for reason in REASONS if reason in packed}
+                packed, facts = packed.get("attributes", {}), reasons | facts
+            unpacked = {inner: unpack(value) for inner, value in packed.items()}
+            del attributes[name]
+            attributes |= unpacked
     attempts = facts.get("x_attempts", "")
     given_up = "max_receives" if message.moved_from else ""
     return DeadLetter(
@@ -324,10 +326,11 @@ def read_dead_letter(queue: str, message: Message) -> DeadLetter:
 
 
 def unpack(value: Json) -> Attribute:
-    """The attribute that dead_letter() made JSON of; ValueError, TypeError or KeyError if it was something else."""
+    """The attribute that dead_letter() made JSON of; ValueError, TypeError or KeyError if it was something else. An older
+    version wrote both "base64" and "text", and null for one of them."""
     if isinstance(value, str):
         return Attribute(value)
-    if "base64" in value:
+    if value.get("base64") is not None:
         return Attribute(base64.b64decode(value["base64"], validate=True), str(value["type"]))
     return Attribute(str(value["text"]), str(value["type"]))
 

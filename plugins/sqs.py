@@ -259,7 +259,7 @@ def dead_letter(message: Message, error: AppError, attempts: int, source: str) -
     own = {
         name: one
         for name, one in message.attributes.items()
-        if not is_credential(name) and name not in (*reasons, "x_attributes")
+        if not is_credential(name) and name not in (*reasons, "x_attributes", "x_dead_letter")
     }
     attributes = {name: Attribute(text) for name, text in reasons.items() if text}
     room = MOST_ATTRIBUTES - len(reasons) - 1

@@ -739,6 +739,31 @@ def test_a_dead_letter_says_all_in_one_form_and_what_it_had_comes_back(count: in
     assert (letter.code, letter.attempts, letter.source) == ("sign_in_needed", 1, "intake")
 
 
+@pytest.mark.parametrize(
+    ("packed", "attribute"),
+    [
+        ("9", app.Attribute("9")),
+        ({"type": "Number", "base64": None, "text": "9"}, app.Attribute("9", "Number")),
+        ({"type": "Binary", "base64": "AP8=", "text": None}, app.Attribute(b"\0\xff", "Binary")),
+    ],
+)
+def test_a_dead_letter_of_the_version_before_says_the_same(packed: object, attribute: app.Attribute) -> None:
+    facts = {
+        "x_error": "sign_in_needed", "x_detail": "sign in", "x_attempts": "1", "x_source": "intake", "x_subject": "ann",
+        "x_message_id": "m",
+    }  # fmt: skip
+    kept = {f"a{n}": app.Attribute(str(n)) for n in range(9)}
+    reasons = app.Attribute(json.dumps(facts | {"attributes": {"a9": packed}}))
+    letter = queues.read_dead_letter("dead", app.Message("d", "{}", kept | {"x_dead_letter": reasons}))
+    assert letter.attributes == kept | {"a9": attribute}
+    assert (letter.code, letter.detail, letter.attempts) == ("sign_in_needed", "sign in", 1)
+    assert (letter.source, letter.subject, letter.message_id) == ("intake", "ann", "m")
+    assert all(letter.facts()["attributes"].values()), "none is said to be nothing"
+    alone = app.Attribute(json.dumps({"x_error": "invalid_token", "x_message_id": "m"}))
+    letter = queues.read_dead_letter("dead", app.Message("d", "{}", {"n": attribute, "x_dead_letter": alone}))
+    assert (letter.code, letter.message_id, letter.attributes) == ("invalid_token", "m", {"n": attribute})
+
+
 # ---- what only looks like a message
 
 
