@@ -3824,6 +3824,8 @@ class HttpRunner(Runner):
         return router
 
     def _extension(self, route: Route, exchange: Exchange, **parts: str) -> Answer:
+        if exchange.method not in ("GET", "HEAD"):
+            self.door.check_origin(exchange, form=True)
         return route.answer(exchange, self.host)
 
     # -- one request
@@ -3981,7 +3983,7 @@ class HttpRunner(Runner):
     def _work(self, exchange: Exchange, kind: str, resource: str, path: tuple[str, ...]) -> Answer:
         method = self._method(exchange)
         if route := self._own_methods.get((kind, method)):
-            return route.answer(exchange, self.host)
+            return self._extension(route, exchange)
         request = self.door.request(exchange, resource, path, _ACTIONS[method])
         if request.action == Action.READ and kind in ("files", "forms"):
             return self._steady(exchange, request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import builtins
 import json
 import re
@@ -192,6 +193,19 @@ def test_a_route_is_answered_at_the_door(tmp_path: Path) -> None:
     assert site.get("/greeting").text == "Hello"
     assert site.get("/greeting").status == 200
     assert site.send("/greeting", {}).status == 405
+    site.close()
+
+
+def test_a_route_is_not_asked_for_a_write_that_comes_from_another_site(tmp_path: Path) -> None:
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "greeting.py").write_text(ROUTE.replace('"GET"', '"GET POST"'))
+    site = HttpSite(tmp_path)
+    basic = {"Authorization": "Basic " + base64.b64encode(f"ann:{site.token('**:*')}".encode()).decode()}
+    for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {"Origin": "https://evil.example"}):
+        assert site.send("/greeting", {}, **basic, **headers).status == 403, headers
+        assert site.get("/greeting", **basic, **headers).status == 200, headers
+    for headers in ({"Sec-Fetch-Site": "same-origin"}, {}):
+        assert site.send("/greeting", {}, **basic, **headers).text == "Hello", headers
     site.close()
 
 
