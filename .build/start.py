@@ -14,17 +14,13 @@ costs a second unpacking and nothing else.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import importlib
 import json
 import os
 import stat
 import sys
 from collections.abc import Iterator
-
-try:
-    import fcntl
-except ImportError:  # Windows: nothing is locked, so nothing is swept
-    fcntl = None  # type: ignore[assignment]
 
 MANIFEST = "unpacked.json"  # written last: {path: bytes} of everything unpacked
 UNPACKING = ".unpacking-"
@@ -107,7 +103,7 @@ def build_id() -> str:
 
 def candidates() -> Iterator[tuple[str, bool]]:
     """Roots in order of preference, and whether other users may write in the folder that the root stands in."""
-    uid = os.geteuid() if hasattr(os, "geteuid") else "user"
+    uid = os.geteuid()
     if chosen := os.environ.get("SHIV_ROOT"):
         # A folder of its own in there: SHIV_ROOT may be shared with other programs and other users.
         yield os.path.join(os.path.abspath(os.path.expanduser(chosen)), f"satchel-{uid}"), True
@@ -122,8 +118,6 @@ def candidates() -> Iterator[tuple[str, bool]]:
 
 def cache_folder() -> str | None:
     """The user's cache folder, or None where the environment and the user database name none."""
-    if os.name == "nt":
-        return os.environ.get("LOCALAPPDATA")
     given = os.environ.get("XDG_CACHE_HOME", "")
     if sys.platform != "darwin" and os.path.isabs(given):  # "all paths must be absolute": XDG Base Directory
         return given
@@ -264,7 +258,7 @@ def replace(folder: str, fresh: str) -> None:
 def sweep(root: str, own: str) -> None:
     """Remove what older builds and killed unpackings left, unless a process runs from it. Never an error."""
     others = [name for name in os.listdir(root) if name != own and is_ours(name)]
-    if not others or fcntl is None:
+    if not others:
         return
     with contextlib.suppress(OSError):
         held = lock(root, shared=False, wait=False)  # another process unpacks: the next start sweeps
@@ -297,8 +291,6 @@ def lock(folder: str, *, shared: bool, wait: bool = True, must: bool = False) ->
     Some network filesystems cannot lock a folder: then None (or, if it `must`, OSError), and nothing is ever swept.
     Raises BlockingIOError when somebody else holds it and `wait` is False.
     """
-    if fcntl is None:
-        return None
     held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(held, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
