@@ -60,16 +60,26 @@ class Jobs:
         """Run what is due, if this process has the lock or gets it; how many seconds the next step can wait."""
         if not self._has_lock():
             return _LOCK_RETRY_S
+        of_site = any(job.scope == "site" for job in self._due)
+        is_first = of_site and self._keeps_lease()
         for job, due_at in self._due.items():
-            if due_at <= self._clock() and not self._stop.is_set():
+            if due_at <= self._clock() and not self._stop.is_set() and (is_first or job.scope != "site"):
                 self._try(job)
                 self._due[job] = self._clock() + job.every_s
-        return max(min(self._due.values()) - self._clock(), 0)
+        waits_s = [due_at - self._clock() for job, due_at in self._due.items() if is_first or job.scope != "site"]
+        return max(min([*waits_s, _LEASE_S / 4] if of_site else waits_s), 0)
+
+    def _keeps_lease(self) -> bool:
+        """Whether this is the node that runs the jobs of the whole site, due now or not; none is while state is away."""
+        try:
+            return self._has_lease()
+        except AppError as error:
+            logging.getLogger("satchel").warning("the jobs of the site wait: %s", error.with_hint)
+            return False
 
     def _try(self, job: Job) -> None:
         try:
-            if job.scope != "site" or self._has_lease():
-                job.run(self._app, self._stop)
+            job.run(self._app, self._stop)
         except Exception as error:
             words, trace = (error.with_hint, None) if isinstance(error, AppError) else (type(error).__name__, error)
             log = logging.getLogger("satchel")
@@ -82,7 +92,7 @@ class Jobs:
         return self._descriptor >= 0
 
     def _has_lease(self) -> bool:
-        """Whether this is the node that runs the jobs of the whole site; the lease is a row beside the settings."""
+        """Take the lease, or keep it for longer; it is a row beside the settings. False if another node has it."""
         state, now = self._app.state, self._app.clock()
         row = state.get("_settings", "jobs")
         is_mine = row is not None and row.value["node"] == self._node

@@ -1766,6 +1766,46 @@ def test_a_job_of_the_site_is_run_by_one_node_until_that_has_ended(site: Site, t
     two.stop()
 
 
+def test_a_job_of_the_site_that_is_due_seldom_is_run_by_one_node_too(site: Site, tmp_path: Path, clock: Clock) -> None:
+    here, there = Counting(3600), Counting(3600)
+    here.scope = there.scope = "site"  # type: ignore[misc]
+    one, two = (jobs_plugin.Jobs(site.app, [job], tmp_path / f"{n}.lock", clock) for n, job in enumerate((here, there)))
+    began_at, next_at = clock.now, {one: clock.now, two: clock.now + 1}
+
+    def go_on(nodes: Sequence[Any], hours: int) -> None:
+        until = began_at + hours * 3600
+        while (node := min(nodes, key=next_at.__getitem__)) and next_at[node] < until:
+            clock.now = max(clock.now, next_at[node])
+            next_at[node] = clock.now + max(node.step(), 1)
+
+    go_on([one, two], 3)
+    assert (here.runs, there.runs) == (3, 0)
+    one.stop()
+    go_on([two], 4)
+    assert there.runs == 1, "what is overdue is run as soon as the lease of the other one is over"
+    two.stop()
+
+
+def test_jobs_of_the_site_wait_while_state_is_away_and_others_do_not(
+    site: Site, tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*args: object) -> NoReturn:
+        raise Unavailable("the database is away")
+
+    own, of_site = Counting(10), Counting(10)
+    of_site.scope = "site"  # type: ignore[misc]
+    jobs = jobs_plugin.Jobs(site.app, [own, of_site], tmp_path / "jobs.lock", clock)
+    with monkeypatch.context() as patch:
+        patch.setattr(site.app.state, "get", away)
+        clock.now += 10
+        assert jobs.step() == 10
+    assert (own.runs, of_site.runs) == (1, 0)
+    assert caplog.messages == ["the jobs of the site wait: the database is away"]
+    jobs.step()
+    assert of_site.runs == 1
+    jobs.stop()
+
+
 def test_a_server_runs_the_jobs_until_it_is_closed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     ran = threading.Event()
     monkeypatch.setattr(SWEEPS, "every_s", 0.01)
