@@ -209,7 +209,7 @@ class Link(app.Command):
             label = args.label or "sign-in link"
             made: Token = opened.issue(site.operator(), args.subject, args.grant, args.role, args.expires, label)
             return made
-        tokens, now = opened.authority.tokens(), opened.clock()
+        tokens, now = list(opened.authority.tokens()), opened.clock()
         for token in tokens:
             if token.subject == args.subject and not token.revoked_at and token.expires_at > now:
                 found: Token = token

@@ -258,6 +258,8 @@ def test_a_sign_in_link_is_printed_for_a_new_token_or_the_newest_one(shell: Shel
     made = shell.json("auth", "link", "--subject", "ann")
     assert set(made) == {"link", "code", "subject", "expires_s"}
     assert len(shell.json("auth", "list")) == 1
+    assert "anne has no valid token" in (told := shell.run("auth", "link", "--subject", "anne", code=4)[1])
+    assert "did you mean ann?" in told
     shell.write(STARTER.replace("hosts = []", 'hosts = ["intra.example"]\ntrusted_proxies = ["10.0.0.1"]', 1))
     assert shell.json("auth", "link", "--subject", "ann")["link"].startswith("https://intra.example/login/")
 
