@@ -9375,6 +9375,9 @@ def _serve_sqs(app: App, states: Path, alone: bool) -> None:
     SqsRunner(app.config.sqs, app, plugin("sqs").connect, states, on_ready, alone=alone).run()
 
 
+_ASKED_FOR_LATE = ("controls", "held_files", "sql_files", "sql_views")  # plugins that no start needs, and requests may
+
+
 def cmd_server_run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or Ctrl-C; several runners are children of this process, which opens nothing."""
     site = LoadedSite(args)
@@ -9394,6 +9397,8 @@ def cmd_server_run(args: argparse.Namespace) -> int:
     if HttpRunner.kind in wanted:
         parts = {HttpRunner.kind: partial(_serve_http, app), **parts}
     own, _ = os.getpid(), app.meters  # before the first fork, so that all processes count in one place
+    for name in _ASKED_FOR_LATE:  # now: another version may have taken the place of its files by then
+        plugin(name)
     with claim_data(app.config.site.data):
         for path in states.values():
             path.unlink(missing_ok=True)

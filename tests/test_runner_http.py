@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import signal
 import socket
 import sqlite3
@@ -2190,6 +2191,46 @@ def end_of(server: Server, target: str, version: str, *headers: str, meanwhile: 
     assert b" 200 " in told or b" 206 " in told
     is_whole = len(body) == int(length[1]) if length else body.endswith(b"\r\n0\r\n\r\n")
     return "whole" if is_whole else "in part"
+
+
+SEVERAL_PROVIDERS = """
+[providers.main]
+kind = "sql"
+url = "sqlite:///app.db"
+[files.docs]
+provider = "main"
+[files.receipts]
+provider = "main"
+[forms.leave]
+fields.name = { type = "string" }
+fields.note = { type = "string", format = "file", files = "files/receipts" }
+[views.all]
+provider = "main"
+sql = "select 1 as i"
+"""
+
+
+def test_a_server_goes_on_when_the_files_of_its_program_are_taken_away(tmp_path: Path) -> None:
+    program, folder = tmp_path / "program", tmp_path / "site"
+    folder.mkdir()
+    (folder / "app.toml").write_text(SEVERAL_PROVIDERS)
+    for name in ("plugins", "templates", "static"):
+        shutil.copytree(app.BUNDLED / name, program / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(app.BUNDLED / "app.py", program)
+    with serving(folder, "--workers", "1", program=[str(program / "app.py")]) as server:
+        headers = {"Authorization": f"Bearer {server.token()}"}
+        shutil.rmtree(program / "plugins")
+        form = headers | {"Content-Type": "application/x-www-form-urlencoded"}
+        made = server.ask("POST", "/forms/leave", "name=ann", form)
+        assert made.status == 201, made.json
+        assert server.ask("PUT", made["Location"], "name=bob", form).status == 200
+        assert server.ask("PUT", "/files/docs/a.txt", "text", headers).status == 201
+        assert server.ask("GET", "/views/all", None, headers).json["items"] == [{"i": 1}]
+        assert server.ask("GET", "/admin/metrics", None, headers).status == 200
+        page = headers | MULTIPART | PAGE
+        parts = multipart(("days", None, "x"), ("note", "a.txt", "text"))
+        assert server.ask("POST", "/forms/leave", parts, page).status == 422
+    assert not [line for line in server.told if "failed to load" in line]
 
 
 def test_an_answer_that_fails_in_its_middle_never_ends_well(tmp_path: Path) -> None:
