@@ -419,15 +419,15 @@ class SqsQueue(Queue):
         """A copy that is too large with all that is said of it says less."""
         body, attributes = dead_letter(message, error, attempts, self.name)
 
-        def send(facts: Mapping[str, Attribute]) -> None:
-            self.dead_letters.send(body, facts, message.group, message.id, DEAD_LETTER_KEYS + message.id)
+        def send(facts: Mapping[str, Attribute], large_key: str = DEAD_LETTER_KEYS + message.id) -> None:
+            self.dead_letters.send(body, facts, message.group, message.id, large_key)
 
         try:
             for facts in (attributes, {name: attributes[name] for name in ("x_error", "x_message_id")}):
                 with suppress(Refused, TooLarge, PayloadUnavailable):
                     send(facts)
                     return
-            send({})
+            send({}, large_key="")  # the store was tried: without one too, it must not hold up what is behind this message
         except NotFound:
             self.check()  # it may have another dead-letter queue by now
             raise

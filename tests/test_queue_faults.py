@@ -693,6 +693,17 @@ def test_a_copy_that_is_too_large_has_fewer_attributes(limit: int, tmp_path: Pat
     assert "DeadLetterQueueSourceArn" not in dead["Attributes"]
 
 
+def test_a_copy_that_is_taken_nowhere_is_refused_and_does_not_wait_for_a_bucket() -> None:
+    class Full:
+        def send(self, body: str, attributes: Any, group: str, key: str, large_key: str = "") -> str:
+            raise app.PayloadUnavailable("no such bucket") if large_key else app.Refused("too long")
+
+    queue: Any = sqs.SqsQueue(None, "https://sqs.test/1/intake")
+    queue.dead_letters = Full()
+    with pytest.raises(app.Refused, match="too long"):  # which is tried again, while other messages are worked on
+        queue.send_to_dlq(app.Message("m", "{}"), app.SignInNeeded("sign in"), 1)
+
+
 def test_a_copy_that_does_not_fit_at_all_goes_by_s3_and_can_be_sent_back(
     tmp_path: Path, fake: SqsFake, queue: Queue
 ) -> None:
