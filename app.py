@@ -1975,11 +1975,13 @@ class _Reader:
             return self.default(one)
         try:
             raw = self.inside(at, f"{shape}.{one.name}", one, table[one.name])
-            if len(self.faults) == before:
+            if len(self.faults) == before or one.kind in ("fields", "menu"):  # of which the others are judged all the same
                 return one.read(raw, self.folder)
         except _Inside as error:
             for part, detail in error.details.items():
                 self.fault(f"{at}.{part}", detail)
+            if one.kind == "fields":
+                return one.read({name: item for name, item in raw.items() if name not in error.details}, self.folder)
         except ValueError as error:
             self.fault(at, str(error))
         return self.default(one)
@@ -2023,9 +2025,8 @@ class _Reader:
             self.fault(place, f"must be a table: write {_as_table(place, shape, settings, raw)}")
             return {one.name: self.default(one) for one in settings}
         names = [one.name for one in settings]
-        for key in raw:
-            if key not in names:
-                self.unknown(f"{place}.{key}", f"{shape}.{key}", names)
+        for key in [key for key in raw if key not in names]:
+            self.unknown(f"{place}.{key}", f"{shape}.{key}", names)
         return {one.name: self.value(place, shape, one, raw) for one in settings}
 
     def named(self, place: str) -> Iterator[tuple[str, str, Any]]:
@@ -2072,9 +2073,8 @@ class _Reader:
     def config(self, origin: str) -> Config:
         """Everything app.toml says; the faults are in `faults`."""
         known = {shape.split(".")[0] for shape in SETTINGS} | set(self.tables)
-        for key in self.raw:
-            if key not in known:
-                self.unknown(key, key, known)
+        for key in [key for key in self.raw if key not in known]:
+            self.unknown(key, key, known)
         own = {name: self.build(cls, name, name, self.raw.get(name, {})) for name, cls in _TABLES.items()}
         return Config(
             raw=self.raw,
@@ -2829,7 +2829,7 @@ def import_file(path: Path, module_name: str) -> ModuleType:
     sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever a plugin raises, the operator must learn which file it was
+    except (Exception, SystemExit) as error:  # whatever a plugin raises, the operator must learn which file it was
         del sys.modules[module_name]
         raise ConfigError(f"plugins/{path.name} failed to load: {type(error).__name__}: {error}", hint=str(path)) from error
     return module
@@ -9630,7 +9630,9 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         registry = load_registry(BUNDLED / "plugins")  # without those; load_site says what is wrong with them
     try:
         if not {"-h", "--help", "help"} & set(words):
-            return build_parser(registry, words).parse_args(words)
+            args = build_parser(registry, words).parse_args(words)
+            if getattr(args.run, "func", None) is not _show_help:  # which says what each command is for
+                return args
     except ConfigError:
         pass  # what is meant may be a command that was not built
     return build_parser(registry).parse_args(words)

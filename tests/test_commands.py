@@ -381,6 +381,7 @@ def test_help_is_never_an_error_message(words: str, capsys: pytest.CaptureFixtur
     else:
         assert err.startswith(f"usage: app.pyz {words}".rstrip())
         assert (out, code) == ("", 2)
+        assert ("print a new token" in err) == (words == "auth")  # what each of its commands is for
 
 
 # ---- errors and exit codes

@@ -381,6 +381,13 @@ def test_a_fault_of_a_table_inside_a_setting_has_its_exact_place(place: str, tom
     assert told in found[f"{place}.{inside}".rstrip(".")]
 
 
+def test_a_fault_in_one_table_hides_none_of_the_others_beside_it() -> None:
+    fields = 'a = { type = "strin" }\nid = { type = "string" }\nb = { type = "string", pattern = "(a+)+$" }\n'
+    told = faults(f'[apps.desk]\nmenu = [1, {{ title = "x" }}]\n[forms.f.fields]\n{fields}')
+    assert {"forms.f.fields.a.type", "forms.f.fields.id", "forms.f.fields.b.pattern"} <= set(told)
+    assert {"apps.desk.menu.0", "apps.desk.menu.1.href"} <= set(told)
+
+
 def test_tables_inside_settings_are_built_as_they_are_declared() -> None:
     queues = """[{ url = "https://q/1/a" }, { url = "https://q/1/b", allow = [] },
         { url = "https://q/1/c", events = { resource = "forms/leave", role = "staff" } }]"""

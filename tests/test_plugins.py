@@ -139,6 +139,9 @@ def test_every_command_stops_with_exit_2_at_a_broken_plugin(shell: Shell) -> Non
         _, err = shell.run(*args, code=2)
         assert "plugins/broken.py failed to load: ZeroDivisionError" in err
     assert not (shell.folder / "data").exists()
+    shell.write("raise SystemExit(3)", "plugins/broken.py")
+    assert "plugins/broken.py failed to load: SystemExit: 3" in shell.run("server", "check", code=2)[1]
+    shell.run("--help")
 
 
 def test_a_plugin_that_exits_or_is_hidden_is_handled(shell: Shell) -> None:
