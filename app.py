@@ -9623,9 +9623,13 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """The parsed command line; ConfigError says what is wrong with it. Plugins beside app.toml may bring commands; one that
     does not load stops the command that was typed, and not the help."""
     words = list(sys.argv[1:] if argv is None else argv)
-    named = [one.partition("=")[2] or after for one, after in pairwise([*words, ""]) if one.partition("=")[0] == "--config"]
+    named = [""]  # by --config, which argparse knows by its first letters too; the last one counts
+    for word, after in pairwise([*words, ""]):
+        option, _, value = word.partition("=")
+        if len(option) > 2 and "--config".startswith(option):
+            named.append(value or after)
     try:
-        registry = load_registry(Path([*named, "app.toml"][0] or "app.toml").absolute().parent)
+        registry = load_registry(Path(named[-1] or "app.toml").absolute().parent)
     except ConfigError:
         registry = load_registry(BUNDLED / "plugins")  # without those; load_site says what is wrong with them
     try:

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -288,6 +289,19 @@ def test_threads_that_need_a_plugin_at_the_same_time_get_it_whole(shell: Shell, 
     second.join(10)
     monkeypatch.delitem(sys.modules, "satchel_plugin_slow")
     assert found == [True, True]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--config", "{}"), ("--config={}",), ("--conf", "{}"), ("--conf={}",), ("--config", "app.toml", "--config", "{}")],
+)
+def test_plugins_are_loaded_from_beside_the_app_toml_that_is_named_alone(shell: Shell, options: Sequence[str]) -> None:
+    shell.write('raise SystemExit("loaded from here")', "plugins/here.py")
+    there = shell.write(
+        '[providers.main]\nkind = "sql"\nurl = "sqlite:///app.db"\n[forms.ask]\nfields.a = {}\n', "there/app.toml"
+    )
+    out, _ = shell.run("info", "resources", *(one.format(there) for one in options))
+    assert "forms/ask" in out
 
 
 MARKDOWN = '''
