@@ -1565,15 +1565,22 @@ def test_views_can_be_written_over_the_tables_of_records(queries: Any) -> None:
 
 
 def counted_commits(provider: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Grows by one with every commit on the medium."""
+    """Grows by one with every commit on the medium, each of which takes a millisecond as on a disk: the folder may be in
+    memory, where nobody would wait for another one's commit."""
     commits: list[str] = []
     provider.commit([Insert("t", "first", {})])
+
+    def count(text: str) -> None:
+        if text == "commit":
+            commits.append(text)
+            time.sleep(0.001)
+
     if isinstance(provider, app.SqlProvider):
         assert provider._writer
-        provider._writer.set_trace_callback(lambda text: commits.append(text) if text == "commit" else None)
+        provider._writer.set_trace_callback(count)
     else:
         append = provider._journal.append
-        monkeypatch.setattr(provider._journal, "append", lambda lines: (commits.append("commit"), append(lines)))
+        monkeypatch.setattr(provider._journal, "append", lambda lines: (count("commit"), append(lines)))
     return commits
 
 
