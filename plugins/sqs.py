@@ -51,10 +51,12 @@ aws = app.plugin("aws")
 # SQS and the S3 beside it, over the clients of plugins/aws.py: each call says what it does, and its faults leave as
 # NotFound (no such queue or object), Forbidden, Refused or Unavailable.
 # uses: ERRORS CONFIG plugin:aws
-# defines: ATTEMPTS KMS_PASSES SqsService faults translated
+# defines: ATTEMPTS PASSING SqsService faults translated
 
 ATTEMPTS = 2  # at a call
-KMS_PASSES = re.compile(r"(?i)kms")  # a key that is denied or disabled for the time being
+# Codes of refusals that pass, also where plugins/aws.py does not know them: of a service that is like SQS, say. A key of KMS
+# may be denied or disabled for the time being.
+PASSING = re.compile(r"^(?i:kms)|Throttl|Limit|TooMany|SlowDown|Timeout|TimeTooSkewed|RequestExpired")
 
 
 class SqsService:
@@ -124,7 +126,7 @@ def translated(doing: str, error: AppError) -> AppError:
     code, status = aws.error_code(cause) or type(cause or error).__name__, aws.error_status(cause)
     if isinstance(error, aws.Missing):
         return NotFound(f"{doing}: it does not exist")
-    if KMS_PASSES.match(code):
+    if PASSING.search(code) or status in (408, 429):
         return Unavailable(f"{doing}: {code}", hint=error.hint)
     is_refused = isinstance(error, aws.Rejected)
     if isinstance(error, aws.Denied | aws.BadCredentials) or (is_refused and status in (401, 403)):
