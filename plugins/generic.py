@@ -1208,6 +1208,13 @@ def _patterns(raw: Any, folder: Path) -> Texts:
     return dict(raw)
 
 
+def _keys(raw: Any, folder: Path) -> str:
+    pattern = str(CONVERTERS["pattern"](raw, folder))
+    if pattern and (slow := plugin("patterns").pattern_fault(pattern, 512)):
+        raise ValueError(slow)
+    return pattern
+
+
 # What a setting is where app.toml does not say: PRESETS[""], and over it the preset that app.toml names.
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "": {
@@ -1271,7 +1278,9 @@ class GenericProvider(ServiceRecords, ServiceBlobs):
         Setting("version", "text", None, "field with the record's version; Satchel's own unless it is in service_fields"),
         Setting("service_fields", "texts", None, "fields that the service sets itself: read, never sent"),
         Setting("drop_nulls", "boolean", None, "whether a null in its answers is a field that is missing"),
-        Setting("keys", "pattern", None, 'which keys the service can hold, as a regular expression; "" = all'),
+        Setting(
+            "keys", "pattern", None, 'which keys the service can hold, as a regular expression; "" = all', convert=_keys
+        ),
         Setting("query", "text", None, 'query of a list, with {limit} and {page}, {offset} or {cursor}: "page={page}"'),
         Setting("forward", "text", None, 'instead: query of what follows a {key}, ordered by keys: "_sort=id&id__gt={key}"'),
         Setting("backward", "text", None, "the same with the keys descending"),
@@ -1323,8 +1332,6 @@ class GenericProvider(ServiceRecords, ServiceBlobs):
         for key, place in (("records", "{table}"), ("record", "{key}"), ("blobs", "{path}")):
             if one[key] and (place not in one[key] or not one[key].startswith("/")):
                 self._fault(key, f"must be a path with {place} in it")
-        if one["keys"] and (slow := plugin("patterns").pattern_fault(one["keys"], 512)):
-            self._fault("keys", slow)
 
     def _fault(self, key: str, detail: str) -> NoReturn:
         fault = Fault(f"providers.{self.name}.{key}", "configuration", detail)

@@ -17,6 +17,7 @@ from app import ConfigError
 
 patterns = app.plugin("patterns")
 pattern_fault = patterns.pattern_fault
+FAR = {"kind": "generic", "url": "http://127.0.0.1:9", "records": "/{table}"}
 
 # (pattern, the part that its fault quotes): a text of some thirty characters could keep a thread for hours.
 SLOW = [
@@ -150,7 +151,7 @@ def test_patterns_of_fields_of_parameters_and_of_keys_of_a_service_are_judged(tm
         raw = {
             "providers": {
                 "main": {"kind": "sql", "url": "sqlite:///a.db"},
-                "far": {"kind": "generic", "url": "http://127.0.0.1:9", "records": "/{table}", "keys": pattern},
+                "far": {**FAR, "keys": pattern},
             },
             "forms": {"f": {"provider": "main", "fields": {"x": field}}},
             "views": {"v": {"provider": "main", "sql": "select :y as y", "params": {"y": field}}},
@@ -165,6 +166,11 @@ def test_patterns_of_fields_of_parameters_and_of_keys_of_a_service_are_judged(tm
     assert faults(r".+@.+\..+", maxLength=254).keys() == {"providers.far.keys"}
     assert faults("[a-z]+") == {}
     assert "write (?i:…) around it" in faults("(?i)a")["forms.f.fields.x.pattern"]
+    both = {**FAR, "keys": "(a+)+b", "timeout": "soon"}
+    config = app.read_config(
+        {"providers": {"far": both}}, tmp_path, "app.toml", app.load_registry(tmp_path).provider_settings
+    )
+    assert {"providers.far.keys", "providers.far.timeout"} <= {fault.pointer for fault in config.faults}
 
 
 def test_a_text_that_is_too_long_is_refused_before_it_is_matched() -> None:
