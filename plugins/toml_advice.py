@@ -23,6 +23,7 @@ def toml_lines(text: str) -> dict[str, int]:
         if head := re.match(r"\s*(\[\[?)([^\]]+)\]", line):
             place = table = _plain(head[2])
             if head[1] == "[[":
+                found.setdefault(place, number)  # the list of them begins with the first
                 lists[place] = lists.get(place, -1) + 1
                 place = table = f"{place}.{lists[place]}"
         elif key := re.match(r"([\w.\"'\s-]+)=", line):

@@ -637,6 +637,8 @@ def test_a_fault_has_its_line_and_no_fault_follows_from_another(tmp_path: Path) 
     assert [line.rpartition(" (")[2] for line in found(text)] == ["line 9)"]
     queues = '[[sqs.queues]]\nurl = "https://q/1/a"\n[[sqs.queues]]\nurl = "q"\n'
     assert found(main + queues) == ['sqs.queues.1.url: must be the URL of a queue, or "env:NAME" or "file:PATH" (line 7)']
+    lines = app.plugin("toml_advice").toml_lines("[sqs]\n" + queues)
+    assert (lines["sqs.queues"], lines["sqs.queues.1"]) == (2, 4)  # what is wrong with the list is not a fault of [sqs]
     assert found("") == [
         'site.state: is missing, and no provider is declared: write [providers.main] with kind = "sql" and url = '
         '"sqlite:///data/app.db"'
