@@ -23,7 +23,7 @@ from app import App, AppError, Clock, Conflict, Insert, Job, Update, Write
 _FIRST_RUN_S = 60.0  # after a start, of the jobs that are due less often
 _LOCK_RETRY_S = 30.0  # how soon another process goes on with the jobs when the one that ran them has ended
 _JOB_ENDS_S = 5.0  # how long a stop waits for a job
-_LEASE_S = 120.0  # how long a node that has ended keeps the others from the jobs that one of all nodes runs
+_LEASE_S = 60.0  # how long a node that has ended keeps the others from the jobs that one of all nodes runs
 
 
 class Jobs:
