@@ -313,9 +313,9 @@ class ConfigError(AppError):
 # defines: Json Value Clock Action Grant parse_grant covers Caller Token Conditions Held Upload Request Reader Content
 #          Column COUNTED COUNT_S Table Response Record Insert Update Delete Write Blob Folder Unseen Entry
 #          Staged OPERATORS Condition Query Page Select Rows Change exact_number load_json dump_json check_text
-#          member_pointer LOST Damaged damage_of damage_in whole_texts check_value is_key check_writes check_path
-#          compose split_path quote_path new_id sync_folder replace_file rfc3339 instant_key parse_rfc3339
-#          encode_cursor decode_cursor PAGE_BYTES weigh page_of nearest and_list how_many in_units page_bounds Unread
+#          member_pointer LOST Damaged Unread damage_of damage_in whole_texts check_value is_key check_writes check_path
+#          compose split_path quote_path new_id BUNDLED CHUNK_BYTES LOG sync_folder replace_file rfc3339 instant_key
+#          parse_rfc3339 encode_cursor decode_cursor PAGE_BYTES weigh page_of nearest and_list how_many in_units page_bounds
 
 Json: TypeAlias = Any  # None, bool, int, float, Decimal, str, list and dict of these
 Value: TypeAlias = dict[str, Json]  # a JSON object
@@ -801,15 +801,23 @@ def member_pointer(pointer: str, name: str) -> str:
 LOST = "\ufffd"
 
 
-class Damaged(str):
-    """A text that could not be read as it was stored: U+FFFD stands for what is lost. `reason` says why, in words."""
+class _Faulty(str):
+    """A text with the reason, in words, why it is not what it stands for."""
 
     reason: str
 
-    def __new__(cls, text: str, reason: str = "is not UTF-8") -> Damaged:
+    def __new__(cls, text: str, reason: str = "is not UTF-8") -> Self:
         made = super().__new__(cls, text)
         made.reason = reason
         return made
+
+
+class Damaged(_Faulty):
+    """A text that could not be read as it was stored: U+FFFD stands for what is lost."""
+
+
+class Unread(_Faulty):
+    """A text that a person typed and that is no value of its field: no field takes it."""
 
 
 def damage_of(value: Json) -> str:
@@ -881,44 +889,15 @@ def is_key(key: str) -> bool:
         return False
 
 
-def _is_plain(items: Iterable[Json], depth: int = 0) -> bool:
-    """Whether lists, objects and numbers in them are such that check_value finds nothing; their texts aside."""
-    for item in items:
-        kind = type(item)
-        if kind is str or item is None:
-            continue
-        if kind is int:
-            if not -(2**63) <= item < 2**63:
-                return False
-        elif kind is dict or kind is list:
-            if depth == 99 or not _is_plain(item.values() if kind is dict else item, depth + 1):
-                return False
-        elif kind is not float and kind is not bool:
-            return False
-    return True
-
-
-def _storable_json(value: Json) -> str:
-    """The value as JSON, if that shows sooner than check_value that it can be stored; "" if it is not sure."""
-    try:
-        text = dump_json(value)
-        text.encode()
-    except (TypeError, ValueError, RecursionError):  # no finite number, or half of a surrogate pair
-        return ""
-    return text if "\\u0000" not in text and _is_plain((value,)) else ""
-
-
 def check_writes(writes: Sequence[Write]) -> list[str]:
     """The values as JSON, one a write ("null" for a Delete). Invalid names each key and value that cannot be stored."""
     faults = [Fault("", "key", f"{w.key!r} is not a key: 1 to 512 UTF-8 bytes") for w in writes if not is_key(w.key)]
     values = [getattr(write, "value", None) for write in writes]
-    texts = list(map(_storable_json, values))
-    for value, text in zip(values, texts, strict=True):
-        if not text:
-            faults += check_value(value)
+    for value in values:
+        faults += check_value(value)
     if faults:
         raise Invalid("the record cannot be stored", faults=faults)
-    return [text or dump_json(value) for value, text in zip(values, texts, strict=True)]
+    return list(map(dump_json, values))
 
 
 _DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)( *\..*)?", re.IGNORECASE)
@@ -981,6 +960,11 @@ def new_id(now_s: float) -> str:
         _last_id = tick = max(int(now_s * 4096_000), _last_id + 1)
     number = (tick >> 12) << 80 | 7 << 76 | (tick & 0xFFF) << 64 | 2 << 62 | secrets.randbits(62)
     return f"{number:032x}"
+
+
+BUNDLED = Path(__file__).resolve().parent  # where plugins/, templates/ and static/ are
+CHUNK_BYTES = 256 * 1024  # of bytes on their way from one file or connection to another
+LOG = logging.getLogger("satchel")
 
 
 def sync_folder(path: str | Path) -> None:
@@ -1123,12 +1107,12 @@ def and_list(words: Iterable[str]) -> str:
 
 def how_many(count: int, what: str = "byte") -> str:
     """'1 byte', '1,234 bytes'."""
-    return f"{count:,} {what}{'s' * (count != 1)}"
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
 def in_units(size_bytes: int) -> str:
     """'5 MB', '1.2 MB', '1 byte': a size for people."""
-    size, units = float(size_bytes), [f"byte{'s' * (size_bytes != 1)}", "kB", "MB", "GB", "TB"]
+    size, units = float(size_bytes), ["byte" if size_bytes == 1 else "bytes", "kB", "MB", "GB", "TB"]
     while size >= 999.5 and len(units) > 1:
         size, units = size / 1000, units[1:]
     return f"{size:.0f} {units[0]}" if size >= 99.95 or units[0][0] == "b" else f"{size:.1f} {units[0]}".replace(".0 ", " ")
@@ -1140,18 +1124,6 @@ def page_bounds(params: Mapping[str, str], *, default: int = 50, most: int = 100
     if not re.fullmatch(r"[0-9]{1,6}", text) or not 1 <= int(text) <= most:
         raise BadRequest(f"_size is {text!r}: a number from 1 to {most:,}")
     return int(text)
-
-
-class Unread(str):
-    """A text that a person typed and that is no value of its field, with the reason in words: no field takes it."""
-
-    __slots__ = ("reason",)
-    reason: str
-
-    def __new__(cls, text: str, reason: str) -> Unread:
-        found = super().__new__(cls, text)
-        found.reason = reason
-        return found
 
 
 # ==== 3. CONFIG ==================================================================================================
@@ -1550,7 +1522,7 @@ NOT_AVAILABLE = frozenset(
 
 def bundled_text(name: str) -> str:
     """A text file of templates/."""
-    return Path(__file__).resolve().with_name("templates").joinpath(name).read_text("utf-8")
+    return (BUNDLED / "templates" / name).read_text("utf-8")
 
 
 @lru_cache(maxsize=1)
@@ -2220,7 +2192,7 @@ def file_input_accept(accept: Sequence[str]) -> str:
 # Docstrings are promises, which the contract suites in tests/ check for every kind; default methods keep them.
 # uses: ERRORS VALUES CONFIG
 # defines: Extension Provider Records Blobs Queries Publish Remove BlobStep Plan Scope Locale Endpoint Resource Host
-#          Runner Asked Answer Format Route Job Site Command FAMILIES BUNDLED plugin import_file
+#          Runner Asked Answer Format Route Job Site Command FAMILIES plugin import_file
 
 
 _Extension = TypeVar("_Extension", bound="Extension")
@@ -2809,7 +2781,6 @@ class Command(Extension, ABC):
 
 FAMILIES: tuple[type[Extension], ...] = (Provider, Format, Route, Job, Command)
 
-BUNDLED = Path(__file__).resolve().parent
 _import_lock = threading.RLock()  # sys.modules has a module before it is whole; reentrant as plugins build on others
 
 
@@ -2845,8 +2816,6 @@ def import_file(path: Path, module_name: str) -> ModuleType:
 #          DEFAULT_RETRIES LeaseLost Stopping Delivery Leases DeleteBatcher Scheduler StatusFile HealthCache
 #          QueueCounters Failures Outcome Consumer SqsRunner Supervisor
 
-_log = logging.getLogger("satchel")
-_CHUNK_BYTES = 256 * 1024
 _PROBLEM_MEDIA = "application/problem+json"
 _ACTIONS = {
     "GET": Action.READ, "HEAD": Action.READ, "POST": Action.CREATE, "PUT": Action.UPDATE, "PATCH": Action.UPDATE,
@@ -2867,22 +2836,16 @@ _SCRIPTABLE = re.compile(r".*(html|xml|svg).*")
 _PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 _BODY_S, _BODY_RATE = 30.0, 1000  # to send a body: this, and a second more for so many bytes
 _ETAG = re.compile(r'\s*(W/)?"([^"]*)"\s*(?:,|$)')
-_Wait: TypeAlias = Callable[[float], AbstractContextManager[None]]
+_Wait: TypeAlias = Callable[[float], AbstractContextManager[Any]]  # nullcontext where it holds up nobody else
 _Headers: TypeAlias = list[tuple[str, str]]
 _Ranges: TypeAlias = list[tuple[int, int]]  # (start, length) in bytes
-
-
-@contextmanager
-def _no_wait(until_s: float) -> Iterator[None]:
-    """A wait for a client that holds up nobody else."""
-    yield
 
 
 class BodyReader:
     """The bytes of a request, once, in chunks. Raises BadRequest if they end early or do not have the announced digest,
     RequestTimeout if they arrive too slowly, and TooLarge past `most`. `wait(until_s)` surrounds each wait for them."""
 
-    def __init__(self, environ: Mapping[str, Any], wait: _Wait = _no_wait, clock: Clock = time.monotonic) -> None:
+    def __init__(self, environ: Mapping[str, Any], wait: _Wait = nullcontext, clock: Clock = time.monotonic) -> None:
         self.environ, self.wait, self.clock = environ, wait, clock
         text = environ.get("CONTENT_LENGTH") or ""
         chunked = "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower()
@@ -2918,7 +2881,7 @@ class BodyReader:
         promised, began = self._promised(), self.clock()
         seen, digest = 0, hashlib.sha256()
         while self.size_bytes is None or seen < self.size_bytes:
-            left = _CHUNK_BYTES if self.size_bytes is None else min(_CHUNK_BYTES, self.size_bytes - seen)
+            left = CHUNK_BYTES if self.size_bytes is None else min(CHUNK_BYTES, self.size_bytes - seen)
             chunk = self._read(left, began + _BODY_S + seen / self.rate)
             if not chunk:
                 break
@@ -2971,7 +2934,7 @@ class Exchange:
         self.form: Any = None  # what was read of an HTML form: a SentForm of plugins/html_forms.py
         self.files: list[BinaryIO] = []  # temporary ones, closed after the answer
         self.cookies: list[str] = []
-        self.wait: _Wait = _no_wait
+        self.wait: _Wait = nullcontext
 
     def header(self, name: str) -> str:
         return str(self.environ.get("HTTP_" + name.upper().replace("-", "_"), ""))
@@ -3230,13 +3193,17 @@ def _quotable(text: str, other: str = "?") -> str:
 class _Stream:
     """A streamed body that closes what it reads from, also when the client goes away."""
 
-    def __init__(self, chunks: Iterator[bytes], close: Callable[[], None]) -> None:
-        self.chunks, self.close = chunks, close
+    def __init__(self, chunks: Iterator[bytes], source: Any = None) -> None:
+        self.chunks, self.source = chunks, source
         try:
             self.first = next(chunks, b"")  # a fault before the first row is still answered with its status
         except BaseException:
-            close()
+            self.close()
             raise
+
+    def close(self) -> None:
+        if self.source is not None:
+            self.source.close()
 
     def __iter__(self) -> Iterator[bytes]:
         yield self.first
@@ -3265,7 +3232,7 @@ def _break_off(exchange: Exchange, error: Exception, *, reset: bool) -> bool:
     answer. False if there is no connection to end."""
     known = isinstance(error, AppError)
     words = error.with_hint if isinstance(error, AppError) else f"{type(error).__name__}: {error}"
-    _log.error("request %s: broken off in the middle: %s", exchange.id, words, exc_info=None if known else error)
+    LOG.error("request %s: broken off in the middle: %s", exchange.id, words, exc_info=None if known else error)
     connection: Any = exchange.environ.get("gunicorn.socket")
     with suppress(OSError):
         if connection and reset:
@@ -3289,12 +3256,7 @@ def _dumped(exchange: Exchange, response: Response) -> Answer:
     if one.whole:
         name = quote(split_path(exchange.path.rstrip("/"))[-1], safe="")
         headers.append(("Content-Disposition", f"attachment; filename*=UTF-8''{name}.{one.kind}"))
-    close = response.table.close if response.table else _nothing
-    return Answer(200, headers, _Stream(one.dump(exchange, response), close))
-
-
-def _nothing() -> None:
-    """Closes what holds nothing open."""
+    return Answer(200, headers, _Stream(one.dump(exchange, response), response.table))
 
 
 def _written(exchange: Exchange, response: Response) -> Answer:
@@ -3409,7 +3371,7 @@ def _csv_lines(heading: Sequence[str], rows: Iterable[Sequence[str]], delimiter:
     writer.writerow(heading)
     for row in rows:
         writer.writerow(row)
-        if buffer.tell() > _CHUNK_BYTES // 4:
+        if buffer.tell() > CHUNK_BYTES // 4:
             yield buffer.getvalue().encode(errors="replace")
             buffer.seek(0)
             buffer.truncate()
@@ -3430,7 +3392,7 @@ def _ndjson(table: Table) -> Iterator[bytes]:
     for row in table.rows:
         lines.append(dump_json(row).encode(errors="replace") + b"\n")
         size += len(lines[-1])
-        if size > _CHUNK_BYTES // 4:
+        if size > CHUNK_BYTES // 4:
             yield b"".join(lines)
             lines, size = [], 0
     yield b"".join(lines)
@@ -3454,7 +3416,7 @@ class _SendFile:
                 error = Unavailable("the file became shorter while it was read")
                 _break_off(self._exchange, error, reset=False)
 
-    def read(self, size: int = _CHUNK_BYTES) -> bytes:
+    def read(self, size: int = CHUNK_BYTES) -> bytes:
         data = os.read(self.fileno(), min(size, self.left))
         self.left -= len(data)
         return data
@@ -3569,8 +3531,8 @@ def _stretch(exchange: Exchange, content: Content, start: int, length: int) -> A
     reader: Any = content.read(start, length)
     wrapper = exchange.environ.get("wsgi.file_wrapper")
     if wrapper is not None and hasattr(reader, "fileno"):
-        return wrapper(_SendFile(reader, exchange), _CHUNK_BYTES)
-    return _Stream(iter(reader), reader.close)
+        return wrapper(_SendFile(reader, exchange), CHUNK_BYTES)
+    return _Stream(iter(reader), reader)
 
 
 def _send_ranges(exchange: Exchange, content: Content, ranges: _Ranges, headers: _Headers) -> Answer:
@@ -3591,7 +3553,7 @@ def _send_ranges(exchange: Exchange, content: Content, ranges: _Ranges, headers:
         yield tail
 
     sent = chunks()
-    return Answer(206, headers, b"" if exchange.method == "HEAD" else _Stream(sent, sent.close))
+    return Answer(206, headers, b"" if exchange.method == "HEAD" else _Stream(sent, sent))
 
 
 # ---- the door
@@ -3762,7 +3724,7 @@ def log_fault(exchange: Exchange, error: AppError) -> None:
     """Log a fault that the operator has to know about."""
     if error.status >= 500 or isinstance(error, NotPermitted):
         is_known = error.retry or error.status < 500
-        _log.error("request %s: %s", exchange.id, error.with_hint, exc_info=None if is_known else error)
+        LOG.error("request %s: %s", exchange.id, error.with_hint, exc_info=None if is_known else error)
 
 
 class ClientWaits:
@@ -3862,7 +3824,7 @@ class HttpRunner(Runner):
             except AppError as error:
                 return self._fault(exchange, error)
         except Exception:
-            _log.exception("request %s failed", exchange.id)
+            LOG.exception("request %s failed", exchange.id)
         fault = AppError("something went wrong here; the operator finds it in the log by the request id")
         with suppress(Exception):  # the templates may be what is broken
             if answer := exchange.format.fault(exchange, fault):
@@ -3899,7 +3861,7 @@ class HttpRunner(Runner):
             "at": rfc3339(time.time()), "request_id": exchange.id, "client": exchange.client, "subject": exchange.subject,
             "method": exchange.method, "path": path, "status": answer.status, "took_ms": round(took_s * 1000, 1),
         }  # fmt: skip
-        _log.info(dump_json(facts))
+        LOG.info(dump_json(facts))
 
     # -- routing
 
@@ -4363,7 +4325,7 @@ class Leases:
             try:
                 self.beat()
             except Exception:  # the next one may do better, and without any all would be lost
-                _log.exception("held messages could not be extended")
+                LOG.exception("held messages could not be extended")
 
     def beat(self) -> None:
         """Extend all that is held, by batches of ten of a queue."""
@@ -4460,7 +4422,7 @@ class DeleteBatcher:
         except AppError:
             return batch, False
         except Exception:
-            _log.exception("messages could not be deleted")
+            LOG.exception("messages could not be deleted")
             return batch, False
         left = []
         for delivery, answer in zip(batch, answers, strict=True):
@@ -4589,7 +4551,7 @@ class StatusFile:
             if not is_known or before != state:
                 self._write()
         if before != state:
-            _log.log(logging.INFO if state == "ok" else logging.ERROR, "queue %s: %s", queue, state)
+            LOG.log(logging.INFO if state == "ok" else logging.ERROR, "queue %s: %s", queue, state)
 
     def _write(self) -> None:
         fresh = self._path.with_suffix(".new")
@@ -4650,7 +4612,7 @@ class QueueCounters:
 
 
 class Failures(dict[str, int]):
-    """How often each message has failed so far, by its id; the oldest entries go, so that it stays small."""
+    """How often each message has failed so far, by its id. The oldest entries go, so that it takes some 20 MB at most."""
 
     def __setitem__(self, id_: str, count: int) -> None:
         super().__setitem__(id_, count)
@@ -4740,7 +4702,7 @@ class Consumer:
                 self.status.set(self.name, f"paused: {error.message}")
                 self.stopping.wait(self.policy.retry_s * (0.5 + self.policy.chance()))
             except Exception:
-                _log.exception("queue %s: receiving failed", self.name)
+                LOG.exception("queue %s: receiving failed", self.name)
                 self.stopping.wait(self.policy.retry_s)
 
     def _poll(self) -> None:
@@ -4770,13 +4732,13 @@ class Consumer:
             try:
                 outcome = self._finish(delivery, outcome)
             except Exception:  # the message is left to its time-out
-                _log.exception("message %s could not be given back", delivery.message.id)
+                LOG.exception("message %s could not be given back", delivery.message.id)
                 self.leases.drop(delivery)
             took_s = time.monotonic() - began
             self.counters.took(took_s)
             if outcome.word != "undeleted":  # which _deleted has counted
                 self.counters.add(outcome.word)
-            _log.info(self._line(delivery, outcome, took_s))
+            LOG.info(self._line(delivery, outcome, took_s))
             self.scheduler.done(delivery)
 
     def _outcome(self, delivery: Delivery) -> Outcome:
@@ -4788,7 +4750,7 @@ class Consumer:
         except Exception as problem:  # the copy for the dead-letter queue could not be sent, or something is wrong here
             error = problem if isinstance(problem, AppError) else AppError("something went wrong here")
             if error is not problem:
-                _log.exception("message %s (request %s) failed", delivery.message.id, delivery.request_id)
+                LOG.exception("message %s (request %s) failed", delivery.message.id, delivery.request_id)
             delay_s = self.policy.backoff(delivery.message.receives, delivery.left_s)
             return Outcome("retry", error.status, error=error, delay_s=delay_s)
         finally:
@@ -4844,7 +4806,7 @@ class Consumer:
             except AppError as error:
                 return self._failed(delivery, error)
             except Exception:
-                _log.exception("message %s (request %s) failed", delivery.message.id, delivery.request_id)
+                LOG.exception("message %s (request %s) failed", delivery.message.id, delivery.request_id)
                 return self._failed(delivery, AppError("something went wrong here; the operator finds it in the log"))
         raise RuntimeError("counting has come to an end")
 
@@ -4959,12 +4921,12 @@ class Consumer:
         self.leases.drop(delivery)
         self.counters.add("deleted" if delivery.deleted else "undeleted")
         if not delivery.deleted:
-            _log.error("message %s could not be deleted from %s; it will come again", delivery.message.id, self.name)
+            LOG.error("message %s could not be deleted from %s; it will come again", delivery.message.id, self.name)
         elif delivery.payload:
             try:
                 self.queue.discard(delivery.payload)
             except AppError as error:
-                _log.error("message %s: %s", delivery.message.id, error.message)
+                LOG.error("message %s: %s", delivery.message.id, error.message)
 
     def _line(self, delivery: Delivery, outcome: Outcome, took_s: float) -> str:
         """What the log says of the message."""
@@ -5131,20 +5093,19 @@ class Supervisor(Runner):
                 self.failed = code
                 return
             self.delays_s[name] = 0.5 if lived_s > 60 else self.delays_s[name]
-            _log.error("the %s runner ended (%s); it starts again in %g s", name, code, self.delays_s[name])
+            LOG.error("the %s runner ended (%s); it starts again in %g s", name, code, self.delays_s[name])
             self.again[name] = time.monotonic() + self.delays_s[name]
             self.delays_s[name] = min(30.0, self.delays_s[name] * 2)
 
     def _end(self) -> None:
-        """Stop the parts in order, each a moment after the one before; hurry when told again."""
-        told = max(1, self.stops)
-        self.stops = told
+        """Stop the parts in order, each a moment after the one before; hurry when asked again."""
+        asked = self.stops = max(1, self.stops)
         for name in self.parts:
             self._signal(name, signal.SIGTERM)
             self._wait(1, but_for=name)
         while self.children:
-            if self.stops > told:
-                told = self.stops
+            if self.stops > asked:
+                asked = self.stops
                 for name in self.children:
                     self._signal(name, signal.SIGQUIT)
             self._reap()
@@ -5176,12 +5137,12 @@ def _exit_code(part: Callable[[], None]) -> int:
         part()
         return 0
     except AppError as error:
-        _log.error("error: %s%s", error.message, f" ({error.hint})" if error.hint else "")
+        LOG.error("error: %s%s", error.message, f" ({error.hint})" if error.hint else "")
         return error.exit_code
     except SystemExit as end:
         return int(end.code) if isinstance(end.code, int) else bool(end.code)
     except BaseException:
-        _log.exception("a runner failed")
+        LOG.exception("a runner failed")
         return 1
     finally:
         for stream in (sys.stdout, sys.stderr):
@@ -5820,10 +5781,11 @@ class Authority:
         now = self._clock()
         for row in self._session_rows(credential.partition(" ")[2]):
             token = self._records.get("_tokens", row.value["jti"])
-            of_token: list[float] = [0]
-            if token and not token.damage:
-                of_token = [token.value["expires_at"], token.value["revoked_at"] or MAX_TOKEN_S + now]
-            if now - KEEP_SESSION_S < min(row.value["expires_at"], *of_token) <= now:
+            if token is None or token.damage:
+                continue
+            revoked_at = token.value["revoked_at"] or math.inf
+            ended_at = min(row.value["expires_at"], token.value["expires_at"], revoked_at)
+            if now - KEEP_SESSION_S < ended_at <= now:
                 return row
         return None
 
@@ -6272,7 +6234,7 @@ def _log_damage(place: str, row: Value, name: str, reason: str) -> None:
     if (place, what) not in _damage_logged:
         _damage_logged.add((place, what))
         words = "%s: %s holds what %s%s: it is served with U+FFFD for what is lost"
-        logging.getLogger("satchel").warning(words, place, what, reason, which)
+        LOG.warning(words, place, what, reason, which)
 
 
 def watched(place: str, rows: Iterable[Value]) -> Iterator[Value]:
@@ -7057,7 +7019,7 @@ RESOURCE_TYPES: Mapping[str, type[Resource]] = {
 # letter, the order of values, filters and cursors, is written once as sort_key and CompiledQuery; what databases do alike is
 # SqlQuery.
 # uses: ERRORS VALUES CONFIG CONTRACTS
-# defines: CHUNK_BYTES STAGED_KEPT_S number_key sort_key text_key fold_case has_text value_key key_rule key_test
+# defines: STAGED_KEPT_S number_key sort_key text_key fold_case has_text value_key key_rule key_test
 #          field_key holds_text is_instant list_mark CompiledQuery stored_version stored_weight stored_record
 #          check_commit check_version next_version check_blob rechunk PendingCommit GroupCommit ProcessLock Pool
 #          may_write SQL_SIGNS quote_name has_wal_reset_fault SQLITE_AWAY DENIED_ERRORS sqlite_code sqlite_authorize
@@ -7065,7 +7027,6 @@ RESOURCE_TYPES: Mapping[str, type[Resource]] = {
 
 _Result = TypeVar("_Result")
 
-CHUNK_BYTES = 256 * 1024
 _NINES = str.maketrans("0123456789", "9876543210")
 STAGED_KEPT_S = 86_400  # bytes that nobody published or discarded
 
@@ -8108,7 +8069,7 @@ def disk_errors(who: str, operation: str, is_item: Callable[[OSError], bool] = l
 # ==== 9. PLUGINS =================================================================================================
 # One registry of all kinds of all families: built in, of bundled plugins, which are imported when they are needed, and of
 # plugins/*.py beside app.toml. A file that does not load stops the start and is named.
-# uses: ERRORS CONFIG CONTRACTS RUNNERS PROVIDERS
+# uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS PROVIDERS
 # defines: BUILT_IN Registry load_registry
 
 BUILT_IN: tuple[type[Extension], ...] = (SqlProvider, JsonFormat, CsvFormat, NdjsonFormat)
@@ -8284,7 +8245,7 @@ class Audit:
             self._state.commit([self.insert(entry), *writes])
         except AppError as error:
             facts = {name: entry[name] for name in ("request_id", "subject", "resource", "action", "outcome")}
-            logging.getLogger("satchel").error("an audit entry was lost (%s): %s", error.message, dump_json(facts))
+            LOG.error("an audit entry was lost (%s): %s", error.message, dump_json(facts))
 
 
 def _with_change(entry: Value, change: Change) -> Value:
@@ -8889,9 +8850,8 @@ class Flow:
             raise NotFound(f"there is no {request.resource}{nearest(request.resource, seen)}")
         if request.action not in resource.actions:
             allowed = [action for action in Action if action in resource.actions]
-            raise UnsupportedAction(
-                f"{request.resource} has no {request.action}, only {', '.join(allowed)}", allowed=allowed
-            )
+            detail = f"{request.resource} has no {request.action}, only {', '.join(allowed)}"
+            raise UnsupportedAction(detail, allowed=allowed)
         return resource
 
     def _refuse(self, request: Request, caller: Caller, action: Action, place: str) -> NoReturn:
@@ -9026,7 +8986,8 @@ def _check_batch(request: Request, resource: Resource) -> None:
         return
     if not records.atomic and len(request.data) > 1:
         raise Unsupported(f"{request.resource} takes one record a request: its provider cannot store several as one")
-    fit = len(request.data) if records.most_writes is None else (records.most_writes - bool(request.idempotency_key)) // 2
+    keys = 1 if request.idempotency_key else 0
+    fit = len(request.data) if records.most_writes is None else (records.most_writes - keys) // 2
     if len(request.data) > fit and records.atomic:
         why = f"its provider does at most {records.most_writes} writes at once, and each record has an audit entry"
         raise TooLarge(f"{request.resource} takes at most {fit} records a request, and this has {len(request.data)}: {why}")
@@ -9387,7 +9348,7 @@ def cmd_server_run(args: argparse.Namespace) -> int:
         raise ConfigError("[sqs] queues is empty: name the queues that --runner sqs is to work on")
     several = len(set(wanted)) > 1 or (SqsRunner.kind in wanted and app.config.sqs.workers > 1)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("satchel").setLevel(logging.INFO)  # libraries tell of warnings and errors alone
+    LOG.setLevel(logging.INFO)  # libraries tell of warnings and errors alone
     workers = range(1, app.config.sqs.workers + 1 if SqsRunner.kind in wanted else 1)
     states = {f"{SqsRunner.kind} {number}": _states_file(app.config, number) for number in workers}
     parts: dict[str, Callable[[], None]] = {
@@ -9396,7 +9357,8 @@ def cmd_server_run(args: argparse.Namespace) -> int:
     app.queues = partial(StatusFile.read, list(states.values()))
     if HttpRunner.kind in wanted:
         parts = {HttpRunner.kind: partial(_serve_http, app), **parts}
-    own, _ = os.getpid(), app.meters  # before the first fork, so that all processes count in one place
+    own = os.getpid()
+    _ = app.meters  # made before the first fork, so that all processes count in one place
     for name in _ASKED_FOR_LATE:  # now: another version may have taken the place of its files by then
         plugin(name)
     with claim_data(app.config.site.data):
@@ -9600,7 +9562,11 @@ def build_parser(registry: Registry, words: Collection[str] | None = None) -> Us
     parser.set_defaults(config=None, data=None, json=False, bind=None, workers=None, runner=None)
     parser.set_defaults(run=partial(_show_help, parser), registry=registry)
     groups = parser.add_subparsers(title="commands", metavar="server | auth | info", parser_class=UsageParser)
-    verbs = {"server": _add_server(groups, common), "auth": _add_auth(groups, common), "info": _add_info(groups, common)}
+    verbs = {
+        "server": _add_server(groups, common, registry),
+        "auth": _add_auth(groups, common),
+        "info": _add_info(groups, common),
+    }
     for kind in registry.kinds(Command):
         group, _, verb = kind.partition(" ")
         if words is not None and verb not in words:
@@ -9648,7 +9614,7 @@ def _add_info(groups: Any, common: UsageParser) -> Any:
     return info.add_subparsers(parser_class=UsageParser)
 
 
-def _add_server(groups: Any, common: UsageParser) -> Any:
+def _add_server(groups: Any, common: UsageParser, registry: Registry) -> Any:
     serving = UsageParser(add_help=False, argument_default=argparse.SUPPRESS)
     serving.add_argument(
         "--bind", type=option_type("address"), metavar="HOST:PORT", help="where to listen, instead of [http] bind"
@@ -9659,10 +9625,12 @@ def _add_server(groups: Any, common: UsageParser) -> Any:
     serving.add_argument(
         "--workers", type=option_type("count"), metavar="N", help="HTTP's worker processes, instead of [http] workers"
     )
-    server = groups.add_parser("server", parents=[common, serving], help="serve; or run, init, check, copy, dead-letters")
+    others = [kind.removeprefix("server ") for kind in registry.kinds(Command) if kind.startswith("server ")]
+    more = ", ".join(["run", "init", *others])
+    server = groups.add_parser("server", parents=[common, serving], help=f"serve; or {more}")
     server.set_defaults(run=cmd_server_run)
     server.epilog = _SERVER_EXAMPLES
-    verbs = server.add_subparsers(metavar="run | init | check | copy | dead-letters", parser_class=UsageParser)
+    verbs = server.add_subparsers(parser_class=UsageParser)
     verbs.add_parser("run", parents=[common, serving], help="serve (the default)").set_defaults(run=cmd_server_run)
     init = verbs.add_parser("init", help="write the starter as app.toml", argument_default=argparse.SUPPRESS)
     init.add_argument("--json", action="store_true", help="print JSON")

@@ -18,7 +18,7 @@ from app import CHUNK_BYTES, Unavailable
 # ==== 1. CLIENT ==================================================================================================
 # HTTP to the one host of a URL, by urllib3. No redirect is followed, no proxy used, and no link-local address ever
 # connected to.
-# uses: ERRORS PROVIDERS
+# uses: ERRORS VALUES
 # defines: Texts LINK_LOCAL NAT64 KEPT_IDLE_S is_link_local NotConnected plain_errors TimedSocket CheckedConnection
 #          HttpAnswer HttpClient
 
