@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -65,6 +65,29 @@ def pytest_configure(config: pytest.Config) -> None:
         import own_plugins
 
         own_plugins.load(files)
+
+
+# ---- the site of http_client.py, for the files that ask it through the door ----
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Any]:
+    from http_client import Site  # here, so that pytest starts without the program
+
+    made = Site(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def staff(site: Any) -> str:
+    return site.token(roles=["staff"])
+
+
+@pytest.fixture(params=["docs", "blobs"])
+def share(request: pytest.FixtureRequest) -> str:
+    """A share on files in a folder, and one in SQLite."""
+    return f"/files/{request.param}"
 
 
 # ---- waiting ----

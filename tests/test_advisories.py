@@ -38,18 +38,6 @@ from http_client import (
 )
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    made = Site(tmp_path)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def staff(site: Site) -> str:
-    return site.token(roles=["staff"])
-
-
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with serving(tmp_path_factory.mktemp("live"), "--workers", "1", program=["-c", QUICK]) as server:

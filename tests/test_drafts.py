@@ -7,7 +7,6 @@ import json
 import re
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlencode
@@ -30,24 +29,6 @@ from http_client import (
 from visitor import forms_of
 
 LEAVE = {"day": "2026-01-31", "days": 1.5}
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    made = Site(tmp_path)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def staff(site: Site) -> str:
-    return site.token(roles=["staff"])
-
-
-@pytest.fixture(params=["docs", "blobs"])
-def share(request: pytest.FixtureRequest) -> str:
-    """A share on files in a folder, and one in SQLite."""
-    return f"/files/{request.param}"
 
 
 def test_a_wrong_form_comes_back_with_its_values_messages_and_submission_id(site: Site, staff: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -24,24 +24,6 @@ from http_client import (
 )
 
 LEAVE = {"day": "2026-01-31", "days": 1.5}
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    made = Site(tmp_path)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def staff(site: Site) -> str:
-    return site.token(roles=["staff"])
-
-
-@pytest.fixture(params=["docs", "blobs"])
-def share(request: pytest.FixtureRequest) -> str:
-    """A share on files in a folder, and one in SQLite."""
-    return f"/files/{request.param}"
 
 
 def test_a_static_file_lasts_for_ever_only_under_its_own_version(site: Site) -> None:

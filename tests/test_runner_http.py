@@ -70,29 +70,11 @@ LEAVE = {"day": "2026-01-31", "days": 1.5}
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    made = Site(tmp_path)
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def ops(tmp_path: Path) -> Iterator[Site]:
     """A site below /ops."""
     made = Site(tmp_path, prefix="/ops")
     yield made
     made.close()
-
-
-@pytest.fixture
-def staff(site: Site) -> str:
-    return site.token(roles=["staff"])
-
-
-@pytest.fixture(params=["docs", "blobs"])
-def share(request: pytest.FixtureRequest) -> str:
-    """A share on files in a folder, and one in SQLite."""
-    return f"/files/{request.param}"
 
 
 # ---- negotiation, methods, errors

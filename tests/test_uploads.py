@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,24 +23,6 @@ from http_client import (
 )
 
 LEAVE = {"day": "2026-01-31", "days": 1.5}
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    made = Site(tmp_path)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def staff(site: Site) -> str:
-    return site.token(roles=["staff"])
-
-
-@pytest.fixture(params=["docs", "blobs"])
-def share(request: pytest.FixtureRequest) -> str:
-    """A share on files in a folder, and one in SQLite."""
-    return f"/files/{request.param}"
 
 
 def test_many_files_and_folders_go_up_in_one_form(site: Site, staff: str, share: str) -> None:
