@@ -4456,8 +4456,8 @@ class Scheduler:
         self._wanted = -1  # how many groups room() waits for at most, so that done() wakes it no earlier
 
     def room(self, patience_s: float, linger_s: float) -> int:
-        """How many more groups there may be, once there may be any; 0 if that takes longer. It lingers for others that
-        are about to end, so that one receive serves many."""
+        """How many more groups fit, once any does; 0 after patience_s. It waits up to linger_s for others to end, so that
+        one receive serves many."""
         with self._lock:
             self._await(self._limit - 1, patience_s)
             self._await(max(0, self._limit - 10), linger_s)
@@ -4685,7 +4685,7 @@ class Consumer:
         self.leases.release([delivery for delivery in self.scheduler.at_work() if not delivery.is_done], delay_s)
 
     def _give_back(self, deliveries: Sequence[Delivery]) -> None:
-        """What was not begun."""
+        """Return deliveries that nobody has started to the queue."""
         self.counters.add("released", len(deliveries))
         self.leases.release(deliveries, 0)
 
@@ -4742,7 +4742,7 @@ class Consumer:
             self.scheduler.done(delivery)
 
     def _outcome(self, delivery: Delivery) -> Outcome:
-        """What becomes of it. What ends without an answer is given back, and that uses up no attempt."""
+        """Handle and settle a message. One that ends without an answer is given back, which uses up no attempt."""
         try:
             return self._settle(delivery, self._handle(delivery))
         except (LeaseLost, Stopping):
@@ -4905,8 +4905,8 @@ class Consumer:
     # -- and then
 
     def _finish(self, delivery: Delivery, outcome: Outcome) -> Outcome:
-        """Of a FIFO group the next one starts once this one is gone. One that comes again is given back, and before it what
-        is behind it in its group."""
+        """On a FIFO queue, wait until it is deleted before the next of its group starts. A message to be retried is given
+        back, after those behind it in its group."""
         if delivery.is_done and self.queue.fifo:
             delivery.settled.wait()
             if not delivery.deleted:

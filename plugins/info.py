@@ -173,7 +173,7 @@ class Systemd(Topic):
 
 
 class Version(Topic):
-    """Works without a site if it is only to be printed: nothing in app.toml may keep it from that."""
+    """Prints the version without reading app.toml, so that nothing in it can get in the way."""
 
     kind = "info version"
     topic = "version"
