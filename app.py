@@ -180,11 +180,10 @@ class NotFound(AppError):
 
 
 class UnsupportedAction(AppError):
-    """The resource exists and does not do that; `allowed` lists its actions, `patches` whether it takes merge patches."""
+    """The resource exists and does not do that; `allowed` lists its actions."""
 
     code, status, exit_code = "unsupported_action", 405, 6
     allowed: Collection[str] = ()
-    patches: bool = False
 
 
 class NotAcceptable(AppError):
@@ -2240,10 +2239,8 @@ class Provider(Extension, ABC):
         return []
 
     def sweep(self, now: float) -> None:
-        """Removes what interrupted work left behind, such as bytes staged more than a day before `now` (Unix seconds).
-
-        It may take long, while others read and write.
-        """
+        """Removes what interrupted work left behind, such as bytes staged more than a day before `now` (Unix seconds). It
+        may take long, while others read and write."""
 
     def has(self, contract: type[Provider]) -> bool:
         """Whether it keeps a contract as configured: an HTTP service may have records and no blobs."""
@@ -2492,6 +2489,7 @@ class Endpoint(NamedTuple):
     path: str
     actions: tuple[Action, ...] = (Action.READ,)
     patches: bool = False  # an update may be a merge patch
+    choices: bool = False  # a page's parameter may be given several times: its texts arrive joined by commas
 
     def fits(self, path: Sequence[str]) -> bool:
         """Whether this is the endpoint of a path inside a resource."""
@@ -2527,8 +2525,7 @@ class Resource(ABC):
         if endpoint is None:
             raise NotFound(f"{request.resource} has no {'/'.join(request.path)}")
         if request.action not in endpoint.actions:
-            message = f"{request.address} has no {request.action}"
-            raise UnsupportedAction(message, allowed=endpoint.actions, patches=endpoint.patches)
+            raise UnsupportedAction(f"{request.address} has no {request.action}", allowed=endpoint.actions)
 
     @classmethod
     def sufficient(cls, request: Request) -> tuple[Action, ...]:
@@ -2633,6 +2630,8 @@ class Asked(Protocol):
 
     id: str
     method: str
+    resource: str  # that the address names, declared or not, such as "forms/leave"; "" at a path of the Route's own
+    path_inside: tuple[str, ...]  # of that resource
     subject: str  # who was let in, for the log; the Route sets it
 
     @property
@@ -2709,8 +2708,8 @@ class Route(_Configured, ABC):
     credential of the request."""
 
     paths: ClassVar[Mapping[str, str]] = MappingProxyType({})  # {"/openapi.json": "GET"}: methods between spaces
-    methods: ClassVar[Mapping[str, Action]] = MappingProxyType({})  # of resources of `types`: {"POST": Action.CREATE}
-    types: ClassVar[frozenset[str]] = frozenset()
+    methods: ClassVar[Mapping[str, Action]] = MappingProxyType({})  # {"PROPFIND": Action.READ}: where that is offered …
+    types: ClassVar[frozenset[str]] = frozenset()  # … by resources of these types
 
     @abstractmethod
     def answer(self, asked: Asked, host: Host) -> Answer:
@@ -2928,9 +2927,12 @@ class Exchange:
         self._named_host = absolute[1] if absolute else self.header("host")
         self.path = target[absolute.end() if absolute else 0 :].partition("?")[0] or "/"
         self.own_path = self.path  # self.path loses a suffix that names a format
+        self.resource = ""  # that the path names, once it is routed, such as "forms/leave"
+        self.path_inside: tuple[str, ...] = ()
+        self.endpoint: Endpoint | None = None
+        self.repeated: set[str] = set()  # parameters that are given several times
         self.authorization = self.header("authorization").strip()
         self.subject = ""  # who was let in, for the page's frame and the log
-        self.repeated: set[str] = set()  # parameters that stand several times in the query
         self.form: Any = None  # what was read of an HTML form: a SentForm of plugins/html_forms.py
         self.files: list[BinaryIO] = []  # temporary ones, closed after the answer
         self.cookies: list[str] = []
@@ -3033,7 +3035,8 @@ class Exchange:
 
     @cached_property
     def query(self) -> dict[str, str]:
-        """Query parameters; BadRequest if one is given twice or is not UTF-8."""
+        """The parameters by name. Raises BadRequest if they are not UTF-8, or if one is given twice that is no choice of
+        several on a page: their texts are joined by commas."""
         text = _ascii(self.environ.get("QUERY_STRING", ""))
         if not text:
             return {}
@@ -3041,15 +3044,16 @@ class Exchange:
             pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=200)
         except ValueError:
             raise BadRequest("the query is not UTF-8, or has over 200 parameters") from None
-        names = [name for name, _ in pairs]
-        found = {name: ",".join(text for other, text in pairs if other == name) for name in names}  # several choices
-        self.repeated = {name for name in found if names.count(name) > 1}
-        of_form = re.search(r"/forms/[^/]+/?$", self.path) or (self.page and re.search(r"/views/[^/]+$", self.path))
-        if self.repeated and not (of_form and self.method in ("GET", "HEAD")):
-            raise BadRequest(f"the parameter {min(self.repeated)} is given twice")
+        found: dict[str, str] = {}
         for name, value in pairs:
             if problem := check_text(name + value):
                 raise BadRequest(f"the parameter {name!r} {problem}")
+            if name in found:
+                self.repeated.add(name)
+            found[name] = f"{found[name]},{value}" if name in found else value
+        has_choices = self.endpoint and self.endpoint.choices and self.page and self.method in ("GET", "HEAD")
+        if self.repeated and not has_choices:
+            raise BadRequest(f"the parameter {min(self.repeated)} is given twice")
         return found
 
     # -- its body, and how it is to be answered
@@ -3169,20 +3173,14 @@ def error_headers(error: AppError) -> _Headers:
     if isinstance(error, Forbidden) and error.needed:
         needed = f'error="insufficient_scope", scope="{_quotable(error.needed)}"'
         return [("WWW-Authenticate", f"{challenge}, {needed}")]
-    if isinstance(error, UnsupportedAction):
-        return [("Allow", _allow(error.allowed, error.patches))]
     if isinstance(error, RangeNotSatisfiable):
         return [("Content-Range", f"bytes */{error.size_bytes}")]
     return [("Retry-After", str(getattr(error, "retry_after_s", 5)))] if error.retry else []
 
 
-def methods_of(actions: Collection[str], patches: bool) -> list[str]:
-    """The methods that ask for some of the actions."""
-    return [method for method, action in _ACTIONS.items() if action in actions and (patches or method != "PATCH")]
-
-
-def _allow(actions: Collection[str], patches: bool = False) -> str:
-    return ", ".join([*methods_of(actions, patches), "OPTIONS"])
+def methods_of(one: Endpoint) -> list[str]:
+    """The methods that every site knows and this endpoint takes."""
+    return [name for name, action in _ACTIONS.items() if action in one.actions and (one.patches or name != "PATCH")]
 
 
 def _quotable(text: str, other: str = "?") -> str:
@@ -3747,7 +3745,8 @@ class ClientWaits:
             self.deadlines.pop(connection, None)
 
 
-_RESOURCES = "files|forms|views|apps|admin"
+_RESOURCES = "files|forms|views|apps|admin"  # of resources
+_INSIDE = re.compile(rf"/({_RESOURCES})/(.+)")
 
 
 class HttpRunner(Runner):
@@ -3760,34 +3759,36 @@ class HttpRunner(Runner):
     ) -> None:
         """on_ready gets the site's address once the socket listens; `queues` are the states of queues that a runner beside
         this one works on."""
+        from bottle import Router
+
         self.config, self.prefix, self.host = config.http, config.site.prefix, host
         self.on_ready, self.queues = on_ready, queues
         self.door, self.waits = HttpDoor(config, host), ClientWaits(config.http.threads)
-        routes = host.extensions(Route)  # type: ignore[type-abstract]
-        self._own_methods = {(type_, name): one for one in routes for type_ in one.types for name in one.methods}
-        self.router = self._rules(routes)
+        self.methods = dict.fromkeys([*_ACTIONS, "OPTIONS"])  # that this site knows
+        self.router = Router()
+        self._routes: dict[tuple[str, str], Route] = {}  # by type of resource or path, and method
+        for path in ("/", f"/<kind:re:{_RESOURCES}>", f"/<kind:re:{_RESOURCES}>/"):
+            self.router.add(path, "GET", self._index)
+        self.router.add("/healthz", "GET", lambda exchange: json_answer(200, {"status": "ok"}))
+        self.router.add("/readyz", "GET", self._readyz)
+        for route in host.extensions(Route):  # type: ignore[type-abstract]
+            self.add(route)
 
-    def _rules(self, routes: Iterable[Route]) -> Any:
-        from bottle import Router
-
-        router, resources = Router(), f"/<kind:re:{_RESOURCES}>"
-        router.add("/", "GET", partial(self._index, kind=""))
-        router.add(resources, "GET", self._index)
-        router.add(f"{resources}/", "GET", self._index)
-        router.add(f"{resources}/<rest:path>", "ANY", self._resource)
-        router.add("/healthz", "GET", lambda exchange: json_answer(200, {"status": "ok"}))
-        router.add("/readyz", "GET", self._readyz)
-        owners: dict[tuple[str, str], str] = {}
-        for route in routes:
-            for rule, method in ((rule, method) for rule, methods in route.paths.items() for method in methods.split()):
-                if (other := owners.setdefault((rule, method), route.kind)) != route.kind:
-                    raise ConfigError(f"the routes {other} and {route.kind} both answer {method} {rule}: remove one of them")
-                router.add(rule, method, partial(self._extension, route))
-        return router
+    def add(self, route: Route) -> None:
+        """Lets a Route answer. Raises ConfigError if another one answers the same."""
+        own = [(path, method) for path, methods in route.paths.items() for method in methods.split()]
+        for place, method in [*own, *itertools.product(sorted(route.types), route.methods)]:
+            other = self._routes.setdefault((place, method), route)
+            if other.kind != route.kind:
+                what = f"{method} {place}" if place.startswith("/") else f"{method} of {place}"
+                raise ConfigError(f"the routes {other.kind} and {route.kind} both answer {what}: remove one of them")
+            self.methods[method] = None
+        for path, method in own:
+            self.router.add(path, method, partial(self._extension, route))
 
     def _extension(self, route: Route, exchange: Exchange, **parts: str) -> Answer:
-        if exchange.method not in ("GET", "HEAD"):
-            self.door.check_origin(exchange, form=True)
+        if exchange.method not in ("GET", "HEAD", "OPTIONS"):
+            self.door.check_origin(exchange, form=exchange.method == "POST")  # the one method that a form can send
         return route.answer(exchange, self.host)
 
     # -- one request
@@ -3836,7 +3837,10 @@ class HttpRunner(Runner):
         exchange.subject = exchange.subject or error.subject
         if isinstance(error, Unauthenticated) and exchange.by_cookie:
             exchange.cookies = self.door.ended_session(exchange)
-        return exchange.format.fault(exchange, error) or _problem_answer(exchange, error)
+        answer = exchange.format.fault(exchange, error) or _problem_answer(exchange, error)
+        if isinstance(error, UnsupportedAction):
+            answer.headers.append(self._allow(exchange))
+        return answer
 
     def _common_headers(self, exchange: Exchange, answer: Answer) -> _Headers:
         present = {name.lower() for name, _ in answer.headers}
@@ -3851,7 +3855,7 @@ class HttpRunner(Runner):
         return [*answer.headers, *(pair for pair in own if pair[0].lower() not in present), *cookies]
 
     def _measure(self, method: str, status: int, took_s: float) -> None:
-        known = method if method in _ACTIONS or method == "OPTIONS" else "other"  # anything may stand in a request
+        known = method if method in self.methods else "other"  # anything may stand in a request
         self.host.count("satchel_http_responses_total", known, str(status))
         self.host.observe("satchel_http_request_seconds", known, value=took_s)
 
@@ -3867,65 +3871,32 @@ class HttpRunner(Runner):
 
     def _route(self, exchange: Exchange) -> Answer:
         self.door.check_host(exchange)
-        path = exchange.path
-        if path == self.prefix:
-            path += "/"
-        if exchange.method == "OPTIONS" and path == "*":
-            return Answer(204, [("Allow", _allow(list(Action), True))])
-        if not path.startswith(self.prefix + "/"):
+        if exchange.method == "OPTIONS" and exchange.path == "*":
+            return Answer(204, [("Allow", ", ".join(self.methods))])
+        if not (exchange.path + "/").startswith(self.prefix + "/"):
             raise NotFound(f"this site is below {self.prefix or '/'}")
-        inner = path.removeprefix(self.prefix)
+        self._find_resource(exchange)
+        if answer := self._answered_by(exchange, exchange.method):
+            return answer(exchange)
+        if not self._methods_at(exchange):
+            raise NotFound(f"there is nothing at {exchange.own_path[:200]}")
         if exchange.method == "OPTIONS":
-            return Answer(204, [("Allow", self._allowed(exchange, inner))])
-        if exchange.method not in _ACTIONS:
-            raise UnsupportedAction(f"the method {exchange.method[:20]} is not supported", allowed=Action, patches=True)
-        target, args = self._match(exchange.method, inner)
-        return cast(Answer, target(exchange, **args))
+            return Answer(204, [self._allow(exchange)])
+        raise UnsupportedAction(f"{exchange.own_path[:200]} does not take {exchange.method[:20]}")
 
-    def _match(self, method: str, inner: str) -> tuple[Any, dict[str, str]]:
-        """The function that answers a method at a path, with its arguments; raises NotFound or UnsupportedAction."""
-        from bottle import HTTPError
-
-        try:
-            return cast(tuple[Any, dict[str, str]], self.router.match({"REQUEST_METHOD": method, "PATH_INFO": inner}))
-        except HTTPError as error:
-            if error.status_code == 405:
-                allowed = [_ACTIONS[name] for name in str(error.get_header("Allow")).split(",")]
-                raise UnsupportedAction(f"{inner[:200]} does not take {method}", allowed=allowed) from None
-            raise NotFound(f"there is nothing at {inner[:200]}") from None
-
-    def _allowed(self, exchange: Exchange, inner: str) -> str:
-        """The methods of a path, whoever asks; raises NotFound if there is nothing there."""
-        kind, _, rest = inner[1:].partition("/")
-        if rest and re.fullmatch(_RESOURCES, kind):
-            name, *path = split_path(rest)
-            _, path = (name, path) if kind == "files" else self._suffix(exchange, kind, name, path)
-            endpoint = self.host.endpoint(kind, path)
-            if endpoint is None:
-                raise NotFound(f"there is nothing at {inner[:200]}")
-            return _allow(endpoint.actions, endpoint.patches)
-        try:
-            self._match("OPTIONS", inner)
-        except UnsupportedAction as error:
-            return _allow(error.allowed)
-        return _allow([Action.READ])
-
-    def _index(self, exchange: Exchange, kind: str) -> Answer:
-        """Home, or what the caller may open of one type."""
-        return self._serve(exchange, self.door.request(exchange, kind, (), Action.READ))
-
-    def _resource(self, exchange: Exchange, kind: str, rest: str) -> Answer:
-        name, *path = split_path(rest)
+    def _find_resource(self, exchange: Exchange) -> None:
+        """Sets what the address names. A suffix such as .csv chooses the format instead of Accept."""
+        match = _INSIDE.fullmatch("/" + exchange.inner)
+        if not match:
+            return
+        kind, (name, *path) = match[1], split_path(match[2])
         if kind != "files":
             name, path = self._suffix(exchange, kind, name, path)
-        resource, inner = f"{kind}/{quote(name, safe='')}", tuple(path)
-        work = partial(self._work, exchange, kind, resource, inner)
-        if exchange.method == "POST" and exchange.is_form:
-            return exchange.format.submitted(exchange, resource, inner, work)
-        return work()
+        exchange.resource, exchange.path_inside = f"{kind}/{quote(name, safe='')}", tuple(path)
+        exchange.endpoint = self.host.endpoint(kind, path)
 
     def _suffix(self, exchange: Exchange, kind: str, name: str, path: list[str]) -> tuple[str, list[str]]:
-        """The address without an ending such as .csv, which chooses the format instead of Accept."""
+        """The name and the path without a suffix."""
         if len(path) > 1 or (path and kind != "forms"):  # the id of a record may have a dot, and a file of an app
             return name, path
         stem, dot, ending = (path[0] if path else name).rpartition(".")
@@ -3935,19 +3906,60 @@ class HttpRunner(Runner):
         exchange.path = exchange.path.removesuffix("." + ending)
         return (name, [stem]) if path else (stem, path)
 
+    def _answered_by(self, exchange: Exchange, method: str) -> Callable[[Exchange], Answer] | None:
+        """What answers a method at the address; None if nothing does."""
+        from bottle import HTTPError
+
+        if method not in self.methods:
+            return None
+        if exchange.resource:
+            return self._resource if method in _ACTIONS or self._own_route(exchange, method) else None
+        path = exchange.path.removeprefix(self.prefix) or "/"
+        with suppress(HTTPError):
+            target, parts = self.router.match({"REQUEST_METHOD": method, "PATH_INFO": path})
+            return partial(target, **parts)
+        return None
+
+    def _own_route(self, exchange: Exchange, method: str) -> Route | None:
+        """The Route that answers a method of the resource that the address names."""
+        route, endpoint = self._routes.get((exchange.resource.partition("/")[0], method)), exchange.endpoint
+        return route if route and endpoint and route.methods[method] in endpoint.actions else None
+
+    def _methods_at(self, exchange: Exchange) -> list[str]:
+        """The methods that the address takes, whoever asks; [] if there is nothing there."""
+        if not exchange.resource:
+            return [method for method in self.methods if self._answered_by(exchange, method)]
+        usual = methods_of(exchange.endpoint) if exchange.endpoint else []
+        return [method for method in self.methods if method in usual or self._own_route(exchange, method)]
+
+    def _allow(self, exchange: Exchange) -> tuple[str, str]:
+        return "Allow", ", ".join(dict.fromkeys([*self._methods_at(exchange), "OPTIONS"]))
+
+    # -- resources
+
+    def _index(self, exchange: Exchange, kind: str = "") -> Answer:
+        """Home, or what the caller may open of one type."""
+        return self._serve(exchange, self.door.request(exchange, kind, (), Action.READ))
+
+    def _resource(self, exchange: Exchange) -> Answer:
+        if exchange.method == "POST" and exchange.is_form:
+            work = partial(self._work, exchange)
+            return exchange.format.submitted(exchange, exchange.resource, exchange.path_inside, work)
+        return self._work(exchange)
+
     def _method(self, exchange: Exchange) -> str:
         """The method that is meant: the forms of pages have only POST, and say PUT and DELETE in their address."""
         wanted = exchange.query.get("_method") if exchange.method == "POST" else None
-        if wanted not in (None, "PUT", "DELETE") or (wanted == "PUT" and "/forms/" not in exchange.path):
+        if wanted not in (None, "PUT", "DELETE") or (wanted == "PUT" and not exchange.resource.startswith("forms/")):
             raise BadRequest("_method must be PUT, of a record, or DELETE")
         return wanted or exchange.method
 
-    def _work(self, exchange: Exchange, kind: str, resource: str, path: tuple[str, ...]) -> Answer:
+    def _work(self, exchange: Exchange) -> Answer:
         method = self._method(exchange)
-        if route := self._own_methods.get((kind, method)):
+        if route := self._own_route(exchange, method):
             return self._extension(route, exchange)
-        request = self.door.request(exchange, resource, path, _ACTIONS[method])
-        if request.action == Action.READ and kind in ("files", "forms"):
+        request = self.door.request(exchange, exchange.resource, exchange.path_inside, _ACTIONS[method])
+        if request.action == Action.READ and exchange.resource.startswith(("files/", "forms/")):
             return self._steady(exchange, request)
         return self._serve(exchange, request)
 
@@ -6531,7 +6543,7 @@ class Form(Resource):
 
     type = "forms"
     endpoints = (
-        Endpoint("", (Action.READ, Action.CREATE)),
+        Endpoint("", (Action.READ, Action.CREATE), choices=True),
         Endpoint("records", (Action.READ, Action.CREATE)),
         Endpoint("records/ID", (Action.READ, Action.UPDATE, Action.DELETE), patches=True),
         Endpoint("records/ID/FIELD"),  # of a field that takes files
@@ -6890,6 +6902,7 @@ class View(Resource):
     """A report: chosen columns of a form's records, or (SqlView of plugins/statements.py) the rows of an SQL statement."""
 
     type = "views"
+    endpoints = (Endpoint("", choices=True),)
 
     def __init__(self, config: ViewConfig, source: Any, locale: Locale) -> None:
         """`source` is the Form, or the Queries of an SqlView."""

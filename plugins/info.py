@@ -72,13 +72,16 @@ def config(site: Any) -> Json:
 def routes(site: Any) -> Json:
     own = ["/", *(f"/{kind}" for kind in site.indexes), "/healthz", "/readyz"]
     rows = [{"path": path, "methods": "GET"} for path in own]
-    for route in site.extensions(Route):
+    extensions: list[Route] = site.extensions(Route)
+    for route in extensions:
         rows += [{"path": re.sub("<.*", "…", path), "methods": methods} for path, methods in route.paths.items()]
     for address in filter(None, site.resources):
+        added = [one.methods for one in extensions if address.partition("/")[0] in one.types]
         for endpoint in site.resources[address].endpoints:
             path = "/".join(filter(None, (f"/{address}", endpoint.path)))
-            methods = [one for one in app.methods_of(endpoint.actions, endpoint.patches) if one != "HEAD"]
-            rows.append({"path": path, "methods": " ".join(methods)})
+            methods = [one for one in app.methods_of(endpoint) if one != "HEAD"]
+            methods += [name for one in added for name, action in one.items() if action in endpoint.actions]
+            rows.append({"path": path, "methods": " ".join(dict.fromkeys(methods))})
     return rows
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, cast
-from urllib.parse import quote
 
 import app
 from app import (
@@ -37,7 +36,6 @@ from app import (
     how_many,
     json_answer,
     problem_details,
-    split_path,
 )
 
 if TYPE_CHECKING:
@@ -207,9 +205,8 @@ class Uploads(Route):
 
     def answer(self, asked: Asked, host: Host) -> Answer:
         exchange = cast(Exchange, asked)
-        kind, name, *path = split_path(exchange.inner)
-        folder, resource = tuple(part for part in path if part), f"{kind}/{quote(name, safe='')}"
-        upload = FolderUpload(exchange, exchange.door.request(exchange, resource, folder, Action.CREATE))
+        folder = tuple(part for part in exchange.path_inside if part)
+        upload = FolderUpload(exchange, exchange.door.request(exchange, exchange.resource, folder, Action.CREATE))
         if exchange.media_type != "multipart/form-data":
             raise UnsupportedMedia(WANTED)
         upload.receive()

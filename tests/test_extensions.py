@@ -43,9 +43,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 def route(request: pytest.FixtureRequest, site: Site, tmp_path: Path) -> Iterator[app.Route]:
     """One that the site's door answers by: its own, or that of another file, put in as a start would."""
     made = request.param(own_plugins.options(request.param, tmp_path), site.app.config)
-    for path, methods in made.paths.items():
-        for method in methods.split():
-            site.runner.router.add(path, method, lambda exchange, made=made, **_: made.answer(exchange, site.app))
+    site.runner.add(made)
     return made
 
 
@@ -58,11 +56,11 @@ def paths_of(route: app.Route) -> Iterator[tuple[str, set[str]]]:
 def test_a_route_names_its_paths_and_their_methods(route: app.Route) -> None:
     assert route.paths or (route.types and route.methods)
     assert route.types <= set(app.RESOURCE_TYPES)
-    assert set(route.methods) <= METHODS
+    assert all(re.fullmatch("[A-Z][A-Z-]*", method) for method in route.methods)
     for path, methods in paths_of(route):
         assert path.startswith("/")
         assert not re.match(r"/(files|forms|views|apps|admin|healthz|readyz)\b", path)
-        assert methods <= METHODS
+        assert all(re.fullmatch("[A-Z][A-Z-]*", method) for method in methods)
 
 
 def test_a_route_answers_everybody_and_fails_for_nobody(route: app.Route, site: Site) -> None:
@@ -88,6 +86,128 @@ def test_a_route_serves_many_threads_at_once(route: app.Route, site: Site) -> No
         alone = site.get(path, root).status
         with ThreadPoolExecutor(8) as pool:
             assert {reply.status for reply in pool.map(lambda _, path=path: site.get(path, root), range(40))} == {alone}
+
+
+# ---- methods of a route's own
+
+DAV = """
+import app
+
+
+class Dav(app.Route):
+    kind = "dav"
+    paths = {"/dav/<share>/<rest:path>": "GET PROPFIND LOCK OPTIONS", "/locks": "LOCK"}
+    methods = {"PROPFIND": app.Action.READ, "MKCOL": app.Action.CREATE, "REPORT": app.Action.READ}
+    types = frozenset({"files", "views"})
+
+    def answer(self, asked, host):
+        if asked.method == "OPTIONS":
+            return app.Answer(204, [("DAV", "1, 2"), ("Allow", "OPTIONS, PROPFIND")])
+        said = " ".join([asked.method, asked.resource, *asked.path_inside])
+        return app.Answer(207, [("Content-Type", "text/plain")], said.encode())
+"""
+
+
+@pytest.fixture(scope="module")
+def dav(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("dav")
+    (folder / "plugins").mkdir()
+    (folder / "plugins" / "dav.py").write_text(DAV)
+    opened = Site(folder)
+    yield opened
+    opened.close()
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "said"),
+    [
+        ("PROPFIND", "/dav/docs/a/b", "PROPFIND "),
+        ("LOCK", "/locks", "LOCK "),
+        ("GET", "/dav/docs/a", "GET "),
+        ("PROPFIND", "/files/docs/a/b%2Fc", "PROPFIND files/docs a b/c"),
+        ("PROPFIND", "/files/docs", "PROPFIND files/docs"),
+        ("MKCOL", "/files/docs/new", "MKCOL files/docs new"),
+        ("REPORT", "/views/waiting", "REPORT views/waiting"),
+        ("REPORT", "/views/waiting.csv", "REPORT views/waiting"),
+    ],
+)
+def test_a_route_brings_methods_of_its_own(dav: Site, method: str, target: str, said: str) -> None:
+    reply = dav.ask(method, target)
+    assert (reply.status, reply.text) == (207, said)
+
+
+@pytest.mark.parametrize(
+    ("target", "allow"),
+    [
+        ("/files/docs/a", "GET, HEAD, POST, PUT, DELETE, PROPFIND, MKCOL, REPORT, OPTIONS"),
+        ("/views/waiting", "GET, HEAD, PROPFIND, REPORT, OPTIONS"),
+        ("/forms/leave", "GET, HEAD, POST, OPTIONS"),
+        ("/locks", "LOCK, OPTIONS"),
+        ("/", "GET, HEAD, OPTIONS"),
+    ],
+)
+def test_options_and_a_refusal_name_the_methods_of_routes_too(dav: Site, target: str, allow: str) -> None:
+    assert (dav.ask("OPTIONS", target).status, dav.ask("OPTIONS", target)["Allow"]) == (204, allow)
+    root = dav.token("**:*")
+    for method in ("BREW", "PATCH", "UNLOCK"):
+        for accept in ("*/*", "text/html"):
+            refused = dav.ask(method, target, None, {"Accept": accept}, root)
+            assert (refused.status, refused["Allow"]) == (405, allow), (method, accept)
+
+
+def test_options_of_the_whole_site_name_every_method_of_it(dav: Site) -> None:
+    every = "GET, HEAD, POST, PUT, PATCH, DELETE, PROPFIND, LOCK, MKCOL, REPORT, OPTIONS"
+    assert set(dav.ask("OPTIONS", "*")["Allow"].split(", ")) == set(every.split(", "))
+
+
+def test_a_route_may_answer_options_itself(dav: Site) -> None:
+    assert dav.ask("OPTIONS", "/dav/docs/a")["DAV"] == "1, 2"
+
+
+@pytest.mark.parametrize("method", ["BREW", "propfind", "get", "ANY", "PROXY"])
+@pytest.mark.parametrize("target", ["/nothing", "/forms/leave/no/such/path", "/views/waiting/x"])
+def test_nothing_is_found_by_any_method_where_there_is_nothing(dav: Site, method: str, target: str) -> None:
+    assert dav.ask(method, target, None, {}, dav.token("**:*")).status == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "target"), [("PROPFIND", "/files/docs/a"), ("LOCK", "/locks"), ("MKCOL", "/files/docs/a")]
+)
+def test_a_method_of_a_route_is_refused_from_elsewhere_where_the_browser_adds_the_credential(
+    dav: Site, method: str, target: str
+) -> None:
+    cookie = dav.sign_in(dav.token("**:*"))
+    own, other = {"Cookie": cookie, "Origin": "http://localhost"}, {"Cookie": cookie, "Origin": "http://evil.example"}
+    assert dav.ask(method, target, None, own).status == 207
+    assert dav.ask(method, target, None, other).status == 403
+    assert dav.ask(method, target, None, {"Cookie": cookie}).status == 403, "no form sends this, so a token cannot prove it"
+    assert dav.ask(method, target, None, {"Origin": "http://evil.example"}).status == 207, "there is nothing to abuse"
+
+
+def test_methods_of_routes_are_counted_by_name_and_other_ones_together(dav: Site) -> None:
+    def counted(method: str) -> float:
+        found = dav.app.meters.read().items()
+        return sum(numbers[0] for key, numbers in found if key[:2] == ("satchel_http_responses_total", method))
+
+    before = {method: counted(method) for method in ("PROPFIND", "OPTIONS", "other")}
+    for method in ("PROPFIND", "OPTIONS", "BREW", "propfind"):
+        dav.ask(method, "/files/docs/a")
+    assert [counted(method) - number for method, number in before.items()] == [1, 1, 2]
+
+
+def test_the_description_for_programs_stays_valid_with_methods_it_has_no_word_for(dav: Site) -> None:
+    paths = dav.get("/openapi.json", dav.token("**:*")).json["paths"]
+    assert set().union(*paths.values()) <= {"parameters", "get", "post", "put", "patch", "delete"}
+
+
+def test_two_routes_for_one_method_of_a_type_are_named(tmp_path: Path) -> None:
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "dav.py").write_text(DAV)
+    (tmp_path / "plugins" / "other.py").write_text(
+        DAV.replace('"dav"', '"other"').replace("/dav/", "/o/").replace("/locks", "/l")
+    )
+    with pytest.raises(app.ConfigError, match="the routes dav and other both answer PROPFIND of files: remove one of them"):
+        Site(tmp_path)
 
 
 # ---- formats

@@ -70,7 +70,7 @@ def test_what_is_described_is_what_resources_answer(site: Site) -> None:
             for field in getattr(resource, "shares", ()) if "FIELD" in one.path else ("",):
                 inner = one.path.replace("ID", "{id}").replace("PATH", "{path}").replace("FIELD", field)
                 path = "/".join(filter(None, (f"/{address}", inner)))
-                wanted |= {(path, method) for method in app.methods_of(one.actions, one.patches) if method != "HEAD"}
+                wanted |= {(path, method) for method in app.methods_of(one) if method != "HEAD"}
     others = {
         pair for pair in wanted if pair[1] == "POST" and pair[0].endswith(("/records", "{path}"))
     }  # as good as those above
