@@ -2605,7 +2605,7 @@ class Host(Protocol):
         """Type, address, title and declared shapes of each resource that the credential may open; None means all."""
 
     def count(self, name: str, *labels: str, by: float = 1) -> None:
-        """Adds to a counter. `labels` are values of its declared labels, from a set that no stranger can enlarge."""
+        """Adds to a counter. `labels` are values of its declared labels; one that is not known beforehand is "other"."""
 
     def observe(self, name: str, *labels: str, value: float) -> None:
         """Adds a value to a histogram."""
@@ -2809,8 +2809,8 @@ def import_file(path: Path, module_name: str) -> ModuleType:
 # Transports: the only section that knows HTTP, and what a message of a queue means. A runner makes Requests of what comes,
 # hands them to its Host, and renders Responses and AppErrors as pages, JSON, CSV, NDJSON, bytes or answers by message.
 # uses: ERRORS VALUES CONFIG CONTRACTS
-# defines: PAGE_POLICY BodyReader Exchange json_answer see_other problem_details list_page error_headers methods_of
-#          JsonFormat CsvFormat NdjsonFormat send_content HttpDoor ELSEWHERE log_fault ClientWaits HttpRunner
+# defines: HTTP_METHODS PAGE_POLICY BodyReader Exchange json_answer see_other problem_details list_page error_headers
+#          methods_of JsonFormat CsvFormat NdjsonFormat send_content HttpDoor ELSEWHERE log_fault ClientWaits HttpRunner
 #          Attribute Message Queue is_credential is_message_key bad_envelope parse_body read_envelope RetryPolicy
 #          DEFAULT_RETRIES LeaseLost Stopping Delivery Leases DeleteBatcher Scheduler StatusFile HealthCache
 #          QueueCounters Failures Outcome Consumer SqsRunner Supervisor
@@ -2820,6 +2820,7 @@ _ACTIONS = {
     "GET": Action.READ, "HEAD": Action.READ, "POST": Action.CREATE, "PUT": Action.UPDATE, "PATCH": Action.UPDATE,
     "DELETE": Action.DELETE,
 }  # fmt: skip
+HTTP_METHODS = (*_ACTIONS, "OPTIONS")  # that every site knows; its Routes may add others
 _PART_OF_WHOLE = ("Content-Range", "X-Update-Range")  # headers that say that a body is only a part of what is written
 # What the action of a page's form adds to its address.
 _CONTROLS = ("_method", "_version", "_submission", "_resume", "_list")
@@ -3764,7 +3765,7 @@ class HttpRunner(Runner):
         self.config, self.prefix, self.host = config.http, config.site.prefix, host
         self.on_ready, self.queues = on_ready, queues
         self.door, self.waits = HttpDoor(config, host), ClientWaits(config.http.threads)
-        self.methods = dict.fromkeys([*_ACTIONS, "OPTIONS"])  # that this site knows
+        self.methods = dict.fromkeys(HTTP_METHODS)  # that this site knows
         self.router = Router()
         self._routes: dict[tuple[str, str], Route] = {}  # by type of resource or path, and method
         for path in ("/", f"/<kind:re:{_RESOURCES}>", f"/<kind:re:{_RESOURCES}>/"):
@@ -3807,7 +3808,8 @@ class HttpRunner(Runner):
         headers = self._common_headers(exchange, answer)
         start_response(f"{answer.status} {_phrase(answer.status)}", headers)
         took_s = time.monotonic() - began
-        self._measure(exchange.method, answer.status, took_s)
+        self.host.count("satchel_http_responses_total", exchange.method, str(answer.status))
+        self.host.observe("satchel_http_request_seconds", exchange.method, value=took_s)
         if self.config.access_log:
             self._log_access(exchange, answer, took_s)
         if exchange.method == "HEAD":
@@ -3853,11 +3855,6 @@ class HttpRunner(Runner):
             own.append(("Content-Length", str(len(answer.body))))
         cookies = [("Set-Cookie", cookie) for cookie in exchange.cookies]
         return [*answer.headers, *(pair for pair in own if pair[0].lower() not in present), *cookies]
-
-    def _measure(self, method: str, status: int, took_s: float) -> None:
-        known = method if method in self.methods else "other"  # anything may stand in a request
-        self.host.count("satchel_http_responses_total", known, str(status))
-        self.host.observe("satchel_http_request_seconds", known, value=took_s)
 
     def _log_access(self, exchange: Exchange, answer: Answer, took_s: float) -> None:
         path = re.sub(r"/login/.*", "/login/…", exchange.path)  # a sign-in code is a secret
@@ -4613,8 +4610,6 @@ class QueueCounters:
 
     def __init__(self, host: Host, queue: str) -> None:
         self._host, self._queue = host, queue
-        for outcome in self.outcomes:  # a series that begins with its first dead letter would hide it from increase()
-            self.add(outcome, 0)
 
     def add(self, outcome: str, count: int = 1) -> None:
         self._host.count("satchel_queue_messages_total", self._queue, outcome, by=count)
@@ -9100,7 +9095,7 @@ class App:
             provider.close()
 
     def handle(self, request: Request, guard: _Guard = _no_guard) -> Response:
-        """The flow, counted by what came of it; only resources that exist have a label of their own."""
+        """The flow, counted by what came of it."""
         code, action = AppError.code, request.action
         try:
             response = self.flow.handle(request, guard)
@@ -9113,8 +9108,7 @@ class App:
             code = said if isinstance(said, str) else AppError.code
             raise
         finally:
-            label = (request.resource or "/") if request.resource in self.resources else "other"
-            self.count("satchel_requests_total", request.door, label, action.value, code)
+            self.count("satchel_requests_total", request.door, request.resource or "/", action.value, code)
 
     def endpoint(self, kind: str, path: Sequence[str]) -> Endpoint | None:
         return RESOURCE_TYPES[kind].endpoint(path)
@@ -9158,7 +9152,8 @@ class App:
     def meters(self) -> Any:
         """The counters of this process and of all that are forked after they were first asked for (plugins/metrics.py)."""
         workers = (self.config.http.workers or os.cpu_count() or 1) + self.config.sqs.workers
-        return plugin("metrics").Meters(2 * workers + 8)  # twice: new workers may begin before the old ones have ended
+        processes = 2 * workers + 8  # twice: new workers may begin before the old ones have ended
+        return plugin("metrics").Meters(processes, plugin("metrics").label_values(self))
 
     def count(self, name: str, *labels: str, by: float = 1) -> None:
         self.meters.count(name, *labels, by=by)

@@ -6,29 +6,28 @@ from __future__ import annotations
 import bisect
 import fcntl
 import itertools
-import logging
 import mmap
-import operator
 import os
-import struct
 import tempfile
 import threading
 import weakref
-import zlib
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import lru_cache, partial
+from http import HTTPStatus
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import app
-from app import Action, Answer, AppError, Asked, Host, Request, Value, dump_json, load_json
+from app import Action, Answer, AppError, Asked, Host, Request, Value
 
 # ==== 1. METRICS =================================================================================================
 # The meters, the shared memory that they count in, and the answers that show them.
-# uses: ERRORS VALUES CONTRACTS
-# defines: Route:metrics SCRAPE_PING_S Meter METERS Meters samples exposition Metrics
+# uses: ERRORS VALUES CONTRACTS RUNNERS
+# defines: Route:metrics SCRAPE_PING_S OTHER Meter METERS label_values Meters samples exposition Metrics
 
 SCRAPE_PING_S = 1.5  # for a provider to answer: who asks for metrics asks every few seconds
+OTHER = "other"  # the value of a label in place of one that is not known beforehand: strangers make no series
 
 
 class Meter(NamedTuple):
@@ -39,6 +38,7 @@ class Meter(NamedTuple):
     help: str
     labels: tuple[str, ...] = ()
     bounds: tuple[float, ...] = ()  # of a histogram: the upper ends of its buckets, ascending; one without end follows
+    from_zero: bool = False  # its series are there before anything was counted, so that increase() sees the first count
 
     @property
     def width(self) -> int:
@@ -60,7 +60,10 @@ METERS: Mapping[str, Meter] = {
             "satchel_http_request_seconds", "histogram", "Time from the head of a request to the first byte of its answer",
             ("method",), _BOUNDS_S,
         ),
-        Meter("satchel_queue_messages_total", "counter", "What became of the messages of a queue", ("queue", "outcome")),
+        Meter(
+            "satchel_queue_messages_total", "counter", "What became of the messages of a queue", ("queue", "outcome"),
+            from_zero=True,
+        ),
         Meter("satchel_queue_message_seconds", "histogram", "Time worked on a message", ("queue",), _BOUNDS_S),
         Meter("satchel_queue_up", "gauge", "1 while the queue is worked on, 0 while it is at rest", ("queue",)),
         Meter("satchel_provider_up", "gauge", "1 for a provider that answers, 0 for one that is away", ("provider",)),
@@ -69,114 +72,133 @@ METERS: Mapping[str, Meter] = {
         Meter("satchel_start_time_seconds", "gauge", "When the server began, in Unix seconds"),
     )
 }  # fmt: skip
-_METER_BYTES = 1 << 20  # of each process; some ten thousand series
-_SERIES_HEAD = struct.Struct("=II")  # length and CRC-32 of the key that follows
 _SeriesKey: TypeAlias = tuple[str, ...]  # the meter's name and the values of its labels
+
+
+def label_values(site: Any) -> dict[str, list[str]]:
+    """What the labels of counters and histograms may say in an App; whatever else is counted is OTHER."""
+    methods = [*app.HTTP_METHODS]
+    for route in site.extensions(app.Route):
+        methods += [*route.methods, *" ".join(route.paths.values()).split()]
+    return {
+        "door": [app.HttpRunner.kind, app.SqsRunner.kind],
+        "resource": [address or "/" for address in site.resources],
+        "action": [action.value for action in Action],
+        "code": ["ok", app.LeaseLost.code, *_codes(AppError)],
+        "method": methods,
+        "status": [str(status.value) for status in HTTPStatus],
+        "queue": [one.name for one in site.config.sqs.queues],
+        "outcome": list(app.QueueCounters.outcomes),
+    }
+
+
+def _codes(cls: type[AppError]) -> list[str]:
+    """The codes of a class of errors and of all that derive from it."""
+    return [cls.code, *(code for one in cls.__subclasses__() for code in _codes(one))]
+
+
+class _Series:
+    """Where the series of a meter are in a row of the table: one for each combination of its labels' values."""
+
+    def __init__(self, meter: Meter, values: Mapping[str, Sequence[str]], first: int) -> None:
+        self.meter, self.first, self.end = meter, first, first + meter.width
+        self._labels: list[tuple[int, list[str]]] = []  # how far the values of each label are apart, and these
+        for label in reversed(meter.labels):
+            known = list(dict.fromkeys([OTHER, *values.get(label, ())]))
+            self._labels.insert(0, (self.end - first, known))
+            self.end = first + (self.end - first) * len(known)
+        self._steps = [{value: number * step for number, value in enumerate(known)} for step, known in self._labels]
+        self.place = lru_cache(4096)(self._place)
+        declared = itertools.product(*(values.get(label, ()) for label in meter.labels)) if meter.from_zero else ()
+        self._from_zero = set(map(self._place, declared))
+
+    def _place(self, labels: tuple[str, ...]) -> int:
+        """Where the first number of a series is."""
+        return self.first + sum(steps.get(value, 0) for value, steps in zip(labels, self._steps, strict=True))
+
+    def labels(self, place: int) -> tuple[str, ...]:
+        """The values of the labels of the series at a place."""
+        found, left = [], place - self.first
+        for step, known in self._labels:
+            number, left = divmod(left, step)
+            found.append(known[number])
+        return tuple(found)
+
+    def begun(self, counted: Iterable[int]) -> set[int]:
+        """The places of the series that count at one of these places, or are there from zero."""
+        width = self.meter.width
+        return self._from_zero | {at - (at - self.first) % width for at in counted if self.first <= at < self.end}
 
 
 class Meters:
     """The counters and histograms of METERS, added up over this process and all that are forked after this was made.
 
-    Each process adds in a part of shared memory of its own, so that adding is no system call. A part is held by a lock,
-    which ends with its process, however that ends; the next process takes the part and goes on from the counts in it.
-    The memory is no file, so no full disk can end a process, and what is not used of it costs nothing. A part is a list of
-    series: head, key as JSON, and doubles, all on boundaries of 8 bytes, which are written and read at once.
+    They are a table of numbers in shared memory, with a row for each process and a column for each number of each series,
+    so that counting is an addition and no system call. A row is held by a lock, which ends with its process, however that
+    ends; the next process takes the row and counts on. The memory is no file, so no full disk can end a process, and what is
+    not used of it costs nothing.
     """
 
-    def __init__(self, processes: int, part_bytes: int = _METER_BYTES) -> None:
-        """`processes` is the most that may count at the same time."""
-        self._parts, self._part_bytes = processes, part_bytes
-        self._memory = mmap.mmap(-1, processes * part_bytes)
-        self._numbers = memoryview(self._memory).cast("d")
+    def __init__(self, processes: int, values: Mapping[str, Sequence[str]]) -> None:
+        """`processes` is the most that may count at the same time, `values` are those of the labels."""
+        self._series: dict[str, _Series] = {}
+        self._width = 1  # of a row, in numbers; the first one is 1 once a process has had the row
+        for meter in METERS.values():
+            if meter.type != "gauge":
+                self._series[meter.name] = _Series(meter, values, self._width)
+                self._width = self._series[meter.name].end
+        self._rows = processes
+        self._numbers = memoryview(mmap.mmap(-1, processes * self._width * 8)).cast("d")
         self._begin()
         self._locks = _nameless_file()
         weakref.finalize(self, os.close, self._locks).atexit = False  # the locks are to last as long as the process
         os.register_at_fork(after_in_child=partial(_begin_again, weakref.ref(self)))
 
     def _begin(self) -> None:
-        """Have no part, as a process that has just begun."""
+        """Have no row, as a process that has just begun."""
         self._lock = threading.Lock()
-        self._places: dict[_SeriesKey, int] = {}  # of the first number of each series; 0: there is no room for it
-        self._free = self._end = 0  # of this process's part, in bytes
-        self._has_claimed = self._is_full = False
+        self._row: Any = None
 
     def count(self, name: str, *labels: str, by: float = 1) -> None:
-        """Add to a counter. Never raises for want of room: a series more than fits is not counted."""
-        key = (name, *labels)
+        """Add to a counter. Processes that are too many do not count."""
+        place = self._series[name].place(labels)
         with self._lock:
-            if place := self._places.get(key) or self._place(key):
-                self._numbers[place] += by
+            row = self._row or self._claim()
+            row[place] += by
 
     def observe(self, name: str, *labels: str, value: float) -> None:
         """Put a value into a histogram."""
-        key, bounds = (name, *labels), METERS[name].bounds
+        series = self._series[name]
+        place, bounds = series.place(labels), series.meter.bounds
         with self._lock:
-            if place := self._places.get(key) or self._place(key):
-                self._numbers[place + bisect.bisect_left(bounds, value)] += 1
-                self._numbers[place + len(bounds) + 1] += value
+            row = self._row or self._claim()
+            row[place + bisect.bisect_left(bounds, value)] += 1
+            row[place + len(bounds) + 1] += value
+
+    def _claim(self) -> Any:
+        """Take the first row that no living process has; one that nobody reads if there is none."""
+        self._row = memoryview(bytearray(self._width * 8)).cast("d")
+        for number in range(self._rows):
+            with suppress(OSError):  # another one has it
+                fcntl.lockf(self._locks, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, number)
+                self._row = self._numbers[number * self._width : (number + 1) * self._width]
+                self._row[0] = 1
+                break
+        return self._row
 
     def read(self) -> dict[_SeriesKey, list[float]]:
-        """The numbers of every series (see Meter.width), those of processes that have ended too. None ever decreases."""
-        found: dict[_SeriesKey, list[float]] = {}
-        for part in range(self._parts):
-            for key, place in self._series(part)[0].items():
-                numbers = self._numbers[place : place + METERS[key[0]].width].tolist()
-                found[key] = list(map(operator.add, found.get(key, [0.0] * len(numbers)), numbers))
-        return found
-
-    def _place(self, key: _SeriesKey) -> int:
-        """Where the numbers of a series are that this process has not counted yet."""
-        if not self._has_claimed:
-            self._claim()
-        if key not in self._places:
-            self._places[key] = self._append(key)
-        return self._places[key]
-
-    def _claim(self) -> None:
-        """Take the first part that no living process has."""
-        self._has_claimed = True
-        for part in range(self._parts):
-            with suppress(OSError):  # another one has it
-                fcntl.lockf(self._locks, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, part)
-                self._places, self._free = self._series(part)
-                self._end = (part + 1) * self._part_bytes
-                return
-
-    def _series(self, part: int) -> tuple[dict[_SeriesKey, int], int]:
-        """The places of the series in a part, and where the next one may begin."""
-        found: dict[_SeriesKey, int] = {}
-        at, end = part * self._part_bytes, (part + 1) * self._part_bytes
-        while at < end:
-            length, checksum = _SERIES_HEAD.unpack_from(self._memory, at)
-            text = self._memory[at + 8 : at + 8 + length]
-            if not length or zlib.crc32(text) != checksum:  # another processor may see a head before its key
-                break
-            key = tuple(load_json(text))
-            at += 8 + _eights(length)
-            found[key] = at // 8
-            at += 8 * METERS[key[0]].width
-        return found, at
-
-    def _append(self, key: _SeriesKey) -> int:
-        """Where the numbers of a new series are; its head is written last, so that nobody sees half of it."""
-        text = dump_json(list(key)).encode()
-        at, first = self._free, self._free + 8 + _eights(len(text))
-        following = first + 8 * METERS[key[0]].width
-        if following + 8 > self._end:
-            if not self._is_full:
-                logging.getLogger("satchel").error("no room for more metrics: %s is not counted, nor are others", key)
-            self._is_full = True
-            return 0
-        self._memory[first : following + 8] = bytes(following + 8 - first)
-        self._memory[at + 8 : at + 8 + len(text)] = text
-        self._memory[at : at + 8] = _SERIES_HEAD.pack(len(text), zlib.crc32(text))
-        self._free = following
-        return first // 8
-
-
-def _eights(length: int) -> int:
-    """The next multiple of 8."""
-    return -(-length // 8) * 8
+        """The numbers of every series that has begun (see Meter.width), those of processes that have ended too. None ever
+        decreases."""
+        total: defaultdict[int, float] = defaultdict(float)
+        for start in range(0, len(self._numbers), self._width):
+            row = self._numbers[start : start + self._width].tolist() if self._numbers[start] else []
+            for place in itertools.compress(itertools.count(), row):
+                total[place] += row[place]
+        return {
+            (one.meter.name, *one.labels(place)): [total[at] for at in range(place, place + one.meter.width)]
+            for one in self._series.values()
+            for place in one.begun(list(total))
+        }
 
 
 def _nameless_file() -> int:
