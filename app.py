@@ -306,15 +306,14 @@ class ConfigError(AppError):
 
 
 # ==== 2. VALUES ==================================================================================================
-# Frozen data that crosses sections, and the pure functions that make, read and compare it. Nothing here does I/O but
-# replace_file.
+# Frozen data that crosses sections, and the pure functions that make, read and compare it. Nothing here does I/O.
 # uses: ERRORS
-# defines: Json Value Clock Action Grant parse_grant covers Caller Token Conditions Held Upload Request Reader Content
-#          Column COUNTED COUNT_S Table Response Record Insert Update Delete Write Blob Folder Unseen Entry
-#          Staged OPERATORS Condition Query Page Select Rows Change exact_number load_json dump_json check_text
-#          member_pointer LOST Damaged Unread damage_of damage_in whole_texts check_value is_key check_writes check_path
-#          compose split_path quote_path new_id BUNDLED CHUNK_BYTES LOG sync_folder replace_file rfc3339 instant_key
-#          parse_rfc3339 encode_cursor decode_cursor PAGE_BYTES weigh page_of nearest and_list how_many in_units page_bounds
+# defines: Json Value Clock Action Grant parse_grant covers Caller Conditions Held Upload Request Reader Content Column
+#          COUNTED COUNT_S Table Response Record Insert Update Delete Write Blob Folder Unseen Entry Staged OPERATORS
+#          Condition Query Page Select Rows Change exact_number load_json dump_json check_text member_pointer LOST Damaged
+#          Unread damage_of damage_in check_value is_key check_path compose split_path quote_path new_id BUNDLED
+#          CHUNK_BYTES LOG rfc3339 instant_key parse_rfc3339 encode_cursor decode_cursor PAGE_BYTES weigh page_of nearest
+#          how_many
 
 Json: TypeAlias = Any  # None, bool, int, float, Decimal, str, list and dict of these
 Value: TypeAlias = dict[str, Json]  # a JSON object
@@ -410,20 +409,6 @@ class Caller(NamedTuple):
         if not self.may(action, address):
             needed = f"{address}:{action}"
             raise Forbidden(f"this needs the grant {needed}", needed=needed)
-
-
-class Token(NamedTuple):
-    """The row kept for every issued token. Times are Unix seconds; in revoked_at and used_at 0 means never."""
-
-    jti: str
-    subject: str
-    label: str = ""
-    grants: tuple[str, ...] = ()
-    roles: tuple[str, ...] = ()
-    issued_at: int = 0
-    expires_at: int = 0
-    used_at: int = 0
-    revoked_at: int = 0
 
 
 class Conditions(NamedTuple):
@@ -835,20 +820,6 @@ def damage_in(row: Mapping[str, Json]) -> list[tuple[str, str]]:
     return [(name, why) for name, value in row.items() if type(value) not in _WHOLE_TYPES and (why := damage_of(value))]
 
 
-def whole_texts(value: Json, of_damaged: bool = False) -> Json:
-    """A JSON value in which texts that no encoding can store are Damaged; with `of_damaged` those that hold U+FFFD, too."""
-    if isinstance(value, dict):
-        return {str(whole_texts(name)): whole_texts(one, of_damaged) for name, one in value.items()}
-    if isinstance(value, list):
-        return [whole_texts(one, of_damaged) for one in value]
-    if not isinstance(value, str):
-        return value
-    text = re.sub("[\ud800-\udfff]", "\ufffd", value)
-    if text != value:
-        return Damaged(text, "has half of a surrogate pair")
-    return Damaged(text) if of_damaged and "\ufffd" in text else value
-
-
 _PLAIN = (str, int, float, type(None))
 
 
@@ -886,17 +857,6 @@ def is_key(key: str) -> bool:
         return 0 < len(key.encode()) <= 512 and "\0" not in key
     except UnicodeEncodeError:
         return False
-
-
-def check_writes(writes: Sequence[Write]) -> list[str]:
-    """The values as JSON, one a write ("null" for a Delete). Invalid names each key and value that cannot be stored."""
-    faults = [Fault("", "key", f"{w.key!r} is not a key: 1 to 512 UTF-8 bytes") for w in writes if not is_key(w.key)]
-    values = [getattr(write, "value", None) for write in writes]
-    for value in values:
-        faults += check_value(value)
-    if faults:
-        raise Invalid("the record cannot be stored", faults=faults)
-    return list(map(dump_json, values))
 
 
 _DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)( *\..*)?", re.IGNORECASE)
@@ -964,38 +924,6 @@ def new_id(now_s: float) -> str:
 BUNDLED = Path(__file__).resolve().parent  # where plugins/, templates/ and static/ are
 CHUNK_BYTES = 256 * 1024  # of bytes on their way from one file or connection to another
 LOG = logging.getLogger("satchel")
-
-
-def sync_folder(path: str | Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def replace_file(path: Path, chunks: Iterable[bytes], *, durable: bool = True, replace: bool = True) -> None:
-    """Put a whole file (mode 0600) at path: nobody ever reads a part of it, and a failure leaves what was there.
-
-    Unless `durable`, it may be lost when the machine fails; unless `replace`, a file that is already there stays.
-    """
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.writelines(chunks)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        if replace:
-            os.replace(draft, path)
-        else:
-            with suppress(FileExistsError):
-                os.link(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
-    if durable:
-        sync_folder(path.parent)
 
 
 def rfc3339(at_s: float) -> str:
@@ -1098,31 +1026,9 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return f"; did you mean {known[found[0]]}?" if found else ""
 
 
-def and_list(words: Iterable[str]) -> str:
-    """The words, each once, as a person lists them: "a, b and c"."""
-    *most, last = dict.fromkeys(words)
-    return f"{', '.join(most)} and {last}" if most else last
-
-
 def how_many(count: int, what: str = "byte") -> str:
     """'1 byte', '1,234 bytes'."""
     return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
-
-
-def in_units(size_bytes: int) -> str:
-    """'5 MB', '1.2 MB', '1 byte': a size for people."""
-    size, units = float(size_bytes), ["byte" if size_bytes == 1 else "bytes", "kB", "MB", "GB", "TB"]
-    while size >= 999.5 and len(units) > 1:
-        size, units = size / 1000, units[1:]
-    return f"{size:.0f} {units[0]}" if size >= 99.95 or units[0][0] == "b" else f"{size:.1f} {units[0]}".replace(".0 ", " ")
-
-
-def page_bounds(params: Mapping[str, str], *, default: int = 50, most: int = 1000) -> int:
-    """The `_size` of a page. Raises BadRequest if it is not a number from 1 to `most`."""
-    text = params.get("_size", str(default))
-    if not re.fullmatch(r"[0-9]{1,6}", text) or not 1 <= int(text) <= most:
-        raise BadRequest(f"_size is {text!r}: a number from 1 to {most:,}")
-    return int(text)
 
 
 # ==== 3. CONFIG ==================================================================================================
@@ -5161,7 +5067,7 @@ def _exit_code(part: Callable[[], None]) -> int:
 # Sign, verify and revoke tokens; sessions and sign-in links. Apart from `touch` nothing is committed here: what has to be
 # stored is returned as writes, so that the audit entry is committed with it.
 # uses: ERRORS VALUES CONTRACTS
-# defines: MAX_TOKEN_BYTES MIN_KEY_BYTES MAX_TOKEN_S KEEP_SESSION_S KEEP_TOKEN_S Key KeyRing verify_jws encode_jws
+# defines: MAX_TOKEN_BYTES MIN_KEY_BYTES MAX_TOKEN_S KEEP_SESSION_S KEEP_TOKEN_S Token Key KeyRing verify_jws encode_jws
 #          verify_jwt scope_grants Authority
 
 MAX_TOKEN_BYTES = 8192  # what HTTP servers commonly take as one header line
@@ -5195,6 +5101,20 @@ def _hmac(key: bytes, data: bytes) -> bytes:
 def _digest(secret: str) -> str:
     """The key under which a random secret is stored, so that nobody who reads the records can use it."""
     return hashlib.sha256(secret.encode()).hexdigest()
+
+
+class Token(NamedTuple):
+    """The row kept for every issued token. Times are Unix seconds; in revoked_at and used_at 0 means never."""
+
+    jti: str
+    subject: str
+    label: str = ""
+    grants: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    issued_at: int = 0
+    expires_at: int = 0
+    used_at: int = 0
+    revoked_at: int = 0
 
 
 class Key(NamedTuple):
@@ -5312,7 +5232,8 @@ class KeyRing:
             if not path.exists():
                 path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 made = _dump_keys([_new_key(int(clock()))]).encode()
-                replace_file(path, [made], replace=False)  # the ring of another process that was first is everybody's
+                # The ring of another process that was first is everybody's.
+                plugin("disk").replace_file(path, [made], replace=False)
         ring = cls(path=path)
         _ = ring.keys  # a bad file is found here and not at the first request
         return ring
@@ -5361,7 +5282,7 @@ class KeyRing:
             raise ConfigError("the key ring comes from the setting auth.keys: change it there")
         with _key_file_errors(self._path), _folder(self._path) as folder:
             fcntl.flock(folder, fcntl.LOCK_EX)  # two rotations at once must keep both keys
-            replace_file(self._path, [_dump_keys(change(self.keys)).encode()])
+            plugin("disk").replace_file(self._path, [_dump_keys(change(self.keys)).encode()])
 
 
 def _malformed(reason: str) -> Unauthenticated:
@@ -5830,9 +5751,9 @@ class Authority:
 # Files, Forms, Views, Apps, and the built-in home page. They check what was asked against what is declared, and answer a
 # Plan; bytes and records go through the contracts only.
 # uses: ERRORS VALUES CONFIG CONTRACTS
-# defines: is_date FORMAT_HELP has_type is_number number_of Field ListQuery LIST_PARAMS read_list no_params text_cursor
-#          watched plan_of paged as_stored Files leads_to Edits Form HELD_IS_GONE upload_chunks View AppPage Home
-#          RESOURCE_TYPES
+# defines: is_date FORMAT_HELP has_type is_number number_of Field ListQuery LIST_PARAMS read_list page_bounds no_params
+#          text_cursor watched plan_of paged as_stored Files in_units leads_to Edits Form HELD_IS_GONE upload_chunks
+#          View AppPage Home RESOURCE_TYPES
 
 _EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,8}")
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`\x00-\x1f]+")
@@ -6217,6 +6138,14 @@ def _check_for(params: Mapping[str, str]) -> None:
         raise BadRequest(f"_for is {params['_for']!r}: write excel, or leave it out")
 
 
+def page_bounds(params: Mapping[str, str], *, default: int = 50) -> int:
+    """The `_size` of a page. Raises BadRequest if it is not a number from 1 to 1,000."""
+    text = params.get("_size", str(default))
+    if not re.fullmatch(r"[0-9]{1,6}", text) or not 1 <= int(text) <= 1000:
+        raise BadRequest(f"_size is {text!r}: a number from 1 to 1,000")
+    return int(text)
+
+
 def no_params(request: Request, own: Sequence[str] = ()) -> None:
     for name in request.params:
         if name not in own:
@@ -6476,6 +6405,14 @@ def _bounded(chunks: Iterable[bytes], limit: int) -> Iterator[bytes]:
         if seen > limit:
             raise TooLarge(f"the file is too large: at most {in_units(limit)} are taken here")
         yield chunk
+
+
+def in_units(size_bytes: int) -> str:
+    """'5 MB', '1.2 MB', '1 byte': a size for people."""
+    size, units = float(size_bytes), ["byte" if size_bytes == 1 else "bytes", "kB", "MB", "GB", "TB"]
+    while size >= 999.5 and len(units) > 1:
+        size, units = size / 1000, units[1:]
+    return f"{size:.0f} {units[0]}" if size >= 99.95 or units[0][0] == "b" else f"{size:.1f} {units[0]}".replace(".0 ", " ")
 
 
 def _wanted_etag(conditions: Conditions, present: str | None) -> str | None:
@@ -7028,7 +6965,7 @@ RESOURCE_TYPES: Mapping[str, type[Resource]] = {
 # SqlQuery.
 # uses: ERRORS VALUES CONFIG CONTRACTS
 # defines: STAGED_KEPT_S number_key sort_key text_key fold_case has_text value_key key_rule key_test
-#          field_key holds_text is_instant list_mark CompiledQuery stored_version stored_weight stored_record
+#          field_key holds_text is_instant list_mark CompiledQuery stored_version stored_weight whole_texts stored_record
 #          check_commit check_version next_version check_blob rechunk PendingCommit GroupCommit ProcessLock Pool
 #          may_write SQL_SIGNS quote_name has_wal_reset_fault SQLITE_AWAY DENIED_ERRORS sqlite_code sqlite_authorize
 #          SqlQuery SqliteQuery plain_cell need_blob SqliteDatabase SqlProvider ITEM_ERRORS disk_errors
@@ -7231,6 +7168,20 @@ def stored_weight(row: Sequence[Any]) -> int:
     return len(row[2]) if isinstance(row[2], str | bytes) else 8
 
 
+def whole_texts(value: Json, of_damaged: bool = False) -> Json:
+    """A JSON value in which texts that no encoding can store are Damaged; with `of_damaged` those that hold U+FFFD, too."""
+    if isinstance(value, dict):
+        return {str(whole_texts(name)): whole_texts(one, of_damaged) for name, one in value.items()}
+    if isinstance(value, list):
+        return [whole_texts(one, of_damaged) for one in value]
+    if not isinstance(value, str):
+        return value
+    text = re.sub("[\ud800-\udfff]", "\ufffd", value)
+    if text != value:
+        return Damaged(text, "has half of a surrogate pair")
+    return Damaged(text) if of_damaged and "\ufffd" in text else value
+
+
 def stored_record(key: Json, version: Json, data: Json) -> Record:
     """The record that a backend keeps so; one that another program damaged is marked, and raises nothing."""
     name = key if isinstance(key, str) else str(plain_cell(key))
@@ -7248,13 +7199,19 @@ def stored_record(key: Json, version: Json, data: Json) -> Record:
 
 
 def check_commit(writes: Sequence[Write]) -> list[str]:
-    """The values as JSON, one a write. Raises Invalid if a key or value cannot be stored, or a key stands twice."""
-    texts = check_writes(writes)
+    """The values as JSON, one a write ("null" for a Delete). Raises Invalid if keys or values cannot be stored, naming each
+    of them, or if a key stands twice."""
+    faults = [Fault("", "key", f"{w.key!r} is not a key: 1 to 512 UTF-8 bytes") for w in writes if not is_key(w.key)]
+    values = [getattr(write, "value", None) for write in writes]
+    for value in values:
+        faults += check_value(value)
+    if faults:
+        raise Invalid("the record cannot be stored", faults=faults)
     places = [(w.table, w.key) for w in writes]
     if len(set(places)) < len(places):
         twice = next(key for key in places if places.count(key) > 1)
         raise Invalid(f"the key {twice[1]!r} stands twice in one commit")
-    return texts
+    return list(map(dump_json, values))
 
 
 def check_version(index: int, write: Write, version: int) -> None:

@@ -33,13 +33,13 @@ from app import (
     Unseen,
     Value,
     View,
-    and_list,
     covers,
     damage_in,
     damage_of,
     how_many,
     nearest,
     parse_grant,
+    plugin,
     stores,
 )
 
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 # ==== 1. CHECK ===================================================================================================
 # Faults that show when things are tried, damage in what is stored, and what an operator should know.
-# uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES PROVIDERS ASSEMBLY plugin:statements
+# uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES PROVIDERS ASSEMBLY plugin:folders plugin:statements
 # defines: Command:server_check Inspection ServerCheck
 
 # What has an address of its own below a form, view or app; below files, anything can be.
@@ -98,6 +98,7 @@ class Inspection:
             if id(provider) in written or not isinstance(provider, SqlProvider):  # SQLite's are about writing
                 for text in provider.warnings():
                     texts.setdefault(text, []).append(f"providers.{name}")
+        and_list = plugin("folders").and_list
         found = [f"{and_list(names)}: {text}" for text, names in texts.items()]
         data = self._config.site.data
         if data.is_dir() and data.stat().st_mode & 0o022:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from app import (
     CHUNK_BYTES,
@@ -64,14 +64,18 @@ from app import (
     need_blob,
     new_id,
     next_version,
+    plugin,
     rechunk,
-    replace_file,
-    sync_folder,
 )
+
+if TYPE_CHECKING:
+    from plugins.disk import replace_file, sync_folder
+else:
+    replace_file, sync_folder = plugin("disk").replace_file, plugin("disk").sync_folder
 
 # ==== 1. FILE ====================================================================================================
 # A folder of plain files that other programs may use too, and a journal of records: a line of it is one commit.
-# uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS
+# uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS plugin:disk
 # defines: Provider:file identity write_fully FileReader JournalEntry write_journal_line copy_value Journal
 #          FolderRecords FileProvider
 

@@ -5,17 +5,23 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from app import BUNDLED, AppConfig, Blobs, Config, Fault, Provider, and_list
+from app import BUNDLED, AppConfig, Blobs, Config, Fault, Provider
 
 # ==== 1. FOLDERS =================================================================================================
 # Compares where providers and apps keep their data with what no visitor may reach: keys, secrets, databases, app.toml,
 # programs, and pages that can run programs. It runs whenever an App is built.
 # uses: ERRORS VALUES CONFIG CONTRACTS
-# defines: folder_faults
+# defines: and_list folder_faults
+
+
+def and_list(words: Iterable[str]) -> str:
+    """The words, each once, as a person lists them: "a, b and c"."""
+    *most, last = dict.fromkeys(words)
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def folder_faults(config: Config, providers: Mapping[str, Provider], statics: Sequence[Blobs]) -> Iterator[Fault]:

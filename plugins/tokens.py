@@ -11,7 +11,7 @@ from app import Action, BadRequest, Config, NotFound, Site, Token, Value, neares
 
 # ==== 1. TOKENS ==================================================================================================
 # Each command is one operation of the App with its audit entry, and prints what came of it.
-# uses: ERRORS VALUES CONFIG CONTRACTS COMMANDS
+# uses: ERRORS VALUES CONFIG CONTRACTS AUTH COMMANDS
 # defines: Command:auth_issue Command:auth_list Command:auth_show Command:auth_revoke Command:auth_check
 #          Command:auth_link Command:auth_keys NO_FULL_ID token_row site_url Issue List Show Revoke Check Link Keys
 

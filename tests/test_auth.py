@@ -1395,7 +1395,8 @@ def test_a_clock_set_back_does_not_hide_the_fresh_key(tmp_path: Path) -> None:
 
 
 def test_a_rotation_waits_for_another_one_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, real = tmp_path / "keys.json", app.replace_file
+    path, disk = tmp_path / "keys.json", app.plugin("disk")
+    real = disk.replace_file
     KeyRing.load("", path)
     inside, go_on = threading.Event(), threading.Event()
 
@@ -1405,7 +1406,7 @@ def test_a_rotation_waits_for_another_one_to_end(tmp_path: Path, monkeypatch: py
             assert go_on.wait(30)
         real(*args, **kwargs)
 
-    monkeypatch.setattr(app, "replace_file", write)
+    monkeypatch.setattr(disk, "replace_file", write)
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(KeyRing(path=path).rotate, NOW)
         assert inside.wait(30)

@@ -192,7 +192,8 @@ def test_a_compaction_that_fails_is_warned_of_and_loses_nothing(
 def test_a_compaction_whose_end_is_not_known_leaves_no_commit_in_a_lost_file(
     file: Any, journal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sync, failed = app.sync_folder, []
+    disk = app.plugin("disk")
+    sync, failed = disk.sync_folder, []
 
     def fail_once(path: Any) -> None:
         if journal.stat().st_size > 100 and len(failed) < 1:
@@ -201,7 +202,8 @@ def test_a_compaction_whose_end_is_not_known_leaves_no_commit_in_a_lost_file(
         sync(path)
 
     file.commit([Insert("t", f"{k}", {"n": -1}) for k in range(100)])
-    monkeypatch.setattr(app, "sync_folder", fail_once)
+    monkeypatch.setattr(FILE, "sync_folder", fail_once)
+    monkeypatch.setattr(disk, "sync_folder", fail_once)
     for n in range(12):
         file.commit([Update("t", f"{k}", {"n": n}) for k in range(100)])
     assert failed

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import base64
 import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 
@@ -379,12 +377,12 @@ def test_every_reason_not_to_store_a_value_is_told_with_its_place(value: object,
 )  # fmt: skip
 def test_a_key_has_1_to_512_bytes(key: str, good: bool) -> None:
     assert app.is_key(key) is good
-    writes = [app.Insert("t", "ok", {}), app.Update("t", key, {}), app.Delete("t", key)]
+    writes = [app.Insert("t", "ok", {}), app.Update("t", key, {}), app.Delete("u", key)]
     if good:
-        app.check_writes(writes)
+        app.check_commit(writes)
     else:
         with pytest.raises(app.Invalid) as caught:
-            app.check_writes(writes)
+            app.check_commit(writes)
         assert [fault.code for fault in caught.value.faults] == ["key", "key"]
 
 
@@ -399,10 +397,10 @@ def test_what_is_stored_is_judged_as_its_parts_are_and_encoded_once(value: dict[
     write, faults = app.Insert("t", "a", value), list(app.check_value(value))
     if faults:
         with pytest.raises(app.Invalid) as caught:
-            app.check_writes([write])
+            app.check_commit([write])
         assert list(caught.value.faults) == faults
     else:
-        assert app.check_writes([write, app.Delete("t", "b")]) == [app.dump_json(value), "null"]
+        assert app.check_commit([write, app.Delete("t", "b")]) == [app.dump_json(value), "null"]
 
 
 @pytest.mark.parametrize("levels", [97, 98, 99, 100, 101, 102, 5000])
@@ -413,15 +411,15 @@ def test_levels_are_counted_as_check_value_counts_them(levels: int) -> None:
     write = app.Insert("t", "a", {"a": deep})
     if list(app.check_value(write.value)):
         with pytest.raises(app.Invalid):
-            app.check_writes([write])
+            app.check_commit([write])
     else:
-        app.check_writes([write])
+        app.check_commit([write])
     assert bool(list(app.check_value(write.value))) is (levels > 100)
 
 
 def test_no_write_carries_what_cannot_be_stored() -> None:
     with pytest.raises(app.Invalid) as caught:
-        app.check_writes([app.Insert("t", "a", {"x": 2**63}), app.Update("t", "b", {"y": "\0"}), app.Delete("t", "c")])
+        app.check_commit([app.Insert("t", "a", {"x": 2**63}), app.Update("t", "b", {"y": "\0"}), app.Delete("t", "c")])
     assert [fault.pointer for fault in caught.value.faults] == ["/x", "/y"]
 
 
@@ -527,42 +525,8 @@ def test_a_page_of_another_size_is_refused(text: str) -> None:
         app.page_bounds({"_size": text})
 
 
-def test_a_list_has_its_own_bounds() -> None:
-    assert app.page_bounds({}, default=7, most=10) == 7
-    assert app.page_bounds({"_size": "10"}, default=7, most=10) == 10
-    with pytest.raises(BadRequest, match="from 1 to 10"):
-        app.page_bounds({"_size": "11"}, default=7, most=10)
-
-
-# ---- replace_file
-
-
-def test_a_file_is_replaced_whole_and_only_its_owner_may_read_it(tmp_path: Path) -> None:
-    place = tmp_path / "facts"
-    app.replace_file(place, [b"one ", b"two"])
-    assert place.read_bytes() == b"one two"
-    assert place.stat().st_mode & 0o777 == 0o600
-    with open(place, "rb") as reader:
-        app.replace_file(place, [b"three"], durable=False)
-        assert reader.read() == b"one two"
-    assert place.read_bytes() == b"three"
-    app.replace_file(place, [b"four"], replace=False)
-    assert place.read_bytes() == b"three"
-    assert list(tmp_path.iterdir()) == [place]
-
-
-def test_what_could_not_be_replaced_stays_and_no_draft_is_left(tmp_path: Path) -> None:
-    place = tmp_path / "facts"
-    app.replace_file(place, [b"kept"])
-
-    def broken() -> Iterator[bytes]:
-        yield b"half"
-        raise OSError("the disk is full")
-
-    with pytest.raises(OSError, match="full"):
-        app.replace_file(place, broken())
-    assert place.read_bytes() == b"kept"
-    assert list(tmp_path.iterdir()) == [place]
+def test_a_list_has_its_own_size_of_a_page() -> None:
+    assert app.page_bounds({}, default=7) == 7
 
 
 def test_an_error_has_the_facts_that_its_class_declares_and_no_others() -> None:

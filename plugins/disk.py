@@ -1,0 +1,44 @@
+"""Small files that are replaced whole, and names in folders that last."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+# ==== 1. DISK ====================================================================================================
+# What a caller was told is on the disk: the bytes of a file by themselves, and its name with its folder.
+# uses: nothing
+# defines: sync_folder replace_file
+
+
+def sync_folder(path: str | Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace_file(path: Path, chunks: Iterable[bytes], *, replace: bool = True) -> None:
+    """Put a whole file (mode 0600) at path, durably: nobody ever reads a part of it, and a failure leaves what was there.
+
+    Unless `replace`, a file that is already there stays.
+    """
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.writelines(chunks)
+            file.flush()
+            os.fsync(file.fileno())
+        if replace:
+            os.replace(draft, path)
+        else:
+            with suppress(FileExistsError):
+                os.link(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+    sync_folder(path.parent)
