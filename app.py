@@ -2426,12 +2426,15 @@ class Resource(ABC):
         return next((one for one in cls.endpoints if one.fits(path)), None)
 
     def check(self, request: Request) -> None:
-        """Raises NotFound if the path has no endpoint, UnsupportedAction if that does not have the action."""
+        """Raises NotFound if the path has no endpoint, UnsupportedAction if that does not take the action, or no patch."""
         endpoint = self.endpoint(request.path)
         if endpoint is None:
             raise NotFound(f"{request.resource} has no {'/'.join(request.path)}")
         if request.action not in endpoint.actions:
-            raise UnsupportedAction(f"{request.address} has no {request.action}", allowed=endpoint.actions)
+            message = f"{request.address} has no {request.action}, only {', '.join(endpoint.actions)}"
+            raise UnsupportedAction(message, allowed=endpoint.actions)
+        if request.partial and not endpoint.patches:
+            raise UnsupportedAction(f"{request.address} cannot be patched: send it whole", allowed=endpoint.actions)
 
     @classmethod
     def sufficient(cls, request: Request) -> tuple[Action, ...]:
@@ -2469,37 +2472,14 @@ class Host(Protocol):
     def handle(self, request: Request, guard: Callable[[], None] = ...) -> Response:
         """The whole flow. `guard` is called just before the commit; if it raises, nothing is committed."""
 
-    def sign_in(self, secret: str, request_id: str) -> tuple[str, int]:
-        """A session id and its seconds, for a token or a sign-in link's code. Raises Unauthenticated if it is not good."""
-
-    def sign_out(self, credential: str, request_id: str) -> None: ...
-
     def site_id(self) -> str:
         """Names this site among others on its host: the same on all nodes, after restarts and with new keys."""
-
-    def link_is_good(self, code: str) -> bool:
-        """Whether the code of a sign-in link is good. It stays unused."""
 
     def seal(self, purpose: str, text: str) -> str:
         """`text` signed for `purpose`, for a browser to keep and unseal() to read."""
 
     def unseal(self, purpose: str, sealed: str) -> str | None:
         """The sealed text; None if it was not sealed here for this purpose."""
-
-    def limits(self, resource: str) -> int:
-        """The most bytes that a record's body may have with its file fields."""
-
-    def file_limits(self, resource: str) -> dict[str, int]:
-        """The most bytes of each file field of a form; of a share's page, of the field "file"."""
-
-    def hold(self, resource: str, uploads: Mapping[str, Upload], subject: str | None) -> dict[str, Held]:
-        """Stages files that were chosen for fields of a form or for a share. One that cannot be taken is left out."""
-
-    def has_ended(self, credential: str) -> bool:
-        """Whether "Session …" names a session of this site that ended less than a day ago."""
-
-    def hold_after(self, credential: str, resource: str, uploads: Mapping[str, Upload]) -> dict[str, Held]:
-        """hold() for somebody whose session has_ended(). A session has one such submit, the last one."""
 
     def ready(self) -> dict[str, str]:
         """For each provider's name "ok" or what is wrong with it."""
@@ -6344,8 +6324,6 @@ class Files(Resource):
         if is_create and blob:
             raise self._taken(request)
         scope.caller.require(Action.UPDATE if blob else Action.CREATE, request.address)
-        if request.partial:
-            raise UnsupportedAction("a file cannot be patched: put the whole file", allowed=Action)
         wanted = _wanted_etag(request.conditions, blob.etag if blob else None)
         if blob and not scope.caller.may(Action.CREATE, request.address):
             wanted = blob.etag  # should it vanish meanwhile, this caller may not make it anew
@@ -6524,7 +6502,6 @@ class Form(Resource):
     def handle(self, request: Request, scope: Scope) -> Plan:
         if len(request.path) == 3 and request.path[2] not in self.shares:
             raise NotFound(f"forms/{self.name} has no {'/'.join(request.path)}")
-        self.check(request)
         match request.path, request.action:
             case (_, key, name), _:
                 return cast(Plan, self.files.read(request, key, name))
@@ -6870,7 +6847,6 @@ class View(Resource):
         return tuple(known[name]._replace(title=one.get("title") or known[name].title) for name, one in chosen.items())
 
     def handle(self, request: Request, scope: Scope) -> Plan:
-        self.check(request)
         page = {
             "title": self.title, "note": self.config.note, "fields": tuple(self.params.values()),
             "search": request.params.get("_q", ""),
@@ -6913,7 +6889,6 @@ class AppPage(Resource):
         self.title = config.title or config.name.capitalize()
 
     def handle(self, request: Request, scope: Scope) -> Plan:
-        self.check(request)
         if request.path:
             return self._file(self.static, check_path(request.path[1:]))
         menu = [entry for entry in self.menu if "href" in entry or scope.caller.opens(entry["address"])]
@@ -8513,11 +8488,12 @@ class Builder:
             entries.append({"type": "admin", "address": address, "title": _admin_title(address), "icon": "", "note": ""})
         self.resources[""] = Home(entries, self._opens)
         self.indexes = {kind: Home(entries, self._opens, kind) for kind in RESOURCE_TYPES}
-        lists: list[Resource] = plugin("admin").lists(state, self.audit_stores(state), self.locale)
+        lists: list[Resource] = plugin("admin").lists(state, self.audit_stores(), self.locale)
         self.resources |= {f"admin/{one.name}": one for one in lists}
 
-    def audit_stores(self, state: Records) -> list[Records]:
+    def audit_stores(self) -> list[Records]:
         """Each place of audit entries and idempotency records once, the state provider first."""
+        state = cast(Records, self.state)
         found = (state, *(audit_store(one, state) for one in self.resources.values()))
         return list({id(records): records for records in found}.values())
 
@@ -8531,9 +8507,8 @@ class Builder:
             asked |= {name.removeprefix("-") for v in views for name in v.order_by}
             formats = {name: "date-time" if name in form.instants else "" for name in sorted(asked - {"id", "version"})}
             found.setdefault(names[id(form.store)], {})[form.table] = formats
-        state = cast(Records, self.state)
-        for store in self.audit_stores(state):
-            own = {**_BESIDE_TABLES, **_STATE_TABLES} if store is state else _BESIDE_TABLES
+        for store in self.audit_stores():
+            own = {**_BESIDE_TABLES, **_STATE_TABLES} if store is self.state else _BESIDE_TABLES
             found.setdefault(names[id(store)], {}).update({table: dict.fromkeys(asked, "") for table, asked in own.items()})
         return found
 
@@ -8657,6 +8632,7 @@ class Office:
         return self._audit.insert(entry | {"after": facts or None})
 
     def sign_in(self, secret: str, request_id: str) -> tuple[str, int]:
+        """A session id and its seconds, for a token or a sign-in link's code. Raises Unauthenticated if it is not good."""
         self._health.ensure_open(self._state)
         try:
             session, seconds, caller, writes = self.authority.open_session(secret)
@@ -8743,14 +8719,9 @@ class Office:
         return self._site_id
 
     def link_is_good(self, code: str) -> bool:
+        """Whether the code of a sign-in link is good. It stays unused."""
         self._health.ensure_open(self._state)
         return self.authority.link_is_good(code)
-
-    def has_ended(self, credential: str) -> bool:
-        with suppress(AppError):
-            self._health.ensure_open(self._state)
-            return self.authority.ended_session(credential) is not None
-        return False
 
 
 # ---- the flow
@@ -8813,10 +8784,7 @@ class Flow:
         if resource is None:
             seen = [address for address in self._resources if address and caller.opens(address)]
             raise NotFound(f"there is no {request.resource}{nearest(request.resource, seen)}")
-        if request.action not in resource.actions:
-            allowed = [action for action in Action if action in resource.actions]
-            detail = f"{request.resource} has no {request.action}, only {', '.join(allowed)}"
-            raise UnsupportedAction(detail, allowed=allowed)
+        resource.check(request)
         return resource
 
     def _refuse(self, request: Request, caller: Caller, action: Action, place: str) -> NoReturn:
@@ -9008,21 +8976,11 @@ class App:
         self.health, self.audit = Health(built.providers, built.needed), Audit(self.state, clock)
         self.office = Office(config, self.state, self.audit, self.health, clock)
         self.flow = Flow(built, self.office, self.audit, self.health, clock)
-        self.needed, self.audit_stores = built.needed, partial(built.audit_stores, self.state)
-        self._bind()
+        self.needed, self.audit_stores = built.needed, built.audit_stores
         self.began_at = clock()
         self.queues: Callable[[], Mapping[str, str]] = dict  # states of the queues that this server works on, by name
         if built.state is not None:
             self.resources["admin/metrics"] = plugin("admin").Metrics(self.metrics)
-
-    def _bind(self) -> None:
-        """What runners and commands ask of the App and its parts do."""
-        office, health = self.office, self.health
-        self.sign_in, self.sign_out, self.issue, self.revoke = office.sign_in, office.sign_out, office.issue, office.revoke
-        self.link, self.link_is_good, self.first_code = office.link, office.link_is_good, office.first_code
-        self.rotate_key, self.retire_key = office.rotate_key, office.retire_key
-        self.site_id, self.has_ended = office.site_id, office.has_ended
-        self.pings, self.ready = health.pings, health.ready
 
     @property
     def authority(self) -> Authority:
@@ -9079,20 +9037,15 @@ class App:
         ]
 
     @cached_property
-    def _held(self) -> Any:
+    def held(self) -> Any:
+        """Files that were chosen in pages which were refused (plugins/held_files.py)."""
         return plugin("held_files").HeldFiles(self)
 
-    def limits(self, resource: str) -> int:
-        return self.config.http.max_body_bytes + sum(self.file_limits(resource).values())
+    def ready(self) -> dict[str, str]:
+        return self.health.ready()
 
-    def file_limits(self, resource: str) -> dict[str, int]:
-        return cast(dict[str, int], self._held.limits(resource))
-
-    def hold(self, resource: str, uploads: Mapping[str, Upload], subject: str | None) -> dict[str, Held]:
-        return cast(dict[str, Held], self._held.hold(resource, uploads, subject))
-
-    def hold_after(self, credential: str, resource: str, uploads: Mapping[str, Upload]) -> dict[str, Held]:
-        return cast(dict[str, Held], self._held.hold_after(credential, resource, uploads))
+    def site_id(self) -> str:
+        return self.office.site_id()
 
     def seal(self, purpose: str, text: str) -> str:
         return self.authority.seal(purpose, text)
@@ -9341,7 +9294,7 @@ def cmd_server_run(args: argparse.Namespace) -> int:
 def _first_code(app: App) -> tuple[str, str]:
     """The administrator's first sign-in code, "" where none is needed; and why there is none while state is away."""
     try:
-        return app.first_code(_operator()), ""
+        return app.office.first_code(_operator()), ""
     except (Unavailable, NotPermitted) as error:
         return "", error.with_hint
 

@@ -75,7 +75,7 @@ class Inspection:
     def check(self) -> list[Fault]:
         """Every fault: of the configuration, and of what it meets when providers, key ring and statements are tried."""
         faults, needed = list(self._app.faults), self._app.needed() if self._app.state else {}
-        away = {name: error for name, error in self._app.pings().items() if isinstance(error, AppError)}
+        away = {name: error for name, error in self._app.health.pings().items() if isinstance(error, AppError)}
         faults += [Fault(f"providers.{name}", Unavailable.code, error.with_hint) for name, error in away.items()]
         for address, config in self._app.declared.items():
             if self._config.provider_name(getattr(config, "provider", "")) not in away:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from app import App, AppError, Conflict, Files, Form, Held, Staged, Update, Upload
 
 # ==== 1. HELD ====================================================================================================
-# What Host promises of hold() and hold_after(): files of a form or share, by session where the sender is signed out.
+# Files of a form or share, held by session where the sender is signed out, and how large they may be.
 # uses: ERRORS VALUES RESOURCES ASSEMBLY
 # defines: HeldFiles
 
@@ -21,7 +21,12 @@ class HeldFiles:
     def __init__(self, app: App) -> None:
         self._app, self._resources = app, app.resources
 
+    def body_limit(self, resource: str) -> int:
+        """The most bytes that a record's body may have with its file fields."""
+        return self._app.config.http.max_body_bytes + sum(self.limits(resource).values())
+
     def limits(self, resource: str) -> dict[str, int]:
+        """The most bytes of each file field of a form; of a share's page, of the field "file"."""
         found = self._resources.get(resource)
         if isinstance(found, Files):
             return {"file": found.config.max_file_bytes}
@@ -29,6 +34,7 @@ class HeldFiles:
         return {one.name: one.config.max_file_bytes for one in fields if one.is_file}
 
     def hold(self, resource: str, uploads: Mapping[str, Upload], subject: str | None) -> dict[str, Held]:
+        """Stages files that were chosen for fields of a form or for a share. One that cannot be taken is left out."""
         taker, found = self._resources.get(resource), dict[str, Held]()
         if isinstance(taker, Form | Files):
             for name, upload in uploads.items():
@@ -37,7 +43,15 @@ class HeldFiles:
                         found[name] = held
         return found
 
+    def has_ended(self, credential: str) -> bool:
+        """Whether "Session …" names a session of this site that ended less than a day ago."""
+        with suppress(AppError):
+            self._app.health.ensure_open(self._app.state)
+            return self._app.authority.ended_session(credential) is not None
+        return False
+
     def hold_after(self, credential: str, resource: str, uploads: Mapping[str, Upload]) -> dict[str, Held]:
+        """hold() for somebody whose session has_ended(). A session has one such submit, the last one."""
         for _ in range(_TRIES):
             if not (row := self._app.authority.ended_session(credential)):
                 break

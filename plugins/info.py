@@ -32,7 +32,7 @@ def providers(site: Any) -> Json:
     """Kind, contracts, capabilities, round trip and what is wrong, for each provider; those that are away cost no more
     time than the slowest of them."""
     rows = []
-    for name, ping in site.pings().items():
+    for name, ping in site.health.pings().items():
         one = site.providers[name]
         row: Value = {"name": name, "kind": one.kind, "contracts": contracts(one), "capabilities": capabilities(one)}
         row |= {"ping_ms": None, "fault": ping.with_hint} if isinstance(ping, AppError) else {

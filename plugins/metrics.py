@@ -247,7 +247,7 @@ def _gauges(site: Any) -> Iterator[tuple[_SeriesKey, float]]:
     states = site.queues()
     for queue in site.config.sqs.queues if states else ():  # "all" tells of a runner that is not there
         yield ("satchel_queue_up", queue.name), "all" not in states and states.get(queue.name) == "ok"
-    for name, ping in site.pings(SCRAPE_PING_S).items():
+    for name, ping in site.health.pings(SCRAPE_PING_S).items():
         yield ("satchel_provider_up", name), not isinstance(ping, AppError)
         if not isinstance(ping, AppError):
             yield ("satchel_provider_ping_seconds", name), ping

@@ -22,6 +22,7 @@ from app import (
     PAGE_POLICY,
     Action,
     Answer,
+    App,
     AppError,
     Asked,
     BadRequest,
@@ -80,8 +81,8 @@ else:
 
 # ==== 1. PAGES ===================================================================================================
 # Templates, those beside app.toml first, and what each of them shows.
-# uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS RESOURCES plugin:controls plugin:locale
-# defines: Again Pages page_answer listed
+# uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS RESOURCES ASSEMBLY plugin:controls plugin:locale
+# defines: Again site_of Pages page_answer listed
 
 # By status: what happened, and what a person can do about it.
 _FAULT_WORDS: Mapping[int, tuple[str, str]] = {
@@ -128,6 +129,11 @@ class Again(NamedTuple):
     held: Mapping[str, SimpleNamespace] = MappingProxyType({})
     stale: bool = False  # somebody else changed the record meanwhile
     notice: str = ""
+
+
+def site_of(exchange: Exchange) -> App:
+    """The application itself: pages sign people in and keep files that were chosen, which no other Format or Route does."""
+    return cast(App, exchange.door.host)
 
 
 class Pages:
@@ -662,14 +668,14 @@ class Drafts:
 
     def __init__(self, exchange: Exchange, pages: Pages) -> None:
         self.exchange, self.form, self.pages = exchange, form_of(exchange), pages
-        self.door, self.host = exchange.door, exchange.door.host
+        self.door, self.host, self.held = exchange.door, exchange.door.host, site_of(exchange).held
         self.most = self.door.config.max_body_bytes
 
     # -- what was sent
 
     def read(self, resource: str) -> None:
         """Read the body; TooLarge after it was read, so that it can be shown again."""
-        form = read_form(self.exchange, 4 * self.most, self.host.file_limits(resource))
+        form = read_form(self.exchange, 4 * self.most, self.held.limits(resource))
         size = self.exchange.body.seen
         if self.exchange.media_type == "multipart/form-data":
             size = sum(len(text.encode()) for values in form.fields.values() for text in values if isinstance(text, str))
@@ -854,13 +860,13 @@ class Drafts:
             return self.sign_in_first(self._draft_of_ended(resource, path), refused)
         except AppError:
             self._read_late(resource, keep=False)
-            held = self.host.hold(resource, self.form.uploads(), error.subject) if error.subject else {}
+            held = self.held.hold(resource, self.form.uploads(), error.subject) if error.subject else {}
             return self._refused(self._draft(resource, path, held), error)
         subject = self.exchange.subject = response.caller.subject
         action = Action.UPDATE if path else Action.CREATE
         trusted = action in response.page["may"] and self.door.same_origin(self.exchange) is not False
         self._read_late(resource, keep=trusted)
-        held = self.host.hold(resource, self.form.uploads(), subject) if trusted else {}
+        held = self.held.hold(resource, self.form.uploads(), subject) if trusted else {}
         gone = {fault.pointer.removeprefix("/") for fault in error.faults if fault.code == "gone"}
         draft = self._draft(resource, path, held, gone)
         renewed = isinstance(error, IdempotencyConflict) or not self.host.unseal("submission", draft.submission)
@@ -870,7 +876,7 @@ class Drafts:
             stale=bool(path) and isinstance(error, PreconditionFailed | IdempotencyConflict),
         )  # fmt: skip
         status = PreconditionFailed.status if again.stale else error.status
-        if self.exchange.body.seen > self.host.limits(resource):
+        if self.exchange.body.seen > self.held.body_limit(resource):
             status = TooLarge.status
         answer = self._page(response, draft, status, again)
         answer.headers += error_headers(error)
@@ -878,10 +884,10 @@ class Drafts:
 
     def _draft_of_ended(self, resource: str, path: tuple[str, ...]) -> Draft:
         """What a caller sent who is not signed in: with files only for who was until lately."""
-        ended = self.host.has_ended(self.exchange.former)
+        ended = self.held.has_ended(self.exchange.former)
         self._read_late(resource, keep=ended)
         chosen = self.form.uploads()
-        held = self.host.hold_after(self.exchange.former, resource, chosen) if ended and chosen else {}
+        held = self.held.hold_after(self.exchange.former, resource, chosen) if ended and chosen else {}
         return self._draft(resource, path, held)
 
     def _read_late(self, resource: str, *, keep: bool) -> None:
@@ -892,7 +898,7 @@ class Drafts:
             if keep:
                 self.read(resource)
                 return
-            self.exchange.body.most, self.exchange.body.rate = self.host.limits(resource), _STRANGERS_RATE
+            self.exchange.body.most, self.exchange.body.rate = self.held.body_limit(resource), _STRANGERS_RATE
             read_form(self.exchange, min(4 * self.most, CARRIED_BYTES), {})
         except AppError:  # what came before the failure is there
             self.form.cut_short = True
@@ -921,7 +927,7 @@ class Drafts:
         found = list(error.faults) or [Fault("", error.code, self._words(error, is_record=is_record))]
         named = {fault.pointer.split("/")[1] for fault in found if fault.pointer}
         dropped = {name for name, one in self.form.uploads().items() if one.dropped_bytes}
-        limits = self.host.file_limits(draft.resource)
+        limits = self.held.limits(draft.resource)
         for name in [one for one in draft.lost if one not in named]:
             too_large = f"is too large: at most {in_units(limits.get(name, 0))}"
             found.append(Fault(f"/{name}", "lost", too_large if name in dropped else "was not kept: choose the file again"))
@@ -974,7 +980,7 @@ class PageUpload(uploads.FolderUpload):
 
     def came_late(self) -> Unauthenticated | None:
         """What keeps the caller out, where the page was sent by a session that has ended."""
-        if self.host.has_ended(self.exchange.former):
+        if self.drafts.held.has_ended(self.exchange.former):
             try:
                 self.host.handle(self._listing())
             except Unauthenticated as error:
@@ -986,13 +992,13 @@ class PageUpload(uploads.FolderUpload):
     def hold(self) -> Draft:
         """What is sent, with the files of who was signed in until lately."""
         exchange, resource = self.exchange, self.request.resource
-        exchange.body.most, exchange.body.rate = self.host.limits(resource), _STRANGERS_RATE
+        exchange.body.most, exchange.body.rate = self.drafts.held.body_limit(resource), _STRANGERS_RATE
         with suppress(AppError):  # what came before the failure is there
-            read_form(exchange, uploads.LOOSE_BYTES, self.host.file_limits(resource))
+            read_form(exchange, uploads.LOOSE_BYTES, self.drafts.held.limits(resource))
         files = [one for one in form_of(exchange).fields.get("file", ()) if isinstance(one, Upload) and one.name]
         chosen = {str(number): one for number, one in enumerate(files)}
         small = {number: one for number, one in chosen.items() if not one.dropped_bytes}
-        held = self.host.hold_after(exchange.former, resource, small)
+        held = self.drafts.held.hold_after(exchange.former, resource, small)
         for one in held.values():
             one.field, one.name = self._folder(self.request.path), one.name.replace("\\", "/")
         return Draft(resource, self.request.path, {}, held, lost=tuple(one for one in chosen if one not in held))
@@ -1194,7 +1200,7 @@ class Html(Format):
             exchange.door.check_token(exchange, drafts.form.text("_token"))
             return drafts.data(resource)
         if exchange.media_type == "multipart/form-data":
-            exchange.body.bounded(exchange.door.host.limits(resource))
+            exchange.body.bounded(site_of(exchange).held.body_limit(resource))
         form = read_form(exchange, exchange.door.config.max_body_bytes)
         exchange.door.check_token(exchange, form.text("_token"))
         return form.data()
@@ -1280,7 +1286,7 @@ class SignIn(Route):
 
     def _page(self, exchange: Exchange, pages: Pages, code: str) -> Answer:
         after = self._own_path(exchange.query.get("after", ""), "")
-        if code and not exchange.door.host.link_is_good(code):
+        if code and not site_of(exchange).office.link_is_good(code):
             return page_answer(200, pages.login(exchange, "", after, self._dead_link()))
         return page_answer(200, pages.login(exchange, code, after))
 
@@ -1304,7 +1310,7 @@ class SignIn(Route):
         drafts = Drafts(exchange, pages)
         draft = drafts.opened(form.text("draft"))
         try:
-            session, seconds = exchange.door.host.sign_in(code or token, exchange.id)
+            session, seconds = site_of(exchange).office.sign_in(code or token, exchange.id)
         except Unauthenticated as error:
             error.message = self._dead_link() if code else error.message
             if not exchange.page:
@@ -1326,7 +1332,7 @@ class SignIn(Route):
         form = read_form(exchange, _LETTERS_OF_TOKENS) if exchange.body.size_bytes else form_of(exchange)
         exchange.door.check_token(exchange, form.text("_token"))
         if exchange.session:
-            exchange.door.host.sign_out(f"Session {exchange.session}", exchange.id)
+            site_of(exchange).office.sign_out(f"Session {exchange.session}", exchange.id)
         exchange.cookies = exchange.door.ended_session(exchange)
         return see_other(exchange.url("login"))
 

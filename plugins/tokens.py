@@ -75,7 +75,7 @@ examples:
     def run(self, args: argparse.Namespace, site: Site) -> int:
         with site.opened() as opened:
             _check_grants(args, opened)
-            token = opened.issue(site.operator(), args.subject, args.grant, args.role, args.expires, args.label)
+            token = opened.office.issue(site.operator(), args.subject, args.grant, args.role, args.expires, args.label)
             secret = opened.authority.short(token) if args.format == "short" else opened.authority.jwt(token)
         if args.format == "json" or args.json:
             site.print_json(token_row(token) | {"token": secret})
@@ -142,7 +142,7 @@ class Revoke(app.Command):
     def run(self, args: argparse.Namespace, site: Site) -> int:
         with site.opened() as opened:
             tokens = [opened.authority.token(one) for one in args.id]
-            opened.revoke(site.operator(), tokens)
+            opened.office.revoke(site.operator(), tokens)
         if args.json:
             site.print_json({"revoked": [token.jti for token in tokens]})
         else:
@@ -195,7 +195,7 @@ class Link(app.Command):
     def run(self, args: argparse.Namespace, site: Site) -> int:
         with site.opened() as opened:
             _check_grants(args, opened)
-            code = opened.link(site.operator(), self._token(args, site, opened))
+            code = opened.office.link(site.operator(), self._token(args, site, opened))
         link = f"{site_url(site.config)}/login/{code}"
         if args.json:
             site.print_json({"link": link, "code": code, "subject": args.subject, "expires_s": 600})
@@ -207,7 +207,7 @@ class Link(app.Command):
         """The token that the link signs in with; NotFound if the subject has none and none is asked for."""
         if args.grant or args.role:
             label = args.label or "sign-in link"
-            made: Token = opened.issue(site.operator(), args.subject, args.grant, args.role, args.expires, label)
+            made: Token = opened.office.issue(site.operator(), args.subject, args.grant, args.role, args.expires, label)
             return made
         tokens, now = list(opened.authority.tokens()), opened.clock()
         for token in tokens:
@@ -234,9 +234,9 @@ class Keys(app.Command):
             raise BadRequest("give a KID with retire, and with nothing else")
         with site.opened() as opened:
             if args.verb == "rotate":
-                opened.rotate_key(site.operator())
+                opened.office.rotate_key(site.operator())
             elif args.verb == "retire":
-                opened.retire_key(site.operator(), args.kid)
+                opened.office.retire_key(site.operator(), args.kid)
             keys = [{"kid": key.kid, "created_at": rfc3339(key.created_at)} for key in opened.authority.keys.keys]
         if args.json:
             site.print_json(keys)

@@ -162,7 +162,7 @@ class Site:
         self.app.close()
 
     def token(self, *grants: str, roles: Sequence[str] = (), subject: str = "ann") -> str:
-        issued = self.app.issue(app.Caller("test"), subject, grants, roles, 3600)
+        issued = self.app.office.issue(app.Caller("test"), subject, grants, roles, 3600)
         return self.app.authority.jwt(issued)
 
     def environ(self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]) -> dict[str, Any]:

@@ -102,7 +102,7 @@ class Site:
 
     def token(self, subject: str, *grants: str, roles: Sequence[str] = (), expires_s: int = 3600) -> str:
         """A credential with these grants."""
-        token = self.app.issue(Caller("test"), subject, grants, roles, expires_s)
+        token = self.app.office.issue(Caller("test"), subject, grants, roles, expires_s)
         return "Bearer " + self.app.authority.jwt(token)
 
     def ask(

@@ -51,7 +51,11 @@ ALL_BUDGETS = {"lines": MOST_LINES, "bytes": MOST_BYTES} | BUDGETS
 # What they had on 26 November 2026 where that is more. It may only shrink: lower a number when there is less, and take it
 # out when the budget is kept.
 ABOVE_BUDGET = {
-    **{"ERRORS": 222, "VALUES": 726, "CONFIG": 1061, "CONTRACTS": 619, "ASSEMBLY": 963},
+    "ERRORS": 222,
+    "VALUES": 726,
+    "CONFIG": 1061,
+    "CONTRACTS": 599,
+    "ASSEMBLY": 941,
 }
 
 Rule = Callable[[str], list[str]]

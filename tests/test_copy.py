@@ -340,8 +340,8 @@ def test_the_same_tokens_pages_and_repeats_work_after_the_move(tmp_path: Path, s
     )
     site.patch(made.location, {"a": "y"})
     site.put("files/docs/b.txt", body=b"bytes")
-    code = site.app.link(app.Caller("t"), site.app.issue(app.Caller("t"), "ann", ["**:*"], [], 3600))
-    session, _ = site.app.sign_in(code, "r")
+    code = site.app.office.link(app.Caller("t"), site.app.office.issue(app.Caller("t"), "ann", ["**:*"], [], 3600))
+    session, _ = site.app.office.sign_in(code, "r")
     asked = ["forms/leave/records", "views/all", "admin/audit?_size=1000", "files/docs"]
     before = [site.items(address) for address in asked]
     token, record = site.root, site.read(made.location)
@@ -368,7 +368,7 @@ def test_the_same_tokens_pages_and_repeats_work_after_the_move(tmp_path: Path, s
         "forms/leave", {"a": "x", "n": 1.5, "doc": {"name": "a.txt", "base64": "aGVsbG8="}}, idempotency_key="k"
     ).replayed
     with pytest.raises(app.Unauthenticated):
-        site.app.sign_in(code, "r")
+        site.app.office.sign_in(code, "r")
     site.close()
 
 

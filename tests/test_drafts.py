@@ -83,7 +83,7 @@ def staged_files(site: Site) -> int:
 
 
 def a_session(site: Site, *grants: str, subject: str = "ann") -> tuple[str, app.Token]:
-    token = site.app.issue(app.Caller("test"), subject, grants, [], 3600)
+    token = site.app.office.issue(app.Caller("test"), subject, grants, [], 3600)
     return site.sign_in(site.app.authority.jwt(token)), token
 
 
@@ -99,7 +99,7 @@ def test_a_session_that_ends_while_typing_loses_nothing(site: Site, end: str, en
     if end == "expired":
         site.app.clock = site.app.authority._clock = lambda: time.time() + 3601
     elif end == "revoked":
-        site.app.revoke(app.Caller("test"), [token])
+        site.app.office.revoke(app.Caller("test"), [token])
     else:
         out = site.submit("/logout", {}, cookie, Sec_Fetch_Site="same-origin")
         cookie = re.search(r"satchel_ended_\w+=[\w-]+", out["Set-Cookie"])[0]  # all that the browser has of it
@@ -110,7 +110,7 @@ def test_a_session_that_ends_while_typing_loses_nothing(site: Site, end: str, en
         lost = site.submit(target, {"day": "2026-01-31", "reason": "two\nlines"}, Cookie=cookie)
     assert (lost.status, "Nothing you typed is lost" in lost.text) == (401, True)
     assert lost["WWW-Authenticate"].startswith("Bearer")
-    again = site.app.authority.jwt(site.app.issue(app.Caller("test"), "ann", ["forms/**:*", "files/**:*"], [], 9999))
+    again = site.app.authority.jwt(site.app.office.issue(app.Caller("test"), "ann", ["forms/**:*", "files/**:*"], [], 9999))
     if end == "signed out":  # wrong first: it is carried on
         lost = site.submit("/login", fields_of(lost, "/login")[1] | {"token": "x"}, Cookie=cookie)
         assert lost.status == 401
@@ -137,7 +137,7 @@ def test_a_session_that_ends_while_typing_loses_nothing(site: Site, end: str, en
 
 
 def test_the_cookie_outlives_the_session_by_a_day(site: Site) -> None:
-    token = site.app.issue(app.Caller("test"), "ann", ["forms/papers:create"], [], 60)
+    token = site.app.office.issue(app.Caller("test"), "ann", ["forms/papers:create"], [], 60)
     signed = site.submit("/login", {"token": site.app.authority.jwt(token)})
     [lasts] = re.findall(r"Max-Age=(\d+)", signed["Set-Cookie"])
     assert 86_400 < int(lasts) <= 86_460, (
@@ -182,7 +182,7 @@ def test_an_edit_goes_on_after_signing_in_and_shows_what_changed_meanwhile(site:
     address = f"/forms/papers/records/{made['Location'].partition('=')[2]}"
     cookie, token = a_session(site, "forms/**:*")
     target, fields = fields_of(site.get(address + "?_edit=1", cookie, Accept="text/html"), address)
-    site.app.revoke(app.Caller("test"), [token])
+    site.app.office.revoke(app.Caller("test"), [token])
     typed = [(name, None, text) for name, text in (fields | {"name": "Bob"}).items() if name != "paper"]
     lost = send_papers(site, target, "", *typed, ("paper", "two.txt", b"two"), Cookie=cookie)
     site.send(address, {"name": "Carl"}, staff, "PATCH")
@@ -213,7 +213,7 @@ def test_strangers_leave_no_files_and_little_text(site: Site, staff: str) -> Non
 
 def test_an_ended_session_keeps_one_submit_and_for_a_day(site: Site) -> None:
     cookie, token = a_session(site, "forms/papers:create")
-    site.app.revoke(app.Caller("test"), [token])
+    site.app.office.revoke(app.Caller("test"), [token])
     for content in (b"one", b"two", b"three"):
         send_papers(site, "/forms/papers", "", ("paper", "p.txt", content), ("name", None, "Ann"), Cookie=cookie)
         assert staged_files(site) == 1
@@ -227,7 +227,7 @@ def test_an_ended_session_keeps_one_submit_and_for_a_day(site: Site) -> None:
 
 def test_files_for_a_folder_that_come_after_the_session_ended_are_kept_through_signing_in(site: Site) -> None:
     cookie, token = a_session(site, "files/docs:*")
-    site.app.revoke(app.Caller("test"), [token])
+    site.app.office.revoke(app.Caller("test"), [token])
     fresh = site.token("files/docs:*")
     site.put("/files/docs/in%20it/old", b"x", fresh)
     files = [("file", "ü a.txt", b"one"), ("file", "b.txt", b"two")]
@@ -317,7 +317,7 @@ def test_what_is_kept_of_an_upload_outlasts_a_session_and_a_provider_that_is_awa
         patch.setattr(type(site.app.resources["files/docs"].blobs), "publish", away)
         failed = site.submit("/files/docs/", pressed, fresh)
     assert (failed.status, hidden(failed, "_staged")) == (503, pressed["_staged"])
-    site.app.revoke(app.Caller("test"), [token])
+    site.app.office.revoke(app.Caller("test"), [token])
     late = site.ask("POST", "/files/docs/", urlencode(pressed), FORM | {"Accept": "text/html", "Cookie": cookie})
     assert late.status == 401
     target, fields = fields_of(late, "/login")
@@ -504,7 +504,7 @@ def test_where_the_form_itself_is_away_its_texts_are_kept_on_the_page(
 
 
 def test_a_form_with_files_may_be_as_large_as_its_files_may(site: Site, staff: str) -> None:
-    most = site.app.limits("forms/papers")
+    most = site.app.held.body_limit("forms/papers")
     assert most > site.runner.config.max_body_bytes
 
     def send(size: int) -> int:

@@ -68,7 +68,7 @@ def test_tokens_of_both_keys_links_and_sessions_go_on(site: Site) -> None:
         site.read(FACTS["once"], by=f"Bearer {FACTS['staff']}")
     with pytest.raises(app.Unauthenticated):
         site.read(FACTS["once"], by=f"Bearer {FACTS['revoked']}")
-    session, _ = site.app.sign_in(FACTS["link"], "r")
+    session, _ = site.app.office.sign_in(FACTS["link"], "r")
     assert site.read(FACTS["once"], by=f"Session {session}").data["who"] == "Ann"
 
 

@@ -1912,8 +1912,8 @@ def test_admin_lists_are_merged_over_providers_paged_and_filtered(tmp_path: Path
 
 
 def test_the_lists_of_tokens_and_sessions_show_times_and_no_secret(site: Site) -> None:
-    token = site.app.issue(app.Caller("t"), "ann", ["apps/*:read"], [], 3600, "phone")
-    session, _ = site.app.sign_in(site.app.authority.short(token), "r1")
+    token = site.app.office.issue(app.Caller("t"), "ann", ["apps/*:read"], [], 3600, "phone")
+    session, _ = site.app.office.sign_in(site.app.authority.short(token), "r1")
     row = site.items("admin/tokens?subject=ann")[0]
     assert (row["id"], row["label"], row["grants"], row["revoked_at"]) == (token.jti, "phone", ["apps/*:read"], None)
     assert app.parse_rfc3339(row["expires_at"]) == token.expires_at

@@ -440,7 +440,7 @@ def test_a_folder_is_a_listing_with_and_without_its_slash(site: Site, staff: str
     assert site.get(f"{share}/f/a.txt/", staff).status == 404
     assert site.get(share, staff).json == site.get(f"{share}/", staff).json
     assert site.put(f"{share}/f/", b"x", staff).status == 400
-    assert site.put(share, b"x", staff).status == 400
+    assert site.put(share, b"x", staff).status == 405
     assert site.ask("DELETE", f"{share}/f", None, {}, staff).status == 409
     assert "a.txt" in site.get(f"{share}/f/", staff, Accept="text/csv").text
 
@@ -1503,8 +1503,8 @@ def test_a_fault_before_the_first_row_has_its_status_and_closes_the_query(
 
 
 def link(site: Site) -> str:
-    token = site.app.issue(app.Caller("test"), "ann", ["**:*"], [], 3600)
-    return site.app.link(app.Caller("test"), token)
+    token = site.app.office.issue(app.Caller("test"), "ann", ["**:*"], [], 3600)
+    return site.app.office.link(app.Caller("test"), token)
 
 
 def test_opening_a_sign_in_link_uses_nothing_up_and_sending_it_does(site: Site) -> None:
@@ -1530,10 +1530,12 @@ def test_a_sign_in_link_can_be_pasted_whole(site: Site) -> None:
 
 def test_a_dead_sign_in_link_says_so_before_it_is_pressed(site: Site) -> None:
     used, living = link(site), link(site)
-    revoked = site.app.issue(app.Caller("test"), "bob", ["**:*"], [], 3600)
-    of_revoked = site.app.link(app.Caller("test"), revoked)
-    site.app.revoke(app.Caller("test"), [revoked])
-    expired = site.app.link(app.Caller("test"), site.app.issue(app.Caller("test"), "cy", ["**:*"], [], 3600), expires_s=-1)
+    revoked = site.app.office.issue(app.Caller("test"), "bob", ["**:*"], [], 3600)
+    of_revoked = site.app.office.link(app.Caller("test"), revoked)
+    site.app.office.revoke(app.Caller("test"), [revoked])
+    expired = site.app.office.link(
+        app.Caller("test"), site.app.office.issue(app.Caller("test"), "cy", ["**:*"], [], 3600), expires_s=-1
+    )
     site.submit("/login", {"code": used})
     pages = set()
     for code in (used, expired, of_revoked, "abcdef", "A" * 43, "%00", "a" * 3000):
@@ -1673,7 +1675,7 @@ def test_a_revoked_token_ends_its_session_and_its_bearer_at_once(site: Site, sta
     cookie = site.sign_in(staff)
     assert site.get("/forms/leave", cookie).status == 200
     claims = json.loads(base64.urlsafe_b64decode(staff.split(".")[1] + "=="))
-    site.app.revoke(app.Caller("test"), [site.app.authority.token(claims["jti"])])
+    site.app.office.revoke(app.Caller("test"), [site.app.authority.token(claims["jti"])])
     assert site.get("/forms/leave", cookie).status == 401
     refused = site.get("/forms/leave", staff)
     assert refused["WWW-Authenticate"].startswith('Bearer realm="satchel", error="invalid_token"')

@@ -336,11 +336,11 @@ def credential(site: http_client.Site, case: Case) -> str:
     """A token, "" for nobody."""
     if not (case.grants or case.roles):
         return ""
-    token = site.app.issue(app.Caller("test"), case.who, case.grants, case.roles, 3600)
+    token = site.app.office.issue(app.Caller("test"), case.who, case.grants, case.roles, 3600)
     if case.credential == "expired":
         token = token._replace(issued_at=token.issued_at - 7200, expires_at=token.expires_at - 7200)
     if case.credential == "revoked":
-        site.app.revoke(app.Caller("test"), [token])
+        site.app.office.revoke(app.Caller("test"), [token])
     text = site.app.authority.jwt(token)
     return text[:-8] + "A" * 8 if case.credential == "forged" else text
 
@@ -474,7 +474,7 @@ def test_expiry_is_judged_when_the_message_was_sent_and_revocation_now(tmp_path:
     queue.send(leave("2027-01-01"), token=token)
     queue.send(leave("2027-01-02"), token=short)
     (row,) = [one for one in door.site.app.authority.tokens() if one.subject == "bob"]
-    door.site.app.revoke(app.Caller("test"), [row])
+    door.site.app.office.revoke(app.Caller("test"), [row])
     clock.offset_s = 3600
     fake.advance(3600)
     queue.send(leave("2027-01-03"), token=token)
