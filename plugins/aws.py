@@ -235,7 +235,7 @@ class Service:
 
     def call(
         self,
-        doing: str,
+        context: str,
         operation: str,
         *,
         expect: Collection[str] = (),
@@ -255,10 +255,10 @@ class Service:
             if "Body" in params:
                 params["Body"].seek(0)
             try:
-                with self.errors(doing, expect):
+                with self.errors(context, expect):
                     answer = getattr(self._client, operation)(**params)
                 if not all(answer.get(name) for name in needs):
-                    raise self.garbled(doing)
+                    raise self.garbled(context)
                 return answer
             except app.Unavailable as error:
                 lost += [error] if isinstance(error, Broken) else []
@@ -273,7 +273,7 @@ class Service:
         self._sleep(random.random() * min(LONGEST_PAUSE_S, PAUSE_S * 2**attempt))  # noqa: S311
 
     @contextmanager
-    def errors(self, doing: str, expect: Collection[str] = ()) -> Iterator[None]:
+    def errors(self, context: str, expect: Collection[str] = ()) -> Iterator[None]:
         """Errors of the driver leave as AppErrors, or as Refused where expected."""
         from botocore import exceptions, parsers
         from urllib3.exceptions import HTTPError
@@ -283,14 +283,14 @@ class Service:
         except exceptions.ClientError as error:
             if error_code(error) in expect:
                 raise Refused(error_code(error), error.response) from error
-            raise self._refusal(error, doing) from error
+            raise self._refusal(error, context) from error
         except (exceptions.BotoCoreError, parsers.ResponseParserError, HTTPError) as error:
-            raise self._failure(error, doing) from error
+            raise self._failure(error, context) from error
 
-    def _refusal(self, error: Any, doing: str) -> app.AppError:
+    def _refusal(self, error: Any, context: str) -> app.AppError:
         """What a refusal of the service means; its own words are for the operator."""
         code, status = error_code(error), error_status(error)
-        place, hint = f"{self._who}: {self._title}: {doing}", str(error)
+        place, hint = f"{self._who}: {self._title}: {context}", str(error)
         if code in THROTTLED:
             return Busy(f"{place}: the service is busy and asks to come again later", hint=hint)
         if code in EXPLAINED:
@@ -300,11 +300,11 @@ class Service:
             return Broken(f"{place}: the service fails ({status}): check the endpoint, and its health", hint=hint)
         return Rejected(f"{place}: the service refuses it ({code})", hint=hint)
 
-    def _failure(self, error: Exception, doing: str) -> app.AppError:
+    def _failure(self, error: Exception, context: str) -> app.AppError:
         """What it means that there was no answer, or none that can be read."""
         from botocore import exceptions
 
-        place, hint = f"{self._who}: {self._title}: {doing}", str(error)
+        place, hint = f"{self._who}: {self._title}: {context}", str(error)
         credentials = (
             exceptions.NoCredentialsError, exceptions.PartialCredentialsError, exceptions.CredentialRetrievalError,
             exceptions.TokenRetrievalError, exceptions.SSOError,
@@ -324,9 +324,9 @@ class Service:
             return app.ConfigError(f"{place}: a setting is wrong: check bucket, tables and region", hint=hint)
         return Broken(f"{place}: the answer broke off or is not one of this service: check the endpoint", hint=hint)
 
-    def garbled(self, doing: str) -> Broken:
+    def garbled(self, context: str) -> Broken:
         """The error for an answer that reads well and is not what this service answers."""
-        return Broken(f"{self._who}: {self._title}: {doing}: the answer is not one of this service: check the endpoint")
+        return Broken(f"{self._who}: {self._title}: {context}: the answer is not one of this service: check the endpoint")
 
 
 class Session:
@@ -535,9 +535,9 @@ class DynamoRecords(Aws, Records):
     atomic = True
     most_writes = MOST_WRITES
 
-    def _dynamo(self, doing: str, operation: str, **params: Any) -> Any:
+    def _dynamo(self, context: str, operation: str, **params: Any) -> Any:
         try:
-            return self._service("DynamoDB").call(doing, operation, **params)
+            return self._service("DynamoDB").call(context, operation, **params)
         except Denied as error:
             if operation != "list_tables" and self._may_list_tables():
                 raise app.NotPermitted(error.message, hint=error.hint) from error
@@ -564,7 +564,7 @@ class DynamoRecords(Aws, Records):
         found = self._dynamo(f"reading {table}", "get_item", TableName=self._place(table), Key=item_key, ConsistentRead=True)
         return self._record(found["Item"]) if "Item" in found else None
 
-    def _fetch(self, doing: str, wanted: Mapping[str, Collection[str]], **more: Any) -> Iterator[tuple[str, Any]]:
+    def _fetch(self, context: str, wanted: Mapping[str, Collection[str]], **more: Any) -> Iterator[tuple[str, Any]]:
         """(table, item) of every record that is there, of wanted keys by table; those that come late are asked for again."""
         pairs = [(table, key) for table, keys in wanted.items() for key in keys]
         tables = {self._place(table): table for table in wanted}
@@ -574,13 +574,13 @@ class DynamoRecords(Aws, Records):
                 place = asked.setdefault(self._place(table), {"Keys": [], "ConsistentRead": True, **more})
                 place["Keys"].append({PART: ALL, KEY: {"S": key}})
             for attempt in itertools.count(1):
-                found = self._dynamo(doing, "batch_get_item", RequestItems=asked)
+                found = self._dynamo(context, "batch_get_item", RequestItems=asked)
                 yield from ((tables[name], item) for name, items in found["Responses"].items() for item in items)
                 asked = found.get("UnprocessedKeys")
                 if not asked:
                     break
                 if attempt == ATTEMPTS:
-                    raise Busy(f"{self._who}: DynamoDB: {doing}: the service is busy and asks to come again later")
+                    raise Busy(f"{self._who}: DynamoDB: {context}: the service is busy and asks to come again later")
                 self._service("DynamoDB").pause(attempt)
 
     def _pages(self, compiled: CompiledQuery, limit: int | None = None, **more: Any) -> Iterator[Any]:
@@ -988,9 +988,9 @@ class S3Blobs(Aws, Blobs):
     moment can make it both; then both can be read, and removed. move is a copy and a delete: between them both are there.
     """
 
-    def _s3(self, doing: str, operation: str, **params: Any) -> Any:
+    def _s3(self, context: str, operation: str, **params: Any) -> Any:
         try:
-            return self._service("S3").call(doing, operation, Bucket=self._bucket, **params)
+            return self._service("S3").call(context, operation, Bucket=self._bucket, **params)
         except Denied as error:
             if "Key" in params and self._may_look():
                 raise app.NotPermitted(error.message, hint=error.hint) from error
@@ -1035,12 +1035,12 @@ class S3Blobs(Aws, Blobs):
             self._head_bucket("looking at files")
         self._bucket_seen = True
 
-    def _head_bucket(self, doing: str) -> None:
+    def _head_bucket(self, context: str) -> None:
         try:
-            self._s3(doing, "head_bucket", expect=("404", "NoSuchBucket"))
+            self._s3(context, "head_bucket", expect=("404", "NoSuchBucket"))
         except Refused as refused:
             kind, words = EXPLAINED["NoSuchBucket"]
-            raise kind(f"{self._who}: S3: {doing}: {words}", hint=self._bucket) from refused
+            raise kind(f"{self._who}: S3: {context}: {words}", hint=self._bucket) from refused
 
     def stat(self, path: str) -> Blob | None:
         if self._is_hidden(path) or len(path.encode()) > 1024:
@@ -1063,10 +1063,10 @@ class S3Blobs(Aws, Blobs):
         asked: dict[str, Any] = {"IfMatch": f'"{if_match}"'} if if_match is not None else {}
         if start or length is not None:
             asked["Range"] = f"bytes={start}-{'' if length is None else start + length - 1}"
-        doing = f"reading {path}"
+        context = f"reading {path}"
         try:
             found = self._s3(
-                doing,
+                context,
                 "get_object",
                 Key=path,
                 expect=("NoSuchKey", "404", "InvalidRange", "416", "PreconditionFailed", "412"),
@@ -1078,7 +1078,7 @@ class S3Blobs(Aws, Blobs):
         etag = found.get("ETag", "").strip('"')
         if not etag or (if_match is not None and etag != if_match) or ("Range" in asked) != partial:
             found["Body"].close()
-            raise self._service("S3").garbled(doing)
+            raise self._service("S3").garbled(context)
         return S3Reader(self._service("S3"), path, found["Body"])
 
     def _unread(self, code: str, path: str, if_match: str | None) -> app.Reader:

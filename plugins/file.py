@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import itertools
-import logging
 import os
 import re
 import struct
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from app import (
     CHUNK_BYTES,
     DENIED_ERRORS,
+    LOG,
     LOST,
     REQUIRED,
     STAGED_KEPT_S,
@@ -210,7 +210,7 @@ class Journal:
                 elif self._says_what(line):
                     self.damaged.append(self._lines + 1)
                     words = "%s: line %d of its journal is damaged: its records are marked, and all others served (%s)"
-                    logging.getLogger("satchel").error(words, self._who, self._lines + 1, self._path)
+                    LOG.error(words, self._who, self._lines + 1, self._path)
                     self._apply(line, "stands in a damaged line of the journal")
                 else:
                     hint = f"{self._path}: restore a backup, or remove the line to lose what it says"

@@ -133,7 +133,7 @@ def at_pointer(value: Json, pointer: str) -> Json:
 
 
 class Service:
-    """The HTTP service of a provider, as its settings describe it. `doing` says in errors what was being done."""
+    """The HTTP service of a provider, as its settings describe it. `context` says in errors what was being done."""
 
     def __init__(self, name: str, base: SplitResult, options: Mapping[str, Any]) -> None:
         self.name, self.base, self.options = name, base, options
@@ -147,37 +147,37 @@ class Service:
     # -- requests
 
     def ask(
-        self, doing: str, method: str, path: str, *, query: Sequence[tuple[str, str]] = (),
+        self, context: str, method: str, path: str, *, query: Sequence[tuple[str, str]] = (),
         headers: Texts = MappingProxyType({}), body: bytes | Iterable[bytes] | None = None, whole: bool = True,
     ) -> HttpAnswer:  # fmt: skip
         """The head of the answer to one request, whatever its status. Not `whole`: the answer may take its time, as long as
         something comes."""
         target = self.root + path + ("?" + urlencode(query, quote_via=quote) if query else "")
         agent = {"Accept": "application/json, */*;q=0.5", "User-Agent": f"satchel/{app.__version__}"}
-        with self.translated(doing, unsure=method not in ("GET", "HEAD")):
+        with self.translated(context, unsure=method not in ("GET", "HEAD")):
             sent = {**agent, **self.options["headers"], **headers}
             return cast("HttpAnswer", self.client.exchange(method, target, sent, body, whole=whole))
 
-    def body(self, doing: str, answer: HttpAnswer, *, unsure: bool = False) -> bytes:
+    def body(self, context: str, answer: HttpAnswer, *, unsure: bool = False) -> bytes:
         """The body of an answer; TooLarge past max_answer, without reading the rest."""
         most, data = self.options["max_answer"], bytearray()
-        with self.translated(doing, unsure=unsure):
+        with self.translated(context, unsure=unsure):
             for chunk in answer.chunks():
                 data += chunk
                 if len(data) > most:
                     detail = f"the answer has over {most:,} bytes: is url the right service's? If it is, raise max_answer"
-                    raise self.error(TooLarge, doing, detail)
+                    raise self.error(TooLarge, context, detail)
         return bytes(data)
 
-    def json(self, doing: str, answer: HttpAnswer, *, unsure: bool = False) -> Json:
+    def json(self, context: str, answer: HttpAnswer, *, unsure: bool = False) -> Json:
         """The JSON of an answer, None for an empty one."""
-        data = self.body(doing, answer, unsure=unsure)
+        data = self.body(context, answer, unsure=unsure)
         try:
             return load_json(data) if data else None
         except BadRequest as error:
             media = answer.header("content-type").partition(";")[0] or "no media type"
             detail = f"the answer ({media}) is not JSON: does url lead to the service itself, or to a sign-in page or proxy?"
-            raise self.error(Unavailable, doing, detail, f"{error.message}: {data[:200]!r}") from error
+            raise self.error(Unavailable, context, detail, f"{error.message}: {data[:200]!r}") from error
 
     def ping(self) -> float:
         began = time.perf_counter()
@@ -186,12 +186,12 @@ class Service:
                 raise self.refusal("ping", answer)
         return time.perf_counter() - began
 
-    def condition(self, doing: str, etag: str | None) -> dict[str, str]:
+    def condition(self, context: str, etag: str | None) -> dict[str, str]:
         """The header that has the service check what is there: an entity tag, or None for nothing."""
         if etag is None:
             return {"If-None-Match": "*"}
         if not etag:
-            raise self.misfit(doing, "the service gives no ETag to check by")
+            raise self.misfit(context, "the service gives no ETag to check by")
         return {"If-Match": etag}
 
     @contextmanager
@@ -205,19 +205,19 @@ class Service:
 
     # -- errors
 
-    def error(self, cls: type[_Error], doing: str, detail: str, hint: Any = "") -> _Error:
+    def error(self, cls: type[_Error], context: str, detail: str, hint: Any = "") -> _Error:
         """An error of this provider; no secret of its headers is in the hint."""
         said = f"{self.base.scheme}://{self.base.netloc}{self.base.path}: {hint}" if hint else self.base.netloc
         for secret in self.secrets:
             said = said.replace(secret, "…")
-        return cls(f"provider {self.name}: {doing}: {detail}", hint=said)
+        return cls(f"provider {self.name}: {context}: {detail}", hint=said)
 
-    def misfit(self, doing: str, detail: str) -> Unavailable:
+    def misfit(self, context: str, detail: str) -> Unavailable:
         """The error of an answer that is not what the settings say."""
-        return self.error(Unavailable, doing, f"{detail}: do preset and settings fit the service?")
+        return self.error(Unavailable, context, f"{detail}: do preset and settings fit the service?")
 
     @contextmanager
-    def translated(self, doing: str, *, unsure: bool = False) -> Iterator[None]:
+    def translated(self, context: str, *, unsure: bool = False) -> Iterator[None]:
         """Errors of sockets and of HTTP leave as Unavailable; `unsure`: the service may have done what was asked."""
         from http.client import HTTPException
 
@@ -225,50 +225,52 @@ class Service:
         try:
             yield
         except web.NotConnected as error:
-            raise self._not_connected(doing, error.__cause__) from error
+            raise self._not_connected(context, error.__cause__) from error
         except TimeoutError as error:
             advice = "is it overloaded? If not, raise read_timeout or answer_timeout"
             detail = f"the service did not answer in time{doubt}: {advice}"
-            raise self.error(Unavailable, doing, detail, error) from error
+            raise self.error(Unavailable, context, detail, error) from error
         except (OSError, HTTPException) as error:
             detail = f"the connection or the answer broke off ({type(error).__name__}){doubt}: look at the service's log"
-            raise self.error(Unavailable, doing, detail, error) from error
+            raise self.error(Unavailable, context, detail, error) from error
 
-    def _not_connected(self, doing: str, cause: BaseException | None) -> AppError:
+    def _not_connected(self, context: str, cause: BaseException | None) -> AppError:
         if isinstance(cause, PermissionError):
             detail = "url leads to a link-local address, which is never asked: set it to the service's own"
-            return self.error(ConfigError, doing, detail, cause)
+            return self.error(ConfigError, context, detail, cause)
         detail = f"the service cannot be reached ({type(cause).__name__}): is it running, are url and tls_ca right?"
-        return self.error(Unavailable, doing, detail, cause)
+        return self.error(Unavailable, context, detail, cause)
 
     def refusal(
-        self, doing: str, answer: HttpAnswer, *, table: str = "", otherwise: type[AppError] = ConfigError
+        self, context: str, answer: HttpAnswer, *, table: str = "", otherwise: type[AppError] = ConfigError
     ) -> AppError:
         """The error that a status stands for, where the caller has no better one; `otherwise` where the service blames the
         request. The answer is read and closed."""
         status, said = answer.status, self._excerpt(answer)
         if 300 <= status < 400:
             detail = f"the service redirects (status {status}), which is not followed: set url to where it leads"
-            return self.error(ConfigError, doing, detail, answer.header("location"))
-        if status == 403 and doing != "ping" and self._is_up():
+            return self.error(ConfigError, context, detail, answer.header("location"))
+        if status == 403 and context != "ping" and self._is_up():
             detail = "the service does not allow this (status 403): may the credential in headers do it there?"
-            return self.error(NotPermitted, doing, detail, said)
+            return self.error(NotPermitted, context, detail, said)
         if status in (401, 403):
             detail = f"the service refuses the credential (status {status}): check headers, and what it may do there"
-            return self.error(Unavailable, doing, detail, said)
+            return self.error(Unavailable, context, detail, said)
         if status == 404:
             what = f"no table {table}" if table else "nothing there"
-            return self.error(ConfigError, doing, f"the service has {what} (status 404): make it, or correct the path", said)
+            return self.error(
+                ConfigError, context, f"the service has {what} (status 404): make it, or correct the path", said
+            )
         if status in (413, 507):
             cls: type[AppError] = TooLarge if status == 413 else StorageFull
-            return self.error(cls, doing, f"the service has no room (status {status})", said)
+            return self.error(cls, context, f"the service has no room (status {status})", said)
         if status == 429 or status >= 500:
-            return self._failure(doing, answer, said)
-        return self.error(otherwise, doing, f"the service refuses it (status {status}): do the settings fit it?", said)
+            return self._failure(context, answer, said)
+        return self.error(otherwise, context, f"the service refuses it (status {status}): do the settings fit it?", said)
 
-    def _failure(self, doing: str, answer: HttpAnswer, said: str) -> Unavailable:
+    def _failure(self, context: str, answer: HttpAnswer, said: str) -> Unavailable:
         what = "wants fewer requests" if answer.status == 429 else "failed"
-        error = self.error(Unavailable, doing, f"the service {what} (status {answer.status}): look at its log", said)
+        error = self.error(Unavailable, context, f"the service {what} (status {answer.status}): look at its log", said)
         if re.fullmatch("[0-9]{1,5}", after := answer.header("retry-after")):
             error.retry_after_s = max(int(after), 1)
         return error
@@ -364,16 +366,16 @@ class RecordShape:
         pattern = self._service.options["keys"]
         return is_key(key) and (not pattern or bool(re.fullmatch(pattern, key)))
 
-    def record(self, doing: str, item: Json) -> Record:
+    def record(self, context: str, item: Json) -> Record:
         """A record as the service gives it."""
         if not isinstance(item, dict):
-            raise self._service.misfit(doing, "a record is not a JSON object")
+            raise self._service.misfit(context, "a record is not a JSON object")
         drops_nulls = self._service.options["drop_nulls"]
         value = {name: v for name, v in item.items() if v is not None or not drops_nulls}
         key, version = value.pop(self._key, None), value.pop(self._version, None) or 1
         key = str(key) if isinstance(key, int) and not isinstance(key, bool) else key
         if not isinstance(key, str) or not is_key(key):
-            raise self._service.misfit(doing, f"a record has no key in {self._key}")
+            raise self._service.misfit(context, f"a record has no key in {self._key}")
         if not isinstance(version, int) or isinstance(version, bool) or version < 1:
             return Record(key, 1, {}, f"has no version in {self._version}")
         codes = {fault.code for fault in check_value(value)}
@@ -465,7 +467,7 @@ class Pager:
 
         `wanted`: how many will do, 0 if nobody knows. TooLarge past max_records.
         """
-        doing, most = f"reading {query.table}", self._options["max_records"]
+        context, most = f"reading {query.table}", self._options["max_records"]
         pattern = self._options["backward" if descends else "forward"]
         if pattern:
             found = self._ordered(query, pattern, begin, descends, wanted)
@@ -476,19 +478,19 @@ class Pager:
         for number, record in enumerate(found):
             if number == most:
                 detail = f"over {most:,} records would have to be read: narrow the filter, or raise max_records"
-                raise self._service.error(TooLarge, doing, detail)
+                raise self._service.error(TooLarge, context, detail)
             yield record
 
     def count(self, table: str) -> int:
         """The number of a table's records by the query that `count` sets."""
-        doing = f"counting {table}"
+        context = f"counting {table}"
         pairs = fill_query(self._options["count"], {})
-        with closing(self._service.ask(doing, "GET", self._shape.path(table), query=pairs)) as answer:
+        with closing(self._service.ask(context, "GET", self._shape.path(table), query=pairs)) as answer:
             if answer.status != 200:
-                raise self._service.refusal(doing, answer, table=table)
-            total = self._total(answer, self._service.json(doing, answer))
+                raise self._service.refusal(context, answer, table=table)
+            total = self._total(answer, self._service.json(context, answer))
         if total is None:
-            raise self._service.misfit(doing, "the answer has no number at total")
+            raise self._service.misfit(context, "the answer has no number at total")
         return total
 
     def _ordered(self, query: Query, pattern: str, begin: str, descends: bool, wanted: int) -> Iterator[Record]:
@@ -542,25 +544,25 @@ class Pager:
 
     def _page(self, table: str, pattern: str, values: Texts, filters: Sequence[tuple[str, str]]) -> ListPage | None:
         """One page; None if the service refuses the filters."""
-        doing, path = f"reading {table}", self._shape.path(table)
+        context, path = f"reading {table}", self._shape.path(table)
         pairs = self._parameters(fill_query(pattern, values), filters)
         if "link" in values:
-            path, pairs = self._followed(doing, values["link"], path)
-        with closing(self._service.ask(doing, "GET", path, query=pairs)) as answer:
+            path, pairs = self._followed(context, values["link"], path)
+        with closing(self._service.ask(context, "GET", path, query=pairs)) as answer:
             if answer.status in (400, 422) and filters:
                 return None
             if answer.status != 200:
-                raise self._service.refusal(doing, answer, table=table)
-            data = self._service.json(doing, answer)
-            return ListPage(self._items(doing, data), self._following(answer, data), self._total(answer, data))
+                raise self._service.refusal(context, answer, table=table)
+            data = self._service.json(context, answer)
+            return ListPage(self._items(context, data), self._following(answer, data), self._total(answer, data))
 
-    def _items(self, doing: str, data: Json) -> list[Record]:
+    def _items(self, context: str, data: Json) -> list[Record]:
         items = at_pointer(data, self._options["items"])
         if not isinstance(items, list):
-            raise self._service.misfit(doing, f"the answer has no list at {self._options['items'] or 'its top'}")
-        records = [self._shape.record(doing, item) for item in items]
+            raise self._service.misfit(context, f"the answer has no list at {self._options['items'] or 'its top'}")
+        records = [self._shape.record(context, item) for item in items]
         if records and all(record.damage for record in records):  # then it is the settings that do not fit
-            raise self._service.misfit(doing, f"record {records[0].key} {records[0].damage}")
+            raise self._service.misfit(context, f"record {records[0].key} {records[0].damage}")
         return records
 
     def _total(self, answer: HttpAnswer, data: Json) -> int | None:
@@ -581,7 +583,7 @@ class Pager:
         found = at_pointer(data, place) if place else None
         return str(found) if isinstance(found, str | int) and not isinstance(found, bool) else ""
 
-    def _followed(self, doing: str, link: str, path: str) -> tuple[str, list[tuple[str, str]]]:
+    def _followed(self, context: str, link: str, path: str) -> tuple[str, list[tuple[str, str]]]:
         """Path and query of a page that the service links to; ConfigError if that is not below url."""
         base, root = self._service.base, self._service.root
         target = urlsplit(urljoin(base._replace(path=root + path).geturl(), link))
@@ -589,7 +591,7 @@ class Pager:
         if not same_host or not target.path.startswith(root + "/"):
             advice = "is url what the service calls itself?"
             detail = f"the next page is at another place than url, where nothing is asked: {advice}"
-            raise self._service.error(ConfigError, doing, detail, link)
+            raise self._service.error(ConfigError, context, detail, link)
         return target.path.removeprefix(root), parse_qsl(target.query, keep_blank_values=True)
 
     # -- filters
@@ -653,15 +655,15 @@ class ServiceRecords(Records):
 
     def _look(self, table: str, key: str) -> tuple[Record | None, str]:
         """The record and its entity tag as the service writes it; (None, "") if there is none."""
-        doing = f"reading {table}/{key}"
-        with closing(self.service.ask(doing, "GET", self.shape.path(table, key))) as answer:
+        context = f"reading {table}/{key}"
+        with closing(self.service.ask(context, "GET", self.shape.path(table, key))) as answer:
             if answer.is_missing:
                 return None, ""
             if answer.status != 200:
-                raise self.service.refusal(doing, answer, table=table)
-            record = self.shape.record(doing, self.service.json(doing, answer))
+                raise self.service.refusal(context, answer, table=table)
+            record = self.shape.record(context, self.service.json(context, answer))
             if record.key != key:
-                raise self.service.misfit(doing, f"the service answers with record {record.key}")
+                raise self.service.misfit(context, f"the service answers with record {record.key}")
             return record, answer.header("etag")
 
     def find(self, query: Query) -> Page:
@@ -734,20 +736,22 @@ class ServiceRecords(Records):
 
     def _delete(self, write: Delete, etag: str) -> bool:
         """Whether it is gone; False if another writer came between."""
-        doing = f"deleting {write.table}/{write.key}"
-        headers = self.service.condition(doing, etag) if self.conditional else {}
-        with closing(self.service.ask(doing, "DELETE", self.shape.path(write.table, write.key), headers=headers)) as answer:
+        context = f"deleting {write.table}/{write.key}"
+        headers = self.service.condition(context, etag) if self.conditional else {}
+        with closing(
+            self.service.ask(context, "DELETE", self.shape.path(write.table, write.key), headers=headers)
+        ) as answer:
             if answer.is_missing:
                 return write.version is None
             if answer.status in (409, 412):
                 return False
             if not answer.is_success:
-                raise self.service.refusal(doing, answer, table=write.table)
+                raise self.service.refusal(context, answer, table=write.table)
         return True
 
     def _store(self, write: Insert | Update, present: Record | None, etag: str) -> Record | None:
         """The record as the service has stored it; None if another writer came between."""
-        one, doing = self.service.options, f"writing {write.table}/{write.key}"
+        one, context = self.service.options, f"writing {write.table}/{write.key}"
         fields = {name: value for name, value in write.value.items() if name not in one["service_fields"]}
         if not self.shape.counted_there:
             fields[one["version"]] = next_version(write, present.version if present else 0)
@@ -755,14 +759,14 @@ class ServiceRecords(Records):
         data = dump_json(self._body(write.key, fields, present if method == "PATCH" else None)).encode()
         headers = {"Content-Type": "application/json", "Content-Length": str(len(data))}
         if self.conditional:
-            headers |= self.service.condition(doing, etag if present else None)
+            headers |= self.service.condition(context, etag if present else None)
         path = self.shape.path(write.table, None if method == "POST" else write.key)
-        with closing(self.service.ask(doing, method, path, headers=headers, body=data)) as answer:
+        with closing(self.service.ask(context, method, path, headers=headers, body=data)) as answer:
             if answer.status in (409, 412) or (present and answer.is_missing):
                 return None
             if answer.is_success:
-                return self._stored(doing, write, fields, self.service.json(doing, answer, unsure=True))
-            error = self.service.refusal(doing, answer, table=write.table, otherwise=Invalid)
+                return self._stored(context, write, fields, self.service.json(context, answer, unsure=True))
+            error = self.service.refusal(context, answer, table=write.table, otherwise=Invalid)
         if present is None and self._was_first(write, error):
             return None
         raise error
@@ -785,22 +789,22 @@ class ServiceRecords(Records):
         sent = {name: value for name, value in write.value.items() if name not in self.shape.own_fields}
         return any(there.value.get(name) != value for name, value in sent.items())
 
-    def _stored(self, doing: str, write: Insert | Update, fields: Value, data: Json) -> Record:
+    def _stored(self, context: str, write: Insert | Update, fields: Value, data: Json) -> Record:
         """The record; `data` is what the service says that it has stored, if anything. ConfigError if it dropped fields."""
         if data is not None and not isinstance(data, dict):
-            raise self.service.misfit(doing, "the answer to a write is not a JSON object")
+            raise self.service.misfit(context, "the answer to a write is not a JSON object")
         version, said = self.service.options["version"], data or fields
         lost = [name for name, value in fields.items() if value is not None and name not in said]
         if not lost and not self.shape.counted_there and said[version] != fields[version]:
             lost = [version]
         if lost:
             detail = f"the service did not keep {', '.join(lost)}: its table must have such fields"
-            raise self.service.error(ConfigError, doing, detail)
+            raise self.service.error(ConfigError, context, detail)
         if not self.shape.counted_there:
             return Record(write.key, fields[version], write.value)
-        record = self.shape.record(doing, data) if data else self._look(write.table, write.key)[0]
+        record = self.shape.record(context, data) if data else self._look(write.table, write.key)[0]
         if record is None or record.key != write.key:
-            raise self.service.misfit(doing, "the service does not have the record that it took")
+            raise self.service.misfit(context, "the service does not have the record that it took")
         return record
 
 
@@ -879,22 +883,22 @@ class ServiceBlobs(Blobs):
     # -- reading
 
     def stat(self, path: str) -> Blob | None:
-        doing = f"looking at {path}"
-        with closing(self.service.ask(doing, "HEAD", self._path(path))) as answer:
-            return self._blob(doing, path, answer)
+        context = f"looking at {path}"
+        with closing(self.service.ask(context, "HEAD", self._path(path))) as answer:
+            return self._blob(context, path, answer)
 
-    def _blob(self, doing: str, path: str, answer: HttpAnswer) -> Blob | None:
+    def _blob(self, context: str, path: str, answer: HttpAnswer) -> Blob | None:
         """The blob that the head of an answer describes; None if there is none, or a folder."""
         if answer.is_missing or self._is_folder_answer(path, answer):
             return None
         if answer.status not in (200, 206):
-            raise self.service.refusal(doing, answer)
+            raise self.service.refusal(context, answer)
         if answer.status == 206:
             whole = answer.header("content-range").rpartition("/")[2]
         else:
             whole = answer.header("content-length")
         if not re.fullmatch("[0-9]{1,18}", whole):
-            raise self.service.misfit(doing, "the service does not say how large the file is")
+            raise self.service.misfit(context, "the service does not say how large the file is")
         changed = email.utils.parsedate_tz(answer.header("last-modified"))
         modified_at = email.utils.mktime_tz(changed) if changed else 0
         return Blob(path, int(whole), float(modified_at), answer.etag or f"{int(modified_at):x}-{int(whole):x}")
@@ -911,16 +915,16 @@ class ServiceBlobs(Blobs):
         return not path or next(iter(self.scan(path)), None) is not None
 
     def read(self, path: str, start: int = 0, length: int | None = None, if_match: str | None = None) -> HttpReader:
-        doing, end = f"reading {path}", "" if length is None else start + max(length, 1) - 1
+        context, end = f"reading {path}", "" if length is None else start + max(length, 1) - 1
         headers = {"Range": f"bytes={start}-{end}"} if start or length is not None else {}
-        answer = self.service.ask(doing, "GET", self._path(path), headers=headers, whole=False)
+        answer = self.service.ask(context, "GET", self._path(path), headers=headers, whole=False)
         try:
             if answer.status == 416:
                 need_blob(path, self.stat(path), if_match)
                 return HttpReader(self.service, path, answer, 0, 0)
-            need_blob(path, self._blob(doing, path, answer), if_match)
+            need_blob(path, self._blob(context, path, answer), if_match)
             if answer.status == 206 and not answer.header("content-range").startswith(f"bytes {start}-"):
-                raise self.service.misfit(doing, "the service sends another range than was asked for")
+                raise self.service.misfit(context, "the service sends another range than was asked for")
             return HttpReader(self.service, path, answer, start if answer.status == 200 else 0, length)
         except BaseException:
             answer.close()
@@ -987,18 +991,18 @@ class ServiceBlobs(Blobs):
 
     def _upload(self, source: Path, size_bytes: int, path: str, condition: Texts, stamp: float) -> Blob:
         """PUT a file of this machine; PreconditionFailed, or Conflict if no file can be at this path."""
-        doing = f"writing {path}"
+        context = f"writing {path}"
         headers = {"Content-Length": str(size_bytes), "Content-Type": "application/octet-stream", **condition}
         if self.service.options["put_date"]:
             headers["Date"] = email.utils.formatdate(stamp, usegmt=True)
         with disk_errors(f"provider {self.name}", "staging"), open(source, "rb") as file:
             chunks = iter(partial(file.read, CHUNK_BYTES), b"")
-            answer = self.service.ask(doing, "PUT", self._path(path), headers=headers, body=chunks, whole=False)
+            answer = self.service.ask(context, "PUT", self._path(path), headers=headers, body=chunks, whole=False)
         with closing(answer):
             if answer.status == 412:
                 raise PreconditionFailed(f"{path} was changed meanwhile")
             if not answer.is_success:
-                error = self.service.refusal(doing, answer, otherwise=Invalid)
+                error = self.service.refusal(context, answer, otherwise=Invalid)
                 raise self._clash(path) or error
             etag = answer.etag
         blob = self.stat(path)
@@ -1006,7 +1010,7 @@ class ServiceBlobs(Blobs):
             return Blob(path, size_bytes, float(int(stamp)), etag)
         if blob is None:
             detail = "the service took the file and does not have it: look at its log"
-            raise self.service.error(Unavailable, doing, detail)
+            raise self.service.error(Unavailable, context, detail)
         return blob
 
     def _clash(self, path: str) -> Conflict | None:
@@ -1024,15 +1028,15 @@ class ServiceBlobs(Blobs):
             self._remove(path, blob.etag if if_match is not None else None)
 
     def _remove(self, path: str, etag: str | None) -> None:
-        doing = f"removing {path}"
+        context = f"removing {path}"
         headers = {"If-Match": f'"{etag}"'} if etag and self._checked_there else {}
-        with closing(self.service.ask(doing, "DELETE", self._path(path), headers=headers)) as answer:
+        with closing(self.service.ask(context, "DELETE", self._path(path), headers=headers)) as answer:
             if answer.status == 412:
                 raise PreconditionFailed(f"{path} was changed meanwhile")
             if answer.is_missing:
                 raise NotFound(f"there is no file {path}")
             if not answer.is_success:
-                raise self.service.refusal(doing, answer)
+                raise self.service.refusal(context, answer)
 
     def move(self, source: str, target: str) -> Blob:
         """In one step with MOVE. Without it, the copy is there before the original goes, and is removed if that does not."""
@@ -1064,14 +1068,14 @@ class ServiceBlobs(Blobs):
             self.discard(staged)
 
     def _rename(self, source: str, target: str) -> Blob:
-        doing = f"moving {source}"
+        context = f"moving {source}"
         destination = self.service.base._replace(path=self.service.root + self._path(target)).geturl()
         headers = {"Destination": destination, "Overwrite": "F"}
-        with closing(self.service.ask(doing, "MOVE", self._path(source), headers=headers)) as answer:
+        with closing(self.service.ask(context, "MOVE", self._path(source), headers=headers)) as answer:
             if answer.status == 412:
                 raise Conflict(f"{target} exists already")
             if not answer.is_success:
-                error = self.service.refusal(doing, answer)
+                error = self.service.refusal(context, answer)
                 raise self._clash(target) or error
         return need_blob(target, self.stat(target))
 
@@ -1118,7 +1122,7 @@ class ServiceBlobs(Blobs):
                 found[path] = one.at(path)
         return found
 
-    def _listed(self, doing: str, folder: str) -> list[ListedName]:
+    def _listed(self, context: str, folder: str) -> list[ListedName]:
         """The names in a folder; [] if there is no such folder."""
         listing, most = self.service.options["listing"], self.service.options["max_records"]
         headers = {"Accept": "text/html" if listing == "html" else "application/json"}
@@ -1127,29 +1131,29 @@ class ServiceBlobs(Blobs):
         following: str | None = ""
         while following is not None:
             pairs = [*query, ("_next", following)] if following else query
-            with closing(self.service.ask(doing, "GET", self._path(folder, "/"), query=pairs, headers=headers)) as answer:
+            with closing(self.service.ask(context, "GET", self._path(folder, "/"), query=pairs, headers=headers)) as answer:
                 if answer.is_missing:
                     return []
                 if answer.status != 200:
-                    raise self.service.refusal(doing, answer)
-                names, following = self._listing_page(doing, answer)
+                    raise self.service.refusal(context, answer)
+                names, following = self._listing_page(context, answer)
             found += names
             if len(found) > most:
-                raise self.service.error(TooLarge, doing, f"over {most:,} files are in one folder: raise max_records")
+                raise self.service.error(TooLarge, context, f"over {most:,} files are in one folder: raise max_records")
         return found
 
-    def _listing_page(self, doing: str, answer: HttpAnswer) -> tuple[list[ListedName], str | None]:
+    def _listing_page(self, context: str, answer: HttpAnswer) -> tuple[list[ListedName], str | None]:
         """The names of a page of a listing, and the cursor of the next page."""
         listing = self.service.options["listing"]
         if listing == "html":
-            return linked_names(self.service.body(doing, answer).decode(errors="replace")), None
-        data = self.service.json(doing, answer)
+            return linked_names(self.service.body(context, answer).decode(errors="replace")), None
+        data = self.service.json(context, answer)
         try:
             if listing == "nginx":
                 return [self._nginx_name(item) for item in data if item["type"] in ("file", "directory")], None
             return [self._satchel_name(item) for item in data["items"] if item["type"] in ("file", "folder")], data["next"]
         except (KeyError, TypeError, ValueError) as error:
-            raise self.service.misfit(doing, "the answer is not a list of files") from error
+            raise self.service.misfit(context, "the answer is not a list of files") from error
 
     @staticmethod
     def _nginx_name(item: Value) -> ListedName:

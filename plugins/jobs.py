@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import logging
 import os
 import secrets
 import threading
@@ -12,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from app import App, AppError, Clock, Conflict, Insert, Job, Update, Write
+from app import LOG, App, AppError, Clock, Conflict, Insert, Job, Update, Write
 
 # ==== 1. JOBS ====================================================================================================
 # When each Job is due, which process runs it, and what becomes of one that fails. A server that opens the App in its
@@ -74,7 +73,7 @@ class Jobs:
         try:
             return self._has_lease()
         except AppError as error:
-            logging.getLogger("satchel").warning("the jobs of the site wait: %s", error.with_hint)
+            LOG.warning("the jobs of the site wait: %s", error.with_hint)
             return False
 
     def _try(self, job: Job) -> None:
@@ -82,8 +81,7 @@ class Jobs:
             job.run(self._app, self._stop)
         except Exception as error:
             words, trace = (error.with_hint, None) if isinstance(error, AppError) else (type(error).__name__, error)
-            log = logging.getLogger("satchel")
-            log.error("the job %s failed and is run again in %g seconds: %s", job.kind, job.every_s, words, exc_info=trace)
+            LOG.error("the job %s failed and is run again in %g seconds: %s", job.kind, job.every_s, words, exc_info=trace)
 
     def _has_lock(self) -> bool:
         if self._descriptor < 0:

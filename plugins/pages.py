@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import logging
 import re
 import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ import app
 from app import (
     COUNTED,
     ELSEWHERE,
+    LOG,
     PAGE_POLICY,
     Action,
     Answer,
@@ -1076,7 +1076,6 @@ class PageUpload(uploads.FolderUpload):
 # uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS PAGES DRAFTS plugin:html_forms
 # defines: Format:html Route:sign-in Route:static Html SignIn Static
 
-_log = logging.getLogger("satchel")
 _NOTICE_LENGTH = 200
 _NOTICE_COOKIE = "satchel_notice_"  # what was done, for the page that shows the result
 _LETTERS_OF_TOKENS = 65536
@@ -1255,7 +1254,7 @@ def _known(exchange: Exchange, error: Exception) -> AppError:
     if isinstance(error, AppError):
         log_fault(exchange, error)
         return error
-    _log.exception("request %s failed", exchange.id)
+    LOG.exception("request %s failed", exchange.id)
     return AppError("something went wrong here; the operator finds it in the log by the request id")
 
 

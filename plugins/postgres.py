@@ -28,7 +28,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import app
@@ -44,7 +44,8 @@ else:
 # ==== 1. SERVER ==================================================================================================
 # What Satchel makes in a database, where the server is, what its errors mean, and connections to it.
 # uses: ERRORS VALUES PROVIDERS plugin:sql_views
-# defines: Step Steps KEY_LETTERS ROWS_AT_FIRST ROWS_AT_MOST ROWS_LETTERS OLDEST TRIES KEEP_ALIVE TLS_MODES BLOB_TABLES
+# defines: Step Steps KEY_LETTERS DESCRIBED_S MOST_DESCRIBED ROWS_AT_FIRST ROWS_AT_MOST ROWS_LETTERS OLDEST TRIES
+#          KEEP_ALIVE TLS_MODES BLOB_TABLES
 #          SORT_KEY MOMENT_KEY FUNCTIONS RECORDS_TABLE BLOBS_SCHEMA TABLES EXACT FAULTS fault_of Target read_url Lost
 #          causes tls_context reach bytes_cell number_cell json_cell moment_cell CELLS TEXT NUMBERS TEXTS written array
 #          positional numbered Answer Link LimitedPool
@@ -54,6 +55,7 @@ Step: TypeAlias = tuple[str, Sequence[Json]]  # a statement with $1, $2… and t
 Steps: TypeAlias = Sequence[Step]
 
 KEY_LETTERS = 200  # of a sort key in an index: a row of a B-tree holds 2,704 bytes, and a letter may take 4
+DESCRIBED_S, MOST_DESCRIBED = 60, 1000  # how long the columns of a view's statement count as known, and of how many
 ROWS_AT_FIRST, ROWS_AT_MOST, ROWS_LETTERS = 50, 500, 1_000_000  # of a view's answer at once
 OLDEST = 13  # incremental sorting, normalize()
 TRIES = 20  # of a transaction that gave way to another; each time that one has got on
@@ -452,18 +454,17 @@ class Link:
         """Run what comes before, parse the statement, and answer its columns; [] if it gives no rows."""
         context = self._core.Context(sql)
         with self._driver():
-            for step in before:
-                self._driven.send_PARSE(b"\0", step)
-                self._send_run(b"", (), 0)
+            self._send_steps(before)
             self._driven.send_PARSE(b"\0", sql, types)
             self._driven.send_DESCRIBE_STATEMENT(b"\0")
             self._finish(context)
         return context.columns or []
 
-    def start(self, sql: str, values: Sequence[Json], types: Sequence[int]) -> Answer:
-        """Run a statement up to its first rows; inside a transaction."""
+    def start(self, sql: str, values: Sequence[Json], types: Sequence[int], *before: str) -> Answer:
+        """Run what comes before, and a statement up to its first rows; inside a transaction."""
         context = self._core.Context(sql)
         with self._driver():
+            self._send_steps(before, describe=False)
             self._driven.send_PARSE(b"\0", sql, types)
             self._send_run(b"rows", values, ROWS_AT_FIRST)
             self._finish(context)
@@ -474,11 +475,15 @@ class Link:
         context = self._core.Context(before, columns=answer.columns)
         context.input_funcs = [self._driven.pg_types[column["type_oid"]] for column in answer.columns]
         with self._driver():
-            self._driven.send_PARSE(b"\0", before)
-            self._send_run(b"", (), 0, describe=False)
+            self._send_steps([before], describe=False)
             self._send(b"E", b"rows\0" + struct.pack("!i", most))
             self._finish(context)
         return list(context.rows or [])
+
+    def _send_steps(self, statements: Iterable[str], *, describe: bool = True) -> None:
+        for statement in statements:
+            self._driven.send_PARSE(b"\0", statement)
+            self._send_run(b"", (), 0, describe=describe)
 
     def _send_run(self, portal: bytes, values: Sequence[Json], most: int, *, describe: bool = True) -> None:
         """Bind the statement parsed last to a portal and run it."""
@@ -530,8 +535,8 @@ class LimitedPool(app.Pool):
 # ==== 2. SQL =====================================================================================================
 # Queries and views in the words of PostgreSQL, and the rows of a view as they are read.
 # uses: ERRORS VALUES PROVIDERS SERVER plugin:sql_views
-# defines: folds folded literal field_of PostgresQuery PostgresSelect type_of told_apart Stream milliseconds too_long
-#          roll_back state_of facts_of
+# defines: folds folded literal field_of PostgresQuery PostgresSelect type_of told_apart Description Descriptions
+#          Stream milliseconds too_long roll_back state_of facts_of
 
 
 @functools.cache
@@ -679,11 +684,43 @@ def told_apart(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
+class Description(NamedTuple):
+    """What the server says of a statement: its columns, the types of its parameters, and whether each place of a parameter
+    has its own number."""
+
+    columns: list[dict[str, Any]]
+    types: list[int]
+    apart: bool
+
+
+class Descriptions:
+    """Those of the statements of views, each kept for DESCRIBED_S: what they read may be given other columns."""
+
+    def __init__(self, clock: app.Clock = time.monotonic) -> None:
+        self._clock = clock
+        self._kept: dict[Any, tuple[float, Description]] = {}
+
+    def get(self, key: Any) -> Description | None:
+        until, found = self._kept.get(key, (0.0, None))
+        return found if self._clock() < until else None
+
+    def keep(self, key: Any, found: Description) -> None:
+        if len(self._kept) >= MOST_DESCRIBED:
+            self._kept.clear()
+        self._kept[key] = self._clock() + DESCRIBED_S, found
+
+    def forget(self, key: Any) -> None:
+        self._kept.pop(key, None)
+
+
 class Stream:
     """One statement and its rows, on a connection of its own in a transaction that can only read, rolled back at the end."""
 
-    def __init__(self, pool: LimitedPool, who: str, select: app.Select, errors: Callable[[], Any]) -> None:
+    def __init__(
+        self, pool: LimitedPool, who: str, select: app.Select, descriptions: Descriptions, errors: Callable[[], Any]
+    ) -> None:
         self._pool, self._who, self._select, self._errors = pool, who, select, errors
+        self._descriptions = descriptions
         self._deadline = math.inf if select.timeout_s is None else time.monotonic() + select.timeout_s
         self._link: Link | None = pool.take()
         self._link.wait_at_most(None if select.timeout_s is None else select.timeout_s + 5)
@@ -697,27 +734,40 @@ class Stream:
 
     def begin(self, statement: str, around: str = "{}") -> Answer:
         """Its first rows, or those of the statement `around` it; ConfigError if it gives none."""
-        link, select = self._need(), self._select
-        columns, types, apart = self._described(link, statement)
-        if not columns:
+        link = self._need()
+        key = statement, tuple((name, type_of(value)) for name, value in sorted(self._select.params.items()))
+        if kept := self._descriptions.get(key):
+            try:
+                return self._start(link, statement, around, kept, "begin read only", self._limit())
+            except Exception as error:
+                self._descriptions.forget(key)
+                if state_of(error)[:2] != "42":  # else what it reads was changed meanwhile
+                    raise
+            roll_back(link)
+        found = self._described(link, statement)
+        if not found.columns:
             raise ConfigError(f"{self._who}: the statement gives no rows: a view is one select")
-        wrapped = PostgresSelect(select, statement, {c["name"]: c["type_oid"] for c in columns})
-        statement, values = wrapped.sql, wrapped.values
-        sql, places = positional(around.format(statement), apart)
-        types += [type_of(values[name]) or TEXT for name in places[len(types) :]]  # behind those of the statement
-        return link.start(sql, [values[name] for name in places], types)
+        self._descriptions.keep(key, found)
+        return self._start(link, statement, around, found)
 
-    def _described(self, link: Link, statement: str) -> tuple[list[dict[str, Any]], list[int], bool]:
-        """The columns, the types of the parameters, and whether each place of a parameter has its own number.
+    def _start(self, link: Link, statement: str, around: str, description: Description, *before: str) -> Answer:
+        """The same with its description, after statements that come before."""
+        wrapped = PostgresSelect(self._select, statement, {c["name"]: c["type_oid"] for c in description.columns})
+        values, types = wrapped.values, description.types
+        sql, places = positional(around.format(wrapped.sql), description.apart)
+        types = [*types, *(type_of(values[name]) or TEXT for name in places[len(types) :])]  # behind those of the statement
+        return link.start(sql, [values[name] for name in places], types, *before)
 
-        It has where one number gets no type, such as in ":day is null or day = :day"; what still has none is a text.
-        """
+    def _described(self, link: Link, statement: str) -> Description:
+        """What the server says of a statement, in the transaction that it is run in. A place of a parameter has its own
+        number where one number gets no type, such as in ":day is null or day = :day"; what still has none is a text."""
         apart, known = False, dict[int, int]()
         while True:
             sql, names = positional(statement, apart)
             types = [known.get(place, type_of(self._select.params[name])) for place, name in enumerate(names)]
             try:
-                return link.describe(sql, types, "begin read only", self._limit()), types, apart
+                columns = link.describe(sql, types, "begin read only", self._limit())
+                return Description(columns, types, apart)
             except Exception as error:
                 found = re.search(r"\$(\d+)", facts_of(error).get("M", ""))
                 if state_of(error) not in ("42P08", "42P18") or not found or int(found[1]) - 1 in known:
@@ -808,6 +858,7 @@ class PostgresDatabase(app.Provider):
             raise self._fault("url", str(error)) from None
         waits = given["connect_timeout"], self._timeout_s + 5  # the server is to say first that it took too long
         self._pool = LimitedPool(f"provider {name}", self._connected, given["connections"], *waits)
+        self._descriptions = Descriptions()
         self._tables: set[str] = set()  # known to be there and to be ours
         self._fields: dict[str, dict[str, str]] = {}  # worth an index, and their format
         self._unprepared: set[str] = set()
@@ -1320,7 +1371,7 @@ class PostgresProvider(PostgresTables, app.Records, sql_files.SqlFiles, app.Blob
             self.prepare({table: {} for table in tuple(self._unprepared)})
         with self._query_errors(select):
             errors = functools.partial(self._query_errors, select)
-            stream = Stream(self._pool, f"provider {self.name}", select, errors)
+            stream = Stream(self._pool, f"provider {self.name}", select, self._descriptions, errors)
             try:
                 answer = stream.begin(statement, around)
             except BaseException:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import re
 import sqlite3
@@ -14,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from app import (
+    LOG,
     SQL_SIGNS,
     SQLITE_AWAY,
     AppError,
@@ -279,7 +279,7 @@ class SqliteViews:
             found = re.search(r"has ([0-9]+) values for", str(error))
             count = int(found[1]) if found else 1
         words = "%s: a view has a column whose name is not UTF-8: its columns are called column_1, column_2 …"
-        logging.getLogger("satchel").warning(words, self._label)
+        LOG.warning(words, self._label)
         names = [f"column_{number + 1}" for number in range(count)]
         columns = ", ".join(f"{name} as {name}" for name in names)  # else SQLite may go on with the names of the table
         return begin.format(", ".join(names)) + columns + " from satchel_renamed"

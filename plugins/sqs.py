@@ -88,52 +88,52 @@ class SqsService:
 
     def load(self, bucket: str, key: str, most_bytes: int) -> bytes:
         """An object's bytes; TooLarge by its announced size, before anything is read."""
-        doing = f"the payload in {bucket}"
-        with faults(doing):
+        context = f"the payload in {bucket}"
+        with faults(context):
             try:
-                answer = self.s3.call(doing, "get_object", expect=("NoSuchKey", "404"), Bucket=bucket, Key=key)
+                answer = self.s3.call(context, "get_object", expect=("NoSuchKey", "404"), Bucket=bucket, Key=key)
             except aws.Refused as error:
-                raise NotFound(f"{doing}: it does not exist") from error
+                raise NotFound(f"{context}: it does not exist") from error
         with closing(answer["Body"]) as stream:
             if answer["ContentLength"] > most_bytes:
                 raise TooLarge(f"the payload has {answer['ContentLength']:,} bytes; at most {most_bytes:,} are taken here")
-            with faults(doing), self.s3.errors(doing):
+            with faults(context), self.s3.errors(context):
                 return bytes(stream.read())
 
     def store(self, bucket: str, key: str, data: bytes) -> None:
-        doing = f"an answer in {bucket}"
-        with faults(doing):
-            self.s3.call(doing, "put_object", Bucket=bucket, Key=key, Body=io.BytesIO(data))
+        context = f"an answer in {bucket}"
+        with faults(context):
+            self.s3.call(context, "put_object", Bucket=bucket, Key=key, Body=io.BytesIO(data))
 
     def remove(self, bucket: str, key: str) -> None:
-        doing = f"removing a payload in {bucket}"
-        with faults(doing):
-            self.s3.call(doing, "delete_object", Bucket=bucket, Key=key)
+        context = f"removing a payload in {bucket}"
+        with faults(context):
+            self.s3.call(context, "delete_object", Bucket=bucket, Key=key)
 
 
 @contextmanager
-def faults(doing: str) -> Iterator[None]:
+def faults(context: str) -> Iterator[None]:
     """The errors of plugins/aws.py as the queue runner knows them."""
     try:
         yield
     except (aws.Missing, aws.Denied, aws.BadCredentials, aws.Rejected, Unavailable, ConfigError) as error:
-        raise translated(doing, error) from error
+        raise translated(context, error) from error
 
 
-def translated(doing: str, error: AppError) -> AppError:
+def translated(context: str, error: AppError) -> AppError:
     """A refusal that passes, or may be repaired, is told from one that stays."""
     cause = error.__cause__
     code, status = aws.error_code(cause) or type(cause or error).__name__, aws.error_status(cause)
     if isinstance(error, aws.Missing):
-        return NotFound(f"{doing}: it does not exist")
+        return NotFound(f"{context}: it does not exist")
     if PASSING.search(code) or status in (408, 429):
-        return Unavailable(f"{doing}: {code}", hint=error.hint)
+        return Unavailable(f"{context}: {code}", hint=error.hint)
     is_refused = isinstance(error, aws.Rejected)
     if isinstance(error, aws.Denied | aws.BadCredentials) or (is_refused and status in (401, 403)):
-        return Forbidden(f"{doing}: access was denied ({code})")
+        return Forbidden(f"{context}: access was denied ({code})")
     if is_refused:
-        return Refused(f"{doing}: refused ({code})", hint=error.hint)
-    return Unavailable(f"{doing}: {code}", hint=error.hint)
+        return Refused(f"{context}: refused ({code})", hint=error.hint)
+    return Unavailable(f"{context}: {code}", hint=error.hint)
 
 
 # ==== 2. WRAPPINGS ===============================================================================================
@@ -306,9 +306,9 @@ class SqsQueue(Queue):
         self.url, self.name, self.fifo = url, queue_name(url), url.endswith(".fifo")
         self.service, self.limit_bytes = service, limit_bytes
 
-    def _call(self, doing: str, operation: str, **params: Any) -> Any:
-        with faults(doing):
-            return self.service.calls.call(doing, operation, **params)
+    def _call(self, context: str, operation: str, **params: Any) -> Any:
+        with faults(context):
+            return self.service.calls.call(context, operation, **params)
 
     # -- its set-up
 
@@ -331,8 +331,8 @@ class SqsQueue(Queue):
     def queue_of(self, arn: str) -> SqsQueue:
         """A dead-letter queue."""
         account, name = arn.split(":")[-2:]
-        doing = f"the dead-letter queue {name}"
-        answer = self._call(doing, "get_queue_url", QueueName=name, QueueOwnerAWSAccountId=account)
+        context = f"the dead-letter queue {name}"
+        answer = self._call(context, "get_queue_url", QueueName=name, QueueOwnerAWSAccountId=account)
         found = SqsQueue(self.service, str(answer["QueueUrl"]))
         found.limit_bytes = None
         return found
@@ -351,10 +351,10 @@ class SqsQueue(Queue):
     # -- its messages
 
     def receive(self, limit: int, wait_s: int, visibility_s: int) -> list[Message]:
-        doing = f"receiving from {self.name}"
-        with faults(doing):
+        context = f"receiving from {self.name}"
+        with faults(context):
             answer = self.service.polls.call(
-                doing, "receive_message", QueueUrl=self.url, MaxNumberOfMessages=min(10, limit), WaitTimeSeconds=wait_s,
+                context, "receive_message", QueueUrl=self.url, MaxNumberOfMessages=min(10, limit), WaitTimeSeconds=wait_s,
                 VisibilityTimeout=visibility_s, AttributeNames=SYSTEM_ATTRIBUTES, MessageAttributeNames=["All"],
             )  # fmt: skip
         return [self._message(raw) for raw in answer.get("Messages", ())]
@@ -379,13 +379,13 @@ class SqsQueue(Queue):
             {"Id": str(n), "ReceiptHandle": handle, "VisibilityTimeout": visibility_s}
             for n, (handle, visibility_s) in enumerate(times)
         ]
-        doing = f"holding messages of {self.name}"
-        return _entries(self._call(doing, "change_message_visibility_batch", QueueUrl=self.url, Entries=entries), entries)
+        context = f"holding messages of {self.name}"
+        return _entries(self._call(context, "change_message_visibility_batch", QueueUrl=self.url, Entries=entries), entries)
 
     def delete(self, handles: Sequence[str]) -> list[str]:
         entries = [{"Id": str(n), "ReceiptHandle": handle} for n, handle in enumerate(handles)]
-        doing = f"deleting from {self.name}"
-        return _entries(self._call(doing, "delete_message_batch", QueueUrl=self.url, Entries=entries), entries)
+        context = f"deleting from {self.name}"
+        return _entries(self._call(context, "delete_message_batch", QueueUrl=self.url, Entries=entries), entries)
 
     def send(self, body: str, attributes: Mapping[str, Attribute], group: str, key: str, large_key: str = "") -> str:
         """Characters that a message may not have are escaped, as in JSON; in attributes they become "?"."""
@@ -413,8 +413,8 @@ class SqsQueue(Queue):
         if self.fifo:
             order = {"MessageGroupId": group_id(group) or key, "MessageDeduplicationId": key}
         given = {name: _sendable(one) for name, one in attributes.items()}
-        doing = f"sending to {self.name}"
-        sent = self._call(doing, "send_message", QueueUrl=self.url, MessageBody=body, MessageAttributes=given, **order)
+        context = f"sending to {self.name}"
+        sent = self._call(context, "send_message", QueueUrl=self.url, MessageBody=body, MessageAttributes=given, **order)
         return str(sent["MessageId"])
 
     def send_to_dlq(self, message: Message, error: AppError, attempts: int) -> None:

@@ -782,6 +782,46 @@ def test_a_view_leaves_nothing_behind_on_its_connection(opened: Callable[..., An
     assert query(provider, "select key from t") == [("a",)]
 
 
+def test_a_statement_is_described_once_until_what_it_reads_has_other_columns(
+    postgres: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, described = app.plugin("postgres"), list[str]()
+    link, place, clock = module.Link, schema(postgres), Clock()
+    postgres._descriptions = module.Descriptions(clock)
+    describe = link.describe
+    monkeypatch.setattr(link, "describe", lambda self, sql, *more: described.append(sql) or describe(self, sql, *more))
+    sql(f"create table {place}.own (a int, b text); insert into {place}.own values (1, 'x'), (2, 'y')")
+    sql(f"grant select on {place}.own to satchel")
+    view = "select * from own where :n is null or a >= :n"
+    for n, rows in ((1, [(1, "x"), (2, "y")]), (2, [(2, "y")]), (1, [(1, "x"), (2, "y")])):
+        assert run(postgres, view, params={"n": n}, order_by=("a",))[1] == rows
+    tries = len(described)
+    assert run(postgres, view, params={"n": None})[0] == ("a", "b")
+    assert len(described) > tries, "null has no type of its own"
+    tries = len(described)
+    assert run(postgres, view, params={"n": None}, limit=1)[1] == [(1, "x")]
+    assert len(described) == tries
+    sql(f"alter table {place}.own drop b")
+    assert run(postgres, view, params={"n": 1}, order_by=("a",)) == (("a",), [(1,), (2,)]), "at once"
+    sql(f"alter table {place}.own add c int default 7")
+    clock.now += module.DESCRIBED_S + 1
+    assert run(postgres, view, params={"n": 2}) == (("a", "c"), [(2, 7)]), "a little later"
+    sql(f"alter table {place}.own alter a type text using a::text")
+    with pytest.raises(app.ConfigError, match="the statement is wrong"):
+        run(postgres, view, params={"n": 2})
+    sql(f"drop table {place}.own")
+    with pytest.raises(app.ConfigError, match="does not exist"):
+        run(postgres, view, params={"n": 2})
+    assert query(postgres, "select 1") == [(1,)]
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 def test_parameters_take_the_type_of_their_value_or_of_their_place(postgres: Any) -> None:
     rows = [("a", "nord", 5), ("b", "süd", 7)]
     postgres.commit([Insert("sale", key, {"region": r, "n": n, "day": "2026-01-02"}) for key, r, n in rows])
