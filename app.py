@@ -2639,11 +2639,6 @@ class Site(Protocol):
         """Prints lines of the result, to standard output."""
 
     def print_json(self, value: Json) -> None: ...
-    def token(self) -> str:
-        """The token on the first line of standard input. Raises Unauthenticated if there is none."""
-
-    def bar(self) -> Any:
-        """A progress bar with begin(what, total), step(done) and close(); only a terminal shows it (`shown`)."""
 
 
 class Command(Extension, ABC):
@@ -9136,12 +9131,6 @@ class LoadedSite:
     def print_json(self, value: Json) -> None:
         _print_json(value)
 
-    def token(self) -> str:
-        return _token_on_stdin()
-
-    def bar(self) -> _Bar:
-        return _Bar()
-
 
 def read_toml(path: Path) -> tuple[Value, str]:
     """What app.toml says, and its text. ConfigError says where its syntax is wrong. Decimals stay exact."""
@@ -9317,40 +9306,6 @@ def cmd_server_init(args: argparse.Namespace) -> int:
     return 0
 
 
-class _Bar:
-    """How far some long work is, on standard error where that is a terminal."""
-
-    def __init__(self) -> None:
-        self.what, self.total, self.done, self.told_at = "", 0, 0, 0.0
-        self.shown = sys.stderr.isatty()
-
-    def begin(self, what: str, total: int) -> None:
-        self.what, self.total, self.done, self.told_at = what, total, 0, 0.0
-
-    def step(self, done: int) -> None:
-        self.done += done
-        if self.shown and time.monotonic() - self.told_at > 0.1:
-            self.told_at = time.monotonic()
-            part = min(self.done / self.total, 1) if self.total else 1
-            print(f"\r[{'#' * round(part * 30):30}] {part:4.0%} {self.what[:40]:40}", end="", file=sys.stderr, flush=True)
-
-    def close(self) -> None:
-        if self.shown and self.told_at:
-            print(f"\r{'':80}\r", end="", file=sys.stderr, flush=True)
-
-
-def _token_on_stdin() -> str:
-    """The first line; asked for on a terminal. Unauthenticated if there is none."""
-    if sys.stdin.isatty():
-        _say("Paste the token and press Enter:")
-    text = sys.stdin.buffer.readline().decode(errors="replace").strip()
-    if not text:
-        raise Unauthenticated(
-            "the token is malformed: standard input is empty, and the token is read from it, as in … < token.txt"
-        )
-    return text.removeprefix("Bearer ")
-
-
 # ---- info
 
 
@@ -9391,58 +9346,29 @@ class UsageParser(argparse.ArgumentParser):
         words = list(sys.argv[1:] if args is None else args)
         if words == ["version"] and "--version" in self._option_string_actions:
             words = ["--version"]
-        if words[:1] == ["help"] and self.commands():
+        if words[:1] == ["help"] and any(map(self.takes_command, self._actions)):
             words = [*words[1:], "--help"]
         for word in words:
             name = word.partition("=")[0]
-            if word == "--" or word in self._verbs():
+            if word == "--" or word in self.verbs():
                 break
             if re.match(r"-[^0-9]", name) and not any(one.startswith(name) for one in self._option_string_actions):
-                self._refuse_option(name)
+                self.error(plugin("usage").unknown_option(self, name))
         return super().parse_known_args(words, namespace)
 
-    def _refuse_option(self, name: str) -> NoReturn:
-        behind = [verb for verb, one in self._verbs().items() if name in one._option_string_actions]
-        if behind:
-            self.error(f"{name} stands behind the command: {self.prog} {behind[0]} {name} …")
-        own = {one: [one] for one in self._option_string_actions}
-        meant = {word: [one] for word, one in other_names()["commands"].items() if one.partition(" ")[0] in (*own, "[http]")}
-        self.error(f"{self.prog} has no option {name}{_meant(name, meant | own)}")
-
-    def _verbs(self) -> Mapping[str, UsageParser]:
+    def verbs(self) -> Mapping[str, UsageParser]:
+        """The parsers of the commands below it."""
         found = [one.choices for one in self._actions if isinstance(one, argparse._SubParsersAction)]
         return cast(Mapping[str, UsageParser], found[0]) if found else {}
 
-    def commands(self) -> dict[str, list[str]]:
-        """The whole commands below this one by their last word: {"check": ["app.pyz server check", …], …}."""
-        found: dict[str, list[str]] = {}
-        for one in self._actions:
-            if one.dest in ("topic", "verb"):
-                found |= {choice: [f"{self.prog} {choice}"] for choice in one.choices or ()}
-        for verb, parser in self._verbs().items():
-            for word, whole in {verb: [parser.prog], **parser.commands()}.items():
-                found.setdefault(word, []).extend(whole)
-        return found
+    @staticmethod
+    def takes_command(action: argparse.Action) -> bool:
+        """Whether an argument is a command, or the part of one that the command reads itself."""
+        return isinstance(action, argparse._SubParsersAction) or action.dest in ("topic", "verb")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        if action.choices is None or value in action.choices:
-            return
-        is_command = isinstance(action, argparse._SubParsersAction) or action.dest in ("topic", "verb")
-        if not is_command:
-            called = (action.option_strings or [str(action.metavar)])[-1]
-            known = ", ".join(map(str, action.choices))
-            self.error(f"{called}: invalid choice: {value!r}, of {known}{nearest(value, map(str, action.choices))}")
-        meant = {word: [one] for word, one in other_names()["commands"].items() if one.startswith(self.prog)}
-        hint = _meant(value, meant | self.commands() | {choice: [choice] for choice in action.choices})
-        self.error(f"{self.prog}: invalid choice: {value!r}{hint or ', of ' + ', '.join(action.choices)}")
-
-
-def _meant(word: str, meanings: Mapping[str, Sequence[str]]) -> str:
-    """'; did you mean X or Y?' of the word in `meanings` that is nearest; '' if none is near."""
-    import difflib
-
-    near = difflib.get_close_matches(word.casefold(), meanings, n=1, cutoff=0.6)
-    return f"; did you mean {' or '.join(meanings[near[0]])}?" if near else ""
+        if action.choices is not None and value not in action.choices:
+            self.error(plugin("usage").wrong_choice(self, action, value))
 
 
 def option_type(kind: str) -> Callable[[str], Any]:

@@ -9,6 +9,8 @@ import heapq
 import itertools
 import json
 import operator
+import sys
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -50,7 +52,7 @@ from app import (
 # Walks both providers side by side in the order of their names, writes what is missing, and compares the digests of all
 # that both hold. The target loses nothing: what it has beside the copy is named and stays.
 # uses: ERRORS VALUES CONTRACTS PROVIDERS
-# defines: Command:server_copy Side Copy ServerCopy
+# defines: Command:server_copy Side Copy Bar ServerCopy
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,6 +338,28 @@ class Copy:
                 yield chunk
 
 
+class Bar:
+    """How far some long work is, on standard error where that is a terminal."""
+
+    def __init__(self) -> None:
+        self.what, self.total, self.done, self.told_at = "", 0, 0, 0.0
+        self.shown = sys.stderr.isatty()
+
+    def begin(self, what: str, total: int) -> None:
+        self.what, self.total, self.done, self.told_at = what, total, 0, 0.0
+
+    def step(self, done: int) -> None:
+        self.done += done
+        if self.shown and time.monotonic() - self.told_at > 0.1:
+            self.told_at = time.monotonic()
+            part = min(self.done / self.total, 1) if self.total else 1
+            print(f"\r[{'#' * round(part * 30):30}] {part:4.0%} {self.what[:40]:40}", end="", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        if self.shown and self.told_at:
+            print(f"\r{'':80}\r", end="", file=sys.stderr, flush=True)
+
+
 class ServerCopy(Command):
     """The exit code is 5 if source and target do not hold the same afterwards."""
 
@@ -347,7 +371,7 @@ class ServerCopy(Command):
         parser.add_argument("target", metavar="TARGET", help="name of the provider that receives them")
 
     def run(self, args: argparse.Namespace, site: Site) -> int:
-        with site.claimed() as app, closing(site.bar()) as bar:
+        with site.claimed() as app, closing(Bar()) as bar:
             for name in (args.source, args.target):
                 if name not in app.providers:
                     raise NotFound(f"no provider is named {name!r}{nearest(name, app.providers)}")
@@ -368,7 +392,7 @@ class ServerCopy(Command):
         return Conflict.exit_code if copy.faults else 0
 
     @staticmethod
-    def _copied(copy: Copy, tables: Sequence[str], journal: Path, bar: Any) -> dict[str, tuple[Side, Side]]:
+    def _copied(copy: Copy, tables: Sequence[str], journal: Path, bar: Bar) -> dict[str, tuple[Side, Side]]:
         """What source and target hold in the end, by table, and of files as "files/"."""
         sides = {}
         for table in tables:

@@ -357,7 +357,7 @@ def with_key(body: str, key: str) -> str:
 
 # ==== 2. CLI =====================================================================================================
 # `info queues` and `server dead-letters`.
-# uses: ERRORS VALUES CONFIG CONTRACTS COMMANDS DESK COMMANDS plugin:sqs
+# uses: ERRORS VALUES CONFIG CONTRACTS COMMANDS DESK plugin:sqs plugin:tokens
 # defines: Command:info_queues Command:server_dead-letters InfoQueues DeadLetters Work chosen_by operator_token
 #          fact_lines printable
 
@@ -537,7 +537,8 @@ def operator_token(args: argparse.Namespace, site: Site, opened: Any) -> str:
         except OSError as error:
             raise BadRequest(f"the token cannot be read: {error.strerror}", hint=args.token_file) from error
     else:
-        text = site.token()
+        read_token = app.plugin("tokens").token_on_stdin
+        text = read_token(site)
     opened.authority.identify(f"Bearer {text}")
     return f"Bearer {text}"
 

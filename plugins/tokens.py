@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any
 from urllib.parse import quote
 
 import app
-from app import Action, BadRequest, Config, NotFound, Site, Token, Value, nearest, rfc3339, split_path
+from app import Action, BadRequest, Config, NotFound, Site, Token, Unauthenticated, Value, nearest, rfc3339, split_path
 
 # ==== 1. TOKENS ==================================================================================================
 # Each command is one operation of the App with its audit entry, and prints what came of it.
 # uses: ERRORS VALUES CONFIG CONTRACTS AUTH COMMANDS
 # defines: Command:auth_issue Command:auth_list Command:auth_show Command:auth_revoke Command:auth_check
-#          Command:auth_link Command:auth_keys NO_FULL_ID token_row site_url Issue List Show Revoke Check Link Keys
+#          Command:auth_link Command:auth_keys NO_FULL_ID token_row site_url
+#          token_on_stdin Issue List Show Revoke Check Link Keys
 
 NO_FULL_ID = "as auth list prints it, or the first characters of it"
 
@@ -37,6 +39,18 @@ def site_url(config: Config) -> str:
         host = named[0] if named else "localhost"
     at_port = "" if http_.bind.startswith("unix:") else f":{port}"
     return f"{'https' if http_.tls_cert else 'http'}://{host}{at_port}{config.site.prefix}"
+
+
+def token_on_stdin(site: Site) -> str:
+    """The token on the first line of standard input; asked for on a terminal. Raises Unauthenticated if there is none."""
+    if sys.stdin.isatty():
+        site.say("Paste the token and press Enter:")
+    text = sys.stdin.buffer.readline().decode(errors="replace").strip()
+    if not text:
+        raise Unauthenticated(
+            "the token is malformed: standard input is empty, and the token is read from it, as in … < token.txt"
+        )
+    return text.removeprefix("Bearer ")
 
 
 def _check_grants(args: argparse.Namespace, site: Any) -> None:
@@ -96,12 +110,16 @@ class List(app.Command):
     def run(self, args: argparse.Namespace, site: Site) -> int:
         with site.opened() as opened:
             now = opened.clock()
-            tokens = [one for one in opened.authority.tokens() if args.all or (not one.revoked_at and one.expires_at > now)]
+            tokens = [one for one in opened.authority.tokens() if args.all or _works(one, now)]
         if args.json:
             site.print_json([token_row(token) for token in tokens])
         else:
             site.print(*map(_line, tokens))
         return 0
+
+
+def _works(token: Token, now: float) -> bool:
+    return not token.revoked_at and token.expires_at > now
 
 
 def _line(token: Token) -> str:
@@ -169,7 +187,7 @@ The token is read from standard input, so that it does not stand in the shell's 
         if bool(args.resource) != bool(args.action):
             raise BadRequest("give both RESOURCE and ACTION, or neither")
         with site.opened() as opened:
-            caller = opened.authority.identify(f"Bearer {site.token()}")
+            caller = opened.authority.identify(f"Bearer {token_on_stdin(site)}")
             if args.resource:
                 address = "/".join(quote(part, safe="") for part in split_path(args.resource.strip("/")))
                 caller.require(Action(args.action), address)
@@ -211,7 +229,7 @@ class Link(app.Command):
             return made
         tokens, now = list(opened.authority.tokens()), opened.clock()
         for token in tokens:
-            if token.subject == args.subject and not token.revoked_at and token.expires_at > now:
+            if token.subject == args.subject and _works(token, now):
                 found: Token = token
                 return found
         near = nearest(args.subject, {token.subject for token in tokens})
