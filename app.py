@@ -41,7 +41,6 @@ import binascii
 import copy
 import errno
 import fcntl
-import fnmatch
 import functools
 import hashlib
 import heapq
@@ -1033,14 +1032,13 @@ def how_many(count: int, what: str = "byte") -> str:
 
 # ==== 3. CONFIG ==================================================================================================
 # app.toml to checked, frozen settings. Classes declare every key with its default and help, nested tables too;
-# a reader walks them and collects every fault. Providers bring the settings of their own kind. Beside them the table of
-# media types, which is ours and never the host's.
+# a reader walks them and collects every fault. Extensions bring their own settings. Beside them how a file that comes
+# with app.py is read or imported.
 # uses: ERRORS VALUES
 # defines: REQUIRED Setting Settings Shape setting settings_of SiteConfig AuthConfig HttpConfig EventsConfig
 #          QueueConfig SqsConfig RoleConfig PublicConfig ProviderConfig FilesConfig CHOICE ITEMS FieldConfig FormConfig
 #          CONDITION COLUMN ViewConfig LINK AppConfig ResourceConfig RESOURCE_CONFIGS Config LONGEST MOST_RECORD_BYTES
-#          SETTINGS RESERVED_FIELDS NOT_AVAILABLE bundled_text other_names CONVERTERS read_config media_type accepts
-#          file_input_accept
+#          SETTINGS RESERVED_FIELDS NOT_AVAILABLE bundled_text plugin import_file other_names CONVERTERS read_config
 
 REQUIRED: Any = object()  # the default of a setting that has none
 
@@ -1428,6 +1426,31 @@ NOT_AVAILABLE = frozenset(
 def bundled_text(name: str) -> str:
     """A text file of templates/."""
     return (BUNDLED / "templates" / name).read_text("utf-8")
+
+
+_import_lock = threading.RLock()  # sys.modules has a module before it is whole; reentrant as plugins build on others
+
+
+def plugin(name: str) -> ModuleType:
+    """The bundled plugins/NAME.py, imported once. Raises ConfigError if it does not load."""
+    module_name = f"satchel_plugin_{name}"
+    with _import_lock:
+        return sys.modules.get(module_name) or import_file(BUNDLED / "plugins" / f"{name}.py", module_name)
+
+
+def import_file(path: Path, module_name: str) -> ModuleType:
+    """Imports a plugin's file. Raises ConfigError naming it if it does not load."""
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"plugins/{path.name} cannot be loaded", hint=str(path))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:  # whatever a plugin raises, the operator must learn which file it was
+        del sys.modules[module_name]
+        raise ConfigError(f"plugins/{path.name} failed to load: {type(error).__name__}: {error}", hint=str(path)) from error
+    return module
 
 
 @lru_cache(maxsize=1)
@@ -2052,52 +2075,12 @@ def read_config(
     return config._replace(faults=tuple(reader.faults))
 
 
-# ---- media types
-
-
-@lru_cache(maxsize=1)
-def _media_types() -> tuple[Mapping[str, str], Mapping[str, str]]:
-    """The media type of each ending (lower case, with its dot), and of each other name of a type: templates/media.types."""
-    lines = [line.split() for line in bundled_text("media.types").splitlines() if line.strip() and not line.startswith("#")]
-    types = [line for line in lines if "=" not in line]
-    return (
-        {"." + ending: media for media, *endings in types for ending in endings},
-        {line[0]: line[2] for line in lines if "=" in line},
-    )
-
-
-def media_type(name: str) -> str:
-    """The media type of a file by the last ending of its name, whatever its case; application/octet-stream if unknown."""
-    stem, dot, ending = name.rpartition(".")
-    return _media_types()[0].get(dot + ending.lower() if stem else "", "application/octet-stream")
-
-
-def _fits(media: str, accepted: str) -> bool:
-    accepted = accepted.lower()
-    return fnmatch.fnmatchcase(media, _media_types()[1].get(accepted, accepted))
-
-
-def accepts(accept: Sequence[str], name: str) -> bool:
-    """Whether a file name fits one of the media types ("image/*") or endings (".pdf"); [] fits all."""
-    media = media_type(name)
-    return not accept or any(
-        name.lower().endswith(one.lower()) if one.startswith(".") else _fits(media, one) for one in accept
-    )
-
-
-def file_input_accept(accept: Sequence[str]) -> str:
-    """The accept attribute of a file input: media types with their endings, since browsers' tables differ from ours."""
-    types = [one for one in accept if not one.startswith(".")]
-    endings = [ending for ending, media in _media_types()[0].items() if any(_fits(media, one) for one in types)]
-    return "" if "*/*" in accept else ",".join(dict.fromkeys([*accept, *endings]))
-
-
 # ==== 4. CONTRACTS ===============================================================================================
 # What a Provider (Records, Blobs, Queries), a Resource, a Runner, a runner's Host and each family of extensions must do.
 # Docstrings are promises, which the contract suites in tests/ check for every kind; default methods keep them.
 # uses: ERRORS VALUES CONFIG
 # defines: Extension Provider Records Blobs Queries Publish Remove BlobStep Plan Scope Locale Endpoint Resource Host
-#          Runner Asked Answer Format Route Job Site Command FAMILIES plugin import_file
+#          Runner Asked Answer Format Route Job Site Command FAMILIES
 
 
 _Extension = TypeVar("_Extension", bound="Extension")
@@ -2660,30 +2643,6 @@ class Command(Extension, ABC):
 
 
 FAMILIES: tuple[type[Extension], ...] = (Provider, Format, Route, Job, Command)
-
-_import_lock = threading.RLock()  # sys.modules has a module before it is whole; reentrant as plugins build on others
-
-
-def plugin(name: str) -> ModuleType:
-    """The bundled plugins/NAME.py, imported once. Raises ConfigError if it does not load."""
-    module_name = f"satchel_plugin_{name}"
-    with _import_lock:
-        return sys.modules.get(module_name) or import_file(BUNDLED / "plugins" / f"{name}.py", module_name)
-
-
-def import_file(path: Path, module_name: str) -> ModuleType:
-    """Imports a plugin's file. Raises ConfigError naming it if it does not load."""
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    if spec is None or spec.loader is None:
-        raise ConfigError(f"plugins/{path.name} cannot be loaded", hint=str(path))
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # whatever a plugin raises, the operator must learn which file it was
-        del sys.modules[module_name]
-        raise ConfigError(f"plugins/{path.name} failed to load: {type(error).__name__}: {error}", hint=str(path)) from error
-    return module
 
 
 # ==== 5. RUNNERS =================================================================================================
@@ -3365,7 +3324,7 @@ def _wanted_ranges(exchange: Exchange, blob: Blob) -> _Ranges | None:
 
 def _media_headers(name: str) -> _Headers:
     """Type, disposition and policy of an uploaded file: nothing in it ever runs in this site's name."""
-    media = media_type(name)
+    media: str = plugin("media_types").media_type(name)
     scriptable = _SCRIPTABLE.fullmatch(media)
     named = scriptable or media in ("text/csv", "text/css", "text/calendar")
     if "script" in media or (media.startswith("text/") and not named):
@@ -3377,7 +3336,7 @@ def _media_headers(name: str) -> _Headers:
 
 
 def _own_headers(name: str) -> _Headers:
-    media = media_type(name)
+    media: str = plugin("media_types").media_type(name)
     charset = "; charset=utf-8" if media.startswith("text/") else ""
     return [("Content-Type", media + charset), ("Content-Security-Policy", PAGE_POLICY)]
 
@@ -5041,7 +5000,7 @@ def _exit_code(part: Callable[[], None]) -> int:
 # ==== 6. AUTH ====================================================================================================
 # Sign, verify and revoke tokens; sessions and sign-in links. Apart from `touch` nothing is committed here: what has to be
 # stored is returned as writes, so that the audit entry is committed with it.
-# uses: ERRORS VALUES CONTRACTS
+# uses: ERRORS VALUES CONFIG CONTRACTS
 # defines: MAX_TOKEN_BYTES MIN_KEY_BYTES MAX_TOKEN_S KEEP_SESSION_S KEEP_TOKEN_S Token Key KeyRing verify_jws encode_jws
 #          verify_jwt scope_grants Authority
 
@@ -6356,7 +6315,7 @@ class Files(Resource):
 
     def check_name(self, name: str) -> None:
         """Raises UnsupportedMedia if the share does not take such files."""
-        if not accepts(self.config.accept, name):
+        if not plugin("media_types").accepts(self.config.accept, name):
             raise UnsupportedMedia(f"{name} is not accepted here: {', '.join(self.config.accept)}")
 
     def hold(self, name: str, upload: Upload, subject: str | None) -> Held:

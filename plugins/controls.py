@@ -9,12 +9,15 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from app import BadRequest, Field, Form, Json, Locale, Upload, Value, dump_json, file_input_accept, in_units, is_date
+import app
+from app import BadRequest, Field, Form, Json, Locale, Upload, Value, dump_json, in_units, is_date
+
+media_types = app.plugin("media_types")
 
 # ==== 1. CONTROLS ================================================================================================
 # Controls of fields for pages: an edit changes only what the person changed, and a value that no control can hold exactly
 # stays as it is stored.
-# uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES
+# uses: ERRORS VALUES CONTRACTS RESOURCES plugin:media_types
 # defines: Input control inputs prefilled mark marks edits edited with_inputs
 
 _WIDGETS = {"date": "date", "date-time": "datetime-local", "email": "email", "uri": "url", "file": "file"}
@@ -67,7 +70,7 @@ def _attrs(field: Field, widget: str) -> dict[str, str]:
     config, attrs = field.config, {}
     if config.min_length is not None and not field.choices:
         attrs["minlength"] = str(config.min_length)
-    if accept := file_input_accept(config.accept):
+    if accept := media_types.file_input_accept(config.accept):
         attrs["accept"] = accept
     if widget == "number":
         attrs["inputmode"] = "numeric" if config.type == "integer" else "decimal"

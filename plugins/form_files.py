@@ -8,6 +8,7 @@ from contextlib import suppress
 from functools import partial
 from urllib.parse import quote
 
+import app
 from app import (
     HELD_IS_GONE,
     AppError,
@@ -31,7 +32,6 @@ from app import (
     Response,
     Upload,
     Value,
-    accepts,
     check_path,
     compose,
     in_units,
@@ -43,9 +43,11 @@ from app import (
     upload_chunks,
 )
 
+media_types = app.plugin("media_types")
+
 # ==== 1. FILES ===================================================================================================
 # A new file is staged with its record and published with it; one that a record no longer has is removed after the commit.
-# uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES
+# uses: ERRORS VALUES CONTRACTS RESOURCES plugin:media_types
 # defines: FormFiles
 
 
@@ -109,7 +111,7 @@ class FormFiles:
             return [Fault(pointer, "type", 'must be a file: {"name": …, "base64": …}')]
         name = given.name if isinstance(given, Upload) else given["name"]
         for accept in (one.config.accept, share.config.accept):
-            if not accepts(accept, name):
+            if not media_types.accepts(accept, name):
                 return [Fault(pointer, "accept", f"is {_file_name(given)}; only {', '.join(accept)} is taken here")]
         try:
             check_path([_file_name(given)])

@@ -59,11 +59,9 @@ from app import (
     dump_json,
     error_headers,
     exact_number,
-    file_input_accept,
     in_units,
     load_json,
     log_fault,
-    media_type,
     problem_details,
     quote_path,
     see_other,
@@ -71,17 +69,17 @@ from app import (
 )
 
 if TYPE_CHECKING:
-    from plugins import controls, uploads
+    from plugins import controls, media_types, uploads
     from plugins.controls import Input
     from plugins.html_forms import form_of, read_form
     from plugins.locale import Locale
 else:
-    controls, uploads = app.plugin("controls"), app.plugin("uploads")
+    controls, media_types, uploads = app.plugin("controls"), app.plugin("media_types"), app.plugin("uploads")
     form_of, read_form = app.plugin("html_forms").form_of, app.plugin("html_forms").read_form
 
 # ==== 1. PAGES ===================================================================================================
 # Templates, those beside app.toml first, and what each of them shows.
-# uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS RESOURCES ASSEMBLY plugin:controls plugin:locale
+# uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS RESOURCES ASSEMBLY plugin:controls plugin:locale plugin:media_types
 # defines: Again site_of Pages page_answer listed
 
 # By status: what happened, and what a person can do about it.
@@ -270,7 +268,7 @@ class Pages:
             "title": title, "note": response.page["note"], "crumbs": _crumbs(exchange, trail), "is_drop_box": table is None,
             "may_create": Action.CREATE in may, "may_update": Action.UPDATE in may,
             "action": exchange.url(folder, _list=_list_state(exchange)),
-            "accept": file_input_accept(response.page["accept"]), "accepted": ", ".join(response.page["accept"]),
+            "accept": media_types.file_input_accept(response.page["accept"]), "accepted": ", ".join(response.page["accept"]),
             "most_bytes": response.page["most_bytes"], "most": in_units(response.page["most_bytes"]),
             "entries": [], "next_href": "", "count": "", "stored": (), "refused": (), "pending": (), "waiting": False,
         }  # fmt: skip
@@ -1073,7 +1071,7 @@ class PageUpload(uploads.FolderUpload):
 
 # ==== 3. HTML ====================================================================================================
 # The format itself: what reads, writes, faults and submitted forms answer to people, and the pages for signing in.
-# uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS PAGES DRAFTS plugin:html_forms
+# uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS PAGES DRAFTS plugin:html_forms plugin:media_types
 # defines: Format:html Route:sign-in Route:static Html SignIn Static
 
 _NOTICE_LENGTH = 200
@@ -1352,4 +1350,4 @@ class Static(Route):
         headers = [("ETag", tag), ("Cache-Control", "public, max-age=31536000, immutable" if lasting else "no-cache")]
         if tag in exchange.header("if-none-match"):
             return Answer(304, headers)
-        return Answer(200, [*headers, ("Content-Type", media_type(name))], data)
+        return Answer(200, [*headers, ("Content-Type", media_types.media_type(name))], data)

@@ -23,6 +23,8 @@ import app
 from app import Action, BadRequest, Conflict, Field, Forbidden, Invalid, NotFound, PreconditionFailed, Unread
 from tests.sites import PROVIDERS, Site
 
+media_types = app.plugin("media_types")
+
 TOML = """
 [forms.leave]
 title = "Leave"
@@ -1754,7 +1756,7 @@ def test_too_large_a_file_leaves_nothing(site: Site) -> None:
     ],
 )
 def test_accept_is_by_media_type_or_ending(accept: list[str], name: str, fits: bool) -> None:
-    assert app.accepts(accept, name) is fits
+    assert media_types.accepts(accept, name) is fits
 
 
 def test_a_listing_has_pages_and_folders(site: Site) -> None:
