@@ -18,7 +18,7 @@ what it defines; tests/test_architecture.py keeps that true.
      1 ERRORS       everything raised on purpose: code, HTTP status, exit code, retry
      2 VALUES       frozen data that crosses sections: Action Grant Request Response Record Blob Query Page
      3 CONFIG       app.toml to checked, frozen settings; every key, default and unit in one table
-     4 CONTRACTS    what a Provider (Records, Blobs, Queries), a Resource, a Runner and each kind of plugin must do
+     4 CONTRACTS    what a Provider (Records, Blobs, Queries), a Resource, a runner's Host, a Job and a Command must do
      5 RUNNERS      transports: the only section that knows HTTP and the messages of queues
      6 AUTH         sign, verify and revoke tokens; sessions
      7 RESOURCES    Files, Form, View, AppPage, and the built-in home page and admin lists
@@ -2076,11 +2076,12 @@ def read_config(
 
 
 # ==== 4. CONTRACTS ===============================================================================================
-# What a Provider (Records, Blobs, Queries), a Resource, a Runner, a runner's Host and each family of extensions must do.
+# What a Provider (Records, Blobs, Queries), a Resource, a runner's Host, a Job and a Command must do; what only HTTP knows
+# of (Format, Route) stands in RUNNERS.
 # Docstrings are promises, which the contract suites in tests/ check for every kind; default methods keep them.
 # uses: ERRORS VALUES CONFIG
 # defines: Extension Provider Records Blobs Queries Publish Remove BlobStep Plan Scope Locale Endpoint Resource Host
-#          Runner Asked Answer Format Route Job Site Command FAMILIES
+#          Configured Job Site Command
 
 
 _Extension = TypeVar("_Extension", bound="Extension")
@@ -2480,56 +2481,7 @@ class Host(Protocol):
         """Adds a value to a histogram."""
 
 
-class Runner(ABC):
-    """Knows one transport: it makes Requests of what comes in, and renders Responses and AppErrors."""
-
-    kind: ClassVar[str]
-
-    @abstractmethod
-    def run(self) -> None:
-        """Serves until stop(), and returns when what was in flight is finished."""
-
-    @abstractmethod
-    def stop(self) -> None:
-        """Lets run() return soon. Safe in a signal handler."""
-
-
-class Asked(Protocol):
-    """One HTTP request, as a Route sees it."""
-
-    id: str
-    method: str
-    resource: str  # that the address names, declared or not, such as "forms/leave"; "" at a path of the Route's own
-    path_inside: tuple[str, ...]  # of that resource
-    subject: str  # who was let in, for the log; the Route sets it
-
-    @property
-    def inner(self) -> str:
-        """The path below the site's prefix, percent-encoded, without its first slash."""
-
-    @property
-    def query(self) -> dict[str, str]:
-        """The parameters by name. Raises BadRequest if one occurs twice or is not UTF-8."""
-
-    @property
-    def credential(self) -> str:
-        """The Authorization header, or the session in the cookie; "" if there is neither."""
-
-    def header(self, name: str) -> str:
-        """The value of a header; "" if it is missing."""
-
-    def url(self, address: str, /, **params: Any) -> str:
-        """The path of an address on this site, with its query."""
-
-
-class Answer:
-    """An answer over HTTP. `body` is bytes, an iterator of bytes, or a file object for sendfile."""
-
-    def __init__(self, status: int, headers: list[tuple[str, str]], body: Any = b"") -> None:
-        self.status, self.headers, self.body = status, headers, body
-
-
-class _Configured(Extension):
+class Configured(Extension):
     """An extension of which each process makes one object, which serves many threads."""
 
     def __init__(self, options: Mapping[str, Any], config: Config) -> None:
@@ -2537,55 +2489,7 @@ class _Configured(Extension):
         self.options, self.config = options, config
 
 
-class Format(_Configured, ABC):
-    """How answers over HTTP are written, and bodies read. `kind` is the suffix of its addresses. `exchange` is the request,
-    an Exchange. A method that returns None leaves the answer to JSON."""
-
-    media: ClassVar[str]  # the media type that Accept names
-    subjects: ClassVar[frozenset[str]]  # what it writes, of "table" (lists) and "record" (anything else)
-    whole: ClassVar[bool] = False  # it writes every row that was asked for, not a page of them, as a file to keep
-    reads: ClassVar[frozenset[str]] = frozenset()  # media types of the bodies that load() takes
-    for_people: ClassVar[bool] = False  # people read it: answers may hold what only pages offer (Request.page)
-
-    @abstractmethod
-    def dump(self, exchange: Any, response: Response) -> Iterator[bytes]:
-        """The body of what was read. The status is sent with its first piece: what fails before is answered as an error."""
-
-    def answer(self, exchange: Any, response: Response) -> Answer | None:
-        """The whole answer to what was read; None means that dump() is its body."""
-        return None
-
-    def written(self, exchange: Any, response: Response) -> Answer | None:
-        """The answer to a write."""
-        return None
-
-    def fault(self, exchange: Any, error: AppError) -> Answer | None:
-        """The answer to an error."""
-        return None
-
-    def load(self, exchange: Any, resource: str) -> Json:
-        """The data of a Request, from a body of one of the types in `reads`; the caller was let in."""
-        raise Unsupported(f"the format {self.kind} is not read here")
-
-    def submitted(self, exchange: Any, resource: str, path: tuple[str, ...], work: Callable[[], Answer]) -> Answer:
-        """The answer to an HTML form sent to an address. work() does what it asks for, or raises."""
-        return work()
-
-
-class Route(_Configured, ABC):
-    """Answers HTTP paths of its own, or methods of resource types. It touches data through host.handle alone, with the
-    credential of the request."""
-
-    paths: ClassVar[Mapping[str, str]] = MappingProxyType({})  # {"/openapi.json": "GET"}: methods between spaces
-    methods: ClassVar[Mapping[str, Action]] = MappingProxyType({})  # {"PROPFIND": Action.READ}: where that is offered …
-    types: ClassVar[frozenset[str]] = frozenset()  # … by resources of these types
-
-    @abstractmethod
-    def answer(self, asked: Asked, host: Host) -> Answer:
-        """The answer. AppErrors that it raises are rendered as everywhere."""
-
-
-class Job(_Configured, ABC):
+class Job(Configured, ABC):
     """Work that is due now and then, outside any request. What it raises is logged, and it runs again at its next time."""
 
     every_s: ClassVar[float]
@@ -2642,18 +2546,118 @@ class Command(Extension, ABC):
         return [], []
 
 
-FAMILIES: tuple[type[Extension], ...] = (Provider, Format, Route, Job, Command)
-
-
 # ==== 5. RUNNERS =================================================================================================
 # Transports: the only section that knows HTTP, and what a message of a queue means. A runner makes Requests of what comes,
 # hands them to its Host, and renders Responses and AppErrors as pages, JSON, CSV, NDJSON, bytes or answers by message.
 # uses: ERRORS VALUES CONFIG CONTRACTS
-# defines: HTTP_METHODS PAGE_POLICY BodyReader Exchange json_answer see_other problem_details list_page error_headers
-#          methods_of JsonFormat CsvFormat NdjsonFormat send_content HttpDoor ELSEWHERE log_fault ClientWaits HttpRunner
-#          Attribute Message Queue is_credential is_message_key bad_envelope parse_body read_envelope RetryPolicy
-#          DEFAULT_RETRIES LeaseLost Stopping Delivery Leases DeleteBatcher Scheduler StatusFile HealthCache
-#          QueueCounters Failures Outcome Consumer SqsRunner Supervisor
+# defines: Runner Asked Answer Format Route HTTP_METHODS PAGE_POLICY BodyReader Exchange json_answer see_other
+#          problem_details list_page error_headers methods_of JsonFormat CsvFormat NdjsonFormat send_content HttpDoor
+#          ELSEWHERE log_fault ClientWaits HttpRunner Attribute Message Queue is_credential is_message_key bad_envelope
+#          parse_body read_envelope RetryPolicy DEFAULT_RETRIES LeaseLost Stopping Delivery Leases DeleteBatcher Scheduler
+#          StatusFile HealthCache QueueCounters Failures Outcome Consumer SqsRunner Supervisor
+
+
+class Runner(ABC):
+    """Knows one transport: it makes Requests of what comes in, and renders Responses and AppErrors."""
+
+    kind: ClassVar[str]
+
+    @abstractmethod
+    def run(self) -> None:
+        """Serves until stop(), and returns when what was in flight is finished."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Lets run() return soon. Safe in a signal handler."""
+
+
+# ---- HTTP: what a plugin sees of it
+
+
+class Asked(Protocol):
+    """One HTTP request, as a Route sees it."""
+
+    id: str
+    method: str
+    resource: str  # that the address names, declared or not, such as "forms/leave"; "" at a path of the Route's own
+    path_inside: tuple[str, ...]  # of that resource
+    subject: str  # who was let in, for the log; the Route sets it
+
+    @property
+    def inner(self) -> str:
+        """The path below the site's prefix, percent-encoded, without its first slash."""
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The parameters by name. Raises BadRequest if one occurs twice or is not UTF-8."""
+
+    @property
+    def credential(self) -> str:
+        """The Authorization header, or the session in the cookie; "" if there is neither."""
+
+    def header(self, name: str) -> str:
+        """The value of a header; "" if it is missing."""
+
+    def url(self, address: str, /, **params: Any) -> str:
+        """The path of an address on this site, with its query."""
+
+
+class Answer:
+    """An answer over HTTP. `body` is bytes, an iterator of bytes, or a file object for sendfile."""
+
+    def __init__(self, status: int, headers: list[tuple[str, str]], body: Any = b"") -> None:
+        self.status, self.headers, self.body = status, headers, body
+
+
+class Format(Configured, ABC):
+    """How answers over HTTP are written, and bodies read. `kind` is the suffix of its addresses. A method that returns None
+    leaves the answer to JSON."""
+
+    media: ClassVar[str]  # the media type that Accept names
+    subjects: ClassVar[frozenset[str]]  # what it writes, of "table" (lists) and "record" (anything else)
+    whole: ClassVar[bool] = False  # it writes every row that was asked for, not a page of them, as a file to keep
+    reads: ClassVar[frozenset[str]] = frozenset()  # media types of the bodies that load() takes
+    for_people: ClassVar[bool] = False  # people read it: answers may hold what only pages offer (Request.page)
+
+    @abstractmethod
+    def dump(self, exchange: Exchange, response: Response) -> Iterator[bytes]:
+        """The body of what was read. The status is sent with its first piece: what fails before is answered as an error."""
+
+    def answer(self, exchange: Exchange, response: Response) -> Answer | None:
+        """The whole answer to what was read; None means that dump() is its body."""
+        return None
+
+    def written(self, exchange: Exchange, response: Response) -> Answer | None:
+        """The answer to a write."""
+        return None
+
+    def fault(self, exchange: Exchange, error: AppError) -> Answer | None:
+        """The answer to an error."""
+        return None
+
+    def load(self, exchange: Exchange, resource: str) -> Json:
+        """The data of a Request, from a body of one of the types in `reads`; the caller was let in."""
+        raise Unsupported(f"the format {self.kind} is not read here")
+
+    def submitted(self, exchange: Exchange, resource: str, path: tuple[str, ...], work: Callable[[], Answer]) -> Answer:
+        """The answer to an HTML form sent to an address. work() does what it asks for, or raises."""
+        return work()
+
+
+class Route(Configured, ABC):
+    """Answers HTTP paths of its own, or methods of resource types. It touches data through host.handle alone, with the
+    credential of the request."""
+
+    paths: ClassVar[Mapping[str, str]] = MappingProxyType({})  # {"/openapi.json": "GET"}: methods between spaces
+    methods: ClassVar[Mapping[str, Action]] = MappingProxyType({})  # {"PROPFIND": Action.READ}: where that is offered …
+    types: ClassVar[frozenset[str]] = frozenset()  # … by resources of these types
+
+    @abstractmethod
+    def answer(self, asked: Asked, host: Host) -> Answer:
+        """The answer. AppErrors that it raises are rendered as everywhere."""
+
+
+# ---- HTTP: requests and answers
 
 _PROBLEM_MEDIA = "application/problem+json"
 _ACTIONS = {
@@ -7964,8 +7968,9 @@ def disk_errors(who: str, operation: str, is_item: Callable[[OSError], bool] = l
 # One registry of all kinds of all families: built in, of bundled plugins, which are imported when they are needed, and of
 # plugins/*.py beside app.toml. A file that does not load stops the start and is named.
 # uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS PROVIDERS
-# defines: BUILT_IN Registry load_registry
+# defines: FAMILIES BUILT_IN Registry load_registry
 
+FAMILIES: tuple[type[Extension], ...] = (Provider, Format, Route, Job, Command)
 BUILT_IN: tuple[type[Extension], ...] = (SqlProvider, JsonFormat, CsvFormat, NdjsonFormat)
 _Family = TypeVar("_Family", bound=Extension)
 _Found = TypeVar("_Found")

@@ -11,7 +11,7 @@ from app import RESERVED_FIELDS, Answer, Asked, Fault, Host, Value, dump_json
 
 # ==== 1. OPENAPI =================================================================================================
 # Paths, bodies and parameters of the resources as they are declared, and the two ways to ask for them.
-# uses: ERRORS VALUES CONFIG CONTRACTS
+# uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS
 # defines: Route:openapi Command:info_openapi describe OpenApi InfoOpenApi
 
 _TEXT: Value = {"type": "string"}

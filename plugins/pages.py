@@ -79,7 +79,7 @@ else:
 
 # ==== 1. PAGES ===================================================================================================
 # Templates, those beside app.toml first, and what each of them shows.
-# uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS RESOURCES ASSEMBLY plugin:controls plugin:locale plugin:media_types
+# uses: ERRORS VALUES CONFIG RUNNERS RESOURCES ASSEMBLY plugin:controls plugin:locale plugin:media_types
 # defines: Again site_of Pages page_answer listed
 
 # By status: what happened, and what a person can do about it.
@@ -626,7 +626,7 @@ def _target(exchange: Exchange, value: Json) -> str:
 # ==== 2. DRAFTS ==================================================================================================
 # Nothing that a person typed or chose is lost: it comes back with whatever kept it from being stored, and goes on after
 # signing in. Nothing is remembered here but staged files: a page carries its own texts.
-# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES PAGES plugin:uploads plugin:html_forms
+# uses: ERRORS VALUES RUNNERS RESOURCES PAGES plugin:uploads plugin:html_forms
 # defines: CARRIED_BYTES Draft submission Drafts PageUpload
 
 _STRANGERS_RATE = 20_000  # bytes a second, past which the form of a sender who is not signed in may take no longer

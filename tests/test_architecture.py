@@ -54,7 +54,6 @@ ABOVE_BUDGET = {
     "ERRORS": 222,
     "VALUES": 726,
     "CONFIG": 1045,
-    "CONTRACTS": 575,
     "ASSEMBLY": 941,
 }
 

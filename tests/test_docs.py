@@ -218,7 +218,7 @@ def contracts_text() -> str:
     """What a plugin implements: the abstract methods, and what it may replace."""
     rows = []
     for cls in (app.Extension, app.Provider, app.Records, app.Blobs, app.Queries, *app.FAMILIES[1:]):
-        homes = [cls, *(base for base in cls.__bases__ if base.__name__.startswith("_"))]
+        homes = [cls, *(base for base in cls.__bases__ if base is app.Configured)]
         own = [name for home in homes for name in vars(home) if not name.startswith("_") or name == "__init__"]
         must = [name for name in own if name in getattr(cls, "__abstractmethods__", ())]
         must += [name for name in getattr(cls, "__annotations__", ()) if name not in vars(cls)]
