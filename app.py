@@ -2547,8 +2547,8 @@ class Command(Extension, ABC):
 
 
 # ==== 5. RUNNERS =================================================================================================
-# Transports: the only section that knows HTTP, and what a message of a queue means. A runner makes Requests of what comes,
-# hands them to its Host, and renders Responses and AppErrors as pages, JSON, CSV, NDJSON, bytes or answers by message.
+# Transports: the only section that knows HTTP, and what a message of a queue means. A runner makes Requests of what comes
+# in, hands them to its Host, and renders Responses and AppErrors as pages, JSON, CSV, NDJSON, bytes or messages.
 # uses: ERRORS VALUES CONFIG CONTRACTS
 # defines: Runner Asked Answer Format Route HTTP_METHODS PAGE_POLICY BodyReader Exchange json_answer see_other
 #          problem_details list_page error_headers methods_of JsonFormat CsvFormat NdjsonFormat send_content HttpDoor
@@ -2665,11 +2665,9 @@ _ACTIONS = {
     "DELETE": Action.DELETE,
 }  # fmt: skip
 HTTP_METHODS = (*_ACTIONS, "OPTIONS")  # that every site knows; its Routes may add others
-_PART_OF_WHOLE = ("Content-Range", "X-Update-Range")  # headers that say that a body is only a part of what is written
-# What the action of a page's form adds to its address.
-_CONTROLS = ("_method", "_version", "_submission", "_resume", "_list")
-_ENDED_COOKIE = "satchel_ended_"  # which session it was, for a form page that is still open
+_CONTROLS = ("_method", "_version", "_submission", "_resume", "_list")  # parameters of a page's form, not for its resource
 _COOKIE = "satchel_session_"  # and the id of the site, so that two sites on one host do not sign each other out
+_ENDED_COOKIE = "satchel_ended_"  # the session that has ended: a form page that is still open may need it
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -2871,7 +2869,7 @@ class Exchange:
     @property
     def inner(self) -> str:
         """The path below the site's prefix, without the first slash."""
-        return self.path.removeprefix(self.prefix + "/")
+        return self.path.removeprefix(self.prefix).removeprefix("/")
 
     def url(self, address: str, /, **params: Any) -> str:
         """The path of an address on this site, with its query."""
@@ -3094,7 +3092,8 @@ def _dumped(exchange: Exchange, response: Response) -> Answer:
     one = exchange.format
     subject = "table" if response.table else "record"
     if subject not in one.subjects:
-        raise NotAcceptable(f"the formats here are {', '.join(exchange.door.media_of(subject))}")
+        known = [other.media.partition(";")[0] for other in exchange.door.formats.values() if subject in other.subjects]
+        raise NotAcceptable(f"the formats here are {', '.join(known)}")
     headers = [("Content-Type", one.media)]
     if one.whole:
         name = quote(split_path(exchange.path.rstrip("/"))[-1], safe="")
@@ -3174,7 +3173,10 @@ class CsvFormat(Format):
 
     def dump(self, exchange: Exchange, response: Response) -> Iterator[bytes]:
         table = cast(Table, response.table)
-        return _excel_csv(table, exchange.door.host.locale) if exchange.query.get("_for") else _csv(table)
+        if exchange.query.get("_for"):
+            return _excel_csv(table, exchange.door.host.locale)
+        names = [column.name for column in table.columns]
+        return _csv_lines(names, ([_cell(row[name]) for name in names] for row in table.rows))
 
 
 class NdjsonFormat(Format):
@@ -3186,7 +3188,15 @@ class NdjsonFormat(Format):
     whole = True
 
     def dump(self, exchange: Exchange, response: Response) -> Iterator[bytes]:
-        return _ndjson(cast(Table, response.table))
+        lines: list[bytes] = []
+        size = 0
+        for row in cast(Table, response.table).rows:
+            lines.append(dump_json(row).encode(errors="replace") + b"\n")
+            size += len(lines[-1])
+            if size > CHUNK_BYTES // 4:
+                yield b"".join(lines)
+                lines, size = [], 0
+        yield b"".join(lines)
 
 
 def _cell(value: Json) -> str:
@@ -3198,11 +3208,6 @@ def _cell(value: Json) -> str:
     if isinstance(value, dict) and "address" in value:
         return str(value["address"])
     return dump_json(value)
-
-
-def _csv(table: Table) -> Iterator[bytes]:
-    names = [column.name for column in table.columns]
-    return _csv_lines(names, ([_cell(row[name]) for name in names] for row in table.rows))
 
 
 def _csv_lines(heading: Sequence[str], rows: Iterable[Sequence[str]], delimiter: str = ",") -> Iterator[bytes]:
@@ -3227,18 +3232,6 @@ def _excel_csv(table: Table, locale: Locale) -> Iterator[bytes]:
     lines = _csv_lines(heading, rows, delimiter)
     yield b"\xef\xbb\xbf" + next(lines)  # not before the first rows: what fails there has a status of its own
     yield from lines
-
-
-def _ndjson(table: Table) -> Iterator[bytes]:
-    lines: list[bytes] = []
-    size = 0
-    for row in table.rows:
-        lines.append(dump_json(row).encode(errors="replace") + b"\n")
-        size += len(lines[-1])
-        if size > CHUNK_BYTES // 4:
-            yield b"".join(lines)
-            lines, size = [], 0
-    yield b"".join(lines)
 
 
 # ---- the file responder
@@ -3330,8 +3323,8 @@ def _media_headers(name: str) -> _Headers:
     """Type, disposition and policy of an uploaded file: nothing in it ever runs in this site's name."""
     media: str = plugin("media_types").media_type(name)
     scriptable = _SCRIPTABLE.fullmatch(media)
-    named = scriptable or media in ("text/csv", "text/css", "text/calendar")
-    if "script" in media or (media.startswith("text/") and not named):
+    keeps_type = scriptable or media in ("text/csv", "text/css", "text/calendar")
+    if "script" in media or (media.startswith("text/") and not keeps_type):
         media = "text/plain; charset=utf-8"
     shown = "inline" if _INLINE.fullmatch(media) and not scriptable else "attachment"
     disposition = f"{shown}; filename=\"{_quotable(name, '_')}\"; filename*=UTF-8''{quote(name, safe='')}"
@@ -3432,10 +3425,6 @@ class HttpDoor:
                 best, chosen = quality, kind
         return chosen
 
-    def media_of(self, subject: str) -> list[str]:
-        """The media types of the formats that can write this."""
-        return [one.media.partition(";")[0] for one in self.formats.values() if subject in one.subjects]
-
     # -- where a request may come from
 
     def trusts(self, peer: str) -> bool:
@@ -3525,7 +3514,7 @@ class HttpDoor:
         self.check_origin(exchange, form=not is_bytes)
         if exchange.header("content-encoding").lower() not in ("", "identity"):
             raise UnsupportedMedia("Content-Encoding is not supported: send the bytes as they are")
-        for name in _PART_OF_WHOLE:  # RFC 9110 section 14.5
+        for name in ("Content-Range", "X-Update-Range"):  # RFC 9110 section 14.5
             if "HTTP_" + name.upper().replace("-", "_") in exchange.environ:
                 raise BadRequest(f"{name} is not supported: a write replaces the whole, so send all of its bytes")
 
@@ -3755,9 +3744,8 @@ class HttpRunner(Runner):
             return None
         if exchange.resource:
             return self._resource if method in _ACTIONS or self._own_route(exchange, method) else None
-        path = exchange.path.removeprefix(self.prefix) or "/"
         with suppress(HTTPError):
-            target, parts = self.router.match({"REQUEST_METHOD": method, "PATH_INFO": path})
+            target, parts = self.router.match({"REQUEST_METHOD": method, "PATH_INFO": "/" + exchange.inner})
             return partial(target, **parts)
         return None
 
@@ -3806,10 +3794,10 @@ class HttpRunner(Runner):
 
     def _steady(self, exchange: Exchange, request: Request) -> Answer:
         """The answer. If a file is replaced between its look-up and its reading, it is looked up again."""
-        conditional = exchange.header("if-match") or exchange.header("if-unmodified-since")
-        for _ in range(0 if conditional else 4):
-            with suppress(PreconditionFailed):
-                return self._serve(exchange, request)
+        if not (exchange.header("if-match") or exchange.header("if-unmodified-since")):
+            for _ in range(4):
+                with suppress(PreconditionFailed):
+                    return self._serve(exchange, request)
         return self._serve(exchange, request)
 
     def _serve(self, exchange: Exchange, request: Request) -> Answer:
