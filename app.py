@@ -108,6 +108,7 @@ class AppError(Exception):
     status: ClassVar[int] = 500
     exit_code: ClassVar[int] = 1
     retry: ClassVar[bool] = False
+    retry_after_s: int = 5
 
     def __init__(self, message: str, *, hint: str = "", faults: Iterable[Fault] = (), **facts: Any) -> None:
         super().__init__(message)
@@ -119,7 +120,6 @@ class AppError(Exception):
 
     @property
     def with_hint(self) -> str:
-        """The message with the hint, for the operator alone."""
         return self.message + (f" ({self.hint})" if self.hint else "")
 
 
@@ -207,8 +207,7 @@ class Exists(Conflict):
 class Busy(Conflict):
     """The same request is still running, or other writers were always faster; a repeat after `over_in_s` may succeed."""
 
-    retry = True
-    retry_after_s: ClassVar[int] = 1
+    retry, retry_after_s = True, 1
     over_in_s: float = 1.0
 
 
@@ -265,7 +264,6 @@ class Unavailable(AppError):
     """A provider is down or busy, or the data folder is in use; a repeat after `retry_after_s` may succeed."""
 
     code, status, exit_code, retry = "unavailable", 503, 7, True
-    retry_after_s: int = 5
 
 
 class PayloadUnavailable(AppError):
@@ -311,7 +309,7 @@ class ConfigError(AppError):
 #          COUNTED COUNT_S Table Response Record Insert Update Delete Write Blob Folder Unseen Entry Staged OPERATORS
 #          Condition Query Page Select Rows Change exact_number load_json dump_json check_text member_pointer LOST Damaged
 #          Unread damage_of damage_in check_value is_key check_path compose split_path quote_path new_id BUNDLED
-#          CHUNK_BYTES LOG rfc3339 instant_key parse_rfc3339 encode_cursor decode_cursor PAGE_BYTES weigh page_of nearest
+#          CHUNK_BYTES LOG rfc3339 instant_key encode_cursor decode_cursor PAGE_BYTES weigh page_of nearest
 #          how_many
 
 Json: TypeAlias = Any  # None, bool, int, float, Decimal, str, list and dict of these
@@ -960,17 +958,6 @@ def instant_key(text: str) -> str:
     if sign:
         at_s -= int(sign + "1") * (int(offset_h) * 3600 + int(offset_min) * 60)
     return f"{at_s:012d}{(fraction or '').rstrip('0')}"
-
-
-_YEAR_1_S = datetime(1970, 1, 1).toordinal() * 86_400
-
-
-def parse_rfc3339(text: str) -> float:
-    """Unix seconds of an RFC 3339 date-time with an offset. Raises ValueError if it is none."""
-    key = instant_key(text)
-    if not key:
-        raise ValueError("not an RFC 3339 date-time")
-    return float(Decimal(f"{int(key[:12]) - _YEAR_1_S}") + Decimal(f"0.{key[12:] or 0}"))
 
 
 def encode_cursor(*parts: Json) -> str:
@@ -3018,7 +3005,7 @@ def error_headers(error: AppError) -> _Headers:
         return [("WWW-Authenticate", f"{challenge}, {needed}")]
     if isinstance(error, RangeNotSatisfiable):
         return [("Content-Range", f"bytes */{error.size_bytes}")]
-    return [("Retry-After", str(getattr(error, "retry_after_s", 5)))] if error.retry else []
+    return [("Retry-After", str(error.retry_after_s))] if error.retry else []
 
 
 def methods_of(one: Endpoint) -> list[str]:
@@ -5696,16 +5683,9 @@ def is_date(text: str) -> bool:
         return False
 
 
-def _is_date_time(text: str) -> bool:
-    try:
-        return math.isfinite(parse_rfc3339(text))
-    except (ValueError, OverflowError):
-        return False
-
-
 _FORMATS: Mapping[str, Callable[[str], Any]] = {
     "date": is_date,
-    "date-time": _is_date_time,
+    "date-time": instant_key,
     "email": _EMAIL.fullmatch,
     "uri": _URI.fullmatch,
     "multiline": lambda text: True,
@@ -6021,7 +6001,7 @@ def _filter_value(name: str, text: str, column: Column, locale: Locale) -> Json:
         return _truth(name, text)
     if column.format == "date-time":
         moment = _with_plus(text)
-        if not _is_date_time(moment):
+        if not instant_key(moment):
             raise BadRequest(f"{name} is {text!r}: {column.name} {FORMAT_HELP['date-time']}")
         return moment
     if column.type not in _NUMERIC:
@@ -6783,7 +6763,7 @@ class View(Resource):
         for one in config.where:
             values = one.value if one.op == "in" else [one.value]
             compares = one.field in form.instants and one.op not in ("contains", "prefix", "null")
-            for text in [text for text in values if isinstance(text, str) and not _is_date_time(text)] if compares else ():
+            for text in [text for text in values if isinstance(text, str) and not instant_key(text)] if compares else ():
                 detail = f"compares {one.field} with {text!r}: it {FORMAT_HELP['date-time']}"
                 yield Fault(f"views.{self.name}.where", "configuration", detail)
 
@@ -9081,7 +9061,7 @@ class LoadedSite:
             print(line, flush=True)
 
     def print_json(self, value: Json) -> None:
-        _print_json(value)
+        print(dump_json(value, indent=2))
 
 
 def read_toml(path: Path) -> tuple[Value, str]:
@@ -9129,10 +9109,6 @@ def _say(*lines: str) -> None:
     """Words for people."""
     for line in lines:
         print(line, file=sys.stderr, flush=True)
-
-
-def _print_json(value: Json) -> None:
-    print(dump_json(value, indent=2))
 
 
 # ---- server
@@ -9202,20 +9178,19 @@ def cmd_server_run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or Ctrl-C; several runners are children of this process, which opens nothing."""
     site = LoadedSite(args)
     app = site.app()
-    wanted = args.runner or [HttpRunner.kind]
+    wanted = set(args.runner or [HttpRunner.kind])
     if SqsRunner.kind in wanted and not app.config.sqs.queues:
         raise ConfigError("[sqs] queues is empty: name the queues that --runner sqs is to work on")
-    several = len(set(wanted)) > 1 or (SqsRunner.kind in wanted and app.config.sqs.workers > 1)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     LOG.setLevel(logging.INFO)  # libraries tell of warnings and errors alone
-    workers = range(1, app.config.sqs.workers + 1 if SqsRunner.kind in wanted else 1)
-    states = {f"{SqsRunner.kind} {number}": _states_file(app.config, number) for number in workers}
-    parts: dict[str, Callable[[], None]] = {
-        name: partial(_serve_sqs, app, path, not several) for name, path in states.items()
-    }
+    queue_workers = app.config.sqs.workers if SqsRunner.kind in wanted else 0
+    states = {f"{SqsRunner.kind} {number}": _states_file(app.config, number) for number in range(1, queue_workers + 1)}
     app.queues = partial(StatusFile.read, list(states.values()))
+    parts: dict[str, Callable[[], None]] = {}
     if HttpRunner.kind in wanted:
-        parts = {HttpRunner.kind: partial(_serve_http, app), **parts}
+        parts[HttpRunner.kind] = partial(_serve_http, app)
+    for name, path in states.items():
+        parts[name] = partial(_serve_sqs, app, path, alone=wanted == {SqsRunner.kind} and queue_workers == 1)
     own = os.getpid()
     _ = app.meters  # made before the first fork, so that all processes count in one place
     for name in _ASKED_FOR_LATE:  # now: another version may have taken the place of its files by then
@@ -9252,7 +9227,7 @@ def cmd_server_init(args: argparse.Namespace) -> int:
     except OSError as error:
         raise Unavailable(f"app.toml cannot be written there: {error.strerror}", hint=str(path)) from error
     if args.json:
-        _print_json({"path": str(path)})
+        LoadedSite(args).print_json({"path": str(path)})
     else:
         print(path)
     return 0

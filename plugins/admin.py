@@ -33,8 +33,8 @@ from app import (
     no_params,
     page_of,
     paged,
-    parse_rfc3339,
     plan_of,
+    plugin,
     read_list,
     rfc3339,
     text_cursor,
@@ -42,7 +42,7 @@ from app import (
 
 # ==== 1. ADMIN ===================================================================================================
 # Resources of the type admin, which no app.toml declares.
-# uses: ERRORS VALUES CONTRACTS RESOURCES
+# uses: ERRORS VALUES CONTRACTS RESOURCES plugin:locale
 # defines: lists AdminTable Metrics
 
 _AUDIT = (
@@ -130,7 +130,7 @@ class AdminTable(Resource):
         if op == "null":
             return Condition(name, "eq" if value else "ne", 0)
         try:
-            seconds = [parse_rfc3339(text) for text in (value if op == "in" else [value])]
+            seconds = [plugin("locale").parse_rfc3339(text) for text in (value if op == "in" else [value])]
         except (ValueError, OverflowError):
             raise BadRequest(f"{name} {FORMAT_HELP['date-time']}") from None
         return Condition(name, op, seconds if op == "in" else seconds[0])

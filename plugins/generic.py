@@ -76,7 +76,6 @@ from app import (
     nearest,
     need_blob,
     next_version,
-    parse_rfc3339,
     plugin,
     quote_path,
     rechunk,
@@ -811,7 +810,7 @@ class ServiceRecords(Records):
 # ==== 3. BLOBS ===================================================================================================
 # Files on a server that answers GET, HEAD, PUT and DELETE. A folder is listed as nginx, another Satchel or a page of links
 # lists it. Staged bytes are a temporary file of this machine until they are published.
-# uses: ERRORS VALUES CONTRACTS PROVIDERS SERVICE plugin:web_client
+# uses: ERRORS VALUES CONTRACTS PROVIDERS SERVICE plugin:web_client plugin:locale
 # defines: HttpReader ListedName linked_names ServiceBlobs
 
 
@@ -1168,7 +1167,7 @@ class ServiceBlobs(Blobs):
     def _satchel_name(item: Value) -> ListedName:
         if item["type"] == "folder":
             return ListedName(item["name"], True)
-        modified_at = parse_rfc3339(item["modified_at"]) // 1  # as Last-Modified says it
+        modified_at = plugin("locale").parse_rfc3339(item["modified_at"]) // 1  # as Last-Modified says it
         return ListedName(item["name"], False, Blob("", item["size_bytes"], modified_at, item["etag"]))
 
 

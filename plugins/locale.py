@@ -5,18 +5,17 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
 from functools import lru_cache
 from typing import cast
 
-from app import LOST, Column, Damaged, Field, Json, SiteConfig, Unread, dump_json, exact_number, parse_rfc3339
+from app import LOST, Column, Damaged, Field, Json, SiteConfig, Unread, dump_json, exact_number, instant_key
 
 # ==== 1. LOCALE ==================================================================================================
 # One object for a site's language and zone: it writes values for people and reads what they type, with every doubt said.
 # uses: VALUES CONFIG RESOURCES
-# defines: Locale of
+# defines: parse_rfc3339 Locale of
 
 # The decimal mark of each language and how it writes a date (CLDR 46); a region that differs has a line of its own. All
 # others have the point and the ISO date, and so has English without a region, whose dates are ambiguous.
@@ -41,6 +40,16 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", 
 # What a person or a browser writes for a boolean; an unticked checkbox is not sent at all.
 _TRUTHS = dict.fromkeys(("true", "on", "yes", "1"), True) | dict.fromkeys(("", "false", "off", "no", "0"), False)
 _MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})")
+
+_YEAR_1_S = datetime(1970, 1, 1).toordinal() * 86_400
+
+
+def parse_rfc3339(text: str) -> float:
+    """Unix seconds of an RFC 3339 date-time with an offset. Raises ValueError if it is none."""
+    key = instant_key(text)
+    if not key:
+        raise ValueError("not an RFC 3339 date-time")
+    return float(Decimal(f"{int(key[:12]) - _YEAR_1_S}") + Decimal(f"0.{key[12:] or 0}"))
 
 
 @lru_cache
@@ -193,8 +202,7 @@ class Locale:
         If the clocks go through an hour twice, the first one is meant; a time that they skip is Unread.
         """
         text = text.strip()
-        with suppress(ValueError, OverflowError):
-            parse_rfc3339(text)
+        if instant_key(text):
             return text
         day, _, time_ = re.sub(r"[ T,]+", " ", text).partition(" ")
         date, example = self.read_date(day), f"must be a date and time such as {self.write_date('2026-12-24')} 08:30"

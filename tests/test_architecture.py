@@ -51,8 +51,7 @@ ALL_BUDGETS = {"lines": MOST_LINES, "bytes": MOST_BYTES} | BUDGETS
 # What they had on 26 November 2026 where that is more. It may only shrink: lower a number when there is less, and take it
 # out when the budget is kept.
 ABOVE_BUDGET = {
-    "ERRORS": 222,
-    "VALUES": 726,
+    "VALUES": 715,
     "CONFIG": 1045,
     "ASSEMBLY": 941,
 }

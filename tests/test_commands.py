@@ -131,7 +131,8 @@ def test_the_life_of_a_token_from_issue_to_revoke(shell: Shell) -> None:
         "jti", "subject", "label", "grants", "roles", "issued_at", "expires_at", "used_at", "revoked_at", "token",
     }  # fmt: skip
     jti, token = issued["jti"], issued.pop("token")
-    assert app.parse_rfc3339(issued["expires_at"]) - app.parse_rfc3339(issued["issued_at"]) == 30 * 86400
+    parse_rfc3339 = app.plugin("locale").parse_rfc3339
+    assert parse_rfc3339(issued["expires_at"]) - parse_rfc3339(issued["issued_at"]) == 30 * 86400
     assert shell.json("auth", "list") == [issued]
     assert shell.json("auth", "show", jti[:12]) == issued
     assert shell.json("auth", "check", given=token + "\n") == {

@@ -452,7 +452,7 @@ def test_an_id_is_a_uuid_of_version_7_and_its_time() -> None:
 @pytest.mark.parametrize(("at", "text"), [(0, "1970-01-01T00:00:00.000Z"), (1_795_000_000.25, "2026-11-18T11:06:40.250Z")])
 def test_a_time_is_written_in_milliseconds_of_utc(at: float, text: str) -> None:
     assert app.rfc3339(at) == text
-    assert app.parse_rfc3339(text) == at
+    assert app.plugin("locale").parse_rfc3339(text) == at
 
 
 @pytest.mark.parametrize(
@@ -465,7 +465,7 @@ def test_a_time_is_written_in_milliseconds_of_utc(at: float, text: str) -> None:
     ],
 )
 def test_one_instant_has_many_spellings(text: str) -> None:
-    assert app.parse_rfc3339(text) == 1_795_000_000.25
+    assert app.plugin("locale").parse_rfc3339(text) == 1_795_000_000.25
 
 
 @pytest.mark.parametrize(
@@ -475,7 +475,7 @@ def test_one_instant_has_many_spellings(text: str) -> None:
 )  # fmt: skip
 def test_what_is_no_time_with_an_offset_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
-        app.parse_rfc3339(text)
+        app.plugin("locale").parse_rfc3339(text)
 
 
 def test_the_keys_of_instants_sort_as_the_instants_do() -> None:
