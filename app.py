@@ -108,7 +108,7 @@ class AppError(Exception):
     status: ClassVar[int] = 500
     exit_code: ClassVar[int] = 1
     retry: ClassVar[bool] = False
-    retry_after_s: int = 5
+    retry_after_s: int = 5  # where `retry` is true
 
     def __init__(self, message: str, *, hint: str = "", faults: Iterable[Fault] = (), **facts: Any) -> None:
         super().__init__(message)
@@ -9106,7 +9106,7 @@ def _operator() -> Caller:
 
 
 def _say(*lines: str) -> None:
-    """Words for people."""
+    """Prints lines for people, to standard error."""
     for line in lines:
         print(line, file=sys.stderr, flush=True)
 
@@ -9265,11 +9265,11 @@ class UsageParser(argparse.ArgumentParser):
         super().__init__(*args, **{"formatter_class": argparse.RawDescriptionHelpFormatter, **kwargs})
 
     def error(self, message: str) -> NoReturn:
-        told = re.sub(r"^argument (?:.*/)?(\S+): ", r"\1: ", message).replace(": must ", " must ", 1)
-        raise ConfigError(told, hint=f"{self.prog} --help")
+        problem = re.sub(r"^argument (?:.*/)?(\S+): ", r"\1: ", message).replace(": must ", " must ", 1)
+        raise ConfigError(problem, hint=f"{self.prog} --help")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Options that there are not are found first: argparse would take what follows one for a command."""
+        """Finds unknown options before argparse does, which would take the word after one for a command."""
         words = list(sys.argv[1:] if args is None else args)
         if words == ["version"] and "--version" in self._option_string_actions:
             words = ["--version"]
@@ -9299,7 +9299,7 @@ class UsageParser(argparse.ArgumentParser):
 
 
 def option_type(kind: str) -> Callable[[str], Any]:
-    """An option's value as app.toml's converter of this kind reads it; what is wrong is said of the option."""
+    """A `type` for argparse: reads an option as app.toml's converter of this kind reads a setting."""
 
     def convert(text: str) -> Any:
         try:
@@ -9312,7 +9312,7 @@ def option_type(kind: str) -> Callable[[str], Any]:
 
 
 def _show_help(parser: UsageParser, args: argparse.Namespace) -> int:
-    """For a command that is not whole."""
+    """What a group of commands does by itself, such as `auth`."""
     parser.print_help(sys.stderr)
     return ConfigError.exit_code
 

@@ -30,7 +30,7 @@ def unknown_option(parser: UsageParser, name: str) -> str:
 
 
 def wrong_choice(parser: UsageParser, action: argparse.Action, value: str) -> str:
-    """What is wrong with a value that is none of an argument's choices, or with a command that does not exist."""
+    """What is wrong with a value that is none of an argument's choices; a command may be such a value."""
     choices = list(map(str, action.choices or ()))
     known = ", ".join(choices)
     if not parser.takes_command(action):
