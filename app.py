@@ -2387,6 +2387,7 @@ class Resource(ABC):
     endpoints: ClassVar[tuple[Endpoint, ...]] = (Endpoint(""),)  # routes, Allow, info routes and OpenAPI follow from them
     actions: ClassVar[frozenset[Action]]  # of all endpoints
     records: Records | None = None  # keep its records, audit entries and request ids; None means the state provider
+    providers: Sequence[Provider] = ()  # that it reads, or writes to
 
     def __init_subclass__(cls) -> None:
         cls.actions = frozenset(action for endpoint in cls.endpoints for action in endpoint.actions)
@@ -5665,7 +5666,7 @@ class Authority:
 # Plan; bytes and records go through the contracts only.
 # uses: ERRORS VALUES CONFIG CONTRACTS
 # defines: is_date FORMAT_HELP has_type is_number number_of Field ListQuery LIST_PARAMS read_list page_bounds no_params
-#          text_cursor watched plan_of paged as_stored Files in_units leads_to Edits Form HELD_IS_GONE upload_chunks
+#          text_cursor watched plan_of paged as_stored Files in_units leads_to Form HELD_IS_GONE upload_chunks
 #          View AppPage Home RESOURCE_TYPES
 
 _EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,8}")
@@ -6152,7 +6153,7 @@ class Files(Resource):
     endpoints = (Endpoint("", (Action.READ, Action.CREATE)), Endpoint("PATH", tuple(Action)))
 
     def __init__(self, config: FilesConfig, blobs: Blobs) -> None:
-        self.config, self.name, self.blobs = config, config.name, blobs
+        self.config, self.name, self.blobs, self.providers = config, config.name, blobs, [blobs]
         self.title = config.title or config.name.capitalize()
         self.root = config.prefix.rstrip("/")
 
@@ -6371,9 +6372,6 @@ def leads_to(address: str, opens: Collection[str], caller: Caller) -> str:
     return records if address in opens or not caller.may(Action.CREATE, address) else address
 
 
-Edits: TypeAlias = Callable[["Form", Value, Value], dict[str, tuple[Json, Json]]]  # see plugins/controls.py
-
-
 class Form(Resource):
     """A form and the records that it makes."""
 
@@ -6385,10 +6383,8 @@ class Form(Resource):
         Endpoint("records/ID/FIELD"),  # of a field that takes files
     )
 
-    def __init__(
-        self, config: FormConfig, records: Records, shares: Mapping[str, Files], locale: Locale, edits: Edits
-    ) -> None:
-        self.config, self.name, self.locale, self._edits = config, config.name, locale, edits
+    def __init__(self, config: FormConfig, records: Records, shares: Mapping[str, Files], locale: Locale) -> None:
+        self.config, self.name, self.locale = config, config.name, locale
         self.store = self.records = records
         self.table = config.table or config.name.replace("-", "_")
         self.title = config.title or config.name.capitalize()
@@ -6404,7 +6400,8 @@ class Form(Resource):
             raise ConfigError(f"forms.{config.name} is not valid", faults=wrong)
         self.instants = frozenset(column.name for column in self.columns if column.format == "date-time")
         self.shares = {one.name: shares[one.config.files] for one in files}
-        self.files: Any = None  # FormFiles of plugins/form_files.py, if some fields take files
+        self.providers = [records, *(share.blobs for share in self.shares.values())]
+        self.files: Any = plugin("form_files").FormFiles(self) if self.shares else None
         self.opens = frozenset([f"forms/{config.name}"] if config.opens == "records" else [])
 
     @classmethod
@@ -6642,7 +6639,7 @@ class Form(Resource):
             news = [name for name in names if not any(_same(data.get(name), held.get(name)) for held in same)]
             given = {name: (data.get(name), data.get(name)) for name in news}
         else:
-            given = self._edits(self, data, stored)
+            given = plugin("controls").edits(self, data, stored)
         for name, (value, fresh) in given.items():
             if value is None or fresh is not None:
                 faults += self._field_faults(self.fields[name], fresh, member_pointer("", name))
@@ -6742,6 +6739,7 @@ class View(Resource):
     def __init__(self, config: ViewConfig, source: Any, locale: Locale) -> None:
         """`source` is the Form, or the Queries of an SqlView."""
         self.config, self.name, self.source, self.locale = config, config.name, source, locale
+        self.providers = source.providers if isinstance(source, Form) else [source]
         self.title = config.title or config.name.capitalize()
         self.params, wrong = _fields_of(config.params, f"views.{config.name}.params")
         files = [one for one in self.params.values() if one.is_file]
@@ -8222,12 +8220,7 @@ def audit_store(resource: Resource, state: Records) -> Records:
 
 def stores(resource: Resource) -> list[Provider]:
     """The providers that a resource writes to."""
-    match resource:
-        case Files(blobs=blobs):
-            return [blobs]
-        case Form(store=records, shares=shares):
-            return [records, *(share.blobs for share in shares.values())]
-    return []
+    return list(resource.providers) if isinstance(resource, Files | Form) else []
 
 
 def _slow_patterns(one: ResourceConfig, place: str) -> Iterator[Fault]:
@@ -8237,11 +8230,6 @@ def _slow_patterns(one: ResourceConfig, place: str) -> Iterator[Fault]:
         judged = each.pattern and each.type == "string"
         if judged and (slow := plugin("patterns").pattern_fault(each.pattern, each.longest or 10_000)):
             yield Fault(f"{place}.{inside}.{each.name}.pattern", "configuration", slow)
-
-
-def _edits(form: Form, data: Value, stored: Value) -> dict[str, tuple[Json, Json]]:
-    found: dict[str, tuple[Json, Json]] = plugin("controls").edits(form, data, stored)
-    return found
 
 
 class Builder:
@@ -8331,8 +8319,7 @@ class Builder:
         shares = {address: r for address, r in self.resources.items() if isinstance(r, Files)}
         if records is None or any(f.files in self.declared and f.files not in shares for f in one.fields):
             return None
-        form = Form(one, records, shares, self.locale, _edits)
-        form.files = plugin("form_files").FormFiles(form) if form.shares else None
+        form = Form(one, records, shares, self.locale)
         other = self._tables.setdefault((id(records), form.table.casefold()), place)
         if other != place:
             self._fault(f"{place}.table", f"is {form.table}, which {other} has already: name another")
@@ -8480,15 +8467,9 @@ class Health:
 
     def ensure_open_for(self, resource: Resource, action: Action, state: Records) -> None:
         """ensure_open of what such a request needs."""
-        if not self._not_open:
-            return
-        wanted: list[Provider] = [] if action == Action.READ else [audit_store(resource, state)]
-        match resource:
-            case View(source=Form() as form):
-                wanted += stores(form)
-            case View(source=Queries() as queries):
-                wanted += [queries]
-        self.ensure_open(*wanted, *stores(resource), *getattr(resource, "sources", ()))
+        if self._not_open:
+            audit = [] if action == Action.READ else [audit_store(resource, state)]
+            self.ensure_open(*audit, *resource.providers)
 
     def pings(self, patience_s: float | None = None) -> dict[str, float | AppError]:
         """Each provider's round trip in seconds, or what is wrong with it."""
@@ -8677,7 +8658,10 @@ class Flow:
             resource = self._admit(request, caller)
             self._health.ensure_open_for(resource, request.action, self._state)
             if request.decode is not None:
-                request = request._replace(data=_own_files(request.decode(), caller), decode=None)
+                data = request.decode()
+                if not request.typed:  # from a page, which may name files that are held
+                    data = plugin("held_files").own_files(data, caller)
+                request = request._replace(data=data, decode=None)
             _check_batch(request, resource)
             response = self._execute(request, caller, resource, guard)
         except AppError as error:
@@ -8866,21 +8850,6 @@ def _discard(plan: Plan) -> None:
                 step.blobs.discard(step.staged)
 
 
-def _own_files(data: Json, caller: Caller) -> Json:
-    """What a page sent; a file that is held for another subject is as if it were gone."""
-
-    def own(item: Json) -> Json:
-        if isinstance(item, Upload) and item.held and item.held.subject not in (None, caller.subject):
-            held = copy.copy(item.held)
-            held.share = ""
-            return Upload(item.name, item.file, item.dropped_bytes, held)
-        return item
-
-    if not isinstance(data, dict):
-        return data
-    return {name: list(map(own, one)) if isinstance(one, list) else one for name, one in data.items()}
-
-
 # ---- the application
 
 
@@ -8907,7 +8876,7 @@ class App:
         self.began_at = clock()
         self.queues: Callable[[], Mapping[str, str]] = dict  # states of the queues that this server works on, by name
         if built.state is not None:
-            self.resources["admin/metrics"] = plugin("admin").Metrics(self.metrics)
+            self.resources["admin/metrics"] = plugin("admin").Metrics(lambda: plugin("metrics").samples(self))
 
     @property
     def authority(self) -> Authority:
@@ -8997,10 +8966,6 @@ class App:
 
     def observe(self, name: str, *labels: str, value: float) -> None:
         self.meters.observe(name, *labels, value=value)
-
-    def metrics(self) -> list[Value]:
-        """Every meter with its samples, for admin/metrics."""
-        return cast(list[Value], plugin("metrics").samples(self))
 
 
 # ==== 11. COMMANDS ===============================================================================================

@@ -80,7 +80,8 @@ class AdminTable(Resource):
         secret: bool = False,
     ) -> None:
         """`secret`: keys are secret, and rows past their expires_at are left out."""
-        self.name, self.sources, self.locale, self.secret = name, tuple(sources), locale, secret
+        self.name, self.locale, self.secret = name, locale, secret
+        self.providers = self.sources = tuple(sources)
         self.title, self.table = name.capitalize(), f"_{name}"
         self.seconds = frozenset(column for column in columns if column.endswith("_at"))  # kept as Unix seconds, 0 = never
         key = () if secret else (Column("id", "Id"),)

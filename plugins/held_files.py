@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
-from app import App, AppError, Conflict, Files, Form, Held, Staged, Update, Upload
+from app import App, AppError, Caller, Conflict, Files, Form, Held, Json, Staged, Update, Upload
 
 # ==== 1. HELD ====================================================================================================
 # Files of a form or share, held by session where the sender is signed out, and how large they may be.
 # uses: ERRORS VALUES RESOURCES ASSEMBLY
-# defines: HeldFiles
+# defines: own_files HeldFiles
 
 _TRIES = 8  # to note files in a session, while another submit of it does the same
+
+
+def own_files(data: Json, caller: Caller) -> Json:
+    """What a page sent; a file that is held for another subject is as if it were gone."""
+
+    def own(item: Json) -> Json:
+        if isinstance(item, Upload) and item.held and item.held.subject not in (None, caller.subject):
+            held = copy.copy(item.held)
+            held.share = ""
+            return Upload(item.name, item.file, item.dropped_bytes, held)
+        return item
+
+    if not isinstance(data, dict):
+        return data
+    return {name: list(map(own, one)) if isinstance(one, list) else one for name, one in data.items()}
 
 
 class HeldFiles:
