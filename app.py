@@ -1022,7 +1022,7 @@ def how_many(count: int, what: str = "byte") -> str:
 # a reader walks them and collects every fault. Extensions bring their own settings. Beside them how a file that comes
 # with app.py is read or imported.
 # uses: ERRORS VALUES
-# defines: REQUIRED Setting Settings Shape setting settings_of SiteConfig AuthConfig HttpConfig EventsConfig
+# defines: REQUIRED Setting Settings Shape setting settings_of Options SiteConfig AuthConfig HttpConfig EventsConfig
 #          QueueConfig SqsConfig RoleConfig PublicConfig ProviderConfig FilesConfig CHOICE ITEMS FieldConfig FormConfig
 #          CONDITION COLUMN ViewConfig LINK AppConfig ResourceConfig RESOURCE_CONFIGS Config LONGEST MOST_RECORD_BYTES
 #          SETTINGS RESERVED_FIELDS NOT_AVAILABLE bundled_text plugin import_file other_names CONVERTERS read_config
@@ -1036,6 +1036,8 @@ class Setting:
 
     Tables inside a setting are declared too: `table` is the shape of a single one, `each` that of the tables in a list, or
     of tables by name if the default is {}. The converter gets what they became.
+
+    A "pattern" is refused if a text of `longest` characters could keep it busy; None leaves that to who knows its texts.
     """
 
     attribute = ""  # of the Settings that declare it
@@ -1051,9 +1053,10 @@ class Setting:
         table: Shape = (),
         each: Shape = (),
         convert: Callable[[Any, Path], Any] | None = None,
+        longest: int | None = 10_000,
     ) -> None:
         self.name, self.kind, self.default, self.help, self.unit = name, kind, default, help, unit
-        self.table, self.each, self.convert = table, each, convert
+        self.table, self.each, self.convert, self.longest = table, each, convert, longest
 
     def __set_name__(self, owner: type, attribute: str) -> None:
         self.attribute = attribute
@@ -1061,7 +1064,16 @@ class Setting:
 
     def read(self, raw: Any, folder: Path) -> Any:
         """The value that app.toml in `folder` gives it; ValueError says what to write instead."""
-        return (self.convert or CONVERTERS[self.kind])(raw, folder)
+        value = (self.convert or CONVERTERS[self.kind])(raw, folder)
+        is_judged = self.kind == "pattern" and value and self.longest
+        if is_judged and (slow := plugin("patterns").pattern_fault(value, self.longest)):
+            raise ValueError(slow)
+        return value
+
+    @property
+    def is_secret(self) -> bool:
+        """Whether its value may hold a secret, as that of any converter of its own may."""
+        return self.kind == "secret" or self.convert is not None
 
 
 _UNIT_OF: Mapping[str, str] = {"duration": "_s", "size": "_bytes"}
@@ -1077,7 +1089,7 @@ class Settings:
         raise AttributeError(f"{name} is a setting of app.toml: it does not change")
 
     def __repr__(self) -> str:
-        shown = [one.attribute for one in settings_of(type(self)) if one.kind != "secret"]
+        shown = [one.attribute for one in settings_of(type(self)) if not one.is_secret]
         return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"
 
     def replaced(self, **values: Any) -> Self:
@@ -1090,12 +1102,23 @@ Shape: TypeAlias = type[Settings] | tuple[Setting, ...]
 
 def setting(kind: str, default: Any, help: str, *, name: str = "", table: Shape = (), each: Shape = ()) -> Any:
     """An attribute of Settings. Its key in app.toml is `name`, or else the attribute's name without its unit."""
-    return Setting(name, kind, default, help, table=table, each=each)
+    return Setting(name, kind, default, help, table=table, each=each, longest=None)
 
 
 def settings_of(shape: Shape) -> tuple[Setting, ...]:
     """The settings that a table may hold, in order."""
     return shape if isinstance(shape, tuple) else tuple(one for one in vars(shape).values() if isinstance(one, Setting))
+
+
+class Options(dict[str, Any]):
+    """The settings of an extension by their names, converted."""
+
+    def __init__(self, values: Value, settings: Sequence[Setting]) -> None:
+        super().__init__(values)
+        self._secrets = {one.name for one in settings if one.is_secret}
+
+    def __repr__(self) -> str:
+        return f"Options({ {name: value for name, value in self.items() if name not in self._secrets} })"
 
 
 class SiteConfig(Settings):
@@ -1351,21 +1374,12 @@ class Config(NamedTuple):
     lines: Callable[[], Mapping[str, int]] = dict  # of app.toml, by the place that begins there
     faults: tuple[Fault, ...] = ()
 
+    def __repr__(self) -> str:  # `raw` may hold what should have been kept elsewhere as a secret
+        return f"Config({self.origin!r})"
+
     def is_sound(self, place: str) -> bool:
         """Whether nothing is wrong at a place such as "forms.leave", nor inside it."""
         return not any((fault.pointer + ".").startswith(place + ".") for fault in self.faults)
-
-    def line(self, fault: Fault) -> int | None:
-        """The line of app.toml on which the fault's place, or the table around it, begins."""
-        place, lines = fault.pointer, self.lines()
-        while place and place not in lines:
-            place = place.rpartition(".")[0]
-        return lines.get(place)
-
-    def located(self, fault: Fault) -> Fault:
-        """The fault with its line, for people."""
-        line = self.line(fault)
-        return fault._replace(detail=f"{fault.detail} (line {line})") if line else fault
 
     def provider_name(self, wanted: str) -> str:
         """The provider that a `provider` or `state` setting means; "" if it is empty and there is no obvious one."""
@@ -1656,33 +1670,13 @@ def _site_address(raw: Any, folder: Path) -> str:
 
 
 def _lang(raw: Any, folder: Path) -> str:
-    # RFC 5646 section 2.1, without grandfathered tags and those for private use alone
-    tag = r"[A-Za-z]{2,3}(-[A-Za-z]{3}){0,3}(-[A-Za-z]{4})?(-([A-Za-z]{2}|[0-9]{3}))?"
-    variants = r"(-([A-Za-z0-9]{5,8}|[0-9][A-Za-z0-9]{3}))*"
     text = _text(raw, folder)
-    if not re.fullmatch(tag + variants + r"(-[A-WYZa-wyz0-9](-[A-Za-z0-9]{2,8})+)*(-[Xx](-[A-Za-z0-9]{1,8})+)?", text):
-        meant = other_names()["languages"].get(text.lower()) or text.replace("_", "-")
-        hint = f"; did you mean {meant}?" if re.fullmatch(tag, meant) else ""
-        raise ValueError(f'must be a language tag such as "en", "de" or "en-GB"{hint}')
-    return text
+    return text if text == "en" else cast(str, plugin("zones").language(text))
 
 
 def _timezone(raw: Any, folder: Path) -> str:
     text = _text(raw, folder)
-    if text == "UTC":
-        return text  # needs no database of zones
-    from zoneinfo import available_timezones
-
-    known = available_timezones() - {"localtime", "Factory"}
-    if text in known:
-        return text
-    hint = nearest(text, known)
-    if not known:
-        hint = "; no time zones are installed here: install the package tzdata"
-    for name in known:
-        if name.lower() == text.lower():
-            hint = f"; did you mean {name}?"
-    raise ValueError(f'must be the name of a time zone such as "Europe/Copenhagen"{hint}')
+    return text if text == "UTC" else cast(str, plugin("zones").zone(text))
 
 
 def _grants(raw: Any, folder: Path) -> tuple[Grant, ...]:
@@ -1935,7 +1929,8 @@ class _Reader:
             raw = {key: value for key, value in raw.items() if key == "kind"}  # whose the other keys are is not known
             if isinstance(kind, str):
                 self.fault(f"{place}.kind", f"{kind!r} is not a kind of provider{nearest(kind, self.kinds)}")
-        options = self.table(place, "providers.*", (*settings_of(ProviderConfig), *(own or ())), raw)
+        settings = (*settings_of(ProviderConfig), *(own or ()))
+        options = Options(self.table(place, "providers.*", settings, raw), settings)
         return ProviderConfig(name=name, options=options, kind=options.pop("kind"))
 
     def resource(self, type_: str, name: str, place: str, raw: Any) -> ResourceConfig:
@@ -1969,72 +1964,13 @@ class _Reader:
             origin=origin,
             **own,
             extensions={
-                kind: self.table(kind, kind, settings, self.raw.get(kind, {})) for kind, settings in self.tables.items()
+                kind: Options(self.table(kind, kind, settings, self.raw.get(kind, {})), settings)
+                for kind, settings in self.tables.items()
             },
             roles={name: self.build(RoleConfig, place, "roles.*", raw) for name, place, raw in self.named("roles")},
             providers={name: self.provider(name, place, raw) for name, place, raw in self.named("providers")},
             resources=tuple(self.resource(t, n, p, r) for t in RESOURCE_CONFIGS for n, p, r in self.named(t)),
         )
-
-    def check_names(self, config: Config) -> None:
-        """Faults of settings that name something that is not declared."""
-        tables = self.raw.get("forms")
-        forms = {f"forms/{name}" for name in tables} if isinstance(tables, dict) else set()  # those with a fault too
-        for one in config.resources:
-            place = _address_of(one).replace("/", ".")
-            if isinstance(one, ViewConfig) and one.source:
-                if one.source not in forms:
-                    self.fault(f"{place}.from", f"names {one.source!r}, which is not a form{nearest(one.source, forms)}")
-            elif not isinstance(one, AppConfig):
-                self.check_provider(config, f"{place}.provider", one.provider)
-        self.check_provider(config, "site.state", config.site.state)
-        self.check_site(config)
-        self.check_queues(config)
-
-    def check_site(self, config: Config) -> None:
-        """Faults of settings in [site] and [http] that contradict each other."""
-        wrong = {fault.pointer for fault in self.faults}
-        site, http_ = config.site, config.http
-        if site.url and urlsplit(site.url).path != site.prefix and not wrong & {"site.url", "site.prefix"}:
-            end = f"{site.prefix!r}, as site.prefix says" if site.prefix else 'its host, as site.prefix is ""'
-            self.fault("site.url", f"must end with {end}")
-        if bool(http_.tls_cert) != bool(http_.tls_key) and not wrong & {"http.tls_cert", "http.tls_key"}:
-            self.fault("http.tls_cert", "goes with tls_key: give both or neither")
-
-    def check_queues(self, config: Config) -> None:
-        """Faults of [sqs]: names that are not declared, and times that do not fit SQS or one another."""
-        sqs, declared = config.sqs, [_address_of(one) for one in config.resources]
-        for index, queue in enumerate(sqs.queues):
-            place, events = f"sqs.queues.{index}.events", queue.events
-            if events and events.resource not in declared:
-                near = nearest(events.resource, declared)
-                self.fault(f"{place}.resource", f"names {events.resource!r}, which is not declared{near}")
-            if events and events.role not in config.roles:
-                near = nearest(events.role, config.roles)
-                self.fault(f"{place}.role", f"names role {events.role!r}, which is not declared in [roles]{near}")
-        if sqs.wait_s > 20:
-            self.fault("sqs.wait", "must be at most 20s")
-        if sqs.wait_s >= sqs.drain_timeout_s:
-            self.fault("sqs.drain_timeout", "must be longer than wait: a poll that has begun is not cut short")
-        if not 2 <= sqs.visibility_s <= 12 * 3600:
-            self.fault("sqs.visibility", "must be from 2s to 12h")
-
-    def check_provider(self, config: Config, place: str, wanted: str) -> None:
-        name, declared = config.provider_name(wanted), self.raw.get("providers") or {}
-        if not isinstance(declared, dict):
-            return  # which is a fault already
-        if not declared:
-            if not self.faults:  # they may be about it
-                such = '[providers.main] with kind = "sql" and url = "sqlite:///data/app.db"'
-                self.fault(place, f"is missing, and no provider is declared: write {such}")
-        elif not name and config.providers:
-            self.fault(place, f"is missing: name one of the providers {', '.join(config.providers)}")
-        elif name and name not in declared:
-            self.fault(place, f"names {name!r}, which is not a provider{nearest(name, config.providers)}")
-
-
-def _address_of(one: ResourceConfig) -> str:
-    return next(type_ for type_, cls in RESOURCE_CONFIGS.items() if isinstance(one, cls)) + f"/{one.name}"
 
 
 def _example(settings: Sequence[Setting], value: Any = "…") -> str:
@@ -2048,6 +1984,8 @@ def _as_table(place: str, shape: str, settings: Sequence[Setting], raw: Any) -> 
     if shape.count(".") < 2 and not shape.endswith(".N"):
         return f"[{place}]"
     example = _example(settings, raw if isinstance(raw, str) else "…")
+    if settings == CHOICE and isinstance(raw, str):
+        return f'{example}, or enum = ["{raw}"] in place of oneOf'
     return example if shape.endswith(".N") else f"{place.rpartition('.')[2]} = {example}"
 
 
@@ -2058,8 +1996,7 @@ def read_config(
     `tables` those of other extensions, which have a table of their own."""
     reader = _Reader(raw, folder, kinds, tables)
     config = reader.config(origin)
-    reader.check_names(config)
-    return config._replace(faults=tuple(reader.faults))
+    return config._replace(faults=tuple(plugin("cross_checks").cross_checked(config, reader.faults)))
 
 
 # ==== 4. CONTRACTS ===============================================================================================
@@ -8862,7 +8799,7 @@ class App:
         built = Builder(config, registry)
         if strict and built.faults:
             count = how_many(len(built.faults), "fault")
-            raise ConfigError(f"{config.origin} has {count}", faults=map(config.located, built.faults))
+            raise ConfigError(f"{config.origin} has {count}", faults=plugin("toml_advice").located(config, built.faults))
         self.config, self.title, self.clock, self.registry = config, config.site.title, clock, registry
         self.runs_jobs = False  # a server sets it before it opens the App in its workers
         self._jobs: Any = None

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 # ==== 1. CHECK ===================================================================================================
 # Faults that show when things are tried, damage in what is stored, and what an operator should know.
-# uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES PROVIDERS ASSEMBLY plugin:folders plugin:statements
+# uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES PROVIDERS ASSEMBLY plugin:folders plugin:statements plugin:toml_advice
 # defines: Command:server_check Inspection ServerCheck
 
 # What has an address of its own below a form, view or app; below files, anything can be.
@@ -245,12 +245,15 @@ class ServerCheck(Command):
         except ConfigError as error:  # not even TOML, or a plugin that does not load
             faults, warnings = list(error.faults) or [Fault("", error.code, error.message)], []
         if args.json:
-            rows = [fault._asdict() | {"line": config.line(fault) if config else None} for fault in faults]
+            rows = [
+                fault._asdict() | {"line": plugin("toml_advice").line_of(config, fault) if config else None}
+                for fault in faults
+            ]
             report: Value = {"ok": not faults, "faults": rows, "warnings": warnings}
             site.print_json(report | ({"created": made} if args.create else {}))
         else:
             site.say(*(f"created {what}" for what in made))
-            site.say(*_report([config.located(fault) if config else fault for fault in faults], warnings))
+            site.say(*_report(plugin("toml_advice").located(config, faults) if config else faults, warnings))
         return ConfigError.exit_code if faults else 0
 
 

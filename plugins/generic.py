@@ -1173,7 +1173,7 @@ class ServiceBlobs(Blobs):
 
 # ==== 4. GENERIC =================================================================================================
 # The provider: its settings, what the presets say of them, and faults that are found at the start.
-# uses: ERRORS VALUES CONFIG CONTRACTS SERVICE RECORDS BLOBS plugin:patterns plugin:web_client
+# uses: ERRORS VALUES CONFIG CONTRACTS SERVICE RECORDS BLOBS plugin:web_client
 # defines: Provider:generic PRESETS GenericProvider
 
 _OWN_HEADERS = ("host", "connection", "content-length", "transfer-encoding", "range", "expect", "if-match", "if-none-match")
@@ -1209,13 +1209,6 @@ def _patterns(raw: Any, folder: Path) -> Texts:
         if op not in ("eq", "gte", "lte") or "=" not in pattern:
             raise ValueError('must be queries for eq, gte and lte, such as { eq = "{field}={value}" }')
     return dict(raw)
-
-
-def _keys(raw: Any, folder: Path) -> str:
-    pattern = str(CONVERTERS["pattern"](raw, folder))
-    if pattern and (slow := plugin("patterns").pattern_fault(pattern, 512)):
-        raise ValueError(slow)
-    return pattern
 
 
 # What a setting is where app.toml does not say: PRESETS[""], and over it the preset that app.toml names.
@@ -1281,9 +1274,7 @@ class GenericProvider(ServiceRecords, ServiceBlobs):
         Setting("version", "text", None, "field with the record's version; Satchel's own unless it is in service_fields"),
         Setting("service_fields", "texts", None, "fields that the service sets itself: read, never sent"),
         Setting("drop_nulls", "boolean", None, "whether a null in its answers is a field that is missing"),
-        Setting(
-            "keys", "pattern", None, 'which keys the service can hold, as a regular expression; "" = all', convert=_keys
-        ),
+        Setting("keys", "pattern", None, 'which keys the service can hold, as a regular expression; "" = all', longest=512),
         Setting("query", "text", None, 'query of a list, with {limit} and {page}, {offset} or {cursor}: "page={page}"'),
         Setting("forward", "text", None, 'instead: query of what follows a {key}, ordered by keys: "_sort=id&id__gt={key}"'),
         Setting("backward", "text", None, "the same with the keys descending"),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+
+from app import Config, Fault
 
 # ==== 1. ADVICE ==================================================================================================
 # For people at the command line: imported only when app.toml has a fault.
-# uses: nothing
-# defines: toml_lines toml_advice
+# uses: ERRORS CONFIG
+# defines: toml_lines line_of located toml_advice
 
 
 def toml_lines(text: str) -> dict[str, int]:
@@ -37,6 +40,20 @@ def toml_lines(text: str) -> dict[str, int]:
 
 def _plain(name: str) -> str:
     return re.sub(r"[\"'\s]", "", name)
+
+
+def line_of(config: Config, fault: Fault) -> int | None:
+    """The line of app.toml on which the fault's place, or the table around it, begins."""
+    place, lines = fault.pointer, config.lines()
+    while place and place not in lines:
+        place = place.rpartition(".")[0]
+    return lines.get(place)
+
+
+def located(config: Config, faults: Iterable[Fault]) -> list[Fault]:
+    """The faults with their lines, for people."""
+    lines = ((fault, line_of(config, fault)) for fault in faults)
+    return [fault._replace(detail=f"{fault.detail} (line {line})") if line else fault for fault, line in lines]
 
 
 def toml_advice(text: str, trouble: str) -> str:

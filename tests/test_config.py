@@ -419,6 +419,37 @@ def test_every_name_that_no_field_may_have_is_a_fault() -> None:
     assert list(found) == [f"forms.leave.fields.{name}" for name in ("id", "a b", "x__y")]
 
 
+def test_no_repr_shows_a_secret(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("hunter2")
+    own = (
+        app.Setting("password", "secret", "", "what opens it"),
+        app.Setting("login", "text", "", "name and password", convert=lambda raw, folder: f"name:{raw}"),
+        app.Setting("times", "positive", 1, "how often"),
+    )
+    said = {"password": "file:secret", "login": "hunter2", "times": 3}
+    raw = {"providers": {"main": {"kind": "own", **said}}, "own": said}
+    config = app.read_config(raw, tmp_path, "app.toml", {"own": own}, {"own": own})
+    assert config.faults == ()
+    options = config.extensions["own"]
+    assert options["password"] == "hunter2"
+    assert "'times': 3" in repr(options)
+    every = (config, config.extensions, options, config.providers, config.providers["main"].options)
+    assert not [shown for shown in map(repr, every) if "hunter2" in shown]
+
+
+def test_a_pattern_that_a_plugin_asks_for_is_judged_at_its_place(tmp_path: Path) -> None:
+    rule = app.Setting("rule", "pattern", "", "which texts it takes")
+    short = app.Setting("rule", "pattern", "", "which words it takes", longest=10)
+    for toml, told in (("(a+)+$", "own.rule"), ("[a-z]+", ""), ("(a?){9}b", "")):
+        faults = app.read_config({"own": {"rule": toml}}, tmp_path, "app.toml", {}, {"own": (rule,)}).faults
+        assert [fault.pointer for fault in faults if fault.pointer.startswith("own")] == [told] * bool(told)
+    inside = app.Setting("rules", "tables", {}, "rules by name", each=(rule,))
+    config = app.read_config({"own": {"rules": {"x": {"rule": "(a+)+$"}}}}, tmp_path, "app.toml", {}, {"own": (inside,)})
+    assert "own.rules.x.rule" in [fault.pointer for fault in config.faults]
+    config = app.read_config({"own": {"rule": "a.*b.*c"}}, tmp_path, "app.toml", {}, {"own": (short,)})
+    assert not [fault for fault in config.faults if fault.pointer == "own.rule"]
+
+
 def test_a_bad_value_of_any_setting_of_a_provider_is_a_fault_and_no_traceback(tmp_path: Path) -> None:
     for kind, cls in app.load_registry(tmp_path).of(app.Provider).items():
         for one in cls.settings:
@@ -448,6 +479,7 @@ MEANT = [
     ("forms.leave.fields.days.options", '["a"]', 'write enum = ["a", "b"]'),
     ("forms.leave.fields.days.max", "3", "did you mean maximum?"),
     ("forms.leave.fields.days.mandatory", "true", "write required = true"),
+    ("forms.leave.fields.size.oneOf", '["a"]', 'write { const = "a" }, or enum = ["a"] in place of oneOf'),
     ("forms.leave.required", '["days"]', "write fields.NAME.required = true for each field"),
     ("forms.leave.label", '"x"', "did you mean title?"),
     ("forms.leave.hint", '"x"', "did you mean note?"),
@@ -616,13 +648,15 @@ def test_one_mistake_is_one_fault_that_says_what_to_write(tmp_path: Path, toml: 
 
 
 def test_a_fault_has_its_line_and_no_fault_follows_from_another(tmp_path: Path) -> None:
+    located = app.plugin("toml_advice").located
+
     def found(text: str) -> list[str]:
         (tmp_path / "app.toml").write_text(text)
         raw, again = app.read_toml(tmp_path / "app.toml")
         config = app.read_config(raw, tmp_path, "app.toml", SETTINGS)
         config = config._replace(lines=lambda: app.plugin("toml_advice").toml_lines(again))
         with closing(App(config, REGISTRY, strict=False)) as site:
-            return [": ".join((one.pointer, one.detail)) for one in map(config.located, site.faults)]
+            return [": ".join((one.pointer, one.detail)) for one in located(config, site.faults)]
 
     assert found('[sit]\ntitle = "x"\n') == ["sit: is not a setting; did you mean site? (line 1)"]
     assert found("\n[site]\ntitl = 1\n") == ["site.titl: is not a setting; did you mean title? (line 3)"]

@@ -1,0 +1,87 @@
+"""What the settings of app.toml say about one another: names that are not declared, and settings that do not go together."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from app import RESOURCE_CONFIGS, AppConfig, Config, Fault, ResourceConfig, ViewConfig, nearest
+
+# ==== 1. CHECKS ==================================================================================================
+# Each setting is right by itself when this runs, or has a fault already, of which no second one follows here.
+# uses: ERRORS VALUES CONFIG
+# defines: cross_checked
+
+
+def cross_checked(config: Config, faults: list[Fault]) -> list[Fault]:
+    """The faults of single settings and, behind them, those of settings that do not agree."""
+    checks = _Checks(config, faults)
+    checks.check_names()
+    return checks.faults
+
+
+class _Checks:
+    def __init__(self, config: Config, faults: list[Fault]) -> None:
+        self.config, self.faults = config, list(faults)
+
+    def fault(self, place: str, detail: str) -> None:
+        self.faults.append(Fault(place, "configuration", detail))
+
+    def check_names(self) -> None:
+        """Faults of settings that name something that is not declared."""
+        tables = self.config.raw.get("forms")
+        forms = {f"forms/{name}" for name in tables} if isinstance(tables, dict) else set()  # those with a fault too
+        for one in self.config.resources:
+            place = _address_of(one).replace("/", ".")
+            if isinstance(one, ViewConfig) and one.source:
+                if one.source not in forms:
+                    self.fault(f"{place}.from", f"names {one.source!r}, which is not a form{nearest(one.source, forms)}")
+            elif not isinstance(one, AppConfig):
+                self.check_provider(f"{place}.provider", one.provider)
+        self.check_provider("site.state", self.config.site.state)
+        self.check_site()
+        self.check_queues()
+
+    def check_site(self) -> None:
+        """Faults of settings in [site] and [http] that contradict each other."""
+        wrong = {fault.pointer for fault in self.faults}
+        site, http_ = self.config.site, self.config.http
+        if site.url and urlsplit(site.url).path != site.prefix and not wrong & {"site.url", "site.prefix"}:
+            end = f"{site.prefix!r}, as site.prefix says" if site.prefix else 'its host, as site.prefix is ""'
+            self.fault("site.url", f"must end with {end}")
+        if bool(http_.tls_cert) != bool(http_.tls_key) and not wrong & {"http.tls_cert", "http.tls_key"}:
+            self.fault("http.tls_cert", "goes with tls_key: give both or neither")
+
+    def check_queues(self) -> None:
+        """Faults of [sqs]: names that are not declared, and times that do not fit SQS or one another."""
+        sqs, declared = self.config.sqs, [_address_of(one) for one in self.config.resources]
+        for index, queue in enumerate(sqs.queues):
+            place, events = f"sqs.queues.{index}.events", queue.events
+            if events and events.resource not in declared:
+                near = nearest(events.resource, declared)
+                self.fault(f"{place}.resource", f"names {events.resource!r}, which is not declared{near}")
+            if events and events.role not in self.config.roles:
+                near = nearest(events.role, self.config.roles)
+                self.fault(f"{place}.role", f"names role {events.role!r}, which is not declared in [roles]{near}")
+        if sqs.wait_s > 20:
+            self.fault("sqs.wait", "must be at most 20s")
+        if sqs.wait_s >= sqs.drain_timeout_s:
+            self.fault("sqs.drain_timeout", "must be longer than wait: a poll that has begun is not cut short")
+        if not 2 <= sqs.visibility_s <= 12 * 3600:
+            self.fault("sqs.visibility", "must be from 2s to 12h")
+
+    def check_provider(self, place: str, wanted: str) -> None:
+        name, declared = self.config.provider_name(wanted), self.config.raw.get("providers") or {}
+        if not isinstance(declared, dict):
+            return  # which is a fault already
+        if not declared:
+            if not self.faults:  # they may be about it
+                such = '[providers.main] with kind = "sql" and url = "sqlite:///data/app.db"'
+                self.fault(place, f"is missing, and no provider is declared: write {such}")
+        elif not name and self.config.providers:
+            self.fault(place, f"is missing: name one of the providers {', '.join(self.config.providers)}")
+        elif name and name not in declared:
+            self.fault(place, f"names {name!r}, which is not a provider{nearest(name, self.config.providers)}")
+
+
+def _address_of(one: ResourceConfig) -> str:
+    return next(type_ for type_, cls in RESOURCE_CONFIGS.items() if isinstance(one, cls)) + f"/{one.name}"
