@@ -8003,7 +8003,7 @@ def _extensions_of(module: ModuleType, path: Path) -> list[type[Extension]]:
 # uses: ERRORS VALUES CONFIG CONTRACTS AUTH RESOURCES PLUGINS
 # defines: Audit Replay audit_store stores Builder Health Office Flow App
 
-_BUILT_IN = ("admin/audit", "admin/tokens", "admin/sessions", "admin/metrics")
+_BUILT_IN = {f"admin/{name}": name.capitalize() for name in ("audit", "tokens", "sessions", "metrics")}  # titles
 _BESIDE_TABLES: Mapping[str, tuple[str, ...]] = {"_audit": (), "_requests": ("at",)}  # each with what is asked for in it
 _STATE_TABLES: Mapping[str, tuple[str, ...]] = {
     "_tokens": ("expires_at", "revoked_at"), "_sessions": ("expires_at",), "_links": ("expires_at",), "_settings": (),
@@ -8296,7 +8296,7 @@ class Builder:
             return {"title": entry.get("title", entry["href"]), "icon": entry.get("icon", ""), "href": entry["href"]}
         address = "/".join(entry.split("/")[:2])
         if address in _BUILT_IN:
-            return {"title": _admin_title(address), "icon": "", "address": entry}
+            return {"title": _BUILT_IN[address], "icon": "", "address": entry}
         if address not in self.declared:
             self._fault(f"{place}.menu", f"names {entry!r}, which is not declared{nearest(address, self.declared)}")
             return {}
@@ -8336,7 +8336,7 @@ class Builder:
             if isinstance(one, Files | Form | View | AppPage)
         ]  # fmt: skip
         for address in _BUILT_IN:
-            entries.append({"type": "admin", "address": address, "title": _admin_title(address), "icon": "", "note": ""})
+            entries.append({"type": "admin", "address": address, "title": _BUILT_IN[address], "icon": "", "note": ""})
         self.resources[""] = Home(entries, self._opens)
         self.indexes = {kind: Home(entries, self._opens, kind) for kind in RESOURCE_TYPES}
         lists: list[Resource] = plugin("admin").lists(state, self.audit_stores(), self.locale)
@@ -8362,10 +8362,6 @@ class Builder:
             own = {**_BESIDE_TABLES, **_STATE_TABLES} if store is self.state else _BESIDE_TABLES
             found.setdefault(names[id(store)], {}).update({table: dict.fromkeys(asked, "") for table, asked in own.items()})
         return found
-
-
-def _admin_title(address: str) -> str:
-    return address.removeprefix("admin/").capitalize()
 
 
 # ---- are the providers there?
@@ -8572,10 +8568,6 @@ class Office:
 # ---- the flow
 
 
-def _no_guard() -> None:
-    """The guard of runners that hold nothing which could be lost."""
-
-
 class Flow:
     """What becomes of a request, whatever door it came through. Each method stands above those that it calls."""
 
@@ -8652,7 +8644,7 @@ class Flow:
             door=request.door, params=params, credential=request.credential, sent_at=request.sent_at,
             ceiling=request.ceiling, role=request.role,
         )  # fmt: skip
-        return self._handle_as(caller, inner, _no_guard)
+        return self._handle_as(caller, inner, lambda: None)  # there is no commit to guard
 
     def _execute(self, request: Request, caller: Caller, resource: Resource, guard: _Guard) -> Response:
         """Plan and commit; again when another writer came between and the caller set no condition."""
@@ -8842,7 +8834,7 @@ class App:
         for provider in (*self.providers.values(), *self.statics):
             provider.close()
 
-    def handle(self, request: Request, guard: _Guard = _no_guard) -> Response:
+    def handle(self, request: Request, guard: _Guard = lambda: None) -> Response:
         """The flow, counted by what came of it."""
         code, action = AppError.code, request.action
         try:
