@@ -90,6 +90,32 @@ def share(request: pytest.FixtureRequest) -> str:
     return f"/files/{request.param}"
 
 
+# ---- queues, at a stand-in for SQS ----
+
+
+@pytest.fixture
+def fake() -> Iterator[Any]:
+    from sqs_fake import SqsFake
+
+    with SqsFake() as one:
+        yield one
+
+
+@pytest.fixture
+def queue(fake: Any) -> Any:
+    from queue_site import Queue, client, names
+
+    return Queue(client(fake.url), next(names))
+
+
+@pytest.fixture(autouse=True)
+def _closed_clients() -> Iterator[None]:
+    yield
+    queue_site = sys.modules.get("queue_site")  # a file that does not import it has no such clients
+    while queue_site and queue_site.clients:
+        queue_site.clients.pop().close()
+
+
 # ---- waiting ----
 
 

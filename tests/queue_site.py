@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 import time
@@ -206,6 +207,7 @@ def until(probe: Callable[[], Any], what: str, patience_s: float = 20.0) -> Any:
 
 
 clients: list[Any] = []
+names = (f"q{number}" for number in itertools.count())  # of queues, each once
 
 
 def client(endpoint: str, service: str = "sqs") -> Any:

@@ -1267,15 +1267,15 @@ provider = "far"
 """
 
 
-class Flaky(app.plugin("file").FileProvider):
-    """A provider that goes away and comes back."""
+class ComesAndGoes(app.Records):
+    """What is asked of a provider that goes away and comes back."""
 
     kind = "flaky"
     away = False
 
     def _check(self) -> None:
-        if Flaky.away:
-            raise Unavailable("far is away")
+        if type(self).away:
+            raise Unavailable(f"{self.name} is away")
 
     def open(self) -> None:
         self._check()
@@ -1288,6 +1288,10 @@ class Flaky(app.plugin("file").FileProvider):
     def commit(self, writes: Sequence[app.Write]) -> list[app.Record]:
         self._check()
         return super().commit(writes)
+
+
+class Flaky(ComesAndGoes, app.plugin("file").FileProvider):
+    """Files and records in a folder."""
 
     def find(self, query: app.Query) -> app.Page:
         self._check()
@@ -1323,29 +1327,14 @@ def test_a_provider_that_is_away_takes_only_its_own_resources_with_it(tmp_path: 
     site.close()
 
 
-class FlakySql(app.SqlProvider):
-    """A database that goes away and comes back, in which a table exists only once it was prepared."""
+class FlakySql(ComesAndGoes, app.SqlProvider):
+    """A database in which a table exists only once it was prepared."""
 
-    kind = "flaky"
-    away = False
     opened: ClassVar[list[str]] = []
-
-    def _check(self) -> None:
-        if FlakySql.away:
-            raise Unavailable(f"{self.name} is away")
 
     def open(self) -> None:
         FlakySql.opened.append(self.name)
-        self._check()
         super().open()
-
-    def ping(self) -> float:
-        self._check()
-        return super().ping()
-
-    def commit(self, writes: Sequence[app.Write]) -> list[app.Record]:
-        self._check()
-        return super().commit(writes)
 
     def get(self, table: str, key: str) -> app.Record | None:
         self._check()

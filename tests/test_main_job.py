@@ -537,11 +537,8 @@ def staged_files(folder: Path) -> int:
 
 def wait_until_staged(server: Server, count: int) -> None:
     """Until bytes of that many unfinished uploads are on disk."""
-    end = time.monotonic() + PATIENCE_S
     folder = server.data / "files" / ".satchel" / "staged"
-    while staged_files(folder) < count:
-        assert time.monotonic() < end, "no upload began"
-        time.sleep(0.02)
+    wait_for(lambda: staged_files(folder) >= count, "an upload that has begun")
 
 
 # ---- bad input ----

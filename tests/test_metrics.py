@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 
 import pytest
 from http_client import JSON, PAGE, Server, Site, serving
-from queue_site import Door, Host, Queue, client, clients, envelope, leave, texts, until
+from queue_site import Door, Host, Queue, client, envelope, leave, texts, until
 from sites import KINDS, registry_with
 from sites import Site as PlainSite
 from sqs_fake import SqsFake
@@ -249,7 +249,7 @@ def forked(work: Callable[[], None]) -> int:
         with suppress(BaseException):
             work()
             os.write(writing, b"done")
-            time.sleep(60)
+            signal.pause()
         os._exit(1)
     os.close(writing)
     assert os.read(reading, 4) == b"done"
@@ -673,14 +673,6 @@ def test_counts_outlive_killed_workers_and_never_decrease(tmp_path: Path) -> Non
 
 
 # ---- queues
-
-
-@pytest.fixture
-def fake() -> Iterator[SqsFake]:
-    with SqsFake() as made:
-        yield made
-        while clients:
-            clients.pop().close()
 
 
 @pytest.fixture

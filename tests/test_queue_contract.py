@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import queue_site
-from queue_site import Host, client, clients, envelope, leave, runner, until
+from queue_site import Host, client, envelope, leave, runner, until
 from sites import PROVIDERS, REGISTRY, Site
 from sqs_fake import SqsFake
 
@@ -95,8 +95,6 @@ def queue(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[app.Queue]
         config = app.read_config(raw, tmp_path, "", REGISTRY.provider_settings)
         with sqs.connect(config.sqs, 2) as queue_at:
             yield queue_at(made.url)
-        while clients:
-            clients.pop().close()
 
 
 @pytest.fixture(autouse=True)

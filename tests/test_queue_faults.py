@@ -21,7 +21,7 @@ from typing import Any, ClassVar, cast
 
 import aws_server
 import pytest
-from queue_site import Door, Host, Queue, client, clients, envelope, leave, runner, texts, until
+from queue_site import Door, Host, Queue, client, envelope, leave, names, runner, texts, until
 from sites import PROVIDERS, Site
 from sqs_fake import MAX_BYTES, SqsFake
 from test_runner_sqs import POINTER, Program, event, hinder, is_lost
@@ -29,31 +29,12 @@ from test_runner_sqs import POINTER, Program, event, hinder, is_lost
 import app
 
 sqs, queues = app.plugin("sqs"), app.plugin("queues")
-_names = (f"f{number}" for number in itertools.count())
-
-
-@pytest.fixture
-def fake() -> Iterator[SqsFake]:
-    with SqsFake() as one:
-        yield one
-
-
-@pytest.fixture(autouse=True)
-def _closed_clients() -> Iterator[None]:
-    yield
-    while clients:
-        clients.pop().close()
-
-
-@pytest.fixture
-def queue(fake: SqsFake) -> Queue:
-    return Queue(client(fake.url), next(_names))
 
 
 @pytest.fixture
 def answers(queue: Queue) -> str:
     """The URL of a queue for answers."""
-    return str(queue.client.create_queue(QueueName=f"{next(_names)}-answers")["QueueUrl"])
+    return str(queue.client.create_queue(QueueName=f"{next(names)}-answers")["QueueUrl"])
 
 
 def name_of(url: str) -> str:
@@ -395,7 +376,7 @@ def test_an_answer_that_is_refused_for_good_is_told_in_a_dead_letter(
 
 def test_answers_to_a_fifo_queue_may_be_called_anything(tmp_path: Path, fake: SqsFake, queue: Queue) -> None:
     """Those of one name come in order: they are of one group."""
-    replies = Queue(queue.client, f"{next(_names)}-answers", fifo=True)
+    replies = Queue(queue.client, f"{next(names)}-answers", fifo=True)
     door = Door(tmp_path, fake.url, [queue], settings=f'replies = {{ results = "{replies.url}" }}')
     named = ["order 7", "order 8", "o" * 129, "o" * 130, "é", "\t", "plain", "plain"]
     for name in named:
@@ -419,7 +400,7 @@ def test_a_max_receive_count_is_judged_by_attempts_workers_and_kind(
 ) -> None:
     warned = []
     for number, most in enumerate((least, least + 1)):
-        queue = Queue(client(fake.url), next(_names), fifo=fifo, receives=most)
+        queue = Queue(client(fake.url), next(names), fifo=fifo, receives=most)
         (tmp_path / str(number)).mkdir()
         door = Door(tmp_path / str(number), fake.url, [queue], settings=f"workers = {workers}")
         faults, warnings = queues.QueueDesk(door.site.app.config.sqs).lint()
@@ -432,7 +413,7 @@ def test_a_max_receive_count_is_judged_by_attempts_workers_and_kind(
 
 
 def test_four_processes_bury_a_poison_head_before_sqs_does(tmp_path: Path, fake: SqsFake) -> None:
-    queue = Queue(client(fake.url), next(_names), fifo=True, receives=41)
+    queue = Queue(client(fake.url), next(names), fifo=True, receives=41)
     door = Door(tmp_path, fake.url, [queue], settings="workers = 4")
 
     class Poisoned(Looked):
@@ -479,7 +460,7 @@ class Deadly(SqlProvider):
 
 def test_a_message_that_ends_its_process_each_time_is_moved_by_sqs_after_its_receives(tmp_path: Path, fake: SqsFake) -> None:
     """Nobody is left to count its attempts, or to say why: what follows it is done."""
-    queue = Queue(client(fake.url), next(_names), fifo=True, receives=3)
+    queue = Queue(client(fake.url), next(names), fifo=True, receives=3)
     door = Door(tmp_path, fake.url, [queue], settings="attempts = 2")
     (tmp_path / "plugins").mkdir()
     (tmp_path / "plugins" / "deadly.py").write_text(DEADLY)
@@ -677,7 +658,7 @@ def with_s3(fake: SqsFake, judge: Callable[[aws_server.Asked], Any]) -> Iterator
 def test_a_copy_that_is_too_large_has_fewer_attributes(limit: int, tmp_path: Path, fake: SqsFake) -> None:
     """As large as its queue allows; without what its sender gave it, 100 bytes are left for the reasons. The name of its
     queue alone would take most of them."""
-    queue = Queue(client(fake.url), f"{next(_names)}-{'n' * 60}")
+    queue = Queue(client(fake.url), f"{next(names)}-{'n' * 60}")
     door = Door(tmp_path, fake.url, [queue])
     for url in (queue.url, queue.dead_url):
         queue.client.set_queue_attributes(QueueUrl=url, Attributes={"MaximumMessageSize": str(limit)})
@@ -707,7 +688,7 @@ def test_a_copy_that_is_taken_nowhere_is_refused_and_does_not_wait_for_a_bucket(
 def test_a_copy_that_does_not_fit_at_all_goes_by_s3_and_can_be_sent_back(
     tmp_path: Path, fake: SqsFake, queue: Queue
 ) -> None:
-    s3, bucket = client(aws_server.endpoint(), "s3"), f"bucket-{next(_names)}"
+    s3, bucket = client(aws_server.endpoint(), "s3"), f"bucket-{next(names)}"
     s3.create_bucket(Bucket=bucket)
     empty = json.dumps(envelope("forms/other", "create", {"text": ""}))
     body = empty.replace('""', f'"{"x" * (2048 - len(empty))}"')
@@ -984,7 +965,7 @@ def test_a_payload_that_is_denied_is_the_trouble_of_its_message_alone(
 ) -> None:
     """One object is denied for good, another one twice."""
     caplog.set_level(logging.INFO)
-    s3, bucket, asked = client(aws_server.endpoint(), "s3"), f"bucket-{next(_names)}", Counter[str]()
+    s3, bucket, asked = client(aws_server.endpoint(), "s3"), f"bucket-{next(names)}", Counter[str]()
     s3.create_bucket(Bucket=bucket)
     s3.put_object(Bucket=bucket, Key="later", Body=json.dumps(leave("2027-01-01")).encode())
     hopeless = threading.Event()
@@ -1153,7 +1134,7 @@ def test_a_call_that_hangs_costs_no_other_its_lease(
     what: str, visibility: str, tmp_path: Path, fake: SqsFake, queue: Queue
 ) -> None:
     """Two others come while it hangs, from its queue and from another one, and are at work until they are extended."""
-    second = Queue(queue.client, next(_names))
+    second = Queue(queue.client, next(names))
     door = Door(tmp_path, fake.url, [queue, second], settings=f'visibility = "{visibility}"\nwait = "20s"')
     handled, held, lost, over = Counter[str](), list[str](), list[str](), threading.Event()
 
@@ -1239,7 +1220,7 @@ def test_a_delivery_that_was_lost_after_its_work_says_nothing_more(
 def test_a_message_is_held_as_long_as_sqs_allows(visibility_h: int, tmp_path: Path) -> None:
     now = [1_800_000_000.0]
     with SqsFake(clock=lambda: now[0]) as fake:
-        queue = Queue(client(fake.url), next(_names))
+        queue = Queue(client(fake.url), next(names))
         door = Door(tmp_path, fake.url, [queue], settings=f'visibility = "{visibility_h}h"')
         service, visibility_s = sqs.SqsService(door.site.app.config.sqs), visibility_h * 3600
         leases, began, held_queue = app.Leases(visibility_s, clock=lambda: now[0]), now[0], sqs.SqsQueue(service, queue.url)
@@ -1290,7 +1271,7 @@ class Ill(sqs.SqsQueue):  # type: ignore[misc]
 
 
 def test_a_delete_that_is_denied_does_not_hold_up_the_end(tmp_path: Path, fake: SqsFake) -> None:
-    queue = Queue(client(fake.url), next(_names), fifo=True)
+    queue = Queue(client(fake.url), next(names), fifo=True)
     door = Door(tmp_path, fake.url, [queue], settings='drain_timeout = "15s"')
     queue.send(leave(), token=door.site.root, group="g")
 
@@ -1312,7 +1293,7 @@ def test_a_delete_that_is_denied_does_not_hold_up_the_end(tmp_path: Path, fake: 
 def test_what_was_not_begun_is_given_back_in_one_call_and_not_waited_for_when_that_fails(
     tmp_path: Path, fake: SqsFake
 ) -> None:
-    queue = Queue(client(fake.url), next(_names), fifo=True)
+    queue = Queue(client(fake.url), next(names), fifo=True)
     door = Door(tmp_path, fake.url, [queue], settings='drain_timeout = "2s"')
     reached, go_on = threading.Event(), threading.Event()
 

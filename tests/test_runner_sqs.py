@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from types import MappingProxyType
@@ -27,41 +27,22 @@ import aws_server
 import http_client
 import postgres_server
 import pytest
-from queue_site import QUICK, Door, Host, Queue, client, clients, envelope, leave, runner, texts, until
+from queue_site import QUICK, Door, Host, Queue, client, envelope, leave, names, runner, texts, until
 from sqs_fake import SqsFake
 
 import app
 from app import Action
 
-_names = (f"q{number}" for number in itertools.count())
 POINTER = "software.amazon.payloadoffloading.PayloadS3Pointer"
 
 
-@pytest.fixture
-def fake() -> Iterator[SqsFake]:
-    with SqsFake() as one:
-        yield one
-
-
-@pytest.fixture(autouse=True)
-def _closed_clients() -> Iterator[None]:
-    yield
-    while clients:
-        clients.pop().close()
-
-
-@pytest.fixture
-def queue(fake: SqsFake) -> Queue:
-    return Queue(client(fake.url), next(_names))
-
-
 def emulated(**facts: Any) -> Queue:
-    return Queue(client(aws_server.endpoint()), next(_names), **facts)
+    return Queue(client(aws_server.endpoint()), next(names), **facts)
 
 
 def bucket() -> tuple[Any, str]:
     """A client of S3, and a bucket of its own."""
-    s3, name = client(aws_server.endpoint(), "s3"), f"bucket-{next(_names)}"
+    s3, name = client(aws_server.endpoint(), "s3"), f"bucket-{next(names)}"
     s3.create_bucket(Bucket=name)
     return s3, name
 
@@ -77,7 +58,7 @@ def code_of(message: dict[str, Any]) -> str:
 def test_a_message_becomes_a_record_and_is_gone(service: str, tmp_path: Path, fake: SqsFake) -> None:
     endpoints = {"emulator": aws_server.endpoint, "second emulator": aws_server.moto_endpoint, "fake": lambda: fake.url}
     endpoint = endpoints[service]()
-    queue = Queue(client(endpoint), next(_names))
+    queue = Queue(client(endpoint), next(names))
     door = Door(tmp_path, endpoint, [queue])
     with door.opened():
         queue.send(leave(), token=door.site.root)
@@ -572,7 +553,7 @@ def test_s3_events_are_done_as_a_role_with_its_grants_alone(tmp_path: Path, fake
 
 def test_s3_events_are_refused_where_nothing_is_said_of_them(tmp_path: Path, fake: SqsFake, queue: Queue) -> None:
     door = Door(tmp_path, fake.url, [queue], each='events = { resource = "forms/leave", role = "intake" }')
-    plain = Queue(queue.client, next(_names))
+    plain = Queue(queue.client, next(names))
     (tmp_path / "other").mkdir()
     other = Door(tmp_path / "other", fake.url, [plain])
     queue.send({"Records": [event("a")]})
@@ -618,7 +599,7 @@ def is_lost(guard: Callable[[], None]) -> bool:
 
 
 def test_a_worker_that_lost_its_lease_commits_nothing(tmp_path: Path, fake: SqsFake) -> None:
-    queue = Queue(client(fake.url), next(_names))
+    queue = Queue(client(fake.url), next(names))
     door = Door(tmp_path, fake.url, [queue], settings='visibility = "2s"')
     reached = threading.Event()
 
@@ -709,7 +690,7 @@ def test_a_backoff_doubles_with_full_jitter_and_stays_inside_twelve_hours() -> N
 
 
 def test_an_outage_pauses_the_queue_and_burns_no_receives(tmp_path: Path, fake: SqsFake) -> None:
-    queue = Queue(client(fake.url), next(_names), receives=3)
+    queue = Queue(client(fake.url), next(names), receives=3)
     door = Door(tmp_path, fake.url, [queue], settings="threads = 3")
     away = threading.Event()
     asked = Counter[str]()
@@ -742,7 +723,7 @@ def test_an_outage_pauses_the_queue_and_burns_no_receives(tmp_path: Path, fake: 
 
 
 def test_an_outage_that_no_provider_admits_burns_no_receives_either(tmp_path: Path, fake: SqsFake) -> None:
-    queue = Queue(client(fake.url), next(_names), receives=3)
+    queue = Queue(client(fake.url), next(names), receives=3)
     door = Door(tmp_path, fake.url, [queue])
     failures = iter([True] * 4)
 
@@ -762,7 +743,7 @@ def test_an_outage_that_no_provider_admits_burns_no_receives_either(tmp_path: Pa
 def test_a_queue_that_is_missing_is_told_and_waited_for(
     tmp_path: Path, fake: SqsFake, queue: Queue, caplog: pytest.LogCaptureFixture
 ) -> None:
-    gone = Queue(queue.client, next(_names))
+    gone = Queue(queue.client, next(names))
     name = gone.url.rpartition("/")[2]
     queue.client.delete_queue(QueueUrl=gone.url)
     bare = queue.client.create_queue(QueueName="bare")["QueueUrl"]
@@ -945,7 +926,7 @@ def test_messages_that_met_the_same_outage_wait_at_the_same_time(tmp_path: Path,
 
 
 def test_groups_are_dealt_with_at_the_same_time_and_each_in_order(tmp_path: Path, fake: SqsFake) -> None:
-    queue = Queue(client(fake.url), next(_names), fifo=True)
+    queue = Queue(client(fake.url), next(names), fifo=True)
     door = Door(tmp_path, fake.url, [queue])
     for number, group in itertools.product(range(8), "abcdefgh"):
         queue.send(envelope("forms/other", "create", {"text": f"{group} {number}"}), token=door.site.root, group=group)
@@ -967,7 +948,7 @@ def words(door: Door) -> dict[str, list[int]]:
 
 
 def test_groups_stay_in_order_through_failures_and_a_restart(tmp_path: Path, fake: SqsFake) -> None:
-    queue = Queue(client(fake.url), next(_names), fifo=True)
+    queue = Queue(client(fake.url), next(names), fifo=True)
     door = Door(tmp_path, fake.url, [queue], settings="attempts = 50")
     for number, group in itertools.product(range(40), "abcde"):
         queue.send(envelope("forms/other", "create", {"text": f"{group} {number}"}), token=door.site.root, group=group)
@@ -982,7 +963,7 @@ def test_groups_stay_in_order_through_failures_and_a_restart(tmp_path: Path, fak
 
 
 def test_the_next_of_a_group_starts_when_the_one_before_is_gone(tmp_path: Path, fake: SqsFake) -> None:
-    queue = Queue(client(fake.url), next(_names), fifo=True)
+    queue = Queue(client(fake.url), next(names), fifo=True)
     door = Door(tmp_path, fake.url, [queue])
     left: dict[str, int] = {}
 
@@ -999,7 +980,7 @@ def test_the_next_of_a_group_starts_when_the_one_before_is_gone(tmp_path: Path, 
 
 
 def test_a_poison_head_dead_letters_only_itself(tmp_path: Path, fake: SqsFake) -> None:
-    queue = Queue(client(fake.url), next(_names), fifo=True)
+    queue = Queue(client(fake.url), next(names), fifo=True)
     door = Door(tmp_path, fake.url, [queue], settings="attempts = 4")
     done = Counter[str]()
 
@@ -1088,7 +1069,7 @@ def test_work_that_does_not_end_is_given_back_and_commits_nothing_more(tmp_path:
 
 @pytest.fixture
 def answered(tmp_path: Path, queue: Queue) -> str:
-    return str(queue.client.create_queue(QueueName=f"answers-{next(_names)}")["QueueUrl"])
+    return str(queue.client.create_queue(QueueName=f"answers-{next(names)}")["QueueUrl"])
 
 
 def test_an_answer_that_fails_is_sent_later_and_the_work_is_not_done_again(
@@ -1112,7 +1093,7 @@ def test_an_answer_that_fails_is_sent_later_and_the_work_is_not_done_again(
 @pytest.mark.parametrize("way", ["", "reply_bucket"])
 def test_an_answer_that_is_too_large_goes_by_s3_or_is_a_problem(way: str, tmp_path: Path) -> None:
     queue, (s3, name) = emulated(), bucket()
-    answers = queue.client.create_queue(QueueName=f"answers-{next(_names)}")["QueueUrl"]
+    answers = queue.client.create_queue(QueueName=f"answers-{next(names)}")["QueueUrl"]
     settings = f'replies = {{ answers = "{answers}" }}\n' + (f'{way} = "{name}"' if way else "")
     door = Door(tmp_path, aws_server.endpoint(), [queue], settings=settings)
     many = [{"text": "x" * 1000}] * 300
@@ -1340,7 +1321,7 @@ def test_groups_stay_in_order_when_the_program_fails_now_and_then_and_is_ended_i
     tmp_path: Path, fake: SqsFake
 ) -> None:
     """One in ten attempts fails, half of them after the commit, at the program's own pace."""
-    queue = Queue(client(fake.url), next(_names), fifo=True)
+    queue = Queue(client(fake.url), next(names), fifo=True)
     name = queue.url.rpartition("/")[2]
     door = Door(tmp_path, fake.url, [queue])
     hinder(door, FAILS)
@@ -1373,7 +1354,7 @@ def postgres_table(server: postgres_server.Postgres, schema: str) -> str:
 def test_a_database_that_is_down_for_long_burns_no_receives_and_loses_nothing(tmp_path: Path, fake: SqsFake) -> None:
     """Really down, and for more than three leases, at the program's own pace."""
     server = postgres_server.Postgres()
-    queue = Queue(client(fake.url), next(_names), receives=3)
+    queue = Queue(client(fake.url), next(names), receives=3)
     name = queue.url.rpartition("/")[2]
     door = Door(
         tmp_path, fake.url, [queue], settings='visibility = "6s"', provider=postgres_table(server, "site"),
@@ -1415,7 +1396,7 @@ def test_queues_that_are_missing_or_denied_are_told_in_readyz_and_hardly_in_the_
     tmp_path: Path, fake: SqsFake, queue: Queue
 ) -> None:
     """Half a minute at the program's own pace: several looks at each of them."""
-    missing, closed, secret = (Queue(queue.client, f"{next(_names)}-{kind}") for kind in ("missing", "closed", "secret"))
+    missing, closed, secret = (Queue(queue.client, f"{next(names)}-{kind}") for kind in ("missing", "closed", "secret"))
     door = Door(tmp_path, fake.url, [queue, missing, closed, secret])
     good, *bad = (one.url.rpartition("/")[2] for one in door.queues)
     queue.client.delete_queue(QueueUrl=missing.url)
@@ -1452,7 +1433,7 @@ def test_queues_that_are_missing_or_denied_are_told_in_readyz_and_hardly_in_the_
 def test_one_message_twenty_times_to_four_processes_is_one_row(
     provider: str, tmp_path: Path, fake: SqsFake, queue: Queue
 ) -> None:
-    given = postgres_table(postgres_server.server(), f"t{next(_names)}") if provider == "postgres" else provider
+    given = postgres_table(postgres_server.server(), f"t{next(names)}") if provider == "postgres" else provider
     door = Door(tmp_path, fake.url, [queue], settings="workers = 4\nthreads = 1", provider=given)
     name = queue.url.rpartition("/")[2]
 

@@ -62,12 +62,6 @@ class Bench:
         self.sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
 
 
-@pytest.fixture
-def fake() -> Iterator[SqsFake]:
-    with SqsFake() as fake:
-        yield fake
-
-
 def bench_of(fake: SqsFake, **settings: Any) -> Bench:
     return Bench(aws_server.client("sqs", fake.url, **settings), fake.advance, "q", fake)
 
