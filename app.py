@@ -1025,7 +1025,7 @@ def how_many(count: int, what: str = "byte") -> str:
 # defines: REQUIRED Setting Settings Shape setting settings_of Options SiteConfig AuthConfig HttpConfig EventsConfig
 #          QueueConfig SqsConfig RoleConfig PublicConfig ProviderConfig FilesConfig CHOICE ITEMS FieldConfig FormConfig
 #          CONDITION COLUMN ViewConfig LINK AppConfig ResourceConfig RESOURCE_CONFIGS Config LONGEST MOST_RECORD_BYTES
-#          SETTINGS RESERVED_FIELDS NOT_AVAILABLE bundled_text plugin import_file other_names CONVERTERS read_config
+#          SETTINGS RESERVED_FIELDS bundled_text plugin import_file CONVERTERS read_config
 
 REQUIRED: Any = object()  # the default of a setting that has none
 
@@ -1416,13 +1416,6 @@ SETTINGS: Mapping[str, tuple[Setting, ...]] = {
 }  # fmt: skip
 RESERVED_FIELDS = ("id", "version", "created_at", "created_by", "updated_at", "updated_by")
 
-# Keys that the design names and this build does not have: refused as such, not as typing errors.
-NOT_AVAILABLE = frozenset(
-    "files.*.quota forms.*.owner forms.*.states forms.*.notify "
-    "forms.*.fields.*.show_if forms.*.fields.*.required_if forms.*.fields.*.options views.*.group_by views.*.chart "
-    "views.*.columns.*.format views.*.columns.*.total apps.*.wsgi".split()
-)
-
 
 def bundled_text(name: str) -> str:
     """A text file of templates/."""
@@ -1452,28 +1445,6 @@ def import_file(path: Path, module_name: str) -> ModuleType:
         del sys.modules[module_name]
         raise ConfigError(f"plugins/{path.name} failed to load: {type(error).__name__}: {error}", hint=str(path)) from error
     return module
-
-
-@lru_cache(maxsize=1)
-def other_names() -> Mapping[str, Mapping[str, Any]]:
-    """What other programs call things of app.toml, and what to write here: templates/names.toml, by table and word."""
-    import tomllib
-
-    tables = tomllib.loads(bundled_text("names.toml"))
-    return {
-        name: {word: meant for words, meant in table.items() for word in words.split()} for name, table in tables.items()
-    }
-
-
-def _instead(key: str, names: Collection[str]) -> str:
-    """A hint what was probably meant by an unknown key, or ""."""
-    for meant in other_names()["settings"].get(key.casefold(), ()):
-        name = re.split("[ .]", meant)[0]
-        if name == meant and name in names:
-            return f"; did you mean {meant}?"
-        if name in names:
-            return f"; write {meant}"
-    return nearest(key, names)
 
 
 # ---- converters: what app.toml says -> the setting's value, or a ValueError that says what to write
@@ -1727,9 +1698,10 @@ def _one_of(raw: Any, words: Sequence[str]) -> str:
 
 
 def _type(raw: Any, folder: Path) -> str:
-    if isinstance(raw, str) and (meant := other_names()["types"].get(raw.casefold())):
+    types = ("string", "number", "integer", "boolean", "array")
+    if isinstance(raw, str) and raw not in types and (meant := plugin("toml_advice").other_type(raw)):
         raise ValueError(f"{raw!r} is not a type: write {meant}")
-    return _one_of(raw, ("string", "number", "integer", "boolean", "array"))
+    return _one_of(raw, types)
 
 
 def _opens(raw: Any, folder: Path) -> str:
@@ -1834,13 +1806,7 @@ class _Reader:
 
     def unknown(self, place: str, shape: str, names: Collection[str]) -> None:
         """Report a key that no setting has."""
-        key = place.rpartition(".")[2]
-        if shape not in NOT_AVAILABLE:
-            self.fault(place, f"is not a setting{_instead(key, names)}")
-        elif meant := other_names()["settings"].get(key):
-            self.fault(place, f"is not available in this build; write {meant[0]}")
-        else:
-            self.fault(place, "is not available in this build")
+        self.fault(place, plugin("toml_advice").unknown_key(place.rpartition(".")[2], shape, names))
 
     def misnamed(self, place: str, name: str) -> bool:
         """Whether a fault says already that another key of the table was probably meant to be this setting."""
@@ -1882,10 +1848,12 @@ class _Reader:
             return raw
         if one.default == {}:
             if not isinstance(raw, dict):
-                raise ValueError(f"must be a table of tables: write NAME = {_example(settings_of(one.each))}")
+                raise ValueError(
+                    f"must be a table of tables: write NAME = {plugin('toml_advice').example(settings_of(one.each))}"
+                )
             return {name: self.build(one.each, f"{place}.{name}", f"{shape}.*", item, name) for name, item in raw.items()}
         if not isinstance(raw, list):
-            raise ValueError(f"must be a list of tables, such as [{_example(settings_of(one.each))}]")
+            raise ValueError(f"must be a list of tables, such as [{plugin('toml_advice').example(settings_of(one.each))}]")
         found = []
         for index, item in enumerate(raw):
             is_table = isinstance(item, dict) or one.kind != "menu"  # of which the others may be texts
@@ -1903,7 +1871,7 @@ class _Reader:
     def table(self, place: str, shape: str, settings: Sequence[Setting], raw: Any) -> Value:
         """The converted values by setting name."""
         if not isinstance(raw, dict):
-            self.fault(place, f"must be a table: write {_as_table(place, shape, settings, raw)}")
+            self.fault(place, f"must be a table: write {plugin('toml_advice').as_table(place, shape, settings, raw)}")
             return {one.name: self.default(one) for one in settings}
         names = [one.name for one in settings]
         for key in [key for key in raw if key not in names]:
@@ -1971,22 +1939,6 @@ class _Reader:
             providers={name: self.provider(name, place, raw) for name, place, raw in self.named("providers")},
             resources=tuple(self.resource(t, n, p, r) for t in RESOURCE_CONFIGS for n, p, r in self.named(t)),
         )
-
-
-def _example(settings: Sequence[Setting], value: Any = "…") -> str:
-    """A table with the first of its settings."""
-    given = settings[0].default if isinstance(settings[0].default, str) else value
-    return f'{{ {settings[0].name} = "{given}" }}'
-
-
-def _as_table(place: str, shape: str, settings: Sequence[Setting], raw: Any) -> str:
-    """How to write a table in place of a value that is not one."""
-    if shape.count(".") < 2 and not shape.endswith(".N"):
-        return f"[{place}]"
-    example = _example(settings, raw if isinstance(raw, str) else "…")
-    if settings == CHOICE and isinstance(raw, str):
-        return f'{example}, or enum = ["{raw}"] in place of oneOf'
-    return example if shape.endswith(".N") else f"{place.rpartition('.')[2]} = {example}"
 
 
 def read_config(
@@ -5787,7 +5739,7 @@ class Field:
             yield "maxLength", f"is more than a whole record may have: {MOST_RECORD_BYTES:,}"
         if config.format and config.format not in (*_FORMATS, "file"):
             known = [*_FORMATS, "file"]
-            meant = other_names()["types"].get(config.format.casefold(), "")
+            meant = plugin("toml_advice").other_type(config.format)
             hint = f": write {meant}" if meant else nearest(config.format, known) or f": write one of {', '.join(known)}"
             yield "format", f"{config.format!r} is no format{hint}"
         yield from self._choice_faults()

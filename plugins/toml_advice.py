@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+import tomllib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
 
-from app import Config, Fault
+from app import CHOICE, Config, Fault, Setting, bundled_text, nearest
 
 # ==== 1. ADVICE ==================================================================================================
 # For people at the command line: imported only when app.toml has a fault.
@@ -121,3 +124,66 @@ def _value_advice(line: str, at: int) -> str:
         return ""
     inside = re.search(r"([\w-]+)\s*=\s*$", line[:start])
     return f': a text stands in quotes: write {_key(inside and inside[1])}"{word}"'
+
+
+# ==== 2. WORDS ===================================================================================================
+# Words that other programs have for settings, and how what is wrong is written here.
+# uses: VALUES CONFIG
+# defines: other_names other_type NOT_AVAILABLE unknown_key example as_table
+
+
+@lru_cache(maxsize=1)
+def other_names() -> Mapping[str, Mapping[str, Any]]:
+    """What other programs call things of app.toml, and what to write here: templates/names.toml, by table and word."""
+    tables = tomllib.loads(bundled_text("names.toml"))
+    return {
+        name: {word: meant for words, meant in table.items() for word in words.split()} for name, table in tables.items()
+    }
+
+
+def other_type(word: str) -> str:
+    """What to write for the word that other programs have for a type or format of a field; "" if none is known."""
+    return str(other_names()["types"].get(word.casefold(), ""))
+
+
+# Keys that the design names and this build does not have: refused as such, not as typing errors.
+NOT_AVAILABLE = frozenset(
+    "files.*.quota forms.*.owner forms.*.states forms.*.notify "
+    "forms.*.fields.*.show_if forms.*.fields.*.required_if forms.*.fields.*.options views.*.group_by views.*.chart "
+    "views.*.columns.*.format views.*.columns.*.total apps.*.wsgi".split()
+)
+
+
+def unknown_key(key: str, shape: str, names: Collection[str]) -> str:
+    """What is wrong with a key that is none of the settings of its table; `shape` is its place as in SETTINGS."""
+    if shape not in NOT_AVAILABLE:
+        return f"is not a setting{_instead(key, names)}"
+    meant = other_names()["settings"].get(key)
+    return f"is not available in this build; write {meant[0]}" if meant else "is not available in this build"
+
+
+def _instead(key: str, names: Collection[str]) -> str:
+    """A hint what was probably meant by an unknown key, or ""."""
+    for meant in other_names()["settings"].get(key.casefold(), ()):
+        name = re.split("[ .]", meant)[0]
+        if name == meant and name in names:
+            return f"; did you mean {meant}?"
+        if name in names:
+            return f"; write {meant}"
+    return nearest(key, names)
+
+
+def example(settings: Sequence[Setting], value: Any = "…") -> str:
+    """A table with the first of its settings."""
+    given = settings[0].default if isinstance(settings[0].default, str) else value
+    return f'{{ {settings[0].name} = "{given}" }}'
+
+
+def as_table(place: str, shape: str, settings: Sequence[Setting], raw: Any) -> str:
+    """How to write a table in place of a value that is not one."""
+    if shape.count(".") < 2 and not shape.endswith(".N"):
+        return f"[{place}]"
+    such = example(settings, raw if isinstance(raw, str) else "…")
+    if settings == CHOICE and isinstance(raw, str):
+        return f'{such}, or enum = ["{raw}"] in place of oneOf'
+    return such if shape.endswith(".N") else f"{place.rpartition('.')[2]} = {such}"

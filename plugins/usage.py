@@ -7,14 +7,15 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from app import nearest, other_names
+import app
+from app import nearest
 
 if TYPE_CHECKING:
     from app import UsageParser
 
 # ==== 1. USAGE ===================================================================================================
 # For people at the command line: imported only when they made a mistake.
-# uses: VALUES CONFIG COMMANDS
+# uses: VALUES plugin:toml_advice COMMANDS
 # defines: unknown_option wrong_choice
 
 
@@ -24,7 +25,7 @@ def unknown_option(parser: UsageParser, name: str) -> str:
     if behind:
         return f"{name} stands behind the command: {parser.prog} {behind[0]} {name} …"
     own = {one: [one] for one in parser._option_string_actions}
-    other = other_names()["commands"].items()
+    other = app.plugin("toml_advice").other_names()["commands"].items()
     meant = {word: [one] for word, one in other if one.partition(" ")[0] in (*own, "[http]")}
     return f"{parser.prog} has no option {name}{_meant(name, meant | own)}"
 
@@ -36,7 +37,11 @@ def wrong_choice(parser: UsageParser, action: argparse.Action, value: str) -> st
     if not parser.takes_command(action):
         called = (action.option_strings or [str(action.metavar)])[-1]
         return f"{called}: invalid choice: {value!r}, of {known}{nearest(value, choices)}"
-    meant = {word: [one] for word, one in other_names()["commands"].items() if one.startswith(parser.prog)}
+    meant = {
+        word: [one]
+        for word, one in app.plugin("toml_advice").other_names()["commands"].items()
+        if one.startswith(parser.prog)
+    }
     advice = _meant(value, meant | _commands(parser) | {choice: [choice] for choice in choices})
     return f"{parser.prog}: invalid choice: {value!r}{advice or ', of ' + known}"
 

@@ -10,7 +10,7 @@ from app import nearest
 
 # ==== 1. ZONES ===================================================================================================
 # Imported only if app.toml names a language other than English or a zone other than UTC.
-# uses: VALUES CONFIG
+# uses: VALUES plugin:toml_advice
 # defines: language zone
 
 
@@ -20,7 +20,7 @@ def language(text: str) -> str:
     tag = r"[A-Za-z]{2,3}(-[A-Za-z]{3}){0,3}(-[A-Za-z]{4})?(-([A-Za-z]{2}|[0-9]{3}))?"
     variants = r"(-([A-Za-z0-9]{5,8}|[0-9][A-Za-z0-9]{3}))*"
     if not re.fullmatch(tag + variants + r"(-[A-WYZa-wyz0-9](-[A-Za-z0-9]{2,8})+)*(-[Xx](-[A-Za-z0-9]{1,8})+)?", text):
-        meant = app.other_names()["languages"].get(text.lower()) or text.replace("_", "-")
+        meant = app.plugin("toml_advice").other_names()["languages"].get(text.lower()) or text.replace("_", "-")
         hint = f"; did you mean {meant}?" if re.fullmatch(tag, meant) else ""
         raise ValueError(f'must be a language tag such as "en", "de" or "en-GB"{hint}')
     return text

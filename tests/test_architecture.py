@@ -52,7 +52,7 @@ ALL_BUDGETS = {"lines": MOST_LINES, "bytes": MOST_BYTES} | BUDGETS
 # out when the budget is kept.
 ABOVE_BUDGET = {
     "VALUES": 715,
-    "CONFIG": 982,
+    "CONFIG": 934,
 }
 
 Rule = Callable[[str], list[str]]
