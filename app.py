@@ -52,6 +52,7 @@ import itertools
 import json
 import logging
 import math
+import mmap
 import operator
 import os
 import random
@@ -75,6 +76,7 @@ from enum import StrEnum
 from functools import cached_property, lru_cache, partial
 from itertools import islice, pairwise, zip_longest
 from pathlib import Path
+from select import POLLIN, POLLOUT, poll
 from types import MappingProxyType, ModuleType
 from typing import Any, BinaryIO, ClassVar, NamedTuple, NoReturn, Protocol, Self, TypeAlias, TypeVar, cast
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
@@ -2429,9 +2431,10 @@ class Command(Extension, ABC):
 # uses: ERRORS VALUES CONFIG CONTRACTS
 # defines: Runner Asked Answer Format Route HTTP_METHODS PAGE_POLICY BodyReader Exchange json_answer see_other
 #          problem_details list_page error_headers methods_of JsonFormat CsvFormat NdjsonFormat send_content HttpDoor
-#          ELSEWHERE log_fault ClientWaits HttpRunner Attribute Message Queue is_credential is_message_key bad_envelope
-#          parse_body read_envelope RetryPolicy DEFAULT_RETRIES LeaseLost Stopping Delivery Leases DeleteBatcher Scheduler
-#          StatusFile HealthCache QueueCounters Failures Outcome Consumer SqsRunner Supervisor
+#          ELSEWHERE log_fault Head parse_head Limits DEFAULT_LIMITS Connection Seats HttpServer listen unix_listener
+#          HttpRunner Attribute Message Queue is_credential is_message_key bad_envelope parse_body read_envelope
+#          RetryPolicy DEFAULT_RETRIES LeaseLost Stopping Delivery Leases DeleteBatcher Scheduler StatusFile
+#          HealthCache QueueCounters Failures Outcome Consumer SqsRunner Supervisor
 
 
 class Runner(ABC):
@@ -2555,34 +2558,27 @@ _SCRIPTABLE = re.compile(r".*(html|xml|svg).*")
 _PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 _BODY_S, _BODY_RATE = 30.0, 1000  # to send a body: this, and a second more for so many bytes
 _ETAG = re.compile(r'\s*(W/)?"([^"]*)"\s*(?:,|$)')
-_Wait: TypeAlias = Callable[[float], AbstractContextManager[Any]]  # nullcontext where it holds up nobody else
 _Headers: TypeAlias = list[tuple[str, str]]
 _Ranges: TypeAlias = list[tuple[int, int]]  # (start, length) in bytes
 
 
 class BodyReader:
     """The bytes of a request, once, in chunks. Raises BadRequest if they end early or do not have the announced digest,
-    RequestTimeout if they arrive too slowly, and TooLarge past `most`. `wait(until_s)` surrounds each wait for them."""
+    RequestTimeout if they arrive too slowly, and TooLarge past `most`."""
 
-    def __init__(self, environ: Mapping[str, Any], wait: _Wait = nullcontext, clock: Clock = time.monotonic) -> None:
-        self.environ, self.wait, self.clock = environ, wait, clock
-        text = environ.get("CONTENT_LENGTH") or ""
-        chunked = "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower()
-        if text and not re.fullmatch(r"[0-9]{1,18}", text):
-            raise BadRequest("Content-Length is not a number")
-        if chunked and not environ.get("wsgi.input_terminated"):
-            raise BadRequest("a chunked body is not read here: send it with its Content-Length")
-        self.size_bytes = None if chunked else int(text or 0)
+    def __init__(self, fields: Mapping[str, str], source: Any, clock: Clock = time.monotonic) -> None:
+        """`source` has `size_bytes`, None if that is not known, and `read(size, until_s)`, b"" at the end."""
+        self.fields, self.source, self.clock = fields, source, clock
+        self.size_bytes: int | None = source.size_bytes
         self.most: int | None = None
         self.rate = _BODY_RATE  # bytes a second, past which it may take no longer
         self.seen = 0  # bytes read
-        self._invited = environ.get("HTTP_EXPECT", "").lower() != "100-continue"
 
     def _promised(self) -> set[bytes]:
         """The SHA-256 in Content-Digest and Repr-Digest (RFC 9530); other algorithms are ignored."""
         digests = set()
-        for header in ("HTTP_CONTENT_DIGEST", "HTTP_REPR_DIGEST"):
-            if match := re.search(r"(?:^|,)\s*sha-256=:([^:]*):", self.environ.get(header, "")):
+        for name in ("content-digest", "repr-digest"):
+            if match := re.search(r"(?:^|,)\s*sha-256=:([^:]*):", self.fields.get(name, "")):
                 try:
                     digests.add(base64.b64decode(match[1], validate=True))
                 except ValueError:
@@ -2617,15 +2613,12 @@ class BodyReader:
             raise BadRequest("the body does not have the sha-256 digest that was sent with it")
 
     def _read(self, size: int, until_s: float) -> bytes:
-        connection = self.environ.get("gunicorn.socket")
         try:
-            if not self._invited and connection is not None:  # the client waits to be asked (RFC 9110 section 10.1.1)
-                connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-            self._invited = True
-            with self.wait(until_s):
-                chunk = bytes(self.environ["wsgi.input"].read(size))
+            chunk = bytes(self.source.read(size, until_s))
         except TimeoutError:
             raise RequestTimeout("the body did not come in time") from None
+        except AppError:
+            raise
         except Exception as error:  # servers have errors of their own for broken chunks and cut connections
             if self.clock() > until_s:
                 raise RequestTimeout("the body came too slowly") from None
@@ -2638,14 +2631,15 @@ class BodyReader:
 class Exchange:
     """One HTTP request while it is being answered. Paths stay percent-encoded until they are split."""
 
-    def __init__(self, environ: dict[str, Any], door: HttpDoor, request_id: str) -> None:
-        self.environ, self.door, self.id, self.prefix = environ, door, request_id, door.prefix
-        self.method: str = environ["REQUEST_METHOD"]
-        target = _ascii(environ.get("RAW_URI") or quote(environ.get("PATH_INFO", "").encode("latin-1")))
+    def __init__(self, head: Head, connection: Any, door: HttpDoor, request_id: str) -> None:
+        """`connection` is a Connection, or what stands for one: `peer`, `scheme` and `body`."""
+        self.head, self.connection, self.door, self.id, self.prefix = head, connection, door, request_id, door.prefix
+        self.method = head.method
         # The host of an absolute target wins over the header (RFC 9112 section 3.2.2).
-        absolute = re.match(r"https?://([^/?]*)", target, re.IGNORECASE)
+        absolute = re.match(r"https?://([^/?]*)", head.target, re.IGNORECASE)
         self._named_host = absolute[1] if absolute else self.header("host")
-        self.path = target[absolute.end() if absolute else 0 :].partition("?")[0] or "/"
+        path, _, self._query = head.target[absolute.end() if absolute else 0 :].partition("?")
+        self.path = path or "/"
         self.own_path = self.path  # self.path loses a suffix that names a format
         self.resource = ""  # that the path names, once it is routed, such as "forms/leave"
         self.path_inside: tuple[str, ...] = ()
@@ -2656,17 +2650,16 @@ class Exchange:
         self.form: Any = None  # what was read of an HTML form: a SentForm of plugins/html_forms.py
         self.files: list[BinaryIO] = []  # temporary ones, closed after the answer
         self.cookies: list[str] = []
-        self.wait: _Wait = nullcontext
 
     def header(self, name: str) -> str:
-        return str(self.environ.get("HTTP_" + name.upper().replace("-", "_"), ""))
+        return self.head.fields.get(name.lower(), "")
 
     # -- where it comes from
 
-    @cached_property
+    @property
     def peer(self) -> str:
         """The address of the other end of the connection: a client or a proxy; "unix" for a Unix socket."""
-        return self.environ.get("REMOTE_ADDR") or "unix"
+        return str(self.connection.peer)
 
     @cached_property
     def by_proxy(self) -> bool:
@@ -2683,7 +2676,7 @@ class Exchange:
     def scheme(self) -> str:
         """http or https, as the client uses it."""
         forwarded = self.header("x-forwarded-proto").strip().lower() if self.by_proxy else ""
-        return forwarded if forwarded in ("http", "https") else self.environ.get("wsgi.url_scheme", "http")
+        return forwarded if forwarded in ("http", "https") else str(self.connection.scheme)
 
     @cached_property
     def host(self) -> str:
@@ -2740,8 +2733,7 @@ class Exchange:
     @property
     def own_address(self) -> str:
         """The path as it was asked for, with its query."""
-        query = _ascii(self.environ.get("QUERY_STRING", ""))
-        return self.own_path + ("?" + query if query else "")
+        return self.own_path + ("?" + self._query if self._query else "")
 
     @property
     def inner(self) -> str:
@@ -2757,11 +2749,10 @@ class Exchange:
     def query(self) -> dict[str, str]:
         """The parameters by name. Raises BadRequest if they are not UTF-8, or if one is given twice that is no choice of
         several on a page: their texts are joined by commas."""
-        text = _ascii(self.environ.get("QUERY_STRING", ""))
-        if not text:
+        if not self._query:
             return {}
         try:
-            pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=200)
+            pairs = parse_qsl(self._query, keep_blank_values=True, errors="strict", max_num_fields=200)
         except ValueError:
             raise BadRequest("the query is not UTF-8, or has over 200 parameters") from None
         found: dict[str, str] = {}
@@ -2780,11 +2771,11 @@ class Exchange:
 
     @cached_property
     def body(self) -> BodyReader:
-        return BodyReader(self.environ, self.wait)
+        return BodyReader(self.head.fields, self.connection.body)
 
     @cached_property
     def content_type(self) -> str:
-        return str(self.environ.get("CONTENT_TYPE", ""))
+        return self.header("content-type")
 
     @cached_property
     def media_type(self) -> str:
@@ -2809,11 +2800,6 @@ class Exchange:
         strong = [("W/" if weak else "") + tag for weak, tag in _etags("If-Match", self.header("if-match"))]
         weak = [tag for _, tag in _etags("If-None-Match", self.header("if-none-match"))]
         return Conditions(tuple(strong), tuple(weak))
-
-
-def _ascii(text: str) -> str:
-    """A part of the request's address with stray bytes percent-encoded."""
-    return quote(text.encode("latin-1", "replace"), safe=_PRINTABLE)
 
 
 def _media_range(part: str) -> tuple[str, float]:
@@ -2926,39 +2912,6 @@ class _Stream:
     def __iter__(self) -> Iterator[bytes]:
         yield self.first
         yield from self.chunks
-
-
-class _Whole:
-    """A streamed body that must not look complete if it fails: then the connection is broken off."""
-
-    def __init__(self, exchange: Exchange, answer: Answer) -> None:
-        self.exchange, self.body, self.close = exchange, answer.body, answer.body.close
-        self.sized = any(name == "Content-Length" for name, _ in answer.headers)
-
-    def __iter__(self) -> Iterator[bytes]:
-        try:
-            yield from self.body
-        except Exception as error:
-            has_end = self.sized or self.exchange.environ["SERVER_PROTOCOL"] != "HTTP/1.0"  # a length or a last chunk
-            if _break_off(self.exchange, error, reset=not has_end):
-                raise ConnectionResetError(errno.ECONNRESET, "broken off") from error  # which the server is quiet about
-            raise
-
-
-def _break_off(exchange: Exchange, error: Exception, *, reset: bool) -> bool:
-    """End the connection in the middle of an answer, by a reset if the client would take its end for the end of the
-    answer. False if there is no connection to end."""
-    known = isinstance(error, AppError)
-    words = error.with_hint if isinstance(error, AppError) else f"{type(error).__name__}: {error}"
-    LOG.error("request %s: broken off in the middle: %s", exchange.id, words, exc_info=None if known else error)
-    connection: Any = exchange.environ.get("gunicorn.socket")
-    with suppress(OSError):
-        if connection and reset:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            connection.close()
-        elif connection:
-            connection.shutdown(socket.SHUT_RDWR)
-    return connection is not None
 
 
 # ---- formats
@@ -3114,31 +3067,6 @@ def _excel_csv(table: Table, locale: Locale) -> Iterator[bytes]:
 # ---- the file responder
 
 
-class _SendFile:
-    """A stretch of an open file, for the server's sendfile: its descriptor stands at the start."""
-
-    def __init__(self, reader: Any, exchange: Exchange) -> None:
-        self.fileno, self.left = reader.fileno, reader.length
-        self._reader, self._exchange, self._stop = reader, exchange, reader.start + reader.length
-        self.seek(reader.start)
-
-    def close(self) -> None:
-        """A file that became shorter meanwhile ends the connection: what comes next on it would pass for its rest."""
-        with closing(self._reader):
-            if os.fstat(self.fileno()).st_size < self._stop:
-                error = Unavailable("the file became shorter while it was read")
-                _break_off(self._exchange, error, reset=False)
-
-    def read(self, size: int = CHUNK_BYTES) -> bytes:
-        data = os.read(self.fileno(), min(size, self.left))
-        self.left -= len(data)
-        return data
-
-    def seek(self, offset: int) -> None:
-        """Used where the system's sendfile cannot read this file."""
-        os.lseek(self.fileno(), offset, os.SEEK_SET)
-
-
 def _ranges(header: str, size: int) -> _Ranges | None:
     """The ranges of a header (RFC 9110 section 14.2). Raises RangeNotSatisfiable if none lies inside the file. None if the
     header is to be ignored, as with over 20 ranges or with ranges that overlap."""
@@ -3238,14 +3166,11 @@ def send_content(exchange: Exchange, content: Content, *, trusted: bool = False)
 
 
 def _stretch(exchange: Exchange, content: Content, start: int, length: int) -> Any:
-    """A body of one stretch; a real file goes to the server's file wrapper, which uses sendfile."""
+    """A body of one stretch; a reader of a real file goes to the server, which uses sendfile."""
     if exchange.method == "HEAD" or not length:
         return b""
-    reader: Any = content.read(start, length)
-    wrapper = exchange.environ.get("wsgi.file_wrapper")
-    if wrapper is not None and hasattr(reader, "fileno"):
-        return wrapper(_SendFile(reader, exchange), CHUNK_BYTES)
-    return _Stream(iter(reader), reader)
+    reader = content.read(start, length)
+    return reader if hasattr(reader, "fileno") else _Stream(iter(reader), reader)
 
 
 def _send_ranges(exchange: Exchange, content: Content, ranges: _Ranges, headers: _Headers) -> Answer:
@@ -3315,7 +3240,7 @@ class HttpDoor:
     def check_host(self, exchange: Exchange) -> None:
         """Raises Misdirected unless the host is a configured one, loopback or an IP address: against DNS rebinding."""
         host = re.sub(r":[0-9]*$", "", exchange.host).strip("[]").removesuffix(".").lower()
-        if not exchange.host and exchange.environ.get("SERVER_PROTOCOL") == "HTTP/1.0":
+        if not exchange.host and exchange.head.version == "1.0":
             return  # no browser is that old
         if not (host in self._hosts or "*" in self._hosts or _ip(host)):
             raise Misdirected(f"this server does not answer for the host {host[:100]!r}: name it in [http] hosts")
@@ -3392,7 +3317,7 @@ class HttpDoor:
         if exchange.header("content-encoding").lower() not in ("", "identity"):
             raise UnsupportedMedia("Content-Encoding is not supported: send the bytes as they are")
         for name in ("Content-Range", "X-Update-Range"):  # RFC 9110 section 14.5
-            if "HTTP_" + name.upper().replace("-", "_") in exchange.environ:
+            if name.lower() in exchange.head.fields:
                 raise BadRequest(f"{name} is not supported: a write replaces the whole, so send all of its bytes")
 
     def _idempotency_key(self, exchange: Exchange) -> str:
@@ -3436,24 +3361,799 @@ def log_fault(exchange: Exchange, error: AppError) -> None:
         LOG.error("request %s: %s", exchange.id, error.with_hint, exc_info=None if is_known else error)
 
 
-class ClientWaits:
-    """How many of a worker's threads work at a time. A thread that waits for its client lets another one work meanwhile,
-    and has a deadline, after which the worker ends the connection."""
+# ---- heads of requests
+# RFC 9112 sections 2 to 6, without line folding, bare line ends and other controls.
 
-    def __init__(self, threads: int) -> None:
-        self.turns = threading.Semaphore(threads)
-        self.deadlines: dict[Any, float] = {}  # by connection
+_LINE_BYTES, _HEAD_BYTES, _MOST_FIELDS = 8190, 32_768, 100
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105
+_VALUE = r"[\t -~\x80-\xff]*"
+_HEAD = re.compile(rf"({_TOKEN}) ([!-~]+) HTTP/([0-9]\.[0-9])\r\n((?:{_TOKEN}:{_VALUE}\r\n)*)\r\n")
+_FIELD = re.compile(rf"({_TOKEN}):[\t ]*({_VALUE})\r\n")
+_TARGET = re.compile(r"/[^#]*|https?://[^/?#@]+(?:[/?][^#]*)?", re.IGNORECASE)
+_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[!$%&'()*+,;=._~0-9A-Za-z-]*)(?::[0-9]*)?")
+_CHUNK = re.compile(rf"([0-9A-Fa-f]{{1,15}})[\t ]*(?:;{_VALUE})?\r\n")
+_NEVER_HEAD = re.compile(rb"[^!#-'*+.0-9A-Z^-z|~-]|.*?(?:(?<!\r)\n|\r(?!\n|\Z)|\0)", re.DOTALL)  # however it goes on
 
-    @contextmanager
-    def until(self, connection: Any, deadline: float) -> Iterator[None]:
-        """Surrounds a wait; the worker ends it at the deadline."""
-        self.deadlines[connection] = deadline
-        self.turns.release()
+
+class Head(NamedTuple):
+    """The head of a request. Names of fields are in lower case; the values of repeated ones are joined."""
+
+    method: str
+    target: str
+    version: str  # "1.1"
+    fields: Mapping[str, str]
+
+    @property
+    def body_bytes(self) -> int | None:
+        """The length of its body, None if that is chunked (RFC 9112 section 6.3). Raises BadRequest or Unsupported if it
+        cannot be known for sure."""
+        coding, length = self.fields.get("transfer-encoding"), self.fields.get("content-length", "0")
+        if coding is None:
+            if not re.fullmatch("[0-9]{1,18}", length):
+                raise BadRequest("Content-Length is not a number")
+            return int(length)
+        codings = [one.strip().lower() for one in coding.split(",")]
+        if "content-length" in self.fields or self.version == "1.0":
+            raise BadRequest("Transfer-Encoding goes neither with Content-Length nor with HTTP/1.0")
+        if codings[-1] != "chunked" or "chunked" in codings[:-1]:
+            raise BadRequest("Transfer-Encoding must end with chunked")
+        if len(codings) > 1:
+            raise Unsupported("of transfer codings only chunked is supported")
+        return None
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the client wants to keep the connection (RFC 9112 section 9.3)."""
+        options = [one.strip() for one in self.fields.get("connection", "").lower().split(",")]
+        return "close" not in options and (self.version != "1.0" or "keep-alive" in options)
+
+
+def parse_head(data: bytes) -> Head:
+    """The head of a request, of its bytes up to the empty line. Raises an AppError with the status of the answer."""
+    _check_lengths(data)
+    found = _HEAD.fullmatch(data.decode("latin-1"))
+    if not found:
+        raise BadRequest("the request line or a field of the head is not well-formed")
+    method, target, version, lines = found.groups()
+    if version[0] != "1":
+        raise BadRequest(f"HTTP {version} is not spoken here", status=505, code="version_not_supported")
+    pairs = _FIELD.findall(lines)
+    if len(pairs) > _MOST_FIELDS:
+        raise BadRequest(f"a head has {_MOST_FIELDS} fields at most", status=431, code="head_too_large")
+    fields: dict[str, str] = {}
+    for name, value in pairs:
+        key, text = name.lower(), value.rstrip("\t ")
+        if key in fields:
+            if key in ("host", "content-length"):
+                raise BadRequest(f"{name} is given twice")
+            text = fields[key] + ("; " if key == "cookie" else ", ") + text
+        fields[key] = text
+    head = Head(method, target, version, fields)
+    _check_target(head)
+    _ = head.body_bytes
+    return head
+
+
+def _check_target(head: Head) -> None:
+    """Raises BadRequest unless target and Host are as RFC 9112 section 3.2 wants them."""
+    host = head.fields.get("host")
+    if head.method == "CONNECT":
+        raise Unsupported("CONNECT is for proxies")
+    if not _TARGET.fullmatch(head.target) and (head.method, head.target) != ("OPTIONS", "*"):
+        raise BadRequest("the address is neither a path nor an http URL, percent-encoded and without a fragment")
+    if host is None and head.version != "1.0":
+        raise BadRequest("Host is missing")
+    if not _HOST.fullmatch(host or ""):
+        raise BadRequest("Host is not the name of a host")
+
+
+def _check_lengths(data: bytes) -> None:
+    """Raises BadRequest if a head, or what there is of it, is too long."""
+    if len(data) <= _LINE_BYTES:
+        return
+    line, *fields = data.split(b"\r\n")
+    if len(line) > _LINE_BYTES:
+        raise BadRequest(f"a request line has {_LINE_BYTES:,} bytes at most", status=414, code="uri_too_long")
+    if len(data) > _HEAD_BYTES or max(map(len, fields)) > _LINE_BYTES:
+        limits = f"a head has {_HEAD_BYTES:,} bytes at most, and a line of it {_LINE_BYTES:,}"
+        raise BadRequest(limits, status=431, code="head_too_large")
+
+
+# ---- the server
+# Workers share one listening socket. In each a few threads share a poller, which gives a connection that can go on to one of
+# them; that thread goes on with it as far as the client lets it, so that no request is handed from thread to thread. A head
+# is read whole before it is served, and what a client does not take of its answer waits in the poller and not in a thread.
+
+_READ, _WRITE, _ENDED = POLLIN, POLLOUT, 0  # what a connection waits for; one that has ended waits for nothing
+_WANTS_WRITE = 3  # ssl.SSL_ERROR_WANT_WRITE
+_SKIPPED_BYTES = 65_536  # of a body that nobody wanted; a larger rest ends the connection
+_JOINED_BYTES = 65_536  # a file up to this size goes out in one piece with its head
+_STAY_S = 0.02  # how long a thread waits for the next request of a client, while others have nothing to do
+_PATIENCE_S = 0.005  # how long a thread waits for a client before another one works in its place
+_TICK_S = 0.1  # between looks at deadlines
+_FULL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 5\r\nConnection: close\r\n\r\n"
+
+
+class Limits(NamedTuple):
+    """What the clients of one worker may take."""
+
+    head_s: float = 10.0  # to send a head from its first byte on, and on a new connection from the start
+    idle_s: float = 15.0  # between two requests
+    silence_s: float = 30.0  # without a byte of a body or an answer
+    linger_s: float = 5.0  # to read the last answer
+    drain_s: float = 25.0  # for what is under way when the worker is told to stop
+    waiting_threads: int = 256  # that wait for slow clients, beside those that work
+    connections: int = 2000
+    per_address: int = 250  # of those, from an address that does not stand for many clients
+
+
+DEFAULT_LIMITS = Limits()
+
+
+class _Lost(Exception):
+    """The client has gone, or takes nothing more."""
+
+
+class _Body:
+    """The body of a request as it comes off the connection, without its framing."""
+
+    def __init__(self, connection: Connection, size_bytes: int | None, is_awaited: bool) -> None:
+        self.connection, self.size_bytes = connection, size_bytes
+        self.is_awaited = is_awaited  # the client sends nothing until it is asked to (RFC 9110 section 10.1.1)
+        self.left = size_bytes or 0  # of the whole, or of this chunk
+        self.is_over, self.is_broken = size_bytes == 0, False
+
+    def read(self, size: int, until_s: float) -> bytes:
+        """At most `size` bytes as soon as there are any; b"" after the last, or if the connection was cut. Raises
+        TimeoutError at `until_s` of time.monotonic(), BadRequest if a chunk is not well-formed, and Unavailable."""
+        if self.is_awaited:
+            self.is_awaited = False
+            self.connection.send_all(b"HTTP/1.1 100 Continue\r\n\r\n")
+        is_chunked = self.size_bytes is None
+        self.is_broken = True  # unless this comes to its end
+        if is_chunked and not self.left and not self.is_over:
+            self._begin_chunk(until_s)
+        data = self.connection.read(min(size, self.left), until_s) if self.left else b""
+        self.left -= len(data)
+        if is_chunked and not self.is_over:
+            if not data:
+                raise BadRequest("the body was cut off")
+            if not self.left and self._line(until_s) != "\r\n":
+                raise BadRequest("a chunk of the body is longer than it says")
+        self.is_over = self.is_over or (not is_chunked and not (data and self.left))
+        self.is_broken = False
+        return data
+
+    def _begin_chunk(self, until_s: float) -> None:
+        """Read the size of the next chunk; after the last one its trailers (RFC 9112 section 7.1), which are dropped."""
+        found = _CHUNK.fullmatch(self._line(until_s))
+        if not found:
+            raise BadRequest("a chunk of the body does not begin with its size")
+        self.left = int(found[1], 16)
+        if self.left:
+            return
+        for _ in range(_MOST_FIELDS):
+            if (line := self._line(until_s)) == "\r\n":
+                self.is_over = True
+                return
+            if not _FIELD.fullmatch(line):
+                break
+        raise BadRequest("the trailers of the body are not well-formed, or too many")
+
+    def _line(self, until_s: float) -> str:
+        connection = self.connection
+        while (end := connection.buffer.find(b"\n") + 1) == 0:
+            more = connection.wait_for_bytes(_LINE_BYTES, until_s)
+            if not more or len(connection.buffer) > _LINE_BYTES:
+                raise BadRequest("the body was cut off, or a line between its chunks is too long")
+            connection.buffer += more
+        line, connection.buffer = connection.buffer[:end], connection.buffer[end:]
+        return line.decode("latin-1")
+
+    def may_stay(self) -> bool:
+        """Whether the connection can go on after the answer; what was not read of the body is skipped if it is little."""
+        if self.is_over or self.is_broken or self.is_awaited or self.size_bytes is None or self.left > _SKIPPED_BYTES:
+            return self.is_over and not self.is_broken
+        self.connection.skip = self.left
+        return True
+
+
+class Connection:
+    """A client's connection. Either one thread goes on with it or it is in the poller.
+
+    A step goes on as far as it can without waiting. It returns what it waits for, or None if the next one can go on."""
+
+    def __init__(self, server: HttpServer, sock: Any, peer: str) -> None:
+        self.server, self.sock, self.limits = server, sock, server.limits
+        self.peer = peer  # the address of the other end, "unix" for a Unix socket
+        self.scheme = "https" if server.tls else "http"
+        self.body: Any = None  # of the request that is being served
+        self.request_id = ""  # which the application gave that, for the log
+        self.step: Callable[[], int | None] = self._shake if server.tls else self._hear
+        self.deadline = time.monotonic() + self.limits.head_s
+        self.buffer = b""  # what was read and belongs to no request yet
+        self.skip = 0  # bytes of a body that come before the next request
+        self.out = memoryview(b"")  # what is left of the answer …
+        self.file: Any = None  # … and then of a file, from `offset` on
+        self.offset = self.left = 0
+        self.copies = bool(server.tls)  # files go through this program, and not by sendfile
+        self.is_idle = True  # no byte of the next request has come
+        self.is_new, self.keeps = True, False
+
+    def proceed(self) -> int:
+        """Go on. Returns what it waits for then."""
         try:
-            yield
+            while (wanted := self.step()) is None:
+                pass
+        except _Lost:
+            return _ENDED
+        return wanted
+
+    def expire(self) -> int:
+        """End what did not come in time."""
+        if self.step != self._hear or self.is_idle:
+            return _ENDED
+        self._refuse(RequestTimeout("the head of the request did not come in time"))
+        return self.proceed()
+
+    def close(self) -> None:
+        self._drop_file()
+        self.sock.close()
+
+    # -- bytes in and out
+
+    def _receive(self, size: int) -> bytes | None:
+        """What has come, b"" at the end; None if nothing has."""
+        try:
+            return cast(bytes, self.sock.recv(size))
+        except self.server.blocked:
+            return None
+        except OSError as error:
+            raise _Lost from error
+
+    def read(self, size: int, until_s: float) -> bytes:
+        """At most `size` bytes as soon as there are any; b"" at the end. Raises TimeoutError, and Unavailable."""
+        if not self.buffer:
+            return self.wait_for_bytes(size, until_s)
+        data, self.buffer = self.buffer[:size], self.buffer[size:]
+        return data
+
+    def wait_for_bytes(self, size: int, until_s: float) -> bytes:
+        """The same, of what is not in the buffer."""
+        while (data := self._receive(size)) is None:
+            self.server.wait(self.sock, _READ, until_s)
+        return data
+
+    def _send(self, data: memoryview) -> int:
+        """How many bytes the client takes at once."""
+        try:
+            return cast(int, self.sock.send(data))
+        except self.server.blocked:
+            return 0
+        except OSError as error:
+            raise _Lost from error
+
+    def send_all(self, data: bytes) -> None:
+        """Send it, waiting for the client. Raises Unavailable."""
+        left = memoryview(data)
+        while left := left[self._send(left) :]:
+            try:
+                self.server.wait(self.sock, _WRITE, math.inf)
+            except TimeoutError as error:
+                raise _Lost from error
+
+    # -- steps of a request
+
+    def _shake(self) -> int | None:
+        """The handshake of TLS."""
+        try:
+            self.sock.do_handshake()
+        except self.server.blocked as error:
+            return _WRITE if error.errno == _WANTS_WRITE else _READ
+        except OSError as error:
+            raise _Lost from error
+        self.step = self._hear
+        return None
+
+    def _hear(self) -> int | None:
+        """Read a head, and serve its request."""
+        while True:
+            try:
+                if head := self._next_head():
+                    return self._serve(head)
+            except AppError as error:
+                return self._refuse(error)
+            data = self._receive(CHUNK_BYTES if self.skip else _HEAD_BYTES)
+            if data:
+                self.buffer += data
+            elif data == b"":
+                return _ENDED
+            elif self.is_new or not self.is_idle or not self.server.stays(self):
+                return _READ
+
+    def _next_head(self) -> Head | None:
+        """The head that is in the buffer; None if it is not whole. Raises AppError if it can never be one."""
+        dropped = min(self.skip, len(self.buffer))
+        self.buffer, self.skip = self.buffer[dropped:], self.skip - dropped
+        while self.buffer.startswith(b"\r\n"):  # RFC 9112 section 2.2
+            self.buffer = self.buffer[2:]
+        if self.buffer in (b"", b"\r"):
+            return None
+        if self.is_idle:
+            self.is_idle, self.deadline = False, time.monotonic() + self.limits.head_s
+        if end := self.buffer.find(b"\r\n\r\n") + 1:
+            data, self.buffer = self.buffer[: end + 3], self.buffer[end + 3 :]
+            return parse_head(data)
+        if _NEVER_HEAD.match(self.buffer):
+            raise BadRequest("this is not the head of a request")
+        _check_lengths(self.buffer)
+        return None
+
+    def _serve(self, head: Head) -> int | None:
+        expected = head.fields.get("expect", "").lower() if head.version != "1.0" else ""
+        self.body, self.request_id = _Body(self, head.body_bytes, bool(expected) and not self.buffer), ""
+        if expected not in ("", "100-continue"):
+            raise BadRequest("of expectations only 100-continue is met", status=417, code="expectation_failed")
+        try:
+            return self._answer(head, self.server.application(head, self))
+        except (_Lost, AppError):
+            raise
+        except Exception as error:
+            LOG.exception("request %s failed", self.request_id)
+            raise AppError("something went wrong here; the operator finds it in the log") from error
+
+    def _refuse(self, error: AppError) -> int | None:
+        """Answer what cannot be served, as the last answer."""
+        self._drop_file()
+        problem = problem_details(self.request_id or new_id(time.time()), error)
+        answer = json_answer(error.status, problem, error_headers(error), _PROBLEM_MEDIA)
+        self.keeps = False
+        return self._begin(_head_bytes(answer, "Connection: close", f"Content-Length: {len(answer.body)}") + answer.body)
+
+    def _answer(self, head: Head, answer: Answer) -> int | None:
+        """Begin an answer; its body is bytes, an iterable of bytes, or a Reader of a plain file."""
+        body, more = answer.body, []
+        is_bare = head.method == "HEAD" or answer.status in (204, 304)
+        is_sized = any(name.lower() == "content-length" for name, _ in answer.headers)
+        if isinstance(body, bytes) and not is_sized and answer.status not in (204, 304):
+            more.append(f"Content-Length: {len(body)}")
+        is_sized = is_sized or is_bare or isinstance(body, bytes)
+        is_chunked = not is_sized and head.version != "1.0"
+        if is_chunked:
+            more.append("Transfer-Encoding: chunked")
+        self.keeps = head.keeps and not self.server.is_stopping and (is_sized or is_chunked) and self.body.may_stay()
+        if not self.keeps or head.version == "1.0":
+            more.append("Connection: keep-alive" if self.keeps else "Connection: close")
+        lead = _head_bytes(answer, *more)
+        if isinstance(body, bytes):
+            return self._begin(lead if is_bare else lead + body)
+        if is_bare:
+            body.close()
+            return self._begin(lead)
+        if hasattr(body, "fileno"):
+            self.file, self.offset, self.left = body, body.start, body.length
+            return self._begin(lead + self._next_of_file() if body.length <= _JOINED_BYTES else lead)
+        return self._stream(lead, body, is_chunked, is_sized)
+
+    def _stream(self, lead: bytes, body: Any, is_chunked: bool, is_sized: bool) -> int | None:
+        """Send a body while it is made."""
+        try:
+            for chunk in body:
+                if chunk:
+                    self.send_all(lead + (b"%x\r\n%b\r\n" % (len(chunk), chunk) if is_chunked else chunk))
+                    lead = b""
+        except _Lost:
+            raise
+        except Exception as error:  # the client must not take what it has for the whole
+            return self._break_off(error, reset=not (is_chunked or is_sized))
         finally:
-            self.turns.acquire()
-            self.deadlines.pop(connection, None)
+            if hasattr(body, "close"):
+                body.close()
+        return self._begin(lead + b"0\r\n\r\n" if is_chunked else lead)
+
+    def _begin(self, data: bytes) -> int | None:
+        self.out, self.step = memoryview(data), self._flush
+        return None
+
+    def _flush(self) -> int | None:
+        """Send what is left of the answer; what the client does not take at once waits in the poller."""
+        while self.out or self.left:
+            try:
+                if not self.out and self.copies:
+                    self.out = memoryview(self._next_of_file())
+                sent = self._send(self.out) if self.out else self._send_file()
+            except Unavailable as error:
+                return self._break_off(error, reset=False)
+            self.out = self.out[sent:]
+            if not sent:
+                self.deadline = time.monotonic() + self.limits.silence_s
+                return _WRITE
+        self._drop_file()
+        if self.keeps:
+            self.step, self.is_new, self.is_idle = self._hear, False, True
+            self.deadline = time.monotonic() + self.limits.idle_s
+        else:
+            self._part()
+        return None
+
+    def _send_file(self) -> int:
+        """How many bytes of the file the client takes at once. Raises Unavailable if it has become shorter."""
+        try:
+            sent = os.sendfile(self.sock.fileno(), self.file.fileno(), self.offset, min(self.left, 1 << 30))
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise _Lost from error
+        if not sent:
+            raise Unavailable("the file became shorter while it was read")
+        self.offset, self.left = self.offset + sent, self.left - sent
+        return sent
+
+    def _next_of_file(self) -> bytes:
+        data = os.pread(self.file.fileno(), min(CHUNK_BYTES, self.left), self.offset)
+        if self.left and not data:
+            raise Unavailable("the file became shorter while it was read")
+        self.offset, self.left = self.offset + len(data), self.left - len(data)
+        return data
+
+    def _drop_file(self) -> None:
+        if self.file:
+            self.file.close()
+        self.file, self.left = None, 0
+
+    def _break_off(self, error: Exception, *, reset: bool) -> int:
+        """End the connection in the middle of an answer, by a reset if the client would take its end for the end of the
+        answer."""
+        words = error.with_hint if isinstance(error, AppError) else f"{type(error).__name__}: {error}"
+        trace = None if isinstance(error, AppError) else error
+        LOG.error("request %s: broken off in the middle: %s", self.request_id, words, exc_info=trace)
+        if reset:
+            with suppress(OSError):
+                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        return _ENDED
+
+    def _part(self) -> None:
+        """Say goodbye, and read away what still comes: closing at once would reset the connection before the client has
+        read its answer (RFC 9112 section 9.6)."""
+        with suppress(OSError, ValueError):
+            if self.server.tls:
+                self.sock.unwrap()
+        with suppress(OSError):
+            self.sock.shutdown(socket.SHUT_WR)
+        self.step, self.deadline = self._linger, time.monotonic() + self.limits.linger_s
+
+    def _linger(self) -> int:
+        return _ENDED if self._receive(CHUNK_BYTES) == b"" else _READ
+
+
+def _head_bytes(answer: Answer, *more: str) -> bytes:
+    """The head of an answer, with more lines. Raises ValueError if one would become two."""
+    headers = [f"{name}: {value}" for name, value in answer.headers]
+    lines = [f"HTTP/1.1 {answer.status} {_phrase(answer.status)}", *headers, *more, _date(int(time.time())), "", ""]
+    text = "\n".join(lines)
+    if text.count("\n") != len(lines) - 1 or "\r" in text or "\0" in text:
+        raise ValueError("a header of the answer has a line break in it")
+    return text.replace("\n", "\r\n").encode("latin-1")
+
+
+@lru_cache(maxsize=4)
+def _date(second: int) -> str:
+    from email.utils import formatdate
+
+    return "Date: " + formatdate(second, usegmt=True)
+
+
+class _Epoll:
+    """Which descriptors can go on, for many threads: what is watched is given to one thread, once."""
+
+    def __init__(self) -> None:
+        from select import EPOLLONESHOT, epoll
+
+        self._epoll, self._once = epoll(), EPOLLONESHOT
+        self.fileno, self.close = self._epoll.fileno, self._epoll.close
+
+    def watch(self, descriptor: int, wanted: int) -> None:
+        try:
+            self._epoll.modify(descriptor, wanted | self._once)
+        except FileNotFoundError:
+            self._epoll.register(descriptor, wanted | self._once)
+
+    def next(self) -> int:
+        """One that can go on, waited for."""
+        return self._epoll.poll(-1, 1)[0][0]
+
+
+class _Kqueue:
+    """The same where there is no epoll (macOS)."""
+
+    def __init__(self) -> None:
+        self._system: Any = importlib.import_module("select")
+        self._queue = self._system.kqueue()
+        self.fileno, self.close = self._queue.fileno, self._queue.close
+
+    def watch(self, descriptor: int, wanted: int) -> None:
+        what = self._system.KQ_FILTER_READ if wanted == _READ else self._system.KQ_FILTER_WRITE
+        once = self._system.KQ_EV_ADD | self._system.KQ_EV_ONESHOT
+        self._queue.control([self._system.kevent(descriptor, what, once)], 0)
+
+    def next(self) -> int:
+        return int(self._queue.control(None, 1)[0].ident)
+
+
+class Seats:
+    """What the workers of a server know of each other, in memory that they share: how many connections each has, and when
+    it was last seen alive. `own` is the seat of this worker, set before its fork."""
+
+    def __init__(self, count: int) -> None:
+        self.own = 0
+        # Of each seat: connections, and time.monotonic(), which is 0.0 before it serves and when it leaves.
+        self._cells = memoryview(mmap.mmap(-1, 16 * count)).cast("d")
+
+    def beat(self, connections: int) -> None:
+        self._cells[2 * self.own], self._cells[2 * self.own + 1] = connections, time.monotonic()
+
+    def leave(self, seat: int) -> None:
+        self._cells[2 * seat + 1] = 0.0
+
+    def beaten_at(self, seat: int) -> float:
+        return self._cells[2 * seat + 1]
+
+    def are_taken(self, count: int) -> bool:
+        """Whether so many workers serve."""
+        return sum(beaten_at > 0 for beaten_at in self._cells[1::2]) >= count
+
+    def are_uneven(self) -> bool:
+        """Whether another worker has fewer connections than this one, by more than one."""
+        alive = time.monotonic() - 2
+        counts = [count for count, beaten_at in zip(self._cells[::2], self._cells[1::2], strict=True) if beaten_at > alive]
+        return self._cells[2 * self.own] > min(counts, default=math.inf) + 1
+
+
+class HttpServer:
+    """Answers on listening sockets until stop(). `application` makes an Answer of a Head and its Connection, whose `body` it
+    may read; `tls` is a context of ssl; `is_many` says whether an address stands for many clients."""
+
+    def __init__(
+        self,
+        listeners: Sequence[socket.socket],
+        application: Callable[[Head, Connection], Answer],
+        *,
+        threads: int = 8,
+        limits: Limits = DEFAULT_LIMITS,
+        tls: Any = None,
+        seats: Seats | None = None,
+        is_many: Callable[[str], bool] = lambda peer: False,
+    ) -> None:
+        self.application, self.threads, self.limits, self.tls, self.is_many = application, threads, limits, tls, is_many
+        self.blocked: tuple[type[OSError], ...] = (BlockingIOError,)
+        if tls:
+            import ssl
+
+            self.blocked += (ssl.SSLWantReadError, ssl.SSLWantWriteError)
+        self.seats = seats or Seats(1)
+        self.is_stopping = self._is_patient = self._is_over = False
+        self._until = math.inf
+        self._listeners = {one.fileno(): one for one in listeners}
+        self._lock = threading.Lock()  # of what is counted below
+        self._held: dict[str, int] = {}  # connections by peer
+        self._count = self._live = self._waiting = 0  # connections; threads, and those of them that wait for a client
+        self._parked: dict[int, Any] = {}  # connections by descriptor; whoever takes one out goes on with it
+        self._idle: list[None] = []  # one for each thread that has nothing to do
+
+    def stop(self, grace_s: float, *, patient: bool = False) -> None:
+        """Take no more connections, and let run() return when what is under way is finished, at the latest after grace_s.
+        Idle connections end within a second, or if `patient` with their next answer. Safe in a signal handler."""
+        self._until, self._is_patient, self.is_stopping = time.monotonic() + grace_s, patient, True
+
+    def run(self) -> None:
+        self._poller = _Epoll() if sys.platform == "linux" else _Kqueue()
+        self._bell = os.pipe()  # wakes the threads at the end
+        for descriptor, listener in self._listeners.items():
+            listener.setblocking(False)
+            self._poller.watch(descriptor, _READ)
+        self._fill_up()
+        parent = os.getppid()
+        while not self.is_stopping:
+            self.seats.beat(self._count)
+            self._expire()
+            time.sleep(_TICK_S)
+            if os.getppid() != parent:  # nobody is left who could ask to stop
+                self.stop(self.limits.drain_s)
+        self._drain()
+
+    def _work(self) -> None:
+        """What each thread does."""
+        while not self._is_over:
+            self._idle.append(None)
+            descriptor = self._poller.next()
+            self._idle.pop()
+            try:
+                if connection := self._parked.pop(descriptor, None):
+                    self._park(connection, connection.proceed())
+                elif descriptor in self._listeners:
+                    self._accept(self._listeners[descriptor])
+            except Exception:
+                LOG.exception("a thread of the HTTP server failed")
+            if self._is_surplus():
+                return
+        self._poller.watch(self._bell[0], _READ)  # wakes the next one
+        with self._lock:
+            self._live -= 1
+
+    # -- connections
+
+    def _accept(self, listener: socket.socket) -> None:
+        """Take one connection, or leave it to a worker that has fewer."""
+        for _ in range(20):
+            if not self.seats.are_uneven():
+                break
+            time.sleep(0.001)
+        try:
+            sock, address = listener.accept()
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                time.sleep(_TICK_S)
+            return
+        finally:
+            if not self.is_stopping:
+                self._poller.watch(listener.fileno(), _READ)
+        peer = address[0] if isinstance(address, tuple) else "unix"
+        sock.setblocking(False)
+        if not self._admit(peer):
+            with closing(sock), suppress(OSError):
+                sock.send(_FULL)
+            return
+        if peer != "unix":
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self.tls:
+            sock = self.tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+        connection = Connection(self, sock, peer)
+        self._park(connection, connection.proceed())
+
+    def _admit(self, peer: str) -> bool:
+        with self._lock:
+            held = self._held.get(peer, 0)
+            if self._count >= self.limits.connections or (held >= self.limits.per_address and not self.is_many(peer)):
+                return False
+            self._held[peer] = held + 1
+            self._count += 1
+            self.seats.beat(self._count)
+            return True
+
+    def _park(self, connection: Connection, wanted: int) -> None:
+        """Leave it to the poller until it can go on, or close it."""
+        if wanted != _ENDED:
+            descriptor = connection.sock.fileno()
+            self._parked[descriptor] = connection
+            self._poller.watch(descriptor, wanted)
+            return
+        with self._lock:
+            self._count -= 1
+            self._held[connection.peer] -= 1
+            if not self._held[connection.peer]:
+                del self._held[connection.peer]
+        connection.close()
+
+    def _expire(self) -> None:
+        """End the connections whose deadline has passed."""
+        now = time.monotonic()
+        for descriptor, connection in self._parked.copy().items():
+            if connection.deadline < now and (late := self._parked.pop(descriptor, None)):  # or another one by now
+                self._park(late, late.expire() if late.deadline < now else late.proceed())
+
+    # -- threads
+
+    def _fill_up(self) -> None:
+        """Start the threads that are missing."""
+        with self._lock:
+            missing = self.threads - (self._live - self._waiting)
+            self._live += max(0, missing)
+        for _ in range(missing):
+            threading.Thread(target=self._work, name="http", daemon=True).start()
+
+    def _is_surplus(self) -> bool:
+        """Whether this thread ends, because enough others work."""
+        with self._lock:
+            if self._live - self._waiting <= self.threads:
+                return False
+            self._live -= 1
+            return True
+
+    def stays(self, connection: Connection) -> bool:
+        """Whether the next request comes at once. Its thread waits for it unless it is needed elsewhere."""
+        if self.is_stopping:
+            return False
+        waiter = poll()
+        waiter.register(connection.sock, _READ)
+        if not self._idle:
+            waiter.register(self._poller, _READ)
+        ready = waiter.poll(_STAY_S * 1000)
+        return len(ready) == 1 and ready[0][0] == connection.sock.fileno()
+
+    def wait(self, sock: socket.socket, wanted: int, until_s: float) -> None:
+        """Until a client has sent or taken bytes; another thread works meanwhile. Raises TimeoutError at `until_s` or after
+        the longest silence, and Unavailable if too many wait already."""
+        until_s = min(until_s, time.monotonic() + self.limits.silence_s)
+        waiter = poll()
+        waiter.register(sock, wanted)
+        if waiter.poll(_PATIENCE_S * 1000):
+            return
+        with self._lock:
+            if self._waiting >= self.limits.waiting_threads:
+                raise Unavailable("too many clients are slow at this moment; try again later")
+            self._waiting += 1
+        try:
+            self._fill_up()
+            if not waiter.poll(max(0.0, until_s - time.monotonic()) * 1000):
+                raise TimeoutError
+        finally:
+            with self._lock:
+                self._waiting -= 1
+
+    # -- the end
+
+    def _drain(self) -> None:
+        """Until what is under way is finished."""
+        self.seats.leave(self.seats.own)
+        for listener in self._listeners.values():
+            listener.close()
+        soon = time.monotonic() + 1
+        while self._count and time.monotonic() < self._until:
+            for connection in self._parked.copy().values():
+                if connection.is_idle and not self._is_patient:
+                    connection.deadline = min(connection.deadline, soon)
+            self._expire()
+            time.sleep(0.02)
+        self._is_over = True
+        for descriptor in list(self._parked):
+            if connection := self._parked.pop(descriptor, None):
+                self._park(connection, _ENDED)
+        os.write(self._bell[1], b".")
+        self._poller.watch(self._bell[0], _READ)
+        until = time.monotonic() + 1  # a thread that is still at work then is left behind
+        while self._live and time.monotonic() < until:
+            time.sleep(0.005)
+        if not self._live:
+            self._poller.close()
+            os.close(self._bell[0])
+            os.close(self._bell[1])
+
+
+# ---- the runner of HTTP
+
+
+def listen(bind: str) -> socket.socket:
+    """The socket that listens at HOST:PORT or unix:PATH. Raises Unavailable if the address stays taken for five seconds, in
+    which a killed server's workers end."""
+    for _ in range(50):
+        try:
+            if bind.startswith("unix:"):
+                return unix_listener(bind.removeprefix("unix:"))
+            host, _, port = bind.rpartition(":")
+            host = host.strip("[]")
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            both = host == "::" and socket.has_dualstack_ipv6()
+            return socket.create_server((host, int(port)), family=family, backlog=1024, dualstack_ipv6=both)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise Unavailable(f"cannot listen on {bind}: {error.strerror}") from error
+            time.sleep(0.1)
+    raise Unavailable(f"cannot listen on {bind}: another program does; choose another with --bind")
+
+
+def unix_listener(path: str) -> socket.socket:
+    """A Unix socket, in place of one that an ended server left behind. Raises OSError with EADDRINUSE if a server listens
+    there."""
+    if Path(path).is_socket():
+        with socket.socket(socket.AF_UNIX) as probe:
+            if probe.connect_ex(path) == 0:
+                raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+        Path(path).unlink()
+    before = os.umask(0o117)
+    try:
+        return socket.create_server(path, family=socket.AF_UNIX, backlog=1024)
+    finally:
+        os.umask(before)
 
 
 _RESOURCES = "files|forms|views|apps|admin"  # of resources
@@ -3461,20 +4161,25 @@ _INSIDE = re.compile(rf"/({_RESOURCES})/(.+)")
 
 
 class HttpRunner(Runner):
-    """The WSGI application of a site. What serves it derives from this (plugins/gunicorn_server.py)."""
+    """Serves a site over HTTP: `run` is one of its worker processes, `answer` its application."""
 
     kind = "http"
+    limits = DEFAULT_LIMITS
 
     def __init__(
-        self, config: Config, host: Host, on_ready: Callable[[str], None], queues: Callable[[], Mapping[str, str]] = dict
+        self,
+        config: Config,
+        host: Host,
+        queues: Callable[[], Mapping[str, str]] = dict,
+        on_ready: Callable[[str], None] = lambda address: None,
     ) -> None:
-        """on_ready gets the site's address once the socket listens; `queues` are the states of queues that a runner beside
-        this one works on."""
+        """`queues` are the states of queues that a runner beside this one works on; on_ready gets the site's address once
+        its workers answer."""
         from bottle import Router
 
         self.config, self.prefix, self.host = config.http, config.site.prefix, host
-        self.on_ready, self.queues = on_ready, queues
-        self.door, self.waits = HttpDoor(config, host), ClientWaits(config.http.threads)
+        self.door, self.queues, self.on_ready = HttpDoor(config, host), queues, on_ready
+        self.seats = Seats(2 * self.workers)  # two for each: one hands over to the other
         self.methods = dict.fromkeys(HTTP_METHODS)  # that this site knows
         self.router = Router()
         self._routes: dict[tuple[str, str], Route] = {}  # by type of resource or path, and method
@@ -3484,6 +4189,68 @@ class HttpRunner(Runner):
         self.router.add("/readyz", "GET", self._readyz)
         for route in host.extensions(Route):  # type: ignore[type-abstract]
             self.add(route)
+
+    # -- its processes
+
+    @property
+    def workers(self) -> int:
+        return self.config.workers or os.cpu_count() or 1
+
+    def listen(self) -> None:
+        """Take the address, before any fork. Raises Unavailable if it is taken, and ConfigError if the certificate cannot be
+        used."""
+        self._tls()
+        self.listener = listen(self.config.bind)
+
+    @property
+    def address(self) -> str:
+        """The site's own address, for people."""
+        name = self.listener.getsockname()
+        if isinstance(name, str):
+            return f"unix:{name}{self.prefix}"
+        host = f"[{name[0]}]" if ":" in name[0] else name[0]
+        host = {"0.0.0.0": "localhost", "[::]": "localhost"}.get(host, host)  # noqa: S104 (compared, not bound)
+        return f"{'https' if self.config.tls_cert else 'http'}://{host}:{name[1]}{self.prefix}"
+
+    def _tls(self) -> Any:
+        """The context for TLS, None without; its files are read anew by each worker."""
+        if not self.config.tls_cert:
+            return None
+        import ssl
+
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.set_alpn_protocols(["http/1.1"])
+        try:
+            context.load_cert_chain(self.config.tls_cert, self.config.tls_key)
+        except OSError as error:
+            raise ConfigError(f"[http] tls_cert and tls_key cannot be used: {error.strerror or error}") from error
+        return context
+
+    def run(self) -> None:
+        """A worker, until SIGTERM; after SIGHUP it ends when its clients have been answered once more."""
+        self.server = HttpServer(
+            [self.listener], self.answer, threads=self.config.threads, tls=self._tls(), seats=self.seats,
+            limits=self.limits._replace(silence_s=float(self.config.body_timeout_s)), is_many=lru_cache(1000)(self._is_many),
+        )  # fmt: skip
+        signal.signal(signal.SIGTERM, lambda *_: self.stop())
+        signal.signal(signal.SIGHUP, lambda *_: self.server.stop(self.limits.drain_s, patient=True))
+        signal.signal(signal.SIGQUIT, lambda *_: self.server.stop(0))
+        self.host.open()
+        try:
+            self.server.run()
+        finally:
+            self.host.close()
+
+    def stop(self) -> None:
+        self.server.stop(self.limits.drain_s)
+
+    def _is_many(self, peer: str) -> bool:
+        """Whether this address stands for many clients."""
+        address = _ip(peer)
+        address = getattr(address, "ipv4_mapped", None) or address
+        return address is None or address.is_loopback or self.door.trusts(peer)
+
+    # -- its routes
 
     def add(self, route: Route) -> None:
         """Lets a Route answer. Raises ConfigError if another one answers the same."""
@@ -3504,31 +4271,21 @@ class HttpRunner(Runner):
 
     # -- one request
 
-    def wsgi(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        """The WSGI application (PEP 3333)."""
+    def answer(self, head: Head, connection: Any) -> Answer:
+        """The site's answer to a request that has come by a connection: see Exchange."""
         began = time.monotonic()
-        exchange = Exchange(environ, self.door, new_id(time.time()))
-        if connection := environ.get("gunicorn.socket"):
-            connection.settimeout(self.config.body_timeout_s)
-            exchange.wait = partial(self.waits.until, connection)
-        with self.waits.turns:
-            answer = self._answered(exchange)
+        exchange = Exchange(head, connection, self.door, new_id(time.time()))
+        connection.request_id = exchange.id
+        answer = self._answered(exchange)
         for file in exchange.files:
             file.close()
         headers = self._common_headers(exchange, answer)
-        start_response(f"{answer.status} {_phrase(answer.status)}", headers)
         took_s = time.monotonic() - began
         self.host.count("satchel_http_responses_total", exchange.method, str(answer.status))
         self.host.observe("satchel_http_request_seconds", exchange.method, value=took_s)
         if self.config.access_log:
             self._log_access(exchange, answer, took_s)
-        if exchange.method == "HEAD":
-            if hasattr(answer.body, "close"):
-                answer.body.close()
-            return []
-        if isinstance(answer.body, bytes):
-            return [answer.body]
-        return _Whole(exchange, answer) if isinstance(answer.body, _Stream) else answer.body
+        return Answer(answer.status, headers, answer.body)
 
     def _answered(self, exchange: Exchange) -> Answer:
         try:
@@ -4747,18 +5504,39 @@ class SqsRunner(Runner):
 # ---- several runners under one parent
 
 
+_HUNG_S = 60.0  # without a sign of life, after which a worker is killed
+_END_S = 30.0  # for a worker to end: its own bound and a little
+
+
+class _Child(NamedTuple):
+    """A process that the supervisor has forked; a worker of HTTP has a seat."""
+
+    name: str
+    pid: int
+    began: float
+    seat: int | None
+
+
 class Supervisor(Runner):
-    """Runs each part in a child of its own and starts again what dies. It opens nothing itself."""
+    """Runs each part in a child of its own and starts again what dies. It opens nothing itself, but holds the listening
+    socket of the workers of HTTP.
+
+    After SIGHUP each part is started anew; a worker of HTTP goes when the new one in its place answers."""
 
     kind = "supervisor"
 
-    def __init__(self, parts: Mapping[str, Callable[[], None]], on_death: Callable[[str], None]) -> None:
-        """The parts by name, in the order in which they are told to stop; on_death gets the name of one that died."""
-        self.parts, self.on_death = parts, on_death
-        self.children: dict[str, tuple[int, float]] = {}  # name -> process id and when it began
+    def __init__(
+        self, parts: Mapping[str, Callable[[], None]], on_death: Callable[[str], None], http: HttpRunner | None = None
+    ) -> None:
+        """The parts by name, in the order in which they are told to stop; on_death gets the name of one that died. `http` is
+        what those named "http 1" and so on run; it listens already."""
+        self.parts, self.on_death, self.http = parts, on_death, http
+        self.children: dict[str, _Child] = {}  # by name
+        self.leaving: dict[int, tuple[_Child, float]] = {}  # by process id: replaced ones, and when they are killed
         self.again: dict[str, float] = {}  # name -> when to start it again
         self.delays_s = dict.fromkeys(parts, 0.5)
         self.stops = 0
+        self.is_to_hand_over = False
         self.failed = 0  # the exit code of a part that could not even begin
 
     def stop(self) -> None:
@@ -4768,44 +5546,61 @@ class Supervisor(Runner):
         """Until SIGTERM or Ctrl-C; Unavailable where a part cannot begin."""
         for sign in (signal.SIGTERM, signal.SIGINT):
             signal.signal(sign, lambda *_: self.stop())
+        signal.signal(signal.SIGHUP, lambda *_: setattr(self, "is_to_hand_over", True))
         for name in self.parts:
             self._start(name)
+        is_starting = self.http is not None
         while not self.stops and not self.failed:
             self._reap()
+            if self.http and is_starting and self.http.seats.are_taken(self.http.workers):
+                self.http.on_ready(self.http.address)
+                is_starting = False
             for name in [name for name, at in self.again.items() if time.monotonic() >= at]:
                 del self.again[name]
                 self._start(name)
-            time.sleep(0.05)
+            if self.is_to_hand_over:
+                self._hand_over()
+            self._watch_workers()
+            time.sleep(0.005 if is_starting else 0.05)
         self._end()
         if self.failed:
             raise Unavailable("a runner could not start; its reason stands above")
 
     def _start(self, name: str) -> None:
         """Fork it. Signals wait until the child has its own handlers, so that none is taken for the parent's."""
-        signs = {signal.SIGTERM, signal.SIGINT}
+        seat = None
+        if self.http and name.startswith(HttpRunner.kind):
+            taken = {one.seat for one in (*self.children.values(), *(child for child, _ in self.leaving.values()))}
+            seat = self.http.seats.own = next(one for one in itertools.count() if one not in taken)
+            self.http.seats.leave(seat)
+        signs, parent = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}, os.getpid()
         signal.pthread_sigmask(signal.SIG_BLOCK, signs)
         pid = os.fork()
         if pid == 0:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal, which tells the parent too
+            for sign in (signal.SIGINT, signal.SIGHUP):  # of a terminal, which tells the parent too
+                signal.signal(sign, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, signs)
             _end_with_parent()
+            if os.getppid() != parent:
+                os._exit(0)
             os._exit(_exit_code(self.parts[name]))
-        self.children[name] = pid, time.monotonic()
+        self.children[name] = _Child(name, pid, time.monotonic(), seat)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signs)
 
     def _reap(self) -> None:
         """See who has died, and when to start it again: later each time, unless it had lived for a while."""
-        for name, (pid, began) in list(self.children.items()):
-            ended, status = os.waitpid(pid, os.WNOHANG)
+        self.leaving = {pid: found for pid, found in self.leaving.items() if not os.waitpid(pid, os.WNOHANG)[0]}
+        for name, child in list(self.children.items()):
+            ended, status = os.waitpid(child.pid, os.WNOHANG)
             if not ended:
                 continue
             del self.children[name]
             self.on_death(name)
-            code, lived_s = os.waitstatus_to_exitcode(status), time.monotonic() - began
+            code, lived_s = os.waitstatus_to_exitcode(status), time.monotonic() - child.began
             if self.stops:
                 continue
-            if code > 1 and lived_s < 10 and self.delays_s[name] == 0.5:
+            if code > 1 and lived_s < 10 and self.delays_s[name] == 0.5 and not self._is_replaced(name):
                 self.failed = code
                 return
             self.delays_s[name] = 0.5 if lived_s > 60 else self.delays_s[name]
@@ -4813,30 +5608,75 @@ class Supervisor(Runner):
             self.again[name] = time.monotonic() + self.delays_s[name]
             self.delays_s[name] = min(30.0, self.delays_s[name] * 2)
 
+    def _hand_over(self) -> None:
+        """Start each part anew. Workers of HTTP stay until their successors answer, the others are told to stop at once."""
+        self.is_to_hand_over = False
+        for name, child in list(self.children.items()):
+            if child.seat is None:
+                self._signal(name, signal.SIGTERM)
+            elif not self._is_replaced(name):
+                self.leaving[child.pid] = child, math.inf
+                self._start(name)
+
+    def _watch_workers(self) -> None:
+        """Tell those that are replaced to go, and kill those that do not go or show no sign of life."""
+        now = time.monotonic()
+        for pid, (child, until) in list(self.leaving.items()):
+            successor = self.children.get(child.name)
+            if until == math.inf and successor and self._beaten_at(successor):
+                self.leaving[pid] = child, now + _END_S
+                os.kill(pid, signal.SIGHUP)
+            elif now > until:
+                os.kill(pid, signal.SIGKILL)
+        for child in self.children.values():
+            if 0 < self._beaten_at(child) < now - _HUNG_S:
+                LOG.error("the %s runner has shown no sign of life for a minute and is killed", child.name)
+                os.kill(child.pid, signal.SIGKILL)
+
+    def _is_replaced(self, name: str) -> bool:
+        """Whether another process of this name still serves."""
+        return any(child.name == name for child, _ in self.leaving.values())
+
+    def _beaten_at(self, child: _Child) -> float:
+        return self.http.seats.beaten_at(child.seat) if self.http and child.seat is not None else 0.0
+
     def _end(self) -> None:
-        """Stop the parts in order, each a moment after the one before; hurry when asked again."""
+        """Stop the parts in order, all of a kind at a time and each kind a moment after the one before; hurry when asked
+        again."""
         asked = self.stops = max(1, self.stops)
-        for name in self.parts:
-            self._signal(name, signal.SIGTERM)
-            self._wait(1, but_for=name)
-        while self.children:
+        if self.http:
+            self.http.listener.close()
+        until = time.monotonic() + _END_S
+        for pid, (child, _) in self.leaving.items():
+            self.leaving[pid] = child, until
+            os.kill(pid, signal.SIGTERM)
+        for _, names in itertools.groupby(self.parts, lambda name: name.partition(" ")[0]):
+            told = list(names)
+            for name in told:
+                self._signal(name, signal.SIGTERM)
+            self._wait(1, but_for=told)
+        while self.children or self.leaving:
             if self.stops > asked:
                 asked = self.stops
                 for name in self.children:
                     self._signal(name, signal.SIGQUIT)
+            for child in self.children.values():
+                if child.seat is not None and time.monotonic() > until:
+                    os.kill(child.pid, signal.SIGKILL)
+            self._watch_workers()
             self._reap()
             time.sleep(0.02)
 
-    def _wait(self, patience_s: float, but_for: str) -> None:
+    def _wait(self, patience_s: float, but_for: Sequence[str]) -> None:
         until = time.monotonic() + patience_s
-        while but_for in self.children and time.monotonic() < until:
+        while self.children.keys() & set(but_for) and time.monotonic() < until:
             self._reap()
             time.sleep(0.02)
 
     def _signal(self, name: str, sign: signal.Signals) -> None:
         if name in self.children:
             with suppress(ProcessLookupError):
-                os.kill(self.children[name][0], sign)
+                os.kill(self.children[name].pid, sign)
 
 
 def _end_with_parent() -> None:
@@ -8985,7 +9825,8 @@ def claim_data(folder: Path) -> Iterator[None]:
         release()
 
 
-def _serve_http(app: App) -> None:
+def _prepare_http(app: App) -> HttpRunner:
+    """What serves HTTP; it listens."""
     config = app.config
     app.open()
     code, trouble = _first_code(app)
@@ -9001,7 +9842,9 @@ def _serve_http(app: App) -> None:
             _say(f"There is no sign-in link: {trouble}")
 
     app.runs_jobs = True
-    plugin("gunicorn_server").GunicornRunner(config, app, on_ready, app.queues).run()
+    runner = HttpRunner(config, app, app.queues, on_ready)
+    runner.listen()
+    return runner
 
 
 def _states_file(config: Config, number: int) -> Path:
@@ -9032,11 +9875,6 @@ def cmd_server_run(args: argparse.Namespace) -> int:
     queue_workers = app.config.sqs.workers if SqsRunner.kind in wanted else 0
     states = {f"{SqsRunner.kind} {number}": _states_file(app.config, number) for number in range(1, queue_workers + 1)}
     app.queues = partial(StatusFile.read, list(states.values()))
-    parts: dict[str, Callable[[], None]] = {}
-    if HttpRunner.kind in wanted:
-        parts[HttpRunner.kind] = partial(_serve_http, app)
-    for name, path in states.items():
-        parts[name] = partial(_serve_sqs, app, path, alone=wanted == {SqsRunner.kind} and queue_workers == 1)
     own = os.getpid()
     _ = app.meters  # made before the first fork, so that all processes count in one place
     for name in _ASKED_FOR_LATE:  # now: another version may have taken the place of its files by then
@@ -9044,10 +9882,18 @@ def cmd_server_run(args: argparse.Namespace) -> int:
     with claim_data(app.config.site.data):
         for path in states.values():
             path.unlink(missing_ok=True)
-        if len(parts) == 1:
+        is_alone = wanted == {SqsRunner.kind} and queue_workers == 1
+        parts: dict[str, Callable[[], None]] = {
+            name: partial(_serve_sqs, app, path, alone=is_alone) for name, path in states.items()
+        }
+        http: HttpRunner | None = None
+        if HttpRunner.kind in wanted:
+            http = _prepare_http(app)
+            parts = {f"{HttpRunner.kind} {number}": http.run for number in range(1, http.workers + 1)} | parts
+        if is_alone:
             next(iter(parts.values()))()
         else:
-            Supervisor(parts, lambda name: states[name].unlink(missing_ok=True) if name in states else None).run()
+            Supervisor(parts, lambda name: states[name].unlink(missing_ok=True) if name in states else None, http).run()
     if os.getpid() == own and sys.stderr.isatty():  # workers come here too; a log needs no such line
         _say(f"{app.title} has stopped")
     return 0

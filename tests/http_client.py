@@ -19,10 +19,11 @@ import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-from urllib.parse import unquote_to_bytes, urlencode
+from urllib.parse import quote, unquote_to_bytes, urlencode
 from wsgiref.validate import validator
 
 import app
@@ -141,6 +142,29 @@ JSON = {"Content-Type": "application/json"}
 PAGE = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 
 
+class WsgiClient:
+    """Stands for a Connection where a request is made by WSGI, whose validator looks at the answers."""
+
+    def __init__(self, environ: dict[str, Any]) -> None:
+        self.environ, self.peer, self.scheme = environ, environ["REMOTE_ADDR"], environ["wsgi.url_scheme"]
+        self.body, self.request_id = self, ""
+        fields = {
+            name[5:].replace("_", "-").lower(): str(text) for name, text in environ.items() if name.startswith("HTTP_")
+        }
+        for name in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+            if text := environ.get(name):
+                fields[name.replace("_", "-").lower()] = text
+        target = quote(environ["RAW_URI"].encode("latin-1", "replace"), safe="".join(map(chr, range(0x21, 0x7F))))
+        self.head = app.Head(environ["REQUEST_METHOD"], target, environ["SERVER_PROTOCOL"].removeprefix("HTTP/"), fields)
+
+    @property
+    def size_bytes(self) -> int | None:
+        return self.head.body_bytes
+
+    def read(self, size: int, until_s: float) -> bytes:
+        return self.environ["wsgi.input"].read(size)  # type: ignore[no-any-return]
+
+
 class Site:
     """A real App on real providers in a folder, asked through wsgiref.validate as if by a server."""
 
@@ -156,7 +180,7 @@ class Site:
         config = app.read_config(raw, folder, "app.toml", registry.provider_settings, registry.tables)
         self.app = app.App(config, registry)
         self.app.open()
-        self.runner = app.plugin("gunicorn_server").GunicornRunner(config, self.app, lambda address: None)
+        self.runner = app.HttpRunner(config, self.app)
 
     def close(self) -> None:
         self.app.close()
@@ -193,8 +217,19 @@ class Site:
             head[:] = [status, headers]
             return lambda data: None
 
-        application = validator(self.runner.wsgi) if checked else self.runner.wsgi
+        application = validator(self.wsgi) if checked else self.wsgi
         return head, application(environ, start_response)
+
+    def wsgi(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        client = WsgiClient(environ)
+        answer = self.runner.answer(client.head, client)
+        start_response(f"{answer.status} {HTTPStatus(answer.status).phrase}", answer.headers)
+        if isinstance(answer.body, bytes):
+            return [] if client.head.method == "HEAD" else [answer.body]
+        if client.head.method == "HEAD":
+            answer.body.close()
+            return []
+        return answer.body  # type: ignore[no-any-return]
 
     def ask(
         self,
@@ -447,8 +482,8 @@ import sys
 sys.path.insert(0, {str(ROOT)!r})
 import app
 sys.modules["app"] = app
-app._BODY_S, server = 1.0, app.plugin("gunicorn_server")
-server.HEADER_S, server.WAITING_THREADS = 0.5, 40
+app._BODY_S = 1.0
+app.HttpRunner.limits = app.DEFAULT_LIMITS._replace(head_s=0.5, waiting_threads=40)
 sys.exit(app.main())
 """
 

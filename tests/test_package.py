@@ -170,7 +170,6 @@ def test_it_is_small(pyz: Path) -> None:
 def test_it_carries_the_program_its_folders_and_its_dependencies(pyz: Path) -> None:
     names = set(zipfile.ZipFile(pyz).namelist())
     assert {"site-packages/app.py", "site-packages/bottle.py", "site-packages/multipart.py"} <= names
-    assert "site-packages/gunicorn/__init__.py" in names
     assert {f"site-packages/{name}/__init__.py" for name in OF_SOME_PROVIDERS} <= names
     for folder in ("plugins", "templates", "static"):
         files = [path for path in (ROOT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
@@ -646,7 +645,7 @@ def test_a_server_on_sqlite_that_has_answered_imported_no_driver_of_another_prov
     with urllib.request.urlopen(server.sign_in_link, timeout=30) as answer:
         assert answer.status == 200
     assert server.stop() == 0
-    assert {"gunicorn", "bottle"} <= imported(server.stderr)
+    assert "bottle" in imported(server.stderr)
     assert imported(server.stderr) & OF_SOME_PROVIDERS == set()
 
 
