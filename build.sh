@@ -8,10 +8,11 @@ readonly VENV=.venv PYZ=dist/app.pyz
 readonly BUNDLE=$VENV/bundle                 # the run-time dependencies as they go into app.pyz
 readonly SOURCES=(app.py plugins templates static .build build.sh pyproject.toml constraints.txt)
 # What tests drive from outside, as command:package. One list: it is installed, and named when it is missing.
+readonly BENCH_PARTS=(nginx:nginx-light postgres:postgresql wrk:wrk)
 readonly SYSTEM_PARTS=(
-  curl:curl chromium:chromium chromedriver:chromium-driver nginx:nginx-light openssl:openssl
-  postgres:postgresql npm:npm
+  "${BENCH_PARTS[@]}" curl:curl chromium:chromium chromedriver:chromium-driver openssl:openssl npm:npm
 )
+readonly PEERS=(datasette pocketbase copyparty)  # what the bench sets beside Satchel, as tests/bench/peers/NAME.txt
 readonly TOOLS=$VENV/tools                   # programs that tests start, each apart from the tests' own packages
 
 main() {
@@ -35,7 +36,7 @@ usage: ./build.sh [COMMAND] [ARGUMENT…]
   server [ARG…]     build if anything changed, then: app.pyz server ARG…
   test [ARG…]       install what the tests need, build, then: pytest ARG…; -n 0 for one process
   lint              ruff, mypy, shellcheck
-  bench [NAME…]     run tests/bench/NAME.py, or all of them
+  bench [NAME…]     measure Satchel beside other programs: these rows, or all; --quick only shows that they work
 END
 }
 
@@ -74,14 +75,15 @@ pip_install() {
 # Writes the list of what pyproject.toml names: the run-time dependencies, or those of the extras given.
 requirements() { "$VENV/bin/python" .build/pack.py requirements "$@" >"$VENV/requirements.txt"; }
 
-# Runs "$2" unless it was done already for what the files "$3…" say at present; $1 names what it does. A step that fails
-# is tried again the next time.
+# Runs "$2" unless it was done already for what the files "$3…" say at present; $1 names what it does. The step is told
+# the name and the files. One that fails is tried again the next time.
 once() {
-  local stamp=$VENV/$1.stamp step=$2
+  local name=$1 step=$2
+  local stamp=$VENV/$name.stamp
   shift 2
   cat "$@" | cmp -s - "$stamp" && return
   rm -f "$stamp"
-  "$step" && cat "$@" >"$stamp"
+  "$step" "$name" "$@" && cat "$@" >"$stamp"
 }
 
 install_build() {
@@ -121,13 +123,13 @@ install_extra() {
 
 skipped() { say "warning: $1 cannot be installed; what needs it is skipped"; }
 
-# The emulators of AWS, which pin a botocore of their own.
-install_emulators() {
-  say "installing the AWS emulators"
-  local folder=$TOOLS/emulators
+# What the file "$2" lists, in the virtual environment .venv/tools/$1, apart from the tests' own packages.
+install_tool() {
+  say "installing $1"
+  local folder=$TOOLS/$1
   rm -rf "$folder"
   if ! "$VENV/bin/python" -m venv "$folder" ||
-    ! "$folder/bin/python" -m pip --disable-pip-version-check install --quiet -r .build/emulators.txt; then
+    ! "$folder/bin/python" -m pip --disable-pip-version-check install --quiet -r "$2"; then
     rm -rf "$folder"
     return 1
   fi
@@ -145,8 +147,11 @@ install_json_server() {
 prepare() { make_venv; once build install_build pyproject.toml constraints.txt .build/pack.py; }
 prepare_dev() { prepare; once dev install_dev pyproject.toml constraints.txt || true; }
 
+# They pin a botocore of their own.
+prepare_emulators() { once emulators install_tool .build/emulators.txt || skipped "the AWS emulators"; }
+
 prepare_tools() {
-  once emulators install_emulators .build/emulators.txt || skipped "the AWS emulators"
+  prepare_emulators
   once json-server install_json_server .build/json-server/*.json || skipped json-server
 }
 
@@ -198,7 +203,7 @@ server() {
 }
 
 run_tests() {
-  install_system_parts
+  install_system_parts "${SYSTEM_PARTS[@]}"
   prepare_dev
   "$VENV/bin/python" -c 'import pytest' || die "pytest cannot be installed, and nothing runs without it"
   prepare_tools
@@ -237,25 +242,22 @@ lint() {
 }
 
 bench() {
-  local names=("$@") file
-  compgen -G 'tests/bench/*.py' >/dev/null || die "there are no benchmarks yet: tests/bench/ holds no .py file"
+  local name
+  install_system_parts "${BENCH_PARTS[@]}"
   prepare_dev
-  build_if_changed
-  if ((${#names[@]} == 0)); then
-    names=(tests/bench/[!_]*.py)
-  fi
-  for file in "${names[@]}"; do
-    file=tests/bench/$(basename "$file" .py).py
-    [[ -f $file ]] || die "no such benchmark: $file" 2
-    PYTHONPATH=. "$VENV/bin/python" "$file"
+  prepare_emulators
+  for name in "${PEERS[@]}"; do
+    once "$name" install_tool "tests/bench/peers/$name.txt" || skipped "$name"
   done
+  build_if_changed
+  "$VENV/bin/python" tests/bench/run.py "$@"
 }
 
 # ---- system packages ----
 
 install_system_parts() {
   local part missing=()
-  for part in "${SYSTEM_PARTS[@]}"; do
+  for part in "$@"; do
     has_command "${part%%:*}" || missing+=("${part##*:}")
   done
   ((${#missing[@]} == 0)) && return

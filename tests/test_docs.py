@@ -245,6 +245,27 @@ def metrics_text() -> str:
     return table("metric | type | labels | what it is", rows)
 
 
+def bench_text() -> str:
+    """What ./build.sh bench wrote, without its title."""
+    return (ROOT / "tests" / "bench" / "RESULTS.md").read_text(encoding="utf-8").partition("\n\n")[2].rstrip()
+
+
+def speed_text() -> str:
+    """Of what is to be reached, the line of each row that is furthest from its goal, one for each other program."""
+    chosen: dict[tuple[str, str], tuple[float, list[str]]] = {}
+    reached = bench_text().partition("\n## What has to be reached\n")[2].partition("\n## ")[0]
+    for line in reached.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) < 9 or cells[8] not in ("met", "missed"):
+            continue
+        row, work, against, _, _, ratio, _, goal, _ = cells
+        share = float(ratio.replace(",", "")) / float(goal[2:])
+        share = 1 / share if goal.startswith("≤") else share
+        if (row, against) not in chosen or share < chosen[row, against][0]:
+            chosen[row, against] = share, [work, against, ratio, goal]
+    return table("work | beside | ratio | goal", [cells for _, cells in chosen.values()])
+
+
 TABLES: Mapping[str, Callable[[], str]] = {
     "commands": commands_text,
     "settings": settings_text,
@@ -252,6 +273,8 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "families": families_text,
     "contracts": contracts_text,
     "metrics": metrics_text,
+    "bench": bench_text,
+    "speed": speed_text,
 }
 
 

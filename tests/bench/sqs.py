@@ -1,4 +1,4 @@
-"""Messages a second through the queue door, beside a bare loop that receives and deletes: ./build.sh bench sqs
+"""Messages a second through the queue door, beside a bare loop that receives and deletes.
 
 Both empty queues of the same service in turns, so that the service's own speed is in both. The door is the program, with
 one process and with one a CPU. The backlog stays under 1,000, because the emulator slows with it.
@@ -9,34 +9,32 @@ from __future__ import annotations
 import json
 import logging
 import os
-import statistics
-import sys
-import tempfile
 import time
-from pathlib import Path
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[2])]
+from harness import Bench, Line, Missing
 
-import aws_server  # noqa: E402
-import backends  # noqa: E402
-from queue_site import Door, Queue, client, leave  # noqa: E402
-from test_runner_sqs import Program  # noqa: E402
+if TYPE_CHECKING:
+    from queue_site import Queue
 
-from app import Query  # noqa: E402
-
-BACKLOG, UNDER_WAY, TURNS = 900, 100, 3
+BACKLOG, UNDER_WAY = 900, 100
 
 
 def fill(queue: Queue, count: int, token: str) -> None:
     """Small creates, ten at a time."""
+    from queue_site import leave
+
     attributes = {"authorization": {"DataType": "String", "StringValue": token}}
     one = {"MessageBody": json.dumps(leave()), "MessageAttributes": attributes}
     for _ in range(count // 10):
         queue.client.send_message_batch(QueueUrl=queue.url, Entries=[{"Id": str(n), **one} for n in range(10)])
 
 
-def bare(queue: Queue) -> float:
+def bare(queue: Queue, backlog: int) -> float:
     """Messages a second that are received and deleted."""
+    fill(queue, backlog, "nobody")
     began, count = time.monotonic(), 0
     receive = {"QueueUrl": queue.url, "MaxNumberOfMessages": 10, "AttributeNames": ["All"], "MessageAttributeNames": ["All"]}
     while batch := queue.client.receive_message(**receive).get("Messages"):
@@ -46,42 +44,45 @@ def bare(queue: Queue) -> float:
     return count / (time.monotonic() - began)
 
 
-def through(folder: Path, endpoint: str, queue: Queue, workers: int) -> float:
+def through(bench: Bench, endpoint: str, queue: Queue, workers: int, backlog: int) -> float:
     """Messages a second that the program makes records of, once it is under way."""
-    door = Door(folder, endpoint, [queue], settings=f"workers = {workers}")
-    fill(queue, BACKLOG, door.site.root)
+    from queue_site import Door
+    from test_runner_sqs import Program
+
+    from app import Query
+
+    door = Door(bench.place(), endpoint, [queue], settings=f"workers = {workers}")
+    fill(queue, backlog, door.site.root)
     program = Program(door, "sqs")
     found, times = [0], [time.monotonic()]
     try:
-        while found[-1] < BACKLOG:
+        while found[-1] < backlog:
             time.sleep(0.02)
             found.append(door.site.app.state.count(Query("leave")))
             times.append(time.monotonic())
     finally:
         program.stop()
-    begun = next(i for i, count in enumerate(found) if count >= UNDER_WAY)
-    return (found[-1] - found[begun]) / (times[-1] - times[begun])
+    begun = next(i for i, count in enumerate(found) if count >= min(UNDER_WAY, backlog // 9))
+    return (found[-1] - found[begun]) / max(times[-1] - times[begun], 0.02)
 
 
-def main() -> None:
+def sqs(bench: Bench) -> list[Line]:
+    """The queue door."""
+    import pytest
+
+    try:
+        import aws_server
+        from queue_site import Queue, client
+
+        endpoint = aws_server.endpoint()
+    except pytest.skip.Exception as error:
+        raise Missing("an emulator of SQS") from error
     logging.getLogger("satchel").setLevel(logging.ERROR)
-    endpoint = aws_server.endpoint()
-    queue = Queue(client(endpoint), "bench")
-    rates: dict[str, list[float]] = {}
-    with tempfile.TemporaryDirectory() as place:
-        for turn in range(TURNS):
-            for workers in dict.fromkeys((1, os.cpu_count() or 1)):
-                fill(queue, BACKLOG, "nobody")
-                rates.setdefault("bare", []).append(bare(queue))
-                name = f"door, {workers} process{'es' * (workers > 1)}"
-                folder = Path(place, f"{turn}-{workers}")
-                folder.mkdir()
-                rates.setdefault(name, []).append(through(folder, endpoint, queue, workers))
-    backends.stop_all()
-    most = statistics.median(rates["bare"])
-    for name, found in rates.items():
-        print(f"{name:20} {statistics.median(found):8.0f} messages/s {statistics.median(found) / most:8.0%}")
-
-
-if __name__ == "__main__":
-    main()
+    queue, backlog = Queue(client(endpoint), "bench"), bench.size(BACKLOG, 40)
+    contestants: dict[str, Callable[[], float]] = {"bare": partial(bare, queue, backlog)}
+    for workers in dict.fromkeys((1, os.cpu_count() or 1)):
+        name = "queue door, 1 process" if workers == 1 else f"queue door, {workers} processes"
+        contestants[name] = partial(through, bench, endpoint, queue, workers, backlog)
+    found = bench.measure(contestants)
+    loop = found.pop("bare")
+    return [Line(name, "bare loop that receives and deletes", one, loop, "messages/s") for name, one in found.items()]
