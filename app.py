@@ -2014,9 +2014,9 @@ class Provider(Extension, ABC):
         """Whether it keeps a contract as configured: an HTTP service may have records and no blobs."""
         return isinstance(self, contract)
 
-    def create(self, tables: Sequence[str]) -> list[str]:
-        """Makes what first use does not make (these tables, a bucket), for `server check --create`. Returns what it made,
-        in words; [] if nothing was missing."""
+    def create(self, tables: Mapping[str, Sequence[Query]], bar: Any = None) -> list[str]:
+        """Makes what first use does not make (these tables, a bucket, indexes that take long), for `server check --create`.
+        Returns what it made, in words; [] if nothing was missing. `bar` is that of plugins/copy.py."""
         return []
 
 
@@ -2051,11 +2051,10 @@ class Records(Provider):
         """The same, or `most` if there are more. None if this provider cannot tell within about timeout_s."""
         return None
 
-    def prepare(self, tables: Mapping[str, Mapping[str, str]]) -> None:
+    def prepare(self, tables: Mapping[str, Sequence[Query]]) -> None:
         """Makes these tables, if statements of Queries may name them.
 
-        Each comes with the fields that views filter and order by, which are worth an index, and their formats:
-        "date-time" fields are those that a Query names in `instants`.
+        Each comes with all the queries that are declared: what they filter and order by is worth an index.
         """
 
     def tables(self) -> list[str]:
@@ -7519,6 +7518,10 @@ class View(Resource):
         query = query._replace(where=(*query.where, *self.config.where))
         return cast(Table, self.source.listing(query, asked, whole=request.whole, columns=self.columns))
 
+    def declared(self) -> Query:
+        """What a view of records asks for by itself."""
+        return Query(self.source.table, self.config.where, self.config.order_by or ("-id",), instants=self.source.instants)
+
     def describe(self) -> Value:
         """Schemas of the parameters by name, and which of them must be given."""
         required = [name for name, one in self.params.items() if one.config.required]
@@ -7589,14 +7592,13 @@ RESOURCE_TYPES: Mapping[str, type[Resource]] = {
 
 # ==== 8. PROVIDERS ===============================================================================================
 # What all providers share, and SqlProvider (SQLite): the only section that knows drivers. What all must agree on to the
-# letter, the order of values, filters and cursors, is written once as sort_key and CompiledQuery; what databases do alike is
-# SqlQuery.
+# letter, the order of values, filters and cursors, is written once as sort_key and CompiledQuery.
 # uses: ERRORS VALUES CONFIG CONTRACTS
 # defines: STAGED_KEPT_S number_key sort_key text_key fold_case has_text value_key key_rule key_test
 #          field_key holds_text is_instant list_mark CompiledQuery stored_version stored_weight whole_texts stored_record
 #          check_commit check_version next_version check_blob rechunk PendingCommit GroupCommit ProcessLock Pool
 #          may_write SQL_SIGNS quote_name has_wal_reset_fault SQLITE_AWAY DENIED_ERRORS sqlite_code sqlite_authorize
-#          SqlQuery SqliteQuery plain_cell need_blob SqliteDatabase SqlProvider ITEM_ERRORS disk_errors
+#          plain_cell need_blob SqliteDatabase SqlProvider ITEM_ERRORS disk_errors
 
 _Result = TypeVar("_Result")
 
@@ -8059,41 +8061,12 @@ pragma journal_mode = wal; pragma synchronous = full; pragma secure_delete = fas
 """
 
 
-def _sqlite_number(value: int | float | str) -> str:
-    """number_key for SQL: of an integer, or of a number as json_extract gives it when asked twice, "[0.1,0.1]"."""
-    return number_key(Decimal(value[1 : value.index(",")]) if isinstance(value, str) else value)
-
-
-def _sqlite_key(data: str, name: str, instant: int) -> str:
-    """field_key for SQL, of a record as it is stored."""
-    return field_key(stored_record("", 1, data), name, bool(instant))
-
-
-def _sqlite_search(data: str, key: str, names: str, folded: str) -> bool:
-    """holds_text for SQL, of a record as it is stored."""
-    is_plain = not re.search(r'["\\\x00-\x1f]', folded) and not re.search(r"\\[u/]", data)  # JSON holds it as it is
-    if is_plain and folded not in fold_case(data + key):
-        return False
-    return holds_text(stored_record(key, 1, data), load_json(names), folded)
-
-
 def _sqlite_text(data: bytes) -> str:
     """A text from SQLite, which keeps any bytes as text."""
     try:
         return data.decode()
     except UnicodeDecodeError:
         return Damaged(data.decode(errors="replace"))
-
-
-def _sqlite_bytes(function: Callable[..., Any], encoding: str) -> Callable[..., Any]:
-    """A function for SQL that takes texts cast to blobs, since SQLite does not pass every text on as one."""
-
-    def of_bytes(*given: Any) -> Any:
-        if given[0] is None:
-            return None
-        return function(*(one.decode(encoding, "replace") if isinstance(one, bytes) else one for one in given))
-
-    return of_bytes
 
 
 def sqlite_authorize(action: int, first: str | None, second: str | None, *_: str | None) -> int:
@@ -8108,139 +8081,13 @@ def sqlite_authorize(action: int, first: str | None, second: str | None, *_: str
     return sqlite3.SQLITE_OK if reads else sqlite3.SQLITE_DENY
 
 
-class SqlQuery(ABC):
-    """A CompiledQuery as SQL over columns f0, f1… that hold the sort_key of each field it needs; `values` are bound.
-
-    `table` is the quoted name of the table. What dialects say differently is abstract.
-    """
-
-    position = "instr"
-
-    def __init__(self, compiled: CompiledQuery, table: str) -> None:
-        query = compiled.query
-        self.compiled = compiled
-        self.values: dict[str, Json] = {}
-        self._columns: dict[tuple[str, bool], str] = {}
-        self._fields = ""
-        self.terms = [self._column(name, name in query.instants) for name, _ in compiled.terms[:-1]]  # columns, in order
-        tests = [self._condition(condition) for condition in query.where]
-        if query.search:
-            tests.append(self._search(query.search_fields, compiled.folded))
-        where = " and ".join(tests) or "1 = 1"
-        self._from = f"(select *{self._fields} from {table}) as satchel_records where {where}"  # noqa: S608
-
-    def _column(self, name: str, instant: bool) -> str:
-        """The column with the sort_key of a field; `instant`: see value_key."""
-        if (name, instant) not in self._columns:
-            column = f"f{len(self._columns)}"
-            self._columns[name, instant] = column
-            self._fields += f", {self._field(name, instant)} as {column}"
-        return self._columns[name, instant]
-
-    @abstractmethod
-    def _field(self, name: str, instant: bool) -> str:
-        """A record's field as its sort_key."""
-
-    @abstractmethod
-    def _search(self, names: Collection[str], text: str) -> str:
-        """Whether one of these fields contains what fold_case made of a search; see holds_text."""
-
-    def _bind(self, value: Json) -> str:
-        """Bind a value and return its placeholder."""
-        name = f"v{len(self.values)}"
-        self.values[name] = value
-        return ":" + name
-
-    def _order(self, column: str, descends: bool) -> str:
-        return column + (" desc" if descends else "")
-
-    def _condition(self, condition: Condition) -> str:
-        instant = is_instant(self.compiled.query, condition)
-        column = self._column(condition.field, instant)
-        op, keys = key_rule(condition, instant)
-        bound = list(map(self._bind, keys)) if op != "contains" else []
-        if op in ("in", "out"):
-            sign = "in" if op == "in" else "not in"
-            return f"{column} {sign} ({', '.join(bound)})" if bound else f"1 = {int(op == 'out')}"
-        if op == "prefix":
-            return f"substr({column}, 1, {len(keys[0])}) = {bound[0]}"
-        same_type = f"substr({column}, 1, 1) = {self._bind(keys[0][0])}"
-        if op == "contains":
-            return f"({same_type} and {self.position}(substr({column}, 2), {self._bind(keys[0][1:])}) > 0)"
-        return f"({column} {SQL_SIGNS[op]} {bound[0]} and {same_type})"
-
-    def _behind(self, terms: Sequence[tuple[str, bool]]) -> str:
-        """Whether a record comes after the cursor; "" if there is none."""
-        behind = ""
-        for (column, descends), place in reversed(list(zip(terms, self.compiled.after, strict=False))):
-            bound, sign = self._bind(place if behind else place[1:]), "<" if descends else ">"
-            equal = f" or ({column} = {bound} and {behind})" if behind else ""
-            behind = f"({column} {sign} {bound}{equal})"
-        return behind
-
-    def rows(self, columns: str) -> str:
-        """Selects these columns of the page's records and of one more."""
-        known = [*self.terms, "key"]
-        terms = [(column, descends) for column, (_, descends) in zip(known, self.compiled.terms, strict=True)]
-        behind = self._behind(terms)
-        order = ", ".join(self._order(column, descends) for column, descends in terms)
-        limit = self._bind(max(self.compiled.query.limit, 0) + 1)
-        return f"select {columns} from {self._from}{behind and ' and ' + behind} order by {order} limit {limit}"  # noqa: S608
-
-    def count(self, most: int | None = None) -> str:
-        """Selects how many records meet the filter; `most` if there are more."""
-        if most is None:
-            return f"select count(*) from {self._from}"  # noqa: S608
-        return f"select count(*) from (select 1 from {self._from} limit {self._bind(most)}) as satchel_counted"  # noqa: S608
-
-
-class SqliteQuery(SqlQuery):
-    """Over a table of SQLite. `careful`: one that holds damaged records, whose fields are null instead of an error."""
-
-    def __init__(self, compiled: CompiledQuery, table: str, *, careful: bool = False) -> None:
-        self._careful = careful
-        super().__init__(compiled, table)
-
-    def _field(self, name: str, instant: bool) -> str:
-        if name == "id":
-            return "'t' || key"
-        if name == "version":
-            key = "'n' || number_key(version)"
-            return f"case when typeof(version) = 'integer' then {key} else '' end" if self._careful else key
-        if set(name) & {'"', "\\"} or any(c < " " for c in name):  # no JSON path of SQLite can hold it
-            return f"field_key(cast(data as blob), {self._bind(name)}, {int(instant)})"
-        document = "data"
-        if self._careful:
-            document = "case when typeof(data) = 'text' and json_valid(data) then data else '{}' end"
-        path = self._bind(f'$."{name}"')
-        value = f"json_extract({document}, {path})"
-        text = f"text_key(cast({value} as blob))" if instant else f"'t' || {value}"
-        return (
-            f"case json_type({document}, {path}) when 'text' then {text} when 'integer' then 'n' || number_key({value})"
-            f" when 'real' then 'n' || number_key(json_extract({document}, {path}, {path}))"
-            " when 'true' then 'b1' when 'false' then 'b0' when 'array' then 'z' when 'object' then 'z' else '' end"
-        )
-
-    def _search(self, names: Collection[str], text: str) -> str:
-        """One look into a record for all its fields: to take each out of a large one costs as much as to read it whole."""
-        bound = f"{self._bind(dump_json(list(names)))}, {self._bind(text)}"
-        return f"holds_text(cast(data as blob), cast(key as blob), {bound})"
-
-
 def _sqlite_reader(path: Path) -> sqlite3.Connection:
-    """A connection that can neither write nor checkpoint, with the functions that SqliteQuery and views call."""
+    """A connection that can neither write nor checkpoint, with the functions that lists and views call."""
     uri = path.absolute().as_uri() + "?mode=ro"
     connection = sqlite3.connect(uri, uri=True, timeout=5, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("pragma query_only = on")
-        [(encoding,)] = connection.execute("pragma encoding")
-        of_bytes = functools.partial(_sqlite_bytes, encoding=encoding)
-        cached = functools.lru_cache(maxsize=32)(of_bytes(text_key))  # SQLite asks several times in a row
-        connection.create_function("number_key", 1, _sqlite_number, deterministic=True)
-        connection.create_function("text_key", 1, cached, deterministic=True)
-        connection.create_function("field_key", 3, of_bytes(_sqlite_key), deterministic=True)
-        connection.create_function("holds_text", 4, of_bytes(_sqlite_search), deterministic=True)
-        connection.create_function("fold_case", 1, of_bytes(fold_case), deterministic=True)
+        plugin("sql_records").add_functions(connection)
         connection.text_factory = _sqlite_text
         connection.set_authorizer(sqlite_authorize)
     except BaseException:
@@ -8429,6 +8276,7 @@ class SqlProvider(SqliteDatabase, Records, Blobs, Queries):
 
     kind = "sql"
     atomic = True
+    _unindexed: Sequence[str] = ()  # in words, the indexes that are missing
     settings = (
         Setting("url", "text", REQUIRED, "where the database is: sqlite:///path, relative to app.toml, or sqlite:////path"),
     )
@@ -8471,8 +8319,24 @@ class SqlProvider(SqliteDatabase, Records, Blobs, Queries):
             if not self._has_table(connection, table):
                 connection.execute(_RECORDS_SCHEMA.format(quote_name(table)))
 
-    def prepare(self, tables: Mapping[str, Mapping[str, str]]) -> None:
+    @cached_property
+    def _indexes(self) -> Any:
+        return plugin("sql_records").SqliteIndexes(self)
+
+    def prepare(self, tables: Mapping[str, Sequence[Query]]) -> None:
         self.submit(functools.partial(self._make_tables, list(tables)))
+        self._unindexed = self._indexes.prepare(tables)
+
+    def create(self, tables: Mapping[str, Sequence[Query]], bar: Any = None) -> list[str]:
+        self.submit(functools.partial(self._make_tables, list(tables)))
+        made, self._unindexed = self._indexes.create(tables, bar), ()
+        return cast(list[str], made)
+
+    def warnings(self) -> list[str]:
+        found = super().warnings()
+        if self._unindexed:
+            found.append(f"lists are slow without indexes of {'; '.join(self._unindexed)}: server check --create makes them")
+        return found
 
     def tables(self) -> list[str]:
         self._prepare()
@@ -8528,12 +8392,12 @@ class SqlProvider(SqliteDatabase, Records, Blobs, Queries):
     def _rows(
         self,
         compiled: CompiledQuery,
-        make: Callable[[SqliteQuery], str],
+        make: Callable[[Any], str],
         deadline: float = math.inf,
         take: Callable[[Iterable[Any]], Any] = list,
     ) -> Any:
-        """What take() makes of the rows of a statement over a table; [] if the table is missing, QueryTimeout past the
-        deadline."""
+        """What take() makes of the rows of a statement over a table, which `make` gets from an SqliteQuery; [] if the table
+        is missing, QueryTimeout past the deadline."""
         self._prepare()
         table = compiled.query.table
         with self.reading("reading records") as connection:
@@ -8541,17 +8405,14 @@ class SqlProvider(SqliteDatabase, Records, Blobs, Queries):
                 return []
             if deadline < math.inf:
                 connection.set_progress_handler(lambda: time.monotonic() > deadline, 5000)
-            for careful in (False, True):
-                sql = SqliteQuery(compiled, quote_name(table), careful=careful)
-                try:
-                    with closing(connection.execute(make(sql), sql.values)) as rows:
-                        return take(rows)
-                except sqlite3.OperationalError as error:
-                    if sqlite_code(error) == "INTERRUPT":
-                        raise QueryTimeout("the query took too long") from error
-                    if careful or sqlite_code(error) != "ERROR":
-                        raise
-        return []
+            sql = plugin("sql_records").SqliteQuery(compiled, quote_name(table))
+            try:
+                with closing(connection.execute(make(sql), sql.values)) as rows:
+                    return take(rows)
+            except sqlite3.OperationalError as error:
+                if sqlite_code(error) == "INTERRUPT":
+                    raise QueryTimeout("the query took too long") from error
+                raise
 
     def commit(self, writes: Sequence[Write]) -> list[Record]:
         texts = check_commit(writes)
@@ -8796,7 +8657,7 @@ def _extensions_of(module: ModuleType, path: Path) -> list[type[Extension]]:
 # defines: Audit Replay audit_store stores Builder Health Office Flow App
 
 _BUILT_IN = {f"admin/{name}": name.capitalize() for name in ("audit", "tokens", "sessions", "metrics")}  # titles
-_BESIDE_TABLES: Mapping[str, tuple[str, ...]] = {"_audit": (), "_requests": ("at",)}  # each with what is asked for in it
+_BESIDE_TABLES = {"_audit": ("at", "subject", "resource", "record"), "_requests": ("at",)}  # with what is asked of each
 _STATE_TABLES: Mapping[str, tuple[str, ...]] = {
     "_tokens": ("expires_at", "revoked_at"), "_sessions": ("expires_at",), "_links": ("expires_at",), "_settings": (),
 }  # fmt: skip
@@ -9140,19 +9001,18 @@ class Builder:
         found = (state, *(audit_store(one, state) for one in self.resources.values()))
         return list({id(records): records for records in found}.values())
 
-    def needed(self) -> dict[str, dict[str, dict[str, str]]]:
-        """By provider: the tables that it has to have, and of each what views filter and order by (see Records.prepare)."""
+    def needed(self) -> dict[str, dict[str, list[Query]]]:
+        """By provider: the tables that it has to have, each with the queries that are declared (see Records.prepare)."""
         names = {id(provider): name for name, provider in self.providers.items()}
-        found: dict[str, dict[str, dict[str, str]]] = {}
+        found: dict[str, dict[str, list[Query]]] = {}
         for form in (one for one in self.resources.values() if isinstance(one, Form)):
-            views = [v.config for v in self.resources.values() if isinstance(v, View) and v.source is form]
-            asked = {c.field for v in views for c in v.where}
-            asked |= {name.removeprefix("-") for v in views for name in v.order_by}
-            formats = {name: "date-time" if name in form.instants else "" for name in sorted(asked - {"id", "version"})}
-            found.setdefault(names[id(form.store)], {})[form.table] = formats
+            views = [one for one in self.resources.values() if isinstance(one, View) and one.source is form]
+            found.setdefault(names[id(form.store)], {}).setdefault(form.table, []).extend(v.declared() for v in views)
         for store in self.audit_stores():
-            own = {**_BESIDE_TABLES, **_STATE_TABLES} if store is self.state else _BESIDE_TABLES
-            found.setdefault(names[id(store)], {}).update({table: dict.fromkeys(asked, "") for table, asked in own.items()})
+            for table, fields in ({**_BESIDE_TABLES, **_STATE_TABLES} if store is self.state else _BESIDE_TABLES).items():
+                instants = frozenset({"at"} if table == "_audit" else ())
+                queries = [Query(table, order_by=(name,), instants=instants) for name in fields]
+                found.setdefault(names[id(store)], {})[table] = queries
         return found
 
 

@@ -1382,6 +1382,6 @@ class AwsProvider(DynamoRecords, S3Blobs):
             times.append(time.perf_counter() - began)
         return max(times)
 
-    def create(self, tables: Sequence[str]) -> list[str]:
+    def create(self, tables: Iterable[str], bar: Any = None) -> list[str]:
         bucket = self.create_bucket() if "S3" in self._uses else []
         return bucket + (self.create_tables(tables) if "DynamoDB" in self._uses else [])

@@ -48,7 +48,8 @@ if TYPE_CHECKING:
 
 # ==== 1. CHECK ===================================================================================================
 # Faults that show when things are tried, damage in what is stored, and what an operator should know.
-# uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES PROVIDERS ASSEMBLY plugin:folders plugin:statements plugin:toml_advice
+# uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES PROVIDERS ASSEMBLY plugin:copy plugin:folders plugin:statements
+#       plugin:toml_advice
 # defines: Command:server_check Inspection ServerCheck
 
 # What has an address of its own below a form, view or app; below files, anything can be.
@@ -61,13 +62,13 @@ class Inspection:
     def __init__(self, app: App) -> None:
         self._app, self._config, self._resources = app, app.config, app.resources
 
-    def create(self) -> tuple[list[str], list[Fault]]:
+    def create(self, bar: Any = None) -> tuple[list[str], list[Fault]]:
         """Make what is never made silently, in every provider: what was made, in words, and what failed."""
         made, faults, needed = [], [], self._app.needed()
         for name, provider in self._app.providers.items():
             try:
                 provider.open()
-                made += [f"{name}: {what}" for what in provider.create(sorted(needed.get(name, ())))]
+                made += [f"{name}: {what}" for what in provider.create(dict(sorted(needed.get(name, {}).items())), bar)]
             except AppError as error:
                 faults.append(Fault(f"providers.{name}", error.code, error.with_hint))
         return made, faults
@@ -78,8 +79,10 @@ class Inspection:
         away = {name: error for name, error in self._app.health.pings().items() if isinstance(error, AppError)}
         faults += [Fault(f"providers.{name}", Unavailable.code, error.with_hint) for name, error in away.items()]
         for address, config in self._app.declared.items():
-            if self._config.provider_name(getattr(config, "provider", "")) not in away:
-                faults += _resource_faults(address.replace("/", "."), self._resources.get(address))
+            name = self._config.provider_name(getattr(config, "provider", ""))
+            if name not in away:
+                resource = self._resources.get(address)
+                faults += _resource_faults(address.replace("/", "."), resource, needed.get(name, {}))
         for name, tables in needed.items():
             records = cast(Records, self._app.providers[name])
             own = sorted(table for table in tables if table.startswith("_"))  # Satchel's
@@ -164,11 +167,13 @@ def _tried(place: str, work: Callable[[], Any]) -> list[Fault]:
     return []
 
 
-def _resource_faults(place: str, resource: Resource | None) -> list[Fault]:
-    """What it meets in its provider: a table that is somebody else's or missing, no bucket, a bad statement."""
+def _resource_faults(place: str, resource: Resource | None, tables: Mapping[str, Sequence[Query]]) -> list[Fault]:
+    """What it meets in its provider: a table that is somebody else's or missing, no bucket, a bad statement. `tables` are
+    those that the provider has to have, with their queries (see Records.prepare)."""
     match resource:
         case Form(store=records, table=table):
-            made = _tried(f"{place}.table", partial(records.prepare, {table: {}}))
+            declared = {table: tables[table]} if table in tables else {}
+            made = _tried(f"{place}.table", partial(records.prepare, declared))
             return made or _tried(f"{place}.table", partial(records.get, table, "none"))
         case Files(blobs=blobs) if blobs.lists:
             return _tried(f"{place}.provider", lambda: next(blobs.scan("", deep=False), None))
@@ -218,14 +223,14 @@ def _try_statement(view: SqlView, queries: Queries) -> None:
 
 
 class ServerCheck(Command):
-    """Checks app.toml, the providers and the views' statements, and lists every fault, not the first. --create makes tables
-    and buckets before that, if app.toml itself is in order."""
+    """Checks app.toml, the providers and the views' statements, and lists every fault, not the first. --create makes tables,
+    buckets and indexes before that, if app.toml itself is in order."""
 
     kind = "server check"
     help = "list every fault of app.toml and the providers"
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
-        create = "make the tables and buckets that are missing"
+        create = "make the tables, buckets and indexes that are missing"
         parser.add_argument("--create", action="store_true", default=False, help=create)
 
     def run(self, args: argparse.Namespace, site: Site) -> int:
@@ -235,7 +240,8 @@ class ServerCheck(Command):
             with site.looked_at(strict=False) as found:
                 failed: list[Fault] = []
                 if args.create and not found.faults:
-                    made, failed = found.inspection.create()
+                    with closing(plugin("copy").Bar()) as bar:
+                        made, failed = found.inspection.create(bar)
                 config, faults = found.config, list(dict.fromkeys([*failed, *found.inspection.check()]))
                 warnings = [*found.inspection.warnings(), *found.inspection.damage()]
                 for command in found.registry.of(Command).values():

@@ -382,7 +382,8 @@ class ServerCopy(Command):
             copy.target.open()
             known = app.needed().get(args.source, {})
             tables = copy.tables(known)
-            made = copy.target.create(sorted({*tables, *known}))  # the empty ones too: the target is to replace the source
+            # Those that hold nothing too: the target is to replace the source.
+            made = copy.target.create(dict.fromkeys(sorted(tables), ()) | dict(sorted(known.items())))
             site.say(*(f"created {args.target}: {what}" for what in made), f"copying {args.source} to {args.target}")
             sides = self._copied(copy, tables, site.config.site.data / f"copy-{args.source}-{args.target}.jsonl", bar)
         if args.json:

@@ -37,9 +37,9 @@ from app import ConfigError, Fault, Json, Record, Setting, Unavailable, quote_na
 if TYPE_CHECKING:
     import ssl
 
-    from plugins import sql_files, sql_views
+    from plugins import sql_files, sql_records, sql_views
 else:
-    sql_files, sql_views = app.plugin("sql_files"), app.plugin("sql_views")
+    sql_files, sql_records, sql_views = map(app.plugin, ("sql_files", "sql_records", "sql_views"))
 
 # ==== 1. SERVER ==================================================================================================
 # What Satchel makes in a database, where the server is, what its errors mean, and connections to it.
@@ -534,7 +534,7 @@ class LimitedPool(app.Pool):
 
 # ==== 2. SQL =====================================================================================================
 # Queries and views in the words of PostgreSQL, and the rows of a view as they are read.
-# uses: ERRORS VALUES PROVIDERS SERVER plugin:sql_views
+# uses: ERRORS VALUES PROVIDERS SERVER plugin:sql_records plugin:sql_views
 # defines: folds folded literal field_of PostgresQuery PostgresSelect type_of told_apart Description Descriptions
 #          Stream milliseconds too_long roll_back state_of facts_of
 
@@ -567,7 +567,7 @@ def field_of(schema: str, name: str, instant: bool) -> str:
     return f'({quote_name(schema)}.{"_moment_key" if instant else "_sort_key"}({value}) collate "C")'
 
 
-class PostgresQuery(app.SqlQuery):
+class PostgresQuery(sql_records.SqlQuery):
     """Over a table of PostgreSQL. What is asked of a field is also asked of its beginning, which may have an index."""
 
     position = "strpos"
@@ -1121,10 +1121,12 @@ class PostgresTables(PostgresDatabase):
         name = quote_name(self._index_name(table, field, format_))
         return f"create index {how} if not exists {name} on {self._named(table)} ({key})"
 
-    def prepare(self, tables: Mapping[str, Mapping[str, str]]) -> None:
-        for table, fields in tables.items():
-            formats = {name: format_ for name, format_ in fields.items() if name not in ("id", "version")}
-            self._fields.setdefault(table, {}).update(formats)
+    def prepare(self, tables: Mapping[str, Sequence[app.Query]]) -> None:
+        for table, queries in tables.items():
+            fields = self._fields.setdefault(table, {})
+            for query in queries:
+                names = {*(c.field for c in query.where), *(name.removeprefix("-") for name in query.order_by)}
+                fields |= {n: "date-time" if n in query.instants else "" for n in sorted(names - {"id", "version"})}
         self._unprepared.update(tables)
         self._make_tables(list(tables))
         self._unprepared.difference_update(tables)
@@ -1368,7 +1370,7 @@ class PostgresProvider(PostgresTables, app.Records, sql_files.SqlFiles, app.Blob
             if isinstance(value, str) and (problem := app.check_text(value)):
                 raise app.BadRequest(f"a parameter {problem}")
         if self._unprepared:  # the server was away when the program began
-            self.prepare({table: {} for table in tuple(self._unprepared)})
+            self.prepare(dict.fromkeys(tuple(self._unprepared), ()))
         with self._query_errors(select):
             errors = functools.partial(self._query_errors, select)
             stream = Stream(self._pool, f"provider {self.name}", select, self._descriptions, errors)

@@ -1479,7 +1479,7 @@ class Declared(app.plugin("file").FileProvider):
     made: ClassVar[set[str]] = set()
     away = False
 
-    def create(self, tables: Sequence[str]) -> list[str]:
+    def create(self, tables: Any, bar: Any = None) -> list[str]:
         if Declared.away:
             raise Unavailable(f"{self.name} is away")
         new = [f"{self.name}-{table}" for table in tables if f"{self.name}-{table}" not in Declared.made]
@@ -1557,7 +1557,7 @@ def test_a_provider_that_is_away_does_not_keep_the_others_from_being_made(tmp_pa
     class Away(Declared):
         kind = "away"
 
-        def create(self, tables: Sequence[str]) -> list[str]:
+        def create(self, tables: Any, bar: Any = None) -> list[str]:
             raise Unavailable("beside is away")
 
     registry = registry_with(Declared, Away)

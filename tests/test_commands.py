@@ -554,7 +554,7 @@ class Far(app.plugin("file").FileProvider):
 class Made(app.plugin("file").FileProvider):
     kind = "made"
     conditional = False
-    def create(self, tables):
+    def create(self, tables, bar=None):
         new = not self.places()[0].exists()
         self.places()[0].mkdir(exist_ok=True)
         return [f"folder {self.name} for {len(tables)} tables"] if new else []

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, suppress
 from decimal import Decimal
 from pathlib import Path
@@ -257,7 +257,7 @@ def test_a_connection_is_used_again_after_an_error_and_not_after_its_end(opened:
 def test_no_acknowledged_write_is_lost_when_the_server_restarts_under_eight_clients(own: Postgres, tmp_path: Path) -> None:
     provider = plugin()("main", {"url": own.url, "password": own.password, "connect_timeout": 2}, tmp_path)
     provider.open()
-    provider.prepare({"t": {}})
+    provider.prepare({"t": []})
     said: list[list[int]] = [[] for _ in range(8)]
     errors: list[app.AppError] = []
     back, enough = threading.Event(), threading.Event()
@@ -297,7 +297,12 @@ def test_no_acknowledged_write_is_lost_when_the_server_restarts_under_eight_clie
 def test_a_server_that_is_away_at_the_start_is_used_once_it_is_there(own: Postgres, tmp_path: Path) -> None:
     provider = plugin()("main", {"url": own.url, "password": own.password, "schema": "late"}, tmp_path)
     own.stop()
-    for work in (provider.open, lambda: provider.prepare({"t": {"n": ""}}), lambda: provider.get("t", "a"), provider.ping):
+    for work in (
+        provider.open,
+        lambda: provider.prepare({"t": declared("n")}),
+        lambda: provider.get("t", "a"),
+        provider.ping,
+    ):
         failing(work, app.Unavailable)
     assert provider.warnings() == []
     own.start()
@@ -450,7 +455,7 @@ def test_what_others_made_is_refused_and_left_alone(postgres: Any) -> None:
     place = schema(postgres)
     sql(f"create table {place}.customer (id int); create view {place}.seen as select * from {place}.t")
     for table in ("customer", "seen", "_blobs", "x" * 64, ""):
-        for work in (lambda t=table: postgres.commit([Insert(t, "a", {})]), lambda t=table: postgres.prepare({t: {}})):
+        for work in (lambda t=table: postgres.commit([Insert(t, "a", {})]), lambda t=table: postgres.prepare({t: []})):
             with pytest.raises(app.ConfigError, match="the table"):
                 work()
     assert postgres.tables() == ["t"]
@@ -469,12 +474,17 @@ def test_an_account_without_rights_is_told_what_it_lacks(opened: Callable[..., A
         assert "grant" in error.hint
 
 
+def declared(*fields: str, instants: Collection[str] = ()) -> list[Query]:
+    """Queries for which each of the fields is worth an index."""
+    return [Query("t", order_by=(name,), instants=frozenset(instants)) for name in fields]
+
+
 def test_processes_that_make_the_same_tables_and_indexes_at_once_all_succeed(opened: Callable[..., Any]) -> None:
     providers = [opened() for _ in range(6)]
-    tables = {"t": {"a": "", "b": "date-time"}, "u": {"c": ""}}
+    tables = {"t": declared("a", "b", instants={"b"}), "u": declared("c")}
     assert race(6, lambda n: providers[n].prepare(tables)) == [None] * 6
     providers[0].commit([Insert("t", f"{n}", {"a": n}) for n in range(500)])
-    more = {"t": {"a": "", "b": "date-time", "d": "", "e": ""}}
+    more = {"t": declared("a", "b", "d", "e", instants={"b"})}
     assert (
         race(6, lambda n: providers[n].prepare(more) or (providers[n].commit([Insert("u", f"{n}", {})]) and None))
         == [None] * 6
@@ -490,24 +500,24 @@ def test_an_account_that_may_only_write_rows_works_without_the_indexes_and_says_
     server.sql("create role clerk login")
     sql(f"grant usage on schema {place} to clerk; grant all on all tables in schema {place} to clerk")
     clerk = opened(url=server.socket_url.replace("satchel@", "clerk@"))
-    clerk.prepare({"t": {"n": ""}})
+    clerk.prepare({"t": declared("n")})
     [warning] = clerk.warnings()
     assert "indexes" in warning
     assert "lacks a right" in warning
     assert clerk.commit([Update("t", "a", {"n": 2})])[0].version == 2
-    owner.prepare({"t": {"n": ""}})
-    clerk.prepare({"t": {"n": ""}})
+    owner.prepare({"t": declared("n")})
+    clerk.prepare({"t": declared("n")})
     assert clerk.warnings() == []
 
 
 def test_an_index_whose_making_was_broken_off_is_made_again(postgres: Any) -> None:
-    postgres.prepare({"t": {"a": ""}})
+    postgres.prepare({"t": declared("a")})
     place = schema(postgres)
     index = sql(f"select indexname from pg_indexes where schemaname = '{place}' and indexname like '\\_sort%'")
     postgres_server.server().sql(
         f"update pg_index set indisvalid = false where indexrelid = '{place}.{index}'::regclass", "satchel"
     )
-    postgres.prepare({"t": {"a": ""}})
+    postgres.prepare({"t": declared("a")})
     assert sql(f"select indisvalid from pg_index where indexrelid = '{place}.{index}'::regclass") == "t"
 
 
@@ -635,7 +645,7 @@ def test_an_older_database_gets_the_function_for_date_times_or_they_are_compared
 
 
 def test_values_too_long_for_an_index_are_stored_and_ordered(postgres: Any) -> None:
-    postgres.prepare({"t": {"v": ""}})
+    postgres.prepare({"t": declared("v")})
     chance = random.Random(6)
     values: list[Any] = ["".join(chance.choices("abß🏖", k=6000)) for _ in range(5)]
     values += ["x" * 5000 + tail for tail in "bac"] + [Decimal("1." + "7" * 6000 + tail) for tail in "213"]
@@ -659,7 +669,7 @@ def plan(provider: Any, asked: Query) -> str:
 
 
 def test_a_declared_field_is_looked_up_and_ordered_by_its_index(postgres: Any) -> None:
-    postgres.prepare({"t": {"n": "", "who's": "", "at": "date-time"}})
+    postgres.prepare({"t": declared("n", "who's", "at", instants={"at"})})
     rows = [{"n": n * 7919 % 5003, "who's": f"name {n % 1009}", "pad": "x" * 300} for n in range(5000)]
     rows = [row | {"at": app.rfc3339(1e9 + n * 7919 % 5003)} for n, row in enumerate(rows)]
     moments = frozenset({"at"})

@@ -422,7 +422,7 @@ def test_a_table_of_another_make_is_refused_and_left_alone(foreign: Path, sql: a
         lambda: sql.commit([Insert("customer", "a", {})]),
         lambda: sql.get("customer", "a"),
         lambda: sql.find(Query("customer")),
-        lambda: sql.prepare({"customer": {}}),
+        lambda: sql.prepare({"customer": []}),
         lambda: sql.commit([Insert("Customer", "a", {})]),
         lambda: sql.commit([Insert("recent", "a", {})]),
         lambda: sql.commit([Insert("sqlite_x", "a", {})]),
@@ -457,7 +457,7 @@ def test_tables_whose_names_or_columns_are_not_utf_8_are_left_alone(sql: app.Sql
 
 
 def test_generated_columns_may_be_added_to_a_table_of_records(sql: app.SqlProvider) -> None:
-    sql.prepare({"t": {}})
+    sql.prepare({"t": []})
     assert sql._writer
     sql._writer.execute("alter table t add column days generated always as (data->>'days') virtual")
     sql._tables.clear()
@@ -572,7 +572,7 @@ def count_of(sql: app.SqlProvider, table: str) -> int:
 
 
 def test_an_upload_leaves_the_last_of_the_disk_for_records(sql: app.SqlProvider, monkeypatch: pytest.MonkeyPatch) -> None:
-    sql.prepare({"t": {}})
+    sql.prepare({"t": []})
     monkeypatch.setattr(
         shutil, "disk_usage", lambda path: SimpleNamespace(free=app.plugin("sql_files").STAGE_LEAVES_BYTES - 1)
     )
