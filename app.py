@@ -1026,7 +1026,7 @@ def how_many(count: int, what: str = "byte") -> str:
 # uses: ERRORS VALUES
 # defines: REQUIRED Setting Settings Shape setting settings_of Options SiteConfig AuthConfig HttpConfig EventsConfig
 #          QueueConfig SqsConfig RoleConfig PublicConfig ProviderConfig FilesConfig CHOICE ITEMS FieldConfig FormConfig
-#          CONDITION COLUMN ViewConfig LINK AppConfig ResourceConfig RESOURCE_CONFIGS Config LONGEST MOST_RECORD_BYTES
+#          CONDITION COLUMN ViewConfig LINK AppConfig ResourceConfig RESOURCE_CONFIGS Config
 #          SETTINGS RESERVED_FIELDS bundled_text plugin import_file CONVERTERS read_config
 
 REQUIRED: Any = object()  # the default of a setting that has none
@@ -1036,8 +1036,9 @@ class Setting:
     """One key of app.toml. `kind` names its converter in CONVERTERS, or says for people what its own one, `convert`, takes.
     A "duration" becomes seconds, a "size" bytes; `unit` is for readers of the declaration.
 
-    Tables inside a setting are declared too: `table` is the shape of a single one, `each` that of the tables in a list, or
-    of tables by name if the default is {}. The converter gets what they became.
+    What is inside a setting is declared too: `table` is the shape of a single table, and `each` that of the tables in a
+    list, or of tables by name if the default is {}. `of` is the kind of each item, and `names` that of each name. The
+    converter gets what they became.
 
     A "pattern" is refused if a text of `longest` characters could keep it busy; None leaves that to who knows its texts.
     """
@@ -1054,11 +1055,13 @@ class Setting:
         *,
         table: Shape = (),
         each: Shape = (),
+        of: str = "",
+        names: str = "name",
         convert: Callable[[Any, Path], Any] | None = None,
         longest: int | None = 10_000,
     ) -> None:
         self.name, self.kind, self.default, self.help, self.unit = name, kind, default, help, unit
-        self.table, self.each, self.convert, self.longest = table, each, convert, longest
+        self.table, self.each, self.of, self.names, self.convert, self.longest = table, each, of, names, convert, longest
 
     def __set_name__(self, owner: type, attribute: str) -> None:
         self.attribute = attribute
@@ -1102,9 +1105,9 @@ class Settings:
 Shape: TypeAlias = type[Settings] | tuple[Setting, ...]
 
 
-def setting(kind: str, default: Any, help: str, *, name: str = "", table: Shape = (), each: Shape = ()) -> Any:
+def setting(kind: str, default: Any, help: str, *, name: str = "", **inside: Any) -> Any:
     """An attribute of Settings. Its key in app.toml is `name`, or else the attribute's name without its unit."""
-    return Setting(name, kind, default, help, table=table, each=each, longest=None)
+    return Setting(name, kind, default, help, longest=None, **inside)
 
 
 def settings_of(shape: Shape) -> tuple[Setting, ...]:
@@ -1184,7 +1187,7 @@ class SqsConfig(Settings):
     """[sqs]"""
 
     queues: tuple[QueueConfig, ...] = setting("queues", [], "queues to work on: { url, allow, events }", each=QueueConfig)
-    replies: Mapping[str, str] = setting("replies", {}, "queues for answers, by the names that reply_to may say")
+    replies: Mapping[str, str] = setting("replies", {}, "queues for answers, by the names that reply_to may say", of="queue")
     region: str = setting("text", "", 'AWS region; "" = the usual AWS chain')
     endpoint: str = setting("text", "", "URL of a service that is compatible with SQS (and S3)")
     workers: int = setting("positive", 1, "processes that work on the queues; each counts attempts by itself")
@@ -1270,21 +1273,12 @@ class FieldConfig(Settings):
     accept: tuple[str, ...] = setting("media", [], 'format "file": media types or .endings; [] = all')
     max_file_bytes: int = setting("size", "10MB", 'format "file": largest file')
 
-    @property
-    def longest(self) -> int | None:
-        """The most characters that a text may have, declared or by default; None if something else limits it."""
-        if self.max_length is not None:
-            return cast(int, self.max_length)
-        if self.type != "string" or self.enum or self.one_of or self.format in ("date", "file"):
-            return None
-        return max(LONGEST.get(self.format, 10_000), self.min_length or 0)
-
 
 class FormConfig(Settings):
     """[forms.NAME]: a form and the records that it makes."""
 
     name: str
-    fields: tuple[FieldConfig, ...] = setting("fields", {}, "its fields, one a line", each=FieldConfig)
+    fields: tuple[FieldConfig, ...] = setting("fields", {}, "its fields, one a line", each=FieldConfig, names="field")
     provider: str = setting("text", "", 'provider with Records; "" = the one named main, else the only one')
     table: str = setting("word", "", 'table of the records; "" = the name of the form')
     title: str = setting("text", "", "name for people")
@@ -1311,17 +1305,17 @@ class ViewConfig(Settings):
     """[views.NAME]: a report, either `sql` on a provider with Queries or `from` a form."""
 
     name: str
-    params: tuple[FieldConfig, ...] = setting("fields", {}, "with sql: its parameters", each=FieldConfig)
+    params: tuple[FieldConfig, ...] = setting("fields", {}, "with sql: its parameters", each=FieldConfig, names="field")
     provider: str = setting("text", "", 'with sql: the provider; "" = the one named main, else the only one')
     title: str = setting("text", "", "name for people")
     note: str = setting("text", "", "a line under the title")
     sql: str = setting("text", "", "one SELECT with :name parameters")
     source: str = setting("text", "", "a form such as forms/leave, instead of sql", name="from")
     where: tuple[Condition, ...] = setting(
-        "conditions", [], "with from: conditions such as { field = …, eq = … }", each=CONDITION
+        "conditions", [], "with from: conditions such as { field = …, eq = … }", each=CONDITION, of="condition"
     )
     columns: Mapping[str, Value] = setting(
-        "tables", {}, "titles: { name = { title = … } }; with from, also which are shown", each=COLUMN
+        "tables", {}, "titles: { name = { title = … } }; with from, also which are shown", each=COLUMN, names="text"
     )
     order_by: tuple[str, ...] = setting("texts", [], 'columns, "-" first for descending')
     timeout_s: int = setting("duration", "10s", "longest time for a page")
@@ -1342,7 +1336,7 @@ class AppConfig(Settings):
     icon: str = setting("text", "", "one character or emoji")
     note: str = setting("text", "", "a line under the title")
     home: str = setting("text", "", "a template file, or a form or view such as forms/leave, shown first")
-    menu: tuple[Json, ...] = setting("menu", [], "addresses, or { title, href } tables", each=LINK)
+    menu: tuple[Json, ...] = setting("menu", [], "addresses, or { title, href } tables", each=LINK, of="menu item")
     static: Path | None = setting("path", "", "folder served at apps/NAME/static/")
 
 
@@ -1389,9 +1383,6 @@ class Config(NamedTuple):
             return wanted or "main"
         return next(iter(self.providers)) if len(self.providers) == 1 else ""
 
-
-LONGEST: Mapping[str, int] = {"multiline": 100_000, "uri": 2000, "email": 254, "date-time": 64}  # characters, by format
-MOST_RECORD_BYTES = 1_000_000  # of a record's fields as JSON, their files aside
 
 _TABLES: Mapping[str, type[Settings]] = {"site": SiteConfig, "auth": AuthConfig, "http": HttpConfig, "sqs": SqsConfig,
                                "public": PublicConfig}  # fmt: skip
@@ -1451,21 +1442,11 @@ def import_file(path: Path, module_name: str) -> ModuleType:
 
 # ---- converters: what app.toml says -> the setting's value, or a ValueError that says what to write
 
-_NAME = r"[a-z][a-z0-9_-]{0,63}"
-_NO_NAME = "is not a name: a-z, 0-9, _ and -, beginning with a letter, at most 64"
 _WORD = r"[A-Za-z][A-Za-z0-9_]{0,63}"
 _UNITS_BYTES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
                 "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}  # fmt: skip
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _LONGEST_S = 10 * 366 * 86400
-
-
-class _Inside(ValueError):
-    """What is wrong inside a setting, by name in its table or index in its list."""
-
-    def __init__(self, details: Mapping[Any, str]) -> None:
-        super().__init__(", ".join(f"{part} {detail}" for part, detail in details.items()))
-        self.details = details
 
 
 def _text(raw: Any, folder: Path) -> str:
@@ -1483,7 +1464,19 @@ def _list(raw: Any, folder: Path) -> Any:
 
 
 def _made(raw: Any, folder: Path) -> Any:
-    """What the reader made of the tables inside a setting."""
+    """What the reader made of what is inside a setting."""
+    return tuple(raw) if isinstance(raw, list) else raw
+
+
+def _name(raw: str, folder: Path) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9_-]{0,63}", raw):
+        raise ValueError("is not a name: a-z, 0-9, _ and -, beginning with a letter, at most 64")
+    return raw
+
+
+def _field_name(raw: str, folder: Path) -> str:
+    if not re.fullmatch(_WORD, raw) or "__" in raw or raw in RESERVED_FIELDS:
+        raise ValueError("is not a field name: letters, digits and _, no __, and none of " + ", ".join(RESERVED_FIELDS))
     return raw
 
 
@@ -1668,30 +1661,6 @@ def _queue(raw: Any, folder: Path) -> str:
     return url
 
 
-def _queues(raw: Sequence[QueueConfig], folder: Path) -> tuple[QueueConfig, ...]:
-    urls = [queue.url for queue in raw]
-    twice = {index: "is the same queue as one before it" for index, url in enumerate(urls) if url in urls[:index]}
-    if twice:
-        raise _Inside(twice)
-    return tuple(raw)
-
-
-def _replies(raw: Any, folder: Path) -> Mapping[str, str]:
-    if not isinstance(raw, dict):
-        raise ValueError("must be a table { … }")
-    found, wrong = {}, {}
-    for name, url in raw.items():
-        try:
-            found[name] = _queue(url, folder)
-        except ValueError as error:
-            wrong[name] = str(error)
-        if not re.fullmatch(_NAME, name):
-            wrong[name] = _NO_NAME
-    if wrong:
-        raise _Inside(wrong)
-    return found
-
-
 def _one_of(raw: Any, words: Sequence[str]) -> str:
     if raw not in words:
         hint = nearest(raw, words) if isinstance(raw, str) else ""
@@ -1752,27 +1721,21 @@ def _choices(raw: Sequence[Value], folder: Path) -> tuple[Value, ...]:
     return tuple(raw)
 
 
-def _conditions(raw: Sequence[Value], folder: Path) -> tuple[Condition, ...]:
-    must = f"must be {{ field = …, OP = … }} with one OP of {', '.join(OPERATORS)}"
-    if wrong := {index: must for index, one in enumerate(raw) if len(one) != 2}:
-        raise _Inside(wrong)
-    return tuple(Condition(one["field"], op, one[op]) for one in raw for op in one if op != "field")
+def _where(raw: Value, folder: Path) -> Condition:
+    if len(raw) != 2:
+        raise ValueError(f"must be {{ field = …, OP = … }} with one OP of {', '.join(OPERATORS)}")
+    op = next(name for name in raw if name != "field")
+    return Condition(raw["field"], op, raw[op])
 
 
 def _fields(raw: Mapping[str, FieldConfig], folder: Path) -> tuple[FieldConfig, ...]:
-    bad = [name for name in raw if not re.fullmatch(_WORD, name) or "__" in name or name in RESERVED_FIELDS]
-    if bad:
-        must = "is not a field name: letters, digits and _, no __, and none of " + ", ".join(RESERVED_FIELDS)
-        raise _Inside(dict.fromkeys(bad, must))
     return tuple(raw.values())
 
 
-def _menu(raw: Sequence[Any], folder: Path) -> tuple[Json, ...]:
-    must = "must be an address such as forms/leave, or a table { title, href }"
-    texts = {index: item for index, item in enumerate(raw) if not isinstance(item, dict)}
-    if wrong := {index: must for index, item in texts.items() if not isinstance(item, str) or check_text(item)}:
-        raise _Inside(wrong)
-    return tuple(raw)
+def _menu_item(raw: Any, folder: Path) -> Json:
+    if not isinstance(raw, dict) and (not isinstance(raw, str) or check_text(raw)):
+        raise ValueError("must be an address such as forms/leave, or a table { title, href }")
+    return cast(Json, raw)
 
 
 def _link(raw: Any, folder: Path) -> str:
@@ -1787,9 +1750,9 @@ CONVERTERS: Mapping[str, Callable[[Any, Path], Any]] = {
     "secret": _secret, "pattern": _pattern, "number": _number, "count": _count, "positive": _positive, "size": _size,
     "duration": _duration, "path": _path, "folder": _directory, "file": _file, "inside": _inside, "address": _address,
     "link": _link, "hosts": _hosts, "networks": _networks, "prefix": _prefix, "site": _site_address, "lang": _lang,
-    "timezone": _timezone, "grants": _grants, "queue": _queue, "queues": _queues, "replies": _replies, "type": _type,
-    "opens": _opens, "values": _values, "table": _made, "tables": _made, "fields": _fields, "choices": _choices,
-    "conditions": _conditions, "menu": _menu,
+    "timezone": _timezone, "grants": _grants, "queue": _queue, "queues": _made, "replies": _made, "type": _type,
+    "opens": _opens, "values": _values, "table": _made, "tables": _made, "fields": _fields, "field": _field_name,
+    "name": _name, "choices": _choices, "conditions": _made, "condition": _where, "menu": _made, "menu item": _menu_item,
 }  # fmt: skip
 
 
@@ -1810,27 +1773,17 @@ class _Reader:
         """Report a key that no setting has."""
         self.fault(place, plugin("toml_advice").unknown_key(place.rpartition(".")[2], shape, names))
 
-    def misnamed(self, place: str, name: str) -> bool:
-        """Whether a fault says already that another key of the table was probably meant to be this setting."""
-        meant = re.compile(rf"is not a setting; (did you mean|write) {name}\b")
-        return any(one.pointer.rpartition(".")[0] == place and meant.match(one.detail) for one in self.faults)
-
     def value(self, place: str, shape: str, one: Setting, table: Value) -> Any:
         """The value of a setting in its table; after a fault, the default's."""
         at, before = f"{place}.{one.name}", len(self.faults)
         if one.name not in table:
-            if one.default is REQUIRED and not self.misnamed(place, one.name):
+            if one.default is REQUIRED and not plugin("toml_advice").misnamed(self.faults, place, one.name):
                 self.fault(at, f"is missing: {one.help}")
             return self.default(one)
         try:
             raw = self.inside(at, f"{shape}.{one.name}", one, table[one.name])
             if len(self.faults) == before or one.kind in ("fields", "menu"):  # of which the others are judged all the same
                 return one.read(raw, self.folder)
-        except _Inside as error:
-            for part, detail in error.details.items():
-                self.fault(f"{at}.{part}", detail)
-            if one.kind == "fields":
-                return one.read({name: item for name, item in raw.items() if name not in error.details}, self.folder)
         except ValueError as error:
             self.fault(at, str(error))
         return self.default(one)
@@ -1843,24 +1796,34 @@ class _Reader:
         return one.read(one.default, self.folder)
 
     def inside(self, place: str, shape: str, one: Setting, raw: Any) -> Any:
-        """What a setting says, the tables in it built."""
+        """What a setting says, with what is inside it built and converted; items with a fault are left out."""
         if one.table:
             return self.build(one.table, place, shape, raw)
-        if not one.each:
+        if not (one.each or one.of):
             return raw
-        if one.default == {}:
-            if not isinstance(raw, dict):
-                raise ValueError(
-                    f"must be a table of tables: write NAME = {plugin('toml_advice').example(settings_of(one.each))}"
-                )
-            return {name: self.build(one.each, f"{place}.{name}", f"{shape}.*", item, name) for name, item in raw.items()}
-        if not isinstance(raw, list):
-            raise ValueError(f"must be a list of tables, such as [{plugin('toml_advice').example(settings_of(one.each))}]")
-        found = []
-        for index, item in enumerate(raw):
-            is_table = isinstance(item, dict) or one.kind != "menu"  # of which the others may be texts
-            found.append(self.build(one.each, f"{place}.{index}", f"{shape}.N", item) if is_table else item)
-        return found
+        by_name = one.default == {}
+        if not isinstance(raw, dict if by_name else list):
+            raise ValueError(plugin("toml_advice").as_tables(one))
+        made = {}
+        for key, item in raw.items() if isinstance(raw, dict) else enumerate(raw):
+            before = len(self.faults)
+            value = self.item(f"{place}.{key}", f"{shape}.{'*' if by_name else 'N'}", one, key, item)
+            if len(self.faults) == before or (one.kind == "fields" and value is not None):
+                made[key] = value
+        return made if by_name else list(made.values())
+
+    def item(self, place: str, shape: str, one: Setting, key: Any, raw: Any) -> Any:
+        """One of the items of a list, or one of a table by names."""
+        before, name = len(self.faults), key if isinstance(key, str) else None
+        try:
+            if name is not None:
+                CONVERTERS[one.names](name, self.folder)
+            if one.each and (isinstance(raw, dict) or one.kind != "menu"):  # of which the others may be texts
+                raw = self.build(one.each, place, shape, raw, name)
+            return CONVERTERS[one.of](raw, self.folder) if one.of and len(self.faults) == before else raw
+        except ValueError as error:
+            self.fault(place, str(error))
+        return None
 
     def build(self, shape: Shape, place: str, where: str, raw: Any, name: str | None = None) -> Any:
         """What a table becomes (see Shape)."""
@@ -1887,10 +1850,10 @@ class _Reader:
             self.fault(place, f"must hold tables: write [{place}.NAME]")
             return
         for name, raw in tables.items():
-            if re.fullmatch(_NAME, name):
-                yield name, f"{place}.{name}", raw
-            else:
-                self.fault(f"{place}.{name}", _NO_NAME)
+            try:
+                yield _name(name, self.folder), f"{place}.{name}", raw
+            except ValueError as error:
+                self.fault(f"{place}.{name}", str(error))
 
     def provider(self, name: str, place: str, raw: Any) -> ProviderConfig:
         kind = raw.get("kind") if isinstance(raw, dict) else None
@@ -1902,25 +1865,6 @@ class _Reader:
         settings = (*settings_of(ProviderConfig), *(own or ()))
         options = Options(self.table(place, "providers.*", settings, raw), settings)
         return ProviderConfig(name=name, options=options, kind=options.pop("kind"))
-
-    def resource(self, type_: str, name: str, place: str, raw: Any) -> ResourceConfig:
-        table = raw if isinstance(raw, dict) else {}
-        if type_ == "views":
-            for key, needs in (("provider", "sql"), ("params", "sql"), ("timeout", "sql"), ("where", "from")):
-                if key in table and not table.get(needs):
-                    self.fault(f"{place}.{key}", f"goes with {needs}, which this view does not have: take it out")
-        built = cast(ResourceConfig, self.build(RESOURCE_CONFIGS[type_], place, f"{type_}.*", raw, name))
-        if isinstance(raw, dict):
-            self.check_needed(type_, place, raw)
-        return built
-
-    def check_needed(self, type_: str, place: str, table: Value) -> None:
-        """Faults of a form without fields, and of a view without a source."""
-        if type_ == "forms" and not table.get("fields") and not self.misnamed(place, "fields"):
-            self.fault(f"{place}.fields", "is missing: a form needs at least one field")
-        named = any(self.misnamed(place, name) for name in ("sql", "from"))
-        if type_ == "views" and bool(table.get("sql")) == bool(table.get("from")) and not named:
-            self.fault(place, "needs either sql or from, and not both")
 
     def config(self, origin: str) -> Config:
         """Everything app.toml says; the faults are in `faults`."""
@@ -1939,7 +1883,11 @@ class _Reader:
             },
             roles={name: self.build(RoleConfig, place, "roles.*", raw) for name, place, raw in self.named("roles")},
             providers={name: self.provider(name, place, raw) for name, place, raw in self.named("providers")},
-            resources=tuple(self.resource(t, n, p, r) for t in RESOURCE_CONFIGS for n, p, r in self.named(t)),
+            resources=tuple(
+                self.build(cls, place, f"{type_}.*", raw, name)
+                for type_, cls in RESOURCE_CONFIGS.items()
+                for name, place, raw in self.named(type_)
+            ),
         )
 
 
@@ -6393,9 +6341,9 @@ class Authority:
 # Files, Forms, Views, Apps, and the built-in home page. They check what was asked against what is declared, and answer a
 # Plan; bytes and records go through the contracts only.
 # uses: ERRORS VALUES CONFIG CONTRACTS
-# defines: is_date FORMAT_HELP has_type is_number number_of Field ListQuery LIST_PARAMS read_list page_bounds no_params
-#          text_cursor watched plan_of paged as_stored Files in_units leads_to Form HELD_IS_GONE upload_chunks
-#          View AppPage Home RESOURCE_TYPES
+# defines: is_date FORMAT_HELP has_type is_number number_of MOST_RECORD_BYTES longest_text Field ListQuery
+#          LIST_PARAMS read_list page_bounds no_params text_cursor watched plan_of paged as_stored Files in_units
+#          leads_to Form HELD_IS_GONE upload_chunks View AppPage Home RESOURCE_TYPES
 
 _EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,8}")
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`\x00-\x1f]+")
@@ -6521,6 +6469,19 @@ def _with_plus(text: str) -> str:
     return re.sub(r"(:[0-9]{2}(?:\.[0-9]+)?) ([0-9]{2}:[0-9]{2})$", r"\1+\2", text)
 
 
+MOST_RECORD_BYTES = 1_000_000  # of a record's fields as JSON, their files aside
+_LONGEST: Mapping[str, int] = {"multiline": 100_000, "uri": 2000, "email": 254, "date-time": 64}  # characters, by format
+
+
+def longest_text(config: FieldConfig) -> int | None:
+    """The most characters that a text may have, declared or by default; None if something else limits it."""
+    if config.max_length is not None:
+        return cast(int, config.max_length)
+    if config.type != "string" or config.enum or config.one_of or config.format in ("date", "file"):
+        return None
+    return max(_LONGEST.get(config.format, 10_000), config.min_length or 0)
+
+
 class Field:
     """One declared field or parameter: its JSON Schema, its validator, and how a person is asked for it."""
 
@@ -6549,7 +6510,7 @@ class Field:
             ("enum", list(config.enum)), ("oneOf", list(config.one_of)), ("items", config.items),
             ("minimum", config.minimum), ("maximum", config.maximum), ("multipleOf", config.multiple_of),
             ("exclusiveMinimum", config.exclusive_minimum), ("exclusiveMaximum", config.exclusive_maximum),
-            ("minLength", config.min_length), ("maxLength", config.longest), ("minItems", config.min_items),
+            ("minLength", config.min_length), ("maxLength", longest_text(config)), ("minItems", config.min_items),
             ("maxItems", config.max_items), ("pattern", config.pattern and f"^(?:{config.pattern})$"),
             ("uniqueItems", True if config.type == "array" else None), ("default", config.default),
         )  # fmt: skip
@@ -6645,7 +6606,7 @@ class Field:
 
     def _type_faults(self, value: Json, pointer: str) -> list[Fault]:
         """Why no rule can be asked: the value is of another type, or too long to be looked at."""
-        kind, longest = self.config.type, self.config.longest
+        kind, longest = self.config.type, longest_text(self.config)
         if not has_type(value, kind):
             if kind == "integer" and has_type(value, "number") and _exact(value) == _exact(value).to_integral_value():
                 return [Fault(pointer, "integer_size", "does not fit in 64 bits")]
@@ -8818,7 +8779,7 @@ def _slow_patterns(one: ResourceConfig, place: str) -> Iterator[Fault]:
     inside, fields = ("fields", one.fields) if isinstance(one, FormConfig) else ("params", getattr(one, "params", ()))
     for each in fields:
         judged = each.pattern and each.type == "string"
-        if judged and (slow := plugin("patterns").pattern_fault(each.pattern, each.longest or 10_000)):
+        if judged and (slow := plugin("patterns").pattern_fault(each.pattern, longest_text(each) or 10_000)):
             yield Fault(f"{place}.{inside}.{each.name}.pattern", "configuration", slow)
 
 

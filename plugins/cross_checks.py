@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from typing import cast
 from urllib.parse import urlsplit
 
-from app import RESOURCE_CONFIGS, AppConfig, Config, Fault, ResourceConfig, ViewConfig, nearest
+from app import RESOURCE_CONFIGS, AppConfig, Config, Fault, ResourceConfig, ViewConfig, nearest, plugin
 
 # ==== 1. CHECKS ==================================================================================================
 # Each setting is right by itself when this runs, or has a fault already, of which no second one follows here.
-# uses: ERRORS VALUES CONFIG
+# uses: ERRORS VALUES CONFIG plugin:toml_advice
 # defines: cross_checked
 
 
@@ -32,6 +33,7 @@ class _Checks:
         forms = {f"forms/{name}" for name in tables} if isinstance(tables, dict) else set()  # those with a fault too
         for one in self.config.resources:
             place = _address_of(one).replace("/", ".")
+            self.check_needed(place)
             if isinstance(one, ViewConfig) and one.source:
                 if one.source not in forms:
                     self.fault(f"{place}.from", f"names {one.source!r}, which is not a form{nearest(one.source, forms)}")
@@ -40,6 +42,27 @@ class _Checks:
         self.check_provider("site.state", self.config.site.state)
         self.check_site()
         self.check_queues()
+
+    def check_needed(self, place: str) -> None:
+        """Faults of a form without fields, of a view without a source, and of what goes with another source."""
+        type_, _, name = place.partition(".")
+        table = self.config.raw[type_][name]
+        if not isinstance(table, dict):
+            return  # which is a fault already
+        if type_ == "forms" and not table.get("fields") and not self.misnamed(place, "fields"):
+            self.fault(f"{place}.fields", "is missing: a form needs at least one field")
+        if type_ != "views":
+            return
+        for key, needs in (("provider", "sql"), ("params", "sql"), ("timeout", "sql"), ("where", "from")):
+            if key in table and not table.get(needs):
+                self.fault(f"{place}.{key}", f"goes with {needs}, which this view does not have: take it out")
+        if bool(table.get("sql")) == bool(table.get("from")) and not any(
+            self.misnamed(place, one) for one in ("sql", "from")
+        ):
+            self.fault(place, "needs either sql or from, and not both")
+
+    def misnamed(self, place: str, name: str) -> bool:
+        return cast(bool, plugin("toml_advice").misnamed(self.faults, place, name))
 
     def check_site(self) -> None:
         """Faults of settings in [site] and [http] that contradict each other."""
@@ -54,7 +77,10 @@ class _Checks:
     def check_queues(self) -> None:
         """Faults of [sqs]: names that are not declared, and times that do not fit SQS or one another."""
         sqs, declared = self.config.sqs, [_address_of(one) for one in self.config.resources]
+        urls = [queue.url for queue in sqs.queues]
         for index, queue in enumerate(sqs.queues):
+            if queue.url in urls[:index]:
+                self.fault(f"sqs.queues.{index}", "is the same queue as one before it")
             place, events = f"sqs.queues.{index}.events", queue.events
             if events and events.resource not in declared:
                 near = nearest(events.resource, declared)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from app import CHOICE, Config, Fault, Setting, bundled_text, nearest
+from app import CHOICE, Config, Fault, Setting, bundled_text, nearest, settings_of
 
 # ==== 1. ADVICE ==================================================================================================
 # For people at the command line: imported only when app.toml has a fault.
@@ -128,8 +128,9 @@ def _value_advice(line: str, at: int) -> str:
 
 # ==== 2. WORDS ===================================================================================================
 # Words that other programs have for settings, and how what is wrong is written here.
-# uses: VALUES CONFIG
-# defines: other_names other_type NOT_AVAILABLE unknown_key example as_table
+# uses: ERRORS VALUES CONFIG
+# defines: other_names other_type NOT_AVAILABLE unknown_key example as_tables
+#          misnamed as_table
 
 
 @lru_cache(maxsize=1)
@@ -177,6 +178,20 @@ def example(settings: Sequence[Setting], value: Any = "…") -> str:
     """A table with the first of its settings."""
     given = settings[0].default if isinstance(settings[0].default, str) else value
     return f'{{ {settings[0].name} = "{given}" }}'
+
+
+def as_tables(one: Setting) -> str:
+    """What is wrong with a setting that holds neither a list nor a table by names."""
+    such = f" of tables: write NAME = {example(settings_of(one.each))}" if one.each else " { … }"
+    if one.default == {}:
+        return f"must be a table{such}"
+    return f"must be a list of tables, such as [{example(settings_of(one.each))}]"
+
+
+def misnamed(faults: Iterable[Fault], place: str, name: str) -> bool:
+    """Whether a fault says already that another key of the table was probably meant to be this setting."""
+    meant = re.compile(rf"is not a setting; (did you mean|write) {name}\b")
+    return any(one.pointer.rpartition(".")[0] == place and meant.match(one.detail) for one in faults)
 
 
 def as_table(place: str, shape: str, settings: Sequence[Setting], raw: Any) -> str:

@@ -51,7 +51,7 @@ ALL_BUDGETS = {"lines": MOST_LINES, "bytes": MOST_BYTES} | BUDGETS
 # number when there is less, and take it out when the budget is kept.
 ABOVE_BUDGET = {
     "VALUES": 715,
-    "CONFIG": 934,
+    "CONFIG": 882,
     "RUNNERS": 3281,
 }
 

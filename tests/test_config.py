@@ -212,6 +212,8 @@ def test_a_language_and_a_zone_that_do_not_exist_name_the_nearest(setting: str, 
 def test_every_converter_is_used_by_a_setting() -> None:
     used = {one.kind for settings in app.SETTINGS.values() for one in settings}
     used |= {one.kind for settings in SETTINGS.values() for one in settings if one.convert is None}
+    inner = [one for settings in app.SETTINGS.values() for one in settings if one.each or one.of]
+    used |= {kind for one in inner for kind in (one.of, one.names if one.default == {} else "") if kind}
     assert used == set(app.CONVERTERS)
 
 
@@ -289,7 +291,10 @@ BAD = {
     "pattern": ['"["', '"("', '"a{99999999999}"', "1", '"(?i)a"', '"a)|(b"', f'"{"(" * 5000}{")" * 5000}"'],
     "grants": ['["forms"]', '["forms/leave:fly"]', '"forms/x:read"', "[1]", '["a b:read"]'],
     "queue": ['"plain"', '"env:SATCHEL_NOT_SET"', '"https://q"', "5"],
-    "replies": ["5", '{ "A b" = "https://q/1/a" }', "{ a = 5 }", '{ a = "b" }'],
+    "name": ['""', '"A b"', '"1"', f'"{"a" * 65}"'],
+    "field": ['""', '"a b"', '"a__b"', '"id"', '"1a"'],
+    "condition": ['{ field = "a" }', '{ field = "a", eq = 1, ne = 2 }'],
+    "menu item": ["5", "[]", '"\\u0000"'],
     "type": ['"text"', '["string"]', "{}", "1"],
     "values": ["5", '"a"', "[[1]]", "[{}]", "[2026-01-01]", '["a", "a"]', '[1, "1"]', "[nan]"],
     "any": ["nan", "2026-01-01", "[2026-01-01T00:00:00Z]", '"\\u0000"', "99999999999999999999", "[[12:00:00]]"],
@@ -315,6 +320,7 @@ INSIDE = [
     ("sqs.queues", '[{ url = "https://q/1/a" }, { url = "https://q/1/a" }]', "1", "is the same queue as one before it"),
     ("sqs.replies", "5", "", "must be a table"),
     ("sqs.replies", '{ "A b" = "https://q/1/a" }', "A b", "is not a name"),
+    ("sqs.replies", "{ a = 5 }", "a", "must be a text in quotes"),
     ("sqs.replies", '{ a = "b" }', "a", "must be the URL of a queue"),
     ("forms.leave.fields", "5", "", 'must be a table of tables: write NAME = { type = "string" }'),
     ("forms.leave.fields.days", '"number"', "", 'must be a table: write days = { type = "string" }'),
@@ -369,7 +375,7 @@ def test_a_bad_value_is_refused_in_words(kind: str, toml: str) -> None:
 
 
 def test_every_converter_has_bad_values() -> None:
-    nested = [one for settings in app.SETTINGS.values() for one in settings if one.table or one.each]
+    nested = [one for settings in app.SETTINGS.values() for one in settings if one.table or one.each or one.of]
     assert set(BAD) | {one.kind for one in nested} == set(app.CONVERTERS)
     tried = {word for place, _, inside, _ in INSIDE for word in f"{place}.{inside}".split(".")}
     assert {one.name for one in nested} <= tried
