@@ -2561,15 +2561,11 @@ class BodyReader:
 
     def _read(self, size: int, until_s: float) -> bytes:
         try:
-            chunk = bytes(self.source.read(size, until_s))
+            chunk: bytes = self.source.read(size, until_s)
         except TimeoutError:
             raise RequestTimeout("the body did not come in time") from None
-        except AppError:
-            raise
-        except Exception as error:  # servers have errors of their own for broken chunks and cut connections
-            if self.clock() > until_s:
-                raise RequestTimeout("the body came too slowly") from None
-            raise BadRequest("the body was cut off or is not well-formed") from error
+        except _Lost as error:
+            raise BadRequest("the body was cut off") from error
         if self.clock() > until_s:
             raise RequestTimeout("the body came too slowly")
         return chunk
@@ -2796,6 +2792,23 @@ def _phrase(status: int) -> str:
     return HTTPStatus(status).phrase
 
 
+def _head_bytes(answer: Answer, *more: str) -> bytes:
+    """The head of an answer, with more lines. Raises ValueError if one would become two."""
+    headers = [f"{name}: {value}" for name, value in answer.headers]
+    lines = [f"HTTP/1.1 {answer.status} {_phrase(answer.status)}", *headers, *more, _date(int(time.time())), "", ""]
+    text = "\n".join(lines)
+    if text.count("\n") != len(lines) - 1 or "\r" in text or "\0" in text:
+        raise ValueError("a header of the answer has a line break in it")
+    return text.replace("\n", "\r\n").encode("latin-1")
+
+
+@lru_cache(maxsize=4)
+def _date(second: int) -> str:
+    from email.utils import formatdate
+
+    return "Date: " + formatdate(second, usegmt=True)
+
+
 def problem_details(request_id: str, error: AppError) -> Value:
     """RFC 9457 problem details; the same object at every door."""
     title = _phrase(error.status)
@@ -2892,9 +2905,9 @@ def _written(exchange: Exchange, response: Response) -> Answer:
     return json_answer(201 if response.created else 200, response.data, headers)
 
 
-def _problem_answer(exchange: Exchange, error: AppError) -> Answer:
+def _problem_answer(request_id: str, error: AppError) -> Answer:
     """What a request that failed answers to programs."""
-    return json_answer(error.status, problem_details(exchange.id, error), error_headers(error), _PROBLEM_MEDIA)
+    return json_answer(error.status, problem_details(request_id, error), error_headers(error), _PROBLEM_MEDIA)
 
 
 class _NoFormat(Format):
@@ -3413,8 +3426,9 @@ def _check_lengths(data: bytes) -> None:
 
 _READ, _WRITE, _ENDED = POLLIN, POLLOUT, 0  # what a connection waits for; one that has ended waits for nothing
 _WANTS_WRITE = 3  # ssl.SSL_ERROR_WANT_WRITE
-_SKIPPED_BYTES = 65_536  # of a body that nobody wanted; a larger rest ends the connection
-_JOINED_BYTES = 65_536  # a file up to this size goes out in one piece with its head
+_SMALL_BYTES = (
+    65_536  # a rest of a body that is skipped if nobody wanted it; a file that goes out in one piece with its head
+)
 _STAY_S = 0.02  # how long a thread waits for the next request of a client, while others have nothing to do
 _PATIENCE_S = 0.005  # how long a thread waits for a client before another one works in its place
 _TICK_S = 0.1  # between looks at deadlines
@@ -3499,7 +3513,7 @@ class _Body:
 
     def may_stay(self) -> bool:
         """Whether the connection can go on after the answer; what was not read of the body is skipped if it is little."""
-        if self.is_over or self.is_broken or self.is_awaited or self.size_bytes is None or self.left > _SKIPPED_BYTES:
+        if self.is_over or self.is_broken or self.is_awaited or self.size_bytes is None or self.left > _SMALL_BYTES:
             return self.is_over and not self.is_broken
         self.connection.skip = self.left
         return True
@@ -3523,7 +3537,6 @@ class Connection:
         self.out = memoryview(b"")  # what is left of the answer …
         self.file: Any = None  # … and then of a file, from `offset` on
         self.offset = self.left = 0
-        self.copies = bool(server.tls)  # files go through this program, and not by sendfile
         self.is_idle = True  # no byte of the next request has come
         self.is_new, self.keeps = True, False
 
@@ -3532,9 +3545,12 @@ class Connection:
         try:
             while (wanted := self.step()) is None:
                 pass
+            return wanted
         except _Lost:
             return _ENDED
-        return wanted
+        except Exception:
+            LOG.exception("a connection failed")
+            return _ENDED
 
     def expire(self) -> int:
         """End what did not come in time."""
@@ -3652,8 +3668,7 @@ class Connection:
     def _refuse(self, error: AppError) -> int | None:
         """Answer what cannot be served, as the last answer."""
         self._drop_file()
-        problem = problem_details(self.request_id or new_id(time.time()), error)
-        answer = json_answer(error.status, problem, error_headers(error), _PROBLEM_MEDIA)
+        answer = _problem_answer(self.request_id or new_id(time.time()), error)
         self.keeps = False
         return self._begin(_head_bytes(answer, "Connection: close", f"Content-Length: {len(answer.body)}") + answer.body)
 
@@ -3679,7 +3694,7 @@ class Connection:
             return self._begin(lead)
         if hasattr(body, "fileno"):
             self.file, self.offset, self.left = body, body.start, body.length
-            return self._begin(lead + self._next_of_file() if body.length <= _JOINED_BYTES else lead)
+            return self._begin(lead + self._next_of_file() if body.length <= _SMALL_BYTES else lead)
         return self._stream(lead, body, is_chunked, is_sized)
 
     def _stream(self, lead: bytes, body: Any, is_chunked: bool, is_sized: bool) -> int | None:
@@ -3706,7 +3721,7 @@ class Connection:
         """Send what is left of the answer; what the client does not take at once waits in the poller."""
         while self.out or self.left:
             try:
-                if not self.out and self.copies:
+                if not self.out and self.server.tls:  # which sendfile does not speak
                     self.out = memoryview(self._next_of_file())
                 sent = self._send(self.out) if self.out else self._send_file()
             except Unavailable as error:
@@ -3752,11 +3767,10 @@ class Connection:
         """End the connection in the middle of an answer, by a reset if the client would take its end for the end of the
         answer."""
         words = error.with_hint if isinstance(error, AppError) else f"{type(error).__name__}: {error}"
-        trace = None if isinstance(error, AppError) else error
-        LOG.error("request %s: broken off in the middle: %s", self.request_id, words, exc_info=trace)
+        known = isinstance(error, AppError)
+        LOG.error("request %s: broken off in the middle: %s", self.request_id, words, exc_info=not known)
         if reset:
-            with suppress(OSError):
-                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         return _ENDED
 
     def _part(self) -> None:
@@ -3771,23 +3785,6 @@ class Connection:
 
     def _linger(self) -> int:
         return _ENDED if self._receive(CHUNK_BYTES) == b"" else _READ
-
-
-def _head_bytes(answer: Answer, *more: str) -> bytes:
-    """The head of an answer, with more lines. Raises ValueError if one would become two."""
-    headers = [f"{name}: {value}" for name, value in answer.headers]
-    lines = [f"HTTP/1.1 {answer.status} {_phrase(answer.status)}", *headers, *more, _date(int(time.time())), "", ""]
-    text = "\n".join(lines)
-    if text.count("\n") != len(lines) - 1 or "\r" in text or "\0" in text:
-        raise ValueError("a header of the answer has a line break in it")
-    return text.replace("\n", "\r\n").encode("latin-1")
-
-
-@lru_cache(maxsize=4)
-def _date(second: int) -> str:
-    from email.utils import formatdate
-
-    return "Date: " + formatdate(second, usegmt=True)
 
 
 class _Epoll:
@@ -3845,10 +3842,6 @@ class Seats:
     def beaten_at(self, seat: int) -> float:
         return self._cells[2 * seat + 1]
 
-    def are_taken(self, count: int) -> bool:
-        """Whether so many workers serve."""
-        return sum(beaten_at > 0 for beaten_at in self._cells[1::2]) >= count
-
     def are_uneven(self) -> bool:
         """Whether another worker has fewer connections than this one, by more than one."""
         alive = time.monotonic() - 2
@@ -3879,7 +3872,7 @@ class HttpServer:
             self.blocked += (ssl.SSLWantReadError, ssl.SSLWantWriteError)
         self.seats = seats or Seats(1)
         self.is_stopping = self._is_patient = self._is_over = False
-        self._until = math.inf
+        self._until, self._hurried_until = math.inf, 0.0
         self._listeners = {one.fileno(): one for one in listeners}
         self._lock = threading.Lock()  # of what is counted below
         self._held: dict[str, int] = {}  # connections by peer
@@ -3894,7 +3887,7 @@ class HttpServer:
 
     def run(self) -> None:
         self._poller = _Epoll() if sys.platform == "linux" else _Kqueue()
-        self._bell = os.pipe()  # wakes the threads at the end
+        self._bell, self._ringer = os.pipe()  # to wake the threads at the end
         for descriptor, listener in self._listeners.items():
             listener.setblocking(False)
             self._poller.watch(descriptor, _READ)
@@ -3923,20 +3916,27 @@ class HttpServer:
                 LOG.exception("a thread of the HTTP server failed")
             if self._is_surplus():
                 return
-        self._poller.watch(self._bell[0], _READ)  # wakes the next one
+        self._poller.watch(self._bell, _READ)  # for the next one
         with self._lock:
             self._live -= 1
 
     # -- connections
 
     def _accept(self, listener: socket.socket) -> None:
-        """Take one connection, or leave it to a worker that has fewer."""
-        for _ in range(20):
-            if not self.seats.are_uneven():
-                break
+        """Take one connection, or leave it to a worker that has fewer, unless that takes none either."""
+        waited_ms = 0
+        while self.seats.are_uneven() and time.monotonic() > self._hurried_until:
             time.sleep(0.001)
+            waited_ms += 1
+            if waited_ms == 20:
+                self._hurried_until = time.monotonic() + 0.05
         try:
             sock, address = listener.accept()
+            sock.setblocking(False)
+            if address:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self.tls:
+                sock = self.tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
                 time.sleep(_TICK_S)
@@ -3944,18 +3944,13 @@ class HttpServer:
         finally:
             if not self.is_stopping:
                 self._poller.watch(listener.fileno(), _READ)
-        peer = address[0] if isinstance(address, tuple) else "unix"
-        sock.setblocking(False)
-        if not self._admit(peer):
-            with closing(sock), suppress(OSError):
-                sock.send(_FULL)
+        peer = address[0] if address else "unix"
+        if self._admit(peer):
+            connection = Connection(self, sock, peer)
+            self._park(connection, connection.proceed())
             return
-        if peer != "unix":
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if self.tls:
-            sock = self.tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
-        connection = Connection(self, sock, peer)
-        self._park(connection, connection.proceed())
+        with closing(sock), suppress(OSError):
+            sock.send(_FULL)
 
     def _admit(self, peer: str) -> bool:
         with self._lock:
@@ -4055,18 +4050,28 @@ class HttpServer:
         for descriptor in list(self._parked):
             if connection := self._parked.pop(descriptor, None):
                 self._park(connection, _ENDED)
-        os.write(self._bell[1], b".")
-        self._poller.watch(self._bell[0], _READ)
+        os.close(self._ringer)
+        self._poller.watch(self._bell, _READ)
         until = time.monotonic() + 1  # a thread that is still at work then is left behind
         while self._live and time.monotonic() < until:
             time.sleep(0.005)
         if not self._live:
             self._poller.close()
-            os.close(self._bell[0])
-            os.close(self._bell[1])
+            os.close(self._bell)
 
 
 # ---- the runner of HTTP
+
+
+def _most_files() -> int:
+    """How many files this process may have open, raised to 8,192 if the system lets it."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = 8192 if hard == resource.RLIM_INFINITY else min(8192, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    return most
 
 
 def listen(bind: str) -> socket.socket:
@@ -4118,7 +4123,7 @@ class HttpRunner(Runner):
         config: Config,
         host: Host,
         queues: Callable[[], Mapping[str, str]] = dict,
-        on_ready: Callable[[str], None] = lambda address: None,
+        on_ready: Callable[[str], Any] = str,
     ) -> None:
         """`queues` are the states of queues that a runner beside this one works on; on_ready gets the site's address once
         its workers answer."""
@@ -4144,8 +4149,7 @@ class HttpRunner(Runner):
         return self.config.workers or os.cpu_count() or 1
 
     def listen(self) -> None:
-        """Take the address, before any fork. Raises Unavailable if it is taken, and ConfigError if the certificate cannot be
-        used."""
+        """Take the address, before any fork. Raises Unavailable if it is taken, ConfigError for a bad certificate."""
         self._tls()
         self.listener = listen(self.config.bind)
 
@@ -4175,9 +4179,11 @@ class HttpRunner(Runner):
 
     def run(self) -> None:
         """A worker, until SIGTERM; after SIGHUP it ends when its clients have been answered once more."""
+        connections = min(self.limits.connections, _most_files() // 2)  # a request opens files too
         self.server = HttpServer(
             [self.listener], self.answer, threads=self.config.threads, tls=self._tls(), seats=self.seats,
-            limits=self.limits._replace(silence_s=float(self.config.body_timeout_s)), is_many=lru_cache(1000)(self._is_many),
+            limits=self.limits._replace(silence_s=float(self.config.body_timeout_s), connections=connections),
+            is_many=lru_cache(1000)(self._is_many),
         )  # fmt: skip
         signal.signal(signal.SIGTERM, lambda *_: self.stop())
         signal.signal(signal.SIGHUP, lambda *_: self.server.stop(self.limits.drain_s, patient=True))
@@ -4246,14 +4252,14 @@ class HttpRunner(Runner):
         with suppress(Exception):  # the templates may be what is broken
             if answer := exchange.format.fault(exchange, fault):
                 return answer
-        return _problem_answer(exchange, fault)
+        return _problem_answer(exchange.id, fault)
 
     def _fault(self, exchange: Exchange, error: AppError) -> Answer:
         log_fault(exchange, error)
         exchange.subject = exchange.subject or error.subject
         if isinstance(error, Unauthenticated) and exchange.by_cookie:
             exchange.cookies = self.door.ended_session(exchange)
-        answer = exchange.format.fault(exchange, error) or _problem_answer(exchange, error)
+        answer = exchange.format.fault(exchange, error) or _problem_answer(exchange.id, error)
         if isinstance(error, UnsupportedAction):
             answer.headers.append(self._allow(exchange))
         return answer
@@ -5465,10 +5471,8 @@ class _Child(NamedTuple):
 
 
 class Supervisor(Runner):
-    """Runs each part in a child of its own and starts again what dies. It opens nothing itself, but holds the listening
-    socket of the workers of HTTP.
-
-    After SIGHUP each part is started anew; a worker of HTTP goes when the new one in its place answers."""
+    """Runs each part in a child of its own and starts again what dies. It opens nothing, and holds the listening socket of
+    the workers of HTTP. After SIGHUP each part starts anew; a worker of HTTP goes when the new one in its place answers."""
 
     kind = "supervisor"
 
@@ -5499,7 +5503,7 @@ class Supervisor(Runner):
         is_starting = self.http is not None
         while not self.stops and not self.failed:
             self._reap()
-            if self.http and is_starting and self.http.seats.are_taken(self.http.workers):
+            if self.http and is_starting and all(map(self.http.seats.beaten_at, range(self.http.workers))):
                 self.http.on_ready(self.http.address)
                 is_starting = False
             for name in [name for name, at in self.again.items() if time.monotonic() >= at]:
@@ -5598,10 +5602,12 @@ class Supervisor(Runner):
             self.leaving[pid] = child, until
             os.kill(pid, signal.SIGTERM)
         for _, names in itertools.groupby(self.parts, lambda name: name.partition(" ")[0]):
-            told = list(names)
+            told, soon = set(names), time.monotonic() + 1
             for name in told:
                 self._signal(name, signal.SIGTERM)
-            self._wait(1, but_for=told)
+            while self.children.keys() & told and time.monotonic() < soon:
+                self._reap()
+                time.sleep(0.02)
         while self.children or self.leaving:
             if self.stops > asked:
                 asked = self.stops
@@ -5611,12 +5617,6 @@ class Supervisor(Runner):
                 if child.seat is not None and time.monotonic() > until:
                     os.kill(child.pid, signal.SIGKILL)
             self._watch_workers()
-            self._reap()
-            time.sleep(0.02)
-
-    def _wait(self, patience_s: float, but_for: Sequence[str]) -> None:
-        until = time.monotonic() + patience_s
-        while self.children.keys() & set(but_for) and time.monotonic() < until:
             self._reap()
             time.sleep(0.02)
 
