@@ -2373,15 +2373,15 @@ class Command(Extension, ABC):
 
 
 # ==== 5. RUNNERS =================================================================================================
-# Transports: the only section that knows HTTP, and what a message of a queue means. A runner makes Requests of what comes
-# in, hands them to its Host, and renders Responses and AppErrors as pages, JSON, CSV, NDJSON, bytes or messages.
+# Transports: the only section that knows HTTP and how messages are worked on. A runner makes Requests of what comes in,
+# hands them to its Host, and renders Responses and AppErrors as pages, JSON, CSV, NDJSON, bytes or messages.
 # uses: ERRORS VALUES CONFIG CONTRACTS
 # defines: Runner Asked Answer Format Route HTTP_METHODS PAGE_POLICY BodyReader Exchange json_answer see_other
 #          problem_details list_page error_headers methods_of JsonFormat CsvFormat NdjsonFormat send_content HttpDoor
 #          ELSEWHERE log_fault Head parse_head Limits DEFAULT_LIMITS Connection Seats HttpServer listen unix_listener
-#          HttpRunner Attribute Message Queue is_credential is_message_key bad_envelope parse_body read_envelope
-#          RetryPolicy DEFAULT_RETRIES LeaseLost Stopping Delivery Leases DeleteBatcher Scheduler StatusFile
-#          HealthCache QueueCounters Failures Outcome Consumer SqsRunner Supervisor
+#          HttpRunner Attribute Message is_credential bad_envelope Queue RetryPolicy DEFAULT_RETRIES LeaseLost Stopping
+#          Delivery Leases DeleteBatcher Scheduler StatusFile HealthCache QueueCounters Failures Outcome Consumer
+#          SqsRunner Supervisor
 
 
 class Runner(ABC):
@@ -4457,6 +4457,15 @@ class Message(NamedTuple):
         return value if isinstance(value, str) else ""
 
 
+def is_credential(name: str) -> bool:
+    """Whether an attribute of this name holds a credential, which no copy of the message may have."""
+    return name.lower() == "authorization"
+
+
+def bad_envelope(pointer: str, code: str, detail: str) -> BadEnvelope:
+    return BadEnvelope(f"the message is no envelope: {pointer} {detail}", faults=[Fault(pointer, code, detail)])
+
+
 class Queue(ABC):
     """A queue, used from many threads. Every method may raise NotFound if there is no such queue, Forbidden, Unavailable, or
     Refused if the service will never take what is sent."""
@@ -4509,124 +4518,6 @@ class Queue(ABC):
         """The events in a store that a body tells of: for each a key that its repeats share, and data for a form. None if it
         tells of none."""
         return None
-
-
-# ---- queues: what a message asks for
-
-_MOST_REPLY_FILE_BYTES = 8 * 1024 * 1024
-
-
-def is_credential(name: str) -> bool:
-    """Whether what has this name in a message is a credential."""
-    return name.lower() == "authorization"
-
-
-def is_message_key(key: Json) -> bool:
-    """Whether it can be an idempotency key."""
-    return isinstance(key, str) and 0 < len(key) <= 255 and not check_text(key)
-
-
-def bad_envelope(pointer: str, code: str, detail: str) -> BadEnvelope:
-    return BadEnvelope(f"the message is no envelope: {pointer} {detail}", faults=[Fault(pointer, code, detail)])
-
-
-def parse_body(body: str) -> Json:
-    """The JSON of a message's body; raises BadEnvelope if it is not JSON."""
-    try:
-        return load_json(body)
-    except BadRequest as error:
-        raise BadEnvelope(error.message, faults=[Fault("", "json", error.message)]) from error
-
-
-def _envelope_faults(value: Json) -> Iterator[Fault]:
-    if not isinstance(value, dict):
-        yield Fault("", "type", "must be an object { v, resource, action, … }")
-        return
-    names = ("v", "resource", "action", "data", "params", "id")
-    for name in value:
-        if name not in names:
-            yield Fault(member_pointer("", name), "unknown", f"is no member of an envelope{nearest(name, names)}")
-    for name in ("v", "resource", "action"):
-        if name not in value:
-            yield Fault(f"/{name}", "required", "is missing")
-    if "v" in value and (value["v"] != 1 or type(value["v"]) is not int):
-        yield Fault("/v", "version", "must be 1")
-    resource = value.get("resource", "forms/any")
-    if not isinstance(resource, str) or check_text(resource) or not re.fullmatch(r"[a-z]+(/[^/?#\s]+)+/?", resource):
-        yield Fault("/resource", "address", "must be an address such as forms/leave")
-    if value.get("action", "read") not in list(Action):
-        yield Fault("/action", "action", f"must be one of {', '.join(Action)}")
-    if not is_message_key(value.get("id", "none")):
-        yield Fault("/id", "id", "must be a text of 1 to 255 characters")
-    yield from _params_faults(value.get("params", {}))
-
-
-def _params_faults(params: Json) -> Iterator[Fault]:
-    if not isinstance(params, dict):
-        yield Fault("/params", "type", "must be an object of texts")
-        return
-    for name, text in params.items():
-        if not isinstance(text, str):
-            yield Fault(member_pointer("/params", name), "type", "must be a text")
-        elif problem := check_text(name + text):
-            yield Fault(member_pointer("/params", name), "text", problem)
-
-
-def read_envelope(value: Json, message: Message, ceiling: tuple[Grant, ...] | None, request_id: str) -> Request:
-    """The request that an envelope says (docs/queues.md). Raises BadEnvelope with every fault and its pointer."""
-    if faults := list(dict.fromkeys(_envelope_faults(value))):
-        first = "; ".join(f"{fault.pointer} {fault.detail}".strip() for fault in faults[:3])
-        raise BadEnvelope(f"the message is no envelope: {first}", faults=faults)
-    type_, _, rest = value["resource"].partition("/")
-    name, *path = split_path(rest)
-    action, data = Action(value["action"]), value.get("data")
-    if action in (Action.READ, Action.DELETE) and data is not None:
-        raise bad_envelope("/data", "unknown", "goes with create and update")
-    content = _file_bytes(data) if type_ == "files" and action in (Action.CREATE, Action.UPDATE) else None
-    return Request(
-        id=request_id, action=action, resource=f"{type_}/{quote(name, safe='')}", path=tuple(path), door="sqs",
-        params=value.get("params", {}), data=data if content is None else None,
-        body=None if content is None else [content], body_bytes=None if content is None else len(content),
-        idempotency_key=value.get("id", message.id), credential=_credential(message), sent_at=message.sent_at,
-        ceiling=ceiling,
-    )  # fmt: skip
-
-
-def _credential(message: Message) -> str:
-    """The `authorization` attribute, whatever its case; Unauthenticated if there are two or it is no Bearer token."""
-    found = [message.text(name).strip() for name in message.attributes if is_credential(name)]
-    if len(found) > 1 or not all(text.lower().startswith("bearer ") for text in found):
-        raise Unauthenticated("the credential is malformed: send one attribute with Bearer and a token, as text")
-    return found[0] if found else ""
-
-
-def _file_bytes(data: Json) -> bytes:
-    """The bytes of a file, sent as { text } or { base64 }."""
-    kind, text = next(iter(data.items())) if isinstance(data, dict) and len(data) == 1 else ("", None)
-    if kind not in ("text", "base64") or not isinstance(text, str):
-        raise bad_envelope("/data", "file", 'must be { "text": … } or { "base64": … }')
-    try:
-        return text.encode() if kind == "text" else base64.b64decode(text, validate=True)
-    except ValueError:
-        problem = check_text(text) if kind == "text" else "is not base64"
-        raise bad_envelope(f"/data/{kind}", kind, problem) from None
-
-
-# ---- queues: what is sent
-
-
-def _reply_data(response: Response) -> tuple[int, Json]:
-    """Status and body of an answer, as HTTP has them in JSON; the bytes of a file as base64."""
-    status = 201 if response.created else 200
-    if response.table:
-        with closing(response.table):
-            return status, list_page(response.table)
-    if response.content is None:
-        return 204 if response.data is None else status, response.data
-    if response.content.blob.size_bytes > _MOST_REPLY_FILE_BYTES:
-        raise TooLarge(f"{response.content.name} is too large for an answer by message")
-    with closing(response.content.read(0, None)) as reader:
-        return status, {"name": response.content.name, "base64": base64.b64encode(b"".join(reader)).decode()}
 
 
 # ---- queues: leases, deletes, turns
@@ -5075,6 +4966,7 @@ class Consumer:
         self.config, self.queue, self.replies, self.name = config, queue, replies, config.name
         self.sqs, self.host, self.policy, self.leases = runner.config, runner.host, runner.policy, runner.leases
         self.status, self.health, self.failures = runner.status, runner.health, runner.failures
+        self.envelopes = plugin("envelopes")
         self.counters = QueueCounters(runner.host, self.name)
         self.scheduler = Scheduler(self.sqs.threads)
         self.stopping = threading.Event()
@@ -5195,22 +5087,11 @@ class Consumer:
                 "/attributes/reply_to", "reply_to", f"is {name[:80]!r}, which [sqs] replies does not name{known}"
             )
         inner, delivery.payload = self.queue.load(inner)
-        value = parse_body(inner.body)
+        value = self.envelopes.parse_body(inner.body)
         events = self.queue.events(value)
         if events is None:
-            return [read_envelope(value, inner, self.config.allow, delivery.request_id)]
-        if not events:
-            return []
-        if self.config.events is None:
-            raise bad_envelope("/Records", "events", "is an S3 event, and [sqs] queues names no events for this queue")
-        resource, role = self.config.events.resource, self.config.events.role
-        return [
-            Request(
-                id=delivery.request_id, action=Action.CREATE, resource=resource, door="sqs", data=data,
-                idempotency_key=key, ceiling=self.config.allow, role=role,
-            )
-            for key, data in events
-        ]  # fmt: skip
+            return [self.envelopes.read_envelope(value, inner, self.config.allow, delivery.request_id)]
+        return list(self.envelopes.event_requests(events, self.config, delivery.request_id))
 
     # -- handle
 
@@ -5253,8 +5134,8 @@ class Consumer:
         for response in responses:
             delivery.subject = response.caller.subject
         if len(requests) == 1:
-            return Outcome("replayed" if responses[0].replayed else "done", *_reply_data(responses[0]))
-        return Outcome("done", 200, [_reply_data(response)[1] for response in responses])
+            return Outcome("replayed" if responses[0].replayed else "done", *self.envelopes.answer_of(responses[0]))
+        return Outcome("done", 200, [self.envelopes.answer_of(response)[1] for response in responses])
 
     def _failed(self, delivery: Delivery, error: AppError) -> Outcome:
         error.subject = delivery.subject = error.subject or delivery.subject
@@ -5372,6 +5253,7 @@ class SqsRunner(Runner):
     """Queues: the same requests as by HTTP, each done once though messages may come again and again."""
 
     kind = "sqs"
+    plugins = ("sqs", "envelopes")  # which it asks for in its own process
 
     def __init__(
         self,
@@ -9698,7 +9580,8 @@ def cmd_server_run(args: argparse.Namespace) -> int:
     app.queues = partial(StatusFile.read, list(states.values()))
     own = os.getpid()
     _ = app.meters  # made before the first fork, so that all processes count in one place
-    for name in _ASKED_FOR_LATE:  # now: another version may have taken the place of its files by then
+    late = _ASKED_FOR_LATE + (SqsRunner.plugins if queue_workers else ())
+    for name in late:  # now: another version may have taken the place of its files by then
         plugin(name)
     with claim_data(app.config.site.data):
         for path in states.values():
