@@ -308,16 +308,14 @@ class ConfigError(AppError):
 # Frozen data that crosses sections, and the pure functions that make, read and compare it. Nothing here does I/O.
 # uses: ERRORS
 # defines: Json Value Clock Action Grant parse_grant covers Caller Conditions Held Upload Request Reader Content Column
-#          COUNTED COUNT_S Table Response Record Insert Update Delete Write Blob Folder Unseen Entry Staged OPERATORS
-#          Condition Query Page Select Rows Change exact_number load_json dump_json check_text member_pointer LOST Damaged
-#          Unread damage_of damage_in check_value is_key check_path compose split_path quote_path new_id BUNDLED
-#          CHUNK_BYTES LOG rfc3339 instant_key encode_cursor decode_cursor PAGE_BYTES weigh page_of nearest
-#          how_many
+#          Table Response Record Insert Update Delete Write Blob Folder Unseen Entry Staged OPERATORS Condition Query
+#          Page Select Rows Change exact_number load_json Encoded dump_json check_text member_pointer LOST Damaged
+#          Unread damage_of damage_in check_value storable same_json is_key check_path compose split_path quote_path
+#          new_id BUNDLED CHUNK_BYTES LOG rfc3339 instant_key encode_cursor decode_cursor nearest how_many
 
 Json: TypeAlias = Any  # None, bool, int, float, Decimal, str, list and dict of these
 Value: TypeAlias = dict[str, Json]  # a JSON object
 Clock: TypeAlias = Callable[[], float]  # Unix seconds UTC
-_Row = TypeVar("_Row")
 
 
 class Action(StrEnum):
@@ -494,10 +492,6 @@ class Column(NamedTuple):
     type: str = "string"
     format: str = ""
     titles: Mapping[Json, str] = MappingProxyType({})
-
-
-COUNTED = 10_000  # up to how many rows a page says how many there are …
-COUNT_S = 0.25  # … and how long it may take to count them
 
 
 class Table:
@@ -750,17 +744,31 @@ def _mark_decimal(value: Any) -> str:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
+@lru_cache
 def _encoder(indent: int | None) -> json.JSONEncoder:
     separators = (",", ":") if indent is None else None
     return json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_mark_decimal, separators=separators, indent=indent)
 
 
-_ENCODER = _encoder(None)
+class Encoded(dict[str, Json]):
+    """A JSON object in which check_value finds nothing, with its text: checked once, encoded once, and never changed."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, value: Value, text: str = "") -> None:
+        super().__init__(value)
+        self.text = text or dump_json(value)
+
+    def followed_by(self, more: Encoded) -> Encoded:
+        """Both as one object; neither is empty, and no name is in both."""
+        return Encoded(self | more, f"{self.text[:-1]},{more.text[1:]}")
 
 
 def dump_json(value: Json, *, indent: int | None = None) -> str:
     """Compact JSON text; a Decimal is written as the number it is."""
-    text = (_ENCODER if indent is None else _encoder(indent)).encode(value)
+    if isinstance(value, Encoded) and indent is None:
+        return value.text
+    text = _encoder(indent).encode(value)
     return _MARKED_DECIMAL.sub(r"\1", text) if _DECIMAL_MARK in text else text
 
 
@@ -835,6 +843,8 @@ def _plain_problem(value: Json) -> tuple[str, str] | None:
 
 def check_value(value: Json, pointer: str = "", depth: int = 0) -> Iterator[Fault]:
     """Every reason why a JSON value cannot be stored exactly; it may have at most 100 levels of lists and objects."""
+    if isinstance(value, Encoded):
+        return
     if depth > 100:
         yield Fault(pointer, "depth", "is nested in more than 100 lists and objects")
     elif isinstance(value, list | tuple):
@@ -850,12 +860,23 @@ def check_value(value: Json, pointer: str = "", depth: int = 0) -> Iterator[Faul
         yield Fault(pointer, *found)
 
 
+def storable(value: Value) -> Encoded:
+    """The value with its text, into which that of a member goes as it is. Raises Invalid if it cannot be stored exactly."""
+    if isinstance(value, Encoded):
+        return value
+    if faults := list(check_value(value)):
+        raise Invalid("the record cannot be stored", faults=faults)
+    return Encoded(value, "{" + ",".join(f"{dump_json(name)}:{dump_json(one)}" for name, one in value.items()) + "}")
+
+
+def same_json(one: Json, other: Json) -> bool:
+    """Whether two values are one as JSON writes them: 1 is neither 1.0 nor true."""
+    return one is other or (type(one) is type(other) and dump_json(one) == dump_json(other))
+
+
 def is_key(key: str) -> bool:
     """Whether it can be a record's key: 1 to 512 UTF-8 bytes and no U+0000."""
-    try:
-        return 0 < len(key.encode()) <= 512 and "\0" not in key
-    except UnicodeEncodeError:
-        return False
+    return not check_text(key) and 0 < len(key.encode()) <= 512
 
 
 _DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)( *\..*)?", re.IGNORECASE)
@@ -976,33 +997,6 @@ def decode_cursor(text: str, length: int) -> list[Json]:
     if not isinstance(parts, list) or len(parts) != length:
         raise BadRequest("_next is not a cursor of this list: use the one from its answer, unchanged")
     return parts
-
-
-PAGE_BYTES = 4_000_000  # of the rows of a page, roughly: it ends before the row that would make it larger
-
-
-def weigh(value: Json | Record) -> int:
-    """Roughly the bytes of a value, or of a record's, as JSON."""
-    if isinstance(value, str):
-        return len(value)
-    if isinstance(value, dict):
-        return sum(map(weigh, value.values()), 16 * len(value))
-    if isinstance(value, Record):
-        return weigh(value.value)
-    return sum(map(weigh, value), len(value)) if isinstance(value, list | tuple) else 8
-
-
-def page_of(rows: Iterable[_Row], limit: int, weight: Callable[[_Row], int] = weigh) -> tuple[list[_Row], bool]:
-    """The first rows, at most `limit` and PAGE_BYTES (a first row may be larger), and whether there are more. No row is read
-    after the first row that is left out."""
-    taken: list[_Row] = []
-    room = PAGE_BYTES
-    for row in rows:
-        room -= weight(row)
-        if len(taken) >= limit or (taken and room < 0):
-            return taken, True
-        taken.append(row)
-    return taken, False
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
@@ -6223,9 +6217,9 @@ class Authority:
 # Files, Forms, Views, Apps, and the built-in home page. They check what was asked against what is declared, and answer a
 # Plan; bytes and records go through the contracts only.
 # uses: ERRORS VALUES CONFIG CONTRACTS
-# defines: is_date FORMAT_HELP has_type is_number number_of MOST_RECORD_BYTES longest_text Field ListQuery
-#          LIST_PARAMS read_list page_bounds no_params text_cursor watched plan_of paged as_stored Files in_units
-#          leads_to Form HELD_IS_GONE upload_chunks View AppPage Home RESOURCE_TYPES
+# defines: is_date FORMAT_HELP COUNTED COUNT_S has_type is_number number_of MOST_RECORD_BYTES longest_text Field
+#          ListQuery LIST_PARAMS read_list page_bounds no_params text_cursor watched plan_of paged as_stored Files
+#          in_units leads_to Form HELD_IS_GONE upload_chunks View AppPage Home RESOURCE_TYPES
 
 _EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,8}")
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`\x00-\x1f]+")
@@ -6259,6 +6253,8 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "string": (str,), "number": (int, float, Decimal), "integer": (int,), "boolean": (bool,), "array": (list, tuple)
 }  # fmt: skip
 _TEXTUAL, _NUMERIC = ("string",), ("number", "integer")
+COUNTED = 10_000  # up to how many rows a page says how many there are …
+COUNT_S = 0.25  # … and how long it may take to count them
 
 
 def has_type(value: Json, name: str) -> bool:
@@ -6791,7 +6787,9 @@ class Files(Resource):
         if request.whole:
             table = Table(_ENTRY, map(self._entry, entries))
         else:
-            items, more = page_of(entries, size, lambda item: 0)
+            items = list(islice(entries, size + 1))
+            more = len(items) > size
+            del items[size:]
             table = paged(_ENTRY, map(self._entry, items), encode_cursor(items[-1].path) if more else None)
         return plan_of(Response(table=table, template="files.tpl", page=self._page(request, scope, parts)))
 
@@ -6924,11 +6922,6 @@ def _fields_of(configs: Iterable[FieldConfig], place: str) -> tuple[dict[str, Fi
         except ConfigError as error:
             faults += error.faults
     return fields, faults
-
-
-def _same(one: Json, other: Json) -> bool:
-    """Whether two values are one as JSON writes them: 1 is neither 1.0 nor true."""
-    return type(one) is type(other) and dump_json(one) == dump_json(other)
 
 
 _PLACE = re.compile(r"\{([A-Za-z0-9_]*)\}")  # of a field in the name of a record
@@ -7149,6 +7142,8 @@ class Form(Resource):
         if key is not None and not is_key(key):
             raise BadRequest("an id has 1 to 512 bytes, and no U+0000")
         batch = isinstance(request.data, list) and key is None
+        if batch:
+            self.check_batch(request)
         items = request.data if batch else [request.data]
         if not 1 <= len(items) <= 1000:
             raise BadRequest("a batch has 1 to 1,000 records")
@@ -7160,17 +7155,37 @@ class Form(Resource):
         keys = [key or scope.new_id() for _ in checked]
         places = keys if key is None else [scope.new_id()]  # of files: a given key may be anything
         steps = self.files.stage(zip(places, checked, strict=True)) if self.files else ()
-        records = [Record(key, 1, value | stamp) for key, value in zip(keys, checked, strict=True)]
+        records = [Record(key, 1, Encoded(value | stamp)) for key, value in zip(keys, checked, strict=True)]
         changes = [Change(Insert(self.table, record.key, record.value)) for record in records]
         answer = self._created(records, batch)
         return Plan(respond=lambda blobs: answer, changes=changes, steps=steps, action=Action.CREATE)
 
+    def check_batch(self, request: Request) -> None:
+        """Raises Unsupported or TooLarge if the provider cannot do a batch and its audit entries in one commit."""
+        records, size = self.store, len(request.data)
+        if not records.atomic and size > 1:
+            raise Unsupported(f"{request.resource} takes one record a request: its provider cannot store several as one")
+        keys = 1 if request.idempotency_key else 0
+        fit = size if records.most_writes is None else (records.most_writes - keys) // 2
+        if size > fit and records.atomic:
+            why = f"its provider does at most {records.most_writes} writes at once, and each record has an audit entry"
+            raise TooLarge(f"{request.resource} takes at most {fit} records a request, and this has {size}: {why}")
+
     def _created(self, records: Sequence[Record], batch: bool) -> Response:
         if batch:
-            return Response(data={"items": [self.flat(r) for r in records]}, created=True)
+            items = [self._answered(record) for record in records]
+            data = Encoded({"items": items}, '{"items":[' + ",".join(one.text for one in items) + "]}")
+            return Response(data=data, created=True)
         location = f"forms/{self.name}/records/{quote(records[0].key, safe='')}"
         name = self.called(records[0])
-        return Response(data=self.flat(records[0]), created=True, location=location, etag="1", name=name)
+        return Response(data=self._answered(records[0]), created=True, location=location, etag="1", name=name)
+
+    def _answered(self, record: Record) -> Encoded:
+        """flat() of a record that is written, by the text of its value where that says all."""
+        flat, value = self.flat(record), cast(Encoded, record.value)
+        if len(flat) > len(value) + 2 or any(name in value for name in self.shares):  # null for what is not there
+            return Encoded(flat)
+        return Encoded(flat, f'{{"id":{dump_json(record.key)},"version":{record.version},{value.text[1:]}')
 
     def _update(self, request: Request, scope: Scope, record: Record) -> Plan:
         """What changes is checked, and nothing else: a value that was stored under other rules stays as it is."""
@@ -7191,9 +7206,9 @@ class Form(Resource):
             value |= files
         stamp = {name: record.value.get(name) for name in ("created_at", "created_by")}
         value |= stamp | {"updated_at": rfc3339(scope.now), "updated_by": scope.caller.subject}
-        updated = Record(record.key, record.version + 1, value)
-        change = Change(Update(self.table, record.key, value, record.version), record.value)
-        answer = Response(data=self.flat(updated), etag=str(updated.version), name=self.called(updated))
+        updated = Record(record.key, record.version + 1, storable(value))
+        change = Change(Update(self.table, record.key, updated.value, record.version), record.value)
+        answer = Response(data=self._answered(updated), etag=str(updated.version), name=self.called(updated))
         cleanup = self.files.removed(record.value, value) if self.files else ()
         return Plan(respond=lambda blobs: answer, changes=[change], steps=steps, cleanup=cleanup)
 
@@ -7207,7 +7222,7 @@ class Form(Resource):
             faults += self._meta_faults(data, self.flat(record))
             names = [name for name in self.fields if name in data or not request.partial]  # RFC 7396: what is left out stays
             same = (stored, self._shown(record))  # a file may come back as either has it
-            news = [name for name in names if not any(_same(data.get(name), held.get(name)) for held in same)]
+            news = [name for name in names if not any(same_json(data.get(name), held.get(name)) for held in same)]
             given = {name: (data.get(name), data.get(name)) for name in news}
         else:
             given = plugin("controls").edits(self, data, stored)
@@ -7221,7 +7236,7 @@ class Form(Resource):
     def _unknown(self, data: Value, stored: Value) -> list[Fault]:
         """A fault for each name that is no field, unless it comes back as it is stored."""
         known = {*self.fields, *RESERVED_FIELDS, "_shown"}
-        names = [name for name in data if name not in known and not (name in stored and _same(data[name], stored[name]))]
+        names = [name for name in data if name not in known and not (name in stored and same_json(data[name], stored[name]))]
         detail = "is not a field of this form"
         return [Fault(member_pointer("", n), "unknown_field", detail + nearest(n, self.fields)) for n in names[:20]]
 
@@ -7437,13 +7452,14 @@ RESOURCE_TYPES: Mapping[str, type[Resource]] = {
 # What all providers share, and SqlProvider (SQLite): the only section that knows drivers. What all must agree on to the
 # letter, the order of values, filters and cursors, is written once as sort_key and CompiledQuery.
 # uses: ERRORS VALUES CONFIG CONTRACTS
-# defines: STAGED_KEPT_S number_key sort_key text_key fold_case has_text value_key key_rule key_test
-#          field_key holds_text is_instant list_mark CompiledQuery stored_version stored_weight whole_texts stored_record
-#          check_commit check_version next_version check_blob rechunk PendingCommit GroupCommit ProcessLock Pool
-#          may_write SQL_SIGNS quote_name has_wal_reset_fault SQLITE_AWAY DENIED_ERRORS sqlite_code sqlite_authorize
-#          plain_cell need_blob SqliteDatabase SqlProvider ITEM_ERRORS disk_errors
+# defines: STAGED_KEPT_S number_key sort_key text_key fold_case has_text value_key key_rule key_test field_key
+#          holds_text is_instant list_mark CompiledQuery PAGE_BYTES weigh page_of stored_version stored_weight
+#          whole_texts stored_record check_commit check_version next_version check_blob rechunk PendingCommit
+#          GroupCommit ProcessLock Pool may_write SQL_SIGNS quote_name has_wal_reset_fault SQLITE_AWAY DENIED_ERRORS
+#          sqlite_code sqlite_authorize plain_cell need_blob SqliteDatabase SqlProvider ITEM_ERRORS disk_errors
 
 _Result = TypeVar("_Result")
+_Row = TypeVar("_Row")
 
 _NINES = str.maketrans("0123456789", "9876543210")
 STAGED_KEPT_S = 86_400  # bytes that nobody published or discarded
@@ -7629,6 +7645,33 @@ class CompiledQuery:
         for name, descends in reversed(self.terms):
             rows.sort(key=lambda r: self.key(r, name), reverse=descends)
         return rows[:wanted]
+
+
+PAGE_BYTES = 4_000_000  # of the rows of a page, roughly: it ends before the row that would make it larger
+
+
+def weigh(value: Json | Record) -> int:
+    """Roughly the bytes of a value, or of a record's, as JSON."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(map(weigh, value.values()), 16 * len(value))
+    if isinstance(value, Record):
+        return weigh(value.value)
+    return sum(map(weigh, value), len(value)) if isinstance(value, list | tuple) else 8
+
+
+def page_of(rows: Iterable[_Row], limit: int, weight: Callable[[_Row], int] = weigh) -> tuple[list[_Row], bool]:
+    """The first rows, at most `limit` and PAGE_BYTES (a first row may be larger), and whether there are more. No row is read
+    after the first row that is left out."""
+    taken: list[_Row] = []
+    room = PAGE_BYTES
+    for row in rows:
+        room -= weight(row)
+        if len(taken) >= limit or (taken and room < 0):
+            return taken, True
+        taken.append(row)
+    return taken, False
 
 
 def stored_version(version: Json) -> int:
@@ -8531,11 +8574,11 @@ class Audit:
         return {
             "at": rfc3339(self._clock()), "subject": caller.subject, "token_id": caller.token_id, "door": door,
             "request_id": request_id, "resource": resource, "action": str(action), "outcome": outcome, "code": code,
-            "record": "", "before": None, "after": None,
+            "record": "",
         }  # fmt: skip
 
     def insert(self, entry: Value) -> Insert:
-        return Insert("_audit", new_id(self._clock()), entry)
+        return Insert("_audit", new_id(self._clock()), storable(entry))
 
     def best_effort(self, entry: Value, *writes: Write) -> None:
         """Store an entry about what is done or has failed: losing it must not change the answer, so a loss is logged."""
@@ -8546,9 +8589,24 @@ class Audit:
             LOG.error("an audit entry was lost (%s): %s", error.message, dump_json(facts))
 
 
-def _with_change(entry: Value, change: Change) -> Value:
-    """The entry as that of a change."""
-    return entry | {"record": change.write.key, "before": change.before, "after": getattr(change.write, "value", None)}
+def _of_changes(entry: Value, changes: Iterable[Change]) -> Iterator[Encoded]:
+    """The entry as those of changes: what was made, what is gone, or of an update [before, after] of what it changed."""
+    shared = storable({name: one for name, one in entry.items() if name != "record"})
+    for change in changes:
+        told: Value = {"record": change.write.key}
+        if isinstance(change.write, Delete):
+            told["before"] = change.before
+        elif change.before is None:
+            told["after"] = change.write.value
+        else:
+            told["changes"] = _differences(change.before, change.write.value)
+        yield shared.followed_by(storable(told))
+
+
+def _differences(before: Value, after: Value) -> Value:
+    """[before, after] of each field that is not the same in both; None stands for one that is missing."""
+    pairs = ((name, before.get(name), after.get(name)) for name in before | after if name not in RESERVED_FIELDS)
+    return {name: [old, new] for name, old, new in pairs if not same_json(old, new)}
 
 
 class Replay:
@@ -8589,7 +8647,7 @@ class Replay:
 
     def finish(self, plan: Plan, response: Response) -> list[Write]:
         """What remembers the answer."""
-        return self._write(plan, {name: getattr(response, name) for name in _REMEMBERED})
+        return self._write(plan, storable({name: getattr(response, name) for name in _REMEMBERED}))
 
     def forget(self) -> list[Write]:
         """What lets a repeat do it anew."""
@@ -8600,7 +8658,7 @@ class Replay:
         if not self._key:
             return []
         digest = _payload_digest(self._request, _staged_sha256(self._request, plan))
-        value = {"at": self._clock(), "digest": digest, "answer": answer}
+        value = storable({"at": self._clock(), "digest": digest, "answer": answer})
         if self.stored is None:
             return [Insert("_requests", self._key, value)]
         if self.stored.value["digest"] != digest:
@@ -8613,10 +8671,15 @@ class Replay:
         return value["answer"] is None and self._clock() - value["at"] >= _AT_WORK_S
 
 
+def _staged(plan: Plan) -> Staged | None:
+    """The bytes that a plan publishes, of several files the first; None if it publishes none."""
+    return next((step.staged for step in plan.steps if isinstance(step, Publish)), None)
+
+
 def _staged_sha256(request: Request, plan: Plan) -> str:
     """The digest of the request's own byte stream, "" when it has none."""
-    staged = [step.staged.sha256 for step in plan.steps if isinstance(step, Publish)]
-    return staged[0] if staged and request.body is not None else ""
+    staged = _staged(plan)
+    return staged.sha256 if staged and request.body is not None else ""
 
 
 def _body_digest(body: Iterable[bytes] | None) -> str:
@@ -9004,7 +9067,7 @@ class Office:
     def issue(
         self, by: Caller, subject: str, grants: Sequence[str], roles: Sequence[str], expires_s: int, label: str = ""
     ) -> Token:
-        """A new token's row, stored with its audit entry; Invalid says what is wrong with the wishes."""
+        """A new token's row, stored with its audit entry. Raises Invalid for what cannot be granted."""
         token, writes = self.authority.issue(subject, grants, roles, expires_s, label)
         facts: Value = {"jti": token.jti, "for": subject, "grants": list(token.grants), "roles": list(token.roles)}
         self._state.commit([*writes, self._event("issue", by, **facts)])
@@ -9086,7 +9149,6 @@ class Flow:
                 if not request.typed:  # from a page, which may name files that are held
                     data = plugin("held_files").own_files(data, caller)
                 request = request._replace(data=data, decode=None)
-            _check_batch(request, resource)
             response = self._execute(request, caller, resource, guard)
         except AppError as error:
             error.subject = caller.subject
@@ -9144,7 +9206,9 @@ class Flow:
     def _execute(self, request: Request, caller: Caller, resource: Resource, guard: _Guard) -> Response:
         """Plan and commit; again when another writer came between and the caller set no condition."""
         replay = Replay(request, caller, audit_store(resource, self._state), self._clock)
-        for attempts_left in reversed(range(_ATTEMPTS)):
+        attempts_left = _ATTEMPTS
+        while True:
+            attempts_left -= 1
             if answer := replay.look_up():
                 return answer
             now, read, plan = self._clock(), partial(self._read_as, caller, request), None
@@ -9159,7 +9223,6 @@ class Flow:
                     raise
                 if request.conditions.if_match and request.action != Action.CREATE:
                     raise PreconditionFailed("it was changed meanwhile: get it again") from error
-        raise Busy("others change this all the time; try again")
 
     def _carry_out(
         self, request: Request, caller: Caller, records: Records | None, plan: Plan, replay: Replay, guard: _Guard
@@ -9181,7 +9244,7 @@ class Flow:
         with self._undone_on_failure(plan) as published:
             response = plan.respond([self._step(step, published) for step in plan.steps])
             writes = [change.write for change in plan.changes]
-            audit = [self._audit.insert(_with_change(entry, change)) for change in plan.changes]
+            audit = map(self._audit.insert, _of_changes(entry, plan.changes))
             guard()
             records.commit([*writes, *audit, *replay.finish(plan, response)])
         return response
@@ -9191,9 +9254,10 @@ class Flow:
 
         Intent and work are durable before this returns; an outcome that is lost is logged.
         """
-        entry["after"] = _staged_facts(plan)
-        for change in plan.changes:  # one at most
-            entry = _with_change(entry, change)
+        if plan.changes:
+            [entry] = _of_changes(entry, plan.changes)  # of one: Form.check_batch
+        elif staged := _staged(plan):
+            entry["after"] = {"size_bytes": staged.size_bytes, "sha256": staged.sha256}
         with self._undone_on_failure(plan) as published:
             intent = self._audit.insert(entry | {"outcome": "intent"})
             done = self._state.commit([intent, *replay.begin(plan)])
@@ -9245,26 +9309,6 @@ class Flow:
 
     def _entry(self, request: Request, caller: Caller, action: str, outcome: str = "ok", code: str = "") -> Value:
         return self._audit.entry(caller, request.door, request.id, request.address, action, outcome, code)
-
-
-def _check_batch(request: Request, resource: Resource) -> None:
-    """Raises Unsupported or TooLarge if the provider cannot do a batch and its audit entries in one commit."""
-    records = resource.records
-    if records is None or not isinstance(request.data, list):
-        return
-    if not records.atomic and len(request.data) > 1:
-        raise Unsupported(f"{request.resource} takes one record a request: its provider cannot store several as one")
-    keys = 1 if request.idempotency_key else 0
-    fit = len(request.data) if records.most_writes is None else (records.most_writes - keys) // 2
-    if len(request.data) > fit and records.atomic:
-        why = f"its provider does at most {records.most_writes} writes at once, and each record has an audit entry"
-        raise TooLarge(f"{request.resource} takes at most {fit} records a request, and this has {len(request.data)}: {why}")
-
-
-def _staged_facts(plan: Plan) -> Json:
-    """What an audit entry says of the bytes that a plan publishes; None when it publishes none."""
-    found = [{"size_bytes": s.staged.size_bytes, "sha256": s.staged.sha256} for s in plan.steps if isinstance(s, Publish)]
-    return found[0] if found else None
 
 
 def _discard(plan: Plan) -> None:

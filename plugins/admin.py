@@ -42,11 +42,12 @@ from app import (
 
 # ==== 1. ADMIN ===================================================================================================
 # Resources of the type admin, which no app.toml declares.
-# uses: ERRORS VALUES CONTRACTS RESOURCES plugin:locale
+# uses: ERRORS VALUES CONTRACTS RESOURCES PROVIDERS plugin:locale
 # defines: lists AdminTable Metrics
 
 _AUDIT = (
-    "at", "subject", "action", "resource", "record", "outcome", "code", "before", "after", "door", "token_id", "request_id",
+    "at", "subject", "action", "resource", "record", "outcome", "code", "changes", "before", "after", "door", "token_id",
+    "request_id",
 )  # fmt: skip
 _TOKENS = ("subject", "label", "grants", "roles", "issued_at", "expires_at", "used_at", "revoked_at")
 _SESSIONS = ("subject", "jti", "created_at", "expires_at")

@@ -444,7 +444,7 @@ class FolderRecords(Records):
             present = self._journal.tables.get(write.table, {}).get(write.key)
             version = ahead.get((write.table, write.key), present.version if present else 0)
             check_version(index, write, version)
-            after = (0, None) if isinstance(write, Delete) else (next_version(write, version), write.value)
+            after = (0, None) if isinstance(write, Delete) else (next_version(write, version), dict(write.value))
             entries.append((write.table, write.key, *after))
         return entries
 

@@ -38,7 +38,7 @@ from app import (
 # ==== 1. STATEMENTS ==============================================================================================
 # The statement is the administrator's: parameters are bound, and what is asked of its rows is written around it by the
 # provider, which knows their columns.
-# uses: ERRORS VALUES CONTRACTS RESOURCES
+# uses: ERRORS VALUES CONTRACTS RESOURCES PROVIDERS
 # defines: SqlView
 
 

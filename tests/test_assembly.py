@@ -12,6 +12,7 @@ import threading
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
@@ -313,21 +314,122 @@ def test_a_page_reads_another_resource_as_its_caller(site: Site) -> None:
 # ---- audit
 
 
-def test_every_write_leaves_an_entry_with_before_and_after(site: Site) -> None:
+def test_every_write_leaves_an_entry_with_what_came_what_changed_or_what_is_gone(site: Site) -> None:
     made = site.create("forms/leave", {"a": "one"})
     site.patch(made.location, {"a": "two"})
     site.delete(made.location)
     key = made.data["id"]
     create, update, delete = site.audit(record=key)
     assert [entry["action"] for entry in (create, update, delete)] == ["create", "update", "delete"]
-    assert (create["before"], create["after"]["a"]) == (None, "one")
-    assert (update["before"]["a"], update["after"]["a"]) == ("one", "two")
-    assert (delete["before"]["a"], delete["after"]) == ("two", None)
+    assert (create["before"], create["after"]["a"], create["changes"]) == (None, "one", None)
+    assert (update["before"], update["after"], update["changes"]) == (None, None, {"a": ["one", "two"]})
+    assert (delete["before"]["a"], delete["after"], delete["changes"]) == ("two", None, None)
     for entry in (create, update, delete):
         assert (entry["subject"], entry["outcome"], entry["door"], entry["code"]) == ("root", "ok", "test", "")
         assert entry["token_id"]
         assert entry["request_id"]
         assert app.plugin("locale").parse_rfc3339(entry["at"]) == site.app.clock()
+
+
+def test_the_entry_of_an_update_has_what_it_changed_and_nothing_else(site: Site) -> None:
+    made = site.create("forms/leave", {"a": "one", "b": 1})
+    for change in ({"b": 2}, {"b": None}, {"b": 3, "a": "two"}, {"a": "two"}):
+        site.patch(made.location, change)
+    site.put(made.location, {"b": 4})
+    assert [entry["changes"] for entry in site.audit(record=made.data["id"], action="update")] == [
+        {"b": [1, 2]},
+        {"b": [2, None]},
+        {"a": ["one", "two"], "b": [None, 3]},
+        {},
+        {"a": ["two", None], "b": [3, 4]},
+    ]
+
+
+FULL = """
+[forms.leave]
+name = "{b}"
+[forms.leave.fields]
+a = {}
+b = { type = "integer" }
+"""
+
+
+class Counted:
+    """The texts that were checked and the objects that were encoded."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.checked: list[str] = []
+        self.encoded: list[str] = []
+        check, encode = app.check_text, json.JSONEncoder.encode
+
+        def check_text(text: str) -> str:
+            self.checked.append(text)
+            return check(text)
+
+        def counted(encoder: json.JSONEncoder, value: Any) -> str:
+            found = encode(encoder, value)
+            if isinstance(value, dict):  # the payload of an idempotency key is a list, and for its digest alone
+                self.encoded.append(found)
+            return found
+
+        patch.setattr(app, "check_text", check_text)
+        patch.setattr(json.JSONEncoder, "encode", counted)
+
+    def times(self, text: str) -> tuple[int, int]:
+        """How often the text was checked, and encoded as a part of an object."""
+        return self.checked.count(text), sum(text in one for one in self.encoded)
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_new_record_is_checked_once_and_encoded_once(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    site = Site(tmp_path, PROVIDERS["sql"] + FULL, clock=clock)
+    records = [{"a": f"text {n}", "b": n} for n in range(size)]
+    sent = records if size > 1 else records[0]
+    try:
+        with monkeypatch.context() as patch:
+            counted = Counted(patch)
+            made = site.create("forms/leave", sent, idempotency_key="k")
+            answer = app.dump_json(made.data)
+            assert [counted.times(one["a"]) for one in records] == [(1, 1)] * size
+        rows = made.data["items"] if size > 1 else [made.data]
+        assert app.load_json(answer) == made.data
+        for row, entry in zip(rows, site.audit(action="create")[-size:], strict=True):
+            assert {"id": entry["record"], "version": 1, **entry["after"]} == row
+            assert app.dump_json(site.read(f"forms/leave/records/{row['id']}").data) in answer
+        again = site.create("forms/leave", sent, idempotency_key="k")
+        assert (again.replayed, app.dump_json(again.data)) == (True, answer)
+    finally:
+        site.close()
+
+
+def test_what_an_update_leaves_alone_is_checked_once_and_encoded_once(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = Site(tmp_path, PROVIDERS["sql"] + FULL, clock=clock)
+    try:
+        made = site.create("forms/leave", {"a": "a text", "b": 1})
+        with monkeypatch.context() as patch:
+            counted = Counted(patch)
+            answer = app.dump_json(site.patch(made.location, {"b": 2}, idempotency_key="k").data)
+            assert counted.times("a text") == (1, 0), "by itself, and put into all that holds it"
+        assert app.dump_json(site.read(made.location).data) == answer
+    finally:
+        site.close()
+
+
+def test_what_another_program_stored_and_cannot_be_stored_again_is_refused(tmp_path: Path, clock: Clock) -> None:
+    site = Site(tmp_path, PROVIDERS["sql"] + FULL, clock=clock)
+    try:
+        made = site.create("forms/leave", {"a": "one", "b": 1})
+        with closing(sqlite3.connect(tmp_path / "app.db")) as database, database:
+            database.execute("update leave set data = json_set(data, '$.b', json('9223372036854775808'))")
+        with pytest.raises(app.Invalid) as caught:
+            site.patch(made.location, {"a": "two"})
+        assert [(fault.pointer, fault.code) for fault in caught.value.faults] == [("/b", "integer_size")]
+    finally:
+        site.close()
 
 
 def test_a_batch_leaves_an_entry_for_each_record(site: Site) -> None:

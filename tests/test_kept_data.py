@@ -85,6 +85,17 @@ def test_a_request_that_was_answered_then_is_answered_the_same_and_done_once(sit
     assert len(site.items("forms/leave/records?_size=100", by=ANN)) == before
 
 
+def test_entries_of_updates_are_read_as_they_were_made(site: Site) -> None:
+    site.patch(FACTS["once"], {"days": 9}, by=ANN)
+    entries = [row for row in site.items("admin/audit?_size=1000", by=ANN) if row["action"] == "update"]
+    fresh, *older = [row for row in entries if row["resource"].startswith("forms/")]
+    assert (fresh["changes"], fresh["before"], fresh["after"]) == ({"days": [FACTS["record"]["days"], 9]}, None, None)
+    assert older
+    for row in older:
+        assert row["changes"] is None
+        assert row["before"]["created_at"] == row["after"]["created_at"]
+
+
 def test_work_goes_on_where_it_stopped(site: Site) -> None:
     changed = site.patch(FACTS["once"], {"days": 9}, by=ANN, if_match=str(FACTS["record"]["version"]))
     assert changed.data["version"] == FACTS["record"]["version"] + 1

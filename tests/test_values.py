@@ -417,6 +417,25 @@ def test_levels_are_counted_as_check_value_counts_them(levels: int) -> None:
     assert bool(list(app.check_value(write.value))) is (levels > 100)
 
 
+def test_what_was_checked_and_encoded_is_put_as_text_into_what_holds_it() -> None:
+    inner = app.Encoded({"n": Decimal("0.1234567890123456789012"), "t": 'a"\n\u00fc'})
+    outer = app.storable({"at": 1.5, "after": inner, "none": None})
+    assert outer.text == app.dump_json(dict(outer)) == app.dump_json(outer)
+    assert outer == {"at": 1.5, "after": inner, "none": None}
+    whole = outer.followed_by(app.storable({"last": [1, {"x": "y"}]}))
+    assert app.load_json(whole.text) == whole == {**outer, "last": [1, {"x": "y"}]}
+    assert app.dump_json(whole, indent=1) == app.dump_json(dict(whole), indent=1)
+    assert app.storable(whole) is whole
+    assert app.storable({}).text == "{}"
+    assert app.check_commit([app.Insert("t", "a", whole)]) == [whole.text]
+
+
+def test_what_is_not_storable_is_refused_whatever_lies_in_it_as_text() -> None:
+    with pytest.raises(app.Invalid) as caught:
+        app.storable({"good": app.Encoded({"a": 1}), "bad": {"x": "\0"}})
+    assert [fault.pointer for fault in caught.value.faults] == ["/bad/x"]
+
+
 def test_no_write_carries_what_cannot_be_stored() -> None:
     with pytest.raises(app.Invalid) as caught:
         app.check_commit([app.Insert("t", "a", {"x": 2**63}), app.Update("t", "b", {"y": "\0"}), app.Delete("t", "c")])
