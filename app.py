@@ -5385,7 +5385,7 @@ class Supervisor(Runner):
             for name in [name for name, at in self.again.items() if time.monotonic() >= at]:
                 del self.again[name]
                 self._start(name)
-            if self.is_to_hand_over:
+            if self.is_to_hand_over and not self.leaving:
                 self._hand_over()
             self._watch_workers()
             time.sleep(0.005 if is_starting else 0.05)
@@ -5441,7 +5441,7 @@ class Supervisor(Runner):
         for name, child in list(self.children.items()):
             if child.seat is None:
                 self._signal(name, signal.SIGTERM)
-            elif not self._is_replaced(name):
+            else:
                 self.leaving[child.pid] = child, math.inf
                 self._start(name)
 
