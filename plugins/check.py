@@ -220,6 +220,9 @@ def _try_statement(view: SqlView, queries: Queries) -> None:
         for name in view.config.columns:
             if name not in rows.columns:
                 raise ConfigError(f"has no column {name!r}, which columns names{nearest(name, rows.columns)}")
+        for name in view.config.facets:
+            if name not in rows.columns:
+                raise ConfigError(f"has no column {name!r}, which facets names{nearest(name, rows.columns)}")
 
 
 class ServerCheck(Command):

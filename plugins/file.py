@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import heapq
 import itertools
 import os
 import re
@@ -11,6 +12,7 @@ import struct
 import threading
 import time
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -59,6 +61,7 @@ from app import (
     check_version,
     disk_errors,
     dump_json,
+    field_key,
     load_json,
     may_write,
     need_blob,
@@ -66,6 +69,7 @@ from app import (
     next_version,
     plugin,
     rechunk,
+    value_of_key,
 )
 
 if TYPE_CHECKING:
@@ -401,6 +405,13 @@ class FolderRecords(Records):
         compiled = CompiledQuery(query._replace(after=""))
         with self._table(query.table) as records:
             return sum(map(compiled.selects, records.values()))
+
+    def facet(self, query: Query, field: str, most: int) -> list[tuple[Json, int]]:
+        compiled = CompiledQuery(query._replace(after=""))
+        with self._table(query.table) as records:
+            found = Counter(field_key(record, field) for record in records.values() if compiled.selects(record))
+        first = heapq.nsmallest(most, ((-count, key) for key, count in found.items() if key != "z"))
+        return [(value_of_key(key), -count) for count, key in first]
 
     def count_up_to(self, query: Query, most: int, timeout_s: float) -> int | None:
         compiled, deadline, found = CompiledQuery(query), time.monotonic() + timeout_s, 0

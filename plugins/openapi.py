@@ -101,7 +101,9 @@ def _form_paths(one: Value) -> dict[str, Value]:
 
 def _view_paths(one: Value) -> dict[str, Value]:
     own = [_parameter(name, schema, required=name in one["required"]) for name, schema in one["params"].items()]
-    return {f"/{one['address']}": {"get": _operation(one["title"], _list_answer(_OBJECT), parameters=[*own, *_LISTING])}}
+    facets = [_parameter("_facets", {"type": "integer", "enum": [0, 1]})] if one["facets"] else []
+    parameters = [*own, *_LISTING, *facets]
+    return {f"/{one['address']}": {"get": _operation(one["title"], _list_answer(_OBJECT), parameters=parameters)}}
 
 
 def _files_paths(one: Value) -> dict[str, Value]:

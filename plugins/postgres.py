@@ -1229,6 +1229,11 @@ class PostgresProvider(PostgresTables, app.Records, sql_files.SqlFiles, app.Blob
                     raise
                 return None
 
+    def facet(self, query: app.Query, field: str, most: int) -> list[tuple[Json, int]]:
+        sql = PostgresQuery(app.CompiledQuery(query._replace(after="", order_by=())), self._named(query.table), self._schema)
+        found = self._rows(query.table, sql.facet(field, most), list(sql.values.values()))
+        return [(app.value_of_key(key or ""), int(count)) for key, count in found]
+
     def _compares_here(self, query: app.Query) -> bool:
         """Whether moments are asked for that the database cannot compare, because the account may not make _moment_key."""
         asked = {name.removeprefix("-") for name in query.order_by}
@@ -1362,6 +1367,9 @@ class PostgresProvider(PostgresTables, app.Records, sql_files.SqlFiles, app.Blob
         bounds: Any = {"order_by": (), "limit": most, "offset": 0, "max_rows": None}
         with closing(self._select(select._replace(**bounds), sql_views.COUNT_OF)) as rows:
             return int(next(iter(rows.rows))[0])
+
+    def facet_rows(self, select: app.Select, column: str, most: int) -> list[tuple[Json, int]]:
+        return sql_views.facet_of(self._select, select, column, most)
 
     def _select(self, select: app.Select, around: str = "{}") -> app.Rows:
         statement, names = sql_views.read_statement(select.statement)

@@ -55,8 +55,7 @@ class SqlQuery(ABC):
         if query.search:
             tests.append(self._search(query.search_fields, compiled.folded))
         where = " and ".join(tests) or "1 = 1"
-        # Said first, so that it may be as deep as SQLite's parser can take, whatever stands around the list.
-        self._begin = f"with satchel_records as (select *{self._fields} from {table}) "  # noqa: S608
+        self._table = table
         self._from = f"satchel_records where {where}"
 
     def _column(self, name: str, instant: bool) -> str:
@@ -80,6 +79,11 @@ class SqlQuery(ABC):
         name = f"v{len(self.values)}"
         self.values[name] = value
         return ":" + name
+
+    def _begin(self) -> str:
+        """What every statement begins with: said first, a field may be as deep as SQLite's parser can take, whatever stands
+        around the list."""
+        return f"with satchel_records as (select *{self._fields} from {self._table}) "  # noqa: S608
 
     def _order(self, column: str, descends: bool) -> str:
         return column + (" desc" if descends else "")
@@ -118,14 +122,20 @@ class SqlQuery(ABC):
         order = ", ".join(self._order(column, descends) for column, descends in terms)
         limit = self._bind(max(self.compiled.query.limit, 0) + 1)
         where = f"{self._from}{behind and ' and ' + behind}"
-        return f"{self._begin}select {columns} from {where} order by {order} limit {limit}"  # noqa: S608
+        return f"{self._begin()}select {columns} from {where} order by {order} limit {limit}"  # noqa: S608
 
     def count(self, most: int | None = None) -> str:
         """Selects how many records meet the filter; `most` if there are more."""
         if most is None:
-            return f"{self._begin}select count(*) from {self._from}"  # noqa: S608
+            return f"{self._begin()}select count(*) from {self._from}"  # noqa: S608
         some = f"select 1 from {self._from} limit {self._bind(most)}"  # noqa: S608
-        return f"{self._begin}select count(*) from ({some}) as satchel_counted"  # noqa: S608
+        return f"{self._begin()}select count(*) from ({some}) as satchel_counted"  # noqa: S608
+
+    def facet(self, field: str, most: int) -> str:
+        """Selects the sort keys of a field, most frequent first, and how many records that meet the filter have each."""
+        column = self._column(field, False)
+        some = f"select {column}, count(*) from {self._from} and {column} <> {self._bind('z')} group by {column}"  # noqa: S608
+        return f"{self._begin()}{some} order by count(*) desc, {column} limit {self._bind(most)}"
 
 
 # ==== 2. SQLITE ==================================================================================================
@@ -250,14 +260,6 @@ class SqliteQuery(SqlQuery):
             return whole
         column, end = self._column(condition.field, False), _behind_prefix("t" + condition.value)
         return f"({column} >= {self._bind('t' + condition.value)} and {column} < {self._bind(end)} and {whole})"
-
-    def _behind(self, terms: Sequence[tuple[str, bool]]) -> str:
-        """An index is not used for what `or` joins, but for the bound of the first column that is said before it."""
-        behind = super()._behind(terms)
-        if not behind or len(terms) == 1:
-            return behind
-        (column, descends), place = terms[0], self.compiled.after[0]
-        return f"({column} {'<=' if descends else '>='} {self._bind(place)} and {behind})"
 
 
 def _sqlite_key(data: str, name: str, instant: int) -> str:

@@ -40,8 +40,9 @@ from app import (
 # ==== 1. STATEMENTS ==============================================================================================
 # A statement that an administrator wrote, and SQL round it for what is asked of its rows.
 # uses: ERRORS VALUES PROVIDERS
-# defines: COUNT_OF SQL_TOKENS read_statement check_params bindable SqlSelect
+# defines: FACET_OF COUNT_OF SQL_TOKENS facet_of read_statement check_params bindable SqlSelect
 
+FACET_OF = "select {0}, count(*) from (\n{{}}\n) as satchel_counted group by {0} order by 2 desc, 1 limit {1}"
 COUNT_OF = "select count(*) from (\n{}\n) as satchel_counted"
 _STATEMENTS = ("select", "values", "table", "insert", "update", "delete", "replace", "merge")
 SQL_TOKENS = re.compile(
@@ -50,6 +51,14 @@ SQL_TOKENS = re.compile(
     r"|:(?P<name>[A-Za-z_]\w*)|(?P<end>;)|(?P<space>\s+)|.",
     re.DOTALL,
 )
+
+
+def facet_of(select: Callable[[Select, str], Rows], asked: Select, column: str, most: int) -> list[tuple[Json, int]]:
+    """What Queries.facet_rows promises; `select` runs a statement inside another one."""
+    bounds: Any = {"order_by": (), "limit": None, "offset": 0, "max_rows": None}
+    around = FACET_OF.format(quote_name(column).replace("{", "{{").replace("}", "}}"), most)
+    with closing(select(asked._replace(**bounds), around)) as rows:
+        return [(value, int(count)) for value, count in rows.rows]
 
 
 @lru_cache(maxsize=512)  # of every page of a view it is the same
@@ -224,6 +233,9 @@ class SqliteViews:
         bounds: Any = {"order_by": (), "limit": most, "offset": 0, "max_rows": None}
         with closing(self._select(select._replace(**bounds), COUNT_OF)) as rows:
             return int(next(iter(rows.rows))[0])
+
+    def facet_rows(self, select: Select, column: str, most: int) -> list[tuple[Json, int]]:
+        return facet_of(self._select, select, column, most)
 
     def _select(self, select: Select, around: str = "{}") -> Rows:
         """Runs the statement with what is asked of its rows, inside the statement `around`."""

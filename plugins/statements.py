@@ -78,15 +78,17 @@ class SqlView(View):
         soon = partial(source.count_rows, asked._replace(timeout_s=min(COUNT_S, timeout_s)), COUNTED + 1)
         columns, items = self._titled(rows.columns, found), _mappings(rows.columns, found)
         following = encode_cursor(start + len(found)) if more else None
-        return paged(columns, items, following, place=place, before=start, count=count, size=soon)
+        table = paged(columns, items, following, place=place, before=start, count=count, size=soon)
+        table.facts = self.facets(request, partial(source.facet_rows, asked))
+        return table
 
     def _asked(self, params: Mapping[str, str]) -> tuple[tuple[Condition, ...], tuple[str, ...]]:
         """Filters and order; the provider knows the columns and refuses those that do not exist."""
-        filters = [name for name in params if name not in LIST_PARAMS and name not in self.params]
+        params = {name: text for name, text in params.items() if name not in self.own_params()}
+        filters = [name for name in params if name not in LIST_PARAMS]
         sort = [part for part in params.get("_sort", "").split(",") if part]
         names = {name.partition("__")[0] for name in filters} | {part.removeprefix("-") for part in sort}
-        own = {name: text for name, text in params.items() if name not in self.params}
-        asked = read_list(own, [Column(name) for name in names], self.locale)
+        asked = read_list(params, [Column(name) for name in names], self.locale)
         return tuple(_untyped(condition) for condition in asked.where), asked.order_by
 
     def _titled(self, names: Sequence[str], rows: Sequence[Sequence[Json]]) -> tuple[Column, ...]:

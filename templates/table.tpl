@@ -53,7 +53,19 @@ narrowed = page.search or any(chosen)
 %   end
   </tr></thead>
   <tbody>
-{{!page.rows.html}}
+%   for row in page.rows:
+    <tr>
+%     for cell in row:
+      <td class="{{'num ' if cell.numeric else 'long ' if len(str(cell.text)) > 36 else ''}}{{cell.kind}}">\\
+%       if cell.href:
+<a href="{{cell.href}}"><bdi>{{cell.text}}</bdi></a>\\
+%       else:
+<bdi>{{cell.text}}</bdi>\\
+%       end
+</td>
+%     end
+    </tr>
+%   end
   </tbody>
 </table>
 </div>

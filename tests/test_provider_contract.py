@@ -1638,3 +1638,66 @@ def test_a_count_that_takes_too_long_is_given_up(name: str, opener: Callable[[st
     assert provider.count_up_to(query, 10, 10.0) == 1
     assert provider.count_up_to(query, 10, 0.0) is None
     assert provider.count(query) == 1  # and nothing of the limit is left
+
+
+# ---- facets
+
+
+def test_values_are_counted_as_they_are_ordered_the_most_frequent_first(records: Any) -> None:
+    values = [
+        None,
+        True,
+        False,
+        0,
+        1,
+        1.0,
+        -1,
+        2,
+        10,
+        10,
+        0.5,
+        -0.5,
+        1e-30,
+        -1e300,
+        2**63 - 1,
+        "",
+        "a",
+        "a",
+        "A",
+        "é",
+        "1",
+        [],
+        {},
+    ]
+    values = stored(records, [*values, Decimal("0.30000000000000000001"), Decimal("-12345678901234567890.5")])
+    store(records, [Insert("t", f"{n:02}", {"v": value, "n": n}) for n, value in enumerate(values)])
+    store(records, [Insert("t", "none", {"n": 99})])
+    if isinstance(records, generic.GenericProvider) or records.kind == "aws":
+        with pytest.raises(app.Unsupported):
+            records.facet(Query("t"), "v", 10)
+        return
+    found = records.facet(Query("t", order_by=("n",), limit=1), "v", 100)
+    expected: dict[str, int] = {}
+    for value in [*values, None]:
+        expected[app.sort_key(value)] = expected.get(app.sort_key(value), 0) + 1
+    del expected["z"]
+    assert [(app.sort_key(value), count) for value, count in found] == sorted(
+        expected.items(), key=lambda one: (-one[1], one[0])
+    )
+    assert {type(value) for value, _ in found if app.sort_key(value)[:1] == "n"} == {int, float, Decimal}
+    assert records.facet(Query("t"), "v", 2) == found[:2]
+    few = Query("t", (Condition("v", "prefix", "a"),), search="A", search_fields=("v",))
+    assert records.facet(few, "v", 5) == [("a", 2)]
+    assert records.facet(Query("nothing"), "v", 5) == []
+
+
+def test_values_of_a_statement_are_counted_for_what_is_asked_of_its_rows(sales: Any) -> None:
+    sales.commit([Insert("sale", "5", {"region": "nord", "n": 1}), Insert("sale", "6", {"region": "{}", "n": 2})])
+    found = sales.facet_rows(Select(statement=VIEW, order_by=("region",), limit=1), "region", 100)
+    assert found[0] == ("nord", 2)
+    assert dict(found) == {"nord": 2, "süd": 1, "Nord": 1, None: 1, "100%": 1, "{}": 1}
+    asked = Select(statement=VIEW, where=(Condition("n", "gte", 10),), search="NORD")
+    assert sorted(sales.facet_rows(asked, "region", 100)) == [("Nord", 1), ("nord", 1)]
+    assert sales.facet_rows(Select(statement=VIEW), "region", 1) == [("nord", 2)]
+    named = Select(statement="select key as \"a {0} ''b\" from sale")
+    assert len(sales.facet_rows(named, "a {0} ''b", 100)) == 7
