@@ -5839,10 +5839,6 @@ class KeyRing:
             self._read = stamp, _parse_keys(text)  # one assignment: no thread sees halves of two rings
         return self._read[1]
 
-    def find(self, kid: str) -> Key | None:
-        """The key of that name, or None."""
-        return next((key for key in self.keys if key.kid == kid), None)
-
     def sub_key(self, purpose: str) -> bytes:
         """32 bytes to sign with for this purpose."""
         return self.keys[0].sub_key(purpose)
@@ -6001,14 +5997,22 @@ def _check_times(claims: Value, at: float) -> None:
 def verify_jwt(keys: KeyRing, text: str, issuer: str, at: float) -> Value:
     """The claims of a token that a key of the ring signed and that is good at that time, by the checklist of RFC 8725.
     Raises Unauthenticated if it is not. No claim is looked at before the signature was found right."""
+    claims = _signed_claims(keys.keys, text, issuer)
+    _check_times(claims, at)
+    return claims
+
+
+@lru_cache(maxsize=512)  # signature and claims depend on nothing but these; what is refused is judged each time
+def _signed_claims(keys: tuple[Key, ...], text: str, issuer: str) -> Value:
+    """The claims of a token, whenever it is good."""
     jws = _split_jws(text)
-    key = keys.find(_kid(jws.header))
+    kid = _kid(jws.header)
+    key = next((key for key in keys if key.kid == kid), None)
     if key is None:
         raise _foreign("kid names no key of the ring")
     claims = _parse_object(_authentic(key.secret, jws), "the payload")
     _check_claims(claims)
     _check_issuer(claims, issuer)
-    _check_times(claims, at)
     return claims
 
 

@@ -241,6 +241,17 @@ def test_a_forged_but_right_token_is_accepted_so_the_refusals_below_mean_somethi
     assert verify(forge(GOOD)) == GOOD
 
 
+def test_a_token_that_was_found_good_is_judged_again_by_time_ring_and_issuer() -> None:
+    text = forge(GOOD)
+    assert verify(text) == verify(text, NOW + 59) == GOOD
+    refused(lambda: verify(text, NOW + 60))
+    refused(lambda: app.verify_jwt(KeyRing([Key("k1", SECRET[::-1])]), text, "satchel", NOW))
+    refused(lambda: app.verify_jwt(KeyRing([Key("k2", SECRET)]), text, "satchel", NOW))
+    refused(lambda: app.verify_jwt(KeyRing([Key("k1", SECRET)]), text, "another", NOW))
+    refused(lambda: verify(text[:-1] + ("A" if text[-1] != "A" else "Q")))
+    assert verify(text) == GOOD
+
+
 @pytest.mark.parametrize(
     "change",
     [
