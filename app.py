@@ -9980,7 +9980,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     except ConfigError:
         registry = load_registry(BUNDLED / "plugins")  # without those; load_site says what is wrong with them
     try:
-        if not {"-h", "--help", "help"} & set(words):
+        if not {"-h", "--help", "help"} & set(words) or len(words) == 1:  # the program's own help names groups alone
             args = build_parser(registry, words).parse_args(words)
             if getattr(args.run, "func", None) is not _show_help:  # which says what each command is for
                 return args

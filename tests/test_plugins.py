@@ -145,6 +145,23 @@ def test_every_command_stops_with_exit_2_at_a_broken_plugin(shell: Shell) -> Non
     shell.run("--help")
 
 
+def test_the_program_s_own_help_imports_no_plugin_and_that_of_a_group_does(shell: Shell) -> None:
+    code = (
+        "import sys; sys.path.insert(0, sys.argv.pop(1)); import app, atexit\n"
+        "atexit.register(lambda: print(*[name for name in sys.modules if name.startswith('satchel_')])); app.main()"
+    )
+    said = {}
+    for words in ("--help", "-h", "help", "auth --help", "help auth"):
+        line = [sys.executable, "-c", code, str(Path(app.__file__).parent), *words.split()]
+        said[words] = subprocess.run(line, capture_output=True, text=True, cwd=shell.folder, check=True).stdout.rstrip("\n")
+    assert said["--help"] == said["-h"] == said["help"]
+    assert "server | auth | info" in said["--help"]
+    assert "satchel_plugin" not in said["--help"]
+    assert said["auth --help"].startswith("usage: app.pyz auth")
+    assert said["auth --help"] == said["help auth"]
+    assert "satchel_plugin_tokens" in said["auth --help"]
+
+
 def test_a_plugin_that_exits_or_is_hidden_is_handled(shell: Shell) -> None:
     shell.write("1 / 0", "plugins/_draft.py")
     shell.write("1 / 0", "plugins/notes.txt")
