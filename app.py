@@ -2375,15 +2375,15 @@ class Command(Extension, ABC):
 
 
 # ==== 5. RUNNERS =================================================================================================
-# Transports: the only section that knows HTTP, and what a message of a queue means. A runner makes Requests of what comes
-# in, hands them to its Host, and renders Responses and AppErrors as pages, JSON, CSV, NDJSON, bytes or messages.
+# Transports: the only section that knows HTTP and how messages are worked on. A runner makes Requests of what comes in,
+# hands them to its Host, and renders Responses and AppErrors as pages, JSON, CSV, NDJSON, bytes or messages.
 # uses: ERRORS VALUES CONFIG CONTRACTS
 # defines: Runner Asked Answer Format Route HTTP_METHODS PAGE_POLICY BodyReader Exchange json_answer see_other
 #          problem_details list_page error_headers methods_of JsonFormat CsvFormat NdjsonFormat send_content HttpDoor
 #          ELSEWHERE log_fault Head parse_head Limits DEFAULT_LIMITS Connection Seats HttpServer listen unix_listener
-#          HttpRunner Attribute Message Queue is_credential is_message_key bad_envelope parse_body read_envelope
-#          RetryPolicy DEFAULT_RETRIES LeaseLost Stopping Delivery Leases DeleteBatcher Scheduler StatusFile
-#          HealthCache QueueCounters Failures Outcome Consumer SqsRunner Supervisor
+#          HttpRunner Attribute Message is_credential bad_envelope Queue RetryPolicy DEFAULT_RETRIES LeaseLost Stopping
+#          Delivery Leases DeleteBatcher Scheduler StatusFile HealthCache QueueCounters Failures Outcome Consumer
+#          SqsRunner Supervisor
 
 
 class Runner(ABC):
@@ -2563,15 +2563,11 @@ class BodyReader:
 
     def _read(self, size: int, until_s: float) -> bytes:
         try:
-            chunk = bytes(self.source.read(size, until_s))
+            chunk: bytes = self.source.read(size, until_s)
         except TimeoutError:
             raise RequestTimeout("the body did not come in time") from None
-        except AppError:
-            raise
-        except Exception as error:  # servers have errors of their own for broken chunks and cut connections
-            if self.clock() > until_s:
-                raise RequestTimeout("the body came too slowly") from None
-            raise BadRequest("the body was cut off or is not well-formed") from error
+        except _Lost as error:
+            raise BadRequest("the body was cut off") from error
         if self.clock() > until_s:
             raise RequestTimeout("the body came too slowly")
         return chunk
@@ -2798,6 +2794,23 @@ def _phrase(status: int) -> str:
     return HTTPStatus(status).phrase
 
 
+def _head_bytes(answer: Answer, *more: str) -> bytes:
+    """The head of an answer, with more lines. Raises ValueError if one would become two."""
+    headers = [f"{name}: {value}" for name, value in answer.headers]
+    lines = [f"HTTP/1.1 {answer.status} {_phrase(answer.status)}", *headers, *more, _date(int(time.time())), "", ""]
+    text = "\n".join(lines)
+    if text.count("\n") != len(lines) - 1 or "\r" in text or "\0" in text:
+        raise ValueError("a header of the answer has a line break in it")
+    return text.replace("\n", "\r\n").encode("latin-1")
+
+
+@lru_cache(maxsize=4)
+def _date(second: int) -> str:
+    from email.utils import formatdate
+
+    return "Date: " + formatdate(second, usegmt=True)
+
+
 def problem_details(request_id: str, error: AppError) -> Value:
     """RFC 9457 problem details; the same object at every door."""
     title = _phrase(error.status)
@@ -2894,9 +2907,9 @@ def _written(exchange: Exchange, response: Response) -> Answer:
     return json_answer(201 if response.created else 200, response.data, headers)
 
 
-def _problem_answer(exchange: Exchange, error: AppError) -> Answer:
+def _problem_answer(request_id: str, error: AppError) -> Answer:
     """What a request that failed answers to programs."""
-    return json_answer(error.status, problem_details(exchange.id, error), error_headers(error), _PROBLEM_MEDIA)
+    return json_answer(error.status, problem_details(request_id, error), error_headers(error), _PROBLEM_MEDIA)
 
 
 class _NoFormat(Format):
@@ -3415,8 +3428,9 @@ def _check_lengths(data: bytes) -> None:
 
 _READ, _WRITE, _ENDED = POLLIN, POLLOUT, 0  # what a connection waits for; one that has ended waits for nothing
 _WANTS_WRITE = 3  # ssl.SSL_ERROR_WANT_WRITE
-_SKIPPED_BYTES = 65_536  # of a body that nobody wanted; a larger rest ends the connection
-_JOINED_BYTES = 65_536  # a file up to this size goes out in one piece with its head
+_SMALL_BYTES = (
+    65_536  # a rest of a body that is skipped if nobody wanted it; a file that goes out in one piece with its head
+)
 _STAY_S = 0.02  # how long a thread waits for the next request of a client, while others have nothing to do
 _PATIENCE_S = 0.005  # how long a thread waits for a client before another one works in its place
 _TICK_S = 0.1  # between looks at deadlines
@@ -3501,7 +3515,7 @@ class _Body:
 
     def may_stay(self) -> bool:
         """Whether the connection can go on after the answer; what was not read of the body is skipped if it is little."""
-        if self.is_over or self.is_broken or self.is_awaited or self.size_bytes is None or self.left > _SKIPPED_BYTES:
+        if self.is_over or self.is_broken or self.is_awaited or self.size_bytes is None or self.left > _SMALL_BYTES:
             return self.is_over and not self.is_broken
         self.connection.skip = self.left
         return True
@@ -3525,7 +3539,6 @@ class Connection:
         self.out = memoryview(b"")  # what is left of the answer …
         self.file: Any = None  # … and then of a file, from `offset` on
         self.offset = self.left = 0
-        self.copies = bool(server.tls)  # files go through this program, and not by sendfile
         self.is_idle = True  # no byte of the next request has come
         self.is_new, self.keeps = True, False
 
@@ -3534,9 +3547,12 @@ class Connection:
         try:
             while (wanted := self.step()) is None:
                 pass
+            return wanted
         except _Lost:
             return _ENDED
-        return wanted
+        except Exception:
+            LOG.exception("a connection failed")
+            return _ENDED
 
     def expire(self) -> int:
         """End what did not come in time."""
@@ -3654,8 +3670,7 @@ class Connection:
     def _refuse(self, error: AppError) -> int | None:
         """Answer what cannot be served, as the last answer."""
         self._drop_file()
-        problem = problem_details(self.request_id or new_id(time.time()), error)
-        answer = json_answer(error.status, problem, error_headers(error), _PROBLEM_MEDIA)
+        answer = _problem_answer(self.request_id or new_id(time.time()), error)
         self.keeps = False
         return self._begin(_head_bytes(answer, "Connection: close", f"Content-Length: {len(answer.body)}") + answer.body)
 
@@ -3681,7 +3696,7 @@ class Connection:
             return self._begin(lead)
         if hasattr(body, "fileno"):
             self.file, self.offset, self.left = body, body.start, body.length
-            return self._begin(lead + self._next_of_file() if body.length <= _JOINED_BYTES else lead)
+            return self._begin(lead + self._next_of_file() if body.length <= _SMALL_BYTES else lead)
         return self._stream(lead, body, is_chunked, is_sized)
 
     def _stream(self, lead: bytes, body: Any, is_chunked: bool, is_sized: bool) -> int | None:
@@ -3708,7 +3723,7 @@ class Connection:
         """Send what is left of the answer; what the client does not take at once waits in the poller."""
         while self.out or self.left:
             try:
-                if not self.out and self.copies:
+                if not self.out and self.server.tls:  # which sendfile does not speak
                     self.out = memoryview(self._next_of_file())
                 sent = self._send(self.out) if self.out else self._send_file()
             except Unavailable as error:
@@ -3754,11 +3769,10 @@ class Connection:
         """End the connection in the middle of an answer, by a reset if the client would take its end for the end of the
         answer."""
         words = error.with_hint if isinstance(error, AppError) else f"{type(error).__name__}: {error}"
-        trace = None if isinstance(error, AppError) else error
-        LOG.error("request %s: broken off in the middle: %s", self.request_id, words, exc_info=trace)
+        known = isinstance(error, AppError)
+        LOG.error("request %s: broken off in the middle: %s", self.request_id, words, exc_info=not known)
         if reset:
-            with suppress(OSError):
-                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         return _ENDED
 
     def _part(self) -> None:
@@ -3773,23 +3787,6 @@ class Connection:
 
     def _linger(self) -> int:
         return _ENDED if self._receive(CHUNK_BYTES) == b"" else _READ
-
-
-def _head_bytes(answer: Answer, *more: str) -> bytes:
-    """The head of an answer, with more lines. Raises ValueError if one would become two."""
-    headers = [f"{name}: {value}" for name, value in answer.headers]
-    lines = [f"HTTP/1.1 {answer.status} {_phrase(answer.status)}", *headers, *more, _date(int(time.time())), "", ""]
-    text = "\n".join(lines)
-    if text.count("\n") != len(lines) - 1 or "\r" in text or "\0" in text:
-        raise ValueError("a header of the answer has a line break in it")
-    return text.replace("\n", "\r\n").encode("latin-1")
-
-
-@lru_cache(maxsize=4)
-def _date(second: int) -> str:
-    from email.utils import formatdate
-
-    return "Date: " + formatdate(second, usegmt=True)
 
 
 class _Epoll:
@@ -3847,10 +3844,6 @@ class Seats:
     def beaten_at(self, seat: int) -> float:
         return self._cells[2 * seat + 1]
 
-    def are_taken(self, count: int) -> bool:
-        """Whether so many workers serve."""
-        return sum(beaten_at > 0 for beaten_at in self._cells[1::2]) >= count
-
     def are_uneven(self) -> bool:
         """Whether another worker has fewer connections than this one, by more than one."""
         alive = time.monotonic() - 2
@@ -3881,7 +3874,7 @@ class HttpServer:
             self.blocked += (ssl.SSLWantReadError, ssl.SSLWantWriteError)
         self.seats = seats or Seats(1)
         self.is_stopping = self._is_patient = self._is_over = False
-        self._until = math.inf
+        self._until, self._hurried_until = math.inf, 0.0
         self._listeners = {one.fileno(): one for one in listeners}
         self._lock = threading.Lock()  # of what is counted below
         self._held: dict[str, int] = {}  # connections by peer
@@ -3896,7 +3889,7 @@ class HttpServer:
 
     def run(self) -> None:
         self._poller = _Epoll() if sys.platform == "linux" else _Kqueue()
-        self._bell = os.pipe()  # wakes the threads at the end
+        self._bell, self._ringer = os.pipe()  # to wake the threads at the end
         for descriptor, listener in self._listeners.items():
             listener.setblocking(False)
             self._poller.watch(descriptor, _READ)
@@ -3925,20 +3918,27 @@ class HttpServer:
                 LOG.exception("a thread of the HTTP server failed")
             if self._is_surplus():
                 return
-        self._poller.watch(self._bell[0], _READ)  # wakes the next one
+        self._poller.watch(self._bell, _READ)  # for the next one
         with self._lock:
             self._live -= 1
 
     # -- connections
 
     def _accept(self, listener: socket.socket) -> None:
-        """Take one connection, or leave it to a worker that has fewer."""
-        for _ in range(20):
-            if not self.seats.are_uneven():
-                break
+        """Take one connection, or leave it to a worker that has fewer, unless that takes none either."""
+        waited_ms = 0
+        while self.seats.are_uneven() and time.monotonic() > self._hurried_until:
             time.sleep(0.001)
+            waited_ms += 1
+            if waited_ms == 20:
+                self._hurried_until = time.monotonic() + 0.05
         try:
             sock, address = listener.accept()
+            sock.setblocking(False)
+            if address:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self.tls:
+                sock = self.tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
                 time.sleep(_TICK_S)
@@ -3946,18 +3946,13 @@ class HttpServer:
         finally:
             if not self.is_stopping:
                 self._poller.watch(listener.fileno(), _READ)
-        peer = address[0] if isinstance(address, tuple) else "unix"
-        sock.setblocking(False)
-        if not self._admit(peer):
-            with closing(sock), suppress(OSError):
-                sock.send(_FULL)
+        peer = address[0] if address else "unix"
+        if self._admit(peer):
+            connection = Connection(self, sock, peer)
+            self._park(connection, connection.proceed())
             return
-        if peer != "unix":
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if self.tls:
-            sock = self.tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
-        connection = Connection(self, sock, peer)
-        self._park(connection, connection.proceed())
+        with closing(sock), suppress(OSError):
+            sock.send(_FULL)
 
     def _admit(self, peer: str) -> bool:
         with self._lock:
@@ -4057,18 +4052,28 @@ class HttpServer:
         for descriptor in list(self._parked):
             if connection := self._parked.pop(descriptor, None):
                 self._park(connection, _ENDED)
-        os.write(self._bell[1], b".")
-        self._poller.watch(self._bell[0], _READ)
+        os.close(self._ringer)
+        self._poller.watch(self._bell, _READ)
         until = time.monotonic() + 1  # a thread that is still at work then is left behind
         while self._live and time.monotonic() < until:
             time.sleep(0.005)
         if not self._live:
             self._poller.close()
-            os.close(self._bell[0])
-            os.close(self._bell[1])
+            os.close(self._bell)
 
 
 # ---- the runner of HTTP
+
+
+def _most_files() -> int:
+    """How many files this process may have open, raised to 8,192 if the system lets it."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = 8192 if hard == resource.RLIM_INFINITY else min(8192, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    return most
 
 
 def listen(bind: str) -> socket.socket:
@@ -4120,7 +4125,7 @@ class HttpRunner(Runner):
         config: Config,
         host: Host,
         queues: Callable[[], Mapping[str, str]] = dict,
-        on_ready: Callable[[str], None] = lambda address: None,
+        on_ready: Callable[[str], Any] = str,
     ) -> None:
         """`queues` are the states of queues that a runner beside this one works on; on_ready gets the site's address once
         its workers answer."""
@@ -4146,8 +4151,7 @@ class HttpRunner(Runner):
         return self.config.workers or os.cpu_count() or 1
 
     def listen(self) -> None:
-        """Take the address, before any fork. Raises Unavailable if it is taken, and ConfigError if the certificate cannot be
-        used."""
+        """Take the address, before any fork. Raises Unavailable if it is taken, ConfigError for a bad certificate."""
         self._tls()
         self.listener = listen(self.config.bind)
 
@@ -4177,9 +4181,11 @@ class HttpRunner(Runner):
 
     def run(self) -> None:
         """A worker, until SIGTERM; after SIGHUP it ends when its clients have been answered once more."""
+        connections = min(self.limits.connections, _most_files() // 2)  # a request opens files too
         self.server = HttpServer(
             [self.listener], self.answer, threads=self.config.threads, tls=self._tls(), seats=self.seats,
-            limits=self.limits._replace(silence_s=float(self.config.body_timeout_s)), is_many=lru_cache(1000)(self._is_many),
+            limits=self.limits._replace(silence_s=float(self.config.body_timeout_s), connections=connections),
+            is_many=lru_cache(1000)(self._is_many),
         )  # fmt: skip
         signal.signal(signal.SIGTERM, lambda *_: self.stop())
         signal.signal(signal.SIGHUP, lambda *_: self.server.stop(self.limits.drain_s, patient=True))
@@ -4248,14 +4254,14 @@ class HttpRunner(Runner):
         with suppress(Exception):  # the templates may be what is broken
             if answer := exchange.format.fault(exchange, fault):
                 return answer
-        return _problem_answer(exchange, fault)
+        return _problem_answer(exchange.id, fault)
 
     def _fault(self, exchange: Exchange, error: AppError) -> Answer:
         log_fault(exchange, error)
         exchange.subject = exchange.subject or error.subject
         if isinstance(error, Unauthenticated) and exchange.by_cookie:
             exchange.cookies = self.door.ended_session(exchange)
-        answer = exchange.format.fault(exchange, error) or _problem_answer(exchange, error)
+        answer = exchange.format.fault(exchange, error) or _problem_answer(exchange.id, error)
         if isinstance(error, UnsupportedAction):
             answer.headers.append(self._allow(exchange))
         return answer
@@ -4453,6 +4459,15 @@ class Message(NamedTuple):
         return value if isinstance(value, str) else ""
 
 
+def is_credential(name: str) -> bool:
+    """Whether an attribute of this name holds a credential, which no copy of the message may have."""
+    return name.lower() == "authorization"
+
+
+def bad_envelope(pointer: str, code: str, detail: str) -> BadEnvelope:
+    return BadEnvelope(f"the message is no envelope: {pointer} {detail}", faults=[Fault(pointer, code, detail)])
+
+
 class Queue(ABC):
     """A queue, used from many threads. Every method may raise NotFound if there is no such queue, Forbidden, Unavailable, or
     Refused if the service will never take what is sent."""
@@ -4505,124 +4520,6 @@ class Queue(ABC):
         """The events in a store that a body tells of: for each a key that its repeats share, and data for a form. None if it
         tells of none."""
         return None
-
-
-# ---- queues: what a message asks for
-
-_MOST_REPLY_FILE_BYTES = 8 * 1024 * 1024
-
-
-def is_credential(name: str) -> bool:
-    """Whether what has this name in a message is a credential."""
-    return name.lower() == "authorization"
-
-
-def is_message_key(key: Json) -> bool:
-    """Whether it can be an idempotency key."""
-    return isinstance(key, str) and 0 < len(key) <= 255 and not check_text(key)
-
-
-def bad_envelope(pointer: str, code: str, detail: str) -> BadEnvelope:
-    return BadEnvelope(f"the message is no envelope: {pointer} {detail}", faults=[Fault(pointer, code, detail)])
-
-
-def parse_body(body: str) -> Json:
-    """The JSON of a message's body; raises BadEnvelope if it is not JSON."""
-    try:
-        return load_json(body)
-    except BadRequest as error:
-        raise BadEnvelope(error.message, faults=[Fault("", "json", error.message)]) from error
-
-
-def _envelope_faults(value: Json) -> Iterator[Fault]:
-    if not isinstance(value, dict):
-        yield Fault("", "type", "must be an object { v, resource, action, … }")
-        return
-    names = ("v", "resource", "action", "data", "params", "id")
-    for name in value:
-        if name not in names:
-            yield Fault(member_pointer("", name), "unknown", f"is no member of an envelope{nearest(name, names)}")
-    for name in ("v", "resource", "action"):
-        if name not in value:
-            yield Fault(f"/{name}", "required", "is missing")
-    if "v" in value and (value["v"] != 1 or type(value["v"]) is not int):
-        yield Fault("/v", "version", "must be 1")
-    resource = value.get("resource", "forms/any")
-    if not isinstance(resource, str) or check_text(resource) or not re.fullmatch(r"[a-z]+(/[^/?#\s]+)+/?", resource):
-        yield Fault("/resource", "address", "must be an address such as forms/leave")
-    if value.get("action", "read") not in list(Action):
-        yield Fault("/action", "action", f"must be one of {', '.join(Action)}")
-    if not is_message_key(value.get("id", "none")):
-        yield Fault("/id", "id", "must be a text of 1 to 255 characters")
-    yield from _params_faults(value.get("params", {}))
-
-
-def _params_faults(params: Json) -> Iterator[Fault]:
-    if not isinstance(params, dict):
-        yield Fault("/params", "type", "must be an object of texts")
-        return
-    for name, text in params.items():
-        if not isinstance(text, str):
-            yield Fault(member_pointer("/params", name), "type", "must be a text")
-        elif problem := check_text(name + text):
-            yield Fault(member_pointer("/params", name), "text", problem)
-
-
-def read_envelope(value: Json, message: Message, ceiling: tuple[Grant, ...] | None, request_id: str) -> Request:
-    """The request that an envelope says (docs/queues.md). Raises BadEnvelope with every fault and its pointer."""
-    if faults := list(dict.fromkeys(_envelope_faults(value))):
-        first = "; ".join(f"{fault.pointer} {fault.detail}".strip() for fault in faults[:3])
-        raise BadEnvelope(f"the message is no envelope: {first}", faults=faults)
-    type_, _, rest = value["resource"].partition("/")
-    name, *path = split_path(rest)
-    action, data = Action(value["action"]), value.get("data")
-    if action in (Action.READ, Action.DELETE) and data is not None:
-        raise bad_envelope("/data", "unknown", "goes with create and update")
-    content = _file_bytes(data) if type_ == "files" and action in (Action.CREATE, Action.UPDATE) else None
-    return Request(
-        id=request_id, action=action, resource=f"{type_}/{quote(name, safe='')}", path=tuple(path), door="sqs",
-        params=value.get("params", {}), data=data if content is None else None,
-        body=None if content is None else [content], body_bytes=None if content is None else len(content),
-        idempotency_key=value.get("id", message.id), credential=_credential(message), sent_at=message.sent_at,
-        ceiling=ceiling,
-    )  # fmt: skip
-
-
-def _credential(message: Message) -> str:
-    """The `authorization` attribute, whatever its case; Unauthenticated if there are two or it is no Bearer token."""
-    found = [message.text(name).strip() for name in message.attributes if is_credential(name)]
-    if len(found) > 1 or not all(text.lower().startswith("bearer ") for text in found):
-        raise Unauthenticated("the credential is malformed: send one attribute with Bearer and a token, as text")
-    return found[0] if found else ""
-
-
-def _file_bytes(data: Json) -> bytes:
-    """The bytes of a file, sent as { text } or { base64 }."""
-    kind, text = next(iter(data.items())) if isinstance(data, dict) and len(data) == 1 else ("", None)
-    if kind not in ("text", "base64") or not isinstance(text, str):
-        raise bad_envelope("/data", "file", 'must be { "text": … } or { "base64": … }')
-    try:
-        return text.encode() if kind == "text" else base64.b64decode(text, validate=True)
-    except ValueError:
-        problem = check_text(text) if kind == "text" else "is not base64"
-        raise bad_envelope(f"/data/{kind}", kind, problem) from None
-
-
-# ---- queues: what is sent
-
-
-def _reply_data(response: Response) -> tuple[int, Json]:
-    """Status and body of an answer, as HTTP has them in JSON; the bytes of a file as base64."""
-    status = 201 if response.created else 200
-    if response.table:
-        with closing(response.table):
-            return status, list_page(response.table)
-    if response.content is None:
-        return 204 if response.data is None else status, response.data
-    if response.content.blob.size_bytes > _MOST_REPLY_FILE_BYTES:
-        raise TooLarge(f"{response.content.name} is too large for an answer by message")
-    with closing(response.content.read(0, None)) as reader:
-        return status, {"name": response.content.name, "base64": base64.b64encode(b"".join(reader)).decode()}
 
 
 # ---- queues: leases, deletes, turns
@@ -5071,6 +4968,7 @@ class Consumer:
         self.config, self.queue, self.replies, self.name = config, queue, replies, config.name
         self.sqs, self.host, self.policy, self.leases = runner.config, runner.host, runner.policy, runner.leases
         self.status, self.health, self.failures = runner.status, runner.health, runner.failures
+        self.envelopes = plugin("envelopes")
         self.counters = QueueCounters(runner.host, self.name)
         self.scheduler = Scheduler(self.sqs.threads)
         self.stopping = threading.Event()
@@ -5191,22 +5089,11 @@ class Consumer:
                 "/attributes/reply_to", "reply_to", f"is {name[:80]!r}, which [sqs] replies does not name{known}"
             )
         inner, delivery.payload = self.queue.load(inner)
-        value = parse_body(inner.body)
+        value = self.envelopes.parse_body(inner.body)
         events = self.queue.events(value)
         if events is None:
-            return [read_envelope(value, inner, self.config.allow, delivery.request_id)]
-        if not events:
-            return []
-        if self.config.events is None:
-            raise bad_envelope("/Records", "events", "is an S3 event, and [sqs] queues names no events for this queue")
-        resource, role = self.config.events.resource, self.config.events.role
-        return [
-            Request(
-                id=delivery.request_id, action=Action.CREATE, resource=resource, door="sqs", data=data,
-                idempotency_key=key, ceiling=self.config.allow, role=role,
-            )
-            for key, data in events
-        ]  # fmt: skip
+            return [self.envelopes.read_envelope(value, inner, self.config.allow, delivery.request_id)]
+        return list(self.envelopes.event_requests(events, self.config, delivery.request_id))
 
     # -- handle
 
@@ -5249,8 +5136,8 @@ class Consumer:
         for response in responses:
             delivery.subject = response.caller.subject
         if len(requests) == 1:
-            return Outcome("replayed" if responses[0].replayed else "done", *_reply_data(responses[0]))
-        return Outcome("done", 200, [_reply_data(response)[1] for response in responses])
+            return Outcome("replayed" if responses[0].replayed else "done", *self.envelopes.answer_of(responses[0]))
+        return Outcome("done", 200, [self.envelopes.answer_of(response)[1] for response in responses])
 
     def _failed(self, delivery: Delivery, error: AppError) -> Outcome:
         error.subject = delivery.subject = error.subject or delivery.subject
@@ -5368,6 +5255,7 @@ class SqsRunner(Runner):
     """Queues: the same requests as by HTTP, each done once though messages may come again and again."""
 
     kind = "sqs"
+    plugins = ("sqs", "envelopes")  # which it asks for in its own process
 
     def __init__(
         self,
@@ -5467,10 +5355,8 @@ class _Child(NamedTuple):
 
 
 class Supervisor(Runner):
-    """Runs each part in a child of its own and starts again what dies. It opens nothing itself, but holds the listening
-    socket of the workers of HTTP.
-
-    After SIGHUP each part is started anew; a worker of HTTP goes when the new one in its place answers."""
+    """Runs each part in a child of its own and starts again what dies. It opens nothing, and holds the listening socket of
+    the workers of HTTP. After SIGHUP each part starts anew; a worker of HTTP goes when the new one in its place answers."""
 
     kind = "supervisor"
 
@@ -5501,7 +5387,7 @@ class Supervisor(Runner):
         is_starting = self.http is not None
         while not self.stops and not self.failed:
             self._reap()
-            if self.http and is_starting and self.http.seats.are_taken(self.http.workers):
+            if self.http and is_starting and all(map(self.http.seats.beaten_at, range(self.http.workers))):
                 self.http.on_ready(self.http.address)
                 is_starting = False
             for name in [name for name, at in self.again.items() if time.monotonic() >= at]:
@@ -5600,10 +5486,12 @@ class Supervisor(Runner):
             self.leaving[pid] = child, until
             os.kill(pid, signal.SIGTERM)
         for _, names in itertools.groupby(self.parts, lambda name: name.partition(" ")[0]):
-            told = list(names)
+            told, soon = set(names), time.monotonic() + 1
             for name in told:
                 self._signal(name, signal.SIGTERM)
-            self._wait(1, but_for=told)
+            while self.children.keys() & told and time.monotonic() < soon:
+                self._reap()
+                time.sleep(0.02)
         while self.children or self.leaving:
             if self.stops > asked:
                 asked = self.stops
@@ -5613,12 +5501,6 @@ class Supervisor(Runner):
                 if child.seat is not None and time.monotonic() > until:
                     os.kill(child.pid, signal.SIGKILL)
             self._watch_workers()
-            self._reap()
-            time.sleep(0.02)
-
-    def _wait(self, patience_s: float, but_for: Sequence[str]) -> None:
-        until = time.monotonic() + patience_s
-        while self.children.keys() & set(but_for) and time.monotonic() < until:
             self._reap()
             time.sleep(0.02)
 
@@ -9795,7 +9677,8 @@ def cmd_server_run(args: argparse.Namespace) -> int:
     app.queues = partial(StatusFile.read, list(states.values()))
     own = os.getpid()
     _ = app.meters  # made before the first fork, so that all processes count in one place
-    for name in _ASKED_FOR_LATE:  # now: another version may have taken the place of its files by then
+    late = _ASKED_FOR_LATE + (SqsRunner.plugins if queue_workers else ())
+    for name in late:  # now: another version may have taken the place of its files by then
         plugin(name)
     with claim_data(app.config.site.data):
         for path in states.values():

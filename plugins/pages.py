@@ -6,9 +6,8 @@ import hashlib
 import io
 import re
 import secrets
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from decimal import Decimal
 from functools import partial
 from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
@@ -69,17 +68,18 @@ from app import (
 )
 
 if TYPE_CHECKING:
-    from plugins import controls, media_types, uploads
+    from plugins import cells, controls, media_types, uploads
     from plugins.controls import Input
     from plugins.html_forms import form_of, read_form
     from plugins.locale import Locale
 else:
-    controls, media_types, uploads = app.plugin("controls"), app.plugin("media_types"), app.plugin("uploads")
+    cells, controls = app.plugin("cells"), app.plugin("controls")
+    media_types, uploads = app.plugin("media_types"), app.plugin("uploads")
     form_of, read_form = app.plugin("html_forms").form_of, app.plugin("html_forms").read_form
 
 # ==== 1. PAGES ===================================================================================================
 # Templates, those beside app.toml first, and what each of them shows.
-# uses: ERRORS VALUES CONFIG RUNNERS RESOURCES ASSEMBLY plugin:controls plugin:locale plugin:media_types
+# uses: ERRORS VALUES CONFIG RUNNERS RESOURCES ASSEMBLY plugin:cells plugin:controls plugin:locale plugin:media_types
 # defines: Again site_of Pages page_answer listed
 
 # By status: what happened, and what a person can do about it.
@@ -335,7 +335,7 @@ class Pages:
         address = f"{listing}/{quote(data['id'], safe='')}"
         fields = [
             SimpleNamespace(
-                title=one.title, text=self.locale.show(one, data[one.name]), href=_target(exchange, data[one.name]),
+                title=one.title, text=self.locale.show(one, data[one.name]), href=cells.target(exchange.url, data[one.name]),
                 multiline=one.format == "multiline" or "\n" in str(data[one.name]),
             )
             for one in page["columns"]
@@ -361,11 +361,13 @@ class Pages:
         records = page["address"] + "/records/" if is_records else ""
         columns = [column for column in table.columns if not (records and column.name in ("id", "version", "updated_by"))]
         filters, faults = self._filter(exchange, page, again), page.get("faults", ())
+        state = _list_state(exchange)
+        ending = "?" + urlencode({"_list": state}) if state else ""
         return {
             "title": page["title"], "note": page["note"], **filters, "empty": _empty_words(page, again),
             "crumbs": _crumbs(exchange, _form_trail(page) if records else [(page["title"], "")]),
             "columns": [_heading(exchange, here, again, column) for column in columns],
-            "rows": list(self._rows(exchange, columns, table.rows, records)),
+            "rows": cells.Rows(columns, table.rows, self.locale, exchange.url, records, ending),
             "action": exchange.url(here), "count": _counted(table),
             "next_href": exchange.url(here, **again, _next=table.next) if table.next else "",
             "first_href": exchange.url(here, **again) if exchange.query.get("_next") else "",
@@ -394,24 +396,6 @@ class Pages:
             "hidden": {name: text for name, text in again.items() if name != "_q" and name not in asked},
             "errors": [SimpleNamespace(href=f"#f-{name}", text=f"{titles[name]} {text}") for name, text in wrong.items()],
         }  # fmt: skip
-
-    def _rows(
-        self, exchange: Exchange, columns: Sequence[Column], rows: Iterable[Mapping[str, Json]], records: str
-    ) -> Iterator[list[SimpleNamespace]]:
-        """The cells of each row; if it is a record below the address `records`, the first cell leads to it."""
-        state = _list_state(exchange)
-        ending = "?" + urlencode({"_list": state}) if state else ""
-        for row in rows:
-            cells = [self._cell(exchange, column, row[column.name]) for column in columns]
-            if records:
-                cells[0].text = cells[0].text or "—"
-                cells[0].href = exchange.url(records + quote(str(row["id"]), safe="")) + ending
-            yield cells
-
-    def _cell(self, exchange: Exchange, column: Column, value: Json) -> SimpleNamespace:
-        numeric = isinstance(value, int | float | Decimal) and not isinstance(value, bool) and not column.titles
-        text, href = _short(self.locale.show(column, value)), _target(exchange, value)
-        return SimpleNamespace(text=text, href=href, numeric=numeric, kind=column.format)
 
     # -- controls
 
@@ -607,20 +591,6 @@ def _file_entry(exchange: Exchange, row: Mapping[str, Json], may: Sequence[Actio
         may_delete=row["type"] == "file" and Action.DELETE in may,
         delete_href=exchange.url(row["address"], _method="DELETE", _list=_list_state(exchange)),
     )  # fmt: skip
-
-
-def _short(text: str) -> str:
-    """What stands in the cell of a list, where the whole may have any length."""
-    return text if len(text) <= 200 else text[:199].rstrip() + "…"
-
-
-def _target(exchange: Exchange, value: Json) -> str:
-    """Where a shown value leads: a stored file to itself, an address that a browser may follow to there; "" for others."""
-    if isinstance(value, dict) and "address" in value:
-        return exchange.url(value["address"])
-    if not isinstance(value, str) or not value.startswith(("http", "mailto:")) or len(value) >= 4000:
-        return ""
-    return value if re.fullmatch(r"(https?://|mailto:)\S+", value) else ""
 
 
 # ==== 2. DRAFTS ==================================================================================================

@@ -40,12 +40,11 @@ from app import (
     check_value,
     dump_json,
     is_credential,
-    is_message_key,
     load_json,
-    parse_body,
 )
 
 aws = app.plugin("aws")
+envelopes = app.plugin("envelopes")
 
 # ==== 1. SERVICE =================================================================================================
 # SQS and the S3 beside it, over the clients of plugins/aws.py: each call says what it does, and its faults leave as
@@ -139,7 +138,7 @@ def translated(context: str, error: AppError) -> AppError:
 # ==== 2. WRAPPINGS ===============================================================================================
 # What other services of AWS make of a message: notifications of SNS, pointers to bodies in S3 as the extended client
 # libraries write them, event notifications of S3.
-# uses: VALUES RUNNERS
+# uses: VALUES RUNNERS plugin:envelopes
 # defines: POINTERS POINTER_SIZES unwrapped has_pointer payload_pointer object_events is_event event_data
 
 POINTERS = ("software.amazon.payloadoffloading.PayloadS3Pointer", "com.amazon.sqs.javamessaging.MessageS3Pointer")
@@ -150,7 +149,7 @@ def unwrapped(message: Message) -> Message:
     """What an SNS notification carries, under the notification's own id; any other message as it is."""
     if "TopicArn" not in message.body or not message.body.lstrip().startswith("{"):
         return message
-    outer = parse_body(message.body)
+    outer = envelopes.parse_body(message.body)
     if outer.get("Type") != "Notification" or not isinstance(outer.get("Message"), str) or "TopicArn" not in outer:
         return message
     given = outer.get("MessageAttributes", {})
@@ -160,7 +159,7 @@ def unwrapped(message: Message) -> Message:
         if isinstance(one, dict)
     }
     key = outer.get("MessageId")
-    if not is_message_key(key):
+    if not envelopes.is_message_key(key):
         raise bad_envelope("/MessageId", "id", "must be a text of 1 to 255 characters")
     return message._replace(id=key, body=outer["Message"], attributes={**carried, **message.attributes})
 
@@ -174,7 +173,7 @@ def payload_pointer(message: Message) -> tuple[str, str] | None:
     """Bucket and key of a body in S3; None for a body that is here."""
     if not has_pointer(message):
         return None
-    match parse_body(message.body):
+    match envelopes.parse_body(message.body):
         case [str(kind), {"s3BucketName": str(bucket), "s3Key": str(key)}] if kind in POINTERS:
             return bucket, key
     raise bad_envelope("", "pointer", "is not the S3 pointer that its attributes announce")

@@ -53,19 +53,7 @@ narrowed = page.search or any(chosen)
 %   end
   </tr></thead>
   <tbody>
-%   for row in page.rows:
-    <tr>
-%     for cell in row:
-      <td class="{{'num ' if cell.numeric else 'long ' if len(str(cell.text)) > 36 else ''}}{{cell.kind}}">\\
-%       if cell.href:
-<a href="{{cell.href}}"><bdi>{{cell.text}}</bdi></a>\\
-%       else:
-<bdi>{{cell.text}}</bdi>\\
-%       end
-</td>
-%     end
-    </tr>
-%   end
+{{!page.rows.html}}
   </tbody>
 </table>
 </div>

@@ -28,7 +28,7 @@ from test_runner_sqs import POINTER, Program, event, hinder, is_lost
 
 import app
 
-sqs, queues = app.plugin("sqs"), app.plugin("queues")
+envelopes, sqs, queues = app.plugin("envelopes"), app.plugin("sqs"), app.plugin("queues")
 
 
 @pytest.fixture
@@ -918,7 +918,7 @@ def test_a_test_event_is_acknowledged_everywhere_and_an_envelope_is_never_taken_
 def test_what_is_wrong_is_told_where_it_is(body: Any, pointer: str) -> None:
     message = app.Message("m", json.dumps(body))
     with pytest.raises(app.BadEnvelope) as caught:
-        app.read_envelope(app.load_json(message.body), message, None, "r")
+        envelopes.read_envelope(app.load_json(message.body), message, None, "r")
     assert [fault.pointer for fault in caught.value.faults] == [pointer]
 
 

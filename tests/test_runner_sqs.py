@@ -33,6 +33,7 @@ from sqs_fake import SqsFake
 import app
 from app import Action
 
+envelopes = app.plugin("envelopes")
 POINTER = "software.amazon.payloadoffloading.PayloadS3Pointer"
 
 
@@ -133,7 +134,7 @@ def test_reasons_are_said_in_one_form_whatever_attributes_there_were(tmp_path: P
 def test_a_bad_envelope_is_told_with_pointers(body: Any, pointers: list[str]) -> None:
     message = app.Message("m1", body if isinstance(body, str) else json.dumps(body))
     with pytest.raises(app.BadEnvelope) as caught:
-        app.read_envelope(app.parse_body(message.body), message, None, "r1")
+        envelopes.read_envelope(envelopes.parse_body(message.body), message, None, "r1")
     assert [fault.pointer for fault in caught.value.faults] == pointers
     assert caught.value.code == "bad_envelope"
 
@@ -154,11 +155,11 @@ def test_a_bad_envelope_is_a_dead_letter_and_a_bad_reply_name_too(tmp_path: Path
 def test_what_an_envelope_says_becomes_a_request() -> None:
     body = envelope("forms/leave/records/a%2Fb", "update", {"day": "x"}, params={"a": "b"}, id="key")
     message = app.Message("m1", json.dumps(body), {"Authorization": app.Attribute("Bearer t")}, 12.5)
-    request = app.read_envelope(body, message, (), "r1")
+    request = envelopes.read_envelope(body, message, (), "r1")
     assert (request.resource, request.path, request.action) == ("forms/leave", ("records", "a/b"), Action.UPDATE)
     assert (request.data, request.params, request.idempotency_key) == ({"day": "x"}, {"a": "b"}, "key")
     assert (request.credential, request.sent_at, request.ceiling, request.door) == ("Bearer t", 12.5, (), "sqs")
-    assert app.read_envelope(leave(), message, None, "r1").idempotency_key == "m1"
+    assert envelopes.read_envelope(leave(), message, None, "r1").idempotency_key == "m1"
 
 
 # ---- parity with HTTP

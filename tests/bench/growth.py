@@ -14,6 +14,7 @@ from harness import MIB, Ask, Bench, Line, Missing, cpu_s, pss_mb, receive, send
 from peers import MOST_IN_A_BATCH, SITE, STARTER, Datasette, PocketBase, Satchel
 
 CONNECTIONS = 16
+CORES = os.cpu_count() or 1
 LIMIT_MB = 30.0  # that a transfer may add
 
 
@@ -166,6 +167,11 @@ def writer(bench: Bench) -> list[Line]:
             "grouped": lambda: raw(place, tables, rows, len(rows)),
         }
     )
+    [of_site] = cpu_ms(bench, site.create, site.pid)
+    bench.notes.append(
+        f"One create takes {of_site:.2f} ms of processor time, so {CORES} cores end at {a_second(of_site)} a second, with "
+        "nothing left for a client."
+    )
     single, grouped = "bare loop, 1 record a commit", "bare loop, 1,000 records a commit"
     return [
         Line("create, durable, 1 connection", single, found["1"], found["single"]),
@@ -215,14 +221,22 @@ def nodes(bench: Bench) -> list[Line]:
 
 
 def calculated(bench: Bench, work: str, ask: Ask, node: int, database: int) -> str:
-    """What nodes and a database with cores of their own would do, by the processor time that one request takes of each."""
-    cores = os.cpu_count() or 1
-    before = cpu_s(node), cpu_s(database)
-    done = bench.rate(ask, CONNECTIONS) * bench.seconds
-    of_node, of_database = (max((cpu_s(pid) - was) / done, 1e-6) for pid, was in zip((node, database), before, strict=True))
+    """What nodes and a database with cores of their own would do."""
+    of_node, of_database = cpu_ms(bench, ask, node, database)
     return (
-        f"Calculated, not measured: one {work} takes {of_node * 1000:.2f} ms of processor time in a node and "
-        f"{of_database * 1000:.2f} ms in PostgreSQL. With {cores} cores each of their own, a node would do "
-        f"{cores / of_node:,.0f} a second at most and the database {cores / of_database:,.0f}, so that "
-        f"{max(of_node / of_database, 1):.1f} nodes keep one database busy."
+        f"Calculated, not measured: one {work} takes {of_node:.2f} ms of processor time in a node and {of_database:.2f} ms "
+        f"in PostgreSQL. With {CORES} cores each of their own, a node would do {a_second(of_node)} a second at most and the "
+        f"database {a_second(of_database)}, so that {max(of_node / of_database, 1):.1f} nodes keep one database busy."
     )
+
+
+def a_second(ms: float) -> str:
+    """How often all cores together can do what takes so much processor time."""
+    return f"{CORES * 1000 / ms:,.0f}"
+
+
+def cpu_ms(bench: Bench, ask: Ask, *pids: int) -> list[float]:
+    """The processor time that one request takes of each of these processes with their children."""
+    before = [cpu_s(pid) for pid in pids]
+    done = bench.rate(ask, CONNECTIONS) * bench.seconds
+    return [max((cpu_s(pid) - was) * 1000 / done, 0.001) for pid, was in zip(pids, before, strict=True)]

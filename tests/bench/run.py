@@ -7,6 +7,7 @@ nothing. Programs that are not installed are named, and what needs them is left 
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 import traceback
@@ -95,11 +96,12 @@ def main() -> int:
     asked = parser.parse_args()
     if unknown := [name for name in asked.names if name not in ROWS]:
         parser.error(f"there is no row {unknown[0]!r}; the rows are {', '.join(ROWS)}")
-    try:
-        with tempfile.TemporaryDirectory(prefix="satchel-bench-") as folder:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # servers and folders go with it
+    with tempfile.TemporaryDirectory(prefix="satchel-bench-") as folder:
+        try:
             rows, notes, failed = run(asked.names or list(ROWS), asked.quick, Path(folder))
-    finally:
-        stop_everything()
+        finally:
+            stop_everything()
     if asked.quick:
         print("A quick run: everything is small, and the numbers mean nothing.")
     print(results.printed(rows))
