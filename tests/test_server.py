@@ -213,7 +213,7 @@ def test_who_wants_to_keep_a_connection(keeps: bool, version: str, line: str) ->
 
 
 def test_requests_are_answered_one_after_the_other(plain: Running) -> None:
-    chunked = b"3;a=b\r\nabc\r\n00002 ; c\r\nde\r\n0\r\nTrailer: dropped\r\n\r\n"
+    chunked = b"3;a=b\r\nabc\r\n00002; c\r\nde\r\n0\r\nTrailer: dropped\r\n\r\n"
     data = (
         post(b"/a", b"Content-Length: 2", body=b"xy")
         + b"\r\n\r\n"
