@@ -11,6 +11,7 @@ readonly SOURCES=(app.py plugins templates static .build build.sh pyproject.toml
 readonly BENCH_PARTS=(nginx:nginx-light postgres:postgresql wrk:wrk)
 readonly SYSTEM_PARTS=(
   "${BENCH_PARTS[@]}" curl:curl chromium:chromium chromedriver:chromium-driver openssl:openssl npm:npm
+  slowhttptest:slowhttptest
 )
 readonly PEERS=(datasette pocketbase copyparty)  # what the bench sets beside Satchel, as tests/bench/peers/NAME.txt
 readonly TOOLS=$VENV/tools                   # programs that tests start, each apart from the tests' own packages
@@ -152,6 +153,7 @@ prepare_emulators() { once emulators install_tool .build/emulators.txt || skippe
 
 prepare_tools() {
   prepare_emulators
+  once redbot install_tool .build/redbot.txt || skipped REDbot
   once json-server install_json_server .build/json-server/*.json || skipped json-server
 }
 
