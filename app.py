@@ -310,8 +310,8 @@ class ConfigError(AppError):
 # defines: Json Value Clock Action Grant parse_grant covers Caller Conditions Held Upload Request Reader Content Column
 #          Table Response Record Insert Update Delete Write Blob Folder Unseen Entry Staged OPERATORS Condition Query
 #          Page Select Rows Change exact_number load_json Encoded dump_json check_text member_pointer LOST Damaged
-#          Unread damage_of damage_in check_value storable same_json is_key check_path compose split_path quote_path
-#          new_id BUNDLED CHUNK_BYTES LOG rfc3339 instant_key encode_cursor decode_cursor nearest how_many
+#          Unread damage_of damage_in plain_problem check_value storable same_json is_key check_path compose split_path
+#          quote_path new_id BUNDLED CHUNK_BYTES LOG rfc3339 instant_key encode_cursor decode_cursor nearest how_many
 
 Json: TypeAlias = Any  # None, bool, int, float, Decimal, str, list and dict of these
 Value: TypeAlias = dict[str, Json]  # a JSON object
@@ -830,7 +830,7 @@ def damage_in(row: Mapping[str, Json]) -> list[tuple[str, str]]:
 _PLAIN = (str, int, float, type(None))
 
 
-def _plain_problem(value: Json) -> tuple[str, str] | None:
+def plain_problem(value: Json) -> tuple[str, str] | None:
     """(code, words) why a text or number cannot be stored exactly; None if it can, and for all other types."""
     if isinstance(value, str):
         problem = check_text(value)
@@ -843,20 +843,18 @@ def _plain_problem(value: Json) -> tuple[str, str] | None:
 
 def check_value(value: Json, pointer: str = "", depth: int = 0) -> Iterator[Fault]:
     """Every reason why a JSON value cannot be stored exactly; it may have at most 100 levels of lists and objects."""
-    if isinstance(value, Encoded):
-        return
     if depth > 100:
         yield Fault(pointer, "depth", "is nested in more than 100 lists and objects")
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
             yield from check_value(item, f"{pointer}/{index}", depth + 1)
-    elif isinstance(value, Mapping):
+    elif isinstance(value, Mapping) and not isinstance(value, Encoded):
         for name, item in value.items():
             if problem := check_text(name):
                 yield Fault(member_pointer(pointer, name), "text", problem)
-            if depth == 100 or not isinstance(item, _PLAIN) or (item and _plain_problem(item)):
+            if depth == 100 or not isinstance(item, _PLAIN) or (item and plain_problem(item)):
                 yield from check_value(item, member_pointer(pointer, name), depth + 1)
-    elif found := _plain_problem(value):
+    elif found := plain_problem(value):
         yield Fault(pointer, *found)
 
 
@@ -866,6 +864,8 @@ def storable(value: Value) -> Encoded:
         return value
     if faults := list(check_value(value)):
         raise Invalid("the record cannot be stored", faults=faults)
+    if not any(isinstance(one, Encoded) for one in value.values()):
+        return Encoded(value)
     return Encoded(value, "{" + ",".join(f"{dump_json(name)}:{dump_json(one)}" for name, one in value.items()) + "}")
 
 
@@ -6264,6 +6264,9 @@ FORMAT_HELP = {
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "string": (str,), "number": (int, float, Decimal), "integer": (int,), "boolean": (bool,), "array": (list, tuple)
 }  # fmt: skip
+_MOSTLY: Mapping[str, tuple[type, ...]] = {  # what values of a type are, to the letter: True is no integer
+    "string": (str,), "number": (int, float), "integer": (int,), "boolean": (bool,), "array": (list,)
+}  # fmt: skip
 _TEXTUAL, _NUMERIC = ("string",), ("number", "integer")
 COUNTED = 10_000  # up to how many rows a page says how many there are …
 COUNT_S = 0.25  # … and how long it may take to count them
@@ -6316,7 +6319,7 @@ _RULES: Mapping[str, _Rule] = {
     "maxLength": _Rule(_TEXTUAL, lambda text, n: len(text) <= n, lambda n: f"must have at most {how_many(n, 'character')}"),
     "format": _Rule(_TEXTUAL, lambda text, name: _FORMATS[name](text), lambda name: FORMAT_HELP.get(name, "")),
     "pattern": _Rule(
-        _TEXTUAL, lambda text, form: re.fullmatch(form, text), lambda form: "does not have the form that is asked for"
+        _TEXTUAL, lambda text, form: form.fullmatch(text), lambda form: "does not have the form that is asked for"
     ),
     "minimum": _Rule(_NUMERIC, operator.ge, lambda n: f"must be {n} or more"),
     "maximum": _Rule(_NUMERIC, operator.le, lambda n: f"must be {n} or less"),
@@ -6388,6 +6391,7 @@ class Field:
         wrong = [Fault(f"{place}.{key}", "configuration", detail) for key, detail in self._declaration_faults()]
         if not wrong:
             self._rules = list(self._own_rules())
+            self.is_sound = self._sound_test()
             wrong = [Fault(f"{place}.default", "configuration", fault.detail) for fault in self._default_faults()]
         if wrong:
             raise ConfigError(f"{place} is no valid field", faults=wrong)
@@ -6477,11 +6481,31 @@ class Field:
                 limit = [value for value, _ in self.choices]
             words = rule.help(limit)
             if name == "pattern":  # whose $ in the schema would let a line break pass
-                limit = self.config.pattern
+                limit = re.compile(self.config.pattern)
             yield name, rule.holds, _exact(limit) if name in _RULES_OF_NUMBERS else limit, words
+
+    def _sound_test(self) -> Callable[[Json], bool]:
+        """A quick test for values as they mostly come: what passes is in its stored form and has no fault. Only of what does
+        not pass faults() has to find out."""
+        kinds = () if self.is_file else _MOSTLY[self.config.type]
+        rules = [(holds, limit, name in _RULES_OF_NUMBERS) for name, holds, limit, _ in self._rules]
+        items, allowed = _MOSTLY[self.config.items.get("type", "string")], [value for value, _ in self.choices]
+
+        def is_sound(value: Json) -> bool:
+            kind = type(value)
+            if kind not in kinds or (value and plain_problem(value)):
+                return False
+            if kind is list and not all(type(item) in items and item in allowed for item in value):
+                return False
+            exact = _exact(value) if kind is float else value
+            return all(holds(exact if is_exact else value, limit) for holds, limit, is_exact in rules)
+
+        return is_sound
 
     def faults(self, value: Json, pointer: str) -> list[Fault]:
         """Everything that is wrong with a given value."""
+        if self.is_sound(value):
+            return []
         if isinstance(value, Unread):
             return [Fault(pointer, "format" if self.config.format else "type", value.reason)]
         value = self.normal(value)
@@ -7282,6 +7306,9 @@ class Form(Resource):
             yield Fault(member_pointer(pointer, name), "unknown_field", detail)
         for name, one in self.fields.items():
             given = self._given(one, data, typed)
+            if one.is_sound(given):
+                value[name] = given
+                continue
             found = self._field_faults(one, given, member_pointer(pointer, name))
             if given is not None and not found:
                 value[name] = one.normal(given)

@@ -8,6 +8,7 @@ once for each type of field that takes its keyword, and values of other types mu
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,28 @@ def test_fields_judge_values_as_json_schema_does(settings, schema, data, valid) 
             assert {fault.code for fault in faults} <= {"type", "integer_size", "text"}
             return
     assert (not faults) is valid, faults
+
+
+ODD = (
+    None, True, False, 0, 1, -1, 2**63, -(2**63), 0.5, 2.0, 1e300, float("nan"), float("inf"), Decimal("2"), Decimal("0.1"),
+    "", "a", "a\0", "\ud800", "ab\n", app.Damaged("a"), app.Unread("a", "is odd"), [], ["a"], [1], [True], [1.0], ["a", "a"],
+    ("a",), {}, {"a": 1},
+)  # fmt: skip
+
+
+def test_the_quick_test_of_a_field_lets_nothing_pass_that_has_a_fault() -> None:
+    passed = set()
+    declared = {repr(case.values[0]): (case.values[0], case.values[2]) for case in CASES}
+    for settings, data in declared.values():
+        one = field(**settings)
+        quick, one.is_sound = one.is_sound, lambda value: False
+        for value in (*ODD, data, one.config.minimum, one.config.maximum, *one.config.enum):
+            if quick(value):
+                assert one.faults(value, "") == [], (settings, value)
+                stored = one.normal(value)
+                assert (type(stored), stored) == (type(value), value)
+                passed.add(settings["type"])
+    assert passed == {"string", "number", "integer", "boolean", "array"}
 
 
 def test_cases_of_every_keyword_are_asked() -> None:
