@@ -8497,7 +8497,7 @@ BUILT_IN: tuple[type[Extension], ...] = (SqlProvider, JsonFormat, CsvFormat, Ndj
 _Family = TypeVar("_Family", bound=Extension)
 _Found = TypeVar("_Found")
 _OWN_TABLES = frozenset(shape.partition(".")[0] for shape in SETTINGS)
-_HEADING_WORDS = re.compile(r"^# defines:(.*(?:\n#  +.*)*)", re.MULTILINE)
+_HEADING_WORDS = re.compile(r"\n# defines:(.*(?:\n#  +.*)*)")  # "^" in place of "\n" would be tried at every letter
 _HEADING_KIND = re.compile(r"\b([A-Z]\w+):(\S+)")  # Provider:aws, Command:server_copy
 
 
@@ -9861,7 +9861,7 @@ def build_parser(registry: Registry, words: Collection[str] | None = None) -> Us
     for kind in registry.kinds(Command):
         group, _, verb = kind.partition(" ")
         if words is not None and verb not in words:
-            verbs[group].add_parser(verb)
+            verbs[group].choices[verb] = common  # any parser does, as no word asks it; making one takes long
             continue
         command = registry.find(Command, kind)()  # type: ignore[type-abstract]
         below = verbs[group].add_parser(verb, parents=[common], help=command.help, epilog=command.epilog)
