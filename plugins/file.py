@@ -13,7 +13,7 @@ import threading
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
@@ -297,6 +297,34 @@ def _odd_name(name: str) -> tuple[str, str]:
         words = "is not UTF-8" if check_text(name) else error.message.removeprefix("the path ")
         shown = os.fsencode(name).decode(errors="replace")
         return re.sub(r"[\x00-\x1f\x7f-\x9f\\]", LOST, shown), f"its name {words}"
+
+
+_SHOWN_OTHERWISE = re.compile(r"[\x00-\x1f\x7f-\x9f\\\ud800-\udfff]")
+_TAKEN_SINGLY = 2000  # names of a folder before the others are sorted: more than a page
+
+
+def _listed(folder: str, names: Collection[str], after: str) -> Iterator[tuple[str, str]]:
+    """(path, problem) of the names in a folder that come after the path `after`, in order; see _odd_name.
+
+    A page costs no sorting of a large folder, and no look at names that it does not show.
+    """
+    prefix = f"{folder}/" if folder else ""
+    odd = dict(map(_odd_name, names)) if _SHOWN_OTHERWISE.search("/".join(names)) else {}
+    if after.startswith(prefix):
+        bound = after.removeprefix(prefix)
+        left = [name for name in odd or names if name > bound]
+    else:
+        left = list(odd or names) if prefix > after else []
+    heapq.heapify(left)
+    for name in _in_order(left):
+        yield prefix + name, odd[name] if odd else _odd_name(name)[1]
+
+
+def _in_order(heap: list[str]) -> Iterator[str]:
+    """The names of a heap in order, which is used up."""
+    for _ in range(min(len(heap), _TAKEN_SINGLY)):
+        yield heapq.heappop(heap)
+    yield from sorted(heap)
 
 
 class FolderRecords(Records):
@@ -690,10 +718,10 @@ class FileProvider(FolderRecords, Blobs):
             raise
         if place in above:
             return
-        paths = {f"{folder}/{name}" if folder else name: problem for name, problem in map(_odd_name, names)}
         if not deep:
-            yield from filter(None, (self._seen(path, paths[path]) for path in sorted(paths) if path > after))
+            yield from filter(None, itertools.starmap(self._seen, _listed(folder, names, after)))
             return
+        paths = {f"{folder}/{name}" if folder else name: problem for name, problem in map(_odd_name, names)}
         found = [entry for path, problem in paths.items() if (entry := self._seen(path, problem))]
         for entry in sorted(found, key=lambda e: e.path + "/" * isinstance(e, Folder)):
             if not isinstance(entry, Folder):

@@ -1,6 +1,7 @@
 """What is true of folders only: the journal, links, special files, and files that other programs use too."""
 
 import errno
+import itertools
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -408,6 +409,33 @@ def test_a_page_of_a_large_folder_looks_at_its_own_entries_alone(
     page = file.scan("many", deep=False, after="many/19")
     assert [next(page).path for _ in range(3)] == ["many/20", "many/21", "many/22"]
     assert len(looked) == 3
+
+
+@pytest.mark.parametrize("odd", [False, True])
+def test_a_page_of_a_large_folder_is_in_order_and_looks_at_nothing_else(
+    file: Any, tmp_path: Path, odd: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "data" / "big"
+    place.mkdir(parents=True)
+    names = [f"report {number * 7919 % 2503:04}.txt" for number in range(2500)] + ["é.txt", "zz.txt", "🏖.txt"]
+    for name in names:
+        (place / name).touch()
+    if odd:
+        (place / "a\nb.txt").touch()
+        os.close(os.open(os.fsencode(place) + b"/bad \xff.txt", os.O_CREAT, 0o600))
+        names += ["a\ufffdb.txt", "bad \ufffd.txt"]
+    expected = [f"big/{name}" for name in sorted(names)]
+    assert [entry.path for entry in file.scan("big", deep=False)] == expected
+    assert list(file.scan("big", deep=False, after="bih")) == []
+    looked: list[str] = []
+    seen = type(file)._seen
+    monkeypatch.setattr(type(file), "_seen", lambda self, path, problem: looked.append(path) or seen(self, path, problem))
+    for start in (0, 700, 2400):
+        looked.clear()
+        after = expected[start - 1] if start else ""
+        page = list(itertools.islice(file.scan("big", deep=False, after=after), 50))
+        assert [entry.path for entry in page] == expected[start : start + 50]
+        assert looked == expected[start : start + 50]
 
 
 def test_names_that_are_too_long_for_the_disk_are_bad_requests(file: Any) -> None:
