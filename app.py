@@ -2381,9 +2381,8 @@ class Command(Extension, ABC):
 # defines: Runner Asked Answer Format Route HTTP_METHODS PAGE_POLICY BodyReader Exchange json_answer see_other
 #          problem_details list_page error_headers methods_of JsonFormat CsvFormat NdjsonFormat send_content HttpDoor
 #          ELSEWHERE log_fault Head parse_head Limits DEFAULT_LIMITS Connection Seats HttpServer listen unix_listener
-#          HttpRunner Attribute Message is_credential bad_envelope Queue RetryPolicy DEFAULT_RETRIES LeaseLost Stopping
-#          Delivery Leases DeleteBatcher Scheduler StatusFile HealthCache QueueCounters Failures Outcome Consumer
-#          SqsRunner Supervisor
+#          HttpRunner Attribute Message is_credential bad_envelope Queue LEASE_MARGIN_S RetryPolicy DEFAULT_RETRIES
+#          LeaseLost Stopping Delivery Scheduler HealthCache Failures OUTCOMES Outcome Consumer SqsRunner Supervisor
 
 
 class Runner(ABC):
@@ -4473,8 +4472,8 @@ class Queue(ABC):
     Refused if the service will never take what is sent."""
 
     name: str
-    fifo: bool
-    most_held_s: int  # from receiving a message, however often it is extended
+    fifo: bool  # messages of a group come one after another, in the order in which they were sent
+    most_held_s: int  # since a message was received, however often it is extended
 
     @abstractmethod
     def check(self) -> None:
@@ -4505,11 +4504,12 @@ class Queue(ABC):
         """Copies a message to the dead-letter queue, without its credential and with why it is there."""
 
     def unwrap(self, message: Message) -> Message:
-        """Another service's message that it carries, or itself. Raises BadEnvelope if that makes no sense."""
+        """What a message carries, if another service has wrapped it on its way here, or else the message itself. Raises
+        BadEnvelope if the wrapping cannot be read."""
         return message
 
     def load(self, message: Message) -> tuple[Message, str]:
-        """The message with its body, and where that was stored; "" if it came with the message. Raises BadEnvelope,
+        """The message with its body, and where that was stored; "" if the body came with the message. Raises BadEnvelope,
         TooLarge, NotFound or PayloadUnavailable."""
         return message, ""
 
@@ -4517,12 +4517,14 @@ class Queue(ABC):
         """Removes a body from where load() found it."""
 
     def events(self, value: Json) -> list[tuple[str, Value]] | None:
-        """The events in a store that a body tells of: for each a key that its repeats share, and data for a form. None if it
-        tells of none."""
+        """If a body tells what has happened in a store of files: for each event a key, which is the same when it is told
+        again, and the data of a record. None for any other body."""
         return None
 
 
-# ---- queues: leases, deletes, turns
+# ---- queues: a message that is held
+
+LEASE_MARGIN_S = 60  # before the end of the time that a message may be held: no extension is to go beyond that
 
 
 class RetryPolicy(NamedTuple):
@@ -4538,36 +4540,37 @@ class RetryPolicy(NamedTuple):
     def backoff(self, attempt: int, left_s: float) -> int:
         """Seconds before the next attempt: full jitter, inside what is left of the time that the message may be held."""
         ceiling_s = min(self.most_backoff_s, self.backoff_s * 2.0 ** min(attempt - 1, 20))
-        return max(0, min(math.ceil(self.chance() * ceiling_s), int(left_s) - 60))
+        return max(0, min(math.ceil(self.chance() * ceiling_s), int(left_s) - LEASE_MARGIN_S))
 
 
 DEFAULT_RETRIES = RetryPolicy()
 
 
 class LeaseLost(Exception):
-    """Somebody else may have the message: nothing may be committed for it."""
+    """Somebody else may have the message by now: nothing may be committed for it."""
 
     code = "lease_lost"  # of a request that it stopped, in the metrics
 
 
 class Stopping(Exception):
-    """The runner stops: what waits for something is given back."""
+    """The runner stops while a message waits for a provider or a queue: the message is given back."""
 
 
 class Delivery:
-    """A message that this process holds, until it is deleted or given back."""
+    """A message that this process holds, until it is deleted or given back. plugins/leases.py extends its lease."""
 
     def __init__(self, queue: Queue, message: Message, until: float, clock: Clock) -> None:
+        """It is held `until`, by this clock."""
         self.queue, self.message, self.until, self.clock = queue, message, until, clock
         self.received = clock()
-        self.attempt = 0  # which one this is
+        self.attempt = 0  # counted from 1
         self.lost = False
-        self.inner = message  # what lay inside a wrapping
-        self.request_id = self.what = self.subject = ""  # for the log, as far as they became known
+        self.inner = message  # what it carries, if it is a wrapping
+        self.request_id = self.what = self.subject = ""  # for the log, as far as they are known
         self.payload = ""  # where its body was loaded from, to be removed after the delete
         self.is_done = False  # nothing is left to do but its delete
         self.deleted = False
-        self.settled = threading.Event()  # the delete was done or given up
+        self.settled = threading.Event()  # it was deleted, or its delete was given up
 
     @property
     def group(self) -> str:
@@ -4584,179 +4587,6 @@ class Delivery:
         self.lost = self.lost or self.clock() >= self.until
         if self.lost:
             raise LeaseLost
-
-
-class Leases:
-    """Everything that is held, and the thread that extends it at half its visibility, until it is deleted or given back
-    (a heartbeat that came later would undo its backoff). A lease that could not be extended in time is lost by the clock,
-    whatever the service thinks."""
-
-    def __init__(
-        self, visibility_s: int, clock: Clock = time.monotonic, on_trouble: Callable[[Queue, AppError], None] | None = None
-    ) -> None:
-        """on_trouble gets the queue that is missing or may not be asked."""
-        self._visibility_s, self._clock, self._on_trouble = visibility_s, clock, on_trouble
-        self._held: dict[int, Delivery] = {}
-        self._lock = threading.Lock()  # of a heartbeat, which must not undo a backoff
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def end(self) -> None:
-        self._ended.set()
-        self._thread.join(5)
-
-    def hold(self, queue: Queue, messages: Iterable[Message]) -> list[Delivery]:
-        """Deliveries of what was received this moment."""
-        until = self._clock() + self._visibility_s * 0.9
-        deliveries = [Delivery(queue, message, until, self._clock) for message in messages]
-        self._held.update((id(delivery), delivery) for delivery in deliveries)
-        return deliveries
-
-    def drop(self, delivery: Delivery) -> None:
-        self._held.pop(id(delivery), None)
-
-    def release(self, deliveries: Sequence[Delivery], visibility_s: int) -> None:
-        """Give them back after so many seconds, in this order. After a failure to say so the rest is left to its time-out:
-        when the service hangs, the end of the program must not wait for each."""
-        held = [delivery for delivery in deliveries if not delivery.lost]
-        for delivery in deliveries:
-            delivery.lost = True  # from here on its work may commit nothing
-        with self._lock:  # after a heartbeat that is under way, and before no other
-            for delivery in deliveries:
-                self.drop(delivery)
-        for start in range(0, len(held), 10):
-            batch = held[start : start + 10]
-            if not self._extend(batch[0].queue, [(one.message.handle, visibility_s) for one in batch]):
-                return
-
-    def _extend(self, queue: Queue, times: Sequence[tuple[str, int]]) -> list[str]:
-        """What Queue.extend() answers; [] if the call failed."""
-        try:
-            return queue.extend(times)
-        except AppError as error:
-            if self._on_trouble and isinstance(error, NotFound | Forbidden):
-                self._on_trouble(queue, error)
-            return []
-
-    def _run(self) -> None:
-        while not self._ended.wait(self._visibility_s / 2):
-            try:
-                self.beat()
-            except Exception:  # the next one may do better, and without any all would be lost
-                LOG.exception("held messages could not be extended")
-
-    def beat(self) -> None:
-        """Extend all that is held, by batches of ten of a queue."""
-        for queue in {delivery.queue for delivery in list(self._held.values())}:
-            held = iter([delivery for delivery in list(self._held.values()) if delivery.queue is queue])
-            while (batch := list(islice(held, 10))) and not self._ended.is_set():
-                with self._lock:
-                    self._beat(queue, [delivery for delivery in batch if id(delivery) in self._held])
-
-    def _beat(self, queue: Queue, batch: Sequence[Delivery]) -> None:
-        """What is not extended in time is lost by the clock. The answer to a late request says nothing: the service may say
-        yes to a lease that has ended."""
-        began = self._clock()
-        times = [(one.message.handle, max(1, min(self._visibility_s, int(one.left_s) - 60))) for one in batch]
-        answers = self._extend(queue, times) if batch else []
-        for delivery, (_, seconds), answer in zip(batch, times, answers, strict=False):
-            if answer == "lost" or began >= delivery.until:
-                delivery.lost = True
-                self.drop(delivery)
-            elif not answer:
-                delivery.until = began + seconds * 0.9
-
-
-class DeleteBatcher:
-    """Deletes ten messages of a queue at a time, or what comes within the linger."""
-
-    def __init__(
-        self,
-        queue: Queue,
-        after: Callable[[Delivery], None],
-        on_trouble: Callable[[AppError], None],
-        policy: RetryPolicy,
-        linger_s: float,
-    ) -> None:
-        """`after` is called for each message, deleted or given up; on_trouble if the queue is missing or denied: then it is
-        tried until that is over, or until hurry()."""
-        self._queue, self._after, self._on_trouble, self._linger_s = queue, after, on_trouble, linger_s
-        self._retry_s = policy.retry_s
-        self._waiting: deque[Delivery] = deque()
-        self._more = threading.Condition()
-        self._hurried, self._ending = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._run, name="deleter", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def put(self, delivery: Delivery) -> None:
-        delivery.is_done = True
-        with self._more:
-            self._waiting.append(delivery)
-            if len(self._waiting) in (1, 10):  # what _next waits for
-                self._more.notify()
-
-    def hurry(self) -> None:
-        """Give up on what is missing or denied, and go on with everything else."""
-        self._hurried.set()
-
-    def end(self) -> None:
-        """Begin to flush what is left."""
-        self._hurried.set()
-        self._ending.set()
-        with self._more:
-            self._more.notify()
-
-    def join(self, patience_s: float) -> None:
-        self._thread.join(patience_s)
-
-    def _next(self) -> list[Delivery]:
-        """The next batch; [] after the end."""
-        with self._more:
-            self._more.wait_for(lambda: self._waiting or self._ending.is_set())
-            self._more.wait_for(lambda: len(self._waiting) >= 10 or self._ending.is_set(), self._linger_s)
-            return [self._waiting.popleft() for _ in range(min(10, len(self._waiting)))]
-
-    def _run(self) -> None:
-        while batch := self._next():
-            pauses_s = deque((0.1, 0.4, 1.6))
-            while True:
-                batch, is_blocked = self._delete(batch)
-                if not batch or not (pauses_s or (is_blocked and not self._hurried.is_set())):
-                    break
-                pause_s = pauses_s.popleft() if pauses_s else self._retry_s
-                (self._hurried if is_blocked else self._ending).wait(pause_s)
-            for delivery in batch:  # it comes again, and is answered from the idempotency record
-                self._finish(delivery, deleted=False)
-
-    def _delete(self, batch: list[Delivery]) -> tuple[list[Delivery], bool]:
-        """What is left to be tried again, and whether the queue is missing or denied."""
-        try:
-            answers = self._queue.delete([delivery.message.handle for delivery in batch])
-        except (NotFound, Forbidden) as error:
-            self._on_trouble(error)
-            return batch, True
-        except AppError:
-            return batch, False
-        except Exception:
-            LOG.exception("messages could not be deleted")
-            return batch, False
-        left = []
-        for delivery, answer in zip(batch, answers, strict=True):
-            if answer == "failed":
-                left.append(delivery)
-            else:
-                self._finish(delivery, deleted=not answer)
-        return left, False
-
-    def _finish(self, delivery: Delivery, *, deleted: bool) -> None:
-        delivery.deleted = deleted
-        self._after(delivery)
-        delivery.settled.set()
 
 
 class Scheduler:
@@ -4847,59 +4677,8 @@ class Scheduler:
             return [line[0] for line in self._lines.values() if line]
 
 
-# ---- queues: how they are
-
-
-class StatusFile:
-    """The queues' states: logged once when they change, and kept in a file for the HTTP runner's /readyz."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._states: dict[str, str] = {}
-        self._lock = threading.Lock()
-
-    def begin(self, queue: str) -> None:
-        """A queue that nothing bad is known of yet; one that was paused shows first that it can be received from."""
-        if queue not in self._states:
-            self.set(queue, "ok")
-
-    def set(self, queue: str, state: str) -> None:
-        """`state` is "ok" or what is wrong."""
-        with self._lock:
-            before = self._states.get(queue, "ok" if state == "ok" else "")
-            is_known = queue in self._states and self._path.exists()
-            self._states[queue] = state
-            if not is_known or before != state:
-                self._write()
-        if before != state:
-            LOG.log(logging.INFO if state == "ok" else logging.ERROR, "queue %s: %s", queue, state)
-
-    def _write(self) -> None:
-        fresh = self._path.with_suffix(".new")
-        with suppress(OSError):  # a full disk is seen elsewhere
-            fresh.write_text(dump_json({"states": self._states}), encoding="utf-8")
-            fresh.replace(self._path)
-
-    def clear(self) -> None:
-        self._path.unlink(missing_ok=True)
-
-    @staticmethod
-    def read(paths: Iterable[Path]) -> dict[str, str]:
-        """The states by queue, the worse one of several processes; that one is missing, when it has left no file."""
-        found: dict[str, str] = {}
-        for path in paths:
-            try:
-                states = load_json(path.read_bytes())["states"]
-            except (OSError, BadRequest):
-                states = {"all": "the queue runner is not at work"}
-            for name, state in states.items():
-                if found.get(name, "ok") == "ok":
-                    found[name] = state
-        return found
-
-
 class HealthCache:
-    """Which providers are away, asked once for all who want to know at the same time."""
+    """Which providers are away: many threads may ask at the same time, and the providers are asked once."""
 
     def __init__(self, ready: Callable[[], Mapping[str, str]]) -> None:
         self._ready = ready
@@ -4915,21 +4694,6 @@ class HealthCache:
             return self._known[1]
 
 
-class QueueCounters:
-    """What becomes of the messages of a queue, for the metrics."""
-
-    outcomes = ("received", "done", "replayed", "dead", "retry", "released", "lost", "deleted", "undeleted")
-
-    def __init__(self, host: Host, queue: str) -> None:
-        self._host, self._queue = host, queue
-
-    def add(self, outcome: str, count: int = 1) -> None:
-        self._host.count("satchel_queue_messages_total", self._queue, outcome, by=count)
-
-    def took(self, seconds: float) -> None:
-        self._host.observe("satchel_queue_message_seconds", self._queue, value=seconds)
-
-
 class Failures(dict[str, int]):
     """How often each message has failed so far, by its id. The oldest entries go, so that it takes some 20 MB at most."""
 
@@ -4941,6 +4705,9 @@ class Failures(dict[str, int]):
 
 
 # ---- queues: the runner
+
+# What the metrics count of the messages of a queue.
+OUTCOMES = ("received", "done", "replayed", "dead", "retry", "released", "lost", "deleted", "undeleted")
 
 
 class Outcome(NamedTuple):
@@ -4969,13 +4736,12 @@ class Consumer:
         self.sqs, self.host, self.policy, self.leases = runner.config, runner.host, runner.policy, runner.leases
         self.status, self.health, self.failures = runner.status, runner.health, runner.failures
         self.envelopes = plugin("envelopes")
-        self.counters = QueueCounters(runner.host, self.name)
         self.scheduler = Scheduler(self.sqs.threads)
         self.stopping = threading.Event()
         self.paused: set[Delivery] = set()  # they wait for a provider, or for a queue of answers or dead letters
         self.trouble: AppError | None = None
         linger_s = self.policy.linger_s / 10 if queue.fifo else self.policy.linger_s  # the next of a group waits for it
-        self.deletes = DeleteBatcher(queue, self._deleted, self.report, self.policy, linger_s)
+        self.deletes: Any = plugin("leases").DeleteBatcher(queue, self._deleted, self.report, self.policy, linger_s)
         self.receiver = threading.Thread(target=self._receive, name=f"receive {self.name}", daemon=True)
         work = partial(threading.Thread, target=self._work, name=f"work {self.name}", daemon=True)
         self.workers = [work() for _ in range(self.sqs.threads)]
@@ -5006,8 +4772,11 @@ class Consumer:
 
     def _give_back(self, deliveries: Sequence[Delivery]) -> None:
         """Return deliveries that nobody has started to the queue."""
-        self.counters.add("released", len(deliveries))
+        self._count("released", len(deliveries))
         self.leases.release(deliveries, 0)
+
+    def _count(self, outcome: str, messages: int = 1) -> None:
+        self.host.count("satchel_queue_messages_total", self.name, outcome, by=messages)
 
     # -- receive
 
@@ -5039,7 +4808,7 @@ class Consumer:
         deliveries = self.leases.hold(self.queue, messages)
         if not self.paused:
             self.status.set(self.name, "ok")
-        self.counters.add("received", len(deliveries))
+        self._count("received", len(deliveries))
         self._give_back(self.scheduler.put(deliveries))
 
     # -- work on a message
@@ -5055,9 +4824,9 @@ class Consumer:
                 LOG.exception("message %s could not be given back", delivery.message.id)
                 self.leases.drop(delivery)
             took_s = time.monotonic() - began
-            self.counters.took(took_s)
+            self.host.observe("satchel_queue_message_seconds", self.name, value=took_s)
             if outcome.word != "undeleted":  # which _deleted has counted
-                self.counters.add(outcome.word)
+                self._count(outcome.word)
             LOG.info(self._line(delivery, outcome, took_s))
             self.scheduler.done(delivery)
 
@@ -5099,7 +4868,8 @@ class Consumer:
 
     def _handle(self, delivery: Delivery) -> Outcome:
         """Have it done; while a provider is away or a disk is full the message is held and then tried again."""
-        for tries in itertools.count():
+        tries = 0
+        while True:
             try:
                 return self._answer(delivery)
             except (LeaseLost, Stopping):
@@ -5117,7 +4887,7 @@ class Consumer:
             except Exception:
                 LOG.exception("message %s (request %s) failed", delivery.message.id, delivery.request_id)
                 return self._failed(delivery, AppError("something went wrong here; the operator finds it in the log"))
-        raise RuntimeError("counting has come to an end")
+            tries += 1
 
     def _answer(self, delivery: Delivery) -> Outcome:
         """The application's answer. Of several requests one that is refused keeps no other from being done."""
@@ -5228,7 +4998,7 @@ class Consumer:
     def _deleted(self, delivery: Delivery) -> None:
         """After the delete: no more heartbeats, and the payload goes."""
         self.leases.drop(delivery)
-        self.counters.add("deleted" if delivery.deleted else "undeleted")
+        self._count("deleted" if delivery.deleted else "undeleted")
         if not delivery.deleted:
             LOG.error("message %s could not be deleted from %s; it will come again", delivery.message.id, self.name)
         elif delivery.payload:
@@ -5255,7 +5025,7 @@ class SqsRunner(Runner):
     """Queues: the same requests as by HTTP, each done once though messages may come again and again."""
 
     kind = "sqs"
-    plugins = ("sqs", "envelopes")  # which it asks for in its own process
+    plugins = ("sqs", "envelopes", "leases", "queue_states")  # which it asks for in its own process
 
     def __init__(
         self,
@@ -5276,9 +5046,12 @@ class SqsRunner(Runner):
         """
         self.config, self.host, self.connect, self.on_ready = config, host, connect, on_ready
         self.alone, self.policy = alone, policy
-        self.status, self.health, self.failures = StatusFile(states), HealthCache(host.ready), Failures()
+        self.status: Any = plugin("queue_states").StatusFile(states)
+        self.health, self.failures = HealthCache(host.ready), Failures()
         self.consumers: dict[Queue, Consumer] = {}
-        self.leases = Leases(config.visibility_s, on_trouble=lambda queue, error: self.consumers[queue].report(error))
+        self.leases: Any = plugin("leases").Leases(
+            config.visibility_s, on_trouble=lambda queue, error: self.consumers[queue].report(error)
+        )
         self.stops = 0  # how often it was asked to stop
 
     def stop(self) -> None:
@@ -9701,7 +9474,8 @@ def cmd_server_run(args: argparse.Namespace) -> int:
     LOG.setLevel(logging.INFO)  # libraries tell of warnings and errors alone
     queue_workers = app.config.sqs.workers if SqsRunner.kind in wanted else 0
     states = {f"{SqsRunner.kind} {number}": _states_file(app.config, number) for number in range(1, queue_workers + 1)}
-    app.queues = partial(StatusFile.read, list(states.values()))
+    if states:
+        app.queues = partial(plugin("queue_states").read_states, list(states.values()))
     own = os.getpid()
     _ = app.meters  # made before the first fork, so that all processes count in one place
     late = _ASKED_FOR_LATE + (SqsRunner.plugins if queue_workers else ())

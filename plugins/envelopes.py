@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from urllib.parse import quote
 
@@ -131,7 +131,7 @@ def _file_bytes(data: Json) -> bytes:
         raise bad_envelope(f"/data/{kind}", kind, problem) from None
 
 
-def event_requests(events: Iterable[tuple[str, Value]], queue: QueueConfig, request_id: str) -> list[Request]:
+def event_requests(events: Sequence[tuple[str, Value]], queue: QueueConfig, request_id: str) -> list[Request]:
     """For each event (see Queue.events) a create in the form that the queue's setting `events` names, by its role. Raises
     BadEnvelope if there are any and that is not set."""
     if not events:

@@ -88,7 +88,7 @@ def label_values(site: Any) -> dict[str, list[str]]:
         "method": methods,
         "status": [str(status.value) for status in HTTPStatus],
         "queue": [one.name for one in site.config.sqs.queues],
-        "outcome": list(app.QueueCounters.outcomes),
+        "outcome": list(app.OUTCOMES),
     }
 
 

@@ -383,7 +383,7 @@ def test_every_field_format_and_reserved_name_is_told() -> None:
 
 def test_every_label_value_of_a_metric_that_satchel_chooses_is_told() -> None:
     told = section("operating", "Metrics")
-    for value in (*app.QueueCounters.outcomes, app.LeaseLost.code, "ok", "other"):
+    for value in (*app.OUTCOMES, app.LeaseLost.code, "ok", "other"):
         assert f"`{value}`" in told, value
 
 

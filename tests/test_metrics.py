@@ -700,7 +700,7 @@ def test_what_becomes_of_messages_is_counted_by_queue(tmp_path: Path, fake: SqsF
         until(lambda: door.counted("deleted") == 10, "all deletes")
     assert outcomes(door) == {"received": 10, "done": 7, "replayed": 1, "dead": 2, "deleted": 10}
     read = door.site.app.meters.read()
-    for outcome in app.QueueCounters.outcomes:
+    for outcome in app.OUTCOMES:
         assert read["satchel_queue_messages_total", "other", outcome] == [0.0]
     assert sum(read["satchel_queue_message_seconds", "intake"][:-1]) == 10
     assert read[REQUEST, "sqs", "forms/leave", "create", "ok"] == [8.0]

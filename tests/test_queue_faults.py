@@ -28,7 +28,8 @@ from test_runner_sqs import POINTER, Program, event, hinder, is_lost
 
 import app
 
-envelopes, sqs, queues = app.plugin("envelopes"), app.plugin("sqs"), app.plugin("queues")
+envelopes, leases, queue_states = app.plugin("envelopes"), app.plugin("leases"), app.plugin("queue_states")
+sqs, queues = app.plugin("sqs"), app.plugin("queues")
 
 
 @pytest.fixture
@@ -80,7 +81,7 @@ def at_work(
 
 def state(door: Door) -> str:
     """What the board says of the first queue."""
-    return app.StatusFile.read([door.states]).get(name_of(door.queues[0].url), "")
+    return queue_states.read_states([door.states]).get(name_of(door.queues[0].url), "")
 
 
 def receives(fake: SqsFake, queue: Queue) -> list[int]:
@@ -1223,12 +1224,13 @@ def test_a_message_is_held_as_long_as_sqs_allows(visibility_h: int, tmp_path: Pa
         queue = Queue(client(fake.url), next(names))
         door = Door(tmp_path, fake.url, [queue], settings=f'visibility = "{visibility_h}h"')
         service, visibility_s = sqs.SqsService(door.site.app.config.sqs), visibility_h * 3600
-        leases, began, held_queue = app.Leases(visibility_s, clock=lambda: now[0]), now[0], sqs.SqsQueue(service, queue.url)
+        held_queue, began = sqs.SqsQueue(service, queue.url), now[0]
+        held_messages = leases.Leases(visibility_s, clock=lambda: now[0])
         queue.send(leave())
-        (held,) = leases.hold(held_queue, held_queue.receive(1, 0, visibility_s))
+        (held,) = held_messages.hold(held_queue, held_queue.receive(1, 0, visibility_s))
         while now[0] + visibility_s / 2 < began + 12 * 3600:
             now[0] += visibility_s / 2
-            leases.beat()
+            held_messages.beat()
             assert not is_lost(held.guard), f"after {(now[0] - began) / 3600:g} h"
             assert queue.counts() == (0, 1)
         assert not [

@@ -33,7 +33,7 @@ from sqs_fake import SqsFake
 import app
 from app import Action
 
-envelopes = app.plugin("envelopes")
+envelopes, queue_states = app.plugin("envelopes"), app.plugin("queue_states")
 POINTER = "software.amazon.payloadoffloading.PayloadS3Pointer"
 
 
@@ -711,13 +711,13 @@ def test_an_outage_pauses_the_queue_and_burns_no_receives(tmp_path: Path, fake: 
         queue.send(leave(id=str(number)), token=door.site.root)
     with door.opened(Away(door.site.app)):
         until(lambda: asked["ready"] > 10, "probes")
-        assert app.StatusFile.read([door.states]) == {queue.url.rpartition("/")[2]: "paused: main is away"}
+        assert queue_states.read_states([door.states]) == {queue.url.rpartition("/")[2]: "paused: main is away"}
         received = len(fake.wait_for_call("ReceiveMessage"))
         until(lambda: asked["ready"] > 30, "more probes")
         assert len(fake.wait_for_call("ReceiveMessage")) <= received + 1, "nothing is received meanwhile"
         away.clear()
         until(queue.empty, "an empty queue")
-        assert app.StatusFile.read([door.states]) == {queue.url.rpartition("/")[2]: "ok"}
+        assert queue_states.read_states([door.states]) == {queue.url.rpartition("/")[2]: "ok"}
     assert len(door.rows()) == 30
     assert not queue.dead()
     assert max(m.receives for m in fake.queues[queue.url.rpartition("/")[2]].handles.values()) == 1
@@ -754,8 +754,8 @@ def test_a_queue_that_is_missing_is_told_and_waited_for(
     door.site.app.config = door.site.app.config._replace(sqs=sqs)
     with door.opened():
         until(lambda: len(fake.wait_for_call("GetQueueAttributes", 10)) > 10, "several looks")
-        until(lambda: "ok" in app.StatusFile.read([door.states]).values(), "the queue that is there")
-        states = app.StatusFile.read([door.states])
+        until(lambda: "ok" in queue_states.read_states([door.states]).values(), "the queue that is there")
+        states = queue_states.read_states([door.states])
         assert states[name].startswith("paused: ")
         assert "does not exist" in states[name]
         assert "dead-letter" in states["bare"]
@@ -793,7 +793,7 @@ def test_a_dead_letter_that_cannot_be_sent_keeps_its_message(tmp_path: Path, fak
         "InternalError", operation="SendMessage", queue=queue.dead_url.rpartition("/")[2], status=500, times=None
     )
     with door.opened():
-        until(lambda: "paused: sending to" in next(iter(app.StatusFile.read([door.states]).values())), "a pause")
+        until(lambda: "paused: sending to" in next(iter(queue_states.read_states([door.states]).values())), "a pause")
         fake.wait_for_call("SendMessage", 4)
         assert queue.counts() == (0, 1)
         fault.times = 0
@@ -1275,10 +1275,10 @@ def test_processes_that_share_a_queue_do_each_message_once_and_stop_without_leav
 
 
 def test_a_queue_that_works_is_told_beside_one_that_rests(tmp_path: Path) -> None:
-    board = app.StatusFile(tmp_path / "queues-1.json")
+    board = queue_states.StatusFile(tmp_path / "queues-1.json")
     board.set("broken", "paused")
     board.begin("intake")
-    assert app.StatusFile.read([tmp_path / "queues-1.json"]) == {"broken": "paused", "intake": "ok"}
+    assert queue_states.read_states([tmp_path / "queues-1.json"]) == {"broken": "paused", "intake": "ok"}
 
 
 def test_a_program_ended_at_ten_random_moments_strands_nothing_and_does_nothing_twice(
@@ -1464,12 +1464,12 @@ def test_one_message_twenty_times_to_four_processes_is_one_row(
 
 def test_the_worse_state_of_several_processes_is_told(tmp_path: Path) -> None:
     paths = [tmp_path / f"queues-{number}.json" for number in (1, 2, 3)]
-    assert app.StatusFile.read(paths) == {"all": "the queue runner is not at work"}
+    assert queue_states.read_states(paths) == {"all": "the queue runner is not at work"}
     for path, told in zip(paths, ["ok", "paused", "ok"], strict=True):
-        app.StatusFile(path).set("intake", told)
-    assert app.StatusFile.read(paths) == {"intake": "paused"}
+        queue_states.StatusFile(path).set("intake", told)
+    assert queue_states.read_states(paths) == {"intake": "paused"}
     paths[2].unlink()
-    assert app.StatusFile.read(paths)["all"] == "the queue runner is not at work"
+    assert queue_states.read_states(paths)["all"] == "the queue runner is not at work"
 
 
 def test_the_queue_runner_needs_queues(tmp_path: Path) -> None:
