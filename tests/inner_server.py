@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import ssl
 import subprocess
@@ -18,6 +19,20 @@ import app
 
 # Short, so that tests wait for little.
 LIMITS = app.DEFAULT_LIMITS._replace(head_s=0.4, idle_s=2.0, silence_s=1.0, linger_s=0.5)
+LAST = b"GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+
+
+def head(*lines: bytes) -> bytes:
+    return b"\r\n".join([*lines, b"", b""])
+
+
+def post(*lines: bytes, body: bytes = b"", target: bytes = b"/") -> bytes:
+    return head(b"POST " + target + b" HTTP/1.1", b"Host: a", *lines) + body
+
+
+def statuses(answer: bytes) -> list[int]:
+    """Of all answers on a connection, whose bodies hold no status line."""
+    return [int(code) for code in re.findall(rb"HTTP/1\.1 ([0-9]{3}) ", answer)]
 
 
 class Running:

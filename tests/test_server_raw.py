@@ -10,11 +10,10 @@ from pathlib import Path
 import backends
 import pytest
 from http_client import read_all
-from inner_server import LIMITS, Running, contexts, running
+from inner_server import LAST, LIMITS, Running, contexts, head, post, running, statuses
 
 import app
 
-LAST = b"GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 NEVER = b"GET /never HTTP/1.1\r\nHost: a\r\n\r\n"  # where it is part of another request, or behind what ended the connection
 
 
@@ -62,20 +61,8 @@ def _never(echo: Echo) -> Iterator[None]:
     assert "/never" not in echo.asked
 
 
-def statuses(answer: bytes) -> list[int]:
-    return [int(code) for code in re.findall(rb"HTTP/1\.1 ([0-9]{3}) ", answer)]
-
-
-def head(first: bytes, *lines: bytes) -> bytes:
-    return b"\r\n".join([first, *lines, b"", b""])
-
-
 def get(*lines: bytes, target: bytes = b"/") -> bytes:
     return head(b"GET " + target + b" HTTP/1.1", b"Host: a", *lines)
-
-
-def post(*lines: bytes, body: bytes = b"", target: bytes = b"/") -> bytes:
-    return head(b"POST " + target + b" HTTP/1.1", b"Host: a", *lines) + body
 
 
 def length(text: bytes) -> bytes:
@@ -163,6 +150,7 @@ REFUSED = {
     "CONNECT": (501, head(b"CONNECT a:80 HTTP/1.1", b"Host: a")),
     "the asterisk of GET": (400, get(target=b"*")),
     "two spaces": (400, b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n"),
+    "a method that is no token": (400, head(b"G(T / HTTP/1.1", b"Host: a")),
     "no version": (400, b"GET /\r\n\r\n"),
     "a space behind the version": (400, b"GET / HTTP/1.1 \r\nHost: a\r\n\r\n"),
     "a version in lower case": (400, b"GET / http/1.1\r\nHost: a\r\n\r\n"),
