@@ -8123,7 +8123,7 @@ class SqlProvider(SqliteDatabase, Records, Blobs, Queries):
 
     def facet(self, query: Query, field: str, most: int) -> list[tuple[Json, int]]:
         found = self._rows(CompiledQuery(query._replace(after="")), lambda sql: sql.facet(field, most))
-        return [(value_of_key(key or ""), count) for key, count in found]
+        return [(value_of_key(key or ""), count) for key, count in found if key != "z"][:most]
 
     def _rows(
         self,

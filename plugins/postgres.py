@@ -1232,7 +1232,7 @@ class PostgresProvider(PostgresTables, app.Records, sql_files.SqlFiles, app.Blob
     def facet(self, query: app.Query, field: str, most: int) -> list[tuple[Json, int]]:
         sql = PostgresQuery(app.CompiledQuery(query._replace(after="", order_by=())), self._named(query.table), self._schema)
         found = self._rows(query.table, sql.facet(field, most), list(sql.values.values()))
-        return [(app.value_of_key(key or ""), int(count)) for key, count in found]
+        return [(app.value_of_key(key or ""), int(count)) for key, count in found if key != "z"][:most]
 
     def _compares_here(self, query: app.Query) -> bool:
         """Whether moments are asked for that the database cannot compare, because the account may not make _moment_key."""

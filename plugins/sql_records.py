@@ -132,10 +132,13 @@ class SqlQuery(ABC):
         return f"{self._begin()}select count(*) from ({some}) as satchel_counted"  # noqa: S608
 
     def facet(self, field: str, most: int) -> str:
-        """Selects the sort keys of a field, most frequent first, and how many records that meet the filter have each."""
+        """Selects the sort keys of a field, most frequent first, and how many records that meet the filter have each.
+
+        It is one more than `most`, because the caller leaves "z" out: here, that would be asked of every record.
+        """
         column = self._column(field, False)
-        some = f"select {column}, count(*) from {self._from} and {column} <> {self._bind('z')} group by {column}"  # noqa: S608
-        return f"{self._begin()}{some} order by count(*) desc, {column} limit {self._bind(most)}"
+        some = f"select {column}, count(*) from {self._from} group by {column}"  # noqa: S608
+        return f"{self._begin()}{some} order by count(*) desc, {column} limit {self._bind(most + 1)}"
 
 
 # ==== 2. SQLITE ==================================================================================================
