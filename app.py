@@ -6002,9 +6002,9 @@ class Authority:
 # Files, Forms, Views, Apps, and the built-in home page. They check what was asked against what is declared, and answer a
 # Plan; bytes and records go through the contracts only.
 # uses: ERRORS VALUES CONFIG CONTRACTS
-# defines: is_date FORMAT_HELP COUNTED COUNT_S has_type is_number number_of MOST_RECORD_BYTES longest_text Field
-#          ListQuery LIST_PARAMS read_list page_bounds no_params text_cursor watched plan_of paged as_stored Files
-#          in_units leads_to Form HELD_IS_GONE upload_chunks View AppPage Home RESOURCE_TYPES
+# defines: is_date FORMATS FORMAT_HELP COUNTED COUNT_S has_type RULES is_number number_of MOST_RECORD_BYTES longest_text
+#          Field ListQuery LIST_PARAMS read_list page_bounds no_params text_cursor watched plan_of paged as_stored Files
+#          in_units NAME_PLACE leads_to Form HELD_IS_GONE upload_chunks View AppPage Home RESOURCE_TYPES
 
 _EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,8}")
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`\x00-\x1f]+")
@@ -6021,7 +6021,7 @@ def is_date(text: str) -> bool:
         return False
 
 
-_FORMATS: Mapping[str, Callable[[str], Any]] = {
+FORMATS: Mapping[str, Callable[[str], Any]] = {
     "date": is_date,
     "date-time": instant_key,
     "email": _EMAIL.fullmatch,
@@ -6085,12 +6085,12 @@ _ONE_OF = _Rule(
     lambda value, choices: value in choices,
     lambda choices: f"must be one of {', '.join(map(str, choices))}",
 )
-_RULES: Mapping[str, _Rule] = {
+RULES: Mapping[str, _Rule] = {
     "enum": _ONE_OF,
     "oneOf": _ONE_OF,
     "minLength": _Rule(_TEXTUAL, lambda text, n: len(text) >= n, lambda n: f"must have at least {how_many(n, 'character')}"),
     "maxLength": _Rule(_TEXTUAL, lambda text, n: len(text) <= n, lambda n: f"must have at most {how_many(n, 'character')}"),
-    "format": _Rule(_TEXTUAL, lambda text, name: _FORMATS[name](text), lambda name: FORMAT_HELP.get(name, "")),
+    "format": _Rule(_TEXTUAL, lambda text, name: FORMATS[name](text), lambda name: FORMAT_HELP.get(name, "")),
     "pattern": _Rule(
         _TEXTUAL, lambda text, form: form.fullmatch(text), lambda form: "does not have the form that is asked for"
     ),
@@ -6104,9 +6104,6 @@ _RULES: Mapping[str, _Rule] = {
     "uniqueItems": _Rule(("array",), lambda items, _: _are_unique(items), lambda _: "must not have the same item twice"),
 }
 _RULES_OF_NUMBERS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")  # compared exactly
-_LOW_AND_HIGH = (
-    ("minimum", "maximum"), ("exclusiveMinimum", "exclusiveMaximum"), ("minLength", "maxLength"), ("minItems", "maxItems")
-)  # fmt: skip
 _FILE_SCHEMA = {
     "type": "object",
     "properties": {"name": {"type": "string"}, "base64": {"type": "string", "contentEncoding": "base64"}},
@@ -6161,7 +6158,7 @@ class Field:
         titles = {one["const"]: one["title"] for one in one_of if one.get("title")}
         self.column = Column(self.name, self.title, config.type, config.format, titles)
         self.schema = self._schema()
-        wrong = [Fault(f"{place}.{key}", "configuration", detail) for key, detail in self._declaration_faults()]
+        wrong = [Fault(f"{place}.{key}", "configuration", detail) for key, detail in plugin("declarations").of_field(self)]
         if not wrong:
             self._rules = list(self._own_rules())
             self.is_sound = self._sound_test()
@@ -6191,62 +6188,12 @@ class Field:
         titled = tuple((one["const"], one.get("title") or str(one["const"])) for one in source.get("oneOf", ()))
         return titled or tuple((value, str(value)) for value in source.get("enum", ()))
 
-    def _declaration_faults(self) -> Iterator[tuple[str, str]]:
-        """(setting, what is wrong with it)."""
-        config, schema = self.config, self.schema
-        for name, types in [*((name, rule.types) for name, rule in _RULES.items()), ("items", ("array",))]:
-            if name in schema and config.type not in types:
-                yield name, f"goes with type {' or '.join(types)}, and this field is of type {config.type}"
-        for low, high in _LOW_AND_HIGH:
-            if low in schema and high in schema and schema[low] > schema[high]:
-                yield low, f"is more than {high}"
-        if config.multiple_of is not None and config.multiple_of <= 0:
-            yield "multipleOf", "must be above zero"
-        if config.max_length is not None and config.max_length > MOST_RECORD_BYTES:
-            yield "maxLength", f"is more than a whole record may have: {MOST_RECORD_BYTES:,}"
-        if config.format and config.format not in (*_FORMATS, "file"):
-            known = [*_FORMATS, "file"]
-            meant = plugin("toml_advice").other_type(config.format)
-            hint = f": write {meant}" if meant else nearest(config.format, known) or f": write one of {', '.join(known)}"
-            yield "format", f"{config.format!r} is no format{hint}"
-        yield from self._choice_faults()
-        yield from self._file_setting_faults()
-
-    def _choice_faults(self) -> Iterator[tuple[str, str]]:
-        config = self.config
-        source = config.items if config.type == "array" else self.schema
-        place = "items" if config.type == "array" else "enum"
-        if config.type == "array" and not self.choices:
-            yield place, "must be { type = …, enum = […] } or with oneOf: an array is a set of choices"
-        if "enum" in source and "oneOf" in source:
-            yield place, "stands beside oneOf: keep one of the two"
-        inner = source.get("type", "string")
-        if inner not in ("string", *_NUMERIC):
-            if config.type == "array":
-                yield place, f"cannot be of type {inner}"
-            return
-        for value, _ in self.choices:
-            if not has_type(value, inner):
-                yield place, f"has {value!r}, which is not of type {inner}"
-
-    def _file_setting_faults(self) -> Iterator[tuple[str, str]]:
-        config = self.config
-        if self.is_file and not config.files:
-            yield "files", 'is missing: name the share that keeps the files, such as files = "files/receipts"'
-        for name, given in (("files", config.files), ("accept", config.accept)):
-            if given and not self.is_file:
-                yield name, 'is for fields that take a file: write format = "file" too, or take it out'
-        if self.is_file and (
-            self.choices or config.default is not None or set(self.schema) & {"minLength", "maxLength", "pattern"}
-        ):
-            yield "format", '"file" makes it a field that takes a file: take out its default, choices, lengths and pattern'
-
     def _default_faults(self) -> list[Fault]:
         return [] if self.config.default is None or self.is_file else self.faults(self.config.default, "")
 
     def _own_rules(self) -> Iterator[tuple[str, Callable[[Any, Any], Any], Any, str]]:
         """(keyword, what has to hold, its limit, the fault in words) of each rule that was declared."""
-        for name, rule in _RULES.items():
+        for name, rule in RULES.items():
             if name not in self.schema or self.is_file:
                 continue
             limit = self.schema[name]
@@ -6303,7 +6250,7 @@ class Field:
             if max(abs(exact.adjusted()), len(exact.as_tuple().digits)) > _MOST_DIGITS:
                 return [Fault(pointer, "number_size", f"must have at most {_MOST_DIGITS} digits")]
         elif longest is not None and len(value) > longest:
-            return [Fault(pointer, "maxLength", _RULES["maxLength"].help(longest))]
+            return [Fault(pointer, "maxLength", RULES["maxLength"].help(longest))]
         return []
 
     def _item_faults(self, items: Sequence[Json], pointer: str) -> Iterator[Fault]:
@@ -6734,7 +6681,7 @@ def _fields_of(configs: Iterable[FieldConfig], place: str) -> tuple[dict[str, Fi
     return fields, faults
 
 
-_PLACE = re.compile(r"\{([A-Za-z0-9_]*)\}")  # of a field in the name of a record
+NAME_PLACE = re.compile(r"\{([A-Za-z0-9_]*)\}")  # of a field in the name of a record
 
 
 def leads_to(address: str, opens: Collection[str], caller: Caller) -> str:
@@ -6769,7 +6716,7 @@ class Form(Resource):
                 detail = f"names {one.config.files!r}, which is no share{nearest(one.config.files, shares)}"
                 wrong.append(Fault(f"{one.place}.files", "configuration", detail))
         self.columns = (Column("id", "Id"), *(f.column for f in self.fields.values()), *_META)
-        wrong += self._name_faults()
+        wrong += plugin("declarations").of_name(self)
         if wrong:
             raise ConfigError(f"forms.{config.name} is not valid", faults=wrong)
         self.instants = frozenset(column.name for column in self.columns if column.format == "date-time")
@@ -6812,20 +6759,12 @@ class Form(Resource):
 
     # -- what records are called, and where links lead
 
-    def _name_faults(self) -> Iterator[Fault]:
-        known, place = {column.name for column in self.columns}, f"forms.{self.name}.name"
-        for name in _PLACE.findall(self.config.called):
-            if name not in known and name not in {field_.name for field_ in self.config.fields}:
-                yield Fault(place, "configuration", f"names {{{name}}}, which is no field{nearest(name, known)}")
-        if re.search(r"[{}]", _PLACE.sub("", self.config.called)):
-            yield Fault(place, "configuration", 'has a brace without its pair: write fields as "{name}"')
-
     def called(self, record: Record) -> str:
         """What a record is called, in one line of at most 80 characters; the beginning of its id if its fields are empty."""
         flat, columns = self.flat(record), {column.name: column for column in self.columns}
         template = self.config.called or f"{{{next(iter(self.fields))}}}"
-        shown = {name: self.locale.show(columns[name], flat[name]).strip() for name in _PLACE.findall(template)}
-        text = " ".join(_PLACE.sub(lambda found: shown[found[1]], template).split())
+        shown = {name: self.locale.show(columns[name], flat[name]).strip() for name in NAME_PLACE.findall(template)}
+        text = " ".join(NAME_PLACE.sub(lambda found: shown[found[1]], template).split())
         if not all(shown.values()):  # without the marks around an empty one
             text = re.sub(r"\( *\)|\[ *\]", "", text).strip(" ,:;/|·–—")
         if not text or (shown and not any(shown.values())):
@@ -7144,26 +7083,10 @@ class View(Resource):
         files = [one for one in self.params.values() if one.is_file]
         wrong += [Fault(f"{one.place}.format", "configuration", "a parameter cannot be a file") for one in files]
         if isinstance(source, Form):
-            wrong += self._unknown_columns(source)
+            wrong += plugin("declarations").of_columns(self, source)
         if wrong:
             raise ConfigError(f"views.{config.name} is not valid", faults=wrong)
         self.columns = self._form_columns(source) if isinstance(source, Form) else ()
-
-    def _unknown_columns(self, form: Form) -> Iterator[Fault]:
-        """A fault for each name of a column that the form does not have."""
-        config, known = self.config, [column.name for column in form.columns]
-        asked = [("columns", name) for name in config.columns] + [("where", one.field) for one in config.where]
-        asked += [("facets", name) for name in config.facets]
-        for key, name in [*asked, *(("order_by", name.removeprefix("-")) for name in config.order_by)]:
-            if name not in known:
-                detail = f"names the column {name!r}, which {config.source} has not{nearest(name, known)}"
-                yield Fault(f"views.{self.name}.{key}", "configuration", detail)
-        for one in config.where:
-            values = one.value if one.op == "in" else [one.value]
-            compares = one.field in form.instants and one.op not in ("contains", "prefix", "null")
-            for text in [text for text in values if isinstance(text, str) and not instant_key(text)] if compares else ():
-                detail = f"compares {one.field} with {text!r}: it {FORMAT_HELP['date-time']}"
-                yield Fault(f"views.{self.name}.where", "configuration", detail)
 
     def _form_columns(self, form: Form) -> tuple[Column, ...]:
         known = {column.name: column for column in form.columns}

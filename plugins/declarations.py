@@ -1,0 +1,112 @@
+"""What is wrong with the declaration of a field, with what records are called, and with the columns of a view."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from app import (
+    FORMAT_HELP,
+    FORMATS,
+    MOST_RECORD_BYTES,
+    NAME_PLACE,
+    RULES,
+    Fault,
+    Field,
+    Form,
+    View,
+    has_type,
+    instant_key,
+    nearest,
+    plugin,
+)
+
+# ==== 1. DECLARATIONS ============================================================================================
+# Each setting is right by itself when this runs; here it is looked at beside the others of its table.
+# uses: ERRORS VALUES RESOURCES plugin:toml_advice
+# defines: of_field of_name of_columns
+
+_NUMERIC = ("number", "integer")
+_LOW_AND_HIGH = (
+    ("minimum", "maximum"), ("exclusiveMinimum", "exclusiveMaximum"), ("minLength", "maxLength"), ("minItems", "maxItems")
+)  # fmt: skip
+
+
+def of_field(field: Field) -> Iterator[tuple[str, str]]:
+    """(setting, what is wrong with it) of a declared field or parameter."""
+    config, schema = field.config, field.schema
+    for name, types in [*((name, rule.types) for name, rule in RULES.items()), ("items", ("array",))]:
+        if name in schema and config.type not in types:
+            yield name, f"goes with type {' or '.join(types)}, and this field is of type {config.type}"
+    for low, high in _LOW_AND_HIGH:
+        if low in schema and high in schema and schema[low] > schema[high]:
+            yield low, f"is more than {high}"
+    if config.multiple_of is not None and config.multiple_of <= 0:
+        yield "multipleOf", "must be above zero"
+    if config.max_length is not None and config.max_length > MOST_RECORD_BYTES:
+        yield "maxLength", f"is more than a whole record may have: {MOST_RECORD_BYTES:,}"
+    if config.format and config.format not in (*FORMATS, "file"):
+        known = [*FORMATS, "file"]
+        meant = plugin("toml_advice").other_type(config.format)
+        hint = f": write {meant}" if meant else nearest(config.format, known) or f": write one of {', '.join(known)}"
+        yield "format", f"{config.format!r} is no format{hint}"
+    yield from _of_choices(field)
+    yield from _of_file_settings(field)
+
+
+def _of_choices(field: Field) -> Iterator[tuple[str, str]]:
+    config = field.config
+    source = config.items if config.type == "array" else field.schema
+    place = "items" if config.type == "array" else "enum"
+    if config.type == "array" and not field.choices:
+        yield place, "must be { type = …, enum = […] } or with oneOf: an array is a set of choices"
+    if "enum" in source and "oneOf" in source:
+        yield place, "stands beside oneOf: keep one of the two"
+    inner = source.get("type", "string")
+    if inner not in ("string", *_NUMERIC):
+        if config.type == "array":
+            yield place, f"cannot be of type {inner}"
+        return
+    for value, _ in field.choices:
+        if not has_type(value, inner):
+            yield place, f"has {value!r}, which is not of type {inner}"
+
+
+def _of_file_settings(field: Field) -> Iterator[tuple[str, str]]:
+    config = field.config
+    if field.is_file and not config.files:
+        yield "files", 'is missing: name the share that keeps the files, such as files = "files/receipts"'
+    for name, given in (("files", config.files), ("accept", config.accept)):
+        if given and not field.is_file:
+            yield name, 'is for fields that take a file: write format = "file" too, or take it out'
+    if field.is_file and (
+        field.choices or config.default is not None or set(field.schema) & {"minLength", "maxLength", "pattern"}
+    ):
+        yield "format", '"file" makes it a field that takes a file: take out its default, choices, lengths and pattern'
+
+
+def of_name(form: Form) -> Iterator[Fault]:
+    """A fault for each mistake in what records are called."""
+    known, place = {column.name for column in form.columns}, f"forms.{form.name}.name"
+    for name in NAME_PLACE.findall(form.config.called):
+        if name not in known and name not in {field_.name for field_ in form.config.fields}:
+            yield Fault(place, "configuration", f"names {{{name}}}, which is no field{nearest(name, known)}")
+    if re.search(r"[{}]", NAME_PLACE.sub("", form.config.called)):
+        yield Fault(place, "configuration", 'has a brace without its pair: write fields as "{name}"')
+
+
+def of_columns(view: View, form: Form) -> Iterator[Fault]:
+    """A fault for each name of a column that the form does not have."""
+    config, known = view.config, [column.name for column in form.columns]
+    asked = [("columns", name) for name in config.columns] + [("where", one.field) for one in config.where]
+    asked += [("facets", name) for name in config.facets]
+    for key, name in [*asked, *(("order_by", name.removeprefix("-")) for name in config.order_by)]:
+        if name not in known:
+            detail = f"names the column {name!r}, which {config.source} has not{nearest(name, known)}"
+            yield Fault(f"views.{view.name}.{key}", "configuration", detail)
+    for one in config.where:
+        values = one.value if one.op == "in" else [one.value]
+        compares = one.field in form.instants and one.op not in ("contains", "prefix", "null")
+        for text in [text for text in values if isinstance(text, str) and not instant_key(text)] if compares else ():
+            detail = f"compares {one.field} with {text!r}: it {FORMAT_HELP['date-time']}"
+            yield Fault(f"views.{view.name}.where", "configuration", detail)
