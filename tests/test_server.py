@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from conftest import wait_for
 from http_client import Server, answers_at_once, hold, read_all, serving, status_of
-from inner_server import LAST, LIMITS, Running, head, post, running, statuses
+from inner_server import LAST, LIMITS, Running, contexts, head, post, running, statuses
 
 import app
 
@@ -158,6 +158,17 @@ def test_slow_readers_and_writers_hold_nobody_up() -> None:
             for connection in (one, other, *(held.enter_context(server.connect()) for _ in range(20))):
                 connection.sendall(post(b"Content-Length: 1000", body=b"x"))
             assert any(quick(server) for _ in range(2))
+
+
+def test_clients_that_never_shake_hands_hold_nobody_up_and_are_ended(tmp_path: Path) -> None:
+    mine, theirs = contexts(tmp_path)
+    limits = LIMITS._replace(head_s=3.0)
+    with running(echo, client_tls=theirs, tls=mine, limits=limits) as server, contextlib.ExitStack() as held:
+        silent = [held.enter_context(socket.create_connection(server.address, 10)) for _ in range(100)]
+        for client in silent[::2]:
+            client.sendall(b"\x16\x03\x01\x02")  # a little of a handshake
+        assert all(quick(server) for _ in range(3))
+        assert {read_all(client) for client in silent} == {b""}
 
 
 def test_a_reader_that_takes_nothing_is_ended() -> None:
