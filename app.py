@@ -8199,6 +8199,7 @@ _HEADING_KIND = re.compile(r"\b([A-Z]\w+):(\S+)")  # Provider:aws, Command:serve
 
 class _Origin(NamedTuple):
     path: Path
+    has_settings: bool
     cls: type[Extension] | None = None  # None until the file is imported
 
 
@@ -8234,7 +8235,7 @@ class Registry:
         for path, text in bundled.items():
             for words in _HEADING_WORDS.findall(text.decode()):
                 for family, kind in _HEADING_KIND.findall(words):
-                    self._add(family, kind.replace("_", " "), _Origin(path))
+                    self._add(family, kind.replace("_", " "), _Origin(path, b"\n    settings" in text))
         for path in sorted((folder / "plugins").glob("[!_]*.py")):
             if _plugin_text(path) not in bundled.values():
                 for cls in _extensions_of(import_file(path, f"satchel_site_plugin_{path.stem}"), path):
@@ -8243,7 +8244,7 @@ class Registry:
     def add(self, cls: type[Extension], path: Path) -> None:
         """Adds a class whose file `path` is imported already. Raises ConfigError if its family has that kind."""
         family = next(family for family in FAMILIES if issubclass(cls, family))
-        self._add(family.__name__, cls.kind, _Origin(path, cls))
+        self._add(family.__name__, cls.kind, _Origin(path, bool(cls.settings), cls))
 
     def _add(self, family: str, kind: str, origin: _Origin) -> None:
         if other := self._origins.get((family, kind)):
@@ -8262,11 +8263,11 @@ class Registry:
 
     def find(self, family: type[_Family], kind: str) -> type[_Family]:
         """The class of a kind. Raises KeyError if there is none, ConfigError if its file does not load."""
-        path, cls = self._origins[family.__name__, kind]
+        path, has_settings, cls = self._origins[family.__name__, kind]
         if cls is None:
             classes = _extensions_of(plugin(path.stem), path)
             cls = next(each for each in classes if issubclass(each, family) and each.kind == kind)
-            self._origins[family.__name__, kind] = _Origin(path, cls)
+            self._origins[family.__name__, kind] = _Origin(path, has_settings, cls)
         return cast(type[_Family], cls)
 
     def of(self, family: type[_Family]) -> Mapping[str, type[_Family]]:
@@ -8282,11 +8283,10 @@ class Registry:
     @property
     def tables(self) -> Mapping[str, Sequence[Setting]]:
         """What app.toml may say in the table [KIND] of an extension that is not a provider."""
-        found: dict[str, type[Extension]] = {}
-        for family in FAMILIES:
-            if family not in (Provider, Command):
-                found |= self.of(family)
-        return {kind: cls.settings for kind, cls in found.items() if cls.settings}
+        families: dict[str, Any] = {one.__name__: self.of(one) for one in FAMILIES if one not in (Provider, Command)}
+        with_settings = [of_kind for of_kind, origin in self._origins.items() if origin.has_settings]
+        found = {kind: families[family][kind].settings for family, kind in with_settings if family in families}
+        return {kind: settings for kind, settings in found.items() if settings}
 
 
 def load_registry(folder: Path) -> Registry:

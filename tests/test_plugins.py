@@ -6,6 +6,7 @@ import base64
 import builtins
 import json
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -17,8 +18,10 @@ import pytest
 
 import app
 from tests.http_client import Site as HttpSite
-from tests.sites import Site
+from tests.sites import REGISTRY, Site
 from tests.test_commands import ENVIRONMENT, PROGRAM, Shell, command
+
+ROOT = Path(app.__file__).parent
 
 PLUGIN = '''
 """Records in a folder that is named otherwise."""
@@ -160,6 +163,23 @@ def test_the_program_s_own_help_imports_no_plugin_and_that_of_a_group_does(shell
     assert said["auth --help"].startswith("usage: app.pyz auth")
     assert said["auth --help"] == said["help auth"]
     assert "satchel_plugin_tokens" in said["auth --help"]
+
+
+def test_reading_settings_imports_the_bundled_files_that_have_some_and_finds_them_all(tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "tests", "dist", "__pycache__"))
+    heading = "# ==== 1. SPARE ====\n# A job.\n# uses: CONTRACTS\n# defines: Job:spare Spare\n"
+    job = "class Spare(Job):\n    kind = 'spare'\n    settings = (Setting('every', 'duration', '1h', 'how often'),)\n"
+    (copy / "plugins" / "spare.py").write_text(f"from app import Job, Setting\n\n{heading}\n{job}")
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import app; from pathlib import Path\n"
+        "print('spare' in app.load_registry(Path('/nonexistent')).tables, 'satchel_plugin_openapi' in sys.modules)"
+    )
+    line = [sys.executable, "-c", code, str(copy)]
+    assert subprocess.run(line, capture_output=True, text=True, check=True).stdout == "True False\n"
+    families: list[Any] = [app.Format, app.Route, app.Job]
+    every = {kind: cls.settings for family in families for kind, cls in REGISTRY.of(family).items()}
+    assert REGISTRY.tables == {kind: settings for kind, settings in every.items() if settings}
 
 
 def test_a_plugin_that_exits_or_is_hidden_is_handled(shell: Shell) -> None:
