@@ -339,7 +339,7 @@ class Grant(NamedTuple):
 
 
 def parse_grant(text: str) -> Grant:
-    """'forms/leave:create,read', 'files/*:*' or '**:read' as a Grant. BadRequest says what is wrong with it.
+    """'forms/leave:create,read', 'files/*:*' or '**:read' as a Grant. Raises BadRequest that says what is wrong with it.
 
     A segment may be percent-encoded in any way, or not at all, in any Unicode form; a literal star is %2A.
     """
@@ -377,10 +377,6 @@ def covers(pattern: Sequence[str], address: Sequence[str]) -> bool:
     return True
 
 
-def _granted(grants: Iterable[Grant], action: Action, parts: Sequence[str]) -> bool:
-    return any(action in grant.actions and covers(grant.pattern, parts) for grant in grants)
-
-
 class Caller(NamedTuple):
     """Who asks. subject "" is the public; token_id is "" without a token (the public, the command line)."""
 
@@ -395,7 +391,8 @@ class Caller(NamedTuple):
         """Whether some grant covers the action on the address ("forms/leave/records/0192…", percent-encoded), and the
         ceiling does too. A slash at the end of the address, as folders may have, makes no difference."""
         parts = address.removesuffix("/").split("/")
-        return _granted(self.grants, action, parts) and (self.ceiling is None or _granted(self.ceiling, action, parts))
+        limits = (self.grants,) if self.ceiling is None else (self.grants, self.ceiling)
+        return all(any(action in one.actions and covers(one.pattern, parts) for one in grants) for grants in limits)
 
     def opens(self, address: str) -> bool:
         """Whether there is something at the address for this caller: to read, or a form to submit."""
@@ -413,6 +410,11 @@ class Conditions(NamedTuple):
 
     if_match: tuple[str, ...] = ()
     if_none_match: tuple[str, ...] = ()
+
+    @staticmethod
+    def name(tags: Collection[str], etag: str | None) -> bool:
+        """Whether the tags of a condition name what has this etag; None is what does not exist."""
+        return etag is not None and not {"*", etag}.isdisjoint(tags)
 
 
 class Held:
@@ -860,8 +862,6 @@ def check_value(value: Json, pointer: str = "", depth: int = 0) -> Iterator[Faul
 
 def storable(value: Value) -> Encoded:
     """The value with its text, into which that of a member goes as it is. Raises Invalid if it cannot be stored exactly."""
-    if isinstance(value, Encoded):
-        return value
     if faults := list(check_value(value)):
         raise Invalid("the record cannot be stored", faults=faults)
     if not any(isinstance(one, Encoded) for one in value.values()):
@@ -2941,7 +2941,7 @@ class JsonFormat(Format):
             headers.append(("ETag", f'"{response.etag}"'))
             if damaged := [quote(name) for name, _ in damage_in(response.data)]:
                 headers.append(("Satchel-Damaged", ", ".join(damaged)))
-            if {"*", response.etag} & set(exchange.conditions().if_none_match):
+            if Conditions.name(exchange.conditions().if_none_match, response.etag):
                 return Answer(304, headers)
         return json_answer(200, response.data, headers)
 
@@ -3053,13 +3053,13 @@ def _not_modified(exchange: Exchange, blob: Blob) -> bool:
     """Whether If-None-Match or If-Modified-Since says that the client has it, in the order of RFC 9110 section 13.2.2.
     Raises PreconditionFailed if If-Match or If-Unmodified-Since does not hold."""
     conditions = exchange.conditions()
-    if conditions.if_match and not {"*", blob.etag} & set(conditions.if_match):
+    if conditions.if_match and not conditions.name(conditions.if_match, blob.etag):
         raise PreconditionFailed("the file is no longer the one that If-Match names")
     since = _http_date(exchange.header("if-unmodified-since"))
     if not conditions.if_match and since is not None and int(blob.modified_at) > since:
         raise PreconditionFailed("the file was modified since")
     if exchange.header("if-none-match"):
-        return bool({"*", blob.etag} & set(conditions.if_none_match))
+        return conditions.name(conditions.if_none_match, blob.etag)
     since = _http_date(exchange.header("if-modified-since"))
     return since is not None and int(blob.modified_at) <= since
 
@@ -6270,7 +6270,7 @@ class Field:
         return next((value for value, _ in self.choices if str(value) == text), text)
 
     def from_param(self, text: str, locale: Locale) -> Json:
-        """The value of a query parameter, as a program or as a person writes it. BadRequest says what is wrong with it."""
+        """The value of a query parameter, as a program or as a person writes it. Raises BadRequest if it is none."""
         if text == "":
             return None
         if self.config.format == "date-time":
@@ -6517,7 +6517,7 @@ class Files(Resource):
         return self._list(request, scope, path, parts)
 
     def _drop_box(self, request: Request, scope: Scope, path: str, parts: Sequence[str]) -> Plan:
-        """The page to upload into a folder for somebody who may not see what is in it; Forbidden for a file."""
+        """The page to upload into a folder for somebody who may not see what is in it. Raises Forbidden for a file."""
         no_params(request)
         if parts and request.path[-1] != "" and not self._is_folder(path):
             scope.caller.require(Action.READ, request.address)
@@ -6594,7 +6594,7 @@ class Files(Resource):
         return Exists(f"{request.address} exists", staged=staged)
 
     def _written_before(self, request: Request, blob: Blob) -> Plan:
-        """The same bytes once more in their own place; Conflict if others are there."""
+        """The same bytes once more in their own place. Raises Conflict if others are there."""
         staged, digest = self.stage(request.body or (), blob.path, request.body_bytes), hashlib.sha256()
         try:
             with closing(self._reader(blob, 0, None)) as chunks:
@@ -6649,10 +6649,10 @@ def in_units(size_bytes: int) -> str:
 def _wanted_etag(conditions: Conditions, present: str | None) -> str | None:
     """The etag that a write must still find, None for any. Raises PreconditionFailed if the conditions do not hold."""
     if conditions.if_match:
-        if present is None or not {"*", present} & set(conditions.if_match):
+        if not conditions.name(conditions.if_match, present):
             raise PreconditionFailed("it is no longer what If-Match names: get it again")
         return present
-    if present is not None and {"*", present} & set(conditions.if_none_match):
+    if conditions.name(conditions.if_none_match, present):
         raise PreconditionFailed("it exists already")
     return None
 
@@ -6962,7 +6962,7 @@ class Form(Resource):
         return Plan(respond=lambda blobs: answer, changes=[change], steps=steps, cleanup=cleanup)
 
     def _changed(self, request: Request, record: Record, stored: Value) -> Value:
-        """The valid new values by field, None where one is taken away; Invalid names every fault of every field."""
+        """The valid new values by field, None where one is taken away. Raises Invalid with every fault of every field."""
         data = request.data
         if not isinstance(data, dict):
             raise BadRequest("the body must be a JSON object")
@@ -6996,7 +6996,7 @@ class Form(Resource):
         return [Fault(f"/{name}", "read_only", detail) for name in names]
 
     def _valid(self, items: Sequence[tuple[str, Json]], typed: bool) -> list[Value]:
-        """The valid fields of each (pointer, data) of a new record, in declared order; Invalid names every fault."""
+        """The valid fields of each (pointer, data) of a new record, in declared order. Raises Invalid with every fault."""
         values, faults = [], []
         for pointer, data in items:
             value: Value = {}
@@ -8354,7 +8354,7 @@ class Audit:
         }  # fmt: skip
 
     def insert(self, entry: Value) -> Insert:
-        return Insert("_audit", new_id(self._clock()), storable(entry))
+        return Insert("_audit", new_id(self._clock()), entry if isinstance(entry, Encoded) else storable(entry))
 
     def best_effort(self, entry: Value, *writes: Write) -> None:
         """Store an entry about what is done or has failed: losing it must not change the answer, so a loss is logged."""
@@ -8880,7 +8880,7 @@ class Office:
         self._state.commit([self._event("rotate_key", by, kid=key.kid)])
 
     def retire_key(self, by: Caller, kid: str) -> None:
-        """Forget a key, and with it every token that it signed; NotFound, or Conflict for the one that signs."""
+        """Forget a key, and with it every token that it signed. Raises NotFound, or Conflict for the one that signs."""
         self.authority.keys.retire(kid)
         self._state.commit([self._event("retire_key", by, kid=kid)])
 
