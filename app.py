@@ -1598,46 +1598,6 @@ def _secret(raw: Any, folder: Path) -> str:
     return secret.strip()
 
 
-def _address(raw: Any, folder: Path) -> str:
-    text = str(raw) if type(raw) is int else _text(raw, folder)
-    match = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)*):([0-9]{1,5})", text)
-    if text.startswith("unix:/") or (match and int(match[2]) < 65536):
-        return text
-    such = "127.0.0.1:8080"
-    if text.isdigit():
-        such = f"127.0.0.1:{text}"
-    elif re.fullmatch(r"[\w.-]+", text):
-        such = f"{text}:8080"
-    raise ValueError(f'must be HOST:PORT, [IPV6]:PORT or unix:/PATH, such as "{such}"')
-
-
-def _prefix(raw: Any, folder: Path) -> str:
-    text = _text(raw, folder)
-    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*", text) or {".", ".."} & set(text.split("/")):
-        raise ValueError('must be "" or a path such as "/ops", with no slash at the end')
-    return text
-
-
-def _site_address(raw: Any, folder: Path) -> str:
-    text = _text(raw, folder)
-    host = r"(?:[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\])"
-    found = re.fullmatch(rf"https?://{host}(?::([0-9]{{1,5}}))?((?:/[A-Za-z0-9._~-]+)*)", text)
-    sound = found and 0 < int(found[1] or 443) < 65536 and not {".", ".."} & set(found[2].split("/"))
-    if text and not sound:
-        raise ValueError('must be "" or an address such as "https://intranet.example.org", with no slash at the end')
-    return text
-
-
-def _lang(raw: Any, folder: Path) -> str:
-    text = _text(raw, folder)
-    return text if text == "en" else cast(str, plugin("zones").language(text))
-
-
-def _timezone(raw: Any, folder: Path) -> str:
-    text = _text(raw, folder)
-    return text if text == "UTC" else cast(str, plugin("zones").zone(text))
-
-
 def _grants(raw: Any, folder: Path) -> tuple[Grant, ...]:
     try:
         return tuple(parse_grant(text) for text in _texts(raw, folder))
@@ -1670,24 +1630,6 @@ def _type(raw: Any, folder: Path) -> str:
 
 def _opens(raw: Any, folder: Path) -> str:
     return _one_of(raw, ("form", "records"))
-
-
-def _hosts(raw: Any, folder: Path) -> tuple[str, ...]:
-    hosts = _texts(raw, folder)
-    for host in hosts:
-        if host != "*" and not re.fullmatch(r"[A-Za-z0-9_.-]+|[0-9a-fA-F]*:[0-9a-fA-F:]*:[0-9a-fA-F:]*", host):
-            raise ValueError(f"{host!r} is not a host name: write it without scheme and port, such as intranet.local")
-    return hosts
-
-
-def _networks(raw: Any, folder: Path) -> tuple[str, ...]:
-    networks = _texts(raw, folder)
-    for network in networks:
-        try:
-            _ = network == "unix" or ipaddress.ip_network(network, strict=False)
-        except ValueError:
-            raise ValueError(f"{network!r} is neither an address such as 10.0.0.7 or 10.0.0.0/8, nor unix") from None
-    return networks
 
 
 def _pattern(raw: Any, folder: Path) -> str:
@@ -1737,15 +1679,34 @@ def _link(raw: Any, folder: Path) -> str:
     return str(raw)
 
 
+def _bind(raw: Any, folder: Path) -> str:
+    return str(raw) if type(raw) is int else _text(raw, folder)
+
+
+def _judged_by(
+    plugin_name: str, function: str, usual: Any, read: Callable[[Any, Path], Any] = _text
+) -> Callable[[Any, Path], Any]:
+    """A converter that asks a function of a plugin about what is not usual."""
+
+    def convert(raw: Any, folder: Path) -> Any:
+        value = read(raw, folder)
+        return value if value == usual else getattr(plugin(plugin_name), function)(value)
+
+    return convert
+
+
 # In order of the value: anything, texts, numbers, places on disk, and the shapes of single settings.
 CONVERTERS: Mapping[str, Callable[[Any, Path], Any]] = {
     "any": _json, "boolean": _boolean, "text": _text, "texts": _texts, "list": _list, "media": _media, "word": _word,
     "secret": _secret, "pattern": _pattern, "number": _number, "count": _count, "positive": _positive, "size": _size,
-    "duration": _duration, "path": _path, "folder": _directory, "file": _file, "inside": _inside, "address": _address,
-    "link": _link, "hosts": _hosts, "networks": _networks, "prefix": _prefix, "site": _site_address, "lang": _lang,
-    "timezone": _timezone, "grants": _grants, "queue": _queue, "queues": _made, "replies": _made, "type": _type,
-    "opens": _opens, "values": _values, "table": _made, "tables": _made, "fields": _fields, "field": _field_name,
-    "name": _name, "choices": _choices, "conditions": _made, "condition": _where, "menu": _made, "menu item": _menu_item,
+    "duration": _duration, "path": _path, "folder": _directory, "file": _file, "inside": _inside, "link": _link,
+    "address": _judged_by("addresses", "bind_address", "127.0.0.1:8080", _bind),
+    "hosts": _judged_by("addresses", "hosts", (), _texts), "networks": _judged_by("addresses", "networks", (), _texts),
+    "prefix": _judged_by("addresses", "prefix", ""), "site": _judged_by("addresses", "site_address", ""),
+    "lang": _judged_by("zones", "language", "en"), "timezone": _judged_by("zones", "zone", "UTC"),
+    "grants": _grants, "queue": _queue, "queues": _made, "replies": _made, "type": _type, "opens": _opens,
+    "values": _values, "table": _made, "tables": _made, "fields": _fields, "field": _field_name, "name": _name,
+    "choices": _choices, "conditions": _made, "condition": _where, "menu": _made, "menu item": _menu_item,
 }  # fmt: skip
 
 

@@ -51,7 +51,6 @@ ALL_BUDGETS = {"lines": MOST_LINES, "bytes": MOST_BYTES} | BUDGETS
 # number when there is less, and take it out when the budget is kept.
 ABOVE_BUDGET = {
     "VALUES": 709,
-    "CONFIG": 882,
     "RUNNERS": 2936,
 }
 
