@@ -2343,7 +2343,7 @@ class Command(Extension, ABC):
 #          problem_details list_page error_headers methods_of JsonFormat CsvFormat NdjsonFormat send_content HttpDoor
 #          ELSEWHERE log_fault Head parse_head Limits DEFAULT_LIMITS Connection Seats HttpServer listen unix_listener
 #          HttpRunner Attribute Message is_credential bad_envelope Queue LEASE_MARGIN_S RetryPolicy DEFAULT_RETRIES
-#          LeaseLost Stopping Delivery Scheduler HealthCache Failures OUTCOMES Outcome Consumer SqsRunner Supervisor
+#          LeaseLost Stopping Delivery HealthCache Failures OUTCOMES Outcome Consumer SqsRunner Supervisor
 
 
 class Runner(ABC):
@@ -4489,7 +4489,7 @@ LEASE_MARGIN_S = 60  # before the end of the time that a message may be held: no
 
 
 class RetryPolicy(NamedTuple):
-    """Times and randomness of the queue runner, so that tests need not wait."""
+    """Times and randomness of the queue runner; tests pass others, and need not wait."""
 
     backoff_s: float = 5  # before the second attempt, at most; doubles with each
     most_backoff_s: float = 900
@@ -4499,7 +4499,7 @@ class RetryPolicy(NamedTuple):
     chance: Callable[[], float] = random.random
 
     def backoff(self, attempt: int, left_s: float) -> int:
-        """Seconds before the next attempt: full jitter, inside what is left of the time that the message may be held."""
+        """Seconds before the next attempt: with full jitter, and within the time that the message may still be held."""
         ceiling_s = min(self.most_backoff_s, self.backoff_s * 2.0 ** min(attempt - 1, 20))
         return max(0, min(math.ceil(self.chance() * ceiling_s), int(left_s) - LEASE_MARGIN_S))
 
@@ -4518,7 +4518,7 @@ class Stopping(Exception):
 
 
 class Delivery:
-    """A message that this process holds, until it is deleted or given back. plugins/leases.py extends its lease."""
+    """A message that this process holds, until it is deleted or given back. plugins/deliveries.py extends its lease."""
 
     def __init__(self, queue: Queue, message: Message, until: float, clock: Clock) -> None:
         """It is held `until`, by this clock."""
@@ -4548,94 +4548,6 @@ class Delivery:
         self.lost = self.lost or self.clock() >= self.until
         if self.lost:
             raise LeaseLost
-
-
-class Scheduler:
-    """Who works on what: groups in parallel, and one delivery of a group at a time.
-
-    On a standard queue every message is a group of its own. As many groups may wait as there are workers: so a worker
-    that is done finds the next one here, and not much is kept from other processes.
-    """
-
-    def __init__(self, workers: int) -> None:
-        self._limit = 2 * workers
-        self._lines: dict[str, deque[Delivery]] = {}  # of each group, the first is at work or next
-        self._idle: deque[str] = deque()  # groups whose first nobody has taken
-        self._lock = threading.Lock()
-        self._ended = threading.Condition(self._lock)  # a group is over: there is room
-        self._begun = threading.Condition(self._lock)  # there is a delivery to be taken
-        self._closed = False
-        self._wanted = -1  # how many groups room() waits for at most, so that done() wakes it no earlier
-
-    def room(self, patience_s: float, linger_s: float) -> int:
-        """How many more groups fit, once any does; 0 after patience_s. It waits up to linger_s for others to end, so that
-        one receive serves many."""
-        with self._lock:
-            self._await(self._limit - 1, patience_s)
-            self._await(max(0, self._limit - 10), linger_s)
-            self._wanted = -1
-            return 0 if self._closed else max(0, self._limit - len(self._lines))
-
-    def _await(self, groups: int, patience_s: float) -> None:
-        self._wanted = groups
-        self._ended.wait_for(lambda: len(self._lines) <= groups or self._closed, patience_s)
-
-    def put(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
-        """Line them up; what is not taken, because nothing is started any more, the last one first."""
-        with self._lock:
-            if self._closed:
-                return deliveries[::-1]
-            for delivery in deliveries:
-                if delivery.group not in self._lines:
-                    self._lines[delivery.group] = deque()
-                    self._idle.append(delivery.group)
-                self._lines[delivery.group].append(delivery)
-            self._begun.notify(len(self._idle))
-        return []
-
-    def take(self) -> Delivery | None:
-        """The next that nobody works on, waited for; None once closed."""
-        with self._lock:
-            self._begun.wait_for(lambda: self._idle or self._closed)
-            return self._lines[self._idle.popleft()][0] if self._idle else None
-
-    def done(self, delivery: Delivery) -> None:
-        """It is dealt with: the next of its group is free to be taken, or the group is over."""
-        with self._lock:
-            line = self._lines[delivery.group]
-            line.popleft()
-            if line and not self._closed:
-                self._idle.append(delivery.group)
-                self._begun.notify()
-            elif not line:
-                del self._lines[delivery.group]
-                if len(self._lines) <= self._wanted:
-                    self._ended.notify()
-
-    def tail(self, delivery: Delivery) -> list[Delivery]:
-        """Take away what waits behind it in its group, the last one first."""
-        with self._lock:
-            line = self._lines[delivery.group]
-            return [line.pop() for _ in range(len(line) - 1)]
-
-    def close(self) -> list[Delivery]:
-        """Start nothing more; what has not been started, by group the last one first."""
-        with self._lock:
-            self._closed = True
-            unstarted = []
-            for group, line in self._lines.items():
-                at_work = 0 if group in self._idle else 1
-                unstarted += [line.pop() for _ in range(len(line) - at_work)]
-            for group in self._idle:
-                del self._lines[group]
-            self._idle.clear()
-            self._ended.notify_all()
-            self._begun.notify_all()
-            return unstarted
-
-    def at_work(self) -> list[Delivery]:
-        with self._lock:
-            return [line[0] for line in self._lines.values() if line]
 
 
 class HealthCache:
@@ -4690,19 +4602,23 @@ class Outcome(NamedTuple):
 
 class Consumer:
     """One queue: a thread that receives, a few that work, one that deletes. A message is received, decoded, handled and
-    settled, and then its group goes on."""
+    settled, and then its group goes on.
+
+    plugins/envelopes.py knows what stands in a message. plugins/deliveries.py knows whose turn it is, extends the leases
+    and carries out the deletes."""
 
     def __init__(self, config: QueueConfig, queue: Queue, replies: Mapping[str, Queue], runner: SqsRunner) -> None:
         self.config, self.queue, self.replies, self.name = config, queue, replies, config.name
         self.sqs, self.host, self.policy, self.leases = runner.config, runner.host, runner.policy, runner.leases
         self.status, self.health, self.failures = runner.status, runner.health, runner.failures
         self.envelopes = plugin("envelopes")
-        self.scheduler = Scheduler(self.sqs.threads)
+        deliveries = plugin("deliveries")
+        self.scheduler: Any = deliveries.Scheduler(self.sqs.threads)
         self.stopping = threading.Event()
         self.paused: set[Delivery] = set()  # they wait for a provider, or for a queue of answers or dead letters
         self.trouble: AppError | None = None
         linger_s = self.policy.linger_s / 10 if queue.fifo else self.policy.linger_s  # the next of a group waits for it
-        self.deletes: Any = plugin("leases").DeleteBatcher(queue, self._deleted, self.report, self.policy, linger_s)
+        self.deletes: Any = deliveries.DeleteBatcher(queue, self._deleted, self.report, self.policy, linger_s)
         self.receiver = threading.Thread(target=self._receive, name=f"receive {self.name}", daemon=True)
         work = partial(threading.Thread, target=self._work, name=f"work {self.name}", daemon=True)
         self.workers = [work() for _ in range(self.sqs.threads)]
@@ -4726,13 +4642,13 @@ class Consumer:
         return self.receiver.is_alive() or any(thread.is_alive() for thread in self.workers)
 
     def abandon(self) -> None:
-        """Give back what is still at work: it may commit nothing from here on. It is seen again at once, or after the
-        last poll, where that is still open: it would be taken by it, and nobody would be there to give it back."""
+        """Give back what is still at work: it may commit nothing from here on. It is seen again at once, unless the last
+        poll is still open: that would receive it, and nobody would be there to give it back."""
         delay_s = self.sqs.wait_s if self.receiver.is_alive() else 0
         self.leases.release([delivery for delivery in self.scheduler.at_work() if not delivery.is_done], delay_s)
 
     def _give_back(self, deliveries: Sequence[Delivery]) -> None:
-        """Return deliveries that nobody has started to the queue."""
+        """Give back deliveries that nobody has started."""
         self._count("released", len(deliveries))
         self.leases.release(deliveries, 0)
 
@@ -4851,7 +4767,8 @@ class Consumer:
             tries += 1
 
     def _answer(self, delivery: Delivery) -> Outcome:
-        """The application's answer. Of several requests one that is refused keeps no other from being done."""
+        """Have the application do what the message asks for, once. Of several requests one that is refused keeps no other
+        from being done."""
         requests = self._decode(delivery)
         responses, refused = [], []
         for request in requests:
@@ -4871,12 +4788,13 @@ class Consumer:
         return Outcome("done", 200, [self.envelopes.answer_of(response)[1] for response in responses])
 
     def _failed(self, delivery: Delivery, error: AppError) -> Outcome:
+        """The outcome of an error. The subject is told in the log and in the dead letter."""
         error.subject = delivery.subject = error.subject or delivery.subject
         return Outcome("dead", error.status, problem_details(delivery.request_id, error), error)
 
     def _pause(self, delivery: Delivery, reason: str, wait_s: float, away: frozenset[str] = frozenset()) -> None:
-        """Hold the message and receive no other, until one of those providers is back, or for a time where none is known
-        to be away; raises Stopping if the runner stops first. The queue goes on after _resume()."""
+        """Hold the message and receive no others: until one of the providers in `away` is back, or for wait_s if there are
+        none. Raises Stopping if the runner stops first. The queue goes on after _resume()."""
         self.paused.add(delivery)
         self.status.set(self.name, f"paused: {reason}")
         while not self.stopping.wait(self.policy.probe_s if away else wait_s):
@@ -4893,7 +4811,7 @@ class Consumer:
     # -- settle
 
     def _settle(self, delivery: Delivery, outcome: Outcome) -> Outcome:
-        """Have it come again later; or reply, copy it to the dead-letter queue if it failed, and have it deleted."""
+        """Either have it come again later; or reply, copy it to the dead-letter queue if it failed, and have it deleted."""
         if isinstance(outcome.error, Busy):  # which uses up no attempt
             return outcome._replace(word="retry", delay_s=math.ceil(outcome.error.over_in_s))
         if outcome.may_pass and delivery.attempt < self.sqs.attempts:
@@ -4902,21 +4820,21 @@ class Consumer:
         delivery.guard()
         if replies := self.replies.get(delivery.inner.text("reply_to")):
             try:
-                self._insist(delivery, lambda: self._reply(replies, delivery, outcome))
+                self._send(delivery, lambda: self._reply(replies, delivery, outcome))
             except Refused as refused:  # what is done stays done, and its sender must hear of it in another way
                 if not outcome.error:
                     reason = f"it was done, and its answer could not be sent: {refused.message}"
                     outcome = self._failed(delivery, ReplyFailed(reason))
         if error := outcome.error:
             delivery.payload = ""  # it stays for whoever looks at the dead letter
-            self._insist(delivery, lambda: self.queue.send_to_dlq(delivery.message, error, delivery.attempt))
+            self._send(delivery, lambda: self.queue.send_to_dlq(delivery.message, error, delivery.attempt))
         self.failures.pop(delivery.message.id, None)
         self.deletes.put(delivery)
         return outcome
 
-    def _insist(self, delivery: Delivery, send: Callable[[], None]) -> None:
-        """Send an answer or a dead letter, for which its queue must be there. Raises Refused if it never will be taken, and
-        LeaseLost if the message is no longer ours."""
+    def _send(self, delivery: Delivery, send: Callable[[], None]) -> None:
+        """Send an answer or a dead letter. While its queue is away, missing or denied the message is held, and this is tried
+        again. Raises Refused if it will never be taken, and LeaseLost if the message is no longer ours."""
         while True:
             delivery.guard()
             try:
@@ -4926,7 +4844,7 @@ class Consumer:
                 self._pause(delivery, error.message, self.policy.probe_s)
 
     def _reply(self, replies: Queue, delivery: Delivery, outcome: Outcome) -> None:
-        """Send the answer or problem; a problem too where the answer is too large."""
+        """Send the answer or problem; if the answer is too large, a problem that says so."""
         correlation_id, key = delivery.inner.text("correlation_id"), delivery.message.id
         attributes = {"correlation_id": Attribute(correlation_id)} if correlation_id else {}
 
@@ -4942,10 +4860,10 @@ class Consumer:
             error = TooLarge(f"the answer has {size:,} bytes, too many for a message: [sqs] reply_bucket")
             send(error.status, dump_json(problem_details(delivery.request_id, error)))
 
-    # -- and then
+    # -- finish
 
     def _finish(self, delivery: Delivery, outcome: Outcome) -> Outcome:
-        """On a FIFO queue, wait until it is deleted before the next of its group starts. A message to be retried is given
+        """On a FIFO queue, wait until it is deleted before the next of its group starts. One that is to come again is given
         back, after those behind it in its group."""
         if delivery.is_done and self.queue.fifo:
             delivery.settled.wait()
@@ -4957,7 +4875,7 @@ class Consumer:
         return outcome
 
     def _deleted(self, delivery: Delivery) -> None:
-        """After the delete: no more heartbeats, and the payload goes."""
+        """After the delete: its lease is extended no more, and its body is removed from where load() found it."""
         self.leases.drop(delivery)
         self._count("deleted" if delivery.deleted else "undeleted")
         if not delivery.deleted:
@@ -4986,7 +4904,7 @@ class SqsRunner(Runner):
     """Queues: the same requests as by HTTP, each done once though messages may come again and again."""
 
     kind = "sqs"
-    plugins = ("sqs", "envelopes", "leases", "queue_states")  # which it asks for in its own process
+    plugins = ("sqs", "envelopes", "deliveries", "queue_states")  # which it asks for in its own process
 
     def __init__(
         self,
@@ -4999,18 +4917,18 @@ class SqsRunner(Runner):
         alone: bool = True,
         policy: RetryPolicy = DEFAULT_RETRIES,
     ) -> None:
-        """`connect` makes queues of their URLs, over so many connections. `states` is the file for /readyz; on_ready gets a
-        line for people once the polls begin.
+        """`connect` gives what makes a queue of its URL, over so many connections. `states` is the file for /readyz;
+        on_ready gets a line for people once the polls begin.
 
-        Unless `alone`, a parent supervises it: it ends when that is gone. SIGTERM may come twice, from the parent and from
-        whoever stops the whole group, so only SIGQUIT hurries it.
+        Unless `alone`, a parent supervises it: it ends when the parent is gone. SIGTERM may come twice, from the parent and
+        from whoever stops the whole group, so only SIGQUIT hurries it.
         """
         self.config, self.host, self.connect, self.on_ready = config, host, connect, on_ready
         self.alone, self.policy = alone, policy
         self.status: Any = plugin("queue_states").StatusFile(states)
         self.health, self.failures = HealthCache(host.ready), Failures()
         self.consumers: dict[Queue, Consumer] = {}
-        self.leases: Any = plugin("leases").Leases(
+        self.leases: Any = plugin("deliveries").Leases(
             config.visibility_s, on_trouble=lambda queue, error: self.consumers[queue].report(error)
         )
         self.stops = 0  # how often it was asked to stop

@@ -28,7 +28,7 @@ from test_runner_sqs import POINTER, Program, event, hinder, is_lost
 
 import app
 
-envelopes, leases, queue_states = app.plugin("envelopes"), app.plugin("leases"), app.plugin("queue_states")
+envelopes, deliveries, queue_states = app.plugin("envelopes"), app.plugin("deliveries"), app.plugin("queue_states")
 sqs, queues = app.plugin("sqs"), app.plugin("queues")
 
 
@@ -1105,7 +1105,7 @@ def test_a_dead_letter_queue_that_cannot_be_sent_to_pauses_the_queue(
 
 
 def test_there_is_never_less_than_no_room() -> None:
-    scheduler, count = app.Scheduler(2), itertools.count()
+    scheduler, count = deliveries.Scheduler(2), itertools.count()
     queue = cast(app.Queue, SimpleNamespace(most_held_s=3600))
 
     def delivery() -> app.Delivery:
@@ -1225,7 +1225,7 @@ def test_a_message_is_held_as_long_as_sqs_allows(visibility_h: int, tmp_path: Pa
         door = Door(tmp_path, fake.url, [queue], settings=f'visibility = "{visibility_h}h"')
         service, visibility_s = sqs.SqsService(door.site.app.config.sqs), visibility_h * 3600
         held_queue, began = sqs.SqsQueue(service, queue.url), now[0]
-        held_messages = leases.Leases(visibility_s, clock=lambda: now[0])
+        held_messages = deliveries.Leases(visibility_s, clock=lambda: now[0])
         queue.send(leave())
         (held,) = held_messages.hold(held_queue, held_queue.receive(1, 0, visibility_s))
         while now[0] + visibility_s / 2 < began + 12 * 3600:

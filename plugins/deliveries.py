@@ -1,4 +1,4 @@
-"""Messages that this process holds: their leases are extended while they are worked on, and deletes go by tens.
+"""Messages that a queue runner holds: whose turn it is, their leases, and their deletes.
 
 A queue service gives a message out for some time, its visibility. Until then nobody else gets it: that is a lease.
 """
@@ -13,12 +13,107 @@ from itertools import islice
 
 from app import LEASE_MARGIN_S, LOG, AppError, Clock, Delivery, Forbidden, Message, NotFound, Queue, RetryPolicy
 
-# ==== 1. LEASES ==================================================================================================
-# Everything that is held, and the thread that extends it.
-# uses: ERRORS VALUES RUNNERS
-# defines: MOST_AT_ONCE RELIED_ON Leases
+# ==== 1. TURNS ===================================================================================================
+# Who works on what, in which order.
+# uses: RUNNERS
+# defines: MOST_AT_ONCE Scheduler
 
 MOST_AT_ONCE = 10  # messages of a call; see Queue
+
+
+class Scheduler:
+    """Who works on what: groups in parallel, and one delivery of a group at a time.
+
+    On a standard queue every message is a group of its own. As many groups may wait as there are workers: so a worker
+    that is done finds the next one here, and not much is kept from other processes.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._limit = 2 * workers
+        self._lines: dict[str, deque[Delivery]] = {}  # of each group, the first is at work or next
+        self._idle: deque[str] = deque()  # groups whose first nobody has taken
+        self._lock = threading.Lock()
+        self._ended = threading.Condition(self._lock)  # a group is over: there is room
+        self._begun = threading.Condition(self._lock)  # there is a delivery to be taken
+        self._closed = False
+        self._wanted = -1  # how many groups room() waits for at most, so that done() wakes it no earlier
+
+    def room(self, patience_s: float, linger_s: float) -> int:
+        """Waits until there is room for a group, and returns for how many there is; 0 after patience_s. It then waits up to
+        linger_s for more to end, so that one receive serves many."""
+        with self._lock:
+            self._await(self._limit - 1, patience_s)
+            self._await(max(0, self._limit - MOST_AT_ONCE), linger_s)
+            self._wanted = -1
+            return 0 if self._closed else max(0, self._limit - len(self._lines))
+
+    def _await(self, groups: int, patience_s: float) -> None:
+        self._wanted = groups
+        self._ended.wait_for(lambda: len(self._lines) <= groups or self._closed, patience_s)
+
+    def put(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+        """Line them up. After close() none is taken: they are returned, the last one first."""
+        with self._lock:
+            if self._closed:
+                return deliveries[::-1]
+            for delivery in deliveries:
+                if delivery.group not in self._lines:
+                    self._lines[delivery.group] = deque()
+                    self._idle.append(delivery.group)
+                self._lines[delivery.group].append(delivery)
+            self._begun.notify(len(self._idle))
+        return []
+
+    def take(self) -> Delivery | None:
+        """Wait for the next that nobody works on; None after close()."""
+        with self._lock:
+            self._begun.wait_for(lambda: self._idle or self._closed)
+            return self._lines[self._idle.popleft()][0] if self._idle else None
+
+    def done(self, delivery: Delivery) -> None:
+        """It is dealt with: the next of its group is free to be taken, or the group is over."""
+        with self._lock:
+            line = self._lines[delivery.group]
+            line.popleft()
+            if line and not self._closed:
+                self._idle.append(delivery.group)
+                self._begun.notify()
+            elif not line:
+                del self._lines[delivery.group]
+                if len(self._lines) <= self._wanted:
+                    self._ended.notify()
+
+    def tail(self, delivery: Delivery) -> list[Delivery]:
+        """Take away what waits behind it in its group, and return that, the last one first."""
+        with self._lock:
+            line = self._lines[delivery.group]
+            return [line.pop() for _ in range(len(line) - 1)]
+
+    def close(self) -> list[Delivery]:
+        """Start nothing more. Returns what has not been started, of each group the last one first."""
+        with self._lock:
+            self._closed = True
+            unstarted = []
+            for group, line in self._lines.items():
+                at_work = 0 if group in self._idle else 1
+                unstarted += [line.pop() for _ in range(len(line) - at_work)]
+            for group in self._idle:
+                del self._lines[group]
+            self._idle.clear()
+            self._ended.notify_all()
+            self._begun.notify_all()
+            return unstarted
+
+    def at_work(self) -> list[Delivery]:
+        with self._lock:
+            return [line[0] for line in self._lines.values() if line]
+
+
+# ==== 2. LEASES ==================================================================================================
+# Everything that is held, and the thread that extends it.
+# uses: ERRORS VALUES RUNNERS TURNS
+# defines: RELIED_ON Leases
+
 RELIED_ON = 0.9  # of the time that was asked for: the service counts it from an earlier moment than we do
 
 
@@ -108,9 +203,9 @@ class Leases:
         return max(1, min(self._visibility_s, int(delivery.left_s) - LEASE_MARGIN_S))
 
 
-# ==== 2. DELETES =================================================================================================
+# ==== 3. DELETES =================================================================================================
 # The deletes of messages that are done.
-# uses: ERRORS VALUES RUNNERS LEASES
+# uses: ERRORS VALUES RUNNERS TURNS
 # defines: PAUSES_S DeleteBatcher
 
 PAUSES_S = (0.1, 0.4, 1.6)  # between tries at a delete that fails
