@@ -47,8 +47,8 @@ BUDGETS = {
     **{"RESOURCES": 1300, "PROVIDERS": 1350, "PLUGINS": 130, "ASSEMBLY": 900, "COMMANDS": 600, "MAIN": 60},
 }
 ALL_BUDGETS = {"lines": MOST_LINES, "bytes": MOST_BYTES} | BUDGETS
-# What they had on 26 November 2026 where that is more. It may only shrink: lower a
-# number when there is less, and take it out when the budget is kept.
+# What they had on 26 November 2026 where that is more. It may only shrink: lower a number when there is less, and take it
+# out when the budget is kept.
 ABOVE_BUDGET = {
     "VALUES": 709,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import http.client
+import inspect
 import itertools
 import json
 import logging
@@ -1470,6 +1471,14 @@ def test_the_worse_state_of_several_processes_is_told(tmp_path: Path) -> None:
     assert queue_states.read_states(paths) == {"intake": "paused"}
     paths[2].unlink()
     assert queue_states.read_states(paths)["all"] == "the queue runner is not at work"
+
+
+def test_the_queue_runner_names_all_plugins_that_it_asks_for() -> None:
+    """They are loaded before it is forked: by the time it is started again, their files may be of another version."""
+    source = inspect.getsource(app.Consumer) + inspect.getsource(app.SqsRunner)
+    asked = set(re.findall(r'plugin\("(\w+)"\)', source))
+    assert asked
+    assert asked <= set(app.SqsRunner.plugins)
 
 
 def test_the_queue_runner_needs_queues(tmp_path: Path) -> None:
