@@ -3388,9 +3388,7 @@ def _check_lengths(data: bytes) -> None:
 
 _READ, _WRITE, _ENDED = POLLIN, POLLOUT, 0  # what a connection waits for; one that has ended waits for nothing
 _WANTS_WRITE = 3  # ssl.SSL_ERROR_WANT_WRITE
-_SMALL_BYTES = (
-    65_536  # a rest of a body that is skipped if nobody wanted it; a file that goes out in one piece with its head
-)
+_SMALL_BYTES = 65_536  # a rest of a body that is skipped if nobody wanted it; a file that goes out with its head at once
 _STAY_S = 0.02  # how long a thread waits for the next request of a client, while others have nothing to do
 _PATIENCE_S = 0.005  # how long a thread waits for a client before another one works in its place
 _TICK_S = 0.1  # between looks at deadlines
@@ -3622,7 +3620,7 @@ class Connection:
             return self._answer(head, self.server.application(head, self))
         except (_Lost, AppError):
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a plugin that exits must not end the thread
             LOG.exception("request %s failed", self.request_id)
             raise AppError("something went wrong here; the operator finds it in the log") from error
 
@@ -3637,10 +3635,10 @@ class Connection:
         """Begin an answer; its body is bytes, an iterable of bytes, or a Reader of a plain file."""
         body, more = answer.body, []
         is_bare = head.method == "HEAD" or answer.status in (204, 304)
-        is_sized = any(name.lower() == "content-length" for name, _ in answer.headers)
-        if isinstance(body, bytes) and not is_sized and answer.status not in (204, 304):
+        size = next((int(value) for name, value in answer.headers if name.lower() == "content-length"), None)
+        if isinstance(body, bytes) and size is None and answer.status not in (204, 304):
             more.append(f"Content-Length: {len(body)}")
-        is_sized = is_sized or is_bare or isinstance(body, bytes)
+        is_sized = size is not None or is_bare or isinstance(body, bytes)
         is_chunked = not is_sized and head.version != "1.0"
         if is_chunked:
             more.append("Transfer-Encoding: chunked")
@@ -3651,24 +3649,30 @@ class Connection:
         if isinstance(body, bytes):
             return self._begin(lead if is_bare else lead + body)
         if is_bare:
-            body.close()
+            if hasattr(body, "close"):
+                body.close()
             return self._begin(lead)
         if hasattr(body, "fileno"):
             self.file, self.offset, self.left = body, body.start, body.length
             return self._begin(lead + self._next_of_file() if body.length <= _SMALL_BYTES else lead)
-        return self._stream(lead, body, is_chunked, is_sized)
+        return self._stream(lead, body, size, is_chunked)
 
-    def _stream(self, lead: bytes, body: Any, is_chunked: bool, is_sized: bool) -> int | None:
-        """Send a body while it is made."""
+    def _stream(self, lead: bytes, body: Any, size: int | None, is_chunked: bool) -> int | None:
+        """Send a body while it is made; `size` is what its head says, None if that says nothing."""
+        seen = 0
         try:
-            for chunk in body:
-                if chunk:
-                    self.send_all(lead + (b"%x\r\n%b\r\n" % (len(chunk), chunk) if is_chunked else chunk))
-                    lead = b""
+            for chunk in filter(None, body):
+                seen += len(chunk)
+                if size is not None and seen > size:
+                    break
+                self.send_all(lead + (b"%x\r\n%b\r\n" % (len(chunk), chunk) if is_chunked else chunk))
+                lead = b""
+            if size not in (None, seen):
+                raise AppError(f"the body does not have the {size:,} bytes that were announced")
         except _Lost:
             raise
         except Exception as error:  # the client must not take what it has for the whole
-            return self._break_off(error, reset=not (is_chunked or is_sized))
+            return self._break_off(error, reset=size is None and not is_chunked)
         finally:
             if hasattr(body, "close"):
                 body.close()
@@ -3695,6 +3699,8 @@ class Connection:
         if self.keeps:
             self.step, self.is_new, self.is_idle = self._hear, False, True
             self.deadline = time.monotonic() + self.limits.idle_s
+            if self.server.is_wanted():  # whoever asks again at once waits for his turn; what he sent may be here already
+                return _WRITE if self.buffer or self.server.tls else _READ
         else:
             self._part()
         return None
@@ -3875,7 +3881,7 @@ class HttpServer:
                     self._accept(self._listeners[descriptor])
             except Exception:
                 LOG.exception("a thread of the HTTP server failed")
-            if self._is_surplus():
+            if not self._is_over and self._is_surplus():
                 return
         self._poller.watch(self._bell, _READ)  # for the next one
         with self._lock:
@@ -3928,7 +3934,8 @@ class HttpServer:
         if wanted != _ENDED:
             descriptor = connection.sock.fileno()
             self._parked[descriptor] = connection
-            self._poller.watch(descriptor, wanted)
+            with suppress(OSError):  # it may be over by now: who looks at deadlines has it, too
+                self._poller.watch(descriptor, wanted)
             return
         with self._lock:
             self._count -= 1
@@ -3948,12 +3955,18 @@ class HttpServer:
     # -- threads
 
     def _fill_up(self) -> None:
-        """Start the threads that are missing."""
-        with self._lock:
-            missing = self.threads - (self._live - self._waiting)
-            self._live += max(0, missing)
-        for _ in range(missing):
-            threading.Thread(target=self._work, name="http", daemon=True).start()
+        """Start the threads that are missing. Raises Unavailable if the system gives no more."""
+        while True:
+            with self._lock:
+                if self._live - self._waiting >= self.threads:
+                    return
+                self._live += 1
+            try:
+                threading.Thread(target=self._work, name="http", daemon=True).start()
+            except RuntimeError as error:
+                with self._lock:
+                    self._live -= 1
+                raise Unavailable("there are no more threads at this moment; try again later") from error
 
     def _is_surplus(self) -> bool:
         """Whether this thread ends, because enough others work."""
@@ -3962,6 +3975,14 @@ class HttpServer:
                 return False
             self._live -= 1
             return True
+
+    def is_wanted(self) -> bool:
+        """Whether connections wait for a thread that has time for them."""
+        if self._idle:
+            return False
+        waiter = poll()
+        waiter.register(self._poller, _READ)
+        return bool(waiter.poll(0))
 
     def stays(self, connection: Connection) -> bool:
         """Whether the next request comes at once. Its thread waits for it unless it is needed elsewhere."""
@@ -3999,6 +4020,7 @@ class HttpServer:
     def _drain(self) -> None:
         """Until what is under way is finished."""
         self.seats.leave(self.seats.own)
+        self.seats = Seats(1)  # connections that end from here on are no sign of life
         for listener in self._listeners.values():
             listener.close()
         soon = time.monotonic() + 1

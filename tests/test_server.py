@@ -86,9 +86,11 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
             return app.Answer(200, [("Content-Length", str(length))], File(start, length))
         if name == "header":
             return app.Answer(200, [("X", "a\r\nb: c")], b"")
-        if name == "bug":
-            raise KeyError(name)
-        sized = [("Content-Length", "5")] if name == "short" else []
+        if name in ("bug", "exit"):
+            raise {"bug": KeyError, "exit": SystemExit}[name](name)
+        if name == "plain":
+            return app.Answer(200, [], iter([b"ab"]))
+        sized = [("Content-Length", rest or "5")] if name in ("short", "sized") else []
         return app.Answer(200, sized, b"" if name == "last" else failing() if name in ("failing", "short") else stream())
 
     with running(answer) as found:
@@ -106,6 +108,18 @@ def test_a_body_that_fails_never_ends_well(odd: Running) -> None:
             connection.recv(4096)
 
 
+@pytest.mark.parametrize(("length", "sent"), [(3, b"abc"), (4, b"abc"), (2, b"ab")])
+def test_a_body_of_another_length_than_its_head_says_is_the_last_thing_sent(odd: Running, length: int, sent: bytes) -> None:
+    answer = odd.raw(GET.replace(b" / ", b" /sized/%d " % length) + LAST)
+    assert statuses(answer) == [200] + [200] * (length == 3)
+    assert answer.split(b"\r\n\r\n")[1].removesuffix(b"HTTP/1.1 200 OK").startswith(sent)
+    assert length == 3 or answer.endswith(b"\r\n\r\n" + sent)
+
+
+def test_head_of_any_iterator_is_answered(odd: Running) -> None:
+    assert statuses(odd.raw(GET.replace(b"GET / ", b"HEAD /plain ") + LAST)) == [200, 200]
+
+
 def test_a_stretch_of_a_file_is_sent(odd: Running) -> None:
     for start, length in ((0, 3_000_000), (5, 2_000_000), (7, 9)):
         answer = odd.raw(GET.replace(b" / ", f" /file/{start}/{length} ".encode()) + LAST)
@@ -115,7 +129,7 @@ def test_a_stretch_of_a_file_is_sent(odd: Running) -> None:
     assert (answer.count(b"x"), statuses(answer)) == (1_000_000, [200])
 
 
-@pytest.mark.parametrize("name", [b"bug", b"header"])
+@pytest.mark.parametrize("name", [b"bug", b"exit", b"header"])
 def test_a_fault_of_the_application_is_its_own(odd: Running, name: bytes) -> None:
     assert statuses(odd.raw(GET.replace(b" / ", b" /" + name + b" ") + LAST)) == [500]
     assert statuses(odd.raw(LAST)) == [200]
@@ -169,6 +183,47 @@ def test_clients_that_never_shake_hands_hold_nobody_up_and_are_ended(tmp_path: P
             client.sendall(b"\x16\x03\x01\x02")  # a little of a handshake
         assert all(quick(server) for _ in range(3))
         assert {read_all(client) for client in silent} == {b""}
+
+
+def test_a_client_that_asks_without_waiting_holds_nobody_up() -> None:
+    with running(echo, threads=1) as server, server.connect() as eager:
+
+        def ask() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    eager.sendall(GET * 500)
+
+        def take() -> None:
+            with contextlib.suppress(OSError):
+                while eager.recv(100_000):
+                    pass
+
+        threads = [threading.Thread(target=ask), threading.Thread(target=take)]
+        for one in threads:
+            one.start()
+        try:
+            time.sleep(0.2)
+            assert all(quick(server) for _ in range(3))
+        finally:
+            eager.shutdown(socket.SHUT_RDWR)
+            for one in threads:
+                one.join(5)
+
+
+def test_a_thread_that_cannot_be_started_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with running(echo, limits=LIMITS._replace(silence_s=5.0)) as server:
+        assert quick(server)
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", refuse)
+            for _ in range(4):
+                with server.connect() as slow:
+                    slow.sendall(post(b"Content-Length: 9", body=b"x"))
+                    assert status_of(slow.recv(4096)) == 503
+        assert quick(server)
+        assert server.server._live == server.server.threads
 
 
 def test_a_reader_that_takes_nothing_is_ended() -> None:
@@ -258,6 +313,19 @@ def test_what_is_under_way_is_finished_and_nothing_new_is_taken() -> None:
         assert read_all(idle) == b""
     server.thread.join(3)
     assert not server.thread.is_alive()
+
+
+def test_a_worker_that_goes_shows_no_sign_of_life() -> None:
+    seats = app.Seats(1)
+    server = Running(echo, seats=seats)
+    with server.connect() as idle:
+        idle.sendall(GET)
+        assert status_of(idle.recv(4096)) == 200
+        assert seats.beaten_at(0)
+        server.server.stop(5)
+        assert read_all(idle) == b""
+    server.thread.join(3)
+    assert not seats.beaten_at(0)
 
 
 def test_a_patient_end_answers_kept_connections_once_more() -> None:
