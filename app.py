@@ -4137,6 +4137,14 @@ class HttpRunner(Runner):
         self._tls()
         self.listener = listen(self.config.bind)
 
+    def close(self) -> None:
+        """Leave the address to others, but for the workers, which go on listening until they are told to stop."""
+        name = self.listener.getsockname()
+        self.listener.close()
+        if isinstance(name, str):
+            with suppress(OSError):
+                Path(name).unlink()
+
     @property
     def address(self) -> str:
         """The site's own address, for people."""
@@ -5067,7 +5075,7 @@ class Supervisor(Runner):
             for name in [name for name, at in self.again.items() if time.monotonic() >= at]:
                 del self.again[name]
                 self._start(name)
-            if self.is_to_hand_over and not self.leaving:
+            if self.is_to_hand_over and not self.leaving and not is_starting:
                 self._hand_over()
             self._watch_workers()
             time.sleep(0.005 if is_starting else 0.05)
@@ -5154,7 +5162,7 @@ class Supervisor(Runner):
         again."""
         asked = self.stops = max(1, self.stops)
         if self.http:
-            self.http.listener.close()
+            self.http.close()
         until = time.monotonic() + _END_S
         for pid, (child, _) in self.leaving.items():
             self.leaving[pid] = child, until

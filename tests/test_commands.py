@@ -815,6 +815,7 @@ def test_the_systemd_unit_names_the_files_in_use(shell: Shell) -> None:
     shell.write(STARTER, "site.toml")
     out, _ = shell.run("info", "systemd", "--config", "site.toml")
     assert f"ExecStart={sys.executable} {PROGRAM} server --config {shell.folder / 'site.toml'}\n" in out
+    assert "ExecReload=kill -HUP $MAINPID\n" in out
 
 
 # ---- a running server

@@ -2302,6 +2302,7 @@ def test_a_unix_socket_serves_and_what_a_killed_server_left_is_replaced(tmp_path
     with serving(tmp_path, "--workers", "1", bind=f"unix:{tmp_path}/s") as server:
         assert server.ask("GET", "/healthz").status == 200
         assert (tmp_path / "s").stat().st_mode & 0o777 == 0o660
+    assert not (tmp_path / "s").exists()
 
 
 def test_all_addresses_are_both_families(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ import copy
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +17,7 @@ from typing import Any
 
 import pytest
 from conftest import wait_for
-from http_client import Server, answers_at_once, hold, read_all, serving, status_of
+from http_client import ROOT, Server, answers_at_once, hold, read_all, serving, status_of, wait_for_address
 from inner_server import LAST, LIMITS, Running, contexts, head, post, running, statuses
 
 import app
@@ -354,6 +356,21 @@ def test_a_worker_that_dies_is_replaced_and_what_waits_to_be_taken_is_not_lost(t
         os.kill(worker, signal.SIGKILL)
         assert server.ask("GET", "/healthz").status == 200
         assert worker not in workers_of(server)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
+def test_sighup_while_it_starts_is_heeded_once_it_has_told_its_address(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "app.py"), "server", "--bind", "127.0.0.1:0", "--workers", "2"]
+    with (tmp_path / "told").open("w+b") as told, subprocess.Popen(command, cwd=tmp_path, stderr=told) as process:
+        server = Server(process, tmp_path)
+        try:
+            wait_for(lambda: len(workers_of(server)) == 2, "its workers")
+            first = workers_of(server)
+            process.send_signal(signal.SIGHUP)
+            wait_for(lambda: not first & workers_of(server), "the end of the first workers")
+            wait_for_address(server, told.fileno(), 5)
+        finally:
+            process.terminate()
 
 
 def test_slow_clients_of_each_kind_leave_a_real_site_alone(tmp_path: Path) -> None:
