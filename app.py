@@ -7926,7 +7926,7 @@ class SqlProvider(SqliteDatabase, Records, Blobs, Queries):
         columns = "key, version, data"
         found, more = self._rows(compiled, lambda sql: sql.rows(", ".join([columns, *sql.terms])), take=page) or ([], False)
         items = [stored_record(*row[:3]) for row in found]
-        last = [*(key or "" for key in found[-1][3:]), f"t{items[-1].key}"] if items and items[-1].damage else []
+        last = [*(key or "" for key in found[-1][3:]), f"t{items[-1].key}"] if items else []
         return compiled.page_before(items, more, last)
 
     def walk(self, query: Query) -> Iterator[Record]:

@@ -27,6 +27,7 @@ from app import (
     key_rule,
     load_json,
     quote_name,
+    sort_key,
     stored_record,
 )
 
@@ -221,7 +222,8 @@ def field_sql(name: str, instant: bool) -> str:
     if name == "id":
         return "'t' || key"
     if name == "version":
-        return f"iif(typeof(version) = 'integer' and version > 0, 'n' || {_positive_integer('version')}, '')"
+        one = _literal(sort_key(1))  # what stored_version makes of a version that is none
+        return f"iif(typeof(version) = 'integer' and version > 0, 'n' || {_positive_integer('version')}, {one})"
     path = _literal(f'$."{name}"')
     kind, value, twice = f"json_type(data, {path})", f"json_extract(data, {path})", f"json_extract(data, {path}, {path})"
     usual = f"{twice} glob '[[][1-9]*' and not instr(lower({twice}), 'e')"  # a decimal of at least 1
