@@ -5054,6 +5054,7 @@ class Supervisor(Runner):
         self.delays_s = dict.fromkeys(parts, 0.5)
         self.stops = 0
         self.is_to_hand_over = False
+        self.looked_at = self.awake_at = 0.0  # when it last looked at its workers, and when they could run again
         self.failed = 0  # the exit code of a part that could not even begin
 
     def stop(self) -> None:
@@ -5138,6 +5139,9 @@ class Supervisor(Runner):
     def _watch_workers(self) -> None:
         """Tell those that are replaced to go, and kill those that do not go or show no sign of life."""
         now = time.monotonic()
+        if now > self.looked_at + 5:  # all stood still, as with Ctrl-Z or in a paused container
+            self.awake_at = now
+        self.looked_at = now
         for pid, (child, until) in list(self.leaving.items()):
             successor = self.children.get(child.name)
             if until == math.inf and successor and self._beaten_at(successor):
@@ -5146,7 +5150,8 @@ class Supervisor(Runner):
             elif now > until:
                 os.kill(pid, signal.SIGKILL)
         for child in self.children.values():
-            if 0 < self._beaten_at(child) < now - _HUNG_S:
+            beaten_at = self._beaten_at(child)
+            if beaten_at and max(beaten_at, self.awake_at) < now - _HUNG_S:
                 LOG.error("the %s runner has shown no sign of life for a minute and is killed", child.name)
                 os.kill(child.pid, signal.SIGKILL)
 

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -356,6 +357,27 @@ def test_a_worker_that_dies_is_replaced_and_what_waits_to_be_taken_is_not_lost(t
         os.kill(worker, signal.SIGKILL)
         assert server.ask("GET", "/healthz").status == 200
         assert worker not in workers_of(server)
+
+
+def test_a_worker_without_a_sign_of_life_is_killed_but_not_because_the_machine_stood_still(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(app, "_HUNG_S", 0.5)
+    seats = app.Seats(1)
+    http: Any = SimpleNamespace(seats=seats)
+    supervisor = app.Supervisor({"http 1": lambda: None}, lambda name: None, http)
+    with subprocess.Popen(["sleep", "30"]) as process:
+        supervisor.children["http 1"] = app._Child("http 1", process.pid, time.monotonic(), 0)
+        seats.beat(0)
+        time.sleep(0.6)
+        supervisor._watch_workers()  # as if it and its workers had been stopped since
+        assert process.poll() is None
+        time.sleep(0.3)
+        supervisor._watch_workers()
+        assert process.poll() is None
+        time.sleep(0.3)
+        supervisor._watch_workers()
+        assert process.wait(5) == -signal.SIGKILL
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
