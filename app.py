@@ -3918,6 +3918,7 @@ class HttpServer:
             return
         with closing(sock), suppress(OSError):
             sock.send(_FULL)
+            sock.recv(_HEAD_BYTES)  # what it has sent already: to close on that would reset the connection
 
     def _admit(self, peer: str) -> bool:
         with self._lock:
@@ -3950,7 +3951,7 @@ class HttpServer:
         now = time.monotonic()
         for descriptor, connection in self._parked.copy().items():
             if connection.deadline < now and (late := self._parked.pop(descriptor, None)):  # or another one by now
-                self._park(late, late.expire() if late.deadline < now else late.proceed())
+                self._park(late, late.expire() if late.deadline < now else _WRITE)
 
     # -- threads
 

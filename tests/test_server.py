@@ -267,6 +267,20 @@ def test_connections_are_capped(limits: app.Limits) -> None:
         assert statuses(server.raw(LAST)) == [200]
 
 
+def test_who_is_one_too_many_gets_an_answer_and_no_reset() -> None:
+    def answer(head: app.Head, connection: app.Connection) -> app.Answer:
+        time.sleep(0.3)
+        return app.Answer(200, [], b"")
+
+    with running(answer, threads=1, limits=LIMITS._replace(connections=1)) as server, server.connect() as first:
+        first.sendall(GET)
+        time.sleep(0.1)
+        with server.connect() as second:
+            second.sendall(GET)  # before it is taken
+            assert statuses(second.recv(4096)) == [503]
+            assert second.recv(4096) == b""
+
+
 def test_workers_share_connections_evenly() -> None:
     seats = app.Seats(2)
     other = copy.copy(seats)
