@@ -251,7 +251,7 @@ class Misdirected(AppError):
 
 
 class RequestTimeout(AppError):
-    """The body of the request did not arrive in time."""
+    """The head or the body of the request did not arrive in time."""
 
     code, status, exit_code = "request_timeout", 408, 6
 

@@ -357,6 +357,13 @@ def test_every_exit_code_is_told() -> None:
         assert re.search(rf"\s{code} \w", told), code
 
 
+def test_what_is_no_request_is_among_the_errors() -> None:
+    found = re.findall(r'status=([0-9]+), code="(\w+)"', (ROOT / "app.py").read_text(encoding="utf-8"))
+    assert len(found) > 3
+    for status, code in found:
+        assert f"{status} `{code}`" in section("http-api", "Errors")
+
+
 def test_every_error_is_in_the_table() -> None:
     for cls in error_classes():
         assert f"| `{cls.code}` | {cls.status} | {cls.exit_code} |" in section("http-api", "Errors")
