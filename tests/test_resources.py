@@ -1360,7 +1360,7 @@ def test_a_damaged_record_takes_no_list_with_it_and_stands_marked_in_it(
         ("_sort=id&_q=xt 2", [2]),
         ("_sort=id&created_at__gt=2020-01-01T00:00:00Z", [0, 2, 4]),
         ("_sort=id&a__contains=xt", [0, 2, 4]),
-        ("_sort=id&version=1", [0, 1, 2, 3, 5]),
+        ("_sort=id&version=1", [0, 1, 2, 3, 4, 5]),  # what is no version counts as 1
     ],
 )
 def test_filters_order_and_counts_go_on_past_damaged_records(marred: Site, query: str, expected: list[int]) -> None:
