@@ -3131,7 +3131,7 @@ class HttpDoor:
         bound = self.config.bind.rpartition(":")[0].strip("[]").lower()
         named = map(str.lower, self.config.hosts)
         self._hosts = {"localhost", urlsplit(self.site.url).hostname or "", bound, *named} - {""}
-        self._networks = [_network(text) for text in self.config.trusted_proxies if text != "unix"]
+        self._networks = [ipaddress.ip_network(text, strict=False) for text in self.config.trusted_proxies if text != "unix"]
         # Those that are shown come before those that are kept as files: the first one wins where Accept likes both.
         known = sorted(host.extensions(Format), key=lambda one: one.whole)  # type: ignore[type-abstract]
         self.formats: dict[str, Format] = {one.kind: one for one in [*known, _NoFormat({}, config)]}
@@ -4408,15 +4408,6 @@ def _ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return ipaddress.ip_address(text)
     except ValueError:
         return None
-
-
-def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
-    try:
-        return ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        detail = f'names {text!r}: write an address such as 10.0.0.1, a network such as 10.0.0.0/8, or "unix"'
-        key = "http.trusted_proxies"
-        raise ConfigError(f"{key} {detail}", faults=[Fault(key, "value", detail)]) from None
 
 
 # ---- queues: what a queue does
@@ -9298,7 +9289,8 @@ def _serve_sqs(app: App, states: Path, alone: bool) -> None:
     SqsRunner(app.config.sqs, app, plugin("sqs").connect, states, on_ready, alone=alone).run()
 
 
-_ASKED_FOR_LATE = ("controls", "held_files", "sql_files", "sql_views")  # plugins that no start needs, and requests may
+# Plugins that the parent does not need, and its workers may.
+_ASKED_FOR_LATE = ("controls", "held_files", "jobs", "sql_files", "sql_views", "sweeps")
 
 
 def cmd_server_run(args: argparse.Namespace) -> int:

@@ -901,3 +901,15 @@ def test_a_taken_address_is_exit_code_7_and_named(shell: Shell) -> None:
         port = taken.getsockname()[1]
         _, err = shell.run("server", "--bind", f"127.0.0.1:{port}", code=7)
     assert str(port) in err
+
+
+def test_what_a_worker_needs_is_loaded_before_it_is_forked_and_so_of_the_version_that_runs(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.path.insert(0, sys.argv.pop(1)); import app\n"
+        "app.Supervisor.run = lambda self: print(*[name for name in sys.modules if name.startswith('satchel_plugin_')])\n"
+        "app.main()"
+    )
+    line = [sys.executable, "-c", code, str(Path(app.__file__).parent), "server", "--bind", "127.0.0.1:0"]
+    said = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, check=True).stdout.split()
+    needed = ("pages", "cells", "controls", "held_files", "jobs", "locale", "metrics", "sql_files", "sql_records", "sweeps")
+    assert {f"satchel_plugin_{name}" for name in needed} <= set(said)
