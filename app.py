@@ -2341,9 +2341,10 @@ class Command(Extension, ABC):
 # uses: ERRORS VALUES CONFIG CONTRACTS
 # defines: Runner Asked Answer Format Route HTTP_METHODS PAGE_POLICY BodyReader Exchange json_answer see_other
 #          problem_details list_page error_headers methods_of JsonFormat CsvFormat NdjsonFormat send_content HttpDoor
-#          ELSEWHERE log_fault Head parse_head Limits DEFAULT_LIMITS Connection Seats HttpServer listen unix_listener
-#          HttpRunner Attribute Message is_credential bad_envelope Queue LEASE_MARGIN_S RetryPolicy DEFAULT_RETRIES
-#          LeaseLost Stopping Delivery HealthCache Failures OUTCOMES Outcome Consumer SqsRunner Supervisor
+#          ELSEWHERE log_fault Head parse_head Limits DEFAULT_LIMITS Connection Seats SharedText HttpServer
+#          unix_listener HttpRunner Attribute Message is_credential bad_envelope Queue LEASE_MARGIN_S RetryPolicy
+#          DEFAULT_RETRIES LeaseLost Stopping Delivery HealthCache Failures OUTCOMES Outcome Consumer SqsRunner
+#          Generation Supervisor
 
 
 class Runner(ABC):
@@ -3774,23 +3775,6 @@ class _Epoll:
         return self._epoll.poll(-1, 1)[0][0]
 
 
-class _Kqueue:
-    """The same where there is no epoll (macOS)."""
-
-    def __init__(self) -> None:
-        self._system: Any = importlib.import_module("select")
-        self._queue = self._system.kqueue()
-        self.fileno, self.close = self._queue.fileno, self._queue.close
-
-    def watch(self, descriptor: int, wanted: int) -> None:
-        what = self._system.KQ_FILTER_READ if wanted == _READ else self._system.KQ_FILTER_WRITE
-        once = self._system.KQ_EV_ADD | self._system.KQ_EV_ONESHOT
-        self._queue.control([self._system.kevent(descriptor, what, once)], 0)
-
-    def next(self) -> int:
-        return int(self._queue.control(None, 1)[0].ident)
-
-
 class Seats:
     """What the workers of a server know of each other, in memory that they share: how many connections each has, and when
     it was last seen alive. `own` is the seat of this worker, set before its fork."""
@@ -3814,6 +3798,19 @@ class Seats:
         alive = time.monotonic() - 2
         counts = [count for count, beaten_at in zip(self._cells[::2], self._cells[1::2], strict=True) if beaten_at > alive]
         return self._cells[2 * self.own] > min(counts, default=math.inf) + 1
+
+
+class SharedText:
+    """A short text that a process shares with those that it forks."""
+
+    def __init__(self) -> None:
+        self._cells = mmap.mmap(-1, 4096)
+
+    def set(self, text: str) -> None:
+        self._cells[:] = text.encode()[:4096].ljust(4096, b"\0")
+
+    def get(self) -> str:
+        return self._cells[:].rstrip(b"\0").decode(errors="ignore")
 
 
 class HttpServer:
@@ -3853,7 +3850,7 @@ class HttpServer:
         self._until, self._is_patient, self.is_stopping = time.monotonic() + grace_s, patient, True
 
     def run(self) -> None:
-        self._poller = _Epoll() if sys.platform == "linux" else _Kqueue()
+        self._poller: Any = _Epoll() if sys.platform == "linux" else plugin("kqueue").Kqueue()
         self._bell, self._ringer = os.pipe()  # to wake the threads at the end
         for descriptor, listener in self._listeners.items():
             listener.setblocking(False)
@@ -4020,10 +4017,10 @@ class HttpServer:
 
     def _drain(self) -> None:
         """Until what is under way is finished."""
-        self.seats.leave(self.seats.own)
-        self.seats = Seats(1)  # connections that end from here on are no sign of life
         for listener in self._listeners.values():
             listener.close()
+        self.seats.leave(self.seats.own)
+        self.seats = Seats(1)  # connections that end from here on are no sign of life
         soon = time.monotonic() + 1
         while self._count and time.monotonic() < self._until:
             for connection in self._parked.copy().values():
@@ -4046,36 +4043,6 @@ class HttpServer:
 
 
 # ---- the runner of HTTP
-
-
-def _most_files() -> int:
-    """How many files this process may have open, raised to 8,192 if the system lets it."""
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = 8192 if hard == resource.RLIM_INFINITY else min(8192, hard)
-    if soft != resource.RLIM_INFINITY and soft < most:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-    return most
-
-
-def listen(bind: str) -> socket.socket:
-    """The socket that listens at HOST:PORT or unix:PATH. Raises Unavailable if the address stays taken for five seconds, in
-    which a killed server's workers end."""
-    for _ in range(50):
-        try:
-            if bind.startswith("unix:"):
-                return unix_listener(bind.removeprefix("unix:"))
-            host, _, port = bind.rpartition(":")
-            host = host.strip("[]")
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            both = host == "::" and socket.has_dualstack_ipv6()
-            return socket.create_server((host, int(port)), family=family, backlog=1024, dualstack_ipv6=both)
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise Unavailable(f"cannot listen on {bind}: {error.strerror}") from error
-            time.sleep(0.1)
-    raise Unavailable(f"cannot listen on {bind}: another program does; choose another with --bind")
 
 
 def unix_listener(path: str) -> socket.socket:
@@ -4116,7 +4083,8 @@ class HttpRunner(Runner):
 
         self.config, self.prefix, self.host = config.http, config.site.prefix, host
         self.door, self.queues, self.on_ready = HttpDoor(config, host), queues, on_ready
-        self.seats = Seats(2 * self.workers)  # two for each: one hands over to the other
+        self.seats = Seats(self.workers)
+        self.trouble = SharedText()  # with a later app.toml, which is not in force
         self.methods = dict.fromkeys(HTTP_METHODS)  # that this site knows
         self.router = Router()
         self._routes: dict[tuple[str, str], Route] = {}  # by type of resource or path, and method
@@ -4133,10 +4101,11 @@ class HttpRunner(Runner):
     def workers(self) -> int:
         return self.config.workers or os.cpu_count() or 1
 
-    def listen(self) -> None:
-        """Take the address, before any fork. Raises Unavailable if it is taken, ConfigError for a bad certificate."""
+    def listen(self, listener: socket.socket | None = None) -> None:
+        """Take the address, before any fork, unless `listener` has it. Raises Unavailable if it is taken, ConfigError for a
+        bad certificate."""
         self._tls()
-        self.listener = listen(self.config.bind)
+        self.listener = listener or plugin("listeners").listen(self.config.bind)
 
     def close(self) -> None:
         """Leave the address to others, but for the workers, which go on listening until they are told to stop."""
@@ -4172,7 +4141,7 @@ class HttpRunner(Runner):
 
     def run(self) -> None:
         """A worker, until SIGTERM; after SIGHUP it ends when its clients have been answered once more."""
-        connections = min(self.limits.connections, _most_files() // 2)  # a request opens files too
+        connections = min(self.limits.connections, plugin("listeners").most_files() // 2)  # a request opens files too
         self.server = HttpServer(
             [self.listener], self.answer, threads=self.config.threads, tls=self._tls(), seats=self.seats,
             limits=self.limits._replace(silence_s=float(self.config.body_timeout_s), connections=connections),
@@ -4390,16 +4359,19 @@ class HttpRunner(Runner):
         return exchange.format.written(exchange, response) or _written(exchange, response)
 
     def _readyz(self, exchange: Exchange) -> Answer:
-        """503 while a provider is away. Paused queues are listed too, but they are no reason to send people elsewhere."""
-        providers, queues = self.host.ready(), dict(self.queues())
+        """503 while a provider is away. Paused queues and faults of a later app.toml are told too, and are no reason to send
+        people elsewhere."""
+        providers, queues, trouble = self.host.ready(), dict(self.queues()), self.trouble.get()
         status, code = "ok", 200
-        if any(state != "ok" for state in queues.values()):
+        if trouble or any(state != "ok" for state in queues.values()):
             status = "degraded"
         if any(state != "ok" for state in providers.values()):
             status, code = "unavailable", 503
         facts: Value = {"status": status, "providers": providers}
         if queues:
             facts["queues"] = queues
+        if trouble:
+            facts["reload"] = trouble
         return json_answer(code, facts)
 
 
@@ -4946,7 +4918,7 @@ class SqsRunner(Runner):
         from whoever stops the whole group, so only SIGQUIT hurries it.
         """
         self.config, self.host, self.connect, self.on_ready = config, host, connect, on_ready
-        self.alone, self.policy = alone, policy
+        self.alone, self.policy, self.is_to_renew = alone, policy, False  # SIGHUP has come, which a parent sees to
         self.status: Any = plugin("queue_states").StatusFile(states)
         self.health, self.failures = HealthCache(host.ready), Failures()
         self.consumers: dict[Queue, Consumer] = {}
@@ -4962,7 +4934,7 @@ class SqsRunner(Runner):
     def run(self) -> None:
         parent = None if self.alone else os.getppid()
         if threading.current_thread() is threading.main_thread():
-            for sign in (signal.SIGTERM, signal.SIGINT):
+            for sign in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 if signal.getsignal(sign) != signal.SIG_IGN:
                     signal.signal(sign, self._on_signal)
             if not self.alone:  # the parent's own word, though a script that starts it in the background ignores it
@@ -4977,7 +4949,8 @@ class SqsRunner(Runner):
             self.host.close()
 
     def _on_signal(self, sign: int, _frame: object) -> None:
-        if self.alone or not self.stops:
+        self.is_to_renew = sign == signal.SIGHUP and (self.is_to_renew or not self.stops)
+        if (self.alone and sign != signal.SIGHUP) or not self.stops:
             self.stop()
         elif sign == signal.SIGQUIT:
             self.stops = 2
@@ -5017,6 +4990,16 @@ class SqsRunner(Runner):
 
 _HUNG_S = 60.0  # without a sign of life, after which a worker is killed
 _END_S = 30.0  # for a worker to end: its own bound and a little
+_FIRST_DELAY_S, _LONGEST_DELAY_S = 0.5, 30.0  # before a part is started again: twice as long each time
+_LAST_TRY_S = 2.0  # the delay before the last try to start anything at all
+
+
+class Generation(NamedTuple):
+    """What a Supervisor runs, of one reading of app.toml."""
+
+    parts: Mapping[str, Callable[[], Any]]  # by name, in the order in which they are told to stop
+    on_death: Callable[[str], None]  # gets the name of a part that died
+    http: HttpRunner | None = None  # what the parts named "http 1" and so on run; it listens
 
 
 class _Child(NamedTuple):
@@ -5030,59 +5013,75 @@ class _Child(NamedTuple):
 
 class Supervisor(Runner):
     """Runs each part in a child of its own and starts again what dies. It opens nothing, and holds the listening socket of
-    the workers of HTTP. After SIGHUP each part starts anew; a worker of HTTP goes when the new one in its place answers."""
+    the workers of HTTP. After SIGHUP a Renewal starts new ones beside them, which take over when they answer."""
 
     kind = "supervisor"
 
     def __init__(
-        self, parts: Mapping[str, Callable[[], None]], on_death: Callable[[str], None], http: HttpRunner | None = None
+        self,
+        parts: Mapping[str, Callable[[], Any]],
+        on_death: Callable[[str], None],
+        http: HttpRunner | None = None,
+        renewal: Any = None,
     ) -> None:
-        """The parts by name, in the order in which they are told to stop; on_death gets the name of one that died. `http` is
-        what those named "http 1" and so on run; it listens already."""
-        self.parts, self.on_death, self.http = parts, on_death, http
+        """The first Generation; a Renewal of plugins/reload.py makes the next ones."""
+        self.now, self.renewal = Generation(parts, on_death, http), renewal
         self.children: dict[str, _Child] = {}  # by name
         self.leaving: dict[int, tuple[_Child, float]] = {}  # by process id: replaced ones, and when they are killed
-        self.again: dict[str, float] = {}  # name -> when to start it again
-        self.delays_s = dict.fromkeys(parts, 0.5)
+        self.again = dict.fromkeys(parts, 0.0)  # name -> when to start it
+        self.delays_s: dict[str, float] = {}  # of those that have ended before
         self.stops = 0
-        self.is_to_hand_over = False
+        self.is_first, self.is_up, self.has_served = True, False, False  # nothing replaced; all begun; something ever worked
         self.looked_at = self.awake_at = 0.0  # when it last looked at its workers, and when they could run again
         self.failed = 0  # the exit code of a part that could not even begin
+        self.last_words = SharedText()  # why a part ended
 
     def stop(self) -> None:
         self.stops += 1
 
     def run(self) -> None:
-        """Until SIGTERM or Ctrl-C; Unavailable where a part cannot begin."""
+        """Until SIGTERM or Ctrl-C. Raises Unavailable, or AppError for a bug, if a part cannot begin."""
         for sign in (signal.SIGTERM, signal.SIGINT):
             signal.signal(sign, lambda *_: self.stop())
-        signal.signal(signal.SIGHUP, lambda *_: setattr(self, "is_to_hand_over", True))
-        for name in self.parts:
-            self._start(name)
-        is_starting = self.http is not None
+        signal.signal(signal.SIGHUP, lambda *_: self.renewal and self.renewal.ask())
         while not self.stops and not self.failed:
             self._reap()
-            if self.http and is_starting and all(map(self.http.seats.beaten_at, range(self.http.workers))):
-                self.http.on_ready(self.http.address)
-                is_starting = False
-            for name in [name for name, at in self.again.items() if time.monotonic() >= at]:
-                del self.again[name]
-                self._start(name)
-            if self.is_to_hand_over and not self.leaving and not is_starting:
-                self._hand_over()
+            self._start_due()
+            if not self.is_up:
+                self._see_whether_up()
+            elif self.renewal:
+                self.renewal.go_on(self)
             self._watch_workers()
-            time.sleep(0.005 if is_starting else 0.05)
+            time.sleep(0.05 if self.is_up else 0.005)
+        if self.renewal:
+            self.renewal.end(self)
         self._end()
         if self.failed:
-            raise Unavailable("a runner could not start; its reason stands above")
+            raise (Unavailable if self.failed > 1 else AppError)("a runner could not start; its reason stands above")
 
-    def _start(self, name: str) -> None:
+    def _see_whether_up(self) -> None:
+        """Tell the address once each worker answers, or has failed while another one answers."""
+        http = self.now.http
+        if http:
+            beats = [http.seats.beaten_at(seat) for seat in range(http.workers)]
+            if not any(beats) or not all(beat or f"http {seat}" in self.delays_s for seat, beat in enumerate(beats, 1)):
+                return
+            http.on_ready(http.address)
+        self.is_up = True
+
+    def _start_due(self) -> None:
+        going = {child.name for child, _ in self.leaving.values() if child.seat is None}  # states of queues have one writer
+        for name in [name for name, at in self.again.items() if time.monotonic() >= at and name not in going]:
+            del self.again[name]
+            self.children[name] = self.start(self.now, name)
+
+    def start(self, generation: Generation, name: str) -> _Child:
         """Fork it. Signals wait until the child has its own handlers, so that none is taken for the parent's."""
-        seat = None
-        if self.http and name.startswith(HttpRunner.kind):
-            taken = {one.seat for one in (*self.children.values(), *(child for child, _ in self.leaving.values()))}
-            seat = self.http.seats.own = next(one for one in itertools.count() if one not in taken)
-            self.http.seats.leave(seat)
+        kind, _, number = name.partition(" ")
+        seat = int(number) - 1 if generation.http and kind == HttpRunner.kind else None
+        if generation.http and seat is not None:
+            generation.http.seats.own = seat
+            generation.http.seats.leave(seat)
         signs, parent = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}, os.getpid()
         signal.pthread_sigmask(signal.SIG_BLOCK, signs)
         pid = os.fork()
@@ -5094,52 +5093,72 @@ class Supervisor(Runner):
             _end_with_parent()
             if os.getppid() != parent:
                 os._exit(0)
-            os._exit(_exit_code(self.parts[name]))
-        self.children[name] = _Child(name, pid, time.monotonic(), seat)
+            os._exit(_exit_code(generation.parts[name], self.last_words))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signs)
+        return _Child(name, pid, time.monotonic(), seat)
 
     def _reap(self) -> None:
-        """See who has died, and when to start it again: later each time, unless it had lived for a while."""
-        self.leaving = {pid: found for pid, found in self.leaving.items() if not os.waitpid(pid, os.WNOHANG)[0]}
+        """See who has died."""
+        for pid, (child, _) in list(self.leaving.items()):
+            if os.waitpid(pid, os.WNOHANG)[0]:
+                del self.leaving[pid]
+                if child.seat is None:
+                    self.now.on_death(child.name)
         for name, child in list(self.children.items()):
             ended, status = os.waitpid(child.pid, os.WNOHANG)
-            if not ended:
-                continue
-            del self.children[name]
-            self.on_death(name)
-            code, lived_s = os.waitstatus_to_exitcode(status), time.monotonic() - child.began
-            if self.stops:
-                continue
-            if code > 1 and lived_s < 10 and self.delays_s[name] == 0.5 and not self._is_replaced(name):
-                self.failed = code
-                return
-            self.delays_s[name] = 0.5 if lived_s > 60 else self.delays_s[name]
-            LOG.error("the %s runner ended (%s); it starts again in %g s", name, code, self.delays_s[name])
-            self.again[name] = time.monotonic() + self.delays_s[name]
-            self.delays_s[name] = min(30.0, self.delays_s[name] * 2)
+            if ended:
+                del self.children[name]
+                self.now.on_death(name)
+                if not self.stops:
+                    self._judge(child, os.waitstatus_to_exitcode(status))
 
-    def _hand_over(self) -> None:
-        """Start each part anew. Workers of HTTP stay until their successors answer, the others are told to stop at once."""
-        self.is_to_hand_over = False
-        for name, child in list(self.children.items()):
-            if child.seat is None:
-                self._signal(name, signal.SIGTERM)
-            else:
-                self.leaving[child.pid] = child, math.inf
-                self._start(name)
+    def _judge(self, child: _Child, code: int) -> None:
+        """Start it again, later each time unless it had lived for a while; or give up if nothing has ever worked."""
+        name, lived_s = child.name, time.monotonic() - child.began
+        self.has_served = self.has_served or lived_s > 10 or any(map(self._beaten_at, (child, *self.children.values())))
+        delay_s = _FIRST_DELAY_S if lived_s > 60 else self.delays_s.get(name, _FIRST_DELAY_S)
+        words = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+        is_hopeless = code > 1 and lived_s < 10 and name not in self.delays_s and self.is_first
+        if is_hopeless or (not self.has_served and delay_s > _LAST_TRY_S):
+            self.failed = max(code, 1)
+            LOG.error("the %s runner cannot start (%s)%s", name, words, self.words())
+            return
+        LOG.error("the %s runner ended (%s)%s; it starts again in %g s", name, words, self.words(), delay_s)
+        self.again[name] = time.monotonic() + delay_s
+        self.delays_s[name] = min(_LONGEST_DELAY_S, delay_s * 2)
+
+    def words(self) -> str:
+        """Why the last one that failed did, behind ": "; "" if it did not say."""
+        said = self.last_words.get()
+        self.last_words.set("")
+        return f": {said}" if said else ""
+
+    def take_over(self, generation: Generation, children: Mapping[str, _Child]) -> None:
+        """Put another generation, whose workers of HTTP answer, in the place of this one."""
+        for child in self.children.values():
+            is_serving = child.seat is not None and self._beaten_at(child)
+            self.leaving[child.pid] = child, math.inf if child.seat is None else time.monotonic() + _END_S
+            os.kill(child.pid, signal.SIGHUP if is_serving else signal.SIGTERM)
+        self.now, self.children, self.delays_s = generation, dict(children), {}
+        self.again = {name: 0.0 for name in generation.parts if name not in children}
+        self.is_first = False
+
+    def dismiss(self, children: Iterable[_Child]) -> None:
+        """Have them end, at once or soon."""
+        for child in children:
+            self.leaving[child.pid] = child, time.monotonic() + _END_S
+            os.kill(child.pid, signal.SIGTERM)
+
+    # -- signs of life, and the end
 
     def _watch_workers(self) -> None:
-        """Tell those that are replaced to go, and kill those that do not go or show no sign of life."""
+        """Kill those that do not go or show no sign of life."""
         now = time.monotonic()
         if now > self.looked_at + 5:  # all stood still, as with Ctrl-Z or in a paused container
             self.awake_at = now
         self.looked_at = now
-        for pid, (child, until) in list(self.leaving.items()):
-            successor = self.children.get(child.name)
-            if until == math.inf and successor and self._beaten_at(successor):
-                self.leaving[pid] = child, now + _END_S
-                os.kill(pid, signal.SIGHUP)
-            elif now > until:
+        for pid, (_, until) in self.leaving.items():
+            if now > until:
                 os.kill(pid, signal.SIGKILL)
         for child in self.children.values():
             beaten_at = self._beaten_at(child)
@@ -5147,24 +5166,18 @@ class Supervisor(Runner):
                 LOG.error("the %s runner has shown no sign of life for a minute and is killed", child.name)
                 os.kill(child.pid, signal.SIGKILL)
 
-    def _is_replaced(self, name: str) -> bool:
-        """Whether another process of this name still serves."""
-        return any(child.name == name for child, _ in self.leaving.values())
-
     def _beaten_at(self, child: _Child) -> float:
-        return self.http.seats.beaten_at(child.seat) if self.http and child.seat is not None else 0.0
+        return self.now.http.seats.beaten_at(child.seat) if self.now.http and child.seat is not None else 0.0
 
     def _end(self) -> None:
         """Stop the parts in order, all of a kind at a time and each kind a moment after the one before; hurry when asked
         again."""
         asked = self.stops = max(1, self.stops)
-        if self.http:
-            self.http.close()
+        if self.now.http:
+            self.now.http.close()
+        self.dismiss([child for child, _ in self.leaving.values()])
         until = time.monotonic() + _END_S
-        for pid, (child, _) in self.leaving.items():
-            self.leaving[pid] = child, until
-            os.kill(pid, signal.SIGTERM)
-        for _, names in itertools.groupby(self.parts, lambda name: name.partition(" ")[0]):
+        for _, names in itertools.groupby(self.now.parts, lambda name: name.partition(" ")[0]):
             told, soon = set(names), time.monotonic() + 1
             for name in told:
                 self._signal(name, signal.SIGTERM)
@@ -5174,8 +5187,8 @@ class Supervisor(Runner):
         while self.children or self.leaving:
             if self.stops > asked:
                 asked = self.stops
-                for name in self.children:
-                    self._signal(name, signal.SIGQUIT)
+                for child in [*self.children.values(), *(child for child, _ in self.leaving.values())]:
+                    os.kill(child.pid, signal.SIGQUIT)
             for child in self.children.values():
                 if child.seat is not None and time.monotonic() > until:
                     os.kill(child.pid, signal.SIGKILL)
@@ -5197,18 +5210,20 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, int(signal.SIGTERM))  # PR_SET_PDEATHSIG
 
 
-def _exit_code(part: Callable[[], None]) -> int:
+def _exit_code(part: Callable[[], Any], last_words: SharedText) -> int:
     """Run a part in its own process; what it raises is told here, for there is nobody above."""
     try:
         part()
         return 0
     except AppError as error:
-        LOG.error("error: %s%s", error.message, f" ({error.hint})" if error.hint else "")
+        LOG.error("error: %s", error.with_hint)
+        last_words.set(error.message)
         return error.exit_code
     except SystemExit as end:
         return int(end.code) if isinstance(end.code, int) else bool(end.code)
-    except BaseException:
+    except BaseException as error:
         LOG.exception("a runner failed")
+        last_words.set(f"{type(error).__name__}: {error}")
         return 1
     finally:
         for stream in (sys.stdout, sys.stderr):
@@ -9254,80 +9269,135 @@ def claim_data(folder: Path) -> Iterator[None]:
         release()
 
 
-def _prepare_http(app: App) -> HttpRunner:
-    """What serves HTTP; it listens."""
-    config = app.config
-    app.open()
-    code, trouble = _first_code(app)
-    app.close()
-
-    def on_ready(bound: str) -> None:
-        address = config.site.url or bound
-        people = f", for people {address}/" if address != bound else ""
-        _say(f"{config.site.title} is at {bound}/ ({config.origin}{people})")
-        if code:
-            _say(f"Sign in as administrator within ten minutes: {address}/login/{code}")
-        if trouble:
-            _say(f"There is no sign-in link: {trouble}")
-
-    app.runs_jobs = True
-    runner = HttpRunner(config, app, app.queues, on_ready)
-    runner.listen()
-    return runner
-
-
 def _states_file(config: Config, number: int) -> Path:
     """Where the queue runner of this number, counted from 1, says how its queues are."""
     return config.site.data / f"queues-{number}.json"
 
 
-def _serve_sqs(app: App, states: Path, alone: bool) -> None:
+def _serve_sqs(app: App, states: Path, alone: bool) -> bool:
+    """Whether it ended to begin anew."""
+
     def on_ready(queues: str) -> None:
         _say(f"{app.config.site.title} works on {queues} ({app.config.origin})")
 
     app.runs_jobs = True
-    SqsRunner(app.config.sqs, app, plugin("sqs").connect, states, on_ready, alone=alone).run()
+    runner = SqsRunner(app.config.sqs, app, plugin("sqs").connect, states, on_ready, alone=alone)
+    runner.run()
+    return runner.is_to_renew
 
 
 # Plugins that the parent does not need, and its workers may.
 _ASKED_FOR_LATE = ("controls", "held_files", "jobs", "sql_files", "sql_views", "sweeps")
 
 
+class _Serving:
+    """What `server run` serves, of app.toml as it was read last."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args, self.app = args, LoadedSite(args).app()
+        self.wanted = set(args.runner or [HttpRunner.kind])
+        self.listener: socket.socket | None = None  # once the first generation has been made
+        self.is_alone = True  # one runner of queues, which needs no parent
+        self._check()
+
+    def _check(self) -> None:
+        if SqsRunner.kind in self.wanted and not self.app.config.sqs.queues:
+            raise ConfigError("[sqs] queues is empty: name the queues that --runner sqs is to work on")
+
+    def generation(self) -> Generation:
+        """The processes that serve it."""
+        app = self.app
+        queue_workers = app.config.sqs.workers if SqsRunner.kind in self.wanted else 0
+        states = {f"{SqsRunner.kind} {number}": _states_file(app.config, number) for number in range(1, queue_workers + 1)}
+        if states:
+            app.queues = partial(plugin("queue_states").read_states, list(states.values()))
+        _ = app.meters  # made before the first fork, so that all processes count in one place
+        late = _ASKED_FOR_LATE + (SqsRunner.plugins if queue_workers else ())
+        for name in late:  # now: another version may have taken the place of its files by then
+            plugin(name)
+        self.is_alone = self.is_alone and self.wanted == {SqsRunner.kind} and queue_workers == 1
+        parts: dict[str, Callable[[], Any]] = {
+            name: partial(_serve_sqs, app, path, alone=self.is_alone) for name, path in states.items()
+        }
+        http = self._http() if HttpRunner.kind in self.wanted else None
+        if http:
+            parts = {f"{HttpRunner.kind} {number}": http.run for number in range(1, http.workers + 1)} | parts
+
+        def on_death(name: str) -> None:
+            if name in states:
+                states[name].unlink(missing_ok=True)
+
+        return Generation(parts, on_death, http)
+
+    def _http(self) -> HttpRunner:
+        """What serves HTTP; it listens."""
+        config, app = self.app.config, self.app
+        code = trouble = ""
+        if not self.listener:
+            app.open()
+            code, trouble = _first_code(app)
+            app.close()
+
+        def on_ready(bound: str) -> None:
+            address = config.site.url or bound
+            people = f", for people {address}/" if address != bound else ""
+            _say(f"{config.site.title} is at {bound}/ ({config.origin}{people})")
+            if code:
+                _say(f"Sign in as administrator within ten minutes: {address}/login/{code}")
+            if trouble:
+                _say(f"There is no sign-in link: {trouble}")
+
+        app.runs_jobs = True
+        runner = HttpRunner(config, app, app.queues, on_ready)
+        runner.listen(self.listener)
+        self.listener = runner.listener
+        return runner
+
+    def renewed(self) -> Generation:
+        """The same of app.toml, plugins and templates as they are now. Raises AppError, and what plugins raise; then all is
+        as it was."""
+        before, folder = self.app, Path(self.args.config or "app.toml").absolute().parent
+        plugin("reload").forget_modules(folder)
+        self.args.registry = load_registry(folder)
+        fixed = {"data": str(before.config.site.data), "bind": before.config.http.bind}
+        config = LoadedSite(self.args).config
+        said = {"data": str(config.site.data), "bind": config.http.bind}
+        for name in [name for name in fixed if said[name] != fixed[name]]:
+            LOG.warning("%s stays %s until the server is stopped and started again", name, fixed[name])
+        self.app = LoadedSite(argparse.Namespace(**vars(self.args) | fixed)).app()
+        try:
+            self._check()
+            self._keep_counting(before)
+            return self.generation()
+        except BaseException:
+            self.app = before
+            raise
+
+    def _keep_counting(self, before: App) -> None:
+        """In the same meters, if they fit."""
+        known, needed = map(plugin("metrics").label_values, (before, self.app))
+        config, of_old = self.app.config, before.config
+        processes = (config.http.workers, config.sqs.workers) == (of_old.http.workers, of_old.sqs.workers)
+        if processes and all(set(needed[label]) <= set(known[label]) for label in needed):
+            self.app.meters = before.meters
+
+
 def cmd_server_run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or Ctrl-C; several runners are children of this process, which opens nothing."""
-    site = LoadedSite(args)
-    app = site.app()
-    wanted = set(args.runner or [HttpRunner.kind])
-    if SqsRunner.kind in wanted and not app.config.sqs.queues:
-        raise ConfigError("[sqs] queues is empty: name the queues that --runner sqs is to work on")
+    serving, own = _Serving(args), os.getpid()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     LOG.setLevel(logging.INFO)  # libraries tell of warnings and errors alone
-    queue_workers = app.config.sqs.workers if SqsRunner.kind in wanted else 0
-    states = {f"{SqsRunner.kind} {number}": _states_file(app.config, number) for number in range(1, queue_workers + 1)}
-    if states:
-        app.queues = partial(plugin("queue_states").read_states, list(states.values()))
-    own = os.getpid()
-    _ = app.meters  # made before the first fork, so that all processes count in one place
-    late = _ASKED_FOR_LATE + (SqsRunner.plugins if queue_workers else ())
-    for name in late:  # now: another version may have taken the place of its files by then
-        plugin(name)
-    with claim_data(app.config.site.data):
-        for path in states.values():
-            path.unlink(missing_ok=True)
-        is_alone = wanted == {SqsRunner.kind} and queue_workers == 1
-        parts: dict[str, Callable[[], None]] = {
-            name: partial(_serve_sqs, app, path, alone=is_alone) for name, path in states.items()
-        }
-        http: HttpRunner | None = None
-        if HttpRunner.kind in wanted:
-            http = _prepare_http(app)
-            parts = {f"{HttpRunner.kind} {number}": http.run for number in range(1, http.workers + 1)} | parts
-        if is_alone:
-            next(iter(parts.values()))()
-        else:
-            Supervisor(parts, lambda name: states[name].unlink(missing_ok=True) if name in states else None, http).run()
+    reload = plugin("reload")
+    watch = reload.Watch(Path(args.config or "app.toml").absolute()) if getattr(args, "reload", False) else None
+    with claim_data(serving.app.config.site.data):
+        first = serving.generation()
+        for name in first.parts:
+            first.on_death(name)  # of a server that was killed
+        renewal = reload.Renewal(serving.renewed, watch)
+        if several := renewal.run_alone(first) if serving.is_alone else first:
+            Supervisor(several.parts, several.on_death, several.http, renewal).run()
     if os.getpid() == own and sys.stderr.isatty():  # workers come here too; a log needs no such line
-        _say(f"{app.title} has stopped")
+        _say(f"{serving.app.title} has stopped")
     return 0
 
 
@@ -9519,6 +9589,9 @@ def _add_server(groups: Any, common: UsageParser, registry: Registry) -> Any:
     )
     serving.add_argument(
         "--workers", type=option_type("count"), metavar="N", help="HTTP's worker processes, instead of [http] workers"
+    )
+    serving.add_argument(
+        "--reload", action="store_true", help="take over what changes in app.toml, plugins and templates, as SIGHUP does"
     )
     others = [kind.removeprefix("server ") for kind in registry.kinds(Command) if kind.startswith("server ")]
     more = ", ".join(["run", "init", *others])

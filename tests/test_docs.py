@@ -426,7 +426,6 @@ def test_what_is_not_available_is_named_as_such_and_nowhere_else() -> None:
     for name in (
         "server backup",
         "server restore",
-        "--reload",
         "XLSX",
     ):
         assert not mentioned(name, elsewhere), name

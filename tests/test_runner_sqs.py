@@ -1275,6 +1275,35 @@ def test_processes_that_share_a_queue_do_each_message_once_and_stop_without_leav
     assert not list(tmp_path.rglob("queues-*.json"))
 
 
+@pytest.mark.parametrize("runners", [["sqs"], ["http", "sqs"]])
+def test_sighup_gives_queues_a_new_app_toml_after_what_is_in_hand_and_a_faulty_one_changes_nothing(
+    runners: list[str], tmp_path: Path, fake: SqsFake, queue: Queue
+) -> None:
+    door = Door(tmp_path, fake.url, [queue])
+    program = Program(door, *runners)
+    config, good = tmp_path / "app.toml", door.toml
+
+    def reload(text: str, said: str) -> None:
+        before = program.told.count(said)
+        config.write_text(text)
+        program.process.send_signal(signal.SIGHUP)
+        until(lambda: program.told.count(said) > before, said)
+
+    try:
+        program.wait_for("works on 1 queue")
+        reload(good.replace("[providers.", "[provider.", 1), "all goes on as before")
+        queue.send(leave(), token=door.site.root)
+        until(queue.empty, "an empty queue")
+        assert len(door.rows()) == 1
+        reload(good + '[forms.fresh]\nprovider = "main"\n[forms.fresh.fields]\nword = { type = "string" }\n', "is in force")
+        queue.send({"v": 1, "resource": "forms/fresh", "action": "create", "data": {"word": "new"}}, token=door.site.root)
+        until(queue.empty, "an empty queue again")
+    finally:
+        code = program.stop()
+    assert code == 0, program.told
+    assert not queue.dead(), program.told
+
+
 def test_a_queue_that_works_is_told_beside_one_that_rests(tmp_path: Path) -> None:
     board = queue_states.StatusFile(tmp_path / "queues-1.json")
     board.set("broken", "paused")

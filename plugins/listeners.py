@@ -1,0 +1,45 @@
+"""What the HTTP server asks of the system at its start: the address where it listens, and how many files it may open."""
+
+from __future__ import annotations
+
+import errno
+import resource
+import socket
+import time
+
+from app import Unavailable, unix_listener
+
+# ==== 1. LISTENERS ===============================================================================================
+# Needed once, before the workers begin.
+# uses: ERRORS RUNNERS
+# defines: most_files listen
+
+_MOST_FILES = 8192
+
+
+def most_files() -> int:
+    """How many files this process may have open, raised to 8,192 if the system lets it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _MOST_FILES if hard == resource.RLIM_INFINITY else min(_MOST_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    return most
+
+
+def listen(bind: str) -> socket.socket:
+    """The socket that listens at HOST:PORT or unix:PATH. Raises Unavailable if the address stays taken for five seconds, in
+    which a killed server's workers end."""
+    for _ in range(50):
+        try:
+            if bind.startswith("unix:"):
+                return unix_listener(bind.removeprefix("unix:"))
+            host, _, port = bind.rpartition(":")
+            host = host.strip("[]")
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            both = host == "::" and socket.has_dualstack_ipv6()
+            return socket.create_server((host, int(port)), family=family, backlog=1024, dualstack_ipv6=both)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise Unavailable(f"cannot listen on {bind}: {error.strerror}") from error
+            time.sleep(0.1)
+    raise Unavailable(f"cannot listen on {bind}: another program does; choose another with --bind")
