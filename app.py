@@ -4489,7 +4489,7 @@ class RetryPolicy(NamedTuple):
     most_backoff_s: float = 900
     probe_s: float = 5  # between looks whether a provider is back
     retry_s: float = 10  # between looks at a queue that is missing or denied
-    linger_s: float = 0.05  # how long a delete waits for others
+    linger_s: float = 0.05  # how long a delete or a receive waits for others
     chance: Callable[[], float] = random.random
 
     def backoff(self, attempt: int, left_s: float) -> int:
@@ -4671,7 +4671,7 @@ class Consumer:
         if trouble := self.trouble:
             self.trouble = None
             raise trouble
-        room = self.scheduler.room(1, self.policy.linger_s / 5)
+        room = self.scheduler.room(1, self.policy.linger_s)
         if not room or self.paused:
             self.stopping.wait(0.05 if self.paused else 0)
             return

@@ -24,12 +24,13 @@ MOST_AT_ONCE = 10  # messages of a call; see Queue
 class Scheduler:
     """Who works on what: groups in parallel, and one delivery of a group at a time.
 
-    On a standard queue every message is a group of its own. As many groups may wait as there are workers: so a worker
-    that is done finds the next one here, and not much is kept from other processes.
+    On a standard queue every message is a group of its own. Twice as many groups may wait as there are workers: so a worker
+    that is done finds the next one here while a receive is under way, and not much is kept from other processes.
     """
 
     def __init__(self, workers: int) -> None:
-        self._limit = 2 * workers
+        self._limit = 3 * workers
+        self._enough = max(workers, self._limit - MOST_AT_ONCE)  # groups that are left when a receive is worth its call
         self._lines: dict[str, deque[Delivery]] = {}  # of each group, the first is at work or next
         self._idle: deque[str] = deque()  # groups whose first nobody has taken
         self._lock = threading.Lock()
@@ -43,7 +44,7 @@ class Scheduler:
         linger_s for more to end, so that one receive serves many."""
         with self._lock:
             self._await(self._limit - 1, patience_s)
-            self._await(max(0, self._limit - MOST_AT_ONCE), linger_s)
+            self._await(self._enough, linger_s)
             self._wanted = -1
             return 0 if self._closed else max(0, self._limit - len(self._lines))
 

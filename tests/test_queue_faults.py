@@ -1111,8 +1111,8 @@ def test_there_is_never_less_than_no_room() -> None:
     def delivery() -> app.Delivery:
         return app.Delivery(queue, app.Message(str(next(count)), "{}"), time.monotonic() + 60, time.monotonic)
 
-    assert scheduler.room(0.0, 0.0) == 4, "as many may wait as are at work"
-    scheduler.put([delivery() for _ in range(6)])  # of other groups than there was room for, of which nobody knew
+    assert scheduler.room(0.0, 0.0) == 6, "twice as many may wait as are at work"
+    scheduler.put([delivery() for _ in range(8)])  # of other groups than there was room for, of which nobody knew
     for _ in range(2):
         scheduler.done(cast(app.Delivery, scheduler.take()))
         assert scheduler.room(0.0, 0.0) == 0
