@@ -6743,10 +6743,17 @@ class Form(Resource):
 
     def query(self, asked: ListQuery, order_by: Sequence[str], columns: Iterable[Column]) -> Query:
         """A list's parameters as a query of this form's records, searched in the fields among its columns."""
-        shown = [self.fields[column.name] for column in columns if column.name in self.fields]
-        texts = tuple(one.name for one in shown if one.config.type == "string" and not one.is_file)
-        order = asked.order_by or tuple(order_by)
+        texts, order = self._texts(columns), asked.order_by or tuple(order_by)
         return Query(self.table, asked.where, order, asked.size, asked.after, asked.search, texts, self.instants)
+
+    def _texts(self, columns: Iterable[Column]) -> tuple[str, ...]:
+        """The fields among these columns that are searched."""
+        shown = [self.fields[column.name] for column in columns if column.name in self.fields]
+        return tuple(one.name for one in shown if one.config.type == "string" and not one.is_file)
+
+    def declared(self) -> list[Query]:
+        """What a form's list asks for by itself: its searches."""
+        return [Query(self.table, search_fields=self._texts(self.columns))]
 
     def _list(self, request: Request, scope: Scope) -> Plan:
         asked = read_list(request.params, self.columns, self.locale)
@@ -7634,6 +7641,7 @@ def sqlite_code(error: Exception) -> str:
 _RECORDS_SCHEMA = "create table {} (key text primary key not null, version integer not null, data text not null)"
 _WRITER_SETTINGS = """
 pragma journal_mode = wal; pragma synchronous = full; pragma secure_delete = fast; pragma journal_size_limit = 67108864;
+pragma temp_store = memory;
 """
 
 
@@ -7899,14 +7907,18 @@ class SqlProvider(SqliteDatabase, Records, Blobs, Queries):
     def _indexes(self) -> Any:
         return plugin("sql_records").SqliteIndexes(self)
 
+    @cached_property
+    def _search(self) -> Any:
+        return plugin("sql_search").SqliteSearch(self)
+
     def prepare(self, tables: Mapping[str, Sequence[Query]]) -> None:
         self.submit(functools.partial(self._make_tables, list(tables)))
-        self._unindexed = self._indexes.prepare(tables)
+        self._unindexed = [*self._indexes.prepare(tables), *self._search.prepare(tables)]
 
     def create(self, tables: Mapping[str, Sequence[Query]], bar: Any = None) -> list[str]:
         self.submit(functools.partial(self._make_tables, list(tables)))
-        made, self._unindexed = self._indexes.create(tables, bar), ()
-        return cast(list[str], made)
+        made, self._unindexed = [*self._indexes.create(tables, bar), *self._search.create(tables, bar)], ()
+        return made
 
     def warnings(self) -> list[str]:
         found = super().warnings()
@@ -7985,8 +7997,8 @@ class SqlProvider(SqliteDatabase, Records, Blobs, Queries):
                 return []
             if deadline < math.inf:
                 connection.set_progress_handler(lambda: time.monotonic() > deadline, 5000)
-            sql = plugin("sql_records").SqliteQuery(compiled, quote_name(table))
             try:
+                sql = self._search.query(compiled, connection)
                 with closing(connection.execute(make(sql), sql.values)) as rows:
                     return take(rows)
             except sqlite3.OperationalError as error:
@@ -8001,7 +8013,9 @@ class SqlProvider(SqliteDatabase, Records, Blobs, Queries):
     def _work(self, writes: Sequence[Write], texts: Sequence[str]) -> Callable[[sqlite3.Connection], list[Record]]:
         def work(connection: sqlite3.Connection) -> list[Record]:
             self._make_tables({write.table for write in writes}, connection)
-            return [self._write_one(connection, i, write, texts[i]) for i, write in enumerate(writes)]
+            done = [self._write_one(connection, i, write, texts[i]) for i, write in enumerate(writes)]
+            self._search.wrote(writes, connection)
+            return done
 
         return work
 
@@ -8610,7 +8624,7 @@ class Builder:
         found: dict[str, dict[str, list[Query]]] = {}
         for form in (one for one in self.resources.values() if isinstance(one, Form)):
             views = [one for one in self.resources.values() if isinstance(one, View) and one.source is form]
-            queries = [query for view in views for query in view.declared()]
+            queries = [*form.declared(), *(query for view in views for query in view.declared())]
             found.setdefault(names[id(form.store)], {}).setdefault(form.table, []).extend(queries)
         for store in self.audit_stores():
             for table, fields in ({**_BESIDE_TABLES, **_STATE_TABLES} if store is self.state else _BESIDE_TABLES).items():
@@ -9287,7 +9301,7 @@ def _serve_sqs(app: App, states: Path, alone: bool) -> bool:
 
 
 # Plugins that the parent does not need, and its workers may.
-_ASKED_FOR_LATE = ("controls", "held_files", "jobs", "sql_files", "sql_views", "sweeps")
+_ASKED_FOR_LATE = ("controls", "held_files", "jobs", "sql_files", "sql_search", "sql_views", "sweeps")
 
 
 class _Serving:

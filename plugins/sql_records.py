@@ -47,7 +47,7 @@ class SqlQuery(ABC):
 
     def __init__(self, compiled: CompiledQuery, table: str) -> None:
         query = compiled.query
-        self.compiled = compiled
+        self.compiled, self._table = compiled, table
         self.values: dict[str, Json] = {}
         self._columns: dict[tuple[str, bool], str] = {}
         self._fields = ""
@@ -56,7 +56,6 @@ class SqlQuery(ABC):
         if query.search:
             tests.append(self._search(query.search_fields, compiled.folded))
         where = " and ".join(tests) or "1 = 1"
-        self._table = table
         self._from = f"satchel_records where {where}"
 
     def _column(self, name: str, instant: bool) -> str:
@@ -274,7 +273,8 @@ def _sqlite_key(data: str, name: str, instant: int) -> str:
 
 def _sqlite_search(data: str, key: str, names: str, folded: str) -> bool:
     """holds_text for SQL, of a record as it is stored."""
-    is_plain = not re.search(r'["\\\x00-\x1f]', folded) and not re.search(r"\\[u/]", data)  # JSON holds it as it is
+    # JSON holds it as it is: a mark behind the letter of an escape would be taken for that letter's.
+    is_plain = not re.search(r'["\\\x00-\x1f]', folded) and not re.search(r"\\(?:[u/]|[bfnrt][^\x00-\x7f])", data)
     if is_plain and folded not in fold_case(data + key):
         return False
     return holds_text(stored_record(key, 1, data), load_json(names), folded)
@@ -371,6 +371,8 @@ class SqliteIndexes:
         made = [one for one in self._todo(tables) if not one.drops]
         if bar:
             bar.begin("making indexes", len(made))
+        if made:  # what is sorted for them may be larger than the memory
+            self._database.submit(lambda connection: connection.execute("pragma temp_store = file"))
         for one in made:
             self._database.submit(partial(_make, [one], None))
             if bar:

@@ -756,6 +756,8 @@ def test_search_looks_at_texts_alone_whatever_marks_json_writes_them_with(record
     store(records, [Insert("t", key, row) for key, row in rows.items()])
     for text in ("say", 'Y "h', '"', "\\", "\\NOT", "\t", "\nä", 'hi"\tO'):
         assert keys(records.find(Query("t", search=text, search_fields=("x",)))) == ["a"], text
+    store(records, [Insert("t", "e", {"x": "line\n\u0307behind a line"})])
+    assert keys(records.find(Query("t", search="\u0307behind", search_fields=("x",)))) == ["e"]
     assert keys(records.find(Query("t", search="say", search_fields=("x", "other")))) == ["a", "b"]
     for text in ("x", "\\t", '","', "u00e4"):
         assert keys(records.find(Query("t", search=text, search_fields=("x",)))) == [], text
