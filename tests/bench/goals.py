@@ -34,8 +34,6 @@ order_by = ["-amount"]
 from = "forms/sale"
 columns = { name = {}, region = {}, amount = {}, day = {} }
 where = [{ field = "region", eq = "north" }]
-"""
-FACETS = """
 [views.by_region]
 from = "forms/sale"
 columns = { name = {}, region = {}, amount = {}, day = {} }
@@ -74,7 +72,7 @@ def kept(bench: Bench, count: int, toml: str) -> Satchel:
 
 def large(bench: Bench, count: int) -> Satchel:
     """One with the views of DECLARED."""
-    return kept(bench, count, STARTER + DECLARED + (FACETS if has_facets(bench) else ""))
+    return kept(bench, count, STARTER + DECLARED)
 
 
 def with_peers(bench: Bench, site: Satchel, *made: Callable[[Path], Server]) -> dict[str, Any]:
@@ -259,21 +257,8 @@ def listing(bench: Bench) -> list[Line]:
 # ---- large tables ----
 
 
-def has_facets(bench: Bench) -> bool:
-    """Whether this Satchel knows facets of a view."""
-    if FACETS not in bench.kept:
-        try:
-            bench.kept[FACETS] = bool(Satchel(bench.place(), STARTER + FACETS))
-        except RuntimeError as error:
-            if "facets" not in str(error):
-                raise
-            bench.kept[FACETS] = False
-    return bool(bench.kept[FACETS])
-
-
 def big_view(bench: Bench) -> list[Line]:
     """What a view declares, over 500,000 records."""
-    known = has_facets(bench)
     few, many = large(bench, bench.size(FEW, 60)), large(bench, bench.size(MANY, 120))
     cases = {
         "order by text": ("/views/by_day", "/views/by_day"),
@@ -285,9 +270,6 @@ def big_view(bench: Bench) -> list[Line]:
     lines = []
     for title, (path, first) in cases.items():
         work, against = f"view over 500,000 records: {title}", "page 1 of 1,000 records"
-        if title == "facets" and not known:
-            lines.append(Line(work, against, goal=3.0, cost=True, missing="later"))
-            continue
         found = bench.measure(
             {"many": partial(bench.wait_ms, many.ask(path)), "few": partial(bench.wait_ms, few.ask(first))}
         )
