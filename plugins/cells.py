@@ -14,14 +14,16 @@ if TYPE_CHECKING:
     from plugins.locale import Locale
 
 # ==== 1. CELLS ===================================================================================================
-# A page of 50 rows has hundreds of cells, and a template takes longer over them than all else takes. So each column gets
-# a function once for a table, and the template gets the rows as one text.
+# A page of 50 rows has hundreds of cells, and a template takes longer over them than all else takes. So each column is
+# written at once for all rows, and the template gets the rows as one text.
 # uses: VALUES plugin:locale
 # defines: target Cell Rows
 
 _SCHEMES = ("http", "mailto:")  # what the addresses begin with that `target` lets through
 _ADDRESS = re.compile(r"(https?://|mailto:)\S+")
+_UNQUOTED = re.compile(r"[A-Za-z0-9_.~-]*")  # RFC 3986 section 2.3
 _LONGEST_ADDRESS = 4000
+_NO_NUMBERS, _NUMBERS = frozenset((str, bool, type(None))), frozenset((int, float, Decimal))  # exactly these types
 _ROOM, _LONG = 200, 36  # letters of a cell: the most that it shows, and from where on it is as wide as it may be
 
 
@@ -78,54 +80,67 @@ class Rows:
 
     @property
     def html(self) -> str:
-        cells = [self._compiled(column) for column in self._columns]
+        columns = [self._column(column) for column in self._columns]
         if self._records:
-            cells[0] = self._leading(self._columns[0])
-        return "\n".join(["".join(["    <tr>\n", *[cell(row) for cell in cells], "    </tr>"]) for row in self._rows])
+            columns[0] = self._leading(self._columns[0])
+        return "\n".join(["".join(["    <tr>\n", *cells, "    </tr>"]) for cells in zip(*columns, strict=True)])
 
-    def _compiled(self, column: Column) -> Callable[[Mapping[str, Json]], str]:
-        """The function that writes the column's cell of a row."""
-        name, url, text_of, markup = column.name, self._url, self._locale.writer(column), _markup(column)
+    def _column(self, column: Column) -> list[str]:
+        """The HTML of a column's cells, one for each row."""
+        values = [row[column.name] for row in self._rows]
+        return _markup(column, values, self._texts(column, values), _targets(self._url, values))
 
-        def cell(row: Mapping[str, Json]) -> str:
-            value = row[name]
-            text = text_of(value)
-            if len(text) > _ROOM:
-                text = _short(text)
-            if type(value) is str and not value.startswith(_SCHEMES):  # as most are
-                return markup(text, "", False)
-            return markup(text, target(url, value), _is_numeric(column, value))
+    def _leading(self, column: Column) -> list[str]:
+        """The HTML of the cells which lead to the records of the rows."""
+        values = [row[column.name] for row in self._rows]
+        texts = [text or "—" for text in self._texts(column, values)]
+        keys = [str(row["id"]) for row in self._rows]
+        if not _UNQUOTED.fullmatch("".join(keys)):
+            keys = [quote(key, safe="") for key in keys]
+        return _markup(column, values, texts, [self._records + key + self._ending for key in keys])
 
-        return cell
-
-    def _leading(self, column: Column) -> Callable[[Mapping[str, Json]], str]:
-        """The function that writes the cell which leads to a row's record."""
-        name, text_of, markup = column.name, self._locale.writer(column), _markup(column)
-
-        def cell(row: Mapping[str, Json]) -> str:
-            text = _short(text_of(row[name])) or "—"
-            return markup(text, self._record_href(row), _is_numeric(column, row[name]))
-
-        return cell
+    def _texts(self, column: Column, values: Sequence[Json]) -> list[str]:
+        texts = self._locale.texts(column, values)
+        return list(map(_short, texts)) if max(map(len, texts), default=0) > _ROOM else texts
 
 
-def _markup(column: Column) -> Callable[[str, str, bool], str]:
-    """The function that writes the HTML of a column's cell, of its text, of where it leads to, and of whether it is a
-    number."""
-    from bottle import html_escape  # as the templates escape
+def _targets(url: Callable[[str], str], values: Sequence[Json]) -> list[str]:
+    """Where each of the values leads; [] if none leads anywhere."""
+    if set(map(type, values)) <= _NUMBERS:
+        return []
+    found = [target(url, value) if type(value) is not str or value.startswith(_SCHEMES) else "" for value in values]
+    return found if any(found) else []
 
-    kind = html_escape(column.format)
+
+def _markup(column: Column, values: Sequence[Json], texts: Sequence[str], hrefs: Sequence[str]) -> list[str]:
+    """The HTML of a column's cells, of their values, of the texts that these show, and of where they lead to."""
+    begins, inner = _begins(column, values, texts), _escaped(texts)
+    if not hrefs:
+        return [f"{begin}<bdi>{text}</bdi></td>\n" for begin, text in zip(begins, inner, strict=True)]
+    leads = [f'<a href="{href}"><bdi>' if href else "<bdi>" for href in _escaped(hrefs)]
+    ends = ["</bdi></a></td>\n" if href else "</bdi></td>\n" for href in hrefs]
+    return list(map("".join, zip(begins, leads, inner, ends, strict=True)))
+
+
+def _begins(column: Column, values: Sequence[Json], texts: Sequence[str]) -> list[str]:
+    """The tags that cells begin with: how wide one is, and whether it is a number."""
+    kind = _escaped([column.format])[0]
     short, long, number = (f'      <td class="{width}{kind}">' for width in ("", "long ", "num "))
+    begins = [long if len(text) > _LONG else short for text in texts]
+    kinds = set(map(type, values))
+    if column.titles or kinds <= _NO_NUMBERS:
+        return begins
+    if kinds <= _NUMBERS:
+        return [number] * len(values)
+    return [number if _is_numeric(column, value) else begin for value, begin in zip(values, begins, strict=True)]
 
-    def markup(text: str, href: str, numeric: bool) -> str:
-        begin = number
-        if not numeric:
-            begin = long if len(text) > _LONG else short
-        if href:
-            return f'{begin}<a href="{html_escape(href)}"><bdi>{html_escape(text)}</bdi></a></td>\n'
-        return f"{begin}<bdi>{html_escape(text)}</bdi></td>\n"
 
-    return markup
+def _escaped(texts: Sequence[str]) -> list[str]:
+    """The texts as the templates escape them: all in one go, with NUL between them, which no text of a page has."""
+    from bottle import html_escape
+
+    made: list[str] = html_escape("\0".join(texts)).split("\0")
+    return made if len(made) == len(texts) else list(map(html_escape, texts))
 
 
 def _is_numeric(column: Column, value: Json) -> bool:

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import cast
 
 from app import LOST, Column, Damaged, Field, Json, SiteConfig, Unread, dump_json, exact_number, instant_key
@@ -77,7 +77,8 @@ class Locale:
         self.lang, self.zone = lang, _zone(timezone)
         self.zone_name = timezone.replace("_", " ")  # "America/New York"
         self._mark, self._date = _conventions(lang)
-        # Lists show the same moments again and again: when each record was made, on every look at it.
+        # Lists show the same days and moments again and again: when each record was made, on every look at it.
+        self.write_date = lru_cache(2048)(self._write_date)
         self.write_date_time = lru_cache(2048)(self._write_date_time)
 
     @property
@@ -106,10 +107,10 @@ class Locale:
             return column.titles[value]
         return "" if value is None else self.write_number(value)
 
-    def writer(self, column: Column) -> Callable[[Json], str]:
-        """The function that does what show() does with the values of one column, and is quick with texts and numbers."""
+    def texts(self, column: Column, values: Sequence[Json]) -> list[str]:
+        """What show() says of each of the values of one column; quick with texts and numbers."""
         if column.titles:
-            return partial(self.show, column)
+            return [self.show(column, value) for value in values]
         written: Callable[[str], str] = _on_a_page
         if column.format in ("date", "date-time"):
             written = self.write_date if column.format == "date" else self.write_date_time
@@ -119,7 +120,7 @@ class Locale:
                 return written(value)
             return self.write_number(value) if type(value) in _NUMBERS else self.show(column, value)
 
-        return write
+        return list(map(write, values))
 
     def spreadsheet(
         self, columns: Sequence[Column], rows: Iterable[Mapping[str, Json]]
@@ -188,7 +189,10 @@ class Locale:
 
     def write_number(self, value: Json) -> str:
         """A number for people: no digit is lost, and reading it gives the same number."""
-        text = str(value).lower()
+        text = str(value)
+        if type(value) is int:
+            return text
+        text = text.lower()
         if "e" in text and abs(Decimal(text).adjusted()) <= 40 and len(plain := f"{Decimal(text):f}") <= 40:
             text = plain
         if "." in text and "e" not in text:
@@ -247,7 +251,7 @@ class Locale:
         except (ValueError, OverflowError):
             return None
 
-    def write_date(self, text: str) -> str:
+    def _write_date(self, text: str) -> str:
         """An ISO date for people; any other text as it is."""
         found = _DAY.fullmatch(text)
         return self._date.format(y=found[1], m=found[2], d=found[3]) if found else text
