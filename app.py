@@ -2014,7 +2014,7 @@ class Blobs(Provider):
 
     @abstractmethod
     def stage(self, chunks: Iterable[bytes], path: str = "") -> Staged:
-        """Stores bytes durably without making them visible. If `chunks` raises, nothing is left.
+        """Stores bytes durably without making them visible. If `chunks` raises, nothing is left. A chunk may be kept.
 
         `path` is where they will be published, if that is known: a store that builds objects in place may begin there.
         """
@@ -3689,11 +3689,12 @@ class Connection:
             try:
                 if not self.out and self.server.tls:  # which sendfile does not speak
                     self.out = memoryview(self._next_of_file())
+                wanted = len(self.out) or self.left
                 sent = self._send(self.out) if self.out else self._send_file()
             except Unavailable as error:
                 return self._break_off(error, reset=False)
             self.out = self.out[sent:]
-            if not sent:
+            if sent < wanted:
                 self.deadline = time.monotonic() + self.limits.silence_s
                 return _WRITE
         self._drop_file()
@@ -7450,13 +7451,20 @@ def check_blob(path: str, present: Blob | None, if_match: str | None, if_none_ma
 
 
 def rechunk(chunks: Iterable[bytes], size_bytes: int) -> Iterator[bytes]:
-    """The same bytes in pieces of exactly size_bytes; the last may be shorter."""
+    """The same bytes in pieces of exactly size_bytes; the last may be shorter. A chunk of that size goes on as it is."""
     held = bytearray()
     for chunk in chunks:
-        held += chunk
-        while len(held) >= size_bytes:
-            yield bytes(held[:size_bytes])
-            del held[:size_bytes]
+        at = 0
+        while len(held) + len(chunk) - at >= size_bytes:
+            if len(chunk) == size_bytes and not held:
+                yield chunk
+                at = size_bytes
+                continue
+            end = at + size_bytes - len(held)
+            held += memoryview(chunk)[at:end]
+            yield bytes(held)
+            at, held = end, bytearray()
+        held += memoryview(chunk)[at:]
     if held:
         yield bytes(held)
 

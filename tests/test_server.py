@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -66,7 +67,7 @@ def test_what_can_be_no_head_is_refused_at_once(data: bytes) -> None:
 def odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A server of answers of other kinds."""
     large = tmp_path_factory.mktemp("odd") / "large"
-    large.write_bytes(b"x" * 3_000_000)
+    large.write_bytes(b"x" * 30_000_000)
 
     class File:
         def __init__(self, start: int, length: int) -> None:
@@ -128,8 +129,29 @@ def test_a_stretch_of_a_file_is_sent(odd: Running) -> None:
         answer = odd.raw(GET.replace(b" / ", f" /file/{start}/{length} ".encode()) + LAST)
         assert answer.count(b"x") == length
         assert statuses(answer) == [200, 200]
-    answer = odd.raw(GET.replace(b" / ", b" /file/2000000/2000000 ") + LAST)
+    answer = odd.raw(GET.replace(b" / ", b" /file/29000000/2000000 ") + LAST)
     assert (answer.count(b"x"), statuses(answer)) == (1_000_000, [200])
+
+
+def test_a_file_goes_on_once_the_client_has_taken_a_good_part_and_not_in_crumbs(
+    odd: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready: list[bool] = []
+    sendfile = os.sendfile
+
+    def watched(out: int, *args: int) -> int:
+        waiter = select.poll()
+        waiter.register(out, select.POLLOUT)
+        ready.append(bool(waiter.poll(0)))
+        return sendfile(out, *args)
+
+    monkeypatch.setattr(os, "sendfile", watched)
+    with odd.connect() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 100_000)
+        connection.sendall(GET.replace(b" / ", b" /file/0/30000000 ") + LAST)
+        assert read_all(connection).count(b"x") == 30_000_000
+    assert len(ready) > 1
+    assert all(ready)
 
 
 @pytest.mark.parametrize("name", [b"bug", b"exit", b"header"])
