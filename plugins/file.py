@@ -7,6 +7,7 @@ import hashlib
 import heapq
 import itertools
 import os
+import queue
 import re
 import struct
 import threading
@@ -16,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from stat import S_ISDIR, S_ISREG
+from stat import S_ISDIR, S_ISLNK, S_ISREG
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from app import (
@@ -68,7 +69,6 @@ from app import (
     new_id,
     next_version,
     plugin,
-    rechunk,
     value_of_key,
 )
 
@@ -80,8 +80,13 @@ else:
 # ==== 1. FILE ====================================================================================================
 # A folder of plain files that other programs may use too, and a journal of records: a line of it is one commit.
 # uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS plugin:disk
-# defines: Provider:file identity write_fully FileReader JournalEntry write_journal_line copy_value Journal
-#          FolderRecords FileProvider
+# defines: Provider:file WRITE_BYTES BESIDE_BYTES BESIDE_CHUNKS identity write_fully Sha256Beside gathered FileReader
+#          JournalEntry write_journal_line copy_value Journal FolderRecords FileProvider
+
+
+WRITE_BYTES = 64 * 1024  # that one write takes, at least
+BESIDE_BYTES = 4 * 1024 * 1024  # from which on a second thread is worth its start
+BESIDE_CHUNKS = 4  # that wait for it, and so the memory of an upload
 
 
 def identity(folder: str) -> str:
@@ -105,11 +110,70 @@ def _linux_birth(place: str) -> str:
     return f"{seconds}.{nanoseconds:09}" if not failed and mask & 0x800 else ""
 
 
-def write_fully(descriptor: int, data: bytes) -> None:
+def write_fully(descriptor: int, data: bytes | bytearray) -> None:
     """Write all of data at the descriptor's position."""
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
+
+
+class Sha256Beside:
+    """The SHA-256 of chunks, none of which changes once it is given. From BESIDE_BYTES on a thread of its own finds it out,
+    while this one receives and writes; at most BESIDE_CHUNKS wait for it."""
+
+    def __init__(self) -> None:
+        self.size_bytes = 0  # of what was given
+        self._digest = hashlib.sha256()
+        self._chunks: queue.SimpleQueue[bytes | bytearray] = queue.SimpleQueue()
+        self._room = threading.Semaphore(BESIDE_CHUNKS)
+        self._thread: threading.Thread | None = None
+
+    def update(self, chunk: bytes | bytearray) -> None:
+        if not self._thread and self.size_bytes < BESIDE_BYTES <= self.size_bytes + len(chunk):
+            self._go_beside()
+        self.size_bytes += len(chunk)
+        if not self._thread:
+            self._digest.update(chunk)
+        elif chunk:
+            self._room.acquire()
+            self._chunks.put(chunk)
+
+    def _go_beside(self) -> None:
+        thread = threading.Thread(target=self._work, name="sha256", daemon=True)
+        with suppress(RuntimeError):  # there are no more threads at this moment: it goes without
+            thread.start()
+            self._thread = thread
+
+    def _work(self) -> None:
+        while chunk := self._chunks.get():
+            self._digest.update(chunk)
+            self._room.release()
+
+    def close(self) -> None:
+        """Wait until what was given is counted in. Idempotent."""
+        if self._thread:
+            self._chunks.put(b"")
+            self._thread.join()
+            self._thread = None
+
+    def hexdigest(self) -> str:
+        self.close()
+        return self._digest.hexdigest()
+
+
+def gathered(chunks: Iterable[bytes]) -> Iterator[bytes | bytearray]:
+    """The same bytes in pieces that are worth a system call each; a large chunk goes on as it is."""
+    held = bytearray()
+    for chunk in chunks:
+        if not held and len(chunk) >= WRITE_BYTES:
+            yield chunk
+            continue
+        held += chunk
+        if len(held) >= WRITE_BYTES:
+            yield held
+            held = bytearray()
+    if held:
+        yield held
 
 
 class FileReader:
@@ -488,6 +552,19 @@ class FolderRecords(Records):
         return entries
 
 
+def _real(root: str, path: str) -> str:
+    """os.path.realpath of a path in a real folder, of which nothing is looked at that is known already."""
+    place = root
+    for part in path.split("/") if path else ():
+        place = os.path.join(place, part)
+        try:
+            if S_ISLNK(os.lstat(place).st_mode):
+                return os.path.realpath(os.path.join(root, path))
+        except OSError:  # nothing is below it, or nothing to be seen
+            return os.path.join(root, path)
+    return place
+
+
 class FileProvider(FolderRecords, Blobs):
     """A folder: its files are the blobs, usable by other programs too, and root/.satchel keeps records and uploads.
 
@@ -502,7 +579,7 @@ class FileProvider(FolderRecords, Blobs):
     def _place(self, path: str, *, last_link: bool = True) -> str:
         """Where a path is on disk, links followed (the last one if last_link); BadRequest if that is outside the share."""
         root, wanted = os.path.realpath(self._root), os.path.join(self._root, path)
-        real = os.path.realpath(wanted)
+        real = _real(root, path)
         inside = real == root or real.startswith(root + os.sep)
         first = (path if not inside else os.path.relpath(real, root)).replace(os.sep, "/").split("/")[0]
         if ".satchel" in (path.split("/")[0].casefold(), first.casefold()):
@@ -539,11 +616,13 @@ class FileProvider(FolderRecords, Blobs):
 
     def read(self, path: str, start: int = 0, length: int | None = None, if_match: str | None = None) -> FileReader:
         place = self._place(path)
-        need_blob(path, self.stat(path))
         with self._errors("reading files"):
             try:
+                need_blob(path, self._blob(path, os.stat(place)))  # what is no file may do something when it is opened
                 descriptor = os.open(place, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
-            except FileNotFoundError as error:
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                    raise
                 raise NotFound(f"there is no file {path}") from error
         try:
             blob = need_blob(path, self._blob(path, os.fstat(descriptor)), if_match)
@@ -556,15 +635,14 @@ class FileProvider(FolderRecords, Blobs):
     def stage(self, chunks: Iterable[bytes], path: str = "") -> Staged:
         name = new_id(self._clock())
         place = self._staged / name
-        digest, size = hashlib.sha256(), 0
+        digest = Sha256Beside()
         with self._errors("staging"):
             self._make_folders()
             file = open(place, "xb", buffering=0)  # noqa: SIM115 (closed below, where errors of `chunks` stay what they are)
         try:
             with file:
-                for chunk in rechunk(chunks, CHUNK_BYTES):
+                for chunk in gathered(chunks):
                     digest.update(chunk)
-                    size += len(chunk)
                     with self._errors("staging"):
                         write_fully(file.fileno(), chunk)
                 with self._errors("staging"):
@@ -574,7 +652,9 @@ class FileProvider(FolderRecords, Blobs):
             with suppress(OSError):
                 place.unlink()
             raise
-        return Staged(name, size, digest.hexdigest())
+        finally:
+            digest.close()
+        return Staged(name, digest.size_bytes, digest.hexdigest())
 
     def _stamp(self, place: Path) -> None:
         """Set a modification time that no earlier file of this process has, for the etag: disk clocks are coarse."""

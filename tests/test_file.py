@@ -1,9 +1,12 @@
 """What is true of folders only: the journal, links, special files, and files that other programs use too."""
 
 import errno
+import hashlib
 import itertools
 import os
+import random
 import stat
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -673,3 +676,119 @@ def test_a_root_that_is_no_folder_is_unavailable(tmp_path: Path) -> None:
     with pytest.raises(app.Unavailable) as caught:
         provider.open()
     assert str(tmp_path) not in caught.value.message
+
+
+# ---- bytes on their way
+
+
+def pieces(data: bytes, seed: int, most: int) -> Iterator[bytes]:
+    """The data cut at random."""
+    chance, at = random.Random(seed), 0
+    while at < len(data):
+        size = chance.randint(0, most)
+        yield data[at : at + size]
+        at += size
+
+
+@pytest.mark.parametrize("most", [3, 90, 200, 1000])
+def test_pieces_of_one_size_are_the_same_bytes(most: int) -> None:
+    data = random.Random(7).randbytes(5000)
+    for seed, size in itertools.product(range(5), (1, 7, 100, 128, 4999, 5000, 6000)):
+        made = list(app.rechunk(pieces(data, seed, most), size))
+        assert b"".join(made) == data
+        assert {len(one) for one in made[:-1]} <= {size}
+        assert len(made) == -(-len(data) // size)
+    assert not list(app.rechunk([b"", b""], 5))
+    whole = [bytes(100), bytes(range(100))]
+    assert [one is other for one, other in zip(app.rechunk(whole, 100), whole, strict=True)] == [True, True]
+
+
+@pytest.mark.parametrize(
+    "size", [0, 1, FILE.WRITE_BYTES, FILE.BESIDE_BYTES - 1, FILE.BESIDE_BYTES, 3 * FILE.BESIDE_BYTES + 5]
+)
+@pytest.mark.parametrize("most", [9_000, 70_000, 300_000])
+def test_bytes_of_any_size_in_any_chunks_are_stored_with_their_digest(file: Any, size: int, most: int) -> None:
+    data = random.Random(size).randbytes(size)
+    staged = file.stage(pieces(data, most, most))
+    assert (staged.size_bytes, staged.sha256) == (size, hashlib.sha256(data).hexdigest())
+    file.publish(staged, "x")
+    with closing(file.read("x")) as reader:
+        assert b"".join(reader) == data
+    assert not hashing()
+
+
+def hashing() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "sha256"]
+
+
+def test_an_upload_that_breaks_off_leaves_no_bytes_and_no_thread(file: Any, tmp_path: Path) -> None:
+    seen = 0
+
+    def broken() -> Iterator[bytes]:
+        nonlocal seen
+        for _ in range(40):
+            yield bytes(256 * 1024)
+        seen = len(hashing())
+        raise app.BadRequest("the body was cut off")
+
+    with pytest.raises(app.BadRequest, match="cut off"):
+        file.stage(broken())
+    assert (seen, hashing()) == (1, [])
+    assert not list((tmp_path / "data/.satchel/staged").iterdir())
+
+
+def test_without_another_thread_the_digest_is_the_same(file: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", none_left)
+    data = [bytes([number]) * 1_000_000 for number in range(9)]
+    assert file.stage(data).sha256 == hashlib.sha256(b"".join(data)).hexdigest()
+
+
+def test_what_waits_for_its_digest_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    given, going_on = 0, threading.Event()
+
+    class Slow:
+        def update(self, chunk: bytes) -> None:
+            going_on.wait(10)
+
+        hexdigest = str
+
+    monkeypatch.setattr(hashlib, "sha256", Slow)
+    digest = FILE.Sha256Beside()
+    digest.size_bytes = FILE.BESIDE_BYTES - 1
+
+    def give() -> None:
+        nonlocal given
+        for _ in range(50):
+            digest.update(b"xx")
+            given += 1
+
+    giver = threading.Thread(target=give)
+    giver.start()
+    giver.join(0.2)
+    assert given <= FILE.BESIDE_CHUNKS + 1
+    going_on.set()
+    giver.join(10)
+    digest.close()
+    assert (given, hashing()) == (50, [])
+
+
+def test_a_file_to_be_read_is_resolved_once(file: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file.write("a/b/c", [b"abc"])
+    asked: list[str] = []
+    realpath = os.path.realpath
+    monkeypatch.setattr(os.path, "realpath", lambda path, **kw: asked.append(str(path)) or realpath(path, **kw))
+    with closing(file.read("a/b/c")) as reader:
+        assert b"".join(reader) == b"abc"
+    assert asked == [str(tmp_path / "data")]
+    (tmp_path / "data/link").symlink_to("a/b")
+    (tmp_path / "data/out").symlink_to(tmp_path)
+    (tmp_path / "data/loop").symlink_to("loop")
+    for path in ("link/c", "out/data/a/b/c"):
+        with closing(file.read(path)) as reader:
+            assert b"".join(reader) == b"abc"
+    for path, error in (("out/x", app.BadRequest), ("loop", app.NotFound), ("a/b", app.NotFound), ("a/b/c/d", app.NotFound)):
+        with pytest.raises(error):
+            file.read(path)
