@@ -7937,7 +7937,7 @@ class SqlProvider(SqliteDatabase, Records, Blobs, Queries):
     def tables(self) -> list[str]:
         self._prepare()
         with self.reading("listing tables") as connection:
-            sql = "select name from sqlite_master where type = 'table' order by name"
+            sql = "select name from sqlite_master where type = 'table' and sql not like 'create virtual %' order by name"
             names = [name for (name,) in connection.execute(sql) if not name.startswith("sqlite_")]
             return [name for name in names if not damage_of(name) and self._is_records(connection, name)]
 

@@ -354,6 +354,18 @@ def test_a_database_of_a_machine_with_trigrams_is_searched_on_one_without(
         assert sql.tables() == ["t"]
 
 
+def test_tables_are_listed_beside_those_of_modules_that_this_sqlite_lacks(sql: app.SqlProvider, tmp_path: Path) -> None:
+    """Such as the trigrams, where SQLite has no FTS5."""
+    sql.commit([Insert("t", "a", {})])
+    with by_hand(tmp_path) as connection:
+        connection.execute("pragma writable_schema = on")
+        virtual = "CREATE VIRTUAL TABLE v using missing()"
+        connection.execute("insert into sqlite_master values ('table', 'v', 'v', 0, ?)", (virtual,))
+    again = opened(tmp_path)
+    assert again.tables() == ["t"]
+    again.close()
+
+
 def test_lists_of_forms_and_views_are_searched_so(tmp_path: Path) -> None:
     toml = """
 [providers.main]
