@@ -311,7 +311,7 @@ class ConfigError(AppError):
 #          Table Response Record Insert Update Delete Write Blob Folder Unseen Entry Staged OPERATORS Condition Query
 #          Page Select Rows Change exact_number load_json Encoded dump_json check_text member_pointer LOST Damaged
 #          Unread damage_of damage_in plain_problem check_value storable same_json is_key check_path compose split_path
-#          quote_path new_id BUNDLED CHUNK_BYTES LOG rfc3339 instant_key encode_cursor decode_cursor nearest how_many
+#          new_id BUNDLED CHUNK_BYTES LOG rfc3339 instant_key encode_cursor decode_cursor nearest how_many
 
 Json: TypeAlias = Any  # None, bool, int, float, Decimal, str, list and dict of these
 Value: TypeAlias = dict[str, Json]  # a JSON object
@@ -449,6 +449,7 @@ class Request(NamedTuple):
     typed: bool = True  # False: the values in data are text as a person typed it; fields read it by their type
     partial: bool = False  # an update that is a merge patch (RFC 7396)
     whole: bool = False  # an export: every row, streamed
+    encoded: bool = False  # of a page the rows are wanted as JSON: see Table.text
     body: Iterable[bytes] | None = None  # byte stream, read once
     body_bytes: int | None = None  # declared length; None = unknown
     keeps: bool = False  # the bytes of a file whose name is taken are kept staged, and go with Exists
@@ -516,6 +517,7 @@ class Table:
         self.columns, self.rows, self.next, self.count = columns, rows, next, count
         self.close, self.size, self.damaged = close, size, damaged
         self.facts: Value = {}  # what a page in JSON says beside its rows, such as facets
+        self.text = ""  # the rows as JSON, a comma between them: then `rows` has none; what is damaged is never here
 
 
 class Response:
@@ -705,8 +707,8 @@ def _unique_pairs(pairs: list[tuple[str, Json]]) -> Value:
 def exact_number(text: str) -> float | Decimal:
     """A float where it says the same number again, else a Decimal."""
     number = float(text)
-    exact = Decimal(text)
-    return number if math.isfinite(number) and Decimal(repr(number)) == exact else exact
+    said = repr(number)
+    return number if math.isfinite(number) and (said == text or Decimal(said) == Decimal(text)) else Decimal(text)
 
 
 def _whole_number(text: str) -> int:
@@ -918,11 +920,6 @@ def split_path(path: str) -> tuple[str, ...]:
         return tuple(unquote(part, errors="strict") for part in path.split("/")) if path else ()
     except UnicodeDecodeError as error:
         raise BadRequest("the address is not UTF-8") from error
-
-
-def quote_path(path: str) -> str:
-    """A blob path percent-encoded for an address."""
-    return "/".join(quote(part, safe="") for part in path.split("/"))
 
 
 _last_id = 0
@@ -1857,8 +1854,7 @@ def read_config(
 
 # ==== 4. CONTRACTS ===============================================================================================
 # What a Provider (Records, Blobs, Queries), a Resource, a runner's Host, a Job and a Command must do; what only HTTP knows
-# of (Format, Route) stands in RUNNERS.
-# Docstrings are promises, which the contract suites in tests/ check for every kind; default methods keep them.
+# stands in RUNNERS. Docstrings are promises: default methods keep them, and the contract suites check every kind.
 # uses: ERRORS VALUES CONFIG
 # defines: Extension Provider Records Blobs Queries Publish Remove BlobStep Plan Scope Locale Endpoint Resource Host
 #          Configured Job Site Command
@@ -1868,10 +1864,8 @@ _Extension = TypeVar("_Extension", bound="Extension")
 
 
 class Extension:
-    """Something that a file in plugins/ adds to a site. The base class is its family; `kind` is its name there.
-
-    `settings` are its keys in app.toml: under [providers.NAME] for a Provider, in the table [KIND] for all others.
-    """
+    """Something that a file in plugins/ adds to a site. The base class is its family; `kind` is its name there. `settings`
+    are its keys in app.toml: under [providers.NAME] for a Provider, in the table [KIND] for all others."""
 
     kind: ClassVar[str]
     settings: ClassVar[tuple[Setting, ...]] = ()
@@ -1944,6 +1938,12 @@ class Records(Provider):
         Following the cursors repeats and skips no record, whatever is inserted or deleted meanwhile. Raises BadRequest if
         the cursor is another query's, Unsupported if the backend cannot order or filter so.
         """
+
+    def find_texts(self, query: Query, text_of: Callable[[Record], str]) -> tuple[list[str], str | None]:
+        """What `text_of` makes of the records that find() gives, and the same cursor. Of the same record it always makes the
+        same, so that a provider may remember it by what is stored."""
+        page = self.find(query)
+        return list(map(text_of, page.items)), page.next
 
     @abstractmethod
     def count(self, query: Query) -> int:
@@ -2070,8 +2070,7 @@ class Queries(Provider):
 
     def count_rows(self, select: Select, most: int | None = None) -> int:
         """How many rows select() would give without its limit and offset, or `most` if there are more."""
-        bounds: Any = {"order_by": (), "limit": most, "offset": 0, "max_rows": None}
-        with closing(self.select(select._replace(**bounds))) as rows:
+        with closing(self.select(select._replace(order_by=(), limit=most, offset=0, max_rows=None))) as rows:
             return sum(1 for _ in rows.rows)
 
     def facet_rows(self, select: Select, column: str, most: int) -> list[tuple[Json, int]]:
@@ -2174,9 +2173,7 @@ class Endpoint(NamedTuple):
         parts = self.path.split("/") if self.path else []
         if parts[-1:] == ["PATH"] and len(path) > len(parts):
             path = path[: len(parts)]
-        return len(parts) == len(path) and all(
-            part == given or part.isupper() for part, given in zip(parts, path, strict=True)
-        )
+        return len(parts) == len(path) and all(p.isupper() or p == given for p, given in zip(parts, path, strict=True))
 
 
 class Resource(ABC):
@@ -2913,7 +2910,8 @@ class JsonFormat(Format):
         if table.next:
             query = {name: text for name, text in exchange.query.items() if name != "_next"} | {"_next": table.next}
             headers.append(("Link", f'<{exchange.own_path}?{urlencode(query)}>; rel="next"'))
-        return json_answer(200, list_page(table), headers)
+        text, start = dump_json(list_page(table)), len('{"items":[')
+        return json_answer(200, Encoded({}, text[:start] + table.text + text[start:]), headers)
 
 
 class CsvFormat(Format):
@@ -3230,6 +3228,7 @@ class HttpDoor:
             decode=partial(self._decode, exchange, resource) if writes and not is_bytes else None,
             typed=not exchange.is_form, partial=exchange.method == "PATCH",
             whole=exchange.format.whole and not writes, credential=exchange.credential,
+            encoded=type(exchange.format) is JsonFormat,
             idempotency_key=self._idempotency_key(exchange) if writes else "",
             body=exchange.body if is_bytes else None, body_bytes=exchange.body.size_bytes if is_bytes else None,
             page=exchange.page and not writes,
@@ -5925,8 +5924,8 @@ class Authority:
 # Plan; bytes and records go through the contracts only.
 # uses: ERRORS VALUES CONFIG CONTRACTS
 # defines: is_date FORMATS FORMAT_HELP COUNTED COUNT_S has_type RULES is_number number_of MOST_RECORD_BYTES longest_text
-#          Field ListQuery LIST_PARAMS read_list page_bounds no_params text_cursor watched plan_of paged as_stored Files
-#          in_units NAME_PLACE leads_to Form HELD_IS_GONE upload_chunks View AppPage Home RESOURCE_TYPES
+#          Field ListQuery LIST_PARAMS read_list page_bounds no_params text_cursor watched plan_of paged text_page as_stored
+#          Files in_units NAME_PLACE leads_to Form HELD_IS_GONE upload_chunks View AppPage Home RESOURCE_TYPES
 
 _EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,8}")
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`\x00-\x1f]+")
@@ -6360,6 +6359,13 @@ def paged(
     return Table(columns, rows, following, count, size=size, damaged=damaged)
 
 
+def text_page(columns: tuple[Column, ...], texts: Iterable[str], following: str | None, **facts: Any) -> Table:
+    """A page of a list whose rows are known as JSON. `facts` are a Table's."""
+    table = Table(columns, (), following, **facts)
+    table.text = ",".join(texts)
+    return table
+
+
 # ---- files
 
 
@@ -6478,7 +6484,7 @@ class Files(Resource):
         facts: tuple[Json, ...] = ("unreadable" if isinstance(item, Unseen) else "folder", None, None, None)
         if isinstance(item, Blob):
             facts = ("file", item.size_bytes, rfc3339(item.modified_at), item.etag)
-        values = (inner.rpartition("/")[2], *facts, f"files/{self.name}/{quote_path(inner)}")
+        values = (inner.rpartition("/")[2], *facts, f"files/{self.name}/{quote(inner)}")
         return {column.name: value for column, value in zip(_ENTRY, values, strict=True)}
 
     def _delete(self, request: Request, scope: Scope, path: str) -> Plan:
@@ -6646,6 +6652,7 @@ class Form(Resource):
         self.providers = [records, *(share.blobs for share in self.shares.values())]
         self.files: Any = plugin("form_files").FormFiles(self) if self.shares else None
         self.opens = frozenset([f"forms/{config.name}"] if config.opens == "records" else [])
+        self._texts: dict[tuple[str, ...], Callable[[Record], str]] = {}  # _text() of the columns of each list
 
     @classmethod
     def sufficient(cls, request: Request) -> tuple[Action, ...]:
@@ -6699,6 +6706,12 @@ class Form(Resource):
     def _shown(self, record: Record) -> Value:
         """What a record holds, with its files at the record's own address instead of theirs in the share."""
         return cast(Value, self.files.shown(record)) if self.files else record.value
+
+    def _readable(self, record: Record) -> Value:
+        """The same; if what is stored cannot be read, all of it is damaged."""
+        if record.damage:
+            return dict.fromkeys((*self.fields, *RESERVED_FIELDS), Damaged(LOST, record.damage))
+        return self._shown(record)
 
     def hold(self, name: str, upload: Upload, subject: str | None) -> Held | None:
         """A chosen file, staged until the form is sent again; None if the field does not take it."""
@@ -6758,31 +6771,39 @@ class Form(Resource):
 
     def _list(self, request: Request, scope: Scope) -> Plan:
         asked = read_list(request.params, self.columns, self.locale)
-        table = self.listing(self.query(asked, ("-id",), self.columns), asked, whole=request.whole, columns=self.columns)
+        table = self.listing(self.query(asked, ("-id",), self.columns), asked, request, self.columns)
         page = self._page(scope) | {"search": asked.search, "key": "id"}
         return plan_of(Response(table=table, template="table.tpl", page=page))
 
-    def listing(self, query: Query, asked: ListQuery, *, whole: bool, columns: tuple[Column, ...]) -> Table:
+    def listing(self, query: Query, asked: ListQuery, request: Request, columns: tuple[Column, ...]) -> Table:
         """The records of a query as a table: a page, or every row streamed."""
-        names = [column.name for column in columns]
-
-        def row(record: Record) -> Value:
-            flat = self.flat(record)
-            return {name: flat[name] for name in names}
-
-        place = f"forms/{self.name}"
+        names = tuple(column.name for column in columns)
+        row, place = partial(self._row, names), f"forms/{self.name}"
         count = self.store.count(query) if asked.wants_count else None
-        if whole:
+        if request.whole:
             return Table(columns, watched(place, map(row, self.store.walk(query))), count=count)
-        page, size = self.store.find(query), partial(self.store.count_up_to, query, COUNTED + 1, COUNT_S)
+        size = partial(self.store.count_up_to, query, COUNTED + 1, COUNT_S)
+        if request.encoded:
+            texts, following = self.store.find_texts(query, self._texts.setdefault(names, partial(self._text, names)))
+            if all(texts):
+                return text_page(columns, texts, following, count=count, size=size)
+        page = self.store.find(query)
         before = None if query.after else 0
         return paged(columns, map(row, page.items), page.next, place=place, before=before, count=count, size=size)
 
+    def _row(self, names: Sequence[str], record: Record) -> Value:
+        """Columns of a record in a list."""
+        value = self._readable(record) | {"id": record.key, "version": record.version}
+        return {name: value.get(name) for name in names}
+
+    def _text(self, names: Sequence[str], record: Record) -> str:
+        """The same as JSON; "" if something in it is damaged."""
+        row = self._row(names, record)
+        return "" if damage_in(row) else dump_json(row)
+
     def flat(self, record: Record) -> Value:
         """A record in JSON: id and version, its fields (None if missing), what it holds beside them, and the rest."""
-        value = self._shown(record)
-        if record.damage:
-            value = dict.fromkeys((*self.fields, *RESERVED_FIELDS), Damaged(LOST, record.damage))
+        value = self._readable(record)
         names = (*self.fields, *self._beside(value))
         flat: Value = {"id": record.key, "version": record.version} | {name: value.get(name) for name in names}
         return flat | {name: value.get(name) for name in RESERVED_FIELDS[2:]}
@@ -7040,7 +7061,7 @@ class View(Resource):
         asked = read_list(request.params, self.columns, self.locale, self.own_params())
         query = self.source.query(asked, self.config.order_by or ("-id",), self.columns)
         query = query._replace(where=(*query.where, *self.config.where))
-        table: Table = self.source.listing(query, asked, whole=request.whole, columns=self.columns)
+        table: Table = self.source.listing(query, asked, request, self.columns)
         table.facts = self.facets(request, partial(self.source.store.facet, query))
         return table
 
@@ -7137,9 +7158,10 @@ RESOURCE_TYPES: Mapping[str, type[Resource]] = {
 # uses: ERRORS VALUES CONFIG CONTRACTS
 # defines: STAGED_KEPT_S number_key sort_key value_of_key text_key fold_case has_text value_key key_rule key_test
 #          field_key holds_text is_instant list_mark CompiledQuery PAGE_BYTES weigh page_of stored_version stored_weight
-#          whole_texts stored_record check_commit check_version next_version check_blob rechunk PendingCommit
-#          GroupCommit ProcessLock Pool may_write SQL_SIGNS quote_name has_wal_reset_fault SQLITE_AWAY DENIED_ERRORS
-#          sqlite_code sqlite_authorize plain_cell need_blob SqliteDatabase SqlProvider ITEM_ERRORS disk_errors
+#          whole_texts stored_record stored_text check_commit check_version next_version check_blob rechunk
+#          PendingCommit GroupCommit ProcessLock Pool may_write SQL_SIGNS quote_name has_wal_reset_fault SQLITE_AWAY
+#          DENIED_ERRORS sqlite_code sqlite_authorize plain_cell need_blob SqliteDatabase SqlProvider ITEM_ERRORS
+#          disk_errors
 
 _Result = TypeVar("_Result")
 _Row = TypeVar("_Row")
@@ -7312,12 +7334,13 @@ class CompiledQuery:
         """The page that these records begin; one beyond the limit says that there are more."""
         return self.page_before(*page_of(records, self.query.limit))
 
-    def page_before(self, items: list[Record], more: bool, last: Sequence[str] = ()) -> Page:
-        """The page of these records, with a cursor if there are more. `last` are the sort keys of the last record, where
-        they differ from those of what could be read of it."""
-        if not items or not more:
-            return Page(items, None)
-        return Page(items, encode_cursor(list_mark(self.query), *(last or [self.key(items[-1], n) for n, _ in self.terms])))
+    def page_before(self, items: list[Record], more: bool) -> Page:
+        """The page of these records, with a cursor if there are more."""
+        return Page(items, self.cursor([self.key(items[-1], name) for name, _ in self.terms]) if items and more else None)
+
+    def cursor(self, last: Sequence[str]) -> str:
+        """That of what follows a record with these sort keys."""
+        return encode_cursor(list_mark(self.query), *last)
 
     def selects(self, record: Record) -> bool:
         """Whether the record meets the filter and the search, the cursor aside."""
@@ -7410,6 +7433,18 @@ def stored_record(key: Json, version: Json, data: Json) -> Record:
         return Record(name, counted, {}, "is not a JSON object")
     of_damaged = isinstance(data, Damaged)
     return Record(name, counted, whole_texts(value, of_damaged) if of_damaged or "\\u" in data else value)
+
+
+@lru_cache(maxsize=4000, typed=True)  # Damaged is another type
+def _known_text(text_of: Callable[[Record], str], key: Json, version: Json, data: Json) -> str:
+    return text_of(stored_record(key, version, data))
+
+
+def stored_text(text_of: Callable[[Record], str], key: Json, version: Json, data: Json) -> str:
+    """What text_of makes of a stored_record(). Of short ones it is remembered: the same pages are read again and again, and
+    most of what one costs is to parse records and to write them as JSON."""
+    short = isinstance(data, str) and len(data) <= 1000
+    return (_known_text if short else _known_text.__wrapped__)(text_of, key, version, data)
 
 
 def check_commit(writes: Sequence[Write]) -> list[str]:
@@ -7953,13 +7988,22 @@ class SqlProvider(SqliteDatabase, Records, Blobs, Queries):
         return stored_record(key, *row) if row else None
 
     def find(self, query: Query) -> Page:
+        found, following = self._stored_page(query)
+        return Page([stored_record(*row[:3]) for row in found], following)
+
+    def find_texts(self, query: Query, text_of: Callable[[Record], str]) -> tuple[list[str], str | None]:
+        found, following = self._stored_page(query)
+        return [stored_text(text_of, *row[:3]) for row in found], following
+
+    def _stored_page(self, query: Query) -> tuple[Sequence[Sequence[Json]], str | None]:
+        """The rows of a page as they are stored, and the cursor of what follows."""
         compiled = CompiledQuery(query)
         page = partial(page_of, limit=query.limit, weight=stored_weight)
         columns = "key, version, data"
         found, more = self._rows(compiled, lambda sql: sql.rows(", ".join([columns, *sql.terms])), take=page) or ([], False)
-        items = [stored_record(*row[:3]) for row in found]
-        last = [*(key or "" for key in found[-1][3:]), f"t{items[-1].key}"] if items else []
-        return compiled.page_before(items, more, last)
+        last = found[-1] if found and more else None
+        keys = [*(key or "" for key in last[3:]), f"t{stored_record(*last[:3]).key}"] if last else []
+        return found, compiled.cursor(keys) if last else None
 
     def walk(self, query: Query) -> Iterator[Record]:
         """Except in key order, only the keys are sorted, once; the records are then read one by one."""

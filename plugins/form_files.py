@@ -38,7 +38,6 @@ from app import (
     is_key,
     no_params,
     plan_of,
-    quote_path,
     split_path,
     upload_chunks,
 )
@@ -147,7 +146,7 @@ class FormFiles:
                     steps.append(Publish(share.blobs, staged, path, if_none_match=True, held=held))
                     value[name] = {
                         "name": _file_name(given), "size_bytes": staged.size_bytes, "sha256": staged.sha256,
-                        "address": f"files/{share.name}/{quote_path(inner)}",
+                        "address": f"files/{share.name}/{quote(inner)}",
                     }  # fmt: skip
         except BaseException:
             for step in steps:

@@ -77,7 +77,6 @@ from app import (
     need_blob,
     next_version,
     plugin,
-    quote_path,
     rechunk,
     whole_texts,
 )
@@ -876,7 +875,7 @@ class ServiceBlobs(Blobs):
 
     def _path(self, path: str, end: str = "") -> str:
         """The path of a file for the service; of a folder with "/" as its end."""
-        whole = str(self.service.options["blobs"]).replace("{path}", quote_path(path))
+        whole = str(self.service.options["blobs"]).replace("{path}", quote(path))
         return whole.rstrip("/") + end
 
     # -- reading

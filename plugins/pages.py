@@ -62,7 +62,6 @@ from app import (
     load_json,
     log_fault,
     problem_details,
-    quote_path,
     see_other,
     split_path,
 )
@@ -262,7 +261,7 @@ class Pages:
         parts, may, table = response.page["parts"], response.page["may"], response.table
         share = "/".join(split_path(exchange.inner)[:2])
         trail = [(response.page["title"], share + "/")]
-        trail += [(part, f"{share}/{quote_path('/'.join(parts[: i + 1]))}/") for i, part in enumerate(parts)]
+        trail += [(part, f"{share}/{quote('/'.join(parts[: i + 1]))}/") for i, part in enumerate(parts)]
         title, folder = trail[-1]
         page = {
             "title": title, "note": response.page["note"], "crumbs": _crumbs(exchange, trail), "is_drop_box": table is None,

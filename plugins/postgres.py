@@ -1192,17 +1192,26 @@ class PostgresProvider(PostgresTables, app.Records, sql_files.SqlFiles, app.Blob
         return app.stored_record(key, *rows[0]) if rows else None
 
     def find(self, query: app.Query) -> app.Page:
-        compiled = app.CompiledQuery(query)
         if self._compares_here(query):
-            return compiled.page(compiled.first(self.walk(app.Query(query.table))))
+            return (asked := app.CompiledQuery(query)).page(asked.first(self.walk(app.Query(query.table))))
+        return app.Page(*self._page(query, app.stored_record))
+
+    def find_texts(self, query: app.Query, text_of: Callable[[Record], str]) -> tuple[list[str], str | None]:
+        if self._compares_here(query):
+            return super().find_texts(query, text_of)
+        return self._page(query, functools.partial(app.stored_text, text_of))
+
+    def _page(self, query: app.Query, make: Callable[[Json, Json, Json], _Result]) -> tuple[list[_Result], str | None]:
+        """What it makes of key, version and data of each row of a page, and the cursor of what follows."""
+        compiled = app.CompiledQuery(query)
         sql = PostgresQuery(compiled, self._named(query.table), self._schema)
         # The first row that no longer fits is sent too: it says that there is more.
         sized = "select *, sum(length(sent)) over (rows between unbounded preceding and 2 preceding) as before"
         text = f"{sized} from ({sql.rows(f'key, version, {EXACT} as sent')}) as found"
         text = f"select key, version, sent from ({text}) as sized where coalesce(before, 0) <= {app.PAGE_BYTES}"  # noqa: S608
-        rows = self._rows(query.table, text, list(sql.values.values()))
-        found, more = app.page_of(rows, query.limit, app.stored_weight)
-        return compiled.page_before(list(itertools.starmap(app.stored_record, found)), more)
+        found, more = app.page_of(self._rows(query.table, text, [*sql.values.values()]), query.limit, app.stored_weight)
+        last = [app.stored_record(*row) for row in found[-1:]]
+        return list(itertools.starmap(make, found)), compiled.page_before(last, more).next
 
     def count(self, query: app.Query) -> int:
         compiled = app.CompiledQuery(query._replace(after=""))

@@ -50,7 +50,7 @@ ALL_BUDGETS = {"lines": MOST_LINES, "bytes": MOST_BYTES} | BUDGETS
 # What they had on 26 November 2026 where that is more. It may only shrink: lower a number when there is less, and take it
 # out when the budget is kept.
 ABOVE_BUDGET = {
-    "VALUES": 709,
+    "VALUES": 706,
 }
 
 Rule = Callable[[str], list[str]]

@@ -1642,6 +1642,37 @@ def test_a_count_that_takes_too_long_is_given_up(name: str, opener: Callable[[st
     assert provider.count(query) == 1  # and nothing of the limit is left
 
 
+# ---- texts of a page
+
+
+def as_text(record: Record) -> str:
+    return app.dump_json([record.key, record.version, record.value, record.damage])
+
+
+def test_texts_of_a_page_are_those_of_its_records_the_first_time_and_again(records: Any) -> None:
+    chance = random.Random(17)
+    numbers = [0, -7, 2**63 - 1, 0.1, 1e-7, 1e22, Decimal("0.1000000000000000000001"), Decimal("-12345678901234567890.5")]
+    kept = stored(records, [*numbers, "", "é\x7f/\u2028\U0001f3d6", 'q"\\\n\x01', None, True, [1, "a"], {"b": {"a": 1}}])
+    for n in range(25):
+        value = {chance.choice(["a", "b", "c"]): chance.choice(kept), "n": n, "long": "x" * chance.choice([0, 30, 1200])}
+        store(records, [Insert("t", f"{n:02}", value)])
+    queries = [Query("t", limit=7), Query("t", (Condition("n", "gte", 5),), ("-n",), 6), Query("none")]
+    for query in queries[:1] if records.kind in ("aws", "generic") else queries:
+        for _ in range(2):
+            cursor: str | None = ""
+            while cursor is not None:
+                page = records.find(query._replace(after=cursor))
+                found = records.find_texts(query._replace(after=cursor), as_text)
+                assert found == (list(map(as_text, page.items)), page.next)
+                assert records.find_texts(query._replace(after=cursor), str) == (list(map(str, page.items)), page.next)
+                cursor = page.next
+    [first, *_], _ = records.find_texts(queries[0], as_text)
+    records.commit([Update("t", "00", {"n": "new"})])
+    [changed, *_], _ = records.find_texts(queries[0], as_text)
+    assert changed != first
+    assert app.load_json(changed)[1:3] == [2, {"n": "new"}]
+
+
 # ---- facets
 
 

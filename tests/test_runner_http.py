@@ -297,7 +297,7 @@ def test_a_bug_in_a_provider_is_a_fault_without_stack_or_path(
     def broken(*args: object) -> None:
         raise RuntimeError("/secret/path")
 
-    monkeypatch.setattr(site.app.providers["main"], "find", broken)
+    monkeypatch.setattr(site.app.providers["main"], "find_texts", broken)
     reply = site.get("/forms/leave/records", staff)
     assert (reply.status, reply.json["code"]) == (500, "internal_error")
     assert "secret" not in reply.text
@@ -310,7 +310,7 @@ def test_a_provider_that_is_away_is_503_with_retry_after_and_without_its_hint(
     def away(*args: object) -> None:
         raise app.Unavailable("main does not answer", hint="db.internal:5432")
 
-    monkeypatch.setattr(site.app.providers["main"], "find", away)
+    monkeypatch.setattr(site.app.providers["main"], "find_texts", away)
     reply = site.get("/forms/leave/records", staff)
     assert (reply.status, reply["Retry-After"]) == (503, "5")
     assert "db.internal" not in reply.text

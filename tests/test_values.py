@@ -201,11 +201,6 @@ def test_a_path_that_is_not_utf_8_is_refused(path: str) -> None:
         app.split_path(path)
 
 
-def test_a_blob_path_is_quoted_by_segments() -> None:
-    assert app.quote_path("a b/ü/c&d") == "a%20b/%C3%BC/c%26d"
-    assert app.split_path(app.quote_path("a%2Fb/c d")) == ("a%2Fb", "c d")
-
-
 @pytest.mark.parametrize(
     ("parts", "words"),
     [
