@@ -6652,7 +6652,7 @@ class Form(Resource):
         self.providers = [records, *(share.blobs for share in self.shares.values())]
         self.files: Any = plugin("form_files").FormFiles(self) if self.shares else None
         self.opens = frozenset([f"forms/{config.name}"] if config.opens == "records" else [])
-        self._texts: dict[tuple[str, ...], Callable[[Record], str]] = {}  # _text() of the columns of each list
+        self._known: dict[tuple[str, ...], Callable[[Record], str]] = {}  # _text() of the columns of each list
 
     @classmethod
     def sufficient(cls, request: Request) -> tuple[Action, ...]:
@@ -6784,7 +6784,7 @@ class Form(Resource):
             return Table(columns, watched(place, map(row, self.store.walk(query))), count=count)
         size = partial(self.store.count_up_to, query, COUNTED + 1, COUNT_S)
         if request.encoded:
-            texts, following = self.store.find_texts(query, self._texts.setdefault(names, partial(self._text, names)))
+            texts, following = self.store.find_texts(query, self._known.setdefault(names, partial(self._text, names)))
             if all(texts):
                 return text_page(columns, texts, following, count=count, size=size)
         page = self.store.find(query)
