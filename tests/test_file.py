@@ -775,6 +775,30 @@ def test_what_waits_for_its_digest_is_bounded(monkeypatch: pytest.MonkeyPatch) -
     assert (given, hashing()) == (50, [])
 
 
+def test_the_medium_begins_before_the_last_byte_came_and_all_is_synced_behind_it(
+    file: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[Any] = []
+    file.stage([])  # makes the folders
+    fsync, advise = os.fsync, os.posix_fadvise
+
+    def advised(descriptor: int, start: int, size: int, advice: int) -> None:
+        done.append((start, size))
+        advise(descriptor, start, size, advice)
+        raise OSError(errno.EINVAL, "no advice is known here")
+
+    monkeypatch.setattr(os, "posix_fadvise", advised)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: done.append(os.fstat(descriptor).st_size) or fsync(descriptor))
+    staged = file.stage(itertools.repeat(bytes(300_000), 80))
+    *steps, synced = done
+    assert synced == staged.size_bytes == 24_000_000
+    assert [start for start, _ in steps] == [0, *itertools.accumulate(size for _, size in steps)][:-1]
+    assert [FILE.WRITE_OUT_BYTES <= size < FILE.WRITE_OUT_BYTES + 300_000 for _, size in steps] == [True, True]
+    monkeypatch.delattr(os, "posix_fadvise")  # as on macOS
+    assert file.stage(itertools.repeat(bytes(300_000), 80)).sha256 == staged.sha256
+    assert done[-1] == synced
+
+
 def test_a_file_to_be_read_is_resolved_once(file: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file.write("a/b/c", [b"abc"])
     asked: list[str] = []
