@@ -307,6 +307,9 @@ class SqliteViews:
                         raise QueryTimeout(f"the query took longer than {select.timeout_s:g} s")
                     if number >= left:
                         raise TooLarge(f"the query gives more than {select.max_rows:,} rows: narrow it")
-                    yield tuple(map(plain_cell, row)) if bytes in map(type, row) or float in map(type, row) else row
+                    odd = [
+                        one for one in row if type(one) is bytes or (type(one) is float and not -math.inf < one < math.inf)
+                    ]
+                    yield tuple(map(plain_cell, row)) if odd else row
         finally:
             done()

@@ -1428,6 +1428,29 @@ def test_a_list_in_json_says_byte_for_byte_what_its_rows_say_whatever_is_stored(
     site.close()
 
 
+@pytest.mark.parametrize(
+    "select",
+    [
+        "select 1 as \"a%s\", 0.1 + 0.2 b, -0.0 as c, 1e999 as d, 1e22 as e, 9223372036854775807 as f, null g, x'ff' as h",
+        "select 'é\x7f/\u2028\U0001f3d6' as a, char(34, 92, 10, 1, 31) as b, json('[1]') as c, cast(x'ff' as text) as d",
+        "select 'x' as a, 2 as a union all select null, 'y'",
+        "select 1 as a where 1 = 0",
+        "select 'x' as a, 1.0 as b union all select 'y', 2 union all select 'z', cast(x'fe' as text) order by 1",
+    ],
+)
+def test_a_view_of_sql_in_json_says_byte_for_byte_what_its_rows_say(tmp_path: Path, select: str) -> None:
+    toml = f"[views.all]\nprovider = 'main'\nsql = {json.dumps(select, ensure_ascii=False)}\n"
+    site = Site(tmp_path, PROVIDERS["sql"] + TOML + toml.replace("\x7f", "\\u007f"))
+    for size in (1, 2, 50):
+        place = f"views/all?_size={size}&_count=1"
+        assert json_of(site, place, encoded=True) == json_of(site, place, encoded=False)
+        short, long = (cast(app.Table, site.read(place, encoded=encoded).table) for encoded in (True, False))
+        assert short.columns == long.columns
+        rows = list(long.rows)
+        assert bool(short.text) == (bool(rows) and not long.damaged)
+    site.close()
+
+
 def test_a_page_in_json_with_a_damaged_record_marks_it_and_one_without_goes_the_short_way(marred: Site) -> None:
     for address in ("forms/plain/records?_sort=id", "views/all", "views/all?_size=1&_sort=id"):
         assert json_of(marred, address, encoded=True) == json_of(marred, address, encoded=False)
