@@ -3498,6 +3498,7 @@ class Connection:
         self.offset = self.left = 0
         self.is_idle = True  # no byte of the next request has come
         self.is_new, self.keeps = True, False
+        self.moved, self.waited_s = 0, 0.0  # bytes of this request, and how long a thread has waited for them
 
     def proceed(self) -> int:
         """Go on. Returns what it waits for then."""
@@ -3543,7 +3544,8 @@ class Connection:
     def wait_for_bytes(self, size: int, until_s: float) -> bytes:
         """The same, of what is not in the buffer."""
         while (data := self._receive(size)) is None:
-            self.server.wait(self.sock, _READ, until_s)
+            self.server.wait(self, _READ, until_s)
+        self.moved += len(data)
         return data
 
     def _send(self, data: memoryview) -> int:
@@ -3558,9 +3560,10 @@ class Connection:
     def send_all(self, data: bytes) -> None:
         """Send it, waiting for the client. Raises Unavailable."""
         left = memoryview(data)
-        while left := left[self._send(left) :]:
+        while left := left[(sent := self._send(left)) :]:
+            self.moved += sent
             try:
-                self.server.wait(self.sock, _WRITE, math.inf)
+                self.server.wait(self, _WRITE, math.inf)
             except TimeoutError as error:
                 raise _Lost from error
 
@@ -3614,6 +3617,7 @@ class Connection:
     def _serve(self, head: Head) -> int | None:
         expected = head.fields.get("expect", "").lower() if head.version != "1.0" else ""
         self.body, self.request_id = _Body(self, head.body_bytes, bool(expected) and not self.buffer), ""
+        self.moved, self.waited_s = 0, 0.0
         if expected not in ("", "100-continue"):
             raise BadRequest("of expectations only 100-continue is met", status=417, code="expectation_failed")
         try:
@@ -3841,6 +3845,7 @@ class HttpServer:
         self._lock = threading.Lock()  # of what is counted below
         self._held: dict[str, int] = {}  # connections by peer
         self._count = self._live = self._waiting = 0  # connections; threads, and those of them that wait for a client
+        self._slow: dict[Connection, tuple[float, int]] = {}  # since when threads wait for their clients, and for what
         self._parked: dict[int, Any] = {}  # connections by descriptor; whoever takes one out goes on with it
         self._idle: list[None] = []  # one for each thread that has nothing to do
 
@@ -3993,24 +3998,28 @@ class HttpServer:
         ready = waiter.poll(_STAY_S * 1000)
         return len(ready) == 1 and ready[0][0] == connection.sock.fileno()
 
-    def wait(self, sock: socket.socket, wanted: int, until_s: float) -> None:
-        """Until a client has sent or taken bytes; another thread works meanwhile. Raises TimeoutError at `until_s` or after
-        the longest silence, and Unavailable if too many wait already."""
-        until_s = min(until_s, time.monotonic() + self.limits.silence_s)
+    def wait(self, connection: Connection, wanted: int, until_s: float) -> None:
+        """Until a client has sent or taken bytes; another thread works meanwhile. Raises TimeoutError at `until_s`, after
+        the longest silence, or in favour of a quicker one, and Unavailable if too many wait already."""
+        now = time.monotonic()
+        until_s = min(until_s, now + self.limits.silence_s)
         waiter = poll()
-        waiter.register(sock, wanted)
+        waiter.register(connection.sock, wanted)
         if waiter.poll(_PATIENCE_S * 1000):
             return
         with self._lock:
-            if self._waiting >= self.limits.waiting_threads:
+            if len(self._slow) >= self.limits.waiting_threads and not plugin("slow_clients").give_up_slowest(self._slow):
                 raise Unavailable("too many clients are slow at this moment; try again later")
+            self._slow[connection] = now, wanted
             self._waiting += 1
         try:
             self._fill_up()
-            if not waiter.poll(max(0.0, until_s - time.monotonic()) * 1000):
+            if not waiter.poll(max(0.0, until_s - time.monotonic()) * 1000) or connection not in self._slow:
                 raise TimeoutError
         finally:
             with self._lock:
+                connection.waited_s += time.monotonic() - now
+                self._slow.pop(connection, None)
                 self._waiting -= 1
 
     # -- the end
@@ -5090,7 +5099,7 @@ class Supervisor(Runner):
             for sign in (signal.SIGINT, signal.SIGHUP):  # of a terminal, which tells the parent too
                 signal.signal(sign, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, signs)
-            _end_with_parent()
+            plugin("listeners").end_with_parent()
             if os.getppid() != parent:
                 os._exit(0)
             os._exit(_exit_code(generation.parts[name], self.last_words))
@@ -5200,14 +5209,6 @@ class Supervisor(Runner):
         if name in self.children:
             with suppress(ProcessLookupError):
                 os.kill(self.children[name].pid, sign)
-
-
-def _end_with_parent() -> None:
-    """Have this process told to stop when its parent is killed, where the system can do that (Linux)."""
-    with suppress(AttributeError, OSError):
-        import ctypes
-
-        ctypes.CDLL(None).prctl(1, int(signal.SIGTERM))  # PR_SET_PDEATHSIG
 
 
 def _exit_code(part: Callable[[], Any], last_words: SharedText) -> int:
@@ -9353,7 +9354,10 @@ def _serve_sqs(app: App, states: Path, alone: bool) -> bool:
 
 
 # Plugins that the parent does not need, and its workers may.
-_ASKED_FOR_LATE = ("controls", "held_files", "jobs", "sql_files", "sql_search", "sql_views", "sweeps")
+_ASKED_FOR_LATE = (
+    *("controls", "held_files", "jobs", "listeners", "slow_clients"),
+    *("sql_files", "sql_search", "sql_views", "sweeps"),
+)
 
 
 class _Serving:

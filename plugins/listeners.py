@@ -1,18 +1,21 @@
-"""What the HTTP server asks of the system at its start: the address where it listens, and how many files it may open."""
+"""What servers and workers ask of the system at their start: the address where to listen, how many files they may open, and
+to be told when their parent is killed."""
 
 from __future__ import annotations
 
 import errno
 import resource
+import signal
 import socket
 import time
+from contextlib import suppress
 
 from app import Unavailable, unix_listener
 
 # ==== 1. LISTENERS ===============================================================================================
 # Needed once, before the workers begin.
 # uses: ERRORS RUNNERS
-# defines: most_files listen
+# defines: most_files end_with_parent listen
 
 _MOST_FILES = 8192
 
@@ -24,6 +27,14 @@ def most_files() -> int:
     if soft != resource.RLIM_INFINITY and soft < most:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
     return most
+
+
+def end_with_parent() -> None:
+    """Have this process told to stop when its parent is killed, where the system can do that (Linux)."""
+    with suppress(AttributeError, OSError):
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, int(signal.SIGTERM))  # PR_SET_PDEATHSIG
 
 
 def listen(bind: str) -> socket.socket:

@@ -56,9 +56,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def running_site(folder: Path) -> Iterator[Server]:
+def running_site(folder: Path, workers: str = "2") -> Iterator[Server]:
     (folder / "app.toml").write_text(CONFIG)
-    with serving(folder, "--workers", "2") as server:
+    with serving(folder, "--workers", workers) as server:
         assert server.ask("PUT", "/files/large/x", b"x" * LARGE_BYTES).status == 201
         for number in range(50):
             body, kind = b'{"text": "note %d"}' % number, {"Content-Type": "application/json"}
@@ -179,6 +179,31 @@ def test_300_slow_readers_and_300_slow_writers_that_come_back_leave_the_site_to_
             slow.go_on()
         assert probing.result() < 1
         assert slow.returned > 300, "none was ended, so none had to come back"
+
+
+@pytest.mark.parametrize("addresses", [["127.0.0.1"], [f"127.0.0.{last}" for last in range(2, 12)]])
+def test_400_uploads_that_pause_leave_room_for_others(tmp_path: Path, addresses: list[str]) -> None:
+    """More than a worker has threads to wait with. Who comes then waits for a thread as little as before."""
+    with running_site(tmp_path, "1") as server, contextlib.ExitStack() as held:
+        paused = []
+        for number in range(400):
+            client = socket.create_connection(server.tcp, 20, (addresses[number % len(addresses)], 0))
+            paused.append(held.enter_context(client))
+            client.sendall(UPLOAD + b"x")
+        time.sleep(1.5)
+        took = []
+        for number in range(12):
+            began = time.monotonic()
+            assert server.ask("GET", PROBES[number % 2]).status == 200
+            with server.connect() as client:  # one that is slow as well
+                client.sendall(UPLOAD.replace(b"/y", b"/z").replace(b"100000", b"20"))
+                for _ in range(2):
+                    time.sleep(0.02)
+                    client.sendall(b"x" * 10)
+                assert status_of(client.recv(4096)) in (200, 201)
+            took.append(time.monotonic() - began)
+        assert statistics.median(took) < 0.5
+        assert max(took) < 1.5
 
 
 # ---- workers
