@@ -74,7 +74,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
 from functools import cached_property, lru_cache, partial
-from itertools import islice, pairwise, zip_longest
+from itertools import chain, islice, pairwise, zip_longest
+from json.encoder import encode_basestring
 from pathlib import Path
 from select import POLLIN, POLLOUT, poll
 from types import MappingProxyType, ModuleType
@@ -307,11 +308,11 @@ class ConfigError(AppError):
 # ==== 2. VALUES ==================================================================================================
 # Frozen data that crosses sections, and the pure functions that make, read and compare it. Nothing here does I/O.
 # uses: ERRORS
-# defines: Json Value Clock Action Grant parse_grant covers Caller Conditions Held Upload Request Reader Content Column
-#          Table Response Record Insert Update Delete Write Blob Folder Unseen Entry Staged OPERATORS Condition Query
-#          Page Select Rows Change exact_number load_json Encoded dump_json check_text member_pointer LOST Damaged
-#          Unread damage_of damage_in plain_problem check_value storable same_json is_key check_path compose split_path
-#          new_id BUNDLED CHUNK_BYTES LOG rfc3339 instant_key encode_cursor decode_cursor nearest how_many
+# defines: Json Value Clock Action Grant parse_grant covers Caller Conditions Held Upload Request Reader Content Column Table
+#          Response Record Insert Update Delete Write Blob Folder Unseen Entry Staged OPERATORS Condition Query Page Select
+#          Rows Change exact_number load_json Encoded dump_json check_text member_pointer LOST Damaged Unread damage_of
+#          damage_in check_value storable plain_text same_json is_key check_path compose split_path BUNDLED
+#          CHUNK_BYTES LOG new_ids new_id rfc3339 instant_key encode_cursor decode_cursor nearest how_many
 
 Json: TypeAlias = Any  # None, bool, int, float, Decimal, str, list and dict of these
 Value: TypeAlias = dict[str, Json]  # a JSON object
@@ -763,15 +764,11 @@ class Encoded(dict[str, Json]):
         super().__init__(value)
         self.text = text or dump_json(value)
 
-    def followed_by(self, more: Encoded) -> Encoded:
-        """Both as one object; neither is empty, and no name is in both."""
-        return Encoded(self | more, f"{self.text[:-1]},{more.text[1:]}")
-
 
 def dump_json(value: Json, *, indent: int | None = None) -> str:
     """Compact JSON text; a Decimal is written as the number it is."""
-    if isinstance(value, Encoded) and indent is None:
-        return value.text
+    if indent is None and (text := plain_text(value)):
+        return text
     text = _encoder(indent).encode(value)
     return _MARKED_DECIMAL.sub(r"\1", text) if _DECIMAL_MARK in text else text
 
@@ -794,6 +791,7 @@ def member_pointer(pointer: str, name: str) -> str:
 
 
 LOST = "\ufffd"
+_WHOLE_TYPES = frozenset((str, int, float, type(None), bool))  # exactly these: a Damaged is a str, too
 
 
 class _Faulty(str):
@@ -823,26 +821,9 @@ def damage_of(value: Json) -> str:
     return next(filter(None, map(damage_of, inner)), "")
 
 
-_WHOLE_TYPES = frozenset((str, int, float, type(None), bool))  # exactly these: a Damaged is a str, too
-
-
 def damage_in(row: Mapping[str, Json]) -> list[tuple[str, str]]:
     """(name, why) of the values of a row that are damaged."""
     return [(name, why) for name, value in row.items() if type(value) not in _WHOLE_TYPES and (why := damage_of(value))]
-
-
-_PLAIN = (str, int, float, type(None))
-
-
-def plain_problem(value: Json) -> tuple[str, str] | None:
-    """(code, words) why a text or number cannot be stored exactly; None if it can, and for all other types."""
-    if isinstance(value, str):
-        problem = check_text(value)
-        return ("text", problem) if problem else None
-    if isinstance(value, int):
-        return None if -(2**63) <= value < 2**63 else ("integer_size", "does not fit in 64 bits")
-    finite = value.is_finite() if isinstance(value, Decimal) else not isinstance(value, float) or math.isfinite(value)
-    return None if finite else ("number", "is no finite number")
 
 
 def check_value(value: Json, pointer: str = "", depth: int = 0) -> Iterator[Fault]:
@@ -854,21 +835,39 @@ def check_value(value: Json, pointer: str = "", depth: int = 0) -> Iterator[Faul
             yield from check_value(item, f"{pointer}/{index}", depth + 1)
     elif isinstance(value, Mapping) and not isinstance(value, Encoded):
         for name, item in value.items():
-            if problem := check_text(name):
-                yield Fault(member_pointer(pointer, name), "text", problem)
-            if depth == 100 or not isinstance(item, _PLAIN) or (item and plain_problem(item)):
+            if depth == 100 or not (plain_text(name) and plain_text(item)):
+                yield from check_value(name, member_pointer(pointer, name))
                 yield from check_value(item, member_pointer(pointer, name), depth + 1)
-    elif found := plain_problem(value):
-        yield Fault(pointer, *found)
+    elif isinstance(value, str) and (problem := check_text(value)):
+        yield Fault(pointer, "text", problem)
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        yield Fault(pointer, "integer_size", "does not fit in 64 bits")
+    elif isinstance(value, float | Decimal) and not Decimal(value).is_finite():
+        yield Fault(pointer, "number", "is no finite number")
 
 
 def storable(value: Value) -> Encoded:
     """The value with its text, into which that of a member goes as it is. Raises Invalid if it cannot be stored exactly."""
+    members = [f"{plain_text(name)}:{plain_text(one)}" for name, one in value.items()]
+    if all(text[0] != ":" != text[-1] for text in members):
+        return Encoded(value, "{" + ",".join(members) + "}")
     if faults := list(check_value(value)):
         raise Invalid("the record cannot be stored", faults=faults)
-    if not any(isinstance(one, Encoded) for one in value.values()):
-        return Encoded(value)
-    return Encoded(value, "{" + ",".join(f"{dump_json(name)}:{dump_json(one)}" for name, one in value.items()) + "}")
+    return Encoded(value)
+
+
+def plain_text(value: Json) -> str:
+    """The JSON text of a value that can be stored exactly, if it is what values mostly are; "" of all others."""
+    kind = type(value)
+    if kind is str:
+        return "" if "\0" in value or not (value.isascii() or check_text(value) == "") else encode_basestring(value)
+    if kind is int or kind is float:
+        return repr(value) if -(2**63) <= value < 2**63 else ""
+    if kind is bool:
+        return "true" if value else "false"
+    if kind is Encoded:
+        return cast(str, value.text)
+    return "null" if value is None else ""
 
 
 def same_json(one: Json, other: Json) -> bool:
@@ -922,25 +921,26 @@ def split_path(path: str) -> tuple[str, ...]:
         raise BadRequest("the address is not UTF-8") from error
 
 
+BUNDLED = Path(__file__).resolve().parent  # where plugins/, templates/ and static/ are
+CHUNK_BYTES = 256 * 1024  # of bytes on their way from one file or connection to another
+LOG = logging.getLogger("satchel")
 _last_id = 0
 _id_lock = threading.Lock()
 
 
-def new_id(now_s: float) -> str:
-    """A UUIDv7 (RFC 9562 section 5.7) of this time, as 32 hex digits; later ones of a process sort after earlier ones.
-
-    The 12 bits behind the milliseconds carry the fraction (section 6.2, method 3).
-    """
+def new_ids(now_s: float, count: int) -> list[str]:
+    """UUIDv7s (RFC 9562 section 5.7) of this time, as 32 hex digits; later ones of a process sort after earlier ones. The 12
+    bits behind the milliseconds carry the fraction (section 6.2, method 3)."""
     global _last_id
     with _id_lock:
-        _last_id = tick = max(int(now_s * 4096_000), _last_id + 1)
-    number = (tick >> 12) << 80 | 7 << 76 | (tick & 0xFFF) << 64 | 2 << 62 | secrets.randbits(62)
-    return f"{number:032x}"
+        first = max(int(now_s * 4096_000), _last_id + 1)
+        _last_id = first + count - 1
+    chances = enumerate(memoryview(os.urandom(8 * count)).cast("Q"), first)
+    return [f"{(tick >> 12) << 80 | 7 << 76 | (tick & 0xFFF) << 64 | 2 << 62 | bits >> 2:032x}" for tick, bits in chances]
 
 
-BUNDLED = Path(__file__).resolve().parent  # where plugins/, templates/ and static/ are
-CHUNK_BYTES = 256 * 1024  # of bytes on their way from one file or connection to another
-LOG = logging.getLogger("satchel")
+def new_id(now_s: float) -> str:
+    return new_ids(now_s, 1)[0]
 
 
 def rfc3339(at_s: float) -> str:
@@ -2123,7 +2123,7 @@ class Scope(NamedTuple):
 
     caller: Caller
     now: float
-    new_id: Callable[[], str]
+    new_ids: Callable[[int], list[str]]  # so many new ones
     read: Callable[[str, Mapping[str, str]], Response]  # reads (address, params) as the caller
     again: bool = False  # the same request began earlier and did not end: what it asks for may have been done
 
@@ -5929,6 +5929,7 @@ class Authority:
 #          Files in_units NAME_PLACE leads_to Form HELD_IS_GONE upload_chunks View AppPage Home RESOURCE_TYPES
 
 _EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,8}")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`\x00-\x1f]+")
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,6})?")
 _MOST_FAULTS = 100  # of the records of a batch, after which the others are not looked at
@@ -5938,7 +5939,7 @@ _MOST_DIGITS = 400  # of a number, before or behind the point; more would make a
 def is_date(text: str) -> bool:
     """Full-date of RFC 3339 section 5.6."""
     try:
-        return bool(re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text) and datetime.fromisoformat(text))
+        return bool(_DATE.fullmatch(text) and datetime.fromisoformat(text))
     except ValueError:
         return False
 
@@ -6083,7 +6084,7 @@ class Field:
         wrong = [Fault(f"{place}.{key}", "configuration", detail) for key, detail in plugin("declarations").of_field(self)]
         if not wrong:
             self._rules = list(self._own_rules())
-            self.is_sound = self._sound_test()
+            self.text_of = self._compiled()
             wrong = [Fault(f"{place}.default", "configuration", fault.detail) for fault in self._default_faults()]
         if wrong:
             raise ConfigError(f"{place} is no valid field", faults=wrong)
@@ -6126,27 +6127,31 @@ class Field:
                 limit = re.compile(self.config.pattern)
             yield name, rule.holds, _exact(limit) if name in _RULES_OF_NUMBERS else limit, words
 
-    def _sound_test(self) -> Callable[[Json], bool]:
-        """A quick test for values as they mostly come: what passes is in its stored form and has no fault. Only of what does
-        not pass faults() has to find out."""
+    def _compiled(self) -> Callable[[Json], str]:
+        """A function for values as they mostly come: the JSON text of one that is in its stored form and has no fault. Of a
+        value that it has "" for, faults() has to find out."""
         kinds = () if self.is_file else _MOSTLY[self.config.type]
         rules = [(holds, limit, name in _RULES_OF_NUMBERS) for name, holds, limit, _ in self._rules]
         items, allowed = _MOSTLY[self.config.items.get("type", "string")], [value for value, _ in self.choices]
 
-        def is_sound(value: Json) -> bool:
+        def text_of(value: Json) -> str:
             kind = type(value)
-            if kind not in kinds or (value and plain_problem(value)):
-                return False
-            if kind is list and not all(type(item) in items and item in allowed for item in value):
-                return False
-            exact = _exact(value) if kind is float else value
-            return all(holds(exact if is_exact else value, limit) for holds, limit, is_exact in rules)
+            if kind not in kinds:
+                return ""
+            if kind is not list:
+                text = plain_text(value)
+            else:
+                text = dump_json(value) if all(type(item) in items and item in allowed for item in value) else ""
+            for holds, limit, is_exact in rules if text else ():
+                if not holds(_exact(value) if is_exact and kind is float else value, limit):
+                    return ""
+            return text
 
-        return is_sound
+        return text_of
 
     def faults(self, value: Json, pointer: str) -> list[Fault]:
         """Everything that is wrong with a given value."""
-        if self.is_sound(value):
+        if self.text_of(value):
             return []
         if isinstance(value, Unread):
             return [Fault(pointer, "format" if self.config.format else "type", value.reason)]
@@ -6654,6 +6659,10 @@ class Form(Resource):
         self.files: Any = plugin("form_files").FormFiles(self) if self.shares else None
         self.opens = frozenset([f"forms/{config.name}"] if config.opens == "records" else [])
         self._known: dict[tuple[str, ...], Callable[[Record], str]] = {}  # _text() of the columns of each list
+        self._asked = [(n, f'"{n}":', f.config.default, f.config.required, f.text_of) for n, f in self.fields.items()]
+        self._empty = dict.fromkeys((*self.fields, *RESERVED_FIELDS[2:]))
+        self._called = config.called or f"{{{next(iter(self.fields))}}}"
+        self._called_by = [column for column in self.columns if column.name in NAME_PLACE.findall(self._called)]
 
     @classmethod
     def sufficient(cls, request: Request) -> tuple[Action, ...]:
@@ -6691,10 +6700,9 @@ class Form(Resource):
 
     def called(self, record: Record) -> str:
         """What a record is called, in one line of at most 80 characters; the beginning of its id if its fields are empty."""
-        flat, columns = self.flat(record), {column.name: column for column in self.columns}
-        template = self.config.called or f"{{{next(iter(self.fields))}}}"
-        shown = {name: self.locale.show(columns[name], flat[name]).strip() for name in NAME_PLACE.findall(template)}
-        text = " ".join(NAME_PLACE.sub(lambda found: shown[found[1]], template).split())
+        flat = self.flat(record)
+        shown = {column.name: self.locale.show(column, flat[column.name]).strip() for column in self._called_by}
+        text = " ".join(NAME_PLACE.sub(lambda found: shown[found[1]], self._called).split())
         if not all(shown.values()):  # without the marks around an empty one
             text = re.sub(r"\( *\)|\[ *\]", "", text).strip(" ,:;/|·–—")
         if not text or (shown and not any(shown.values())):
@@ -6805,6 +6813,8 @@ class Form(Resource):
     def flat(self, record: Record) -> Value:
         """A record in JSON: id and version, its fields (None if missing), what it holds beside them, and the rest."""
         value = self._readable(record)
+        if value.keys() <= self._empty.keys():
+            return {"id": record.key, "version": record.version} | self._empty | value
         names = (*self.fields, *self._beside(value))
         flat: Value = {"id": record.key, "version": record.version} | {name: value.get(name) for name in names}
         return flat | {name: value.get(name) for name in RESERVED_FIELDS[2:]}
@@ -6849,15 +6859,23 @@ class Form(Resource):
             raise BadRequest("a batch has 1 to 1,000 records")
         if not batch and not isinstance(request.data, dict):
             raise BadRequest("the body must be a JSON object, or a list of objects")
-        checked = self._valid([(f"/{i}" if batch else "", item) for i, item in enumerate(items)], request.typed)
+        drafts = self._valid([(f"/{i}" if batch else "", item) for i, item in enumerate(items)], request.typed)
         stamp = {"created_at": rfc3339(scope.now), "created_by": scope.caller.subject}
         stamp |= {"updated_at": stamp["created_at"], "updated_by": scope.caller.subject}
-        keys = [key or scope.new_id() for _ in checked]
-        places = keys if key is None else [scope.new_id()]  # of files: a given key may be anything
-        steps = self.files.stage(zip(places, checked, strict=True)) if self.files else ()
-        records = [Record(key, 1, Encoded(value | stamp)) for key, value in zip(keys, checked, strict=True)]
-        changes = [Change(Insert(self.table, record.key, record.value)) for record in records]
-        answer = self._created(records, batch)
+        places = scope.new_ids(len(drafts))  # of files, too: a given key may be anything
+        steps = self.files.stage(zip(places, (value for value, _ in drafts), strict=True)) if self.files else ()
+        stamps, changes, answers = _members(stamp), [], []
+        for place, (value, quick) in zip(places, drafts, strict=True):
+            members = (quick or _members(value)) + stamps
+            record = Record(place if key is None else key, 1, Encoded(value | stamp, "{" + ",".join(members) + "}"))
+            changes.append(Change(Insert(self.table, record.key, record.value)))
+            answers.append(self._answered(record, members))
+        if batch:
+            data = Encoded({"items": answers}, '{"items":[' + ",".join([one.text for one in answers]) + "]}")
+            answer = Response(data=data, created=True)
+        else:
+            location = f"forms/{self.name}/records/{quote(record.key, safe='')}"
+            answer = Response(data=answers[0], created=True, location=location, etag="1", name=self.called(record))
         return Plan(respond=lambda blobs: answer, changes=changes, steps=steps, action=Action.CREATE)
 
     def check_batch(self, request: Request) -> None:
@@ -6871,21 +6889,18 @@ class Form(Resource):
             why = f"its provider does at most {records.most_writes} writes at once, and each record has an audit entry"
             raise TooLarge(f"{request.resource} takes at most {fit} records a request, and this has {size}: {why}")
 
-    def _created(self, records: Sequence[Record], batch: bool) -> Response:
-        if batch:
-            items = [self._answered(record) for record in records]
-            data = Encoded({"items": items}, '{"items":[' + ",".join(one.text for one in items) + "]}")
-            return Response(data=data, created=True)
-        location = f"forms/{self.name}/records/{quote(records[0].key, safe='')}"
-        name = self.called(records[0])
-        return Response(data=self._answered(records[0]), created=True, location=location, etag="1", name=name)
-
-    def _answered(self, record: Record) -> Encoded:
-        """flat() of a record that is written, by the text of its value where that says all."""
+    def _answered(self, record: Record, members: Sequence[str] = ()) -> Encoded:
+        """flat() of a record that is written, of the text of its value, or of its members, which are encoded already."""
         flat, value = self.flat(record), cast(Encoded, record.value)
-        if len(flat) > len(value) + 2 or any(name in value for name in self.shares):  # null for what is not there
-            return Encoded(flat)
-        return Encoded(flat, f'{{"id":{dump_json(record.key)},"version":{record.version},{value.text[1:]}')
+        files = [name for name in self.shares if name in value]  # whose addresses are others
+        head = f'{{"id":{dump_json(record.key)},"version":{record.version},'
+        if len(flat) == len(value) + 2 and not files:
+            return Encoded(flat, head + value.text[1:])
+        texts = dict(zip(value, members, strict=False)) | dict(
+            zip(files, _members({n: flat[n] for n in files}), strict=True)
+        )
+        rest = [texts.get(name) or f"{dump_json(name)}:{dump_json(one)}" for name, one in islice(flat.items(), 2, None)]
+        return Encoded(flat, head + ",".join(rest) + "}")
 
     def _update(self, request: Request, scope: Scope, record: Record) -> Plan:
         """What changes is checked, and nothing else: a value that was stored under other rules stays as it is."""
@@ -6902,7 +6917,7 @@ class Form(Resource):
             raise Invalid(f"{request.address} holds what could not be read", faults=lost)
         steps: Sequence[BlobStep] = ()
         if files := {name: value[name] for name in self.shares if name in changed and name in value}:
-            steps = self.files.stage([(scope.new_id(), files)])
+            steps = self.files.stage([(scope.new_ids(1)[0], files)])
             value |= files
         stamp = {name: record.value.get(name) for name in ("created_at", "created_by")}
         value |= stamp | {"updated_at": rfc3339(scope.now), "updated_by": scope.caller.subject}
@@ -6946,8 +6961,12 @@ class Form(Resource):
         names = [name for name in RESERVED_FIELDS if name in data and data[name] != flat[name]]
         return [Fault(f"/{name}", "read_only", detail) for name in names]
 
-    def _valid(self, items: Sequence[tuple[str, Json]], typed: bool) -> list[Value]:
-        """The valid fields of each (pointer, data) of a new record, in declared order. Raises Invalid with every fault."""
+    def _valid(self, items: Sequence[tuple[str, Json]], typed: bool) -> list[tuple[Value, list[str]]]:
+        """The valid fields of each (pointer, data) of a new record, in declared order, and their members as JSON, or [] if
+        they are still to be encoded. Raises Invalid with every fault."""
+        quick = [found for _, data in items if (found := self._quick(data))] if typed else []
+        if len(quick) == len(items):
+            return quick
         values, faults = [], []
         for pointer, data in items:
             value: Value = {}
@@ -6957,7 +6976,23 @@ class Form(Resource):
                 break
         if faults:
             raise Invalid(f"the data for forms/{self.name} is not valid", faults=faults)
-        return values
+        return [(value, []) for value in values]
+
+    def _quick(self, data: Json) -> tuple[Value, list[str]] | None:
+        """The valid fields of a new record and their members as JSON, if all of it is as it mostly comes; None if _read has
+        to look at it."""
+        if type(data) is not dict or not data.keys() <= self.fields.keys():
+            return None
+        value: Value = {}
+        members = []
+        for name, mark, default, is_required, text_of in self._asked:
+            given = data.get(name, default)
+            if given is not None and (text := text_of(given)):
+                value[name] = given
+                members.append(mark + text)
+            elif given is not None or is_required:
+                return None
+        return (value, members) if sum(map(len, members)) < MOST_RECORD_BYTES // 4 else None
 
     def _read(self, data: Json, pointer: str, typed: bool, value: Value) -> Iterator[Fault]:
         """Put the valid fields of one new record into `value`; the faults of the others."""
@@ -6969,7 +7004,7 @@ class Form(Resource):
             yield Fault(member_pointer(pointer, name), "unknown_field", detail)
         for name, one in self.fields.items():
             given = self._given(one, data, typed)
-            if one.is_sound(given):
+            if one.text_of(given):
                 value[name] = given
                 continue
             found = self._field_faults(one, given, member_pointer(pointer, name))
@@ -6992,6 +7027,11 @@ class Form(Resource):
         if given is None:
             return [Fault(pointer, "required", "is missing")] if one.config.required else []
         return cast(list[Fault], self.files.faults(one, given, pointer)) if one.is_file else one.faults(given, pointer)
+
+
+def _members(value: Value) -> list[str]:
+    """Those of a JSON object, each as JSON."""
+    return [f"{dump_json(name)}:{dump_json(one)}" for name, one in value.items()]
 
 
 def _size_faults(value: Value, pointer: str) -> list[Fault]:
@@ -7452,9 +7492,10 @@ def check_commit(writes: Sequence[Write]) -> list[str]:
     """The values as JSON, one a write ("null" for a Delete). Raises Invalid if keys or values cannot be stored, naming each
     of them, or if a key stands twice."""
     faults = [Fault("", "key", f"{w.key!r} is not a key: 1 to 512 UTF-8 bytes") for w in writes if not is_key(w.key)]
-    values = [getattr(write, "value", None) for write in writes]
+    values = [None if isinstance(write, Delete) else write.value for write in writes]
     for value in values:
-        faults += check_value(value)
+        if type(value) is not Encoded:
+            faults += check_value(value)
     if faults:
         raise Invalid("the record cannot be stored", faults=faults)
     places = [(w.table, w.key) for w in writes]
@@ -7739,6 +7780,9 @@ def need_blob(path: str, present: Blob | Folder | None, if_match: str | None = N
     return present
 
 
+_ROWS_AT_ONCE = 50  # of an insert: of fewer the statement's own beginning counts, of more its memory
+
+
 class SqliteDatabase(Provider):
     """The connections to an SQLite database, and what its errors mean.
 
@@ -7861,19 +7905,21 @@ class SqliteDatabase(Provider):
         self.__dict__.pop("_files", None)
 
     def _commit_jobs(self, jobs: list[PendingCommit]) -> None:
-        """One transaction for all jobs, each in a savepoint."""
+        """One transaction for all jobs, each in a savepoint if they are several."""
         with self.errors("writing"):
             if not self._pool.is_open:
                 raise Unavailable("the provider is not open")
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if self._writer is None:
+                self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with self._lock.held():
                 connection = self._opened_writer()
                 connection.execute("begin immediate")
                 self._written.clear()
                 try:
                     for job in jobs:
-                        self._run_job(connection, job)
-                    connection.execute("commit")
+                        self._run_job(connection, job, alone=len(jobs) == 1)
+                    if connection.in_transaction:
+                        connection.execute("commit")
                     self._tables |= self._written
                 except BaseException:
                     self._forget()
@@ -7881,19 +7927,22 @@ class SqliteDatabase(Provider):
                         connection.execute("rollback")
                     raise
 
-    def _run_job(self, connection: sqlite3.Connection, job: PendingCommit) -> None:
+    def _run_job(self, connection: sqlite3.Connection, job: PendingCommit, *, alone: bool) -> None:
         """One job's work; its own failure undoes it alone, that of the database fails all."""
-        connection.execute("savepoint job")
+        if not alone:
+            connection.execute("savepoint job")
         try:
             with self.errors("writing"):
                 job.result = job.work(connection)
         except (Unavailable, StorageFull):
             raise
         except Exception as error:
-            connection.execute("rollback to job")
+            connection.execute("rollback" if alone else "rollback to job")
             self._tables.clear()
+            self._written.clear()
             job.error = error
-        connection.execute("release job")
+        if not alone:
+            connection.execute("release job")
 
 
 class SqlProvider(SqliteDatabase, Records, Blobs, Queries):
@@ -8066,11 +8115,34 @@ class SqlProvider(SqliteDatabase, Records, Blobs, Queries):
     def _work(self, writes: Sequence[Write], texts: Sequence[str]) -> Callable[[sqlite3.Connection], list[Record]]:
         def work(connection: sqlite3.Connection) -> list[Record]:
             self._make_tables({write.table for write in writes}, connection)
-            done = [self._write_one(connection, i, write, texts[i]) for i, write in enumerate(writes)]
+            records: list[Record] = []
+            for first in range(0, len(writes), _ROWS_AT_ONCE):
+                some = writes[first : first + _ROWS_AT_ONCE]
+                records += self._insert_many(connection, some, texts[first:]) or [
+                    self._write_one(connection, i, write, texts[i]) for i, write in enumerate(some, first)
+                ]
             self._search.wrote(writes, connection)
-            return done
+            return records
 
         return work
+
+    @staticmethod
+    def _insert_many(connection: sqlite3.Connection, writes: Sequence[Write], texts: Sequence[str]) -> list[Record]:
+        """The records, inserted by one statement. [], and nothing is inserted, if the writes are too few or not all of them
+        Inserts into one table, or if a key is taken."""
+        table = writes[0].table
+        new = [write for write in writes if isinstance(write, Insert) and write.table == table]
+        if len(new) < _ROWS_AT_ONCE:
+            return []
+        rows = [(write.version, text, write.key) for write, text in zip(new, texts, strict=False)]
+        places = ", ".join(["(?, ?, ?)"] * _ROWS_AT_ONCE)
+        sql = f"insert into {quote_name(table)} (version, data, key) values {places} on conflict do nothing"  # noqa: S608
+        connection.execute("savepoint rows")
+        is_whole = connection.execute(sql, list(chain.from_iterable(rows))).rowcount == len(rows)
+        if not is_whole:
+            connection.execute("rollback to rows")
+        connection.execute("release rows")
+        return [Record(write.key, write.version, write.value) for write in new] if is_whole else []
 
     def _write_one(self, connection: sqlite3.Connection, index: int, write: Write, text: str) -> Record:
         table = quote_name(write.table)
@@ -8342,7 +8414,7 @@ class Audit:
         }  # fmt: skip
 
     def insert(self, entry: Value) -> Insert:
-        return Insert("_audit", new_id(self._clock()), entry if isinstance(entry, Encoded) else storable(entry))
+        return Insert("_audit", new_id(self._clock()), storable(entry))
 
     def best_effort(self, entry: Value, *writes: Write) -> None:
         """Store an entry about what is done or has failed: losing it must not change the answer, so a loss is logged."""
@@ -8357,14 +8429,14 @@ def _of_changes(entry: Value, changes: Iterable[Change]) -> Iterator[Encoded]:
     """The entry as those of changes: what was made, what is gone, or of an update [before, after] of what it changed."""
     shared = storable({name: one for name, one in entry.items() if name != "record"})
     for change in changes:
-        told: Value = {"record": change.write.key}
         if isinstance(change.write, Delete):
-            told["before"] = change.before
+            told: Value = {"before": change.before}
         elif change.before is None:
-            told["after"] = change.write.value
+            told = {"after": change.write.value}
         else:
-            told["changes"] = _differences(change.before, change.write.value)
-        yield shared.followed_by(storable(told))
+            told = {"changes": _differences(change.before, change.write.value)}
+        about = storable({"record": change.write.key} | told)
+        yield Encoded(shared | about, f"{shared.text[:-1]},{about.text[1:]}")
 
 
 def _differences(before: Value, after: Value) -> Value:
@@ -8411,7 +8483,7 @@ class Replay:
 
     def finish(self, plan: Plan, response: Response) -> list[Write]:
         """What remembers the answer."""
-        return self._write(plan, storable({name: getattr(response, name) for name in _REMEMBERED}))
+        return self._write(plan, storable({name: getattr(response, name) for name in _REMEMBERED})) if self._key else []
 
     def forget(self) -> list[Write]:
         """What lets a repeat do it anew."""
@@ -8976,7 +9048,7 @@ class Flow:
             if answer := replay.look_up():
                 return answer
             now, read, plan = self._clock(), partial(self._read_as, caller, request), None
-            scope = Scope(caller, now, partial(new_id, now), read, again=replay.stored is not None)
+            scope = Scope(caller, now, partial(new_ids, now), read, again=replay.stored is not None)
             try:
                 plan = resource.handle(request, scope)
                 return self._carry_out(request, caller, resource.records, plan, replay, guard)
@@ -9007,10 +9079,10 @@ class Flow:
         """Publish, then records, audit entries and the answer for repeats in one commit; unpublish if that fails."""
         with self._undone_on_failure(plan) as published:
             response = plan.respond([self._step(step, published) for step in plan.steps])
-            writes = [change.write for change in plan.changes]
-            audit = map(self._audit.insert, _of_changes(entry, plan.changes))
+            told = list(_of_changes(entry, plan.changes))
+            audit = map(partial(Insert, "_audit"), new_ids(self._clock(), len(told)), told)
             guard()
-            records.commit([*writes, *audit, *replay.finish(plan, response)])
+            records.commit([*(change.write for change in plan.changes), *audit, *replay.finish(plan, response)])
         return response
 
     def _commit_apart(self, entry: Value, plan: Plan, records: Records | None, replay: Replay, guard: _Guard) -> Response:

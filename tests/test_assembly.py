@@ -355,16 +355,28 @@ b = { type = "integer" }
 
 
 class Counted:
-    """The texts that were checked and the objects that were encoded."""
+    """The texts that were checked, and the objects and texts that were encoded."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.checked: list[str] = []
         self.encoded: list[str] = []
-        check, encode = app.check_text, json.JSONEncoder.encode
+        check, write, encode = app.check_text, app.encode_basestring, json.JSONEncoder.encode
+        plain = app.plain_text
 
         def check_text(text: str) -> str:
             self.checked.append(text)
             return check(text)
+
+        def plain_text(value: Any) -> str:
+            before = len(self.checked)
+            found = plain(value)
+            del self.checked[before:]  # by check_text, of which it is the quick form
+            self.checked.append(value)
+            return found
+
+        def written(text: str) -> str:
+            self.encoded.append(text)
+            return write(text)
 
         def counted(encoder: json.JSONEncoder, value: Any) -> str:
             found = encode(encoder, value)
@@ -373,10 +385,12 @@ class Counted:
             return found
 
         patch.setattr(app, "check_text", check_text)
+        patch.setattr(app, "plain_text", plain_text)
+        patch.setattr(app, "encode_basestring", written)
         patch.setattr(json.JSONEncoder, "encode", counted)
 
     def times(self, text: str) -> tuple[int, int]:
-        """How often the text was checked, and encoded as a part of an object."""
+        """How often the text was checked, and encoded by itself or as a part of an object."""
         return self.checked.count(text), sum(text in one for one in self.encoded)
 
 

@@ -170,6 +170,33 @@ def test_a_table_made_in_a_commit_that_was_undone_is_made_again(sql: app.SqlProv
     assert sql.commit([Insert("fresh", "a", {})]) == [Record("a", 1, {})]
 
 
+@pytest.mark.parametrize("taken", [0, 7, 49, 50, 99, 100, 149, 230])
+def test_the_one_that_is_taken_among_many_new_ones_is_named_and_none_is_stored(sql: app.SqlProvider, taken: int) -> None:
+    sql.commit([Insert("t", f"{taken:04}", {"old": 1}), Insert("u", "z", {})])
+    many = [Insert("t", f"{n:04}", {"n": n}, version=n % 3 + 1) for n in range(231)]
+    for before in ([], [Insert("fresh", "a", {}), Delete("u", "z")]):
+        with pytest.raises(app.Conflict) as caught:
+            sql.commit([*before, *many])
+        assert caught.value.index == len(before) + taken
+        assert (sql.count(app.Query("t")), sql.count(app.Query("fresh")), sql.count(app.Query("u"))) == (1, 0, 1)
+    rest = [write for write in many if write.key != f"{taken:04}"]
+    made = sql.commit([*rest, Delete("u", "z")])
+    assert made == [Record(w.key, w.version, w.value) for w in rest] + [Record("z", 0, {})]
+    assert sql.get("t", f"{taken:04}") == Record(f"{taken:04}", 1, {"old": 1})
+    assert all(sql.get("t", record.key) == record for record in made[:-1])
+
+
+def test_a_commit_that_fails_alone_leaves_nothing_open(sql: app.SqlProvider) -> None:
+    sql.commit([Insert("t", "a", {})])
+    for _ in range(2):
+        with pytest.raises(app.Conflict):
+            sql.commit([Insert("fresh", "a", {}), Insert("t", "a", {})])
+        assert sql._writer is not None
+        assert not sql._writer.in_transaction
+        assert sql.get("fresh", "a") is None
+    assert sql.commit([Insert("fresh", "a", {})]) == [Record("a", 1, {})]
+
+
 # ---- the pool
 
 

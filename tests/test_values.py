@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import json
+import math
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -417,8 +420,8 @@ def test_what_was_checked_and_encoded_is_put_as_text_into_what_holds_it() -> Non
     outer = app.storable({"at": 1.5, "after": inner, "none": None})
     assert outer.text == app.dump_json(dict(outer)) == app.dump_json(outer)
     assert outer == {"at": 1.5, "after": inner, "none": None}
-    whole = outer.followed_by(app.storable({"last": [1, {"x": "y"}]}))
-    assert app.load_json(whole.text) == whole == {**outer, "last": [1, {"x": "y"}]}
+    whole = app.storable({"outer": outer, "last": "y"})
+    assert app.load_json(whole.text) == whole == {"outer": {**outer}, "last": "y"}
     assert app.dump_json(whole, indent=1) == app.dump_json(dict(whole), indent=1)
     assert app.storable({}).text == "{}"
     assert app.check_commit([app.Insert("t", "a", whole)]) == [whole.text]
@@ -448,6 +451,39 @@ def test_ids_sort_as_they_were_made_whatever_the_clock_says() -> None:
         runs = list(pool.map(lambda _: [app.new_id(now) for _ in range(500)], range(threads)))
     assert len({one for run in runs for one in run}) == threads * 500
     assert all(run == sorted(run) for run in runs)
+
+
+def test_ids_made_together_sort_among_those_made_one_by_one() -> None:
+    before, many, after = app.new_id(0), app.new_ids(0, 5000), app.new_id(0)
+    assert [before, *many, after] == sorted({before, *many, after})
+    assert {(uuid.UUID(one).version, uuid.UUID(one).variant) for one in many} == {(7, uuid.RFC_4122)}
+    assert app.new_ids(0, 0) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["0.1", "-0.0", "123456789.12345", "99999999999999.9", "0.000000000001", "1e5", "-1.5E-7", "9007199254740993.0",
+     "0.1234567890123456789", "1e400", "999999999999999", "1234567890123456", "nan", "inf", "5e-324"],
+)  # fmt: skip
+def test_a_number_of_few_digits_is_the_float_that_all_its_digits_say(text: str) -> None:
+    found = app.exact_number(text)
+    is_exact = math.isfinite(float(text)) and Decimal(repr(float(text))) == Decimal(text)
+    wanted = float(text) if is_exact else Decimal(text)
+    assert (type(found), str(found)) == (type(wanted), str(wanted))
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "a\"\\\n\u2028\x7f", "ü", "\\u0000", "\0", "\ud800", 0, -1, 2**63 - 1, 2**63, -(2**63), -(2**63) - 1, 1.0, -0.0,
+     0.1, 1e300, float("nan"), float("inf"), True, False, None, Decimal("1.5"), [], {},
+     app.Damaged("a"), app.Encoded({"a": 1})],
+)  # fmt: skip
+def test_the_plain_text_of_a_value_is_its_json_and_of_what_cannot_be_stored_there_is_none(value: Any) -> None:
+    text = app.plain_text(value)
+    assert not (text and list(app.check_value(value)))
+    assert text in ("", json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str))
+    if type(value) in (str, int, bool, type(None)):
+        assert bool(text) is not bool(list(app.check_value(value)))
 
 
 def test_an_id_is_a_uuid_of_version_7_and_its_time() -> None:
