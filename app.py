@@ -308,11 +308,11 @@ class ConfigError(AppError):
 # ==== 2. VALUES ==================================================================================================
 # Frozen data that crosses sections, and the pure functions that make, read and compare it. Nothing here does I/O.
 # uses: ERRORS
-# defines: Json Value Clock Action Grant parse_grant covers Caller Conditions Held Upload Request Reader Content Column Table
-#          Response Record Insert Update Delete Write Blob Folder Unseen Entry Staged OPERATORS Condition Query Page Select
-#          Rows Change exact_number load_json Encoded dump_json check_text member_pointer LOST Damaged Unread damage_of
-#          damage_in check_value storable plain_text same_json is_key check_path compose split_path BUNDLED
-#          CHUNK_BYTES LOG new_ids new_id rfc3339 instant_key encode_cursor decode_cursor nearest how_many
+# defines: Json Value Clock Action Grant parse_grant covers Caller Conditions Request Reader Content Column Table
+#          Response Record Insert Update Delete Write Blob Staged OPERATORS Condition Query Page Select Rows
+#          exact_number load_json Encoded dump_json check_text member_pointer Damaged Unread damage_of damage_in
+#          check_value storable plain_text is_key check_path compose split_path BUNDLED CHUNK_BYTES LOG new_ids new_id
+#          rfc3339 encode_cursor decode_cursor how_many
 
 Json: TypeAlias = Any  # None, bool, int, float, Decimal, str, list and dict of these
 Value: TypeAlias = dict[str, Json]  # a JSON object
@@ -416,21 +416,6 @@ class Conditions(NamedTuple):
     def name(tags: Collection[str], etag: str | None) -> bool:
         """Whether the tags of a condition name what has this etag; None is what does not exist."""
         return etag is not None and not {"*", etag}.isdisjoint(tags)
-
-
-class Held:
-    """A file chosen for a form's field, staged in a share until the form is sent again by `subject`; None means anybody."""
-
-    def __init__(self, field: str, share: str, subject: str | None, name: str, staged: Staged) -> None:
-        self.field, self.share, self.subject, self.name, self.staged = field, share, subject, name, staged
-
-
-class Upload:
-    """A file that came inside a record, readable from its start; the runner closes it. One over its limit has no bytes and
-    says how many they were; one that was sent before is `held` instead."""
-
-    def __init__(self, name: str, file: BinaryIO, dropped_bytes: int = 0, held: Held | None = None) -> None:
-        self.name, self.file, self.dropped_bytes, self.held = name, file, dropped_bytes, held
 
 
 class Request(NamedTuple):
@@ -593,22 +578,6 @@ class Blob(NamedTuple):
     etag: str
 
 
-class Folder(NamedTuple):
-    """A folder in a listing that does not descend; path has no trailing slash."""
-
-    path: str
-
-
-class Unseen(NamedTuple):
-    """Something in a listing that cannot be looked at: `path` names it as well as it can, `problem` says why."""
-
-    path: str
-    problem: str
-
-
-Entry: TypeAlias = Blob | Folder | Unseen
-
-
 class Staged(NamedTuple):
     """Bytes that are durable and not yet visible; `id` means something to the provider that made it."""
 
@@ -684,13 +653,6 @@ class Rows(NamedTuple):
     columns: tuple[str, ...]
     rows: Iterator[Sequence[Json]]
     close: Callable[[], None]
-
-
-class Change(NamedTuple):
-    """A write and the value it replaces (None: there was none), for the audit trail."""
-
-    write: Write
-    before: Value | None = None
 
 
 def _reject_constant(name: str) -> Json:
@@ -790,7 +752,6 @@ def member_pointer(pointer: str, name: str) -> str:
     return pointer + "/" + sendable.replace("~", "~0").replace("/", "~1")
 
 
-LOST = "\ufffd"
 _WHOLE_TYPES = frozenset((str, int, float, type(None), bool))  # exactly these: a Damaged is a str, too
 
 
@@ -870,11 +831,6 @@ def plain_text(value: Json) -> str:
     return "null" if value is None else ""
 
 
-def same_json(one: Json, other: Json) -> bool:
-    """Whether two values are one as JSON writes them: 1 is neither 1.0 nor true."""
-    return one is other or (type(one) is type(other) and dump_json(one) == dump_json(other))
-
-
 def is_key(key: str) -> bool:
     """Whether it can be a record's key: 1 to 512 UTF-8 bytes and no U+0000."""
     return not check_text(key) and 0 < len(key.encode()) <= 512
@@ -948,38 +904,6 @@ def rfc3339(at_s: float) -> str:
     return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-_DATE_TIME = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([01][0-9]|2[0-3]):([0-5][0-9]):([0-5][0-9])(?:\.([0-9]+))?"
-    r"(?:[Zz]|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))"
-)
-
-
-@lru_cache(maxsize=4096)
-def _day_s(day: str) -> int:
-    """The second since the year 1 at which a day begins; far below 0 if there is no such day."""
-    try:
-        return datetime.fromisoformat(day).toordinal() * 86_400
-    except ValueError:
-        return -(10**9)
-
-
-def instant_key(text: str) -> str:
-    """Text that sorts, by code point, as the moments of RFC 3339 date-times do, exactly; "" if the text is none.
-
-    It is the second since the year 1, of 12 digits, and the fraction without zeros at its end. There are no leap seconds.
-    """
-    found = _DATE_TIME.fullmatch(text)
-    if not found:
-        return ""
-    day, hour, minute, second, fraction, sign, offset_h, offset_min = found.groups()
-    at_s = _day_s(day) + int(hour) * 3600 + int(minute) * 60 + int(second)
-    if at_s < 0:
-        return ""
-    if sign:
-        at_s -= int(sign + "1") * (int(offset_h) * 3600 + int(offset_min) * 60)
-    return f"{at_s:012d}{(fraction or '').rstrip('0')}"
-
-
 def encode_cursor(*parts: Json) -> str:
     """An opaque text for the page that follows."""
     return base64.urlsafe_b64encode(dump_json(list(parts)).encode()).rstrip(b"=").decode()
@@ -996,29 +920,19 @@ def decode_cursor(text: str, length: int) -> list[Json]:
     return parts
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
-    """'; did you mean X?', or '' if nothing is near; case does not count."""
-    import difflib
-
-    known = {one.casefold(): one for one in names}
-    found = difflib.get_close_matches(name.casefold(), known, n=1, cutoff=0.5)
-    return f"; did you mean {known[found[0]]}?" if found else ""
-
-
 def how_many(count: int, what: str = "byte") -> str:
     """'1 byte', '1,234 bytes'."""
     return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
 # ==== 3. CONFIG ==================================================================================================
-# app.toml to checked, frozen settings. Classes declare every key with its default and help, nested tables too;
-# a reader walks them and collects every fault. Extensions bring their own settings. Beside them how a file that comes
-# with app.py is read or imported.
+# app.toml to checked, frozen settings: classes declare every key, default and help, nested tables too, and a reader collects
+# every fault. Extensions bring their own. Beside that, how a file that comes with app.py is read or imported.
 # uses: ERRORS VALUES
 # defines: REQUIRED Setting Settings Shape setting settings_of Options SiteConfig AuthConfig HttpConfig EventsConfig
 #          QueueConfig SqsConfig RoleConfig PublicConfig ProviderConfig FilesConfig CHOICE ITEMS FieldConfig FormConfig
-#          CONDITION COLUMN ViewConfig LINK AppConfig ResourceConfig RESOURCE_CONFIGS Config
-#          SETTINGS RESERVED_FIELDS bundled_text plugin import_file CONVERTERS read_config
+#          CONDITION COLUMN ViewConfig LINK AppConfig ResourceConfig RESOURCE_CONFIGS Config SETTINGS RESERVED_FIELDS
+#          bundled_text plugin import_file nearest CONVERTERS read_config
 
 REQUIRED: Any = object()  # the default of a setting that has none
 
@@ -1428,6 +1342,15 @@ def import_file(path: Path, module_name: str) -> ModuleType:
         del sys.modules[module_name]
         raise ConfigError(f"plugins/{path.name} failed to load: {type(error).__name__}: {error}", hint=str(path)) from error
     return module
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """'; did you mean X?', or '' if nothing is near; case does not count."""
+    import difflib
+
+    known = {one.casefold(): one for one in names}
+    found = difflib.get_close_matches(name.casefold(), known, n=1, cutoff=0.5)
+    return f"; did you mean {known[found[0]]}?" if found else ""
 
 
 # ---- converters: what app.toml says -> the setting's value, or a ValueError that says what to write
@@ -1856,8 +1779,8 @@ def read_config(
 # What a Provider (Records, Blobs, Queries), a Resource, a runner's Host, a Job and a Command must do; what only HTTP knows
 # stands in RUNNERS. Docstrings are promises: default methods keep them, and the contract suites check every kind.
 # uses: ERRORS VALUES CONFIG
-# defines: Extension Provider Records Blobs Queries Publish Remove BlobStep Plan Scope Locale Endpoint Resource Host
-#          Configured Job Site Command
+# defines: Extension Provider Records Folder Unseen Entry LOST Blobs Queries Held Publish Remove BlobStep Change Plan
+#          Scope Endpoint Resource Host Configured Job Site Command
 
 
 _Extension = TypeVar("_Extension", bound="Extension")
@@ -1985,6 +1908,23 @@ class Records(Provider):
             cursor = page.next
 
 
+class Folder(NamedTuple):
+    """A folder in a listing that does not descend; path has no trailing slash."""
+
+    path: str
+
+
+class Unseen(NamedTuple):
+    """Something in a listing that cannot be looked at: `path` names it as well as it can, `problem` says why."""
+
+    path: str
+    problem: str
+
+
+Entry: TypeAlias = Blob | Folder | Unseen
+LOST = "\ufffd"  # stands in a path or a text for what could not be read
+
+
 class Blobs(Provider):
     """Bytes by path. Callers have checked the paths (check_path). A folder exists while something is in it.
 
@@ -2078,6 +2018,13 @@ class Queries(Provider):
         raise Unsupported(f"a {self.kind} provider cannot count values")
 
 
+class Held:
+    """A file chosen for a form's field, staged in a share until the form is sent again by `subject`; None means anybody."""
+
+    def __init__(self, field: str, share: str, subject: str | None, name: str, staged: Staged) -> None:
+        self.field, self.share, self.subject, self.name, self.staged = field, share, subject, name, staged
+
+
 class Publish(NamedTuple):
     """Makes staged bytes visible at `path`, replacing what is there unless a condition forbids it."""
 
@@ -2100,6 +2047,13 @@ class Remove(NamedTuple):
 
 
 BlobStep: TypeAlias = Publish | Remove
+
+
+class Change(NamedTuple):
+    """A write and the value it replaces (None: there was none), for the audit trail."""
+
+    write: Write
+    before: Value | None = None
 
 
 class Plan(NamedTuple):
@@ -2126,37 +2080,6 @@ class Scope(NamedTuple):
     new_ids: Callable[[int], list[str]]  # so many new ones
     read: Callable[[str, Mapping[str, str]], Response]  # reads (address, params) as the caller
     again: bool = False  # the same request began earlier and did not end: what it asks for may have been done
-
-
-class Locale(Protocol):
-    """How values are written for people of a language and a time zone, and how what they type is read; see
-    plugins/locale.py. What cannot be read, or can be read in two ways, is returned as Unread."""
-
-    zone_name: str  # "Europe/Copenhagen"
-
-    def show(self, column: Column, value: Json) -> str:
-        """The whole value, for people."""
-
-    def read(self, asked: Any, texts: Sequence[str]) -> Json:
-        """The value that a person typed into a Field; None for nothing. A text that is no such value may stay as it is."""
-
-    def read_number(self, text: str, *, whole: bool = False) -> Json:
-        """The exact number; None for nothing. With `whole`, "1.234" can only be one number."""
-
-    def write_number(self, value: Json) -> str:
-        """Every digit; read_number returns the same number."""
-
-    def read_date(self, text: str) -> str:
-        """The ISO date."""
-
-    def local(self, text: str) -> datetime | None:
-        """A stored date-time in the zone; None if it is none, or out of range."""
-
-    def spreadsheet(
-        self, columns: Sequence[Column], rows: Iterable[Mapping[str, Json]]
-    ) -> tuple[list[str], Iterator[list[str]], str]:
-        """The headings, rows and delimiter of CSV for a spreadsheet. No cell is a formula; times are in the zone, which
-        their heading names."""
 
 
 class Endpoint(NamedTuple):
@@ -2229,7 +2152,7 @@ class Host(Protocol):
     """What runners and routes may ask of the application."""
 
     title: str
-    locale: Locale
+    locale: Any  # see plugins/locale.py
 
     def extensions(self, family: type[_Extension]) -> list[_Extension]:
         """One object of each kind of a family (Route, Job), with its settings."""
@@ -2977,7 +2900,7 @@ def _csv_lines(heading: Sequence[str], rows: Iterable[Sequence[str]], delimiter:
     yield buffer.getvalue().encode(errors="replace")
 
 
-def _excel_csv(table: Table, locale: Locale) -> Iterator[bytes]:
+def _excel_csv(table: Table, locale: Any) -> Iterator[bytes]:
     """CSV that Excel opens as it is: UTF-8 with a mark, and cells as people of the site's language write them."""
     heading, rows, delimiter = locale.spreadsheet(table.columns, table.rows)
     lines = _csv_lines(heading, rows, delimiter)
@@ -5924,9 +5847,10 @@ class Authority:
 # Files, Forms, Views, Apps, and the built-in home page. They check what was asked against what is declared, and answer a
 # Plan; bytes and records go through the contracts only.
 # uses: ERRORS VALUES CONFIG CONTRACTS
-# defines: is_date FORMATS FORMAT_HELP COUNTED COUNT_S has_type RULES is_number number_of MOST_RECORD_BYTES longest_text
-#          Field ListQuery LIST_PARAMS read_list page_bounds no_params text_cursor watched plan_of paged text_page as_stored
-#          Files in_units NAME_PLACE leads_to Form HELD_IS_GONE upload_chunks View AppPage Home RESOURCE_TYPES
+# defines: same_json Upload is_date FORMATS FORMAT_HELP COUNTED COUNT_S has_type RULES is_number number_of
+#          MOST_RECORD_BYTES longest_text Field ListQuery LIST_PARAMS read_list page_bounds no_params text_cursor
+#          watched plan_of paged text_page as_stored Files in_units NAME_PLACE leads_to Form HELD_IS_GONE upload_chunks
+#          View AppPage Home RESOURCE_TYPES
 
 _EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,8}")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -5934,6 +5858,19 @@ _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`\x00-\x1f]+")
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,6})?")
 _MOST_FAULTS = 100  # of the records of a batch, after which the others are not looked at
 _MOST_DIGITS = 400  # of a number, before or behind the point; more would make arithmetic a way to keep the server busy
+
+
+def same_json(one: Json, other: Json) -> bool:
+    """Whether two values are one as JSON writes them: 1 is neither 1.0 nor true."""
+    return one is other or (type(one) is type(other) and dump_json(one) == dump_json(other))
+
+
+class Upload:
+    """A file that came inside a record, readable from its start; the runner closes it. One over its limit has no bytes and
+    says how many they were; one that was sent before is `held` instead."""
+
+    def __init__(self, name: str, file: BinaryIO, dropped_bytes: int = 0, held: Held | None = None) -> None:
+        self.name, self.file, self.dropped_bytes, self.held = name, file, dropped_bytes, held
 
 
 def is_date(text: str) -> bool:
@@ -5946,7 +5883,7 @@ def is_date(text: str) -> bool:
 
 FORMATS: Mapping[str, Callable[[str], Any]] = {
     "date": is_date,
-    "date-time": instant_key,
+    "date-time": lambda text: plugin("instants").instant_key(text),
     "email": _EMAIL.fullmatch,
     "uri": _URI.fullmatch,
     "multiline": lambda text: True,
@@ -6196,7 +6133,7 @@ class Field:
         """The choice that a text stands for; the text itself if there is none."""
         return next((value for value, _ in self.choices if str(value) == text), text)
 
-    def from_param(self, text: str, locale: Locale) -> Json:
+    def from_param(self, text: str, locale: Any) -> Json:
         """The value of a query parameter, as a program or as a person writes it. Raises BadRequest if it is none."""
         if text == "":
             return None
@@ -6229,7 +6166,7 @@ _MOST_VALUES = 100  # of a facet: the most frequent ones
 LIST_PARAMS = ("_sort", "_size", "_next", "_q", "_count", "_for")
 
 
-def _condition(name: str, text: str, column: Column, locale: Locale) -> Condition:
+def _condition(name: str, text: str, column: Column, locale: Any) -> Condition:
     """`column__op=text` with the text read by the column's type. Raises BadRequest if it is no such value."""
     op = name.rpartition("__")[2] if "__" in name else "eq"
     if op == "null":
@@ -6247,13 +6184,13 @@ def _truth(name: str, text: str) -> bool:
     return text == "true"
 
 
-def _filter_value(name: str, text: str, column: Column, locale: Locale) -> Json:
+def _filter_value(name: str, text: str, column: Column, locale: Any) -> Json:
     """As a program writes it, or else as a person does."""
     if column.type == "boolean":
         return _truth(name, text)
     if column.format == "date-time":
         moment = _with_plus(text)
-        if not instant_key(moment):
+        if not FORMATS["date-time"](moment):
             raise BadRequest(f"{name} is {text!r}: {column.name} {FORMAT_HELP['date-time']}")
         return moment
     if column.type not in _NUMERIC:
@@ -6267,7 +6204,7 @@ def _filter_value(name: str, text: str, column: Column, locale: Locale) -> Json:
     return number
 
 
-def read_list(params: Mapping[str, str], columns: Sequence[Column], locale: Locale, own: Sequence[str] = ()) -> ListQuery:
+def read_list(params: Mapping[str, str], columns: Sequence[Column], locale: Any, own: Sequence[str] = ()) -> ListQuery:
     """The list parameters of a request; `own` are read by the caller. BadRequest names those that do not exist."""
     by_name = {column.name: column for column in columns}
     where = []
@@ -6638,7 +6575,7 @@ class Form(Resource):
         Endpoint("records/ID/FIELD"),  # of a field that takes files
     )
 
-    def __init__(self, config: FormConfig, records: Records, shares: Mapping[str, Files], locale: Locale) -> None:
+    def __init__(self, config: FormConfig, records: Records, shares: Mapping[str, Files], locale: Any) -> None:
         self.config, self.name, self.locale = config, config.name, locale
         self.store = self.records = records
         self.table = config.table or config.name.replace("-", "_")
@@ -7065,7 +7002,7 @@ class View(Resource):
     type = "views"
     endpoints = (Endpoint("", choices=True),)
 
-    def __init__(self, config: ViewConfig, source: Any, locale: Locale) -> None:
+    def __init__(self, config: ViewConfig, source: Any, locale: Any) -> None:
         """`source` is the Form, or the Queries of an SqlView."""
         self.config, self.name, self.source, self.locale = config, config.name, source, locale
         self.providers = source.providers if isinstance(source, Form) else [source]
@@ -7259,7 +7196,7 @@ def value_of_key(key: str) -> Json:
 
 def text_key(text: str) -> str:
     """The sort_key of a text in a field of date-times: its instant, or the text itself if it is not a date-time."""
-    moment = instant_key(text)
+    moment = plugin("instants").instant_key(text)
     return "i" + moment if moment else "t" + text
 
 
@@ -8572,7 +8509,7 @@ class Builder:
 
     def __init__(self, config: Config, registry: Registry) -> None:
         self.config, self._kinds = config, registry.of(Provider)  # type: ignore[type-abstract]
-        self.locale: Locale = plugin("locale").of(config.site)
+        self.locale: Any = plugin("locale").of(config.site)
         self.faults: list[Fault] = list(config.faults)
         self.declared = {
             f"{t}/{r.name}": r for t, cls in RESOURCE_CONFIGS.items() for r in config.resources if isinstance(r, cls)

@@ -6,7 +6,7 @@ import heapq
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from app import (
     COUNT_S,
@@ -17,7 +17,6 @@ from app import (
     Column,
     Condition,
     Damaged,
-    Locale,
     Page,
     Plan,
     Query,
@@ -39,6 +38,9 @@ from app import (
     rfc3339,
     text_cursor,
 )  # fmt: skip
+
+if TYPE_CHECKING:
+    from plugins.locale import Locale
 
 # ==== 1. ADMIN ===================================================================================================
 # Resources of the type admin, which no app.toml declares.

@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import app
-from app import BadRequest, Field, Form, Json, Locale, Upload, Value, dump_json, in_units, is_date
+from app import BadRequest, Field, Form, Json, Upload, Value, dump_json, in_units, is_date
 
 media_types = app.plugin("media_types")
 
 # ==== 1. CONTROLS ================================================================================================
 # Controls of fields for pages: an edit changes only what the person changed, and a value that no control can hold exactly
 # stays as it is stored.
-# uses: ERRORS VALUES CONTRACTS RESOURCES plugin:media_types
+# uses: ERRORS VALUES RESOURCES plugin:media_types
 # defines: Input control inputs prefilled mark marks edits edited with_inputs
 
 _WIDGETS = {"date": "date", "date-time": "datetime-local", "email": "email", "uri": "url", "file": "file"}
@@ -42,7 +42,7 @@ class Input(NamedTuple):
     file: Mapping[str, Json] | None = None
 
 
-def control(field: Field, locale: Locale, value: Json = None) -> Input:
+def control(field: Field, locale: Any, value: Json = None) -> Input:
     """How a person is asked for a field that holds this value. What its usual control cannot hold is shown in another."""
     config = field.config
     widget, texts, odd = _shown(field, value, locale)
@@ -61,7 +61,7 @@ def control(field: Field, locale: Locale, value: Json = None) -> Input:
     )
 
 
-def _title(field: Field, value: Json, title: str, locale: Locale) -> str:
+def _title(field: Field, value: Json, title: str, locale: Any) -> str:
     return locale.write_number(value) if title == str(value) and field.config.type in _NUMERIC else title
 
 
@@ -92,7 +92,7 @@ def _widget(field: Field) -> str:
     return _WIDGETS.get(config.format, "text")
 
 
-def _shown(field: Field, value: Json, locale: Locale) -> tuple[str, list[str], Mapping[str, Json]]:
+def _shown(field: Field, value: Json, locale: Any) -> tuple[str, list[str], Mapping[str, Json]]:
     """(widget, the texts that it shows, what it holds beside the choices, by its text)."""
     widget = _widget(field)
     if widget == "checkbox" and isinstance(value, bool | None):
@@ -219,7 +219,7 @@ def edits(form: Form, data: Value, stored: Value) -> dict[str, tuple[Json, Json]
     return given
 
 
-def edited(field: Field, texts: Sequence[str], stored: Json, locale: Locale) -> tuple[Json, Json]:
+def edited(field: Field, texts: Sequence[str], stored: Json, locale: Any) -> tuple[Json, Json]:
     """A field's value after an edit, and the part of it that has to be valid."""
     odd = _odd(field, stored) if field.choices else {}
     kept = [odd[text] for text in texts if text in odd]
@@ -232,7 +232,7 @@ def edited(field: Field, texts: Sequence[str], stored: Json, locale: Locale) -> 
 # ---- of a page
 
 
-def with_inputs(page: Mapping[str, Any], locale: Locale) -> dict[str, Any]:
+def with_inputs(page: Mapping[str, Any], locale: Any) -> dict[str, Any]:
     """What a resource says for its page, with the controls of its form or of its parameters as `inputs`."""
     if "form" not in page:
         return {**page, "inputs": tuple(control(one, locale, one.config.default) for one in page.get("fields", ()))}

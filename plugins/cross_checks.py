@@ -9,7 +9,7 @@ from app import RESOURCE_CONFIGS, AppConfig, Config, Fault, ResourceConfig, View
 
 # ==== 1. CHECKS ==================================================================================================
 # Each setting is right by itself when this runs, or has a fault already, of which no second one follows here.
-# uses: ERRORS VALUES CONFIG plugin:toml_advice
+# uses: ERRORS CONFIG plugin:toml_advice
 # defines: cross_checked
 
 

@@ -16,14 +16,13 @@ from app import (
     Form,
     View,
     has_type,
-    instant_key,
     nearest,
     plugin,
 )
 
 # ==== 1. DECLARATIONS ============================================================================================
 # Each setting is right by itself when this runs; here it is looked at beside the others of its table.
-# uses: ERRORS VALUES RESOURCES plugin:toml_advice
+# uses: ERRORS CONFIG RESOURCES plugin:toml_advice
 # defines: of_field of_name of_columns
 
 _NUMERIC = ("number", "integer")
@@ -107,6 +106,6 @@ def of_columns(view: View, form: Form) -> Iterator[Fault]:
     for one in config.where:
         values = one.value if one.op == "in" else [one.value]
         compares = one.field in form.instants and one.op not in ("contains", "prefix", "null")
-        for text in [text for text in values if isinstance(text, str) and not instant_key(text)] if compares else ():
+        for text in filter(lambda one: isinstance(one, str) and not FORMATS["date-time"](one), values if compares else ()):
             detail = f"compares {one.field} with {text!r}: it {FORMAT_HELP['date-time']}"
             yield Fault(f"views.{view.name}.where", "configuration", detail)

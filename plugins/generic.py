@@ -1172,7 +1172,7 @@ class ServiceBlobs(Blobs):
 
 # ==== 4. GENERIC =================================================================================================
 # The provider: its settings, what the presets say of them, and faults that are found at the start.
-# uses: ERRORS VALUES CONFIG CONTRACTS SERVICE RECORDS BLOBS plugin:web_client
+# uses: ERRORS CONFIG CONTRACTS SERVICE RECORDS BLOBS plugin:web_client
 # defines: Provider:generic PRESETS GenericProvider
 
 _OWN_HEADERS = ("host", "connection", "content-length", "transfer-encoding", "range", "expect", "if-match", "if-none-match")

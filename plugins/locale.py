@@ -10,11 +10,11 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import cast
 
-from app import LOST, Column, Damaged, Field, Json, SiteConfig, Unread, dump_json, exact_number, instant_key
+from app import LOST, Column, Damaged, Field, Json, SiteConfig, Unread, dump_json, exact_number, plugin
 
 # ==== 1. LOCALE ==================================================================================================
 # One object for a site's language and zone: it writes values for people and reads what they type, with every doubt said.
-# uses: VALUES CONFIG RESOURCES
+# uses: VALUES CONFIG CONTRACTS RESOURCES plugin:instants
 # defines: parse_rfc3339 Locale of
 
 # The decimal mark of each language and how it writes a date (CLDR 46); a region that differs has a line of its own. All
@@ -48,7 +48,7 @@ _YEAR_1_S = datetime(1970, 1, 1).toordinal() * 86_400
 
 def parse_rfc3339(text: str) -> float:
     """Unix seconds of an RFC 3339 date-time with an offset. Raises ValueError if it is none."""
-    key = instant_key(text)
+    key = plugin("instants").instant_key(text)
     if not key:
         raise ValueError("not an RFC 3339 date-time")
     return float(Decimal(f"{int(key[:12]) - _YEAR_1_S}") + Decimal(f"0.{key[12:] or 0}"))
@@ -225,7 +225,7 @@ class Locale:
         If the clocks go through an hour twice, the first one is meant; a time that they skip is Unread.
         """
         text = text.strip()
-        if instant_key(text):
+        if plugin("instants").instant_key(text):
             return text
         day, _, time_ = re.sub(r"[ T,]+", " ", text).partition(" ")
         date, example = self.read_date(day), f"must be a date and time such as {self.write_date('2026-12-24')} 08:30"

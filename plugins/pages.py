@@ -595,7 +595,7 @@ def _file_entry(exchange: Exchange, row: Mapping[str, Json], may: Sequence[Actio
 # ==== 2. DRAFTS ==================================================================================================
 # Nothing that a person typed or chose is lost: it comes back with whatever kept it from being stored, and goes on after
 # signing in. Nothing is remembered here but staged files: a page carries its own texts.
-# uses: ERRORS VALUES RUNNERS RESOURCES PAGES plugin:uploads plugin:html_forms
+# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES PAGES plugin:html_forms plugin:uploads
 # defines: CARRIED_BYTES Draft submission Drafts PageUpload
 
 _STRANGERS_RATE = 20_000  # bytes a second, past which the form of a sender who is not signed in may take no longer

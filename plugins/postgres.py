@@ -43,7 +43,7 @@ else:
 
 # ==== 1. SERVER ==================================================================================================
 # What Satchel makes in a database, where the server is, what its errors mean, and connections to it.
-# uses: ERRORS VALUES PROVIDERS plugin:sql_views
+# uses: ERRORS VALUES CONFIG PROVIDERS plugin:sql_views
 # defines: Step Steps KEY_LETTERS DESCRIBED_S MOST_DESCRIBED ROWS_AT_FIRST ROWS_AT_MOST ROWS_LETTERS OLDEST TRIES
 #          KEEP_ALIVE TLS_MODES BLOB_TABLES
 #          SORT_KEY MOMENT_KEY FUNCTIONS RECORDS_TABLE BLOBS_SCHEMA TABLES EXACT FAULTS fault_of Target read_url Lost
@@ -534,7 +534,7 @@ class LimitedPool(app.Pool):
 
 # ==== 2. SQL =====================================================================================================
 # Queries and views in the words of PostgreSQL, and the rows of a view as they are read.
-# uses: ERRORS VALUES PROVIDERS SERVER plugin:sql_records plugin:sql_views
+# uses: ERRORS VALUES PROVIDERS SERVER plugin:instants plugin:sql_records plugin:sql_views
 # defines: folds folded literal field_of PostgresQuery PostgresSelect type_of told_apart Description Descriptions
 #          Stream milliseconds too_long roll_back state_of facts_of
 
@@ -645,7 +645,7 @@ class PostgresSelect(sql_views.SqlSelect):
         """Date-times are moments to a timestamptz; any other text is compared with the cell as it is shown."""
         name, op = condition.field, condition.op
         asked = condition.value if op == "in" else [condition.value]
-        moments = [text for text in asked if isinstance(text, str) and app.instant_key(text)] if op != "null" else []
+        moments = [text for text in asked if isinstance(text, str) and app.plugin("instants").instant_key(text)]
         if self._types.get(name) != 1184 or op in ("contains", "prefix") or not moments:
             return super()._test(condition)
         bounds = ", ".join(f"cast({self._bind(text)} as timestamptz)" for text in moments)

@@ -33,7 +33,7 @@ from app import (
 
 # ==== 1. FILES ===================================================================================================
 # Files in chunks, in SQL that databases share: bytes are staged by several commits, and published by one.
-# uses: ERRORS VALUES PROVIDERS
+# uses: ERRORS VALUES CONTRACTS PROVIDERS
 # defines: STAGE_BYTES STAGE_LEAVES_BYTES REPLACED_KEPT_S SqlFiles
 
 _Result = TypeVar("_Result")

@@ -39,7 +39,7 @@ from app import (
 
 # ==== 1. STATEMENTS ==============================================================================================
 # A statement that an administrator wrote, and SQL round it for what is asked of its rows.
-# uses: ERRORS VALUES PROVIDERS
+# uses: ERRORS VALUES CONFIG PROVIDERS
 # defines: FACET_OF COUNT_OF SQL_TOKENS facet_of read_statement check_params bindable SqlSelect
 
 FACET_OF = "select {0}, count(*) from (\n{{}}\n) as satchel_counted group by {0} order by 2 desc, 1 limit {1}"

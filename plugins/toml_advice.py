@@ -128,7 +128,7 @@ def _value_advice(line: str, at: int) -> str:
 
 # ==== 2. WORDS ===================================================================================================
 # Words that other programs have for settings, and how what is wrong is written here.
-# uses: ERRORS VALUES CONFIG
+# uses: ERRORS CONFIG
 # defines: other_names other_type NOT_AVAILABLE unknown_key example as_tables
 #          misnamed as_table
 

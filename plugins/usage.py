@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # ==== 1. USAGE ===================================================================================================
 # For people at the command line: imported only when they made a mistake.
-# uses: VALUES plugin:toml_advice COMMANDS
+# uses: CONFIG COMMANDS plugin:toml_advice
 # defines: unknown_option wrong_choice
 
 

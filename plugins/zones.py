@@ -10,7 +10,7 @@ from app import nearest
 
 # ==== 1. ZONES ===================================================================================================
 # Imported only if app.toml names a language other than English or a zone other than UTC.
-# uses: VALUES plugin:toml_advice
+# uses: CONFIG plugin:toml_advice
 # defines: language zone
 
 
