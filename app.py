@@ -80,7 +80,7 @@ from pathlib import Path
 from select import POLLIN, POLLOUT, poll
 from types import MappingProxyType, ModuleType
 from typing import Any, BinaryIO, ClassVar, NamedTuple, NoReturn, Protocol, Self, TypeAlias, TypeVar, cast
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlencode, urlsplit
 from warnings import simplefilter
 
 __version__ = "0.1.0"
@@ -454,7 +454,7 @@ class Request(NamedTuple):
     @property
     def address(self) -> str:
         """Percent-encoded address of what is meant: "files/docs/2026/plan.pdf"; one text for all Unicode forms of a name."""
-        return self.resource + "".join("/" + quote(compose(part), safe="") for part in self.path)
+        return "/".join([self.resource, *[quote(compose(part), safe="") for part in self.path]])
 
 
 class Reader(Protocol):
@@ -2261,10 +2261,9 @@ class Command(Extension, ABC):
 # uses: ERRORS VALUES CONFIG CONTRACTS
 # defines: Runner Asked Answer Format Route HTTP_METHODS PAGE_POLICY BodyReader Exchange json_answer see_other
 #          problem_details list_page error_headers methods_of JsonFormat CsvFormat NdjsonFormat send_content HttpDoor
-#          ELSEWHERE log_fault Head parse_head Limits DEFAULT_LIMITS Connection Seats SharedText HttpServer
-#          unix_listener HttpRunner Attribute Message is_credential bad_envelope Queue LEASE_MARGIN_S RetryPolicy
-#          DEFAULT_RETRIES LeaseLost Stopping Delivery HealthCache Failures OUTCOMES Outcome Consumer SqsRunner
-#          Generation Supervisor
+#          ELSEWHERE log_fault Head parse_head Limits DEFAULT_LIMITS Connection Seats SharedText HttpServer HttpRunner
+#          Attribute Message is_credential bad_envelope Queue LEASE_MARGIN_S RetryPolicy DEFAULT_RETRIES LeaseLost
+#          Stopping Delivery HealthCache Failures OUTCOMES Outcome Consumer SqsRunner Generation Supervisor
 
 
 class Runner(ABC):
@@ -2387,9 +2386,11 @@ _INLINE = re.compile(r"image/(png|apng|jpeg|gif|webp|avif|bmp|heic|heif|jxl)|aud
 _SCRIPTABLE = re.compile(r".*(html|xml|svg).*")
 _PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 _BODY_S, _BODY_RATE = 30.0, 1000  # to send a body: this, and a second more for so many bytes
+_ABSOLUTE = re.compile(r"https?://([^/?]*)", re.IGNORECASE)
 _ETAG = re.compile(r'\s*(W/)?"([^"]*)"\s*(?:,|$)')
 _Headers: TypeAlias = list[tuple[str, str]]
 _Ranges: TypeAlias = list[tuple[int, int]]  # (start, length) in bytes
+_encoded = lru_cache(256)(urlencode)  # the pages of a list are asked for with the same parameters
 
 
 class BodyReader:
@@ -2460,18 +2461,16 @@ class Exchange:
     def __init__(self, head: Head, connection: Any, door: HttpDoor, request_id: str) -> None:
         """`connection` is a Connection, or what stands for one: `peer`, `scheme` and `body`."""
         self.head, self.connection, self.door, self.id, self.prefix = head, connection, door, request_id, door.prefix
-        self.method = head.method
-        # The host of an absolute target wins over the header (RFC 9112 section 3.2.2).
-        absolute = re.match(r"https?://([^/?]*)", head.target, re.IGNORECASE)
-        self._named_host = absolute[1] if absolute else self.header("host")
-        path, _, self._query = head.target[absolute.end() if absolute else 0 :].partition("?")
-        self.path = path or "/"
-        self.own_path = self.path  # self.path loses a suffix that names a format
+        self.method, target, self._named_host = head.method, head.target, head.fields.get("host", "")
+        if not target.startswith("/") and (absolute := _ABSOLUTE.match(target)):  # its host wins (RFC 9112 section 3.2.2)
+            self._named_host, target = absolute[1], target[absolute.end() :]
+        path, _, self._query = target.partition("?")
+        self.own_path = self.path = path or "/"  # self.path loses a suffix that names a format
         self.resource = ""  # that the path names, once it is routed, such as "forms/leave"
         self.path_inside: tuple[str, ...] = ()
         self.endpoint: Endpoint | None = None
         self.repeated: set[str] = set()  # parameters that are given several times
-        self.authorization = self.header("authorization").strip()
+        self.authorization = head.fields.get("authorization", "").strip()
         self.subject = ""  # who was let in, for the page's frame and the log
         self.form: Any = None  # what was read of an HTML form: a SentForm of plugins/html_forms.py
         self.files: list[BinaryIO] = []  # temporary ones, closed after the answer
@@ -2487,7 +2486,7 @@ class Exchange:
         """The address of the other end of the connection: a client or a proxy; "unix" for a Unix socket."""
         return str(self.connection.peer)
 
-    @cached_property
+    @property
     def by_proxy(self) -> bool:
         return self.door.trusts(self.peer)
 
@@ -2504,7 +2503,7 @@ class Exchange:
         forwarded = self.header("x-forwarded-proto").strip().lower() if self.by_proxy else ""
         return forwarded if forwarded in ("http", "https") else str(self.connection.scheme)
 
-    @cached_property
+    @property
     def host(self) -> str:
         """The host that the client asked for, with its port."""
         forwarded = self.header("x-forwarded-host").strip() if self.by_proxy else ""
@@ -2599,7 +2598,7 @@ class Exchange:
     def body(self) -> BodyReader:
         return BodyReader(self.head.fields, self.connection.body)
 
-    @cached_property
+    @property
     def content_type(self) -> str:
         return self.header("content-type")
 
@@ -2623,6 +2622,8 @@ class Exchange:
 
     def conditions(self) -> Conditions:
         """If-Match by strong comparison and If-None-Match by weak (RFC 9110 section 13.1); BadRequest on a bad list."""
+        if self.head.fields.keys().isdisjoint(("if-match", "if-none-match")):
+            return Conditions()
         strong = [("W/" if weak else "") + tag for weak, tag in _etags("If-Match", self.header("if-match"))]
         weak = [tag for _, tag in _etags("If-None-Match", self.header("if-none-match"))]
         return Conditions(tuple(strong), tuple(weak))
@@ -2669,6 +2670,7 @@ def see_other(location: str, headers: Sequence[tuple[str, str]] = ()) -> Answer:
     return Answer(303, [*headers, ("Location", location), ("Content-Type", "text/plain; charset=utf-8")])
 
 
+@lru_cache
 def _phrase(status: int) -> str:
     from http import HTTPStatus
 
@@ -2831,8 +2833,9 @@ class JsonFormat(Format):
         """A page of a list, with the address of the next one (RFC 8288)."""
         headers = []
         if table.next:
-            query = {name: text for name, text in exchange.query.items() if name != "_next"} | {"_next": table.next}
-            headers.append(("Link", f'<{exchange.own_path}?{urlencode(query)}>; rel="next"'))
+            query = _encoded(tuple(pair for pair in exchange.query.items() if pair[0] != "_next"))
+            link = f"{exchange.own_path}?{query and query + '&'}_next={quote_plus(table.next)}"
+            headers.append(("Link", f'<{link}>; rel="next"'))
         text, start = dump_json(list_page(table)), len('{"items":[')
         return json_answer(200, Encoded({}, text[:start] + table.text + text[start:]), headers)
 
@@ -3057,7 +3060,7 @@ class HttpDoor:
         # Those that are shown come before those that are kept as files: the first one wins where Accept likes both.
         known = sorted(host.extensions(Format), key=lambda one: one.whole)  # type: ignore[type-abstract]
         self.formats: dict[str, Format] = {one.kind: one for one in [*known, _NoFormat({}, config)]}
-        self.accepted = lru_cache(200)(self._accepted)
+        self.accepted, self.host_fault = lru_cache(200)(self._accepted), lru_cache(200)(self._host_fault)
 
     def _accepted(self, header: str) -> str:
         """The kind of the format that an Accept header likes best, the first of equals; "" if it accepts none."""
@@ -3083,11 +3086,17 @@ class HttpDoor:
 
     def check_host(self, exchange: Exchange) -> None:
         """Raises Misdirected unless the host is a configured one, loopback or an IP address: against DNS rebinding."""
-        host = re.sub(r":[0-9]*$", "", exchange.host).strip("[]").removesuffix(".").lower()
         if not exchange.host and exchange.head.version == "1.0":
             return  # no browser is that old
-        if not (host in self._hosts or "*" in self._hosts or _ip(host)):
-            raise Misdirected(f"this server does not answer for the host {host[:100]!r}: name it in [http] hosts")
+        if fault := self.host_fault(exchange.host):
+            raise Misdirected(fault)
+
+    def _host_fault(self, text: str) -> str:
+        """Why this server does not answer for a host; "" if it does."""
+        host = re.sub(r":[0-9]*$", "", text).strip("[]").removesuffix(".").lower()
+        if host in self._hosts or "*" in self._hosts or _ip(host):
+            return ""
+        return f"this server does not answer for the host {host[:100]!r}: name it in [http] hosts"
 
     def same_origin(self, exchange: Exchange) -> bool | None:
         """Whether a browser says that the request comes from this site's own pages; None if it does not say.
@@ -3136,25 +3145,23 @@ class HttpDoor:
 
     def request(self, exchange: Exchange, resource: str, path: tuple[str, ...], action: Action) -> Request:
         """The transport-free request. The body is read later, by `decode`."""
-        controls: tuple[str, ...] = ("_list",) if exchange.page else ()
-        if exchange.method == "POST":
-            controls = _CONTROLS
+        controls = _CONTROLS if exchange.method == "POST" else ("_list",) if exchange.page else ()
         version = exchange.query.get("_version", "") if controls else ""
-        writes = action != Action.READ
-        is_bytes = resource.startswith("files/") and action == Action.UPDATE
-        if writes:
+        is_write = action != Action.READ
+        is_bytes = is_write and action == Action.UPDATE and resource.startswith("files/")
+        if is_write:
             self._check_write(exchange, is_bytes)
         return Request(
-            id=exchange.id, action=action, resource=resource, path=path, door=HttpRunner.kind,
-            params={name: text for name, text in exchange.query.items() if name not in controls},
+            exchange.id, action, resource, path, HttpRunner.kind,
+            {name: text for name, text in exchange.query.items() if name not in controls},
             conditions=Conditions((version,)) if version else exchange.conditions(),
-            decode=partial(self._decode, exchange, resource) if writes and not is_bytes else None,
-            typed=not exchange.is_form, partial=exchange.method == "PATCH",
-            whole=exchange.format.whole and not writes, credential=exchange.credential,
+            decode=partial(self._decode, exchange, resource) if is_write and not is_bytes else None,
+            typed=not (is_write and exchange.is_form), partial=exchange.method == "PATCH",
+            whole=exchange.format.whole and not is_write, credential=exchange.credential,
             encoded=type(exchange.format) is JsonFormat,
-            idempotency_key=self._idempotency_key(exchange) if writes else "",
+            idempotency_key=self._idempotency_key(exchange) if is_write else "",
             body=exchange.body if is_bytes else None, body_bytes=exchange.body.size_bytes if is_bytes else None,
-            page=exchange.page and not writes,
+            page=exchange.page and not is_write,
         )  # fmt: skip
 
     def _check_write(self, exchange: Exchange, is_bytes: bool) -> None:
@@ -3977,23 +3984,15 @@ class HttpServer:
 # ---- the runner of HTTP
 
 
-def unix_listener(path: str) -> socket.socket:
-    """A Unix socket, in place of one that an ended server left behind. Raises OSError with EADDRINUSE if a server listens
-    there."""
-    if Path(path).is_socket():
-        with socket.socket(socket.AF_UNIX) as probe:
-            if probe.connect_ex(path) == 0:
-                raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
-        Path(path).unlink()
-    before = os.umask(0o117)
-    try:
-        return socket.create_server(path, family=socket.AF_UNIX, backlog=1024)
-    finally:
-        os.umask(before)
-
-
 _RESOURCES = "files|forms|views|apps|admin"  # of resources
-_INSIDE = re.compile(rf"/({_RESOURCES})/(.+)")
+_INSIDE = re.compile(rf"({_RESOURCES})/(.+)")
+_COMMON_HEADERS = {
+    pair[0].lower(): pair for pair in (
+        ("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "same-origin"), ("X-Frame-Options", "DENY"),
+        ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"), ("Cache-Control", "no-store"),
+        ("Vary", "Accept, Authorization, Cookie"),
+    )
+}  # fmt: skip
 
 
 class HttpRunner(Runner):
@@ -4019,6 +4018,7 @@ class HttpRunner(Runner):
         self.trouble = SharedText()  # with a later app.toml, which is not in force
         self.methods = dict.fromkeys(HTTP_METHODS)  # that this site knows
         self.router = Router()
+        self.named = lru_cache(256)(self._named)  # of an address
         self._routes: dict[tuple[str, str], Route] = {}  # by type of resource or path, and method
         for path in ("/", f"/<kind:re:{_RESOURCES}>", f"/<kind:re:{_RESOURCES}>/"):
             self.router.add(path, "GET", self._index)
@@ -4160,15 +4160,11 @@ class HttpRunner(Runner):
 
     def _common_headers(self, exchange: Exchange, answer: Answer) -> _Headers:
         present = {name.lower() for name, _ in answer.headers}
-        own = [
-            ("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "same-origin"), ("X-Frame-Options", "DENY"),
-            ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"), ("Cache-Control", "no-store"),
-            ("Vary", "Accept, Authorization, Cookie"), ("X-Request-Id", exchange.id),
-        ]  # fmt: skip
-        if isinstance(answer.body, bytes) and answer.status not in (204, 304):
+        own = [pair for name, pair in _COMMON_HEADERS.items() if name not in present]
+        own.append(("X-Request-Id", exchange.id))
+        if isinstance(answer.body, bytes) and answer.status not in (204, 304) and "content-length" not in present:
             own.append(("Content-Length", str(len(answer.body))))
-        cookies = [("Set-Cookie", cookie) for cookie in exchange.cookies]
-        return [*answer.headers, *(pair for pair in own if pair[0].lower() not in present), *cookies]
+        return [*answer.headers, *own, *[("Set-Cookie", cookie) for cookie in exchange.cookies]]
 
     def _log_access(self, exchange: Exchange, answer: Answer, took_s: float) -> None:
         path = re.sub(r"/login/.*", "/login/…", exchange.path)  # a sign-in code is a secret
@@ -4197,25 +4193,29 @@ class HttpRunner(Runner):
 
     def _find_resource(self, exchange: Exchange) -> None:
         """Sets what the address names. A suffix such as .csv chooses the format instead of Accept."""
-        match = _INSIDE.fullmatch("/" + exchange.inner)
-        if not match:
-            return
-        kind, (name, *path) = match[1], split_path(match[2])
-        if kind != "files":
-            name, path = self._suffix(exchange, kind, name, path)
-        exchange.resource, exchange.path_inside = f"{kind}/{quote(name, safe='')}", tuple(path)
-        exchange.endpoint = self.host.endpoint(kind, path)
+        if found := self.named(exchange.inner):
+            exchange.resource, exchange.path_inside, exchange.endpoint, ending = found
+            if ending:
+                exchange.format, exchange.path = self.door.formats[ending], exchange.path.removesuffix("." + ending)
 
-    def _suffix(self, exchange: Exchange, kind: str, name: str, path: list[str]) -> tuple[str, list[str]]:
-        """The name and the path without a suffix."""
+    def _named(self, inner: str) -> tuple[str, tuple[str, ...], Endpoint | None, str] | None:
+        """Resource, path inside it, its endpoint and a format's suffix; None if the address is in no resource."""
+        match = _INSIDE.fullmatch(inner)
+        if not match:
+            return None
+        kind, (name, *path), ending = match[1], split_path(match[2]), ""
+        if kind != "files":
+            name, path, ending = self._suffix(kind, name, path)
+        return f"{kind}/{quote(name, safe='')}", tuple(path), self.host.endpoint(kind, path), ending
+
+    def _suffix(self, kind: str, name: str, path: list[str]) -> tuple[str, list[str], str]:
+        """The name and the path without a suffix, and the suffix."""
         if len(path) > 1 or (path and kind != "forms"):  # the id of a record may have a dot, and a file of an app
-            return name, path
+            return name, path, ""
         stem, dot, ending = (path[0] if path else name).rpartition(".")
         if not (dot and ending) or ending not in self.door.formats:
-            return name, path
-        exchange.format = self.door.formats[ending]
-        exchange.path = exchange.path.removesuffix("." + ending)
-        return (name, [stem]) if path else (stem, path)
+            return name, path, ""
+        return (name, [stem], ending) if path else (stem, path, ending)
 
     def _answered_by(self, exchange: Exchange, method: str) -> Callable[[Exchange], Answer] | None:
         """What answers a method at the address; None if nothing does."""

@@ -4,18 +4,20 @@ to be told when their parent is killed."""
 from __future__ import annotations
 
 import errno
+import os
 import resource
 import signal
 import socket
 import time
 from contextlib import suppress
+from pathlib import Path
 
-from app import Unavailable, unix_listener
+from app import Unavailable
 
 # ==== 1. LISTENERS ===============================================================================================
 # Needed once, before the workers begin.
-# uses: ERRORS RUNNERS
-# defines: most_files end_with_parent listen
+# uses: ERRORS
+# defines: most_files end_with_parent listen unix_listener
 
 _MOST_FILES = 8192
 
@@ -54,3 +56,18 @@ def listen(bind: str) -> socket.socket:
                 raise Unavailable(f"cannot listen on {bind}: {error.strerror}") from error
             time.sleep(0.1)
     raise Unavailable(f"cannot listen on {bind}: another program does; choose another with --bind")
+
+
+def unix_listener(path: str) -> socket.socket:
+    """A Unix socket, in place of one that an ended server left behind. Raises OSError with EADDRINUSE if a server listens
+    there."""
+    if Path(path).is_socket():
+        with socket.socket(socket.AF_UNIX) as probe:
+            if probe.connect_ex(path) == 0:
+                raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+        Path(path).unlink()
+    before = os.umask(0o117)
+    try:
+        return socket.create_server(path, family=socket.AF_UNIX, backlog=1024)
+    finally:
+        os.umask(before)

@@ -210,7 +210,7 @@ def test_a_second_server_took_the_unix_socket_of_a_running_one(tmp_path: Path) -
         running.listen()
         inode = path.stat().st_ino
         with pytest.raises(OSError, match="in use"):
-            app.unix_listener(str(path))
+            app.plugin("listeners").unix_listener(str(path))
         assert path.stat().st_ino == inode
 
 
