@@ -241,6 +241,8 @@ def test_a_thread_that_cannot_be_started_is_not_counted(monkeypatch: pytest.Monk
 
     with running(echo, limits=LIMITS._replace(silence_s=5.0)) as server:
         assert quick(server)
+        threads = server.server.threads
+        wait_for(lambda: server.server._live == threads, "the start of all threads")
         with monkeypatch.context() as patched:
             patched.setattr(threading.Thread, "start", refuse)
             for _ in range(4):
@@ -248,7 +250,7 @@ def test_a_thread_that_cannot_be_started_is_not_counted(monkeypatch: pytest.Monk
                     slow.sendall(post(b"Content-Length: 9", body=b"x"))
                     assert status_of(slow.recv(4096)) == 503
         assert quick(server)
-        assert server.server._live == server.server.threads
+        assert server.server._live == threads
 
 
 def test_a_reader_that_takes_nothing_is_ended() -> None:
