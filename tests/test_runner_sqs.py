@@ -1171,7 +1171,10 @@ class Program:
         options = [part for runner in runners for part in ("--runner", runner)]
         command = [sys.executable, str(Path(app.__file__)), "server", "--bind", "127.0.0.1:0", "--workers", "1", *options]
         with self.said.open("ab") as said:
+            # Whoever runs the tests may ignore SIGHUP, as nohup does, and a program alone keeps it so.
+            before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
             self.process = subprocess.Popen(command, cwd=door.folder, stderr=said, stdout=said, start_new_session=True)
+            signal.signal(signal.SIGHUP, before)
 
     @property
     def told(self) -> str:
