@@ -253,6 +253,25 @@ def test_a_thread_that_cannot_be_started_is_not_counted(monkeypatch: pytest.Monk
         assert server.server._live == threads
 
 
+@pytest.mark.parametrize("over_tls", [False, True])
+def test_the_slowest_client_is_answered_408_when_another_one_needs_its_thread(tmp_path: Path, over_tls: bool) -> None:
+    server_tls, client_tls = contexts(tmp_path) if over_tls else (None, None)
+    limits = LIMITS._replace(waiting_threads=2, silence_s=8.0)
+    with running(echo, client_tls=client_tls, tls=server_tls, limits=limits) as server, contextlib.ExitStack() as held:
+        upload = post(b"Content-Length: 900")
+        slowest, slow = [held.enter_context(server.connect()) for _ in range(2)]
+        slowest.sendall(upload + b"x")
+        slow.sendall(upload + b"x" * 800)
+        wait_for(lambda: len(server.server._slow) == 2, "two clients that are waited for")
+        wait_for(lambda: all(time.monotonic() - since > 1.05 for since, _ in server.server._slow.values()), "their grace")
+        third = held.enter_context(server.connect())
+        third.sendall(post(b"Content-Length: 2", body=b"x"))
+        assert status_of(slowest.recv(4096)) == 408
+        third.sendall(b"y")
+        slow.sendall(b"x" * 100)
+        assert status_of(third.recv(4096)) == status_of(slow.recv(4096)) == 200
+
+
 def test_a_reader_that_takes_nothing_is_ended() -> None:
     with running(lambda head, connection: app.Answer(200, [], b"x" * 20_000_000)) as server, server.connect() as connection:
         connection.sendall(GET)
