@@ -260,15 +260,21 @@ def test_the_slowest_client_is_answered_408_when_another_one_needs_its_thread(tm
     with running(echo, client_tls=client_tls, tls=server_tls, limits=limits) as server, contextlib.ExitStack() as held:
         upload = post(b"Content-Length: 900")
         slowest, slow = [held.enter_context(server.connect()) for _ in range(2)]
-        slowest.sendall(upload + b"x")
-        slow.sendall(upload + b"x" * 800)
-        wait_for(lambda: len(server.server._slow) == 2, "two clients that are waited for")
-        wait_for(lambda: all(time.monotonic() - since > 1.05 for since, _ in server.server._slow.values()), "their grace")
+        for one in (slowest, slow):
+            one.sendall(upload + b"x")
+
+        def have_waited(seconds: float) -> bool:
+            waiting = list(server.server._slow.values())
+            return len(waiting) == 2 and all(time.monotonic() - since > seconds for since, _ in waiting)
+
+        wait_for(lambda: have_waited(0.0), "two clients that are waited for")
+        slow.sendall(b"x" * 800)
+        wait_for(lambda: have_waited(1.05), "the end of their grace")
         third = held.enter_context(server.connect())
         third.sendall(post(b"Content-Length: 2", body=b"x"))
         assert status_of(slowest.recv(4096)) == 408
         third.sendall(b"y")
-        slow.sendall(b"x" * 100)
+        slow.sendall(b"x" * 99)
         assert status_of(third.recv(4096)) == status_of(slow.recv(4096)) == 200
 
 
