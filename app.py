@@ -810,7 +810,7 @@ def check_value(value: Json, pointer: str = "", depth: int = 0) -> Iterator[Faul
 def storable(value: Value) -> Encoded:
     """The value with its text, into which that of a member goes as it is. Raises Invalid if it cannot be stored exactly."""
     members = [f"{plain_text(name)}:{plain_text(one)}" for name, one in value.items()]
-    if all(text[0] != ":" != text[-1] for text in members):
+    if all(text[0] != ":" != text[-1] for text in members):  # plain_text had one for each name and value
         return Encoded(value, "{" + ",".join(members) + "}")
     if faults := list(check_value(value)):
         raise Invalid("the record cannot be stored", faults=faults)

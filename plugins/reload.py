@@ -168,7 +168,7 @@ class Renewal:
             os.set_blocking(reader, False)
             told = json.loads(file.read() or b"null") if ended else None
         if told is None:
-            raise AppError("reading it ends the process or takes longer than a minute: is it a plugin?")
+            raise AppError("reading it ended the process or took longer than a minute; a plugin may be the cause")
         if told:
             raise AppError(told["message"], hint=told["hint"], faults=[Fault(*each) for each in told["faults"]])
         self._begin(supervisor)
@@ -213,7 +213,9 @@ class Renewal:
 
 def _tell(error: AppError) -> None:
     faults = "".join(f"\n  {fault.pointer}: {fault.detail}" for fault in error.faults)
-    LOG.error("app.toml was read again and cannot be used; all goes on as before: %s%s", error.with_hint, faults)
+    LOG.error(
+        "app.toml was read again and cannot be used; the server keeps its present settings: %s%s", error.with_hint, faults
+    )
 
 
 def _send_sighup(watch: Watch) -> None:

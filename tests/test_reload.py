@@ -162,7 +162,7 @@ def test_a_faulty_app_toml_is_told_with_its_faults_and_the_old_workers_go_on(
     before = site.workers()
     assert site.get("/readyz").json["status"] == "ok"
     site.write(text)
-    site.reload(until="all goes on as before")
+    site.reload(until="the server keeps its present settings")
     wait_for(lambda: said in site.said, "its fault")
     assert site.workers() == before
     ready = site.get("/readyz")
@@ -199,7 +199,7 @@ def test_plugins_modules_beside_them_and_templates_are_read_again(tmp_path: Path
 def test_a_plugin_that_does_not_load_leaves_all_as_it_was(site: Site, text: str) -> None:
     before = site.workers()
     site.write(text, "plugins/bad.py")
-    site.reload(until="all goes on as before")
+    site.reload(until="the server keeps its present settings")
     assert site.workers() == before
     assert site.get("/forms/notes/records").status == 200
 
@@ -208,7 +208,7 @@ def test_new_workers_that_do_not_start_leave_the_old_ones(site: Site) -> None:
     before = site.workers()
     broken = 'def run(self):\n    raise KeyError("no luck")\napp.HttpRunner.run = run\n'
     site.write(ROUTE.replace("WORD", 'b""') + broken, "plugins/bad.py")
-    site.reload(until="all goes on as before")
+    site.reload(until="the server keeps its present settings")
     assert "the new workers do not start: KeyError: 'no luck'" in site.said
     wait_for(lambda: site.workers() == before, "the end of the new ones")
     assert site.get("/forms/notes/records").status == 200
@@ -264,12 +264,12 @@ def test_reload_takes_over_what_is_saved_and_a_fault_once(tmp_path: Path) -> Non
         wait_for(lambda: site.said.count("is in force") == 2, "the new plugin")
         assert site.get("/hello").body == b"made"
         site.write("[", "app.toml")
-        wait_for(lambda: "all goes on as before" in site.said, "its fault")
+        wait_for(lambda: "the server keeps its present settings" in site.said, "its fault")
         assert site.get("/hello").body == b"made"
         os.utime(tmp_path / "app.db")  # nothing of what is read at a start
         (tmp_path / "app.toml").write_text(SECOND)
         wait_for(lambda: site.said.count("is in force") == 3, "the mended one")
-        assert site.said.count("all goes on as before") == 1
+        assert site.said.count("the server keeps its present settings") == 1
 
 
 def test_a_change_is_seen_once_when_it_rests(tmp_path: Path) -> None:

@@ -1294,7 +1294,7 @@ def test_sighup_gives_queues_a_new_app_toml_after_what_is_in_hand_and_a_faulty_o
 
     try:
         program.wait_for("works on 1 queue")
-        reload(good.replace("[providers.", "[provider.", 1), "all goes on as before")
+        reload(good.replace("[providers.", "[provider.", 1), "the server keeps its present settings")
         queue.send(leave(), token=door.site.root)
         until(queue.empty, "an empty queue")
         assert len(door.rows()) == 1
