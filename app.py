@@ -7310,10 +7310,7 @@ class CompiledQuery:
 
     def page(self, records: Iterable[Record]) -> Page:
         """The page that these records begin; one beyond the limit says that there are more."""
-        return self.page_before(*page_of(records, self.query.limit))
-
-    def page_before(self, items: list[Record], more: bool) -> Page:
-        """The page of these records, with a cursor if there are more."""
+        items, more = page_of(records, self.query.limit)
         return Page(items, self.cursor([self.key(items[-1], name) for name, _ in self.terms]) if items and more else None)
 
     def cursor(self, last: Sequence[str]) -> str:

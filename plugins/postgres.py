@@ -1203,15 +1203,15 @@ class PostgresProvider(PostgresTables, app.Records, sql_files.SqlFiles, app.Blob
 
     def _page(self, query: app.Query, make: Callable[[Json, Json, Json], _Result]) -> tuple[list[_Result], str | None]:
         """What it makes of key, version and data of each row of a page, and the cursor of what follows."""
-        compiled = app.CompiledQuery(query)
-        sql = PostgresQuery(compiled, self._named(query.table), self._schema)
+        sql = PostgresQuery(app.CompiledQuery(query), self._named(query.table), self._schema)
+        columns = ", ".join([f"key, version, {EXACT} as sent", *sql.terms])
         # The first row that no longer fits is sent too: it says that there is more.
         sized = "select *, sum(length(sent)) over (rows between unbounded preceding and 2 preceding) as before"
-        text = f"{sized} from ({sql.rows(f'key, version, {EXACT} as sent')}) as found"
-        text = f"select key, version, sent from ({text}) as sized where coalesce(before, 0) <= {app.PAGE_BYTES}"  # noqa: S608
-        found, more = app.page_of(self._rows(query.table, text, [*sql.values.values()]), query.limit, app.stored_weight)
-        last = [app.stored_record(*row) for row in found[-1:]]
-        return list(itertools.starmap(make, found)), compiled.page_before(last, more).next
+        text = f"select * from ({sized} from ({sql.rows(columns)}) as found) as sized"  # noqa: S608
+        rows = self._rows(query.table, f"{text} where coalesce(before, 0) <= {app.PAGE_BYTES}", [*sql.values.values()])
+        found, more = app.page_of(rows, query.limit, app.stored_weight)
+        following = sql.compiled.cursor([*found[-1][3:-1], f"t{found[-1][0]}"]) if found and more else None
+        return [make(*row[:3]) for row in found], following
 
     def count(self, query: app.Query) -> int:
         compiled = app.CompiledQuery(query._replace(after=""))
