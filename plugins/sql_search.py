@@ -7,13 +7,27 @@ import hashlib
 import json
 import sqlite3
 import unicodedata
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import app
-from app import LOG, CompiledQuery, Delete, Query, SqliteDatabase, Write, quote_name, sqlite_code, stored_record
+from app import (
+    LOG,
+    CompiledQuery,
+    Delete,
+    Insert,
+    Json,
+    Query,
+    SqliteDatabase,
+    Write,
+    fold_case,
+    quote_name,
+    sqlite_code,
+    stored_record,
+)
 
 if TYPE_CHECKING:
     from plugins import sql_records
@@ -23,10 +37,11 @@ else:
 # ==== 1. TABLES ==================================================================================================
 # What is kept for searches of a table, and how it is brought up to date. Triggers without a function of ours note which
 # records any program wrote; such a record is read itself until its text is taken over.
-# uses: PROVIDERS
-# defines: MOST_NOTED has_trigrams SearchTable drop take_over
+# uses: VALUES PROVIDERS
+# defines: MOST_NOTED has_trigrams SearchTable drop take_over add
 
 MOST_NOTED = 500  # records: with so many, a commit takes their texts over; all at once they cost a fifth of one by one
+_ROWS_AT_ONCE = 50  # of an insert
 _AT_ONCE = 1_000  # records whose texts one commit takes over
 _PASSING = frozenset({"FULL", "IOERR", "NOMEM", "BUSY", "INTERRUPT"})  # errors that say nothing of a table
 
@@ -154,6 +169,25 @@ def take_over(one: SearchTable, connection: sqlite3.Connection) -> int:
     return len(rows)
 
 
+def add(one: SearchTable, writes: Sequence[Insert], connection: sqlite3.Connection) -> int:
+    """Keeps the texts of records that this transaction has inserted, and which are noted. Returns how many; 0, with some
+    rows to be rolled back, if something is kept of one of them."""
+    [(last,)] = connection.execute(f"select coalesce(max(id), 0) from {one.name}")  # noqa: S608
+    rows = [[last + number, write.key, *_folded(one, write.value)] for number, write in enumerate(writes, 1)]
+    places = f"(?, ?{', ?' * len(one.fields)})"
+    for first in range(0, len(rows), _ROWS_AT_ONCE):
+        some = rows[first : first + _ROWS_AT_ONCE]
+        sql = f"insert into {one.name} values {', '.join([places] * len(some))} on conflict do nothing"  # noqa: S608
+        if connection.execute(sql, list(chain.from_iterable(some))).rowcount < len(some):
+            return 0
+    if has_trigrams():
+        sql = f"insert into {one.words} (rowid, text) values (?, ?)"  # noqa: S608
+        connection.executemany(sql, [(row[0], text) for row in rows if (text := _document(row[2:]))])
+    sql = f"delete from {one.noted} where key in (select value from json_each(?))"  # noqa: S608
+    connection.execute(sql, (json.dumps([write.key for write in writes]),))
+    return len(rows)
+
+
 def _document(texts: Iterable[str]) -> str:
     """What the trigrams of texts are taken of; "" if they have none."""
     return "\n".join(texts).strip("\n")
@@ -161,9 +195,12 @@ def _document(texts: Iterable[str]) -> str:
 
 def _texts(one: SearchTable, data: bytes | None, encoding: str) -> list[str]:
     """The folded texts of a record as it is stored; "" where a field is none."""
-    value = {} if data is None else stored_record("", 1, data.decode(encoding, "replace")).value
-    values = map(value.get, one.fields)
-    return [app.fold_case(text) if isinstance(text, str) else "" for text in values]
+    return _folded(one, {} if data is None else stored_record("", 1, data.decode(encoding, "replace")).value)
+
+
+def _folded(one: SearchTable, value: Mapping[str, Json]) -> list[str]:
+    """The folded texts of a record; "" where a field is none."""
+    return [fold_case(text) if isinstance(text := value.get(name), str) else "" for name in one.fields]
 
 
 # ==== 2. QUERIES =================================================================================================
@@ -287,20 +324,27 @@ class SqliteSearch:
     # -- using
 
     def wrote(self, writes: Sequence[Write], connection: sqlite3.Connection) -> None:
-        """Takes texts over when records are deleted or many were written, in the commit of these writes."""
+        """Takes texts over when records are deleted or many were written, in the commit of these writes; of many new records
+        those that were just written."""
         for table in {write.table for write in writes} & self._kept.keys():
             own = [write for write in writes if write.table == table]
+            new = [write for write in own if isinstance(write, Insert)]
+            is_batch = len(own) == len(new) >= _ROWS_AT_ONCE
+            if is_batch and self._take_over(self._kept[table], partial(add, writes=new), connection):
+                continue
             self._written[table] = self._written.get(table, 0) + len(own)
             if self._written[table] >= MOST_NOTED or any(isinstance(write, Delete) for write in own):
                 self._written[table] = 0
-                self._take_over(self._kept[table], connection)
+                self._take_over(self._kept[table], take_over, connection)
 
-    def _take_over(self, kept: SearchTable, connection: sqlite3.Connection) -> None:
-        """Damage of what is kept for searches fails no write: without a trigger nothing of it is used."""
+    def _take_over(self, kept: SearchTable, work: Callable[..., int], connection: sqlite3.Connection) -> int:
+        """What the work returns; if that is 0, it is undone. Damage of what is kept for searches fails no write: without a
+        trigger nothing of it is used."""
+        done = 0
         connection.execute("savepoint search")
         try:
-            if kept.is_usable(connection):
-                take_over(kept, connection)
+            if kept.is_usable(connection) and not (done := work(kept, connection=connection)):
+                connection.execute("rollback to search")
         except sqlite3.DatabaseError as error:
             if sqlite_code(error) in _PASSING:
                 raise
@@ -309,6 +353,7 @@ class SqliteSearch:
             words = "provider %s: what searches of %s need is damaged and no longer used; server check --create makes it: %s"
             LOG.warning(words, self._database.name, kept.table, error)
         connection.execute("release search")
+        return done
 
     def query(self, compiled: CompiledQuery, connection: sqlite3.Connection) -> sql_records.SqliteQuery:
         """The query as a statement."""

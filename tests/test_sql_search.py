@@ -229,6 +229,30 @@ def test_one_write_costs_little_and_many_are_taken_over_at_once(sql: app.SqlProv
     assert noted(sql) == 0, "what is deleted is not kept for searches"
 
 
+def test_texts_of_a_batch_are_kept_by_its_own_commit(sql: app.SqlProvider, monkeypatch: pytest.MonkeyPatch) -> None:
+    sql.prepare(DECLARED)
+    monkeypatch.setattr(search, "take_over", lambda *_, **__: pytest.fail("the records are read again"))
+    sql.commit([Insert("t", f"{n:04}", {"a": f"Straße {n:04}", "b": n, "c": "" if n % 2 else "x"}) for n in range(130)])
+    assert noted(sql) == 0
+    kept = sql._search._kept["t"]
+    with sql.reading("looking") as connection:
+        rows = connection.execute(f"select key, f0, f1, f2 from {kept.name} order by id").fetchall()
+    assert rows == [(f"{n:04}", f"strasse {n:04}", "", "" if n % 2 else "x") for n in range(130)]
+    assert sql.count(Query("t", search="STRASSE 012", search_fields=FIELDS)) == 10
+
+
+def test_a_batch_of_keys_of_which_something_is_kept_is_found_as_it_is(sql: app.SqlProvider, tmp_path: Path) -> None:
+    sql.prepare(DECLARED)
+    sql.commit([Insert("t", f"{n:04}", {"a": f"old {n:04}"}) for n in range(100)])
+    with by_hand(tmp_path) as connection:
+        connection.execute("delete from t where key in ('0007', '0099')")
+    sql.commit([Insert("t", key, {"a": f"new {key}"}) for key in ["0007", "0099", *(f"{n:04}" for n in range(100, 200))]])
+    for text, count in (("old", 98), ("new", 102), ("OLD 0099", 0), ("NEW 0099", 1), ("new 015", 10)):
+        assert sql.count(Query("t", search=text, search_fields=FIELDS)) == count
+    sql.prepare(DECLARED)
+    assert sql.count(Query("t", search="new", search_fields=FIELDS)) == 102
+
+
 def test_an_earlier_database_gets_what_searches_need_when_it_is_opened(
     sql: app.SqlProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
