@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import ctypes
 import time
 import tomllib
@@ -16,7 +17,7 @@ import app
 from app import Action, App, Caller, Conditions, Request, Response
 
 REGISTRY = app.load_registry(Path("/nowhere"))
-KINDS = REGISTRY.of(app.Provider)
+KINDS = REGISTRY.of(app.Provider)  # type: ignore[type-abstract]
 
 
 def registry_with(*classes: type[app.Extension]) -> app.Registry:
@@ -168,7 +169,7 @@ class Site:
         rows = self.items("admin/audit?_size=1000")
         return [row for row in reversed(rows) if all(row[name] == value for name, value in wanted.items())]
 
-    def stored_bytes(self) -> bytes:
+    def stored_bytes(self) -> builtins.bytes:
         """Everything that lies in the folder, but for the key ring."""
         files = [path for path in sorted(self.folder.rglob("*")) if path.is_file() and path.name != "keys.json"]
         return b"".join(path.read_bytes() for path in files)
