@@ -1038,9 +1038,7 @@ class SiteConfig(Settings):
     data: Path = setting("folder", "data", "folder for everything Satchel writes by itself, mode 0700")
     state: str = setting("text", "", 'provider that keeps tokens and sessions; "" = the one named main, else the only one')
     prefix: str = setting("prefix", "", 'path such as "/ops" under which a proxy passes the site')
-    url: str = setting(
-        "site", "", 'what printed links begin with, such as "https://intranet.example.org"; "" = the bind address'
-    )
+    url: str = setting("site", "", 'what printed links begin with: "https://intranet.example.org"; "" = the bind address')
     lang: str = setting("lang", "en", "language of the pages, and how numbers and dates are written and read")
     timezone: str = setting("timezone", "UTC", "zone in which times are shown, and typed where no offset is given")
     contact: str = setting("text", "", "whom sign-in and error pages name for help")
@@ -1242,6 +1240,7 @@ class AppConfig(Settings):
     home: str = setting("text", "", "a template file, or a form or view such as forms/leave, shown first")
     menu: tuple[Json, ...] = setting("menu", [], "addresses, or { title, href } tables", each=LINK, of="menu item")
     static: Path | None = setting("path", "", "folder served at apps/NAME/static/")
+    wsgi: str = setting("callable", "", "a WSGI program, served at apps/NAME/app/ to whoever may read the app")
 
 
 ResourceConfig: TypeAlias = FilesConfig | FormConfig | ViewConfig | AppConfig
@@ -1624,6 +1623,7 @@ CONVERTERS: Mapping[str, Callable[[Any, Path], Any]] = {
     "hosts": _judged_by("addresses", "hosts", (), _texts), "networks": _judged_by("addresses", "networks", (), _texts),
     "prefix": _judged_by("addresses", "prefix", ""), "site": _judged_by("addresses", "site_address", ""),
     "lang": _judged_by("zones", "language", "en"), "timezone": _judged_by("zones", "zone", "UTC"),
+    "callable": _judged_by("wsgi_apps", "callable_name", ""),
     "grants": _grants, "queue": _queue, "queues": _made, "replies": _made, "type": _type, "opens": _opens,
     "values": _values, "table": _made, "tables": _made, "fields": _fields, "field": _field_name, "name": _name,
     "choices": _choices, "conditions": _made, "condition": _where, "menu": _made, "menu item": _menu_item,
@@ -2359,7 +2359,11 @@ class Route(Configured, ABC):
 
     paths: ClassVar[Mapping[str, str]] = MappingProxyType({})  # {"/openapi.json": "GET"}: methods between spaces
     methods: ClassVar[Mapping[str, Action]] = MappingProxyType({})  # {"PROPFIND": Action.READ}: where that is offered …
-    types: ClassVar[frozenset[str]] = frozenset()  # … by resources of these types
+    types: ClassVar[frozenset[str]] = frozenset()  # … by resources of these types …
+    inside: ClassVar[str] = ""  # … at their paths that begin with this segment, if it is not ""
+
+    def open(self) -> None:
+        """Called in each process that serves, before its first request. ConfigError ends that process."""
 
     @abstractmethod
     def answer(self, asked: Asked, host: Host) -> Answer:
@@ -2674,7 +2678,7 @@ def see_other(location: str, headers: Sequence[tuple[str, str]] = ()) -> Answer:
 def _phrase(status: int) -> str:
     from http import HTTPStatus
 
-    return HTTPStatus(status).phrase
+    return HTTPStatus(status).phrase if status in set(HTTPStatus) else ""
 
 
 def _head_bytes(answer: Answer, *more: str) -> bytes:
@@ -4041,21 +4045,13 @@ class HttpRunner(Runner):
 
     def close(self) -> None:
         """Leave the address to others, but for the workers, which go on listening until they are told to stop."""
-        name = self.listener.getsockname()
-        self.listener.close()
-        if isinstance(name, str):
-            with suppress(OSError):
-                Path(name).unlink()
+        plugin("listeners").close(self.listener)
 
     @property
     def address(self) -> str:
         """The site's own address, for people."""
-        name = self.listener.getsockname()
-        if isinstance(name, str):
-            return f"unix:{name}{self.prefix}"
-        host = f"[{name[0]}]" if ":" in name[0] else name[0]
-        host = {"0.0.0.0": "localhost", "[::]": "localhost"}.get(host, host)  # noqa: S104 (compared, not bound)
-        return f"{'https' if self.config.tls_cert else 'http'}://{host}:{name[1]}{self.prefix}"
+        scheme = "https" if self.config.tls_cert else "http"
+        return f"{plugin('listeners').address_of(self.listener, scheme)}{self.prefix}"
 
     def _tls(self) -> Any:
         """The context for TLS, None without; its files are read anew by each worker."""
@@ -4084,6 +4080,8 @@ class HttpRunner(Runner):
         signal.signal(signal.SIGQUIT, lambda *_: self.server.stop(0))
         self.host.open()
         try:
+            for route in dict.fromkeys(self._routes.values()):
+                route.open()
             self.server.run()
         finally:
             self.host.close()
@@ -4102,10 +4100,11 @@ class HttpRunner(Runner):
     def add(self, route: Route) -> None:
         """Lets a Route answer. Raises ConfigError if another one answers the same."""
         own = [(path, method) for path, methods in route.paths.items() for method in methods.split()]
-        for place, method in [*own, *itertools.product(sorted(route.types), route.methods)]:
+        places = [f"{one}/{route.inside}" for one in sorted(route.types)]
+        for place, method in [*own, *itertools.product(places, route.methods)]:
             other = self._routes.setdefault((place, method), route)
             if other.kind != route.kind:
-                what = f"{method} {place}" if place.startswith("/") else f"{method} of {place}"
+                what = f"{method} {place}" if place.startswith("/") else f"{method} of {place.removesuffix('/')}"
                 raise ConfigError(f"the routes {other.kind} and {route.kind} both answer {what}: remove one of them")
             self.methods[method] = None
         for path, method in own:
@@ -4224,7 +4223,10 @@ class HttpRunner(Runner):
         if method not in self.methods:
             return None
         if exchange.resource:
-            return self._resource if method in _ACTIONS or self._own_route(exchange, method) else None
+            route = self._own_route(exchange, method)
+            if route and route.inside:
+                return partial(self._extension, route)
+            return self._resource if route or method in _ACTIONS else None
         with suppress(HTTPError):
             target, parts = self.router.match({"REQUEST_METHOD": method, "PATH_INFO": "/" + exchange.inner})
             return partial(target, **parts)
@@ -4232,7 +4234,8 @@ class HttpRunner(Runner):
 
     def _own_route(self, exchange: Exchange, method: str) -> Route | None:
         """The Route that answers a method of the resource that the address names."""
-        route, endpoint = self._routes.get((exchange.resource.partition("/")[0], method)), exchange.endpoint
+        place, endpoint = exchange.resource.partition("/")[0] + "/", exchange.endpoint
+        route = self._routes.get((place + "".join(exchange.path_inside[:1]), method)) or self._routes.get((place, method))
         return route if route and endpoint and route.methods[method] in endpoint.actions else None
 
     def _methods_at(self, exchange: Exchange) -> list[str]:
@@ -4299,12 +4302,8 @@ class HttpRunner(Runner):
             status = "degraded"
         if any(state != "ok" for state in providers.values()):
             status, code = "unavailable", 503
-        facts: Value = {"status": status, "providers": providers}
-        if queues:
-            facts["queues"] = queues
-        if trouble:
-            facts["reload"] = trouble
-        return json_answer(code, facts)
+        told: Value = {"status": status, "providers": providers, "queues": queues, "reload": trouble}
+        return json_answer(code, {name: one for name, one in told.items() if one})
 
 
 def _ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
@@ -7072,10 +7071,11 @@ class View(Resource):
 
 
 class AppPage(Resource):
-    """An app: a page with a menu, a home of its own, and a folder of static files."""
+    """An app: a page with a menu, a home of its own, a folder of static files, and a WSGI program, which HTTP alone reaches
+    (plugins/wsgi_apps.py)."""
 
     type = "apps"
-    endpoints = (Endpoint(""), Endpoint("static/PATH"))
+    endpoints = (Endpoint(""), Endpoint("static/PATH"), Endpoint("app"), Endpoint("app/PATH"))
 
     def __init__(
         self, config: AppConfig, menu: Sequence[Mapping[str, str]], static: Blobs | None, opens: Collection[str] = ()
@@ -7085,6 +7085,10 @@ class AppPage(Resource):
         self.title = config.title or config.name.capitalize()
 
     def handle(self, request: Request, scope: Scope) -> Plan:
+        if request.path[:1] == ("app",):
+            if not self.config.wsgi or request.door != "http":
+                raise NotFound(f"apps/{self.name} has no program that is served here")
+            return plan_of(Response())
         if request.path:
             return self._file(self.static, check_path(request.path[1:]))
         menu = [entry for entry in self.menu if "href" in entry or scope.caller.opens(entry["address"])]

@@ -13,6 +13,7 @@ from app import (
     RESOURCE_CONFIGS,
     Action,
     App,
+    AppConfig,
     AppError,
     Command,
     Config,
@@ -49,11 +50,11 @@ if TYPE_CHECKING:
 # ==== 1. CHECK ===================================================================================================
 # Faults that show when things are tried, damage in what is stored, and what an operator should know.
 # uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES PROVIDERS ASSEMBLY plugin:copy plugin:folders plugin:statements
-#       plugin:toml_advice
+#       plugin:toml_advice plugin:wsgi_apps
 # defines: Command:server_check Inspection ServerCheck
 
 # What has an address of its own below a form, view or app; below files, anything can be.
-_BELOW: Mapping[str, Sequence[str]] = {"forms": ("records",), "views": (), "apps": ("static",)}
+_BELOW: Mapping[str, Sequence[str]] = {"forms": ("records",), "views": (), "apps": ("static", "app")}
 
 
 class Inspection:
@@ -83,6 +84,8 @@ class Inspection:
             if name not in away:
                 resource = self._resources.get(address)
                 faults += _resource_faults(address.replace("/", "."), resource, needed.get(name, {}))
+        for name, program in self._programs():
+            faults += _tried(name, partial(plugin("wsgi_apps").load, program, self._config.folder))
         for name, tables in needed.items():
             records = cast(Records, self._app.providers[name])
             own = sorted(table for table in tables if table.startswith("_"))  # Satchel's
@@ -92,6 +95,12 @@ class Inspection:
         if has_keys and self._app.state:
             faults += _tried("auth.keys", lambda: self._app.authority)
         return faults
+
+    def _programs(self) -> Iterator[tuple[str, str]]:
+        """The place of each WSGI program in app.toml, and what stands there."""
+        for one in self._config.resources:
+            if isinstance(one, AppConfig) and one.wsgi:
+                yield f"apps.{one.name}.wsgi", one.wsgi
 
     def warnings(self) -> list[str]:
         """What an operator should know and need not change: of the providers, and grants that allow nothing."""

@@ -76,8 +76,9 @@ def routes(site: Any) -> Json:
     for route in extensions:
         rows += [{"path": re.sub("<.*", "…", path), "methods": methods} for path, methods in route.paths.items()]
     for address in filter(None, site.resources):
-        added = [one.methods for one in extensions if address.partition("/")[0] in one.types]
+        of_type = [one for one in extensions if address.partition("/")[0] in one.types]
         for endpoint in site.resources[address].endpoints:
+            added = [one.methods for one in of_type if one.inside in ("", endpoint.path.partition("/")[0])]
             path = "/".join(filter(None, (f"/{address}", endpoint.path)))
             methods = [one for one in app.methods_of(endpoint) if one != "HEAD"]
             methods += [name for one in added for name, action in one.items() if action in endpoint.actions]

@@ -15,9 +15,9 @@ from pathlib import Path
 from app import Unavailable
 
 # ==== 1. LISTENERS ===============================================================================================
-# Needed once, before the workers begin.
+# Needed before the workers begin, and once they have ended.
 # uses: ERRORS
-# defines: most_files end_with_parent listen unix_listener
+# defines: most_files end_with_parent listen unix_listener close address_of
 
 _MOST_FILES = 8192
 
@@ -71,3 +71,22 @@ def unix_listener(path: str) -> socket.socket:
         return socket.create_server(path, family=socket.AF_UNIX, backlog=1024)
     finally:
         os.umask(before)
+
+
+def close(listener: socket.socket) -> None:
+    """Close it in this process; a Unix socket goes from its folder."""
+    name = listener.getsockname()
+    listener.close()
+    if isinstance(name, str):
+        with suppress(OSError):
+            Path(name).unlink()
+
+
+def address_of(listener: socket.socket, scheme: str) -> str:
+    """Where it listens, for people: scheme://HOST:PORT or unix:PATH."""
+    name = listener.getsockname()
+    if isinstance(name, str):
+        return f"unix:{name}"
+    host = f"[{name[0]}]" if ":" in name[0] else name[0]
+    host = {"0.0.0.0": "localhost", "[::]": "localhost"}.get(host, host)  # noqa: S104 (compared, not bound)
+    return f"{scheme}://{host}:{name[1]}"

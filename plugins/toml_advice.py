@@ -151,7 +151,7 @@ def other_type(word: str) -> str:
 NOT_AVAILABLE = frozenset(
     "files.*.quota forms.*.owner forms.*.states forms.*.notify "
     "forms.*.fields.*.show_if forms.*.fields.*.required_if forms.*.fields.*.options views.*.group_by views.*.chart "
-    "views.*.columns.*.format views.*.columns.*.total apps.*.wsgi".split()
+    "views.*.columns.*.format views.*.columns.*.total".split()
 )
 
 

@@ -55,6 +55,7 @@ MARK = "made by tests/test_docs.py"
 VALUES = {
     "address": "`HOST:PORT`, `[IPV6]:PORT` or `unix:/PATH`",
     "any": "any value",
+    "callable": 'program such as `"stock:application"`',
     "boolean": "`true` or `false`",
     "choices": "list of tables",
     "conditions": "list of conditions",
