@@ -65,7 +65,7 @@ def start(env: Mapping[str, str]) -> str:
     """The address of another ministack."""
     port = backends.free_port()
     env = {**MINISTACK, "GATEWAY_PORT": str(port), **env}
-    command = [backends.tool("emulators", "bin/ministack")]
+    command: list[str | Path] = [backends.tool("emulators", "bin/ministack")]
     backends.Process(command, lambda: backends.listens(port), folder=backends.folder(), env=env)
     return f"http://127.0.0.1:{port}"
 
@@ -99,7 +99,7 @@ def guarded() -> tuple[str, str, str]:
 @functools.cache
 def moto_endpoint() -> str:
     port = backends.free_port()
-    command = [backends.tool("emulators", "bin/moto_server"), "-H", "127.0.0.1", "-p", str(port)]
+    command: list[str | Path] = [backends.tool("emulators", "bin/moto_server"), "-H", "127.0.0.1", "-p", str(port)]
     backends.Process(command, lambda: backends.listens(port), folder=backends.folder())
     return f"http://127.0.0.1:{port}"
 
@@ -159,7 +159,7 @@ class Asked:
 
     @property
     def operation(self) -> str:
-        return self.headers.get("X-Amz-Target", self.method).rpartition(".")[2]
+        return str(self.headers.get("X-Amz-Target", self.method)).rpartition(".")[2]
 
 
 Verdict = str | tuple[int, str, bytes] | None

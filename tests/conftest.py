@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,18 +30,18 @@ def in_ci() -> bool:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport() -> Iterator[None]:
+def pytest_runtest_makereport() -> Generator[None, Any, Any]:
     report = yield
     return refuse_skip(report)
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_make_collect_report() -> Iterator[None]:
+def pytest_make_collect_report() -> Generator[None, Any, Any]:
     report = yield
     return refuse_skip(report)
 
 
-def refuse_skip(report):
+def refuse_skip(report: Any) -> Any:
     """Skipped and expected failures alike: CI has everything that a test may need, or is to say what is missing."""
     if report.skipped and in_ci():
         why = report.longrepr[2] if isinstance(report.longrepr, tuple) else getattr(report, "wasxfail", "no reason given")
@@ -81,7 +81,7 @@ def site(tmp_path: Path) -> Iterator[Any]:
 
 @pytest.fixture
 def staff(site: Any) -> str:
-    return site.token(roles=["staff"])
+    return str(site.token(roles=["staff"]))
 
 
 @pytest.fixture(params=["docs", "blobs"])

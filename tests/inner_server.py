@@ -50,7 +50,8 @@ class Running:
         else:
             self.listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.address, self.tls = self.listener.getsockname(), client_tls
-        self.server = app.HttpServer([self.listener], application, **{"limits": LIMITS, "threads": 3} | options)
+        given: dict[str, Any] = {"limits": LIMITS, "threads": 3} | options
+        self.server = app.HttpServer([self.listener], application, **given)
         self.thread = threading.Thread(target=self.server.run, daemon=True)
         self.thread.start()
 

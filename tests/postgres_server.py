@@ -50,7 +50,7 @@ class Postgres:
             f"port={self.port}", "listen_addresses=127.0.0.1", f"unix_socket_directories={self.folder}",
             "max_connections=60", "shared_buffers=32MB", *settings,
         ]  # fmt: skip
-        command = [programs() / "postgres", "-D", self.data, *(f"-c{option}" for option in options)]
+        command: list[str | Path] = [programs() / "postgres", "-D", self.data, *(f"-c{option}" for option in options)]
         self.process = Postmaster(command, self.is_ready, folder=self.folder, user=USER)
         self.sql(f"create role satchel login createdb password '{self.password}'")
         self.sql("create database satchel owner satchel")
@@ -104,7 +104,7 @@ def server() -> Postgres:
 @functools.cache
 def plugin() -> type[app.Provider]:
     """The class as the program loads it."""
-    return app.load_registry(Path("/nonexistent")).of(app.Provider)["postgres"]
+    return app.load_registry(Path("/nonexistent")).of(app.Provider)["postgres"]  # type: ignore[type-abstract]
 
 
 def open_postgres(folder: Path, **options: object) -> app.Provider:

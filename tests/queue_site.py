@@ -191,7 +191,7 @@ class Door:
     def counted(self, outcome: str, queue: int = 0) -> float:
         """How many messages of a queue came to that, over all runners of the site."""
         name = self.queues[queue].url.rpartition("/")[2]
-        return self.site.app.meters.read().get(("satchel_queue_messages_total", name, outcome), [0.0])[0]
+        return float(self.site.app.meters.read().get(("satchel_queue_messages_total", name, outcome), [0.0])[0])
 
     def rows(self, form: str = "leave") -> list[dict[str, Any]]:
         return self.site.items(f"forms/{form}/records?_size=1000")

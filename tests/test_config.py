@@ -217,7 +217,7 @@ def test_every_converter_is_used_by_a_setting() -> None:
     assert used == set(app.CONVERTERS)
 
 
-GOOD = {
+GOOD: dict[str, list[tuple[str, Any]]] = {
     "callable": [('""', ""), ('"stock:application"', "stock:application"), ('"a.b_1:c.d"', "a.b_1:c.d")],
     "size": [('"10MB"', 10**7), ('"10MiB"', 10 * 2**20), ("5", 5), ('"7 kB"', 7000), ('"0"', 0)],
     "duration": [('"30s"', 30), ('"10m"', 600), ('"12h"', 43200), ('"30d"', 2592000), ('"2w"', 1209600), ("5", 5)],
@@ -459,7 +459,7 @@ def test_a_pattern_that_a_plugin_asks_for_is_judged_at_its_place(tmp_path: Path)
 
 
 def test_a_bad_value_of_any_setting_of_a_provider_is_a_fault_and_no_traceback(tmp_path: Path) -> None:
-    for kind, cls in app.load_registry(tmp_path).of(app.Provider).items():
+    for kind, cls in app.load_registry(tmp_path).of(app.Provider).items():  # type: ignore[type-abstract]
         for one in cls.settings:
             if one.kind == "any":
                 continue

@@ -529,7 +529,7 @@ def write_files(text: str, folder: Path) -> None:
 
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        return taken.getsockname()[1]
+        return int(taken.getsockname()[1])
 
 
 class Tour:
@@ -586,7 +586,7 @@ class Tour:
         self.stop()
         with self.log.open("wb") as log:
             words = [*command.split(), "--bind", f"127.0.0.1:{self.port}"]
-            self.server = subprocess.Popen(
+            server = self.server = subprocess.Popen(
                 words,
                 cwd=self.folder,
                 env=self.env,
@@ -595,7 +595,7 @@ class Tour:
                 stderr=log,
                 start_new_session=True,
             )
-        wait_for(lambda: self.log.read_text().count("\n") >= lines or self.server.poll() is not None, "the server's words")
+        wait_for(lambda: self.log.read_text().count("\n") >= lines or server.poll() is not None, "the server's words")
         return self.log.read_text().rstrip("\n")
 
     def stop(self) -> None:
@@ -774,8 +774,11 @@ def test_the_commands_for_queues_do_what_they_show(start_tour: Callable[..., Tou
         queue.send(good, token=token)
         queue.send(good, token=weak)
         queue.send(good | {"data": {}}, token=token)
-        dead = lambda: int(queue.facts(queue.dead_url)["ApproximateNumberOfMessages"])  # noqa: E731
-        wait_for(lambda: queue.empty() and dead() == 2, "two dead letters")
+
+        def are_dead() -> bool:
+            return queue.empty() and queue.facts(queue.dead_url)["ApproximateNumberOfMessages"] == "2"
+
+        wait_for(are_dead, "two dead letters")
         for _, content, shown in commands:
             printed = tour.run(content)
             assert shows(shown, printed), f"{content}it is shown:\n{shown}\nit printed:\n{printed}"

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import cast
 
 import backends
 import pytest
@@ -143,7 +144,7 @@ class Slow:
 
     def go_on(self) -> None:
         """What is due, and no longer than a moment."""
-        ended = [key.fileobj for key, _ in self.selector.select(0.05)]
+        ended = [cast(socket.socket, key.fileobj) for key, _ in self.selector.select(0.05)]
         now = time.monotonic()
         for client, due in list(self.due.items()):
             if due > now or client in ended:
@@ -159,7 +160,7 @@ class Slow:
             except OSError:
                 ended.append(client)
         for client in ended:
-            self.add(self.drop(client))  # type: ignore[arg-type]
+            self.add(self.drop(client))
             self.returned += 1
 
     def close(self) -> None:

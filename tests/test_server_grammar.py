@@ -339,7 +339,7 @@ STRICTER = [
 
 def wanted(h11: Any, data: bytes) -> tuple[list[Heard], list[Rule]]:
     """What we have to read from a stream, and the rules that end it, of which we may name any."""
-    found = []
+    found: list[Heard] = []
     for sent in of_h11(h11, data):
         if rules := [rule for rule in STRICTER if rule.applies(sent)]:
             return found, rules

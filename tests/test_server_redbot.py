@@ -42,7 +42,7 @@ CHECKED = {"CL_CORRECT", "DATE_CORRECT", "INM_304", "IMS_304", "RANGE_CORRECT"}
 
 def looked_at(url: str) -> list[dict[str, Any]]:
     """REDbot's notes on an address, and those below them."""
-    command = [backends.tool("redbot", "bin/redbot"), "-o", "har", url]
+    command: list[str | Path] = [backends.tool("redbot", "bin/redbot"), "-o", "har", url]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return list(all_of(json.loads(done.stdout)["log"]["entries"][0]["_red_messages"]))

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
-from typing import ClassVar
+from typing import Any, ClassVar
 from urllib.parse import urlencode, urlsplit
 
 from conftest import PATIENCE_S, Server
@@ -26,7 +26,7 @@ class Answer:
         return self.body.decode()
 
     @property
-    def data(self):
+    def data(self) -> Any:
         return json.loads(self.body)
 
 
