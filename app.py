@@ -1899,6 +1899,10 @@ class Records(Provider):
         whose precondition fails, Invalid if a key occurs twice, Unsupported for several writes if it is not `atomic`.
         """
 
+    def mark(self) -> Any:
+        """What differs after every commit, whichever process made it; None if that is not known more cheaply than get()."""
+        return None
+
     def walk(self, query: Query) -> Iterator[Record]:
         """Every record of the query in order, fetched in pages of at most 1,000."""
         cursor: str | None = query.after
@@ -2106,12 +2110,8 @@ class Resource(ABC):
     name: str
     title: str
     endpoints: ClassVar[tuple[Endpoint, ...]] = (Endpoint(""),)  # routes, Allow, info routes and OpenAPI follow from them
-    actions: ClassVar[frozenset[Action]]  # of all endpoints
     records: Records | None = None  # keep its records, audit entries and request ids; None means the state provider
     providers: Sequence[Provider] = ()  # that it reads, or writes to
-
-    def __init_subclass__(cls) -> None:
-        cls.actions = frozenset(action for endpoint in cls.endpoints for action in endpoint.actions)
 
     @classmethod
     def endpoint(cls, path: Sequence[str]) -> Endpoint | None:
@@ -5168,6 +5168,7 @@ KEEP_SESSION_S = 86_400  # after its end: for that long its cookie shows that so
 KEEP_TOKEN_S = 90 * 86_400  # rows of dead tokens stay for readers of the audit trail
 _FUTURE_S = 60  # how far another node's clock may be ahead
 _SHORT_MAC_BYTES = 24
+_MOST_KNOWN = 1000  # callers that an Authority remembers
 _TO_URL, _FROM_URL = bytes.maketrans(b"+/", b"-_"), bytes.maketrans(b"-_", b"+/")  # binascii takes half of base64's time
 _SECRET = re.compile(r"[A-Za-z0-9_-]{43}")  # 32 random bytes: a session id or the code of a link
 
@@ -5555,9 +5556,23 @@ def _to_value(token: Token) -> Value:
     return value | {"grants": list(token.grants), "roles": list(token.roles)}
 
 
+class _Proof(NamedTuple):
+    """What a credential that was found good proves, until a time, if nothing is committed and no key changes."""
+
+    token: Token
+    scope: str
+    roles: Sequence[str]
+    until: float
+    session: bool = False
+
+
+def _row_proof(token: Token, *, session: bool = False) -> _Proof:
+    return _Proof(token, " ".join(token.grants), token.roles, token.expires_at, session)
+
+
 class Authority:
-    """Who is asking, and the life of tokens, sessions and sign-in links. Every answer reads the token's row anew, so a
-    revocation works on the next request."""
+    """Who is asking, and the life of tokens, sessions and sign-in links. Every answer follows from the token's row as it is,
+    so a revocation works on the next request: the row is read anew unless nothing was committed since."""
 
     def __init__(
         self,
@@ -5571,6 +5586,8 @@ class Authority:
     ) -> None:
         self.keys, self._records, self._roles, self._public = keys, records, roles, public
         self._issuer, self._session_s, self._clock = issuer, session_s, clock
+        self._anybody = Caller(grants=public)
+        self._known: tuple[Any, dict[str, tuple[float, _Proof]]] = None, {}  # see _all_known
         self._touched: tuple[int, set[str]] = (0, set())  # a minute and the tokens seen used in it
         self._touch_lock = threading.Lock()
 
@@ -5583,8 +5600,27 @@ class Authority:
         as they are now. Everybody may do what the public may.
         """
         if not credential:
-            return Caller(grants=self._public)
+            return self._anybody
         at = self._clock() if at is None else at
+        known = self._all_known()
+        since, proof = known.get(credential) or (math.inf, None)
+        if proof is None or not since <= at < proof.until:
+            proof = self._proof(credential, at)
+            known[credential] = at, proof
+        return self._caller(proof)
+
+    def _all_known(self) -> dict[str, tuple[float, _Proof]]:
+        """What was proved since when, by credential, since the last commit and with this ring of keys. It is taken before a
+        row is read, so that what is put into it is no older than it says."""
+        mark = self._records.mark()
+        if mark is None:
+            return {}
+        known, moment = self._known, (mark, self.keys.keys)
+        if known[0] != moment or len(known[1]) >= _MOST_KNOWN:
+            known = self._known = moment, {}
+        return known[1]
+
+    def _proof(self, credential: str, at: float) -> _Proof:
         scheme, _, secret = credential.partition(" ")
         match scheme.lower():  # RFC 9110 section 11.1
             case "bearer":
@@ -5599,22 +5635,23 @@ class Authority:
         """The program itself in a role of app.toml, with that role's grants alone."""
         return Caller(f"service:{role}", "", (role,), self._roles[role])
 
-    def _bearer(self, text: str, at: float) -> Caller:
+    def _bearer(self, text: str, at: float) -> _Proof:
         if text.startswith("stl_"):
-            return self._row_caller(self._living(self._short_jti(text), at))
+            return _row_proof(self._living(self._short_jti(text), at))
         claims = verify_jwt(self.keys, text, self._issuer, at)
         token = self._living(claims["jti"], at)
         if token.subject != claims["sub"]:
             raise _foreign("sub is not the subject of the token's row")
-        return self._caller(token, claims.get("scope", ""), claims.get("roles", ()))
+        return _Proof(token, claims.get("scope", ""), claims.get("roles", ()), min(claims["exp"], token.expires_at))
 
-    def _session(self, sessions: str, at: float) -> Caller:
-        """The caller of the first session that is good; they are separated by spaces."""
+    def _session(self, sessions: str, at: float) -> _Proof:
+        """That of the first session that is good; they are separated by spaces."""
         refused = Unauthenticated("the session has ended: sign in again")
         for row in self._session_rows(sessions):
             try:
                 if row.value["expires_at"] > at:
-                    return self._row_caller(self._living(row.value["jti"], at), session=True)
+                    proof = _row_proof(self._living(row.value["jti"], at), session=True)
+                    return proof._replace(until=min(row.value["expires_at"], proof.until))
             except Unauthenticated as error:
                 refused = error
         raise refused
@@ -5637,10 +5674,8 @@ class Authority:
             raise Unauthenticated("the token has expired")
         return token
 
-    def _row_caller(self, token: Token, *, session: bool = False) -> Caller:
-        return self._caller(token, " ".join(token.grants), token.roles, session=session)
-
-    def _caller(self, token: Token, scope: str, roles: Sequence[str], *, session: bool = False) -> Caller:
+    def _caller(self, proof: _Proof) -> Caller:
+        token, scope, roles, _, session = proof
         known = tuple(role for role in roles if role in self._roles)
         grants = scope_grants(scope) + tuple(grant for role in known for grant in self._roles[role]) + self._public
         return Caller(token.subject, token.jti, known, grants, session)
@@ -5772,12 +5807,12 @@ class Authority:
         expires_at = min(int(now) + self._session_s, token.expires_at)
         value = {"jti": jti, "subject": token.subject, "created_at": int(now), "expires_at": expires_at}
         writes.append(Insert("_sessions", _digest(session_id), value))
-        return session_id, expires_at - int(now), self._row_caller(token, session=True), writes
+        return session_id, expires_at - int(now), self._caller(_row_proof(token, session=True)), writes
 
     def _redeem(self, secret: str, now: float) -> tuple[str, list[Write]]:
         """The jti behind a secret, and the writes that use it up. No token is as short as a link's code."""
         if not _SECRET.fullmatch(secret):
-            return self._bearer(secret, now).token_id, []
+            return self._bearer(secret, now).token.jti, []
         link = self._records.get("_links", _digest(secret))
         if link is None or link.damage or link.value["expires_at"] <= now:
             raise Unauthenticated("the sign-in link was used or has expired: ask for a new one")
@@ -7739,6 +7774,8 @@ class SqliteDatabase(Provider):
         self._lock = ProcessLock(self.path.with_name(self.path.name + ".lock"))
         self._group = GroupCommit(self._commit_jobs)
         self._pool = Pool(f"provider {name}", partial(_sqlite_reader, self.path), keep=8)
+        self._watching = threading.Lock()
+        self._watcher: sqlite3.Connection | None = None  # which sees the commits of all other connections
         self._writer: sqlite3.Connection | None = None
         self._tables: set[str] = set()  # known to be there and to be ours
         self._written: set[str] = set()  # found by the transaction at work, which may be rolled back
@@ -7751,6 +7788,8 @@ class SqliteDatabase(Provider):
     def close(self) -> None:
         """The writer goes last and inside the lock, because its close is a checkpoint."""
         self._pool.close()
+        with self._watching:
+            self._end_watching()
         writer, self._writer = self._writer, None
         self._forget()
         with suppress(OSError, sqlite3.Error):
@@ -7817,6 +7856,11 @@ class SqliteDatabase(Provider):
             finally:
                 connection.set_progress_handler(None, 0)
                 self._pool.give_back(connection)
+
+    def _end_watching(self) -> None:
+        watcher, self._watcher = self._watcher, None
+        if watcher:
+            watcher.close()
 
     def _opened_writer(self) -> sqlite3.Connection:
         """The writing connection; made, with the database, at its first use. The caller holds the lock."""
@@ -8003,6 +8047,15 @@ class SqlProvider(SqliteDatabase, Records, Blobs, Queries):
         for key in keys:
             if record := self.get(query.table, key):
                 yield record
+
+    def mark(self) -> Any:
+        with self._watching:
+            try:
+                self._watcher = self._watcher or self._pool.take()
+                return self._watcher, self._watcher.execute("pragma data_version").fetchone()[0]  # counted by connection
+            except (Unavailable, sqlite3.Error):
+                self._end_watching()
+                return None
 
     def count(self, query: Query) -> int:
         return self._count(query, None, math.inf)

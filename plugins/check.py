@@ -141,8 +141,9 @@ class Inspection:
         if type_ in _BELOW and below[1:2] and below[1] not in ("*", "**", *_BELOW[type_]):
             known = [f"{near[0]}/{name}" for name in _BELOW[type_]] or [near[0]]
             return f"{grant} names nothing that is declared; did you mean {known[0]}?"
-        if not any(grant.actions & self._resources[a].actions for a in near):
-            can = ", ".join(a for a in Action if a in self._resources[near[0]].actions)
+        offered = {a: {action for one in self._resources[a].endpoints for action in one.actions} for a in near}
+        if not any(map(grant.actions.intersection, offered.values())):
+            can = ", ".join(action for action in Action if action in offered[near[0]])
             return f"{grant} allows nothing: the actions of {near[0]} are {can}"
         return ""
 

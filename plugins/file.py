@@ -262,12 +262,17 @@ class Journal:
         """What changes with every append. The time is part of it, since a line may replace a torn end of the same length."""
         return there.st_ino, there.st_size, there.st_mtime_ns
 
-    def is_fresh(self) -> bool:
-        """Whether the file is the one that was read, up to its end; one stat call and no lock."""
+    def state(self) -> tuple[int, int, int] | None:
+        """That of the file as it is; None if there is none. One stat call and no lock."""
         try:
-            return self._state(os.stat(self._path)) == self._seen
+            return self._state(os.stat(self._path))
         except FileNotFoundError:
-            return self._descriptor < 0
+            return None
+
+    def is_fresh(self) -> bool:
+        """Whether the file is the one that was read, up to its end."""
+        state = self.state()
+        return state == self._seen if state else self._descriptor < 0
 
     def refresh(self) -> None:
         """Read what other processes appended; everything, if they replaced the file."""
@@ -494,6 +499,11 @@ class FolderRecords(Records):
         with self._table(table) as records:
             record = records.get(key)
             return record and record._replace(value=copy_value(record.value))
+
+    def mark(self) -> Any:
+        with suppress(OSError):  # get() says what is wrong
+            return self._journal.state() if self._open else None
+        return None
 
     def tables(self) -> list[str]:
         with self._table(""):

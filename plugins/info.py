@@ -23,7 +23,7 @@ from app import Action, AppError, Blobs, Json, Provider, Queries, Records, Route
 
 def resources(site: Any) -> Json:
     return [
-        {"address": address, "title": r.title, "actions": [a for a in Action if a in r.actions]}
+        {"address": address, "title": r.title, "actions": [a for a in Action if any(a in e.actions for e in r.endpoints)]}
         for address, r in site.resources.items()
     ]
 

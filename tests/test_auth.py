@@ -39,6 +39,8 @@ class Memory(app.Records):
         self.lock = threading.Lock()
         self.reads = 0
         self.commits = 0
+        self.tells = True  # whether anything was committed
+        self.meanwhile: Callable[[], None] = lambda: None  # what others do once a row was read
         self.failure: app.AppError | None = None
 
     def open(self) -> None: ...
@@ -52,7 +54,11 @@ class Memory(app.Records):
         assert app.is_key(key)
         self.reads += 1
         row = self.rows.get((table, key))
+        self.meanwhile()
         return app.Record(key, row[0], json.loads(row[1])) if row else None
+
+    def mark(self) -> int | None:
+        return self.commits if self.tells else None
 
     def _select(self, query: app.Query) -> list[app.Record]:
         with self.lock:
@@ -147,9 +153,11 @@ class World:
         self.records.commit(self.authority.revoke(token))
 
 
-@pytest.fixture
-def world() -> World:
-    return World()
+@pytest.fixture(params=["told of commits", "asked each time"])
+def world(request: pytest.FixtureRequest) -> World:
+    made = World()
+    made.records.tells = request.param == "told of commits"
+    return made
 
 
 def b64(data: bytes) -> str:
@@ -718,6 +726,33 @@ def test_revocation_works_on_the_very_next_request_of_every_door_and_node(world:
     for authority in (world.authority, other_node):
         for credential in credentials:
             refused(lambda a=authority, c=credential: a.identify(c))  # type: ignore[misc]
+
+
+def test_a_revocation_right_after_the_row_was_read_holds_for_the_next_request(world: World) -> None:
+    token = world.issue()
+    text = world.authority.jwt(token)
+
+    def revoke() -> None:
+        world.records.meanwhile = lambda: None
+        world.revoke(token)
+
+    world.records.meanwhile = revoke
+    assert world.bearer(text).subject == "ann"
+    assert "revoked" in refused(lambda: world.bearer(text)).message
+
+
+def test_who_is_known_is_judged_by_the_time_of_each_request(world: World) -> None:
+    token = world.issue(s=100)
+    claims = json.loads(app._unb64(world.authority.jwt(token).split(".")[1]))
+    text = forge(claims | {"nbf": int(NOW) + 10, "exp": int(NOW) + 90})
+    for _ in range(2):
+        assert world.bearer(text, NOW + 50).subject == "ann"
+        assert "not valid yet" in refused(lambda: world.bearer(text, NOW + 9)).message
+        assert world.bearer(text, NOW + 10) == world.bearer(text, NOW + 89)
+        assert "expired" in refused(lambda: world.bearer(text, NOW + 90)).message
+    short = world.authority.short(token)
+    assert world.bearer(short, NOW + 99) == world.bearer(short, NOW)
+    assert "expired" in refused(lambda: world.bearer(short, NOW + 100)).message
 
 
 def test_revoking_twice_writes_once_and_keeps_the_first_time(world: World) -> None:
