@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gc
 import importlib
 import json
 import os
 import stat
 import sys
 from collections.abc import Iterator
+from types import ModuleType
 
 MANIFEST = "unpacked.json"  # written last: {path: bytes} of everything unpacked
 UNPACKING = ".unpacking-"
@@ -56,7 +58,17 @@ def main() -> None:
         return
     # First of all, so that no app.py on PYTHONPATH is taken for ours.
     sys.path.insert(0, os.path.join(folder, "site-packages"))
-    sys.exit(importlib.import_module("app").main())
+    sys.exit(imported_app().main())
+
+
+def imported_app() -> ModuleType:
+    """The module app. What comes with it stays to the end, so nothing looks for garbage in it: neither while it is
+    imported, nor later in each worker, nor at the end of the process, which took commands a tenth of their time."""
+    gc.disable()
+    app = importlib.import_module("app")
+    gc.freeze()
+    gc.enable()
+    return app
 
 
 def complain(archive: str, message: str) -> None:

@@ -35,13 +35,14 @@ OF_SOME_PROVIDERS = {"asn1crypto", "boto3", "botocore", "dateutil", "jmespath", 
 
 STAND_IN = '''
 """A stand-in for app.py, number {number}."""
-import json, os, sys
+import gc, json, os, sys
 
 def main():
     if "fork" in sys.argv and os.fork():
         return 0
     seen = {{"number": {number}, "file": __file__, "modules": sorted(sys.modules),
             "folder": os.stat(os.path.dirname(__file__)).st_ino,
+            "collects": gc.isenabled(), "frozen": gc.get_freeze_count(),
             "environ": {{name: value for name, value in os.environ.items() if name.startswith(("SHIV", "PYTHON"))}}}}
     print(json.dumps(seen), flush=True)
     if "wait" in sys.argv or "fork" in sys.argv:
@@ -441,6 +442,14 @@ def test_child_processes_find_the_environment_as_it_was(place: Place, stand_ins:
     assert place.run(stand_ins[0]).seen["environ"] == {}
     given = {"SHIV_ROOT": str(tmp_path / "root"), "PYTHONPATH": str(tmp_path)}
     assert place.run(stand_ins[0], **given).seen["environ"] == given
+
+
+def test_nobody_looks_for_garbage_in_what_was_imported_and_everybody_in_what_comes_later(
+    place: Place, stand_ins: list[Path]
+) -> None:
+    seen = place.run(stand_ins[0]).seen
+    assert seen["collects"]
+    assert seen["frozen"] > 1000
 
 
 def test_another_app_on_the_path_is_not_taken_for_ours(place: Place, stand_ins: list[Path], tmp_path: Path) -> None:
