@@ -20,14 +20,17 @@ import sys
 import time
 import urllib.request
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+from conftest import Server
 
 ROOT = Path(__file__).parent.parent
 TREE = ["plugins", "templates", "static", ".build", "build.sh", "pyproject.toml", "constraints.txt", "LICENSE"]
 SIZE_LIMIT = 4 * 1024 * 1024
+NO_MORE: Mapping[str, str | None] = {}
 NOWHERE = "/proc/nonexistent"  # cannot be made, not even by root, whom no mode bits stop
 NOT_FOUND_IN_BUILDS = ("pytest", "mypy", "pip", "setuptools", "direct_url.json", "RECORD", "INSTALLER")
 AWS_SERVICES = {"s3", "sqs", "dynamodb", "sts"}
@@ -97,9 +100,13 @@ class Place:
         merged = {name: value for name, value in {**self.env, **env}.items() if value is not None}
         return {"env": merged, "cwd": self.tmp, "text": True}
 
-    def run(self, archive: Path, *args: str, flags: tuple[str, ...] = (), **env: str | None) -> Run:
+    def run(
+        self, archive: Path, *args: str, flags: tuple[str, ...] = (), env: Mapping[str, str | None] = NO_MORE, **more: str
+    ) -> Run:
         command = [self.python, *flags, str(archive), *args]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, **self.options(env))  # type: ignore[call-overload]
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, **self.options({**env, **more})
+        )  # type: ignore[call-overload]
         return Run(done.returncode, done.stdout, done.stderr)
 
     @contextlib.contextmanager
@@ -118,10 +125,11 @@ class Run:
         self.code, self.out, self.err = code, out, err
 
     @property
-    def seen(self) -> dict:
+    def seen(self) -> dict[str, Any]:
         """What the stand-in saw, once it is sure that it ran and that nobody complained."""
         assert (self.code, self.err) == (0, "")
-        return json.loads(self.out)
+        seen: dict[str, Any] = json.loads(self.out)
+        return seen
 
     @property
     def unpacked_in(self) -> Path:
@@ -296,7 +304,7 @@ def test_a_service_that_botocore_does_not_have_ends_the_build(tmp_path: Path, wr
     shutil.copy(ROOT / ".build" / "pack.py", tmp_path / ".build")
     (tmp_path / "bundle" / "botocore" / "data" / "s3").mkdir(parents=True)
     (tmp_path / "pyproject.toml").write_text(f'[tool.satchel.botocore]\nservices = ["s3", "{wrong}"]\n')
-    command = [sys.executable, tmp_path / ".build" / "pack.py", "bundle", tmp_path / "bundle"]
+    command = [sys.executable, str(tmp_path / ".build" / "pack.py"), "bundle", str(tmp_path / "bundle")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30)
     assert done.returncode == 1
     assert "pyproject.toml: botocore has no" in done.stderr
@@ -441,7 +449,7 @@ def test_the_exit_code_is_the_programs(place: Place, stand_ins: list[Path]) -> N
 def test_child_processes_find_the_environment_as_it_was(place: Place, stand_ins: list[Path], tmp_path: Path) -> None:
     assert place.run(stand_ins[0]).seen["environ"] == {}
     given = {"SHIV_ROOT": str(tmp_path / "root"), "PYTHONPATH": str(tmp_path)}
-    assert place.run(stand_ins[0], **given).seen["environ"] == given
+    assert place.run(stand_ins[0], env=given).seen["environ"] == given
 
 
 def test_nobody_looks_for_garbage_in_what_was_imported_and_everybody_in_what_comes_later(
@@ -556,6 +564,8 @@ def test_a_version_in_use_stays_until_nobody_runs_it(
         place.run(stand_ins[1])
         assert len(builds_in(place.cache)) == 2
         assert place.run(stand_ins[0]).seen["number"] == 1
+        assert old.stdin
+        assert old.stdout
         old.stdin.close()
         assert old.stdout.read() == ""  # end of file: the last process has ended
     assert place.run(stand_ins[1]).seen["number"] == 2
@@ -571,7 +581,7 @@ def test_a_folder_replaced_while_a_start_waited_for_its_lock_is_not_claimed(
     assert start["claim"](str(folder))
 
     def lock_and_lose(path: str, *, shared: bool) -> int:
-        held = start["lock"](path, shared=shared)
+        held: int = start["lock"](path, shared=shared)
         folder.rename(folder.with_name("taken"))
         shutil.copytree(folder.with_name("taken"), folder)
         return held
@@ -601,7 +611,7 @@ def test_what_others_keep_in_the_same_folder_stays(place: Place, stand_ins: list
 def test_help_works_with(place: Place, pyz: Path, tmp_path: Path, env: dict[str, str | None]) -> None:
     if not env.get("HOME", NOWHERE):
         env = {**env, "XDG_CACHE_HOME": str(tmp_path / "cache")}  # or it unpacks into the real home
-    result = place.run(pyz, "--help", **env)
+    result = place.run(pyz, "--help", env=env)
     assert (result.code, result.err) == (0, "")
     assert "server" in result.out
 
@@ -615,7 +625,7 @@ def test_it_names_its_version(place: Place, pyz: Path, unpack_root: Path) -> Non
     assert version[1] in result.out
 
 
-def test_a_server_starts_in_an_empty_folder_and_stops_cleanly(running, place: Place) -> None:
+def test_a_server_starts_in_an_empty_folder_and_stops_cleanly(running: Server, place: Place) -> None:
     assert running.base_url.startswith("http://127.0.0.1:")
     assert running.sign_in_link.startswith(running.base_url)
     ask = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=10).status)"
@@ -646,10 +656,12 @@ def test_a_command_imports_no_driver_of_another_provider(place: Place, pyz: Path
 def test_a_driver_that_is_imported_by_name_would_be_seen(place: Place, pyz: Path, unpack_root: Path) -> None:
     ask = "import importlib; importlib.import_module('boto3'); importlib.import_module('pg8000')"
     env = {"SHIV_ROOT": str(unpack_root), "SHIV_INTERPRETER": "1"}
-    assert imported(place.run(pyz, "-c", ask, flags=("-X", "importtime"), **env).err) >= OF_SOME_PROVIDERS
+    assert imported(place.run(pyz, "-c", ask, flags=("-X", "importtime"), env=env).err) >= OF_SOME_PROVIDERS
 
 
-def test_a_server_on_sqlite_that_has_answered_imported_no_driver_of_another_provider(start_server) -> None:
+def test_a_server_on_sqlite_that_has_answered_imported_no_driver_of_another_provider(
+    start_server: Callable[..., Server],
+) -> None:
     server = start_server(env={"PYTHONPROFILEIMPORTTIME": "1"})
     with urllib.request.urlopen(server.sign_in_link, timeout=30) as answer:
         assert answer.status == 200
@@ -722,7 +734,7 @@ def test_a_server_answers_its_first_request_no_later_than_from_the_source(
 
 
 def test_the_built_file_serves_at_the_root_of_a_clone_whose_plugins_it_brings_along(
-    start_server, run_pyz, tmp_path: Path
+    start_server: Callable[..., Server], run_pyz: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
     clone = tmp_path / "clone"
     for name in ("plugins", "templates", "static"):
