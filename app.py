@@ -722,9 +722,9 @@ class Encoded(dict[str, Json]):
 
     __slots__ = ("text",)
 
-    def __init__(self, value: Value, text: str = "") -> None:
-        super().__init__(value)
-        self.text = text or dump_json(value)
+    def __init__(self, value: Value, text: str = "", /, **more: Json) -> None:
+        super().__init__(value, **more)
+        self.text = text or dump_json(value | more)
 
 
 def dump_json(value: Json, *, indent: int | None = None) -> str:
@@ -6631,6 +6631,7 @@ class Form(Resource):
         self.opens = frozenset([f"forms/{config.name}"] if config.opens == "records" else [])
         self._known: dict[tuple[str, ...], Callable[[Record], str]] = {}  # _text() of the columns of each list
         self._asked = [(n, f'"{n}":', f.config.default, f.config.required, f.text_of) for n, f in self.fields.items()]
+        self._nulls = _members(dict.fromkeys(self.fields))
         self._empty = dict.fromkeys((*self.fields, *RESERVED_FIELDS[2:]))
         self._called = config.called or f"{{{next(iter(self.fields))}}}"
         self._called_by = [column for column in self.columns if column.name in NAME_PLACE.findall(self._called)]
@@ -6835,12 +6836,15 @@ class Form(Resource):
         stamp |= {"updated_at": stamp["created_at"], "updated_by": scope.caller.subject}
         places = scope.new_ids(len(drafts))  # of files, too: a given key may be anything
         steps = self.files.stage(zip(places, (value for value, _ in drafts), strict=True)) if self.files else ()
-        stamps, changes, answers = _members(stamp), [], []
+        stamps, changes, answers = ",".join(_members(stamp).values()), [], []
         for place, (value, quick) in zip(places, drafts, strict=True):
-            members = (quick or _members(value)) + stamps
-            record = Record(place if key is None else key, 1, Encoded(value | stamp, "{" + ",".join(members) + "}"))
+            members = quick or _members(value)
+            text = ",".join([*members.values(), stamps])
+            record = Record(place if key is None else key, 1, Encoded(value, f"{{{text}}}", **stamp))
             changes.append(Change(Insert(self.table, record.key, record.value)))
-            answers.append(self._answered(record, members))
+            if len(members) < len(self.fields):
+                text = ",".join([*(self._nulls | members).values(), stamps])
+            answers.append(self._answered(record, "" if self.shares.keys() & value.keys() else text))
         if batch:
             data = Encoded({"items": answers}, '{"items":[' + ",".join([one.text for one in answers]) + "]}")
             answer = Response(data=data, created=True)
@@ -6860,18 +6864,16 @@ class Form(Resource):
             why = f"its provider does at most {records.most_writes} writes at once, and each record has an audit entry"
             raise TooLarge(f"{request.resource} takes at most {fit} records a request, and this has {size}: {why}")
 
-    def _answered(self, record: Record, members: Sequence[str] = ()) -> Encoded:
-        """flat() of a record that is written, of the text of its value, or of its members, which are encoded already."""
-        flat, value = self.flat(record), cast(Encoded, record.value)
-        files = [name for name in self.shares if name in value]  # whose addresses are others
+    def _answered(self, record: Record, text: str = "") -> Encoded:
+        """flat() of a record that is written. `text` is that of its members, those that are None too, if it is known."""
         head = f'{{"id":{dump_json(record.key)},"version":{record.version},'
-        if len(flat) == len(value) + 2 and not files:
+        if text:
+            known: Value = {"id": record.key, "version": record.version}
+            return Encoded(known, f"{head}{text}}}", **self._empty | record.value)
+        flat, value = self.flat(record), cast(Encoded, record.value)
+        if len(flat) == len(value) + 2 and not self.shares.keys() & value.keys():  # the addresses of files are others
             return Encoded(flat, head + value.text[1:])
-        texts = dict(zip(value, members, strict=False)) | dict(
-            zip(files, _members({n: flat[n] for n in files}), strict=True)
-        )
-        rest = [texts.get(name) or f"{dump_json(name)}:{dump_json(one)}" for name, one in islice(flat.items(), 2, None)]
-        return Encoded(flat, head + ",".join(rest) + "}")
+        return Encoded(flat, head + ",".join(islice(_members(flat).values(), 2, None)) + "}")
 
     def _update(self, request: Request, scope: Scope, record: Record) -> Plan:
         """What changes is checked, and nothing else: a value that was stored under other rules stays as it is."""
@@ -6932,9 +6934,9 @@ class Form(Resource):
         names = [name for name in RESERVED_FIELDS if name in data and data[name] != flat[name]]
         return [Fault(f"/{name}", "read_only", detail) for name in names]
 
-    def _valid(self, items: Sequence[tuple[str, Json]], typed: bool) -> list[tuple[Value, list[str]]]:
-        """The valid fields of each (pointer, data) of a new record, in declared order, and their members as JSON, or [] if
-        they are still to be encoded. Raises Invalid with every fault."""
+    def _valid(self, items: Sequence[tuple[str, Json]], typed: bool) -> list[tuple[Value, dict[str, str]]]:
+        """The valid fields of each (pointer, data) of a new record, in declared order, and their _members(), or {} if they
+        are still to be encoded. Raises Invalid with every fault."""
         quick = [found for _, data in items if (found := self._quick(data))] if typed else []
         if len(quick) == len(items):
             return quick
@@ -6947,23 +6949,23 @@ class Form(Resource):
                 break
         if faults:
             raise Invalid(f"the data for forms/{self.name} is not valid", faults=faults)
-        return [(value, []) for value in values]
+        return [(value, {}) for value in values]
 
-    def _quick(self, data: Json) -> tuple[Value, list[str]] | None:
-        """The valid fields of a new record and their members as JSON, if all of it is as it mostly comes; None if _read has
+    def _quick(self, data: Json) -> tuple[Value, dict[str, str]] | None:
+        """The valid fields of a new record and their _members(), if all of it is as it mostly comes; None if _read has
         to look at it."""
         if type(data) is not dict or not data.keys() <= self.fields.keys():
             return None
         value: Value = {}
-        members = []
+        members: dict[str, str] = {}
         for name, mark, default, is_required, text_of in self._asked:
             given = data.get(name, default)
             if given is not None and (text := text_of(given)):
                 value[name] = given
-                members.append(mark + text)
+                members[name] = mark + text
             elif given is not None or is_required:
                 return None
-        return (value, members) if sum(map(len, members)) < MOST_RECORD_BYTES // 4 else None
+        return (value, members) if sum(map(len, members.values())) < MOST_RECORD_BYTES // 4 else None
 
     def _read(self, data: Json, pointer: str, typed: bool, value: Value) -> Iterator[Fault]:
         """Put the valid fields of one new record into `value`; the faults of the others."""
@@ -7000,9 +7002,9 @@ class Form(Resource):
         return cast(list[Fault], self.files.faults(one, given, pointer)) if one.is_file else one.faults(given, pointer)
 
 
-def _members(value: Value) -> list[str]:
-    """Those of a JSON object, each as JSON."""
-    return [f"{dump_json(name)}:{dump_json(one)}" for name, one in value.items()]
+def _members(value: Value) -> dict[str, str]:
+    """Those of a JSON object by name, each as JSON."""
+    return {name: f"{dump_json(name)}:{dump_json(one)}" for name, one in value.items()}
 
 
 def _size_faults(value: Value, pointer: str) -> list[Fault]:
@@ -8420,14 +8422,12 @@ def _of_changes(entry: Value, changes: Iterable[Change]) -> Iterator[Encoded]:
     """The entry as those of changes: what was made, what is gone, or of an update [before, after] of what it changed."""
     shared = storable({name: one for name, one in entry.items() if name != "record"})
     for change in changes:
-        if isinstance(change.write, Delete):
-            told: Value = {"before": change.before}
-        elif change.before is None:
-            told = {"after": change.write.value}
-        else:
-            told = {"changes": _differences(change.before, change.write.value)}
-        about = storable({"record": change.write.key} | told)
-        yield Encoded(shared | about, f"{shared.text[:-1]},{about.text[1:]}")
+        write, name, told = change.write, "before", cast(Value, change.before)
+        if not isinstance(write, Delete):
+            new = write.value
+            name, told = ("after", new) if change.before is None else ("changes", _differences(told, new))
+        text = f'{shared.text[:-1]},"record":{dump_json(write.key)},"{name}":{plain_text(told) or storable(told).text}}}'
+        yield Encoded(shared, text, **{"record": write.key, name: told})
 
 
 def _differences(before: Value, after: Value) -> Value:
