@@ -578,7 +578,7 @@ def _real(root: str, path: str) -> str:
     """os.path.realpath of a path in a real folder, of which nothing is looked at that is known already."""
     place = root
     for part in path.split("/") if path else ():
-        place = os.path.join(place, part)
+        place = f"{place}{os.sep}{part}"
         try:
             if S_ISLNK(os.lstat(place).st_mode):
                 return os.path.realpath(os.path.join(root, path))
@@ -598,17 +598,33 @@ class FileProvider(FolderRecords, Blobs):
     keeps_folders = serves_places = True
     settings = (Setting("root", "path", REQUIRED, "the folder, relative to app.toml; made when first written"),)
 
+    def __init__(self, name: str, options: Mapping[str, Any], folder: Path, *, clock: Clock = time.time) -> None:
+        super().__init__(name, options, folder, clock=clock)
+        self._real_root = ""
+        self._last_seen = threading.local()  # path, etag and place of the file that a thread saw last
+
+    def _find_root(self) -> str:
+        """The folder's own path, without links: looked for again when its name leads to another folder than it did."""
+        with suppress(OSError):
+            if self._real_root and os.path.samefile(self._root, self._real_root):
+                return self._real_root
+        self._real_root = os.path.realpath(self._root)
+        return self._real_root
+
     def _place(self, path: str, *, last_link: bool = True) -> str:
         """Where a path is on disk, links followed (the last one if last_link); BadRequest if that is outside the share."""
-        root, wanted = os.path.realpath(self._root), os.path.join(self._root, path)
+        root = self._find_root()
         real = _real(root, path)
-        inside = real == root or real.startswith(root + os.sep)
-        first = (path if not inside else os.path.relpath(real, root)).replace(os.sep, "/").split("/")[0]
-        if ".satchel" in (path.split("/")[0].casefold(), first.casefold()):
+        is_inside = real == root or real.startswith(root + os.sep)
+        inner = real[len(root) + 1 :] if is_inside else path
+        if ".satchel" in (path.partition("/")[0].casefold(), inner.partition(os.sep)[0].casefold()):
             raise BadRequest(f"{path}: .satchel is kept for the provider itself")
-        if not inside:
+        if not is_inside:
             raise BadRequest(f"{path} is a link that leads out of the share")
-        return real if last_link else os.path.join(os.path.realpath(os.path.dirname(wanted)), os.path.basename(wanted))
+        if last_link:
+            return real
+        folder, name = os.path.split(os.path.join(self._root, path))
+        return os.path.join(os.path.realpath(folder), name)
 
     def stat(self, path: str) -> Blob | None:
         found = self._look(path)
@@ -621,13 +637,17 @@ class FileProvider(FolderRecords, Blobs):
         """What is at a path; None if nothing is, or nothing that is served."""
         try:
             with self._errors("looking at files"):
-                return self._blob(path, os.stat(self._place(path)))
+                place = self._place(path)
+                found = self._blob(path, os.stat(place))
         except BadRequest:
             return None
         except (Unavailable, NotPermitted) as error:
             if getattr(error.__cause__, "errno", None) in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                 return None
             raise
+        if isinstance(found, Blob):
+            self._last_seen.file = path, found.etag, place
+        return found
 
     @staticmethod
     def _blob(path: str, state: os.stat_result) -> Blob | Folder | None:
@@ -637,7 +657,7 @@ class FileProvider(FolderRecords, Blobs):
         return Blob(path, state.st_size, state.st_mtime_ns / 1e9, etag) if S_ISREG(state.st_mode) else None
 
     def read(self, path: str, start: int = 0, length: int | None = None, if_match: str | None = None) -> FileReader:
-        place = self._place(path)
+        place = self._just_seen(path, if_match) or self._place(path)
         with self._errors("reading files"):
             try:
                 need_blob(path, self._blob(path, os.stat(place)))  # what is no file may do something when it is opened
@@ -653,6 +673,12 @@ class FileProvider(FolderRecords, Blobs):
             raise
         rest = max(blob.size_bytes - start, 0)
         return FileReader(descriptor, start, rest if length is None else min(rest, length))
+
+    def _just_seen(self, path: str, etag: str | None) -> str:
+        """Where this thread saw a file with this etag at the path, once; "" if it did not. Whether it is still that file is
+        seen by its etag, of which its inode is a part, when it is open."""
+        file: tuple[str, str, str] = self._last_seen.__dict__.pop("file", ("", "", ""))
+        return file[2] if file[:2] == (path, etag) else ""
 
     def stage(self, chunks: Iterable[bytes], path: str = "") -> Staged:
         name = new_id(self._clock())

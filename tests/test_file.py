@@ -9,6 +9,8 @@ import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,18 @@ def another(provider: Any, folder: Path) -> Any:
     return twin
 
 
+def noting(
+    seen: list[Any], work: Callable[..., Any], of: Callable[..., Any] = lambda first, *_: first
+) -> Callable[..., Any]:
+    """`work`, which adds what `of` makes of its arguments to `seen`."""
+
+    def noted(*args: Any, **more: Any) -> Any:
+        seen.append(of(*args))
+        return work(*args, **more)
+
+    return noted
+
+
 # ---- the journal
 
 
@@ -49,11 +63,11 @@ def journal(tmp_path: Path) -> Path:
 
 
 def test_a_line_is_a_commit_and_is_json(file: Any, journal: Path) -> None:
-    file.commit([Insert("t", "a", {"n": 1}), Insert("t", "ü", {"d": app.Decimal("12345678901234567890.123")})])
+    file.commit([Insert("t", "a", {"n": 1}), Insert("t", "ü", {"d": Decimal("12345678901234567890.123")})])
     file.commit([Delete("t", "a")])
     lines = [app.load_json(line) for line in journal.read_bytes().splitlines()]
     assert [line[1:] for line in lines] == [
-        [[[["t", "a", 1, {"n": 1}], ["t", "ü", 1, {"d": app.Decimal("12345678901234567890.123")}]]]],
+        [[[["t", "a", 1, {"n": 1}], ["t", "ü", 1, {"d": Decimal("12345678901234567890.123")}]]]],
         [[[["t", "a", 0, None]]]],
     ]
     assert stat.S_IMODE(journal.stat().st_mode) == 0o600
@@ -130,7 +144,7 @@ def test_a_damaged_line_that_does_not_tell_of_what_is_never_guessed_over(
     lines[line - 1] = lines[line - 1].replace(b'"n"', b'"n')
     journal.write_bytes(b"".join(lines))
     file.open()
-    for work in (lambda: file.get("t", "0"), lambda: file.commit([Insert("t", "9", {})])):
+    for work in (partial(file.get, "t", "0"), partial(file.commit, [Insert("t", "9", {})])):
         with pytest.raises(app.Unavailable, match=f"provider share: line {line} of its journal is damaged") as caught:
             work()
         assert str(tmp_path) in caught.value.hint
@@ -140,7 +154,7 @@ def test_a_damaged_line_that_does_not_tell_of_what_is_never_guessed_over(
 def test_a_journal_that_is_taken_away_is_noticed(file: Any, journal: Path) -> None:
     file.commit([Insert("t", "a", {})])
     journal.unlink()
-    for work in (lambda: file.get("t", "a"), lambda: file.commit([Insert("t", "b", {})])):
+    for work in (partial(file.get, "t", "a"), partial(file.commit, [Insert("t", "b", {})])):
         with pytest.raises(app.Unavailable, match="gone"):
             work()
     assert not journal.exists()
@@ -197,7 +211,7 @@ def test_a_compaction_whose_end_is_not_known_leaves_no_commit_in_a_lost_file(
     file: Any, journal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk = app.plugin("disk")
-    sync, failed = disk.sync_folder, []
+    sync, failed = disk.sync_folder, list[Any]()
 
     def fail_once(path: Any) -> None:
         if journal.stat().st_size > 100 and len(failed) < 1:
@@ -320,7 +334,7 @@ def test_the_providers_own_folder_is_reserved(file: Any) -> None:
     file.commit([Insert("t", "a", {})])
     file.write("ok/.satchel/a", [b"only the one at the top is reserved"])
     for path in (".satchel", ".satchel/journal.jsonl", ".Satchel/x", ".satchel/staged/x"):
-        for work in (lambda p=path: file.read(p), lambda p=path: file.write(p, [b"x"]), lambda p=path: file.remove(p)):
+        for work in (partial(file.read, path), partial(file.write, path, [b"x"]), partial(file.remove, path)):
             with pytest.raises(app.BadRequest):
                 work()
         with pytest.raises(app.BadRequest):
@@ -343,7 +357,7 @@ def test_links_that_leave_the_root_are_invisible_and_refused(file: Any, tmp_path
     (root / "own").symlink_to(".satchel")
     (root / "sibling").symlink_to(tmp_path / "data-other")
     for path in ("file", "folder/secret", "folder/new", "up/outside/secret", "own/lock", "sibling"):
-        for work in (lambda p=path: file.read(p), lambda p=path: file.write(p, [b"x"]), lambda p=path: file.remove(p)):
+        for work in (partial(file.read, path), partial(file.write, path, [b"x"]), partial(file.remove, path)):
             with pytest.raises(app.BadRequest):
                 work()
         with pytest.raises(app.BadRequest):
@@ -373,6 +387,57 @@ def test_links_inside_the_root_are_followed_and_cycles_end(file: Any, tmp_path: 
     assert everything(file.read("real/a")) == b"through the link"
     file.remove("to-a")
     assert everything(file.read("real/a")) == b"through the link"
+
+
+def test_a_file_that_was_just_seen_is_read_where_it_was_seen(file: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    file.write("folder/a", [b"hello"])
+    placed: list[str] = []
+    place = file._place
+    monkeypatch.setattr(file, "_place", noting(placed, place))
+    etag = file.stat("folder/a").etag
+    assert everything(file.read("folder/a", if_match=etag)) == b"hello"
+    assert placed == ["folder/a"]
+    assert everything(file.read("folder/a", if_match=etag)) == b"hello"
+    assert everything(file.read("folder/a")) == b"hello"
+    assert placed == ["folder/a"] * 3  # only what was just seen
+    etag = file.stat("folder/a").etag
+    with pytest.raises(app.NotFound):
+        file.read("folder/b", if_match=etag)
+
+
+@pytest.mark.parametrize("swapped", ["folder/a", "folder"])
+def test_a_link_that_takes_the_place_of_what_was_just_seen_leads_nowhere(file: Any, tmp_path: Path, swapped: str) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "a").write_text("hello")
+    file.write("folder/a", [b"hello"])
+    seen = file.stat("folder/a")
+    os.utime(outside / "a", ns=(int(seen.modified_at * 1e9),) * 2)
+    (tmp_path / "data" / swapped).rename(tmp_path / "gone")
+    (tmp_path / "data" / swapped).symlink_to(outside / swapped.removeprefix("folder").removeprefix("/"))
+    with pytest.raises((app.NotFound, app.PreconditionFailed)):
+        file.read("folder/a", if_match=seen.etag)
+    with pytest.raises(app.BadRequest):
+        file.read("folder/a", if_match=seen.etag)
+
+
+def test_a_root_that_is_a_link_is_followed_to_where_it_leads_now(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a").write_text(name)
+    root = tmp_path / "data"
+    root.symlink_to("one")
+    file = another(FILE.FileProvider("share", {"root": "data"}, tmp_path), tmp_path)
+    assert everything(file.read("a")) == b"one"
+    root.unlink()
+    root.symlink_to("two")
+    assert everything(file.read("a")) == b"two"
+    (tmp_path / "two").rename(tmp_path / "three")
+    assert file.stat("a") is None
+    root.unlink()
+    root.symlink_to("three")
+    assert everything(file.read("a")) == b"two"
+    file.close()
 
 
 def test_special_files_are_passed_over_and_names_that_nobody_can_ask_for_are_marked(file: Any, tmp_path: Path) -> None:
@@ -407,8 +472,8 @@ def test_a_page_of_a_large_folder_looks_at_its_own_entries_alone(
     for number in range(50):
         (file._root / "many").mkdir(parents=True, exist_ok=True)
         (file._root / "many" / f"{number:02}").touch()
-    looked, look = [], file._look
-    monkeypatch.setattr(file, "_look", lambda path: (looked.append(path), look(path))[1])
+    looked, look = list[Any](), file._look
+    monkeypatch.setattr(file, "_look", noting(looked, look))
     page = file.scan("many", deep=False, after="many/19")
     assert [next(page).path for _ in range(3)] == ["many/20", "many/21", "many/22"]
     assert len(looked) == 3
@@ -432,7 +497,7 @@ def test_a_page_of_a_large_folder_is_in_order_and_looks_at_nothing_else(
     assert list(file.scan("big", deep=False, after="bih")) == []
     looked: list[str] = []
     seen = type(file)._seen
-    monkeypatch.setattr(type(file), "_seen", lambda self, path, problem: looked.append(path) or seen(self, path, problem))
+    monkeypatch.setattr(type(file), "_seen", noting(looked, seen, lambda self, path, problem: path))
     for start in (0, 700, 2400):
         looked.clear()
         after = expected[start - 1] if start else ""
@@ -525,7 +590,7 @@ def test_what_cannot_be_looked_at_is_marked_and_hides_nothing_else(file: Any, tm
             ("shut", app.Folder),
             ("z", app.Blob),
         ]
-        assert str(tmp_path) not in entries[1].problem  # type: ignore[union-attr]
+        assert str(tmp_path) not in entries[1].problem
         assert [(e.path, type(e)) for e in file.scan()] == [
             ("a", app.Blob),
             ("m", app.Unseen),
@@ -788,7 +853,7 @@ def test_the_medium_begins_before_the_last_byte_came_and_all_is_synced_behind_it
         raise OSError(errno.EINVAL, "no advice is known here")
 
     monkeypatch.setattr(os, "posix_fadvise", advised)
-    monkeypatch.setattr(os, "fsync", lambda descriptor: done.append(os.fstat(descriptor).st_size) or fsync(descriptor))
+    monkeypatch.setattr(os, "fsync", noting(done, fsync, lambda descriptor: os.fstat(descriptor).st_size))
     staged = file.stage(itertools.repeat(bytes(300_000), 80))
     *steps, synced = done
     assert synced == staged.size_bytes == 24_000_000
@@ -803,10 +868,10 @@ def test_a_file_to_be_read_is_resolved_once(file: Any, tmp_path: Path, monkeypat
     file.write("a/b/c", [b"abc"])
     asked: list[str] = []
     realpath = os.path.realpath
-    monkeypatch.setattr(os.path, "realpath", lambda path, **kw: asked.append(str(path)) or realpath(path, **kw))
+    monkeypatch.setattr(os.path, "realpath", noting(asked, realpath, str))
     with closing(file.read("a/b/c")) as reader:
         assert b"".join(reader) == b"abc"
-    assert asked == [str(tmp_path / "data")]
+    assert asked == []  # its folder is known, and there are no links on the way
     (tmp_path / "data/link").symlink_to("a/b")
     (tmp_path / "data/out").symlink_to(tmp_path)
     (tmp_path / "data/loop").symlink_to("loop")
