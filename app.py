@@ -7176,8 +7176,8 @@ RESOURCE_TYPES: Mapping[str, type[Resource]] = {
 # letter, the order of values, filters and cursors, is written once as sort_key and CompiledQuery.
 # uses: ERRORS VALUES CONFIG CONTRACTS
 # defines: STAGED_KEPT_S number_key sort_key value_of_key text_key fold_case has_text value_key key_rule key_test
-#          field_key holds_text is_instant list_mark CompiledQuery PAGE_BYTES weigh page_of stored_version stored_weight
-#          whole_texts stored_record stored_text check_commit check_version next_version check_blob rechunk
+#          field_key holds_text is_instant list_mark CompiledQuery PAGE_BYTES weigh page_of stored_key stored_version
+#          stored_weight whole_texts stored_record stored_text check_commit check_version next_version check_blob rechunk
 #          PendingCommit GroupCommit ProcessLock Pool may_write SQL_SIGNS quote_name has_wal_reset_fault SQLITE_AWAY
 #          DENIED_ERRORS sqlite_code sqlite_authorize plain_cell need_blob SqliteDatabase SqlProvider ITEM_ERRORS
 #          disk_errors
@@ -7339,11 +7339,11 @@ class CompiledQuery:
         names = names[: [name.removeprefix("-") for name in names].index("id") + 1]
         self.terms = [(name.removeprefix("-"), name.startswith("-")) for name in names]
         self.tests = [(c.field, is_instant(query, c), key_test(c, is_instant(query, c))) for c in query.where]
-        self.after: list[str]
-        mark, *self.after = decode_cursor(query.after, len(self.terms) + 1) if query.after else [""]
-        is_ours = mark == list_mark(query) and all(isinstance(key, str) and not check_text(key) for key in self.after)
-        if self.after and not is_ours:
-            raise BadRequest("_next is a cursor of another list: leave it out when the filter or the order changes")
+        self.after: list[str] = []
+        if query.after:
+            mark, *self.after = decode_cursor(query.after, len(self.terms) + 1)
+            if mark != list_mark(query) or not all(isinstance(key, str) and not check_text(key) for key in self.after):
+                raise BadRequest("_next is a cursor of another list: leave it out when the filter or the order changes")
 
     def key(self, record: Record, name: str) -> str:
         """The sort_key of a field that the query orders by."""
@@ -7411,6 +7411,11 @@ def page_of(rows: Iterable[_Row], limit: int, weight: Callable[[_Row], int] = we
     return taken, False
 
 
+def stored_key(key: Json) -> str:
+    """A record's key as a backend keeps it."""
+    return key if isinstance(key, str) else str(plain_cell(key))
+
+
 def stored_version(version: Json) -> int:
     """A record's version as a backend keeps it; what is not a version counts as 1."""
     return version if isinstance(version, int) and not isinstance(version, bool) and version > 0 else 1
@@ -7437,8 +7442,7 @@ def whole_texts(value: Json, of_damaged: bool = False) -> Json:
 
 def stored_record(key: Json, version: Json, data: Json) -> Record:
     """The record that a backend keeps so; one that another program damaged is marked, and raises nothing."""
-    name = key if isinstance(key, str) else str(plain_cell(key))
-    counted = stored_version(version)
+    name, counted = stored_key(key), stored_version(version)
     if not isinstance(data, str):
         return Record(name, counted, {}, "is not text")
     try:
@@ -8036,7 +8040,7 @@ class SqlProvider(SqliteDatabase, Records, Blobs, Queries):
         columns = "key, version, data"
         found, more = self._rows(compiled, lambda sql: sql.rows(", ".join([columns, *sql.terms])), take=page) or ([], False)
         last = found[-1] if found and more else None
-        keys = [*(key or "" for key in last[3:]), f"t{stored_record(*last[:3]).key}"] if last else []
+        keys = [*(key or "" for key in last[3:]), f"t{stored_key(last[0])}"] if last else []
         return found, compiled.cursor(keys) if last else None
 
     def walk(self, query: Query) -> Iterator[Record]:
