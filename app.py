@@ -1884,8 +1884,8 @@ class Records(Provider):
     def prepare(self, tables: Mapping[str, Sequence[Query]]) -> None:
         """Makes these tables, if statements of Queries may name them.
 
-        Each comes with all the queries that are declared: what they filter and order by is worth an index.
-        """
+        Each comes with all the queries that are declared: what they filter and order by is worth an index, and what one with
+        limit 0 orders by is worth counts of its values."""
 
     def tables(self) -> list[str]:
         """The names of all tables that were written to, in order. Raises Unsupported if the backend cannot tell."""
@@ -7095,7 +7095,7 @@ class View(Resource):
     def declared(self) -> list[Query]:
         """What a view of records asks for by itself."""
         query = Query(self.source.table, self.config.where, self.config.order_by or ("-id",), instants=self.source.instants)
-        return [query, *(query._replace(order_by=(name,)) for name in self.config.facets)]
+        return [query, *(query._replace(order_by=(name,), limit=0) for name in self.config.facets)]
 
     def describe(self) -> Value:
         """Schemas of the parameters by name, which of them must be given, and the columns whose values can be counted."""
@@ -7985,20 +7985,22 @@ class SqlProvider(SqliteDatabase, Records, Blobs, Queries):
                 connection.execute(_RECORDS_SCHEMA.format(quote_name(table)))
 
     @cached_property
-    def _indexes(self) -> Any:
-        return plugin("sql_records").SqliteIndexes(self)
-
-    @cached_property
     def _search(self) -> Any:
         return plugin("sql_search").SqliteSearch(self)
 
+    @cached_property
+    def _counts(self) -> Any:
+        return plugin("sql_counts").SqliteCounts(self)
+
     def prepare(self, tables: Mapping[str, Sequence[Query]]) -> None:
         self.submit(functools.partial(self._make_tables, list(tables)))
-        self._unindexed = [*self._indexes.prepare(tables), *self._search.prepare(tables)]
+        kept = (plugin("sql_records").SqliteIndexes(self), self._search, self._counts)
+        self._unindexed = [words for one in kept for words in one.prepare(tables)]
 
     def create(self, tables: Mapping[str, Sequence[Query]], bar: Any = None) -> list[str]:
         self.submit(functools.partial(self._make_tables, list(tables)))
-        made, self._unindexed = [*self._indexes.create(tables, bar), *self._search.create(tables, bar)], ()
+        kept = (plugin("sql_records").SqliteIndexes(self), self._search, self._counts)
+        made, self._unindexed = [words for one in kept for words in one.create(tables, bar)], ()
         return made
 
     def warnings(self) -> list[str]:
@@ -8073,11 +8075,16 @@ class SqlProvider(SqliteDatabase, Records, Blobs, Queries):
             return None
 
     def _count(self, query: Query, most: int | None, deadline: float) -> int:
+        known: int | None = self._counts.count(query)
+        if known is not None:
+            return known if most is None else min(known, most)
         rows = self._rows(CompiledQuery(query._replace(after="")), lambda sql: sql.count(most), deadline)
         return int(rows[0][0]) if rows else 0
 
     def facet(self, query: Query, field: str, most: int) -> list[tuple[Json, int]]:
-        found = self._rows(CompiledQuery(query._replace(after="")), lambda sql: sql.facet(field, most))
+        found = self._counts.facet(query, field, most)
+        if found is None:
+            found = self._rows(CompiledQuery(query._replace(after="")), lambda sql: sql.facet(field, most))
         return [(value_of_key(key or ""), count) for key, count in found if key != "z"][:most]
 
     def _rows(
@@ -8119,6 +8126,7 @@ class SqlProvider(SqliteDatabase, Records, Blobs, Queries):
                     self._write_one(connection, i, write, texts[i]) for i, write in enumerate(some, first)
                 ]
             self._search.wrote(writes, connection)
+            self._counts.wrote(writes, connection)
             return records
 
         return work
@@ -9423,7 +9431,7 @@ def _serve_sqs(app: App, states: Path, alone: bool) -> bool:
 # Plugins that the parent does not need, and its workers may.
 _ASKED_FOR_LATE = (
     *("controls", "held_files", "jobs", "listeners", "slow_clients"),
-    *("sql_files", "sql_search", "sql_views", "sweeps"),
+    *("sql_counts", "sql_files", "sql_search", "sql_views", "sweeps"),
 )
 
 

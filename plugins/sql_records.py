@@ -145,10 +145,9 @@ class SqlQuery(ABC):
 # ==== 2. SQLITE ==================================================================================================
 # The sort key of a field in SQLite's own functions: an index on it can be read and kept up by every program.
 # uses: VALUES PROVIDERS QUERIES
-# defines: field_sql SqliteQuery add_functions
+# defines: is_plain field_sql SqliteQuery add_functions
 
 _SWAPPED = (("0", "9"), ("1", "8"), ("2", "7"), ("3", "6"), ("4", "5"))
-_BROKEN = "typeof(data) <> 'text' or not json_valid(data)"  # a record that another program damaged has no fields
 _UNIX_YEAR_1_S = 62_135_683_200  # what instant_key counts from, a day before the year 1
 
 
@@ -156,7 +155,7 @@ def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _is_plain(name: str) -> bool:
+def is_plain(name: str) -> bool:
     """Whether a path of SQLite can name the field."""
     return not set(name) & {'"', "\\"} and all(c >= " " for c in name)
 
@@ -212,34 +211,37 @@ def _instant_cases(is_text: str, text: str) -> str:
     )
 
 
-def _usual_instant(text: str) -> str:
+def _usual_instant(text: str, broken: str) -> str:
     """text_key of a text that is a date-time as most are, in UTC and before the 29th; else NULL. It asks SQLite for the time
     once and not four times, which is most of what an index of date-times costs."""
     day, second = "[0-9][0-9][0-9][0-9]-[01][0-9]-[0-2][0-9]", "T[0-2][0-9]:[0-5][0-9]:[0-5][0-9]"
     shape = f"({text} glob '{day}{second}.[0-9][0-9][0-9]Z' or {text} glob '{day}{second}Z')"
     is_usual = f"{shape} and {text} >= '0001' and substr({text}, 9, 2) < '29' and substr({text}, 12, 2) < '24'"
     at_s = f"substr('000000' || (strftime('%s', substr({text}, 1, 19)) + {_UNIX_YEAR_1_S}), -12)"  # NULL in month 13
-    return f"case when not ({_BROKEN}) and {is_usual} then 'i' || {at_s} || rtrim(substr({text}, 21, 3), '0') end"
+    return f"case when not ({broken}) and {is_usual} then 'i' || {at_s} || rtrim(substr({text}, 21, 3), '0') end"
 
 
 @functools.lru_cache(maxsize=1024)
-def field_sql(name: str, instant: bool) -> str:
-    """The sort_key of a field in SQL over a table of records; `instant`: see value_key. The name must be a plain one.
+def field_sql(name: str, instant: bool, row: str = "") -> str:
+    """The sort_key of a field in SQL over a table of records, or of the row of a trigger ("new."); `instant`: see value_key.
+    The name must be a plain one.
 
     No parameters, because an index has none; nested as little as can be, because SQLite's parser is not deep; and with the
     usual cases first, because an index of it is computed with every write.
     """
     if name == "id":
-        return "'t' || key"
+        return f"'t' || {row}key"
     if name == "version":
-        one = _literal(sort_key(1))  # what stored_version makes of a version that is none
-        return f"iif(typeof(version) = 'integer' and version > 0, 'n' || {_positive_integer('version')}, {one})"
-    path = _literal(f'$."{name}"')
-    kind, value, twice = f"json_type(data, {path})", f"json_extract(data, {path})", f"json_extract(data, {path}, {path})"
+        one, version = _literal(sort_key(1)), f"{row}version"  # what stored_version makes of a version that is none
+        return f"iif(typeof({version}) = 'integer' and {version} > 0, 'n' || {_positive_integer(version)}, {one})"
+    path, data = _literal(f'$."{name}"'), f"{row}data"
+    broken = f"typeof({data}) <> 'text' or not json_valid({data})"  # by another program: such a record has no fields
+    kind, value = f"json_type({data}, {path})", f"json_extract({data}, {path})"
+    twice = f"json_extract({data}, {path}, {path})"
     usual = f"{twice} glob '[[][1-9]*' and not instr(lower({twice}), 'e')"  # a decimal of at least 1
     digits = f"rtrim(replace(substr({twice}, 2, instr({twice}, ',') - 2), '.', ''), '0')"
     whole = (
-        f"case when {_BROKEN} then ''"
+        f"case when {broken} then ''"
         + (_instant_cases(f"{kind} = 'text'", value) if instant else "")
         + f" when {kind} = 'text' then 't' || {value} when {value} is null then ''"
         f" when {kind} = 'integer' and {value} between 1 and 999999999999999999 then 'n' || {_positive_integer(value)}"
@@ -247,7 +249,7 @@ def field_sql(name: str, instant: bool) -> str:
         f" when {kind} = 'true' then 'b1' when {kind} = 'false' then 'b0' when {kind} in ('array', 'object') then 'z'"
         f"{_number_cases(twice)} end"
     )
-    return f"coalesce({_usual_instant(value)}, {whole})" if instant else whole
+    return f"coalesce({_usual_instant(value, broken)}, {whole})" if instant else whole
 
 
 def _behind_prefix(text: str) -> str:
@@ -261,7 +263,7 @@ class SqliteQuery(SqlQuery):
     """Over a table of SQLite."""
 
     def _field(self, name: str, instant: bool) -> str:
-        if _is_plain(name):
+        if is_plain(name):
             return field_sql(name, instant)
         return f"field_key(cast(data as blob), {self._bind(name)}, {int(instant)})"
 
@@ -354,7 +356,7 @@ def indexes_of(table: str, queries: Sequence[Query]) -> dict[str, Index]:
     indexes = {}
     for terms in found:
         is_spare = len(terms) == 2 and terms[1] == ("id", False) and terms[0][0] in starts  # a longer one begins with it
-        if terms[0][0] == "id" or is_spare or not all(_is_plain(name) for name, _ in terms):
+        if terms[0][0] == "id" or is_spare or not all(is_plain(name) for name, _ in terms):
             continue
         starts.add(terms[0][0])
         columns = ["key" if name == "id" else field_sql(name, name in moments) for name, _ in terms]

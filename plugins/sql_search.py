@@ -250,7 +250,7 @@ class SearchQuery(sql_records.SqliteQuery):
 # The tables for searches of a database: made where a table is small or the operator asks for it, kept up as records are
 # written, dropped when no list is searched so any more.
 # uses: VALUES PROVIDERS plugin:sql_records TABLES QUERIES
-# defines: SqliteSearch
+# defines: SqliteSearch has_one_key
 
 _MOST_FIELDS = 200  # that are looked into one by one; SQLite's expressions end at 1,000
 
@@ -296,7 +296,7 @@ class SqliteSearch:
             for table, queries in tables.items():
                 fields = sorted({name for query in queries for name in query.search_fields})
                 self._kept.pop(table, None)
-                if 0 < len(fields) <= _MOST_FIELDS and _has_one_key(table, connection):
+                if 0 < len(fields) <= _MOST_FIELDS and has_one_key(table, connection):
                     self._kept[table] = SearchTable(table, tuple(fields))
                 there = {name.removesuffix("_insert") for (name,) in connection.execute(sql, (table,))}
                 old += sorted(there - {kept.name for kept in self._kept.values()})
@@ -376,7 +376,7 @@ class SqliteSearch:
         return known[2]
 
 
-def _has_one_key(table: str, connection: sqlite3.Connection) -> bool:
+def has_one_key(table: str, connection: sqlite3.Connection) -> bool:
     """Whether no key stands twice in a table, which another program may have made."""
     sql = "select count(*) from sqlite_master where name = ? and sql like '% (key text primary key not null, %'"
     return bool(connection.execute(sql, (table,)).fetchone()[0])

@@ -1,0 +1,321 @@
+"""Counts in SQLite: beside a table of records how many there are of each value that its views count or filter by."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import app
+from app import CompiledQuery, Query, SqliteDatabase, Write, is_instant, quote_name
+
+if TYPE_CHECKING:
+    from plugins import sql_records, sql_search
+else:
+    sql_records, sql_search = map(app.plugin, ("sql_records", "sql_search"))
+
+# ==== 1. TABLES ==================================================================================================
+# What is kept of a table, and how: triggers without a function of ours count what any program writes, in its own commit.
+# uses: PROVIDERS plugin:sql_records
+# defines: MOST_KEPT CountTable drop
+
+MOST_KEPT = 1_000  # rows with counts: they are summed in less than a millisecond
+_EVENTS = ("insert", "update", "delete", "taken", "moved")
+_AT_ONCE = 10_000  # records that are read between two steps of a bar
+_SUM = "iif(count(*) = count(n), coalesce(sum(n), 0), null)"  # null if one of them is
+_Key = tuple[bytes, ...]  # of texts, which may be damaged
+
+
+class CountTable(NamedTuple):
+    """What is kept of a table: for each combination of the sort keys of some of these fields, how many records have it.
+
+    In the table `name` the sort key of field 0 is in c0, that of field 1 in c1…, of as many fields as are kept, and the
+    number of records in n. Every n is null once a program replaced
+    records in a way that fires no trigger for what it removed (INSERT OR REPLACE): then the numbers are not known.
+    """
+
+    table: str
+    fields: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """It follows from all that the sort keys are made of."""
+        parts = [self.table, [sql_records.field_sql(field, False) for field in self.fields]]
+        return "satchel_counts_" + hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+
+    def keys(self, kept: Iterable[int], row: str = "") -> list[str]:
+        """The sort keys of these fields, by number, in SQL (see field_sql); one of nothing if there are none."""
+        return [sql_records.field_sql(self.fields[number], False, row) for number in kept] or ["''"]
+
+    def triggers(self, kept: Sequence[int]) -> dict[str, str]:
+        """The statements that make the triggers, by name."""
+        table, more, less = quote_name(self.table), self._adds(kept, "new.", 1), self._adds(kept, "old.", -1)
+        unknown = f"update {self.name} set n = null"  # noqa: S608
+        works = {
+            "insert": f"after insert on {table} begin {more}",
+            "update": f"after update of data on {table} begin {less}; {more}",
+            "delete": f"after delete on {table} begin {less}",
+            "taken": f"before insert on {table} when exists (select 1 from {table} where key = new.key) begin {unknown}",  # noqa: S608
+            "moved": f"after update of key on {table} when new.key is not old.key begin {unknown}",
+        }
+        return {f"{self.name}_{event}": f"create trigger {self.name}_{event} {work}; end" for event, work in works.items()}
+
+    def _adds(self, kept: Iterable[int], row: str, number: int) -> str:
+        """What a trigger does to count one of its rows."""
+        keys = ", ".join(self.keys(kept, row))
+        return f"insert into {self.name} values ({keys}, {number}) on conflict do update set n = n + {number}"  # noqa: S608
+
+    def kept(self, connection: sqlite3.Connection) -> list[int] | None:
+        """The fields by which records are counted, by number; None if not all is there."""
+        sql = "select name from sqlite_master where (type = 'trigger' and tbl_name = ?) or name = ?"
+        found = {name for (name,) in connection.execute(sql, (self.table, self.name))}
+        if not found.issuperset([self.name, *(f"{self.name}_{event}" for event in _EVENTS)]):
+            return None
+        columns = connection.execute(f"select * from {self.name} limit 0").description  # noqa: S608
+        return [int(column[0][1:]) for column in columns if column[0] not in ("n", "c")]
+
+    def is_known(self, connection: sqlite3.Connection) -> bool:
+        """Whether all is there and no number is unknown."""
+        if self.kept(connection) is None:
+            return False
+        return connection.execute(f"select 1 from {self.name} where n is null").fetchone() is None  # noqa: S608
+
+    def is_right(self, connection: sqlite3.Connection) -> bool:
+        """Whether all is there and says of as many records as there are."""
+        sql = f"select (select coalesce(sum(n), 0) from {self.name}) = (select count(*) from {quote_name(self.table)})"  # noqa: S608
+        return self.is_known(connection) and bool(connection.execute(sql).fetchone()[0])
+
+    def make(self, connection: sqlite3.Connection, bar: Any = None) -> None:
+        """Counts all records anew."""
+        every = range(len(self.fields))
+        keys = ", ".join(f"cast({key} as blob)" for key in self.keys(every))
+        rows = connection.execute(f"select {keys} from {quote_name(self.table)}")  # noqa: S608
+        kept, counts = list(every), Counter[_Key]()
+        while some := list(islice(rows, _AT_ONCE)):
+            counts.update(tuple(row[number] for number in kept) for row in some)
+            kept, counts = _fewer(kept, counts)
+            if bar:
+                bar.step(len(some))
+        self._store(kept, counts, connection)
+
+    def _store(self, kept: Sequence[int], counts: Mapping[_Key, int], connection: sqlite3.Connection) -> None:
+        drop(self.name, connection)
+        columns = _columns(kept)
+        types = ", ".join(f"{column} text" for column in columns)
+        sql = f"create table {self.name} ({types}, n integer, unique ({', '.join(columns)}))"
+        connection.execute(sql)
+        places = "cast(? as text), " * len(columns)
+        rows = [(*(key or [b""]), count) for key, count in counts.items()]
+        connection.executemany(f"insert into {self.name} values ({places}?)", rows)  # noqa: S608
+        for trigger in self.triggers(kept).values():
+            connection.execute(trigger)
+
+    def lessen(self, connection: sqlite3.Connection) -> None:
+        """Counts by fewer fields if they have too many values by now."""
+        kept = self.kept(connection)
+        [(count,)] = connection.execute(f"select count(*) from (select 1 from {self.name} limit {MOST_KEPT + 1})")  # noqa: S608
+        if not kept or count <= MOST_KEPT or not self.is_known(connection):
+            return
+        keys = ", ".join(f"cast({column} as blob)" for column in _columns(kept))
+        rows = connection.execute(f"select {keys}, n from {self.name} where n <> 0")  # noqa: S608
+        self._store(*_fewer(kept, Counter({row[:-1]: row[-1] for row in rows})), connection)
+
+
+def _columns(kept: Iterable[int]) -> list[str]:
+    return [f"c{number}" for number in kept] or ["c"]
+
+
+def _fewer(kept: Sequence[int], counts: Counter[_Key]) -> tuple[list[int], Counter[_Key]]:
+    """Counts by these fields as counts by those of them that have at most MOST_KEPT combinations of values; of many fields
+    those with few values go first."""
+    places = [] if len(counts) > MOST_KEPT else list(range(len(kept)))
+    for place in sorted(range(len(kept)), key=lambda place: len({key[place] for key in counts})):
+        if place not in places and len({tuple(key[one] for one in (*places, place)) for key in counts}) <= MOST_KEPT:
+            places.append(place)
+    places.sort()
+    found = Counter[_Key]()
+    for key, count in counts.items():
+        found[tuple(key[place] for place in places)] += count
+    return [kept[place] for place in places], found
+
+
+def drop(name: str, connection: sqlite3.Connection) -> None:
+    """Drops what a CountTable of this name keeps."""
+    for event in _EVENTS:
+        connection.execute(f"drop trigger if exists {name}_{event}")
+    connection.execute(f"drop table if exists {name}")
+
+
+# ==== 2. QUERIES =================================================================================================
+# A query over what is kept, which orders, filters and counts sort keys as one over the records does.
+# uses: VALUES PROVIDERS plugin:sql_records TABLES
+# defines: CountQuery
+
+
+class CountQuery(sql_records.SqliteQuery):
+    """The numbers of the records that a query selects. LookupError if it asks for a field by which none are counted.
+
+    A number is null if it is not known.
+    """
+
+    def __init__(self, query: Query, kept: CountTable, columns: Mapping[str, str]) -> None:
+        self._kept_in = columns
+        super().__init__(CompiledQuery(query._replace(after="", order_by=())), kept.name)
+
+    def _field(self, name: str, instant: bool) -> str:
+        if instant:
+            raise LookupError(name)
+        return self._kept_in[name]
+
+    def _search(self, names: Collection[str], text: str) -> str:
+        raise LookupError(text)
+
+    def count(self, most: int | None = None) -> str:
+        """Selects how many records meet the filter."""
+        return f"{self._begin()}select {_SUM} from {self._from}"  # noqa: S608
+
+    def facet(self, field: str, most: int) -> str:
+        """Selects the sort keys of a field, most frequent first, and how many records that meet the filter have each."""
+        column = self._column(field, False)
+        some = f"select {column}, {_SUM} as number from {self._from} group by {column} having number is not 0"  # noqa: S608
+        return f"{self._begin()}{some} order by number is null desc, number desc, {column} limit {self._bind(most + 1)}"
+
+
+# ==== 3. COUNTS ==================================================================================================
+# What is kept for the tables of a database: made where a table is small or the operator asks for it, dropped when no view
+# needs it any more.
+# uses: VALUES PROVIDERS plugin:sql_records plugin:sql_search TABLES QUERIES
+# defines: SqliteCounts
+
+_MOST_FIELDS = 6  # by which records are counted: each makes a write slower
+_LOOKS = 1_000  # writes between two looks at how much is kept
+
+
+class SqliteCounts:
+    """What is kept to count the records of the tables of a database."""
+
+    def __init__(self, database: SqliteDatabase) -> None:
+        self._database = database
+        self._kept: dict[str, CountTable] = {}  # by table
+        self._columns: dict[str, tuple[int, str, Mapping[str, str] | None]] = {}  # see _columns_of
+        self._written = 0  # since this process last looked at how much is kept
+
+    # -- making
+
+    def prepare(self, tables: Mapping[str, Sequence[Query]]) -> list[str]:
+        """Makes what is missing for small tables and drops what no query needs. Returns the others, in words."""
+        missing, old = self._todo(tables)
+        return self._database.submit(partial(_make, missing, old)) if missing or old else []
+
+    def create(self, tables: Mapping[str, Sequence[Query]], bar: Any = None) -> list[str]:
+        """Makes all that is missing or wrong, each in a commit of its own, for which other writes wait. Returns it, in
+        words."""
+        self._todo(tables)
+        wanted = [self._kept[table] for table in tables if table in self._kept]
+        with self._database.reading("comparing counts") as connection:
+            missing = [kept for kept in wanted if not kept.is_right(connection)]
+            total = sum(_count(kept.table, connection) for kept in missing) if bar else 0
+        if bar and missing:
+            bar.begin("counting records", total)
+        for kept in missing:
+            self._database.submit(partial(kept.make, bar=bar))
+        return [f"index of {kept.table} for counts" for kept in missing]
+
+    def _todo(self, tables: Mapping[str, Sequence[Query]]) -> tuple[list[CountTable], list[str]]:
+        """What is missing, and the names of what is there and not needed."""
+        missing, old = [], []
+        sql = (
+            "select name from sqlite_master where type = 'trigger' and tbl_name = ? and name glob 'satchel_counts_*_insert'"
+        )
+        with self._database.reading("looking at what is counted") as connection:
+            for table, queries in tables.items():
+                self._kept.pop(table, None)
+                there = {name.removesuffix("_insert") for (name,) in connection.execute(sql, (table,))}
+                is_own = table.startswith("_")  # Satchel's
+                if queries and not is_own and sql_search.has_one_key(table, connection):
+                    kept = self._kept[table] = CountTable(table, tuple(_fields(queries)))
+                    there.discard(kept.name)
+                    missing += [] if kept.is_known(connection) else [kept]
+                old += sorted(there)
+        return missing, old
+
+    # -- using
+
+    def wrote(self, writes: Sequence[Write], connection: sqlite3.Connection) -> None:
+        """Looks now and then whether more is kept than should be, in the commit of these writes."""
+        self._written += len(writes)
+        if self._written >= _LOOKS:
+            self._written = 0
+            for kept in self._kept.values():
+                kept.lessen(connection)
+
+    def count(self, query: Query) -> int | None:
+        """How many records the query selects; None if what is kept does not tell."""
+        found = self._ask(query, (), lambda sql: sql.count())
+        return found[0][0] if found else None
+
+    def facet(self, query: Query, field: str, most: int) -> list[tuple[str, int]] | None:
+        """What SqlQuery.facet selects; None if what is kept does not tell."""
+        found = self._ask(query, (field,), lambda sql: sql.facet(field, most))
+        return None if found is None or any(number is None for _, number in found) else found
+
+    def _ask(self, query: Query, fields: Collection[str], make: Callable[[CountQuery], str]) -> Any:
+        """The rows of a statement over what is kept; None if it is not kept."""
+        kept = self._kept.get(query.table)
+        if kept is None or query.search:
+            return None
+        with self._database.reading("counting records") as connection:
+            columns = self._columns_of(kept, connection)
+            if columns is None or not columns.keys() >= set(fields):
+                return None
+            try:
+                sql = CountQuery(query, kept, columns)
+                return connection.execute(make(sql), sql.values).fetchall()
+            except (LookupError, sqlite3.DatabaseError):  # another process dropped it just now, or it is damaged
+                return None
+
+    def _columns_of(self, kept: CountTable, connection: sqlite3.Connection) -> Mapping[str, str] | None:
+        """The column of each field by which records are counted, remembered as long as the schema stays the same; None if
+        not all is there. Not for a connection that writes: what it sees may be rolled back, and another schema have the
+        same number."""
+        [(version,)] = connection.execute("pragma schema_version")
+        known = self._columns.get(kept.table)
+        if known is None or known[:2] != (version, kept.name):
+            numbers = kept.kept(connection)
+            columns = None if numbers is None else {kept.fields[number]: f"c{number}" for number in numbers}
+            known = self._columns[kept.table] = version, kept.name, columns
+        return known[2]
+
+
+def _fields(queries: Collection[Query]) -> list[str]:
+    """By what the records of a table are counted: fields whose values are counted, and such as views filter by. No
+    date-times: they have many values, and their sort keys are too deep for the parser of SQLite inside a trigger."""
+    found = [name.removeprefix("-") for query in queries if query.limit == 0 for name in query.order_by]
+    found += [one.field for query in queries for one in query.where if not is_instant(query, one)]
+    plain = [name for name in dict.fromkeys(found) if name not in ("id", "version") and sql_records.is_plain(name)]
+    return plain[:_MOST_FIELDS]
+
+
+def _count(table: str, connection: sqlite3.Connection) -> int:
+    return int(connection.execute(f"select count(*) from {quote_name(table)}").fetchone()[0])  # noqa: S608
+
+
+def _make(missing: Iterable[CountTable], old: Iterable[str], connection: sqlite3.Connection) -> list[str]:
+    """Makes and drops what is kept, but makes nothing of a table that is not small: returns those, in words."""
+    for name in old:
+        drop(name, connection)
+    left = []
+    for kept in missing:
+        if kept.is_known(connection):  # made by another process meanwhile
+            continue
+        count = f"select count(*) from (select 1 from {quote_name(kept.table)} limit ?)"  # noqa: S608
+        if connection.execute(count, (sql_records.SMALL_TABLE + 1,)).fetchone()[0] <= sql_records.SMALL_TABLE:
+            kept.make(connection)
+        else:
+            left.append(f"{kept.table} for counts")
+    return left
