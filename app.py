@@ -2683,19 +2683,20 @@ def _phrase(status: int) -> str:
 
 def _head_bytes(answer: Answer, *more: str) -> bytes:
     """The head of an answer, with more lines. Raises ValueError if one would become two."""
-    headers = [f"{name}: {value}" for name, value in answer.headers]
-    lines = [f"HTTP/1.1 {answer.status} {_phrase(answer.status)}", *headers, *more, _date(int(time.time())), "", ""]
+    dated = [*answer.headers, ("Date", _date(int(time.time())))]
+    headers = [f"{name}: {value}" for name, value in dated]
+    lines = [f"HTTP/1.1 {answer.status} {_phrase(answer.status)}", *headers, *more, "", ""]
     text = "\n".join(lines)
     if text.count("\n") != len(lines) - 1 or "\r" in text or "\0" in text:
         raise ValueError("a header of the answer has a line break in it")
     return text.replace("\n", "\r\n").encode("latin-1")
 
 
-@lru_cache(maxsize=4)
+@lru_cache
 def _date(second: int) -> str:
     from email.utils import formatdate
 
-    return "Date: " + formatdate(second, usegmt=True)
+    return formatdate(second, usegmt=True)
 
 
 def problem_details(request_id: str, error: AppError) -> Value:
@@ -2954,6 +2955,7 @@ def _not_modified(exchange: Exchange, blob: Blob) -> bool:
     return since is not None and int(blob.modified_at) <= since
 
 
+@lru_cache
 def _http_date(text: str) -> float | None:
     """Unix seconds of an HTTP date in any of its three forms; None if it is not one."""
     import email.utils
@@ -2975,7 +2977,8 @@ def _wanted_ranges(exchange: Exchange, blob: Blob) -> _Ranges | None:
     return _ranges(header, blob.size_bytes)
 
 
-def _media_headers(name: str) -> _Headers:
+@lru_cache(1024)
+def _media_headers(name: str) -> Sequence[tuple[str, str]]:
     """Type, disposition and policy of an uploaded file: nothing in it ever runs in this site's name."""
     media: str = plugin("media_types").media_type(name)
     scriptable = _SCRIPTABLE.fullmatch(media)
@@ -2996,11 +2999,9 @@ def _own_headers(name: str) -> _Headers:
 
 def send_content(exchange: Exchange, content: Content, *, trusted: bool = False) -> Answer:
     """Stored bytes, the operator's own if `trusted`, with validators, conditions, ranges (RFC 9110 sections 13, 14)."""
-    from email.utils import formatdate
-
     blob = content.blob
     headers = [
-        ("ETag", f'"{blob.etag}"'), ("Last-Modified", formatdate(int(blob.modified_at), usegmt=True)),
+        ("ETag", f'"{blob.etag}"'), ("Last-Modified", _date(int(blob.modified_at))),
         ("Accept-Ranges", "bytes"), ("Cache-Control", "private, no-cache"),
     ]  # fmt: skip
     if _not_modified(exchange, blob):
