@@ -3339,7 +3339,7 @@ class Limits(NamedTuple):
     linger_s: float = 5.0  # to read the last answer
     drain_s: float = 25.0  # for what is under way when the worker is told to stop
     waiting_threads: int = 256  # that wait for slow clients, beside those that work
-    connections: int = 2000
+    connections: int = 2000  # where another one comes, those end that have waited for their clients for longest
     per_address: int = 250  # of those, from an address that does not stand for many clients
 
 
@@ -3778,10 +3778,10 @@ class HttpServer:
         self._until, self._hurried_until = math.inf, 0.0
         self._listeners = {one.fileno(): one for one in listeners}
         self._lock = threading.Lock()  # of what is counted below
-        self._held: dict[str, int] = {}  # connections by peer
+        self.held: dict[str, int] = {}  # connections by peer
         self._count = self._live = self._waiting = 0  # connections; threads, and those of them that wait for a client
         self._slow: dict[Connection, tuple[float, int]] = {}  # since when threads wait for their clients, and for what
-        self._parked: dict[int, Any] = {}  # connections by descriptor; whoever takes one out goes on with it
+        self.parked: dict[int, Any] = {}  # connections by descriptor; whoever takes one out goes on with it
         self._idle: list[None] = []  # one for each thread that has nothing to do
 
     def stop(self, grace_s: float, *, patient: bool = False) -> None:
@@ -3812,8 +3812,8 @@ class HttpServer:
             descriptor = self._poller.next()
             self._idle.pop()
             try:
-                if connection := self._parked.pop(descriptor, None):
-                    self._park(connection, connection.proceed())
+                if connection := self.parked.pop(descriptor, None):
+                    self.park(connection, connection.proceed())
                 elif descriptor in self._listeners:
                     self._accept(self._listeners[descriptor])
             except Exception:
@@ -3849,9 +3849,9 @@ class HttpServer:
             if not self.is_stopping:
                 self._poller.watch(listener.fileno(), _READ)
         peer = address[0] if address else "unix"
-        if self._admit(peer):
+        if self._admit(peer) or (plugin("slow_clients").make_room(self, peer) and self._admit(peer)):
             connection = Connection(self, sock, peer)
-            self._park(connection, connection.proceed())
+            self.park(connection, connection.proceed())
             return
         with closing(sock), suppress(OSError):
             sock.send(_FULL)
@@ -3859,36 +3859,36 @@ class HttpServer:
 
     def _admit(self, peer: str) -> bool:
         with self._lock:
-            held = self._held.get(peer, 0)
+            held = self.held.get(peer, 0)
             if self._count >= self.limits.connections or (held >= self.limits.per_address and not self.is_many(peer)):
                 return False
-            self._held[peer] = held + 1
+            self.held[peer] = held + 1
             self._count += 1
             self.seats.beat(self._count)
             return True
 
-    def _park(self, connection: Connection, wanted: int) -> None:
+    def park(self, connection: Connection, wanted: int) -> None:
         """Leave it to the poller until it can go on, or close it."""
         if wanted != _ENDED:
             descriptor = connection.sock.fileno()
-            self._parked[descriptor] = connection
+            self.parked[descriptor] = connection
             with suppress(OSError):  # it may be over by now: who looks at deadlines has it, too
                 self._poller.watch(descriptor, wanted)
             return
         with self._lock:
             self._count -= 1
-            self._held[connection.peer] -= 1
-            if not self._held[connection.peer]:
-                del self._held[connection.peer]
+            self.held[connection.peer] -= 1
+            if not self.held[connection.peer]:
+                del self.held[connection.peer]
             self.seats.beat(self._count)
         connection.close()
 
     def _expire(self) -> None:
         """End the connections whose deadline has passed."""
         now = time.monotonic()
-        for descriptor, connection in self._parked.copy().items():
-            if connection.deadline < now and (late := self._parked.pop(descriptor, None)):  # or another one by now
-                self._park(late, late.expire() if late.deadline < now else _WRITE)
+        for descriptor, connection in self.parked.copy().items():
+            if connection.deadline < now and (late := self.parked.pop(descriptor, None)):  # or another one by now
+                self.park(late, late.expire() if late.deadline < now else _WRITE)
 
     # -- threads
 
@@ -3967,15 +3967,15 @@ class HttpServer:
         self.seats = Seats(1)  # connections that end from here on are no sign of life
         soon = time.monotonic() + 1
         while self._count and time.monotonic() < self._until:
-            for connection in self._parked.copy().values():
+            for connection in self.parked.copy().values():
                 if connection.is_idle and not self._is_patient:
                     connection.deadline = min(connection.deadline, soon)
             self._expire()
             time.sleep(0.02)
         self._is_over = True
-        for descriptor in list(self._parked):
-            if connection := self._parked.pop(descriptor, None):
-                self._park(connection, _ENDED)
+        for descriptor in list(self.parked):
+            if connection := self.parked.pop(descriptor, None):
+                self.park(connection, _ENDED)
         os.close(self._ringer)
         self._poller.watch(self._bell, _READ)
         until = time.monotonic() + 1  # a thread that is still at work then is left behind

@@ -55,9 +55,12 @@ class Running:
         self.thread = threading.Thread(target=self.server.run, daemon=True)
         self.thread.start()
 
-    def connect(self, timeout_s: float = 5) -> socket.socket:
+    def connect(self, timeout_s: float = 5, source: str = "") -> socket.socket:
+        """A connection, of TCP from the address `source` if that is given."""
         found = socket.socket(self.listener.family)
         found.settimeout(timeout_s)
+        if source:
+            found.bind((source, 0))
         try:
             found.connect(self.address)
             return self.tls.wrap_socket(found, server_hostname="localhost") if self.tls else found

@@ -25,6 +25,7 @@ from inner_server import LAST, LIMITS, Running, contexts, head, post, running, s
 import app
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+PATIENT = LIMITS._replace(head_s=10.0, idle_s=10.0, silence_s=10.0, linger_s=10.0)
 
 
 def echo(head: app.Head, connection: app.Connection) -> app.Answer:
@@ -300,14 +301,16 @@ def test_more_waiting_clients_than_threads_for_them_are_refused() -> None:
         assert quick(server)
 
 
-@pytest.mark.parametrize("limits", [LIMITS._replace(connections=3, head_s=5), LIMITS._replace(per_address=3, head_s=5)])
+@pytest.mark.parametrize("limits", [PATIENT._replace(connections=3), PATIENT._replace(per_address=3)])
 def test_connections_are_capped(limits: app.Limits) -> None:
     with running(echo, limits=limits) as server, contextlib.ExitStack() as held:
         found = [held.enter_context(server.connect()) for _ in range(3)]
-        time.sleep(0.1)
+        for connection in found:  # what a thread waits for is no rest
+            connection.sendall(post(b"Content-Length: 9", body=b"x"))
+        wait_for(lambda: len(server.server._slow) == 3, "three uploads")
         assert statuses(server.raw(b"")) == [503]
         found[0].close()
-        time.sleep(0.1)
+        wait_for(lambda: server.server._count == 2, "the end of one")
         assert statuses(server.raw(LAST)) == [200]
     limits = LIMITS._replace(per_address=3)
     with running(echo, limits=limits, is_many=lambda peer: True) as server, contextlib.ExitStack() as held:
@@ -316,18 +319,84 @@ def test_connections_are_capped(limits: app.Limits) -> None:
         assert statuses(server.raw(LAST)) == [200]
 
 
-def test_who_is_one_too_many_gets_an_answer_and_no_reset() -> None:
-    def answer(head: app.Head, connection: app.Connection) -> app.Answer:
-        time.sleep(0.3)
-        return app.Answer(200, [], b"")
+# What a connection does before it rests, and how one is known to have got there.
+RESTS: dict[str, tuple[bytes, Callable[[app.Connection], object]]] = {
+    "before its first byte": (b"", lambda one: one.is_new and one.is_idle),
+    "in a head": (GET[:-2], lambda one: one.buffer),
+    "between two requests": (GET, lambda one: one.is_idle and not one.is_new),
+    "in an answer": (GET.replace(b" / ", b" /large "), lambda one: one.out),
+    "at its end": (LAST, lambda one: one.request_id),
+}
 
-    with running(answer, threads=1, limits=LIMITS._replace(connections=1)) as server, server.connect() as first:
-        first.sendall(GET)
-        time.sleep(0.1)
+
+def resting(server: Running, held: contextlib.ExitStack, kind: str, **options: Any) -> socket.socket:
+    """One more connection that rests so."""
+    data, has_got_there = RESTS[kind]
+    before = set(server.server.parked)
+    found = held.enter_context(server.connect(**options))
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    found.sendall(data)
+    wait_for(lambda: any(has_got_there(one) for key, one in server.server.parked.copy().items() if key not in before), kind)
+    return found
+
+
+def large(head: app.Head, connection: app.Connection) -> app.Answer:
+    connection.request_id = "asked"
+    return app.Answer(200, [], b"x" * (20_000_000 if head.target == "/large" else 1))
+
+
+@pytest.mark.parametrize("over_tls", [False, True])
+@pytest.mark.parametrize("kind", RESTS)
+def test_one_more_connection_takes_the_place_of_the_one_that_rests_for_longest(
+    tmp_path: Path, kind: str, over_tls: bool
+) -> None:
+    server_tls, client_tls = contexts(tmp_path) if over_tls else (None, None)
+    limits = PATIENT._replace(connections=3)
+    with running(large, client_tls=client_tls, tls=server_tls, limits=limits) as server, contextlib.ExitStack() as held:
+        resting(server, held, kind)
+        (oldest,) = server.server.parked.values()
+        other = resting(server, held, "between two requests")
+        resting(server, held, kind)
+        others = set(server.server.parked.values()) - {oldest}
+        assert statuses(server.raw(LAST)) == [200]
+        left = set(server.server.parked.values())
+        assert oldest not in left
+        assert others <= left
+        other.sendall(LAST)
+        assert statuses(read_all(other)) == [200, 200], "the others go on"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a second loopback address")
+def test_a_full_address_gives_up_its_own_connections(tmp_path: Path) -> None:
+    with running(large, limits=PATIENT._replace(per_address=2)) as server, contextlib.ExitStack() as held:
+        foreign = resting(server, held, "between two requests", source="127.0.0.2")
+        first = resting(server, held, "between two requests")
+        second = resting(server, held, "between two requests")
+        assert statuses(server.raw(LAST)) == [200]
+        assert read_all(first) != b""
+        for other in (foreign, second):
+            other.sendall(LAST)
+            assert statuses(read_all(other)) == [200, 200]
+
+
+def test_who_is_one_too_many_gets_an_answer_and_no_reset() -> None:
+    has_begun, goes_on = threading.Event(), threading.Event()
+
+    def answer(head: app.Head, connection: app.Connection) -> app.Answer:
+        has_begun.set()
+        goes_on.wait(5)
+        return echo(head, connection)
+
+    with running(answer, threads=1, limits=PATIENT._replace(connections=1)) as server, server.connect() as first:
+        first.sendall(post(b"Content-Length: 1"))
+        assert has_begun.wait(5)
         with server.connect() as second:
             second.sendall(GET)  # before it is taken
+            goes_on.set()
             assert statuses(second.recv(4096)) == [503]
             assert second.recv(4096) == b""
+        first.sendall(b"x")
+        assert statuses(first.recv(4096)) == [200]
 
 
 def test_workers_share_connections_evenly() -> None:

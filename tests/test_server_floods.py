@@ -21,6 +21,8 @@ import pytest
 from conftest import wait_for
 from http_client import Server, serving, status_of
 
+import app
+
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
 
 CONFIG = """
@@ -205,6 +207,28 @@ def test_400_uploads_that_pause_leave_room_for_others(tmp_path: Path, addresses:
             took.append(time.monotonic() - began)
         assert statistics.median(took) < 0.5
         assert max(took) < 1.5
+
+
+RESTING = [b"", b"GET / HTTP/1.1\r\nHost: loc", HEAD % b"/healthz", HEAD % PROBES[1].encode()]
+
+
+def test_2100_connections_that_rest_leave_room_for_others(tmp_path: Path) -> None:
+    """More than a worker takes: silent ones, halves of heads, kept ones and such that do not read their answer."""
+    app.plugin("listeners").most_files()
+    with running_site(tmp_path, "1") as server, contextlib.ExitStack() as held, ThreadPoolExecutor(1) as pool:
+        is_over = threading.Event()
+        probing = pool.submit(nearly_slowest, server, is_over.is_set)
+        try:
+            for number in range(2100):
+                client = held.enter_context(socket.socket())
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+                client.settimeout(5)
+                client.connect(server.tcp)
+                client.sendall(RESTING[number % 4])
+            time.sleep(1.5)  # all places are taken now
+        finally:
+            is_over.set()
+        assert probing.result() < 1
 
 
 # ---- workers
