@@ -42,6 +42,7 @@ import copy
 import errno
 import fcntl
 import functools
+import gc
 import hashlib
 import heapq
 import hmac
@@ -9473,6 +9474,9 @@ class _Serving:
             if name in states:
                 states[name].unlink(missing_ok=True)
 
+        gc.unfreeze()
+        gc.collect()
+        gc.freeze()  # what was made for all workers is not looked through for garbage again and again
         return Generation(parts, on_death, http)
 
     def _http(self) -> HttpRunner:

@@ -310,6 +310,7 @@ def test_check_asks_for_the_token_on_a_terminal(shell: Shell) -> None:
         compiled("auth", "check"), stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=shell.folder,
         env=ENVIRONMENT, text=True,
     ) as process:  # fmt: skip
+        assert process.stderr
         assert process.stderr.readline() == "Paste the token and press Enter:\n"
         os.write(ours, token.encode())
         out, err = process.communicate(timeout=60)
@@ -370,7 +371,7 @@ def test_check_warns_of_a_data_folder_in_which_others_can_write(shell: Shell) ->
 @pytest.mark.parametrize("words", ["", "auth", "help", "help auth issue", "server help", "version"])
 def test_help_is_never_an_error_message(words: str, capsys: pytest.CaptureFixture[str]) -> None:
     try:
-        code = app.main(words.split())
+        code: Any = app.main(words.split())
     except SystemExit as end:
         code = end.code
     out, err = capsys.readouterr()
@@ -706,7 +707,7 @@ def test_the_link_of_a_site_at_a_unix_socket_is_an_address(shell: Shell) -> None
 
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_results_are_utf_8_whatever_the_locale(shell: Shell, options: list[str]) -> None:
-    ascii_only = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    ascii_only: Any = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
     shell.run("auth", "issue", "--subject", "Zoë", "--grant", "**:*")
     assert "Zoë" in shell.run("auth", "list", *options, **ascii_only)[0]
 
@@ -903,13 +904,23 @@ def test_a_taken_address_is_exit_code_7_and_named(shell: Shell) -> None:
     assert str(port) in err
 
 
-def test_what_a_worker_needs_is_loaded_before_it_is_forked_and_so_of_the_version_that_runs(tmp_path: Path) -> None:
+def before_the_fork(folder: Path, what: str) -> list[str]:
+    """The words that an expression has before a server forks its workers."""
     code = (
-        "import sys; sys.path.insert(0, sys.argv.pop(1)); import app\n"
-        "app.Supervisor.run = lambda self: print(*[name for name in sys.modules if name.startswith('satchel_plugin_')])\n"
+        "import gc, sys; sys.path.insert(0, sys.argv.pop(1)); import app\n"
+        f"app.Supervisor.run = lambda self: print(*{what})\n"
         "app.main()"
     )
     line = [sys.executable, "-c", code, str(Path(app.__file__).parent), "server", "--bind", "127.0.0.1:0"]
-    said = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, check=True).stdout.split()
+    return subprocess.run(line, capture_output=True, text=True, cwd=folder, check=True).stdout.split()
+
+
+def test_what_a_worker_needs_is_loaded_before_it_is_forked_and_so_of_the_version_that_runs(tmp_path: Path) -> None:
+    said = before_the_fork(tmp_path, "[name for name in sys.modules if name.startswith('satchel_plugin_')]")
     needed = ("pages", "cells", "controls", "held_files", "jobs", "locale", "metrics", "sql_files", "sql_records", "sweeps")
     assert {f"satchel_plugin_{name}" for name in needed} <= set(said)
+
+
+def test_no_worker_looks_for_garbage_in_what_was_made_for_all(tmp_path: Path) -> None:
+    frozen, others = map(int, before_the_fork(tmp_path, "[gc.get_freeze_count(), len(gc.get_objects())]"))
+    assert frozen > 100 * others
