@@ -44,14 +44,11 @@ import fcntl
 import functools
 import gc
 import hashlib
-import heapq
 import hmac
 import importlib.util
 import io
-import ipaddress
 import itertools
 import json
-import logging
 import math
 import mmap
 import operator
@@ -60,7 +57,6 @@ import random
 import re
 import secrets
 import signal
-import socket
 import sqlite3
 import struct
 import sys
@@ -80,9 +76,13 @@ from json.encoder import encode_basestring
 from pathlib import Path
 from select import POLLIN, POLLOUT, poll
 from types import MappingProxyType, ModuleType
-from typing import Any, BinaryIO, ClassVar, NamedTuple, NoReturn, Protocol, Self, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, NamedTuple, NoReturn, Protocol, Self, TypeAlias, TypeVar, cast
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlencode, urlsplit
 from warnings import simplefilter
+
+if TYPE_CHECKING:
+    from logging import Logger
+    from socket import socket
 
 __version__ = "0.1.0"
 
@@ -342,9 +342,7 @@ class Grant(NamedTuple):
 
 def parse_grant(text: str) -> Grant:
     """'forms/leave:create,read', 'files/*:*' or '**:read' as a Grant. Raises BadRequest that says what is wrong with it.
-
-    A segment may be percent-encoded in any way, or not at all, in any Unicode form; a literal star is %2A.
-    """
+    A segment may be percent-encoded in any way, or not at all, in any Unicode form; a literal star is %2A."""
     address, _, actions = text.rpartition(":")
     pattern = tuple(address.split("/"))
     if not all(pattern):
@@ -355,12 +353,10 @@ def parse_grant(text: str) -> Grant:
     if any(c.isspace() or ord(c) < 32 for c in address) or {".", ".."} & set(names):
         raise BadRequest(f"{text!r} is not a grant: percent-encode spaces and control characters; no . or .. segment")
     pattern = tuple(p if p in ("*", "**") else quote(compose(name), safe="") for p, name in zip(pattern, names, strict=True))
-    if actions == "*":
-        return Grant(pattern, frozenset(Action))
-    unknown = [a for a in actions.split(",") if a not in list(Action)]
-    if unknown:
+    named = list(Action) if actions == "*" else actions.split(",")
+    if unknown := [one for one in named if one not in list(Action)]:
         raise BadRequest(f"{text!r} is not a grant: {unknown[0]!r} is none of {', '.join(Action)} or *")
-    return Grant(pattern, frozenset(Action(a) for a in actions.split(",")))
+    return Grant(pattern, frozenset(map(Action, named)))
 
 
 def covers(pattern: Sequence[str], address: Sequence[str]) -> bool:
@@ -420,10 +416,8 @@ class Conditions(NamedTuple):
 
 
 class Request(NamedTuple):
-    """One intent, whatever brought it: nothing here names HTTP, SQS or the command line.
-
-    `decode` reads and parses the body and is called only after the caller is let in; its result becomes `data`.
-    """
+    """One intent, whatever brought it: nothing here names HTTP, SQS or the command line. `decode` reads and parses the body
+    and is called only after the caller is let in; its result becomes `data`."""
 
     id: str  # names this request in logs, problems and the audit trail
     action: Action
@@ -530,10 +524,8 @@ class Response:
 
 
 class Record(NamedTuple):
-    """A JSON object under a key in a table; version counts from 1.
-
-    `damage` is why what is stored is no JSON object, in words; then the value is {}.
-    """
+    """A JSON object under a key in a table; version counts from 1. `damage` is why what is stored is no JSON object, in
+    words; then the value is {}."""
 
     key: str
     version: int
@@ -633,9 +625,7 @@ class Page(NamedTuple):
 
 class Select(NamedTuple):
     """A read-only statement with named parameters (:name), and what is asked of its rows. Values are bound, never spliced.
-
-    timeout_s and max_rows bound the work; None means no bound.
-    """
+    timeout_s and max_rows bound the work; None means no bound."""
 
     statement: str
     params: Mapping[str, Json] = MappingProxyType({})
@@ -683,10 +673,7 @@ def _whole_number(text: str) -> int:
 
 
 _DECODER = json.JSONDecoder(
-    parse_float=exact_number,
-    parse_int=_whole_number,
-    parse_constant=_reject_constant,
-    object_pairs_hook=_unique_pairs,
+    parse_float=exact_number, parse_int=_whole_number, parse_constant=_reject_constant, object_pairs_hook=_unique_pairs
 )
 
 
@@ -880,7 +867,20 @@ def split_path(path: str) -> tuple[str, ...]:
 
 BUNDLED = Path(__file__).resolve().parent  # where plugins/, templates/ and static/ are
 CHUNK_BYTES = 256 * 1024  # of bytes on their way from one file or connection to another
-LOG = logging.getLogger("satchel")
+
+
+class _Log:
+    """The logger "satchel". Most commands log nothing: the module is imported, which takes long, for the first line."""
+
+    __slots__ = ()
+
+    def __getattr__(self, name: str) -> Any:
+        import logging
+
+        return getattr(logging.getLogger("satchel"), name)
+
+
+LOG = cast("Logger", _Log())
 _last_id = 0
 _id_lock = threading.Lock()
 
@@ -3062,7 +3062,7 @@ class HttpDoor:
         bound = self.config.bind.rpartition(":")[0].strip("[]").lower()
         named = map(str.lower, self.config.hosts)
         self._hosts = {"localhost", urlsplit(self.site.url).hostname or "", bound, *named} - {""}
-        self._networks = [ipaddress.ip_network(text, strict=False) for text in self.config.trusted_proxies if text != "unix"]
+        self._networks = plugin("addresses").parsed(self.config.trusted_proxies)
         # Those that are shown come before those that are kept as files: the first one wins where Accept likes both.
         known = sorted(host.extensions(Format), key=lambda one: one.whole)  # type: ignore[type-abstract]
         self.formats: dict[str, Format] = {one.kind: one for one in [*known, _NoFormat({}, config)]}
@@ -3086,7 +3086,7 @@ class HttpDoor:
         """Whether this is a proxy whose headers count."""
         if peer == "unix":
             return "unix" in self.config.trusted_proxies
-        if not self._networks or not (address := _ip(peer)):
+        if not self._networks or not (address := plugin("addresses").ip(peer)):
             return False
         return any((getattr(address, "ipv4_mapped", None) or address) in network for network in self._networks)
 
@@ -3100,7 +3100,7 @@ class HttpDoor:
     def _host_fault(self, text: str) -> str:
         """Why this server does not answer for a host; "" if it does."""
         host = re.sub(r":[0-9]*$", "", text).strip("[]").removesuffix(".").lower()
-        if host in self._hosts or "*" in self._hosts or _ip(host):
+        if host in self._hosts or "*" in self._hosts or plugin("addresses").ip(host):
             return ""
         return f"this server does not answer for the host {host[:100]!r}: name it in [http] hosts"
 
@@ -3678,7 +3678,9 @@ class Connection:
         known = isinstance(error, AppError)
         LOG.error("request %s: broken off in the middle: %s", self.request_id, words, exc_info=not known)
         if reset:
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            from socket import SO_LINGER, SOL_SOCKET
+
+            self.sock.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
         return _ENDED
 
     def _part(self) -> None:
@@ -3687,8 +3689,10 @@ class Connection:
         with suppress(OSError, ValueError):
             if self.server.tls:
                 self.sock.unwrap()
+        from socket import SHUT_WR
+
         with suppress(OSError):
-            self.sock.shutdown(socket.SHUT_WR)
+            self.sock.shutdown(SHUT_WR)
         self.step, self.deadline = self._linger, time.monotonic() + self.limits.linger_s
 
     def _linger(self) -> int:
@@ -3759,7 +3763,7 @@ class HttpServer:
 
     def __init__(
         self,
-        listeners: Sequence[socket.socket],
+        listeners: Sequence[socket],
         application: Callable[[Head, Connection], Answer],
         *,
         threads: int = 8,
@@ -3827,8 +3831,10 @@ class HttpServer:
 
     # -- connections
 
-    def _accept(self, listener: socket.socket) -> None:
+    def _accept(self, listener: socket) -> None:
         """Take one connection, or leave it to a worker that has fewer, unless that takes none either."""
+        from socket import IPPROTO_TCP, TCP_NODELAY
+
         waited_ms = 0
         while self.seats.are_uneven() and time.monotonic() > self._hurried_until:
             time.sleep(0.001)
@@ -3839,7 +3845,7 @@ class HttpServer:
             sock, address = listener.accept()
             sock.setblocking(False)
             if address:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
             if self.tls:
                 sock = self.tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
         except OSError as error:
@@ -4039,7 +4045,7 @@ class HttpRunner(Runner):
     def workers(self) -> int:
         return self.config.workers or os.cpu_count() or 1
 
-    def listen(self, listener: socket.socket | None = None) -> None:
+    def listen(self, listener: socket | None = None) -> None:
         """Take the address, before any fork, unless `listener` has it. Raises Unavailable if it is taken, ConfigError for a
         bad certificate."""
         self._tls()
@@ -4093,7 +4099,7 @@ class HttpRunner(Runner):
 
     def _is_many(self, peer: str) -> bool:
         """Whether this address stands for many clients."""
-        address = _ip(peer)
+        address = plugin("addresses").ip(peer)
         address = getattr(address, "ipv4_mapped", None) or address
         return address is None or address.is_loopback or self.door.trusts(peer)
 
@@ -4306,13 +4312,6 @@ class HttpRunner(Runner):
             status, code = "unavailable", 503
         told: Value = {"status": status, "providers": providers, "queues": queues, "reload": trouble}
         return json_answer(code, {name: one for name, one in told.items() if one})
-
-
-def _ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(text)
-    except ValueError:
-        return None
 
 
 # ---- queues: what a queue does
@@ -7379,6 +7378,8 @@ class CompiledQuery:
         rows = [r for r in records if self.selects(r) and (not self.after or self.follows(r))]
         wanted = max(self.query.limit, 0) + 1
         if len(self.terms) == 1:  # quicker than to sort them all
+            import heapq
+
             take = heapq.nlargest if self.terms[0][1] else heapq.nsmallest
             return take(wanted, rows, key=lambda r: r.key)
         for name, descends in reversed(self.terms):
@@ -9443,7 +9444,7 @@ class _Serving:
     def __init__(self, args: argparse.Namespace) -> None:
         self.args, self.app = args, LoadedSite(args).app()
         self.wanted = set(args.runner or [HttpRunner.kind])
-        self.listener: socket.socket | None = None  # once the first generation has been made
+        self.listener: socket | None = None  # once the first generation has been made
         self.is_alone = True  # one runner of queues, which needs no parent
         self._check()
 
@@ -9534,6 +9535,8 @@ class _Serving:
 
 def cmd_server_run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or Ctrl-C; several runners are children of this process, which opens nothing."""
+    import logging
+
     serving, own = _Serving(args), os.getpid()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     LOG.setLevel(logging.INFO)  # libraries tell of warnings and errors alone
@@ -9602,11 +9605,26 @@ examples:
   app.pyz server check"""
 
 
+def _help_width() -> int:
+    """As argparse finds it for each argument by itself, for which it imports shutil."""
+    given = os.environ.get("COLUMNS", "")
+    if given.isdecimal() and int(given):
+        return int(given) - 2
+    try:
+        return (os.get_terminal_size().columns or 80) - 2
+    except OSError:  # standard output is no terminal
+        return 78
+
+
+def _help_formatter(prog: str) -> argparse.HelpFormatter:
+    return argparse.RawDescriptionHelpFormatter(prog, width=_help_width())
+
+
 class UsageParser(argparse.ArgumentParser):
     """argparse whose mistakes are ConfigErrors that name what was probably meant; MAIN renders them like all others."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **{"formatter_class": argparse.RawDescriptionHelpFormatter, **kwargs})
+        super().__init__(*args, **{"formatter_class": _help_formatter, **kwargs})
 
     def error(self, message: str) -> NoReturn:
         problem = re.sub(r"^argument (?:.*/)?(\S+): ", r"\1: ", message).replace(": must ", " must ", 1)
@@ -9662,8 +9680,8 @@ def _show_help(parser: UsageParser, args: argparse.Namespace) -> int:
 
 
 def build_parser(registry: Registry, words: Collection[str] | None = None) -> UsageParser:
-    """Every command with its options; `run` in the parsed namespace is the function to call. With `words`, a command of a
-    plugin is only named, and its file not imported, unless they name it.
+    """Every command with its options; `run` in the parsed namespace is the function to call. With `words`, the verbs of
+    `server` and the commands of plugins are only named, and no file imported, unless they name them.
 
     Options that may stand before and after a verb are absent where they are not given: a verb's own default would
     overwrite what stood before it. The defaults are the root's.
@@ -9678,7 +9696,7 @@ def build_parser(registry: Registry, words: Collection[str] | None = None) -> Us
     parser.set_defaults(run=partial(_show_help, parser), registry=registry)
     groups = parser.add_subparsers(title="commands", metavar="server | auth | info", parser_class=UsageParser)
     verbs = {
-        "server": _add_server(groups, common, registry),
+        "server": _add_server(groups, common, registry, is_named=words is None or "server" in words),
         "auth": _add_auth(groups, common),
         "info": _add_info(groups, common),
     }
@@ -9729,7 +9747,11 @@ def _add_info(groups: Any, common: UsageParser) -> Any:
     return info.add_subparsers(parser_class=UsageParser)
 
 
-def _add_server(groups: Any, common: UsageParser, registry: Registry) -> Any:
+def _add_server(groups: Any, common: UsageParser, registry: Registry, *, is_named: bool) -> Any:
+    others = [kind.removeprefix("server ") for kind in registry.kinds(Command) if kind.startswith("server ")]
+    help_ = f"serve; or {', '.join(['run', 'init', *others])}"
+    if not is_named:
+        return groups.add_parser("server", help=help_).add_subparsers(parser_class=UsageParser)
     serving = UsageParser(add_help=False, argument_default=argparse.SUPPRESS)
     serving.add_argument(
         "--bind", type=option_type("address"), metavar="HOST:PORT", help="where to listen, instead of [http] bind"
@@ -9743,9 +9765,7 @@ def _add_server(groups: Any, common: UsageParser, registry: Registry) -> Any:
     serving.add_argument(
         "--reload", action="store_true", help="take over what changes in app.toml, plugins and templates, as SIGHUP does"
     )
-    others = [kind.removeprefix("server ") for kind in registry.kinds(Command) if kind.startswith("server ")]
-    more = ", ".join(["run", "init", *others])
-    server = groups.add_parser("server", parents=[common, serving], help=f"serve; or {more}")
+    server = groups.add_parser("server", parents=[common, serving], help=help_)
     server.set_defaults(run=cmd_server_run)
     server.epilog = _SERVER_EXAMPLES
     verbs = server.add_subparsers(parser_class=UsageParser)

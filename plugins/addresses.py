@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterable
 
 # ==== 1. ADDRESSES ===============================================================================================
-# Imported only if app.toml says something else than the defaults. Each function returns what it was given, or raises a
-# ValueError that says what to write instead.
+# Imported by servers, and if app.toml says something else than the defaults. Those that check return what they were given,
+# or raise a ValueError that says what to write instead.
 # uses: nothing
-# defines: bind_address hosts networks prefix site_address
+# defines: bind_address hosts networks prefix site_address ip parsed
 
 
 def bind_address(text: str) -> str:
@@ -57,3 +58,16 @@ def site_address(text: str) -> str:
     if not found or not 0 < int(found[1] or 443) < 65536 or {".", ".."} & set(found[2].split("/")):
         raise ValueError('must be "" or an address such as "https://intranet.example.org", with no slash at the end')
     return text
+
+
+def ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address that a text is; None if it is none."""
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None
+
+
+def parsed(texts: Iterable[str]) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    """The networks of `networks`, without "unix"."""
+    return [ipaddress.ip_network(text, strict=False) for text in texts if text != "unix"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import sys
@@ -148,7 +149,7 @@ class Renewal:
         reader, writer = os.pipe()
         pid = os.fork()
         if pid == 0:
-            LOG.disabled = True  # what is amiss here is told there
+            logging.disable()  # what is amiss here is told there
             for sign in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 signal.signal(sign, signal.SIG_DFL if sign == signal.SIGTERM else signal.SIG_IGN)
             os.write(writer, json.dumps(_attempt(self._make)).encode())

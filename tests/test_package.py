@@ -36,6 +36,8 @@ NOT_FOUND_IN_BUILDS = ("pytest", "mypy", "pip", "setuptools", "direct_url.json",
 AWS_SERVICES = {"s3", "sqs", "dynamodb", "sts"}
 OF_SOME_PROVIDERS = {"asn1crypto", "boto3", "botocore", "dateutil", "jmespath", "pg8000", "s3transfer", "scramp", "urllib3"}
 
+FOR_SERVERS = {"asyncio", "bottle", "email", "http", "logging", "selectors", "shutil", "socket", "ssl", "traceback"}
+
 STAND_IN = '''
 """A stand-in for app.py, number {number}."""
 import gc, json, os, sys
@@ -651,6 +653,16 @@ def test_a_command_imports_no_driver_of_another_provider(place: Place, pyz: Path
     assert result.code == 0, result.err
     assert "argparse" in imported(result.err)
     assert imported(result.err) & OF_SOME_PROVIDERS == set()
+
+
+@pytest.mark.parametrize("command", ["--help", "auth issue --subject ann --grant files/shared:read"])
+def test_a_command_imports_nothing_that_only_servers_use(place: Place, pyz: Path, unpack_root: Path, command: str) -> None:
+    place.run(pyz, "--help", SHIV_ROOT=str(unpack_root))  # so that it is unpacked
+    flags = ("-S", "-X", "importtime")  # -S: what .pth files import is not ours
+    result = place.run(pyz, *command.split(), flags=flags, SHIV_ROOT=str(unpack_root))
+    assert result.code == 0, result.err
+    assert "argparse" in imported(result.err)
+    assert imported(result.err) & FOR_SERVERS == set()
 
 
 def test_a_driver_that_is_imported_by_name_would_be_seen(place: Place, pyz: Path, unpack_root: Path) -> None:
