@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
@@ -53,6 +55,14 @@ def token_on_stdin(site: Site) -> str:
     return text.removeprefix("Bearer ")
 
 
+@contextmanager
+def _with_state(site: Site) -> Iterator[Any]:
+    """The App, of which the provider of state alone is open: tokens need no other, and no table until it is written to."""
+    with site.looked_at() as looked_at:
+        looked_at.state.open()
+        yield looked_at
+
+
 def _check_grants(args: argparse.Namespace, site: Any) -> None:
     """A token that can do nothing is a mistake, unless --force says that it will be able to."""
     try:
@@ -87,7 +97,7 @@ examples:
         parser.add_argument("--format", choices=["jwt", "short", "json"], default="jwt", help="default jwt")
 
     def run(self, args: argparse.Namespace, site: Site) -> int:
-        with site.opened() as opened:
+        with _with_state(site) as opened:
             _check_grants(args, opened)
             token = opened.office.issue(site.operator(), args.subject, args.grant, args.role, args.expires, args.label)
             secret = opened.authority.short(token) if args.format == "short" else opened.authority.jwt(token)
@@ -108,7 +118,7 @@ class List(app.Command):
         parser.add_argument("--all", action="store_true", help="expired and revoked ones too")
 
     def run(self, args: argparse.Namespace, site: Site) -> int:
-        with site.opened() as opened:
+        with _with_state(site) as opened:
             now = opened.clock()
             tokens = [one for one in opened.authority.tokens() if args.all or _works(one, now)]
         if args.json:
@@ -138,7 +148,7 @@ class Show(app.Command):
         parser.add_argument("id", metavar="ID", help=NO_FULL_ID)
 
     def run(self, args: argparse.Namespace, site: Site) -> int:
-        with site.opened() as opened:
+        with _with_state(site) as opened:
             row = token_row(opened.authority.token(args.id))
         if args.json:
             site.print_json(row)
@@ -158,7 +168,7 @@ class Revoke(app.Command):
         parser.add_argument("id", nargs="+", metavar="ID", help=NO_FULL_ID)
 
     def run(self, args: argparse.Namespace, site: Site) -> int:
-        with site.opened() as opened:
+        with _with_state(site) as opened:
             tokens = [opened.authority.token(one) for one in args.id]
             opened.office.revoke(site.operator(), tokens)
         if args.json:
@@ -186,7 +196,7 @@ The token is read from standard input, so that it does not stand in the shell's 
     def run(self, args: argparse.Namespace, site: Site) -> int:
         if bool(args.resource) != bool(args.action):
             raise BadRequest("give both RESOURCE and ACTION, or neither")
-        with site.opened() as opened:
+        with _with_state(site) as opened:
             caller = opened.authority.identify(f"Bearer {token_on_stdin(site)}")
             if args.resource:
                 address = "/".join(quote(part, safe="") for part in split_path(args.resource.strip("/")))
@@ -211,7 +221,7 @@ class Link(app.Command):
         _add_wishes(parser)
 
     def run(self, args: argparse.Namespace, site: Site) -> int:
-        with site.opened() as opened:
+        with _with_state(site) as opened:
             _check_grants(args, opened)
             code = opened.office.link(site.operator(), self._token(args, site, opened))
         link = f"{site_url(site.config)}/login/{code}"
@@ -250,7 +260,7 @@ class Keys(app.Command):
     def run(self, args: argparse.Namespace, site: Site) -> int:
         if (args.verb == "retire") != bool(args.kid):
             raise BadRequest("give a KID with retire, and with nothing else")
-        with site.opened() as opened:
+        with _with_state(site) as opened:
             if args.verb == "rotate":
                 opened.office.rotate_key(site.operator())
             elif args.verb == "retire":

@@ -201,6 +201,16 @@ def test_check_names_what_is_damaged_and_passes(tmp_path: Path) -> None:
     ]
 
 
+def test_tokens_open_no_other_provider_than_that_of_state(shell: Shell) -> None:
+    other = '[providers.other]\nkind = "sql"\nurl = "sqlite:///other.db"\n'
+    other += '[forms.notes]\nprovider = "other"\n[forms.notes.fields]\ntext = {}\n'
+    shell.write('[providers.main]\nkind = "sql"\nurl = "sqlite:///main.db"\n' + other)
+    token = shell.run("auth", "issue", "--subject", "ann", "--grant", "forms/notes:read")[0]
+    assert shell.run("auth", "check", "forms/notes", "read", given=token)[0] == "ann: forms/notes:read\n"
+    assert (shell.folder / "main.db").exists()
+    assert not (shell.folder / "other.db").exists()
+
+
 def test_lists_and_shows_for_people_name_no_token(shell: Shell) -> None:
     token, _ = shell.run("auth", "issue", "--subject", "ann", "--role", "staff", "--label", "phone")
     for out, _ in (shell.run("auth", "list"), shell.run("auth", "show", shell.json("auth", "list")[0]["jti"])):
