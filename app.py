@@ -9419,12 +9419,23 @@ def _states_file(config: Config, number: int) -> Path:
     return config.site.data / f"queues-{number}.json"
 
 
-def _serve_sqs(app: App, states: Path, alone: bool) -> bool:
+def _keep_to_one_processor(number: int) -> None:
+    """Lets this process run on one processor alone, another one for each number. Its threads take turns at the interpreter,
+    and a change of turns between two processors costs more than most turns last: a third of the rate of a queue."""
+    if sys.platform == "linux":
+        allowed = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(
+            0, {allowed[(os.getppid() + number) % len(allowed)]}
+        )  # two sites do not all begin with the first
+
+
+def _serve_sqs(app: App, states: Path, number: int, *, alone: bool) -> bool:
     """Whether it ended to begin anew."""
 
     def on_ready(queues: str) -> None:
         _say(f"{app.config.site.title} works on {queues} ({app.config.origin})")
 
+    _keep_to_one_processor(number)
     app.runs_jobs = True
     runner = SqsRunner(app.config.sqs, app, plugin("sqs").connect, states, on_ready, alone=alone)
     runner.run()
@@ -9465,7 +9476,8 @@ class _Serving:
             plugin(name)
         self.is_alone = self.is_alone and self.wanted == {SqsRunner.kind} and queue_workers == 1
         parts: dict[str, Callable[[], Any]] = {
-            name: partial(_serve_sqs, app, path, alone=self.is_alone) for name, path in states.items()
+            name: partial(_serve_sqs, app, path, number, alone=self.is_alone)
+            for number, (name, path) in enumerate(states.items())
         }
         http = self._http() if HttpRunner.kind in self.wanted else None
         if http:

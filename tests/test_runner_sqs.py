@@ -1249,6 +1249,10 @@ def test_one_parent_runs_both_doors_restarts_what_dies_and_ends_both(
         until(queue.empty, "an empty queue")
         children = Path(f"/proc/{program.process.pid}/task/{program.process.pid}/children").read_text().split()
         assert len(children) == 1 + workers
+        http, *queues = [os.sched_getaffinity(int(child)) for child in children]
+        assert http == os.sched_getaffinity(0)
+        assert {len(processors) for processors in queues} == {1}
+        assert len(set().union(*queues)) == min(workers, len(http))
         os.kill(int(children[1]), signal.SIGKILL)
         program.wait_for("the sqs 1 runner ended")
         queue.send(leave(), token=door.site.root)
