@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 import socket
 import ssl
 import subprocess
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -88,6 +90,22 @@ def running(application: Callable[..., Any], *args: Any, **options: Any) -> Iter
         yield found
     finally:
         found.end()
+
+
+TRANSPORTS = ["tcp", "tls", "unix"]
+
+
+def over(transport: str) -> dict[str, Any]:
+    """What running() takes for a server over TCP, TLS or a Unix socket."""
+    if transport == "tls":
+        return dict(zip(("tls", "client_tls"), own_contexts(), strict=True))
+    return {"folder": Path(backends.folder())} if transport == "unix" else {}
+
+
+@functools.cache
+def own_contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    with tempfile.TemporaryDirectory() as folder:
+        return contexts(Path(folder))
 
 
 def contexts(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:

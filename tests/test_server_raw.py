@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 
-import backends
 import pytest
 from http_client import read_all
-from inner_server import LAST, LIMITS, Running, contexts, head, post, running, statuses
+from inner_server import LAST, LIMITS, TRANSPORTS, Running, head, over, post, running, statuses
 
 import app
 
@@ -40,16 +38,11 @@ def echo() -> Echo:
     return Echo()
 
 
-@pytest.fixture(scope="module", params=["tcp", "tls", "unix"])
-def server(request: pytest.FixtureRequest, echo: Echo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    folder, mine, theirs = None, None, None
-    if request.param == "unix":
-        folder = Path(backends.folder())
-    if request.param == "tls":
-        mine, theirs = contexts(tmp_path_factory.mktemp("tls"))
+@pytest.fixture(scope="module", params=TRANSPORTS)
+def server(request: pytest.FixtureRequest, echo: Echo) -> Iterator[Running]:
     # Patient, so that a slow machine changes nothing; the tests end their connections themselves.
     limits = LIMITS._replace(head_s=10.0, idle_s=10.0, silence_s=10.0)
-    with running(echo, folder, theirs, tls=mine, limits=limits) as found:
+    with running(echo, limits=limits, **over(request.param)) as found:
         yield found
 
 
