@@ -44,6 +44,7 @@ class SqlQuery(ABC):
     """
 
     position = "instr"
+    key = "key"  # as it is ordered by
 
     def __init__(self, compiled: CompiledQuery, table: str) -> None:
         query = compiled.query
@@ -116,7 +117,7 @@ class SqlQuery(ABC):
 
     def rows(self, columns: str) -> str:
         """Selects these columns of the page's records and of one more."""
-        known = [*self.terms, "key"]
+        known = [*self.terms, self.key]
         terms = [(column, descends) for column, (_, descends) in zip(known, self.compiled.terms, strict=True)]
         behind = self._behind(terms)
         order = ", ".join(self._order(column, descends) for column, descends in terms)

@@ -30,9 +30,9 @@ from app import (
 )
 
 if TYPE_CHECKING:
-    from plugins import sql_records
+    from plugins import sql_plans, sql_records
 else:
-    sql_records = app.plugin("sql_records")
+    sql_plans, sql_records = map(app.plugin, ("sql_plans", "sql_records"))
 
 # ==== 1. TABLES ==================================================================================================
 # What is kept for searches of a table, and how it is brought up to date. Triggers without a function of ours note which
@@ -249,7 +249,7 @@ class SearchQuery(sql_records.SqliteQuery):
 # ==== 3. SEARCH ==================================================================================================
 # The tables for searches of a database: made where a table is small or the operator asks for it, kept up as records are
 # written, dropped when no list is searched so any more.
-# uses: VALUES PROVIDERS plugin:sql_records TABLES QUERIES
+# uses: VALUES PROVIDERS plugin:sql_plans plugin:sql_records TABLES QUERIES
 # defines: SqliteSearch has_one_key
 
 _MOST_FIELDS = 200  # that are looked into one by one; SQLite's expressions end at 1,000
@@ -260,6 +260,7 @@ class SqliteSearch:
 
     def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
+        self._plans = sql_plans.Plans()
         self._kept: dict[str, SearchTable] = {}  # by table
         self._usable: dict[str, tuple[int, str, bool]] = {}  # by table, with the version of the schema and the name
         self._written: dict[str, int] = {}  # records of a table since this process last took over texts
@@ -361,7 +362,7 @@ class SqliteSearch:
         kept, table = self._kept.get(asked.table), quote_name(asked.table)
         is_ours = kept and compiled.folded and asked.search_fields and set(asked.search_fields) <= set(kept.fields)
         if not kept or not is_ours or not self._is_usable(kept, connection):
-            return sql_records.SqliteQuery(compiled, table)
+            return self._plans.query(compiled, table, connection)
         rare = SearchQuery(compiled, table, kept, is_rare=True)
         [(hits,)] = connection.execute(rare.hits, rare.values)
         return rare if hits <= FEW else SearchQuery(compiled, table, kept, is_rare=False)
