@@ -175,6 +175,13 @@ def test_indexes_that_no_query_needs_any_more_are_dropped(sql: app.SqlProvider, 
         assert connection.execute("select count(*) from sqlite_master where name = 'own'").fetchone() == (1,)
 
 
+def test_an_index_of_several_numbers_and_date_times_is_made(sql: app.SqlProvider, tmp_path: Path) -> None:
+    """The parser of SQLite is not deep."""
+    sql.prepare({"t": [Query("t", order_by=("-n", "-at", "m", "until", "s"), instants=frozenset({"at", "until"}))]})
+    filled(sql, 3)
+    assert len(indexes(tmp_path)) == 5
+
+
 def test_indexes_of_a_large_table_are_made_when_the_operator_asks_for_it(
     sql: app.SqlProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
