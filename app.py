@@ -2391,6 +2391,7 @@ _INLINE = re.compile(r"image/(png|apng|jpeg|gif|webp|avif|bmp|heic|heif|jxl)|aud
 _SCRIPTABLE = re.compile(r".*(html|xml|svg).*")
 _PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 _BODY_S, _BODY_RATE = 30.0, 1000  # to send a body: this, and a second more for so many bytes
+_PIECE_BYTES = 1024 * 1024  # of a body, as much as has come: threads that pass on larger pieces wait less for each other
 _ABSOLUTE = re.compile(r"https?://([^/?]*)", re.IGNORECASE)
 _ETAG = re.compile(r'\s*(W/)?"([^"]*)"\s*(?:,|$)')
 _Headers: TypeAlias = list[tuple[str, str]]
@@ -2429,22 +2430,20 @@ class BodyReader:
         return self
 
     def __iter__(self) -> Iterator[bytes]:
-        promised, began = self._promised(), self.clock()
-        seen, digest = 0, hashlib.sha256()
-        while self.size_bytes is None or seen < self.size_bytes:
-            left = CHUNK_BYTES if self.size_bytes is None else min(CHUNK_BYTES, self.size_bytes - seen)
-            chunk = self._read(left, began + _BODY_S + seen / self.rate)
+        promised, began, digest = self._promised(), self.clock(), hashlib.sha256()
+        while self.size_bytes is None or self.seen < self.size_bytes:
+            left = _PIECE_BYTES if self.size_bytes is None else min(_PIECE_BYTES, self.size_bytes - self.seen)
+            chunk = self._read(left, began + _BODY_S + self.seen / self.rate)
             if not chunk:
                 break
-            seen += len(chunk)
-            self.seen = seen
-            if self.most is not None and seen > self.most:
+            self.seen += len(chunk)
+            if self.most is not None and self.seen > self.most:
                 raise TooLarge(f"the body is larger than {how_many(self.most)}, the most that is taken here")
             if promised:
                 digest.update(chunk)
             yield chunk
-        if self.size_bytes is not None and seen < self.size_bytes:
-            raise BadRequest(f"the body ended after {seen:,} of {how_many(self.size_bytes)}")
+        if self.size_bytes is not None and self.seen < self.size_bytes:
+            raise BadRequest(f"the body ended after {self.seen:,} of {how_many(self.size_bytes)}")
         if promised - {digest.digest()}:
             raise BadRequest("the body does not have the sha-256 digest that was sent with it")
 

@@ -88,7 +88,7 @@ else:
 WRITE_BYTES = 64 * 1024  # that one write takes, at least
 BESIDE_BYTES = 4 * 1024 * 1024  # from which on a second thread is worth its start
 WRITE_OUT_BYTES = 8 * 1024 * 1024  # after which the medium begins with them
-BESIDE_CHUNKS = 4  # that wait for it, and so the memory of an upload
+BESIDE_CHUNKS = 2  # that wait for it, and so the memory of an upload
 
 
 def identity(folder: str) -> str:

@@ -1158,6 +1158,21 @@ def test_a_body_that_cannot_be_read_is_the_clients_fault(error: Exception, probl
         list(app.BodyReader({}, Broken()))
 
 
+@pytest.mark.parametrize(("announced", "last"), [(5 * 2**19, 2**19), (None, 2**20)])
+def test_a_body_that_has_come_is_taken_in_pieces_of_a_mebibyte(announced: int | None, last: int) -> None:
+    asked, data = [], io.BytesIO(bytes(5 * 2**19))
+
+    class Come:
+        size_bytes = announced
+
+        def read(self, most: int, until_s: float) -> bytes:
+            asked.append(most)
+            return data.read(most)
+
+    assert list(map(len, app.BodyReader({}, Come()))) == [2**20, 2**20, 2**19]
+    assert asked[:3] == [2**20, 2**20, last]
+
+
 @pytest.mark.parametrize("length", ["-1", "x", "1e3", "0x10", "9" * 30, " "])
 def test_a_length_that_is_no_number_is_a_bad_request(site: Site, staff: str, length: str) -> None:
     environ = site.environ("POST", "/forms/leave", b"{}", {**JSON, "Authorization": f"Bearer {staff}"})
