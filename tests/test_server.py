@@ -18,7 +18,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import backends
 import pytest
 from conftest import wait_for
 from http_client import ROOT, Server, answers_at_once, hold, read_all, serving, status_of, wait_for_address
@@ -414,16 +413,6 @@ def test_who_is_one_too_many_gets_an_answer_and_no_reset() -> None:
             assert second.recv(4096) == b""
         first.sendall(b"x")
         assert statuses(first.recv(4096)) == [200]
-
-
-@pytest.mark.skipif(not Path("/proc/sys/net/core/somaxconn").exists(), reason="needs /proc")
-def test_a_burst_at_a_unix_socket_is_not_refused(tmp_path: Path) -> None:
-    most = int(Path("/proc/sys/net/core/somaxconn").read_text())
-    with app.plugin("listeners").unix_listener(f"{backends.folder()}/s") as listener, contextlib.ExitStack() as held:
-        for _ in range(min(most, 1500)):
-            client = held.enter_context(socket.socket(socket.AF_UNIX))
-            client.setblocking(False)  # as proxies connect
-            client.connect(listener.getsockname())
 
 
 def test_workers_share_connections_evenly() -> None:
