@@ -76,18 +76,18 @@ class Plans:
 
     def hidden(self, compiled: CompiledQuery, table: str, connection: sqlite3.Connection) -> Collection[str]:
         """The fields whose indexes are not to be used."""
-        query, first = compiled.query, CompiledQuery(compiled.query._replace(after=""))
+        query = compiled.query
         [(version,)] = connection.execute("pragma schema_version")
         shape = [(c.field, c.op, len(c.value) if c.op == "in" else c.op == "null" and c.value) for c in query.where]
         key = version, table, *shape, query.order_by, query.instants
         if key not in self._known:
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
-            self._known[key] = self._look(first, table, connection)
+            self._known[key] = self._look(CompiledQuery(query._replace(after="")), table, connection)
         is_open, is_ordered = self._known[key]
         if not is_open:
             return ()
-        probe = sql_records.SqliteQuery(first, table)
+        probe = sql_records.SqliteQuery(compiled, table)
         [(count,)] = connection.execute(probe.count(FEW + 1), probe.values)
         if count <= FEW:
             return [name for name, _ in compiled.terms]
