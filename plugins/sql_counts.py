@@ -21,22 +21,22 @@ else:
 
 # ==== 1. TABLES ==================================================================================================
 # What is kept of a table, and how: triggers without a function of ours count what any program writes, in its own commit.
-# uses: PROVIDERS plugin:sql_records
+# uses: PROVIDERS
 # defines: MOST_KEPT CountTable drop
 
 MOST_KEPT = 1_000  # rows with counts: they are summed in less than a millisecond
 _EVENTS = ("insert", "update", "delete", "taken", "moved")
 _AT_ONCE = 10_000  # records that are read between two steps of a bar
 _SUM = "iif(count(*) = count(n), coalesce(sum(n), 0), null)"  # null if one of them is
-_Key = tuple[bytes, ...]  # of texts, which may be damaged
+_Key = tuple[bytes, ...]  # of each field the value twice, as an array in JSON
 
 
 class CountTable(NamedTuple):
-    """What is kept of a table: for each combination of the sort keys of some of these fields, how many records have it.
+    """What is kept of a table: for each combination of values of some of these fields, how many records have it.
 
-    In the table `name` the sort key of field 0 is in c0, that of field 1 in c1…, of as many fields as are kept, and the
-    number of records in n. Every n is null once a program replaced
-    records in a way that fires no trigger for what it removed (INSERT OR REPLACE): then the numbers are not known.
+    In the table `name` the values of fields 0 and 2 are in d_0_2, as an array in JSON as they were written, and the number
+    of records in n. Every n is null once a program replaced records in a way that fires no trigger for what it removed
+    (INSERT OR REPLACE): then the numbers are not known. Triggers are short, because each connection parses them all.
     """
 
     table: str
@@ -44,13 +44,20 @@ class CountTable(NamedTuple):
 
     @property
     def name(self) -> str:
-        """It follows from all that the sort keys are made of."""
-        parts = [self.table, [sql_records.field_sql(field, False) for field in self.fields]]
-        return "satchel_counts_" + hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+        """It follows from what is kept."""
+        return "satchel_counts_" + hashlib.sha256(json.dumps(["arrays", *self]).encode()).hexdigest()[:24]
 
-    def keys(self, kept: Iterable[int], row: str = "") -> list[str]:
-        """The sort keys of these fields, by number, in SQL (see field_sql); one of nothing if there are none."""
-        return [sql_records.field_sql(self.fields[number], False, row) for number in kept] or ["''"]
+    def values(self, kept: Sequence[int], row: str = "") -> str:
+        """The values of these fields, by number, in SQL: an array, "" of a record that another program damaged; of one field
+        twice, which makes an array of it."""
+        if not kept:
+            return "''"
+        paths = ", ".join(map(self.path, [*kept, *kept] if len(kept) == 1 else kept))
+        return f"iif(typeof({row}data) = 'text' and json_valid({row}data), json_extract({row}data, {paths}), '')"
+
+    def path(self, number: int) -> str:
+        """Where a field is in a record, in SQL."""
+        return "'" + f'$."{self.fields[number]}"'.replace("'", "''") + "'"
 
     def triggers(self, kept: Sequence[int]) -> dict[str, str]:
         """The statements that make the triggers, by name."""
@@ -65,10 +72,10 @@ class CountTable(NamedTuple):
         }
         return {f"{self.name}_{event}": f"create trigger {self.name}_{event} {work}; end" for event, work in works.items()}
 
-    def _adds(self, kept: Iterable[int], row: str, number: int) -> str:
+    def _adds(self, kept: Sequence[int], row: str, number: int) -> str:
         """What a trigger does to count one of its rows."""
-        keys = ", ".join(self.keys(kept, row))
-        return f"insert into {self.name} values ({keys}, {number}) on conflict do update set n = n + {number}"  # noqa: S608
+        values = f"({self.values(kept, row)}, {number})"
+        return f"insert into {self.name} values {values} on conflict do update set n = n + {number}"  # noqa: S608
 
     def kept(self, connection: sqlite3.Connection) -> list[int] | None:
         """The fields by which records are counted, by number; None if not all is there."""
@@ -76,8 +83,8 @@ class CountTable(NamedTuple):
         found = {name for (name,) in connection.execute(sql, (self.table, self.name))}
         if not found.issuperset([self.name, *(f"{self.name}_{event}" for event in _EVENTS)]):
             return None
-        columns = connection.execute(f"select * from {self.name} limit 0").description  # noqa: S608
-        return [int(column[0][1:]) for column in columns if column[0] not in ("n", "c")]
+        [column, *_] = connection.execute(f"select * from {self.name} limit 0").description  # noqa: S608
+        return [int(number) for number in column[0].split("_")[1:]]
 
     def is_known(self, connection: sqlite3.Connection) -> bool:
         """Whether all is there and no number is unknown."""
@@ -93,7 +100,7 @@ class CountTable(NamedTuple):
     def make(self, connection: sqlite3.Connection, bar: Any = None) -> None:
         """Counts all records anew."""
         every = range(len(self.fields))
-        keys = ", ".join(f"cast({key} as blob)" for key in self.keys(every))
+        keys = ", ".join(f"cast({self.values([number])} as blob)" for number in every) or "1"
         rows = connection.execute(f"select {keys} from {quote_name(self.table)}")  # noqa: S608
         kept, counts = list(every), Counter[_Key]()
         while some := list(islice(rows, _AT_ONCE)):
@@ -105,13 +112,10 @@ class CountTable(NamedTuple):
 
     def _store(self, kept: Sequence[int], counts: Mapping[_Key, int], connection: sqlite3.Connection) -> None:
         drop(self.name, connection)
-        columns = _columns(kept)
-        types = ", ".join(f"{column} text" for column in columns)
-        sql = f"create table {self.name} ({types}, n integer, unique ({', '.join(columns)}))"
+        sql = f"create table {self.name} ({_column(kept)} text unique, n integer)"
         connection.execute(sql)
-        places = "cast(? as text), " * len(columns)
-        rows = [(*(key or [b""]), count) for key, count in counts.items()]
-        connection.executemany(f"insert into {self.name} values ({places}?)", rows)  # noqa: S608
+        rows = [(_array(key), count) for key, count in counts.items()]
+        connection.executemany(f"insert into {self.name} values (cast(? as text), ?)", rows)  # noqa: S608
         for trigger in self.triggers(kept).values():
             connection.execute(trigger)
 
@@ -121,13 +125,24 @@ class CountTable(NamedTuple):
         [(count,)] = connection.execute(f"select count(*) from (select 1 from {self.name} limit {MOST_KEPT + 1})")  # noqa: S608
         if not kept or count <= MOST_KEPT or not self.is_known(connection):
             return
-        keys = ", ".join(f"cast({column} as blob)" for column in _columns(kept))
+        column = _column(kept)
+        keys = ", ".join(
+            f"cast(iif(json_valid({column}), json_extract({column}, '$[{n}]', '$[{n}]'), '') as blob)"
+            for n in range(len(kept))
+        )
         rows = connection.execute(f"select {keys}, n from {self.name} where n <> 0")  # noqa: S608
         self._store(*_fewer(kept, Counter({row[:-1]: row[-1] for row in rows})), connection)
 
 
-def _columns(kept: Iterable[int]) -> list[str]:
-    return [f"c{number}" for number in kept] or ["c"]
+def _column(kept: Iterable[int]) -> str:
+    return "_".join(["d", *map(str, kept)])
+
+
+def _array(key: _Key) -> bytes:
+    """The values of several fields as one array."""
+    if len(key) < 2 or not all(key):
+        return b"".join(key[:1])
+    return b"[" + b",".join(pair[1 : len(pair) // 2] for pair in key) + b"]"
 
 
 def _fewer(kept: Sequence[int], counts: Counter[_Key]) -> tuple[list[int], Counter[_Key]]:
@@ -163,14 +178,15 @@ class CountQuery(sql_records.SqliteQuery):
     A number is null if it is not known.
     """
 
-    def __init__(self, query: Query, kept: CountTable, columns: Mapping[str, str]) -> None:
-        self._kept_in = columns
-        super().__init__(CompiledQuery(query._replace(after="", order_by=())), kept.name)
+    def __init__(self, query: Query, kept: CountTable, numbers: Sequence[int]) -> None:
+        self._places = {kept.fields[number]: (kept.path(number), f"'$[{place}]'") for place, number in enumerate(numbers)}
+        table = f"(select {_column(numbers)} as data, n from {kept.name})"  # noqa: S608
+        super().__init__(CompiledQuery(query._replace(after="", order_by=())), table)
 
     def _field(self, name: str, instant: bool) -> str:
         if instant:
             raise LookupError(name)
-        return self._kept_in[name]
+        return sql_records.field_sql(name, False).replace(*self._places[name])
 
     def _search(self, names: Collection[str], text: str) -> str:
         raise LookupError(text)
@@ -202,7 +218,7 @@ class SqliteCounts:
     def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
         self._kept: dict[str, CountTable] = {}  # by table
-        self._columns: dict[str, tuple[int, str, Mapping[str, str] | None]] = {}  # see _columns_of
+        self._numbers: dict[str, tuple[int, str, list[int] | None]] = {}  # see _numbers_of
         self._written = 0  # since this process last looked at how much is kept
 
     # -- making
@@ -233,11 +249,14 @@ class SqliteCounts:
             "select name from sqlite_master where type = 'trigger' and tbl_name = ? and name glob 'satchel_counts_*_insert'"
         )
         with self._database.reading("looking at what is counted") as connection:
+            [(letter,)] = connection.execute(
+                "select cast('a' as blob)"
+            )  # texts of another encoding are not taken apart here
             for table, queries in tables.items():
                 self._kept.pop(table, None)
                 there = {name.removesuffix("_insert") for (name,) in connection.execute(sql, (table,))}
                 is_own = table.startswith("_")  # Satchel's
-                if queries and not is_own and sql_search.has_one_key(table, connection):
+                if queries and not is_own and letter == b"a" and sql_search.has_one_key(table, connection):
                     kept = self._kept[table] = CountTable(table, tuple(_fields(queries)))
                     there.discard(kept.name)
                     missing += [] if kept.is_known(connection) else [kept]
@@ -270,31 +289,28 @@ class SqliteCounts:
         if kept is None or query.search:
             return None
         with self._database.reading("counting records") as connection:
-            columns = self._columns_of(kept, connection)
-            if columns is None or not columns.keys() >= set(fields):
+            numbers = self._numbers_of(kept, connection)
+            if numbers is None or not {kept.fields[number] for number in numbers} >= set(fields):
                 return None
             try:
-                sql = CountQuery(query, kept, columns)
+                sql = CountQuery(query, kept, numbers)
                 return connection.execute(make(sql), sql.values).fetchall()
             except (LookupError, sqlite3.DatabaseError):  # another process dropped it just now, or it is damaged
                 return None
 
-    def _columns_of(self, kept: CountTable, connection: sqlite3.Connection) -> Mapping[str, str] | None:
-        """The column of each field by which records are counted, remembered as long as the schema stays the same; None if
-        not all is there. Not for a connection that writes: what it sees may be rolled back, and another schema have the
-        same number."""
+    def _numbers_of(self, kept: CountTable, connection: sqlite3.Connection) -> list[int] | None:
+        """CountTable.kept, remembered as long as the schema stays the same. Not for a connection that writes: what it sees
+        may be rolled back, and another schema have the same number."""
         [(version,)] = connection.execute("pragma schema_version")
-        known = self._columns.get(kept.table)
+        known = self._numbers.get(kept.table)
         if known is None or known[:2] != (version, kept.name):
-            numbers = kept.kept(connection)
-            columns = None if numbers is None else {kept.fields[number]: f"c{number}" for number in numbers}
-            known = self._columns[kept.table] = version, kept.name, columns
+            known = self._numbers[kept.table] = version, kept.name, kept.kept(connection)
         return known[2]
 
 
 def _fields(queries: Collection[Query]) -> list[str]:
     """By what the records of a table are counted: fields whose values are counted, and such as views filter by. No
-    date-times: they have many values, and their sort keys are too deep for the parser of SQLite inside a trigger."""
+    date-times: they have many values."""
     found = [name.removeprefix("-") for query in queries if query.limit == 0 for name in query.order_by]
     found += [one.field for query in queries for one in query.where if not is_instant(query, one)]
     plain = [name for name in dict.fromkeys(found) if name not in ("id", "version") and sql_records.is_plain(name)]

@@ -262,6 +262,35 @@ def test_fields_with_many_values_are_left_out(sql: Any, tmp_path: Path, monkeypa
     assert (facet("region"), facet("paid"), sql.count(Query("t"))) == (15, 2, 60)
 
 
+@pytest.mark.parametrize("encoding", ["UTF-8", "UTF-16le", "UTF-16be"])
+def test_records_that_are_there_are_counted_as_new_ones_are(
+    opened: Callable[[], Any], tmp_path: Path, encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_hand(tmp_path, f"pragma encoding = '{encoding}'", "create table made (x)")
+    chance, first, second = random.Random(5), opened(), opened()
+    first.commit([Insert("t", f"{n:02}", row(chance) | {"region": chance.choice(['ø"', "n", 1])}) for n in range(40)])
+    first.prepare(DECLARED)
+    check(first, kept=encoding == "UTF-8")
+    if encoding != "UTF-8":
+        return
+    name = first._counts._kept["t"].name
+    before = sorted(by_hand(tmp_path, f"select * from {name}"))
+    first.commit([Delete("t", f"{n:02}") for n in range(0, 40, 2)])
+    first.commit([Insert("t", f"{n:02}x", first.get("t", f"{n + 1:02}").value) for n in range(0, 40, 2)])
+    check(first)
+    monkeypatch.setattr(counts, "MOST_KEPT", len(before) - 1)
+    first._counts._kept["t"].lessen(first._opened_writer())
+    check(first, kept=None)
+    by_hand(tmp_path, f"drop trigger {name}_insert")
+    second.prepare(DECLARED)
+    check(second, kept=None)
+
+
+def test_what_a_connection_parses_is_short(sql: Any, tmp_path: Path) -> None:
+    [(length,)] = by_hand(tmp_path, "select sum(length(sql)) from sqlite_master where name glob 'satchel_counts_*'")
+    assert length < 3000
+
+
 def test_counts_do_not_read_the_records(sql: Any, tmp_path: Path) -> None:
     sql.commit([Insert("t", f"{n}", {"region": "north"}) for n in range(9)])
     with sql.reading("explaining") as connection:
