@@ -129,8 +129,7 @@ def _ways(path: Path) -> set[Path]:
     found, todo = {Path(os.path.realpath(path))}, [path.absolute()]
     while todo:
         for part in (one := todo.pop(), *one.parents):
-            link = Path(os.path.realpath(part.parent), part.name)
-            if os.path.islink(part) and link not in found:
+            if os.path.islink(part) and (link := Path(os.path.realpath(part.parent), part.name)) not in found:
                 found.add(link)
                 todo.append(link.parent / os.readlink(link))
     return found
