@@ -3323,6 +3323,8 @@ def _check_lengths(data: bytes) -> None:
 
 _READ, _WRITE, _ENDED = POLLIN, POLLOUT, 0  # what a connection waits for; one that has ended waits for nothing
 _WANTS_WRITE = 3  # ssl.SSL_ERROR_WANT_WRITE
+_MORE = 0x8000 if sys.platform == "linux" else 0  # MSG_MORE: a head leaves together with the first bytes of its file
+_MORE_FOR = 4 * 1024 * 1024  # bytes of a file at most: a larger one gains nothing by it
 _SMALL_BYTES = 65_536  # a rest of a body that is skipped if nobody wanted it; a file that goes out with its head at once
 _STAY_S = 0.02  # how long a thread waits for the next request of a client, while others have nothing to do
 _PATIENCE_S = 0.005  # how long a thread waits for a client before another one works in its place
@@ -3486,7 +3488,7 @@ class Connection:
     def _send(self, data: memoryview) -> int:
         """How many bytes the client takes at once."""
         try:
-            return cast(int, self.sock.send(data))
+            return cast(int, self.sock.send(data, _MORE if 0 < self.left < _MORE_FOR and not self.server.tls else 0))
         except self.server.blocked:
             return 0
         except OSError as error:
