@@ -496,6 +496,7 @@ def test_where_the_form_itself_is_away_its_texts_are_kept_on_the_page(
     edit = action(site.get(address + "?_edit=1", staff, Accept="text/html"))
     with monkeypatch.context() as patch:
         patch.setattr(site.app.providers["main"], "get", away)
+        patch.setattr(site.app.providers["main"], "mark", lambda: None)
         page = site.submit(edit, {"day": "2026-07-01", "reason": "typed"}, staff)
         assert (page.status, "<bdi>typed</bdi>" in page.text) == (503, True)
     target, fields = fields_of(page, address)
