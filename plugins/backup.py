@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
+import glob
 import hashlib
 import os
 import re
@@ -38,20 +40,22 @@ from app import (
     Unseen,
     Unsupported,
     Value,
+    check_path,
     damage_of,
     dump_json,
     how_many,
     load_json,
     load_registry,
     load_site,
+    may_write,
     plugin,
     stores,
 )
 
 # ==== 1. ARCHIVE =================================================================================================
 # The file: a zip whose comment, its last bytes, is the digest of all bytes before: so none of them can change unnoticed.
-# uses: ERRORS VALUES CONTRACTS
-# defines: FORMAT seal check_seal Tally record_line blobs_of files_of scratch_in
+# uses: ERRORS VALUES CONTRACTS PROVIDERS
+# defines: FORMAT seal check_seal Tally record_line blobs_of files_of scratch_in in_use remove_left
 
 FORMAT = 1  # of what stands in an archive
 _SEAL_BYTES = 64  # a sha-256 in hexadecimal
@@ -129,17 +133,41 @@ def files_of(blobs: Blobs) -> Value:
 
 @contextmanager
 def scratch_in(folder: Path) -> Iterator[Path]:
-    """A folder for what is needed for a while, which is removed; what an earlier one left there, too."""
-    for left in folder.glob(".satchel-scratch-*"):
-        shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=".satchel-scratch-", dir=folder) as made:
+    """A folder for what is needed for a while, in that folder or, if nothing may be written there, among temporary files."""
+    remove_left(folder, ".satchel-scratch-*")
+    place = folder if may_write(folder) else None
+    with tempfile.TemporaryDirectory(prefix=".satchel-scratch-", dir=place) as made, in_use(Path(made)):
         yield Path(made)
+
+
+@contextmanager
+def in_use(path: Path) -> Iterator[None]:
+    """Says of a file or folder, until the block or this process ends, that it is no leftover."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def remove_left(folder: Path, pattern: str) -> None:
+    """Remove what a process that was killed left in a folder."""
+    for path in folder.glob(pattern):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # another one is at work on it
+            continue
+        finally:
+            os.close(descriptor)
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 # ==== 2. RESTORE =================================================================================================
 # From an archive to a folder that can be served, and what is compared before an archive counts.
 # uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS PLUGINS ASSEMBLY COMMANDS ARCHIVE plugin:disk
-# defines: Restore verify
+# defines: Restore restore_into verify
 
 _HEADER = re.compile(r"\s*\[\[?\s*([^\]]+?)\s*\]")
 
@@ -168,7 +196,7 @@ class Restore:
         (self.folder / "app.toml").write_text(self._localized(text) if local else text, "utf-8")
         for name in self._archive.namelist():
             if name.startswith("site/"):
-                path = self.folder / name.removeprefix("site/")
+                path = self.folder / check_path(name.split("/")[1:])  # the digest is no signature
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(self._archive.read(name))
         registry = self._registry or load_registry(self.folder)
@@ -306,6 +334,25 @@ def _table(records: Records, table: str, *, counts: bool) -> Value:
     return tally.facts()
 
 
+def restore_into(path: Path, folder: Path, *, local: bool, step: Callable[[int], None] = lambda done: None) -> Value:
+    """A site in a new or empty folder, which has another name until it is whole; returns the manifest."""
+    partial = folder.with_name(folder.name + ".partial")
+    remove_left(folder.parent, glob.escape(partial.name))
+    if partial.exists():
+        raise Conflict(f"{partial.name} is there: is another restore at work?")
+    partial.mkdir(mode=0o700, parents=True)
+    try:
+        with in_use(partial), closing(Restore(path, partial)) as restore:
+            config = restore.site(local=local)
+            restore.providers(config, step)
+            restore.compare(config)
+            partial.rename(folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return restore.manifest
+
+
 def verify(path: Path, registry: Registry | None = None) -> Value:
     """Restore an archive for a while, compare it with its manifest, and open it; returns the manifest."""
     with scratch_in(path.parent) as scratch, closing(Restore(path, scratch, registry)) as restore:
@@ -424,21 +471,20 @@ def _stamp(at: float) -> str:
 def make(app: App, folder: Path, *, with_keys: bool, step: Callable[[int], None] = lambda done: None) -> Path:
     """An archive of an open site in a folder, tried out; until it is whole its name ends with ".partial"."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for left in folder.glob("satchel-*.zip.partial"):  # by a backup that was broken off
-        left.unlink()
+    remove_left(folder, "satchel-*.zip.partial")
     path = folder / f"satchel-{_stamp(app.clock())}.zip"
     partial = path.with_name(path.name + ".partial")
-    if path.exists():
-        raise Conflict(f"{path.name} is there already: a backup a second is enough")
+    if path.exists() or partial.exists():
+        raise Conflict(f"{path.name} is there already, or being made: a backup a second is enough")
+    os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     try:
-        with scratch_in(folder) as scratch:
-            handle = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-            deflated: Any = {"compression": zipfile.ZIP_DEFLATED, "compresslevel": 1, "strict_timestamps": False}
-            with open(handle, "w+b") as file, zipfile.ZipFile(file, "w", **deflated) as archive:
+        deflated: Any = {"compression": zipfile.ZIP_DEFLATED, "compresslevel": 1, "strict_timestamps": False}
+        with in_use(partial), scratch_in(folder) as scratch:
+            with zipfile.ZipFile(partial, "w", **deflated) as archive:
                 _write(app, Backup(app, archive, scratch, step), archive, with_keys=with_keys)
             seal(partial)
-        verify(partial, app.registry)
-        partial.rename(path)
+            verify(partial, app.registry)
+            partial.rename(path)
         plugin("disk").sync_folder(folder)
     except BaseException:
         partial.unlink(missing_ok=True)
@@ -574,13 +620,9 @@ class ServerRestore(Command):
         path, folder = _named(args.backup, site).absolute(), Path(args.folder).absolute()
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise Conflict(f"{args.folder} is not empty: name a new folder")
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with closing(Restore(path, folder)) as restore, closing(plugin("copy").Bar()) as bar:
+        with closing(plugin("copy").Bar()) as bar:
             bar.begin("restore", 0)
-            config = restore.site(local=args.local)
-            restore.providers(config, bar.step)
-            restore.compare(config)
-            manifest = restore.manifest
+            manifest = restore_into(path, folder, local=args.local, step=bar.step)
         if args.json:
             site.print_json({"folder": str(folder), "manifest": manifest})
         else:

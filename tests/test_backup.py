@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 import tomllib
+import zipfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -19,7 +20,7 @@ import test_matrix as matrix
 
 import app
 from app import BadRequest, Conflict, Insert, Unauthenticated
-from tests.sites import REGISTRY, Site
+from tests.sites import REGISTRY, Site, mode
 from tests.test_commands import ENVIRONMENT, Shell, compiled
 
 backup = app.plugin("backup")
@@ -96,11 +97,7 @@ def sql_site(tmp_path: Path) -> Iterator[Site]:
 
 
 def restored(path: Path, folder: Path, *, local: bool = False) -> Site:
-    folder.mkdir()
-    with closing(backup.Restore(path, folder)) as restore:
-        config = restore.site(local=local)
-        restore.providers(config, lambda done: None)
-        restore.compare(config)
+    backup.restore_into(path, folder, local=local)
     return site_at(folder)
 
 
@@ -181,6 +178,64 @@ def test_what_a_killed_backup_leaves_looks_like_none_and_goes_with_the_next(sql_
     assert not list((tmp_path / "kept").glob("*.zip"))
     path = backup.make(sql_site.app, tmp_path / "kept", with_keys=False)
     assert os.listdir(tmp_path / "kept") == [path.name]
+
+
+def test_backups_at_the_same_time_leave_each_other_alone(
+    sql_site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second one begins when the first has everything but its name."""
+    verify, made = backup.verify, []
+
+    def meanwhile(*args: Any) -> Any:
+        monkeypatch.setattr(backup, "verify", verify)
+        monkeypatch.setattr(sql_site.app, "clock", lambda: time.time() + 5)
+        made.append(backup.make(sql_site.app, tmp_path / "kept", with_keys=False))
+        return verify(*args)
+
+    monkeypatch.setattr(backup, "verify", meanwhile)
+    made.append(backup.make(sql_site.app, tmp_path / "kept", with_keys=False))
+    assert sorted(os.listdir(tmp_path / "kept")) == sorted(path.name for path in made)
+    assert len(made) == 2
+    for path in made:
+        backup.verify(path)
+
+
+def test_a_backup_is_verified_where_nothing_can_be_written(sql_site: Site, tmp_path: Path) -> None:
+    path = backup.make(sql_site.app, tmp_path / "kept", with_keys=False)
+    with mode(path.parent, 0o500):
+        assert backup.verify(path)["title"] == sql_site.app.title
+
+
+def test_nothing_of_a_crafted_archive_lands_outside_of_the_new_folder(sql_site: Site, tmp_path: Path) -> None:
+    path = backup.make(sql_site.app, tmp_path / "kept", with_keys=False)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("site/../../evil.txt", "evil")
+        archive.comment = b"0" * 64
+    backup.seal(path)
+    with pytest.raises(BadRequest):
+        restored(path, tmp_path / "again")
+    assert not list(tmp_path.rglob("evil.txt"))
+
+
+def test_a_restore_that_fails_leaves_nothing_and_one_that_was_killed_makes_room(
+    sql_site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = backup.make(sql_site.app, tmp_path / "kept", with_keys=False)
+
+    def fails(*args: Any) -> None:
+        assert (tmp_path / "again.partial" / "app.toml").exists()
+        raise Conflict("no")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(backup.Restore, "compare", fails)
+        with pytest.raises(Conflict):
+            restored(path, tmp_path / "again")
+    assert not list(tmp_path.glob("again*"))
+    (tmp_path / "again.partial").mkdir()
+    (tmp_path / "again").mkdir()
+    with closing(restored(path, tmp_path / "again")) as again:
+        assert len(again.items("forms/leave/records?_size=100")) == 30
+    assert [one.name for one in tmp_path.glob("again*")] == ["again"]
 
 
 def test_writers_do_not_wait_for_a_backup(sql_site: Site, tmp_path: Path) -> None:
