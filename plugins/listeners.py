@@ -20,6 +20,7 @@ from app import Unavailable
 # defines: most_files end_with_parent listen unix_listener close address_of
 
 _MOST_FILES = 8192
+_BACKLOG, _UNIX_BACKLOG = 1024, 4096  # to be taken; whoever finds that of a Unix socket full is refused, and not held up
 
 
 def most_files() -> int:
@@ -50,7 +51,7 @@ def listen(bind: str) -> socket.socket:
             host = host.strip("[]")
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             both = host == "::" and socket.has_dualstack_ipv6()
-            return socket.create_server((host, int(port)), family=family, backlog=1024, dualstack_ipv6=both)
+            return socket.create_server((host, int(port)), family=family, backlog=_BACKLOG, dualstack_ipv6=both)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise Unavailable(f"cannot listen on {bind}: {error.strerror}") from error
@@ -68,7 +69,7 @@ def unix_listener(path: str) -> socket.socket:
         Path(path).unlink()
     before = os.umask(0o117)
     try:
-        return socket.create_server(path, family=socket.AF_UNIX, backlog=1024)
+        return socket.create_server(path, family=socket.AF_UNIX, backlog=_UNIX_BACKLOG)
     finally:
         os.umask(before)
 

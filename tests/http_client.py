@@ -11,6 +11,7 @@ import re
 import secrets
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -302,7 +303,8 @@ def hidden(page: Reply, name: str) -> str:
 
 @dataclass
 class Server:
-    """`python app.py server` as a program of its own; `tcp` or `unix` says where it listens."""
+    """`python app.py server` as a program of its own; `tcp` or `unix` says where it listens, over `tls` if its clients have
+    such a context."""
 
     process: subprocess.Popen[bytes]
     folder: Path
@@ -311,14 +313,17 @@ class Server:
     code: str = ""  # of the administrator's sign-in link
     prefix: str = ""
     told: list[str] = field(default_factory=list)
+    tls: ssl.SSLContext | None = None
 
-    def connect(self, timeout_s: float = 20) -> socket.socket:
+    def connect(self, timeout_s: float = 20, *, shakes: bool = True) -> socket.socket:
+        """A connection; over TLS without even a handshake unless it `shakes` hands."""
         if self.unix:
             found = socket.socket(socket.AF_UNIX)
+            found.connect(self.unix)  # it waits where the server has not taken the ones before
             found.settimeout(timeout_s)
-            found.connect(self.unix)
             return found
-        return socket.create_connection(self.tcp, timeout_s)
+        found = socket.create_connection(self.tcp, timeout_s)
+        return self.tls.wrap_socket(found, server_hostname="localhost") if self.tls and shakes else found
 
     def ask(self, method: str, target: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Reply:
         with Connection(self.connect()) as connection:
@@ -355,13 +360,19 @@ class Connection(http.client.HTTPConnection):
 
 
 @contextmanager
-def serving(folder: Path, *args: str, bind: str = "127.0.0.1:0", program: Sequence[str] = ()) -> Iterator[Server]:
+def serving(
+    folder: Path,
+    *args: str,
+    bind: str = "127.0.0.1:0",
+    program: Sequence[str] = (),
+    tls: ssl.SSLContext | None = None,
+) -> Iterator[Server]:
     """A server in a folder, from when it says where it is until the end of the block."""
     command = [sys.executable, *(program or [str(ROOT / "app.py")]), "server", "--bind", bind, *args]
     # A file and not a pipe: a pipe that nobody empties would stop a server that has much to say.
     with tempfile.TemporaryFile() as told:
         process = subprocess.Popen(command, cwd=folder, stderr=told)
-        server = Server(process, folder)
+        server = Server(process, folder, tls=tls)
         try:
             wait_for_address(server, told.fileno())
             yield server

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import backends
 import pytest
 from conftest import wait_for
 from http_client import ROOT, Server, answers_at_once, hold, read_all, serving, status_of, wait_for_address
@@ -170,26 +171,6 @@ def test_a_file_goes_on_once_the_client_has_taken_a_good_part_and_not_in_crumbs(
         assert read_all(connection).count(b"x") == 30_000_000
     assert len(ready) > 1
     assert all(ready)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no MSG_MORE")
-def test_the_head_of_a_file_does_not_leave_without_the_first_bytes_of_the_file(
-    odd_answers: Callable[..., app.Answer], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sendfile = os.sendfile
-    came: list[bool] = []
-
-    def watched(out: int, *args: int) -> int:
-        waiter = select.poll()
-        waiter.register(connection, select.POLLIN)
-        came.append(bool(waiter.poll(0)))
-        return sendfile(out, *args)
-
-    monkeypatch.setattr(os, "sendfile", watched)
-    with running(odd_answers) as server, server.connect() as connection:
-        connection.sendall(GET.replace(b" / ", b" /file/0/70000 ") + LAST)
-        assert read_all(connection).count(b"x") == 70_000
-    assert not came[0]
 
 
 @pytest.mark.parametrize("name", [b"bug", b"exit", b"header"])
@@ -433,6 +414,16 @@ def test_who_is_one_too_many_gets_an_answer_and_no_reset() -> None:
             assert second.recv(4096) == b""
         first.sendall(b"x")
         assert statuses(first.recv(4096)) == [200]
+
+
+@pytest.mark.skipif(not Path("/proc/sys/net/core/somaxconn").exists(), reason="needs /proc")
+def test_a_burst_at_a_unix_socket_is_not_refused(tmp_path: Path) -> None:
+    most = int(Path("/proc/sys/net/core/somaxconn").read_text())
+    with app.plugin("listeners").unix_listener(f"{backends.folder()}/s") as listener, contextlib.ExitStack() as held:
+        for _ in range(min(most, 1500)):
+            client = held.enter_context(socket.socket(socket.AF_UNIX))
+            client.setblocking(False)  # as proxies connect
+            client.connect(listener.getsockname())
 
 
 def test_workers_share_connections_evenly() -> None:

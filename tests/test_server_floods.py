@@ -20,6 +20,7 @@ import backends
 import pytest
 from conftest import wait_for
 from http_client import Server, serving, status_of
+from inner_server import TRANSPORTS, contexts
 
 import app
 
@@ -59,9 +60,15 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def running_site(folder: Path, workers: str = "2") -> Iterator[Server]:
-    (folder / "app.toml").write_text(CONFIG)
-    with serving(folder, "--workers", workers) as server:
+def running_site(folder: Path, workers: str = "2", transport: str = "tcp") -> Iterator[Server]:
+    bind, tls, config = "127.0.0.1:0", None, CONFIG
+    if transport == "tls":
+        _, tls = contexts(folder)
+        config = CONFIG.replace("[http]", '[http]\ntls_cert = "cert"\ntls_key = "key"')
+    if transport == "unix":
+        bind = f"unix:{backends.folder()}/s"
+    (folder / "app.toml").write_text(config)
+    with serving(folder, "--workers", workers, bind=bind, tls=tls) as server:
         assert server.ask("PUT", "/files/large/x", b"x" * LARGE_BYTES).status == 201
         for number in range(50):
             body, kind = b'{"text": "note %d"}' % number, {"Content-Type": "application/json"}
@@ -212,19 +219,22 @@ def test_400_uploads_that_pause_leave_room_for_others(tmp_path: Path, addresses:
 RESTING = [b"", b"GET / HTTP/1.1\r\nHost: loc", HEAD % b"/healthz", HEAD % PROBES[1].encode()]
 
 
-def test_2100_connections_that_rest_leave_room_for_others(tmp_path: Path) -> None:
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_2100_connections_that_rest_leave_room_for_others(tmp_path: Path, transport: str) -> None:
     """More than a worker takes: silent ones, halves of heads, kept ones and such that do not read their answer."""
     app.plugin("listeners").most_files()
-    with running_site(tmp_path, "1") as server, contextlib.ExitStack() as held, ThreadPoolExecutor(1) as pool:
+    with running_site(tmp_path, "1", transport) as server, contextlib.ExitStack() as held, ThreadPoolExecutor(1) as pool:
         is_over = threading.Event()
         probing = pool.submit(nearly_slowest, server, is_over.is_set)
         try:
             for number in range(2100):
-                client = held.enter_context(socket.socket())
+                data = RESTING[number % 4]
+                shakes = transport != "tls" or data in RESTING[2:]
+                if not shakes:
+                    data = b"\x16\x03\x01\x02" if data else b""  # a part of a handshake, or none of it
+                client = held.enter_context(server.connect(shakes=shakes))
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
-                client.settimeout(5)
-                client.connect(server.tcp)
-                client.sendall(RESTING[number % 4])
+                client.sendall(data)
             time.sleep(1.5)  # all places are taken now
         finally:
             is_over.set()

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import backends
+import pytest
 from http_client import serving
+from inner_server import contexts
 
 CONFIG = """
 [site]
@@ -54,16 +56,19 @@ def all_of(notes: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         yield from all_of(note.get("subnotes", []))
 
 
-def test_redbot_finds_nothing_wrong(tmp_path: Path) -> None:
+@pytest.mark.parametrize("over_tls", [False, True])
+def test_redbot_finds_nothing_wrong(tmp_path: Path, over_tls: bool) -> None:
+    """REDbot does not speak over Unix sockets."""
     backends.tool("redbot", "bin/redbot")
-    (tmp_path / "app.toml").write_text(CONFIG)
-    with serving(tmp_path) as server, ThreadPoolExecutor(3) as pool:
+    tls = contexts(tmp_path)[1] if over_tls else None
+    (tmp_path / "app.toml").write_text(CONFIG + '[http]\ntls_cert = "cert"\ntls_key = "key"\n' * over_tls)
+    with serving(tmp_path, tls=tls) as server, ThreadPoolExecutor(3) as pool:
         assert server.ask("PUT", "/files/shared/a.txt", b"hello\n" * 100).status == 201
         assert server.ask("PUT", "/files/shared/large.bin", b"\0" * 1_000_000).status == 201
         for number in range(3):
             note = b'{"text": "%d"}' % number
             assert server.ask("POST", "/forms/notes", note, {"Content-Type": "application/json"}).status == 201
-        site = "http://{}:{}".format(*server.tcp)
+        site = "{}://{}:{}".format("https" if over_tls else "http", *server.tcp)
         found = dict(zip(ADDRESSES, pool.map(lambda address: looked_at(site + address), ADDRESSES), strict=True))
     wrong = [
         (address, note["note_id"], note["summary"])
