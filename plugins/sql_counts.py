@@ -12,7 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import app
-from app import CompiledQuery, Query, SqliteDatabase, Write, is_instant, quote_name
+from app import LOG, CompiledQuery, Query, SqliteDatabase, Write, is_instant, quote_name, sqlite_code
 
 if TYPE_CHECKING:
     from plugins import sql_records, sql_search
@@ -22,7 +22,7 @@ else:
 # ==== 1. TABLES ==================================================================================================
 # What is kept of a table, and how: triggers without a function of ours count what any program writes, in its own commit.
 # uses: PROVIDERS
-# defines: MOST_KEPT CountTable drop
+# defines: MOST_KEPT CountTable drop_triggers drop
 
 MOST_KEPT = 1_000  # rows with counts: they are summed in less than a millisecond
 _EVENTS = ("insert", "update", "delete", "taken", "moved")
@@ -122,8 +122,10 @@ class CountTable(NamedTuple):
     def lessen(self, connection: sqlite3.Connection) -> None:
         """Counts by fewer fields if they have too many values by now."""
         kept = self.kept(connection)
+        if not kept:
+            return
         [(count,)] = connection.execute(f"select count(*) from (select 1 from {self.name} limit {MOST_KEPT + 1})")  # noqa: S608
-        if not kept or count <= MOST_KEPT or not self.is_known(connection):
+        if count <= MOST_KEPT or not self.is_known(connection):
             return
         column = _column(kept)
         keys = ", ".join(
@@ -159,10 +161,15 @@ def _fewer(kept: Sequence[int], counts: Counter[_Key]) -> tuple[list[int], Count
     return [kept[place] for place in places], found
 
 
-def drop(name: str, connection: sqlite3.Connection) -> None:
-    """Drops what a CountTable of this name keeps."""
+def drop_triggers(name: str, connection: sqlite3.Connection) -> None:
+    """Drops the triggers of a CountTable of this name."""
     for event in _EVENTS:
         connection.execute(f"drop trigger if exists {name}_{event}")
+
+
+def drop(name: str, connection: sqlite3.Connection) -> None:
+    """Drops what a CountTable of this name keeps."""
+    drop_triggers(name, connection)
     connection.execute(f"drop table if exists {name}")
 
 
@@ -271,7 +278,21 @@ class SqliteCounts:
         if self._written >= _LOOKS:
             self._written = 0
             for kept in self._kept.values():
-                kept.lessen(connection)
+                self._lessen(kept, connection)
+
+    def _lessen(self, kept: CountTable, connection: sqlite3.Connection) -> None:
+        """Damage of what is kept fails no write: without its triggers nothing of it is used."""
+        connection.execute("savepoint counts")
+        try:
+            kept.lessen(connection)
+        except sqlite3.DatabaseError as error:
+            if sqlite_code(error) in sql_search.PASSING:
+                raise
+            connection.execute("rollback to counts")
+            drop_triggers(kept.name, connection)
+            words = "provider %s: the counts of %s are damaged and no longer used; server check --create makes them: %s"
+            LOG.warning(words, self._database.name, kept.table, error)
+        connection.execute("release counts")
 
     def count(self, query: Query) -> int | None:
         """How many records the query selects; None if what is kept does not tell."""

@@ -38,12 +38,12 @@ else:
 # What is kept for searches of a table, and how it is brought up to date. Triggers without a function of ours note which
 # records any program wrote; such a record is read itself until its text is taken over.
 # uses: VALUES PROVIDERS
-# defines: MOST_NOTED has_trigrams SearchTable drop take_over add
+# defines: MOST_NOTED PASSING has_trigrams SearchTable drop take_over add
 
 MOST_NOTED = 500  # records: with so many, a commit takes their texts over; all at once they cost a fifth of one by one
 _ROWS_AT_ONCE = 50  # of an insert
 _AT_ONCE = 1_000  # records whose texts one commit takes over
-_PASSING = frozenset({"FULL", "IOERR", "NOMEM", "BUSY", "INTERRUPT"})  # errors that say nothing of a table
+PASSING = frozenset({"FULL", "IOERR", "NOMEM", "BUSY", "INTERRUPT"})  # errors that say nothing of a table
 
 
 @functools.cache
@@ -347,7 +347,7 @@ class SqliteSearch:
             if kept.is_usable(connection) and not (done := work(kept, connection=connection)):
                 connection.execute("rollback to search")
         except sqlite3.DatabaseError as error:
-            if sqlite_code(error) in _PASSING:
+            if sqlite_code(error) in PASSING:
                 raise
             connection.execute("rollback to search")
             connection.execute(f"drop trigger {kept.name}_insert")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import sqlite3
 from collections import Counter
@@ -260,6 +261,58 @@ def test_fields_with_many_values_are_left_out(sql: Any, tmp_path: Path, monkeypa
     sql.prepare({"t": facets})
     assert [is_kept(sql, Query("t"), name) for name in ("name", "region", "paid")] == [False, False, True], "as counted anew"
     assert (facet("region"), facet("paid"), sql.count(Query("t"))) == (15, 2, 60)
+
+
+def some(first: int, count: int) -> list[Any]:
+    return [Insert("t", f"{n:05}", {"region": "north", "paid": n % 2 == 0}) for n in range(first, first + count)]
+
+
+def test_many_writes_to_a_large_table_that_is_not_counted_yet(
+    opened: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "SMALL_TABLE", 100)
+    provider = opened()
+    provider.commit(some(0, 200))
+    provider.prepare(DECLARED)
+    provider.commit(some(200, 1000))
+    assert not is_kept(provider, Query("t"))
+    assert provider.count(Query("t")) == 1200
+
+
+def test_many_writes_after_another_process_dropped_the_counts(
+    sql: Any, opened: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counts, "_LOOKS", 20)
+    opened().prepare({"t": [Query("t", (), ("name",), limit=0)]})
+    sql.commit(some(0, 30))
+    assert sql.count(Query("t")) == 30
+
+
+@pytest.mark.parametrize("code", ["SQLITE_CORRUPT", "SQLITE_FULL"])
+def test_damage_of_what_is_kept_fails_no_write(
+    sql: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, code: str
+) -> None:
+    def fail(*_: object) -> None:
+        error = sqlite3.DatabaseError("malformed")
+        error.sqlite_errorname = code
+        error.sqlite_errorcode = getattr(sqlite3, code)
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(counts, "_LOOKS", 20)
+        patch.setattr(counts, "MOST_KEPT", 1)
+        patch.setattr(counts, "_fewer", fail)
+        if code == "SQLITE_FULL":
+            with pytest.raises(app.StorageFull):
+                sql.commit(some(0, 30))
+            assert sql.count(Query("t")) == 0
+            return
+        with caplog.at_level(logging.WARNING, "satchel"):
+            sql.commit(some(0, 30))
+    assert "damaged" in caplog.text
+    check(sql, kept=False)
+    assert sql.create(DECLARED) == ["index of t for counts"]
+    check(sql)
 
 
 @pytest.mark.parametrize("encoding", ["UTF-8", "UTF-16le", "UTF-16be"])
