@@ -173,6 +173,26 @@ def test_a_file_goes_on_once_the_client_has_taken_a_good_part_and_not_in_crumbs(
     assert all(ready)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no MSG_MORE")
+def test_the_head_of_a_file_does_not_leave_without_the_first_bytes_of_the_file(
+    odd_answers: Callable[..., app.Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sendfile = os.sendfile
+    came: list[bool] = []
+
+    def watched(out: int, *args: int) -> int:
+        waiter = select.poll()
+        waiter.register(connection, select.POLLIN)
+        came.append(bool(waiter.poll(0)))
+        return sendfile(out, *args)
+
+    monkeypatch.setattr(os, "sendfile", watched)
+    with running(odd_answers) as server, server.connect() as connection:
+        connection.sendall(GET.replace(b" / ", b" /file/0/70000 ") + LAST)
+        assert read_all(connection).count(b"x") == 70_000
+    assert not came[0]
+
+
 @pytest.mark.parametrize("name", [b"bug", b"exit", b"header"])
 def test_a_fault_of_the_application_is_its_own(odd: Running, name: bytes) -> None:
     assert statuses(odd.raw(GET.replace(b" / ", b" /" + name + b" ") + LAST)) == [500]
