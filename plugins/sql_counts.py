@@ -45,7 +45,7 @@ class CountTable(NamedTuple):
     @property
     def name(self) -> str:
         """It follows from what is kept."""
-        return "satchel_counts_" + hashlib.sha256(json.dumps(["arrays", *self]).encode()).hexdigest()[:24]
+        return "satchel_counts_" + hashlib.sha256(json.dumps(["arrays by column", *self]).encode()).hexdigest()[:24]
 
     def values(self, kept: Sequence[int], row: str = "") -> str:
         """The values of these fields, by number, in SQL: an array, "" of a record that another program damaged; of one field
@@ -73,9 +73,9 @@ class CountTable(NamedTuple):
         return {f"{self.name}_{event}": f"create trigger {self.name}_{event} {work}; end" for event, work in works.items()}
 
     def _adds(self, kept: Sequence[int], row: str, number: int) -> str:
-        """What a trigger does to count one of its rows."""
+        """What a trigger does to count one of its rows. Before 3.35, SQLite asks for the column of a conflict."""
         values = f"({self.values(kept, row)}, {number})"
-        return f"insert into {self.name} values {values} on conflict do update set n = n + {number}"  # noqa: S608
+        return f"insert into {self.name} values {values} on conflict ({_column(kept)}) do update set n = n + {number}"  # noqa: S608
 
     def kept(self, connection: sqlite3.Connection) -> list[int] | None:
         """The fields by which records are counted, by number; None if not all is there."""

@@ -344,6 +344,20 @@ def test_what_a_connection_parses_is_short(sql: Any, tmp_path: Path) -> None:
     assert length < 3000
 
 
+def test_triggers_are_such_as_every_sqlite_takes(sql: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before 3.35, SQLite takes DO UPDATE only with the columns of the conflict."""
+    sql.commit(some(0, 30))
+    for most in (1000, 1):
+        monkeypatch.setattr(counts, "MOST_KEPT", most)
+        sql._counts._kept["t"].lessen(sql._opened_writer())
+        made = by_hand(tmp_path, "select sql from sqlite_master where type = 'trigger' and name glob 'satchel_counts_*'")
+        [[column, *_], *_] = by_hand(tmp_path, f"select name from pragma_table_info('{sql._counts._kept['t'].name}')")
+        upserts = [part.split() for (text,) in made for part in text.split("on conflict")[1:]]
+        assert len(made) == 5
+        assert len(upserts) == 4
+        assert {upsert[0] for upsert in upserts} == {f"({column})"}
+
+
 def test_counts_do_not_read_the_records(sql: Any, tmp_path: Path) -> None:
     sql.commit([Insert("t", f"{n}", {"region": "north"}) for n in range(9)])
     with sql.reading("explaining") as connection:
