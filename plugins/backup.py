@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import fcntl
 import glob
 import hashlib
@@ -20,7 +21,9 @@ from typing import IO, Any, cast
 from app import (
     BUNDLED,
     CHUNK_BYTES,
+    LOG,
     App,
+    AppConfig,
     BadRequest,
     Blob,
     Blobs,
@@ -37,25 +40,29 @@ from app import (
     Registry,
     Site,
     SqlProvider,
+    StorageFull,
+    Unavailable,
     Unseen,
     Unsupported,
     Value,
     check_path,
     damage_of,
     dump_json,
+    exact_number,
     how_many,
     load_json,
     load_registry,
-    load_site,
     may_write,
     plugin,
+    read_config,
+    read_toml,
     stores,
 )
 
 # ==== 1. ARCHIVE =================================================================================================
 # The file: a zip whose comment, its last bytes, is the digest of all bytes before: so none of them can change unnoticed.
 # uses: ERRORS VALUES CONTRACTS PROVIDERS
-# defines: FORMAT seal check_seal Tally record_line blobs_of files_of scratch_in in_use remove_left
+# defines: FORMAT seal check_seal Tally record_line files_of scratch_in in_use remove_left
 
 FORMAT = 1  # of what stands in an archive
 _SEAL_BYTES = 64  # a sha-256 in hexadecimal
@@ -110,19 +117,10 @@ def record_line(record: Record) -> bytes:
     return dump_json([record.key, record.version, record.value]).encode()
 
 
-def blobs_of(blobs: Blobs) -> Iterator[Blob]:
-    """All files. Raises ConfigError for what cannot be looked at: a backup without it would pass for a whole one."""
-    for one in blobs.scan():
-        if isinstance(one, Unseen):
-            raise ConfigError(f"{one.path} cannot be backed up: {one.problem}")
-        if isinstance(one, Blob):
-            yield one
-
-
 def files_of(blobs: Blobs) -> Value:
     """How many files there are, and one digest of them all."""
     tally = Tally()
-    for blob in blobs_of(blobs):
+    for blob in (one for one in blobs.scan() if isinstance(one, Blob)):
         digest = hashlib.sha256()
         with closing(blobs.read(blob.path)) as reader:
             for chunk in reader:
@@ -183,56 +181,79 @@ class Restore:
             self.manifest: Value = load_json(self._archive.read("manifest.json").decode())
         except (zipfile.BadZipFile, KeyError, UnicodeDecodeError) as error:
             raise BadRequest(f"{path.name} is no backup: {error}") from error
-        if self.manifest.get("format") != FORMAT:
-            raise BadRequest(f"{path.name} is of format {self.manifest.get('format')}, and this Satchel reads {FORMAT}")
-        self.folder, self._registry, self._moment = folder, registry, 0.0
+        if not isinstance(self.manifest, dict) or self.manifest.get("format") != FORMAT:
+            raise BadRequest(f"{path.name} is not of the format that this Satchel reads, which is {FORMAT}")
+        self.folder, self._registry, self._moment = Path(os.path.realpath(folder)), registry, 0.0
 
     def close(self) -> None:
         self._archive.close()
 
-    def site(self, *, local: bool) -> Config:
-        """Write app.toml, what stood beside it and the key ring, and return what app.toml then says."""
-        text = self._archive.read("app.toml").decode()
-        (self.folder / "app.toml").write_text(self._localized(text) if local else text, "utf-8")
+    def site(self, *, local: bool = False, alone: bool = False) -> Config:
+        """Write app.toml, what stood beside it and the key ring, and return what app.toml then says; `local`, with providers
+        in this folder. If it is to be looked at `alone`, nothing of app.toml counts that is not of what it keeps."""
         for name in self._archive.namelist():
             if name.startswith("site/"):
                 path = self.folder / check_path(name.split("/")[1:])  # the digest is no signature
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(self._archive.read(name))
-        registry = self._registry or load_registry(self.folder)
-        options = {"config": str(self.folder / "app.toml"), "data": None, "bind": None, "workers": None}
-        config, self.registry = load_site(argparse.Namespace(**options, registry=registry))
+        place = self.folder / "app.toml"
+        place.write_bytes(self._archive.read("app.toml"))
+        raw, text = read_toml(place)
+        if local:
+            raw = self._made_local(raw)
+            place.write_text(self._localized(text, raw), "utf-8")
+        if alone:
+            raw = self._made_local({name: table for name, table in raw.items() if name not in ("http", "sqs", "auth")})
+        self.registry = self._registry or load_registry(self.folder)
+        config = read_config(raw, self.folder, "app.toml", self.registry.provider_settings, self.registry.tables)
         data = config.site.data
-        if not data.is_relative_to(self.folder):
-            raise ConfigError(f"its data folder is {data}, outside of {self.folder}: use --local, which puts it inside")
+        if not self._is_inside(data):
+            raise ConfigError(f"its data folder is {data}, outside of the new one: use --local, which puts it inside")
         if "keys.json" in self._archive.namelist():
             data.mkdir(mode=0o700, parents=True, exist_ok=True)
             plugin("disk").replace_file(data / "keys.json", [self._archive.read("keys.json")])
         return config
 
-    def _localized(self, text: str) -> str:
-        """app.toml with providers in its own folder alone: an SQLite database or a folder each."""
+    def _is_inside(self, place: Path) -> bool:
+        return Path(os.path.realpath(place)).is_relative_to(self.folder)
+
+    def _made_local(self, raw: Value) -> Value:
+        """What app.toml says, with all its data in its own folder, and in SQLite or folders alone."""
+        site = {name: value for name, value in raw.get("site", {}).items() if name != "data"}
+        providers = {name: self._local(name) for name in raw.get("providers", {})}
+        return raw | ({"site": site} if "site" in raw else {}) | {"providers": providers}
+
+    def _local(self, name: str) -> dict[str, str]:
+        facts = self.manifest["providers"].get(name, {})
+        if facts.get("kind") == "file":
+            return {"kind": "file", "root": f"data/local/{name}"}
+        return {"kind": "sql", "url": f"sqlite:///data/local/{name}.db"}
+
+    def _localized(self, text: str, wanted: Value) -> str:
+        """The text of app.toml, changed to say what is wanted. Raises ConfigError if it cannot be changed line by line."""
+        import tomllib
+
         lines, skips, seen = list[str](), False, set[str]()
         table: tuple[str, ...] = ()
-        for line in text.splitlines():
+        for line in text.split("\n"):
             if header := _HEADER.match(line):
                 table = tuple(part.strip().strip("\"'") for part in header[1].split("."))
                 name = table[1] if table[0] == "providers" and len(table) > 1 else ""
-                skips = name in self.manifest["providers"]
+                skips = name in wanted["providers"]
                 if skips and name not in seen:
                     seen.add(name)
-                    lines += [line, *self._local_lines(name), ""]
+                    lines += [line, *(f'{key} = "{value}"' for key, value in self._local(name).items()), ""]
             if not skips and not (table == ("site",) and re.match(r"\s*data\s*=", line)):
                 lines.append(line)
-        if missing := sorted(self.manifest["providers"].keys() - seen):
-            raise ConfigError(f"app.toml declares the provider {missing[0]} in a way that --local cannot change")
-        return "\n".join(lines) + "\n"
-
-    def _local_lines(self, name: str) -> list[str]:
-        facts = self.manifest["providers"][name]
-        if facts["kind"] == "file":
-            return ['kind = "file"', f'root = "data/{name}"']
-        return ['kind = "sql"', f'url = "sqlite:///data/{name}.db"']
+        changed = "\n".join(lines)
+        try:
+            is_right = tomllib.loads(changed, parse_float=exact_number) == wanted
+        except tomllib.TOMLDecodeError:
+            is_right = False
+        if not is_right:
+            hint = "write each provider as a table [providers.NAME], and data as a line of [site], before the backup"
+            raise ConfigError("app.toml is written in a way that --local cannot change", hint=hint)
+        return changed
 
     def providers(self, config: Config, step: Callable[[int], None]) -> None:
         """Put back what each of them held. Raises Conflict, before anything is written, if one of them holds something."""
@@ -253,10 +274,12 @@ class Restore:
         return cast(Provider, cls(name, declared.options, config.folder, **keeps_times))
 
     def _check_place(self, name: str, provider: Provider) -> None:
-        if any(not place.is_relative_to(self.folder) for place in provider.places()):
-            raise Conflict(f"provider {name} is outside of {self.folder}: use --local, which puts it inside")
+        if not all(map(self._is_inside, provider.places())):
+            raise Conflict(f"provider {name} is outside of the new folder: use --local, which puts it inside")
         facts = self.manifest["providers"][name]
         if facts["database"]:
+            if cast(SqlProvider, provider).path.exists():
+                raise Conflict(f"provider {name} has a database already: two providers must not share one")
             return
         provider.open()
         provider.create(dict.fromkeys(facts["tables"], ()))
@@ -356,7 +379,7 @@ def restore_into(path: Path, folder: Path, *, local: bool, step: Callable[[int],
 def verify(path: Path, registry: Registry | None = None) -> Value:
     """Restore an archive for a while, compare it with its manifest, and open it; returns the manifest."""
     with scratch_in(path.parent) as scratch, closing(Restore(path, scratch, registry)) as restore:
-        config = restore.site(local=True)
+        config = restore.site(alone=True)
         restore.providers(config, lambda done: None)
         restore.compare(config)
         app = App(config, restore.registry)
@@ -367,7 +390,7 @@ def verify(path: Path, registry: Registry | None = None) -> Value:
 
 # ==== 3. BACKUP ==================================================================================================
 # From an open site to an archive.
-# uses: ERRORS VALUES CONTRACTS PROVIDERS ASSEMBLY ARCHIVE RESTORE plugin:disk
+# uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS ASSEMBLY ARCHIVE RESTORE plugin:disk
 # defines: Backup make
 
 _SITE_FOLDERS = ("templates", "plugins")  # beside app.toml
@@ -389,20 +412,34 @@ class Backup:
         beside = config.folder / config.origin
         starter = BUNDLED / "templates" / "starter.toml"
         self._archive.write(beside if beside.is_file() else starter, "app.toml")
-        for folder in _SITE_FOLDERS:
-            for path in sorted((config.folder / folder).rglob("*")):
-                if path.is_file() and "__pycache__" not in path.parts:
-                    self._archive.write(path, f"site/{path.relative_to(config.folder).as_posix()}")
+        apps = [one for one in config.resources if isinstance(one, AppConfig)]
+        programs = [one.wsgi.partition(":")[0].partition(".")[0] for one in apps if one.wsgi]
+        named = [*_SITE_FOLDERS, *(one.static for one in apps if one.static), *programs, *(f"{one}.py" for one in programs)]
+        for name in dict.fromkeys(map(str, named)):
+            top = config.folder / name
+            for path in [top] if top.is_file() else sorted(top.rglob("*")):
+                inner = os.path.relpath(path, config.folder)
+                if path.is_file() and "__pycache__" not in path.parts and not inner.startswith(".."):
+                    self._archive.write(path, f"site/{inner}")
+        for setting in (name for name in ("tls_cert", "tls_key") if getattr(config.http, name)):
+            self.manifest["left_out"][f"[http] {setting}"] = "put it in its place again"
         if config.auth.keys:
             self.manifest["keys"] = "elsewhere: see [auth] keys"
         elif with_keys:
+            _ = self._app.authority.keys.keys  # which makes them at first use
             self._archive.write(config.site.data / "keys.json", "keys.json")
             self.manifest["keys"] = "keys.json"
+
+    def _leave_out(self, what: str, why: str) -> None:
+        if len(self.manifest["left_out"]) < 1000:
+            self.manifest["left_out"][what] = why
 
     def provider(self, name: str, provider: Provider, known: Iterable[str]) -> None:
         """What a provider holds: the tables it lists, or else those of the `known` that hold something, and its files."""
         facts: Value = {"kind": provider.kind, "tables": {}, "files": None, "database": ""}
         self.manifest["providers"][name] = facts
+        if isinstance(provider, SqlProvider) and not provider.path.exists():
+            return  # nothing was written yet
         if isinstance(provider, SqlProvider):
             copy = self._scratch / "database"
             provider.snapshot(copy)
@@ -426,12 +463,14 @@ class Backup:
         except Unsupported:
             tables = sorted(known)
         found: Value = {}
+        tables = sorted(tables, key=lambda table: table != "_requests")  # first: no answer is kept without what it is about
         for number, table in enumerate(tables):
             tally = Tally()
             with self._archive.open(f"providers/{name}/records/{number}.jsonl", "w", force_zip64=True) as file:
                 for record in records.walk(Query(table)):
                     if reason := record.damage or damage_of(record.value):
-                        raise ConfigError(f"{name}: {table}/{record.key} is damaged, so it cannot be backed up: it {reason}")
+                        self._leave_out(f"{name}: {table}/{record.key}", f"is damaged: it {reason}")
+                        continue
                     line = record_line(record)
                     file.write(line + b"\n")
                     tally.add(line, len(line))
@@ -444,7 +483,7 @@ class Backup:
         tally, at = Tally(), f"providers/{name}/files"
         listed = self._scratch / "files.jsonl"
         with listed.open("wb") as listing:
-            for number, blob in enumerate(blobs_of(blobs)):
+            for number, blob in enumerate(self._seen(name, blobs)):
                 digest, size_bytes = hashlib.sha256(), 0
                 try:
                     reader = blobs.read(blob.path)
@@ -462,6 +501,14 @@ class Backup:
         listed.unlink()
         return tally.facts() | {"entry": f"{at}.jsonl"}
 
+    def _seen(self, name: str, blobs: Blobs) -> Iterator[Blob]:
+        """All files; what cannot be looked at is named."""
+        for one in blobs.scan():
+            if isinstance(one, Unseen):
+                self._leave_out(f"{name}: {one.path}", one.problem)
+            elif isinstance(one, Blob):
+                yield one
+
 
 def _stamp(at: float) -> str:
     """A moment as names of archives have it."""
@@ -471,6 +518,12 @@ def _stamp(at: float) -> str:
 def make(app: App, folder: Path, *, with_keys: bool, step: Callable[[int], None] = lambda done: None) -> Path:
     """An archive of an open site in a folder, tried out; until it is whole its name ends with ".partial"."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    real = Path(os.path.realpath(folder))
+    for name, provider in app.providers.items():
+        if provider.serves_places and any(real.is_relative_to(os.path.realpath(place)) for place in provider.places()):
+            raise ConfigError(
+                f"{folder} is in a folder that provider {name} serves, where others can read it: name another one"
+            )
     remove_left(folder, "satchel-*.zip.partial")
     path = folder / f"satchel-{_stamp(app.clock())}.zip"
     partial = path.with_name(path.name + ".partial")
@@ -483,9 +536,11 @@ def make(app: App, folder: Path, *, with_keys: bool, step: Callable[[int], None]
             with zipfile.ZipFile(partial, "w", **deflated) as archive:
                 _write(app, Backup(app, archive, scratch, step), archive, with_keys=with_keys)
             seal(partial)
-            verify(partial, app.registry)
+            manifest = verify(partial, app.registry)
             partial.rename(path)
         plugin("disk").sync_folder(folder)
+        for what, why in manifest["left_out"].items():
+            LOG.warning("not in the backup: %s: %s", what, why)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
@@ -513,6 +568,18 @@ def _write(app: App, backup: Backup, archive: zipfile.ZipFile, *, with_keys: boo
 # uses: ERRORS VALUES CONTRACTS RESTORE BACKUP plugin:copy
 # defines: Command:server_backup Command:server_backups Command:server_verify Command:server_restore ServerBackup
 #          ServerBackups ServerVerify ServerRestore
+
+
+@contextmanager
+def _plainly() -> Iterator[None]:
+    """What the system refuses, in words."""
+    try:
+        yield
+    except OSError as error:
+        what = f"{error.filename or 'the backup'}: {error.strerror}"
+        raise (StorageFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else Unavailable)(what) from error
+    except UnicodeEncodeError as error:
+        raise ConfigError(f"the name of a file beside app.toml is not UTF-8: {error.object!r}") from error
 
 
 def _backups(folder: Path) -> list[Path]:
@@ -546,7 +613,7 @@ class ServerBackup(Command):
 
     def run(self, args: argparse.Namespace, site: Site) -> int:
         folder = Path(args.target) if args.target else site.config.site.data / "backups"
-        with site.looked_at() as app, closing(plugin("copy").Bar()) as bar:
+        with _plainly(), site.looked_at() as app, closing(plugin("copy").Bar()) as bar:
             bar.begin("backup", 0)
             path = make(app, folder.absolute(), with_keys=args.with_keys, step=bar.step)
         site.print_json({"path": str(path), "size_bytes": path.stat().st_size}) if args.json else site.print(str(path))
@@ -584,7 +651,8 @@ class ServerVerify(Command):
         parser.add_argument("backup", metavar="BACKUP", help="path of the file, or its name in data/backups")
 
     def run(self, args: argparse.Namespace, site: Site) -> int:
-        manifest = verify(_named(args.backup, site).absolute())
+        with _plainly():
+            manifest = verify(_named(args.backup, site).absolute())
         if args.json:
             site.print_json({"ok": True, "manifest": manifest})
         else:
@@ -620,7 +688,7 @@ class ServerRestore(Command):
         path, folder = _named(args.backup, site).absolute(), Path(args.folder).absolute()
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise Conflict(f"{args.folder} is not empty: name a new folder")
-        with closing(plugin("copy").Bar()) as bar:
+        with _plainly(), closing(plugin("copy").Bar()) as bar:
             bar.begin("restore", 0)
             manifest = restore_into(path, folder, local=args.local, step=bar.step)
         if args.json:

@@ -273,6 +273,81 @@ def test_writers_do_not_wait_for_a_backup(sql_site: Site, tmp_path: Path) -> Non
             assert copied.count(app.Query("much")) == 20_000
 
 
+MAIN = '[providers.main]\nkind = "sql"\nurl = "sqlite:///data/app.db"\n'
+LEAVE = '[forms.leave.fields]\ndata = { type = "string" }\n'
+ODD = {
+    "inline": 'providers.main = { kind = "sql", url = "sqlite:///data/app.db" }\n' + LEAVE,
+    "texts": ('[site]\ntitle = """one\ndata = two\n[providers.main]\nthree\u2028"""\n' + MAIN + LEAVE),
+    "CRLF": '[providers."main"] # x\r\nkind = "sql"\r\nurl = "sqlite:///data/app.db"\r\n',
+    "BOM": '\ufeff[providers.main]\nkind = "sql"\nurl = "sqlite:///data/app.db"\n',
+    "not written yet": (
+        MAIN
+        + '[providers.second]\nkind = "sql"\nurl = "sqlite:///data/second.db"\n'
+        + '[forms.leave]\nprovider = "second"\nfields.a = { type = "string" }\n'
+    ),
+    "files beside it": (
+        MAIN + '[apps.stock]\nwsgi = "stock:application"\nstatic = "pics"\n[auth]\nkeys = "file:ring.json"\n'
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_a_site_of_any_app_toml_is_backed_up_and_restored(case: str, shell: Shell, tmp_path: Path) -> None:
+    (shell.folder / "app.toml").write_bytes(ODD[case].encode())
+    if case == "files beside it":
+        shell.write("def application(environ, start): ...\n", "stock.py")
+        shell.write("x", "pics/a.txt")
+        ring = '{"keys": [{"kid": "k", "k": "' + "A" * 43 + '", "created_at": 1}]}'
+        shell.write(ring, "ring.json").chmod(0o600)
+    shell.run("auth", "issue", "--subject", "ann", "--grant", "**:read", "--force")
+    kept = shell.json("server", "backup", "--with-keys", str(tmp_path / "kept"))["path"]
+    shell.run("server", "restore", kept, str(tmp_path / "new"))
+    assert (tmp_path / "new" / "app.toml").read_bytes() == (shell.folder / "app.toml").read_bytes()
+    if case == "files beside it":
+        assert (tmp_path / "new" / "pics" / "a.txt").exists()
+        (tmp_path / "new" / "ring.json").write_bytes((shell.folder / "ring.json").read_bytes())
+        (tmp_path / "new" / "ring.json").chmod(0o600)
+    assert [row["subject"] for row in Shell(tmp_path / "new").json("auth", "list")] == ["ann"]
+    code = None if case in ("inline", "texts") else 0
+    shell.run("server", "restore", "--local", kept, str(tmp_path / "local"), code=code)
+    if (tmp_path / "local").exists():
+        again = tomllib.loads((tmp_path / "local" / "app.toml").read_text("utf-8-sig"))
+        assert again["providers"]["main"]["url"] == "sqlite:///data/local/main.db"
+        before = tomllib.loads(ODD[case].removeprefix("\ufeff"))
+        assert {**again, "providers": 0} == {**before, "providers": 0}
+
+
+def test_a_restore_touches_nothing_outside_of_its_folder(shell: Shell, tmp_path: Path) -> None:
+    live = '[site]\ndata = "../live"\n[providers.main]\nkind = "sql"\nurl = "sqlite:///../live/app.db"\n'
+    shell.write(live)
+    shell.run("auth", "issue", "--subject", "ann", "--grant", "**:read", "--force")
+    kept = shell.json("server", "backup", "--with-keys", str(tmp_path / "kept"))["path"]
+    before = {path.name: path.read_bytes() for path in (tmp_path / "live").iterdir()}
+    assert "use --local" in shell.run("server", "restore", kept, str(tmp_path / "new"), code=2)[1]
+    shell.write(live.replace('"../live"', '"data"'))
+    kept = shell.json("server", "backup", "--with-keys", str(tmp_path / "kept2"))["path"]
+    assert "use --local" in shell.run("server", "restore", kept, str(tmp_path / "new"), code=5)[1]
+    assert {path.name: path.read_bytes() for path in (tmp_path / "live").iterdir()} == before
+    assert not list(tmp_path.glob("new*"))
+
+
+def test_no_backup_goes_where_a_share_shows_it_and_faults_are_told_in_words(shell: Shell, tmp_path: Path) -> None:
+    shell.write(
+        '[providers.main]\nkind = "sql"\nurl = "sqlite:///data/app.db"\n' + SHARE + RESOURCES.replace("PLACE", "disk")
+    )
+    shell.run("auth", "issue", "--subject", "ann", "--grant", "**:read")
+    assert "others can read it" in shell.run("server", "backup", "share/kept", code=2)[1]
+    (tmp_path / "taken").write_text("")
+    assert "taken" in shell.run("server", "backup", str(tmp_path / "taken"), code=7)[1]
+    (shell.folder / "share").mkdir(exist_ok=True)
+    (shell.folder / "share" / "good").write_text("good")
+    (shell.folder / "share" / os.fsdecode(b"bad\xff")).write_text("bad")
+    kept = shell.json("server", "backup")["path"]
+    told = shell.json("server", "verify", kept)["manifest"]
+    assert "not in the backup" in shell.run("server", "backup", str(tmp_path / "kept"))[1]
+    assert (told["providers"]["disk"]["files"]["count"], len(told["left_out"])) == (1, 1)
+
+
 # ---- providers elsewhere
 
 
@@ -294,7 +369,7 @@ def test_what_is_elsewhere_is_restored_into_empty_places_alone_or_into_the_folde
         elsewhere = toml_of(name, tmp_path / "elsewhere")
         (tmp_path / "moved").mkdir()
         with closing(backup.Restore(path, tmp_path / "moved")) as restore:
-            restore.site(local=False)
+            restore.site()
             (tmp_path / "moved" / "app.toml").write_text(elsewhere)
             raw = tomllib.loads(elsewhere, parse_float=app.exact_number)
             config = app.read_config(raw, tmp_path / "moved", "app.toml", REGISTRY.provider_settings)
