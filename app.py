@@ -2701,10 +2701,9 @@ def _date(second: int) -> str:
 
 def problem_details(request_id: str, error: AppError) -> Value:
     """RFC 9457 problem details; the same object at every door."""
-    title = _phrase(error.status)
     problem: Value = {
-        "type": "about:blank", "title": title, "status": error.status, "detail": error.message, "code": error.code,
-        "request_id": request_id,
+        "type": "about:blank", "title": _phrase(error.status), "status": error.status, "detail": error.message,
+        "code": error.code, "request_id": request_id,
     }  # fmt: skip
     if error.faults:
         problem["errors"] = [fault._asdict() for fault in error.faults]
@@ -2760,8 +2759,7 @@ class _Stream:
             self.source.close()
 
     def __iter__(self) -> Iterator[bytes]:
-        yield self.first
-        yield from self.chunks
+        return itertools.chain([self.first], self.chunks)
 
 
 # ---- formats
@@ -3104,10 +3102,8 @@ class HttpDoor:
         return f"this server does not answer for the host {host[:100]!r}: name it in [http] hosts"
 
     def same_origin(self, exchange: Exchange) -> bool | None:
-        """Whether a browser says that the request comes from this site's own pages; None if it does not say.
-
-        The origin that app.toml names counts too, which a proxy need not pass on as the host.
-        """
+        """Whether a browser says that the request comes from this site's own pages; None if it does not say. The origin
+        that app.toml names counts too, which a proxy need not pass on as the host."""
         site, origin = exchange.header("sec-fetch-site"), exchange.header("origin")
         if site:
             return site in ("same-origin", "none")
@@ -3520,11 +3516,12 @@ class Connection:
     def _hear(self) -> int | None:
         """Read a head, and serve its request."""
         while True:
+            head = None
             try:
                 if head := self._next_head():
                     return self._serve(head)
             except AppError as error:
-                return self._refuse(error)
+                return self._refuse(error, head)
             data = self._receive(CHUNK_BYTES if self.skip else _HEAD_BYTES)
             if data:
                 self.buffer += data
@@ -3561,16 +3558,17 @@ class Connection:
             return self._answer(head, self.server.application(head, self))
         except (_Lost, AppError):
             raise
-        except (Exception, SystemExit) as error:  # a plugin that exits must not end the thread
+        except BaseException as error:  # a plugin that exits must not end the thread
             LOG.exception("request %s failed", self.request_id)
             raise AppError("something went wrong here; the operator finds it in the log") from error
 
-    def _refuse(self, error: AppError) -> int | None:
+    def _refuse(self, error: AppError, head: Head | None = None) -> int | None:
         """Answer what cannot be served, as the last answer."""
         self._drop_file()
         answer = _problem_answer(self.request_id or new_id(time.time()), error)
         self.keeps = False
-        return self._begin(_head_bytes(answer, "Connection: close", f"Content-Length: {len(answer.body)}") + answer.body)
+        lead = _head_bytes(answer, "Connection: close", f"Content-Length: {len(answer.body)}")
+        return self._begin(lead if head and head.method == "HEAD" else lead + answer.body)
 
     def _answer(self, head: Head, answer: Answer) -> int | None:
         """Begin an answer; its body is bytes, an iterable of bytes, or a Reader of a plain file."""
@@ -3590,8 +3588,7 @@ class Connection:
         if isinstance(body, bytes):
             return self._begin(lead if is_bare else lead + body)
         if is_bare:
-            if hasattr(body, "close"):
-                body.close()
+            self._close_body(body)
             return self._begin(lead)
         if hasattr(body, "fileno"):
             self.file, self.offset, self.left = body, body.start, body.length
@@ -3600,7 +3597,7 @@ class Connection:
 
     def _stream(self, lead: bytes, body: Any, size: int | None, is_chunked: bool) -> int | None:
         """Send a body while it is made; `size` is what its head says, None if that says nothing."""
-        seen = 0
+        seen, self.body.is_awaited = 0, False
         try:
             for chunk in filter(None, body):
                 seen += len(chunk)
@@ -3612,11 +3609,11 @@ class Connection:
                 raise AppError(f"the body does not have the {size:,} bytes that were announced")
         except _Lost:
             raise
-        except Exception as error:  # the client must not take what it has for the whole
+        except BaseException as error:  # the client must neither take what it has for the whole nor get another head
             return self._break_off(error, reset=size is None and not is_chunked)
         finally:
-            if hasattr(body, "close"):
-                body.close()
+            self._close_body(body)
+        self.skip = min(self.skip, self.body.left)  # what is made may read what came
         return self._begin(lead + b"0\r\n\r\n" if is_chunked else lead)
 
     def _begin(self, data: bytes) -> int | None:
@@ -3668,15 +3665,21 @@ class Connection:
         return data
 
     def _drop_file(self) -> None:
-        if self.file:
-            self.file.close()
+        self._close_body(self.file)
         self.file, self.left = None, 0
 
-    def _break_off(self, error: Exception, *, reset: bool) -> int:
-        """End the connection in the middle of an answer, by a reset if the client would take its end for the end of the
-        answer."""
-        words = error.with_hint if isinstance(error, AppError) else f"{type(error).__name__}: {error}"
-        known = isinstance(error, AppError)
+    def _close_body(self, body: Any) -> None:
+        """Its answer has gone out or been given up: what close() raises changes nothing of that."""
+        try:
+            if hasattr(body, "close"):
+                body.close()
+        except BaseException:
+            LOG.exception("request %s: close() of its answer failed", self.request_id)
+
+    def _break_off(self, error: BaseException, *, reset: bool) -> int:
+        """End the connection in the middle of an answer, by a reset if the client would take its end for the answer's."""
+        known = error.with_hint if isinstance(error, AppError) else ""
+        words = known or f"{type(error).__name__}: {error}"
         LOG.error("request %s: broken off in the middle: %s", self.request_id, words, exc_info=not known)
         if reset:
             from socket import SO_LINGER, SOL_SOCKET
@@ -3885,9 +3888,8 @@ class HttpServer:
             return
         with self._lock:
             self._count -= 1
-            self.held[connection.peer] -= 1
-            if not self.held[connection.peer]:
-                del self.held[connection.peer]
+            if held := self.held.pop(connection.peer) - 1:
+                self.held[connection.peer] = held
             self.seats.beat(self._count)
         connection.close()
 
@@ -4148,7 +4150,7 @@ class HttpRunner(Runner):
                 return self._route(exchange)
             except AppError as error:
                 return self._fault(exchange, error)
-        except Exception:
+        except BaseException:  # a program that exits ends no server
             LOG.exception("request %s failed", exchange.id)
         fault = AppError("something went wrong here; the operator finds it in the log by the request id")
         with suppress(Exception):  # the templates may be what is broken
@@ -4657,10 +4659,8 @@ class Consumer:
         inner = delivery.inner = self.queue.unwrap(delivery.message)
         name = inner.text("reply_to")
         if name and name not in self.replies:
-            known = nearest(name, self.replies)
-            raise bad_envelope(
-                "/attributes/reply_to", "reply_to", f"is {name[:80]!r}, which [sqs] replies does not name{known}"
-            )
+            detail = f"is {name[:80]!r}, which [sqs] replies does not name{nearest(name, self.replies)}"
+            raise bad_envelope("/attributes/reply_to", "reply_to", detail)
         inner, delivery.payload = self.queue.load(inner)
         value = self.envelopes.parse_body(inner.body)
         events = self.queue.events(value)

@@ -14,6 +14,7 @@ from urllib.parse import unquote_to_bytes
 
 from app import (
     HTTP_METHODS,
+    LOG,
     PAGE_POLICY,
     Action,
     Answer,
@@ -87,10 +88,11 @@ def _check_place(name: str, folder: Path) -> None:
 # uses: ERRORS VALUES CONFIG RUNNERS
 # defines: Input environ_of
 
-# The server's own business, what would let a program act as the caller, and what some programs take for settings or names.
-_WITHHELD = frozenset(
-    "authorization connection content-length content-type cookie expect keep-alive proxy proxy-authorization "
-    "proxy-connection remote-user te trailer transfer-encoding upgrade".split()
+# The server's own business, what would let a program act as the caller, and what some programs take for settings, names or
+# addresses. What a trusted proxy forwards is in wsgi.url_scheme, HTTP_HOST and REMOTE_ADDR; anybody can send the rest.
+_WITHHELD = re.compile(
+    "authorization|connection|content-length|content-type|cookie|expect|forwarded|keep-alive|proxy|proxy-authorization|"
+    "proxy-connection|remote-user|te|trailer|transfer-encoding|upgrade|x-forwarded(-.*)?|x-original-url|x-real-ip|x-rewrite-url"
 )
 _SPOOLED_BYTES = 1 << 20  # in memory, of a body that has to be read first
 
@@ -140,7 +142,7 @@ def environ_of(exchange: Exchange, caller: Caller, mount: str, config: Config) -
     fields = {
         "HTTP_" + name.upper().replace("-", "_"): value
         for name, value in exchange.head.fields.items()
-        if name not in _WITHHELD and "_" not in name  # which would pass for a hyphen
+        if not _WITHHELD.fullmatch(name) and "_" not in name  # which would pass for a hyphen
     }
     cookies = [one.strip() for one in exchange.header("cookie").split(";")]
     if own := "; ".join(one for one in cookies if one and not one.startswith("satchel_")):
@@ -192,7 +194,7 @@ class Call:
 
     def __init__(self, program: Program, environ: dict[str, Any], exchange: Exchange, most_bytes: int) -> None:
         """Raises AppError if the body of the request cannot be taken, or has over `most_bytes`."""
-        self._program, self._environ, self._method = program, environ, exchange.method
+        self._program, self._environ, self._method, self._id = program, environ, exchange.method, exchange.id
         body = exchange.body.bounded(most_bytes)
         self._input = Input(body)
         self._file: BinaryIO = io.BufferedReader(self._input)
@@ -218,13 +220,13 @@ class Call:
                 raise RuntimeError("the program did not call start_response")
             if self._input.fault:  # which the program may have taken for a fault of its own
                 raise self._input.fault
+            self._is_sent = True
+            return self._whole() or Answer(self._status, self._headers, self)
         except BaseException as error:
             self.close()
             if self._input.fault and error is not self._input.fault:
                 raise self._input.fault from error
             raise
-        self._is_sent = True
-        return self._whole() or Answer(self._status, self._headers, self)
 
     def _whole(self) -> Answer | None:
         """The answer with its body, if the program has given that as a list and left its length to us."""
@@ -244,10 +246,12 @@ class Call:
             raise self._input.fault
 
     def close(self) -> None:
-        """Tells the program that its answer is over, however it ended."""
+        """Tells the program that its answer is over, however it ended. What the program raises then is logged."""
         try:
             if hasattr(self._found, "close"):
                 self._found.close()
+        except BaseException:
+            LOG.exception("request %s: close() of the program's answer failed", self._id)
         finally:
             self._file.close()
             self._written.close()
@@ -286,8 +290,9 @@ def _checked_status(status: str) -> int:
     return int(status[:3])
 
 
-def _checked_headers(headers: _Headers) -> _Headers:
+def _checked_headers(given: Iterable[tuple[str, str]]) -> _Headers:
     """The headers, and the policy of an app's pages unless there is one. Raises ValueError if they cannot be sent."""
+    headers = list(given)  # some programs give what can be read only once
     for name, value in headers:
         if not _TOKEN.fullmatch(name) or not re.fullmatch(r"[^\0-\x08\n-\x1f\x7f]*", value):
             raise ValueError(f"the header {name!r}: {value!r} is not one of HTTP")
@@ -296,8 +301,10 @@ def _checked_headers(headers: _Headers) -> _Headers:
         if name.lower() == "content-length" and not re.fullmatch("[0-9]{1,18}", value):
             raise ValueError(f"Content-Length is {value!r}, not a number")
         value.encode("latin-1")
-    given = {name.lower() for name, _ in headers}
-    policy = [] if "content-security-policy" in given else [("Content-Security-Policy", PAGE_POLICY)]
+    names = [name.lower() for name, _ in headers]
+    if names.count("content-length") > 1:
+        raise ValueError("Content-Length is given more than once")
+    policy = [] if "content-security-policy" in names else [("Content-Security-Policy", PAGE_POLICY)]
     return [*(pair for pair in headers if pair[0].lower() not in ("date", "x-request-id")), *policy]
 
 

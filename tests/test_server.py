@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import copy
 import os
@@ -77,6 +78,13 @@ def odd_answers(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., app.A
             self.file, self.start, self.length = large.open("rb"), start, length
             self.fileno, self.close = self.file.fileno, self.file.close
 
+    def closing(close: Callable[[], None]) -> Callable[[], None]:
+        def fail() -> None:
+            close()
+            raise SystemExit("at the end")
+
+        return fail
+
     def stream() -> Iterator[bytes]:
         yield b"ab"
         yield b""
@@ -86,8 +94,31 @@ def odd_answers(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., app.A
         yield b"ab"
         raise app.Unavailable("away")
 
+    class Odd:
+        """A body that raises what it is told to: in its middle, or when it is closed."""
+
+        def __init__(self, place: str, error: type[BaseException]) -> None:
+            self.place, self.error = place, error
+
+        def __iter__(self) -> Iterator[bytes]:
+            yield b"hello"
+            if self.place == "middle":
+                raise self.error("in the middle")
+
+        def close(self) -> None:
+            if self.place == "close":
+                raise self.error("at the end")
+
     def answer(head: app.Head, connection: app.Connection) -> app.Answer:
         name, _, rest = head.target[1:].partition("/")
+        if name == "odd":
+            place, error, announced = rest.split("/")
+            sized = [("Content-Length", announced)] if announced else []
+            return app.Answer(200, sized, Odd(place, getattr(builtins, error)))
+        if name == "unclosable":
+            file = File(0, 5)
+            file.close = closing(file.close)
+            return app.Answer(200, [("Content-Length", "5")], file)
         if name == "file":
             start, length = map(int, rest.split("/"))
             return app.Answer(200, [("Content-Length", str(length))], File(start, length))
@@ -113,6 +144,35 @@ def odd(request: pytest.FixtureRequest, odd_answers: Callable[..., app.Answer]) 
 def transport(request: pytest.FixtureRequest) -> dict[str, Any]:
     """What running() takes for each of them."""
     return over(request.param)
+
+
+ERRORS = ["ValueError", "SystemExit", "KeyboardInterrupt", "GeneratorExit"]
+
+
+@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.parametrize("length", ["5", "10", ""])
+def test_no_second_head_follows_an_answer_that_fails(odd: Running, error: str, length: str) -> None:
+    answer = odd.raw(GET.replace(b" / ", f" /odd/middle/{error}/{length} ".encode()) + LAST)
+    assert statuses(answer) == [200]
+    assert answer.endswith(b"\r\n\r\nhello" if length else b"\r\n\r\n5\r\nhello\r\n")
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_an_answer_whose_close_fails_is_whole(odd: Running, error: str) -> None:
+    for length in ("5", ""):
+        asked = GET.replace(b" / ", f" /odd/close/{error}/{length} ".encode())
+        answer = odd.raw(asked + asked.replace(b"GET", b"HEAD") + LAST)
+        assert statuses(answer) == [200, 200, 200]
+        assert answer.count(b"hello") == 1
+    assert statuses(odd.raw(GET.replace(b" / ", f" /odd/close/{error}/10 ".encode()) + LAST)) == [200]
+    assert statuses(odd.raw(GET.replace(b" / ", b" /unclosable ") + LAST)) == [200, 200]
+
+
+def test_a_fault_at_head_has_no_body(odd: Running) -> None:
+    for name in (b"bug", b"exit"):
+        answer = odd.raw(GET.replace(b" / ", b" /" + name + b" ").replace(b"GET", b"HEAD"))
+        assert statuses(answer) == [500]
+        assert answer.endswith(b"\r\n\r\n")
 
 
 def test_a_body_that_fails_never_ends_well(odd: Running) -> None:

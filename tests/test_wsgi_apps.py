@@ -47,6 +47,27 @@ class Body:
 
     def close(self):
         CLOSED.append(self.name)
+        if self.name.startswith("unclosable"):
+            raise SystemExit("close() fails")
+
+
+class ListBody(list):
+    """A list that says when it is closed."""
+
+    def close(self):
+        CLOSED.append("list body")
+        if self == [b"unclosable"]:
+            raise SystemExit("close() fails")
+
+
+def half(error):
+    yield b"hello"
+    raise error
+
+
+def read_late(environ):
+    yield b"first"
+    yield b"," + environ["wsgi.input"].read()
 
 
 def fail():
@@ -90,6 +111,7 @@ HEADERS = {
     "line": [("X-A", "a\\r\\nX-B: b")],
     "name": [("X A", "a")],
     "length": [("Content-Length", "many")],
+    "lengths": [("Content-Length", "1"), ("content-length", "1")],
     "letter": [("X-A", "\\u20ac")],
     "policy": [("Content-Security-Policy", "default-src *"), ("Date", "never")],
 }
@@ -108,6 +130,23 @@ def plain(environ, start_response):
     if name in STATUSES:
         start_response(STATUSES[name], [("Content-Length", "1")] if name == "none" else PLAIN)
         return Body(name, [])
+    if name.startswith("unclosable "):
+        length = name.rpartition(" ")[2]
+        start_response("200 OK", PLAIN + ([("Content-Length", length)] if length != "chunked" else []))
+        return Body(name, [b"hello"])
+    if name.startswith("half "):
+        _, error, length = name.split()
+        start_response("200 OK", PLAIN + ([("Content-Length", length)] if length != "chunked" else []))
+        return Body(name, half({"exit": SystemExit, "interrupt": KeyboardInterrupt, "end": GeneratorExit}[error]("half")))
+    if name in ("bad list", "list unclosable"):
+        start_response("200 OK", PLAIN)
+        return ListBody([b"a", "text"] if name == "bad list" else [b"unclosable"])
+    if name == "read late":
+        start_response("200 OK", PLAIN)
+        return Body(name, read_late(environ))
+    if name == "generated":
+        start_response("200 OK", (pair for pair in [*PLAIN, ("X-A", "a"), ("Content-Length", "1")]))
+        return Body(name, [b"x"])
     if name == "list":
         start_response("200 OK", PLAIN)
         return [b"a", b"", b"bc"]
@@ -245,6 +284,20 @@ def test_a_program_never_sees_a_credential(site: Site, program: Any) -> None:
     assert [environ.get("HTTP_COOKIE") for environ in program.SEEN] == ["a=b; c=d", None]
 
 
+@pytest.mark.parametrize("peer", ["192.0.2.7", "10.0.0.1"], ids=["anybody", "a trusted proxy"])
+def test_a_program_sees_no_header_that_pretends_another_address(site: Site, program: Any, peer: str) -> None:
+    names = ["Forwarded", "X-Real-IP", "X-Original-URL", "X-Rewrite-URL"]
+    names += ["X-Forwarded", *(f"X-Forwarded-{what}" for what in ("By", "For", "Host", "Port", "Prefix", "Proto", "Server"))]
+    pretended = dict.fromkeys(names, "gopher") | {"X-Forwarded-Host": "localhost:99"}
+    assert get(site, "stock/app/", site.token("apps/stock:read"), REMOTE_ADDR=peer, X_Odd="1", **pretended).status == 200
+    environ = program.SEEN[0]
+    own = {"HTTP_AUTHORIZATION", "HTTP_HOST", "HTTP_ACCEPT", "HTTP_X_ODD"}
+    assert {name for name in environ if name.startswith("HTTP_")} <= own
+    assert environ["HTTP_X_ODD"] == "1"
+    assert environ["HTTP_HOST"] == ("localhost:99" if peer == "10.0.0.1" else "localhost")
+    assert environ["wsgi.url_scheme"] == "http"
+
+
 # ---- who may use it
 
 
@@ -379,6 +432,84 @@ def test_an_answer_that_fails_on_its_way_is_broken_off(site: Site, program: Any,
         connection.ask("GET", f"{site.prefix}/apps/plain/app/short%20list", headers=bearer(site))
 
 
+def raw(site: Site, server: Running, name: str, method: str = "GET", *lines: str, rest: bytes = b"") -> bytes:
+    """All that is answered by a program of ours, until the server closes."""
+    with server.connect() as connection:
+        credential = f"Authorization: {bearer(site)['Authorization']}"
+        connection.sendall(head(method, f"{site.prefix}/apps/plain/app/{quote(name)}", credential, *lines) + rest)
+        return read_all(connection)
+
+
+@pytest.mark.parametrize("length", ["5", "10", "chunked"])
+@pytest.mark.parametrize("error", ["exit", "interrupt", "end"])
+def test_an_answer_that_has_begun_has_no_second_head_whatever_is_raised(
+    site: Site, program: Any, server: Running, error: str, length: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = raw(site, server, f"half {error} {length}")
+    assert answer.endswith(b"5\r\nhello\r\n" if length == "chunked" else b"\r\n\r\nhello")
+    assert answer.count(b"HTTP/1.1") == 1
+    wait_for(lambda: [f"half {error} {length}"] == program.CLOSED, "the end of its answer")
+    assert "broken off in the middle" in caplog.text
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("name", ["unclosable 5", "unclosable chunked", "list unclosable"])
+def test_an_answer_is_what_it_is_when_its_close_fails(
+    site: Site, program: Any, server: Running, name: str, method: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Connection(server.connect()) as connection:
+        for count in (1, 2):  # the connection goes on
+            reply = connection.ask(method, f"{site.prefix}/apps/plain/app/{quote(name)}", headers=bearer(site))
+            whole = "unclosable" if name == "list unclosable" else "hello"
+            assert (reply.status, reply.text) == (200, "" if method == "HEAD" else whole)
+            wait_for(lambda count=count: len(program.CLOSED) == count, "the end of its answer")  # type: ignore[misc]
+    assert "close() of the program's answer failed" in caplog.text
+
+
+def test_a_list_with_a_bad_chunk_is_closed(site: Site, program: Any) -> None:
+    assert get(site, "plain/app/bad%20list", site.token("apps/plain:read")).status == 500
+    assert program.CLOSED == ["list body"]
+
+
+def test_a_program_that_exits_at_head_gets_no_body_out(site: Site, program: Any, server: Running) -> None:
+    answer = raw(site, server, "raise", "HEAD", "Connection: close")
+    assert status_of(answer) == 500
+    assert answer.endswith(b"\r\n\r\n")
+    assert answer.count(b"\r\n\r\n") == 1
+
+
+def test_a_body_that_is_read_while_the_answer_goes_out_leaves_the_next_request_whole(
+    site: Site, program: Any, server: Running
+) -> None:
+    second = head(
+        "GET", f"{site.prefix}/apps/plain/app/list", f"Authorization: {bearer(site)['Authorization']}", "Connection: close"
+    )
+    answer = raw(site, server, "read late", "POST", "Content-Length: 9", rest=b"some data" + second)
+    assert b"some data" in answer
+    assert answer.count(b"HTTP/1.1 200") == 2
+    assert answer.endswith(b"abc")
+
+
+def test_nobody_is_asked_for_a_body_in_the_middle_of_an_answer(site: Site, program: Any, server: Running) -> None:
+    token = bearer(site)["Authorization"]
+    lines = (f"Authorization: {token}", "Content-Length: 9", "Expect: 100-continue")
+    with server.connect() as connection:
+        connection.sendall(head("POST", f"{site.prefix}/apps/plain/app/read%20late", *lines))
+        begun = b""
+        while b"first" not in begun:
+            begun += connection.recv(4096)
+        connection.sendall(b"some data")
+        answer = begun + read_all(connection)
+    assert answer.count(b"HTTP/1.1") == 1
+    assert b"some data" in answer
+
+
+def test_headers_that_can_be_read_only_once_go_out(site: Site, program: Any) -> None:
+    reply = get(site, "plain/app/generated", site.token("apps/plain:read"))
+    assert (reply.status, reply["X-A"], reply["Content-Length"], reply.text) == (200, "a", "1", "x")
+    assert reply["Content-Type"] == "text/plain"
+
+
 def test_what_is_written_comes_before_what_is_returned(site: Site, program: Any) -> None:
     reply = get(site, "stock/app/write", site.token("apps/stock:read"))
     assert reply.body == b"written, " + b"x" * 3_000_000 + b", returned"
@@ -391,7 +522,9 @@ def test_the_head_of_an_answer_may_be_replaced_until_its_first_bytes(site: Site,
     assert program.CLOSED == ["late"]
 
 
-@pytest.mark.parametrize("name", ["hop", "line", "name", "length", "letter", "informed", "wrong", "text", "silent", "twice"])
+@pytest.mark.parametrize(
+    "name", ["hop", "line", "name", "length", "lengths", "letter", "informed", "wrong", "text", "silent", "twice"]
+)
 def test_an_answer_that_is_none_is_a_fault_of_the_program(
     site: Site, program: Any, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
