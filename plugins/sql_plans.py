@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import app
@@ -36,6 +36,11 @@ class PlannedQuery(sql_records.SqliteQuery):
     def _field(self, name: str, instant: bool) -> str:
         field = super()._field(name, instant)
         return f"+{field}" if name in self._hidden and name != "id" else field
+
+    def _behind(self, terms: Sequence[tuple[str, bool]]) -> str:
+        """A plus before a column would take its affinity away, and a key that is a number lie before every text."""
+        behind = super()._behind([*terms[:-1], ("key", terms[-1][1])])
+        return f"+{behind}" if behind and len(terms) == 1 and "id" in self._hidden else behind
 
     def steps(self, connection: sqlite3.Connection, statement: str) -> str:
         """What SQLite does for a statement of this query, in its words."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import random
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +60,38 @@ def test_a_range_that_few_records_meet_is_looked_up(sql: Any) -> None:
     assert "SEARCH" in steps(sql, few)
     many = few._replace(where=(Condition("day", "gte", "d30"),))
     assert "TEMP B-TREE FOR ORDER BY" not in steps(sql, many)
+
+
+def test_a_page_further_on_of_a_range_that_few_records_meet_is_looked_up(sql: Any) -> None:
+    few = Query("t", (Condition("day", "gt", "d57"),), ("-id",), limit=3)
+    behind = few._replace(after=sql.find(few).next)
+    assert "SEARCH t USING INDEX satchel_" in steps(sql, behind)
+    assert "TEMP B-TREE FOR ORDER BY" in steps(sql, behind)
+
+
+@pytest.mark.parametrize("column", ["integer primary key", "numeric not null"])
+@pytest.mark.parametrize("order", [("b",), ("-b",), ("id",), ("-id",)])
+@pytest.mark.parametrize("few", [20, 500])
+def test_a_table_of_another_program_with_keys_that_are_numbers_is_paged_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, column: str, order: tuple[str, ...], few: int
+) -> None:
+    monkeypatch.setattr(plans, "FEW", few)
+    with closing(sqlite3.connect(tmp_path / "app.db", isolation_level=None)) as connection:
+        connection.execute(f"create table t (key {column}, version integer not null, data text not null)")
+        rows = [(n, 1, json.dumps({"a": n % 2, "b": n % 7})) for n in range(1, 401)]
+        connection.executemany("insert into t values (?, ?, ?)", rows)
+    provider = app.SqlProvider("main", {"url": "sqlite:///app.db"}, tmp_path)
+    provider.open()
+    with closing(provider):
+        provider.prepare({"t": [Query("t", (), ("a",)), Query("t", (), ("b",))]})
+        query, seen = Query("t", (Condition("a", "gt", 0),), order, limit=30), list[Any]()
+        while True:
+            page = provider.find(query)
+            seen += [record.key for record in page.items]
+            if not page.next or len(seen) > 200:
+                break
+            query = query._replace(after=page.next)
+    assert len(seen) == len(set(seen)) == 200
 
 
 def test_other_lists_are_left_to_sqlite(sql: Any) -> None:
