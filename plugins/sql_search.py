@@ -330,7 +330,7 @@ class SqliteSearch:
         for table in {write.table for write in writes} & self._kept.keys():
             own = [write for write in writes if write.table == table]
             new = [write for write in own if isinstance(write, Insert)]
-            is_batch = len(own) == len(new) >= _ROWS_AT_ONCE
+            is_batch = len(own) == len(new) >= _ROWS_AT_ONCE and not _has_other_triggers(table, connection)
             if is_batch and self._take_over(self._kept[table], partial(add, writes=new), connection):
                 continue
             self._written[table] = self._written.get(table, 0) + len(own)
@@ -375,6 +375,12 @@ class SqliteSearch:
         if known is None or known[:2] != (version, kept.name):
             known = self._usable[kept.table] = version, kept.name, kept.is_usable(connection)
         return known[2]
+
+
+def _has_other_triggers(table: str, connection: sqlite3.Connection) -> bool:
+    """Whether what was inserted may no longer be what is stored."""
+    sql = "select 1 from sqlite_master where type = 'trigger' and tbl_name = ? collate nocase and name not glob 'satchel_*'"
+    return connection.execute(sql, (table,)).fetchone() is not None
 
 
 def has_one_key(table: str, connection: sqlite3.Connection) -> bool:

@@ -242,6 +242,16 @@ def test_texts_of_a_batch_are_kept_by_its_own_commit(sql: app.SqlProvider, monke
     assert sql.count(Query("t", search="STRASSE 012", search_fields=FIELDS)) == 10
 
 
+def test_a_batch_that_a_trigger_of_another_program_changes_is_found_as_it_is(sql: app.SqlProvider, tmp_path: Path) -> None:
+    sql.prepare(DECLARED)
+    change = "update t set data = json_set(data, '$.a', 'changed') where key = new.key"
+    with by_hand(tmp_path) as connection:
+        connection.execute(f"create trigger own after insert on t begin {change}; end")
+    sql.commit([Insert("t", f"{n:04}", {"a": "written"}) for n in range(100)])
+    assert sql.count(Query("t", search="CHANGED", search_fields=FIELDS)) == 100
+    assert sql.count(Query("t", search="written", search_fields=FIELDS)) == 0
+
+
 def test_a_batch_of_keys_of_which_something_is_kept_is_found_as_it_is(sql: app.SqlProvider, tmp_path: Path) -> None:
     sql.prepare(DECLARED)
     sql.commit([Insert("t", f"{n:04}", {"a": f"old {n:04}"}) for n in range(100)])
