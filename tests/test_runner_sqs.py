@@ -1031,11 +1031,17 @@ def test_a_poll_that_has_begun_is_not_cut_off_and_what_it_brings_is_given_back(
     tmp_path: Path, fake: SqsFake, queue: Queue
 ) -> None:
     door = Door(tmp_path, fake.url, [queue])
+
+    def runs(name: str) -> bool:
+        return any(one.name.startswith(name) for one in threading.enumerate())
+
     with door.opened() as runner:
         fake.wait_for(lambda: any(c.operation == "ReceiveMessage" and not c.ended for c in fake.calls))
+        until(lambda: runs("work"), "the workers")  # which begin after the poll
         runner.stop()
-        until(lambda: not any(one.name.startswith("work") for one in threading.enumerate()), "the end of the workers")
+        until(lambda: not runs("work"), "the end of the workers")
         queue.send(leave(), token=door.site.root)
+        until(lambda: not runs("receive"), "the end of the poll")  # the second stop, of opened(), would hurry
     assert queue.counts() == (1, 0)
     assert not door.rows()
 
