@@ -7870,10 +7870,8 @@ class SqliteDatabase(Provider):
     def snapshot(self, path: Path) -> None:
         """Copies the database, as it is at one moment, to a new file. No writer waits for it."""
         with self.errors("copying the database"), closing(self._copying(path)) as target, closing(self._reader()) as source:
-            source.execute("begin")
-            source.execute(
-                "select count(*) from sqlite_master"
-            ).fetchall()  # that moment; without it each commit begins anew
+            source.execute("begin")  # that moment; without a transaction each commit would make the copy begin anew
+            source.execute("select count(*) from sqlite_master").fetchall()
             source.backup(target, pages=1000, sleep=0)
             target.execute("pragma journal_mode = delete")  # one file, without a log beside it
 
@@ -9451,9 +9449,8 @@ def _keep_to_one_processor(number: int) -> None:
     and a change of turns between two processors costs more than most turns last: a third of the rate of a queue."""
     if sys.platform == "linux":
         allowed = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(
-            0, {allowed[(os.getppid() + number) % len(allowed)]}
-        )  # two sites do not all begin with the first
+        chosen = allowed[(os.getppid() + number) % len(allowed)]  # not the first one for each site of a machine
+        os.sched_setaffinity(0, {chosen})
 
 
 def _serve_sqs(app: App, states: Path, number: int, *, alone: bool) -> bool:

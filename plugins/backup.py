@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import errno
 import fcntl
 import glob
@@ -61,8 +62,8 @@ from app import (
 
 # ==== 1. ARCHIVE =================================================================================================
 # The file: a zip whose comment, its last bytes, is the digest of all bytes before: so none of them can change unnoticed.
-# uses: ERRORS VALUES CONTRACTS PROVIDERS
-# defines: FORMAT seal check_seal Tally record_line files_of scratch_in in_use remove_left
+# uses: ERRORS VALUES CONTRACTS PROVIDERS plugin:copy
+# defines: FORMAT seal check_seal facts_of file_line record_line files_of scratch_in in_use remove_left
 
 FORMAT = 1  # of what stands in an archive
 _SEAL_BYTES = 64  # a sha-256 in hexadecimal
@@ -99,18 +100,13 @@ def _chunks(file: IO[bytes]) -> Iterator[bytes]:
     return iter(lambda: file.read(CHUNK_BYTES), b"")
 
 
-class Tally:
-    """How much there is of something, and one digest of all of it in order."""
+def facts_of(tally: Any) -> Value:
+    """What the manifest says of what a Tally of plugins/copy.py counted."""
+    return dataclasses.asdict(tally.side())
 
-    def __init__(self) -> None:
-        self.count, self.size_bytes, self._digest = 0, 0, hashlib.sha256()
 
-    def add(self, line: bytes, size_bytes: int) -> None:
-        self.count, self.size_bytes = self.count + 1, self.size_bytes + size_bytes
-        self._digest.update(line + b"\n")
-
-    def facts(self) -> Value:
-        return {"count": self.count, "size_bytes": self.size_bytes, "sha256": self._digest.hexdigest()}
+def file_line(path: str, size_bytes: int, sha256: str) -> bytes:
+    return dump_json([path, size_bytes, sha256]).encode()
 
 
 def record_line(record: Record) -> bytes:
@@ -119,14 +115,14 @@ def record_line(record: Record) -> bytes:
 
 def files_of(blobs: Blobs) -> Value:
     """How many files there are, and one digest of them all."""
-    tally = Tally()
+    tally = plugin("copy").Tally()
     for blob in (one for one in blobs.scan() if isinstance(one, Blob)):
         digest = hashlib.sha256()
         with closing(blobs.read(blob.path)) as reader:
             for chunk in reader:
                 digest.update(chunk)
-        tally.add(dump_json([blob.path, blob.size_bytes, digest.hexdigest()]).encode(), blob.size_bytes)
-    return tally.facts()
+        tally.add(file_line(blob.path, blob.size_bytes, digest.hexdigest()), blob.size_bytes)
+    return facts_of(tally)
 
 
 @contextmanager
@@ -164,7 +160,7 @@ def remove_left(folder: Path, pattern: str) -> None:
 
 # ==== 2. RESTORE =================================================================================================
 # From an archive to a folder that can be served, and what is compared before an archive counts.
-# uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS PLUGINS ASSEMBLY COMMANDS ARCHIVE plugin:disk
+# uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS PLUGINS ASSEMBLY COMMANDS ARCHIVE plugin:copy plugin:disk
 # defines: Restore restore_into verify
 
 _HEADER = re.compile(r"\s*\[\[?\s*([^\]]+?)\s*\]")
@@ -350,11 +346,11 @@ def _table(records: Records, table: str, *, counts: bool) -> Value:
     """What the manifest says of a table."""
     if counts:
         return {"count": records.count(Query(table))}
-    tally = Tally()
+    tally = plugin("copy").Tally()
     for record in records.walk(Query(table)):
         line = record_line(record)
         tally.add(line, len(line))
-    return tally.facts()
+    return facts_of(tally)
 
 
 def restore_into(path: Path, folder: Path, *, local: bool, step: Callable[[int], None] = lambda done: None) -> Value:
@@ -390,7 +386,7 @@ def verify(path: Path, registry: Registry | None = None) -> Value:
 
 # ==== 3. BACKUP ==================================================================================================
 # From an open site to an archive.
-# uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS ASSEMBLY ARCHIVE RESTORE plugin:disk
+# uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS ASSEMBLY ARCHIVE RESTORE plugin:copy plugin:disk
 # defines: Backup make
 
 _SITE_FOLDERS = ("templates", "plugins")  # beside app.toml
@@ -422,7 +418,7 @@ class Backup:
                 if path.is_file() and "__pycache__" not in path.parts and not inner.startswith(".."):
                     self._archive.write(path, f"site/{inner}")
         for setting in (name for name in ("tls_cert", "tls_key") if getattr(config.http, name)):
-            self.manifest["left_out"][f"[http] {setting}"] = "put it in its place again"
+            self.leave_out(f"[http] {setting}", "put it in its place again")
         if config.auth.keys:
             self.manifest["keys"] = "elsewhere: see [auth] keys"
         elif with_keys:
@@ -430,7 +426,8 @@ class Backup:
             self._archive.write(config.site.data / "keys.json", "keys.json")
             self.manifest["keys"] = "keys.json"
 
-    def _leave_out(self, what: str, why: str) -> None:
+    def leave_out(self, what: str, why: str) -> None:
+        """Names what is not in the archive; of very many, the first 1,000."""
         if len(self.manifest["left_out"]) < 1000:
             self.manifest["left_out"][what] = why
 
@@ -465,22 +462,22 @@ class Backup:
         found: Value = {}
         tables = sorted(tables, key=lambda table: table != "_requests")  # first: no answer is kept without what it is about
         for number, table in enumerate(tables):
-            tally = Tally()
+            tally = plugin("copy").Tally()
             with self._archive.open(f"providers/{name}/records/{number}.jsonl", "w", force_zip64=True) as file:
                 for record in records.walk(Query(table)):
                     if reason := record.damage or damage_of(record.value):
-                        self._leave_out(f"{name}: {table}/{record.key}", f"is damaged: it {reason}")
+                        self.leave_out(f"{name}: {table}/{record.key}", f"is damaged: it {reason}")
                         continue
                     line = record_line(record)
                     file.write(line + b"\n")
                     tally.add(line, len(line))
                     self._step(1)
-            found[table] = tally.facts() | {"entry": f"providers/{name}/records/{number}.jsonl"}
+            found[table] = facts_of(tally) | {"entry": f"providers/{name}/records/{number}.jsonl"}
         return found
 
     def _blobs(self, name: str, blobs: Blobs) -> Value:
         """The files, and a list of them: what each is called in the archive is a number, since a path may be anything."""
-        tally, at = Tally(), f"providers/{name}/files"
+        tally, at = plugin("copy").Tally(), f"providers/{name}/files"
         listed = self._scratch / "files.jsonl"
         with listed.open("wb") as listing:
             for number, blob in enumerate(self._seen(name, blobs)):
@@ -495,17 +492,17 @@ class Backup:
                         digest.update(chunk)
                         size_bytes += len(chunk)
                         self._step(len(chunk))
-                tally.add(dump_json([blob.path, size_bytes, digest.hexdigest()]).encode(), size_bytes)
+                tally.add(file_line(blob.path, size_bytes, digest.hexdigest()), size_bytes)
                 listing.write(dump_json([blob.path, f"{at}/{number}", blob.modified_at]).encode() + b"\n")
         self._archive.write(listed, f"{at}.jsonl")
         listed.unlink()
-        return tally.facts() | {"entry": f"{at}.jsonl"}
+        return facts_of(tally) | {"entry": f"{at}.jsonl"}
 
     def _seen(self, name: str, blobs: Blobs) -> Iterator[Blob]:
         """All files; what cannot be looked at is named."""
         for one in blobs.scan():
             if isinstance(one, Unseen):
-                self._leave_out(f"{name}: {one.path}", one.problem)
+                self.leave_out(f"{name}: {one.path}", one.problem)
             elif isinstance(one, Blob):
                 yield one
 
@@ -553,9 +550,9 @@ def _write(app: App, backup: Backup, archive: zipfile.ZipFile, *, with_keys: boo
     needed = app.needed()
     for name, provider in app.providers.items():
         if provider.kind == "generic":
-            backup.manifest["left_out"][name] = "another service keeps it"
+            backup.leave_out(name, "another service keeps it")
         elif id(provider) not in kept:
-            backup.manifest["left_out"][name] = "it is only read here"
+            backup.leave_out(name, "it is only read here")
         else:
             provider.open()
             backup.provider(name, provider, needed.get(name, {}))

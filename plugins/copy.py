@@ -52,7 +52,7 @@ from app import (
 # Walks both providers side by side in the order of their names, writes what is missing, and compares the digests of all
 # that both hold. The target loses nothing: what it has beside the copy is named and stays.
 # uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS
-# defines: Command:server_copy Side Copy Bar ServerCopy
+# defines: Command:server_copy Side Tally Copy Bar ServerCopy
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Side:
     sha256: str
 
 
-class _Tally:
+class Tally:
     """A Side in the making."""
 
     def __init__(self) -> None:
@@ -224,7 +224,7 @@ class Copy:
     def records(self, table: str) -> tuple[Side, Side]:
         """Copy a table, every record at its version; returns what source and target then hold of it."""
         source, target = cast(Records, self.source), cast(Records, self.target)
-        most, ours, theirs = min(target.most_writes or 100, 100) if target.atomic else 1, _Tally(), _Tally()
+        most, ours, theirs = min(target.most_writes or 100, 100) if target.atomic else 1, Tally(), Tally()
         batch: list[Insert] = []
         batch_bytes = 0
         foreign: list[str] = []
@@ -280,7 +280,7 @@ class Copy:
 
         What earlier runs compared is remembered in the journal, and not read again while both etags are the same.
         """
-        ours, theirs, compared = _Tally(), _Tally(), _Compared(journal)
+        ours, theirs, compared = Tally(), Tally(), _Compared(journal)
         foreign: list[str] = []
         done = False
         try:
