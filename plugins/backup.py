@@ -84,7 +84,7 @@ def check_seal(path: Path) -> None:
     """Raises BadRequest if a byte of an archive is not what it was."""
     with path.open("rb") as file:
         if _digest(file, max(0, path.stat().st_size - _SEAL_BYTES)) != file.read():
-            raise BadRequest(f"{path.name} is damaged or is no backup: its last bytes are not the digest of all before them")
+            raise BadRequest(f"{path.name} is damaged, or is not a backup: its checksum does not match")
 
 
 def _digest(file: IO[bytes], size_bytes: int) -> bytes:
@@ -358,7 +358,7 @@ def restore_into(path: Path, folder: Path, *, local: bool, step: Callable[[int],
     partial = folder.with_name(folder.name + ".partial")
     remove_left(folder.parent, glob.escape(partial.name))
     if partial.exists():
-        raise Conflict(f"{partial.name} is there: is another restore at work?")
+        raise Conflict(f"{partial.name} exists: another restore seems to be running")
     partial.mkdir(mode=0o700, parents=True)
     try:
         with in_use(partial), closing(Restore(path, partial)) as restore:
@@ -418,7 +418,7 @@ class Backup:
                 if path.is_file() and "__pycache__" not in path.parts and not inner.startswith(".."):
                     self._archive.write(path, f"site/{inner}")
         for setting in (name for name in ("tls_cert", "tls_key") if getattr(config.http, name)):
-            self.leave_out(f"[http] {setting}", "put it in its place again")
+            self.leave_out(f"[http] {setting}", "copy it yourself")
         if config.auth.keys:
             self.manifest["keys"] = "elsewhere: see [auth] keys"
         elif with_keys:
@@ -525,7 +525,7 @@ def make(app: App, folder: Path, *, with_keys: bool, step: Callable[[int], None]
     path = folder / f"satchel-{_stamp(app.clock())}.zip"
     partial = path.with_name(path.name + ".partial")
     if path.exists() or partial.exists():
-        raise Conflict(f"{path.name} is there already, or being made: a backup a second is enough")
+        raise Conflict(f"{path.name} exists already: try again in a second")
     os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     try:
         deflated: Any = {"compression": zipfile.ZIP_DEFLATED, "compresslevel": 1, "strict_timestamps": False}
@@ -598,7 +598,7 @@ class ServerBackup(Command):
     """Prints the path of the archive. A server may run meanwhile."""
 
     kind = "server backup"
-    help = "put everything that the site keeps into one file, and try it out"
+    help = "back up everything the site keeps into one file, and check it"
     epilog = """examples:
   app.pyz server backup
   app.pyz server backup --with-keys /mnt/backups"""
@@ -642,7 +642,7 @@ class ServerVerify(Command):
     """The exit code is 6 if it is damaged."""
 
     kind = "server verify"
-    help = "restore a backup for a while, compare every count and digest, and open it"
+    help = "check a backup: restore it temporarily, compare every count and digest, and open it"
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("backup", metavar="BACKUP", help="path of the file, or its name in data/backups")
@@ -673,7 +673,7 @@ class ServerRestore(Command):
     """Refuses a folder that is not empty, and providers outside of it that hold something."""
 
     kind = "server restore"
-    help = "make a site of a backup, in a new folder"
+    help = "restore a backup as a site in a new folder"
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("backup", metavar="BACKUP", help="path of the file, or its name in data/backups")
