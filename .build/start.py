@@ -63,7 +63,7 @@ def main() -> None:
 
 def imported_app() -> ModuleType:
     """The module app. What comes with it stays to the end, so nothing looks for garbage in it: neither while it is
-    imported, nor later in each worker, nor at the end of the process, which took commands a tenth of their time."""
+    imported, nor later in each worker, nor at the end of the process: that costs commands a tenth of their time."""
     gc.disable()
     app = importlib.import_module("app")
     gc.freeze()

@@ -256,9 +256,8 @@ class SqliteCounts:
             "select name from sqlite_master where type = 'trigger' and tbl_name = ? and name glob 'satchel_counts_*_insert'"
         )
         with self._database.reading("looking at what is counted") as connection:
-            [(letter,)] = connection.execute(
-                "select cast('a' as blob)"
-            )  # texts of another encoding are not taken apart here
+            # Texts of another encoding than UTF-8 are not taken apart here.
+            [(letter,)] = connection.execute("select cast('a' as blob)")
             for table, queries in tables.items():
                 self._kept.pop(table, None)
                 there = {name.removesuffix("_insert") for (name,) in connection.execute(sql, (table,))}
