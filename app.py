@@ -382,14 +382,13 @@ class Caller(NamedTuple):
     token_id: str = ""
     roles: tuple[str, ...] = ()
     grants: tuple[Grant, ...] = ()
-    session: bool = False  # signed in by cookie
-    ceiling: tuple[Grant, ...] | None = None  # what its door lets through; None means everything
+    session: str = ""  # key of the session's row, if signed in by cookie
+    ceilings: tuple[tuple[Grant, ...], ...] = ()  # each of which has to allow it too: of the door, of whose token it is
 
     def may(self, action: Action, address: str) -> bool:
-        """Whether some grant covers the action on the address ("forms/leave/records/0192…", percent-encoded), and the
+        """Whether some grant covers the action on the address ("forms/leave/records/0192…", percent-encoded), and each
         ceiling does too. A slash at the end of the address, as folders may have, makes no difference."""
-        parts = address.removesuffix("/").split("/")
-        limits = (self.grants,) if self.ceiling is None else (self.grants, self.ceiling)
+        parts, limits = address.removesuffix("/").split("/"), (self.grants, *self.ceilings)
         return all(any(action in one.actions and covers(one.pattern, parts) for one in grants) for grants in limits)
 
     def opens(self, address: str) -> bool:
@@ -1050,7 +1049,8 @@ class AuthConfig(Settings):
 
     keys: str = setting("secret", "", 'the key ring as "file:PATH" or "env:NAME"; "" = keys.json in the data folder')
     issuer: str = setting("text", "satchel", "iss and aud of the tokens")
-    session_s: int = setting("duration", "12h", "how long a sign-in lasts at most")
+    session_s: int = setting("duration", "90d", "how long a sign-in lasts at most …")
+    session_idle_s: int = setting("duration", "14d", "… and how long without a request")
 
 
 class HttpConfig(Settings):
@@ -2178,8 +2178,8 @@ class Host(Protocol):
     def ready(self) -> dict[str, str]:
         """For each provider's name "ok" or what is wrong with it."""
 
-    def endpoint(self, kind: str, path: Sequence[str]) -> Endpoint | None:
-        """The endpoint of a path inside any resource of a type such as forms, declared or not."""
+    def endpoint(self, kind: str, path: Sequence[str], name: str = "") -> Endpoint | None:
+        """The endpoint of a path inside any resource of a type such as forms, declared or not; of admin by its name."""
 
     def describe(self, credential: str | None) -> list[Value]:
         """Type, address, title and declared shapes of each resource that the credential may open; None means all."""
@@ -2790,7 +2790,8 @@ def _written(exchange: Exchange, response: Response) -> Answer:
         headers.append(("Location", exchange.url(response.location)))
     if response.data is None:
         return Answer(204, headers)
-    return json_answer(201 if response.created else 200, response.data, headers)
+    data = response.data | response.page["once"] if "once" in response.page else response.data
+    return json_answer(201 if response.created else 200, data, headers)
 
 
 def _problem_answer(request_id: str, error: AppError) -> Answer:
@@ -4216,7 +4217,7 @@ class HttpRunner(Runner):
         kind, (name, *path), ending = match[1], split_path(match[2]), ""
         if kind != "files":
             name, path, ending = self._suffix(kind, name, path)
-        return f"{kind}/{quote(name, safe='')}", tuple(path), self.host.endpoint(kind, path), ending
+        return f"{kind}/{quote(name, safe='')}", tuple(path), self.host.endpoint(kind, path, name), ending
 
     def _suffix(self, kind: str, name: str, path: list[str]) -> tuple[str, list[str], str]:
         """The name and the path without a suffix, and the suffix."""
@@ -4274,7 +4275,8 @@ class HttpRunner(Runner):
     def _method(self, exchange: Exchange) -> str:
         """The method that is meant: the forms of pages have only POST, and say PUT and DELETE in their address."""
         wanted = exchange.query.get("_method") if exchange.method == "POST" else None
-        if wanted not in (None, "PUT", "DELETE") or (wanted == "PUT" and not exchange.resource.startswith("forms/")):
+        is_record = exchange.resource.startswith(("forms/", "admin/"))
+        if wanted not in (None, "PUT", "DELETE") or (wanted == "PUT" and not is_record):
             raise BadRequest("_method must be PUT, of a record, or DELETE")
         return wanted or exchange.method
 
@@ -5160,14 +5162,15 @@ def _exit_code(part: Callable[[], Any], last_words: SharedText) -> int:
 # Sign, verify and revoke tokens; sessions and sign-in links. Apart from `touch` nothing is committed here: what has to be
 # stored is returned as writes, so that the audit entry is committed with it.
 # uses: ERRORS VALUES CONFIG CONTRACTS
-# defines: MAX_TOKEN_BYTES MIN_KEY_BYTES MAX_TOKEN_S KEEP_SESSION_S KEEP_TOKEN_S Token Key KeyRing verify_jws encode_jws
-#          verify_jwt scope_grants Authority
+# defines: MAX_TOKEN_BYTES MIN_KEY_BYTES MAX_TOKEN_S KEEP_SESSION_S KEEP_TOKEN_S PEOPLE secret_digest Token Key KeyRing
+#          verify_jws encode_jws verify_jwt scope_grants line_problem Authority
 
 MAX_TOKEN_BYTES = 8192  # what HTTP servers commonly take as one header line
 MIN_KEY_BYTES = 32  # RFC 7518 section 3.2: a key of the hash's size or more
 MAX_TOKEN_S = 10 * 366 * 86_400
 KEEP_SESSION_S = 86_400  # after its end: for that long its cookie shows that somebody was signed in
 KEEP_TOKEN_S = 90 * 86_400  # rows of dead tokens stay for readers of the audit trail
+PEOPLE = "_people"  # the table of plugins/people.py
 _FUTURE_S = 60  # how far another node's clock may be ahead
 _SHORT_MAC_BYTES = 24
 _MOST_KNOWN = 1000  # callers that an Authority remembers
@@ -5192,7 +5195,7 @@ def _hmac(key: bytes, data: bytes) -> bytes:
     return hmac.digest(key, data, "sha256")
 
 
-def _digest(secret: str) -> str:
+def secret_digest(secret: str) -> str:
     """The key under which a random secret is stored, so that nobody who reads the records can use it."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
@@ -5209,6 +5212,7 @@ class Token(NamedTuple):
     expires_at: int = 0
     used_at: int = 0
     revoked_at: int = 0
+    own: bool = False  # made by the subject for himself: it never allows more than that person may do
 
 
 class Key(NamedTuple):
@@ -5535,7 +5539,7 @@ def _basic_password(text: str) -> str:
         raise Unauthenticated("the credential is malformed", hint="Basic: not base64 of user:password") from None
 
 
-def _line_problem(text: str, most: int) -> str:
+def line_problem(text: str, most: int) -> str:
     """Why a text cannot be a subject or label, in words; "" if it can."""
     if len(text) > most:
         return f"is longer than {most} characters"
@@ -5555,6 +5559,8 @@ def _to_token(record: Record) -> Token:
 def _to_value(token: Token) -> Value:
     value = token._asdict()
     del value["jti"]
+    if not token.own:
+        del value["own"]
     return value | {"grants": list(token.grants), "roles": list(token.roles)}
 
 
@@ -5565,11 +5571,8 @@ class _Proof(NamedTuple):
     scope: str
     roles: Sequence[str]
     until: float
-    session: bool = False
-
-
-def _row_proof(token: Token, *, session: bool = False) -> _Proof:
-    return _Proof(token, " ".join(token.grants), token.roles, token.expires_at, session)
+    session: str = ""  # key of its row
+    most: tuple[Grant, ...] | None = None  # what the person may do whose own token it is
 
 
 class Authority:
@@ -5582,15 +5585,14 @@ class Authority:
         records: Records,
         roles: Mapping[str, tuple[Grant, ...]],
         public: tuple[Grant, ...],
-        issuer: str,
-        session_s: int,
+        auth: AuthConfig,
         clock: Clock,
     ) -> None:
         self.keys, self._records, self._roles, self._public = keys, records, roles, public
-        self._issuer, self._session_s, self._clock = issuer, session_s, clock
+        self._issuer, self._auth, self._clock = auth.issuer, auth, clock
         self._anybody = Caller(grants=public)
         self._known: tuple[Any, dict[str, tuple[float, _Proof]]] = None, {}  # see _all_known
-        self._touched: tuple[int, set[str]] = (0, set())  # a minute and the tokens seen used in it
+        self._touched: tuple[int, set[Any]] = (0, set())  # a minute, and what was seen used in it
         self._touch_lock = threading.Lock()
 
     # -- who is asking
@@ -5639,28 +5641,52 @@ class Authority:
 
     def _bearer(self, text: str, at: float) -> _Proof:
         if text.startswith("stl_"):
-            return _row_proof(self._living(self._short_jti(text), at))
+            return self._proved(self._living(self._short_jti(text), at))
         claims = verify_jwt(self.keys, text, self._issuer, at)
         token = self._living(claims["jti"], at)
         if token.subject != claims["sub"]:
             raise _foreign("sub is not the subject of the token's row")
-        return _Proof(token, claims.get("scope", ""), claims.get("roles", ()), min(claims["exp"], token.expires_at))
+        proof = self._proved(token, until=min(claims["exp"], token.expires_at))
+        return proof._replace(scope=claims.get("scope", ""), roles=claims.get("roles", ()))
 
     def _session(self, sessions: str, at: float) -> _Proof:
         """That of the first session that is good; they are separated by spaces."""
         refused = Unauthenticated("the session has ended: sign in again")
         for row in self._session_rows(sessions):
             try:
-                if row.value["expires_at"] > at:
-                    proof = _row_proof(self._living(row.value["jti"], at), session=True)
-                    return proof._replace(until=min(row.value["expires_at"], proof.until))
+                if self._session_ends_at(row.value) > at:
+                    return self._holder(row.value, at, self._session_ends_at(row.value))._replace(session=row.key)
             except Unauthenticated as error:
                 refused = error
         raise refused
 
+    def _session_ends_at(self, row: Value) -> float:
+        """It ends after so long without a request, too; a row of an older version does not say when the last one was."""
+        return cast(float, min(row["expires_at"], row.get("used_at", math.inf) + self._auth.session_idle_s))
+
+    def _holder(self, row: Value, at: float, until: float = math.inf) -> _Proof:
+        """What the row of a session or link proves: by its token, or else by its person as he is now."""
+        if row["jti"]:
+            token = self._living(row["jti"], at)
+            return self._proved(token, until=min(until, token.expires_at))
+        if (person := plugin("people").standing(self._records, row["subject"])) is None:
+            raise Unauthenticated("this person was removed")
+        roles = (*person.value.get("roles", ()), *person.value.get("groups", ()))
+        return _Proof(Token("", person.key), " ".join(person.value.get("grants", ())), roles, until)
+
+    def _proved(self, token: Token, until: float | None = None) -> _Proof:
+        """What a living token proves. Raises Unauthenticated if its subject is a person who is suspended, or who made it
+        and is gone."""
+        person, most = plugin("people").standing(self._records, token.subject), None
+        if token.own:
+            if person is None:
+                raise Unauthenticated("the person who made this token was removed")
+            most = (*plugin("people").rights(person.value, self._roles), *self._public)
+        return _Proof(token, " ".join(token.grants), token.roles, token.expires_at if until is None else until, "", most)
+
     def _session_rows(self, sessions: str) -> Iterator[Record]:
         for secret in filter(_SECRET.fullmatch, sessions.split(" ")):
-            row = self._records.get("_sessions", _digest(secret))
+            row = self._records.get("_sessions", secret_digest(secret))
             if row and not row.damage:
                 yield row
 
@@ -5677,10 +5703,10 @@ class Authority:
         return token
 
     def _caller(self, proof: _Proof) -> Caller:
-        token, scope, roles, _, session = proof
-        known = tuple(role for role in roles if role in self._roles)
-        grants = scope_grants(scope) + tuple(grant for role in known for grant in self._roles[role]) + self._public
-        return Caller(token.subject, token.jti, known, grants, session)
+        known = tuple(role for role in proof.roles if role in self._roles)
+        grants = scope_grants(proof.scope) + tuple(grant for role in known for grant in self._roles[role]) + self._public
+        ceilings = () if proof.most is None else (proof.most,)
+        return Caller(proof.token.subject, proof.token.jti, known, grants, proof.session, ceilings)
 
     # -- tokens
 
@@ -5703,9 +5729,9 @@ class Authority:
     def _issue_faults(
         self, subject: str, grants: Sequence[str], roles: Sequence[str], expires_s: int, label: str
     ) -> Iterator[Fault]:
-        if problem := _line_problem(subject, 255) if subject else "is empty":
+        if problem := line_problem(subject, 255) if subject else "is empty":
             yield Fault("/subject", "subject", f"the subject {problem}")
-        if problem := _line_problem(label, 255):
+        if problem := line_problem(label, 255):
             yield Fault("/label", "label", f"the label {problem}")
         if not grants and not roles:
             yield Fault("", "grants", "a token needs at least one grant or role")
@@ -5773,21 +5799,20 @@ class Authority:
         return [Update("_tokens", token.jti, value)]  # at any version: a racing `touch` must not make it fail
 
     def touch(self, caller: Caller) -> None:
-        """Note to the minute when the token was last used: at most one write a minute, and never an error."""
+        """Note when the token was last used, to the minute, and the session, to ten: at most one write in that time each,
+        and never an error."""
         minute = int(self._clock() // 60)
         with self._touch_lock:
             if self._touched[0] != minute:
                 self._touched = minute, set()
-            if not caller.token_id or caller.token_id in self._touched[1]:
-                return
-            self._touched[1].add(caller.token_id)
-        try:
-            record = self._records.get("_tokens", caller.token_id)
-            if record is not None and record.value["used_at"] < minute * 60:
-                value = record.value | {"used_at": minute * 60}
-                self._records.commit([Update("_tokens", record.key, value, record.version)])
-        except (Conflict, Unavailable, NotPermitted, StorageFull):
-            pass  # another node wrote it, or the request will fail by itself; reads go on without it
+            names = {("_tokens", caller.token_id, 1), ("_sessions", caller.session, 10)} - self._touched[1]
+            self._touched[1].update(names)
+        for table, key, minutes in names:
+            with suppress(Conflict, Unavailable, NotPermitted, StorageFull):  # another node wrote it, or the next will
+                record = self._records.get(table, key) if key else None
+                if record is not None and record.value.get("used_at", 0) <= (minute - minutes) * 60:
+                    value = record.value | {"used_at": minute * 60}
+                    self._records.commit([Update(table, key, value, record.version)])
 
     # -- sessions and sign-in links
 
@@ -5796,34 +5821,34 @@ class Authority:
         now = self._clock()
         code = secrets.token_urlsafe(32)
         expires_at = min(int(now) + expires_s, self._living(token.jti, now).expires_at)
-        return code, [Insert("_links", _digest(code), {"jti": token.jti, "expires_at": expires_at})]
+        return code, [Insert("_links", secret_digest(code), {"jti": token.jti, "expires_at": expires_at})]
 
     def open_session(self, secret: str) -> tuple[str, int, Caller, list[Write]]:
         """Session id, its seconds, the caller and the writes, for the code of a link or a token in either form. Raises
         Unauthenticated if that is not good. The link is deleted at its version: if several commit the same code, one wins
         and the others get a Conflict."""
         now = self._clock()
-        jti, writes = self._redeem(secret.strip(), now)
-        token = self._living(jti, now)
-        session_id = secrets.token_urlsafe(32)
-        expires_at = min(int(now) + self._session_s, token.expires_at)
-        value = {"jti": jti, "subject": token.subject, "created_at": int(now), "expires_at": expires_at}
-        writes.append(Insert("_sessions", _digest(session_id), value))
-        return session_id, expires_at - int(now), self._caller(_row_proof(token, session=True)), writes
+        row, writes = self._redeem(secret.strip(), now)
+        proof, session_id = self._holder(row, now), secrets.token_urlsafe(32)
+        expires_at = int(min(now + self._auth.session_s, proof.until))
+        value: Value = {"jti": proof.token.jti, "subject": proof.token.subject, "created_at": int(now), "used_at": int(now)}
+        writes.append(Insert("_sessions", secret_digest(session_id), value | {"expires_at": expires_at}))
+        caller = self._caller(proof._replace(session=secret_digest(session_id)))
+        return session_id, expires_at - int(now), caller, writes
 
-    def _redeem(self, secret: str, now: float) -> tuple[str, list[Write]]:
-        """The jti behind a secret, and the writes that use it up. No token is as short as a link's code."""
+    def _redeem(self, secret: str, now: float) -> tuple[Value, list[Write]]:
+        """The row of what a secret stands for, and the writes that use it up. No token is as short as a link's code."""
         if not _SECRET.fullmatch(secret):
-            return self._bearer(secret, now).token.jti, []
-        link = self._records.get("_links", _digest(secret))
+            return {"jti": self._bearer(secret, now).token.jti}, []
+        link = self._records.get("_links", secret_digest(secret))
         if link is None or link.damage or link.value["expires_at"] <= now:
             raise Unauthenticated("the sign-in link was used or has expired: ask for a new one")
-        return link.value["jti"], [Delete("_links", link.key, link.version)]
+        return link.value, [Delete("_links", link.key, link.version)]
 
     def link_is_good(self, code: str) -> bool:
         """Whether open_session would take the code of this link now."""
         try:
-            return bool(_SECRET.fullmatch(code) and self._living(self._redeem(code, self._clock())[0], self._clock()))
+            return bool(_SECRET.fullmatch(code) and self._holder(self._redeem(code, self._clock())[0], self._clock()))
         except Unauthenticated:
             return False
 
@@ -5840,12 +5865,11 @@ class Authority:
         """The row of a session of "Session …" that ended less than KEEP_SESSION_S ago; None if there is none."""
         now = self._clock()
         for row in self._session_rows(credential.partition(" ")[2]):
-            token = self._records.get("_tokens", row.value["jti"])
-            if token is None or token.damage:
+            token = self._records.get("_tokens", row.value["jti"]) if row.value["jti"] else None
+            if row.value["jti"] and (token is None or token.damage):
                 continue
-            revoked_at = token.value["revoked_at"] or math.inf
-            ended_at = min(row.value["expires_at"], token.value["expires_at"], revoked_at)
-            if now - KEEP_SESSION_S < ended_at <= now:
+            ends = [token.value["expires_at"], token.value["revoked_at"] or math.inf] if token else []
+            if now - KEEP_SESSION_S < min(self._session_ends_at(row.value), *ends) <= now:
                 return row
         return None
 
@@ -6613,6 +6637,7 @@ class Form(Resource):
 
     def __init__(self, config: FormConfig, records: Records, shares: Mapping[str, Files], locale: Any) -> None:
         self.config, self.name, self.locale = config, config.name, locale
+        self.address, self.records_at = f"forms/{config.name}", f"forms/{config.name}/records"
         self.store = self.records = records
         self.table = config.table or config.name.replace("-", "_")
         self.title = config.title or config.name.capitalize()
@@ -6630,7 +6655,7 @@ class Form(Resource):
         self.shares = {one.name: shares[one.config.files] for one in files}
         self.providers = [records, *(share.blobs for share in self.shares.values())]
         self.files: Any = plugin("form_files").FormFiles(self) if self.shares else None
-        self.opens = frozenset([f"forms/{config.name}"] if config.opens == "records" else [])
+        self.opens = frozenset([self.address] if config.opens == "records" else [])
         self._known: dict[tuple[str, ...], Callable[[Record], str]] = {}  # _text() of the columns of each list
         self._asked = [(n, f'"{n}":', f.config.default, f.config.required, f.text_of) for n, f in self.fields.items()]
         self._nulls = _members(dict.fromkeys(self.fields))
@@ -6658,7 +6683,7 @@ class Form(Resource):
 
     def handle(self, request: Request, scope: Scope) -> Plan:
         if len(request.path) == 3 and request.path[2] not in self.shares:
-            raise NotFound(f"forms/{self.name} has no {'/'.join(request.path)}")
+            raise NotFound(f"{self.address} has no {'/'.join(request.path)}")
         match request.path, request.action:
             case (_, key, name), _:
                 return cast(Plan, self.files.read(request, key, name))
@@ -6712,16 +6737,16 @@ class Form(Resource):
         }
 
     def _page(self, scope: Scope, record: Record | None = None) -> dict[str, Any]:
-        address, columns = f"forms/{self.name}", [one.column for one in self.fields.values()]
+        columns = [one.column for one in self.fields.values()]
         beside: dict[str, Any] = {}
         if record:
             columns += [Column(name, f"{name} (no longer asked)") for name in self._beside(record.value)]
             beside = {"values": record.value, "called": self.called(record)}
         return {
             "title": self.title, "note": self.config.note, "form": self, "columns": tuple(columns), "called": "",
-            "record": record and record._replace(value=self._shown(record)), "address": address,
-            "leads": leads_to(address, self.opens, scope.caller),
-            "may": [action for action in Action if scope.caller.may(action, f"{address}/records/x")], **beside,
+            "record": record and record._replace(value=self._shown(record)), "address": self.address,
+            "records_at": self.records_at, "leads": leads_to(self.address, self.opens, scope.caller),
+            "may": [action for action in Action if scope.caller.may(action, f"{self.records_at}/x")], **beside,
         }  # fmt: skip
 
     def _beside(self, value: Value) -> list[str]:
@@ -6761,7 +6786,7 @@ class Form(Resource):
     def listing(self, query: Query, asked: ListQuery, request: Request, columns: tuple[Column, ...]) -> Table:
         """The records of a query as a table: a page, or every row streamed."""
         names = tuple(column.name for column in columns)
-        row, place = partial(self._row, names), f"forms/{self.name}"
+        row, place = partial(self._row, names), self.address
         count = self.store.count(query) if asked.wants_count else None
         if request.whole:
             return Table(columns, watched(place, map(row, self.store.walk(query))), count=count)
@@ -6851,7 +6876,7 @@ class Form(Resource):
             data = Encoded({"items": answers}, '{"items":[' + ",".join([one.text for one in answers]) + "]}")
             answer = Response(data=data, created=True)
         else:
-            location = f"forms/{self.name}/records/{quote(record.key, safe='')}"
+            location = f"{self.records_at}/{quote(record.key, safe='')}"
             answer = Response(data=answers[0], created=True, location=location, etag="1", name=self.called(record))
         return Plan(respond=lambda blobs: answer, changes=changes, steps=steps, action=Action.CREATE)
 
@@ -6887,7 +6912,7 @@ class Form(Resource):
         value = {name: present[name] for name in (*self.fields, *stored) if name in present}
         kept = {name: one for name, one in value.items() if name not in changed}
         if changed and not _size_faults(kept, "") and (faults := _size_faults(value, "")):
-            raise Invalid(f"the data for forms/{self.name} is not valid", faults=faults)
+            raise Invalid(f"the data for {self.address} is not valid", faults=faults)
         if lost := [Fault(f"/{name}", "damaged", f"{why}: write it anew") for name, why in damage_in(value)]:
             raise Invalid(f"{request.address} holds what could not be read", faults=lost)
         steps: Sequence[BlobStep] = ()
@@ -6920,7 +6945,7 @@ class Form(Resource):
             if value is None or fresh is not None:
                 faults += self._field_faults(self.fields[name], fresh, member_pointer("", name))
         if faults:
-            raise Invalid(f"the data for forms/{self.name} is not valid", faults=faults)
+            raise Invalid(f"the data for {self.address} is not valid", faults=faults)
         return {name: self.fields[name].normal(value) for name, (value, _) in given.items()}
 
     def _unknown(self, data: Value, stored: Value) -> list[Fault]:
@@ -6950,7 +6975,7 @@ class Form(Resource):
             if len(faults) > _MOST_FAULTS:
                 break
         if faults:
-            raise Invalid(f"the data for forms/{self.name} is not valid", faults=faults)
+            raise Invalid(f"the data for {self.address} is not valid", faults=faults)
         return [(value, {}) for value in values]
 
     def _quick(self, data: Json) -> tuple[Value, dict[str, str]] | None:
@@ -8411,10 +8436,11 @@ def _extensions_of(module: ModuleType, path: Path) -> list[type[Extension]]:
 # uses: ERRORS VALUES CONFIG CONTRACTS AUTH RESOURCES PLUGINS
 # defines: Audit Replay audit_store stores Builder Health Office Flow App
 
-_BUILT_IN = {f"admin/{name}": name.capitalize() for name in ("audit", "tokens", "sessions", "metrics")}  # titles
+_BUILT_IN = {f"admin/{name}": name.capitalize() for name in ("people", "audit", "tokens", "sessions", "metrics")}  # titles
 _BESIDE_TABLES = {"_audit": ("at", "subject", "resource", "record"), "_requests": ("at",)}  # with what is asked of each
 _STATE_TABLES: Mapping[str, tuple[str, ...]] = {
-    "_tokens": ("expires_at", "revoked_at"), "_sessions": ("expires_at",), "_links": ("expires_at",), "_settings": (),
+    "_tokens": ("expires_at", "revoked_at", "subject"), "_sessions": ("expires_at", "subject"),
+    "_links": ("expires_at",), "_settings": (),
 }  # fmt: skip
 _REMEMBERED = ("data", "created", "location", "etag", "name")  # of a Response
 _KEY_USED = "this idempotency key was used before for another request; take a new one"
@@ -8766,6 +8792,8 @@ class Builder:
         self.resources[""] = Home(entries, self._opens)
         self.indexes = {kind: Home(entries, self._opens, kind) for kind in RESOURCE_TYPES}
         lists: list[Resource] = plugin("admin").lists(state, self.audit_stores(), self.locale)
+        titles = {one["address"]: one["title"] for one in entries}
+        lists.append(plugin("people").resource(self.config, state, titles, self.locale))
         self.resources |= {f"admin/{one.name}": one for one in lists}
 
     def audit_stores(self) -> list[Records]:
@@ -8889,7 +8917,7 @@ class Office:
         keys = KeyRing.load(auth.keys, self._config.site.data / "keys.json")
         roles = {name: role.grants for name, role in self._config.roles.items()}
         public = self._config.public.grants
-        return Authority(keys, self._state, roles, public, auth.issuer, auth.session_s, self._clock)
+        return Authority(keys, self._state, roles, public, auth, self._clock)
 
     def _event(self, action: str, caller: Caller, request_id: str = "", **facts: Json) -> Insert:
         """The audit entry of what a request did, or without its id the command line."""
@@ -8954,16 +8982,19 @@ class Office:
 
     def first_code(self, by: Caller) -> str:
         """A sign-in code for the administrator, until one has signed in once; "" afterwards. It takes the place of the
-        one before, with its token: however often a site is started unused, one row of each is there."""
+        one before, and makes the first person: however often a site is started unused, one row of each is there."""
         if self._state.get("_settings", "administrator") is not None:
             return ""
+        now, writes = self._clock(), list[Write]()
         if before := self._state.get("_settings", "first_sign_in"):
-            self._state.commit([Delete("_tokens", before.value["jti"]), Delete("_links", before.value["link"])])
-        token = self.issue(by, "admin", ["**:*"], [], self._config.auth.session_s, "first sign-in")
-        code, writes = self.authority.link(token)
-        known = Update("_settings", "first_sign_in", {"jti": token.jti, "link": writes[0].key})
-        self._state.commit([*writes, known, self._event("link", by, jti=token.jti)])
-        return code
+            writes = [Delete("_tokens", before.value.get("jti") or "-"), Delete("_links", before.value["link"])]
+        if self._state.get(PEOPLE, "admin") is None:
+            writes.append(Insert(PEOPLE, "admin", plugin("people").first(now)))
+        link: Insert
+        code, link = plugin("people").invited("admin", now, 600)
+        writes += [link, Update("_settings", "first_sign_in", {"link": link.key})]
+        self._state.commit([*writes, self._event("link", by, subject="admin")])
+        return str(code)
 
     def rotate_key(self, by: Caller) -> None:
         """A fresh key signs from now on; what the older ones signed stays good."""
@@ -9032,7 +9063,7 @@ class Flow:
             caller = self._office.authority.service(request.role)
         else:
             caller = self._office.authority.identify(request.credential, request.sent_at)
-        return caller if request.ceiling is None else caller._replace(ceiling=request.ceiling)
+        return caller if request.ceiling is None else caller._replace(ceilings=(*caller.ceilings, request.ceiling))
 
     def _admit(self, request: Request, caller: Caller) -> Resource:
         """The resource, if the caller may do this to it. Authorised before it is looked up, so that a stranger cannot
@@ -9053,7 +9084,7 @@ class Flow:
 
     def _refuse(self, request: Request, caller: Caller, action: Action, place: str) -> NoReturn:
         needed = f"{place}:{action}"
-        if caller._replace(ceiling=None).may(action, place):
+        if request.ceiling is not None and caller._replace(ceilings=caller.ceilings[:-1]).may(action, place):
             raise Forbidden(f"the {request.door} door it came through does not allow {needed}", needed=needed)
         if not caller.subject:
             raise SignInNeeded(f"sign in, or send a token with the grant {needed}")
@@ -9256,8 +9287,9 @@ class App:
         finally:
             self.count("satchel_requests_total", request.door, request.resource or "/", action.value, code)
 
-    def endpoint(self, kind: str, path: Sequence[str]) -> Endpoint | None:
-        return RESOURCE_TYPES[kind].endpoint(path)
+    def endpoint(self, kind: str, path: Sequence[str], name: str = "") -> Endpoint | None:
+        own = self.resources.get(f"admin/{name}") if kind == "admin" else None
+        return (own or RESOURCE_TYPES[kind]).endpoint(path)
 
     def describe(self, credential: str | None) -> list[Value]:
         caller = None if credential is None else self.authority.identify(credential)

@@ -62,7 +62,7 @@ class FormFiles:
 
     def shown(self, record: Record) -> Value:
         """What a record holds, with its files at the record's own address instead of theirs in the share."""
-        place = f"forms/{self._form.name}/records/{quote(record.key, safe='')}"
+        place = f"{self._form.records_at}/{quote(record.key, safe='')}"
         files = self._files_of(record.value)
         return record.value | {name: one | {"address": f"{place}/{name}"} for name, one in files.items()}
 

@@ -62,6 +62,7 @@ from app import (
     load_json,
     log_fault,
     problem_details,
+    rfc3339,
     see_other,
     split_path,
 )
@@ -147,6 +148,7 @@ class Pages:
         self._builders = {
             "home.tpl": self._home, "files.tpl": self.files, "form.tpl": self.form, "record.tpl": self._record,
             "table.tpl": self._table, "app.tpl": self._app, "metrics.tpl": self._metrics,
+            "person.tpl": self._person, "invited.tpl": self._invited,
         }  # fmt: skip
 
     # -- whole pages
@@ -299,7 +301,7 @@ class Pages:
     def _edits(self, exchange: Exchange, page: Mapping[str, Any], again: Again) -> dict[str, Any]:
         """What the form of a record has that a new one has not."""
         record = page["record"]
-        address, state = f"{page['address']}/records/{quote(record.key, safe='')}", urlencode(listed(exchange)) or None
+        address, state = f"{page['records_at']}/{quote(record.key, safe='')}", urlencode(listed(exchange)) or None
         sent = {"_submission": again.submission, "_method": "PUT", "_version": str(record.version), "_list": state}
         return {
             "action": exchange.url(address, **sent), "submit": "Save mine anyway" if again.stale else "Save",
@@ -308,13 +310,14 @@ class Pages:
         }  # fmt: skip
 
     def _submits(self, exchange: Exchange, page: Mapping[str, Any], again: Again) -> dict[str, Any]:
-        records = exchange.url(f"{page['address']}/records") if Action.READ in page["may"] else ""
+        records = exchange.url(page["records_at"]) if Action.READ in page["may"] else ""
         done = None
         if page["sent"]:
             href = records and f"{records}/{page['sent']}"
             done = SimpleNamespace(text=f"Sent. Your reference is {page['sent']}.", href=href)
         return {
-            "action": exchange.url(page["address"], _submission=again.submission), "submit": "Send", "cancel_href": "",
+            "action": exchange.url(page["address"], _submission=again.submission), "submit": page.get("submit", "Send"),
+            "cancel_href": "",
             "cancel": "Cancel", "shown": "", "records_href": records, "done": done,
         }  # fmt: skip
 
@@ -330,7 +333,7 @@ class Pages:
 
     def _record(self, exchange: Exchange, response: Response) -> dict[str, Any]:
         page, data, may = response.page, response.data, response.page["may"]
-        listing = f"{page['address']}/records"
+        listing = page["records_at"]
         address = f"{listing}/{quote(data['id'], safe='')}"
         fields = [
             SimpleNamespace(
@@ -349,6 +352,29 @@ class Pages:
             "delete_action": delete if Action.DELETE in may else "",
         }  # fmt: skip
 
+    def _invited(self, exchange: Exchange, response: Response) -> dict[str, Any]:
+        page = response.page
+        crumbs = [("People", page["address"]), (page["subject"], page["person"]), (page["title"], "")]
+        return {**page, **page["once"], "crumbs": _crumbs(exchange, crumbs)}
+
+    def _person(self, exchange: Exchange, response: Response) -> dict[str, Any]:
+        page, show = response.page, self.locale.show
+        at = Column("", "", "string", "date-time")
+
+        def told(row: Record, text: str) -> SimpleNamespace:
+            times = {name: show(at, rfc3339(row.value[name])) if row.value.get(name) else "" for name in _TIMES}
+            return SimpleNamespace(text=text, **times)
+
+        address = f"{page['address']}/{quote(page['record'].key, safe='')}"
+        found = self._record(exchange, response)
+        return found | {
+            "rights": page["rights"], "suspended": page["suspended"], "reached": page["reached"],
+            "sessions": [told(one, one.value.get("agent", "")) for one in page["sessions"]],
+            "tokens": [told(one, one.value["label"]) for one in page["tokens"]],
+            "link_action": exchange.url(f"{address}/link", _submission=submission(exchange)),
+            "out_action": exchange.url(f"{address}/sign-out"), "may_link": Action.CREATE in page["may"],
+        }  # fmt: skip
+
     # -- lists
 
     def _table(self, exchange: Exchange, response: Response) -> dict[str, Any]:
@@ -357,10 +383,10 @@ class Pages:
             page = controls.with_inputs(page, self.locale)
         again = {name: text for name, text in exchange.query.items() if text and name not in ("_next", "_for")}
         is_records = bool(page.get("key"))  # of a form; else a view, which has parameters
-        records = page["address"] + "/records/" if is_records else ""
+        records = page["records_at"] + "/" if is_records else ""
         columns = [column for column in table.columns if not (records and column.name in ("id", "version", "updated_by"))]
         filters, faults = self._filter(exchange, page, again), page.get("faults", ())
-        state = _list_state(exchange)
+        state, may_create = _list_state(exchange), records and Action.CREATE in page["may"]
         ending = "?" + urlencode({"_list": state}) if state else ""
         return {
             "title": page["title"], "note": page["note"], **filters, "empty": _empty_words(page, again),
@@ -371,7 +397,8 @@ class Pages:
             "next_href": exchange.url(here, **again, _next=table.next) if table.next else "",
             "first_href": exchange.url(here, **again) if exchange.query.get("_next") else "",
             "formats": {} if faults else _other_formats(exchange, here, again),
-            "create_href": exchange.url(page["address"]) if records and Action.CREATE in page["may"] else "",
+            "create_href": exchange.url(page["address"], **page.get("new", {})) if may_create else "",
+            "create": page.get("create", "New"),
         }  # fmt: skip
 
     def _filter(self, exchange: Exchange, page: Mapping[str, Any], again: Mapping[str, str]) -> dict[str, Any]:
@@ -490,7 +517,7 @@ def _chosen_text(control: SimpleNamespace) -> str:
 
 def _form_trail(page: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The way to a form's list: by the form, unless links to it lead to the list at once."""
-    listing = f"{page['address']}/records"
+    listing = page["records_at"]
     own = [(page["title"], page["leads"])]
     return own if page["leads"] == listing else [*own, ("Records", listing)]
 
@@ -625,6 +652,19 @@ class Draft(NamedTuple):
         return "/".join([*parts, ""] if self.is_upload else parts)
 
 
+_PEOPLE, _TIMES = "admin/people", ("created_at", "issued_at", "used_at", "expires_at")
+
+
+def _is_of_form(resource: str, path: Sequence[str] = ()) -> bool:
+    """Whether what is typed for it is kept when it is refused."""
+    return resource.startswith("forms/") or (resource == _PEOPLE and len(path) < 2)
+
+
+def _is_record(resource: str, path: Sequence[str]) -> bool:
+    """Whether this is the place of one record."""
+    return len(path) == 1 if resource == _PEOPLE else len(path) == 2 and path[0] == "records"
+
+
 def submission(exchange: Exchange) -> str:
     """A fresh signed id, by which what is sent twice is stored once."""
     return exchange.door.host.seal("submission", secrets.token_urlsafe(18))
@@ -740,14 +780,14 @@ class Drafts:
             return None
         if kind == "files":
             return Draft(resource, tuple(path), {}, found, lost=lost) if found else None
-        if kind == "forms" and (not path or (len(path) == 2 and path[0] == "records")):
+        if _is_of_form(resource) and (not path or _is_record(resource, path)):
             return Draft(resource, tuple(path), typed, found, version, sent_as, lost, list_)
         return None
 
     def resume(self, resource: str, path: tuple[str, ...]) -> Answer:
         """The page that a draft came from, with what another page of it carried on, by whoever is signed in now."""
         most = 65536 + 3 * CARRIED_BYTES
-        if resource.startswith("forms/"):
+        if _is_of_form(resource):
             with suppress(AppError):  # whoever may see the form may send as much as it takes
                 self._form(resource, path, "0")
                 most = max(most, 4 * self.most)
@@ -820,7 +860,7 @@ class Drafts:
 
     def again(self, resource: str, path: tuple[str, ...], error: AppError) -> Answer:
         """The form with everything that was sent, and in words for people what kept it from being stored."""
-        path = path if len(path) == 2 else ()
+        path = path if _is_record(resource, path) else ()
         try:
             response = self._form(resource, path, self.exchange.query.get("_version", ""))
         except Unauthenticated as refused:
@@ -884,9 +924,9 @@ class Drafts:
                 if error.status < 500 and not isinstance(error, NotFound):
                     raise
                 failed = error
-        response = self.host.handle(read())
+        response = self.host.handle(read(params={"_new": "1"} if resource == _PEOPLE else {}))
         if failed and not isinstance(failed, NotFound):  # its provider is away: what was typed is all there is to show
-            record = Record(path[1], int(version) if re.fullmatch("[0-9]{1,18}", version) else 0, {})
+            record = Record(path[-1], int(version) if re.fullmatch("[0-9]{1,18}", version) else 0, {})
             response.page = {**response.page, "record": record}
         return response
 
@@ -1083,29 +1123,33 @@ class Html(Format):
     def _leads(self, response: Response) -> str:
         """The address that is shown in place of this one; "" if it is shown itself."""
         if response.template == "form.tpl" and Action.CREATE not in response.page["may"]:
-            return f"{response.page['address']}/records"  # there is nothing to submit for this caller
+            return str(response.page["records_at"])  # there is nothing to submit for this caller
         home = str(response.page.get("home", ""))
         return home if home.startswith(("forms/", "views/")) else ""
 
     # -- what was written
 
     def written(self, exchange: Exchange, response: Response) -> Answer | None:
-        """A form of a page goes on to where the result is seen (post/redirect/get)."""
+        """A form of a page goes on to where the result is seen (post/redirect/get), unless it is seen only once."""
         if not exchange.is_form:
             return None
+        if "once" in response.page:
+            return page_answer(201, self.pages.show(exchange, response))
         headers = [("Idempotency-Replayed", "true")] if response.replayed else []
         return see_other(self._afterwards(exchange, response), headers)
 
     def _afterwards(self, exchange: Exchange, response: Response) -> str:
         """Where to go on to after a write; the page there says what was done."""
-        if response.created:
+        if response.created and response.location.startswith("forms/"):
             form, _, key = response.location.rpartition("/records/")
             return exchange.url(form, _sent=key)
         if response.data is None:
             name = split_path(exchange.inner)[-1] if exchange.inner.startswith("files/") else response.name
             return self._deleted(exchange, f"Deleted {name}." if name else "Deleted.")
-        self._give_notice(exchange, exchange.url(exchange.inner), f"Saved {response.name}." if response.name else "Saved.")
-        return exchange.url(exchange.inner, _list=urlencode(listed(exchange)) or None)
+        place = response.location or exchange.inner
+        notice = response.page.get("notice") or (f"Saved {response.name}." if response.name else "Saved.")
+        self._give_notice(exchange, exchange.url(place), notice)
+        return exchange.url(place, _list=urlencode(listed(exchange)) or None)
 
     def _deleted(self, exchange: Exchange, notice: str) -> str:
         """The list that it was in, or the nearest folder that is left, which says so."""
@@ -1172,7 +1216,7 @@ class Html(Format):
         return form.data()
 
     def submitted(self, exchange: Exchange, resource: str, path: tuple[str, ...], work: Callable[[], Answer]) -> Answer:
-        is_form, method = resource.startswith("forms/"), exchange.query.get("_method")
+        is_form, method = _is_of_form(resource, path), exchange.query.get("_method")
         if exchange.query.get("_resume") and (is_form or (resource.startswith("files/") and method is None)):
             return Drafts(exchange, self.pages).resume(resource, path)
         if resource.startswith("files/") and method is None:

@@ -12,7 +12,7 @@ narrowed = page.search or any(chosen)
 % end
   </div>
 % if page.create_href:
-  <div class="tools"><a class="button solid" href="{{page.create_href}}">New</a></div>
+  <div class="tools"><a class="button solid" href="{{page.create_href}}">{{page.create}}</a></div>
 % end
 </div>
 % include('_errors.tpl')

@@ -128,7 +128,8 @@ class World:
 
     def another(self, keys: KeyRing) -> Authority:
         public = (parse_grant("apps/door:read"),)
-        return Authority(keys, self.records, self.roles, public, "satchel", 3600, lambda: self.now)
+        auth = app.AuthConfig(keys="", issuer="satchel", session_s=3600, session_idle_s=1200)
+        return Authority(keys, self.records, self.roles, public, auth, lambda: self.now)
 
     def issue(
         self,
@@ -588,7 +589,7 @@ def test_each_form_of_a_token_is_the_same_caller(world: World) -> None:
         for credential in (f"Bearer {text}", f"bearer  {text}", f"Basic {basic}", f"BASIC {basic}"):
             assert world.authority.identify(credential) == expected
     session = world.sign_in(world.authority.short(token))
-    assert world.authority.identify(f"Session {session}") == expected._replace(session=True)
+    assert world.authority.identify(f"Session {session}") == expected._replace(session=app.secret_digest(session))
 
 
 @pytest.mark.parametrize(
@@ -710,7 +711,7 @@ def test_the_beginning_of_time_is_a_time_too(world: World) -> None:
 def test_a_service_may_do_what_its_role_says_and_nothing_else(world: World) -> None:
     world.roles["scans"] = (parse_grant("forms/scans:create"),)
     caller = world.authority.service("scans")
-    assert (caller.subject, caller.token_id, caller.roles, caller.session) == ("service:scans", "", ("scans",), False)
+    assert (caller.subject, caller.token_id, caller.roles, caller.session) == ("service:scans", "", ("scans",), "")
     assert caller.grants == (parse_grant("forms/scans:create"),)
 
 
@@ -1006,7 +1007,8 @@ def test_a_session_is_stored_as_a_digest_only(world: World) -> None:
     assert len(code) == len(session) == 43
     row = world.records.get("_sessions", hashlib.sha256(session.encode()).hexdigest())
     assert row is not None
-    assert row.value == {"jti": token.jti, "subject": "ann", "created_at": int(NOW), "expires_at": int(NOW) + 3600}
+    times = {"created_at": int(NOW), "used_at": int(NOW), "expires_at": int(NOW) + 3600}
+    assert row.value == {"jti": token.jti, "subject": "ann", **times}
 
 
 def test_a_session_ends_with_its_time_or_its_token(world: World) -> None:
@@ -1029,7 +1031,7 @@ def test_of_several_sessions_the_good_one_counts_wherever_it_stands(world: World
     world.revoke(dead)
     for sessions in (ids, ids[::-1], ["x", "A" * 43, *ids], [*ids, ""]):
         caller = world.authority.identify("Session " + " ".join(sessions))
-        assert (caller.subject, caller.session) == ("ann", True)
+        assert (caller.subject, bool(caller.session)) == ("ann", True)
     assert "revoked" in refused(lambda: world.authority.identify(f"Session {'A' * 43} {ids[0]}")).message
     assert "ended" in refused(lambda: world.authority.identify(f"Session {'A' * 43}")).message
     world.records.commit(world.authority.close_session("Session " + " ".join(ids)))

@@ -598,7 +598,7 @@ def test_check_makes_what_is_missing_only_when_it_is_told_to(shell: Shell) -> No
     }  # fmt: skip
     assert not (shell.folder / "made").exists()
     found = shell.json("server", "check", "--create", code=2)
-    assert found["created"] == ["main: folder main for 7 tables"]
+    assert found["created"] == ["main: folder main for 8 tables"]
     assert [fault["pointer"] for fault in found["faults"]] == ["providers.away"]
     shell.write(FAR_TOML.replace('kind = "far"', 'kind = "file"'))
     assert shell.json("server", "check", "--create")["created"] == []
@@ -892,7 +892,8 @@ def test_a_server_starts_while_its_state_is_away(shell: Shell, serve: Any) -> No
     with urllib.request.urlopen(server.url + "/forms/ask") as answer:
         assert answer.status == 200
     keys = app.KeyRing.load("", shell.folder / "data" / "keys.json")
-    offices: Any = (keys, None, {}, (), "satchel", 60, lambda: 0)
+    auth = app.AuthConfig(keys="", issuer="satchel", session_s=60, session_idle_s=60)
+    offices: Any = (keys, None, {}, (), auth, lambda: 0)
     token = app.Authority(*offices).short(app.Token(jti="0" * 32, subject="ann"))
     asked = urllib.request.Request(server.url + "/forms/ask", headers={"Authorization": f"Bearer {token}"})
     with pytest.raises(urllib.error.HTTPError) as caught:

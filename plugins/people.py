@@ -1,0 +1,411 @@
+"""The people of a site: rows in the state provider, made by invitation, and what each may do at this moment."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, cast
+from urllib.parse import quote
+
+from app import (
+    PEOPLE,
+    Action,
+    BadRequest,
+    Blob,
+    Caller,
+    Change,
+    Condition,
+    Config,
+    Conflict,
+    Delete,
+    Encoded,
+    Endpoint,
+    Fault,
+    Field,
+    Forbidden,
+    Form,
+    FormConfig,
+    Grant,
+    Insert,
+    Invalid,
+    Json,
+    NotFound,
+    Plan,
+    Query,
+    Record,
+    Records,
+    Request,
+    Response,
+    Scope,
+    Unauthenticated,
+    Update,
+    Value,
+    how_many,
+    is_key,
+    line_problem,
+    no_params,
+    parse_grant,
+    plan_of,
+    plugin,
+    read_config,
+    rfc3339,
+    secret_digest,
+    split_path,
+    storable,
+)  # fmt: skip
+
+# ==== 1. RIGHTS ==================================================================================================
+# What a person holds, in grants and in words, and whether one caller may give or take as much.
+# uses: ERRORS VALUES CONFIG
+# defines: INVITATION_S rights beyond in_words
+
+INVITATION_S = 7 * 86_400  # for how long an invitation can be taken up
+_ACTION_WORDS = {
+    "files": {"read": "see", "create": "add to", "update": "replace in", "delete": "delete from"},
+    "forms": {"read": "look up", "create": "fill in", "update": "change records of", "delete": "delete records of"},
+}
+
+
+def rights(person: Value, roles: Mapping[str, Sequence[Grant]]) -> tuple[Grant, ...]:
+    """The grants that a row of a person comes to, with those of his roles as app.toml has them now."""
+    named = dict.fromkeys((*person.get("roles", ()), *person.get("groups", ())))
+    return (*map(parse_grant, person.get("grants", ())), *(one for role in named for one in roles.get(role, ())))
+
+
+def beyond(caller: Caller, grants: Iterable[Grant]) -> list[Grant]:
+    """Those of the grants that allow something which the caller may not do."""
+    deepest = max((len(one.pattern) for one in caller.grants), default=0) + 1
+    return [one for one in grants if not all(_may(caller, one, address) for address in _examples(one.pattern, deepest))]
+
+
+def _may(caller: Caller, grant: Grant, address: str) -> bool:
+    return all(caller.may(action, address) for action in grant.actions)
+
+
+def _examples(pattern: Sequence[str], deepest: int) -> Iterator[str]:
+    """Addresses that a pattern covers, so that another one which covers them all covers whatever it does: U+0000 stands for
+    a name that no grant has."""
+    stem = ["\0" if part == "*" else part for part in pattern if part != "**"]
+    only_here = pattern[-1] == "*" and len(pattern) > 2
+    for depth in range(1 if only_here else max(1, deepest - len(stem) + 1) + 1):
+        yield "/".join([*stem, *["\0"] * depth])
+
+
+def in_words(grants: Iterable[Grant], titles: Mapping[str, str]) -> str:
+    """What grants allow, in one sentence for people, such as "see Handbook; fill in Leave request"."""
+    return "; ".join(dict.fromkeys(_words(one, titles) for one in grants)) or "nothing yet"
+
+
+def _words(grant: Grant, titles: Mapping[str, str]) -> str:
+    kind, *rest = grant.pattern
+    if kind in ("*", "**"):
+        return "do everything" if len(grant.actions) == len(Action) else f"{_named(grant, {})} everything"
+    address = "/".join(grant.pattern[:2])
+    if rest in (["*"], ["**"], []):
+        return f"{_named(grant, _ACTION_WORDS.get(kind, {}))} all {kind if kind != 'admin' else 'administration'}"
+    inside = " / ".join(split_path("/".join(grant.pattern[2:])))
+    title = titles.get(address, address) + (f" ({inside})" if inside else "")
+    return f"{_named(grant, _ACTION_WORDS.get(kind, {}))} {title}"
+
+
+def _named(grant: Grant, words: Mapping[str, str]) -> str:
+    usual = {"read": "see", "create": "add to", "update": "change", "delete": "delete from"} | dict(words)
+    return ", ".join(usual[action] for action in Action if action in grant.actions)
+
+
+# ==== 2. PEOPLE ==================================================================================================
+# The list of people as a form of its own, and what may be done with one of them beside changing the row.
+# uses: ERRORS VALUES CONFIG CONTRACTS AUTH RESOURCES PROVIDERS plugin:tokens
+# defines: resource standing first invited ended People
+
+_OFFERED = {"files": ("read", "create", "update,delete"), "forms": ("create", "read", "update,delete"), "admin": ("*",)}
+
+
+def resource(config: Config, state: Records, titles: Mapping[str, str], locale: Any) -> People:
+    """`admin/people` of a site. `titles` are those of what the site has, by address."""
+    read = read_config({"forms": {"people": _form(config, titles)}}, config.folder, config.origin, {})
+    return People(cast(FormConfig, read.resources[0]), state, config, titles, locale)
+
+
+def _form(config: Config, titles: Mapping[str, str]) -> Value:
+    """How a person is asked for, as app.toml would say it."""
+    roles = [{"const": name, "title": f"{name}: {in_words(one.grants, titles)}"} for name, one in config.roles.items()]
+    offered = [{"const": str(one), "title": in_words([one], titles)} for one in _offered(titles)]
+    help_ = "Short, such as ann. It stands beside whatever this person does, and cannot be changed later."
+    fields: Value = {
+        "subject": {"title": "Name to sign in with", "required": True, "maxLength": 255, "description": help_},
+        "name": {"title": "Full name", "maxLength": 255},
+        "email": {"title": "Mail address", "format": "email"},
+        "roles": {"title": "Roles", "type": "array", "items": {"oneOf": roles}},
+        "grants": {"title": "May also", "type": "array", "items": {"oneOf": offered}},
+        "suspended": {"title": "Suspended: cannot sign in, and no token works", "type": "boolean"},
+    }
+    if not roles:
+        del fields["roles"]
+    return {"title": "People", "opens": "records", "fields": fields}
+
+
+def _offered(titles: Mapping[str, str]) -> Iterator[Grant]:
+    """The grants that a page offers; a program may give any other."""
+    yield parse_grant("**:*")
+    for address in titles:
+        for actions in _OFFERED.get(address.partition("/")[0], ("read",)):
+            yield parse_grant(f"{address}:{actions}")
+
+
+def standing(records: Records, subject: str) -> Record | None:
+    """The row of a person; None if there is none of that name. Raises Unauthenticated if the person is suspended."""
+    row = records.get(PEOPLE, subject) if is_key(subject) else None
+    if row and (row.damage or row.value.get("suspended")):
+        raise Unauthenticated("this person is suspended")
+    return row
+
+
+def first(now: float) -> Value:
+    """The row of the first person, who may do everything."""
+    stamp = {"created_at": rfc3339(now), "created_by": "", "updated_at": rfc3339(now), "updated_by": ""}
+    return {"subject": "admin", "grants": ["**:*"], **stamp}
+
+
+def invited(subject: str, now: float, seconds: int) -> tuple[str, Insert]:
+    """The code of a link that signs a person in once, and what stores its digest."""
+    code = secrets.token_urlsafe(32)
+    return code, Insert("_links", secret_digest(code), {"jti": "", "subject": subject, "expires_at": int(now) + seconds})
+
+
+def ended(records: Records, subject: str, now: float, *, wholly: bool) -> Iterator[Change]:
+    """What ends all sessions of a person and, if `wholly`, uses up the links and revokes the tokens."""
+    where = (Condition("subject", "eq", subject), Condition("expires_at", "gt", int(now)))
+    for row in records.walk(Query("_sessions", where)):
+        yield Change(Update("_sessions", row.key, row.value | {"expires_at": int(now)}, row.version), row.value)
+    for row in records.walk(Query("_links", where)) if wholly else ():
+        yield Change(Delete("_links", row.key, row.version), row.value)
+    for row in records.walk(Query("_tokens", where)) if wholly else ():
+        if not row.value["revoked_at"]:
+            yield Change(Update("_tokens", row.key, row.value | {"revoked_at": int(now)}), row.value)
+
+
+class _Grants(Field):
+    """Grants, of which pages offer some, and programs may give any."""
+
+    def _schema(self) -> Value:
+        return super()._schema() | {"items": {"type": "string"}}
+
+    def faults(self, value: Json, pointer: str) -> list[Fault]:
+        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+            return super().faults(value, pointer)
+        found = []
+        for number, text in enumerate(value):
+            try:
+                parse_grant(text)
+            except BadRequest as error:
+                found.append(Fault(f"{pointer}/{number}", "grant", error.message))
+        return found
+
+
+class People(Form):
+    """The people of a site. Nobody gives or takes more than he holds himself, or touches whoever holds more."""
+
+    type = "admin"
+    endpoints = (
+        Endpoint("", (Action.READ, Action.CREATE), choices=True),
+        Endpoint("SUBJECT", (Action.READ, Action.UPDATE, Action.DELETE), patches=True),
+        Endpoint("SUBJECT/link", (Action.CREATE,)),
+        Endpoint("SUBJECT/sign-out", (Action.CREATE,)),
+    )
+
+    def __init__(self, form: FormConfig, state: Records, config: Config, titles: Mapping[str, str], locale: Any) -> None:
+        super().__init__(form, state, {}, locale)
+        self.site, self.titles, self.roles = config, titles, {name: one.grants for name, one in config.roles.items()}
+        self.address = self.records_at = "admin/people"
+        self.table = PEOPLE
+        self.fields["grants"] = _Grants(self.fields["grants"].config, self.fields["grants"].place)
+        self.columns = tuple(one for one in self.columns if one.name not in ("updated_at", "updated_by"))
+
+    @classmethod
+    def sufficient(cls, request: Request) -> tuple[Action, ...]:
+        return (request.action,)
+
+    @classmethod
+    def judged_at(cls, request: Request) -> str:
+        return request.address
+
+    def handle(self, request: Request, scope: Scope) -> Plan:
+        match request.path, request.action:
+            case (), Action.READ if "_new" in request.params:
+                params = {name: text for name, text in request.params.items() if name != "_new"}
+                return self._show(request._replace(params=params), scope)
+            case (), Action.READ:
+                return self._list(request, scope)
+            case (), _:
+                return self._invite(request, scope)
+            case (subject,), Action.READ:
+                return self._person(request, scope, subject)
+            case (subject,), _:
+                return self._changed_person(request, scope, subject)
+        no_params(request)
+        row = self._reached(scope, request.path[0])
+        return self._new_link(row, scope) if request.path[1] == "link" else self._sign_out(row, scope)
+
+    def _page(self, scope: Scope, record: Record | None = None) -> dict[str, Any]:
+        words = {"new": {"_new": "1"}, "create": "Invite somebody", "submit": "Invite"}
+        return super()._page(scope, record) | words
+
+    def _beside(self, value: Value) -> list[str]:
+        return []  # what it holds for Satchel itself, such as the roles that groups elsewhere stand for
+
+    def called(self, record: Record) -> str:
+        name = record.value.get("name")
+        return f"{name} ({record.key})" if name else record.key
+
+    def _readable(self, record: Record) -> Value:
+        value = super()._readable(record)
+        return value if record.damage else {"roles": [], "grants": [], "suspended": False} | value
+
+    def _answered(self, record: Record, text: str = "") -> Encoded:
+        return storable(self.flat(record))
+
+    # -- who may do this
+
+    def _rights(self, value: Value) -> tuple[Grant, ...]:
+        return rights(value, self.roles)
+
+    def _check_reach(self, caller: Caller, value: Value, why: str) -> None:
+        """Raises Forbidden if a person holds what the caller does not."""
+        if missing := beyond(caller, self._rights(value)):
+            raise Forbidden(f"{why}: you may not {in_words(missing, self.titles)} yourself", needed=str(missing[0]))
+
+    def _reached(self, scope: Scope, subject: str) -> Record:
+        """The row of a person who holds no more than the caller. Raises NotFound, or Forbidden."""
+        row = self.store.get(PEOPLE, subject) if is_key(subject) else None
+        if row is None:
+            raise NotFound(f"there is no {subject[:255]} among the people")
+        self._check_reach(scope.caller, row.value, f"{self.called(row)} may do more than you")
+        return row
+
+    def _administers(self, value: Value) -> bool:
+        """Whether a person may invite and change people."""
+        caller = Caller(grants=() if value.get("suspended") else self._rights(value))
+        return caller.may(Action.CREATE, self.address) and caller.may(Action.UPDATE, f"{self.address}/x")
+
+    def _guarded(self, row: Record, then: Value) -> list[Change]:
+        """What makes sure that somebody is left who administers people; Conflict if nobody is."""
+        if not self._administers(row.value) or self._administers(then):
+            return []
+        others = (one for one in self.store.walk(Query(PEOPLE)) if one.key != row.key and not one.damage)
+        if not any(self._administers(one.value) for one in others):
+            raise Conflict(f"{self.called(row)} is the last who administers people: let somebody else do so first")
+        turn = self.store.get("_settings", "people")  # of two who remove each other one is first
+        value = {"administrators_changed_by": row.key}
+        write = Update("_settings", "people", value, turn.version) if turn else Insert("_settings", "people", value)
+        return [Change(write, turn and turn.value)]
+
+    # -- what is done
+
+    def _tidy(self, data: Json) -> Json:
+        """What was sent, with names and addresses in the one way in which they are kept."""
+
+        def tidy(name: str, one: Json) -> Json:
+            if isinstance(one, list) and name != "grants":
+                return [tidy(name, item) for item in one]
+            if name == "grants" and isinstance(one, list):
+                return [_canonical(text) for text in one]
+            return (one.lower() if name == "email" else one.strip()) if isinstance(one, str) else one
+
+        if not isinstance(data, dict):
+            return data
+        return {key: tidy(key, one) if key in ("subject", "name", "email", "grants") else one for key, one in data.items()}
+
+    def _invite(self, request: Request, scope: Scope) -> Plan:
+        if isinstance(request.data, list):
+            raise BadRequest("people are invited one by one")
+        request = request._replace(data=self._tidy(request.data))
+        given = request.data.get("subject") if isinstance(request.data, dict) else None
+        subject = given if request.typed else next(iter(given or ()), "")
+        fits = isinstance(subject, str) and is_key(subject) and not line_problem(subject, 255)
+        plan = self._create(request, scope, subject if fits else "-")
+        row = plan.changes[0].write.value  # type: ignore[union-attr]
+        if faults := list(self._invitation_faults(row, fits=fits)):
+            raise Invalid("the person cannot be invited", faults=faults)
+        self._check_reach(scope.caller, row, "nobody gives more than he holds")
+        code, link = invited(row["subject"], scope.now, INVITATION_S)
+        return plan._replace(
+            respond=lambda blobs: self._with_link(plan.respond(blobs), row["subject"], code, INVITATION_S),
+            changes=[*plan.changes, Change(link)],
+        )
+
+    def _invitation_faults(self, row: Value, *, fits: bool) -> Iterator[Fault]:
+        subject, email = row["subject"], row.get("email")
+        if not fits:
+            yield Fault("/subject", "subject", line_problem(subject, 255) or "is too long")
+        elif self.store.get(PEOPLE, subject):
+            yield Fault("/subject", "unique", "is taken: somebody has this name already")
+        if email and self.store.find(Query(PEOPLE, (Condition("email", "eq", email),), limit=1)).items:
+            yield Fault("/email", "unique", "is taken: somebody has this address already")
+
+    def _with_link(self, response: Response, subject: str, code: str, seconds: int) -> Response:
+        """The answer, with a link that stands in it once and is kept nowhere."""
+        link = f"{plugin('tokens').site_url(self.site)}/login/{code}"
+        response.template = "invited.tpl"
+        person = f"{self.address}/{quote(subject, safe='')}"
+        response.page = {
+            "title": "Invitation", "subject": subject, "person": person, "days": seconds // 86_400, "address": self.address,
+            "once": {"link": link},
+        }  # fmt: skip
+        return response
+
+    def _new_link(self, row: Record, scope: Scope) -> Plan:
+        if row.value.get("suspended"):
+            raise Conflict(f"{self.called(row)} is suspended")
+        code, link = invited(row.key, scope.now, INVITATION_S)
+        data = {"subject": row.key, "expires_at": rfc3339(link.value["expires_at"])}
+
+        def respond(blobs: Sequence[Blob]) -> Response:
+            return self._with_link(Response(data=data, created=True), row.key, code, INVITATION_S)
+
+        return Plan(respond=respond, changes=[Change(link)])
+
+    def _sign_out(self, row: Record, scope: Scope) -> Plan:
+        changes = list(ended(self.store, row.key, scope.now, wholly=False))
+        notice = f"Signed {self.called(row)} out of {how_many(len(changes), 'session')}."
+        place = f"{self.address}/{quote(row.key, safe='')}"
+        answer = Response(data={"ended": len(changes)}, location=place, page={"notice": notice})
+        return Plan(respond=lambda blobs: answer, changes=changes)
+
+    def _changed_person(self, request: Request, scope: Scope, subject: str) -> Plan:
+        row = self._reached(scope, subject)
+        plan = self._one(request._replace(data=self._tidy(request.data)), scope, subject)
+        if not plan.changes:
+            return plan
+        write = plan.changes[0].write
+        then = {} if isinstance(write, Delete) else write.value
+        if then and then["subject"] != subject:
+            raise Invalid("the person cannot be changed", faults=[Fault("/subject", "read_only", "cannot be changed")])
+        self._check_reach(scope.caller, then, "nobody gives more than he holds")
+        gone = not then or bool(then.get("suspended"))
+        ends = list(ended(self.store, subject, scope.now, wholly=not then)) if gone else []
+        return plan._replace(changes=[*plan.changes, *ends, *self._guarded(row, then)])
+
+    def _person(self, request: Request, scope: Scope, subject: str) -> Plan:
+        """A person's row; its page has the sessions and tokens too."""
+        plan = self._one(request, scope, subject)
+        answer = plan.respond(())
+        if not request.params:
+            row = cast(Record, answer.page["record"])
+            where = (Condition("subject", "eq", subject), Condition("expires_at", "gt", int(scope.now)))
+            tokens = [one for one in self.store.walk(Query("_tokens", where)) if not one.value["revoked_at"]]
+            answer.template = "person.tpl"
+            answer.page = {
+                **answer.page, "sessions": list(self.store.walk(Query("_sessions", where))), "tokens": tokens,
+                "rights": in_words(self._rights(row.value), self.titles),
+                "suspended": bool(row.value.get("suspended")), "reached": not beyond(scope.caller, self._rights(row.value)),
+            }  # fmt: skip
+        return plan_of(answer)
+
+
+def _canonical(text: Json) -> Json:
+    """A grant in the one way of writing it; what is none stays as it is."""
+    try:
+        return str(parse_grant(text)) if isinstance(text, str) else text
+    except BadRequest:
+        return text
