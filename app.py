@@ -9035,9 +9035,9 @@ class Flow:
         """Identify, admit, decode, replay, plan, commit, respond; an AppError that is raised is the answer."""
         if request.credential or request.role:
             self._health.ensure_open(self._state)
-        return self._handle_as(self._caller(request), request, guard)
+        return self.handle_as(self._caller(request), request, guard)
 
-    def _handle_as(self, caller: Caller, request: Request, guard: _Guard) -> Response:
+    def handle_as(self, caller: Caller, request: Request, guard: _Guard = lambda: None) -> Response:
         """The same for a caller who is known."""
         try:
             resource = self._admit(request, caller)
@@ -9099,7 +9099,7 @@ class Flow:
             door=request.door, params=params, credential=request.credential, sent_at=request.sent_at,
             ceiling=request.ceiling, role=request.role,
         )  # fmt: skip
-        return self._handle_as(caller, inner, lambda: None)  # there is no commit to guard
+        return self.handle_as(caller, inner)  # there is no commit to guard
 
     def _execute(self, request: Request, caller: Caller, resource: Resource, guard: _Guard) -> Response:
         """Plan and commit; again when another writer came between and the caller set no condition."""

@@ -318,7 +318,7 @@ class Pages:
         return {
             "action": exchange.url(page["address"], _submission=again.submission), "submit": page.get("submit", "Send"),
             "cancel_href": "",
-            "cancel": "Cancel", "shown": "", "records_href": records, "done": done,
+            "cancel": "Cancel", "shown": "", "records_href": records, "records": page.get("list", "Records"), "done": done,
         }  # fmt: skip
 
     def _form_field(

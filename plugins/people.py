@@ -59,6 +59,7 @@ from app import (
 # uses: ERRORS VALUES CONFIG
 # defines: INVITATION_S rights beyond in_words
 
+_ALL = {"files": "all files", "forms": "all forms", "views": "all views", "apps": "all apps", "admin": "the administration"}
 INVITATION_S = 7 * 86_400  # for how long an invitation can be taken up
 _ACTION_WORDS = {
     "files": {"read": "see", "create": "add to", "update": "replace in", "delete": "delete from"},
@@ -102,13 +103,17 @@ def _words(grant: Grant, titles: Mapping[str, str]) -> str:
         return "do everything" if len(grant.actions) == len(Action) else f"{_named(grant, {})} everything"
     address = "/".join(grant.pattern[:2])
     if rest in (["*"], ["**"], []):
-        return f"{_named(grant, _ACTION_WORDS.get(kind, {}))} all {kind if kind != 'admin' else 'administration'}"
+        return f"{_named(grant, _ACTION_WORDS.get(kind, {}))} {_ALL.get(kind, kind)}"
     inside = " / ".join(split_path("/".join(grant.pattern[2:])))
     title = titles.get(address, address) + (f" ({inside})" if inside else "")
     return f"{_named(grant, _ACTION_WORDS.get(kind, {}))} {title}"
 
 
 def _named(grant: Grant, words: Mapping[str, str]) -> str:
+    if grant.pattern[0] in ("views", "apps"):  # where nothing else can be done
+        return "see" if Action.READ in grant.actions else "do nothing with"
+    if len(grant.actions) == len(Action):
+        return "do everything with"
     usual = {"read": "see", "create": "add to", "update": "change", "delete": "delete from"} | dict(words)
     return ", ".join(usual[action] for action in Action if action in grant.actions)
 
@@ -133,8 +138,8 @@ def _form(config: Config, titles: Mapping[str, str]) -> Value:
     offered = [{"const": str(one), "title": in_words([one], titles)} for one in _offered(titles)]
     help_ = "Short, such as ann. It stands beside whatever this person does, and cannot be changed later."
     fields: Value = {
-        "subject": {"title": "Name to sign in with", "required": True, "maxLength": 255, "description": help_},
-        "name": {"title": "Full name", "maxLength": 255},
+        "subject": {"title": "Name to sign in with", "required": True, "maxLength": 200, "description": help_},
+        "name": {"title": "Full name", "maxLength": 200},
         "email": {"title": "Mail address", "format": "email"},
         "roles": {"title": "Roles", "type": "array", "items": {"oneOf": roles}},
         "grants": {"title": "May also", "type": "array", "items": {"oneOf": offered}},
@@ -248,7 +253,7 @@ class People(Form):
         return self._new_link(row, scope) if request.path[1] == "link" else self._sign_out(row, scope)
 
     def _page(self, scope: Scope, record: Record | None = None) -> dict[str, Any]:
-        words = {"new": {"_new": "1"}, "create": "Invite somebody", "submit": "Invite"}
+        words = {"new": {"_new": "1"}, "create": "Invite somebody", "submit": "Invite", "list": "All people"}
         return super()._page(scope, record) | words
 
     def _beside(self, value: Value) -> list[str]:

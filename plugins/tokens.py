@@ -16,7 +16,7 @@ from app import Action, BadRequest, Config, NotFound, Site, Token, Unauthenticat
 # Each command is one operation of the App with its audit entry, and prints what came of it.
 # uses: ERRORS VALUES CONFIG CONTRACTS AUTH COMMANDS
 # defines: Command:auth_issue Command:auth_list Command:auth_show Command:auth_revoke Command:auth_check
-#          Command:auth_link Command:auth_keys NO_FULL_ID token_row site_url
+#          Command:auth_link Command:auth_keys NO_FULL_ID token_row site_url check_grants
 #          token_on_stdin Issue List Show Revoke Check Link Keys
 
 NO_FULL_ID = "as auth list prints it, or the first characters of it"
@@ -64,7 +64,7 @@ def _with_state(site: Site) -> Iterator[Any]:
         yield looked_at
 
 
-def _check_grants(args: argparse.Namespace, site: Any) -> None:
+def check_grants(args: argparse.Namespace, site: Any) -> None:
     """A token that can do nothing is a mistake, unless --force says that it will be able to."""
     try:
         site.inspection.expect_declared([] if args.force else args.grant)
@@ -99,7 +99,7 @@ examples:
 
     def run(self, args: argparse.Namespace, site: Site) -> int:
         with _with_state(site) as opened:
-            _check_grants(args, opened)
+            check_grants(args, opened)
             token = opened.office.issue(site.operator(), args.subject, args.grant, args.role, args.expires, args.label)
             secret = opened.authority.short(token) if args.format == "short" else opened.authority.jwt(token)
         if args.format == "json" or args.json:
@@ -223,7 +223,7 @@ class Link(app.Command):
 
     def run(self, args: argparse.Namespace, site: Site) -> int:
         with _with_state(site) as opened:
-            _check_grants(args, opened)
+            check_grants(args, opened)
             code = opened.office.link(site.operator(), self._token(args, site, opened))
         link = f"{site_url(site.config)}/login/{code}"
         if args.json:

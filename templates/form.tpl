@@ -7,7 +7,7 @@
 % end
 </div>
 % if page.records_href:
-  <div class="tools"><a class="button" href="{{page.records_href}}">Records</a></div>
+  <div class="tools"><a class="button" href="{{page.records_href}}">{{page.records}}</a></div>
 % end
 </div>
 % include('_done.tpl')

@@ -1,0 +1,320 @@
+"""People: invitations, rights of the moment, and what nobody may do to others or to himself."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from http_client import Reply, Site, action, hidden
+from sites import Site as Bare
+from sites import Time
+
+import app
+from app import Action, Caller, parse_grant, plugin
+
+TOML = """
+[providers.main]
+kind = "sql"
+url = "sqlite:///data/app.db"
+[roles.hr]
+grants = ["admin/people:*", "forms/leave:*"]
+[roles.staff]
+grants = ["forms/leave:create"]
+[forms.leave.fields]
+name = { type = "string" }
+"""
+
+
+def invite(site: Site, by: str, **person: Any) -> Reply:
+    return site.send("/admin/people", person, by)
+
+
+def signed_in(site: Site, reply: Reply) -> str:
+    """The cookie of whoever takes up an invitation."""
+    return site.sign_in(reply.json["link"])
+
+
+@pytest.fixture
+def admin(site: Site) -> str:
+    return site.token("**:*", subject="root")
+
+
+# ---- invited, signed in, and let go
+
+
+def test_an_invitation_is_a_link_that_is_shown_once_and_signs_in_once(site: Site, admin: str) -> None:
+    reply = invite(site, admin, subject="bo", name="Bo Chen", email="Bo@Example.org", roles=["staff"])
+    assert (reply.status, reply["Location"]) == (201, "/admin/people/bo")
+    assert (reply.json["email"], reply.json["roles"], reply.json["grants"]) == ("bo@example.org", ["staff"], [])
+    link = reply.json["link"]
+    assert re.fullmatch(r"https?://[^/]+/login/[\w-]{43}", link)
+    secret = link.rpartition("/")[2].encode()
+    assert not any(secret in one.read_bytes() for one in site.folder.rglob("*") if one.is_file())
+    cookie = site.sign_in(link)
+    assert site.get("/forms/leave", cookie, Accept="text/html").status == 200
+    assert site.submit("/login", {"token": link}).status == 401
+    assert "link" not in site.get("/admin/people/bo", admin).json
+
+
+def test_a_repeat_of_an_invitation_does_not_show_the_link_again(site: Site, admin: str) -> None:
+    first, second = (site.send("/admin/people", {"subject": "bo"}, admin, Idempotency_Key="k") for _ in range(2))
+    assert (first.status, second.status, second["Idempotency-Replayed"]) == (201, 201, "true")
+    assert "link" in first.json
+    assert first.json | second.json == first.json
+    assert "link" not in second.json
+
+
+def test_rights_are_those_of_the_moment(site: Site, admin: str) -> None:
+    cookie = signed_in(site, invite(site, admin, subject="bo", grants=["forms/leave:create"]))
+    assert site.get("/forms/leave/records", cookie).status == 403
+    site.send("/admin/people/bo", {"roles": ["staff"]}, admin, "PATCH")
+    assert site.get("/forms/leave/records", cookie).status == 200
+    site.send("/admin/people/bo", {"grants": [], "roles": []}, admin, "PATCH")
+    assert site.get("/forms/leave/records", cookie).status == 403
+    assert site.get("/forms/leave", cookie).status == 403
+
+
+def test_whoever_is_suspended_is_out_at_once_with_every_token_and_comes_back_by_a_new_link(site: Site, admin: str) -> None:
+    cookie = signed_in(site, invite(site, admin, subject="bo", roles=["staff"]))
+    token = site.token("forms/leave:read", subject="bo")
+    assert site.get("/forms/leave/records", token).status == 200
+    assert site.send("/admin/people/bo", {"suspended": True}, admin, "PATCH").status == 200
+    assert [site.get("/forms/leave", one).status for one in (cookie, token)] == [401, 401]
+    assert site.send("/admin/people/bo/link", {}, admin).status == 409
+    site.send("/admin/people/bo", {"suspended": False}, admin, "PATCH")
+    assert site.get("/forms/leave", cookie).status == 401
+    assert site.get("/forms/leave/records", token).status == 200
+    again = site.send("/admin/people/bo/link", {}, admin)
+    assert (again.status, again.json["subject"]) == (201, "bo")
+    assert site.get("/forms/leave", site.sign_in(again.json["link"])).status == 200
+
+
+def test_whoever_is_removed_is_out_for_good_even_if_the_name_comes_back(site: Site, admin: str) -> None:
+    first = invite(site, admin, subject="bo", roles=["staff"])
+    link = site.send("/admin/people/bo/link", {}, admin).json["link"]
+    cookie, token = signed_in(site, first), site.token("forms/leave:read", subject="bo")
+    assert site.ask("DELETE", "/admin/people/bo", token=admin).status == 204
+    assert invite(site, admin, subject="bo", roles=["staff"]).status == 201
+    assert [site.get("/forms/leave", one).status for one in (cookie, token)] == [401, 401]
+    assert site.submit("/login", {"token": link}).status == 401
+    told = site.get("/admin/audit?resource=admin/people/bo&action=delete", admin).json["items"]
+    assert any((one["before"] or {}).get("subject") == "bo" for one in told)
+
+
+def test_signing_out_everywhere_ends_sessions_and_leaves_tokens(site: Site, admin: str) -> None:
+    cookies = [signed_in(site, invite(site, admin, subject="bo", roles=["staff"]))]
+    cookies.append(site.sign_in(site.send("/admin/people/bo/link", {}, admin).json["link"]))
+    token = site.token("forms/leave:read", subject="bo")
+    assert site.send("/admin/people/bo/sign-out", {}, admin).json == {"ended": 2}
+    assert [site.get("/forms/leave", one).status for one in cookies] == [401, 401]
+    assert site.get("/forms/leave/records", token).status == 200
+
+
+def test_a_session_slides_and_ends_after_a_time_without_a_request(tmp_path: Any) -> None:
+    clock = Time()
+    site = Bare(tmp_path, TOML + '[auth]\nsession = "10d"\nsession_idle = "1d"\n', clock=clock)
+    site.create("admin/people", {"subject": "bo", "roles": ["staff"]})
+    begun = clock.now
+
+    def session() -> str:
+        link = site.create("admin/people/bo/link", {}).page["once"]["link"]
+        return "Session " + str(site.app.office.sign_in(link.rpartition("/")[2], "r")[0])
+
+    used, idle = session(), session()
+    for _ in range(12):
+        clock.now += 20 * 3600
+        if clock.now < begun + 10 * 86_400:
+            assert site.read("forms/leave", by=used).data
+    for one in (used, idle):
+        with pytest.raises(app.Unauthenticated):
+            site.read("forms/leave", by=one)
+    site.close()
+
+
+# ---- nobody gives more than he holds
+
+
+@pytest.mark.parametrize(
+    ("held", "given", "fits"),
+    [
+        ("**:*", "forms/leave:read", True),
+        ("*:*", "**:*", True),
+        ("forms/*:read", "forms/leave/records:read", True),
+        ("forms/leave:read", "forms/leave/records/7:read", True),
+        ("forms/leave:read", "forms/*:read", False),
+        ("forms/leave:read", "forms/leave:read,create", False),
+        ("files/a/*:read", "files/a/*:read", True),
+        ("files/a/*:read", "files/a/b:read", False),  # which is everything inside, too
+        ("files/a/*:read", "files/a/**:read", False),
+        ("files/a/**:read", "files/a:read", True),
+        ("files/*/b:read", "files/*/b:read", True),
+        ("files/x/b:read", "files/*/b:read", False),
+        ("forms/leave:read", "**:read", False),
+        ("forms/leave/records/*:read", "forms/leave/records:read", False),
+    ],
+)
+def test_what_is_given_lies_within_what_is_held(held: str, given: str, fits: bool) -> None:
+    caller = Caller("ann", grants=(parse_grant(held),))
+    assert (plugin("people").beyond(caller, [parse_grant(given)]) == []) == fits
+
+
+def test_what_is_held_is_never_less_than_what_is_allowed() -> None:
+    """Whatever `beyond` lets through covers every address that the grant covers, tried on all patterns of few names."""
+    names, patterns = ("a", "b"), ["**:read", "*:read"]
+    for first in ("a", "*"):
+        patterns += [f"{first}/{second}:read" for second in ("a", "*", "**")]
+        patterns += [f"{first}/a/{third}:read" for third in ("a", "*", "**")]
+    addresses = ["a", "b", *(f"{x}/{y}" for x in names for y in names)]
+    addresses += [f"{x}/{y}/{z}{w}" for x in names for y in names for z in names for w in ("", "/a")]
+    for held in patterns:
+        caller = Caller("ann", grants=(parse_grant(held),))
+        for given in patterns:
+            grant = parse_grant(given)
+            if not plugin("people").beyond(caller, [grant]):
+                covered = [one for one in addresses if app.covers(grant.pattern, one.split("/"))]
+                assert all(caller.may(Action.READ, one) for one in covered), (held, given)
+
+
+def test_nobody_gives_takes_or_touches_more_than_he_holds(site: Site, admin: str) -> None:
+    invite(site, admin, subject="boss", grants=["**:*"])
+    invite(site, admin, subject="bo", roles=["staff"])
+    helper = site.token("admin/people:*", "forms/leave:create", "apps/*:read", subject="helper")
+    assert invite(site, helper, subject="cy", grants=["forms/leave:create"]).status == 201
+    for refused in (
+        invite(site, helper, subject="di", grants=["forms/leave:read"]),
+        invite(site, helper, subject="di", grants=["**:*"]),
+        site.send("/admin/people/cy", {"grants": ["forms/leave:create", "files/docs:read"]}, helper, "PATCH"),
+        site.send("/admin/people/boss/link", {}, helper),
+        site.send("/admin/people/boss/sign-out", {}, helper),
+        site.send("/admin/people/boss", {"suspended": True}, helper, "PATCH"),
+        site.send("/admin/people/boss", {"email": "me@example.org"}, helper, "PATCH"),
+        site.ask("DELETE", "/admin/people/boss", token=helper),
+    ):
+        assert (refused.status, refused.json["code"]) == (403, "insufficient_scope"), refused.text
+    assert site.get("/admin/people/di", admin).status == 404
+
+
+def test_the_last_who_administers_people_stays(site: Site, admin: str) -> None:
+    invite(site, admin, subject="boss", grants=["**:*"])
+    site.ask("DELETE", "/admin/people/admin", token=admin)  # of the first start, if there was one
+    for one in (
+        site.ask("DELETE", "/admin/people/boss", token=admin),
+        site.send("/admin/people/boss", {"suspended": True}, admin, "PATCH"),
+        site.send("/admin/people/boss", {"grants": ["forms/leave:*"]}, admin, "PATCH"),
+    ):
+        assert (one.status, one.json["code"]) == (409, "conflict"), one.text
+    invite(site, admin, subject="deputy", grants=["admin/people:*"])
+    assert site.send("/admin/people/boss", {"suspended": True}, admin, "PATCH").status == 200
+    assert site.ask("DELETE", "/admin/people/deputy", token=admin).status == 409
+
+
+@pytest.mark.parametrize(
+    ("person", "pointer"),
+    [
+        ({}, "/subject"),
+        ({"subject": ""}, "/subject"),
+        ({"subject": "a\nb"}, "/subject"),
+        ({"subject": "ü" * 200}, ""),
+        ({"subject": "é" * 201}, "/subject"),
+        ({"subject": "bo", "email": "nobody"}, "/email"),
+        ({"subject": "bo", "email": "ANN@example.org"}, "/email"),
+        ({"subject": "ann"}, "/subject"),
+        ({"subject": "bo", "roles": ["nosuch"]}, "/roles/0"),
+        ({"subject": "bo", "grants": ["nonsense"]}, "/grants/0"),
+        ({"subject": "bo", "password": "x"}, "/password"),
+        ({"subject": "bo", "suspended": "yes"}, "/suspended"),
+    ],
+)
+def test_what_no_person_can_be_is_refused_by_its_place(site: Site, admin: str, person: Any, pointer: str) -> None:
+    invite(site, admin, subject="ann", email="ann@example.org")
+    reply = invite(site, admin, **person)
+    assert reply.status == (422 if pointer else 201), reply.text
+    assert not pointer or pointer in {one["pointer"] for one in reply.json["errors"]}
+
+
+def test_the_name_of_a_person_does_not_change(site: Site, admin: str) -> None:
+    invite(site, admin, subject="bo")
+    assert site.send("/admin/people/bo", {"subject": "cy"}, admin, "PATCH").status == 422
+    assert site.get("/admin/people/bo", admin).json["subject"] == "bo"
+
+
+def test_a_stale_change_and_odd_names_are_as_for_any_record(site: Site, admin: str) -> None:
+    invite(site, admin, subject="a/b é", roles=["staff"])
+    address = "/admin/people/a%2Fb%20%C3%A9"
+    etag = site.get(address, admin)["ETag"]
+    assert site.send(address, {"name": "A"}, admin, "PATCH", If_Match=etag).status == 200
+    assert site.send(address, {"name": "B"}, admin, "PATCH", If_Match=etag).status == 412
+    assert site.send(address + "/link", {}, admin).status == 201
+    assert site.ask("OPTIONS", address, token=admin)["Allow"] == "GET, HEAD, PUT, PATCH, DELETE, OPTIONS"
+    assert site.ask("OPTIONS", address + "/link", token=admin)["Allow"] == "POST, OPTIONS"
+    assert site.ask("OPTIONS", "/admin/audit", token=admin)["Allow"] == "GET, HEAD, OPTIONS"
+
+
+# ---- in the page
+
+
+def browse(site: Site, target: str, cookie: str) -> Reply:
+    return site.get(target, cookie, Accept="text/html")
+
+
+def test_a_person_is_invited_changed_and_removed_in_the_page(site: Site, admin: str) -> None:
+    cookie = site.sign_in(admin)
+    page = browse(site, "/admin/people?_new=1", cookie)
+    assert "fill in Leave" in page.text  # what a role allows, in words
+    fields = {"_token": hidden(page, "_token"), "subject": "bo", "name": "Bo Chen", "grants": "forms/leave:create"}
+    shown = site.submit(action(page), fields, cookie)
+    assert shown.status == 201
+    link = re.search(r"https?://[^<]+/login/[\w-]{43}", shown.text)
+    assert link
+    assert (
+        "Bo Chen (bo)" in browse(site, "/admin/people", cookie).text or ">bo<" in browse(site, "/admin/people", cookie).text
+    )
+    member = site.sign_in(link[0])
+    assert browse(site, "/admin/people", member).status == 403
+    page = browse(site, "/admin/people/bo?_edit=1", cookie)
+    fields = {
+        "_token": hidden(page, "_token"),
+        "_shown": hidden(page, "_shown"),
+        "subject": "bo",
+        "name": "Bo C.",
+        "roles": "staff",
+    }
+    assert site.submit(action(page), fields, cookie).status == 303
+    person = browse(site, "/admin/people/bo", cookie)
+    assert "Bo C. (bo)" in person.text
+    assert "Sign out everywhere" in person.text
+    out = re.search(r'action="(/admin/people/bo/sign-out[^"]*)"', person.text)
+    assert out
+    assert site.submit(out[1], {"_token": hidden(person, "_token")}, cookie).status == 303
+    assert site.get("/forms/leave", member).status == 401
+    delete = re.search(r'action="(/admin/people/bo\?_method=DELETE[^"]*)"', person.text)
+    assert delete
+    assert site.submit(delete[1].replace("&amp;", "&"), {"_token": hidden(person, "_token")}, cookie).status == 303
+    assert browse(site, "/admin/people/bo", cookie).status == 404
+
+
+def test_what_was_typed_about_a_person_stays_when_it_is_refused(site: Site, admin: str) -> None:
+    cookie = site.sign_in(admin)
+    page = browse(site, "/admin/people?_new=1", cookie)
+    fields = {"_token": hidden(page, "_token"), "subject": "bo", "name": "Bo Chen", "email": "nobody"}
+    again = site.submit(action(page), fields, cookie)
+    assert again.status == 422
+    assert 'value="Bo Chen"' in again.text
+    assert 'href="#f-email"' in again.text
+    cookie_gone = site.ask("POST", action(page), urlencode(fields), {
+        "Content-Type": "application/x-www-form-urlencoded", "Accept": "text/html", "Origin": "http://localhost",
+    })  # fmt: skip
+    assert (cookie_gone.status, "Bo Chen" in cookie_gone.text) == (401, True)
+
+
+def test_what_a_grant_allows_is_said_in_words() -> None:
+    words, titles = plugin("people").in_words, {"forms/leave": "Leave", "files/docs": "Handbook"}
+    said = {
+        "**:*": "do everything", "**:read": "see everything", "forms/leave:create": "fill in Leave",
+        "files/docs/a%20b:read": "see Handbook (a b)", "views/*:*": "see all views", "apps/*:read": "see all apps", "forms/*:*":
+        "do everything with all forms",
+    }  # fmt: skip
+    assert {text: words([parse_grant(text)], titles) for text in said} == said
+    assert words([], titles) == "nothing yet"
