@@ -1400,9 +1400,7 @@ def _texts(raw: Any, folder: Path) -> tuple[str, ...]:
 
 
 def _media(raw: Any, folder: Path) -> tuple[str, ...]:
-    for one in _texts(raw, folder):
-        if re.fullmatch(r"\.[^/]+|[^./][^/]*/[^/]+", one):
-            continue
+    for one in [text for text in _texts(raw, folder) if not re.fullmatch(r"\.[^/]+|[^./][^/]*/[^/]+", text)]:
         hint = '; write "*/*", or leave it out' if one == "*" else ""
         if ending := re.fullmatch(r"\*?\.?(\w+)", one):
             hint = f'; write ".{ending[1]}"'
@@ -4137,13 +4135,12 @@ class HttpRunner(Runner):
         answer = self._answered(exchange)
         for file in exchange.files:
             file.close()
-        headers = self._common_headers(exchange, answer)
         took_s = time.monotonic() - began
         self.host.count("satchel_http_responses_total", exchange.method, str(answer.status))
         self.host.observe("satchel_http_request_seconds", exchange.method, value=took_s)
         if self.config.access_log:
             self._log_access(exchange, answer, took_s)
-        return Answer(answer.status, headers, answer.body)
+        return Answer(answer.status, self._common_headers(exchange, answer), answer.body)
 
     def _answered(self, exchange: Exchange) -> Answer:
         try:
@@ -4275,8 +4272,7 @@ class HttpRunner(Runner):
     def _method(self, exchange: Exchange) -> str:
         """The method that is meant: the forms of pages have only POST, and say PUT and DELETE in their address."""
         wanted = exchange.query.get("_method") if exchange.method == "POST" else None
-        is_record = exchange.resource.startswith(("forms/", "admin/"))
-        if wanted not in (None, "PUT", "DELETE") or (wanted == "PUT" and not is_record):
+        if wanted not in (None, "PUT", "DELETE") or (wanted == "PUT" and exchange.resource[:6] not in ("forms/", "admin/")):
             raise BadRequest("_method must be PUT, of a record, or DELETE")
         return wanted or exchange.method
 
@@ -8985,14 +8981,7 @@ class Office:
         one before, and makes the first person: however often a site is started unused, one row of each is there."""
         if self._state.get("_settings", "administrator") is not None:
             return ""
-        now, writes = self._clock(), list[Write]()
-        if before := self._state.get("_settings", "first_sign_in"):
-            writes = [Delete("_tokens", before.value.get("jti") or "-"), Delete("_links", before.value["link"])]
-        if self._state.get(PEOPLE, "admin") is None:
-            writes.append(Insert(PEOPLE, "admin", plugin("people").first(now)))
-        link: Insert
-        code, link = plugin("people").invited("admin", now, 600)
-        writes += [link, Update("_settings", "first_sign_in", {"link": link.key})]
+        code, writes = plugin("people").first_sign_in(self._state, self._clock())
         self._state.commit([*writes, self._event("link", by, subject="admin")])
         return str(code)
 

@@ -362,7 +362,8 @@ class Pages:
         at = Column("", "", "string", "date-time")
 
         def told(row: Record, text: str) -> SimpleNamespace:
-            times = {name: show(at, rfc3339(row.value[name])) if row.value.get(name) else "" for name in _TIMES}
+            names = ("created_at", "issued_at", "used_at", "expires_at")
+            times = {name: show(at, rfc3339(row.value[name])) if row.value.get(name) else "" for name in names}
             return SimpleNamespace(text=text, **times)
 
         address = f"{page['address']}/{quote(page['record'].key, safe='')}"
@@ -371,7 +372,7 @@ class Pages:
             "rights": page["rights"], "suspended": page["suspended"], "reached": page["reached"],
             "sessions": [told(one, one.value.get("agent", "")) for one in page["sessions"]],
             "tokens": [told(one, one.value["label"]) for one in page["tokens"]],
-            "link_action": exchange.url(f"{address}/link", _submission=submission(exchange)),
+            "link_action": exchange.url(f"{address}/link"),
             "out_action": exchange.url(f"{address}/sign-out"), "may_link": Action.CREATE in page["may"],
         }  # fmt: skip
 
@@ -652,7 +653,7 @@ class Draft(NamedTuple):
         return "/".join([*parts, ""] if self.is_upload else parts)
 
 
-_PEOPLE, _TIMES = "admin/people", ("created_at", "issued_at", "used_at", "expires_at")
+_PEOPLE = "admin/people"
 
 
 def _is_of_form(resource: str, path: Sequence[str] = ()) -> bool:

@@ -40,6 +40,7 @@ from app import (
     Unauthenticated,
     Update,
     Value,
+    Write,
     how_many,
     is_key,
     line_problem,
@@ -56,7 +57,7 @@ from app import (
 
 # ==== 1. RIGHTS ==================================================================================================
 # What a person holds, in grants and in words, and whether one caller may give or take as much.
-# uses: ERRORS VALUES CONFIG
+# uses: VALUES
 # defines: INVITATION_S rights beyond in_words
 
 _ALL = {"files": "all files", "forms": "all forms", "views": "all views", "apps": "all apps", "admin": "the administration"}
@@ -120,8 +121,8 @@ def _named(grant: Grant, words: Mapping[str, str]) -> str:
 
 # ==== 2. PEOPLE ==================================================================================================
 # The list of people as a form of its own, and what may be done with one of them beside changing the row.
-# uses: ERRORS VALUES CONFIG CONTRACTS AUTH RESOURCES PROVIDERS plugin:tokens
-# defines: resource standing first invited ended People
+# uses: ERRORS VALUES CONFIG CONTRACTS AUTH RESOURCES RIGHTS plugin:tokens
+# defines: resource standing first_sign_in invited ended People
 
 _OFFERED = {"files": ("read", "create", "update,delete"), "forms": ("create", "read", "update,delete"), "admin": ("*",)}
 
@@ -166,10 +167,19 @@ def standing(records: Records, subject: str) -> Record | None:
     return row
 
 
-def first(now: float) -> Value:
-    """The row of the first person, who may do everything."""
-    stamp = {"created_at": rfc3339(now), "created_by": "", "updated_at": rfc3339(now), "updated_by": ""}
-    return {"subject": "admin", "grants": ["**:*"], **stamp}
+def first_sign_in(state: Records, now: float) -> tuple[str, list[Write]]:
+    """The code that signs in the first person, who may do everything, for ten minutes; and what stores it in the place of
+    the one before."""
+    code, link = invited("admin", now, 600)
+    writes: list[Write] = [link, Update("_settings", "first_sign_in", {"link": link.key})]
+    if before := state.get("_settings", "first_sign_in"):
+        writes.append(Delete("_links", before.value["link"]))
+        if "jti" in before.value:  # of an older version
+            writes.append(Delete("_tokens", before.value["jti"]))
+    if state.get(PEOPLE, "admin") is None:
+        stamp = {"created_at": rfc3339(now), "created_by": "", "updated_at": rfc3339(now), "updated_by": ""}
+        writes.append(Insert(PEOPLE, "admin", {"subject": "admin", "grants": ["**:*"], **stamp}))
+    return code, writes
 
 
 def invited(subject: str, now: float, seconds: int) -> tuple[str, Insert]:

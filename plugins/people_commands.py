@@ -12,7 +12,7 @@ from app import Action, BadRequest, Json, Request, Response, Site, Value, new_id
 
 # ==== 1. PEOPLE ==================================================================================================
 # Each is one request for admin/people, as whoever stands at the machine.
-# uses: ERRORS VALUES CONTRACTS ASSEMBLY
+# uses: ERRORS VALUES CONTRACTS plugin:tokens
 # defines: Command:auth_invite Command:auth_people Invite People
 
 _VERBS = ("list", "show", "link", "suspend", "resume", "sign-out", "remove")
@@ -80,9 +80,7 @@ examples:
   app.pyz auth people link ann         a new sign-in link"""
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument(
-            "verb", nargs="?", choices=_VERBS, default="list", metavar="VERB", help="; ".join(_VERBS) + " (default list)"
-        )
+        parser.add_argument("verb", nargs="?", choices=_VERBS, default="list", metavar="VERB", help=" | ".join(_VERBS))
         parser.add_argument("subject", nargs="?", metavar="S", help="who is meant")
 
     def run(self, args: argparse.Namespace, site: Site) -> int:

@@ -16,8 +16,8 @@ from app import Action, BadRequest, Config, NotFound, Site, Token, Unauthenticat
 # Each command is one operation of the App with its audit entry, and prints what came of it.
 # uses: ERRORS VALUES CONFIG CONTRACTS AUTH COMMANDS
 # defines: Command:auth_issue Command:auth_list Command:auth_show Command:auth_revoke Command:auth_check
-#          Command:auth_link Command:auth_keys NO_FULL_ID token_row site_url check_grants
-#          token_on_stdin Issue List Show Revoke Check Link Keys
+#          Command:auth_link Command:auth_keys NO_FULL_ID token_row site_url
+#          token_on_stdin check_grants Issue List Show Revoke Check Link Keys
 
 NO_FULL_ID = "as auth list prints it, or the first characters of it"
 

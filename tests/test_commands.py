@@ -603,7 +603,7 @@ def test_check_makes_what_is_missing_only_when_it_is_told_to(shell: Shell) -> No
     shell.write(FAR_TOML.replace('kind = "far"', 'kind = "file"'))
     assert shell.json("server", "check", "--create")["created"] == []
     (shell.folder / "made").rename(shell.folder / "gone")
-    assert "created main: folder main for 7 tables\n" in shell.run("server", "check", "--create")[1]
+    assert "created main: folder main for 8 tables\n" in shell.run("server", "check", "--create")[1]
 
 
 def test_nothing_is_made_for_a_configuration_with_faults(shell: Shell) -> None:

@@ -313,8 +313,8 @@ def test_what_a_grant_allows_is_said_in_words() -> None:
     words, titles = plugin("people").in_words, {"forms/leave": "Leave", "files/docs": "Handbook"}
     said = {
         "**:*": "do everything", "**:read": "see everything", "forms/leave:create": "fill in Leave",
-        "files/docs/a%20b:read": "see Handbook (a b)", "views/*:*": "see all views", "apps/*:read": "see all apps", "forms/*:*":
-        "do everything with all forms",
+        "files/docs/a%20b:read": "see Handbook (a b)", "views/*:*": "see all views", "apps/*:read": "see all apps",
+        "forms/*:*": "do everything with all forms",
     }  # fmt: skip
     assert {text: words([parse_grant(text)], titles) for text in said} == said
     assert words([], titles) == "nothing yet"
