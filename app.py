@@ -5208,6 +5208,7 @@ class Token(NamedTuple):
     expires_at: int = 0
     used_at: int = 0
     revoked_at: int = 0
+    suspended: bool = False  # as the person whose it is
     own: bool = False  # made by the subject for himself: it never allows more than that person may do
 
 
@@ -5555,8 +5556,9 @@ def _to_token(record: Record) -> Token:
 def _to_value(token: Token) -> Value:
     value = token._asdict()
     del value["jti"]
-    if not token.own:
-        del value["own"]
+    for name in ("own", "suspended"):  # which older versions do not know
+        if not value[name]:
+            del value[name]
     return value | {"grants": list(token.grants), "roles": list(token.roles)}
 
 
@@ -5671,11 +5673,10 @@ class Authority:
         return _Proof(Token("", person.key), " ".join(person.value.get("grants", ())), roles, until)
 
     def _proved(self, token: Token, until: float | None = None) -> _Proof:
-        """What a living token proves. Raises Unauthenticated if its subject is a person who is suspended, or who made it
-        and is gone."""
-        person, most = plugin("people").standing(self._records, token.subject), None
+        """What a living token proves. Raises Unauthenticated if the person who made it is suspended or gone."""
+        most = None
         if token.own:
-            if person is None:
+            if (person := plugin("people").standing(self._records, token.subject)) is None:
                 raise Unauthenticated("the person who made this token was removed")
             most = (*plugin("people").rights(person.value, self._roles), *self._public)
         return _Proof(token, " ".join(token.grants), token.roles, token.expires_at if until is None else until, "", most)
@@ -5692,8 +5693,8 @@ class Authority:
         if record is None or record.damage:
             raise _foreign("no token has this jti" if record is None else "the token's row is damaged")
         token = _to_token(record)
-        if token.revoked_at:
-            raise Unauthenticated("the token was revoked")
+        if token.revoked_at or token.suspended:
+            raise Unauthenticated("the token was revoked" if token.revoked_at else "this person is suspended")
         if token.expires_at <= at:
             raise Unauthenticated("the token has expired")
         return token
@@ -8960,6 +8961,7 @@ class Office:
     ) -> Token:
         """A new token's row, stored with its audit entry. Raises Invalid for what cannot be granted."""
         token, writes = self.authority.issue(subject, grants, roles, expires_s, label)
+        plugin("people").standing(self._state, subject)  # Unauthenticated if the person is suspended
         facts: Value = {"jti": token.jti, "for": subject, "grants": list(token.grants), "roles": list(token.roles)}
         self._state.commit([*writes, self._event("issue", by, **facts)])
         return token

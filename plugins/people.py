@@ -122,7 +122,7 @@ def _named(grant: Grant, words: Mapping[str, str]) -> str:
 # ==== 2. PEOPLE ==================================================================================================
 # The list of people as a form of its own, and what may be done with one of them beside changing the row.
 # uses: ERRORS VALUES CONFIG CONTRACTS AUTH RESOURCES RIGHTS plugin:tokens
-# defines: resource standing first_sign_in invited ended People
+# defines: resource standing first_sign_in invited ended_sessions ended_tokens used_up_links People
 
 _OFFERED = {"files": ("read", "create", "update,delete"), "forms": ("create", "read", "update,delete"), "admin": ("*",)}
 
@@ -188,16 +188,27 @@ def invited(subject: str, now: float, seconds: int) -> tuple[str, Insert]:
     return code, Insert("_links", secret_digest(code), {"jti": "", "subject": subject, "expires_at": int(now) + seconds})
 
 
-def ended(records: Records, subject: str, now: float, *, wholly: bool) -> Iterator[Change]:
-    """What ends all sessions of a person and, if `wholly`, uses up the links and revokes the tokens."""
-    where = (Condition("subject", "eq", subject), Condition("expires_at", "gt", int(now)))
-    for row in records.walk(Query("_sessions", where)):
+def ended_sessions(records: Records, subject: str, now: float) -> Iterator[Change]:
+    """What ends all sessions of a person."""
+    for row in records.walk(Query("_sessions", _living(subject, now))):
         yield Change(Update("_sessions", row.key, row.value | {"expires_at": int(now)}, row.version), row.value)
-    for row in records.walk(Query("_links", where)) if wholly else ():
-        yield Change(Delete("_links", row.key, row.version), row.value)
-    for row in records.walk(Query("_tokens", where)) if wholly else ():
+
+
+def ended_tokens(records: Records, subject: str, now: float, fact: Value) -> Iterator[Change]:
+    """What says so of all tokens of a person that are not revoked: that they are suspended, are not any more, or revoked."""
+    for row in records.walk(Query("_tokens", _living(subject, now))):
         if not row.value["revoked_at"]:
-            yield Change(Update("_tokens", row.key, row.value | {"revoked_at": int(now)}), row.value)
+            yield Change(Update("_tokens", row.key, row.value | fact), row.value)
+
+
+def used_up_links(records: Records, subject: str, now: float) -> Iterator[Change]:
+    """What takes the links of a person away."""
+    for row in records.walk(Query("_links", _living(subject, now))):
+        yield Change(Delete("_links", row.key, row.version), row.value)
+
+
+def _living(subject: str, now: float) -> tuple[Condition, ...]:
+    return Condition("subject", "eq", subject), Condition("expires_at", "gt", int(now))
 
 
 class _Grants(Field):
@@ -381,7 +392,7 @@ class People(Form):
         return Plan(respond=respond, changes=[Change(link)])
 
     def _sign_out(self, row: Record, scope: Scope) -> Plan:
-        changes = list(ended(self.store, row.key, scope.now, wholly=False))
+        changes = list(ended_sessions(self.store, row.key, scope.now))
         notice = f"Signed {self.called(row)} out of {how_many(len(changes), 'session')}."
         place = f"{self.address}/{quote(row.key, safe='')}"
         answer = Response(data={"ended": len(changes)}, location=place, page={"notice": notice})
@@ -397,9 +408,18 @@ class People(Form):
         if then and then["subject"] != subject:
             raise Invalid("the person cannot be changed", faults=[Fault("/subject", "read_only", "cannot be changed")])
         self._check_reach(scope.caller, then, "nobody gives more than he holds")
-        gone = not then or bool(then.get("suspended"))
-        ends = list(ended(self.store, subject, scope.now, wholly=not then)) if gone else []
-        return plan._replace(changes=[*plan.changes, *ends, *self._guarded(row, then)])
+        return plan._replace(changes=[*plan.changes, *self._effects(row, then, scope.now), *self._guarded(row, then)])
+
+    def _effects(self, row: Record, then: Value, now: float) -> Iterator[Change]:
+        """What a change of a person, who is removed if nothing is left, does to sessions, links and tokens."""
+        is_out, was_out = not then or bool(then.get("suspended")), bool(row.value.get("suspended"))
+        if is_out:
+            yield from ended_sessions(self.store, row.key, now)
+            yield from used_up_links(self.store, row.key, now)
+        if not then:
+            yield from ended_tokens(self.store, row.key, now, {"revoked_at": int(now)})
+        elif is_out != was_out:
+            yield from ended_tokens(self.store, row.key, now, {"suspended": is_out})
 
     def _person(self, request: Request, scope: Scope, subject: str) -> Plan:
         """A person's row; its page has the sessions and tokens too."""
@@ -407,7 +427,7 @@ class People(Form):
         answer = plan.respond(())
         if not request.params:
             row = cast(Record, answer.page["record"])
-            where = (Condition("subject", "eq", subject), Condition("expires_at", "gt", int(scope.now)))
+            where = _living(subject, scope.now)
             tokens = [one for one in self.store.walk(Query("_tokens", where)) if not one.value["revoked_at"]]
             answer.template = "person.tpl"
             answer.page = {

@@ -25,7 +25,7 @@ NO_FULL_ID = "as auth list prints it, or the first characters of it"
 def token_row(token: Token) -> Value:
     """A token as JSON gives it: times as RFC 3339, null while never."""
     row: Value = token._asdict() | {"grants": list(token.grants), "roles": list(token.roles)}
-    del row["own"]
+    del row["own"], row["suspended"]
     return row | {name: rfc3339(row[name]) if row[name] else None for name in row if name.endswith("_at")}
 
 
