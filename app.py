@@ -5590,7 +5590,7 @@ class Authority:
         self._issuer, self._auth, self._clock = auth.issuer, auth, clock
         self._anybody = Caller(grants=public)
         self._known: tuple[Any, dict[str, tuple[float, _Proof]]] = None, {}  # see _all_known
-        self._touched: tuple[int, set[Any]] = (0, set())  # a minute, and what was seen used in it
+        self._touched: dict[str, int] = {}  # the minute in which each token and session was last looked at
         self._touch_lock = threading.Lock()
 
     # -- who is asking
@@ -5799,14 +5799,15 @@ class Authority:
         """Note when the token was last used, to the minute, and the session, to ten: at most one write in that time each,
         and never an error."""
         minute = int(self._clock() // 60)
-        with self._touch_lock:
-            if self._touched[0] != minute:
-                self._touched = minute, set()
-            names = {("_tokens", caller.token_id, 1), ("_sessions", caller.session, 10)} - self._touched[1]
-            self._touched[1].update(names)
-        for table, key, minutes in names:
+        for table, key, minutes in (("_tokens", caller.token_id, 1), ("_sessions", caller.session, 10)):
+            with self._touch_lock:
+                if not key or abs(minute - self._touched.get(key, -minutes)) < minutes:
+                    continue
+                if len(self._touched) >= _MOST_KNOWN:
+                    self._touched.clear()
+                self._touched[key] = minute
             with suppress(Conflict, Unavailable, NotPermitted, StorageFull):  # another node wrote it, or the next will
-                record = self._records.get(table, key) if key else None
+                record = self._records.get(table, key)
                 if record is not None and record.value.get("used_at", 0) <= (minute - minutes) * 60:
                     value = record.value | {"used_at": minute * 60}
                     self._records.commit([Update(table, key, value, record.version)])
