@@ -5325,7 +5325,7 @@ class KeyRing:
             return cls(_parse_keys(source))
         with _key_file_errors(path):
             if not path.exists():
-                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                plugin("disk").make_folder(path.parent)
                 made = _dump_keys([_new_key(int(clock()))]).encode()
                 # The ring of another process that was first is everybody's.
                 plugin("disk").replace_file(path, [made], replace=False)
@@ -7949,7 +7949,7 @@ class SqliteDatabase(Provider):
             if not self._pool.is_open:
                 raise Unavailable("the provider is not open")
             if self._writer is None:
-                self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                plugin("disk").make_folder(self.path.parent)
             with self._lock.held():
                 connection = self._opened_writer()
                 connection.execute("begin immediate")
@@ -9442,7 +9442,7 @@ def _say(*lines: str) -> None:
 def claim_data(folder: Path) -> Iterator[None]:
     """Holds the data folder for one server. Workers that it forks do not hold it. Raises Unavailable if another has it."""
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        plugin("disk").make_folder(folder)
         held = [os.open(folder / "server.lock", os.O_RDWR | os.O_CREAT, 0o600)]
     except OSError as error:
         raise Unavailable(f"the data folder cannot be used: {error.strerror}", hint=str(folder)) from error

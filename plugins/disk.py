@@ -11,7 +11,7 @@ from pathlib import Path
 # ==== 1. DISK ====================================================================================================
 # What a caller was told is on the disk: the bytes of a file by themselves, and its name with its folder.
 # uses: nothing
-# defines: sync_folder replace_file
+# defines: sync_folder make_folder replace_file
 
 
 def sync_folder(path: str | Path) -> None:
@@ -21,6 +21,15 @@ def sync_folder(path: str | Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def make_folder(path: str | Path) -> None:
+    """Make a folder (mode 0700) and those above it that are missing, durably; one that is there stays as it is."""
+    path = Path(path).absolute()
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for folder in missing:
+        sync_folder(folder.parent)
 
 
 def replace_file(path: Path, chunks: Iterable[bytes], *, replace: bool = True) -> None:

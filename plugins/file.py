@@ -73,9 +73,10 @@ from app import (
 )
 
 if TYPE_CHECKING:
-    from plugins.disk import replace_file, sync_folder
+    from plugins.disk import make_folder, replace_file, sync_folder
 else:
-    replace_file, sync_folder = plugin("disk").replace_file, plugin("disk").sync_folder
+    _disk = plugin("disk")
+    make_folder, replace_file, sync_folder = _disk.make_folder, _disk.replace_file, _disk.sync_folder
 
 # ==== 1. FILE ====================================================================================================
 # A folder of plain files that other programs may use too, and a journal of records: a line of it is one commit.
@@ -481,9 +482,7 @@ class FolderRecords(Records):
     def _make_folders(self) -> None:
         if not self._staged.is_dir():
             for folder in (self._root, self._own, self._staged):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            sync_folder(self._root.parent)
-            sync_folder(self._root)
+                make_folder(folder)
 
     @contextmanager
     def _table(self, table: str) -> Iterator[Mapping[str, Record]]:
