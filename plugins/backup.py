@@ -359,13 +359,16 @@ def restore_into(path: Path, folder: Path, *, local: bool, step: Callable[[int],
     remove_left(folder.parent, glob.escape(partial.name))
     if partial.exists():
         raise Conflict(f"{partial.name} exists: another restore seems to be running")
-    partial.mkdir(mode=0o700, parents=True)
+    plugin("disk").make_folder(folder.parent)
+    partial.mkdir(mode=0o700)
     try:
         with in_use(partial), closing(Restore(path, partial)) as restore:
             config = restore.site(local=local)
             restore.providers(config, step)
             restore.compare(config)
+            plugin("disk").sync_tree(partial)
             partial.rename(folder)
+        plugin("disk").sync_folder(folder.parent)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -514,7 +517,7 @@ def _stamp(at: float) -> str:
 
 def make(app: App, folder: Path, *, with_keys: bool, step: Callable[[int], None] = lambda done: None) -> Path:
     """An archive of an open site in a folder, tried out; until it is whole its name ends with ".partial"."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    plugin("disk").make_folder(folder)
     real = Path(os.path.realpath(folder))
     for name, provider in app.providers.items():
         if provider.serves_places and any(real.is_relative_to(os.path.realpath(place)) for place in provider.places()):

@@ -11,16 +11,24 @@ from pathlib import Path
 # ==== 1. DISK ====================================================================================================
 # What a caller was told is on the disk: the bytes of a file by themselves, and its name with its folder.
 # uses: nothing
-# defines: sync_folder make_folder replace_file
+# defines: sync_folder sync_tree make_folder replace_file
 
 
 def sync_folder(path: str | Path) -> None:
-    """Make the names in a folder durable."""
+    """Make the names in a folder durable; of a file, its bytes."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_tree(folder: Path) -> None:
+    """Make everything in a folder durable, but for its own name."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            sync_folder(os.path.join(place, name))
+        sync_folder(place)
 
 
 def make_folder(path: str | Path) -> None:

@@ -71,6 +71,7 @@ class Lab:
             "FAULT_CONTROL": str(control), "FAULT_LOG": str(self.log), "PYTHONDONTWRITEBYTECODE": "1",
         }  # fmt: skip
         self.server: subprocess.Popen[bytes] | None = None
+        self.url = ""
 
     # -- what happens to calls
 
@@ -85,10 +86,7 @@ class Lab:
         self._set(recording=1)
 
     def mark(self, words: str) -> None:
-        """Say in the log that something was acknowledged: all that comes before it there had happened by then."""
-        name = words.encode()
-        with self.log.open("ab", buffering=0) as file:
-            file.write(_EVENT.pack(EVENTS.index("mark"), os.getpid(), 0, 0, 0, len(name), 0, 0) + name)
+        mark(self.log, words)
 
     @contextmanager
     def armed(self, action: int, nth: int, *kinds: str, error: int = 0, sticky: bool = False) -> Iterator[None]:
@@ -134,7 +132,8 @@ class Lab:
         while time.monotonic() < end:
             said = self._output.read_text(errors="replace")
             if " at http://" in said:
-                return "http://" + said.partition(" at http://")[2].split()[0].rstrip("/.,")
+                self.url = "http://" + said.partition(" at http://")[2].split()[0].rstrip("/.,")
+                return self.url
             if self.server.poll() is not None:
                 self._reap()
                 return ""
@@ -187,6 +186,13 @@ class Event(NamedTuple):
     data: bytes
 
 
+def mark(log: Path, words: str) -> None:
+    """Say in a log that something was acknowledged: all that comes before it there had happened by then."""
+    name = words.encode()
+    with log.open("ab", buffering=0) as file:
+        file.write(_EVENT.pack(EVENTS.index("mark"), os.getpid(), 0, 0, 0, len(name), 0, 0) + name)
+
+
 def events_in(log: Path) -> list[Event]:
     """The recording. Fails if it holds what the replay does not know."""
     found, stored, at = [], log.read_bytes(), 0
@@ -218,6 +224,8 @@ class Folder:
 
 
 Node = File | Folder
+Picture = dict[str, bytes | None]
+"""{path below the root: its bytes, or None for a folder}; the root itself is \"\"."""
 
 
 @dataclass(eq=False)
@@ -358,8 +366,8 @@ class Disk:
 
     # -- pictures of it
 
-    def picture(self, how: str, seed: int = 0) -> dict[str, bytes | None]:
-        """{path below the root: its bytes, or None for a folder}, as a power cut may leave it.
+    def picture(self, how: str, seed: int = 0) -> Picture:
+        """What a power cut may leave.
 
         "least": nothing that was not safe. "most": everything. "names" and "bytes": the unsafe names without the unsafe
         bytes, and the other way round. "some": any of them, in any order, by the seed, writes torn between sectors.
@@ -375,7 +383,7 @@ class Disk:
 
         for change in changes:
             _rename(change.names, of)
-        found: dict[str, bytes | None] = {}
+        found: Picture = {}
         todo: list[tuple[str, Node]] = [("", self.tree)]
         while todo:
             path, node = todo.pop()
@@ -415,7 +423,7 @@ def _torn(file: File, chance: random.Random) -> bytes:
     return bytes(content)
 
 
-def lay_out(picture: Mapping[str, bytes | None], folder: Path) -> None:
+def lay_out(picture: Picture, folder: Path) -> None:
     """Make the files of a picture in a folder, in place of what was there."""
     shutil.rmtree(folder, ignore_errors=True)
     for path, content in sorted(picture.items(), key=lambda item: item[0].split("/")):
@@ -427,9 +435,9 @@ def lay_out(picture: Mapping[str, bytes | None], folder: Path) -> None:
             place.chmod(0o600)
 
 
-def tree_of(folder: Path) -> dict[str, bytes | None]:
+def tree_of(folder: Path) -> Picture:
     """The files that are there, as a picture."""
-    found: dict[str, bytes | None] = {"": None}
+    found: Picture = {"": None}
     for path in folder.rglob("*"):
         found[str(path).removeprefix(str(folder))] = None if path.is_dir() else path.read_bytes()
     return found
