@@ -11,7 +11,7 @@ readonly SOURCES=(app.py plugins templates static .build build.sh pyproject.toml
 readonly BENCH_PARTS=(nginx:nginx-light postgres:postgresql wrk:wrk)
 readonly SYSTEM_PARTS=(
   "${BENCH_PARTS[@]}" curl:curl chromium:chromium chromedriver:chromium-driver openssl:openssl npm:npm
-  slowhttptest:slowhttptest
+  slowhttptest:slowhttptest gcc:gcc gencat:libc6-dev
 )
 readonly PEERS=(datasette pocketbase copyparty)  # what the bench sets beside Satchel, as tests/bench/peers/NAME.txt
 readonly TOOLS=$VENV/tools                   # programs that tests start, each apart from the tests' own packages

@@ -13,10 +13,11 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
+from visitor import Answer, Visitor
+
 import app
 from app import Action
 from tests.sites import Site
-from visitor import Answer, Visitor
 
 TOML = """
 [providers.main]
@@ -70,10 +71,9 @@ class Step:
     def send_within(self, site: Site, token: str) -> None:
         """The same in this process; what has been done already is no fault."""
         given: dict[str, Any] = {"body": self.data} if isinstance(self.data, bytes) else {"data": self.data}
+        given |= {"idempotency_key": self.key, "partial": self.method == "PATCH"}
         with suppress(app.NotFound):
-            site.ask(
-                ACTIONS[self.method], self.address, by=token, idempotency_key=self.key, partial=self.method == "PATCH", **given
-            )  # fmt: skip
+            site.ask(ACTIONS[self.method], self.address, by=token, **given)
 
 
 def files_of(data: Mapping[str, Any]) -> dict[str, bytes]:
@@ -157,6 +157,31 @@ class Script:
         content = (b"%d " % next(self._numbers) * size)[:size]
         verb = "replace" if address in self.state else "upload"
         return Step(f"{verb} in {address[:11]}", "PUT", address, content, "", lambda answer: {address: content})
+
+    def another(self, step: Step) -> Step:
+        """A step of the same kind and size."""
+        if step.method == "POST" and isinstance(step.data, list):
+            return self.batch(step.address.removeprefix("forms/"), len(step.data))
+        files = files_of(step.data) if isinstance(step.data, dict) else {}
+        if step.method == "POST":
+            return self.create(step.address.removeprefix("forms/"), **files)
+        if step.address.startswith("forms/"):
+            record = self._there(step.address)
+            return self.delete(record) if step.method == "DELETE" else self.change(record, step.method, **files)
+        return (
+            self.delete(self._there(step.address)) if step.method == "DELETE" else self.upload(step.address, len(step.data))
+        )
+
+    def _there(self, address: str) -> str:
+        """The address, or of a record that is gone another one; what is gone and no record is made again."""
+        if address in self.state:
+            return address
+        form = address.split("/")[1]
+        if address.startswith("files/"):
+            self.do(self.upload(address, 70_000))
+            return address
+        self.do(self.create(form, **({"paper": b"paper" * 500, "scan": b"scan" * 500} if form == "notes" else {})))
+        return self.any_of(f"forms/{form}/records/")
 
     def all_kinds(self) -> Iterator[Step]:
         """One of each kind of request, each made when the one before was answered."""

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,7 +97,10 @@ class Lab:
         try:
             yield
         finally:
-            self._set(action=0)
+            self.disarm()
+
+    def disarm(self) -> None:
+        self._set(action=0)
 
     @property
     def fired(self) -> bool:
@@ -147,7 +150,8 @@ class Lab:
         """End the server, whole if by SIGKILL, and wait until nothing of it is left; its exit code. Idempotent."""
         if self.server is None:
             return 0
-        (os.killpg if sign == signal.SIGKILL else os.kill)(self.server.pid, sign)
+        with suppress(ProcessLookupError):
+            (os.killpg if sign == signal.SIGKILL else os.kill)(self.server.pid, sign)
         return self._reap()
 
     def _reap(self) -> int:
@@ -155,11 +159,9 @@ class Lab:
         assert server is not None
         code = server.wait(backends.PATIENCE_S)
         end = time.monotonic() + backends.PATIENCE_S
-        with suppress(ProcessLookupError):
-            while time.monotonic() < end:
-                os.killpg(server.pid, 0)
-                time.sleep(0.005)
-            raise AssertionError("the server has ended and something of it has not")
+        while _living(server.pid):
+            assert time.monotonic() < end, "the server has ended and something of it has not"
+            time.sleep(0.005)
         return code
 
     def close(self) -> None:
@@ -167,6 +169,17 @@ class Lab:
         if self.server is not None:
             self.stop(signal.SIGKILL)
         self._page.close()
+
+
+def _living(group: int) -> list[int]:
+    """The processes of a group that have not ended, whether or not somebody has seen those that have."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, its_group = path.read_text().rpartition(") ")[2].split()[:3]
+            if its_group == str(group) and state not in "ZX":
+                found.append(int(path.parent.name))
+    return found
 
 
 # ---- what a power cut leaves ----

@@ -9,6 +9,8 @@ import hashlib
 import json
 import os
 import random
+import shutil
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -17,6 +19,7 @@ from typing import Any, NamedTuple
 import fault_script as script
 import fault_tools as tools
 import pytest
+from conftest import wait_for
 from fault_script import Script, State, Step
 from fault_tools import Disk, Event, Lab
 
@@ -25,6 +28,9 @@ import app
 backup = app.plugin("backup")
 # Of all places where a fault may happen the suite tries a part, and always the same; 1 tries them all.
 SHARE, SEED = float(os.environ.get("FAULT_SHARE", "0.04")), int(os.environ.get("FAULT_SEED", "1"))
+
+
+NAMES_AND_SYNCS = tuple(kind for kind in tools.KINDS if kind != "write")
 
 
 @contextmanager
@@ -177,7 +183,7 @@ class Session(Recording):
         return answer
 
     def judge(self, disk: Path, number: int, *, is_between: bool) -> None:
-        """What was left is all that was acknowledged, and of what was being done nothing or all; and it goes on from there."""
+        """What was left is all that was acknowledged, and of what was being done nothing or all; it goes on from there."""
         before, later = self.expected(number, is_between=is_between)
         with closing(script.opened(disk / "site")) as site:
             found = self._found(disk, site)
@@ -246,3 +252,81 @@ def test_a_disk_that_lies_is_seen(session: Session, tmp_path: Path, lies: str) -
         return False
 
     assert any(is_lost(number, picture) for number, _, picture in session.pictures(("least",), ignores=ignores))
+
+
+# ---- processes that are killed ----
+
+
+class Survivor:
+    """A site whose server is killed whenever that was armed, and started again for the request that got no answer."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab, self.kills = lab, 0
+        self.script = Script(revive=self._started_again)
+        assert lab.start()
+        self.script.token = issue(lab)
+        self.script.connect(lab.url)
+
+    def _started_again(self) -> str:
+        self.kills += 1
+        self.lab.disarm()
+        self.lab.stop(signal.SIGKILL)
+        assert self.lab.start(), self.lab.said()
+        return self.lab.url
+
+    def try_out(self, step: Step, action: int, nth: int, *kinds: str) -> bool:
+        """Whether the step came to an end before it was to be killed. Either way it has one effect in the end."""
+        kills = self.kills
+        with during(f"{step.name}: {nth} of {kinds}"):
+            with self.lab.armed(action, nth, *kinds):
+                answer = self.script.do(step)
+                assert answer.status < 300 or (answer.status == 404 and self.kills > kills), answer.text
+            if self.kills > kills:
+                self.check()
+        return self.kills == kills
+
+    def check(self) -> None:
+        with closing(script.opened(self.lab.site)) as site:
+            assert script.observed(site) == self.script.state
+        script.check_database(self.lab.site / "data" / "app.db")
+
+
+def issue(lab: Lab) -> str:
+    done = lab.command("auth", "issue", "--subject", "root", "--grant", "**:*")
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("action", "kinds"), [(tools.KILL, NAMES_AND_SYNCS), (tools.KILL, ("write",)), (tools.TEAR, ("write",))]
+)
+def test_a_kill_in_the_middle_of_a_request_leaves_nothing_or_all(lab: Lab, action: int, kinds: Sequence[str]) -> None:
+    survivor, chance = Survivor(lab), random.Random(SEED)
+    for step in survivor.script.all_kinds():
+        before = sum(lab.calls()[kind] for kind in kinds)
+        survivor.try_out(step, action, 1_000_000, *kinds)
+        calls = sum(lab.calls()[kind] for kind in kinds) - before
+        for nth in range(1, calls + 1):
+            if chance.random() < SHARE:
+                survivor.try_out(survivor.script.another(step), action, nth, *kinds)
+    assert survivor.kills
+
+
+def test_a_kill_at_the_first_start_leaves_a_folder_that_starts(lab: Lab) -> None:
+    assert lab.start()
+    calls = sum(lab.calls().values())
+    lab.stop(signal.SIGKILL)
+    chance = random.Random(SEED)
+    for nth in range(1, calls + 1):
+        if chance.random() >= SHARE:
+            continue
+        for path in (lab.site / "data",):
+            shutil.rmtree(path)
+        with lab.armed(tools.KILL, nth):
+            if lab.start():
+                wait_for(lambda: lab.fired, "the kill")
+                lab.stop(signal.SIGKILL)
+        survivor = Survivor(lab)
+        survivor.script.do(survivor.script.create())
+        survivor.check()
+        lab.stop()
