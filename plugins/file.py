@@ -16,6 +16,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from stat import S_ISDIR, S_ISLNK, S_ISREG
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -89,6 +90,7 @@ else:
 WRITE_BYTES = 64 * 1024  # that one write takes, at least
 BESIDE_BYTES = 4 * 1024 * 1024  # from which on a second thread is worth its start
 WRITE_OUT_BYTES = 8 * 1024 * 1024  # after which the medium begins with them
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS)  # what says that a file cannot have two names
 BESIDE_CHUNKS = 2  # that wait for it, and so the memory of an upload
 
 
@@ -717,7 +719,7 @@ class FileProvider(FolderRecords, Blobs):
                 return
             with self._lock.held():
                 for item in os.scandir(self._staged):
-                    if item.stat().st_mtime < now - STAGED_KEPT_S:
+                    if item.stat(follow_symlinks=False).st_mtime < now - STAGED_KEPT_S:
                         os.unlink(item)
 
     def publish(self, staged: Staged, path: str, *, if_match: str | None = None, if_none_match: bool = False) -> Blob:
@@ -730,48 +732,84 @@ class FileProvider(FolderRecords, Blobs):
             check_blob(path, present, if_match, if_none_match)
             if not source.is_file():
                 raise NotFound("the staged bytes are gone: they were published, discarded or left for a day")
-            return self._put(path, place, lambda: self._rename(source, place, path, alone=if_none_match))
+            return self._put(path, str(source), place, alone=if_none_match)
 
     @staticmethod
-    def _rename(source: Path, place: str, path: str, *, alone: bool) -> None:
-        """Rename staged bytes to their place; `alone`: PreconditionFailed if something is there by now."""
+    def _rename(source: str, place: str, path: str, *, alone: bool) -> None:
+        """Rename a file to its place; `alone`: PreconditionFailed if something is there by now."""
         if alone:
             try:
                 os.link(source, place)
             except FileExistsError as error:
                 raise PreconditionFailed(f"{path} exists already") from error
             except OSError as error:
-                if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS):
+                if error.errno not in _NO_LINKS:
                     raise
             else:
                 os.unlink(source)
                 return
         os.replace(source, place)
 
-    def _put(self, path: str, place: str, rename: Callable[[], None]) -> Blob:
-        """Make the folders above a place, rename a file to it, durably; Conflict if one of the folders is a file."""
+    def _put(self, path: str, source: str, place: str, *, alone: bool = False, leaves: str = "") -> Blob:
+        """Make the folders above a place and rename a file to it, durably, as in the folder that it `leaves`; what was there
+        comes back if that fails. Conflict if one of the folders is a file."""
         missing, made, folder = [], [], os.path.dirname(place)
         while not os.path.isdir(folder):
             if os.path.lexists(folder):
                 raise Conflict(f"a part of {path} is a file and no folder")
             missing.append(folder)
             folder = os.path.dirname(folder)
+        aside = self._copied_aside(place)
         try:
             for name in reversed(missing):
                 with suppress(FileExistsError):  # another program was faster: it is not ours to remove
                     os.mkdir(name)
                     made.append(name)
-            rename()
+            self._rename(source, place, path, alone=alone)
+            folders = map(os.path.dirname, (place, *missing))
+            self._sync_or(partial(self._put_back, source, place, aside), *folders, leaves)
         except BaseException:
             with suppress(OSError):
                 for name in reversed(made):
                     os.rmdir(name)
             raise
+        finally:
+            if aside:
+                with suppress(OSError):  # swept, else
+                    os.unlink(aside)
         for name in made:
             self._mark(name)
-        for name in {os.path.dirname(place), *map(os.path.dirname, missing)}:
-            sync_folder(name)
         return need_blob(path, self._blob(path, os.stat(place)))
+
+    def _copied_aside(self, place: str) -> str:
+        """Another name for the file at a place, among staged bytes; "" if there is none, or the file system has no links."""
+        aside = str(self._staged / new_id(self._clock()))
+        try:
+            os.link(place, aside)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, *_NO_LINKS):
+                raise
+            return ""
+        return aside
+
+    @staticmethod
+    def _put_back(source: str, place: str, aside: str) -> None:
+        if aside:
+            os.link(place, source)
+            os.replace(aside, place)
+        else:
+            os.rename(place, source)
+
+    @staticmethod
+    def _sync_or(undo: Callable[[], None], *folders: str) -> None:
+        """Make the names in folders durable; if the disk refuses, undo what was done to them: it was not acknowledged."""
+        try:
+            for name in dict.fromkeys(filter(None, folders)):
+                sync_folder(name)
+        except OSError:
+            with suppress(OSError):  # the first failure is the one to tell
+                undo()
+            raise
 
     def _marker(self, folder: str) -> Path:
         return self._own / "folders" / hashlib.sha256(os.fsencode(os.path.relpath(folder, self._root.resolve()))).hexdigest()
@@ -810,8 +848,17 @@ class FileProvider(FolderRecords, Blobs):
             self._place(path)
             need_blob(path, self.stat(path), if_match)
             place = self._place(path, last_link=False)
-            os.unlink(place)
-            sync_folder(self._prune(os.path.dirname(place)))
+            aside = str(self._staged / new_id(self._clock()))
+            try:
+                os.rename(place, aside)
+            except OSError:  # it is on another disk, or there is no room for a name: it goes without
+                os.unlink(place)
+                sync_folder(os.path.dirname(place))
+            else:
+                self._sync_or(partial(os.rename, aside, place), os.path.dirname(place))
+                with suppress(OSError):  # swept, else
+                    os.unlink(aside)
+            self._prune_durably(os.path.dirname(place))
 
     def move(self, source: str, target: str) -> Blob:
         with self._locked("moving"):
@@ -819,9 +866,15 @@ class FileProvider(FolderRecords, Blobs):
             need_blob(source, self.stat(source))
             if os.path.lexists(goal):
                 raise Conflict(f"{target} exists already")
-            blob = self._put(target, goal, lambda: os.rename(place, goal))
-            sync_folder(self._prune(os.path.dirname(place)))
+            blob = self._put(target, place, goal, leaves=os.path.dirname(place))
+            self._prune_durably(os.path.dirname(place))
             return blob
+
+    def _prune_durably(self, folder: str) -> None:
+        """See _prune. What it is done for was done by then, and an empty folder that is there again harms nobody."""
+        with suppress(OSError):
+            if (stays := self._prune(folder)) != folder:
+                sync_folder(stays)
 
     def scan(self, prefix: str = "", *, deep: bool = True, after: str = "") -> Iterator[Entry]:
         return self._walk(prefix, deep, after, ())
