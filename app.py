@@ -58,13 +58,11 @@ import re
 import secrets
 import signal
 import sqlite3
-import struct
 import sys
 import threading
 import time
 import unicodedata
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
@@ -2260,7 +2258,7 @@ class Command(Extension, ABC):
 # uses: ERRORS VALUES CONFIG CONTRACTS
 # defines: Runner Asked Answer Format Route HTTP_METHODS PAGE_POLICY BodyReader Exchange json_answer see_other
 #          problem_details list_page error_headers methods_of JsonFormat CsvFormat NdjsonFormat send_content HttpDoor
-#          ELSEWHERE log_fault Head parse_head Limits DEFAULT_LIMITS Connection Seats SharedText HttpServer HttpRunner
+#          ELSEWHERE log_fault Head parse_head Limits DEFAULT_LIMITS Gone Connection Seats SharedText HttpServer HttpRunner
 #          Attribute Message is_credential bad_envelope Queue LEASE_MARGIN_S RetryPolicy DEFAULT_RETRIES LeaseLost
 #          Stopping Delivery HealthCache Failures OUTCOMES Outcome Consumer SqsRunner Generation Supervisor
 
@@ -2450,7 +2448,7 @@ class BodyReader:
             chunk: bytes = self.source.read(size, until_s)
         except TimeoutError:
             raise RequestTimeout("the body did not come in time") from None
-        except _Lost as error:
+        except Gone as error:
             raise BadRequest("the body was cut off") from error
         if self.clock() > until_s:
             raise RequestTimeout("the body came too slowly")
@@ -3343,7 +3341,7 @@ class Limits(NamedTuple):
 DEFAULT_LIMITS = Limits()
 
 
-class _Lost(Exception):
+class Gone(Exception):
     """The client has gone, or takes nothing more."""
 
 
@@ -3420,6 +3418,7 @@ class Connection:
         self.peer = peer  # the address of the other end, "unix" for a Unix socket
         self.scheme = "https" if server.tls else "http"
         self.body: Any = None  # of the request that is being served
+        self.work = plugin("working").Work(self)  # on that request
         self.request_id = ""  # which the application gave that, for the log
         self.step: Callable[[], int | None] = self._shake if server.tls else self._hear
         self.deadline = time.monotonic() + self.limits.head_s
@@ -3438,7 +3437,7 @@ class Connection:
             while (wanted := self.step()) is None:
                 pass
             return wanted
-        except _Lost:
+        except Gone:
             return _ENDED
         except Exception:
             LOG.exception("a connection failed")
@@ -3464,7 +3463,7 @@ class Connection:
         except self.server.blocked:
             return None
         except OSError as error:
-            raise _Lost from error
+            raise Gone from error
 
     def read(self, size: int, until_s: float) -> bytes:
         """At most `size` bytes as soon as there are any; b"" at the end. Raises TimeoutError, and Unavailable."""
@@ -3480,24 +3479,24 @@ class Connection:
         self.moved += len(data)
         return data
 
-    def _send(self, data: memoryview) -> int:
+    def send_some(self, data: memoryview) -> int:
         """How many bytes the client takes at once."""
         try:
             return cast(int, self.sock.send(data, _MORE if 0 < self.left < _MORE_FOR and not self.server.tls else 0))
         except self.server.blocked:
             return 0
         except OSError as error:
-            raise _Lost from error
+            raise Gone from error
 
     def send_all(self, data: bytes) -> None:
         """Send it, waiting for the client. Raises Unavailable."""
-        left = memoryview(data)
-        while left := left[(sent := self._send(left)) :]:
+        left = memoryview(self.work.claim(data))
+        while left := left[(sent := self.send_some(left)) :]:
             self.moved += sent
             try:
                 self.server.wait(self, _WRITE, math.inf)
             except TimeoutError as error:
-                raise _Lost from error
+                raise Gone from error
 
     # -- steps of a request
 
@@ -3508,7 +3507,7 @@ class Connection:
         except self.server.blocked as error:
             return _WRITE if error.errno == _WANTS_WRITE else _READ
         except OSError as error:
-            raise _Lost from error
+            raise Gone from error
         self.step = self._hear
         return None
 
@@ -3554,8 +3553,9 @@ class Connection:
         if expected not in ("", "100-continue"):
             raise BadRequest("of expectations only 100-continue is met", status=417, code="expectation_failed")
         try:
-            return self._answer(head, self.server.application(head, self))
-        except (_Lost, AppError):
+            with self.work.of(head):
+                return self._answer(head, self.server.application(head, self))
+        except (Gone, AppError):
             raise
         except BaseException as error:  # a plugin that exits must not end the thread
             LOG.exception("request %s failed", self.request_id)
@@ -3604,19 +3604,21 @@ class Connection:
                     break
                 self.send_all(lead + (b"%x\r\n%b\r\n" % (len(chunk), chunk) if is_chunked else chunk))
                 lead = b""
+                self.work.waits(is_chunked)
             if size not in (None, seen):
                 raise AppError(f"the body does not have the {size:,} bytes that were announced")
-        except _Lost:
+        except Gone:
             raise
         except BaseException as error:  # the client must neither take what it has for the whole nor get another head
-            return self._break_off(error, reset=size is None and not is_chunked)
+            self.work.cut(error, reset=size is None and not is_chunked)
+            return _ENDED
         finally:
             self._close_body(body)
         self.skip = min(self.skip, self.body.left)  # what is made may read what came
         return self._begin(lead + b"0\r\n\r\n" if is_chunked else lead)
 
     def _begin(self, data: bytes) -> int | None:
-        self.out, self.step = memoryview(data), self._flush
+        self.out, self.step = memoryview(self.work.claim(data)), self._flush
         return None
 
     def _flush(self) -> int | None:
@@ -3626,9 +3628,10 @@ class Connection:
                 if not self.out and self.server.tls:  # which sendfile does not speak
                     self.out = memoryview(self._next_of_file())
                 wanted = len(self.out) or self.left
-                sent = self._send(self.out) if self.out else self._send_file()
+                sent = self.send_some(self.out) if self.out else self._send_file()
             except Unavailable as error:
-                return self._break_off(error, reset=False)
+                self.work.cut(error, reset=False)
+                return _ENDED
             self.out = self.out[sent:]
             if sent < wanted:
                 self.deadline = time.monotonic() + self.limits.silence_s
@@ -3650,7 +3653,7 @@ class Connection:
         except BlockingIOError:
             return 0
         except OSError as error:
-            raise _Lost from error
+            raise Gone from error
         if not sent:
             raise Unavailable("the file became shorter while it was read")
         self.offset, self.left = self.offset + sent, self.left - sent
@@ -3675,17 +3678,6 @@ class Connection:
         except BaseException:
             LOG.exception("request %s: close() of its answer failed", self.request_id)
 
-    def _break_off(self, error: BaseException, *, reset: bool) -> int:
-        """End the connection in the middle of an answer, by a reset if the client would take its end for the answer's."""
-        known = error.with_hint if isinstance(error, AppError) else ""
-        words = known or f"{type(error).__name__}: {error}"
-        LOG.error("request %s: broken off in the middle: %s", self.request_id, words, exc_info=not known)
-        if reset:
-            from socket import SO_LINGER, SOL_SOCKET
-
-            self.sock.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
-        return _ENDED
-
     def _part(self) -> None:
         """Say goodbye, and read away what still comes: closing at once would reset the connection before the client has
         read its answer (RFC 9112 section 9.6)."""
@@ -3700,26 +3692,6 @@ class Connection:
 
     def _linger(self) -> int:
         return _ENDED if self._receive(CHUNK_BYTES) == b"" else _READ
-
-
-class _Epoll:
-    """Which descriptors can go on, for many threads: what is watched is given to one thread, once."""
-
-    def __init__(self) -> None:
-        from select import EPOLLONESHOT, epoll
-
-        self._epoll, self._once = epoll(), EPOLLONESHOT
-        self.fileno, self.close = self._epoll.fileno, self._epoll.close
-
-    def watch(self, descriptor: int, wanted: int) -> None:
-        try:
-            self._epoll.modify(descriptor, wanted | self._once)
-        except FileNotFoundError:
-            self._epoll.register(descriptor, wanted | self._once)
-
-    def next(self) -> int:
-        """One that can go on, waited for."""
-        return self._epoll.poll(-1, 1)[0][0]
 
 
 class Seats:
@@ -3781,7 +3753,7 @@ class HttpServer:
             import ssl
 
             self.blocked += (ssl.SSLWantReadError, ssl.SSLWantWriteError)
-        self.seats = seats or Seats(1)
+        self.seats, self.watch = seats or Seats(1), plugin("working").Watch()
         self.is_stopping = self._is_patient = self._is_over = False
         self._until, self._hurried_until = math.inf, 0.0
         self._listeners = {one.fileno(): one for one in listeners}
@@ -3798,7 +3770,7 @@ class HttpServer:
         self._until, self._is_patient, self.is_stopping = time.monotonic() + grace_s, patient, True
 
     def run(self) -> None:
-        self._poller: Any = _Epoll() if sys.platform == "linux" else plugin("kqueue").Kqueue()
+        self._poller: Any = plugin("epoll" if sys.platform == "linux" else "kqueue").Poller()
         self._bell, self._ringer = os.pipe()  # to wake the threads at the end
         for descriptor, listener in self._listeners.items():
             listener.setblocking(False)
@@ -3808,6 +3780,7 @@ class HttpServer:
         while not self.is_stopping:
             self.seats.beat(self._count)
             self._expire()
+            self.watch.look()
             time.sleep(_TICK_S)
             if os.getppid() != parent:  # nobody is left who could ask to stop
                 self.stop(self.limits.drain_s)
@@ -3980,16 +3953,18 @@ class HttpServer:
                 if connection.is_idle and not self._is_patient:
                     connection.deadline = min(connection.deadline, soon)
             self._expire()
+            self.watch.look()
             time.sleep(0.02)
         self._is_over = True
-        for descriptor in list(self.parked):
-            if connection := self.parked.pop(descriptor, None):
-                self.park(connection, _ENDED)
+        self.watch.break_off("the server is stopping; try again soon")
         os.close(self._ringer)
         self._poller.watch(self._bell, _READ)
         until = time.monotonic() + 1  # a thread that is still at work then is left behind
         while self._live and time.monotonic() < until:
             time.sleep(0.005)
+        for descriptor in list(self.parked):
+            if connection := self.parked.pop(descriptor, None):
+                self.park(connection, _ENDED)
         if not self._live:
             self._poller.close()
             os.close(self._bell)
@@ -4085,6 +4060,7 @@ class HttpRunner(Runner):
             limits=self.limits._replace(silence_s=float(self.config.body_timeout_s), connections=connections),
             is_many=lru_cache(1000)(self._is_many),
         )  # fmt: skip
+        self.server.watch.on_gone = partial(self.host.count, "satchel_http_abandoned_total")
         signal.signal(signal.SIGTERM, lambda *_: self.stop())
         signal.signal(signal.SIGHUP, lambda *_: self.server.stop(self.limits.drain_s, patient=True))
         signal.signal(signal.SIGQUIT, lambda *_: self.server.stop(0))
@@ -4146,7 +4122,11 @@ class HttpRunner(Runner):
         try:
             try:
                 return self._route(exchange)
-            except AppError as error:
+            except Exception as error:
+                if broken_off := plugin("working").reason():
+                    return _problem_answer(exchange.id, broken_off)
+                if not isinstance(error, AppError):
+                    raise
                 return self._fault(exchange, error)
         except BaseException:  # a program that exits ends no server
             LOG.exception("request %s failed", exchange.id)
@@ -4158,6 +4138,7 @@ class HttpRunner(Runner):
 
     def _fault(self, exchange: Exchange, error: AppError) -> Answer:
         log_fault(exchange, error)
+        plugin("refusals").note_token(exchange, error)
         exchange.subject = exchange.subject or error.subject
         if isinstance(error, Unauthenticated) and exchange.by_cookie:
             exchange.cookies = self.door.ended_session(exchange)
@@ -7885,7 +7866,8 @@ class SqliteDatabase(Provider):
         with self.errors(operation):
             connection = self._pool.take()
             try:
-                yield connection
+                with plugin("working").breakable(connection.interrupt):
+                    yield connection
             finally:
                 connection.set_progress_handler(None, 0)
                 self._pool.give_back(connection)
@@ -8905,7 +8887,6 @@ class Office:
 
     def __init__(self, config: Config, state: Records, audit: Audit, health: Health, clock: Clock) -> None:
         self._config, self._state, self._audit, self._health, self._clock = config, state, audit, health, clock
-        self._failures: deque[float] = deque(maxlen=60)  # when the last sign-ins failed
         self._site_id = ""
 
     @cached_property
@@ -8923,30 +8904,28 @@ class Office:
         entry = self._audit.entry(caller, door, request_id, "admin/tokens", action)
         return self._audit.insert(entry | {"after": facts or None})
 
-    def sign_in(self, secret: str, request_id: str) -> tuple[str, int]:
-        """A session id and its seconds, for a token or a sign-in link's code. Raises Unauthenticated if it is not good."""
+    @cached_property
+    def refusals(self) -> Any:
+        """Sign-ins that failed and tokens that were refused (plugins/refusals.py)."""
+        return plugin("refusals").Refusals(self._audit, self._clock)
+
+    def sign_in(self, secret: str, request_id: str, client: str = "", former: str = "") -> tuple[str, int]:
+        """A session id and its seconds, for a token or a sign-in link's code; the sessions of `former` end. Raises
+        Unauthenticated if it is not good. `client` is the address that it came from."""
         self._health.ensure_open(self._state)
         try:
             session, seconds, caller, writes = self.authority.open_session(secret)
+            writes += self.authority.close_session(former)
+            if caller.may(Action.CREATE, "admin/tokens"):
+                writes.append(Update("_settings", "administrator", {"signed_in_at": rfc3339(self._clock())}))
+            try:
+                self._state.commit([*writes, self._event("sign_in", caller, request_id)])
+            except Conflict as error:
+                raise Unauthenticated("the sign-in link was used or has expired: ask for a new one") from error
         except Unauthenticated as error:
-            self._failed_sign_in(request_id, error.code)
+            self.refusals.note("sign_in", client, error.code, request_id)
             raise
-        if caller.may(Action.CREATE, "admin/tokens"):
-            writes = [*writes, Update("_settings", "administrator", {"signed_in_at": rfc3339(self._clock())})]
-        try:
-            self._state.commit([*writes, self._event("sign_in", caller, request_id)])
-        except Conflict as error:
-            self._failed_sign_in(request_id, Unauthenticated.code)
-            raise Unauthenticated("the sign-in link was used or has expired: ask for a new one") from error
         return session, seconds
-
-    def _failed_sign_in(self, request_id: str, code: str) -> None:
-        """Audited, but at most 60 a minute in each process: nobody shall fill the disk by guessing."""
-        now = self._clock()
-        if len(self._failures) < 60 or now - self._failures[0] > 60:
-            self._failures.append(now)
-            entry = self._audit.entry(Caller(), "http", request_id, "admin/tokens", "sign_in", "denied", code)
-            self._audit.best_effort(entry)
 
     def sign_out(self, credential: str, request_id: str) -> None:
         self._health.ensure_open(self._state)
@@ -9260,6 +9239,8 @@ class App:
         if self._jobs:
             self._jobs.stop()
             self._jobs = None
+        if "refusals" in vars(self.office):
+            self.office.refusals.flush()
         for provider in (*self.providers.values(), *self.statics):
             provider.close()
 
@@ -9273,7 +9254,7 @@ class App:
                 action = Action.CREATE
             return response
         except Exception as error:
-            said = getattr(error, "code", None)  # what a guard raises may have one, too
+            said = getattr(plugin("working").reason() or error, "code", None)  # what a guard raises may have one, too
             code = said if isinstance(said, str) else AppError.code
             raise
         finally:

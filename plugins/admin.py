@@ -48,8 +48,8 @@ if TYPE_CHECKING:
 # defines: lists AdminTable Metrics
 
 _AUDIT = (
-    "at", "subject", "action", "resource", "record", "outcome", "code", "changes", "before", "after", "door", "token_id",
-    "request_id",
+    "at", "subject", "action", "resource", "record", "outcome", "code", "changes", "before", "after", "door", "client",
+    "count", "token_id", "request_id",
 )  # fmt: skip
 _TOKENS = ("subject", "label", "grants", "roles", "issued_at", "expires_at", "used_at", "revoked_at")
 _SESSIONS = ("subject", "jti", "created_at", "expires_at")
@@ -89,7 +89,10 @@ class AdminTable(Resource):
         self.seconds = frozenset(column for column in columns if column.endswith("_at"))  # kept as Unix seconds, 0 = never
         key = () if secret else (Column("id", "Id"),)
         times = dict.fromkeys((*self.seconds, "at"), "date-time")
-        titled = (Column(one, one.replace("_", " ").capitalize(), "string", times.get(one, "")) for one in columns)
+        types = {"count": "number"}
+        titled = (
+            Column(one, one.replace("_", " ").capitalize(), types.get(one, "string"), times.get(one, "")) for one in columns
+        )
         self.columns = (*titled, *key)
 
     def handle(self, request: Request, scope: Scope) -> Plan:

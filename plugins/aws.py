@@ -29,16 +29,21 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import app
 from app import Blob, Blobs, CompiledQuery, Delete, Folder, Insert, Page, Query, Record, Records, Setting, Staged, Write
 
+if TYPE_CHECKING:
+    from plugins import web_client
+else:
+    web_client = app.plugin("web_client")
+
 # ==== 1. AWS =====================================================================================================
 # Records on DynamoDB and blobs on S3, over one client of boto3 a service and process; with it the way to boto3 that
 # plugins/sqs.py shares: a Session makes clients, a Service calls them, one table says what their errors mean.
-# uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS
+# uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS plugin:web_client plugin:working
 # defines: Provider:aws Sleep ATTEMPTS RETRY_S PAUSE_S LONGEST_PAUSE_S BREAKS ACTIVE_S SWEEP_AFTER_S MOST_WRITES
 #          MOST_ITEM_BYTES MOST_COMMIT_BYTES MOST_SORTED_PAGES PART KEY VERSION DATA TABLE_KEY ALL MIB MOST_ANSWER_BYTES
 #          PART_BYTES READ_BYTES HIDDEN STAGED WRITE_ID THROTTLED Denied BadCredentials Missing Rejected REFUSALS
@@ -195,7 +200,10 @@ def bound_answers(client: Any) -> None:
     from urllib3.exceptions import HTTPError, ReadTimeoutError
 
     session = client._endpoint.http_session  # botocore has no public name for it
-    send = session.send
+    send, kinds = session.send, session._manager.pool_classes_by_scheme
+    for scheme, kind in kinds.items():
+        connection = type("Connection", (web_client.WantedAnswers, kind.ConnectionCls), {})
+        kinds[scheme] = type("Pool", (kind,), {"ConnectionCls": connection})
 
     def send_bounded(request: Any) -> Any:
         streams, request.stream_output = request.stream_output, True
@@ -204,8 +212,9 @@ def bound_answers(client: Any) -> None:
             return response
         body = bytearray()
         try:
-            while len(body) <= MOST_ANSWER_BYTES and (chunk := response.raw.read(READ_BYTES, decode_content=False)):
-                body += chunk
+            with web_client.wanted(response.raw):
+                while len(body) <= MOST_ANSWER_BYTES and (chunk := response.raw.read(READ_BYTES, decode_content=False)):
+                    body += chunk
         except ReadTimeoutError as error:
             raise exceptions.ReadTimeoutError(endpoint_url=request.url, error=error) from error
         except HTTPError as error:
@@ -263,7 +272,7 @@ class Service:
             except app.Unavailable as error:
                 lost += [error] if isinstance(error, Broken) else []
                 again = isinstance(error, Busy) or (isinstance(error, Broken) and not once and (outcome or not error.late))
-                late = attempt == self._attempts or time.monotonic() - began > RETRY_S
+                late = app.plugin("working").reason() or attempt == self._attempts or time.monotonic() - began > RETRY_S
                 if late or not again or len(lost) > BREAKS:
                     raise (lost[0] if lost else error) from error.__cause__
             self.pause(attempt)
@@ -905,7 +914,7 @@ class S3Reader:
 
     def __iter__(self) -> Iterator[bytes]:
         while True:
-            with self._service.errors(f"reading {self._path}"):
+            with self._service.errors(f"reading {self._path}"), web_client.wanted(self._body._raw_stream):
                 chunk = self._body.read(READ_BYTES)
             if not chunk:
                 return

@@ -7,12 +7,12 @@ from select import POLLIN
 from typing import Any
 
 # ==== 1. KQUEUE ==================================================================================================
-# The same interface as that of the poller on Linux, which stands beside the HTTP server.
+# The same interface as that of the poller on Linux, in plugins/epoll.py.
 # uses: nothing
-# defines: Kqueue
+# defines: Poller
 
 
-class Kqueue:
+class Poller:
     """Which descriptors can go on, for many threads: what is watched is given to one thread, once."""
 
     def __init__(self) -> None:

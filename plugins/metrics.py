@@ -23,7 +23,7 @@ from app import Action, Answer, AppError, Asked, Host, Request, Value
 
 # ==== 1. METRICS =================================================================================================
 # The meters, the shared memory that they count in, and the answers that show them.
-# uses: ERRORS VALUES CONTRACTS RUNNERS
+# uses: ERRORS VALUES CONTRACTS RUNNERS plugin:working
 # defines: Route:metrics SCRAPE_PING_S OTHER Meter METERS label_values Meters samples exposition Metrics
 
 SCRAPE_PING_S = 1.5  # for a provider to answer: who asks for metrics asks every few seconds
@@ -56,6 +56,7 @@ METERS: Mapping[str, Meter] = {
             ("door", "resource", "action", "code"),
         ),
         Meter("satchel_http_responses_total", "counter", "Answers of the HTTP door", ("method", "status")),
+        Meter("satchel_http_abandoned_total", "counter", "Requests whose client went away before it had the whole answer"),
         Meter(
             "satchel_http_request_seconds", "histogram", "Time from the head of a request to the first byte of its answer",
             ("method",), _BOUNDS_S,
@@ -86,7 +87,7 @@ def label_values(site: Any) -> dict[str, list[str]]:
         "action": [action.value for action in Action],
         "code": ["ok", app.LeaseLost.code, *_codes(AppError)],
         "method": methods,
-        "status": [str(status.value) for status in HTTPStatus],
+        "status": [str(status.value) for status in HTTPStatus] + [str(app.plugin("working").ClientGone.status)],
         "queue": [one.name for one in site.config.sqs.queues],
         "outcome": list(app.OUTCOMES),
     }

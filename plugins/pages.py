@@ -1321,7 +1321,8 @@ class SignIn(Route):
         drafts = Drafts(exchange, pages)
         draft = drafts.opened(form.text("draft"))
         try:
-            session, seconds = site_of(exchange).office.sign_in(code or token, exchange.id)
+            office, former = site_of(exchange).office, f"Session {exchange.session}"
+            session, seconds = office.sign_in(code or token, exchange.id, exchange.client, former)
         except Unauthenticated as error:
             error.message = self._dead_link() if code else error.message
             if not exchange.page:

@@ -43,7 +43,7 @@ else:
 
 # ==== 1. SERVER ==================================================================================================
 # What Satchel makes in a database, where the server is, what its errors mean, and connections to it.
-# uses: ERRORS VALUES CONFIG PROVIDERS plugin:sql_views
+# uses: ERRORS VALUES CONFIG PROVIDERS plugin:sql_views plugin:postgres_bounds plugin:working
 # defines: Step Steps KEY_LETTERS DESCRIBED_S MOST_DESCRIBED ROWS_AT_FIRST ROWS_AT_MOST ROWS_LETTERS OLDEST TRIES
 #          KEEP_ALIVE TLS_MODES BLOB_TABLES
 #          SORT_KEY MOMENT_KEY FUNCTIONS RECORDS_TABLE BLOBS_SCHEMA TABLES EXACT FAULTS fault_of Target read_url Lost
@@ -392,8 +392,8 @@ class Link:
                     sock=self._socket, ssl_context=False, application_name="satchel",
                 )  # fmt: skip
                 self._driven.pg_types = defaultdict(lambda: str, CELLS)
-                names = "; ".join(f"set {name} = {value}" for name, value in settings.items())
-                self._driven.execute_simple(names)
+                self._driven.execute_simple("; ".join(f"set {name} = {value}" for name, value in settings.items()))
+                self._give_up = app.plugin("postgres_bounds").bound(self._driven, self._socket, lambda: reach(target))
         except BaseException:
             self._socket.close()
             raise
@@ -503,7 +503,8 @@ class Link:
         """Ask for the answers and read them."""
         self._send(b"S", b"")
         self._core._flush(self._driven._sock)
-        self._driven.handle_messages(context)
+        with app.plugin("working").breakable(self._give_up):
+            self._driven.handle_messages(context)
 
 
 class LimitedPool(app.Pool):
@@ -1396,5 +1397,4 @@ class PostgresProvider(PostgresTables, app.Records, sql_files.SqlFiles, app.Blob
             except BaseException:
                 stream.close()
                 raise
-        columns = told_apart([column["name"] for column in answer.columns])
-        return app.Rows(columns, stream.rows(answer), stream.close)
+        return app.Rows(told_apart([one["name"] for one in answer.columns]), stream.rows(answer), stream.close)

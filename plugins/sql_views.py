@@ -7,10 +7,10 @@ import re
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 from app import (
     LOG,
@@ -32,6 +32,7 @@ from app import (
     key_rule,
     nearest,
     plain_cell,
+    plugin,
     quote_name,
     sqlite_authorize,
     sqlite_code,
@@ -193,10 +194,95 @@ class SqlSelect:
         return f"{column} in ({bounds})" if op == "in" else f"{column} {SQL_SIGNS[op]} {bounds}"
 
 
-# ==== 2. SQLITE ==================================================================================================
+# ==== 2. LIMITS ==================================================================================================
+# What a statement of a view may take in SQLite: its timeout is looked at between steps of the database, so that no single
+# step may be long, nor make what fills the memory.
+# uses: nothing
+# defines: MOST_VALUE_BYTES LIMITS bounded has_wide_format widest_place add_formats gathers
+
+MOST_VALUE_BYTES = 5_000_000
+LIMITS: Mapping[str, int] = {  # by the ending of SQLite's name
+    "LENGTH": MOST_VALUE_BYTES,
+    "SQL_LENGTH": 1_000_000,
+    "COLUMN": 2000,
+    "EXPR_DEPTH": 1000,
+    "COMPOUND_SELECT": 500,
+    "VDBE_OP": 1_000_000,
+    "FUNCTION_ARG": 127,
+    "ATTACHED": 0,
+    "LIKE_PATTERN_LENGTH": 200,
+    "VARIABLE_NUMBER": 32_766,
+    "TRIGGER_DEPTH": 10,
+    "WORKER_THREADS": 0,
+}
+_NARROW = r"'(?:[^'%]|''|%%|%[-+ 0#!,]*\d{0,3}(?:\.\d{0,3})?[A-Za-z])*'(?=\s*[,)])"  # a format without wide places
+_CALL_OF_FORMAT = re.compile(rf"\b(?:printf|format)\s*\(\s*({_NARROW})?", re.IGNORECASE)
+_PLACE = re.compile(r"%[-+ 0#!,]*(\*|\d*)(?:\.(\*|\d*))?l{0,2}(.)", re.DOTALL)
+_NUMBER = re.compile(r"\s*[-+]?\d*\.?\d*(?:e\d{1,3})?", re.IGNORECASE)
+
+
+@contextmanager
+def bounded(connection: sqlite3.Connection) -> Iterator[None]:
+    """A connection under these limits; never above those that SQLite was built with."""
+    numbers = {getattr(sqlite3, f"SQLITE_LIMIT_{name}"): most for name, most in LIMITS.items()}
+    before = {number: connection.setlimit(number, most) for number, most in numbers.items()}
+    try:
+        yield
+    finally:
+        for number, most in before.items():
+            connection.setlimit(number, most)
+
+
+def has_wide_format(statement: str) -> bool:
+    """Whether printf() or format() may be asked for more than 999 characters in one place: SQLite counts through them all,
+    however many are too many, and then answers null."""
+    return any(found[1] is None for found in _CALL_OF_FORMAT.finditer(statement))
+
+
+def widest_place(form: str, values: Sequence[Any]) -> float:
+    """The largest width or precision that a format asks for, with the values for it."""
+    left, found = iter(values), 0.0
+    for width, precision, kind in _PLACE.findall(form):
+        for size in (width, precision):
+            known = _NUMBER.match(str(next(left, 0)) if size == "*" else size)
+            with suppress(ValueError):
+                found = max(found, abs(float(known[0] if known else 0)))
+        if kind not in "%n":
+            next(left, None)
+    return found
+
+
+def add_formats(connection: sqlite3.Connection) -> None:
+    """Have printf() and format() refuse what is longer than a value may be, for as long as the connection is open."""
+    inner = sqlite3.connect(":memory:", check_same_thread=False)
+    inner.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MOST_VALUE_BYTES)
+
+    def formatted(form: Any = None, *values: Any) -> Any:
+        if isinstance(form, str) and widest_place(form, values) > MOST_VALUE_BYTES:
+            raise OverflowError  # which SQLite gives back as TOOBIG
+        marks = ", ".join("?" * (len(values) + 1))
+        [(text,)] = inner.execute(f"select printf({marks})", (form, *values))
+        if text is None and form:
+            raise OverflowError
+        return text
+
+    for name in ("printf", "format"):
+        connection.create_function(name, -1, formatted, deterministic=True)
+
+
+def gathers(statement: str) -> bool:
+    """Whether it calls json_group_array() or the like, whose memory no limit of SQLite bounds."""
+    return "_group_" in statement.lower()
+
+
+# ==== 3. SQLITE ==================================================================================================
 # The rows of such a statement in SQLite, read as they are asked for.
-# uses: ERRORS VALUES PROVIDERS STATEMENTS
+# uses: ERRORS VALUES PROVIDERS STATEMENTS LIMITS plugin:working
 # defines: SqliteViews
+
+
+_TOO_BIG = f"the query makes or reads a value of more than {MOST_VALUE_BYTES:,} bytes: have it take a part of that"
+_TOO_MUCH = "the query takes too much memory: have it gather less in one value"
 
 
 class SqliteViews:
@@ -207,19 +293,30 @@ class SqliteViews:
         self._label, self._pool, self._explain = label, pool, explain
         self._columns_of: dict[str, tuple[Any, list[str]]] = {}  # by statement, with the version of the schema
 
-    def _give_back(self, connection: sqlite3.Connection) -> None:
+    def _give_back(self, connection: sqlite3.Connection, is_as_before: bool) -> None:
         connection.set_progress_handler(None, 0)
-        self._pool.give_back(connection)
+        self._pool.give_back(connection, reusable=is_as_before)
+
+    def _interrupted(self, select: Select, deadline: float) -> AppError:
+        if broken_off := plugin("working").reason():
+            return cast(AppError, broken_off)
+        if time.monotonic() > deadline:
+            return QueryTimeout(f"the query took longer than {select.timeout_s:g} s")
+        return TooLarge(f"{self._label}: {_TOO_MUCH}")
 
     @contextmanager
-    def _query_errors(self, select: Select) -> Iterator[None]:
+    def _query_errors(self, select: Select, deadline: float) -> Iterator[None]:
         """Errors of a statement that an administrator wrote."""
         try:
             yield
+        except MemoryError as error:
+            raise TooLarge(f"{self._label}: {_TOO_MUCH}") from error
         except (sqlite3.Error, sqlite3.Warning, OverflowError) as error:
             code = sqlite_code(error)
             if code == "INTERRUPT":
-                raise QueryTimeout(f"the query took longer than {select.timeout_s:g} s") from error
+                raise self._interrupted(select, deadline) from error
+            if code == "TOOBIG":
+                raise TooLarge(f"{self._label}: {_TOO_BIG}") from error
             if code in ("AUTH", "READONLY") or "prohibited" in str(error):
                 raise ConfigError(f"{self._label}: the statement does more than read: {error}") from error
             if code in SQLITE_AWAY or code == "FULL":
@@ -242,9 +339,15 @@ class SqliteViews:
         statement, names = read_statement(select.statement)
         check_params(self._label, names, select.params)
         deadline = math.inf if select.timeout_s is None else time.monotonic() + select.timeout_s
-        with self._query_errors(select), ExitStack() as stack:
+        with self._query_errors(select, deadline), ExitStack() as stack:
             connection = self._pool.take()
-            stack.callback(self._give_back, connection)
+            is_wide = has_wide_format(statement)
+            stack.callback(self._give_back, connection, not is_wide)
+            stack.enter_context(bounded(connection))
+            if is_wide:
+                add_formats(connection)
+            breakable = plugin("working").breakable
+            stack.enter_context(breakable(connection.interrupt, deadline, gathers=gathers(statement)))
             if select.timeout_s is not None:
                 connection.set_progress_handler(lambda: time.monotonic() > deadline, 5000)
             try:
@@ -301,10 +404,10 @@ class SqliteViews:
     ) -> Iterator[Sequence[Json]]:
         left = math.inf if select.max_rows is None else select.max_rows
         try:
-            with self._query_errors(select):
+            with self._query_errors(select, deadline):
                 for number, row in enumerate(cursor):  # one by one: a row can have any size
                     if number % 500 == 0 and time.monotonic() > deadline:
-                        raise QueryTimeout(f"the query took longer than {select.timeout_s:g} s")
+                        raise self._interrupted(select, deadline)
                     if number >= left:
                         raise TooLarge(f"the query gives more than {select.max_rows:,} rows: narrow it")
                     odd = [

@@ -8,19 +8,20 @@ import socket
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 from urllib.parse import SplitResult
 
-from app import CHUNK_BYTES, Unavailable
+from app import CHUNK_BYTES, Unavailable, plugin
 
 # ==== 1. CLIENT ==================================================================================================
 # HTTP to the one host of a URL, by urllib3. No redirect is followed, no proxy used, and no link-local address ever
 # connected to.
-# uses: ERRORS VALUES
-# defines: Texts LINK_LOCAL NAT64 KEPT_IDLE_S is_link_local NotConnected plain_errors TimedSocket CheckedConnection
-#          HttpAnswer HttpClient
+# uses: ERRORS VALUES plugin:working
+# defines: Texts LINK_LOCAL NAT64 KEPT_IDLE_S is_link_local hang_up wanted WantedAnswers NotConnected plain_errors
+#          TimedSocket CheckedConnection HttpAnswer HttpClient
 
 Texts: TypeAlias = Mapping[str, str]
 LINK_LOCAL = tuple(map(ipaddress.ip_network, ("169.254.0.0/16", "fe80::/10", "fd00:ec2::254/128")))
@@ -36,6 +37,29 @@ def is_link_local(address: str) -> bool:
         wrapped += [ip.ipv4_mapped, ip.sixtofour]
         wrapped += [ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)] if ip in NAT64 else []
     return any(one in network for one in wrapped if one for network in LINK_LOCAL)
+
+
+def hang_up(sock: socket.socket | None) -> None:
+    """End what waits on a socket, at once: of TLS its own method would say goodbye first."""
+    if sock is not None:
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+
+def wanted(response: Any) -> AbstractContextManager[None]:
+    """While the block runs, the body of an answer of urllib3 is waited for as long as somebody wants it."""
+    connection = getattr(response, "connection", None)
+    found: AbstractContextManager[None] = plugin("working").breakable(partial(hang_up, getattr(connection, "sock", None)))
+    return found
+
+
+class WantedAnswers:
+    """Mixed into connections of urllib3: the heads of their answers are waited for as long as somebody wants them."""
+
+    sock: Any
+
+    def getresponse(self) -> Any:
+        with plugin("working").breakable(partial(hang_up, self.sock)):
+            return super().getresponse()  # type: ignore[misc]
 
 
 class NotConnected(Exception):
@@ -81,7 +105,8 @@ class TimedSocket(socket.socket):
 
     def recv_into(self, *args: Any) -> int:
         self._limit_wait()
-        return super().recv_into(*args)
+        with plugin("working").breakable(partial(hang_up, self)):
+            return super().recv_into(*args)
 
 
 class CheckedConnection:
