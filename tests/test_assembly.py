@@ -610,17 +610,12 @@ def test_a_session_whose_token_is_dead_can_still_be_signed_out(site: Site) -> No
     assert [(e["subject"], e["outcome"]) for e in site.audit(action="sign_out")] == [("", "ok")]
 
 
-def test_guessing_leaves_few_entries_that_say_how_many_they_were(site: Site, clock: Clock) -> None:
-    def guess(times: int) -> list[int]:
-        for _ in range(times):
-            with pytest.raises(Unauthenticated):
-                site.app.office.sign_in("x", "r", "203.0.113.7")
-        site.app.office.refusals.flush()
-        return [entry["count"] for entry in site.audit(outcome="denied")]
-
-    assert guess(70) == [1, 1, 1, 1, 1, 65]
-    clock.now += 3600
-    assert guess(6) == [1, 1, 1, 1, 1, 65, 1, 1, 1, 1, 1, 1]
+def test_guessing_leaves_few_entries_that_say_how_many_they_were(site: Site) -> None:
+    for _ in range(70):
+        with pytest.raises(Unauthenticated):
+            site.app.office.sign_in("x", "r", "203.0.113.7")
+    site.app.office.refusals.flush()
+    assert [entry["count"] for entry in site.audit(outcome="denied")] == [1, 1, 1, 1, 1, 65]
 
 
 def test_a_sign_in_link_that_many_use_at_once_lets_one_in(site: Site) -> None:

@@ -1143,7 +1143,7 @@ def test_a_body_has_half_a_minute_and_a_second_for_each_kilobyte(
 @pytest.mark.parametrize(
     ("error", "problem"),
     [
-        *((TimeoutError(), app.RequestTimeout), (app._Lost(), app.BadRequest)),
+        *((TimeoutError(), app.RequestTimeout), (app.Gone(), app.BadRequest)),
         *((app.BadRequest("a broken chunk"), app.BadRequest), (app.Unavailable("too many"), app.Unavailable)),
     ],
 )
