@@ -4284,15 +4284,15 @@ class HttpRunner(Runner):
         return exchange.format.written(exchange, response) or _written(exchange, response)
 
     def _readyz(self, exchange: Exchange) -> Answer:
-        """503 while a provider is away. Paused queues and faults of a later app.toml are told too, and are no reason to send
-        people elsewhere."""
+        """503 while a provider is away. Paused queues, faults of a later app.toml and failed backups are told too, and are
+        no reason to send people elsewhere."""
         providers, queues, trouble = self.host.ready(), dict(self.queues()), self.trouble.get()
-        status, code = "ok", 200
-        if trouble or any(state != "ok" for state in queues.values()):
-            status = "degraded"
+        backup = plugin("backup_job").condition(self.host, providers)
+        is_degraded = trouble or "why" in backup or any(state != "ok" for state in queues.values())
+        status, code = "degraded" if is_degraded else "ok", 200
         if any(state != "ok" for state in providers.values()):
             status, code = "unavailable", 503
-        told: Value = {"status": status, "providers": providers, "queues": queues, "reload": trouble}
+        told: Value = {"status": status, "providers": providers, "queues": queues, "reload": trouble, "backup": backup}
         return json_answer(code, {name: one for name, one in told.items() if one})
 
 

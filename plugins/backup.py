@@ -32,6 +32,7 @@ from app import (
     Config,
     ConfigError,
     Conflict,
+    FilesConfig,
     Insert,
     NotFound,
     Provider,
@@ -164,6 +165,7 @@ def remove_left(folder: Path, pattern: str) -> None:
 # defines: Restore restore_into verify
 
 _HEADER = re.compile(r"\s*\[\[?\s*([^\]]+?)\s*\]")
+_NOT_LOCAL = ("backup", "audit")  # tables of app.toml: a copy of a site must not take the place of its backups
 
 
 class Restore:
@@ -217,7 +219,8 @@ class Restore:
         """What app.toml says, with all its data in its own folder, and in SQLite or folders alone."""
         site = {name: value for name, value in raw.get("site", {}).items() if name != "data"}
         providers = {name: self._local(name) for name in raw.get("providers", {})}
-        return raw | ({"site": site} if "site" in raw else {}) | {"providers": providers}
+        others = {name: table for name, table in raw.items() if name not in _NOT_LOCAL}
+        return others | ({"site": site} if "site" in raw else {}) | {"providers": providers}
 
     def _local(self, name: str) -> dict[str, str]:
         facts = self.manifest["providers"].get(name, {})
@@ -235,8 +238,8 @@ class Restore:
             if header := _HEADER.match(line):
                 table = tuple(part.strip().strip("\"'") for part in header[1].split("."))
                 name = table[1] if table[0] == "providers" and len(table) > 1 else ""
-                skips = name in wanted["providers"]
-                if skips and name not in seen:
+                skips = name in wanted["providers"] or table[0] in _NOT_LOCAL
+                if skips and name and name not in seen:
                     seen.add(name)
                     lines += [line, *(f'{key} = "{value}"' for key, value in self._local(name).items()), ""]
             if not skips and not (table == ("site",) and re.match(r"\s*data\s*=", line)):
@@ -389,8 +392,9 @@ def verify(path: Path, registry: Registry | None = None) -> Value:
 
 # ==== 3. BACKUP ==================================================================================================
 # From an open site to an archive.
-# uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS ASSEMBLY ARCHIVE RESTORE plugin:copy plugin:disk
-# defines: Backup make
+# uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS ASSEMBLY ARCHIVE RESTORE plugin:backup_places plugin:copy
+#       plugin:disk
+# defines: Backup check_folder make
 
 _SITE_FOLDERS = ("templates", "plugins")  # beside app.toml
 
@@ -506,8 +510,19 @@ class Backup:
         for one in blobs.scan():
             if isinstance(one, Unseen):
                 self.leave_out(f"{name}: {one.path}", one.problem)
-            elif isinstance(one, Blob):
+            elif isinstance(one, Blob) and not self._is_backup(name, one.path):
                 yield one
+
+    def _is_backup(self, provider: str, path: str) -> bool:
+        """Whether a file is a backup itself, beside the shares, which is not to be in the next one."""
+        is_one = plugin("backup_places").is_archive(path.rpartition("/")[2].removesuffix(".partial"))
+        return is_one and not any(path.startswith(prefix) for prefix in self._shared(provider))
+
+    def _shared(self, provider: str) -> list[str]:
+        """The folders of a provider that shares show."""
+        config = self._app.config
+        shares = [one for one in config.resources if isinstance(one, FilesConfig)]
+        return [one.prefix for one in shares if config.provider_name(one.provider) == provider]
 
 
 def _stamp(at: float) -> str:
@@ -515,15 +530,16 @@ def _stamp(at: float) -> str:
     return time.strftime("%Y-%m-%dT%H%M%SZ", time.gmtime(at))
 
 
+def check_folder(app: App, folder: Path) -> None:
+    """Raises ConfigError if others could read what is put into a folder."""
+    for fault in plugin("backup_places").folder_faults(app.providers, folder):
+        raise ConfigError(fault)
+
+
 def make(app: App, folder: Path, *, with_keys: bool, step: Callable[[int], None] = lambda done: None) -> Path:
     """An archive of an open site in a folder, tried out; until it is whole its name ends with ".partial"."""
+    check_folder(app, folder)
     plugin("disk").make_folder(folder)
-    real = Path(os.path.realpath(folder))
-    for name, provider in app.providers.items():
-        if provider.serves_places and any(real.is_relative_to(os.path.realpath(place)) for place in provider.places()):
-            raise ConfigError(
-                f"{folder} is in a folder that provider {name} serves, where others can read it: name another one"
-            )
     remove_left(folder, "satchel-*.zip.partial")
     path = folder / f"satchel-{_stamp(app.clock())}.zip"
     partial = path.with_name(path.name + ".partial")
@@ -548,14 +564,16 @@ def make(app: App, folder: Path, *, with_keys: bool, step: Callable[[int], None]
 
 
 def _write(app: App, backup: Backup, archive: zipfile.ZipFile, *, with_keys: bool) -> None:
+    app.state.open()
+    backup.manifest["site"] = app.site_id()
     backup.site(with_keys=with_keys)
     kept = {id(one) for resource in app.resources.values() for one in stores(resource)} | {id(app.state)}
-    needed = app.needed()
+    needed, to = app.needed(), app.config.extensions.get("backup", {}).get("to", "")
     for name, provider in app.providers.items():
         if provider.kind == "generic":
             backup.leave_out(name, "another service keeps it")
         elif id(provider) not in kept:
-            backup.leave_out(name, "it is only read here")
+            backup.leave_out(name, "backups go there" if name == to.partition("/")[0] else "it is only read here")
         else:
             provider.open()
             backup.provider(name, provider, needed.get(name, {}))
@@ -565,7 +583,7 @@ def _write(app: App, backup: Backup, archive: zipfile.ZipFile, *, with_keys: boo
 
 # ==== 4. SERVER ==================================================================================================
 # server backup, backups, verify and restore.
-# uses: ERRORS VALUES CONTRACTS RESTORE BACKUP plugin:copy
+# uses: ERRORS VALUES CONTRACTS ASSEMBLY RESTORE plugin:backup_places plugin:copy
 # defines: Command:server_backup Command:server_backups Command:server_verify Command:server_restore ServerBackup
 #          ServerBackups ServerVerify ServerRestore
 
@@ -582,19 +600,28 @@ def _plainly() -> Iterator[None]:
         raise ConfigError(f"the name of a file beside app.toml is not UTF-8: {error.object!r}") from error
 
 
-def _backups(folder: Path) -> list[Path]:
-    """The archives of a folder that are whole, the newest first."""
-    return sorted(folder.glob("satchel-*.zip"), reverse=True)
+_TARGET = "a folder, or PROVIDER or PROVIDER/FOLDER of app.toml (default [backup] to, else data/backups)"
+_BACKUP = "path of the file, its address as server backups shows it, or its name in the default place"
 
 
-def _named(backup: str, site: Site) -> Path:
-    """The archive of that path, or of that name in data/backups."""
-    path = Path(backup)
-    if not path.is_file() and path.name == backup:
-        path = site.config.site.data / "backups" / backup
-    if not path.is_file():
-        raise NotFound(f"there is no backup {backup}: server backups lists those that there are")
-    return path
+def _place(target: str | None, app: App) -> Any:
+    """The Place that TARGET means."""
+    places = plugin("backup_places")
+    if not target:
+        return places.default_place(app.config, app.providers)
+    return places.place_of(target, app.config, app.providers, Path.cwd())
+
+
+@contextmanager
+def _archive_here(backup: str, site: Site) -> Iterator[Path]:
+    """The file of BACKUP, fetched if it is elsewhere. Of app.toml it needs the providers at most."""
+    if backup.startswith(("/", ".")) and Path(backup).is_file():
+        yield Path(backup).absolute()
+        return
+    with _plainly(), site.looked_at(strict=False) as app:
+        place, archive = plugin("backup_places").archive_at(backup, app.config, app.providers)
+        with place.here(archive, app.config.site.data) as path:
+            yield path.absolute()
 
 
 class ServerBackup(Command):
@@ -607,36 +634,36 @@ class ServerBackup(Command):
   app.pyz server backup --with-keys /mnt/backups"""
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("target", metavar="TARGET", nargs="?", help="folder that receives it (default data/backups)")
+        parser.add_argument("target", metavar="TARGET", nargs="?", help=f"where it goes: {_TARGET}")
         keys = "with the key ring: tokens and sessions work after a restore, and whoever has the file can make some"
         parser.add_argument("--with-keys", action="store_true", help=keys)
 
     def run(self, args: argparse.Namespace, site: Site) -> int:
-        folder = Path(args.target) if args.target else site.config.site.data / "backups"
         with _plainly(), site.looked_at() as app, closing(plugin("copy").Bar()) as bar:
             bar.begin("backup", 0)
-            path = make(app, folder.absolute(), with_keys=args.with_keys, step=bar.step)
-        site.print_json({"path": str(path), "size_bytes": path.stat().st_size}) if args.json else site.print(str(path))
+            made = _place(args.target, app).make(app, with_keys=args.with_keys, step=bar.step)
+        site.print_json({"path": made.address, "size_bytes": made.size_bytes}) if args.json else site.print(made.address)
         if not args.with_keys:
             site.say("without the key ring: after a restore everybody needs a new token (--with-keys keeps them)")
         return 0
 
 
 class ServerBackups(Command):
-    """Those in a folder, the newest first."""
+    """Those in a place, the newest first."""
 
     kind = "server backups"
     help = "list the backups"
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("target", metavar="TARGET", nargs="?", help="folder that has them (default data/backups)")
+        parser.add_argument("target", metavar="TARGET", nargs="?", help=f"where they are: {_TARGET}")
 
     def run(self, args: argparse.Namespace, site: Site) -> int:
-        found = _backups(Path(args.target) if args.target else site.config.site.data / "backups")
+        with _plainly(), site.looked_at(strict=False) as app:
+            found = _place(args.target, app).archives()
         if args.json:
-            site.print_json([{"path": str(path), "size_bytes": path.stat().st_size} for path in found])
+            site.print_json([{"path": one.address, "size_bytes": one.size_bytes} for one in found])
         else:
-            site.print(*(f"{path}  {path.stat().st_size / 1e6:,.1f} MB" for path in found))
+            site.print(*(f"{one.address}  {one.size_bytes / 1e6:,.1f} MB" for one in found))
             site.say(*([] if found else ["there is no backup yet: server backup makes one"]))
         return 0
 
@@ -648,11 +675,11 @@ class ServerVerify(Command):
     help = "check a backup: restore it temporarily, compare every count and digest, and open it"
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("backup", metavar="BACKUP", help="path of the file, or its name in data/backups")
+        parser.add_argument("backup", metavar="BACKUP", help=_BACKUP)
 
     def run(self, args: argparse.Namespace, site: Site) -> int:
-        with _plainly():
-            manifest = verify(_named(args.backup, site).absolute())
+        with _archive_here(args.backup, site) as path:
+            manifest = verify(path)
         if args.json:
             site.print_json({"ok": True, "manifest": manifest})
         else:
@@ -679,16 +706,16 @@ class ServerRestore(Command):
     help = "restore a backup as a site in a new folder"
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("backup", metavar="BACKUP", help="path of the file, or its name in data/backups")
+        parser.add_argument("backup", metavar="BACKUP", help=_BACKUP)
         parser.add_argument("folder", metavar="DIR", help="new or empty folder")
         local = "keep everything in DIR, in SQLite and folders, and change app.toml to that"
         parser.add_argument("--local", action="store_true", help=local)
 
     def run(self, args: argparse.Namespace, site: Site) -> int:
-        path, folder = _named(args.backup, site).absolute(), Path(args.folder).absolute()
+        folder = Path(args.folder).absolute()
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise Conflict(f"{args.folder} is not empty: name a new folder")
-        with _plainly(), closing(plugin("copy").Bar()) as bar:
+        with _archive_here(args.backup, site) as path, closing(plugin("copy").Bar()) as bar:
             bar.begin("restore", 0)
             manifest = restore_into(path, folder, local=args.local, step=bar.step)
         if args.json:

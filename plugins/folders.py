@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from app import BUNDLED, AppConfig, Blobs, Config, Fault, Provider
+from app import BUNDLED, AppConfig, Blobs, Config, Fault, Provider, plugin
 
 # ==== 1. FOLDERS =================================================================================================
 # Compares where providers and apps keep their data with what no visitor may reach: keys, secrets, databases, app.toml,
 # programs, and pages that can run programs. It runs whenever an App is built.
-# uses: ERRORS VALUES CONFIG CONTRACTS
+# uses: ERRORS VALUES CONFIG CONTRACTS plugin:backup_places
 # defines: and_list folder_faults
 
 
@@ -25,7 +25,9 @@ def and_list(words: Iterable[str]) -> str:
 
 
 def folder_faults(config: Config, providers: Mapping[str, Provider], statics: Sequence[Blobs]) -> Iterator[Fault]:
-    """A fault for each place that is, holds or lies in something that visitors must not reach."""
+    """A fault for each place that is, holds or lies in something that visitors must not reach; backups are such a thing."""
+    if any(config.extensions.get(kind, {}).get(key) for kind, key in (("backup", "to"), ("audit", "keep"))):
+        yield from plugin("backup_places").place_faults(config, providers)
     guarded = _Guarded(config)
     databases = [(f"provider {name}", place) for name, one in providers.items() for place in one.places()]
     static_places = {one.name: one.places()[0] for one in statics}

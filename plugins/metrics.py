@@ -23,7 +23,7 @@ from app import Action, Answer, AppError, Asked, Host, Request, Value
 
 # ==== 1. METRICS =================================================================================================
 # The meters, the shared memory that they count in, and the answers that show them.
-# uses: ERRORS VALUES CONTRACTS RUNNERS plugin:working
+# uses: ERRORS VALUES CONTRACTS RUNNERS plugin:backup_job plugin:working
 # defines: Route:metrics SCRAPE_PING_S OTHER Meter METERS label_values Meters samples exposition Metrics
 
 SCRAPE_PING_S = 1.5  # for a provider to answer: who asks for metrics asks every few seconds
@@ -69,6 +69,8 @@ METERS: Mapping[str, Meter] = {
         Meter("satchel_queue_up", "gauge", "1 while the queue is worked on, 0 while it is at rest", ("queue",)),
         Meter("satchel_provider_up", "gauge", "1 for a provider that answers, 0 for one that is away", ("provider",)),
         Meter("satchel_provider_ping_seconds", "gauge", "Round trip to a provider that answers", ("provider",)),
+        Meter("satchel_backup_age_seconds", "gauge", "Since the last backup that is good was begun; missing without one"),
+        Meter("satchel_backup_failures", "gauge", "Backups that failed since the last good one"),
         Meter("satchel_build_info", "gauge", "1; the label is what counts", ("version",)),
         Meter("satchel_start_time_seconds", "gauge", "When the server began, in Unix seconds"),
     )
@@ -248,7 +250,13 @@ def _gauges(site: Any) -> Iterator[tuple[_SeriesKey, float]]:
     states = site.queues()
     for queue in site.config.sqs.queues if states else ():  # "all" tells of a runner that is not there
         yield ("satchel_queue_up", queue.name), "all" not in states and states.get(queue.name) == "ok"
-    for name, ping in site.health.pings(SCRAPE_PING_S).items():
+    pings = site.health.pings(SCRAPE_PING_S)
+    states = {name: "away" if isinstance(ping, AppError) else "ok" for name, ping in pings.items()}
+    if backup := app.plugin("backup_job").condition(site, states):
+        yield ("satchel_backup_failures",), backup["failures"]
+        if backup["age_s"] is not None:
+            yield ("satchel_backup_age_seconds",), backup["age_s"]
+    for name, ping in pings.items():
         yield ("satchel_provider_up", name), not isinstance(ping, AppError)
         if not isinstance(ping, AppError):
             yield ("satchel_provider_ping_seconds", name), ping

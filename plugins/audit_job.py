@@ -1,0 +1,82 @@
+"""[audit]: older entries of the audit trail go, once a backup has them."""
+
+from __future__ import annotations
+
+import re
+import threading
+from pathlib import Path
+from typing import Any
+
+import app
+from app import CONVERTERS, Action, Caller, Condition, Delete, Query, Records, Setting, Write, new_id, plugin, rfc3339
+
+# ==== 1. AUDITS ==================================================================================================
+# Entries that are older than `keep` and than the last good backup are removed, a few at a time. Their keys sort by time, so
+# that no provider has to look at others.
+# uses: VALUES CONFIG CONTRACTS plugin:locale
+# defines: Job:audit Audits
+
+_BATCH = 500  # entries a commit, which takes some milliseconds
+_PAUSE_S = 0.1  # between commits, for others to write
+_MARGIN_S = 3600.0  # between an entry's time and its commit, and between the clocks of nodes
+
+
+def _duration(raw: Any, folder: Path) -> Any:
+    """Seconds; 0 for "", which is for ever. Years count 365 days."""
+    if raw == "":
+        return 0
+    if isinstance(raw, str) and (years := re.fullmatch(r"([0-9]{1,2})\s*y", raw)):
+        raw = f"{int(years[1]) * 365}d"
+    return CONVERTERS["duration"](raw, folder)
+
+
+class Audits(app.Job):
+    """Prunes the audit trail wherever it is kept: beside the records of each provider."""
+
+    kind = "audit"
+    settings = (
+        Setting(
+            "keep", "duration", "", 'how long entries are kept; "" = for ever; needs [backup], which has them first',
+            convert=_duration,
+        ),
+    )  # fmt: skip
+    every_s = 3600
+    scope = "site"
+
+    def run(self, site: Any, stop: threading.Event) -> None:
+        row = site.state.get("_settings", "backup") if self.options.get("keep") else None
+        good_at = row.value.get("good_at", 0) if row else 0
+        now = site.clock()
+        if not good_at or good_at > now:  # a backup of the future was made while the clock was wrong
+            return
+        before = min(now - self.options["keep"], float(good_at) - _MARGIN_S)
+        removed = sum(self._prune(records, before, stop) for records in site.audit_stores())
+        if removed:
+            entry = site.audit.entry(Caller("job:audit"), "job", new_id(now), "admin/audit", Action.DELETE)
+            site.audit.best_effort(entry | {"after": {"entries": removed, "older_than": rfc3339(before)}})
+
+    def _prune(self, records: Records, before: float, stop: threading.Event) -> int:
+        """Remove the entries of an earlier time from where one provider keeps them; returns how many. Damaged ones, which
+        no backup has, stay."""
+        size, last, removed = min(_BATCH, records.most_writes or _BATCH), "", 0
+        end = f"{int(before * 1000):012x}"  # of a UUIDv7, which begins with its milliseconds
+        while not stop.is_set():
+            where = (Condition("id", "lt", end), *([Condition("id", "gt", last)] if last else []))
+            page = records.find(Query("_audit", where, ("id",), size))
+            old: list[Write] = [Delete("_audit", one.key, one.version) for one in page.items if _is_before(one, before)]
+            records.commit(old)
+            removed += len(old)
+            if page.next is None:
+                break
+            last = page.items[-1].key
+            stop.wait(_PAUSE_S)
+        return removed
+
+
+def _is_before(entry: app.Record, before: float) -> bool:
+    if entry.damage or app.damage_of(entry.value):
+        return False
+    try:
+        return float(plugin("locale").parse_rfc3339(entry.value["at"])) < before
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return False
