@@ -96,7 +96,7 @@ class Site:
     ) -> None:
         raw = tomllib.loads(toml, parse_float=app.exact_number)
         settings = registry.provider_settings
-        self.app = App(app.read_config(raw, folder, "app.toml", settings), registry, clock)
+        self.app = App(app.read_config(raw, folder, "app.toml", settings, registry.tables), registry, clock)
         self.app.open()
         self.folder = folder
         self.root = self.token("root", "**:*")

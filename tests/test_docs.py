@@ -507,7 +507,7 @@ def test_every_piece_of_app_toml_is_accepted(one: Path, tmp_path: Path, monkeypa
     available = app.load_registry(tmp_path)
     for piece in (content for _, content in blocks(text, "toml")):
         raw = merged(tomllib.loads(STARTER), tomllib.loads(piece))
-        config = app.read_config(raw, tmp_path, one.name, available.provider_settings)
+        config = app.read_config(raw, tmp_path, one.name, available.provider_settings, available.tables)
         app.App(config, available).close()
 
 
