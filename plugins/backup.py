@@ -573,7 +573,8 @@ def _write(app: App, backup: Backup, archive: zipfile.ZipFile, *, with_keys: boo
         if provider.kind == "generic":
             backup.leave_out(name, "another service keeps it")
         elif id(provider) not in kept:
-            backup.leave_out(name, "backups go there" if name == to.partition("/")[0] else "it is only read here")
+            if name != to.partition("/")[0]:  # where backups go
+                backup.leave_out(name, "it is only read here")
         else:
             provider.open()
             backup.provider(name, provider, needed.get(name, {}))
