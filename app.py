@@ -7540,7 +7540,9 @@ class PendingCommit:
         self.work = work
         self.result: Any = None
         self.error: BaseException | None = None
-        self.done = False
+        self.leads = False
+        self.turn = threading.Lock()  # held until it has one of them, or leads
+        self.turn.acquire()
 
 
 class GroupCommit:
@@ -7551,31 +7553,41 @@ class GroupCommit:
 
     def __init__(self, run: Callable[[list[PendingCommit]], None]) -> None:
         self._run = run
-        self._changed = threading.Condition()
+        self._mutex = threading.Lock()
         self._waiting: list[PendingCommit] = []
-        self._led = False
+        self._is_led = False
 
     def submit(self, work: Any) -> Any:
         """The result of the work, once it is durable."""
         job = PendingCommit(work)
-        with self._changed:
+        with self._mutex:
             self._waiting.append(job)
-            try:
-                while self._led and not job.done:
-                    self._changed.wait()
-            except BaseException:
+            if not self._is_led:
+                self._choose_leader()
+        try:
+            job.turn.acquire()
+        except BaseException:
+            with self._mutex:
                 self._waiting = [other for other in self._waiting if other is not job]
-                raise
-            if not job.done:
-                self._led = True
-                jobs, self._waiting = self._waiting, []
-        if not job.done:
-            self._lead(jobs)
+                if job.leads:
+                    self._choose_leader()
+            raise
+        if job.leads:
+            self._lead()
         if job.error:
             raise job.error
         return job.result
 
-    def _lead(self, jobs: list[PendingCommit]) -> None:
+    def _choose_leader(self) -> None:
+        """Whoever waits longest: nobody else is woken for it. The caller holds the mutex."""
+        self._is_led = bool(self._waiting)
+        for job in self._waiting[:1]:
+            job.leads = True
+            job.turn.release()
+
+    def _lead(self) -> None:
+        with self._mutex:
+            jobs, self._waiting = self._waiting, []
         try:
             self._run(jobs)
         except BaseException as error:
@@ -7586,11 +7598,11 @@ class GroupCommit:
             if not isinstance(error, Exception):
                 raise
         finally:
-            with self._changed:
-                self._led = False
-                for job in jobs:
-                    job.done = True
-                self._changed.notify_all()
+            with self._mutex:
+                self._choose_leader()
+            for job in jobs:
+                if not job.leads:
+                    job.turn.release()
 
 
 class ProcessLock:

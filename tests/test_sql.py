@@ -10,9 +10,10 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -125,11 +126,27 @@ def test_an_error_of_the_group_reaches_everybody_and_the_next_group_runs() -> No
     assert group.submit(4) == 4
 
 
+class InterruptedTurn:
+    """Of a thread that is interrupted while it waits; `at` says when."""
+
+    def __init__(self, at: threading.Event) -> None:
+        self.at, self.given = at, threading.Event()
+
+    def acquire(self) -> None:
+        self.at.wait()
+        raise KeyboardInterrupt
+
+    def release(self) -> None:
+        self.given.set()
+
+
+@pytest.mark.parametrize("is_to_lead", [False, True])
 def test_a_waiting_thread_that_is_interrupted_holds_nobody_up_and_its_work_is_not_done(
-    monkeypatch: pytest.MonkeyPatch,
+    is_to_lead: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
-    first, go = threading.Event(), threading.Event()
+    first, go, interrupts = threading.Event(), threading.Event(), threading.Event()
+    turn, made = InterruptedTurn(interrupts), app.PendingCommit
 
     def run_jobs(jobs: list[app.PendingCommit]) -> None:
         first.set()
@@ -137,25 +154,81 @@ def test_a_waiting_thread_that_is_interrupted_holds_nobody_up_and_its_work_is_no
         for job in jobs:
             done.append(job.work)
 
-    def interrupted() -> None:
-        raise KeyboardInterrupt
+    def pending(work: str) -> app.PendingCommit:
+        job: Any = made(work)
+        if work == "x":
+            job.turn = turn
+        return cast(app.PendingCommit, job)
 
-    group = app.GroupCommit(run_jobs)
-    threads = [threading.Thread(target=group.submit, args=(work,)) for work in ("leader", "a")]
-    threads[0].start()
-    first.wait()
-    threads[1].start()
-    while not group._waiting:
-        pass
-    with monkeypatch.context() as patched:
-        patched.setattr(group._changed, "wait", interrupted)
+    def interrupted() -> None:
         with pytest.raises(KeyboardInterrupt):
             group.submit("x")
+
+    monkeypatch.setattr(app, "PendingCommit", pending)
+    group = app.GroupCommit(run_jobs)
+    leader, x, a = partial(group.submit, "leader"), interrupted, partial(group.submit, "a")
+    threads = [threading.Thread(target=target, daemon=True) for target in (leader, x, a)]
+    for number, thread in enumerate(threads):
+        thread.start()
+        first.wait()
+        while len(group._waiting) < number:
+            pass
+    if not is_to_lead:
+        interrupts.set()
+        threads[1].join()
     go.set()
+    if is_to_lead:
+        turn.given.wait()  # the leader has made it the next one, and has not noticed that it will not come
+        interrupts.set()
     for thread in threads:
-        thread.join()
+        thread.join(20)
+    assert not any(thread.is_alive() for thread in threads)
     group.submit("y")
     assert done == ["leader", "a", "y"]
+
+
+def test_one_commit_wakes_the_next_leader_and_none_of_those_that_wait_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    woken: list[str] = []
+    gates = {"leader": threading.Event(), "a": threading.Event()}
+    begun = {name: threading.Event() for name in gates}
+    made = app.PendingCommit
+
+    class Turn:
+        def __init__(self, work: str, lock: Any) -> None:
+            self.work, self.lock = work, lock
+
+        def acquire(self) -> None:
+            self.lock.acquire()
+            woken.append(self.work)
+
+        def release(self) -> None:
+            self.lock.release()
+
+    def run_jobs(jobs: list[app.PendingCommit]) -> None:
+        begun[jobs[0].work].set()
+        gates[jobs[0].work].wait()
+
+    def pending(work: str) -> app.PendingCommit:
+        job: Any = made(work)
+        job.turn = Turn(work, job.turn)
+        return cast(app.PendingCommit, job)
+
+    monkeypatch.setattr(app, "PendingCommit", pending)
+    group = app.GroupCommit(run_jobs)
+    threads = [threading.Thread(target=group.submit, args=(work,)) for work in ("leader", "a", "b", "c")]
+    for number, thread in enumerate(threads):
+        thread.start()
+        begun["leader"].wait()
+        while len(group._waiting) < number:
+            pass
+    gates["leader"].set()
+    begun["a"].wait()
+    threads[0].join()
+    assert woken == ["leader", "a"]
+    gates["a"].set()
+    for thread in threads:
+        thread.join()
+    assert sorted(woken) == ["a", "b", "c", "leader"]
 
 
 def test_a_table_made_in_a_commit_that_was_undone_is_made_again(sql: app.SqlProvider) -> None:
