@@ -63,7 +63,7 @@ import threading
 import time
 import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -2178,7 +2178,7 @@ class Host(Protocol):
         """The endpoint of a path inside any resource of a type such as forms, declared or not; of admin by its name."""
 
     def describe(self, credential: str | None) -> list[Value]:
-        """Type, address, title and declared shapes of each resource that the credential may open; None means all."""
+        """Type, address, title, whether it is public, and declared shapes of what the credential may open; None: all."""
 
     def count(self, name: str, *labels: str, by: float = 1) -> None:
         """Adds to a counter. `labels` are values of its declared labels; one that is not known beforehand is "other"."""
@@ -2256,11 +2256,12 @@ class Command(Extension, ABC):
 # Transports: the only section that knows HTTP and how messages are worked on. A runner makes Requests of what comes in,
 # hands them to its Host, and renders Responses and AppErrors as pages, JSON, CSV, NDJSON, bytes or messages.
 # uses: ERRORS VALUES CONFIG CONTRACTS
-# defines: Runner Asked Answer Format Route HTTP_METHODS PAGE_POLICY BodyReader Exchange json_answer see_other
-#          problem_details list_page error_headers methods_of JsonFormat CsvFormat NdjsonFormat send_content HttpDoor
-#          ELSEWHERE log_fault Head parse_head Limits DEFAULT_LIMITS Gone Connection Seats SharedText HttpServer HttpRunner
-#          Attribute Message is_credential bad_envelope Queue LEASE_MARGIN_S RetryPolicy DEFAULT_RETRIES LeaseLost
-#          Stopping Delivery HealthCache Failures OUTCOMES Outcome Consumer SqsRunner Generation Supervisor
+# defines: Runner Asked Answer Format Route HTTP_METHODS PAGE_POLICY BodyReader Exchange json_answer see_other head_bytes
+#          problem_details list_page error_headers methods_of problem_answer JsonFormat CsvFormat NdjsonFormat
+#          send_content HttpDoor ELSEWHERE log_fault Head parse_head Limits DEFAULT_LIMITS Gone Connection Seats
+#          SharedText HttpServer HttpRunner Attribute Message is_credential bad_envelope Queue LEASE_MARGIN_S RetryPolicy
+#          DEFAULT_RETRIES LeaseLost Stopping Delivery HealthCache Failures OUTCOMES Outcome Consumer SqsRunner
+#          Generation Supervisor
 
 
 class Runner(ABC):
@@ -2677,7 +2678,7 @@ def _phrase(status: int) -> str:
     return HTTPStatus(status).phrase if status in set(HTTPStatus) else ""
 
 
-def _head_bytes(answer: Answer, *more: str) -> bytes:
+def head_bytes(answer: Answer, *more: str) -> bytes:
     """The head of an answer, with more lines. Raises ValueError if one would become two."""
     dated = [*answer.headers, ("Date", _date(int(time.time())))]
     headers = [f"{name}: {value}" for name, value in dated]
@@ -2790,7 +2791,7 @@ def _written(exchange: Exchange, response: Response) -> Answer:
     return json_answer(201 if response.created else 200, data, headers)
 
 
-def _problem_answer(request_id: str, error: AppError) -> Answer:
+def problem_answer(request_id: str, error: AppError) -> Answer:
     """What a request that failed answers to programs."""
     return json_answer(error.status, problem_details(request_id, error), error_headers(error), _PROBLEM_MEDIA)
 
@@ -3004,7 +3005,8 @@ def send_content(exchange: Exchange, content: Content, *, trusted: bool = False)
     ranges = _wanted_ranges(exchange, blob)
     headers += _own_headers(content.name) if trusted else _media_headers(content.name)
     if ranges and len(ranges) > 1:
-        return _send_ranges(exchange, content, ranges, headers)
+        headers, parts = plugin("byte_ranges").several(content, ranges, headers)
+        return Answer(206, headers, _Stream(parts, parts))
     start, length = ranges[0] if ranges else (0, blob.size_bytes)
     headers.append(("Content-Length", str(length)))
     if ranges:
@@ -3018,27 +3020,6 @@ def _stretch(exchange: Exchange, content: Content, start: int, length: int) -> A
         return b""
     reader = content.read(start, length)
     return reader if hasattr(reader, "fileno") else _Stream(iter(reader), reader)
-
-
-def _send_ranges(exchange: Exchange, content: Content, ranges: _Ranges, headers: _Headers) -> Answer:
-    """multipart/byteranges (RFC 9110 section 14.6)."""
-    boundary, size = secrets.token_hex(16), content.blob.size_bytes
-    lead = f"\r\n--{boundary}\r\nContent-Type: {dict(headers)['Content-Type']}\r\nContent-Range: bytes "
-    heads = [f"{lead}{start}-{start + length - 1}/{size}\r\n\r\n".encode() for start, length in ranges]
-    tail = f"\r\n--{boundary}--\r\n".encode()
-    total = sum(map(len, heads)) + sum(length for _, length in ranges) + len(tail)
-    headers = [(name, value) for name, value in headers if name != "Content-Type"]
-    headers += [("Content-Type", f"multipart/byteranges; boundary={boundary}"), ("Content-Length", str(total))]
-
-    def chunks() -> Generator[bytes, None, None]:
-        for head, (start, length) in zip(heads, ranges, strict=True):
-            yield head
-            with closing(content.read(start, length)) as reader:
-                yield from reader
-        yield tail
-
-    sent = chunks()
-    return Answer(206, headers, b"" if exchange.method == "HEAD" else _Stream(sent, sent))
 
 
 # ---- the door
@@ -3322,7 +3303,6 @@ _SMALL_BYTES = 65_536  # a rest of a body that is skipped if nobody wanted it; a
 _STAY_S = 0.02  # how long a thread waits for the next request of a client, while others have nothing to do
 _PATIENCE_S = 0.005  # how long a thread waits for a client before another one works in its place
 _TICK_S = 0.1  # between looks at deadlines
-_FULL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 5\r\nConnection: close\r\n\r\n"
 
 
 class Limits(NamedTuple):
@@ -3537,10 +3517,11 @@ class Connection:
         if self.buffer in (b"", b"\r"):
             return None
         if self.is_idle:
-            self.is_idle, self.deadline = False, time.monotonic() + self.limits.head_s
+            self.is_idle, self.request_id, self.deadline = False, "", time.monotonic() + self.limits.head_s
         if end := self.buffer.find(b"\r\n\r\n") + 1:
-            data, self.buffer = self.buffer[: end + 3], self.buffer[end + 3 :]
-            return parse_head(data)
+            head = parse_head(self.buffer[: end + 3])
+            self.buffer = self.buffer[end + 3 :]
+            return head
         if _NEVER_HEAD.match(self.buffer):
             raise BadRequest("this is not the head of a request")
         _check_lengths(self.buffer)
@@ -3564,10 +3545,8 @@ class Connection:
     def _refuse(self, error: AppError, head: Head | None = None) -> int | None:
         """Answer what cannot be served, as the last answer."""
         self._drop_file()
-        answer = _problem_answer(self.request_id or new_id(time.time()), error)
         self.keeps = False
-        lead = _head_bytes(answer, "Connection: close", f"Content-Length: {len(answer.body)}")
-        return self._begin(lead if head and head.method == "HEAD" else lead + answer.body)
+        return self._begin(plugin("unserved").refusal(self, error, head))
 
     def _answer(self, head: Head, answer: Answer) -> int | None:
         """Begin an answer; its body is bytes, an iterable of bytes, or a Reader of a plain file."""
@@ -3583,7 +3562,7 @@ class Connection:
         self.keeps = head.keeps and not self.server.is_stopping and (is_sized or is_chunked) and self.body.may_stay()
         if not self.keeps or head.version == "1.0":
             more.append("Connection: keep-alive" if self.keeps else "Connection: close")
-        lead = _head_bytes(answer, *more)
+        lead = head_bytes(answer, *more)
         if isinstance(body, bytes):
             return self._begin(lead if is_bare else lead + body)
         if is_bare:
@@ -3734,7 +3713,7 @@ class SharedText:
 
 class HttpServer:
     """Answers on listening sockets until stop(). `application` makes an Answer of a Head and its Connection, whose `body` it
-    may read; `tls` is a context of ssl; `is_many` says whether an address stands for many clients."""
+    may read; `refused` answers what is not served; `tls` is of ssl; `is_many`: an address may stand for many clients."""
 
     def __init__(
         self,
@@ -3746,8 +3725,10 @@ class HttpServer:
         tls: Any = None,
         seats: Seats | None = None,
         is_many: Callable[[str], bool] = lambda peer: False,
+        refused: Callable[[Head, Connection, AppError], Answer] | None = None,
     ) -> None:
         self.application, self.threads, self.limits, self.tls, self.is_many = application, threads, limits, tls, is_many
+        self.refused = refused
         self.blocked: tuple[type[OSError], ...] = (BlockingIOError,)
         if tls:
             import ssl
@@ -3837,7 +3818,7 @@ class HttpServer:
             self.park(connection, connection.proceed())
             return
         with closing(sock), suppress(OSError):
-            sock.send(_FULL)
+            sock.send(plugin("unserved").no_room(sock))
             sock.recv(_HEAD_BYTES)  # what it has sent already: to close on that would reset the connection
 
     def _admit(self, peer: str) -> bool:
@@ -4058,7 +4039,7 @@ class HttpRunner(Runner):
         self.server = HttpServer(
             [self.listener], self.answer, threads=self.config.threads, tls=self._tls(), seats=self.seats,
             limits=self.limits._replace(silence_s=float(self.config.body_timeout_s), connections=connections),
-            is_many=lru_cache(1000)(self._is_many),
+            is_many=lru_cache(1000)(self._is_many), refused=self.answer,
         )  # fmt: skip
         self.server.watch.on_gone = partial(self.host.count, "satchel_http_abandoned_total")
         signal.signal(signal.SIGTERM, lambda *_: self.stop())
@@ -4103,12 +4084,12 @@ class HttpRunner(Runner):
 
     # -- one request
 
-    def answer(self, head: Head, connection: Any) -> Answer:
-        """The site's answer to a request that has come by a connection: see Exchange."""
+    def answer(self, head: Head, connection: Any, refusal: AppError | None = None) -> Answer:
+        """The site's answer to a request that has come by a connection (see Exchange), or to what the server refuses."""
         began = time.monotonic()
         exchange = Exchange(head, connection, self.door, new_id(time.time()))
         connection.request_id = exchange.id
-        answer = self._answered(exchange)
+        answer = self._told(exchange, refusal) if refusal else self._answered(exchange)
         for file in exchange.files:
             file.close()
         took_s = time.monotonic() - began
@@ -4124,7 +4105,7 @@ class HttpRunner(Runner):
                 return self._route(exchange)
             except Exception as error:
                 if broken_off := plugin("working").reason():
-                    return _problem_answer(exchange.id, broken_off)
+                    return problem_answer(exchange.id, broken_off)
                 if not isinstance(error, AppError):
                     raise
                 return self._fault(exchange, error)
@@ -4134,7 +4115,7 @@ class HttpRunner(Runner):
         with suppress(Exception):  # the templates may be what is broken
             if answer := exchange.format.fault(exchange, fault):
                 return answer
-        return _problem_answer(exchange.id, fault)
+        return problem_answer(exchange.id, fault)
 
     def _fault(self, exchange: Exchange, error: AppError) -> Answer:
         log_fault(exchange, error)
@@ -4142,10 +4123,13 @@ class HttpRunner(Runner):
         exchange.subject = exchange.subject or error.subject
         if isinstance(error, Unauthenticated) and exchange.by_cookie:
             exchange.cookies = self.door.ended_session(exchange)
-        answer = exchange.format.fault(exchange, error) or _problem_answer(exchange.id, error)
+        answer = self._told(exchange, error)
         if isinstance(error, UnsupportedAction):
             answer.headers.append(self._allow(exchange))
         return answer
+
+    def _told(self, exchange: Exchange, error: AppError) -> Answer:
+        return exchange.format.fault(exchange, error) or problem_answer(exchange.id, error)
 
     def _common_headers(self, exchange: Exchange, answer: Answer) -> _Headers:
         present = {name.lower() for name, _ in answer.headers}
@@ -4216,7 +4200,8 @@ class HttpRunner(Runner):
             route = self._own_route(exchange, method)
             if route and route.inside:
                 return partial(self._extension, route)
-            return self._resource if route or method in _ACTIONS else None
+            usual = methods_of(exchange.endpoint) if exchange.endpoint and "_method" not in exchange.query else _ACTIONS
+            return self._resource if route or method in usual else None
         with suppress(HTTPError):
             target, parts = self.router.match({"REQUEST_METHOD": method, "PATH_INFO": "/" + exchange.inner})
             return partial(target, **parts)
@@ -5893,7 +5878,10 @@ class Authority:
 
 _EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,8}")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`\x00-\x1f]+")
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`\x00-\x1f\x7f-\x9f]+")
+_ANY_CASE = re.compile("[a-z]").sub  # of a pattern, for readers that know no flags: JSON Schema
+_SCRIPT = "^((feed|jar|view-source):)*(data|javascript|jscript|livescript|mocha|vbs|vbscript):"  # programs, not places
+_NO_SCRIPT = {"pattern": _ANY_CASE(lambda c: f"[{c[0].upper()}{c[0]}]", _SCRIPT)}
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,6})?")
 _MOST_FAULTS = 100  # of the records of a batch, after which the others are not looked at
 _MOST_DIGITS = 400  # of a number, before or behind the point; more would make arithmetic a way to keep the server busy
@@ -5924,14 +5912,14 @@ FORMATS: Mapping[str, Callable[[str], Any]] = {
     "date": is_date,
     "date-time": lambda text: plugin("instants").instant_key(text),
     "email": _EMAIL.fullmatch,
-    "uri": _URI.fullmatch,
+    "uri": lambda text: _URI.fullmatch(text) and not re.match(_NO_SCRIPT["pattern"], text),
     "multiline": lambda text: True,
 }
 FORMAT_HELP = {
     "date": "must be a date such as 2026-11-23",
     "date-time": "must be a date and time with an offset, such as 2026-11-23T08:30:00Z",
     "email": "must be an e-mail address such as ann@example.org",
-    "uri": "must be an address such as https://example.org/",
+    "uri": "must be an address such as https://example.org/, and no script",
 }
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "string": (str,), "number": (int, float, Decimal), "integer": (int,), "boolean": (bool,), "array": (list, tuple)
@@ -6076,6 +6064,7 @@ class Field:
             ("minLength", config.min_length), ("maxLength", longest_text(config)), ("minItems", config.min_items),
             ("maxItems", config.max_items), ("pattern", config.pattern and f"^(?:{config.pattern})$"),
             ("uniqueItems", True if config.type == "array" else None), ("default", config.default),
+            ("not", _NO_SCRIPT if config.format == "uri" else None),
         )  # fmt: skip
         given = {name: value for name, value in named if value is not None and value not in ("", [], {})}
         return {"type": config.type} | given | (_FILE_SCHEMA if self.is_file else {})
@@ -6688,7 +6677,7 @@ class Form(Resource):
         return text if len(text) <= 80 else text[:79].rstrip() + "…"
 
     def describe(self) -> Value:
-        return {"schema": self.schema(), "files": list(self.shares)}
+        return {"schema": self.schema(), "files": list(self.shares), "columns": self.columns}
 
     def _shown(self, record: Record) -> Value:
         """What a record holds, with its files at the record's own address instead of theirs in the share."""
@@ -7104,10 +7093,10 @@ class View(Resource):
         return [query, *(query._replace(order_by=(name,), limit=0) for name in self.config.facets)]
 
     def describe(self) -> Value:
-        """Schemas of the parameters by name, which of them must be given, and the columns whose values can be counted."""
+        """Schemas of the parameters by name, which must be given, the columns, and those whose values can be counted."""
         required = [name for name, one in self.params.items() if one.config.required]
         params = {name: one.schema for name, one in self.params.items()}
-        return {"params": params, "required": required, "facets": list(self.config.facets)}
+        return {"params": params, "required": required, "facets": list(self.config.facets), "columns": self.columns}
 
 
 # ---- apps, home, administration
@@ -9277,11 +9266,11 @@ class App:
         return (own or RESOURCE_TYPES[kind]).endpoint(path)
 
     def describe(self, credential: str | None) -> list[Value]:
-        caller = None if credential is None else self.authority.identify(credential)
+        caller, anybody = None if credential is None else self.authority.identify(credential), self.authority.identify("")
         return [
-            {"type": one.type, "address": address, "title": one.title} | one.describe()
+            {"type": one.type, "address": address, "title": one.title, "public": anybody.opens(address)} | one.describe()
             for address, one in self.resources.items()
-            if address in self.declared and (caller is None or caller.opens(address))
+            if (address in self.declared or one.type == "admin") and (caller is None or caller.opens(address))
         ]
 
     @cached_property
@@ -9596,6 +9585,8 @@ def cmd_server_run(args: argparse.Namespace) -> int:
     reload = plugin("reload")
     watch = reload.Watch(Path(args.config or "app.toml").absolute()) if getattr(args, "reload", False) else None
     with claim_data(serving.app.config.site.data):
+        for warning in plugin("permissions").warnings(serving.app.config, serving.app.providers):
+            LOG.warning("warning: %s", warning)
         first = serving.generation()
         for name in first.parts:
             first.on_death(name)  # of a server that was killed

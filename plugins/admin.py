@@ -95,6 +95,10 @@ class AdminTable(Resource):
         )
         self.columns = (*titled, *key)
 
+    def describe(self) -> Value:
+        """Its columns."""
+        return {"columns": self.columns}
+
     def handle(self, request: Request, scope: Scope) -> Plan:
         asked = read_list(request.params, self.columns, self.locale)
         if asked.order_by not in ((), ("-id",)):

@@ -49,8 +49,8 @@ if TYPE_CHECKING:
 
 # ==== 1. CHECK ===================================================================================================
 # Faults that show when things are tried, damage in what is stored, and what an operator should know.
-# uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES PROVIDERS ASSEMBLY plugin:copy plugin:folders plugin:statements
-#       plugin:toml_advice plugin:wsgi_apps
+# uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES PROVIDERS ASSEMBLY plugin:copy plugin:folders plugin:permissions
+#       plugin:statements plugin:toml_advice plugin:wsgi_apps
 # defines: Command:server_check Inspection ServerCheck
 
 # What has an address of its own below a form, view or app; below files, anything can be.
@@ -112,9 +112,7 @@ class Inspection:
                     texts.setdefault(text, []).append(f"providers.{name}")
         and_list = plugin("folders").and_list
         found = [f"{and_list(names)}: {text}" for text, names in texts.items()]
-        data = self._config.site.data
-        if data.is_dir() and data.stat().st_mode & 0o022:
-            found.append(f"site.data: other accounts of this machine can write there: chmod 700 {data}")
+        found += plugin("permissions").warnings(self._config, self._app.providers)
         places = {f"roles.{name}": role.grants for name, role in self._config.roles.items()}
         places |= {f"sqs.queues: allow of {queue.name}": queue.allow or () for queue in self._config.sqs.queues}
         for place, grants in (places | {"public": self._config.public.grants}).items():

@@ -3,145 +3,572 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import app
-from app import RESERVED_FIELDS, Answer, Asked, Fault, Host, Value, dump_json
+from app import OPERATORS, RESERVED_FIELDS, Answer, Asked, Column, Fault, Host, Value, dump_json
 
-# ==== 1. OPENAPI =================================================================================================
-# Paths, bodies and parameters of the resources as they are declared, and the two ways to ask for them.
-# uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS
-# defines: Route:openapi Command:info_openapi describe OpenApi InfoOpenApi
+# ==== 1. SCHEMAS =================================================================================================
+# What stands in bodies and answers, each under components/schemas by a name of its own: generators of clients make a class
+# of each, and stop where the same one stands twice. What is sent is described strictly. What is answered may have been
+# stored under earlier rules, so only its types are named.
+# uses: ERRORS VALUES CONFIG
+# defines: ref SHARED Names choices_of input_of patch_of record_of rows_of own_param
+#          asked_of
 
 _TEXT: Value = {"type": "string"}
-_OBJECT: Value = {"type": "object"}
+_BINARY: Value = {"type": "string", "format": "binary"}
+_COUNT: Value = {"type": "integer", "minimum": 0}
+_PLAIN = r"^[^\u0000]*$"  # of texts: no store takes U+0000
+_BASE64 = r"^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
+
+
+def ref(name: str, place: str = "schemas") -> Value:
+    return {"$ref": f"#/components/{place}/{name}"}
+
+
+def _or_null(type_: str) -> Value:
+    return {"type": [type_, "null"]}
+
+
+def _object(properties: Mapping[str, Value], required: Iterable[str] | None = None, **facts: Any) -> Value:
+    """All properties are required unless it is said which."""
+    needed = list(properties if required is None else required)
+    return {"type": "object", "properties": dict(properties), **({"required": needed} if needed else {}), **facts}
+
+
+def _list_of(item: Value, **more: Value) -> Value:
+    """A page of a list as JSON."""
+    properties = {
+        "items": {"type": "array", "items": item},
+        "next": _or_null("string") | {"description": "send it as _next for the page after; null on the last one"},
+        "count": _COUNT | {"description": "with _count=1: how many rows there are in all"},
+        "damaged": {"type": "array", "items": ref("DamagedValue")},
+    }
+    return _object(properties | more, ("items", "next"))
+
+
+_STORED = {"name": _TEXT, "size_bytes": _COUNT, "sha256": _TEXT, "address": _TEXT}
+_ENTRY = {
+    "name": _TEXT, "type": ref("FileEntryType"), "size_bytes": _or_null("integer"),
+    "modified_at": _or_null("string") | {"format": "date-time"}, "etag": _or_null("string"), "address": _TEXT,
+}  # fmt: skip
+_FAULT = dict.fromkeys(Fault._fields, _TEXT) | {
+    "name": _TEXT | {"description": "of an upload: the file that was not stored"}, "status": {"type": "integer"},
+}  # fmt: skip
 _PROBLEM = {
-    "type": "object",
-    "required": ["type", "title", "status", "detail", "code", "request_id"],
-    "properties": {
-        "type": _TEXT, "title": _TEXT, "status": {"type": "integer"}, "detail": _TEXT, "code": _TEXT, "request_id": _TEXT,
-        "errors": {"type": "array", "items": _OBJECT | {"properties": dict.fromkeys(Fault._fields, _TEXT)}},
-    },
+    "type": _TEXT, "title": _TEXT, "status": {"type": "integer"}, "detail": _TEXT, "code": _TEXT, "request_id": _TEXT,
+}  # fmt: skip
+SHARED: Value = {
+    "Problem": _object(
+        _PROBLEM | {"errors": {"type": "array", "items": ref("ProblemFault")}}, _PROBLEM, description="RFC 9457"
+    ),
+    "ProblemFault": _object(_FAULT, ("code", "detail")),
+    "SentFile": _object(
+        {"name": _TEXT | {"pattern": _PLAIN}, "base64": _TEXT | {"contentEncoding": "base64", "pattern": _BASE64}},
+        description="a new file of a record", additionalProperties=False,
+    ),
+    "StoredFile": _object(_STORED, description="a file of a record; its bytes are at its address"),
+    "FileEntryType": {"type": "string", "enum": ["file", "folder", "unreadable"]},
+    "FileEntry": _object(_ENTRY, description="what is in a folder"),
+    "FileEntries": _list_of(ref("FileEntry")),
+    "WrittenFile": _object(_ENTRY | {"sha256": _TEXT}),
+    "WrittenFiles": _object({"items": {"type": "array", "items": ref("WrittenFile")}}),
+    "UploadReport": _object(
+        {
+            "items": {"type": "array", "items": ref("WrittenFile")},
+            "errors": {"type": "array", "items": ref("ProblemFault")},
+        }
+    ),
+    "FileUpload": _object(
+        {
+            "file": {"type": "array", "minItems": 1, "items": _BINARY},
+            "_replace": {"description": "1 replaces files of the same names"},
+            "_keep_both": {"description": "1 stores them beside files of the same names"},
+        },
+        ("file",),
+    ),
+    "DamagedValue": _object(
+        {"item": _COUNT, "column": _TEXT, "detail": _TEXT}, description="of an item, counted from 0, what cannot be read"
+    ),
+    "FacetCount": _object({"value": {}, "count": _COUNT}),
+    "FormSchema": {"type": "object", "description": "a JSON Schema (draft 7)"},
 }  # fmt: skip
 
 
-def _operation(summary: str, answers: Mapping[str, Value], *, body: Value | None = None, **facts: Any) -> Value:
-    """An operation: its answers by status, and the problem object for everything else."""
-    problem = _described("a problem", _content({"$ref": "#/components/schemas/Problem"}, "application/problem+json"))
-    operation: Value = {"summary": summary, "responses": {**answers, "default": problem}, **facts}
-    return operation | ({"requestBody": {"required": True, "content": body}} if body else {})
+class Names:
+    """Names that stay apart in every spelling: generated programs write them in their own."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def unique(self, text: str) -> str:
+        """The text, with a number behind it if the name is taken."""
+        number, name = 1, text
+        while (key := re.sub("[^a-z0-9]", "", name.lower())) in self._taken:
+            number += 1
+            name = f"{text}_{number}"
+        self._taken.add(key)
+        return name
+
+
+def _one_of(values: Sequence[Any]) -> Value:
+    """A schema of these values, with names for them where a program could not tell those that it makes apart."""
+    if not all(isinstance(one, str | int) for one in values):
+        return {"anyOf": [{"const": one} for one in values]}
+    names = [re.sub("[^a-z0-9]+", "_", str(one).lower()).strip("_") for one in values]
+    if isinstance(values[0], int) or (len({*names}) == len(names) and all(re.match("[a-z]", one) for one in names)):
+        return {"enum": list(values)}
+    found = Names()
+    return {"enum": list(values), "x-enum-varnames": [found.unique(f"value_{name}".rstrip("_")) for name in names]}
+
+
+def choices_of(schema: Value) -> Value | None:
+    """What may be chosen of a field's values, as a schema; None if it is not a choice."""
+    one = schema.get("items", schema)
+    if "oneOf" not in one:
+        return {"type": one.get("type", "string")} | _one_of(one["enum"]) if "enum" in one else None
+    titles = "; ".join(f"{choice['const']}: {choice['title']}" for choice in one["oneOf"] if choice.get("title"))
+    chosen = {"type": one.get("type", "string")} | _one_of([choice["const"] for choice in one["oneOf"]])
+    return chosen | ({"description": titles} if titles else {})
+
+
+_OPERATORS = tuple(one for one in OPERATORS if one != "eq")
+_ABOUT = ("title", "description", "default")
+
+
+def _sent(schema: Value, choices: Value | None, *, needed: bool) -> Value:
+    """A field's value as it is sent; null is as good as nothing where it need not be given."""
+    about = {name: schema[name] for name in _ABOUT if name in schema}
+    taken = _taken({name: one for name, one in schema.items() if name not in about}, choices)
+    if taken.get("type") == "array":
+        about.pop("default", None)  # which generators do not take of a list
+    if not needed:
+        return about | {"anyOf": [taken, {"type": "null"}]}
+    return about | ({"allOf": [taken]} if "$ref" in taken else taken)
+
+
+def _taken(schema: Value, choices: Value | None) -> Value:
+    if "properties" in schema:
+        return ref("SentFile")
+    if schema["type"] == "array":
+        return schema | {"items": choices or _TEXT}
+    if choices:
+        return choices
+    if schema["type"] == "integer":
+        return {"minimum": -(2**63), "maximum": 2**63 - 1} | schema
+    if schema["type"] == "string" and "pattern" not in schema and schema.get("format") in (None, "multiline"):
+        schema = {name: one for name, one in schema.items() if name != "format"}
+        return schema | {"pattern": _PLAIN}
+    return schema
+
+
+def input_of(schema: Value, choices: Mapping[str, Value]) -> Value:
+    """The body that makes or replaces a record. `choices` has the schemas of what may be chosen, by field."""
+    fields, required = schema["properties"], schema["required"]
+    properties = {name: _sent(one, choices.get(name), needed=name in required) for name, one in fields.items()}
+    needed = [name for name in required if "default" not in fields[name]]
+    return _object(properties, needed, additionalProperties=False)
+
+
+def patch_of(schema: Value, choices: Mapping[str, Value]) -> Value:
+    """A merge patch (RFC 7396): what is left out stays, and null takes a value away."""
+    properties = input_of(schema, choices)["properties"]
+    undefaulted = {name: {key: fact for key, fact in one.items() if key != "default"} for name, one in properties.items()}
+    return _object(undefaulted, (), additionalProperties=False)
+
+
+def _shown(type_: str, format_: str, **about: Any) -> Value:
+    """A value that is answered."""
+    if format_ == "file":
+        return about | {"anyOf": [ref("StoredFile"), {"type": "null"}]}
+    items: Value = {"items": {}} if type_ == "array" else {}
+    formats = {"format": format_} if format_ in ("date", "date-time") else {}
+    return about | _or_null(type_) | items | formats
+
+
+_MADE = {"readOnly": True}
+_META: Mapping[str, Value] = {
+    "id": _TEXT | _MADE, "version": {"type": "integer"} | _MADE,
+    "created_at": _or_null("string") | {"format": "date-time"} | _MADE, "created_by": _or_null("string") | _MADE,
+    "updated_at": _or_null("string") | {"format": "date-time"} | _MADE, "updated_by": _or_null("string") | _MADE,
+}  # fmt: skip
+
+
+def record_of(schema: Value) -> Value:
+    """A record as it is answered; what it holds beside the fields of its form comes too."""
+    own = {}
+    for name, one in schema["properties"].items():
+        about = {key: one[key] for key in _ABOUT[:2] if key in one}
+        own[name] = _shown("object" if "properties" in one else one["type"], one.get("format", ""), **about)
+        if own[name].get("items") == {}:
+            own[name]["items"] = {"type": one["items"].get("type", "string")}
+    return _object({name: _META[name] for name in RESERVED_FIELDS} | own)
+
+
+def rows_of(columns: Sequence[Column]) -> Value:
+    """A row with these columns; () if only the provider knows them."""
+    known = {one.name: _shown(one.type, one.format, title=one.title) for one in columns}
+    return _object(known) if known else {"type": "object"}
+
+
+def own_param(name: str, schema: Value, *, needed: bool) -> Value:
+    """A parameter of a view's own. An empty one is as good as none."""
+    about, taken = {one: schema[one] for one in _ABOUT if one in schema}, _taken(schema, choices_of(schema))
+    taken = {one: fact for one, fact in taken.items() if one not in _ABOUT}
+    if needed and taken["type"] == "string" and "enum" not in taken:
+        taken = {"minLength": 1} | taken
+    explode = {"style": "form", "explode": False} if taken["type"] == "array" else {}
+    default = {"default": about["default"]} if "default" in about else {}
+    words = {"description": about["description"]} if "description" in about else {}
+    return {"name": name, "in": "query", "required": needed, **words, **explode, "schema": taken | default}
+
+
+def asked_of(columns: Sequence[Column], other: Collection[str] = ()) -> list[Value]:
+    """The parameters of a list that depend on its columns: its order, and a filter for each that has no `other` meaning."""
+    found = []
+    for one in columns:
+        if one.name not in other and one.type != "array" and one.format != "file":
+            words = f"rows with this {one.name}; {one.name}__OP with OP one of {', '.join(_OPERATORS)} is another filter"
+            found.append({"name": one.name, "in": "query", "required": False, "description": words, "schema": _wanted(one)})
+    part = f"-?({'|'.join(one.name for one in columns)})" if columns else "[^,]+"
+    order = {"name": "_sort", "in": "query", "required": False, "schema": _TEXT | {"pattern": f"^({part}(,{part})*)?$"}}
+    return [order | {"description": "columns with commas between; - before one is descending"}, *found]
+
+
+def _wanted(column: Column) -> Value:
+    """The schema of what a filter compares with."""
+    if column.format == "date-time":
+        return _TEXT | {"format": "date-time"}
+    if column.type == "string":
+        return _TEXT | {"pattern": _PLAIN}
+    return {"type": "number" if column.type == "integer" else column.type}
+
+
+# ==== 2. OPENAPI =================================================================================================
+# Paths, bodies and parameters of the resources as they are declared, and the two ways to ask for them.
+# uses: VALUES CONTRACTS RUNNERS SCHEMAS
+# defines: Route:openapi Command:info_openapi Description describe OpenApi InfoOpenApi
+
+_REFUSED = {
+    400: "the request cannot be read, or names something that is not here",
+    401: "the credential is missing or not good",
+    403: "the caller lacks a grant",
+    404: "there is no such thing",
+    405: "the address does not take the method",
+    406: "not in a format that was asked for",
+    408: "the request did not arrive in time",
+    409: "what is stored is in the way",
+    412: "If-Match or If-None-Match did not hold",
+    413: "more than the limit",
+    414: "the address is too long",
+    415: "the body's media type is not read here",
+    416: "no byte of the range exists",
+    417: "of expectations only 100-continue is met",
+    421: "this server does not answer for the host",
+    422: "the content breaks a rule",
+    431: "the head is too large",
+    500: "a fault of the site, or what is stored is damaged",
+    501: "the provider cannot do that",
+    503: "a provider is away; try again later",
+    504: "it took longer than its time limit",
+    505: "this version of HTTP is not spoken",
+    507: "there is no room",
+}
+_ALWAYS = (400, 401, 403, 404, 405, 408, 413, 414, 417, 421, 431, 500, 501, 503, 505)
+_READS, _WRITES = (*_ALWAYS, 406, 504), (*_ALWAYS, 409, 412, 415, 422, 507)
+_HEADERS = {
+    "ETag": "the version, to be sent as If-Match", "Location": "the address of what was made",
+    "Link": 'the page after, with rel="next"', "Last-Modified": "when the file was written",
+    "Content-Disposition": "the name of the file", "Accept-Ranges": "bytes", "Content-Range": "which bytes these are",
+    "Idempotency-Replayed": "true if this is the answer to an earlier request with the same Idempotency-Key",
+    "Satchel-Damaged": "names of values that cannot be read as they were stored",
+    "Retry-After": "seconds", "WWW-Authenticate": "RFC 6750", "Allow": "the methods that the address takes",
+}  # fmt: skip
+_OF_REFUSALS = {401: ("WWW-Authenticate",), 405: ("Allow",), 503: ("Retry-After",), 507: ("Retry-After",)}
 
 
 def _content(schema: Value, media: str = "application/json") -> Value:
     return {media: {"schema": schema}}
 
 
-def _described(description: str, content: Value) -> Value:
-    return {"description": description, "content": content}
+def _answer(description: str, content: Value | None = None, *headers: str) -> Value:
+    named = {"headers": {name: ref(name, "headers") for name in headers}} if headers else {}
+    return {"description": description, **named, **({"content": content} if content else {})}
 
 
-def _parameter(name: str, schema: Value, place: str = "query", *, required: bool = False) -> Value:
-    return {"name": name, "in": place, "schema": schema, "required": required or place == "path"}
+def _answers() -> Value:
+    """components/responses: what every operation may answer."""
+    problem = _content(ref("Problem"), "application/problem+json")
+    found = {f"Problem{s}": _answer(words, problem, *_OF_REFUSALS.get(s, ())) for s, words in _REFUSED.items()}
+    return found | {"Problem": _answer("a problem", problem), "NotModified": _answer("the caller has it", None, "ETag")}
 
 
-def _list_answer(item: Value) -> Mapping[str, Value]:
-    properties = {"items": {"type": "array", "items": item}, "next": {"type": ["string", "null"]}}
-    table = {"type": "object", "required": ["items", "next"], "properties": properties}
-    media = _content(table) | _content(_TEXT, "text/csv") | _content(item, "application/x-ndjson")
-    return {"200": _described("a page of the list, or all of it as CSV or NDJSON", media)}
+def _parameter(name: str, schema: Value, place: str = "query", words: str = "", *, required: bool = False) -> Value:
+    about = {"description": words} if words else {}
+    return {"name": name, "in": place, **about, "schema": schema, "required": required or place == "path"}
 
 
-_GONE = {"204": {"description": "it is gone"}}
-_SIZE = {"type": "integer", "minimum": 1, "maximum": 1000, "default": 50}
-_PAGING = [_parameter("_size", _SIZE), _parameter("_next", _TEXT)]
-_COUNT = _parameter("_count", {"type": "integer", "enum": [0, 1]})
-_EXCEL = _parameter("_for", _TEXT | {"enum": ["excel"]})
-_LISTING = [*_PAGING, _parameter("_sort", _TEXT), _parameter("_q", _TEXT), _COUNT, _EXCEL]
+_FLAG: Value = {"type": "integer", "minimum": 0, "maximum": 1}
+_ETAGS = _TEXT | {"pattern": r'^(\*|(W/)?"[^"]*"(, *(W/)?"[^"]*")*)?$', "example": '"1"'}
+_PARAMETERS = {
+    "Size": _parameter("_size", _COUNT | {"minimum": 1, "maximum": 1000}, words="rows of a page"),
+    "Next": _parameter("_next", _TEXT, words="next of the page before"),
+    "Search": _parameter("_q", _TEXT, words="rows with this text anywhere"),
+    "Count": _parameter("_count", _FLAG, words="1 adds count, the rows in all"),
+    "Facets": _parameter("_facets", _FLAG, words="1 adds facets, how many rows have which value"),
+    "For": _parameter("_for", _TEXT | {"const": "excel"}, words="CSV that a spreadsheet opens as it is"),
+    "IfMatch": _parameter("If-Match", _ETAGS, "header", "only if it still has this ETag"),
+    "IfNoneMatch": _parameter("If-None-Match", _ETAGS, "header", "only if it has none of these ETags; * if it is not there"),
+    "IdempotencyKey": _parameter(
+        "Idempotency-Key", _TEXT | {"maxLength": 255}, "header", "makes a repeat harmless for 15 days"
+    ),
+    "Range": _parameter("Range", _TEXT, "header", "bytes=0-99"),
+    "IfModifiedSince": _parameter("If-Modified-Since", _TEXT, "header"),
+}  # fmt: skip
 
 
-def _form_paths(one: Value) -> dict[str, Value]:
-    schema, title, base = one["schema"], one["title"], f"/{one['address']}"
-    inner = {key: value for key, value in schema.items() if key != "$schema"}
-    read_only = {name: {"type": "integer" if name == "version" else "string", "readOnly": True} for name in RESERVED_FIELDS}
-    nullable = {name: {"anyOf": [field_, {"type": "null"}]} for name, field_ in inner["properties"].items()}
-    record = {"type": "object", "properties": {**read_only, **nullable}, "required": list(read_only)}
-    found = {"200": _described("the record", _content(record))}
-    made = {"201": _described("the record, or all of a batch", _content(record))}
-    batch = {"type": "array", "items": inner, "minItems": 1, "maxItems": 1000}
-    one_made = {"201": _described("the record, made under this id", _content(record))}
-    match = _parameter("If-Match", _TEXT, "header")
-    absent = _parameter("If-None-Match", _TEXT | {"enum": ["*"]}, "header")
-    once = _parameter("Idempotency-Key", _TEXT | {"maxLength": 255}, "header")
-    octets = _content(_TEXT | {"format": "binary"}, "application/octet-stream")
-    return {
-        base: {
-            "get": _operation(f"{title}: its JSON Schema", {"200": _described("the schema", _content(_OBJECT))}),
-            "post": _operation(f"{title}: submit", made, body=_content({"anyOf": [inner, batch]}), parameters=[once]),
-        },
-        f"{base}/records": {"get": _operation(f"{title}: the records", _list_answer(record), parameters=_LISTING)},
-        f"{base}/records/{{id}}": {
-            "parameters": [_parameter("id", _TEXT, "path")],
-            "get": _operation(f"{title}: one record", found),
-            "put": _operation(
-                f"{title}: replace, or make", found | one_made, body=_content(inner), parameters=[match, absent]
+def _params(*names: str) -> list[Value]:
+    return [_PARAMETERS[name] for name in names]
+
+
+_PAGING = ("Size", "Next", "For")
+_LISTING = (*_PAGING, "Search", "Count")
+_CHANGING = ("IfMatch", "IfNoneMatch", "IdempotencyKey")
+_BYTES = _content(_BINARY, "application/octet-stream")
+_ANY_BYTES = _BYTES | {"*/*": {"schema": {}}}
+_GONE = {"204": _answer("it is gone", None, "Idempotency-Replayed")}
+_FILE = {
+    "200": _answer(
+        "the bytes", _ANY_BYTES, "ETag", "Last-Modified", "Content-Disposition", "Accept-Ranges"
+    ),
+    "206": _answer("some of the bytes", _ANY_BYTES, "ETag", "Content-Range"),
+    "304": ref("NotModified", "responses"),
+}  # fmt: skip
+_KEY = _TEXT | {"minLength": 1, "maxLength": 512, "pattern": _PLAIN}
+
+
+def _list_answer(page: str, item: Value) -> Value:
+    media = _content(ref(page)) | _content(_TEXT, "text/csv") | _content(item, "application/x-ndjson")
+    return {"200": _answer("a page of the list, or all of it as CSV or NDJSON", media, "Link")}
+
+
+def _pascal(text: str) -> str:
+    return "".join(part.capitalize() for part in re.split("[^A-Za-z0-9]+", text))
+
+
+class Description:
+    """What is gathered of the resources that are described."""
+
+    def __init__(self) -> None:
+        self.paths: dict[str, Value] = {}
+        self.schemas: dict[str, Value] = dict(SHARED)
+        self._names, self._ids = Names(), Names()
+        for name in SHARED:
+            self._names.unique(name)
+
+    def add(self, one: Value) -> None:
+        """A resource that Host.describe tells of."""
+        builders = {"forms": self._form, "views": self._view, "files": self._files, "admin": self._admin}
+        if builder := builders.get(one["type"]):
+            self._one, self._slug = one, re.sub("[^A-Za-z0-9]+", "_", one["address"])
+            self._security = {} if one["public"] else {"security": list(_SECURITY)}
+            builder(one, f"/{one['address']}")
+
+    def _operation(
+        self, does: str, words: str, answers: Value, params: Sequence[Value] = (), *, body: Value | None = None,
+        refusals: Iterable[int] = (),
+    ) -> Value:  # fmt: skip
+        """An operation that `does` something, in a word: its answers by status, and the problems that it may have."""
+        title, tag = self._one["title"], self._slug
+        refused = sorted({*(_WRITES if body or "204" in answers else _READS), *refusals})
+        problems = {str(status): ref(f"Problem{status}", "responses") for status in refused}
+        return {
+            "operationId": self._ids.unique(f"{self._slug}_{does}"), "summary": f"{title}: {words}", "tags": [tag],
+            **({"parameters": list(params)} if params else {}),
+            **({"requestBody": {"required": True, "content": body}} if body else {}),
+            "responses": {**answers, **problems, "default": ref("Problem", "responses")}, **self._security,
+        }  # fmt: skip
+
+    def _schema(self, name: str, ending: str, schema: Value) -> str:
+        """The name under which it stands in components/schemas."""
+        found = self._names.unique(_pascal(name) + ending)
+        self.schemas[found] = schema
+        return found
+
+    def _form(self, one: Value, base: str) -> None:
+        name, schema = base.rpartition("/")[2], one["schema"]
+        record = self._schema(name, "Record", record_of(schema))
+        named = self._choices(name, schema)
+        sent = self._schema(name, "Input", input_of(schema, named))
+        batch = self._schema(name, "Batch", _object({"items": {"type": "array", "items": ref(record)}}))
+        page = self._schema(name, "Records", _list_of(ref(record)))
+        patch = self._schema(name, "Patch", patch_of(schema, named))
+        many = {"type": "array", "items": ref(sent), "minItems": 1, "maxItems": 1000}
+        body = _content({"anyOf": [ref(sent), many]})
+        either = _content({"anyOf": [ref(record), ref(batch)]})
+        made = {"201": _answer("the record, or of a list all of them", either, "ETag", "Location", "Idempotency-Replayed")}
+        found = {"200": _answer("the record", _content(ref(record)), "ETag", "Satchel-Damaged")}
+        put = {
+            str(status): _answer(words, _content(ref(record)), "ETag", "Location", "Idempotency-Replayed")
+            for status, words in ((200, "the record"), (201, "the record, made under this id"))
+        }
+        merged = _content(ref(patch)) | _content(ref(patch), "application/merge-patch+json")
+        told = {"200": _answer("the schema", _content(ref("FormSchema")))}
+        once = _params("IdempotencyKey")
+        self.paths[base] = {
+            "get": self._operation("schema", "its JSON Schema", told),
+            "post": self._operation(
+                "create", "submit one, or a list of which all or none are stored", made, once, body=body
             ),
-            "patch": _operation(f"{title}: merge (RFC 7396)", found, body=_content(_OBJECT), parameters=[match]),
-            "delete": _operation(f"{title}: delete", _GONE, parameters=[match]),
-        },
-        **{
-            f"{base}/records/{{id}}/{name}": {
-                "parameters": [_parameter("id", _TEXT, "path")],
-                "get": _operation(f"{title}: the file {name} of a record", {"200": _described("the bytes", octets)}),
+        }
+        self.paths[f"{base}/records"] = {
+            "get": self._operation("list", "the records", _list_answer(page, ref(record)), self._listing(one)),
+            "post": self._operation("add", "the same as to submit", made, once, body=body),
+        }
+        self.paths[f"{base}/records/{{id}}"] = {
+            "parameters": [_parameter("id", _KEY, "path")],
+            "get": self._operation("get", "one record", found | _NOT_MODIFIED, _params("IfNoneMatch")),
+            "put": self._operation("replace", "replace, or make", put, _params(*_CHANGING), body=_content(ref(sent))),
+            "patch": self._operation(
+                "update", "merge (RFC 7396)", {"200": put["200"]}, _params(*_CHANGING), body=merged
+            ),
+            "delete": self._operation("delete", "delete", _GONE, _params(*_CHANGING)),
+        }  # fmt: skip
+        for field in one["files"]:
+            self.paths[f"{base}/records/{{id}}/{field}"] = {
+                "parameters": [_parameter("id", _KEY, "path")],
+                "get": self._bytes(f"file_{field}", f"the file {field} of a record"),
             }
-            for name in one.get("files", ())
-        },
-    }
+
+    def _bytes(self, does: str, words: str) -> Value:
+        conditions = _params("Range", "IfMatch", "IfNoneMatch", "IfModifiedSince")
+        return self._operation(does, words, _FILE, conditions, refusals=(412, 416))
+
+    def _view(self, one: Value, base: str) -> None:
+        row, own = self._schema(base.rpartition("/")[2], "Row", rows_of(one["columns"])), one["params"]
+        counted = {"type": "array", "items": ref("FacetCount")}
+        facets = {"facets": _object(dict.fromkeys(one["facets"], counted), ())} if one["facets"] else {}
+        page = self._schema(base.rpartition("/")[2], "Rows", _list_of(ref(row), **facets))
+        needed = [name for name in one["required"] if "default" not in own[name]]
+        params = [own_param(name, schema, needed=name in needed) for name, schema in own.items()]
+        params += _params(*_LISTING, *(["Facets"] if facets else [])) + asked_of(one["columns"], own)
+        self.paths[base] = {"get": self._operation("list", "its rows", _list_answer(page, ref(row)), params)}
+
+    def _people(self, one: Value, base: str) -> None:
+        """The form that admin/people is: its records stand below it, and below each what can be done with a person."""
+        schema, link = one["schema"], {"link": _TEXT | {"description": "a sign-in link, which is shown this once"}}
+        named = self._choices("admin people", schema)
+        record = self._schema("admin people", "Record", record_of(schema))
+        sent = self._schema("admin people", "Input", input_of(schema, named))
+        patch = self._schema("admin people", "Patch", patch_of(schema, named))
+        page = self._schema("admin people", "Records", _list_of(ref(record)))
+        invited = self._schema("admin people", "Invited", {"allOf": [ref(record), _object(link, ())]})
+        once, changing = _params("IdempotencyKey"), _params(*_CHANGING)
+        found = {"200": _answer("the person", _content(ref(record)), "ETag", "Satchel-Damaged")}
+        new_link = _object(
+            {"subject": _TEXT, "expires_at": _TEXT | {"format": "date-time"}} | link, ("subject", "expires_at")
+        )
+        ended, key = _object({"ended": _COUNT}), [_parameter("subject", _KEY, "path")]
+        listed = self._operation("list", "its rows", _list_answer(page, ref(record)), self._listing(one))
+        made = {"201": _answer("the person and a link", _content(ref(invited)), "ETag", "Location", "Idempotency-Replayed")}
+        linked = {"201": _answer("the link", _content(new_link))}
+        merged = _content(ref(patch)) | _content(ref(patch), "application/merge-patch+json")
+        self.paths[base] = {
+            "get": listed, "post": self._operation("invite", "invite somebody", made, once, body=_content(ref(sent))),
+        }  # fmt: skip
+        self.paths[f"{base}/{{subject}}"] = {
+            "parameters": key,
+            "get": self._operation("get", "one of them", found | _NOT_MODIFIED, _params("IfNoneMatch")),
+            "put": self._operation("replace", "replace", found, changing, body=_content(ref(sent))),
+            "patch": self._operation("update", "merge (RFC 7396)", found, changing, body=merged),
+            "delete": self._operation("delete", "remove", _GONE, changing),
+        }
+        for name, does, words, answers in (
+            ("link", "link", "a new sign-in link", linked),
+            ("sign-out", "sign_out", "end all sessions", {"200": _answer("how many", _content(ended))}),
+        ):
+            post = self._operation(does, words, answers, once, refusals=_WRITES)
+            self.paths[f"{base}/{{subject}}/{name}"] = {"parameters": key, "post": post}
+
+    def _choices(self, name: str, schema: Value) -> dict[str, Value]:
+        """References to the schemas of what may be chosen, by field; numbers with a fraction stand where they are used."""
+        choices = {field: found for field, one in schema["properties"].items() if (found := choices_of(one))}
+        return {f: ref(self._schema(name, _pascal(f), found)) if "enum" in found else found for f, found in choices.items()}
+
+    def _listing(self, one: Value) -> list[Value]:
+        return [*_params(*_LISTING), *asked_of(one["columns"])]
+
+    def _admin(self, one: Value, base: str) -> None:
+        if "schema" in one:
+            self._people(one, base)
+            return
+        if "columns" not in one:
+            told = {"200": _answer("what is measured", _content({"type": "object"}))}
+            self.paths[base] = {"get": self._operation("get", "what is counted and measured", told)}
+            return
+        order, *filters = asked_of(one["columns"])
+        newest = [order | {"schema": _TEXT | {"const": "-id"}}] if any(c.name == "id" for c in one["columns"]) else []
+        schema = rows_of(one["columns"])
+        schema["properties"] |= {name: {} for name in ("before", "after", "changes") if name in schema["properties"]}
+        words = {"anyOf": [{"type": "array", "items": _TEXT}, _TEXT, {"type": "null"}]}
+        schema["properties"] |= {name: words for name in ("grants", "roles") if name in schema["properties"]}
+        row = self._schema(f"admin {base.rpartition('/')[2]}", "Row", schema)
+        page = self._schema(f"admin {base.rpartition('/')[2]}", "Rows", _list_of(ref(row)))
+        self.paths[base] = {
+            "get": self._operation(
+                "list", "its rows", _list_answer(page, ref(row)), [*_params(*_LISTING), *newest, *filters]
+            )
+        }
+
+    def _files(self, one: Value, base: str) -> None:
+        form = _content(ref("FileUpload"), "multipart/form-data")
+        stored = {
+            str(status): _answer(words, _content(ref("WrittenFile")), "ETag", "Location", "Idempotency-Replayed")
+            for status, words in ((200, "the file was replaced"), (201, "the file was made"))
+        }
+        uploaded = {
+            "201": _answer("the files that were stored", _content(ref("WrittenFiles"))),
+            "207": _answer("items were stored, and errors tells of each that was not", _content(ref("UploadReport"))),
+        }
+        entries = _list_answer("FileEntries", ref("FileEntry"))
+        self.paths[base] = {
+            "get": self._operation("list", "the top folder", entries, _params(*_PAGING)),
+            "post": self._operation("upload", "upload files", uploaded, body=form),
+        }
+        self.paths[f"{base}/{{path}}"] = {
+            "parameters": [_parameter("path", _TEXT | {"maxLength": 255, "pattern": _NAME}, "path", _OF_PATHS)],
+            "get": self._bytes("get", "a file, or the list of a folder"),
+            "post": self._operation("upload_into", "upload files into a folder", uploaded, body=form),
+            "put": self._operation("write", "write a file", stored, _params(*_CHANGING), body=_BYTES),
+            "delete": self._operation("delete", "delete a file", _GONE, _params(*_CHANGING)),
+        }
 
 
-def _view_paths(one: Value) -> dict[str, Value]:
-    own = [_parameter(name, schema, required=name in one["required"]) for name, schema in one["params"].items()]
-    facets = [_parameter("_facets", {"type": "integer", "enum": [0, 1]})] if one["facets"] else []
-    parameters = [*own, *_LISTING, *facets]
-    return {f"/{one['address']}": {"get": _operation(one["title"], _list_answer(_OBJECT), parameters=parameters)}}
-
-
-def _files_paths(one: Value) -> dict[str, Value]:
-    title, base = one["title"], f"/{one['address']}"
-    binary = _TEXT | {"format": "binary"}
-    octets = _content(binary, "application/octet-stream")
-    form = _content(_OBJECT | {"properties": {"file": {"type": "array", "items": binary}}}, "multipart/form-data")
-    stored = _described("name, size and digest of the file", _content(_OBJECT))
-    items = _described("the files that were stored, in items", _content(_OBJECT))
-    report = _described(
-        "items were stored; errors have name, code, detail and status of each that was not", _content(_OBJECT)
-    )
-    return {
-        base: {
-            "get": _operation(f"{title}: the top folder", _list_answer(_OBJECT), parameters=_PAGING),
-            "post": _operation(f"{title}: upload files", {"201": items, "207": report}, body=form),
-        },
-        f"{base}/{{path}}": {
-            "parameters": [_parameter("path", _TEXT, "path")],
-            "get": _operation(f"{title}: a file, or a folder's list", {"200": _described("the bytes", octets)}),
-            "put": _operation(f"{title}: write a file", {"200": stored, "201": stored}, body=octets),
-            "delete": _operation(f"{title}: delete a file", _GONE),
-        },
-    }
+_NAME = r"^[^\u0000-\u001f\u007f-\u009f/\\]*[^\u0000-\u001f\u007f-\u009f/\\. ]$"
+_OF_PATHS = "a name; of what is in folders all names, with / between them, which %2F is not"
+_NOT_MODIFIED = {"304": ref("NotModified", "responses")}
+_SECURITY: Sequence[Value] = ({"token": []}, {"basic": []})
 
 
 def describe(title: str, base: str, described: Sequence[Value]) -> Value:
     """OpenAPI 3.1 of the resources that Host.describe tells of; bodies and parameters as they are declared."""
-    builders = {"forms": _form_paths, "views": _view_paths, "files": _files_paths}
-    paths: dict[str, Value] = {}
+    found = Description()
     for one in described:
-        if one["type"] in builders:
-            paths |= builders[one["type"]](one)
-    bearer = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+        found.add(one)
+    schemes = {
+        "token": {"type": "http", "scheme": "bearer", "description": "what `auth issue` prints"},
+        "basic": {"type": "http", "scheme": "basic", "description": "any user name, and a token as the password"},
+    }
     return {
         "openapi": "3.1.0", "info": {"title": title, "version": app.__version__}, "servers": [{"url": base or "/"}],
-        "security": [{"token": []}, {}], "paths": paths,
-        "components": {"securitySchemes": {"token": bearer}, "schemas": {"Problem": _PROBLEM}},
+        "security": [*_SECURITY, {}], "paths": found.paths,
+        "components": {
+            "securitySchemes": schemes, "schemas": found.schemas, "responses": _answers(),
+            "headers": {name: {"schema": _TEXT, "description": words} for name, words in _HEADERS.items()},
+        },
     }  # fmt: skip
 
 

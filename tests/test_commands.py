@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import grp
 import io
 import json
 import os
+import pwd
 import re
 import signal
 import socket
@@ -22,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from http_client import serving
 
 import app
 
@@ -376,6 +379,77 @@ def test_check_warns_of_a_data_folder_in_which_others_can_write(shell: Shell) ->
     assert "chmod 700" not in shell.run("server", "check")[1]
     (shell.folder / "data").chmod(0o777)
     assert f"chmod 700 {shell.folder / 'data'}" in shell.run("server", "check")[1]
+
+
+@pytest.fixture
+def others(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """plugins/permissions.py, on a machine where ann's group is hers alone, and the group staff has bob in it too."""
+    permissions = app.plugin("permissions")
+    people = [
+        pwd.struct_passwd((name, "x", uid, uid, "", "/", "")) for name, uid in (("root", 0), ("ann", 70001), ("bob", 70002))
+    ]
+    groups = {0: [], 70001: [], 70002: ["bob"], 70003: ["ann", "bob"], 70004: ["ann"]}
+    monkeypatch.setattr(permissions.pwd, "getpwall", lambda: people)
+    monkeypatch.setattr(permissions.grp, "getgrgid", lambda gid: grp.struct_group(("g", "x", gid, groups[gid])))
+    permissions._has_others.cache_clear()
+    yield permissions
+    permissions._has_others.cache_clear()
+
+
+def test_a_group_counts_if_another_account_is_in_it(others: Any) -> None:
+    mine = frozenset((0, 70001))
+    assert [others._has_others(gid, mine) for gid in (0, 70001, 70002, 70003, 70004, 70005)] == [
+        *(False, False, True, True, False, True)
+    ]
+
+
+STARTER_PLACES = {
+    "data": ("site.data", "chmod 700"), "data/app.db": ("providers.main", "chmod go-w"), "data/keys.json": None,
+    "data/backups": ("backups", "chmod go-w"), "app.toml": ("app.toml", "chmod go-w"), ".": ("the folder", "chmod go-w"),
+    "templates": ("templates", "chmod go-w"), "templates/own.tpl": ("templates", "chmod go-w"),
+    "plugins": ("plugins", "chmod go-w"), "data/files": None,  # a share
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("place", STARTER_PLACES)
+def test_start_and_check_warn_of_what_others_can_write(shell: Shell, place: str) -> None:
+    shell.run("server", "init")
+    shell.run("auth", "list")
+    for folder in ("data/backups", "data/files", "plugins", "templates"):
+        (shell.folder / folder).mkdir(mode=0o700, exist_ok=True)
+    (shell.folder / "templates" / "own.tpl").write_text("")
+    shell.folder.chmod(0o755)
+    quiet = shell.run("server", "check")[1]
+    assert "can write" not in quiet
+    path = (shell.folder / place).absolute()
+    path.chmod(path.stat().st_mode | 0o002)
+    said = [line for line in shell.run("server", "check", code=None)[1].splitlines() if "can write" in line]
+    if expected := STARTER_PLACES[place]:
+        assert len(said) == 1
+        assert said[0].startswith(f"warning: {expected[0]}")
+        assert said[0].endswith(f"{expected[1]} {path}")
+        with serving(shell.folder) as server:
+            pass
+        assert said[0] in server.told
+    else:
+        assert not said
+
+
+def test_a_data_folder_that_a_group_can_write_is_warned_of_and_one_that_it_can_read_is_not(shell: Shell) -> None:
+    shell.run("auth", "list")
+    for bits, is_told in ((0o750, False), (0o770, True), (0o755, False), (0o707, True), (0o700, False)):
+        (shell.folder / "data").chmod(bits)
+        assert ("chmod 700" in shell.run("server", "check")[1]) is is_told, oct(bits)
+
+
+def test_a_folder_above_in_whose_place_others_can_put_their_own_is_warned_of(shell: Shell) -> None:
+    inner = Shell(shell.folder / "outer" / "inner")
+    inner.folder.mkdir(parents=True)
+    inner.run("server", "init")
+    for bits, is_told in ((0o777, True), (0o1777, False), (0o755, False)):
+        inner.folder.parent.chmod(bits)
+        said = inner.run("server", "check")[1]
+        assert (f"can write in {inner.folder.parent} and put another one in its place" in said) is is_told
 
 
 @pytest.mark.parametrize("words", ["", "auth", "help", "help auth issue", "server help", "version"])

@@ -8,6 +8,7 @@ import csv
 import io
 import json
 import random
+import re
 import sqlite3
 import time
 import tracemalloc
@@ -161,8 +162,59 @@ VALUES: list[tuple[dict[str, Any], list[Any], list[tuple[Any, str]]]] = [
     ),
     (
         {"format": "uri"},
-        ["https://a.b/c?d#e", "mailto:a@b"],
-        [("a b", "format"), ("//a", "format"), ("http://a\nb", "format")],
+        [
+            *(
+                "https://a.b/c?d#e",
+                "mailto:a@b",
+                "tel:+49301",
+                "urn:isbn:1",
+                "urn:data:1",
+                "database:x",
+                "HTTP://a",
+                "sip:a@b",
+            ),
+            *("https://a/?q=javascript:alert(1)", "https://a/javascript:1", "javascripts:x", "view-source:https://a"),
+        ],
+        [
+            (text, "format")
+            for text in (
+                *(
+                    "a b",
+                    "//a",
+                    "http://a\nb",
+                    "javascript:alert(1)",
+                    "JaVaScRiPt:x",
+                    "vbscript:x",
+                    "VBS:x",
+                    "data:text/html,x",
+                ),
+                *(
+                    " javascript:x",
+                    "\tjavascript:x",
+                    "\x01javascript:x",
+                    "\x7fjavascript:x",
+                    "\u00a0javascript:x",
+                    "java\nscript:x",
+                ),
+                *(
+                    "java\tscript:x",
+                    "javascript\n:x",
+                    "javascript%3Ax",
+                    "java%73cript:x",
+                    "%6aavascript:x",
+                    "java\u200bscript:x",
+                ),
+                *(
+                    "livescript:x",
+                    "mocha:x",
+                    "view-source:javascript:x",
+                    "feed:javascript:x",
+                    "feed:jar:data:x",
+                    "http://a\x7f",
+                ),
+                *("&#106;avascript:x", "\u017fcript:x", "data:", "javascript:"),
+            )
+        ],
     ),
     ({"format": "multiline"}, ["a\nb"], [(5, "type")]),
     ({"enum": ["a", "{b}", "c\"'\\"]}, ["a", "{b}", "c\"'\\"], [("d", "enum"), (5, "type"), (None, "type")]),
@@ -618,6 +670,24 @@ def aged(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     before.close()
     one = Site(tmp_path, PROVIDERS[request.param] + AFTER)
     yield one
+    one.close()
+
+
+def test_an_address_that_is_a_script_is_shown_if_it_is_stored_and_never_taken_anew(tmp_path: Path) -> None:
+    bad = {"x": "javascript:alert(1)"}
+    before = Site(tmp_path, PROVIDERS["sql"] + "[forms.f.fields]\nx = {}\n")
+    before.put("forms/f/records/old", bad, if_none_match="*")
+    before.close()
+    one = Site(tmp_path, PROVIDERS["sql"] + '[forms.f.fields]\nx = { format = "uri" }\ny = {}\n')
+    assert one.read("forms/f/records/old").data["x"] == bad["x"]
+    one.patch("forms/f/records/old", {"y": "changed"})
+    assert one.read("forms/f/records/old").data["x"] == bad["x"]
+    with pytest.raises(app.Invalid) as caught:
+        one.put("forms/f/records/new", bad, if_none_match="*")
+    assert [(fault.pointer, fault.code) for fault in caught.value.faults] == [("/x", "format")]
+    schema = one.app.resources["forms/f"].schema()["properties"]["x"]
+    assert re.search(schema["not"]["pattern"], "jAvAsCrIpT:alert(1)")
+    assert not re.search(schema["not"]["pattern"], "https://example.org/javascript:")
     one.close()
 
 
