@@ -85,8 +85,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 # ==== 1. ERRORS ==================================================================================================
-# Everything raised on purpose. A class carries code, HTTP status, exit code and whether a repeat may help; an
-# instance carries the public message, a hint for the operator and the faults of single fields. Rendered elsewhere.
+# Everything raised on purpose: code, status, exit code and whether a repeat may help. Rendered elsewhere.
 # uses: nothing
 # defines: Fault AppError BadRequest BadEnvelope Invalid IdempotencyConflict Unauthenticated SignInNeeded Forbidden
 #          NotPermitted NotFound UnsupportedAction NotAcceptable Conflict Exists Busy Refused PreconditionFailed
@@ -284,6 +283,7 @@ class StorageFull(AppError):
     """The medium or the quota has no room."""
 
     code, status, exit_code, retry = "storage_full", 507, 7, True
+    errors = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # as the system says it
 
 
 class Unreadable(AppError):
@@ -3187,7 +3187,7 @@ def _session_digest(session: str) -> str:
 
 def log_fault(exchange: Exchange, error: AppError) -> None:
     """Log a fault that the operator has to know about."""
-    if error.status >= 500 or isinstance(error, NotPermitted):
+    if (error.status >= 500 or isinstance(error, NotPermitted)) and plugin("reserve").is_news(error):
         is_known = error.retry or error.status < 500
         LOG.error("request %s: %s", exchange.id, error.with_hint, exc_info=None if is_known else error)
 
@@ -4106,9 +4106,7 @@ class HttpRunner(Runner):
             except Exception as error:
                 if broken_off := plugin("working").reason():
                     return problem_answer(exchange.id, broken_off)
-                if not isinstance(error, AppError):
-                    raise
-                return self._fault(exchange, error)
+                return self._fault(exchange, plugin("reserve").known(error))
         except BaseException:  # a program that exits ends no server
             LOG.exception("request %s failed", exchange.id)
         fault = AppError("something went wrong here; the operator finds it in the log by the request id")
@@ -4269,15 +4267,16 @@ class HttpRunner(Runner):
         return exchange.format.written(exchange, response) or _written(exchange, response)
 
     def _readyz(self, exchange: Exchange) -> Answer:
-        """503 while a provider is away. Paused queues, faults of a later app.toml and failed backups are told too, and are
-        no reason to send people elsewhere."""
+        """503 while a provider is away. Paused queues, full disks, faults of a later app.toml and failed backups are told,
+        and are no reason to send people elsewhere."""
         providers, queues, trouble = self.host.ready(), dict(self.queues()), self.trouble.get()
-        backup = plugin("backup_job").condition(self.host, providers)
-        is_degraded = trouble or "why" in backup or any(state != "ok" for state in queues.values())
+        backup, disks = plugin("backup_job").condition(self.host, providers), plugin("reserve").low(self.host)
+        is_degraded = trouble or disks or "why" in backup or any(state != "ok" for state in queues.values())
         status, code = "degraded" if is_degraded else "ok", 200
         if any(state != "ok" for state in providers.values()):
             status, code = "unavailable", 503
         told: Value = {"status": status, "providers": providers, "queues": queues, "reload": trouble, "backup": backup}
+        told["disks"] = disks
         return json_answer(code, {name: one for name, one in told.items() if one})
 
 
@@ -4640,7 +4639,7 @@ class Consumer:
         while True:
             try:
                 return self._answer(delivery)
-            except (LeaseLost, Stopping):
+            except (LeaseLost, Stopping, MemoryError, OSError):  # the last two are the machine's: later it may be done
                 raise
             except StorageFull as error:
                 self._pause(delivery, error.message, self.policy.probe_s)
@@ -5264,11 +5263,14 @@ def _folder(path: Path) -> Iterator[int]:
 
 
 @contextmanager
-def _key_file_errors(path: Path) -> Iterator[None]:
+def _key_file_errors(path: Path, *, was_good: bool = False) -> Iterator[None]:  # `was_good`: it may be so again
     try:
         yield
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError("the key file cannot be used", hint=f"{path}: {error}") from error
+    except (OSError, UnicodeDecodeError, ConfigError) as error:
+        kind: type[AppError] = Unavailable if was_good else ConfigError
+        kind = StorageFull if getattr(error, "errno", None) in StorageFull.errors else kind
+        hint = getattr(error, "hint", "") or f"{path}: {error}"
+        raise kind(getattr(error, "message", "the key file cannot be used"), hint=hint) from error
 
 
 class KeyRing:
@@ -5303,9 +5305,9 @@ class KeyRing:
     def keys(self) -> tuple[Key, ...]:
         """Newest first."""
         if self._path is not None and self._read[0] != _stamp(self._path):
-            with _key_file_errors(self._path):
+            with _key_file_errors(self._path, was_good=bool(self._read[1])):
                 stamp, text = _read_private(self._path)
-            self._read = stamp, _parse_keys(text)  # one assignment: no thread sees halves of two rings
+                self._read = stamp, _parse_keys(text)  # one assignment: no thread sees halves of two rings
         return self._read[1]
 
     def sub_key(self, purpose: str) -> bytes:
@@ -7173,7 +7175,7 @@ RESOURCE_TYPES: Mapping[str, type[Resource]] = {
 # defines: STAGED_KEPT_S number_key sort_key value_of_key text_key fold_case has_text value_key key_rule key_test
 #          field_key holds_text is_instant list_mark CompiledQuery PAGE_BYTES weigh page_of stored_key stored_version
 #          stored_weight whole_texts stored_record stored_text check_commit check_version next_version check_blob rechunk
-#          PendingCommit GroupCommit ProcessLock Pool may_write SQL_SIGNS quote_name has_wal_reset_fault SQLITE_AWAY
+#          PendingCommit GroupCommit ProcessLock Pool may_write SQL_SIGNS quote_name has_wal_reset_fault
 #          DENIED_ERRORS sqlite_code sqlite_authorize plain_cell need_blob SqliteDatabase SqlProvider ITEM_ERRORS
 #          disk_errors
 
@@ -7687,22 +7689,7 @@ def has_wal_reset_fault(version: tuple[int, int, int]) -> bool:
     return (3, 7, 0) <= version <= (3, 51, 2) and not mended
 
 
-SQLITE_AWAY = {
-    "BUSY": ("is busy", "another program holds the database locked"),
-    "LOCKED": ("is busy", "another connection holds the table locked"),
-    "PROTOCOL": ("is busy", "the lock protocol of the write-ahead log gave up"),
-    "CANTOPEN": ("cannot be opened", "does it exist, and may this account read and write it and its folder?"),
-    "PERM": ("cannot be opened", "may this account read and write it and its folder?"),
-    "AUTH": ("cannot be used", "may this account read and write it?"),
-    "READONLY": ("cannot be written", "may this account write the file and its folder?"),
-    "IOERR": ("cannot be read or written", "the disk or the file system reports errors"),
-    "CORRUPT": ("is damaged", "restore a backup, or try sqlite3's .recover on a copy"),
-    "NOTADB": ("is no SQLite database", "is the url right? else restore a backup"),
-}
-"""Primary result codes that say the database is away: what everybody may read, and what helps the operator."""
 DENIED_ERRORS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})  # what the system says to an account without the right
-_SQLITE_DENIED = ("SQLITE_PERM", "SQLITE_READONLY", "SQLITE_READONLY_DIRECTORY", "SQLITE_AUTH")
-"""Extended result codes that end only when somebody gives this account a right."""
 
 
 def sqlite_code(error: Exception) -> str:
@@ -7728,7 +7715,9 @@ def _sqlite_text(data: bytes) -> str:
 
 def sqlite_authorize(action: int, first: str | None, second: str | None, *_: str | None) -> int:
     """Allows what only reads: select, columns, recursion, and functions without outside effects."""
-    reads = action in (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE)
+    reads = action in (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_RECURSIVE)
+    if action == sqlite3.SQLITE_READ:  # pragmas as tables tell of files, and would be refused only when they are asked
+        reads = not str(first).lower().startswith("pragma_")
     if action == sqlite3.SQLITE_FUNCTION:
         reads = second not in ("load_extension", "fts3_tokenizer", "readfile", "writefile", "edit")
     elif action == sqlite3.SQLITE_PRAGMA:  # full-text tables ask for it by themselves
@@ -7788,7 +7777,10 @@ class SqliteDatabase(Provider):
         self.name, self.clock = name, clock
         self._lock = ProcessLock(self.path.with_name(self.path.name + ".lock"))
         self._group = GroupCommit(self._commit_jobs)
-        self._pool = Pool(f"provider {name}", partial(_sqlite_reader, self.path), keep=8)
+        self.presences = [plugin("presence").Presence(self.path, f"provider {name}: the database", same=True)]
+        unused_bytes = partial(plugin("sql_database").unused_bytes, self)
+        self.reserve = plugin("reserve").Reserve(f"provider {name}", self.path, unused_bytes)
+        self._pool = Pool(f"provider {name}", self.connected, keep=8, is_alive=lambda _: self.presences[0].is_there())
         self._watching = threading.Lock()
         self._watcher: sqlite3.Connection | None = None  # which sees the commits of all other connections
         self._writer: sqlite3.Connection | None = None
@@ -7816,7 +7808,7 @@ class SqliteDatabase(Provider):
     def ping(self) -> float:
         """Reads from the database if there is one, else looks at the folder that would hold it."""
         began = time.perf_counter()
-        if self.path.exists():
+        if self.presences[0].check():
             with self.reading("ping") as connection:
                 connection.execute("select count(*) from sqlite_master").fetchone()
         elif not may_write(self.path.parent):
@@ -7838,20 +7830,6 @@ class SqliteDatabase(Provider):
 
     # -- errors and connections
 
-    def _explain(self, error: Exception, operation: str) -> AppError:
-        """A driver's error in public words; only the hint names the path."""
-        code = sqlite_code(error)
-        who = f"provider {self.name}: {operation}: "
-        if code == "FULL" or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-            return StorageFull(who + "the disk is full", hint=f"make room for {self.path}")
-        if code == "TOOBIG":
-            return TooLarge(who + "the value is larger than SQLite stores")
-        what, advice = SQLITE_AWAY.get(code, ("failed", ""))
-        hint = f"{self.path}: {error}" + (f" ({advice})" if advice else "")
-        if getattr(error, "sqlite_errorname", "") in _SQLITE_DENIED or getattr(error, "errno", None) in DENIED_ERRORS:
-            return NotPermitted(f"{who}the database may not be used so by the account that the server runs as", hint=hint)
-        return Unavailable(f"{who}the database {what}", hint=hint)
-
     @contextmanager
     def errors(self, operation: str) -> Iterator[None]:
         """Driver errors leave as AppErrors."""
@@ -7859,7 +7837,7 @@ class SqliteDatabase(Provider):
             yield
         except (sqlite3.Error, OSError) as error:
             self._tables.clear()
-            raise self._explain(error, operation) from error
+            raise plugin("sql_database").explain(self, error, operation) from error
 
     @contextmanager
     def reading(self, operation: str) -> Iterator[sqlite3.Connection]:
@@ -7873,29 +7851,10 @@ class SqliteDatabase(Provider):
                 connection.set_progress_handler(None, 0)
                 self._pool.give_back(connection)
 
-    def snapshot(self, path: Path) -> None:
-        """Copies the database, as it is at one moment, to a new file. No writer waits for it."""
-        with self.errors("copying the database"), closing(self._copying(path)) as target, closing(self._reader()) as source:
-            source.execute("begin")  # that moment; without a transaction each commit would make the copy begin anew
-            source.execute("select count(*) from sqlite_master").fetchall()
-            source.backup(target, pages=1000, sleep=0)
-            target.execute("pragma journal_mode = delete")  # one file, without a log beside it
-
-    def integrity(self) -> str:
-        """What SQLite's own look at the whole database finds; "" if all is well."""
-        with self.errors("checking the database"), closing(self._reader()) as connection:
-            found = [row[0] for row in connection.execute("pragma integrity_check(3)")]
-            return "" if found == ["ok"] else "; ".join(found)
-
-    def _reader(self) -> sqlite3.Connection:
-        connection = _sqlite_reader(self.path)
-        connection.set_authorizer(None)
-        return connection
-
-    @staticmethod
-    def _copying(path: Path) -> sqlite3.Connection:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
-        return sqlite3.connect(path, isolation_level=None)
+    def connected(self) -> sqlite3.Connection:
+        """A new connection for reading. Unavailable if the database was there and is not any more."""
+        self.presences[0].check()
+        return _sqlite_reader(self.path)
 
     def _end_watching(self) -> None:
         watcher, self._watcher = self._watcher, None
@@ -7916,9 +7875,11 @@ class SqliteDatabase(Provider):
             self._writer = connection
         return self._writer
 
-    def submit(self, work: Callable[[sqlite3.Connection], _Result]) -> _Result:
-        """The result of the work, once it is committed together with that of other threads."""
-        return cast(_Result, self._group.submit(work))
+    def submit(self, work: Callable[[sqlite3.Connection], _Result], *, frees: bool = False) -> _Result:
+        """The result of the work, once it is committed together with that of other threads. `frees`: it may use the last of
+        the disk."""
+        submit = partial(self._group.submit, work)
+        return cast(_Result, self.reserve.give(submit) if frees else submit())
 
     def _forget(self) -> None:
         """Look again at what tables there are."""
@@ -7931,10 +7892,11 @@ class SqliteDatabase(Provider):
         with self.errors("writing"):
             if not self._pool.is_open:
                 raise Unavailable("the provider is not open")
-            if self._writer is None:
+            if not self.presences[0].check():
                 plugin("disk").make_folder(self.path.parent)
             with self._lock.held():
                 connection = self._opened_writer()
+                self.presences[0].check()
                 connection.execute("begin immediate")
                 self._written.clear()
                 try:
@@ -8093,6 +8055,7 @@ class SqlProvider(SqliteDatabase, Records, Blobs, Queries):
     def mark(self) -> Any:
         with self._watching:
             try:
+                self.presences[0].check()
                 self._watcher = self._watcher or self._pool.take()
                 return self._watcher, self._watcher.execute("pragma data_version").fetchone()[0]  # counted by connection
             except (Unavailable, sqlite3.Error):
@@ -8148,7 +8111,7 @@ class SqlProvider(SqliteDatabase, Records, Blobs, Queries):
 
     def commit(self, writes: Sequence[Write]) -> list[Record]:
         texts = check_commit(writes)
-        return self.submit(self._work(writes, texts)) if writes else []
+        return self.submit(self._work(writes, texts), frees=self.reserve.may_use_all(writes)) if writes else []
 
     def _work(self, writes: Sequence[Write], texts: Sequence[str]) -> Callable[[sqlite3.Connection], list[Record]]:
         def work(connection: sqlite3.Connection) -> list[Record]:
@@ -8243,7 +8206,7 @@ class SqlProvider(SqliteDatabase, Records, Blobs, Queries):
 
     @cached_property
     def _views(self) -> Queries:
-        return cast(Queries, plugin("sql_views").SqliteViews(f"provider {self.name}", self._pool, self._explain))
+        return cast(Queries, plugin("sql_views").SqliteViews(self, self._pool))
 
     def select(self, select: Select) -> Rows:
         return self._views.select(select)
@@ -8270,7 +8233,7 @@ def disk_errors(who: str, operation: str, is_item: Callable[[OSError], bool] = l
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in StorageFull.errors:
             raise StorageFull(f"{who}: {operation}: the disk is full", hint=str(error)) from error
         if error.errno in (errno.ENAMETOOLONG, errno.EILSEQ):
             raise BadRequest(f"{who}: {operation}: the file system cannot store this name", hint=str(error)) from error
@@ -8970,12 +8933,12 @@ class Office:
 
     def rotate_key(self, by: Caller) -> None:
         """A fresh key signs from now on; what the older ones signed stays good."""
-        key = self.authority.keys.rotate(self._clock())
+        key = plugin("reserve").given(self._state, lambda: self.authority.keys.rotate(self._clock()))
         self._state.commit([self._event("rotate_key", by, kid=key.kid)])
 
     def retire_key(self, by: Caller, kid: str) -> None:
         """Forget a key, and with it every token that it signed. Raises NotFound, or Conflict for the one that signs."""
-        self.authority.keys.retire(kid)
+        plugin("reserve").given(self._state, lambda: self.authority.keys.retire(kid))
         self._state.commit([self._event("retire_key", by, kid=kid)])
 
     def site_id(self) -> str:
@@ -9279,7 +9242,7 @@ class App:
         return plugin("held_files").HeldFiles(self)
 
     def ready(self) -> dict[str, str]:
-        return self.health.ready()
+        return {**self.health.ready(), **plugin("presence").key_trouble(self.office)}
 
     def site_id(self) -> str:
         return self.office.site_id()
@@ -9475,7 +9438,7 @@ def _serve_sqs(app: App, states: Path, number: int, *, alone: bool) -> bool:
 # Plugins that the parent does not need, and its workers may.
 _ASKED_FOR_LATE = (
     *("controls", "held_files", "jobs", "listeners", "slow_clients"),
-    *("sql_counts", "sql_files", "sql_search", "sql_views", "sweeps"),
+    *("sql_counts", "sql_database", "sql_files", "sql_search", "sql_views", "sweeps"),
 )
 
 
@@ -9501,6 +9464,7 @@ class _Serving:
         if states:
             app.queues = partial(plugin("queue_states").read_states, list(states.values()))
         _ = app.meters  # made before the first fork, so that all processes count in one place
+        _ = app.authority  # likewise the keys: no process makes new ones in a folder whose disk is not mounted any more
         late = _ASKED_FOR_LATE + (SqsRunner.plugins if queue_workers else ())
         for name in late:  # now: another version may have taken the place of its files by then
             plugin(name)
@@ -9510,6 +9474,7 @@ class _Serving:
             for number, (name, path) in enumerate(states.items())
         }
         http = self._http() if HttpRunner.kind in self.wanted else None
+        plugin("reserve").refill(app)
         if http:
             parts = {f"{HttpRunner.kind} {number}": http.run for number in range(1, http.workers + 1)} | parts
 
@@ -9568,6 +9533,7 @@ class _Serving:
 
     def _keep_counting(self, before: App) -> None:
         """In the same meters, if they fit."""
+        plugin("presence").carry(before.providers, self.app.providers)
         known, needed = map(plugin("metrics").label_values, (before, self.app))
         config, of_old = self.app.config, before.config
         processes = (config.http.workers, config.sqs.workers) == (of_old.http.workers, of_old.sqs.workers)
@@ -9853,7 +9819,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:  # of standard output: those of providers left as AppErrors
-        if error.errno != errno.ENOSPC:
+        if error.errno not in StorageFull.errors:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         full = StorageFull("the result cannot be written: the disk is full")

@@ -162,6 +162,7 @@ def remove_left(folder: Path, pattern: str) -> None:
 # ==== 2. RESTORE =================================================================================================
 # From an archive to a folder that can be served, and what is compared before an archive counts.
 # uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS PLUGINS ASSEMBLY COMMANDS ARCHIVE plugin:copy plugin:disk
+#       plugin:reserve plugin:sql_database
 # defines: Restore restore_into verify
 
 _HEADER = re.compile(r"\s*\[\[?\s*([^\]]+?)\s*\]")
@@ -336,7 +337,7 @@ class Restore:
                     )
                 if facts["files"]:
                     self._same(f"{name}: files", facts["files"], files_of(cast(Blobs, provider)))
-                if isinstance(provider, SqlProvider) and (fault := provider.integrity()):
+                if isinstance(provider, SqlProvider) and (fault := plugin("sql_database").integrity(provider)):
                     raise BadRequest(f"{name}: the database is damaged: {fault}")
 
     @staticmethod
@@ -393,7 +394,7 @@ def verify(path: Path, registry: Registry | None = None) -> Value:
 # ==== 3. BACKUP ==================================================================================================
 # From an open site to an archive.
 # uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS ASSEMBLY ARCHIVE RESTORE plugin:backup_places plugin:copy
-#       plugin:disk
+#       plugin:disk plugin:reserve plugin:sql_database
 # defines: Backup check_folder make
 
 _SITE_FOLDERS = ("templates", "plugins")  # beside app.toml
@@ -446,7 +447,7 @@ class Backup:
             return  # nothing was written yet
         if isinstance(provider, SqlProvider):
             copy = self._scratch / "database"
-            provider.snapshot(copy)
+            plugin("sql_database").snapshot(provider, copy)
             self._archive.write(copy, f"providers/{name}/database")
             copied = SqlProvider(name, {"url": "sqlite:///database"}, self._scratch)
             copied.open()
@@ -541,6 +542,7 @@ def make(app: App, folder: Path, *, with_keys: bool, step: Callable[[int], None]
     check_folder(app, folder)
     plugin("disk").make_folder(folder)
     remove_left(folder, "satchel-*.zip.partial")
+    step = plugin("reserve").guarded(folder, step)
     path = folder / f"satchel-{_stamp(app.clock())}.zip"
     partial = path.with_name(path.name + ".partial")
     if path.exists() or partial.exists():

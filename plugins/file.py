@@ -81,8 +81,8 @@ else:
 
 # ==== 1. FILE ====================================================================================================
 # A folder of plain files that other programs may use too, and a journal of records: a line of it is one commit.
-# uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS plugin:disk
-# defines: Provider:file WRITE_BYTES BESIDE_BYTES WRITE_OUT_BYTES BESIDE_CHUNKS identity write_fully
+# uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS plugin:disk plugin:presence plugin:reserve
+# defines: Provider:file WRITE_BYTES BESIDE_BYTES WRITE_OUT_BYTES CHECKED_BYTES BESIDE_CHUNKS identity write_fully
 #          begin_writing_out Sha256Beside gathered FileReader JournalEntry write_journal_line copy_value
 #          Journal FolderRecords FileProvider
 
@@ -91,6 +91,7 @@ WRITE_BYTES = 64 * 1024  # that one write takes, at least
 BESIDE_BYTES = 4 * 1024 * 1024  # from which on a second thread is worth its start
 WRITE_OUT_BYTES = 8 * 1024 * 1024  # after which the medium begins with them
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS)  # what says that a file cannot have two names
+CHECKED_BYTES = 1024 * 1024  # of an upload, after which it is looked at what the disk has left
 BESIDE_CHUNKS = 2  # that wait for it, and so the memory of an upload
 
 
@@ -430,6 +431,10 @@ class FolderRecords(Records):
         self._journal = Journal(self._own / "journal.jsonl", f"provider {name}")
         self._open = False
         self._modified_ns = 0
+        journal, presence = self._own / "journal.jsonl", plugin("presence").Presence
+        known = {self._root: "folder", self._staged: "own folder .satchel", journal: "journal"}
+        self.presences = [presence(path, f"provider {name}: its {what}") for path, what in known.items()]
+        self.reserve = plugin("reserve").Reserve(f"provider {name}", journal, awaits=self._staged)
 
     def places(self) -> list[Path]:
         return [self._root]
@@ -449,6 +454,7 @@ class FolderRecords(Records):
         """Looks at the folder, or at the one that it would be made in."""
         began = time.perf_counter()
         with self._errors("ping"):
+            self._check_present()
             if not may_write(self._root):
                 raise PermissionError(errno.EACCES, "not a folder that this account may write", str(self._root))
         return time.perf_counter() - began
@@ -473,6 +479,11 @@ class FolderRecords(Records):
         is_own = named == str(self._root) or named == str(self._own) or named.startswith(f"{self._own}{os.sep}")
         return not is_own and (error.errno not in DENIED_ERRORS or may_write(self._root))
 
+    def _check_present(self) -> None:
+        """Unavailable if the folder is gone that was there before, or what the provider keeps in it."""
+        for presence in self.presences:
+            presence.check()
+
     @contextmanager
     def _locked(self, operation: str) -> Iterator[None]:
         """Alone among all processes; makes the folders at first use."""
@@ -483,6 +494,7 @@ class FolderRecords(Records):
 
     def _make_folders(self) -> None:
         if not self._staged.is_dir():
+            self._check_present()
             for folder in (self._root, self._own, self._staged):
                 make_folder(folder)
 
@@ -490,6 +502,7 @@ class FolderRecords(Records):
     def _table(self, table: str) -> Iterator[Mapping[str, Record]]:
         """A table's records as all processes have committed them, until the block ends."""
         with self._errors("reading records"):
+            self._check_present()
             if not self._journal.is_fresh():
                 with self._locked("reading records"):
                     self._journal.refresh()
@@ -543,11 +556,15 @@ class FolderRecords(Records):
 
     def commit(self, writes: Sequence[Write]) -> list[Record]:
         check_commit(writes)
-        return list(self._group.submit(writes)) if writes else []
+        if not writes:
+            return []
+        submit = partial(self._group.submit, writes)
+        return list(self.reserve.give(submit) if self.reserve.may_use_all(writes) else submit())
 
     def _commit_jobs(self, jobs: list[PendingCommit]) -> None:
         """Writes one line for all jobs that meet no conflict."""
         with self._locked("writing records"):
+            self._check_present()
             self._journal.refresh()
             ahead: dict[tuple[str, str], int] = {}
             commits = []
@@ -644,6 +661,7 @@ class FileProvider(FolderRecords, Blobs):
             return None
         except (Unavailable, NotPermitted) as error:
             if getattr(error.__cause__, "errno", None) in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                self._check_present()
                 return None
             raise
         if isinstance(found, Blob):
@@ -666,6 +684,7 @@ class FileProvider(FolderRecords, Blobs):
             except OSError as error:
                 if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                     raise
+                self._check_present()
                 raise NotFound(f"there is no file {path}") from error
         try:
             blob = need_blob(path, self._blob(path, os.fstat(descriptor)), if_match)
@@ -684,8 +703,9 @@ class FileProvider(FolderRecords, Blobs):
     def stage(self, chunks: Iterable[bytes], path: str = "") -> Staged:
         name = new_id(self._clock())
         place = self._staged / name
-        digest, out = Sha256Beside(), 0
+        digest, out, checked = Sha256Beside(), 0, 0
         with self._errors("staging"):
+            self.reserve.check("staging")
             self._make_folders()
             file = open(place, "xb", buffering=0)  # noqa: SIM115 (closed below, where errors of `chunks` stay what they are)
         try:
@@ -693,6 +713,9 @@ class FileProvider(FolderRecords, Blobs):
                 for chunk in gathered(chunks):
                     digest.update(chunk)
                     with self._errors("staging"):
+                        if digest.size_bytes - checked >= CHECKED_BYTES:
+                            checked = digest.size_bytes
+                            self.reserve.check("staging")
                         write_fully(file.fileno(), chunk)
                         out = begin_writing_out(file.fileno(), out, digest.size_bytes)
                 with self._errors("staging"):
@@ -861,6 +884,9 @@ class FileProvider(FolderRecords, Blobs):
             self._prune_durably(os.path.dirname(place))
 
     def move(self, source: str, target: str) -> Blob:
+        return self.reserve.give(partial(self._move, source, target))  # type: ignore[no-any-return]
+
+    def _move(self, source: str, target: str) -> Blob:
         with self._locked("moving"):
             place, goal = self._place(source, last_link=False), self._place(target)
             need_blob(source, self.stat(source))
@@ -892,6 +918,7 @@ class FileProvider(FolderRecords, Blobs):
             return
         except (Unavailable, NotPermitted) as error:
             if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+                self._check_present()
                 return
             if above and isinstance(error, NotPermitted):
                 yield Unseen(folder, error.message)
@@ -899,6 +926,8 @@ class FileProvider(FolderRecords, Blobs):
             raise
         if place in above:
             return
+        if not folder or not names:
+            self._check_present()
         if not deep:
             yield from filter(None, itertools.starmap(self._seen, _listed(folder, names, after)))
             return

@@ -809,7 +809,7 @@ class ServiceRecords(Records):
 # ==== 3. BLOBS ===================================================================================================
 # Files on a server that answers GET, HEAD, PUT and DELETE. A folder is listed as nginx, another Satchel or a page of links
 # lists it. Staged bytes are a temporary file of this machine until they are published.
-# uses: ERRORS VALUES CONTRACTS PROVIDERS SERVICE plugin:web_client plugin:locale
+# uses: ERRORS VALUES CONTRACTS PROVIDERS SERVICE plugin:web_client plugin:locale plugin:reserve
 # defines: HttpReader ListedName linked_names ServiceBlobs
 
 
@@ -939,6 +939,7 @@ class ServiceBlobs(Blobs):
                 for chunk in rechunk(chunks, CHUNK_BYTES):
                     digest.update(chunk)
                     size += len(chunk)
+                    plugin("reserve").check_scratch("staging")
                     with disk_errors(f"provider {self.name}", "staging"):
                         left = memoryview(chunk)
                         while left:

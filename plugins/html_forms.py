@@ -10,14 +10,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, BinaryIO, NamedTuple, cast
 from urllib.parse import parse_qsl
 
-from app import BadRequest, Exchange, Held, TooLarge, UnsupportedMedia, Upload, how_many, in_units
+from app import BadRequest, Exchange, Held, TooLarge, UnsupportedMedia, Upload, how_many, in_units, plugin
 
 # ==== 1. FORMS ===================================================================================================
 # Parts are read as they arrive, and what came before a failure is there: nothing typed is lost.
-# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES
+# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES plugin:reserve
 # defines: DROPPED_BYTES Part read_multipart SentForm form_of read_form
 
 DROPPED_BYTES = 1 << 30  # of files over their limit, which are read so that the rest of the form comes back
+_IN_MEMORY_BYTES = 64 * 1024  # of a file of a form; what is larger goes to a temporary file
 
 
 class Part(NamedTuple):
@@ -172,12 +173,14 @@ def _spooled(exchange: Exchange, part: Part, limit: int | None) -> Upload:
         raise TooLarge("a form takes at most 100 files")
     from tempfile import SpooledTemporaryFile
 
-    file = cast(BinaryIO, SpooledTemporaryFile(max_size=1 << 16))  # noqa: SIM115 (closed by HttpRunner.wsgi)
+    file = cast(BinaryIO, SpooledTemporaryFile(_IN_MEMORY_BYTES))  # noqa: SIM115 (closed by HttpRunner.wsgi)
     exchange.files.append(file)
     form, size = form_of(exchange), 0
     for chunk in part.chunks:
         size += len(chunk)
         if limit is None or size <= limit:
+            if size > _IN_MEMORY_BYTES:
+                plugin("reserve").check_scratch("receiving files")
             file.write(chunk)
             continue
         if file.tell():

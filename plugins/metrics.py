@@ -19,11 +19,11 @@ from http import HTTPStatus
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import app
-from app import Action, Answer, AppError, Asked, Host, Request, Value
+from app import Action, Answer, AppError, Asked, Host, Request, Value, plugin
 
 # ==== 1. METRICS =================================================================================================
 # The meters, the shared memory that they count in, and the answers that show them.
-# uses: ERRORS VALUES CONTRACTS RUNNERS plugin:backup_job plugin:working
+# uses: ERRORS VALUES CONTRACTS RUNNERS plugin:backup_job plugin:reserve plugin:working
 # defines: Route:metrics SCRAPE_PING_S OTHER Meter METERS label_values Meters samples exposition Metrics
 
 SCRAPE_PING_S = 1.5  # for a provider to answer: who asks for metrics asks every few seconds
@@ -71,6 +71,9 @@ METERS: Mapping[str, Meter] = {
         Meter("satchel_provider_ping_seconds", "gauge", "Round trip to a provider that answers", ("provider",)),
         Meter("satchel_backup_age_seconds", "gauge", "Since the last backup that is good was begun; missing without one"),
         Meter("satchel_backup_failures", "gauge", "Backups that failed since the last good one"),
+        Meter(
+            "satchel_disk_free_bytes", "gauge", "What is left of the disk of a provider", ("provider",),
+        ),
         Meter("satchel_build_info", "gauge", "1; the label is what counts", ("version",)),
         Meter("satchel_start_time_seconds", "gauge", "When the server began, in Unix seconds"),
     )
@@ -260,6 +263,9 @@ def _gauges(site: Any) -> Iterator[tuple[_SeriesKey, float]]:
         yield ("satchel_provider_up", name), not isinstance(ping, AppError)
         if not isinstance(ping, AppError):
             yield ("satchel_provider_ping_seconds", name), ping
+    for name, reserve in plugin("reserve").reserves(site.providers).items():
+        if left := reserve.left():
+            yield ("satchel_disk_free_bytes", name), left.free_bytes
 
 
 # ---- the text format of Prometheus

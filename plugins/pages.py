@@ -103,7 +103,7 @@ _FAULT_WORDS: Mapping[int, tuple[str, str]] = {
     501: ("This cannot be done here", "The place where this is kept cannot do it. Ask {contact} for another way."),
     503: ("This is not available at the moment", "Wait a minute, and try again. If it stays so, tell {contact}."),
     504: ("This took too long", "Ask for less, such as a shorter time or fewer rows, and try again."),
-    507: ("There is no room left", "It could not be stored. Tell {contact}, who can make room."),
+    507: ("There is no room left", "It could not be stored. Deleting still works. Tell {contact}, who can make room."),
 }  # fmt: skip
 _PLAIN_DETAILS = (400, 404, 406, 409, 413, 415, 422, 501, 504)  # statuses whose details a person can use
 

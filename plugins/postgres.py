@@ -1363,11 +1363,11 @@ class PostgresProvider(PostgresTables, app.Records, sql_files.SqlFiles, app.Blob
             if state == "57014" and select.timeout_s is not None:
                 raise too_long(select) from error
             if state == "25006":
-                raise ConfigError(f"provider {self.name}: the statement does more than read: {said}") from error
+                raise sql_views.NotJustReading(f"provider {self.name}: the statement does more than read: {said}") from error
             if state[:2] in ("28", "3D", "40", "53", "55", "57", "58", "XX"):
                 raise self._explain(error, "running a query") from error
-            if state[:2] == "22" and any(value is not None for value in select.params.values()):
-                raise app.BadRequest(f"provider {self.name}: the statement fails with these parameters: {said}") from error
+            if state[:2] == "22":
+                raise sql_views.unfit(f"provider {self.name}", select, said) from error
             raise ConfigError(f"provider {self.name}: the statement is wrong: {said}") from error
 
     def select(self, select: app.Select) -> app.Rows:

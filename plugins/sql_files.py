@@ -23,7 +23,6 @@ from app import (
     Reader,
     SqliteDatabase,
     Staged,
-    StorageFull,
     Unavailable,
     check_blob,
     need_blob,
@@ -34,12 +33,11 @@ from app import (
 # ==== 1. FILES ===================================================================================================
 # Files in chunks, in SQL that databases share: bytes are staged by several commits, and published by one.
 # uses: ERRORS VALUES CONTRACTS PROVIDERS
-# defines: STAGE_BYTES STAGE_LEAVES_BYTES REPLACED_KEPT_S SqlFiles
+# defines: STAGE_BYTES REPLACED_KEPT_S SqlFiles
 
 _Result = TypeVar("_Result")
 
 STAGE_BYTES = 4 * 1024 * 1024  # what one commit of an upload into a database holds, and so its memory
-STAGE_LEAVES_BYTES = 16 * 1024 * 1024  # of the disk, free for records and for the log of the database
 REPLACED_KEPT_S = 3_600  # readers of a replaced blob have this long to finish
 
 
@@ -63,6 +61,10 @@ class SqlFiles(ABC):
     @abstractmethod
     def submit(self, work: Callable[[Any], _Result]) -> _Result:
         """The result of the work once it is durable; it is one transaction, done or not done as a whole."""
+
+    def make_room(self, work: Callable[[Any], _Result]) -> _Result:
+        """The same for what leaves more room than it takes, which may use what is kept for that."""
+        return self.submit(work)
 
     @abstractmethod
     def has_files(self) -> bool:
@@ -116,9 +118,11 @@ class SqlFiles(ABC):
     def stage(self, chunks: Iterable[bytes], path: str = "") -> Staged:
         self.prepare_files()
         content, digest, size = new_id(self.clock()), hashlib.sha256(), 0
+        self.check_room()
         try:
             for batch in rechunk(chunks, STAGE_BYTES):
-                self.check_room()
+                if size:
+                    self.check_room()
                 digest.update(batch)
                 self.submit(functools.partial(self._store, content, size, batch))
                 size += len(batch)
@@ -190,7 +194,7 @@ class SqlFiles(ABC):
                 connection.execute("delete from _chunks where content = ?", (staged.id,))
 
         self.prepare_files()
-        self.submit(work)
+        self.make_room(work)
 
     def sweep(self, now: float) -> None:
         """Delete loose contents whose time is over, in small commits."""
@@ -208,7 +212,7 @@ class SqlFiles(ABC):
             return False
 
         for (content,) in expired:
-            while self.submit(functools.partial(work, content=content)):
+            while self.make_room(functools.partial(work, content=content)):
                 pass
 
     def scan(self, prefix: str = "", *, deep: bool = True, after: str = "") -> Iterator[Entry]:
@@ -236,7 +240,7 @@ class SqlFiles(ABC):
             self._loosen(connection, present.etag, present.size_bytes, REPLACED_KEPT_S)
 
         self.prepare_files()
-        self.submit(work)
+        self.make_room(work)
 
     def move(self, source: str, target: str) -> Blob:
         def work(connection: Any) -> Blob:
@@ -249,12 +253,12 @@ class SqlFiles(ABC):
             return blob
 
         self.prepare_files()
-        return self.submit(work)
+        return self.make_room(work)
 
 
 # ==== 2. SQLITE ==================================================================================================
 # Files in a database of SQLite.
-# uses: ERRORS PROVIDERS FILES
+# uses: PROVIDERS FILES
 # defines: SqliteFiles
 
 _SCHEMA = """
@@ -292,17 +296,20 @@ class SqliteFiles(SqlFiles):
             self._made = row is not None
         return self._made
 
+    def make_room(self, work: Callable[[Any], _Result]) -> _Result:
+        return self._database.submit(work, frees=True)
+
+    def remove(self, path: str, *, if_match: str | None = None) -> None:
+        super().remove(path, if_match=if_match)
+        self._drop_replaced()
+
     def check_room(self) -> None:
         """StorageFull before an upload takes the last of the disk: to remove what it staged takes room too."""
-        from shutil import disk_usage
-
-        def unused(connection: sqlite3.Connection) -> int:
-            [(pages,)], [(page_bytes,)] = map(connection.execute, ("pragma freelist_count", "pragma page_size"))
-            return int(pages * page_bytes)
-
+        self._drop_replaced()
         with self._database.errors("staging"):
-            room = disk_usage(self._database.path.parent).free
-        if room < STAGE_LEAVES_BYTES and room + int(self.submit(unused)) < STAGE_LEAVES_BYTES:
-            raise StorageFull(
-                f"provider {self._database.name}: staging: the disk is full", hint=f"make room for {self._database.path}"
-            )
+            self._database.reserve.check("staging")
+
+    def _drop_replaced(self) -> None:
+        """Wait for no reader of replaced bytes where the disk is nearly full: their pages are used anew."""
+        if self._database.reserve.lacks():
+            self.sweep(self.clock() + REPLACED_KEPT_S)

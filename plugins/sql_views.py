@@ -9,13 +9,12 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from decimal import Decimal
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, cast
 
 from app import (
     LOG,
     SQL_SIGNS,
-    SQLITE_AWAY,
     AppError,
     BadRequest,
     Condition,
@@ -25,7 +24,10 @@ from app import (
     QueryTimeout,
     Rows,
     Select,
+    SqliteDatabase,
     TooLarge,
+    Unreadable,
+    Unsupported,
     check_text,
     dump_json,
     fold_case,
@@ -41,7 +43,7 @@ from app import (
 # ==== 1. STATEMENTS ==============================================================================================
 # A statement that an administrator wrote, and SQL round it for what is asked of its rows.
 # uses: ERRORS VALUES CONFIG PROVIDERS
-# defines: FACET_OF COUNT_OF SQL_TOKENS facet_of read_statement check_params bindable SqlSelect
+# defines: FACET_OF COUNT_OF SQL_TOKENS NotJustReading unfit facet_of read_statement check_params bindable SqlSelect
 
 FACET_OF = "select {0}, count(*) from (\n{{}}\n) as satchel_counted group by {0} order by 2 desc, 1 limit {1}"
 COUNT_OF = "select count(*) from (\n{}\n) as satchel_counted"
@@ -52,6 +54,20 @@ SQL_TOKENS = re.compile(
     r"|:(?P<name>[A-Za-z_]\w*)|(?P<end>;)|(?P<space>\s+)|.",
     re.DOTALL,
 )
+
+
+class NotJustReading(ConfigError):
+    """A statement asks for something that a view may not do: whoever asks for the view learns that it does not do that."""
+
+    code, status = Unsupported.code, Unsupported.status
+
+
+def unfit(label: str, select: Select, said: str) -> AppError:
+    """The error of a sound statement that fails at a value: BadRequest if the caller may have given it, otherwise
+    Unreadable."""
+    if any(value is not None for value in select.params.values()):
+        return BadRequest(f"{label}: the statement fails with these parameters: {said}")
+    return Unreadable(f"{label}: the view meets a value that its statement cannot work with: {said}")
 
 
 def facet_of(select: Callable[[Select, str], Rows], asked: Select, column: str, most: int) -> list[tuple[Json, int]]:
@@ -277,7 +293,7 @@ def gathers(statement: str) -> bool:
 
 # ==== 3. SQLITE ==================================================================================================
 # The rows of such a statement in SQLite, read as they are asked for.
-# uses: ERRORS VALUES PROVIDERS STATEMENTS LIMITS plugin:working
+# uses: ERRORS VALUES PROVIDERS STATEMENTS LIMITS plugin:sql_database plugin:working
 # defines: SqliteViews
 
 
@@ -286,11 +302,11 @@ _TOO_MUCH = "the query takes too much memory: have it gather less in one value"
 
 
 class SqliteViews:
-    """Answers Queries for a database of SQLite: `pool` holds its connections for reading, and `explain` says in public
-    words what an error of the database means."""
+    """Answers Queries for a database of SQLite: `pool` holds its connections for reading."""
 
-    def __init__(self, label: str, pool: Pool, explain: Callable[[Exception, str], AppError]) -> None:
-        self._label, self._pool, self._explain = label, pool, explain
+    def __init__(self, database: SqliteDatabase, pool: Pool) -> None:
+        self._label, self._pool = f"provider {database.name}", pool
+        self._explain = partial(plugin("sql_database").explain, database)
         self._columns_of: dict[str, tuple[Any, list[str]]] = {}  # by statement, with the version of the schema
 
     def _give_back(self, connection: sqlite3.Connection, is_as_before: bool) -> None:
@@ -305,8 +321,8 @@ class SqliteViews:
         return TooLarge(f"{self._label}: {_TOO_MUCH}")
 
     @contextmanager
-    def _query_errors(self, select: Select, deadline: float) -> Iterator[None]:
-        """Errors of a statement that an administrator wrote."""
+    def _query_errors(self, select: Select, deadline: float, is_sound: Callable[[], bool] = lambda: True) -> Iterator[None]:
+        """Errors of a statement that an administrator wrote; of one that is sound they are errors of values."""
         try:
             yield
         except MemoryError as error:
@@ -318,9 +334,11 @@ class SqliteViews:
             if code == "TOOBIG":
                 raise TooLarge(f"{self._label}: {_TOO_BIG}") from error
             if code in ("AUTH", "READONLY") or "prohibited" in str(error):
-                raise ConfigError(f"{self._label}: the statement does more than read: {error}") from error
-            if code in SQLITE_AWAY or code == "FULL":
+                raise NotJustReading(f"{self._label}: the statement does more than read: {error}") from error
+            if code in plugin("sql_database").SQLITE_AWAY or code == "FULL":
                 raise self._explain(error, "running a query") from error
+            if is_sound():
+                raise unfit(self._label, select, str(error)) from error
             raise ConfigError(f"{self._label}: the statement is wrong: {error}") from error
 
     def select(self, select: Select) -> Rows:
@@ -339,7 +357,8 @@ class SqliteViews:
         statement, names = read_statement(select.statement)
         check_params(self._label, names, select.params)
         deadline = math.inf if select.timeout_s is None else time.monotonic() + select.timeout_s
-        with self._query_errors(select, deadline), ExitStack() as stack:
+        is_sound = False  # once SQLite has read it
+        with self._query_errors(select, deadline, lambda: is_sound), ExitStack() as stack:
             connection = self._pool.take()
             is_wide = has_wide_format(statement)
             stack.callback(self._give_back, connection, not is_wide)
@@ -352,6 +371,7 @@ class SqliteViews:
                 connection.set_progress_handler(lambda: time.monotonic() > deadline, 5000)
             try:
                 composed, values = self._composed(connection, select, statement)
+                is_sound = True
                 cursor = connection.execute(around.format(composed), values)
             except UnicodeDecodeError:  # the name of a column, which would not reach the authorizer
                 connection.set_authorizer(None)

@@ -1492,7 +1492,18 @@ def test_a_key_file_that_vanishes_is_loud_and_not_replaced(tmp_path: Path) -> No
     path = tmp_path / "keys.json"
     world = World(KeyRing.load("", path))
     text = world.authority.jwt(world.issue())
+    kept = path.read_bytes()
     path.unlink()
-    with pytest.raises(app.ConfigError):
+    with pytest.raises(app.Unavailable, match="the key file cannot be used"):
         world.bearer(text)
     assert not path.exists()
+    path.write_bytes(b"garbage")
+    path.chmod(0o600)
+    with pytest.raises(app.Unavailable, match="not JSON"):
+        world.bearer(text)
+    path.chmod(0o644)
+    with pytest.raises(app.Unavailable, match="open to group or others"):
+        world.bearer(text)
+    path.write_bytes(kept)
+    path.chmod(0o600)
+    assert world.bearer(text)

@@ -248,7 +248,7 @@ def test_writers_do_not_wait_for_a_backup(sql_site: Site, tmp_path: Path) -> Non
     def copy() -> None:
         while not done.is_set():
             path = tmp_path / f"copy{len(copies)}"
-            records.snapshot(path)
+            app.plugin("sql_database").snapshot(records, path)
             copies.append(path)
 
     thread = threading.Thread(target=copy)
@@ -269,7 +269,7 @@ def test_writers_do_not_wait_for_a_backup(sql_site: Site, tmp_path: Path) -> Non
     for path in copies:
         with closing(app.SqlProvider("x", {"url": f"sqlite:///{path}"}, tmp_path)) as copied:
             copied.open()
-            assert copied.integrity() == ""
+            assert app.plugin("sql_database").integrity(copied) == ""
             assert copied.count(app.Query("much")) == 20_000
 
 

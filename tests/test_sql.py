@@ -1,8 +1,8 @@
 """What providers share, by itself; and what is true of SQLite only: its settings, faults and databases of others."""
 
 import fcntl
+import os
 import re
-import shutil
 import sqlite3
 import stat
 import subprocess
@@ -673,9 +673,9 @@ def count_of(sql: app.SqlProvider, table: str) -> int:
 
 def test_an_upload_leaves_the_last_of_the_disk_for_records(sql: app.SqlProvider, monkeypatch: pytest.MonkeyPatch) -> None:
     sql.prepare({"t": []})
-    monkeypatch.setattr(
-        shutil, "disk_usage", lambda path: SimpleNamespace(free=app.plugin("sql_files").STAGE_LEAVES_BYTES - 1)
-    )
+    leaves_bytes = app.plugin("reserve").UPLOADS_LEAVE_BYTES
+    facts = {"f_frsize": 1, "f_blocks": 100 * leaves_bytes, "f_bavail": leaves_bytes - 1}
+    monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(**facts))
     with pytest.raises(app.StorageFull):
         sql.stage([b"x"])
     assert sql.commit([Insert("t", "a", {})])
