@@ -464,7 +464,8 @@ class Description:
         record = self._schema("admin people", "Record", record_of(schema))
         sent = self._schema("admin people", "Input", input_of(schema, named))
         patch = self._schema("admin people", "Patch", patch_of(schema, named))
-        page = self._schema("admin people", "Records", _list_of(ref(record)))
+        row = self._schema("admin people", "Row", rows_of(one["columns"]))  # without all that a record has
+        page = self._schema("admin people", "Rows", _list_of(ref(row)))
         invited = self._schema("admin people", "Invited", {"allOf": [ref(record), _object(link, ())]})
         once, changing = _params("IdempotencyKey"), _params(*_CHANGING)
         found = {"200": _answer("the person", _content(ref(record)), "ETag", "Satchel-Damaged")}
@@ -472,7 +473,7 @@ class Description:
             {"subject": _TEXT, "expires_at": _TEXT | {"format": "date-time"}} | link, ("subject", "expires_at")
         )
         ended, key = _object({"ended": _COUNT}), [_parameter("subject", _KEY, "path")]
-        listed = self._operation("list", "its rows", _list_answer(page, ref(record)), self._listing(one))
+        listed = self._operation("list", "its rows", _list_answer(page, ref(row)), self._listing(one))
         made = {"201": _answer("the person and a link", _content(ref(invited)), "ETag", "Location", "Idempotency-Replayed")}
         linked = {"201": _answer("the link", _content(new_link))}
         merged = _content(ref(patch)) | _content(ref(patch), "application/merge-patch+json")

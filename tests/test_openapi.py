@@ -235,6 +235,8 @@ def test_people_are_described_as_they_are_invited_changed_and_removed(site: Site
     assert (made.status, set(record["properties"]) | set(link["properties"])) == (201, set(made.json))
     assert set(record["required"]) == set(tried("PATCH", "/admin/people/{subject}", {"name": "Bob"})[0].json)
     assert tried("GET", "/admin/people/{subject}")[0].json["name"] == "Bob"
+    listed, schema = tried("GET", "/admin/people")
+    assert set(schema["properties"]["items"]["items"]["required"]) == set(listed.json["items"][0])
     again, schema = tried("POST", "/admin/people/{subject}/link")
     assert set(again.json) == set(schema["properties"])
     assert tried("POST", "/admin/people/{subject}/sign-out")[0].json == {"ended": 0}
