@@ -333,6 +333,8 @@ class SqliteViews:
                 raise self._interrupted(select, deadline) from error
             if code == "TOOBIG":
                 raise TooLarge(f"{self._label}: {_TOO_BIG}") from error
+            if "pattern too complex" in str(error):
+                raise TooLarge(f"{self._label}: a pattern of LIKE or GLOB has more than 200 bytes: shorten it") from error
             if code in ("AUTH", "READONLY") or "prohibited" in str(error):
                 raise NotJustReading(f"{self._label}: the statement does more than read: {error}") from error
             if code in plugin("sql_database").SQLITE_AWAY or code == "FULL":

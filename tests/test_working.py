@@ -246,10 +246,9 @@ def test_one_function_takes_neither_the_memory_nor_more_than_the_time(served: Se
     began = time.monotonic()
     reply = served.ask("GET", f"/views/s_{name}", headers={"Accept": "application/json"})
     assert time.monotonic() - began < 2.0
-    assert reply.status in (413, 500, 504)
+    assert reply.status in (413, 504)
     assert reply["Content-Type"] == "application/problem+json"
-    assert {413: "too_large", 500: "configuration", 504: "query_timeout"}[reply.status] == reply.json["code"]
-    assert (reply.status == 500) == (name in ("like", "glob"))
+    assert {413: "too_large", 504: "query_timeout"}[reply.status] == reply.json["code"]
     if name in QUICK:
         assert peak_rss_kb(served) < MOST_RSS_KB
     else:
