@@ -87,6 +87,7 @@ class Script:
 
     state: State = field(default_factory=lambda: dict.fromkeys((f"forms/{form} entries" for form in FORMS), 0))
     token: str = ""
+    prefix: str = ""  # of its keys
     revive: Callable[[], str] | None = None  # what is done when the server is gone: it returns the new address
     retries: int = 0
     _numbers: Iterator[int] = field(default_factory=itertools.count)
@@ -101,6 +102,12 @@ class Script:
         if answer.status < 300 or (answer.status == 404 and step.method == "DELETE" and self.retries):
             self.state = after(self.state, step, json.loads(answer.body) if answer.body and answer.status < 300 else None)
         return answer
+
+    def insist(self, step: Step) -> None:
+        """Send it until it is done, or found done: a server that is about to end, or has just begun, may say 503 or 409."""
+        while (answer := self.do(step)).status >= 300:
+            assert answer.status in (409, 503), answer.text
+            self.retries += 1
 
     def _answered(self, step: Step) -> Answer:
         while True:
@@ -128,7 +135,7 @@ class Script:
         def changes(answer: Any) -> State:
             return {f"forms/{form}/records/{answer['id']}": (1, data["text"], files)}
 
-        return Step(f"create in {form}", "POST", f"forms/{form}", data, f"key {number}", changes)
+        return Step(f"create in {form}", "POST", f"forms/{form}", data, f"{self.prefix}key {number}", changes)
 
     def batch(self, form: str, count: int = 5) -> Step:
         number = next(self._numbers)
@@ -138,7 +145,7 @@ class Script:
             rows = zip(answer["items"], data, strict=True)
             return {f"forms/{form}/records/{row['id']}": (1, sent["text"], {}) for row, sent in rows}
 
-        return Step(f"batch in {form}", "POST", f"forms/{form}", data, f"key {number}", changes, count)
+        return Step(f"batch in {form}", "POST", f"forms/{form}", data, f"{self.prefix}key {number}", changes, count)
 
     def change(self, record: str, method: str = "PATCH", **files: bytes) -> Step:
         number = next(self._numbers)
@@ -147,10 +154,12 @@ class Script:
         for name, content in files.items():
             data[name] = {"name": f"new {number}.txt", "base64": base64.b64encode(content).decode()}
         value = (version + 1, data["text"], before | files)
-        return Step(f"change in {record[:11]}", method, record, data, f"key {number}", lambda answer: {record: value})
+        return Step(
+            f"change in {record[:11]}", method, record, data, f"{self.prefix}key {number}", lambda answer: {record: value}
+        )
 
     def delete(self, address: str) -> Step:
-        key = f"key {next(self._numbers)}" if address.startswith("forms/") else ""
+        key = f"{self.prefix}key {next(self._numbers)}" if address.startswith("forms/") else ""
         return Step(f"delete in {address[:11]}", "DELETE", address, None, key, lambda answer: {address: None})
 
     def upload(self, address: str, size: int = 3000) -> Step:
@@ -218,13 +227,13 @@ def observed(site: Site, tokens: Mapping[str, str] = {}) -> State:
     """What is there. Fails if something is there in part."""
     found: State = {}
     for form, fields in FORMS.items():
-        for row in site.items(f"forms/{form}/records?_size=1000"):
+        for row in _all_items(site, f"forms/{form}/records"):
             address = f"forms/{form}/records/{row['id']}"
             files = {name: site.bytes(f"{address}/{name}") for name in fields if row.get(name)}
             found[address] = (row["version"], row["text"], files)
     for share in SHARES:
         found |= dict(_files(site, share))
-    entries = site.items("admin/audit?_size=1000")
+    entries = list(_all_items(site, "admin/audit"))
     for form in FORMS:
         told = [one for one in entries if one["record"] and one["resource"].startswith(f"forms/{form}")]
         assert all(one["outcome"] == "ok" for one in told)
@@ -234,6 +243,17 @@ def observed(site: Site, tokens: Mapping[str, str] = {}) -> State:
             site.read("", by=f"Bearer {token}")
             found[f"token {name}"] = True
     return found
+
+
+def _all_items(site: Site, address: str) -> Iterator[dict[str, Any]]:
+    """The rows of all pages of a list."""
+    after: str | None = ""
+    while after is not None:
+        table = site.read(address, params={"_size": "1000"} | ({"_next": after} if after else {})).table
+        assert table is not None
+        with closing(table):
+            yield from map(dict, table.rows)
+            after = table.next
 
 
 def _files(site: Site, share: str, folder: str = "") -> Iterator[tuple[str, bytes]]:

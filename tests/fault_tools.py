@@ -117,9 +117,9 @@ class Lab:
         """A command of app.pyz, to its end."""
         return self.run([*self._program, *args])
 
-    def run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
+    def run(self, command: list[str], **env: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            command, cwd=self.site, env=self.env, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            command, cwd=self.site, env=self.env | env, stdin=subprocess.DEVNULL, capture_output=True, text=True,
             timeout=backends.PATIENCE_S, start_new_session=True,
         )  # fmt: skip
 
@@ -142,6 +142,11 @@ class Lab:
                 return ""
             time.sleep(0.01)
         raise AssertionError(f"no address in {backends.PATIENCE_S:g} s:\n{said}")
+
+    def workers(self) -> list[int]:
+        """The process ids of the server's workers."""
+        assert self.server
+        return [pid for pid in _living(self.server.pid) if pid != self.server.pid]
 
     def said(self) -> str:
         return self._output.read_text(errors="replace")

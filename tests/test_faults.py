@@ -7,13 +7,17 @@ import copy
 import dataclasses
 import errno
 import hashlib
+import itertools
 import json
 import os
 import random
 import shutil
 import signal
+import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,12 +28,15 @@ from fault_script import Script, State, Step
 from fault_tools import Disk, Event, Lab
 
 import app
+from tests.sites import KINDS, everything
 
 backup = app.plugin("backup")
 # Of all places where a fault may happen the suite tries a part, and always the same; 1 tries them all.
 SHARE, SEED = float(os.environ.get("FAULT_SHARE", "0.04")), int(os.environ.get("FAULT_SEED", "1"))
 
 
+STORM_S, STORM_WORKERS = float(os.environ.get("FAULT_STORM_S", "6")), 6
+HERE = Path(__file__).parent
 NAMES_AND_SYNCS = tuple(kind for kind in tools.KINDS if kind != "write")
 
 
@@ -377,5 +384,131 @@ def test_what_a_failing_disk_refuses_is_not_there(lab: Lab, error: int) -> None:
         for step in visitor.all_kinds():
             assert visitor.do(step).status < 300
         assert script.observed(site) == visitor.state
+    assert lab.stop() == 0
+    script.check_database(lab.site / "data" / "app.db")
+
+
+# ---- what no request does so far, and what takes thousands of them ----
+
+MOVER = """
+import sys
+from pathlib import Path
+import app, fault_tools
+
+kind, options, log = sys.argv[1], {sys.argv[2]: sys.argv[3]}, Path(sys.argv[4])
+provider = app.load_registry(Path("/nowhere")).of(app.Provider)[kind]("main", options, Path("."))
+provider.open()
+done = lambda name: fault_tools.mark(log, name)
+provider.create({"rows": ()})
+provider.commit([app.Insert("rows", str(n), {"n": 0}) for n in range(100)])
+provider.write("a/deep/one.bin", [b"one" * 3000])
+done("begun")
+provider.move("a/deep/one.bin", "b/new/two.bin")
+done("moved")
+provider.move("b/new/two.bin", "b/three.bin")
+done("moved back")
+provider.remove("b/three.bin")
+done("removed")
+for round in range(1, 16):  # a journal is compacted once it has a thousand entries that are out of date
+    provider.commit([app.Update("rows", str(n), {"n": round}) for n in range(100)])
+    done(str(round))
+provider.close()
+done("closed")
+"""
+
+
+class Moves(Recording):
+    """A provider that is asked directly."""
+
+    def __init__(self, lab: Lab, kind: str, *options: str) -> None:
+        super().__init__(lab)
+        self.kind, self.options = kind, options
+        command = [sys.executable, "-c", MOVER, kind, *options, str(lab.log)]
+        done = lab.run(command, PYTHONPATH=os.pathsep.join((str(HERE.parent), str(HERE))))
+        assert done.returncode == 0, done.stderr
+        files: State = {"a/deep/one.bin": b"one" * 3000}
+        for event in tools.events_in(lab.log):
+            if event.kind == "mark":
+                place = {"moved": "b/new/two.bin", "moved back": "b/three.bin"}.get(event.path, "")
+                files = {place: b"one" * 3000} if place else files if event.path == "begun" else {}
+                last = int(event.path) if event.path.isdigit() else self.done[-1].state["n"] if self.done else 0
+                self.done.append(Acknowledged(event.path, files | {"n": last}))
+
+    def judge(self, disk: Path, number: int, *, is_between: bool) -> None:
+        before, later = self.expected(number, is_between=is_between)
+        options = {self.options[0]: self.options[1]}
+        provider: Any = KINDS[self.kind]("main", options, disk / "site")
+        provider.open()
+        with closing(provider):
+            rows = provider.find(app.Query("rows", limit=1000)).items
+            (last,) = {row.value["n"] for row in rows}
+            assert len(rows) == 100
+            files = {
+                blob.path: everything(provider.read(blob.path)) for blob in provider.scan() if isinstance(blob, app.Blob)
+            }
+            assert files | {"n": last} in (before.state, later.state)
+            provider.write("afterwards", [b"x"])
+            provider.commit([app.Update("rows", "0", {"n": -1}), app.Insert("rows", "new", {})])
+
+
+@pytest.mark.parametrize("options", [("file", "root", "share"), ("sql", "url", "sqlite:///app.db")], ids=lambda one: one[0])
+def test_moves_and_compactions_outlive_a_power_cut(lab: Lab, tmp_path: Path, options: tuple[str, ...]) -> None:
+    moves = Moves(lab, *options)
+    assert moves.last().picture("most") == tools.tree_of(lab.root)
+    kinds = [event.kind for event in tools.events_in(lab.log)]
+    assert options[0] != "file" or kinds.count("rename") > 3, "the journal was compacted"
+    chance = random.Random(SEED)
+    for is_between in (False, True):
+
+        def is_wanted(event: Event, is_between: bool = is_between) -> bool:
+            return chance.random() < 4 * SHARE if is_between and event.kind != "mark" else event.kind == "mark"
+
+        for number, how, picture in moves.pictures(("least", "most", "some"), is_wanted):
+            tools.lay_out(picture, tmp_path / "image")
+            with during(f"{moves.done[number - 1].name}, {how}"):
+                moves.judge(tmp_path / "image", number, is_between=is_between)
+
+
+def test_nothing_is_lost_or_doubled_while_workers_are_killed_all_the_time(lab: Lab) -> None:
+    """Eight writers, each of whom repeats what was not answered; the server is told to start anew, or it would wait longer
+    before each worker that it starts again."""
+    assert lab.start("--workers", str(STORM_WORKERS))
+    token, end, chance, kills = issue(lab), time.monotonic() + STORM_S, random.Random(SEED), 0
+
+    def write(writer: int) -> Script:
+        own = Script(token=token, prefix=f"writer {writer} ", revive=lambda: time.sleep(0.002) or lab.url)
+        own.connect(lab.url)
+        for number in itertools.count():
+            if time.monotonic() > end:
+                return own
+            form, share = chance.choice(("notes", "lines")), chance.choice(("docs", "blobs"))
+            step = own.upload(f"files/{share}/{writer}/{number % 9}.bin") if number % 4 == 3 else own.create(form)
+            own.insist(step)
+        raise AssertionError
+
+    with ThreadPoolExecutor(8) as writers:
+        results = [writers.submit(write, writer) for writer in range(8)]
+        while time.monotonic() < end:
+            workers = lab.workers()
+            if len(workers) > 2:
+                with suppress(ProcessLookupError):
+                    os.kill(random.Random(kills).choice(workers), signal.SIGKILL)
+                    kills += 1
+            else:
+                assert lab.server
+                lab.server.send_signal(signal.SIGHUP)
+                time.sleep(0.2)
+            time.sleep(0.03)
+        scripts = [result.result() for result in results]
+    expected: State = {}
+    for own in scripts:
+        expected |= {name: value for name, value in own.state.items() if not name.endswith("entries")}
+    for form in script.FORMS:
+        expected[f"forms/{form} entries"] = sum(own.state[f"forms/{form} entries"] for own in scripts)
+    with closing(script.opened(lab.site)) as site:
+        assert script.observed(site) == expected
+    summary = f"{kills} kills, {len(expected) - len(script.FORMS)} effects, {sum(own.retries for own in scripts)} repeats"
+    (lab.root.parent / "summary").write_text(summary)
+    assert kills > STORM_S
     assert lab.stop() == 0
     script.check_database(lab.site / "data" / "app.db")
