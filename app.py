@@ -7600,28 +7600,28 @@ class ProcessLock:
     """One holder among all threads and processes that name the same file; not re-entrant."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._threads = threading.Lock()
-        self._descriptor = -1
+        self.descriptor = -1
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """Waits for the lock; OSError if the file cannot be made."""
         with self._threads:
-            if self._descriptor < 0:
-                self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+            if self.descriptor < 0:
+                self.descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX)
             try:
                 yield
             finally:
-                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+                fcntl.flock(self.descriptor, fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Forget the file; it is made again when needed."""
         with self._threads:
-            if self._descriptor >= 0:
-                os.close(self._descriptor)
-                self._descriptor = -1
+            if self.descriptor >= 0:
+                os.close(self.descriptor)
+                self.descriptor = -1
 
 
 class Pool:
@@ -7636,6 +7636,7 @@ class Pool:
         self._label, self._connect, self._keep, self._is_alive = label, connect, keep, is_alive
         self._mutex = threading.Lock()
         self._idle: list[Any] = []
+        self.in_use: dict[Any, tuple[float, str]] = {}  # since when (time.monotonic()) and what for, if that is said
         self.is_open = False
 
     def take(self) -> Any:
@@ -7654,6 +7655,7 @@ class Pool:
 
     def give_back(self, connection: Any, *, reusable: bool = True) -> None:
         """End the use of a connection on which nothing is going on."""
+        self.in_use.pop(connection, None)
         with self._mutex:
             kept = reusable and self.is_open and len(self._idle) < self._keep
             if kept:
@@ -7840,16 +7842,19 @@ class SqliteDatabase(Provider):
             raise plugin("sql_database").explain(self, error, operation) from error
 
     @contextmanager
-    def reading(self, operation: str) -> Iterator[sqlite3.Connection]:
-        """A connection of the pool."""
+    def reading(self, operation: str, *, alone: bool = False) -> Iterator[sqlite3.Connection]:
+        """A connection of the pool; `alone`: one that may use every statement, and is closed afterwards."""
         with self.errors(operation):
             connection = self._pool.take()
+            self._pool.in_use[connection] = time.monotonic(), operation
+            if alone:
+                connection.set_authorizer(None)
             try:
                 with plugin("working").breakable(connection.interrupt):
                     yield connection
             finally:
                 connection.set_progress_handler(None, 0)
-                self._pool.give_back(connection)
+                self._pool.give_back(connection, reusable=not alone)
 
     def connected(self) -> sqlite3.Connection:
         """A new connection for reading. Unavailable if the database was there and is not any more."""
@@ -7910,6 +7915,12 @@ class SqliteDatabase(Provider):
                     with suppress(sqlite3.Error):  # SQLite has rolled back by itself, or does at the next open
                         connection.execute("rollback")
                     raise
+                self.log.trim(connection)
+
+    @cached_property
+    def log(self) -> Any:
+        """Its write-ahead log (plugins/sql_log.py)."""
+        return plugin("sql_log").SqliteLog(self.name, self.path, self._lock, self._pool)
 
     def _run_job(self, connection: sqlite3.Connection, job: PendingCommit, *, alone: bool) -> None:
         """One job's work; its own failure undoes it alone, that of the database fails all."""

@@ -44,12 +44,7 @@ _DENIED = ("SQLITE_PERM", "SQLITE_READONLY", "SQLITE_READONLY_DIRECTORY", "SQLIT
 def snapshot(database: SqliteDatabase, path: Path) -> None:
     """Copies the database, as it is at one moment, to a new file. No writer waits for it."""
     plugin("reserve").Reserve("the backup", path).check("copying", needs_bytes=database.path.stat().st_size)
-    with (
-        database.errors("copying the database"),
-        closing(_new_database(path)) as target,
-        closing(database.connected()) as source,
-    ):
-        source.set_authorizer(None)
+    with database.reading("copying the database", alone=True) as source, closing(_new_database(path)) as target:
         source.execute("begin")  # that moment; without a transaction each commit would make the copy begin anew
         source.execute("select count(*) from sqlite_master").fetchall()
         source.backup(target, pages=1000, sleep=0)
@@ -63,8 +58,7 @@ def _new_database(path: Path) -> sqlite3.Connection:
 
 def integrity(database: SqliteDatabase) -> str:
     """What SQLite's own look at the whole database finds; "" if all is well."""
-    with database.errors("checking the database"), closing(database.connected()) as connection:
-        connection.set_authorizer(None)
+    with database.reading("checking the database", alone=True) as connection:
         found = [row[0] for row in connection.execute("pragma integrity_check(3)")]
         return "" if found == ["ok"] else "; ".join(found)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
+from itertools import accumulate
 from typing import Any, TypeVar
 
 from app import (
@@ -33,12 +35,13 @@ from app import (
 # ==== 1. FILES ===================================================================================================
 # Files in chunks, in SQL that databases share: bytes are staged by several commits, and published by one.
 # uses: ERRORS VALUES CONTRACTS PROVIDERS
-# defines: STAGE_BYTES REPLACED_KEPT_S SqlFiles
+# defines: STAGE_BYTES REPLACED_KEPT_S REPLACED_KEPT_BYTES SqlFiles
 
 _Result = TypeVar("_Result")
 
 STAGE_BYTES = 4 * 1024 * 1024  # what one commit of an upload into a database holds, and so its memory
-REPLACED_KEPT_S = 3_600  # readers of a replaced blob have this long to finish
+REPLACED_KEPT_S = 3_600  # readers of a replaced blob have this long to finish …
+REPLACED_KEPT_BYTES = 64 * 1024 * 1024  # … unless so much was replaced after it
 
 
 class SqlFiles(ABC):
@@ -49,6 +52,7 @@ class SqlFiles(ABC):
     """
 
     clock: Clock
+    _replaced_bytes: float = REPLACED_KEPT_BYTES  # by this process, since it last dropped some: a start is like a lot
 
     @abstractmethod
     def prepare_files(self) -> None:
@@ -110,7 +114,7 @@ class SqlFiles(ABC):
                 sql = "select bytes from _chunks where content = ? and number = ?"
                 row = connection.execute(sql, (blob.etag, number)).fetchone()
             if row is None:
-                raise Unavailable(f"{blob.path} was replaced or removed too long ago to be read to its end")
+                raise Unavailable(f"{blob.path} was replaced or removed, and cannot be read to its end: begin anew")
             piece = row[0][skip : skip + end - at]
             at += len(piece)
             yield piece
@@ -142,7 +146,7 @@ class SqlFiles(ABC):
             connection.execute("insert into _chunks (content, number, bytes) values (?, ?, ?)", piece)
 
     def _loosen(self, connection: Any, content: str, size_bytes: int, keep_s: int) -> None:
-        """Keep bytes that are at no path for so long."""
+        """Keep bytes that are at no path for so long; size_bytes is negative for those that a path had."""
         row = (content, size_bytes, self.clock() + keep_s)
         sql = "insert into _loose (content, size_bytes, expires_at) values (?, ?, ?)"
         after = "on conflict (content) do update set size_bytes = excluded.size_bytes, expires_at = excluded.expires_at"
@@ -162,12 +166,37 @@ class SqlFiles(ABC):
                 raise NotFound("the staged bytes are gone: they were published, discarded or left for a day")
             if present:
                 connection.execute("delete from _blobs where path = ?", (path,))
-                self._loosen(connection, present.etag, present.size_bytes, REPLACED_KEPT_S)
+                self._replace(connection, present)
             blob = Blob(path, staged.size_bytes, self.clock(), staged.id)
             self._place(connection, blob)
             return blob
 
-        return self.submit(work)
+        return self._and_drop(self.submit(work))
+
+    def _replace(self, connection: Any, blob: Blob) -> None:
+        """Keep the bytes of what is at its path no more, for whoever reads them."""
+        self._loosen(connection, blob.etag, -blob.size_bytes, REPLACED_KEPT_S)
+        self._replaced_bytes += blob.size_bytes
+
+    def _and_drop(self, result: _Result) -> _Result:
+        """The result; after every few replaced megabytes those are dropped before their time that are too much, the oldest
+        first. The newest one stays, whatever its size."""
+        if self._replaced_bytes >= REPLACED_KEPT_BYTES / 4:
+            self._replaced_bytes = 0
+            with suppress(AppError):  # the sweep finds them
+                self._drop_oldest()
+        return result
+
+    def _drop_oldest(self) -> None:
+        with self.reading("looking at replaced blobs") as connection:
+            sql = "select content, -size_bytes from _loose where size_bytes < 0 order by expires_at desc, content desc"
+            rows = connection.execute(sql, ()).fetchall()
+        sums = list(accumulate(size for _, size in rows))
+        old = [
+            content for (content, _), upto in zip(rows, sums, strict=True) if upto > REPLACED_KEPT_BYTES and upto > sums[0]
+        ]
+        for content in reversed(old):
+            self._drop(content, math.inf)
 
     def _place(self, connection: Any, blob: Blob) -> None:
         """Add the blob and the folders above it; Conflict if one of those is a file."""
@@ -202,18 +231,22 @@ class SqlFiles(ABC):
             return
         with self.reading("sweeping") as connection:
             expired = connection.execute("select content from _loose where expires_at < ?", (now,)).fetchall()
+        for (content,) in expired:
+            self._drop(content, now)
 
-        def work(connection: Any, content: str) -> bool:
+    def _drop(self, content: str, before: float) -> None:
+        """Delete loose bytes in small commits, if their time is over before then."""
+
+        def work(connection: Any) -> bool:
             some = "select number from _chunks where content = ? limit 256"
             sql = f"delete from _chunks where content = ? and number in ({some})"  # noqa: S608
             if connection.execute(sql, (content, content)).rowcount:
                 return True
-            connection.execute("delete from _loose where content = ? and expires_at < ?", (content, now))
+            connection.execute("delete from _loose where content = ? and expires_at < ?", (content, before))
             return False
 
-        for (content,) in expired:
-            while self.make_room(functools.partial(work, content=content)):
-                pass
+        while self.make_room(work):
+            pass
 
     def scan(self, prefix: str = "", *, deep: bool = True, after: str = "") -> Iterator[Entry]:
         if not self.has_files():
@@ -237,10 +270,10 @@ class SqlFiles(ABC):
             self.hold_tree(connection)
             present = need_blob(path, self._blob_at(connection, path), if_match)
             self._take_away(connection, path)
-            self._loosen(connection, present.etag, present.size_bytes, REPLACED_KEPT_S)
+            self._replace(connection, present)
 
         self.prepare_files()
-        self.make_room(work)
+        self._and_drop(self.make_room(work))
 
     def move(self, source: str, target: str) -> Blob:
         def work(connection: Any) -> Blob:
@@ -269,7 +302,8 @@ create table if not exists _chunks (content text not null, number integer not nu
     primary key (content, number));
 create table if not exists _loose (content text primary key not null, size_bytes integer not null, expires_at real not null);
 """
-"""A row of _blobs without content is a folder. _loose are contents that no path has: staged, or replaced."""
+"""A row of _blobs without content is a folder. _loose are contents that no path has: staged, or, if size_bytes is negative,
+replaced."""
 
 
 class SqliteFiles(SqlFiles):

@@ -364,6 +364,7 @@ class SqliteViews:
             connection = self._pool.take()
             is_wide = has_wide_format(statement)
             stack.callback(self._give_back, connection, not is_wide)
+            self._pool.in_use[connection] = time.monotonic(), f"reading rows of {select.statement[:60]!r}"
             stack.enter_context(bounded(connection))
             if is_wide:
                 add_formats(connection)

@@ -941,6 +941,32 @@ def test_uploads_at_once_under_one_folder_keep_files_and_folders_apart(opened: C
         assert list(doors[0].scan(deep=False)) == []
 
 
+def test_replaced_bytes_are_kept_up_to_a_limit_and_the_oldest_go_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = app.plugin("sql_files")
+    monkeypatch.setattr(files, "REPLACED_KEPT_BYTES", 1_000_000)
+    monkeypatch.setattr(files.SqlFiles, "_replaced_bytes", 0)
+    at = 1_000_000.0
+    url = {"url": postgres_server.server().socket_url, "schema": "replacing"}
+    provider = plugin()("main", url, tmp_path, clock=lambda: at)  # type: ignore[call-arg]
+    with closing(provider):
+        provider.open()
+        staged = provider.stage([b"s" * 900_000])
+        readers = []
+        for number in range(20):
+            at += 1
+            provider.write("a", [bytes([number]) * 200_000])
+            readers.append(provider.read("a"))
+        [(kept,)] = query(provider, "select sum(length(bytes)) from _chunks")
+        assert kept <= 900_000 + 200_000 + 1_500_000
+        assert b"".join(readers[18]) == bytes([18]) * 200_000
+        with pytest.raises(app.Unavailable, match="was replaced"):
+            b"".join(readers[2])
+        provider.publish(staged, "b")
+        assert b"".join(provider.read("b")) == b"s" * 900_000
+
+
 def test_what_nobody_published_is_swept_after_a_day_and_cannot_be_published_then(tmp_path: Path) -> None:
     at = 1_000_000.0
     url = {"url": postgres_server.server().socket_url, "schema": "sweeping"}
