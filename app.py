@@ -310,8 +310,8 @@ class ConfigError(AppError):
 # defines: Json Value Clock Action Grant parse_grant covers Caller Conditions Request Reader Content Column Table
 #          Response Record Insert Update Delete Write Blob Staged OPERATORS Condition Query Page Select Rows
 #          exact_number load_json Encoded dump_json check_text member_pointer Damaged Unread damage_of damage_in
-#          check_value storable plain_text is_key check_path compose split_path BUNDLED CHUNK_BYTES LOG new_ids new_id
-#          rfc3339 encode_cursor decode_cursor how_many
+#          check_value storable plain_text is_key check_path compose split_path BUNDLED CHUNK_BYTES LOG last_ids new_ids
+#          new_id rfc3339 encode_cursor decode_cursor how_many
 
 Json: TypeAlias = Any  # None, bool, int, float, Decimal, str, list and dict of these
 Value: TypeAlias = dict[str, Json]  # a JSON object
@@ -878,17 +878,16 @@ class _Log:
 
 
 LOG = cast("Logger", _Log())
-_last_id = 0
+last_ids = memoryview(bytearray(256)).cast("Q")  # by process; of all of a node once plugins/clock_watch.py has shared them
 _id_lock = threading.Lock()
 
 
 def new_ids(now_s: float, count: int) -> list[str]:
-    """UUIDv7s (RFC 9562 section 5.7) of this time, as 32 hex digits; later ones of a process sort after earlier ones. The 12
+    """UUIDv7s (RFC 9562 section 5.7) of this time, as 32 hex digits; later ones of a node sort after earlier ones. The 12
     bits behind the milliseconds carry the fraction (section 6.2, method 3)."""
-    global _last_id
     with _id_lock:
-        first = max(int(now_s * 4096_000), _last_id + 1)
-        _last_id = first + count - 1
+        first = max(int(now_s * 4096_000), max(last_ids) + 1)
+        last_ids[os.getpid() % 32] = first + count - 1
     chances = enumerate(memoryview(os.urandom(8 * count)).cast("Q"), first)
     return [f"{(tick >> 12) << 80 | 7 << 76 | (tick & 0xFFF) << 64 | 2 << 62 | bits >> 2:032x}" for tick, bits in chances]
 
@@ -4267,16 +4266,17 @@ class HttpRunner(Runner):
         return exchange.format.written(exchange, response) or _written(exchange, response)
 
     def _readyz(self, exchange: Exchange) -> Answer:
-        """503 while a provider is away. Paused queues, full disks, faults of a later app.toml and failed backups are told,
-        and are no reason to send people elsewhere."""
+        """503 while a provider is away. Paused queues, full disks, a clock that jumped, faults of a later app.toml and failed
+        backups are told, and are no reason to send people elsewhere."""
         providers, queues, trouble = self.host.ready(), dict(self.queues()), self.trouble.get()
         backup, disks = plugin("backup_job").condition(self.host, providers), plugin("reserve").low(self.host)
-        is_degraded = trouble or disks or "why" in backup or any(state != "ok" for state in queues.values())
+        clock, rests = plugin("clock_watch").trouble(self.host, providers), any(state != "ok" for state in queues.values())
+        is_degraded = trouble or disks or clock or "why" in backup or rests
         status, code = "degraded" if is_degraded else "ok", 200
         if any(state != "ok" for state in providers.values()):
             status, code = "unavailable", 503
         told: Value = {"status": status, "providers": providers, "queues": queues, "reload": trouble, "backup": backup}
-        told["disks"] = disks
+        told |= {"disks": disks, "clock": clock}
         return json_answer(code, {name: one for name, one in told.items() if one})
 
 
@@ -5461,8 +5461,6 @@ def _check_times(claims: Value, at: float) -> None:
         raise Unauthenticated("the token has expired")
     if claims.get("nbf", 0) > at:
         raise Unauthenticated("the token is not valid yet")
-    if claims["iat"] > at + _FUTURE_S:
-        raise Unauthenticated("the token is not valid yet", hint="iat is in the future: compare the clocks")
 
 
 def verify_jwt(keys: KeyRing, text: str, issuer: str, at: float) -> Value:
@@ -5612,6 +5610,8 @@ class Authority:
         token = self._living(claims["jti"], at)
         if token.subject != claims["sub"]:
             raise _foreign("sub is not the subject of the token's row")
+        if at + _FUTURE_S < claims["iat"] != token.issued_at:  # its own was issued, whatever the clock says by now
+            raise Unauthenticated("the token is not valid yet", hint="iat is in the future: compare the clocks")
         proof = self._proved(token, until=min(claims["exp"], token.expires_at))
         return proof._replace(scope=claims.get("scope", ""), roles=claims.get("roles", ()))
 
@@ -5776,7 +5776,7 @@ class Authority:
                 self._touched[key] = minute
             with suppress(Conflict, Unavailable, NotPermitted, StorageFull):  # another node wrote it, or the next will
                 record = self._records.get(table, key)
-                if record is not None and record.value.get("used_at", 0) <= (minute - minutes) * 60:
+                if record is not None and abs(record.value.get("used_at", 0) - minute * 60) >= minutes * 60:
                     value = record.value | {"used_at": minute * 60}
                     self._records.commit([Update(table, key, value, record.version)])
 
@@ -5839,9 +5839,8 @@ class Authority:
                 return row
         return None
 
-    def expired(self, limit: int = 500) -> list[Write]:
+    def expired(self, now: float, limit: int = 500) -> list[Write]:
         """At most `limit` deletes of links past their time, and of sessions and tokens that were kept after their end."""
-        now = int(self._clock())
         queries = [
             Query("_links", (Condition("expires_at", "lte", now),)),
             Query("_sessions", (Condition("expires_at", "lte", now - KEEP_SESSION_S),)),
@@ -8516,7 +8515,7 @@ class Replay:
     def _was_given_up(self) -> bool:
         """Whether the first try has not ended and will not."""
         value = cast(Record, self.stored).value
-        return value["answer"] is None and self._clock() - value["at"] >= _AT_WORK_S
+        return value["answer"] is None and abs(self._clock() - value["at"]) >= _AT_WORK_S
 
 
 def _staged(plan: Plan) -> Staged | None:
@@ -9205,6 +9204,7 @@ class App:
             with suppress(Unavailable, NotPermitted):
                 static.open()
         self.health.open()
+        plugin("clock_watch").share_ids(self)
         if self.runs_jobs and self._jobs is None:
             jobs = self.extensions(Job)  # type: ignore[type-abstract]
             self._jobs = plugin("jobs").Jobs(self, jobs, self.config.site.data / "jobs.lock")

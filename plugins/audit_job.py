@@ -13,7 +13,7 @@ from app import CONVERTERS, Action, Caller, Condition, Delete, Query, Records, S
 # ==== 1. AUDITS ==================================================================================================
 # Entries that are older than `keep` and than the last good backup are removed, a few at a time. Their keys sort by time, so
 # that no provider has to look at others.
-# uses: VALUES CONFIG CONTRACTS plugin:locale
+# uses: VALUES CONFIG CONTRACTS plugin:clock_watch plugin:locale
 # defines: Job:audit Audits
 
 _BATCH = 500  # entries a commit, which takes some milliseconds
@@ -48,6 +48,8 @@ class Audits(app.Job):
         good_at = row.value.get("good_at", 0) if row else 0
         now = site.clock()
         if not good_at or good_at > now:  # a backup of the future was made while the clock was wrong
+            return
+        if app.plugin("clock_watch").watch(site).look(now):
             return
         before = min(now - self.options["keep"], float(good_at) - _MARGIN_S)
         removed = sum(self._prune(records, before, stop) for records in site.audit_stores())

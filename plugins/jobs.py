@@ -48,6 +48,7 @@ class Jobs:
         self._descriptor = -1  # of the lock, once it is held
         self._node = secrets.token_hex(8)
         self._leased_until = 0.0
+        self._lease: tuple[int, float] = (0, 0.0)  # its version, and when that was first seen
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
 
@@ -78,7 +79,7 @@ class Jobs:
             return _LOCK_RETRY_S
         of_site = [job for job in self._due if job.scope == "site"]
         is_first = bool(of_site) and self._keeps_lease()
-        if not is_first and self._app.clock() > self._leased_until - _LEASE_S / 4:
+        if not is_first and self._clock() > self._leased_until - _LEASE_S / 4:
             self._stop_runs(of_site)
         for job, due_at in self._due.items():
             if due_at <= self._clock() and not self._stop.is_set() and (is_first or job.scope != "site"):
@@ -125,21 +126,27 @@ class Jobs:
         return self._descriptor >= 0
 
     def _has_lease(self) -> bool:
-        """Take the lease, or keep it for longer; it is a row beside the settings. False if another node has it."""
-        state, now = self._app.state, self._app.clock()
+        """Take the lease, or keep it for longer; it is a row beside the settings. False if another node has it.
+
+        It is over once nobody has written it for a while: no two clocks need to agree, and none needs to be right.
+        """
+        state, now = self._app.state, self._clock()
         row = state.get("_settings", "jobs")
+        version = row.version if row else 0
+        if version != self._lease[0]:
+            self._lease = version, now
         is_mine = row is not None and row.value["node"] == self._node
-        if row is not None and row.value["until"] > now + (_LEASE_S / 2 if is_mine else 0):
-            self._leased_until = row.value["until"] if is_mine else 0.0
+        if row is not None and now - self._lease[1] < _LEASE_S / (2 if is_mine else 1):
+            self._leased_until = self._lease[1] + _LEASE_S if is_mine else 0.0
             return is_mine
-        lease: Value = {"node": self._node, "until": now + _LEASE_S}
+        lease: Value = {"node": self._node, "until": self._app.clock() + _LEASE_S}
         write: Write = Update("_settings", "jobs", lease, row.version) if row else Insert("_settings", "jobs", lease)
         try:
-            state.commit([write])
+            self._lease = state.commit([write])[0].version, now
         except Conflict:  # another node was first
             self._leased_until = 0.0
             return False
-        self._leased_until = lease["until"]
+        self._leased_until = now + _LEASE_S
         return True
 
 

@@ -12,7 +12,7 @@ from app import AppError, Condition, Delete, Query, Records, Write
 
 # ==== 1. SWEEPS ==================================================================================================
 # Idempotency records, sessions, sign-in links and tokens that are over, and what interrupted uploads left behind.
-# uses: ERRORS VALUES CONTRACTS
+# uses: ERRORS VALUES CONTRACTS plugin:clock_watch
 # defines: Job:sweeps REQUESTS_KEPT_S Sweeps
 
 REQUESTS_KEPT_S = 15 * 86400
@@ -20,7 +20,7 @@ REQUESTS_KEPT_S = 15 * 86400
 
 class Sweeps(app.Job):
     """Forgets what is kept for a time only: idempotency records, sessions, sign-in links, tokens, and what interrupted
-    uploads left in providers."""
+    uploads left in providers. Nothing while the clock is in doubt."""
 
     kind = "sweeps"
     every_s = 3600
@@ -28,8 +28,11 @@ class Sweeps(app.Job):
 
     def run(self, site: Any, stop: threading.Event) -> None:
         """One place that fails keeps nothing else from being swept; the first failure is raised in the end."""
-        works = [partial(self._forget, site, records) for records in site.audit_stores()]
-        works += [partial(provider.sweep, site.clock()) for provider in site.providers.values()]
+        now = site.clock()
+        if site.state is None or app.plugin("clock_watch").watch(site).look(now):
+            return
+        works = [partial(self._forget, site, records, now) for records in site.audit_stores()]
+        works += [partial(provider.sweep, now) for provider in site.providers.values()]
         failures = []
         for work in works:
             if stop.is_set():
@@ -41,11 +44,11 @@ class Sweeps(app.Job):
         if failures:
             raise failures[0]
 
-    def _forget(self, site: Any, records: Records) -> None:
-        old = Query("_requests", (Condition("at", "lt", site.clock() - REQUESTS_KEPT_S),))
+    def _forget(self, site: Any, records: Records, now: float) -> None:
+        old = Query("_requests", (Condition("at", "lt", now - REQUESTS_KEPT_S),))
         writes: list[Write] = [Delete("_requests", record.key) for record in islice(records.walk(old), 5000)]
         if records is site.state:
-            writes += site.authority.expired()
+            writes += site.authority.expired(now)
         size = records.most_writes or len(writes) or 1
         for start in range(0, len(writes), size):
             records.commit(writes[start : start + size])

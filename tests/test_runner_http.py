@@ -402,6 +402,14 @@ def test_health_and_readiness_need_no_credential_and_readiness_names_what_is_awa
     assert (reply.status, reply.json["providers"]["main"]) == (503, "main does not answer")
 
 
+def test_a_clock_that_jumped_is_told_by_readiness_and_sends_nobody_elsewhere(site: Site) -> None:
+    assert "clock" not in site.get("/readyz").json
+    site.app.state.commit([app.Insert("_settings", "clock", {"at": time.time() - 2 * 86_400})])
+    reply = site.get("/readyz")
+    assert (reply.status, reply.json["status"]) == (200, "degraded")
+    assert "was the last time seen here" in reply.json["clock"]
+
+
 # ---- files
 
 
