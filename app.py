@@ -4266,7 +4266,7 @@ class HttpRunner(Runner):
         return exchange.format.written(exchange, response) or _written(exchange, response)
 
     def _readyz(self, exchange: Exchange) -> Answer:
-        """503 while a provider is away. Paused queues, full disks, a clock that jumped, faults of a later app.toml and failed
+        """503 while a provider is away. Paused queues, full disks, a wrong clock, faults of a later app.toml and failed
         backups are told, and are no reason to send people elsewhere."""
         providers, queues, trouble = self.host.ready(), dict(self.queues()), self.trouble.get()
         backup, disks = plugin("backup_job").condition(self.host, providers), plugin("reserve").low(self.host)

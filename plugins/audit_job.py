@@ -49,7 +49,7 @@ class Audits(app.Job):
         now = site.clock()
         if not good_at or good_at > now:  # a backup of the future was made while the clock was wrong
             return
-        if app.plugin("clock_watch").watch(site).look(now):
+        if plugin("clock_watch").watch(site).look(now):
             return
         before = min(now - self.options["keep"], float(good_at) - _MARGIN_S)
         removed = sum(self._prune(records, before, stop) for records in site.audit_stores())
