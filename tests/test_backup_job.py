@@ -470,7 +470,7 @@ def test_the_trail_loses_what_is_old_and_in_a_backup_and_nothing_else(
     kind: str, sites: Callable[..., Site], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock, folder = Time(), tmp_path / "site"
-    monkeypatch.setattr(app, "_last_id", 0)  # ids of another test are from later
+    monkeypatch.setattr(app, "last_ids", memoryview(bytearray(256)).cast("Q"))  # ids of another test are from later
     keeps = scheduled("./kept") + '[audit]\nkeep = "30d"\n'
     site = sites(folder, matrix.PROVIDERS[kind](folder) + FORM + keeps, clock=clock)
     store: Records = site.app.state
@@ -513,7 +513,7 @@ def test_pruning_stops_when_it_is_told_to(
     sites: Callable[..., Site], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Time()
-    monkeypatch.setattr(app, "_last_id", 0)
+    monkeypatch.setattr(app, "last_ids", memoryview(bytearray(256)).cast("Q"))
     site = sites(tmp_path / "site", MAIN + FORM + scheduled("./kept") + '[audit]\nkeep = "30d"\n', clock=clock)
     for number in range(7):
         site.create("forms/leave", {"day": str(number)})
