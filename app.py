@@ -9328,6 +9328,7 @@ class LoadedSite:
     @contextmanager
     def claimed(self) -> Iterator[App]:
         with claim_data(self.config.site.data), closing(self.app()) as app:
+            plugin("data_mark").bring_up(app)
             yield app
 
     def operator(self) -> Caller:
@@ -9376,6 +9377,7 @@ def load_site(args: argparse.Namespace) -> tuple[Config, Registry]:
             raw[place][key] = str(Path(value).absolute()) if option == "data" else value
     registry = args.registry if args.registry.folder == folder.resolve() else load_registry(folder)
     config = read_config(raw, folder, origin, registry.provider_settings, registry.tables)
+    plugin("data_mark").check(config.site.data)
     return config._replace(lines=lambda: plugin("toml_advice").toml_lines(text)), registry
 
 
@@ -9564,6 +9566,7 @@ def cmd_server_run(args: argparse.Namespace) -> int:
     with claim_data(serving.app.config.site.data):
         for warning in plugin("permissions").warnings(serving.app.config, serving.app.providers):
             LOG.warning("warning: %s", warning)
+        plugin("data_mark").bring_up(serving.app)
         first = serving.generation()
         for name in first.parts:
             first.on_death(name)  # of a server that was killed

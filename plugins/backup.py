@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import errno
-import fcntl
 import glob
-import hashlib
+import heapq
+import itertools
+import operator
 import os
 import re
 import shutil
-import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from app import (
     BUNDLED,
-    CHUNK_BYTES,
     LOG,
     App,
     AppConfig,
@@ -33,8 +33,8 @@ from app import (
     ConfigError,
     Conflict,
     FilesConfig,
+    Form,
     Insert,
-    NotFound,
     Provider,
     Query,
     Record,
@@ -44,9 +44,9 @@ from app import (
     SqlProvider,
     StorageFull,
     Unavailable,
-    Unseen,
     Unsupported,
     Value,
+    __version__,
     check_path,
     damage_of,
     dump_json,
@@ -54,119 +54,70 @@ from app import (
     how_many,
     load_json,
     load_registry,
-    may_write,
     plugin,
     read_config,
     read_toml,
     stores,
 )
 
-# ==== 1. ARCHIVE =================================================================================================
-# The file: a zip whose comment, its last bytes, is the digest of all bytes before: so none of them can change unnoticed.
-# uses: ERRORS VALUES CONTRACTS PROVIDERS plugin:copy
-# defines: FORMAT seal check_seal facts_of file_line record_line files_of scratch_in in_use remove_left
+if TYPE_CHECKING:
+    from plugins import archives
+else:
+    archives = plugin("archives")
 
-FORMAT = 1  # of what stands in an archive
-_SEAL_BYTES = 64  # a sha-256 in hexadecimal
-
-
-def seal(path: Path) -> None:
-    """Put the digest at the end of a new archive, durably."""
-    with path.open("r+b") as file:
-        end = path.stat().st_size - _SEAL_BYTES
-        digest = _digest(file, end)
-        file.seek(end)
-        file.write(digest)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def check_seal(path: Path) -> None:
-    """Raises BadRequest if a byte of an archive is not what it was."""
-    with path.open("rb") as file:
-        if _digest(file, max(0, path.stat().st_size - _SEAL_BYTES)) != file.read():
-            raise BadRequest(f"{path.name} is damaged, or is not a backup: its checksum does not match")
-
-
-def _digest(file: IO[bytes], size_bytes: int) -> bytes:
-    """The sha-256 of the next bytes of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    while size_bytes and (chunk := file.read(min(CHUNK_BYTES, size_bytes))):
-        digest.update(chunk)
-        size_bytes -= len(chunk)
-    return digest.hexdigest().encode()
-
-
-def _chunks(file: IO[bytes]) -> Iterator[bytes]:
-    return iter(lambda: file.read(CHUNK_BYTES), b"")
-
-
-def facts_of(tally: Any) -> Value:
-    """What the manifest says of what a Tally of plugins/copy.py counted."""
-    return dataclasses.asdict(tally.side())
-
-
-def file_line(path: str, size_bytes: int, sha256: str) -> bytes:
-    return dump_json([path, size_bytes, sha256]).encode()
-
-
-def record_line(record: Record) -> bytes:
-    return dump_json([record.key, record.version, record.value]).encode()
-
-
-def files_of(blobs: Blobs) -> Value:
-    """How many files there are, and one digest of them all."""
-    tally = plugin("copy").Tally()
-    for blob in (one for one in blobs.scan() if isinstance(one, Blob)):
-        digest = hashlib.sha256()
-        with closing(blobs.read(blob.path)) as reader:
-            for chunk in reader:
-                digest.update(chunk)
-        tally.add(file_line(blob.path, blob.size_bytes, digest.hexdigest()), blob.size_bytes)
-    return facts_of(tally)
-
-
-@contextmanager
-def scratch_in(folder: Path) -> Iterator[Path]:
-    """A folder for what is needed for a while, in that folder or, if nothing may be written there, among temporary files."""
-    remove_left(folder, ".satchel-scratch-*")
-    place = folder if may_write(folder) else None
-    with tempfile.TemporaryDirectory(prefix=".satchel-scratch-", dir=place) as made, in_use(Path(made)):
-        yield Path(made)
-
-
-@contextmanager
-def in_use(path: Path) -> Iterator[None]:
-    """Says of a file or folder, until the block or this process ends, that it is no leftover."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def remove_left(folder: Path, pattern: str) -> None:
-    """Remove what a process that was killed left in a folder."""
-    for path in folder.glob(pattern):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:  # another one is at work on it
-            continue
-        finally:
-            os.close(descriptor)
-        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-
-
-# ==== 2. RESTORE =================================================================================================
+# ==== 1. RESTORE =================================================================================================
 # From an archive to a folder that can be served, and what is compared before an archive counts.
+<<<<<<< HEAD
 # uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS PLUGINS ASSEMBLY COMMANDS ARCHIVE plugin:copy plugin:disk
 #       plugin:reserve plugin:sql_database
 # defines: Restore restore_into verify
+=======
+# uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES PROVIDERS PLUGINS ASSEMBLY COMMANDS plugin:archives plugin:copy
+#       plugin:data_mark plugin:disk
+# defines: FORMAT Named Restore restore_into verify
+
+FORMAT = 2  # of what stands in an archive; 1 had an entry for each file
+_MOST_NAMED = 1000  # of what is missing or loose
+>>>>>>> 28f579a (Backups have the records of one moment with all their files, in constant memory; a mark in the data folder says its form)
 
 _HEADER = re.compile(r"\s*\[\[?\s*([^\]]+?)\s*\]")
 _NOT_LOCAL = ("backup", "audit")  # tables of app.toml: a copy of a site must not take the place of its backups
+
+
+class Named:
+    """The files that records of a site name, in the order of paths, by the provider that keeps them."""
+
+    def __init__(self, app: App, folder: Path) -> None:
+        """The folder is made, and is to be this object's own."""
+        folder.mkdir()
+        self.forms = [one for one in app.resources.values() if isinstance(one, Form) and one.files]
+        self._files = {(id(one.store), one.table): one.files for one in self.forms}
+        self._lists = {id(one): archives.Sorted(folder / name) for name, one in app.providers.items()}
+
+    def tables(self, provider: Provider) -> list[str]:
+        """Those of a provider whose records name files."""
+        return [table for store, table in self._files if store == id(provider)]
+
+    def add(self, provider: Provider, table: str, record: Record) -> None:
+        if files := self._files.get((id(provider), table)):
+            for blobs, path in files.places(record.value):
+                self._lists[id(blobs)].add(path)
+
+    def of(self, provider: Provider) -> Iterator[str]:
+        """The paths of files of a provider."""
+        return (path for path, _ in itertools.groupby(row[0] for row in self._lists[id(provider)]))
+
+    def loose(self, provider: Provider) -> Iterator[str]:
+        """The paths of files that were sent with a record, and that none names by now."""
+        blobs = cast(Blobs, provider)
+        for form in self.forms:
+            shares = {share.place(f"uploads/{form.name}"): share for share in form.shares.values() if share.blobs is blobs}
+            for place in shares:
+                there = (one.path for one in blobs.scan(place) if isinstance(one, Blob))
+                both = heapq.merge(((path, 0) for path in self.of(provider)), ((path, 1) for path in there))
+                for path, found in itertools.groupby(both, operator.itemgetter(0)):
+                    if [kind for _, kind in found] == [1]:
+                        yield path
 
 
 class Restore:
@@ -174,14 +125,18 @@ class Restore:
 
     def __init__(self, path: Path, folder: Path, registry: Registry | None = None) -> None:
         """Raises BadRequest if the archive is damaged or of another version. `registry` is that of its plugins, if known."""
-        check_seal(path)
+        archives.check_seal(path)
         try:
             self._archive = zipfile.ZipFile(path)
             self.manifest: Value = load_json(self._archive.read("manifest.json").decode())
         except (zipfile.BadZipFile, KeyError, UnicodeDecodeError) as error:
             raise BadRequest(f"{path.name} is no backup: {error}") from error
-        if not isinstance(self.manifest, dict) or self.manifest.get("format") != FORMAT:
-            raise BadRequest(f"{path.name} is not of the format that this Satchel reads, which is {FORMAT}")
+        if not isinstance(self.manifest, dict) or not isinstance(self.manifest.get("format"), int):
+            raise BadRequest(f"{path.name} is no backup: its manifest says no format")
+        self.form, self.version = self.manifest.get("form", 1), self.manifest.get("version", "")  # of its data
+        plugin("data_mark").refuse_newer(path.name, self.manifest["format"], self.version, FORMAT)
+        plugin("data_mark").refuse_newer(path.name, self.form, self.version)
+        folder.mkdir(mode=0o700, exist_ok=True)
         self.folder, self._registry, self._moment = Path(os.path.realpath(folder)), registry, 0.0
 
     def close(self) -> None:
@@ -270,7 +225,7 @@ class Restore:
     def _made(self, name: str, config: Config) -> Provider:
         declared = config.providers[name]
         cls: Any = self.registry.of(Provider)[declared.kind]  # type: ignore[type-abstract]
-        keeps_times = {"clock": lambda: self._moment} if declared.kind in ("sql", "file") else {}
+        keeps_times = {"clock": lambda: self._moment} if declared.kind == "sql" else {}
         return cast(Provider, cls(name, declared.options, config.folder, **keeps_times))
 
     def _check_place(self, name: str, provider: Provider) -> None:
@@ -295,22 +250,28 @@ class Restore:
             path = cast(SqlProvider, provider).path
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with self._archive.open(facts["database"]) as file:
-                plugin("disk").replace_file(path, _chunks(file))
+                plugin("disk").replace_file(path, archives.chunks_of(file))
             return
         for table, told in facts["tables"].items():
             self._insert(cast(Records, provider), table, told["entry"], step)
-        if facts["files"]:
-            for modified_at, blob, entry in sorted(self._listed(facts["files"]["entry"])):
-                self._moment = modified_at
-                with self._archive.open(entry) as file:
-                    cast(Blobs, provider).write(blob, _chunks(file))
-                step(1)
+        for inner, modified_at, chunks in self._files(facts["files"]) if facts["files"] else ():
+            self._put(cast(Blobs, provider), inner, modified_at, chunks)
+            step(1)
 
-    def _listed(self, entry: str) -> Iterator[tuple[float, str, str]]:
-        with self._archive.open(entry) as file:
-            for line in file:
-                path, inner, modified_at = load_json(line.decode())
-                yield float(modified_at), path, inner
+    def _put(self, blobs: Blobs, path: str, modified_at: float, chunks: Iterable[bytes]) -> None:
+        self._moment = modified_at
+        blobs.write(path, chunks)
+        if blobs.serves_places:
+            os.utime(blobs.places()[0] / path, (modified_at, modified_at))
+
+    def _files(self, facts: Value) -> Iterator[tuple[str, float, Iterator[bytes]]]:
+        if "tars" in facts:
+            yield from archives.unpacked(self._archive, facts)
+            return
+        with self._archive.open(facts["entry"]) as listing:  # of format 1
+            for path, entry, modified_at in map(load_json, listing):
+                with self._archive.open(entry) as file:
+                    yield check_path(path.split("/")), float(modified_at), archives.chunks_of(file)
 
     def _insert(self, records: Records, table: str, entry: str, step: Callable[[int], None]) -> None:
         most = min(records.most_writes or 100, 100) if records.atomic else 1
@@ -336,13 +297,18 @@ class Restore:
                         f"{name}: {table}", told, _table(cast(Records, provider), table, counts=bool(facts["database"]))
                     )
                 if facts["files"]:
+<<<<<<< HEAD
                     self._same(f"{name}: files", facts["files"], files_of(cast(Blobs, provider)))
                 if isinstance(provider, SqlProvider) and (fault := plugin("sql_database").integrity(provider)):
+=======
+                    self._same(f"{name}: files", facts["files"], archives.files_of(cast(Blobs, provider)))
+                if isinstance(provider, SqlProvider) and (fault := provider.integrity()):
+>>>>>>> 28f579a (Backups have the records of one moment with all their files, in constant memory; a mark in the data folder says its form)
                     raise BadRequest(f"{name}: the database is damaged: {fault}")
 
     @staticmethod
     def _same(what: str, told: Value, found: Value) -> None:
-        if told != (found | {"entry": told["entry"]} if "entry" in told else found):
+        if {one: told[one] for one in found} != found:
             raise BadRequest(f"the backup is not whole: {what} should be {told} and is {found}")
 
 
@@ -352,24 +318,29 @@ def _table(records: Records, table: str, *, counts: bool) -> Value:
         return {"count": records.count(Query(table))}
     tally = plugin("copy").Tally()
     for record in records.walk(Query(table)):
-        line = record_line(record)
+        line = _record_line(record)
         tally.add(line, len(line))
-    return facts_of(tally)
+    return archives.facts_of(tally)
+
+
+def _record_line(record: Record) -> bytes:
+    return dump_json([record.key, record.version, record.value]).encode()
 
 
 def restore_into(path: Path, folder: Path, *, local: bool, step: Callable[[int], None] = lambda done: None) -> Value:
     """A site in a new or empty folder, which has another name until it is whole; returns the manifest."""
     partial = folder.with_name(folder.name + ".partial")
-    remove_left(folder.parent, glob.escape(partial.name))
+    archives.remove_left(folder.parent, glob.escape(partial.name))
     if partial.exists():
         raise Conflict(f"{partial.name} exists: another restore seems to be running")
     plugin("disk").make_folder(folder.parent)
     partial.mkdir(mode=0o700)
     try:
-        with in_use(partial), closing(Restore(path, partial)) as restore:
+        with archives.in_use(partial), closing(Restore(path, partial)) as restore:
             config = restore.site(local=local)
             restore.providers(config, step)
             restore.compare(config)
+            plugin("data_mark").write(config.site.data, restore.form, restore.version)
             plugin("disk").sync_tree(partial)
             partial.rename(folder)
         plugin("disk").sync_folder(folder.parent)
@@ -380,24 +351,49 @@ def restore_into(path: Path, folder: Path, *, local: bool, step: Callable[[int],
 
 
 def verify(path: Path, registry: Registry | None = None) -> Value:
-    """Restore an archive for a while, compare it with its manifest, and open it; returns the manifest."""
-    with scratch_in(path.parent) as scratch, closing(Restore(path, scratch, registry)) as restore:
+    """Restore an archive for a while, compare it with its manifest, and open it.
+
+    Returns the manifest, and in it as "loose" the first files that were sent with a record and that no record names.
+    """
+    with archives.scratch_in(path.parent) as scratch, closing(Restore(path, scratch / "site", registry)) as restore:
         config = restore.site(alone=True)
         restore.providers(config, lambda done: None)
         restore.compare(config)
         app = App(config, restore.registry)
+        plugin("data_mark").write(config.site.data, restore.form, restore.version)
+        plugin("data_mark").bring_up(app, keep=False)
         with closing(app):
             app.open()
-        return restore.manifest
+            return restore.manifest | {"loose": _loose(app, scratch / "named", restore.manifest)}
 
 
-# ==== 3. BACKUP ==================================================================================================
+def _loose(app: App, folder: Path, manifest: Value) -> list[str]:
+    """The first files that no record names. Raises BadRequest if a record names one that should be there and is not."""
+    named, found = Named(app, folder), list[str]()
+    for form in named.forms:
+        for record in form.store.walk(Query(form.table)):
+            named.add(form.store, form.table, record)
+    for name in (name for name, facts in manifest["providers"].items() if facts["files"]):
+        missing = [path for path in named.of(app.providers[name]) if not cast(Blobs, app.providers[name]).stat(path)]
+        if len(missing) > manifest.get("missing", {}).get(name, 0):
+            raise BadRequest(f"the backup is not whole: a record names {missing[0]}, which is not among its files")
+        found += (f"{name}: {path}" for path in itertools.islice(named.loose(app.providers[name]), _MOST_NAMED))
+    return found[:_MOST_NAMED]
+
+
+# ==== 2. BACKUP ==================================================================================================
 # From an open site to an archive.
+<<<<<<< HEAD
 # uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS ASSEMBLY ARCHIVE RESTORE plugin:backup_places plugin:copy
 #       plugin:disk plugin:reserve plugin:sql_database
+=======
+# uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES PROVIDERS ASSEMBLY RESTORE plugin:archives plugin:backup_places
+#       plugin:copy plugin:data_mark plugin:disk
+>>>>>>> 28f579a (Backups have the records of one moment with all their files, in constant memory; a mark in the data folder says its form)
 # defines: Backup check_folder make
 
 _SITE_FOLDERS = ("templates", "plugins")  # beside app.toml
+_DRAWN = 3  # times, at most, if files came and went meanwhile
 
 
 class Backup:
@@ -406,8 +402,10 @@ class Backup:
     def __init__(self, app: App, archive: zipfile.ZipFile, scratch: Path, step: Callable[[int], None]) -> None:
         """`step` is called with the number of records and bytes of files that were written."""
         self._app, self._archive, self._scratch, self._step = app, archive, scratch, step
+        self._drawn = scratch / "drawn"
         self.manifest: Value = {
-            "format": FORMAT, "at": _stamp(app.clock()), "title": app.title, "keys": "", "providers": {}, "left_out": {},
+            "format": FORMAT, "form": plugin("data_mark").mark_of(app.config.site.data)["form"], "version": __version__,
+            "at": _stamp(app.clock()), "title": app.title, "keys": "", "providers": {}, "left_out": {},
         }  # fmt: skip
 
     def site(self, *, with_keys: bool) -> None:
@@ -416,10 +414,7 @@ class Backup:
         beside = config.folder / config.origin
         starter = BUNDLED / "templates" / "starter.toml"
         self._archive.write(beside if beside.is_file() else starter, "app.toml")
-        apps = [one for one in config.resources if isinstance(one, AppConfig)]
-        programs = [one.wsgi.partition(":")[0].partition(".")[0] for one in apps if one.wsgi]
-        named = [*_SITE_FOLDERS, *(one.static for one in apps if one.static), *programs, *(f"{one}.py" for one in programs)]
-        for name in dict.fromkeys(map(str, named)):
+        for name in self._beside():
             top = config.folder / name
             for path in [top] if top.is_file() else sorted(top.rglob("*")):
                 inner = os.path.relpath(path, config.folder)
@@ -427,6 +422,9 @@ class Backup:
                     self._archive.write(path, f"site/{inner}")
         for setting in (name for name in ("tls_cert", "tls_key") if getattr(config.http, name)):
             self.leave_out(f"[http] {setting}", "copy it yourself")
+        self._keys(config, with_keys=with_keys)
+
+    def _keys(self, config: Config, *, with_keys: bool) -> None:
         if config.auth.keys:
             self.manifest["keys"] = "elsewhere: see [auth] keys"
         elif with_keys:
@@ -434,11 +432,19 @@ class Backup:
             self._archive.write(config.site.data / "keys.json", "keys.json")
             self.manifest["keys"] = "keys.json"
 
+    def _beside(self) -> Iterable[str]:
+        """The files and folders beside app.toml that it needs."""
+        apps = [one for one in self._app.config.resources if isinstance(one, AppConfig)]
+        programs = [one.wsgi.partition(":")[0].partition(".")[0] for one in apps if one.wsgi]
+        named = [*_SITE_FOLDERS, *(one.static for one in apps if one.static), *programs, *(f"{one}.py" for one in programs)]
+        return dict.fromkeys(map(str, named))
+
     def leave_out(self, what: str, why: str) -> None:
         """Names what is not in the archive; of very many, the first 1,000."""
         if len(self.manifest["left_out"]) < 1000:
             self.manifest["left_out"][what] = why
 
+<<<<<<< HEAD
     def provider(self, name: str, provider: Provider, known: Iterable[str]) -> None:
         """What a provider holds: the tables it lists, or else those of the `known` that hold something, and its files."""
         facts: Value = {"kind": provider.kind, "tables": {}, "files": None, "database": ""}
@@ -461,58 +467,119 @@ class Backup:
             facts["tables"] = self._records(name, cast(Records, provider), known)
         if provider.has(Blobs):  # type: ignore[type-abstract]
             facts["files"] = self._blobs(name, cast(Blobs, provider))
+=======
+    def providers(self, kept: Mapping[str, Provider], known: Mapping[str, Iterable[str]]) -> None:
+        """What they hold: the tables that they list, or else those of the `known`, and their files.
+>>>>>>> 28f579a (Backups have the records of one moment with all their files, in constant memory; a mark in the data folder says its form)
 
-    def _records(self, name: str, records: Records, known: Iterable[str]) -> Value:
+        Files are there before a record names them and go after it. So they are taken in first, then the records at one
+        moment, then the files that are new by then: of those named at that moment, only such can be missing as came and
+        went in between; then it is all done again.
+        """
+        for provider in kept.values():
+            provider.open()
+        packs = {name: self._packed(name, cast(Blobs, one)) for name, one in kept.items() if _is_packed(one)}
+        for _ in range(_DRAWN):
+            missing = self._draw(kept, known, packs)
+            if not any(missing.values()):
+                break
+        self.manifest["missing"] = {name: len(paths) for name, paths in missing.items() if paths}
+        for what in (f"{name}: {path}" for name, paths in missing.items() for path in paths):
+            self.leave_out(what, "a record names it, and there is no such file")
+        for name in kept:
+            self._store(name, packs.get(name))
+
+    def _packed(self, name: str, blobs: Blobs) -> archives.Pack:
+        """The files of a provider."""
+        skipped = partial(self._is_backup, name)
+        pack = archives.Pack(name, self._archive, self._scratch / f"{name}.files", self._step, skipped)
+        deque(pack.fill(blobs, (), partial(self._leave_out_of, name)), maxlen=0)
+        return pack
+
+    def _leave_out_of(self, name: str, what: str, why: str) -> None:
+        self.leave_out(f"{name}: {what}", why)
+
+    def _draw(
+        self, kept: Mapping[str, Provider], known: Mapping[str, Iterable[str]], packs: Mapping[str, archives.Pack]
+    ) -> dict[str, list[str]]:
+        """All records as they are at one moment, in scratch files, and new files; returns the paths that are missing."""
+        shutil.rmtree(self._drawn, ignore_errors=True)
+        self._drawn.mkdir()
+        named, missing = Named(self._app, self._drawn / "named"), dict[str, list[str]]()
+        with ExitStack() as stack:
+            still = {name: stack.enter_context(_still(one, self._drawn / f"{name}.db")) for name, one in kept.items()}
+            for name, provider in kept.items():
+                facts: Value = {"kind": provider.kind, "tables": {}, "files": None, "database": ""}
+                self.manifest["providers"][name] = facts
+                facts |= self._of_records(name, provider, still[name], known.get(name, ()), named)
+            for name, provider in kept.items():
+                missing[name] = self._missing(name, provider, still[name], packs.get(name), named)
+        return missing
+
+    def _of_records(self, name: str, provider: Provider, still: Provider, known: Iterable[str], named: Named) -> Value:
+        """What the manifest says of the records of a provider, which go to scratch files unless they are in its database."""
+        if isinstance(provider, SqlProvider):
+            for table in named.tables(provider) if still is not provider else ():
+                self._name(named, provider, table, cast(Records, still))
+        elif provider.has(Records):  # type: ignore[type-abstract]
+            tables = self._records(name, provider, cast(Records, still), known, named)
+            return {"at_one_moment": still is not provider, "tables": tables}
+        return {}
+
+    def _missing(
+        self, name: str, provider: Provider, still: Provider, pack: archives.Pack | None, named: Named
+    ) -> list[str]:
+        """The paths of files that records name and that cannot be had; new ones go into the pack."""
+        if pack:
+            blobs = still if still.has(Blobs) else provider  # type: ignore[type-abstract]
+            wanted = ([path] for path in named.of(provider))
+            return list(pack.fill(cast(Blobs, blobs), wanted, partial(self._leave_out_of, name)))
+        if provider.has(Blobs):  # type: ignore[type-abstract]
+            return [path for path in named.of(provider) if not cast(Blobs, still).stat(path)]
+        return []
+
+    @staticmethod
+    def _name(named: Named, provider: Provider, table: str, still: Records) -> None:
+        for record in still.walk(Query(table)):
+            named.add(provider, table, record)
+
+    def _records(self, name: str, provider: Provider, still: Records, known: Iterable[str], named: Named) -> Value:
+        """Write each table to a scratch file; returns what the manifest says of them."""
         try:
-            tables = records.tables()
+            tables = still.tables()
         except Unsupported:
             tables = sorted(known)
         found: Value = {}
         tables = sorted(tables, key=lambda table: table != "_requests")  # first: no answer is kept without what it is about
         for number, table in enumerate(tables):
             tally = plugin("copy").Tally()
-            with self._archive.open(f"providers/{name}/records/{number}.jsonl", "w", force_zip64=True) as file:
-                for record in records.walk(Query(table)):
+            with (self._drawn / f"{name}.{number}.jsonl").open("wb") as file:
+                for record in still.walk(Query(table)):
                     if reason := record.damage or damage_of(record.value):
                         self.leave_out(f"{name}: {table}/{record.key}", f"is damaged: it {reason}")
                         continue
-                    line = record_line(record)
+                    line = _record_line(record)
                     file.write(line + b"\n")
                     tally.add(line, len(line))
+                    named.add(provider, table, record)
                     self._step(1)
-            found[table] = facts_of(tally) | {"entry": f"providers/{name}/records/{number}.jsonl"}
+            found[table] = archives.facts_of(tally) | {"entry": f"providers/{name}/records/{number}.jsonl"}
         return found
 
-    def _blobs(self, name: str, blobs: Blobs) -> Value:
-        """The files, and a list of them: what each is called in the archive is a number, since a path may be anything."""
-        tally, at = plugin("copy").Tally(), f"providers/{name}/files"
-        listed = self._scratch / "files.jsonl"
-        with listed.open("wb") as listing:
-            for number, blob in enumerate(self._seen(name, blobs)):
-                digest, size_bytes = hashlib.sha256(), 0
-                try:
-                    reader = blobs.read(blob.path)
-                except NotFound:  # removed meanwhile
-                    continue
-                with self._archive.open(f"{at}/{number}", "w", force_zip64=True) as file, closing(reader):
-                    for chunk in reader:
-                        file.write(chunk)
-                        digest.update(chunk)
-                        size_bytes += len(chunk)
-                        self._step(len(chunk))
-                tally.add(file_line(blob.path, size_bytes, digest.hexdigest()), size_bytes)
-                listing.write(dump_json([blob.path, f"{at}/{number}", blob.modified_at]).encode() + b"\n")
-        self._archive.write(listed, f"{at}.jsonl")
-        listed.unlink()
-        return facts_of(tally) | {"entry": f"{at}.jsonl"}
-
-    def _seen(self, name: str, blobs: Blobs) -> Iterator[Blob]:
-        """All files; what cannot be looked at is named."""
-        for one in blobs.scan():
-            if isinstance(one, Unseen):
-                self.leave_out(f"{name}: {one.path}", one.problem)
-            elif isinstance(one, Blob) and not self._is_backup(name, one.path):
-                yield one
+    def _store(self, name: str, pack: archives.Pack | None) -> None:
+        """Put what was drawn of a provider into the archive."""
+        facts, copy = self.manifest["providers"][name], self._drawn / f"{name}.db"
+        if copy.exists():
+            self._archive.write(copy, f"providers/{name}/database")
+            copied = SqlProvider(name, {"url": f"sqlite:///{copy}"}, self._scratch)
+            copied.open()
+            with closing(copied):
+                facts |= {"database": f"providers/{name}/database", "files": archives.files_of(copied)}
+                facts["tables"] = {table: {"count": copied.count(Query(table))} for table in copied.tables()}
+        for number, told in enumerate(facts["tables"].values() if not facts["database"] else ()):
+            self._archive.write(self._drawn / f"{name}.{number}.jsonl", told["entry"])
+        if pack:
+            facts["files"] = pack.close()
 
     def _is_backup(self, provider: str, path: str) -> bool:
         """Whether a file is a backup itself, beside the shares, which is not to be in the next one."""
@@ -524,6 +591,30 @@ class Backup:
         config = self._app.config
         shares = [one for one in config.resources if isinstance(one, FilesConfig)]
         return [one.prefix for one in shares if config.provider_name(one.provider) == provider]
+
+
+def _is_packed(provider: Provider) -> bool:
+    """Whether its files go into a pack: those in SQLite are in the copy of the database."""
+    return provider.has(Blobs) and not isinstance(provider, SqlProvider)  # type: ignore[type-abstract]
+
+
+@contextmanager
+def _still(provider: Provider, copy: Path) -> Iterator[Provider]:
+    """The provider as it is at one moment; itself, if it has nothing to show that by, or nothing was written yet."""
+    if isinstance(provider, SqlProvider):
+        if not provider.path.exists():
+            yield provider
+            return
+        provider.snapshot(copy)
+        copied = SqlProvider(provider.name, {"url": f"sqlite:///{copy}"}, copy.parent)
+        copied.open()
+        with closing(copied):
+            yield copied
+    elif freeze := getattr(provider, "frozen", None):
+        with freeze() as still:
+            yield still
+    else:
+        yield provider
 
 
 def _stamp(at: float) -> str:
@@ -541,8 +632,12 @@ def make(app: App, folder: Path, *, with_keys: bool, step: Callable[[int], None]
     """An archive of an open site in a folder, tried out; until it is whole its name ends with ".partial"."""
     check_folder(app, folder)
     plugin("disk").make_folder(folder)
+<<<<<<< HEAD
     remove_left(folder, "satchel-*.zip.partial")
     step = plugin("reserve").guarded(folder, step)
+=======
+    archives.remove_left(folder, "satchel-*.zip.partial")
+>>>>>>> 28f579a (Backups have the records of one moment with all their files, in constant memory; a mark in the data folder says its form)
     path = folder / f"satchel-{_stamp(app.clock())}.zip"
     partial = path.with_name(path.name + ".partial")
     if path.exists() or partial.exists():
@@ -550,10 +645,10 @@ def make(app: App, folder: Path, *, with_keys: bool, step: Callable[[int], None]
     os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     try:
         deflated: Any = {"compression": zipfile.ZIP_DEFLATED, "compresslevel": 1, "strict_timestamps": False}
-        with in_use(partial), scratch_in(folder) as scratch:
+        with archives.in_use(partial), archives.scratch_in(folder) as scratch:
             with zipfile.ZipFile(partial, "w", **deflated) as archive:
                 _write(app, Backup(app, archive, scratch, step), archive, with_keys=with_keys)
-            seal(partial)
+            archives.seal(partial)
             manifest = verify(partial, app.registry)
             partial.rename(path)
         plugin("disk").sync_folder(folder)
@@ -569,22 +664,24 @@ def _write(app: App, backup: Backup, archive: zipfile.ZipFile, *, with_keys: boo
     app.state.open()
     backup.manifest["site"] = app.site_id()
     backup.site(with_keys=with_keys)
-    kept = {id(one) for resource in app.resources.values() for one in stores(resource)} | {id(app.state)}
-    needed, to = app.needed(), app.config.extensions.get("backup", {}).get("to", "")
-    for name, provider in app.providers.items():
+    written = {id(one) for resource in app.resources.values() for one in stores(resource)} | {id(app.state)}
+    shares = {id(share.blobs) for one in app.resources.values() if isinstance(one, Form) for share in one.shares.values()}
+    kept: dict[str, Provider] = {}
+    to = app.config.extensions.get("backup", {}).get("to", "").partition("/")[0]  # where backups go
+    for name, provider in sorted(app.providers.items(), key=lambda item: id(item[1]) in shares):  # after who names them
         if provider.kind == "generic":
             backup.leave_out(name, "another service keeps it")
-        elif id(provider) not in kept:
-            if name != to.partition("/")[0]:  # where backups go
+        elif id(provider) not in written:
+            if name != to:
                 backup.leave_out(name, "it is only read here")
         else:
-            provider.open()
-            backup.provider(name, provider, needed.get(name, {}))
+            kept[name] = provider
+    backup.providers(kept, app.needed())
     archive.writestr("manifest.json", dump_json(backup.manifest, indent=1))
-    archive.comment = b"0" * _SEAL_BYTES
+    archive.comment = b"0" * archives.SEAL_BYTES
 
 
-# ==== 4. SERVER ==================================================================================================
+# ==== 3. SERVER ==================================================================================================
 # server backup, backups, verify and restore.
 # uses: ERRORS VALUES CONTRACTS ASSEMBLY RESTORE plugin:backup_places plugin:copy
 # defines: Command:server_backup Command:server_backups Command:server_verify Command:server_restore ServerBackup

@@ -39,7 +39,7 @@ from app import (
 
 # ==== 1. PLACES ==================================================================================================
 # What a TARGET on the command line and `[backup] to` mean, and what is stored, listed, read and removed there.
-# uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS ASSEMBLY plugin:backup plugin:disk
+# uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS ASSEMBLY plugin:backup plugin:disk plugin:archives
 # defines: FOLDER is_archive Archive Place FolderPlace BlobsPlace place_of default_place archive_at place_faults
 #          folder_faults
 
@@ -147,7 +147,7 @@ class BlobsPlace(Place):
         then."""
         self.check(app)
         self.blobs.open()
-        with plugin("backup").scratch_in(app.config.site.data) as scratch:
+        with plugin("archives").scratch_in(app.config.site.data) as scratch:
             path = plugin("backup").make(app, scratch, **options)
             self._remove_stale(app.clock())
             self._send(path, path.name)
@@ -197,7 +197,7 @@ class BlobsPlace(Place):
     @contextmanager
     def here(self, archive: Archive, scratch: Path) -> Iterator[Path]:
         self.blobs.open()
-        with plugin("backup").scratch_in(scratch) as folder:
+        with plugin("archives").scratch_in(scratch) as folder:
             path = cast(Path, folder) / archive.name
             with path.open("wb") as file, closing(self.blobs.read(self._at(archive.name))) as reader:
                 file.writelines(reader)

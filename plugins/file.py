@@ -15,7 +15,7 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from stat import S_ISDIR, S_ISLNK, S_ISREG
@@ -286,13 +286,10 @@ class Journal:
             hint = f"{self._path} was removed: restore it, then restart"
             raise Unavailable(f"{self._who}: its journal is gone", hint=hint)
         with self.mutex, open(self._path, "rb") as file:
-            there = os.fstat(file.fileno())
-            if self._descriptor < 0 or there.st_ino != self._seen[0] or there.st_size < self._size:
-                self.close()
-                self._descriptor = os.open(self._path, os.O_RDWR)
+            there = self._follow(file.fileno())
             file.seek(self._size)
             for line in file:
-                if line[:12] == b'["%08x",' % zlib.crc32(line[12:-2]) and line.endswith(b"]\n"):
+                if self._is_whole(line):
                     self._apply(line)
                 elif not line.endswith(b"\n") or (b"\0" in line and not file.read(1)):
                     break  # the torn end
@@ -305,6 +302,33 @@ class Journal:
                     hint = f"{self._path}: restore a backup, or remove the line to lose what it says"
                     raise Unavailable(f"{self._who}: line {self._lines + 1} of its journal is damaged", hint=hint)
             self._seen = self._state(there)
+
+    def catch_up(self, end: int) -> None:
+        """Read the whole lines up to a size that the file had under the lock, without it: refresh() reads what is left."""
+        with self.mutex, suppress(FileNotFoundError), open(self._path, "rb") as file:
+            self._seen = self._follow(file.fileno()).st_ino, 0, 0
+            file.seek(self._size)
+            for line in file:
+                if self._size + len(line) > end or not self._is_whole(line):
+                    break
+                self._apply(line)
+
+    def unread_bytes(self) -> tuple[int, int]:
+        """How much of the file was not read yet, and its size."""
+        state = self.state() or (0, 0, 0)
+        return state[1] - (self._size if state[0] == self._seen[0] else 0), state[1]
+
+    def _follow(self, descriptor: int) -> os.stat_result:
+        """Forget everything if the open file is another than the one that was read; returns its state."""
+        there = os.fstat(descriptor)
+        if self._descriptor < 0 or there.st_ino != self._seen[0] or there.st_size < self._size:
+            self.close()
+            self._descriptor = os.open(self._path, os.O_RDWR)
+        return there
+
+    @staticmethod
+    def _is_whole(line: bytes) -> bool:
+        return line[:12] == b'["%08x",' % zlib.crc32(line[12:-2]) and line.endswith(b"]\n")
 
     @staticmethod
     def _says_what(line: bytes) -> bool:
@@ -412,6 +436,9 @@ def _in_order(heap: list[str]) -> Iterator[str]:
     yield from sorted(heap)
 
 
+_MUCH_BYTES = 200_000  # of a journal, about what is read in 10 ms: more is read while others write
+
+
 class FolderRecords(Records):
     """A folder, and the records in root/.satchel: they live in the memory of each process, and in a journal."""
 
@@ -504,10 +531,29 @@ class FolderRecords(Records):
         with self._errors("reading records"):
             self._check_present()
             if not self._journal.is_fresh():
-                with self._locked("reading records"):
-                    self._journal.refresh()
+                self._refresh()
         with self._journal.mutex:
             yield self._journal.tables.get(table, {})
+
+    def _refresh(self) -> None:
+        with self._locked("reading records"):
+            unread_bytes, end = self._journal.unread_bytes()
+            if unread_bytes < _MUCH_BYTES:
+                return self._journal.refresh()
+        self._journal.catch_up(end)  # while others write
+        with self._locked("reading records"):
+            return self._journal.refresh()
+
+    @contextmanager
+    def frozen(self) -> Iterator[Records]:
+        """The records as they are now, whatever is written meanwhile: those up to this point of the journal."""
+        with self._table(""):
+            still = Journal(self._own / "none", f"provider {self.name}")
+            still.tables.update((name, dict(records)) for name, records in self._journal.tables.items())
+        frozen = FolderRecords(self.name, {"root": self._root}, self._root)
+        frozen._journal, frozen._open = still, True
+        with closing(frozen):
+            yield frozen
 
     def get(self, table: str, key: str) -> Record | None:
         with self._table(table) as records:
@@ -528,6 +574,15 @@ class FolderRecords(Records):
         with self._table(query.table) as records:
             page = compiled.page(compiled.first(records.values()))
         return Page([Record(r.key, r.version, copy_value(r.value), r.damage) for r in page.items], page.next)
+
+    def walk(self, query: Query) -> Iterator[Record]:
+        if query != Query(query.table, limit=query.limit):
+            yield from super().walk(query)
+            return
+        with self._table(query.table) as records:
+            found = sorted(records.items())  # at one moment, and once: each page would cost a look at all of them
+        for _, record in found:
+            yield record._replace(value=copy_value(record.value))
 
     def count(self, query: Query) -> int:
         compiled = CompiledQuery(query._replace(after=""))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from urllib.parse import quote
@@ -14,6 +14,7 @@ from app import (
     AppError,
     BadRequest,
     Blob,
+    Blobs,
     BlobStep,
     Content,
     Fault,
@@ -92,6 +93,12 @@ class FormFiles:
         """What removes the stored files that `before` had and `after` does not have."""
         gone = [(name, one) for name, one in self._files_of(before).items() if one != after.get(name)]
         return [Remove(self.shares[name].blobs, self._stored_path(name, stored)) for name, stored in gone]
+
+    def places(self, value: Value) -> Iterator[tuple[Blobs, str]]:
+        """Where the files of a record are: their providers and paths."""
+        for name, stored in self._files_of(value).items():
+            with suppress(BadRequest):  # what was stored before the field took files may look like one
+                yield self.shares[name].blobs, self._stored_path(name, stored)
 
     def _stored_path(self, name: str, stored: Value) -> str:
         share = self.shares[name]

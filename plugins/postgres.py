@@ -1,10 +1,9 @@
 """Records, files and views in PostgreSQL 13 or newer, by the pure-Python driver pg8000.
 
 A table of records has the columns key, version, data (jsonb, for SQL) and exact: the JSON text as it was written, because
-jsonb keeps neither the order of members nor an exponent. `exact` is what comes back while `data` says the same; when
-somebody changes `data` by SQL, `data` is what counts. What is ordered and filtered by is _sort_key(data->'field'), a
-function beside the tables that makes app.sort_key's text, with an index on its beginning for declared fields; of
-date-times it is _moment_key, which makes app.text_key's.
+jsonb keeps neither the order of members nor an exponent. `exact` comes back while `data` says the same; when somebody
+changes `data` by SQL, `data` is what counts. What is ordered and filtered by is _sort_key(data->'field'), a function beside
+the tables that makes app.sort_key's text, with an index on its beginning for declared fields; of date-times _moment_key.
 """
 
 from __future__ import annotations
@@ -45,10 +44,9 @@ else:
 # What Satchel makes in a database, where the server is, what its errors mean, and connections to it.
 # uses: ERRORS VALUES CONFIG PROVIDERS plugin:sql_views plugin:postgres_bounds plugin:working
 # defines: Step Steps KEY_LETTERS DESCRIBED_S MOST_DESCRIBED ROWS_AT_FIRST ROWS_AT_MOST ROWS_LETTERS OLDEST TRIES
-#          KEEP_ALIVE TLS_MODES BLOB_TABLES
-#          SORT_KEY MOMENT_KEY FUNCTIONS RECORDS_TABLE BLOBS_SCHEMA TABLES EXACT FAULTS fault_of Target read_url Lost
-#          causes tls_context reach bytes_cell number_cell json_cell moment_cell CELLS TEXT NUMBERS TEXTS written array
-#          positional numbered Answer Link LimitedPool
+#          KEEP_ALIVE TLS_MODES BLOB_TABLES SORT_KEY MOMENT_KEY FUNCTIONS RECORDS_TABLE BLOBS_SCHEMA TABLES EXACT
+#          FAULTS fault_of Target read_url Lost causes tls_context reach bytes_cell number_cell json_cell moment_cell
+#          CELLS TEXT NUMBERS TEXTS written array positional numbered Answer Link LimitedPool
 
 _Result = TypeVar("_Result")
 Step: TypeAlias = tuple[str, Sequence[Json]]  # a statement with $1, $2… and their values
@@ -839,8 +837,7 @@ def facts_of(error: Exception) -> Mapping[str, str]:
 
 # ==== 3. POSTGRES ================================================================================================
 # The provider: its connections and transactions, its tables, and records, blobs and views on them.
-# uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS SERVER SQL plugin:sql_files
-#       plugin:sql_views
+# uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS SERVER SQL plugin:postgres_moment plugin:sql_files plugin:sql_views
 # defines: Provider:postgres PostgresDatabase PostgresTables PostgresProvider
 
 
@@ -894,6 +891,9 @@ class PostgresDatabase(app.Provider):
     def close(self) -> None:
         self._pool.close()
         self._forget()
+
+    def frozen(self) -> Any:
+        return app.plugin("postgres_moment").frozen(self)
 
     def ping(self) -> float:
         began = time.perf_counter()

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import random
+import re
+import resource
 import signal
 import subprocess
+import sys
 import threading
 import time
 import tomllib
+import tracemalloc
+import urllib.request
 import zipfile
 from collections.abc import Iterator
 from contextlib import closing
@@ -16,14 +23,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import test_kept_data as kept_data
 import test_matrix as matrix
 
 import app
 from app import BadRequest, Conflict, Insert, Unauthenticated
-from tests.sites import REGISTRY, Site, mode
+from tests.sites import KINDS, REGISTRY, Site, mode
 from tests.test_commands import ENVIRONMENT, Shell, compiled
+from tests.test_commands import Server as Served
 
-backup = app.plugin("backup")
+backup, archives = app.plugin("backup"), app.plugin("archives")
 FILES = {"a.txt": b"one", "deep/%C3%9Cn%C3%AF%20%231.bin": os.urandom(300_000), "empty": b""}
 SHARE = '[providers.disk]\nkind = "file"\nroot = "share"\n'
 RESOURCES = """
@@ -96,9 +105,9 @@ def sql_site(tmp_path: Path) -> Iterator[Site]:
     made.close()
 
 
-def restored(path: Path, folder: Path, *, local: bool = False) -> Site:
+def restored(path: Path, folder: Path, *, local: bool = False, clock: app.Clock = time.time) -> Site:
     backup.restore_into(path, folder, local=local)
-    return site_at(folder)
+    return site_at(folder, clock=clock)
 
 
 def test_a_restored_site_has_the_same_pages_tokens_etags_and_replays(site: Site, tmp_path: Path) -> None:
@@ -158,7 +167,9 @@ def test_an_archive_that_does_not_hold_what_it_says_is_not_whole(
 ) -> None:
     """The site loses a record between the database's copy and the manifest, as a fault of the copy would look like."""
     right = app.SqlProvider.count
-    monkeypatch.setattr(app.SqlProvider, "count", lambda self, query: right(self, query) + (self.path.name == "database"))
+    monkeypatch.setattr(
+        app.SqlProvider, "count", lambda self, query: right(self, query) + (self.path.parent.name == "drawn")
+    )
     with pytest.raises(BadRequest, match="the backup is not whole"):
         backup.make(sql_site.app, tmp_path / "kept", with_keys=False)
     assert not list((tmp_path / "kept").iterdir())
@@ -211,7 +222,7 @@ def test_nothing_of_a_crafted_archive_lands_outside_of_the_new_folder(sql_site: 
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("site/../../evil.txt", "evil")
         archive.comment = b"0" * 64
-    backup.seal(path)
+    archives.seal(path)
     with pytest.raises(BadRequest):
         restored(path, tmp_path / "again")
     assert not list(tmp_path.rglob("evil.txt"))
@@ -421,3 +432,480 @@ def test_a_site_that_keeps_its_data_elsewhere_is_restored_with_local_alone(shell
     again = Shell(tmp_path / "two")
     assert "data = { type" in (again.folder / "app.toml").read_text()
     assert [row["subject"] for row in again.json("auth", "list")] == ["ann"]
+
+
+# ---- one moment
+
+EXPENSES = '[forms.expense.fields]\nslip = { format = "file", files = "files/docs" }\n'
+
+
+@pytest.fixture(params=["sql and file", "sql", "file", "postgres", "aws"])
+def expenses(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+    made = site_at(tmp_path / "site", toml_of(request.param, tmp_path / "site") + EXPENSES)
+    yield made
+    made.close()
+
+
+def expense(site: Site, text: bytes) -> str:
+    sent = {"name": "slip.txt", "base64": base64.b64encode(text).decode()}
+    return str(site.create("forms/expense", {"slip": sent}).location)
+
+
+def test_no_record_is_backed_up_without_its_file_whenever_it_comes_and_goes(
+    expenses: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What happens between the steps of a backup, several times over."""
+    site, steps = expenses, list[str]()
+    kept, short = [expense(site, b"first")], [expense(site, b"goes")]
+    draw, of_records = backup.Backup._draw, backup.Backup._of_records
+
+    def drawing(self: Any, *args: Any) -> Any:  # files were read, records were not
+        steps.append("draw")
+        kept.append(expense(site, b"new %d" % len(steps)))
+        short.append(expense(site, b"short %d" % len(steps)))
+        return draw(self, *args)
+
+    def of_records_read(self: Any, name: str, *args: Any) -> Any:
+        facts = of_records(self, name, *args)
+        if name == "main":  # records were read, new files were not
+            while short and len(steps) < 3:
+                site.delete(short.pop())
+        return facts
+
+    monkeypatch.setattr(backup.Backup, "_draw", drawing)
+    monkeypatch.setattr(backup.Backup, "_of_records", of_records_read)
+    path = backup.make(site.app, tmp_path / "kept", with_keys=True)
+    manifest = backup.verify(path)
+    assert (manifest["missing"], manifest["loose"]) == ({}, [])
+    again = restored(path, tmp_path / "again", local=True)
+    with closing(again):
+        rows = again.items("forms/expense/records?_size=100", by=site.root)
+        assert {f"forms/expense/records/{row['id']}" for row in rows} >= set(kept[: len(steps)])
+        for row in rows:
+            assert again.bytes(f"forms/expense/records/{row['id']}/slip", by=site.root)
+
+
+def test_a_file_that_is_gone_is_named_and_one_that_no_record_has_is_loose(expenses: Site, tmp_path: Path) -> None:
+    site = expenses
+    expense(site, b"gone")
+    expense(site, b"here")
+    blobs: Any = site.app.resources["files/docs"].providers[0]
+    gone, *_ = [blob.path for blob in blobs.scan("uploads")]
+    blobs.remove(gone)
+    blobs.write("uploads/expense/0/slip/loose.txt", [b"x"])
+    path = backup.make(site.app, tmp_path / "kept", with_keys=False)
+    manifest = backup.verify(path)
+    name = "disk" if "disk" in manifest["providers"] else "main"
+    assert manifest["missing"] == {name: 1}
+    assert manifest["left_out"] == {f"{name}: {gone}": "a record names it, and there is no such file"}
+    assert manifest["loose"] == [f"{name}: uploads/expense/0/slip/loose.txt"]
+
+
+@pytest.mark.parametrize("name", ["file", "postgres"])
+def test_records_and_files_are_read_as_they_were_at_one_moment(name: str, tmp_path: Path) -> None:
+    site = site_at(tmp_path / "site", toml_of(name, tmp_path / "site"))
+    with closing(site):
+        fill(site)
+        main: Any = site.app.providers["main"]
+        before = list(main.walk(app.Query("leave")))
+        with main.frozen() as still:
+            site.delete(f"forms/leave/records/{before[0].key}")
+            site.create("forms/leave", {"day": "2028-01-01"})
+            site.patch(f"forms/leave/records/{before[1].key}", {"days": 99})
+            assert list(still.walk(app.Query("leave"))) == before
+            assert [one.key for one in still.walk(app.Query("leave", order_by=("day",)))]
+            assert still.count(app.Query("leave")) == 30
+            if name == "postgres":
+                site.delete("files/docs/a.txt")
+                main.sweep(time.time() + 1e6)
+                assert b"".join(still.read("a.txt")) == b"one"
+                with pytest.raises(app.NotFound):
+                    main.read("a.txt")
+        assert main.count(app.Query("leave")) == 30
+        assert list(main.walk(app.Query("leave"))) != before
+
+
+def test_a_long_journal_is_read_while_others_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process that comes to it holds off no writer for longer than its last lines take."""
+    toml = toml_of("file", tmp_path / "site")
+    site = site_at(tmp_path / "site", toml)
+    with closing(site):
+        records: Any = site.app.state
+        for number in range(3):
+            records.commit([Insert("much", f"{number}-{n}", {"text": "x" * 200}) for n in range(1000)])
+        module: Any = app.plugin("file")
+        catch_up, met = module.Journal.catch_up, list[int]()
+
+        def meanwhile(self: Any, end: int) -> None:
+            met.append(end)
+            records.commit([Insert("much", "last", {"text": "y"})])
+            catch_up(self, end)
+
+        monkeypatch.setattr(module.Journal, "catch_up", meanwhile)
+        other = KINDS["file"]("main", {"root": records.places()[0]}, tmp_path)
+        other.open()
+        with closing(other):
+            assert other.count(app.Query("much")) == 3001
+        assert len(met) == 1
+
+
+def test_an_archive_of_the_first_format_is_restored(tmp_path: Path) -> None:
+    path = Path(__file__).with_name("data") / "backups" / "format-1.zip"
+    with closing(restored(path, tmp_path / "again")) as again:
+        assert len(again.items("forms/leave/records?_size=100")) == 30
+        assert again.bytes("files/docs/a.txt") == b"one"
+        assert (tmp_path / "again" / "share" / "a.txt").stat().st_mtime == 1_700_000_000
+
+
+MEASURED = """
+import resource, sys, time, tomllib
+from pathlib import Path
+import app
+folder = Path(sys.argv[1])
+registry = app.load_registry(folder)
+raw = tomllib.loads((folder / "app.toml").read_text())
+site = app.App(app.read_config(raw, folder, "app.toml", registry.provider_settings), registry)
+backup = app.plugin("backup")
+path = backup.make(site, folder / "kept", with_keys=True)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform == "darwin" else 1))
+"""
+
+
+def test_a_backup_of_a_large_file_takes_no_more_memory(tmp_path: Path) -> None:
+    def peak_kib(name: str, size: int) -> int:
+        folder = tmp_path / name
+        site_at(folder, toml_of("sql and file", folder)).close()
+        (folder / "share").mkdir(exist_ok=True)
+        with (folder / "share" / "large").open("wb") as file:
+            file.truncate(size)  # a hole: as many bytes to read, and none on the disk
+        command = [sys.executable, "-c", MEASURED, str(folder)]
+        return int(subprocess.run(command, env=ENVIRONMENT, capture_output=True, check=True, text=True).stdout)
+
+    assert peak_kib("large", 300_000_000) < peak_kib("small", 10) + 8_000
+
+
+class Endless:
+    """As many small files as are wanted, of which nothing is kept."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def scan(self) -> Iterator[Any]:
+        return (self.stat(f"folder/{number:09}") for number in range(self.count))
+
+    def stat(self, path: str) -> Any:
+        return app.Blob(path, 4, 1_700_000_000.5, "etag" + path)
+
+    def read(self, path: str, *, if_match: str) -> Any:
+        assert if_match == "etag" + path
+        return Bytes()
+
+
+class Bytes:
+    def __iter__(self) -> Iterator[bytes]:
+        return iter([b"four"])
+
+    def close(self) -> None: ...
+
+
+def test_a_backup_of_many_files_takes_no_more_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "_HELD_LINES", 500)
+
+    def peak_bytes(count: int) -> int:
+        path = tmp_path / f"{count}.zip"
+        tracemalloc.start()
+        with zipfile.ZipFile(path, "w") as archive:
+            pack = archives.Pack("disk", archive, tmp_path / f"scratch{count}", lambda done: None)
+            for _ in range(2):
+                assert list(pack.fill(Endless(count), (), lambda what, why: None)) == []
+            facts = pack.close()
+        with zipfile.ZipFile(path) as archive:
+            found = 0
+            for number, (name, modified_at, chunks) in enumerate(archives.unpacked(archive, facts)):
+                assert (name, modified_at, b"".join(chunks)) == (f"folder/{number:09}", 1_700_000_000.5, b"four")
+                found += 1
+        assert found == facts["count"] == count
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return peak
+
+    few = peak_bytes(600)
+    assert peak_bytes(3_600) < few + 300_000  # a hundred for each file; the zip's own entries would be 1,300
+
+
+def kept_site(folder: Path) -> Site:
+    """The site that the build of commit 2290c44 made, as it is a while later."""
+    with zipfile.ZipFile(kept_data.KEPT / "site.zip") as packed:
+        packed.extractall(folder)
+    (folder / "data" / "keys.json").chmod(0o600)
+    return Site(folder, (folder / "app.toml").read_text(), clock=lambda: kept_data.AN_HOUR_LATER)
+
+
+def shown_of_kept(site: Site) -> dict[str, Any]:
+    facts, ann = kept_data.FACTS, kept_data.ANN
+    lists = ("forms/leave/records", "forms/notes/records", "views/leave", "views/sums", "admin/audit")
+    found: dict[str, Any] = {one: site.items(f"{one}?_size=1000", by=ann) for one in lists}
+    found |= {one: site.bytes(one, by=ann) for one in ("files/share/a/plan.txt", "files/inside/b/c.bin")}
+    return found | {
+        "etag": site.read(facts["once"], by=ann).etag,
+        "session": site.read("", by=f"Session {facts['session']}").data,
+    }
+
+
+def test_a_data_folder_of_commit_2290c44_is_backed_up_and_restored(tmp_path: Path) -> None:
+    site = kept_site(tmp_path / "site")
+    with closing(site):
+        before = shown_of_kept(site)
+        path = backup.make(site.app, tmp_path / "kept", with_keys=True)
+    assert backup.verify(path)["form"] == 1
+    for name, local in (("again", False), ("local", True)):
+        with closing(restored(path, tmp_path / name, local=local, clock=lambda: kept_data.AN_HOUR_LATER)) as again:
+            assert shown_of_kept(again) == before
+            facts = kept_data.FACTS
+            repeated = again.create("forms/notes", {"text": "line 1\nline 2"}, by=kept_data.ANN, idempotency_key="note")
+            assert (repeated.location, repeated.replayed) == (facts["note"], True)
+            with pytest.raises(Unauthenticated):
+                again.read(facts["once"], by=f"Bearer {facts['revoked']}")
+
+
+# ---- what ends in the middle
+
+
+def left(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("*") if not path.name.startswith("."))
+
+
+@pytest.mark.parametrize("ends", [signal.SIGKILL, signal.SIGTERM])
+def test_a_restore_that_is_ended_leaves_nothing_that_looks_whole(
+    ends: signal.Signals, sql_site: Site, tmp_path: Path
+) -> None:
+    for number in range(200):
+        (sql_site.folder / "share" / f"{number}.bin").write_bytes(os.urandom(20_000))
+    path = backup.make(sql_site.app, tmp_path / "kept", with_keys=False)
+    target = tmp_path / "place" / "new"
+    target.parent.mkdir()
+    command = compiled("server", "restore", str(path), str(target))
+    with subprocess.Popen(command, cwd=sql_site.folder, env=ENVIRONMENT, stderr=subprocess.DEVNULL) as process:
+        end = time.monotonic() + 30
+        while not list(target.with_name("new.partial").glob("share/*")):
+            assert time.monotonic() < end
+            assert process.poll() is None
+            time.sleep(0.002)
+        process.send_signal(ends)
+    assert left(target.parent) == ["new.partial"]
+    with closing(restored(path, target)) as again:
+        assert len(again.items("forms/leave/records?_size=100")) == 30
+    assert left(target.parent) == ["new"]
+
+
+@pytest.mark.parametrize("command", ["backup", "verify", "restore"])
+def test_a_medium_without_room_leaves_nothing_that_looks_whole(command: str, sql_site: Site, tmp_path: Path) -> None:
+    """As by a full disk: no file may have more than a million bytes."""
+    (sql_site.folder / "share" / "large.bin").write_bytes(os.urandom(2_000_000))
+    path = backup.make(sql_site.app, tmp_path / "kept", with_keys=False)
+    words = {
+        "backup": [str(tmp_path / "other")],
+        "verify": [str(path)],
+        "restore": [str(path), str(tmp_path / "place" / "new")],
+    }
+    (tmp_path / "other").mkdir()
+    (tmp_path / "place").mkdir()
+
+    def limited() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+
+    done = subprocess.run(
+        compiled("server", command, *words[command]), cwd=sql_site.folder, env=ENVIRONMENT, capture_output=True, text=True,
+        preexec_fn=limited,
+    )  # fmt: skip
+    assert done.returncode == 7, done.stderr
+    assert "Traceback" not in done.stderr
+    for folder in ("other", "place"):
+        assert os.listdir(tmp_path / folder) == []
+    assert os.listdir(tmp_path / "kept") == [path.name]
+
+
+def test_a_target_that_goes_away_ends_a_backup_in_words(
+    sql_site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = backup.Backup._draw
+
+    def goes(self: Any, *args: Any) -> Any:
+        (tmp_path / "kept").rename(tmp_path / "gone")
+        return draw(self, *args)
+
+    monkeypatch.setattr(backup.Backup, "_draw", goes)
+    with pytest.raises(OSError, match="No such file"):
+        backup.make(sql_site.app, tmp_path / "kept", with_keys=False)
+    assert not list(tmp_path.glob("*/*.zip"))
+    monkeypatch.setattr(backup.Backup, "_draw", draw)
+    path = backup.make(sql_site.app, tmp_path / "gone", with_keys=False)
+    assert os.listdir(tmp_path / "gone") == [path.name]
+
+
+# ---- newer and older data
+
+
+def test_newer_data_is_refused_by_name_by_every_command(shell: Shell, tmp_path: Path) -> None:
+    shell.run("auth", "issue", "--subject", "ann", "--grant", "**:read")
+    mark = shell.folder / "data" / "form.json"
+    assert json.loads(mark.read_text()) == {"form": 1, "version": app.__version__}
+    kept = shell.json("server", "backup", str(tmp_path / "kept"))["path"]
+    mark.write_text('{"form": 2, "version": "7.1"}')
+    before = {path: path.read_bytes() for path in (shell.folder / "data").rglob("*") if path.is_file()}
+    commands = ("server run", "server check", "server backup", "info providers", "auth list", "server copy main disk")
+    for words in commands:
+        err = shell.run(*words.split(), code=2)[1]
+        assert "the data folder was written by Satchel 7.1, in form 2" in err, words
+        assert "use Satchel 7.1 or newer, or a backup that was made before" in err
+    assert {path: path.read_bytes() for path in (shell.folder / "data").rglob("*") if path.is_file()} == before
+    mark.write_text("{")
+    assert "the mark of the data folder cannot be read" in shell.run("info", "providers", code=2)[1]
+    mark.write_text('{"form": "1", "version": "7.1"}')
+    assert "the mark of the data folder is damaged" in shell.run("info", "providers", code=2)[1]
+    mark.unlink()
+    shell.run("server", "restore", kept, str(tmp_path / "new"))
+    assert (tmp_path / "new" / "data" / "form.json").exists()
+
+
+@pytest.mark.parametrize("name", ["format", "form"])
+def test_a_backup_of_a_newer_satchel_is_refused_by_name(
+    name: str, sql_site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = backup.dump_json
+    newer = {name: 9, "version": "7.1"}
+    monkeypatch.setattr(backup, "dump_json", lambda value, **more: told(value | newer if more else value, **more))
+    monkeypatch.setattr(backup, "verify", lambda *args: {"left_out": {}})
+    path = backup.make(sql_site.app, tmp_path / "kept", with_keys=False)
+    monkeypatch.undo()
+    for wanted in (lambda: restored(path, tmp_path / "new"), lambda: backup.verify(path)):
+        with pytest.raises(app.ConfigError, match=r"was written by Satchel 7\.1, in form 9"):
+            wanted()
+    assert not list(tmp_path.glob("new*"))
+
+
+def test_older_data_is_backed_up_before_it_is_changed_and_the_way_back_is_that_backup(
+    sql_site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, mark = sql_site, app.plugin("data_mark")
+    data = site.folder / "data"
+    mark.bring_up(site.app)
+    assert mark.mark_of(data) == {"form": 1, "version": app.__version__}
+
+    def step(given: Any) -> None:
+        given.state.open()
+        given.state.commit([Insert("leave", "from-the-step", {"day": "2030-01-01"})])
+
+    monkeypatch.setattr(mark, "FORM", 2)
+    monkeypatch.setattr(mark, "STEPS", {1: step})
+    with pytest.raises(app.ConfigError, match="the data folder is in form 1, and this Satchel's is 2"):
+        mark.refuse_older(data)
+    mark.check(data)
+    mark.bring_up(site.app)
+    [before] = (data / "backups").glob("*.zip")
+    mark.bring_up(site.app)
+    assert mark.mark_of(data)["form"] == 2
+    assert len(list((data / "backups").glob("*.zip"))) == 1
+    with closing(site_at(site.folder)) as again:
+        assert len(again.items("forms/leave/records?_size=100")) == 31
+        later = backup.make(again.app, tmp_path / "kept", with_keys=True)
+    assert backup.verify(before)["form"] == 1  # it is brought up where it is tried
+    monkeypatch.undo()
+    with closing(restored(before, tmp_path / "back")) as back:
+        assert len(back.items("forms/leave/records?_size=100")) == 30
+    with pytest.raises(app.ConfigError, match="in form 2"):
+        backup.verify(later)
+
+
+# ---- a site under load, page by page
+
+
+def served(folder: Path) -> Served:
+    return Served(Shell(folder), "--bind", "127.0.0.1:0", "--workers", "1")
+
+
+def seen(url: str, token: str, path: str, accept: str) -> tuple[Any, ...]:
+    """Status, ETag and body, without what is of one answer or one server alone."""
+    headers = {"Authorization": token, "Accept": accept}
+    with urllib.request.urlopen(urllib.request.Request(url + path, headers=headers)) as answer:
+        body = answer.read().replace(url.encode(), b"")
+        etag = answer.headers["ETag"] if "/records/" in path else None  # of plain files it follows their inodes
+        return answer.status, etag, re.sub(rb"[A-Za-z0-9_.-]{40,}", b"", body) if accept == "text/html" else body
+
+
+def pages_of(folder: Path, token: str, ids: list[str], files: list[str]) -> dict[Any, Any]:
+    """What a server of the folder shows, as a person and as a program see it."""
+    lists = [
+        "/forms/leave/records?_size=200&_sort=day",
+        "/views/all?_size=500",
+        "/admin/audit?_size=200",
+        "/forms/leave",
+        "/",
+    ]
+    paths = [
+        *lists,
+        "/files/docs/",
+        *(f"/forms/leave/records/{one}" for one in ids),
+        *(f"/files/docs/{one}" for one in files),
+    ]
+    server = served(folder)
+    try:
+        return {
+            (path, accept): seen(server.url, token, path, accept)
+            for path in paths
+            for accept in ("application/json", "text/html")
+        }
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize("kind", ["sql and file", "file", "postgres and S3"])
+def test_a_site_is_backed_up_under_load_damaged_and_restored_page_by_page(kind: str, tmp_path: Path) -> None:
+    folder, many = tmp_path / "site", 2_000 if kind == "sql and file" else 300
+    if kind == "postgres and S3":
+        s3 = matrix.PROVIDERS["aws"](folder).replace("[providers.main]", "[providers.disk]")
+        toml = matrix.PROVIDERS["postgres"](folder) + s3 + RESOURCES.replace("PLACE", "disk")
+    else:
+        toml = toml_of(kind, folder)
+    site = site_at(folder, toml)
+    with closing(site):
+        for start in range(0, many, 100):
+            site.create("forms/leave", [{"day": f"2027-01-{n % 28 + 1:02}", "days": n} for n in range(start, start + 100)])
+        names = [f"{n % 7}/{n}.bin" for n in range(many // 10)]
+        for name in names:
+            site.put(f"files/docs/{name}", body=name.encode() * 50, body_bytes=len(name) * 50)
+        first = site.create("forms/leave", {"day": "2027-02-01"}, idempotency_key="once")
+        done, made = threading.Event(), list[str]()
+
+        def write() -> None:
+            while not done.wait(0.005):
+                made.append(site.create("forms/leave", {"day": "2027-03-01"}).location)
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        try:
+            busy = backup.make(site.app, tmp_path / "busy", with_keys=True)
+        finally:
+            done.set()
+            thread.join()
+        assert len(made) > 5
+        kept = backup.make(site.app, tmp_path / "kept", with_keys=True)
+    data, chance = kept.read_bytes(), random.Random(50)
+    for place in [chance.randrange(len(data)) for _ in range(50)]:
+        with kept.open("r+b") as file:
+            file.seek(place)
+            file.write(bytes([data[place] ^ 1 << chance.randrange(8)]))
+        with pytest.raises(BadRequest, match="damaged"):
+            backup.verify(kept)
+        kept.write_bytes(data)
+    ids, token = [first.data["id"], made[0].rpartition("/")[2]], site.root
+    before = pages_of(folder, token, ids, names[:3])
+    backup.restore_into(kept, tmp_path / "again", local=kind == "postgres and S3")
+    after = pages_of(tmp_path / "again", token, ids, names[:3])
+    assert {one for one in before if before[one] != after[one]} == set()
+    with closing(restored(busy, tmp_path / "busy again", local=kind == "postgres and S3")) as again:
+        assert many < again.app.state.count(app.Query("leave")) <= many + 1 + len(made)
+        repeated = again.create("forms/leave", {"day": "2027-02-01"}, by=token, idempotency_key="once")
+        assert (repeated.location, repeated.replayed) == (first.location, True)
+        for name in names:
+            assert again.bytes(f"files/docs/{name}", by=token) == name.encode() * 50
