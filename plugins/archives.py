@@ -13,7 +13,7 @@ import tarfile
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, TypeAlias, cast
 
@@ -201,7 +201,8 @@ class Pack:
             for path, found in self._beside(blobs, wanted, leave_out):
                 row, blob = found.get("row"), found.get("blob")
                 if "wanted" in found and not blob and not row:
-                    blob = blobs.stat(path)  # published after the listing had passed it
+                    with suppress(NotPermitted):  # which the listing has named
+                        blob = blobs.stat(path)  # published after the listing had passed it
                 if blob and not (row and row[1] == blob.etag):
                     row = self._add(tar, blobs, blob, leave_out) or row
                 elif not blob and "wanted" not in found:

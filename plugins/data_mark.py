@@ -36,8 +36,9 @@ def mark_of(folder: Path) -> Value:
     return found
 
 
-def refuse_newer(what: str, form: int, version: str, known: int = FORM) -> None:
+def refuse_newer(what: str, form: int, version: str, known: int | None = None) -> None:
     """Raises ConfigError if something was written by a newer Satchel, in a form that is not known yet."""
+    known = FORM if known is None else known
     if form > known:
         raise ConfigError(
             f"{what} was written by Satchel {version}, in form {form}; this is {app.__version__}, which knows {known}",
