@@ -839,7 +839,7 @@ def pages_of(folder: Path, token: str, ids: list[str], files: list[str]) -> dict
     lists = [
         "/forms/leave/records?_size=200&_sort=day",
         "/views/all?_size=500",
-        "/admin/audit?_size=200",
+        "/admin/audit?_size=200&resource=forms/leave",
         "/forms/leave",
         "/",
     ]
