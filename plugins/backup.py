@@ -794,8 +794,10 @@ def _told(manifest: Value) -> Iterator[str]:
     for name, facts in manifest["providers"].items():
         records = sum(table["count"] for table in facts["tables"].values())
         files = facts["files"]["count"] if facts["files"] else 0
-        yield f"{name} ({facts['kind']}): {how_many(records, 'record')}, {how_many(files, 'file')}"
+        how = "" if facts.get("at_one_moment", True) else ", read one after the other"
+        yield f"{name} ({facts['kind']}): {how_many(records, 'record')}, {how_many(files, 'file')}{how}"
     yield from (f"{name}: not in it, {why}" for name, why in manifest["left_out"].items())
+    yield from (f"{what}: no record has it" for what in manifest.get("loose", ()))
     yield f"key ring: {manifest['keys'] or 'not in it'}"
 
 

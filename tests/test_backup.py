@@ -499,6 +499,10 @@ def test_a_file_that_is_gone_is_named_and_one_that_no_record_has_is_loose(expens
     assert manifest["missing"] == {name: 1}
     assert manifest["left_out"] == {f"{name}: {gone}": "a record names it, and there is no such file"}
     assert manifest["loose"] == [f"{name}: uploads/expense/0/slip/loose.txt"]
+    told = "\n".join(backup._told(manifest))
+    assert f"{gone}: not in it, a record names it" in told
+    assert "loose.txt: no record has it" in told
+    assert ("read one after the other" in told) == (site.app.providers["main"].kind == "aws")
 
 
 @pytest.mark.parametrize("name", ["file", "postgres"])
