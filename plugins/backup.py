@@ -214,8 +214,10 @@ class Restore:
         """Put back what each of them held. Raises Conflict, before anything is written, if one of them holds something."""
         made = {name: self._made(name, config) for name in self.manifest["providers"]}
         try:
+            whole = App(config, self.registry, strict=False)
+            needed = whole.needed() if whole.state else {}
             for name, provider in made.items():
-                self._check_place(name, provider)
+                self._check_place(name, provider, needed.get(name, ()))
             for name, provider in made.items():
                 self._fill(name, provider, step)
         finally:
@@ -228,7 +230,7 @@ class Restore:
         keeps_times = {"clock": lambda: self._moment} if declared.kind == "sql" else {}
         return cast(Provider, cls(name, declared.options, config.folder, **keeps_times))
 
-    def _check_place(self, name: str, provider: Provider) -> None:
+    def _check_place(self, name: str, provider: Provider, needed: Iterable[str]) -> None:
         if not all(map(self._is_inside, provider.places())):
             raise Conflict(f"provider {name} is outside of the new folder: use --local, which puts it inside")
         facts = self.manifest["providers"][name]
@@ -237,7 +239,7 @@ class Restore:
                 raise Conflict(f"provider {name} has a database already: two providers must not share one")
             return
         provider.open()
-        provider.create(dict.fromkeys(facts["tables"], ()))
+        provider.create(dict.fromkeys([*facts["tables"], *needed], ()))
         for table in facts["tables"]:
             if cast(Records, provider).find(Query(table, limit=1)).items:
                 raise Conflict(f"provider {name} holds records in {table}: restore into an empty one, or use --local")

@@ -384,7 +384,7 @@ def test_a_backup_ends_with_its_server_that_is_killed(sites: Callable[..., Site]
         server.send_signal(signal.SIGKILL)
 
     def is_free() -> bool:
-        backup.remove_left(site.folder / "kept", "*.partial")
+        app.plugin("archives").remove_left(site.folder / "kept", "*.partial")
         return not list((site.folder / "kept").glob("*.partial"))
 
     wait_until(is_free)
