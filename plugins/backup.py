@@ -67,18 +67,12 @@ else:
 
 # ==== 1. RESTORE =================================================================================================
 # From an archive to a folder that can be served, and what is compared before an archive counts.
-<<<<<<< HEAD
-# uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS PLUGINS ASSEMBLY COMMANDS ARCHIVE plugin:copy plugin:disk
-#       plugin:reserve plugin:sql_database
-# defines: Restore restore_into verify
-=======
 # uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES PROVIDERS PLUGINS ASSEMBLY COMMANDS plugin:archives plugin:copy
-#       plugin:data_mark plugin:disk
+#       plugin:data_mark plugin:disk plugin:reserve plugin:sql_database
 # defines: FORMAT Named Restore restore_into verify
 
 FORMAT = 2  # of what stands in an archive; 1 had an entry for each file
 _MOST_NAMED = 1000  # of what is missing or loose
->>>>>>> 28f579a (Backups have the records of one moment with all their files, in constant memory; a mark in the data folder says its form)
 
 _HEADER = re.compile(r"\s*\[\[?\s*([^\]]+?)\s*\]")
 _NOT_LOCAL = ("backup", "audit")  # tables of app.toml: a copy of a site must not take the place of its backups
@@ -299,13 +293,8 @@ class Restore:
                         f"{name}: {table}", told, _table(cast(Records, provider), table, counts=bool(facts["database"]))
                     )
                 if facts["files"]:
-<<<<<<< HEAD
-                    self._same(f"{name}: files", facts["files"], files_of(cast(Blobs, provider)))
-                if isinstance(provider, SqlProvider) and (fault := plugin("sql_database").integrity(provider)):
-=======
                     self._same(f"{name}: files", facts["files"], archives.files_of(cast(Blobs, provider)))
-                if isinstance(provider, SqlProvider) and (fault := provider.integrity()):
->>>>>>> 28f579a (Backups have the records of one moment with all their files, in constant memory; a mark in the data folder says its form)
+                if isinstance(provider, SqlProvider) and (fault := plugin("sql_database").integrity(provider)):
                     raise BadRequest(f"{name}: the database is damaged: {fault}")
 
     @staticmethod
@@ -385,13 +374,8 @@ def _loose(app: App, folder: Path, manifest: Value) -> list[str]:
 
 # ==== 2. BACKUP ==================================================================================================
 # From an open site to an archive.
-<<<<<<< HEAD
-# uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS ASSEMBLY ARCHIVE RESTORE plugin:backup_places plugin:copy
-#       plugin:disk plugin:reserve plugin:sql_database
-=======
 # uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES PROVIDERS ASSEMBLY RESTORE plugin:archives plugin:backup_places
-#       plugin:copy plugin:data_mark plugin:disk
->>>>>>> 28f579a (Backups have the records of one moment with all their files, in constant memory; a mark in the data folder says its form)
+#       plugin:copy plugin:data_mark plugin:disk plugin:reserve plugin:sql_database
 # defines: Backup check_folder make
 
 _SITE_FOLDERS = ("templates", "plugins")  # beside app.toml
@@ -446,33 +430,8 @@ class Backup:
         if len(self.manifest["left_out"]) < 1000:
             self.manifest["left_out"][what] = why
 
-<<<<<<< HEAD
-    def provider(self, name: str, provider: Provider, known: Iterable[str]) -> None:
-        """What a provider holds: the tables it lists, or else those of the `known` that hold something, and its files."""
-        facts: Value = {"kind": provider.kind, "tables": {}, "files": None, "database": ""}
-        self.manifest["providers"][name] = facts
-        if isinstance(provider, SqlProvider) and not provider.path.exists():
-            return  # nothing was written yet
-        if isinstance(provider, SqlProvider):
-            copy = self._scratch / "database"
-            plugin("sql_database").snapshot(provider, copy)
-            self._archive.write(copy, f"providers/{name}/database")
-            copied = SqlProvider(name, {"url": "sqlite:///database"}, self._scratch)
-            copied.open()
-            with closing(copied):
-                facts |= {"database": f"providers/{name}/database", "files": files_of(copied)}
-                facts["tables"] = {table: {"count": copied.count(Query(table))} for table in copied.tables()}
-            for path in self._scratch.iterdir():
-                path.unlink()
-            return
-        if provider.has(Records):  # type: ignore[type-abstract]
-            facts["tables"] = self._records(name, cast(Records, provider), known)
-        if provider.has(Blobs):  # type: ignore[type-abstract]
-            facts["files"] = self._blobs(name, cast(Blobs, provider))
-=======
     def providers(self, kept: Mapping[str, Provider], known: Mapping[str, Iterable[str]]) -> None:
         """What they hold: the tables that they list, or else those of the `known`, and their files.
->>>>>>> 28f579a (Backups have the records of one moment with all their files, in constant memory; a mark in the data folder says its form)
 
         Files are there before a record names them and go after it. So they are taken in first, then the records at one
         moment, then the files that are new by then: of those named at that moment, only such can be missing as came and
@@ -607,7 +566,7 @@ def _still(provider: Provider, copy: Path) -> Iterator[Provider]:
         if not provider.path.exists():
             yield provider
             return
-        provider.snapshot(copy)
+        plugin("sql_database").snapshot(provider, copy)
         copied = SqlProvider(provider.name, {"url": f"sqlite:///{copy}"}, copy.parent)
         copied.open()
         with closing(copied):
@@ -634,12 +593,8 @@ def make(app: App, folder: Path, *, with_keys: bool, step: Callable[[int], None]
     """An archive of an open site in a folder, tried out; until it is whole its name ends with ".partial"."""
     check_folder(app, folder)
     plugin("disk").make_folder(folder)
-<<<<<<< HEAD
-    remove_left(folder, "satchel-*.zip.partial")
-    step = plugin("reserve").guarded(folder, step)
-=======
     archives.remove_left(folder, "satchel-*.zip.partial")
->>>>>>> 28f579a (Backups have the records of one moment with all their files, in constant memory; a mark in the data folder says its form)
+    step = plugin("reserve").guarded(folder, step)
     path = folder / f"satchel-{_stamp(app.clock())}.zip"
     partial = path.with_name(path.name + ".partial")
     if path.exists() or partial.exists():
