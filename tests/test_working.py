@@ -63,6 +63,7 @@ sql = "{ENDLESS} select max(x) as x from c"
 [views.rarely]
 sql = "{ENDLESS} select x from c where x <= 60000 or x % 1000000000 = 0"
 [views.late]
+timeout = "60s"
 sql = "with recursive c(x) as (select 1 union all select x + 1 from c where x < 6000000) select max(x) as x from c"
 """ + "".join(
     f'[views.s_{name}]\nprovider = "main"\ntimeout = "1s"\nsql = """{sql}"""\n' for name, sql in STATEMENTS.items()
