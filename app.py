@@ -5123,15 +5123,15 @@ def _exit_code(part: Callable[[], Any], last_words: SharedText) -> int:
 # Sign, verify and revoke tokens; sessions and sign-in links. Apart from `touch` nothing is committed here: what has to be
 # stored is returned as writes, so that the audit entry is committed with it.
 # uses: ERRORS VALUES CONFIG CONTRACTS
-# defines: MAX_TOKEN_BYTES MIN_KEY_BYTES MAX_TOKEN_S KEEP_SESSION_S KEEP_TOKEN_S PEOPLE secret_digest Token Key KeyRing
-#          verify_jws encode_jws verify_jwt scope_grants line_problem Authority
+# defines: MAX_TOKEN_BYTES MIN_KEY_BYTES MAX_TOKEN_S KEEP_SESSION_S KEEP_TOKEN_S PEOPLE PASSWORDS secret_digest Token Key
+#          KeyRing verify_jws encode_jws verify_jwt scope_grants line_problem Authority
 
 MAX_TOKEN_BYTES = 8192  # what HTTP servers commonly take as one header line
 MIN_KEY_BYTES = 32  # RFC 7518 section 3.2: a key of the hash's size or more
 MAX_TOKEN_S = 10 * 366 * 86_400
 KEEP_SESSION_S = 86_400  # after its end: for that long its cookie shows that somebody was signed in
 KEEP_TOKEN_S = 90 * 86_400  # rows of dead tokens stay for readers of the audit trail
-PEOPLE = "_people"  # the table of plugins/people.py
+PEOPLE, PASSWORDS = "_people", "_passwords"  # the tables of plugins/people.py and plugins/passwords.py
 _FUTURE_S = 60  # how far another node's clock may be ahead
 _SHORT_MAC_BYTES = 24
 _MOST_KNOWN = 1000  # callers that an Authority remembers
@@ -5676,7 +5676,7 @@ class Authority:
     # -- tokens
 
     def issue(
-        self, subject: str, grants: Sequence[str], roles: Sequence[str], expires_s: int, label: str = ""
+        self, subject: str, grants: Sequence[str], roles: Sequence[str], expires_s: int, label: str = "", own: bool = False
     ) -> tuple[Token, list[Write]]:
         """A fresh token and what stores it. BadRequest if a text is not a grant, Invalid for all other faults."""
         texts = tuple(dict.fromkeys(str(parse_grant(text)) for text in grants))
@@ -5685,7 +5685,7 @@ class Authority:
         now = self._clock()
         token = Token(
             jti=new_id(now), subject=subject, label=label, grants=texts, roles=tuple(dict.fromkeys(roles)),
-            issued_at=int(now), expires_at=int(now) + expires_s,
+            issued_at=int(now), expires_at=int(now) + expires_s, own=own,
         )  # fmt: skip
         if len(self.jwt(token)) > MAX_TOKEN_BYTES:
             raise Invalid(f"the token would be longer than {MAX_TOKEN_BYTES:,} bytes: put its grants into a role")
@@ -5789,12 +5789,13 @@ class Authority:
         expires_at = min(int(now) + expires_s, self._living(token.jti, now).expires_at)
         return code, [Insert("_links", secret_digest(code), {"jti": token.jti, "expires_at": expires_at})]
 
-    def open_session(self, secret: str) -> tuple[str, int, Caller, list[Write]]:
-        """Session id, its seconds, the caller and the writes, for the code of a link or a token in either form. Raises
+    def open_session(self, secret: str, known: Value | None = None) -> tuple[str, int, Caller, list[Write]]:
+        """Session id, its seconds, the caller and the writes, for the code of a link or a token in either form, or for what
+        is known to be good and would be the row of a link. Raises
         Unauthenticated if that is not good. The link is deleted at its version: if several commit the same code, one wins
         and the others get a Conflict."""
         now = self._clock()
-        row, writes = self._redeem(secret.strip(), now)
+        row, writes = (known, list[Write]()) if known else self._redeem(secret.strip(), now)
         proof, session_id = self._holder(row, now), secrets.token_urlsafe(32)
         expires_at = int(min(now + self._auth.session_s, proof.until))
         value: Value = {"jti": proof.token.jti, "subject": proof.token.subject, "created_at": int(now), "used_at": int(now)}
@@ -8394,7 +8395,7 @@ _BUILT_IN = {f"admin/{name}": name.capitalize() for name in ("people", "audit", 
 _BESIDE_TABLES = {"_audit": ("at", "subject", "resource", "record"), "_requests": ("at",)}  # with what is asked of each
 _STATE_TABLES: Mapping[str, tuple[str, ...]] = {
     "_tokens": ("expires_at", "revoked_at", "subject"), "_sessions": ("expires_at", "subject"),
-    "_links": ("expires_at",), "_settings": (),
+    "_links": ("expires_at",), "_settings": (), PASSWORDS: (),
 }  # fmt: skip
 _REMEMBERED = ("data", "created", "location", "etag", "name")  # of a Response
 _KEY_USED = "this idempotency key was used before for another request; take a new one"
@@ -8911,10 +8912,11 @@ class Office:
             self._state.commit([*writes, self._event("sign_out", caller, request_id)])
 
     def issue(
-        self, by: Caller, subject: str, grants: Sequence[str], roles: Sequence[str], expires_s: int, label: str = ""
-    ) -> Token:
+        self, by: Caller, subject: str, grants: Sequence[str], roles: Sequence[str], expires_s: int, label: str = "",
+        own: bool = False,
+    ) -> Token:  # fmt: skip
         """A new token's row, stored with its audit entry. Raises Invalid for what cannot be granted."""
-        token, writes = self.authority.issue(subject, grants, roles, expires_s, label)
+        token, writes = self.authority.issue(subject, grants, roles, expires_s, label, own)
         plugin("people").standing(self._state, subject)  # Unauthenticated if the person is suspended
         facts: Value = {"jti": token.jti, "for": subject, "grants": list(token.grants), "roles": list(token.roles)}
         self._state.commit([*writes, self._event("issue", by, **facts)])

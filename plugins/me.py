@@ -1,0 +1,213 @@
+"""The page /me: who somebody is, and what is one's own to change: the password, sessions, tokens."""
+
+from __future__ import annotations
+
+import urllib.parse
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any, ClassVar, cast
+
+from app import (
+    PASSWORDS,
+    PEOPLE,
+    Action,
+    Answer,
+    App,
+    Asked,
+    BadRequest,
+    Caller,
+    Column,
+    Condition,
+    Exchange,
+    Forbidden,
+    Host,
+    Insert,
+    Invalid,
+    Json,
+    NotFound,
+    Query,
+    Record,
+    Route,
+    SignInNeeded,
+    Unauthenticated,
+    Update,
+    Value,
+    Write,
+    json_answer,
+    plugin,
+    rfc3339,
+    see_other,
+    storable,
+)  # fmt: skip
+
+# ==== 1. ME ======================================================================================================
+# What a person sees and changes of himself. A program may read it, and send the same as JSON.
+# uses: ERRORS VALUES CONTRACTS RUNNERS AUTH RESOURCES ASSEMBLY plugin:html_forms plugin:pages plugin:passwords plugin:people
+# defines: Route:me Me
+
+_MOST_BYTES = 65536
+_TOKEN_S = {"30d": 30 * 86_400, "90d": 90 * 86_400, "1y": 365 * 86_400}
+_TIMES = ("created_at", "issued_at", "used_at", "expires_at")
+
+
+class Me(Route):
+    """/me for whoever is signed in."""
+
+    kind = "me"
+    paths: ClassVar[Mapping[str, str]] = {"/me": "GET POST"}
+
+    def answer(self, asked: Asked, host: Host) -> Answer:
+        exchange, site = cast(Exchange, asked), cast(App, host)
+        site.health.ensure_open(site.state)
+        caller = site.authority.identify(exchange.credential)
+        if not caller.subject:
+            raise SignInNeeded("sign in, to see who you are")
+        exchange.subject = caller.subject
+        person = plugin("people").standing(site.state, caller.subject)
+        if exchange.method != "POST":
+            site.authority.touch(caller)
+            return self._shown(exchange, site, caller, person)
+        if person is None:
+            raise Forbidden("only people who were invited change something here")
+        sent = self._sent(exchange)
+        try:
+            done = self._do(str(sent.get("do", "")), sent, exchange, site, caller, person)
+        except Invalid as error:
+            if not exchange.is_form:
+                raise
+            return self._shown(exchange, site, caller, person, error=error)
+        if not exchange.is_form:
+            return json_answer(200, done)
+        if "token" in done:
+            return self._shown(exchange, site, caller, person, token=str(done["token"]))
+        plugin("pages").give_notice(exchange, exchange.path, str(done["done"]))
+        return see_other(exchange.path)
+
+    def _sent(self, exchange: Exchange) -> Value:
+        if not exchange.is_form:
+            sent = exchange.json(_MOST_BYTES)
+            if not isinstance(sent, dict):
+                raise BadRequest("the body must be a JSON object")
+            return sent
+        form = plugin("html_forms").read_form(exchange, _MOST_BYTES)
+        exchange.door.check_token(exchange, form.text("_token"))
+        return {name: values[0] for name, values in form.fields.items()}
+
+    # -- what is shown
+
+    def _facts(self, site: App, caller: Caller, person: Record | None) -> Value:
+        """What a program reads."""
+        row = person.value if person else {}
+        return {
+            "subject": caller.subject, "name": row.get("name"), "email": row.get("email"), "roles": list(caller.roles),
+            "grants": list(map(str, caller.grants)),
+            "sessions": [_timed(one, {"id": one.key, "current": one.key == caller.session}) for one in self._mine(site, caller, "_sessions")],
+            "tokens": [_timed(one, {"jti": one.key, "label": one.value["label"]}) for one in self._mine(site, caller, "_tokens")],
+            "has_password": person is not None and site.state.get(PASSWORDS, caller.subject) is not None,
+        }  # fmt: skip
+
+    def _mine(self, site: App, caller: Caller, table: str) -> list[Record]:
+        """Those of one's sessions or tokens that are good."""
+        now = int(site.clock())
+        where = (Condition("subject", "eq", caller.subject), Condition("expires_at", "gt", now))
+        return [one for one in site.state.walk(Query(table, where)) if not one.damage and not one.value.get("revoked_at")]
+
+    def _shown(
+        self, exchange: Exchange, site: App, caller: Caller, person: Record | None, *, token: str = "", error: Invalid | None = None
+    ) -> Answer:
+        facts = self._facts(site, caller, person)
+        if not exchange.page:
+            return json_answer(200, facts)
+        pages, at = plugin("pages"), Column("", "", "string", "date-time")
+        show = site.locale.show
+        rows = {
+            kind: [SimpleNamespace(**one | {name: show(at, one[name]) if one.get(name) else "" for name in _TIMES}) for one in facts[kind]]
+            for kind in ("sessions", "tokens")
+        }  # fmt: skip
+        people = site.resources["admin/people"]
+        page = {
+            **facts, **rows, "crumbs": [], "is_person": person is not None, "token": token, "action": exchange.path,
+            "rights": plugin("people").in_words(caller.grants, people.titles), "expires": list(_TOKEN_S),
+            "errors": {fault.pointer.removeprefix("/"): fault.detail for fault in error.faults} if error else {},
+        }  # fmt: skip
+        notice = pages.take_notice(exchange)
+        return cast(Answer, pages.page_answer(422 if error else 200, pages.pages_of(exchange).render(exchange, "me.tpl", "Me", page, notice)))
+
+    # -- what is done
+
+    def _do(self, what: str, sent: Value, exchange: Exchange, site: App, caller: Caller, person: Record) -> Value:
+        """What a person asked for, committed with its audit entry."""
+        match what:
+            case "password":
+                return self._new_password(sent, exchange, site, caller, person)
+            case "sign_out_others":
+                others = [one for one in self._mine(site, caller, "_sessions") if one.key != caller.session]
+                self._commit(site, exchange, caller, "sign_out", _ended(others, site.clock()))
+                return {"done": "You are signed out everywhere else.", "ended": len(others)}
+            case "make_token":
+                return self._new_token(sent, exchange, site, caller)
+            case "revoke":
+                found = [one for one in self._mine(site, caller, "_tokens") if one.key == sent.get("jti")]
+                if not found:
+                    raise NotFound("you have no such token")
+                now = int(site.clock())
+                self._commit(site, exchange, caller, "revoke", [Update("_tokens", one.key, one.value | {"revoked_at": now}) for one in found])
+                return {"done": "The token works no longer."}
+        raise BadRequest("do must be password, sign_out_others, make_token or revoke")
+
+    def _new_password(self, sent: Value, exchange: Exchange, site: App, caller: Caller, person: Record) -> Value:
+        """Set or change the password; the person's other sessions end."""
+        passwords, old, new = plugin("passwords"), _text(sent.get("old")), _text(sent.get("new"))
+        has_one = site.state.get(PASSWORDS, caller.subject) is not None
+        faults = [fault._replace(pointer="/new") for fault in passwords.faults(new, _about(person))]
+        if "again" in sent and sent["again"] != new:
+            faults.append(Fault("/again", "again", "is not the same"))
+        if not caller.session:
+            raise Forbidden("a password is set by whoever is signed in, and by no token")
+        if has_one:
+            wait_s = site.office.throttle.wait_s(f"password {caller.subject}")
+            if wait_s:
+                raise slow_down(wait_s)
+            if not passwords.is_right(site.state, caller.subject, old):
+                site.office.throttle.failed(f"password {caller.subject}")
+                faults.append(Fault("/old", "password", "is not right"))
+        if faults:
+            raise Invalid("the password cannot be set", faults=faults)
+        others = [one for one in self._mine(site, caller, "_sessions") if one.key != caller.session]
+        kept = passwords.kept(site.state, caller.subject, new, site.clock())
+        self._commit(site, exchange, caller, "password", [kept, *_ended(others, site.clock())])
+        return {"done": "The password is set. You are signed out everywhere else."}
+
+    def _new_token(self, sent: Value, exchange: Exchange, site: App, caller: Caller) -> Value:
+        """A token for a program of one's own, shown once: it never allows more than its person may at that moment."""
+        label, expires = _text(sent.get("label")), _text(sent.get("expires", "90d"))
+        if expires not in _TOKEN_S:
+            raise Invalid("the token cannot be made", faults=[Fault("/expires", "expires", f"is one of {', '.join(_TOKEN_S)}")])
+        if not caller.session:
+            raise Forbidden("a token is made by whoever is signed in, and by no other token")
+        grants = ["**:read"] if sent.get("read_only") in (True, "true") else ["**:*"]
+        made = site.office.issue(caller, caller.subject, grants, [], _TOKEN_S[expires], label, own=True)
+        short = _text(sent.get("format", "short")) != "jwt"
+        return {"jti": made.jti, "token": site.authority.short(made) if short else site.authority.jwt(made)}
+
+    def _commit(self, site: App, exchange: Exchange, caller: Caller, action: str, writes: Sequence[Write]) -> None:
+        entry = site.audit.entry(caller, "http", exchange.id, f"{PEOPLE_AT}/{caller.subject}", action)
+        site.state.commit([*writes, site.audit.insert(entry)])
+
+
+def _ended(sessions: Sequence[Record], now: float) -> list[Write]:
+    return [Update("_sessions", one.key, one.value | {"expires_at": int(now)}) for one in sessions]
+
+
+def _about(person: Record) -> list[str]:
+    """Texts that everybody knows of a person."""
+    email = str(person.value.get("email") or "")
+    return [person.key, str(person.value.get("name") or ""), email, email.partition("@")[0]]
+
+
+def _timed(row: Record, facts: Value) -> Value:
+    return facts | {name: rfc3339(row.value[name]) for name in _TIMES if row.value.get(name)}
+
+
+def _text(value: Json) -> str:
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,89 @@
+"""Passwords of people: how they are kept, which are good enough, and how one is compared."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Iterable, Iterator
+from functools import cache
+
+from app import PASSWORDS, Fault, Insert, Records, Update, Value, bundled_text, is_key
+
+# ==== 1. PASSWORDS ===============================================================================================
+# scrypt (RFC 7914), which takes 16 MiB and some tenths of a second; the parameters stand in what is kept, so that they can
+# change. What is kept never stands in the audit trail.
+# uses: VALUES CONFIG CONTRACTS AUTH
+# defines: SHORTEST LONGEST faults hashed fits is_right stored kept
+
+SHORTEST, LONGEST = 10, 1000  # characters
+_COST, _BLOCK, _TIMES = 2**14, 8, 5  # n, r and p, as OWASP's Password Storage Cheat Sheet has them for 16 MiB
+
+
+def faults(password: str, about: Iterable[str] = ()) -> Iterator[Fault]:
+    """What is wrong with a new password; `about` are texts that are known of the person, such as the name."""
+    if len(password) < SHORTEST:
+        yield Fault(
+            "/password", "minLength", f"must have at least {SHORTEST} characters: take a few words that only you think of"
+        )
+    elif len(password) > LONGEST:
+        yield Fault("/password", "maxLength", f"must have at most {LONGEST:,} characters")
+    elif _stem(password) in _common() or password.casefold() in _common() or len(set(password.casefold())) < 4:
+        yield Fault("/password", "common", "is one of those that are tried first: choose another one")
+    elif any(_stem(password) == _stem(text) for text in about if text):
+        yield Fault("/password", "personal", "is your name or your address: choose another one")
+
+
+def _stem(text: str) -> str:
+    """A text without the digits and marks around it, which make nothing harder to guess."""
+    return re.sub(r"^[\W\d_]+|[\W\d_]+$", "", text.casefold())
+
+
+@cache
+def _common() -> frozenset[str]:
+    return frozenset(line for line in bundled_text("passwords.txt").splitlines() if not line.startswith("#"))
+
+
+def hashed(password: str) -> str:
+    """What is kept of a password: "scrypt$N$R$P$SALT$HASH"."""
+    salt = secrets.token_bytes(16)
+    made = _scrypt(password, salt, _COST, _BLOCK, _TIMES)
+    return "$".join(["scrypt", str(_COST), str(_BLOCK), str(_TIMES), _text(salt), _text(made)])
+
+
+def fits(password: str, kept_as: str) -> bool:
+    """Whether this is the password."""
+    _, cost, block, times, salt, made = kept_as.split("$")
+    found = _scrypt(password, base64.b64decode(salt), int(cost), int(block), int(times))
+    return hmac.compare_digest(found, base64.b64decode(made))
+
+
+def _scrypt(password: str, salt: bytes, cost: int, block: int, times: int) -> bytes:
+    most_bytes = 256 * cost * block
+    return hashlib.scrypt(password.encode(), salt=salt, n=cost, r=block, p=times, maxmem=most_bytes, dklen=32)
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+@cache
+def _nobodys() -> str:
+    return hashed(secrets.token_urlsafe())
+
+
+def is_right(records: Records, subject: str, password: str) -> bool:
+    """Whether a person has this password. It takes as long for nobody's name."""
+    row = records.get(PASSWORDS, subject) if is_key(subject) else None
+    if len(password) > LONGEST:
+        password = ""
+    return fits(password, row.value["hash"] if row and not row.damage else _nobodys()) and row is not None
+
+
+def kept(records: Records, subject: str, password: str, at: float) -> Insert | Update:
+    """What keeps a new password."""
+    value: Value = {"hash": hashed(password), "changed_at": int(at)}
+    row = records.get(PASSWORDS, subject)
+    return Update(PASSWORDS, subject, value, row.version) if row else Insert(PASSWORDS, subject, value)
