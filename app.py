@@ -8567,15 +8567,6 @@ def stores(resource: Resource) -> list[Provider]:
     return list(resource.providers) if isinstance(resource, Files | Form) else []
 
 
-def _slow_patterns(one: ResourceConfig, place: str) -> Iterator[Fault]:
-    """Faults of patterns that could keep the server busy with a text that a field may hold."""
-    inside, fields = ("fields", one.fields) if isinstance(one, FormConfig) else ("params", getattr(one, "params", ()))
-    for each in fields:
-        judged = each.pattern and each.type == "string"
-        if judged and (slow := plugin("patterns").pattern_fault(each.pattern, longest_text(each) or 10_000)):
-            yield Fault(f"{place}.{inside}.{each.name}.pattern", "configuration", slow)
-
-
 class Builder:
     """Providers and resources as app.toml declares them, and every fault met on the way. It opens nothing.
 
@@ -8626,7 +8617,7 @@ class Builder:
 
     def _add_resource(self, address: str, one: ResourceConfig) -> None:
         place, resource = address.replace("/", "."), None
-        slow = list(_slow_patterns(one, place))
+        slow = list(plugin("declarations").slow_patterns(one, place))
         self.faults += slow
         if slow or not self.config.is_sound(place):
             return
@@ -8884,12 +8875,21 @@ class Office:
         """Sign-ins that failed and tokens that were refused (plugins/refusals.py)."""
         return plugin("refusals").Refusals(self._audit, self._clock)
 
-    def sign_in(self, secret: str, request_id: str, client: str = "", former: str = "") -> tuple[str, int]:
-        """A session id and its seconds, for a token or a sign-in link's code; the sessions of `former` end. Raises
-        Unauthenticated if it is not good. `client` is the address that it came from."""
+    @cached_property
+    def throttle(self) -> Any:
+        """What slows them down, in this process and all that are forked after it was first asked for."""
+        return plugin("throttle").Throttle(self._clock)
+
+    def sign_in(
+        self, secret: str, request_id: str, client: str = "", former: str = "", subject: str = "", tries: Sequence[str] = (),
+    ) -> tuple[str, int]:  # fmt: skip
+        """A session id and its seconds, for a token, a sign-in link's code or the password of a subject; the sessions of
+        `former` end. `client` is the address that it came from. Raises Unauthenticated if it is not good, and TooManyTries
+        once too many of the `tries` have failed; what is no password is looked at all the same."""
         self._health.ensure_open(self._state)
         try:
-            session, seconds, caller, writes = self.authority.open_session(secret)
+            by_password = partial(plugin("passwords").proved, self._state, subject, secret, self.throttle, tries)
+            session, seconds, caller, writes = self.authority.open_session(secret, by_password() if subject else None)
             writes += self.authority.close_session(former)
             if caller.may(Action.CREATE, "admin/tokens"):
                 writes.append(Update("_settings", "administrator", {"signed_in_at": rfc3339(self._clock())}))
@@ -8899,6 +8899,7 @@ class Office:
                 raise Unauthenticated("the sign-in link was used or has expired: ask for a new one") from error
         except Unauthenticated as error:
             self.refusals.note("sign_in", client, error.code, request_id)
+            self.throttle.failed(*tries)
             raise
         return session, seconds
 
@@ -9452,7 +9453,7 @@ def _serve_sqs(app: App, states: Path, number: int, *, alone: bool) -> bool:
 
 # Plugins that the parent does not need, and its workers may.
 _ASKED_FOR_LATE = (
-    *("controls", "held_files", "jobs", "listeners", "slow_clients"),
+    *("controls", "held_files", "jobs", "listeners", "passwords", "people", "refusals", "slow_clients"),
     *("sql_counts", "sql_database", "sql_files", "sql_search", "sql_views", "sweeps"),
 )
 
@@ -9478,7 +9479,7 @@ class _Serving:
         states = {f"{SqsRunner.kind} {number}": _states_file(app.config, number) for number in range(1, queue_workers + 1)}
         if states:
             app.queues = partial(plugin("queue_states").read_states, list(states.values()))
-        _ = app.meters  # made before the first fork, so that all processes count in one place
+        _ = app.meters, app.office.throttle  # made before the first fork, so that all processes count in one place
         _ = app.authority  # likewise the keys: no process makes new ones in a folder whose disk is not mounted any more
         late = _ASKED_FOR_LATE + (SqsRunner.plugins if queue_workers else ())
         for name in late:  # now: another version may have taken the place of its files by then

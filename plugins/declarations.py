@@ -14,16 +14,19 @@ from app import (
     Fault,
     Field,
     Form,
+    FormConfig,
+    Settings,
     View,
     has_type,
+    longest_text,
     nearest,
     plugin,
 )
 
 # ==== 1. DECLARATIONS ============================================================================================
 # Each setting is right by itself when this runs; here it is looked at beside the others of its table.
-# uses: ERRORS CONFIG RESOURCES plugin:toml_advice
-# defines: of_field of_name of_columns
+# uses: ERRORS CONFIG RESOURCES plugin:patterns plugin:toml_advice
+# defines: of_field of_name of_columns slow_patterns
 
 _NUMERIC = ("number", "integer")
 _LOW_AND_HIGH = (
@@ -109,3 +112,12 @@ def of_columns(view: View, form: Form) -> Iterator[Fault]:
         for text in filter(lambda one: isinstance(one, str) and not FORMATS["date-time"](one), values if compares else ()):
             detail = f"compares {one.field} with {text!r}: it {FORMAT_HELP['date-time']}"
             yield Fault(f"views.{view.name}.where", "configuration", detail)
+
+
+def slow_patterns(one: Settings, place: str) -> Iterator[Fault]:
+    """Faults of patterns that could keep the server busy with a text that a field may hold."""
+    inside, fields = ("fields", one.fields) if isinstance(one, FormConfig) else ("params", getattr(one, "params", ()))
+    for each in fields:
+        judged = each.pattern and each.type == "string"
+        if judged and (slow := plugin("patterns").pattern_fault(each.pattern, longest_text(each) or 10_000)):
+            yield Fault(f"{place}.{inside}.{each.name}.pattern", "configuration", slow)

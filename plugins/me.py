@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import urllib.parse
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, ClassVar, cast
+from urllib.parse import quote
 
 from app import (
     PASSWORDS,
-    PEOPLE,
-    Action,
     Answer,
     App,
     Asked,
@@ -19,17 +17,17 @@ from app import (
     Column,
     Condition,
     Exchange,
+    Fault,
     Forbidden,
     Host,
-    Insert,
     Invalid,
     Json,
+    JsonFormat,
     NotFound,
     Query,
     Record,
     Route,
     SignInNeeded,
-    Unauthenticated,
     Update,
     Value,
     Write,
@@ -37,12 +35,11 @@ from app import (
     plugin,
     rfc3339,
     see_other,
-    storable,
 )  # fmt: skip
 
 # ==== 1. ME ======================================================================================================
 # What a person sees and changes of himself. A program may read it, and send the same as JSON.
-# uses: ERRORS VALUES CONTRACTS RUNNERS AUTH RESOURCES ASSEMBLY plugin:html_forms plugin:pages plugin:passwords plugin:people
+# uses: ERRORS VALUES CONTRACTS RUNNERS AUTH ASSEMBLY plugin:html_forms plugin:pages plugin:passwords plugin:people
 # defines: Route:me Me
 
 _MOST_BYTES = 65536
@@ -85,7 +82,8 @@ class Me(Route):
 
     def _sent(self, exchange: Exchange) -> Value:
         if not exchange.is_form:
-            sent = exchange.json(_MOST_BYTES)
+            exchange.door.check_token(exchange, "")
+            sent = exchange.door.formats[JsonFormat.kind].load(exchange, "me")
             if not isinstance(sent, dict):
                 raise BadRequest("the body must be a JSON object")
             return sent
@@ -98,11 +96,12 @@ class Me(Route):
     def _facts(self, site: App, caller: Caller, person: Record | None) -> Value:
         """What a program reads."""
         row = person.value if person else {}
+        sessions, tokens = (self._mine(site, caller, table) for table in ("_sessions", "_tokens"))
         return {
             "subject": caller.subject, "name": row.get("name"), "email": row.get("email"), "roles": list(caller.roles),
             "grants": list(map(str, caller.grants)),
-            "sessions": [_timed(one, {"id": one.key, "current": one.key == caller.session}) for one in self._mine(site, caller, "_sessions")],
-            "tokens": [_timed(one, {"jti": one.key, "label": one.value["label"]}) for one in self._mine(site, caller, "_tokens")],
+            "sessions": [_timed(one, {"id": one.key, "current": one.key == caller.session}) for one in sessions],
+            "tokens": [_timed(one, {"jti": one.key, "label": one.value["label"]}) for one in tokens],
             "has_password": person is not None and site.state.get(PASSWORDS, caller.subject) is not None,
         }  # fmt: skip
 
@@ -113,25 +112,34 @@ class Me(Route):
         return [one for one in site.state.walk(Query(table, where)) if not one.damage and not one.value.get("revoked_at")]
 
     def _shown(
-        self, exchange: Exchange, site: App, caller: Caller, person: Record | None, *, token: str = "", error: Invalid | None = None
+        self,
+        exchange: Exchange,
+        site: App,
+        caller: Caller,
+        person: Record | None,
+        *,
+        token: str = "",
+        error: Invalid | None = None,
     ) -> Answer:
         facts = self._facts(site, caller, person)
         if not exchange.page:
             return json_answer(200, facts)
         pages, at = plugin("pages"), Column("", "", "string", "date-time")
-        show = site.locale.show
-        rows = {
-            kind: [SimpleNamespace(**one | {name: show(at, one[name]) if one.get(name) else "" for name in _TIMES}) for one in facts[kind]]
-            for kind in ("sessions", "tokens")
-        }  # fmt: skip
-        people = site.resources["admin/people"]
+
+        def in_words(row: Value) -> SimpleNamespace:
+            times = {name: site.locale.show(at, row[name]) if row.get(name) else "" for name in _TIMES}
+            return SimpleNamespace(**row | times)
+
+        rows = {kind: list(map(in_words, facts[kind])) for kind in ("sessions", "tokens")}
+        titles = cast(Any, site.resources["admin/people"]).titles
         page = {
             **facts, **rows, "crumbs": [], "is_person": person is not None, "token": token, "action": exchange.path,
-            "rights": plugin("people").in_words(caller.grants, people.titles), "expires": list(_TOKEN_S),
+            "rights": plugin("people").in_words(caller.grants, titles), "expires": list(_TOKEN_S),
             "errors": {fault.pointer.removeprefix("/"): fault.detail for fault in error.faults} if error else {},
         }  # fmt: skip
         notice = pages.take_notice(exchange)
-        return cast(Answer, pages.page_answer(422 if error else 200, pages.pages_of(exchange).render(exchange, "me.tpl", "Me", page, notice)))
+        body = pages.pages_of(exchange).render(exchange, "me.tpl", "Me", page, notice)
+        return cast(Answer, pages.page_answer(422 if error else 200, body))
 
     # -- what is done
 
@@ -151,7 +159,8 @@ class Me(Route):
                 if not found:
                     raise NotFound("you have no such token")
                 now = int(site.clock())
-                self._commit(site, exchange, caller, "revoke", [Update("_tokens", one.key, one.value | {"revoked_at": now}) for one in found])
+                writes = [Update("_tokens", one.key, one.value | {"revoked_at": now}) for one in found]
+                self._commit(site, exchange, caller, "revoke", writes)
                 return {"done": "The token works no longer."}
         raise BadRequest("do must be password, sign_out_others, make_token or revoke")
 
@@ -165,9 +174,7 @@ class Me(Route):
         if not caller.session:
             raise Forbidden("a password is set by whoever is signed in, and by no token")
         if has_one:
-            wait_s = site.office.throttle.wait_s(f"password {caller.subject}")
-            if wait_s:
-                raise slow_down(wait_s)
+            site.office.throttle.check(f"password {caller.subject}")
             if not passwords.is_right(site.state, caller.subject, old):
                 site.office.throttle.failed(f"password {caller.subject}")
                 faults.append(Fault("/old", "password", "is not right"))
@@ -182,7 +189,8 @@ class Me(Route):
         """A token for a program of one's own, shown once: it never allows more than its person may at that moment."""
         label, expires = _text(sent.get("label")), _text(sent.get("expires", "90d"))
         if expires not in _TOKEN_S:
-            raise Invalid("the token cannot be made", faults=[Fault("/expires", "expires", f"is one of {', '.join(_TOKEN_S)}")])
+            fault = Fault("/expires", "expires", f"must be one of {', '.join(_TOKEN_S)}")
+            raise Invalid("the token cannot be made", faults=[fault])
         if not caller.session:
             raise Forbidden("a token is made by whoever is signed in, and by no other token")
         grants = ["**:read"] if sent.get("read_only") in (True, "true") else ["**:*"]
@@ -191,7 +199,7 @@ class Me(Route):
         return {"jti": made.jti, "token": site.authority.short(made) if short else site.authority.jwt(made)}
 
     def _commit(self, site: App, exchange: Exchange, caller: Caller, action: str, writes: Sequence[Write]) -> None:
-        entry = site.audit.entry(caller, "http", exchange.id, f"{PEOPLE_AT}/{caller.subject}", action)
+        entry = site.audit.entry(caller, "http", exchange.id, f"admin/people/{quote(caller.subject, safe='')}", action)
         site.state.commit([*writes, site.audit.insert(entry)])
 
 

@@ -24,7 +24,8 @@ from app import Action, Answer, AppError, Asked, Host, Request, Value, plugin
 # ==== 1. METRICS =================================================================================================
 # The meters, the shared memory that they count in, and the answers that show them.
 # uses: ERRORS VALUES CONTRACTS RUNNERS plugin:backup_job plugin:reserve plugin:working
-# defines: Route:metrics SCRAPE_PING_S OTHER Meter METERS label_values Meters samples exposition Metrics
+# defines: Route:metrics SCRAPE_PING_S OTHER Meter METERS label_values Meters nameless_file samples
+#          exposition Metrics
 
 SCRAPE_PING_S = 1.5  # for a provider to answer: who asks for metrics asks every few seconds
 OTHER = "other"  # the value of a label in place of one that is not known beforehand: strangers make no series
@@ -156,7 +157,7 @@ class Meters:
         self._rows = processes
         self._numbers = memoryview(mmap.mmap(-1, processes * self._width * 8)).cast("d")
         self._begin()
-        self._locks = _nameless_file()
+        self._locks = nameless_file()
         weakref.finalize(self, os.close, self._locks).atexit = False  # the locks are to last as long as the process
         os.register_at_fork(after_in_child=partial(_begin_again, weakref.ref(self)))
 
@@ -207,7 +208,7 @@ class Meters:
         }
 
 
-def _nameless_file() -> int:
+def nameless_file() -> int:
     """A descriptor that locks can be put on; nothing is ever written to it."""
     with suppress(AttributeError, OSError):  # where there is no memory file, an unlinked one does
         return os.memfd_create("satchel-meters")

@@ -11,12 +11,11 @@ from contextlib import closing, suppress
 from functools import partial
 from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
-from urllib.parse import parse_qsl, quote, unquote, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 import app
 from app import (
     COUNTED,
-    ELSEWHERE,
     LOG,
     PAGE_POLICY,
     Action,
@@ -176,9 +175,11 @@ class Pages:
         return self.render(exchange, "form.tpl", page["title"], page, notice)
 
     def login(
-        self, exchange: Exchange, code: str, after: str, error: str = "", kept: SimpleNamespace | None = None
-    ) -> bytes:
-        page = {"code": code, "after": after, "error": error, "kept": kept}
+        self, exchange: Exchange, code: str, after: str, error: str = "", kept: SimpleNamespace | None = None,
+        subject: str | None = None,
+    ) -> bytes:  # fmt: skip
+        """`subject` is who tried with a password; None if nobody did."""
+        page = {"code": code, "after": after, "error": error, "kept": kept, "subject": subject}
         return self.render(exchange, "login.tpl", "Sign in", page)
 
     def fault(self, exchange: Exchange, error: AppError, kept: SimpleNamespace | None = None) -> bytes:
@@ -1082,7 +1083,7 @@ class PageUpload(uploads.FolderUpload):
 # ==== 3. HTML ====================================================================================================
 # The format itself: what reads, writes, faults and submitted forms answer to people, and the pages for signing in.
 # uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS PAGES DRAFTS plugin:html_forms plugin:media_types
-# defines: Format:html Route:sign-in Route:static Html SignIn Static
+# defines: Format:html Route:static Html give_notice take_notice pages_of Static
 
 _NOTICE_LENGTH = 200
 _NOTICE_COOKIE = "satchel_notice_"  # what was done, for the page that shows the result
@@ -1114,7 +1115,7 @@ class Html(Format):
             return see_other(exchange.url(leads))
         if response.page.get("edit") and Action.UPDATE not in response.page["may"]:
             return see_other(exchange.url(exchange.inner))
-        notice = self._take_notice(exchange)
+        notice = take_notice(exchange)
         if response.template == "form.tpl" or response.page.get("edit"):
             body = self.pages.show_form(exchange, response, Again(submission=submission(exchange)), notice)
         else:
@@ -1149,7 +1150,7 @@ class Html(Format):
             return self._deleted(exchange, f"Deleted {name}." if name else "Deleted.")
         place = response.location or exchange.inner
         notice = response.page.get("notice") or (f"Saved {response.name}." if response.name else "Saved.")
-        self._give_notice(exchange, exchange.url(place), notice)
+        give_notice(exchange, exchange.url(place), notice)
         return exchange.url(place, _list=urlencode(listed(exchange)) or None)
 
     def _deleted(self, exchange: Exchange, notice: str) -> str:
@@ -1159,7 +1160,7 @@ class Html(Format):
             while path and not self._is_left(exchange, f"files/{quote(name, safe='')}", (*path, "")):
                 above, path = above.rpartition("/")[0], path[:-1]
             above += "/"
-        self._give_notice(exchange, exchange.url(above), notice)
+        give_notice(exchange, exchange.url(above), notice)
         return exchange.url(above, **listed(exchange))
 
     def _is_left(self, exchange: Exchange, resource: str, path: Sequence[str]) -> bool:
@@ -1172,20 +1173,6 @@ class Html(Format):
         except AppError as error:
             return not isinstance(error, NotFound)
         return True
-
-    def _give_notice(self, exchange: Exchange, path: str, notice: str) -> None:
-        """Have the page at the path say this once: in a cookie, so that no address can make a page say something."""
-        sealed = exchange.door.host.seal("notice", dump_json([_path_digest(path), notice[:_NOTICE_LENGTH]]))
-        exchange.cookies.append(exchange.door.cookie(exchange, sealed, 60, _NOTICE_COOKIE))
-
-    def _take_notice(self, exchange: Exchange) -> str:
-        """What this page is to say was done; "" if it is not the one that was meant."""
-        sealed = exchange.cookie_values(_NOTICE_COOKIE).partition(" ")[0]
-        page, notice = load_json((sealed and exchange.door.host.unseal("notice", sealed)) or '["", ""]')
-        if page != _path_digest(exchange.path):
-            return ""
-        exchange.cookies.append(exchange.door.cookie(exchange, "", 0, _NOTICE_COOKIE))
-        return str(notice)
 
     # -- what failed
 
@@ -1256,7 +1243,7 @@ class Html(Format):
             notice = f"Uploaded {', '.join(names)}."
         if upload.refused or len(notice) > _NOTICE_LENGTH:
             return upload.page(upload.status)
-        self._give_notice(exchange, exchange.path, notice)
+        give_notice(exchange, exchange.path, notice)
         state = listed(exchange)
         return see_other(exchange.path + ("?" + urlencode(state) if state else ""))
 
@@ -1274,79 +1261,25 @@ def _path_digest(path: str) -> str:
     return hashlib.sha256(path.encode()).hexdigest()[:16]
 
 
-class SignIn(Route):
-    """The page for signing in, what it sends, and the way out."""
+def give_notice(exchange: Exchange, path: str, notice: str) -> None:
+    """Have the page at the path say this once: in a cookie, so that no address can make a page say something."""
+    sealed = exchange.door.host.seal("notice", dump_json([_path_digest(path), notice[:_NOTICE_LENGTH]]))
+    exchange.cookies.append(exchange.door.cookie(exchange, sealed, 60, _NOTICE_COOKIE))
 
-    kind = "sign-in"
-    paths: ClassVar[Mapping[str, str]] = {"/login": "GET POST", "/login/<code>": "GET", "/logout": "POST"}
 
-    def answer(self, asked: Asked, host: Host) -> Answer:
-        exchange = cast(Exchange, asked)
-        pages = cast(Html, exchange.door.formats[Html.kind]).pages
-        if exchange.method in ("GET", "HEAD"):
-            return self._page(exchange, pages, exchange.inner.partition("/")[2])
-        if exchange.inner == "logout":
-            return self._sign_out(exchange)
-        return self._sign_in(exchange, pages)
+def take_notice(exchange: Exchange) -> str:
+    """What this page is to say was done; "" if it is not the one that was meant."""
+    sealed = exchange.cookie_values(_NOTICE_COOKIE).partition(" ")[0]
+    page, notice = load_json((sealed and exchange.door.host.unseal("notice", sealed)) or '["", ""]')
+    if page != _path_digest(exchange.path):
+        return ""
+    exchange.cookies.append(exchange.door.cookie(exchange, "", 0, _NOTICE_COOKIE))
+    return str(notice)
 
-    def _dead_link(self) -> str:
-        """The same for a link that was used, has expired, or never was."""
-        return (
-            f"This link was used or has expired. Ask {self.config.site.contact or 'whoever sent it to you'} for a new one."
-        )
 
-    def _page(self, exchange: Exchange, pages: Pages, code: str) -> Answer:
-        after = self._own_path(exchange.query.get("after", ""), "")
-        if code and not site_of(exchange).office.link_is_good(code):
-            return page_answer(200, pages.login(exchange, "", after, self._dead_link()))
-        return page_answer(200, pages.login(exchange, code, after))
-
-    def _own_path(self, after: str, default: str) -> str:
-        """A path on this site to go on to; never another site."""
-        dots = {".", ".."} & {unquote(part) for part in after.partition("?")[0].split("/")}
-        inside = (after + "/").startswith(self.config.site.prefix + "/") and not after.startswith("//") and not dots
-        return after if inside and re.fullmatch(r"/[!-\[\]-~]*", after) else default
-
-    def _sign_in(self, exchange: Exchange, pages: Pages) -> Answer:
-        if exchange.door.same_origin(exchange) is False or exchange.header("origin") == "null":
-            raise Forbidden(ELSEWHERE)
-        form = read_form(
-            exchange, _LETTERS_OF_TOKENS + 3 * CARRIED_BYTES
-        )  # a letter of a draft may be three bytes long here
-        code, token, after = (form.text(name).strip() for name in ("code", "token", "after"))
-        if "/login/" in token:  # the whole link, pasted
-            code = token.rpartition("/login/")[2]
-        if len(code) + len(token) + len(after) > _LETTERS_OF_TOKENS:
-            raise TooLarge("a token has at most 64 kB")
-        drafts = Drafts(exchange, pages)
-        draft = drafts.opened(form.text("draft"))
-        try:
-            office, former = site_of(exchange).office, f"Session {exchange.session}"
-            session, seconds = office.sign_in(code or token, exchange.id, exchange.client, former)
-        except Unauthenticated as error:
-            error.message = self._dead_link() if code else error.message
-            if not exchange.page:
-                raise
-            if draft:
-                return drafts.sign_in_first(draft, error, error.message)
-            body = pages.login(exchange, "", self._own_path(after, ""), error.message)
-            return page_answer(401, body, error_headers(error))
-        # It outlives the session: a form that is sent too late shows by it whose it was (has_ended).
-        exchange.cookies = [exchange.door.cookie(exchange, session, seconds + 86_400)]
-        if draft:
-            exchange.session, exchange.authorization = session, ""
-            exchange.credential = f"Session {session}"
-            return drafts.filled(draft)
-        return see_other(self._own_path(after, exchange.url("")))
-
-    def _sign_out(self, exchange: Exchange) -> Answer:
-        exchange.door.check_origin(exchange, form=True)
-        form = read_form(exchange, _LETTERS_OF_TOKENS) if exchange.body.size_bytes else form_of(exchange)
-        exchange.door.check_token(exchange, form.text("_token"))
-        if exchange.session:
-            site_of(exchange).office.sign_out(f"Session {exchange.session}", exchange.id)
-        exchange.cookies = exchange.door.ended_session(exchange)
-        return see_other(exchange.url("login"))
+def pages_of(exchange: Exchange) -> Pages:
+    """The pages of the site that is asked."""
+    return cast(Html, exchange.door.formats[Html.kind]).pages
 
 
 class Static(Route):

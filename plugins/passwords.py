@@ -7,16 +7,17 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
+from typing import Any
 
-from app import PASSWORDS, Fault, Insert, Records, Update, Value, bundled_text, is_key
+from app import PASSWORDS, Fault, Insert, Records, Unauthenticated, Update, Value, bundled_text, is_key
 
 # ==== 1. PASSWORDS ===============================================================================================
 # scrypt (RFC 7914), which takes 16 MiB and some tenths of a second; the parameters stand in what is kept, so that they can
 # change. What is kept never stands in the audit trail.
-# uses: VALUES CONFIG CONTRACTS AUTH
-# defines: SHORTEST LONGEST faults hashed fits is_right stored kept
+# uses: ERRORS VALUES CONFIG CONTRACTS AUTH
+# defines: SHORTEST LONGEST faults hashed fits is_right proved kept
 
 SHORTEST, LONGEST = 10, 1000  # characters
 _COST, _BLOCK, _TIMES = 2**14, 8, 5  # n, r and p, as OWASP's Password Storage Cheat Sheet has them for 16 MiB
@@ -25,9 +26,7 @@ _COST, _BLOCK, _TIMES = 2**14, 8, 5  # n, r and p, as OWASP's Password Storage C
 def faults(password: str, about: Iterable[str] = ()) -> Iterator[Fault]:
     """What is wrong with a new password; `about` are texts that are known of the person, such as the name."""
     if len(password) < SHORTEST:
-        yield Fault(
-            "/password", "minLength", f"must have at least {SHORTEST} characters: take a few words that only you think of"
-        )
+        yield Fault("/password", "minLength", f"must have at least {SHORTEST} characters, such as a few words")
     elif len(password) > LONGEST:
         yield Fault("/password", "maxLength", f"must have at most {LONGEST:,} characters")
     elif _stem(password) in _common() or password.casefold() in _common() or len(set(password.casefold())) < 4:
@@ -80,6 +79,15 @@ def is_right(records: Records, subject: str, password: str) -> bool:
     if len(password) > LONGEST:
         password = ""
     return fits(password, row.value["hash"] if row and not row.damage else _nobodys()) and row is not None
+
+
+def proved(records: Records, subject: str, password: str, throttle: Any, tries: Sequence[str]) -> Value:
+    """What stands for a person who signs in by a password, as the row of a link would. Raises Unauthenticated, with the
+    same words whatever is wrong, or TooManyTries before it is looked at."""
+    throttle.check(*tries)
+    if is_right(records, subject, password):
+        return {"jti": "", "subject": subject}
+    raise Unauthenticated("the name or the password is not right")
 
 
 def kept(records: Records, subject: str, password: str, at: float) -> Insert | Update:

@@ -8,6 +8,7 @@ from typing import Any, cast
 from urllib.parse import quote
 
 from app import (
+    PASSWORDS,
     PEOPLE,
     Action,
     BadRequest,
@@ -417,6 +418,7 @@ class People(Form):
             yield from ended_sessions(self.store, row.key, now)
             yield from used_up_links(self.store, row.key, now)
         if not then:
+            yield Change(Delete(PASSWORDS, row.key), {})
             yield from ended_tokens(self.store, row.key, now, {"revoked_at": int(now)})
         elif is_out != was_out:
             yield from ended_tokens(self.store, row.key, now, {"suspended": is_out})

@@ -4,27 +4,38 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import math
 import mmap
 import os
 import secrets
 import struct
-import tempfile
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from app import Clock
+from app import AppError, Clock, plugin
 
 # ==== 1. THROTTLE ================================================================================================
 # A table of fixed size in memory that all workers share, made before they are forked. Each row has the digest of a key, such
 # as an address or a person, and when it last failed; if there is no room, the row that has rested longest goes.
-# uses: VALUES
-# defines: WINDOW_S MOST_FAILURES Throttle
+# uses: ERRORS VALUES plugin:metrics
+# defines: WINDOW_S MOST_FAILURES TooManyTries Throttle
 
 WINDOW_S, MOST_FAILURES = 60.0, 5
 _ROWS, _NEAR = 8192, 8  # a key is in one of so many rows that follow each other
 _ROW = struct.Struct(f"8s{MOST_FAILURES}d")  # digest; the times, oldest first, 0 = none
+
+
+class TooManyTries(AppError):
+    """Too many sign-ins have failed, from an address or in a name."""
+
+    code, status, exit_code, retry = "too_many_tries", 429, 7, True
+
+    def __init__(self, wait_s: float) -> None:
+        super().__init__("there were too many tries: wait a minute, and try again")
+        self.retry_after_s = max(1, math.ceil(wait_s))
 
 
 class Throttle:
@@ -32,18 +43,19 @@ class Throttle:
 
     def __init__(self, clock: Clock) -> None:
         self._clock, self._salt, self._lock = clock, secrets.token_bytes(16), threading.Lock()
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as this object)
-        os.truncate(self._file.fileno(), _ROWS * _ROW.size)
-        self._table = mmap.mmap(self._file.fileno(), _ROWS * _ROW.size)
+        self._table, self._locks = mmap.mmap(-1, _ROWS * _ROW.size), plugin("metrics").nameless_file()
+        weakref.finalize(self, os.close, self._locks).atexit = False
 
-    def wait_s(self, *keys: str) -> float:
-        """How many seconds have to pass before one more try with any of the keys; 0 if none."""
+    def check(self, *keys: str) -> None:
+        """Raises TooManyTries if one of the keys has to wait."""
         now = self._clock()
         with self._locked():
-            return max((self._left_s(self._times(self._row(key)), now) for key in keys), default=0.0)
+            wait_s = max((self._left_s(self._times(self._row(key)), now) for key in keys), default=0.0)
+        if wait_s:
+            raise TooManyTries(wait_s)
 
-    def failed(self, *keys: str) -> float:
-        """Note one more failure of each key; how many seconds had to pass before it, as wait_s says."""
+    def failed(self, *keys: str) -> None:
+        """Note one more failure of each key. Raises TooManyTries if one of them had to wait."""
         now = self._clock()
         with self._locked():
             waits = []
@@ -55,7 +67,8 @@ class Throttle:
                     padded = [0.0] * (MOST_FAILURES - len(times)) + times
                     place = self._oldest(key) if place is None else place
                     _ROW.pack_into(self._table, place * _ROW.size, self._digest(key), *padded)
-        return max(waits, default=0.0)
+        if any(waits):
+            raise TooManyTries(max(waits))
 
     def _left_s(self, times: list[float], now: float) -> float:
         lately = [at for at in times if 0 <= now - at < WINDOW_S]
@@ -87,8 +100,8 @@ class Throttle:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         with self._lock:
-            fcntl.lockf(self._file, fcntl.LOCK_EX)
+            fcntl.lockf(self._locks, fcntl.LOCK_EX)
             try:
                 yield
             finally:
-                fcntl.lockf(self._file, fcntl.LOCK_UN)
+                fcntl.lockf(self._locks, fcntl.LOCK_UN)

@@ -17,7 +17,7 @@
   <a class="brand" href="{{url('')}}"><svg class="mark" aria-hidden="true"><use href="{{static('icon.svg')}}#mark"/></svg> <bdi>{{site}}</bdi></a>
   <div class="who">
 % if subject:
-    <span class="subject"><span class="wide">Signed in as </span><bdi>{{subject}}</bdi></span>
+    <a class="subject" href="{{url('me')}}"><span class="wide">Signed in as </span><bdi>{{subject}}</bdi></a>
     <form method="post" action="{{url('logout')}}">
 % include('_token.tpl')
       <button class="button small">Sign out</button>

@@ -1,0 +1,142 @@
+"""The page for signing in, what it sends, and the way out."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+from urllib.parse import unquote
+
+from app import (
+    ELSEWHERE,
+    Answer,
+    App,
+    AppError,
+    Asked,
+    Exchange,
+    Forbidden,
+    Host,
+    Route,
+    TooLarge,
+    Unauthenticated,
+    error_headers,
+    plugin,
+    see_other,
+)
+
+if TYPE_CHECKING:
+    from plugins.html_forms import SentForm
+    from plugins.pages import Draft
+
+html_forms, pages = plugin("html_forms"), plugin("pages")
+
+# ==== 1. SIGNIN ==================================================================================================
+# By a link, a pasted token, or a name and a password; what was typed into a form before goes through it unharmed.
+# uses: ERRORS CONTRACTS RUNNERS ASSEMBLY plugin:html_forms plugin:pages plugin:refusals plugin:throttle
+# defines: Route:sign-in SignIn
+
+_LETTERS_OF_TOKENS = 65536
+_KNOWN_COOKIE = "satchel_known_"  # of a browser in which a password was right: others cannot lock it out
+_KNOWN_S = 365 * 86_400
+
+
+class SignIn(Route):
+    """/login, the links below it, and /logout."""
+
+    kind = "sign-in"
+    paths: ClassVar[Mapping[str, str]] = {"/login": "GET POST", "/login/<code>": "GET", "/logout": "POST"}
+
+    def answer(self, asked: Asked, host: Host) -> Answer:
+        exchange = cast(Exchange, asked)
+        if exchange.method in ("GET", "HEAD"):
+            return self._page(exchange, exchange.inner.partition("/")[2])
+        if exchange.inner == "logout":
+            return self._sign_out(exchange)
+        return self._sign_in(exchange)
+
+    def _dead_link(self) -> str:
+        """The same for a link that was used, has expired, or never was."""
+        return (
+            f"This link was used or has expired. Ask {self.config.site.contact or 'whoever sent it to you'} for a new one."
+        )
+
+    def _page(self, exchange: Exchange, code: str) -> Answer:
+        after = self._own_path(exchange.query.get("after", ""), "")
+        if code and not pages.site_of(exchange).office.link_is_good(code):
+            return self._shown(200, exchange, "", after, self._dead_link())
+        return self._shown(200, exchange, code, after)
+
+    def _shown(self, status: int, exchange: Exchange, *facts: Any, headers: Sequence[tuple[str, str]] = ()) -> Answer:
+        return cast(Answer, pages.page_answer(status, pages.pages_of(exchange).login(exchange, *facts), headers))
+
+    def _own_path(self, after: str, default: str) -> str:
+        """A path on this site to go on to; never another site."""
+        dots = {".", ".."} & {unquote(part) for part in after.partition("?")[0].split("/")}
+        inside = (after + "/").startswith(self.config.site.prefix + "/") and not after.startswith("//") and not dots
+        return after if inside and re.fullmatch(r"/[!-\[\]-~]*", after) else default
+
+    def _sign_in(self, exchange: Exchange) -> Answer:
+        if exchange.door.same_origin(exchange) is False or exchange.header("origin") == "null":
+            raise Forbidden(ELSEWHERE)
+        # A letter of a draft may be three bytes long here.
+        form = html_forms.read_form(exchange, _LETTERS_OF_TOKENS + 3 * pages.CARRIED_BYTES)
+        code, token, after, subject = (form.text(name).strip() for name in ("code", "token", "after", "subject"))
+        if "/login/" in token:  # the whole link, pasted
+            code = token.rpartition("/login/")[2]
+        if len(code) + len(token) + len(after) + len(subject) + len(form.text("password")) > _LETTERS_OF_TOKENS:
+            raise TooLarge("a token has at most 64 kB")
+        drafts = pages.Drafts(exchange, pages.pages_of(exchange))
+        draft = drafts.opened(form.text("draft"))
+        subject = "" if code or token else subject
+        try:
+            session, seconds = self._session(exchange, code or token or form.text("password"), subject)
+        except (Unauthenticated, plugin("throttle").TooManyTries) as error:
+            return self._failed(exchange, form, error, draft, after, code, subject)
+        # It outlives the session: a form that is sent too late shows by it whose it was (has_ended).
+        exchange.cookies.insert(0, exchange.door.cookie(exchange, session, seconds + 86_400))
+        if draft:
+            exchange.session, exchange.authorization = session, ""
+            exchange.credential = f"Session {session}"
+            return cast(Answer, drafts.filled(draft))
+        return see_other(self._own_path(after, exchange.url("")))
+
+    def _session(self, exchange: Exchange, secret: str, subject: str) -> tuple[str, int]:
+        """A session id and its seconds. A browser in which somebody has signed in by a password has tries of its own."""
+        site: App = pages.site_of(exchange)
+        tries, known = [f"address {plugin('refusals').address_of(exchange.client)}"], ""
+        if subject:
+            sealed = exchange.cookie_values(_KNOWN_COOKIE).partition(" ")[0]
+            known = (sealed and site.unseal("known browser", sealed)) or ""
+            own = known.partition(" ")[2] == subject
+            tries = [f"browser {known}"] if own else [*tries, f"subject {subject}"]
+            known = known if own else f"{secrets.token_urlsafe(16)} {subject}"
+        found = site.office.sign_in(secret, exchange.id, exchange.client, f"Session {exchange.session}", subject, tries)
+        if known:
+            sealed = site.seal("known browser", known)
+            exchange.cookies.append(exchange.door.cookie(exchange, sealed, _KNOWN_S, _KNOWN_COOKIE))
+        return found
+
+    def _failed(
+        self, exchange: Exchange, form: SentForm, error: AppError, draft: Draft | None, after: str, code: str, subject: str
+    ) -> Answer:
+        if isinstance(error, Unauthenticated) and code:
+            error.message = self._dead_link()
+        if not exchange.page:
+            raise error
+        if draft:
+            return cast(Answer, pages.Drafts(exchange, pages.pages_of(exchange)).sign_in_first(draft, error, error.message))
+        who = subject if "subject" in form.fields and not form.text("token") else None
+        words = error.message[:1].upper() + error.message[1:]
+        facts = "", self._own_path(after, ""), words, None, who
+        return self._shown(error.status, exchange, *facts, headers=error_headers(error))
+
+    def _sign_out(self, exchange: Exchange) -> Answer:
+        exchange.door.check_origin(exchange, form=True)
+        has_body = exchange.body.size_bytes
+        form = html_forms.read_form(exchange, _LETTERS_OF_TOKENS) if has_body else html_forms.form_of(exchange)
+        exchange.door.check_token(exchange, form.text("_token"))
+        if exchange.session:
+            pages.site_of(exchange).office.sign_out(f"Session {exchange.session}", exchange.id)
+        exchange.cookies = exchange.door.ended_session(exchange)
+        return see_other(exchange.url("login"))

@@ -1,0 +1,236 @@
+"""Passwords, what slows guessing down, and /me: what is one's own to change."""
+
+from __future__ import annotations
+
+import multiprocessing
+import re
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from http_client import Reply, Site, hidden
+from sites import Time
+
+from app import plugin
+
+GOOD = "green horse likes tea"
+
+
+@pytest.fixture
+def admin(site: Site) -> str:
+    return site.token("**:*", subject="root")
+
+
+def person(site: Site, admin: str, subject: str = "bo", **facts: Any) -> str:
+    """The cookie of somebody who was invited just now."""
+    invited = site.send("/admin/people", {"subject": subject, "grants": ["forms/leave:create"]} | facts, admin)
+    assert invited.status == 201, invited.text
+    return site.sign_in(invited.json["link"])
+
+
+def me(site: Site, cookie: str, **sent: str) -> Reply:
+    page = site.get("/me", cookie, Accept="text/html")
+    return site.submit("/me", {"_token": hidden(page, "_token"), **sent}, cookie)
+
+
+def signs_in(site: Site, subject: str, password: str, **headers: str) -> Reply:
+    return site.submit("/login", {"subject": subject, "password": password}, **headers)
+
+
+# ---- which are good, and how they are kept
+
+
+@pytest.mark.parametrize(
+    ("password", "code"),
+    [
+        ("short", "minLength"),
+        ("x" * 1001, "maxLength"),
+        ("password123", "common"),
+        ("Qwertyuiop", "common"),
+        ("1234567890", "common"),
+        ("aaaaaaaaaaaa", "common"),
+        ("dragon2026!", "common"),
+        ("Bo.Chen@example.org", "personal"),
+        ("bo.chen-2026", "personal"),
+        (GOOD, ""),
+        ("ünïcödé päss", ""),
+    ],
+)
+def test_a_password_is_long_and_none_of_those_that_are_tried_first(password: str, code: str) -> None:
+    about = ["bo", "Bo Chen", "bo.chen@example.org", "bo.chen"]
+    assert [fault.code for fault in plugin("passwords").faults(password, about)] == ([code] if code else [])
+
+
+def test_what_is_kept_fits_its_password_alone_and_is_new_each_time() -> None:
+    passwords = plugin("passwords")
+    first, second = passwords.hashed(GOOD), passwords.hashed(GOOD)
+    assert first != second
+    assert first.startswith("scrypt$16384$8$5$")
+    assert [passwords.fits(one, first) for one in (GOOD, GOOD + " ", "")] == [True, False, False]
+
+
+# ---- signing in
+
+
+def test_a_person_sets_a_password_and_signs_in_with_it(site: Site, admin: str) -> None:
+    cookie = person(site, admin)
+    assert signs_in(site, "bo", GOOD).status == 401
+    done = me(site, cookie, do="password", new=GOOD, again=GOOD)
+    assert (done.status, done["Location"]) == (303, "/me")
+    reply = signs_in(site, "bo", GOOD)
+    assert reply.status == 303
+    assert site.get("/forms/leave", reply.cookie).status == 200
+    stored = b"".join(one.read_bytes() for one in site.folder.rglob("*") if one.is_file())
+    assert GOOD.encode() not in stored
+    told = site.get("/admin/audit?action=password", admin).json["items"]
+    assert [(one["subject"], one["resource"]) for one in told] == [("bo", "admin/people/bo")]
+    assert "scrypt" not in site.get("/admin/audit", admin).text
+
+
+def test_a_changed_password_asks_for_the_old_one_and_ends_other_sessions(site: Site, admin: str) -> None:
+    cookie = person(site, admin)
+    me(site, cookie, do="password", new=GOOD, again=GOOD)
+    other = signs_in(site, "bo", GOOD).cookie
+    new = "red mice drink milk"
+    for old in ("", "wrong", new):
+        refused = me(site, cookie, do="password", old=old, new=new, again=new)
+        assert (refused.status, "is not right" in refused.text) == (422, True)
+    assert me(site, cookie, do="password", old=GOOD, new=new, again=GOOD).status == 422
+    assert me(site, cookie, do="password", old=GOOD, new=new, again=new).status == 303
+    assert [site.get("/forms/leave", one).status for one in (cookie, other)] == [200, 401]
+    assert [signs_in(site, "bo", one).status for one in (GOOD, new)] == [401, 303]
+
+
+def test_a_token_sets_no_password_and_makes_no_token(site: Site, admin: str) -> None:
+    person(site, admin)
+    token = site.token("**:*", subject="bo")
+    for sent in ({"do": "password", "new": GOOD}, {"do": "make_token", "label": "x"}):
+        assert site.send("/me", sent, token).status == 403
+    assert site.send("/me", {"do": "password", "new": GOOD}, admin).status == 403  # no person
+    assert site.get("/me").status == 401
+
+
+def test_nobody_learns_whether_a_person_exists(site: Site, admin: str) -> None:
+    cookie = person(site, admin)
+    me(site, cookie, do="password", new=GOOD, again=GOOD)
+    person(site, admin, "without")
+    answers, took = {}, {}
+    for name in ("bo", "without", "nobody", "x" * 600):
+        began = time.perf_counter()
+        reply = signs_in(site, name, "wrong password", Accept="application/json")
+        took[name] = time.perf_counter() - began
+        answers[name] = reply.status, reply.json["detail"]
+    assert set(answers.values()) == {(401, "the name or the password is not right")}
+    assert min(took.values()) > max(took.values()) / 5
+
+
+def test_a_suspended_person_and_one_who_was_removed_cannot_sign_in_by_a_password(site: Site, admin: str) -> None:
+    cookie = person(site, admin)
+    me(site, cookie, do="password", new=GOOD, again=GOOD)
+    site.send("/admin/people/bo", {"suspended": True}, admin, "PATCH")
+    assert signs_in(site, "bo", GOOD).status == 401
+    site.send("/admin/people/bo", {"suspended": False}, admin, "PATCH")
+    assert signs_in(site, "bo", GOOD).status == 303
+    site.ask("DELETE", "/admin/people/bo", token=admin)
+    person(site, admin)
+    assert signs_in(site, "bo", GOOD).status == 401
+
+
+# ---- slowed down
+
+
+def test_the_sixth_failure_in_a_minute_waits_and_what_is_good_never_does(site: Site, admin: str) -> None:
+    cookie = person(site, admin)
+    me(site, cookie, do="password", new=GOOD, again=GOOD)
+    link = site.send("/admin/people/bo/link", {}, admin).json["link"]
+    known = signs_in(site, "bo", GOOD)
+    browser = "; ".join(value.partition(";")[0] for name, value in known.headers if name == "Set-Cookie")
+    statuses = [signs_in(site, "bo", "wrong password").status for _ in range(6)]
+    assert statuses == [401] * 5 + [429]
+    slowed = signs_in(site, "bo", GOOD)
+    assert (slowed.status, 0 < int(slowed["Retry-After"]) <= 60) == (429, True)
+    assert site.submit("/login", {"token": "nonsense"}).status == 429
+    assert site.submit("/login", {"token": admin}).status == 303
+    assert site.submit("/login", {"token": link}).status == 303
+    assert site.get("/admin/people", admin).status == 200
+    own = site.ask("POST", "/login", f"subject=bo&password={GOOD.replace(' ', '+')}", {
+        "Content-Type": "application/x-www-form-urlencoded", "Accept": "text/html", "Origin": "http://localhost",
+        "Cookie": browser,
+    })  # fmt: skip
+    assert own.status == 303, "nobody else locks a browser out in which the password was right once"
+
+
+def test_a_throttle_forgets_after_a_minute_and_keeps_keys_apart() -> None:
+    clock = Time()
+    throttle = plugin("throttle").Throttle(clock)
+    for _ in range(5):
+        throttle.check("a")
+        throttle.failed("a")
+        clock.now += 10
+    with pytest.raises(plugin("throttle").TooManyTries) as caught:
+        throttle.check("b", "a")
+    assert (caught.value.status, caught.value.retry_after_s) == (429, 10)
+    throttle.check("b")
+    clock.now += 10
+    throttle.check("a")
+    throttle.failed("a")
+    with pytest.raises(plugin("throttle").TooManyTries):
+        throttle.failed("a")
+
+
+def test_a_throttle_is_one_for_all_processes_and_stays_small() -> None:
+    throttle = plugin("throttle").Throttle(time.time)
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=throttle.failed, args=("a",)) for _ in range(5)]
+    for one in workers:
+        one.start()
+    for one in workers:
+        one.join(30)
+    with pytest.raises(plugin("throttle").TooManyTries):
+        throttle.check("a")
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(throttle.failed, (f"flood {number}" for number in range(20_000))))
+    assert len(throttle._table) < 500_000
+
+
+# ---- tokens of one's own
+
+
+def test_a_token_of_ones_own_never_does_more_than_its_person_may(site: Site, admin: str) -> None:
+    cookie = person(site, admin)
+    shown = me(site, cookie, do="make_token", label="curl", expires="30d")
+    found = re.search(r"stl_[\w-]+", shown.text)
+    assert found
+    token = found[0]
+    assert [site.get(one, token).status for one in ("/forms/leave", "/forms/leave/records")] == [200, 403]
+    site.send("/admin/people/bo", {"grants": ["forms/leave:read"]}, admin, "PATCH")
+    assert site.get("/forms/leave/records", token).status == 200
+    assert site.send("/forms/leave", {}, token).status == 403
+    site.send("/admin/people/bo", {"suspended": True}, admin, "PATCH")
+    assert site.get("/forms/leave/records", token).status == 401
+
+
+def test_a_token_of_ones_own_is_seen_read_only_if_asked_for_and_revoked_by_oneself_alone(site: Site, admin: str) -> None:
+    cookie, other = person(site, admin, grants=["**:*"]), person(site, admin, "cy")
+    made = site.send("/me", {"do": "make_token", "label": "reads", "read_only": True}, cookie, Origin="http://localhost")
+    assert made.status == 200, made.text
+    token, jti = made.json["token"], made.json["jti"]
+    assert site.get("/forms/leave/records", token).status == 200
+    assert site.send("/forms/leave", {}, token).status == 403
+    facts = site.get("/me", cookie).json
+    assert [(one["jti"], one["label"]) for one in facts["tokens"]] == [(jti, "reads")]
+    assert [one["current"] for one in facts["sessions"]] == [True]
+    assert me(site, other, do="revoke", jti=jti).status == 404
+    assert me(site, cookie, do="revoke", jti=jti).status == 303
+    assert site.get("/forms/leave/records", token).status == 401
+
+
+def test_signing_out_everywhere_else_leaves_this_session(site: Site, admin: str) -> None:
+    cookie = person(site, admin)
+    other = site.sign_in(site.send("/admin/people/bo/link", {}, admin).json["link"])
+    assert me(site, cookie, do="sign_out_others").status == 303
+    assert [site.get("/forms/leave", one).status for one in (cookie, other)] == [200, 401]
+    assert me(site, cookie, do="nonsense").status == 400
+    refused = site.submit("/me", {"do": "sign_out_others"}, cookie)
+    assert refused.status == 403, "without the page's token"
