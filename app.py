@@ -5790,10 +5790,9 @@ class Authority:
         return code, [Insert("_links", secret_digest(code), {"jti": token.jti, "expires_at": expires_at})]
 
     def open_session(self, secret: str, known: Value | None = None) -> tuple[str, int, Caller, list[Write]]:
-        """Session id, its seconds, the caller and the writes, for the code of a link or a token in either form, or for what
-        is known to be good and would be the row of a link. Raises
-        Unauthenticated if that is not good. The link is deleted at its version: if several commit the same code, one wins
-        and the others get a Conflict."""
+        """Session id, its seconds, the caller and the writes, for the code of a link, a token in either form, or what is
+        known to be good and has what the row of a link has. Raises Unauthenticated if it is not good. The link is deleted
+        at its version: if several commit the same code, one wins and the others get a Conflict."""
         now = self._clock()
         row, writes = (known, list[Write]()) if known else self._redeem(secret.strip(), now)
         proof, session_id = self._holder(row, now), secrets.token_urlsafe(32)
