@@ -8857,11 +8857,10 @@ class Office:
     @cached_property
     def authority(self) -> Authority:
         """With the key ring, which is loaded or made on first use."""
-        auth = self._config.auth
-        keys = KeyRing.load(auth.keys, self._config.site.data / "keys.json")
-        roles = {name: role.grants for name, role in self._config.roles.items()}
-        public = self._config.public.grants
-        return Authority(keys, self._state, roles, public, auth, self._clock)
+        config = self._config
+        keys = KeyRing.load(config.auth.keys, config.site.data / "keys.json")
+        roles = {name: role.grants for name, role in config.roles.items()}
+        return Authority(keys, self._state, roles, config.public.grants, config.auth, self._clock)
 
     def _event(self, action: str, caller: Caller, request_id: str = "", **facts: Json) -> Insert:
         """The audit entry of what a request did, or without its id the command line."""

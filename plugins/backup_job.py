@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Mapping
 from contextlib import closing, suppress
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import IO, Any, NoReturn, cast
+from typing import IO, TYPE_CHECKING, Any, NoReturn, cast
 
 from app import (
     BUNDLED,
@@ -33,6 +31,9 @@ from app import (
     read_config,
     rfc3339,
 )
+
+if TYPE_CHECKING:
+    import subprocess
 
 # ==== 1. BACKUPS =================================================================================================
 # When a backup is due, the process apart that makes it, which of the older ones go, and how the last ones went: a row beside
@@ -124,6 +125,9 @@ def _from_apart(app: App, options: Mapping[str, Any], before: Value, stop: threa
     told: Value = {"raw": dict(config.raw), "folder": str(config.folder), "origin": config.origin}
     told |= {"options": dict(options), "made": before.get("made", [])}
     path = "\n".join([str(BUNDLED), *(place for place in sys.path if place)])
+    import subprocess
+    from tempfile import TemporaryFile
+
     with TemporaryFile() as output:
         try:
             process = subprocess.Popen(  # noqa: S603 (this program)
@@ -147,10 +151,12 @@ def _from_apart(app: App, options: Mapping[str, Any], before: Value, stop: threa
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
+    from subprocess import TimeoutExpired
+
     process.terminate()
     try:
         process.wait(_ENDS_S)
-    except subprocess.TimeoutExpired:
+    except TimeoutExpired:
         process.kill()
 
 

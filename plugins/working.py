@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import resource
 import select
-import socket
 import struct
 import sys
 import threading
@@ -104,6 +103,8 @@ class Work:
             which = self.connection.request_id
             app.LOG.error("request %s: broken off in the middle: %s", which, words, exc_info=not known)
         if reset:
+            import socket
+
             linger = struct.pack("ii", 1, 0)
             self.connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
 
