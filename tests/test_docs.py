@@ -435,7 +435,7 @@ def test_the_first_block_is_the_two_commands_that_do_everything() -> None:
 
 
 def test_blocks_of_commands_can_be_copied_as_they_stand() -> None:
-    """No prompts; and no comments, which zsh takes for arguments when they are typed. Those of bash have a test of their own."""
+    """No prompts; and no comments, which zsh takes for arguments when they are typed. Of bash: in another test."""
     for kind, content in blocks(everything()):
         assert kind in {"sh", "bash", "text", "toml", "nginx", "python", "yaml", "html", "css"}
         if kind in ("sh", "bash"):
