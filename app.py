@@ -2211,11 +2211,11 @@ class Site(Protocol):
     @property
     def config(self) -> Config: ...
 
-    def opened(self) -> AbstractContextManager[Any]:
-        """The App, with its providers open until the block ends. Raises ConfigError with every fault of app.toml."""
+    def opened(self, *, only_state: bool = False) -> AbstractContextManager[Any]:
+        """As looked_at(), and its providers, or that of state alone, are open until the block ends."""
 
-    def looked_at(self, *, strict: bool = True) -> AbstractContextManager[Any]:
-        """The App, not open. Raises ConfigError with every fault of app.toml if `strict`."""
+    def looked_at(self, *, strict: bool = True, may_be_older: bool = False) -> AbstractContextManager[Any]:
+        """The App, not open. ConfigError with every fault of app.toml if `strict`; if data is older, but `may_be_older`."""
 
     def claimed(self) -> AbstractContextManager[Any]:
         """The App, not open, and until the block ends no server can start on its data folder. Raises Unavailable if one
@@ -9315,15 +9315,15 @@ class LoadedSite:
         return App(self.config, self.registry, strict=strict)
 
     @contextmanager
-    def opened(self) -> Iterator[App]:
-        app = self.app()
-        app.open()
-        try:
+    def opened(self, *, only_state: bool = False) -> Iterator[App]:
+        with self.looked_at() as app:
+            (app.state if only_state else app).open()
             yield app
-        finally:
-            app.close()
 
-    def looked_at(self, *, strict: bool = True) -> AbstractContextManager[App]:
+    def looked_at(self, *, strict: bool = True, may_be_older: bool = False) -> AbstractContextManager[App]:
+        """`may_be_older`: of those who write nothing to it."""
+        if not may_be_older:
+            plugin("data_mark").refuse_older(self.config.site.data)
         return closing(self.app(strict=strict))
 
     @contextmanager

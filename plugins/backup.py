@@ -675,7 +675,7 @@ def _archive_here(backup: str, site: Site) -> Iterator[Path]:
     if backup.startswith(("/", ".")) and Path(backup).is_file():
         yield Path(backup).absolute()
         return
-    with _plainly(), site.looked_at(strict=False) as app:
+    with _plainly(), site.looked_at(strict=False, may_be_older=True) as app:
         place, archive = plugin("backup_places").archive_at(backup, app.config, app.providers)
         with place.here(archive, app.config.site.data) as path:
             yield path.absolute()
@@ -696,7 +696,7 @@ class ServerBackup(Command):
         parser.add_argument("--with-keys", action="store_true", help=keys)
 
     def run(self, args: argparse.Namespace, site: Site) -> int:
-        with _plainly(), site.looked_at() as app, closing(plugin("copy").Bar()) as bar:
+        with _plainly(), site.looked_at(may_be_older=True) as app, closing(plugin("copy").Bar()) as bar:
             bar.begin("backup", 0)
             made = _place(args.target, app).make(app, with_keys=args.with_keys, step=bar.step)
         site.print_json({"path": made.address, "size_bytes": made.size_bytes}) if args.json else site.print(made.address)
@@ -715,7 +715,7 @@ class ServerBackups(Command):
         parser.add_argument("target", metavar="TARGET", nargs="?", help=f"where they are: {_TARGET}")
 
     def run(self, args: argparse.Namespace, site: Site) -> int:
-        with _plainly(), site.looked_at(strict=False) as app:
+        with _plainly(), site.looked_at(strict=False, may_be_older=True) as app:
             found = _place(args.target, app).archives()
         if args.json:
             site.print_json([{"path": one.address, "size_bytes": one.size_bytes} for one in found])

@@ -248,7 +248,7 @@ class ServerCheck(Command):
         made: list[str] = []
         config: Config | None = None
         try:
-            with site.looked_at(strict=False) as found:
+            with site.looked_at(strict=False, may_be_older=not args.create) as found:
                 failed: list[Fault] = []
                 if args.create and not found.faults:
                     with closing(plugin("copy").Bar()) as bar:

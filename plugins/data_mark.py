@@ -20,6 +20,8 @@ STEPS: Mapping[int, Callable[[App], None]] = {}
 """By form, what makes the next one of it. An App is given, not open, of which nothing else is at work; a step that was
 interrupted is done again from its beginning."""
 _FILE = "form.json"
+_made_here: dict[Path, int] = {}
+"""Folders that held nothing when this process first looked, and the form of what it puts there."""
 
 
 def mark_of(folder: Path) -> Value:
@@ -28,7 +30,7 @@ def mark_of(folder: Path) -> Value:
     try:
         found = load_json(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
-        return {"form": 1, "version": ""}
+        return {"form": _made_here.get(folder, 1), "version": ""}
     except (OSError, BadRequest) as error:
         raise ConfigError("the mark of the data folder cannot be read", hint=f"{path}: {error}") from error
     if not isinstance(found, dict) or not isinstance(found.get("form"), int) or not isinstance(found.get("version"), str):
@@ -50,8 +52,17 @@ def check(folder: Path) -> None:
     """ConfigError if the data in a folder is newer than this program. One that is made later is marked at the end."""
     mark = mark_of(folder)
     refuse_newer("the data folder", mark["form"], mark["version"])
-    if not folder.exists():
+    if _is_empty(folder) and folder not in _made_here:
+        _made_here[folder] = FORM
         atexit.register(_mark_new, folder)
+
+
+def _is_empty(folder: Path) -> bool:
+    """Whether nothing is in it, as it is where it is mounted, or was not made yet; not if that cannot be known."""
+    try:
+        return not any(folder.iterdir())
+    except OSError as error:
+        return isinstance(error, FileNotFoundError)
 
 
 def refuse_older(folder: Path) -> None:
@@ -63,9 +74,9 @@ def refuse_older(folder: Path) -> None:
 
 def _mark_new(folder: Path) -> None:
     """Mark a folder that was made meanwhile."""
-    if folder.is_dir() and not (folder / _FILE).exists():
+    if not _is_empty(folder) and not (folder / _FILE).exists():
         with suppress(OSError):
-            write(folder)
+            write(folder, _made_here.get(folder, FORM))
 
 
 def write(folder: Path, form: int = FORM, version: str = app.__version__) -> None:

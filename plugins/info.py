@@ -127,7 +127,7 @@ def _words(value: Json) -> str:
 
 def show(args: argparse.Namespace, site: Site, topics: Sequence[str]) -> int:
     """Print the facts of one topic, or of several by name."""
-    with site.looked_at() as found:
+    with site.looked_at(may_be_older=True) as found:
         facts = {topic: TOPICS[topic](found) for topic in topics}
     if args.json:
         site.print_json(facts if len(topics) > 1 else facts[topics[0]])

@@ -592,7 +592,7 @@ class InfoOpenApi(app.Command):
     help = "the site described for programs, as OpenAPI"
 
     def run(self, args: argparse.Namespace, site: app.Site) -> int:
-        with site.looked_at() as found:
+        with site.looked_at(may_be_older=True) as found:
             base = site.config.site.url or site.config.site.prefix
             site.print_json(describe(found.title, base, found.describe(None)))
         return 0

@@ -21,8 +21,7 @@ _VERBS = ("list", "show", "link", "suspend", "resume", "sign-out", "remove")
 @contextmanager
 def _asking(site: Site) -> Iterator[Any]:
     """The App, of which the provider of state alone is open, and what asks it for something of admin/people."""
-    with site.looked_at() as opened:
-        opened.state.open()
+    with site.opened(only_state=True) as opened:
         operator = site.operator()._replace(grants=(parse_grant("**:*"),))
 
         def ask(action: Action, *path: str, data: Json = None, partial: bool = False, whole: bool = False) -> Response:

@@ -369,7 +369,7 @@ class InfoQueues(Command):
     help = "depth, dead letters and set-up of each queue"
 
     def run(self, args: argparse.Namespace, site: Site) -> int:
-        with site.looked_at() as found:
+        with site.looked_at(may_be_older=True) as found:
             rows = QueueDesk(found.config.sqs).states()
         if args.json:
             site.print_json(rows)

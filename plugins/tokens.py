@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 from urllib.parse import quote
 
@@ -14,7 +13,7 @@ from app import Action, BadRequest, Config, NotFound, Site, Token, Unauthenticat
 
 # ==== 1. TOKENS ==================================================================================================
 # Each command is one operation of the App with its audit entry, and prints what came of it.
-# uses: ERRORS VALUES CONFIG CONTRACTS AUTH COMMANDS plugin:data_mark
+# uses: ERRORS VALUES CONFIG CONTRACTS AUTH COMMANDS
 # defines: Command:auth_issue Command:auth_list Command:auth_show Command:auth_revoke Command:auth_check
 #          Command:auth_link Command:auth_keys NO_FULL_ID token_row site_url
 #          token_on_stdin check_grants Issue List Show Revoke Check Link Keys
@@ -56,13 +55,9 @@ def token_on_stdin(site: Site) -> str:
     return text.removeprefix("Bearer ")
 
 
-@contextmanager
-def _with_state(site: Site) -> Iterator[Any]:
+def _with_state(site: Site) -> AbstractContextManager[Any]:
     """The App, of which the provider of state alone is open: tokens need no other, and no table until it is written to."""
-    app.plugin("data_mark").refuse_older(site.config.site.data)
-    with site.looked_at() as looked_at:
-        looked_at.state.open()
-        yield looked_at
+    return site.opened(only_state=True)
 
 
 def check_grants(args: argparse.Namespace, site: Any) -> None:

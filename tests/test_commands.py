@@ -316,6 +316,83 @@ def test_a_grant_that_allows_nothing_is_refused_unless_forced(
     assert app.main(["auth", verb, "--subject", "ann", "--grant", "forms/later:create", "--force"]) == 0
 
 
+OWN_COMMANDS = """
+import app
+
+class Looking(app.Command):
+    kind, help = "server own-look", "writes to what it opens itself"
+
+    def run(self, args, site):
+        with site.looked_at() as found:
+            found.open()
+            found.state.commit([app.Insert("_settings", "own", {})])
+        return 0
+
+class Opening(app.Command):
+    kind, help = "server own-open", "writes to what is open"
+
+    def run(self, args, site):
+        with site.opened() as found:
+            found.state.commit([app.Insert("_settings", "own", {})])
+        return 0
+"""
+WRITING_COMMANDS = [
+    "auth issue --subject bo --role staff", "auth link --subject ann", "auth keys rotate", "auth revoke 0123456789",
+    "auth invite --subject ann", "auth people suspend ann", "auth people", "server dead-letters redrive --all",
+    "server dead-letters drop --all", "server own-look", "server own-open",
+]  # fmt: skip
+
+
+def test_no_command_writes_to_older_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shell, data = Shell(tmp_path), tmp_path / "data"
+    shell.write(STARTER)
+    shell.write(OWN_COMMANDS, "plugins/own.py")
+    assert app.main("auth issue --subject ann --role staff".split()) == 0
+
+    def kept() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in data.rglob("*") if path.is_file()}
+
+    before = kept()
+    monkeypatch.setattr(app.plugin("data_mark"), "FORM", 2)
+    monkeypatch.setattr(app.plugin("data_mark"), "STEPS", {1: lambda given: None})
+    for typed in WRITING_COMMANDS:
+        capsys.readouterr()
+        assert app.main(typed.split()) == 2, typed
+        out, err = capsys.readouterr()
+        assert out == "", typed
+        assert "the data folder is in form 1, and this Satchel's is 2\n  start the server once" in err, (typed, err)
+    assert app.main("server check --create".split()) != 0
+    assert "in form 1, and this Satchel's is 2" in "".join(capsys.readouterr())
+    assert kept() == before
+    for typed in ("info resources", "info openapi", "server check", "server backups", "server backup"):
+        assert app.main(typed.split()) == 0, typed
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    for typed in ("server own-look", "auth invite --subject bo --role staff"):
+        assert app.main(typed.split()) == 0, typed
+
+
+@pytest.mark.parametrize("is_mounted", [False, True], ids=["missing", "mounted"])
+def test_a_data_folder_in_which_nothing_is_has_no_older_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, is_mounted: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if is_mounted:
+        (tmp_path / "data").mkdir()
+    mark = app.plugin("data_mark")
+    monkeypatch.setattr(mark, "FORM", 2)
+    monkeypatch.setattr(mark, "STEPS", {})
+    assert app.main("auth issue --subject ann --role staff".split()) == 0
+    site = app.LoadedSite(app.parse_arguments(["info", "version"]))
+    with site.claimed():
+        assert mark.mark_of(site.config.site.data)["form"] == 2
+    assert not (tmp_path / "data" / "backups").exists()
+    assert not caplog.records
+
+
 def test_check_asks_for_the_token_on_a_terminal(shell: Shell) -> None:
     token = shell.run("auth", "issue", "--subject", "ann", "--role", "staff", "--format", "short")[0]
     ours, theirs = os.openpty()
@@ -672,12 +749,12 @@ def test_check_makes_what_is_missing_only_when_it_is_told_to(shell: Shell) -> No
     }  # fmt: skip
     assert not (shell.folder / "made").exists()
     found = shell.json("server", "check", "--create", code=2)
-    assert found["created"] == ["main: folder main for 8 tables"]
+    assert found["created"] == ["main: folder main for 9 tables"]
     assert [fault["pointer"] for fault in found["faults"]] == ["providers.away"]
     shell.write(FAR_TOML.replace('kind = "far"', 'kind = "file"'))
     assert shell.json("server", "check", "--create")["created"] == []
     (shell.folder / "made").rename(shell.folder / "gone")
-    assert "created main: folder main for 8 tables\n" in shell.run("server", "check", "--create")[1]
+    assert "created main: folder main for 9 tables\n" in shell.run("server", "check", "--create")[1]
 
 
 def test_nothing_is_made_for_a_configuration_with_faults(shell: Shell) -> None:
