@@ -200,7 +200,7 @@ class Restore:
         except tomllib.TOMLDecodeError:
             is_right = False
         if not is_right:
-            hint = "write each provider as a table [providers.NAME], and data as a line of [site], before the backup"
+            hint = "write [providers.NAME], [backup] and [audit] as tables, and data as a line of [site], before the backup"
             raise ConfigError("app.toml is written in a way that --local cannot change", hint=hint)
         return changed
 
@@ -246,7 +246,7 @@ class Restore:
             path = cast(SqlProvider, provider).path
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with self._archive.open(facts["database"]) as file:
-                plugin("disk").replace_file(path, archives.chunks_of(file))
+                plugin("disk").replace_file(path, _stepped(archives.chunks_of(file), step))
             return
         for table, told in facts["tables"].items():
             self._insert(cast(Records, provider), table, told["entry"], step)
@@ -318,6 +318,13 @@ def _record_line(record: Record) -> bytes:
     return dump_json([record.key, record.version, record.value]).encode()
 
 
+def _stepped(chunks: Iterable[bytes], step: Callable[[int], None]) -> Iterator[bytes]:
+    """The same, with a step before each of them that may refuse it."""
+    for chunk in chunks:
+        step(0)
+        yield chunk
+
+
 def restore_into(path: Path, folder: Path, *, local: bool, step: Callable[[int], None] = lambda done: None) -> Value:
     """A site in a new or empty folder, which has another name until it is whole; returns the manifest."""
     partial = folder.with_name(folder.name + ".partial")
@@ -342,13 +349,15 @@ def restore_into(path: Path, folder: Path, *, local: bool, step: Callable[[int],
 
 
 def verify(path: Path, registry: Registry | None = None) -> Value:
-    """Restore an archive for a while, compare it with its manifest, and open it.
+    """Restore an archive for a while, compare it with its manifest, and open it. StorageFull before that takes the last of
+    the disk.
 
     Returns the manifest, and in it as "loose" the first files that were sent with a record and that no record names.
     """
+    step = plugin("reserve").guarded(path.parent, lambda done: None)
     with archives.scratch_in(path.parent) as scratch, closing(Restore(path, scratch / "site", registry)) as restore:
         config = restore.site(alone=True)
-        restore.providers(config, lambda done: None)
+        restore.providers(config, step)
         restore.compare(config)
         app = App(config, restore.registry)
         plugin("data_mark").write(config.site.data, restore.form, restore.version)
@@ -585,7 +594,7 @@ def _stamp(at: float) -> str:
 
 def check_folder(app: App, folder: Path) -> None:
     """Raises ConfigError if others could read what is put into a folder."""
-    for fault in plugin("backup_places").folder_faults(app.providers, folder):
+    for fault in plugin("backup_places").folder_faults(app.config, app.providers, folder):
         raise ConfigError(fault)
 
 

@@ -17,6 +17,7 @@ from app import (
     LOG,
     App,
     AppError,
+    ConfigError,
     Conflict,
     Insert,
     Job,
@@ -183,7 +184,7 @@ def _end_with_parent() -> NoReturn:
 
 
 def _made(asked: Value) -> Value:
-    """The row for a good backup, or {"failure": …}."""
+    """The row for a good backup, or {"failure": …} in words that everybody may read, with a `hint` for the log alone."""
     try:
         folder, options = Path(asked["folder"]), asked["options"]
         registry = load_registry(folder)
@@ -195,11 +196,15 @@ def _made(asked: Value) -> Value:
             archive = place.make(app, with_keys=options["keys"])
             row: Value = {"good_at": began_at, "name": archive.address, "size_bytes": archive.size_bytes, "failures": 0}
             return row | {"made": _keep_newest(place, archive, options["keep"], app.site_id(), asked["made"])}
+    except ConfigError as error:
+        return {"failure": "the place of [backup] to, or app.toml, is not right any more", "hint": error.with_hint}
     except AppError as error:
         return {"failure": error.message, "hint": error.with_hint}
+    except OSError as error:
+        return {"failure": error.strerror or type(error).__name__, "hint": str(error)}
     except Exception as error:
         LOG.error("the backup failed", exc_info=error)
-        return {"failure": f"{type(error).__name__}: {error}"}
+        return {"failure": f"an error of the program: {type(error).__name__}", "hint": f"{type(error).__name__}: {error}"}
 
 
 def _keep_newest(place: Any, new: Any, keep: int, site_id: str, known: list[str]) -> list[str]:

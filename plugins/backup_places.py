@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, cast
 from app import (
     CHUNK_BYTES,
     App,
+    AppConfig,
     AppError,
     BadRequest,
     Blob,
@@ -39,7 +40,7 @@ from app import (
 
 # ==== 1. PLACES ==================================================================================================
 # What a TARGET on the command line and `[backup] to` mean, and what is stored, listed, read and removed there.
-# uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS ASSEMBLY plugin:backup plugin:disk plugin:archives
+# uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS ASSEMBLY plugin:backup plugin:disk plugin:archives plugin:reserve
 # defines: FOLDER is_archive Archive Place FolderPlace BlobsPlace place_of default_place archive_at place_faults
 #          folder_faults
 
@@ -199,6 +200,7 @@ class BlobsPlace(Place):
         self.blobs.open()
         with plugin("archives").scratch_in(scratch) as folder:
             path = cast(Path, folder) / archive.name
+            plugin("reserve").Reserve("the backup", path).check("fetching", needs_bytes=archive.size_bytes)
             with path.open("wb") as file, closing(self.blobs.read(self._at(archive.name))) as reader:
                 file.writelines(reader)
             yield path
@@ -323,15 +325,18 @@ def _to_faults(to: str, config: Config, providers: Mapping[str, Provider]) -> It
     if isinstance(place, BlobsPlace):
         yield from _blobs_faults(config, providers, place.name, place.folder)
     else:
-        yield from folder_faults(providers, cast(FolderPlace, place).folder)
+        yield from folder_faults(config, providers, cast(FolderPlace, place).folder)
 
 
-def folder_faults(providers: Mapping[str, Provider], folder: Path) -> Iterator[str]:
+def folder_faults(config: Config, providers: Mapping[str, Provider], folder: Path) -> Iterator[str]:
     """Why no backup may go to a folder."""
     real = Path(os.path.realpath(folder))
-    for name, provider in providers.items():
-        if provider.serves_places and any(real.is_relative_to(os.path.realpath(place)) for place in provider.places()):
-            yield f"{folder} is in a folder that provider {name} serves, where others can read it: name another one"
+    served = [(f"provider {name}", place) for name, one in providers.items() if one.serves_places for place in one.places()]
+    apps = [one for one in config.resources if isinstance(one, AppConfig)]
+    served += [(f"apps/{one.name}", one.static) for one in apps if one.static]
+    for name, place in served:
+        if real.is_relative_to(os.path.realpath(place)):
+            yield f"{folder} is in a folder that {name} serves, where others can read it: name another one"
 
 
 def _blobs_faults(config: Config, providers: Mapping[str, Provider], name: str, folder: str) -> Iterator[str]:
@@ -347,7 +352,8 @@ def _blobs_faults(config: Config, providers: Mapping[str, Provider], name: str, 
             yield f"{name}/{folder} is in files/{one.name}, where others can read it: name another folder of {name}"
     if provider.serves_places:
         place = provider.places()[0] / folder
-        yield from folder_faults({other: one for other, one in providers.items() if other not in same}, place)
+        others = {other: one for other, one in providers.items() if other not in same}
+        yield from folder_faults(config, others, place)
 
 
 def _is_same_store(config: Config, one: str, other: str) -> bool:

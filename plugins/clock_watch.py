@@ -170,13 +170,16 @@ def share_ids(site: Any) -> None:
 
 def _map_ids(path: Path) -> None:
     global _shared
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         state = os.fstat(descriptor)
         if _shared == (path, state.st_ino, state.st_dev):
             return
-        if state.st_size < 256:
-            os.ftruncate(descriptor, 256)
+        if state.st_size < 256:  # written, not truncated to: a process that writes to memory without a disk behind it is
+            os.write(descriptor, bytes(256))  # killed; and appended, as another process may have begun
+            os.fsync(descriptor)
+            if os.fstat(descriptor).st_size < 256:  # a disk that was full after some of them
+                return
         view = memoryview(mmap.mmap(descriptor, 256)).cast("Q")
     finally:
         os.close(descriptor)

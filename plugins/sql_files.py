@@ -187,13 +187,16 @@ class SqlFiles(ABC):
                 self._drop_oldest()
         return result
 
-    def _drop_oldest(self) -> None:
+    def _drop_oldest(self, keep_bytes: int = REPLACED_KEPT_BYTES) -> None:
+        """Drop replaced bytes before their time; of them all but so many stay, and with 0 none."""
         with self.reading("looking at replaced blobs") as connection:
             sql = "select content, -size_bytes from _loose where size_bytes < 0 order by expires_at desc, content desc"
             rows = connection.execute(sql, ()).fetchall()
         sums = list(accumulate(size for _, size in rows))
         old = [
-            content for (content, _), upto in zip(rows, sums, strict=True) if upto > REPLACED_KEPT_BYTES and upto > sums[0]
+            content
+            for (content, _), upto in zip(rows, sums, strict=True)
+            if upto > keep_bytes and (upto > sums[0] or not keep_bytes)
         ]
         for content in reversed(old):
             self._drop(content, math.inf)
@@ -335,7 +338,8 @@ class SqliteFiles(SqlFiles):
 
     def remove(self, path: str, *, if_match: str | None = None) -> None:
         super().remove(path, if_match=if_match)
-        self._drop_replaced()
+        with suppress(AppError):  # it is removed, whatever comes of this
+            self._drop_replaced()
 
     def check_room(self) -> None:
         """StorageFull before an upload takes the last of the disk: to remove what it staged takes room too."""
@@ -344,6 +348,7 @@ class SqliteFiles(SqlFiles):
             self._database.reserve.check("staging")
 
     def _drop_replaced(self) -> None:
-        """Wait for no reader of replaced bytes where the disk is nearly full: their pages are used anew."""
-        if self._database.reserve.lacks():
-            self.sweep(self.clock() + REPLACED_KEPT_S)
+        """Wait for no reader of replaced bytes where the disk is nearly full: their pages are used anew. What was staged
+        stays: whoever staged it may publish it yet."""
+        if self._database.reserve.lacks() and self.has_files():
+            self._drop_oldest(0)

@@ -169,6 +169,7 @@ def test_a_provider_and_a_folder_are_told_apart(sites: Callable[..., Site], tmp_
         ('[backup]\nto = "disk/docs"\n', "backup.to", "is in files/docs"),
         ('[backup]\nto = "disk/docs/deep"\n', "backup.to", "is in files/docs"),
         ('[backup]\nto = "./share/kept"\n', "backup.to", "others can read it"),
+        ('[backup]\nto = "./pub/kept"\n[apps.pub]\nstatic = "pub"\n', "backup.to", "others can read it"),
         (f'[backup]\nto = "web"\n{WEB}', "backup.to", "no files"),
         ('[backup]\nto = "./kept"\nevery = "10s"\n', "backup.every", "at least one minute"),
         ('[backup]\nto = "./kept"\nevery = "often"\n', "backup.every", "duration"),
@@ -182,6 +183,7 @@ def test_a_provider_and_a_folder_are_told_apart(sites: Callable[..., Site], tmp_
     ],
 )  # fmt: skip
 def test_settings_that_cannot_be_meant_are_refused(tables: str, at: str, problem: str, tmp_path: Path) -> None:
+    (tmp_path / "pub").mkdir()
     with pytest.raises(ConfigError) as refused:
         Site(tmp_path, MAIN + SHARE + FORM + tables)
     [fault] = refused.value.faults
@@ -303,6 +305,8 @@ def test_a_backup_that_fails_is_loud_tried_again_and_removes_nothing(
     told = backup_job.condition(site.app, whole)
     assert (told["failures"], told["age_s"] >= 3600) == (3, True)
     assert "the last backup failed" in told["why"]
+    assert str(tmp_path) not in told["why"], "everybody may read it"
+    assert str(tmp_path) in caplog.text, "which helps the operator"
     assert [one.levelname for one in caplog.records if "the backup failed" in one.message] == ["ERROR"] * 3
     gauges = {one["name"]: one["samples"] for one in app.plugin("metrics").samples(site.app)}
     assert gauges["satchel_backup_failures"] == [{"labels": {}, "value": 3}]

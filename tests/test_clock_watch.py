@@ -1,5 +1,7 @@
 """A clock that jumps: nothing is swept by it, ids go on, and what was issued stays good."""
 
+import errno
+import os
 import subprocess
 import sys
 import threading
@@ -268,6 +270,29 @@ def test_after_the_year_after_next_ids_go_on_by_counting(tmp_path: Path) -> None
     now = time.time()
     far, *later = app.new_id(now + YEARS), *(app.new_id(now) for _ in range(5000))
     assert [far, *later] == sorted([far, *later])
+
+
+def test_where_the_ids_of_a_node_have_no_room_each_process_goes_on_from_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory of a file without room on its disk ends the process that writes there."""
+    config = SimpleNamespace(site=SimpleNamespace(data=tmp_path))
+    site = SimpleNamespace(config=config, clock=lambda: 1.0, audit_stores=list)
+    written: list[int] = []
+
+    def full(descriptor: int, data: bytes) -> int:
+        written.append(len(data))
+        raise OSError(errno.ENOSPC, "no space")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", full)
+        WATCH.share_ids(site)
+    assert (written, WATCH._shared) == ([256], ())
+    first = app.new_id(1.0)
+    WATCH.share_ids(site)
+    assert WATCH._shared[0] == tmp_path / "ids"
+    assert (tmp_path / "ids").stat().st_size == 256
+    assert app.new_id(1.0) > first
 
 
 # ---- what else hangs on the clock

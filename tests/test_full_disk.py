@@ -19,7 +19,7 @@ import pytest
 import app
 from app import Caller, StorageFull
 from tests.http_client import Server, serving
-from tests.sites import Site
+from tests.sites import Site, Time
 
 RESERVE = app.plugin("reserve")
 MB = 1_000_000
@@ -133,6 +133,71 @@ def test_what_was_deleted_from_a_database_makes_room_at_once(tmp_path: Path, dis
     refused(lambda: site.put("files/docs/new", body=b"x"))
     disk.left = MB // 2  # the log of the database could not take it
     refused(lambda: site.put("files/blobs/newer", body=b"x"))
+    site.app.close()
+
+
+def test_what_was_staged_stays_where_a_full_disk_drops_replaced_bytes(tmp_path: Path, disk: Disk) -> None:
+    """Whoever staged it nearly a day ago, as the clock says, may publish it yet."""
+    site = Site(tmp_path, TOML.replace("{main}", MAIN["sql"]))
+    base: Any = site.app.providers["base"]
+    clock = base.clock = Time()
+    base.write("old", [b"x" * 1000])
+    staged = base.stage([b"held"])
+    clock.now += 23.5 * 3600
+    disk.left = 1 * MB
+    base.remove("old")
+    with base.reading("looking") as connection:
+        assert connection.execute("select count(*) from _loose where size_bytes < 0").fetchone() == (0,)
+    disk.left = 20 * MB
+    base.publish(staged, "held")
+    assert b"".join(base.read("held")) == b"held"
+    site.app.close()
+
+
+def test_a_file_is_removed_whatever_comes_of_what_was_replaced(
+    tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = Site(tmp_path, TOML.replace("{main}", MAIN["sql"]))
+    site.put("files/blobs/one", body=b"x")
+    disk.left = 1 * MB
+    tried = []
+
+    def full(self: Any, *_: Any) -> None:
+        tried.append(self)
+        raise StorageFull("not even that")
+
+    monkeypatch.setattr(app.plugin("sql_files").SqlFiles, "_drop", full)
+    site.delete("files/blobs/one")
+    assert tried
+    assert site.items("files/blobs") == []
+    site.app.close()
+
+
+def test_a_backup_leaves_the_last_of_the_disk_when_it_is_tried_out_and_fetched_too(
+    tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toml = TOML.replace("{main}", MAIN["sql"])
+    (tmp_path / "app.toml").write_text(toml)
+    site = Site(tmp_path, toml)
+    backup, places = app.plugin("backup"), app.plugin("backup_places")
+    path = backup.make(site.app, tmp_path / "kept", with_keys=False)
+    base: Any = site.app.providers["base"]
+    far = places.BlobsPlace("base", base, "far")
+    far._send(path, path.name)
+    [archive] = far.archives()
+    disk.left = 3 * MB + archive.size_bytes - 1
+    with pytest.raises(StorageFull, match="the backup"), far.here(archive, tmp_path):
+        pass
+    disk.left = 20 * MB
+    real = backup.Restore._fill
+
+    def fills(self: Any, *args: Any) -> None:
+        disk.left = 1 * MB
+        real(self, *args)
+
+    monkeypatch.setattr(backup.Restore, "_fill", fills)
+    with pytest.raises(StorageFull, match="the backup: writing"):
+        backup.verify(path)
     site.app.close()
 
 
