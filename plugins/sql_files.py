@@ -294,7 +294,7 @@ class SqlFiles(ABC):
 
 # ==== 2. SQLITE ==================================================================================================
 # Files in a database of SQLite.
-# uses: PROVIDERS FILES
+# uses: ERRORS PROVIDERS FILES
 # defines: SqliteFiles
 
 _SCHEMA = """
