@@ -61,10 +61,11 @@ from app import (
 # uses: VALUES
 # defines: INVITATION_S rights beyond in_words
 
+_TOGETHER = {"change records of, delete": "change and delete", "files in, delete files from": "and delete files in"}
 _ALL = {"files": "all files", "forms": "all forms", "views": "all views", "apps": "all apps", "admin": "the administration"}
 INVITATION_S = 7 * 86_400  # for how long an invitation can be taken up
 _ACTION_WORDS = {
-    "files": {"read": "see", "create": "add to", "update": "replace in", "delete": "delete from"},
+    "files": {"read": "see", "create": "add to", "update": "replace files in", "delete": "delete files from"},
     "forms": {"read": "look up", "create": "fill in", "update": "change records of", "delete": "delete records of"},
 }
 
@@ -117,7 +118,10 @@ def _named(grant: Grant, words: Mapping[str, str]) -> str:
     if len(grant.actions) == len(Action):
         return "do everything with"
     usual = {"read": "see", "create": "add to", "update": "change", "delete": "delete from"} | dict(words)
-    return ", ".join(usual[action] for action in Action if action in grant.actions)
+    said = ", ".join(usual[action] for action in Action if action in grant.actions)
+    for two, one in _TOGETHER.items():
+        said = said.replace(two, one)
+    return said
 
 
 # ==== 2. PEOPLE ==================================================================================================
@@ -261,7 +265,9 @@ class People(Form):
         match request.path, request.action:
             case (), Action.READ if "_new" in request.params:
                 params = {name: text for name, text in request.params.items() if name != "_new"}
-                return self._show(request._replace(params=params), scope)
+                answer = self._show(request._replace(params=params), scope).respond(())
+                answer.page = {**answer.page, "title": "Invite somebody"}
+                return plan_of(answer)
             case (), Action.READ:
                 return self._list(request, scope)
             case (), _:

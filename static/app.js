@@ -69,3 +69,13 @@ document.addEventListener("keydown", (event) => {
 // A page that answers with faults puts the reader at their summary.
 const faults = document.querySelector("[role=alert][tabindex]");
 if (faults) faults.focus();
+
+// What is shown once can be copied by a button.
+for (const button of document.querySelectorAll("button[data-copy]")) {
+  if (!navigator.clipboard) continue;
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(button.dataset.copy);
+    button.textContent = button.dataset.done;
+  });
+}

@@ -1,11 +1,13 @@
 % rebase('layout.tpl', title=("Error: " if page.errors else "") + title)
 <div class="narrow">
 <h1><bdi>{{page.name or page.subject}}</bdi></h1>
+% if page.name or page.email:
 <p class="note"><bdi>{{page.subject}}</bdi>\\
-% if page.email:
- · <bdi>{{page.email}}</bdi>
-% end
+%   if page.email:
+ · <bdi>{{page.email}}</bdi>\\
+%   end
 </p>
+% end
 <p>You may: <bdi>{{page.rights}}</bdi>.</p>
 % if page.token:
 <div class="notice good" role="status">
