@@ -8736,9 +8736,8 @@ class Builder:
             entries.append({"type": "admin", "address": address, "title": _BUILT_IN[address], "icon": "", "note": ""})
         self.resources[""] = Home(entries, self._opens)
         self.indexes = {kind: Home(entries, self._opens, kind) for kind in RESOURCE_TYPES}
-        lists: list[Resource] = plugin("admin").lists(state, self.audit_stores(), self.locale)
         titles = {one["address"]: one["title"] for one in entries}
-        lists.append(plugin("people").resource(self.config, state, titles, self.locale))
+        lists: list[Resource] = plugin("admin").lists(state, self.audit_stores(), self.config, titles, self.locale)
         self.resources |= {f"admin/{one.name}": one for one in lists}
 
     def audit_stores(self) -> list[Records]:
@@ -9188,7 +9187,7 @@ class App:
         self.began_at = clock()
         self.queues: Callable[[], Mapping[str, str]] = dict  # states of the queues that this server works on, by name
         if built.state is not None:
-            self.resources["admin/metrics"] = plugin("admin").Metrics(lambda: plugin("metrics").samples(self))
+            plugin("admin").join(self)
 
     @property
     def authority(self) -> Authority:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from app import (
     COUNT_S,
     COUNTED,
     FORMAT_HELP,
     LOST,
+    App,
     BadRequest,
     Column,
     Condition,
+    Config,
     Damaged,
     Page,
     Plan,
@@ -44,24 +46,36 @@ if TYPE_CHECKING:
 
 # ==== 1. ADMIN ===================================================================================================
 # Resources of the type admin, which no app.toml declares.
-# uses: ERRORS VALUES CONTRACTS RESOURCES PROVIDERS plugin:locale
-# defines: lists AdminTable Metrics
+# uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES PROVIDERS ASSEMBLY plugin:admin_tokens plugin:locale plugin:metrics
+#       plugin:people
+# defines: TOKENS SESSIONS lists join AdminTable Metrics
 
 _AUDIT = (
     "at", "subject", "action", "resource", "record", "outcome", "code", "changes", "before", "after", "door", "client",
     "count", "token_id", "request_id",
 )  # fmt: skip
-_TOKENS = ("subject", "label", "grants", "roles", "issued_at", "expires_at", "used_at", "revoked_at")
-_SESSIONS = ("subject", "jti", "created_at", "expires_at")
+TOKENS = ("subject", "label", "grants", "roles", "issued_at", "expires_at", "used_at", "revoked_at")
+SESSIONS = ("subject", "jti", "created_at", "expires_at")
 
 
-def lists(state: Records, audit_stores: Sequence[Records], locale: Locale) -> list[AdminTable]:
-    """The audit trail, merged over the places where its entries are; tokens and sessions."""
+def lists(
+    state: Records, audit_stores: Sequence[Records], config: Config, titles: Mapping[str, str], locale: Locale
+) -> list[Resource]:
+    """The audit trail, merged over the places where its entries are; people, tokens and sessions. `titles` are those of what
+    the site has, by address."""
+    tokens = plugin("admin_tokens")
     return [
         AdminTable("audit", _AUDIT, audit_stores, locale),
-        AdminTable("tokens", _TOKENS, [state], locale),
-        AdminTable("sessions", _SESSIONS, [state], locale, secret=True),
+        plugin("people").resource(config, state, titles, locale),
+        tokens.Tokens(state, config, titles, locale),
+        tokens.Sessions(state, locale),
     ]
+
+
+def join(app: App) -> None:
+    """Let the built-in resources ask what only the whole App knows."""
+    app.resources["admin/metrics"] = Metrics(lambda: plugin("metrics").samples(app))
+    cast(Any, app.resources["admin/tokens"]).authority = lambda: app.authority
 
 
 def _newest(sources: Iterable[Iterable[Record]]) -> Iterator[Record]:

@@ -318,3 +318,62 @@ def test_what_a_grant_allows_is_said_in_words() -> None:
     }  # fmt: skip
     assert {text: words([parse_grant(text)], titles) for text in said} == said
     assert words([], titles) == "nothing yet"
+
+
+# ---- tokens and sessions, by JSON
+
+
+def test_a_token_is_issued_once_used_and_revoked_by_json(site: Site, admin: str) -> None:
+    sent = {"subject": "robot", "grants": ["forms/leave:create"], "expires": "90d", "label": "intake"}
+    made = site.send("/admin/tokens", sent, admin, Idempotency_Key="k")
+    assert made.status == 201, made.text
+    jti, token = made.json["jti"], made.json["token"]
+    assert made["Location"] == f"/admin/tokens/{jti}"
+    assert "token" not in site.send("/admin/tokens", sent, admin, Idempotency_Key="k").json
+    assert site.get("/forms/leave", token).status == 200
+    assert site.get(f"/admin/tokens/{jti}", admin).json["label"] == "intake"
+    assert [site.ask("DELETE", f"/admin/tokens/{jti}", token=admin).status for _ in range(2)] == [204, 204]
+    assert site.get("/forms/leave", token).status == 401
+    assert site.ask("DELETE", "/admin/tokens/nosuch", token=admin).status == 404
+    short = site.send("/admin/tokens", sent | {"format": "short"}, admin).json["token"]
+    assert short.startswith("stl_")
+
+
+@pytest.mark.parametrize(
+    ("sent", "pointer"),
+    [
+        ({}, "/subject"),
+        ({"subject": "a"}, ""),
+        ({"subject": "a", "grants": "x"}, "/grants"),
+        ({"subject": "a", "roles": ["nosuch"]}, "/roles/0"),
+        ({"subject": "a", "grants": ["**:read"], "expires": "1month"}, "/expires"),
+        ({"subject": "a", "grants": ["**:read"], "expires": 5.5}, "/expires"),
+        ({"subject": "a", "grants": ["**:read"], "format": "xml"}, "/format"),
+        ({"subject": 5, "grants": ["**:read"]}, "/subject"),
+        ({"subject": "a", "grants": ["**:read"], "own": True}, "/own"),
+    ],
+)
+def test_a_token_that_cannot_be_is_refused_by_its_place(site: Site, admin: str, sent: Any, pointer: str) -> None:
+    reply = site.send("/admin/tokens", sent, admin)
+    assert reply.status == 422, reply.text
+    assert pointer in {one["pointer"] for one in reply.json["errors"]}
+
+
+def test_nobody_issues_a_token_for_more_than_he_holds_or_for_whoever_is_suspended(site: Site, admin: str) -> None:
+    helper = site.token("admin/tokens:*", "forms/leave:create", subject="helper")
+    fits = site.send("/admin/tokens", {"subject": "robot", "grants": ["forms/leave:create"]}, helper)
+    assert fits.status == 201
+    for sent in ({"grants": ["**:*"]}, {"grants": ["forms/leave:read"]}, {"roles": ["staff"]}):
+        assert site.send("/admin/tokens", {"subject": "robot"} | sent, helper).status == 403
+    assert site.send("/admin/tokens", {"subject": "robot", "grants": ["nonsense"]}, helper).status == 400
+    invite(site, admin, subject="bo", suspended=True)
+    assert site.send("/admin/tokens", {"subject": "bo", "grants": ["forms/leave:create"]}, admin).status == 422
+
+
+def test_a_session_is_seen_and_ended_by_json(site: Site, admin: str) -> None:
+    cookie = signed_in(site, invite(site, admin, subject="bo", roles=["staff"]))
+    [row] = [one for one in site.get("/admin/sessions", admin).json["items"] if one["subject"] == "bo"]
+    assert site.ask("DELETE", f"/admin/sessions/{row['id']}", token=cookie).status == 403
+    assert site.ask("DELETE", f"/admin/sessions/{row['id'][:3]}", token=admin).status == 404
+    assert site.ask("DELETE", f"/admin/sessions/{row['id']}", token=admin).status == 204
+    assert site.get("/forms/leave", cookie).status == 401
