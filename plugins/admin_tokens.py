@@ -70,7 +70,7 @@ class Tokens(admin.AdminTable):
     def handle(self, request: Request, scope: Scope) -> Plan:
         match request.path, request.action:
             case (), Action.READ:
-                return cast(Plan, super().handle(request, scope))
+                return super().handle(request, scope)
             case (), _:
                 return self._issued(request, scope)
         no_params(request)
@@ -151,7 +151,7 @@ class Sessions(admin.AdminTable):
 
     def handle(self, request: Request, scope: Scope) -> Plan:
         if not request.path:
-            return cast(Plan, super().handle(request, scope))
+            return super().handle(request, scope)
         no_params(request)
         wanted = Query("_sessions", (Condition("id", "prefix", request.path[0]),), limit=2)
         found = self.records.find(wanted).items if self.records and len(request.path[0]) >= _ID_LETTERS else []
@@ -162,4 +162,4 @@ class Sessions(admin.AdminTable):
         return Plan(respond=lambda blobs: Response(), changes=[ended])
 
     def _row(self, record: Record) -> Value:
-        return cast(Value, super()._row(record) | {"id": record.key[:_ID_LETTERS]})
+        return super()._row(record) | {"id": record.key[:_ID_LETTERS]}
