@@ -13,6 +13,7 @@ from app import (
     BadRequest,
     Blob,
     Change,
+    Column,
     Condition,
     Config,
     Endpoint,
@@ -147,6 +148,7 @@ class Sessions(admin.AdminTable):
 
     def __init__(self, state: Records, locale: Any) -> None:
         super().__init__("sessions", admin.SESSIONS, [state], locale, secret=True)
+        self.columns = (*self.columns, Column("id", "Id"))
         self.records = state
 
     def handle(self, request: Request, scope: Scope) -> Plan:

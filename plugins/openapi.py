@@ -523,6 +523,28 @@ class Description:
                 "list", "its rows", _list_answer(page, ref(row)), [*_params(*_LISTING), *newest, *filters]
             )
         }
+        if base.endswith("/tokens"):
+            self._tokens(ref(row), base)
+        elif base.endswith("/sessions"):
+            ends = self._operation("end", "end a session", {"204": _answer("it has ended", None)})
+            self.paths[f"{base}/{{id}}"] = {"parameters": [_parameter("id", _KEY, "path")], "delete": ends}
+
+    def _tokens(self, row: Value, base: str) -> None:
+        """What is done with tokens beside listing them."""
+        texts: Value = {"type": "array", "items": _TEXT}
+        asked = {"subject": _TEXT, "grants": texts, "roles": texts, "expires": _TEXT, "label": _TEXT}
+        sent = _object(asked | {"format": {"type": "string", "enum": ["jwt", "short"]}}, ("subject",))
+        ref_sent = ref(self._schema("admin tokens", "Input", sent))
+        secret = {"token": _TEXT | {"description": "the token, which is shown this once"}, "jti": _TEXT}
+        issued = ref(self._schema("admin tokens", "Issued", {"type": "object", "properties": secret, "required": ["jti"]}))
+        made = {"201": _answer("the token", _content(issued), "Location", "Idempotency-Replayed")}
+        once = _params("IdempotencyKey")
+        self.paths[base]["post"] = self._operation("issue", "issue one", made, once, body=_content(ref_sent))
+        found = {"200": _answer("its row", _content(row))}
+        self.paths[f"{base}/{{jti}}"] = {
+            "parameters": [_parameter("jti", _KEY, "path")], "get": self._operation("get", "one of them", found),
+            "delete": self._operation("revoke", "revoke", {"204": _answer("it is revoked", None)}),
+        }  # fmt: skip
 
     def _files(self, one: Value, base: str) -> None:
         form = _content(ref("FileUpload"), "multipart/form-data")

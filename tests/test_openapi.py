@@ -49,13 +49,15 @@ def test_every_operation_answers_what_it_describes(site: Site) -> None:
     token = site.token("**:*")
     record = site.send("/forms/leave", LEAVE, token).json
     samples = {"/forms/leave": LEAVE, "/forms/open": {"text": "x"}, "/forms/papers": {"name": "ann"}}
+    samples["/admin/tokens"] = {"subject": "robot", "grants": ["forms/leave:create"]}
+    jti = site.send("/admin/tokens", samples["/admin/tokens"], token).json["jti"]
     tried = 0
     for path, method, operation in sorted(operations(described(site, token)), key=lambda one: one[1] == "delete"):
         if path.startswith(("/files/pics", "/admin/people")) or (path != "/forms/leave/records/{id}" and "{id}" in path):
             continue
         if method == "post" and path.endswith("/records"):
             path = path.removesuffix("/records")
-        target = path.replace("{id}", record["id"]).replace("{path}", "a.txt")
+        target = path.replace("{id}", record["id"]).replace("{path}", "a.txt").replace("{jti}", jti)
         answer: Any
         if path.startswith("/files") and method == "post":
             answer = site.upload(target.removesuffix("a.txt") + "/", ("file", f"{tried}.txt", b"bytes"), token=token)
@@ -83,7 +85,7 @@ def test_what_is_described_is_what_resources_answer(site: Site) -> None:
         for one in resource.endpoints if address.startswith(("files/", "forms/", "views/", "admin/")) else ():
             for field in getattr(resource, "shares", ()) if "FIELD" in one.path else ("",):
                 inner = one.path.replace("ID", "{id}").replace("PATH", "{path}").replace("FIELD", field)
-                inner = inner.replace("SUBJECT", "{subject}")
+                inner = inner.replace("SUBJECT", "{subject}").replace("JTI", "{jti}")
                 path = "/".join(filter(None, (f"/{address}", inner)))
                 own = {"POST"} if address.startswith("files/") else set()  # of plugins/uploads.py
                 wanted |= {(path, method) for method in {*app.methods_of(one), *own} if method != "HEAD"}
