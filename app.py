@@ -5798,6 +5798,7 @@ class Authority:
         proof, session_id = self._holder(row, now), secrets.token_urlsafe(32)
         expires_at = int(min(now + self._auth.session_s, proof.until))
         value: Value = {"jti": proof.token.jti, "subject": proof.token.subject, "created_at": int(now), "used_at": int(now)}
+        value |= {"by_link": True} if "expires_at" in row and not row["jti"] else {}
         writes.append(Insert("_sessions", secret_digest(session_id), value | {"expires_at": expires_at}))
         caller = self._caller(proof._replace(session=secret_digest(session_id)))
         return session_id, expires_at - int(now), caller, writes

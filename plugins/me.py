@@ -31,6 +31,7 @@ from app import (
     Update,
     Value,
     Write,
+    is_key,
     json_answer,
     plugin,
     rfc3339,
@@ -44,6 +45,7 @@ from app import (
 
 _MOST_BYTES = 65536
 _TOKEN_S = {"30d": 30 * 86_400, "90d": 90 * 86_400, "1y": 365 * 86_400}
+_FRESH_S = 3600  # for so long after it signed somebody in a link stands for a password that was forgotten
 _TIMES = ("created_at", "issued_at", "used_at", "expires_at")
 
 
@@ -66,6 +68,8 @@ class Me(Route):
             return self._shown(exchange, site, caller, person)
         if person is None:
             raise Forbidden("only people who were invited change something here")
+        if not _is_oneself(caller):
+            raise Forbidden("what is one's own is changed by whoever is signed in as himself, and by no token")
         sent = self._sent(exchange)
         try:
             done = self._do(str(sent.get("do", "")), sent, exchange, site, caller, person)
@@ -133,7 +137,8 @@ class Me(Route):
         rows = {kind: list(map(in_words, facts[kind])) for kind in ("sessions", "tokens")}
         titles = cast(Any, site.resources["admin/people"]).titles
         page = {
-            **facts, **rows, "crumbs": [], "is_person": person is not None, "token": token, "action": exchange.path,
+            **facts, **rows, "crumbs": [], "is_person": person is not None and _is_oneself(caller),
+            "asks_old": self._asks_old(site, caller), "token": token, "action": exchange.path,
             "rights": plugin("people").in_words(caller.grants, titles), "expires": list(_TOKEN_S),
             "errors": {fault.pointer.removeprefix("/"): fault.detail for fault in error.faults} if error else {},
         }  # fmt: skip
@@ -167,13 +172,10 @@ class Me(Route):
     def _new_password(self, sent: Value, exchange: Exchange, site: App, caller: Caller, person: Record) -> Value:
         """Set or change the password; the person's other sessions end."""
         passwords, old, new = plugin("passwords"), _text(sent.get("old")), _text(sent.get("new"))
-        has_one = site.state.get(PASSWORDS, caller.subject) is not None
         faults = [fault._replace(pointer="/new") for fault in passwords.faults(new, _about(person))]
         if "again" in sent and sent["again"] != new:
             faults.append(Fault("/again", "again", "is not the same"))
-        if not caller.session:
-            raise Forbidden("a password is set by whoever is signed in, and by no token")
-        if has_one:
+        if self._asks_old(site, caller):
             site.office.throttle.check(f"password {caller.subject}")
             if not passwords.is_right(site.state, caller.subject, old):
                 site.office.throttle.failed(f"password {caller.subject}")
@@ -185,14 +187,21 @@ class Me(Route):
         self._commit(site, exchange, caller, "password", [kept, *_ended(others, site.clock())])
         return {"done": "The password is set. You are signed out everywhere else."}
 
+    def _asks_old(self, site: App, caller: Caller) -> bool:
+        """Whether the old password is asked for: not if it was forgotten, and a newer link has just signed the person in."""
+        kept = site.state.get(PASSWORDS, caller.subject) if is_key(caller.subject) else None
+        session = site.state.get("_sessions", caller.session) if kept and caller.session else None
+        if kept is None or session is None or not session.value.get("by_link"):
+            return kept is not None
+        since = session.value["created_at"]
+        return not (since > kept.value.get("changed_at", 0) and site.clock() - since < _FRESH_S)
+
     def _new_token(self, sent: Value, exchange: Exchange, site: App, caller: Caller) -> Value:
         """A token for a program of one's own, shown once: it never allows more than its person may at that moment."""
         label, expires = _text(sent.get("label")), _text(sent.get("expires", "90d"))
         if expires not in _TOKEN_S:
             fault = Fault("/expires", "expires", f"must be one of {', '.join(_TOKEN_S)}")
             raise Invalid("the token cannot be made", faults=[fault])
-        if not caller.session:
-            raise Forbidden("a token is made by whoever is signed in, and by no other token")
         grants = ["**:read"] if sent.get("read_only") in (True, "true") else ["**:*"]
         made = site.office.issue(caller, caller.subject, grants, [], _TOKEN_S[expires], label, own=True)
         short = _text(sent.get("format", "short")) != "jwt"
@@ -201,6 +210,11 @@ class Me(Route):
     def _commit(self, site: App, exchange: Exchange, caller: Caller, action: str, writes: Sequence[Write]) -> None:
         entry = site.audit.entry(caller, "http", exchange.id, f"admin/people/{quote(caller.subject, safe='')}", action)
         site.state.commit([*writes, site.audit.insert(entry)])
+
+
+def _is_oneself(caller: Caller) -> bool:
+    """Whether a person is signed in, and neither a token asks nor a session that was opened with one: those may do less."""
+    return bool(caller.session) and not caller.token_id
 
 
 def _ended(sessions: Sequence[Record], now: float) -> list[Write]:

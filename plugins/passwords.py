@@ -7,11 +7,12 @@ import hashlib
 import hmac
 import re
 import secrets
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
-from app import PASSWORDS, Fault, Insert, Records, Unauthenticated, Update, Value, bundled_text, is_key
+from app import PASSWORDS, Fault, Insert, Records, Unauthenticated, Update, Value, bundled_text, check_text, is_key
 
 # ==== 1. PASSWORDS ===============================================================================================
 # scrypt (RFC 7914), which takes 16 MiB and some tenths of a second; the parameters stand in what is kept, so that they can
@@ -25,7 +26,9 @@ _COST, _BLOCK, _TIMES = 2**14, 8, 5  # n, r and p, as OWASP's Password Storage C
 
 def faults(password: str, about: Iterable[str] = ()) -> Iterator[Fault]:
     """What is wrong with a new password; `about` are texts that are known of the person, such as the name."""
-    if len(password) < SHORTEST:
+    if problem := check_text(password):
+        yield Fault("/password", "text", problem)
+    elif len(password) < SHORTEST:
         yield Fault("/password", "minLength", f"must have at least {SHORTEST} characters, such as a few words")
     elif len(password) > LONGEST:
         yield Fault("/password", "maxLength", f"must have at most {LONGEST:,} characters")
@@ -61,7 +64,8 @@ def fits(password: str, kept_as: str) -> bool:
 
 def _scrypt(password: str, salt: bytes, cost: int, block: int, times: int) -> bytes:
     most_bytes = 256 * cost * block
-    return hashlib.scrypt(password.encode(), salt=salt, n=cost, r=block, p=times, maxmem=most_bytes, dklen=32)
+    typed = unicodedata.normalize("NFC", password).encode(errors="surrogatepass")  # keyboards differ in the form
+    return hashlib.scrypt(typed, salt=salt, n=cost, r=block, p=times, maxmem=most_bytes, dklen=32)
 
 
 def _text(data: bytes) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import secrets
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, cast
 from urllib.parse import quote
 
@@ -42,6 +45,7 @@ from app import (
     Update,
     Value,
     Write,
+    compose,
     how_many,
     is_key,
     line_problem,
@@ -78,7 +82,8 @@ def rights(person: Value, roles: Mapping[str, Sequence[Grant]]) -> tuple[Grant, 
 
 def beyond(caller: Caller, grants: Iterable[Grant]) -> list[Grant]:
     """Those of the grants that allow something which the caller may not do."""
-    deepest = max((len(one.pattern) for one in caller.grants), default=0) + 1
+    held = [one for limit in (caller.grants, *caller.ceilings) for one in limit]
+    deepest = max((len(one.pattern) for one in held), default=0) + 1
     return [one for one in grants if not all(_may(caller, one, address) for address in _examples(one.pattern, deepest))]
 
 
@@ -129,6 +134,7 @@ def _named(grant: Grant, words: Mapping[str, str]) -> str:
 # uses: ERRORS VALUES CONFIG CONTRACTS AUTH RESOURCES RIGHTS plugin:tokens
 # defines: resource standing first_sign_in invited ended_sessions ended_tokens used_up_links People
 
+_SEEMS_PROGRAM = re.compile("(cli|service):", re.IGNORECASE)  # as callers that are no people are named
 _OFFERED = {"files": ("read", "create", "update,delete"), "forms": ("create", "read", "update,delete"), "admin": ("*",)}
 
 
@@ -167,9 +173,22 @@ def _offered(titles: Mapping[str, str]) -> Iterator[Grant]:
 def standing(records: Records, subject: str) -> Record | None:
     """The row of a person; None if there is none of that name. Raises Unauthenticated if the person is suspended."""
     row = records.get(PEOPLE, subject) if is_key(subject) else None
-    if row and (row.damage or row.value.get("suspended")):
+    if row and _is_damaged(row):
+        raise Unauthenticated("the row of this person is damaged")
+    if row and row.value.get("suspended"):
         raise Unauthenticated("this person is suspended")
     return row
+
+
+def _is_damaged(row: Record) -> bool:
+    """Whether what is stored of a person does not say what he may do."""
+    named = [row.value.get(name, []) for name in ("roles", "groups", "grants")]
+    if row.damage or not all(isinstance(one, list) and all(isinstance(text, str) for text in one) for one in named):
+        return True
+    with suppress(BadRequest):
+        _ = rights(row.value, {})
+        return False
+    return True
 
 
 def first_sign_in(state: Records, now: float) -> tuple[str, list[Write]]:
@@ -202,8 +221,8 @@ def ended_sessions(records: Records, subject: str, now: float) -> Iterator[Chang
 def ended_tokens(records: Records, subject: str, now: float, fact: Value) -> Iterator[Change]:
     """What says so of all tokens of a person that are not revoked: that they are suspended, are not any more, or revoked."""
     for row in records.walk(Query("_tokens", _living(subject, now))):
-        if not row.value["revoked_at"]:
-            yield Change(Update("_tokens", row.key, row.value | fact), row.value)
+        if not row.value.get("revoked_at"):  # at its version: a revocation meanwhile is not taken back
+            yield Change(Update("_tokens", row.key, row.value | fact, row.version), row.value)
 
 
 def used_up_links(records: Records, subject: str, now: float) -> Iterator[Change]:
@@ -313,6 +332,9 @@ class People(Form):
         row = self.store.get(PEOPLE, subject) if is_key(subject) else None
         if row is None:
             raise NotFound(f"there is no {subject[:255]} among the people")
+        if _is_damaged(row):  # nobody knows what he may do
+            self._check_reach(scope.caller, {"grants": ["**:*"]}, f"the row of {row.key} is damaged")
+            return row._replace(value={}, damage=row.damage or "does not say what this person may do")
         self._check_reach(scope.caller, row.value, f"{self.called(row)} may do more than you")
         return row
 
@@ -325,7 +347,7 @@ class People(Form):
         """What makes sure that somebody is left who administers people; Conflict if nobody is."""
         if not self._administers(row.value) or self._administers(then):
             return []
-        others = (one for one in self.store.walk(Query(PEOPLE)) if one.key != row.key and not one.damage)
+        others = (one for one in self.store.walk(Query(PEOPLE)) if one.key != row.key and not _is_damaged(one))
         if not any(self._administers(one.value) for one in others):
             raise Conflict(f"{self.called(row)} is the last who administers people: let somebody else do so first")
         turn = self.store.get("_settings", "people")  # of two who remove each other one is first
@@ -343,7 +365,7 @@ class People(Form):
                 return [tidy(name, item) for item in one]
             if name == "grants" and isinstance(one, list):
                 return [_canonical(text) for text in one]
-            return (one.lower() if name == "email" else one.strip()) if isinstance(one, str) else one
+            return (one.lower() if name == "email" else compose(one.strip())) if isinstance(one, str) else one
 
         if not isinstance(data, dict):
             return data
@@ -358,7 +380,7 @@ class People(Form):
         fits = isinstance(subject, str) and is_key(subject) and not line_problem(subject, 255)
         plan = self._create(request, scope, subject if fits else "-")
         row = plan.changes[0].write.value  # type: ignore[union-attr]
-        if faults := list(self._invitation_faults(row, fits=fits)):
+        if faults := list(self._invitation_faults(row, fits=fits and row["subject"] == subject)):
             raise Invalid("the person cannot be invited", faults=faults)
         self._check_reach(scope.caller, row, "nobody gives more than he holds")
         code, link = invited(row["subject"], scope.now, INVITATION_S)
@@ -368,13 +390,14 @@ class People(Form):
         )
 
     def _invitation_faults(self, row: Value, *, fits: bool) -> Iterator[Fault]:
-        subject, email = row["subject"], row.get("email")
+        subject = row["subject"]
         if not fits:
-            yield Fault("/subject", "subject", line_problem(subject, 255) or "is too long")
-        elif self.store.get(PEOPLE, subject):
-            yield Fault("/subject", "unique", "is taken: somebody has this name already")
-        if email and self.store.find(Query(PEOPLE, (Condition("email", "eq", email),), limit=1)).items:
-            yield Fault("/email", "unique", "is taken: somebody has this address already")
+            yield Fault("/subject", "subject", line_problem(subject, 255) or "must be one name, and not too long")
+        elif subject in (".", "..") or _SEEMS_PROGRAM.match(subject) or any(map(_is_hidden, subject)):
+            yield Fault("/subject", "subject", "is none for a person: no . or .., cli:… or service:…, or hidden characters")
+        elif any(_alike(one.key) == _alike(subject) for one in self.store.walk(Query(PEOPLE))):
+            yield Fault("/subject", "unique", "is taken: somebody has this name already, or one that looks the same")
+        yield from self._email_faults(row.get("email"), subject)
 
     def _with_link(self, response: Response, subject: str, code: str, seconds: int) -> Response:
         """The answer, with a link that stands in it once and is kept nowhere."""
@@ -388,8 +411,8 @@ class People(Form):
         return response
 
     def _new_link(self, row: Record, scope: Scope) -> Plan:
-        if row.value.get("suspended"):
-            raise Conflict(f"{self.called(row)} is suspended")
+        if row.damage or row.value.get("suspended"):
+            raise Conflict(f"{row.key}: what is stored {row.damage}" if row.damage else f"{self.called(row)} is suspended")
         code, link = invited(row.key, scope.now, INVITATION_S)
         data = {"subject": row.key, "expires_at": rfc3339(link.value["expires_at"])}
 
@@ -412,10 +435,23 @@ class People(Form):
             return plan
         write = plan.changes[0].write
         then = {} if isinstance(write, Delete) else write.value
-        if then and then["subject"] != subject:
-            raise Invalid("the person cannot be changed", faults=[Fault("/subject", "read_only", "cannot be changed")])
+        if faults := list(self._change_faults(row, then)):
+            raise Invalid("the person cannot be changed", faults=faults)
         self._check_reach(scope.caller, then, "nobody gives more than he holds")
         return plan._replace(changes=[*plan.changes, *self._effects(row, then, scope.now), *self._guarded(row, then)])
+
+    def _change_faults(self, row: Record, then: Value) -> Iterator[Fault]:
+        if then and then.get("subject") != row.key:
+            yield Fault("/subject", "read_only", "cannot be changed")
+        if then and _is_damaged(Record(row.key, row.version, then)):
+            yield Fault("/grants", "damaged", "cannot be read: send the whole person anew")
+        if then.get("email") != row.value.get("email"):
+            yield from self._email_faults(then.get("email"), row.key)
+
+    def _email_faults(self, email: str | None, subject: str) -> Iterator[Fault]:
+        query = Query(PEOPLE, (Condition("email", "eq", email or ""),), limit=2)
+        if email and any(one.key != subject for one in self.store.find(query).items):
+            yield Fault("/email", "unique", "is taken: somebody has this address already")
 
     def _effects(self, row: Record, then: Value, now: float) -> Iterator[Change]:
         """What a change of a person, who is removed if nothing is left, does to sessions, links and tokens."""
@@ -433,10 +469,10 @@ class People(Form):
         """A person's row; its page has the sessions and tokens too."""
         plan = self._one(request, scope, subject)
         answer = plan.respond(())
-        if not request.params:
-            row = cast(Record, answer.page["record"])
+        row = cast(Record, answer.page["record"])
+        if not request.params and not _is_damaged(row):
             where = _living(subject, scope.now)
-            tokens = [one for one in self.store.walk(Query("_tokens", where)) if not one.value["revoked_at"]]
+            tokens = [one for one in self.store.walk(Query("_tokens", where)) if not one.value.get("revoked_at")]
             answer.template = "person.tpl"
             answer.page = {
                 **answer.page, "sessions": list(self.store.walk(Query("_sessions", where))), "tokens": tokens,
@@ -444,6 +480,17 @@ class People(Form):
                 "suspended": bool(row.value.get("suspended")), "reached": not beyond(scope.caller, self._rights(row.value)),
             }  # fmt: skip
         return plan_of(answer)
+
+
+def _is_hidden(letter: str) -> bool:
+    """Whether a character shows nothing, and is none that Persian or Indic words need."""
+    return unicodedata.category(letter) == "Cf" and letter not in "\u200c\u200d"
+
+
+def _alike(subject: str) -> str:
+    """The same for names that people take for each other: in another case or Unicode form."""
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", subject).casefold())
+    return "".join(letter for letter in folded if unicodedata.category(letter) != "Cf")
 
 
 def _canonical(text: Json) -> Json:

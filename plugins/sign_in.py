@@ -20,6 +20,7 @@ from app import (
     Route,
     TooLarge,
     Unauthenticated,
+    compose,
     error_headers,
     plugin,
     see_other,
@@ -88,7 +89,7 @@ class SignIn(Route):
             raise TooLarge("a token has at most 64 kB")
         drafts = pages.Drafts(exchange, pages.pages_of(exchange))
         draft = drafts.opened(form.text("draft"))
-        subject = "" if code or token else subject
+        subject = "" if code or token else compose(subject)
         try:
             session, seconds = self._session(exchange, code or token or form.text("password"), subject)
         except (Unauthenticated, plugin("throttle").TooManyTries) as error:

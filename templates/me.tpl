@@ -24,7 +24,7 @@
   <input type="hidden" name="do" value="password">
   <input type="text" name="subject" autocomplete="username" value="{{page.subject}}" hidden>
 % fields = [("new", "New password", "new-password"), ("again", "The same once more", "new-password")]
-% if page.has_password:
+% if page.asks_old:
 %   fields.insert(0, ("old", "Password until now", "current-password"))
 % end
 % for name, label, complete in fields:

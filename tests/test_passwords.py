@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import re
+import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -109,6 +111,53 @@ def test_a_token_sets_no_password_and_makes_no_token(site: Site, admin: str) -> 
         assert site.send("/me", sent, token).status == 403
     assert site.send("/me", {"do": "password", "new": GOOD}, admin).status == 403  # no person
     assert site.get("/me").status == 401
+
+
+def test_a_session_that_was_opened_with_a_token_does_no_more_than_the_token(site: Site, admin: str) -> None:
+    cookie = person(site, admin, grants=["forms/leave:*"])
+    made = site.send("/me", {"do": "make_token", "read_only": True}, cookie, Origin="http://localhost").json
+    for token in (made["token"], site.token("forms/leave:create", subject="bo")):
+        session = site.sign_in(token)
+        for sent in (
+            {"do": "password", "new": GOOD},
+            {"do": "make_token", "label": "x"},
+            {"do": "sign_out_others"},
+            {"do": "revoke", "jti": made["jti"]},
+        ):
+            for credential, headers in ((token, {}), (session, {"Origin": "http://localhost"})):
+                reply = site.send("/me", sent, credential, **headers)
+                assert (reply.status, "by no token" in reply.text) == (403, True), (sent, reply.text)
+        page = site.get("/me", session, Accept="text/html").text
+        assert 'name="do"' not in page
+    assert signs_in(site, "bo", GOOD).status == 401
+    assert site.get("/forms/leave", cookie).status == 200
+
+
+def test_whoever_forgot_the_password_sets_another_one_after_a_new_link(site: Site, admin: str) -> None:
+    cookie, new = person(site, admin), "red mice drink milk"
+    me(site, cookie, do="password", new=GOOD, again=GOOD)
+    [path] = site.folder.rglob("app.db")
+    with closing(sqlite3.connect(path)) as database:  # as if it had been set some time ago
+        database.execute("update _passwords set data = json_set(data, '$.changed_at', 1)")
+        database.commit()
+    by_password = signs_in(site, "bo", GOOD).cookie
+    assert me(site, by_password, do="password", new=new, again=new).status == 422
+    by_link = site.sign_in(site.send("/admin/people/bo/link", {}, admin).json["link"])
+    assert "Password until now" not in site.get("/me", by_link, Accept="text/html").text
+    assert me(site, by_link, do="password", new=new, again=new).status == 303
+    assert "Password until now" in site.get("/me", by_link, Accept="text/html").text
+    assert me(site, by_link, do="password", new=GOOD, again=GOOD).status == 422
+    assert [signs_in(site, "bo", one).status for one in (GOOD, new)] == [401, 303]
+
+
+def test_a_password_in_another_unicode_form_fits_and_half_a_letter_is_a_fault(site: Site, admin: str) -> None:
+    passwords = plugin("passwords")
+    assert passwords.fits("gru\u0308ne Pferde", passwords.hashed("gr\xfcne Pferde"))
+    cookie, headers = person(site, admin), {"Content-Type": "application/json", "Origin": "http://localhost"}
+    sent = '{"do": "password", "old": "\\ud800", "new": "\\ud800 horses like tea"}'
+    assert site.ask("POST", "/me", sent, headers | {"Cookie": cookie}).status == 422
+    me(site, cookie, do="password", new=GOOD, again=GOOD)
+    assert site.ask("POST", "/me", sent, headers | {"Cookie": cookie}).status == 422
 
 
 def test_nobody_learns_whether_a_person_exists(site: Site, admin: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sqlite3
+from contextlib import closing
 from typing import Any
 from urllib.parse import urlencode
 
@@ -160,6 +162,19 @@ def test_what_is_given_lies_within_what_is_held(held: str, given: str, fits: boo
     assert (plugin("people").beyond(caller, [parse_grant(given)]) == []) == fits
 
 
+def test_what_is_given_lies_within_every_ceiling() -> None:
+    """Such as that of a token of one's own, whose person may do less than the token says."""
+    caller = Caller(
+        "ann",
+        grants=(parse_grant("**:*"),),
+        ceilings=((parse_grant("files/a/*/*:read"), parse_grant("files/a/*:read"), parse_grant("files/b:read")),),
+    )
+    beyond = plugin("people").beyond
+    assert beyond(caller, [parse_grant("files/b:read")]) == []
+    for one in ("files/*/*:read", "files/a/b:read", "files/b:create"):
+        assert beyond(caller, [parse_grant(one)]) == [parse_grant(one)], one
+
+
 def test_what_is_held_is_never_less_than_what_is_allowed() -> None:
     """Whatever `beyond` lets through covers every address that the grant covers, tried on all patterns of few names."""
     names, patterns = ("a", "b"), ["**:read", "*:read"]
@@ -221,6 +236,14 @@ def test_the_last_who_administers_people_stays(site: Site, admin: str) -> None:
         ({"subject": "bo", "email": "nobody"}, "/email"),
         ({"subject": "bo", "email": "ANN@example.org"}, "/email"),
         ({"subject": "ann"}, "/subject"),
+        ({"subject": "ANN"}, "/subject"),
+        ({"subject": "\uff41nn"}, "/subject"),
+        ({"subject": "a\u200bnn"}, "/subject"),
+        ({"subject": "b\u202eo"}, "/subject"),
+        ({"subject": "cli:root"}, "/subject"),
+        ({"subject": "Service:staff"}, "/subject"),
+        ({"subject": ".."}, "/subject"),
+        ({"subject": "a:b"}, ""),
         ({"subject": "bo", "roles": ["nosuch"]}, "/roles/0"),
         ({"subject": "bo", "grants": ["nonsense"]}, "/grants/0"),
         ({"subject": "bo", "password": "x"}, "/password"),
@@ -232,6 +255,57 @@ def test_what_no_person_can_be_is_refused_by_its_place(site: Site, admin: str, p
     reply = invite(site, admin, **person)
     assert reply.status == (422 if pointer else 201), reply.text
     assert not pointer or pointer in {one["pointer"] for one in reply.json["errors"]}
+
+
+def test_a_mail_address_and_a_name_are_those_of_one_person(site: Site, admin: str) -> None:
+    invite(site, admin, subject="ann", email="ann@example.org")
+    invite(site, admin, subject="zoe\u0308", email="zoe@example.org")
+    assert site.get("/admin/people/zo%C3%AB", admin).json["subject"] == "zo\xeb"
+    taken = site.send("/admin/people/zo%C3%AB", {"email": "Ann@example.org"}, admin, "PATCH")
+    assert (taken.status, taken.json["errors"][0]["pointer"]) == (422, "/email")
+    assert site.send("/admin/people/ann", {"email": "ANN@example.org", "name": "A"}, admin, "PATCH").status == 200
+    headers = {"Content-Type": "application/x-www-form-urlencoded", "Authorization": f"Bearer {admin}"}
+    twice = site.ask("POST", "/admin/people", "subject=bo&subject=cy", headers)
+    assert (twice.status, twice.json["errors"][0]["pointer"]) == (422, "/subject")
+
+
+@pytest.mark.parametrize(
+    "stored", ['{"subject"', "[1]", '{"subject": "boss", "grants": ["junk"]}', '{"subject": "boss", "grants": 5}']
+)
+def test_a_damaged_person_is_touched_by_whoever_may_everything_alone(site: Site, admin: str, stored: str) -> None:
+    cookie = signed_in(site, invite(site, admin, subject="boss", grants=["**:*"]))
+    invite(site, admin, subject="bo", grants=["forms/leave:read"])
+    helper = site.token("admin/people:*", "forms/leave:read", subject="helper")
+    [path] = site.folder.rglob("app.db")
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("update _people set data = ? where key = 'boss'", (stored,))
+        database.execute("update _tokens set data = json_remove(data, '$.revoked_at', '$.label') where data like '%helper%'")
+        database.commit()
+    assert site.get("/forms/leave", cookie).status == 401
+    whole: Any = {"subject": "boss", "grants": ["forms/leave:read"]}
+    for refused in (
+        site.send("/admin/people/boss/link", {}, helper),
+        site.send("/admin/people/boss", whole, helper, "PUT"),
+        site.ask("DELETE", "/admin/people/boss", token=helper),
+    ):
+        assert refused.status in (401, 403), refused.text
+    assert site.send("/admin/people/boss/link", {}, admin).status == 409
+    assert site.get("/admin/people", admin).status == 200
+    assert site.send("/admin/people/bo", {"suspended": True}, admin, "PATCH").status == 200
+    mended = site.send("/admin/people/boss", whole, admin, "PUT")
+    assert (mended.status, mended.json["grants"]) == (200, ["forms/leave:read"])
+
+
+def test_a_revocation_while_somebody_is_suspended_is_not_taken_back(tmp_path: Any) -> None:
+    site = Bare(tmp_path, TOML)
+    site.create("admin/people", {"subject": "bo", "roles": ["staff"]})
+    token = site.app.office.issue(Caller("root"), "bo", ["forms/leave:read"], [], 3600)
+    changes = list(plugin("people").ended_tokens(site.app.state, "bo", site.app.clock(), {"suspended": True}))
+    site.app.office.revoke(Caller("root"), [token])
+    with pytest.raises(app.Conflict):
+        site.app.state.commit([one.write for one in changes])
+    assert site.app.state.get("_tokens", token.jti).value["revoked_at"]
+    site.close()
 
 
 def test_the_name_of_a_person_does_not_change(site: Site, admin: str) -> None:
