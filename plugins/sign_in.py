@@ -34,7 +34,7 @@ html_forms, pages = plugin("html_forms"), plugin("pages")
 
 # ==== 1. SIGNIN ==================================================================================================
 # By a link, a pasted token, or a name and a password; what was typed into a form before goes through it unharmed.
-# uses: ERRORS CONTRACTS RUNNERS ASSEMBLY plugin:html_forms plugin:pages plugin:refusals plugin:throttle
+# uses: ERRORS VALUES CONTRACTS RUNNERS ASSEMBLY plugin:html_forms plugin:pages plugin:refusals plugin:throttle
 # defines: Route:sign-in SignIn
 
 _LETTERS_OF_TOKENS = 65536
