@@ -13,7 +13,7 @@ from app import CONVERTERS, Action, Caller, Condition, Delete, Query, Records, S
 # ==== 1. AUDITS ==================================================================================================
 # Entries that are older than `keep` and than the last good backup are removed, a few at a time. Their keys sort by time, so
 # that no provider has to look at others.
-# uses: VALUES CONFIG CONTRACTS plugin:clock_watch plugin:locale
+# uses: VALUES CONFIG CONTRACTS plugin:backup_job plugin:clock_watch plugin:locale
 # defines: Job:audit Audits
 
 _BATCH = 500  # entries a commit, which takes some milliseconds
@@ -52,7 +52,7 @@ class Audits(app.Job):
         if plugin("clock_watch").watch(site).look(now):
             return
         before = min(now - self.options["keep"], float(good_at) - _MARGIN_S)
-        removed = sum(self._prune(records, before, stop) for records in site.audit_stores())
+        removed = sum(self._prune(records, before, stop) for records in _backed_up(site, row.value if row else {}))
         if removed:
             entry = site.audit.entry(Caller("job:audit"), "job", new_id(now), "admin/audit", Action.DELETE)
             site.audit.best_effort(entry | {"after": {"entries": removed, "older_than": rfc3339(before)}})
@@ -73,6 +73,14 @@ class Audits(app.Job):
             last = page.items[-1].key
             stop.wait(_PAUSE_S)
         return removed
+
+
+def _backed_up(site: Any, row: app.Value) -> list[Records]:
+    """Where audit entries are that the last good backup has, as far as they are older; not what
+    app.toml names since then."""
+    stores, names = plugin("backup_job").stores_of(site.config), {id(one): name for name, one in site.providers.items()}
+    held = {name for name, mark in row.get("stores", {}).items() if stores.get(name) == mark}
+    return [records for records in site.audit_stores() if names.get(id(records)) in held]
 
 
 def _is_before(entry: app.Record, before: float) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 # When a backup is due, the process apart that makes it, which of the older ones go, and how the last ones went: a row beside
 # the settings, so that every process of every node can tell.
 # uses: ERRORS VALUES CONFIG CONTRACTS PLUGINS ASSEMBLY plugin:backup_places
-# defines: Job:backup Backups condition make_apart
+# defines: Job:backup Backups stores_of condition make_apart
 
 _FIRST_RETRY_S, _LAST_RETRY_S = 60.0, 3600.0  # after a failure; it doubles
 _LOOK_S = 0.2  # between looks at a backup that is being made
@@ -72,7 +73,10 @@ class Backups(Job):
         now = app.clock()
         if now < _next_at(before, self.options["every"], now):
             return
-        answer = _from_apart(app, self.options, before, stop)
+        try:
+            answer = _from_apart(app, self.options, before, stop)
+        except OSError as error:  # no temporary file, or it ended before it had read what to do
+            answer = {"failure": f"the process that makes it does not work: {error.strerror}"}
         if answer is None:  # stopped
             return
         if "failure" in answer:
@@ -90,6 +94,12 @@ def _next_at(row: Value, every_s: float, now: float) -> float:
         wait_s = min(_FIRST_RETRY_S * 2 ** min(row["failures"] - 1, 10), _LAST_RETRY_S, every_s)
         return float(failed_at + wait_s)
     return 0.0 if good_at > now + _AHEAD_S else float(good_at + every_s)
+
+
+def stores_of(config: Any) -> dict[str, str]:
+    """By the name of each provider a mark that changes when app.toml points it at another place."""
+    raw = config.raw.get("providers", {})
+    return {name: hashlib.sha256(dump_json(raw.get(name, {})).encode()).hexdigest()[:16] for name in config.providers}
 
 
 def _note(app: App, value: Value) -> None:
@@ -195,6 +205,8 @@ def _made(asked: Value) -> Value:
             began_at = app.clock()
             archive = place.make(app, with_keys=options["keys"])
             row: Value = {"good_at": began_at, "name": archive.address, "size_bytes": archive.size_bytes, "failures": 0}
+            held = place.manifest(archive).get("providers", {})
+            row["stores"] = {name: mark for name, mark in stores_of(config).items() if name in held}
             return row | {"made": _keep_newest(place, archive, options["keep"], app.site_id(), asked["made"])}
     except ConfigError as error:
         return {"failure": "the place of [backup] to, or app.toml, is not right any more", "hint": error.with_hint}

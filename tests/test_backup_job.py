@@ -317,8 +317,21 @@ def test_a_backup_that_fails_is_loud_tried_again_and_removes_nothing(
     clock.now += 3600
     run(site)
     assert row(site)["failures"] == 0
+    assert row(site)["stores"] == backup_job.stores_of(site.app.config)
     assert "why" not in backup_job.condition(site.app, whole)
     assert len(os.listdir(site.folder / "kept")) == 1
+
+
+def test_a_process_that_ends_at_once_is_a_failure_too(
+    sites: Callable[..., Site], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = sites(tmp_path / "site", MAIN + FORM + scheduled("./kept"))
+    made = [f"satchel-{number:010}" for number in range(10_000)]  # more than a pipe holds
+    site.app.state.commit([Insert("_settings", "backup", {"good_at": 0, "failures": 0, "made": made})])
+    monkeypatch.setattr(backup_job, "_PROGRAM", "pass")
+    run(site)
+    assert row(site)["failures"] == 1
+    assert "does not work" in row(site)["failure"]
 
 
 def test_a_backup_that_is_too_old_or_was_never_made_is_told(sites: Callable[..., Site], tmp_path: Path) -> None:
@@ -481,6 +494,8 @@ def test_the_trail_loses_what_is_old_and_in_a_backup_and_nothing_else(
     monkeypatch.setattr(app.plugin("audit_job"), "_BATCH", 3)
     monkeypatch.setattr(app.plugin("audit_job"), "_PAUSE_S", 0)
 
+    stores = backup_job.stores_of(site.app.config)
+
     def prune() -> None:
         Audits(site.app.config.extensions["audit"], site.app.config).run(site.app, threading.Event())
 
@@ -493,13 +508,17 @@ def test_the_trail_loses_what_is_old_and_in_a_backup_and_nothing_else(
     young = [key for key in audit_keys(site) if key not in old]
     prune()
     assert audit_keys(site) == [*old, *young], "no backup has them"
-    store.commit([Insert("_settings", "backup", {"good_at": began, "failures": 0})])
+    store.commit([Insert("_settings", "backup", {"good_at": began, "failures": 0, "stores": stores})])
     prune()
     assert audit_keys(site) == [*old, *young], "the backup may have been begun before their commit"
-    store.commit([app.Update("_settings", "backup", {"good_at": clock.now + 86400, "failures": 0}, None)])
+    store.commit([app.Update("_settings", "backup", {"good_at": clock.now + 86400, "failures": 0, "stores": stores}, None)])
     prune()
     assert audit_keys(site) == [*old, *young], "a backup of the future is none"
-    store.commit([app.Update("_settings", "backup", {"good_at": began + 7200, "failures": 3}, None)])
+    moved = dict.fromkeys(stores, "of another place")
+    store.commit([app.Update("_settings", "backup", {"good_at": began + 7200, "failures": 0, "stores": moved}, None)])
+    prune()
+    assert audit_keys(site) == [*old, *young], "of what app.toml names since then there is no backup"
+    store.commit([app.Update("_settings", "backup", {"good_at": began + 7200, "failures": 3, "stores": stores}, None)])
     prune()
     left = audit_keys(site)
     assert left[: len(young)] == young
@@ -508,7 +527,7 @@ def test_the_trail_loses_what_is_old_and_in_a_backup_and_nothing_else(
     assert left == [*young, told["id"]]
     assert store.count(Query("_requests")) == requests
     assert len(site.items("forms/leave/records")) == 8
-    store.commit([app.Update("_settings", "backup", {"good_at": clock.now, "failures": 0}, None)])
+    store.commit([app.Update("_settings", "backup", {"good_at": clock.now, "failures": 0, "stores": stores}, None)])
     prune()  # what a backup has by now is not old
     assert audit_keys(site) == left
 
@@ -522,7 +541,8 @@ def test_pruning_stops_when_it_is_told_to(
     for number in range(7):
         site.create("forms/leave", {"day": str(number)})
     clock.now += 40 * 86400
-    site.app.state.commit([Insert("_settings", "backup", {"good_at": clock.now, "failures": 0})])
+    stores = backup_job.stores_of(site.app.config)
+    site.app.state.commit([Insert("_settings", "backup", {"good_at": clock.now, "failures": 0, "stores": stores})])
     before, stop = len(audit_keys(site)), threading.Event()
     monkeypatch.setattr(app.plugin("audit_job"), "_BATCH", 3)
     monkeypatch.setattr(stop, "wait", lambda timeout_s: stop.set())
