@@ -75,7 +75,7 @@ class Backups(Job):
             return
         try:
             answer = _from_apart(app, self.options, before, stop)
-        except OSError as error:  # no temporary file, or it ended before it had read what to do
+        except OSError as error:  # such as no temporary file
             answer = {"failure": f"the process that makes it does not work: {error.strerror}"}
         if answer is None:  # stopped
             return

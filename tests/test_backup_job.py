@@ -3,12 +3,14 @@ when they fail; the audit trail loses what a backup has, and nothing else."""
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import tomllib
@@ -322,16 +324,23 @@ def test_a_backup_that_fails_is_loud_tried_again_and_removes_nothing(
     assert len(os.listdir(site.folder / "kept")) == 1
 
 
-def test_a_process_that_ends_at_once_is_a_failure_too(
+def test_a_process_that_ends_at_once_and_a_disk_without_room_for_its_answer_are_failures_too(
     sites: Callable[..., Site], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    site = sites(tmp_path / "site", MAIN + FORM + scheduled("./kept"))
-    made = [f"satchel-{number:010}" for number in range(10_000)]  # more than a pipe holds
-    site.app.state.commit([Insert("_settings", "backup", {"good_at": 0, "failures": 0, "made": made})])
+    clock = Time()
+    site = sites(tmp_path / "site", MAIN + FORM + scheduled("./kept"), clock=clock)
     monkeypatch.setattr(backup_job, "_PROGRAM", "pass")
     run(site)
-    assert row(site)["failures"] == 1
-    assert "does not work" in row(site)["failure"]
+    assert row(site)["failure"] == "the process that makes it ended with 0"
+
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    clock.now += 3600
+    run(site)
+    assert row(site)["failures"] == 2
+    assert row(site)["failure"] == "the process that makes it does not work: No space left on device"
 
 
 def test_a_backup_that_is_too_old_or_was_never_made_is_told(sites: Callable[..., Site], tmp_path: Path) -> None:
