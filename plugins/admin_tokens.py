@@ -12,6 +12,7 @@ from app import (
     Authority,
     BadRequest,
     Blob,
+    Caller,
     Change,
     Column,
     Condition,
@@ -93,16 +94,31 @@ class Tokens(admin.AdminTable):
         if missing := people.beyond(scope.caller, held):
             why = f"nobody gives more than he holds: you may not {people.in_words(missing, self.titles)} yourself"
             raise Forbidden(why, needed=str(missing[0]))
-        try:
-            people.standing(self.records, asked["subject"])
-        except Unauthenticated as error:
-            raise Invalid(error.message, faults=[Fault("/subject", "suspended", "is suspended")]) from error
+        self._check_subject(scope.caller, asked["subject"])
         authority = self.authority()
         token, writes = authority.issue(
             asked["subject"], asked["grants"], asked["roles"], asked["expires_s"], asked["label"]
         )
         secret = authority.short(token) if asked["format"] == "short" else authority.jwt(token)
         return Plan(respond=_answered(token, secret), changes=[Change(cast(Insert, one)) for one in writes])
+
+    def _check_subject(self, caller: Caller, subject: str) -> None:
+        """Raises Forbidden if what the token does would stand under the name of somebody who may do more, or of Satchel."""
+        people = plugin("people")
+        try:
+            person = people.standing(self.records, subject)
+        except Unauthenticated as error:
+            raise Invalid(error.message, faults=[Fault("/subject", "suspended", "is suspended")]) from error
+        if people.PROGRAMS.match(subject):
+            raise Invalid(
+                "the token has a fault", faults=[Fault("/subject", "subject", "is a name that Satchel itself has")]
+            )
+        if (
+            person
+            and subject != caller.subject
+            and (missing := people.beyond(caller, people.rights(person.value, self.roles)))
+        ):
+            raise Forbidden(f"{subject} may do more than you: no token in that name", needed=str(missing[0]))
 
 
 def _answered(token: Token, secret: str) -> Callable[[Sequence[Blob]], Response]:

@@ -132,9 +132,9 @@ def _named(grant: Grant, words: Mapping[str, str]) -> str:
 # ==== 2. PEOPLE ==================================================================================================
 # The list of people as a form of its own, and what may be done with one of them beside changing the row.
 # uses: ERRORS VALUES CONFIG CONTRACTS AUTH RESOURCES RIGHTS plugin:tokens
-# defines: resource standing first_sign_in invited ended_sessions ended_tokens used_up_links People
+# defines: PROGRAMS resource standing first_sign_in invited ended_sessions ended_tokens used_up_links People
 
-_SEEMS_PROGRAM = re.compile("(cli|service):", re.IGNORECASE)  # as callers that are no people are named
+PROGRAMS = re.compile("(cli|service):", re.IGNORECASE)  # as callers that are no people are named
 _OFFERED = {"files": ("read", "create", "update,delete"), "forms": ("create", "read", "update,delete"), "admin": ("*",)}
 
 
@@ -393,7 +393,7 @@ class People(Form):
         subject = row["subject"]
         if not fits:
             yield Fault("/subject", "subject", line_problem(subject, 255) or "must be one name, and not too long")
-        elif subject in (".", "..") or _SEEMS_PROGRAM.match(subject) or any(map(_is_hidden, subject)):
+        elif subject in (".", "..") or PROGRAMS.match(subject) or any(map(_is_hidden, subject)):
             yield Fault("/subject", "subject", "is none for a person: no . or .., cli:… or service:…, or hidden characters")
         elif any(_alike(one.key) == _alike(subject) for one in self.store.walk(Query(PEOPLE))):
             yield Fault("/subject", "unique", "is taken: somebody has this name already, or one that looks the same")

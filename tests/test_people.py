@@ -211,6 +211,33 @@ def test_nobody_gives_takes_or_touches_more_than_he_holds(site: Site, admin: str
     assert site.get("/admin/people/di", admin).status == 404
 
 
+def test_no_token_is_issued_in_the_name_of_whoever_may_do_more(site: Site, admin: str) -> None:
+    invite(site, admin, subject="boss", grants=["**:*"])
+    invite(site, admin, subject="bo", grants=["forms/leave:read"])
+    helper = site.token("admin/tokens:*", "forms/leave:*", subject="helper")
+
+    def issued(name: str, by: str = helper, **more: Any) -> Reply:
+        return site.send("/admin/tokens", {"subject": name, "grants": ["forms/leave:read"]} | more, by)
+
+    assert [issued(one).status for one in ("boss", "bo", "helper", "robot")] == [403, 201, 201, 201]
+    assert issued("boss", admin).status == 201
+    for one in ("cli:root", "service:staff"):
+        refused = issued(one, admin)
+        assert (refused.status, refused.json["errors"][0]["pointer"]) == (422, "/subject")
+    assert issued("bo", grants=["**:read"]).status == 403
+    own = site.token("admin/tokens:create", "forms/leave:read", subject="boss")
+    assert issued("boss", own).status == 201, "in one's own name"
+    for odd in (
+        {"expires": 5},
+        {"expires": ["1d"]},
+        {"expires": None},
+        {"grants": None},
+        {"label": "a\nb"},
+        {"subject": ""},
+    ):
+        assert issued("bo", **odd).status in (400, 422), odd
+
+
 def test_the_last_who_administers_people_stays(site: Site, admin: str) -> None:
     invite(site, admin, subject="boss", grants=["**:*"])
     site.ask("DELETE", "/admin/people/admin", token=admin)  # of the first start, if there was one
