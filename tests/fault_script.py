@@ -6,6 +6,7 @@ import base64
 import itertools
 import json
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
@@ -219,21 +220,21 @@ def after(state: State, step: Step, answer: Any) -> State:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def opened(folder: Path) -> Site:
-    return Site(folder, (folder / "app.toml").read_text())
+def opened(folder: Path, clock: app.Clock = time.time) -> Site:
+    return Site(folder, (folder / "app.toml").read_text(), clock=clock)
 
 
 def observed(site: Site, tokens: Mapping[str, str] = {}) -> State:
     """What is there. Fails if something is there in part."""
     found: State = {}
     for form, fields in FORMS.items():
-        for row in _all_items(site, f"forms/{form}/records"):
+        for row in all_items(site, f"forms/{form}/records"):
             address = f"forms/{form}/records/{row['id']}"
             files = {name: site.bytes(f"{address}/{name}") for name in fields if row.get(name)}
             found[address] = (row["version"], row["text"], files)
     for share in SHARES:
         found |= dict(_files(site, share))
-    entries = list(_all_items(site, "admin/audit"))
+    entries = list(all_items(site, "admin/audit"))
     for form in FORMS:
         told = [one for one in entries if one["record"] and one["resource"].startswith(f"forms/{form}")]
         assert all(one["outcome"] == "ok" for one in told)
@@ -245,7 +246,7 @@ def observed(site: Site, tokens: Mapping[str, str] = {}) -> State:
     return found
 
 
-def _all_items(site: Site, address: str) -> Iterator[dict[str, Any]]:
+def all_items(site: Site, address: str) -> Iterator[dict[str, Any]]:
     """The rows of all pages of a list."""
     after: str | None = ""
     while after is not None:
