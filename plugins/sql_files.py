@@ -41,7 +41,7 @@ _Result = TypeVar("_Result")
 
 STAGE_BYTES = 4 * 1024 * 1024  # what one commit of an upload into a database holds, and so its memory
 REPLACED_KEPT_S = 3_600  # readers of a replaced blob have this long to finish …
-REPLACED_KEPT_BYTES = 64 * 1024 * 1024  # … unless so much was replaced after it
+REPLACED_KEPT_BYTES = 64 * 1024 * 1024  # … unless they and what was replaced later are more, but for the last
 
 
 class SqlFiles(ABC):
