@@ -184,10 +184,10 @@ class SqlFiles(ABC):
         if self._replaced_bytes >= REPLACED_KEPT_BYTES / 4:
             self._replaced_bytes = 0
             with suppress(AppError):  # the sweep finds them
-                self._drop_oldest()
+                self._drop_oldest(REPLACED_KEPT_BYTES)
         return result
 
-    def _drop_oldest(self, keep_bytes: int = REPLACED_KEPT_BYTES) -> None:
+    def _drop_oldest(self, keep_bytes: int) -> None:
         """Drop replaced bytes before their time; of them all but so many stay, and with 0 none."""
         with self.reading("looking at replaced blobs") as connection:
             sql = "select content, -size_bytes from _loose where size_bytes < 0 order by expires_at desc, content desc"
