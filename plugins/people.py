@@ -422,7 +422,7 @@ class People(Form):
         return Plan(respond=respond, changes=[Change(link)])
 
     def _sign_out(self, row: Record, scope: Scope) -> Plan:
-        changes = list(ended_sessions(self.store, row.key, scope.now))
+        changes = self._fitting(list(ended_sessions(self.store, row.key, scope.now)), 0)
         notice = f"Signed {self.called(row)} out of {how_many(len(changes), 'session')}."
         place = f"{self.address}/{quote(row.key, safe='')}"
         answer = Response(data={"ended": len(changes)}, location=place, page={"notice": notice})
@@ -438,7 +438,20 @@ class People(Form):
         if faults := list(self._change_faults(row, then)):
             raise Invalid("the person cannot be changed", faults=faults)
         self._check_reach(scope.caller, then, "nobody gives more than he holds")
-        return plan._replace(changes=[*plan.changes, *self._effects(row, then, scope.now), *self._guarded(row, then)])
+        sure, effects = [*plan.changes, *self._guarded(row, then)], list(self._effects(row, then, scope.now))
+        return plan._replace(changes=[*sure, *self._fitting(effects, len(sure), whole=not then)])
+
+    def _fitting(self, effects: list[Change], others: int, *, whole: bool = False) -> list[Change]:
+        """As many of what ends sessions, links and tokens as go into one commit with `others`, each with its audit entry.
+        Those of programs come first: the rest is refused while its person is suspended, by that row. Conflict if too few."""
+        fit = len(effects) if self.store.most_writes is None else (self.store.most_writes - 1) // 2 - others
+        rest = [one for one in effects if one.write.table != "_tokens" or cast(Update, one.write).value.get("own")]
+        first = [one for one in effects if one not in rest]
+        if len(effects) > fit and (whole or len(first) > fit):
+            raise Conflict(
+                "there are too many sessions and tokens for one commit: sign out everywhere, and revoke tokens first"
+            )
+        return [*first, *rest][:fit]
 
     def _change_faults(self, row: Record, then: Value) -> Iterator[Fault]:
         if then and then.get("subject") != row.key:

@@ -478,3 +478,43 @@ def test_a_session_is_seen_and_ended_by_json(site: Site, admin: str) -> None:
     assert site.ask("DELETE", f"/admin/sessions/{row['id'][:3]}", token=admin).status == 404
     assert site.ask("DELETE", f"/admin/sessions/{row['id']}", token=admin).status == 204
     assert site.get("/forms/leave", cookie).status == 401
+
+
+def test_many_sessions_keep_nobody_in_where_a_commit_is_short(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as on DynamoDB, where one has at most 100 writes; here 21."""
+    site = Bare(tmp_path, TOML)
+    site.create("admin/people", {"subject": "bo", "roles": ["staff"]})
+
+    def session() -> str:
+        link = site.create("admin/people/bo/link", {}).page["once"]["link"]
+        return "Session " + str(site.app.office.sign_in(link.rpartition("/")[2], "r")[0])
+
+    sessions, token = [session() for _ in range(14)], site.token("bo", "forms/leave:read")
+    state: Any = site.app.state
+    commit = state.commit
+
+    def short(writes: Any) -> Any:
+        assert len(writes) <= 21
+        return commit(writes)
+
+    monkeypatch.setattr(state, "most_writes", 21)
+    monkeypatch.setattr(state, "commit", short)
+    assert site.patch("admin/people/bo", {"suspended": True}).data["suspended"]
+    for one in (*sessions, token):
+        with pytest.raises(app.Unauthenticated):
+            site.read("forms/leave", by=one)
+    left = len(list(plugin("people").ended_sessions(state, "bo", site.app.clock())))
+    assert 0 < left < 14
+    while site.create("admin/people/bo/sign-out", {}).data["ended"]:
+        left -= 1
+    assert left >= 0
+    site.patch("admin/people/bo", {"suspended": False})
+    sessions = [session() for _ in range(14)]
+    with pytest.raises(app.Conflict, match="sign out everywhere"):
+        site.delete("admin/people/bo")
+    while site.create("admin/people/bo/sign-out", {}).data["ended"]:
+        pass
+    site.delete("admin/people/bo")
+    with pytest.raises(app.Unauthenticated):
+        site.read("forms/leave", by=sessions[0])
+    site.close()
