@@ -208,8 +208,11 @@ class Me(Route):
         return {"jti": made.jti, "token": site.authority.short(made) if short else site.authority.jwt(made)}
 
     def _commit(self, site: App, exchange: Exchange, caller: Caller, action: str, writes: Sequence[Write]) -> None:
-        entry = site.audit.entry(caller, "http", exchange.id, f"admin/people/{quote(caller.subject, safe='')}", action)
-        site.state.commit([*writes, site.audit.insert(entry)])
+        """In one commit, or where that has few writes in several, the first of them first; each with an audit entry."""
+        size = (site.state.most_writes or len(writes) + 1) - 1
+        for at in range(0, max(1, len(writes)), max(1, size)):
+            entry = site.audit.entry(caller, "http", exchange.id, f"admin/people/{quote(caller.subject, safe='')}", action)
+            site.state.commit([*writes[at : at + size], site.audit.insert(entry)])
 
 
 def _is_oneself(caller: Caller) -> bool:

@@ -8,13 +8,14 @@ import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from http_client import Reply, Site, hidden
 from sites import Time
 
-from app import plugin
+from app import Caller, plugin
 
 GOOD = "green horse likes tea"
 
@@ -131,6 +132,21 @@ def test_a_session_that_was_opened_with_a_token_does_no_more_than_the_token(site
         assert 'name="do"' not in page
     assert signs_in(site, "bo", GOOD).status == 401
     assert site.get("/forms/leave", cookie).status == 200
+
+
+def test_many_sessions_end_where_a_commit_is_short() -> None:
+    commits: list[int] = []
+
+    def commit(writes: list[Any]) -> None:
+        assert len(writes) <= 5
+        commits.append(len(writes))
+
+    audit = SimpleNamespace(entry=lambda *facts: {}, insert=lambda entry: entry)
+    bare = SimpleNamespace(state=SimpleNamespace(most_writes=5, commit=commit), audit=audit)
+    page = plugin("me").Me.__new__(plugin("me").Me)
+    page._commit(bare, SimpleNamespace(id="r"), Caller("bo"), "sign_out", list(range(10)))
+    page._commit(bare, SimpleNamespace(id="r"), Caller("bo"), "sign_out", [])
+    assert commits == [5, 5, 3, 1]
 
 
 def test_whoever_forgot_the_password_sets_another_one_after_a_new_link(site: Site, admin: str) -> None:
