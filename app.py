@@ -4197,7 +4197,8 @@ class HttpRunner(Runner):
             route = self._own_route(exchange, method)
             if route and route.inside:
                 return partial(self._extension, route)
-            usual = methods_of(exchange.endpoint) if exchange.endpoint and "_method" not in exchange.query else _ACTIONS
+            of_page = not exchange.query.keys().isdisjoint(("_method", "_resume"))
+            usual = methods_of(exchange.endpoint) if exchange.endpoint and not of_page else _ACTIONS
             return self._resource if route or method in usual else None
         with suppress(HTTPError):
             target, parts = self.router.match({"REQUEST_METHOD": method, "PATH_INFO": "/" + exchange.inner})
@@ -5836,7 +5837,7 @@ class Authority:
             if row.value["jti"] and (token is None or token.damage):
                 continue
             ends = [token.value["expires_at"], token.value["revoked_at"] or math.inf] if token else []
-            if now - KEEP_SESSION_S < min(self._session_ends_at(row.value), *ends) <= now:
+            if now - KEEP_SESSION_S < min([self._session_ends_at(row.value), *ends]) <= now:
                 return row
         return None
 

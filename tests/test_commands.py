@@ -925,7 +925,7 @@ import app, logging
 class Chatty(app.plugin("file").FileProvider):
     kind = "chatty"
     def find(self, query):
-        if query.table == "_audit":  # not before the server serves
+        if query.table == "_sessions":  # not before the server serves
             logging.getLogger("library").info("chatter")
             logging.getLogger("library").warning("trouble")
         return super().find(query)
@@ -937,13 +937,13 @@ def test_a_server_does_not_pass_on_the_chatter_of_libraries(shell: Shell, serve:
     shell.write('[providers.main]\nkind = "chatty"\nroot = "store"\n[http]\naccess_log = true\n')
     server = serve("server", "--bind", "127.0.0.1:0")
     token = shell.run("auth", "issue", "--subject", "ann", "--grant", "**:*")[0].strip()
-    asked = urllib.request.Request(server.url + "/admin/audit", headers={"Authorization": f"Bearer {token}"})
+    asked = urllib.request.Request(server.url + "/admin/sessions", headers={"Authorization": f"Bearer {token}"})
     with urllib.request.urlopen(asked, timeout=10) as answer:
         assert answer.status == 200
     _, err, _ = server.stop()
     assert "chatter" not in err
     assert "trouble" in err
-    assert '"path":"/admin/audit"' in err
+    assert '"path":"/admin/sessions"' in err
 
 
 def test_info_tells_what_providers_can_and_which_are_away(shell: Shell) -> None:
