@@ -1646,7 +1646,7 @@ def test_what_is_never_made_silently_is_told_by_check_and_made_by_create(tmp_pat
     raw = tomllib.loads(CREATED)
     one = app.App(app.read_config(raw, tmp_path, "app.toml", registry.provider_settings), registry)
     missing = {(fault.pointer, fault.detail.split(":")[0]) for fault in one.inspection.check()}
-    state = {"_audit", "_requests", "_tokens", "_sessions", "_links", "_settings", "_people"}
+    state = {"_audit", "_requests", "_tokens", "_sessions", "_links", "_settings", "_people", "_passwords"}
     assert missing == {
         ("forms.leave.table", "provider main has no table leave"),
         ("forms.other.table", "provider beside has no table other"),
@@ -1684,7 +1684,7 @@ def test_a_provider_that_is_away_does_not_keep_the_others_from_being_made(tmp_pa
     raw = tomllib.loads(CREATED.replace('beside]\nkind = "declared"', 'beside]\nkind = "away"'))
     one = app.App(app.read_config(raw, tmp_path, "app.toml", registry.provider_settings), registry)
     made, faults = one.inspection.create()
-    assert len(made) == 8
+    assert len(made) == 9
     assert faults == [app.Fault("providers.beside", "unavailable", "beside is away")]
     one.close()
 

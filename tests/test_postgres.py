@@ -245,7 +245,7 @@ def test_the_pool_is_bounded_and_a_thread_that_gets_none_is_told(opened: Callabl
 def test_a_connection_is_used_again_after_an_error_and_not_after_its_end(opened: Callable[..., Any]) -> None:
     provider = opened(connections=1)
     pid = query(provider, "select pg_backend_pid()")
-    with pytest.raises(app.ConfigError):
+    with pytest.raises(app.Unreadable):
         query(provider, "select 1 / 0")
     with pytest.raises(app.Conflict):
         provider.commit([Update("t", "a", {}, 1)])

@@ -2026,7 +2026,14 @@ def test_home_lists_what_the_caller_may_open(site: Site) -> None:
         return [entry["address"] for entry in site.read("", by=credential).data["resources"]]
 
     declared = ["files/docs", "forms/leave", "forms/plain", "forms/long", "views/plain", "views/short", "apps/desk"]
-    assert addresses(site.root) == [*declared, "admin/audit", "admin/tokens", "admin/sessions", "admin/metrics"]
+    assert addresses(site.root) == [
+        *declared,
+        "admin/people",
+        "admin/audit",
+        "admin/tokens",
+        "admin/sessions",
+        "admin/metrics",
+    ]
     assert addresses("") == []
     assert addresses(site.token("a", "forms/leave:create", "files/docs:delete")) == ["forms/leave"]
 

@@ -416,7 +416,7 @@ def test_both_doors_answer_and_store_the_same_row_by_row(tmp_path: Path, fake: S
     try:
         for case in CASES:
             by_http, by_sqs = answers.both(case)
-            if case.in_other_words:
+            if case.in_other_words or by_http[0] == 405:  # HTTP says so of the method, before anything else
                 by_http[1]["detail"] = by_sqs[1]["detail"]
             assert stripped(by_sqs[1]) == stripped(by_http[1]), case.name
             assert by_sqs[0] == by_http[0], case.name

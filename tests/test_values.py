@@ -127,7 +127,7 @@ def test_what_is_no_grant_is_refused_with_what_to_write(grant: str, words: str) 
 
 def caller(*grants: str, ceiling: tuple[str, ...] | None = None) -> Caller:
     most = None if ceiling is None else tuple(map(parse_grant, ceiling))
-    return Caller("ann", grants=tuple(map(parse_grant, grants)), ceiling=most)
+    return Caller("ann", grants=tuple(map(parse_grant, grants)), ceilings=() if most is None else (most,))
 
 
 def test_a_grant_gives_its_own_actions_only() -> None:
