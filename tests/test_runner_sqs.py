@@ -287,7 +287,7 @@ CASES = [
     *(Case(f"app: {action}", "apps/desk", action, grants=ALL) for action in ("create", "update", "delete")),
     Case("admin: audit", "admin/audit", "read", grants=("admin/audit:read",), params={"_size": "1000"}),
     Case("admin: denied", "admin/audit", "read", grants=("admin/tokens:read",)),
-    Case("admin: create", "admin/tokens", "create", {}, ALL),
+    Case("admin: create", "admin/audit", "create", {}, ALL),
     Case("type: unknown", "things/leave", "read", grants=ALL, in_other_words=True),
     Case("token: expired", "forms/leave", data=DAY, grants=LEAVE, credential="expired"),
     Case("token: revoked", "forms/leave", data=DAY, grants=LEAVE, credential="revoked"),
