@@ -51,5 +51,6 @@ def no_room(sock: Any) -> bytes:
     with suppress(OSError, ValueError):  # nothing has come, or it is not readable yet: TLS
         heard = sock.recv(8, MSG_PEEK)
     answer = problem_answer(new_id(time.time()), Unavailable("there is no room for more connections; try again later"))
-    lead = head_bytes(answer, "Connection: close", f"Content-Length: {len(answer.body)}")
-    return lead if heard.startswith(b"HEAD ") else lead + answer.body
+    body = answer.body if heard else b""  # which after a HEAD that is still to come would be none
+    lead = head_bytes(answer, "Connection: close", f"Content-Length: {len(body)}")
+    return lead if heard.startswith(b"HEAD ") else lead + body
