@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import math
 import os
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -199,6 +198,8 @@ def given(provider: Any, work: Callable[[], _Result]) -> _Result:
 
 def check_scratch(operation: str) -> None:
     """Raises StorageFull before temporary files take the last of their disk, which may be that of a provider."""
+    import tempfile
+
     Reserve("temporary files", Path(tempfile.gettempdir(), "any")).check(operation)
 
 

@@ -704,7 +704,7 @@ def test_columns_of_one_name_are_told_apart(postgres: Any) -> None:
 def test_values_that_do_not_fit_a_statement_are_the_callers_fault_and_other_values_are_not(postgres: Any) -> None:
     with pytest.raises(app.BadRequest, match="fails with these parameters: division by zero"):
         query(postgres, "select 1 / cast(:n as integer) as x", n=0)
-    with pytest.raises(app.ConfigError, match="the statement is wrong: division by zero"):
+    with pytest.raises(app.Unreadable, match="cannot work with: division by zero"):
         query(postgres, "select 1 / 0 as x")
 
 

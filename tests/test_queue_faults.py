@@ -283,14 +283,14 @@ def test_a_file_that_the_system_does_not_let_go_is_a_dead_letter_at_once_and_sto
 ) -> None:
     door = Door(tmp_path, fake.url, [queue])
     door.site.put("files/docs/stuck", body=b"old")
-    really = os.unlink
+    for name in ("rename", "unlink"):
 
-    def unlink(path: Any, **facts: Any) -> None:
-        if str(path).endswith("/stuck"):
-            raise PermissionError(errno.EPERM, "Operation not permitted", str(path))
-        really(path, **facts)
+        def refused(path: Any, *others: Any, really: Any = getattr(os, name), **facts: Any) -> None:
+            if str(path).endswith("/stuck"):
+                raise PermissionError(errno.EPERM, "Operation not permitted", str(path))
+            really(path, *others, **facts)
 
-    monkeypatch.setattr(os, "unlink", unlink)
+        monkeypatch.setattr(os, name, refused)
     queue.send(envelope("files/docs/stuck", "delete"), token=door.site.root)
     queue.send(envelope("files/docs/free", "create", {"text": "x"}), token=door.site.root)
     with at_work(door, fake), caplog.at_level("INFO"):
