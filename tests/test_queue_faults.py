@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import itertools
 import json
 import logging
@@ -283,14 +284,14 @@ def test_a_file_that_the_system_does_not_let_go_is_a_dead_letter_at_once_and_sto
 ) -> None:
     door = Door(tmp_path, fake.url, [queue])
     door.site.put("files/docs/stuck", body=b"old")
+
+    def refused(really: Any, path: Any, *others: Any, **facts: Any) -> None:
+        if str(path).endswith("/stuck"):
+            raise PermissionError(errno.EPERM, "Operation not permitted", str(path))
+        really(path, *others, **facts)
+
     for name in ("rename", "unlink"):
-
-        def refused(path: Any, *others: Any, really: Any = getattr(os, name), **facts: Any) -> None:
-            if str(path).endswith("/stuck"):
-                raise PermissionError(errno.EPERM, "Operation not permitted", str(path))
-            really(path, *others, **facts)
-
-        monkeypatch.setattr(os, name, refused)
+        monkeypatch.setattr(os, name, functools.partial(refused, getattr(os, name)))
     queue.send(envelope("files/docs/stuck", "delete"), token=door.site.root)
     queue.send(envelope("files/docs/free", "create", {"text": "x"}), token=door.site.root)
     with at_work(door, fake), caplog.at_level("INFO"):
