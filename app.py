@@ -1046,8 +1046,8 @@ class AuthConfig(Settings):
 
     keys: str = setting("secret", "", 'the key ring as "file:PATH" or "env:NAME"; "" = keys.json in the data folder')
     issuer: str = setting("text", "satchel", "iss and aud of the tokens")
-    session_s: int = setting("duration", "90d", "how long a sign-in lasts at most …")
-    session_idle_s: int = setting("duration", "14d", "… and how long without a request")
+    session_s: int = setting("duration", "90d", "how long a sign-in lasts at most")
+    session_idle_s: int = setting("duration", "14d", "how long a sign-in lasts without a request")
 
 
 class HttpConfig(Settings):
@@ -8887,8 +8887,8 @@ class Office:
         once too many of the `tries` have failed; what is no password is looked at all the same."""
         self._health.ensure_open(self._state)
         try:
-            by_password = partial(plugin("passwords").proved, self._state, subject, secret, self.throttle, tries)
-            session, seconds, caller, writes = self.authority.open_session(secret, by_password() if subject else None)
+            known = plugin("passwords").proved(self._state, subject, secret, self.throttle, tries) if subject else None
+            session, seconds, caller, writes = self.authority.open_session(secret, known)
             writes += self.authority.close_session(former)
             if caller.may(Action.CREATE, "admin/tokens"):
                 writes.append(Update("_settings", "administrator", {"signed_in_at": rfc3339(self._clock())}))
@@ -9452,8 +9452,8 @@ def _serve_sqs(app: App, states: Path, number: int, *, alone: bool) -> bool:
 
 # Plugins that the parent does not need, and its workers may.
 _ASKED_FOR_LATE = (
-    *("controls", "held_files", "jobs", "listeners", "passwords", "people", "refusals", "slow_clients"),
-    *("sql_counts", "sql_database", "sql_files", "sql_search", "sql_views", "sweeps"),
+    *("byte_ranges", "controls", "held_files", "jobs", "listeners", "passwords", "people", "refusals", "slow_clients"),
+    *("sql_counts", "sql_database", "sql_files", "sql_log", "sql_search", "sql_views", "sweeps", "unserved", "working"),
 )
 
 

@@ -19,7 +19,6 @@ from app import (
     Config,
     Endpoint,
     Fault,
-    Forbidden,
     Grant,
     Insert,
     Invalid,
@@ -91,9 +90,7 @@ class Tokens(admin.AdminTable):
         grants = [parse_grant(text) for text in asked["grants"]]
         held = (*grants, *(one for role in asked["roles"] for one in self.roles.get(role, ())))
         people = plugin("people")
-        if missing := people.beyond(scope.caller, held):
-            why = f"nobody gives more than he holds: you may not {people.in_words(missing, self.titles)} yourself"
-            raise Forbidden(why, needed=str(missing[0]))
+        people.check_reach(scope.caller, held, self.titles, people.GIVEN)
         self._check_subject(scope.caller, asked["subject"])
         authority = self.authority()
         token, writes = authority.issue(
@@ -110,15 +107,11 @@ class Tokens(admin.AdminTable):
         except Unauthenticated as error:
             raise Invalid(error.message, faults=[Fault("/subject", "suspended", "is suspended")]) from error
         if people.PROGRAMS.match(subject):
-            raise Invalid(
-                "the token has a fault", faults=[Fault("/subject", "subject", "is a name that Satchel itself has")]
-            )
-        if (
-            person
-            and subject != caller.subject
-            and (missing := people.beyond(caller, people.rights(person.value, self.roles)))
-        ):
-            raise Forbidden(f"{subject} may do more than you: no token in that name", needed=str(missing[0]))
+            fault = Fault("/subject", "subject", "cannot be used: Satchel itself has such names")
+            raise Invalid("the token has 1 fault", faults=[fault])
+        if person and subject != caller.subject:
+            why = f"{subject} has rights that you do not have"
+            people.check_reach(caller, people.rights(person.value, self.roles), self.titles, why)
 
 
 def _answered(token: Token, secret: str) -> Callable[[Sequence[Blob]], Response]:

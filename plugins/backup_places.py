@@ -7,6 +7,7 @@ import io
 import os
 import re
 import zipfile
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
@@ -46,6 +47,8 @@ from app import (
 
 FOLDER = "backups"  # inside a provider, where none is named
 _STALE_S = 86400.0  # a part that arrived longer ago is of a backup that was killed
+# What reading a damaged zip may raise.
+_UNREADABLE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 _ARCHIVE = re.compile(r"satchel-\d{4}-\d\d-\d\dT\d{6}Z\.zip")
 
 
@@ -93,9 +96,7 @@ class Place(ABC):
         try:
             with closing(self.reading(archive)) as file, zipfile.ZipFile(file) as opened:
                 manifest = load_json(opened.read("manifest.json").decode())
-        except (OSError, ValueError, KeyError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, NotFound):
-            return {}
-        except BadRequest:
+        except (*_UNREADABLE, BadRequest, NotFound):
             return {}
         return manifest if isinstance(manifest, dict) else {}
 

@@ -15,7 +15,6 @@ from app import (
     BadRequest,
     Caller,
     Column,
-    Condition,
     Exchange,
     Fault,
     Forbidden,
@@ -67,9 +66,9 @@ class Me(Route):
             site.authority.touch(caller)
             return self._shown(exchange, site, caller, person)
         if person is None:
-            raise Forbidden("only people who were invited change something here")
+            raise Forbidden("only people who were invited can change anything here")
         if not _is_oneself(caller):
-            raise Forbidden("what is one's own is changed by whoever is signed in as himself, and by no token")
+            raise Forbidden("only you can change this, signed in as yourself and not with a token")
         sent = self._sent(exchange)
         try:
             done = self._do(str(sent.get("do", "")), sent, exchange, site, caller, person)
@@ -111,8 +110,7 @@ class Me(Route):
 
     def _mine(self, site: App, caller: Caller, table: str) -> list[Record]:
         """Those of one's sessions or tokens that are good."""
-        now = int(site.clock())
-        where = (Condition("subject", "eq", caller.subject), Condition("expires_at", "gt", now))
+        where = plugin("people").living(caller.subject, site.clock())
         return [one for one in site.state.walk(Query(table, where)) if not one.damage and not one.value.get("revoked_at")]
 
     def _shown(
@@ -166,7 +164,7 @@ class Me(Route):
                 now = int(site.clock())
                 writes = [Update("_tokens", one.key, one.value | {"revoked_at": now}) for one in found]
                 self._commit(site, exchange, caller, "revoke", writes)
-                return {"done": "The token works no longer."}
+                return {"done": "The token no longer works."}
         raise BadRequest("do must be password, sign_out_others, make_token or revoke")
 
     def _new_password(self, sent: Value, exchange: Exchange, site: App, caller: Caller, person: Record) -> Value:
@@ -179,7 +177,7 @@ class Me(Route):
             site.office.throttle.check(f"password {caller.subject}")
             if not passwords.is_right(site.state, caller.subject, old):
                 site.office.throttle.failed(f"password {caller.subject}")
-                faults.append(Fault("/old", "password", "is not right"))
+                faults.append(Fault("/old", "password", "is wrong"))
         if faults:
             raise Invalid("the password cannot be set", faults=faults)
         others = [one for one in self._mine(site, caller, "_sessions") if one.key != caller.session]

@@ -362,16 +362,17 @@ class Pages:
         page, show = response.page, self.locale.show
         at = Column("", "", "string", "date-time")
 
-        def told(row: Record, text: str) -> SimpleNamespace:
+        def told(row: Record, text: str = "") -> SimpleNamespace:
             names = ("created_at", "issued_at", "used_at", "expires_at")
             times = {name: show(at, rfc3339(row.value[name])) if row.value.get(name) else "" for name in names}
             return SimpleNamespace(text=text, **times)
 
         address = f"{page['address']}/{quote(page['record'].key, safe='')}"
         found = self._record(exchange, response)
+        may = SimpleNamespace(title="May", text=page["rights"], href="", multiline=True)
         return found | {
-            "rights": page["rights"], "suspended": page["suspended"], "reached": page["reached"],
-            "sessions": [told(one, one.value.get("agent", "")) for one in page["sessions"]],
+            "fields": [*found["fields"], may], "suspended": page["suspended"], "reached": page["reached"],
+            "sessions": list(map(told, page["sessions"])),
             "tokens": [told(one, one.value["label"]) for one in page["tokens"]],
             "link_action": exchange.url(f"{address}/link"),
             "out_action": exchange.url(f"{address}/sign-out"), "may_link": Action.CREATE in page["may"],

@@ -91,7 +91,7 @@ def proved(records: Records, subject: str, password: str, throttle: Any, tries: 
     throttle.check(*tries)
     if is_right(records, subject, password):
         return {"jti": "", "subject": subject}
-    raise Unauthenticated("the name or the password is not right")
+    raise Unauthenticated("the name or the password is wrong")
 
 
 def kept(records: Records, subject: str, password: str, at: float) -> Insert | Update:

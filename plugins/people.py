@@ -62,11 +62,12 @@ from app import (
 
 # ==== 1. RIGHTS ==================================================================================================
 # What a person holds, in grants and in words, and whether one caller may give or take as much.
-# uses: VALUES
-# defines: INVITATION_S rights beyond in_words
+# uses: ERRORS VALUES
+# defines: GIVEN INVITATION_S rights beyond check_reach in_words
 
 _TOGETHER = {"change records of, delete": "change and delete", "files in, delete files from": "and delete files in"}
 _ALL = {"files": "all files", "forms": "all forms", "views": "all views", "apps": "all apps", "admin": "the administration"}
+GIVEN = "you cannot give rights that you do not have yourself"
 INVITATION_S = 7 * 86_400  # for how long an invitation can be taken up
 _ACTION_WORDS = {
     "files": {"read": "see", "create": "add to", "update": "replace files in", "delete": "delete files from"},
@@ -85,6 +86,12 @@ def beyond(caller: Caller, grants: Iterable[Grant]) -> list[Grant]:
     held = [one for limit in (caller.grants, *caller.ceilings) for one in limit]
     deepest = max((len(one.pattern) for one in held), default=0) + 1
     return [one for one in grants if not all(_may(caller, one, address) for address in _examples(one.pattern, deepest))]
+
+
+def check_reach(caller: Caller, grants: Iterable[Grant], titles: Mapping[str, str], why: str) -> None:
+    """Raises Forbidden, which says `why` and what it is, if the grants allow something that the caller may not do."""
+    if missing := beyond(caller, grants):
+        raise Forbidden(f"{why}: {in_words(missing, titles)}", needed=str(missing[0]))
 
 
 def _may(caller: Caller, grant: Grant, address: str) -> bool:
@@ -132,7 +139,7 @@ def _named(grant: Grant, words: Mapping[str, str]) -> str:
 # ==== 2. PEOPLE ==================================================================================================
 # The list of people as a form of its own, and what may be done with one of them beside changing the row.
 # uses: ERRORS VALUES CONFIG CONTRACTS AUTH RESOURCES RIGHTS plugin:tokens
-# defines: PROGRAMS resource standing first_sign_in invited ended_sessions ended_tokens used_up_links People
+# defines: PROGRAMS resource standing first_sign_in invited ended_sessions ended_tokens used_up_links living People
 
 PROGRAMS = re.compile("(cli|service):", re.IGNORECASE)  # as callers that are no people are named
 _OFFERED = {"files": ("read", "create", "update,delete"), "forms": ("create", "read", "update,delete"), "admin": ("*",)}
@@ -214,24 +221,25 @@ def invited(subject: str, now: float, seconds: int) -> tuple[str, Insert]:
 
 def ended_sessions(records: Records, subject: str, now: float) -> Iterator[Change]:
     """What ends all sessions of a person."""
-    for row in records.walk(Query("_sessions", _living(subject, now))):
+    for row in records.walk(Query("_sessions", living(subject, now))):
         yield Change(Update("_sessions", row.key, row.value | {"expires_at": int(now)}, row.version), row.value)
 
 
 def ended_tokens(records: Records, subject: str, now: float, fact: Value) -> Iterator[Change]:
     """What says so of all tokens of a person that are not revoked: that they are suspended, are not any more, or revoked."""
-    for row in records.walk(Query("_tokens", _living(subject, now))):
+    for row in records.walk(Query("_tokens", living(subject, now))):
         if not row.value.get("revoked_at"):  # at its version: a revocation meanwhile is not taken back
             yield Change(Update("_tokens", row.key, row.value | fact, row.version), row.value)
 
 
 def used_up_links(records: Records, subject: str, now: float) -> Iterator[Change]:
     """What takes the links of a person away."""
-    for row in records.walk(Query("_links", _living(subject, now))):
+    for row in records.walk(Query("_links", living(subject, now))):
         yield Change(Delete("_links", row.key, row.version), row.value)
 
 
-def _living(subject: str, now: float) -> tuple[Condition, ...]:
+def living(subject: str, now: float) -> tuple[Condition, ...]:
+    """Of a query for the sessions, links or tokens of a subject: those that have not expired."""
     return Condition("subject", "eq", subject), Condition("expires_at", "gt", int(now))
 
 
@@ -324,8 +332,7 @@ class People(Form):
 
     def _check_reach(self, caller: Caller, value: Value, why: str) -> None:
         """Raises Forbidden if a person holds what the caller does not."""
-        if missing := beyond(caller, self._rights(value)):
-            raise Forbidden(f"{why}: you may not {in_words(missing, self.titles)} yourself", needed=str(missing[0]))
+        check_reach(caller, self._rights(value), self.titles, why)
 
     def _reached(self, scope: Scope, subject: str) -> Record:
         """The row of a person who holds no more than the caller. Raises NotFound, or Forbidden."""
@@ -333,9 +340,10 @@ class People(Form):
         if row is None:
             raise NotFound(f"there is no {subject[:255]} among the people")
         if _is_damaged(row):  # nobody knows what he may do
-            self._check_reach(scope.caller, {"grants": ["**:*"]}, f"the row of {row.key} is damaged")
+            why = f"the row of {row.key} is damaged, and only somebody with all rights can change it"
+            self._check_reach(scope.caller, {"grants": ["**:*"]}, why)
             return row._replace(value={}, damage=row.damage or "does not say what this person may do")
-        self._check_reach(scope.caller, row.value, f"{self.called(row)} may do more than you")
+        self._check_reach(scope.caller, row.value, f"{self.called(row)} has rights that you do not have")
         return row
 
     def _administers(self, value: Value) -> bool:
@@ -382,7 +390,7 @@ class People(Form):
         row = plan.changes[0].write.value  # type: ignore[union-attr]
         if faults := list(self._invitation_faults(row, fits=fits and row["subject"] == subject)):
             raise Invalid("the person cannot be invited", faults=faults)
-        self._check_reach(scope.caller, row, "nobody gives more than he holds")
+        self._check_reach(scope.caller, row, GIVEN)
         code, link = invited(row["subject"], scope.now, INVITATION_S)
         return plan._replace(
             respond=lambda blobs: self._with_link(plan.respond(blobs), row["subject"], code, INVITATION_S),
@@ -394,7 +402,8 @@ class People(Form):
         if not fits:
             yield Fault("/subject", "subject", line_problem(subject, 255) or "must be one name, and not too long")
         elif subject in (".", "..") or PROGRAMS.match(subject) or any(map(_is_hidden, subject)):
-            yield Fault("/subject", "subject", "is none for a person: no . or .., cli:… or service:…, or hidden characters")
+            words = "cannot be used: not . or .., nothing that begins with cli: or service:, and no hidden characters"
+            yield Fault("/subject", "subject", words)
         elif any(_alike(one.key) == _alike(subject) for one in self.store.walk(Query(PEOPLE))):
             yield Fault("/subject", "unique", "is taken: somebody has this name already, or one that looks the same")
         yield from self._email_faults(row.get("email"), subject)
@@ -437,7 +446,7 @@ class People(Form):
         then = {} if isinstance(write, Delete) else write.value
         if faults := list(self._change_faults(row, then)):
             raise Invalid("the person cannot be changed", faults=faults)
-        self._check_reach(scope.caller, then, "nobody gives more than he holds")
+        self._check_reach(scope.caller, then, GIVEN)
         sure, effects = [*plan.changes, *self._guarded(row, then)], list(self._effects(row, then, scope.now))
         return plan._replace(changes=[*sure, *self._fitting(effects, len(sure), whole=not then)])
 
@@ -484,7 +493,7 @@ class People(Form):
         answer = plan.respond(())
         row = cast(Record, answer.page["record"])
         if not request.params and not _is_damaged(row):
-            where = _living(subject, scope.now)
+            where = living(subject, scope.now)
             tokens = [one for one in self.store.walk(Query("_tokens", where)) if not one.value.get("revoked_at")]
             answer.template = "person.tpl"
             answer.page = {

@@ -182,12 +182,16 @@ def known(error: Exception) -> AppError:
     number = getattr(error, "errno", None) if isinstance(error, OSError) else None
     if isinstance(error, AppError):
         return error
-    if isinstance(error, MemoryError) or number in _SHORT or "new thread" in str(error):
+    if isinstance(error, MemoryError) or number in _SHORT or _lacks_thread(error):
         what = "open files" if number in (errno.EMFILE, errno.ENFILE) else "memory"
         return Unavailable(f"the server has no more {what} at this moment; try again later", hint=str(error))
     if number in StorageFull.errors:
         return StorageFull("the disk of temporary files is full", hint=str(error))
     raise error
+
+
+def _lacks_thread(error: Exception) -> bool:
+    return isinstance(error, RuntimeError) and "new thread" in str(error)
 
 
 def given(provider: Any, work: Callable[[], _Result]) -> _Result:

@@ -2,7 +2,18 @@
 <%
 carried = page.kept and page.kept.is_short
 by_password = page.subject is not None
-def carries():
+def begins():
+%>
+<form class="form" method="post" action="{{url('login')}}"
+<%
+  if carried:
+%>
+  enctype="multipart/form-data"
+<%
+  end
+%>
+>
+<%
   if carried:
 %>
   <input type="hidden" name="draft" value="{{page.kept.text}}">
@@ -29,25 +40,15 @@ sign in in another tab, then press Continue below.</p></div>
 %   end
 % end
 % if page.code:
-<form class="form" method="post" action="{{url('login')}}"
-%   if carried:
-  enctype="multipart/form-data"
-%   end
->
+% begins()
 % include('_token.tpl')
-% carries()
   <input type="hidden" name="code" value="{{page.code}}">
   <p>Your sign-in link is ready. It works once.</p>
   <div class="actions"><button class="button solid" autofocus>Sign in</button></div>
 </form>
 % else:
-<form class="form" method="post" action="{{url('login')}}"
-%   if carried:
-  enctype="multipart/form-data"
-%   end
->
+% begins()
 % include('_token.tpl')
-% carries()
   <div class="field">
     <label for="login-subject">Name</label>
     <input type="text" id="login-subject" name="subject" value="{{page.subject or ''}}" required autocomplete="username" autocapitalize="none" spellcheck="false" dir="auto">
@@ -68,13 +69,8 @@ sign in in another tab, then press Continue below.</p></div>
 %   end
 >
 <summary>Sign in with a link or a token</summary>
-<form class="form" method="post" action="{{url('login')}}"
-%   if carried:
-  enctype="multipart/form-data"
-%   end
->
+% begins()
 % include('_token.tpl')
-% carries()
   <div class="field">
     <label for="token">Link or token</label>
     <p class="help" id="token-help">Paste the token or the sign-in link that you were given.</p>

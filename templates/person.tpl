@@ -22,25 +22,13 @@
 % if page.suspended:
 <div class="notice bad"><p>Suspended: cannot sign in, and no token works. To let this person in again, press Edit and take the mark away.</p></div>
 % end
-<dl class="record">
-% for field in page.fields:
-  <div class="{{'long' if field.multiline else ''}}">
-    <dt>{{field.title}}</dt>
-%   if field.text == "" or field.text is None:
-    <dd class="none">—</dd>
-%   else:
-    <dd><bdi>{{field.text}}</bdi></dd>
-%   end
-  </div>
-% end
-  <div class="long"><dt>May</dt><dd><bdi>{{page.rights}}</bdi></dd></div>
-</dl>
+% include('_facts.tpl', fields=page.fields)
 <section>
   <h2>Signed in</h2>
 % if page.sessions:
   <ul class="plain">
 %   for one in page.sessions:
-    <li>since {{one.created_at}}{{", last seen " + one.used_at if one.used_at else ""}} <span class="note"><bdi>{{one.text}}</bdi></span></li>
+    <li>since {{one.created_at}}{{", last seen " + one.used_at if one.used_at else ""}}</li>
 %   end
   </ul>
 %   if page.may_link and page.reached:

@@ -13,20 +13,7 @@
   </div>
 % end
 </div>
-<dl class="record">
-% for field in page.fields:
-  <div class="{{'long' if field.multiline else ''}}">
-    <dt>{{field.title}}</dt>
-%   if field.text == "" or field.text is None:
-    <dd class="none">—</dd>
-%   elif field.href:
-    <dd><a href="{{field.href}}"><bdi>{{field.text}}</bdi></a></dd>
-%   else:
-    <dd><bdi>{{field.text}}</bdi></dd>
-%   end
-  </div>
-% end
-</dl>
+% include('_facts.tpl', fields=page.fields)
 % if page.meta:
 <dl class="meta">
 %   for item in page.meta:

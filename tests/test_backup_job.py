@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 import tomllib
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -280,6 +281,23 @@ def test_a_backup_is_made_when_it_is_due_and_older_ones_of_this_site_go(
     assert row(site)["name"] != first["name"]
     assert [one.name for one in there.archives()][:2] == [Path(row(site)["name"]).name, Path(first["name"]).name]
     backup.verify(folder / Path(row(site)["name"]).name)
+
+
+def test_what_a_manifest_says_is_nothing_if_any_of_it_is_damaged(sites: Callable[..., Site], tmp_path: Path) -> None:
+    site = sites(tmp_path / "site", MAIN + FORM)
+    there = place(site, str(tmp_path / "kept"))
+    archive = there.make(site.app, with_keys=False)
+    whole, path = there.manifest(archive), Path(archive.address)
+    data = path.read_bytes()
+    with zipfile.ZipFile(path) as opened:
+        one = opened.getinfo("manifest.json")
+    found = []
+    for at in range(one.header_offset, one.header_offset + 30 + len(one.filename) + one.compress_size):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 0x55]) + data[at + 1 :])
+        found.append(there.manifest(archive))
+    assert whole["site"]
+    assert {} in found
+    assert all(said in ({}, whole) for said in found)
 
 
 def test_a_backup_that_fails_is_loud_tried_again_and_removes_nothing(

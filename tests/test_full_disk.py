@@ -302,6 +302,8 @@ def test_whatever_a_quota_says_the_key_ring_and_temporary_files_are_a_full_disk(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert isinstance(RESERVE.known(OSError(number, "no")), StorageFull)
+    with pytest.raises(ValueError, match="new thread"):  # a text that only speaks of one
+        RESERVE.known(ValueError("no such page: a new thread"))
     ring = app.KeyRing.load("", tmp_path / "keys.json")
     before = (tmp_path / "keys.json").read_bytes()
 

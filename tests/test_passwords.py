@@ -98,7 +98,7 @@ def test_a_changed_password_asks_for_the_old_one_and_ends_other_sessions(site: S
     new = "red mice drink milk"
     for old in ("", "wrong", new):
         refused = me(site, cookie, do="password", old=old, new=new, again=new)
-        assert (refused.status, "is not right" in refused.text) == (422, True)
+        assert (refused.status, "is wrong" in refused.text) == (422, True)
     assert me(site, cookie, do="password", old=GOOD, new=new, again=GOOD).status == 422
     assert me(site, cookie, do="password", old=GOOD, new=new, again=new).status == 303
     assert [site.get("/forms/leave", one).status for one in (cookie, other)] == [200, 401]
@@ -127,7 +127,7 @@ def test_a_session_that_was_opened_with_a_token_does_no_more_than_the_token(site
         ):
             for credential, headers in ((token, {}), (session, {"Origin": "http://localhost"})):
                 reply = site.send("/me", sent, credential, **headers)
-                assert (reply.status, "by no token" in reply.text) == (403, True), (sent, reply.text)
+                assert (reply.status, "not with a token" in reply.text) == (403, True), (sent, reply.text)
         page = site.get("/me", session, Accept="text/html").text
         assert 'name="do"' not in page
     assert signs_in(site, "bo", GOOD).status == 401
@@ -186,7 +186,7 @@ def test_nobody_learns_whether_a_person_exists(site: Site, admin: str) -> None:
         reply = signs_in(site, name, "wrong password", Accept="application/json")
         took[name] = time.perf_counter() - began
         answers[name] = reply.status, reply.json["detail"]
-    assert set(answers.values()) == {(401, "the name or the password is not right")}
+    assert set(answers.values()) == {(401, "the name or the password is wrong")}
     assert min(took.values()) > max(took.values()) / 5
 
 
