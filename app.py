@@ -1396,15 +1396,6 @@ def _texts(raw: Any, folder: Path) -> tuple[str, ...]:
     return tuple(_text(item, folder) for item in raw)
 
 
-def _media(raw: Any, folder: Path) -> tuple[str, ...]:
-    for one in [text for text in _texts(raw, folder) if not re.fullmatch(r"\.[^/]+|[^./][^/]*/[^/]+", text)]:
-        hint = '; write "*/*", or leave it out' if one == "*" else ""
-        if ending := re.fullmatch(r"\*?\.?(\w+)", one):
-            hint = f'; write ".{ending[1]}"'
-        raise ValueError(f'{one!r} is neither a media type, such as "image/*", nor an ending, such as ".pdf"{hint}')
-    return tuple(raw)
-
-
 def _json(raw: Any, folder: Path) -> Json:
     """A value as records can hold it: TOML has dates, infinities and longer integers too."""
     for fault in check_value(raw):
@@ -1485,48 +1476,11 @@ def _file(raw: Any, folder: Path) -> Path | None:
     return path
 
 
-def _inside(raw: Any, folder: Path) -> str:
-    path = _text(raw, folder).strip("/")
-    try:
-        return check_path(path.split("/")) + "/" if path else ""
-    except BadRequest as error:
-        raise ValueError(f"must be a folder such as handbook/: {error.message}") from error
-
-
-def _secret(raw: Any, folder: Path) -> str:
-    text = _text(raw, folder)
-    scheme, _, rest = text.partition(":")
-    if not text:
-        return ""
-    if scheme not in ("env", "file"):
-        raise ValueError('must be "env:NAME" or "file:PATH", so that no secret stands in app.toml')
-    if scheme == "env":
-        named, secret = f"environment variable {rest}, which is empty or not set", os.environ.get(rest, "")
-    else:
-        named = f"file {rest}, which is empty"
-        try:
-            secret = (folder / rest).read_text(encoding="utf-8")
-        except (OSError, ValueError) as error:
-            raise ValueError(f"names the file {rest}, which cannot be read ({type(error).__name__})") from error
-    if not secret.strip():
-        raise ValueError(f"names the {named}")
-    return secret.strip()
-
-
 def _grants(raw: Any, folder: Path) -> tuple[Grant, ...]:
     try:
         return tuple(parse_grant(text) for text in _texts(raw, folder))
     except BadRequest as error:
         raise ValueError(error.message) from error
-
-
-def _queue(raw: Any, folder: Path) -> str:
-    """The URL itself, or the secret that holds it."""
-    text = _text(raw, folder)
-    url = _secret(text, folder) if text.startswith(("env:", "file:")) else text
-    if not re.fullmatch(r"https?://[^/\s]+(/[^/\s]+)+", url):
-        raise ValueError('must be the URL of a queue, or "env:NAME" or "file:PATH"')
-    return url
 
 
 def _one_of(raw: Any, words: Sequence[str]) -> str:
@@ -1545,16 +1499,6 @@ def _type(raw: Any, folder: Path) -> str:
 
 def _opens(raw: Any, folder: Path) -> str:
     return _one_of(raw, ("form", "records"))
-
-
-def _pattern(raw: Any, folder: Path) -> str:
-    try:
-        re.compile(_text(raw, folder))
-        re.compile(f"(?:{raw})")
-    except (re.error, RecursionError, OverflowError) as error:
-        also = ": write (?i:…) around it" if "global flags" in str(error) else ""
-        raise ValueError(f"is not a regular expression: {error}{also}") from error
-    return str(raw)  # whether it is quick is judged where the length of its texts is known
 
 
 def _values(raw: Any, folder: Path) -> tuple[Json, ...]:
@@ -1588,14 +1532,13 @@ def _menu_item(raw: Any, folder: Path) -> Json:
     return cast(Json, raw)
 
 
-def _link(raw: Any, folder: Path) -> str:
-    if not re.match(r"https?://|/|mailto:", _text(raw, folder)):
-        raise ValueError("must begin with https://, http://, mailto: or /")
-    return str(raw)
-
-
 def _bind(raw: Any, folder: Path) -> str:
     return str(raw) if type(raw) is int else _text(raw, folder)
+
+
+def _converted_by(function: str, usual: Any = None) -> Callable[[Any, Path], Any]:
+    """A converter that leaves what is not usual to a function of plugins/converters.py."""
+    return lambda raw, folder: _made(raw, folder) if raw == usual else getattr(plugin("converters"), function)(raw, folder)
 
 
 def _judged_by(
@@ -1612,15 +1555,16 @@ def _judged_by(
 
 # In order of the value: anything, texts, numbers, places on disk, and the shapes of single settings.
 CONVERTERS: Mapping[str, Callable[[Any, Path], Any]] = {
-    "any": _json, "boolean": _boolean, "text": _text, "texts": _texts, "list": _list, "media": _media, "word": _word,
-    "secret": _secret, "pattern": _pattern, "number": _number, "count": _count, "positive": _positive, "size": _size,
-    "duration": _duration, "path": _path, "folder": _directory, "file": _file, "inside": _inside, "link": _link,
+    "any": _json, "boolean": _boolean, "text": _text, "texts": _texts, "list": _list, "word": _word,
+    "media": _converted_by("media", []), "secret": _converted_by("secret", ""), "pattern": _converted_by("pattern", ""),
+    "number": _number, "count": _count, "positive": _positive, "size": _size, "duration": _duration, "path": _path,
+    "folder": _directory, "file": _file, "inside": _converted_by("inside", ""), "link": _converted_by("link"),
     "address": _judged_by("addresses", "bind_address", "127.0.0.1:8080", _bind),
     "hosts": _judged_by("addresses", "hosts", (), _texts), "networks": _judged_by("addresses", "networks", (), _texts),
     "prefix": _judged_by("addresses", "prefix", ""), "site": _judged_by("addresses", "site_address", ""),
     "lang": _judged_by("zones", "language", "en"), "timezone": _judged_by("zones", "zone", "UTC"),
-    "callable": _judged_by("wsgi_apps", "callable_name", ""),
-    "grants": _grants, "queue": _queue, "queues": _made, "replies": _made, "type": _type, "opens": _opens,
+    "callable": _judged_by("wsgi_apps", "callable_name", ""), "queue": _converted_by("queue"), "queues": _made,
+    "grants": _grants, "replies": _made, "type": _type, "opens": _opens,
     "values": _values, "table": _made, "tables": _made, "fields": _fields, "field": _field_name, "name": _name,
     "choices": _choices, "conditions": _made, "condition": _where, "menu": _made, "menu item": _menu_item,
 }  # fmt: skip
@@ -1777,7 +1721,6 @@ def read_config(
 # uses: ERRORS VALUES CONFIG
 # defines: Extension Provider Records Folder Unseen Entry LOST Blobs Queries Held Publish Remove BlobStep Change Plan
 #          Scope Endpoint Resource Host Configured Job Site Command
-
 
 _Extension = TypeVar("_Extension", bound="Extension")
 
@@ -2113,17 +2056,6 @@ class Resource(ABC):
     def endpoint(cls, path: Sequence[str]) -> Endpoint | None:
         """The endpoint of a path inside such a resource, or None."""
         return next((one for one in cls.endpoints if one.fits(path)), None)
-
-    def check(self, request: Request) -> None:
-        """Raises NotFound if the path has no endpoint, UnsupportedAction if that does not take the action, or no patch."""
-        endpoint = self.endpoint(request.path)
-        if endpoint is None:
-            raise NotFound(f"{request.resource} has no {'/'.join(request.path)}")
-        if request.action not in endpoint.actions:
-            message = f"{request.address} has no {request.action}, only {', '.join(endpoint.actions)}"
-            raise UnsupportedAction(message, allowed=endpoint.actions)
-        if request.partial and not endpoint.patches:
-            raise UnsupportedAction(f"{request.address} cannot be patched: send it whole", allowed=endpoint.actions)
 
     @classmethod
     def sufficient(cls, request: Request) -> tuple[Action, ...]:
@@ -5125,7 +5057,7 @@ def _exit_code(part: Callable[[], Any], last_words: SharedText) -> int:
 # stored is returned as writes, so that the audit entry is committed with it.
 # uses: ERRORS VALUES CONFIG CONTRACTS
 # defines: MAX_TOKEN_BYTES MIN_KEY_BYTES MAX_TOKEN_S KEEP_SESSION_S KEEP_TOKEN_S PEOPLE PASSWORDS secret_digest Token Key
-#          KeyRing verify_jws encode_jws verify_jwt scope_grants line_problem Authority
+#          dump_keys new_key key_file_errors KeyRing verify_jws encode_jws verify_jwt scope_grants line_problem Authority
 
 MAX_TOKEN_BYTES = 8192  # what HTTP servers commonly take as one header line
 MIN_KEY_BYTES = 32  # RFC 7518 section 3.2: a key of the hash's size or more
@@ -5228,12 +5160,12 @@ def _parse_keys(text: str) -> tuple[Key, ...]:
     return tuple(reversed(keys))
 
 
-def _dump_keys(keys: Sequence[Key]) -> str:
+def dump_keys(keys: Sequence[Key]) -> str:
     items = [{"kid": key.kid, "k": _b64(key.secret), "created_at": key.created_at} for key in reversed(keys)]
     return dump_json({"keys": items}, indent=2) + "\n"
 
 
-def _new_key(at: int) -> Key:
+def new_key(at: int) -> Key:
     return Key(secrets.token_hex(4), secrets.token_bytes(MIN_KEY_BYTES), at)
 
 
@@ -5255,16 +5187,7 @@ def _read_private(path: Path) -> tuple[tuple[int, int, int], str]:
 
 
 @contextmanager
-def _folder(path: Path) -> Iterator[int]:
-    descriptor = os.open(path.parent, os.O_RDONLY)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _key_file_errors(path: Path, *, was_good: bool = False) -> Iterator[None]:  # `was_good`: it may be so again
+def key_file_errors(path: Path, *, was_good: bool = False) -> Iterator[None]:  # `was_good`: it may be so again
     try:
         yield
     except (OSError, UnicodeDecodeError, ConfigError) as error:
@@ -5280,7 +5203,7 @@ class KeyRing:
 
     def __init__(self, keys: Sequence[Key] = (), path: Path | None = None) -> None:
         """Fixed keys, newest first, or the path of a ring's file."""
-        self._path = path
+        self.path = path
         self._read: tuple[tuple[int, int, int], tuple[Key, ...]] = (-1, 0, 0), tuple(keys)  # no file's stamp
 
     def __repr__(self) -> str:
@@ -5292,10 +5215,10 @@ class KeyRing:
         ConfigError says what is wrong with it and never shows it."""
         if source:
             return cls(_parse_keys(source))
-        with _key_file_errors(path):
+        with key_file_errors(path):
             if not path.exists():
                 plugin("disk").make_folder(path.parent)
-                made = _dump_keys([_new_key(int(clock()))]).encode()
+                made = dump_keys([new_key(int(clock()))]).encode()
                 # The ring of another process that was first is everybody's.
                 plugin("disk").replace_file(path, [made], replace=False)
         ring = cls(path=path)
@@ -5305,9 +5228,9 @@ class KeyRing:
     @property
     def keys(self) -> tuple[Key, ...]:
         """Newest first."""
-        if self._path is not None and self._read[0] != _stamp(self._path):
-            with _key_file_errors(self._path, was_good=bool(self._read[1])):
-                stamp, text = _read_private(self._path)
+        if self.path is not None and self._read[0] != _stamp(self.path):
+            with key_file_errors(self.path, was_good=bool(self._read[1])):
+                stamp, text = _read_private(self.path)
                 self._read = stamp, _parse_keys(text)  # one assignment: no thread sees halves of two rings
         return self._read[1]
 
@@ -5318,31 +5241,6 @@ class KeyRing:
     def sub_keys(self, purpose: str) -> list[bytes]:
         """The sub-keys that may have signed for this purpose, newest first."""
         return [key.sub_key(purpose) for key in self.keys]
-
-    def rotate(self, now: float) -> Key:
-        """The fresh key that signs from now on; the others still verify. ConfigError if the ring is not in a file."""
-        fresh = _new_key(max(int(now), self.keys[0].created_at))
-        self._edit(lambda keys: (fresh, *keys))
-        return fresh
-
-    def retire(self, kid: str) -> None:
-        """Forget a key: what it signed is refused. NotFound if unknown, Conflict if it is the one that signs."""
-
-        def without(keys: tuple[Key, ...]) -> tuple[Key, ...]:
-            if kid not in [key.kid for key in keys]:
-                raise NotFound(f"no key is named {kid!r}{nearest(kid, [key.kid for key in keys])}")
-            if keys[0].kid == kid:
-                raise Conflict(f"the key {kid} is the one that signs", hint="rotate first, then retire it")
-            return tuple(key for key in keys if key.kid != kid)
-
-        self._edit(without)
-
-    def _edit(self, change: Callable[[tuple[Key, ...]], tuple[Key, ...]]) -> None:
-        if self._path is None:
-            raise ConfigError("the key ring comes from the setting auth.keys: change it there")
-        with _key_file_errors(self._path), _folder(self._path) as folder:
-            fcntl.flock(folder, fcntl.LOCK_EX)  # two rotations at once must keep both keys
-            plugin("disk").replace_file(self._path, [_dump_keys(change(self.keys)).encode()])
 
 
 def _malformed(reason: str) -> Unauthenticated:
@@ -8675,32 +8573,9 @@ class Builder:
         elif one.static:
             static = cast(Blobs, self._kinds["file"](f"apps.{one.name}.static", {"root": one.static}, self.config.folder))
             self.statics.append(static)
-        self._check_home(one, place)
-        menu = [self._menu_entry(entry, place) for entry in one.menu]
-        return AppPage(one, [entry for entry in menu if entry], static, self._opens)
-
-    def _check_home(self, one: AppConfig, place: str) -> None:
-        """A fault unless the home is nothing, a declared form or view, or a template that is there."""
-        if one.home.startswith(("forms/", "views/")):
-            if one.home not in self.declared:
-                self._fault(f"{place}.home", f"names {one.home!r}, which is not declared{nearest(one.home, self.declared)}")
-        elif one.home and not one.home.endswith((".html", ".tpl")):
-            self._fault(f"{place}.home", "must be a form or view such as forms/leave, or a template .html or .tpl")
-        elif one.home and not (self.config.folder / one.home).is_file():
-            self._fault(f"{place}.home", f"names the template {one.home}, which does not exist")
-
-    def _menu_entry(self, entry: Json, place: str) -> dict[str, str]:
-        """An entry as AppPage takes it; {} after a fault. What lies inside a resource goes by the name of the resource."""
-        if isinstance(entry, dict):
-            return {"title": entry.get("title", entry["href"]), "icon": entry.get("icon", ""), "href": entry["href"]}
-        address = "/".join(entry.split("/")[:2])
-        if address in _BUILT_IN:
-            return {"title": _BUILT_IN[address], "icon": "", "address": entry}
-        if address not in self.declared:
-            self._fault(f"{place}.menu", f"names {entry!r}, which is not declared{nearest(address, self.declared)}")
-            return {}
-        one = self.declared[address]
-        return {"title": one.title or one.name.capitalize(), "icon": getattr(one, "icon", ""), "address": entry}
+        self.faults += plugin("menus").home_faults(one, self.declared, self.config.folder)
+        menu = plugin("menus").entries(one.menu, place, self.declared, _BUILT_IN, self.faults)
+        return AppPage(one, menu, static, self._opens)
 
     def _state_provider(self) -> Records | None:
         """The provider of `[site] state`; a fault if it cannot keep what belongs together in one commit."""
@@ -8945,12 +8820,12 @@ class Office:
 
     def rotate_key(self, by: Caller) -> None:
         """A fresh key signs from now on; what the older ones signed stays good."""
-        key = plugin("reserve").given(self._state, lambda: self.authority.keys.rotate(self._clock()))
+        key = plugin("reserve").given(self._state, lambda: plugin("key_edits").rotate(self.authority.keys, self._clock()))
         self._state.commit([self._event("rotate_key", by, kid=key.kid)])
 
     def retire_key(self, by: Caller, kid: str) -> None:
         """Forget a key, and with it every token that it signed. Raises NotFound, or Conflict for the one that signs."""
-        plugin("reserve").given(self._state, lambda: self.authority.keys.retire(kid))
+        plugin("reserve").given(self._state, lambda: plugin("key_edits").retire(self.authority.keys, kid))
         self._state.commit([self._event("retire_key", by, kid=kid)])
 
     def site_id(self) -> str:
@@ -8969,6 +8844,18 @@ class Office:
 
 
 # ---- the flow
+
+
+def _check_endpoint(resource: Resource, request: Request) -> None:
+    """Raises NotFound if the path has no endpoint, UnsupportedAction if that does not take the action, or no patch."""
+    endpoint = resource.endpoint(request.path)
+    if endpoint is None:
+        raise NotFound(f"{request.resource} has no {'/'.join(request.path)}")
+    if request.action not in endpoint.actions:
+        message = f"{request.address} has no {request.action}, only {', '.join(endpoint.actions)}"
+        raise UnsupportedAction(message, allowed=endpoint.actions)
+    if request.partial and not endpoint.patches:
+        raise UnsupportedAction(f"{request.address} cannot be patched: send it whole", allowed=endpoint.actions)
 
 
 class Flow:
@@ -9026,7 +8913,7 @@ class Flow:
         if resource is None:
             seen = [address for address in self._resources if address and caller.opens(address)]
             raise NotFound(f"there is no {request.resource}{nearest(request.resource, seen)}")
-        resource.check(request)
+        _check_endpoint(resource, request)
         return resource
 
     def _refuse(self, request: Request, caller: Caller, action: Action, place: str) -> NoReturn:

@@ -312,7 +312,7 @@ def test_whatever_a_quota_says_the_key_ring_and_temporary_files_are_a_full_disk(
 
     monkeypatch.setattr(app.plugin("disk"), "replace_file", fails)
     with pytest.raises(StorageFull):
-        ring.rotate(0)
+        app.plugin("key_edits").rotate(ring, 0)
     assert (tmp_path / "keys.json").read_bytes() == before
 
 

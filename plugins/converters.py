@@ -1,0 +1,82 @@
+"""Converters of settings that most sites leave at their defaults: what app.toml says becomes the setting's value."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from app import CONVERTERS, BadRequest, check_path
+
+# ==== 1. CONVERTERS ==============================================================================================
+# Each takes what app.toml says and the folder where relative paths start. ValueError says what to write instead.
+# uses: ERRORS VALUES CONFIG
+# defines: media inside secret queue pattern link
+
+
+def media(raw: Any, folder: Path) -> tuple[str, ...]:
+    """Media types such as "image/*", and endings such as ".pdf"."""
+    for one in [text for text in CONVERTERS["texts"](raw, folder) if not re.fullmatch(r"\.[^/]+|[^./][^/]*/[^/]+", text)]:
+        hint = '; write "*/*", or leave it out' if one == "*" else ""
+        if ending := re.fullmatch(r"\*?\.?(\w+)", one):
+            hint = f'; write ".{ending[1]}"'
+        raise ValueError(f'{one!r} is neither a media type, such as "image/*", nor an ending, such as ".pdf"{hint}')
+    return tuple(raw)
+
+
+def inside(raw: Any, folder: Path) -> str:
+    """A folder inside a provider, with a slash at its end; "" is its root."""
+    path = CONVERTERS["text"](raw, folder).strip("/")
+    try:
+        return check_path(path.split("/")) + "/" if path else ""
+    except BadRequest as error:
+        raise ValueError(f"must be a folder such as handbook/: {error.message}") from error
+
+
+def secret(raw: Any, folder: Path) -> str:
+    """What the environment variable or the file holds that is named, without white space round it; "" stays ""."""
+    text = CONVERTERS["text"](raw, folder)
+    scheme, _, rest = text.partition(":")
+    if not text:
+        return ""
+    if scheme not in ("env", "file"):
+        raise ValueError('must be "env:NAME" or "file:PATH", so that no secret stands in app.toml')
+    if scheme == "env":
+        named, found = f"environment variable {rest}, which is empty or not set", os.environ.get(rest, "")
+    else:
+        named = f"file {rest}, which is empty"
+        try:
+            found = (folder / rest).read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise ValueError(f"names the file {rest}, which cannot be read ({type(error).__name__})") from error
+    if not found.strip():
+        raise ValueError(f"names the {named}")
+    return found.strip()
+
+
+def queue(raw: Any, folder: Path) -> str:
+    """The URL itself, or the secret that holds it."""
+    text = CONVERTERS["text"](raw, folder)
+    url = secret(text, folder) if text.startswith(("env:", "file:")) else text
+    if not re.fullmatch(r"https?://[^/\s]+(/[^/\s]+)+", url):
+        raise ValueError('must be the URL of a queue, or "env:NAME" or "file:PATH"')
+    return url
+
+
+def pattern(raw: Any, folder: Path) -> str:
+    """A regular expression, also where it must match a whole text. Whether it is quick is judged beside its field."""
+    try:
+        re.compile(CONVERTERS["text"](raw, folder))
+        re.compile(f"(?:{raw})")
+    except (re.error, RecursionError, OverflowError) as error:
+        also = ": write (?i:…) around it" if "global flags" in str(error) else ""
+        raise ValueError(f"is not a regular expression: {error}{also}") from error
+    return str(raw)
+
+
+def link(raw: Any, folder: Path) -> str:
+    """What a browser may be led to."""
+    if not re.match(r"https?://|/|mailto:", CONVERTERS["text"](raw, folder)):
+        raise ValueError("must begin with https://, http://, mailto: or /")
+    return str(raw)
