@@ -1046,6 +1046,7 @@ class AuthConfig(Settings):
 
     keys: str = setting("secret", "", 'the key ring as "file:PATH" or "env:NAME"; "" = keys.json in the data folder')
     issuer: str = setting("text", "satchel", "iss and aud of the tokens")
+    sign_in: tuple[str, ...] = setting("texts", ["password", "token"], "beside links: password, token, mail, oidc, proxy")
     session_s: int = setting("duration", "90d", "how long a sign-in lasts at most")
     session_idle_s: int = setting("duration", "14d", "how long a sign-in lasts without a request")
 
@@ -2973,6 +2974,7 @@ class HttpDoor:
         known = sorted(host.extensions(Format), key=lambda one: one.whole)  # type: ignore[type-abstract]
         self.formats: dict[str, Format] = {one.kind: one for one in [*known, _NoFormat({}, config)]}
         self.accepted, self.host_fault = lru_cache(200)(self._accepted), lru_cache(200)(self._host_fault)
+        self.routes: dict[str, Route] = {}  # that answer here, by kind
 
     def _accepted(self, header: str) -> str:
         """The kind of the format that an Accept header likes best, the first of equals; "" if it accepts none."""
@@ -3997,6 +3999,7 @@ class HttpRunner(Runner):
 
     def add(self, route: Route) -> None:
         """Lets a Route answer. Raises ConfigError if another one answers the same."""
+        self.door.routes[route.kind] = route
         own = [(path, method) for path, methods in route.paths.items() for method in methods.split()]
         places = [f"{one}/{route.inside}" for one in sorted(route.types)]
         for place, method in [*own, *itertools.product(places, route.methods)]:

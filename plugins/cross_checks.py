@@ -12,6 +12,8 @@ from app import RESOURCE_CONFIGS, AppConfig, Config, Fault, ResourceConfig, View
 # uses: ERRORS CONFIG plugin:toml_advice
 # defines: cross_checked
 
+_WAYS = ("password", "token", "mail", "oidc", "proxy")  # of [auth] sign_in
+
 
 def cross_checked(config: Config, faults: list[Fault]) -> list[Fault]:
     """The faults of single settings and, behind them, those of settings that do not agree."""
@@ -41,6 +43,7 @@ class _Checks:
                 self.check_provider(f"{place}.provider", one.provider)
         self.check_provider("site.state", self.config.site.state)
         self.check_site()
+        self.check_sign_in()
         self.check_queues()
 
     def check_needed(self, place: str) -> None:
@@ -73,6 +76,22 @@ class _Checks:
             self.fault("site.url", f"must end with {end}")
         if bool(http_.tls_cert) != bool(http_.tls_key) and not wrong & {"http.tls_cert", "http.tls_key"}:
             self.fault("http.tls_cert", "goes with tls_key: give both or neither")
+
+    def check_sign_in(self) -> None:
+        """Faults of ways to sign in that are not known, or lack what they need."""
+        ways, raw = self.config.auth.sign_in, self.config.raw
+        channels = raw.get("channels")
+        there = {"mail": isinstance(channels, dict) and "mail" in channels, "oidc": "oidc" in raw, "proxy": "proxy" in raw}
+        needed = {"mail": "a channel: declare [channels.mail]", "oidc": "the table [oidc]", "proxy": "the table [proxy]"}
+        for index, way in enumerate(ways):
+            place = f"auth.sign_in.{index}"
+            if way not in _WAYS:
+                near = nearest(way, _WAYS) or f": name some of {', '.join(_WAYS)}"
+                self.fault(place, f"names {way!r}, which is no way to sign in{near}")
+            elif way in ways[:index]:
+                self.fault(place, f"names {way!r} twice")
+            elif not there.get(way, True):
+                self.fault(place, f"names {way!r}, which needs {needed[way]}")
 
     def check_queues(self) -> None:
         """Faults of [sqs]: names that are not declared, and times that do not fit SQS or one another."""

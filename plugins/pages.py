@@ -79,6 +79,7 @@ else:
 # ==== 1. PAGES ===================================================================================================
 # Templates, those beside app.toml first, and what each of them shows.
 # uses: ERRORS VALUES CONFIG RUNNERS RESOURCES ASSEMBLY plugin:cells plugin:controls plugin:locale plugin:media_types
+#       plugin:sign_in
 # defines: Again site_of Pages page_answer listed
 
 # By status: what happened, and what a person can do about it.
@@ -176,10 +177,11 @@ class Pages:
 
     def login(
         self, exchange: Exchange, code: str, after: str, error: str = "", kept: SimpleNamespace | None = None,
-        subject: str | None = None,
+        tried: str = "", subject: str = "",
     ) -> bytes:  # fmt: skip
-        """`subject` is who tried with a password; None if nobody did."""
-        page = {"code": code, "after": after, "error": error, "kept": kept, "subject": subject}
+        """`tried` is the way that has failed, such as "password", and `subject` the name that was given."""
+        page = {"code": code, "after": after, "error": error, "kept": kept, "tried": tried, "subject": subject}
+        page["ways"] = app.plugin("sign_in").ways(exchange)
         return self.render(exchange, "login.tpl", "Sign in", page)
 
     def fault(self, exchange: Exchange, error: AppError, kept: SimpleNamespace | None = None) -> bytes:

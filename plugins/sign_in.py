@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 from urllib.parse import unquote
 
@@ -33,13 +34,27 @@ if TYPE_CHECKING:
 html_forms, pages = plugin("html_forms"), plugin("pages")
 
 # ==== 1. SIGNIN ==================================================================================================
-# By a link, a pasted token, or a name and a password; what was typed into a form before goes through it unharmed.
+# By a link, and in the ways that app.toml names; what was typed into a form before goes through it unharmed. A pasted token
+# and a password are taken here. Each other way is a Route of that kind, with a method `offered(exchange)` that returns what
+# its part of the page, _by_KIND.tpl, shows as `way`; None if it has nothing to offer at the moment.
 # uses: ERRORS VALUES CONTRACTS RUNNERS ASSEMBLY plugin:html_forms plugin:pages plugin:refusals plugin:throttle
-# defines: Route:sign-in SignIn
+# defines: Route:sign-in ways SignIn
 
 _LETTERS_OF_TOKENS = 65536
 _KNOWN_COOKIE = "satchel_known_"  # of a browser in which a password was right: others cannot lock it out
 _KNOWN_S = 365 * 86_400
+_LINK = re.compile(r"[A-Za-z0-9_-]{43}")  # the code of one, which no token is as short as
+
+
+def ways(exchange: Exchange) -> list[SimpleNamespace]:
+    """What the sign-in page offers, in the order of app.toml."""
+    found = []
+    for kind in pages.site_of(exchange).config.auth.sign_in:
+        route: Any = exchange.door.routes.get(kind)
+        facts = route.offered(exchange) if route else {}
+        if facts is not None:
+            found.append(SimpleNamespace(**facts, kind=kind))
+    return found
 
 
 class SignIn(Route):
@@ -91,6 +106,8 @@ class SignIn(Route):
         draft = drafts.opened(form.text("draft"))
         subject = "" if code or token else compose(subject)
         try:
+            if not (code or token or subject) and "subject" in form.fields:
+                raise Unauthenticated("the name or the password is wrong")
             session, seconds = self._session(exchange, code or token or form.text("password"), subject)
         except (Unauthenticated, plugin("throttle").TooManyTries) as error:
             return self._failed(exchange, form, error, draft, after, code, subject)
@@ -105,6 +122,7 @@ class SignIn(Route):
     def _session(self, exchange: Exchange, secret: str, subject: str) -> tuple[str, int]:
         """A session id and its seconds. A browser in which somebody has signed in by a password has tries of its own."""
         site: App = pages.site_of(exchange)
+        self._check_way(secret, subject)
         tries, known = [f"address {plugin('refusals').address_of(exchange.client)}"], ""
         if subject:
             sealed = exchange.cookie_values(_KNOWN_COOKIE).partition(" ")[0]
@@ -118,6 +136,12 @@ class SignIn(Route):
             exchange.cookies.append(exchange.door.cookie(exchange, sealed, _KNOWN_S, _KNOWN_COOKIE))
         return found
 
+    def _check_way(self, secret: str, subject: str) -> None:
+        """Raises Unauthenticated if app.toml does not let people sign in so, whatever was sent."""
+        way = "password" if subject else "token"
+        if way not in self.config.auth.sign_in and (subject or not _LINK.fullmatch(secret)):
+            raise Unauthenticated(f"this site takes no {way}: sign in another way")
+
     def _failed(
         self, exchange: Exchange, form: SentForm, error: AppError, draft: Draft | None, after: str, code: str, subject: str
     ) -> Answer:
@@ -127,9 +151,9 @@ class SignIn(Route):
             raise error
         if draft:
             return cast(Answer, pages.Drafts(exchange, pages.pages_of(exchange)).sign_in_first(draft, error, error.message))
-        who = subject if "subject" in form.fields and not form.text("token") else None
         words = error.message[:1].upper() + error.message[1:]
-        facts = "", self._own_path(after, ""), words, None, who
+        tried = next((way for way, name in (("token", "token"), ("password", "subject")) if name in form.fields), "")
+        facts = "", self._own_path(after, ""), words, None, tried, subject
         return self._shown(error.status, exchange, *facts, headers=error_headers(error))
 
     def _sign_out(self, exchange: Exchange) -> Answer:
