@@ -2081,7 +2081,7 @@ class Host(Protocol):
     """What runners and routes may ask of the application."""
 
     title: str
-    locale: Any  # see plugins/locale.py
+    languages: Any  # see plugins/languages.py
 
     def extensions(self, family: type[_Extension]) -> list[_Extension]:
         """One object of each kind of a family (Route, Job), with its settings."""
@@ -2408,6 +2408,7 @@ class Exchange:
         self.form: Any = None  # what was read of an HTML form: a SentForm of plugins/html_forms.py
         self.files: list[BinaryIO] = []  # temporary ones, closed after the answer
         self.cookies: list[str] = []
+        self._locales: dict[str, Any] = {}  # by subject
 
     def header(self, name: str) -> str:
         return self.head.fields.get(name.lower(), "")
@@ -2441,6 +2442,13 @@ class Exchange:
         """The host that the client asked for, with its port."""
         forwarded = self.header("x-forwarded-host").strip() if self.by_proxy else ""
         return forwarded or self._named_host
+
+    @property
+    def locale(self) -> Any:
+        """How its reader writes values, and the words of the pages (plugins/locale.py)."""
+        if self.subject not in self._locales:
+            self._locales[self.subject] = self.door.host.languages.of(self.subject, self.header("accept-language"))
+        return self._locales[self.subject]
 
     # -- its credential
 
@@ -2784,7 +2792,7 @@ class CsvFormat(Format):
     def dump(self, exchange: Exchange, response: Response) -> Iterator[bytes]:
         table = cast(Table, response.table)
         if exchange.query.get("_for"):
-            return _excel_csv(table, exchange.door.host.locale)
+            return _excel_csv(table, exchange.locale)
         names = [column.name for column in table.columns]
         return _csv_lines(names, ([_cell(row[name]) for name in names] for row in table.rows))
 
@@ -3893,7 +3901,7 @@ _COMMON_HEADERS = {
     pair[0].lower(): pair for pair in (
         ("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "same-origin"), ("X-Frame-Options", "DENY"),
         ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"), ("Cache-Control", "no-store"),
-        ("Vary", "Accept, Authorization, Cookie"),
+        ("Vary", "Accept, Accept-Language, Authorization, Cookie"),
     )
 }  # fmt: skip
 
@@ -8477,8 +8485,8 @@ class Builder:
 
     def __init__(self, config: Config, registry: Registry) -> None:
         self.config, self._kinds = config, registry.of(Provider)  # type: ignore[type-abstract]
-        self.locale: Any = plugin("locale").of(config.site)
-        self.faults: list[Fault] = list(config.faults)
+        self.languages: Any = plugin("languages").Languages(config)
+        self.faults: list[Fault] = [*config.faults, *self.languages.catalogue.faults()]
         self.declared = {
             f"{t}/{r.name}": r for t, cls in RESOURCE_CONFIGS.items() for r in config.resources if isinstance(r, cls)
         }
@@ -8494,7 +8502,7 @@ class Builder:
             self._add_provider(name, provider_config)
         for address, resource_config in self.declared.items():
             self._add_resource(address, resource_config)
-        self.state = self._state_provider()
+        self.state = self.languages.people = self._state_provider()
         self._check_state()
         self.faults += plugin("folders").folder_faults(config, self.providers, self.statics)
         if self.state is not None:
@@ -8556,7 +8564,7 @@ class Builder:
         shares = {address: r for address, r in self.resources.items() if isinstance(r, Files)}
         if records is None or any(f.files in self.declared and f.files not in shares for f in one.fields):
             return None
-        form = Form(one, records, shares, self.locale)
+        form = Form(one, records, shares, self.languages.site)
         other = self._tables.setdefault((id(records), form.table.casefold()), place)
         if other != place:
             self._fault(f"{place}.table", f"is {form.table}, which {other} has already: name another")
@@ -8565,9 +8573,9 @@ class Builder:
     def _view(self, one: ViewConfig, place: str) -> Resource | None:
         if one.source:
             form = self.resources.get(one.source)
-            return View(one, form, self.locale) if isinstance(form, Form) else None
+            return View(one, form, self.languages.site) if isinstance(form, Form) else None
         queries = self._provider_with(Queries, one.provider, f"{place}.provider")  # type: ignore[type-abstract]
-        return cast(View, plugin("statements").SqlView(one, queries, self.locale)) if queries else None
+        return cast(View, plugin("statements").SqlView(one, queries, self.languages.site)) if queries else None
 
     def _launcher(self, one: AppConfig, place: str) -> Resource:
         static = None
@@ -8617,7 +8625,7 @@ class Builder:
         self.resources[""] = Home(entries, self._opens)
         self.indexes = {kind: Home(entries, self._opens, kind) for kind in RESOURCE_TYPES}
         titles = {one["address"]: one["title"] for one in entries}
-        lists: list[Resource] = plugin("admin").lists(state, self.audit_stores(), self.config, titles, self.locale)
+        lists: list[Resource] = plugin("admin").lists(state, self.audit_stores(), self.config, titles, self.languages.site)
         self.resources |= {f"admin/{one.name}": one for one in lists}
 
     def audit_stores(self) -> list[Records]:
@@ -9069,13 +9077,13 @@ class App:
         self.config, self.title, self.clock, self.registry = config, config.site.title, clock, registry
         self.runs_jobs = False  # a server sets it before it opens the App in its workers
         self._jobs: Any = None
-        self.faults, self.providers, self.statics, self.locale = built.faults, built.providers, built.statics, built.locale
+        self.faults, self.providers, self.statics = built.faults, built.providers, built.statics
         self.resources, self.indexes, self.declared = built.resources, built.indexes, built.declared
         self.state = cast(Records, built.state)
         self.health, self.audit = Health(built.providers, built.needed), Audit(self.state, clock)
         self.office = Office(config, self.state, self.audit, self.health, clock)
         self.flow = Flow(built, self.office, self.audit, self.health, clock)
-        self.needed, self.audit_stores = built.needed, built.audit_stores
+        self.needed, self.audit_stores, self.languages = built.needed, built.audit_stores, built.languages
         self.began_at = clock()
         self.queues: Callable[[], Mapping[str, str]] = dict  # states of the queues that this server works on, by name
         if built.state is not None:

@@ -7,15 +7,15 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
-from functools import lru_cache
-from typing import cast
+from functools import cached_property, lru_cache
+from typing import Any, TypeVar, cast
 
-from app import LOST, Column, Damaged, Field, Json, SiteConfig, Unread, dump_json, exact_number, plugin
+from app import LOST, Column, Damaged, Field, Json, Unread, dump_json, exact_number, plugin
 
 # ==== 1. LOCALE ==================================================================================================
 # One object for a site's language and zone: it writes values for people and reads what they type, with every doubt said.
-# uses: VALUES CONFIG CONTRACTS RESOURCES plugin:instants
-# defines: parse_rfc3339 Locale of
+# uses: VALUES CONTRACTS RESOURCES plugin:catalogue plugin:instants
+# defines: parse_rfc3339 Locale
 
 # The decimal mark of each language and how it writes a date (CLDR 46); a region that differs has a line of its own. All
 # others have the point and the ISO date, and so has English without a region, whose dates are ambiguous.
@@ -30,6 +30,15 @@ _CONVENTIONS: Mapping[str, tuple[str, str]] = {
     **dict.fromkeys("ca el es fr gl id it pt uz vi".split(), (",", _SLASHES)),
     **dict.fromkeys("af eu hu lt sv".split(), (",", _ISO)),
 }  # fmt: skip
+# What stands between groups of three digits (CLDR 46): a comma with the point, a point with the comma, and where a line says
+# so something else. `_FROM_FIVE` group numbers of five digits and more alone, and `_BY_TWO` in twos above the first three.
+_BETWEEN: Mapping[str, str] = {
+    **dict.fromkeys("az be bg cs et fi hu hy ka kk lt lv nb nn no pl pt-PT ru sk sq sv uk uz".split(), "\u00a0"),
+    **dict.fromkeys("fr fr-CH".split(), "\u202f"), **dict.fromkeys("de-CH de-LI it-CH".split(), "’"),
+    "af": "\u00a0", "de-AT": "\u00a0",
+}  # fmt: skip
+_FROM_FIVE = frozenset("be bg es et hu hy it ka lv pl pt-PT sq".split())
+_BY_TWO = frozenset("hi en-IN".split())
 _RIGHT_TO_LEFT = frozenset("ar arab ckb dv fa he hebr iw ks nqo ps sd syr ug ur yi".split())
 
 _SPACES = "\u0020\u00a0\u2007\u2009\u202f"
@@ -43,6 +52,7 @@ _NUMBERS = frozenset({int, float, Decimal})  # bool is none of them
 _DAY = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})")
 _MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})")
 
+_V = TypeVar("_V")
 _YEAR_1_S = datetime(1970, 1, 1).toordinal() * 86_400
 
 
@@ -56,9 +66,14 @@ def parse_rfc3339(text: str) -> float:
 
 @lru_cache
 def _conventions(lang: str) -> tuple[str, str]:
+    return _of_language(_CONVENTIONS, lang) or (".", _ISO)
+
+
+def _of_language(table: Mapping[str, _V], lang: str) -> _V | None:
+    """What a table by language has for one, with its region first."""
     subtags = lang.split("-")
     region = f"{subtags[0].lower()}-{subtags[-1].upper()}"
-    return _CONVENTIONS.get(region) or _CONVENTIONS.get(subtags[0].lower(), (".", _ISO))
+    return table.get(region) or table.get(subtags[0].lower())
 
 
 @lru_cache
@@ -73,15 +88,26 @@ def _zone(name: str) -> tzinfo:
 class Locale:
     """How people of a language (a BCP 47 tag) and a time zone (an IANA name) write values, and read them."""
 
-    def __init__(self, lang: str = "en", timezone: str = "UTC") -> None:
-        self.lang, self.zone = lang, _zone(timezone)
+    def __init__(self, lang: str = "en", timezone: str = "UTC", catalogue: Any = None) -> None:
+        """`catalogue` has the words of the site, and None those that are bundled (see plugins/catalogue.py)."""
+        self.lang, self.zone, self._catalogue = lang, _zone(timezone), catalogue
         self.zone_name = timezone.replace("_", " ")  # "America/New York"
         self._mark, self._date = _conventions(lang)
+        self._between = _of_language(_BETWEEN, lang) or ("," if self._mark == "." else ".")
+        self._least = 2 if _of_language(dict.fromkeys(_FROM_FIVE, "5"), lang) else 1
+        self._group = 2 if _of_language(dict.fromkeys(_BY_TWO, "2"), lang) else 3
         # Lists show the same days and moments again and again: when each record was made, on every look at it.
         self.write_date = lru_cache(2048)(self._write_date)
         self.write_date_time = lru_cache(2048)(self._write_date_time)
 
-    @property
+    @cached_property
+    def t(self) -> Any:
+        """The words of the language: t("login.title")."""
+        catalogue = plugin("catalogue")
+        texts = (self._catalogue or catalogue.Catalogue()).texts(self.lang)
+        return catalogue.Words(self.lang, texts, self.write_count)
+
+    @cached_property
     def direction(self) -> str:
         """`dir` of a page: rtl or ltr, by the script in the tag if it has one, otherwise by the language."""
         scripts = [part.lower() for part in self.lang.split("-")[1:] if len(part) == 4 and part.isalpha()]
@@ -199,6 +225,18 @@ class Locale:
             text = text.rstrip("0").rstrip(".")
         return text.replace(".", self._mark)
 
+    def write_count(self, value: float) -> str:
+        """A number that counts or measures, for people: its digits in groups, which write_number never makes."""
+        text = self.write_number(value)
+        whole, mark, fraction = text.partition(self._mark)
+        digits = whole.removeprefix("-")
+        if not digits.isascii() or not digits.isdigit() or len(digits) < 3 + self._least:
+            return text
+        groups, step = [digits[-3:]], self._group
+        for end in range(len(digits) - 3, 0, -step):
+            groups.insert(0, digits[max(0, end - step) : end])
+        return "-" * (whole != digits) + self._between.join(groups) + mark + fraction
+
     # -- dates and times
 
     def read_date(self, text: str) -> str:
@@ -278,11 +316,6 @@ def _on_a_page(text: str) -> str:
 def _no_formula(text: str) -> str:
     """A text that no spreadsheet takes for a formula."""
     return "'" + text if text.startswith(_FORMULA) else text
-
-
-def of(site: SiteConfig) -> Locale:
-    """The locale of a site."""
-    return Locale(site.lang, site.timezone)
 
 
 def _plain_digits(text: str) -> str:

@@ -129,7 +129,7 @@ class Me(Route):
         pages, at = plugin("pages"), Column("", "", "string", "date-time")
 
         def in_words(row: Value) -> SimpleNamespace:
-            times = {name: site.locale.show(at, row[name]) if row.get(name) else "" for name in _TIMES}
+            times = {name: exchange.locale.show(at, row[name]) if row.get(name) else "" for name in _TIMES}
             return SimpleNamespace(**row | times)
 
         rows = {kind: list(map(in_words, facts[kind])) for kind in ("sessions", "tokens")}

@@ -82,29 +82,6 @@ else:
 #       plugin:sign_in
 # defines: Again site_of Pages page_answer listed
 
-# By status: what happened, and what a person can do about it.
-_FAULT_WORDS: Mapping[int, tuple[str, str]] = {
-    400: ("This could not be understood", "A link may be old, or a part of it missing. Go back, or start from Home."),
-    401: ("Please sign in", "This is not open to everyone. Sign in, and go on from here."),
-    403: ("This is not open to you", "Ask {contact} for access, or sign in as someone else who has it."),
-    404: ("There is nothing here", "It may have been moved or deleted, or the address has a typing error. Start from Home."),
-    405: ("This cannot be done here", "Go back, or start from Home."),
-    406: ("There is no such format here", "Open the page without an ending such as .csv, and choose there."),
-    408: ("It did not arrive in time", "The connection was too slow or broke off. Try again."),
-    409: ("This does not fit what is stored", "Somebody may have been faster. Go back, and look at it as it is now."),
-    412: ("This was changed meanwhile", "Somebody was faster. Open it again, and change what is there now."),
-    413: ("This is too large", "Choose a smaller file, or send less at once."),
-    415: ("This kind of file is not taken here", "Save it as another kind of file, and send that one."),
-    416: ("This part of the file does not exist", "The file may have become shorter. Open it from the beginning."),
-    421: ("This site has another address", "Ask {contact} for the right one."),
-    422: ("Something is not filled in right", "Go back, correct what is named here, and send it again."),
-    429: ("That was too often", "Wait a minute, and try again."),
-    500: ("Something went wrong here", "It is not your fault. If it stays so, tell {contact} the number below."),
-    501: ("This cannot be done here", "The place where this is kept cannot do it. Ask {contact} for another way."),
-    503: ("This is not available at the moment", "Wait a minute, and try again. If it stays so, tell {contact}."),
-    504: ("This took too long", "Ask for less, such as a shorter time or fewer rows, and try again."),
-    507: ("There is no room left", "It could not be stored. Deleting still works. Tell {contact}, who can make room."),
-}  # fmt: skip
 _PLAIN_DETAILS = (400, 404, 406, 409, 413, 415, 422, 501, 504)  # statuses whose details a person can use
 
 _LIST_PARAM = re.compile(r"_(sort|size|next|q|count|facets)|[a-z]\w*")
@@ -138,7 +115,7 @@ class Pages:
     """Renders templates, and turns Responses into what the templates show."""
 
     def __init__(self, config: Config) -> None:
-        self.title, self.locale, self.contact = config.site.title, app.plugin("locale").of(config.site), config.site.contact
+        self.title, self.contact = config.site.title, config.site.contact
         folders = (config.folder / "templates", app.BUNDLED / "templates")
         self.folders = [str(folder) for folder in folders if folder.is_dir()]
         self.own_folder = str(config.folder)  # where app.toml is
@@ -159,9 +136,10 @@ class Pages:
 
         if template not in self._cache:
             self._cache[template] = SimpleTemplate(name=template, lookup=self.folders)
+        locale = exchange.locale
         names = {
             "site": self.title, "title": title, "subject": exchange.subject, "url": exchange.url,
-            "lang": self.locale.lang, "dir": self.locale.direction, "contact": self.contact,
+            "lang": locale.lang, "dir": locale.direction, "t": locale.t, "contact": self.contact,
             "notice": notice, "form_token": exchange.door.form_token(exchange), "page": SimpleNamespace(**page),
             "static": lambda name: f"{exchange.prefix}/static/{name}?v={self.tags.get(name, '')}",
         }  # fmt: skip
@@ -188,13 +166,13 @@ class Pages:
         """What happened and what to do, for a person; then the facts, for whoever runs the site."""
         needed = getattr(error, "needed", "")
         impersonal = error.status == 403 and not needed  # it is not about who asks
-        happened, to_do = _FAULT_WORDS.get(error.status, _FAULT_WORDS[500])
-        if impersonal:
-            happened = "This was not let through"
-            to_do = "Open the page again and try once more. If it stays so, ask {contact}."
+        t = exchange.locale.t
+        kind = error.status if t.has(f"fault.{error.status}.title") else 500
+        words = f"fault.{'let_through' if impersonal else kind}."
+        happened, contact = t(words + "title"), self.contact or t("common.operator")
         page = {
             "errors": [], "kept": kept, "needed": needed, **problem_details(exchange.id, error), "title": happened,
-            "to_do": to_do.format(contact=self.contact or "the person who runs this site"),
+            "to_do": t(words + "to_do", contact=contact),
             "plain": error.status in _PLAIN_DETAILS or impersonal, **self._ways_on(exchange, error, needed),
         }  # fmt: skip
         return self.render(exchange, "error.tpl", happened, page)
@@ -277,7 +255,7 @@ class Pages:
             "entries": [], "next_href": "", "count": "", "stored": (), "refused": (), "pending": (), "waiting": False,
         }  # fmt: skip
         if table:
-            page["entries"] = [_file_entry(exchange, row, may, self.locale) for row in table.rows]
+            page["entries"] = [_file_entry(exchange, row, may, exchange.locale) for row in table.rows]
             page["next_href"] = exchange.url(folder, _next=table.next) if table.next else ""
             page["count"] = "" if exchange.query.get("_next") else _counted_entries(table)
         return {**page, **report}
@@ -286,7 +264,7 @@ class Pages:
 
     def form(self, exchange: Exchange, response: Response, again: Again | None = None) -> dict[str, Any]:
         """The page of a form, empty, with a record, or again with what was typed and what was wrong with it."""
-        page, again = controls.with_inputs(response.page, self.locale), again or Again()
+        page, again = controls.with_inputs(response.page, exchange.locale), again or Again()
         # By the name that a pointer begins with; of each the first.
         wrong = {one.pointer.partition("/")[2].partition("/")[0]: one.detail for one in reversed(again.faults)}
         titles = {one.name: one.title for one in page["inputs"]}
@@ -335,17 +313,17 @@ class Pages:
         return control
 
     def _record(self, exchange: Exchange, response: Response) -> dict[str, Any]:
-        page, data, may = response.page, response.data, response.page["may"]
+        page, data, may, locale = response.page, response.data, response.page["may"], exchange.locale
         listing = page["records_at"]
         address = f"{listing}/{quote(data['id'], safe='')}"
         fields = [
             SimpleNamespace(
-                title=one.title, text=self.locale.show(one, data[one.name]), href=cells.target(exchange.url, data[one.name]),
+                title=one.title, text=locale.show(one, data[one.name]), href=cells.target(exchange.url, data[one.name]),
                 multiline=one.format == "multiline" or "\n" in str(data[one.name]),
             )
             for one in page["columns"]
         ]  # fmt: skip
-        meta = [SimpleNamespace(title=one.title, text=self.locale.show(one, data[one.name])) for one in _RECORD_META]
+        meta = [SimpleNamespace(title=one.title, text=locale.show(one, data[one.name])) for one in _RECORD_META]
         state = urlencode(listed(exchange)) or None
         delete = exchange.url(address, _method="DELETE", _version=data["version"], _list=state)
         return {
@@ -361,7 +339,7 @@ class Pages:
         return {**page, **page["once"], "crumbs": _crumbs(exchange, crumbs)}
 
     def _person(self, exchange: Exchange, response: Response) -> dict[str, Any]:
-        page, show = response.page, self.locale.show
+        page, show = response.page, exchange.locale.show
         at = Column("", "", "string", "date-time")
 
         def told(row: Record, text: str = "") -> SimpleNamespace:
@@ -385,7 +363,7 @@ class Pages:
     def _table(self, exchange: Exchange, response: Response) -> dict[str, Any]:
         page, table, here = response.page, cast(Table, response.table), exchange.inner
         if "key" not in page:  # which the records of a form have
-            page = controls.with_inputs(page, self.locale)
+            page = controls.with_inputs(page, exchange.locale)
         again = {name: text for name, text in exchange.query.items() if text and name not in ("_next", "_for")}
         is_records = bool(page.get("key"))  # of a form; else a view, which has parameters
         records = page["records_at"] + "/" if is_records else ""
@@ -397,7 +375,7 @@ class Pages:
             "title": page["title"], "note": page["note"], **filters, "empty": _empty_words(page, again),
             "crumbs": _crumbs(exchange, _form_trail(page) if records else [(page["title"], "")]),
             "columns": [_heading(exchange, here, again, column) for column in columns],
-            "rows": cells.Rows(columns, table.rows, self.locale, exchange.url, records, ending),
+            "rows": cells.Rows(columns, table.rows, exchange.locale, exchange.url, records, ending),
             "action": exchange.url(here), "count": _counted(table),
             "next_href": exchange.url(here, **again, _next=table.next) if table.next else "",
             "first_href": exchange.url(here, **again) if exchange.query.get("_next") else "",
@@ -437,7 +415,7 @@ class Pages:
         texts = list(one.texts) if typed is None else [text for text in typed if isinstance(text, str)]
         last, is_checkbox, help_, widget = (texts or [""])[-1], one.widget == "checkbox", one.help, one.widget
         if typed is not None and widget == "number" and last and not error:
-            understood = self._understood(last, whole=one.attrs.get("inputmode") == "numeric")
+            understood = self._understood(exchange, last, whole=one.attrs.get("inputmode") == "numeric")
             if understood != last.strip():
                 help_ = f"{help_} Read as {understood}.".strip()
         if last and widget in _DATE_SHAPES and not re.fullmatch(_DATE_SHAPES[widget], last):
@@ -455,12 +433,12 @@ class Pages:
             file=file,
         )  # fmt: skip
 
-    def _understood(self, text: str, *, whole: bool) -> str:
+    def _understood(self, exchange: Exchange, text: str, *, whole: bool) -> str:
         """A number as it is stored, by the site's marks; the text itself if it is none."""
-        read = self.locale.read_number(text, whole=whole)
+        read = exchange.locale.read_number(text, whole=whole)
         if isinstance(read, Unread) and re.fullmatch(r"-?[0-9]+\.[0-9]+", text):
             read = exact_number(text)  # a parameter, which is read as programs write it first
-        return text if read is None or isinstance(read, Unread) else self.locale.write_number(read)
+        return text if read is None or isinstance(read, Unread) else exchange.locale.write_number(read)
 
     def _stale(
         self,

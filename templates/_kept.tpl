@@ -7,17 +7,17 @@
     <button class="button">{{label}}</button>
   </form>
   <details>
-    <summary>What you typed</summary>
+    <summary>{{t("kept.shown")}}</summary>
     <ul>
 % for text in kept.shown:
       <li><bdi>{{text}}</bdi></li>
 % end
 % for name in kept.files:
-      <li>Chosen file: <bdi>{{name}}</bdi></li>
+      <li>{{!t.html("kept.file", name=name)}}</li>
 % end
     </ul>
   </details>
 % if kept.lost:
-  <p class="help">Chosen files have to be chosen again.</p>
+  <p class="help">{{t("kept.lost")}}</p>
 % end
 </div>

@@ -18,31 +18,31 @@
 % end
 <p class="actions">
 % if page.sign_in_href:
-  <a class="button solid" href="{{page.sign_in_href}}">{{"Sign in as someone else" if subject else "Sign in"}}</a>
+  <a class="button solid" href="{{page.sign_in_href}}">{{t("error.sign_in_other") if subject else t("common.sign_in")}}</a>
 % end
 % if page.again_href:
-  <a class="button solid" href="{{page.again_href}}">Try again</a>
+  <a class="button solid" href="{{page.again_href}}">{{t("common.try_again")}}</a>
 % end
 % if page.plain_href:
-  <a class="button solid" href="{{page.plain_href}}">Open the page afresh</a>
+  <a class="button solid" href="{{page.plain_href}}">{{t("error.afresh")}}</a>
 % end
 % if page.now_href:
-  <a class="button solid" href="{{page.now_href}}">Open it again</a>
+  <a class="button solid" href="{{page.now_href}}">{{t("error.open_again")}}</a>
 % end
-  <a class="button" href="{{url('')}}">Home</a>
+  <a class="button" href="{{url('')}}">{{t("common.home")}}</a>
 </p>
 % if page.kept:
-%   include('_kept.tpl', kept=page.kept, lead="Nothing you typed is lost: it is kept on this page.", label="Try again")
+%   include('_kept.tpl', kept=page.kept, lead=t("kept.safe"), label=t("common.try_again"))
 % end
 <details class="facts">
-<summary>For whoever runs this site</summary>
+<summary>{{t("error.operators")}}</summary>
 <dl class="meta">
-  <div><dt>Status</dt><dd>{{page.status}} <code>{{page.code}}</code></dd></div>
-  <div><dt>Detail</dt><dd>{{page.detail}}</dd></div>
+  <div><dt>{{t("error.status")}}</dt><dd>{{page.status}} <code>{{page.code}}</code></dd></div>
+  <div><dt>{{t("error.detail")}}</dt><dd lang="en" dir="ltr">{{page.detail}}</dd></div>
 % if page.needed:
-  <div><dt>Grant needed</dt><dd><code>{{page.needed}}</code></dd></div>
+  <div><dt>{{t("error.grant")}}</dt><dd><code>{{page.needed}}</code></dd></div>
 % end
-  <div><dt>Request number</dt><dd><code>{{page.request_id}}</code></dd></div>
+  <div><dt>{{t("error.request")}}</dt><dd><code>{{page.request_id}}</code></dd></div>
 </dl>
 </details>
 </div>

@@ -60,7 +60,7 @@ may_delete = any([entry.may_delete for entry in page.entries])
 %     if may_delete:
       <td class="act">
 %       if entry.may_delete:
-%         include('_delete.tpl', label="Delete " + entry.name, action=entry.delete_href, what=entry.name)
+%         include('_delete.tpl', action=entry.delete_href, what=entry.name)
 %       end
       </td>
 %     end

@@ -8,7 +8,7 @@
     <a class="button" href="{{page.edit_href}}">Edit</a>
 %   end
 %   if page.delete_action:
-%     include('_delete.tpl', label="Delete " + page.title, action=page.delete_action, what=page.title)
+%     include('_delete.tpl', action=page.delete_action, what=page.title)
 %   end
   </div>
 % end

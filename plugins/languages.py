@@ -1,0 +1,109 @@
+"""Which language and time zone a reader has: chosen on /me, or named by the browser, or the site's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import lru_cache
+from typing import Any
+
+from app import PEOPLE, AppError, Config, Records, is_key, plugin
+
+# ==== 1. LANGUAGES ===============================================================================================
+# The languages that a site has, and for each reader one Locale of them.
+# uses: ERRORS VALUES CONFIG CONTRACTS AUTH plugin:catalogue plugin:locale
+# defines: preferred Languages
+
+_RANGE = re.compile(r"\s*(\*|[A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*)\s*(?:;\s*[qQ]\s*=\s*([01](?:\.[0-9]{0,3})?)\s*)?")
+_HEADER = 1000  # letters of Accept-Language that are looked at, and …
+_RANGES = 30  # … how many languages; no browser names more
+
+
+@lru_cache(500)
+def preferred(header: str, offered: Sequence[str]) -> str:
+    """The tag of `offered` that an Accept-Language header likes best; the first one if it likes none, or all the same.
+
+    RFC 4647 section 3.4: "de-AT" finds "de"; and as a site writes a language in one way, "de" and "de-AT" find "de-CH", too.
+    Parts that are no language range are left out.
+    """
+    parts = header[:_HEADER].split(",")
+    parts = parts[:-1] if len(header) > _HEADER else parts
+    ranges = [(found[1].lower(), float(found[2] or 1)) for part in parts[:_RANGES] if (found := _RANGE.fullmatch(part))]
+    unwanted = {name for name, quality in ranges if not quality}
+    wanted = sorted((one for one in ranges if one[1]), key=lambda one: -one[1])
+    for name, _ in wanted:
+        for tag in offered:
+            if name == "*" and tag.lower() not in unwanted and _primary(tag) not in unwanted:
+                return tag
+        if found := _fitting(name, [tag for tag in offered if tag.lower() not in unwanted]):
+            return found
+    return offered[0]
+
+
+def _fitting(name: str, offered: Sequence[str]) -> str:
+    """The offered tag that a range means; "" if there is none."""
+    by_name = {tag.lower(): tag for tag in reversed(offered)}
+    subtags = name.split("-")
+    for count in range(len(subtags), 0, -1):
+        if found := by_name.get("-".join(subtags[:count])):
+            return found
+    return next((tag for tag in offered if _primary(tag) == subtags[0]), "")
+
+
+def _primary(tag: str) -> str:
+    return tag.split("-")[0].lower()
+
+
+class Languages:
+    """Those of a site. `site` is the Locale of programs, and of whoever says nothing."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config.site
+        self.catalogue = plugin("catalogue").Catalogue(config.folder)
+        own, others = config.site.lang, self.catalogue.languages
+        names = {own.lower(), _primary(own)}
+        self.offered = (own, *(one for one in others if one.lower() not in names))
+        self.site = plugin("locale").Locale(own, config.site.timezone, self.catalogue)
+        self.people: Records | None = None  # the state provider, where there is one
+        self._known: tuple[Any, dict[str, tuple[str, str]]] = None, {}  # what people chose, at a mark of their records
+        self._made = {(own, config.site.timezone): self.site}
+
+    def of(self, subject: str, accepted: str | None) -> Any:
+        """The Locale of a reader, who may be nobody (""), by what Accept-Language says; None if a program asks."""
+        if accepted is None:
+            return self.site
+        lang, zone = self._chosen(subject) if subject else ("", "")
+        if lang not in self.offered:
+            lang = preferred(accepted, self.offered) if accepted else self.offered[0]
+        return self._locale(lang, zone or self._config.timezone)
+
+    def _locale(self, lang: str, zone: str) -> Any:
+        found = self._made.get((lang, zone))
+        if found is None:
+            with suppress(KeyError, ValueError, OSError):  # a zone that this machine does not know any more
+                found = plugin("locale").Locale(lang, zone, self.catalogue)
+            found = self._made[lang, zone] = found or self._locale(lang, self._config.timezone)
+        return found
+
+    def _chosen(self, subject: str) -> tuple[str, str]:
+        """The language and the zone that a person chose; "" for what was not chosen."""
+        if self.people is None or not is_key(subject):
+            return "", ""
+        try:
+            mark = self.people.mark()
+            if mark is None:
+                return self._read(self.people, subject)
+            if self._known[0] != mark or len(self._known[1]) > 1000:
+                self._known = mark, {}
+            known = self._known[1]
+            if subject not in known:
+                known[subject] = self._read(self.people, subject)
+            return known[subject]
+        except AppError:  # the state provider is away: the page is whole without it
+            return "", ""
+
+    def _read(self, people: Records, subject: str) -> tuple[str, str]:
+        row = people.get(PEOPLE, subject)
+        lang, zone = (row.value.get(name) for name in ("lang", "timezone")) if row else ("", "")
+        return lang if isinstance(lang, str) else "", zone if isinstance(zone, str) else ""
