@@ -433,6 +433,7 @@ class Request(NamedTuple):
     keeps: bool = False  # the bytes of a file whose name is taken are kept staged, and go with Exists
     staged: Staged | None = None  # bytes that an earlier request left so, in place of a body
     page: bool = False  # a person reads the answer: what only pages offer may be answered
+    languages: str | None = None  # Accept-Language of a person; None: a program asks
     conditions: Conditions = Conditions()
     idempotency_key: str = ""  # a repeat carries the same one; "" = none
     credential: str = ""  # "Bearer …" or "Session …", unverified
@@ -2408,6 +2409,7 @@ class Exchange:
         self.form: Any = None  # what was read of an HTML form: a SentForm of plugins/html_forms.py
         self.files: list[BinaryIO] = []  # temporary ones, closed after the answer
         self.cookies: list[str] = []
+        self.language = ""  # of the page that answers it
         self._locales: dict[str, Any] = {}  # by subject
 
     def header(self, name: str) -> str:
@@ -2444,10 +2446,16 @@ class Exchange:
         return forwarded or self._named_host
 
     @property
+    def languages(self) -> str | None:
+        """Accept-Language of a person; None if a program asks, which gets what the site has."""
+        is_program = not self.page and (bool(self.authorization) or type(self.format) is JsonFormat)
+        return None if is_program else self.header("accept-language")
+
+    @property
     def locale(self) -> Any:
         """How its reader writes values, and the words of the pages (plugins/locale.py)."""
         if self.subject not in self._locales:
-            self._locales[self.subject] = self.door.host.languages.of(self.subject, self.header("accept-language"))
+            self._locales[self.subject] = self.door.host.languages.of(self.subject, self.languages)
         return self._locales[self.subject]
 
     # -- its credential
@@ -3081,7 +3089,7 @@ class HttpDoor:
             encoded=type(exchange.format) is JsonFormat,
             idempotency_key=self._idempotency_key(exchange) if is_write else "",
             body=exchange.body if is_bytes else None, body_bytes=exchange.body.size_bytes if is_bytes else None,
-            page=exchange.page and not is_write,
+            page=exchange.page and not is_write, languages=exchange.languages,
         )  # fmt: skip
 
     def _check_write(self, exchange: Exchange, is_bytes: bool) -> None:
@@ -4075,6 +4083,8 @@ class HttpRunner(Runner):
         present = {name.lower() for name, _ in answer.headers}
         own = [pair for name, pair in _COMMON_HEADERS.items() if name not in present]
         own.append(("X-Request-Id", exchange.id))
+        if exchange.language:
+            own.append(("Content-Language", exchange.language))
         if isinstance(answer.body, bytes) and answer.status not in (204, 304) and "content-length" not in present:
             own.append(("Content-Length", str(len(answer.body))))
         return [*answer.headers, *own, *[("Set-Cookie", cookie) for cookie in exchange.cookies]]
@@ -8875,6 +8885,7 @@ class Flow:
     def __init__(self, built: Builder, office: Office, audit: Audit, health: Health, clock: Clock) -> None:
         self._resources, self._indexes, self._state = built.resources, built.indexes, cast(Records, built.state)
         self._office, self._audit, self._health, self._clock = office, audit, health, clock
+        self._languages = built.languages
 
     def handle(self, request: Request, guard: _Guard) -> Response:
         """Identify, admit, decode, replay, plan, commit, respond; an AppError that is raised is the answer."""
@@ -8925,7 +8936,7 @@ class Flow:
             seen = [address for address in self._resources if address and caller.opens(address)]
             raise NotFound(f"there is no {request.resource}{nearest(request.resource, seen)}")
         _check_endpoint(resource, request)
-        return resource
+        return cast(Resource, self._languages.read_by(resource, request, caller))
 
     def _refuse(self, request: Request, caller: Caller, action: Action, place: str) -> NoReturn:
         needed = f"{place}:{action}"
@@ -8942,7 +8953,7 @@ class Flow:
         inner = Request(
             id=request.id, action=Action.READ, resource=f"{type_}/{quote(name, safe='')}", path=tuple(path),
             door=request.door, params=params, credential=request.credential, sent_at=request.sent_at,
-            ceiling=request.ceiling, role=request.role,
+            ceiling=request.ceiling, role=request.role, languages=request.languages,
         )  # fmt: skip
         return self.handle_as(caller, inner)  # there is no commit to guard
 

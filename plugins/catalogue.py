@@ -29,8 +29,8 @@ from app import BUNDLED, Fault, nearest, plugin
 
 # ==== 1. CATALOGUE ===============================================================================================
 # Read once for each language, as one flat table by keys; a page only looks up what it shows.
-# uses: ERRORS CONFIG plugin:zones
-# defines: Markup Text flattened placeholders plural_forms plural_of Words Catalogue
+# uses: ERRORS VALUES CONFIG plugin:zones
+# defines: Text Markup flattened placeholders plural_forms plural_of Words Catalogue
 
 Text: TypeAlias = "str | Mapping[str, str]"  # one of several forms by plural category
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from contextlib import suppress
+from copy import copy
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
-from app import PEOPLE, AppError, Config, Records, is_key, plugin
+from app import PEOPLE, AppError, Caller, Config, Records, Request, Resource, is_key, plugin
 
 # ==== 1. LANGUAGES ===============================================================================================
 # The languages that a site has, and for each reader one Locale of them.
@@ -17,6 +18,7 @@ from app import PEOPLE, AppError, Config, Records, is_key, plugin
 
 _RANGE = re.compile(r"\s*(\*|[A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*)\s*(?:;\s*[qQ]\s*=\s*([01](?:\.[0-9]{0,3})?)\s*)?")
 _HEADER = 1000  # letters of Accept-Language that are looked at, and …
+_MOST_READ_BY = 2000  # resources as readers have them
 _RANGES = 30  # … how many languages; no browser names more
 
 
@@ -36,8 +38,8 @@ def preferred(header: str, offered: Sequence[str]) -> str:
         for tag in offered:
             if name == "*" and tag.lower() not in unwanted and _primary(tag) not in unwanted:
                 return tag
-        if found := _fitting(name, [tag for tag in offered if tag.lower() not in unwanted]):
-            return found
+        if fitting := _fitting(name, [tag for tag in offered if tag.lower() not in unwanted]):
+            return fitting
     return offered[0]
 
 
@@ -68,6 +70,7 @@ class Languages:
         self.people: Records | None = None  # the state provider, where there is one
         self._known: tuple[Any, dict[str, tuple[str, str]]] = None, {}  # what people chose, at a mark of their records
         self._made = {(own, config.site.timezone): self.site}
+        self._read_by: dict[tuple[Resource, Any], Resource] = {}
 
     def of(self, subject: str, accepted: str | None) -> Any:
         """The Locale of a reader, who may be nobody (""), by what Accept-Language says; None if a program asks."""
@@ -77,6 +80,19 @@ class Languages:
         if lang not in self.offered:
             lang = preferred(accepted, self.offered) if accepted else self.offered[0]
         return self._locale(lang, zone or self._config.timezone)
+
+    def read_by(self, resource: Resource, request: Request, caller: Caller) -> Resource:
+        """The resource as it is for who asks: it reads what is typed, and writes what is shown, by the reader's Locale."""
+        if request.languages is None or not hasattr(resource, "locale"):
+            return resource
+        locale = self.of(caller.subject, request.languages)
+        found = self._read_by.get((resource, locale))
+        if found is None:
+            if len(self._read_by) >= _MOST_READ_BY:
+                self._read_by = {}
+            found = self._read_by[resource, locale] = copy(resource)
+            cast(Any, found).locale = locale
+        return found
 
     def _locale(self, lang: str, zone: str) -> Any:
         found = self._made.get((lang, zone))

@@ -143,6 +143,7 @@ class Pages:
             "notice": notice, "form_token": exchange.door.form_token(exchange), "page": SimpleNamespace(**page),
             "static": lambda name: f"{exchange.prefix}/static/{name}?v={self.tags.get(name, '')}",
         }  # fmt: skip
+        exchange.language = locale.lang
         return str(self._cache[template].render(**names)).encode()
 
     def show(self, exchange: Exchange, response: Response, notice: str = "") -> bytes:
@@ -897,7 +898,7 @@ class Drafts:
         """The page of the form, with its record if there is a path; raises what keeps this caller from it."""
         read = partial(
             Request, id=self.exchange.id, action=Action.READ, resource=resource, door=HttpRunner.kind,
-            credential=self.exchange.credential,
+            credential=self.exchange.credential, languages=self.exchange.languages,
         )  # fmt: skip
         failed: AppError | None = None
         if path:
