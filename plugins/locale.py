@@ -102,7 +102,7 @@ class Locale:
 
     @cached_property
     def t(self) -> Any:
-        """The words of the language: t("login.title")."""
+        """The words of the language: `t("common.home")`."""
         catalogue = plugin("catalogue")
         texts = (self._catalogue or catalogue.Catalogue()).texts(self.lang)
         return catalogue.Words(self.lang, texts, self.write_count)

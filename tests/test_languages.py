@@ -32,9 +32,9 @@ EN, DE = read("en"), read("de")
 
 # Templates whose texts still stand in them. None may be added.
 PENDING = {
-    "_by_password.tpl", "_by_token.tpl", "_crumbs.tpl", "_errors.tpl", "_field.tpl", "_hints.tpl", "_uploaded.tpl", "app.tpl",
-    "files.tpl", "form.tpl",
-    "home.tpl", "invited.tpl", "layout.tpl", "login.tpl", "me.tpl", "metrics.tpl", "person.tpl", "record.tpl", "table.tpl",
+    "_by_password.tpl", "_by_token.tpl", "_crumbs.tpl", "_errors.tpl", "_field.tpl", "_hints.tpl",
+    "_uploaded.tpl", "app.tpl", "files.tpl", "form.tpl", "home.tpl",
+    "invited.tpl", "layout.tpl", "login.tpl", "me.tpl", "metrics.tpl", "person.tpl", "record.tpl", "table.tpl",
 }  # fmt: skip
 # Keys that are put together, by how they begin.
 PUT_TOGETHER = ("fault.", "language.name", "own.")
@@ -260,5 +260,5 @@ def test_a_page_is_in_the_language_of_the_reader_and_says_so(site: Site) -> None
     english = site.get("/nothing", Accept="text/html")
     assert ("There is nothing here" in english.text, english["Content-Language"]) == (True, "en")
     programs = site.get("/nothing", Accept_Language="de")
-    assert programs["Content-Language"] is None or "Content-Language" not in programs.headers
+    assert "Content-Language" not in dict(programs.headers)
     assert programs.json["detail"].startswith("there is nothing at")
