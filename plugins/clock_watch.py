@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import mmap
 import os
+import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 import app
@@ -146,12 +147,39 @@ class ClockLook(app.Job):
 
 
 # ==== 2. IDS =====================================================================================================
-# The last id of each process of a node stands in a file of the data folder that they all map into memory: a new one follows
-# the largest of them, whatever the clock says.
+# The last id of each process of a node stands in a file of the data folder that they all map into memory to read it: a new
+# one follows the largest of them, whatever the clock says.
 # uses: ERRORS VALUES
-# defines: share_ids
+# defines: share_ids SharedIds
 
-_shared: tuple[Any, ...] = ()  # process, path, inode and device of the file that is mapped
+_IDS_BYTES = 256  # 32 processes
+_shared: tuple[Any, ...] = ()  # path, inode and device of the file that is mapped
+
+
+class SharedIds:
+    """The last ids by process, as app.last_ids. They are read from memory and written by a call: that says that a disk is
+    full, where a process that writes to memory would be ended."""
+
+    def __init__(self, descriptor: int, own: int) -> None:
+        """`own` is the last id of this process so far. The descriptor is this object's from here on."""
+        self._descriptor = descriptor
+        self._view = memoryview(mmap.mmap(descriptor, _IDS_BYTES, access=mmap.ACCESS_READ)).cast("Q")
+        self._own = own  # which the file lacks if it could not be written
+
+    def __iter__(self) -> Iterator[int]:
+        yield self._own
+        yield from self._view
+
+    def __getitem__(self, slot: int) -> int:
+        return self._view[slot]
+
+    def __setitem__(self, slot: int, tick: int) -> None:
+        self._own = tick
+        with suppress(OSError):
+            os.pwrite(self._descriptor, tick.to_bytes(8, sys.byteorder), 8 * slot)
+
+    def __del__(self) -> None:
+        os.close(self._descriptor)
 
 
 def share_ids(site: Any) -> None:
@@ -170,22 +198,26 @@ def share_ids(site: Any) -> None:
 
 def _map_ids(path: Path) -> None:
     global _shared
+    _make_ids(path)
+    descriptor = os.open(path, os.O_RDWR)
+    state = os.fstat(descriptor)
+    if state.st_size < _IDS_BYTES or _shared == (path, state.st_ino, state.st_dev):
+        os.close(descriptor)
+        return
+    known, slot = max(app.last_ids), os.getpid() % 32
+    shared = SharedIds(descriptor, known)
+    shared[slot] = max(shared[slot], known)
+    cast(Any, app).last_ids, _shared = shared, (path, state.st_ino, state.st_dev)
+
+
+def _make_ids(path: Path) -> None:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
     try:
-        state = os.fstat(descriptor)
-        if _shared == (path, state.st_ino, state.st_dev):
-            return
-        if state.st_size < 256:  # written, not truncated to: a process that writes to memory without a disk behind it is
-            os.write(descriptor, bytes(256))  # killed; and appended, as another process may have begun
+        if os.fstat(descriptor).st_size < _IDS_BYTES:
+            os.write(descriptor, bytes(_IDS_BYTES))  # appended, as another process may have begun
             os.fsync(descriptor)
-            if os.fstat(descriptor).st_size < 256:  # a disk that was full after some of them
-                return
-        view = memoryview(mmap.mmap(descriptor, 256)).cast("Q")
     finally:
         os.close(descriptor)
-    slot = os.getpid() % 32
-    view[slot] = max(view[slot], max(app.last_ids))
-    app.last_ids, _shared = view, (path, state.st_ino, state.st_dev)
 
 
 def _tick_of(key: str) -> int:

@@ -295,6 +295,32 @@ def test_where_the_ids_of_a_node_have_no_room_each_process_goes_on_from_its_own(
     assert app.new_id(1.0) > first
 
 
+def test_ids_on_a_disk_that_has_become_full_end_no_process_and_still_rise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file system that writes anew what is changed may have no room for what a file has already: whoever writes to it in
+    memory is ended then, and whoever calls is told."""
+    config = SimpleNamespace(site=SimpleNamespace(data=tmp_path))
+    site = SimpleNamespace(config=config, clock=lambda: 1.0, audit_stores=list)
+    monkeypatch.setattr(app, "last_ids", memoryview(bytearray(256)).cast("Q"))
+    monkeypatch.setattr(WATCH, "_shared", ())
+    WATCH.share_ids(site)
+    before = app.new_id(2_000_000_000.0)
+
+    def full(*_: Any) -> int:
+        raise OSError(errno.ENOSPC, "no space")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pwrite", full)
+        made = [before, *(app.new_id(1.0) for _ in range(100))]
+    assert made == sorted(set(made))
+    assert (tmp_path / "ids").read_bytes().count(b"\0") < 256
+    after = app.new_id(1.0)
+    assert after > made[-1]
+    for line in Path("/proc/self/maps").read_text().splitlines() if Path("/proc/self/maps").exists() else ():
+        assert not line.endswith(str(tmp_path / "ids")) or line.split()[1] == "r--s"
+
+
 # ---- what else hangs on the clock
 
 
