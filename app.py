@@ -4634,6 +4634,7 @@ class Consumer:
     def _failed(self, delivery: Delivery, error: AppError) -> Outcome:
         """The outcome of an error. The subject is told in the log and in the dead letter."""
         error.subject = delivery.subject = error.subject or delivery.subject
+        plugin("refusals").note_message(self.host, self.name, error, delivery.request_id)
         return Outcome("dead", error.status, problem_details(delivery.request_id, error), error)
 
     def _pause(self, delivery: Delivery, reason: str, wait_s: float, away: frozenset[str] = frozenset()) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import threading
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from app import Audit, Caller, Clock, Exchange, SignInNeeded, Unauthenticated, plugin
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 # The first of an address in an hour have an entry each; the rest are counted, and an entry says how many they were since
 # the one before. A process remembers a limited number of addresses, and what comes from further ones as one.
 # uses: ERRORS VALUES RUNNERS ASSEMBLY plugin:addresses
-# defines: FIRST MOST_ADDRESSES OTHERS HOUR_S SOONEST_S LATEST_S Refusals note_token address_of
+# defines: FIRST MOST_ADDRESSES OTHERS HOUR_S SOONEST_S LATEST_S Refusals note_token note_message address_of
 
 FIRST, MOST_ADDRESSES = 5, 100
 OTHERS = "other addresses"
 HOUR_S, SOONEST_S, LATEST_S = 3600.0, 2.0, 600.0  # an entry with a count comes after these: the more, the later
-_Kind = tuple[str, str, str]  # client, action, code
+_Kind = tuple[str, str, str, str]  # client, action, code, door
 
 
 class Refusals:
@@ -35,8 +35,8 @@ class Refusals:
         self._untold: Counter[_Kind] = Counter()
         self._hour, self._wait_s = -1, SOONEST_S
 
-    def note(self, action: str, client: str, code: str, request_id: str) -> None:
-        """One more from an address."""
+    def note(self, action: str, client: str, code: str, request_id: str, door: str = "http") -> None:
+        """One more from an address, or from a queue by its name."""
         client = address_of(client)
         with self._lock:
             if self._hour != (hour := int(self._clock() // HOUR_S)):
@@ -47,10 +47,10 @@ class Refusals:
             self._seen[client] += 1
             is_told = self._seen[client] <= FIRST
             if not is_told:
-                self._untold[client, action, code] += 1
+                self._untold[client, action, code, door] += 1
                 self._tell_later()
         if is_told:
-            self._tell((client, action, code), 1, request_id)
+            self._tell((client, action, code, door), 1, request_id)
 
     def _tell_later(self) -> None:
         if self._timer is None:
@@ -69,17 +69,27 @@ class Refusals:
             self._tell(kind, count, "")
 
     def _tell(self, kind: _Kind, count: int, request_id: str) -> None:
-        client, action, code = kind
-        entry = self._audit.entry(Caller(), "http", request_id, "admin/tokens", action, "denied", code)
+        client, action, code, door = kind
+        entry = self._audit.entry(Caller(), door, request_id, "admin/tokens", action, "denied", code)
         self._audit.best_effort(entry | {"client": client, "count": count})
 
 
 def note_token(exchange: Exchange, error: AppError) -> None:
     """The same of a request whose Authorization header was refused; other errors are left alone."""
-    is_refused = isinstance(error, Unauthenticated) and not isinstance(error, SignInNeeded)
     office = getattr(exchange.door.host, "office", None)
-    if is_refused and office and exchange.authorization and exchange.inner != "login":
+    if _is_refused(error) and office and exchange.authorization and exchange.inner != "login":
         office.refusals.note("use", exchange.client, error.code, exchange.id)
+
+
+def note_message(host: Any, queue: str, error: AppError, request_id: str) -> None:
+    """The same of a message whose token was refused."""
+    office = getattr(host, "office", None)
+    if _is_refused(error) and office:
+        office.refusals.note("use", f"queue {queue}", error.code, request_id, "sqs")
+
+
+def _is_refused(error: AppError) -> bool:
+    return isinstance(error, Unauthenticated) and not isinstance(error, SignInNeeded)
 
 
 def address_of(client: str) -> str:

@@ -124,7 +124,7 @@ class Host:
     """The application as a runner's host, open for as long as the test is; subclasses put accidents in its way."""
 
     def __init__(self, inner: app.App) -> None:
-        self.inner, self.title = inner, inner.title
+        self.inner, self.title, self.office = inner, inner.title, inner.office
 
     def open(self) -> None:
         """It is open already."""

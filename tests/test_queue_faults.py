@@ -874,6 +874,27 @@ def test_a_credential_that_is_not_plain_is_refused_and_never_the_public(tmp_path
     assert not door.rows("other")
 
 
+def test_messages_with_a_refused_token_are_in_the_audit_with_their_queue(
+    tmp_path: Path, fake: SqsFake, queue: Queue
+) -> None:
+    door = Door(tmp_path, fake.url, [queue])
+    old = door.site.app.office.issue(app.Caller("t"), "bob", ["forms/leave:create"], [], 3600)
+    revoked = "Bearer " + door.site.app.authority.jwt(old)
+    door.site.app.office.revoke(app.Caller("t"), [old])
+    for token in ["Bearer eyJh.secret.x", revoked, "Basic YTpi", *["Bearer stl_forged"] * 20]:
+        queue.send(leave(), token=token)
+    queue.send(leave())  # nobody tried anything
+    assert len(buried(door, fake)) == 24
+    door.site.app.office.refusals.flush()
+    told = [entry for entry in door.site.audit() if entry["outcome"] == "denied"]
+    assert {(one["action"], one["door"], one["client"], one["code"]) for one in told} == {
+        ("use", "sqs", f"queue {name_of(queue.url)}"[:40], "invalid_token")
+    }
+    assert sum(one["count"] for one in told) == 23
+    assert len(told) < 10
+    assert not [secret for secret in ("eyJh", "stl_", revoked.split()[1], "YTpi") if secret in str(told)]
+
+
 def test_every_record_of_an_s3_event_is_tried_and_a_bad_one_is_told(tmp_path: Path, fake: SqsFake, queue: Queue) -> None:
     door = Door(tmp_path, fake.url, [queue], each='events = { resource = "forms/arrivals", role = "intake" }')
     first, bad, last = event("a"), event("b"), event("c")
@@ -957,6 +978,41 @@ def test_a_full_disk_pauses_the_queue_and_uses_up_no_attempt(
     assert not queue.dead()
     assert set(receives(fake, queue)) == {1}
     assert {line["outcome"] for line in lines(caplog)} == {"done"}
+
+
+@pytest.mark.parametrize("provider", ["sql", "file"])
+def test_messages_wait_for_room_on_the_disk_of_records_and_files_and_none_is_lost(
+    provider: str, tmp_path: Path, fake: SqsFake, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the system says it: what the reserve keeps is left alone, deletes go on, and nothing becomes a dead letter."""
+    left, asked = [64_000_000], Counter[str]()
+
+    def statvfs(path: Any) -> Any:
+        os.stat(path)
+        asked["times"] += 1
+        return SimpleNamespace(f_frsize=1, f_blocks=64_000_000, f_bavail=left[0], f_files=0, f_favail=0)
+
+    door = Door(tmp_path, fake.url, [queue], settings="attempts = 2\nthreads = 2", provider=provider)
+    door.site.put("files/docs/old.txt", body=b"old")
+    row = door.site.create("forms/other", {"text": "old"}).data["id"]
+    monkeypatch.setattr(os, "statvfs", statvfs)
+    left[0] = 1_000_000
+    for number in range(3):
+        queue.send(leave(id=f"k{number}"), token=door.site.root)
+        queue.send(envelope("files/docs/new.txt", "update", {"text": f"{number}"}, id=f"f{number}"), token=door.site.root)
+    with at_work(door, fake):
+        until(lambda: state(door).startswith("paused: "), "a pause")
+        until(lambda asks=asked["times"]: asked["times"] > asks + 40, "many tries")
+        assert not door.rows()
+        assert queue.counts() != (0, 0)
+        door.site.delete("files/docs/old.txt")
+        door.site.delete(f"forms/other/records/{row}")
+        left[0] = 60_000_000
+        until(queue.empty, "an empty queue")
+    assert not queue.dead()
+    assert len(door.rows()) == 3
+    assert door.site.bytes("files/docs/new.txt") in (b"0", b"1", b"2")
+    assert set(receives(fake, queue)) == {1}
 
 
 DENIED = (403, "application/xml", b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>")
