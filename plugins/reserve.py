@@ -19,10 +19,11 @@ from app import LOG, AppError, Delete, Provider, StorageFull, Unavailable, Write
 # What uploads and new records leave of a disk, for deleting, signing in and revoking; and a spare file, given up for these
 # when the disk is full to the last byte.
 # uses: ERRORS VALUES CONTRACTS ASSEMBLY
-# defines: Job:reserve UPLOADS_LEAVE_BYTES RECORDS_LEAVE SPARE_BYTES
+# defines: Job:reserve UPLOADS_LEAVE_BYTES UPLOADS_LEAVE_FILES RECORDS_LEAVE SPARE_BYTES
 #          Left Reserve known given check_scratch guarded is_news reserves low refill Spares
 
 UPLOADS_LEAVE_BYTES = 16 * 1024 * 1024  # of a disk …
+UPLOADS_LEAVE_FILES = 1000  # of those that a disk has room for, where they are counted (inodes) …
 _SHARE = 8  # … but no more than this part of a small one
 RECORDS_LEAVE = 0.5  # of what uploads leave
 SPARE_BYTES = 4 * 1024 * 1024  # enough for the log of some dozen deletes; half as much of a small disk as uploads leave
@@ -34,24 +35,35 @@ _Result = TypeVar("_Result")
 
 
 class Left(NamedTuple):
-    """Of a disk, in bytes: what may still be written, what uploads leave of that, and its size."""
+    """Of a disk, in bytes: what may still be written, what uploads leave of that, and its size; and the same in files, all
+    0 where the file system does not count them."""
 
     free_bytes: int
     kept_bytes: int
     size_bytes: int
+    free_files: int
+    kept_files: int
+    most_files: int
 
     def __str__(self) -> str:
+        if self.lacks_files:
+            return f"it has room for {self.free_files:,} more files of {self.most_files:,}, however small"
         return f"{self.free_bytes / 1e6:,.1f} MB of {self.size_bytes / 1e6:,.1f} MB are left"
+
+    @property
+    def lacks_files(self) -> bool:
+        return self.free_files < self.kept_files
 
 
 class Reserve:
     """The last of the disk on which something keeps its data."""
 
     def __init__(
-        self, what: str, place: Path, unused_bytes: Callable[[], int] = lambda: 0, *, awaits: Path | None = None
+        self, what: str, place: Path, unused_bytes: Callable[[], int] | None = None, *, awaits: Path | None = None
     ) -> None:
         """`what` names it in messages. `place` is the file that grows: the spare file lies beside it, once `awaits` is
-        there, by default the file itself. `unused_bytes` is how much more fits into what it has of the disk already."""
+        there, by default the file itself. `unused_bytes`, of one large file that holds everything, is how much more fits
+        into what it has of the disk already; without it new files are made."""
         self._what, self._place, self._unused_bytes, self._awaits = what, place, unused_bytes, awaits or place
         self.spare = place.with_name(place.name + ".spare")
         self._was_low = False  # as was logged last
@@ -71,16 +83,22 @@ class Reserve:
                 return None
         size_bytes = state.f_blocks * state.f_frsize
         kept_bytes = min(UPLOADS_LEAVE_BYTES, size_bytes // _SHARE)
-        return Left(state.f_bavail * state.f_frsize, kept_bytes, size_bytes)
+        kept_files = min(UPLOADS_LEAVE_FILES, state.f_files // _SHARE)
+        return Left(
+            state.f_bavail * state.f_frsize, kept_bytes, size_bytes, state.f_favail, kept_files, state.f_files
+        )  # fmt: skip
 
     def lacks(self, part: float = 1.0, needs_bytes: int = 0) -> Left | None:
-        """How much is left, if that is less than `part` of what uploads leave and what is needed; None if it is enough."""
+        """How much is left, if that is less than `part` of what uploads leave and what is needed; None if it is enough.
+        Records take no files of their own."""
         left = self.left()
+        if left and left.lacks_files and self._unused_bytes is None and part == 1:
+            return left
         if left is None or left.free_bytes >= (wanted_bytes := left.kept_bytes * part + needs_bytes):
             return None
         with suppress(AppError):
             # What is unused inside counts, but its way there is the log, which takes room of the disk.
-            if left.free_bytes >= wanted_bytes / 4:
+            if self._unused_bytes and left.free_bytes >= wanted_bytes / 4:
                 return None if left.free_bytes + self._unused_bytes() >= wanted_bytes else left
         return left
 
@@ -123,7 +141,7 @@ class Reserve:
         with suppress(OSError):  # the next time, then
             if self.spare.stat().st_size >= wanted_bytes:
                 return
-        if left.free_bytes > left.kept_bytes + wanted_bytes:
+        if left.free_bytes > left.kept_bytes + wanted_bytes and not left.lacks_files:
             try:
                 _allocate(self.spare, wanted_bytes)
             except OSError:
@@ -154,7 +172,8 @@ class Reserve:
     def words(self) -> str:
         """What the operator is to know while the disk has no more than is kept; "" otherwise."""
         left = self.lacks()
-        return f"{left}: uploads are refused, then records; {_STILL}" if left else ""
+        then = "" if left and left.lacks_files else ", then records"
+        return f"{left}: uploads are refused{then}; {_STILL}" if left else ""
 
     def log(self) -> None:
         """Log them when they begin to be true, and when they are not any more."""

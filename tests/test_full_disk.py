@@ -49,11 +49,12 @@ class Disk:
     """What the system says is left of a disk of 24 MB, of which uploads leave an eighth."""
 
     def __init__(self) -> None:
-        self.left = 20 * MB
+        self.left, self.files_left, self.files = 20 * MB, 0, 0  # files are not counted
 
     def statvfs(self, path: Any) -> Any:
         os.stat(path)
-        return SimpleNamespace(f_frsize=1, f_blocks=24 * MB, f_bavail=self.left)
+        sizes = {"f_frsize": 1, "f_blocks": 24 * MB, "f_bavail": self.left}
+        return SimpleNamespace(**sizes, f_files=self.files, f_favail=self.files_left)
 
 
 @pytest.fixture
@@ -121,6 +122,32 @@ def test_uploads_stop_first_then_records_and_what_makes_room_never(site: Site, d
     for share in shares:
         site.put(f"{share}/again", body=b"x")
     site.create("forms/note", {"text": "again", "file": inline})
+
+
+def test_a_disk_without_room_for_more_files_is_full_for_files_and_can_be_emptied(site: Site, disk: Disk) -> None:
+    """However many bytes are left: a file system counts its files, too."""
+    for number in range(3):
+        site.put(f"files/docs/{number}", body=b"x")
+    disk.files, disk.files_left = 80_000, 999
+    said = refused(lambda: site.put("files/docs/new", body=b"x"))
+    assert "room for 999 more files of 80,000" in said
+    refused(lambda: site.create("forms/note", {"file": {"name": "a.txt", "base64": "eA=="}}))
+    words = RESERVE.low(site.app)["disk"]
+    assert "uploads are refused; deleting" in words
+    assert "base" not in RESERVE.low(site.app), "its files are in one file"
+    site.put("files/blobs/new", body=b"x")
+    site.create("forms/note", {"text": "still"})
+    disk.files_left = 0
+    for number in range(3):
+        site.delete(f"files/docs/{number}")
+    site.app.providers["disk"].reserve.release()
+    RESERVE.refill(site.app)
+    assert not site.app.providers["disk"].reserve.spare.exists(), "it would take the last one"
+    disk.files_left = 1000
+    site.put("files/docs/new", body=b"x")
+    assert not RESERVE.low(site.app)
+    RESERVE.refill(site.app)
+    assert site.app.providers["disk"].reserve.spare.exists()
 
 
 def test_what_was_deleted_from_a_database_makes_room_at_once(tmp_path: Path, disk: Disk) -> None:
@@ -204,7 +231,7 @@ def test_a_backup_leaves_the_last_of_the_disk_when_it_is_tried_out_and_fetched_t
 def test_a_large_disk_keeps_no_more_than_16_mib_and_one_that_does_not_say_keeps_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    facts = SimpleNamespace(f_frsize=4096, f_blocks=10**9, f_bavail=10**6)
+    facts = SimpleNamespace(f_frsize=4096, f_blocks=10**9, f_bavail=10**6, f_files=0, f_favail=0)
     monkeypatch.setattr(os, "statvfs", lambda path: facts)
     one = RESERVE.Reserve("provider x", tmp_path / "a" / "b" / "x.db")
     assert one.left().kept_bytes == 16 * 1024 * 1024
@@ -391,7 +418,7 @@ real = os.statvfs
 def statvfs(path):
     used = sum(one.stat().st_size for one in pathlib.Path("data").rglob("*") if one.is_file())
     real(path)
-    return types.SimpleNamespace(f_frsize=1, f_blocks=24_000_000, f_bavail=max(24_000_000 - used, 0))
+    return types.SimpleNamespace(f_frsize=1, f_blocks=24_000_000, f_bavail=max(24_000_000 - used, 0), f_files=0, f_favail=0)
 os.statvfs = statvfs
 """
 

@@ -674,7 +674,7 @@ def count_of(sql: app.SqlProvider, table: str) -> int:
 def test_an_upload_leaves_the_last_of_the_disk_for_records(sql: app.SqlProvider, monkeypatch: pytest.MonkeyPatch) -> None:
     sql.prepare({"t": []})
     leaves_bytes = app.plugin("reserve").UPLOADS_LEAVE_BYTES
-    facts = {"f_frsize": 1, "f_blocks": 100 * leaves_bytes, "f_bavail": leaves_bytes - 1}
+    facts = {"f_frsize": 1, "f_blocks": 100 * leaves_bytes, "f_bavail": leaves_bytes - 1, "f_files": 0, "f_favail": 0}
     monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(**facts))
     with pytest.raises(app.StorageFull):
         sql.stage([b"x"])
