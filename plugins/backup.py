@@ -707,7 +707,10 @@ class ServerBackup(Command):
     def run(self, args: argparse.Namespace, site: Site) -> int:
         with _plainly(), site.looked_at(may_be_older=True) as app, closing(plugin("copy").Bar()) as bar:
             bar.begin("backup", 0)
-            made = _place(args.target, app).make(app, with_keys=args.with_keys, step=bar.step)
+            place = _place(args.target, app)
+            if not args.target:
+                plugin("backup_job").check_mark(app, place)
+            made = place.make(app, with_keys=args.with_keys, step=bar.step)
         site.print_json({"path": made.address, "size_bytes": made.size_bytes}) if args.json else site.print(made.address)
         if not args.with_keys:
             site.say("without the key ring: after a restore everybody needs a new token (--with-keys keeps them)")

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 # When a backup is due, the process apart that makes it, which of the older ones go, and how the last ones went: a row beside
 # the settings, so that every process of every node can tell.
 # uses: ERRORS VALUES CONFIG CONTRACTS PLUGINS ASSEMBLY plugin:backup_places
-# defines: Job:backup Backups stores_of condition make_apart
+# defines: Job:backup Backups stores_of check_mark condition make_apart
 
 _FIRST_RETRY_S, _LAST_RETRY_S = 60.0, 3600.0  # after a failure; it doubles
 _LOOK_S = 0.2  # between looks at a backup that is being made
@@ -102,6 +102,13 @@ def stores_of(config: Any) -> dict[str, str]:
     return {name: hashlib.sha256(dump_json(raw.get(name, {})).encode()).hexdigest()[:16] for name in config.providers}
 
 
+def check_mark(app: App, place: Any) -> None:
+    """Raises Unavailable if the place of [backup] to is not the one that the server has used."""
+    app.state.open()
+    row = app.state.get("_settings", "backup")
+    place.check_mark(row.value.get("mark") if row else None)
+
+
 def _note(app: App, value: Value) -> None:
     """Keep how it went. Another node that was quicker is right."""
     row = app.state.get("_settings", "backup")
@@ -134,7 +141,7 @@ def _from_apart(app: App, options: Mapping[str, Any], before: Value, stop: threa
     """What it answers: the row for a good backup, or {"failure": …}; None if it was stopped."""
     config = app.config
     told: Value = {"raw": dict(config.raw), "folder": str(config.folder), "origin": config.origin}
-    told |= {"options": dict(options), "made": before.get("made", [])}
+    told |= {"options": dict(options), "made": before.get("made", []), "mark": before.get("mark")}
     path = "\n".join([str(BUNDLED), *(place for place in sys.path if place)])
     import subprocess
     from tempfile import TemporaryFile
@@ -203,8 +210,10 @@ def _made(asked: Value) -> Value:
         with closing(app):
             place = plugin("backup_places").place_of(options["to"], config, app.providers, folder)
             began_at = app.clock()
+            place.check_mark(asked["mark"])
             archive = place.make(app, with_keys=options["keys"])
             row: Value = {"good_at": began_at, "name": archive.address, "size_bytes": archive.size_bytes, "failures": 0}
+            row["mark"] = place.mark()
             held = place.manifest(archive).get("providers", {})
             row["stores"] = {name: mark for name, mark in stores_of(config).items() if name in held}
             return row | {"made": _keep_newest(place, archive, options["keep"], app.site_id(), asked["made"])}

@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import re
+import secrets
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
@@ -46,6 +47,7 @@ from app import (
 #          folder_faults
 
 FOLDER = "backups"  # inside a provider, where none is named
+_MARK = ".satchel-backups"  # in a folder
 _STALE_S = 86400.0  # a part that arrived longer ago is of a backup that was killed
 # What reading a damaged zip may raise.
 _UNREADABLE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
@@ -66,7 +68,9 @@ class Archive(NamedTuple):
 
 
 class Place(ABC):
-    """Somewhere that keeps backups."""
+    """Somewhere that keeps backups; `on_disk` is its folder, if it is one of this machine."""
+
+    on_disk: Path | None = None
 
     @abstractmethod
     def check(self, app: App) -> None:
@@ -75,6 +79,31 @@ class Place(ABC):
     @abstractmethod
     def make(self, app: App, **options: Any) -> Archive:
         """Back up an open site to there; `options` are those of make() in plugins/backup.py."""
+
+    def check_mark(self, known: Value | None) -> None:
+        """Raises Unavailable if it is not the folder in which `known`, what mark() returned before, was left: a disk that is
+        not mounted leaves an empty one, which is on the disk of the system."""
+        if known and self.on_disk and known["folder"] == str(self.on_disk) and self._marked() != known["mark"]:
+            raise Unavailable(
+                "the folder for backups is not the one that had them before: is its disk mounted?",
+                hint=f"{self.on_disk / _MARK} should hold {known['mark']}: put it there to use the folder as it is now",
+            )
+
+    def mark(self) -> Value | None:
+        """Leave something in its folder by which that is known again; returns what check_mark() takes then."""
+        if self.on_disk is None:
+            return None
+        if not (mark := self._marked()):
+            mark = secrets.token_hex(8)
+            plugin("disk").replace_file(self.on_disk / _MARK, [f"{mark}\n".encode()])
+        return {"folder": str(self.on_disk), "mark": mark}
+
+    def _marked(self) -> str:
+        """The mark that is there; "" if there is none."""
+        try:
+            return (cast(Path, self.on_disk) / _MARK).read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            return ""
 
     @abstractmethod
     def archives(self) -> list[Archive]:
@@ -105,7 +134,7 @@ class FolderPlace(Place):
     """A folder of this machine."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder = self.on_disk = folder
 
     def check(self, app: App) -> None:
         plugin("backup").check_folder(app, self.folder)
@@ -139,6 +168,7 @@ class BlobsPlace(Place):
             lacks = "cannot list its files" if provider.has(Blobs) else "keeps no files (it has no Blobs)"  # type: ignore[type-abstract]
             raise ConfigError(f"{name}, a {provider.kind} provider, {lacks}: name another provider, or a folder")
         self.name, self.blobs, self.folder = name, cast(Blobs, provider), folder
+        self.on_disk = provider.places()[0] / folder if provider.serves_places else None
 
     def check(self, app: App) -> None:
         for fault in _blobs_faults(app.config, app.providers, self.name, self.folder):

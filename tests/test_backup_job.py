@@ -7,6 +7,7 @@ import errno
 import itertools
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,7 +27,7 @@ import test_matrix as matrix
 import app
 from app import Blobs, ConfigError, Insert, Query, Records, Unavailable
 from tests.sites import REGISTRY, Site, Time
-from tests.test_commands import Shell
+from tests.test_commands import ENVIRONMENT, Shell, compiled
 
 backup, places, jobs = app.plugin("backup"), app.plugin("backup_places"), app.plugin("jobs")
 backup_job = app.plugin("backup_job")
@@ -339,7 +340,58 @@ def test_a_backup_that_fails_is_loud_tried_again_and_removes_nothing(
     assert row(site)["failures"] == 0
     assert row(site)["stores"] == backup_job.stores_of(site.app.config)
     assert "why" not in backup_job.condition(site.app, whole)
-    assert len(os.listdir(site.folder / "kept")) == 1
+    assert len(list((site.folder / "kept").glob("*.zip"))) == 1
+
+
+@pytest.mark.parametrize("to", ["./mnt/kept", "far/kept"])
+def test_a_disk_for_backups_that_is_not_mounted_is_a_failure_and_nothing_goes_to_its_empty_folder(
+    to: str, sites: Callable[..., Site], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Time()
+    clock.now = time.time()
+    there = far("file", tmp_path).replace('"far"', '"mnt"') if to == "far/kept" else ""
+    site = sites(tmp_path / "site", MAIN + FORM + there + scheduled(to), clock=clock)
+    run(site)
+    mount, good = site.folder / "mnt", row(site)
+    for is_there in (True, False):  # the folder that a disk is mounted to, and the one below it
+        mount.rename(site.folder / "unmounted")
+        mount.mkdir()
+        if is_there:
+            (mount / "kept").mkdir()
+        clock.now += 3601
+        run(site)
+        assert row(site)["failure"] == "the folder for backups is not the one that had them before: is its disk mounted?"
+        assert not [name for _, _, names in os.walk(mount) for name in names]
+        assert (mount / "kept").exists() is is_there
+        told = subprocess.run(
+            compiled("server", "backup"), cwd=site.folder, env=ENVIRONMENT, capture_output=True, timeout=60
+        )
+        assert (told.returncode, b"is its disk mounted?" in told.stderr) == (7, True)
+        shutil.rmtree(mount)
+        (site.folder / "unmounted").rename(mount)
+    clock.now += 3601
+    run(site)
+    assert row(site)["failures"] == 0
+    assert ".satchel-backups should hold" in caplog.text, "how to use it all the same"
+    shutil.rmtree(mount)
+    (mount / "kept").mkdir(parents=True)
+    (mount / "kept" / ".satchel-backups").write_text(good["mark"]["mark"])
+    clock.now += 3601
+    run(site)
+    assert row(site)["failures"] == 0
+    assert row(site)["mark"] == good["mark"]
+
+
+def test_another_folder_for_backups_is_taken_as_it_is(sites: Callable[..., Site], tmp_path: Path) -> None:
+    clock = Time()
+    clock.now = time.time()
+    site = sites(tmp_path / "site", MAIN + FORM + scheduled("./kept"), clock=clock)
+    run(site)
+    cast(Any, site.app.config.extensions)["backup"]["to"] = "./elsewhere"
+    clock.now += 3601
+    run(site)
+    assert row(site)["failures"] == 0
+    assert row(site)["mark"]["folder"] == str(site.folder / "elsewhere")
 
 
 def test_a_process_that_ends_at_once_and_a_disk_without_room_for_its_answer_are_failures_too(
