@@ -43,10 +43,12 @@ from app import (
 # ==== 1. STATEMENTS ==============================================================================================
 # A statement that an administrator wrote, and SQL round it for what is asked of its rows.
 # uses: ERRORS VALUES CONFIG PROVIDERS
-# defines: FACET_OF COUNT_OF SQL_TOKENS NotJustReading unfit facet_of read_statement check_params bindable SqlSelect
+# defines: FACET_OF COUNT_OF SQL_TOKENS MOST_SOUGHT NotJustReading unfit facet_of read_statement check_params bindable
+#          sought SqlSelect
 
 FACET_OF = "select {0}, count(*) from (\n{{}}\n) as satchel_counted group by {0} order by 2 desc, 1 limit {1}"
 COUNT_OF = "select count(*) from (\n{}\n) as satchel_counted"
+MOST_SOUGHT = 10_000  # characters, as many as a text parameter has by default
 _STATEMENTS = ("select", "values", "table", "insert", "update", "delete", "replace", "merge")
 SQL_TOKENS = re.compile(
     r"[eE]'(?:[^'\\]|\\.|'')*'|\$(?P<tag>[A-Za-z_]*)\$.*?\$(?P=tag)\$"  # of PostgreSQL
@@ -135,6 +137,14 @@ def bindable(value: Json) -> Json:
     return dump_json(value) if isinstance(value, list | dict) else value
 
 
+def sought(param: str, text: str) -> str:
+    """A text to look for in others. BadRequest if it is so long that looking for it in a single one might take seconds,
+    which no timeout ends."""
+    if len(text) > MOST_SOUGHT:
+        raise BadRequest(f"{param} has {len(text):,} characters to look for, and may have {MOST_SOUGHT:,}")
+    return text
+
+
 class SqlSelect:
     """SQL round a statement for what is asked of its rows, in the words of SQLite; `values` are bound by name.
 
@@ -151,7 +161,7 @@ class SqlSelect:
                 raise BadRequest(f"there is no column {name!r}{nearest(name, columns)}")
         tests = [self._test(condition) for condition in select.where]
         if select.search and columns:
-            folded = self._bind(fold_case(select.search))
+            folded = self._bind(fold_case(sought("_q", select.search)))
             tests.append("(" + " or ".join(self._holds_folded(name, folded) for name in columns) + ")")
         terms = [self._sorted(name) + (" desc nulls last" if down else " asc nulls first") for name, down in order]
         self.sql = f"select * from (\n{statement}\n) as satchel_view"  # noqa: S608 (the statement is the administrator's)
@@ -197,7 +207,7 @@ class SqlSelect:
         if op in ("contains", "prefix"):
             if not isinstance(value, str):
                 return "1 = 0"
-            text, bound = self._text(name), self._bind(value)
+            text, bound = self._text(name), self._bind(sought(f"{condition.field}__{op}", value))
             return (
                 f"{self.position}({text}, {bound}) > 0" if op == "contains" else f"substr({text}, 1, {len(value)}) = {bound}"
             )

@@ -256,6 +256,25 @@ def test_one_function_takes_neither_the_memory_nor_more_than_the_time(served: Se
         assert peak_rss_kb(served) < MOST_RSS_KB + 2 * working.MOST_GROWN_BYTES // 1024
 
 
+def test_no_caller_makes_a_view_look_for_a_text_so_long_that_no_timeout_ends_it(tmp_path: Path) -> None:
+    """A message of a queue may be that long: a text of a in one of a million a takes minutes, in one step of SQLite."""
+    provider = app.SqlProvider("main", {"url": "sqlite:///app.db"}, tmp_path)
+    provider.open()
+    provider.commit([app.Insert("t", "a", {"x": "a" * 1_000_000})])
+    table = "select data->>'x' as x from t"
+    most = "a" * 9_999 + "b"
+    for asked in ({"search": most}, *({"where": (app.Condition("x", op, most),)} for op in ("contains", "prefix"))):
+        began = time.monotonic()
+        with contextlib.closing(provider.select(app.Select(statement=table, **asked))) as rows:  # type: ignore[arg-type]
+            assert list(rows.rows) == []
+        assert time.monotonic() - began < 5
+    longer = most + "b"
+    for asked in ({"search": longer}, *({"where": (app.Condition("x", op, longer),)} for op in ("contains", "prefix"))):
+        with pytest.raises(app.BadRequest, match="10,001 characters to look for"):
+            provider.select(app.Select(statement=table, **asked))  # type: ignore[arg-type]
+    provider.close()
+
+
 def test_a_format_that_is_wide_but_not_too_wide_is_as_before(tmp_path: Path) -> None:
     statement = "select printf('%*d|%.*f|%s|%-5s|%%|%d', 9, 5, 2, 1.5, null, 'a', 9000000) as x, format(:form, 7) as y"
     options = {"url": "sqlite:///a.db"}
