@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import heapq
+import io
 import itertools
 import operator
 import os
@@ -38,9 +39,29 @@ from app import (
 # ==== 1. SEALS ===================================================================================================
 # The file: a zip whose comment, its last bytes, is the digest of all bytes before: so none of them can change unnoticed.
 # uses: ERRORS VALUES PROVIDERS
-# defines: SEAL_BYTES seal check_seal scratch_in in_use remove_left
+# defines: SEAL_BYTES STEP_BYTES SteadyFile seal check_seal scratch_in in_use remove_left
 
 SEAL_BYTES = 64  # a sha-256 in hexadecimal
+STEP_BYTES = 2 * 1024 * 1024  # of which a medium writes hundreds a second
+
+
+class SteadyFile(io.FileIO):
+    """A file whose bytes go to the medium as they come, a few at a time: whoever uses the same medium waits for a step and
+    not for all of them."""
+
+    _ahead_bytes = 0  # of what was written and may not be there yet
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        size_bytes = len(view)
+        while view:
+            written = super().write(view[: STEP_BYTES - self._ahead_bytes]) or 0
+            view = view[written:]
+            self._ahead_bytes += written
+            if self._ahead_bytes >= STEP_BYTES:
+                getattr(os, "fdatasync", os.fsync)(self.fileno())
+                self._ahead_bytes = 0
+        return size_bytes
 
 
 def seal(path: Path) -> None:

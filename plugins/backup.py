@@ -15,7 +15,7 @@ import time
 import zipfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -354,8 +354,9 @@ def verify(path: Path, registry: Registry | None = None) -> Value:
 
     Returns the manifest, and in it as "loose" the first files that were sent with a record and that no record names.
     """
-    step = plugin("reserve").guarded(path.parent, lambda done: None)
-    with archives.scratch_in(path.parent) as scratch, closing(Restore(path, scratch / "site", registry)) as restore:
+    step, for_a_while = plugin("reserve").guarded(path.parent, lambda done: None), plugin("disk").for_a_while
+    scratched = archives.scratch_in(path.parent)
+    with for_a_while(), scratched as scratch, closing(Restore(path, scratch / "site", registry)) as restore:
         config = restore.site(alone=True)
         restore.providers(config, step)
         restore.compare(config)
@@ -612,7 +613,7 @@ def make(app: App, folder: Path, *, with_keys: bool, step: Callable[[int], None]
     try:
         deflated: Any = {"compression": zipfile.ZIP_DEFLATED, "compresslevel": 1, "strict_timestamps": False}
         with archives.in_use(partial), archives.scratch_in(folder) as scratch:
-            with zipfile.ZipFile(partial, "w", **deflated) as archive:
+            with archives.SteadyFile(partial, "w") as file, zipfile.ZipFile(file, "w", **deflated) as archive:
                 _write(app, Backup(app, archive, scratch, step), archive, with_keys=with_keys)
             archives.seal(partial)
             manifest = verify(partial, app.registry)
@@ -649,9 +650,15 @@ def _write(app: App, backup: Backup, archive: zipfile.ZipFile, *, with_keys: boo
 
 # ==== 3. SERVER ==================================================================================================
 # server backup, backups, verify and restore.
-# uses: ERRORS VALUES CONTRACTS ASSEMBLY RESTORE plugin:backup_places plugin:copy
-# defines: Command:server_backup Command:server_backups Command:server_verify Command:server_restore ServerBackup
+# uses: ERRORS VALUES CONTRACTS ASSEMBLY RESTORE plugin:backup_job plugin:backup_places plugin:copy
+# defines: Command:server_backup Command:server_backups Command:server_verify Command:server_restore give_way ServerBackup
 #          ServerBackups ServerVerify ServerRestore
+
+
+def give_way() -> None:
+    """From here on this process works only when no other one wants to: a server may be busy on this machine."""
+    with suppress(OSError):
+        os.nice(19)
 
 
 @contextmanager
@@ -705,6 +712,7 @@ class ServerBackup(Command):
         parser.add_argument("--with-keys", action="store_true", help=keys)
 
     def run(self, args: argparse.Namespace, site: Site) -> int:
+        give_way()
         with _plainly(), site.looked_at(may_be_older=True) as app, closing(plugin("copy").Bar()) as bar:
             bar.begin("backup", 0)
             place = _place(args.target, app)
@@ -747,6 +755,7 @@ class ServerVerify(Command):
         parser.add_argument("backup", metavar="BACKUP", help=_BACKUP)
 
     def run(self, args: argparse.Namespace, site: Site) -> int:
+        give_way()
         with _archive_here(args.backup, site) as path:
             manifest = verify(path)
         if args.json:

@@ -40,14 +40,13 @@ if TYPE_CHECKING:
 # ==== 1. BACKUPS =================================================================================================
 # When a backup is due, the process apart that makes it, which of the older ones go, and how the last ones went: a row beside
 # the settings, so that every process of every node can tell.
-# uses: ERRORS VALUES CONFIG CONTRACTS PLUGINS ASSEMBLY plugin:backup_places
+# uses: ERRORS VALUES CONFIG CONTRACTS PLUGINS ASSEMBLY plugin:backup plugin:backup_places
 # defines: Job:backup Backups stores_of check_mark condition make_apart
 
 _FIRST_RETRY_S, _LAST_RETRY_S = 60.0, 3600.0  # after a failure; it doubles
 _LOOK_S = 0.2  # between looks at a backup that is being made
 _ENDS_S = 3.0  # for one that is told to end
 _AHEAD_S = 60.0  # a moment so far in the future was noted when the clock was wrong
-_NICEST = 19
 # Neither an environment variable nor the folder it runs in may lead it to other modules than this process has.
 _PROGRAM = "import sys; sys.path[:] = sys.argv.pop().split('\\n'); import app; app.plugin('backup_job').make_apart()"
 
@@ -184,8 +183,7 @@ def make_apart() -> NoReturn:
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    with suppress(OSError):
-        os.nice(_NICEST)
+    plugin("backup").give_way()
     asked = b""
     while not asked.endswith(b"\n"):
         asked += os.read(0, 1 << 16) or os._exit(1)

@@ -149,8 +149,8 @@ class ClockLook(app.Job):
 # ==== 2. IDS =====================================================================================================
 # The last id of each process of a node stands in a file of the data folder that they all map into memory to read it: a new
 # one follows the largest of them, whatever the clock says.
-# uses: ERRORS VALUES
-# defines: share_ids SharedIds
+# uses: ERRORS VALUES plugin:disk
+# defines: SharedIds share_ids
 
 _IDS_BYTES = 256  # 32 processes
 _shared: tuple[Any, ...] = ()  # path, inode and device of the file that is mapped
@@ -215,7 +215,7 @@ def _make_ids(path: Path) -> None:
     try:
         if os.fstat(descriptor).st_size < _IDS_BYTES:
             os.write(descriptor, bytes(_IDS_BYTES))  # appended, as another process may have begun
-            os.fsync(descriptor)
+            app.plugin("disk").sync(descriptor)
     finally:
         os.close(descriptor)
 

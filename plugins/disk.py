@@ -4,21 +4,41 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 
 # ==== 1. DISK ====================================================================================================
 # What a caller was told is on the disk: the bytes of a file by themselves, and its name with its folder.
 # uses: nothing
-# defines: sync_folder sync_tree make_folder replace_file
+# defines: sync for_a_while sync_folder sync_tree make_folder replace_file
+
+_lasts: ContextVar[bool] = ContextVar("lasts", default=True)
+
+
+def sync(descriptor: int) -> None:
+    """Make the bytes of a file, or the names in a folder, durable."""
+    if _lasts.get():
+        os.fsync(descriptor)
+
+
+@contextmanager
+def for_a_while() -> Iterator[None]:
+    """What this thread writes in the block is removed at its end: nothing is made durable, so that nobody who uses the same
+    disk waits for it, and most of it never gets there."""
+    token = _lasts.set(False)
+    try:
+        yield
+    finally:
+        _lasts.reset(token)
 
 
 def sync_folder(path: str | Path) -> None:
     """Make the names in a folder durable; of a file, its bytes."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        sync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -50,7 +70,7 @@ def replace_file(path: Path, chunks: Iterable[bytes], *, replace: bool = True) -
         with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.writelines(chunks)
             file.flush()
-            os.fsync(file.fileno())
+            sync(file.fileno())
         if replace:
             os.replace(draft, path)
         else:

@@ -74,10 +74,11 @@ from app import (
 )
 
 if TYPE_CHECKING:
-    from plugins.disk import make_folder, replace_file, sync_folder
+    from plugins.disk import make_folder, replace_file, sync, sync_folder
 else:
     _disk = plugin("disk")
-    make_folder, replace_file, sync_folder = _disk.make_folder, _disk.replace_file, _disk.sync_folder
+    make_folder, replace_file = _disk.make_folder, _disk.replace_file
+    sync, sync_folder = _disk.sync, _disk.sync_folder
 
 # ==== 1. FILE ====================================================================================================
 # A folder of plain files that other programs may use too, and a journal of records: a line of it is one commit.
@@ -366,7 +367,7 @@ class Journal:
         try:
             os.lseek(self._descriptor, self._size, os.SEEK_SET)
             write_fully(self._descriptor, line)
-            os.fsync(self._descriptor)
+            sync(self._descriptor)
         except OSError:
             os.ftruncate(self._descriptor, self._size)
             raise
@@ -775,7 +776,7 @@ class FileProvider(FolderRecords, Blobs):
                         out = begin_writing_out(file.fileno(), out, digest.size_bytes)
                 with self._errors("staging"):
                     self._stamp(place)
-                    os.fsync(file.fileno())
+                    sync(file.fileno())
         except BaseException:
             with suppress(OSError):
                 place.unlink()

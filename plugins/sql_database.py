@@ -42,7 +42,8 @@ _DENIED = ("SQLITE_PERM", "SQLITE_READONLY", "SQLITE_READONLY_DIRECTORY", "SQLIT
 
 
 def snapshot(database: SqliteDatabase, path: Path) -> None:
-    """Copies the database, as it is at one moment, to a new file. No writer waits for it."""
+    """Copies the database, as it is at one moment, to a new file that is kept for a while and not durable. No writer waits
+    for it, but the log of the database grows meanwhile."""
     plugin("reserve").Reserve("the backup", path).check("copying", needs_bytes=database.path.stat().st_size)
     with database.reading("copying the database", alone=True) as source, closing(_new_database(path)) as target:
         source.execute("begin")  # that moment; without a transaction each commit would make the copy begin anew
@@ -53,7 +54,9 @@ def snapshot(database: SqliteDatabase, path: Path) -> None:
 
 def _new_database(path: Path) -> sqlite3.Connection:
     os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
-    return sqlite3.connect(path, isolation_level=None)
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("pragma synchronous = off")
+    return connection
 
 
 def integrity(database: SqliteDatabase) -> str:

@@ -43,7 +43,7 @@ from app import (
 # ==== 1. STATEMENTS ==============================================================================================
 # A statement that an administrator wrote, and SQL round it for what is asked of its rows.
 # uses: ERRORS VALUES CONFIG PROVIDERS
-# defines: FACET_OF COUNT_OF SQL_TOKENS MOST_SOUGHT NotJustReading unfit facet_of read_statement check_params bindable
+# defines: FACET_OF COUNT_OF MOST_SOUGHT SQL_TOKENS NotJustReading unfit facet_of read_statement check_params bindable
 #          sought SqlSelect
 
 FACET_OF = "select {0}, count(*) from (\n{{}}\n) as satchel_counted group by {0} order by 2 desc, 1 limit {1}"

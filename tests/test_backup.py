@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import os
 import random
@@ -17,6 +18,7 @@ import tomllib
 import tracemalloc
 import urllib.request
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -862,6 +864,50 @@ def pages_of(folder: Path, token: str, ids: list[str], files: list[str]) -> dict
         }
     finally:
         server.stop()
+
+
+def test_a_backup_goes_to_the_medium_in_small_steps_and_what_it_tries_out_not_at_all(
+    sql_site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever writes to the same disk waits for such a step, and not for all of it."""
+    for number in range(12):
+        sql_site.put(f"files/docs/{number}.bin", body=os.urandom(900_000))
+    sql_site.app.site_id()  # which is made once
+    kept, synced, seen = tmp_path / "kept", dict[str, list[int]](), Counter[str]()
+
+    def noted(descriptor: int) -> None:
+        path = os.readlink(f"/proc/self/fd/{descriptor}")
+        synced.setdefault(path, []).append(os.fstat(descriptor).st_size)
+
+    def counted(self: app.ProcessLock) -> Any:
+        seen[str(self.path)] += 1
+        return held(self)
+
+    held = app.ProcessLock.held
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", noted)
+        patched.setattr(os, "fdatasync", noted)
+        patched.setattr(app.ProcessLock, "held", counted)
+        made = backup.make(sql_site.app, kept, with_keys=False)
+    partial = synced.pop(f"{made}.partial")
+    assert len(partial) > 4
+    assert max(after - before for before, after in itertools.pairwise([0, *partial])) <= archives.STEP_BYTES
+    assert set(synced) <= {str(kept), str(tmp_path)}, "the names of the folder and of the file"
+    assert not [path for path in seen if Path(path).is_relative_to(sql_site.folder)], "no writer waits for its turn"
+
+
+def test_the_commands_let_other_processes_go_first(tmp_path: Path) -> None:
+    def run(*args: str) -> list[str]:
+        code = "import os, sys, app; app.main(sys.argv[1:]); print(os.nice(0))"
+        done = subprocess.run(
+            [sys.executable, "-c", code, *args], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=60
+        )
+        return done.stdout.split()
+
+    made, nice = run("server", "backup")
+    assert nice == "19"
+    assert run("server", "verify", made)[-1] == "19"
+    assert run("server", "backups")[-1] == str(os.nice(0))
 
 
 @pytest.mark.parametrize("kind", ["sql and file", "file", "postgres and S3"])

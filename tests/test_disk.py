@@ -1,5 +1,7 @@
 """plugins/disk.py: small files that are replaced whole."""
 
+import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,3 +38,26 @@ def test_what_could_not_be_replaced_stays_and_no_draft_is_left(tmp_path: Path) -
         DISK.replace_file(place, broken())
     assert place.read_bytes() == b"kept"
     assert list(tmp_path.iterdir()) == [place]
+
+
+def test_what_is_written_for_a_while_is_not_made_durable_and_what_others_write_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(threading.current_thread().name))
+
+    def write(name: str) -> None:
+        DISK.replace_file(tmp_path / name, [b"x"])
+        DISK.make_folder(tmp_path / f"{name} folder")
+        DISK.sync_tree(tmp_path)
+
+    with DISK.for_a_while():
+        write("mine")
+        other = threading.Thread(target=write, args=("theirs",), name="other")
+        other.start()
+        other.join()
+    assert set(synced) == {"other"}
+    assert (tmp_path / "mine").read_bytes() == b"x"
+    synced.clear()
+    write("mine again")
+    assert len(synced) > 3
