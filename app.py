@@ -5712,14 +5712,15 @@ class Authority:
 
     def open_session(self, secret: str, known: Value | None = None) -> tuple[str, int, Caller, list[Write]]:
         """Session id, its seconds, the caller and the writes, for the code of a link, a token in either form, or what is
-        known to be good and has what the row of a link has. Raises Unauthenticated if it is not good. The link is deleted
-        at its version: if several commit the same code, one wins and the others get a Conflict."""
+        known to be good and has what the row of a link has, and `beside` what the session's row is to have, too. Raises
+        Unauthenticated if it is not good. The link is deleted at its version: if several commit the same code, one wins and
+        the others get a Conflict."""
         now = self._clock()
         row, writes = (known, list[Write]()) if known else self._redeem(secret.strip(), now)
         proof, session_id = self._holder(row, now), secrets.token_urlsafe(32)
         expires_at = int(min(now + self._auth.session_s, proof.until))
         value: Value = {"jti": proof.token.jti, "subject": proof.token.subject, "created_at": int(now), "used_at": int(now)}
-        value |= {"by_link": True} if "expires_at" in row and not row["jti"] else {}
+        value |= row.get("beside") or ({"by_link": True} if "expires_at" in row and not row["jti"] else {})
         writes.append(Insert("_sessions", secret_digest(session_id), value | {"expires_at": expires_at}))
         caller = self._caller(proof._replace(session=secret_digest(session_id)))
         return session_id, expires_at - int(now), caller, writes
@@ -8777,25 +8778,24 @@ class Office:
         return plugin("throttle").Throttle(self._clock)
 
     def sign_in(
-        self, secret: str, request_id: str, client: str = "", former: str = "", subject: str = "", tries: Sequence[str] = (),
+        self, secret: str, request_id: str, client: str = "", former: str = "", prove: Callable[[], Value] | None = None,
     ) -> tuple[str, int]:  # fmt: skip
-        """A session id and its seconds, for a token, a sign-in link's code or the password of a subject; the sessions of
-        `former` end. `client` is the address that it came from. Raises Unauthenticated if it is not good, and TooManyTries
-        once too many of the `tries` have failed; what is no password is looked at all the same."""
+        """A session id and its seconds, for a token, a sign-in link's code or what `prove` returns (see open_session); the
+        sessions of `former` end. `client` is the address that it came from. Raises Unauthenticated if it is not good."""
         self._health.ensure_open(self._state)
         try:
-            known = plugin("passwords").proved(self._state, subject, secret, self.throttle, tries) if subject else None
+            known = prove() if prove else {}
             session, seconds, caller, writes = self.authority.open_session(secret, known)
             writes += self.authority.close_session(former)
             if caller.may(Action.CREATE, "admin/tokens"):
                 writes.append(Update("_settings", "administrator", {"signed_in_at": rfc3339(self._clock())}))
+            told = {name: one for name, one in known.get("beside", {}).items() if name == "by"}
             try:
-                self._state.commit([*writes, self._event("sign_in", caller, request_id)])
+                self._state.commit([*writes, self._event("sign_in", caller, request_id, **told)])
             except Conflict as error:
                 raise Unauthenticated("the sign-in link was used or has expired: ask for a new one") from error
         except Unauthenticated as error:
             self.refusals.note("sign_in", client, error.code, request_id)
-            self.throttle.failed(*tries)
             raise
         return session, seconds
 
@@ -8825,10 +8825,14 @@ class Office:
             if writes := self.authority.revoke(token):
                 self._state.commit([*writes, self._event("revoke", by, jti=token.jti)])
 
-    def link(self, by: Caller, token: Token, expires_s: int = 600) -> str:
-        """The code of a single-use sign-in link for the token."""
-        code, writes = self.authority.link(token, expires_s)
-        self._state.commit([*writes, self._event("link", by, jti=token.jti)])
+    def link(self, by: Caller, whose: Token | str, expires_s: int = 600) -> str:
+        """The code of a single-use sign-in link, for a token or for a person."""
+        if isinstance(whose, str):
+            code, write = plugin("people").invited(whose, self._clock(), expires_s)
+            self._state.commit([write, self._event("link", by, subject=whose)])
+            return str(code)
+        code, writes = self.authority.link(whose, expires_s)
+        self._state.commit([*writes, self._event("link", by, jti=whose.jti)])
         return code
 
     def first_code(self, by: Caller) -> str:

@@ -27,6 +27,7 @@ from app import (
     Record,
     Route,
     SignInNeeded,
+    Unauthenticated,
     Update,
     Value,
     Write,
@@ -174,9 +175,10 @@ class Me(Route):
         if "again" in sent and sent["again"] != new:
             faults.append(Fault("/again", "again", "is not the same"))
         if self._asks_old(site, caller):
-            site.office.throttle.check(f"password {caller.subject}")
-            if not passwords.is_right(site.state, caller.subject, old):
-                site.office.throttle.failed(f"password {caller.subject}")
+            try:
+                with site.office.throttle.reserved(f"password {caller.subject}"):
+                    passwords.proved(site.state, caller.subject, old)
+            except Unauthenticated:
                 faults.append(Fault("/old", "password", "is wrong"))
         if faults:
             raise Invalid("the password cannot be set", faults=faults)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Mapping, Sequence
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 from urllib.parse import unquote
@@ -37,7 +38,8 @@ html_forms, pages = plugin("html_forms"), plugin("pages")
 # By a link, and in the ways that app.toml names; what was typed into a form before goes through it unharmed. A pasted token
 # and a password are taken here. Each other way is a Route of that kind, with a method `offered(exchange)` that returns what
 # its part of the page, _by_KIND.tpl, shows as `way`; None if it has nothing to offer at the moment.
-# uses: ERRORS VALUES CONTRACTS RUNNERS ASSEMBLY plugin:html_forms plugin:pages plugin:refusals plugin:throttle
+# uses: ERRORS VALUES CONTRACTS RUNNERS ASSEMBLY plugin:html_forms plugin:pages plugin:passwords plugin:refusals
+#       plugin:throttle
 # defines: Route:sign-in ways SignIn
 
 _LETTERS_OF_TOKENS = 65536
@@ -130,7 +132,16 @@ class SignIn(Route):
             own = known.partition(" ")[2] == subject
             tries = [f"browser {known}"] if own else [*tries, f"subject {subject}"]
             known = known if own else f"{secrets.token_urlsafe(16)} {subject}"
-        found = site.office.sign_in(secret, exchange.id, exchange.client, f"Session {exchange.session}", subject, tries)
+        sign_in = partial(site.office.sign_in, secret, exchange.id, exchange.client, f"Session {exchange.session}")
+        if subject:
+            with site.office.throttle.reserved(*tries):
+                found = sign_in(partial(plugin("passwords").proved, site.state, subject, secret))
+        else:  # which is looked at all the same, however many have failed
+            try:
+                found = sign_in()
+            except Unauthenticated:
+                site.office.throttle.failed(*tries)
+                raise
         if known:
             sealed = site.seal("known browser", known)
             exchange.cookies.append(exchange.door.cookie(exchange, sealed, _KNOWN_S, _KNOWN_COOKIE))

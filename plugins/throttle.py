@@ -10,12 +10,13 @@ import os
 import secrets
 import struct
 import threading
+import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from app import AppError, Clock, plugin
+from app import AppError, Clock, Unauthenticated, plugin
 
 # ==== 1. THROTTLE ================================================================================================
 # A table of fixed size in memory that all workers share, made before they are forked. Each row has the digest of a key, such
@@ -25,7 +26,9 @@ from app import AppError, Clock, plugin
 
 WINDOW_S, MOST_FAILURES = 60.0, 5
 _ROWS, _NEAR = 8192, 8  # a key is in one of so many rows that follow each other
-_ROW = struct.Struct(f"8s{MOST_FAILURES}d")  # digest; the times, oldest first, 0 = none
+_ROW = struct.Struct(f"8s{MOST_FAILURES}d")  # digest; the times, oldest first, 0 = none, below zero = still under way
+_PATIENCE_S, _LOOK_S = 5.0, 0.02  # for others that are under way, and between looks at them
+_UNDER_WAY_S = 15.0  # no try takes as long
 
 
 class TooManyTries(AppError):
@@ -46,32 +49,62 @@ class Throttle:
         self._table, self._locks = mmap.mmap(-1, _ROWS * _ROW.size), plugin("metrics").nameless_file()
         weakref.finalize(self, os.close, self._locks).atexit = False
 
-    def check(self, *keys: str) -> None:
-        """Raises TooManyTries if one of the keys has to wait."""
-        now = self._clock()
-        with self._locked():
-            wait_s = max((self._left_s(self._times(self._row(key)), now) for key in keys), default=0.0)
-        if wait_s:
-            raise TooManyTries(wait_s)
+    @contextmanager
+    def reserved(self, *keys: str) -> Iterator[None]:
+        """A try, which counts as failed from the start: so no burst gets further than one try after the other. It is given
+        back unless the block raises Unauthenticated. Raises TooManyTries, and counts nothing, if a key has to wait; if it is
+        only others under way that may fail, it waits for a moment for what comes of them."""
+        until = time.monotonic() + _PATIENCE_S
+        while (at := self._reserve(keys, time.monotonic() >= until)) is None:
+            time.sleep(_LOOK_S)
+        failed = False
+        try:
+            yield
+        except Unauthenticated:
+            failed = True
+            raise
+        finally:
+            self._settle(keys, at, failed=failed)
 
     def failed(self, *keys: str) -> None:
         """Note one more failure of each key. Raises TooManyTries if one of them had to wait."""
-        now = self._clock()
         with self._locked():
-            waits = []
+            now, waits = self._clock(), []
             for key in keys:
-                before = self._times(place := self._row(key))
+                before = self._tries(key)
                 waits.append(self._left_s(before, now))
                 if not waits[-1]:  # what has to wait anyway waits no longer because of it
-                    times = [*before, now][-MOST_FAILURES:]
-                    padded = [0.0] * (MOST_FAILURES - len(times)) + times
-                    place = self._oldest(key) if place is None else place
-                    _ROW.pack_into(self._table, place * _ROW.size, self._digest(key), *padded)
+                    self._keep(key, [*before, now])
         if any(waits):
             raise TooManyTries(max(waits))
 
+    def _reserve(self, keys: Sequence[str], is_late: bool) -> float | None:
+        """The time under which the try is noted as one under way, in all rows or in none. None if those under way have to
+        be waited for, which is over when it `is_late`. Raises TooManyTries."""
+        with self._locked():
+            now = self._clock()  # and not before: what others noted meanwhile would be in the future
+            tries = {key: self._tries(key) for key in dict.fromkeys(keys)}
+            if wait_s := max((self._left_s(_done(one, now), now) for one in tries.values()), default=0.0):
+                raise TooManyTries(wait_s)
+            if any(self._left_s(_counted(one), now) for one in tries.values()):
+                if is_late:
+                    raise TooManyTries(1)
+                return None
+            for key, before in tries.items():
+                self._keep(key, [*before, -now])
+        return now
+
+    def _settle(self, keys: Sequence[str], at: float, *, failed: bool) -> None:
+        """Make of a try that was under way one that has failed, or none."""
+        with self._locked():
+            for key in dict.fromkeys(keys):
+                tries = self._tries(key)
+                if -at in tries:
+                    tries.remove(-at)
+                    self._keep(key, [*tries, at] if failed else tries)
+
     def _left_s(self, times: list[float], now: float) -> float:
-        lately = [at for at in times if 0 <= now - at < WINDOW_S]
+        lately = sorted(at for at in times if 0 <= now - at < WINDOW_S)
         return WINDOW_S - (now - lately[0]) if len(lately) >= MOST_FAILURES else 0.0
 
     def _digest(self, key: str) -> bytes:
@@ -89,13 +122,23 @@ class Throttle:
 
     def _oldest(self, key: str) -> int:
         """The row that a key may have: of those where it may be the one that has rested longest."""
-        return min(self._near(key), key=lambda place: self._unpacked(place)[-1])
+        return min(self._near(key), key=lambda place: abs(self._unpacked(place)[-1]))
 
     def _unpacked(self, place: int) -> tuple[Any, ...]:
         return _ROW.unpack_from(self._table, place * _ROW.size)
 
-    def _times(self, place: int | None) -> list[float]:
+    def _tries(self, key: str) -> list[float]:
+        """When those of a key were, below zero what is under way."""
+        place = self._row(key)
         return [] if place is None else [at for at in self._unpacked(place)[1:] if at]
+
+    def _keep(self, key: str, tries: list[float]) -> None:
+        """The latest of them, in the row of the key or in one that it takes over."""
+        latest = sorted(tries, key=abs)[-MOST_FAILURES:]
+        place = self._row(key)
+        place = self._oldest(key) if place is None else place
+        padded = [0.0] * (MOST_FAILURES - len(latest)) + latest
+        _ROW.pack_into(self._table, place * _ROW.size, self._digest(key), *padded)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -105,3 +148,13 @@ class Throttle:
                 yield
             finally:
                 fcntl.lockf(self._locks, fcntl.LOCK_UN)
+
+
+def _counted(tries: list[float]) -> list[float]:
+    """The times of all tries, those under way too."""
+    return [abs(at) for at in tries]
+
+
+def _done(tries: list[float], now: float) -> list[float]:
+    """The times of those that have failed. One that has been under way for too long has, too: its process has died."""
+    return [abs(at) for at in tries if at > 0 or now + at > _UNDER_WAY_S]

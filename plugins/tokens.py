@@ -13,7 +13,7 @@ from app import Action, BadRequest, Config, NotFound, Site, Token, Unauthenticat
 
 # ==== 1. TOKENS ==================================================================================================
 # Each command is one operation of the App with its audit entry, and prints what came of it.
-# uses: ERRORS VALUES CONFIG CONTRACTS AUTH COMMANDS
+# uses: ERRORS VALUES CONFIG CONTRACTS AUTH COMMANDS plugin:people
 # defines: Command:auth_issue Command:auth_list Command:auth_show Command:auth_revoke Command:auth_check
 #          Command:auth_link Command:auth_keys NO_FULL_ID token_row site_url
 #          token_on_stdin check_grants Issue List Show Revoke Check Link Keys
@@ -209,10 +209,14 @@ The token is read from standard input, so that it does not stand in the shell's 
 
 
 class Link(app.Command):
-    """Prints a single-use sign-in link, for a new token (--grant, --role) or the subject's newest one."""
+    """Prints a single-use sign-in link: for a person, or else for a new token (--grant, --role) or the subject's newest."""
 
     kind = "auth link"
     help = "print a single-use sign-in link"
+    epilog = """\
+It signs a person in as himself. For anybody else it opens a session of the grants and roles given, as a token would:
+  app.pyz auth link --subject ann
+  app.pyz auth link --subject kiosk --grant views/menu:read"""
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
         _add_wishes(parser)
@@ -220,7 +224,14 @@ class Link(app.Command):
     def run(self, args: argparse.Namespace, site: Site) -> int:
         with _with_state(site) as opened:
             check_grants(args, opened)
-            code = opened.office.link(site.operator(), self._token(args, site, opened))
+            is_person = app.plugin("people").standing(opened.state, args.subject) is not None
+            if is_person and (args.grant or args.role):
+                raise BadRequest(
+                    f"{args.subject} is one of the people, whose rights are those of admin/people: leave --grant and --role "
+                    "out, or issue a token with auth issue"
+                )
+            whose = args.subject if is_person else self._token(args, site, opened)
+            code = opened.office.link(site.operator(), whose)
         link = f"{site_url(site.config)}/login/{code}"
         if args.json:
             site.print_json({"link": link, "code": code, "subject": args.subject, "expires_s": 600})

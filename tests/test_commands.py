@@ -282,6 +282,17 @@ def test_a_sign_in_link_is_printed_for_a_new_token_or_the_newest_one(shell: Shel
     assert shell.json("auth", "link", "--subject", "ann")["link"].startswith("https://intra.example/login/")
 
 
+def test_a_sign_in_link_for_a_person_is_that_persons_and_takes_no_other_rights(shell: Shell) -> None:
+    shell.run("auth", "invite", "--subject", "ann", "--role", "staff")
+    made = shell.json("auth", "link", "--subject", "ann")
+    assert (made["subject"], made["expires_s"]) == ("ann", 600)
+    assert shell.json("auth", "list") == [], "no token was made"
+    refused = shell.run("auth", "link", "--subject", "ann", "--grant", "**:*", code=6)[1]
+    assert "ann is one of the people" in refused
+    shell.run("auth", "people", "suspend", "ann")
+    assert "suspended" in shell.run("auth", "link", "--subject", "ann", code=3)[1]
+
+
 USELESS_GRANTS = {
     "form/requests:create": "did you mean forms/requests?",
     "forms/reqests:create": "did you mean forms/requests?",

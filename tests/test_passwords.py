@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import re
 import sqlite3
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +17,7 @@ import pytest
 from http_client import Reply, Site, hidden
 from sites import Time
 
+import app
 from app import Caller, plugin
 
 GOOD = "green horse likes tea"
@@ -226,37 +229,129 @@ def test_the_sixth_failure_in_a_minute_waits_and_what_is_good_never_does(site: S
     assert own.status == 303, "nobody else locks a browser out in which the password was right once"
 
 
+def fails(throttle: Any, *keys: str) -> None:
+    """One try that fails."""
+    with suppress(app.Unauthenticated), throttle.reserved(*keys):
+        raise app.Unauthenticated("wrong")
+
+
 def test_a_throttle_forgets_after_a_minute_and_keeps_keys_apart() -> None:
     clock = Time()
     throttle = plugin("throttle").Throttle(clock)
     for _ in range(5):
-        throttle.check("a")
-        throttle.failed("a")
+        fails(throttle, "a")
         clock.now += 10
-    with pytest.raises(plugin("throttle").TooManyTries) as caught:
-        throttle.check("b", "a")
+    with pytest.raises(plugin("throttle").TooManyTries) as caught, throttle.reserved("b", "a"):
+        pytest.fail("it was let in")
     assert (caught.value.status, caught.value.retry_after_s) == (429, 10)
-    throttle.check("b")
+    for _ in range(4):
+        fails(throttle, "b")
+    with throttle.reserved("b"):
+        pass  # what was refused because of another key has not counted
     clock.now += 10
-    throttle.check("a")
-    throttle.failed("a")
+    fails(throttle, "a")
     with pytest.raises(plugin("throttle").TooManyTries):
         throttle.failed("a")
 
 
-def test_a_throttle_is_one_for_all_processes_and_stays_small() -> None:
+def test_what_is_right_is_given_back_and_so_is_what_failed_for_another_reason() -> None:
+    throttle = plugin("throttle").Throttle(Time())
+    for _ in range(4):
+        fails(throttle, "a")
+    for _ in range(20):
+        with throttle.reserved("a"):
+            pass
+        with suppress(app.Unavailable), throttle.reserved("a"):
+            raise app.Unavailable("the database is away")
+    fails(throttle, "a")
+    with pytest.raises(plugin("throttle").TooManyTries), throttle.reserved("a"):
+        pytest.fail("it was let in")
+
+
+def test_of_a_burst_no_more_are_looked_at_than_one_after_the_other() -> None:
+    throttle, looked_at, go = plugin("throttle").Throttle(time.time), itertools.count(), threading.Barrier(40)
+
+    def guess(_: int) -> str:
+        go.wait()
+        try:
+            with throttle.reserved("address", "subject"):
+                next(looked_at)
+                raise app.Unauthenticated("wrong")
+        except app.AppError as error:
+            return error.code
+
+    with ThreadPoolExecutor(40) as pool:
+        codes = list(pool.map(guess, range(40)))
+    assert next(looked_at) == 5
+    assert codes.count("too_many_tries") == 35
+
+
+def test_many_who_sign_in_rightly_at_once_from_one_address_are_all_let_in() -> None:
+    throttle, go = plugin("throttle").Throttle(time.time), threading.Barrier(12)
+
+    def sign_in(_: int) -> bool:
+        go.wait()
+        with throttle.reserved("address"):
+            return True
+
+    with ThreadPoolExecutor(12) as pool:
+        assert all(pool.map(sign_in, range(12)))
+
+
+def test_a_try_whose_process_died_counts_as_failed_and_blocks_for_no_longer() -> None:
+    clock = Time()
+    throttle = plugin("throttle").Throttle(clock)
+    for _ in range(5):
+        throttle._reserve(["a"], False)  # and nobody says what came of it
+    clock.now += 20
+    with pytest.raises(plugin("throttle").TooManyTries) as caught, throttle.reserved("a"):
+        pytest.fail("it was let in")
+    assert caught.value.retry_after_s == 40
+    clock.now += 41
+    with throttle.reserved("a"):
+        pass
+
+
+def test_a_throttle_is_one_for_all_processes() -> None:
     throttle = plugin("throttle").Throttle(time.time)
     context = multiprocessing.get_context("fork")
-    workers = [context.Process(target=throttle.failed, args=("a",)) for _ in range(5)]
+    workers = [context.Process(target=fails, args=(throttle, "a")) for _ in range(5)]
     for one in workers:
         one.start()
     for one in workers:
         one.join(30)
-    with pytest.raises(plugin("throttle").TooManyTries):
-        throttle.check("a")
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(throttle.failed, (f"flood {number}" for number in range(20_000))))
-    assert len(throttle._table) < 500_000
+    with pytest.raises(plugin("throttle").TooManyTries), throttle.reserved("a"):
+        pytest.fail("it was let in")
+
+
+def test_a_hundred_thousand_failed_sign_ins_take_no_more_room_and_still_slow_down(site: Site) -> None:
+    clock = Time()
+    throttle, refusals = plugin("throttle").Throttle(clock), site.app.office.refusals
+    began, size = time.perf_counter(), len(throttle._table)
+    for number in range(100_000):
+        clock.now += 0.001
+        throttle.failed(f"address 10.{number >> 16}.{number >> 8 & 255}.{number & 255}", f"subject {number}")
+        if number % 10 == 0:  # each of which would be audited
+            refusals.note("sign_in", f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", "invalid_token", "r")
+    assert time.perf_counter() - began < 60
+    assert len(throttle._table) == size < 500_000
+    for _ in range(5):
+        fails(throttle, "subject ann")
+    with pytest.raises(plugin("throttle").TooManyTries), throttle.reserved("subject ann"):
+        pytest.fail("it was let in")
+    refusals.flush()
+    entries = list(site.app.state.walk(app.Query("_audit")))
+    assert len(entries) < 1000
+    assert sum(one.value["count"] for one in entries if one.value.get("action") == "sign_in") == 10_000, "and none is lost"
+
+
+def test_a_burst_of_passwords_is_looked_at_no_more_often_than_one_by_one(site: Site, admin: str) -> None:
+    cookie = person(site, admin)
+    me(site, cookie, do="password", new=GOOD, again=GOOD)
+    with ThreadPoolExecutor(16) as pool:
+        statuses = list(pool.map(lambda number: signs_in(site, "bo", f"wrong password {number}").status, range(32)))
+    assert sorted(set(statuses)) == [401, 429]
+    assert statuses.count(401) == 5
 
 
 # ---- tokens of one's own

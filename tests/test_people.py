@@ -46,6 +46,17 @@ def admin(site: Site) -> str:
 # ---- invited, signed in, and let go
 
 
+def test_a_link_for_a_person_signs_in_as_that_person_with_the_rights_of_the_moment(site: Site, admin: str) -> None:
+    invite(site, admin, subject="bo", grants=["forms/leave:create"])
+    site.token("**:*", subject="bo")  # which is not what the link is for
+    cookie = site.sign_in(f"http://x/login/{site.app.office.link(Caller('cli:root'), 'bo')}")
+    assert [site.get(one, cookie).status for one in ("/forms/leave", "/forms/leave/records")] == [200, 403]
+    site.send("/admin/people/bo", {"grants": ["forms/leave:read"]}, admin, "PATCH")
+    assert site.get("/forms/leave/records", cookie).status == 200
+    told = site.get("/admin/audit?action=link", admin).json["items"][0]
+    assert told["after"] == {"subject": "bo"}
+
+
 def test_an_invitation_is_a_link_that_is_shown_once_and_signs_in_once(site: Site, admin: str) -> None:
     reply = invite(site, admin, subject="bo", name="Bo Chen", email="Bo@Example.org", roles=["staff"])
     assert (reply.status, reply["Location"]) == (201, "/admin/people/bo")
