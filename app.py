@@ -927,9 +927,9 @@ def how_many(count: int, what: str = "byte") -> str:
 # app.toml to checked, frozen settings: classes declare every key, default and help, nested tables too, and a reader collects
 # every fault. Extensions bring their own. Beside that, how a file that comes with app.py is read or imported.
 # uses: ERRORS VALUES
-# defines: REQUIRED Setting Settings Shape setting settings_of Options SiteConfig AuthConfig HttpConfig EventsConfig
+# defines: REQUIRED Setting Settings Shape setting settings_of Options LINK SiteConfig AuthConfig HttpConfig EventsConfig
 #          QueueConfig SqsConfig RoleConfig PublicConfig ProviderConfig FilesConfig CHOICE ITEMS FieldConfig FormConfig
-#          CONDITION COLUMN ViewConfig LINK AppConfig ResourceConfig RESOURCE_CONFIGS Config SETTINGS RESERVED_FIELDS
+#          CONDITION COLUMN ViewConfig AppConfig ResourceConfig RESOURCE_CONFIGS Config SETTINGS RESERVED_FIELDS
 #          bundled_text plugin import_file nearest CONVERTERS read_config
 
 REQUIRED: Any = object()  # the default of a setting that has none
@@ -1029,6 +1029,13 @@ class Options(dict[str, Any]):
         return f"Options({ {name: value for name, value in self.items() if name not in self._secrets} })"
 
 
+LINK = (
+    Setting("title", "text", None, "what people see"),
+    Setting("href", "link", REQUIRED, "address, with https://, http://, mailto: or / at its beginning"),
+    Setting("icon", "text", None, "one character or emoji"),
+)
+
+
 class SiteConfig(Settings):
     """[site]"""
 
@@ -1039,6 +1046,7 @@ class SiteConfig(Settings):
     url: str = setting("site", "", 'what printed links begin with: "https://intranet.example.org"; "" = the bind address')
     lang: str = setting("lang", "en", "language of the pages, and how numbers and dates are written and read")
     timezone: str = setting("timezone", "UTC", "zone in which times are shown, and typed where no offset is given")
+    menu: tuple[Json, ...] = setting("menu", [], "the top bar, as an app's menu; [] = all apps", each=LINK, of="menu item")
     contact: str = setting("text", "", "whom sign-in and error pages name for help")
 
 
@@ -1221,13 +1229,6 @@ class ViewConfig(Settings):
     order_by: tuple[str, ...] = setting("texts", [], 'columns, "-" first for descending')
     facets: tuple[str, ...] = setting("texts", [], "columns whose values `_facets=1` counts")
     timeout_s: int = setting("duration", "10s", "longest time for a page")
-
-
-LINK = (
-    Setting("title", "text", None, "what people see"),
-    Setting("href", "link", REQUIRED, "address, with https://, http://, mailto: or / at its beginning"),
-    Setting("icon", "text", None, "one character or emoji"),
-)
 
 
 class AppConfig(Settings):
@@ -8514,6 +8515,7 @@ class Builder:
             self._add_provider(name, provider_config)
         for address, resource_config in self.declared.items():
             self._add_resource(address, resource_config)
+        self.menu = plugin("menus").entries(config.site.menu, "site", self.declared, _BUILT_IN, self.faults)
         self.state = self.languages.people = self._state_provider()
         self._check_state()
         self.faults += plugin("folders").folder_faults(config, self.providers, self.statics)
@@ -9095,6 +9097,7 @@ class App:
         self._jobs: Any = None
         self.faults, self.providers, self.statics = built.faults, built.providers, built.statics
         self.resources, self.indexes, self.declared = built.resources, built.indexes, built.declared
+        self.menu: Sequence[Mapping[str, str]] = built.menu  # of the top bar; empty means all apps
         self.state = cast(Records, built.state)
         self.health, self.audit = Health(built.providers, built.needed), Audit(self.state, clock)
         self.office = Office(config, self.state, self.audit, self.health, clock)

@@ -25,6 +25,7 @@ from app import (
     Asked,
     BadRequest,
     Busy,
+    Caller,
     Column,
     Config,
     Exchange,
@@ -67,19 +68,20 @@ from app import (
 )
 
 if TYPE_CHECKING:
-    from plugins import cells, controls, media_types, uploads
+    from plugins import cells, controls, media_types, navigation, uploads
     from plugins.controls import Input
     from plugins.html_forms import form_of, read_form
     from plugins.locale import Locale
 else:
     cells, controls = app.plugin("cells"), app.plugin("controls")
     media_types, uploads = app.plugin("media_types"), app.plugin("uploads")
+    navigation = app.plugin("navigation")
     form_of, read_form = app.plugin("html_forms").form_of, app.plugin("html_forms").read_form
 
 # ==== 1. PAGES ===================================================================================================
 # Templates, those beside app.toml first, and what each of them shows.
 # uses: ERRORS VALUES CONFIG RUNNERS RESOURCES ASSEMBLY plugin:cells plugin:controls plugin:locale plugin:media_types
-#       plugin:sign_in
+#       plugin:navigation plugin:sign_in
 # defines: Again site_of Pages page_answer listed
 
 _PLAIN_DETAILS = (400, 404, 406, 409, 413, 415, 422, 501, 504)  # statuses whose details a person can use
@@ -122,6 +124,7 @@ class Pages:
         self.static = {path.name: path.read_bytes() for path in sorted((app.BUNDLED / "static").glob("*.*"))}
         self.tags = {name: hashlib.sha256(data).hexdigest()[:16] for name, data in self.static.items()}
         self._cache: dict[str, Any] = {}
+        self._navigation: navigation.Navigation | None = None
         self._builders = {
             "home.tpl": self._home, "files.tpl": self.files, "form.tpl": self.form, "record.tpl": self._record,
             "table.tpl": self._table, "app.tpl": self._app, "metrics.tpl": self._metrics,
@@ -130,29 +133,44 @@ class Pages:
 
     # -- whole pages
 
-    def render(self, exchange: Exchange, template: str, title: str, page: Mapping[str, Any], notice: str = "") -> bytes:
-        """A whole page as UTF-8; `notice` says what was done."""
-        from bottle import SimpleTemplate
-
-        if template not in self._cache:
-            self._cache[template] = SimpleTemplate(name=template, lookup=self.folders)
+    def render(
+        self, exchange: Exchange, template: str, title: str, page: Mapping[str, Any], notice: str = "",
+        caller: Caller | None = None,
+    ) -> bytes:  # fmt: skip
+        """A whole page as UTF-8; `notice` says what was done. `caller` is who was let in; None if that is still to be found
+        out, for the menus."""
+        caller = navigation.caller_of(exchange, site_of(exchange)) if caller is None else caller
         locale = exchange.locale
-        names = {
+        exchange.language = locale.lang
+        return self._part(template, {
             "site": self.title, "title": title, "subject": exchange.subject, "url": exchange.url,
             "lang": locale.lang, "dir": locale.direction, "t": locale.t, "contact": self.contact,
             "notice": notice, "form_token": exchange.door.form_token(exchange), "page": SimpleNamespace(**page),
             "static": lambda name: f"{exchange.prefix}/static/{name}?v={self.tags.get(name, '')}",
-        }  # fmt: skip
-        exchange.language = locale.lang
-        return str(self._cache[template].render(**names)).encode()
+            **self.way(exchange).around(exchange, caller, title, page.get("crumbs", ())),
+        }).encode()  # fmt: skip
+
+    def _part(self, template: str, names: Mapping[str, Any]) -> str:
+        """A template, which may be a piece of a page, as HTML."""
+        from bottle import SimpleTemplate
+
+        if template not in self._cache:
+            self._cache[template] = SimpleTemplate(name=template, lookup=self.folders)
+        return str(self._cache[template].render(**names))
+
+    def way(self, exchange: Exchange) -> navigation.Navigation:
+        """What the site has, and how one gets there."""
+        if self._navigation is None:
+            self._navigation = navigation.Navigation(site_of(exchange), self._part)
+        return self._navigation
 
     def show(self, exchange: Exchange, response: Response, notice: str = "") -> bytes:
         page = self._builders[response.template](exchange, response)
-        return self.render(exchange, response.template, page["title"], page, notice)
+        return self.render(exchange, response.template, page["title"], page, notice, response.caller)
 
     def show_form(self, exchange: Exchange, response: Response, again: Again, notice: str = "") -> bytes:
         page = self.form(exchange, response, again)
-        return self.render(exchange, "form.tpl", page["title"], page, notice)
+        return self.render(exchange, "form.tpl", page["title"], page, notice, response.caller)
 
     def login(
         self, exchange: Exchange, code: str, after: str, error: str = "", kept: SimpleNamespace | None = None,
@@ -171,12 +189,15 @@ class Pages:
         kind = error.status if t.has(f"fault.{error.status}.title") else 500
         words = f"fault.{'let_through' if impersonal else kind}."
         happened, contact = t(words + "title"), self.contact or t("common.operator")
+        is_away = error.retry and error.status >= 500  # it would only be waited for again
+        caller = Caller() if is_away else navigation.caller_of(exchange, site_of(exchange))
         page = {
             "errors": [], "kept": kept, "needed": needed, **problem_details(exchange.id, error), "title": happened,
+            "crumbs": self.way(exchange).trail_of_fault(exchange, caller, happened),
             "to_do": t(words + "to_do", contact=contact),
             "plain": error.status in _PLAIN_DETAILS or impersonal, **self._ways_on(exchange, error, needed),
         }  # fmt: skip
-        return self.render(exchange, "error.tpl", happened, page)
+        return self.render(exchange, "error.tpl", happened, page, caller=caller)
 
     def _ways_on(self, exchange: Exchange, error: AppError, needed: str) -> dict[str, str]:
         """Where the buttons below a fault lead; "" for those that do not help."""
@@ -198,15 +219,16 @@ class Pages:
     # -- home, applications, metrics
 
     def _home(self, exchange: Exchange, response: Response) -> dict[str, Any]:
-        leads, title = response.page["leads"], response.page["title"]
-        entries = [SimpleNamespace(**entry | {"address": leads[entry["address"]]}) for entry in response.data["resources"]]
-        groups = []
-        for type_, heading in (("files", "Files"), ("forms", "Forms"), ("views", "Views"), ("admin", "Administration")):
-            if items := [one for one in entries if one.type == type_]:
-                groups.append(SimpleNamespace(title=heading, items=items))
+        title, caller, way = response.page["title"], response.caller, self.way(exchange)
+        if title:
+            title = exchange.locale.t(f"index.{exchange.inner.strip('/')}")
+        entries = [SimpleNamespace(**entry) for entry in response.data["resources"]]
+        items = [way.item(exchange, caller, one) for one in entries if one.type != "apps"]
+        groups = [SimpleNamespace(title="", href="", items=items, rest=[])] if items else []
         return {
-            "title": title or self.title, "apps": [one for one in entries if one.type == "apps"], "groups": groups,
-            "sign_in": not exchange.subject, "crumbs": _crumbs(exchange, [(title, "")]) if title else [],
+            "title": title or self.title, "apps": [one for one in entries if one.type == "apps"], "is_index": bool(title),
+            "groups": groups if title else way.groups(exchange, caller, entries), "sign_in": not exchange.subject,
+            "crumbs": _crumbs(exchange, [(title, "")]) if title else [],
         }  # fmt: skip
 
     def _app(self, exchange: Exchange, response: Response) -> dict[str, Any]:
@@ -273,8 +295,15 @@ class Pages:
         for name, detail in reversed(wrong.items()):
             href, title = (f"#f-{name}", titles[name]) if name in titles else ("", name)
             errors.append(SimpleNamespace(href=href, text=f"{title} {detail}".strip()))
+        trail = _form_trail(exchange, page)[:1]
+        if page["record"]:
+            at = f"{page['records_at']}/{quote(page['record'].key, safe='')}"
+            trail = [*_form_trail(exchange, page), (page["called"], at), (exchange.locale.t("trail.edit"), "")]
+        elif page["leads"] == page["records_at"]:  # a link to the form leads to its list
+            trail.append((page.get("create", exchange.locale.t("trail.new")), ""))
         found = {
             "title": page["called"] or page["title"], "note": page["note"], "errors": errors, "notice": again.notice,
+            "crumbs": _crumbs(exchange, trail),
             "fields": [self._form_field(exchange, page, one, again, wrong.get(one.name, "")) for one in page["inputs"]],
             "multipart": any(one.widget == "file" for one in page["inputs"]), "unfit": page.get("unfit", ""),
         }  # fmt: skip
@@ -329,7 +358,7 @@ class Pages:
         delete = exchange.url(address, _method="DELETE", _version=data["version"], _list=state)
         return {
             "title": page["called"], "fields": fields, "meta": meta, "back_href": exchange.url(listing, **listed(exchange)),
-            "crumbs": _crumbs(exchange, [*_form_trail(page), (page["called"], "")]),
+            "crumbs": _crumbs(exchange, [*_form_trail(exchange, page), (page["called"], "")]),
             "edit_href": exchange.url(address, _edit=1, _list=state) if Action.UPDATE in may else "",
             "delete_action": delete if Action.DELETE in may else "",
         }  # fmt: skip
@@ -374,7 +403,7 @@ class Pages:
         ending = "?" + urlencode({"_list": state}) if state else ""
         return {
             "title": page["title"], "note": page["note"], **filters, "empty": _empty_words(page, again),
-            "crumbs": _crumbs(exchange, _form_trail(page) if records else [(page["title"], "")]),
+            "crumbs": _crumbs(exchange, _form_trail(exchange, page) if records else [(page["title"], "")]),
             "columns": [_heading(exchange, here, again, column) for column in columns],
             "rows": cells.Rows(columns, table.rows, exchange.locale, exchange.url, records, ending),
             "action": exchange.url(here), "count": _counted(table),
@@ -382,7 +411,7 @@ class Pages:
             "first_href": exchange.url(here, **again) if exchange.query.get("_next") else "",
             "formats": {} if faults else _other_formats(exchange, here, again),
             "create_href": exchange.url(page["address"], **page.get("new", {})) if may_create else "",
-            "create": page.get("create", "New"),
+            "create": page.get("create", exchange.locale.t("trail.new")),
         }  # fmt: skip
 
     def _filter(self, exchange: Exchange, page: Mapping[str, Any], again: Mapping[str, str]) -> dict[str, Any]:
@@ -499,11 +528,11 @@ def _chosen_text(control: SimpleNamespace) -> str:
     return str(control.value)
 
 
-def _form_trail(page: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _form_trail(exchange: Exchange, page: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The way to a form's list: by the form, unless links to it lead to the list at once."""
     listing = page["records_at"]
     own = [(page["title"], page["leads"])]
-    return own if page["leads"] == listing else [*own, ("Records", listing)]
+    return own if page["leads"] == listing else [*own, (exchange.locale.t("trail.records"), listing)]
 
 
 def _filter_input(one: Input) -> Input:
@@ -524,7 +553,10 @@ def _crumbs(exchange: Exchange, trail: Sequence[tuple[str, str]]) -> list[Simple
     def href(address: str) -> str:
         return exchange.url(address, **(listed(exchange) if address.endswith("/records") else {}))
 
-    links = [SimpleNamespace(title=title, href=href(address)) for title, address in [("Home", ""), *trail[:-1]]]
+    links = [
+        SimpleNamespace(title=title, href=href(address))
+        for title, address in [(exchange.locale.t("common.home"), ""), *trail[:-1]]
+    ]
     return [*links, SimpleNamespace(title=trail[-1][0], href="")]
 
 

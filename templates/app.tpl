@@ -8,34 +8,29 @@
 % end
   </div>
 </div>
-<div class="{{'with-menu' if page.body and page.menu else ''}}">
-% if page.menu:
-<nav class="menu" aria-label="{{page.title}}">
-  <ul class="{{'' if page.body else 'apps'}}">
-%   for item in page.menu:
-%     external = item.href.startswith("http")
-    <li><a class="{{'' if page.body else 'card'}}" href="{{item.href}}"
-%     if external:
-      rel="noopener noreferrer"
-%     end
-      >
-%     if item.icon:
-      <span class="glyph" aria-hidden="true">{{item.icon}}</span>
-%     end
-      <bdi>{{item.title}}</bdi>
-%     if external:
-      <span class="away" aria-hidden="true">↗</span><span class="visually-hidden">(another site)</span>
-%     end
-    </a></li>
-%   end
-  </ul>
-</nav>
-% end
 % if page.body:
 <div class="prose">
 {{!page.body}}
 </div>
-% elif not page.menu:
-<div class="empty"><p>This application has no pages yet.</p></div>
+% elif page.menu:
+<ul class="apps">
+%   for item in page.menu:
+%     external = item.href.startswith("http")
+  <li><a class="card" href="{{item.href}}"
+%     if external:
+    rel="noopener noreferrer"
+%     end
+    >
+%     if item.icon:
+    <span class="glyph" aria-hidden="true">{{item.icon}}</span>
+%     end
+    <bdi>{{item.title}}</bdi>
+%     if external:
+    <span class="away" aria-hidden="true">↗</span><span class="visually-hidden">{{t("menu.elsewhere")}}</span>
+%     end
+  </a></li>
+%   end
+</ul>
+% else:
+<div class="empty"><p>{{t("app.empty")}}</p></div>
 % end
-</div>

@@ -1,10 +1,46 @@
-% rebase('layout.tpl')
-% if page.crumbs:
-%   include('_crumbs.tpl')
-% end
-<h1 class="home">{{page.title}}</h1>
+<%
+rebase('layout.tpl')
+def links(items):
+%>
+    <ul class="links">
+<%
+  for item in items:
+%>
+      <li><a href="{{item.href}}">\\
+<%
+    if item.sign:
+%>
+<svg class="icon" aria-hidden="true"><use href="{{static('icon.svg')}}#{{item.sign}}"/></svg>\\
+<%
+    end
+%>
+<span><strong><bdi>{{item.title}}</bdi></strong>\\
+<%
+    if item.note:
+%>
+ <span class="note"><bdi>{{item.note}}</bdi></span>\\
+<%
+    end
+%>
+</span></a>\\
+<%
+    if item.list_href:
+%>
+<a class="side" href="{{item.list_href}}" aria-label="{{t('home.records_of', title=item.title)}}">{{t("home.records")}}</a>\\
+<%
+    end
+%>
+</li>
+<%
+  end
+%>
+    </ul>
+<%
+end
+%>
+<h1 class="home"><bdi>{{page.title}}</bdi></h1>
 % if page.apps:
-<h2 class="visually-hidden">Applications</h2>
+<h2 class="visually-hidden">{{t("home.applications")}}</h2>
 <ul class="apps">
 %   for app in page.apps:
   <li>
@@ -21,19 +57,20 @@
 </ul>
 % end
 % if page.groups:
-<div class="groups">
+<div class="{{'index' if page.is_index else 'groups'}}">
 %   for group in page.groups:
   <section>
-    <h2 class="{{'visually-hidden' if page.crumbs else ''}}">{{group.title}}</h2>
-    <ul class="links">
-%     for item in group.items:
-      <li><a href="{{url(item.address)}}"><strong><bdi>{{item.title}}</bdi></strong>
-%       if item.note:
-        <span class="note">{{item.note}}</span>
-%       end
-      </a></li>
+%     if group.href:
+    <h2><a href="{{group.href}}"><bdi>{{group.title}}</bdi></a></h2>
+%     elif group.title:
+    <h2>{{group.title}}</h2>
 %     end
-    </ul>
+%     links(group.items)
+%     if group.rest:
+    <details class="fold"><summary>{{t("home.folded", n=len(group.rest))}}</summary>
+%       links(group.rest)
+    </details>
+%     end
   </section>
 %   end
 </div>
@@ -41,15 +78,15 @@
 % if page.sign_in:
 <div class="empty">
 %   if page.apps or page.groups:
-  <p>There may be more for you here once you have signed in.</p>
+  <p>{{t("home.signed_out_more")}}</p>
 %   else:
-  <p>Nothing here is open to everyone. Sign in to see what is yours.</p>
+  <p>{{t("home.signed_out_nothing")}}</p>
 %   end
-  <p><a class="button solid" href="{{url('login')}}">Sign in</a></p>
+  <p><a class="button solid" href="{{url('login')}}">{{t("common.sign_in")}}</a></p>
 </div>
 % elif not page.apps and not page.groups:
 <div class="empty">
-  <p><strong>Nothing here yet.</strong></p>
-  <p>Nothing of this kind is open to you. {{f"Ask {contact} for access." if contact else "Ask the person who runs this site for access."}}</p>
+  <p><strong>{{t("home.nothing")}}</strong></p>
+  <p>{{!t.html("home.ask", contact=contact or t("common.operator"))}}</p>
 </div>
 % end

@@ -12,27 +12,57 @@
 <script src="{{static('app.js')}}" defer></script>
 </head>
 <body>
-<a class="skip" href="#main">Skip to content</a>
+<a class="skip" href="#main">{{t("frame.skip")}}</a>
 <header class="top">
   <a class="brand" href="{{url('')}}"><svg class="mark" aria-hidden="true"><use href="{{static('icon.svg')}}#mark"/></svg> <bdi>{{site}}</bdi></a>
-  <div class="who">
+{{!menu}}
 % if subject:
-    <a class="subject" href="{{url('me')}}"><span class="wide">Signed in as </span><bdi>{{subject}}</bdi></a>
+  <div class="who">
+    <a class="subject" href="{{url('me')}}"
+%   if at_me:
+ aria-current="page"
+%   end
+><span class="visually-hidden">{{t("frame.signed_in_as")}} </span><bdi>{{subject}}</bdi></a>
     <form method="post" action="{{url('logout')}}">
-% include('_token.tpl')
-      <button class="button small">Sign out</button>
+%   include('_token.tpl')
+      <button class="button small">{{t("frame.sign_out")}}</button>
     </form>
-% else:
-    <a class="button small" href="{{url('login')}}">Sign in</a>
-% end
   </div>
+% else:
+  <div class="who out"><a class="button small" href="{{url('login')}}">{{t("common.sign_in")}}</a></div>
+% end
 </header>
+<nav class="crumbs" aria-label="{{t('frame.trail')}}">
+  <ol>
+% for crumb in crumbs:
+%   if crumb.href:
+    <li><a href="{{crumb.href}}"><bdi>{{crumb.title}}</bdi></a></li>
+%   else:
+    <li><bdi aria-current="page">{{crumb.title}}</bdi></li>
+%   end
+% end
+  </ol>
+</nav>
 <main id="main" tabindex="-1">
 % if notice:
 <div class="notice good" role="status"><p><bdi>{{notice}}</bdi></p></div>
 % end
 {{!base}}
 </main>
-<footer class="bottom"><a href="{{url('')}}">{{site}}</a></footer>
+<footer class="bottom">
+% if indexes:
+  <ul>
+%   for address, name in indexes.items():
+    <li><a href="{{url(address)}}">{{name}}</a></li>
+%   end
+  </ul>
+% end
+% if contact:
+  <p>{{!t.html("frame.questions", contact=contact)}}</p>
+% end
+% if version:
+  <p>{{version}}</p>
+% end
+</footer>
 </body>
 </html>
