@@ -175,7 +175,8 @@ class Navigation:
             "_menu.tpl",
             {
                 "t": places.t, "url": lambda address: f"{prefix}/{address}", "at_home": at_home, "searching": True,
-                "seen": seen, "rest": rest, "own": _linked(prefix, own, in_menu), "own_title": places.titles.get(belongs_to, ""),
+                "seen": seen, "rest": rest, "own": _linked(prefix, own, in_menu),
+                "own_title": places.titles.get(belongs_to, ""),
             },
         )  # fmt: skip
 
