@@ -33,7 +33,7 @@ EN, DE = read("en"), read("de")
 # Templates whose texts still stand in them. None may be added.
 PENDING = {
     "_by_password.tpl", "_by_token.tpl", "_errors.tpl", "_field.tpl", "_hints.tpl",
-    "_uploaded.tpl", "files.tpl", "form.tpl", 
+    "_uploaded.tpl", "files.tpl", "form.tpl",
     "invited.tpl", "login.tpl", "me.tpl", "metrics.tpl", "person.tpl", "record.tpl", "table.tpl",
 }  # fmt: skip
 # Keys that are put together, by how they begin.
