@@ -8652,10 +8652,10 @@ class Builder:
         """By provider: the tables that it has to have, each with the queries that are declared (see Records.prepare)."""
         names = {id(provider): name for name, provider in self.providers.items()}
         found: dict[str, dict[str, list[Query]]] = {}
-        for form in (one for one in self.resources.values() if isinstance(one, Form)):
-            views = [one for one in self.resources.values() if isinstance(one, View) and one.source is form]
-            queries = [*form.declared(), *(query for view in views for query in view.declared())]
-            found.setdefault(names[id(form.store)], {}).setdefault(form.table, []).extend(queries)
+        for one in self.resources.values():
+            form = one.source if isinstance(one, View) else one
+            if isinstance(form, Form) and isinstance(one, Form | View):
+                found.setdefault(names[id(form.store)], {}).setdefault(form.table, []).extend(one.declared())
         for store in self.audit_stores():
             for table, fields in ({**_BESIDE_TABLES, **_STATE_TABLES} if store is self.state else _BESIDE_TABLES).items():
                 instants = frozenset({"at"} if table == "_audit" else ())

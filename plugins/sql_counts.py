@@ -80,16 +80,21 @@ class CountTable(NamedTuple):
     def kept(self, connection: sqlite3.Connection) -> list[int] | None:
         """The fields by which records are counted, by number; None if not all is there."""
         sql = "select name from sqlite_master where (type = 'trigger' and tbl_name = ?) or name = ?"
-        found = {name for (name,) in connection.execute(sql, (self.table, self.name))}
-        if not found.issuperset([self.name, *(f"{self.name}_{event}" for event in _EVENTS)]):
+        if not self.is_in({name for (name,) in connection.execute(sql, (self.table, self.name))}):
             return None
         [column, *_] = connection.execute(f"select * from {self.name} limit 0").description  # noqa: S608
         return [int(number) for number in column[0].split("_")[1:]]
 
+    def is_in(self, names: Collection[str]) -> bool:
+        """Whether all is among the names of tables, and of triggers of this table."""
+        return all(name in names for name in [self.name, *(f"{self.name}_{event}" for event in _EVENTS)])
+
     def is_known(self, connection: sqlite3.Connection) -> bool:
         """Whether all is there and no number is unknown."""
-        if self.kept(connection) is None:
-            return False
+        return self.kept(connection) is not None and self.has_no_gap(connection)
+
+    def has_no_gap(self, connection: sqlite3.Connection) -> bool:
+        """Whether no number is unknown."""
         return connection.execute(f"select 1 from {self.name} where n is null").fetchone() is None  # noqa: S608
 
     def is_right(self, connection: sqlite3.Connection) -> bool:
@@ -252,20 +257,20 @@ class SqliteCounts:
     def _todo(self, tables: Mapping[str, Sequence[Query]]) -> tuple[list[CountTable], list[str]]:
         """What is missing, and the names of what is there and not needed."""
         missing, old = [], []
-        sql = (
-            "select name from sqlite_master where type = 'trigger' and tbl_name = ? and name glob 'satchel_counts_*_insert'"
-        )
         with self._database.reading("looking at what is counted") as connection:
             # Texts of another encoding than UTF-8 are not taken apart here.
             [(letter,)] = connection.execute("select cast('a' as blob)")
+            triggers = sql_records.names_by_table(connection, "trigger", "satchel_counts_*")
+            names = sql_records.names_by_table(connection, "table", "satchel_counts_*").keys()
             for table, queries in tables.items():
                 self._kept.pop(table, None)
-                there = {name.removesuffix("_insert") for (name,) in connection.execute(sql, (table,))}
+                own = triggers.get(table, set())
+                there = {name.removesuffix("_insert") for name in own if name.endswith("_insert")}
                 is_own = table.startswith("_")  # Satchel's
                 if queries and not is_own and letter == b"a" and sql_search.has_one_key(table, connection):
                     kept = self._kept[table] = CountTable(table, tuple(_fields(queries)))
                     there.discard(kept.name)
-                    missing += [] if kept.is_known(connection) else [kept]
+                    missing += [] if kept.is_in(names | own) and kept.has_no_gap(connection) else [kept]
                 old += sorted(there)
         return missing, old
 

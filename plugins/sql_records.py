@@ -323,7 +323,7 @@ def add_functions(connection: sqlite3.Connection) -> None:
 # Indexes in SQLite for the queries that are declared: made where a table is small or the operator asks for it, dropped when
 # no query needs them any more.
 # uses: VALUES PROVIDERS SQLITE
-# defines: SMALL_TABLE Index indexes_of SqliteIndexes
+# defines: SMALL_TABLE Index indexes_of names_by_table SqliteIndexes
 
 SMALL_TABLE = 20_000  # records: indexes of such a table take less than a second, and are made when the server starts
 _Terms = tuple[tuple[str, bool], ...]
@@ -372,6 +372,15 @@ def indexes_of(table: str, queries: Sequence[Query]) -> dict[str, Index]:
     return indexes
 
 
+def names_by_table(connection: sqlite3.Connection, kind: str, pattern: str) -> dict[str, set[str]]:
+    """The names of all indexes or triggers that match a GLOB pattern, by table. A table without one is missing."""
+    found: dict[str, set[str]] = {}
+    sql = "select tbl_name, name from sqlite_master where type = ? and name glob ?"
+    for table, name in connection.execute(sql, (kind, pattern)):
+        found.setdefault(table, set()).add(name)
+    return found
+
+
 class SqliteIndexes:
     """The indexes of the tables of a database."""
 
@@ -398,10 +407,10 @@ class SqliteIndexes:
 
     def _todo(self, tables: Mapping[str, Sequence[Query]]) -> list[Index]:
         todo: list[Index] = []
-        sql = "select name from sqlite_master where type = 'index' and tbl_name = ? and name glob 'satchel_*'"
         with self._database.reading("looking at indexes") as connection:
+            made = names_by_table(connection, "index", "satchel_*")
             for table, queries in tables.items():
-                wanted, there = indexes_of(table, queries), {name for (name,) in connection.execute(sql, (table,))}
+                wanted, there = indexes_of(table, queries), made.get(table, set())
                 todo += [one for name, one in wanted.items() if name not in there]
                 todo += [Index(table, name, f"drop index if exists {name}", drops=True) for name in there - set(wanted)]
         return todo

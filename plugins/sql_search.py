@@ -100,10 +100,13 @@ class SearchTable(NamedTuple):
 
     def is_usable(self, connection: sqlite3.Connection) -> bool:
         """Whether all is there."""
-        names = [self.name, self.noted, *self.triggers(), *([self.words] if has_trigrams() else [])]
         sql = "select name from sqlite_master where (type = 'trigger' and tbl_name = ?) or name in (?, ?, ?)"
-        found = {name for (name,) in connection.execute(sql, (self.table, self.name, self.words, self.noted))}
-        return found.issuperset(names)
+        return self.is_in({name for (name,) in connection.execute(sql, (self.table, self.name, self.words, self.noted))})
+
+    def is_in(self, names: Collection[str]) -> bool:
+        """Whether all is among the names of tables, and of triggers of this table."""
+        needed = [self.name, self.noted, *self.triggers(), *([self.words] if has_trigrams() else [])]
+        return all(name in names for name in needed)
 
     def make(self, connection: sqlite3.Connection) -> None:
         """Makes what is kept, with all records noted."""
@@ -290,25 +293,25 @@ class SqliteSearch:
     def _look(self, tables: Mapping[str, Sequence[Query]]) -> list[str]:
         """Finds out what the tables need. Returns the names of what they have and do not need."""
         old: list[str] = []
-        sql = (
-            "select name from sqlite_master where type = 'trigger' and tbl_name = ? and name glob 'satchel_search_*_insert'"
-        )
         with self._database.reading("looking at what searches need") as connection:
+            there = sql_records.names_by_table(connection, "trigger", "satchel_search_*_insert")
             for table, queries in tables.items():
                 fields = sorted({name for query in queries for name in query.search_fields})
                 self._kept.pop(table, None)
                 if 0 < len(fields) <= _MOST_FIELDS and has_one_key(table, connection):
                     self._kept[table] = SearchTable(table, tuple(fields))
-                there = {name.removesuffix("_insert") for (name,) in connection.execute(sql, (table,))}
-                old += sorted(there - {kept.name for kept in self._kept.values()})
+                names = {name.removesuffix("_insert") for name in there.get(table, ())}
+                old += sorted(names - {self._kept[table].name if table in self._kept else ""})
         return old
 
     def _behind(self, tables: Collection[str]) -> list[tuple[SearchTable, int]]:
         """What is missing or has many noted records, and how many; SMALL_TABLE + 1 of more."""
         behind = []
         with self._database.reading("looking at what searches need") as connection:
+            made = sql_records.names_by_table(connection, "table", "satchel_search_*")
+            triggers = sql_records.names_by_table(connection, "trigger", "satchel_search_*")
             for kept in (self._kept[table] for table in tables if table in self._kept):
-                is_usable = kept.is_usable(connection)
+                is_usable = kept.is_in(made.keys() | triggers.get(kept.table, set()))
                 source = kept.noted if is_usable else quote_name(kept.table)
                 sql = f"select count(*) from (select 1 from {source} limit {sql_records.SMALL_TABLE + 1})"  # noqa: S608
                 [(count,)] = connection.execute(sql)
