@@ -18,7 +18,7 @@ what it defines; tests/test_architecture.py keeps that true.
      1 ERRORS       everything raised on purpose: code, HTTP status, exit code, retry
      2 VALUES       frozen data that crosses sections: Action Grant Request Response Record Blob Query Page
      3 CONFIG       app.toml to checked, frozen settings; every key, default and unit in one table
-     4 CONTRACTS    what a Provider (Records, Blobs, Queries), a Resource, a runner's Host, a Job and a Command must do
+     4 CONTRACTS    what a Provider (Records, Blobs, Queries), a Resource, a runner's Host, a Job, a Channel … must do
      5 RUNNERS      transports: the only section that knows HTTP and the messages of queues
      6 AUTH         sign, verify and revoke tokens; sessions
      7 RESOURCES    Files, Form, View, AppPage, and the built-in home page and admin lists
@@ -28,8 +28,8 @@ what it defines; tests/test_architecture.py keeps that true.
     11 COMMANDS     the argparse tree, server run, init and check, and info; other commands are plugins
     12 MAIN         argv to exit code; the command line's only error rendering
 
-A new feature is a file in plugins/: a class derived from Provider, Format, Route, Job or Command, and its kind in the
-file's heading. docs/plugins.md shows how; tests/test_extensions.py and tests/test_provider_contract.py check any of them.
+A new feature is a file in plugins/: a class derived from Provider, Format, Route, Job, Channel or Command, and its kind in
+the file's heading. docs/plugins.md shows how; tests/test_extensions.py and test_provider_contract.py check any of them.
 A new type of resource is a Resource in section 7, built in section 10. A new transport is a Runner in section 5.
 """
 
@@ -928,9 +928,9 @@ def how_many(count: int, what: str = "byte") -> str:
 # every fault. Extensions bring their own. Beside that, how a file that comes with app.py is read or imported.
 # uses: ERRORS VALUES
 # defines: REQUIRED Setting Settings Shape setting settings_of Options LINK SiteConfig AuthConfig HttpConfig EventsConfig
-#          QueueConfig SqsConfig RoleConfig PublicConfig ProviderConfig FilesConfig CHOICE ITEMS FieldConfig FormConfig
-#          CONDITION COLUMN ViewConfig AppConfig ResourceConfig RESOURCE_CONFIGS Config SETTINGS RESERVED_FIELDS
-#          bundled_text plugin import_file nearest CONVERTERS read_config
+#          QueueConfig SqsConfig RoleConfig PublicConfig ProviderConfig ChannelConfig FilesConfig CHOICE ITEMS FieldConfig
+#          FormConfig CONDITION COLUMN ViewConfig AppConfig ResourceConfig RESOURCE_CONFIGS Config SETTINGS
+#          RESERVED_FIELDS bundled_text plugin import_file plugin_bytes nearest CONVERTERS read_config
 
 REQUIRED: Any = object()  # the default of a setting that has none
 
@@ -1132,6 +1132,12 @@ class ProviderConfig(Settings):
     kind: str = setting("text", REQUIRED, "sql, file, generic, or the kind of a plugin")
 
 
+class ChannelConfig(ProviderConfig):
+    """[channels.NAME]; likewise."""
+
+    kind: str = setting("text", REQUIRED, "mail, or the kind of a plugin")
+
+
 class FilesConfig(Settings):
     """[files.NAME]: a file share."""
 
@@ -1270,6 +1276,7 @@ class Config(NamedTuple):
     extensions: Mapping[str, Mapping[str, Any]]  # what the tables of extensions say, by kind
     roles: Mapping[str, RoleConfig]
     providers: Mapping[str, ProviderConfig]
+    channels: Mapping[str, ChannelConfig]
     resources: tuple[ResourceConfig, ...]
     lines: Callable[[], Mapping[str, int]] = dict  # of app.toml, by the place that begins there
     faults: tuple[Fault, ...] = ()
@@ -1306,7 +1313,7 @@ def _shapes(place: str, shape: Shape) -> Iterator[tuple[str, tuple[Setting, ...]
 SETTINGS: Mapping[str, tuple[Setting, ...]] = {
     place: settings
     for top, cls in {
-        **_TABLES, "roles.*": RoleConfig, "providers.*": ProviderConfig,
+        **_TABLES, "roles.*": RoleConfig, "providers.*": ProviderConfig, "channels.*": ChannelConfig,
         **{f"{type_}.*": cls for type_, cls in RESOURCE_CONFIGS.items()},
     }.items()
     for place, settings in _shapes(top, cls)
@@ -1342,6 +1349,14 @@ def import_file(path: Path, module_name: str) -> ModuleType:
         del sys.modules[module_name]
         raise ConfigError(f"plugins/{path.name} failed to load: {type(error).__name__}: {error}", hint=str(path)) from error
     return module
+
+
+def plugin_bytes(path: Path) -> bytes:
+    """A plugin's file. Raises ConfigError naming it if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"plugins/{path.name} cannot be read: {error.strerror}", hint=str(path)) from error
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
@@ -1574,13 +1589,16 @@ CONVERTERS: Mapping[str, Callable[[Any, Path], Any]] = {
 
 
 _Declared: TypeAlias = Mapping[str, Sequence[Setting]]
+_OfKind = TypeVar("_OfKind", bound=ProviderConfig)
 
 
 class _Reader:
     """Walks the parsed file beside the settings and collects every fault."""
 
-    def __init__(self, raw: Mapping[str, Any], folder: Path, kinds: _Declared, tables: _Declared) -> None:
-        self.raw, self.folder, self.kinds, self.tables = raw, folder, kinds, tables
+    def __init__(
+        self, raw: Mapping[str, Any], folder: Path, kinds: _Declared, tables: _Declared, channels: _Declared
+    ) -> None:
+        self.raw, self.folder, self.kinds, self.tables, self.channels = raw, folder, kinds, tables, channels
         self.faults: list[Fault] = []
 
     def fault(self, place: str, detail: str) -> None:
@@ -1672,16 +1690,21 @@ class _Reader:
             except ValueError as error:
                 self.fault(f"{place}.{name}", str(error))
 
-    def provider(self, name: str, place: str, raw: Any) -> ProviderConfig:
-        kind = raw.get("kind") if isinstance(raw, dict) else None
-        own = self.kinds.get(kind) if isinstance(kind, str) else None
-        if own is None and isinstance(raw, dict):
-            raw = {key: value for key, value in raw.items() if key == "kind"}  # whose the other keys are is not known
-            if isinstance(kind, str):
-                self.fault(f"{place}.kind", f"{kind!r} is not a kind of provider{nearest(kind, self.kinds)}")
-        settings = (*settings_of(ProviderConfig), *(own or ()))
-        options = Options(self.table(place, "providers.*", settings, raw), settings)
-        return ProviderConfig(name=name, options=options, kind=options.pop("kind"))
+    def of_kind(self, cls: type[_OfKind], table: str, kinds: _Declared) -> dict[str, _OfKind]:
+        """Every [table.NAME] of which `kind` says what else may stand there."""
+        found = {}
+        for name, place, raw in self.named(table):
+            kind = raw.get("kind") if isinstance(raw, dict) else None
+            own = kinds.get(kind) if isinstance(kind, str) else None
+            if own is None and isinstance(raw, dict):
+                raw = {key: value for key, value in raw.items() if key == "kind"}  # whose the other keys are is not known
+                if isinstance(kind, str):
+                    near = nearest(kind, kinds)
+                    self.fault(f"{place}.kind", f"{kind!r} is not a kind of {table.removesuffix('s')}{near}")
+            settings = (*settings_of(cls), *(own or ()))
+            options = Options(self.table(place, f"{table}.*", settings, raw), settings)
+            found[name] = cls(name=name, options=options, kind=options.pop("kind"))
+        return found
 
     def config(self, origin: str) -> Config:
         """Everything app.toml says; the faults are in `faults`."""
@@ -1699,7 +1722,8 @@ class _Reader:
                 for kind, settings in self.tables.items()
             },
             roles={name: self.build(RoleConfig, place, "roles.*", raw) for name, place, raw in self.named("roles")},
-            providers={name: self.provider(name, place, raw) for name, place, raw in self.named("providers")},
+            providers=self.of_kind(ProviderConfig, "providers", self.kinds),
+            channels=self.of_kind(ChannelConfig, "channels", self.channels),
             resources=tuple(
                 self.build(cls, place, f"{type_}.*", raw, name)
                 for type_, cls in RESOURCE_CONFIGS.items()
@@ -1709,28 +1733,29 @@ class _Reader:
 
 
 def read_config(
-    raw: Mapping[str, Any], folder: Path, origin: str, kinds: _Declared, tables: _Declared = MappingProxyType({})
-) -> Config:
+    raw: Mapping[str, Any], folder: Path, origin: str, kinds: _Declared, tables: _Declared = MappingProxyType({}),
+    channels: _Declared = MappingProxyType({}),
+) -> Config:  # fmt: skip
     """A Config of parsed TOML, with every fault by its place. `kinds` are the kinds of providers and their settings,
-    `tables` those of other extensions, which have a table of their own."""
-    reader = _Reader(raw, folder, kinds, tables)
+    `channels` those of channels, `tables` those of other extensions, which have a table of their own."""
+    reader = _Reader(raw, folder, kinds, tables, channels)
     config = reader.config(origin)
     return config._replace(faults=tuple(plugin("cross_checks").cross_checked(config, reader.faults)))
 
 
 # ==== 4. CONTRACTS ===============================================================================================
-# What a Provider (Records, Blobs, Queries), a Resource, a runner's Host, a Job and a Command must do; what only HTTP knows
-# stands in RUNNERS. Docstrings are promises: default methods keep them, and the contract suites check every kind.
+# What a Provider (Records, Blobs, Queries), a Resource, a runner's Host, a Job, a Channel and a Command must do; what only
+# HTTP knows stands in RUNNERS. Docstrings are promises: default methods keep them, and the contract suites check every kind.
 # uses: ERRORS VALUES CONFIG
 # defines: Extension Provider Records Folder Unseen Entry LOST Blobs Queries Held Publish Remove BlobStep Change Plan
-#          Scope Endpoint Resource Host Configured Job Site Command
+#          Scope Endpoint Resource Host Configured Job Channel Site Command
 
 _Extension = TypeVar("_Extension", bound="Extension")
 
 
 class Extension:
     """Something that a file in plugins/ adds to a site. The base class is its family; `kind` is its name there. `settings`
-    are its keys in app.toml: under [providers.NAME] for a Provider, in the table [KIND] for all others."""
+    are its keys in app.toml: under [providers.NAME] or [channels.NAME], or in the table [KIND] for all others."""
 
     kind: ClassVar[str]
     settings: ClassVar[tuple[Setting, ...]] = ()
@@ -1768,8 +1793,7 @@ class Provider(Extension, ABC):
         return []
 
     def sweep(self, now: float) -> None:
-        """Removes what interrupted work left behind, such as bytes staged more than a day before `now` (Unix seconds). It
-        may take long, while others read and write."""
+        """Removes what interrupted work left, such as bytes staged over a day before `now` (Unix seconds). May take long."""
 
     def has(self, contract: type[Provider]) -> bool:
         """Whether it keeps a contract as configured: an HTTP service may have records and no blobs."""
@@ -1782,10 +1806,8 @@ class Provider(Extension, ABC):
 
 
 class Records(Provider):
-    """JSON objects by key in named tables. A table exists once it is written to.
-
-    Keys have 1 to 512 bytes of UTF-8 and are compared byte by byte, without Unicode normalisation. U+0000 is refused.
-    """
+    """JSON objects by key in named tables. A table exists once it is written to. Keys have 1 to 512 bytes of UTF-8 and are
+    compared byte by byte, without Unicode normalisation. U+0000 is refused."""
 
     atomic: bool  # a commit of many writes is all or nothing
     conditional: bool = True  # the backend checks preconditions; if not, this process does, under its own lock
@@ -1824,10 +1846,8 @@ class Records(Provider):
         raise Unsupported(f"a {self.kind} provider cannot count values")
 
     def prepare(self, tables: Mapping[str, Sequence[Query]]) -> None:
-        """Makes these tables, if statements of Queries may name them.
-
-        Each comes with all the queries that are declared: what they filter and order by is worth an index, and what one with
-        limit 0 orders by is worth counts of its values."""
+        """Makes these tables, if statements of Queries may name them. Each comes with all queries that are declared: what
+        they filter and order by is worth an index, and what one with limit 0 orders by is worth counts of its values."""
 
     def tables(self) -> list[str]:
         """The names of all tables that were written to, in order. Raises Unsupported if the backend cannot tell."""
@@ -1872,11 +1892,9 @@ LOST = "\ufffd"  # stands in a path or a text for what could not be read
 
 
 class Blobs(Provider):
-    """Bytes by path. Callers have checked the paths (check_path). A folder exists while something is in it.
-
-    A path is a file or a folder, never both: publishing "a/b" where "a" is a file, or "a" where it is a folder, raises
-    Conflict. Paths are listed in the order of their UTF-8 bytes.
-    """
+    """Bytes by path. Callers have checked the paths (check_path). A folder exists while something is in it. A path is a file
+    or a folder, never both: publishing "a/b" where "a" is a file, or "a" where it is a folder, raises Conflict. Paths are
+    listed in the order of their UTF-8 bytes."""
 
     lists: bool = True  # scan() and is_folder() work; if not, they raise Unsupported
     renames: bool = True  # move() is one step that keeps the etag; if not, it copies and removes
@@ -2003,13 +2021,10 @@ class Change(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What a resource wants done and answered; App.handle does it.
-
-    The steps run first. `respond` then gets the blobs that they published, and the changes are committed together with
-    their audit entries; if that fails, what the steps published is removed. `cleanup` comes last, and may fail without
-    failing the request. Steps without changes are a file operation, which is audited by an intent and an outcome.
-    `action` is what an update turned out to be; None if it is the request's own.
-    """
+    """What a resource wants done and answered; App.handle does it. The steps run first. `respond` then gets the blobs that
+    they published, and the changes are committed together with their audit entries; if that fails, what the steps published
+    is removed. `cleanup` comes last, and may fail without failing the request. Steps without changes are a file operation,
+    which is audited by an intent and an outcome. `action` is what an update turned out to be; None if it is its own."""
 
     respond: Callable[[Sequence[Blob]], Response]
     changes: Sequence[Change] = ()
@@ -2040,8 +2055,7 @@ class Endpoint(NamedTuple):
     def fits(self, path: Sequence[str]) -> bool:
         """Whether this is the endpoint of a path inside a resource."""
         parts = self.path.split("/") if self.path else []
-        if parts[-1:] == ["PATH"] and len(path) > len(parts):
-            path = path[: len(parts)]
+        path = path[: len(parts)] if parts[-1:] == ["PATH"] else path
         return len(parts) == len(path) and all(p.isupper() or p == given for p, given in zip(parts, path, strict=True))
 
 
@@ -2140,6 +2154,25 @@ class Job(Configured, ABC):
         """Does what is due and returns, soon once `stop` is set. `app` is the open App."""
 
 
+class Channel(Extension, ABC):
+    """A way on which notices leave the site. One thread at a time uses it, and closes it after each round of notices."""
+
+    @abstractmethod
+    def __init__(self, name: str, options: Mapping[str, Any], folder: Path) -> None:
+        """Connects to nothing. Relative paths start at `folder`. Raises ConfigError if an option is wrong."""
+
+    @abstractmethod
+    def send(self, notice: Value) -> None:
+        """Hands over what has an `id`, the same at every try, `at` (Unix seconds), `to`, `title`, `text` and `html`, or "".
+        Raises Refused if it never will be taken, Busy if it alone has to wait, Unavailable if nothing can be sent now."""
+
+    def check(self) -> None:
+        """Raises what keeps it from sending anything. It sends nothing."""
+
+    def close(self) -> None:
+        """Ends what send() and check() kept open. Idempotent; never raises."""
+
+
 class Site(Protocol):
     """What a Command works with."""
 
@@ -2153,8 +2186,7 @@ class Site(Protocol):
         """The App, not open. ConfigError with every fault of app.toml if `strict`; if data is older, but `may_be_older`."""
 
     def claimed(self) -> AbstractContextManager[Any]:
-        """The App, not open, and until the block ends no server can start on its data folder. Raises Unavailable if one
-        runs there."""
+        """The App, not open; until the block ends no server can start on its data folder. Unavailable if one runs there."""
 
     def operator(self) -> Caller:
         """Who runs the command."""
@@ -8184,7 +8216,8 @@ def disk_errors(who: str, operation: str, is_item: Callable[[OSError], bool] = l
 # uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS PROVIDERS
 # defines: FAMILIES BUILT_IN Registry load_registry
 
-FAMILIES: tuple[type[Extension], ...] = (Provider, Format, Route, Job, Command)
+FAMILIES: tuple[type[Extension], ...] = (Provider, Format, Route, Job, Channel, Command)
+_WITHOUT_TABLE = (Provider, Channel, Command)  # none of their kinds has a table [KIND]
 BUILT_IN: tuple[type[Extension], ...] = (SqlProvider, JsonFormat, CsvFormat, NdjsonFormat)
 _Family = TypeVar("_Family", bound=Extension)
 _Found = TypeVar("_Found")
@@ -8233,7 +8266,7 @@ class Registry:
                 for family, kind in _HEADING_KIND.findall(words):
                     self._add(family, kind.replace("_", " "), _Origin(path, b"\n    settings" in text))
         for path in sorted((folder / "plugins").glob("[!_]*.py")):
-            if _plugin_text(path) not in bundled.values():
+            if plugin_bytes(path) not in bundled.values():
                 for cls in _extensions_of(import_file(path, f"satchel_site_plugin_{path.stem}"), path):
                     self.add(cls, path)
 
@@ -8248,7 +8281,7 @@ class Registry:
                 f"plugins/{origin.path.name} defines the {family.lower()} {kind!r}, which exists already: it is in "
                 f"{other.path} and in {origin.path}; remove one of the two, or give its kind another name"
             )
-        if family not in (Provider.__name__, Command.__name__) and kind in _OWN_TABLES:
+        if family not in [one.__name__ for one in _WITHOUT_TABLE] and kind in _OWN_TABLES:
             raise ConfigError(
                 f"plugins/{origin.path.name}: the kind {kind!r} is a table of Satchel's own: give it another name"
             )
@@ -8273,13 +8306,17 @@ class Registry:
     @property
     def provider_settings(self) -> Mapping[str, Sequence[Setting]]:
         """What app.toml may say under [providers.NAME], by kind."""
-        classes: Mapping[str, type[Extension]] = self.of(Provider)
-        return _Lazy(self.kinds(Provider), lambda kind: classes[kind].settings)
+        return _Lazy(self.kinds(Provider), lambda kind: self.find(Provider, kind).settings)  # type: ignore[type-abstract]
+
+    @property
+    def channel_settings(self) -> Mapping[str, Sequence[Setting]]:
+        """The same under [channels.NAME]."""
+        return _Lazy(self.kinds(Channel), lambda kind: self.find(Channel, kind).settings)  # type: ignore[type-abstract]
 
     @property
     def tables(self) -> Mapping[str, Sequence[Setting]]:
-        """What app.toml may say in the table [KIND] of an extension that is not a provider."""
-        families: dict[str, Any] = {one.__name__: self.of(one) for one in FAMILIES if one not in (Provider, Command)}
+        """What app.toml may say in the table [KIND] of an extension that is neither a provider nor a channel."""
+        families: dict[str, Any] = {one.__name__: self.of(one) for one in FAMILIES if one not in _WITHOUT_TABLE}
         with_settings = [of_kind for of_kind, origin in self._origins.items() if origin.has_settings]
         found = {kind: families[family][kind].settings for family, kind in with_settings if family in families}
         return {kind: settings for kind, settings in found.items() if settings}
@@ -8289,13 +8326,6 @@ def load_registry(folder: Path) -> Registry:
     """Every kind that the app.toml in `folder` may name. A file in the folder's plugins/ that is byte for byte a bundled one
     counts as that one. Raises ConfigError naming the file that does not load, or both files that define one kind."""
     return Registry(folder.resolve())
-
-
-def _plugin_text(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"plugins/{path.name} cannot be read: {error.strerror}", hint=str(path)) from error
 
 
 def _extensions_of(module: ModuleType, path: Path) -> list[type[Extension]]:
@@ -8506,13 +8536,12 @@ class Builder:
         self._opens = frozenset(
             f"forms/{r.name}" for r in config.resources if isinstance(r, FormConfig) and r.opens == "records"
         )
-        self.providers: dict[str, Provider] = {}
+        self.providers: dict[str, Provider] = self._named("providers", config.providers, self._kinds)
+        self.channels: dict[str, Channel] = self._named("channels", config.channels, registry.of(Channel))
         self.statics: list[Blobs] = []
         self.resources: dict[str, Resource] = {}
         self.indexes: dict[str, Resource] = {}
         self._tables: dict[tuple[int, str], str] = {}  # (provider, table) of each form
-        for name, provider_config in config.providers.items():
-            self._add_provider(name, provider_config)
         for address, resource_config in self.declared.items():
             self._add_resource(address, resource_config)
         self.menu = plugin("menus").entries(config.site.menu, "site", self.declared, _BUILT_IN, self.faults)
@@ -8533,11 +8562,14 @@ class Builder:
         except ConfigError as error:
             self.faults += error.faults or [Fault(place, error.code, error.message)]
 
-    def _add_provider(self, name: str, one: ProviderConfig) -> None:
-        place = f"providers.{name}"
-        if self.config.is_sound(place):
-            with self._faults_kept(place):
-                self.providers[name] = self._kinds[one.kind](name, one.options, self.config.folder)
+    def _named(self, table: str, declared: Mapping[str, ProviderConfig], kinds: Mapping[str, Any]) -> dict[str, Any]:
+        """What the tables [table.NAME] declare, by name; those with a fault are left out."""
+        made = {}
+        for name, one in declared.items():
+            if self.config.is_sound(place := f"{table}.{name}"):
+                with self._faults_kept(place):
+                    made[name] = kinds[one.kind](name, one.options, self.config.folder)
+        return made
 
     def _add_resource(self, address: str, one: ResourceConfig) -> None:
         place, resource = address.replace("/", "."), None
@@ -9103,6 +9135,7 @@ class App:
         self.office = Office(config, self.state, self.audit, self.health, clock)
         self.flow = Flow(built, self.office, self.audit, self.health, clock)
         self.needed, self.audit_stores, self.languages = built.needed, built.audit_stores, built.languages
+        self.channels = built.channels
         self.began_at = clock()
         self.queues: Callable[[], Mapping[str, str]] = dict  # states of the queues that this server works on, by name
         if built.state is not None:
@@ -9295,7 +9328,7 @@ def load_site(args: argparse.Namespace) -> tuple[Config, Registry]:
         if value is not None and isinstance(raw.setdefault(place, {}), dict):
             raw[place][key] = str(Path(value).absolute()) if option == "data" else value
     registry = args.registry if args.registry.folder == folder.resolve() else load_registry(folder)
-    config = read_config(raw, folder, origin, registry.provider_settings, registry.tables)
+    config = read_config(raw, folder, origin, registry.provider_settings, registry.tables, registry.channel_settings)
     plugin("data_mark").check(config.site.data)
     return config._replace(lines=lambda: plugin("toml_advice").toml_lines(text)), registry
 

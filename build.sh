@@ -154,6 +154,7 @@ prepare_emulators() { once emulators install_tool .build/emulators.txt || skippe
 prepare_tools() {
   prepare_emulators
   once redbot install_tool .build/redbot.txt || skipped REDbot
+  once aiosmtpd install_tool .build/aiosmtpd.txt || skipped "the mail server"
   once openapi install_tool .build/openapi.txt || skipped "what tries out the OpenAPI description"
   once json-server install_json_server .build/json-server/*.json || skipped json-server
 }

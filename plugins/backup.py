@@ -153,7 +153,8 @@ class Restore:
         if alone:
             raw = self._made_local({name: table for name, table in raw.items() if name not in ("http", "sqs", "auth")})
         self.registry = self._registry or load_registry(self.folder)
-        config = read_config(raw, self.folder, "app.toml", self.registry.provider_settings, self.registry.tables)
+        known = self.registry
+        config = read_config(raw, self.folder, "app.toml", known.provider_settings, known.tables, known.channel_settings)
         data = config.site.data
         if not self._is_inside(data):
             raise ConfigError(f"its data folder is {data}, outside of the new one: use --local, which puts it inside")

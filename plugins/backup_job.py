@@ -203,7 +203,8 @@ def _made(asked: Value) -> Value:
     try:
         folder, options = Path(asked["folder"]), asked["options"]
         registry = load_registry(folder)
-        config = read_config(asked["raw"], folder, asked["origin"], registry.provider_settings, registry.tables)
+        kinds, tables, channels = registry.provider_settings, registry.tables, registry.channel_settings
+        config = read_config(asked["raw"], folder, asked["origin"], kinds, tables, channels)
         app = App(config, registry)
         with closing(app):
             place = plugin("backup_places").place_of(options["to"], config, app.providers, folder)

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 # ==== 1. CHECK ===================================================================================================
 # Faults that show when things are tried, damage in what is stored, and what an operator should know.
 # uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES PROVIDERS ASSEMBLY plugin:copy plugin:folders plugin:permissions
-#       plugin:statements plugin:toml_advice plugin:wsgi_apps
+#       plugin:statements plugin:toml_advice plugin:tokens plugin:wsgi_apps
 # defines: Command:server_check Inspection ServerCheck
 
 # What has an address of its own below a form, view or app; below files, anything can be.
@@ -91,6 +91,9 @@ class Inspection:
             own = sorted(table for table in tables if table.startswith("_"))  # Satchel's
             for table in own if name not in away else ():
                 faults += _tried(f"providers.{name}", partial(records.get, table, "none"))
+        for name, channel in self._app.channels.items():
+            with closing(channel):
+                faults += _tried(f"channels.{name}", channel.check)
         has_keys = self._config.auth.keys or (self._config.site.data / "keys.json").exists()
         if has_keys and self._app.state:
             faults += _tried("auth.keys", lambda: self._app.authority)
@@ -113,6 +116,9 @@ class Inspection:
         and_list = plugin("folders").and_list
         found = [f"{and_list(names)}: {text}" for text, names in texts.items()]
         found += plugin("permissions").warnings(self._config, self._app.providers)
+        if self._app.channels and not self._config.site.url:
+            begin = plugin("tokens").site_url(self._config)
+            found.append(f"site.url is not set: links in mails begin with {begin}, as far as can be known")
         places = {f"roles.{name}": role.grants for name, role in self._config.roles.items()}
         places |= {f"sqs.queues: allow of {queue.name}": queue.allow or () for queue in self._config.sqs.queues}
         for place, grants in (places | {"public": self._config.public.grants}).items():

@@ -64,9 +64,17 @@ def config(site: Any) -> Json:
     facts["roles"] = {name: [str(grant) for grant in role.grants] for name, role in site.config.roles.items()}
     facts["public"] = [str(grant) for grant in site.config.public.grants]
     for kind, values in site.config.extensions.items():
-        secret = {one.name for one in site.registry.tables[kind] if one.kind == "secret"}
-        facts[kind] = {name: "set" if value and name in secret else value for name, value in values.items()}
+        facts[kind] = _without_secrets(values, site.registry.tables[kind])
+    facts["channels"] = {}
+    for name, one in site.config.channels.items():
+        shown = _without_secrets(one.options, site.registry.channel_settings.get(one.kind, ()))
+        facts["channels"][name] = {"kind": one.kind, **shown}
     return load_json(json.dumps(facts, default=str))
+
+
+def _without_secrets(values: Mapping[str, Any], settings: Sequence[app.Setting]) -> Value:
+    secret = {one.name for one in settings if one.kind == "secret"}
+    return {name: "set" if value and name in secret else value for name, value in values.items()}
 
 
 def routes(site: Any) -> Json:

@@ -178,7 +178,8 @@ class Site:
         (folder / "templates" / "desk.html").write_text(desk)
         raw = tomllib.loads(edit(CONFIG).replace("PREFIX", prefix))
         registry = app.load_registry(folder)
-        config = app.read_config(raw, folder, "app.toml", registry.provider_settings, registry.tables)
+        kinds, channels = registry.provider_settings, registry.channel_settings
+        config = app.read_config(raw, folder, "app.toml", kinds, registry.tables, channels)
         self.app = app.App(config, registry)
         self.app.open()
         self.runner = app.HttpRunner(config, self.app)

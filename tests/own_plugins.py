@@ -1,7 +1,7 @@
 """The kinds of the files that `pytest --plugin FILE` names, for the contract suites.
 
 A file says how its kinds are set up for a test in EXAMPLES, by kind the settings as app.toml would give them; relative paths
-start at a fresh folder. A kind without an example has its defaults.
+start at a fresh folder. A kind without an example has its defaults. The example of a channel leads to where nobody is.
 """
 
 from __future__ import annotations
@@ -38,14 +38,19 @@ def of(family: type[Family]) -> Iterator[type[Family]]:
     yield from (cls for cls in _loaded if issubclass(cls, family))
 
 
-def options(cls: type[app.Extension], folder: Path) -> Mapping[str, Any]:
-    """The settings of its example, read and checked as those of app.toml."""
-    example = getattr(sys.modules[cls.__module__], "EXAMPLES", {}).get(cls.kind, {})
+def options(cls: type[app.Extension], folder: Path, own: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
+    """The settings of its example, or its `own`, read and checked as those of app.toml."""
+    example = own or getattr(sys.modules[cls.__module__], "EXAMPLES", {}).get(cls.kind, {})
     if issubclass(cls, app.Provider):
         raw = {"providers": {"main": {"kind": cls.kind, **example}}}
         config = app.read_config(raw, folder, "EXAMPLES", {cls.kind: cls.settings})
         assert [fault for fault in config.faults if fault.pointer.startswith("providers.")] == []
         return config.providers["main"].options
+    if issubclass(cls, app.Channel):
+        raw = {"channels": {"main": {"kind": cls.kind, **example}}}
+        config = app.read_config(raw, folder, "EXAMPLES", {}, {}, {cls.kind: cls.settings})
+        assert [fault for fault in config.faults if fault.pointer.startswith("channels.")] == []
+        return config.channels["main"].options
     config = app.read_config({cls.kind: example}, folder, "EXAMPLES", {}, {cls.kind: cls.settings})
     assert [fault for fault in config.faults if fault.pointer.startswith(cls.kind)] == []
     return config.extensions[cls.kind]

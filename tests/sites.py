@@ -95,8 +95,9 @@ class Site:
         registry: app.Registry = REGISTRY,
     ) -> None:
         raw = tomllib.loads(toml, parse_float=app.exact_number)
-        settings = registry.provider_settings
-        self.app = App(app.read_config(raw, folder, "app.toml", settings, registry.tables), registry, clock)
+        kinds, channels = registry.provider_settings, registry.channel_settings
+        config = app.read_config(raw, folder, "app.toml", kinds, registry.tables, channels)
+        self.app = App(config, registry, clock)
         self.app.open()
         self.folder = folder
         self.root = self.token("root", "**:*")

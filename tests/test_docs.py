@@ -120,6 +120,7 @@ def kinds() -> dict[str, Any]:
 def all_settings() -> dict[str, list[tuple[str, app.Setting]]]:
     """(name, setting) of each by the heading of its table in app.toml; names of inner tables are dotted."""
     found: dict[str, list[tuple[str, app.Setting]]] = {}
+    registry = app.load_registry(Path("/nonexistent"))
     for place, settings in app.SETTINGS.items():
         if place.startswith("views.*.params.*"):  # as the fields of forms
             continue
@@ -132,7 +133,9 @@ def all_settings() -> dict[str, list[tuple[str, app.Setting]]]:
         if place == "providers.*":
             of_kinds = {kind: [(one.name, one) for one in settings] for kind, settings in kinds().items()}
             tables |= {f'[providers.NAME] with kind = "{kind}"': rows for kind, rows in of_kinds.items()}
-    registry = app.load_registry(Path("/nonexistent"))
+        if place == "channels.*":
+            of_kinds = {kind: [(one.name, one) for one in settings] for kind, settings in registry.channel_settings.items()}
+            tables |= {f'[channels.NAME] with kind = "{kind}"': rows for kind, rows in of_kinds.items()}
     return tables | {f"[{kind}]": [(one.name, one) for one in settings] for kind, settings in registry.tables.items()}
 
 
@@ -507,7 +510,8 @@ def test_every_piece_of_app_toml_is_accepted(one: Path, tmp_path: Path, monkeypa
     available = app.load_registry(tmp_path)
     for piece in (content for _, content in blocks(text, "toml")):
         raw = merged(tomllib.loads(STARTER), tomllib.loads(piece))
-        config = app.read_config(raw, tmp_path, one.name, available.provider_settings, available.tables)
+        providers, channels = available.provider_settings, available.channel_settings
+        config = app.read_config(raw, tmp_path, one.name, providers, available.tables, channels)
         app.App(config, available).close()
 
 

@@ -1,5 +1,5 @@
-"""What every Route, Format, Job and Command promises (CONTRACTS in app.py), asked of each kind: ours, and those of another
-file with `pytest --plugin FILE` (see own_plugins.py)."""
+"""What every Route, Format, Job, Channel and Command promises (CONTRACTS in app.py), asked of each kind: ours, and those of
+another file with `pytest --plugin FILE` (see own_plugins.py)."""
 
 from __future__ import annotations
 
@@ -9,22 +9,24 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+import backends
+import mail_server
 import own_plugins
 import pytest
 from http_client import JSON, PAGE, Site
 
 import app
 
-Family = TypeVar("Family", bound=app.Extension)
 REGISTRY = app.load_registry(Path("/nowhere"))
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 AT_ONCE_S = 5.0
 
 
-def kinds(family: type[Family]) -> list[Any]:
+def kinds(family: Any) -> list[Any]:
     own = [REGISTRY.find(family, kind) for kind in REGISTRY.kinds(family)]
     return [pytest.param(cls, id=cls.kind) for cls in [*own, *own_plugins.of(family)]]
 
@@ -42,9 +44,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 @pytest.fixture(params=kinds(app.Route))
 def route(request: pytest.FixtureRequest, site: Site, tmp_path: Path) -> Iterator[app.Route]:
     """One that the site's door answers by: its own, or that of another file, put in as a start would."""
-    made = request.param(own_plugins.options(request.param, tmp_path), site.app.config)
+    made: Any = request.param(own_plugins.options(request.param, tmp_path), site.app.config)
     site.runner.add(made)
-    return made
+    return made  # type: ignore[no-any-return]
 
 
 def paths_of(route: app.Route) -> Iterator[tuple[str, set[str]]]:
@@ -187,7 +189,7 @@ def test_a_method_of_a_route_is_refused_from_elsewhere_where_the_browser_adds_th
 def test_methods_of_routes_are_counted_by_name_and_other_ones_together(dav: Site) -> None:
     def counted(method: str) -> float:
         found = dav.app.meters.read().items()
-        return sum(numbers[0] for key, numbers in found if key[:2] == ("satchel_http_responses_total", method))
+        return float(sum(numbers[0] for key, numbers in found if key[:2] == ("satchel_http_responses_total", method)))
 
     before = {method: counted(method) for method in ("PROPFIND", "OPTIONS", "other")}
     for method in ("PROPFIND", "OPTIONS", "BREW", "propfind"):
@@ -280,6 +282,69 @@ def test_a_job_may_run_again_and_again_beside_requests_and_ends_when_asked(
     began = time.monotonic()
     job.run(site.app, stop)
     assert time.monotonic() - began < AT_ONCE_S
+
+
+# ---- channels
+
+AWAY = {"mail": {"smtp": f"smtp://127.0.0.1:{backends.free_port()}", "from": "intranet@example.org", "plain": True}}
+NOTICE = {"id": "0193a", "at": 1_800_000_000.0, "to": "ann@example.org", "title": "Hello", "text": "A line", "html": ""}
+
+
+@pytest.fixture(params=kinds(app.Channel))
+def away(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[app.Channel]:
+    """One whose other side is away."""
+    cls: Any = request.param
+    made = cls("main", own_plugins.options(cls, tmp_path, AWAY.get(cls.kind)), tmp_path)
+    yield made
+    made.close()
+
+
+def test_a_channel_whose_other_side_is_away_says_so_and_that_a_repeat_may_help(away: app.Channel) -> None:
+    for _ in range(2):
+        for work in (away.check, lambda: away.send(NOTICE)):
+            began = time.monotonic()
+            with pytest.raises(app.Unavailable) as caught:
+                work()
+            assert caught.value.hint, "the operator learns why"
+            assert time.monotonic() - began < AT_ONCE_S
+        away.close()
+
+
+def test_a_channel_is_closed_as_often_as_one_likes_and_works_again_afterwards(away: app.Channel) -> None:
+    away.close()
+    away.close()
+    with pytest.raises(app.Unavailable):
+        away.send(NOTICE)
+
+
+def test_a_channel_hands_over_what_it_is_given_under_one_id(tmp_path: Path) -> None:
+    for cls in (one.values[0] for one in kinds(app.Channel) if one.id in RECEIVERS):
+        with RECEIVERS[cls.kind]() as (settings, received):
+            channel = cls("main", own_plugins.options(cls, tmp_path, settings), tmp_path)
+            channel.check()
+            assert received() == []
+            for title in ("Hello", "Hello", "Héllo\r\nX: y"):
+                channel.send(NOTICE | {"title": title})
+            channel.close()
+            assert received() == [("0193a", "Hello"), ("0193a", "Hello"), ("0193a", "Héllo X: y")]
+
+
+@contextmanager
+def receives_mail() -> Iterator[tuple[dict[str, Any], Any]]:
+    server = mail_server.MailServer()
+    settings = {"smtp": server.url, "from": "intranet@example.org", "plain": True}
+
+    def received() -> list[tuple[str, str]]:
+        mails = list(map(mail_server.parsed, server.mails))
+        return [(one["Message-ID"].strip("<>").partition("@")[0], one["Subject"]) for one in mails]
+
+    try:
+        yield settings, received
+    finally:
+        server.stop()
+
+
+RECEIVERS: dict[str, Any] = {"mail": receives_mail}  # by kind: what it needs to be set to, and (id, title) of what came
 
 
 # ---- commands
