@@ -6665,7 +6665,7 @@ class Form(Resource):
         columns = [one.column for one in self.fields.values()]
         beside: dict[str, Any] = {}
         if record:
-            columns += [Column(name, f"{name} (no longer asked)") for name in self._beside(record.value)]
+            columns += [Column(name, self.locale.t("form.not_asked", name=name)) for name in self._beside(record.value)]
             beside = {"values": record.value, "called": self.called(record)}
         return {
             "title": self.title, "note": self.config.note, "form": self, "columns": tuple(columns), "called": "",

@@ -37,6 +37,7 @@ Text: TypeAlias = "str | Mapping[str, str]"  # one of several forms by plural ca
 _BUNDLED = BUNDLED / "templates" / "lang"
 _CATEGORIES = ("zero", "one", "two", "few", "many", "other")
 _PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)\}")
+_A_NUMBER = r"-?[0-9]{1,3}(?:,[0-9]{3})*(?:\.[0-9]{1,15})?|-?[0-9]{1,15}(?:\.[0-9]{1,15})?"  # as messages write it
 _OWN = "own."  # keys of templates beside app.toml
 
 # CLDR 46, cardinal rules (unicode.org/cldr/charts/46/supplemental/language_plural_rules.html). n is the number, i its whole
@@ -164,6 +165,15 @@ class Words:
     def has(self, key: str) -> bool:
         return key in self._texts
 
+    def said(self, text: str) -> str:
+        """What an English message of a fault, which programs get as it is, says in this language: one whose English is under
+        "said." with the same words. Any other message stays as it is."""
+        if self.lang != "en":
+            for pattern, key in _messages():
+                if found := pattern.fullmatch(text):
+                    return self(key, **{name: _number(one) for name, one in found.groupdict().items()})
+        return text
+
     def tag(self, name: str, text: Any) -> Markup:
         """An element such as <strong> around a text that may be in any script."""
         return Markup(f"<{name}><bdi>{html.escape(self._plain(text))}</bdi></{name}>")
@@ -187,6 +197,28 @@ class Words:
             return value
         text = html.escape(self._plain(value))
         return text if isinstance(value, int | float) else f"<bdi>{text}</bdi>"
+
+
+@lru_cache
+def _messages() -> list[tuple[re.Pattern[str], str]]:
+    """What English messages look like, with their keys."""
+    found = []
+    for key, text in flattened(tomllib.loads((_BUNDLED / "en.toml").read_text("utf-8"))):
+        if key.startswith("said."):
+            for one in text.values() if isinstance(text, Mapping) else [text]:
+                parts = _PLACEHOLDER.split(one)
+                parts[::2] = map(re.escape, parts[::2])
+                parts[1::2] = [f"(?P<{name}>{_A_NUMBER if name == 'n' else '.+?'})" for name in parts[1::2]]
+                found.append((re.compile("".join(parts), re.DOTALL), key))
+    return found
+
+
+def _number(text: str) -> Any:
+    """The number that an English text is, or else the text itself."""
+    plain = text.replace(",", "")
+    if not re.fullmatch(_A_NUMBER, text):
+        return text
+    return float(plain) if "." in plain else int(plain)
 
 
 class Catalogue:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import app
-from app import BadRequest, Field, Form, Json, Upload, Value, dump_json, in_units, is_date
+from app import BadRequest, Field, Form, Json, Upload, Value, dump_json, is_date
 
 media_types = app.plugin("media_types")
 
@@ -48,13 +48,13 @@ def control(field: Field, locale: Any, value: Json = None) -> Input:
     widget, texts, odd = _shown(field, value, locale)
     choices = [(str(v), _title(field, v, title, locale)) for v, title in field.choices]
     if widget == "select" and config.type == "boolean":
-        choices = [("true", "yes"), ("false", "no")]
-    choices += [(text, f"{locale.show(field.column, item)} (no longer offered)") for text, item in odd.items()]
+        choices = [("true", locale.t("common.yes")), ("false", locale.t("common.no"))]
+    choices += [(text, locale.t("field.no_longer", value=locale.show(field.column, item))) for text, item in odd.items()]
     if widget == "radio" and not config.required and "" not in dict(choices):
-        choices.append(("", "none"))  # a radio button is released only by pressing another
+        choices.append(("", locale.t("field.none")))  # a radio button is released only by pressing another
     help_ = config.description
     if config.format == "date-time":
-        help_ = f"{help_} Time in {locale.zone_name}.".strip()
+        help_ = f"{help_} {locale.t('field.zone', zone=locale.zone_name)}".strip()
     stored = value if field.is_file and isinstance(value, dict) else None
     return Input(
         field.name, field.title, help_, widget, config.required, tuple(texts), tuple(choices), _attrs(field, widget), stored
@@ -165,12 +165,12 @@ def _input(form: Form, field: Field, value: Json) -> Input:
     if not field.is_file:
         return found
     most = form.files.most_bytes(field)
-    return found._replace(attrs={**found.attrs, "data-most": str(most), "data-most-said": in_units(most)})
+    return found._replace(attrs={**found.attrs, "data-most": str(most), "data-most-said": form.locale.write_size(most)})
 
 
 def prefilled(form: Form, params: Mapping[str, str]) -> tuple[tuple[Input, ...], str]:
     """The controls of a new record as the parameters of a link fill them in, and what could not be, in words."""
-    filled, unfit = {}, []
+    filled, unfit, t = {}, [], form.locale.t
     for name in filter(form.fields.__contains__, params):
         field = form.fields[name]
         try:
@@ -178,8 +178,9 @@ def prefilled(form: Form, params: Mapping[str, str]) -> tuple[tuple[Input, ...],
                 raise BadRequest("is a file, which a link cannot choose")
             filled[name] = _input(form, field, field.from_param(params[name], form.locale))
         except BadRequest as error:
-            unfit.append(f"{field.title} {error.message.removeprefix(name).strip()}")
-    words = f"Not filled in from the link: {'; '.join(unfit)}." if unfit else ""
+            what = t.said(error.message.removeprefix(name).strip())
+            unfit.append(t("errors.fault", field=field.title, what=what))
+    words = t("field.unfit", what="; ".join(unfit)) if unfit else ""
     return tuple(filled.get(one.name, one) for one in inputs(form)), words
 
 

@@ -58,7 +58,7 @@ def _primary(tag: str) -> str:
 
 
 class Languages:
-    """Those of a site. `site` is the Locale of programs, and of whoever says nothing."""
+    """Those of a site. `site` is the Locale of programs, which are told everything in English."""
 
     def __init__(self, config: Config) -> None:
         self._config = config.site
@@ -66,10 +66,10 @@ class Languages:
         own, others = config.site.lang, self.catalogue.languages
         names = {own.lower(), _primary(own)}
         self.offered = (own, *(one for one in others if one.lower() not in names))
-        self.site = plugin("locale").Locale(own, config.site.timezone, self.catalogue)
+        self.site = plugin("locale").Locale(own, config.site.timezone, self.catalogue, words="en")
         self.people: Records | None = None  # the state provider, where there is one
         self._known: tuple[Any, dict[str, tuple[str, str]]] = None, {}  # what people chose, at a mark of their records
-        self._made = {(own, config.site.timezone): self.site}
+        self._made: dict[tuple[str, str], Any] = {}
         self._read_by: dict[tuple[Resource, Any], Resource] = {}
 
     def of(self, subject: str, accepted: str | None) -> Any:
@@ -80,6 +80,12 @@ class Languages:
         if lang not in self.offered:
             lang = preferred(accepted, self.offered) if accepted else self.offered[0]
         return self._locale(lang, zone or self._config.timezone)
+
+    def named(self) -> list[tuple[str, str]]:
+        """The tags that people can choose, each with its name in its own language."""
+        texts = [(tag, self.catalogue.texts(tag)["language.name"]) for tag in self.offered]
+        english = self.catalogue.texts("en")["language.name"]
+        return [(tag, str(name) if name != english or _primary(tag) == "en" else tag) for tag, name in texts]
 
     def read_by(self, resource: Resource, request: Request, caller: Caller) -> Resource:
         """The resource as it is for who asks: it reads what is typed, and writes what is shown, by the reader's Locale."""

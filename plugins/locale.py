@@ -39,6 +39,24 @@ _BETWEEN: Mapping[str, str] = {
 }  # fmt: skip
 _FROM_FIVE = frozenset("be bg es et hu hy it ka lv pl pt-PT sq".split())
 _BY_TWO = frozenset("hi en-IN".split())
+# Where the sign of a currency stands: "before" the amount, "apart" before it with a space, or else after it, with a space.
+_MONEY: Mapping[str, str] = {
+    **dict.fromkeys("en cy ga hi ms mt th tr ur ja ko zh".split(), "before"),
+    **dict.fromkeys("nl de-AT de-CH de-LI it-CH nb no pt-BR".split(), "apart"),
+    **dict.fromkeys("es-MX es-US es-419".split(), "before"), "pt": "apart", "pt-PT": "after", "fr-CH": "after",
+}  # fmt: skip
+_SIGNS: Mapping[str, str] = {"EUR": "€", "USD": "$", "GBP": "£", "JPY": "¥", "INR": "₹", "ILS": "₪", "KRW": "₩", "TRY": "₺",
+                             "UAH": "₴", "PLN": "zł", "CZK": "Kč", "BRL": "R$", "VND": "₫"}  # fmt: skip
+_DIGITS: Mapping[str, int] = {  # behind the mark, where they are not two (ISO 4217)
+    **dict.fromkeys("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF".split(), 0),
+    **dict.fromkeys("BHD IQD JOD KWD LYD OMR TND".split(), 3),
+}  # fmt: skip
+# What stands before and after a percentage: nothing and the sign alone, where no line says something else.
+_PERCENT: Mapping[str, tuple[str, str]] = {
+    **dict.fromkeys("be bg bs ca cs da de es et fi gl hr hu is lt lv mk nb nn no pl ro".split(), ("", "\u00a0%")),
+    **dict.fromkeys("ru sk sl sr sv".split(), ("", "\u00a0%")), **dict.fromkeys("de-CH de-LI it-CH".split(), ("", "%")),
+    "fr": ("", "\u202f%"), "tr": ("%", ""), "eu": ("%\u00a0", ""),
+}  # fmt: skip
 _RIGHT_TO_LEFT = frozenset("ar arab ckb dv fa he hebr iw ks nqo ps sd syr ug ur yi".split())
 
 _SPACES = "\u0020\u00a0\u2007\u2009\u202f"
@@ -88,9 +106,10 @@ def _zone(name: str) -> tzinfo:
 class Locale:
     """How people of a language (a BCP 47 tag) and a time zone (an IANA name) write values, and read them."""
 
-    def __init__(self, lang: str = "en", timezone: str = "UTC", catalogue: Any = None) -> None:
-        """`catalogue` has the words of the site, and None those that are bundled (see plugins/catalogue.py)."""
-        self.lang, self.zone, self._catalogue = lang, _zone(timezone), catalogue
+    def __init__(self, lang: str = "en", timezone: str = "UTC", catalogue: Any = None, words: str = "") -> None:
+        """`catalogue` has the words of the site, and None those that are bundled (see plugins/catalogue.py). They are of
+        another language than everything else if `words` names it."""
+        self.lang, self.zone, self._catalogue, self._words = lang, _zone(timezone), catalogue, words or lang
         self.zone_name = timezone.replace("_", " ")  # "America/New York"
         self._mark, self._date = _conventions(lang)
         self._between = _of_language(_BETWEEN, lang) or ("," if self._mark == "." else ".")
@@ -104,8 +123,8 @@ class Locale:
     def t(self) -> Any:
         """The words of the language: `t("common.home")`."""
         catalogue = plugin("catalogue")
-        texts = (self._catalogue or catalogue.Catalogue()).texts(self.lang)
-        return catalogue.Words(self.lang, texts, self.write_count)
+        texts = (self._catalogue or catalogue.Catalogue()).texts(self._words)
+        return catalogue.Words(self._words, texts, self.write_count)
 
     @cached_property
     def direction(self) -> str:
@@ -122,13 +141,13 @@ class Locale:
                 return self.write_date(value) if column.format == "date" else self.write_date_time(value)
             return _on_a_page(value)
         if isinstance(value, list):
-            return ", ".join(self.show(column, item) for item in value)
+            return str(self.t("common.comma")).join(self.show(column, item) for item in value)
         if isinstance(value, bool):
-            return "yes" if value else "no"
+            return str(self.t("common.yes" if value else "common.no"))
         if isinstance(value, dict):
             return str(value.get("name", dump_json(value)))
         if isinstance(value, Damaged):
-            return f"{value} (damaged: it {value.reason})"
+            return str(self.t("common.damaged", value=value, reason=self.t.said(value.reason)))
         if value in column.titles:
             return column.titles[value]
         return "" if value is None else self.write_number(value)
@@ -201,15 +220,14 @@ class Locale:
         sign, body, power = cast(re.Match[str], _TYPED_NUMBER.fullmatch(plain)).groups(default="")
         parts, mark = _number_parts(body.strip(_SPACES)), self._mark
         if parts is None or len(plain) > _LONGEST_NUMBER:
-            return Unread(text, f"must be a number such as {self.write_number(1234.5)}")
+            return Unread(text, self.t("unread.number", example=self.write_number(1234.5)))
         digits, fraction, doubtful = parts
         if doubtful not in ("", mark) and not power:
             if mark == "," and not whole:
-                both = f"{digits}{fraction} or {digits},{fraction}"
-                return Unread(text, f"could be two numbers: write {both}")
+                return Unread(text, self.t("unread.two_numbers", one=digits + fraction, other=f"{digits},{fraction}"))
             digits, fraction = digits + fraction, ""
         elif whole and fraction.strip("0") == "" and doubtful and not power:
-            return Unread(text, f"could be two numbers: write {digits}{fraction} or {digits}")
+            return Unread(text, self.t("unread.two_numbers", one=digits + fraction, other=digits))
         exact = sign + (digits or "0") + ("." + fraction if fraction else "") + power
         return exact_number(exact) if fraction or power else int(exact)
 
@@ -237,13 +255,49 @@ class Locale:
             groups.insert(0, digits[max(0, end - step) : end])
         return "-" * (whole != digits) + self._between.join(groups) + mark + fraction
 
+    def write_size(self, size_bytes: float) -> str:
+        """A number of bytes for people, rounded: "5 MB", "1,2 MB", "1 Byte"."""
+        size, units = float(size_bytes), ["bytes", "kilobytes", "megabytes", "gigabytes", "terabytes"]
+        while size >= 999.5 and len(units) > 1:
+            size, units = size / 1000, units[1:]
+        shown = int(size + 0.5) if size >= 99.95 or units[0] == "bytes" else round(size, 1)
+        return str(self.t(f"units.{units[0]}", n=int(shown) if shown == int(shown) else shown))
+
+    def write_share(self, share: float | Decimal) -> str:
+        """A share of one as a percentage, with at most one decimal: "12.5%", "12,5 %"."""
+        text = self.write_count(float(f"{share * 100:.1f}"))
+        before, after = _of_language(_PERCENT, self.lang) or ("", "%")
+        return f"{before}{text}{after}"
+
+    def write_duration(self, seconds: float) -> str:
+        """How long something takes, in its two largest units: "2 hours 5 minutes"."""
+        left, found = max(0, int(seconds)), list[tuple[int, str]]()
+        for unit, size in (("days", 86_400), ("hours", 3600), ("minutes", 60), ("seconds", 1)):
+            count, left = divmod(left, size)
+            if count or found or unit == "seconds":
+                found.append((count, unit))
+        return " ".join(self.t(f"units.{unit}", n=count) for count, unit in found[:2] if count or len(found) == 1)
+
+    def write_money(self, value: Json, currency: str) -> str:
+        """An amount with the sign of its currency (an ISO 4217 code) where the language puts it; no digit is lost."""
+        amount = Decimal(str(value))
+        digits = _DIGITS.get(currency, 2)
+        exponent = amount.as_tuple().exponent
+        if isinstance(exponent, int) and exponent > -digits:
+            amount = amount.quantize(Decimal(1).scaleb(-digits))
+        whole, _, fraction = f"{abs(amount):f}".partition(".")
+        text = self.write_count(int(whole)) + (self._mark + fraction if fraction else "")
+        sign, place = _SIGNS.get(currency, currency), _of_language(_MONEY, self.lang) or "after"
+        gap = "\u00a0" if place != "before" or sign[-1].isalpha() else ""
+        return ("-" if amount < 0 else "") + (f"{text}{gap}{sign}" if place == "after" else f"{sign}{gap}{text}")
+
     # -- dates and times
 
     def read_date(self, text: str) -> str:
         """The ISO date that a person typed; Unread if it is no date or could be two."""
         found = re.fullmatch(r"([0-9]{1,4})([-./]) ?([0-9]{1,2})\2 ?([0-9]{1,4})\.?", text.strip())
         if not found:
-            return Unread(text, "must be a date such as " + self.write_date("2026-12-24"))
+            return Unread(text, self.t("unread.date", example=self.write_date("2026-12-24")))
         first, mark, second, third = found[1], found[2], int(found[3]), found[4]
         dates = {(int(first), second, int(third))} if len(first) == 4 else set()
         if not dates and len(third) == 4:
@@ -254,8 +308,8 @@ class Locale:
                 dates.add((int(third), int(first), second))
         real = ["{:04}-{:02}-{:02}".format(*one) for one in sorted(dates) if _is_day(*one)]
         if len(real) > 1:
-            return Unread(text, f"could be two dates: write {' or '.join(real)}")
-        return real[0] if real else Unread(text, "must be a date such as " + self.write_date("2026-12-24"))
+            return Unread(text, self.t("unread.two_dates", one=real[0], other=real[1]))
+        return real[0] if real else Unread(text, self.t("unread.date", example=self.write_date("2026-12-24")))
 
     def read_date_time(self, text: str) -> str:
         """The RFC 3339 date-time that a person typed, in this zone if it has no offset; Unread if it is none.
@@ -266,7 +320,7 @@ class Locale:
         if plugin("instants").instant_key(text):
             return text
         day, _, time_ = re.sub(r"[ T,]+", " ", text).partition(" ")
-        date, example = self.read_date(day), f"must be a date and time such as {self.write_date('2026-12-24')} 08:30"
+        date, example = self.read_date(day), self.t("unread.date_time", example=self.write_date("2026-12-24") + " 08:30")
         clock = re.fullmatch(r"([0-9]{1,2})[:.]([0-9]{2})(:[0-9]{2}(?:\.[0-9]{1,6})?)?", time_.strip())
         if isinstance(date, Unread) or not clock:
             return Unread(text, example)
@@ -277,7 +331,7 @@ class Locale:
         except (ValueError, OverflowError):
             return Unread(text, example)
         if not there:
-            return Unread(text, f"does not exist: the clocks of {self.zone_name} leave this time out")
+            return Unread(text, self.t("unread.skipped", zone=self.zone_name))
         if cast(timedelta, local.utcoffset()) % timedelta(minutes=1):  # before there was standard time
             local = local.astimezone(UTC)
         return re.sub(r"(\.[0-9]+?)0+(?![0-9])", r"\1", local.isoformat()).replace("+00:00", "Z")

@@ -1,14 +1,15 @@
-"""The page /me: who somebody is, and what is one's own to change: the password, sessions, tokens."""
+"""The page /me: who somebody is, and what is one's own to change: name, language, zone, password, sessions, tokens."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, ClassVar, cast
 from urllib.parse import quote
 
 from app import (
     PASSWORDS,
+    PEOPLE,
     Answer,
     App,
     Asked,
@@ -31,8 +32,10 @@ from app import (
     Update,
     Value,
     Write,
+    compose,
     is_key,
     json_answer,
+    line_problem,
     plugin,
     rfc3339,
     see_other,
@@ -40,7 +43,8 @@ from app import (
 
 # ==== 1. ME ======================================================================================================
 # What a person sees and changes of himself. A program may read it, and send the same as JSON.
-# uses: ERRORS VALUES CONTRACTS RUNNERS AUTH ASSEMBLY plugin:html_forms plugin:pages plugin:passwords plugin:people
+# uses: ERRORS VALUES CONTRACTS RUNNERS AUTH ASSEMBLY plugin:html_forms plugin:pages plugin:passwords
+#       plugin:people plugin:zones
 # defines: Route:me Me
 
 _MOST_BYTES = 65536
@@ -76,7 +80,7 @@ class Me(Route):
         except Invalid as error:
             if not exchange.is_form:
                 raise
-            return self._shown(exchange, site, caller, person, error=error)
+            return self._shown(exchange, site, caller, person, error=error, sent=sent)
         if not exchange.is_form:
             return json_answer(200, done)
         if "token" in done:
@@ -106,6 +110,7 @@ class Me(Route):
             "grants": list(map(str, caller.grants)),
             "sessions": [_timed(one, {"id": one.key, "current": one.key == caller.session}) for one in sessions],
             "tokens": [_timed(one, {"jti": one.key, "label": one.value["label"]}) for one in tokens],
+            "lang": row.get("lang", ""), "timezone": row.get("timezone", ""),
             "has_password": person is not None and site.state.get(PASSWORDS, caller.subject) is not None,
         }  # fmt: skip
 
@@ -123,14 +128,15 @@ class Me(Route):
         *,
         token: str = "",
         error: Invalid | None = None,
+        sent: Value = MappingProxyType({}),  # type: ignore[assignment]
     ) -> Answer:
         facts = self._facts(site, caller, person)
         if not exchange.page:
             return json_answer(200, facts)
-        pages, at = plugin("pages"), Column("", "", "string", "date-time")
+        pages, at, locale = plugin("pages"), Column("", "", "string", "date-time"), exchange.locale
 
         def in_words(row: Value) -> SimpleNamespace:
-            times = {name: exchange.locale.show(at, row[name]) if row.get(name) else "" for name in _TIMES}
+            times = {name: locale.show(at, row[name]) if row.get(name) else "" for name in _TIMES}
             return SimpleNamespace(**row | times)
 
         rows = {kind: list(map(in_words, facts[kind])) for kind in ("sessions", "tokens")}
@@ -139,23 +145,30 @@ class Me(Route):
             **facts, **rows, "crumbs": [], "is_person": person is not None and _is_oneself(caller),
             "asks_old": self._asks_old(site, caller), "token": token, "action": exchange.path,
             "rights": plugin("people").in_words(caller.grants, titles), "expires": list(_TOKEN_S),
-            "errors": {fault.pointer.removeprefix("/"): fault.detail for fault in error.faults} if error else {},
+            "errors": {one.pointer.removeprefix("/"): locale.t.said(one.detail) for one in error.faults} if error else {},
+            "sent_name": _text(sent.get("name")) if sent.get("do") == "profile" else facts["name"] or "",
+            "langs": site.languages.named(), "zones": plugin("zones").by_region(facts["timezone"]),
+            "site_zone": site.config.site.timezone.replace("_", " "), "now": locale.show(at, rfc3339(site.clock())),
         }  # fmt: skip
         notice = pages.take_notice(exchange)
-        body = pages.pages_of(exchange).render(exchange, "me.tpl", "Me", page, notice)
+        body = pages.pages_of(exchange).render(exchange, "me.tpl", locale.t("me.title"), page, notice)
         return cast(Answer, pages.page_answer(422 if error else 200, body))
 
     # -- what is done
 
     def _do(self, what: str, sent: Value, exchange: Exchange, site: App, caller: Caller, person: Record) -> Value:
         """What a person asked for, committed with its audit entry."""
+        t = exchange.locale.t if exchange.is_form else site.languages.site.t
         match what:
+            case "profile":
+                return self._profile(sent, exchange, site, caller, person)
             case "password":
-                return self._new_password(sent, exchange, site, caller, person)
+                self._new_password(sent, exchange, site, caller, person)
+                return {"done": t("me.password_done")}
             case "sign_out_others":
                 others = [one for one in self._mine(site, caller, "_sessions") if one.key != caller.session]
                 self._commit(site, exchange, caller, "sign_out", _ended(others, site.clock()))
-                return {"done": "You are signed out everywhere else.", "ended": len(others)}
+                return {"done": t("me.signed_out"), "ended": len(others)}
             case "make_token":
                 return self._new_token(sent, exchange, site, caller)
             case "revoke":
@@ -165,10 +178,28 @@ class Me(Route):
                 now = int(site.clock())
                 writes = [Update("_tokens", one.key, one.value | {"revoked_at": now}) for one in found]
                 self._commit(site, exchange, caller, "revoke", writes)
-                return {"done": "The token no longer works."}
-        raise BadRequest("do must be password, sign_out_others, make_token or revoke")
+                return {"done": t("me.token_revoked")}
+        raise BadRequest("do must be profile, password, sign_out_others, make_token or revoke")
 
-    def _new_password(self, sent: Value, exchange: Exchange, site: App, caller: Caller, person: Record) -> Value:
+    def _profile(self, sent: Value, exchange: Exchange, site: App, caller: Caller, person: Record) -> Value:
+        """Take over the name, the language and the time zone, of which those stay that are not sent; "" is none."""
+        given = {name: compose(_text(sent[name]).strip()) for name in ("name", "lang", "timezone") if name in sent}
+        faults = [
+            Fault(f"/{name}", name, wrong) for name, text in given.items() if (wrong := _profile_fault(site, name, text))
+        ]
+        if faults:
+            raise Invalid("the profile cannot be changed", faults=faults)
+        stamp = {"updated_at": rfc3339(site.clock()), "updated_by": caller.subject}
+        value = {name: one for name, one in (person.value | given | stamp).items() if name not in given or one}
+        pairs = {name: [person.value.get(name), value.get(name)] for name in given}
+        changes: Value = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+        if changes:
+            write = Update(PEOPLE, person.key, value, person.version)
+            self._commit(site, exchange, caller, "update", [write], {"changes": changes})
+        words = site.languages.of(caller.subject, exchange.languages).t  # in the language that was just chosen
+        return {"done": words("me.saved")}
+
+    def _new_password(self, sent: Value, exchange: Exchange, site: App, caller: Caller, person: Record) -> None:
         """Set or change the password; the person's other sessions end."""
         passwords, old, new = plugin("passwords"), _text(sent.get("old")), _text(sent.get("new"))
         faults = [fault._replace(pointer="/new") for fault in passwords.faults(new, _about(person))]
@@ -185,7 +216,6 @@ class Me(Route):
         others = [one for one in self._mine(site, caller, "_sessions") if one.key != caller.session]
         kept = passwords.kept(site.state, caller.subject, new, site.clock())
         self._commit(site, exchange, caller, "password", [kept, *_ended(others, site.clock())])
-        return {"done": "The password is set. You are signed out everywhere else."}
 
     def _asks_old(self, site: App, caller: Caller) -> bool:
         """Whether the old password is asked for: not if it was forgotten, and a newer link has just signed the person in."""
@@ -207,12 +237,15 @@ class Me(Route):
         short = _text(sent.get("format", "short")) != "jwt"
         return {"jti": made.jti, "token": site.authority.short(made) if short else site.authority.jwt(made)}
 
-    def _commit(self, site: App, exchange: Exchange, caller: Caller, action: str, writes: Sequence[Write]) -> None:
-        """In one commit, or where that has few writes in several, the first of them first; each with an audit entry."""
+    def _commit(
+        self, site: App, exchange: Exchange, caller: Caller, action: str, writes: Sequence[Write], facts: Value | None = None
+    ) -> None:
+        """In one commit, or where that has few writes in several, the first of them first; each with an audit entry, which
+        has the facts."""
         size = (site.state.most_writes or len(writes) + 1) - 1
         for at in range(0, max(1, len(writes)), max(1, size)):
             entry = site.audit.entry(caller, "http", exchange.id, f"admin/people/{quote(caller.subject, safe='')}", action)
-            site.state.commit([*writes[at : at + size], site.audit.insert(entry)])
+            site.state.commit([*writes[at : at + size], site.audit.insert(entry | (facts or {}))])
 
 
 def _is_oneself(caller: Caller) -> bool:
@@ -222,6 +255,19 @@ def _is_oneself(caller: Caller) -> bool:
 
 def _ended(sessions: Sequence[Record], now: float) -> list[Write]:
     return [Update("_sessions", one.key, one.value | {"expires_at": int(now)}) for one in sessions]
+
+
+def _profile_fault(site: App, name: str, text: str) -> str:
+    """What is wrong with a name, a language or a time zone that a person chose; "" if nothing is."""
+    if name == "lang":
+        tags = site.languages.offered
+        return "" if text in ("", *tags) else f"must be one of {', '.join(tags)}"
+    if name == "timezone":
+        try:
+            return text and plugin("zones").zone(text) and ""
+        except ValueError as error:
+            return str(error)
+    return (text and line_problem(text, 200)) or ""
 
 
 def _about(person: Record) -> list[str]:

@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from functools import partial
+from html import escape as html_escape
 from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 from urllib.parse import parse_qsl, quote, urlencode
@@ -58,7 +59,6 @@ from app import (
     dump_json,
     error_headers,
     exact_number,
-    in_units,
     load_json,
     log_fault,
     problem_details,
@@ -69,6 +69,7 @@ from app import (
 
 if TYPE_CHECKING:
     from plugins import cells, controls, media_types, navigation, uploads
+    from plugins.catalogue import Words
     from plugins.controls import Input
     from plugins.html_forms import form_of, read_form
     from plugins.locale import Locale
@@ -80,20 +81,26 @@ else:
 
 # ==== 1. PAGES ===================================================================================================
 # Templates, those beside app.toml first, and what each of them shows.
-# uses: ERRORS VALUES CONFIG RUNNERS RESOURCES ASSEMBLY plugin:cells plugin:controls plugin:locale plugin:media_types
-#       plugin:navigation plugin:sign_in
+# uses: ERRORS VALUES CONFIG RUNNERS RESOURCES ASSEMBLY plugin:catalogue plugin:cells plugin:controls plugin:locale
+#       plugin:media_types plugin:navigation plugin:sign_in
 # defines: Again site_of Pages page_answer listed
 
+_OWN_TITLES = {"id": "Id", "version": "Version", "created_at": "Created", "created_by": "Created by"} | {
+    "updated_at": "Updated", "updated_by": "Updated by"
+}  # fmt: skip
 _PLAIN_DETAILS = (400, 404, 406, 409, 413, 415, 422, 501, 504)  # statuses whose details a person can use
 
+_ICONS = {ending: kind for kind, endings in {  # of files in a listing, by the endings of their names
+    "image": "png jpg jpeg gif webp avif svg heic tif tiff bmp ico", "slides": "ppt pptx odp",
+    "text": "pdf txt md doc docx odt rtf html htm epub", "sheet": "csv tsv xls xlsx ods",
+    "media": "mp3 wav flac ogg m4a mp4 mov mkv webm avi", "archive": "zip gz tgz bz2 xz zst 7z rar tar",
+    "code": "py js ts css json toml yaml yml xml sql sh go rs c h java",
+}.items() for ending in endings.split()}  # fmt: skip
 _LIST_PARAM = re.compile(r"_(sort|size|next|q|count|facets)|[a-z]\w*")
 _DATE_SHAPES = {
     "date": r"[0-9]{4}-[0-9]{2}-[0-9]{2}", "datetime-local": r"[0-9-]{10}T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,3})?)?"
 }  # fmt: skip
-_RECORD_META = (
-    Column("created_at", "Created", format="date-time"), Column("created_by", "Created by"),
-    Column("updated_at", "Updated", format="date-time"), Column("updated_by", "Updated by"), Column("version", "Version"),
-)  # fmt: skip
+_RECORD_META = {"created_at": "date-time", "created_by": "", "updated_at": "date-time", "updated_by": "", "version": ""}
 
 
 class Again(NamedTuple):
@@ -179,7 +186,7 @@ class Pages:
         """`tried` is the way that has failed, such as "password", and `subject` the name that was given."""
         page = {"code": code, "after": after, "error": error, "kept": kept, "tried": tried, "subject": subject}
         page["ways"] = app.plugin("sign_in").ways(exchange)
-        return self.render(exchange, "login.tpl", "Sign in", page)
+        return self.render(exchange, "login.tpl", exchange.locale.t("common.sign_in"), page)
 
     def fault(self, exchange: Exchange, error: AppError, kept: SimpleNamespace | None = None) -> bytes:
         """What happened and what to do, for a person; then the facts, for whoever runs the site."""
@@ -191,8 +198,10 @@ class Pages:
         happened, contact = t(words + "title"), self.contact or t("common.operator")
         is_away = error.retry and error.status >= 500  # it would only be waited for again
         caller = Caller() if is_away else navigation.caller_of(exchange, site_of(exchange))
+        problem = problem_details(exchange.id, error)
+        errors = [one | {"detail": t.said(one["detail"])} for one in problem.get("errors", ())]
         page = {
-            "errors": [], "kept": kept, "needed": needed, **problem_details(exchange.id, error), "title": happened,
+            **problem, "errors": errors, "kept": kept, "needed": needed, "title": happened, "said": t.said(error.message),
             "crumbs": self.way(exchange).trail_of_fault(exchange, caller, happened),
             "to_do": t(words + "to_do", contact=contact),
             "plain": error.status in _PLAIN_DETAILS or impersonal, **self._ways_on(exchange, error, needed),
@@ -247,13 +256,14 @@ class Pages:
                 return list(table.rows)
 
         template = SimpleTemplate(name=name, lookup=[self.own_folder, *self.folders])
-        names = {"url": exchange.url, "view": view, "site": self.title, "subject": exchange.subject}
-        return _focusable(str(template.render(**names, params=response.page["params"])))
+        names = {"url": exchange.url, "view": view, "site": self.title, "subject": exchange.subject, "t": exchange.locale.t}
+        text = str(template.render(**names, params=response.page["params"]))
+        return _focusable(text, exchange.locale.t("table.wide"))
 
     def _metrics(self, exchange: Exchange, response: Response) -> dict[str, Any]:
         title, meters = response.page["title"], []
         for one in response.data["metrics"]:
-            if rows := list(map(_meter_row, one["samples"])):
+            if rows := [_meter_row(sample, exchange.locale) for sample in one["samples"]]:
                 meters.append(SimpleNamespace(name=one["name"], help=one["help"], rows=rows))
         crumbs = _crumbs(exchange, [(title, "")])
         return {"title": title, "crumbs": crumbs, "meters": meters, "text_href": exchange.url("metrics")}
@@ -274,27 +284,27 @@ class Pages:
             "may_create": Action.CREATE in may, "may_update": Action.UPDATE in may,
             "action": exchange.url(folder, _list=_list_state(exchange)),
             "accept": media_types.file_input_accept(response.page["accept"]), "accepted": ", ".join(response.page["accept"]),
-            "most_bytes": response.page["most_bytes"], "most": in_units(response.page["most_bytes"]),
+            "most_bytes": response.page["most_bytes"], "most": exchange.locale.write_size(response.page["most_bytes"]),
             "entries": [], "next_href": "", "count": "", "stored": (), "refused": (), "pending": (), "waiting": False,
         }  # fmt: skip
         if table:
             page["entries"] = [_file_entry(exchange, row, may, exchange.locale) for row in table.rows]
             page["next_href"] = exchange.url(folder, _next=table.next) if table.next else ""
-            page["count"] = "" if exchange.query.get("_next") else _counted_entries(table)
+            page["count"] = "" if exchange.query.get("_next") else _counted_entries(table, exchange.locale.t)
         return {**page, **report}
 
     # -- forms and records
 
     def form(self, exchange: Exchange, response: Response, again: Again | None = None) -> dict[str, Any]:
         """The page of a form, empty, with a record, or again with what was typed and what was wrong with it."""
-        page, again = controls.with_inputs(response.page, exchange.locale), again or Again()
+        page, again, t = controls.with_inputs(response.page, exchange.locale), again or Again(), exchange.locale.t
         # By the name that a pointer begins with; of each the first.
-        wrong = {one.pointer.partition("/")[2].partition("/")[0]: one.detail for one in reversed(again.faults)}
+        wrong = {one.pointer.partition("/")[2].partition("/")[0]: t.said(one.detail) for one in reversed(again.faults)}
         titles = {one.name: one.title for one in page["inputs"]}
         errors = []
         for name, detail in reversed(wrong.items()):
             href, title = (f"#f-{name}", titles[name]) if name in titles else ("", name)
-            errors.append(SimpleNamespace(href=href, text=f"{title} {detail}".strip()))
+            errors.append(SimpleNamespace(href=href, text=t("errors.fault", field=title, what=detail) if title else detail))
         trail = _form_trail(exchange, page)[:1]
         if page["record"]:
             at = f"{page['records_at']}/{quote(page['record'].key, safe='')}"
@@ -313,23 +323,25 @@ class Pages:
         """What the form of a record has that a new one has not."""
         record = page["record"]
         address, state = f"{page['records_at']}/{quote(record.key, safe='')}", urlencode(listed(exchange)) or None
+        t = exchange.locale.t
         sent = {"_submission": again.submission, "_method": "PUT", "_version": str(record.version), "_list": state}
         return {
-            "action": exchange.url(address, **sent), "submit": "Save mine anyway" if again.stale else "Save",
-            "cancel_href": exchange.url(address, _list=state), "cancel": "Take theirs" if again.stale else "Cancel",
+            "action": exchange.url(address, **sent), "submit": t("form.save_anyway") if again.stale else t("form.save"),
+            "cancel_href": exchange.url(address, _list=state),
+            "cancel": t("form.take_theirs") if again.stale else t("form.cancel"),
             "shown": page["shown"] if again.stale else again.shown or page["shown"], "records_href": "", "done": None,
         }  # fmt: skip
 
     def _submits(self, exchange: Exchange, page: Mapping[str, Any], again: Again) -> dict[str, Any]:
-        records = exchange.url(page["records_at"]) if Action.READ in page["may"] else ""
+        records, t = exchange.url(page["records_at"]) if Action.READ in page["may"] else "", exchange.locale.t
         done = None
         if page["sent"]:
             href = records and f"{records}/{page['sent']}"
-            done = SimpleNamespace(text=f"Sent. Your reference is {page['sent']}.", href=href)
+            done = SimpleNamespace(text=t("form.sent", reference=page["sent"]), href=href)
         return {
-            "action": exchange.url(page["address"], _submission=again.submission), "submit": page.get("submit", "Send"),
-            "cancel_href": "",
-            "cancel": "Cancel", "shown": "", "records_href": records, "records": page.get("list", "Records"), "done": done,
+            "action": exchange.url(page["address"], _submission=again.submission), "cancel_href": "",
+            "submit": page.get("submit") or t("form.send"), "cancel": t("form.cancel"), "shown": "", "done": done,
+            "records_href": records, "records": page.get("list") or t("trail.records"),
         }  # fmt: skip
 
     def _form_field(
@@ -353,7 +365,10 @@ class Pages:
             )
             for one in page["columns"]
         ]  # fmt: skip
-        meta = [SimpleNamespace(title=one.title, text=locale.show(one, data[one.name])) for one in _RECORD_META]
+        meta = [
+            SimpleNamespace(title=locale.t(f"record.{name}"), text=locale.show(Column(name, format=form), data[name]))
+            for name, form in _RECORD_META.items()
+        ]
         state = urlencode(listed(exchange)) or None
         delete = exchange.url(address, _method="DELETE", _version=data["version"], _list=state)
         return {
@@ -364,9 +379,9 @@ class Pages:
         }  # fmt: skip
 
     def _invited(self, exchange: Exchange, response: Response) -> dict[str, Any]:
-        page = response.page
-        crumbs = [("People", page["address"]), (page["subject"], page["person"]), (page["title"], "")]
-        return {**page, **page["once"], "crumbs": _crumbs(exchange, crumbs)}
+        page, title = response.page, exchange.locale.t("invited.title")
+        crumbs = [(exchange.locale.t("admin.people"), page["address"]), (page["subject"], page["person"]), (title, "")]
+        return {**page, **page["once"], "title": title, "crumbs": _crumbs(exchange, crumbs)}
 
     def _person(self, exchange: Exchange, response: Response) -> dict[str, Any]:
         page, show = response.page, exchange.locale.show
@@ -379,7 +394,7 @@ class Pages:
 
         address = f"{page['address']}/{quote(page['record'].key, safe='')}"
         found = self._record(exchange, response)
-        may = SimpleNamespace(title="May", text=page["rights"], href="", multiline=True)
+        may = SimpleNamespace(title=exchange.locale.t("person.may"), text=page["rights"], href="", multiline=True)
         return found | {
             "fields": [*found["fields"], may], "suspended": page["suspended"], "reached": page["reached"],
             "sessions": list(map(told, page["sessions"])),
@@ -402,21 +417,21 @@ class Pages:
         state, may_create = _list_state(exchange), records and Action.CREATE in page["may"]
         ending = "?" + urlencode({"_list": state}) if state else ""
         return {
-            "title": page["title"], "note": page["note"], **filters, "empty": _empty_words(page, again),
+            "title": page["title"], "note": page["note"], **filters, "empty": _empty_words(page, again, exchange.locale.t),
             "crumbs": _crumbs(exchange, _form_trail(exchange, page) if records else [(page["title"], "")]),
             "columns": [_heading(exchange, here, again, column) for column in columns],
             "rows": cells.Rows(columns, table.rows, exchange.locale, exchange.url, records, ending),
-            "action": exchange.url(here), "count": _counted(table),
+            "action": exchange.url(here), "count": _counted(table, exchange.locale.t),
             "next_href": exchange.url(here, **again, _next=table.next) if table.next else "",
             "first_href": exchange.url(here, **again) if exchange.query.get("_next") else "",
             "formats": {} if faults else _other_formats(exchange, here, again),
             "create_href": exchange.url(page["address"], **page.get("new", {})) if may_create else "",
-            "create": page.get("create", exchange.locale.t("trail.new")),
+            "create": page.get("create") or exchange.locale.t("trail.new"),
         }  # fmt: skip
 
     def _filter(self, exchange: Exchange, page: Mapping[str, Any], again: Mapping[str, str]) -> dict[str, Any]:
         """The search and the parameters above a list, with what was asked for and what was wrong with it."""
-        inputs = page.get("inputs", ())
+        inputs, t = page.get("inputs", ()), exchange.locale.t
         asked = {}
         for one in inputs:
             if one.name in exchange.query:
@@ -426,14 +441,17 @@ class Pages:
             raise BadRequest(f"the parameter {min(twice)} is given twice")
         titles, wrong = {one.name: one.title for one in inputs}, {}
         if exchange.query:  # else nothing was asked yet
-            wrong = {one.pointer[1:]: one.detail for one in page.get("faults", ())}
+            wrong = {one.pointer[1:]: t.said(one.detail) for one in page.get("faults", ())}
         params = []
         for one in inputs:
-            params.append(self._control(exchange, _filter_input(one), asked.get(one.name), wrong.get(one.name, "")))
+            params.append(self._control(exchange, _filter_input(one, t), asked.get(one.name), wrong.get(one.name, "")))
         return {
             "params": params, "search": page.get("search"),
             "hidden": {name: text for name, text in again.items() if name != "_q" and name not in asked},
-            "errors": [SimpleNamespace(href=f"#f-{name}", text=f"{titles[name]} {text}") for name, text in wrong.items()],
+            "errors": [
+                SimpleNamespace(href=f"#f-{name}", text=t("errors.fault", field=titles[name], what=text))
+                for name, text in wrong.items()
+            ],
         }  # fmt: skip
 
     # -- controls
@@ -447,7 +465,7 @@ class Pages:
         if typed is not None and widget == "number" and last and not error:
             understood = self._understood(exchange, last, whole=one.attrs.get("inputmode") == "numeric")
             if understood != last.strip():
-                help_ = f"{help_} Read as {understood}.".strip()
+                help_ = f"{help_} {exchange.locale.t('field.read_as', number=understood)}".strip()
         if last and widget in _DATE_SHAPES and not re.fullmatch(_DATE_SHAPES[widget], last):
             widget = "text"  # in its own control a browser would not show it
         if not texts and widget == "radio":
@@ -482,13 +500,15 @@ class Pages:
         """The control of a record that somebody changed meanwhile, with what stands in it now; what this person did not
         touch takes that over."""
         present = self._control(exchange, one)
-        before, now = _chosen_text(control), _chosen_text(present)
+        t = exchange.locale.t
+        before, now = _chosen_text(control, t), _chosen_text(present, t)
         mark = controls.mark(field, texts)
         untouched = f" {one.name}:{mark} " in f" {shown} "
         found = present if untouched else control
         found.held = found.now = None
         if mark != controls.mark(field, one.texts):
-            found.now = SimpleNamespace(now=now, yours=before, label="Before" if untouched else "Yours")
+            label = t("field.before") if untouched else t("field.yours")
+            found.now = SimpleNamespace(now=now, yours=before, label=label)
         return found
 
 
@@ -512,19 +532,19 @@ def _list_state(exchange: Exchange) -> str | None:
     return urlencode({name: text for name, text in asked.items() if text and name != "_list"}) or None
 
 
-def _focusable(html: str) -> str:
-    """An app's own page with its wide parts in boxes that can be scrolled by keys alone."""
+def _focusable(html: str, name: str) -> str:
+    """An app's own page with its wide parts in boxes that can be scrolled by keys alone; `name` is that of a table's."""
     html = re.sub(r"<pre\b(?![^>]*\btabindex)", '<pre tabindex="0"', html)
-    box = '<div class="scroll" role="region" aria-label="Table" tabindex="0">'
+    box = '<div class="scroll" role="region" aria-label="' + html_escape(name) + '" tabindex="0">'
     return re.sub(r"<table\b(?:(?!<table\b).)*?</table>", lambda found: f"{box}{found[0]}</div>", html, flags=re.DOTALL)
 
 
-def _chosen_text(control: SimpleNamespace) -> str:
+def _chosen_text(control: SimpleNamespace, t: Words) -> str:
     """What a control shows, for people."""
     if control.options:
-        return ", ".join(option.title for option in control.options if option.selected)
+        return t("common.comma").join(option.title for option in control.options if option.selected)
     if control.widget == "checkbox":
-        return "yes" if control.checked else "no"
+        return t("common.yes") if control.checked else t("common.no")
     return str(control.value)
 
 
@@ -535,15 +555,15 @@ def _form_trail(exchange: Exchange, page: Mapping[str, Any]) -> list[tuple[str, 
     return own if page["leads"] == listing else [*own, (exchange.locale.t("trail.records"), listing)]
 
 
-def _filter_input(one: Input) -> Input:
+def _filter_input(one: Input, t: Words) -> Input:
     """A parameter's control in a filter, where a choice can be taken back."""
     if one.widget not in ("radio", "select", "checkbox"):
         return one
-    choices = [("true", "yes"), ("false", "no")]
+    choices = [("true", t("common.yes")), ("false", t("common.no"))]
     if one.widget != "checkbox":
         choices = [pair for pair in one.choices if pair[0]]
     if not one.required:
-        choices.insert(0, ("", "any"))
+        choices.insert(0, ("", t("field.any")))
     return one._replace(widget="select", choices=tuple(choices))
 
 
@@ -564,28 +584,34 @@ def _heading(exchange: Exchange, here: str, again: Mapping[str, str], column: Co
     name, sort = column.name, again.get("_sort", "")
     turned = {**again, "_sort": "-" + name if sort == name else name}
     return SimpleNamespace(
-        title=column.title or name, numeric=column.type in ("number", "integer"),
+        title=_column_title(exchange.locale.t, column), numeric=column.type in ("number", "integer"),
         sort_href="" if here.startswith("admin/") else exchange.url(here, **turned),
         sorted={name: "ascending", "-" + name: "descending"}.get(sort, ""),
     )  # fmt: skip
+
+
+def _column_title(t: Words, column: Column) -> str:
+    """What stands above a column; those that every record has go by the words of the language, unless they have a title."""
+    key = f"record.{column.name}"
+    return t(key) if column.title in ("", _OWN_TITLES.get(column.name)) and t.has(key) else column.title or column.name
 
 
 def _other_formats(exchange: Exchange, here: str, again: Mapping[str, str]) -> dict[str, str]:
     """The addresses of a list in other formats, by what they are called."""
     kinds = sorted(kind for kind, one in exchange.door.formats.items() if "table" in one.subjects and not one.for_people)
     found = {kind.upper(): exchange.url(f"{here}.{kind}", **again) for kind in kinds}
-    return found | {"CSV for Excel": exchange.url(f"{here}.csv", **again, _for="excel")}
+    return found | {exchange.locale.t("table.excel"): exchange.url(f"{here}.csv", **again, _for="excel")}
 
 
-def _empty_words(page: Mapping[str, Any], again: Mapping[str, str]) -> str:
+def _empty_words(page: Mapping[str, Any], again: Mapping[str, str], t: Words) -> str:
     """What stands in place of a list without rows."""
     if faults := page.get("faults", ()):
         titles = {one.name: one.title for one in page.get("inputs", ())}
-        return f"Fill in {', '.join(titles[one.pointer[1:]] for one in faults)}, and press Show."
-    return "Nothing fits." if again else "Nothing here yet."
+        return t("table.fill_in", fields=t("common.comma").join(titles[one.pointer[1:]] for one in faults))
+    return t("table.nothing_fits") if again else t("table.nothing")
 
 
-def _counted(table: Table) -> str:
+def _counted(table: Table, t: Words) -> str:
     """How many rows there are, in words; "" where that is not known soon."""
     count = table.count
     if count is None:
@@ -594,42 +620,40 @@ def _counted(table: Table) -> str:
     if count is None:
         return ""
     if table.count is None and count > COUNTED:
-        return f"{COUNTED:,}+ rows"
-    return _number_of_things(count, "row")
+        return t("table.more_rows", n=COUNTED)
+    return t("table.rows", n=count)
 
 
-def _number_of_things(count: int, one: str) -> str:
-    return f"{count:,} {one}" + ("" if count == 1 else "s")
-
-
-def _counted_entries(table: Table) -> str:
+def _counted_entries(table: Table, t: Words) -> str:
     """How many folders and files a listing from its beginning has, in words."""
     rows = list(table.rows)
     if table.next:
-        return f"{len(rows):,}+ files and folders"
+        return t("files.more_entries", n=len(rows))
     folders = sum(row["type"] == "folder" for row in rows)
-    counts = (folders, "folder"), (len(rows) - folders, "file")
-    return ", ".join(_number_of_things(count, one) for count, one in counts if count)
+    counts = (folders, "files.folders"), (len(rows) - folders, "files.count")
+    return t("common.comma").join(t(key, n=count) for count, key in counts if count)
 
 
-def _meter_row(sample: Value) -> SimpleNamespace:
+def _meter_row(sample: Value, locale: Locale) -> SimpleNamespace:
     """The labels and the value of a sample, for a person; of a histogram how many and their mean."""
     labels = ", ".join(f"{name} {text}" for name, text in sample["labels"].items())
     if "value" in sample:
-        return SimpleNamespace(labels=labels, value=f"{sample['value']:,}")
+        return SimpleNamespace(labels=labels, value=locale.write_count(sample["value"]))
     mean = sample["sum"] / sample["count"] if sample["count"] else 0.0
-    return SimpleNamespace(labels=labels, value=f"{sample['count']:,} of {mean:.3g} on average")
+    value = locale.t("metrics.mean", n=sample["count"], mean=locale.write_number(float(f"{mean:.3g}")))
+    return SimpleNamespace(labels=labels, value=value)
 
 
 def _file_entry(exchange: Exchange, row: Mapping[str, Json], may: Sequence[Action], locale: Locale) -> SimpleNamespace:
     is_folder, modified, size = row["type"] == "folder", row["modified_at"] or "", ""
+    kind = "folder" if is_folder else _ICONS.get(row["name"].rpartition(".")[2].lower(), "file")
     if row["type"] == "unreadable":
-        size = "cannot be read"
+        size = locale.t("files.unreadable")
     elif row["size_bytes"] is not None:
-        size = in_units(row["size_bytes"])
+        size = locale.write_size(row["size_bytes"])
     return SimpleNamespace(
-        name=row["name"], href=exchange.url(row["address"] + ("/" if is_folder else "")), is_folder=is_folder, size=size,
-        modified=locale.write_date_time(modified), modified_iso=modified,
+        name=row["name"], href=exchange.url(row["address"] + ("/" if is_folder else "")), is_folder=is_folder, kind=kind,
+        size=size, modified=locale.write_date_time(modified), modified_iso=modified,
         may_delete=row["type"] == "file" and Action.DELETE in may,
         delete_href=exchange.url(row["address"], _method="DELETE", _list=_list_state(exchange)),
     )  # fmt: skip
@@ -638,12 +662,11 @@ def _file_entry(exchange: Exchange, row: Mapping[str, Json], may: Sequence[Actio
 # ==== 2. DRAFTS ==================================================================================================
 # Nothing that a person typed or chose is lost: it comes back with whatever kept it from being stored, and goes on after
 # signing in. Nothing is remembered here but staged files: a page carries its own texts.
-# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES PAGES plugin:html_forms plugin:uploads
+# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES PAGES plugin:catalogue plugin:html_forms plugin:uploads
 # defines: CARRIED_BYTES Draft submission Drafts PageUpload
 
 _STRANGERS_RATE = 20_000  # bytes a second, past which the form of a sender who is not signed in may take no longer
 CARRIED_BYTES = 1 << 20  # of texts that are carried through signing in; what is larger waits in another tab
-_CHOOSE_AGAIN = "could not be kept: choose the file again"
 
 
 class Draft(NamedTuple):
@@ -693,6 +716,12 @@ class Drafts:
         self.exchange, self.form, self.pages = exchange, form_of(exchange), pages
         self.door, self.host, self.held = exchange.door, exchange.door.host, site_of(exchange).held
         self.most = self.door.config.max_body_bytes
+        self.too_long: TooLarge | None = None  # why what was sent is refused
+
+    @property
+    def t(self) -> Words:
+        """The words of whoever sent it, who may have signed in meanwhile."""
+        return cast("Words", self.exchange.locale.t)
 
     # -- what was sent
 
@@ -703,8 +732,9 @@ class Drafts:
         if self.exchange.media_type == "multipart/form-data":
             size = sum(len(text.encode()) for values in form.fields.values() for text in values if isinstance(text, str))
         if size > self.most:
-            detail = f"This is too long: at most {in_units(self.most)} are taken here, and it has {in_units(size)}."
-            raise TooLarge(detail)
+            write = self.exchange.locale.write_size
+            self.too_long = TooLarge(self.t("draft.too_long", most=write(self.most), size=write(size)))
+            raise self.too_long
 
     def data(self, resource: str) -> dict[str, list[Any]]:
         """What was typed by field, with files that were chosen for an earlier submit, unless replaced or removed."""
@@ -831,15 +861,13 @@ class Drafts:
             one.subject = self.exchange.subject if one.subject is None else one.subject
         record = response.page["record"]
         stale = bool(record and draft.version and draft.version != str(record.version))
-        notice = f"Everything you typed is here, and nothing is stored yet: press {'Save' if record else 'Send'}."
+        notice = self.t("draft.here", button=self.t("form.save") if record else self.t("form.send"))
         if stale:
-            notice = (
-                "Everything you typed is here. Somebody changed the rest meanwhile: what stands there now is beside yours."
-            )
+            notice = self.t("draft.stale")
         known = self.host.unseal("submission", draft.submission)
         again = Again(
             submission=draft.submission if known else submission(self.exchange), notice=notice, stale=stale,
-            faults=[Fault(f"/{name}", "lost", _CHOOSE_AGAIN) for name in draft.lost],
+            faults=[Fault(f"/{name}", "lost", self.t("draft.file_lost")) for name in draft.lost],
         )  # fmt: skip
         return self._page(response, draft, 200, again)
 
@@ -847,7 +875,7 @@ class Drafts:
         """The folder, with the files that were kept and are stored by one more button."""
         upload = PageUpload(self, draft.resource, draft.path)
         for held in draft.held.values():
-            upload.refused.append(uploads.RefusedFile(held.name, Busy("It is kept here."), upload.request_for(held)))
+            upload.refused.append(uploads.RefusedFile(held.name, Busy(self.t("uploaded.kept")), upload.request_for(held)))
         return upload.page(200, waiting=True)
 
     def sign_in_first(self, draft: Draft, error: AppError, words: str = "") -> Answer:
@@ -858,9 +886,9 @@ class Drafts:
         if draft.typed or draft.held or not self.exchange.body.size_bytes:
             kept = self._kept(draft)
         if kept is None:
-            words = "This was too long to be kept here. Sign in in another tab, go back in this one, and send it again."
+            words = self.t("draft.too_long_kept")
         elif self.form.cut_short and not words:
-            words = "It could not all be read. Sign in, look at what is in the form then, and add what is missing."
+            words = self.t("draft.cut_short")
         body = self.pages.login(self.exchange, "", after, words, kept)
         return page_answer(401, body, error_headers(error))
 
@@ -952,35 +980,35 @@ class Drafts:
         dropped = {name for name, one in self.form.uploads().items() if one.dropped_bytes}
         limits = self.held.limits(draft.resource)
         for name in [one for one in draft.lost if one not in named]:
-            too_large = f"is too large: at most {in_units(limits.get(name, 0))}"
-            found.append(Fault(f"/{name}", "lost", too_large if name in dropped else "was not kept: choose the file again"))
+            too_large = self.t("draft.file_too_large", most=self.exchange.locale.write_size(limits.get(name, 0)))
+            found.append(Fault(f"/{name}", "lost", too_large if name in dropped else self.t("draft.file_not_kept")))
         return found
 
     def _words(self, error: AppError, *, is_record: bool) -> str:
-        contact = self.pages.contact
-        if isinstance(error, IdempotencyConflict) and not is_record:
-            return "This form was sent before, with other values. Sending it now makes a second record."
+        t, write = self.t, self.exchange.locale.write_size
+        contact = self.pages.contact or t("common.somebody")
         if isinstance(error, IdempotencyConflict):
-            return "You saved this form before, with other values. What stands there now is shown beside yours."
+            return t("draft.saved_before" if is_record else "draft.sent_before")
         if isinstance(error, PreconditionFailed):
-            return "Somebody changed this while you were editing it. What stands there now is shown beside yours."
+            return t("draft.changed")
         if isinstance(error, Busy):
-            return "This is being stored at the moment. Wait a little and press the button again: it is stored once."
+            return t("draft.busy")
         if isinstance(error, NotFound) and is_record:
-            return "This was deleted while you were editing it. Sending the form makes a new one."
+            return t("draft.deleted")
         if isinstance(error, Forbidden) and error.needed:
-            return f"You may not send this form. If you should, ask {contact or 'whoever runs this site'}."
+            return t("draft.forbidden", contact=contact)
         if isinstance(error, Forbidden) and self.door.same_origin(self.exchange) is False:
-            return "This came from another site. Look through what is filled in, and send it only if it is what you want."
+            return t("draft.elsewhere")
         if isinstance(error, Forbidden | BadRequest):
-            return f"This page was too old to be sent ({error.message}). Everything you typed is still here: send it again."
+            return t("draft.too_old", reason=t.said(error.message))
         if isinstance(error, StorageFull):
-            return f"There is no room to store this. Tell {contact or 'whoever runs this site'}, and send it again later."
-        if isinstance(error, TooLarge) and not error.message.startswith("This"):  # more than is read to show it again
-            return f"This is too large: what is typed may have {in_units(self.most)} in all, and each file its own limit."
+            return t("draft.no_room", contact=contact)
+        if isinstance(error, TooLarge) and error is not self.too_long:  # more than is read to show it again
+            return t("draft.too_large", most=write(self.most))
         if error.status >= 500:
-            return "This could not be stored just now. Everything you typed is still here: wait a moment and send it again."
-        return error.message[:1].upper() + error.message[1:]
+            return t("draft.not_now")
+        said = t.said(error.message)
+        return said[:1].upper() + said[1:]
 
     def _page(self, response: Response, draft: Draft, status: int, again: Again) -> Answer:
         held, faults = {}, list(again.faults)
@@ -988,7 +1016,7 @@ class Drafts:
             if one.subject in (None, self.exchange.subject):
                 held[name] = SimpleNamespace(name=one.name, sealed=self.sealed(draft.resource, one))
             else:  # of somebody else
-                faults.append(Fault(f"/{name}", "lost", _CHOOSE_AGAIN))
+                faults.append(Fault(f"/{name}", "lost", self.t("draft.file_lost")))
         shown = next(iter(draft.typed.get("_shown", ())), "")
         again = again._replace(typed=draft.typed, shown=shown, held=held, faults=faults)
         return page_answer(status, self.pages.show_form(self.exchange, response, again))
@@ -1085,7 +1113,8 @@ class PageUpload(uploads.FolderUpload):
         sealed = list(map(self._sealed, self.refused))
         files = []
         for number, one in enumerate(self.refused):
-            why = "A file of this name is here already." if isinstance(one.error, Exists) else one.error.message
+            t = exchange.locale.t
+            why = t("uploaded.exists") if isinstance(one.error, Exists) else t.said(one.error.message)
             pending = [other for other in sealed if other and other != sealed[number]]
             files.append(SimpleNamespace(name=one.name, sealed=sealed[number], pending=pending, why=why))
         stored = [response.data for response in self.stored]
@@ -1156,14 +1185,16 @@ class Html(Format):
 
     def _afterwards(self, exchange: Exchange, response: Response) -> str:
         """Where to go on to after a write; the page there says what was done."""
+        t = exchange.locale.t
         if response.created and response.location.startswith("forms/"):
             form, _, key = response.location.rpartition("/records/")
             return exchange.url(form, _sent=key)
         if response.data is None:
             name = split_path(exchange.inner)[-1] if exchange.inner.startswith("files/") else response.name
-            return self._deleted(exchange, f"Deleted {name}." if name else "Deleted.")
+            return self._deleted(exchange, t("form.deleted_name", name=name) if name else t("form.deleted"))
         place = response.location or exchange.inner
-        notice = response.page.get("notice") or (f"Saved {response.name}." if response.name else "Saved.")
+        saved = t("form.saved_name", name=response.name) if response.name else t("form.saved")
+        notice = response.page.get("notice") or saved
         give_notice(exchange, exchange.url(place), notice)
         return exchange.url(place, _list=urlencode(listed(exchange)) or None)
 
@@ -1199,7 +1230,7 @@ class Html(Format):
                 after = exchange.path
                 if "_method" in exchange.query and exchange.inner.startswith("files/"):  # a file is no page to go back to
                     after = after.rpartition("/")[0] + "/"
-                body = self.pages.login(exchange, "", after, "Nothing was done: sign in first, and do it again.")
+                body = self.pages.login(exchange, "", after, exchange.locale.t("draft.not_done"))
                 return page_answer(401, body, error_headers(error))
         return page_answer(error.status, self.pages.fault(exchange, error), error_headers(error))
 
@@ -1229,7 +1260,7 @@ class Html(Format):
             deletes = method == "DELETE"
             may_be_gone = deletes and path and isinstance(error, NotFound | PreconditionFailed)
             if may_be_gone and not self._is_left(exchange, resource, path):  # pressed twice, or somebody was faster
-                return see_other(self._deleted(exchange, "It was deleted already."))
+                return see_other(self._deleted(exchange, exchange.locale.t("form.deleted_already")))
             if deletes or not is_form:
                 raise
             if isinstance(error, Unauthenticated) and exchange.by_cookie:
@@ -1252,9 +1283,10 @@ class Html(Format):
         if upload.stored:
             exchange.subject = upload.stored[-1].caller.subject
         names = [str(response.data["name"]) for response in upload.stored]
-        notice = f"Uploaded {names[0]}." if len(names) == 1 else f"{len(names)} files uploaded."
+        t = exchange.locale.t
+        notice = t("uploaded.done", name=names[0]) if len(names) == 1 else t("uploaded.done_many", n=len(names))
         if names and not upload.stored[-1].caller.may(Action.READ, upload.request.address):  # no list will show them
-            notice = f"Uploaded {', '.join(names)}."
+            notice = t("uploaded.done", name=t("common.comma").join(names))
         if upload.refused or len(notice) > _NOTICE_LENGTH:
             return upload.page(upload.status)
         give_notice(exchange, exchange.path, notice)

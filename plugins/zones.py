@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from functools import lru_cache
 from zoneinfo import available_timezones
 
 import app
 from app import nearest
 
 # ==== 1. ZONES ===================================================================================================
-# Imported only if app.toml names a language other than English or a zone other than UTC.
+# Imported only if app.toml names a language other than English or a zone other than UTC, and for people who choose one.
 # uses: CONFIG plugin:toml_advice
-# defines: language zone
+# defines: language zone by_region
 
 
 def language(text: str) -> str:
@@ -38,3 +40,15 @@ def zone(text: str) -> str:
         if name.lower() == text.lower():
             hint = f"; did you mean {name}?"
     raise ValueError(f'must be the name of a time zone such as "Europe/Copenhagen"{hint}')
+
+
+@lru_cache
+def by_region(chosen: str = "") -> Sequence[tuple[str, Sequence[tuple[str, str]]]]:
+    """(region, its zones with what to call them) to choose from, with the one that is chosen already."""
+    regions = "Africa America Antarctica Arctic Asia Atlantic Australia Europe Indian Pacific".split()
+    found: dict[str, list[tuple[str, str]]] = {}
+    for name in sorted(available_timezones() | {"UTC", chosen or "UTC"}):
+        region, _, place = name.partition("/")
+        if region in regions or name in ("UTC", chosen):
+            found.setdefault(region if place else "UTC", []).append((name, (place or name).replace("_", " ")))
+    return sorted(found.items(), key=lambda one: one[0] != "UTC")

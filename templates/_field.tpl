@@ -39,7 +39,7 @@ end
 >
   <legend>{{field.title}}
 %   if field.required:
-    <span class="must" aria-hidden="true" title="required">*</span>
+    <span class="must" aria-hidden="true" title="{{t("field.required")}}">*</span>
 %   end
   </legend>
 %   include('_hints.tpl')
@@ -73,7 +73,7 @@ end
     >
     <label for="{{field.id}}">{{field.title}}
 %   if field.required:
-      <span class="must" aria-hidden="true" title="required">*</span>
+      <span class="must" aria-hidden="true" title="{{t("field.required")}}">*</span>
 %   end
     </label>
   </div>
@@ -81,16 +81,16 @@ end
 % else:
   <label for="{{field.id}}">{{field.title}}
 %   if field.required:
-    <span class="must" aria-hidden="true" title="required">*</span>
+    <span class="must" aria-hidden="true" title="{{t("field.required")}}">*</span>
 %   end
   </label>
 %   include('_hints.tpl')
 %   if held:
   <input type="hidden" name="_held_{{field.name}}" value="{{held.sealed}}">
-  <p class="current">Current file: <bdi>{{held.name}}</bdi>. It is sent with the form. Choose another one only to replace it.</p>
-  <div class="choice"><input type="checkbox" id="{{field.id}}-drop" name="_drop_{{field.name}}" value="1"><label for="{{field.id}}-drop">Remove this file</label></div>
+  <p class="current">{{!t.html("field.held", file=held.name)}}</p>
+  <div class="choice"><input type="checkbox" id="{{field.id}}-drop" name="_drop_{{field.name}}" value="1"><label for="{{field.id}}-drop">{{t("field.drop")}}</label></div>
 %   elif field.widget == "file" and current:
-  <p class="current">Current file: <a href="{{current.href}}"><bdi>{{current.name}}</bdi></a>. Choose another one only to replace it.</p>
+  <p class="current">{{!t.html("field.current", file=t.link(current.href, current.name))}}</p>
 %   end
 %   if field.widget == "textarea":
   <textarea id="{{field.id}}" name="{{field.name}}" dir="auto"
@@ -106,7 +106,7 @@ end
 %     end
   >
 %     if not any([option.value == "" for option in field.options]):
-    <option value="">{{"Choose…" if field.required else "—"}}</option>
+    <option value="">{{t("field.choose") if field.required else "—"}}</option>
 %     end
 %     for option in field.options:
     <option value="{{option.value}}"{{" selected" if option.selected else ""}}>{{option.title}}</option>

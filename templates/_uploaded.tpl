@@ -20,16 +20,16 @@
 % end
 % if page.stored:
 <div class="notice good" role="status">
-  <p>Stored: \\
+  <p>{{t("uploaded.stored")}} \\
 %   for number, one in enumerate(page.stored):
-{{", " if number else ""}}<bdi>{{one["name"]}}</bdi>\\
+{{t("common.comma") if number else ""}}<bdi>{{one["name"]}}</bdi>\\
 %   end
 </p>
 </div>
 % end
 % if page.refused:
 <div class="notice bad report" role="alert" aria-labelledby="refused" tabindex="-1">
-  <h2 id="refused">{{"This was not stored yet" if page.waiting else "One file was not stored" if len(page.refused) == 1 else f"{len(page.refused)} files were not stored"}}</h2>
+  <h2 id="refused">{{t("uploaded.waiting") if page.waiting else t("uploaded.refused", n=len(page.refused))}}</h2>
   <ul>
 %   for one in page.refused:
     <li>
@@ -39,15 +39,15 @@
 %     end
         {{one.why}}</p>
 %     if one.sealed and not page.waiting:
-%       resolve([one.sealed], one.pending, "Replace", "Keep both")
+%       resolve([one.sealed], one.pending, t("uploaded.replace"), t("uploaded.keep"))
 %     end
     </li>
 %   end
   </ul>
 %   if page.waiting:
-%     resolve(page.pending, [], "", "Store what is kept")
+%     resolve(page.pending, [], "", t("uploaded.store"))
 %   elif len(page.pending) > 1:
-%     resolve(page.pending, [], "Replace all", "Keep both of all")
+%     resolve(page.pending, [], t("uploaded.replace_all"), t("uploaded.keep_all"))
 %   end
 </div>
 % end

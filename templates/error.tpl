@@ -3,7 +3,7 @@
 <h1>{{page.title}}</h1>
 <p class="detail">{{page.to_do}}</p>
 % if page.plain and page.detail:
-<p>{{page.detail[:1].upper() + page.detail[1:]}}</p>
+<p lang="{{'en' if page.said == page.detail else lang}}">{{page.said[:1].upper() + page.said[1:]}}</p>
 % end
 % if page.errors:
 <ul class="faults">

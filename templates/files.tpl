@@ -1,16 +1,5 @@
-<%
-rebase('layout.tpl')
-kinds = {ending: kind for kind, endings in {
-    "image": "png jpg jpeg gif webp avif svg heic tif tiff bmp ico",
-    "text": "pdf txt md doc docx odt rtf html htm epub",
-    "sheet": "csv tsv xls xlsx ods",
-    "slides": "ppt pptx odp",
-    "media": "mp3 wav flac ogg m4a mp4 mov mkv webm avi",
-    "archive": "zip gz tgz bz2 xz zst 7z rar tar",
-    "code": "py js ts css json toml yaml yml xml sql sh go rs c h java",
-}.items() for ending in endings.split()}
-may_delete = any([entry.may_delete for entry in page.entries])
-%>
+% rebase('layout.tpl')
+% may_delete = any([entry.may_delete for entry in page.entries])
 % include('_crumbs.tpl')
 <div class="head"><div><h1><bdi>{{page.title}}</bdi></h1>
 % if page.note:
@@ -22,35 +11,34 @@ may_delete = any([entry.may_delete for entry in page.entries])
 <form class="upload" method="post" action="{{page.action}}" enctype="multipart/form-data" data-drop>
 %   include('_token.tpl')
   <div class="pick">
-    <label for="upload">Add files</label>
-    <input type="file" id="upload" name="file" multiple required data-most="{{page.most_bytes}}" data-most-said="{{page.most}}"
+    <label for="upload">{{t("files.add")}}</label>
+    <input type="file" id="upload" name="file" multiple required data-most="{{page.most_bytes}}" data-most-said="{{page.most}}" data-too-large="{{t("files.too_large")}}"
 %   if page.accept:
       accept="{{page.accept}}" aria-describedby="upload-help"
 %   end
     >
   </div>
 %   if page.may_update:
-  <div class="choice"><input type="checkbox" id="replace" name="_replace" value="1"><label for="replace">Replace files of the same name</label></div>
+  <div class="choice"><input type="checkbox" id="replace" name="_replace" value="1"><label for="replace">{{t("files.replace")}}</label></div>
 %   end
-  <button class="button solid"><svg class="icon" aria-hidden="true"><use href="{{static('icon.svg')}}#upload"/></svg> Upload</button>
+  <button class="button solid"><svg class="icon" aria-hidden="true"><use href="{{static('icon.svg')}}#upload"/></svg> {{t("files.upload")}}</button>
 %   if page.accept:
-  <p class="help" id="upload-help">Accepted here: {{page.accepted}}</p>
+  <p class="help" id="upload-help">{{!t.html("files.accepted", kinds=page.accepted)}}</p>
 %   end
 </form>
 % end
 % if page.entries:
 <table class="listing">
-  <caption class="visually-hidden">Files in {{page.title}}</caption>
-  <thead><tr><th scope="col">Name</th><th scope="col" class="num">Size</th><th scope="col">Modified</th>
+  <caption class="visually-hidden">{{t("files.caption", folder=page.title)}}</caption>
+  <thead><tr><th scope="col">{{t("files.name")}}</th><th scope="col" class="num">{{t("files.size")}}</th><th scope="col">{{t("files.modified")}}</th>
 %   if may_delete:
-    <th scope="col"><span class="visually-hidden">Actions</span></th>
+    <th scope="col"><span class="visually-hidden">{{t("files.actions")}}</span></th>
 %   end
   </tr></thead>
   <tbody>
 %   for entry in page.entries:
-%     kind = "folder" if entry.is_folder else kinds.get(entry.name.rpartition(".")[2].lower(), "file")
     <tr>
-      <th scope="row"><a href="{{entry.href}}"><svg class="icon {{kind}}" aria-hidden="true"><use href="{{static('icon.svg')}}#{{kind}}"/></svg><bdi>{{entry.name}}</bdi><span class="visually-hidden">{{", folder" if entry.is_folder else ""}}</span></a></th>
+      <th scope="row"><a href="{{entry.href}}"><svg class="icon {{entry.kind}}" aria-hidden="true"><use href="{{static('icon.svg')}}#{{entry.kind}}"/></svg><bdi>{{entry.name}}</bdi><span class="visually-hidden">{{t("files.is_folder") if entry.is_folder else ""}}</span></a></th>
       <td class="num">{{entry.size}}</td>
       <td class="when">\\
 %       if entry.modified_iso:
@@ -69,12 +57,12 @@ may_delete = any([entry.may_delete for entry in page.entries])
   </tbody>
 </table>
 % elif page.is_drop_box:
-<p class="help">You can put files in here. You cannot see what is in this folder.</p>
+<p class="help">{{t("files.drop_box")}}</p>
 % else:
 <div class="empty">
-  <p><strong>This folder is empty.</strong></p>
+  <p><strong>{{t("files.empty")}}</strong></p>
 %   if page.may_create:
-  <p>Choose files above to add the first ones.</p>
+  <p>{{t("files.first")}}</p>
 %   end
 </div>
 % end
@@ -82,5 +70,5 @@ may_delete = any([entry.may_delete for entry in page.entries])
 <div class="under"><p class="count">{{page.count}}</p></div>
 % end
 % if page.next_href:
-<nav class="pager" aria-label="Pages"><a class="button" href="{{page.next_href}}" rel="next">More files</a></nav>
+<nav class="pager" aria-label="{{t("table.pages")}}"><a class="button" href="{{page.next_href}}" rel="next">{{t("files.more")}}</a></nav>
 % end

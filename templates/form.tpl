@@ -1,4 +1,4 @@
-% rebase('layout.tpl', title=("Error: " if page.errors else "") + title)
+% rebase('layout.tpl', title=t("errors.title", title=title) if page.errors else title)
 <div class="narrow">
 <div class="head"><div>
   <h1><bdi>{{page.title}}</bdi></h1>
@@ -28,7 +28,7 @@
 <input type="hidden" name="_shown" value="{{page.shown}}">
 % end
 % if any([field.required for field in page.fields]):
-  <p class="help legend"><span class="must" aria-hidden="true">*</span> Fields with a star are required.</p>
+  <p class="help legend"><span class="must" aria-hidden="true">*</span> {{t("form.star")}}</p>
 % end
 % for field in page.fields:
 %   include('_field.tpl', field=field)

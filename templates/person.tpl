@@ -7,11 +7,11 @@
 %   if page.may_link and not page.suspended:
     <form method="post" action="{{page.link_action}}">
 % include('_token.tpl')
-      <button class="button">New sign-in link</button>
+      <button class="button">{{t("person.new_link")}}</button>
     </form>
 %   end
 %   if page.edit_href:
-    <a class="button" href="{{page.edit_href}}">Edit</a>
+    <a class="button" href="{{page.edit_href}}">{{t("record.edit")}}</a>
 %   end
 %   if page.delete_action:
 %     include('_delete.tpl', action=page.delete_action, what=page.title)
@@ -20,33 +20,33 @@
 % end
 </div>
 % if page.suspended:
-<div class="notice bad"><p>Suspended: cannot sign in, and no token works. To let this person in again, press Edit and take the mark away.</p></div>
+<div class="notice bad"><p>{{t("person.suspended")}}</p></div>
 % end
 % include('_facts.tpl', fields=page.fields)
 <section>
-  <h2>Signed in</h2>
+  <h2>{{t("me.signed_in")}}</h2>
 % if page.sessions:
   <ul class="plain">
 %   for one in page.sessions:
-    <li>since {{one.created_at}}{{", last seen " + one.used_at if one.used_at else ""}}</li>
+    <li>{{t("me.since_seen", since=one.created_at, seen=one.used_at) if one.used_at else t("me.since", since=one.created_at)}}</li>
 %   end
   </ul>
 %   if page.may_link and page.reached:
   <form method="post" action="{{page.out_action}}">
 % include('_token.tpl')
-    <button class="button small">Sign out everywhere</button>
+    <button class="button small">{{t("person.sign_out")}}</button>
   </form>
 %   end
 % else:
-  <p class="note">Nowhere at the moment.</p>
+  <p class="note">{{t("person.nowhere")}}</p>
 % end
 </section>
 % if page.tokens:
 <section>
-  <h2>Tokens</h2>
+  <h2>{{t("me.tokens")}}</h2>
   <ul class="plain">
 %   for one in page.tokens:
-    <li><bdi>{{one.text or "without a label"}}</bdi> <span class="note">since {{one.issued_at}}, until {{one.expires_at}}{{", last used " + one.used_at if one.used_at else ", never used"}}</span></li>
+    <li><bdi>{{one.text or t("me.no_label")}}</bdi> <span class="note">{{t("person.token_used", since=one.issued_at, until=one.expires_at, used=one.used_at) if one.used_at else t("person.token_unused", since=one.issued_at, until=one.expires_at)}}</span></li>
 %   end
   </ul>
 </section>
@@ -58,4 +58,4 @@
 %   end
 </dl>
 % end
-<p class="back"><a href="{{page.back_href}}">← Back to the list</a></p>
+<p class="back"><a href="{{page.back_href}}">{{t("record.back")}}</a></p>

@@ -5,7 +5,7 @@
 % if page.edit_href or page.delete_action:
   <div class="tools">
 %   if page.edit_href:
-    <a class="button" href="{{page.edit_href}}">Edit</a>
+    <a class="button" href="{{page.edit_href}}">{{t("record.edit")}}</a>
 %   end
 %   if page.delete_action:
 %     include('_delete.tpl', action=page.delete_action, what=page.title)
@@ -22,5 +22,5 @@
 </dl>
 % end
 % if page.back_href:
-<p class="back"><a href="{{page.back_href}}">← Back to the list</a></p>
+<p class="back"><a href="{{page.back_href}}">{{t("record.back")}}</a></p>
 % end

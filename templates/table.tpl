@@ -25,11 +25,11 @@ narrowed = page.search or any(chosen)
 %     include('_field.tpl', field=field)
 %   end
 %   if page.search is not None:
-  <div class="field search"><label for="table-search">Search</label><input type="search" id="table-search" name="_q" value="{{page.search}}" dir="auto"></div>
+  <div class="field search"><label for="table-search">{{t("table.search")}}</label><input type="search" id="table-search" name="_q" value="{{page.search}}" dir="auto"></div>
 %   end
-  <button class="button">Show</button>
+  <button class="button">{{t("table.show")}}</button>
 %   if narrowed:
-  <a class="button" href="{{page.action}}">Clear</a>
+  <a class="button" href="{{page.action}}">{{t("table.clear")}}</a>
 %   end
 </form>
 % end
@@ -59,23 +59,23 @@ narrowed = page.search or any(chosen)
 </div>
 % else:
 <div class="empty">
-  <p>{{page.empty or "Nothing to show."}}</p>
+  <p>{{page.empty}}</p>
 </div>
 % end
 <div class="under">
   <p class="count">{{page.count}}</p>
 % if page.first_href or page.next_href:
-  <nav class="pager" aria-label="Pages">
+  <nav class="pager" aria-label="{{t("table.pages")}}">
 %   if page.first_href:
-    <a class="button small" href="{{page.first_href}}" rel="first">First page</a>
+    <a class="button small" href="{{page.first_href}}" rel="first">{{t("table.first")}}</a>
 %   end
 %   if page.next_href:
-    <a class="button small" href="{{page.next_href}}" rel="next">Next page</a>
+    <a class="button small" href="{{page.next_href}}" rel="next">{{t("table.next")}}</a>
 %   end
   </nav>
 % end
 % if page.formats:
-  <p class="formats"><span>Also as</span>
+  <p class="formats"><span>{{t("table.formats")}}</span>
 % for ending, href in page.formats.items():
     <a href="{{href}}">{{ending}}</a>
 % end

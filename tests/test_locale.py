@@ -38,13 +38,16 @@ def test_what_is_no_number_is_refused_in_words(text: str) -> None:
 
 
 def test_a_number_that_could_be_two_is_refused_with_both_readings() -> None:
-    read = Locale("de").read_number("1.234")
+    read = Locale("de", words="en").read_number("1.234")
     assert isinstance(read, Unread)
     assert read.reason == "could be two numbers: write 1234 or 1,234"
+    read = Locale("de").read_number("1.234")
+    assert isinstance(read, Unread)
+    assert read.reason == "könnte zwei Zahlen bedeuten: Schreiben Sie 1234 oder 1,234"
     assert Locale("de").read_number("1.234", whole=True) == 1234  # of a whole number it could be only one
     assert Locale("en").read_number("1,000", whole=True) == 1000
     for lang, text in (("en", "1.000"), ("de", "1,000"), ("fr", "20,000")):  # nobody writes a whole number so to mean 1
-        read = Locale(lang).read_number(text, whole=True)
+        read = Locale(lang, words="en").read_number(text, whole=True)
         assert isinstance(read, Unread)
         assert read.reason == f"could be two numbers: write {text[:-4]}000 or {text[:-4]}"
 
