@@ -879,7 +879,7 @@ def starter_with(folder: Path, *pieces: Mapping[str, Any]) -> None:
 def test_a_later_sign_in_link_of_the_administrator_works(
     running: Server, run_pyz: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
-    command = re.findall(r"`python3 app\.pyz (auth people [^`]+)`", section("people-and-sign-in", "Signing in"))[0]
+    command = re.findall(r"`python3 app\.pyz (auth people [^`]+)`", section("people", "Signing in"))[0]
     done = run_pyz(running.folder, *shlex.split(command))
     assert done.returncode == 0, done.stderr
     visitor = Visitor(running.base_url)
