@@ -2153,6 +2153,9 @@ class Job(Configured, ABC):
     def run(self, app: Any, stop: threading.Event) -> None:
         """Does what is due and returns, soon once `stop` is set. `app` is the open App."""
 
+    def end(self, app: Any) -> None:
+        """What else is to be done when the server stops, in a few seconds; the App is open still."""
+
 
 class Channel(Extension, ABC):
     """A way on which notices leave the site. One thread at a time uses it, and closes it after each round of notices."""
@@ -8345,7 +8348,9 @@ def _extensions_of(module: ModuleType, path: Path) -> list[type[Extension]]:
 # defines: Audit Replay audit_store stores Builder Health Office Flow App
 
 _BUILT_IN = {f"admin/{name}": name.capitalize() for name in ("people", "audit", "tokens", "sessions", "metrics")}  # titles
-_BESIDE_TABLES = {"_audit": ("at", "subject", "resource", "record"), "_requests": ("at",)}  # with what is asked of each
+_BESIDE_TABLES: Mapping[str, tuple[str, ...]] = {
+    "_audit": ("at", "subject", "resource", "record"), "_requests": ("at",), "_seals": (),
+}  # with what is asked of each  # fmt: skip
 _STATE_TABLES: Mapping[str, tuple[str, ...]] = {
     "_tokens": ("expires_at", "revoked_at", "subject"), "_sessions": ("expires_at", "subject"),
     "_links": ("expires_at",), "_settings": (), PASSWORDS: (),
@@ -9163,11 +9168,11 @@ class App:
             self._jobs.start()
 
     def close(self) -> None:
+        if "refusals" in vars(self.office):
+            self.office.refusals.flush()
         if self._jobs:
             self._jobs.stop()
             self._jobs = None
-        if "refusals" in vars(self.office):
-            self.office.refusals.flush()
         for provider in (*self.providers.values(), *self.statics):
             provider.close()
 

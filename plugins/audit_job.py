@@ -13,7 +13,7 @@ from app import CONVERTERS, Action, Caller, Condition, Delete, Query, Records, S
 # ==== 1. AUDITS ==================================================================================================
 # Entries that are older than `keep` and than the last good backup are removed, a few at a time. Their keys sort by time, so
 # that no provider has to look at others.
-# uses: VALUES CONFIG CONTRACTS plugin:backup_job plugin:clock_watch plugin:locale
+# uses: VALUES CONFIG CONTRACTS plugin:backup_job plugin:clock_watch plugin:locale plugin:seals
 # defines: Job:audit Audits
 
 _BATCH = 500  # entries a commit, which takes some milliseconds
@@ -52,26 +52,31 @@ class Audits(app.Job):
         if plugin("clock_watch").watch(site).look(now):
             return
         before = min(now - self.options["keep"], float(good_at) - _MARGIN_S)
-        removed = sum(self._prune(records, before, stop) for records in _backed_up(site, row.value if row else {}))
+        kept = {id(records) for records in _backed_up(site, row.value if row else {})}
+        removed = sum(self._prune(one, before, stop) for one in plugin("seals").stores_of(site) if id(one.records) in kept)
         if removed:
             entry = site.audit.entry(Caller("job:audit"), "job", new_id(now), "admin/audit", Action.DELETE)
             site.audit.best_effort(entry | {"after": {"entries": removed, "older_than": rfc3339(before)}})
 
-    def _prune(self, records: Records, before: float, stop: threading.Event) -> int:
-        """Remove the entries of an earlier time from where one provider keeps them; returns how many. Damaged ones, which
-        no backup has, stay."""
+    def _prune(self, chained: Any, before: float, stop: threading.Event) -> int:
+        """Remove the entries of an earlier time from where one provider keeps them, and their seals; returns how many.
+        Damaged ones, which no backup has, stay."""
+        records: Records = chained.records
         size, last, removed = min(_BATCH, records.most_writes or _BATCH), "", 0
         end = f"{int(before * 1000):012x}"  # of a UUIDv7, which begins with its milliseconds
         while not stop.is_set():
             where = (Condition("id", "lt", end), *([Condition("id", "gt", last)] if last else []))
             page = records.find(Query("_audit", where, ("id",), size))
             old: list[Write] = [Delete("_audit", one.key, one.version) for one in page.items if _is_before(one, before)]
+            if old and not removed:
+                chained.begin_pruning(end)
             records.commit(old)
             removed += len(old)
             if page.next is None:
                 break
             last = page.items[-1].key
             stop.wait(_PAUSE_S)
+        chained.forget(stop)
         return removed
 
 

@@ -522,7 +522,8 @@ class Backup:
         except Unsupported:
             tables = sorted(known)
         found: Value = {}
-        tables = sorted(tables, key=lambda table: table != "_requests")  # first: no answer is kept without what it is about
+        first = ("_requests", "_seals")  # no answer is kept without what it is about, and no seal without its entries
+        tables = sorted(tables, key=lambda table: table not in first)
         for number, table in enumerate(tables):
             tally = plugin("copy").Tally()
             with (self._drawn / f"{name}.{number}.jsonl").open("wb") as file:

@@ -66,6 +66,8 @@ class Jobs:
         for run in list(self._runs.values()):
             run.thread.join(max(ends_at - time.monotonic(), 0))
         if self._descriptor >= 0:
+            self._end_jobs()
+        if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
 
@@ -99,6 +101,17 @@ class Jobs:
         if not run.thread.is_alive():
             del self._runs[job]
             self._due[job] = self._clock() + job.every_s
+
+    def _end_jobs(self) -> None:
+        """What jobs do at a stop, but for those that another node runs, and for one that is still at work."""
+        is_first = self._clock() < self._leased_until
+        for job in self._due:
+            is_over = job not in self._runs or not self._runs[job].thread.is_alive()
+            if is_over and (is_first or job.scope != "site"):
+                try:
+                    job.end(self._app)
+                except AppError as error:
+                    LOG.error("the job %s failed at the end: %s", job.kind, error.with_hint)
 
     def _stop_runs(self, jobs: Sequence[Job]) -> None:
         for run in [self._runs[job] for job in jobs if job in self._runs]:
