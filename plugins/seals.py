@@ -290,7 +290,7 @@ def stores_of(site: Any) -> Iterator[Chain]:
 # ==== 2. SEALING =================================================================================================
 # Entries are sealed in the order of their ids, which is that of time. One that comes late (its commit was slow, or the clock
 # of its node is behind) is found by a longer look back, once an hour, and sealed in a block of its own.
-# uses: ERRORS VALUES CONTRACTS SEALS plugin:archives plugin:clock_watch
+# uses: ERRORS VALUES CONFIG CONTRACTS SEALS plugin:archives plugin:clock_watch plugin:locale
 # defines: Job:sealing Sealing
 
 _MARGIN_S = 10.0  # entries that are younger may not be committed yet
@@ -319,6 +319,7 @@ class Sealing(Job):
     def __init__(self, options: Mapping[str, Any], config: Config, monotonic: Clock = time.monotonic) -> None:
         super().__init__(options, config)
         self._monotonic, self._looks = monotonic, dict[str, _Look]()
+        self._told: dict[str, str] = {}  # what was wrong with each provider
 
     def run(self, site: Any, stop: threading.Event) -> None:
         """One provider that fails keeps no other from being sealed; the first failure is raised in the end."""
@@ -343,8 +344,10 @@ class Sealing(Job):
             try:
                 with suppress(Conflict, StorageFull):  # another node is at it, or there is no room, which is told elsewhere
                     self._looks[one.name] = self._seal(site, one, stop, margin_s)
+                self._told.pop(one.name, None)
             except AppError as error:
-                failures.append(error)
+                failures += [error] if self._told.get(one.name) != error.message else []  # which is logged once
+                self._told[one.name] = error.message
         if failures:
             raise failures[0]
 
@@ -414,15 +417,15 @@ class Sealing(Job):
     def _late(self, chained: Chain, since: str, until: str) -> Iterator[Record]:
         """The entries between two ids that are in no seal."""
         with TemporaryDirectory() as folder:
-            known = plugin("archives").Sorted(Path(folder) / "known")
+            sorted_ids = plugin("archives").Sorted(Path(folder) / "ids")
             for seal in chained.seals(newest_first=True):
                 if seal.text("at") < rfc3339(_time_of(since) - _DEEP_S):
                     break
                 for key, _ in seal.members:
                     if since <= key < until:
-                        known.add(key)
+                        sorted_ids.add(key)
             where = [Condition("id", "gte", since), Condition("id", "lt", until)]
-            for entry, rows in _joined(_entries(chained, where), iter(known)):
+            for entry, rows in _joined(_entries(chained, where), iter(sorted_ids)):
                 if entry and not rows:
                     yield entry
 
@@ -461,7 +464,7 @@ def _joined(entries: Iterator[Record], rows: Iterator[Any]) -> Iterator[tuple[Re
 
 # ==== 3. VERIFYING ===============================================================================================
 # All seals and all entries of a provider, side by side by their ids: what does not fit lies on the disk meanwhile.
-# uses: ERRORS VALUES SEALS SEALING plugin:archives plugin:copy
+# uses: ERRORS VALUES CONTRACTS SEALS SEALING plugin:archives plugin:copy
 # defines: Command:info_audit Finding verify InfoAudit
 
 _MOST_FAULTS = 100  # of a provider, that are named
@@ -499,9 +502,9 @@ def verify(chained: Chain, step: Any = lambda done: None) -> Finding:
         found.fault("changed", f"{_TABLE}/{_START}", "the row that says where the trail begins is not one of this site's")
         start = Start()
     with TemporaryDirectory() as folder:
-        rows = plugin("archives").Sorted(Path(folder) / "members")
-        last = _look_at_seals(chained, start, found, rows)
-        for entry, sealed in _joined(_entries(chained, ()), iter(rows)):
+        all_members = plugin("archives").Sorted(Path(folder) / "members")
+        last = _look_at_seals(chained, start, found, all_members)
+        for entry, sealed in _joined(_entries(chained, ()), iter(all_members)):
             step(1)
             found.entries += entry is not None
             _look_at_entry(entry, sealed, start, last, found)
@@ -523,8 +526,11 @@ def _look_at_seals(chained: Chain, start: Start, found: Finding, rows: Any) -> S
             found.fault("changed", f"seal {seal.number}", "its signature is wrong")
         if seal.number == head[0] and seal.hash != head[1]:
             found.fault("changed", f"seal {seal.number}", "is not the one that was made here")
-        unproved = [] if (is_signed and seal.value.get("trusts")) or (seal.number, seal.hash) == head else unproved
-        unproved += [seal.number] if is_signed is None and (seal.number, seal.hash) != head else []
+        is_proved = is_signed or (seal.number, seal.hash) == head
+        if is_proved and seal.value.get("trusts"):
+            unproved = []
+        elif not is_proved and is_signed is None:
+            unproved.append(seal.number)
         for key, digest in _members_of(seal):
             rows.add(key, digest, seal.number)
         last, number, hash_ = seal, seal.number, seal.hash
@@ -604,7 +610,7 @@ def _line(one: Finding, *, verified: bool) -> str:
     """One line for people."""
     if not one.sealed_at and not one.counts:
         return f"{one.name}: nothing is sealed yet; a running server does it every minute"
-    told = f"{one.name}: {how_many(one.entries, 'entry').replace('entrys', 'entries')}"
+    told = f"{one.name}: {one.entries:,} {'entry' if one.entries == 1 else 'entries'}"
     told += f", sealed up to {one.sealed_at}, seal {one.seals}" if not verified else f", {how_many(one.seals, 'seal')}"
     if not verified:
         return told

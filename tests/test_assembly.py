@@ -1646,17 +1646,17 @@ def test_what_is_never_made_silently_is_told_by_check_and_made_by_create(tmp_pat
     raw = tomllib.loads(CREATED)
     one = app.App(app.read_config(raw, tmp_path, "app.toml", registry.provider_settings), registry)
     missing = {(fault.pointer, fault.detail.split(":")[0]) for fault in one.inspection.check()}
-    state = {"_audit", "_requests", "_tokens", "_sessions", "_links", "_settings", "_people", "_passwords"}
+    state = {"_audit", "_requests", "_tokens", "_sessions", "_links", "_settings", "_people", "_passwords", "_seals"}
     assert missing == {
         ("forms.leave.table", "provider main has no table leave"),
         ("forms.other.table", "provider beside has no table other"),
         *(("providers.main", f"provider main has no table {table}") for table in state),
-        *(("providers.beside", f"provider beside has no table {table}") for table in ("_audit", "_requests")),
+        *(("providers.beside", f"provider beside has no table {table}") for table in ("_audit", "_requests", "_seals")),
     }
     made, faults = one.inspection.create()
     assert faults == []
     assert set(made) == {f"main: table main-{table}" for table in state | {"leave"}} | {
-        f"beside: table beside-{table}" for table in ("other", "_audit", "_requests")
+        f"beside: table beside-{table}" for table in ("other", "_audit", "_requests", "_seals")
     }
     assert one.inspection.check() == []
     assert one.inspection.create() == ([], [])
