@@ -9,19 +9,21 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
-import test_matrix as matrix
 
 import app
 from app import Delete, Insert, Query, Record, Records, Update
 from tests.sites import Site, Time
-from tests.test_backup_job import FORM, MAIN, made
 from tests.test_commands import Server, Shell
 
 seals: Any = app.plugin("seals")
+matrix: Any = import_module("test_matrix")
+sites_of_jobs: Any = import_module("tests.test_backup_job")
+FORM, MAIN, made = sites_of_jobs.FORM, sites_of_jobs.MAIN, sites_of_jobs.made
 KINDS = ("file", "sql", "postgres", "aws")
 STOP = threading.Event()
 
@@ -362,7 +364,13 @@ def test_a_long_trail_is_sealed_in_blocks_and_each_later_one_costs_by_what_is_ne
     assert (trail.faults(), trail.look().waiting) == ({}, 0)
     read: list[int] = []
     real = trail.records.find
-    monkeypatch.setattr(trail.records, "find", lambda query: read.append(len((page := real(query)).items)) or page)
+
+    def find(query: Query) -> app.Page:
+        page = real(query)
+        read.append(len(page.items))
+        return page
+
+    monkeypatch.setattr(trail.records, "find", find)
     trail.work(3)
     trail.seal()
     assert sum(read) < 20
