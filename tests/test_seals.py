@@ -337,7 +337,7 @@ def test_writers_that_race_with_the_sealing_lose_nothing(trail: Trail) -> None:
     for one in threads:
         one.start()
     try:
-        for _ in range(25):
+        while trail.records.count(Query("_audit")) < 60:
             trail.seal(11)
     finally:
         over.set()
@@ -346,7 +346,6 @@ def test_writers_that_race_with_the_sealing_lose_nothing(trail: Trail) -> None:
     trail.seal(3600)
     found = trail.look()
     assert (found.counts, found.waiting) == ({}, 0)
-    assert found.entries > 50
 
 
 # ---- size
