@@ -6395,19 +6395,18 @@ class Files(Resource):
         return self.blobs.read(blob.path, start, length, if_match=blob.etag)
 
     def _list(self, request: Request, scope: Scope, path: str, parts: Sequence[str]) -> Plan:
-        """The entries of a folder, in path order; the cursor is the last path seen."""
-        no_params(request, ("_size", "_next", "_for"))
+        """The entries of a folder, or with `_q` what fits below it, in path order; the cursor is the last path seen."""
+        no_params(request, ("_size", "_next", "_for", "_q"))
         _check_for(request.params)
-        after = text_cursor(request.params.get("_next", ""))
-        entries, size = self.blobs.scan(path, deep=False, after=after), page_bounds(request.params, default=1000)
+        after, size = text_cursor(request.params.get("_next", "")), page_bounds(request.params, default=1000)
+        names, search = plugin("file_names"), request.params.get("_q", "").strip()
         if request.whole:
-            table = Table(_ENTRY, map(self._entry, entries))
+            table = Table(_ENTRY, map(self._entry, names.entries(self.blobs, path, search, after)))
         else:
-            items = list(islice(entries, size + 1))
-            more = len(items) > size
-            del items[size:]
-            table = paged(_ENTRY, map(self._entry, items), encode_cursor(items[-1].path) if more else None)
-        return plan_of(Response(table=table, template="files.tpl", page=self._page(request, scope, parts)))
+            items, following = names.page(self.blobs, path, search, after, size)
+            table = paged(_ENTRY, map(self._entry, items), following)
+        page = self._page(request, scope, parts) | {"search": search}
+        return plan_of(Response(table=table, template="files.tpl", page=page))
 
     def _entry(self, item: Entry) -> Value:
         """A row of a listing; size, time and etag are None unless it is a file."""

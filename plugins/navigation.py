@@ -174,7 +174,7 @@ class Navigation:
         return self._part(
             "_menu.tpl",
             {
-                "t": places.t, "url": lambda address: f"{prefix}/{address}", "at_home": at_home, "searching": True,
+                "t": places.t, "url": lambda address: f"{prefix}/{address}", "at_home": at_home, "searching": is_searching,
                 "seen": seen, "rest": rest, "own": _linked(prefix, own, in_menu),
                 "own_title": places.titles.get(belongs_to, ""),
             },

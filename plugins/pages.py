@@ -285,12 +285,13 @@ class Pages:
             "action": exchange.url(folder, _list=_list_state(exchange)),
             "accept": media_types.file_input_accept(response.page["accept"]), "accepted": ", ".join(response.page["accept"]),
             "most_bytes": response.page["most_bytes"], "most": exchange.locale.write_size(response.page["most_bytes"]),
-            "entries": [], "next_href": "", "count": "", "stored": (), "refused": (), "pending": (), "waiting": False,
+            "entries": [], "next_href": "", "count": "", "search": None, "here": exchange.url(folder), "stored": (), "refused": (), "pending": (), "waiting": False,
         }  # fmt: skip
         if table:
-            page["entries"] = [_file_entry(exchange, row, may, exchange.locale) for row in table.rows]
-            page["next_href"] = exchange.url(folder, _next=table.next) if table.next else ""
-            page["count"] = "" if exchange.query.get("_next") else _counted_entries(table, exchange.locale.t)
+            page["search"] = search = response.page["search"]
+            page["entries"] = [_file_entry(exchange, row, may, exchange.locale, folder * bool(search)) for row in table.rows]
+            page["next_href"] = exchange.url(folder, _q=search or None, _next=table.next) if table.next else ""
+            page["count"] = "" if search or exchange.query.get("_next") else _counted_entries(table, exchange.locale.t)
         return {**page, **report}
 
     # -- forms and records
@@ -644,7 +645,10 @@ def _meter_row(sample: Value, locale: Locale) -> SimpleNamespace:
     return SimpleNamespace(labels=labels, value=value)
 
 
-def _file_entry(exchange: Exchange, row: Mapping[str, Json], may: Sequence[Action], locale: Locale) -> SimpleNamespace:
+def _file_entry(
+    exchange: Exchange, row: Mapping[str, Json], may: Sequence[Action], locale: Locale, below: str = ""
+) -> SimpleNamespace:
+    """A row of a listing; of what was found `below` a folder the name has the way to it."""
     is_folder, modified, size = row["type"] == "folder", row["modified_at"] or "", ""
     kind = "folder" if is_folder else _ICONS.get(row["name"].rpartition(".")[2].lower(), "file")
     if row["type"] == "unreadable":
@@ -652,7 +656,8 @@ def _file_entry(exchange: Exchange, row: Mapping[str, Json], may: Sequence[Actio
     elif row["size_bytes"] is not None:
         size = locale.write_size(row["size_bytes"])
     return SimpleNamespace(
-        name=row["name"], href=exchange.url(row["address"] + ("/" if is_folder else "")), is_folder=is_folder, kind=kind,
+        name="/".join(split_path(row["address"].removeprefix(below))) if below else row["name"],
+        href=exchange.url(row["address"] + ("/" if is_folder else "")), is_folder=is_folder, kind=kind,
         size=size, modified=locale.write_date_time(modified), modified_iso=modified,
         may_delete=row["type"] == "file" and Action.DELETE in may,
         delete_href=exchange.url(row["address"], _method="DELETE", _list=_list_state(exchange)),

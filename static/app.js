@@ -56,14 +56,25 @@ if (upload) {
   });
 }
 
-// An open question closes with Escape or a click elsewhere.
+// An open question, or menu of the top bar, closes with Escape or a click elsewhere.
 const closeQuestions = (except) => {
-  for (const open of document.querySelectorAll("details.confirm[open]")) if (open !== except) open.open = false;
+  for (const open of document.querySelectorAll("details:is(.confirm, .more)[open]")) if (open !== except) open.open = false;
 };
-document.addEventListener("click", (event) => closeQuestions(event.target.closest("details.confirm")));
+document.addEventListener("click", (event) => closeQuestions(event.target.closest("details:is(.confirm, .more)")));
 document.addEventListener("keydown", (event) => {
-  const open = event.key === "Escape" && document.querySelector("details.confirm[open]");
+  const open = event.key === "Escape" && document.querySelector("details:is(.confirm, .more, .opener)[open]");
   if (open) { open.open = false; open.querySelector("summary").focus(); }
+});
+
+// The key / leads to the search, unless one is typing.
+const search = document.querySelector("[data-search]");
+document.addEventListener("keydown", (event) => {
+  const typing = event.target.closest("input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable]");
+  if (!search || event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || event.isComposing || typing) return;
+  event.preventDefault();
+  if (!search.offsetParent) document.querySelector("details.opener").open = true;
+  search.focus();
+  search.select();
 });
 
 // A page that answers with faults puts the reader at their summary.

@@ -6,8 +6,17 @@
   <p class="note">{{page.note}}</p>
 % end
 </div></div>
+% if page.search is not None:
+<form class="filter" method="get" action="{{page.here}}" role="search" aria-label="{{page.title}}">
+  <div class="field search"><label for="names">{{t("files.search")}}</label><input type="search" id="names" name="_q" value="{{page.search}}" dir="auto"></div>
+  <button class="button">{{t("table.show")}}</button>
+%   if page.search:
+  <a class="button" href="{{page.here}}">{{t("table.clear")}}</a>
+%   end
+</form>
+% end
 % include('_uploaded.tpl')
-% if page.may_create:
+% if page.may_create and not page.search:
 <form class="upload" method="post" action="{{page.action}}" enctype="multipart/form-data" data-drop>
 %   include('_token.tpl')
   <div class="pick">
@@ -58,6 +67,8 @@
 </table>
 % elif page.is_drop_box:
 <p class="help">{{t("files.drop_box")}}</p>
+% elif page.search:
+<div class="empty"><p>{{t("table.nothing_fits")}}</p></div>
 % else:
 <div class="empty">
   <p><strong>{{t("files.empty")}}</strong></p>

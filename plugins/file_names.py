@@ -1,0 +1,61 @@
+"""The entries of a folder, or with `_q` all below it whose names have a text in them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from itertools import islice
+
+from app import Blobs, Clock, Entry, Folder, Unsupported, encode_cursor, fold_case
+
+# ==== 1. NAMES ===================================================================================================
+# A search looks at each name below a folder. A page of it ends when its time is over, however little it has found, and the
+# next one goes on from there; so no share is too large for it, and none keeps the server busy for long.
+# uses: ERRORS VALUES CONTRACTS RESOURCES PROVIDERS
+# defines: SEARCH_S entries page
+
+SEARCH_S = 1.0  # for a page of a search
+_LOOKED_AT_ONCE = 100  # names between two looks at the clock
+
+
+def entries(blobs: Blobs, path: str, search: str, after: str = "") -> Iterator[Entry]:
+    """All of them, in path order after `after`."""
+    if not search:
+        return blobs.scan(path, deep=False, after=after)
+    return (entry for entry, _ in _found(blobs, path, search, after) if entry)
+
+
+def page(
+    blobs: Blobs, path: str, search: str, after: str, size: int, clock: Clock = time.monotonic
+) -> tuple[list[Entry], str | None]:
+    """At most `size` of them, and the cursor of the page after; None on the last one."""
+    if not search:
+        items = list(islice(blobs.scan(path, deep=False, after=after), size + 1))
+        return items[:size], encode_cursor(items[size - 1].path) if len(items) > size else None
+    found: list[Entry] = []
+    until = clock() + SEARCH_S
+    for number, (entry, place) in enumerate(_found(blobs, path, search, after), 1):
+        if entry and len(found) == size:
+            return found, encode_cursor(after)
+        if entry:
+            found.append(entry)
+        after = place
+        if number % _LOOKED_AT_ONCE == 0 and clock() > until:
+            return found, encode_cursor(after)
+    return found, None
+
+
+def _found(blobs: Blobs, path: str, search: str, after: str) -> Iterator[tuple[Entry | None, str]]:
+    """Everything below a folder, with the place in its order from which the search goes on; None for what does not fit. A
+    folder comes before what is in it."""
+    if not blobs.lists:
+        raise Unsupported("this share cannot be searched: the place where it is kept has no lists")
+    wanted, inside, last = fold_case(search), len(path) + 1 if path else 0, f"{after}/"
+    for entry in blobs.scan(path, deep=True, after=after):
+        at = inside
+        while (at := entry.path.find("/", at) + 1) > 0:
+            folder = entry.path[: at - 1]
+            if not last.startswith(f"{folder}/") and wanted in fold_case(folder.rpartition("/")[2]):
+                yield Folder(folder), f"{folder}/"
+        last = f"{entry.path}/"
+        yield (entry if wanted in fold_case(entry.path.rpartition("/")[2]) else None), entry.path

@@ -1,0 +1,261 @@
+"""/search: what there is of a name or a text, among the resources, their records and the names of files."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any, ClassVar, cast
+from urllib.parse import quote, unquote
+from weakref import WeakKeyDictionary
+
+from app import (
+    LOG,
+    Action,
+    Answer,
+    App,
+    AppError,
+    Asked,
+    BadRequest,
+    Caller,
+    Exchange,
+    Files,
+    Forbidden,
+    Form,
+    Host,
+    HttpRunner,
+    Json,
+    Provider,
+    Record,
+    Request,
+    Resource,
+    Response,
+    Route,
+    Unsupported,
+    Value,
+    fold_case,
+    json_answer,
+    plugin,
+)
+
+# ==== 1. SEARCH ==================================================================================================
+# Each resource is asked for what fits as its own list is, by the same caller. The providers are asked at the same time, and
+# all together have so long; what has not answered by then is named, and does not keep the rest waiting.
+# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES ASSEMBLY plugin:pages
+# defines: Route:search Search
+
+_LONGEST = 200  # characters of what is searched for
+_HITS = 5  # of a resource
+_RESOURCES = 50  # that are found by their names
+_TIME_S = 2.0  # for everything
+_AT_ONCE = 4  # searches in a provider, of a process: so many threads may be left waiting for one that does not answer
+_LETTERS = 90  # of the text around what was found
+_lanes: WeakKeyDictionary[Provider, threading.BoundedSemaphore] = WeakKeyDictionary()
+
+
+class _Task:
+    """What is asked of one resource, and what it answered. A thread that comes too late sets it too, when nobody looks."""
+
+    def __init__(self, address: str, resource: Resource) -> None:
+        self.address, self.resource = address, resource  # the address is that of the list
+        self.hits: list[Value] = []
+        self.has_more = self.is_done = False
+
+
+class Search(Route):
+    """Whoever may open something may search in it."""
+
+    kind = "search"
+    paths: ClassVar[Mapping[str, str]] = {"/search": "GET"}
+
+    def answer(self, asked: Asked, host: Host) -> Answer:
+        exchange, site = cast(Exchange, asked), cast(App, host)
+        text = _wanted(exchange)
+        home = host.handle(_request(exchange, "", {}))
+        exchange.subject = home.caller.subject
+        places = plugin("pages").pages_of(exchange).way(exchange).places(exchange, home.caller)
+        found = _named(cast(Value, home.data)["resources"], places, text) if text else []
+        tasks = _tasks(site, home.caller) if text else []
+        _run(tasks, lambda task: _ask(exchange, site, task, text), time.monotonic() + _TIME_S)
+        if not exchange.page:
+            return json_answer(200, _as_data(text, found, tasks, places))
+        page = {"text": text, **_as_page(exchange, text, found, tasks, places)}
+        pages, title = plugin("pages"), exchange.locale.t("search.title")
+        body = pages.pages_of(exchange).render(exchange, "search.tpl", title, page, caller=home.caller)
+        return cast(Answer, pages.page_answer(200, body))
+
+
+def _wanted(exchange: Exchange) -> str:
+    for name in exchange.query:
+        if name != "q":
+            raise BadRequest(f"{name} is no parameter here: write q")
+    text = " ".join(exchange.query.get("q", "").split())
+    if len(text) > _LONGEST:
+        raise BadRequest(f"q is too long: at most {_LONGEST} characters are searched for")
+    return text
+
+
+def _request(exchange: Exchange, address: str, params: Mapping[str, str]) -> Request:
+    kind, _, rest = address.partition("/")
+    name, *path = rest.split("/")
+    return Request(
+        id=exchange.id, action=Action.READ, resource=f"{kind}/{name}" if name else kind, path=tuple(path), params=params,
+        door=HttpRunner.kind, credential=exchange.credential, languages=exchange.languages,
+    )  # fmt: skip
+
+
+# ---- resources, by their names
+
+
+def _named(resources: Sequence[Mapping[str, str]], places: Any, text: str) -> list[Value]:
+    """Those with every word in their title, name or note; those whose title begins with it come first."""
+    wanted, found = fold_case(text).split(), []
+    for one in resources:
+        title = str(places.titles.get(one["address"], one["title"]))
+        words = fold_case(" ".join([title, one["address"].partition("/")[2], one["note"]]))
+        if all(word in words for word in wanted):
+            begins = fold_case(title).startswith(fold_case(text))
+            found.append((not begins, {"kind": "resource", "address": one["address"], "title": title, "text": one["note"]}))
+    return [hit for _, hit in sorted(found, key=lambda pair: pair[0])][:_RESOURCES]
+
+
+# ---- records and files
+
+
+def _tasks(site: App, caller: Caller) -> list[_Task]:
+    """What can be searched by this caller: the lists of records, and the shares."""
+    found = []
+    for address, one in site.resources.items():
+        where = getattr(one, "records_at", "") if isinstance(one, Form) else address if isinstance(one, Files) else ""
+        if where and caller.may(Action.READ, where):
+            found.append(_Task(where, one))
+    return found
+
+
+def _run(tasks: Sequence[_Task], ask: Callable[[_Task], None], until: float) -> None:
+    """Ask for all of them, each provider in a thread of its own, and wait until then at most."""
+    by_provider: dict[Provider, list[_Task]] = {}
+    for task in tasks:
+        by_provider.setdefault(task.resource.providers[0], []).append(task)
+
+    def work(provider: Provider, own: Sequence[_Task]) -> None:
+        lane = _lanes.setdefault(provider, threading.BoundedSemaphore(_AT_ONCE))
+        if not lane.acquire(timeout=max(0.0, until - time.monotonic())):
+            return
+        try:
+            for task in own:
+                if time.monotonic() < until:
+                    ask(task)
+        finally:
+            lane.release()
+
+    threads = [threading.Thread(target=work, args=pair, daemon=True) for pair in by_provider.items()]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, until - time.monotonic()))
+
+
+def _ask(exchange: Exchange, site: App, task: _Task, text: str) -> None:
+    """Ask one resource. What fails is not done; whoever runs the site finds it in the log."""
+    request = _request(exchange, task.address, {"_q": text, "_size": str(_HITS)})
+    try:
+        response = site.handle(request)
+        task.hits = list(_hits(site, request, task, response, text))
+        task.has_more = response.table is not None and response.table.next is not None
+        task.is_done = True
+    except Forbidden:
+        task.is_done = True
+    except Unsupported:
+        pass  # it has no lists
+    except AppError as error:
+        LOG.info("request %s: %s could not be searched: %s", exchange.id, task.address, error.message)
+    except Exception:
+        LOG.exception("request %s: the search in %s failed", exchange.id, task.address)
+
+
+def _hits(site: App, request: Request, task: _Task, response: Response, text: str) -> Iterator[Value]:
+    if response.table is None:
+        return
+    form = site.languages.read_by(task.resource, request, response.caller) if isinstance(task.resource, Form) else None
+    for row in response.table.rows:
+        if form is None:
+            is_folder = row["type"] == "folder"
+            address = row["address"] + ("/" if is_folder else "")
+            yield {"kind": "folder" if is_folder else "file", "address": address, "title": row["name"], "text": ""}
+            continue
+        title = form.called(Record(row["id"], row["version"], dict(row)))
+        address = f"{task.address}/{quote(row['id'], safe='')}"
+        yield {"kind": "record", "address": address, "title": title, "text": _around(response, row, title, text)}
+
+
+def _around(response: Response, row: Mapping[str, Json], title: str, text: str) -> str:
+    """The field in which it was found, with what stands around it; "" if the title shows it."""
+    wanted = fold_case(text)
+    if wanted in fold_case(title):
+        return ""
+    for column in cast(Any, response.table).columns:
+        value = row[column.name]
+        if isinstance(value, str) and (at := fold_case(value).find(wanted)) >= 0:
+            start = max(0, at - _LETTERS // 3)
+            piece = " ".join(value[start : start + _LETTERS].split())
+            more = "…" if start + _LETTERS < len(value) else ""
+            return f"{column.title}: {'…' if start else ''}{piece}{more}"
+    return ""
+
+
+# ---- what is answered
+
+
+def _place(places: Any, hit: Mapping[str, Json]) -> list[Value]:
+    """The way to a hit, from the app that holds it down to the list or folder that it is in."""
+    kind, name, *inside = str(hit["address"]).strip("/").split("/")
+    resource = f"{kind}/{name}"
+    above = [*places.holders.get(resource, [])[:1]]
+    way = [{"title": places.titles[one], "address": one} for one in above]
+    if hit["kind"] == "resource":
+        return way
+    way.append({"title": places.titles.get(resource, name), "address": resource})
+    for at in range(1, len(inside) if kind == "files" else 0):
+        way.append({"title": unquote(inside[at - 1]), "address": "/".join([resource, *inside[:at]]) + "/"})
+    return way
+
+
+def _as_data(text: str, found: Sequence[Value], tasks: Sequence[_Task], places: Any) -> Value:
+    hits = [*found, *(hit for task in tasks for hit in task.hits)]
+    return {
+        "q": text,
+        "items": [hit | {"place": _place(places, hit)} for hit in hits],
+        "more": [f"{task.address}?_q={quote(text)}" for task in tasks if task.has_more],
+        "unsearched": [task.address for task in tasks if not task.is_done],
+    }
+
+
+def _as_page(
+    exchange: Exchange, text: str, found: Sequence[Value], tasks: Sequence[_Task], places: Any
+) -> Mapping[str, Any]:
+    groups = []
+    if found:
+        links = [_link(exchange, places, hit) for hit in found]
+        groups.append(SimpleNamespace(title="", above=[], hits=links, more_href=""))
+    for task in tasks:
+        resource = "/".join(task.address.split("/")[:2])
+        more = exchange.url(task.address, _q=text) if task.has_more else ""
+        if task.hits or more:
+            place = _place(places, {"kind": "resource", "address": resource})
+            links = [_link(exchange, places, hit, skip=len(place) + 1) for hit in task.hits]
+            title, above = places.titles.get(resource, resource), [str(one["title"]) for one in place]
+            groups.append(SimpleNamespace(title=title, above=above, hits=links, more_href=more))
+    late = [task for task in tasks if not task.is_done]
+    unsearched = [SimpleNamespace(title=_title(places, one), href=exchange.url(one.address, _q=text)) for one in late]
+    return {"groups": groups, "count": sum(len(one.hits) for one in groups), "unsearched": unsearched}
+
+
+def _title(places: Any, task: _Task) -> str:
+    return str(places.titles.get("/".join(task.address.split("/")[:2]), task.resource.title))
+
+
+def _link(exchange: Exchange, places: Any, hit: Mapping[str, Json], skip: int = 0) -> SimpleNamespace:
+    place = [str(one["title"]) for one in _place(places, hit)[skip:]]
+    return SimpleNamespace(title=hit["title"], text=hit["text"], href=exchange.url(str(hit["address"])), place=place)
