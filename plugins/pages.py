@@ -285,7 +285,8 @@ class Pages:
             "action": exchange.url(folder, _list=_list_state(exchange)),
             "accept": media_types.file_input_accept(response.page["accept"]), "accepted": ", ".join(response.page["accept"]),
             "most_bytes": response.page["most_bytes"], "most": exchange.locale.write_size(response.page["most_bytes"]),
-            "entries": [], "next_href": "", "count": "", "search": None, "here": exchange.url(folder), "stored": (), "refused": (), "pending": (), "waiting": False,
+            "entries": [], "next_href": "", "count": "", "search": None, "here": exchange.url(folder),
+            "stored": (), "refused": (), "pending": (), "waiting": False,
         }  # fmt: skip
         if table:
             page["search"] = search = response.page["search"]

@@ -124,13 +124,13 @@ def _named(resources: Sequence[Mapping[str, str]], places: Any, text: str) -> li
 
 
 def _tasks(site: App, caller: Caller) -> list[_Task]:
-    """What can be searched by this caller: the lists of records, and the shares."""
+    """What can be searched by this caller: the lists of records, then the shares."""
     found = []
     for address, one in site.resources.items():
         where = getattr(one, "records_at", "") if isinstance(one, Form) else address if isinstance(one, Files) else ""
         if where and caller.may(Action.READ, where):
             found.append(_Task(where, one))
-    return found
+    return sorted(found, key=lambda task: isinstance(task.resource, Files))
 
 
 def _run(tasks: Sequence[_Task], ask: Callable[[_Task], None], until: float) -> None:
@@ -150,7 +150,7 @@ def _run(tasks: Sequence[_Task], ask: Callable[[_Task], None], until: float) -> 
         finally:
             lane.release()
 
-    threads = [threading.Thread(target=work, args=pair, daemon=True) for pair in by_provider.items()]
+    threads = [threading.Thread(target=work, args=pair, name="search", daemon=True) for pair in by_provider.items()]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -6,15 +6,6 @@
   <p class="note">{{page.note}}</p>
 % end
 </div></div>
-% if page.search is not None:
-<form class="filter" method="get" action="{{page.here}}" role="search" aria-label="{{page.title}}">
-  <div class="field search"><label for="names">{{t("files.search")}}</label><input type="search" id="names" name="_q" value="{{page.search}}" dir="auto"></div>
-  <button class="button">{{t("table.show")}}</button>
-%   if page.search:
-  <a class="button" href="{{page.here}}">{{t("table.clear")}}</a>
-%   end
-</form>
-% end
 % include('_uploaded.tpl')
 % if page.may_create and not page.search:
 <form class="upload" method="post" action="{{page.action}}" enctype="multipart/form-data" data-drop>
@@ -33,6 +24,15 @@
   <button class="button solid"><svg class="icon" aria-hidden="true"><use href="{{static('icon.svg')}}#upload"/></svg> {{t("files.upload")}}</button>
 %   if page.accept:
   <p class="help" id="upload-help">{{!t.html("files.accepted", kinds=page.accepted)}}</p>
+%   end
+</form>
+% end
+% if page.search or (page.search is not None and page.entries):
+<form class="filter" method="get" action="{{page.here}}" role="search" aria-label="{{page.title}}">
+  <div class="field search"><label for="names">{{t("files.search")}}</label><input type="search" id="names" name="_q" value="{{page.search}}" dir="auto"></div>
+  <button class="button">{{t("table.show")}}</button>
+%   if page.search:
+  <a class="button" href="{{page.here}}">{{t("table.clear")}}</a>
 %   end
 </form>
 % end
