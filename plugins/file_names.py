@@ -11,7 +11,7 @@ from app import Blobs, Clock, Entry, Folder, Unsupported, encode_cursor, fold_ca
 # ==== 1. NAMES ===================================================================================================
 # A search looks at each name below a folder. A page of it ends when its time is over, however little it has found, and the
 # next one goes on from there; so no share is too large for it, and none keeps the server busy for long.
-# uses: ERRORS VALUES CONTRACTS RESOURCES PROVIDERS
+# uses: ERRORS VALUES CONTRACTS PROVIDERS
 # defines: SEARCH_S entries page
 
 SEARCH_S = 1.0  # for a page of a search

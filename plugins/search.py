@@ -42,7 +42,7 @@ from app import (
 # ==== 1. SEARCH ==================================================================================================
 # Each resource is asked for what fits as its own list is, by the same caller. The providers are asked at the same time, and
 # all together have so long; what has not answered by then is named, and does not keep the rest waiting.
-# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES ASSEMBLY plugin:pages
+# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES PROVIDERS ASSEMBLY plugin:pages
 # defines: Route:search Search
 
 _LONGEST = 200  # characters of what is searched for
