@@ -1708,7 +1708,7 @@ class _Reader:
 
     def config(self, origin: str) -> Config:
         """Everything app.toml says; the faults are in `faults`."""
-        known = {shape.split(".")[0] for shape in SETTINGS} | set(self.tables)
+        known = {shape.split(".")[0] for shape in SETTINGS} | set(self.tables) | {"i18n"}  # see plugins/translations.py
         for key in [key for key in self.raw if key not in known]:
             self.unknown(key, key, known)
         own = {name: self.build(cls, name, name, self.raw.get(name, {})) for name, cls in _TABLES.items()}
@@ -8533,7 +8533,7 @@ class Builder:
     def __init__(self, config: Config, registry: Registry) -> None:
         self.config, self._kinds = config, registry.of(Provider)  # type: ignore[type-abstract]
         self.languages: Any = plugin("languages").Languages(config)
-        self.faults: list[Fault] = [*config.faults, *self.languages.catalogue.faults()]
+        self.faults: list[Fault] = [*config.faults, *self.languages.faults]
         self.declared = {
             f"{t}/{r.name}": r for t, cls in RESOURCE_CONFIGS.items() for r in config.resources if isinstance(r, cls)
         }
@@ -8677,6 +8677,7 @@ class Builder:
         titles = {one["address"]: one["title"] for one in entries}
         lists: list[Resource] = plugin("admin").lists(state, self.audit_stores(), self.config, titles, self.languages.site)
         self.resources |= {f"admin/{one.name}": one for one in lists}
+        self.languages.learn(self)
 
     def audit_stores(self) -> list[Records]:
         """Each place of audit entries and idempotency records once, the state provider first."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from copy import copy
 from functools import lru_cache
@@ -13,7 +13,7 @@ from app import PEOPLE, AppError, Caller, Config, Records, Request, Resource, is
 
 # ==== 1. LANGUAGES ===============================================================================================
 # The languages that a site has, and for each reader one Locale of them.
-# uses: ERRORS VALUES CONFIG CONTRACTS AUTH plugin:catalogue plugin:locale
+# uses: ERRORS VALUES CONFIG CONTRACTS AUTH plugin:catalogue plugin:locale plugin:translations
 # defines: preferred Languages
 
 _RANGE = re.compile(r"\s*(\*|[A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*)\s*(?:;\s*[qQ]\s*=\s*([01](?:\.[0-9]{0,3})?)\s*)?")
@@ -63,13 +63,18 @@ class Languages:
     def __init__(self, config: Config) -> None:
         self._config = config.site
         self.catalogue = plugin("catalogue").Catalogue(config.folder)
-        own, others = config.site.lang, self.catalogue.languages
+        own, tables = config.site.lang, config.raw.get(plugin("translations").TABLE, {})
+        others = [*self.catalogue.languages, *(tag for tag in tables if tag not in self.catalogue.languages)]
         names = {own.lower(), _primary(own)}
         self.offered = (own, *(one for one in others if one.lower() not in names))
         self.site = plugin("locale").Locale(own, config.site.timezone, self.catalogue, words="en")
         self.people: Records | None = None  # the state provider, where there is one
+        self.faults = [*self.catalogue.faults(), *plugin("translations").faults(config)]
+        self._whole, self._built = config, cast(Any, None)  # the Builder, once it has built
+        self._named: dict[str, Mapping[str, Any]] = {}  # what it built as each language names it
         self._known: tuple[Any, dict[str, tuple[str, str]]] = None, {}  # what people chose, at a mark of their records
         self._made: dict[tuple[str, str], Any] = {}
+        self._translated: dict[str, Mapping[str, str]] = {}  # texts by place and language
         self._read_by: dict[tuple[Resource, Any], Resource] = {}
 
     def of(self, subject: str, accepted: str | None) -> Any:
@@ -89,9 +94,12 @@ class Languages:
 
     def read_by(self, resource: Resource, request: Request, caller: Caller) -> Resource:
         """The resource as it is for who asks: it reads what is typed, and writes what is shown, by the reader's Locale."""
-        if request.languages is None or not hasattr(resource, "locale"):
+        if request.languages is None:
             return resource
         locale = self.of(caller.subject, request.languages)
+        resource = self.shown(locale).get(request.resource, resource)
+        if not hasattr(resource, "locale"):
+            return resource
         found = self._read_by.get((resource, locale))
         if found is None:
             if len(self._read_by) >= _MOST_READ_BY:
@@ -99,6 +107,32 @@ class Languages:
             found = self._read_by[resource, locale] = copy(resource)
             cast(Any, found).locale = locale
         return found
+
+    def learn(self, built: Any) -> None:
+        """Take the resources of a Builder, of which those in other languages are made once they are asked for."""
+        self._built = built
+
+    def shown(self, locale: Any) -> Mapping[str, Any]:
+        """The resources and indexes by address, with titles and notes in a language."""
+        if locale.lang not in self._named:
+            made = plugin("translations").named(self._whole, self._built.resources, self._built.indexes, locale)
+            self._named[locale.lang] = made
+        return self._named[locale.lang]
+
+    def menu(self, entries: Sequence[Mapping[str, str]], locale: Any) -> list[Mapping[str, str]]:
+        """The menu of the site with titles in a language."""
+        titles = {address: one.title for address, one in self.shown(locale).items()}
+        made: list[Mapping[str, str]] = plugin("translations").menu(entries, self._texts(locale), "site", titles)
+        return made
+
+    def text(self, place: str, text: str, locale: Any) -> str:
+        """What stands at a place such as "site.title" in a language, or else the text that app.toml has there."""
+        return self._texts(locale).get(place, text)
+
+    def _texts(self, locale: Any) -> Mapping[str, str]:
+        if locale.lang not in self._translated:
+            self._translated[locale.lang] = plugin("translations").texts_of(self._whole, locale.lang)
+        return self._translated[locale.lang]
 
     def _locale(self, lang: str, zone: str) -> Any:
         found = self._made.get((lang, zone))

@@ -81,9 +81,10 @@ class Navigation:
         return self._places(Caller(grants=caller.grants, ceilings=caller.ceilings), exchange.locale)
 
     def _places_of(self, caller: Caller, locale: Any) -> Places:
-        resources = self._site.resources
-        titles = {address: one.title for address, one in resources.items() if address and caller.opens(address)}
-        menus = {address: self._entries(one.menu, caller) for address, one in self._apps.items() if address in titles}
+        languages = self._site.languages
+        resources = languages.shown(locale)
+        titles = {address: one.title for address, one in resources.items() if "/" in address and caller.opens(address)}
+        menus = {address: self._entries(resources[address].menu, caller) for address in self._apps if address in titles}
         holders: dict[str, list[str]] = {}
         for address in menus:
             held = [entry.address for entry in menus[address]]
@@ -94,7 +95,7 @@ class Navigation:
             menus[_ADMIN], titles[_ADMIN] = tuple(lists), locale.t("index.admin")
             for entry in lists:
                 holders.setdefault(entry.address, [_ADMIN])
-        bar = list(self._entries(self._site.menu, caller))
+        bar = list(self._entries(languages.menu(self._site.menu, locale), caller))
         if not self._site.menu:
             icons = {address: one.config.icon for address, one in self._apps.items()}
             bar = [Entry(titles[one], icons[one], one, one) for one in menus if one != _ADMIN]

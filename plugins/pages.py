@@ -124,7 +124,7 @@ class Pages:
     """Renders templates, and turns Responses into what the templates show."""
 
     def __init__(self, config: Config) -> None:
-        self.title, self.contact = config.site.title, config.site.contact
+        self._title, self._contact = config.site.title, config.site.contact
         folders = (config.folder / "templates", app.BUNDLED / "templates")
         self.folders = [str(folder) for folder in folders if folder.is_dir()]
         self.own_folder = str(config.folder)  # where app.toml is
@@ -138,6 +138,14 @@ class Pages:
             "person.tpl": self._person, "invited.tpl": self._invited,
         }  # fmt: skip
 
+    def title(self, exchange: Exchange) -> str:
+        """What the site is called."""
+        return str(exchange.door.host.languages.text("site.title", self._title, exchange.locale))
+
+    def contact(self, exchange: Exchange) -> str:
+        """Whom pages name for help; "" if app.toml names nobody."""
+        return str(exchange.door.host.languages.text("site.contact", self._contact, exchange.locale))
+
     # -- whole pages
 
     def render(
@@ -150,8 +158,8 @@ class Pages:
         locale = exchange.locale
         exchange.language = locale.lang
         return self._part(template, {
-            "site": self.title, "title": title, "subject": exchange.subject, "url": exchange.url,
-            "lang": locale.lang, "dir": locale.direction, "t": locale.t, "contact": self.contact,
+            "site": self.title(exchange), "title": title, "subject": exchange.subject, "url": exchange.url,
+            "lang": locale.lang, "dir": locale.direction, "t": locale.t, "contact": self.contact(exchange),
             "notice": notice, "form_token": exchange.door.form_token(exchange), "page": SimpleNamespace(**page),
             "static": lambda name: f"{exchange.prefix}/static/{name}?v={self.tags.get(name, '')}",
             **self.way(exchange).around(exchange, caller, title, page.get("crumbs", ())),
@@ -195,7 +203,7 @@ class Pages:
         t = exchange.locale.t
         kind = error.status if t.has(f"fault.{error.status}.title") else 500
         words = f"fault.{'let_through' if impersonal else kind}."
-        happened, contact = t(words + "title"), self.contact or t("common.operator")
+        happened, contact = t(words + "title"), self.contact(exchange) or t("common.operator")
         is_away = error.retry and error.status >= 500  # it would only be waited for again
         caller = Caller() if is_away else navigation.caller_of(exchange, site_of(exchange))
         problem = problem_details(exchange.id, error)
@@ -235,7 +243,8 @@ class Pages:
         items = [way.item(exchange, caller, one) for one in entries if one.type != "apps"]
         groups = [SimpleNamespace(title="", href="", items=items, rest=[])] if items else []
         return {
-            "title": title or self.title, "apps": [one for one in entries if one.type == "apps"], "is_index": bool(title),
+            "title": title or self.title(exchange), "is_index": bool(title),
+            "apps": [one for one in entries if one.type == "apps"],
             "groups": groups if title else way.groups(exchange, caller, entries), "sign_in": not exchange.subject,
             "crumbs": _crumbs(exchange, [(title, "")]) if title else [],
         }  # fmt: skip
@@ -256,7 +265,10 @@ class Pages:
                 return list(table.rows)
 
         template = SimpleTemplate(name=name, lookup=[self.own_folder, *self.folders])
-        names = {"url": exchange.url, "view": view, "site": self.title, "subject": exchange.subject, "t": exchange.locale.t}
+        names = {
+            "url": exchange.url, "view": view, "site": self.title(exchange), "subject": exchange.subject,
+            "t": exchange.locale.t,
+        }  # fmt: skip
         text = str(template.render(**names, params=response.page["params"]))
         return _focusable(text, exchange.locale.t("table.wide"))
 
@@ -675,6 +687,10 @@ _STRANGERS_RATE = 20_000  # bytes a second, past which the form of a sender who 
 CARRIED_BYTES = 1 << 20  # of texts that are carried through signing in; what is larger waits in another tab
 
 
+class _TooLong(TooLarge):
+    """What was typed is longer than is taken, in the words of the page."""
+
+
 class Draft(NamedTuple):
     """What a person sent from the page of a form or a folder: where that is, the version of a record, texts and files."""
 
@@ -722,7 +738,6 @@ class Drafts:
         self.exchange, self.form, self.pages = exchange, form_of(exchange), pages
         self.door, self.host, self.held = exchange.door, exchange.door.host, site_of(exchange).held
         self.most = self.door.config.max_body_bytes
-        self.too_long: TooLarge | None = None  # why what was sent is refused
 
     @property
     def t(self) -> Words:
@@ -739,8 +754,7 @@ class Drafts:
             size = sum(len(text.encode()) for values in form.fields.values() for text in values if isinstance(text, str))
         if size > self.most:
             write = self.exchange.locale.write_size
-            self.too_long = TooLarge(self.t("draft.too_long", most=write(self.most), size=write(size)))
-            raise self.too_long
+            raise _TooLong(self.t("draft.too_long", most=write(self.most), size=write(size)))
 
     def data(self, resource: str) -> dict[str, list[Any]]:
         """What was typed by field, with files that were chosen for an earlier submit, unless replaced or removed."""
@@ -992,7 +1006,7 @@ class Drafts:
 
     def _words(self, error: AppError, *, is_record: bool) -> str:
         t, write = self.t, self.exchange.locale.write_size
-        contact = self.pages.contact or t("common.somebody")
+        contact = self.pages.contact(self.exchange) or t("common.somebody")
         if isinstance(error, IdempotencyConflict):
             return t("draft.saved_before" if is_record else "draft.sent_before")
         if isinstance(error, PreconditionFailed):
@@ -1009,7 +1023,7 @@ class Drafts:
             return t("draft.too_old", reason=t.said(error.message))
         if isinstance(error, StorageFull):
             return t("draft.no_room", contact=contact)
-        if isinstance(error, TooLarge) and error is not self.too_long:  # more than is read to show it again
+        if isinstance(error, TooLarge) and not isinstance(error, _TooLong):  # more than is read to show it again
             return t("draft.too_large", most=write(self.most))
         if error.status >= 500:
             return t("draft.not_now")

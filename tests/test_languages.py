@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import app
-from tests.http_client import Site
+from tests.http_client import Site, action, hidden
 
 ROOT = Path(__file__).parent.parent
 TEMPLATES = sorted((ROOT / "templates").glob("*.tpl"))
@@ -260,3 +260,211 @@ def test_a_page_is_in_the_language_of_the_reader_and_says_so(site: Site) -> None
     programs = site.get("/nothing", Accept_Language="de")
     assert "Content-Language" not in dict(programs.headers)
     assert programs.json["detail"].startswith("there is nothing at")
+
+
+# ---- what a person chooses on /me
+
+
+def person(site: Site, subject: str = "bo", **facts: Any) -> str:
+    """The cookie of somebody who was invited just now."""
+    given = {"subject": subject, "grants": ["forms/leave:*", "forms/times:*", "views/*:read"]} | facts
+    invited = site.send("/admin/people", given, site.token("**:*", subject="root"))
+    return site.sign_in(invited.json["link"])
+
+
+def chooses(site: Site, cookie: str, **sent: str) -> Any:
+    page = site.get("/me", cookie, Accept="text/html")
+    return site.submit("/me", {"_token": hidden(page, "_token"), "do": "profile", **sent}, cookie)
+
+
+@pytest.fixture
+def times(tmp_path: Path) -> Iterator[Site]:
+    """A site with a form that asks for a time."""
+    form = '[forms.times]\nprovider = "main"\n[forms.times.fields]\nat = { type = "string", format = "date-time" }\n'
+    made = Site(tmp_path, edit=lambda text: text + form)
+    yield made
+    made.close()
+
+
+def test_a_person_chooses_a_name_a_language_and_a_time_zone_and_the_next_page_has_them(times: Site) -> None:
+    cookie = person(times)
+    done = chooses(times, cookie, name="Bo Chen", lang="de", timezone="Asia/Kolkata")
+    assert (done.status, done["Location"]) == (303, "/me")
+    page = times.get("/me", cookie, Accept="text/html", Accept_Language="en")
+    assert '<html lang="de"' in page.text, "what is chosen here counts more than what the browser says"
+    assert "Bo Chen" in page.text
+    assert '<option value="de" lang="de" selected>Deutsch</option>' in page.text
+    assert '<option value="Asia/Kolkata" selected>Kolkata</option>' in page.text
+    facts = times.get("/me", cookie).json
+    assert {name: facts[name] for name in ("name", "lang", "timezone")} == {
+        "name": "Bo Chen", "lang": "de", "timezone": "Asia/Kolkata"
+    }  # fmt: skip
+    entry = next(one for one in times.get("/admin/audit", times.token("**:*")).json["items"] if one["action"] == "update")
+    assert (entry["subject"], entry["changes"]["timezone"]) == ("bo", [None, "Asia/Kolkata"])
+    chooses(times, cookie, name="", lang="", timezone="")
+    assert '<html lang="en"' in times.get("/me", cookie, Accept="text/html", Accept_Language="en").text
+    assert times.get("/me", cookie).json["name"] is None
+
+
+def test_times_are_shown_and_typed_by_the_clocks_of_the_person(times: Site) -> None:
+    cookie = person(times)
+    chooses(times, cookie, timezone="Asia/Kolkata")
+    form = times.get("/forms/times", cookie, Accept="text/html")
+    assert "Time in Asia/Kolkata." in form.text
+    sent = times.submit(action(form), {"_token": hidden(form, "_token"), "at": "2026-07-01T12:00"}, cookie)
+    assert sent.status == 303
+    [record] = times.get("/forms/times/records", cookie).json["items"]
+    assert record["at"] == "2026-07-01T12:00:00+05:30"
+    address = f"/forms/times/records/{record['id']}"
+    assert "2026-07-01 12:00 IST" in times.get(address, cookie, Accept="text/html").text
+    chooses(times, cookie, timezone="America/New_York")
+    assert "2026-07-01 02:30 EDT" in times.get(address, cookie, Accept="text/html").text
+    assert "2026-07-01 06:30 UTC" in times.get(address, times.token("**:*", subject="kim"), Accept="text/html").text
+    edit = times.get(f"{address}?_edit=1", cookie, Accept="text/html")
+    assert 'value="2026-07-01T02:30"' in edit.text
+    same = {name: hidden(edit, name) for name in ("_token", "_shown")}
+    times.submit(action(edit), {**same, "at": "2026-07-01T02:30"}, cookie)
+    assert times.get(address, cookie).json["at"] == "2026-07-01T12:00:00+05:30", "nothing was changed, in another zone"
+    found = times.get("/forms/times/records.csv?_for=excel", cookie).text
+    assert "2026-07-01 02:30:00" in found
+    assert "At (America/New York)" in found
+    typed = times.get("/forms/times/records?at__gte=2026-07-01T02:31", cookie, Accept="text/html")
+    assert address not in typed.text, "what is typed into a filter is meant by the same clocks"
+
+
+@pytest.mark.parametrize(("sent", "name", "words"), [
+    ({"lang": "fr"}, "lang", "must be one of en, de"),
+    ({"timezone": "Europe/Belin"}, "timezone", "did you mean Europe/Berlin?"),
+    ({"timezone": "../../etc/passwd"}, "timezone", "must be the name of a time zone"), ({"name": "x" * 201}, "name", "200"),
+    ({"name": "a\nb"}, "name", "line"),
+])  # fmt: skip
+def test_what_cannot_be_chosen_is_refused_beside_its_field_and_changes_nothing(
+    times: Site, sent: dict[str, str], name: str, words: str
+) -> None:
+    cookie = person(times)
+    refused = times.send("/me", {"do": "profile", **sent}, cookie, Sec_Fetch_Site="same-origin")
+    assert (refused.status, refused.json["errors"][0]["pointer"]) == (422, f"/{name}")
+    assert words in refused.json["errors"][0]["detail"]
+    facts = times.get("/me", cookie).json
+    assert (facts["name"], facts["lang"], facts["timezone"]) == (None, "", "")
+    assert chooses(times, cookie, **sent).status == 422
+
+
+def test_only_a_person_who_is_signed_in_as_himself_changes_the_profile(times: Site) -> None:
+    cookie = person(times)
+    made = times.send("/me", {"do": "make_token"}, cookie, Sec_Fetch_Site="same-origin").json["token"]
+    for token in (made, times.token("**:*", subject="bo"), times.token("**:*", subject="nobody")):
+        assert times.send("/me", {"do": "profile", "name": "X"}, token).status == 403
+    assert times.get("/me", cookie).json["name"] is None
+
+
+def test_an_administrators_change_of_a_person_keeps_what_he_chose(times: Site) -> None:
+    cookie = person(times)
+    chooses(times, cookie, lang="de", timezone="Asia/Kolkata")
+    root = times.token("**:*", subject="root")
+    assert times.send("/admin/people/bo", {"name": "Bo"}, root, "PATCH").status == 200
+    facts = times.get("/me", cookie).json
+    assert (facts["name"], facts["lang"], facts["timezone"]) == ("Bo", "de", "Asia/Kolkata")
+
+
+# ---- [i18n.LANG]
+
+I18N = """
+[i18n.de]
+"site.title" = "Betrieb"
+"forms.leave.title" = "Urlaub"
+"forms.leave.fields.day.title" = "Erster Tag"
+"forms.leave.fields.day.description" = "Ab wann?"
+"forms.leave.fields.kind.enum.paid" = "Bezahlt"
+"views.waiting.note" = "Noch offen"
+"views.waiting.columns.days.title" = "Tage"
+"views.numbers.columns.label.title" = "Zeile"
+"apps.bare.menu.Policy" = "Richtlinie"
+[i18n.de.apps.desk]
+title = "Schreibtisch"
+"""
+
+
+@pytest.fixture
+def translated(tmp_path: Path) -> Iterator[Site]:
+    made = Site(tmp_path, edit=lambda text: text + I18N)
+    yield made
+    made.close()
+
+
+def test_titles_of_app_toml_are_shown_in_the_language_of_the_reader(translated: Site) -> None:
+    root = translated.token("**:*")
+    translated.send("/forms/leave", {"day": "2026-01-31", "days": 2, "kind": "paid"}, root)
+
+    def seen(target: str, lang: str) -> str:
+        return translated.get(target, root, Accept="text/html", Accept_Language=lang).text
+
+    for target, german, english in (
+        ("/", ["Betrieb", "Schreibtisch", "Urlaub"], ["Desk", "Leave"]),
+        ("/forms/leave", ["Urlaub · Betrieb", "Erster Tag", "Ab wann?", "<bdi>Bezahlt</bdi>"], ["First day", "<bdi>paid<"]),
+        ("/forms/leave/records", ["Urlaub", "Erster Tag", "Bezahlt", "Angelegt"], ["First day", "Created"]),
+        ("/views/waiting", ["Noch offen", "Tage", "Erster Tag", "Bezahlt"], ["Days", "First day"]),
+        ("/views/numbers", ["Zeile"], ["Label"]), ("/apps/bare", ["Richtlinie", "Urlaub"], ["Policy", "Leave"]),
+    ):  # fmt: skip
+        texts = {lang: seen(target, lang) for lang in ("de", "en")}
+        assert [one for one in german if one not in texts["de"] or one in texts["en"]] == [], target
+        assert [one for one in english if one not in texts["en"]] == [], target
+    excel = translated.ask(
+        "GET", "/views/waiting.csv?_for=excel", None, {"Accept-Language": "de", "Cookie": translated.sign_in(root)}
+    )
+    assert excel.text.lstrip("\ufeff").startswith("Erster Tag;Tage;"), excel.text
+
+
+def test_programs_never_see_a_translated_title(translated: Site) -> None:
+    root = translated.token("**:*")
+    for target in ("/", "/forms/leave", "/views/waiting", "/apps/bare", "/openapi.json"):
+        text = translated.get(target, root, Accept="application/json", Accept_Language="de").text
+        assert not re.search("Urlaub|Erster Tag|Bezahlt|Richtlinie|Betrieb", text), target
+
+
+@pytest.mark.parametrize(("toml", "place", "detail"), [
+    ('[i18n.de]\n"forms.leav.title" = "x"', "i18n.de.forms.leav.title", "file; did you mean forms.leave.title?"),
+    ('[i18n.de]\n"forms.leave.fields.day.titel" = "x"', "i18n.de.forms.leave.fields.day.titel", "fields.day.title?"),
+    ('[i18n.de]\n"forms.leave.fields.kind.enum.payd" = "x"', "i18n.de.forms.leave.fields.kind.enum.payd", "enum.paid?"),
+    ('[i18n.de]\n"views.waiting.columns.nothing.title" = "x"', "i18n.de.views.waiting.columns.nothing.title", "is no text"),
+    ('[i18n.de]\n"forms.leave.provider" = "x"', "i18n.de.forms.leave.provider", "is no text"),
+    ('[i18n.de]\n"forms.leave.title" = 3', "i18n.de.forms.leave.title", "must be one line"),
+    ('[i18n.de]\n"forms.leave.title" = " "', "i18n.de.forms.leave.title", "must be one line"),
+    ('[i18n.german]\n"forms.leave.title" = "x"', "i18n.german", "did you mean de?"),
+    ('[i18n.en]\n"forms.leave.title" = "x"', "i18n.en", "is the language of [site] lang"),
+    ("[i18n]\nde = 3", "i18n", "must hold tables"),
+])  # fmt: skip
+def test_a_translation_of_what_is_not_there_is_a_fault_that_names_the_nearest_place(
+    tmp_path: Path, toml: str, place: str, detail: str
+) -> None:
+    with pytest.raises(app.ConfigError) as raised:
+        Site(tmp_path, edit=lambda text: text + toml + "\n")
+    [fault] = raised.value.faults
+    assert fault.pointer == place
+    assert detail in fault.detail
+
+
+def test_a_language_of_titles_alone_can_be_chosen_with_english_words(tmp_path: Path) -> None:
+    site = Site(tmp_path, edit=lambda text: text + '[i18n.fr]\n"forms.leave.title" = "Congé"\n')
+    try:
+        page = site.get("/forms/leave", site.token("**:*"), Accept="text/html", Accept_Language="fr-BE").text
+        assert [one for one in ('<html lang="fr"', "Congé", ">Send<") if one not in page] == []
+    finally:
+        site.close()
+
+
+def test_a_right_to_left_language_turns_the_page_and_keeps_what_is_put_in_apart(tmp_path: Path) -> None:
+    folder = tmp_path / "templates" / "lang"
+    folder.mkdir(parents=True)
+    (folder / "ar.toml").write_text('[language]\nname = "العربية"\n[delete]\nquestion = "حذف {name}؟"\n', "utf-8")
+    site = Site(tmp_path, edit=lambda text: text + '[i18n.ar]\n"forms.leave.title" = "طلب إجازة"\n')
+    try:
+        root = site.token("**:*")
+        address = site.send("/forms/papers", {"name": "LT-0100 <b>"}, root)["Location"]
+        page = site.get(address, root, Accept="text/html", Accept_Language="ar").text
+        assert '<html lang="ar" dir="rtl">' in page
+        assert "حذف <strong><bdi>LT-0100 &lt;b&gt;</bdi></strong>؟" in page
+        assert "طلب إجازة" in site.get("/", root, Accept="text/html", Accept_Language="ar").text
+        assert ">العربية</option>" in site.get("/me", person(site), Accept="text/html").text
+    finally:
+        site.close()
