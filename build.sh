@@ -136,12 +136,13 @@ install_tool() {
   fi
 }
 
-install_json_server() {
-  say "installing json-server"
-  local folder=$TOOLS/json-server
+# What the package.json among the files "$2…" lists, in the folder .venv/tools/$1.
+install_npm() {
+  say "installing $1"
+  local folder=$TOOLS/$1
   rm -rf "$folder"
   mkdir -p "$folder"
-  cp .build/json-server/*.json "$folder"
+  cp "${@:2}" "$folder"
   npm ci --prefix "$folder" --no-audit --no-fund --loglevel=error >&2 </dev/null || { rm -rf "$folder"; return 1; }
 }
 
@@ -156,7 +157,8 @@ prepare_tools() {
   once redbot install_tool .build/redbot.txt || skipped REDbot
   once aiosmtpd install_tool .build/aiosmtpd.txt || skipped "the mail server"
   once openapi install_tool .build/openapi.txt || skipped "what tries out the OpenAPI description"
-  once json-server install_json_server .build/json-server/*.json || skipped json-server
+  once json-server install_npm .build/json-server/*.json || skipped json-server
+  once axe install_npm .build/axe/*.json || skipped axe-core
 }
 
 # ---- commands ----
