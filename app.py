@@ -5494,6 +5494,7 @@ class _Proof(NamedTuple):
     until: float
     session: str = ""  # key of its row
     most: tuple[Grant, ...] | None = None  # what the person may do whose own token it is
+    era: str = ""  # of the person: sessions of an earlier one have ended
 
 
 class Authority:
@@ -5594,8 +5595,11 @@ class Authority:
             return self._proved(token, until=min(until, token.expires_at))
         if (person := plugin("people").standing(self._records, row["subject"])) is None:
             raise Unauthenticated("this person was removed")
+        era = person.value.get("era", "")
+        if "created_at" in row and row.get("era", "") != era:  # of a session
+            raise Unauthenticated("the session has ended: sign in again")
         roles = (*person.value.get("roles", ()), *person.value.get("groups", ()))
-        return _Proof(Token("", person.key), " ".join(person.value.get("grants", ())), roles, until)
+        return _Proof(Token("", person.key), " ".join(person.value.get("grants", ())), roles, until, era=era)
 
     def _proved(self, token: Token, until: float | None = None) -> _Proof:
         """What a living token proves. Raises Unauthenticated if the person who made it is suspended or gone."""
@@ -5757,7 +5761,8 @@ class Authority:
         expires_at = int(min(now + self._auth.session_s, proof.until))
         value: Value = {"jti": proof.token.jti, "subject": proof.token.subject, "created_at": int(now), "used_at": int(now)}
         value |= row.get("beside") or ({"by_link": True} if "expires_at" in row and not row["jti"] else {})
-        writes.append(Insert("_sessions", secret_digest(session_id), value | {"expires_at": expires_at}))
+        value |= {"expires_at": expires_at} | ({"era": proof.era} if proof.era else {})
+        writes.append(Insert("_sessions", secret_digest(session_id), value))
         caller = self._caller(proof._replace(session=secret_digest(session_id)))
         return session_id, expires_at - int(now), caller, writes
 
@@ -8849,13 +8854,13 @@ class Office:
 
     def issue(
         self, by: Caller, subject: str, grants: Sequence[str], roles: Sequence[str], expires_s: int, label: str = "",
-        own: bool = False,
+        own: bool = False, also: Sequence[Write] = (),
     ) -> Token:  # fmt: skip
-        """A new token's row, stored with its audit entry. Raises Invalid for what cannot be granted."""
+        """A new token's row, stored with its audit entry and `also` these. Raises Invalid for what cannot be granted."""
         token, writes = self.authority.issue(subject, grants, roles, expires_s, label, own)
         plugin("people").standing(self._state, subject)  # Unauthenticated if the person is suspended
         facts: Value = {"jti": token.jti, "for": subject, "grants": list(token.grants), "roles": list(token.roles)}
-        self._state.commit([*writes, self._event("issue", by, **facts)])
+        self._state.commit([*writes, *also, self._event("issue", by, **facts)])
         return token
 
     def revoke(self, by: Caller, tokens: Sequence[Token]) -> None:

@@ -49,6 +49,7 @@ from app import (
 
 _MOST_BYTES = 65536
 _TOKEN_S = {"30d": 30 * 86_400, "90d": 90 * 86_400, "1y": 365 * 86_400}
+_MOST_TOKENS = 100  # of one person's own that are good
 _FRESH_S = 3600  # for so long after it signed somebody in a link stands for a password that was forgotten
 _TIMES = ("created_at", "issued_at", "used_at", "expires_at")
 
@@ -107,7 +108,7 @@ class Me(Route):
         sessions, tokens = (self._mine(site, caller, table) for table in ("_sessions", "_tokens"))
         return {
             "subject": caller.subject, "name": row.get("name"), "email": row.get("email"), "roles": list(caller.roles),
-            "grants": list(map(str, caller.grants)),
+            "grants": list(map(str, plugin("people").held(caller))),
             "sessions": [_timed(one, {"id": one.key, "current": one.key == caller.session}) for one in sessions],
             "tokens": [_timed(one, {"jti": one.key, "label": one.value["label"]}) for one in tokens],
             "lang": row.get("lang", ""), "timezone": row.get("timezone", ""),
@@ -144,7 +145,7 @@ class Me(Route):
         page = {
             **facts, **rows, "crumbs": [], "is_person": person is not None and _is_oneself(caller),
             "asks_old": self._asks_old(site, caller), "token": token, "action": exchange.path,
-            "rights": plugin("people").in_words(caller.grants, titles), "expires": list(_TOKEN_S),
+            "rights": plugin("people").in_words(plugin("people").held(caller), titles), "expires": list(_TOKEN_S),
             "errors": {one.pointer.removeprefix("/"): locale.t.said(one.detail) for one in error.faults} if error else {},
             "sent_name": _text(sent.get("name")) if sent.get("do") == "profile" else facts["name"] or "",
             "langs": site.languages.named(), "zones": plugin("zones").by_region(facts["timezone"]),
@@ -170,7 +171,7 @@ class Me(Route):
                 self._commit(site, exchange, caller, "sign_out", _ended(others, site.clock()))
                 return {"done": t("me.signed_out"), "ended": len(others)}
             case "make_token":
-                return self._new_token(sent, exchange, site, caller)
+                return self._new_token(sent, site, caller, person)
             case "revoke":
                 found = [one for one in self._mine(site, caller, "_tokens") if one.key == sent.get("jti")]
                 if not found:
@@ -226,14 +227,19 @@ class Me(Route):
         since = session.value["created_at"]
         return not (since > kept.value.get("changed_at", 0) and site.clock() - since < _FRESH_S)
 
-    def _new_token(self, sent: Value, exchange: Exchange, site: App, caller: Caller) -> Value:
+    def _new_token(self, sent: Value, site: App, caller: Caller, person: Record) -> Value:
         """A token for a program of one's own, shown once: it never allows more than its person may at that moment."""
         label, expires = _text(sent.get("label")), _text(sent.get("expires", "90d"))
         if expires not in _TOKEN_S:
             fault = Fault("/expires", "expires", f"must be one of {', '.join(_TOKEN_S)}")
             raise Invalid("the token cannot be made", faults=[fault])
         grants = ["**:read"] if sent.get("read_only") in (True, "true") else ["**:*"]
-        made = site.office.issue(caller, caller.subject, grants, [], _TOKEN_S[expires], label, own=True)
+        if len([one for one in self._mine(site, caller, "_tokens") if one.value.get("own")]) >= _MOST_TOKENS:
+            fault = Fault("/label", "too_many", f"you have {_MOST_TOKENS} tokens: revoke those that you do not need")
+            raise Invalid("the token cannot be made", faults=[fault])
+        # The row is written again as it is: of several tokens at once, or of one and the person's end, only one is made.
+        same = Update(PEOPLE, person.key, person.value, person.version)
+        made = site.office.issue(caller, caller.subject, grants, [], _TOKEN_S[expires], label, own=True, also=[same])
         short = _text(sent.get("format", "short")) != "jwt"
         return {"jti": made.jti, "token": site.authority.short(made) if short else site.authority.jwt(made)}
 

@@ -63,7 +63,7 @@ from app import (
 # ==== 1. RIGHTS ==================================================================================================
 # What a person holds, in grants and in words, and whether one caller may give or take as much.
 # uses: ERRORS VALUES
-# defines: GIVEN INVITATION_S rights beyond check_reach in_words
+# defines: GIVEN INVITATION_S rights beyond held check_reach in_words
 
 _TOGETHER = {"change records of, delete": "change and delete", "files in, delete files from": "and delete files in"}
 _ALL = {"files": "all files", "forms": "all forms", "views": "all views", "apps": "all apps", "admin": "the administration"}
@@ -86,6 +86,23 @@ def beyond(caller: Caller, grants: Iterable[Grant]) -> list[Grant]:
     held = [one for limit in (caller.grants, *caller.ceilings) for one in limit]
     deepest = max((len(one.pattern) for one in held), default=0) + 1
     return [one for one in grants if not all(_may(caller, one, address) for address in _examples(one.pattern, deepest))]
+
+
+def held(caller: Caller) -> list[Grant]:
+    """What a caller may do, as grants: those under a ceiling as far as that allows them."""
+    found = list(caller.grants)
+    for ceiling in caller.ceilings:
+        found = [grant for one in found for other in ceiling for grant in _both(one, other)]
+    return list(dict.fromkeys(found))
+
+
+def _both(one: Grant, other: Grant) -> Iterator[Grant]:
+    """What two grants both allow, if the pattern of one of them covers that of the other."""
+    actions = one.actions & other.actions
+    for narrow, wide in ((one, other), (other, one)) if actions else ():
+        if not beyond(Caller(grants=(wide._replace(actions=actions),)), [narrow._replace(actions=actions)]):
+            yield narrow._replace(actions=actions)
+            return
 
 
 def check_reach(caller: Caller, grants: Iterable[Grant], titles: Mapping[str, str], why: str) -> None:
@@ -139,7 +156,8 @@ def _named(grant: Grant, words: Mapping[str, str]) -> str:
 # ==== 2. PEOPLE ==================================================================================================
 # The list of people as a form of its own, and what may be done with one of them beside changing the row.
 # uses: ERRORS VALUES CONFIG CONTRACTS AUTH RESOURCES RIGHTS plugin:tokens
-# defines: PROGRAMS resource standing first_sign_in invited ended_sessions ended_tokens used_up_links living People
+# defines: PROGRAMS resource standing first_sign_in invited new_era turn ended_sessions ended_tokens used_up_links living
+#          People
 
 PROGRAMS = re.compile("(cli|service):", re.IGNORECASE)  # as callers that are no people are named
 _OFFERED = {"files": ("read", "create", "update,delete"), "forms": ("create", "read", "update,delete"), "admin": ("*",)}
@@ -209,7 +227,7 @@ def first_sign_in(state: Records, now: float) -> tuple[str, list[Write]]:
             writes.append(Delete("_tokens", before.value["jti"]))
     if state.get(PEOPLE, "admin") is None:
         stamp = {"created_at": rfc3339(now), "created_by": "", "updated_at": rfc3339(now), "updated_by": ""}
-        writes.append(Insert(PEOPLE, "admin", {"subject": "admin", "grants": ["**:*"], **stamp}))
+        writes.append(Insert(PEOPLE, "admin", {"subject": "admin", "grants": ["**:*"], **stamp, **new_era()}))
     return code, writes
 
 
@@ -217,6 +235,20 @@ def invited(subject: str, now: float, seconds: int) -> tuple[str, Insert]:
     """The code of a link that signs a person in once, and what stores its digest."""
     code = secrets.token_urlsafe(32)
     return code, Insert("_links", secret_digest(code), {"jti": "", "subject": subject, "expires_at": int(now) + seconds})
+
+
+def new_era() -> Value:
+    """What a row of a person gets whose sessions of before all end, however many they are, and when they were opened."""
+    return {"era": secrets.token_urlsafe(6)}
+
+
+def turn(records: Records) -> Change:
+    """What lets one of several changes of the people be first; the others look again at who there is. To be called before
+    one looks."""
+    row = records.get("_settings", "people")
+    value = {"changes": int(row.value.get("changes", 0)) + 1 if row else 1}
+    write: Write = Update("_settings", "people", value, row.version) if row else Insert("_settings", "people", value)
+    return Change(write, row and row.value)
 
 
 def ended_sessions(records: Records, subject: str, now: float) -> Iterator[Change]:
@@ -355,13 +387,11 @@ class People(Form):
         """What makes sure that somebody is left who administers people; Conflict if nobody is."""
         if not self._administers(row.value) or self._administers(then):
             return []
+        turned = turn(self.store)  # of two who remove each other one is first
         others = (one for one in self.store.walk(Query(PEOPLE)) if one.key != row.key and not _is_damaged(one))
         if not any(self._administers(one.value) for one in others):
             raise Conflict(f"{self.called(row)} is the last who administers people: let somebody else do so first")
-        turn = self.store.get("_settings", "people")  # of two who remove each other one is first
-        value = {"administrators_changed_by": row.key}
-        write = Update("_settings", "people", value, turn.version) if turn else Insert("_settings", "people", value)
-        return [Change(write, turn and turn.value)]
+        return [turned]
 
     # -- what is done
 
@@ -382,7 +412,7 @@ class People(Form):
     def _invite(self, request: Request, scope: Scope) -> Plan:
         if isinstance(request.data, list):
             raise BadRequest("people are invited one by one")
-        request = request._replace(data=self._tidy(request.data))
+        request, turned = request._replace(data=self._tidy(request.data)), turn(self.store)
         given = request.data.get("subject") if isinstance(request.data, dict) else None
         subject = given if request.typed else next(iter(given or ()), "")
         fits = isinstance(subject, str) and is_key(subject) and not line_problem(subject, 255)
@@ -394,7 +424,7 @@ class People(Form):
         code, link = invited(row["subject"], scope.now, INVITATION_S)
         return plan._replace(
             respond=lambda blobs: self._with_link(plan.respond(blobs), row["subject"], code, INVITATION_S),
-            changes=[*plan.changes, Change(link)],
+            changes=[_in_new_era(plan.changes[0]), Change(link), turned],
         )
 
     def _invitation_faults(self, row: Value, *, fits: bool) -> Iterator[Fault]:
@@ -431,14 +461,16 @@ class People(Form):
         return Plan(respond=respond, changes=[Change(link)])
 
     def _sign_out(self, row: Record, scope: Scope) -> Plan:
-        changes = self._fitting(list(ended_sessions(self.store, row.key, scope.now)), 0)
-        notice = f"Signed {self.called(row)} out of {how_many(len(changes), 'session')}."
+        ended = list(ended_sessions(self.store, row.key, scope.now))
+        own = [] if row.damage else [_in_new_era(Change(Update(PEOPLE, row.key, row.value, row.version), row.value))]
+        changes = [*own, *self._fitting(ended, len(own))]
+        notice = f"Signed {self.called(row)} out of {how_many(len(ended), 'session')}."
         place = f"{self.address}/{quote(row.key, safe='')}"
-        answer = Response(data={"ended": len(changes)}, location=place, page={"notice": notice})
+        answer = Response(data={"ended": len(ended)}, location=place, page={"notice": notice})
         return Plan(respond=lambda blobs: answer, changes=changes)
 
     def _changed_person(self, request: Request, scope: Scope, subject: str) -> Plan:
-        row = self._reached(scope, subject)
+        row, turned = self._reached(scope, subject), turn(self.store)
         plan = self._one(request._replace(data=self._tidy(request.data)), scope, subject)
         if not plan.changes:
             return plan
@@ -447,20 +479,23 @@ class People(Form):
         if faults := list(self._change_faults(row, then)):
             raise Invalid("the person cannot be changed", faults=faults)
         self._check_reach(scope.caller, then, GIVEN)
-        sure, effects = [*plan.changes, *self._guarded(row, then)], list(self._effects(row, then, scope.now))
+        is_moved = then and bool(then.get("suspended")) != bool(row.value.get("suspended"))
+        own = _in_new_era(plan.changes[0]) if is_moved else plan.changes[0]
+        turns = self._guarded(row, then)
+        if then.get("email") not in (None, row.value.get("email")):
+            turns = [turned]
+        sure, effects = [own, *turns], list(self._effects(row, then, scope.now))
         return plan._replace(changes=[*sure, *self._fitting(effects, len(sure), whole=not then)])
 
     def _fitting(self, effects: list[Change], others: int, *, whole: bool = False) -> list[Change]:
         """As many of what ends sessions, links and tokens as go into one commit with `others`, each with its audit entry.
-        Those of programs come first: the rest is refused while its person is suspended, by that row. Conflict if too few."""
+        What is left over is refused for another reason: a session by its era, and the rest while its person is suspended,
+        but for tokens of programs; with `whole`, no more than sessions may be left over. Conflict if it is too much."""
         fit = len(effects) if self.store.most_writes is None else (self.store.most_writes - 1) // 2 - others
-        rest = [one for one in effects if one.write.table != "_tokens" or cast(Update, one.write).value.get("own")]
-        first = [one for one in effects if one not in rest]
-        if len(effects) > fit and (whole or len(first) > fit):
-            raise Conflict(
-                "there are too many sessions and tokens for one commit: sign out everywhere, and revoke tokens first"
-            )
-        return [*first, *rest][:fit]
+        needed = [one for one in effects if (whole and one.write.table != "_sessions") or _is_of_program(one.write)]
+        if len(needed) > fit:
+            raise Conflict("there are too many tokens for one commit: revoke some of them first")
+        return [*needed, *(one for one in effects if one not in needed)][:fit]
 
     def _change_faults(self, row: Record, then: Value) -> Iterator[Fault]:
         if then and then.get("subject") != row.key:
@@ -478,8 +513,9 @@ class People(Form):
     def _effects(self, row: Record, then: Value, now: float) -> Iterator[Change]:
         """What a change of a person, who is removed if nothing is left, does to sessions, links and tokens."""
         is_out, was_out = not then or bool(then.get("suspended")), bool(row.value.get("suspended"))
-        if is_out:
+        if is_out != was_out:
             yield from ended_sessions(self.store, row.key, now)
+        if is_out:
             yield from used_up_links(self.store, row.key, now)
         if not then:
             yield Change(Delete(PASSWORDS, row.key), {})
@@ -502,6 +538,16 @@ class People(Form):
                 "suspended": bool(row.value.get("suspended")), "reached": not beyond(scope.caller, self._rights(row.value)),
             }  # fmt: skip
         return plan_of(answer)
+
+
+def _is_of_program(write: Write) -> bool:
+    """Whether it changes a token that a person did not make for himself."""
+    return write.table == "_tokens" and not cast(Update, write).value.get("own")
+
+
+def _in_new_era(change: Change) -> Change:
+    write = cast(Insert | Update, change.write)
+    return change._replace(write=write._replace(value=storable({**write.value, **new_era()})))
 
 
 def _is_hidden(letter: str) -> bool:

@@ -26,6 +26,7 @@ from app import (
     Config,
     ConfigError,
     Exchange,
+    Forbidden,
     Host,
     HttpRunner,
     Request,
@@ -308,6 +309,15 @@ def _checked_headers(given: Iterable[tuple[str, str]]) -> _Headers:
     return [*(pair for pair in headers if pair[0].lower() not in ("date", "x-request-id")), *policy]
 
 
+def _check_own(caller: Caller, exchange: Exchange) -> None:
+    """Raises Forbidden if somebody's own token only reads, and the method is not one of those that only read. All others may
+    do in a program whatever it lets them: reading an app is all that there is to grant."""
+    if caller.ceilings and exchange.method not in ("GET", "HEAD", "OPTIONS"):
+        action = {"POST": Action.CREATE, "DELETE": Action.DELETE}.get(exchange.method, Action.UPDATE)
+        if not caller._replace(ceilings=()).may(action, exchange.inner):
+            raise Forbidden("this token only reads", needed=f"{exchange.resource}:{action}")
+
+
 class WsgiApps(Route):
     """The program of each app that has one, for whoever may read the app there."""
 
@@ -343,6 +353,7 @@ class WsgiApps(Route):
         )  # fmt: skip
         caller = host.handle(request).caller
         exchange.subject = caller.subject
+        _check_own(caller, exchange)
         if exchange.path_inside == ("app",) and exchange.method in ("GET", "HEAD"):  # links there start at its folder
             query = exchange.own_address[len(exchange.own_path) :]
             return Answer(308, [("Location", f"{exchange.own_path}/{query}"), ("Content-Type", "text/plain; charset=utf-8")])

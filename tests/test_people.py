@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from contextlib import closing
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
 from typing import Any
 from urllib.parse import urlencode
 
@@ -401,6 +402,7 @@ def test_a_person_is_invited_changed_and_removed_in_the_page(site: Site, admin: 
     assert out
     assert site.submit(out[1], {"_token": hidden(person, "_token")}, cookie).status == 303
     assert site.get("/forms/leave", member).status == 401
+    person = browse(site, "/admin/people/bo", cookie)
     delete = re.search(r'action="(/admin/people/bo\?_method=DELETE[^"]*)"', person.text)
     assert delete
     assert site.submit(delete[1].replace("&amp;", "&"), {"_token": hidden(person, "_token")}, cookie).status == 303
@@ -514,21 +516,112 @@ def test_many_sessions_keep_nobody_in_where_a_commit_is_short(tmp_path: Any, mon
     for one in (*sessions, token):
         with pytest.raises(app.Unauthenticated):
             site.read("forms/leave", by=one)
-    left = len(list(plugin("people").ended_sessions(state, "bo", site.app.clock())))
-    assert 0 < left < 14
-    while site.create("admin/people/bo/sign-out", {}).data["ended"]:
-        left -= 1
-    assert left >= 0
+    assert 0 < len(list(plugin("people").ended_sessions(state, "bo", site.app.clock()))) < 14
     site.patch("admin/people/bo", {"suspended": False})
+    assert_dead(site, sessions)
     sessions = [session() for _ in range(14)]
-    with pytest.raises(app.Conflict, match="sign out everywhere"):
-        site.delete("admin/people/bo")
-    while site.create("admin/people/bo/sign-out", {}).data["ended"]:
-        pass
+    site.read("forms/leave", by=sessions[0])
+    site.create("admin/people/bo/sign-out", {})
+    assert_dead(site, sessions)
+    sessions = [session() for _ in range(14)]
     site.delete("admin/people/bo")
-    with pytest.raises(app.Unauthenticated):
-        site.read("forms/leave", by=sessions[0])
+    assert_dead(site, sessions)
+    site.create("admin/people", {"subject": "bo", "roles": ["staff"]})
+    assert_dead(site, [*sessions, token])
+    site.read("forms/leave", by=session())
+    for _ in range(12):
+        site.token("bo", "forms/leave:read")
+    with pytest.raises(app.Conflict, match="too many tokens"):
+        site.delete("admin/people/bo")
     site.close()
+
+
+def assert_dead(site: Bare, credentials: Sequence[str]) -> None:
+    for one in credentials:
+        with pytest.raises(app.Unauthenticated):
+            site.read("forms/leave", by=one)
+
+
+def test_a_session_that_is_opened_in_the_moment_of_a_removal_never_lives(tmp_path: Any) -> None:
+    site = Bare(tmp_path, TOML)
+    for end in (lambda: site.delete("admin/people/bo"), lambda: site.create("admin/people/bo/sign-out", {})):
+        link = site.create("admin/people", {"subject": "bo", "roles": ["staff"]}).page["once"]["link"]
+        session, _, _, writes = site.app.authority.open_session(link.rpartition("/")[2])
+        end()
+        site.app.state.commit([one for one in writes if isinstance(one, app.Insert)])  # of a process that looked before
+        assert_dead(site, [f"Session {session}"])
+        with suppress(app.NotFound):
+            site.delete("admin/people/bo")
+        site.create("admin/people", {"subject": "bo", "roles": ["staff"]})
+        assert_dead(site, [f"Session {session}"])
+        site.delete("admin/people/bo")
+    site.close()
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, state: Any, work: Callable[[], Any]) -> None:
+    """Have something done by another process after the next commit has looked at everything, and before it is made."""
+    commit, left = state.commit, [work]
+
+    def late(writes: Any) -> Any:
+        if left:
+            left.pop()()
+        return commit(writes)
+
+    monkeypatch.setattr(state, "commit", late)
+
+
+def test_of_two_who_get_one_mail_address_at_once_one_is_refused(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Bare(tmp_path, TOML)
+    site.create("admin/people", {"subject": "ann"})
+
+    def take(name: str, email: str) -> Callable[[], Any]:
+        return lambda: site.create("admin/people", {"subject": name} | ({"email": email} if email else {}))
+
+    meanwhile(monkeypatch, site.app.state, take("bo", "one@example.org"))
+    with pytest.raises(app.Invalid, match="cannot be invited") as refused:
+        take("cy", "one@example.org")()
+    assert [fault.pointer for fault in refused.value.faults] == ["/email"]
+    meanwhile(monkeypatch, site.app.state, take("dee", "two@example.org"))
+    with pytest.raises(app.Invalid, match="cannot be changed"):
+        site.patch("admin/people/ann", {"email": "two@example.org"})
+    meanwhile(monkeypatch, site.app.state, take("Eve", ""))
+    with pytest.raises(app.Invalid, match="cannot be invited"):
+        take("eve", "")()
+    site.close()
+
+
+def test_nobody_makes_a_token_of_his_own_in_the_moment_of_his_removal(
+    site: Site, admin: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cookie = signed_in(site, invite(site, admin, subject="bo", grants=["forms/leave:create"]))
+    ask = {"do": "make_token", "label": "x", "expires": "30d"}
+    meanwhile(monkeypatch, site.app.state, lambda: site.ask("DELETE", "/admin/people/bo", token=admin))
+    refused = site.send("/me", ask, cookie, Sec_Fetch_Site="same-origin")
+    assert refused.status in (401, 409), refused.text
+    assert [one for one in site.app.authority.tokens() if one.own] == []
+
+
+def test_a_person_has_so_many_tokens_of_his_own_and_no_more(site: Site, admin: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    cookie = signed_in(site, invite(site, admin, subject="bo", grants=["forms/leave:create"]))
+    ask = {"do": "make_token", "label": "x", "expires": "30d"}
+    monkeypatch.setattr(plugin("me"), "_MOST_TOKENS", 3)
+    made = [site.send("/me", ask, cookie, Sec_Fetch_Site="same-origin") for _ in range(4)]
+    assert [one.status for one in made] == [200, 200, 200, 422]
+    assert made[3].json["errors"][0]["code"] == "too_many"
+    site.send("/me", {"do": "revoke", "jti": made[0].json["jti"]}, cookie, Sec_Fetch_Site="same-origin")
+    assert site.send("/me", ask, cookie, Sec_Fetch_Site="same-origin").status == 200
+
+
+def test_a_token_of_ones_own_shows_what_it_allows_and_not_what_it_was_made_of(site: Site, admin: str) -> None:
+    rights = ["forms/leave:create,read", "views/*:read", "files/docs:create"]
+    cookie = signed_in(site, invite(site, admin, subject="bo", grants=rights))
+    for read_only, allowed in ((False, rights), (True, ["forms/leave:read", "views/*:read"])):
+        ask = {"do": "make_token", "label": "x", "expires": "30d", "read_only": read_only}
+        token = site.send("/me", ask, cookie, Sec_Fetch_Site="same-origin").json["token"]
+        shown = site.get("/me", token).json["grants"]
+        public = [str(one) for one in site.app.config.public.grants]
+        assert sorted(set(shown) - set(public)) == sorted(map(str, map(parse_grant, allowed)))
+    assert sorted(set(site.get("/me", cookie).json["grants"]) - set(public)) == sorted(map(str, map(parse_grant, rights)))
 
 
 def test_what_a_person_typed_is_kept_when_the_session_has_ended_meanwhile(site: Site, admin: str) -> None:

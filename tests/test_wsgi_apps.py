@@ -321,6 +321,25 @@ def test_a_program_is_for_whoever_may_read_its_app(site: Site, program: Any) -> 
         assert get(site, f"{name}/app/x", site.token("apps/**:read")).status == 404
 
 
+def test_a_token_of_ones_own_that_only_reads_only_reads_in_a_program_too(site: Site, program: Any) -> None:
+    site.app.state.commit([app.Insert("_people", "bo", {"subject": "bo", "grants": ["apps/stock:read"]})])
+    office, tester = site.app.office, app.Caller("test")
+    reads, does = (
+        site.app.authority.jwt(office.issue(tester, "bo", [grant], [], 3600, own=True)) for grant in ("**:read", "**:*")
+    )
+    session = site.sign_in(reads)
+    for method in ("GET", "HEAD", "OPTIONS"):
+        assert get(site, "stock/app/x", reads, method).status == 200
+    program.SEEN.clear()
+    for method in ("POST", "PUT", "PATCH", "DELETE"):
+        for token in (reads, session):
+            refused = get(site, "stock/app/x", token, method, b"a", Sec_Fetch_Site="same-origin")
+            assert (refused.status, refused.json["detail"]) == (403, "this token only reads")
+        assert not program.SEEN
+        assert get(site, "stock/app/x", does, method, b"a").status == 200
+        program.SEEN.clear()
+
+
 def test_a_program_is_not_reached_by_a_queue(site: Site) -> None:
     for path in (("app",), ("app", "x")):
         request = app.Request("1", app.Action.READ, "apps/stock", path, "sqs", credential=f"Bearer {site.token('**:*')}")
