@@ -5836,7 +5836,7 @@ class Authority:
 # Files, Forms, Views, Apps, and the built-in home page. They check what was asked against what is declared, and answer a
 # Plan; bytes and records go through the contracts only.
 # uses: ERRORS VALUES CONFIG CONTRACTS
-# defines: same_json Upload is_date FORMATS FORMAT_HELP COUNTED COUNT_S has_type RULES is_number number_of
+# defines: same_json Upload is_date FORMATS FORMAT_HELP COUNTED COUNT_S has_type RULES is_number number_of with_plus
 #          MOST_RECORD_BYTES longest_text Field ListQuery LIST_PARAMS read_list page_bounds no_params text_cursor
 #          watched plan_of paged text_page as_stored Files in_units NAME_PLACE leads_to Form HELD_IS_GONE upload_chunks
 #          View AppPage Home RESOURCE_TYPES
@@ -5979,7 +5979,7 @@ def number_of(text: str) -> Json:
     return exact_number(text) if set(text) & set(".eE") else int(text)
 
 
-def _with_plus(text: str) -> str:
+def with_plus(text: str) -> str:
     """A date-time from an address, where the plus of its offset means a space."""
     return re.sub(r"(:[0-9]{2}(?:\.[0-9]+)?) ([0-9]{2}:[0-9]{2})$", r"\1+\2", text)
 
@@ -6131,7 +6131,7 @@ class Field:
         if text == "":
             return None
         if self.config.format == "date-time":
-            text = _with_plus(text)
+            text = with_plus(text)
         if self.config.type in _NUMERIC and not self.choices and is_number(text):
             value = number_of(text)
         else:
@@ -6159,44 +6159,6 @@ _MOST_VALUES = 100  # of a facet: the most frequent ones
 LIST_PARAMS = ("_sort", "_size", "_next", "_q", "_count", "_for")
 
 
-def _condition(name: str, text: str, column: Column, locale: Any) -> Condition:
-    """`column__op=text` with the text read by the column's type. Raises BadRequest if it is no such value."""
-    op = name.rpartition("__")[2] if "__" in name else "eq"
-    if op == "null":
-        return Condition(column.name, op, _truth(name, text))
-    if op in ("contains", "prefix"):
-        return Condition(column.name, op, text)
-    if op == "in":
-        return Condition(column.name, op, [_filter_value(name, part, column, locale) for part in text.split(",")])
-    return Condition(column.name, op, _filter_value(name, text, column, locale))
-
-
-def _truth(name: str, text: str) -> bool:
-    if text not in ("true", "false"):
-        raise BadRequest(f"{name} is {text!r}: write true or false")
-    return text == "true"
-
-
-def _filter_value(name: str, text: str, column: Column, locale: Any) -> Json:
-    """As a program writes it, or else as a person does."""
-    if column.type == "boolean":
-        return _truth(name, text)
-    if column.format == "date-time":
-        moment = _with_plus(text)
-        if not FORMATS["date-time"](moment):
-            raise BadRequest(f"{name} is {text!r}: {column.name} {FORMAT_HELP['date-time']}")
-        return moment
-    if column.type not in _NUMERIC:
-        date = locale.read_date(text) if column.format == "date" else text
-        return text if isinstance(date, Unread) else date
-    if is_number(text):
-        return number_of(text)
-    number = locale.read_number(text, whole=column.type == "integer")
-    if number is None or isinstance(number, Unread):
-        raise BadRequest(f"{name} is {text!r}: {column.name} {number.reason if number else 'is a number'}")
-    return number
-
-
 def read_list(params: Mapping[str, str], columns: Sequence[Column], locale: Any, own: Sequence[str] = ()) -> ListQuery:
     """The list parameters of a request; `own` are read by the caller. BadRequest names those that do not exist."""
     by_name = {column.name: column for column in columns}
@@ -6207,7 +6169,7 @@ def read_list(params: Mapping[str, str], columns: Sequence[Column], locale: Any,
         column, _, op = name.partition("__")
         if column not in by_name or (op or "eq") not in OPERATORS or name.endswith("__"):
             raise BadRequest(f"{name} is no parameter here{nearest(name, [*own, *by_name, *LIST_PARAMS])}")
-        where.append(_condition(name, text, by_name[column], locale))
+        where.append(plugin("list_filters").condition(name, text, by_name[column], locale))
     order_by = tuple(part for part in params.get("_sort", "").split(",") if part)
     for part in order_by:
         if part.removeprefix("-") not in by_name:
@@ -8719,7 +8681,7 @@ class Health:
     def open(self) -> None:
         """Open all at once. One that is away is opened by the first request that finds it back; the others work."""
         self._not_open = set(self._providers)
-        for answer in self._ask_all(self._open, None).values():
+        for answer in plugin("asking").ask_all(self._providers, self._open, None).values():
             if isinstance(answer, AppError) and not isinstance(answer, Unavailable | NotPermitted):
                 raise answer
 
@@ -8754,37 +8716,10 @@ class Health:
             self._providers[name].open()
             return self._providers[name].ping()
 
-        return self._ask_all(ping, patience_s or _PING_S)
+        return cast(dict[str, float | AppError], plugin("asking").ask_all(self._providers, ping, patience_s or _PING_S))
 
     def ready(self) -> dict[str, str]:
         return {name: one.message if isinstance(one, AppError) else "ok" for name, one in self.pings().items()}
-
-    def _ask_all(self, ask: Callable[[str], _Answer], patience_s: float | None) -> dict[str, _Answer | AppError]:
-        """What ask() gives or raises for the name of each provider, all asked at the same time.
-
-        Unavailable for those that have not answered after `patience_s`; None means that it waits for them.
-        """
-        found: dict[str, Any] = {}
-
-        def run(name: str) -> None:
-            try:
-                found[name] = ask(name)
-            except Exception as error:  # raised again below, by the thread that asked
-                found[name] = error
-
-        threads = {name: threading.Thread(target=run, args=[name], daemon=True) for name in self._providers}
-        for thread in threads.values():
-            thread.start()
-        ends_at = time.monotonic() + (patience_s or 0)
-        for thread in threads.values():
-            thread.join(max(ends_at - time.monotonic(), 0) if patience_s else None)
-        answers: dict[str, Any] = {}
-        for name in threads:
-            late = Unavailable(f"provider {name} gave no answer within {patience_s or 0:g} seconds")
-            answers[name] = found.get(name, late)
-            if isinstance(answers[name], Exception) and not isinstance(answers[name], AppError):
-                raise answers[name]
-        return answers
 
 
 # ---- tokens and sessions
