@@ -30,13 +30,13 @@ from app import BUNDLED, Fault, nearest, plugin
 # ==== 1. CATALOGUE ===============================================================================================
 # Read once for each language, as one flat table by keys; a page only looks up what it shows.
 # uses: ERRORS VALUES CONFIG plugin:zones
-# defines: Text Markup flattened placeholders plural_forms plural_of Words Catalogue
+# defines: Text PLACEHOLDER Markup flattened placeholders plural_forms plural_of Words Catalogue
 
 Text: TypeAlias = "str | Mapping[str, str]"  # one of several forms by plural category
 
 _BUNDLED = BUNDLED / "templates" / "lang"
 _CATEGORIES = ("zero", "one", "two", "few", "many", "other")
-_PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)\}")
+PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 _A_NUMBER = r"-?[0-9]{1,3}(?:,[0-9]{3})*(?:\.[0-9]{1,15})?|-?[0-9]{1,15}(?:\.[0-9]{1,15})?"  # as messages write it
 _OWN = "own."  # keys of templates beside app.toml
 
@@ -94,7 +94,7 @@ def flattened(tables: Mapping[str, Any], before: str = "") -> Iterator[tuple[str
 
 def placeholders(text: Text) -> set[str]:
     """The names that are put into a text."""
-    return set(_PLACEHOLDER.findall(" ".join(text.values()) if isinstance(text, Mapping) else text))
+    return set(PLACEHOLDER.findall(" ".join(text.values()) if isinstance(text, Mapping) else text))
 
 
 @lru_cache
@@ -187,7 +187,7 @@ class Words:
         return text.get(plural_of(self.lang, given.get("n"))) or text["other"]
 
     def _filled(self, text: str, given: Mapping[str, str]) -> str:
-        return _PLACEHOLDER.sub(lambda found: given.get(found[1], found[0]), text)
+        return PLACEHOLDER.sub(lambda found: given.get(found[1], found[0]), text)
 
     def _plain(self, value: Any) -> str:
         return self._write(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
@@ -201,16 +201,17 @@ class Words:
 
 @lru_cache
 def _messages() -> list[tuple[re.Pattern[str], str]]:
-    """What English messages look like, with their keys."""
-    found = []
+    """What English messages look like, with their keys; those with the most letters of their own first."""
+    found = list[tuple[int, re.Pattern[str], str]]()
     for key, text in flattened(tomllib.loads((_BUNDLED / "en.toml").read_text("utf-8"))):
         if key.startswith("said."):
             for one in text.values() if isinstance(text, Mapping) else [text]:
-                parts = _PLACEHOLDER.split(one)
+                parts = PLACEHOLDER.split(one)
                 parts[::2] = map(re.escape, parts[::2])
                 parts[1::2] = [f"(?P<{name}>{_A_NUMBER if name == 'n' else '.+?'})" for name in parts[1::2]]
-                found.append((re.compile("".join(parts), re.DOTALL), key))
-    return found
+                letters = len(PLACEHOLDER.sub("", one))
+                found.append((letters, re.compile("".join(parts), re.DOTALL), key))
+    return [(pattern, key) for _, pattern, key in sorted(found, key=lambda each: -each[0])]
 
 
 def _number(text: str) -> Any:

@@ -8,6 +8,7 @@ import time
 import tokenize
 import tomllib
 from collections.abc import Iterator
+from decimal import Decimal
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -468,3 +469,92 @@ def test_a_right_to_left_language_turns_the_page_and_keeps_what_is_put_in_apart(
         assert ">العربية</option>" in site.get("/me", person(site), Accept="text/html").text
     finally:
         site.close()
+
+
+# ---- what faults say
+
+
+def test_a_message_of_a_fault_is_said_in_the_language_of_the_reader_with_its_numbers() -> None:
+    t = app.plugin("locale").Locale("de").t
+    for english, german in (
+        ("is missing", "fehlt"), ("must be 1234.5 or more", "muss mindestens 1.234,5 sein"),
+        ("must have at most 10,000 characters", "darf höchstens 10.000 Zeichen haben"),
+        ("must be one of a, b", "muss eines davon sein: a, b"), ("must be a number", "muss eine Zahl sein"),
+        ("there is no forms/leav; did you mean forms/leave?", "forms/leav gibt es nicht; meinten Sie forms/leave?"),
+        ("nothing that anybody translated", "nothing that anybody translated"),
+    ):  # fmt: skip
+        assert t.said(english) == german
+    assert app.plugin("locale").Locale("en").t.said("must be 1234.5 or more") == "must be 1234.5 or more"
+
+
+def test_every_message_that_is_translated_is_one_that_the_program_says() -> None:
+    said = "".join(path.read_text("utf-8") for path in [ROOT / "app.py", *(ROOT / "plugins").glob("*.py")])
+    said = re.sub(r'"\s*\n\s*f?"', "", said)
+    for key, text in EN.items():
+        if key.startswith("said."):
+            for part in catalogue.PLACEHOLDER.split(text if isinstance(text, str) else text["other"])[::2]:
+                words = re.split(r"; did you mean|must be an? |: $| characters?$| choices?$| digits?$", part)
+                assert [one for one in words if one.strip() and one.strip() not in said] == [], key
+
+
+def test_a_form_that_is_filled_in_wrong_comes_back_in_the_language_of_the_reader(site: Site) -> None:
+    page = site.get("/forms/leave", site.token("**:*"), Accept="text/html", Accept_Language="de")
+    cookie = site.sign_in(site.token("**:*"))
+    sent = {"day": "31.02.2026", "days": "0,25", "kind": "paid", "reason": "x" * 2001}
+    wrong = site.submit(action(page), sent, cookie, Accept_Language="de", Sec_Fetch_Site="same-origin")
+    assert wrong.status == 422
+    for text in (
+        "<title>Fehler: Leave", "3 Angaben stimmen noch nicht", "First day: muss ein Datum sein, zum Beispiel 24.12.2026",
+        "Days: muss mindestens 0,5 sein", "Reason: darf höchstens 2.000 Zeichen haben", ">Absenden<",
+    ):  # fmt: skip
+        assert text in wrong.text, text
+    program = site.send(
+        "/forms/leave", {"day": "x", "days": 0.25}, cookie, Accept_Language="de", Sec_Fetch_Site="same-origin"
+    )
+    details = [one["detail"] for one in program.json["errors"]]
+    assert details == ["must be a date such as 2026-11-23", "must be 0.5 or more", "must be a multiple of 0.5"]
+
+
+# ---- amounts, shares, sizes and times
+
+
+@pytest.mark.parametrize(("lang", "amount", "currency", "text"), [
+    ("en", "1234.5", "EUR", "€1,234.50"), ("de", "1234.5", "EUR", "1.234,50\u00a0€"),
+    ("de-AT", "1234.5", "EUR", "€\u00a01\u00a0234,50"),
+    ("de-CH", "1234.5", "CHF", "CHF\u00a01’234.50"), ("fr", "1234567.8", "EUR", "1\u202f234\u202f567,80\u00a0€"),
+    ("nl", "-12", "EUR", "-€\u00a012,00"), ("en", "12", "JPY", "¥12"), ("ja", "1200", "JPY", "¥1,200"),
+    ("en", "-0.125", "USD", "-$0.125"),
+    ("pl", "1234", "PLN", "1234,00\u00a0zł"), ("sv", "1234", "SEK", "1\u00a0234,00\u00a0SEK"),
+    ("en", "1", "CHF", "CHF\u00a01.00"),
+    ("hi", "1234567", "INR", "₹12,34,567.00"), ("tr", "1.5", "TRY", "₺1,50"), ("es", "1234", "EUR", "1234,00\u00a0€"),
+    ("en", "12345678901234567890.12", "EUR", "€12,345,678,901,234,567,890.12"), ("en", "1.5", "KWD", "KWD\u00a01.500"),
+])  # fmt: skip
+def test_an_amount_has_the_sign_of_its_currency_where_the_language_puts_it(
+    lang: str, amount: str, currency: str, text: str
+) -> None:
+    assert app.plugin("locale").Locale(lang).write_money(Decimal(amount), currency) == text
+
+
+@pytest.mark.parametrize(("lang", "count", "text"), [
+    ("en", 1234567, "1,234,567"), ("de", 1234, "1.234"), ("es", 1234, "1234"), ("es", 12345, "12.345"),
+    ("fr", 1234, "1\u202f234"),
+    ("pl", 12345, "12\u00a0345"), ("de-CH", 1234.5, "1’234.5"), ("hi", 12345678, "1,23,45,678"),
+    ("en", -1234, "-1,234"), ("en", 999, "999"),
+    ("en", 1e300, "1e+300"), ("sv", 1234, "1\u00a0234"), ("en", 0.5, "0.5"), ("pt-PT", 1234, "1234"), ("xx", 1234, "1,234"),
+])  # fmt: skip
+def test_a_count_has_its_digits_in_groups_as_the_language_writes_them(lang: str, count: float, text: str) -> None:
+    assert app.plugin("locale").Locale(lang).write_count(count) == text
+
+
+def test_shares_sizes_and_durations_are_in_the_words_of_the_language() -> None:
+    english, german = (app.plugin("locale").Locale(lang) for lang in ("en", "de"))
+    assert [english.write_share(one) for one in (0.125, 1, Decimal("0.5"))] == ["12.5%", "100%", "50%"]
+    assert [german.write_share(0.125), app.plugin("locale").Locale("tr").write_share(0.5)] == ["12,5\u00a0%", "%50"]
+    assert [english.write_size(one) for one in (0, 1, 999, 1000, 1234, 99_949, 99_960, 10**15)] == [
+        "0 bytes", "1 byte", "999 bytes", "1 kB", "1.2 kB", "99.9 kB", "100 kB", "1,000 TB"
+    ]  # fmt: skip
+    assert [german.write_size(one) for one in (1, 1234)] == ["1 Byte", "1,2 kB"]
+    assert [english.write_size(one) for one in (1, 1234, 5_000_000)] == [app.in_units(one) for one in (1, 1234, 5_000_000)]
+    assert [german.write_duration(one) for one in (0, 1, 59, 60, 3661, 90_000, 86_400, 86_460)] == [
+        "0 Sekunden", "1 Sekunde", "59 Sekunden", "1 Minute", "1 Stunde 1 Minute", "1 Tag 1 Stunde", "1 Tag", "1 Tag"
+    ]  # fmt: skip
