@@ -3027,6 +3027,7 @@ class HttpDoor:
         self.formats: dict[str, Format] = {one.kind: one for one in [*known, _NoFormat({}, config)]}
         self.accepted, self.host_fault = lru_cache(200)(self._accepted), lru_cache(200)(self._host_fault)
         self.routes: dict[str, Route] = {}  # that answer here, by kind
+        self.fault = SharedText()  # of a later app.toml, a line each: administrators see it if it is read when it is saved
 
     def _accepted(self, header: str) -> str:
         """The kind of the format that an Accept header likes best, the first of equals; "" if it accepts none."""

@@ -161,6 +161,7 @@ class Pages:
             "site": self.title(exchange), "title": title, "subject": exchange.subject, "url": exchange.url,
             "lang": locale.lang, "dir": locale.direction, "t": locale.t, "contact": self.contact(exchange),
             "notice": notice, "form_token": exchange.door.form_token(exchange), "page": SimpleNamespace(**page),
+            "faults": _faults_for(caller, exchange),
             "static": lambda name: f"{exchange.prefix}/static/{name}?v={self.tags.get(name, '')}",
             **self.way(exchange).around(exchange, caller, title, page.get("crumbs", ())),
         }).encode()  # fmt: skip
@@ -524,6 +525,12 @@ class Pages:
             label = t("field.before") if untouched else t("field.yours")
             found.now = SimpleNamespace(now=now, yours=before, label=label)
         return found
+
+
+def _faults_for(caller: Caller, exchange: Exchange) -> list[str]:
+    """What is wrong with a later app.toml, for whoever administers the site while it is read each time it is saved."""
+    found = exchange.door.fault.get()
+    return found.split("\n") if found and caller.may(Action.READ, "admin/check") else []
 
 
 def page_answer(status: int, body: bytes, headers: Sequence[tuple[str, str]] = ()) -> Answer:

@@ -210,6 +210,9 @@ class Renewal:
         if supervisor.now.http:
             places = ", ".join(dict.fromkeys(fault.pointer for fault in error.faults if fault.pointer))
             supervisor.now.http.trouble.set(places or error.message.partition(": ")[0])
+            if self._watch:
+                lines = [f"{fault.pointer}: {fault.detail}" for fault in error.faults] or [error.message]
+                supervisor.now.http.door.fault.set("\n".join(lines))
 
 
 def _tell(error: AppError) -> None:

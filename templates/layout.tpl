@@ -44,6 +44,16 @@
   </ol>
 </nav>
 <main id="main" tabindex="-1">
+% if faults:
+<div class="notice bad" role="status">
+  <p>{{t("frame.not_in_force")}}</p>
+  <ul>
+%   for fault in faults:
+    <li><bdi>{{fault}}</bdi></li>
+%   end
+  </ul>
+</div>
+% end
 % if notice:
 <div class="notice good" role="status"><p><bdi>{{notice}}</bdi></p></div>
 % end

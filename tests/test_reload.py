@@ -68,6 +68,11 @@ class Site:
     def get(self, target: str) -> Any:
         return self.server.ask("GET", target, headers={"Accept": "application/json"})
 
+    def token(self, *grants: str) -> str:
+        line = [sys.executable, str(ROOT / "app.py"), "auth", "issue", "--subject", "ann", "--force"]
+        line += [word for grant in grants for word in ("--grant", grant)]
+        return subprocess.run(line, cwd=self.folder, check=True, capture_output=True, text=True).stdout.strip()
+
     def workers(self) -> set[int]:
         pid = self.server.process.pid
         return set(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
@@ -270,6 +275,54 @@ def test_reload_takes_over_what_is_saved_and_a_fault_once(tmp_path: Path) -> Non
         (tmp_path / "app.toml").write_text(SECOND)
         wait_for(lambda: site.said.count("is in force") == 3, "the mended one")
         assert site.said.count("the server keeps its present settings") == 1
+
+
+def test_administrators_see_in_the_page_what_is_wrong_with_what_they_saved(tmp_path: Path) -> None:
+    with site_in(tmp_path, CONFIG, "--reload") as site:
+        tokens = [site.token("**:*"), site.token("forms/notes:create"), ""]
+
+        def pages() -> list[str]:
+            """The home page of an administrator, of somebody else, and of a stranger."""
+            headers = [{"Accept": "text/html"} | ({"Authorization": f"Bearer {one}"} if one else {}) for one in tokens]
+            return [site.server.ask("GET", "/", headers=one).body.decode() for one in headers]
+
+        assert not any("cannot be used" in page for page in pages())
+        site.write(CONFIG.replace('type = "string"', 'tpye = "<b>string"'))
+        wait_for(lambda: "the server keeps its present settings" in site.said, "its fault")
+        admin, other, stranger = pages()
+        assert "What was last saved for this site cannot be used" in admin
+        assert "forms.notes.fields.text.tpye" in admin
+        assert "<b>string" not in admin
+        assert "cannot be used" not in other + stranger
+        assert site.get("/readyz").json["reload"].startswith("forms.notes.fields.text")
+        site.write(SECOND)
+        wait_for(lambda: "is in force" in site.said, "the mended one")
+        assert not any("cannot be used" in page for page in pages())
+
+
+def test_after_sighup_alone_no_page_shows_a_fault(site: Site) -> None:
+    headers = {"Accept": "text/html", "Authorization": f"Bearer {site.token('**:*')}"}
+    site.write(CONFIG.replace("provider", "provder"))
+    site.reload(until="the server keeps its present settings")
+    assert "cannot be used" not in site.server.ask("GET", "/", headers=headers).body.decode()
+
+
+def test_a_download_that_is_under_way_ends_whole_while_another_app_toml_comes_in_force(tmp_path: Path) -> None:
+    share = '[providers.disk]\nkind = "file"\nroot = "share"\n[files.docs]\nprovider = "disk"\n'
+    config = CONFIG.replace('"forms/**:*"', '"forms/**:*", "files/**:*"') + share
+    (tmp_path / "share").mkdir()
+    data = os.urandom(1 << 20) * 40
+    (tmp_path / "share" / "big").write_bytes(data)
+    with site_in(tmp_path, config) as site, site.server.connect() as client:
+        client.sendall(b"GET /files/docs/big HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        found = client.recv(65536)
+        site.write(config.replace("First", "Second"))
+        site.reload()
+        while len(found) - found.index(b"\r\n\r\n") - 4 < len(data):
+            more = client.recv(1 << 20)
+            assert more, "it was cut off"
+            found += more
+        assert found.endswith(data[-1000:])
 
 
 def test_a_change_is_seen_once_when_it_rests(tmp_path: Path) -> None:
