@@ -30,7 +30,7 @@ from app import BUNDLED, Fault, nearest, plugin
 # ==== 1. CATALOGUE ===============================================================================================
 # Read once for each language, as one flat table by keys; a page only looks up what it shows.
 # uses: ERRORS VALUES CONFIG plugin:zones
-# defines: Text PLACEHOLDER Markup flattened placeholders plural_forms plural_of Words Catalogue
+# defines: Text PLACEHOLDER Markup flattened placeholders plural_forms plural_of Words english Catalogue
 
 Text: TypeAlias = "str | Mapping[str, str]"  # one of several forms by plural category
 
@@ -197,6 +197,12 @@ class Words:
             return value
         text = html.escape(self._plain(value))
         return text if isinstance(value, int | float) else f"<bdi>{text}</bdi>"
+
+
+@lru_cache
+def english() -> Words:
+    """The words that programs are told."""
+    return Words("en", Catalogue().texts("en"), lambda number: f"{number:,}")
 
 
 @lru_cache

@@ -141,11 +141,11 @@ class Me(Route):
             return SimpleNamespace(**row | times)
 
         rows = {kind: list(map(in_words, facts[kind])) for kind in ("sessions", "tokens")}
-        titles = cast(Any, site.resources["admin/people"]).titles
+        titles = cast(Any, site.languages.shown(locale)["admin/people"]).titles
         page = {
             **facts, **rows, "crumbs": [], "is_person": person is not None and _is_oneself(caller),
             "asks_old": self._asks_old(site, caller), "token": token, "action": exchange.path,
-            "rights": plugin("people").in_words(plugin("people").held(caller), titles), "expires": list(_TOKEN_S),
+            "rights": plugin("people").in_words(plugin("people").held(caller), titles, locale.t), "expires": list(_TOKEN_S),
             "errors": {one.pointer.removeprefix("/"): locale.t.said(one.detail) for one in error.faults} if error else {},
             "sent_name": _text(sent.get("name")) if sent.get("do") == "profile" else facts["name"] or "",
             "langs": site.languages.named(), "zones": plugin("zones").by_region(facts["timezone"]),

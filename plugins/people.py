@@ -46,7 +46,6 @@ from app import (
     Value,
     Write,
     compose,
-    how_many,
     is_key,
     line_problem,
     no_params,
@@ -62,17 +61,11 @@ from app import (
 
 # ==== 1. RIGHTS ==================================================================================================
 # What a person holds, in grants and in words, and whether one caller may give or take as much.
-# uses: ERRORS VALUES
+# uses: ERRORS VALUES plugin:catalogue
 # defines: GIVEN INVITATION_S rights beyond held check_reach in_words
 
-_TOGETHER = {"change records of, delete": "change and delete", "files in, delete files from": "and delete files in"}
-_ALL = {"files": "all files", "forms": "all forms", "views": "all views", "apps": "all apps", "admin": "the administration"}
 GIVEN = "you cannot give rights that you do not have yourself"
 INVITATION_S = 7 * 86_400  # for how long an invitation can be taken up
-_ACTION_WORDS = {
-    "files": {"read": "see", "create": "add to", "update": "replace files in", "delete": "delete files from"},
-    "forms": {"read": "look up", "create": "fill in", "update": "change records of", "delete": "delete records of"},
-}
 
 
 def rights(person: Value, roles: Mapping[str, Sequence[Grant]]) -> tuple[Grant, ...]:
@@ -124,33 +117,39 @@ def _examples(pattern: Sequence[str], deepest: int) -> Iterator[str]:
         yield "/".join([*stem, *["\0"] * depth])
 
 
-def in_words(grants: Iterable[Grant], titles: Mapping[str, str]) -> str:
-    """What grants allow, in one sentence for people, such as "see Handbook; fill in Leave request"."""
-    return "; ".join(dict.fromkeys(_words(one, titles) for one in grants)) or "nothing yet"
+def in_words(grants: Iterable[Grant], titles: Mapping[str, str], t: Any = None) -> str:
+    """What grants allow, in one sentence for people, such as "see Handbook; fill in Leave request"; in English without the
+    words of another language."""
+    t = t or plugin("catalogue").english()
+    return str(t("rights.and").join(dict.fromkeys(_words(one, titles, t) for one in grants)) or t("rights.nothing"))
 
 
-def _words(grant: Grant, titles: Mapping[str, str]) -> str:
+def _words(grant: Grant, titles: Mapping[str, str], t: Any) -> str:
     kind, *rest = grant.pattern
+    is_all = len(grant.actions) == len(Action)
     if kind in ("*", "**"):
-        return "do everything" if len(grant.actions) == len(Action) else f"{_named(grant, {})} everything"
-    address = "/".join(grant.pattern[:2])
-    if rest in (["*"], ["**"], []):
-        return f"{_named(grant, _ACTION_WORDS.get(kind, {}))} {_ALL.get(kind, kind)}"
-    inside = " / ".join(split_path("/".join(grant.pattern[2:])))
-    title = titles.get(address, address) + (f" ({inside})" if inside else "")
-    return f"{_named(grant, _ACTION_WORDS.get(kind, {}))} {title}"
+        if is_all:
+            return str(t("rights.do_everything"))
+        what = t("rights.all.everything")
+    elif rest in (["*"], ["**"], []):
+        what = t(f"rights.all.{kind}") if t.has(f"rights.all.{kind}") else kind
+    else:
+        address, inside = "/".join(grant.pattern[:2]), " / ".join(split_path("/".join(grant.pattern[2:])))
+        what = titles.get(address, address) + (f" ({inside})" if inside else "")
+    if kind in ("views", "apps"):  # where nothing else can be done
+        return str(t("rights.see" if Action.READ in grant.actions else "rights.nothing_with", what=what))
+    if is_all:
+        return str(t("rights.everything_with", what=what))
+    return str(t("rights.some", actions=_actions(grant, kind, t), what=what))
 
 
-def _named(grant: Grant, words: Mapping[str, str]) -> str:
-    if grant.pattern[0] in ("views", "apps"):  # where nothing else can be done
-        return "see" if Action.READ in grant.actions else "do nothing with"
-    if len(grant.actions) == len(Action):
-        return "do everything with"
-    usual = {"read": "see", "create": "add to", "update": "change", "delete": "delete from"} | dict(words)
-    said = ", ".join(usual[action] for action in Action if action in grant.actions)
-    for two, one in _TOGETHER.items():
-        said = said.replace(two, one)
-    return said
+def _actions(grant: Grant, kind: str, t: Any) -> str:
+    """The actions of a grant in words, of which two may go together."""
+    table, named = kind if kind in ("files", "forms") else "other", [str(one) for one in Action if one in grant.actions]
+    together = f"rights.{table}.update_delete"
+    if {"update", "delete"} <= set(named) and t.has(together):
+        named = [*(one for one in named if one not in ("update", "delete")), "update_delete"]
+    return str(t("common.comma").join(t(f"rights.{table}.{one}") for one in named))
 
 
 # ==== 2. PEOPLE ==================================================================================================
@@ -165,26 +164,27 @@ _OFFERED = {"files": ("read", "create", "update,delete"), "forms": ("create", "r
 
 def resource(config: Config, state: Records, titles: Mapping[str, str], locale: Any) -> People:
     """`admin/people` of a site. `titles` are those of what the site has, by address."""
-    read = read_config({"forms": {"people": _form(config, titles)}}, config.folder, config.origin, {})
+    read = read_config({"forms": {"people": _form(config, titles, locale.t)}}, config.folder, config.origin, {})
     return People(cast(FormConfig, read.resources[0]), state, config, titles, locale)
 
 
-def _form(config: Config, titles: Mapping[str, str]) -> Value:
+def _form(config: Config, titles: Mapping[str, str], t: Any) -> Value:
     """How a person is asked for, as app.toml would say it."""
-    roles = [{"const": name, "title": f"{name}: {in_words(one.grants, titles)}"} for name, one in config.roles.items()]
-    offered = [{"const": str(one), "title": in_words([one], titles)} for one in _offered(titles)]
-    help_ = "Short, such as ann. It stands beside whatever this person does, and cannot be changed later."
+    roles = [{"const": name, "title": f"{name}: {in_words(one.grants, titles, t)}"} for name, one in config.roles.items()]
+    offered = [{"const": str(one), "title": in_words([one], titles, t)} for one in _offered(titles)]
     fields: Value = {
-        "subject": {"title": "Name to sign in with", "required": True, "maxLength": 200, "description": help_},
-        "name": {"title": "Full name", "maxLength": 200},
-        "email": {"title": "Mail address", "format": "email"},
-        "roles": {"title": "Roles", "type": "array", "items": {"oneOf": roles}},
-        "grants": {"title": "May also", "type": "array", "items": {"oneOf": offered}},
-        "suspended": {"title": "Suspended: cannot sign in, and no token works", "type": "boolean"},
-    }
+        "subject": {
+            "title": t("people.subject"), "required": True, "maxLength": 200, "description": t("people.subject_help"),
+        },
+        "name": {"title": t("me.name"), "maxLength": 200},
+        "email": {"title": t("people.email"), "format": "email"},
+        "roles": {"title": t("people.roles"), "type": "array", "items": {"oneOf": roles}},
+        "grants": {"title": t("people.grants"), "type": "array", "items": {"oneOf": offered}},
+        "suspended": {"title": t("people.suspended"), "type": "boolean"},
+    }  # fmt: skip
     if not roles:
         del fields["roles"]
-    return {"title": "People", "opens": "records", "fields": fields}
+    return {"title": t("admin.people"), "opens": "records", "fields": fields}
 
 
 def _offered(titles: Mapping[str, str]) -> Iterator[Grant]:
@@ -312,6 +312,11 @@ class People(Form):
         self.fields["grants"] = _Grants(self.fields["grants"].config, self.fields["grants"].place)
         self.columns = tuple(one for one in self.columns if one.name not in ("updated_at", "updated_by"))
 
+    def in_language(self, titles: Mapping[str, str], locale: Any) -> People:
+        """The same with the words of a language, and titles in it."""
+        own = {address: titles.get(address, title) for address, title in self.titles.items()}
+        return resource(self.site, self.store, own, locale)
+
     @classmethod
     def sufficient(cls, request: Request) -> tuple[Action, ...]:
         return (request.action,)
@@ -325,7 +330,7 @@ class People(Form):
             case (), Action.READ if "_new" in request.params:
                 params = {name: text for name, text in request.params.items() if name != "_new"}
                 answer = self._show(request._replace(params=params), scope).respond(())
-                answer.page = {**answer.page, "title": "Invite somebody"}
+                answer.page = {**answer.page, "title": self.locale.t("people.invite")}
                 return plan_of(answer)
             case (), Action.READ:
                 return self._list(request, scope)
@@ -340,7 +345,8 @@ class People(Form):
         return self._new_link(row, scope) if request.path[1] == "link" else self._sign_out(row, scope)
 
     def _page(self, scope: Scope, record: Record | None = None) -> dict[str, Any]:
-        words = {"new": {"_new": "1"}, "create": "Invite somebody", "submit": "Invite", "list": "All people"}
+        t = self.locale.t
+        words = {"create": t("people.invite"), "submit": t("people.send"), "list": t("people.list"), "new": {"_new": "1"}}
         return super()._page(scope, record) | words
 
     def _beside(self, value: Value) -> list[str]:
@@ -444,7 +450,8 @@ class People(Form):
         response.template = "invited.tpl"
         person = f"{self.address}/{quote(subject, safe='')}"
         response.page = {
-            "title": "Invitation", "subject": subject, "person": person, "days": seconds // 86_400, "address": self.address,
+            "title": self.locale.t("invited.title"), "subject": subject, "person": person, "days": seconds // 86_400,
+            "address": self.address,
             "once": {"link": link},
         }  # fmt: skip
         return response
@@ -464,7 +471,7 @@ class People(Form):
         ended = list(ended_sessions(self.store, row.key, scope.now))
         own = [] if row.damage else [_in_new_era(Change(Update(PEOPLE, row.key, row.value, row.version), row.value))]
         changes = [*own, *self._fitting(ended, len(own))]
-        notice = f"Signed {self.called(row)} out of {how_many(len(ended), 'session')}."
+        notice = self.locale.t("people.signed_out", name=self.called(row), n=len(ended))
         place = f"{self.address}/{quote(row.key, safe='')}"
         answer = Response(data={"ended": len(ended)}, location=place, page={"notice": notice})
         return Plan(respond=lambda blobs: answer, changes=changes)
@@ -534,7 +541,7 @@ class People(Form):
             answer.template = "person.tpl"
             answer.page = {
                 **answer.page, "sessions": list(self.store.walk(Query("_sessions", where))), "tokens": tokens,
-                "rights": in_words(self._rights(row.value), self.titles),
+                "rights": in_words(self._rights(row.value), self.titles, self.locale.t),
                 "suspended": bool(row.value.get("suspended")), "reached": not beyond(scope.caller, self._rights(row.value)),
             }  # fmt: skip
         return plan_of(answer)

@@ -142,10 +142,9 @@ def named(config: Config, resources: Mapping[str, Resource], indexes: Mapping[st
             own = {place.removeprefix(inside): text for place, text in texts.items() if place.startswith(inside)}
             made[address] = _resource(one, own, made, locale)
     titles = {address: one.title for address, one in made.items()}
-    for address, one in resources.items():
-        if address.startswith("admin/"):
-            made[address] = _built_in(one, titles, locale)
-    titles |= {address: one.title for address, one in made.items() if address not in titles}
+    lists = {address: one for address, one in resources.items() if address.startswith("admin/")}
+    titles |= {address: _title(one, locale.t) for address, one in lists.items()}
+    made |= {address: _built_in(one, titles, locale) for address, one in lists.items()}
     for one in made.values():
         if isinstance(one, AppPage):
             own = {place: text for place, text in texts.items() if place.startswith(f"apps.{one.name}.menu.")}
@@ -181,11 +180,19 @@ def _built_in(one: Resource, titles: Mapping[str, str], locale: Any) -> Resource
     """A list of the administration, whose texts are in the catalogue."""
     if hasattr(one, "in_language"):
         return cast(Resource, one.in_language(titles, locale))
-    made, key = cast(Any, copy(one)), f"admin.{one.name}"
-    made.title = locale.t(key) if locale.t.has(key) else one.title
+    made = cast(Any, copy(one))
+    made.title = titles[f"admin/{one.name}"]
+    if hasattr(one, "titles"):
+        made.titles = {address: titles.get(address, title) for address, title in one.titles.items()}
     if hasattr(one, "columns"):
         made.columns = tuple(_column(each, locale.t) for each in made.columns)
     return cast(Resource, made)
+
+
+def _title(one: Resource, t: Any) -> str:
+    """What a list of the administration is called."""
+    key = f"admin.{one.name}"
+    return str(t(key)) if t.has(key) else one.title
 
 
 def _column(one: Column, t: Any) -> Column:
