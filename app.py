@@ -1044,8 +1044,8 @@ class SiteConfig(Settings):
     state: str = setting("text", "", 'provider that keeps tokens and sessions; "" = the one named main, else the only one')
     prefix: str = setting("prefix", "", 'path such as "/ops" under which a proxy passes the site')
     url: str = setting("site", "", 'what printed links begin with: "https://intranet.example.org"; "" = the bind address')
-    lang: str = setting("lang", "en", "language of the pages, and how numbers and dates are written and read")
-    timezone: str = setting("timezone", "UTC", "zone in which times are shown, and typed where no offset is given")
+    lang: str = setting("lang", "en", "language of readers who name none that is there, and of app.toml")
+    timezone: str = setting("timezone", "UTC", "zone of those who chose none, in which times are shown and typed")
     menu: tuple[Json, ...] = setting("menu", [], "the top bar, as an app's menu; [] = all apps", each=LINK, of="menu item")
     contact: str = setting("text", "", "whom sign-in and error pages name for help")
 
@@ -2491,7 +2491,7 @@ class Exchange:
     def locale(self) -> Any:
         """How its reader writes values, and the words of the pages (plugins/locale.py)."""
         if self.subject not in self._locales:
-            self._locales[self.subject] = self.door.host.languages.of(self.subject, self.languages)
+            self._locales[self.subject] = self.door.host.languages.of(self.subject, self.languages, self.id)
         return self._locales[self.subject]
 
     # -- its credential

@@ -165,7 +165,8 @@ def _input(form: Form, field: Field, value: Json) -> Input:
     if not field.is_file:
         return found
     most = form.files.most_bytes(field)
-    return found._replace(attrs={**found.attrs, "data-most": str(most), "data-most-said": form.locale.write_size(most)})
+    said = {"data-most-said": form.locale.write_size(most), "data-too-large": form.locale.t("files.too_large")}
+    return found._replace(attrs={**found.attrs, "data-most": str(most), **said})
 
 
 def prefilled(form: Form, params: Mapping[str, str]) -> tuple[tuple[Input, ...], str]:

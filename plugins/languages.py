@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from copy import copy
@@ -74,13 +75,23 @@ class Languages:
         self._named: dict[str, Mapping[str, Any]] = {}  # what it built as each language names it
         self._known: tuple[Any, dict[str, tuple[str, str]]] = None, {}  # what people chose, at a mark of their records
         self._made: dict[tuple[str, str], Any] = {}
+        self._now = threading.local()  # the request that each thread is at, its subject and Locale
         self._translated: dict[str, Mapping[str, str]] = {}  # texts by place and language
         self._read_by: dict[tuple[Resource, Any], Resource] = {}
 
-    def of(self, subject: str, accepted: str | None) -> Any:
-        """The Locale of a reader, who may be nobody (""), by what Accept-Language says; None if a program asks."""
+    def of(self, subject: str, accepted: str | None, request_id: str = "") -> Any:
+        """The Locale of a reader, who may be nobody (""), by what Accept-Language says; None if a program asks. It stays
+        the same within a request."""
         if accepted is None:
             return self.site
+        known = getattr(self._now, "known", None)
+        if known and request_id and known[:2] == (request_id, subject):
+            return known[2]
+        found = self._found(subject, accepted)
+        self._now.known = request_id, subject, found
+        return found
+
+    def _found(self, subject: str, accepted: str) -> Any:
         lang, zone = self._chosen(subject) if subject else ("", "")
         if lang not in self.offered:
             lang = preferred(accepted, self.offered) if accepted else self.offered[0]
@@ -96,7 +107,7 @@ class Languages:
         """The resource as it is for who asks: it reads what is typed, and writes what is shown, by the reader's Locale."""
         if request.languages is None:
             return resource
-        locale = self.of(caller.subject, request.languages)
+        locale = self.of(caller.subject, request.languages, request.id)
         resource = self.shown(locale).get(request.resource, resource)
         if not hasattr(resource, "locale"):
             return resource

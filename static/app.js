@@ -9,7 +9,9 @@ const tooLarge = (form) => {
     document.getElementById(id)?.remove();
     if (!file) continue;
     const told = document.createElement("p");
-    Object.assign(told, { id, className: "error", textContent: `${file.name} is too large: at most ${input.dataset.mostSaid}.` });
+    const words = { name: file.name, most: input.dataset.mostSaid };
+    const text = input.dataset.tooLarge.replace(/{(\w+)}/g, (place, name) => words[name] ?? place);
+    Object.assign(told, { id, className: "error", textContent: text });
     told.setAttribute("role", "alert");
     input.before(told);
     input.focus();

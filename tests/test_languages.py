@@ -570,3 +570,10 @@ def test_shares_sizes_and_durations_are_in_the_words_of_the_language() -> None:
     assert [german.write_duration(one) for one in (0, 1, 59, 60, 3661, 90_000, 86_400, 86_460)] == [
         "0 Sekunden", "1 Sekunde", "59 Sekunden", "1 Minute", "1 Stunde 1 Minute", "1 Tag 1 Stunde", "1 Tag", "1 Tag"
     ]  # fmt: skip
+
+
+def test_the_script_says_nothing_by_itself() -> None:
+    script = re.sub(r"^\s*//.*$", "", (ROOT / "static" / "app.js").read_text("utf-8"), flags=re.MULTILINE)
+    texts = re.findall(r'"([^"\n]*)"|`([^`]*)`|\'([^\'\n]*)\'', script)
+    said = [text for found in texts for text in found if re.search(r"^[A-Z][a-z]|[a-z] [a-z]+ [a-z]", text)]
+    assert set(said) == {"Escape", "Files"}, "a key, and what a browser calls files"
