@@ -434,6 +434,7 @@ class Request(NamedTuple):
     staged: Staged | None = None  # bytes that an earlier request left so, in place of a body
     page: bool = False  # a person reads the answer: what only pages offer may be answered
     languages: str | None = None  # Accept-Language of a person; None: a program asks
+    reached_at: str = ""  # of a write over HTTP: where its client reaches the site, such as https://intranet.local/ops
     conditions: Conditions = Conditions()
     idempotency_key: str = ""  # a repeat carries the same one; "" = none
     credential: str = ""  # "Bearer …" or "Session …", unverified
@@ -3127,6 +3128,7 @@ class HttpDoor:
             idempotency_key=self._idempotency_key(exchange) if is_write else "",
             body=exchange.body if is_bytes else None, body_bytes=exchange.body.size_bytes if is_bytes else None,
             page=exchange.page and not is_write, languages=exchange.languages,
+            reached_at=f"{exchange.scheme}://{exchange.host}{self.prefix}" if is_write and exchange.host else "",
         )  # fmt: skip
 
     def _check_write(self, exchange: Exchange, is_bytes: bool) -> None:

@@ -342,7 +342,7 @@ class People(Form):
                 return self._changed_person(request, scope, subject)
         no_params(request)
         row = self._reached(scope, request.path[0])
-        return self._new_link(row, scope) if request.path[1] == "link" else self._sign_out(row, scope)
+        return self._new_link(row, request, scope) if request.path[1] == "link" else self._sign_out(row, scope)
 
     def _page(self, scope: Scope, record: Record | None = None) -> dict[str, Any]:
         t = self.locale.t
@@ -429,7 +429,7 @@ class People(Form):
         self._check_reach(scope.caller, row, GIVEN)
         code, link = invited(row["subject"], scope.now, INVITATION_S)
         return plan._replace(
-            respond=lambda blobs: self._with_link(plan.respond(blobs), row["subject"], code, INVITATION_S),
+            respond=lambda blobs: self._with_link(plan.respond(blobs), request, row["subject"], code, INVITATION_S),
             changes=[_in_new_era(plan.changes[0]), Change(link), turned],
         )
 
@@ -444,9 +444,9 @@ class People(Form):
             yield Fault("/subject", "unique", "is taken: somebody has this name already, or one that looks the same")
         yield from self._email_faults(row.get("email"), subject)
 
-    def _with_link(self, response: Response, subject: str, code: str, seconds: int) -> Response:
+    def _with_link(self, response: Response, request: Request, subject: str, code: str, seconds: int) -> Response:
         """The answer, with a link that stands in it once and is kept nowhere."""
-        link = f"{plugin('tokens').site_url(self.site)}/login/{code}"
+        link = f"{plugin('tokens').site_url(self.site, request.reached_at)}/login/{code}"
         response.template = "invited.tpl"
         person = f"{self.address}/{quote(subject, safe='')}"
         response.page = {
@@ -456,14 +456,14 @@ class People(Form):
         }  # fmt: skip
         return response
 
-    def _new_link(self, row: Record, scope: Scope) -> Plan:
+    def _new_link(self, row: Record, request: Request, scope: Scope) -> Plan:
         if row.damage or row.value.get("suspended"):
             raise Conflict(f"{row.key}: what is stored {row.damage}" if row.damage else f"{self.called(row)} is suspended")
         code, link = invited(row.key, scope.now, INVITATION_S)
         data = {"subject": row.key, "expires_at": rfc3339(link.value["expires_at"])}
 
         def respond(blobs: Sequence[Blob]) -> Response:
-            return self._with_link(Response(data=data, created=True), row.key, code, INVITATION_S)
+            return self._with_link(Response(data=data, created=True), request, row.key, code, INVITATION_S)
 
         return Plan(respond=respond, changes=[Change(link)])
 

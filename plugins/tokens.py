@@ -28,10 +28,12 @@ def token_row(token: Token) -> Value:
     return row | {name: rfc3339(row[name]) if row[name] else None for name in row if name.endswith("_at")}
 
 
-def site_url(config: Config) -> str:
-    """Where people reach the site, as far as app.toml tells: behind a proxy it is the first host, at the usual port."""
-    if config.site.url:
-        return config.site.url
+def site_url(config: Config, reached_at: str = "") -> str:
+    """Where people reach the site: as `[site] url` says, otherwise where the one who asks has just reached it, otherwise as
+    far as app.toml tells: behind a proxy it is the first host, at the usual port. A link that goes to somebody else than
+    the one who asks, without a credential, is not made of `reached_at`: anybody may send a Host header."""
+    if config.site.url or reached_at:
+        return config.site.url or reached_at
     http_ = config.http
     named = [host for host in http_.hosts if host != "*"]
     if named and (http_.trusted_proxies or http_.bind.startswith("unix:")):

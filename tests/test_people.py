@@ -63,7 +63,7 @@ def test_an_invitation_is_a_link_that_is_shown_once_and_signs_in_once(site: Site
     assert (reply.status, reply["Location"]) == (201, "/admin/people/bo")
     assert (reply.json["email"], reply.json["roles"], reply.json["grants"]) == ("bo@example.org", ["staff"], [])
     link = reply.json["link"]
-    assert re.fullmatch(r"https?://[^/]+/login/[\w-]{43}", link)
+    assert re.fullmatch(r"http://localhost/login/[\w-]{43}", link)  # as it was reached, whatever its bind says
     secret = link.rpartition("/")[2].encode()
     assert not any(secret in one.read_bytes() for one in site.folder.rglob("*") if one.is_file())
     cookie = site.sign_in(link)

@@ -1,0 +1,116 @@
+"""A team's first hour: after the first link nobody needs a shell. With scripts and without them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import Server
+
+pytest.importorskip("selenium", reason="needs selenium, which is not installed: ./build.sh test installs it")
+
+from selenium.webdriver.common.by import By
+from test_browser import Person, browse  # noqa: F401 - a fixture
+
+CONFIG = """
+[site]
+title = "Corner shop"
+contact = "Ann"
+
+[roles.staff]
+grants = ["apps/*:read", "forms/leave:create"]
+[roles.hr]
+grants = ["apps/*:read", "forms/leave:*"]
+
+[providers.main]
+kind = "sql"
+url = "sqlite:///data/app.db"
+
+[forms.leave]
+title = "Leave request"
+[forms.leave.fields]
+name = { type = "string", title = "Who", required = true }
+
+[apps.hr]
+title = "People and leave"
+menu = ["forms/leave"]
+"""
+PASSWORD = "three green umbrellas"
+
+
+def invite(boss: Person, subject: str, role: str) -> str:
+    """The link for a new person with a role, as the page shows it once."""
+    boss.go("/admin/people")
+    boss.follow("Invite somebody")
+    boss.type("subject", subject)
+    boss.see(f"input[name=roles][value={role}]").click()
+    boss.press(boss.button("Invite"))
+    link = boss.see(".once").text
+    assert "/login/" in link
+    boss.go("/admin/people")
+    assert link not in boss.words
+    assert subject in boss.words
+    return link
+
+
+def come_in(person: Person, link: str) -> None:
+    """Sign in by a link, and set a password."""
+    person.go(link)
+    person.press(person.button("Sign in"))
+    person.go("/me")
+    for name in ("new", "again"):
+        person.see(f"#me-{name}").send_keys(PASSWORD)
+    person.press(person.button("Set the password"))
+    assert "set" in person.see(".notice.good").text
+
+
+def leave(person: Person) -> None:
+    person.press(person.button("Sign out", "header"))
+
+
+def come_back(person: Person, subject: str) -> None:
+    person.go("/login")
+    person.see("#login-subject").send_keys(subject)
+    person.see("#login-password").send_keys(PASSWORD)
+    person.press(person.see("form:has(#login-password) button"))
+
+
+def by_menu(person: Person) -> None:
+    """Find the form by the app's menu."""
+    person.go("/")
+    person.press(person.driver.find_element(By.LINK_TEXT, "People and leave"))
+    person.follow("Leave request")
+    assert person.see("h1").text == "Leave request"
+
+
+def by_search(person: Person) -> None:
+    person.go("/search?q=leave")
+    person.follow("Leave request")
+    assert person.see("h1").text == "Leave request"
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["with scripts", "without scripts"])
+def test_a_team_settles_in_without_a_shell(
+    scripts: bool,
+    start_server: Callable[..., Server],
+    browse: Callable[..., Person],  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    (folder / "app.toml").write_text(CONFIG, encoding="utf-8")
+    server = start_server(folder=folder)
+    boss = browse(server.base_url, scripts=scripts)
+    boss.go(server.sign_in_link)
+    boss.press(boss.button("Sign in"))
+    for_bo = invite(boss, "bo", "staff")
+
+    member = browse(server.base_url, scripts=scripts)
+    come_in(member, for_bo)
+    leave(member)
+    come_back(member, "bo")
+    by_menu(member)
+    by_search(member)
+    member.type("name", "Bo")
+    member.press(member.button("Send"))
