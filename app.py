@@ -8316,7 +8316,6 @@ def _extensions_of(module: ModuleType, path: Path) -> list[type[Extension]]:
 # uses: ERRORS VALUES CONFIG CONTRACTS AUTH RESOURCES PLUGINS
 # defines: Audit Replay audit_store stores Builder Health Office Flow App
 
-_BUILT_IN = {f"admin/{name}": name.capitalize() for name in ("people", "audit", "tokens", "sessions", "metrics")}  # titles
 _BESIDE_TABLES: Mapping[str, tuple[str, ...]] = {
     "_audit": ("at", "subject", "resource", "record"), "_requests": ("at",), "_seals": (),
 }  # with what is asked of each  # fmt: skip
@@ -8518,7 +8517,7 @@ class Builder:
         self._tables: dict[tuple[int, str], str] = {}  # (provider, table) of each form
         for address, resource_config in self.declared.items():
             self._add_resource(address, resource_config)
-        self.menu = plugin("menus").entries(config.site.menu, "site", self.declared, _BUILT_IN, self.faults)
+        self.menu = plugin("menus").entries(config.site.menu, "site", self.declared, plugin("admin").TITLES, self.faults)
         self.state = self.languages.people = self._state_provider()
         self._check_state()
         self.faults += plugin("folders").folder_faults(config, self.providers, self.statics)
@@ -8605,7 +8604,7 @@ class Builder:
             static = cast(Blobs, self._kinds["file"](f"apps.{one.name}.static", {"root": one.static}, self.config.folder))
             self.statics.append(static)
         self.faults += plugin("menus").home_faults(one, self.declared, self.config.folder)
-        menu = plugin("menus").entries(one.menu, place, self.declared, _BUILT_IN, self.faults)
+        menu = plugin("menus").entries(one.menu, place, self.declared, plugin("admin").TITLES, self.faults)
         return AppPage(one, menu, static, self._opens)
 
     def _state_provider(self) -> Records | None:
@@ -8640,8 +8639,8 @@ class Builder:
             for address, one in self.resources.items()
             if isinstance(one, Files | Form | View | AppPage)
         ]  # fmt: skip
-        for address in _BUILT_IN:
-            entries.append({"type": "admin", "address": address, "title": _BUILT_IN[address], "icon": "", "note": ""})
+        for address, title in plugin("admin").TITLES.items():
+            entries.append({"type": "admin", "address": address, "title": title, "icon": "", "note": ""})
         self.resources[""] = Home(entries, self._opens)
         self.indexes = {kind: Home(entries, self._opens, kind) for kind in RESOURCE_TYPES}
         titles = {one["address"]: one["title"] for one in entries}

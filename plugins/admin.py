@@ -6,7 +6,7 @@ import heapq
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from app import (
     COUNT_S,
@@ -15,10 +15,12 @@ from app import (
     LOST,
     App,
     BadRequest,
+    Caller,
     Column,
     Condition,
     Config,
     Damaged,
+    ListQuery,
     Page,
     Plan,
     Query,
@@ -45,17 +47,16 @@ if TYPE_CHECKING:
     from plugins.locale import Locale
 
 # ==== 1. ADMIN ===================================================================================================
-# Resources of the type admin, which no app.toml declares.
-# uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES PROVIDERS ASSEMBLY plugin:admin_tokens plugin:locale plugin:metrics
+# Resources of the type admin, which no app.toml declares: what all of them share, and which there are.
+# uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES PROVIDERS ASSEMBLY plugin:admin_access plugin:admin_audit
+#       plugin:admin_check plugin:admin_providers plugin:admin_sessions plugin:admin_tokens plugin:locale plugin:metrics
 #       plugin:people
-# defines: TOKENS SESSIONS lists join AdminTable Metrics
+# defines: TITLES lists retitled join AdminTable Metrics
 
-_AUDIT = (
-    "at", "subject", "action", "resource", "record", "outcome", "code", "changes", "before", "after", "door", "client",
-    "count", "token_id", "request_id",
-)  # fmt: skip
-TOKENS = ("subject", "label", "grants", "roles", "issued_at", "expires_at", "used_at", "revoked_at")
-SESSIONS = ("subject", "jti", "created_at", "expires_at")
+TITLES: Mapping[str, str] = {  # as programs get them; pages have those of their language, "admin.people"
+    f"admin/{name}": name.capitalize()
+    for name in ("people", "tokens", "sessions", "access", "audit", "providers", "check", "metrics")
+}
 
 
 def lists(
@@ -63,18 +64,26 @@ def lists(
 ) -> list[Resource]:
     """The audit trail, merged over the places where its entries are; people, tokens and sessions. `titles` are those of what
     the site has, by address."""
-    tokens = plugin("admin_tokens")
     return [
-        AdminTable("audit", _AUDIT, audit_stores, locale),
+        plugin("admin_audit").Trail(audit_stores, config, titles, locale),
         plugin("people").resource(config, state, titles, locale),
-        tokens.Tokens(state, config, titles, locale),
-        tokens.Sessions(state, locale),
+        plugin("admin_tokens").Tokens(state, config, titles, locale),
+        plugin("admin_sessions").Sessions(state, config, locale),
+        plugin("admin_access").Access(state, config, titles, locale),
     ]
+
+
+def retitled(own: Mapping[str, str], titles: Mapping[str, str]) -> dict[str, str]:
+    """Titles by address, as far as there are others those."""
+    return {address: titles.get(address, title) for address, title in own.items()}
 
 
 def join(app: App) -> None:
     """Let the built-in resources ask what only the whole App knows."""
     app.resources["admin/metrics"] = Metrics(lambda: plugin("metrics").samples(app))
+    app.resources["admin/providers"] = plugin("admin_providers").Providers(app)
+    app.resources["admin/check"] = plugin("admin_check").Check(app)
+    cast(Any, app.resources["admin/audit"]).shown_in = app.languages.shown
     cast(Any, app.resources["admin/tokens"]).authority = lambda: app.authority
 
 
@@ -83,9 +92,12 @@ def _newest(sources: Iterable[Iterable[Record]]) -> Iterator[Record]:
 
 
 class AdminTable(Resource):
-    """A read-only list of rows that Satchel keeps for itself, merged over the places where they are, newest key first."""
+    """A list of rows that Satchel keeps for itself, merged over the places where they are, newest key first."""
 
     type = "admin"
+    own: ClassVar[Sequence[str]] = ()  # parameters beside those of its columns
+    order_by = ("-id",)
+    template = "table.tpl"
 
     def __init__(
         self,
@@ -97,9 +109,9 @@ class AdminTable(Resource):
         secret: bool = False,
     ) -> None:
         """`secret`: keys are secret, and rows past their expires_at are left out."""
-        self.name, self.locale, self.secret = name, locale, secret
+        self.name, self.locale, self.secret, self.address = name, locale, secret, f"admin/{name}"
         self.providers = self.sources = tuple(sources)
-        self.title, self.table = name.capitalize(), f"_{name}"
+        self.title, self.table = TITLES[self.address], f"_{name}"
         self.seconds = frozenset(column for column in columns if column.endswith("_at"))  # kept as Unix seconds, 0 = never
         key = () if secret else (Column("id", "Id"),)
         times = dict.fromkeys((*self.seconds, "at"), "date-time")
@@ -114,26 +126,46 @@ class AdminTable(Resource):
         return {"columns": self.columns}
 
     def handle(self, request: Request, scope: Scope) -> Plan:
-        asked = read_list(request.params, self.columns, self.locale)
+        asked = read_list(request.params, self.columns, self.locale, self.own)
         if asked.order_by not in ((), ("-id",)):
             raise BadRequest("this list is sorted by id, the newest first")
         texts = tuple(column.name for column in self.columns if column.name not in ("id", *self.seconds))
-        query = Query(self.table, tuple(map(self._kept, asked.where)), ("-id",), asked.size, "", asked.search, texts)
+        query = Query(self.table, tuple(map(self._kept, asked.where)), self.order_by, asked.size, "", asked.search, texts)
         query = query._replace(instants=frozenset(("at",)))
         if self.secret:
             query = query._replace(where=(*query.where, Condition("expires_at", "gt", int(scope.now))))
-        count = sum(source.count(query) for source in self.sources) if asked.wants_count else None
-        size = partial(self._size, query)
+        page = {
+            "title": self.locale.t(f"admin.{self.name}"),
+            "note": "",
+            "search": asked.search,
+            **self.shown(request, scope),
+        }
+        return plan_of(Response(table=self._found(request, scope, asked, query), template=self.template, page=page))
+
+    def shown(self, request: Request, scope: Scope) -> Value:
+        """What the page of the list needs beside its rows."""
+        return {}
+
+    def queries(self, query: Query, request: Request, scope: Scope) -> list[Query]:
+        """What the list asks of each place; no two of them select the same row. `query` is what the parameters of its
+        columns come to."""
+        return [query]
+
+    def _found(self, request: Request, scope: Scope, asked: ListQuery, query: Query) -> Table:
+        queries, row = self.queries(query, request, scope), partial(self.row, caller=scope.caller)
+        pairs = [(source, one) for source in self.sources for one in queries]
+        count = sum(source.count(one) for source, one in pairs) if asked.wants_count else None
+        size = partial(self._size, pairs)
         if asked.after:
-            query = query._replace(where=(*query.where, Condition("id", "lt", text_cursor(asked.after))))
+            older = Condition("id", "lt", text_cursor(asked.after))
+            pairs = [(source, one._replace(where=(*one.where, older))) for source, one in pairs]
         if request.whole:
-            table = Table(self.columns, map(self._row, _newest(source.walk(query) for source in self.sources)), count=count)
-        else:
-            records, more = self._page([source.find(query) for source in self.sources], asked.size)
-            rows, following = map(self._row, records), encode_cursor(records[-1].key) if more else None
-            table = paged(self.columns, rows, following, before=None if asked.after else 0, count=count, size=size)
-        page = {"title": self.title, "note": "", "search": asked.search}
-        return plan_of(Response(table=table, template="table.tpl", page=page))
+            rows = map(row, _newest(source.walk(one) for source, one in pairs))
+            return Table(self.columns, rows, count=count)
+        records, more = self._page([source.find(one) for source, one in pairs], asked.size)
+        following = encode_cursor(records[-1].key) if more else None
+        before = None if asked.after else 0
+        return paged(self.columns, map(row, records), following, before=before, count=count, size=size)
 
     def _page(self, pages: Sequence[Page], limit: int) -> tuple[list[Record], bool]:
         """The newest records of all pages, and whether there are more; a page that ends early hides what follows."""
@@ -142,9 +174,9 @@ class AdminTable(Resource):
         records, more = page_of(newest, limit)
         return records, more or any(page.next for page in pages)
 
-    def _size(self, query: Query) -> int | None:
+    def _size(self, pairs: Sequence[tuple[Records, Query]]) -> int | None:
         """What Table.size promises."""
-        counts = [source.count_up_to(query, COUNTED + 1, COUNT_S / len(self.sources)) for source in self.sources]
+        counts = [source.count_up_to(one, COUNTED + 1, COUNT_S / len(pairs)) for source, one in pairs]
         return None if None in counts else min(sum(cast(list[int], counts)), COUNTED + 1)
 
     def _kept(self, condition: Condition) -> Condition:
@@ -160,7 +192,8 @@ class AdminTable(Resource):
             raise BadRequest(f"{name} {FORMAT_HELP['date-time']}") from None
         return Condition(name, op, seconds if op == "in" else seconds[0])
 
-    def _row(self, record: Record) -> Value:
+    def row(self, record: Record, caller: Caller) -> Value:
+        """A row as this caller may see it."""
         if record.damage:
             return {one.name: Damaged(LOST, record.damage) for one in self.columns} | {"id": record.key}
         values: Value = {"id": record.key} | record.value

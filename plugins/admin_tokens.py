@@ -1,10 +1,11 @@
-"""admin/tokens and admin/sessions: lists that a program may change, too: tokens are issued and revoked, sessions ended."""
+"""admin/tokens: what programs and scripts send in place of a password, looked through, issued and revoked."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from app import (
     CONVERTERS,
@@ -14,11 +15,12 @@ from app import (
     Blob,
     Caller,
     Change,
-    Column,
     Condition,
     Config,
     Endpoint,
     Fault,
+    Form,
+    FormConfig,
     Grant,
     Insert,
     Invalid,
@@ -33,6 +35,7 @@ from app import (
     Scope,
     Token,
     Unauthenticated,
+    Unread,
     Update,
     Value,
     how_many,
@@ -41,6 +44,7 @@ from app import (
     parse_grant,
     plan_of,
     plugin,
+    read_config,
 )
 
 if TYPE_CHECKING:
@@ -50,43 +54,89 @@ else:
 
 # ==== 1. TOKENS ==================================================================================================
 # Nobody issues a token that allows more than he may himself. A token is in the answer once and kept nowhere.
-# uses: ERRORS VALUES CONFIG CONTRACTS AUTH RESOURCES plugin:admin plugin:people plugin:tokens
-# defines: Tokens Sessions
+# uses: ERRORS VALUES CONFIG CONTRACTS AUTH RESOURCES plugin:admin plugin:grant_picker plugin:people
+#       plugin:token_pages plugin:tokens
+# defines: Tokens
 
+_COLUMNS = ("subject", "label", "grants", "roles", "issued_at", "expires_at", "used_at", "revoked_at")
 _TAKEN = ("subject", "grants", "roles", "expires", "label", "format")
-_ID_LETTERS = 16  # of a session's digest: enough to name it, and nothing that signs in
+_LIVES = ("1d", "7d", "30d", "90d", "365d")
 
 
 class Tokens(admin.AdminTable):
     """The tokens."""
 
-    endpoints = (Endpoint("", (Action.READ, Action.CREATE)), Endpoint("JTI", (Action.READ, Action.DELETE)))
+    endpoints = (
+        Endpoint("", (Action.READ, Action.CREATE, Action.DELETE), choices=True),
+        Endpoint("JTI", (Action.READ, Action.DELETE)),
+    )
+    own: ClassVar[Sequence[str]] = ("state",)
+    template = "tokens.tpl"
 
     def __init__(self, state: Records, config: Config, titles: Mapping[str, str], locale: Any) -> None:
-        super().__init__("tokens", admin.TOKENS, [state], locale)
-        self.records, self.titles = state, titles
+        super().__init__("tokens", _COLUMNS, [state], locale)
+        self.records, self.config, self.titles = state, config, titles
         self.roles: Mapping[str, tuple[Grant, ...]] = {name: one.grants for name, one in config.roles.items()}
+        self.title = locale.t("admin.tokens")
+        self.pages = plugin("token_pages").TokenPages(state, self.roles, titles, self.address)
         self.authority: Callable[[], Authority]  # set by the App
+        read = read_config({"forms": {"token": _form(config, titles, locale.t)}}, config.folder, config.origin, {})
+        self.form = Form(cast(FormConfig, read.resources[0]), state, {}, locale)
+        self.form.address = self.form.records_at = self.address
+        self.form.fields["grants"] = plugin("grant_picker").Grants(self.form.fields["grants"], titles)
+
+    def in_language(self, titles: Mapping[str, str], locale: Any) -> Tokens:
+        """The same with the words of a language, and titles in it."""
+        made = Tokens(cast(Records, self.records), self.config, admin.retitled(self.titles, titles), locale)
+        made.authority = self.authority
+        return made
+
+    def describe(self) -> Value:
+        """Its columns, and what may be asked beside them."""
+        return {"columns": self.columns, "params": {"state": {"type": "string", "enum": list(plugin("token_pages").STATES)}}}
 
     def handle(self, request: Request, scope: Scope) -> Plan:
         match request.path, request.action:
+            case (), Action.READ if "_new" in request.params:
+                return self._asking(request, scope)
             case (), Action.READ:
                 return super().handle(request, scope)
-            case (), _:
+            case (), Action.CREATE:
                 return self._issued(request, scope)
+            case (), _:
+                return self._revoked_of(request, scope)
         no_params(request)
         [jti] = request.path
-        row = self.records.get("_tokens", jti) if self.records and is_key(jti) else None
+        row = cast(Records, self.records).get("_tokens", jti) if is_key(jti) else None
         if row is None or row.damage:
             raise NotFound(f"there is no token {jti[:64]}")
         if request.action == Action.READ:
-            return plan_of(Response(data=self._row(row)))
+            title = row.value["label"] or self.locale.t("token.one")
+            page = {"title": title, "build": self.pages.token, "row": row, "now": scope.now}
+            page["trail"] = [(self.locale.t("admin.tokens"), self.address), (title, "")]
+            return plan_of(Response(data=self.row(row, scope.caller), template="token.tpl", page=page))
         changes = [] if row.value["revoked_at"] else [_revoked(row, scope.now)]
-        return Plan(respond=lambda blobs: Response(), changes=changes)
+        name = row.value["label"] or self.locale.t("token.unlabelled")
+        notice = self.locale.t("token.revoked", name=name, subject=row.value["subject"])
+        return Plan(respond=lambda blobs: Response(page={"notice": notice}), changes=changes)
+
+    # -- issued
+
+    def _asking(self, request: Request, scope: Scope) -> Plan:
+        """The form in which a token is asked for."""
+        params = {name: text for name, text in request.params.items() if name != "_new"}
+        form = copy(self.form)
+        form.locale = self.locale
+        answer = form.handle(request._replace(params=params), scope).respond(())
+        offers = plugin("grant_picker").offers(self.form, scope.caller, self.roles)
+        may = [action for action in Action if scope.caller.may(action, self.address)]
+        words = {name: self.locale.t(f"new_token.{name}") for name in ("title", "submit", "list")}
+        answer.page = {**answer.page, **words, "create": words["title"], "offers": offers, "may": may}
+        return plan_of(answer)
 
     def _issued(self, request: Request, scope: Scope) -> Plan:
         no_params(request)
-        asked = _asked(request.data)
+        asked = _asked(request.data if request.typed else self._typed(request.data))
         grants = [parse_grant(text) for text in asked["grants"]]
         held = (*grants, *(one for role in asked["roles"] for one in self.roles.get(role, ())))
         people = plugin("people")
@@ -97,7 +147,33 @@ class Tokens(admin.AdminTable):
             asked["subject"], asked["grants"], asked["roles"], asked["expires_s"], asked["label"]
         )
         secret = authority.short(token) if asked["format"] == "short" else authority.jwt(token)
-        return Plan(respond=_answered(token, secret), changes=[Change(cast(Insert, one)) for one in writes])
+        answered = self._answered(token, secret, scope.caller)
+        return Plan(respond=answered, changes=[Change(cast(Insert, one)) for one in writes])
+
+    def _typed(self, data: Json) -> Value:
+        """What a page's form says, as a program would. Raises Invalid with each fault."""
+        found: Value = {}
+        for name, field in self.form.fields.items():
+            found[name] = self.locale.read(field, [one for one in data.get(name, ()) if isinstance(one, str)])
+        faults = [Fault(f"/{name}", "type", one.reason) for name, one in found.items() if isinstance(one, Unread)]
+        faults += [Fault("/subject", "required", "is required")] * (not found["subject"])
+        if faults:
+            raise Invalid(f"the token has {how_many(len(faults), 'fault')}", faults=faults)
+        return {name: one for name, one in found.items() if one is not None}
+
+    def _answered(self, token: Token, secret: str, caller: Caller) -> Callable[[Sequence[Blob]], Response]:
+        data = plugin("tokens").token_row(token)
+        url, t = plugin("tokens").site_url(self.config), self.locale.t
+        page = {
+            "title": t("token.issued"), "trail": [(t("admin.tokens"), self.address), (t("token.issued"), "")], "url": url,
+            "build": self.pages.issued, "once": {"token": secret}, "token": token,
+        }  # fmt: skip
+
+        def respond(blobs: Sequence[Blob]) -> Response:
+            location = f"{self.address}/{token.jti}"
+            return Response(data=data, created=True, location=location, page=page, template="issued.tpl")
+
+        return respond
 
     def _check_subject(self, caller: Caller, subject: str) -> None:
         """Raises Forbidden if what the token does would stand under the name of somebody who may do more, or of Satchel."""
@@ -113,14 +189,71 @@ class Tokens(admin.AdminTable):
             why = f"{subject} has rights that you do not have"
             people.check_reach(caller, people.rights(person.value, self.roles), self.titles, why)
 
+    # -- revoked
 
-def _answered(token: Token, secret: str) -> Callable[[Sequence[Blob]], Response]:
-    data = plugin("tokens").token_row(token)
+    def _revoked_of(self, request: Request, scope: Scope) -> Plan:
+        """All tokens of one subject that work, as many as go into one commit; the answer says how many are left."""
+        no_params(request, ("subject",))
+        if not (subject := request.params.get("subject", "")):
+            raise BadRequest("subject is missing: say whose tokens are to be revoked, as in ?subject=ann")
+        state = cast(Records, self.records)
+        living = Condition("subject", "eq", subject), Condition("expires_at", "gt", int(scope.now))
+        found = [one for one in state.walk(Query("_tokens", living)) if not one.value.get("revoked_at")]
+        most = len(found) if state.most_writes is None else (state.most_writes - 1) // 2
+        told = {"revoked": len(found[:most]), "left": len(found[most:])}
+        notice = self.locale.t("token.revoked_all", n=told["revoked"], subject=subject)
+        notice += " " + self.locale.t("token.left", n=told["left"]) if told["left"] else ""
+        answer = Response(data=told, location=self.address, page={"notice": notice})
+        return Plan(respond=lambda blobs: answer, changes=[_revoked(one, scope.now) for one in found[:most]])
 
-    def respond(blobs: Sequence[Blob]) -> Response:
-        return Response(data=data, created=True, location=f"admin/tokens/{token.jti}", page={"once": {"token": secret}})
+    # -- the list and the pages
 
-    return respond
+    def queries(self, query: Query, request: Request, scope: Scope) -> list[Query]:
+        state = request.params.get("state") or ("working" if request.page else "all")
+        if state not in (known := plugin("token_pages").STATES):
+            raise BadRequest(f"state is {state!r}: write {', '.join(known)}")
+        works = Condition("revoked_at", "eq", 0), Condition("expires_at", "gt", int(scope.now))
+        ended = Condition("revoked_at", "gt", 0), Condition("expires_at", "lte", int(scope.now))
+        if state == "working":
+            return [query._replace(where=(*query.where, *works))]
+        if state == "ended":
+            expired = (works[0], ended[1])
+            return [query._replace(where=(*query.where, ended[0])), query._replace(where=(*query.where, *expired))]
+        return [query]
+
+    def shown(self, request: Request, scope: Scope) -> Value:
+        may = [action for action in Action if scope.caller.may(action, f"{self.address}/x")]
+        state = request.params.get("state") or "working"
+        return {
+            "build": self.pages.listing,
+            "may": may,
+            "now": scope.now,
+            "state": state,
+            "subject": request.params.get("subject", ""),
+        }
+
+
+def _form(config: Config, titles: Mapping[str, str], t: Any) -> Value:
+    """How a token is asked for, as app.toml would say it."""
+    picker = plugin("grant_picker")
+    fields: Value = {
+        "label": {"title": t("new_token.label"), "description": t("new_token.label_help")},
+        "subject": {"title": t("new_token.subject"), "required": True, "description": t("new_token.subject_help")},
+        "roles": picker.roles_field(t("new_token.roles"), config, titles, t),
+        "grants": picker.grants_field(t("new_token.grants"), titles, t),
+        "expires": {"title": t("new_token.expires"), "default": "90d", "oneOf": _choices("expires", _LIVES, t)},
+        "format": {
+            "title": t("new_token.format"), "oneOf": _choices("format", ("short", "jwt"), t), "default": "short",
+            "required": True,
+        },
+    }  # fmt: skip
+    if not config.roles:
+        del fields["roles"]
+    return {"title": t("new_token.title"), "fields": fields}
+
+
+def _choices(name: str, values: Sequence[str], t: Any) -> list[Value]:
+    return [{"const": one, "title": t(f"new_token.{name}_{one}")} for one in values]
 
 
 def _revoked(row: Record, now: float) -> Change:
@@ -148,29 +281,3 @@ def _asked(data: Json) -> Value:
     if faults:
         raise Invalid(f"the token has {how_many(len(faults), 'fault')}", faults=faults)
     return asked
-
-
-class Sessions(admin.AdminTable):
-    """The sessions that have not ended."""
-
-    endpoints = (Endpoint(""), Endpoint("ID", (Action.DELETE,)))
-
-    def __init__(self, state: Records, locale: Any) -> None:
-        super().__init__("sessions", admin.SESSIONS, [state], locale, secret=True)
-        self.columns = (*self.columns, Column("id", "Id"))
-        self.records = state
-
-    def handle(self, request: Request, scope: Scope) -> Plan:
-        if not request.path:
-            return super().handle(request, scope)
-        no_params(request)
-        wanted = Query("_sessions", (Condition("id", "prefix", request.path[0]),), limit=2)
-        found = self.records.find(wanted).items if self.records and len(request.path[0]) >= _ID_LETTERS else []
-        if len(found) != 1:
-            raise NotFound(f"there is no session {request.path[0][:64]}")
-        [row] = found
-        ended = Change(Update("_sessions", row.key, row.value | {"expires_at": int(scope.now)}, row.version), row.value)
-        return Plan(respond=lambda blobs: Response(), changes=[ended])
-
-    def _row(self, record: Record) -> Value:
-        return super()._row(record) | {"id": record.key[:_ID_LETTERS]}

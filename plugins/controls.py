@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -34,12 +34,13 @@ class Input(NamedTuple):
     name: str
     title: str
     help: str
-    widget: str  # text email url number date datetime-local textarea checkbox select radio checkboxes file
+    widget: str  # text email url number date datetime-local textarea checkbox select radio checkboxes grants file
     required: bool = False
     texts: tuple[str, ...] = ()
     choices: tuple[tuple[str, str], ...] = ()
     attrs: Mapping[str, str] = MappingProxyType({})
     file: Mapping[str, Json] | None = None
+    groups: Mapping[str, tuple[str, str, str]] = MappingProxyType({})  # of grants: see plugins/grant_picker.py
 
 
 def control(field: Field, locale: Any, value: Json = None) -> Input:
@@ -49,7 +50,7 @@ def control(field: Field, locale: Any, value: Json = None) -> Input:
     choices = [(str(v), _title(field, v, title, locale)) for v, title in field.choices]
     if widget == "select" and config.type == "boolean":
         choices = [("true", locale.t("common.yes")), ("false", locale.t("common.no"))]
-    choices += [(text, locale.t("field.no_longer", value=locale.show(field.column, item))) for text, item in odd.items()]
+    choices += [(text, _odd_title(field, item, locale)) for text, item in odd.items()]
     if widget == "radio" and not config.required and "" not in dict(choices):
         choices.append(("", locale.t("field.none")))  # a radio button is released only by pressing another
     help_ = config.description
@@ -57,8 +58,14 @@ def control(field: Field, locale: Any, value: Json = None) -> Input:
         help_ = f"{help_} {locale.t('field.zone', zone=locale.zone_name)}".strip()
     stored = value if field.is_file and isinstance(value, dict) else None
     return Input(
-        field.name, field.title, help_, widget, config.required, tuple(texts), tuple(choices), _attrs(field, widget), stored
-    )
+        field.name, field.title, help_, widget, config.required, tuple(texts), tuple(choices),
+        _attrs(field, widget), stored, getattr(field, "groups", {}),
+    )  # fmt: skip
+
+
+def _odd_title(field: Field, item: Json, locale: Any) -> str:
+    words: Any = getattr(field, "odd", None)
+    return str(words(item, locale.t)) if words else str(locale.t("field.no_longer", value=locale.show(field.column, item)))
 
 
 def _title(field: Field, value: Json, title: str, locale: Any) -> str:
@@ -82,7 +89,7 @@ def _widget(field: Field) -> str:
     if config.type == "boolean":
         return "checkbox"
     if field.choices and config.type == "array":
-        return "checkboxes"
+        return str(getattr(field, "widget", "checkboxes"))
     if field.choices:
         return "radio" if len(field.choices) <= 4 else "select"
     if config.type in _NUMERIC:
@@ -240,4 +247,12 @@ def with_inputs(page: Mapping[str, Any], locale: Any) -> dict[str, Any]:
         return {**page, "inputs": tuple(control(one, locale, one.config.default) for one in page.get("fields", ()))}
     form: Form = page["form"]
     found, unfit = prefilled(form, page["params"]) if "params" in page else (inputs(form, page.get("values")), "")
+    offers = page.get("offers", {})
+    found = tuple(_offering(one, offers[one.name]) if one.name in offers else one for one in found)
     return {**page, "inputs": found, "unfit": unfit, "shown": marks(form, found) if "values" in page else ""}
+
+
+def _offering(one: Input, offered: Collection[str]) -> Input:
+    """A control with no other choices than these and those that are chosen."""
+    choices = tuple(pair for pair in one.choices if pair[0] in offered or pair[0] in one.texts)
+    return one._replace(choices=choices)

@@ -228,10 +228,18 @@ class Navigation:
         leads = leads_to(one.address, self._opens, caller)
         records = f"{one.address}/records"
         may_look = one.type == "forms" and leads != records and caller.may(app.Action.READ, records)
+        t = exchange.locale.t
         return SimpleNamespace(
-            title=one.title, note=one.note, href=exchange.url(leads), sign=_SIGNS.get(one.type, ""),
+            title=one.title, note=_noted(one.address, one.note, t), href=exchange.url(leads),
+            sign=_SIGNS.get(one.type, ""),
             list_href=exchange.url(records) if may_look else "",
         )  # fmt: skip
+
+
+def _noted(address: str, note: str, t: Any) -> str:
+    """The line under a title; those of the administration have one in each language."""
+    key = address.replace("/", ".") + "_note"
+    return str(t(key)) if _type(address) == _ADMIN and t.has(key) else note
 
 
 def _type(address: str) -> str:

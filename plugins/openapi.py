@@ -334,6 +334,9 @@ def _params(*names: str) -> list[Value]:
     return [_PARAMETERS[name] for name in names]
 
 
+_TOLD = {
+    "metrics": "what is counted and measured", "providers": "where everything is kept", "check": "what is wrong",
+}  # fmt: skip
 _PAGING = ("Size", "Next", "For")
 _LISTING = (*_PAGING, "Search", "Count")
 _CHANGING = ("IfMatch", "IfNoneMatch", "IdempotencyKey")
@@ -507,8 +510,16 @@ class Description:
             self._people(one, base)
             return
         if "columns" not in one:
-            told = {"200": _answer("what is measured", _content({"type": "object"}))}
-            self.paths[base] = {"get": self._operation("get", "what is counted and measured", told)}
+            what = _TOLD[base.rpartition("/")[2]]
+            told = {"200": _answer(what, _content({"type": "object"}))}
+            self.paths[base] = {"get": self._operation("get", what, told)}
+            return
+        own = [own_param(name, schema, needed=False) for name, schema in one.get("params", {}).items()]
+        if base.endswith("/access"):
+            row = self._schema("admin access", "Row", rows_of(one["columns"]))
+            page = self._schema("admin access", "Rows", _list_of(ref(row), allowed={"type": "boolean"}))
+            params = [*own, *_params(*_PAGING)]
+            self.paths[base] = {"get": self._operation("list", "who may do what", _list_answer(page, ref(row)), params)}
             return
         order, *filters = asked_of(one["columns"])
         newest = [order | {"schema": _TEXT | {"const": "-id"}}] if any(c.name == "id" for c in one["columns"]) else []
@@ -520,11 +531,14 @@ class Description:
         page = self._schema(f"admin {base.rpartition('/')[2]}", "Rows", _list_of(ref(row)))
         self.paths[base] = {
             "get": self._operation(
-                "list", "its rows", _list_answer(page, ref(row)), [*_params(*_LISTING), *newest, *filters]
+                "list", "its rows", _list_answer(page, ref(row)), [*_params(*_LISTING), *newest, *own, *filters]
             )
         }
         if base.endswith("/tokens"):
             self._tokens(ref(row), base)
+        elif base.endswith("/audit"):
+            found = self._operation("get", "one of them", {"200": _answer("the entry", _content(ref(row)))})
+            self.paths[f"{base}/{{id}}"] = {"parameters": [_parameter("id", _KEY, "path")], "get": found}
         elif base.endswith("/sessions"):
             ends = self._operation("end", "end a session", {"204": _answer("it has ended", None)})
             self.paths[f"{base}/{{id}}"] = {"parameters": [_parameter("id", _KEY, "path")], "delete": ends}
@@ -540,6 +554,9 @@ class Description:
         made = {"201": _answer("the token", _content(issued), "Location", "Idempotency-Replayed")}
         once = _params("IdempotencyKey")
         self.paths[base]["post"] = self._operation("issue", "issue one", made, once, body=_content(ref_sent))
+        gone = {"200": _answer("how many", _content(_object({"revoked": _COUNT, "left": _COUNT})))}
+        whose = _parameter("subject", _TEXT, required=True)
+        self.paths[base]["delete"] = self._operation("revoke_all", "revoke all of one subject", gone, [whose, *once])
         found = {"200": _answer("its row", _content(row))}
         self.paths[f"{base}/{{jti}}"] = {
             "parameters": [_parameter("jti", _KEY, "path")], "get": self._operation("get", "one of them", found),

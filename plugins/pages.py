@@ -181,8 +181,17 @@ class Pages:
         return self._navigation
 
     def show(self, exchange: Exchange, response: Response, notice: str = "") -> bytes:
-        page = self._builders[response.template](exchange, response)
+        build = self._builders.get(response.template, self._built)
+        page = build(exchange, response)
         return self.render(exchange, response.template, page["title"], page, notice, response.caller)
+
+    def _built(self, exchange: Exchange, response: Response) -> dict[str, Any]:
+        """The page of a resource that knows by itself what is in it: its `build` adds to what every page or list has."""
+        if response.table is None:
+            found: dict[str, Any] = {"title": response.page["title"], "crumbs": _crumbs(exchange, response.page["trail"])}
+        else:
+            found = self._table(exchange, response)
+        return found | cast(dict[str, Any], response.page["build"](exchange, response))
 
     def show_form(self, exchange: Exchange, response: Response, again: Again, notice: str = "") -> bytes:
         page = self.form(exchange, response, again)
@@ -493,7 +502,7 @@ class Pages:
             name=one.name, id=f"f-{one.name}", title=one.title, help=help_, widget=widget, required=one.required,
             value="true" if is_checkbox else last, checked=is_checkbox and last == "true", attrs=one.attrs, error=error,
             options=[SimpleNamespace(value=text, title=title, selected=text in texts) for text, title in one.choices],
-            file=file,
+            file=file, groups=one.groups,
         )  # fmt: skip
 
     def _understood(self, exchange: Exchange, text: str, *, whole: bool) -> str:
@@ -720,12 +729,12 @@ class Draft(NamedTuple):
         return "/".join([*parts, ""] if self.is_upload else parts)
 
 
-_PEOPLE = "admin/people"
+_PEOPLE, _TOKENS = "admin/people", "admin/tokens"
 
 
 def _is_of_form(resource: str, path: Sequence[str] = ()) -> bool:
     """Whether what is typed for it is kept when it is refused."""
-    return resource.startswith("forms/") or (resource == _PEOPLE and len(path) < 2)
+    return resource.startswith("forms/") or len(path) < {_PEOPLE: 2, _TOKENS: 1}.get(resource, 0)
 
 
 def _is_record(resource: str, path: Sequence[str]) -> bool:
@@ -995,7 +1004,7 @@ class Drafts:
                 if error.status < 500 and not isinstance(error, NotFound):
                     raise
                 failed = error
-        response = self.host.handle(read(params={"_new": "1"} if resource == _PEOPLE else {}))
+        response = self.host.handle(read(params={"_new": "1"} if resource in (_PEOPLE, _TOKENS) else {}))
         if failed and not isinstance(failed, NotFound):  # its provider is away: what was typed is all there is to show
             record = Record(path[-1], int(version) if re.fullmatch("[0-9]{1,18}", version) else 0, {})
             response.page = {**response.page, "record": record}
@@ -1218,7 +1227,8 @@ class Html(Format):
             return exchange.url(form, _sent=key)
         if response.data is None:
             name = split_path(exchange.inner)[-1] if exchange.inner.startswith("files/") else response.name
-            return self._deleted(exchange, t("form.deleted_name", name=name) if name else t("form.deleted"))
+            words = t("form.deleted_name", name=name) if name else t("form.deleted")
+            return self._deleted(exchange, response.page.get("notice") or words)
         place = response.location or exchange.inner
         saved = t("form.saved_name", name=response.name) if response.name else t("form.saved")
         notice = response.page.get("notice") or saved

@@ -25,7 +25,6 @@ from app import (
     Encoded,
     Endpoint,
     Fault,
-    Field,
     Forbidden,
     Form,
     FormConfig,
@@ -46,6 +45,7 @@ from app import (
     Value,
     Write,
     compose,
+    damage_of,
     is_key,
     line_problem,
     no_params,
@@ -154,12 +154,11 @@ def _actions(grant: Grant, kind: str, t: Any) -> str:
 
 # ==== 2. PEOPLE ==================================================================================================
 # The list of people as a form of its own, and what may be done with one of them beside changing the row.
-# uses: ERRORS VALUES CONFIG CONTRACTS AUTH RESOURCES RIGHTS plugin:tokens
-# defines: PROGRAMS resource standing first_sign_in invited new_era turn ended_sessions ended_tokens used_up_links living
-#          People
+# uses: ERRORS VALUES CONFIG CONTRACTS AUTH RESOURCES RIGHTS plugin:grant_picker plugin:tokens
+# defines: PROGRAMS resource standing first_sign_in invited new_era turn ended_sessions ended_tokens used_up_links names
+#          living People
 
 PROGRAMS = re.compile("(cli|service):", re.IGNORECASE)  # as callers that are no people are named
-_OFFERED = {"files": ("read", "create", "update,delete"), "forms": ("create", "read", "update,delete"), "admin": ("*",)}
 
 
 def resource(config: Config, state: Records, titles: Mapping[str, str], locale: Any) -> People:
@@ -170,29 +169,20 @@ def resource(config: Config, state: Records, titles: Mapping[str, str], locale: 
 
 def _form(config: Config, titles: Mapping[str, str], t: Any) -> Value:
     """How a person is asked for, as app.toml would say it."""
-    roles = [{"const": name, "title": f"{name}: {in_words(one.grants, titles, t)}"} for name, one in config.roles.items()]
-    offered = [{"const": str(one), "title": in_words([one], titles, t)} for one in _offered(titles)]
+    picker = plugin("grant_picker")
     fields: Value = {
         "subject": {
             "title": t("people.subject"), "required": True, "maxLength": 200, "description": t("people.subject_help"),
         },
         "name": {"title": t("me.name"), "maxLength": 200},
         "email": {"title": t("people.email"), "format": "email"},
-        "roles": {"title": t("people.roles"), "type": "array", "items": {"oneOf": roles}},
-        "grants": {"title": t("people.grants"), "type": "array", "items": {"oneOf": offered}},
+        "roles": picker.roles_field(t("people.roles"), config, titles, t),
+        "grants": picker.grants_field(t("people.grants"), titles, t),
         "suspended": {"title": t("people.suspended"), "type": "boolean"},
     }  # fmt: skip
-    if not roles:
+    if not config.roles:
         del fields["roles"]
     return {"title": t("admin.people"), "opens": "records", "fields": fields}
-
-
-def _offered(titles: Mapping[str, str]) -> Iterator[Grant]:
-    """The grants that a page offers; a program may give any other."""
-    yield parse_grant("**:*")
-    for address in titles:
-        for actions in _OFFERED.get(address.partition("/")[0], ("read",)):
-            yield parse_grant(f"{address}:{actions}")
 
 
 def standing(records: Records, subject: str) -> Record | None:
@@ -270,27 +260,19 @@ def used_up_links(records: Records, subject: str, now: float) -> Iterator[Change
         yield Change(Delete("_links", row.key, row.version), row.value)
 
 
+def names(records: Records, subjects: Iterable[str]) -> dict[str, str]:
+    """What those of the subjects are called who are people and have a name."""
+    found = {}
+    for subject in {one for one in subjects if isinstance(one, str) and is_key(one) and not damage_of(one)}:
+        row = records.get(PEOPLE, subject)
+        if row and isinstance(name := row.value.get("name"), str) and name:
+            found[subject] = name
+    return found
+
+
 def living(subject: str, now: float) -> tuple[Condition, ...]:
     """Of a query for the sessions, links or tokens of a subject: those that have not expired."""
     return Condition("subject", "eq", subject), Condition("expires_at", "gt", int(now))
-
-
-class _Grants(Field):
-    """Grants, of which pages offer some, and programs may give any."""
-
-    def _schema(self) -> Value:
-        return super()._schema() | {"items": {"type": "string"}}
-
-    def faults(self, value: Json, pointer: str) -> list[Fault]:
-        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-            return super().faults(value, pointer)
-        found = []
-        for number, text in enumerate(value):
-            try:
-                parse_grant(text)
-            except BadRequest as error:
-                found.append(Fault(f"{pointer}/{number}", "grant", error.message))
-        return found
 
 
 class People(Form):
@@ -309,7 +291,7 @@ class People(Form):
         self.site, self.titles, self.roles = config, titles, {name: one.grants for name, one in config.roles.items()}
         self.address = self.records_at = "admin/people"
         self.table = PEOPLE
-        self.fields["grants"] = _Grants(self.fields["grants"].config, self.fields["grants"].place)
+        self.fields["grants"] = plugin("grant_picker").Grants(self.fields["grants"], titles)
         self.columns = tuple(one for one in self.columns if one.name not in ("updated_at", "updated_by"))
 
     def in_language(self, titles: Mapping[str, str], locale: Any) -> People:
@@ -346,7 +328,8 @@ class People(Form):
 
     def _page(self, scope: Scope, record: Record | None = None) -> dict[str, Any]:
         t = self.locale.t
-        words = {"create": t("people.invite"), "submit": t("people.send"), "list": t("people.list"), "new": {"_new": "1"}}
+        words: Value = {"create": t("people.invite"), "submit": t("people.send"), "list": t("people.list")}
+        words |= {"new": {"_new": "1"}, "offers": plugin("grant_picker").offers(self, scope.caller, self.roles)}
         return super()._page(scope, record) | words
 
     def _beside(self, value: Value) -> list[str]:

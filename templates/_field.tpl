@@ -3,7 +3,7 @@
 help_id, error_id = field.id + "-help", field.id + "-error"
 described = " ".join([name for name, text in ((help_id, field.help), (error_id, field.error)) if text])
 attrs = {name: value for name, value in (field.attrs or {}).items() if value is not None and value is not False}
-group = field.widget in ("radio", "checkboxes")
+group = field.widget in ("radio", "checkboxes", "grants")
 current, held = getattr(field, "file", None), getattr(field, "held", None)
 if field.widget == "email":
     attrs.setdefault("autocomplete", "email")
@@ -43,7 +43,10 @@ end
 %   end
   </legend>
 %   include('_hints.tpl')
-%   for number, option in enumerate(field.options):
+%   if field.widget == "grants":
+%     include('_grants.tpl', field=field)
+%   end
+%   for number, option in enumerate([] if field.widget == "grants" else field.options):
 %     option_id = field.id if number == 0 else f"{field.id}-{number + 1}"
   <div class="choice">
     <input type="{{'radio' if field.widget == 'radio' else 'checkbox'}}" id="{{option_id}}" name="{{field.name}}" value="{{option.value}}"

@@ -37,18 +37,10 @@ PENDING = {
 }  # fmt: skip
 # Keys that are put together, by how they begin.
 PUT_TOGETHER = (
-    "fault.",
-    "index.",
-    "language.name",
-    "me.expires_",
-    "own.",
-    "record.",
-    "rights.",
-    "said.",
-    "units.",
-    "column.",
-    "admin.",
-)
+    "access.action", "access.resource", "access.who", "admin.", "audit.", "column.", "event.", "fault.", "index.",
+    "language.name", "me.expires_", "new_token.", "own.", "picker.", "providers.", "record.", "rights.", "said.",
+    "tokens.state_", "units.",
+)  # fmt: skip
 
 
 # ---- nothing is said that is not in the catalogue

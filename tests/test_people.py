@@ -375,7 +375,9 @@ def browse(site: Site, target: str, cookie: str) -> Reply:
 def test_a_person_is_invited_changed_and_removed_in_the_page(site: Site, admin: str) -> None:
     cookie = site.sign_in(admin)
     page = browse(site, "/admin/people?_new=1", cookie)
-    assert "fill in Leave" in page.text  # what a role allows, in words
+    row = page.text.partition('aria-label="Leave"')[2].partition("</li>")[0]  # what can be done there, in words
+    assert [words in row for words in ("fill in", "look up", "change and delete")] == [True, True, True]
+    assert "staff: do everything with all forms" in page.text
     fields = {"_token": hidden(page, "_token"), "subject": "bo", "name": "Bo Chen", "grants": "forms/leave:create"}
     shown = site.submit(action(page), fields, cookie)
     assert shown.status == 201

@@ -1,0 +1,39 @@
+<%
+rebase('layout.tpl')
+chosen = [field.value or any([o.selected and o.value for o in field.options]) for field in page.params]
+%>
+<div class="head"><h1>{{page.title}}</h1></div>
+% include('_errors.tpl')
+<form class="filter" method="get" action="{{page.action}}" role="search">
+%   for name, value in page.hidden.items():
+  <input type="hidden" name="{{name}}" value="{{value}}">
+%   end
+%   for field in page.params:
+%     include('_field.tpl', field=field)
+%   end
+  <div class="field search"><label for="table-search">{{t("table.search")}}</label><input type="search" id="table-search" name="_q" value="{{page.search or ''}}" dir="auto"></div>
+  <button class="button">{{t("table.show")}}</button>
+%   if page.search or any(chosen):
+  <a class="button" href="{{page.action}}">{{t("table.clear")}}</a>
+%   end
+</form>
+% if page.lines:
+<ol class="events">
+%   for line in page.lines:
+  <li>
+    <span class="when">{{line.at}}</span>
+    <span class="what"><bdi class="by">{{line.who}}</bdi> <a href="{{line.href}}"><bdi>{{line.what}}</bdi></a>
+%     if line.more:
+      <span class="note">{{t("audit.more", n=line.more)}}</span>
+%     end
+%     if line.outcome:
+      <span class="pill {{line.outcome}}">{{line.outcome_words}}</span>
+%     end
+    </span>
+  </li>
+%   end
+</ol>
+% else:
+<div class="empty"><p>{{page.empty}}</p></div>
+% end
+% include('_under.tpl')
