@@ -1,0 +1,272 @@
+"""Every page as axe-core sees it, in light and dark, wide and narrow; and what a person with a keyboard alone does.
+
+The pages are found by following the links of the site, so that a new one is looked at as soon as something leads to it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import backends
+import pytest
+from conftest import PATIENCE_S
+from http_client import Server, serving
+
+pytest.importorskip("selenium", reason="needs selenium, which is not installed: ./build.sh test installs it")
+
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.wait import WebDriverWait
+from test_browser import EVERY_WIDGET, SWITCHES, Person
+
+# Of each a few: long names, another script, German words, more than fits.
+MORE = """
+[forms.antrag]
+title = "Antrag auf Genehmigung einer Dienstreisekostenvorschusszahlung"
+note = "Bitte mindestens zwei Arbeitstage vor der Reise."
+provider = "main"
+opens = "records"
+[forms.antrag.fields]
+wer = { type = "string", title = "Reisekostenabrechnungsberechtigte Person", required = true }
+[views.open]
+title = "كل الطلبات"
+from = "forms/every"
+[apps.people]
+title = "الموارد البشرية"
+note = "طلبات الإجازة وما يتصل بها"
+menu = ["forms/antrag", "views/open", "admin/people"]
+[apps.templates]
+title = "Own page"
+home = "templates/own.html"
+menu = ["views/squares"]
+"""
+OWN = "<h2>By team</h2><table><tr><th>a</th><th>b</th></tr><tr><td>1</td><td>2</td></tr></table><pre>x</pre>"
+EXTRA = (
+    "/search", "/search?q=one", "/search?q=zzzz", "/nothing", "/forms/every/records/none", "/files/papers/?_q=a",
+    "/forms/every?size=XXL", "/views/squares?least=x", "/views/squares?least=1000", "/forms/antrag", "/login", "/me",
+)  # fmt: skip
+SIZES = ((1280, 900), (360, 740))
+RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
+AXE = """
+const [rules, done] = arguments;
+const said = (one) => `${one.id}: ${one.nodes.map((node) => node.html.slice(0, 200)).join(" | ")}`;
+axe.run(document, {resultTypes: ["violations"], runOnly: rules})
+  .then((found) => done(found.violations.map(said))).catch((error) => done([String(error)]));
+"""
+
+
+@pytest.fixture(scope="module")
+def axe() -> str:
+    return backends.tool("axe", "node_modules/axe-core/axe.min.js").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("accessible")
+    (folder / "templates").mkdir()
+    (folder / "templates" / "own.html").write_text(OWN)
+    apps = "".join(f'[apps.more{n}]\ntitle = "Application {n}"\nmenu = ["views/squares"]\n' for n in range(6))
+    (folder / "app.toml").write_text(EVERY_WIDGET + MORE + apps, encoding="utf-8")
+    with serving(folder, "--workers", "1") as server:
+        fill(server)
+        yield server
+
+
+def fill(server: Server) -> None:
+    headers = {"Authorization": f"Bearer {server.token()}"}
+
+    def send(target: str, value: Any) -> None:
+        answer = server.ask("POST", target, json.dumps(value), headers | {"Content-Type": "application/json"})
+        assert answer.status == 201, answer.text
+
+    send(
+        "/forms/every", [{"name": f"One {n}", "town": "Ant", "words": "many words " * 30, "agreed": True} for n in range(12)]
+    )
+    send("/forms/antrag", {"wer": "Donaudampfschifffahrtsgesellschaftskapitän"})
+    send("/admin/people", {"subject": "bo", "name": "Bo Chen", "grants": ["forms/**:*"]})
+    for name in ("2026/a%20plan.txt", "b.txt"):
+        assert server.ask("PUT", f"/files/papers/{name}", b"x", headers).status == 201
+
+
+@pytest.fixture(scope="module")
+def person(site: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Person]:
+    """Somebody who is signed in as administrator, at the one browser of these tests."""
+    programs = [backends.program("chromium"), backends.program("chromedriver", "chromium-driver")]
+    options = webdriver.ChromeOptions()
+    options.binary_location = programs[0]
+    for switch in (*SWITCHES, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(switch)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(programs[1]))
+    driver.set_page_load_timeout(PATIENCE_S)
+    driver.set_script_timeout(PATIENCE_S)
+    one = Person(driver, "http://{}:{}".format(*site.tcp))
+    one.go(f"/login/{site.code}")
+    one.press(one.button("Sign in"))
+    yield one
+    driver.quit()
+
+
+def shape(address: str) -> str:
+    """What addresses of one kind of page have in common: ids and names stand for each other."""
+    parts = urlsplit(address)
+    path = re.sub(r"(?<=records/)[^/]+|(?<=admin/[a-z]{6}/)[^/]+|(?<=admin/[a-z]{5}/)[^/]+", "ID", parts.path)
+    path = re.sub(r"^/apps/more\d", "/apps/more", path)
+    return path + "?" + ",".join(sorted(re.findall(r"(?:^|&)(_(?!list|sort|next)\w+)=", parts.query)))
+
+
+def links(person: Person) -> list[str]:
+    """Addresses of pages of this site that the page leads to."""
+    found = person.driver.execute_script("return [...document.querySelectorAll('a[href]')].map((one) => one.href)")
+    inside = [one.removeprefix(person.base_url).partition("#")[0] for one in found if one.startswith(person.base_url)]
+    return [
+        one for one in inside if not re.search(r"\.(csv|json|ndjson|txt|xlsx|svg|ics)(\?|$)|^/metrics|^/files/.*[^/]$", one)
+    ]
+
+
+def dress(person: Person, scheme: str, width: int, height: int) -> None:
+    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+    person.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    person.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+
+
+def wrong_with(person: Person, axe: str) -> list[str]:
+    """What is wrong with the page that is open, however it is looked at: folded up and opened."""
+    person.driver.execute_script(axe)
+    wrong = []
+    for (width, height), scheme, is_open in (
+        (SIZES[0], "light", False),
+        (SIZES[0], "dark", True),
+        (SIZES[1], "light", True),
+        (SIZES[1], "dark", False),
+    ):
+        dress(person, scheme, width, height)
+        person.driver.execute_script(
+            "for (const one of document.querySelectorAll('details')) one.open = arguments[0]", is_open
+        )
+        found = person.driver.execute_async_script(AXE, list(RULES))
+        if person.driver.execute_script("return document.documentElement.scrollWidth > window.innerWidth"):
+            found.append("it is wider than the window")
+        wrong += [f"{width} px, {scheme}: {one}" for one in found]
+    return wrong
+
+
+def test_no_page_breaks_a_rule_of_accessibility(site: Server, person: Person, axe: str) -> None:
+    waiting, seen, wrong = ["/", *EXTRA], set(), []
+    for address in waiting:  # which grows
+        seen.add(shape(address))
+        person.go(address)
+        wrong += [f"{address} at {one}" for one in wrong_with(person, axe)]
+        for one in links(person):
+            if shape(one) not in seen:
+                seen.add(shape(one))
+                waiting.append(one)
+    assert wrong == []
+    assert {"/?", "/forms/every?", "/forms/every/records/ID?_edit", "/admin/people?", "/apps/templates?"} <= seen
+    assert person.complaints() == []
+
+
+def test_the_rules_are_applied(person: Person, axe: str) -> None:
+    person.go("/search")
+    person.driver.execute_script("document.querySelector('main').append(document.createElement('button'))")
+    person.driver.execute_script("document.querySelector('h1').style.minWidth = '500px'")
+    assert [re.sub("(?<=button-name).*", "", one) for one in wrong_with(person, axe)] == [
+        "1280 px, light: button-name",
+        "1280 px, dark: button-name",
+        "360 px, light: button-name",
+        "360 px, light: it is wider than the window",
+        "360 px, dark: button-name",
+        "360 px, dark: it is wider than the window",
+    ]
+
+
+def test_pages_that_only_an_answer_shows_break_none_either(site: Server, person: Person, axe: str) -> None:
+    dress(person, "light", *SIZES[0])
+    person.go("/forms/every")
+    person.press(person.button("Send"))
+    assert "problems" in person.words
+    assert wrong_with(person, axe) == []
+    dress(person, "light", *SIZES[0])
+    person.go("/forms/every")
+    person.type("name", "Ida")
+    person.driver.execute_script("document.querySelector('#f-town').value = 'Bee'")
+    person.press(person.button("Send"))
+    assert "Sent." in person.words
+    assert wrong_with(person, axe) == []
+
+
+# ---- by keys alone
+
+
+def focused(person: Person) -> str:
+    """What the keys go to, by its words or name."""
+    one = person.driver.switch_to.active_element
+    return " ".join((one.text or one.get_attribute("aria-label") or one.get_attribute("name") or one.tag_name).split())
+
+
+def press(person: Person, *keys: str) -> None:
+    person.driver.switch_to.active_element.send_keys(*keys)
+
+
+def test_the_page_is_gone_through_by_keys(site: Server, person: Person) -> None:
+    dress(person, "light", *SIZES[0])
+    person.go("/forms/antrag/records")
+    stops = []
+    for _ in range(4):
+        press(person, Keys.TAB)
+        stops.append(focused(person))
+    assert stops[0] == "Skip to content"
+    assert stops[2:] == ["Home", "🗂 Desk"]
+    assert person.driver.execute_script("return getComputedStyle(document.activeElement).outlineStyle") == "solid", (
+        "one sees where one is"
+    )
+    person.go("/forms/antrag/records")
+    press(person, Keys.TAB)
+    press(person, Keys.ENTER)
+    press(person, Keys.TAB)
+    assert person.driver.switch_to.active_element == person.see("main a, main input, main button")
+
+
+def test_the_menu_and_the_search_answer_to_keys(site: Server, person: Person) -> None:
+    dress(person, "light", *SIZES[0])
+    person.go("/")
+    more = person.see("details.more summary")
+    more.send_keys(Keys.ENTER)
+    assert person.see("details.more a").is_displayed()
+    press(person, Keys.ESCAPE)
+    assert not person.see("details.more a").is_displayed()
+    assert person.driver.switch_to.active_element == more
+    press(person, "/")
+    assert focused(person) == "Search"
+    press(person, "a/b")
+    assert person.see("[data-search]").get_attribute("value") == "a/b", "a slash that is typed is a slash"
+    press(person, Keys.BACKSPACE * 3, "donau", Keys.ENTER)
+    WebDriverWait(person.driver, PATIENCE_S).until(lambda driver: "/search?q=donau" in driver.current_url)
+    assert "Donaudampfschifffahrtsgesellschaftskapitän" in person.words
+    person.go("/forms/antrag")
+    person.see("#f-wer").send_keys("Ida", Keys.ENTER)
+    WebDriverWait(person.driver, PATIENCE_S).until(lambda driver: "Sent." in person.words)
+
+
+def test_on_a_phone_the_menu_opens_by_a_press_without_scripts(site: Server, person: Person) -> None:
+    dress(person, "light", *SIZES[1])
+    person.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        person.go("/views/open")
+        inside = ("nav.menu a", "nav.own a", ".find input", ".who a")
+        assert not any(person.see(one).is_displayed() for one in inside)
+        summary = person.see("details.opener summary")
+        summary.click()
+        assert all(person.see(one).is_displayed() for one in inside)
+        assert person.see("nav.own [aria-current=page]").text == "كل الطلبات"
+        person.see(".find input").send_keys("one", Keys.ENTER)
+        WebDriverWait(person.driver, PATIENCE_S).until(lambda driver: "/search?q=one" in driver.current_url)
+        assert person.see("#search-text").is_displayed()
+    finally:
+        person.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
