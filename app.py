@@ -2498,8 +2498,10 @@ class Exchange:
     # -- its credential
 
     def cookie_name(self, kind: str = _COOKIE) -> str:
-        """A name that no other site on this host has, and not the same under TLS: http cannot replace a Secure cookie."""
-        return f"{kind}{'tls_' if self.scheme == 'https' else ''}{self.door.host.site_id()}"
+        """A name that no other site on this host has. Under TLS its prefix forbids browsers to take it from http, or from
+        another host of the domain (RFC 6265bis section 4.1.3)."""
+        secure = ("__Secure-" if self.prefix else "__Host-") if self.scheme == "https" else ""
+        return f"{secure}{kind}{self.door.host.site_id()}"
 
     def cookie_values(self, kind: str) -> str:
         """The values of this site's cookies of this kind, between spaces."""
@@ -2509,7 +2511,7 @@ class Exchange:
         try:
             name = self.cookie_name(kind)
         except AppError:  # the state provider is away: so is whatever a session could open
-            name = kind + r"\w+"
+            name = r"(?:__\w+-)?" + kind + r"\w+"
         found = re.findall(rf"(?:^|;)\s*{name}=([^;\s]+)", header)
         return " ".join([one for one in found if re.fullmatch(r"[\w-]{43}", one)][:40] or found[:1])
 
@@ -4124,6 +4126,8 @@ class HttpRunner(Runner):
         own.append(("X-Request-Id", exchange.id))
         if exchange.language:
             own.append(("Content-Language", exchange.language))
+        if exchange.scheme == "https" and self.door.origin.startswith("https:"):
+            own.append(("Strict-Transport-Security", "max-age=31536000"))
         if isinstance(answer.body, bytes) and answer.status not in (204, 304) and "content-length" not in present:
             own.append(("Content-Length", str(len(answer.body))))
         return [*answer.headers, *own, *[("Set-Cookie", cookie) for cookie in exchange.cookies]]

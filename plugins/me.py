@@ -203,7 +203,7 @@ class Me(Route):
     def _new_password(self, sent: Value, exchange: Exchange, site: App, caller: Caller, person: Record) -> None:
         """Set or change the password; the person's other sessions end."""
         passwords, old, new = plugin("passwords"), _text(sent.get("old")), _text(sent.get("new"))
-        faults = [fault._replace(pointer="/new") for fault in passwords.faults(new, _about(person))]
+        faults = [fault._replace(pointer="/new") for fault in passwords.faults(new, [*_about(person), site.title])]
         if "again" in sent and sent["again"] != new:
             faults.append(Fault("/again", "again", "is not the same"))
         if self._asks_old(site, caller):

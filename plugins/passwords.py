@@ -24,7 +24,7 @@ _COST, _BLOCK, _TIMES = 2**14, 8, 5  # n, r and p, as OWASP's Password Storage C
 
 
 def faults(password: str, about: Iterable[str] = ()) -> Iterator[Fault]:
-    """What is wrong with a new password; `about` are texts that are known of the person, such as the name."""
+    """What is wrong with a new password; `about` are texts that everybody knows of the person and the site."""
     if problem := check_text(password):
         yield Fault("/password", "text", problem)
     elif len(password) < SHORTEST:
@@ -34,7 +34,7 @@ def faults(password: str, about: Iterable[str] = ()) -> Iterator[Fault]:
     elif _stem(password) in _common() or password.casefold() in _common() or len(set(password.casefold())) < 4:
         yield Fault("/password", "common", "is one of those that are tried first: choose another one")
     elif any(_stem(password) == _stem(text) for text in about if text):
-        yield Fault("/password", "personal", "is your name or your address: choose another one")
+        yield Fault("/password", "personal", "is your name, your address or the name of this site: choose another one")
 
 
 def _stem(text: str) -> str:

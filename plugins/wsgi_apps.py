@@ -95,6 +95,7 @@ _WITHHELD = re.compile(
     "authorization|connection|content-length|content-type|cookie|expect|forwarded|keep-alive|proxy|proxy-authorization|"
     "proxy-connection|remote-user|te|trailer|transfer-encoding|upgrade|x-forwarded(-.*)?|x-original-url|x-real-ip|x-rewrite-url"
 )
+_OWN_COOKIE = re.compile(r"(__\w+-)?satchel_")
 _SPOOLED_BYTES = 1 << 20  # in memory, of a body that has to be read first
 
 
@@ -146,7 +147,7 @@ def environ_of(exchange: Exchange, caller: Caller, mount: str, config: Config) -
         if not _WITHHELD.fullmatch(name) and "_" not in name  # which would pass for a hyphen
     }
     cookies = [one.strip() for one in exchange.header("cookie").split(";")]
-    if own := "; ".join(one for one in cookies if one and not one.startswith("satchel_")):
+    if own := "; ".join(one for one in cookies if one and not _OWN_COOKIE.match(one)):
         fields["HTTP_COOKIE"] = own
     if exchange.content_type:
         fields["CONTENT_TYPE"] = exchange.content_type

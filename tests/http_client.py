@@ -244,7 +244,7 @@ class Site:
         """The reply to one request; `token` may be a JWT or a cookie ("name=value")."""
         headers = dict(headers or {})
         if token:
-            is_cookie = token.startswith("satchel_session_")
+            is_cookie = "satchel_session_" in token.partition("=")[0]
             headers["Cookie" if is_cookie else "Authorization"] = token if is_cookie else f"Bearer {token}"
         data = body.encode() if isinstance(body, str) else body
         environ = self.environ(method, target, data, headers)
@@ -278,7 +278,8 @@ class Site:
 
     def cookie(self, session: str = "", scheme: str = "http") -> str:
         """ "name=value" of this site's cookie with that session."""
-        return f"satchel_session_{'tls_' * (scheme == 'https')}{self.app.site_id()}={session}"
+        secure = ("__Secure-" if self.prefix else "__Host-") if scheme == "https" else ""
+        return f"{secure}satchel_session_{self.app.site_id()}={session}"
 
     def sign_in(self, token: str) -> str:
         """The cookie of a session."""

@@ -68,6 +68,20 @@ def test_a_password_is_long_and_none_of_those_that_are_tried_first(password: str
     assert [fault.code for fault in plugin("passwords").faults(password, about)] == ([code] if code else [])
 
 
+def test_the_name_of_the_site_is_no_password_and_one_of_any_letters_and_great_length_is(site: Site, admin: str) -> None:
+    site.app.title = "Harbour Office"
+    cookie = person(site, admin)
+    refused = me(site, cookie, do="password", new="harbour office 12", again="harbour office 12")
+    assert refused.status == 422
+    old = {}
+    for good in ("x" * 4 + " ß\U0001f5c2 ünïcödé " * 30, "only small letters", "1234 5678 90 12 77"):
+        assert me(site, cookie, do="password", new=good, again=good, **old).status == 303
+        old = {"old": good}
+        assert signs_in(site, "bo", good).status == 303
+        assert signs_in(site, "bo", good[:-1]).status == 401, "no part of it is left out"
+    assert signs_in(site, "bo", "ONLY SMALL LETTERS").status == 401
+
+
 def test_what_is_kept_fits_its_password_alone_and_is_new_each_time() -> None:
     passwords = plugin("passwords")
     first, second = passwords.hashed(GOOD), passwords.hashed(GOOD)

@@ -24,6 +24,7 @@ import tempfile
 import time
 import tracemalloc
 import unicodedata
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -1643,7 +1644,8 @@ def test_a_cookie_has_a_name_of_its_own_per_site_and_per_scheme(site: Site, staf
     by_tls = site.submit("/login", {"token": staff}, X_Forwarded_Proto="https", Remote_Addr="10.0.0.1").cookie
     names = {one.partition("=")[0] for one in (mine, theirs, by_tls)}
     assert len(names) == 3, "neither another site nor http beside https replaces a cookie"
-    assert all(re.fullmatch(r"satchel_session_\w+", name) for name in names)
+    assert all(re.fullmatch(r"(__Host-)?satchel_session_\w+", name) for name in names)
+    assert by_tls.startswith("__Host-"), "no page that came by http, and no other host, can set it"
     assert site.get("/forms/leave", Cookie=f"{theirs}; {mine}").status == 200
     assert site.get("/forms/leave", Cookie=f"{mine}; {theirs}").status == 200
     for longer in (f"x_{mine}", f"x={mine}", f"a=b {mine}"):
@@ -1858,6 +1860,10 @@ def test_the_address_of_the_site_names_a_host_and_an_origin_of_its_own(tmp_path:
         assert '<html lang="ar" dir="rtl">' in site.get("/login", Accept="text/html").text
         assert "Ask <bdi>the &lt;front&gt; desk</bdi>" in site.get("/login", Accept="text/html").text
         assert site.get("/openapi.json").json["servers"] == [{"url": "https://Team.example:443"}]
+        by_tls = {"X_Forwarded_Proto": "https", "Remote_Addr": "10.0.0.1", "Host": "team.example"}
+        for target in ("/healthz", "/nowhere", "/static/app.css", "/login"):
+            assert site.get(target, **by_tls)["Strict-Transport-Security"] == "max-age=31536000"
+            assert site.get(target, Host="team.example")["Strict-Transport-Security"] == "", "which http cannot say"
     finally:
         site.close()
 
@@ -2367,6 +2373,17 @@ def test_it_serves_below_a_prefix_behind_nginx(tmp_path: Path, kind: str) -> Non
             assert connection.ask("GET", "/ops/healthz", None, {"Host": "evil.example"}).status == 421
 
 
+def test_a_site_below_a_prefix_has_a_secure_cookie_of_its_own_path(tmp_path: Path) -> None:
+    site = Site(tmp_path, prefix="/ops")
+    by_tls = {"X_Forwarded_Proto": "https", "Remote_Addr": "10.0.0.1"}
+    reply = site.submit("/ops/login", {"token": site.token("forms/leave:create")}, **by_tls)
+    assert reply.cookie == site.cookie(reply.cookie.partition("=")[2], "https")
+    assert reply.cookie.startswith("__Secure-satchel_session_")
+    assert {"Path=/ops", "Secure", "HttpOnly", "SameSite=Lax"} <= set(reply["Set-Cookie"].split("; "))
+    assert site.get("/ops/forms/leave", reply.cookie, **by_tls).status == 200
+    site.close()
+
+
 def test_tls_serves_marks_cookies_secure_and_ends_a_handshake_that_does_not_come(tmp_path: Path) -> None:
     names = [
         "-keyout",
@@ -2384,6 +2401,13 @@ def test_tls_serves_marks_cookies_secure_and_ends_a_handshake_that_does_not_come
     context = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
     with serving(tmp_path, "--workers", "1", program=["-c", QUICK]) as server:
         assert "https://127.0.0.1:" in "\n".join(server.told)
+        old = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
+        old.set_ciphers("ALL:@SECLEVEL=0")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_1
+        with server.connect() as sock, pytest.raises((ssl.SSLError, ConnectionError)):
+            old.wrap_socket(sock, server_hostname="localhost")
         with Connection(context.wrap_socket(server.connect(), server_hostname="localhost")) as connection:
             body = urlencode({"code": server.code})
             signed = connection.ask("POST", "/login", body, FORM | {"Origin": "https://localhost"})
