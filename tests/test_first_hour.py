@@ -65,14 +65,21 @@ def come_in(person: Person, link: str) -> None:
     assert "set" in person.see(".notice.good").text
 
 
+def change(boss: Person, subject: str, box: str) -> None:
+    """Tick or clear a box of a person."""
+    boss.go(f"/admin/people/{subject}?_edit=1")
+    boss.see(box).click()
+    boss.press(boss.button("Save"))
+
+
 def leave(person: Person) -> None:
     person.press(person.button("Sign out", "header"))
 
 
-def come_back(person: Person, subject: str) -> None:
+def come_back(person: Person, subject: str, password: str = PASSWORD) -> None:
     person.go("/login")
     person.see("#login-subject").send_keys(subject)
-    person.see("#login-password").send_keys(PASSWORD)
+    person.see("#login-password").send_keys(password)
     person.press(person.see("form:has(#login-password) button"))
 
 
@@ -114,3 +121,22 @@ def test_a_team_settles_in_without_a_shell(
     by_search(member)
     member.type("name", "Bo")
     member.press(member.button("Send"))
+    assert "Thank you" in member.words or "Sent" in member.words
+
+    change(boss, "bo", "input[name=roles][value=staff]")
+    member.go("/forms/leave")
+    assert "not open to you" in member.see("h1").text
+    assert "Ask Ann" in member.words
+    change(boss, "bo", "input[name=suspended]")
+    member.go("/me")
+    assert "sign in" in member.see("h1").text.lower()
+    come_back(member, "bo")
+    assert "suspended" in member.see("[role=alert]").text  # which is for whoever knows the password
+    said = []
+    for subject in ("bo", "nobody"):
+        come_back(member, subject, "a wrong password")
+        said.append(member.see("[role=alert]").text)
+    assert said[0] == said[1]
+
+    boss.go("/admin/audit")
+    assert "bo" in boss.words
