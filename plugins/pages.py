@@ -210,12 +210,13 @@ class Pages:
         """What happened and what to do, for a person; then the facts, for whoever runs the site."""
         needed = getattr(error, "needed", "")
         impersonal = error.status == 403 and not needed  # it is not about who asks
+        is_away = error.retry and error.status >= 500  # it would only be waited for again
+        caller = Caller() if is_away else navigation.caller_of(exchange, site_of(exchange))
+        exchange.subject = exchange.subject or caller.subject  # an address that is nowhere asks for nobody
         t = exchange.locale.t
         kind = error.status if t.has(f"fault.{error.status}.title") else 500
         words = f"fault.{'let_through' if impersonal else kind}."
         happened, contact = t(words + "title"), self.contact(exchange) or t("common.operator")
-        is_away = error.retry and error.status >= 500  # it would only be waited for again
-        caller = Caller() if is_away else navigation.caller_of(exchange, site_of(exchange))
         problem = problem_details(exchange.id, error)
         errors = [one | {"detail": t.said(one["detail"])} for one in problem.get("errors", ())]
         page = {

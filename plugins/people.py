@@ -312,7 +312,7 @@ class People(Form):
             case (), Action.READ if "_new" in request.params:
                 params = {name: text for name, text in request.params.items() if name != "_new"}
                 answer = self._show(request._replace(params=params), scope).respond(())
-                answer.page = {**answer.page, "title": self.locale.t("people.invite")}
+                answer.page = {**answer.page, "called": self.locale.t("people.invite")}
                 return plan_of(answer)
             case (), Action.READ:
                 return self._list(request, scope)

@@ -569,3 +569,12 @@ def test_the_script_says_nothing_by_itself() -> None:
     texts = re.findall(r'"([^"\n]*)"|`([^`]*)`|\'([^\'\n]*)\'', script)
     said = [text for found in texts for text in found if re.search(r"^[A-Z][a-z]|[a-z] [a-z]+ [a-z]", text)]
     assert set(said) == {"Escape", "Files"}, "a key, and what a browser calls files"
+
+
+def test_an_address_that_is_nowhere_is_told_in_the_language_that_the_person_chose(times: Site) -> None:
+    cookie = person(times)
+    chooses(times, cookie, lang="de")
+    page = times.get("/nothing", cookie, Accept="text/html", Accept_Language="en").text
+    assert "Hier gibt es nichts" in page
+    assert "Abmelden" in page, "whoever is signed in is not asked to sign in"
+    assert "Unter /nothing gibt es nichts" in page
