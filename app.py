@@ -5135,6 +5135,8 @@ _SHORT_MAC_BYTES = 24
 _MOST_KNOWN = 1000  # callers that an Authority remembers
 _TO_URL, _FROM_URL = bytes.maketrans(b"+/", b"-_"), bytes.maketrans(b"-_", b"+/")  # binascii takes half of base64's time
 _SECRET = re.compile(r"[A-Za-z0-9_-]{43}")  # 32 random bytes: a session id or the code of a link
+_LINK_PROBLEMS = {"unknown": "this sign-in link is not known here", "used": "this sign-in link was used already",
+                  "expired": "this sign-in link has expired"}  # fmt: skip
 
 
 def _b64(data: bytes) -> str:
@@ -5760,7 +5762,7 @@ class Authority:
     def open_session(self, secret: str, known: Value | None = None) -> tuple[str, int, Caller, list[Write]]:
         """Session id, its seconds, the caller and the writes, for the code of a link, a token in either form, or what is
         known to be good and has what the row of a link has, and `beside` what the session's row is to have, too. Raises
-        Unauthenticated if it is not good. The link is deleted at its version: if several commit the same code, one wins and
+        Unauthenticated if it is not good. The link is used up at its version: if several commit the same code, one wins and
         the others get a Conflict."""
         now = self._clock()
         row, writes = (known, list[Write]()) if known else self._redeem(secret.strip(), now)
@@ -5778,16 +5780,26 @@ class Authority:
         if not _SECRET.fullmatch(secret):
             return {"jti": self._bearer(secret, now).token.jti}, []
         link = self._records.get("_links", secret_digest(secret))
-        if link is None or link.damage or link.value["expires_at"] <= now:
-            raise Unauthenticated("the sign-in link was used or has expired: ask for a new one")
-        return link.value, [Delete("_links", link.key, link.version)]
+        if problem := self._link_problem(link, now):
+            raise Unauthenticated(_LINK_PROBLEMS[problem])
+        link = cast(Record, link)
+        return link.value, [Update("_links", link.key, link.value | {"used_at": int(now)}, link.version)]
 
-    def link_is_good(self, code: str) -> bool:
-        """Whether open_session would take the code of this link now."""
+    def _link_problem(self, link: Record | None, now: float) -> str:
+        if link is None or link.damage:
+            return "unknown"
+        return "used" if link.value.get("used_at") else "expired" if link.value["expires_at"] <= now else ""
+
+    def link_problem(self, code: str) -> str:
+        """Why open_session would not take the code of this link now: "unknown", "used", "expired"; "" if it would."""
+        link, now = self._records.get("_links", secret_digest(code)) if _SECRET.fullmatch(code) else None, self._clock()
+        if problem := self._link_problem(link, now):
+            return problem
         try:
-            return bool(_SECRET.fullmatch(code) and self._holder(self._redeem(code, self._clock())[0], self._clock()))
+            self._holder(cast(Record, link).value, now)
         except Unauthenticated:
-            return False
+            return "unknown"
+        return ""
 
     def close_session(self, credential: str) -> list[Write]:
         """The writes that end the sessions of "Session …"; none if they are over."""
@@ -8325,7 +8337,7 @@ _BESIDE_TABLES: Mapping[str, tuple[str, ...]] = {
 }  # with what is asked of each  # fmt: skip
 _STATE_TABLES: Mapping[str, tuple[str, ...]] = {
     "_tokens": ("expires_at", "revoked_at", "subject"), "_sessions": ("expires_at", "subject"),
-    "_links": ("expires_at",), "_settings": (), PASSWORDS: (),
+    "_links": ("expires_at",), "_outbox": ("next_at",), "_settings": (), PASSWORDS: (),
 }  # fmt: skip
 _REMEMBERED = ("data", "created", "location", "etag", "name")  # of a Response
 _KEY_USED = "this idempotency key was used before for another request; take a new one"
@@ -8778,7 +8790,7 @@ class Office:
             try:
                 self._state.commit([*writes, self._event("sign_in", caller, request_id, **told)])
             except Conflict as error:
-                raise Unauthenticated("the sign-in link was used or has expired: ask for a new one") from error
+                raise Unauthenticated("this sign-in link was used already") from error
         except Unauthenticated as error:
             self.refusals.note("sign_in", client, error.code, request_id)
             raise
@@ -8848,10 +8860,10 @@ class Office:
             self._site_id = cast(Record, self._state.get("_settings", "site")).value["id"]
         return self._site_id
 
-    def link_is_good(self, code: str) -> bool:
-        """Whether the code of a sign-in link is good. It stays unused."""
+    def link_problem(self, code: str) -> str:
+        """What is wrong with the code of a sign-in link (see Authority); "" if it is good. It stays unused."""
         self._health.ensure_open(self._state)
-        return self.authority.link_is_good(code)
+        return self.authority.link_problem(code)
 
 
 # ---- the flow

@@ -49,8 +49,8 @@ if TYPE_CHECKING:
 # ==== 1. ADMIN ===================================================================================================
 # Resources of the type admin, which no app.toml declares: what all of them share, and which there are.
 # uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES PROVIDERS ASSEMBLY plugin:admin_access plugin:admin_audit
-#       plugin:admin_check plugin:admin_providers plugin:admin_sessions plugin:admin_tokens plugin:locale plugin:metrics
-#       plugin:people
+#       plugin:admin_check plugin:admin_providers plugin:admin_sessions plugin:admin_tokens plugin:locale
+#       plugin:mailed_links plugin:metrics plugin:people
 # defines: TITLES lists retitled join AdminTable Metrics
 
 TITLES: Mapping[str, str] = {  # as programs get them; pages have those of their language, "admin.people"
@@ -85,6 +85,7 @@ def join(app: App) -> None:
     app.resources["admin/check"] = plugin("admin_check").Check(app)
     cast(Any, app.resources["admin/audit"]).shown_in = app.languages.shown
     cast(Any, app.resources["admin/tokens"]).authority = lambda: app.authority
+    cast(Any, app.resources["admin/people"]).invited = lambda *args: plugin("mailed_links").invited(app, *args)
 
 
 def _newest(sources: Iterable[Iterable[Record]]) -> Iterator[Record]:

@@ -21,7 +21,7 @@ from app import LOG, App, AppError, Clock, Conflict, Insert, Job, Update, Value,
 # defines: Jobs lock_file
 
 _FIRST_RUN_S = 60.0  # after a start, of the jobs that are due less often
-_LOCK_RETRY_S = 30.0  # how soon another process goes on with the jobs when the one that ran them has ended
+_LOCK_RETRY_S = 5.0  # how soon another process goes on with the jobs when the one that ran them has ended
 _JOB_ENDS_S = 5.0  # how long a stop waits for jobs
 _SHORT_S = 0.5  # a job that ends within it holds up the next one, a longer one does not
 _LEASE_S = 60.0  # how long a node that has ended keeps the others from the jobs that one of all nodes runs
@@ -67,9 +67,17 @@ class Jobs:
             run.thread.join(max(ends_at - time.monotonic(), 0))
         if self._descriptor >= 0:
             self._end_jobs()
-        if self._descriptor >= 0:
+            self._give_lease_back()
             os.close(self._descriptor)
             self._descriptor = -1
+
+    def _give_lease_back(self) -> None:
+        """Let another process have the lease at once, unless a job has not ended."""
+        is_at_rest = not any(run.thread.is_alive() for run in self._runs.values())
+        if self._leased_until > self._clock() and is_at_rest:
+            free: Value = {"node": "", "until": self._app.clock()}
+            with suppress(AppError):  # the others wait until it is over
+                self._app.state.commit([Update("_settings", "jobs", free, self._lease[0])])
 
     def _run(self) -> None:
         while not self._stop.wait(self.step()):
@@ -149,7 +157,7 @@ class Jobs:
         if version != self._lease[0]:
             self._lease = version, now
         is_mine = row is not None and row.value["node"] == self._node
-        if row is not None and now - self._lease[1] < _LEASE_S / (2 if is_mine else 1):
+        if row is not None and row.value["node"] and now - self._lease[1] < _LEASE_S / (2 if is_mine else 1):
             self._leased_until = self._lease[1] + _LEASE_S if is_mine else 0.0
             return is_mine
         lease: Value = {"node": self._node, "until": self._app.clock() + _LEASE_S}

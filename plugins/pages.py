@@ -406,7 +406,7 @@ class Pages:
     def _invited(self, exchange: Exchange, response: Response) -> dict[str, Any]:
         page, title = response.page, exchange.locale.t("invited.title")
         crumbs = [(exchange.locale.t("admin.people"), page["address"]), (page["subject"], page["person"]), (title, "")]
-        return {**page, **page["once"], "title": title, "crumbs": _crumbs(exchange, crumbs)}
+        return {"mailed_to": "", **page, **page["once"], "title": title, "crumbs": _crumbs(exchange, crumbs)}
 
     def _person(self, exchange: Exchange, response: Response) -> dict[str, Any]:
         page, show = response.page, exchange.locale.show
@@ -833,7 +833,7 @@ class Drafts:
 
     # -- carried through signing in, or until a provider is back
 
-    def _kept(self, draft: Draft) -> SimpleNamespace:
+    def kept(self, draft: Draft) -> SimpleNamespace:
         """What a page shows of a draft, and carries on in a hidden field."""
         facts = {
             "at": draft.address, "version": draft.version, "submission": draft.submission, "typed": draft.typed,
@@ -921,7 +921,7 @@ class Drafts:
         after = self.exchange.url(draft.address, _edit="1" if draft.path and not draft.is_upload else None)
         kept = None
         if draft.typed or draft.held or not self.exchange.body.size_bytes:
-            kept = self._kept(draft)
+            kept = self.kept(draft)
         if kept is None:
             words = self.t("draft.too_long_kept")
         elif self.form.cut_short and not words:
@@ -934,7 +934,7 @@ class Drafts:
         self.exchange.subject = self.exchange.subject or error.subject
         if isinstance(error, Forbidden) or error.status >= 500:
             error.message = self._words(error, is_record=bool(draft.path))
-        body = self.pages.fault(self.exchange, error, self._kept(draft))
+        body = self.pages.fault(self.exchange, error, self.kept(draft))
         return page_answer(error.status, body, error_headers(error))
 
     # -- the form again

@@ -255,9 +255,10 @@ def ended_tokens(records: Records, subject: str, now: float, fact: Value) -> Ite
 
 
 def used_up_links(records: Records, subject: str, now: float) -> Iterator[Change]:
-    """What takes the links of a person away."""
+    """What takes the links of a person away that are good."""
     for row in records.walk(Query("_links", living(subject, now))):
-        yield Change(Delete("_links", row.key, row.version), row.value)
+        if not row.value.get("used_at"):
+            yield Change(Delete("_links", row.key, row.version), row.value)
 
 
 def names(records: Records, subjects: Iterable[str]) -> dict[str, str]:
@@ -288,6 +289,7 @@ class People(Form):
 
     def __init__(self, form: FormConfig, state: Records, config: Config, titles: Mapping[str, str], locale: Any) -> None:
         super().__init__(form, state, {}, locale)
+        self.invited: Any = None  # that of plugins/mailed_links.py; set by the App
         self.site, self.titles, self.roles = config, titles, {name: one.grants for name, one in config.roles.items()}
         self.address = self.records_at = "admin/people"
         self.table = PEOPLE
@@ -297,7 +299,9 @@ class People(Form):
     def in_language(self, titles: Mapping[str, str], locale: Any) -> People:
         """The same with the words of a language, and titles in it."""
         own = {address: titles.get(address, title) for address, title in self.titles.items()}
-        return resource(self.site, self.store, own, locale)
+        found = resource(self.site, self.store, own, locale)
+        found.invited = self.invited
+        return found
 
     @classmethod
     def sufficient(cls, request: Request) -> tuple[Action, ...]:
@@ -410,10 +414,11 @@ class People(Form):
         if faults := list(self._invitation_faults(row, fits=fits and row["subject"] == subject)):
             raise Invalid("the person cannot be invited", faults=faults)
         self._check_reach(scope.caller, row, GIVEN)
-        code, link = invited(row["subject"], scope.now, INVITATION_S)
+        url = plugin("tokens").site_url(self.site, request.reached_at)
+        link, writes, mailed_to = self.invited(row, scope, INVITATION_S, "invitation", url)
         return plan._replace(
-            respond=lambda blobs: self._with_link(plan.respond(blobs), request, row["subject"], code, INVITATION_S),
-            changes=[_in_new_era(plan.changes[0]), Change(link), turned],
+            respond=lambda blobs: self._with_link(plan.respond(blobs), row["subject"], link, INVITATION_S, mailed_to),
+            changes=[_in_new_era(plan.changes[0]), *map(Change, writes), turned],
         )
 
     def _invitation_faults(self, row: Value, *, fits: bool) -> Iterator[Fault]:
@@ -427,28 +432,28 @@ class People(Form):
             yield Fault("/subject", "unique", "is taken: somebody has this name already, or one that looks the same")
         yield from self._email_faults(row.get("email"), subject)
 
-    def _with_link(self, response: Response, request: Request, subject: str, code: str, seconds: int) -> Response:
-        """The answer, with a link that stands in it once and is kept nowhere."""
-        link = f"{plugin('tokens').site_url(self.site, request.reached_at)}/login/{code}"
+    def _with_link(self, response: Response, subject: str, link: str, seconds: int, mailed_to: str) -> Response:
+        """The answer, with a link that stands in it once and is kept nowhere, and the address to which it is mailed."""
         response.template = "invited.tpl"
         person = f"{self.address}/{quote(subject, safe='')}"
         response.page = {
             "title": self.locale.t("invited.title"), "subject": subject, "person": person, "days": seconds // 86_400,
             "address": self.address,
-            "once": {"link": link},
+            "once": {"link": link} | ({"mailed_to": mailed_to} if mailed_to else {}),
         }  # fmt: skip
         return response
 
     def _new_link(self, row: Record, request: Request, scope: Scope) -> Plan:
         if row.damage or row.value.get("suspended"):
             raise Conflict(f"{row.key}: what is stored {row.damage}" if row.damage else f"{self.called(row)} is suspended")
-        code, link = invited(row.key, scope.now, INVITATION_S)
-        data = {"subject": row.key, "expires_at": rfc3339(link.value["expires_at"])}
+        url = plugin("tokens").site_url(self.site, request.reached_at)
+        link, writes, mailed_to = self.invited({"subject": row.key} | row.value, scope, INVITATION_S, "link", url)
+        data = {"subject": row.key, "expires_at": rfc3339(writes[0].value["expires_at"])}
 
         def respond(blobs: Sequence[Blob]) -> Response:
-            return self._with_link(Response(data=data, created=True), request, row.key, code, INVITATION_S)
+            return self._with_link(Response(data=data, created=True), row.key, link, INVITATION_S, mailed_to)
 
-        return Plan(respond=respond, changes=[Change(link)])
+        return Plan(respond=respond, changes=[*map(Change, writes)])
 
     def _sign_out(self, row: Record, scope: Scope) -> Plan:
         ended = list(ended_sessions(self.store, row.key, scope.now))

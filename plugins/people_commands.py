@@ -34,6 +34,18 @@ def _asking(site: Site) -> Iterator[Any]:
         yield opened, ask
 
 
+def _shown(response: Response, args: argparse.Namespace, site: Site) -> int:
+    """The link that stands in an answer once."""
+    once = response.page["once"]
+    if args.json:
+        site.print_json(response.data | once)
+        return 0
+    site.print(once["link"])
+    if "mailed_to" in once:
+        site.say(f"It goes to {once['mailed_to']} by mail, too, while a server runs.")
+    return 0
+
+
 class Invite(app.Command):
     """Prints a link with which somebody signs in once and belongs to the people of the site from then on."""
 
@@ -58,12 +70,7 @@ examples:
         with _asking(site) as (opened, ask):
             app.plugin("tokens").check_grants(args, opened)
             response = ask(Action.CREATE, data=data)
-        link = response.page["once"]["link"]
-        if args.json:
-            site.print_json(response.data | {"link": link})
-        else:
-            site.print(link)
-        return 0
+        return _shown(response, args, site)
 
 
 class People(app.Command):
@@ -90,9 +97,8 @@ examples:
                 return self._list(args, site, ask)
             response = self._done(args, ask)
         if args.verb == "link":
-            link = response.page["once"]["link"]
-            site.print_json(response.data | {"link": link}) if args.json else site.print(link)
-        elif args.json:
+            return _shown(response, args, site)
+        if args.json:
             site.print_json(response.data or {"removed": args.subject})
         elif args.verb == "show":
             site.print(*(f"{name + ':':12} {_text(value)}" for name, value in response.data.items()))

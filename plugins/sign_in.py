@@ -40,10 +40,10 @@ html_forms, pages = plugin("html_forms"), plugin("pages")
 # its part of the page, _by_KIND.tpl, shows as `way`; None if it has nothing to offer at the moment.
 # uses: ERRORS VALUES CONTRACTS RUNNERS ASSEMBLY plugin:html_forms plugin:pages plugin:passwords plugin:refusals
 #       plugin:throttle
-# defines: Route:sign-in ways SignIn
+# defines: Route:sign-in ways own_path known_browser SignIn
 
 _LETTERS_OF_TOKENS = 65536
-_KNOWN_COOKIE = "satchel_known_"  # of a browser in which a password was right: others cannot lock it out
+_KNOWN_COOKIE = "satchel_known_"  # of a browser in which somebody has signed in: others cannot lock it out
 _KNOWN_S = 365 * 86_400
 _LINK = re.compile(r"[A-Za-z0-9_-]{43}")  # the code of one, which no token is as short as
 
@@ -57,6 +57,19 @@ def ways(exchange: Exchange) -> list[SimpleNamespace]:
         if facts is not None:
             found.append(SimpleNamespace(**facts, kind=kind))
     return found
+
+
+def own_path(exchange: Exchange, after: str, default: str) -> str:
+    """A path on this site to go on to; never another site."""
+    dots = {".", ".."} & {unquote(part) for part in after.partition("?")[0].split("/")}
+    inside = (after + "/").startswith(exchange.prefix + "/") and not after.startswith("//") and not dots
+    return after if inside and re.fullmatch(r"/[!-\[\]-~]*", after) else default
+
+
+def known_browser(exchange: Exchange) -> str:
+    """Of a browser in which somebody has signed in: what this site gave it, a random text, a space and the name; or ""."""
+    sealed = exchange.cookie_values(_KNOWN_COOKIE).partition(" ")[0]
+    return (sealed and exchange.door.host.unseal("known browser", sealed)) or ""
 
 
 class SignIn(Route):
@@ -73,26 +86,20 @@ class SignIn(Route):
             return self._sign_out(exchange)
         return self._sign_in(exchange)
 
-    def _dead_link(self) -> str:
-        """The same for a link that was used, has expired, or never was."""
-        return (
-            f"This link was used or has expired. Ask {self.config.site.contact or 'whoever sent it to you'} for a new one."
-        )
+    def _dead_link(self, exchange: Exchange, problem: str) -> str:
+        """What is the matter with a link (see Authority.link_problem), and how to get another one."""
+        t, contact = exchange.locale.t, self.config.site.contact
+        another = t("link.again") if "mail" in self.config.auth.sign_in else t("link.ask", who=contact or t("link.sender"))
+        return f"{t(f'link.{problem}')} {another}"
 
     def _page(self, exchange: Exchange, code: str) -> Answer:
-        after = self._own_path(exchange.query.get("after", ""), "")
-        if code and not pages.site_of(exchange).office.link_is_good(code):
-            return self._shown(200, exchange, "", after, self._dead_link())
+        after = own_path(exchange, exchange.query.get("after", ""), "")
+        if code and (problem := pages.site_of(exchange).office.link_problem(code)):
+            return self._shown(200, exchange, "", after, self._dead_link(exchange, problem))
         return self._shown(200, exchange, code, after)
 
     def _shown(self, status: int, exchange: Exchange, *facts: Any, headers: Sequence[tuple[str, str]] = ()) -> Answer:
         return cast(Answer, pages.page_answer(status, pages.pages_of(exchange).login(exchange, *facts), headers))
-
-    def _own_path(self, after: str, default: str) -> str:
-        """A path on this site to go on to; never another site."""
-        dots = {".", ".."} & {unquote(part) for part in after.partition("?")[0].split("/")}
-        inside = (after + "/").startswith(self.config.site.prefix + "/") and not after.startswith("//") and not dots
-        return after if inside and re.fullmatch(r"/[!-\[\]-~]*", after) else default
 
     def _sign_in(self, exchange: Exchange) -> Answer:
         if exchange.door.same_origin(exchange) is False or exchange.header("origin") == "null":
@@ -101,7 +108,7 @@ class SignIn(Route):
         form = html_forms.read_form(exchange, _LETTERS_OF_TOKENS + 3 * pages.CARRIED_BYTES)
         code, token, after, subject = (form.text(name).strip() for name in ("code", "token", "after", "subject"))
         if "/login/" in token:  # the whole link, pasted
-            code = token.rpartition("/login/")[2]
+            code = token.rpartition("/login/")[2].partition("?")[0]
         if len(code) + len(token) + len(after) + len(subject) + len(form.text("password")) > _LETTERS_OF_TOKENS:
             raise TooLarge("a token has at most 64 kB")
         drafts = pages.Drafts(exchange, pages.pages_of(exchange))
@@ -119,16 +126,15 @@ class SignIn(Route):
             exchange.session, exchange.authorization = session, ""
             exchange.credential = f"Session {session}"
             return cast(Answer, drafts.filled(draft))
-        return see_other(self._own_path(after, exchange.url("")))
+        return see_other(own_path(exchange, after, exchange.url("")))
 
     def _session(self, exchange: Exchange, secret: str, subject: str) -> tuple[str, int]:
-        """A session id and its seconds. A browser in which somebody has signed in by a password has tries of its own."""
+        """A session id and its seconds. A browser in which somebody has signed in has tries of its own with a password."""
         site: App = pages.site_of(exchange)
         self._check_way(secret, subject)
         tries, known = [f"address {plugin('refusals').address_of(exchange.client)}"], ""
         if subject:
-            sealed = exchange.cookie_values(_KNOWN_COOKIE).partition(" ")[0]
-            known = (sealed and site.unseal("known browser", sealed)) or ""
+            known = known_browser(exchange)
             own = known.partition(" ")[2] == subject
             tries = [f"browser {known}"] if own else [*tries, f"subject {subject}"]
             known = known if own else f"{secrets.token_urlsafe(16)} {subject}"
@@ -142,6 +148,9 @@ class SignIn(Route):
             except Unauthenticated:
                 site.office.throttle.failed(*tries)
                 raise
+        if _LINK.fullmatch(secret):
+            subject, known = site.authority.identify(f"Session {found[0]}").subject, known_browser(exchange)
+            known = known if known.partition(" ")[2] == subject else f"{secrets.token_urlsafe(16)} {subject}"
         if known:
             sealed = site.seal("known browser", known)
             exchange.cookies.append(exchange.door.cookie(exchange, sealed, _KNOWN_S, _KNOWN_COOKIE))
@@ -157,14 +166,14 @@ class SignIn(Route):
         self, exchange: Exchange, form: SentForm, error: AppError, draft: Draft | None, after: str, code: str, subject: str
     ) -> Answer:
         if isinstance(error, Unauthenticated) and code:
-            error.message = self._dead_link()
+            error.message = self._dead_link(exchange, pages.site_of(exchange).office.link_problem(code) or "used")
         if not exchange.page:
             raise error
         if draft:
             return cast(Answer, pages.Drafts(exchange, pages.pages_of(exchange)).sign_in_first(draft, error, error.message))
         words = error.message[:1].upper() + error.message[1:]
         tried = next((way for way, name in (("token", "token"), ("password", "subject")) if name in form.fields), "")
-        facts = "", self._own_path(after, ""), words, None, tried, subject
+        facts = "", own_path(exchange, after, ""), words, None, tried, subject
         return self._shown(error.status, exchange, *facts, headers=error_headers(error))
 
     def _sign_out(self, exchange: Exchange) -> Answer:

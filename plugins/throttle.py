@@ -26,7 +26,6 @@ from app import AppError, Clock, Unauthenticated, plugin
 
 WINDOW_S, MOST_FAILURES = 60.0, 5
 _ROWS, _NEAR = 8192, 8  # a key is in one of so many rows that follow each other
-_ROW = struct.Struct(f"8s{MOST_FAILURES}d")  # digest; the times, oldest first, 0 = none, below zero = still under way
 _PATIENCE_S, _LOOK_S = 5.0, 0.02  # for others that are under way, and between looks at them
 _UNDER_WAY_S = 15.0  # no try takes as long
 
@@ -36,17 +35,23 @@ class TooManyTries(AppError):
 
     code, status, exit_code, retry = "too_many_tries", 429, 7, True
 
-    def __init__(self, wait_s: float) -> None:
-        super().__init__("there were too many tries: wait a minute, and try again")
+    def __init__(self, wait_s: float, what: str = "there were too many tries") -> None:
+        wait = "a minute" if wait_s <= 60 else f"{math.ceil(wait_s / 60)} minutes"
+        super().__init__(f"{what}: wait {wait}, and try again")
         self.retry_after_s = max(1, math.ceil(wait_s))
 
 
 class Throttle:
     """What has failed lately, by keys of any text. Thread-safe, and among processes that were forked after it was made."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(
+        self, clock: Clock, window_s: float = WINDOW_S, most: int = MOST_FAILURES, what: str = "there were too many tries"
+    ) -> None:
+        """A key has to wait after `most` failures within `window_s`; `what` says so."""
         self._clock, self._salt, self._lock = clock, secrets.token_bytes(16), threading.Lock()
-        self._table, self._locks = mmap.mmap(-1, _ROWS * _ROW.size), plugin("metrics").nameless_file()
+        self._window_s, self._most, self._what = window_s, most, what
+        self._row_form = struct.Struct(f"8s{most}d")  # digest; times, oldest first, 0 = none, below zero = still under way
+        self._table, self._locks = mmap.mmap(-1, _ROWS * self._row_form.size), plugin("metrics").nameless_file()
         weakref.finalize(self, os.close, self._locks).atexit = False
 
     @contextmanager
@@ -76,7 +81,7 @@ class Throttle:
                 if not waits[-1]:  # what has to wait anyway waits no longer because of it
                     self._keep(key, [*before, now])
         if any(waits):
-            raise TooManyTries(max(waits))
+            raise TooManyTries(max(waits), self._what)
 
     def _reserve(self, keys: Sequence[str], is_late: bool) -> float | None:
         """The time under which the try is noted as one under way, in all rows or in none. None if those under way have to
@@ -85,10 +90,10 @@ class Throttle:
             now = self._clock()  # and not before: what others noted meanwhile would be in the future
             tries = {key: self._tries(key) for key in dict.fromkeys(keys)}
             if wait_s := max((self._left_s(_done(one, now), now) for one in tries.values()), default=0.0):
-                raise TooManyTries(wait_s)
+                raise TooManyTries(wait_s, self._what)
             if any(self._left_s(_counted(one), now) for one in tries.values()):
                 if is_late:
-                    raise TooManyTries(1)
+                    raise TooManyTries(1, self._what)
                 return None
             for key, before in tries.items():
                 self._keep(key, [*before, -now])
@@ -104,8 +109,8 @@ class Throttle:
                     self._keep(key, [*tries, at] if failed else tries)
 
     def _left_s(self, times: list[float], now: float) -> float:
-        lately = sorted(at for at in times if 0 <= now - at < WINDOW_S)
-        return WINDOW_S - (now - lately[0]) if len(lately) >= MOST_FAILURES else 0.0
+        lately = sorted(at for at in times if 0 <= now - at < self._window_s)
+        return self._window_s - (now - lately[0]) if len(lately) >= self._most else 0.0
 
     def _digest(self, key: str) -> bytes:
         return hashlib.blake2b(key.encode(errors="replace"), digest_size=8, salt=self._salt).digest()
@@ -125,7 +130,7 @@ class Throttle:
         return min(self._near(key), key=lambda place: abs(self._unpacked(place)[-1]))
 
     def _unpacked(self, place: int) -> tuple[Any, ...]:
-        return _ROW.unpack_from(self._table, place * _ROW.size)
+        return self._row_form.unpack_from(self._table, place * self._row_form.size)
 
     def _tries(self, key: str) -> list[float]:
         """When those of a key were, below zero what is under way."""
@@ -134,11 +139,11 @@ class Throttle:
 
     def _keep(self, key: str, tries: list[float]) -> None:
         """The latest of them, in the row of the key or in one that it takes over."""
-        latest = sorted(tries, key=abs)[-MOST_FAILURES:]
+        latest = sorted(tries, key=abs)[-self._most :]
         place = self._row(key)
         place = self._oldest(key) if place is None else place
-        padded = [0.0] * (MOST_FAILURES - len(latest)) + latest
-        _ROW.pack_into(self._table, place * _ROW.size, self._digest(key), *padded)
+        padded = [0.0] * (self._most - len(latest)) + latest
+        self._row_form.pack_into(self._table, place * self._row_form.size, self._digest(key), *padded)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

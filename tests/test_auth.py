@@ -674,7 +674,7 @@ def test_what_is_damaged_signs_nobody_in_and_takes_nothing_else_with_it(
                 refused(lambda: world.authority.identify(f"Session {session}"))
             else:
                 refused(lambda: world.sign_in(code))
-                assert not world.authority.link_is_good(code)
+                assert world.authority.link_problem(code) == "unknown"
     assert world.bearer(world.authority.jwt(token)).subject == "ann"
 
 
@@ -1071,19 +1071,18 @@ def test_a_link_is_good_while_it_would_open_a_session(world: World) -> None:
         code, writes = world.authority.link(token, 600)
         world.records.commit(writes)
         codes.append(code)
-    assert [world.authority.link_is_good(code) for code in (*codes, "A" * 43, "x", "", world.authority.jwt(tokens[0]))] == [
-        True, True, True, False, False, False, False
-    ]  # fmt: skip
+    others = "A" * 43, "x", "", world.authority.jwt(tokens[0])
+    assert [world.authority.link_problem(code) for code in (*codes, *others)] == ["", "", "", *["unknown"] * 4]
     world.sign_in(codes[0])
     world.revoke(tokens[1])
     world.now += 60
-    assert [world.authority.link_is_good(code) for code in codes] == [False, False, False]
+    assert [world.authority.link_problem(code) for code in codes] == ["used", "unknown", "expired"]
     code, writes = world.authority.link(tokens[0], 600)
     world.records.commit(writes)
     world.now += 599
-    assert world.authority.link_is_good(code)
+    assert world.authority.link_problem(code) == ""
     world.now += 1
-    assert not world.authority.link_is_good(code)
+    assert world.authority.link_problem(code) == "expired"
 
 
 def test_a_session_uses_the_grants_of_the_row(world: World) -> None:

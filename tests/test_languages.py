@@ -38,7 +38,7 @@ PENDING = {
 # Keys that are put together, by how they begin.
 PUT_TOGETHER = (
     "access.action", "access.resource", "access.who", "admin.", "audit.", "column.", "event.", "fault.", "index.",
-    "language.name", "me.expires_", "new_token.", "own.", "picker.", "providers.", "record.", "rights.", "said.",
+    "language.name", "link.", "me.expires_", "new_token.", "own.", "picker.", "providers.", "record.", "rights.", "said.",
     "tokens.state_", "units.",
 )  # fmt: skip
 
