@@ -20,7 +20,7 @@ import urllib.request
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -505,6 +505,28 @@ def test_a_file_that_is_gone_is_named_and_one_that_no_record_has_is_loose(expens
     assert f"{gone}: not in it, a record names it" in told
     assert "loose.txt: no record has it" in told
     assert ("read one after the other" in told) == (site.app.providers["main"].kind == "aws")
+
+
+def test_a_kill_between_a_file_and_its_record_leaves_no_record_and_a_file_that_is_named(tmp_path: Path) -> None:
+    """Nothing removes it: whoever put an older database beside newer files would lose those."""
+    folder = tmp_path / "site"
+    site_at(folder, toml_of("sql and file", folder) + EXPENSES).close()
+    child = os.fork()
+    if child == 0:
+        with ExitStack() as stack:
+            stack.callback(os._exit, 1)
+            site = site_at(folder)
+            site.app.state.commit = lambda writes: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign]
+            expense(site, b"bytes")
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    with closing(site_at(folder)) as site:
+        assert site.items("forms/expense/records") == []
+        blobs: Any = site.app.providers["disk"]
+        [orphan] = [one.path for one in blobs.scan("uploads")]
+        first = backup.make(site.app, tmp_path / "kept", with_keys=False)
+        assert backup.verify(first)["loose"] == [f"disk: {orphan}"]
+        site.delete(f"files/docs/{orphan}")
+        assert not list(blobs.scan("uploads"))
 
 
 @pytest.mark.parametrize("name", ["file", "postgres"])
