@@ -7645,7 +7645,7 @@ def sqlite_code(error: Exception) -> str:
 # With a rowid: without one 2 KB rows took twice the time to insert and 2.6 times to get; 600 B rows were alike.
 _RECORDS_SCHEMA = "create table {} (key text primary key not null, version integer not null, data text not null)"
 _WRITER_SETTINGS = """
-pragma journal_mode = wal; pragma synchronous = full; pragma secure_delete = fast; pragma journal_size_limit = 67108864;
+pragma synchronous = {}; pragma journal_mode = wal; pragma secure_delete = fast; pragma journal_size_limit = 67108864;
 pragma temp_store = memory;
 """
 
@@ -7725,6 +7725,7 @@ class SqliteDatabase(Provider):
         self.presences = [plugin("presence").Presence(self.path, f"provider {name}: the database", same=True)]
         unused_bytes = partial(plugin("sql_database").unused_bytes, self)
         self.reserve = plugin("reserve").Reserve(f"provider {name}", self.path, unused_bytes)
+        self._lasts = plugin("disk").lasts()
         self._pool = Pool(f"provider {name}", self.connected, keep=8, is_alive=lambda _: self.presences[0].is_there())
         self._watching = threading.Lock()
         self._watcher: sqlite3.Connection | None = None  # which sees the commits of all other connections
@@ -7816,7 +7817,7 @@ class SqliteDatabase(Provider):
                 os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
             connection = sqlite3.connect(self.path, timeout=5, isolation_level=None, check_same_thread=False)
             try:
-                connection.executescript(_WRITER_SETTINGS)
+                connection.executescript(_WRITER_SETTINGS.format("full" if self._lasts else "off"))
             except BaseException:
                 connection.close()
                 raise

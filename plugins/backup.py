@@ -544,9 +544,7 @@ class Backup:
         facts, copy = self.manifest["providers"][name], self._drawn / f"{name}.db"
         if copy.exists():
             self._archive.write(copy, f"providers/{name}/database")
-            copied = SqlProvider(name, {"url": f"sqlite:///{copy}"}, self._scratch)
-            copied.open()
-            with closing(copied):
+            with closing(_of_copy(name, copy)) as copied:
                 facts |= {"database": f"providers/{name}/database", "files": archives.files_of(copied)}
                 facts["tables"] = {table: {"count": copied.count(Query(table))} for table in copied.tables()}
         for number, told in enumerate(facts["tables"].values() if not facts["database"] else ()):
@@ -579,15 +577,21 @@ def _still(provider: Provider, copy: Path) -> Iterator[Provider]:
             yield provider
             return
         plugin("sql_database").snapshot(provider, copy)
-        copied = SqlProvider(provider.name, {"url": f"sqlite:///{copy}"}, copy.parent)
-        copied.open()
-        with closing(copied):
+        with closing(_of_copy(provider.name, copy)) as copied:
             yield copied
     elif freeze := getattr(provider, "frozen", None):
         with freeze() as still:
             yield still
     else:
         yield provider
+
+
+def _of_copy(name: str, copy: Path) -> SqlProvider:
+    """The provider of a copied database, open."""
+    with plugin("disk").for_a_while():  # it switches to a log, which would bring the whole copy to the disk at once
+        copied = SqlProvider(name, {"url": f"sqlite:///{copy}"}, copy.parent)
+    copied.open()
+    return copied
 
 
 def _stamp(at: float) -> str:

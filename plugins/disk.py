@@ -12,26 +12,44 @@ from pathlib import Path
 # ==== 1. DISK ====================================================================================================
 # What a caller was told is on the disk: the bytes of a file by themselves, and its name with its folder.
 # uses: nothing
-# defines: sync for_a_while sync_folder sync_tree make_folder replace_file
+# defines: lasts sync for_a_while write_out sync_folder sync_tree make_folder replace_file
 
 _lasts: ContextVar[bool] = ContextVar("lasts", default=True)
 
 
+def lasts() -> bool:
+    """Whether what this thread writes is to be durable, as it always is outside of for_a_while()."""
+    return _lasts.get()
+
+
 def sync(descriptor: int) -> None:
     """Make the bytes of a file, or the names in a folder, durable."""
-    if _lasts.get():
+    if lasts():
         os.fsync(descriptor)
 
 
 @contextmanager
 def for_a_while() -> Iterator[None]:
-    """What this thread writes in the block is removed at its end: nothing is made durable, so that nobody who uses the same
-    disk waits for it, and most of it never gets there."""
+    """What this thread writes in the block is removed soon: nothing is made durable, nor what databases write ever that are
+    made in it. So nobody who uses the same disk waits for that, and most of it never gets there."""
     token = _lasts.set(False)
     try:
         yield
     finally:
         _lasts.reset(token)
+
+
+def write_out(descriptor: int, start: int, size_bytes: int) -> None:
+    """Have the medium write so many bytes of a file, and wait for that. Linux does this without making the file durable,
+    for which all that others have changed in the file system would have to be written, too."""
+    import ctypes
+
+    with suppress(AttributeError, OSError, TypeError):  # another system, or a C library without it
+        call = ctypes.CDLL(None).sync_file_range
+        call.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
+        if call(descriptor, start, size_bytes, 7) == 0:  # wait before, write, wait after: sync_file_range(2)
+            return
+    sync(descriptor)
 
 
 def sync_folder(path: str | Path) -> None:

@@ -40,7 +40,10 @@ else:
 # uses: VALUES PROVIDERS
 # defines: MOST_NOTED PASSING has_trigrams SearchTable drop take_over add
 
-MOST_NOTED = 500  # records: with so many, a commit takes their texts over; all at once they cost a fifth of one by one
+MOST_NOTED = (
+    100  # records: with so many, a commit takes their texts over, which costs a fifth of one by one. Of 500 from each
+)
+# of several processes it took 50 to 160 ms, for which all other writers wait
 _ROWS_AT_ONCE = 50  # of an insert
 _AT_ONCE = 1_000  # records whose texts one commit takes over
 PASSING = frozenset({"FULL", "IOERR", "NOMEM", "BUSY", "INTERRUPT"})  # errors that say nothing of a table

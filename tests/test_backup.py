@@ -896,6 +896,11 @@ def test_a_backup_goes_to_the_medium_in_small_steps_and_what_it_tries_out_not_at
         sql_site.put(f"files/docs/{number}.bin", body=os.urandom(900_000))
     sql_site.app.site_id()  # which is made once
     kept, synced, seen = tmp_path / "kept", dict[str, list[int]](), Counter[str]()
+    steps: list[tuple[int, int]] = []
+
+    def stepped(descriptor: int, start: int, size_bytes: int) -> None:
+        steps.append((start, size_bytes))
+        assert os.readlink(f"/proc/self/fd/{descriptor}").endswith(".zip.partial")
 
     def noted(descriptor: int) -> None:
         path = os.readlink(f"/proc/self/fd/{descriptor}")
@@ -905,17 +910,27 @@ def test_a_backup_goes_to_the_medium_in_small_steps_and_what_it_tries_out_not_at
         seen[str(self.path)] += 1
         return held(self)
 
-    held = app.ProcessLock.held
+    def opened(self: app.SqlProvider) -> Any:
+        writer = open_writer(self)
+        levels[self.path] = writer.execute("pragma synchronous").fetchone()[0]
+        return writer
+
+    held, open_writer, levels = app.ProcessLock.held, app.SqlProvider._opened_writer, dict[Path, int]()
     with monkeypatch.context() as patched:
+        patched.setattr(app.SqlProvider, "_opened_writer", opened)
         patched.setattr(os, "fsync", noted)
-        patched.setattr(os, "fdatasync", noted)
+        patched.setattr(app.plugin("disk"), "write_out", stepped)
         patched.setattr(app.ProcessLock, "held", counted)
         made = backup.make(sql_site.app, kept, with_keys=False)
-    partial = synced.pop(f"{made}.partial")
-    assert len(partial) > 4
-    assert max(after - before for before, after in itertools.pairwise([0, *partial])) <= archives.STEP_BYTES
+    [size_bytes] = synced.pop(f"{made}.partial")
+    assert size_bytes - sum(size for _, size in steps) < archives.STEP_BYTES
+    assert [start for start, _ in steps] == [0, *itertools.accumulate(size for _, size in steps[:-1])]
+    assert max(size for _, size in steps) < 2 * archives.STEP_BYTES
     assert set(synced) <= {str(kept), str(tmp_path)}, "the names of the folder and of the file"
     assert not [path for path in seen if Path(path).is_relative_to(sql_site.folder)], "no writer waits for its turn"
+    assert set(levels.values()) == {0}, "none of the copies is synchronised"
+    sql_site.create("forms/leave", {"day": "2027-01-01"})
+    assert open_writer(sql_site.app.state).execute("pragma synchronous").fetchone() == (2,)
 
 
 def test_the_commands_let_other_processes_go_first(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """plugins/disk.py: small files that are replaced whole."""
 
+import ctypes
 import os
 import threading
 from collections.abc import Iterator
@@ -61,3 +62,17 @@ def test_what_is_written_for_a_while_is_not_made_durable_and_what_others_write_i
     synced.clear()
     write("mine again")
     assert len(synced) > 3
+
+
+def test_bytes_are_written_out_where_the_system_has_no_call_for_that_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    with (tmp_path / "file").open("wb") as file:
+        file.write(b"x" * 100_000)
+        file.flush()
+        DISK.write_out(file.fileno(), 0, 100_000)
+        monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
+        monkeypatch.setattr(os, "fsync", synced.append)
+        DISK.write_out(file.fileno(), 0, 100_000)
+        assert synced == [file.fileno()]
