@@ -4,7 +4,7 @@ chosen = [field.value or any([o.selected and o.value for o in field.options]) fo
 %>
 <div class="head"><h1>{{page.title}}</h1></div>
 % include('_errors.tpl')
-<form class="filter" method="get" action="{{page.action}}" role="search">
+<form class="filter many" method="get" action="{{page.action}}" role="search">
 %   for name, value in page.hidden.items():
   <input type="hidden" name="{{name}}" value="{{value}}">
 %   end

@@ -3,7 +3,7 @@
   <div><h1>{{page.title}}</h1><p class="note">{{t("providers.note")}}</p></div>
 </div>
 % for one in page.providers:
-<section class="panel-box">
+<section>
   <h2><bdi>{{one.name}}</bdi> <span class="note">{{one.kind}}</span>
 % if one.fault:
     <span class="pill failed">{{t("providers.away")}}</span>
