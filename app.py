@@ -5759,7 +5759,7 @@ class Authority:
         expires_at = min(int(now) + expires_s, self._living(token.jti, now).expires_at)
         return code, [Insert("_links", secret_digest(code), {"jti": token.jti, "expires_at": expires_at})]
 
-    def open_session(self, secret: str, known: Value | None = None) -> tuple[str, int, Caller, list[Write]]:
+    def open_session(self, secret: str, known: Value | None = None, peer: str = "") -> tuple[str, int, Caller, list[Write]]:
         """Session id, its seconds, the caller and the writes, for the code of a link, a token in either form, or what is
         known to be good and has what the row of a link has, and `beside` what the session's row is to have, too. Raises
         Unauthenticated if it is not good. The link is used up at its version: if several commit the same code, one wins and
@@ -5770,7 +5770,7 @@ class Authority:
         expires_at = int(min(now + self._auth.session_s, proof.until))
         value: Value = {"jti": proof.token.jti, "subject": proof.token.subject, "created_at": int(now), "used_at": int(now)}
         value |= row.get("beside") or ({"by_link": True} if "expires_at" in row and not row["jti"] else {})
-        value |= {"expires_at": expires_at} | ({"era": proof.era} if proof.era else {})
+        value |= {"expires_at": expires_at, "client": peer[:100]} | ({"era": proof.era} if proof.era else {})
         writes.append(Insert("_sessions", secret_digest(session_id), value))
         caller = self._caller(proof._replace(session=secret_digest(session_id)))
         return session_id, expires_at - int(now), caller, writes
@@ -8783,7 +8783,7 @@ class Office:
         self._health.ensure_open(self._state)
         try:
             known = prove() if prove else {}
-            session, seconds, caller, writes = self.authority.open_session(secret, known)
+            session, seconds, caller, writes = self.authority.open_session(secret, known, client)
             writes += self.authority.close_session(former)
             if caller.may(Action.CREATE, "admin/tokens"):
                 writes.append(Update("_settings", "administrator", {"signed_in_at": rfc3339(self._clock())}))

@@ -160,16 +160,18 @@ class Access(Resource):
         if request.whole:
             return Table(_COLUMNS, (row for rows in answers for row in rows))
         rows: list[Value] = []
-        size, last = page_bounds(request.params), None
+        size, last, is_person = page_bounds(request.params), None, False
         for holder in islice(self._holders(who, _after(request), now), _MOST_LOOKED_AT):
             rows += self._rows(holder, action, address)
+            is_person = is_person or holder.kind == "person"
             last = holder.place
             if len(rows) >= size:
                 break
         more = last and next(self._holders(who, last, now), None)
         table = Table(_COLUMNS, rows, encode_cursor(*last) if last and more else None)
         if who and action:
-            table.facts = {"allowed": bool(rows)}
+            # A token in somebody's name has rights of its own.
+            table.facts = {"allowed": any(row["kind"] != "token" or not is_person for row in rows)}
         return table
 
     def _action(self, request: Request) -> Action | None:

@@ -42,7 +42,7 @@ class Providers(Resource):
 
     def handle(self, request: Request, scope: Scope) -> Plan:
         no_params(request)
-        rows = [self._row(row) for row in plugin("info").providers(self._app)]
+        rows = [self._row(row) for row in plugin("info").providers(self._app, hints=False)]
         title = self.locale.t("admin.providers")
         page = {"title": title, "trail": [(title, "")], "build": self._page}
         return plan_of(Response(data={"providers": rows}, template="providers.tpl", page=page))

@@ -130,8 +130,9 @@ class Tokens(admin.AdminTable):
         answer = form.handle(request._replace(params=params), scope).respond(())
         offers = plugin("grant_picker").offers(self.form, scope.caller, self.roles)
         may = [action for action in Action if scope.caller.may(action, self.address)]
-        words = {name: self.locale.t(f"new_token.{name}") for name in ("title", "submit", "list")}
-        answer.page = {**answer.page, **words, "create": words["title"], "offers": offers, "may": may}
+        words = {name: self.locale.t(f"new_token.{name}") for name in ("submit", "list", "title")}
+        words |= {"title": self.locale.t("admin.tokens"), "called": words["title"], "create": words["title"]}
+        answer.page = {**answer.page, **words, "offers": offers, "may": may}
         return plan_of(answer)
 
     def _issued(self, request: Request, scope: Scope) -> Plan:

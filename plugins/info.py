@@ -28,14 +28,14 @@ def resources(site: Any) -> Json:
     ]
 
 
-def providers(site: Any) -> Json:
+def providers(site: Any, *, hints: bool = True) -> Json:
     """Kind, contracts, capabilities, round trip and what is wrong, for each provider; those that are away cost no more
-    time than the slowest of them."""
+    time than the slowest of them. `hints` are for whoever stands at the machine: they may name paths and addresses."""
     rows = []
     for name, ping in site.health.pings().items():
         one = site.providers[name]
         row: Value = {"name": name, "kind": one.kind, "contracts": contracts(one), "capabilities": capabilities(one)}
-        row |= {"ping_ms": None, "fault": ping.with_hint} if isinstance(ping, AppError) else {
+        row |= {"ping_ms": None, "fault": ping.with_hint if hints else ping.message} if isinstance(ping, AppError) else {
             "ping_ms": round(ping * 1000, 2), "fault": "",
         }  # fmt: skip
         rows.append(row | {"warnings": one.warnings()})

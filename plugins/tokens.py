@@ -13,7 +13,7 @@ from app import Action, BadRequest, Config, NotFound, Site, Token, Unauthenticat
 
 # ==== 1. TOKENS ==================================================================================================
 # Each command is one operation of the App with its audit entry, and prints what came of it.
-# uses: ERRORS VALUES CONFIG CONTRACTS AUTH COMMANDS plugin:people
+# uses: ERRORS VALUES CONFIG CONTRACTS AUTH COMMANDS plugin:admin_access plugin:people
 # defines: Command:auth_issue Command:auth_list Command:auth_show Command:auth_revoke Command:auth_check
 #          Command:auth_link Command:auth_keys NO_FULL_ID token_row site_url
 #          token_on_stdin check_grants Issue List Show Revoke Check Link Keys
@@ -178,7 +178,8 @@ class Revoke(app.Command):
 
 
 class Check(app.Command):
-    """Says who a token on standard input is, and whether it may do something; exit code 3 if it may not."""
+    """Says who a token on standard input is, and whether and by which grant it may do something; exit code 3 if it may
+    not."""
 
     kind = "auth check"
     help = "say what the token on standard input may do"
@@ -195,18 +196,22 @@ The token is read from standard input, so that it does not stand in the shell's 
     def run(self, args: argparse.Namespace, site: Site) -> int:
         if bool(args.resource) != bool(args.action):
             raise BadRequest("give both RESOURCE and ACTION, or neither")
+        address = ""
         with _with_state(site) as opened:
             caller = opened.authority.identify(f"Bearer {token_on_stdin(site)}")
             if args.resource:
                 address = "/".join(quote(part, safe="") for part in split_path(args.resource.strip("/")))
                 caller.require(Action(args.action), address)
                 opened.inspection.expect_declared([f"{address}:{args.action}"])
+            found = app.plugin("admin_access").reasons(caller, site.config, Action(args.action), address) if address else []
         roles, grants = list(caller.roles), list(map(str, caller.grants))
         if args.json:
             facts = {"subject": caller.subject, "token_id": caller.token_id, "roles": roles, "grants": grants}
-            site.print_json(facts)
+            by = [{"grant": str(one.grant), "role": one.role} for one in found]
+            site.print_json(facts | ({"allowed": True, "by": by} if address else {}))
         else:
-            site.print(f"{caller.subject}: {' '.join([*roles, *grants])}")
+            lines = [f"{address} {args.action}: {one}" for one in found]
+            site.print(f"{caller.subject}: {' '.join([*roles, *grants])}", *lines)
         return 0
 
 
