@@ -5801,6 +5801,11 @@ class Authority:
             return "unknown"
         return ""
 
+    def living_session(self, sessions: str) -> Value:
+        """The row of the first session that is good; {} if none is. They are separated by spaces."""
+        now = self._clock()
+        return next((row.value for row in self._session_rows(sessions) if self._session_ends_at(row.value) > now), {})
+
     def close_session(self, credential: str) -> list[Write]:
         """The writes that end the sessions of "Session …"; none if they are over."""
         scheme, _, sessions = credential.partition(" ")

@@ -156,7 +156,7 @@ def _actions(grant: Grant, kind: str, t: Any) -> str:
 # The list of people as a form of its own, and what may be done with one of them beside changing the row.
 # uses: ERRORS VALUES CONFIG CONTRACTS AUTH RESOURCES RIGHTS plugin:grant_picker plugin:tokens
 # defines: PROGRAMS resource standing first_sign_in invited new_era turn ended_sessions ended_tokens used_up_links names
-#          living People
+#          living subject_problem People
 
 PROGRAMS = re.compile("(cli|service):", re.IGNORECASE)  # as callers that are no people are named
 
@@ -274,6 +274,17 @@ def names(records: Records, subjects: Iterable[str]) -> dict[str, str]:
 def living(subject: str, now: float) -> tuple[Condition, ...]:
     """Of a query for the sessions, links or tokens of a subject: those that have not expired."""
     return Condition("subject", "eq", subject), Condition("expires_at", "gt", int(now))
+
+
+def subject_problem(records: Records, subject: str) -> tuple[str, str] | None:
+    """Why somebody new cannot be called so: a code, and words; None if he can."""
+    if not is_key(subject) or line_problem(subject, 200):
+        return "subject", line_problem(subject, 200) or "must be one name, and not too long"
+    if subject in (".", "..") or PROGRAMS.match(subject) or any(map(_is_hidden, subject)):
+        return "subject", "cannot be used: not . or .., nothing that begins with cli: or service:, and no hidden characters"
+    if any(_alike(one.key) == _alike(subject) for one in records.walk(Query(PEOPLE))):
+        return "unique", "is taken: somebody has this name already, or one that looks the same"
+    return None
 
 
 class People(Form):
@@ -425,11 +436,8 @@ class People(Form):
         subject = row["subject"]
         if not fits:
             yield Fault("/subject", "subject", line_problem(subject, 255) or "must be one name, and not too long")
-        elif subject in (".", "..") or PROGRAMS.match(subject) or any(map(_is_hidden, subject)):
-            words = "cannot be used: not . or .., nothing that begins with cli: or service:, and no hidden characters"
-            yield Fault("/subject", "subject", words)
-        elif any(_alike(one.key) == _alike(subject) for one in self.store.walk(Query(PEOPLE))):
-            yield Fault("/subject", "unique", "is taken: somebody has this name already, or one that looks the same")
+        elif problem := subject_problem(self.store, subject):
+            yield Fault("/subject", *problem)
         yield from self._email_faults(row.get("email"), subject)
 
     def _with_link(self, response: Response, subject: str, link: str, seconds: int, mailed_to: str) -> Response:

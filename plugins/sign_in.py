@@ -158,9 +158,10 @@ class SignIn(Route):
 
     def _check_way(self, secret: str, subject: str) -> None:
         """Raises Unauthenticated if app.toml does not let people sign in so, whatever was sent."""
-        way = "password" if subject else "token"
-        if way not in self.config.auth.sign_in and (subject or not _LINK.fullmatch(secret)):
-            raise Unauthenticated(f"this site takes no {way}: sign in another way")
+        if subject and "password" not in self.config.auth.sign_in:
+            raise Unauthenticated("this site takes no password: sign in another way")
+        if not subject and "token" not in self.config.auth.sign_in and not _LINK.fullmatch(secret):
+            raise Unauthenticated("this site takes no token: sign in another way")
 
     def _failed(
         self, exchange: Exchange, form: SentForm, error: AppError, draft: Draft | None, after: str, code: str, subject: str
@@ -171,7 +172,8 @@ class SignIn(Route):
             raise error
         if draft:
             return cast(Answer, pages.Drafts(exchange, pages.pages_of(exchange)).sign_in_first(draft, error, error.message))
-        words = error.message[:1].upper() + error.message[1:]
+        words = exchange.locale.t.said(error.message)
+        words = words[:1].upper() + words[1:]
         tried = next((way for way, name in (("token", "token"), ("password", "subject")) if name in form.fields), "")
         facts = "", own_path(exchange, after, ""), words, None, tried, subject
         return self._shown(error.status, exchange, *facts, headers=error_headers(error))
@@ -181,7 +183,19 @@ class SignIn(Route):
         has_body = exchange.body.size_bytes
         form = html_forms.read_form(exchange, _LETTERS_OF_TOKENS) if has_body else html_forms.form_of(exchange)
         exchange.door.check_token(exchange, form.text("_token"))
+        leads = self._leads_out(exchange)
         if exchange.session:
             pages.site_of(exchange).office.sign_out(f"Session {exchange.session}", exchange.id)
         exchange.cookies = exchange.door.ended_session(exchange)
-        return see_other(exchange.url("login"))
+        if not leads or not exchange.page:
+            return see_other(exchange.url("login"))
+        exchange.session = ""
+        body = pages.pages_of(exchange).render(exchange, "signed_out.tpl", exchange.locale.t("login.out"), {"href": leads})
+        # The policy of a page's forms lets none of them lead to another host.
+        return cast(Answer, pages.page_answer(200, body, [("Refresh", f"0; url={leads}")]))
+
+    def _leads_out(self, exchange: Exchange) -> str:
+        """Where whoever is signed in goes on to sign out there, too; "" if nowhere."""
+        row = pages.site_of(exchange).authority.living_session(exchange.session)
+        route: Any = exchange.door.routes.get(row.get("by", ""))
+        return str(route.leaving(exchange, row)) if route else ""

@@ -5,18 +5,19 @@
   open
 % end
 >
-<summary>Sign in with a link or a token</summary>
+<summary>{{t("login.by_token")}}</summary>
 % include('_login_begins.tpl')
   <div class="field">
-    <label for="token">Link or token</label>
-    <p class="help" id="token-help">Paste the token or the sign-in link that you were given.</p>
+    <label for="token">{{t("login.token")}}</label>
+    <p class="help" id="token-help">{{t("login.token_help")}}</p>
     <input type="password" id="token" name="token" required autocomplete="off" autocapitalize="none" spellcheck="false"
-      aria-describedby="{{'login-error ' if failed else ''}}token-help"
-% if failed:
-      aria-invalid="true"
+      % if failed:
+      aria-invalid="true" aria-describedby="login-error token-help"
+% else:
+      aria-describedby="token-help"
 % end
     >
   </div>
-  <div class="actions"><button class="button">Sign in</button></div>
+  <div class="actions"><button class="button">{{t("common.sign_in")}}</button></div>
 </form>
 </details>

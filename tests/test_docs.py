@@ -1036,14 +1036,18 @@ def test_the_site_works_behind_the_nginx_that_is_shown(
 def as_toml(raw: Mapping[str, Any], place: str = "") -> str:
     """TOML of what tomllib read: tables by their full names, other values as TOML writes them on one line."""
     plain = {name: value for name, value in raw.items() if not isinstance(value, dict)}
-    lines = [f"[{place}]"] * bool(place) + [f"{name} = {inline(value)}" for name, value in plain.items()]
-    inner = [as_toml(value, f"{place}.{name}".lstrip(".")) for name, value in raw.items() if isinstance(value, dict)]
+    lines = [f"[{place}]"] * bool(place) + [f"{key(name)} = {inline(value)}" for name, value in plain.items()]
+    inner = [as_toml(value, f"{place}.{key(name)}".lstrip(".")) for name, value in raw.items() if isinstance(value, dict)]
     return "\n".join([*lines, *inner])
+
+
+def key(name: str) -> str:
+    return name if re.fullmatch(r"[\w-]+", name, re.ASCII) else json.dumps(name, ensure_ascii=False)
 
 
 def inline(value: Any) -> str:
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{name} = {inline(one)}" for name, one in value.items()) + " }"
+        return "{ " + ", ".join(f"{key(name)} = {inline(one)}" for name, one in value.items()) + " }"
     if isinstance(value, list):
         return f"[{', '.join(map(inline, value))}]"
     return json.dumps(value, ensure_ascii=False)

@@ -32,9 +32,7 @@ def read(name: str) -> dict[str, Any]:
 EN, DE = read("en"), read("de")
 
 # Templates whose texts still stand in them. None may be added.
-PENDING = {
-    "_by_password.tpl", "_by_token.tpl", "login.tpl",
-}  # fmt: skip
+PENDING: set[str] = set()
 # Keys that are put together, by how they begin.
 PUT_TOGETHER = (
     "access.action", "access.resource", "access.who", "admin.", "audit.", "column.", "event.", "fault.", "index.",
