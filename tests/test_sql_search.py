@@ -230,6 +230,22 @@ def test_one_write_costs_little_and_many_are_taken_over_at_once(sql: app.SqlProv
     assert noted(sql) == 0, "what is deleted is not kept for searches"
 
 
+def test_no_write_takes_over_so_many_texts_of_two_processes_that_others_wait_for_it(
+    sql: app.SqlProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 1,000 texts, all other writers waited for up to 160 ms."""
+    other, taken = opened(tmp_path), list[int]()
+    real = search.take_over
+    monkeypatch.setattr(search, "take_over", lambda *given, **named: taken.append(real(*given, **named)) or taken[-1])
+    with closing(other):
+        for process in (sql, other):
+            process.prepare(DECLARED)
+        for number in range(500):
+            (sql, other)[number % 2].commit([Insert("t", f"{number}", {"a": "a text"})])
+    assert sum(taken) > 300
+    assert max(taken) <= 200
+
+
 def test_texts_of_a_batch_are_kept_by_its_own_commit(sql: app.SqlProvider, monkeypatch: pytest.MonkeyPatch) -> None:
     sql.prepare(DECLARED)
     monkeypatch.setattr(search, "take_over", lambda *_, **__: pytest.fail("the records are read again"))
