@@ -28,6 +28,7 @@ _LONGEST, _BESIDE = 18, 3  # … as many as a title shows of itself at most, and
 _MANY = 30  # links at home, from which on it is folded closer
 _SEEN_OF_FEW, _SEEN_OF_MANY = 10, 5  # links of a group before it is unfolded …
 _SPARED = 2  # … unless this few would be hidden
+_LONGEST_KNOWN = 300  # letters of an address by which the menus are chosen
 _INDEXES = ("apps", "forms", "views", "files")
 _SIGNS = {"files": "folder", "forms": "text", "views": "sheet"}  # symbols of static/icon.svg
 
@@ -58,7 +59,7 @@ class Places:
         t: Any,
     ) -> None:
         self.bar, self.menus, self.titles, self.holders, self.t = bar, menus, titles, holders, t
-        self.types = frozenset(map(_type, titles))
+        self.foot = ""  # of every page, as HTML
         # Apps that hold a resource which another one holds too.
         self.shared = frozenset(name for names in holders.values() if len(names) > 1 for name in names)
 
@@ -75,6 +76,7 @@ class Navigation:
         self._site, self._part = site, part
         self._apps = {address: one for address, one in site.resources.items() if isinstance(one, AppPage)}
         self._places, self._menus = lru_cache(256)(self._places_of), lru_cache(512)(self._rendered)
+        self._known = lru_cache(1024)(self._menu)  # of addresses, of which several have the same menus
 
     def places(self, exchange: Exchange, caller: Caller) -> Places:
         # What of a caller decides, and nothing else: all members of a role share one.
@@ -101,7 +103,14 @@ class Navigation:
             bar = [Entry(titles[one], icons[one], one, one) for one in menus if one != _ADMIN]
         if lists and all(_type(entry.address) != _ADMIN for entry in bar):
             bar.append(Entry(titles[_ADMIN], "", _ADMIN, _ADMIN))
-        return Places(bar, menus, titles, holders, locale.t)
+        places = Places(bar, menus, titles, holders, locale.t)
+        types = set(map(_type, titles))
+        places.foot = self._part("_foot.tpl", {
+            "t": locale.t, "prefix": self._site.config.site.prefix, "contact": self._site.config.site.contact,
+            "indexes": {kind: locale.t(f"index.{kind}") for kind in _INDEXES if kind in types},
+            "version": f"Satchel {app.__version__}" if places.administers else "",
+        })  # fmt: skip
+        return places
 
     def _entries(self, menu: Sequence[Mapping[str, str]], caller: Caller) -> tuple[Entry, ...]:
         """Those that the caller may open, each where it leads for him."""
@@ -126,10 +135,9 @@ class Navigation:
         places = self.places(exchange, caller)
         belongs_to = self._app_of(exchange, places)
         return {
-            "menu": self._menu(exchange, places, belongs_to),
+            "menu": self._known(places, belongs_to, exchange.inner.strip("/")[:_LONGEST_KNOWN]),
             "crumbs": self._trail(exchange, places, belongs_to, title, given),
-            "indexes": {kind: places.t(f"index.{kind}") for kind in _INDEXES if kind in places.types},
-            "version": f"Satchel {app.__version__}" if places.administers else "", "at_me": exchange.inner == "me",
+            "foot": places.foot, "at_me": exchange.inner == "me",
         }  # fmt: skip
 
     def _app_of(self, exchange: Exchange, places: Places) -> str:
@@ -144,18 +152,14 @@ class Navigation:
             exchange.cookies.append(exchange.door.cookie(exchange, name, _APP_S, _APP_COOKIE))
         return came if came in found else found[0]
 
-    def _menu(self, exchange: Exchange, places: Places, belongs_to: str) -> str:
+    def _menu(self, places: Places, belongs_to: str, inner: str) -> str:
         """The menus, as HTML. They depend on few things, by which they are kept."""
-        inner = exchange.inner.strip("/")
         menu = places.menus.get(belongs_to, ())
-        at_home = inner == ""
         in_bar, in_menu = _nearest(places.bar, inner, belongs_to), _nearest(menu, inner)
-        is_searching = inner == "search"
-        return self._menus(exchange.prefix, places, belongs_to, at_home, is_searching, in_bar, in_menu)
+        return self._menus(places, belongs_to, inner == "", inner == "search", in_bar, in_menu)
 
     def _rendered(
         self,
-        prefix: str,
         places: Places,
         belongs_to: str,
         at_home: bool,
@@ -163,6 +167,7 @@ class Navigation:
         in_bar: tuple[int, str],
         in_menu: tuple[int, str],
     ) -> str:
+        prefix = self._site.config.site.prefix
         bar = _linked(prefix, places.bar, in_bar)
         most = _fitting(places.bar)
         # The one where one is is not hidden.

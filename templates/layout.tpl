@@ -59,20 +59,6 @@
 % end
 {{!base}}
 </main>
-<footer class="bottom">
-% if indexes:
-  <ul>
-%   for address, name in indexes.items():
-    <li><a href="{{url(address)}}">{{name}}</a></li>
-%   end
-  </ul>
-% end
-% if contact:
-  <p>{{!t.html("frame.questions", contact=contact)}}</p>
-% end
-% if version:
-  <p>{{version}}</p>
-% end
-</footer>
+{{!foot}}
 </body>
 </html>

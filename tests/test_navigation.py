@@ -248,7 +248,7 @@ def test_every_page_says_where_it_is(site: Site) -> None:
         "/files/pics/2026/": [("Home", "/"), ("Pics", "/files/pics/"), ("2026", "")],
         "/views/numbers": [("Home", "/"), ("Numbers", "")],
         "/admin": [("Home", "/"), ("Administration", "")],
-        "/admin/audit": [*admin, ("Audit", "")],
+        "/admin/audit": [*admin, ("Audit trail", "")],
         "/admin/metrics": [*admin, ("Metrics", "")],
         "/me": [("Home", "/"), ("Me", "")],
         "/forms/order/records/none": [*order, ("There is nothing here", "")],

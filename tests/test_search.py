@@ -65,7 +65,7 @@ def test_resources_records_and_files_are_found_with_their_places(site: Site) -> 
     ]
     assert find(site, "århus", root)[0][1] == "Ida: Århus"
     assert find(site, "trips company", root) == [("resource", "Business trips", "forms/trips", ["Travel"])]
-    assert find(site, "audit", root)[0] == ("resource", "Audit", "admin/audit", ["Administration"])
+    assert find(site, "audit", root)[0] == ("resource", "Audit trail", "admin/audit", ["Administration"])
     assert find(site, "2026", root) == [("folder", "2026", "files/docs/2026/", ["Travel", "Docs"])], "days are no text"
     assert find(site, "nothing at all", root) == []
     assert site.get("/search", root).json == {"q": "", "items": [], "more": [], "unsearched": []}
