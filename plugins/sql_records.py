@@ -104,7 +104,10 @@ class SqlQuery(ABC):
             same_type = f"substr({column}, 1, 1) = {self._bind(letter)}"
             return f"({same_type} and {self.position}(substr({column}, 2), {self._bind(keys[0][1:])}) > 0)"
         end = f"< {self._bind(chr(ord(letter) + 1))}" if op in ("gt", "gte") else f">= {self._bind(letter)}"  # of the type
-        return f"({column} {SQL_SIGNS[op]} {bound[0]} and {column} {end})"
+        test = f"({column} {SQL_SIGNS[op]} {bound[0]} and {column} {end})"
+        if condition.field != "id" or letter != "t" or not self.compiled.query.table.startswith("_"):
+            return test  # keys in a table of another program may be numbers
+        return f"({self.key} {SQL_SIGNS[op]} {self._bind(keys[0][1:])} and {test})"  # which the index of keys answers
 
     def _behind(self, terms: Sequence[tuple[str, bool]]) -> str:
         """Whether a record comes after the cursor; "" if there is none."""

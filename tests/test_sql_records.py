@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -255,4 +256,23 @@ def test_the_audit_trail_is_filtered_by_indexes(tmp_path: Path) -> None:
         with site.app.state.reading("explaining") as connection:  # type: ignore[attr-defined]
             [row] = connection.execute("explain query plan " + sql.rows("key, data"), sql.values)
         assert "SEARCH _audit USING INDEX satchel_" in row[3]
+    site.close()
+
+
+def test_a_span_of_ids_of_the_audit_trail_is_looked_up_by_the_index_of_keys(tmp_path: Path) -> None:
+    site = Site(tmp_path, '[providers.main]\nkind = "sql"\nurl = "sqlite:///data/app.db"\n')
+    ids = [row.key for row in site.app.state.walk(Query("_audit", order_by=("id",)))]
+    spans = [
+        ((Condition("id", "gte", ids[0]), Condition("id", "lt", "1")), ids[:0] if ids[0] >= "1" else ids),
+        ((Condition("id", "gt", ids[0]),), ids[1:]), ((Condition("id", "lte", ids[0]),), ids[:1]),
+    ]  # fmt: skip
+    for where, expected in spans:
+        for order in (("id",), ("-id",)):
+            query = Query("_audit", where, order)
+            assert sorted(one.key for one in site.app.state.find(query).items) == expected
+            sql = records.SqliteQuery(app.CompiledQuery(query), '"_audit"')
+            with site.app.state.reading("explaining") as connection:  # type: ignore[attr-defined]
+                steps = [row[3] for row in connection.execute("explain query plan " + sql.rows("key, data"), sql.values)]
+            assert re.search(r"SEARCH _audit USING INDEX \S+ \(key[<>]", " ".join(steps)), steps
+            assert "TEMP B-TREE" not in " ".join(steps)
     site.close()
