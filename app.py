@@ -5770,7 +5770,8 @@ class Authority:
         expires_at = int(min(now + self._auth.session_s, proof.until))
         value: Value = {"jti": proof.token.jti, "subject": proof.token.subject, "created_at": int(now), "used_at": int(now)}
         value |= row.get("beside") or ({"by_link": True} if "expires_at" in row and not row["jti"] else {})
-        value |= {"expires_at": expires_at, "client": peer[:100]} | ({"era": proof.era} if proof.era else {})
+        value |= {"expires_at": expires_at} | ({"era": proof.era} if proof.era else {})
+        value |= {"client": peer[:100]} if peer else {}
         writes.append(Insert("_sessions", secret_digest(session_id), value))
         caller = self._caller(proof._replace(session=secret_digest(session_id)))
         return session_id, expires_at - int(now), caller, writes

@@ -556,7 +556,9 @@ class Description:
         self.paths[base]["post"] = self._operation("issue", "issue one", made, once, body=_content(ref_sent))
         gone = {"200": _answer("how many", _content(_object({"revoked": _COUNT, "left": _COUNT})))}
         whose = _parameter("subject", _TEXT, required=True)
-        self.paths[base]["delete"] = self._operation("revoke_all", "revoke all of one subject", gone, [whose, *once])
+        self.paths[base]["delete"] = self._operation(
+            "revoke_all", "revoke all of one subject", gone, [whose, *once], refusals=_WRITES
+        )
         found = {"200": _answer("its row", _content(row))}
         self.paths[f"{base}/{{jti}}"] = {
             "parameters": [_parameter("jti", _KEY, "path")], "get": self._operation("get", "one of them", found),
