@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import backends
 import pytest
+from http_client import FORM, PAGE, ROOT, Reply, Server, serving
 from mail_server import MailServer, link_in, parsed, text_of
 from sites import Site, Time
 
@@ -342,3 +349,37 @@ def test_nothing_is_asked_of_the_provider_while_nothing_was_committed(
     site.invite(**ANN)
     site.run()
     assert site.waiting == []
+
+
+# ---- a real server
+
+
+def test_mail_leaves_within_seconds_of_a_running_server_and_of_the_one_after_it(server: MailServer, tmp_path: Path) -> None:
+    server.forget()
+    (tmp_path / "app.toml").write_text(toml(server.url, "[http]\nworkers = 2\n"))
+    command = [sys.executable, str(ROOT / "app.py"), "auth", "invite", "--subject", "ann", "--email", "ann@example.org"]
+
+    def mailed(number: int) -> str:
+        began = time.monotonic()
+        link = link_in(server.wait_for(number)[number - 1])
+        assert time.monotonic() - began < 6
+        return link.partition("?")[0].rpartition("/")[2]
+
+    def asks(one: Server, target: str, fields: dict[str, str]) -> Reply:
+        return one.ask("POST", target, urlencode(fields), FORM | PAGE)
+
+    with serving(tmp_path) as one:
+        made = subprocess.run([*command, "--role", "staff"], cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert made.stdout.strip().endswith(mailed(1))
+        assert "It goes to ann@example.org by mail, too" in made.stderr
+        assert asks(one, "/login/mail", {"email": "ann@example.org"}).status == 303
+        code = mailed(2)
+        assert asks(one, "/login", {"code": code}).status == 303
+        assert asks(one, "/login", {"code": code}).status == 401
+    with serving(tmp_path) as other:
+        assert asks(other, "/login/mail", {"email": "ann@example.org"}).status == 303
+        mailed(3)
+        os.kill(other.process.pid, signal.SIGTERM)
+        other.process.wait(30)
+    assert not any(code in line for one in (one, other) for line in one.told)
+    assert any("sign_in" in line and "was sent" in line for line in one.told)

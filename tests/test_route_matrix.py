@@ -32,8 +32,9 @@ OWN_PATHS = {
     "/files": "everybody", "/forms": "everybody", "/views": "everybody", "/apps": "everybody", "/admin": "everybody",
     "/healthz": "everybody", "/readyz": "everybody",
     "/static/<name>": "everybody",
-    "/login": "everybody", "/login/<code>": "everybody", "/logout": "everybody",
+    "/login": "everybody", "/login/<code>": "everybody", "/login/mail": "everybody", "/logout": "everybody",
     "/openapi.json": "everybody",  # what the caller may open, and of all else nothing
+    "/search": "everybody",  # likewise
     "/me": "people",
     "/metrics": "admin/metrics:read",
 }  # fmt: skip
