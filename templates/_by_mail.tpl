@@ -12,5 +12,5 @@
 % end
     >
   </div>
-  <div class="actions"><button class="button">{{t("login_mail.button")}}</button></div>
+  <div class="actions"><button class="button {{'solid' if page.ways[0].kind == 'mail' else ''}}">{{t("login_mail.button")}}</button></div>
 </form>

@@ -40,6 +40,12 @@ from = "forms/every"
 title = "الموارد البشرية"
 note = "طلبات الإجازة وما يتصل بها"
 menu = ["forms/antrag", "views/open", "admin/people"]
+[auth]
+sign_in = ["mail", "password", "token"]
+[channels.mail]
+kind = "mail"
+smtp = "smtp://127.0.0.1:9"
+from = "intranet@example.org"
 [apps.templates]
 title = "Own page"
 home = "templates/own.html"
@@ -49,6 +55,7 @@ OWN = "<h2>By team</h2><table><tr><th>a</th><th>b</th></tr><tr><td>1</td><td>2</
 EXTRA = (
     "/search", "/search?q=one", "/search?q=zzzz", "/nothing", "/forms/every/records/none", "/files/papers/?_q=a",
     "/forms/every?size=XXL", "/views/squares?least=x", "/views/squares?least=1000", "/forms/antrag", "/login", "/me",
+    "/login/mail?sent=1", "/login/x",
 )  # fmt: skip
 SIZES = ((1280, 900), (360, 740))
 RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
