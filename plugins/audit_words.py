@@ -52,13 +52,17 @@ def title_of(form: Resource | None, name: str) -> str:
     return fields[name].title if name in fields else name.replace("_", " ").capitalize()
 
 
+def _shown(row: Value, form: Resource | None) -> list[tuple[str, Json, Json]]:
+    """pairs() without what Satchel keeps beside the fields of its own forms."""
+    own = form.fields if isinstance(form, Form) and form.type == "admin" else None
+    return [one for one in pairs(row) if own is None or one[0] in own]
+
+
 def differences(row: Value, form: Resource | None, locale: Locale) -> list[SimpleNamespace]:
     """Of each field its title, both values for people ("" for one that was empty), and of long texts their parts."""
     fields = form.fields if isinstance(form, Form) else {}
     found = []
-    for name, before, after in pairs(row):
-        if fields and name not in fields and isinstance(form, Form) and form.type == "admin":
-            continue  # what Satchel keeps there for itself
+    for name, before, after in _shown(row, form):
         column = fields[name].column if name in fields else Column(name)
         old, new = (locale.show(column, one) for one in (before, after))
         long = bool(old and new) and max(len(old), len(new)) > _LONG
@@ -155,7 +159,7 @@ def _called(row: Value, form: Resource | None) -> str:
 
 def _fields(row: Value, form: Resource | None, t: Any) -> str:
     """Which fields an update changed; of many the first."""
-    named = [title_of(form, field) for field, _, _ in pairs(row)]
+    named = [title_of(form, field) for field, _, _ in _shown(row, form)]
     if len(named) > _MOST_NAMED:
         return str(t("audit.more_fields", fields=", ".join(named[:_MOST_NAMED]), n=len(named) - _MOST_NAMED))
     return ", ".join(named) or str(t("audit.nothing"))

@@ -178,7 +178,7 @@ def _form(config: Config, titles: Mapping[str, str], t: Any) -> Value:
         "email": {"title": t("people.email"), "format": "email"},
         "roles": picker.roles_field(t("people.roles"), config, titles, t),
         "grants": picker.grants_field(t("people.grants"), titles, t),
-        "suspended": {"title": t("people.suspended"), "type": "boolean"},
+        "suspended": {"title": t("people.suspended"), "type": "boolean", "description": t("people.suspended_help")},
     }  # fmt: skip
     if not config.roles:
         del fields["roles"]

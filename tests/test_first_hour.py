@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 from conftest import Server
@@ -97,6 +99,33 @@ def by_search(person: Person) -> None:
     assert person.see("h1").text == "Leave request"
 
 
+def status(person: Person, token: str) -> int:
+    """What a program gets that reads the form's records with a token."""
+    request = Request(f"{person.base_url}/forms/leave/records", headers={"Authorization": f"Bearer {token}"})
+    try:
+        with urlopen(request) as answer:
+            return int(answer.status)
+    except HTTPError as error:
+        return error.code
+
+
+def use_a_token(boss: Person) -> None:
+    """Issue a token in the page, use it, and revoke it."""
+    boss.go("/admin/tokens")
+    boss.follow("New token")
+    boss.type("label", "monthly report")
+    boss.type("subject", "reports")
+    boss.see("input[value='forms/leave:read']").click()
+    boss.press(boss.button("Issue the token"))
+    token = boss.see("#secret").get_attribute("value") or ""
+    assert token in (boss.see("textarea[rows]:not(#secret)").get_attribute("value") or "")
+    assert status(boss, token) == 200
+    boss.go("/admin/tokens")
+    boss.see(".rows details summary").click()
+    boss.press(boss.see(".rows details form button"))
+    assert status(boss, token) == 401
+
+
 @pytest.mark.parametrize("scripts", [True, False], ids=["with scripts", "without scripts"])
 def test_a_team_settles_in_without_a_shell(
     scripts: bool,
@@ -138,5 +167,9 @@ def test_a_team_settles_in_without_a_shell(
         said.append(member.see("[role=alert]").text)
     assert said[0] == said[1]
 
-    boss.go("/admin/audit")
-    assert "bo" in boss.words
+    use_a_token(boss)
+    boss.go("/admin/audit?subject=admin")
+    for event in ("signed in", "issued a token", "revoked a token"):
+        assert event in boss.words
+    boss.follow("changed Suspended of bo")
+    assert "Suspended" in boss.words
