@@ -1,6 +1,5 @@
 % rebase('layout.tpl')
 % may_delete = any([entry.may_delete for entry in page.entries])
-% include('_crumbs.tpl')
 <div class="head"><div><h1><bdi>{{page.title}}</bdi></h1>
 % if page.note:
   <p class="note">{{page.note}}</p>

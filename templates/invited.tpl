@@ -1,5 +1,4 @@
 % rebase('layout.tpl')
-% include('_crumbs.tpl')
 <div class="box">
 <h1>{{page.title}}</h1>
 <p>{{!t.html("invited.give", name=t.tag("strong", page.subject), n=page.days)}}</p>

@@ -1,5 +1,4 @@
 % rebase('layout.tpl')
-% include('_crumbs.tpl')
 <div class="head"><h1>{{page.title}}</h1></div>
 <div class="scroll" role="region" aria-labelledby="table-caption" tabindex="0">
 <table class="data">

@@ -1,5 +1,4 @@
 % rebase('layout.tpl')
-% include('_crumbs.tpl')
 <div class="head">
   <h1><bdi>{{page.title}}</bdi></h1>
 % if page.edit_href or page.delete_action:

@@ -3,7 +3,6 @@ rebase('layout.tpl')
 chosen = [field.checked or (field.widget != "checkbox" and field.value) or any([o.selected and o.value for o in field.options]) for field in page.params]
 narrowed = page.search or any(chosen)
 %>
-% include('_crumbs.tpl')
 <div class="head">
   <div>
     <h1><bdi>{{page.title}}</bdi></h1>
