@@ -2532,14 +2532,20 @@ class Exchange:
     @property
     def by_browser(self) -> bool:
         """Whether the credential is one that a browser sends by itself, whatever page made it do so."""
-        return self.by_cookie or self.authorization.lower().startswith("basic")
+        return self.by_cookie or bool(self.proxied) or self.authorization.lower().startswith("basic")
+
+    @cached_property
+    def proxied(self) -> str:
+        """The credential of whom a trusted proxy names (plugins/proxy_sign_in.py); "" if it names nobody."""
+        proxy: Any = self.door.routes.get("proxy")
+        return str(proxy.credential(self)) if proxy else ""
 
     @cached_property
     def credential(self) -> str:
-        """The Authorization header, or the session cookie, or ""; Unauthenticated for a session in the header."""
-        if self.authorization.lower().startswith("session"):  # only a cookie carries one, so that the checks on cookies hold
+        """Whom a proxy names, the Authorization header, the session cookie, or ""; Unauthenticated for one of ours."""
+        if self.authorization.lower().startswith(("session", "proxy")):  # which come only where the checks on them hold
             raise Unauthenticated("the credential is malformed: send Bearer or Basic")
-        return self.authorization or (f"Session {self.session}" if self.session else "")
+        return self.proxied or self.authorization or (f"Session {self.session}" if self.session else "")
 
     # -- its address
 
@@ -3087,14 +3093,13 @@ class HttpDoor:
 
     def form_token(self, exchange: Exchange) -> str:
         """What the forms of a page carry, to be checked by check_token."""
-        return self.host.seal("form", _session_digest(exchange.session))
+        return self.host.seal("form", _session_digest(exchange.proxied or exchange.session))
 
     def check_token(self, exchange: Exchange, token: str) -> None:
         """Raises Forbidden if neither the headers nor this token prove that the request comes from this site's pages."""
-        if exchange.by_cookie and self.same_origin(exchange) is None:
-            opened = self.host.unseal("form", token) or ""
-            if not secrets.compare_digest(opened.encode(), _session_digest(exchange.session).encode()):
-                raise Forbidden("the form's token is missing or old; open the page again and resend it")
+        is_doubtful = (exchange.by_cookie or (exchange.proxied and exchange.is_form)) and self.same_origin(exchange) is None
+        if is_doubtful and self.host.unseal("form", token) != _session_digest(exchange.proxied or exchange.session):
+            raise Forbidden("the form's token is missing or old; open the page again and resend it")
 
     # -- cookies
 
@@ -5564,6 +5569,11 @@ class Authority:
                 return self._bearer(_basic_password(secret.strip(" ")), at)
             case "session":
                 return self._session(secret, at)
+            case "proxy":  # sealed by plugins/proxy_sign_in.py, whatever the name
+                subject = self.unseal("proxy", secret) or ""
+                if plugin("people").standing(self._records, subject) is None:
+                    raise Unauthenticated(f"{subject[:200] or 'whom the proxy names'} is not known here")
+                return self._holder({"jti": "", "subject": subject}, at)._replace(session="proxy")
         raise Unauthenticated("the credential is malformed", hint="not Bearer, Basic or Session")
 
     def service(self, role: str) -> Caller:

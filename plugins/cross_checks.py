@@ -9,7 +9,7 @@ from app import RESOURCE_CONFIGS, AppConfig, Config, Fault, ResourceConfig, View
 
 # ==== 1. CHECKS ==================================================================================================
 # Each setting is right by itself when this runs, or has a fault already, of which no second one follows here.
-# uses: ERRORS CONFIG plugin:oidc plugin:toml_advice
+# uses: ERRORS CONFIG plugin:oidc plugin:proxy_sign_in plugin:toml_advice
 # defines: cross_checked
 
 _WAYS = ("password", "token", "mail", "oidc", "proxy")  # of [auth] sign_in
@@ -94,6 +94,8 @@ class _Checks:
                 self.fault(place, f"names {way!r}, which needs {needed[way]}")
         if "oidc" in raw and "oidc" in self.config.extensions and not self.has_fault("oidc"):
             self.faults += plugin("oidc").faults(self.config.extensions["oidc"], self.config)
+        if "proxy" in raw and "proxy" in self.config.extensions and not self.has_fault("proxy"):
+            self.faults += plugin("proxy_sign_in").faults(self.config.extensions["proxy"], self.config)
 
     def has_fault(self, table: str) -> bool:
         return any(fault.pointer.partition(".")[0] == table for fault in self.faults)

@@ -197,5 +197,5 @@ class SignIn(Route):
     def _leads_out(self, exchange: Exchange) -> str:
         """Where whoever is signed in goes on to sign out there, too; "" if nowhere."""
         row = pages.site_of(exchange).authority.living_session(exchange.session)
-        route: Any = exchange.door.routes.get(row.get("by", ""))
+        route: Any = exchange.door.routes.get("proxy" if exchange.proxied else row.get("by", ""))
         return str(route.leaving(exchange, row)) if route else ""
