@@ -542,6 +542,36 @@ def test_an_edit_conflict_shows_both_and_lets_the_person_choose(
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.parametrize("scripts", [True, False], ids=["with scripts", "without scripts"])
+def test_a_token_is_issued_tried_and_revoked_and_the_audit_trail_tells_of_it(
+    claims: Server, browse: Callable[..., Person], scripts: bool
+) -> None:
+    person = browse(claims.base_url, scripts=scripts)
+    sign_in(person, claims.sign_in_link)
+    person.go("/admin/tokens?_new=1")
+    person.type("label", "Reader")
+    person.press(person.button("Issue the token"))
+    assert "In whose name" in person.see("[role=alert]").text
+    assert person.value("label") == "Reader", "what was typed stays"
+    person.type("subject", "robot")
+    person.see("input[name=grants][value='forms/claims:read']").click()
+    person.press(person.button("Issue the token"))
+    secret = person.see("#secret").get_attribute("value") or ""
+    assert secret.startswith("stl_")
+    assert person.see("button[data-copy]").is_displayed() == scripts
+    asked = urllib.request.Request(claims.base_url + "/forms/claims/records", headers={"Authorization": f"Bearer {secret}"})
+    with urllib.request.urlopen(asked) as answer:
+        assert answer.status == 200
+    person.follow("Done")
+    person.see("details.confirm summary").click()
+    person.press(person.see("details.confirm .panel button"))
+    assert "Revoked: Reader, of robot." in person.words
+    person.go("/admin/audit")
+    person.press(person.see(".events li a"))
+    assert "revoked a token" in person.see("h1").text
+    assert person.complaints() == []
+
+
 # ---- every page ----
 
 PAGES = {
@@ -556,6 +586,11 @@ PAGES = {
     "folder": "/files/papers/2026/a%20folder%20with%20a%20rather%20long%20name%20that%20has%20to%20wrap/",
     "audit": "/admin/audit",
     "tokens": "/admin/tokens",
+    "new token": "/admin/tokens?_new=1",
+    "sessions": "/admin/sessions",
+    "access": "/admin/access?resource=forms/every",
+    "providers": "/admin/providers",
+    "check": "/admin/check",
     "metrics": "/admin/metrics",
     "not found": "/forms/nothing",
     "bad request": "/views/squares?nothing=1",
