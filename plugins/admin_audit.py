@@ -211,7 +211,8 @@ class Trail(admin.AdminTable):
         door = f"event.door_{row['door']}"
         facts = {
             "at": show(Column("", format="date-time"), row["at"]), "who": audit_words.who(subject, names, t),
-            "subject": subject if subject in names else "", "outcome": " ".join(filter(None, (row["outcome"], row["code"]))),
+            "subject": subject if subject in names else "",
+            "outcome": " ".join(filter(None, (self._outcome(row, t), row["code"]))),
             "resource": row["resource"], "record": row["record"], "door": t(door) if t.has(door) else row["door"],
             "client": row["client"], "count": row["count"] or "", "token_id": row["token_id"],
             "request_id": row["request_id"],
@@ -234,6 +235,9 @@ class Trail(admin.AdminTable):
                 for one in same
             ],
         }  # fmt: skip
+
+    def _outcome(self, row: Value, t: Any) -> str:
+        return str(t(f"audit.outcome_{row['outcome']}") if row["outcome"] in _OUTCOMES else row["outcome"] or "")
 
     def _record(self, row: Value, caller: Caller) -> str:
         """The address of the record that an entry speaks of, if the caller may see it and it may still be there."""

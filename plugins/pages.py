@@ -420,7 +420,10 @@ class Pages:
         address = f"{page['address']}/{quote(page['record'].key, safe='')}"
         found = self._record(exchange, response)
         may = SimpleNamespace(title=exchange.locale.t("person.may"), text=page["rights"], href="", multiline=True)
+        asked = {"admin/audit": "subject", "admin/tokens": "subject", "admin/access": "who"}
+        mine = [(one, name) for one, name in asked.items() if response.caller.may(Action.READ, one)]
         return found | {
+            "ways": [(one.replace("/", "."), exchange.url(one, **{name: page["record"].key})) for one, name in mine],
             "fields": [*found["fields"], may], "suspended": page["suspended"], "reached": page["reached"],
             "sessions": list(map(told, page["sessions"])),
             "tokens": [told(one, one.value["label"]) for one in page["tokens"]],

@@ -50,6 +50,13 @@
   </ul>
 </section>
 % end
+% if page.ways:
+<p class="formats">
+%   for key, href in page.ways:
+  <a href="{{href}}">{{t(key)}}</a>
+%   end
+</p>
+% end
 % if page.meta:
 <dl class="meta">
 %   for item in page.meta:

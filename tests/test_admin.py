@@ -706,3 +706,13 @@ def test_a_check_that_takes_long_is_answered_with_what_is_known_and_goes_on(
     assert last["complete"] is True
     assert "forms.leave: something is damaged" in last["warnings"]
     assert len(asked) == 1, "one look at a time"
+
+
+def test_the_page_of_a_person_leads_to_what_that_person_did_and_may(site: Site, root: str) -> None:
+    site.send("/admin/people", {"subject": "bo&c"}, root)
+    page = site.get("/admin/people/bo%26c", root, **PAGE).text
+    for target in ("/admin/audit?subject=bo%26c", "/admin/tokens?subject=bo%26c", "/admin/access?who=bo%26c"):
+        assert f'href="{target}"' in page
+        assert site.get(target, root, **PAGE).status == 200
+    helper = site.token("admin/people:*", subject="helper")
+    assert "/admin/audit" not in site.get("/admin/people/bo%26c", helper, **PAGE).text
