@@ -495,7 +495,8 @@ def test_every_message_that_is_translated_is_one_that_the_program_says() -> None
     for key, text in EN.items():
         if key.startswith("said."):
             for part in catalogue.PLACEHOLDER.split(text if isinstance(text, str) else text["other"])[::2]:
-                words = re.split(r": wait a minute, and|; did you mean|must be an? |: $| characters?$| choices?$| digits?$", part)
+                seams = r": wait a minute, and|; did you mean|must be an? |: $| characters?$| choices?$| digits?$"
+                words = re.split(seams, part)  # where the program puts them together
                 assert [one for one in words if one.strip() and one.strip() not in said] == [], key
 
 
