@@ -17,8 +17,10 @@ from app import AppError, Unavailable
 _Answer = TypeVar("_Answer")
 
 
-def ask_all(names: Iterable[str], ask: Callable[[str], _Answer], patience_s: float | None) -> dict[str, _Answer | AppError]:
-    """What ask() gives or raises for the name of each provider, all asked at the same time.
+def ask_all(
+    names: Iterable[str], ask: Callable[[str], _Answer], patience_s: float | None, what: str = "provider"
+) -> dict[str, _Answer | AppError]:
+    """What ask() gives or raises for the name of each provider, or `what` it is, all asked at the same time.
 
     Unavailable for those that have not answered after `patience_s`; None means that it waits for them. What is no AppError
     is raised.
@@ -39,7 +41,7 @@ def ask_all(names: Iterable[str], ask: Callable[[str], _Answer], patience_s: flo
         thread.join(max(ends_at - time.monotonic(), 0) if patience_s else None)
     answers: dict[str, Any] = {}
     for name in threads:
-        late = Unavailable(f"provider {name} gave no answer within {patience_s or 0:g} seconds")
+        late = Unavailable(f"{what} {name} gave no answer within {patience_s or 0:g} seconds")
         answers[name] = found.get(name, late)
         if isinstance(answers[name], Exception) and not isinstance(answers[name], AppError):
             raise answers[name]

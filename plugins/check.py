@@ -15,6 +15,7 @@ from app import (
     App,
     AppConfig,
     AppError,
+    Channel,
     Command,
     Config,
     ConfigError,
@@ -49,12 +50,13 @@ if TYPE_CHECKING:
 
 # ==== 1. CHECK ===================================================================================================
 # Faults that show when things are tried, damage in what is stored, and what an operator should know.
-# uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES PROVIDERS ASSEMBLY plugin:copy plugin:folders plugin:permissions
-#       plugin:statements plugin:toml_advice plugin:tokens plugin:wsgi_apps
+# uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES PROVIDERS ASSEMBLY plugin:asking plugin:copy plugin:folders
+#       plugin:permissions plugin:statements plugin:toml_advice plugin:tokens plugin:wsgi_apps
 # defines: Command:server_check Inspection ServerCheck
 
 # What has an address of its own below a form, view or app; below files, anything can be.
 _BELOW: Mapping[str, Sequence[str]] = {"forms": ("records",), "views": (), "apps": ("static", "app")}
+_PATIENCE_S = 10.0  # with channels
 
 
 class Inspection:
@@ -91,13 +93,24 @@ class Inspection:
             own = sorted(table for table in tables if table.startswith("_"))  # Satchel's
             for table in own if name not in away else ():
                 faults += _tried(f"providers.{name}", partial(records.get, table, "none"))
-        for name, channel in self._app.channels.items():
-            with closing(channel):
-                faults += _tried(f"channels.{name}", channel.check)
+        faults += self._channel_faults()
         has_keys = self._config.auth.keys or (self._config.site.data / "keys.json").exists()
         if has_keys and self._app.state:
             faults += _tried("auth.keys", lambda: self._app.authority)
         return faults
+
+    def _channel_faults(self) -> list[Fault]:
+        """What keeps channels from sending. Each is tried by an object of its own: a job may be using the App's."""
+        kinds: Mapping[str, Any] = self._app.registry.of(Channel)
+
+        def ask(name: str) -> None:
+            one = self._config.channels[name]
+            with closing(kinds[one.kind](name, one.options, self._config.folder)) as channel:
+                channel.check()
+
+        answers = plugin("asking").ask_all(self._app.channels, ask, _PATIENCE_S, "channel").items()
+        wrong = {name: error for name, error in answers if isinstance(error, AppError)}
+        return [Fault(f"channels.{name}", error.code, error.with_hint) for name, error in wrong.items()]
 
     def _programs(self) -> Iterator[tuple[str, str]]:
         """The place of each WSGI program in app.toml, and what stands there."""

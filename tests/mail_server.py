@@ -100,7 +100,7 @@ def link_in(mail: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def talking(talk: Callable[[socket.socket], None]) -> Iterator[int]:
+def talking(talk: Callable[[socket.socket], object]) -> Iterator[int]:
     """The port of a server that does this with each connection, until the block ends."""
     listener = socket.create_server(("127.0.0.1", 0))
     threads: list[threading.Thread] = []

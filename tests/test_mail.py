@@ -373,3 +373,28 @@ def test_info_config_shows_channels_without_their_secrets(tmp_path: Path, monkey
     assert (shown["kind"], shown["smtp"], shown["password"]) == ("mail", "smtp://intranet@127.0.0.1", "set")
     assert SECRET not in str(plugin("info").config(site.app))
     site.close()
+
+
+def test_a_check_beside_a_job_that_sends_does_not_use_its_connection(server: MailServer, tmp_path: Path) -> None:
+    server.forget()
+    site = Site(tmp_path, site_toml(server.url))
+    mail: Any = site.app.channels["mail"]
+    mail.send(notice())
+    client = mail._client
+    assert site.app.inspection.check() == []
+    assert mail._client is client
+    mail.send(notice())
+    mail.close()
+    assert len(server.mails) == 2
+    site.close()
+
+
+def test_a_check_waits_for_a_silent_server_no_longer_than_for_a_provider(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plugin("check"), "_PATIENCE_S", 0.2)
+    with talking(lambda connection: connection.recv(1)) as port:
+        site = Site(tmp_path, site_toml(f"smtp://127.0.0.1:{port}", 'timeout = "1s"'))
+        [fault] = site.app.inspection.check()
+        assert (fault.pointer, fault.detail) == ("channels.mail", "channel mail gave no answer within 0.2 seconds")
+    site.close()
