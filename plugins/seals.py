@@ -507,6 +507,8 @@ def verify(chained: Chain, step: Any = lambda done: None) -> Finding:
         for entry, sealed in _joined(_entries(chained, ()), iter(all_members)):
             step(1)
             found.entries += entry is not None
+            if entry is None and not sealed[0][0] < start.pruned and (again := chained.start()).is_proved:
+                start = again  # it may have been pruned meanwhile
             _look_at_entry(entry, sealed, start, last, found)
     return found
 

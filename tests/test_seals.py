@@ -461,6 +461,47 @@ def test_pruning_that_is_broken_off_leaves_a_chain_that_can_be_verified(
     assert trail.look().entries == len(ids) - 20
 
 
+def test_what_is_pruned_while_it_is_verified_is_not_missing(trail: Trail, monkeypatch: pytest.MonkeyPatch) -> None:
+    trail.work(9)
+    trail.seal()
+    ids, real = [one.key for one in trail.entries()], seals._look_at_seals
+
+    def look(*given: Any) -> Any:
+        found = real(*given)
+        trail.chain().begin_pruning(ids[5])
+        trail.records.commit([Delete("_audit", key) for key in ids[:5]])
+        return found
+
+    monkeypatch.setattr(seals, "_look_at_seals", look)
+    assert trail.faults() == {}
+
+
+def test_a_provider_that_is_away_keeps_no_other_from_being_sealed_and_is_logged_once(
+    trail_on: Callable[..., Trail], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trail = trail_on(
+        more='[providers.far]\nkind = "sql"\nurl = "sqlite:///far.db"\n[forms.other]\nprovider = "far"\n'
+        '[forms.other.fields]\na = { type = "string" }\n[site]\nstate = "far"\n'
+    )
+    trail.site.create("forms/other", {"a": "x"})
+    trail.work(2)
+    far, main = seals.stores_of(trail.site.app)
+    real = far.records.find
+
+    def away(query: Query) -> app.Page:
+        raise app.Unavailable("far is away")
+
+    monkeypatch.setattr(far.records, "find", away)
+    with pytest.raises(app.Unavailable):
+        trail.seal()
+    trail.seal()
+    monkeypatch.setattr(far.records, "find", real)
+    assert seals.verify(main).waiting == 0
+    assert seals.verify(far).waiting > 0
+    trail.seal()
+    assert (seals.verify(far).waiting, seals.verify(far).counts) == (0, {})
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_chain_that_was_backed_up_and_restored_can_be_verified(
     kind: str, trail_on: Callable[..., Trail], tmp_path: Path
