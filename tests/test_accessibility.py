@@ -143,21 +143,25 @@ def dress(person: Person, scheme: str, width: int, height: int) -> None:
     person.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
 
+LOOKS = (  # width and height, colours, folded up or opened, by which rules; of two looks at a width colours alone differ
+    (SIZES[0], "light", True, RULES), (SIZES[0], "dark", False, ("color-contrast",)),
+    (SIZES[1], "dark", True, RULES), (SIZES[1], "light", False, ("color-contrast",)),
+)  # fmt: skip
+# What lies over others when it is opened is left folded, unless a phone shows it in the row.
+OPEN = """
+const [isOpen, isWide] = arguments;
+for (const one of document.querySelectorAll("details")) one.open = isOpen && !(isWide && one.matches(".more"));
+"""
+
+
 def wrong_with(person: Person, axe: str) -> list[str]:
-    """What is wrong with the page that is open, however it is looked at: folded up and opened."""
+    """What is wrong with the page that is open, however it is looked at."""
     person.driver.execute_script(axe)
     wrong = []
-    for (width, height), scheme, is_open in (
-        (SIZES[0], "light", False),
-        (SIZES[0], "dark", True),
-        (SIZES[1], "light", True),
-        (SIZES[1], "dark", False),
-    ):
+    for (width, height), scheme, is_open, rules in LOOKS:
         dress(person, scheme, width, height)
-        person.driver.execute_script(
-            "for (const one of document.querySelectorAll('details')) one.open = arguments[0]", is_open
-        )
-        found = person.driver.execute_async_script(AXE, list(RULES))
+        person.driver.execute_script(OPEN, is_open, width == SIZES[0][0])
+        found = person.driver.execute_async_script(AXE, list(rules))
         if person.driver.execute_script("return document.documentElement.scrollWidth > window.innerWidth"):
             found.append("it is wider than the window")
         wrong += [f"{width} px, {scheme}: {one}" for one in found]
@@ -174,7 +178,7 @@ def test_no_page_breaks_a_rule_of_accessibility(site: Server, person: Person, ax
             if shape(one) not in seen:
                 seen.add(shape(one))
                 waiting.append(one)
-    assert wrong == []
+    assert wrong == [], len(waiting)
     assert {"/?", "/forms/every?", "/forms/every/records/ID?_edit", "/admin/people?", "/apps/templates?"} <= seen
     assert person.complaints() == []
 
@@ -183,13 +187,15 @@ def test_the_rules_are_applied(person: Person, axe: str) -> None:
     person.go("/search")
     person.driver.execute_script("document.querySelector('main').append(document.createElement('button'))")
     person.driver.execute_script("document.querySelector('h1').style.minWidth = '500px'")
-    assert [re.sub("(?<=button-name).*", "", one) for one in wrong_with(person, axe)] == [
+    person.driver.execute_script("document.querySelector('h1').style.color = '#222'")
+    found = [re.sub(r"(?<=button-name).*|(?<=contrast: ).*", "", one) for one in wrong_with(person, axe)]
+    assert sorted(found) == [
+        "1280 px, dark: color-contrast: ",
         "1280 px, light: button-name",
-        "1280 px, dark: button-name",
-        "360 px, light: button-name",
-        "360 px, light: it is wider than the window",
         "360 px, dark: button-name",
+        "360 px, dark: color-contrast: ",
         "360 px, dark: it is wider than the window",
+        "360 px, light: it is wider than the window",
     ]
 
 
