@@ -39,8 +39,8 @@ def box(option, label):
     </summary>
     <ul>
 %   for title, options in rows.items():
-      <li role="group" aria-label="{{title}}"><bdi class="name">{{title}}</bdi>
-        <span class="boxes">
+      <li><bdi class="name">{{title}}</bdi>
+        <span class="boxes" role="group" aria-label="{{title}}">
 %     for option in options:
 %       box(option, option.label)
 %     end
