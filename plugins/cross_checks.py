@@ -81,7 +81,8 @@ class _Checks:
         """Faults of ways to sign in that are not known, or lack what they need."""
         ways, raw = self.config.auth.sign_in, self.config.raw
         channels = raw.get("channels")
-        there = {"mail": isinstance(channels, dict) and "mail" in channels, "oidc": "oidc" in raw, "proxy": "proxy" in raw}
+        has_mail = isinstance(channels, dict) and "mail" in channels
+        there = {"mail": has_mail, "oidc": bool(raw.get("oidc")), "proxy": "proxy" in raw}
         needed = {"mail": "a channel: declare [channels.mail]", "oidc": "the table [oidc]", "proxy": "the table [proxy]"}
         for index, way in enumerate(ways):
             place = f"auth.sign_in.{index}"
@@ -92,7 +93,7 @@ class _Checks:
                 self.fault(place, f"names {way!r} twice")
             elif not there.get(way, True):
                 self.fault(place, f"names {way!r}, which needs {needed[way]}")
-        if "oidc" in raw and "oidc" in self.config.extensions and not self.has_fault("oidc"):
+        if raw.get("oidc") and "oidc" in self.config.extensions and not self.has_fault("oidc"):
             self.faults += plugin("oidc").faults(self.config.extensions["oidc"], self.config)
         if "proxy" in raw and "proxy" in self.config.extensions and not self.has_fault("proxy"):
             self.faults += plugin("proxy_sign_in").faults(self.config.extensions["proxy"], self.config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import http.client
 import json
 import re
 import threading
@@ -13,9 +14,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, unquote_plus, urlencode, urlsplit
 
+import backends
 import pytest
 from http_client import Reply, Site, hidden
-from http_services import StandIn, as_json
+from http_services import ROOT, StandIn, answers, as_json
 
 import app
 from app import plugin
@@ -569,6 +571,85 @@ def test_a_slow_issuer_leaves_the_other_pages_alone(site_of: Any, issuer: Issuer
     issuer.gate.set()
     for one in waiting:
         one.join(20)
+
+
+# ---- a real one
+
+
+class Provider:
+    """oidc-provider, as a program, and the browser of whoever signs in there: it keeps cookies and follows by hand."""
+
+    def __init__(self, site: str) -> None:
+        main = backends.tool("oidc-provider", "node_modules/oidc-provider/package.json")
+        self.port = backends.free_port()
+        self.url, self.cookies = f"http://127.0.0.1:{self.port}", dict[str, str]()
+        script = [backends.program("node", "nodejs"), str(ROOT / "tests" / "oidc_server.mjs")]
+        folder = main.parent.parent.parent
+        command = [*script, str(folder), str(self.port), site]
+        self.process = backends.Process(command, answers(self.port), folder=backends.folder())
+
+    def ask(self, method: str, address: str, **form: str) -> tuple[int, str, str]:
+        """Status, where it leads, and the page."""
+        connection, parts = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20), urlsplit(address)
+        cookies = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        headers = {"Cookie": cookies, "Content-Type": "application/x-www-form-urlencoded"}
+        connection.request(method, f"{parts.path}?{parts.query}", urlencode(form) if form else None, headers)
+        reply = connection.getresponse()
+        for value in reply.headers.get_all("Set-Cookie", []):
+            name, _, text = value.partition(";")[0].partition("=")
+            self.cookies[name] = text
+        found = reply.status, reply.headers.get("Location", ""), reply.read().decode()
+        connection.close()
+        return found
+
+    def signs_in(self, address: str, name: str) -> str:
+        """Where it leads in the end whoever comes with that address, gives this name, and agrees to everything."""
+        for _ in range(12):
+            if not address.startswith((self.url, "/")):
+                return address
+            status, leads, page = self.ask("GET", address)
+            if status == 200:
+                prompt = re.search(r'name="prompt" value="(\w+)"', page)
+                action = re.search(r'<form[^>]* action="([^"]+)"', page)
+                assert prompt, page
+                assert action, page
+                status, leads, page = self.ask("POST", action[1], prompt=prompt[1], login=name, password="x")
+            assert status in (302, 303), page
+            address = leads
+        raise AssertionError(address)
+
+
+@pytest.fixture
+def provider() -> Iterator[Provider]:
+    made = Provider("http://localhost")
+    yield made
+    made.process.stop()
+
+
+def test_somebody_signs_in_and_out_with_a_real_provider(
+    site_of: Any, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OIDC_TEST_SECRET", "a-secret-of-this-test")
+    site = site_of(provider)
+    invite(site, "ann", email="ann@example.org")
+    browser = Browser(site)
+    back = provider.signs_in(browser.begins("/forms/leave"), "ann")
+    assert back.startswith("http://localhost/login/oidc/back?code=")
+    assert parse_qs(urlsplit(back).query)["iss"] == [provider.url]
+    signed_in = browser.get(back.removeprefix("http://localhost"))
+    assert (signed_in.status, signed_in["Location"]) == (303, "/forms/leave")
+    facts = browser.get("/me", "application/json").json
+    assert (facts["subject"], facts["roles"]) == ("ann", ["hr", "staff"])
+    refused(Browser(site).get(back.removeprefix("http://localhost")), "begun in another browser")
+    form = {"_token": hidden(browser.get("/me"), "_token")}
+    out = browser.kept(site.submit("/logout", form, Cookie=browser.header))
+    status, _, page = provider.ask("GET", out["Refresh"].partition("url=")[2])
+    assert (status, "Do you want to sign-out" in page) == (200, True), page
+    other = Provider.__new__(Provider)
+    vars(other).update(vars(provider), cookies={})
+    browser = Browser(site)
+    back = other.signs_in(browser.begins(), "bo")
+    refused(browser.get(back.removeprefix("http://localhost")), "Your mail address is not confirmed")
 
 
 # ---- app.toml
