@@ -33,6 +33,7 @@ OWN_PATHS = {
     "/healthz": "everybody", "/readyz": "everybody",
     "/static/<name>": "everybody",
     "/login": "everybody", "/login/<code>": "everybody", "/login/mail": "everybody", "/logout": "everybody",
+    "/login/oidc": "everybody", "/login/oidc/back": "everybody", "/login/proxy": "everybody",
     "/openapi.json": "everybody",  # what the caller may open, and of all else nothing
     "/search": "everybody",  # likewise
     "/me": "people",
