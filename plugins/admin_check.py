@@ -122,7 +122,8 @@ class Check(Resource):
         if raw == config.raw:
             return (), ()
         registry = self._app.registry
-        read = read_config(raw, config.folder, config.origin, registry.provider_settings, registry.tables)
+        kinds = registry.provider_settings, registry.tables, registry.channel_settings
+        read = read_config(raw, config.folder, config.origin, *kinds)
         read = read._replace(lines=lambda: plugin("toml_advice").toml_lines(text))
         faults = plugin("toml_advice").located(read, App(read, registry, strict=False).faults)
         return faults, [f"{config.origin}: was changed since this server read it: it works with what it said before"]

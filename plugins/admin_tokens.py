@@ -186,6 +186,8 @@ class Tokens(admin.AdminTable):
         if people.PROGRAMS.match(subject):
             fault = Fault("/subject", "subject", "cannot be used: Satchel itself has such names")
             raise Invalid("the token has 1 fault", faults=[fault])
+        if person is None and subject and (problem := people.subject_problem(self.records, subject)):
+            raise Invalid("the token has 1 fault", faults=[Fault("/subject", *problem)])
         if person and subject != caller.subject:
             why = f"{subject} has rights that you do not have"
             people.check_reach(caller, people.rights(person.value, self.roles), self.titles, why)

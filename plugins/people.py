@@ -438,7 +438,13 @@ class People(Form):
             yield Fault("/subject", "subject", line_problem(subject, 255) or "must be one name, and not too long")
         elif problem := subject_problem(self.store, subject):
             yield Fault("/subject", *problem)
+        yield from self._name_faults(row)
         yield from self._email_faults(row.get("email"), subject)
+
+    def _name_faults(self, row: Value) -> Iterator[Fault]:
+        """A name stands in mails and in lists: in one line, in which nothing else can pretend to be said."""
+        if problem := line_problem(row.get("name") or "", 200):
+            yield Fault("/name", "name", problem)
 
     def _with_link(self, response: Response, subject: str, link: str, seconds: int, mailed_to: str) -> Response:
         """The answer, with a link that stands in it once and is kept nowhere, and the address to which it is mailed."""
@@ -505,6 +511,8 @@ class People(Form):
             yield Fault("/subject", "read_only", "cannot be changed")
         if then and _is_damaged(Record(row.key, row.version, then)):
             yield Fault("/grants", "damaged", "cannot be read: send the whole person anew")
+        if then.get("name") != row.value.get("name"):
+            yield from self._name_faults(then)
         if then.get("email") != row.value.get("email"):
             yield from self._email_faults(then.get("email"), row.key)
 
@@ -518,7 +526,8 @@ class People(Form):
         is_out, was_out = not then or bool(then.get("suspended")), bool(row.value.get("suspended"))
         if is_out != was_out:
             yield from ended_sessions(self.store, row.key, now)
-        if is_out:
+        was_mailed_to = row.value.get("email")
+        if is_out or (was_mailed_to and then.get("email") != was_mailed_to):  # they may be in the wrong hands
             yield from used_up_links(self.store, row.key, now)
         if not then:
             yield Change(Delete(PASSWORDS, row.key), {})

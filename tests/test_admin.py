@@ -716,3 +716,12 @@ def test_the_page_of_a_person_leads_to_what_that_person_did_and_may(site: Site, 
         assert site.get(target, root, **PAGE).status == 200
     helper = site.token("admin/people:*", subject="helper")
     assert "/admin/audit" not in site.get("/admin/people/bo%26c", helper, **PAGE).text
+
+
+def test_the_check_knows_the_channels(tmp_path: Path) -> None:
+    channel = '[channels.mail]\nkind = "mail"\nsmtp = "smtp://127.0.0.1:9"\nplain = true\nfrom = "a@example.org"\n'
+    site = Site(tmp_path, edit=lambda text: text + channel)
+    (tmp_path / "app.toml").write_text('[site]\ntitle = "New"\n' + channel)
+    found = site.get("/admin/check", site.token("**:*", subject="root")).json
+    assert not [one for one in found["faults"] if one["pointer"] == "channels.mail.kind"], found["faults"]
+    site.close()

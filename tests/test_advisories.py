@@ -383,3 +383,38 @@ def test_a_refused_client_was_asked_for_its_body(live: Server) -> None:
         answer = read_all(connection)
         assert status_of(answer) == 401
         assert b"100 Continue" not in answer
+
+
+# ---- people and tokens
+
+
+@pytest.mark.parametrize("subject", ["Boss", "bo\u200bss", "boss\u2060", "\uff42oss", "cli\u200b:root", "cli:root"])
+def test_a_token_could_be_issued_in_a_name_that_looks_like_that_of_somebody_with_more_rights(
+    site: Site, subject: str
+) -> None:
+    root = site.token("**:*", subject="root")
+    helper = site.token("admin/tokens:*", "forms/leave:create", subject="helper")
+    assert site.send("/admin/people", {"subject": "boss", "grants": ["**:*"]}, root).status == 201
+    reply = site.send("/admin/tokens", {"subject": subject, "grants": ["forms/leave:create"]}, helper)
+    assert (reply.status, [one["pointer"] for one in reply.json.get("errors", [])]) == (422, ["/subject"]), reply.text
+    assert site.send("/admin/tokens", {"subject": "robot", "grants": ["forms/leave:create"]}, helper).status == 201
+
+
+@pytest.mark.parametrize("name", ["Ann\nYour account is locked: https://evil.example", "Ann\u2028x"])
+def test_the_name_of_whoever_invites_could_add_lines_to_a_mail(site: Site, name: str) -> None:
+    root = site.token("**:*", subject="root")
+    for method, target in (("POST", "/admin/people"), ("PATCH", "/admin/people/ann")):
+        reply = site.send(target, {"name": name} | ({"subject": "ann"} if method == "POST" else {}), root, method)
+        assert (reply.status, reply.json["errors"][0]["pointer"]) == (422, "/name"), reply.text
+        site.send("/admin/people", {"subject": "ann", "name": "Ann"}, root)
+
+
+def test_a_link_that_was_mailed_to_a_wrong_address_stayed_good_when_the_address_was_corrected(site: Site) -> None:
+    root = site.token("**:*", subject="root")
+    wrong = site.send("/admin/people", {"subject": "ann", "email": "another@example.org"}, root).json["link"]
+    assert site.send("/admin/people/ann", {"name": "Ann"}, root, "PATCH").status == 200
+    assert site.get("/login/" + wrong.rpartition("/")[2], Accept="text/html").text.count("Your sign-in link is ready") == 1
+    assert site.send("/admin/people/ann", {"email": "ann@example.org"}, root, "PATCH").status == 200
+    assert site.submit("/login", {"code": wrong.rpartition("/")[2]}).status == 401
+    fresh = site.send("/admin/people/ann/link", None, root).json["link"]
+    assert site.sign_in(fresh)
