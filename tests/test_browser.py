@@ -445,7 +445,7 @@ def test_a_session_that_ends_while_typing_loses_no_text_and_no_file(
         person.driver.switch_to.window(first)
         person.press(person.button("Continue"))
     else:
-        person.see("details summary").click()
+        person.see("main details summary").click()
         person.see("#token").send_keys(code)
         person.press(person.button("Sign in", "main details form"))
     is_filled_in(person)
@@ -472,7 +472,7 @@ def test_signing_out_in_another_tab_loses_no_text_and_no_file(
     person.driver.close()
     person.driver.switch_to.window(first)
     person.press(person.button("Send"))
-    person.see("details summary").click()
+    person.see("main details summary").click()
     person.see("#token").send_keys(token)
     person.press(person.button("Sign in", "main details form"))
     is_filled_in(person)
