@@ -13,5 +13,5 @@
 % end
     >
   </div>
-  <div class="actions"><button class="button solid">{{t("common.sign_in")}}</button></div>
+  <div class="actions"><button class="button {{'solid' if page.ways[0] is way else ''}}">{{t("common.sign_in")}}</button></div>
 </form>
