@@ -4797,7 +4797,7 @@ class SqsRunner(Runner):
     """Queues: the same requests as by HTTP, each done once though messages may come again and again."""
 
     kind = "sqs"
-    plugins = ("sqs", "envelopes", "deliveries", "queue_states")  # which it asks for in its own process
+    plugins = ("sqs", "envelopes", "deliveries", "queue_states", "refusals")  # which it asks for in its own process
 
     def __init__(
         self,
