@@ -93,7 +93,8 @@ class Navigation:
             for one in dict.fromkeys(map(_resource, [*held, self._apps[address].config.home])):
                 if one in titles and one not in menus:
                     holders.setdefault(one, []).append(address)
-        if lists := [Entry(title, "", one, one) for one, title in titles.items() if _type(one) == _ADMIN]:
+        known = [one["address"] for one in cast(Any, self._site.resources[""]).entries]  # in the order of the indexes
+        if lists := [Entry(titles[one], "", one, one) for one in known if _type(one) == _ADMIN and one in titles]:
             menus[_ADMIN], titles[_ADMIN] = tuple(lists), locale.t("index.admin")
             for entry in lists:
                 holders.setdefault(entry.address, [_ADMIN])
