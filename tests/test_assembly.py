@@ -1685,7 +1685,7 @@ def test_a_provider_that_is_away_does_not_keep_the_others_from_being_made(tmp_pa
     raw = tomllib.loads(CREATED.replace('beside]\nkind = "declared"', 'beside]\nkind = "away"'))
     one = app.App(app.read_config(raw, tmp_path, "app.toml", registry.provider_settings), registry)
     made, faults = one.inspection.create()
-    assert len(made) == 10
+    assert len(made) == 11
     assert faults == [app.Fault("providers.beside", "unavailable", "beside is away")]
     one.close()
 
