@@ -77,6 +77,7 @@ class Tokens(admin.AdminTable):
         super().__init__("tokens", _COLUMNS, [state], locale)
         self.records, self.config, self.titles = state, config, titles
         self.roles: Mapping[str, tuple[Grant, ...]] = {name: one.grants for name, one in config.roles.items()}
+        self.telling = plugin("people").telling_roles(config)
         self.title = locale.t("admin.tokens")
         self.pages = plugin("token_pages").TokenPages(state, self.roles, titles, self.address)
         self.authority: Callable[[], Authority]  # set by the App
@@ -128,7 +129,7 @@ class Tokens(admin.AdminTable):
         form = copy(self.form)
         form.locale = self.locale
         answer = form.handle(request._replace(params=params), scope).respond(())
-        offers = plugin("grant_picker").offers(self.form, scope.caller, self.roles)
+        offers = plugin("grant_picker").offers(self.form, scope.caller, self.roles, self.telling)
         may = [action for action in Action if scope.caller.may(action, self.address)]
         words = {name: self.locale.t(f"new_token.{name}") for name in ("submit", "list", "title")}
         words |= {"title": self.locale.t("admin.tokens"), "called": words["title"], "create": words["title"]}
@@ -142,6 +143,7 @@ class Tokens(admin.AdminTable):
         held = (*grants, *(one for role in asked["roles"] for one in self.roles.get(role, ())))
         people = plugin("people")
         people.check_reach(scope.caller, held, self.titles, people.GIVEN)
+        people.check_roles(scope.caller, asked["roles"], self.telling, people.GIVEN)
         self._check_subject(scope.caller, asked["subject"])
         authority = self.authority()
         token, writes = authority.issue(
@@ -191,6 +193,8 @@ class Tokens(admin.AdminTable):
         if person and subject != caller.subject:
             why = f"{subject} has rights that you do not have"
             people.check_reach(caller, people.rights(person.value, self.roles), self.titles, why)
+            roles = (*person.value.get("roles", ()), *person.value.get("groups", ()))
+            people.check_roles(caller, roles, self.telling, why)
 
     # -- revoked
 

@@ -91,10 +91,15 @@ def _groups(texts: Sequence[str], titles: Mapping[str, str]) -> Iterator[tuple[s
             yield text, (kind, "" if name == "*" else titles.get(address, address), label)
 
 
-def offers(form: Form, caller: Caller, roles: Mapping[str, Sequence[Grant]]) -> dict[str, frozenset[str]]:
-    """Of the fields "roles" and "grants" of a form the choices that lie within what the caller may do himself."""
-    beyond, grants = plugin("people").beyond, [str(one) for one, _ in form.fields["grants"].choices]
-    wanted = {"roles": cast(Mapping[str, Any], roles), "grants": {one: [parse_grant(one)] for one in grants}}
+def offers(
+    form: Form, caller: Caller, roles: Mapping[str, Sequence[Grant]], telling: frozenset[str]
+) -> dict[str, frozenset[str]]:
+    """Of the fields "roles" and "grants" of a form the choices that lie within what the caller may do himself. The roles
+    `telling` allow something by their name: nobody gives one that he does not hold."""
+    beyond, lacking = plugin("people").beyond, plugin("people").lacking
+    grants = [str(one) for one, _ in form.fields["grants"].choices]
+    own = {name: those for name, those in roles.items() if not lacking(caller, [name], telling)}
+    wanted = {"roles": cast(Mapping[str, Any], own), "grants": {one: [parse_grant(one)] for one in grants}}
     return {
         name: frozenset(text for text, those in choices.items() if not beyond(caller, those))
         for name, choices in wanted.items()

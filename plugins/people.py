@@ -61,8 +61,9 @@ from app import (
 
 # ==== 1. RIGHTS ==================================================================================================
 # What a person holds, in grants and in words, and whether one caller may give or take as much.
-# uses: ERRORS VALUES plugin:catalogue
-# defines: GIVEN INVITATION_S rights beyond held check_reach in_words
+# uses: ERRORS VALUES CONFIG plugin:catalogue
+# defines: GIVEN INVITATION_S rights beyond held check_reach telling_roles lacking
+#          check_roles in_words
 
 GIVEN = "you cannot give rights that you do not have yourself"
 INVITATION_S = 7 * 86_400  # for how long an invitation can be taken up
@@ -102,6 +103,40 @@ def check_reach(caller: Caller, grants: Iterable[Grant], titles: Mapping[str, st
     """Raises Forbidden, which says `why` and what it is, if the grants allow something that the caller may not do."""
     if missing := beyond(caller, grants):
         raise Forbidden(f"{why}: {in_words(missing, titles)}", needed=str(missing[0]))
+
+
+def telling_roles(config: Config) -> frozenset[str]:
+    """The roles that allow something by their name, beside their grants: those that rules of forms name, and all of them
+    where an app is a program, which is told them."""
+    apps = config.raw.get("apps")
+    if isinstance(apps, Mapping) and any(isinstance(one, Mapping) and one.get("wsgi") for one in apps.values()):
+        return frozenset(config.roles)
+    return frozenset(config.roles) & frozenset(_roles_in(config.raw.get("forms", {})))
+
+
+def _roles_in(rules: Json) -> Iterator[str]:
+    """What rules name as app.toml writes them: `unless`, `read_by`, `write_by`, and moves such as "new>approved:hr"."""
+    items = rules.items() if isinstance(rules, Mapping) else enumerate(rules) if isinstance(rules, list) else ()
+    for name, rule in items:
+        texts = [one for one in (rule if isinstance(rule, list) else [rule]) if isinstance(one, str)]
+        if name in ("unless", "read_by", "write_by"):
+            yield from texts
+        if name == "moves":
+            yield from (role.strip() for one in texts for role in one.partition(":")[2].split(","))
+        yield from _roles_in(rule)
+
+
+def lacking(caller: Caller, roles: Iterable[str], telling: frozenset[str]) -> list[str]:
+    """Those of the roles that tell and that the caller does not hold; whoever may do everything holds all."""
+    if all(any(str(one) == "**:*" for one in grants) for grants in (caller.grants, *caller.ceilings)):
+        return []
+    return [one for one in roles if one in telling and one not in caller.roles]
+
+
+def check_roles(caller: Caller, roles: Iterable[str], telling: frozenset[str], why: str) -> None:
+    """Raises Forbidden, which says `why` and which, if one of the roles tells and the caller does not hold it."""
+    if missing := lacking(caller, roles, telling):
+        raise Forbidden(f"{why}: the role {missing[0]}", needed="**:*")
 
 
 def _may(caller: Caller, grant: Grant, address: str) -> bool:
@@ -302,6 +337,7 @@ class People(Form):
         super().__init__(form, state, {}, locale)
         self.invited: Any = None  # that of plugins/mailed_links.py; set by the App
         self.site, self.titles, self.roles = config, titles, {name: one.grants for name, one in config.roles.items()}
+        self.telling = telling_roles(config)
         self.address = self.records_at = "admin/people"
         self.table = PEOPLE
         self.fields["grants"] = plugin("grant_picker").Grants(self.fields["grants"], titles)
@@ -344,7 +380,10 @@ class People(Form):
     def _page(self, scope: Scope, record: Record | None = None) -> dict[str, Any]:
         t = self.locale.t
         words: Value = {"create": t("people.invite"), "submit": t("people.send"), "list": t("people.list")}
-        words |= {"new": {"_new": "1"}, "offers": plugin("grant_picker").offers(self, scope.caller, self.roles)}
+        words |= {
+            "new": {"_new": "1"},
+            "offers": plugin("grant_picker").offers(self, scope.caller, self.roles, self.telling),
+        }
         return super()._page(scope, record) | words
 
     def _beside(self, value: Value) -> list[str]:
@@ -369,6 +408,14 @@ class People(Form):
     def _check_reach(self, caller: Caller, value: Value, why: str) -> None:
         """Raises Forbidden if a person holds what the caller does not."""
         check_reach(caller, self._rights(value), self.titles, why)
+        check_roles(caller, (*value.get("roles", ()), *value.get("groups", ())), self.telling, why)
+
+    def _is_in_reach(self, caller: Caller, value: Value) -> bool:
+        try:
+            self._check_reach(caller, value, "")
+        except Forbidden:
+            return False
+        return True
 
     def _reached(self, scope: Scope, subject: str) -> Record:
         """The row of a person who holds no more than the caller. Raises NotFound, or Forbidden."""
@@ -547,7 +594,7 @@ class People(Form):
             answer.page = {
                 **answer.page, "sessions": list(self.store.walk(Query("_sessions", where))), "tokens": tokens,
                 "rights": in_words(self._rights(row.value), self.titles, self.locale.t),
-                "suspended": bool(row.value.get("suspended")), "reached": not beyond(scope.caller, self._rights(row.value)),
+                "suspended": bool(row.value.get("suspended")), "reached": self._is_in_reach(scope.caller, row.value),
             }  # fmt: skip
         return plan_of(answer)
 

@@ -418,3 +418,52 @@ def test_a_link_that_was_mailed_to_a_wrong_address_stayed_good_when_the_address_
     assert site.submit("/login", {"code": wrong.rpartition("/")[2]}).status == 401
     fresh = site.send("/admin/people/ann/link", None, root).json["link"]
     assert site.sign_in(fresh)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        '[forms.leave]\nowner = { field = "created_by", unless = "hr" }',
+        '[forms.leave.fields]\npay = { type = "number", read_by = ["hr"] }',
+        '[forms.leave]\nstates = { moves = ["new>approved:hr"] }',
+        '[apps.tool]\nwsgi = "tool:main"',
+    ],
+)
+def test_a_role_that_allows_something_by_its_name_could_be_given_by_whoever_does_not_hold_it(rule: str) -> None:
+    people, raw = app.plugin("people"), tomllib.loads(rule)
+    config = app.read_config({"roles": {"hr": {"grants": []}, "staff": {"grants": []}}}, Path(), "app.toml", {})
+    telling = people.telling_roles(config._replace(raw=raw))
+    assert "hr" in telling
+    assert ("staff" in telling) == ("wsgi" in rule)
+    everything = app.parse_grant("**:*")
+    for caller in (
+        app.Caller("helper"),
+        app.Caller("own", grants=(everything,), ceilings=((app.parse_grant("a/b:read"),),)),
+    ):
+        with pytest.raises(app.Forbidden, match="the role hr"):
+            people.check_roles(caller, ["hr"], telling, "no")
+    people.check_roles(app.Caller("root", grants=(everything,)), ["hr"], telling, "no")
+    people.check_roles(app.Caller("bo", roles=("hr",)), ["hr"], telling, "no")
+
+
+def test_the_role_that_a_program_of_an_app_is_told_could_be_given_by_whoever_does_not_hold_it(tmp_path: Path) -> None:
+    extra = '\n[roles.payroll]\ngrants = []\n[apps.tool]\nwsgi = "wsgiref.simple_server:demo_app"\n'
+    site = Site(tmp_path, edit=lambda text: text + extra)
+    root = site.token("**:*", subject="root")
+    helper = site.token("admin/people:*", "admin/tokens:*", "forms/leave:create", subject="helper")
+    assert site.send("/admin/people", {"subject": "pia", "roles": ["payroll"]}, root).status == 201
+    assert site.send("/admin/people", {"subject": "bo"}, helper).status == 201
+    for method, target, sent in (
+        ("POST", "/admin/people", {"subject": "x", "roles": ["payroll"]}),
+        ("PATCH", "/admin/people/bo", {"roles": ["payroll"]}),
+        ("POST", "/admin/people/pia/link", None),
+        ("PATCH", "/admin/people/pia", {"email": "helper@example.org"}),
+        ("POST", "/admin/tokens", {"subject": "robot", "roles": ["payroll"]}),
+        ("POST", "/admin/tokens", {"subject": "pia", "grants": ["forms/leave:create"]}),
+    ):
+        reply = site.send(target, sent, helper, method)
+        assert (reply.status, "the role payroll" in reply.json["detail"]) == (403, True), (target, reply.text)
+    for target in ("/admin/people?_new=1", "/admin/tokens?_new=1"):
+        assert 'value="payroll"' not in site.get(target, helper, Accept="text/html").text
+        assert 'value="payroll"' in site.get(target, root, Accept="text/html").text
+    site.close()
