@@ -123,3 +123,51 @@ def test_what_is_wrong_is_marked_where_it_was_typed(site: Site) -> None:
     assert re.search(r'<details\s+open.*id="token"[^>]*aria-invalid="true"', page.text, re.DOTALL)
     page = site.submit("/login", {"code": "A" * 43})
     assert "aria-invalid" not in page.text, "nothing was typed"
+
+
+# ---- links, browsers and sessions
+
+
+def test_a_mail_scanner_uses_no_link_up_and_of_two_browsers_the_first_is_signed_in(site: Site) -> None:
+    code = link_for(site, "bo")
+    for method in ("GET", "HEAD", "OPTIONS", "GET"):
+        scanned = site.ask(method, f"/login/{code}", headers={"Accept": "text/html", "User-Agent": "scanner"})
+        assert not scanned["Set-Cookie"]
+    first, second = (site.submit("/login", {"code": code}) for _ in range(2))
+    assert (first.status, second.status) == (303, 401)
+    assert "satchel_session_" not in second["Set-Cookie"]
+
+
+def test_no_session_that_somebody_planted_is_signed_in_and_each_sign_in_has_a_new_one(site: Site) -> None:
+    with_password(site)
+    planted = site.cookie("A" * 43)
+    cookies = []
+    for before in (planted, planted):
+        signed = site.submit("/login", {"subject": "bo", "password": GOOD}, Cookie=before)
+        assert signed.status == 303
+        cookies.append(signed.cookie)
+    assert len({planted, *cookies}) == 3
+    assert site.get("/me", planted).status == 401
+
+
+def test_cookies_of_other_sites_on_this_host_sign_nobody_in_and_are_left_alone(site: Site) -> None:
+    with_password(site)
+    mine = site.submit("/login", {"subject": "bo", "password": GOOD}).cookie
+    value = mine.partition("=")[2]
+    for other in (f"satchel_session_0123456789abcdef={value}", f"session={value}", f"satchel_session_={value}"):
+        assert site.get("/me", Cookie=other).status == 401
+    out = site.submit("/login", {"subject": "bo", "password": GOOD}, Cookie=f"satchel_session_0123456789abcdef={value}")
+    assert "0123456789abcdef" not in out["Set-Cookie"]
+    assert site.get("/me", mine).status == 200
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Origin": "https://evil.example"}, {"Sec_Fetch_Site": "cross-site"}, {"Origin": "null"}]
+)
+def test_another_site_signs_nobody_in_here_and_nobody_out(site: Site, headers: dict[str, str]) -> None:
+    code = link_for(site, "bo")
+    refused = site.submit("/login", {"code": code}, **headers)
+    assert (refused.status, refused["Set-Cookie"]) == (403, "")
+    cookie = site.submit("/login", {"code": code}).cookie
+    assert site.submit("/logout", {}, cookie, **headers).status == 403
+    assert site.get("/me", cookie).status == 200
