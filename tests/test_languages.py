@@ -8,6 +8,7 @@ import time
 import tokenize
 import tomllib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from html.parser import HTMLParser
 from pathlib import Path
@@ -577,3 +578,24 @@ def test_an_address_that_is_nowhere_is_told_in_the_language_that_the_person_chos
     assert "Hier gibt es nichts" in page
     assert "Abmelden" in page, "whoever is signed in is not asked to sign in"
     assert "Unter /nothing gibt es nichts" in page
+
+
+def test_a_wrong_file_of_texts_stops_the_start_with_its_place(tmp_path: Path) -> None:
+    folder = tmp_path / "templates" / "lang"
+    folder.mkdir(parents=True)
+    (folder / "fr.toml").write_text('[comon]\nhome = "x"\n', "utf-8")
+    with pytest.raises(app.ConfigError) as raised:
+        Site(tmp_path)
+    assert [one.pointer for one in raised.value.faults] == ["templates/lang/fr.toml: comon.home"]
+
+
+def test_readers_of_two_languages_at_the_same_time_each_get_their_own(site: Site) -> None:
+    root, words = site.token("**:*"), {"de": "Absenden", "en": "Send"}
+
+    def ask(number: int) -> bool:
+        lang = ("de", "en")[number % 2]
+        page = site.get("/forms/leave", root, Accept="text/html", Accept_Language=lang)
+        return page["Content-Language"] == lang and f">{words[lang]}<" in page.text and f'<html lang="{lang}"' in page.text
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(ask, range(40)))
