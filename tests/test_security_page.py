@@ -109,12 +109,12 @@ def test_the_script_makes_no_page_of_text_and_keeps_nothing_in_the_browser() -> 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder: Path = tmp_path_factory.mktemp("security")
-    (folder / "matrix_program.py").write_text(
+    (folder / "security_program.py").write_text(
         "def application(environ, start_response):\n"
         "    start_response('200 OK', [('Content-Type', 'text/plain; charset=utf-8')])\n"
         "    return [b'program']\n"
     )
-    made = Site(folder, edit=edited)
+    made = Site(folder, edit=lambda text: edited(text).replace("matrix_program", "security_program"))
     made.app.state.commit([app.Insert("_people", "bo", {"subject": "bo", "grants": ["**:*"]})])
     yield made
     made.close()
