@@ -109,7 +109,10 @@ class Me(Route):
         return {
             "subject": caller.subject, "name": row.get("name"), "email": row.get("email"), "roles": list(caller.roles),
             "grants": list(map(str, plugin("people").held(caller))),
-            "sessions": [_timed(one, {"id": one.key, "current": one.key == caller.session}) for one in sessions],
+            "sessions": [
+                _timed(one, {"id": one.key, "current": one.key == caller.session, "client": one.value.get("client", "")})
+                for one in sessions
+            ],
             "tokens": [_timed(one, {"jti": one.key, "label": one.value["label"]}) for one in tokens],
             "lang": row.get("lang", ""), "timezone": row.get("timezone", ""),
             "has_password": person is not None and site.state.get(PASSWORDS, caller.subject) is not None,
@@ -166,8 +169,12 @@ class Me(Route):
             case "password":
                 self._new_password(sent, exchange, site, caller, person)
                 return {"done": t("me.password_done")}
-            case "sign_out_others":
+            case "sign_out_others" | "sign_out":
                 others = [one for one in self._mine(site, caller, "_sessions") if one.key != caller.session]
+                if what == "sign_out":
+                    others = [one for one in others if one.key == sent.get("id")]
+                    if not others:
+                        raise NotFound("you have no such session elsewhere")
                 self._commit(site, exchange, caller, "sign_out", _ended(others, site.clock()))
                 return {"done": t("me.signed_out"), "ended": len(others)}
             case "make_token":
@@ -180,7 +187,7 @@ class Me(Route):
                 writes = [Update("_tokens", one.key, one.value | {"revoked_at": now}) for one in found]
                 self._commit(site, exchange, caller, "revoke", writes)
                 return {"done": t("me.token_revoked")}
-        raise BadRequest("do must be profile, password, sign_out_others, make_token or revoke")
+        raise BadRequest("do must be profile, password, sign_out, sign_out_others, make_token or revoke")
 
     def _profile(self, sent: Value, exchange: Exchange, site: App, caller: Caller, person: Record) -> Value:
         """Take over the name, the language and the time zone, of which those stay that are not sent; "" is none."""

@@ -104,7 +104,15 @@ secret = {"required": "required", "autocapitalize": "none", "spellcheck": "false
 %   if one.current:
 <strong>{{t("me.here")}}</strong> \\
 %   end
-{{t("me.since_seen", since=one.created_at, seen=one.used_at) if one.used_at else t("me.since", since=one.created_at)}}</li>
+{{t("sessions.from", client=one.client) + ", " if one.client else ""}}{{t("me.since_seen", since=one.created_at, seen=one.used_at) if one.used_at else t("me.since", since=one.created_at)}}, {{t("sessions.until", at=one.expires_at)}}
+%   if page.is_person and not one.current:
+    <form method="post" action="{{page.action}}">
+% include('_token.tpl')
+      <input type="hidden" name="do" value="sign_out"><input type="hidden" name="id" value="{{one.id}}">
+      <button class="button small" aria-label="{{t("me.end_label", since=one.created_at)}}">{{t("sessions.end")}}</button>
+    </form>
+%   end
+  </li>
 % end
 </ul>
 % if page.is_person and len(page.sessions) > 1:

@@ -400,6 +400,20 @@ def test_a_token_of_ones_own_is_seen_read_only_if_asked_for_and_revoked_by_onese
     assert site.get("/forms/leave/records", token).status == 401
 
 
+def test_one_session_elsewhere_is_ended_where_its_address_and_times_are_seen(site: Site, admin: str) -> None:
+    cookie = person(site, admin)
+    others = [site.sign_in(site.send("/admin/people/bo/link", {}, admin).json["link"]) for _ in range(2)]
+    told = {one["id"]: one for one in site.get("/me", cookie).json["sessions"]}
+    assert {(one["client"], "expires_at" in one) for one in told.values()} == {("127.0.0.1", True)}
+    page = site.get("/me", cookie, Accept="text/html").text
+    elsewhere = [one["id"] for one in told.values() if not one["current"]]
+    assert sorted(re.findall(r'name="id" value="([^"]+)"', page)) == sorted(elsewhere)
+    own = next(one["id"] for one in told.values() if one["current"])
+    assert [me(site, cookie, do="sign_out", id=one).status for one in (own, "x")] == [404, 404]
+    assert me(site, cookie, do="sign_out", id=elsewhere[0]).status == 303
+    assert sorted(site.get("/forms/leave", one).status for one in (cookie, *others)) == [200, 200, 401]
+
+
 def test_signing_out_everywhere_else_leaves_this_session(site: Site, admin: str) -> None:
     cookie = person(site, admin)
     other = site.sign_in(site.send("/admin/people/bo/link", {}, admin).json["link"])
