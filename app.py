@@ -3080,7 +3080,7 @@ class HttpDoor:
         site, origin = exchange.header("sec-fetch-site"), exchange.header("origin")
         if site:
             return site in ("same-origin", "none")
-        if origin and origin != "null":
+        if origin and (origin != "null" or exchange.authorization or not exchange.is_form):  # which no form's token proves
             return origin.lower() == self.origin or origin.partition("://")[2].lower() == exchange.host.lower()
         return None
 

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, ClassVar, TypeAlias, cast
 from urllib.parse import unquote_to_bytes
 
 from app import (
+    ELSEWHERE,
     HTTP_METHODS,
     LOG,
     PAGE_POLICY,
@@ -348,6 +349,8 @@ class WsgiApps(Route):
         exchange = cast(Exchange, asked)
         if exchange.method not in ("GET", "HEAD", "OPTIONS"):
             exchange.door.check_origin(exchange, form=False)  # the forms of a program have no token of ours
+            if exchange.by_browser and exchange.header("origin") == "null":
+                raise Forbidden(ELSEWHERE)
         request = Request(
             exchange.id, Action.READ, exchange.resource, exchange.path_inside, HttpRunner.kind,
             credential=exchange.credential,

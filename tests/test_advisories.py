@@ -155,7 +155,7 @@ def test_another_site_could_use_basic_credentials_that_a_browser_remembers(site:
     password = base64.b64encode(f"ann:{staff}".encode()).decode()
     for scheme in ("Basic", "basic", "BASIC"):
         basic = {"Authorization": f"{scheme} {password}"}
-        for headers in ({"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
+        for headers in ({"Origin": "https://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}):
             assert site.ask("POST", "/forms/leave", "day=2026-01-31", FORM | basic | headers).status == 403
     assert site.ask("POST", "/forms/leave", "day=2026-01-31", FORM | basic).status == 201
 
@@ -466,4 +466,23 @@ def test_the_role_that_a_program_of_an_app_is_told_could_be_given_by_whoever_doe
     for target in ("/admin/people?_new=1", "/admin/tokens?_new=1"):
         assert 'value="payroll"' not in site.get(target, helper, Accept="text/html").text
         assert 'value="payroll"' in site.get(target, root, Accept="text/html").text
+    site.close()
+
+
+@pytest.mark.parametrize("kind", [None, "text/plain"])
+def test_a_sandboxed_page_could_change_people_and_make_tokens_of_whom_a_proxy_signs_in(
+    tmp_path: Path, kind: str | None
+) -> None:
+    """Over plain http a browser says nothing but Origin: null of it."""
+    site = Site(tmp_path, edit=lambda text: text + "\n[proxy]\n")
+    root = site.token("**:*", subject="root")
+    for person in ({"subject": "ann", "grants": ["**:*"]}, {"subject": "bo"}):
+        assert site.send("/admin/people", person, root).status == 201
+    proxied = {"Remote-User": "ann", "REMOTE_ADDR": "10.0.0.1"}
+    null = proxied | {"Origin": "null"} | ({"Content-Type": kind} if kind else {})
+    sent = {"/me": b'{"do": "make_token"}', "/admin/people/bo/link": b"", "/admin/people/bo?_method=DELETE": b""}
+    for target, body in sent.items():
+        assert site.ask("POST", target, body, null).status == 403, target
+    assert site.ask("POST", "/admin/people/bo/link", b"", proxied).status == 201, "a program of his own says no origin"
+    assert site.ask("POST", "/admin/people/bo/link", b"", proxied | {"Origin": "http://localhost"}).status == 201
     site.close()

@@ -374,6 +374,7 @@ def test_no_other_site_writes_by_a_cookie_through_a_program(site: Site, program:
         assert get(site, "stock/app/x", cookie, method, b"a=1", **said, **FORM).status == 403, said
     basic = "Basic " + base64.b64encode(f"x:{token}".encode()).decode()
     assert get(site, "stock/app/x", "", method, b"", Authorization=basic, Sec_Fetch_Site="cross-site").status == 403
+    assert get(site, "stock/app/x", "", method, b"", Authorization=basic, Origin="null").status == 403
     assert not program.SEEN
     for said in ({"Sec_Fetch_Site": "same-origin"}, {"Origin": "http://localhost"}):
         assert get(site, "stock/app/x", cookie, method, b"a=1", **said, **FORM).status == 200, said
