@@ -7133,10 +7133,10 @@ RESOURCE_TYPES: Mapping[str, type[Resource]] = {
 # uses: ERRORS VALUES CONFIG CONTRACTS
 # defines: STAGED_KEPT_S number_key sort_key value_of_key text_key fold_case has_text value_key key_rule key_test
 #          field_key holds_text is_instant list_mark CompiledQuery PAGE_BYTES weigh page_of stored_key stored_version
-#          stored_weight whole_texts stored_record stored_text check_commit check_version next_version check_blob rechunk
-#          PendingCommit GroupCommit ProcessLock Pool may_write SQL_SIGNS quote_name has_wal_reset_fault
-#          DENIED_ERRORS sqlite_code sqlite_authorize plain_cell need_blob SqliteDatabase SqlProvider ITEM_ERRORS
-#          disk_errors
+#          stored_weight whole_texts stored_record listed_record stored_text check_commit check_version next_version
+#          check_blob rechunk PendingCommit GroupCommit ProcessLock Pool may_write SQL_SIGNS quote_name
+#          has_wal_reset_fault DENIED_ERRORS sqlite_code sqlite_authorize plain_cell need_blob SqliteDatabase
+#          SqlProvider ITEM_ERRORS disk_errors
 
 _Result = TypeVar("_Result")
 _Row = TypeVar("_Row")
@@ -7411,6 +7411,18 @@ def stored_record(key: Json, version: Json, data: Json) -> Record:
         return Record(name, counted, {}, "is not a JSON object")
     of_damaged = isinstance(data, Damaged)
     return Record(name, counted, whole_texts(value, of_damaged) if of_damaged or "\\u" in data else value)
+
+
+_known_record = lru_cache(maxsize=4000, typed=True)(stored_record)  # typed: Damaged is another type
+
+
+def listed_record(key: Json, version: Json, data: Json) -> Record:
+    """A stored_record() for a list. Short ones without anything nested are remembered, and their values copied: see
+    stored_text()."""
+    if not isinstance(data, str) or len(data) > 1000 or "[" in data or "{" in data[1:]:
+        return stored_record(key, version, data)
+    known = _known_record(key, version, data)
+    return known._replace(value={**known.value})
 
 
 @lru_cache(maxsize=4000, typed=True)  # Damaged is another type
@@ -7996,7 +8008,7 @@ class SqlProvider(SqliteDatabase, Records, Blobs, Queries):
 
     def find(self, query: Query) -> Page:
         found, following = self._stored_page(query)
-        return Page([stored_record(*row[:3]) for row in found], following)
+        return Page([listed_record(*row[:3]) for row in found], following)
 
     def find_texts(self, query: Query, text_of: Callable[[Record], str]) -> tuple[list[str], str | None]:
         found, following = self._stored_page(query)
