@@ -138,7 +138,7 @@ class Trail(admin.AdminTable):
         where = list(query.where)
         if first := self._day(request.params, "from"):
             where += _since(first, "gte", -_APART_S)
-        if last := self._day(request.params, "to"):
+        if (last := self._day(request.params, "to")) and last.year < 9999:  # whose last day has none after it
             where += _since(last + timedelta(days=1), "lt", _APART_S)
         within = request.params.get("within", "")
         if not within:
@@ -268,7 +268,7 @@ def _key_at(key: str, seconds: int) -> str:
 def _since(moment: datetime, op: str, apart_s: int) -> list[Condition]:
     """What holds for entries since a moment, or before it: by their time, and by their keys, which no provider has to look
     far for."""
-    at_s = moment.timestamp()
+    at_s = max(moment.timestamp(), 0.0)
     edge = f"{max(int((at_s + apart_s) * 1000), 0):012x}"
     return [Condition("at", op, rfc3339(at_s)), Condition("id", "gt" if op == "gte" else "lt", edge)]
 

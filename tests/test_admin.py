@@ -725,3 +725,14 @@ def test_the_check_knows_the_channels(tmp_path: Path) -> None:
     found = site.get("/admin/check", site.token("**:*", subject="root")).json
     assert not [one for one in found["faults"] if one["pointer"] == "channels.mail.kind"], found["faults"]
     site.close()
+
+
+def test_the_first_and_the_last_day_that_there_are_ask_for_the_whole_trail(tmp_path: Path) -> None:
+    site = Site(tmp_path, edit=lambda text: text.replace("[site]", '[site]\ntimezone = "Pacific/Auckland"', 1))
+    root = site.token("**:*", subject="root")
+    everything = site.get("/admin/audit", root).json["items"]
+    for query in ("from=0001-01-01", "to=9999-12-31", "from=0001-01-01&to=9999-12-31", "to=9998-12-31"):
+        assert site.get(f"/admin/audit?{query}", root).json["items"] == everything, query
+    for query in ("from=9999-12-31", "to=0001-01-01"):
+        assert site.get(f"/admin/audit?{query}", root).json["items"] == [], query
+    site.close()
