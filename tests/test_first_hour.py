@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+import backends
 import pytest
-from conftest import Server
+from conftest import PATIENCE_S, Server
 
 pytest.importorskip("selenium", reason="needs selenium, which is not installed: ./build.sh test installs it")
 
 from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
 from test_browser import Person, browse  # noqa: F401 - a fixture
+from test_oidc import Provider
 
 CONFIG = """
 [site]
 title = "Corner shop"
 contact = "Ann"
+
+[auth]
+sign_in = ["password", "oidc", "token"]
+[oidc]
+issuer = "ISSUER"
+client_id = "satchel"
+client_secret = "env:OIDC_TEST_SECRET"
 
 [roles.staff]
 grants = ["apps/*:read", "forms/leave:create"]
@@ -41,11 +51,21 @@ menu = ["forms/leave"]
 PASSWORD = "three green umbrellas"
 
 
+@pytest.fixture
+def accounts() -> Iterator[tuple[Provider, str]]:
+    """A real provider of accounts, and the address that the site must have for it."""
+    bind = f"127.0.0.1:{backends.free_port()}"
+    made = Provider(f"http://{bind}")
+    yield made, bind
+    made.process.stop()
+
+
 def invite(boss: Person, subject: str, role: str) -> str:
     """The link for a new person with a role, as the page shows it once."""
     boss.go("/admin/people")
     boss.follow("Invite somebody")
     boss.type("subject", subject)
+    boss.type("email", f"{subject}@example.org")
     boss.see(f"input[name=roles][value={role}]").click()
     boss.press(boss.button("Invite"))
     link = boss.see(".once").text
@@ -83,6 +103,20 @@ def come_back(person: Person, subject: str, password: str = PASSWORD) -> None:
     person.see("#login-subject").send_keys(subject)
     person.see("#login-password").send_keys(password)
     person.press(person.see("form:has(#login-password) button"))
+
+
+def come_by_account(person: Person, login: str) -> None:
+    """Sign in with an account elsewhere, which asks for a name and a password, and then whether to go on."""
+    person.go("/login?after=%2Fme")
+    person.see(".way a").click()
+    wait = WebDriverWait(person.driver, PATIENCE_S)
+    wait.until(lambda driver: driver.find_elements(By.NAME, "login"))
+    person.see("input[name=login]").send_keys(login)
+    person.see("input[name=password]").send_keys("x")
+    person.see("button[type=submit]").click()
+    wait.until(lambda driver: driver.find_elements(By.CSS_SELECTOR, "input[name=prompt][value=consent]"))
+    person.press(person.see("button[type=submit]"))
+    assert person.driver.current_url == f"{person.base_url}/me"
 
 
 def by_menu(person: Person) -> None:
@@ -131,16 +165,19 @@ def test_a_team_settles_in_without_a_shell(
     scripts: bool,
     start_server: Callable[..., Server],
     browse: Callable[..., Person],  # noqa: F811
+    accounts: tuple[Provider, str],
     tmp_path: Path,
 ) -> None:
     folder = tmp_path / "shop"
     folder.mkdir()
-    (folder / "app.toml").write_text(CONFIG, encoding="utf-8")
-    server = start_server(folder=folder)
+    (folder / "app.toml").write_text(CONFIG.replace("ISSUER", accounts[0].url), encoding="utf-8")
+    secret = {"OIDC_TEST_SECRET": "a-secret-of-this-test"}
+    server = start_server("--bind", accounts[1], folder=folder, env=secret)
     boss = browse(server.base_url, scripts=scripts)
     boss.go(server.sign_in_link)
     boss.press(boss.button("Sign in"))
     for_bo = invite(boss, "bo", "staff")
+    invite(boss, "ann", "hr")
 
     member = browse(server.base_url, scripts=scripts)
     come_in(member, for_bo)
@@ -151,6 +188,10 @@ def test_a_team_settles_in_without_a_shell(
     member.type("name", "Bo")
     member.press(member.button("Send"))
     assert "Thank you" in member.words or "Sent" in member.words
+
+    other = browse(server.base_url, scripts=scripts)
+    come_by_account(other, "ann")
+    assert "do everything with Leave request" in other.words
 
     change(boss, "bo", "input[name=roles][value=staff]")
     member.go("/forms/leave")
