@@ -382,6 +382,8 @@ class Client:
         claim, subject = self.options["subject"], claims.get(self.options["subject"])
         if not isinstance(subject, str) or not subject.strip() or check_text(subject):
             raise _refused(f"there is no {claim} among the claims {', '.join(sorted(claims))[:300]}: see [oidc] subject")
+        if claim == "email" and "@" not in subject:  # which could be the name of somebody here
+            raise _refused(f"the claim email is {_quoted(subject)}, which is no mail address")
         if claims.get("email_verified", True) not in (True, "true"):
             message = "your mail address is not confirmed with {}: confirm it there, and sign in again"
             raise Unauthenticated(message, hint=f"email_verified of {_quoted(subject)} is not true")

@@ -425,7 +425,7 @@ class Pages:
         return found | {
             "ways": [(one.replace("/", "."), exchange.url(one, **{name: page["record"].key})) for one, name in mine],
             "fields": [*found["fields"], may], "suspended": page["suspended"], "reached": page["reached"],
-            "sessions": list(map(told, page["sessions"])),
+            "sessions": None if page["sessions"] is None else list(map(told, page["sessions"])),
             "tokens": [told(one, one.value["label"]) for one in page["tokens"]],
             "link_action": exchange.url(f"{address}/link"),
             "out_action": exchange.url(f"{address}/sign-out"), "may_link": Action.CREATE in page["may"],

@@ -589,10 +589,14 @@ class People(Form):
         row = cast(Record, answer.page["record"])
         if not request.params and not _is_damaged(row):
             where = living(subject, scope.now)
-            tokens = [one for one in self.store.walk(Query("_tokens", where)) if not one.value.get("revoked_at")]
+            may, out = scope.caller.may, f"{self.address}/{quote(subject, safe='')}/sign-out"
+            sees_sessions = may(Action.READ, "admin/sessions") or may(Action.CREATE, out)
+            rows = self.store.walk(Query("_tokens", where)) if may(Action.READ, "admin/tokens") else ()
+            tokens = [one for one in rows if not one.value.get("revoked_at")]
             answer.template = "person.tpl"
             answer.page = {
-                **answer.page, "sessions": list(self.store.walk(Query("_sessions", where))), "tokens": tokens,
+                **answer.page, "tokens": tokens,
+                "sessions": list(self.store.walk(Query("_sessions", where))) if sees_sessions else None,
                 "rights": in_words(self._rights(row.value), self.titles, self.locale.t),
                 "suspended": bool(row.value.get("suspended")), "reached": self._is_in_reach(scope.caller, row.value),
             }  # fmt: skip

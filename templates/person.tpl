@@ -22,6 +22,7 @@
 <div class="notice bad"><p>{{t("person.suspended")}}</p></div>
 % end
 % include('_facts.tpl', fields=page.fields)
+% if page.sessions is not None:
 <section>
   <h2>{{t("me.signed_in")}}</h2>
 % if page.sessions:
@@ -40,6 +41,7 @@
   <p class="note">{{t("person.nowhere")}}</p>
 % end
 </section>
+% end
 % if page.tokens:
 <section>
   <h2>{{t("me.tokens")}}</h2>

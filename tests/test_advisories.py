@@ -486,3 +486,19 @@ def test_a_sandboxed_page_could_change_people_and_make_tokens_of_whom_a_proxy_si
     assert site.ask("POST", "/admin/people/bo/link", b"", proxied).status == 201, "a program of his own says no origin"
     assert site.ask("POST", "/admin/people/bo/link", b"", proxied | {"Origin": "http://localhost"}).status == 201
     site.close()
+
+
+def test_the_page_of_a_person_showed_sessions_and_tokens_to_whoever_may_not_see_those(site: Site) -> None:
+    root = site.token("**:*", subject="root")
+    site.sign_in(site.send("/admin/people", {"subject": "ann"}, root).json["link"])
+    site.send("/admin/tokens", {"subject": "ann", "label": "Payroll intake", "grants": ["forms/leave:read"]}, root)
+
+    def seen(*grants: str) -> tuple[bool, bool]:
+        page = site.get("/admin/people/ann", site.token(*grants, subject="viewer"), Accept="text/html")
+        assert page.status == 200
+        return "<h2>Signed in</h2>" in page.text, "Payroll intake" in page.text
+
+    assert seen("admin/people:read") == (False, False)
+    assert seen("admin/people:read", "admin/sessions:read") == (True, False)
+    assert seen("admin/people:read", "admin/tokens:read") == (False, True)
+    assert seen("admin/people:*") == (True, False), "he may sign people out"

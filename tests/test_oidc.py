@@ -344,6 +344,15 @@ def test_an_id_token_that_is_not_for_this_browser_here_and_now_is_refused(
     assert "42." not in told
 
 
+def test_an_email_that_is_no_mail_address_is_not_the_name_of_somebody_here(site: Site, issuer: Issuer) -> None:
+    root = site.token("**:*")
+    assert site.send("/admin/people", {"subject": "boss", "grants": ["**:*"]}, root).status == 201
+    browser = Browser(site)
+    issuer.claims["email"] = "boss"
+    assert browser.comes_back(**issuer.signs_in(browser.begins())).status == 401
+    assert not any(name.startswith("satchel_session_") for name in browser.cookies)
+
+
 def test_several_audiences_are_fine_if_this_is_the_one_it_was_made_for(site: Site, issuer: Issuer) -> None:
     issuer.claims = {"aud": ["satchel", "other"], "azp": "satchel"}
     assert Browser(site).signs_in(issuer).status == 303
