@@ -75,14 +75,16 @@ def admitted(site: App, who: Somebody, kind: str, options: Mapping[str, Any], re
     site.health.ensure_open(site.state)
     roles = roles_of(who.groups, options["roles"])
     for attempt in range(_ATTEMPTS):
-        row = _found(site, who)
-        if row and row.value.get("groups", []) == roles:
-            return row
+        row, others = _found(site, who), list[Write]()
         if row is None and options["admit"] != "all":
             raise Unauthenticated(f"{who.subject[:200]} is not known here", hint=f"[{kind}] admit is known: invite first")
+        if row is None:  # a name and a mail address are one person's, whoever else is made just now
+            others, row = [plugin("people").turn(site.state).write], _found(site, who)
+        if row and row.value.get("groups", []) == roles:
+            return row
         write = Update(PEOPLE, row.key, row.value | {"groups": roles}, row.version) if row else _new(site, who, kind, roles)
         try:
-            return site.state.commit([write, _entry(site, write, row, request_id)])[0]
+            return site.state.commit([write, _entry(site, write, row, request_id), *others])[0]
         except Conflict:  # another request of the same person was first
             if attempt + 1 == _ATTEMPTS:
                 raise
@@ -112,7 +114,8 @@ def _new(site: App, who: Somebody, kind: str, roles: Sequence[str]) -> Insert:
     facts = {"name": compose(who.name) if not line_problem(who.name, 200) else "", "email": "" if is_taken else email}
     stamps = {"created_at": now, "created_by": subject, "updated_at": now, "updated_by": subject}
     told = {name: text for name, text in facts.items() if text and not check_text(text)}
-    return Insert(PEOPLE, subject, {"subject": subject, **told, "groups": list(roles), **stamps})
+    row = {"subject": subject, **told, "groups": list(roles), **stamps, **plugin("people").new_era()}
+    return Insert(PEOPLE, subject, row)
 
 
 def _entry(site: App, write: Insert | Update, before: Record | None, request_id: str) -> Write:

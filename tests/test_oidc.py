@@ -255,6 +255,7 @@ def test_whom_nobody_invited_is_let_in_only_where_everybody_is(site: Site, site_
     assert Browser(other).signs_in(issuer).status == 303
     row = other.app.state.get("_people", "bo@example.org").value
     assert (row["name"], row["email"], row["groups"]) == ("Bo Chen", "bo@example.org", ["hr", "staff"])
+    assert row["era"], "sessions of one who had this name before stay ended"
     assert Browser(other).signs_in(issuer).status == 303
     people = other.get("/admin/people", other.token("**:*")).json["items"]
     assert sorted(one["id"] for one in people) == ["ann", "bo@example.org"]
