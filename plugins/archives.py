@@ -14,7 +14,7 @@ import tarfile
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, TypeAlias, cast
@@ -129,7 +129,7 @@ def remove_left(folder: Path, pattern: str) -> None:
 # ==== 2. PACKS ===================================================================================================
 # Files of any number in few entries of an archive, so that neither its writer nor its reader keeps anything of each file.
 # uses: ERRORS VALUES CONTRACTS plugin:copy
-# defines: facts_of file_line files_of chunks_of Sorted rows_of Pack unpacked
+# defines: facts_of file_line digested tallied files_of chunks_of Sorted rows_of Pack unpacked
 
 _Row: TypeAlias = list[Any]  # of a list as Sorted has them
 _HELD_LINES = 50_000  # that a list keeps in memory, some megabytes
@@ -146,16 +146,32 @@ def file_line(path: str, size_bytes: int, sha256: str) -> bytes:
     return dump_json([path, size_bytes, sha256]).encode()
 
 
-def files_of(blobs: Blobs) -> Value:
-    """How many files there are, and one digest of them all."""
+def digested(chunks: Iterable[bytes]) -> tuple[int, str]:
+    """The size in bytes and the sha-256 of a file."""
+    digest, size_bytes = hashlib.sha256(), 0
+    for chunk in chunks:
+        digest.update(chunk)
+        size_bytes += len(chunk)
+    return size_bytes, digest.hexdigest()
+
+
+def tallied(files: Iterable[Sequence[Any]]) -> Value:
+    """How many files there are, and one digest of them all: each is path, size and sha-256, in the order of paths."""
     tally = plugin("copy").Tally()
-    for blob in (one for one in blobs.scan() if isinstance(one, Blob)):
-        digest = hashlib.sha256()
-        with closing(blobs.read(blob.path)) as reader:
-            for chunk in reader:
-                digest.update(chunk)
-        tally.add(file_line(blob.path, blob.size_bytes, digest.hexdigest()), blob.size_bytes)
+    for path, size_bytes, sha256 in files:
+        tally.add(file_line(path, size_bytes, sha256), size_bytes)
     return facts_of(tally)
+
+
+def files_of(blobs: Blobs) -> Value:
+    """The same of all files that are there."""
+
+    def files() -> Iterator[Sequence[Any]]:
+        for blob in (one for one in blobs.scan() if isinstance(one, Blob)):
+            with closing(blobs.read(blob.path)) as reader:
+                yield blob.path, *digested(reader)
+
+    return tallied(files())
 
 
 def chunks_of(file: IO[bytes]) -> Iterator[bytes]:

@@ -101,17 +101,24 @@ class Named:
         """The paths of files of a provider."""
         return (path for path, _ in itertools.groupby(row[0] for row in self._lists[id(provider)]))
 
-    def loose(self, provider: Provider) -> Iterator[str]:
-        """The paths of files that were sent with a record, and that none names by now."""
-        blobs = cast(Blobs, provider)
+    def missing(self, provider: Provider, there: Iterable[str]) -> Iterator[str]:
+        """The paths that a record names, but for those of the files that are there."""
+        return _but_for(self.of(provider), there)
+
+    def loose(self, provider: Provider, below: Callable[[str], Iterable[str]]) -> Iterator[str]:
+        """The paths of files that were sent with a record, and that none names by now. `below` tells those in a folder."""
         for form in self.forms:
-            shares = {share.place(f"uploads/{form.name}"): share for share in form.shares.values() if share.blobs is blobs}
-            for place in shares:
-                there = (one.path for one in blobs.scan(place) if isinstance(one, Blob))
-                both = heapq.merge(((path, 0) for path in self.of(provider)), ((path, 1) for path in there))
-                for path, found in itertools.groupby(both, operator.itemgetter(0)):
-                    if [kind for _, kind in found] == [1]:
-                        yield path
+            shares = [share for share in form.shares.values() if share.blobs is provider]
+            for place in dict.fromkeys(share.place(f"uploads/{form.name}") for share in shares):
+                yield from _but_for(below(place), self.of(provider))
+
+
+def _but_for(paths: Iterable[str], others: Iterable[str]) -> Iterator[str]:
+    """The paths that are not among the others; each is there once, and in order."""
+    both = heapq.merge(((path, 0) for path in paths), ((path, 1) for path in others))
+    for path, found in itertools.groupby(both, operator.itemgetter(0)):
+        if [kind for _, kind in found] == [0]:
+            yield path
 
 
 class Restore:
@@ -132,6 +139,7 @@ class Restore:
         plugin("data_mark").refuse_newer(path.name, self.form, self.version)
         folder.mkdir(mode=0o700, exist_ok=True)
         self.folder, self._registry, self._moment = Path(os.path.realpath(folder)), registry, 0.0
+        self._listed: dict[str, archives.Sorted] = {}
 
     def close(self) -> None:
         self._archive.close()
@@ -205,8 +213,15 @@ class Restore:
             raise ConfigError("app.toml is written in a way that --local cannot change", hint=hint)
         return changed
 
-    def providers(self, config: Config, step: Callable[[int], None]) -> None:
-        """Put back what each of them held. Raises Conflict, before anything is written, if one of them holds something."""
+    def providers(self, config: Config, step: Callable[[int], None], *, lists: Path | None = None) -> None:
+        """Put back what each of them held. Raises Conflict, before anything is written, if one of them holds something.
+
+        With a new folder for lists, files outside of databases are read to their ends and listed in it, and not written.
+        """
+        if lists:
+            lists.mkdir()
+            files = (name for name, facts in self.manifest["providers"].items() if facts["files"] and not facts["database"])
+            self._listed = {name: archives.Sorted(lists / name) for name in files}
         made = {name: self._made(name, config) for name in self.manifest["providers"]}
         try:
             whole = App(config, self.registry, strict=False)
@@ -252,7 +267,10 @@ class Restore:
         for table, told in facts["tables"].items():
             self._insert(cast(Records, provider), table, told["entry"], step)
         for inner, modified_at, chunks in self._files(facts["files"]) if facts["files"] else ():
-            self._put(cast(Blobs, provider), inner, modified_at, chunks)
+            if name in self._listed:
+                self._listed[name].add(inner, *archives.digested(chunks))
+            else:
+                self._put(cast(Blobs, provider), inner, modified_at, chunks)
             step(1)
 
     def _put(self, blobs: Blobs, path: str, modified_at: float, chunks: Iterable[bytes]) -> None:
@@ -294,9 +312,17 @@ class Restore:
                         f"{name}: {table}", told, _table(cast(Records, provider), table, counts=bool(facts["database"]))
                     )
                 if facts["files"]:
-                    self._same(f"{name}: files", facts["files"], archives.files_of(cast(Blobs, provider)))
+                    listed = self._listed.get(name)
+                    found = archives.files_of(cast(Blobs, provider)) if listed is None else archives.tallied(listed)
+                    self._same(f"{name}: files", facts["files"], found)
                 if isinstance(provider, SqlProvider) and (fault := plugin("sql_database").integrity(provider)):
                     raise BadRequest(f"{name}: the database is damaged: {fault}")
+
+    def paths(self, name: str, blobs: Blobs, folder: str = "") -> Iterable[str]:
+        """Those of the files of a provider in a folder, in order."""
+        if name in self._listed:
+            return (path for path, *_ in self._listed[name] if path.startswith(folder and f"{folder}/"))
+        return (one.path for one in blobs.scan(folder) if isinstance(one, Blob))
 
     @staticmethod
     def _same(what: str, told: Value, found: Value) -> None:
@@ -351,7 +377,8 @@ def restore_into(path: Path, folder: Path, *, local: bool, step: Callable[[int],
 
 def verify(path: Path, registry: Registry | None = None) -> Value:
     """Restore an archive for a while, compare it with its manifest, and open it. StorageFull before that takes the last of
-    the disk.
+    the disk. Files outside of databases are compared as they are read, and not written: whoever else uses the disk would
+    wait for the names and bytes of thousands of them.
 
     Returns the manifest, and in it as "loose" the first files that were sent with a record and that no record names.
     """
@@ -359,27 +386,29 @@ def verify(path: Path, registry: Registry | None = None) -> Value:
     scratched = archives.scratch_in(path.parent)
     with for_a_while(), scratched as scratch, closing(Restore(path, scratch / "site", registry)) as restore:
         config = restore.site(alone=True)
-        restore.providers(config, step)
+        restore.providers(config, step, lists=scratch / "lists")
         restore.compare(config)
         app = App(config, restore.registry)
         plugin("data_mark").write(config.site.data, restore.form, restore.version)
         plugin("data_mark").bring_up(app, keep=False)
         with closing(app):
             app.open()
-            return restore.manifest | {"loose": _loose(app, scratch / "named", restore.manifest)}
+            return restore.manifest | {"loose": _loose(app, scratch / "named", restore)}
 
 
-def _loose(app: App, folder: Path, manifest: Value) -> list[str]:
+def _loose(app: App, folder: Path, restore: Restore) -> list[str]:
     """The first files that no record names. Raises BadRequest if a record names one that should be there and is not."""
     named, found = Named(app, folder), list[str]()
     for form in named.forms:
         for record in form.store.walk(Query(form.table)):
             named.add(form.store, form.table, record)
-    for name in (name for name, facts in manifest["providers"].items() if facts["files"]):
-        missing = [path for path in named.of(app.providers[name]) if not cast(Blobs, app.providers[name]).stat(path)]
-        if len(missing) > manifest.get("missing", {}).get(name, 0):
+    for name in (name for name, facts in restore.manifest["providers"].items() if facts["files"]):
+        provider = app.providers[name]
+        paths = partial(restore.paths, name, cast(Blobs, provider))
+        missing = list(named.missing(provider, paths()))
+        if len(missing) > restore.manifest.get("missing", {}).get(name, 0):
             raise BadRequest(f"the backup is not whole: a record names {missing[0]}, which is not among its files")
-        found += (f"{name}: {path}" for path in itertools.islice(named.loose(app.providers[name]), _MOST_NAMED))
+        found += (f"{name}: {path}" for path in itertools.islice(named.loose(provider, paths), _MOST_NAMED))
     return found[:_MOST_NAMED]
 
 

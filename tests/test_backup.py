@@ -177,6 +177,28 @@ def test_an_archive_that_does_not_hold_what_it_says_is_not_whole(
     assert not list((tmp_path / "kept").iterdir())
 
 
+def test_files_that_are_not_what_the_manifest_says_are_found(sql_site: Site, tmp_path: Path) -> None:
+    """The archive is sealed, and so is no damaged one: it was made so."""
+    sql_site.put("files/docs/a.txt", body=b"first")
+    sql_site.put("files/docs/b.txt", body=b"second")
+    path = backup.make(sql_site.app, tmp_path / "kept", with_keys=False)
+    right = path.read_bytes()
+    for ending, what, other in ((".tar", b"second", b"Second"), (".jsonl", b"b.txt", b"c.txt")):
+        path.write_bytes(right)
+        with zipfile.ZipFile(path) as archive:
+            entries = {name: archive.read(name) for name in archive.namelist()}
+        changed = [name for name, data in entries.items() if name.endswith(ending) and what in data]
+        assert len(changed) == 1
+        entries[changed[0]] = entries[changed[0]].replace(what, other)
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, data in entries.items():
+                archive.writestr(name, data)
+            archive.comment = b"0" * archives.SEAL_BYTES
+        archives.seal(path)
+        with pytest.raises(BadRequest, match=r"the backup is not whole: .*files"):
+            backup.verify(path)
+
+
 def test_what_a_killed_backup_leaves_looks_like_none_and_goes_with_the_next(sql_site: Site, tmp_path: Path) -> None:
     for number in range(40):
         (sql_site.folder / "share" / f"{number}.bin").write_bytes(os.urandom(1_000_000))
@@ -921,6 +943,7 @@ def test_a_backup_goes_to_the_medium_in_small_steps_and_what_it_tries_out_not_at
         patched.setattr(os, "fsync", noted)
         patched.setattr(app.plugin("disk"), "write_out", stepped)
         patched.setattr(app.ProcessLock, "held", counted)
+        patched.setattr(app.plugin("file").FileProvider, "write", lambda *args: pytest.fail("a file is written again"))
         made = backup.make(sql_site.app, kept, with_keys=False)
     [size_bytes] = synced.pop(f"{made}.partial")
     assert size_bytes - sum(size for _, size in steps) < archives.STEP_BYTES
