@@ -753,6 +753,8 @@ def test_a_restore_that_is_ended_leaves_nothing_that_looks_whole(
 def test_a_medium_without_room_leaves_nothing_that_looks_whole(command: str, sql_site: Site, tmp_path: Path) -> None:
     """As by a full disk: no file may have more than a million bytes."""
     (sql_site.folder / "share" / "large.bin").write_bytes(os.urandom(2_000_000))
+    records: Any = sql_site.app.state
+    records.commit([Insert("much", f"{n:06}", {"text": "x" * 2_000}) for n in range(1000)])
     path = backup.make(sql_site.app, tmp_path / "kept", with_keys=False)
     words = {
         "backup": [str(tmp_path / "other")],
