@@ -1167,9 +1167,10 @@ class FieldConfig(Settings):
 
     name: str
     type: str = setting("type", "string", "string, number, integer, boolean or array")
-    format: str = setting("text", "", "of a string: date, date-time, email, uri, multiline or file")
+    format: str = setting("text", "", "of a string: date, date-time, time, email, uri, tel, multiline or file")
     title: str = setting("text", "", "label for people")
     description: str = setting("text", "", "help under the field")
+    placeholder: str = setting("text", "", "an example, shown in the control while nothing is typed")
     required: bool = setting("boolean", False, "whether it must be given")
     default: Json = setting("any", None, "value when nothing is given, and the one first shown")
     enum: tuple[Json, ...] = setting("values", [], "the allowed values")
@@ -5882,6 +5883,8 @@ _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`\x00-\x1f\x7f-\x9f]+"
 _ANY_CASE = re.compile("[a-z]").sub  # of a pattern, for readers that know no flags: JSON Schema
 _SCRIPT = "^((feed|jar|view-source):)*(data|javascript|jscript|livescript|mocha|vbs|vbscript):"  # programs, not places
 _NO_SCRIPT = {"pattern": _ANY_CASE(lambda c: f"[{c[0].upper()}{c[0]}]", _SCRIPT)}
+_TIME = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?")
+_TEL = re.compile(r"[0-9+(][0-9 +()/.-]{1,30}[0-9)]")
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,6})?")
 _MOST_FAULTS = 100  # of the records of a batch, after which the others are not looked at
 _MOST_DIGITS = 400  # of a number, before or behind the point; more would make arithmetic a way to keep the server busy
@@ -5911,15 +5914,19 @@ def is_date(text: str) -> bool:
 FORMATS: Mapping[str, Callable[[str], Any]] = {
     "date": is_date,
     "date-time": lambda text: plugin("instants").instant_key(text),
+    "time": _TIME.fullmatch,
     "email": _EMAIL.fullmatch,
     "uri": lambda text: _URI.fullmatch(text) and not re.match(_NO_SCRIPT["pattern"], text),
+    "tel": _TEL.fullmatch,
     "multiline": lambda text: True,
 }
 FORMAT_HELP = {
     "date": "must be a date such as 2026-11-23",
     "date-time": "must be a date and time with an offset, such as 2026-11-23T08:30:00Z",
+    "time": "must be a time of day such as 08:30",
     "email": "must be an e-mail address such as ann@example.org",
     "uri": "must be an address such as https://example.org/, and no script",
+    "tel": "must be a telephone number such as +45 33 12 34 56",
 }
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "string": (str,), "number": (int, float, Decimal), "integer": (int,), "boolean": (bool,), "array": (list, tuple)
@@ -6020,14 +6027,20 @@ def with_plus(text: str) -> str:
 
 
 MOST_RECORD_BYTES = 1_000_000  # of a record's fields as JSON, their files aside
-_LONGEST: Mapping[str, int] = {"multiline": 100_000, "uri": 2000, "email": 254, "date-time": 64}  # characters, by format
+_LONGEST: Mapping[str, int] = {
+    "multiline": 100_000,
+    "uri": 2000,
+    "email": 254,
+    "date-time": 64,
+    "tel": 32,
+}  # characters, by format
 
 
 def longest_text(config: FieldConfig) -> int | None:
     """The most characters that a text may have, declared or by default; None if something else limits it."""
     if config.max_length is not None:
         return cast(int, config.max_length)
-    if config.type != "string" or config.enum or config.one_of or config.format in ("date", "file"):
+    if config.type != "string" or config.enum or config.one_of or config.format in ("date", "time", "file"):
         return None
     return max(_LONGEST.get(config.format, 10_000), config.min_length or 0)
 
@@ -6064,10 +6077,19 @@ class Field:
             ("minLength", config.min_length), ("maxLength", longest_text(config)), ("minItems", config.min_items),
             ("maxItems", config.max_items), ("pattern", config.pattern and f"^(?:{config.pattern})$"),
             ("uniqueItems", True if config.type == "array" else None), ("default", config.default),
-            ("not", _NO_SCRIPT if config.format == "uri" else None),
+            ("not", _NO_SCRIPT if config.format == "uri" else None), ("x-placeholder", config.placeholder),
         )  # fmt: skip
         given = {name: value for name, value in named if value is not None and value not in ("", [], {})}
         return {"type": config.type} | given | (_FILE_SCHEMA if self.is_file else {})
+
+    def published(self) -> Value:
+        """The same as others read it: JSON Schema's own "time" wants an offset, and it has no "tel"."""
+        own = {"time": _TIME, "tel": _TEL}.get(self.config.format)
+        if not own:
+            return self.schema
+        others = {name: one for name, one in self.schema.items() if name != "format"}
+        rule: Value = {"pattern": f"^(?:{own.pattern})$"}
+        return others | {"x-format": self.config.format} | ({"allOf": [rule]} if "pattern" in others else rule)
 
     def _choices(self) -> tuple[tuple[Json, str], ...]:
         """(value, title) of every allowed value; () when any is allowed."""
@@ -6660,7 +6682,7 @@ class Form(Resource):
             "$schema": "http://json-schema.org/draft-07/schema#",
             "title": self.title,
             "type": "object",
-            "properties": {name: one.schema for name, one in self.fields.items()},
+            "properties": {name: one.published() for name, one in self.fields.items()},
             "required": [name for name, one in self.fields.items() if one.config.required],
             "additionalProperties": False,
         }

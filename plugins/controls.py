@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import app
-from app import BadRequest, Field, Form, Json, Upload, Value, dump_json, is_date
+from app import FORMATS, BadRequest, Field, Form, Json, Upload, Value, dump_json, is_date
 
 media_types = app.plugin("media_types")
 
@@ -20,8 +20,17 @@ media_types = app.plugin("media_types")
 # uses: ERRORS VALUES RESOURCES plugin:media_types
 # defines: Input control inputs prefilled mark marks edits edited with_inputs
 
-_WIDGETS = {"date": "date", "date-time": "datetime-local", "email": "email", "uri": "url", "file": "file"}
+_WIDGETS = {
+    "date": "date",
+    "date-time": "datetime-local",
+    "time": "time",
+    "email": "email",
+    "uri": "url",
+    "tel": "tel",
+    "file": "file",
+}
 _NUMERIC = ("number", "integer")
+_TYPED = ("text", "email", "url", "tel", "number", "textarea")  # widgets that can show an example
 _blank: WeakKeyDictionary[Form, tuple[Input, ...]] = WeakKeyDictionary()  # controls of forms that nobody filled in
 
 
@@ -34,7 +43,7 @@ class Input(NamedTuple):
     name: str
     title: str
     help: str
-    widget: str  # text email url number date datetime-local textarea checkbox select radio checkboxes grants file
+    widget: str  # text email url tel number date time datetime-local textarea checkbox select radio checkboxes grants file
     required: bool = False
     texts: tuple[str, ...] = ()
     choices: tuple[tuple[str, str], ...] = ()
@@ -79,6 +88,8 @@ def _attrs(field: Field, widget: str) -> dict[str, str]:
         attrs["minlength"] = str(config.min_length)
     if accept := media_types.file_input_accept(config.accept):
         attrs["accept"] = accept
+    if config.placeholder and widget in _TYPED:
+        attrs["placeholder"] = config.placeholder
     if widget == "number":
         attrs["inputmode"] = "numeric" if config.type == "integer" else "decimal"
     return attrs
@@ -120,7 +131,8 @@ def _shown(field: Field, value: Json, locale: Any) -> tuple[str, list[str], Mapp
 
 def _holding(widget: str, text: str) -> str:
     """The widget, or a plainer one if browsers would not show the text in it as it is."""
-    fits = {"datetime-local": False, "date": is_date(text), "email": text.isascii(), "url": text.isascii()}
+    fits = {"datetime-local": False, "date": is_date(text), "time": FORMATS["time"](text)}
+    fits |= {"email": text.isascii(), "url": text.isascii()}
     if re.search(r"[\r\n]", text):
         return "textarea"
     return widget if fits.get(widget, True) else "text"
@@ -198,6 +210,8 @@ def mark(field: Field, texts: Iterable[str]) -> str:
     sent = {re.sub(r"\r\n?", "\n", text).strip() for text in texts}
     if field.config.format == "date-time":
         sent = {_without_empty_seconds(text) for text in sent}
+    if field.config.format == "time":
+        sent = {re.sub(r"(?<=..:..):00$", "", text) for text in sent}
     return hashlib.sha256("\0".join(sorted(sent - {""})).encode()).hexdigest()[:12]
 
 

@@ -29,6 +29,7 @@ from app import (
 # defines: of_field of_name of_columns slow_patterns
 
 _NUMERIC = ("number", "integer")
+_PICKED = ("date", "date-time", "time", "file")  # formats whose controls a browser fills itself
 _LOW_AND_HIGH = (
     ("minimum", "maximum"), ("exclusiveMinimum", "exclusiveMaximum"), ("minLength", "maxLength"), ("minItems", "maxItems")
 )  # fmt: skip
@@ -52,6 +53,8 @@ def of_field(field: Field) -> Iterator[tuple[str, str]]:
         meant = plugin("toml_advice").other_type(config.format)
         hint = f": write {meant}" if meant else nearest(config.format, known) or f": write one of {', '.join(known)}"
         yield "format", f"{config.format!r} is no format{hint}"
+    if config.placeholder and (field.choices or config.type in ("boolean", "array") or config.format in _PICKED):
+        yield "placeholder", "goes with fields that are typed, and this one is chosen: say it in its description"
     yield from _of_choices(field)
     yield from _of_file_settings(field)
 

@@ -203,6 +203,8 @@ class Locale:
             return self.read_number(text, whole=config.type == "integer")
         if config.format in ("date", "date-time"):
             return self.read_date(text) if config.format == "date" else self.read_date_time(text)
+        if config.format == "time" and (clock := re.fullmatch(r"([0-9]{1,2})[:.]([0-9]{2})(?:[:.]([0-9]{2}))?", text)):
+            return ":".join([clock[1].zfill(2), *filter(None, clock.groups()[1:])])
         lines = re.sub(r"\r\n?", "\n", typed)
         return lines if config.format == "multiline" else lines.strip()
 

@@ -136,7 +136,7 @@ def choices_of(schema: Value) -> Value | None:
 
 
 _OPERATORS = tuple(one for one in OPERATORS if one != "eq")
-_ABOUT = ("title", "description", "default")
+_ABOUT = ("title", "description", "default", "x-placeholder")
 
 
 def _sent(schema: Value, choices: Value | None, *, needed: bool) -> Value:

@@ -98,7 +98,8 @@ _ICONS = {ending: kind for kind, endings in {  # of files in a listing, by the e
 }.items() for ending in endings.split()}  # fmt: skip
 _LIST_PARAM = re.compile(r"_(sort|size|next|q|count|facets)|[a-z]\w*")
 _DATE_SHAPES = {
-    "date": r"[0-9]{4}-[0-9]{2}-[0-9]{2}", "datetime-local": r"[0-9-]{10}T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,3})?)?"
+    "date": r"[0-9]{4}-[0-9]{2}-[0-9]{2}", "datetime-local": r"[0-9-]{10}T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,3})?)?",
+    "time": r"[0-9]{2}:[0-9]{2}(:[0-9]{2})?",
 }  # fmt: skip
 _RECORD_META = {"created_at": "date-time", "created_by": "", "updated_at": "date-time", "updated_by": "", "version": ""}
 

@@ -35,6 +35,7 @@ from app import (
 # defines: TABLE texts_of faults
 
 TABLE = "i18n"
+_TEXTS = ("title", "description", "placeholder")  # of fields
 _LONGEST = 2000
 
 
@@ -109,7 +110,7 @@ def _places(config: Config) -> Iterator[str]:
 
 
 def _places_of_field(one: FieldConfig, place: str) -> Iterator[str]:
-    yield from (f"{place}.title", f"{place}.description")
+    yield from (f"{place}.{name}" for name in _TEXTS)
     for key, values in _choices(one):
         yield from (f"{place}.{key}.{value}" for value in values)
 
@@ -240,7 +241,7 @@ def _inside(texts: Mapping[str, str], place: str) -> dict[str, str]:
 def _field(one: FieldConfig, texts: Mapping[str, str]) -> FieldConfig:
     if not texts:
         return one
-    values: Value = {name: texts[name] for name in ("title", "description") if name in texts}
+    values: Value = {name: texts[name] for name in _TEXTS if name in texts}
     source = one.items if one.type == "array" else {"enum": one.enum, "oneOf": one.one_of}
     before = "items." if one.type == "array" else ""
     choices = [{"const": value} for value in source.get("enum", ())] or [dict(choice) for choice in source.get("oneOf", ())]

@@ -9,6 +9,8 @@ if field.widget == "email":
     attrs.setdefault("autocomplete", "email")
 elif field.widget == "url":
     attrs.setdefault("autocomplete", "url")
+elif field.widget == "tel":
+    attrs.setdefault("autocomplete", "tel")
 elif field.widget == "textarea":
     attrs.setdefault("rows", "5")
 end
@@ -123,7 +125,7 @@ end
   >
 %   else:
   <input type="{{type_}}" id="{{field.id}}" name="{{field.name}}" value="{{field.value}}"
-%     if field.widget in ("text", "email", "url", "number"):
+%     if field.widget in ("text", "email", "url", "tel", "number"):
     dir="{{'auto' if field.widget == 'text' else 'ltr'}}"
 %     end
 %     for name, value in attrs.items():
