@@ -3956,7 +3956,7 @@ _COMMON_HEADERS = {
     pair[0].lower(): pair for pair in (
         ("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "same-origin"), ("X-Frame-Options", "DENY"),
         ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"), ("Cache-Control", "no-store"),
-        ("Vary", "Accept, Accept-Language, Authorization, Cookie"),
+        ("Vary", "Accept, Accept-Language, Cookie"),  # what Authorization lets see is stored by nobody, or asked for anew
     )
 }  # fmt: skip
 
