@@ -159,6 +159,7 @@ prepare_tools() {
   once openapi install_tool .build/openapi.txt || skipped "what tries out the OpenAPI description"
   once json-server install_npm .build/json-server/*.json || skipped json-server
   once axe install_npm .build/axe/*.json || skipped axe-core
+  once html-validate install_npm .build/html-validate/*.json || skipped html-validate
   once oidc-provider install_npm .build/oidc-provider/*.json || skipped oidc-provider
 }
 

@@ -5,9 +5,12 @@ The pages are found by following the links of the site, so that a new one is loo
 
 from __future__ import annotations
 
+import html
 import json
 import re
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -57,6 +60,8 @@ EXTRA = (
     "/forms/every?size=XXL", "/views/squares?least=x", "/views/squares?least=1000", "/forms/antrag", "/login", "/me",
     "/login/mail?sent=1", "/login/x",
 )  # fmt: skip
+NO_PAGE = r"\.(csv|json|ndjson|txt|xlsx|svg|ics)(\?|$)|^/metrics|^/files/.*[^/]$"
+HTML_RULES = {"root": True, "extends": ["html-validate:standard"]}
 SIZES = ((1280, 900), (360, 740))
 RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
 AXE = """
@@ -131,9 +136,7 @@ def links(person: Person) -> list[str]:
     """Addresses of pages of this site that the page leads to."""
     found = person.driver.execute_script("return [...document.querySelectorAll('a[href]')].map((one) => one.href)")
     inside = [one.removeprefix(person.base_url).partition("#")[0] for one in found if one.startswith(person.base_url)]
-    return [
-        one for one in inside if not re.search(r"\.(csv|json|ndjson|txt|xlsx|svg|ics)(\?|$)|^/metrics|^/files/.*[^/]$", one)
-    ]
+    return [one for one in inside if not re.search(NO_PAGE, one)]
 
 
 def dress(person: Person, scheme: str, width: int, height: int) -> None:
@@ -181,6 +184,43 @@ def test_no_page_breaks_a_rule_of_accessibility(site: Server, person: Person, ax
     assert wrong == [], len(waiting)
     assert {"/?", "/forms/every?", "/forms/every/records/ID?_edit", "/admin/people?", "/apps/templates?"} <= seen
     assert person.complaints() == []
+
+
+def sources(site: Server, person: Person) -> dict[str, str]:
+    """The page of each kind by its address, as it is sent to whoever the person is."""
+    headers = {"Accept": "text/html", "Accept-Language": "en"}
+    headers["Cookie"] = "; ".join(f"{one['name']}={one['value']}" for one in person.driver.get_cookies())
+    waiting, seen, found = ["/", *EXTRA], {shape(one) for one in ("/", *EXTRA)}, {}
+    for address in waiting:  # which grows
+        found[address] = site.ask("GET", address, headers=headers).text
+        for link in re.findall(r'<a [^>]*href="(/[^"#]*)', found[address]):
+            one = html.unescape(link)
+            if shape(one) not in seen and not re.search(NO_PAGE, one):
+                seen.add(shape(one))
+                waiting.append(one)
+    return found
+
+
+def test_every_page_is_valid_html(site: Server, person: Person, tmp_path: Path) -> None:
+    program = backends.tool("html-validate", "node_modules/html-validate/bin/html-validate.mjs")
+    person.go("/")
+    pages = sources(site, person)
+    assert len(pages) > 30
+    names = {f"{number}.html": address for number, address in enumerate(pages)}
+    for name, address in names.items():
+        (tmp_path / name).write_text(pages[address], encoding="utf-8")
+    (tmp_path / ".htmlvalidate.json").write_text(json.dumps(HTML_RULES), encoding="utf-8")
+    command = [backends.program("node", "nodejs"), str(program), "--formatter", "json", *names]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    wrong = [
+        f"{names[Path(page['filePath']).name]} line {one['line']}: {one['ruleId']}: {one['message']}"
+        for page in json.loads(done.stdout)
+        for one in page["messages"]
+    ]
+    assert wrong == [], done.stderr
+    first = tmp_path / next(iter(names))
+    first.write_text(first.read_text(encoding="utf-8").replace("</main>", "<ul><p>x</ul></main>"), encoding="utf-8")
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=120, check=False).returncode == 1
 
 
 def test_the_rules_are_applied(person: Person, axe: str) -> None:
