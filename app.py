@@ -1172,7 +1172,10 @@ class FieldConfig(Settings):
     description: str = setting("text", "", "help under the field")
     placeholder: str = setting("text", "", "an example, shown in the control while nothing is typed")
     required: bool = setting("boolean", False, "whether it must be given")
-    default: Json = setting("any", None, "value when nothing is given, and the one first shown")
+    message: str = setting("text", "", "what is said instead of our own words when a value is refused or missing")
+    default: Json = setting(
+        "any", None, 'value when nothing is given, and the one first shown; or "$today", "$now" or "$me"'
+    )
     enum: tuple[Json, ...] = setting("values", [], "the allowed values")
     one_of: tuple[Value, ...] = setting("choices", [], "the allowed values as { const, title }", name="oneOf", each=CHOICE)
     items: Value = setting("table", {}, "of an array: { type, enum } or { type, oneOf }", table=ITEMS)
@@ -6054,6 +6057,9 @@ class Field:
         self.title = config.title or config.name.replace("_", " ").capitalize()
         self.is_file = config.format == "file"
         self.choices = self._choices()
+        word = config.default if config.type == "string" and not self.choices else None
+        self.fill = word if isinstance(word, str) and word.startswith("$") else ""  # a default that each create makes anew
+        self.default = None if self.fill else config.default
         one_of = config.items.get("oneOf", config.one_of)
         titles = {one["const"]: one["title"] for one in one_of if one.get("title")}
         self.column = Column(self.name, self.title, config.type, config.format, titles)
@@ -6076,7 +6082,8 @@ class Field:
             ("exclusiveMinimum", config.exclusive_minimum), ("exclusiveMaximum", config.exclusive_maximum),
             ("minLength", config.min_length), ("maxLength", longest_text(config)), ("minItems", config.min_items),
             ("maxItems", config.max_items), ("pattern", config.pattern and f"^(?:{config.pattern})$"),
-            ("uniqueItems", True if config.type == "array" else None), ("default", config.default),
+            ("uniqueItems", True if config.type == "array" else None), ("default", self.default),
+            ("x-default", self.fill), ("x-message", config.message),
             ("not", _NO_SCRIPT if config.format == "uri" else None), ("x-placeholder", config.placeholder),
         )  # fmt: skip
         given = {name: value for name, value in named if value is not None and value not in ("", [], {})}
@@ -6099,7 +6106,7 @@ class Field:
         return titled or tuple((value, str(value)) for value in source.get("enum", ()))
 
     def _default_faults(self) -> list[Fault]:
-        return [] if self.config.default is None or self.is_file else self.faults(self.config.default, "")
+        return [] if self.default is None or self.is_file else self._found(self.default, "")
 
     def _own_rules(self) -> Iterator[tuple[str, Callable[[Any, Any], Any], Any, str]]:
         """(keyword, what has to hold, its limit, the fault in words) of each rule that was declared."""
@@ -6137,9 +6144,15 @@ class Field:
         return text_of
 
     def faults(self, value: Json, pointer: str) -> list[Fault]:
-        """Everything that is wrong with a given value."""
-        if self.text_of(value):
-            return []
+        """Everything that is wrong with a given value, in the words of the declaration if it has some."""
+        return [] if self.text_of(value) else self.worded(self._found(value, pointer))
+
+    def worded(self, faults: list[Fault]) -> list[Fault]:
+        """The same with the field's own message, once for each place."""
+        said = self.config.message
+        return list({one.pointer: one._replace(detail=said) for one in reversed(faults)}.values())[::-1] if said else faults
+
+    def _found(self, value: Json, pointer: str) -> list[Fault]:
         if isinstance(value, Unread):
             return [Fault(pointer, "format" if self.config.format else "type", value.reason)]
         value = self.normal(value)
@@ -6608,7 +6621,8 @@ class Form(Resource):
         self.files: Any = plugin("form_files").FormFiles(self) if self.shares else None
         self.opens = frozenset([self.address] if config.opens == "records" else [])
         self._known: dict[tuple[str, ...], Callable[[Record], str]] = {}  # _text() of the columns of each list
-        self._asked = [(n, f'"{n}":', f.config.default, f.config.required, f.text_of) for n, f in self.fields.items()]
+        self._asked = [(n, f'"{n}":', f.default, f.config.required, f.text_of) for n, f in self.fields.items()]
+        self.fills = any(one.fill for one in self.fields.values())
         self._nulls = _members(dict.fromkeys(self.fields))
         self._empty = dict.fromkeys((*self.fields, *RESERVED_FIELDS[2:]))
         self._called = config.called or f"{{{next(iter(self.fields))}}}"
@@ -6710,6 +6724,7 @@ class Form(Resource):
         no_params(request, ("_sent", *self.fields))
         sent = request.params.get("_sent", "")
         page = self._page(scope) | {"sent": sent if re.fullmatch(r"[0-9a-f]{32}", sent) else "", "params": request.params}
+        page["made"] = plugin("field_defaults").values(self, scope) if self.fills else {}
         return plan_of(Response(data=self.schema(), template="form.tpl", page=page))
 
     # -- lists
@@ -6809,6 +6824,8 @@ class Form(Resource):
             raise BadRequest("a batch has 1 to 1,000 records")
         if not batch and not isinstance(request.data, dict):
             raise BadRequest("the body must be a JSON object, or a list of objects")
+        if self.fills:
+            items = plugin("field_defaults").filled(self, items, request.typed, scope)
         drafts = self._valid([(f"/{i}" if batch else "", item) for i, item in enumerate(items)], request.typed)
         stamp = {"created_at": rfc3339(scope.now), "created_by": scope.caller.subject}
         stamp |= {"updated_at": stamp["created_at"], "updated_by": scope.caller.subject}
@@ -6966,7 +6983,7 @@ class Form(Resource):
     def _given(self, one: Field, data: Value, typed: bool) -> Json:
         """What was given for a field of a new record; None when nothing was."""
         if typed:
-            return data.get(one.name, one.config.default)
+            return data.get(one.name, one.default)
         given = data.get(one.name)
         given = given if isinstance(given, list) else []
         if one.is_file:
@@ -6976,8 +6993,8 @@ class Form(Resource):
 
     def _field_faults(self, one: Field, given: Json, pointer: str) -> list[Fault]:
         if given is None:
-            return [Fault(pointer, "required", "is missing")] if one.config.required else []
-        return cast(list[Fault], self.files.faults(one, given, pointer)) if one.is_file else one.faults(given, pointer)
+            return one.worded([Fault(pointer, "required", "is missing")]) if one.config.required else []
+        return one.worded(self.files.faults(one, given, pointer)) if one.is_file else one.faults(given, pointer)
 
 
 def _members(value: Value) -> dict[str, str]:

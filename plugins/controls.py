@@ -175,7 +175,7 @@ def _without_empty_seconds(text: str) -> str:
 def inputs(form: Form, value: Value | None = None) -> tuple[Input, ...]:
     """The controls of a form with the values of a record; None: with what is declared as default."""
     if value is None and form not in _blank:
-        _blank[form] = tuple(_input(form, one, one.config.default) for one in form.fields.values())
+        _blank[form] = tuple(_input(form, one, one.default) for one in form.fields.values())
     return _blank[form] if value is None else tuple(_input(form, one, value.get(one.name)) for one in form.fields.values())
 
 
@@ -188,9 +188,10 @@ def _input(form: Form, field: Field, value: Json) -> Input:
     return found._replace(attrs={**found.attrs, "data-most": str(most), **said})
 
 
-def prefilled(form: Form, params: Mapping[str, str]) -> tuple[tuple[Input, ...], str]:
-    """The controls of a new record as the parameters of a link fill them in, and what could not be, in words."""
-    filled, unfit, t = {}, [], form.locale.t
+def prefilled(form: Form, params: Mapping[str, str], made: Value) -> tuple[tuple[Input, ...], str]:
+    """The controls of a new record with the values that are made for it, as the parameters of a link fill them in, and what
+    could not be, in words."""
+    filled, unfit, t = {name: _input(form, form.fields[name], value) for name, value in made.items()}, [], form.locale.t
     for name in filter(form.fields.__contains__, params):
         field = form.fields[name]
         try:
@@ -260,7 +261,9 @@ def with_inputs(page: Mapping[str, Any], locale: Any) -> dict[str, Any]:
     if "form" not in page:
         return {**page, "inputs": tuple(control(one, locale, one.config.default) for one in page.get("fields", ()))}
     form: Form = page["form"]
-    found, unfit = prefilled(form, page["params"]) if "params" in page else (inputs(form, page.get("values")), "")
+    found, unfit = (
+        prefilled(form, page["params"], page.get("made", {})) if "params" in page else (inputs(form, page.get("values")), "")
+    )
     offers = page.get("offers", {})
     found = tuple(_offering(one, offers[one.name]) if one.name in offers else one for one in found)
     return {**page, "inputs": found, "unfit": unfit, "shown": marks(form, found) if "values" in page else ""}

@@ -53,10 +53,24 @@ def of_field(field: Field) -> Iterator[tuple[str, str]]:
         meant = plugin("toml_advice").other_type(config.format)
         hint = f": write {meant}" if meant else nearest(config.format, known) or f": write one of {', '.join(known)}"
         yield "format", f"{config.format!r} is no format{hint}"
+    if field.fill:
+        yield from _of_fill(field)
     if config.placeholder and (field.choices or config.type in ("boolean", "array") or config.format in _PICKED):
         yield "placeholder", "goes with fields that are typed, and this one is chosen: say it in its description"
     yield from _of_choices(field)
     yield from _of_file_settings(field)
+
+
+def _of_fill(field: Field) -> Iterator[tuple[str, str]]:
+    """What is wrong with a default that is to be made anew for each record."""
+    fits = {"$today": "date", "$now": "date-time", "$me": ""}
+    if field.fill not in fits:
+        yield "default", f"{field.fill!r} is none of the values that are made for a new record: {', '.join(fits)}"
+    elif field.config.format != fits[field.fill]:
+        needed = f'format = "{fits[field.fill]}"' if fits[field.fill] else "a text without format"
+        yield "default", f'"{field.fill}" goes with {needed}'
+    elif field.place.startswith("views."):
+        yield "default", f'"{field.fill}" is made for new records, and a parameter makes none'
 
 
 def _of_choices(field: Field) -> Iterator[tuple[str, str]]:

@@ -136,7 +136,7 @@ def choices_of(schema: Value) -> Value | None:
 
 
 _OPERATORS = tuple(one for one in OPERATORS if one != "eq")
-_ABOUT = ("title", "description", "default", "x-placeholder")
+_ABOUT = ("title", "description", "default", "x-default", "x-message", "x-placeholder")
 
 
 def _sent(schema: Value, choices: Value | None, *, needed: bool) -> Value:
@@ -169,14 +169,17 @@ def input_of(schema: Value, choices: Mapping[str, Value]) -> Value:
     """The body that makes or replaces a record. `choices` has the schemas of what may be chosen, by field."""
     fields, required = schema["properties"], schema["required"]
     properties = {name: _sent(one, choices.get(name), needed=name in required) for name, one in fields.items()}
-    needed = [name for name in required if "default" not in fields[name]]
+    needed = [name for name in required if not {"default", "x-default"} & fields[name].keys()]
     return _object(properties, needed, additionalProperties=False)
 
 
 def patch_of(schema: Value, choices: Mapping[str, Value]) -> Value:
     """A merge patch (RFC 7396): what is left out stays, and null takes a value away."""
     properties = input_of(schema, choices)["properties"]
-    undefaulted = {name: {key: fact for key, fact in one.items() if key != "default"} for name, one in properties.items()}
+    undefaulted = {
+        name: {key: fact for key, fact in one.items() if key not in ("default", "x-default")}
+        for name, one in properties.items()
+    }
     return _object(undefaulted, (), additionalProperties=False)
 
 

@@ -35,7 +35,7 @@ from app import (
 # defines: TABLE texts_of faults
 
 TABLE = "i18n"
-_TEXTS = ("title", "description", "placeholder")  # of fields
+_TEXTS = ("title", "description", "placeholder", "message")  # of fields
 _LONGEST = 2000
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,16 @@ import app
 from tests.sites import PROVIDERS, Site, Time
 
 FIELDS = """
+[forms.call.fields]
+day = { format = "date", default = "$today" }
+at = { format = "date-time", default = "$now", required = true }
+who = { default = "$me", required = true, maxLength = 8 }
+nights = { type = "integer", default = 1 }
+badge = { pattern = "[A-Z]{2}-[0-9]{3}", minLength = 6, required = true, message = "is on your badge, such as AB-123" }
+doc = { format = "file", files = "files/papers", accept = [".pdf"], max_file = "1MB", message = "must be the signed paper" }
+[files.papers]
 [i18n.de]
+"forms.call.fields.badge.message" = "steht auf dem Ausweis"
 "forms.visit.fields.phone.placeholder" = "Etwa +49 30 123"
 [forms.visit.fields]
 name = { placeholder = "First <and> last" }
@@ -153,3 +163,137 @@ def test_a_placeholder_stands_in_the_control_in_the_readers_language_and_in_the_
 def test_a_placeholder_of_a_field_that_is_chosen_is_refused(other: dict[str, Any]) -> None:
     words = "goes with fields that are typed, and this one is chosen: say it in its description"
     assert ("forms.f.fields.x.placeholder", words) in faults_of({"placeholder": "x", **other})
+
+
+# ---- defaults that are made for each record
+
+
+def at_noon(folder: Path, provider: str = "sql") -> Site:
+    """A site where it is tomorrow already: 2027-01-15T12:00Z is the 16th there."""
+    clock = Time()
+    clock.now += 4 * 3600
+    return Site(folder, '[site]\ntimezone = "Pacific/Kiritimati"\n' + PROVIDERS[provider] + FIELDS, clock=clock)
+
+
+MADE = {"day": "2027-01-16", "at": "2027-01-15T12:00:00.000Z", "who": "root"}
+BADGE = {"badge": "AB-123"}
+
+
+def made_of(record: dict[str, Any]) -> dict[str, Any]:
+    return {name: record[name] for name in MADE}
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_default_that_is_made_is_there_at_every_door_and_gives_way_to_what_is_sent(provider: str, tmp_path: Path) -> None:
+    site = at_noon(tmp_path, provider)
+    made = site.create("forms/call", BADGE)
+    assert made_of(made.data) == MADE
+    assert made.data["nights"] == 1
+    assert made_of(site.items("forms/call/records")[0]) == MADE, "it is stored, and not only answered"
+    batch = site.create("forms/call", [BADGE, {**BADGE, "who": "bo", "day": None}]).data["items"]
+    assert [made_of(one) for one in batch] == [MADE, {**MADE, "who": "bo", "day": None}]
+    assert made_of(site.put("forms/call/records/x", BADGE, if_none_match="*").data) == MADE
+    page = {name: [text] for name, text in BADGE.items()}
+    assert made_of(site.create("forms/call", page, typed=False).data) == MADE
+    emptied = site.create("forms/call", {**page, "day": [""], "who": ["ann"]}, typed=False).data
+    assert made_of(emptied) == {**MADE, "day": None, "who": "ann"}
+    by_ann = site.create("forms/call", BADGE, by=site.token("ann", "forms/**:*"))
+    assert by_ann.data["who"] == "ann"
+    with pytest.raises(app.Invalid) as caught:  # made, and checked like anything else
+        site.create("forms/call", BADGE, by=site.token("somebody-else", "forms/**:*"))
+    assert [(fault.pointer, fault.code) for fault in caught.value.faults] == [("/who", "maxLength")]
+    with pytest.raises(app.Invalid) as caught:
+        site.create("forms/call", ["x"])
+    assert [(fault.pointer, fault.code) for fault in caught.value.faults] == [("/0", "type")]
+    site.put("forms/call/records/x", {**BADGE, "at": MADE["at"], "who": "ann"})
+    assert site.read("forms/call/records/x").data["day"] is None, "it is for new records alone"
+    site.close()
+
+
+def test_a_default_that_is_made_is_nothing_for_the_public_and_goes_by_the_clocks_of_the_reader(tmp_path: Path) -> None:
+    site, defaults = at_noon(tmp_path), app.plugin("field_defaults")
+    scope = app.Scope(app.Caller(), site.app.clock(), lambda _: [], lambda *_: app.Response())
+    form = copy(site.app.resources["forms/call"])
+    assert defaults.values(form, scope) == {name: MADE[name] for name in ("day", "at")}
+    form.locale = app.plugin("locale").Locale("en", "Europe/Berlin")
+    assert defaults.values(form, scope)["day"] == "2027-01-15"
+    schema = form.schema()["properties"]
+    assert {name: one["x-default"] for name, one in schema.items() if "x-default" in one} == {
+        "day": "$today", "at": "$now", "who": "$me"
+    }  # fmt: skip
+    assert [name for name, one in schema.items() if "default" in one] == ["nights"]
+    site.close()
+
+
+def test_a_page_shows_what_is_made_before_it_is_sent_to_each_reader_his_own(pages: Pages) -> None:
+    for subject in ("ann", "bo"):
+        html = pages.get("/forms/call?nights=3", pages.token("**:*", subject=subject), **PAGE).text
+        assert f'value="{subject}"' in control(html, "who")
+        assert re.search(r'value="20[0-9]{2}-[0-9]{2}-[0-9]{2}"', control(html, "day"))
+        assert re.search(r'type="datetime-local".* value="20[0-9-]{8}T', control(html, "at"))
+        assert 'value="3"' in control(html, "nights")
+    html = pages.get("/forms/call?who=cy", pages.token("**:*"), **PAGE).text
+    assert 'value="cy"' in control(html, "who")
+    described = pages.get("/openapi.json", pages.token("**:*")).text
+    assert '"$me"' in described
+
+
+@pytest.mark.parametrize(("declared", "words"), [
+    ({"default": "$tody"}, "'$tody' is none of the values that are made for a new record: $today, $now, $me"),
+    ({"default": "$5"}, "'$5' is none of the values that are made for a new record: $today, $now, $me"),
+    ({"default": "$today"}, '"$today" goes with format = "date"'),
+    ({"default": "$now", "format": "date"}, '"$now" goes with format = "date-time"'),
+    ({"default": "$me", "format": "email"}, '"$me" goes with a text without format'),
+    ({"default": "$me", "type": "integer"}, "must be an integer"),
+    ({"default": "$me", "enum": ["ann"]}, "must be one of ann"),
+])  # fmt: skip
+def test_a_default_that_cannot_be_made_is_refused_at_the_start(declared: dict[str, Any], words: str) -> None:
+    assert faults_of(declared) == [("forms.f.fields.x.default", words)]
+
+
+def test_a_choice_may_begin_with_a_dollar_and_a_parameter_is_not_made() -> None:
+    one = field(enum=["$5", "$10"], default="$5")
+    assert (one.fill, one.default) == ("", "$5")
+    with pytest.raises(app.ConfigError) as caught:
+        app.Field(field(format="date", default="$today").config, "views.v.params.x")
+    assert [fault.detail for fault in caught.value.faults] == [
+        '"$today" is made for new records, and a parameter makes none'
+    ]
+
+
+# ---- message
+
+
+def test_a_message_is_told_in_place_of_our_words_once_at_every_door(site: Site) -> None:
+    told = "is on your badge, such as AB-123"
+    site.create("forms/call", BADGE)
+    record = site.items("forms/call/records")[0]["id"]
+    doors: list[tuple[str, Any]] = [
+        ("/badge", lambda: site.create("forms/call", {"badge": "x"})),
+        ("/badge", lambda: site.create("forms/call", {"badge": 7})),
+        ("/badge", lambda: site.create("forms/call", {})),
+        ("/badge", lambda: site.create("forms/call", {"badge": ["x"]}, typed=False)),
+        ("/badge", lambda: site.patch(f"forms/call/records/{record}", {"badge": "x"})),
+        ("/badge", lambda: site.patch(f"forms/call/records/{record}", {"badge": None})),
+        ("/1/badge", lambda: site.create("forms/call", [BADGE, {"badge": "x"}])),
+    ]
+    for pointer, door in doors:
+        with pytest.raises(app.Invalid) as caught:
+            door()
+        assert [(fault.pointer, fault.detail) for fault in caught.value.faults] == [(pointer, told)]
+    with pytest.raises(app.Invalid) as caught:
+        site.create("forms/call", {**BADGE, "doc": {"name": "a.txt", "base64": ""}})
+    assert [fault.detail for fault in caught.value.faults] == ["must be the signed paper"]
+    assert site.app.resources["forms/call"].schema()["properties"]["badge"]["x-message"] == told
+
+
+def test_a_message_stands_at_its_field_in_the_readers_language(pages: Pages) -> None:
+    token = pages.token("**:*")
+    cookie = pages.sign_in(token)
+    action = re.search(r'<form[^>]*action="([^"]*_submission[^"]*)"', pages.get("/forms/call", cookie, **PAGE).text)
+    assert action
+    address = action[1].replace("&amp;", "&")
+    for lang, words in (("en", "Badge is on your badge, such as AB-123"), ("de", "Badge: steht auf dem Ausweis")):
+        wrong = pages.submit(address, {"badge": "x"}, cookie, Accept_Language=lang, Sec_Fetch_Site="same-origin")
+        assert wrong.status == 422
+        assert words in wrong.text
