@@ -1,5 +1,5 @@
 """Kinds of fields, and what a declaration says of one, at every door: as JSON, in a batch, in a message of a queue and in a
-page. A message of a queue reaches the same App with the same typed data, without languages (tests/test_runner_sqs.py)."""
+page."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from http_client import PAGE
 from http_client import Site as Pages
+from queue_site import Door, Queue, envelope, texts, until
+from sqs_fake import SqsFake
 from test_resources import field
 
 import app
@@ -208,6 +210,19 @@ def test_a_default_that_is_made_is_there_at_every_door_and_gives_way_to_what_is_
     site.put("forms/call/records/x", {**BADGE, "at": MADE["at"], "who": "ann"})
     assert site.read("forms/call/records/x").data["day"] is None, "it is for new records alone"
     site.close()
+
+
+def test_a_message_of_a_queue_has_the_defaults_and_the_words_of_a_field(tmp_path: Path, fake: SqsFake, queue: Queue) -> None:
+    door = Door(tmp_path, fake.url, [queue], more=FIELDS, clock=Time())
+    with door.opened():
+        queue.send(envelope("forms/call", "create", BADGE), token=door.site.root)
+        queue.send(envelope("forms/call", "create", {"badge": "x"}), token=door.site.root)
+        until(queue.empty, "an empty queue")
+    assert [made_of(row) for row in door.rows("call")] == [
+        {"day": "2027-01-15", "at": "2027-01-15T08:00:00.000Z", "who": "root"}
+    ]
+    assert ["is on your badge" in texts(message)["x_detail"] for message in queue.dead()] == [True]
+    door.site.close()
 
 
 def test_a_default_that_is_made_is_nothing_for_the_public_and_goes_by_the_clocks_of_the_reader(tmp_path: Path) -> None:
