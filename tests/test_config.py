@@ -481,7 +481,7 @@ def test_an_unknown_key_is_named_with_its_place_and_the_nearest_name() -> None:
 # (place, TOML, what is said): how other programs would have it, and what to write here.
 MEANT = [
     ("forms.leave.fields.days.label", '"x"', "did you mean title?"),
-    ("forms.leave.fields.days.placeholder", '"x"', "did you mean description?"),
+    ("forms.leave.fields.days.hint", '"x"', "did you mean description?"),
     ("forms.leave.fields.days.help", '"x"', "did you mean description?"),
     ("forms.leave.fields.days.choices", '["a"]', 'write enum = ["a", "b"]'),
     ("forms.leave.fields.days.options", '["a"]', 'write enum = ["a", "b"]'),
