@@ -6724,7 +6724,7 @@ class Form(Resource):
         no_params(request, ("_sent", *self.fields))
         sent = request.params.get("_sent", "")
         page = self._page(scope) | {"sent": sent if re.fullmatch(r"[0-9a-f]{32}", sent) else "", "params": request.params}
-        page["made"] = plugin("field_defaults").values(self, scope) if self.fills else {}
+        page["made"] = plugin("field_defaults").shown(self, scope) if self.fills else {}
         return plan_of(Response(data=self.schema(), template="form.tpl", page=page))
 
     # -- lists

@@ -10,7 +10,7 @@ from app import Form, Json, Scope, Value, rfc3339
 # ==== 1. DEFAULTS ================================================================================================
 # Imported only where a form has a default of $today, $now or $me. What they make is checked as if it had been sent.
 # uses: VALUES CONTRACTS RESOURCES
-# defines: values filled
+# defines: values shown filled
 
 
 def values(form: Form, scope: Scope) -> Value:
@@ -21,6 +21,11 @@ def values(form: Form, scope: Scope) -> Value:
         "$me": scope.caller.subject,
     }
     return {name: made[one.fill] for name, one in form.fields.items() if one.fill and made[one.fill]}
+
+
+def shown(form: Form, scope: Scope) -> Value:
+    """The same for a page, with the moment to the minute, as people write it."""
+    return values(form, scope._replace(now=scope.now // 60 * 60))
 
 
 def filled(form: Form, items: Sequence[Json], typed: bool, scope: Scope) -> list[Json]:

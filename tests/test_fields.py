@@ -245,7 +245,7 @@ def test_a_page_shows_what_is_made_before_it_is_sent_to_each_reader_his_own(page
         html = pages.get("/forms/call?nights=3", pages.token("**:*", subject=subject), **PAGE).text
         assert f'value="{subject}"' in control(html, "who")
         assert re.search(r'value="20[0-9]{2}-[0-9]{2}-[0-9]{2}"', control(html, "day"))
-        assert re.search(r'type="datetime-local".* value="20[0-9-]{8}T', control(html, "at"))
+        assert re.search(r'type="datetime-local".* value="20[0-9-]{8}T[0-9]{2}:[0-9]{2}"', control(html, "at"))
         assert 'value="3"' in control(html, "nights")
     html = pages.get("/forms/call?who=cy", pages.token("**:*"), **PAGE).text
     assert 'value="cy"' in control(html, "who")
