@@ -336,15 +336,18 @@ def unpacked(archive: zipfile.ZipFile, facts: Value) -> Iterator[tuple[str, floa
         rows = cast(Iterator[_Row], map(load_json, listing))
         row = next(rows, None)
         for entry in facts["tars"]:
-            with archive.open(entry) as file, tarfile.open(fileobj=file, mode="r|", bufsize=CHUNK_BYTES) as tar:
-                while member := tar.next():
-                    cast(Any, tar).members.clear()  # which it would all remember
-                    number += 1
-                    if row and row[0] == number:
-                        content = tar.extractfile(member)
-                        if content is None:
-                            raise BadRequest(f"{entry} has something else than a file: {member.name}")
-                        yield check_path(row[1].split("/")), float(row[2]), chunks_of(content)
-                        row = next(rows, None)
+            try:
+                with archive.open(entry) as file, tarfile.open(fileobj=file, mode="r|", bufsize=CHUNK_BYTES) as tar:
+                    while member := tar.next():
+                        cast(Any, tar).members.clear()  # which it would all remember
+                        number += 1
+                        if row and row[0] == number:
+                            content = tar.extractfile(member)
+                            if content is None:
+                                raise BadRequest(f"{entry} has something else than a file: {member.name}")
+                            yield check_path(row[1].split("/")), float(row[2]), chunks_of(content)
+                            row = next(rows, None)
+            except tarfile.TarError as error:
+                raise BadRequest(f"the backup is damaged: {entry} is no tar: {error}") from error
         if row:
             raise BadRequest(f"the backup is not whole: it has no bytes of {row[1]}")

@@ -296,7 +296,8 @@ def stores_of(site: Any) -> Iterator[Chain]:
 _MARGIN_S = 10.0  # entries that are younger may not be committed yet
 _AHEAD_S = 60.0  # entries from further in the future are sealed at once: nobody knows when their time comes
 _DEEP_S = 3600.0  # between the long looks back
-_PAUSE_S = 0.05  # between blocks, for others to write
+_PAUSE_S = 0.05  # between blocks, for others to write, and at most after a few entries
+_FEW = 50  # entries, which take a millisecond or two
 _AT_END_S, _ENDS_S = -1.0, 2.0  # the margin at a stop, and how long it may take
 
 
@@ -368,7 +369,8 @@ class Sealing(Job):
         if is_deep:  # after a stop, back to what may have been committed in its last moments
             since = id_at(min(now, _seconds(last.text("at"), now)) - LATE_S)
             entries = chain(self._late(chained, max(closed, since), looked), entries)
-        before, last = last, self._add(chained, last, facts, looked, entries, stop)
+        rested = self._rested(entries, stop) if margin_s > 0 else entries
+        before, last = last, self._add(chained, last, facts, looked, rested, stop)
         if stop.is_set():
             return look
         is_due = (is_deep or margin_s < 0) and last.text("looked") < id_at(now - _DEEP_S)
@@ -413,6 +415,15 @@ class Sealing(Job):
             if not is_whole:
                 stop.wait(_PAUSE_S)
         return last
+
+    def _rested(self, entries: Iterable[Record], stop: threading.Event) -> Iterator[Record]:
+        """The same, with a rest after each few that is as long as they took: a worker has requests to answer meanwhile."""
+        began = self._monotonic()
+        for number, one in enumerate(entries, 1):
+            yield one
+            if number % _FEW == 0:
+                stop.wait(min(self._monotonic() - began, _PAUSE_S))
+                began = self._monotonic()
 
     def _late(self, chained: Chain, since: str, until: str) -> Iterator[Record]:
         """The entries between two ids that are in no seal."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import re
 import sqlite3
@@ -373,6 +374,15 @@ def test_a_long_trail_is_sealed_in_blocks_and_each_later_one_costs_by_what_is_ne
     trail.work(3)
     trail.seal()
     assert sum(read) < 20
+
+
+def test_sealing_rests_as_long_as_a_few_entries_took(trail: Trail, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, stop = itertools.count(step=0.01), threading.Event()
+    rests: list[float] = []
+    monkeypatch.setattr(stop, "wait", rests.append)
+    job = seals.Sealing({}, trail.site.app.config, lambda: next(now))
+    assert list(job._rested(range(120), stop)) == list(range(120))
+    assert rests == pytest.approx([0.01, 0.01])
 
 
 def test_a_stop_in_the_middle_leaves_a_chain_that_goes_on(trail: Trail, monkeypatch: pytest.MonkeyPatch) -> None:
