@@ -377,8 +377,9 @@ def test_a_long_trail_is_sealed_in_blocks_and_each_later_one_costs_by_what_is_ne
 
 
 def test_sealing_rests_as_long_as_a_few_entries_took(trail: Trail, monkeypatch: pytest.MonkeyPatch) -> None:
-    now, stop = itertools.count(step=0.01), threading.Event()
+    now, stop = itertools.count(0.0, 0.01), threading.Event()
     rests: list[float] = []
+    monkeypatch.setattr(seals, "_PAUSE_S", 0.05)
     monkeypatch.setattr(stop, "wait", rests.append)
     job = seals.Sealing({}, trail.site.app.config, lambda: next(now))
     assert list(job._rested(range(120), stop)) == list(range(120))
