@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import cached_property
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 from urllib.parse import quote
@@ -78,8 +79,13 @@ class Trail(admin.AdminTable):
         super().__init__("audit", _COLUMNS, stores, locale)
         self.titles, self.state, self.config, self.title = titles, stores[0], config, locale.t("admin.audit")
         self.shown_in: Callable[[Any], Mapping[str, Resource]]  # the resources of the site in a language, set by the App
-        read = read_config({"forms": {"audit": {"fields": _filters(titles, locale.t)}}}, config.folder, config.origin, {})
-        self.fields = Form(cast(FormConfig, read.resources[0]), stores[0], {}, locale).fields
+
+    @cached_property
+    def fields(self) -> Mapping[str, Field]:
+        """What its filters are, as fields of a form."""
+        asked = {"forms": {"audit": {"fields": _filters(self.titles, self.locale.t)}}}
+        read = read_config(asked, self.config.folder, self.config.origin, {})
+        return Form(cast(FormConfig, read.resources[0]), self.state, {}, self.locale).fields
 
     def in_language(self, titles: Mapping[str, str], locale: Any) -> Trail:
         """The same with the words of a language, and titles in it."""

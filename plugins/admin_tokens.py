@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -81,10 +82,16 @@ class Tokens(admin.AdminTable):
         self.title = locale.t("admin.tokens")
         self.pages = plugin("token_pages").TokenPages(state, self.roles, titles, self.address)
         self.authority: Callable[[], Authority]  # set by the App
-        read = read_config({"forms": {"token": _form(config, titles, locale.t)}}, config.folder, config.origin, {})
-        self.form = Form(cast(FormConfig, read.resources[0]), state, {}, locale)
-        self.form.address = self.form.records_at = self.address
-        self.form.fields["grants"] = plugin("grant_picker").Grants(self.form.fields["grants"], titles)
+
+    @cached_property
+    def form(self) -> Form:
+        """In which a token is asked for."""
+        asked = {"forms": {"token": _form(self.config, self.titles, self.locale.t)}}
+        read = read_config(asked, self.config.folder, self.config.origin, {})
+        form = Form(cast(FormConfig, read.resources[0]), cast(Records, self.records), {}, self.locale)
+        form.address = form.records_at = self.address
+        form.fields["grants"] = plugin("grant_picker").Grants(form.fields["grants"], self.titles)
+        return form
 
     def in_language(self, titles: Mapping[str, str], locale: Any) -> Tokens:
         """The same with the words of a language, and titles in it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from types import SimpleNamespace
@@ -83,6 +82,8 @@ def text_parts(old: str, new: str) -> list[tuple[str, str]]:
 
 
 def _parts(before: Sequence[str], after: Sequence[str]) -> Iterator[tuple[str, str]]:
+    import difflib
+
     for op, a, b, c, d in difflib.SequenceMatcher(None, before, after).get_opcodes():
         if op == "equal":
             yield "same", _cut("".join(before[a:b]))

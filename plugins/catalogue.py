@@ -244,7 +244,8 @@ class Catalogue:
             found, subtags = dict(self._read("en")), lang.split("-")
             for count in range(1, len(subtags) + 1):
                 name = "-".join(subtags[:count])
-                found.update(self._read(next((one for one in self.languages if one.lower() == name.lower()), "")))
+                own = next((one for one in self.languages if one.lower() == name.lower()), "")
+                found.update(self._read(own) if own != "en" else ())
             self._known[lang] = found
         return self._known[lang]
 

@@ -55,7 +55,7 @@ def sent_from(site: Site, page: Reply, fields: dict[str, Any], token: str, kind:
 
 def test_the_index_names_what_the_caller_may_open_and_says_what_it_is_for(site: Site, root: str) -> None:
     page = look(site, "/admin", root)
-    for words in ("People", "Tokens", "Who may do what", "Who did what, and when", "What is wrong in app.toml"):
+    for words in ("People", "Tokens", "Who may do what", "Who did what, and when", "What is wrong with app.toml"):
         assert words in page
     less = look(site, "/admin", site.token("admin/audit:read"))
     assert "Who did what, and when" in less

@@ -280,7 +280,7 @@ def test_a_fault_leads_back_to_the_page_that_was_meant(site: Site, staff: str) -
         "/forms/leave/records?kind=paid&kind=unpaid", "/forms/leave?no_field=1",
     ):  # fmt: skip
         reply = site.get(target, staff, Accept="text/html")
-        assert (reply.status, ways(reply)["Open the page afresh"]) == (400, target.partition("?")[0])
+        assert (reply.status, ways(reply)["Reload the page"]) == (400, target.partition("?")[0])
     assert list(ways(site.get("/files/docs/%00", staff, Accept="text/html"))) == ["Home"]
     address = site.send("/forms/leave", {"day": "2026-11-23", "level": "1"}, staff)["Location"]
     site.send(address, {"level": "2"}, staff, "PATCH")

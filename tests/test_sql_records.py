@@ -39,6 +39,19 @@ def indexes(tmp_path: Path, table: str = "t") -> list[str]:
         return [text for (text,) in connection.execute(found, (table,))]
 
 
+# ---- what is remembered
+
+
+def test_what_a_reader_does_to_a_listed_record_stays_with_that_reader(sql: app.SqlProvider) -> None:
+    sql.commit([Insert("t", "flat", {"a": 1}), Insert("t", "nested", {"a": [1]})])
+    for record in sql.find(Query("t")).items:
+        assert record.value["a"] in (1, [1])
+        if isinstance(record.value["a"], list):
+            record.value["a"].append(2)
+        record.value["b"] = "added"
+    assert [record.value for record in sql.find(Query("t")).items] == [{"a": 1}, {"a": [1]}]
+
+
 # ---- sort keys
 
 
