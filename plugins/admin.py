@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from app import (
     COUNT_S,
     COUNTED,
-    FORMAT_HELP,
     LOST,
     App,
     BadRequest,
@@ -41,14 +40,14 @@ from app import (
     read_list,
     rfc3339,
     text_cursor,
-)  # fmt: skip
+)
 
 if TYPE_CHECKING:
     from plugins.locale import Locale
 
 # ==== 1. ADMIN ===================================================================================================
 # Resources of the type admin, which no app.toml declares: what all of them share, and which there are.
-# uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES PROVIDERS ASSEMBLY plugin:admin_access plugin:admin_audit
+# uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES PROVIDERS ASSEMBLY plugin:admin_access plugin:admin_audit plugin:fields
 #       plugin:admin_check plugin:admin_providers plugin:admin_sessions plugin:admin_tokens plugin:locale
 #       plugin:mailed_links plugin:metrics plugin:people
 # defines: TITLES lists retitled join AdminTable Metrics
@@ -190,7 +189,7 @@ class AdminTable(Resource):
         try:
             seconds = [plugin("locale").parse_rfc3339(text) for text in (value if op == "in" else [value])]
         except (ValueError, OverflowError):
-            raise BadRequest(f"{name} {FORMAT_HELP['date-time']}") from None
+            raise BadRequest(f"{name} {plugin('fields').FORMAT_HELP['date-time']}") from None
         return Condition(name, op, seconds if op == "in" else seconds[0])
 
     def row(self, record: Record, caller: Caller) -> Value:

@@ -22,7 +22,6 @@ from app import (
     Endpoint,
     Exchange,
     Fault,
-    Field,
     Form,
     FormConfig,
     NotFound,
@@ -44,10 +43,11 @@ from app import (
     plugin,
     read_config,
     rfc3339,
-)  # fmt: skip
+)
 
 if TYPE_CHECKING:
     from plugins import admin, audit_words
+    from plugins.fields import Field
     from plugins.locale import Locale
 else:
     admin, audit_words = plugin("admin"), plugin("audit_words")
@@ -55,7 +55,7 @@ else:
 # ==== 1. TRAIL ===================================================================================================
 # The entries, merged over the places where they are. What a program reads is each entry as it is kept; a page says in one
 # line what happened. Fields that the reader may not see are masked in both.
-# uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS RESOURCES plugin:admin plugin:audit_words plugin:locale
+# uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS RESOURCES plugin:admin plugin:audit_words plugin:fields plugin:locale
 #       plugin:people
 # defines: MASKED Trail
 

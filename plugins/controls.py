@@ -6,18 +6,24 @@ import hashlib
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import app
-from app import FORMATS, BadRequest, Field, Form, Json, Upload, Value, dump_json, is_date
+from app import BadRequest, Form, Json, Upload, Value, dump_json
+
+if TYPE_CHECKING:
+    from plugins import fields
+    from plugins.fields import Field
+else:
+    fields = app.plugin("fields")
 
 media_types = app.plugin("media_types")
 
 # ==== 1. CONTROLS ================================================================================================
 # Controls of fields for pages: an edit changes only what the person changed, and a value that no control can hold exactly
 # stays as it is stored.
-# uses: ERRORS VALUES RESOURCES plugin:media_types
+# uses: ERRORS VALUES RESOURCES plugin:fields plugin:media_types
 # defines: Input control inputs prefilled mark marks edits edited with_inputs
 
 _WIDGETS = {
@@ -131,7 +137,7 @@ def _shown(field: Field, value: Json, locale: Any) -> tuple[str, list[str], Mapp
 
 def _holding(widget: str, text: str) -> str:
     """The widget, or a plainer one if browsers would not show the text in it as it is."""
-    fits = {"datetime-local": False, "date": is_date(text), "time": FORMATS["time"](text)}
+    fits = {"datetime-local": False, "date": fields.is_date(text), "time": fields.FORMATS["time"](text)}
     fits |= {"email": text.isascii(), "url": text.isascii()}
     if re.search(r"[\r\n]", text):
         return "textarea"

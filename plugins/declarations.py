@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from app import (
-    FORMAT_HELP,
-    FORMATS,
     MOST_RECORD_BYTES,
     NAME_PLACE,
-    RULES,
     Fault,
-    Field,
     Form,
     FormConfig,
     Settings,
     View,
-    has_type,
-    longest_text,
     nearest,
     plugin,
 )
 
+if TYPE_CHECKING:
+    from plugins import fields
+else:
+    fields = plugin("fields")
+
 # ==== 1. DECLARATIONS ============================================================================================
 # Each setting is right by itself when this runs; here it is looked at beside the others of its table.
-# uses: ERRORS CONFIG RESOURCES plugin:patterns plugin:toml_advice
+# uses: ERRORS CONFIG RESOURCES plugin:fields plugin:patterns plugin:toml_advice
 # defines: of_field of_name of_columns slow_patterns
 
 _NUMERIC = ("number", "integer")
@@ -35,10 +35,10 @@ _LOW_AND_HIGH = (
 )  # fmt: skip
 
 
-def of_field(field: Field) -> Iterator[tuple[str, str]]:
+def of_field(field: fields.Field) -> Iterator[tuple[str, str]]:
     """(setting, what is wrong with it) of a declared field or parameter."""
     config, schema = field.config, field.schema
-    for name, types in [*((name, rule.types) for name, rule in RULES.items()), ("items", ("array",))]:
+    for name, types in [*((name, rule.types) for name, rule in fields.RULES.items()), ("items", ("array",))]:
         if name in schema and config.type not in types:
             yield name, f"goes with type {' or '.join(types)}, and this field is of type {config.type}"
     for low, high in _LOW_AND_HIGH:
@@ -48,8 +48,8 @@ def of_field(field: Field) -> Iterator[tuple[str, str]]:
         yield "multipleOf", "must be above zero"
     if config.max_length is not None and config.max_length > MOST_RECORD_BYTES:
         yield "maxLength", f"is more than a whole record may have: {MOST_RECORD_BYTES:,}"
-    if config.format and config.format not in (*FORMATS, "file"):
-        known = [*FORMATS, "file"]
+    if config.format and config.format not in (*fields.FORMATS, "file"):
+        known = [*fields.FORMATS, "file"]
         meant = plugin("toml_advice").other_type(config.format)
         hint = f": write {meant}" if meant else nearest(config.format, known) or f": write one of {', '.join(known)}"
         yield "format", f"{config.format!r} is no format{hint}"
@@ -61,7 +61,7 @@ def of_field(field: Field) -> Iterator[tuple[str, str]]:
     yield from _of_file_settings(field)
 
 
-def _of_fill(field: Field) -> Iterator[tuple[str, str]]:
+def _of_fill(field: fields.Field) -> Iterator[tuple[str, str]]:
     """What is wrong with a default that is to be made anew for each record."""
     fits = {"$today": "date", "$now": "date-time", "$me": ""}
     if field.fill not in fits:
@@ -73,7 +73,7 @@ def _of_fill(field: Field) -> Iterator[tuple[str, str]]:
         yield "default", f'"{field.fill}" is made for new records, and a parameter makes none'
 
 
-def _of_choices(field: Field) -> Iterator[tuple[str, str]]:
+def _of_choices(field: fields.Field) -> Iterator[tuple[str, str]]:
     config = field.config
     source = config.items if config.type == "array" else field.schema
     place = "items" if config.type == "array" else "enum"
@@ -87,11 +87,11 @@ def _of_choices(field: Field) -> Iterator[tuple[str, str]]:
             yield place, f"cannot be of type {inner}"
         return
     for value, _ in field.choices:
-        if not has_type(value, inner):
+        if not fields.has_type(value, inner):
             yield place, f"has {value!r}, which is not of type {inner}"
 
 
-def _of_file_settings(field: Field) -> Iterator[tuple[str, str]]:
+def _of_file_settings(field: fields.Field) -> Iterator[tuple[str, str]]:
     config = field.config
     if field.is_file and not config.files:
         yield "files", 'is missing: name the share that keeps the files, such as files = "files/receipts"'
@@ -126,15 +126,17 @@ def of_columns(view: View, form: Form) -> Iterator[Fault]:
     for one in config.where:
         values = one.value if one.op == "in" else [one.value]
         compares = one.field in form.instants and one.op not in ("contains", "prefix", "null")
-        for text in filter(lambda one: isinstance(one, str) and not FORMATS["date-time"](one), values if compares else ()):
-            detail = f"compares {one.field} with {text!r}: it {FORMAT_HELP['date-time']}"
+        for text in filter(
+            lambda one: isinstance(one, str) and not fields.FORMATS["date-time"](one), values if compares else ()
+        ):
+            detail = f"compares {one.field} with {text!r}: it {fields.FORMAT_HELP['date-time']}"
             yield Fault(f"views.{view.name}.where", "configuration", detail)
 
 
 def slow_patterns(one: Settings, place: str) -> Iterator[Fault]:
     """Faults of patterns that could keep the server busy with a text that a field may hold."""
-    inside, fields = ("fields", one.fields) if isinstance(one, FormConfig) else ("params", getattr(one, "params", ()))
-    for each in fields:
+    inside, asked = ("fields", one.fields) if isinstance(one, FormConfig) else ("params", getattr(one, "params", ()))
+    for each in asked:
         judged = each.pattern and each.type == "string"
-        if judged and (slow := plugin("patterns").pattern_fault(each.pattern, longest_text(each) or 10_000)):
+        if judged and (slow := plugin("patterns").pattern_fault(each.pattern, fields.longest_text(each) or 10_000)):
             yield Fault(f"{place}.{inside}.{each.name}.pattern", "configuration", slow)

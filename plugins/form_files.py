@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import partial
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import app
@@ -18,7 +19,6 @@ from app import (
     BlobStep,
     Content,
     Fault,
-    Field,
     Form,
     Held,
     Json,
@@ -43,11 +43,14 @@ from app import (
     upload_chunks,
 )
 
+if TYPE_CHECKING:
+    from plugins.fields import Field
+
 media_types = app.plugin("media_types")
 
 # ==== 1. FILES ===================================================================================================
 # A new file is staged with its record and published with it; one that a record no longer has is removed after the commit.
-# uses: ERRORS VALUES CONTRACTS RESOURCES plugin:media_types
+# uses: ERRORS VALUES CONTRACTS RESOURCES plugin:fields plugin:media_types
 # defines: FormFiles
 
 

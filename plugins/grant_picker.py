@@ -4,14 +4,30 @@ there in words."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from app import BadRequest, Caller, Config, Fault, Field, Form, Grant, Json, Value, parse_grant, plugin
+from app import (
+    BadRequest,
+    Caller,
+    Config,
+    Fault,
+    Form,
+    Grant,
+    Json,
+    Value,
+    parse_grant,
+    plugin,
+)
+
+if TYPE_CHECKING:
+    from plugins.fields import Field
+else:
+    Field = plugin("fields").Field
 
 # ==== 1. PICKER ==================================================================================================
 # Made from what is declared. A page offers what its caller may give; a program may send any other grant, and what is sent is
 # checked in the same way wherever it comes from.
-# uses: ERRORS VALUES CONFIG RESOURCES plugin:people
+# uses: ERRORS VALUES CONFIG RESOURCES plugin:fields plugin:people
 # defines: roles_field grants_field Grants offers
 
 _KINDS = ("forms", "views", "files", "apps", "admin")  # in this order

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from app import FORMAT_HELP, FORMATS, BadRequest, Column, Condition, Json, Unread, is_number, number_of, with_plus
+from app import BadRequest, Column, Condition, Json, Unread, plugin
+
+if TYPE_CHECKING:
+    from plugins import fields
+else:
+    fields = plugin("fields")
 
 # ==== 1. FILTERS =================================================================================================
 # Every list reads its filters here: records, views, and those of the administration.
-# uses: ERRORS VALUES RESOURCES
+# uses: ERRORS VALUES plugin:fields
 # defines: condition
 
 
@@ -35,15 +40,15 @@ def _value(name: str, text: str, column: Column, locale: Any) -> Json:
     if column.type == "boolean":
         return _truth(name, text)
     if column.format == "date-time":
-        moment = with_plus(text)
-        if not FORMATS["date-time"](moment):
-            raise BadRequest(f"{name} is {text!r}: {column.name} {FORMAT_HELP['date-time']}")
+        moment = fields.with_plus(text)
+        if not fields.FORMATS["date-time"](moment):
+            raise BadRequest(f"{name} is {text!r}: {column.name} {fields.FORMAT_HELP['date-time']}")
         return moment
     if column.type not in ("number", "integer"):
         date = locale.read_date(text) if column.format == "date" else text
         return text if isinstance(date, Unread) else date
-    if is_number(text):
-        return number_of(text)
+    if fields.is_number(text):
+        return fields.number_of(text)
     number = locale.read_number(text, whole=column.type == "integer")
     if number is None or isinstance(number, Unread):
         raise BadRequest(f"{name} is {text!r}: {column.name} {number.reason if number else 'is a number'}")

@@ -8,13 +8,25 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
 from functools import cached_property, lru_cache
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from app import LOST, Column, Damaged, Field, Json, Unread, dump_json, exact_number, plugin
+from app import (
+    LOST,
+    Column,
+    Damaged,
+    Json,
+    Unread,
+    dump_json,
+    exact_number,
+    plugin,
+)
+
+if TYPE_CHECKING:
+    from plugins.fields import Field
 
 # ==== 1. LOCALE ==================================================================================================
 # One object for a site's language and zone: it writes values for people and reads what they type, with every doubt said.
-# uses: VALUES CONTRACTS RESOURCES plugin:catalogue plugin:instants
+# uses: VALUES CONTRACTS plugin:catalogue plugin:fields plugin:instants
 # defines: parse_rfc3339 Locale
 
 # The decimal mark of each language and how it writes a date (CLDR 46); a region that differs has a line of its own. All

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple, cast
 from urllib.parse import unquote, urlsplit
 
 from app import (
-    FORMATS,
     REQUIRED,
     AppError,
     Busy,
@@ -30,7 +29,7 @@ from app import (
 # ==== 1. MAIL ====================================================================================================
 # Each notice is one message (RFC 5322) to one mailbox. It is handed to one server by SMTP (RFC 5321), over TLS from the
 # beginning (smtps) or by STARTTLS (smtp), and not at all if the server cannot prove that it is the one.
-# uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES plugin:addresses plugin:web_client
+# uses: ERRORS VALUES CONFIG CONTRACTS plugin:addresses plugin:fields plugin:web_client
 # defines: Channel:mail Relay Mailbox mailbox message Mail
 
 _WHOLE_S = 120.0  # that one message may take, however slowly the server goes on
@@ -104,7 +103,9 @@ def mailbox(text: str) -> Mailbox:
     from email import policy
     from email.errors import MessageError
 
-    if FORMATS["email"](text):  # as people have them; of which some are none by the letter, such as a..b@example.org
+    if plugin("fields").FORMATS["email"](
+        text
+    ):  # as people have them; of which some are none by the letter, such as a..b@example.org
         return Mailbox("", *text.rsplit("@", 1))
     wrong = ValueError('must be one address, such as "ann@example.org" or "Ann Lee <ann@example.org>"')
     if _one_line(text) != text or len(text) > 1000 or check_text(text):

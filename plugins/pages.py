@@ -32,7 +32,6 @@ from app import (
     Exchange,
     Exists,
     Fault,
-    Field,
     Forbidden,
     Format,
     Held,
@@ -71,6 +70,7 @@ if TYPE_CHECKING:
     from plugins import cells, controls, media_types, navigation, uploads
     from plugins.catalogue import Words
     from plugins.controls import Input
+    from plugins.fields import Field
     from plugins.html_forms import form_of, read_form
     from plugins.locale import Locale
 else:
@@ -81,7 +81,8 @@ else:
 
 # ==== 1. PAGES ===================================================================================================
 # Templates, those beside app.toml first, and what each of them shows.
-# uses: ERRORS VALUES CONFIG RUNNERS RESOURCES ASSEMBLY plugin:catalogue plugin:cells plugin:controls plugin:locale
+# uses: ERRORS VALUES CONFIG RUNNERS RESOURCES ASSEMBLY plugin:catalogue plugin:cells plugin:controls plugin:fields
+#          plugin:locale
 #       plugin:media_types plugin:navigation plugin:sign_in
 # defines: Again site_of Pages page_answer listed
 

@@ -9,8 +9,6 @@ from typing import Any, ClassVar, cast
 
 from app import (
     ELSEWHERE,
-    FORMAT_HELP,
-    FORMATS,
     PEOPLE,
     Answer,
     App,
@@ -41,7 +39,8 @@ throttle = plugin("throttle")
 # ==== 1. MAIL ====================================================================================================
 # Whoever gives an address gets the same answer after the same work: a row is put into the outbox, and the job that sends it
 # finds out whether the address is somebody's.
-# uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS AUTH RESOURCES ASSEMBLY plugin:html_forms plugin:mailed_links plugin:pages
+# uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS AUTH ASSEMBLY plugin:fields plugin:html_forms plugin:mailed_links
+#          plugin:pages
 #       plugin:refusals plugin:sign_in plugin:throttle
 # defines: Route:mail SignInMail
 
@@ -49,7 +48,7 @@ _WINDOW_S = 3600.0
 _MOST = {"address": 5, "client": 30}  # links an hour, for one mail address and from one network address
 _TOO_MANY = "too many sign-in links were asked for"
 _LETTERS = 65536
-_NO_ADDRESS = Fault("/email", "format", FORMAT_HELP["email"])
+_NO_ADDRESS = Fault("/email", "format", plugin("fields").FORMAT_HELP["email"])
 
 
 class SignInMail(Route):
@@ -89,7 +88,7 @@ class SignInMail(Route):
         after, draft = sign_in.own_path(exchange, form.text("after"), ""), drafts.opened(form.text("draft"))
         site.health.ensure_open(site.state)
         try:
-            if len(email) > 254 or not FORMATS["email"](email):
+            if len(email) > 254 or not plugin("fields").FORMATS["email"](email):
                 raise Invalid(exchange.locale.t("login_mail.no_address"), faults=[_NO_ADDRESS])
             self._count(exchange, site, email)
         except (Invalid, throttle.TooManyTries) as error:

@@ -27,11 +27,10 @@ from app import (
     View,
     decode_cursor,
     encode_cursor,
-    is_number,
-    number_of,
     page_bounds,
     page_of,
     paged,
+    plugin,
     read_list,
     text_page,
     watched,
@@ -41,7 +40,7 @@ from app import (
 # ==== 1. STATEMENTS ==============================================================================================
 # The statement is the administrator's: parameters are bound, and what is asked of its rows is written around it by the
 # provider, which knows their columns.
-# uses: ERRORS VALUES CONTRACTS RESOURCES PROVIDERS
+# uses: ERRORS VALUES CONTRACTS RESOURCES PROVIDERS plugin:fields
 # defines: SqlView
 
 
@@ -124,7 +123,8 @@ def _untyped(condition: Condition) -> Condition:
     if condition.op in ("contains", "prefix", "null"):
         return condition
     texts = condition.value if isinstance(condition.value, list) else [condition.value]
-    numbers = [number_of(text) for text in texts if is_number(text)]
+    fields = plugin("fields")
+    numbers = [fields.number_of(text) for text in texts if fields.is_number(text)]
     if condition.op in ("eq", "in"):
         return Condition(condition.field, "in", [*texts, *numbers])
     return Condition(condition.field, condition.op, numbers[0]) if numbers else condition

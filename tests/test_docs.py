@@ -388,7 +388,7 @@ def test_every_list_parameter_and_operator_is_told() -> None:
 
 def test_every_field_format_and_reserved_name_is_told() -> None:
     told = section("forms", "Field types")
-    for name in ("file", *app.FORMATS, *app.RESERVED_FIELDS):
+    for name in ("file", *app.plugin("fields").FORMATS, *app.RESERVED_FIELDS):
         assert f"`{name}`" in told, name
 
 

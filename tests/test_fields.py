@@ -276,7 +276,7 @@ def test_a_choice_may_begin_with_a_dollar_and_a_parameter_is_not_made() -> None:
     one = field(enum=["$5", "$10"], default="$5")
     assert (one.fill, one.default) == ("", "$5")
     with pytest.raises(app.ConfigError) as caught:
-        app.Field(field(format="date", default="$today").config, "views.v.params.x")
+        app.plugin("fields").Field(field(format="date", default="$today").config, "views.v.params.x")
     assert [fault.detail for fault in caught.value.faults] == [
         '"$today" is made for new records, and a parameter makes none'
     ]

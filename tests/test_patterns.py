@@ -180,7 +180,7 @@ def test_a_text_that_is_too_long_is_refused_before_it_is_matched() -> None:
     facts |= dict.fromkeys(one.attribute for one in app.settings_of(app.FieldConfig) if one.default is None)
     config = app.FieldConfig(name="x", **facts | {"max_length": 400, "pattern": "[a-z]*[a-z]*[a-z]!"})
     try:
-        field = app.Field(config, "forms.f.fields.x")
+        field = app.plugin("fields").Field(config, "forms.f.fields.x")
     except ConfigError as error:
         raise AssertionError(error.faults) from error
     began = time.thread_time()

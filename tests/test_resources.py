@@ -23,10 +23,11 @@ from urllib.parse import parse_qsl, quote
 import pytest
 
 import app
-from app import Action, BadRequest, Conflict, Field, Forbidden, Invalid, NotFound, PreconditionFailed, Unread
+from app import Action, BadRequest, Conflict, Forbidden, Invalid, NotFound, PreconditionFailed, Unread
 from tests.sites import PROVIDERS, Site
 
 media_types = app.plugin("media_types")
+Field = app.plugin("fields").Field
 
 TOML = """
 [forms.leave]
@@ -79,7 +80,7 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     one.close()
 
 
-def field(**settings: Any) -> Field:
+def field(**settings: Any) -> Any:
     """A field of JSON Schema keywords, as app.toml gives them."""
     reader = app.read_config(
         {"providers": {"main": {"kind": "file", "root": "x"}}, "forms": {"f": {"fields": {"x": settings}}}},
