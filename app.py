@@ -28,8 +28,8 @@ what it defines; tests/test_architecture.py keeps that true.
     11 COMMANDS     the argparse tree, server run, init and check, and info; other commands are plugins
     12 MAIN         argv to exit code; the command line's only error rendering
 
-A new feature is a file in plugins/: a class derived from Provider, Format, Route, Job, Channel or Command, and its kind in
-the file's heading. docs/plugins.md shows how; tests/test_extensions.py and test_provider_contract.py check any of them.
+A new feature is a file in plugins/: a class derived from Provider, Format, Route, Job, Trigger, Channel or Command, and its
+kind in the file's heading. docs/plugins.md shows how; tests/test_extensions.py and test_provider_contract.py check any.
 A new type of resource is a Resource in section 7, built in section 10. A new transport is a Runner in section 5.
 """
 
@@ -1017,8 +1017,10 @@ def setting(kind: str, default: Any, help: str, *, name: str = "", **inside: Any
 
 
 def settings_of(shape: Shape) -> tuple[Setting, ...]:
-    """The settings that a table may hold, in order."""
-    return shape if isinstance(shape, tuple) else tuple(one for one in vars(shape).values() if isinstance(one, Setting))
+    """The settings that a table may hold, in order, those of a base class first."""
+    if isinstance(shape, tuple):
+        return shape
+    return tuple(one for cls in shape.__mro__[-3::-1] for one in vars(cls).values() if isinstance(one, Setting))
 
 
 class Options(dict[str, Any]):
@@ -1501,60 +1503,8 @@ def _file(raw: Any, folder: Path) -> Path | None:
     return path
 
 
-def _grants(raw: Any, folder: Path) -> tuple[Grant, ...]:
-    try:
-        return tuple(parse_grant(text) for text in _texts(raw, folder))
-    except BadRequest as error:
-        raise ValueError(error.message) from error
-
-
-def _one_of(raw: Any, words: Sequence[str]) -> str:
-    if raw not in words:
-        hint = nearest(raw, words) if isinstance(raw, str) else ""
-        raise ValueError(f"must be {', '.join(words[:-1])} or {words[-1]}{hint}")
-    return str(raw)
-
-
-def _type(raw: Any, folder: Path) -> str:
-    types = ("string", "number", "integer", "boolean", "array")
-    if isinstance(raw, str) and raw not in types and (meant := plugin("toml_advice").other_type(raw)):
-        raise ValueError(f"{raw!r} is not a type: write {meant}")
-    return _one_of(raw, types)
-
-
-def _opens(raw: Any, folder: Path) -> str:
-    return _one_of(raw, ("form", "records"))
-
-
-def _values(raw: Any, folder: Path) -> tuple[Json, ...]:
-    values = tuple(_list(raw, folder))
-    if any(not isinstance(value, str | int | float | Decimal) for value in values):
-        raise ValueError("must be a list of texts or numbers")
-    if len(set(map(str, values))) < len(values):
-        raise ValueError("has the same value twice")
-    return values
-
-
-def _choices(raw: Sequence[Value], folder: Path) -> tuple[Value, ...]:
-    _values([one["const"] for one in raw], folder)
-    return tuple(raw)
-
-
-def _where(raw: Value, folder: Path) -> Condition:
-    if len(raw) != 2:
-        raise ValueError(f"must be {{ field = …, OP = … }} with one OP of {', '.join(OPERATORS)}")
-    op = next(name for name in raw if name != "field")
-    return Condition(raw["field"], op, raw[op])
-
-
 def _fields(raw: Mapping[str, FieldConfig], folder: Path) -> tuple[FieldConfig, ...]:
     return tuple(raw.values())
-
-
-def _menu_item(raw: Any, folder: Path) -> Json:
-    if not isinstance(raw, dict) and (not isinstance(raw, str) or check_text(raw)):
-        raise ValueError("must be an address such as forms/leave, or a table { title, href }")
-    return cast(Json, raw)
 
 
 def _bind(raw: Any, folder: Path) -> str:
@@ -1589,9 +1539,10 @@ CONVERTERS: Mapping[str, Callable[[Any, Path], Any]] = {
     "prefix": _judged_by("addresses", "prefix", ""), "site": _judged_by("addresses", "site_address", ""),
     "lang": _judged_by("zones", "language", "en"), "timezone": _judged_by("zones", "zone", "UTC"),
     "callable": _judged_by("wsgi_apps", "callable_name", ""), "queue": _converted_by("queue"), "queues": _made,
-    "grants": _grants, "replies": _made, "type": _type, "opens": _opens,
-    "values": _values, "table": _made, "tables": _made, "fields": _fields, "field": _field_name, "name": _name,
-    "choices": _choices, "conditions": _made, "condition": _where, "menu": _made, "menu item": _menu_item,
+    "grants": _converted_by("grants", []), "replies": _made, "type": _converted_by("field_type", "string"),
+    "opens": _converted_by("opens", "form"), "values": _converted_by("values", []), "table": _made, "tables": _made,
+    "fields": _fields, "field": _field_name, "name": _name, "choices": _converted_by("choices", []), "conditions": _made,
+    "condition": _converted_by("condition"), "menu": _made, "menu item": _converted_by("menu_item"),
 }  # fmt: skip
 
 
@@ -1751,11 +1702,11 @@ def read_config(
 
 
 # ==== 4. CONTRACTS ===============================================================================================
-# What a Provider (Records, Blobs, Queries), a Resource, a runner's Host, a Job, a Channel and a Command must do; what only
+# What a Provider (Records, Blobs, Queries), a Resource, a runner's Host and each family of extensions must do; what only
 # HTTP knows stands in RUNNERS. Docstrings are promises: default methods keep them, and the contract suites check every kind.
 # uses: ERRORS VALUES CONFIG
 # defines: Extension Provider Records Folder Unseen Entry LOST Blobs Queries Held Publish Remove BlobStep Change Plan
-#          Scope Endpoint Resource Host Configured Job Channel Site Command
+#          Scope Endpoint Resource Host Configured Job Trigger Channel Command
 
 _Extension = TypeVar("_Extension", bound="Extension")
 
@@ -2031,13 +1982,15 @@ class Plan(NamedTuple):
     """What a resource wants done and answered; App.handle does it. The steps run first. `respond` then gets the blobs that
     they published, and the changes are committed together with their audit entries; if that fails, what the steps published
     is removed. `cleanup` comes last, and may fail without failing the request. Steps without changes are a file operation,
-    which is audited by an intent and an outcome. `action` is what an update turned out to be; None if it is its own."""
+    which is audited by an intent and an outcome. `action` is what an update turned out to be; None if it is its own. `also`
+    are writes of the site's own tables that are committed with the changes, and have no audit entries."""
 
     respond: Callable[[Sequence[Blob]], Response]
     changes: Sequence[Change] = ()
     steps: Sequence[BlobStep] = ()
     cleanup: Sequence[Remove] = ()
     action: Action | None = None
+    also: Sequence[Write] = ()
 
 
 class Scope(NamedTuple):
@@ -2057,6 +2010,7 @@ class Endpoint(NamedTuple):
     path: str
     actions: tuple[Action, ...] = (Action.READ,)
     patches: bool = False  # an update may be a merge patch
+    posts: Action = Action.CREATE  # what a POST does; where it is an update, there is no PUT
     choices: bool = False  # a page's parameter may be given several times: its texts arrive joined by commas
 
     def fits(self, path: Sequence[str]) -> bool:
@@ -2094,6 +2048,10 @@ class Resource(ABC):
     def describe(self) -> Value:
         """What programs must know beyond its address, such as JSON Schemas of what it takes."""
         return {}
+
+    def seen_by(self, caller: Caller) -> Resource:
+        """The resource as far as it is there for a caller: without rows and fields that he may not see."""
+        return self
 
     @abstractmethod
     def handle(self, request: Request, scope: Scope) -> Plan:
@@ -2164,6 +2122,15 @@ class Job(Configured, ABC):
         """What else is to be done when the server stops, in a few seconds; the App is open still."""
 
 
+class Trigger(Configured, ABC):
+    """Adds writes to those of a request: they are committed with its changes, in the provider of its records."""
+
+    @abstractmethod
+    def writes(self, request: Request, caller: Caller, changes: Sequence[Change], resource: Resource) -> Sequence[Write]:
+        """What else is to be committed. An AppError that it raises refuses the whole request. It may be asked several times
+        for one request, of which one is committed."""
+
+
 class Channel(Extension, ABC):
     """A way on which notices leave the site. One thread at a time uses it, and closes it after each round of notices."""
 
@@ -2183,33 +2150,6 @@ class Channel(Extension, ABC):
         """Ends what send() and check() kept open. Idempotent; never raises."""
 
 
-class Site(Protocol):
-    """What a Command works with."""
-
-    @property
-    def config(self) -> Config: ...
-
-    def opened(self, *, only_state: bool = False) -> AbstractContextManager[Any]:
-        """As looked_at(), and its providers, or that of state alone, are open until the block ends."""
-
-    def looked_at(self, *, strict: bool = True, may_be_older: bool = False) -> AbstractContextManager[Any]:
-        """The App, not open. ConfigError with every fault of app.toml if `strict`; if data is older, but `may_be_older`."""
-
-    def claimed(self) -> AbstractContextManager[Any]:
-        """The App, not open; until the block ends no server can start on its data folder. Unavailable if one runs there."""
-
-    def operator(self) -> Caller:
-        """Who runs the command."""
-
-    def say(self, *lines: str) -> None:
-        """Prints lines for people, to standard error."""
-
-    def print(self, *lines: str) -> None:
-        """Prints lines of the result, to standard output."""
-
-    def print_json(self, value: Json) -> None: ...
-
-
 class Command(Extension, ABC):
     """A command of the command line; `kind` is its words, such as "server copy". It has no settings."""
 
@@ -2220,8 +2160,8 @@ class Command(Extension, ABC):
         """Declares its arguments; all commands have --config, --data and --json."""
 
     @abstractmethod
-    def run(self, args: argparse.Namespace, site: Site) -> int:
-        """Does it and returns the exit code. AppErrors that it raises are rendered as everywhere."""
+    def run(self, args: argparse.Namespace, site: Any) -> int:
+        """Does it and returns the exit code. `site` is a Site. AppErrors that it raises are rendered as everywhere."""
 
     def check(self, config: Config) -> tuple[list[Fault], list[str]]:
         """Faults and warnings that `server check` reports beside its own."""
@@ -2731,7 +2671,9 @@ def error_headers(error: AppError) -> _Headers:
 
 def methods_of(one: Endpoint) -> list[str]:
     """The methods that every site knows and this endpoint takes."""
-    return [name for name, action in _ACTIONS.items() if action in one.actions and (one.patches or name != "PATCH")]
+    done = {**_ACTIONS, "POST": one.posts}
+    left = {"PATCH"} if not one.patches else {"PUT"} if one.posts == Action.UPDATE else set()
+    return [name for name, action in done.items() if action in one.actions and name not in left]
 
 
 def _quotable(text: str, other: str = "?") -> str:
@@ -4251,7 +4193,8 @@ class HttpRunner(Runner):
         method = self._method(exchange)
         if route := self._own_route(exchange, method):
             return self._extension(route, exchange)
-        request = self.door.request(exchange, exchange.resource, exchange.path_inside, _ACTIONS[method])
+        action = exchange.endpoint.posts if exchange.endpoint and method == "POST" else _ACTIONS[method]
+        request = self.door.request(exchange, exchange.resource, exchange.path_inside, action)
         if request.action == Action.READ and exchange.resource.startswith(("files/", "forms/")):
             return self._steady(exchange, request)
         return self._serve(exchange, request)
@@ -4274,18 +4217,7 @@ class HttpRunner(Runner):
         return exchange.format.written(exchange, response) or _written(exchange, response)
 
     def _readyz(self, exchange: Exchange) -> Answer:
-        """503 while a provider is away. Paused queues, full disks, a wrong clock, faults of a later app.toml and failed
-        backups are told, and are no reason to send people elsewhere."""
-        providers, queues, trouble = self.host.ready(), dict(self.queues()), self.trouble.get()
-        backup, disks = plugin("backup_job").condition(self.host, providers), plugin("reserve").low(self.host)
-        clock, rests = plugin("clock_watch").trouble(self.host, providers), any(state != "ok" for state in queues.values())
-        is_degraded = trouble or disks or clock or "why" in backup or rests
-        status, code = "degraded" if is_degraded else "ok", 200
-        if any(state != "ok" for state in providers.values()):
-            status, code = "unavailable", 503
-        told: Value = {"status": status, "providers": providers, "queues": queues, "reload": trouble, "backup": backup}
-        told |= {"disks": disks, "clock": clock}
-        return json_answer(code, {name: one for name, one in told.items() if one})
+        return json_answer(*plugin("readiness").told(self.host, dict(self.queues()), self.trouble.get()))
 
 
 # ---- queues: what a queue does
@@ -6277,6 +6209,20 @@ def leads_to(address: str, opens: Collection[str], caller: Caller) -> str:
     return records if address in opens or not caller.may(Action.CREATE, address) else address
 
 
+# Plugins that answer what is at addresses inside a form, by its first segment or, of a record, by the third. Each has
+# sufficient(request) and judged_at(request), as a Resource has them, and handle(form, request, scope).
+_FORM_PARTS: Mapping[str, str] = {}
+_RECORD_PARTS: Mapping[str, str] = {}
+
+
+def _part(path: Sequence[str]) -> Any:
+    """The plugin that answers at this path inside a form; None if the form itself does."""
+    name = _FORM_PARTS.get(path[0], "") if path else ""
+    if len(path) > 2 and path[0] == "records":
+        name = _RECORD_PARTS.get(path[2], "")
+    return plugin(name) if name else None
+
+
 class Form(Resource):
     """A form and the records that it makes."""
 
@@ -6320,6 +6266,8 @@ class Form(Resource):
     @classmethod
     def sufficient(cls, request: Request) -> tuple[Action, ...]:
         """Who may submit may also see the form itself; a record that must not be there yet is made, not changed."""
+        if part := _part(request.path):
+            return cast(tuple[Action, ...], part.sufficient(request))
         if request.action == Action.READ and not request.path:
             return (Action.READ, Action.CREATE)
         return (Action.CREATE,) if cls._makes(request) else (request.action,)
@@ -6327,6 +6275,8 @@ class Form(Resource):
     @classmethod
     def judged_at(cls, request: Request) -> str:
         """Whoever may read a record may read the files in it."""
+        if part := _part(request.path):
+            return str(part.judged_at(request))
         return request._replace(path=request.path[:2]).address if len(request.path) == 3 else request.address
 
     @staticmethod
@@ -6336,6 +6286,8 @@ class Form(Resource):
         return request.action == Action.UPDATE and request.path[:1] == ("records",) and alone and not request.partial
 
     def handle(self, request: Request, scope: Scope) -> Plan:
+        if part := _part(request.path):
+            return cast(Plan, part.handle(self, request, scope))
         if len(request.path) == 3 and request.path[2] not in self.shares:
             raise NotFound(f"{self.address} has no {'/'.join(request.path)}")
         match request.path, request.action:
@@ -7961,7 +7913,7 @@ def disk_errors(who: str, operation: str, is_item: Callable[[OSError], bool] = l
 # uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS PROVIDERS
 # defines: FAMILIES BUILT_IN Registry load_registry
 
-FAMILIES: tuple[type[Extension], ...] = (Provider, Format, Route, Job, Channel, Command)
+FAMILIES: tuple[type[Extension], ...] = (Provider, Format, Route, Job, Trigger, Channel, Command)
 _WITHOUT_TABLE = (Provider, Channel, Command)  # none of their kinds has a table [KIND]
 BUILT_IN: tuple[type[Extension], ...] = (SqlProvider, JsonFormat, CsvFormat, NdjsonFormat)
 _Family = TypeVar("_Family", bound=Extension)
@@ -8103,6 +8055,7 @@ _PING_S = 10.0  # a provider that has not answered by then counts as away, whate
 _P = TypeVar("_P", bound=Provider)
 _Answer = TypeVar("_Answer")
 _Guard: TypeAlias = Callable[[], None]  # raises what stops a commit
+_Triggers: TypeAlias = Callable[[], Sequence[Trigger]]
 _Kind = TypeVar("_Kind", bound=Extension)
 _ATTEMPTS = 8  # of an update without If-Match that loses against another one
 
@@ -8641,7 +8594,10 @@ def _check_endpoint(resource: Resource, request: Request) -> None:
 class Flow:
     """What becomes of a request, whatever door it came through. Each method stands above those that it calls."""
 
-    def __init__(self, built: Builder, office: Office, audit: Audit, health: Health, clock: Clock) -> None:
+    def __init__(
+        self, built: Builder, office: Office, audit: Audit, health: Health, clock: Clock, triggers: _Triggers
+    ) -> None:
+        self._triggers = triggers
         self._resources, self._indexes, self._state = built.resources, built.indexes, cast(Records, built.state)
         self._office, self._audit, self._health, self._clock = office, audit, health, clock
         self._languages = built.languages
@@ -8695,7 +8651,7 @@ class Flow:
             seen = [address for address in self._resources if address and caller.opens(address)]
             raise NotFound(f"there is no {request.resource}{nearest(request.resource, seen)}")
         _check_endpoint(resource, request)
-        return cast(Resource, self._languages.read_by(resource, request, caller))
+        return cast(Resource, self._languages.read_by(resource, request, caller)).seen_by(caller)
 
     def _refuse(self, request: Request, caller: Caller, action: Action, place: str) -> NoReturn:
         needed = f"{place}:{action}"
@@ -8728,6 +8684,9 @@ class Flow:
             scope = Scope(caller, now, partial(new_ids, now), read, again=replay.stored is not None)
             try:
                 plan = resource.handle(request, scope)
+                if plan.changes:
+                    added = [one.writes(request, caller, plan.changes, resource) for one in self._triggers()]
+                    plan = plan._replace(also=list(chain(plan.also, *added)))
                 return self._carry_out(request, caller, resource.records, plan, replay, guard)
             except (Conflict, PreconditionFailed) as error:
                 if answer := replay.look_up(plan):
@@ -8759,7 +8718,8 @@ class Flow:
             told = list(_of_changes(entry, plan.changes))
             audit = map(partial(Insert, "_audit"), new_ids(self._clock(), len(told)), told)
             guard()
-            records.commit([*(change.write for change in plan.changes), *audit, *replay.finish(plan, response)])
+            writes = [change.write for change in plan.changes]
+            records.commit([*writes, *audit, *plan.also, *replay.finish(plan, response)])
         return response
 
     def _commit_apart(self, entry: Value, plan: Plan, records: Records | None, replay: Replay, guard: _Guard) -> Response:
@@ -8786,7 +8746,7 @@ class Flow:
                 self._audit.best_effort(entry | {"at": rfc3339(self._clock())} | failed, *replay.forget())
                 raise
         response = plan.respond(blobs)
-        self._audit.best_effort(entry | {"at": rfc3339(self._clock())}, *replay.finish(plan, response))
+        self._audit.best_effort(entry | {"at": rfc3339(self._clock())}, *plan.also, *replay.finish(plan, response))
         return response
 
     @contextmanager
@@ -8853,7 +8813,7 @@ class App:
         self.state = cast(Records, built.state)
         self.health, self.audit = Health(built.providers, built.needed), Audit(self.state, clock)
         self.office = Office(config, self.state, self.audit, self.health, clock)
-        self.flow = Flow(built, self.office, self.audit, self.health, clock)
+        self.flow = Flow(built, self.office, self.audit, self.health, clock, lambda: self.triggers)
         self.needed, self.audit_stores, self.languages = built.needed, built.audit_stores, built.languages
         self.channels = built.channels
         self.began_at = clock()
@@ -8864,6 +8824,10 @@ class App:
     @property
     def authority(self) -> Authority:
         return self.office.authority
+
+    @cached_property
+    def triggers(self) -> list[Trigger]:
+        return self.extensions(Trigger)  # type: ignore[type-abstract]
 
     @cached_property
     def inspection(self) -> Any:
@@ -8959,12 +8923,12 @@ class App:
 # The argparse tree: server, auth, info; one cmd_* each. Results go to standard output, words for people to standard
 # error; --json wherever a program might read.
 # uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS PLUGINS ASSEMBLY
-# defines: LoadedSite read_toml load_site claim_data cmd_server_run cmd_server_init cmd_info UsageParser
+# defines: Site read_toml load_site claim_data cmd_server_run cmd_server_init cmd_info UsageParser
 #          option_type build_parser parse_arguments
 
 
-class LoadedSite:
-    """What a command works on and with (see Site). app.toml is read, and its plugins imported, when it is first needed."""
+class Site:
+    """What a command works on and with. app.toml is read, and its plugins imported, when it is first needed."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         self._args = args
@@ -8987,12 +8951,14 @@ class LoadedSite:
 
     @contextmanager
     def opened(self, *, only_state: bool = False) -> Iterator[App]:
+        """As looked_at(), and its providers, or that of state alone, are open until the block ends."""
         with self.looked_at() as app:
             (app.state if only_state else app).open()
             yield app
 
     def looked_at(self, *, strict: bool = True, may_be_older: bool = False) -> AbstractContextManager[App]:
-        """`may_be_older`: of those who write nothing to it."""
+        """The App, not open. ConfigError with every fault of app.toml if `strict`; if data is older, but `may_be_older`: of
+        commands that write nothing to it."""
         if not may_be_older:
             plugin("data_mark").refuse_older(self.config.site.data)
         return closing(self.app(strict=strict))
@@ -9004,12 +8970,15 @@ class LoadedSite:
             yield app
 
     def operator(self) -> Caller:
+        """Who runs the command."""
         return _operator()
 
     def say(self, *lines: str) -> None:
+        """Prints lines for people, to standard error."""
         _say(*lines)
 
     def print(self, *lines: str) -> None:
+        """Prints lines of the result, to standard output."""
         for line in lines:
             print(line, flush=True)
 
@@ -9131,7 +9100,7 @@ class _Serving:
     """What `server run` serves, of app.toml as it was read last."""
 
     def __init__(self, args: argparse.Namespace) -> None:
-        self.args, self.app = args, LoadedSite(args).app()
+        self.args, self.app = args, Site(args).app()
         self.wanted = set(args.runner or [HttpRunner.kind])
         self.listener: socket | None = None  # once the first generation has been made
         self.is_alone = True  # one runner of queues, which needs no parent
@@ -9203,11 +9172,11 @@ class _Serving:
         plugin("reload").forget_modules(folder)
         self.args.registry = load_registry(folder)
         fixed = {"data": str(before.config.site.data), "bind": before.config.http.bind}
-        config = LoadedSite(self.args).config
+        config = Site(self.args).config
         said = {"data": str(config.site.data), "bind": config.http.bind}
         for name in [name for name in fixed if said[name] != fixed[name]]:
             LOG.warning("%s stays %s until the server is stopped and started again", name, fixed[name])
-        self.app = LoadedSite(argparse.Namespace(**vars(self.args) | fixed)).app()
+        self.app = Site(argparse.Namespace(**vars(self.args) | fixed)).app()
         try:
             self._check()
             self._keep_counting(before)
@@ -9270,7 +9239,7 @@ def cmd_server_init(args: argparse.Namespace) -> int:
     except OSError as error:
         raise Unavailable(f"app.toml cannot be written there: {error.strerror}", hint=str(path)) from error
     if args.json:
-        LoadedSite(args).print_json({"path": str(path)})
+        Site(args).print_json({"path": str(path)})
     else:
         print(path)
     return 0
@@ -9281,7 +9250,7 @@ def cmd_server_init(args: argparse.Namespace) -> int:
 
 def cmd_info(args: argparse.Namespace) -> int:
     """Facts about this installation: its version, resources and providers."""
-    return cast(int, plugin("info").show(args, LoadedSite(args), ("version", "resources", "providers")))
+    return cast(int, plugin("info").show(args, Site(args), ("version", "resources", "providers")))
 
 
 # ---- the tree
@@ -9411,7 +9380,7 @@ def build_parser(registry: Registry, words: Collection[str] | None = None) -> Us
 
 
 def _run_command(command: Command, args: argparse.Namespace) -> int:
-    return command.run(args, LoadedSite(args))
+    return command.run(args, Site(args))
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -685,7 +685,7 @@ def _write(app: App, backup: Backup, archive: zipfile.ZipFile, *, with_keys: boo
 
 # ==== 3. SERVER ==================================================================================================
 # server backup, backups, verify and restore.
-# uses: ERRORS VALUES CONTRACTS ASSEMBLY RESTORE plugin:backup_job plugin:backup_places plugin:copy
+# uses: ERRORS VALUES CONTRACTS ASSEMBLY COMMANDS RESTORE plugin:backup_job plugin:backup_places plugin:copy
 # defines: Command:server_backup Command:server_backups Command:server_verify Command:server_restore give_way ServerBackup
 #          ServerBackups ServerVerify ServerRestore
 

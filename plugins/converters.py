@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from app import CONVERTERS, BadRequest, check_path
+from app import (
+    CONVERTERS,
+    OPERATORS,
+    BadRequest,
+    Condition,
+    Grant,
+    Json,
+    Value,
+    check_path,
+    check_text,
+    nearest,
+    parse_grant,
+    plugin,
+)
 
 # ==== 1. CONVERTERS ==============================================================================================
 # Each takes what app.toml says and the folder where relative paths start. ValueError says what to write instead.
-# uses: ERRORS VALUES CONFIG
-# defines: media inside secret queue pattern link
+# uses: ERRORS VALUES CONFIG plugin:toml_advice
+# defines: media inside secret queue pattern link grants field_type opens values choices condition menu_item
 
 
 def media(raw: Any, folder: Path) -> tuple[str, ...]:
@@ -80,3 +95,62 @@ def link(raw: Any, folder: Path) -> str:
     if not re.match(r"https?://|/|mailto:", CONVERTERS["text"](raw, folder)):
         raise ValueError("must begin with https://, http://, mailto: or /")
     return str(raw)
+
+
+def _one_of(raw: Any, words: Sequence[str]) -> str:
+    if raw not in words:
+        hint = nearest(raw, words) if isinstance(raw, str) else ""
+        raise ValueError(f"must be {', '.join(words[:-1])} or {words[-1]}{hint}")
+    return str(raw)
+
+
+def grants(raw: Any, folder: Path) -> tuple[Grant, ...]:
+    """Patterns with actions, such as forms/leave:create."""
+    try:
+        return tuple(parse_grant(text) for text in CONVERTERS["texts"](raw, folder))
+    except BadRequest as error:
+        raise ValueError(error.message) from error
+
+
+def field_type(raw: Any, folder: Path) -> str:
+    """The type of a field; a word that people use for one is told apart."""
+    types = ("string", "number", "integer", "boolean", "array")
+    if isinstance(raw, str) and raw not in types and (meant := plugin("toml_advice").other_type(raw)):
+        raise ValueError(f"{raw!r} is not a type: write {meant}")
+    return _one_of(raw, types)
+
+
+def opens(raw: Any, folder: Path) -> str:
+    """What links to a form lead to."""
+    return _one_of(raw, ("form", "records"))
+
+
+def values(raw: Any, folder: Path) -> tuple[Json, ...]:
+    """Texts and numbers, each once."""
+    found = tuple(CONVERTERS["list"](raw, folder))
+    if any(not isinstance(value, str | int | float | Decimal) for value in found):
+        raise ValueError("must be a list of texts or numbers")
+    if len(set(map(str, found))) < len(found):
+        raise ValueError("has the same value twice")
+    return found
+
+
+def choices(raw: Sequence[Value], folder: Path) -> tuple[Value, ...]:
+    """Allowed values with their titles, each once."""
+    values([one["const"] for one in raw], folder)
+    return tuple(raw)
+
+
+def condition(raw: Value, folder: Path) -> Condition:
+    """The one comparison that a table says."""
+    if len(raw) != 2:
+        raise ValueError(f"must be {{ field = …, OP = … }} with one OP of {', '.join(OPERATORS)}")
+    op = next(name for name in raw if name != "field")
+    return Condition(raw["field"], op, raw[op])
+
+
+def menu_item(raw: Any, folder: Path) -> Json:
+    """The address of a resource, or a link."""
+    if not isinstance(raw, dict) and (not isinstance(raw, str) or check_text(raw)):
+        raise ValueError("must be an address such as forms/leave, or a table { title, href }")
+    return cast(Json, raw)

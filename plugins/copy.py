@@ -51,7 +51,7 @@ from app import (
 # ==== 1. COPY ====================================================================================================
 # Walks both providers side by side in the order of their names, writes what is missing, and compares the digests of all
 # that both hold. The target loses nothing: what it has beside the copy is named and stays.
-# uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS
+# uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS COMMANDS
 # defines: Command:server_copy Side Tally Copy Bar ServerCopy
 
 

@@ -15,7 +15,7 @@ from app import Action, AppError, Blobs, Json, Provider, Queries, Records, Route
 
 # ==== 1. INFO ====================================================================================================
 # Facts of an App as JSON, one function a topic, and their lines for people.
-# uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS
+# uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS COMMANDS
 # defines: Command:info_resources Command:info_providers Command:info_config Command:info_routes Command:info_systemd
 #          Command:info_version resources providers contracts capabilities config routes systemd version TOPICS lines
 #          show Topic Resources Providers Settings Routes Systemd Version

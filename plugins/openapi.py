@@ -252,7 +252,7 @@ def _wanted(column: Column) -> Value:
 
 # ==== 2. OPENAPI =================================================================================================
 # Paths, bodies and parameters of the resources as they are declared, and the two ways to ask for them.
-# uses: VALUES CONTRACTS RUNNERS SCHEMAS
+# uses: VALUES CONTRACTS RUNNERS COMMANDS SCHEMAS
 # defines: Route:openapi Command:info_openapi Description describe OpenApi InfoOpenApi
 
 _REFUSED = {

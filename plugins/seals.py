@@ -475,7 +475,7 @@ def _joined(entries: Iterator[Record], rows: Iterator[Any]) -> Iterator[tuple[Re
 
 # ==== 3. VERIFYING ===============================================================================================
 # All seals and all entries of a provider, side by side by their ids: what does not fit lies on the disk meanwhile.
-# uses: ERRORS VALUES CONTRACTS SEALS SEALING plugin:archives plugin:copy
+# uses: ERRORS VALUES CONTRACTS COMMANDS SEALING SEALS plugin:archives plugin:copy
 # defines: Command:info_audit Finding verify InfoAudit
 
 _MOST_FAULTS = 100  # of a provider, that are named

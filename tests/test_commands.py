@@ -404,7 +404,7 @@ def test_a_data_folder_in_which_nothing_is_has_no_older_data(
     monkeypatch.setattr(mark, "FORM", 2)
     monkeypatch.setattr(mark, "STEPS", {})
     assert app.main("auth issue --subject ann --role staff".split()) == 0
-    site = app.LoadedSite(app.parse_arguments(["info", "version"]))
+    site = app.Site(app.parse_arguments(["info", "version"]))
     with site.claimed():
         assert mark.mark_of(site.config.site.data)["form"] == 2
     assert not (tmp_path / "data" / "backups").exists()

@@ -126,7 +126,7 @@ def test_a_provider_that_does_not_answer_keeps_the_others_from_nothing(site: Sit
     site.send("/forms/trips", {"who": "Ida"}, root)
     site.send("/forms/staff", {"name": "Ida"}, root)
     search, answers = app.plugin("search"), threading.Event()
-    monkeypatch.setattr(search, "_TIME_S", 0.3)
+    monkeypatch.setattr(search, "_TIME_S", 1.0)  # which the others keep on a busy machine, too
     kept = site.app.providers["kept"]
     asked = []
 
@@ -147,11 +147,11 @@ def test_a_provider_that_does_not_answer_keeps_the_others_from_nothing(site: Sit
             time.sleep(0.01)
 
     began = time.monotonic()
-    for _ in range(6):
+    for _ in range(search._AT_ONCE + 1):
         reply = site.get("/search?q=ida", root).json
         assert [one["title"] for one in reply["items"]] == ["Ida"]
-        assert reply["unsearched"] == ["forms/staff/records"]
-    assert time.monotonic() - began < 10
+        assert "forms/staff/records" in reply["unsearched"]
+    assert time.monotonic() - began < 15
     assert len(asked) == search._AT_ONCE
     until(lambda: waiting() == search._AT_ONCE)  # no more wait for it than that
     page = site.get("/search?q=ida", root, Accept="text/html").text
