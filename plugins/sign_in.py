@@ -30,15 +30,15 @@ from app import (
 
 if TYPE_CHECKING:
     from plugins.html_forms import SentForm
-    from plugins.pages import Draft
+    from plugins.unsent import Draft
 
-html_forms, pages = plugin("html_forms"), plugin("pages")
+html_forms, pages, unsent = plugin("html_forms"), plugin("pages"), plugin("unsent")
 
 # ==== 1. SIGNIN ==================================================================================================
 # By a link, and in the ways that app.toml names; what was typed into a form before goes through it unharmed. A pasted token
 # and a password are taken here. Each other way is a Route of that kind, with a method `offered(exchange)` that returns what
 # its part of the page, _by_KIND.tpl, shows as `way`; None if it has nothing to offer at the moment.
-# uses: ERRORS VALUES CONTRACTS RUNNERS ASSEMBLY plugin:html_forms plugin:pages plugin:passwords plugin:refusals
+# uses: ERRORS VALUES CONTRACTS RUNNERS ASSEMBLY plugin:html_forms plugin:passwords plugin:refusals plugin:unsent
 #       plugin:throttle
 # defines: Route:sign-in ways own_path known_browser SignIn
 
@@ -105,13 +105,13 @@ class SignIn(Route):
         if exchange.door.same_origin(exchange) is False or exchange.header("origin") == "null":
             raise Forbidden(ELSEWHERE)
         # A letter of a draft may be three bytes long here.
-        form = html_forms.read_form(exchange, _LETTERS_OF_TOKENS + 3 * pages.CARRIED_BYTES)
+        form = html_forms.read_form(exchange, _LETTERS_OF_TOKENS + 3 * unsent.CARRIED_BYTES)
         code, token, after, subject = (form.text(name).strip() for name in ("code", "token", "after", "subject"))
         if "/login/" in token:  # the whole link, pasted
             code = token.rpartition("/login/")[2].partition("?")[0]
         if len(code) + len(token) + len(after) + len(subject) + len(form.text("password")) > _LETTERS_OF_TOKENS:
             raise TooLarge("a token has at most 64 kB")
-        drafts = pages.Drafts(exchange, pages.pages_of(exchange))
+        drafts = unsent.Drafts(exchange, pages.pages_of(exchange))
         draft = drafts.opened(form.text("draft"))
         subject = "" if code or token else compose(subject)
         try:
@@ -171,7 +171,10 @@ class SignIn(Route):
         if not exchange.page:
             raise error
         if draft:
-            return cast(Answer, pages.Drafts(exchange, pages.pages_of(exchange)).sign_in_first(draft, error, error.message))
+            return cast(
+                Answer,
+                unsent.Drafts(exchange, pages.pages_of(exchange)).sign_in_first(draft, error, error.message),
+            )
         words = exchange.locale.t.said(error.message)
         words = words[:1].upper() + words[1:]
         tried = next((way for way, name in (("token", "token"), ("password", "subject")) if name in form.fields), "")

@@ -35,12 +35,13 @@ html_forms = plugin("html_forms")
 pages = plugin("pages")
 sign_in = plugin("sign_in")
 throttle = plugin("throttle")
+unsent = plugin("unsent")
 
 # ==== 1. MAIL ====================================================================================================
 # Whoever gives an address gets the same answer after the same work: a row is put into the outbox, and the job that sends it
 # finds out whether the address is somebody's.
 # uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS AUTH ASSEMBLY plugin:fields plugin:html_forms plugin:mailed_links
-#          plugin:pages
+#          plugin:pages plugin:unsent
 #       plugin:refusals plugin:sign_in plugin:throttle
 # defines: Route:mail SignInMail
 
@@ -83,8 +84,11 @@ class SignInMail(Route):
     def _ask(self, exchange: Exchange, site: App) -> Answer:
         if exchange.door.same_origin(exchange) is False or exchange.header("origin") == "null":
             raise Forbidden(ELSEWHERE)
-        form = html_forms.read_form(exchange, _LETTERS + 3 * pages.CARRIED_BYTES)
-        email, drafts = compose(form.text("email").strip()).lower(), pages.Drafts(exchange, pages.pages_of(exchange))
+        form = html_forms.read_form(exchange, _LETTERS + 3 * unsent.CARRIED_BYTES)
+        email, drafts = (
+            compose(form.text("email").strip()).lower(),
+            unsent.Drafts(exchange, pages.pages_of(exchange)),
+        )
         after, draft = sign_in.own_path(exchange, form.text("after"), ""), drafts.opened(form.text("draft"))
         site.health.ensure_open(site.state)
         try:
