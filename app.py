@@ -6256,10 +6256,10 @@ class Form(Resource):
         self.files: Any = plugin("form_files").FormFiles(self) if self.shares else None
         self.opens = frozenset([self.address] if config.opens == "records" else [])
         self._known: dict[tuple[str, ...], Callable[[Record], str]] = {}  # _text() of the columns of each list
-        self._asked = [(n, f'"{n}":', f.default, f.config.required, f.text_of) for n, f in self.fields.items()]
+        self.asked = [(n, f'"{n}":', f.default, f.config.required, f.text_of) for n, f in self.fields.items()]
         self.fills = any(one.fill for one in self.fields.values())
-        self._nulls = _members(dict.fromkeys(self.fields))
-        self._empty = dict.fromkeys((*self.fields, *RESERVED_FIELDS[2:]))
+        self.nulls = _members(dict.fromkeys(self.fields))
+        self.empty = dict.fromkeys((*self.fields, *RESERVED_FIELDS[2:]))
         self._called = config.called or f"{{{next(iter(self.fields))}}}"
         self._called_by = [column for column in self.columns if column.name in NAME_PLACE.findall(self._called)]
 
@@ -6296,7 +6296,7 @@ class Form(Resource):
             case (_, key), _:
                 return self._one(request, scope, key)
             case _, Action.CREATE:
-                return self._create(request, scope)
+                return self.create(request, scope)
             case (), _:
                 return self._show(request, scope)
         return self._list(request, scope)
@@ -6317,7 +6317,7 @@ class Form(Resource):
     def describe(self) -> Value:
         return {"schema": self.schema(), "files": list(self.shares), "columns": self.columns}
 
-    def _shown(self, record: Record) -> Value:
+    def shown(self, record: Record) -> Value:
         """What a record holds, with its files at the record's own address instead of theirs in the share."""
         return cast(Value, self.files.shown(record)) if self.files else record.value
 
@@ -6325,7 +6325,7 @@ class Form(Resource):
         """The same; if what is stored cannot be read, all of it is damaged."""
         if record.damage:
             return dict.fromkeys((*self.fields, *RESERVED_FIELDS), Damaged(LOST, record.damage))
-        return self._shown(record)
+        return self.shown(record)
 
     def hold(self, name: str, upload: Upload, subject: str | None) -> Held | None:
         """A chosen file, staged until the form is sent again; None if the field does not take it."""
@@ -6350,7 +6350,7 @@ class Form(Resource):
             beside = {"values": record.value, "called": self.called(record)}
         return {
             "title": self.title, "note": self.config.note, "form": self, "columns": tuple(columns), "called": "",
-            "record": record and record._replace(value=self._shown(record)), "address": self.address,
+            "record": record and record._replace(value=self.shown(record)), "address": self.address,
             "records_at": self.records_at, "leads": leads_to(self.address, self.opens, scope.caller),
             "may": [action for action in Action if scope.caller.may(action, f"{self.records_at}/x")], **beside,
         }  # fmt: skip
@@ -6419,8 +6419,8 @@ class Form(Resource):
     def flat(self, record: Record) -> Value:
         """A record in JSON: id and version, its fields (None if missing), what it holds beside them, and the rest."""
         value = self._readable(record)
-        if value.keys() <= self._empty.keys():
-            return {"id": record.key, "version": record.version} | self._empty | value
+        if value.keys() <= self.empty.keys():
+            return {"id": record.key, "version": record.version} | self.empty | value
         names = (*self.fields, *self._beside(value))
         flat: Value = {"id": record.key, "version": record.version} | {name: value.get(name) for name in names}
         return flat | {name: value.get(name) for name in RESERVED_FIELDS[2:]}
@@ -6430,7 +6430,7 @@ class Form(Resource):
     def _one(self, request: Request, scope: Scope, key: str) -> Plan:
         record = self.store.get(self.table, key) if is_key(key) else None
         if record is None and self._makes(request):
-            return self._create(request, scope, key)
+            return self.create(request, scope, key)
         if record is None:
             raise NotFound(f"{request.address} does not exist")
         if record.damage and (request.action == Action.READ or request.partial):
@@ -6442,7 +6442,7 @@ class Form(Resource):
             return plan_of(Response(data=self.flat(record), template="record.tpl", page=page, etag=str(record.version)))
         no_params(request)
         _wanted_etag(request.conditions, str(record.version))
-        return self._delete(record) if request.action == Action.DELETE else self._update(request, scope, record)
+        return self._delete(record) if request.action == Action.DELETE else _Writing(self, request, scope).update(record)
 
     def _delete(self, record: Record) -> Plan:
         change = Change(Delete(self.table, record.key, record.version), record.value)
@@ -6450,48 +6450,69 @@ class Form(Resource):
         cleanup = self.files.removed(record.value, {}) if self.files else ()
         return Plan(respond=lambda blobs: answer, changes=[change], cleanup=cleanup)
 
-    # -- writing
+    def answered(self, record: Record, text: str = "") -> Encoded:
+        """flat() of a record that is written. `text` is that of its members, those that are None too, if it is known."""
+        head = f'{{"id":{dump_json(record.key)},"version":{record.version},'
+        if text:
+            known: Value = {"id": record.key, "version": record.version}
+            return Encoded(known, f"{head}{text}}}", **self.empty | record.value)
+        flat, value = self.flat(record), cast(Encoded, record.value)
+        if len(flat) == len(value) + 2 and not self.shares.keys() & value.keys():  # the addresses of files are others
+            return Encoded(flat, head + value.text[1:])
+        return Encoded(flat, head + ",".join(islice(_members(flat).values(), 2, None)) + "}")
 
-    def _create(self, request: Request, scope: Scope, key: str | None = None) -> Plan:
+    def create(self, request: Request, scope: Scope, key: str | None = None) -> Plan:
         """New records, or one under a given key."""
+        return _Writing(self, request, scope).create(key)
+
+
+class _Writing:
+    """The changes of records that a request to a form asks for: checked, stamped and encoded."""
+
+    def __init__(self, form: Form, request: Request, scope: Scope) -> None:
+        self.form, self.request, self.scope = form, request, scope
+
+    def create(self, key: str | None = None) -> Plan:
+        """New records, or one under a given key."""
+        request, scope = self.request, self.scope
         no_params(request)
         if key is not None and not is_key(key):
             raise BadRequest("an id has 1 to 512 bytes, and no U+0000")
         batch = isinstance(request.data, list) and key is None
         if batch:
-            self.check_batch(request)
+            self._check_batch(request)
         items = request.data if batch else [request.data]
         if not 1 <= len(items) <= 1000:
             raise BadRequest("a batch has 1 to 1,000 records")
         if not batch and not isinstance(request.data, dict):
             raise BadRequest("the body must be a JSON object, or a list of objects")
-        if self.fills:
-            items = plugin("field_defaults").filled(self, items, request.typed, scope)
+        if self.form.fills:
+            items = plugin("field_defaults").filled(self.form, items, request.typed, scope)
         drafts = self._valid([(f"/{i}" if batch else "", item) for i, item in enumerate(items)], request.typed)
         stamp = {"created_at": rfc3339(scope.now), "created_by": scope.caller.subject}
         stamp |= {"updated_at": stamp["created_at"], "updated_by": scope.caller.subject}
         places = scope.new_ids(len(drafts))  # of files, too: a given key may be anything
-        steps = self.files.stage(zip(places, (value for value, _ in drafts), strict=True)) if self.files else ()
+        steps = self.form.files.stage(zip(places, (value for value, _ in drafts), strict=True)) if self.form.files else ()
         stamps, changes, answers = ",".join(_members(stamp).values()), [], []
         for place, (value, quick) in zip(places, drafts, strict=True):
             members = quick or _members(value)
             text = ",".join([*members.values(), stamps])
             record = Record(place if key is None else key, 1, Encoded(value, f"{{{text}}}", **stamp))
-            changes.append(Change(Insert(self.table, record.key, record.value)))
-            if len(members) < len(self.fields):
-                text = ",".join([*(self._nulls | members).values(), stamps])
-            answers.append(self._answered(record, "" if self.shares.keys() & value.keys() else text))
+            changes.append(Change(Insert(self.form.table, record.key, record.value)))
+            if len(members) < len(self.form.fields):
+                text = ",".join([*(self.form.nulls | members).values(), stamps])
+            answers.append(self.form.answered(record, "" if self.form.shares.keys() & value.keys() else text))
         if batch:
             data = Encoded({"items": answers}, '{"items":[' + ",".join([one.text for one in answers]) + "]}")
             answer = Response(data=data, created=True)
         else:
-            location = f"{self.records_at}/{quote(record.key, safe='')}"
-            answer = Response(data=answers[0], created=True, location=location, etag="1", name=self.called(record))
+            location = f"{self.form.records_at}/{quote(record.key, safe='')}"
+            answer = Response(data=answers[0], created=True, location=location, etag="1", name=self.form.called(record))
         return Plan(respond=lambda blobs: answer, changes=changes, steps=steps, action=Action.CREATE)
 
-    def check_batch(self, request: Request) -> None:
+    def _check_batch(self, request: Request) -> None:
         """Raises Unsupported or TooLarge if the provider cannot do a batch and its audit entries in one commit."""
-        records, size = self.store, len(request.data)
+        records, size = self.form.store, len(request.data)
         if not records.atomic and size > 1:
             raise Unsupported(f"{request.resource} takes one record a request: its provider cannot store several as one")
         keys = 1 if request.idempotency_key else 0
@@ -6500,40 +6521,30 @@ class Form(Resource):
             why = f"its provider does at most {records.most_writes} writes at once, and each record has an audit entry"
             raise TooLarge(f"{request.resource} takes at most {fit} records a request, and this has {size}: {why}")
 
-    def _answered(self, record: Record, text: str = "") -> Encoded:
-        """flat() of a record that is written. `text` is that of its members, those that are None too, if it is known."""
-        head = f'{{"id":{dump_json(record.key)},"version":{record.version},'
-        if text:
-            known: Value = {"id": record.key, "version": record.version}
-            return Encoded(known, f"{head}{text}}}", **self._empty | record.value)
-        flat, value = self.flat(record), cast(Encoded, record.value)
-        if len(flat) == len(value) + 2 and not self.shares.keys() & value.keys():  # the addresses of files are others
-            return Encoded(flat, head + value.text[1:])
-        return Encoded(flat, head + ",".join(islice(_members(flat).values(), 2, None)) + "}")
-
-    def _update(self, request: Request, scope: Scope, record: Record) -> Plan:
+    def update(self, record: Record) -> Plan:
         """What changes is checked, and nothing else: a value that was stored under other rules stays as it is."""
+        request, scope = self.request, self.scope
         stored = {name: value for name, value in record.value.items() if name not in RESERVED_FIELDS}
         changed = self._changed(request, record, stored)
         if not request.typed and not changed:
-            return plan_of(Response(data=self.flat(record), etag=str(record.version), name=self.called(record)))
+            return plan_of(Response(data=self.form.flat(record), etag=str(record.version), name=self.form.called(record)))
         present = {name: one for name, one in (stored | changed).items() if name not in changed or one is not None}
-        value = {name: present[name] for name in (*self.fields, *stored) if name in present}
+        value = {name: present[name] for name in (*self.form.fields, *stored) if name in present}
         kept = {name: one for name, one in value.items() if name not in changed}
         if changed and not _size_faults(kept, "") and (faults := _size_faults(value, "")):
-            raise Invalid(f"the data for {self.address} is not valid", faults=faults)
+            raise Invalid(f"the data for {self.form.address} is not valid", faults=faults)
         if lost := [Fault(f"/{name}", "damaged", f"{why}: write it anew") for name, why in damage_in(value)]:
             raise Invalid(f"{request.address} holds what could not be read", faults=lost)
         steps: Sequence[BlobStep] = ()
-        if files := {name: value[name] for name in self.shares if name in changed and name in value}:
-            steps = self.files.stage([(scope.new_ids(1)[0], files)])
+        if files := {name: value[name] for name in self.form.shares if name in changed and name in value}:
+            steps = self.form.files.stage([(scope.new_ids(1)[0], files)])
             value |= files
         stamp = {name: record.value.get(name) for name in ("created_at", "created_by")}
         value |= stamp | {"updated_at": rfc3339(scope.now), "updated_by": scope.caller.subject}
         updated = Record(record.key, record.version + 1, storable(value))
-        change = Change(Update(self.table, record.key, updated.value, record.version), record.value)
-        answer = Response(data=self._answered(updated), etag=str(updated.version), name=self.called(updated))
-        cleanup = self.files.removed(record.value, value) if self.files else ()
+        change = Change(Update(self.form.table, record.key, updated.value, record.version), record.value)
+        answer = Response(data=self.form.answered(updated), etag=str(updated.version), name=self.form.called(updated))
+        cleanup = self.form.files.removed(record.value, value) if self.form.files else ()
         return Plan(respond=lambda blobs: answer, changes=[change], steps=steps, cleanup=cleanup)
 
     def _changed(self, request: Request, record: Record, stored: Value) -> Value:
@@ -6543,26 +6554,28 @@ class Form(Resource):
             raise BadRequest("the body must be a JSON object")
         faults = self._unknown(data, stored)
         if request.typed:
-            faults += self._meta_faults(data, self.flat(record))
-            names = [name for name in self.fields if name in data or not request.partial]  # RFC 7396: what is left out stays
-            same = (stored, self._shown(record))  # a file may come back as either has it
+            faults += self._meta_faults(data, self.form.flat(record))
+            names = [
+                name for name in self.form.fields if name in data or not request.partial
+            ]  # RFC 7396: what is left out stays
+            same = (stored, self.form.shown(record))  # a file may come back as either has it
             news = [name for name in names if not any(same_json(data.get(name), held.get(name)) for held in same)]
             given = {name: (data.get(name), data.get(name)) for name in news}
         else:
-            given = plugin("controls").edits(self, data, stored)
+            given = plugin("controls").edits(self.form, data, stored)
         for name, (value, fresh) in given.items():
             if value is None or fresh is not None:
-                faults += self._field_faults(self.fields[name], fresh, member_pointer("", name))
+                faults += self._field_faults(self.form.fields[name], fresh, member_pointer("", name))
         if faults:
-            raise Invalid(f"the data for {self.address} is not valid", faults=faults)
-        return {name: self.fields[name].normal(value) for name, (value, _) in given.items()}
+            raise Invalid(f"the data for {self.form.address} is not valid", faults=faults)
+        return {name: self.form.fields[name].normal(value) for name, (value, _) in given.items()}
 
     def _unknown(self, data: Value, stored: Value) -> list[Fault]:
         """A fault for each name that is no field, unless it comes back as it is stored."""
-        known = {*self.fields, *RESERVED_FIELDS, "_shown"}
+        known = {*self.form.fields, *RESERVED_FIELDS, "_shown"}
         names = [name for name in data if name not in known and not (name in stored and same_json(data[name], stored[name]))]
         detail = "is not a field of this form"
-        return [Fault(member_pointer("", n), "unknown_field", detail + nearest(n, self.fields)) for n in names[:20]]
+        return [Fault(member_pointer("", n), "unknown_field", detail + nearest(n, self.form.fields)) for n in names[:20]]
 
     def _meta_faults(self, data: Value, flat: Value) -> list[Fault]:
         """A fault for id, version and stamps, which may be sent back as they were, if they are changed."""
@@ -6584,17 +6597,17 @@ class Form(Resource):
             if len(faults) > MOST_FAULTS:
                 break
         if faults:
-            raise Invalid(f"the data for {self.address} is not valid", faults=faults)
+            raise Invalid(f"the data for {self.form.address} is not valid", faults=faults)
         return [(value, {}) for value in values]
 
     def _quick(self, data: Json) -> tuple[Value, dict[str, str]] | None:
         """The valid fields of a new record and their _members(), if all of it is as it mostly comes; None if _read has
         to look at it."""
-        if type(data) is not dict or not data.keys() <= self.fields.keys():
+        if type(data) is not dict or not data.keys() <= self.form.fields.keys():
             return None
         value: Value = {}
         members: dict[str, str] = {}
-        for name, mark, default, is_required, text_of in self._asked:
+        for name, mark, default, is_required, text_of in self.form.asked:
             given = data.get(name, default)
             if given is not None and (text := text_of(given)):
                 value[name] = given
@@ -6608,10 +6621,10 @@ class Form(Resource):
         if not isinstance(data, dict):
             yield Fault(pointer, "type", "must be a JSON object")
             return
-        for name in islice((name for name in data if name not in self.fields), 20):  # to look for near ones takes time
-            detail = f"is not a field of this form{nearest(name, self.fields)}"
+        for name in islice((name for name in data if name not in self.form.fields), 20):  # to look for near ones takes time
+            detail = f"is not a field of this form{nearest(name, self.form.fields)}"
             yield Fault(member_pointer(pointer, name), "unknown_field", detail)
-        for name, one in self.fields.items():
+        for name, one in self.form.fields.items():
             given = self._given(one, data, typed)
             if one.text_of(given):
                 value[name] = given
@@ -6630,12 +6643,12 @@ class Form(Resource):
         if one.is_file:
             uploads = [item for item in given if isinstance(item, Upload) and item.name]
             return uploads[-1] if uploads else None
-        return self.locale.read(one, [item for item in given if isinstance(item, str)])
+        return self.form.locale.read(one, [item for item in given if isinstance(item, str)])
 
     def _field_faults(self, one: Field, given: Json, pointer: str) -> list[Fault]:
         if given is None:
             return one.worded([Fault(pointer, "required", "is missing")]) if one.config.required else []
-        return one.worded(self.files.faults(one, given, pointer)) if one.is_file else one.faults(given, pointer)
+        return one.worded(self.form.files.faults(one, given, pointer)) if one.is_file else one.faults(given, pointer)
 
 
 def _members(value: Value) -> dict[str, str]:
@@ -8728,7 +8741,7 @@ class Flow:
         Intent and work are durable before this returns; an outcome that is lost is logged.
         """
         if plan.changes:
-            [entry] = _of_changes(entry, plan.changes)  # of one: Form.check_batch
+            [entry] = _of_changes(entry, plan.changes)  # of one: _Writing._check_batch
         elif staged := _staged(plan):
             entry["after"] = {"size_bytes": staged.size_bytes, "sha256": staged.sha256}
         with self._undone_on_failure(plan) as published:

@@ -397,7 +397,7 @@ class People(Form):
         value = super()._readable(record)
         return value if record.damage else {"roles": [], "grants": [], "suspended": False} | value
 
-    def _answered(self, record: Record, text: str = "") -> Encoded:
+    def answered(self, record: Record, text: str = "") -> Encoded:
         return storable(self.flat(record))
 
     # -- who may do this
@@ -467,7 +467,7 @@ class People(Form):
         given = request.data.get("subject") if isinstance(request.data, dict) else None
         subject = given if request.typed else next(iter(given or ()), "")
         fits = isinstance(subject, str) and is_key(subject) and not line_problem(subject, 255)
-        plan = self._create(request, scope, subject if fits else "-")
+        plan = self.create(request, scope, subject if fits else "-")
         row = plan.changes[0].write.value  # type: ignore[union-attr]
         if faults := list(self._invitation_faults(row, fits=fits and row["subject"] == subject)):
             raise Invalid("the person cannot be invited", faults=faults)
