@@ -1017,10 +1017,11 @@ def setting(kind: str, default: Any, help: str, *, name: str = "", **inside: Any
 
 
 def settings_of(shape: Shape) -> tuple[Setting, ...]:
-    """The settings that a table may hold, in order, those of a base class first."""
+    """The settings that a table may hold, in order, those of a base class first, unless the class has them anew."""
     if isinstance(shape, tuple):
         return shape
-    return tuple(one for cls in shape.__mro__[-3::-1] for one in vars(cls).values() if isinstance(one, Setting))
+    found = (one for cls in shape.__mro__[-3::-1] for one in vars(cls).values() if isinstance(one, Setting))
+    return tuple({one.name: one for one in found}.values())
 
 
 class Options(dict[str, Any]):

@@ -29,9 +29,10 @@ UNPACKING = ".unpacking-"
 BUILD_ID_CHARS = 64  # shiv's build id is a SHA-256
 UNAVAILABLE = 7  # as app.py's exit code of this name
 INTERRUPTED = 130  # as a shell reports SIGINT
-# For providers that most sites do not have. Python compiles them when they are imported first, so no first start waits.
+# For providers and formats that most sites do not use. Python compiles them when they are first imported, so no start waits.
 COMPILED_WHEN_USED = {
-    "asn1crypto", "boto3", "botocore", "dateutil", "jmespath", "pg8000", "s3transfer", "scramp", "six.py", "urllib3",
+    "asn1crypto", "boto3", "botocore", "dateutil", "et_xmlfile", "jmespath", "openpyxl", "pg8000", "s3transfer", "scramp",
+    "six.py", "urllib3", "xlsxwriter",
 }  # fmt: skip
 SHIV_SETTINGS = {"INTERPRETER", "ENTRY_POINT", "MODULE", "CONSOLE_SCRIPT", "EXTEND_PYTHONPATH", "PREPEND_PYTHONPATH"}
 

@@ -78,6 +78,9 @@ _LONGEST_NUMBER = 400
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # what begins one
 # What a person or a browser writes for a boolean; an unticked checkbox is not sent at all.
 _TRUTHS = dict.fromkeys(("true", "on", "yes", "1"), True) | dict.fromkeys(("", "false", "off", "no", "0"), False)
+_OWN_TITLES = {"id": "Id", "version": "Version", "created_at": "Created", "created_by": "Created by"} | {
+    "updated_at": "Updated", "updated_by": "Updated by"
+}  # of columns that every record has  # fmt: skip
 _NUMBERS = frozenset({int, float, Decimal})  # bool is none of them
 _DAY = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})")
 _MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})")
@@ -146,6 +149,12 @@ class Locale:
 
     # -- values of columns and fields
 
+    def heading(self, column: Column) -> str:
+        """What stands above a column; those that every record has go by the language's words, unless they have a title."""
+        key = f"record.{column.name}"
+        is_own = column.title in ("", _OWN_TITLES.get(column.name)) and self.t.has(key)
+        return str(self.t(key)) if is_own else column.title or column.name
+
     def show(self, column: Column, value: Json) -> str:
         """A value for people, whole."""
         if type(value) is str and value not in column.titles:
@@ -185,7 +194,7 @@ class Locale:
         """The heading, the rows and the delimiter of CSV that a spreadsheet shows to people. No cell is a formula; times are
         by the clocks of the zone, which their heading names."""
         zone = {column.name: f" ({self.zone_name})" for column in columns if column.format == "date-time"}
-        heading = [_no_formula((column.title or column.name) + zone.get(column.name, "")) for column in columns]
+        heading = [_no_formula(self.heading(column) + zone.get(column.name, "")) for column in columns]
         cells = ([self._spreadsheet_cell(column, row[column.name]) for column in columns] for row in rows)
         return heading, cells, ";" if "," in self.write_number(0.5) else ","
 

@@ -340,6 +340,7 @@ def _params(*names: str) -> list[Value]:
 _TOLD = {
     "metrics": "what is counted and measured", "providers": "where everything is kept", "check": "what is wrong",
 }  # fmt: skip
+_XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 _PAGING = ("Size", "Next", "For")
 _LISTING = (*_PAGING, "Search", "Count")
 _CHANGING = ("IfMatch", "IfNoneMatch", "IdempotencyKey")
@@ -358,7 +359,8 @@ _KEY = _TEXT | {"minLength": 1, "maxLength": 512, "pattern": _PLAIN}
 
 def _list_answer(page: str, item: Value) -> Value:
     media = _content(ref(page)) | _content(_TEXT, "text/csv") | _content(item, "application/x-ndjson")
-    return {"200": _answer("a page of the list, or all of it as CSV or NDJSON", media, "Link")}
+    media |= _content(_BINARY, _XLSX)
+    return {"200": _answer("a page of the list, or all of it as CSV, NDJSON or a workbook", media, "Link")}
 
 
 def _pascal(text: str) -> str:

@@ -73,9 +73,6 @@ else:
 #       plugin:media_types plugin:navigation plugin:sign_in
 # defines: Again site_of submission Pages page_answer listed
 
-_OWN_TITLES = {"id": "Id", "version": "Version", "created_at": "Created", "created_by": "Created by"} | {
-    "updated_at": "Updated", "updated_by": "Updated by"
-}  # fmt: skip
 _PLAIN_DETAILS = (400, 404, 406, 409, 413, 415, 422, 501, 504)  # statuses whose details a person can use
 
 _ICONS = {ending: kind for kind, endings in {  # of files in a listing, by the endings of their names
@@ -612,16 +609,10 @@ def _heading(exchange: Exchange, here: str, again: Mapping[str, str], column: Co
     name, sort = column.name, again.get("_sort", "")
     turned = {**again, "_sort": "-" + name if sort == name else name}
     return SimpleNamespace(
-        title=_column_title(exchange.locale.t, column), numeric=column.type in ("number", "integer"),
+        title=exchange.locale.heading(column), numeric=column.type in ("number", "integer"),
         sort_href="" if here.startswith("admin/") else exchange.url(here, **turned),
         sorted={name: "ascending", "-" + name: "descending"}.get(sort, ""),
     )  # fmt: skip
-
-
-def _column_title(t: Words, column: Column) -> str:
-    """What stands above a column; those that every record has go by the words of the language, unless they have a title."""
-    key = f"record.{column.name}"
-    return t(key) if column.title in ("", _OWN_TITLES.get(column.name)) and t.has(key) else column.title or column.name
 
 
 def _other_formats(exchange: Exchange, here: str, again: Mapping[str, str]) -> dict[str, str]:

@@ -427,7 +427,6 @@ def test_what_is_not_available_is_named_as_such_and_nowhere_else() -> None:
         name = place.rpartition(".")[2]
         assert re.search(rf"`\[?{name}\]?`", absent), place
         assert name in own or not re.search(rf"`{name}`|^{name} *=", elsewhere, re.MULTILINE), place
-    assert not mentioned("XLSX", elsewhere)
 
 
 def test_the_first_block_is_the_two_commands_that_do_everything() -> None:

@@ -1,0 +1,188 @@
+"""The XLSX format: lists as workbooks, for people who go on with them in a spreadsheet."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, datetime, time
+from decimal import Decimal
+from functools import partial
+from tempfile import SpooledTemporaryFile, TemporaryDirectory
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
+
+import app
+from app import CHUNK_BYTES, LOST, BadRequest, Column, Exchange, Format, Json, Response, Table
+
+if TYPE_CHECKING:
+    from plugins.locale import Locale
+
+# ==== 1. XLSX ====================================================================================================
+# A list as one sheet, written row by row in constant memory: numbers, days and moments are cells of their own kind, and a
+# text is always a text, whatever it begins with.
+# uses: ERRORS VALUES CONTRACTS RUNNERS plugin:locale plugin:reserve
+# defines: Format:xlsx MOST_ROWS MOST_LETTERS XLSX_MEDIA Xlsx
+
+MOST_ROWS = 1_048_576  # of a sheet, its heading among them
+MOST_LETTERS = 32_767  # of a cell, as UTF-16 counts them
+XLSX_MEDIA = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+_IN_MEMORY_BYTES = 1024 * 1024  # of the finished workbook; what is larger goes to a temporary file
+_MOST_EXACT = 10**15  # of a number: spreadsheets show and keep fifteen digits
+_FIRST_DAY = date(1900, 3, 1)  # before it spreadsheets count a day that never was
+_NOT_IN_XML = re.compile("[\ud800-\udfff\ufffe\uffff]")  # control characters are written as _x0007_
+_NOT_IN_NAMES = re.compile(r"[\[\]:*?/\\\x00-\x1f]")
+_LONGEST_NAME = 31  # of a sheet
+_NARROW, _WIDE = 8, 60  # characters of a column
+_MEASURED = 500  # rows by which the widths of columns go
+_MOST_CUT = 1000  # cells that are named as cut
+_CLOCK = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])(?::([0-5][0-9]))?")
+# Numbers of formats, of which a spreadsheet writes days and moments as its own reader's language does.
+_STYLES = {"date": 14, "date-time": 22, "time": 20, "seconds": 21, "integer": 1}
+
+
+class Xlsx(Format):
+    kind = "xlsx"
+    media = XLSX_MEDIA
+    subjects = frozenset({"table"})
+    whole = True
+
+    def dump(self, exchange: Exchange, response: Response) -> Iterator[bytes]:
+        """Nothing is sent before the workbook is whole: a zip archive says at its end what is in it."""
+        table, title = cast(Table, response.table), str(response.page.get("title", ""))
+        with SpooledTemporaryFile(_IN_MEMORY_BYTES) as file:
+            _write(cast(IO[bytes], file), table, title, exchange.locale)
+            file.seek(0)
+            yield from iter(partial(file.read, CHUNK_BYTES), b"")
+
+
+class _Cut(NamedTuple):
+    """A cell that holds the beginning of a longer text; row and column count from zero."""
+
+    row: int
+    column: int
+    letters: int
+
+
+def _write(file: IO[bytes], table: Table, title: str, locale: Locale) -> None:
+    """The rows of a table as a workbook. Raises BadRequest if they do not fit into a sheet."""
+    from xlsxwriter import Workbook
+    from xlsxwriter.utility import xl_rowcol_to_cell
+
+    with TemporaryDirectory() as folder:  # where the rows wait for the end, whatever happens
+        book = Workbook(file, {"constant_memory": True, "tmpdir": folder})
+        sheet = _Sheet(book, _sheet_name(title), table.columns, locale)
+        try:
+            sheet.fill(table.rows)
+        except BaseException:
+            sheet.close()
+            raise
+        if sheet.cut:
+            notes = book.add_worksheet(_sheet_name(locale.t("xlsx.notes"), apart_from=_sheet_name(title)))
+            notes.set_column(0, 0, 100)
+            for row, one in enumerate(sheet.cut):
+                cell = xl_rowcol_to_cell(one.row, one.column)
+                notes.write_string(row, 0, locale.t("xlsx.cut", cell=cell, n=one.letters, most=MOST_LETTERS))
+        book.close()
+
+
+def _sheet_name(title: str, apart_from: str = "") -> str:
+    """What a sheet may be called: at most 31 letters, some of them not, not in quotes and not as another one."""
+    name = _NOT_IN_NAMES.sub(" ", _NOT_IN_XML.sub("", title))
+    name = " ".join(name.split()).encode("utf-16-le")[: 2 * _LONGEST_NAME].decode("utf-16-le", "ignore").strip("' ")
+    if not name or name.casefold() in ("history", apart_from.casefold()):  # which Excel keeps for itself
+        name = f"{name[:29]} 1".strip()
+    return name
+
+
+class _Sheet:
+    """The sheet that the rows are written to."""
+
+    def __init__(self, book: Any, name: str, columns: Sequence[Column], locale: Locale) -> None:
+        self._sheet, self._columns, self._locale = book.add_worksheet(name), columns, locale
+        self._styles = {name: book.add_format({"num_format": number}) for name, number in _STYLES.items()}
+        self._heading = book.add_format({"bold": True, "bottom": 1})
+        self._widths = [0] * len(columns)
+        self.cut: list[_Cut] = []
+
+    def fill(self, rows: Any) -> None:
+        """Write the heading and all rows, which are read once."""
+        for place, column in enumerate(self._columns):
+            zone = f" ({self._locale.zone_name})" if column.format == "date-time" else ""
+            self._text(0, place, self._locale.heading(column) + zone, self._heading)
+        number = 0
+        for number, row in enumerate(rows, 1):
+            if number >= MOST_ROWS:
+                words = "a sheet holds a heading and {:,} rows, and this list has more: filter it, or take it as CSV"
+                raise BadRequest(words.format(MOST_ROWS - 1))
+            if number % 5000 == 0:
+                app.plugin("reserve").check_scratch("writing a workbook")
+            self._row(number, row)
+        self._sheet.freeze_panes(1, 0)
+        if self._columns:
+            self._sheet.autofilter(0, 0, number, len(self._columns) - 1)
+        for place, width in enumerate(self._widths):
+            self._sheet.set_column(place, place, min(max(width + 2, _NARROW), _WIDE))
+
+    def close(self) -> None:
+        """Give up what was written."""
+        self._sheet.row_data_fh.close()
+
+    def _row(self, number: int, row: Mapping[str, Json]) -> None:
+        for place, column in enumerate(self._columns):
+            value = row[column.name]
+            if value is not None and not self._typed(number, place, column, value):
+                self._text(number, place, self._locale.show(column, value))
+
+    def _typed(self, row: int, place: int, column: Column, value: Json) -> bool:
+        """Write a value that has a kind of cell of its own; whether it has."""
+        if isinstance(value, list | dict) or (column.titles and value in column.titles):
+            return False
+        if isinstance(value, bool):
+            self._measure(row, place, 5)
+            self._sheet.write_boolean(row, place, value)
+        elif isinstance(value, int | float | Decimal):
+            if not _is_exact(value):
+                return False
+            self._measure(row, place, len(str(value)))
+            self._sheet.write_number(row, place, value, self._styles["integer"] if isinstance(value, int) else None)
+        elif type(value) is str and (found := self._moment(column.format, value)):
+            style, moment = found
+            self._measure(row, place, 16 if style == "date-time" else 10)
+            self._sheet.write_datetime(row, place, moment, self._styles[style])
+        else:
+            return False
+        return True
+
+    def _moment(self, format_: str, text: str) -> tuple[str, date | time] | None:
+        """The style and the value of a day, a moment by the clocks of the reader's zone, or a time of day; None if a sheet
+        has no cell for it."""
+        try:
+            if format_ == "date" and (day := datetime.fromisoformat(text)).date() >= _FIRST_DAY and len(text) == 10:
+                return "date", day
+        except ValueError:
+            return None
+        if format_ == "date-time" and (local := self._locale.local(text)) and local.date() >= _FIRST_DAY:
+            return "date-time", local.replace(tzinfo=None)
+        if format_ == "time" and (clock := _CLOCK.fullmatch(text)):
+            return "seconds" if clock[3] else "time", time(int(clock[1]), int(clock[2]), int(clock[3] or 0))
+        return None
+
+    def _text(self, row: int, place: int, text: str, style: Any = None) -> None:
+        text = _NOT_IN_XML.sub(LOST, text.replace("\r\n", "\n"))
+        units = len(text) if text.isascii() else len(text.encode("utf-16-le")) // 2
+        if units > MOST_LETTERS:
+            text = text.encode("utf-16-le")[: 2 * (MOST_LETTERS - 1)].decode("utf-16-le", "ignore") + "…"
+            if len(self.cut) < _MOST_CUT:
+                self.cut.append(_Cut(row, place, units))
+        self._measure(row, place, max(map(len, text[:2000].split("\n"))))
+        self._sheet.write_string(row, place, text, style)
+
+    def _measure(self, row: int, place: int, width: int) -> None:
+        if row <= _MEASURED and width > self._widths[place]:
+            self._widths[place] = width
+
+
+def _is_exact(value: int | float | Decimal) -> bool:
+    """Whether a spreadsheet keeps all digits of a number: it has fifteen."""
+    if isinstance(value, Decimal):
+        return value.is_finite() and len(value.normalize().as_tuple().digits) <= 15 and abs(value.adjusted()) < 300
+    return isinstance(value, float) or abs(value) < _MOST_EXACT
