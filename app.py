@@ -1212,6 +1212,7 @@ class FormConfig(Settings):
     note: str = setting("text", "", "a line under the title")
     opens: str = setting("opens", "form", 'where links lead: "form", or "records" where the list is what people look up')
     called: str = setting("text", "", 'what a record is called, as "{name}: {from_day}"; "" = its first field', name="name")
+    unique: tuple[tuple[str, ...], ...] = setting("unique", [], 'what no two records share: [["name", "from_day"]]')
 
 
 CONDITION = (
@@ -1544,6 +1545,7 @@ CONVERTERS: Mapping[str, Callable[[Any, Path], Any]] = {
     "opens": _converted_by("opens", "form"), "values": _converted_by("values", []), "table": _made, "tables": _made,
     "fields": _fields, "field": _field_name, "name": _name, "choices": _converted_by("choices", []), "conditions": _made,
     "condition": _converted_by("condition"), "menu": _made, "menu item": _converted_by("menu_item"),
+    "unique": _converted_by("unique", []),
 }  # fmt: skip
 
 
@@ -6248,7 +6250,7 @@ class Form(Resource):
                 detail = f"names {one.config.files!r}, which is no share{nearest(one.config.files, shares)}"
                 wrong.append(Fault(f"{one.place}.files", "configuration", detail))
         self.columns = (Column("id", "Id"), *(f.column for f in self.fields.values()), *_META)
-        wrong += plugin("declarations").of_name(self)
+        wrong += [*plugin("declarations").of_name(self), *(plugin("unique").faults(self) if config.unique else ())]
         if wrong:
             raise ConfigError(f"forms.{config.name} is not valid", faults=wrong)
         self.instants = frozenset(column.name for column in self.columns if column.format == "date-time")
@@ -6341,6 +6343,7 @@ class Form(Resource):
             "properties": {name: one.published() for name, one in self.fields.items()},
             "required": [name for name, one in self.fields.items() if one.config.required],
             "additionalProperties": False,
+            **({"x-unique": [list(names) for names in self.config.unique]} if self.config.unique else {}),
         }
 
     def _page(self, scope: Scope, record: Record | None = None) -> dict[str, Any]:
@@ -6383,7 +6386,8 @@ class Form(Resource):
 
     def declared(self) -> list[Query]:
         """What a form's list asks for by itself: its searches."""
-        return [Query(self.table, search_fields=self._texts(self.columns))]
+        unique = plugin("unique").queries(self) if self.config.unique else ()
+        return [Query(self.table, search_fields=self._texts(self.columns)), *unique]
 
     def _list(self, request: Request, scope: Scope) -> Plan:
         asked = read_list(request.params, self.columns, self.locale)
@@ -6517,9 +6521,11 @@ class _Writing:
         if not records.atomic and size > 1:
             raise Unsupported(f"{request.resource} takes one record a request: its provider cannot store several as one")
         keys = 1 if request.idempotency_key else 0
-        fit = size if records.most_writes is None else (records.most_writes - keys) // 2
+        each = 2 + len(self.form.config.unique)  # writes of a record
+        fit = size if records.most_writes is None else (records.most_writes - keys) // each
         if size > fit and records.atomic:
             why = f"its provider does at most {records.most_writes} writes at once, and each record has an audit entry"
+            why += " and a row for each rule of unique" if each > 2 else ""
             raise TooLarge(f"{request.resource} takes at most {fit} records a request, and this has {size}: {why}")
 
     def update(self, record: Record) -> Plan:
@@ -8402,6 +8408,8 @@ class Builder:
             form = one.source if isinstance(one, View) else one
             if isinstance(form, Form) and isinstance(one, Form | View):
                 found.setdefault(names[id(form.store)], {}).setdefault(form.table, []).extend(one.declared())
+                if form.config.unique:
+                    found[names[id(form.store)]]["_unique"] = [Query("_unique")]
         for store in self.audit_stores():
             for table, fields in ({**_BESIDE_TABLES, **_STATE_TABLES} if store is self.state else _BESIDE_TABLES).items():
                 instants = frozenset({"at"} if table == "_audit" else ())
@@ -8698,17 +8706,25 @@ class Flow:
             scope = Scope(caller, now, partial(new_ids, now), read, again=replay.stored is not None)
             try:
                 plan = resource.handle(request, scope)
-                if plan.changes:
-                    added = [one.writes(request, caller, plan.changes, resource) for one in self._triggers()]
-                    plan = plan._replace(also=list(chain(plan.also, *added)))
-                return self._carry_out(request, caller, resource.records, plan, replay, guard)
-            except (Conflict, PreconditionFailed) as error:
+                joined = self._joined(request, caller, resource, plan)
+                return self._carry_out(request, caller, resource.records, joined, replay, guard)
+            except (Conflict, PreconditionFailed, Invalid) as error:
                 if answer := replay.look_up(plan):
                     return answer
-                if isinstance(error, PreconditionFailed) or not (plan and plan.changes) or not attempts_left:
+                if not isinstance(error, Conflict) or not (plan and plan.changes) or not attempts_left:
                     raise
-                if request.conditions.if_match and request.action != Action.CREATE:
+                is_own = error.index < len(plan.changes)
+                if is_own and request.conditions.if_match and request.action != Action.CREATE:
                     raise PreconditionFailed("it was changed meanwhile: get it again") from error
+
+    def _joined(self, request: Request, caller: Caller, resource: Resource, plan: Plan) -> Plan:
+        """The plan with what triggers add to it. One that refuses it has its staged bytes discarded."""
+        try:
+            added = [one.writes(request, caller, plan.changes, resource) for one in self._triggers() if plan.changes]
+        except AppError:
+            _discard(plan)
+            raise
+        return plan._replace(also=[*plan.also, *chain(*added)]) if added else plan
 
     def _carry_out(
         self, request: Request, caller: Caller, records: Records | None, plan: Plan, replay: Replay, guard: _Guard

@@ -27,7 +27,7 @@ from app import (
 # ==== 1. CONVERTERS ==============================================================================================
 # Each takes what app.toml says and the folder where relative paths start. ValueError says what to write instead.
 # uses: ERRORS VALUES CONFIG plugin:toml_advice
-# defines: media inside secret queue pattern link grants field_type opens values choices condition menu_item
+# defines: media inside secret queue pattern link grants field_type opens values choices condition menu_item unique
 
 
 def media(raw: Any, folder: Path) -> tuple[str, ...]:
@@ -154,3 +154,14 @@ def menu_item(raw: Any, folder: Path) -> Json:
     if not isinstance(raw, dict) and (not isinstance(raw, str) or check_text(raw)):
         raise ValueError("must be an address such as forms/leave, or a table { title, href }")
     return cast(Json, raw)
+
+
+def unique(raw: Any, folder: Path) -> tuple[tuple[str, ...], ...]:
+    """Lists of fields, whose values no two records share."""
+    example = 'must be a list of lists of fields, such as [["name", "from_day"]]'
+    if not isinstance(raw, list) or not all(isinstance(one, list) and one for one in raw):
+        raise ValueError(example + (": each list stands for one rule" if isinstance(raw, list) else ""))
+    found = tuple(CONVERTERS["texts"](one, folder) for one in raw)
+    if any(len(set(one)) < len(one) for one in found) or len({frozenset(one) for one in found}) < len(found):
+        raise ValueError("names the same field, or the same rule, twice")
+    return found

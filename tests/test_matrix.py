@@ -146,6 +146,7 @@ def build(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[.
         opened.append(Site(tmp_path, declared + toml))
         return opened[0]
 
+    one.declared = declared
     yield one
     for site in opened:
         site.close()
@@ -444,3 +445,108 @@ def test_apps_show_their_menu_and_read_as_their_caller(build: Any) -> None:
     for action in (Action.CREATE, Action.UPDATE, Action.DELETE):
         with pytest.raises(UnsupportedAction):
             site.ask(action, "apps/desk", {})
+
+
+# ---- unique
+
+UNIQUE = FORM.replace("[forms.leave.fields]", 'unique = [["who", "days"]]\n[forms.leave.fields]')
+UNIQUE_FAULT = ("/who", "unique", "another record has the same Who, Days")
+
+
+def refused(ask: Callable[[], Any]) -> list[tuple[str, str, str]]:
+    """The faults of a request that is refused as invalid."""
+    with pytest.raises(app.Invalid) as caught:
+        ask()
+    return [tuple(fault) for fault in caught.value.faults]
+
+
+@pytest.fixture
+def unique(build: Any, tmp_path: Path) -> Site | None:
+    """A site whose form has a rule of unique; None where the provider declares that it cannot hold one, which is refused."""
+    whole = assemble(tmp_path, build.declared + UNIQUE)
+    provider = whole.providers["main"]
+    if provider.has(Records) and not provider.atomic:
+        [fault] = whole.faults
+        assert fault.pointer == "forms.leave.unique"
+        assert "commits one write at a time" in fault.detail
+        return None
+    return build(UNIQUE, Records)
+
+
+def test_unique_is_held_where_eight_write_at_once(unique: Site | None) -> None:
+    if unique is None:
+        return
+    answers = race(lambda number: unique.create("forms/leave", {"who": "ann", "days": 1 if number % 2 else 1.0}))
+    made = [answer for answer in answers if not isinstance(answer, AppError)]
+    others = [answer for answer in answers if isinstance(answer, AppError)]
+    assert len(made) == 1
+    assert [tuple(fault) for error in others for fault in error.faults] == [UNIQUE_FAULT] * 7
+    assert len(unique.items("forms/leave/records")) == 1
+    others = [unique.create("forms/leave", {"who": f"p{number}", "days": 2}) for number in range(8)]
+    answers = race(lambda number: unique.patch(others[number].location, {"who": "bo"}, if_match="1"))
+    assert sum(not isinstance(answer, AppError) for answer in answers) == 1
+    assert {code for e in answers if isinstance(e, AppError) for _, code, _ in e.faults} == {"unique"}
+
+
+def test_unique_moves_with_an_update_and_is_freed_by_a_delete(unique: Site | None) -> None:
+    if unique is None:
+        return
+    first = unique.create("forms/leave", {"who": "ann", "days": 1})
+    second = unique.create("forms/leave", {"who": "ann", "days": 2})
+    assert refused(lambda: unique.patch(second.location, {"days": 1})) == [UNIQUE_FAULT]
+    unique.patch(second.location, {"who": "ann", "days": 2})
+    unique.patch(first.location, {"days": 3})
+    unique.patch(second.location, {"days": 1})
+    unique.create("forms/leave", {"who": "ann", "days": 2})
+    unique.delete(second.location)
+    unique.create("forms/leave", {"who": "ann", "days": 1})
+    assert sorted(row["days"] for row in unique.items("forms/leave/records")) == [1, 2, 3]
+    left = [row.value["record"] for row in main(unique).walk(app.Query("_unique"))]
+    assert sorted(left) == sorted(row["id"] for row in unique.items("forms/leave/records"))
+
+
+def test_unique_compares_texts_as_stored_and_nothing_that_is_missing(unique: Site | None) -> None:
+    if unique is None:
+        return
+    for who in ("ann", "Ann", "änn", "a\u0308nn"):
+        unique.create("forms/leave", {"who": who, "days": 1})
+    for _ in range(2):
+        unique.create("forms/leave", {"who": "ann"})
+        unique.create("forms/leave", {"who": "ann", "days": None})
+    assert refused(lambda: unique.create("forms/leave", {"who": "Ann", "days": 1.0})) == [UNIQUE_FAULT]
+
+
+def test_unique_is_a_fault_of_a_batch_and_stores_nothing(unique: Site | None) -> None:
+    if unique is None:
+        return
+    unique.create("forms/leave", {"who": "ann", "days": 1})
+    batch = [{"who": "bo", "days": 1}, {"who": "ann", "days": 1}, {"who": "bo", "days": 1.0}]
+    assert refused(lambda: unique.create("forms/leave", batch)) == [
+        ("/2/who", "unique", "two of these records have the same Who, Days"),
+        ("/1/who", *UNIQUE_FAULT[1:]),
+    ]
+    assert len(unique.items("forms/leave/records")) == 1
+    assert len(unique.create("forms/leave", batch[:1]).data["items"]) == 1
+
+
+def test_unique_finds_records_that_are_older_than_the_rule_or_left_rows(
+    unique: Site | None,
+) -> None:
+    if unique is None:
+        return
+    store = main(unique)
+    store.commit([app.Insert("leave", "old", {"who": "old", "days": 1})])
+    assert refused(lambda: unique.create("forms/leave", {"who": "old", "days": 1})) == [UNIQUE_FAULT]
+    made = unique.create("forms/leave", {"who": "ann", "days": 1})
+    store.commit([app.Delete("leave", made.data["id"])])  # by something that knows nothing of the rule
+    unique.create("forms/leave", {"who": "ann", "days": 1})
+    assert refused(lambda: unique.create("forms/leave", {"who": "ann", "days": 1})) == [UNIQUE_FAULT]
+
+
+def test_unique_answers_a_repeated_submission_with_the_first_answer(unique: Site | None) -> None:
+    if unique is None:
+        return
+    answers = race(lambda number: unique.create("forms/leave", {"who": "ann", "days": 1}, idempotency_key="k"))
+    assert {type(answer) for answer in answers} == {app.Response}
+    assert len({answer.location for answer in answers}) == 1
+    assert sum(answer.replayed for answer in answers) == 7
