@@ -469,21 +469,21 @@ class Content(NamedTuple):
 
 
 class Column(NamedTuple):
-    """A column of a table: a JSON Schema type, a format of it or of a view's, and titles of the values that have one."""
+    """A column of a table: a JSON Schema type, a format of it or of a view's; titles and badges of values that have one."""
 
     name: str
     title: str = ""
     type: str = "string"
     format: str = ""
     titles: Mapping[Json, str] = MappingProxyType({})
+    badges: Mapping[Json, str] = MappingProxyType({})  # good, bad or warn
 
 
 class Table:
     """A tabular answer. `rows` is a list for a page and an iterator for an export; whoever reads it calls close().
 
-    `count` is how many rows there are in all, if that was asked for. size() is for people: a number, COUNTED + 1 for more
-    than COUNTED, or None if it is not known soon; it may raise an AppError. `damaged` has the number of a row, a column's
-    name and why, for each value of a page that could not be read as it was stored.
+    `count` is how many rows there are in all, if asked for; size() the same for people, COUNTED + 1 for more than COUNTED or
+    None if it is not known soon; it may raise an AppError. `damaged` has row number, column and why of what is damaged.
     """
 
     def __init__(
@@ -932,7 +932,7 @@ def how_many(count: int, what: str = "byte") -> str:
 # uses: ERRORS VALUES
 # defines: REQUIRED Setting Settings Shape setting settings_of Options LINK SiteConfig AuthConfig HttpConfig EventsConfig
 #          QueueConfig SqsConfig RoleConfig PublicConfig ProviderConfig ChannelConfig FilesConfig CHOICE ITEMS FieldConfig
-#          FormConfig CONDITION COLUMN ViewConfig AppConfig ResourceConfig RESOURCE_CONFIGS Config SETTINGS
+#          STATES FormConfig CONDITION COLUMN ViewConfig AppConfig ResourceConfig RESOURCE_CONFIGS Config SETTINGS
 #          RESERVED_FIELDS bundled_text plugin import_file plugin_bytes nearest CONVERTERS read_config
 
 REQUIRED: Any = object()  # the default of a setting that has none
@@ -1201,6 +1201,16 @@ class FieldConfig(Settings):
     max_file_bytes: int = setting("size", "10MB", 'format "file": largest file')
 
 
+STATES = (
+    Setting("field", "word", REQUIRED, "name of the field that it adds"),
+    Setting("initial", "text", REQUIRED, "the state of a new record"),
+    Setting("moves", "texts", REQUIRED, '"FROM>TO:ROLE,ROLE"; without a role for whoever may update the record'),
+    Setting("title", "text", None, "label of the field"),
+    Setting("titles", "table", {}, "what people see instead of a state", of="text", names="text"),
+    Setting("badges", "table", {}, "their colours: good, bad, warn or none", of="text", names="text"),
+)
+
+
 class FormConfig(Settings):
     """[forms.NAME]: a form and the records that it makes."""
 
@@ -1213,6 +1223,7 @@ class FormConfig(Settings):
     opens: str = setting("opens", "form", 'where links lead: "form", or "records" where the list is what people look up')
     called: str = setting("text", "", 'what a record is called, as "{name}: {from_day}"; "" = its first field', name="name")
     unique: tuple[tuple[str, ...], ...] = setting("unique", [], 'what no two records share: [["name", "from_day"]]')
+    states: Value = setting("table", {}, "its states, and who moves a record from one to another", table=STATES)
 
 
 CONDITION = (
@@ -1986,7 +1997,8 @@ class Plan(NamedTuple):
     they published, and the changes are committed together with their audit entries; if that fails, what the steps published
     is removed. `cleanup` comes last, and may fail without failing the request. Steps without changes are a file operation,
     which is audited by an intent and an outcome. `action` is what an update turned out to be; None if it is its own. `also`
-    are writes of the site's own tables that are committed with the changes, and have no audit entries."""
+    are writes of the site's own tables that are committed with the changes, and have no audit entries. The entries of the
+    changes keep the `comment`, if there is one."""
 
     respond: Callable[[Sequence[Blob]], Response]
     changes: Sequence[Change] = ()
@@ -1994,6 +2006,7 @@ class Plan(NamedTuple):
     cleanup: Sequence[Remove] = ()
     action: Action | None = None
     also: Sequence[Write] = ()
+    comment: str = ""
 
 
 class Scope(NamedTuple):
@@ -6215,7 +6228,7 @@ def leads_to(address: str, opens: Collection[str], caller: Caller) -> str:
 # Plugins that answer what is at addresses inside a form, by its first segment or, of a record, by the third. Each has
 # sufficient(request) and judged_at(request), as a Resource has them, and handle(form, request, scope).
 _FORM_PARTS: Mapping[str, str] = {}
-_RECORD_PARTS: Mapping[str, str] = {}
+_RECORD_PARTS: Mapping[str, str] = {"move": "moves"}
 
 
 def _part(path: Sequence[str]) -> Any:
@@ -6234,6 +6247,7 @@ class Form(Resource):
         Endpoint("", (Action.READ, Action.CREATE), choices=True),
         Endpoint("records", (Action.READ, Action.CREATE)),
         Endpoint("records/ID", (Action.READ, Action.UPDATE, Action.DELETE), patches=True),
+        Endpoint("records/ID/move", (Action.UPDATE,), posts=Action.UPDATE),
         Endpoint("records/ID/FIELD"),  # of a field that takes files
     )
 
@@ -6244,6 +6258,7 @@ class Form(Resource):
         self.table = config.table or config.name.replace("-", "_")
         self.title = config.title or config.name.capitalize()
         self.fields, wrong = _fields_of(config.fields, f"forms.{config.name}.fields")
+        self.states: Any = plugin("states").States(config, self.fields) if config.states else None
         files = [one for one in self.fields.values() if one.is_file]
         for one in files:
             if one.config.files not in shares:
@@ -6259,6 +6274,7 @@ class Form(Resource):
         self.files: Any = plugin("form_files").FormFiles(self) if self.shares else None
         self.opens = frozenset([self.address] if config.opens == "records" else [])
         self._known: dict[tuple[str, ...], Callable[[Record], str]] = {}  # _text() of the columns of each list
+        self.taken = {name: one for name, one in self.fields.items() if not one.made}  # what a body may have
         self.asked = [(n, f'"{n}":', f.default, f.config.required, f.text_of) for n, f in self.fields.items()]
         self.fills = any(one.fill for one in self.fields.values())
         self.nulls = _members(dict.fromkeys(self.fields))
@@ -6318,7 +6334,8 @@ class Form(Resource):
         return text if len(text) <= 80 else text[:79].rstrip() + "…"
 
     def describe(self) -> Value:
-        return {"schema": self.schema(), "files": list(self.shares), "columns": self.columns}
+        states = list(self.states.names) if self.states else []
+        return {"schema": self.schema(), "files": list(self.shares), "columns": self.columns, "states": states}
 
     def shown(self, record: Record) -> Value:
         """What a record holds, with its files at the record's own address instead of theirs in the share."""
@@ -6366,7 +6383,7 @@ class Form(Resource):
 
     def _show(self, request: Request, scope: Scope) -> Plan:
         """The form; parameters that are named like fields fill it in, and store nothing."""
-        no_params(request, ("_sent", *self.fields))
+        no_params(request, ("_sent", *self.taken))
         sent = request.params.get("_sent", "")
         page = self._page(scope) | {"sent": sent if re.fullmatch(r"[0-9a-f]{32}", sent) else "", "params": request.params}
         page["made"] = plugin("field_defaults").shown(self, scope) if self.fills else {}
@@ -6559,12 +6576,9 @@ class _Writing:
         data = request.data
         if not isinstance(data, dict):
             raise BadRequest("the body must be a JSON object")
-        faults = self._unknown(data, stored)
+        faults = [*self._unknown(data, stored), *self._meta_faults(data, self.form.flat(record))]
         if request.typed:
-            faults += self._meta_faults(data, self.form.flat(record))
-            names = [
-                name for name in self.form.fields if name in data or not request.partial
-            ]  # RFC 7396: what is left out stays
+            names = [name for name in self.form.taken if name in data or not request.partial]  # RFC 7396: others stay
             same = (stored, self.form.shown(record))  # a file may come back as either has it
             news = [name for name in names if not any(same_json(data.get(name), held.get(name)) for held in same)]
             given = {name: (data.get(name), data.get(name)) for name in news}
@@ -6585,10 +6599,10 @@ class _Writing:
         return [Fault(member_pointer("", n), "unknown_field", detail + nearest(n, self.form.fields)) for n in names[:20]]
 
     def _meta_faults(self, data: Value, flat: Value) -> list[Fault]:
-        """A fault for id, version and stamps, which may be sent back as they were, if they are changed."""
-        detail = "is set by Satchel; leave it out or as it is"
-        names = [name for name in RESERVED_FIELDS if name in data and data[name] != flat[name]]
-        return [Fault(f"/{name}", "read_only", detail) for name in names]
+        """A fault for each that is set here (id, version, stamps, a state), unless it comes back as it is."""
+        made = {name: one.made for name, one in self.form.fields.items() if one.made}
+        words = dict.fromkeys(RESERVED_FIELDS, "is set by Satchel; leave it out or as it is") | made
+        return [Fault(f"/{name}", "read_only", words[name]) for name in words if name in data and data[name] != flat[name]]
 
     def _valid(self, items: Sequence[tuple[str, Json]], typed: bool) -> list[tuple[Value, dict[str, str]]]:
         """The valid fields of each (pointer, data) of a new record, in declared order, and their _members(), or {} if they
@@ -6610,7 +6624,7 @@ class _Writing:
     def _quick(self, data: Json) -> tuple[Value, dict[str, str]] | None:
         """The valid fields of a new record and their _members(), if all of it is as it mostly comes; None if _read has
         to look at it."""
-        if type(data) is not dict or not data.keys() <= self.form.fields.keys():
+        if type(data) is not dict or not data.keys() <= self.form.taken.keys():
             return None
         value: Value = {}
         members: dict[str, str] = {}
@@ -6632,6 +6646,8 @@ class _Writing:
             detail = f"is not a field of this form{nearest(name, self.form.fields)}"
             yield Fault(member_pointer(pointer, name), "unknown_field", detail)
         for name, one in self.form.fields.items():
+            if one.made and name in data:
+                yield Fault(member_pointer(pointer, name), "read_only", one.made)
             given = self._given(one, data, typed)
             if one.text_of(given):
                 value[name] = given
@@ -6643,6 +6659,8 @@ class _Writing:
 
     def _given(self, one: Field, data: Value, typed: bool) -> Json:
         """What was given for a field of a new record; None when nothing was."""
+        if one.made:
+            return one.default
         if typed:
             return data.get(one.name, one.default)
         given = data.get(one.name)
@@ -8644,7 +8662,7 @@ class Flow:
         except AppError as error:
             error.subject = caller.subject
             if isinstance(error, Forbidden) and request.action != Action.READ:
-                needed = error.needed.rpartition(":")[2]
+                needed = error.needed.rpartition(":")[2] or request.action
                 self._audit.best_effort(self._entry(request, caller, needed, "denied", error.code))
             raise
         self._office.authority.touch(caller)
@@ -8732,6 +8750,7 @@ class Flow:
         if not plan.changes and not plan.steps:
             return plan.respond(())
         entry = self._entry(request, caller, plan.action or request.action)
+        entry |= {"comment": plan.comment} if plan.comment else {}
         if records is not None and records.atomic and plan.changes:
             response = self._commit_together(entry, plan, records, replay, guard)
         else:

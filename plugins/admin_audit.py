@@ -60,8 +60,8 @@ else:
 # defines: MASKED Trail
 
 _COLUMNS = (
-    "at", "subject", "action", "resource", "record", "outcome", "code", "changes", "before", "after", "door", "client",
-    "count", "token_id", "request_id",
+    "at", "subject", "action", "resource", "record", "outcome", "code", "comment", "changes", "before", "after", "door",
+    "client", "count", "token_id", "request_id",
 )  # fmt: skip
 MASKED = "•••"  # stands for a value that the reader may not see
 _APART_S = 3600  # between the time in an entry and that in its key, and between the clocks of nodes

@@ -181,8 +181,8 @@ def _without_empty_seconds(text: str) -> str:
 def inputs(form: Form, value: Value | None = None) -> tuple[Input, ...]:
     """The controls of a form with the values of a record; None: with what is declared as default."""
     if value is None and form not in _blank:
-        _blank[form] = tuple(_input(form, one, one.default) for one in form.fields.values())
-    return _blank[form] if value is None else tuple(_input(form, one, value.get(one.name)) for one in form.fields.values())
+        _blank[form] = tuple(_input(form, one, one.default) for one in form.taken.values())
+    return _blank[form] if value is None else tuple(_input(form, one, value.get(one.name)) for one in form.taken.values())
 
 
 def _input(form: Form, field: Field, value: Json) -> Input:
@@ -198,7 +198,7 @@ def prefilled(form: Form, params: Mapping[str, str], made: Value) -> tuple[tuple
     """The controls of a new record with the values that are made for it, as the parameters of a link fill them in, and what
     could not be, in words."""
     filled, unfit, t = {name: _input(form, form.fields[name], value) for name, value in made.items()}, [], form.locale.t
-    for name in filter(form.fields.__contains__, params):
+    for name in filter(form.taken.__contains__, params):
         field = form.fields[name]
         try:
             if field.is_file:
@@ -236,7 +236,7 @@ def edits(form: Form, data: Value, stored: Value) -> dict[str, tuple[Json, Json]
     """
     shown = dict(pair.split(":", 1) for text in data.get("_shown", ()) for pair in str(text).split() if ":" in pair)
     given: dict[str, tuple[Json, Json]] = {}
-    for name, field in form.fields.items():
+    for name, field in form.taken.items():
         sent, value = data.get(name) if isinstance(data.get(name), list) else [], stored.get(name)
         if field.is_file:  # a page cannot send back the file that is stored
             uploads = [item for item in sent or () if isinstance(item, Upload) and item.name]

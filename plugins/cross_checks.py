@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import cast
 from urllib.parse import urlsplit
 
-from app import RESOURCE_CONFIGS, AppConfig, Config, Fault, ResourceConfig, ViewConfig, nearest, plugin
+from app import RESOURCE_CONFIGS, AppConfig, Config, Fault, FormConfig, ResourceConfig, ViewConfig, nearest, plugin
 
 # ==== 1. CHECKS ==================================================================================================
 # Each setting is right by itself when this runs, or has a fault already, of which no second one follows here.
-# uses: ERRORS CONFIG plugin:oidc plugin:proxy_sign_in plugin:toml_advice
+# uses: ERRORS CONFIG plugin:oidc plugin:proxy_sign_in plugin:states plugin:toml_advice
 # defines: cross_checked
 
+_TAKEN = ("history", "move", "mine", "comments", "drafts", "import")  # no names of fields
 _WAYS = ("password", "token", "mail", "oidc", "proxy")  # of [auth] sign_in
 
 
@@ -41,10 +42,19 @@ class _Checks:
                     self.fault(f"{place}.from", f"names {one.source!r}, which is not a form{nearest(one.source, forms)}")
             elif not isinstance(one, AppConfig):
                 self.check_provider(f"{place}.provider", one.provider)
+            if isinstance(one, FormConfig):
+                self.check_form(one, place)
         self.check_provider("site.state", self.config.site.state)
         self.check_site()
         self.check_sign_in()
         self.check_queues()
+
+    def check_form(self, one: FormConfig, place: str) -> None:
+        """Faults of names that addresses inside a form have, and of its states."""
+        for name in [each.name for each in one.fields if each.name in _TAKEN]:
+            self.fault(f"{place}.fields.{name}", f"cannot be a field: {place.replace('.', '/')} has an address of that name")
+        if one.states and not any((fault.pointer + ".").startswith(f"{place}.states.") for fault in self.faults):
+            self.faults += plugin("states").faults(one, self.config.roles)
 
     def check_needed(self, place: str) -> None:
         """Faults of a form without fields, of a view without a source, and of what goes with another source."""

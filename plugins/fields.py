@@ -188,6 +188,8 @@ def longest_text(config: FieldConfig) -> int | None:
 class Field:
     """One declared field or parameter: its JSON Schema, its validator, and how a person is asked for it."""
 
+    made = ""  # why no body may have it, if Satchel sets it: a new record has its default
+
     def __init__(self, config: FieldConfig, place: str) -> None:
         """ConfigError lists every fault of the declaration."""
         self.config, self.name, self.place = config, config.name, place

@@ -168,7 +168,8 @@ def _taken(schema: Value, choices: Value | None) -> Value:
 def input_of(schema: Value, choices: Mapping[str, Value]) -> Value:
     """The body that makes or replaces a record. `choices` has the schemas of what may be chosen, by field."""
     fields, required = schema["properties"], schema["required"]
-    properties = {name: _sent(one, choices.get(name), needed=name in required) for name, one in fields.items()}
+    taken = {name: one for name, one in fields.items() if not one.get("readOnly")}
+    properties = {name: _sent(one, choices.get(name), needed=name in required) for name, one in taken.items()}
     needed = [name for name in required if not {"default", "x-default"} & fields[name].keys()]
     return _object(properties, needed, additionalProperties=False)
 
@@ -445,11 +446,26 @@ class Description:
             ),
             "delete": self._operation("delete", "delete", _GONE, _params(*_CHANGING)),
         }  # fmt: skip
+        if one["states"]:
+            self._move(name, one["states"], record, f"{base}/records/{{id}}/move")
         for field in one["files"]:
             self.paths[f"{base}/records/{{id}}/{field}"] = {
                 "parameters": [_parameter("id", _KEY, "path")],
                 "get": self._bytes(f"file_{field}", f"the file {field} of a record"),
             }
+
+    def _move(self, name: str, states: Sequence[str], record: str, path: str) -> None:
+        """What moves a record from one state to another."""
+        comment = {"anyOf": [_TEXT | {"maxLength": 2000, "pattern": _PLAIN}, {"type": "null"}]}
+        target = _TEXT | {"enum": list(states)}
+        move = self._schema(name, "Move", _object({"to": target, "comment": comment}, ["to"], additionalProperties=False))
+        moved = {"200": _answer("the record", _content(ref(record)), "ETag", "Idempotency-Replayed")}
+        self.paths[path] = {
+            "parameters": [_parameter("id", _KEY, "path")],
+            "post": self._operation(
+                "move", "move a record to another state", moved, _params(*_CHANGING), body=_content(ref(move))
+            ),
+        }
 
     def _bytes(self, does: str, words: str) -> Value:
         conditions = _params("Range", "IfMatch", "IfNoneMatch", "IfModifiedSince")
@@ -504,7 +520,8 @@ class Description:
 
     def _choices(self, name: str, schema: Value) -> dict[str, Value]:
         """References to the schemas of what may be chosen, by field; numbers with a fraction stand where they are used."""
-        choices = {field: found for field, one in schema["properties"].items() if (found := choices_of(one))}
+        sent = {field: one for field, one in schema["properties"].items() if not one.get("readOnly")}
+        choices = {field: found for field, one in sent.items() if (found := choices_of(one))}
         return {f: ref(self._schema(name, _pascal(f), found)) if "enum" in found else found for f, found in choices.items()}
 
     def _listing(self, one: Value) -> list[Value]:

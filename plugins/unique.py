@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import app
 from app import (
@@ -19,6 +19,7 @@ from app import (
     Invalid,
     Query,
     Record,
+    Records,
     Request,
     Resource,
     TooLarge,
@@ -100,7 +101,7 @@ class _Keys:
     """The rows of one commit, by their keys. Every record counts, also those that the caller does not see."""
 
     def __init__(self, form: Form) -> None:
-        self.form, self.records = form, form.records
+        self.form, self.records = form, cast(Records, form.records)
         self.taken: dict[str, _Claim] = {}
         self.freed: dict[str, _Claim] = {}
         self.faults: list[Fault] = []

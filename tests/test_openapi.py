@@ -84,6 +84,8 @@ def test_what_is_described_is_what_resources_answer(site: Site) -> None:
     wanted = set()
     for address, resource in site.app.resources.items():
         for one in resource.endpoints if address.startswith(("files/", "forms/", "views/", "admin/")) else ():
+            if one.path.endswith("/move") and not getattr(resource, "states", None):
+                continue  # which has no moves
             for field in getattr(resource, "shares", ()) if "FIELD" in one.path else ("",):
                 inner = one.path.replace("ID", "{id}").replace("PATH", "{path}").replace("FIELD", field)
                 inner = inner.replace("SUBJECT", "{subject}").replace("JTI", "{jti}")
