@@ -801,6 +801,8 @@ class Html(Format):
             drafts = unsent.Drafts(exchange, self.pages)
             drafts.read(resource)
             exchange.door.check_token(exchange, drafts.form.text("_token"))
+            if drafts.form.text("_again"):
+                raise unsent.Unfinished("the form is not finished")
             return drafts.data(resource)
         if exchange.media_type == "multipart/form-data":
             exchange.body.bounded(site_of(exchange).held.body_limit(resource))

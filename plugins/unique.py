@@ -50,10 +50,9 @@ _told: set[tuple[str, str]] = set()  # forms and rules of which was logged that 
 def faults(form: Form) -> Iterator[Fault]:
     """What is wrong with `unique` of a form."""
     place, known = f"forms.{form.name}.unique", [*form.fields, *_OWN]
-    if not form.records.atomic:
-        detail = (
-            f"cannot be held by a {form.records.kind} provider, which commits one write at a time: name another provider"
-        )
+    records = cast(Records, form.records)
+    if not records.atomic:
+        detail = f"cannot be held by a {records.kind} provider, which commits one write at a time: name another provider"
         yield Fault(place, "configuration", detail)
     for names in form.config.unique:
         for name in [one for one in names if one not in known and one not in {field.name for field in form.config.fields}]:

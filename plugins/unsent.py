@@ -55,7 +55,7 @@ else:
 # Nothing that a person typed or chose is lost: it comes back with whatever kept it from being stored, and goes on after
 # signing in. Nothing is remembered here but staged files: a page carries its own texts.
 # uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES plugin:catalogue plugin:html_forms plugin:pages plugin:uploads
-# defines: CARRIED_BYTES Draft is_of_form Drafts PageUpload
+# defines: CARRIED_BYTES Unfinished Draft is_of_form Drafts PageUpload
 
 _STRANGERS_RATE = 20_000  # bytes a second, past which the form of a sender who is not signed in may take no longer
 CARRIED_BYTES = 1 << 20  # of texts that are carried through signing in; what is larger waits in another tab
@@ -63,6 +63,13 @@ CARRIED_BYTES = 1 << 20  # of texts that are carried through signing in; what is
 
 class _TooLong(TooLarge):
     """What was typed is longer than is taken, in the words of the page."""
+
+
+class Unfinished(AppError):
+    """A button named _again was pressed, such as one that looks something up: the page comes back with all that was typed
+    and chosen, and nothing is stored. What the button says is in Again.typed."""
+
+    code, status = "unfinished", 200
 
 
 class Draft(NamedTuple):
@@ -367,7 +374,9 @@ class Drafts:
         return response
 
     def _faults(self, draft: Draft, error: AppError, *, is_record: bool) -> Sequence[Fault]:
-        found = list(error.faults) or [Fault("", error.code, self._words(error, is_record=is_record))]
+        found = list(error.faults)
+        if not found and not isinstance(error, Unfinished):
+            found.append(Fault("", error.code, self._words(error, is_record=is_record)))
         named = {fault.pointer.split("/")[1] for fault in found if fault.pointer}
         dropped = {name for name, one in self.form.uploads().items() if one.dropped_bytes}
         limits = self.held.limits(draft.resource)

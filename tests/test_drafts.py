@@ -520,3 +520,23 @@ def test_a_form_with_files_may_be_as_large_as_its_files_may(site: Site, staff: s
 def test_a_submission_id_that_was_not_given_here_is_refused(site: Site, staff: str) -> None:
     for forged in ("x", "x.y", "eA.AAAA", site.app.seal("form", "x")):
         assert site.submit(f"/forms/leave?_submission={forged}", {"day": "2026-01-31"}, staff).status == 400
+
+
+def test_a_button_that_is_no_submit_brings_the_page_back_and_stores_nothing(site: Site, staff: str) -> None:
+    target = action(site.get("/forms/papers", staff, Accept="text/html"))
+    parts = (("name", None, "x"), ("paper", "a.txt", b"kept"), ("_again", None, "look"))
+    back = site.upload(target, *parts, token=staff, Accept="text/html")
+    assert (back.status, action(back)) == (200, target)
+    assert 'value="x"' in back.text
+    assert 'role="alert"' not in back.text
+    assert site.get("/forms/papers/records", staff).json["items"] == []
+    held = next(value for name, value in forms_of(back.text)[-1].fields.items() if name.startswith("_held_"))
+    parts = (("name", None, "xy"), ("_held_paper", None, held), ("paper", "", b""))
+    assert site.upload(target, *parts, token=staff, Accept="text/html").status == 303
+    [record] = site.get("/forms/papers/records", staff).json["items"]
+    assert site.get(f"/{record['paper']['address']}", staff).text == "kept"
+    edit = action(site.get(f"/forms/papers/records/{record['id']}?_edit=1", staff, Accept="text/html"))
+    back = site.submit(edit, {"name": "changed", "_again": "look"}, staff)
+    assert (back.status, action(back)) == (200, edit)
+    assert 'value="changed"' in back.text
+    assert site.get(f"/forms/papers/records/{record['id']}", staff).json["version"] == 1
