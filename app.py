@@ -6248,7 +6248,8 @@ class Form(Resource):
         Endpoint("records", (Action.READ, Action.CREATE)),
         Endpoint("records/ID", (Action.READ, Action.UPDATE, Action.DELETE), patches=True),
         Endpoint("records/ID/move", (Action.UPDATE,), posts=Action.UPDATE),
-        Endpoint("records/ID/FIELD"),  # of a field that takes files
+        Endpoint("records/ID/FIELD"),  # of a field that takes a file
+        Endpoint("records/ID/FIELD/N"),  # or several
     )
 
     def __init__(self, config: FormConfig, records: Records, shares: Mapping[str, Files], locale: Any) -> None:
@@ -6296,7 +6297,7 @@ class Form(Resource):
         """Whoever may read a record may read the files in it."""
         if part := _part(request.path):
             return str(part.judged_at(request))
-        return request._replace(path=request.path[:2]).address if len(request.path) == 3 else request.address
+        return request._replace(path=request.path[:2]).address
 
     @staticmethod
     def _makes(request: Request) -> bool:
@@ -6307,11 +6308,11 @@ class Form(Resource):
     def handle(self, request: Request, scope: Scope) -> Plan:
         if part := _part(request.path):
             return cast(Plan, part.handle(self, request, scope))
-        if len(request.path) == 3 and request.path[2] not in self.shares:
+        if len(request.path) > 2 and request.path[2] not in self.shares:
             raise NotFound(f"{self.address} has no {'/'.join(request.path)}")
         match request.path, request.action:
-            case (_, key, name), _:
-                return cast(Plan, self.files.read(request, key, name))
+            case (_, _, _, *_), _:
+                return cast(Plan, self.files.read(request))
             case (_, key), _:
                 return self._one(request, scope, key)
             case _, Action.CREATE:
@@ -6555,7 +6556,7 @@ class _Writing:
         present = {name: one for name, one in (stored | changed).items() if name not in changed or one is not None}
         value = {name: present[name] for name in (*self.form.fields, *stored) if name in present}
         kept = {name: one for name, one in value.items() if name not in changed}
-        if changed and not _size_faults(kept, "") and (faults := _size_faults(value, "")):
+        if changed and not self._size_faults(kept, "") and (faults := self._size_faults(value, "")):
             raise Invalid(f"the data for {self.form.address} is not valid", faults=faults)
         if lost := [Fault(f"/{name}", "damaged", f"{why}: write it anew") for name, why in damage_in(value)]:
             raise Invalid(f"{request.address} holds what could not be read", faults=lost)
@@ -6581,7 +6582,7 @@ class _Writing:
             names = [name for name in self.form.taken if name in data or not request.partial]  # RFC 7396: others stay
             same = (stored, self.form.shown(record))  # a file may come back as either has it
             news = [name for name in names if not any(same_json(data.get(name), held.get(name)) for held in same)]
-            given = {name: (data.get(name), data.get(name)) for name in news}
+            given = {name: (one, one) for name in news for one in [self._sent(name, data.get(name), *same)]}
         else:
             given = plugin("controls").edits(self.form, data, stored)
         for name, (value, fresh) in given.items():
@@ -6591,9 +6592,15 @@ class _Writing:
             raise Invalid(f"the data for {self.form.address} is not valid", faults=faults)
         return {name: self.form.fields[name].normal(value) for name, (value, _) in given.items()}
 
+    def _sent(self, name: str, given: Json, stored: Value, shown: Value) -> Json:
+        """What is sent for a field of a record, where parts of it may come back as they are stored or shown."""
+        if self.form.fields[name].is_many:
+            return cast(Json, self.form.files.sent(name, given, stored.get(name), shown.get(name)))
+        return given
+
     def _unknown(self, data: Value, stored: Value) -> list[Fault]:
         """A fault for each name that is no field, unless it comes back as it is stored."""
-        known = {*self.form.fields, *RESERVED_FIELDS, "_shown"}
+        known = {*self.form.fields, *RESERVED_FIELDS, *([] if self.request.typed else ["_shown", "_gone"])}
         names = [name for name in data if name not in known and not (name in stored and same_json(data[name], stored[name]))]
         detail = "is not a field of this form"
         return [Fault(member_pointer("", n), "unknown_field", detail + nearest(n, self.form.fields)) for n in names[:20]]
@@ -6613,7 +6620,7 @@ class _Writing:
         values, faults = [], []
         for pointer, data in items:
             value: Value = {}
-            faults += list(self._read(data, pointer, typed, value)) or _size_faults(value, pointer)
+            faults += list(self._read(data, pointer, typed, value)) or self._size_faults(value, pointer)
             values.append(value)
             if len(faults) > MOST_FAULTS:
                 break
@@ -6667,8 +6674,17 @@ class _Writing:
         given = given if isinstance(given, list) else []
         if one.is_file:
             uploads = [item for item in given if isinstance(item, Upload) and item.name]
-            return uploads[-1] if uploads else None
+            return (uploads if one.is_many else uploads[-1]) if uploads else None
         return self.form.locale.read(one, [item for item in given if isinstance(item, str)])
+
+    def _size_faults(self, value: Value, pointer: str) -> list[Fault]:
+        """A fault if a record is too large as a whole; only long texts can make it so, and the rest is not even encoded."""
+        value = {name: one for name, one in value.items() if name not in self.form.shares}
+        if _letters(value) < MOST_RECORD_BYTES // 10:
+            return []
+        size = len(dump_json(value).encode())
+        most = f"as a whole; a record has at most {MOST_RECORD_BYTES:,}, files aside: shorten its texts"
+        return [Fault(pointer, "record_size", f"has {how_many(size)} {most}")] if size > MOST_RECORD_BYTES else []
 
     def _field_faults(self, one: Field, given: Json, pointer: str) -> list[Fault]:
         if given is None:
@@ -6676,19 +6692,16 @@ class _Writing:
         return one.worded(self.form.files.faults(one, given, pointer)) if one.is_file else one.faults(given, pointer)
 
 
+def _letters(value: Json) -> int:
+    """Of the texts in a value."""
+    if isinstance(value, list | dict):
+        return sum(map(_letters, value.values() if isinstance(value, dict) else value))
+    return len(value) if isinstance(value, str) else 0
+
+
 def _members(value: Value) -> dict[str, str]:
     """Those of a JSON object by name, each as JSON."""
     return {name: f"{dump_json(name)}:{dump_json(one)}" for name, one in value.items()}
-
-
-def _size_faults(value: Value, pointer: str) -> list[Fault]:
-    """A fault if a record is too large as a whole; only long texts can make it so, and the rest is not even encoded."""
-    texts = sum(len(one) for one in value.values() if isinstance(one, str))
-    if texts < MOST_RECORD_BYTES // 10:
-        return []
-    size = len(dump_json({name: one for name, one in value.items() if not isinstance(one, Upload | dict)}).encode())
-    detail = f"has {how_many(size)} as a whole; a record has at most {MOST_RECORD_BYTES:,}, files aside: shorten its texts"
-    return [Fault(pointer, "record_size", detail)] if size > MOST_RECORD_BYTES else []
 
 
 HELD_IS_GONE = ("gone", "is no longer kept here: choose the file again")
@@ -8824,7 +8837,7 @@ class Flow:
         except NotFound as error:
             if not step.held:
                 raise
-            code, detail = HELD_IS_GONE
+            (code, detail), step.held.share = HELD_IS_GONE, ""
             raise Invalid(f"{step.held.name} {detail}", faults=[Fault(f"/{step.held.field}", code, detail)]) from error
         published.append(step)
         return blob

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # A page of 50 rows has hundreds of cells, and a template takes longer over them than all else takes. So each column is
 # written at once for all rows, and the template gets the rows as one text.
 # uses: VALUES plugin:locale
-# defines: target Cell Rows
+# defines: target files Cell Rows
 
 _SCHEMES = ("http", "mailto:")  # what the addresses begin with that `target` lets through
 _ADDRESS = re.compile(r"(https?://|mailto:)\S+")
@@ -34,6 +34,12 @@ def target(url: Callable[[str], str], value: Json) -> str:
     if not isinstance(value, str) or not value.startswith(_SCHEMES) or len(value) >= _LONGEST_ADDRESS:
         return ""
     return value if _ADDRESS.fullmatch(value) else ""
+
+
+def files(url: Callable[[str], str], column: Column, value: Json) -> list[tuple[str, str]]:
+    """(name, where it leads) of each file of a field that takes several."""
+    listed = value if column.format == "file" and isinstance(value, list) else []
+    return [(str(one.get("name", "")), url(one["address"])) for one in listed if isinstance(one, dict) and "address" in one]
 
 
 class Cell(NamedTuple):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import app
-from app import BadRequest, Form, Json, Upload, Value, dump_json
+from app import BadRequest, Form, Json, Value, dump_json
 
 if TYPE_CHECKING:
     from plugins import fields
@@ -41,7 +41,7 @@ _blank: WeakKeyDictionary[Form, tuple[Input, ...]] = WeakKeyDictionary()  # cont
 
 
 class Input(NamedTuple):
-    """How a field is asked of a person, and what its control shows: the texts of a value, or the stored file.
+    """How a field is asked of a person, and what its control shows: the texts of a value, or stored files.
 
     Choices are (text, title) and attrs belong to the HTML element.
     """
@@ -54,7 +54,7 @@ class Input(NamedTuple):
     texts: tuple[str, ...] = ()
     choices: tuple[tuple[str, str], ...] = ()
     attrs: Mapping[str, str] = MappingProxyType({})
-    file: Mapping[str, Json] | None = None
+    files: Sequence[Mapping[str, str]] = ()  # of a record: name, address and id of each
     groups: Mapping[str, tuple[str, str, str]] = MappingProxyType({})  # of grants: see plugins/grant_picker.py
 
 
@@ -71,10 +71,9 @@ def control(field: Field, locale: Any, value: Json = None) -> Input:
     help_ = config.description
     if config.format == "date-time":
         help_ = f"{help_} {locale.t('field.zone', zone=locale.zone_name)}".strip()
-    stored = value if field.is_file and isinstance(value, dict) else None
     return Input(
         field.name, field.title, help_, widget, config.required, tuple(texts), tuple(choices),
-        _attrs(field, widget), stored, getattr(field, "groups", {}),
+        _attrs(field, widget), groups=getattr(field, "groups", {}),
     )  # fmt: skip
 
 
@@ -94,6 +93,8 @@ def _attrs(field: Field, widget: str) -> dict[str, str]:
         attrs["minlength"] = str(config.min_length)
     if accept := media_types.file_input_accept(config.accept):
         attrs["accept"] = accept
+    if field.is_many:
+        attrs["multiple"] = "multiple"
     if config.placeholder and widget in _TYPED:
         attrs["placeholder"] = config.placeholder
     if widget == "number":
@@ -191,6 +192,8 @@ def _input(form: Form, field: Field, value: Json) -> Input:
         return found
     most = form.files.most_bytes(field)
     said = {"data-most-said": form.locale.write_size(most), "data-too-large": form.locale.t("files.too_large")}
+    if field.is_many:
+        said["data-all"] = "1"
     return found._replace(attrs={**found.attrs, "data-most": str(most), **said})
 
 
@@ -232,16 +235,16 @@ def edits(form: Form, data: Value, stored: Value) -> dict[str, tuple[Json, Json]
     stored before may stay.
 
     `data` has texts and Uploads by field. Its `_shown` says what the controls showed; one that it names and that sends
-    nothing was emptied. What says the same as what is stored now is no change either.
+    nothing was emptied. `_gone` has the stored files that are to be removed.
+    What says the same as what is stored now is no change either.
     """
     shown = dict(pair.split(":", 1) for text in data.get("_shown", ()) for pair in str(text).split() if ":" in pair)
     given: dict[str, tuple[Json, Json]] = {}
     for name, field in form.taken.items():
         sent, value = data.get(name) if isinstance(data.get(name), list) else [], stored.get(name)
-        if field.is_file:  # a page cannot send back the file that is stored
-            uploads = [item for item in sent or () if isinstance(item, Upload) and item.name]
-            if uploads:
-                given[name] = uploads[-1], uploads[-1]
+        if field.is_file:  # a page cannot send back the files that are stored
+            if changed := form.files.edited(name, sent, data.get("_gone", ()), value):
+                given[name] = changed[0], changed[0]
         elif name in data or name in shown:
             texts = [item for item in sent or () if isinstance(item, str)]
             if mark(field, texts) not in (shown.get(name), mark(field, control(field, form.locale, value).texts)):
@@ -270,6 +273,10 @@ def with_inputs(page: Mapping[str, Any], locale: Any) -> dict[str, Any]:
     found, unfit = (
         prefilled(form, page["params"], page.get("made", {})) if "params" in page else (inputs(form, page.get("values")), "")
     )
+    if form.files and "values" in page:
+        shown = page["record"].value
+        files = {name: form.files.listed(page["values"].get(name), shown.get(name)) for name in form.shares}
+        found = tuple(one._replace(files=files.get(one.name, ())) for one in found)
     offers = page.get("offers", {})
     found = tuple(_offering(one, offers[one.name]) if one.name in offers else one for one in found)
     return {**page, "inputs": found, "unfit": unfit, "shown": marks(form, found) if "values" in page else ""}

@@ -77,8 +77,8 @@ def _of_choices(field: fields.Field) -> Iterator[tuple[str, str]]:
     config = field.config
     source = config.items if config.type == "array" else field.schema
     place = "items" if config.type == "array" else "enum"
-    if config.type == "array" and not field.choices:
-        yield place, "must be { type = …, enum = […] } or with oneOf: an array is a set of choices"
+    if config.type == "array" and not field.choices and not field.is_file:
+        yield place, 'must be { type = …, enum = […] } or with oneOf; for several files write format = "file" too'
     if "enum" in source and "oneOf" in source:
         yield place, "stands beside oneOf: keep one of the two"
     inner = source.get("type", "string")

@@ -195,6 +195,7 @@ class Field:
         self.config, self.name, self.place = config, config.name, place
         self.title = config.title or config.name.replace("_", " ").capitalize()
         self.is_file = config.format == "file"
+        self.is_many = self.is_file and config.type == "array"  # takes several files
         self.choices = self._choices()
         word = config.default if config.type == "string" and not self.choices else None
         self.fill = word if isinstance(word, str) and word.startswith("$") else ""  # a default that each create makes anew
@@ -215,18 +216,20 @@ class Field:
         """The field in JSON Schema (draft 7) keywords."""
         config = self.config
         named = (
-            ("format", config.format), ("title", self.title), ("description", config.description),
+            ("format", "" if self.is_many else config.format), ("title", self.title), ("description", config.description),
             ("enum", list(config.enum)), ("oneOf", list(config.one_of)), ("items", config.items),
             ("minimum", config.minimum), ("maximum", config.maximum), ("multipleOf", config.multiple_of),
             ("exclusiveMinimum", config.exclusive_minimum), ("exclusiveMaximum", config.exclusive_maximum),
             ("minLength", config.min_length), ("maxLength", longest_text(config)), ("minItems", config.min_items),
             ("maxItems", config.max_items), ("pattern", config.pattern and f"^(?:{config.pattern})$"),
-            ("uniqueItems", True if config.type == "array" else None), ("default", self.default),
+            ("uniqueItems", True if config.type == "array" and not self.is_file else None), ("default", self.default),
             ("x-default", self.fill), ("x-message", config.message),
             ("not", _NO_SCRIPT if config.format == "uri" else None), ("x-placeholder", config.placeholder),
         )  # fmt: skip
         given = {name: value for name, value in named if value is not None and value not in ("", [], {})}
-        return {"type": config.type} | given | (_FILE_SCHEMA if self.is_file else {})
+        if self.is_many:
+            given["items"] = {"format": "file"} | _FILE_SCHEMA
+        return {"type": config.type} | given | (_FILE_SCHEMA if self.is_file and not self.is_many else {})
 
     def published(self) -> Value:
         """The same as others read it: JSON Schema's own "time" wants an offset, and it has no "tel"."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from urllib.parse import quote
 
 import app
@@ -35,6 +36,8 @@ from app import (
     Value,
     check_path,
     compose,
+    dump_json,
+    how_many,
     in_units,
     is_key,
     no_params,
@@ -51,7 +54,14 @@ media_types = app.plugin("media_types")
 # ==== 1. FILES ===================================================================================================
 # A new file is staged with its record and published with it; one that a record no longer has is removed after the commit.
 # uses: ERRORS VALUES CONTRACTS RESOURCES plugin:fields plugin:media_types
-# defines: FormFiles
+# defines: Kept FormFiles file_id
+
+
+_MOST_FILES = 20  # of a field that takes several, unless its maxItems says otherwise
+
+
+class Kept(dict[str, Json]):
+    """A stored file that stays in the list of a record's field."""
 
 
 class FormFiles:
@@ -59,32 +69,59 @@ class FormFiles:
 
     def __init__(self, form: Form) -> None:
         self._form, self.shares = form, form.shares
+        fields = (form.fields[name] for name in form.shares)
+        self.most_files = {one.name: _most(one, _MOST_FILES) if one.is_many else 1 for one in fields}
 
     def most_bytes(self, one: Field) -> int:
-        """The most bytes of a field's file."""
+        """The most bytes of one file of a field."""
         return min(one.config.max_file_bytes, self.shares[one.name].config.max_file_bytes)
+
+    # -- what is stored
 
     def shown(self, record: Record) -> Value:
         """What a record holds, with its files at the record's own address instead of theirs in the share."""
-        place = f"{self._form.records_at}/{quote(record.key, safe='')}"
-        files = self._files_of(record.value)
-        return record.value | {name: one | {"address": f"{place}/{name}"} for name, one in files.items()}
+        place, found = f"{self._form.records_at}/{quote(record.key, safe='')}", dict(record.value)
+        for name in self.shares:
+            if isinstance(files := record.value.get(name), list):
+                found[name] = list(files)
+        for name, index, one in self._stored(record.value):
+            if index is None:
+                found[name] = one | {"address": f"{place}/{name}"}
+            else:
+                found[name][index] = one | {"address": f"{place}/{name}/{index}"}
+        return found
 
-    def _files_of(self, value: Value) -> dict[str, Value]:
-        """The stored files of a record by field; another value may be there from before the field took files."""
-        found = {name: one for name in self.shares if isinstance(one := value.get(name), dict)}
-        return {name: one for name, one in found.items() if all(isinstance(one.get(n), str) for n in ("name", "address"))}
+    def _stored(self, value: Value) -> Iterator[tuple[str, int | None, Value]]:
+        """(field, place in its list, stored file) of each file of a record; the place is None where the field holds one.
+        Another value may be there from before the field took files."""
+        for name in self.shares:
+            found = value.get(name)
+            if _is_stored(found):
+                yield name, None, cast(Value, found)
+            for index, one in enumerate(found if isinstance(found, list) else ()):
+                if _is_stored(one):
+                    yield name, index, cast(Value, one)
 
-    def read(self, request: Request, key: str, name: str) -> Plan:
-        """The bytes of a record's file."""
+    def listed(self, stored: Json, shown: Json) -> list[dict[str, str]]:
+        """name, address and file_id() of each file of a field, for a page where they can be removed."""
+        pairs = zip(_listed(stored), _listed(shown), strict=True)
+        return [
+            {"name": seen["name"], "address": seen["address"], "id": file_id(one)} for one, seen in pairs if _is_stored(one)
+        ]
+
+    def read(self, request: Request) -> Plan:
+        """The bytes of a record's file: records/ID/FIELD, or of one of several records/ID/FIELD/N, from 0."""
         no_params(request)
+        _, key, name, *_ = request.path
         record = self._form.store.get(self._form.table, key) if is_key(key) else None
-        stored = self._files_of(record.value).get(name) if record else None
+        stored_ones = self._stored(record.value if record else {})
+        found = {(field, *([] if at is None else [str(at)])): one for field, at, one in stored_ones}
+        stored = found.get(tuple(request.path[2:]))
         blob = self.shares[name].blobs.stat(self._stored_path(name, stored)) if stored else None
         if not stored or not blob:
             raise NotFound(f"{request.address} does not exist")
         read = partial(self._read_file, name, blob)
-        return plan_of(Response(content=Content(blob, stored["name"], read), etag=blob.etag))
+        return plan_of(Response(content=Content(blob, cast(str, stored["name"]), read), etag=blob.etag))
 
     def _read_file(self, name: str, blob: Blob, start: int, length: int | None) -> Reader:
         try:
@@ -94,12 +131,13 @@ class FormFiles:
 
     def removed(self, before: Value, after: Value) -> list[Remove]:
         """What removes the stored files that `before` had and `after` does not have."""
-        gone = [(name, one) for name, one in self._files_of(before).items() if one != after.get(name)]
+        stay = {(name, one["address"]) for name, _, one in self._stored(after)}
+        gone = [(name, one) for name, _, one in self._stored(before) if (name, one["address"]) not in stay]
         return [Remove(self.shares[name].blobs, self._stored_path(name, stored)) for name, stored in gone]
 
     def places(self, value: Value) -> Iterator[tuple[Blobs, str]]:
         """Where the files of a record are: their providers and paths."""
-        for name, stored in self._files_of(value).items():
+        for name, _, stored in self._stored(value):
             with suppress(BadRequest):  # what was stored before the field took files may look like one
                 yield self.shares[name].blobs, self._stored_path(name, stored)
 
@@ -108,8 +146,48 @@ class FormFiles:
         inner = split_path(stored["address"].removeprefix(f"files/{share.name}/"))
         return share.place("/".join(inner))
 
+    # -- what is sent
+
+    def sent(self, name: str, given: Json, stored: Json, shown: Json) -> Json:
+        """What a program sends for a field, with Kept in place of the files of its list that come back as they are stored or
+        shown."""
+        if not (self._form.fields[name].is_many and isinstance(given, list)):
+            return given
+        pairs = list(zip(_listed(stored), _listed(shown), strict=True))
+        fits = lambda one: next((Kept(held) for held, seen in pairs if _is_stored(held) and one in (held, seen)), one)  # noqa: E731
+        return list(map(fits, given))
+
+    def edited(self, name: str, sent: Sequence[Json], gone: Collection[Json], stored: Json) -> tuple[Json, ...]:
+        """(the new value of a field,) after an edit in a page, where files were chosen and others removed: `gone` has their
+        file_id()s. () if it did not change."""
+        uploads = [item for item in sent if isinstance(item, Upload) and item.name]
+        before = _listed(stored)
+        kept: list[Json] = [Kept(one) if _is_stored(one) else one for one in before if file_id(one) not in gone]
+        if not uploads and len(kept) == len(before):
+            return ()
+        if self._form.fields[name].is_many:
+            return ([*kept, *uploads] or None,)
+        return (uploads[-1] if uploads else None,)
+
     def faults(self, one: Field, given: Json, pointer: str) -> list[Fault]:
-        """A new file comes as an Upload or as {"name", "base64"}."""
+        """A new file comes as an Upload or as {"name", "base64"}; of several in a list, beside what is Kept."""
+        if not one.is_many:
+            return self._faults_of(one, given, pointer)
+        if not isinstance(given, list):
+            return [Fault(pointer, "type", 'must be a list of files: [{"name": …, "base64": …}]')]
+        least, most = one.config.min_items or 0, self.most_files[one.name]
+        if len(given) > most:
+            return [Fault(pointer, "maxItems", f"must have at most {how_many(most, 'file')}")]
+        found = [Fault(pointer, "minItems", f"must have at least {how_many(least, 'file')}")] if len(given) < least else []
+        kept = [item["address"] for item in given if isinstance(item, Kept)]
+        if len(set(kept)) < len(kept):
+            found.append(Fault(pointer, "uniqueItems", "must not have the same item twice"))
+        for index, item in enumerate(given):
+            found += [] if isinstance(item, Kept) else self._faults_of(one, item, f"{pointer}/{index}")
+        return found
+
+    def _faults_of(self, one: Field, given: Json, pointer: str) -> list[Fault]:
+        """What is wrong with one new file."""
         share = self.shares[one.name]
         if isinstance(given, Upload):
             if given.held and given.held.share != share.name:
@@ -118,7 +196,7 @@ class FormFiles:
             not isinstance(given, dict) or given.keys() != _SENT_FILE or not all(isinstance(v, str) for v in given.values())
         ):
             return [Fault(pointer, "type", 'must be a file: {"name": …, "base64": …}')]
-        name = given.name if isinstance(given, Upload) else given["name"]
+        name = given.name if isinstance(given, Upload) else cast(str, given["name"])
         for accept in (one.config.accept, share.config.accept):
             if not media_types.accepts(accept, name):
                 return [Fault(pointer, "accept", f"is {_file_name(given)}; only {', '.join(accept)} is taken here")]
@@ -127,37 +205,38 @@ class FormFiles:
             size = _upload_bytes(given)
         except (BadRequest, ValueError) as error:
             return [Fault(pointer, "type", f"is not a file that can be stored: {error}")]
-        most = self.most_bytes(one)
-        return [Fault(pointer, "max_file", f"is too large: at most {in_units(most)}")] if size > most else []
+        most = in_units(self.most_bytes(one))
+        detail = (
+            f"has {_file_name(given)}, which is too large: at most {most}"
+            if one.is_many
+            else f"is too large: at most {most}"
+        )
+        return [Fault(pointer, "max_file", detail)] if size > self.most_bytes(one) else []
 
     def hold(self, name: str, upload: Upload, subject: str | None) -> Held | None:
         """A chosen file, staged until the form is sent again; None if the field does not take it."""
         one = self._form.fields.get(name)
-        if one is None or not one.is_file or self.faults(one, upload, ""):
+        if one is None or not one.is_file or self._faults_of(one, upload, ""):
             return None
         if upload.held:
             return upload.held
         staged = self.shares[name].stage(upload_chunks(upload), "", most=one.config.max_file_bytes)
         return Held(name, self.shares[name].name, subject, _file_name(upload), staged)
 
+    # -- what is stored anew
+
     def stage(self, records: Iterable[tuple[str, Value]]) -> list[BlobStep]:
         """Stage the new files of checked records, put what is stored in their place, and answer the publishing steps."""
         steps: list[BlobStep] = []
         try:
             for key, value in records:
-                for name, share in self.shares.items():
+                for name in self.shares:
                     given = value.get(name)
-                    if given is None or (isinstance(given, dict) and "address" in given):
-                        continue
-                    held = given.held if isinstance(given, Upload) else None
-                    inner = f"uploads/{self._form.name}/{key}/{name}/{_file_name(given)}"
-                    path, most = share.place(inner), self._form.fields[name].config.max_file_bytes
-                    staged = held.staged if held else share.stage(upload_chunks(given), path, most=most)
-                    steps.append(Publish(share.blobs, staged, path, if_none_match=True, held=held))
-                    value[name] = {
-                        "name": _file_name(given), "size_bytes": staged.size_bytes, "sha256": staged.sha256,
-                        "address": f"files/{share.name}/{quote(inner)}",
-                    }  # fmt: skip
+                    if isinstance(given, list):
+                        places = (f"{key}/{name}/{index}" for index in range(len(given)))
+                        value[name] = [self._staged(name, item, at, steps) for at, item in zip(places, given, strict=True)]
+                    elif given is not None:
+                        value[name] = self._staged(name, given, f"{key}/{name}", steps)
         except BaseException:
             for step in steps:
                 if isinstance(step, Publish) and not step.held:
@@ -165,6 +244,38 @@ class FormFiles:
                         step.blobs.discard(step.staged)
             raise
         return steps
+
+    def _staged(self, name: str, given: Json, at: str, steps: list[BlobStep]) -> Json:
+        """What is stored of a file, with the step that publishes a new one added."""
+        if isinstance(given, Kept) or not (isinstance(given, Upload) or given.keys() == _SENT_FILE):
+            return dict(given)
+        share, held = self.shares[name], given.held if isinstance(given, Upload) else None
+        inner = f"uploads/{self._form.name}/{at}/{_file_name(given)}"
+        path, most = share.place(inner), self._form.fields[name].config.max_file_bytes
+        staged = held.staged if held else share.stage(upload_chunks(given), path, most=most)
+        steps.append(Publish(share.blobs, staged, path, if_none_match=True, held=held))
+        return {
+            "name": _file_name(given), "size_bytes": staged.size_bytes, "sha256": staged.sha256,
+            "address": f"files/{share.name}/{quote(inner)}",
+        }  # fmt: skip
+
+
+def _most(one: Field, usual: int) -> int:
+    return usual if one.config.max_items is None else int(one.config.max_items)
+
+
+def _is_stored(one: Json) -> bool:
+    return isinstance(one, dict) and all(isinstance(one.get(name), str) for name in ("name", "address"))
+
+
+def _listed(value: Json) -> list[Json]:
+    """The files of a field: of a list, or the one that was stored before the field took several."""
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def file_id(stored: Json) -> str:
+    """What stands for a stored file in a page where it can be removed."""
+    return hashlib.sha256(dump_json(stored).encode()).hexdigest()[:20]
 
 
 _SENT_FILE = {"name", "base64"}

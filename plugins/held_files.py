@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from typing import cast
 
 from app import App, AppError, Caller, Conflict, Files, Form, Held, Json, Staged, Update, Upload
 
@@ -39,7 +40,24 @@ class HeldFiles:
 
     def body_limit(self, resource: str) -> int:
         """The most bytes that a record's body may have with its file fields."""
-        return self._app.config.http.max_body_bytes + sum(self.limits(resource).values())
+        return self._app.config.http.max_body_bytes + self.room(resource)
+
+    def room(self, resource: str) -> int:
+        """The most bytes of all files of a form together; of a share's page, of one."""
+        found = self._resources.get(resource)
+        most = found.files.most_files if isinstance(found, Form) and found.files else {}
+        return sum(most.get(name, 1) * size for name, size in self.limits(resource).items())
+
+    def takes_many(self, resource: str, name: str) -> bool:
+        """Whether a field of a form takes several files."""
+        found = self._resources.get(resource)
+        return isinstance(found, Form) and name in found.shares and found.fields[name].is_many
+
+    def is_good(self, resource: str, held: Held) -> bool:
+        """Whether a file is kept where the form's field keeps its files."""
+        found = self._resources.get(resource)
+        share = found.shares.get(held.field) if isinstance(found, Form) else None
+        return share is not None and share.name == held.share
 
     def limits(self, resource: str) -> dict[str, int]:
         """The most bytes of each file field of a form; of a share's page, of the field "file"."""
@@ -49,14 +67,13 @@ class HeldFiles:
         fields = found.fields.values() if isinstance(found, Form) else ()
         return {one.name: one.config.max_file_bytes for one in fields if one.is_file}
 
-    def hold(self, resource: str, uploads: Mapping[str, Upload], subject: str | None) -> dict[str, Held]:
-        """Stages files that were chosen for fields of a form or for a share. One that cannot be taken is left out."""
-        taker, found = self._resources.get(resource), dict[str, Held]()
-        if isinstance(taker, Form | Files):
-            for name, upload in uploads.items():
-                with suppress(AppError):  # the person is asked to choose it again
-                    if held := taker.hold(name, upload, subject):
-                        found[name] = held
+    def hold(self, resource: str, chosen: Sequence[tuple[str, Upload]], subject: str | None) -> list[Held | None]:
+        """Stages files that were chosen for fields of a form or for a share; None stands for one that cannot be taken."""
+        taker = self._resources.get(resource)
+        found: list[Held | None] = [None] * len(chosen)
+        for number, (name, upload) in enumerate(chosen if isinstance(taker, Form | Files) else ()):
+            with suppress(AppError):  # the person is asked to choose it again
+                found[number] = cast(Form | Files, taker).hold(name, upload, subject)
         return found
 
     def has_ended(self, credential: str) -> bool:
@@ -66,23 +83,24 @@ class HeldFiles:
             return self._app.authority.ended_session(credential) is not None
         return False
 
-    def hold_after(self, credential: str, resource: str, uploads: Mapping[str, Upload]) -> dict[str, Held]:
+    def hold_after(self, credential: str, resource: str, chosen: Sequence[tuple[str, Upload]]) -> list[Held | None]:
         """hold() for somebody whose session has_ended(). A session has one such submit, the last one."""
         for _ in range(_TRIES):
             if not (row := self._app.authority.ended_session(credential)):
                 break
-            found = self.hold(resource, uploads, None)
-            places = [[held.share, tuple(held.staged)] for held in found.values()]
+            found = self.hold(resource, chosen, None)
+            kept = [one for one in found if one]
+            places = [[held.share, tuple(held.staged)] for held in kept]
             try:
                 self._app.state.commit([Update("_sessions", row.key, row.value | {"held": places}, row.version)])
             except AppError as error:
-                self._discard([(held.share, held.staged) for held in found.values()])
+                self._discard([(held.share, held.staged) for held in kept])
                 if isinstance(error, Conflict):  # two submits at once: one after the other
                     continue
                 break
             self._discard([(share, Staged(*facts)) for share, facts in row.value.get("held", ())])
             return found
-        return {}
+        return [None] * len(chosen)
 
     def _discard(self, staged: Iterable[tuple[str, Staged]]) -> None:
         for share, one in staged:

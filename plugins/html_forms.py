@@ -90,19 +90,19 @@ class SentForm:
         self.fields: dict[str, list[Any]] = {}  # texts and Uploads by name
         self.is_read = False  # whether reading it has begun
         self.dropped_bytes = 0  # of files over their limits
-        self.held: dict[str, Held] | None = None  # by field, files of an earlier submit that came back with this one
+        self.held: list[Held] | None = None  # files of an earlier submit that came back with this one
         self.cut_short = False  # whether it could not be read to its end
 
     def text(self, name: str) -> str:
         """The first text of a field; "" if there is none."""
         return next((value for value in self.fields.get(name, ()) if isinstance(value, str)), "")
 
-    def uploads(self) -> dict[str, Upload]:
-        """The file that was chosen for each field."""
+    def uploads(self) -> dict[str, list[Upload]]:
+        """The files that were chosen, by field; none is empty."""
         found = {}
         for name, values in self.fields.items():
             if chosen := [one for one in values if isinstance(one, Upload) and one.name]:
-                found[name] = chosen[-1]
+                found[name] = chosen
         return found
 
     def data(self) -> dict[str, list[Any]]:
@@ -117,11 +117,14 @@ def form_of(exchange: Exchange) -> SentForm:
     return cast(SentForm, exchange.form)
 
 
-def read_form(exchange: Exchange, most: int, file_limits: Mapping[str, int] | None = None) -> SentForm:
+def read_form(
+    exchange: Exchange, most: int, file_limits: Mapping[str, int] | None = None, room: int | None = None
+) -> SentForm:
     """The HTML form that was sent: texts, at most `most` bytes of them, and Uploads kept in temporary files.
 
     The fields are there as they come, so that a failure loses nothing of what came before it. With limits of the files
-    of each field, in bytes (0 for others), what is over its limit is read and dropped.
+    of each field, in bytes (0 for others), what is over its limit is read and dropped; `room` is for all files together,
+    None for one of each field.
     """
     form = form_of(exchange)
     form.is_read = True
@@ -130,7 +133,7 @@ def read_form(exchange: Exchange, most: int, file_limits: Mapping[str, int] | No
     elif exchange.media_type == "multipart/form-data":
         if exchange.body.most is None and file_limits is None:
             exchange.body.bounded(most)
-        _read_parts(exchange, most, file_limits)
+        _read_parts(exchange, most, file_limits, sum((file_limits or {}).values()) if room is None else room)
     else:
         raise UnsupportedMedia("send a form: application/x-www-form-urlencoded or multipart/form-data")
     return form
@@ -147,9 +150,9 @@ def _read_urlencoded(exchange: Exchange, most: int) -> None:
         fields.setdefault(name, []).append(value)
 
 
-def _read_parts(exchange: Exchange, most: int, file_limits: Mapping[str, int] | None) -> None:
+def _read_parts(exchange: Exchange, most: int, file_limits: Mapping[str, int] | None, room: int) -> None:
+    """`room` is for all files together, however often a field comes."""
     fields = form_of(exchange).fields
-    room = sum((file_limits or {}).values())  # for all files together, however often a field comes
     for part in read_multipart(exchange.body, exchange.content_type):
         if part.file_name is None:
             value = part.text(most)

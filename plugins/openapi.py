@@ -153,6 +153,8 @@ def _sent(schema: Value, choices: Value | None, *, needed: bool) -> Value:
 def _taken(schema: Value, choices: Value | None) -> Value:
     if "properties" in schema:
         return ref("SentFile")
+    if schema.get("items", {}).get("format") == "file":
+        return schema | {"items": {"anyOf": [ref("SentFile"), ref("StoredFile")]}}
     if schema["type"] == "array":
         return schema | {"items": choices or _TEXT}
     if choices:
@@ -187,7 +189,8 @@ def patch_of(schema: Value, choices: Mapping[str, Value]) -> Value:
 def _shown(type_: str, format_: str, **about: Any) -> Value:
     """A value that is answered."""
     if format_ == "file":
-        return about | {"anyOf": [ref("StoredFile"), {"type": "null"}]}
+        stored = {"type": "array", "items": ref("StoredFile")} if type_ == "array" else ref("StoredFile")
+        return about | {"anyOf": [stored, {"type": "null"}]}
     items: Value = {"items": {}} if type_ == "array" else {}
     formats = {"format": format_} if format_ in ("date", "date-time") else {}
     return about | _or_null(type_) | items | formats
@@ -206,7 +209,8 @@ def record_of(schema: Value) -> Value:
     own = {}
     for name, one in schema["properties"].items():
         about = {key: one[key] for key in _ABOUT[:2] if key in one}
-        own[name] = _shown("object" if "properties" in one else one["type"], one.get("format", ""), **about)
+        format_ = one.get("format") or one.get("items", {}).get("format", "")
+        own[name] = _shown("object" if "properties" in one else one["type"], format_, **about)
         if own[name].get("items") == {}:
             own[name]["items"] = {"type": one["items"].get("type", "string")}
     return _object({name: _META[name] for name in RESERVED_FIELDS} | own)
@@ -449,8 +453,10 @@ class Description:
         if one["states"]:
             self._move(name, one["states"], record, f"{base}/records/{{id}}/move")
         for field in one["files"]:
-            self.paths[f"{base}/records/{{id}}/{field}"] = {
-                "parameters": [_parameter("id", _KEY, "path")],
+            many = schema["properties"][field]["type"] == "array"
+            place = [_parameter("n", _COUNT, "path", "which of them, from 0")] if many else []
+            self.paths[f"{base}/records/{{id}}/{field}" + "/{n}" * many] = {
+                "parameters": [_parameter("id", _KEY, "path"), *place],
                 "get": self._bytes(f"file_{field}", f"the file {field} of a record"),
             }
 

@@ -96,7 +96,7 @@ class Again(NamedTuple):
     typed: Mapping[str, Sequence[Any]] | None = None
     shown: str = ""  # what the controls of a record's form showed, as marks: it says what was changed in them
     faults: Sequence[Fault] = ()
-    held: Mapping[str, SimpleNamespace] = MappingProxyType({})
+    held: Mapping[str, Sequence[SimpleNamespace]] = MappingProxyType({})
     stale: bool = False  # somebody else changed the record meanwhile
     notice: str = ""
 
@@ -365,7 +365,7 @@ class Pages:
     ) -> SimpleNamespace:
         typed = None if again.typed is None else again.typed.get(one.name, ())
         control = self._control(exchange, one, typed, error)
-        control.held, control.now = again.held.get(one.name), None
+        control.held, control.gone = again.held.get(one.name, ()), (again.typed or {}).get("_gone", ())
         if again.stale and one.widget != "file":
             return self._stale(exchange, page["form"].fields[one.name], one, control, list(typed or ()), again.shown)
         return control
@@ -378,6 +378,7 @@ class Pages:
             SimpleNamespace(
                 title=one.title, text=locale.show(one, data[one.name]), href=cells.target(exchange.url, data[one.name]),
                 multiline=one.format == "multiline" or "\n" in str(data[one.name]),
+                files=cells.files(exchange.url, one, data[one.name]),
             )
             for one in page["columns"]
         ]  # fmt: skip
@@ -489,15 +490,12 @@ class Pages:
             widget = "text"  # in its own control a browser would not show it
         if not texts and widget == "radio":
             texts = [""]
-        file = None
-        if one.file:
-            href = exchange.url(one.file["address"]) if "address" in one.file else ""
-            file = SimpleNamespace(name=one.file.get("name", ""), href=href)
+        files = [SimpleNamespace(name=file["name"], href=exchange.url(file["address"]), id=file["id"]) for file in one.files]
         return SimpleNamespace(
             name=one.name, id=f"f-{one.name}", title=one.title, help=help_, widget=widget, required=one.required,
             value="true" if is_checkbox else last, checked=is_checkbox and last == "true", attrs=one.attrs, error=error,
             options=[SimpleNamespace(value=text, title=title, selected=text in texts) for text, title in one.choices],
-            file=file, groups=one.groups,
+            files=files, groups=one.groups, held=(), now=None, gone=(),
         )  # fmt: skip
 
     def _understood(self, exchange: Exchange, text: str, *, whole: bool) -> str:
@@ -524,7 +522,7 @@ class Pages:
         mark = controls.mark(field, texts)
         untouched = f" {one.name}:{mark} " in f" {shown} "
         found = present if untouched else control
-        found.held = found.now = None
+        found.held, found.now = (), None
         if mark != controls.mark(field, one.texts):
             label = t("field.before") if untouched else t("field.yours")
             found.now = SimpleNamespace(now=now, yours=before, label=label)

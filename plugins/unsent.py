@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import zip_longest
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import quote
@@ -58,6 +59,7 @@ else:
 # defines: CARRIED_BYTES Unfinished Draft is_of_form Drafts PageUpload
 
 _STRANGERS_RATE = 20_000  # bytes a second, past which the form of a sender who is not signed in may take no longer
+_OWN = ("_shown", "_gone")  # what a page of a record says beside its fields: see plugins/controls.py
 CARRIED_BYTES = 1 << 20  # of texts that are carried through signing in; what is larger waits in another tab
 
 
@@ -78,7 +80,7 @@ class Draft(NamedTuple):
     resource: str
     path: tuple[str, ...]  # of the record that was to be changed, or of the folder
     typed: dict[str, list[str]]
-    held: dict[str, Held]
+    held: tuple[Held, ...]
     version: str = ""
     submission: str = ""
     lost: tuple[str, ...] = ()  # fields whose files have to be chosen again
@@ -124,7 +126,7 @@ class Drafts:
 
     def read(self, resource: str) -> None:
         """Read the body; TooLarge after it was read, so that it can be shown again."""
-        read_form(self.exchange, 4 * self.most, self.held.limits(resource))
+        read_form(self.exchange, 4 * self.most, self.held.limits(resource), self.held.room(resource))
         if (size := self._typed_bytes()) > self.most:
             write = self.exchange.locale.write_size
             raise _TooLong(self.t("draft.too_long", most=write(self.most), size=write(size)))
@@ -138,27 +140,37 @@ class Drafts:
     def data(self, resource: str) -> dict[str, list[Any]]:
         """What was typed by field, with files that were chosen for an earlier submit, unless replaced or removed."""
         form, found = self.form, self.form.data()
-        chosen = form.uploads()
-        for name, held in self._held_before(resource).items():
-            if name not in chosen:
-                found.setdefault(name, []).append(Upload(held.name, io.BytesIO(), held=held))
-        if "_shown" in form.fields:
-            found["_shown"] = form.fields["_shown"]
-        return found
+        for held in reversed(self._held_before(resource)):  # chosen before what is chosen by now
+            found.setdefault(held.field, []).insert(0, Upload(held.name, io.BytesIO(), held=held))
+        return found | {name: form.fields[name] for name in _OWN if name in form.fields}
 
-    def _held_before(self, resource: str) -> dict[str, Held]:
-        """The held files that came back, in the objects of which a failed commit changes what they hold."""
+    def _chosen(self, resource: str) -> list[tuple[str, Upload]]:
+        """The files that were chosen with their fields: the last one of a field that takes one."""
+        return [
+            (name, one)
+            for name, uploads in self.form.uploads().items()
+            for one in (uploads if self.held.takes_many(resource, name) else uploads[-1:])
+        ]
+
+    def _held_before(self, resource: str) -> list[Held]:
+        """The held files that came back and are not replaced, in the objects of which a failed commit changes what they
+        hold."""
         form = self.form
         if form.held is None:
-            form.held = {}
+            form.held = []
+            replaced = {name for name in form.uploads() if not self.held.takes_many(resource, name)}
             for field_ in [one for one in form.fields if one.startswith("_held_")]:
                 name = field_.removeprefix("_held_")
-                if not form.text(f"_drop_{name}"):
-                    held = self.unsealed(resource, form.text(field_))
-                    if held is None or held.field != name:
-                        held = Held(name, "", None, "file", Staged("", 0, ""))  # which says that it is no longer there
-                    form.held[name] = held
+                dropped = form.fields.get(f"_drop_{name}", ())
+                for number, sealed in enumerate(form.fields[field_], 1):
+                    if str(number) not in dropped and name not in replaced:
+                        form.held.append(self._unsealed_of(resource, name, str(sealed)))
         return form.held
+
+    def _unsealed_of(self, resource: str, name: str, sealed: str) -> Held:
+        """The held file of a field; one without a share says that it is no longer there."""
+        held = self.unsealed(resource, sealed)
+        return held if held and held.field == name else Held(name, "", None, "file", Staged("", 0, ""))
 
     def sealed(self, resource: str, held: Held) -> str:
         return self.host.seal(
@@ -173,25 +185,19 @@ class Drafts:
         _, name, share, subject, file_name, staged = facts
         return Held(name, share, subject, file_name, Staged(*staged))
 
-    def _draft(
-        self,
-        resource: str,
-        path: tuple[str, ...],
-        held: Mapping[str, Held],
-        gone: Collection[str] = (),
-    ) -> Draft:
-        """What was sent, with the files that are held now; `gone` are fields whose files were held and are no longer."""
+    def _draft(self, resource: str, path: tuple[str, ...], held: Sequence[Held | None] = ()) -> Draft:
+        """What was sent, with the files that were held before; `held` has those that are held now of each _chosen() one."""
         typed = {
             name: [text for text in values if isinstance(text, str)]
             for name, values in self.form.fields.items()
             if not name.startswith(("_token", "_held_", "_drop_"))
         }
-        chosen = self.form.uploads()
-        before = self._held_before(resource).items()
-        kept = {name: one for name, one in before if one.share and name not in chosen and name not in gone}
-        lost = tuple(name for name in chosen if name not in held)
+        kept = [one for one in self._held_before(resource) if self.held.is_good(resource, one)]
+        chosen = [name for name, _ in self._chosen(resource)]
+        lost = dict.fromkeys(name for name, one in zip_longest(chosen, held) if one is None)
         version, sent_as, list_ = (self.exchange.query.get(name, "") for name in ("_version", "_submission", "_list"))
-        return Draft(resource, path, typed, {**kept, **held}, version, sent_as, lost, list_)
+        now = (*kept, *(one for one in held if one))
+        return Draft(resource, path, typed, now, version, sent_as, tuple(lost), list_)
 
     # -- carried through signing in, or until a provider is back
 
@@ -199,14 +205,14 @@ class Drafts:
         """What a page shows of a draft, and carries on in a hidden field."""
         facts = {
             "at": draft.address, "version": draft.version, "submission": draft.submission, "typed": draft.typed,
-            "held": {name: self.sealed(draft.resource, held) for name, held in draft.held.items()}, "lost": draft.lost,
+            "held": [self.sealed(draft.resource, held) for held in draft.held], "lost": draft.lost,
             "list": draft.listed,
         }  # fmt: skip
         texts = [text for name, values in draft.typed.items() if not name.startswith("_") for text in values if text]
         text, action = dump_json(facts), self.exchange.url(draft.address, _resume="1")
         return SimpleNamespace(
             text=text, is_short=len(text) <= CARRIED_BYTES, action=action, shown=texts,
-            files=[held.name for held in draft.held.values()], lost=len(draft.lost), is_whole=not self.form.cut_short,
+            files=[held.name for held in draft.held], lost=len(draft.lost), is_whole=not self.form.cut_short,
         )  # fmt: skip
 
     def opened(self, text: str) -> Draft | None:
@@ -217,8 +223,7 @@ class Drafts:
             kind, name, *path = split_path(facts["at"].removesuffix("/"))
             typed = {str(one): [str(text) for text in texts] for one, texts in facts["typed"].items()}
             resource = f"{kind}/{quote(name, safe='')}"
-            held = {str(one): self.unsealed(resource, sealed) for one, sealed in facts["held"].items()}
-            found = {one: file for one, file in held.items() if file and (kind == "files" or file.field == one)}
+            found = tuple(held for sealed in facts["held"] if (held := self.unsealed(resource, sealed)))
             lost = tuple(map(str, facts["lost"]))
             version, sent_as, list_ = (str(facts[one]) for one in ("version", "submission", "list"))
         except (BadRequest, LookupError, TypeError, ValueError, AttributeError):
@@ -256,7 +261,7 @@ class Drafts:
                 raise
             return self._refused(draft, error)
         self.exchange.subject = response.caller.subject
-        for one in draft.held.values():
+        for one in draft.held:
             one.subject = self.exchange.subject if one.subject is None else one.subject
         record = response.page["record"]
         stale = bool(record and draft.version and draft.version != str(record.version))
@@ -273,7 +278,7 @@ class Drafts:
     def _filled_folder(self, draft: Draft) -> Answer:
         """The folder, with the files that were kept and are stored by one more button."""
         upload = PageUpload(self, draft.resource, draft.path)
-        for held in draft.held.values():
+        for held in draft.held:
             upload.refused.append(uploads.RefusedFile(held.name, Busy(self.t("uploaded.kept")), upload.request_for(held)))
         return upload.page(200, waiting=True)
 
@@ -310,15 +315,13 @@ class Drafts:
             return self.sign_in_first(self._draft_of_ended(resource, path), refused)
         except AppError:
             self._read_late(resource, keep=False)
-            held = self.held.hold(resource, self.form.uploads(), error.subject) if error.subject else {}
+            held = self.held.hold(resource, self._chosen(resource), error.subject) if error.subject else []
             return self._refused(self._draft(resource, path, held), error)
         subject = self.exchange.subject = response.caller.subject
         action = Action.UPDATE if path else Action.CREATE
         trusted = action in response.page["may"] and self.door.same_origin(self.exchange) is not False
         self._read_late(resource, keep=trusted)
-        held = self.held.hold(resource, self.form.uploads(), subject) if trusted else {}
-        gone = {fault.pointer.removeprefix("/") for fault in error.faults if fault.code == "gone"}
-        draft = self._draft(resource, path, held, gone)
+        draft = self._draft(resource, path, self.held.hold(resource, self._chosen(resource), subject) if trusted else [])
         renewed = isinstance(error, IdempotencyConflict) or not self.host.unseal("submission", draft.submission)
         again = pages.Again(
             submission=pages.submission(self.exchange) if renewed else draft.submission,
@@ -336,8 +339,8 @@ class Drafts:
         """What a caller sent who is not signed in: with files only for who was until lately."""
         ended = self.held.has_ended(self.exchange.former)
         self._read_late(resource, keep=ended)
-        chosen = self.form.uploads()
-        held = self.held.hold_after(self.exchange.former, resource, chosen) if ended and chosen else {}
+        chosen = self._chosen(resource)
+        held = self.held.hold_after(self.exchange.former, resource, chosen) if ended and chosen else []
         return self._draft(resource, path, held)
 
     def _read_late(self, resource: str, *, keep: bool) -> None:
@@ -378,7 +381,7 @@ class Drafts:
         if not found and not isinstance(error, Unfinished):
             found.append(Fault("", error.code, self._words(error, is_record=is_record)))
         named = {fault.pointer.split("/")[1] for fault in found if fault.pointer}
-        dropped = {name for name, one in self.form.uploads().items() if one.dropped_bytes}
+        dropped = {name for name, one in self._chosen(draft.resource) if one.dropped_bytes}
         limits = self.held.limits(draft.resource)
         for name in [one for one in draft.lost if one not in named]:
             too_large = self.t("draft.file_too_large", most=self.exchange.locale.write_size(limits.get(name, 0)))
@@ -412,12 +415,13 @@ class Drafts:
         return said[:1].upper() + said[1:]
 
     def _page(self, response: Response, draft: Draft, status: int, again: pages.Again) -> Answer:
-        held, faults = {}, list(again.faults)
-        for name, one in draft.held.items():
+        held, faults = dict[str, list[SimpleNamespace]](), list(again.faults)
+        for one in draft.held:
             if one.subject in (None, self.exchange.subject):
-                held[name] = SimpleNamespace(name=one.name, sealed=self.sealed(draft.resource, one))
+                sealed = self.sealed(draft.resource, one)
+                held.setdefault(one.field, []).append(SimpleNamespace(name=one.name, sealed=sealed))
             else:  # of somebody else
-                faults.append(Fault(f"/{name}", "lost", self.t("draft.file_lost")))
+                faults.append(Fault(f"/{one.field}", "lost", self.t("draft.file_lost")))
         shown = next(iter(draft.typed.get("_shown", ())), "")
         again = again._replace(typed=draft.typed, shown=shown, held=held, faults=faults)
         return pages.page_answer(status, self.pages.show_form(self.exchange, response, again))
@@ -448,12 +452,11 @@ class PageUpload(uploads.FolderUpload):
         with suppress(AppError):  # what came before the failure is there
             read_form(exchange, uploads.LOOSE_BYTES, self.drafts.held.limits(resource))
         files = [one for one in form_of(exchange).fields.get("file", ()) if isinstance(one, Upload) and one.name]
-        chosen = {str(number): one for number, one in enumerate(files)}
-        small = {number: one for number, one in chosen.items() if not one.dropped_bytes}
-        held = self.drafts.held.hold_after(exchange.former, resource, small)
-        for one in held.values():
+        small = [("file", one) for one in files if not one.dropped_bytes]
+        held = tuple(one for one in self.drafts.held.hold_after(exchange.former, resource, small) if one)
+        for one in held:
             one.field, one.name = self._folder(self.request.path), one.name.replace("\\", "/")
-        return Draft(resource, self.request.path, {}, held, lost=tuple(one for one in chosen if one not in held))
+        return Draft(resource, self.request.path, {}, held, lost=("file",) * (len(files) - len(held)))
 
     def take_up(self) -> tuple[Draft, Unauthenticated] | None:
         """Store the kept files that a page's form names, as it says. If the session ended meanwhile: what is kept on."""
@@ -471,8 +474,7 @@ class PageUpload(uploads.FolderUpload):
             except Unauthenticated as error:
                 if self.stored:
                     raise
-                kept = {str(number): one for number, one in enumerate([*staged, *pending])}
-                return Draft(self.request.resource, self.request.path, {}, kept), error
+                return Draft(self.request.resource, self.request.path, {}, (*staged, *pending)), error
         for held in pending:
             request = self.request_for(held)
             self.refused.append(uploads.RefusedFile(held.name, Exists(f"{request.address} exists"), request))

@@ -1,11 +1,12 @@
 // Improves pages that already work without it.
 "use strict";
 
-// A file over its limit is told before it is sent; of several the server takes those that fit, and names the others.
+// A file over its limit is told before it is sent; of several for a folder the server takes those that fit, and names the
+// others.
 const tooLarge = (form) => {
   for (const input of form.querySelectorAll("input[type=file][data-most]")) {
     const id = `${input.id}-most`, files = [...input.files], fits = (one) => one.size <= Number(input.dataset.most);
-    const file = files.some(fits) ? null : files[0];
+    const all = input.dataset.all, file = all ? files.find((one) => !fits(one)) : files.some(fits) ? null : files[0];
     document.getElementById(id)?.remove();
     if (!file) continue;
     const told = document.createElement("p");

@@ -5,6 +5,12 @@
     <dt>{{field.title}}</dt>
 %   if field.text == "" or field.text is None:
     <dd class="none">—</dd>
+%   elif getattr(field, "files", None):
+    <dd><ul class="files">
+%     for name, href in field.files:
+      <li><a href="{{href}}"><bdi>{{name}}</bdi></a></li>
+%     end
+    </ul></dd>
 %   elif field.href:
     <dd><a href="{{field.href}}"><bdi>{{field.text}}</bdi></a></dd>
 %   else:

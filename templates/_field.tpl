@@ -4,7 +4,7 @@ help_id, error_id = field.id + "-help", field.id + "-error"
 described = " ".join([name for name, text in ((help_id, field.help), (error_id, field.error)) if text])
 attrs = {name: value for name, value in (field.attrs or {}).items() if value is not None and value is not False}
 group = field.widget in ("radio", "checkboxes", "grants")
-current, held = getattr(field, "file", None), getattr(field, "held", None)
+current, held, many = getattr(field, "files", ()), getattr(field, "held", ()), "multiple" in attrs
 if field.widget == "email":
     attrs.setdefault("autocomplete", "email")
 elif field.widget == "url":
@@ -90,12 +90,16 @@ end
 %   end
   </label>
 %   include('_hints.tpl')
-%   if held:
-  <input type="hidden" name="_held_{{field.name}}" value="{{held.sealed}}">
-  <p class="current">{{!t.html("field.held", file=held.name)}}</p>
-  <div class="choice"><input type="checkbox" id="{{field.id}}-drop" name="_drop_{{field.name}}" value="1"><label for="{{field.id}}-drop">{{t("field.drop")}}</label></div>
-%   elif field.widget == "file" and current:
-  <p class="current">{{!t.html("field.current", file=t.link(current.href, current.name))}}</p>
+%   for number, one in enumerate([] if held and not many else current):
+  <p class="current">{{!t.html("field.stored" if many else "field.current", file=t.link(one.href, one.name))}}</p>
+%     if many or not field.required:
+  <div class="choice"><input type="checkbox" id="{{field.id}}-gone-{{number}}" name="_gone" value="{{one.id}}"{{" checked" if one.id in field.gone else ""}}><label for="{{field.id}}-gone-{{number}}">{{!t.html("field.drop_name", file=one.name)}}</label></div>
+%     end
+%   end
+%   for number, one in enumerate(held, 1):
+  <input type="hidden" name="_held_{{field.name}}" value="{{one.sealed}}">
+  <p class="current">{{!t.html("field.held_too" if many else "field.held", file=one.name)}}</p>
+  <div class="choice"><input type="checkbox" id="{{field.id}}-drop{{"" if number == 1 else number}}" name="_drop_{{field.name}}" value="{{number}}"><label for="{{field.id}}-drop{{"" if number == 1 else number}}">{{!t.html("field.drop_name", file=one.name) if many else t("field.drop")}}</label></div>
 %   end
 %   if field.widget == "textarea":
   <textarea id="{{field.id}}" name="{{field.name}}" dir="auto"

@@ -86,9 +86,10 @@ def test_what_is_described_is_what_resources_answer(site: Site) -> None:
         for one in resource.endpoints if address.startswith(("files/", "forms/", "views/", "admin/")) else ():
             if one.path.endswith("/move") and not getattr(resource, "states", None):
                 continue  # which has no moves
-            for field in getattr(resource, "shares", ()) if "FIELD" in one.path else ("",):
+            kept = {name for name in getattr(resource, "shares", ()) if resource.fields[name].is_many == ("/N" in one.path)}
+            for field in kept if "FIELD" in one.path else ("",):
                 inner = one.path.replace("ID", "{id}").replace("PATH", "{path}").replace("FIELD", field)
-                inner = inner.replace("SUBJECT", "{subject}").replace("JTI", "{jti}")
+                inner = inner.replace("/N", "/{n}").replace("SUBJECT", "{subject}").replace("JTI", "{jti}")
                 path = "/".join(filter(None, (f"/{address}", inner)))
                 own = {"POST"} if address.startswith("files/") else set()  # of plugins/uploads.py
                 wanted |= {(path, method) for method in {*app.methods_of(one), *own} if method != "HEAD"}
