@@ -930,10 +930,11 @@ def how_many(count: int, what: str = "byte") -> str:
 # app.toml to checked, frozen settings: classes declare every key, default and help, nested tables too, and a reader collects
 # every fault. Extensions bring their own. Beside that, how a file that comes with app.py is read or imported.
 # uses: ERRORS VALUES
-# defines: REQUIRED Setting Settings Shape setting settings_of Options LINK SiteConfig AuthConfig HttpConfig EventsConfig
-#          QueueConfig SqsConfig RoleConfig PublicConfig ProviderConfig ChannelConfig FilesConfig CHOICE ITEMS FieldConfig
-#          STATES FormConfig CONDITION COLUMN ViewConfig AppConfig ResourceConfig RESOURCE_CONFIGS Config SETTINGS
-#          RESERVED_FIELDS bundled_text plugin import_file plugin_bytes nearest CONVERTERS read_config
+# defines: REQUIRED Setting Settings Shape setting settings_of Options LINK SiteConfig AuthConfig HttpConfig
+#          EventsConfig QueueConfig SqsConfig RoleConfig PublicConfig ProviderConfig ChannelConfig FilesConfig CHOICE
+#          ITEMS SHOW_IF REQUIRED_IF Comparisons FieldConfig STATES FormFieldConfig CHECK FormConfig CONDITION COLUMN
+#          ViewConfig AppConfig ResourceConfig RESOURCE_CONFIGS Config SETTINGS RESERVED_FIELDS bundled_text plugin
+#          import_file plugin_bytes nearest CONVERTERS read_config
 
 REQUIRED: Any = object()  # the default of a setting that has none
 
@@ -1167,6 +1168,11 @@ ITEMS = (
 )
 
 
+SHOW_IF = "the field is asked for only while other fields have these values: { field = VALUE, [VALUE, …] or { OP = VALUE } }"
+REQUIRED_IF = "the field must be given while other fields have these values, written likewise"
+Comparisons: TypeAlias = tuple[tuple[str, Json], ...]  # each an operator of find and a value; all of them hold
+
+
 class FieldConfig(Settings):
     """[forms.NAME.fields] and the params of views: one field, in JSON Schema keywords."""
 
@@ -1211,11 +1217,34 @@ STATES = (
 )
 
 
+class FormFieldConfig(FieldConfig):
+    """[forms.NAME.fields]: what only the fields of forms can say."""
+
+    show_if: Mapping[str, Comparisons] = setting("tables", {}, SHOW_IF, of="comparisons", names="field")
+    required_if: Mapping[str, Comparisons] = setting("tables", {}, REQUIRED_IF, of="comparisons", names="field")
+
+    @property
+    def has_rules(self) -> bool:
+        """Whether plugins/form_rules.py has to look at whole records because of it."""
+        return bool(self.show_if or self.required_if)
+
+
+CHECK = (
+    Setting("left", "text", REQUIRED, "the field that is judged"),
+    Setting("op", "text", REQUIRED, "eq, ne, lt, lte, gt or gte; with value also in, contains or prefix"),
+    Setting("right", "text", None, "the field that it is compared with"),
+    Setting("value", "any", None, 'or a constant, "$today" or "$now"'),
+    Setting("message", "text", None, "what is said where it does not hold"),
+)
+
+
 class FormConfig(Settings):
     """[forms.NAME]: a form and the records that it makes."""
 
     name: str
-    fields: tuple[FieldConfig, ...] = setting("fields", {}, "its fields, one a line", each=FieldConfig, names="field")
+    fields: tuple[FormFieldConfig, ...] = setting(
+        "fields", {}, "its fields, one a line", each=FormFieldConfig, names="field"
+    )
     provider: str = setting("text", "", 'provider with Records; "" = the one named main, else the only one')
     table: str = setting("word", "", 'table of the records; "" = the name of the form')
     title: str = setting("text", "", "name for people")
@@ -1224,6 +1253,15 @@ class FormConfig(Settings):
     called: str = setting("text", "", 'what a record is called, as "{name}: {from_day}"; "" = its first field', name="name")
     unique: tuple[tuple[str, ...], ...] = setting("unique", [], 'what no two records share: [["name", "from_day"]]')
     states: Value = setting("table", {}, "its states, and who moves a record from one to another", table=STATES)
+    checks: tuple[Value, ...] = setting("tables", [], "what must hold between its fields", each=CHECK, of="check")
+    sections: Mapping[str, tuple[str, ...]] = setting(
+        "tables", {}, "groups of its fields on pages: { TITLE = [field, …] }", of="texts", names="text"
+    )
+
+    @property
+    def has_rules(self) -> bool:
+        """Whether there are rules about more than a single field."""
+        return bool(self.checks or any(one.has_rules for one in self.fields))
 
 
 CONDITION = (
@@ -1553,6 +1591,7 @@ CONVERTERS: Mapping[str, Callable[[Any, Path], Any]] = {
     "lang": _judged_by("zones", "language", "en"), "timezone": _judged_by("zones", "zone", "UTC"),
     "callable": _judged_by("wsgi_apps", "callable_name", ""), "queue": _converted_by("queue"), "queues": _made,
     "grants": _converted_by("grants", []), "replies": _made, "type": _converted_by("field_type", "string"),
+    "comparisons": _converted_by("comparisons"), "check": _converted_by("check"),
     "opens": _converted_by("opens", "form"), "values": _converted_by("values", []), "table": _made, "tables": _made,
     "fields": _fields, "field": _field_name, "name": _name, "choices": _converted_by("choices", []), "conditions": _made,
     "condition": _converted_by("condition"), "menu": _made, "menu item": _converted_by("menu_item"),
@@ -6267,6 +6306,7 @@ class Form(Resource):
                 wrong.append(Fault(f"{one.place}.files", "configuration", detail))
         self.columns = (Column("id", "Id"), *(f.column for f in self.fields.values()), *_META)
         wrong += [*plugin("declarations").of_name(self), *(plugin("unique").faults(self) if config.unique else ())]
+        self.rules: Any = plugin("form_rules").FormRules(self, wrong) if config.has_rules else None
         if wrong:
             raise ConfigError(f"forms.{config.name} is not valid", faults=wrong)
         self.instants = frozenset(column.name for column in self.columns if column.format == "date-time")
@@ -6588,9 +6628,14 @@ class _Writing:
         for name, (value, fresh) in given.items():
             if value is None or fresh is not None:
                 faults += self._field_faults(self.form.fields[name], fresh, member_pointer("", name))
-        if faults:
+        changed: Value = {name: self.form.fields[name].normal(value) for name, (value, _) in given.items()}
+        whole = {name: one for name, one in (stored | changed).items() if one is not None}
+        if faults := self._ruled(faults, data, "", whole, stored):
             raise Invalid(f"the data for {self.form.address} is not valid", faults=faults)
-        return {name: self.form.fields[name].normal(value) for name, (value, _) in given.items()}
+        if self.form.rules:
+            was = stored | changed
+            changed |= {name: whole.get(name) for name in was | whole if not same_json(whole.get(name), was.get(name))}
+        return changed
 
     def _sent(self, name: str, given: Json, stored: Value, shown: Value) -> Json:
         """What is sent for a field of a record, where parts of it may come back as they are stored or shown."""
@@ -6614,19 +6659,30 @@ class _Writing:
     def _valid(self, items: Sequence[tuple[str, Json]], typed: bool) -> list[tuple[Value, dict[str, str]]]:
         """The valid fields of each (pointer, data) of a new record, in declared order, and their _members(), or {} if they
         are still to be encoded. Raises Invalid with every fault."""
-        quick = [found for _, data in items if (found := self._quick(data))] if typed else []
+        quick = [found for _, data in items if (found := self._quick(data))] if typed and not self.form.rules else []
         if len(quick) == len(items):
             return quick
-        values, faults = [], []
+        values, faults = list[Value](), list[Fault]()
         for pointer, data in items:
             value: Value = {}
-            faults += list(self._read(data, pointer, typed, value)) or self._size_faults(value, pointer)
+            wrong = self._ruled(list(self._read(data, pointer, typed, value)), data, pointer, value)
+            faults += wrong or self._size_faults(value, pointer)
             values.append(value)
             if len(faults) > MOST_FAULTS:
                 break
         if faults:
             raise Invalid(f"the data for {self.form.address} is not valid", faults=faults)
         return [(value, {}) for value in values]
+
+    def _ruled(
+        self, faults: list[Fault], data: Json, pointer: str, value: Value, stored: Value | None = None
+    ) -> list[Fault]:
+        """The faults of a record's fields and those that the form's rules find in the whole, which is `value`: there they
+        put and take away what is for them to decide. `stored` is None for a new record."""
+        if not self.form.rules or not isinstance(data, dict):
+            return faults
+        filled = plugin("form_rules").Filled(self.form, self.scope, data, self.request.typed, value, stored, pointer, faults)
+        return cast(list[Fault], self.form.rules.judge(filled))
 
     def _quick(self, data: Json) -> tuple[Value, dict[str, str]] | None:
         """The valid fields of a new record and their _members(), if all of it is as it mostly comes; None if _read has
@@ -6688,7 +6744,7 @@ class _Writing:
 
     def _field_faults(self, one: Field, given: Json, pointer: str) -> list[Fault]:
         if given is None:
-            return one.worded([Fault(pointer, "required", "is missing")]) if one.config.required else []
+            return one.missing(pointer) if one.required else []
         return one.worded(self.form.files.faults(one, given, pointer)) if one.is_file else one.faults(given, pointer)
 
 

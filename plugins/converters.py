@@ -27,7 +27,8 @@ from app import (
 # ==== 1. CONVERTERS ==============================================================================================
 # Each takes what app.toml says and the folder where relative paths start. ValueError says what to write instead.
 # uses: ERRORS VALUES CONFIG plugin:toml_advice
-# defines: media inside secret queue pattern link grants field_type opens values choices condition menu_item unique
+# defines: media inside secret queue pattern link grants field_type opens values choices condition comparisons check
+#          menu_item unique
 
 
 def media(raw: Any, folder: Path) -> tuple[str, ...]:
@@ -147,6 +148,41 @@ def condition(raw: Value, folder: Path) -> Condition:
         raise ValueError(f"must be {{ field = …, OP = … }} with one OP of {', '.join(OPERATORS)}")
     op = next(name for name in raw if name != "field")
     return Condition(raw["field"], op, raw[op])
+
+
+def comparisons(raw: Any, folder: Path) -> tuple[tuple[str, Json], ...]:
+    """The comparisons of a field in show_if or required_if: with one value, with a list, or by operators."""
+    if not isinstance(raw, dict):
+        op = "in" if isinstance(raw, list) else "eq"
+        return ((op, _compared(op, raw, folder)),)
+    if not raw:
+        raise ValueError("must be a value, a list of values, or { OP = value } with an OP of " + ", ".join(OPERATORS))
+    return tuple((_operator(op, OPERATORS), _compared(op, value, folder)) for op, value in raw.items())
+
+
+def _operator(op: Any, known: Sequence[str]) -> str:
+    if op not in known:
+        raise ValueError(f"{op!r} is no operator{nearest(str(op), known) or ': write one of ' + ', '.join(known)}")
+    return str(op)
+
+
+def _compared(op: str, value: Any, folder: Path) -> Json:
+    """What a field is compared with by an operator."""
+    value = CONVERTERS["any"](value, folder)
+    fits = {"in": isinstance(value, list) and value, "null": isinstance(value, bool), "prefix": isinstance(value, str)}
+    if not fits.get(op, value is not None and not isinstance(value, dict | list)):
+        needed = {"in": "a list of values", "null": "true or false", "prefix": "a text"}
+        raise ValueError(f"{op} needs {needed.get(op, 'a text, a number, true or false')}")
+    return cast(Json, value)
+
+
+def check(raw: Value, folder: Path) -> Value:
+    """The comparison that a table in `checks` says."""
+    if ("right" in raw) == ("value" in raw):
+        raise ValueError("must be { left = field, op = OP, right = field } or { left = field, op = OP, value = … }")
+    known = OPERATORS[:6] if "right" in raw else OPERATORS[:-1]
+    op = _operator(raw["op"], known)
+    return raw if "right" in raw else {**raw, "value": _compared(op, raw["value"], folder)}
 
 
 def menu_item(raw: Any, folder: Path) -> Json:

@@ -30,6 +30,10 @@ def shown(form: Form, scope: Scope) -> Value:
 
 def filled(form: Form, items: Sequence[Json], typed: bool, scope: Scope) -> list[Json]:
     """The data of new records with these values where nothing was sent under the name of their field. What a page sends
-    empty stays so."""
-    made = {name: value if typed else [value] for name, value in values(form, scope).items()}
+    empty stays so. A field that is not asked for in every record gets its own when that is known: plugins/conditions.py."""
+    made = {
+        name: value if typed else [value]
+        for name, value in values(form, scope).items()
+        if not getattr(form.fields[name].config, "show_if", None)
+    }
     return [{**made, **one} if isinstance(one, dict) else one for one in items]

@@ -196,6 +196,7 @@ class Field:
         self.title = config.title or config.name.replace("_", " ").capitalize()
         self.is_file = config.format == "file"
         self.is_many = self.is_file and config.type == "array"  # takes several files
+        self.required = config.required and not getattr(config, "show_if", None)  # of every record, whatever is in it
         self.choices = self._choices()
         word = config.default if config.type == "string" and not self.choices else None
         self.fill = word if isinstance(word, str) and word.startswith("$") else ""  # a default that each create makes anew
@@ -288,6 +289,10 @@ class Field:
     def faults(self, value: Json, pointer: str) -> list[Fault]:
         """Everything that is wrong with a given value, in the words of the declaration if it has some."""
         return [] if self.text_of(value) else self.worded(self._found(value, pointer))
+
+    def missing(self, pointer: str) -> list[Fault]:
+        """The fault of a value that must be given and is not."""
+        return self.worded([Fault(pointer, "required", "is missing")])
 
     def worded(self, faults: list[Fault]) -> list[Fault]:
         """The same with the field's own message, once for each place."""

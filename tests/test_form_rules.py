@@ -1,0 +1,170 @@
+"""Rules about whole records of a form: show_if, required_if and checks, at every door."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import app
+from app import Action
+from tests.sites import PROVIDERS, Site, Time
+
+LEAVE = """
+[forms.leave]
+checks = [
+  { left = "to_day", op = "gte", right = "from_day", message = "The last day is before the first" },
+  { left = "from_day", op = "gte", value = "$today" },
+  { left = "ends", op = "gt", right = "begins" },
+]
+[forms.leave.fields]
+kind = { enum = ["paid", "unpaid", "sick"], default = "paid" }
+reason = { show_if = { kind = "unpaid" }, required_if = { kind = "unpaid" }, maxLength = 40, message = "Say why" }
+from_day = { format = "date" }
+to_day = { format = "date" }
+begins = { format = "date-time" }
+ends = { format = "date-time" }
+days = { type = "number" }
+doctor = { show_if = { kind = "sick", days = { gt = 3 } }, required = true }
+phone = { show_if = { doctor = { null = false } }, default = "none" }
+"""
+
+
+@pytest.fixture(autouse=True)
+def _own_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clocks stand in the future here, and ids never go back: tests that follow would have those of later."""
+    monkeypatch.setattr(app, "last_ids", memoryview(bytearray(256)).cast("Q"))
+
+
+def faults_of(
+    site: Site, data: Any, address: str = "forms/leave", action: Action = Action.CREATE, **facts: Any
+) -> list[tuple[str, str]]:
+    """(pointer, code) of what is wrong with it; [] if it is taken."""
+    try:
+        site.ask(action, address, data, **facts)
+    except app.Invalid as error:
+        return [(one.pointer, one.code) for one in error.faults]
+    return []
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Any:
+    one = Site(tmp_path, PROVIDERS["sql"] + LEAVE, clock=Time())
+    yield one
+    one.app.close()
+
+
+def test_a_field_is_asked_for_only_while_its_conditions_hold(site: Site) -> None:
+    assert faults_of(site, {"kind": "unpaid", "reason": "a holiday"}) == []
+    assert faults_of(site, {"kind": "unpaid"}) == [("/reason", "required")]
+    assert faults_of(site, {"kind": "paid", "reason": "x"}) == [("/reason", "hidden")]
+    assert faults_of(site, {"reason": "x"}) == [("/reason", "hidden")]  # kind is paid by default
+    assert faults_of(site, {"kind": "paid", "reason": None}) == []
+    assert faults_of(site, {"kind": "paid", "reason": "x" * 50}) == [("/reason", "hidden")]
+    assert faults_of(site, {"kind": "nonsense", "reason": "x"}) == [("/kind", "enum")]  # of the rest nothing can be said
+
+
+def test_conditions_build_chains_and_a_hidden_field_counts_as_empty(site: Site) -> None:
+    assert faults_of(site, {"kind": "sick", "days": 3}) == []
+    assert faults_of(site, {"kind": "sick", "days": 3.5}) == [("/doctor", "required")]
+    assert faults_of(site, {"kind": "sick", "days": 2, "doctor": "Who"}) == [("/doctor", "hidden")]
+    assert faults_of(site, {"kind": "sick", "days": 2, "doctor": "Who", "phone": "1"}) == [
+        ("/doctor", "hidden"), ("/phone", "hidden")
+    ]  # fmt: skip
+    made = site.ask(Action.CREATE, "forms/leave", {"kind": "sick", "days": 4, "doctor": "Who"}).data
+    assert made["phone"] == "none"  # its default, as it is asked for
+    assert site.ask(Action.CREATE, "forms/leave", {}).data["phone"] is None
+
+
+def test_checks_compare_days_and_moments(site: Site) -> None:
+    today = "2027-01-15"
+    assert faults_of(site, {"from_day": today, "to_day": today}) == []
+    assert faults_of(site, {"from_day": "2027-02-01", "to_day": "2027-01-31"}) == [("/to_day", "check")]
+    assert faults_of(site, {"to_day": "2027-01-31"}) == []  # one side is empty
+    assert faults_of(site, {"from_day": "2027-01-14"}) == [("/from_day", "check")]
+    moments = {"begins": "2027-01-31T10:00:00+02:00", "ends": "2027-01-31T08:00:00Z"}
+    assert faults_of(site, moments) == [("/ends", "check")]  # the same moment
+    assert faults_of(site, {**moments, "ends": "2027-01-31T08:00:00.001Z"}) == []
+
+
+def test_an_update_is_judged_as_a_whole_and_leaves_alone_what_it_does_not_concern(site: Site) -> None:
+    site.ask(Action.CREATE, "forms/leave", {"kind": "unpaid", "reason": "a holiday", "days": 2})
+    key = site.ask(Action.READ, "forms/leave/records").table.rows[0]["id"]
+    at = f"forms/leave/records/{key}"
+    patch = {"action": Action.UPDATE, "address": at, "partial": True}
+    assert faults_of(site, {"reason": None}, **patch) == [("/reason", "required")]
+    assert faults_of(site, {"kind": "paid", "reason": "other"}, **patch) == [("/reason", "hidden")]
+    assert faults_of(site, {"days": 5}, **patch) == []
+    assert site.ask(Action.READ, at).data["reason"] == "a holiday"
+    changed = site.ask(Action.UPDATE, at, {"kind": "paid"}, partial=True).data
+    assert (changed["kind"], changed["reason"]) == ("paid", None)  # what is no longer asked for goes
+    whole = site.ask(Action.READ, at).data
+    assert faults_of(site, {**whole, "reason": "back"}, action=Action.UPDATE, address=at) == [("/reason", "hidden")]
+    assert faults_of(site, {**whole, "kind": "unpaid"}, action=Action.UPDATE, address=at) == [("/reason", "required")]
+
+
+def test_what_was_stored_under_other_rules_stays_until_it_is_concerned(tmp_path: Path) -> None:
+    loose = (
+        PROVIDERS["sql"]
+        + "[forms.a.fields]\nkind = {}\nreason = {}\nlow = { type = 'number' }\nhigh = { type = 'number' }\n"
+    )
+    strict = loose.replace("reason = {}", "reason = { show_if = { kind = 'x' } }").replace(
+        "[forms.a.fields]", "[forms.a]\nchecks = [{ left = 'low', op = 'lte', right = 'high' }]\n[forms.a.fields]"
+    )
+    site = Site(tmp_path, loose)
+    at = site.ask(Action.CREATE, "forms/a", {"kind": "y", "reason": "old", "low": 2, "high": 1}).location
+    site.app.close()
+    site = Site(tmp_path, strict)
+    patch = {"action": Action.UPDATE, "address": at, "partial": True}
+    assert faults_of(site, {"reason": "new"}, **patch) == [("/reason", "hidden")]
+    assert faults_of(site, {"high": 1.5}, **patch) == [("/low", "check")]
+    assert faults_of(site, {"reason": "old", "low": 2}, **patch) == []  # nothing changes
+    assert site.ask(Action.READ, at).data["reason"] == "old"
+    assert site.ask(Action.UPDATE, at, {"kind": "z"}, partial=True).data["reason"] is None
+    site.app.close()
+
+
+@pytest.mark.parametrize(
+    ("fields", "place", "words"),
+    [
+        ("a = { show_if = { b = 'x' } }\nb = { show_if = { a = 'x' } }", "fields.a.show_if", "circle: a needs b needs a"),
+        ("a = { show_if = { a = 'x' } }", "fields.a.show_if.a", "names the field itself"),
+        ("a = { show_if = { kint = 'x' } }\nkind = {}", "fields.a.show_if.kint", "did you mean kind?"),
+        ("a = { required_if = { k = 'piad' } }\nk = { enum = ['paid'] }", "fields.a.required_if.k", "did you mean paid?"),
+        ("a = { show_if = { n = 'x' } }\nn = { type = 'number' }", "fields.a.show_if.n", "must be of type number"),
+        ("a = { show_if = { d = '1.2.2026' } }\nd = { format = 'date' }", "fields.a.show_if.d", "must be a date"),
+        ("a = { show_if = { d = { gte = '$now' } } }\nd = { format = 'date' }", "fields.a.show_if.d", "date-times alone"),
+        ("a = { show_if = { d = { gr = 1 } } }\nd = { type = 'number' }", "fields.a.show_if.d", "did you mean gt"),
+        ("a = { show_if = { y = { lt = true } } }\ny = { type = 'boolean' }", "fields.a.show_if.y", "lt does not go with y"),
+        ("a = { show_if = { d = { null = 1 } } }\nd = {}", "fields.a.show_if.d", "null needs true or false"),
+        ("a = { show_if = 'd' }\nd = {}", "fields.a.show_if", "must be a table"),
+    ],
+)  # fmt: skip
+def test_a_wrong_condition_is_a_fault_at_start_with_its_place(tmp_path: Path, fields: str, place: str, words: str) -> None:
+    with pytest.raises(app.ConfigError) as caught:
+        Site(tmp_path, PROVIDERS["sql"] + f"[forms.f.fields]\n{fields}\n")
+    found = [one for one in caught.value.faults if one.pointer == f"forms.f.{place}"]
+    assert [one for one in found if words in one.detail], caught.value.faults
+
+
+@pytest.mark.parametrize(
+    ("check", "place", "words"),
+    [
+        ("left = 'frm', op = 'lt', right = 'to'", "0.left", "did you mean from?"),
+        ("left = 'from', op = 'lt', right = 'from'", "0.right", "name another one"),
+        ("left = 'from', op = 'lt', right = 'n'", "0.right", "not of the same kind as from"),
+        ("left = 'from', op = 'lt', value = 3", "0.value", "must be of type string"),
+        ("left = 'from', op = 'lt'", "0", "must be { left"),
+        ("left = 'from', op = 'in', right = 'to'", "0", "'in' is no operator"),
+        ("left = 'from', op = 'null', value = true", "0", "'null' is no operator"),
+    ],
+)
+def test_a_wrong_check_is_a_fault_at_start_with_its_place(tmp_path: Path, check: str, place: str, words: str) -> None:
+    toml = (
+        f"[forms.f]\nchecks = [{{ {check} }}]\n[forms.f.fields]\nfrom = {{ format = 'date' }}\nto = {{ format = 'date' }}\n"
+    )
+    with pytest.raises(app.ConfigError) as caught:
+        Site(tmp_path, PROVIDERS["sql"] + toml + "n = { type = 'number' }\n")
+    found = [one for one in caught.value.faults if one.pointer == f"forms.f.checks.{place}"]
+    assert [one for one in found if words in one.detail], caught.value.faults
