@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 import app
-from app import Action, BadRequest, Json, Request, Response, Site, Value, new_id, parse_grant
+from app import Action, BadRequest, Json, Request, Response, Site, Value, dump_json, how_many, new_id, parse_grant
 
 # ==== 1. PEOPLE ==================================================================================================
 # Each is one request for admin/people, as whoever stands at the machine.
-# uses: ERRORS VALUES CONTRACTS COMMANDS plugin:tokens
+# uses: ERRORS VALUES CONTRACTS COMMANDS plugin:personal_data plugin:tokens
 # defines: Command:auth_invite Command:auth_people Invite People
 
-_VERBS = ("list", "show", "link", "suspend", "resume", "sign-out", "remove")
+_VERBS = ("list", "show", "link", "suspend", "resume", "sign-out", "remove", "export", "erase")
 
 
 @contextmanager
@@ -29,7 +29,7 @@ def _asking(site: Site) -> Iterator[Any]:
                 id=new_id(opened.clock()), action=action, resource="admin/people", path=path, door="cli", data=data,
                 partial=partial, whole=whole,
             )  # fmt: skip
-            return cast(Response, opened.flow.handle_as(operator, request))
+            return opened.flow.handle_as(operator, request)
 
         yield opened, ask
 
@@ -83,7 +83,9 @@ examples:
   app.pyz auth people
   app.pyz auth people show ann
   app.pyz auth people suspend ann      and resume ann, to let ann in again
-  app.pyz auth people link ann         a new sign-in link"""
+  app.pyz auth people link ann         a new sign-in link
+  app.pyz auth people export ann       everything that the site holds of ann, one JSON object a line
+  app.pyz auth people erase ann        take all of it away: the person, records with files, entries of the audit trail"""
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("verb", nargs="?", choices=_VERBS, default="list", metavar="VERB", help=" | ".join(_VERBS))
@@ -92,6 +94,8 @@ examples:
     def run(self, args: argparse.Namespace, site: Site) -> int:
         if (args.verb == "list") != (args.subject is None):
             raise BadRequest(f"name the person: auth people {args.verb} S" if args.subject is None else "list names nobody")
+        if args.verb in ("export", "erase"):
+            return self._data(args, site)
         with _asking(site) as (_, ask):
             if args.verb == "list":
                 return self._list(args, site, ask)
@@ -104,6 +108,22 @@ examples:
             site.print(*(f"{name + ':':12} {_text(value)}" for name, value in response.data.items()))
         else:
             site.say(f"{args.subject}: {_DONE[args.verb]}")
+        return 0
+
+    def _data(self, args: argparse.Namespace, site: Site) -> int:
+        """What the site holds of a person goes out, or away."""
+        with site.opened() as opened:
+            if args.verb == "export":
+                for one in app.plugin("personal_data").exported(opened, args.subject):
+                    site.print(dump_json(one))
+                return 0
+            counts = app.plugin("personal_data").erase(opened, args.subject, site.operator())
+        if args.json:
+            site.print_json({"erased": args.subject} | counts)
+        else:
+            entries = f"{counts['entries']:,} {'entry' if counts['entries'] == 1 else 'entries'}"
+            gone = f"{how_many(counts['records'], 'record')} and {entries} of the audit trail"
+            site.say(f"{args.subject}: erased, with {gone}. Older backups have them still.")
         return 0
 
     def _list(self, args: argparse.Namespace, site: Site, ask: Any) -> int:

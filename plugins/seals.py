@@ -486,7 +486,7 @@ class Finding:
     was "changed", is "missing" or was "put in", or a seal is "unproved"."""
 
     def __init__(self, name: str) -> None:
-        self.name, self.entries, self.seals, self.waiting = name, 0, 0, 0
+        self.name, self.entries, self.seals, self.waiting, self.erased = name, 0, 0, 0, 0
         self.sealed_at = self.hash = ""
         self.faults: list[tuple[str, str, str]] = []
         self.counts: dict[str, int] = {}
@@ -500,6 +500,7 @@ class Finding:
         faults = [{"what": what, "place": place, "detail": words} for what, place, words in self.faults]
         return {
             "provider": self.name, "ok": not self.counts, "entries": self.entries, "waiting": self.waiting,
+            "erased": self.erased,
             "seals": self.seals, "sealed_at": self.sealed_at or None, "newest": self.hash or None, "counts": self.counts,
             "faults": faults,
         }  # fmt: skip
@@ -570,7 +571,8 @@ def _look_at_entry(entry: Record | None, sealed: list[Any], start: Start, last: 
             found.fault("missing", key, f"an entry of {rfc3339(_time_of(key))}, in seal {number}, is gone")
         return
     if sealed:
-        if entry.damage or any(digest != digest_of(entry).hex() for _, digest, _ in sealed):
+        found.erased += bool(entry.value.get("erased"))
+        if entry.damage or not _is_as_sealed(entry, sealed):
             found.fault("changed", entry.key, f"is not what was sealed in seal {sealed[0][2]}: {_summary(entry)}")
     elif entry.key < start.pruned and entry.damage:
         return  # pruning leaves what no backup has
@@ -578,6 +580,13 @@ def _look_at_entry(entry: Record | None, sealed: list[Any], start: Start, last: 
         found.fault("put in", entry.key, f"is in no seal, and older than what may come late: {_summary(entry)}")
     else:
         found.waiting += 1
+
+
+def _is_as_sealed(entry: Record, sealed: list[Any]) -> bool:
+    """Whether it is what each seal has that names it; of one that was erased since (plugins/personal_data.py), the last."""
+    digest = digest_of(entry).hex()
+    _, newest, _ = max(sealed, key=itemgetter(2))
+    return newest == digest if entry.value.get("erased") else all(one == digest for _, one, _ in sealed)
 
 
 def _summary(entry: Record) -> str:
@@ -630,4 +639,5 @@ def _line(one: Finding, *, verified: bool) -> str:
     if one.counts:
         return told + ": NOT what was sealed: " + ", ".join(f"{count} {what}" for what, count in one.counts.items())
     waiting = f"; {one.waiting} not sealed yet" if one.waiting else ""
-    return f"{told}: all is as it was sealed, up to {one.sealed_at}{waiting}"
+    erased = f"; {one.erased} erased with the data of people" if one.erased else ""
+    return f"{told}: all is as it was sealed, up to {one.sealed_at}{waiting}{erased}"
