@@ -932,9 +932,9 @@ def how_many(count: int, what: str = "byte") -> str:
 # uses: ERRORS VALUES
 # defines: REQUIRED Setting Settings Shape setting settings_of Options LINK SiteConfig AuthConfig HttpConfig
 #          EventsConfig QueueConfig SqsConfig RoleConfig PublicConfig ProviderConfig ChannelConfig FilesConfig CHOICE
-#          ITEMS SHOW_IF REQUIRED_IF Comparisons FieldConfig STATES FormFieldConfig CHECK FormConfig CONDITION COLUMN
-#          ViewConfig AppConfig ResourceConfig RESOURCE_CONFIGS Config SETTINGS RESERVED_FIELDS bundled_text plugin
-#          import_file plugin_bytes nearest CONVERTERS read_config
+#          ITEMS SHOW_IF REQUIRED_IF Comparisons FieldConfig STATES FormFieldConfig CHECK OwnerConfig FormConfig
+#          CONDITION COLUMN ViewConfig AppConfig ResourceConfig RESOURCE_CONFIGS Config SETTINGS RESERVED_FIELDS
+#          bundled_text plugin import_file plugin_bytes nearest CONVERTERS read_config
 
 REQUIRED: Any = object()  # the default of a setting that has none
 
@@ -1222,6 +1222,8 @@ class FormFieldConfig(FieldConfig):
 
     show_if: Mapping[str, Comparisons] = setting("tables", {}, SHOW_IF, of="comparisons", names="field")
     required_if: Mapping[str, Comparisons] = setting("tables", {}, REQUIRED_IF, of="comparisons", names="field")
+    read_by: tuple[str, ...] | None = setting("roles", None, "the role, or a list of roles, for whom it is there")
+    write_by: tuple[str, ...] | None = setting("roles", None, "who may fill it in, likewise; otherwise who may read it")
 
     @property
     def has_rules(self) -> bool:
@@ -1238,6 +1240,13 @@ CHECK = (
 )
 
 
+class OwnerConfig(Settings):
+    """`owner` of a form: everybody sees and touches the records that are his, and no others."""
+
+    field: str = setting("text", REQUIRED, "created_by, or the field that says whose a record is, by subject")
+    unless: tuple[str, ...] | None = setting("roles", None, "the role, or a list of roles, for whom all records are there")
+
+
 class FormConfig(Settings):
     """[forms.NAME]: a form and the records that it makes."""
 
@@ -1250,6 +1259,7 @@ class FormConfig(Settings):
     title: str = setting("text", "", "name for people")
     note: str = setting("text", "", "a line under the title")
     opens: str = setting("opens", "form", 'where links lead: "form", or "records" where the list is what people look up')
+    owner: OwnerConfig | None = setting("table", None, "whose records are there for whom", table=OwnerConfig)
     called: str = setting("text", "", 'what a record is called, as "{name}: {from_day}"; "" = its first field', name="name")
     unique: tuple[tuple[str, ...], ...] = setting("unique", [], 'what no two records share: [["name", "from_day"]]')
     states: Value = setting("table", {}, "its states, and who moves a record from one to another", table=STATES)
@@ -1591,7 +1601,7 @@ CONVERTERS: Mapping[str, Callable[[Any, Path], Any]] = {
     "lang": _judged_by("zones", "language", "en"), "timezone": _judged_by("zones", "zone", "UTC"),
     "callable": _judged_by("wsgi_apps", "callable_name", ""), "queue": _converted_by("queue"), "queues": _made,
     "grants": _converted_by("grants", []), "replies": _made, "type": _converted_by("field_type", "string"),
-    "comparisons": _converted_by("comparisons"), "check": _converted_by("check"),
+    "comparisons": _converted_by("comparisons"), "check": _converted_by("check"), "roles": _converted_by("roles"),
     "opens": _converted_by("opens", "form"), "values": _converted_by("values", []), "table": _made, "tables": _made,
     "fields": _fields, "field": _field_name, "name": _name, "choices": _converted_by("choices", []), "conditions": _made,
     "condition": _converted_by("condition"), "menu": _made, "menu item": _converted_by("menu_item"),
@@ -2107,6 +2117,10 @@ class Resource(ABC):
     def seen_by(self, caller: Caller) -> Resource:
         """The resource as far as it is there for a caller: without rows and fields that he may not see."""
         return self
+
+    def seen_again(self, answer: Response) -> Response:
+        """What was answered to an earlier request, as far as it is there for the caller of seen_by()."""
+        return answer
 
     @abstractmethod
     def handle(self, request: Request, scope: Scope) -> Plan:
@@ -5500,7 +5514,8 @@ class _Proof(NamedTuple):
     roles: Sequence[str]
     until: float
     session: str = ""  # key of its row
-    most: tuple[Grant, ...] | None = None  # what the person may do whose own token it is
+    most: tuple[Grant, ...] | None = None  # what the person may do whose own token it is, …
+    held: Sequence[str] | None = None  # … and his roles; None if they do not matter
     era: str = ""  # of the person: sessions of an earlier one have ended
 
 
@@ -5615,12 +5630,14 @@ class Authority:
 
     def _proved(self, token: Token, until: float | None = None) -> _Proof:
         """What a living token proves. Raises Unauthenticated if the person who made it is suspended or gone."""
-        most = None
+        most = held = None
         if token.own:
             if (person := plugin("people").standing(self._records, token.subject)) is None:
                 raise Unauthenticated("the person who made this token was removed")
             most = (*plugin("people").rights(person.value, self._roles), *self._public)
-        return _Proof(token, " ".join(token.grants), token.roles, token.expires_at if until is None else until, "", most)
+            held = (*person.value.get("roles", ()), *person.value.get("groups", ()))
+        ends_at = token.expires_at if until is None else until
+        return _Proof(token, " ".join(token.grants), token.roles, ends_at, "", most, held)
 
     def _session_rows(self, sessions: str) -> Iterator[Record]:
         for secret in filter(_SECRET.fullmatch, sessions.split(" ")):
@@ -5644,7 +5661,8 @@ class Authority:
         known = tuple(role for role in proof.roles if role in self._roles)
         grants = scope_grants(proof.scope) + tuple(grant for role in known for grant in self._roles[role]) + self._public
         ceilings = () if proof.most is None else (proof.most,)
-        return Caller(proof.token.subject, proof.token.jti, known, grants, proof.session, ceilings)
+        held = tuple(role for role in known if proof.held is None or role in proof.held)
+        return Caller(proof.token.subject, proof.token.jti, held, grants, proof.session, ceilings)
 
     # -- tokens
 
@@ -5865,8 +5883,8 @@ class Authority:
 # Plan; bytes and records go through the contracts only.
 # uses: ERRORS VALUES CONFIG CONTRACTS
 # defines: MOST_FAULTS MOST_RECORD_BYTES COUNTED COUNT_S same_json Upload ListQuery LIST_PARAMS read_list page_bounds
-#          no_params text_cursor watched plan_of paged text_page as_stored Files in_units NAME_PLACE leads_to Form
-#          HELD_IS_GONE upload_chunks View AppPage Home RESOURCE_TYPES
+#          no_params text_cursor watched plan_of paged text_page as_stored Files in_units NAME_PLACE leads_to
+#          part_of_record Form HELD_IS_GONE upload_chunks View AppPage Home RESOURCE_TYPES
 
 MOST_FAULTS = 100  # of the records of a batch, after which the others are not looked at
 MOST_RECORD_BYTES = 1_000_000  # of a record's fields as JSON, their files aside
@@ -6266,23 +6284,27 @@ def leads_to(address: str, opens: Collection[str], caller: Caller) -> str:
 
 # Plugins that answer what is at addresses inside a form, by its first segment or, of a record, by the third. Each has
 # sufficient(request) and judged_at(request), as a Resource has them, and handle(form, request, scope).
-_FORM_PARTS: Mapping[str, str] = {}
+_FORM_PARTS: Mapping[str, str] = {"mine": "mine"}
 _RECORD_PARTS: Mapping[str, str] = {"move": "moves"}
+
+
+def part_of_record(path: Sequence[str]) -> Any:
+    """The plugin that answers at this path of a record; None if the form itself does."""
+    name = _RECORD_PARTS.get(path[2], "") if len(path) > 2 else ""
+    return plugin(name) if name else None
 
 
 def _part(path: Sequence[str]) -> Any:
     """The plugin that answers at this path inside a form; None if the form itself does."""
     name = _FORM_PARTS.get(path[0], "") if path else ""
-    if len(path) > 2 and path[0] == "records":
-        name = _RECORD_PARTS.get(path[2], "")
-    return plugin(name) if name else None
+    return part_of_record(path) if path[:1] == ("records",) else plugin(name) if name else None
 
 
 class Form(Resource):
     """A form and the records that it makes."""
 
     type = "forms"
-    endpoints = (
+    endpoints: ClassVar[tuple[Endpoint, ...]] = (
         Endpoint("", (Action.READ, Action.CREATE), choices=True),
         Endpoint("records", (Action.READ, Action.CREATE)),
         Endpoint("records/ID", (Action.READ, Action.UPDATE, Action.DELETE), patches=True),
@@ -6290,6 +6312,9 @@ class Form(Resource):
         Endpoint("records/ID/FIELD"),  # of a field that takes a file
         Endpoint("records/ID/FIELD/N"),  # or several
     )
+    endpoints += (  # and the same of one's own records
+        Endpoint("mine"), *(x._replace(path="mine" + x.path[7:]) for x in endpoints if x.path.startswith("records/ID")),
+    )  # fmt: skip
 
     def __init__(self, config: FormConfig, records: Records, shares: Mapping[str, Files], locale: Any) -> None:
         self.config, self.name, self.locale = config, config.name, locale
@@ -6322,6 +6347,10 @@ class Form(Resource):
         self.empty = dict.fromkeys((*self.fields, *RESERVED_FIELDS[2:]))
         self._called = config.called or f"{{{next(iter(self.fields))}}}"
         self._called_by = [column for column in self.columns if column.name in NAME_PLACE.findall(self._called)]
+        self.is_guarded = bool(config.owner) or any(one.read_by or one.write_by for one in config.fields)
+        self.hidden, self.owned_by = frozenset[str](), ""  # fields not to be read; whose records alone are there
+        self.whole: Form | None = None  # that of everybody, of which this is what one caller sees
+        self.seen: dict[Any, Form] = {}  # those of callers
 
     @classmethod
     def sufficient(cls, request: Request) -> tuple[Action, ...]:
@@ -6345,10 +6374,19 @@ class Form(Resource):
         alone = request.conditions.if_none_match == ("*",) and not request.conditions.if_match
         return request.action == Action.UPDATE and request.path[:1] == ("records",) and alone and not request.partial
 
+    def seen_by(self, caller: Caller) -> Form:
+        return cast(Form, plugin("row_rules").seen(self, caller)) if self.is_guarded else self
+
+    def seen_again(self, answer: Response) -> Response:
+        return cast(Response, plugin("row_rules").shown_again(self, answer)) if self.hidden else answer
+
     def handle(self, request: Request, scope: Scope) -> Plan:
-        if part := _part(request.path):
-            return cast(Plan, part.handle(self, request, scope))
-        if len(request.path) > 2 and request.path[2] not in self.shares:
+        part = _part(request.path)
+        return cast(Plan, part.handle(self, request, scope)) if part else self.within(request, scope)
+
+    def within(self, request: Request, scope: Scope) -> Plan:
+        """handle() of what no plugin answers, whatever the first part of its path is called."""
+        if len(request.path) > 2 and (request.path[2] not in self.shares or request.path[2] in self.hidden):
             raise NotFound(f"{self.address} has no {'/'.join(request.path)}")
         match request.path, request.action:
             case (_, _, _, *_), _:
@@ -6366,7 +6404,7 @@ class Form(Resource):
     def called(self, record: Record) -> str:
         """What a record is called, in one line of at most 80 characters; the beginning of its id if its fields are empty."""
         flat = self.flat(record)
-        shown = {column.name: self.locale.show(column, flat[column.name]).strip() for column in self._called_by}
+        shown = {column.name: self.locale.show(column, flat.get(column.name)).strip() for column in self._called_by}
         text = " ".join(NAME_PLACE.sub(lambda found: shown[found[1]], self._called).split())
         if not all(shown.values()):  # without the marks around an empty one
             text = re.sub(r"\( *\)|\[ *\]", "", text).strip(" ,:;/|·–—")
@@ -6380,12 +6418,16 @@ class Form(Resource):
 
     def shown(self, record: Record) -> Value:
         """What a record holds, with its files at the record's own address instead of theirs in the share."""
-        return cast(Value, self.files.shown(record)) if self.files else record.value
+        return self.open_part(cast(Value, self.files.shown(record)) if self.files else record.value)
+
+    def open_part(self, value: Value) -> Value:
+        """What a record holds without the fields that are hidden."""
+        return {name: one for name, one in value.items() if name not in self.hidden} if self.hidden else value
 
     def _readable(self, record: Record) -> Value:
         """The same; if what is stored cannot be read, all of it is damaged."""
         if record.damage:
-            return dict.fromkeys((*self.fields, *RESERVED_FIELDS), Damaged(LOST, record.damage))
+            return dict.fromkeys((*self.empty, *RESERVED_FIELDS), Damaged(LOST, record.damage))
         return self.shown(record)
 
     def hold(self, name: str, upload: Upload, subject: str | None) -> Held | None:
@@ -6398,18 +6440,23 @@ class Form(Resource):
             "$schema": "http://json-schema.org/draft-07/schema#",
             "title": self.title,
             "type": "object",
-            "properties": {name: one.published() for name, one in self.fields.items()},
+            "properties": {name: one.published() | self._one_way(name) for name, one in self.fields.items()},
             "required": [name for name, one in self.fields.items() if one.config.required],
             "additionalProperties": False,
             **({"x-unique": [list(names) for names in self.config.unique]} if self.config.unique else {}),
         }
 
+    def _one_way(self, name: str) -> Value:
+        """What JSON Schema says of a field that is only read, or only written."""
+        return {"writeOnly": True} if name in self.hidden else {} if name in self.taken else {"readOnly": True}
+
     def _page(self, scope: Scope, record: Record | None = None) -> dict[str, Any]:
-        columns = [one.column for one in self.fields.values()]
+        columns = [one.column for one in self.fields.values() if one.name not in self.hidden]
         beside: dict[str, Any] = {}
         if record:
-            columns += [Column(name, self.locale.t("form.not_asked", name=name)) for name in self._beside(record.value)]
-            beside = {"values": record.value, "called": self.called(record)}
+            value = self.open_part(record.value)
+            columns += [Column(name, self.locale.t("form.not_asked", name=name)) for name in self._beside(value)]
+            beside = {"values": value, "called": self.called(record)}
         return {
             "title": self.title, "note": self.config.note, "form": self, "columns": tuple(columns), "called": "",
             "record": record and record._replace(value=self.shown(record)), "address": self.address,
@@ -6484,7 +6531,7 @@ class Form(Resource):
         value = self._readable(record)
         if value.keys() <= self.empty.keys():
             return {"id": record.key, "version": record.version} | self.empty | value
-        names = (*self.fields, *self._beside(value))
+        names = (*(name for name in self.empty if name not in RESERVED_FIELDS), *self._beside(value))
         flat: Value = {"id": record.key, "version": record.version} | {name: value.get(name) for name in names}
         return flat | {name: value.get(name) for name in RESERVED_FIELDS[2:]}
 
@@ -6493,6 +6540,8 @@ class Form(Resource):
     def _one(self, request: Request, scope: Scope, key: str) -> Plan:
         record = self.store.get(self.table, key) if is_key(key) else None
         if record is None and self._makes(request):
+            if self.owned_by and cast(Records, self.records).get(self.table, key):
+                raise PreconditionFailed("it exists already")  # as it does for whom it is there
             return self.create(request, scope, key)
         if record is None:
             raise NotFound(f"{request.address} does not exist")
@@ -6520,7 +6569,8 @@ class Form(Resource):
             known: Value = {"id": record.key, "version": record.version}
             return Encoded(known, f"{head}{text}}}", **self.empty | record.value)
         flat, value = self.flat(record), cast(Encoded, record.value)
-        if len(flat) == len(value) + 2 and not self.shares.keys() & value.keys():  # the addresses of files are others
+        is_same = not self.hidden and not self.shares.keys() & value.keys()  # the addresses of files are others
+        if len(flat) == len(value) + 2 and is_same:
             return Encoded(flat, head + value.text[1:])
         return Encoded(flat, head + ",".join(islice(_members(flat).values(), 2, None)) + "}")
 
@@ -6534,6 +6584,8 @@ class _Writing:
 
     def __init__(self, form: Form, request: Request, scope: Scope) -> None:
         self.form, self.request, self.scope = form, request, scope
+        # What a new record holds whatever is sent, and what is watched in it; None if the form is the whole one.
+        self._settled: Value | None = plugin("row_rules").settled(form, scope) if form.whole else None
 
     def create(self, key: str | None = None) -> Plan:
         """New records, or one under a given key."""
@@ -6564,7 +6616,8 @@ class _Writing:
             changes.append(Change(Insert(self.form.table, record.key, record.value)))
             if len(members) < len(self.form.fields):
                 text = ",".join([*(self.form.nulls | members).values(), stamps])
-            answers.append(self.form.answered(record, "" if self.form.shares.keys() & value.keys() else text))
+            is_other = self.form.hidden or self.form.shares.keys() & value.keys()
+            answers.append(self.form.answered(record, "" if is_other else text))
         if batch:
             data = Encoded({"items": answers}, '{"items":[' + ",".join([one.text for one in answers]) + "]}")
             answer = Response(data=data, created=True)
@@ -6594,7 +6647,8 @@ class _Writing:
         if not request.typed and not changed:
             return plan_of(Response(data=self.form.flat(record), etag=str(record.version), name=self.form.called(record)))
         present = {name: one for name, one in (stored | changed).items() if name not in changed or one is not None}
-        value = {name: present[name] for name in (*self.form.fields, *stored) if name in present}
+        order = (*(self.form.whole or self.form).fields, *stored)
+        value = {name: present[name] for name in order if name in present}
         kept = {name: one for name, one in value.items() if name not in changed}
         if changed and not self._size_faults(kept, "") and (faults := self._size_faults(value, "")):
             raise Invalid(f"the data for {self.form.address} is not valid", faults=faults)
@@ -6617,14 +6671,18 @@ class _Writing:
         data = request.data
         if not isinstance(data, dict):
             raise BadRequest("the body must be a JSON object")
-        faults = [*self._unknown(data, stored), *self._meta_faults(data, self.form.flat(record))]
+        seen = self.form.open_part(stored)
+        faults = [*self._unknown(data, seen), *self._meta_faults(data, self.form.flat(record))]
         if request.typed:
-            names = [name for name in self.form.taken if name in data or not request.partial]  # RFC 7396: others stay
-            same = (stored, self.form.shown(record))  # a file may come back as either has it
+            stays = self.form.taken if request.partial else self.form.hidden  # what is left out: RFC 7396
+            names = [name for name in self.form.taken if name in data or name not in stays]
+            same = (seen, self.form.shown(record))  # a file may come back as either has it
             news = [name for name in names if not any(same_json(data.get(name), held.get(name)) for held in same)]
             given = {name: (one, one) for name in news for one in [self._sent(name, data.get(name), *same)]}
         else:
-            given = plugin("controls").edits(self.form, data, stored)
+            given = plugin("controls").edits(self.form, data, seen)
+        if self._settled is not None:
+            faults += plugin("row_rules").of_owner(self.form, {name: value for name, (value, _) in given.items()}, "")
         for name, (value, fresh) in given.items():
             if value is None or fresh is not None:
                 faults += self._field_faults(self.form.fields[name], fresh, member_pointer("", name))
@@ -6681,13 +6739,15 @@ class _Writing:
         put and take away what is for them to decide. `stored` is None for a new record."""
         if not self.form.rules or not isinstance(data, dict):
             return faults
-        filled = plugin("form_rules").Filled(self.form, self.scope, data, self.request.typed, value, stored, pointer, faults)
-        return cast(list[Fault], self.form.rules.judge(filled))
+        whole, typed = self.form.whole or self.form, self.request.typed
+        filled = plugin("form_rules").Filled(whole, self.scope, data, typed, value, stored, pointer, faults)
+        found = cast(list[Fault], self.form.rules.judge(filled))
+        return found if self._settled is None else cast(list[Fault], plugin("row_rules").spared(self.form, found, pointer))
 
     def _quick(self, data: Json) -> tuple[Value, dict[str, str]] | None:
         """The valid fields of a new record and their _members(), if all of it is as it mostly comes; None if _read has
         to look at it."""
-        if type(data) is not dict or not data.keys() <= self.form.taken.keys():
+        if type(data) is not dict or not data.keys() <= self.form.taken.keys() or self._settled is not None:
             return None
         value: Value = {}
         members: dict[str, str] = {}
@@ -6719,6 +6779,8 @@ class _Writing:
             if given is not None and not found:
                 value[name] = one.normal(given)
             yield from found
+        if self._settled is not None:
+            yield from plugin("row_rules").settle(self.form, self._settled, value, pointer)
 
     def _given(self, one: Field, data: Value, typed: bool) -> Json:
         """What was given for a field of a new record; None when nothing was."""
@@ -6799,6 +6861,10 @@ class View(Resource):
         known = {column.name: column for column in form.columns}
         chosen = self.config.columns or {name: {} for name in known if name != "version"}
         return tuple(known[name]._replace(title=one.get("title") or known[name].title) for name, one in chosen.items())
+
+    def seen_by(self, caller: Caller) -> View:
+        form = self.source.seen_by(caller) if isinstance(self.source, Form) else self.source
+        return self if form is self.source else cast(View, plugin("row_rules").seen_view(self, form))
 
     def handle(self, request: Request, scope: Scope) -> Plan:
         page = {
@@ -8788,7 +8854,7 @@ class Flow:
         while True:
             attempts_left -= 1
             if answer := replay.look_up():
-                return answer
+                return resource.seen_again(answer)
             now, read, plan = self._clock(), partial(self._read_as, caller, request), None
             scope = Scope(caller, now, partial(new_ids, now), read, again=replay.stored is not None)
             try:
@@ -8797,7 +8863,7 @@ class Flow:
                 return self._carry_out(request, caller, resource.records, joined, replay, guard)
             except (Conflict, PreconditionFailed, Invalid) as error:
                 if answer := replay.look_up(plan):
-                    return answer
+                    return resource.seen_again(answer)
                 if not isinstance(error, Conflict) or not (plan and plan.changes) or not attempts_left:
                     raise
                 is_own = error.index < len(plan.changes)
@@ -8996,7 +9062,8 @@ class App:
     def describe(self, credential: str | None) -> list[Value]:
         caller, anybody = None if credential is None else self.authority.identify(credential), self.authority.identify("")
         return [
-            {"type": one.type, "address": address, "title": one.title, "public": anybody.opens(address)} | one.describe()
+            {"type": one.type, "address": address, "title": one.title, "public": anybody.opens(address)}
+            | (one.seen_by(caller) if caller else one).describe()
             for address, one in self.resources.items()
             if (address in self.declared or one.type == "admin") and (caller is None or caller.opens(address))
         ]

@@ -90,7 +90,7 @@ class Tokens(admin.AdminTable):
         read = read_config(asked, self.config.folder, self.config.origin, {})
         form = Form(cast(FormConfig, read.resources[0]), cast(Records, self.records), {}, self.locale)
         form.address = form.records_at = self.address
-        form.fields["grants"] = plugin("grant_picker").Grants(form.fields["grants"], self.titles)
+        form.fields["grants"] = form.taken["grants"] = plugin("grant_picker").Grants(form.fields["grants"], self.titles)
         return form
 
     def in_language(self, titles: Mapping[str, str], locale: Any) -> Tokens:

@@ -27,7 +27,7 @@ from app import (
 # ==== 1. CONVERTERS ==============================================================================================
 # Each takes what app.toml says and the folder where relative paths start. ValueError says what to write instead.
 # uses: ERRORS VALUES CONFIG plugin:toml_advice
-# defines: media inside secret queue pattern link grants field_type opens values choices condition comparisons check
+# defines: media inside secret queue pattern link grants field_type roles opens values choices condition comparisons check
 #          menu_item unique
 
 
@@ -119,6 +119,14 @@ def field_type(raw: Any, folder: Path) -> str:
     if isinstance(raw, str) and raw not in types and (meant := plugin("toml_advice").other_type(raw)):
         raise ValueError(f"{raw!r} is not a type: write {meant}")
     return _one_of(raw, types)
+
+
+def roles(raw: Any, folder: Path) -> tuple[str, ...]:
+    """The names of roles, or the one of a single role."""
+    found = CONVERTERS["texts"]([raw] if isinstance(raw, str) else raw, folder)
+    if not found:
+        raise ValueError("names no role: leave it out, or write the name of one")
+    return tuple(found)
 
 
 def opens(raw: Any, folder: Path) -> str:

@@ -20,7 +20,7 @@ def values(form: Form, scope: Scope) -> Value:
         "$now": rfc3339(scope.now),
         "$me": scope.caller.subject,
     }
-    return {name: made[one.fill] for name, one in form.fields.items() if one.fill and made[one.fill]}
+    return {name: made[one.fill] for name, one in form.fields.items() if one.fill and not one.made and made[one.fill]}
 
 
 def shown(form: Form, scope: Scope) -> Value:

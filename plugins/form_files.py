@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
+from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, cast
 from urllib.parse import quote
@@ -71,6 +72,12 @@ class FormFiles:
         self._form, self.shares = form, form.shares
         fields = (form.fields[name] for name in form.shares)
         self.most_files = {one.name: _most(one, _MOST_FILES) if one.is_many else 1 for one in fields}
+
+    def of(self, form: Form) -> FormFiles:
+        """The same of a form of which some is hidden; what is stored is removed all the same."""
+        made = copy(self)
+        made._form = form
+        return made
 
     def most_bytes(self, one: Field) -> int:
         """The most bytes of one file of a field."""

@@ -207,7 +207,7 @@ _META: Mapping[str, Value] = {
 def record_of(schema: Value) -> Value:
     """A record as it is answered; what it holds beside the fields of its form comes too."""
     own = {}
-    for name, one in schema["properties"].items():
+    for name, one in [pair for pair in schema["properties"].items() if not pair[1].get("writeOnly")]:
         about = {key: one[key] for key in _ABOUT[:2] if key in one}
         format_ = one.get("format") or one.get("items", {}).get("format", "")
         own[name] = _shown("object" if "properties" in one else one["type"], format_, **about)
@@ -459,6 +459,20 @@ class Description:
                 "parameters": [_parameter("id", _KEY, "path"), *place],
                 "get": self._bytes(f"file_{field}", f"the file {field} of a record"),
             }
+        mine: Value = {f"{base}/mine": {"get": self.paths[f"{base}/records"]["get"]}}
+        mine |= {
+            path.replace("/records/", "/mine/", 1): self.paths[path] for path in self.paths if f"{base}/records/" in path
+        }
+        for path, operations in mine.items():
+            self.paths[path] = {method: self._of_mine(one) for method, one in operations.items()}
+
+    def _of_mine(self, one: Any) -> Any:
+        """The same operation with one's own records, which the public has not."""
+        if not isinstance(one, dict):
+            return one
+        name = one["operationId"].replace(self._slug, f"{self._slug}_mine", 1)
+        summary = one["summary"].replace("the records", "one's own records")
+        return one | {"operationId": self._ids.unique(name), "summary": summary, "security": list(_SECURITY)}
 
     def _move(self, name: str, states: Sequence[str], record: str, path: str) -> None:
         """What moves a record from one state to another."""

@@ -62,8 +62,8 @@ from app import (
 # ==== 1. RIGHTS ==================================================================================================
 # What a person holds, in grants and in words, and whether one caller may give or take as much.
 # uses: ERRORS VALUES CONFIG plugin:catalogue
-# defines: GIVEN INVITATION_S rights beyond held check_reach telling_roles lacking
-#          check_roles in_words
+# defines: GIVEN INVITATION_S rights beyond held check_reach telling_roles may_everything
+#          lacking holds check_roles in_words
 
 GIVEN = "you cannot give rights that you do not have yourself"
 INVITATION_S = 7 * 86_400  # for how long an invitation can be taken up
@@ -126,11 +126,19 @@ def _roles_in(rules: Json) -> Iterator[str]:
         yield from _roles_in(rule)
 
 
+def may_everything(caller: Caller) -> bool:
+    """Whether nothing limits a caller: a ceiling that does not allow everything does, whatever his grants are."""
+    return all(any(str(one) == "**:*" for one in grants) for grants in (caller.grants, *caller.ceilings))
+
+
 def lacking(caller: Caller, roles: Iterable[str], telling: frozenset[str]) -> list[str]:
     """Those of the roles that tell and that the caller does not hold; whoever may do everything holds all."""
-    if all(any(str(one) == "**:*" for one in grants) for grants in (caller.grants, *caller.ceilings)):
-        return []
-    return [one for one in roles if one in telling and one not in caller.roles]
+    return [] if may_everything(caller) else [one for one in roles if one in telling and one not in caller.roles]
+
+
+def holds(caller: Caller, roles: Sequence[str]) -> bool:
+    """Whether a caller holds one of these roles; whoever may do everything holds all."""
+    return not {*roles}.isdisjoint(caller.roles) or may_everything(caller)
 
 
 def check_roles(caller: Caller, roles: Iterable[str], telling: frozenset[str], why: str) -> None:
@@ -340,7 +348,7 @@ class People(Form):
         self.telling = telling_roles(config)
         self.address = self.records_at = "admin/people"
         self.table = PEOPLE
-        self.fields["grants"] = plugin("grant_picker").Grants(self.fields["grants"], titles)
+        self.fields["grants"] = self.taken["grants"] = plugin("grant_picker").Grants(self.fields["grants"], titles)
         self.columns = tuple(one for one in self.columns if one.name not in ("updated_at", "updated_by"))
 
     def in_language(self, titles: Mapping[str, str], locale: Any) -> People:

@@ -268,6 +268,7 @@ BAD = {
         "1",
     ],
     "opens": ['"list"', '""', "true"],
+    "roles": ["[]", "3", "[3]", '{ a = "hr" }'],
     "lang": ['"german"', '"de_DE"', '"d"', '""', '"de-"', '"x-private"', "1"],
     "timezone": [
         '"CEST+1"',
@@ -703,7 +704,6 @@ def test_a_fault_has_its_line_and_no_fault_follows_from_another(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("place", "toml"),
     [
-        ("forms.leave.owner", '{ field = "created_by" }'),
         ("forms.leave.states", "{}"),
         ("forms.leave.notify", "[]"),
         ("files.handbook.quota", '"1GB"'),

@@ -75,16 +75,26 @@ class Operation(NamedTuple):
     def type(self) -> str:
         return self.resource.partition("/")[0]
 
+    @property
+    def action(self) -> str:
+        if self.type == "forms" and self.inside.endswith("/move"):
+            return "update"
+        return ACTIONS.get(self.method, "read")
+
     def of(self, resource: str) -> Operation:
         return self._replace(resource=resource)
 
     def sufficient(self, *, page: bool) -> set[str]:
         """The actions of which any one is enough, as docs/people.md and DESIGN say it. Not asked of the code."""
-        action = ACTIONS.get(self.method, "read")
+        action, is_mine = self.action, self.inside.partition("/")[0] == "mine"
         if self.inside.startswith("app") and self.type == "apps":
             return {"read"}  # whoever opens an app may use the program in it
         if self.type == "forms" and not self.inside and action == "read":
             return {"read", "create"}  # the form itself
+        if self.type == "forms" and is_mine and action == "read":
+            return {"read", "create"}  # one's own records
+        if self.type == "forms" and self.inside.endswith("/move"):
+            return {"read", "update"} | ({"create"} if is_mine else set())  # whose role has a move is seen later
         if self.type == "files" and action == "update":
             return {"update", "create"}  # which of the two is seen later
         if self.type == "files" and action == "read" and page and not self.inside:
@@ -188,7 +198,7 @@ def test_no_message_does_what_a_route_would_refuse(site: Site, callers: Callers)
     for one in {one.address + one.method: one for one in operations(site) if one.method in ACTIONS}.values():
         if one.type == "apps" and one.method not in ("GET", "HEAD"):  # of a program, which no message reaches
             continue
-        action, path = app.Action(ACTIONS[one.method]), tuple(filter(None, one.inside.split("/")))
+        action, path = app.Action(one.action), tuple(filter(None, one.inside.split("/")))
         for kind, token in callers.refused(one, page=False).items():
             credential = f"Bearer {token}" if token else ""
             try:

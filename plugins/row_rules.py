@@ -1,0 +1,263 @@
+"""Which records and fields of a form are there for a caller: `owner` of the form, `read_by` and `write_by` of its fields."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
+from typing import TYPE_CHECKING, Any, cast
+
+from app import (
+    RESERVED_FIELDS,
+    Caller,
+    Condition,
+    Fault,
+    Form,
+    Json,
+    Page,
+    Query,
+    Record,
+    Records,
+    Response,
+    Scope,
+    Value,
+    View,
+    Write,
+    member_pointer,
+    plugin,
+)
+
+if TYPE_CHECKING:
+    from plugins.fields import Field
+
+# ==== 1. ROWS ====================================================================================================
+# Records of which only those of one owner are there.
+# uses: VALUES CONTRACTS
+# defines: OwnRows
+
+
+class OwnRows(Records):
+    """The records of a provider, of one table only those whose field names this subject. A record of somebody else is
+    missing here, and of nobody, who has no name, all are."""
+
+    def __init__(self, records: Records, table: str, field: str, subject: str) -> None:
+        self._records, self._table, self._field, self._subject = records, table, field, subject
+        self.name, self.atomic, self.most_writes = records.name, records.atomic, records.most_writes
+        self.conditional, self.exact_integers = records.conditional, records.exact_integers
+
+    def _own(self, query: Query) -> Query | None:
+        """The query for what is there; None if nothing is."""
+        if query.table != self._table:
+            return query
+        mine = Condition(self._field, "eq", self._subject)
+        return query._replace(where=(mine, *query.where)) if self._subject else None
+
+    def is_of(self, value: Value) -> bool:
+        """Whether a record with these values would be there."""
+        return bool(self._subject) and value.get(self._field) == self._subject
+
+    def get(self, table: str, key: str) -> Record | None:
+        record = self._records.get(table, key)
+        if record is None or table != self._table:
+            return record
+        return record if not record.damage and self.is_of(record.value) else None
+
+    def find(self, query: Query) -> Page:
+        found = self._own(query)
+        return self._records.find(found) if found else Page([])
+
+    def find_texts(self, query: Query, text_of: Callable[[Record], str]) -> tuple[list[str], str | None]:
+        found = self._own(query)
+        return self._records.find_texts(found, text_of) if found else ([], None)
+
+    def count(self, query: Query) -> int:
+        found = self._own(query)
+        return self._records.count(found) if found else 0
+
+    def count_up_to(self, query: Query, most: int, timeout_s: float) -> int | None:
+        found = self._own(query)
+        return self._records.count_up_to(found, most, timeout_s) if found else 0
+
+    def facet(self, query: Query, field: str, most: int) -> list[tuple[Json, int]]:
+        found = self._own(query)
+        return self._records.facet(found, field, most) if found else []
+
+    def walk(self, query: Query) -> Iterator[Record]:
+        found = self._own(query)
+        return self._records.walk(found) if found else iter(())
+
+    def commit(self, writes: Sequence[Write]) -> list[Record]:
+        return self._records.commit(writes)
+
+    def mark(self) -> Any:
+        return self._records.mark()
+
+    def open(self) -> None:
+        self._records.open()
+
+    def close(self) -> None:
+        """The provider is closed by who opened it."""
+
+    def ping(self) -> float:
+        return self._records.ping()
+
+
+# ==== 2. FORMS ===================================================================================================
+# A form as it is for a caller: a copy with fewer fields and a store of fewer records.
+# uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES ROWS plugin:field_defaults plugin:fields plugin:people
+# defines: owner_field seen own seen_view settled settle of_owner spared shown_again
+
+_MOST_SEEN = 1000  # copies of a form that are kept
+_NOT_YOURS = "is filled in by others here: leave it out or as it is"
+
+
+def owner_field(form: Form) -> str:
+    """The field that says whose a record is."""
+    return form.config.owner.field if form.config.owner else "created_by"
+
+
+def seen(form: Form, caller: Caller) -> Form:
+    """The form as far as it is there for a caller; the same form if all of it is."""
+    holds, rule = plugin("people").holds, form.config.owner
+    reads = {one.name: not one.read_by or holds(caller, one.read_by) for one in form.config.fields}
+    writes = {one.name: holds(caller, one.write_by) if one.write_by else reads[one.name] for one in form.config.fields}
+    hidden, closed = (frozenset(name for name, may in each.items() if not may) for each in (reads, writes))
+    is_own = rule is not None and not holds(caller, rule.unless or ())
+    if not (hidden or closed or is_own):
+        return form
+    return _kept(form, (form.locale, hidden, closed, caller.subject if is_own else None, ""))
+
+
+def own(form: Form, subject: str, place: str) -> Form:
+    """The form with the records of one subject alone, at another place than its list."""
+    whole = form.whole or form
+    closed = frozenset(name for name in whole.fields if name not in form.taken and not whole.fields[name].made)
+    return _kept(whole, (form.locale, form.hidden, closed, subject, place))
+
+
+def _kept(form: Form, key: tuple[Any, frozenset[str], frozenset[str], str | None, str]) -> Form:
+    """The copy of a whole form for this locale, these hidden and closed fields, this owner of records (None: all of them)
+    and the place of its list ("": its own)."""
+    if key not in form.seen:
+        if len(form.seen) >= _MOST_SEEN:
+            form.seen.clear()
+        locale, hidden, closed, subject, place = key
+        base = (locale, hidden, closed, None, "")
+        is_base = key == base
+        form.seen[key] = _narrowed(form, locale, hidden, closed) if is_base else _placed(_kept(form, base), subject, place)
+    return form.seen[key]
+
+
+def _narrowed(form: Form, locale: Any, hidden: frozenset[str], closed: frozenset[str]) -> Form:
+    """The form without what is hidden; what is closed is as if Satchel set it."""
+    made = copy(form)
+    made.locale, made.whole, made.seen, made._known = locale, form, {}, {}
+    made.hidden = hidden
+    fields = {name: one for name, one in form.fields.items() if name not in hidden or name not in closed}
+    made.fields = {name: _closed(one) if name in closed else one for name, one in fields.items()}
+    made.taken = {name: one for name, one in made.fields.items() if not one.made}
+    made.columns = tuple(one for one in form.columns if one.name not in hidden)
+    made.shares = {name: one for name, one in form.shares.items() if name in made.fields}
+    made.asked = [(n, f'"{n}":', f.default, f.config.required, f.text_of) for n, f in made.fields.items()]
+    made.fills = any(one.fill for one in made.taken.values())
+    visible = [name for name in made.fields if name not in hidden]
+    made.nulls = {name: one for name, one in form.nulls.items() if name in visible}
+    made.empty = dict.fromkeys((*visible, *RESERVED_FIELDS[2:]))
+    return _with_files(made)
+
+
+def _closed(field: Field) -> Field:
+    """A field that is shown and cannot be written."""
+    if field.made:
+        return field
+    made = copy(field)
+    made.made = _NOT_YOURS
+    made.config = field.config.replaced(required=False)
+    return made
+
+
+def _placed(form: Form, subject: str | None, place: str) -> Form:
+    """The form with the records of one owner, at a place of their own."""
+    made = copy(form)
+    made.seen, made.owned_by = {}, owner_field(form)
+    made.store = OwnRows(cast(Records, form.records), form.table, made.owned_by, subject or "")
+    if place:
+        made.records_at = place
+        made._known = {}
+    return _with_files(made)
+
+
+def _with_files(form: Form) -> Form:
+    if form.files:
+        form.files = form.files.of(form)
+    return form
+
+
+def seen_view(view: View, form: Form) -> View:
+    """A view of a form as one caller sees that. What the view asks for by itself holds; columns that are hidden are gone,
+    and nothing is ordered or counted by them."""
+    if view not in form.seen:
+        made, config = copy(view), view.config
+        made.source = form
+        made.columns = tuple(one for one in view.columns if one.name not in form.hidden)
+        made.config = config.replaced(
+            order_by=tuple(name for name in config.order_by if name.removeprefix("-") not in form.hidden),
+            facets=tuple(name for name in config.facets if name not in form.hidden),
+        )
+        cast(dict[Any, Any], form.seen)[view] = made
+    return cast(View, cast(Any, form.seen)[view])
+
+
+# ---- what is written
+
+
+def settled(form: Form, scope: Scope) -> Value | None:
+    """What a new record holds in the fields that its maker may not fill in, None if nothing is to be watched."""
+    whole = cast(Form, form.whole)
+    names = [name for name in whole.fields if name not in form.taken]
+    owner = form.owned_by if form.owned_by in whole.fields else ""
+    if not (names or owner or form.hidden):
+        return None
+    made = plugin("field_defaults").values(whole, scope) if whole.fills else {}
+    found = {name: made.get(name, whole.fields[name].default) for name in names}
+    return {name: one for name, one in found.items() if one is not None} | ({owner: scope.caller.subject} if owner else {})
+
+
+def settle(form: Form, values: Mapping[str, Json], value: Value, pointer: str) -> Iterator[Fault]:
+    """Put these values into those of a new record where it has none. A fault if the record is to be somebody else's."""
+    yield from of_owner(form, value, pointer)
+    found = {name: one for name, one in values.items() if one != ""} | value
+    value.clear()
+    value.update((name, found[name]) for name in cast(Form, form.whole).fields if name in found)
+
+
+def of_owner(form: Form, value: Value, pointer: str) -> list[Fault]:
+    """A fault if these values of a record give it to somebody else than whose records are there for the caller."""
+    name = form.owned_by
+    if name not in value or not isinstance(form.store, OwnRows) or form.store.is_of(value):
+        return []
+    detail = "must be you: nobody makes a record of somebody else here, or gives one away"
+    return [Fault(member_pointer(pointer, name), "owner", detail)]
+
+
+def spared(form: Form, faults: Sequence[Fault], pointer: str) -> list[Fault]:
+    """The faults of a record for a caller: nobody is asked for what he may not fill in, nor told of what he may not see."""
+    found = []
+    for one in faults:
+        name = one.pointer[len(pointer) :].partition("/")[2].partition("/")[0]
+        if name in form.fields or name not in cast(Form, form.whole).fields:
+            found += [one] if one.code != "required" or name not in form.fields or name in form.taken else []
+        elif one.code != "required":
+            found.append(
+                Fault(pointer, one.code, "does not fit together with what is not shown to you: ask who sees all of it")
+            )
+    return found
+
+
+def shown_again(form: Form, response: Response) -> Response:
+    """The answer to an earlier request, without what may not be seen now."""
+    data = response.data
+    if isinstance(data, dict):
+        is_batch = data.keys() == {"items"}
+        response.data = {"items": list(map(form.open_part, data["items"]))} if is_batch else form.open_part(data)
+        response.name = ""
+    return response
