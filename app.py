@@ -930,9 +930,9 @@ def how_many(count: int, what: str = "byte") -> str:
 # app.toml to checked, frozen settings: classes declare every key, default and help, nested tables too, and a reader collects
 # every fault. Extensions bring their own. Beside that, how a file that comes with app.py is read or imported.
 # uses: ERRORS VALUES
-# defines: REQUIRED Setting Settings Shape setting settings_of Options LINK SiteConfig AuthConfig HttpConfig
-#          EventsConfig QueueConfig SqsConfig RoleConfig PublicConfig ProviderConfig ChannelConfig FilesConfig CHOICE
-#          ITEMS SHOW_IF REQUIRED_IF Comparisons FieldConfig STATES FormFieldConfig CHECK OwnerConfig FormConfig
+# defines: REQUIRED Setting Settings Shape setting settings_of Options LINK SiteConfig AuthConfig HttpConfig EventsConfig
+#          QueueConfig SqsConfig RoleConfig PublicConfig ProviderConfig ChannelConfig FilesConfig CHOICE ITEMS SHOW_IF
+#          REQUIRED_IF Comparisons FieldConfig STATES NOTICE DIGEST FormFieldConfig CHECK OwnerConfig FormConfig
 #          CONDITION COLUMN ViewConfig AppConfig ResourceConfig RESOURCE_CONFIGS Config SETTINGS RESERVED_FIELDS
 #          bundled_text plugin import_file plugin_bytes nearest CONVERTERS read_config
 
@@ -1215,6 +1215,15 @@ STATES = (
     Setting("titles", "table", {}, "what people see instead of a state", of="text", names="text"),
     Setting("badges", "table", {}, "their colours: good, bad, warn or none", of="text", names="text"),
 )
+NOTICE = (
+    Setting("to", "text", REQUIRED, 'who is told: a channel, or "mail:hr@example.org", "mail:{created_by}", "mail:role:hr"'),
+    Setting("on", "text", None, "after what: create, update, delete, comment, a state, or * for all of them"),
+    Setting("after", "duration", None, "reminds so long after it came into"), Setting("state", "text", None, "this state"),
+)  # fmt: skip
+DIGEST = (
+    Setting("view", "text", REQUIRED, "the view that is sent, such as views/open_leave"), NOTICE[0],
+    Setting("every", "text", REQUIRED, 'when, such as "monday 08:00"; also weekday, day, and month for its first day'),
+)  # fmt: skip
 
 
 class FormFieldConfig(FieldConfig):
@@ -1263,6 +1272,8 @@ class FormConfig(Settings):
     called: str = setting("text", "", 'what a record is called, as "{name}: {from_day}"; "" = its first field', name="name")
     unique: tuple[tuple[str, ...], ...] = setting("unique", [], 'what no two records share: [["name", "from_day"]]')
     states: Value = setting("table", {}, "its states, and who moves a record from one to another", table=STATES)
+    notify: tuple[Value, ...] = setting("tables", [], "who is told of what", each=NOTICE, of="notice")
+    digest: Value = setting("table", {}, "a view that is sent now and then; nothing while it is empty", table=DIGEST)
     checks: tuple[Value, ...] = setting("tables", [], "what must hold between its fields", each=CHECK, of="check")
     sections: Mapping[str, tuple[str, ...]] = setting(
         "tables", {}, "groups of its fields on pages: { TITLE = [field, …] }", of="texts", names="text"
@@ -1605,7 +1616,7 @@ CONVERTERS: Mapping[str, Callable[[Any, Path], Any]] = {
     "opens": _converted_by("opens", "form"), "values": _converted_by("values", []), "table": _made, "tables": _made,
     "fields": _fields, "field": _field_name, "name": _name, "choices": _converted_by("choices", []), "conditions": _made,
     "condition": _converted_by("condition"), "menu": _made, "menu item": _converted_by("menu_item"),
-    "unique": _converted_by("unique", []),
+    "notice": _converted_by("notice"), "unique": _converted_by("unique", []),
 }  # fmt: skip
 
 
@@ -2195,7 +2206,9 @@ class Trigger(Configured, ABC):
     """Adds writes to those of a request: they are committed with its changes, in the provider of its records."""
 
     @abstractmethod
-    def writes(self, request: Request, caller: Caller, changes: Sequence[Change], resource: Resource) -> Sequence[Write]:
+    def writes(
+        self, request: Request, caller: Caller, changes: Sequence[Change], resource: Resource, now: float
+    ) -> Sequence[Write]:
         """What else is to be committed. An AppError that it raises refuses the whole request. It may be asked several times
         for one request, of which one is committed."""
 
@@ -2203,13 +2216,16 @@ class Trigger(Configured, ABC):
 class Channel(Extension, ABC):
     """A way on which notices leave the site. One thread at a time uses it, and closes it after each round of notices."""
 
+    addressed: ClassVar[bool] = True  # each notice goes to somebody; if not, all of them to one place
+
     @abstractmethod
     def __init__(self, name: str, options: Mapping[str, Any], folder: Path) -> None:
         """Connects to nothing. Relative paths start at `folder`. Raises ConfigError if an option is wrong."""
 
     @abstractmethod
     def send(self, notice: Value) -> None:
-        """Hands over what has an `id`, the same at every try, `at` (Unix seconds), `to`, `title`, `text` and `html`, or "".
+        """Hands over what has an `id`, the same at every try, `at` (Unix seconds), `to`, `title`, `text` and `html`, or "";
+        for programs also its `type` and `data`.
         Raises Refused if it never will be taken, Busy if it alone has to wait, Unavailable if nothing can be sent now."""
 
     def check(self) -> None:
@@ -8215,11 +8231,11 @@ def _extensions_of(module: ModuleType, path: Path) -> list[type[Extension]]:
 # defines: Audit Replay audit_store stores Builder Health Office Flow App
 
 _BESIDE_TABLES: Mapping[str, tuple[str, ...]] = {
-    "_audit": ("at", "subject", "resource", "record"), "_requests": ("at",), "_seals": (),
+    "_audit": ("at", "subject", "resource", "record"), "_requests": ("at",), "_seals": (), "_outbox": ("next_at", "line"),
 }  # with what is asked of each  # fmt: skip
 _STATE_TABLES: Mapping[str, tuple[str, ...]] = {
     "_tokens": ("expires_at", "revoked_at", "subject"), "_sessions": ("expires_at", "subject"),
-    "_links": ("expires_at",), "_outbox": ("next_at",), "_settings": (), PASSWORDS: (),
+    "_links": ("expires_at",), "_settings": (), PASSWORDS: (),
 }  # fmt: skip
 _REMEMBERED = ("data", "created", "location", "etag", "name")  # of a Response
 _KEY_USED = "this idempotency key was used before for another request; take a new one"
@@ -8420,6 +8436,8 @@ class Builder:
         self.state = self.languages.people = self._state_provider()
         self._check_state()
         self.faults += plugin("folders").folder_faults(config, self.providers, self.statics)
+        if any(one.notify or one.digest for one in config.resources if isinstance(one, FormConfig)):
+            self.faults += plugin("notify").faults(self)
         if self.state is not None:
             self._add_built_in(self.state)
 
@@ -8859,7 +8877,7 @@ class Flow:
             scope = Scope(caller, now, partial(new_ids, now), read, again=replay.stored is not None)
             try:
                 plan = resource.handle(request, scope)
-                joined = self._joined(request, caller, resource, plan)
+                joined = self._joined(request, caller, resource, plan, now)
                 return self._carry_out(request, caller, resource.records, joined, replay, guard)
             except (Conflict, PreconditionFailed, Invalid) as error:
                 if answer := replay.look_up(plan):
@@ -8870,10 +8888,11 @@ class Flow:
                 if is_own and request.conditions.if_match and request.action != Action.CREATE:
                     raise PreconditionFailed("it was changed meanwhile: get it again") from error
 
-    def _joined(self, request: Request, caller: Caller, resource: Resource, plan: Plan) -> Plan:
+    def _joined(self, request: Request, caller: Caller, resource: Resource, plan: Plan, now: float) -> Plan:
         """The plan with what triggers add to it. One that refuses it has its staged bytes discarded."""
         try:
-            added = [one.writes(request, caller, plan.changes, resource) for one in self._triggers() if plan.changes]
+            triggers = self._triggers() if plan.changes else ()
+            added = [one.writes(request, caller, plan.changes, resource, now) for one in triggers]
         except AppError:
             _discard(plan)
             raise

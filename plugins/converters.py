@@ -27,8 +27,8 @@ from app import (
 # ==== 1. CONVERTERS ==============================================================================================
 # Each takes what app.toml says and the folder where relative paths start. ValueError says what to write instead.
 # uses: ERRORS VALUES CONFIG plugin:toml_advice
-# defines: media inside secret queue pattern link grants field_type roles opens values choices condition comparisons check
-#          menu_item unique
+# defines: media inside secret queue pattern link grants field_type roles opens values choices condition comparisons
+#          check notice menu_item unique
 
 
 def media(raw: Any, folder: Path) -> tuple[str, ...]:
@@ -191,6 +191,13 @@ def check(raw: Value, folder: Path) -> Value:
     known = OPERATORS[:6] if "right" in raw else OPERATORS[:-1]
     op = _operator(raw["op"], known)
     return raw if "right" in raw else {**raw, "value": _compared(op, raw["value"], folder)}
+
+
+def notice(raw: Value, folder: Path) -> Value:
+    """Who is told after what, or reminded."""
+    if ("on" in raw) == bool(raw.keys() & {"after", "state"}) or ("after" in raw) != ("state" in raw):
+        raise ValueError('must be { on = "create", to = … }, or a reminder { after = "3d", state = "new", to = … }')
+    return raw
 
 
 def menu_item(raw: Any, folder: Path) -> Json:

@@ -23,7 +23,7 @@ from app import Action, Answer, AppError, Asked, Host, Request, Value, plugin
 
 # ==== 1. METRICS =================================================================================================
 # The meters, the shared memory that they count in, and the answers that show them.
-# uses: ERRORS VALUES CONTRACTS RUNNERS plugin:backup_job plugin:reserve plugin:working
+# uses: ERRORS VALUES CONTRACTS RUNNERS plugin:backup_job plugin:outbox plugin:reserve plugin:working
 # defines: Route:metrics SCRAPE_PING_S OTHER Meter METERS label_values Meters nameless_file samples
 #          exposition Metrics
 
@@ -70,6 +70,11 @@ METERS: Mapping[str, Meter] = {
         Meter("satchel_queue_up", "gauge", "1 while the queue is worked on, 0 while it is at rest", ("queue",)),
         Meter("satchel_provider_up", "gauge", "1 for a provider that answers, 0 for one that is away", ("provider",)),
         Meter("satchel_provider_ping_seconds", "gauge", "Round trip to a provider that answers", ("provider",)),
+        Meter(
+            "satchel_notices_total", "counter", "Notices that were sent, and that were given up as dead",
+            ("channel", "result"), from_zero=True,
+        ),
+        Meter("satchel_outbox_rows", "gauge", "Notices in the outbox: waiting, and dead ones to look at", ("state",)),
         Meter("satchel_backup_age_seconds", "gauge", "Since the last backup that is good was begun; missing without one"),
         Meter("satchel_backup_failures", "gauge", "Backups that failed since the last good one"),
         Meter(
@@ -96,6 +101,8 @@ def label_values(site: Any) -> dict[str, list[str]]:
         "status": [str(status.value) for status in HTTPStatus] + [str(app.plugin("working").ClientGone.status)],
         "queue": [one.name for one in site.config.sqs.queues],
         "outcome": list(app.OUTCOMES),
+        "channel": list(site.config.channels),
+        "result": ["sent", plugin("outbox").GIVEN_UP],
     }
 
 
@@ -260,6 +267,8 @@ def _gauges(site: Any) -> Iterator[tuple[_SeriesKey, float]]:
         yield ("satchel_backup_failures",), backup["failures"]
         if backup["age_s"] is not None:
             yield ("satchel_backup_age_seconds",), backup["age_s"]
+    for state, rows in plugin("outbox").condition(site, states).items():
+        yield ("satchel_outbox_rows", state), rows
     for name, ping in pings.items():
         yield ("satchel_provider_up", name), not isinstance(ping, AppError)
         if not isinstance(ping, AppError):

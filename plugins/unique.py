@@ -89,7 +89,9 @@ class Unique(app.Trigger):
 
     kind = "unique"
 
-    def writes(self, request: Request, caller: Caller, changes: Sequence[Change], resource: Resource) -> Sequence[Write]:
+    def writes(
+        self, request: Request, caller: Caller, changes: Sequence[Change], resource: Resource, now: float
+    ) -> Sequence[Write]:
         if not isinstance(resource, Form) or not resource.config.unique:
             return ()
         is_batch = isinstance(request.data, list)

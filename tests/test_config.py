@@ -296,6 +296,7 @@ BAD = {
     "queue": ['"plain"', '"env:SATCHEL_NOT_SET"', '"https://q"', "5"],
     "name": ['""', '"A b"', '"1"', f'"{"a" * 65}"'],
     "field": ['""', '"a b"', '"a__b"', '"id"', '"1a"'],
+    "notice": ['{ to = "a" }', '{ to = "a", on = "create", after = "1d" }', '{ to = "a", state = "new" }'],
     "condition": ['{ field = "a" }', '{ field = "a", eq = 1, ne = 2 }'],
     "comparisons": ["{}", "[]", "{ like = 1 }", "{ in = 1 }", "{ null = 1 }", "{ eq = [1] }", "2026-01-01"],
     "check": ['{ left = "a", op = "eq" }', '{ left = "a", op = "eq", right = "b", value = 1 }'],
@@ -705,7 +706,6 @@ def test_a_fault_has_its_line_and_no_fault_follows_from_another(tmp_path: Path) 
     ("place", "toml"),
     [
         ("forms.leave.states", "{}"),
-        ("forms.leave.notify", "[]"),
         ("files.handbook.quota", '"1GB"'),
         ("views.open.group_by", "[]"),
         ("views.sales.chart", "{}"),
