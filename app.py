@@ -2377,7 +2377,7 @@ _ACTIONS = {
     "DELETE": Action.DELETE,
 }  # fmt: skip
 HTTP_METHODS = (*_ACTIONS, "OPTIONS")  # that every site knows; its Routes may add others
-_CONTROLS = ("_method", "_version", "_submission", "_resume", "_list")  # parameters of a page's form, not for its resource
+_CONTROLS = ("_method", "_version", "_submission", "_resume", "_list", "_back")  # parameters of a page's form alone
 _COOKIE = "satchel_session_"  # and the id of the site, so that two sites on one host do not sign each other out
 _ENDED_COOKIE = "satchel_ended_"  # the session that has ended: a form page that is still open may need it
 PAGE_POLICY = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from app import Column, Json
@@ -63,9 +63,10 @@ class Rows:
         url: Callable[[str], str],
         records: str = "",
         ending: str = "",  # of the addresses of records
+        moves: Any = None,  # what moves a record on (plugins/move_pages.py), in a cell at the end of each row
     ) -> None:
         self._columns, self._rows, self._locale, self._url = columns, list(rows), locale, url
-        self._records, self._ending = records and url(records), ending
+        self._records, self._ending, self._moves = records and url(records), ending, moves
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -89,6 +90,8 @@ class Rows:
         columns = [self._column(column) for column in self._columns]
         if self._records:
             columns[0] = self._leading(self._columns[0])
+        if self._moves and self._moves.are_there:
+            columns.insert(self._moves.after(self._columns), self._moving(self._columns[0]))
         return "\n".join(["".join(["    <tr>\n", *cells, "    </tr>"]) for cells in zip(*columns, strict=True)])
 
     def _column(self, column: Column) -> list[str]:
@@ -104,6 +107,11 @@ class Rows:
         if not _UNQUOTED.fullmatch("".join(keys)):
             keys = [quote(key, safe="") for key in keys]
         return _markup(column, values, texts, [self._records + key + self._ending for key in keys])
+
+    def _moving(self, first: Column) -> list[str]:
+        """The HTML of the cells that move the records of the rows on."""
+        names = [text or "—" for text in self._texts(first, [row[first.name] for row in self._rows])]
+        return [f'<td class="act">{self._moves.html(row, name)}</td>\n' for row, name in zip(self._rows, names, strict=True)]
 
     def _texts(self, column: Column, values: Sequence[Json]) -> list[str]:
         texts = self._locale.texts(column, values)
@@ -132,6 +140,9 @@ def _begins(column: Column, values: Sequence[Json], texts: Sequence[str]) -> lis
     """The tags that cells begin with: how wide one is, and whether it is a number."""
     kind = _escaped([column.format])[0]
     short, long, number = (f'      <td class="{width}{kind}">' for width in ("", "long ", "num "))
+    if column.badges:
+        badges = [column.badges.get(value, "") if isinstance(value, str) else "" for value in values]
+        return [f'      <td class="{" ".join(filter(None, (kind, badge)))}">' for badge in badges]
     begins = [long if len(text) > _LONG else short for text in texts]
     kinds = set(map(type, values))
     if column.titles or kinds <= _NO_NUMBERS:

@@ -69,9 +69,9 @@ else:
 # ==== 1. PAGES ===================================================================================================
 # Templates, those beside app.toml first, and what each of them shows.
 # uses: ERRORS VALUES CONFIG RUNNERS RESOURCES ASSEMBLY plugin:catalogue plugin:cells plugin:controls plugin:fields
-#          plugin:locale
+#          plugin:locale plugin:move_pages plugin:waiting
 #       plugin:media_types plugin:navigation plugin:sign_in
-# defines: Again site_of submission Pages page_answer listed
+# defines: Again site_of submission Pages page_answer listed is_move list_state
 
 _PLAIN_DETAILS = (400, 404, 406, 409, 413, 415, 422, 501, 504)  # statuses whose details a person can use
 
@@ -148,7 +148,7 @@ class Pages:
         caller = navigation.caller_of(exchange, site_of(exchange)) if caller is None else caller
         locale = exchange.locale
         exchange.language = locale.lang
-        return self._part(template, {
+        return self.part(template, {
             "site": self.title(exchange), "title": title, "subject": exchange.subject, "url": exchange.url,
             "lang": locale.lang, "dir": locale.direction, "t": locale.t, "contact": self.contact(exchange),
             "notice": notice, "form_token": exchange.door.form_token(exchange), "page": SimpleNamespace(**page),
@@ -157,7 +157,7 @@ class Pages:
             **self.way(exchange).around(exchange, caller, title, page.get("crumbs", ())),
         }).encode()  # fmt: skip
 
-    def _part(self, template: str, names: Mapping[str, Any]) -> str:
+    def part(self, template: str, names: Mapping[str, Any]) -> str:
         """A template, which may be a piece of a page, as HTML."""
         from bottle import SimpleTemplate
 
@@ -168,7 +168,7 @@ class Pages:
     def way(self, exchange: Exchange) -> navigation.Navigation:
         """What the site has, and how one gets there."""
         if self._navigation is None:
-            self._navigation = navigation.Navigation(site_of(exchange), self._part)
+            self._navigation = navigation.Navigation(site_of(exchange), self.part)
         return self._navigation
 
     def show(self, exchange: Exchange, response: Response, notice: str = "") -> bytes:
@@ -244,8 +244,9 @@ class Pages:
         entries = [SimpleNamespace(**entry) for entry in response.data["resources"]]
         items = [way.item(exchange, caller, one) for one in entries if one.type != "apps"]
         groups = [SimpleNamespace(title="", href="", items=items, rest=[])] if items else []
+        waiting = None if title or not exchange.subject else app.plugin("waiting").shown(exchange, site_of(exchange), caller)
         return {
-            "title": title or self.title(exchange), "is_index": bool(title),
+            "title": title or self.title(exchange), "is_index": bool(title), "waiting": waiting,
             "apps": [one for one in entries if one.type == "apps"],
             "groups": groups if title else way.groups(exchange, caller, entries), "sign_in": not exchange.subject,
             "crumbs": _crumbs(exchange, [(title, "")]) if title else [],
@@ -296,7 +297,7 @@ class Pages:
         page = {
             "title": title, "note": response.page["note"], "crumbs": _crumbs(exchange, trail), "is_drop_box": table is None,
             "may_create": Action.CREATE in may, "may_update": Action.UPDATE in may,
-            "action": exchange.url(folder, _list=_list_state(exchange)),
+            "action": exchange.url(folder, _list=list_state(exchange)),
             "accept": media_types.file_input_accept(response.page["accept"]), "accepted": ", ".join(response.page["accept"]),
             "most_bytes": response.page["most_bytes"], "most": exchange.locale.write_size(response.page["most_bytes"]),
             "entries": [], "next_href": "", "count": "", "search": None, "here": exchange.url(folder),
@@ -380,16 +381,18 @@ class Pages:
                 multiline=one.format == "multiline" or "\n" in str(data[one.name]),
                 files=cells.files(exchange.url, one, data[one.name]),
             )
-            for one in page["columns"]
+            for one in page["columns"] if one.format != "state"
         ]  # fmt: skip
         meta = [
             SimpleNamespace(title=locale.t(f"record.{name}"), text=locale.show(Column(name, format=form), data[name]))
             for name, form in _RECORD_META.items()
         ]
         state = urlencode(listed(exchange)) or None
+        standing = app.plugin("move_pages").of_record(exchange, response) if page["form"].states else None
         delete = exchange.url(address, _method="DELETE", _version=data["version"], _list=state)
         return {
-            "title": page["called"], "fields": fields, "meta": meta, "back_href": exchange.url(listing, **listed(exchange)),
+            "title": page["called"], "fields": fields, "meta": meta, "standing": standing,
+            "back_href": exchange.url(listing, **listed(exchange)),
             "crumbs": _crumbs(exchange, [*_form_trail(exchange, page), (page["called"], "")]),
             "edit_href": exchange.url(address, _edit=1, _list=state) if Action.UPDATE in may else "",
             "delete_action": delete if Action.DELETE in may else "",
@@ -433,14 +436,19 @@ class Pages:
         is_records = bool(page.get("key"))  # of a form; else a view, which has parameters
         records = page["records_at"] + "/" if is_records else ""
         columns = [column for column in table.columns if not (records and column.name in ("id", "version", "updated_by"))]
+        moves = app.plugin("move_pages").Cells(exchange, response) if is_records and page["form"].states else None
+        headings = [_heading(exchange, here, again, column) for column in columns]
+        if moves and moves.are_there:
+            heading = SimpleNamespace(title=exchange.locale.t("moves.column"), numeric=False, sort_href="", sorted="")
+            headings.insert(moves.after(columns), heading)
         filters, faults = self._filter(exchange, page, again), page.get("faults", ())
-        state, may_create = _list_state(exchange), records and Action.CREATE in page["may"]
+        state, may_create = list_state(exchange), records and Action.CREATE in page["may"]
         ending = "?" + urlencode({"_list": state}) if state else ""
         return {
             "title": page["title"], "note": page["note"], **filters, "empty": _empty_words(page, again, exchange.locale.t),
             "crumbs": _crumbs(exchange, _form_trail(exchange, page) if records else [(page["title"], "")]),
-            "columns": [_heading(exchange, here, again, column) for column in columns],
-            "rows": cells.Rows(columns, table.rows, exchange.locale, exchange.url, records, ending),
+            "columns": headings,
+            "rows": cells.Rows(columns, table.rows, exchange.locale, exchange.url, records, ending, moves),
             "action": exchange.url(here), "count": _counted(table, exchange.locale.t),
             "next_href": exchange.url(here, **again, _next=table.next) if table.next else "",
             "first_href": exchange.url(here, **again) if exchange.query.get("_next") else "",
@@ -549,7 +557,12 @@ def listed(exchange: Exchange) -> dict[str, str]:
     return {}
 
 
-def _list_state(exchange: Exchange) -> str | None:
+def is_move(resource: str, path: Sequence[str]) -> bool:
+    """Whether this is where a record is moved from one state to another."""
+    return resource.startswith("forms/") and len(path) == 3 and path[2] == "move"
+
+
+def list_state(exchange: Exchange) -> str | None:
     """What the list on this page was asked for, for the pages that it leads to."""
     asked = exchange.query if exchange.method in ("GET", "HEAD") else listed(exchange)
     return urlencode({name: text for name, text in asked.items() if text and name != "_list"}) or None
@@ -676,13 +689,14 @@ def _file_entry(
         href=exchange.url(row["address"] + ("/" if is_folder else "")), is_folder=is_folder, kind=kind,
         size=size, modified=locale.write_date_time(modified), modified_iso=modified,
         may_delete=row["type"] == "file" and Action.DELETE in may,
-        delete_href=exchange.url(row["address"], _method="DELETE", _list=_list_state(exchange)),
+        delete_href=exchange.url(row["address"], _method="DELETE", _list=list_state(exchange)),
     )  # fmt: skip
 
 
 # ==== 2. HTML ====================================================================================================
 # The format itself: what reads, writes, faults and submitted forms answer to people, and the pages for signing in.
-# uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS PAGES plugin:html_forms plugin:media_types plugin:unsent
+# uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS PAGES plugin:html_forms plugin:media_types plugin:move_pages
+#          plugin:unsent
 # defines: Format:html Route:static Html give_notice take_notice pages_of Static
 
 _NOTICE_LENGTH = 200
@@ -743,6 +757,8 @@ class Html(Format):
     def _afterwards(self, exchange: Exchange, response: Response) -> str:
         """Where to go on to after a write; the page there says what was done."""
         t = exchange.locale.t
+        if is_move(exchange.resource, exchange.path_inside):
+            return str(app.plugin("move_pages").afterwards(exchange, response))
         if response.created and response.location.startswith("forms/"):
             form, _, key = response.location.rpartition("/records/")
             return exchange.url(form, _sent=key)
@@ -825,6 +841,8 @@ class Html(Format):
                 raise
             if isinstance(error, Unauthenticated) and exchange.by_cookie:
                 exchange.cookies = exchange.door.ended_session(exchange)
+            if is_move(resource, path):
+                return cast(Answer, app.plugin("move_pages").refused(exchange, self.pages, path, _known(exchange, error)))
             return unsent.Drafts(exchange, self.pages).again(resource, path, _known(exchange, error))
 
     def _upload(self, exchange: Exchange, resource: str, path: tuple[str, ...]) -> Answer:

@@ -31,7 +31,7 @@ from app import (
 
 # ==== 1. PLACES ==================================================================================================
 # What can be translated: each text for people that app.toml declares, by its place there.
-# uses: ERRORS VALUES CONFIG AUTH plugin:zones
+# uses: ERRORS VALUES CONFIG AUTH plugin:states plugin:zones
 # defines: TABLE texts_of faults
 
 TABLE = "i18n"
@@ -101,6 +101,9 @@ def _places(config: Config) -> Iterator[str]:
             case FormConfig():
                 for each in one.fields:
                     yield from _places_of_field(each, f"{place}.fields.{each.name}")
+                if one.states:
+                    yield f"{place}.states.title"
+                    yield from (f"{place}.states.titles.{state}" for state in plugin("states").state_names(one.states))
             case ViewConfig():
                 for each in one.params:
                     yield from _places_of_field(each, f"{place}.params.{each.name}")
@@ -223,6 +226,9 @@ def _config(one: Any, texts: Mapping[str, str]) -> Any:
     values: Value = {name: texts[name] for name in ("title", "note") if name in texts}
     if isinstance(one, FormConfig):
         values["fields"] = tuple(_field(each, _inside(texts, f"fields.{each.name}")) for each in one.fields)
+    if isinstance(one, FormConfig) and (of_states := _inside(texts, "states")):
+        values["states"] = {**one.states, "titles": {**one.states["titles"], **_inside(of_states, "titles")}}
+        values["states"] |= {"title": of_states["title"]} if "title" in of_states else {}
     if isinstance(one, ViewConfig):
         values["params"] = tuple(_field(each, _inside(texts, f"params.{each.name}")) for each in one.params)
         columns = {name: dict(column) for name, column in one.columns.items()}

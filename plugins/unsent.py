@@ -55,11 +55,13 @@ else:
 # ==== 1. UNSENT ==================================================================================================
 # Nothing that a person typed or chose is lost: it comes back with whatever kept it from being stored, and goes on after
 # signing in. Nothing is remembered here but staged files: a page carries its own texts.
-# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES plugin:catalogue plugin:html_forms plugin:pages plugin:uploads
-# defines: CARRIED_BYTES Unfinished Draft is_of_form Drafts PageUpload
+# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES plugin:catalogue plugin:html_forms plugin:move_pages plugin:pages
+#          plugin:uploads
+# defines: COMMENT CARRIED_BYTES Unfinished Draft is_of_form Drafts PageUpload
 
 _STRANGERS_RATE = 20_000  # bytes a second, past which the form of a sender who is not signed in may take no longer
 _OWN = ("_shown", "_gone")  # what a page of a record says beside its fields: see plugins/controls.py
+COMMENT = "_comment"  # in a draft: what was typed beside the buttons that move a record on
 CARRIED_BYTES = 1 << 20  # of texts that are carried through signing in; what is larger waits in another tab
 
 
@@ -89,6 +91,11 @@ class Draft(NamedTuple):
     @property
     def is_upload(self) -> bool:
         return self.resource.startswith("files/")
+
+    @property
+    def moves(self) -> bool:
+        """Whether it is a comment beside the buttons that move a record on, and not of the record's form."""
+        return COMMENT in self.typed
 
     @property
     def address(self) -> str:
@@ -208,7 +215,9 @@ class Drafts:
             "held": [self.sealed(draft.resource, held) for held in draft.held], "lost": draft.lost,
             "list": draft.listed,
         }  # fmt: skip
-        texts = [text for name, values in draft.typed.items() if not name.startswith("_") for text in values if text]
+        texts = [
+            text for name, values in draft.typed.items() if name[:1] != "_" or name == COMMENT for text in values if text
+        ]
         text, action = dump_json(facts), self.exchange.url(draft.address, _resume="1")
         return SimpleNamespace(
             text=text, is_short=len(text) <= CARRIED_BYTES, action=action, shown=texts,
@@ -253,13 +262,15 @@ class Drafts:
         try:
             if draft.is_upload:
                 return self._filled_folder(draft)
+            if draft.moves:
+                return cast(Answer, app.plugin("move_pages").shown_again(self.exchange, self.pages, draft))
             response = self._form(draft.resource, draft.path, draft.version)
         except Unauthenticated as error:
             return self.sign_in_first(draft, error)
         except AppError as error:
             if draft.is_upload:
                 raise
-            return self._refused(draft, error)
+            return self.refused(draft, error)
         self.exchange.subject = response.caller.subject
         for one in draft.held:
             one.subject = self.exchange.subject if one.subject is None else one.subject
@@ -285,7 +296,8 @@ class Drafts:
     def sign_in_first(self, draft: Draft, error: AppError, words: str = "") -> Answer:
         """The sign-in page, which carries the draft on."""
         self.exchange.subject = ""
-        after = self.exchange.url(draft.address, _edit="1" if draft.path and not draft.is_upload else None)
+        edits = draft.path and not draft.is_upload and not draft.moves
+        after = self.exchange.url(draft.address, _edit="1" if edits else None)
         kept = None
         if draft.typed or draft.held or not self.exchange.body.size_bytes:
             kept = self.kept(draft)
@@ -296,7 +308,7 @@ class Drafts:
         body = self.pages.login(self.exchange, "", after, words, kept)
         return pages.page_answer(401, body, error_headers(error))
 
-    def _refused(self, draft: Draft, error: AppError) -> Answer:
+    def refused(self, draft: Draft, error: AppError) -> Answer:
         """A page of the error, with the draft and another try, where the form itself cannot be shown."""
         self.exchange.subject = self.exchange.subject or error.subject
         if isinstance(error, Forbidden) or error.status >= 500:
@@ -314,13 +326,13 @@ class Drafts:
         except Unauthenticated as refused:
             return self.sign_in_first(self._draft_of_ended(resource, path), refused)
         except AppError:
-            self._read_late(resource, keep=False)
+            self.read_late(resource, keep=False)
             held = self.held.hold(resource, self._chosen(resource), error.subject) if error.subject else []
-            return self._refused(self._draft(resource, path, held), error)
+            return self.refused(self._draft(resource, path, held), error)
         subject = self.exchange.subject = response.caller.subject
         action = Action.UPDATE if path else Action.CREATE
         trusted = action in response.page["may"] and self.door.same_origin(self.exchange) is not False
-        self._read_late(resource, keep=trusted)
+        self.read_late(resource, keep=trusted)
         draft = self._draft(resource, path, self.held.hold(resource, self._chosen(resource), subject) if trusted else [])
         renewed = isinstance(error, IdempotencyConflict) or not self.host.unseal("submission", draft.submission)
         again = pages.Again(
@@ -338,12 +350,12 @@ class Drafts:
     def _draft_of_ended(self, resource: str, path: tuple[str, ...]) -> Draft:
         """What a caller sent who is not signed in: with files only for who was until lately."""
         ended = self.held.has_ended(self.exchange.former)
-        self._read_late(resource, keep=ended)
+        self.read_late(resource, keep=ended)
         chosen = self._chosen(resource)
         held = self.held.hold_after(self.exchange.former, resource, chosen) if ended and chosen else []
         return self._draft(resource, path, held)
 
-    def _read_late(self, resource: str, *, keep: bool) -> None:
+    def read_late(self, resource: str, *, keep: bool) -> None:
         """The body, where nothing has read it yet; of whom is not to leave files here only texts, and few of them."""
         if self.form.is_read:
             return

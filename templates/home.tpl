@@ -39,6 +39,33 @@ def links(items):
 end
 %>
 <h1 class="home"><bdi>{{page.title}}</bdi></h1>
+% if page.waiting:
+<section class="waiting" aria-labelledby="waiting">
+  <h2 id="waiting">{{t("moves.waiting")}}</h2>
+%   if page.waiting.late:
+  <p class="note" role="status">{{t("moves.waiting_late")}}
+%     for number, one in enumerate(page.waiting.late):
+{{", " if number else ""}}<a href="{{one.href}}"><bdi>{{one.title}}</bdi></a>\\
+%     end
+  </p>
+%   end
+%   for group in page.waiting.groups:
+  <ul class="waits">
+%     for one in group.items:
+    <li>
+      <div><span class="pill {{one.badge}}"><bdi>{{one.state}}</bdi></span>
+        <a href="{{one.href}}"><bdi>{{one.title}}</bdi></a>
+        <span class="note">{{!t.html("moves.waiting_since", title=group.title, at=one.since)}}</span></div>
+      {{!one.move}}
+    </li>
+%     end
+  </ul>
+%     if group.more_href:
+  <p class="more-hits"><a href="{{group.more_href}}">{{!t.html("moves.waiting_all", title=group.title)}}</a></p>
+%     end
+%   end
+</section>
+% end
 % if page.apps:
 <h2 class="visually-hidden">{{t("home.applications")}}</h2>
 <ul class="apps">

@@ -1,6 +1,15 @@
 % rebase('layout.tpl')
 <div class="head">
-  <h1><bdi>{{page.title}}</bdi></h1>
+  <div>
+    <h1><bdi>{{page.title}}</bdi></h1>
+% if page.standing:
+    <p class="standing"><span class="pill {{page.standing.badge}}"><bdi>{{page.standing.title}}</bdi></span>
+%   if page.standing.since:
+      <span class="note"><bdi>{{page.standing.since}}</bdi></span>
+%   end
+    </p>
+% end
+  </div>
 % if page.edit_href or page.delete_action:
   <div class="tools">
 %   if page.edit_href:
@@ -12,6 +21,15 @@
   </div>
 % end
 </div>
+% if page.standing:
+%   if page.standing.alert:
+<div class="notice bad" role="alert" tabindex="-1"><p><bdi>{{page.standing.alert}}</bdi></p></div>
+%   end
+%   if page.standing.comment:
+<blockquote class="said"><bdi>{{page.standing.comment}}</bdi></blockquote>
+%   end
+{{!page.standing.move}}
+% end
 % include('_facts.tpl', fields=page.fields)
 % if page.meta:
 <dl class="meta">
