@@ -9,7 +9,7 @@ from app import RESOURCE_CONFIGS, AppConfig, Config, Fault, FormConfig, Resource
 
 # ==== 1. CHECKS ==================================================================================================
 # Each setting is right by itself when this runs, or has a fault already, of which no second one follows here.
-# uses: ERRORS CONFIG plugin:oidc plugin:proxy_sign_in plugin:states plugin:toml_advice
+# uses: ERRORS CONFIG plugin:oidc plugin:proxy_sign_in plugin:row_rules plugin:states plugin:toml_advice
 # defines: cross_checked
 
 _TAKEN = ("history", "move", "mine", "comments", "drafts", "import")  # no names of fields
@@ -50,11 +50,13 @@ class _Checks:
         self.check_queues()
 
     def check_form(self, one: FormConfig, place: str) -> None:
-        """Faults of names that addresses inside a form have, and of its states."""
+        """Faults of names that addresses inside a form have, of its states, and of who sees it."""
         for name in [each.name for each in one.fields if each.name in _TAKEN]:
             self.fault(f"{place}.fields.{name}", f"cannot be a field: {place.replace('.', '/')} has an address of that name")
         if one.states and not any((fault.pointer + ".").startswith(f"{place}.states.") for fault in self.faults):
             self.faults += plugin("states").faults(one, self.config.roles)
+        if one.owner or any(each.read_by or each.write_by for each in one.fields):
+            self.faults += plugin("row_rules").faults(one, self.config.roles)
 
     def check_needed(self, place: str) -> None:
         """Faults of a form without fields, of a view without a source, and of what goes with another source."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, cast
+from typing import cast
 
 from app import (
     Action,
     Form,
     Plan,
     Request,
+    Response,
     Scope,
     SignInNeeded,
     part_of_record,
@@ -47,9 +47,10 @@ def handle(form: Form, request: Request, scope: Scope) -> Plan:
     return plan._replace(respond=lambda blobs: _titled(plan.respond(blobs), mine))
 
 
-def _titled(response: Any, form: Form) -> Any:
+def _titled(response: Response, form: Form) -> Response:
     """The answer, on whose page the list goes by its own name."""
     if "records_at" in response.page:
-        listed: Mapping[str, str] = {"list": form.locale.t("trail.mine")}
-        response.page = {**response.page, **listed}
+        t = form.locale.t
+        named = {"list": t("trail.mine"), "heading": t("trail.mine_of", title=form.title)}
+        response.page = {**response.page, **named}
     return response

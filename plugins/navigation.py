@@ -234,12 +234,15 @@ class Navigation:
         leads = leads_to(one.address, self._opens, caller)
         records = f"{one.address}/records"
         may_look = one.type == "forms" and leads != records and caller.may(app.Action.READ, records)
-        t = exchange.locale.t
-        return SimpleNamespace(
-            title=one.title, note=_noted(one.address, one.note, t), href=exchange.url(leads),
-            sign=_SIGNS.get(one.type, ""),
-            list_href=exchange.url(records) if may_look else "",
-        )  # fmt: skip
+        t, found = exchange.locale.t, SimpleNamespace(list_href="")
+        if may_look:
+            of = t("home.records_of", title=one.title)
+            found = SimpleNamespace(list_href=exchange.url(records), list=t("home.records"), list_of=of)
+        elif one.type == "forms" and leads != records and caller.subject and caller.may(app.Action.CREATE, one.address):
+            of = t("trail.mine_of", title=one.title)
+            found = SimpleNamespace(list_href=exchange.url(f"{one.address}/mine"), list=t("trail.mine"), list_of=of)
+        note, sign = _noted(one.address, one.note, t), _SIGNS.get(one.type, "")
+        return SimpleNamespace(title=one.title, note=note, href=exchange.url(leads), sign=sign, **vars(found))
 
 
 def _noted(address: str, note: str, t: Any) -> str:

@@ -346,19 +346,23 @@ class Pages:
             "action": exchange.url(address, **sent), "submit": t("form.save_anyway") if again.stale else t("form.save"),
             "cancel_href": exchange.url(address, _list=state),
             "cancel": t("form.take_theirs") if again.stale else t("form.cancel"),
-            "shown": page["shown"] if again.stale else again.shown or page["shown"], "records_href": "", "done": None,
+            "shown": page["shown"] if again.stale else again.shown or page["shown"], "done": None,
+            "records_href": "", "mine_href": "",
         }  # fmt: skip
 
     def _submits(self, exchange: Exchange, page: Mapping[str, Any], again: Again) -> dict[str, Any]:
         records, t = exchange.url(page["records_at"]) if Action.READ in page["may"] else "", exchange.locale.t
+        mine = exchange.url(f"{page['address']}/mine") if page["form"].type == "forms" and exchange.subject else ""
+        if records and page["form"].owned_by:  # nothing else is in that list
+            mine = ""
         done = None
         if page["sent"]:
-            href = records and f"{records}/{page['sent']}"
+            href = (records or mine) and f"{records or mine}/{page['sent']}"
             done = SimpleNamespace(text=t("form.sent", reference=page["sent"]), href=href)
         return {
             "action": exchange.url(page["address"], _submission=again.submission), "cancel_href": "",
             "submit": page.get("submit") or t("form.send"), "cancel": t("form.cancel"), "shown": "", "done": done,
-            "records_href": records, "records": page.get("list") or t("trail.records"),
+            "records_href": records, "records": page.get("list") or t("trail.records"), "mine_href": mine,
         }  # fmt: skip
 
     def _form_field(
@@ -445,7 +449,8 @@ class Pages:
         state, may_create = list_state(exchange), records and Action.CREATE in page["may"]
         ending = "?" + urlencode({"_list": state}) if state else ""
         return {
-            "title": page["title"], "note": page["note"], **filters, "empty": _empty_words(page, again, exchange.locale.t),
+            "title": page.get("heading") or page["title"], "note": page["note"], **filters,
+            "empty": _empty_words(page, again, exchange.locale.t),
             "crumbs": _crumbs(exchange, _form_trail(exchange, page) if records else [(page["title"], "")]),
             "columns": headings,
             "rows": cells.Rows(columns, table.rows, exchange.locale, exchange.url, records, ending, moves),
@@ -588,7 +593,7 @@ def _form_trail(exchange: Exchange, page: Mapping[str, Any]) -> list[tuple[str, 
     """The way to a form's list: by the form, unless links to it lead to the list at once."""
     listing = page["records_at"]
     own = [(page["title"], page["leads"])]
-    return own if page["leads"] == listing else [*own, (exchange.locale.t("trail.records"), listing)]
+    return own if page["leads"] == listing else [*own, (page.get("list") or exchange.locale.t("trail.records"), listing)]
 
 
 def _filter_input(one: Input, t: Words) -> Input:
@@ -607,7 +612,7 @@ def _crumbs(exchange: Exchange, trail: Sequence[tuple[str, str]]) -> list[Simple
     """Home and the (title, address) pairs; the last one is the page itself. A list above it is as one came from it."""
 
     def href(address: str) -> str:
-        return exchange.url(address, **(listed(exchange) if address.endswith("/records") else {}))
+        return exchange.url(address, **(listed(exchange) if address.endswith(("/records", "/mine")) else {}))
 
     links = [
         SimpleNamespace(title=title, href=href(address))

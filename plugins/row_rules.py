@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from copy import copy
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,6 +12,7 @@ from app import (
     Condition,
     Fault,
     Form,
+    FormConfig,
     Json,
     Page,
     Query,
@@ -23,6 +24,7 @@ from app import (
     View,
     Write,
     member_pointer,
+    nearest,
     plugin,
 )
 
@@ -104,10 +106,29 @@ class OwnRows(Records):
 # ==== 2. FORMS ===================================================================================================
 # A form as it is for a caller: a copy with fewer fields and a store of fewer records.
 # uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES ROWS plugin:field_defaults plugin:fields plugin:people
-# defines: owner_field seen own seen_view settled settle of_owner spared shown_again
+# defines: faults owner_field seen own seen_view settled settle of_owner spared shown_again
 
+_NAMES = (("string", ""), ("string", "person"), ("string", "email"))  # types and formats of fields that name somebody
 _MOST_SEEN = 1000  # copies of a form that are kept
 _NOT_YOURS = "is filled in by others here: leave it out or as it is"
+
+
+def faults(config: FormConfig, roles: Collection[str]) -> Iterator[Fault]:
+    """What is wrong with the rules of a form: roles that are not declared, an owner in a field that cannot name one."""
+    place, owner = f"forms.{config.name}", config.owner
+    named = [(f"{place}.owner.unless", owner.unless if owner else ())]
+    for one in config.fields:
+        named += [(f"{place}.fields.{one.name}.read_by", one.read_by), (f"{place}.fields.{one.name}.write_by", one.write_by)]
+    for at, names in named:
+        for role in [role for role in names or () if role not in roles]:
+            detail = f"names role {role!r}, which is not declared in [roles]{nearest(role, roles)}"
+            yield Fault(at, "configuration", detail)
+    field = next((one for one in config.fields if owner and one.name == owner.field), None)
+    if owner and field is None and owner.field != "created_by":
+        near = nearest(owner.field, ["created_by", *(one.name for one in config.fields)])
+        yield Fault(f"{place}.owner.field", "configuration", f"names {owner.field!r}, which is no field{near}")
+    if owner and field and (field.type, field.format) not in _NAMES:
+        yield Fault(f"{place}.owner.field", "configuration", f"names {owner.field!r}, which cannot say whose a record is")
 
 
 def owner_field(form: Form) -> str:

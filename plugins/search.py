@@ -178,7 +178,9 @@ def _ask(exchange: Exchange, site: App, task: _Task, text: str) -> None:
 def _hits(site: App, request: Request, task: _Task, response: Response, text: str) -> Iterator[Value]:
     if response.table is None:
         return
-    form = site.languages.read_by(task.resource, request, response.caller) if isinstance(task.resource, Form) else None
+    form = None
+    if isinstance(task.resource, Form):
+        form = site.languages.read_by(task.resource, request, response.caller).seen_by(response.caller)
     for row in response.table.rows:
         if form is None:
             is_folder = row["type"] == "folder"

@@ -113,7 +113,7 @@ def is_of_form(resource: str, path: Sequence[str] = ()) -> bool:
 
 def _is_record(resource: str, path: Sequence[str]) -> bool:
     """Whether this is the place of one record."""
-    return len(path) == 1 if resource == _PEOPLE else len(path) == 2 and path[0] == "records"
+    return len(path) == 1 if resource == _PEOPLE else len(path) == 2 and path[0] in ("records", "mine")
 
 
 class Drafts:

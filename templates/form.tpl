@@ -6,8 +6,15 @@
   <p class="note">{{page.note}}</p>
 % end
 </div>
-% if page.records_href:
-  <div class="tools"><a class="button" href="{{page.records_href}}">{{page.records}}</a></div>
+% if page.records_href or page.mine_href:
+  <div class="tools">
+%   if page.mine_href:
+    <a class="button" href="{{page.mine_href}}">{{t("trail.mine")}}</a>
+%   end
+%   if page.records_href:
+    <a class="button" href="{{page.records_href}}">{{page.records}}</a>
+%   end
+  </div>
 % end
 </div>
 % include('_done.tpl')

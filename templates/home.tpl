@@ -26,7 +26,7 @@ def links(items):
 <%
     if item.list_href:
 %>
-<a class="side" href="{{item.list_href}}" aria-label="{{t('home.records_of', title=item.title)}}">{{t("home.records")}}</a>\\
+<a class="side" href="{{item.list_href}}" aria-label="{{item.list_of}}">{{item.list}}</a>\\
 <%
     end
 %>

@@ -59,6 +59,7 @@ VALUES = {
     "boolean": "`true` or `false`",
     "choices": "list of tables",
     "conditions": "list of conditions",
+    "roles": "name of a role, or list of them",
     "unique": "list of lists of field names",
     "count": "whole number",
     "duration": 'duration such as `"30s"`, `"10m"`, `"12h"`, `"7d"`',
