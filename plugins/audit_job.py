@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import re
 import threading
-from pathlib import Path
 from typing import Any
 
 import app
-from app import CONVERTERS, Action, Caller, Condition, Delete, Query, Records, Setting, Write, new_id, plugin, rfc3339
+from app import Action, Caller, Condition, Delete, Query, Records, Setting, Write, new_id, plugin, rfc3339
 
 # ==== 1. AUDITS ==================================================================================================
 # Entries that are older than `keep` and than the last good backup are removed, a few at a time. Their keys sort by time, so
 # that no provider has to look at others.
 # uses: VALUES CONFIG CONTRACTS plugin:backup_job plugin:clock_watch plugin:locale plugin:seals
-# defines: Job:audit Audits
+# defines: Job:audit Audits safe_until backed_up
 
 _BATCH = 500  # entries a commit, which takes some milliseconds
 _PAUSE_S = 0.1  # between commits, for others to write
 _MARGIN_S = 3600.0  # between an entry's time and its commit, and between the clocks of nodes
-
-
-def _duration(raw: Any, folder: Path) -> Any:
-    """Seconds; 0 for "", which is for ever. Years count 365 days."""
-    if raw == "":
-        return 0
-    if isinstance(raw, str) and (years := re.fullmatch(r"([0-9]{1,2})\s*y", raw)):
-        raw = f"{int(years[1]) * 365}d"
-    return CONVERTERS["duration"](raw, folder)
 
 
 class Audits(app.Job):
@@ -36,8 +25,7 @@ class Audits(app.Job):
     kind = "audit"
     settings = (
         Setting(
-            "keep", "duration", "", 'how long entries are kept; "" = for ever; needs [backup], which has them first',
-            convert=_duration,
+            "keep", "age", "", 'how long entries are kept; "" = for ever; needs [backup], which has them first'
         ),
     )  # fmt: skip
     every_s = 3600
@@ -45,14 +33,11 @@ class Audits(app.Job):
 
     def run(self, site: Any, stop: threading.Event) -> None:
         row = site.state.get("_settings", "backup") if self.options.get("keep") else None
-        good_at = row.value.get("good_at", 0) if row else 0
+        if not row or not (until := safe_until(site, row.value)):
+            return
         now = site.clock()
-        if not good_at or good_at > now:  # a backup of the future was made while the clock was wrong
-            return
-        if plugin("clock_watch").watch(site).look(now):
-            return
-        before = min(now - self.options["keep"], float(good_at) - _MARGIN_S)
-        kept = {id(records) for records in _backed_up(site, row.value if row else {})}
+        before = min(now - self.options["keep"], until)
+        kept = {id(records) for records in backed_up(site, row.value)}
         removed = sum(self._prune(one, before, stop) for one in plugin("seals").stores_of(site) if id(one.records) in kept)
         if removed:
             entry = site.audit.entry(Caller("job:audit"), "job", new_id(now), "admin/audit", Action.DELETE)
@@ -80,9 +65,18 @@ class Audits(app.Job):
         return removed
 
 
-def _backed_up(site: Any, row: app.Value) -> list[Records]:
-    """Where audit entries are that the last good backup has, as far as they are older; not what
-    app.toml names since then."""
+def safe_until(site: Any, row: app.Value) -> float:
+    """What is older than that (Unix seconds) is in the last good backup, of which this is the row; 0.0 if nothing is, or if
+    the clock may be wrong."""
+    good_at, now = float(row.get("good_at", 0)), site.clock()
+    if not good_at or good_at > now or plugin("clock_watch").watch(site).look(now):
+        return 0.0  # a backup of the future was made while the clock was wrong
+    return good_at - _MARGIN_S
+
+
+def backed_up(site: Any, row: app.Value) -> list[Records]:
+    """Where audit entries and records are that the last good backup has, as far as they are older; not what app.toml names
+    since then. `row` is that of the last backup."""
     stores, names = plugin("backup_job").stores_of(site.config), {id(one): name for name, one in site.providers.items()}
     held = {name for name, mark in row.get("stores", {}).items() if stores.get(name) == mark}
     return [records for records in site.audit_stores() if names.get(id(records)) in held]

@@ -19,6 +19,7 @@ from app import (
     Value,
     check_path,
     check_text,
+    check_value,
     nearest,
     parse_grant,
     plugin,
@@ -28,7 +29,13 @@ from app import (
 # Each takes what app.toml says and the folder where relative paths start. ValueError says what to write instead.
 # uses: ERRORS VALUES CONFIG plugin:toml_advice
 # defines: media inside secret queue pattern link grants field_type roles opens values choices condition comparisons
-#          check notice menu_item unique
+#          check notice menu_item unique age number size duration file word
+
+
+_UNITS_BYTES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
+                "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}  # fmt: skip
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_LONGEST_S = 10 * 366 * 86400
 
 
 def media(raw: Any, folder: Path) -> tuple[str, ...]:
@@ -216,3 +223,51 @@ def unique(raw: Any, folder: Path) -> tuple[tuple[str, ...], ...]:
     if any(len(set(one)) < len(one) for one in found) or len({frozenset(one) for one in found}) < len(found):
         raise ValueError("names the same field, or the same rule, twice")
     return found
+
+
+def age(raw: Any, folder: Path) -> int:
+    """Seconds of a duration, which may be in years of 365 days."""
+    if isinstance(raw, str) and (years := re.fullmatch(r"([0-9]{1,2})\s*y", raw)):
+        raw = f"{int(years[1]) * 365}d"
+    return int(CONVERTERS["duration"](raw, folder))
+
+
+def number(raw: Any, folder: Path) -> Json:
+    """A number of at most 400 digits."""
+    if isinstance(raw, bool) or not isinstance(raw, int | float | Decimal) or any(check_value(raw)):
+        raise ValueError("must be a number")
+    if abs(Decimal(raw).adjusted()) > 400:
+        raise ValueError("must have at most 400 digits")
+    return raw
+
+
+def size(raw: Any, folder: Path) -> int:
+    """Bytes of a size such as "10MB"."""
+    match = re.fullmatch(r"([0-9]{1,15})\s*([A-Za-z]*)", str(raw)) if isinstance(raw, str | int) else None
+    if not match or isinstance(raw, bool) or match[2].upper() not in _UNITS_BYTES:
+        raise ValueError('must be a size, such as "10MB" (1 MB = 1,000,000 bytes) or "10MiB"')
+    return int(match[1]) * _UNITS_BYTES[match[2].upper()]
+
+
+def duration(raw: Any, folder: Path) -> int:
+    """Seconds of a duration such as "10m"."""
+    match = re.fullmatch(r"([0-9]{1,9})\s*([smhdw]?)", str(raw)) if isinstance(raw, str | int) else None
+    seconds = int(match[1]) * _UNITS_S[match[2] or "s"] if match and not isinstance(raw, bool) else 0
+    if not 0 < seconds <= _LONGEST_S:
+        raise ValueError('must be a duration from one second to ten years, such as "30s", "10m", "12h" or "30d"')
+    return seconds
+
+
+def file(raw: Any, folder: Path) -> Path | None:
+    """A file that can be read; None of ""."""
+    path: Path | None = CONVERTERS["path"](raw, folder)
+    if path is not None and not (path.is_file() and os.access(path, os.R_OK)):
+        raise ValueError(f"names the file {raw}, which cannot be read")
+    return path
+
+
+def word(raw: Any, folder: Path) -> str:
+    """Letters, digits and _, as names of tables have them; "" stays ""."""
+    if raw != "" and not (isinstance(raw, str) and re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,63}", raw)):
+        raise ValueError("must be letters, digits and _, beginning with a letter, at most 64")
+    return str(raw)

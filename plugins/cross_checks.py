@@ -53,10 +53,22 @@ class _Checks:
         """Faults of names that addresses inside a form have, of its states, and of who sees it."""
         for name in [each.name for each in one.fields if each.name in _TAKEN]:
             self.fault(f"{place}.fields.{name}", f"cannot be a field: {place.replace('.', '/')} has an address of that name")
+        if one.keep_s:
+            self.check_keep(one, f"{place}.keep")
         if one.states and not any((fault.pointer + ".").startswith(f"{place}.states.") for fault in self.faults):
             self.faults += plugin("states").faults(one, self.config.roles)
         if one.owner or any(each.read_by or each.write_by for each in one.fields):
             self.faults += plugin("row_rules").faults(one, self.config.roles)
+
+    def check_keep(self, one: FormConfig, place: str) -> None:
+        """Faults of a form whose records are deleted by age without being in a backup."""
+        provider = self.config.providers.get(self.config.provider_name(one.provider))
+        if one.keep_s < 86_400:
+            self.fault(place, 'must be at least one day, such as "2y"')
+        elif not self.config.extensions.get("backup", {}).get("to"):
+            self.fault(place, "needs [backup] to: records are in a backup before they are deleted")
+        elif provider and provider.kind == "generic":
+            self.fault(place, "goes with a provider that is backed up, and a generic one is not")
 
     def check_needed(self, place: str) -> None:
         """Faults of a form without fields, of a view without a source, and of what goes with another source."""

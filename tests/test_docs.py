@@ -62,6 +62,7 @@ VALUES = {
     "roles": "name of a role, or list of them",
     "unique": "list of lists of field names",
     "count": "whole number",
+    "age": 'duration such as `"90d"`, or in years such as `"2y"`',
     "duration": 'duration such as `"30s"`, `"10m"`, `"12h"`, `"7d"`',
     "fields": "table of fields",
     "file": "file, relative to app.toml",
