@@ -220,7 +220,7 @@ class Trail(admin.AdminTable):
             "subject": subject if subject in names else "",
             "outcome": " ".join(filter(None, (self._outcome(row, t), row["code"]))),
             "resource": row["resource"], "record": row["record"], "door": t(door) if t.has(door) else row["door"],
-            "client": row["client"], "count": row["count"] or "", "token_id": row["token_id"],
+            "comment": row["comment"], "client": row["client"], "count": row["count"] or "", "token_id": row["token_id"],
             "request_id": row["request_id"],
         }  # fmt: skip
         same = [one for one in self._same_request(row, response.page["caller"]) if one["id"] != row["id"]]

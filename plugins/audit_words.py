@@ -113,7 +113,7 @@ def what_happened(row: Value, titles: Mapping[str, str], form: Resource | None, 
         return str(t("audit.unreadable"))
     kind, name, path = _place(str(row["resource"]))
     key, facts = (
-        f"{name if kind == 'admin' else kind}_{_verb(name, path, str(row['action']))}",
+        f"{name if kind == 'admin' else kind}_{_verb(kind, name, path, str(row['action']))}",
         _facts(row, path, titles, form, t),
     )
     if row["outcome"] in ("ok", None, ""):
@@ -133,8 +133,10 @@ def _place(address: str) -> tuple[str, str, Sequence[str]]:
     return kind, name, [part for part in path if part]
 
 
-def _verb(name: str, path: Sequence[str], action: str) -> str:
-    """What is done with a person has an address of its own."""
+def _verb(kind: str, name: str, path: Sequence[str], action: str) -> str:
+    """What is done with a person, and a move from one state to another, have addresses of their own."""
+    if kind == "forms" and len(path) == 3 and path[2] == "move":
+        return "move"
     return path[1] if name == "people" and len(path) == 2 else action
 
 
@@ -146,7 +148,7 @@ def _facts(row: Value, path: Sequence[str], titles: Mapping[str, str], form: Res
         "title": titles.get(place, place),
         "address": str(row["resource"]), "action": str(row["action"]).replace("_", " "), "path": "/".join(path),
         "record": str(row["record"] or "/".join(path)), "name": _called(row, form), "fields": _fields(row, form, t),
-        "whose": str(told.get("for") or told.get("subject") or (path or ["?"])[0]),
+        "state": _moved_to(row, form), "whose": str(told.get("for") or told.get("subject") or (path or ["?"])[0]),
     }  # fmt: skip
 
 
@@ -164,6 +166,13 @@ def _fields(row: Value, form: Resource | None, t: Any) -> str:
     if len(named) > _MOST_NAMED:
         return str(t("audit.more_fields", fields=", ".join(named[:_MOST_NAMED]), n=len(named) - _MOST_NAMED))
     return ", ".join(named) or str(t("audit.nothing"))
+
+
+def _moved_to(row: Value, form: Resource | None) -> str:
+    """What the state is called that a move led to."""
+    states = form.states if isinstance(form, Form) else None
+    found = next((after for name, _, after in pairs(row) if states and name == states.field), None)
+    return str(states.titles.get(found, found) if states and isinstance(found, str) else "")
 
 
 def _tried(row: Value, titles: Mapping[str, str], t: Any) -> str:

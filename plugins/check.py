@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 # ==== 1. CHECK ===================================================================================================
 # Faults that show when things are tried, damage in what is stored, and what an operator should know.
 # uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES PROVIDERS ASSEMBLY COMMANDS plugin:asking plugin:copy plugin:folders
+#          plugin:states
 #       plugin:permissions plugin:statements plugin:toml_advice plugin:tokens plugin:wsgi_apps
 # defines: Command:server_check Inspection ServerCheck
 
@@ -172,6 +173,8 @@ class Inspection:
             now = time.monotonic()
             until = now + max((ends_at - now) / left, 0.05)
             seen: dict[str, list[str]] = {}
+            if isinstance(one, Form) and one.states:
+                found += plugin("states").warnings(one)
             with suppress(AppError):  # which check() finds
                 rows = _damage_of_share(one) if isinstance(one, Files) else _damage_of_rows(one, until - now)
                 for which, name, reason in rows:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from app import (
     CONVERTERS,
     Action,
+    AppError,
     Caller,
     Condition,
     Fault,
@@ -17,6 +19,7 @@ from app import (
     FormConfig,
     Query,
     Value,
+    how_many,
     nearest,
     plugin,
     settings_of,
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
 # ==== 1. STATES ==================================================================================================
 # What states a form has, which moves lead from one to another, and who may make them. Moves are made in plugins/moves.py.
 # uses: ERRORS VALUES CONFIG RESOURCES plugin:fields plugin:people
-# defines: BADGES Move States state_names faults unknown
+# defines: BADGES Move States state_names faults warnings
 
 BADGES = ("good", "bad", "warn", "none")
 _OTHERS = ("create", "update", "delete", "comment")  # what notices are sent on, beside states
@@ -188,10 +191,13 @@ def _of_names(said: Value) -> Iterator[tuple[str, str]]:
 # ---- what is stored
 
 
-def unknown(form: Form) -> tuple[int, str]:
-    """How many records are in a state that app.toml does not know, and one of these states; (0, "") if there are none."""
+def warnings(form: Form) -> Iterator[str]:
+    """How many records are in a state that app.toml does not know, in words, if there are any."""
     states = form.states
     where = (Condition(states.field, "null", False), *(Condition(states.field, "ne", one) for one in states.names))
     query = Query(form.table, where, limit=1)
-    found = form.store.find(query).items
-    return (form.store.count(query), str(found[0].value.get(states.field))) if found else (0, "")
+    with suppress(AppError):  # which server check finds by itself
+        if found := form.store.find(query).items:
+            records, one = how_many(form.store.count(query), "record"), str(found[0].value.get(states.field))
+            of = f"forms.{form.name}.states: {records} of a state that it does not name, such as {one!r}"
+            yield f"{of}: no move leads on from there"

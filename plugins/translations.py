@@ -105,8 +105,8 @@ def _places(config: Config) -> Iterator[str]:
                     yield f"{place}.states.title"
                     yield from (f"{place}.states.titles.{state}" for state in plugin("states").state_names(one.states))
             case ViewConfig():
-                for each in one.params:
-                    yield from _places_of_field(each, f"{place}.params.{each.name}")
+                for param in one.params:
+                    yield from _places_of_field(param, f"{place}.params.{param.name}")
                 yield from (f"{place}.columns.{name}.title" for name in one.columns)
             case AppConfig():
                 yield from (f"{place}.menu.{e['title']}" for e in one.menu if isinstance(e, dict) and e.get("title"))

@@ -239,3 +239,33 @@ def test_a_state_that_is_not_known_any_more_is_shown_as_it_is(site: Site, hr: st
         shown = page(site, at, hr)
         assert "&lt;old&gt;" in shown.text
         assert not moves(shown)
+
+
+def test_what_is_ones_own_waits_for_one_and_is_moved_there(site: Site, hr: str) -> None:
+    ann = site.token("forms/leave:create", "forms/leave/mine:update")
+    key = site.send("/forms/leave", {"day": "2026-12-01", "reason": "Ann"}, ann).json["id"]
+    own = f"/forms/leave/mine/{key}"
+    assert waiting(site, ann) == ""
+    site.send(f"/forms/leave/records/{key}/move", {"to": "rejected", "comment": "Which days?"}, hr)
+    assert waiting(site, ann).startswith("Waiting for me Rejected Ann")
+    shown = page(site, own, ann)
+    assert "Which days?" in said(shown)
+    [form] = moves(shown)
+    assert form.action.startswith(f"{own}/move?")
+    out = press(site, form, "new", "", "these")
+    carried = next(one for one in forms_of(out.text) if "draft" in one.fields)
+    again = site.submit(f"{own}?_resume=1", {"draft": carried.fields["draft"]}, ann, Sec_Fetch_Site="same-origin")
+    assert ">these</textarea>" in again.text
+    [at_home] = moves(page(site, "/", ann))
+    assert press(site, at_home, "new", ann)["Location"] == "/"
+    assert press(site, form, "new", ann).status == 412
+
+
+def test_the_audit_trail_says_in_words_what_was_moved(site: Site, hr: str) -> None:
+    address, root = submitted(site), site.token("**:*")
+    site.send(f"{address}/move", {"to": "approved", "comment": "Enjoy"}, hr)
+    listed = page(site, "/admin/audit", root)
+    assert "moved a record in Leave to “Granted”" in said(listed)
+    [row] = site.get("/admin/audit?subject=maria", root).json["items"]
+    shown = page(site, f"/admin/audit/{row['id']}", root)
+    assert "Comment Enjoy" in said(shown)

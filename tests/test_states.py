@@ -255,6 +255,10 @@ def test_a_state_that_is_no_longer_known_stays_and_leads_nowhere(tmp_path: Path)
         with pytest.raises(Conflict, match="no move leads on"):
             move(site, made, "new")
         assert move(site, kept, "approved").data["status"] == "approved"
+        [told] = [one for one in site.app.inspection.damage() if "states" in one]
+        assert told == (
+            "forms.leave.states: 1 record of a state that it does not name, such as 'paid': no move leads on from there"
+        )
     finally:
         site.close()
 
@@ -328,3 +332,34 @@ def test_the_description_for_programs_has_the_move_where_there_are_states(site: 
     assert schemas[name]["properties"]["to"]["enum"] == ["new", "approved", "rejected"]
     assert "status" in schemas["LeaveRecord"]["properties"]
     assert "status" not in schemas["LeaveInput"]["properties"]
+
+
+# ---- one's own records
+
+OWN = 'owner = { field = "created_by", unless = "hr" }\n'
+
+
+def test_one_moves_ones_own_record_where_that_is_open_to_one(tmp_path: Path) -> None:
+    site = Site(tmp_path, PROVIDERS["sql"] + leave(more=OWN))
+    hr, ann, bo = site.token("maria", roles=["hr"]), *(site.token(one, "forms/leave:create") for one in ("ann", "bo"))
+    made = submitted(site, by=ann)
+    place = f"forms/leave/mine/{made['id']}"
+    with pytest.raises(Forbidden):
+        site.put(f"{place}/move", {"to": "approved"}, by=ann)
+    move(site, made, "rejected", by=hr)
+    with pytest.raises(Forbidden) as refused:
+        site.put(f"{place}/move", {"to": "new"}, by=ann)
+    assert refused.value.needed == f"{place}:update"
+    may = site.token("ann", "forms/leave:create", "forms/leave/mine:update")
+    moved = site.put(f"{place}/move", {"to": "new", "comment": "please"}, by=may)
+    assert (moved.data["status"], moved.location) == ("new", place)
+    assert site.audit(action="update")[-1]["comment"] == "please"
+    others = site.token("bo", "forms/leave:create", "forms/leave/mine:update", "forms/leave/records:read,update")
+    for at in ("mine", "records"):
+        with pytest.raises(NotFound):
+            site.put(f"forms/leave/{at}/{made['id']}/move", {"to": "approved"}, by=others)
+    with pytest.raises(NotFound):
+        site.put(f"{place}/move", {"to": "approved"}, by=site.token("bo", "forms/leave:create", roles=["hr"]))
+    with pytest.raises(AppError):
+        site.put(f"{place}/move", {"to": "approved"}, by=bo)
+    site.close()
