@@ -251,6 +251,7 @@ BAD = {
     "callable": ['"stock"', '"stock:"', '":application"', '"a..b:c"', '"a b:c"', '"a:b()"', '"../a:b"', '"1a:b"', "1"],
     "boolean": ['"true"', "1", "[]"],
     "size": ['"10 XB"', '"-1"', "-1", "true", "[]", "1.5", '"1.5MB"', '"MB"', '"٣MB"', "2026-01-01"],
+    "unique": ['"name"', "[5]", "[[5]]", "[[]]", "5"],
     "age": ['"0y"', '"999y"', '"20y"', "true", '"y"'],
     "duration": ['"0s"', "0", "-3", '"1y"', "true", '"9999w"', '"999999999w"', "[]", "1.5"],
     "address": ['"8080"', '"a:99999"', '"a..b:80"', '"http://a:80"', '"[zz]:1"', "80", '"unix:run"', '"a b:80"', '"a:٣"'],
@@ -369,6 +370,13 @@ INSIDE = [
     ("views.sales.columns", "5", "", 'must be a table of tables: write NAME = { title = "…" }'),
     ("views.sales.columns", "{ region = 5 }", "region", 'must be a table: write region = { title = "…" }'),
     ("views.sales.columns", "{ region = { title = 5 } }", "region.title", "must be a text"),
+    ("forms.leave.owner", '{ feild = "created_by" }', "feild", "did you mean field?"),
+    ("forms.leave.owner", "5", "", "must be a table"),
+    ("forms.leave.states", '{ field = "status", moves = [] }', "initial", "is missing"),
+    ("forms.leave.states", '{ field = "status", initial = "new", moves = [], titles = { new = 5 } }', "titles.new", "text"),
+    ("forms.leave.states", '{ field = "status", initial = "new", moves = [], badges = { new = 5 } }', "badges.new", "text"),
+    ("forms.leave.notify", '[{ to = "mail:{created_by}", onn = "create" }]', "0.onn", "did you mean on?"),
+    ("forms.leave.digest", "5", "", "must be a"),
     ("views.sales.columns", '{ region = { titel = "x" } }', "region.titel", "did you mean title?"),
     ("views.sales.columns", '{ region = { format = "money" } }', "region.format", "is not available in this build"),
     ("apps.hr.menu", "5", "", "must be a list of tables"),
@@ -707,11 +715,9 @@ def test_a_fault_has_its_line_and_no_fault_follows_from_another(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("place", "toml"),
     [
-        ("forms.leave.states", "{}"),
         ("files.handbook.quota", '"1GB"'),
         ("views.open.group_by", "[]"),
         ("views.sales.chart", "{}"),
-        ("forms.leave.fields.days.options", "{}"),
         ("views.sales.columns.region.total", '"sum"'),
     ],
 )
