@@ -932,7 +932,7 @@ def how_many(count: int, what: str = "byte") -> str:
 # uses: ERRORS VALUES
 # defines: REQUIRED Setting Settings Shape setting settings_of Options LINK SiteConfig AuthConfig HttpConfig EventsConfig
 #          QueueConfig SqsConfig RoleConfig PublicConfig ProviderConfig ChannelConfig FilesConfig CHOICE ITEMS SHOW_IF
-#          REQUIRED_IF Comparisons FieldConfig STATES NOTICE DIGEST FormFieldConfig CHECK OwnerConfig FormConfig
+#          REQUIRED_IF Comparisons FieldConfig STATES NOTICE DIGEST OPTIONS FormFieldConfig CHECK OwnerConfig FormConfig
 #          CONDITION COLUMN ViewConfig AppConfig ResourceConfig RESOURCE_CONFIGS Config SETTINGS RESERVED_FIELDS
 #          bundled_text plugin import_file plugin_bytes nearest CONVERTERS read_config
 
@@ -1178,7 +1178,7 @@ class FieldConfig(Settings):
 
     name: str
     type: str = setting("type", "string", "string, number, integer, boolean or array")
-    format: str = setting("text", "", "of a string: date, date-time, time, email, uri, tel, multiline or file")
+    format: str = setting("text", "", "of a string: date, date-time, time, email, uri, tel, multiline, person or file")
     title: str = setting("text", "", "label for people")
     description: str = setting("text", "", "help under the field")
     placeholder: str = setting("text", "", "an example, shown in the control while nothing is typed")
@@ -1226,9 +1226,18 @@ DIGEST = (
 )  # fmt: skip
 
 
+OPTIONS = (
+    Setting("view", "text", None, "a view whose rows are the choices, such as views/teams"),
+    Setting("form", "text", None, "or a form whose records are"),
+    Setting("value", "text", REQUIRED, 'the column that is stored; of a form also "id"'),
+    Setting("label", "text", None, "the column that people see; else the value, or what a record of the form is called"),
+)
+
+
 class FormFieldConfig(FieldConfig):
     """[forms.NAME.fields]: what only the fields of forms can say."""
 
+    options: Value = setting("table", {}, "choices from elsewhere: { form = …, value = …, label = … }", table=OPTIONS)
     show_if: Mapping[str, Comparisons] = setting("tables", {}, SHOW_IF, of="comparisons", names="field")
     required_if: Mapping[str, Comparisons] = setting("tables", {}, REQUIRED_IF, of="comparisons", names="field")
     read_by: tuple[str, ...] | None = setting("roles", None, "the role, or a list of roles, for whom it is there")
@@ -1237,7 +1246,7 @@ class FormFieldConfig(FieldConfig):
     @property
     def has_rules(self) -> bool:
         """Whether plugins/form_rules.py has to look at whole records because of it."""
-        return bool(self.show_if or self.required_if)
+        return bool(self.show_if or self.required_if or self.options or self.format == "person")
 
 
 CHECK = (
@@ -6262,7 +6271,7 @@ def leads_to(address: str, opens: Collection[str], caller: Caller) -> str:
 
 # Plugins that answer what is at addresses inside a form, by its first segment or, of a record, by the third. Each has
 # sufficient(request) and judged_at(request), as a Resource has them, and handle(form, request, scope).
-_FORM_PARTS: Mapping[str, str] = {"mine": "mine"}
+_FORM_PARTS: Mapping[str, str] = {"mine": "mine", "options": "option_controls"}
 _RECORD_PARTS: Mapping[str, str] = {"move": "moves"}
 
 
@@ -6285,6 +6294,7 @@ class Form(Resource):
     endpoints: ClassVar[tuple[Endpoint, ...]] = (
         Endpoint("", (Action.READ, Action.CREATE), choices=True),
         Endpoint("records", (Action.READ, Action.CREATE)),
+        Endpoint("options/FIELD"),  # what can be chosen in it
         Endpoint("records/ID", (Action.READ, Action.UPDATE, Action.DELETE), patches=True),
         Endpoint("records/ID/move", (Action.UPDATE,), posts=Action.UPDATE),
         Endpoint("records/ID/FIELD"),  # of a field that takes a file
@@ -6294,8 +6304,12 @@ class Form(Resource):
         Endpoint("mine"), *(x._replace(path="mine" + x.path[7:]) for x in endpoints if x.path.startswith("records/ID")),
     )  # fmt: skip
 
-    def __init__(self, config: FormConfig, records: Records, shares: Mapping[str, Files], locale: Any) -> None:
-        self.config, self.name, self.locale = config, config.name, locale
+    def __init__(
+        self, config: FormConfig, records: Records, shares: Mapping[str, Files], locale: Any,
+        sources: Mapping[str, Resource] = MappingProxyType({}),
+    ) -> None:  # fmt: skip
+        """`sources` are all resources by address, from which the choices of its fields come; they may be there later."""
+        self.config, self.name, self.locale, self.sources = config, config.name, locale, sources
         self.address, self.records_at = f"forms/{config.name}", f"forms/{config.name}/records"
         self.store = self.records = records
         self.table = config.table or config.name.replace("-", "_")
@@ -6307,6 +6321,7 @@ class Form(Resource):
             if one.config.files not in shares:
                 detail = f"names {one.config.files!r}, which is no share{nearest(one.config.files, shares)}"
                 wrong.append(Fault(f"{one.place}.files", "configuration", detail))
+        self.looked_up = frozenset(name for name, one in self.fields.items() if one.looked_up)
         self.columns = (Column("id", "Id"), *(f.column for f in self.fields.values()), *_META)
         wrong += [*plugin("declarations").of_name(self), *(plugin("unique").faults(self) if config.unique else ())]
         self.rules: Any = plugin("form_rules").FormRules(self, wrong) if config.has_rules else None
@@ -6324,7 +6339,7 @@ class Form(Resource):
         self.nulls = _members(dict.fromkeys(self.fields))
         self.empty = dict.fromkeys((*self.fields, *RESERVED_FIELDS[2:]))
         self._called = config.called or f"{{{next(iter(self.fields))}}}"
-        self._called_by = [column for column in self.columns if column.name in NAME_PLACE.findall(self._called)]
+        self.called_by = [column for column in self.columns if column.name in NAME_PLACE.findall(self._called)]
         self.is_guarded = bool(config.owner) or any(one.read_by or one.write_by for one in config.fields)
         self.hidden, self.owned_by = frozenset[str](), ""  # fields not to be read; whose records alone are there
         self.whole: Form | None = None  # that of everybody, of which this is what one caller sees
@@ -6382,7 +6397,8 @@ class Form(Resource):
     def called(self, record: Record) -> str:
         """What a record is called, in one line of at most 80 characters; the beginning of its id if its fields are empty."""
         flat = self.flat(record)
-        shown = {column.name: self.locale.show(column, flat.get(column.name)).strip() for column in self._called_by}
+        columns = self.titled(self.called_by)
+        shown = {column.name: self.locale.show(column, flat.get(column.name)).strip() for column in columns}
         text = " ".join(NAME_PLACE.sub(lambda found: shown[found[1]], self._called).split())
         if not all(shown.values()):  # without the marks around an empty one
             text = re.sub(r"\( *\)|\[ *\]", "", text).strip(" ,:;/|·–—")
@@ -6391,8 +6407,14 @@ class Form(Resource):
         return text if len(text) <= 80 else text[:79].rstrip() + "…"
 
     def describe(self) -> Value:
-        states = list(self.states.names) if self.states else []
-        return {"schema": self.schema(), "files": list(self.shares), "columns": self.columns, "states": states}
+        states, lookups = list(self.states.names) if self.states else [], sorted(self.looked_up & self.taken.keys())
+        return {
+            "schema": self.schema(),
+            "files": list(self.shares),
+            "columns": self.columns,
+            "states": states,
+            "lookups": lookups,
+        }
 
     def shown(self, record: Record) -> Value:
         """What a record holds, with its files at the record's own address instead of theirs in the share."""
@@ -6407,6 +6429,10 @@ class Form(Resource):
         if record.damage:
             return dict.fromkeys((*self.empty, *RESERVED_FIELDS), Damaged(LOST, record.damage))
         return self.shown(record)
+
+    def titled(self, columns: Sequence[Column]) -> tuple[Column, ...]:
+        """The same columns, with the labels of what was chosen from elsewhere."""
+        return cast(tuple[Column, ...], plugin("options").titled(self, columns)) if self.looked_up else tuple(columns)
 
     def hold(self, name: str, upload: Upload, subject: str | None) -> Held | None:
         """A chosen file, staged until the form is sent again; None if the field does not take it."""
@@ -6429,12 +6455,12 @@ class Form(Resource):
         return {"writeOnly": True} if name in self.hidden else {} if name in self.taken else {"readOnly": True}
 
     def _page(self, scope: Scope, record: Record | None = None) -> dict[str, Any]:
-        columns = [one.column for one in self.fields.values() if one.name not in self.hidden]
-        beside: dict[str, Any] = {}
+        columns = [*self.titled([one.column for one in self.fields.values() if one.name not in self.hidden])]
+        beside: dict[str, Any] = {"lookups": plugin("option_controls").Lookups(self)} if self.looked_up else {}
         if record:
             value = self.open_part(record.value)
             columns += [Column(name, self.locale.t("form.not_asked", name=name)) for name in self._beside(value)]
-            beside = {"values": value, "called": self.called(record)}
+            beside |= {"values": value, "called": self.called(record)}
         return {
             "title": self.title, "note": self.config.note, "form": self, "columns": tuple(columns), "called": "",
             "record": record and record._replace(value=self.shown(record)), "address": self.address,
@@ -6480,7 +6506,7 @@ class Form(Resource):
 
     def listing(self, query: Query, asked: ListQuery, request: Request, columns: tuple[Column, ...]) -> Table:
         """The records of a query as a table: a page, or every row streamed."""
-        names = tuple(column.name for column in columns)
+        names, columns = tuple(column.name for column in columns), self.titled(columns)
         row, place = partial(self._row, names), self.address
         count = self.store.count(query) if asked.wants_count else None
         if request.whole:
@@ -8394,6 +8420,7 @@ class Builder:
         self._tables: dict[tuple[int, str], str] = {}  # (provider, table) of each form
         for address, resource_config in self.declared.items():
             self._add_resource(address, resource_config)
+        self.faults += plugin("declarations").of_options(self.resources, self.declared)
         self.menu = plugin("menus").entries(config.site.menu, "site", self.declared, plugin("admin").TITLES, self.faults)
         self.state = self.languages.people = self._state_provider()
         self._check_state()
@@ -8462,7 +8489,7 @@ class Builder:
         shares = {address: r for address, r in self.resources.items() if isinstance(r, Files)}
         if records is None or any(f.files in self.declared and f.files not in shares for f in one.fields):
             return None
-        form = Form(one, records, shares, self.languages.site)
+        form = Form(one, records, shares, self.languages.site, self.resources)
         other = self._tables.setdefault((id(records), form.table.casefold()), place)
         if other != place:
             self._fault(f"{place}.table", f"is {form.table}, which {other} has already: name another")

@@ -56,13 +56,15 @@ class Input(NamedTuple):
     attrs: Mapping[str, str] = MappingProxyType({})
     files: Sequence[Mapping[str, str]] = ()  # of a record: name, address and id of each
     groups: Mapping[str, tuple[str, str, str]] = MappingProxyType({})  # of grants: see plugins/grant_picker.py
+    lookup: Any = None  # the search above the choices: see plugins/option_controls.py
 
 
 def control(field: Field, locale: Any, value: Json = None) -> Input:
     """How a person is asked for a field that holds this value. What its usual control cannot hold is shown in another."""
     config = field.config
     widget, texts, odd = _shown(field, value, locale)
-    choices = [(str(v), _title(field, v, title, locale)) for v, title in field.choices]
+    choices = [(text, text) for text in texts] if field.looked_up else []  # the others come with plugins/option_controls.py
+    choices += [(str(v), _title(field, v, title, locale)) for v, title in field.choices]
     if widget == "select" and config.type == "boolean":
         choices = [("true", locale.t("common.yes")), ("false", locale.t("common.no"))]
     choices += [(text, _odd_title(field, item, locale)) for text, item in odd.items()]
@@ -106,6 +108,8 @@ def _widget(field: Field) -> str:
     config = field.config
     if config.type == "boolean":
         return "checkbox"
+    if field.looked_up:
+        return "checkboxes" if config.type == "array" else "select"
     if field.choices and config.type == "array":
         return str(getattr(field, "widget", "checkboxes"))
     if field.choices:
@@ -120,6 +124,8 @@ def _widget(field: Field) -> str:
 def _shown(field: Field, value: Json, locale: Any) -> tuple[str, list[str], Mapping[str, Json]]:
     """(widget, the texts that it shows, what it holds beside the choices, by its text)."""
     widget = _widget(field)
+    if field.looked_up:
+        return widget, [item if isinstance(item, str) else dump_json(item) for item in _items(field, value)], {}
     if widget == "checkbox" and isinstance(value, bool | None):
         return widget, ["true"] if value else [], {}
     if widget == "checkbox" or field.choices:

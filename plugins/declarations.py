@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from app import (
     MOST_RECORD_BYTES,
@@ -12,6 +12,7 @@ from app import (
     Fault,
     Form,
     FormConfig,
+    FormFieldConfig,
     Settings,
     View,
     nearest,
@@ -25,8 +26,8 @@ else:
 
 # ==== 1. DECLARATIONS ============================================================================================
 # Each setting is right by itself when this runs; here it is looked at beside the others of its table.
-# uses: ERRORS CONFIG RESOURCES plugin:fields plugin:patterns plugin:toml_advice
-# defines: of_field of_name of_columns slow_patterns
+# uses: ERRORS CONFIG RESOURCES plugin:fields plugin:options plugin:patterns plugin:toml_advice
+# defines: of_field of_name of_columns slow_patterns of_options
 
 _NUMERIC = ("number", "integer")
 _PICKED = ("date", "date-time", "time", "file")  # formats whose controls a browser fills itself
@@ -55,19 +56,37 @@ def of_field(field: fields.Field) -> Iterator[tuple[str, str]]:
         yield "format", f"{config.format!r} is no format{hint}"
     if field.fill:
         yield from _of_fill(field)
-    if config.placeholder and (field.choices or config.type in ("boolean", "array") or config.format in _PICKED):
+    if config.placeholder and (
+        field.choices or field.looked_up or config.type in ("boolean", "array") or config.format in _PICKED
+    ):
         yield "placeholder", "goes with fields that are typed, and this one is chosen: say it in its description"
     yield from _of_choices(field)
     yield from _of_file_settings(field)
+    if field.looked_up:
+        yield from _of_lookup(field)
+
+
+def _of_lookup(field: fields.Field) -> Iterator[tuple[str, str]]:
+    """What does not go with choices that are looked up. Their source is judged once all resources are there."""
+    config, key = field.config, "options" if getattr(field.config, "options", None) else "format"
+    what = "options" if key == "options" else '"person"'
+    if not isinstance(config, FormFieldConfig):
+        yield key, f"{what} is for the fields of forms"
+    elif field.item_type not in ("string", *_NUMERIC) or field.is_file:
+        yield key, f"{what} goes with a text, a number or an array of them"
+    elif field.choices:
+        yield key, f"{what} stands beside other choices: keep one of the two"
+    elif key == "options" and config.format:
+        yield key, f'{what} stands beside format = "{config.format}": keep one of the two'
 
 
 def _of_fill(field: fields.Field) -> Iterator[tuple[str, str]]:
     """What is wrong with a default that is to be made anew for each record."""
-    fits = {"$today": "date", "$now": "date-time", "$me": ""}
+    fits = {"$today": "date", "$now": "date-time", "$me": "person" if field.config.format == "person" else ""}
     if field.fill not in fits:
         yield "default", f"{field.fill!r} is none of the values that are made for a new record: {', '.join(fits)}"
     elif field.config.format != fits[field.fill]:
-        needed = f'format = "{fits[field.fill]}"' if fits[field.fill] else "a text without format"
+        needed = f'format = "{fits[field.fill]}"' if fits[field.fill] else 'a text without format, or format = "person"'
         yield "default", f'"{field.fill}" goes with {needed}'
     elif field.place.startswith("views."):
         yield "default", f'"{field.fill}" is made for new records, and a parameter makes none'
@@ -77,7 +96,7 @@ def _of_choices(field: fields.Field) -> Iterator[tuple[str, str]]:
     config = field.config
     source = config.items if config.type == "array" else field.schema
     place = "items" if config.type == "array" else "enum"
-    if config.type == "array" and not field.choices and not field.is_file:
+    if config.type == "array" and not (field.choices or field.is_file or field.looked_up):
         yield place, 'must be { type = …, enum = […] } or with oneOf; for several files write format = "file" too'
     if "enum" in source and "oneOf" in source:
         yield place, "stands beside oneOf: keep one of the two"
@@ -140,3 +159,11 @@ def slow_patterns(one: Settings, place: str) -> Iterator[Fault]:
         judged = each.pattern and each.type == "string"
         if judged and (slow := plugin("patterns").pattern_fault(each.pattern, fields.longest_text(each) or 10_000)):
             yield Fault(f"{place}.{inside}.{each.name}.pattern", "configuration", slow)
+
+
+def of_options(resources: Mapping[str, Any], declared: Iterable[str]) -> list[Fault]:
+    """A fault for each mistake in where the choices of fields come from."""
+    if not any(isinstance(one, Form) and one.looked_up for one in resources.values()):
+        return []
+    found: list[Fault] = plugin("options").faults(resources, declared)
+    return found

@@ -32,7 +32,7 @@ from app import (
 # Fields of forms and parameters of views: the keywords of JSON Schema that they take, what each of them asks, and why a
 # value is refused. How a person is asked for one stands in plugins/controls.py.
 # uses: ERRORS VALUES CONFIG RESOURCES plugin:declarations plugin:instants
-# defines: is_date FORMATS FORMAT_HELP has_type RULES is_number number_of with_plus longest_text Field
+# defines: is_date FORMATS FORMAT_HELP has_type RULES is_number number_of of_text with_plus longest_text Field
 
 _EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,8}")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -62,6 +62,7 @@ FORMATS: Mapping[str, Callable[[str], Any]] = {
     "uri": lambda text: _URI.fullmatch(text) and not re.match(_NO_SCRIPT["pattern"], text),
     "tel": _TEL.fullmatch,
     "multiline": lambda text: True,
+    "person": lambda text: True,  # which one is for plugins/options.py to say
 }
 FORMAT_HELP = {
     "date": "must be a date such as 2026-11-23",
@@ -162,6 +163,11 @@ def number_of(text: str) -> Json:
     return exact_number(text) if set(text) & set(".eE") else int(text)
 
 
+def of_text(field: Field, text: str) -> Json:
+    """The value of a field that is looked up for which a text stands in a control; the text itself if there is none."""
+    return number_of(text) if field.item_type in _NUMERIC and is_number(text) else text
+
+
 def with_plus(text: str) -> str:
     """A date-time from an address, where the plus of its offset means a space."""
     return re.sub(r"(:[0-9]{2}(?:\.[0-9]+)?) ([0-9]{2}:[0-9]{2})$", r"\1+\2", text)
@@ -173,6 +179,7 @@ _LONGEST: Mapping[str, int] = {
     "email": 254,
     "date-time": 64,
     "tel": 32,
+    "person": 200,
 }  # characters, by format
 
 
@@ -197,6 +204,8 @@ class Field:
         self.is_file = config.format == "file"
         self.is_many = self.is_file and config.type == "array"  # takes several files
         self.required = config.required and not getattr(config, "show_if", None)  # of every record, whatever is in it
+        self.looked_up = bool(getattr(config, "options", None)) or config.format == "person"  # see plugins/options.py
+        self.item_type = config.items.get("type", "string") if config.type == "array" else config.type
         self.choices = self._choices()
         word = config.default if config.type == "string" and not self.choices else None
         self.fill = word if isinstance(word, str) and word.startswith("$") else ""  # a default that each create makes anew
@@ -235,9 +244,13 @@ class Field:
     def published(self) -> Value:
         """The same as others read it: JSON Schema's own "time" wants an offset, and it has no "tel"."""
         own = {"time": _TIME, "tel": _TEL}.get(self.config.format)
+        others = {name: one for name, one in self.schema.items() if name != "format"}
+        if self.looked_up:
+            _, form, _, name = self.place.split(".")
+            person = {"x-format": "person"} if self.config.format else {}
+            return others | person | {"x-options": f"forms/{form}/options/{name}"}
         if not own:
             return self.schema
-        others = {name: one for name, one in self.schema.items() if name != "format"}
         rule: Value = {"pattern": f"^(?:{own.pattern})$"}
         return others | {"x-format": self.config.format} | ({"allOf": [rule]} if "pattern" in others else rule)
 
@@ -278,7 +291,8 @@ class Field:
             if kind is not list:
                 text = plain_text(value)
             else:
-                text = dump_json(value) if all(type(item) in items and item in allowed for item in value) else ""
+                is_known = all(type(item) in items and item in allowed for item in value)
+                text = dump_json(value) if is_known and not self.looked_up else ""
             for holds, limit, is_exact in rules if text else ():
                 if not holds(_exact(value) if is_exact and kind is float else value, limit):
                     return ""
@@ -304,13 +318,14 @@ class Field:
             return [Fault(pointer, "format" if self.config.format else "type", value.reason)]
         value = self.normal(value)
         found = list(check_value(value, pointer)) or self._type_faults(value, pointer)
-        if found or not (self._rules or self.config.items):
+        has_items = self.config.items or (self.looked_up and self.config.type == "array")
+        if found or not (self._rules or has_items):
             return found
         exact = _exact(value) if self.config.type in _NUMERIC else None
         for name, holds, limit, words in self._rules:
             if not holds(exact if name in _RULES_OF_NUMBERS else value, limit):
                 found.append(Fault(pointer, name, words))
-        return found + list(islice(self._item_faults(value, pointer), MOST_FAULTS)) if self.config.items else found
+        return found + list(islice(self._item_faults(value, pointer), MOST_FAULTS)) if has_items else found
 
     def _type_faults(self, value: Json, pointer: str) -> list[Fault]:
         """Why no rule can be asked: the value is of another type, or too long to be looked at."""
@@ -332,7 +347,7 @@ class Field:
         for index, item in enumerate(items):
             if not has_type(_normal(item, kind), kind):
                 yield Fault(f"{pointer}/{index}", "type", _type_help(kind))
-            elif item not in allowed:
+            elif item not in allowed and not self.looked_up:
                 yield Fault(f"{pointer}/{index}", "oneOf" if "oneOf" in self.config.items else "enum", _ONE_OF.help(allowed))
 
     def normal(self, value: Json) -> Json:

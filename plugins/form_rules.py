@@ -14,7 +14,8 @@ from app import Fault, Form, Scope, Upload, Value, member_pointer, plugin, same_
 # uses: ERRORS VALUES CONTRACTS RESOURCES
 # defines: Rule Filled FormRules in_order
 
-_KINDS = ("conditions", "form_checks")  # plugins; of two rules that decide the same field the earlier one does so first
+# Plugins; of two rules that decide the same field the earlier one does so first.
+_KINDS = ("conditions", "form_checks", "options")
 
 
 class Rule:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # ==== 1. LOCALE ==================================================================================================
 # One object for a site's language and zone: it writes values for people and reads what they type, with every doubt said.
-# uses: VALUES CONTRACTS plugin:catalogue plugin:fields plugin:instants
+# uses: VALUES CONTRACTS plugin:catalogue plugin:fields plugin:instants plugin:options
 # defines: parse_rfc3339 Locale
 
 # The decimal mark of each language and how it writes a date (CLDR 46); a region that differs has a line of its own. All
@@ -176,6 +176,8 @@ class Locale:
     def texts(self, column: Column, values: Sequence[Json]) -> list[str]:
         """What show() says of each of the values of one column; quick with texts and numbers."""
         if column.titles:
+            if learn := getattr(column.titles, "learn", None):  # labels, which are looked up together
+                learn(values)
             return [self.show(column, value) for value in values]
         written: Callable[[str], str] = _on_a_page
         if column.format in ("date", "date-time"):
@@ -195,8 +197,14 @@ class Locale:
         by the clocks of the zone, which their heading names."""
         zone = {column.name: f" ({self.zone_name})" for column in columns if column.format == "date-time"}
         heading = [_no_formula(self.heading(column) + zone.get(column.name, "")) for column in columns]
+        rows = self.labelled(columns, rows)
         cells = ([self._spreadsheet_cell(column, row[column.name]) for column in columns] for row in rows)
         return heading, cells, ";" if "," in self.write_number(0.5) else ","
+
+    @staticmethod
+    def labelled(columns: Sequence[Column], rows: Iterable[Mapping[str, Json]]) -> Iterable[Mapping[str, Json]]:
+        """The same rows; of columns whose titles are looked up those of many rows at once."""
+        return plugin("options").learned(columns, rows) if any(hasattr(one.titles, "learn") for one in columns) else rows
 
     def _spreadsheet_cell(self, column: Column, value: Json) -> str:
         if isinstance(value, int | float | Decimal) and not isinstance(value, bool) and value not in column.titles:
@@ -209,6 +217,9 @@ class Locale:
         """The value that a person typed into a field; None for nothing. A text that is no such value comes back as it is, or
         Unread if there is more to say about it."""
         config = field.config
+        if field.looked_up:
+            found = [plugin("fields").of_text(field, text) for text in texts if text]
+            return (found if config.type == "array" else found[-1]) if found else None
         if config.type == "array":
             return [field.chosen(text) for text in texts if text] or None
         typed = texts[-1] if texts else ""

@@ -95,6 +95,20 @@ SHARED: Value = {
     ),
     "FacetCount": _object({"value": {}, "count": _COUNT}),
     "FormSchema": {"type": "object", "description": "a JSON Schema (draft 7)"},
+    "OptionList": {
+        "type": "object",
+        "properties": {
+            "items": {
+                "type": "array",
+                "items": {
+                    "type": "object", "required": ["value", "label"],
+                    "properties": {"value": {"type": ["string", "number"]}, "label": {"type": "string"}},
+                },
+            },
+            "more": {"type": "boolean", "description": "whether there are more than these"},
+        },
+        "required": ["items", "more"],
+    },
 }  # fmt: skip
 
 
@@ -450,6 +464,12 @@ class Description:
             ),
             "delete": self._operation("delete", "delete", _GONE, _params(*_CHANGING)),
         }  # fmt: skip
+        for field in one["lookups"]:
+            chosen = {"200": _answer("the first of them", _content(ref("OptionList")))}
+            sought = [_parameter("_q", _TEXT | {"pattern": _PLAIN}, words="a text in their labels")]
+            self.paths[f"{base}/options/{field}"] = {
+                "get": self._operation(f"options_{field}", f"what can be chosen for {field}", chosen, sought)
+            }
         if one["states"]:
             self._move(name, one["states"], record, f"{base}/records/{{id}}/move")
         for field in one["files"]:

@@ -315,6 +315,8 @@ class Pages:
     def form(self, exchange: Exchange, response: Response, again: Again | None = None) -> dict[str, Any]:
         """The page of a form, empty, with a record, or again with what was typed and what was wrong with it."""
         page, again, t = controls.with_inputs(response.page, exchange.locale), again or Again(), exchange.locale.t
+        if lookups := page.get("lookups"):
+            page["inputs"] = lookups.filled(page["inputs"], again.typed)
         # By the name that a pointer begins with; of each the first.
         wrong = {one.pointer.partition("/")[2].partition("/")[0]: t.said(one.detail) for one in reversed(again.faults)}
         titles = {one.name: one.title for one in page["inputs"]}
@@ -509,6 +511,7 @@ class Pages:
             value="true" if is_checkbox else last, checked=is_checkbox and last == "true", attrs=one.attrs, error=error,
             options=[SimpleNamespace(value=text, title=title, selected=text in texts) for text, title in one.choices],
             files=files, groups=one.groups, held=(), now=None, gone=(),
+            lookup=one.lookup and SimpleNamespace(**vars(one.lookup), href=exchange.url(one.lookup.address)),
         )  # fmt: skip
 
     def _understood(self, exchange: Exchange, text: str, *, whole: bool) -> str:
@@ -820,7 +823,7 @@ class Html(Format):
             drafts = unsent.Drafts(exchange, self.pages)
             drafts.read(resource)
             exchange.door.check_token(exchange, drafts.form.text("_token"))
-            if drafts.form.text("_again"):
+            if drafts.is_unfinished():
                 raise unsent.Unfinished("the form is not finished")
             return drafts.data(resource)
         if exchange.media_type == "multipart/form-data":

@@ -199,7 +199,7 @@ def _actions(grant: Grant, kind: str, t: Any) -> str:
 # The list of people as a form of its own, and what may be done with one of them beside changing the row.
 # uses: ERRORS VALUES CONFIG CONTRACTS AUTH RESOURCES RIGHTS plugin:grant_picker plugin:tokens
 # defines: PROGRAMS resource standing first_sign_in invited new_era turn ended_sessions ended_tokens used_up_links names
-#          living subject_problem People
+#          former living subject_problem People
 
 PROGRAMS = re.compile("(cli|service):", re.IGNORECASE)  # as callers that are no people are named
 
@@ -312,6 +312,11 @@ def names(records: Records, subjects: Iterable[str]) -> dict[str, str]:
         if row and isinstance(name := row.value.get("name"), str) and name:
             found[subject] = name
     return found
+
+
+def former(subject: str) -> str:
+    """The key in _settings of what somebody was called who was removed: records that name them go on saying so."""
+    return f"former:{subject}"
 
 
 def living(subject: str, now: float) -> tuple[Condition, ...]:
@@ -549,7 +554,11 @@ class People(Form):
         if then.get("email") not in (None, row.value.get("email")):
             turns = [turned]
         sure, effects = [own, *turns], list(self._effects(row, then, scope.now))
-        return plan._replace(changes=[*sure, *self._fitting(effects, len(sure), whole=not then)])
+        also = (
+            [] if then or not row.value.get("name") else [Update("_settings", former(subject), {"name": row.value["name"]})]
+        )
+        fitting = self._fitting(effects, len(sure) + len(also), whole=not then)
+        return plan._replace(changes=[*sure, *fitting], also=[*plan.also, *also])
 
     def _fitting(self, effects: list[Change], others: int, *, whole: bool = False) -> list[Change]:
         """As many of what ends sessions, links and tokens as go into one commit with `others`, each with its audit entry.

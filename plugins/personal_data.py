@@ -31,7 +31,7 @@ from app import (
 # ==== 1. PERSONAL ================================================================================================
 # The person's row, tokens and sessions, the records that he owns or made with their files, and the entries of the audit
 # trail that are his or speak of these records. An erased entry keeps when and what was done, and is sealed anew.
-# uses: ERRORS VALUES AUTH RESOURCES plugin:seals
+# uses: ERRORS VALUES AUTH RESOURCES plugin:people plugin:seals
 # defines: ERASED exported erase
 
 ERASED = "erased"  # stands in place of who it was
@@ -123,6 +123,7 @@ def erase(site: Any, subject: str, operator: Caller) -> Value:
             counts["records"] += 1
     for table in _STATE_TABLES:
         _commit(site.state, [Delete(table, one.key) for one in _rows(site, table, subject)])
+    _commit(site.state, [Delete("_settings", plugin("people").former(subject))])
     keys = {(form.address, record.key) for form, record in owned}
     for chained in plugin("seals").stores_of(site):
         counts["entries"] += _erase_entries(site, chained, list(_entries(chained, subject, keys)))

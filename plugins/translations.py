@@ -215,7 +215,7 @@ def _resource(one: Any, texts: Mapping[str, str], made: Mapping[str, Any], local
             return Files(config, one.blobs)
         case Form():
             shares = {one.fields[name].config.files: share for name, share in one.shares.items()}
-            return Form(config, one.store, shares, locale)
+            return Form(config, one.store, shares, locale, one.sources)
         case View():
             return type(one)(config, source or one.source, locale)
     return AppPage(config, one.menu, one.static, one.opens)

@@ -138,6 +138,12 @@ class Drafts:
             write = self.exchange.locale.write_size
             raise _TooLong(self.t("draft.too_long", most=write(self.most), size=write(size)))
 
+    def is_unfinished(self) -> bool:
+        """Whether it is not to be stored yet: see Unfinished. Enter in a search that was not looked up is no submit."""
+        found = {name.removeprefix("_find_"): self.form.text(name) for name in self.form.fields if name.startswith("_find_")}
+        sought = any(text.strip() and text != self.form.text(f"_found_{name}") for name, text in found.items())
+        return sought or bool(self.form.text("_again"))
+
     def _typed_bytes(self) -> int:
         """The size of what was typed, files aside."""
         if self.exchange.media_type != "multipart/form-data":

@@ -71,7 +71,7 @@ def _write(file: IO[bytes], table: Table, title: str, locale: Locale) -> None:
         book = Workbook(file, {"constant_memory": True, "tmpdir": folder})
         sheet = _Sheet(book, _sheet_name(title), table.columns, locale)
         try:
-            sheet.fill(table.rows)
+            sheet.fill(locale.labelled(table.columns, table.rows))
         except BaseException:
             sheet.close()
             raise

@@ -93,3 +93,38 @@ for (const button of document.querySelectorAll("button[data-copy]")) {
     button.textContent = button.dataset.done;
   });
 }
+
+// A search for choices offers them as one types; without it, its button does.
+for (const box of document.querySelectorAll("[data-choices]")) {
+  const [find, found] = box.querySelectorAll("input"), said = box.querySelector("[role=status]");
+  const field = box.parentElement, button = box.querySelector("button");
+  let timer = 0, asked = 0;
+  const offer = (items) => {
+    const select = document.getElementById(box.dataset.choices);
+    for (const option of [...select.options]) if (option.value && !option.selected) option.remove();
+    const there = new Set([...select.options].map((option) => option.value));
+    for (const { value, label } of items) if (!there.has(String(value))) select.add(new Option(label, value));
+  };
+  const look = async () => {
+    const text = find.value.trim(), mine = ++asked;
+    if (!text || text === found.value) return;
+    const answer = await fetch(`${box.dataset.href}?${new URLSearchParams({ _q: text })}`, {
+      headers: { Accept: "application/json" },
+    }).catch(() => null);
+    if (mine !== asked || !answer?.ok) return;
+    const { items, more } = await answer.json();
+    offer(items);
+    found.value = text;
+    said.textContent = more ? box.dataset.more : items.length ? box.dataset.matches : box.dataset.none;
+  };
+  if (field.querySelector("select")) {
+    find.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(look, 250); });
+    find.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" || event.isComposing) return;
+      event.preventDefault();
+      clearTimeout(timer);
+      look();
+    });
+    button.addEventListener("click", (event) => { event.preventDefault(); clearTimeout(timer); look(); });
+  }
+}

@@ -45,6 +45,9 @@ end
 %   end
   </legend>
 %   include('_hints.tpl')
+%   if field.lookup:
+%     include('_lookup.tpl', field=field)
+%   end
 %   if field.widget == "grants":
 %     include('_grants.tpl', field=field)
 %   end
@@ -109,6 +112,9 @@ end
   >
 {{field.value}}</textarea>
 %   elif field.widget == "select":
+%     if field.lookup:
+%       include('_lookup.tpl', field=field)
+%     end
   <select id="{{field.id}}" name="{{field.name}}"
 %     for name, value in attrs.items():
     {{name}}="{{name if value is True else value}}"

@@ -31,6 +31,9 @@
 % end
 >
 % include('_token.tpl')
+% if any([field.lookup for field in page.fields]):
+<button class="visually-hidden" tabindex="-1" aria-hidden="true">{{page.submit}}</button>
+% end
 % if page.shown:
 <input type="hidden" name="_shown" value="{{page.shown}}">
 % end

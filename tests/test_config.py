@@ -251,7 +251,7 @@ BAD = {
     "callable": ['"stock"', '"stock:"', '":application"', '"a..b:c"', '"a b:c"', '"a:b()"', '"../a:b"', '"1a:b"', "1"],
     "boolean": ['"true"', "1", "[]"],
     "size": ['"10 XB"', '"-1"', "-1", "true", "[]", "1.5", '"1.5MB"', '"MB"', '"٣MB"', "2026-01-01"],
-    "unique": ['"name"', "[5]", "[[5]]", "[[]]", "5"],
+    "unique": ['"name"', "[5]", "[[5]]", "[[]]", "5", '[["a", "a"]]', '[["a", "b"], ["b", "a"]]'],
     "age": ['"0y"', '"999y"', '"20y"', "true", '"y"'],
     "duration": ['"0s"', "0", "-3", '"1y"', "true", '"9999w"', '"999999999w"', "[]", "1.5"],
     "address": ['"8080"', '"a:99999"', '"a..b:80"', '"http://a:80"', '"[zz]:1"', "80", '"unix:run"', '"a b:80"', '"a:٣"'],
@@ -312,6 +312,7 @@ BAD = {
 }
 # (setting with tables inside, TOML, where the fault stands inside it, what is said there)
 INSIDE = [
+    ("forms.leave.fields.days.options", '{ form = "leave" }', "value", "is missing: the column that is stored"),
     ("sqs.queues", "5", "", 'must be a list of tables, such as [{ url = "…" }]'),
     ("sqs.queues", "[5]", "0", 'must be a table: write { url = "…" }'),
     ("sqs.queues", '["https://q/1/a"]', "0", 'must be a table: write { url = "https://q/1/a" }'),
@@ -508,7 +509,7 @@ MEANT = [
     ("forms.leave.fields.days.hint", '"x"', "did you mean description?"),
     ("forms.leave.fields.days.help", '"x"', "did you mean description?"),
     ("forms.leave.fields.days.choices", '["a"]', 'write enum = ["a", "b"]'),
-    ("forms.leave.fields.days.options", '["a"]', 'write enum = ["a", "b"]'),
+    ("forms.leave.fields.days.options", '["a"]', "must be a table: write options = {"),
     ("forms.leave.fields.days.max", "3", "did you mean maximum?"),
     ("forms.leave.fields.days.mandatory", "true", "write required = true"),
     ("forms.leave.fields.size.oneOf", '["a"]', 'write { const = "a" }, or enum = ["a"] in place of oneOf'),

@@ -264,7 +264,7 @@ def test_a_page_shows_what_is_made_before_it_is_sent_to_each_reader_his_own(page
     ({"default": "$5"}, "'$5' is none of the values that are made for a new record: $today, $now, $me"),
     ({"default": "$today"}, '"$today" goes with format = "date"'),
     ({"default": "$now", "format": "date"}, '"$now" goes with format = "date-time"'),
-    ({"default": "$me", "format": "email"}, '"$me" goes with a text without format'),
+    ({"default": "$me", "format": "email"}, '"$me" goes with a text without format, or format = "person"'),
     ({"default": "$me", "type": "integer"}, "must be an integer"),
     ({"default": "$me", "enum": ["ann"]}, "must be one of ann"),
 ])  # fmt: skip
