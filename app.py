@@ -6440,15 +6440,17 @@ class Form(Resource):
 
     def schema(self) -> Value:
         """The form as a JSON Schema."""
-        return {
+        found = {
             "$schema": "http://json-schema.org/draft-07/schema#",
             "title": self.title,
             "type": "object",
             "properties": {name: one.published() | self._one_way(name) for name, one in self.fields.items()},
-            "required": [name for name, one in self.fields.items() if one.config.required],
+            "required": [name for name, one in self.fields.items() if one.required],
             "additionalProperties": False,
             **({"x-unique": [list(names) for names in self.config.unique]} if self.config.unique else {}),
         }
+        ruled = self.rules or self.config.sections
+        return cast(Value, plugin("form_schema").with_rules(self, found)) if ruled else found
 
     def _one_way(self, name: str) -> Value:
         """What JSON Schema says of a field that is only read, or only written."""
@@ -6465,7 +6467,8 @@ class Form(Resource):
             "title": self.title, "note": self.config.note, "form": self, "columns": tuple(columns), "called": "",
             "record": record and record._replace(value=self.shown(record)), "address": self.address,
             "records_at": self.records_at, "leads": leads_to(self.address, self.opens, scope.caller),
-            "may": [action for action in Action if scope.caller.may(action, f"{self.records_at}/x")], **beside,
+            "may": [action for action in Action if scope.caller.may(action, f"{self.records_at}/x")],
+            "scope": scope, **beside,
         }  # fmt: skip
 
     def _beside(self, value: Value) -> list[str]:
@@ -6581,6 +6584,9 @@ class Form(Resource):
     def create(self, request: Request, scope: Scope, key: str | None = None) -> Plan:
         """New records, or one under a given key."""
         return _Writing(self, request, scope).create(key)
+
+
+_PAGE_OWN = ("_shown", "_gone", "_asked")  # what a page says beside its fields
 
 
 class _Writing:
@@ -6707,7 +6713,7 @@ class _Writing:
 
     def _unknown(self, data: Value, stored: Value) -> list[Fault]:
         """A fault for each name that is no field, unless it comes back as it is stored."""
-        known = {*self.form.fields, *RESERVED_FIELDS, *([] if self.request.typed else ["_shown", "_gone"])}
+        known = {*self.form.fields, *RESERVED_FIELDS, *([] if self.request.typed else _PAGE_OWN)}
         names = [name for name in data if name not in known and not (name in stored and same_json(data[name], stored[name]))]
         detail = "is not a field of this form"
         return [Fault(member_pointer("", n), "unknown_field", detail + nearest(n, self.form.fields)) for n in names[:20]]
@@ -6769,7 +6775,8 @@ class _Writing:
         if not isinstance(data, dict):
             yield Fault(pointer, "type", "must be a JSON object")
             return
-        for name in islice((name for name in data if name not in self.form.fields), 20):  # to look for near ones takes time
+        known = self.form.fields.keys() | ([] if typed else _PAGE_OWN)
+        for name in islice((name for name in data if name not in known), 20):  # to look for near ones takes time
             detail = f"is not a field of this form{nearest(name, self.form.fields)}"
             yield Fault(member_pointer(pointer, name), "unknown_field", detail)
         for name, one in self.form.fields.items():

@@ -41,7 +41,7 @@ _OPERATORS: Mapping[str, Collection[str]] = {  # by kind of field; others have t
 def kind_of(field: Field) -> str:
     """As what its values compare: number, boolean, date, date-time, time, text; array of choices; whole, which do not."""
     config = field.config
-    if field.is_file or (config.type == "array" and not field.choices):
+    if field.is_file or (config.type == "array" and not (field.choices or field.looked_up)):
         return "whole"
     if config.type in ("number", "integer"):
         return "number"
@@ -182,7 +182,10 @@ class Shown(Rule):
         name = self.sets
         filled.value.pop(name, None)
         if filled.was_sent(name):
-            names = " and ".join(self.reads)
+            form = filled.form
+            names = (
+                " and ".join(one for one in self.reads if one in form.fields and one not in form.hidden) or "other fields"
+            )
             detail = f"must be left out: it is asked for only with other values of {names}"
             yield Fault(filled.at(name), "hidden", detail)
 
@@ -212,7 +215,11 @@ class Needed(Rule):
             return ()
         if name not in filled.form.fields or not filled.concerns(name, *self.reads):
             return ()
-        return self.field.missing(filled.at(name)) if verdict(self.conditions, self.fields, filled, self.zone) else ()
+        return self.field.missing(filled.at(name)) if self.holds(filled) else ()
+
+    def holds(self, filled: Filled) -> bool:
+        """Whether the others are as its conditions say."""
+        return bool(verdict(self.conditions, self.fields, filled, self.zone))
 
 
 def rules(form: Form, wrong: list[Fault]) -> list[Rule]:

@@ -65,7 +65,7 @@ def control(field: Field, locale: Any, value: Json = None) -> Input:
     widget, texts, odd = _shown(field, value, locale)
     choices = [(text, text) for text in texts] if field.looked_up else []  # the others come with plugins/option_controls.py
     choices += [(str(v), _title(field, v, title, locale)) for v, title in field.choices]
-    if widget == "select" and config.type == "boolean":
+    if widget in ("select", "radio") and config.type == "boolean":
         choices = [("true", locale.t("common.yes")), ("false", locale.t("common.no"))]
     choices += [(text, _odd_title(field, item, locale)) for text, item in odd.items()]
     if widget == "radio" and not config.required and "" not in dict(choices):
@@ -107,7 +107,7 @@ def _attrs(field: Field, widget: str) -> dict[str, str]:
 def _widget(field: Field) -> str:
     config = field.config
     if config.type == "boolean":
-        return "checkbox"
+        return "radio" if field.is_open else "checkbox"
     if field.looked_up:
         return "checkboxes" if config.type == "array" else "select"
     if field.choices and config.type == "array":
@@ -128,10 +128,12 @@ def _shown(field: Field, value: Json, locale: Any) -> tuple[str, list[str], Mapp
         return widget, [item if isinstance(item, str) else dump_json(item) for item in _items(field, value)], {}
     if widget == "checkbox" and isinstance(value, bool | None):
         return widget, ["true"] if value else [], {}
-    if widget == "checkbox" or field.choices:
+    if field.is_open and isinstance(value, bool | None):
+        return widget, [] if value is None else [str(value).lower()], {}
+    if field.config.type == "boolean" or field.choices:
         odd = _odd(field, value)
         texts = [text for item in _items(field, value) if (text := _choice_of(field, item)) is not None]
-        return "select" if widget == "checkbox" else widget, [*texts, *odd], odd
+        return "select" if field.config.type == "boolean" else widget, [*texts, *odd], odd
     if field.is_file or value is None:
         return widget, [], {}
     if field.config.type in _NUMERIC and not isinstance(value, bool | str | list | dict):

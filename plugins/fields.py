@@ -17,6 +17,7 @@ from app import (
     ConfigError,
     Fault,
     FieldConfig,
+    FormFieldConfig,
     Json,
     Unread,
     Value,
@@ -206,6 +207,8 @@ class Field:
         self.required = config.required and not getattr(config, "show_if", None)  # of every record, whatever is in it
         self.looked_up = bool(getattr(config, "options", None)) or config.format == "person"  # see plugins/options.py
         self.item_type = config.items.get("type", "string") if config.type == "array" else config.type
+        is_asked = isinstance(config, FormFieldConfig) and not config.required and config.default is None
+        self.is_open = is_asked and config.type == "boolean"  # yes, no, or neither
         self.choices = self._choices()
         word = config.default if config.type == "string" and not self.choices else None
         self.fill = word if isinstance(word, str) and word.startswith("$") else ""  # a default that each create makes anew

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app import Fault, Form, Scope, Upload, Value, member_pointer, plugin, same_json
@@ -11,7 +11,7 @@ from app import Fault, Form, Scope, Upload, Value, member_pointer, plugin, same_
 # A plugin adds a kind of rule by a function rules(form, wrong) that returns those of a form and puts faults of their
 # declaration into `wrong`; its name stands in _KINDS. Rules that decide what a field holds come first, each after those
 # that decide what it reads, and then those that only judge.
-# uses: ERRORS VALUES CONTRACTS RESOURCES
+# uses: ERRORS VALUES CONTRACTS RESOURCES plugin:conditions plugin:form_layout
 # defines: Rule Filled FormRules in_order
 
 # Plugins; of two rules that decide the same field the earlier one does so first.
@@ -83,13 +83,32 @@ class FormRules:
         self.zone = form.locale.zone  # of the site: rules hold for everybody alike
         found = [rule for kind in _KINDS for rule in plugin(kind).rules(form, wrong)]
         self.rules = [*in_order([one for one in found if one.sets], wrong), *(one for one in found if not one.sets)]
+        self.conditional: Mapping[str, Rule] = {  # by field: what says whether it is asked for
+            one.sets: one for one in self.rules if isinstance(one, plugin("conditions").Shown)
+        }
+        self.needed = {one.field.name: one for one in self.rules if isinstance(one, plugin("conditions").Needed)}
         self._places = {name: number for number, name in enumerate(form.fields)}
 
     def judge(self, filled: Filled) -> list[Fault]:
         """All faults of a record, in the order of its fields; its value becomes what the rules make of it."""
         found = [fault for rule in self.rules for fault in rule.apply(filled)]
+        if not filled.typed and self.conditional:
+            wrong = {filled.name_of(one) for one in found} | filled.unknown
+            shown = [name for name in self.conditional if name not in filled.hidden]
+            found += plugin("form_layout").faults(filled.form, filled.data, shown, wrong)
         own = [one for one in filled.faults if filled.name_of(one) not in filled.hidden]
         return sorted([*own, *found], key=lambda one: self._places.get(filled.name_of(one), -1))
+
+    def shown(
+        self, form: Form, scope: Scope, value: Value, unknown: Collection[str]
+    ) -> tuple[Collection[str], Collection[str]]:
+        """The fields that a record with these values does not ask for, and those that it must have because of others;
+        `unknown` are fields whose values have faults."""
+        filled = Filled(form, scope, dict.fromkeys(form.fields), True, value, None, "", [], unknown=set(unknown))
+        for rule in self.rules:
+            if rule.sets:
+                list(rule.apply(filled))
+        return filled.hidden, [name for name, one in self.needed.items() if one.holds(filled)]
 
 
 def in_order(rules: Sequence[Rule], wrong: list[Fault]) -> list[Rule]:

@@ -225,6 +225,8 @@ class Locale:
         typed = texts[-1] if texts else ""
         text = typed.strip()
         if config.type == "boolean":
+            if not text and field.is_open:
+                return None
             return _TRUTHS.get(text.lower(), text)
         if not text:
             return None

@@ -150,7 +150,8 @@ def choices_of(schema: Value) -> Value | None:
 
 
 _OPERATORS = tuple(one for one in OPERATORS if one != "eq")
-_ABOUT = ("title", "description", "default", "x-default", "x-message", "x-placeholder")
+_ABOUT = ("title", "description", "default", "x-default", "x-message", "x-placeholder", "x-show-if", "x-required-if")
+_OF_RECORDS = ("allOf", "x-checks", "x-sections", "x-unique")  # what a form says of a whole record
 
 
 def _sent(schema: Value, choices: Value | None, *, needed: bool) -> Value:
@@ -187,7 +188,8 @@ def input_of(schema: Value, choices: Mapping[str, Value]) -> Value:
     taken = {name: one for name, one in fields.items() if not one.get("readOnly")}
     properties = {name: _sent(one, choices.get(name), needed=name in required) for name, one in taken.items()}
     needed = [name for name in required if not {"default", "x-default"} & fields[name].keys()]
-    return _object(properties, needed, additionalProperties=False)
+    whole = {name: schema[name] for name in _OF_RECORDS if name in schema}
+    return _object(properties, needed, additionalProperties=False) | whole
 
 
 def patch_of(schema: Value, choices: Mapping[str, Value]) -> Value:

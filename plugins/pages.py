@@ -56,20 +56,21 @@ from app import (
 
 if TYPE_CHECKING:
     from plugins import cells, controls, media_types, navigation, unsent
+    from plugins import form_layout as layout
     from plugins.catalogue import Words
     from plugins.controls import Input
     from plugins.fields import Field
     from plugins.html_forms import form_of, read_form
     from plugins.locale import Locale
 else:
-    cells, controls = app.plugin("cells"), app.plugin("controls")
+    cells, controls, layout = app.plugin("cells"), app.plugin("controls"), app.plugin("form_layout")
     media_types, navigation, unsent = app.plugin("media_types"), app.plugin("navigation"), app.plugin("unsent")
     form_of, read_form = app.plugin("html_forms").form_of, app.plugin("html_forms").read_form
 
 # ==== 1. PAGES ===================================================================================================
 # Templates, those beside app.toml first, and what each of them shows.
 # uses: ERRORS VALUES CONFIG RUNNERS RESOURCES ASSEMBLY plugin:catalogue plugin:cells plugin:controls plugin:fields
-#          plugin:locale plugin:move_pages plugin:waiting
+#          plugin:form_layout plugin:locale plugin:move_pages plugin:waiting
 #       plugin:media_types plugin:navigation plugin:sign_in
 # defines: Again site_of submission Pages page_answer listed is_move list_state
 
@@ -318,11 +319,13 @@ class Pages:
         if lookups := page.get("lookups"):
             page["inputs"] = lookups.filled(page["inputs"], again.typed)
         # By the name that a pointer begins with; of each the first.
-        wrong = {one.pointer.partition("/")[2].partition("/")[0]: t.said(one.detail) for one in reversed(again.faults)}
-        titles = {one.name: one.title for one in page["inputs"]}
-        errors = []
+        wrong = {one.pointer.partition("/")[2].partition("/")[0]: _fault_words(one, t) for one in reversed(again.faults)}
+        fields = [self._form_field(exchange, page, one, again, wrong.get(one.name, "")) for one in page["inputs"]]
+        laid_out = layout.laid_out(page, fields, again.typed, again.held)
+        page["shown"] = page["shown"] and controls.marks(page["form"], laid_out.asked.values())
+        titles, errors = {one.name: one.title for one in page["inputs"]}, []
         for name, detail in reversed(wrong.items()):
-            href, title = (f"#f-{name}", titles[name]) if name in titles else ("", name)
+            href, title = f"#f-{name}" if name in laid_out.asked else "", titles.get(name, name)
             errors.append(SimpleNamespace(href=href, text=t("errors.fault", field=title, what=detail) if title else detail))
         trail = _form_trail(exchange, page)[:1]
         if page["record"]:
@@ -332,8 +335,9 @@ class Pages:
             trail.append((page.get("create", exchange.locale.t("trail.new")), ""))
         found = {
             "title": page["called"] or page["title"], "note": page["note"], "errors": errors, "notice": again.notice,
-            "crumbs": _crumbs(exchange, trail),
-            "fields": [self._form_field(exchange, page, one, again, wrong.get(one.name, "")) for one in page["inputs"]],
+            "crumbs": _crumbs(exchange, trail), "fields": fields,
+            "groups": laid_out.groups, "conditional": laid_out.conditional, "moving": laid_out.moving,
+            "mark": exchange.locale.write_number(0.5)[1],
             "multipart": any(one.widget == "file" for one in page["inputs"]), "unfit": page.get("unfit", ""),
         }  # fmt: skip
         return found | (self._edits if page["record"] else self._submits)(exchange, page, again)
@@ -370,7 +374,8 @@ class Pages:
     def _form_field(
         self, exchange: Exchange, page: Mapping[str, Any], one: Input, again: Again, error: str
     ) -> SimpleNamespace:
-        typed = None if again.typed is None else again.typed.get(one.name, ())
+        kept = again.typed is None or one.name in layout.unasked(page.get("form"), again.typed)
+        typed = None if kept or again.typed is None else again.typed.get(one.name, ())
         control = self._control(exchange, one, typed, error)
         control.held, control.gone = again.held.get(one.name, ()), (again.typed or {}).get("_gone", ())
         if again.stale and one.widget != "file":
@@ -383,7 +388,8 @@ class Pages:
         address = f"{listing}/{quote(data['id'], safe='')}"
         fields = [
             SimpleNamespace(
-                title=one.title, text=locale.show(one, data[one.name]), href=cells.target(exchange.url, data[one.name]),
+                name=one.name, title=one.title, text=locale.show(one, data[one.name]),
+                href=cells.target(exchange.url, data[one.name]),
                 multiline=one.format == "multiline" or "\n" in str(data[one.name]),
                 files=cells.files(exchange.url, one, data[one.name]),
             )
@@ -398,6 +404,7 @@ class Pages:
         delete = exchange.url(address, _method="DELETE", _version=data["version"], _list=state)
         return {
             "title": page["called"], "fields": fields, "meta": meta, "standing": standing,
+            "groups": layout.in_sections(page.get("form"), fields),
             "back_href": exchange.url(listing, **listed(exchange)),
             "crumbs": _crumbs(exchange, [*_form_trail(exchange, page), (page["called"], "")]),
             "edit_href": exchange.url(address, _edit=1, _list=state) if Action.UPDATE in may else "",
@@ -597,6 +604,11 @@ def _form_trail(exchange: Exchange, page: Mapping[str, Any]) -> list[tuple[str, 
     listing = page["records_at"]
     own = [(page["title"], page["leads"])]
     return own if page["leads"] == listing else [*own, (page.get("list") or exchange.locale.t("trail.records"), listing)]
+
+
+def _fault_words(fault: Fault, t: Words) -> str:
+    """What is wrong, in the words of a page: where a field is not asked for, what was sent for it will not be sent again."""
+    return t("form.left_out") if fault.code == "hidden" else t.said(fault.detail)
 
 
 def _filter_input(one: Input, t: Words) -> Input:

@@ -60,8 +60,8 @@ else:
 # defines: COMMENT CARRIED_BYTES Unfinished Draft is_of_form Drafts PageUpload
 
 _STRANGERS_RATE = 20_000  # bytes a second, past which the form of a sender who is not signed in may take no longer
-_OWN = ("_shown", "_gone")  # what a page of a record says beside its fields: see plugins/controls.py
 COMMENT = "_comment"  # in a draft: what was typed beside the buttons that move a record on
+_OWN = ("_shown", "_gone", "_asked")  # what a page says beside its fields: see plugins/controls.py and form_layout.py
 CARRIED_BYTES = 1 << 20  # of texts that are carried through signing in; what is larger waits in another tab
 
 

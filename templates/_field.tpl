@@ -3,6 +3,7 @@
 help_id, error_id = field.id + "-help", field.id + "-error"
 described = " ".join([name for name, text in ((help_id, field.help), (error_id, field.error)) if text])
 attrs = {name: value for name, value in (field.attrs or {}).items() if value is not None and value is not False}
+must = getattr(field, "must", "")
 group = field.widget in ("radio", "checkboxes", "grants")
 current, held, many = getattr(field, "files", ()), getattr(field, "held", ()), "multiple" in attrs
 if field.widget == "email":
@@ -26,7 +27,11 @@ if described and not group:
     attrs["aria-describedby"] = described
 end
 %>
-<div class="field field-{{field.widget}}{{' wrong' if field.error else ''}}">
+<div class="field field-{{field.widget}}{{' wrong' if field.error else ''}}"
+% if must:
+  data-must="{{must}}"
+% end
+>
 % if group:
 <fieldset
 %   if not field.options:
@@ -40,8 +45,8 @@ end
 %   end
 >
   <legend>{{field.title}}
-%   if field.required:
-    <span class="must" aria-hidden="true" title="{{t("field.required")}}">*</span>
+%   if field.required or must:
+    <span class="must" aria-hidden="true" title="{{t("field.required")}}"{{"" if field.required else " hidden"}}>*</span>
 %   end
   </legend>
 %   include('_hints.tpl')
@@ -80,16 +85,16 @@ end
 %   end
     >
     <label for="{{field.id}}">{{field.title}}
-%   if field.required:
-      <span class="must" aria-hidden="true" title="{{t("field.required")}}">*</span>
+%   if field.required or must:
+      <span class="must" aria-hidden="true" title="{{t("field.required")}}"{{"" if field.required else " hidden"}}>*</span>
 %   end
     </label>
   </div>
 %   include('_hints.tpl')
 % else:
   <label for="{{field.id}}">{{field.title}}
-%   if field.required:
-    <span class="must" aria-hidden="true" title="{{t("field.required")}}">*</span>
+%   if field.required or must:
+    <span class="must" aria-hidden="true" title="{{t("field.required")}}"{{"" if field.required else " hidden"}}>*</span>
 %   end
   </label>
 %   include('_hints.tpl')

@@ -30,7 +30,12 @@
 %   end
 {{!page.standing.move}}
 % end
-% include('_facts.tpl', fields=page.fields)
+% for group in page.groups:
+%   if group.title:
+<h2><bdi>{{group.title}}</bdi></h2>
+%   end
+%   include('_facts.tpl', fields=group.fields)
+% end
 % if page.meta:
 <dl class="meta">
 %   for item in page.meta:

@@ -53,7 +53,7 @@ size     = { type = "string", title = "Size", enum = ["S", "M", "L"], default = 
 town     = { type = "string", title = "Town", enum = ["Ant", "Bee", "Cat", "Dog", "Elk", "Fox"], required = true }
 days     = { type = "integer", title = "Days", minimum = 1, maximum = 30 }
 price    = { type = "number", title = "Price", multipleOf = 0.01 }
-agreed   = { type = "boolean", title = "I have read the rules of the house and agree to every one of them" }
+agreed   = { type = "boolean", required = true, title = "I have read the rules of the house and agree to every one of them" }
 tags     = { type = "array", title = "Tags", items = { type = "string", enum = ["red", "green", "blue"] } }
 day      = { type = "string", title = "Day", format = "date" }
 moment   = { type = "string", title = "Moment", format = "date-time" }
@@ -353,7 +353,7 @@ def test_an_edit_in_the_page_changes_only_what_the_person_changed(
     assert "no longer asked" in person.words
 
     person.go(f"/forms/odd/records/{made['id']}?_edit=1")
-    person.see("#f-maybe").click()
+    person.see("#f-maybe-2").click()  # no, in place of yes
     for box in person.driver.find_elements(By.CSS_SELECTOR, "[name=tags]"):
         if box.is_selected() == (box.get_attribute("value") != "green"):
             box.click()

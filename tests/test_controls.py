@@ -26,7 +26,7 @@ def test_a_field_asks_a_person_with_the_fitting_control() -> None:
         "datetime-local": {"format": "date-time"},
         "textarea": {"format": "multiline"},
         "number": {"type": "integer"},
-        "checkbox": {"type": "boolean"},
+        "checkbox": {"type": "boolean", "required": True},
         "radio": {"enum": ["a", "b"]},
         "select": {"enum": list("abcde")},
         "checkboxes": {"type": "array", "items": {"enum": ["a"]}},
@@ -45,6 +45,7 @@ STORED: list[tuple[dict[str, Any], list[Any]]] = [
     ({"type": "number"}, ["12,5", True]),
     ({"type": "integer", "minimum": 5}, [3, -(2**63), 1.5, "x"]),
     ({"type": "boolean"}, [True, False, None, "maybe", "true", 1, 0]),
+    ({"type": "boolean", "required": True}, [True, False, None, "maybe", "true", 1, 0]),
     ({"format": "date"}, ["2026-12-24", "0001-01-01", "soon", "2026-13-45", "24.12.2026", 20261224]),
     ({"format": "date-time"}, [
         "2026-11-23T08:30:45.123Z", "2026-11-23T08:30:00Z", "2026-11-23T08:30:45.123456789+05:30",

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from form_page import FormPage
+from http_client import Site as Pages
+from schema_judge import keeps_to
 
 import app
 from app import Action
@@ -168,3 +173,105 @@ def test_a_wrong_check_is_a_fault_at_start_with_its_place(tmp_path: Path, check:
         Site(tmp_path, PROVIDERS["sql"] + toml + "n = { type = 'number' }\n")
     found = [one for one in caught.value.faults if one.pointer == f"forms.f.checks.{place}"]
     assert [one for one in found if words in one.detail], caught.value.faults
+
+
+# ---- pages
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Any:
+    """The page of the form, and the site behind it."""
+    extra = """
+[forms.trip]
+sections = { "The trip" = ["town", "by", "seats"], Costs = ["paid", "sum"] }
+[forms.trip.fields]
+town = { required = true, title = "Town" }
+note = { title = "Note" }
+by = { enum = ["car", "train"], title = "By" }
+seats = { type = "integer", show_if = { by = "car" }, default = 4, title = "Seats" }
+paid = { type = "boolean", title = "Paid" }
+sum = { type = "number", show_if = { paid = true }, title = "Sum" }
+class = { show_if = { by = "train" }, required = true, title = "Class" }
+meal = { show_if = { class = { prefix = "1" } }, title = "Meal" }
+"""
+    site = Pages(tmp_path, edit=lambda toml: toml + extra)
+    yield FormPage(site, "/forms/trip")
+    site.close()
+
+
+def items(page: FormPage) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = page.site.get("/forms/trip/records", page.cookie, Accept="application/json").json["items"]
+    return [
+        {name: value for name, value in one.items() if name not in app.RESERVED_FIELDS and value is not None}
+        for one in found
+    ]
+
+
+def test_without_scripts_a_page_comes_back_with_what_is_asked_for_too(page: FormPage) -> None:
+    assert page.names == {"town", "note", "by", "paid"}
+    page.send(again=True, by="train", town="Ulm", note="kept")
+    assert (page.status, page.names) == (200, {"town", "note", "by", "paid", "class"})
+    assert dict(page.sent) | {"town": "Ulm", "note": "kept", "by": "train"} == dict(page.sent)
+    page.send(**{"class": "1st"})  # a meal is asked for, and nobody has seen that yet
+    assert (page.status, page.names) == (422, {"town", "note", "by", "paid", "class", "meal"})
+    assert "Meal is asked for too" in page.text
+    page.send()
+    assert page.status == 303
+    assert items(page) == [{"town": "Ulm", "note": "kept", "by": "train", "class": "1st"}]
+
+
+def test_a_page_keeps_a_default_until_its_field_is_shown_and_takes_no_value_that_is_hidden(page: FormPage) -> None:
+    page.send(again=True, town="Ulm", by="car")
+    assert dict(page.sent)["seats"] == "4"
+    page.send(by="train")
+    assert page.status == 422
+    assert "Seats is not asked for with these answers and was taken out" in page.text
+    assert page.names == {"town", "note", "by", "paid", "class"}  # and is not sent the next time
+    page.send(**{"class": "2nd"})
+    assert (page.status, items(page)) == (303, [{"town": "Ulm", "by": "train", "class": "2nd"}])
+
+
+def test_an_edit_takes_away_what_it_hides_and_leaves_alone_what_was_hidden(page: FormPage) -> None:
+    page.send(again=True, town="Ulm", by="car", paid="true")
+    page.send(seats="2", sum="12.5")
+    assert items(page) == [{"town": "Ulm", "by": "car", "seats": 2, "paid": True, "sum": 12.5}]
+    key = page.site.get("/forms/trip/records", page.cookie, Accept="application/json").json["items"][0]["id"]
+    page.open(f"/forms/trip/records/{key}?_edit=1")
+    assert page.names == {"town", "note", "by", "seats", "paid", "sum"}
+    page.send(again=True, paid="false")
+    assert page.names == {"town", "note", "by", "seats", "paid"}
+    page.send()
+    assert items(page) == [{"town": "Ulm", "by": "car", "seats": 2, "paid": False}]
+    page.open(f"/forms/trip/records/{key}?_edit=1").send(paid="")
+    assert items(page) == [{"town": "Ulm", "by": "car", "seats": 2}]  # neither yes nor no
+
+
+def test_fields_stand_in_sections_on_the_form_and_on_the_record(page: FormPage) -> None:
+    legends = re.findall(r"<legend><bdi>(.*?)</bdi></legend>", page.text)
+    assert legends == ["The trip", "Costs"]
+    order = ["town", "by", "seats", "note", "paid", "sum", "class", "meal"]
+    assert list(dict.fromkeys(re.findall(r'\bid="f-([a-z]+)"', page.text))) == order
+    page.send(town="Ulm")
+    key = page.site.get("/forms/trip/records", page.cookie, Accept="application/json").json["items"][0]["id"]
+    page.open(f"/forms/trip/records/{key}")
+    assert re.findall(r"<h2><bdi>(.*?)</bdi></h2>", page.text) == ["The trip", "Costs"]
+
+
+def test_the_schema_of_a_form_says_its_rules(site: Site) -> None:
+    schema = site.app.resources["forms/leave"].schema()  # type: ignore[attr-defined]
+    assert schema["required"] == []
+    assert schema["properties"]["doctor"]["x-show-if"] == {"kind": "sick", "days": {"gt": 3}}
+    assert schema["properties"]["reason"]["x-required-if"] == {"kind": "unpaid"}
+    assert schema["x-checks"][1] == {"left": "from_day", "op": "gte", "value": "$today"}
+    valid = partial(keeps_to, schema)
+    for data in ({}, {"kind": "paid"}, {"kind": "unpaid", "reason": "x"}, {"kind": "sick", "days": 4, "doctor": "x"}):
+        assert valid(data), data
+        assert faults_of(site, data) == []
+    for data in (
+        {"reason": "x"},
+        {"kind": "unpaid"},
+        {"kind": "sick", "days": 4},
+        {"kind": "sick", "doctor": "x", "days": 3},
+    ):
+        assert not valid(data), data
+        assert faults_of(site, data), data
