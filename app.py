@@ -1238,6 +1238,7 @@ class FormFieldConfig(FieldConfig):
     """[forms.NAME.fields]: what only the fields of forms can say."""
 
     options: Value = setting("table", {}, "choices from elsewhere: { form = …, value = …, label = … }", table=OPTIONS)
+    was: str = setting("word", "", "the name that it had before; what records have under that is kept")
     show_if: Mapping[str, Comparisons] = setting("tables", {}, SHOW_IF, of="comparisons", names="field")
     required_if: Mapping[str, Comparisons] = setting("tables", {}, REQUIRED_IF, of="comparisons", names="field")
     read_by: tuple[str, ...] | None = setting("roles", None, "the role, or a list of roles, for whom it is there")
@@ -6311,8 +6312,10 @@ class Form(Resource):
         """`sources` are all resources by address, from which the choices of its fields come; they may be there later."""
         self.config, self.name, self.locale, self.sources = config, config.name, locale, sources
         self.address, self.records_at = f"forms/{config.name}", f"forms/{config.name}/records"
-        self.store = self.records = records
+        self.records = records
         self.table = config.table or config.name.replace("-", "_")
+        renamed = any(one.was for one in config.fields)
+        self.store: Records = plugin("renames").store_of(config, self.table, records) if renamed else records
         self.title = config.title or config.name.capitalize()
         self.fields, wrong = _fields_of(config.fields, f"forms.{config.name}.fields")
         self.states: Any = plugin("states").States(config, self.fields) if config.states else None
@@ -8574,9 +8577,9 @@ class Builder:
         for one in self.resources.values():
             form = one.source if isinstance(one, View) else one
             if isinstance(form, Form) and isinstance(one, Form | View):
-                found.setdefault(names[id(form.store)], {}).setdefault(form.table, []).extend(one.declared())
+                found.setdefault(names[id(form.records)], {}).setdefault(form.table, []).extend(one.declared())
                 if form.config.unique:
-                    found[names[id(form.store)]]["_unique"] = [Query("_unique")]
+                    found[names[id(form.records)]]["_unique"] = [Query("_unique")]
         for store in self.audit_stores():
             for table, fields in ({**_BESIDE_TABLES, **_STATE_TABLES} if store is self.state else _BESIDE_TABLES).items():
                 instants = frozenset({"at"} if table == "_audit" else ())

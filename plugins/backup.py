@@ -85,7 +85,7 @@ class Named:
         """The folder is made, and is to be this object's own."""
         folder.mkdir()
         self.forms = [one for one in app.resources.values() if isinstance(one, Form) and one.files]
-        self._files = {(id(one.store), one.table): one.files for one in self.forms}
+        self._files = {(id(one.records), one.table): one.files for one in self.forms}
         self._lists = {id(one): archives.Sorted(folder / name) for name, one in app.providers.items()}
 
     def tables(self, provider: Provider) -> list[str]:

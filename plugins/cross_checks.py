@@ -9,7 +9,7 @@ from app import RESOURCE_CONFIGS, AppConfig, Config, Fault, FormConfig, Resource
 
 # ==== 1. CHECKS ==================================================================================================
 # Each setting is right by itself when this runs, or has a fault already, of which no second one follows here.
-# uses: ERRORS CONFIG plugin:oidc plugin:proxy_sign_in plugin:row_rules plugin:states plugin:toml_advice
+# uses: ERRORS CONFIG plugin:oidc plugin:proxy_sign_in plugin:renames plugin:row_rules plugin:states plugin:toml_advice
 # defines: cross_checked
 
 _TAKEN = ("history", "move", "mine", "comments", "drafts", "import")  # no names of fields
@@ -53,6 +53,8 @@ class _Checks:
         """Faults of names that addresses inside a form have, of its states, and of who sees it."""
         for name in [each.name for each in one.fields if each.name in _TAKEN]:
             self.fault(f"{place}.fields.{name}", f"cannot be a field: {place.replace('.', '/')} has an address of that name")
+        if any(each.was for each in one.fields):
+            self.faults += plugin("renames").faults(one)
         if one.keep_s:
             self.check_keep(one, f"{place}.keep")
         if one.states and not any((fault.pointer + ".").startswith(f"{place}.states.") for fault in self.faults):

@@ -31,7 +31,7 @@ from app import (
 # ==== 1. PERSONAL ================================================================================================
 # The person's row, tokens and sessions, the records that he owns or made with their files, and the entries of the audit
 # trail that are his or speak of these records. An erased entry keeps when and what was done, and is sealed anew.
-# uses: ERRORS VALUES AUTH RESOURCES plugin:people plugin:seals
+# uses: ERRORS VALUES AUTH RESOURCES plugin:people plugin:row_rules plugin:seals
 # defines: ERASED exported erase
 
 ERASED = "erased"  # stands in place of who it was
@@ -47,8 +47,7 @@ def _owned(site: Any, subject: str) -> Iterator[tuple[Form, Record]]:
     """The records of a person in all forms: those that name him as their owner, or else that he made."""
     for one in site.resources.values():
         if isinstance(one, Form) and one.type == "forms":
-            owner = getattr(one.config, "owner", None) or {}
-            where = (Condition(owner.get("field") or "created_by", "eq", subject),)
+            where = (Condition(plugin("row_rules").owner_field(one), "eq", subject),)
             yield from ((one, record) for record in one.store.walk(Query(one.table, where, instants=one.instants)))
 
 

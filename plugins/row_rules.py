@@ -22,29 +22,30 @@ from app import (
     Scope,
     Value,
     View,
-    Write,
     member_pointer,
     nearest,
     plugin,
 )
 
 if TYPE_CHECKING:
+    from plugins import wrapped
     from plugins.fields import Field
+else:
+    wrapped = plugin("wrapped")
 
 # ==== 1. ROWS ====================================================================================================
 # Records of which only those of one owner are there.
-# uses: VALUES CONTRACTS
+# uses: VALUES CONTRACTS plugin:wrapped
 # defines: OwnRows
 
 
-class OwnRows(Records):
+class OwnRows(wrapped.Wrapped):
     """The records of a provider, of one table only those whose field names this subject. A record of somebody else is
     missing here, and of nobody, who has no name, all are."""
 
     def __init__(self, records: Records, table: str, field: str, subject: str) -> None:
-        self._records, self._table, self._field, self._subject = records, table, field, subject
-        self.name, self.atomic, self.most_writes = records.name, records.atomic, records.most_writes
-        self.conditional, self.exact_integers = records.conditional, records.exact_integers
+        super().__init__(records)
+        self._table, self._field, self._subject = table, field, subject
 
     def _own(self, query: Query) -> Query | None:
         """The query for what is there; None if nothing is."""
@@ -86,21 +87,6 @@ class OwnRows(Records):
     def walk(self, query: Query) -> Iterator[Record]:
         found = self._own(query)
         return self._records.walk(found) if found else iter(())
-
-    def commit(self, writes: Sequence[Write]) -> list[Record]:
-        return self._records.commit(writes)
-
-    def mark(self) -> Any:
-        return self._records.mark()
-
-    def open(self) -> None:
-        self._records.open()
-
-    def close(self) -> None:
-        """The provider is closed by who opened it."""
-
-    def ping(self) -> float:
-        return self._records.ping()
 
 
 # ==== 2. FORMS ===================================================================================================
@@ -200,7 +186,7 @@ def _placed(form: Form, subject: str | None, place: str) -> Form:
     """The form with the records of one owner, at a place of their own."""
     made = copy(form)
     made.seen, made.owned_by = {}, owner_field(form)
-    made.store = OwnRows(cast(Records, form.records), form.table, made.owned_by, subject or "")
+    made.store = OwnRows(form.store, form.table, made.owned_by, subject or "")
     if place:
         made.records_at = place
         made._known = {}
