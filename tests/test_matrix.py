@@ -31,7 +31,10 @@ from app import (
     BadRequest,
     Blobs,
     ConfigError,
+    Conflict,
+    Forbidden,
     IdempotencyConflict,
+    Invalid,
     NotFound,
     PreconditionFailed,
     Queries,
@@ -77,6 +80,7 @@ def other_satchel() -> str:
     kept = '[providers.main]\nkind = "sql"\nurl = "sqlite:///app.db"\n[providers.disk]\nkind = "file"\nroot = "disk"\n'
     shares = "".join(f'[files.s{n}]\nprovider = "disk"\nprefix = "s{n}/"\n' for n in range(PLACES))
     forms = "".join(FORM.replace("forms.leave", f"forms.leave{n}") for n in range(PLACES))
+    forms += "".join(f"[forms.moving{n}.fields]\nwho = {{}}\nstatus = {{}}\n" for n in range(PLACES))
     url, os.environ["SATCHEL_MATRIX_TOKEN"] = http_services.another_satchel(kept + shares + forms)
     return url
 
@@ -90,7 +94,7 @@ def satchel(folder: Path) -> str:
 
 @functools.cache
 def json_server() -> str:
-    return http_services.json_server([f"{n}-leave" for n in range(PLACES)])[1]
+    return http_services.json_server([f"{n}-{table}" for n in range(PLACES) for table in ("leave", "moving")])[1]
 
 
 def json_place(folder: Path) -> str:
@@ -117,6 +121,15 @@ provider = "main"
 [forms.leave.fields]
 who = { maxLength = 20, required = true }
 days = { type = "number" }
+"""
+MOVING = """
+[roles.hr]
+grants = ["forms/moving/records:read"]
+[forms.moving]
+provider = "main"
+states = { field = "status", initial = "new", moves = ["new>approved:hr", "new>rejected:hr", "rejected>new"] }
+[forms.moving.fields]
+who = {}
 """
 VIEW = '[views.long]\nfrom = "forms/leave"\nwhere = [{ field = "days", gte = 3 }]\norder_by = ["-days"]\n'
 SQL_VIEW = (
@@ -550,3 +563,49 @@ def test_unique_answers_a_repeated_submission_with_the_first_answer(unique: Site
     assert {type(answer) for answer in answers} == {app.Response}
     assert len({answer.location for answer in answers}) == 1
     assert sum(answer.replayed for answer in answers) == 7
+
+
+# ---- states
+
+
+def test_records_move_by_the_roles_of_their_states(build: Any) -> None:
+    site = build(MOVING, Records)
+    if site is None:
+        return
+    hr = site.token("maria", roles=["hr"])
+    made = site.create("forms/moving", {"who": "ann"})
+    assert made.data["status"] == "new"
+    for write in (site.create, site.patch):
+        address = "forms/moving" if write == site.create else made.location
+        with pytest.raises(Invalid) as caught:
+            write(address, {"status": "approved"})
+        assert [(one.pointer, one.code) for one in caught.value.faults] == [("/status", "read_only")]
+    with pytest.raises(Forbidden):
+        site.put(f"{made.location}/move", {"to": "approved"}, by=site.token("rita", "forms/moving/records:read,update"))
+    first, again = (
+        site.put(f"{made.location}/move", {"to": "rejected", "comment": "why?"}, by=hr, idempotency_key="k")
+        for _ in range(2)
+    )
+    assert (first.data["status"], first.data["who"], again.replayed) == ("rejected", "ann", True)
+    assert [row["id"] for row in site.items("forms/moving/records?status=rejected")] == [made.data["id"]]
+    assert [row["id"] for row in site.items("forms/moving/records?status__in=new,approved")] == []
+    entries = [one for one in site.audit(action="update", outcome="ok") if one["record"] == made.data["id"]]
+    assert [(one["comment"], one["changes"]["status"]) for one in entries] == [("why?", ["new", "rejected"])]
+    with pytest.raises(Conflict):
+        site.put(f"{made.location}/move", {"to": "approved"}, by=hr)
+    with pytest.raises(PreconditionFailed):
+        site.put(f"{made.location}/move", {"to": "new"}, if_match="other")
+    assert site.put(f"{made.location}/move", {"to": "new"}, if_match=first.etag).data["status"] == "new"
+
+
+def test_of_eight_who_move_a_record_at_once_one_wins(build: Any) -> None:
+    site = build(MOVING, Records)
+    if site is None:
+        return
+    made = site.create("forms/moving", {"who": "ann"})
+    targets = ["approved", "rejected"] * 4
+    answers = race(lambda number: site.put(f"{made.location}/move", {"to": targets[number]}))
+    won = [number for number, answer in enumerate(answers) if not isinstance(answer, AppError)]
+    assert len(won) == 1
+    assert all(isinstance(answer, Conflict) for answer in answers if isinstance(answer, AppError))
+    assert site.read(made.location).data["status"] == targets[won[0]]

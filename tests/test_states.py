@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import queue_site
 
 import app
 from app import (
@@ -363,3 +364,30 @@ def test_one_moves_ones_own_record_where_that_is_open_to_one(tmp_path: Path) -> 
     with pytest.raises(AppError):
         site.put(f"{place}/move", {"to": "approved"}, by=bo)
     site.close()
+
+
+# ---- messages
+
+MOVING = leave().replace("forms.leave", "forms.moving").replace("forms/leave", "forms/moving")
+
+
+def test_messages_move_records_and_what_they_may_not_is_a_dead_letter(tmp_path: Path, fake: Any, queue: Any) -> None:
+    door = queue_site.Door(tmp_path, fake.url, [queue], more=MOVING)
+    hr = door.site.token("maria", roles=["hr"])
+    first, second = (door.site.create("forms/moving", {"name": "Ann"}).data for _ in range(2))
+
+    def send(record: Any, to: str, token: str, **more: Any) -> None:
+        address = f"forms/moving/records/{record['id']}/move"
+        queue.send(queue_site.envelope(address, "update", {"to": to, "comment": "by queue"}, **more), token=token)
+
+    with door.opened():
+        for _ in range(2):  # of one message that comes twice
+            send(first, "approved", hr, id="k")
+        send(second, "approved", door.site.token("rita", "forms/moving/records:read"))
+        queue_site.until(queue.empty, "an empty queue")
+    assert door.site.read(f"forms/moving/records/{first['id']}").data["status"] == "approved"
+    assert door.site.read(f"forms/moving/records/{second['id']}").data["status"] == "new"
+    [entry] = door.site.audit(action="update", outcome="ok")
+    assert (entry["door"], entry["subject"], entry["comment"]) == ("sqs", "maria", "by queue")
+    [dead] = queue.dead()
+    assert queue_site.texts(dead)["x_error"] == "insufficient_scope"
