@@ -34,6 +34,11 @@ title = "Antrag auf Genehmigung einer Dienstreisekostenvorschusszahlung"
 note = "Bitte mindestens zwei Arbeitstage vor der Reise."
 provider = "main"
 opens = "records"
+[forms.antrag.states]
+field = "stand"
+initial = "neu"
+moves = ["neu>genehmigt", "neu>abgelehnt", "neu>nachgefragt", "nachgefragt>neu"]
+badges = { genehmigt = "good", abgelehnt = "bad", nachgefragt = "warn" }
 [forms.antrag.fields]
 wer = { type = "string", title = "Reisekostenabrechnungsberechtigte Person", required = true }
 [views.open]
@@ -100,6 +105,11 @@ def fill(server: Server) -> None:
         "/forms/every", [{"name": f"One {n}", "town": "Ant", "words": "many words " * 30, "agreed": True} for n in range(12)]
     )
     send("/forms/antrag", {"wer": "Donaudampfschifffahrtsgesellschaftskapitän"})
+    for state in ("genehmigt", "abgelehnt", "nachgefragt"):
+        made = server.ask("POST", "/forms/antrag", json.dumps({"wer": "x"}), headers | {"Content-Type": "application/json"})
+        move = f"/forms/antrag/records/{made.json['id']}/move"
+        body = json.dumps({"to": state, "comment": "Weil es so ist. " * 20})
+        assert server.ask("POST", move, body, headers | {"Content-Type": "application/json"}).status == 200
     send("/admin/people", {"subject": "bo", "name": "Bo Chen", "grants": ["forms/**:*"]})
     for name in ("2026/a%20plan.txt", "b.txt"):
         assert server.ask("PUT", f"/files/papers/{name}", b"x", headers).status == 201
