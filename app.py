@@ -2729,7 +2729,7 @@ def error_headers(error: AppError) -> _Headers:
 def methods_of(one: Endpoint) -> list[str]:
     """The methods that every site knows and this endpoint takes."""
     done = {**_ACTIONS, "POST": one.posts}
-    left = {"PATCH"} if not one.patches else {"PUT"} if one.posts == Action.UPDATE else set()
+    left = {*(() if one.patches else ("PATCH",)), *(("PUT",) if one.posts == Action.UPDATE else ())}
     return [name for name, action in done.items() if action in one.actions and name not in left]
 
 
@@ -6273,7 +6273,7 @@ def leads_to(address: str, opens: Collection[str], caller: Caller) -> str:
 # Plugins that answer what is at addresses inside a form, by its first segment or, of a record, by the third. Each has
 # sufficient(request) and judged_at(request), as a Resource has them, and handle(form, request, scope).
 _FORM_PARTS: Mapping[str, str] = {"mine": "mine", "options": "option_controls"}
-_RECORD_PARTS: Mapping[str, str] = {"move": "moves"}
+_RECORD_PARTS: Mapping[str, str] = {"move": "moves", "history": "history"}
 
 
 def part_of_record(path: Sequence[str]) -> Any:
@@ -6292,12 +6292,14 @@ class Form(Resource):
     """A form and the records that it makes."""
 
     type = "forms"
+    state: Records  # keeps what the site has beside its forms; set by Builder
     endpoints: ClassVar[tuple[Endpoint, ...]] = (
         Endpoint("", (Action.READ, Action.CREATE), choices=True),
         Endpoint("records", (Action.READ, Action.CREATE)),
         Endpoint("options/FIELD"),  # what can be chosen in it
         Endpoint("records/ID", (Action.READ, Action.UPDATE, Action.DELETE), patches=True),
         Endpoint("records/ID/move", (Action.UPDATE,), posts=Action.UPDATE),
+        Endpoint("records/ID/history", (Action.READ, Action.UPDATE), posts=Action.UPDATE),
         Endpoint("records/ID/FIELD"),  # of a field that takes a file
         Endpoint("records/ID/FIELD/N"),  # or several
     )
@@ -8433,7 +8435,7 @@ class Builder:
         self.faults += plugin("declarations").of_options(self.resources, self.declared)
         self.menu = plugin("menus").entries(config.site.menu, "site", self.declared, plugin("admin").TITLES, self.faults)
         self.state = self.languages.people = self._state_provider()
-        self._check_state()
+        self.faults += plugin("declarations").of_state(self)
         self.faults += plugin("folders").folder_faults(config, self.providers, self.statics)
         if any(one.notify or one.digest for one in config.resources if isinstance(one, FormConfig)):
             self.faults += plugin("notify").faults(self)
@@ -8536,15 +8538,6 @@ class Builder:
         self._fault("site.state", f"{begin} {self.config.provider_name(named)}, a {state.kind} provider, {why}; {needs}")
         return None
 
-    def _check_state(self) -> None:
-        """A fault if state would go to a database that only SQL views read: it may be somebody else's."""
-        if self.config.site.state or self.state is None or len(self.resources) < len(self.declared):
-            return  # nobody knows what the resources that could not be built would write
-        is_read = any(isinstance(one, View) and id(one.source) == id(self.state) for one in self.resources.values())
-        is_written = any(self.state in stores(one) for one in self.resources.values())
-        if is_read and not is_written:
-            self._fault("site.state", "is missing: the default provider is only read by SQL views; name one to write to")
-
     def _add_built_in(self, state: Records) -> None:
         """The home pages and the admin lists."""
         entries = [
@@ -8557,6 +8550,9 @@ class Builder:
         ]  # fmt: skip
         for address, title in plugin("admin").TITLES.items():
             entries.append({"type": "admin", "address": address, "title": title, "icon": "", "note": ""})
+        for form in self.resources.values():
+            if isinstance(form, Form):
+                form.state = state
         self.resources[""] = Home(entries, self._opens)
         self.indexes = {kind: Home(entries, self._opens, kind) for kind in RESOURCE_TYPES}
         titles = {one["address"]: one["title"] for one in entries}

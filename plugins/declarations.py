@@ -17,6 +17,7 @@ from app import (
     View,
     nearest,
     plugin,
+    stores,
 )
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ else:
 
 # ==== 1. DECLARATIONS ============================================================================================
 # Each setting is right by itself when this runs; here it is looked at beside the others of its table.
-# uses: ERRORS CONFIG RESOURCES plugin:fields plugin:options plugin:patterns plugin:toml_advice
-# defines: of_field of_name of_columns slow_patterns of_options
+# uses: ERRORS CONFIG RESOURCES ASSEMBLY plugin:fields plugin:options plugin:patterns plugin:toml_advice
+# defines: of_field of_name of_columns slow_patterns of_options of_state
 
 _NUMERIC = ("number", "integer")
 _PICKED = ("date", "date-time", "time", "file")  # formats whose controls a browser fills itself
@@ -167,3 +168,14 @@ def of_options(resources: Mapping[str, Any], declared: Iterable[str]) -> list[Fa
         return []
     found: list[Fault] = plugin("options").faults(resources, declared)
     return found
+
+
+def of_state(built: Any) -> Iterator[Fault]:
+    """A fault if what a site keeps beside its resources would go to a database that only SQL views read: it may be somebody
+    else's."""
+    if built.config.site.state or built.state is None or len(built.resources) < len(built.declared):
+        return  # nobody knows what the resources that could not be built would write
+    is_read = any(isinstance(one, View) and id(one.source) == id(built.state) for one in built.resources.values())
+    if is_read and not any(built.state in stores(one) for one in built.resources.values()):
+        detail = "is missing: the default provider is only read by SQL views; name one to write to"
+        yield Fault("site.state", "configuration", detail)

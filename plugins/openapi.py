@@ -472,6 +472,7 @@ class Description:
             self.paths[f"{base}/options/{field}"] = {
                 "get": self._operation(f"options_{field}", f"what can be chosen for {field}", chosen, sought)
             }
+        self._history(record, f"{base}/records/{{id}}/history")
         if one["states"]:
             self._move(name, one["states"], record, f"{base}/records/{{id}}/move")
         for field in one["files"]:
@@ -481,6 +482,10 @@ class Description:
                 "parameters": [_parameter("id", _KEY, "path"), *place],
                 "get": self._bytes(f"file_{field}", f"the file {field} of a record"),
             }
+        self._mine(base)
+
+    def _mine(self, base: str) -> None:
+        """The same of one's own records."""
         mine: Value = {f"{base}/mine": {"get": self.paths[f"{base}/records"]["get"]}}
         mine |= {
             path.replace("/records/", "/mine/", 1): self.paths[path] for path in self.paths if f"{base}/records/" in path
@@ -507,6 +512,24 @@ class Description:
             "post": self._operation(
                 "move", "move a record to another state", moved, _params(*_CHANGING), body=_content(ref(move))
             ),
+        }
+
+    def _history(self, record: str, path: str) -> None:
+        """What was changed in a record; and what brings an earlier version back."""
+        version, none = _COUNT | {"minimum": 1}, {"type": "null"}
+        item = {
+            "at": _or_null("string"), "by": _or_null("string"), "action": _or_null("string"), "comment": _or_null("string"),
+            "version": {"anyOf": [version, none]},
+            "changes": {"type": "object", "additionalProperties": {"type": "array", "minItems": 2, "maxItems": 2}},
+        }  # fmt: skip
+        page, wanted = _list_of(_object(item)), _object({"version": version}, additionalProperties=False)
+        back = {"200": _answer("the record", _content(ref(record)), "ETag", "Location", "Idempotency-Replayed")}
+        self.paths[path] = {
+            "parameters": [_parameter("id", _KEY, "path")],
+            "get": self._operation(
+                "history", "who changed what", {"200": _answer("the newest first", _content(page))}, _params("Size", "Next")
+            ),
+            "post": self._operation("restore", "bring a version back", back, _params(*_CHANGING), body=_content(wanted)),
         }
 
     def _bytes(self, does: str, words: str) -> Value:

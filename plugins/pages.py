@@ -69,8 +69,8 @@ else:
 
 # ==== 1. PAGES ===================================================================================================
 # Templates, those beside app.toml first, and what each of them shows.
-# uses: ERRORS VALUES CONFIG RUNNERS RESOURCES ASSEMBLY plugin:catalogue plugin:cells plugin:controls plugin:fields
-#          plugin:form_layout plugin:locale plugin:move_pages plugin:waiting
+# uses: ERRORS VALUES CONFIG RUNNERS RESOURCES ASSEMBLY plugin:around_record plugin:catalogue plugin:cells
+#          plugin:controls plugin:fields plugin:form_layout plugin:locale plugin:move_pages plugin:waiting
 #       plugin:media_types plugin:navigation plugin:sign_in
 # defines: Again site_of submission Pages page_answer listed is_move list_state
 
@@ -408,7 +408,7 @@ class Pages:
             "back_href": exchange.url(listing, **listed(exchange)),
             "crumbs": _crumbs(exchange, [*_form_trail(exchange, page), (page["called"], "")]),
             "edit_href": exchange.url(address, _edit=1, _list=state) if Action.UPDATE in may else "",
-            "delete_action": delete if Action.DELETE in may else "",
+            "delete_action": delete if Action.DELETE in may else "", **app.plugin("around_record").shown(exchange, response),
         }  # fmt: skip
 
     def _invited(self, exchange: Exchange, response: Response) -> dict[str, Any]:

@@ -108,7 +108,9 @@ _PEOPLE, _TOKENS = "admin/people", "admin/tokens"
 
 def is_of_form(resource: str, path: Sequence[str] = ()) -> bool:
     """Whether what is typed for it is kept when it is refused."""
-    return resource.startswith("forms/") or len(path) < {_PEOPLE: 2, _TOKENS: 1}.get(resource, 0)
+    if resource.startswith("forms/"):
+        return len(path) < 3 or path[2] != "history"
+    return len(path) < {_PEOPLE: 2, _TOKENS: 1}.get(resource, 0)
 
 
 def _is_record(resource: str, path: Sequence[str]) -> bool:

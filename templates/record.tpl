@@ -10,8 +10,11 @@
     </p>
 % end
   </div>
-% if page.edit_href or page.delete_action:
+% if page.edit_href or page.delete_action or page.history_href:
   <div class="tools">
+%   if page.history_href:
+    <a class="button" href="{{page.history_href}}">{{t("history.title")}}</a>
+%   end
 %   if page.edit_href:
     <a class="button" href="{{page.edit_href}}">{{t("record.edit")}}</a>
 %   end
@@ -42,6 +45,13 @@
   <div><dt>{{item.title}}</dt><dd><bdi>{{item.text}}</bdi></dd></div>
 %   end
 </dl>
+% end
+% if page.nearby:
+<nav class="nearby" aria-label="{{t("record.nearby")}}">
+%   for one in page.nearby:
+  <a class="{{one.rel}}" rel="{{one.rel}}" href="{{one.href}}"><span>{{t("record." + one.rel)}}</span> <bdi>{{one.called}}</bdi></a>
+%   end
+</nav>
 % end
 % if page.back_href:
 <p class="back"><a href="{{page.back_href}}">{{t("record.back")}}</a></p>

@@ -214,7 +214,8 @@ def test_parameters_of_views_are_listed_with_their_schema(site: Site) -> None:
 
 
 def test_only_what_the_reader_may_open_is_described(site: Site) -> None:
-    public = {"/forms/open", *(f"/forms/open/{one}{id_}" for one in ("records", "mine") for id_ in ("", "/{id}"))}
+    inside = ("", "/{id}", "/{id}/history")
+    public = {"/forms/open", *(f"/forms/open/{one}{more}" for one in ("records", "mine") for more in inside)}
     assert set(described(site, "")["paths"]) == public
     assert set(described(site, site.token("views/numbers:read"))["paths"]) == {"/views/numbers", *public}
     assert site.get("/openapi.json", "bad").status == 401

@@ -77,7 +77,7 @@ class Operation(NamedTuple):
 
     @property
     def action(self) -> str:
-        if self.type == "forms" and self.inside.endswith("/move"):
+        if self.type == "forms" and self.inside.endswith(("/move", "/history")) and self.method == "POST":
             return "update"
         return ACTIONS.get(self.method, "read")
 
@@ -97,6 +97,8 @@ class Operation(NamedTuple):
             return {"create", "update"}  # what can be chosen, for whoever may choose it
         if self.type == "forms" and self.inside.endswith("/move"):
             return {"read", "update"} | ({"create"} if is_mine else set())  # whose role has a move is seen later
+        if self.type == "forms" and self.inside.endswith("/history") and action == "update":
+            return {"update"}
         if self.type == "files" and action == "update":
             return {"update", "create"}  # which of the two is seen later
         if self.type == "files" and action == "read" and page and not self.inside:
