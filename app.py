@@ -6403,7 +6403,8 @@ class Form(Resource):
         """What a record is called, in one line of at most 80 characters; the beginning of its id if its fields are empty."""
         flat = self.flat(record)
         columns = self.titled(self.called_by)
-        shown = {column.name: self.locale.show(column, flat.get(column.name)).strip() for column in columns}
+        shown = dict.fromkeys(self.hidden, "")
+        shown |= {column.name: self.locale.show(column, flat[column.name]).strip() for column in columns}
         text = " ".join(NAME_PLACE.sub(lambda found: shown[found[1]], self._called).split())
         if not all(shown.values()):  # without the marks around an empty one
             text = re.sub(r"\( *\)|\[ *\]", "", text).strip(" ,:;/|·–—")
@@ -6415,7 +6416,7 @@ class Form(Resource):
         states, lookups = list(self.states.names) if self.states else [], sorted(self.looked_up & self.taken.keys())
         return {
             "schema": self.schema(),
-            "files": list(self.shares),
+            "files": [name for name in self.shares if name not in self.hidden],
             "columns": self.columns,
             "states": states,
             "lookups": lookups,

@@ -178,10 +178,8 @@ def _told_by_config(site: Any, address: str) -> tuple[Caller, frozenset[str]]:
     form = view.source if isinstance(view, View) else None
     if not isinstance(form, Form):
         return Caller("", "", (), grants), frozenset()
-    owner: Any = getattr(form.config, "owner", None) or {}
-    unless = owner.get("unless", "") if isinstance(owner, Mapping) else getattr(owner, "unless", "")
-    masked = frozenset(one.name for one in form.config.fields if getattr(one, "read_by", ()))
-    return Caller("", "", (unless,) if unless else (), grants), masked
+    masked = frozenset(one.name for one in form.config.fields if one.read_by)
+    return Caller("", "", form.config.owner.unless or () if form.config.owner else (), grants), masked
 
 
 def _mail(site: Any, view: Any, columns: Sequence[Any], rows: Sequence[Value], more: bool, link: str, locale: Any) -> Value:

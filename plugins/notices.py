@@ -164,7 +164,8 @@ def failed(site: Any, row: Record, error: AppError) -> Sequence[Write]:
 
 # ==== 3. WORDS ===================================================================================================
 # The notice of a row: for people a mail with the fields that he may read, for programs the same as JSON.
-# uses: ERRORS VALUES CONFIG RESOURCES RECEIVERS plugin:digests plugin:notify plugin:people plugin:tokens
+# uses: ERRORS VALUES CONFIG RESOURCES RECEIVERS plugin:digests plugin:notify plugin:people plugin:row_rules
+#          plugin:tokens
 # defines: page_of_mail notice
 
 _PAGE = """\
@@ -237,7 +238,8 @@ class _Told:
         self.form: Any = form.seen_by(receiver.caller)
         self.record = Record(facts["record"], facts["version"], facts["value"])
         self.event = facts["event"]
-        self.changed = [one for one in facts["changed"] if one in self.form.fields]
+        self.fields = [name for name in self.form.fields if name not in self.form.hidden]
+        self.changed = [one for one in facts["changed"] if one in self.fields]
         self.address = self._address()
         self.type = f"forms.{name}.{self.event}"
 
@@ -254,7 +256,7 @@ class _Told:
         mine = f"{self.form.address}/mine/{quote(key, safe='')}"
         if not self.receiver.is_person:
             return records
-        is_own = self.record.value.get("created_by") == caller.subject
+        is_own = self.record.value.get(plugin("row_rules").owner_field(self.form)) == caller.subject
         if caller.may(Action.READ, records) and (self.form.store is self.form.records or self._is_seen(is_own)):
             return records
         has_mine = self.form.endpoint(("mine", key)) is not None
@@ -304,7 +306,7 @@ class _Told:
 
     def _lines(self) -> Iterator[tuple[str, str]]:
         """The fields that are shown, by title: of an update those that it changed, of a comment none."""
-        names = self.changed if self.event == "update" else [] if self.event == "comment" else list(self.form.fields)
+        names = self.changed if self.event == "update" else [] if self.event == "comment" else self.fields
         given = [name for name in names if self.event == "update" or self.record.value.get(name) not in (None, "", [])]
         for name in given[:_MOST_FIELDS]:
             column = self.form.fields[name].column
@@ -320,7 +322,7 @@ class _Told:
         """The record as JSON has it, without the fields that some may not read, and what happened to it."""
         value = self.form.shown(self.record)
         flat: Value = {"id": self.record.key, "version": self.record.version}
-        flat |= {name: value.get(name) for name in self.form.fields}
+        flat |= {name: value.get(name) for name in self.fields}
         flat |= {name: value.get(name) for name in RESERVED_FIELDS[2:]}
         found: Value = {
             "resource": f"{self.form.records_at}/{quote(self.record.key, safe='')}", "event": self.event,

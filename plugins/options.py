@@ -17,6 +17,7 @@ from app import (
     LOG,
     PEOPLE,
     AppError,
+    Caller,
     Column,
     Condition,
     Damaged,
@@ -95,6 +96,7 @@ class _FormSource(_Source):
 
     def __init__(self, kind: str, form: Form, options: Value, view: View | None = None) -> None:
         self.kind, self.form, self.value = kind, form, options["value"]
+        self.named_by = form.seen_by(Caller())  # whoever looks at a choice may not see all that its record is called by
         self.label = options.get("label") or (options["value"] if view else "")
         self.provider = self.records = cast(Records, form.records)
         self.where = view.config.where if view else ()
@@ -126,7 +128,7 @@ class _FormSource(_Source):
 
     def _searched(self) -> tuple[str, ...]:
         """The fields of the label, if all of them are plain texts as they are stored."""
-        columns = [one for one in self.form.columns if one.name == self.label] if self.label else self.form.called_by
+        columns = [one for one in self.form.columns if one.name == self.label] if self.label else self.named_by.called_by
         plain = [one.type == "string" and one.format in _PLAIN and not one.titles for one in columns]
         return tuple(one.name for one in columns) if plain and all(plain) else ()
 
@@ -135,7 +137,7 @@ class _FormSource(_Source):
         rows = [(fitted(self.kind, flat.get(self.value)), one, flat) for one in records for flat in [self.form.flat(one)]]
         rows = [row for row in rows if row[0] is not None and not row[1].damage]
         if not self.label:
-            return [(value, self.form.called(record)) for value, record, _ in rows]
+            return [(value, self.named_by.called(record)) for value, record, _ in rows]
         [column] = self.form.titled([one for one in self.form.columns if one.name == self.label])
         texts = locale.texts(column, [flat.get(self.label) for _, _, flat in rows])
         return [(row[0], text or str(row[0])) for row, text in zip(rows, texts, strict=True)]

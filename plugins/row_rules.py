@@ -163,6 +163,7 @@ def _narrowed(form: Form, locale: Any, hidden: frozenset[str], closed: frozenset
     made.fields = {name: _closed(one) if name in closed else one for name, one in fields.items()}
     made.taken = {name: one for name, one in made.fields.items() if not one.made}
     made.columns = tuple(one for one in form.columns if one.name not in hidden)
+    made.called_by = [one for one in form.called_by if one.name not in hidden]
     made.shares = {name: one for name, one in form.shares.items() if name in made.fields}
     made.asked = [(n, f'"{n}":', f.default, f.config.required, f.text_of) for n, f in made.fields.items()]
     made.fills = any(one.fill for one in made.taken.values())
