@@ -1244,10 +1244,14 @@ class FormFieldConfig(FieldConfig):
     read_by: tuple[str, ...] | None = setting("roles", None, "the role, or a list of roles, for whom it is there")
     write_by: tuple[str, ...] | None = setting("roles", None, "who may fill it in, likewise; otherwise who may read it")
 
+    fields: tuple[FieldConfig, ...] = setting("fields", {}, "the fields of its lines", each=FieldConfig, names="field")
+    sum: str = setting("text", "", 'of a number: what it is the sum of, such as "lines.amount"')
+
     @property
     def has_rules(self) -> bool:
         """Whether plugins/form_rules.py has to look at whole records because of it."""
-        return bool(self.show_if or self.required_if or self.options or self.format == "person")
+        asks = self.show_if or self.required_if
+        return bool(asks or self.sum or self.options or self.format == "person")
 
 
 CHECK = (
@@ -1270,9 +1274,7 @@ class FormConfig(Settings):
     """[forms.NAME]: a form and the records that it makes."""
 
     name: str
-    fields: tuple[FormFieldConfig, ...] = setting(
-        "fields", {}, "its fields, one a line", each=FormFieldConfig, names="field"
-    )
+    fields: tuple[FormFieldConfig, ...] = setting("fields", {}, "its fields", each=FormFieldConfig, names="field")
     provider: str = setting("text", "", 'provider with Records; "" = the one named main, else the only one')
     table: str = setting("word", "", 'table of the records; "" = the name of the form')
     title: str = setting("text", "", "name for people")
@@ -6252,7 +6254,8 @@ def _fields_of(configs: Iterable[FieldConfig], place: str) -> tuple[dict[str, Fi
     faults: list[Fault] = []
     for config in configs:
         try:
-            fields[config.name] = plugin("fields").Field(config, f"{place}.{config.name}")
+            made = plugin("lines").Lines if getattr(config, "fields", ()) else plugin("fields").Field
+            fields[config.name] = made(config, f"{place}.{config.name}")
         except ConfigError as error:
             faults += error.faults
     return fields, faults
@@ -6341,6 +6344,7 @@ class Form(Resource):
         self.taken = {name: one for name, one in self.fields.items() if not one.made}  # what a body may have
         self.asked = [(n, f'"{n}":', f.default, f.config.required, f.text_of) for n, f in self.fields.items()]
         self.fills = any(one.fill for one in self.fields.values())
+        self.has_lines = any(one.inner for one in self.fields.values())
         self.nulls = _members(dict.fromkeys(self.fields))
         self.empty = dict.fromkeys((*self.fields, *RESERVED_FIELDS[2:]))
         self._called = config.called or f"{{{next(iter(self.fields))}}}"
@@ -6599,6 +6603,8 @@ class _Writing:
     """The changes of records that a request to a form asks for: checked, stamped and encoded."""
 
     def __init__(self, form: Form, request: Request, scope: Scope) -> None:
+        if form.has_lines and not request.typed:
+            request = request._replace(data=plugin("lines").nested(form, request.data))
         self.form, self.request, self.scope = form, request, scope
         # What a new record holds whatever is sent, and what is watched in it; None if the form is the whole one.
         self._settled: Value | None = plugin("row_rules").settled(form, scope) if form.whole else None
@@ -6715,7 +6721,8 @@ class _Writing:
         """What is sent for a field of a record, where parts of it may come back as they are stored or shown."""
         if self.form.fields[name].is_many:
             return cast(Json, self.form.files.sent(name, given, stored.get(name), shown.get(name)))
-        return given
+        one: Any = self.form.fields[name]
+        return cast(Json, one.against(given, stored.get(name))) if one.inner else given
 
     def _unknown(self, data: Value, stored: Value) -> list[Fault]:
         """A fault for each name that is no field, unless it comes back as it is stored."""
@@ -6810,6 +6817,8 @@ class _Writing:
         if one.is_file:
             uploads = [item for item in given if isinstance(item, Upload) and item.name]
             return (uploads if one.is_many else uploads[-1]) if uploads else None
+        if one.inner:
+            return cast(Json, cast(Any, one).read(given, self.form.locale))
         return self.form.locale.read(one, [item for item in given if isinstance(item, str)])
 
     def _size_faults(self, value: Value, pointer: str) -> list[Fault]:

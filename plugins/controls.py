@@ -23,7 +23,7 @@ media_types = app.plugin("media_types")
 # ==== 1. CONTROLS ================================================================================================
 # Controls of fields for pages: an edit changes only what the person changed, and a value that no control can hold exactly
 # stays as it is stored.
-# uses: ERRORS VALUES RESOURCES plugin:fields plugin:media_types
+# uses: ERRORS VALUES RESOURCES plugin:fields plugin:lines plugin:media_types
 # defines: Input control inputs prefilled mark marks edits edited with_inputs
 
 _WIDGETS = {
@@ -61,6 +61,9 @@ class Input(NamedTuple):
 
 def control(field: Field, locale: Any, value: Json = None) -> Input:
     """How a person is asked for a field that holds this value. What its usual control cannot hold is shown in another."""
+    if field.inner:
+        found: Input = app.plugin("lines").control(field, locale, value)
+        return found
     config = field.config
     widget, texts, odd = _shown(field, value, locale)
     choices = [(text, text) for text in texts] if field.looked_up else []  # the others come with plugins/option_controls.py
@@ -254,9 +257,11 @@ def edits(form: Form, data: Value, stored: Value) -> dict[str, tuple[Json, Json]
             if changed := form.files.edited(name, sent, data.get("_gone", ()), value):
                 given[name] = changed[0], changed[0]
         elif name in data or name in shown:
-            texts = [item for item in sent or () if isinstance(item, str)]
+            lines: Any = field if field.inner else None
+            texts = lines.flat(sent, form.locale) if lines else [item for item in sent or () if isinstance(item, str)]
             if mark(field, texts) not in (shown.get(name), mark(field, control(field, form.locale, value).texts)):
-                given[name] = edited(field, texts, value, form.locale)
+                change = lines.edited(sent, value, form.locale) if lines else edited(field, texts, value, form.locale)
+                given[name] = change
     return given
 
 

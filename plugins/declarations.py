@@ -27,7 +27,7 @@ else:
 
 # ==== 1. DECLARATIONS ============================================================================================
 # Each setting is right by itself when this runs; here it is looked at beside the others of its table.
-# uses: ERRORS CONFIG RESOURCES ASSEMBLY plugin:fields plugin:options plugin:patterns plugin:toml_advice
+# uses: ERRORS CONFIG RESOURCES ASSEMBLY plugin:fields plugin:lines plugin:options plugin:patterns plugin:toml_advice
 # defines: of_field of_name of_columns slow_patterns of_options of_state
 
 _NUMERIC = ("number", "integer")
@@ -97,8 +97,12 @@ def _of_choices(field: fields.Field) -> Iterator[tuple[str, str]]:
     config = field.config
     source = config.items if config.type == "array" else field.schema
     place = "items" if config.type == "array" else "enum"
-    if config.type == "array" and not (field.choices or field.is_file or field.looked_up):
-        yield place, 'must be { type = …, enum = […] } or with oneOf; for several files write format = "file" too'
+    if config.type == "array" and not (field.choices or field.inner or field.is_file or field.looked_up):
+        yield place, 'must be { type = …, enum = […] } or with oneOf; else the array has fields, or format = "file"'
+    if field.inner and (config.type != "array" or config.items or config.format):
+        yield "fields", 'makes it a field of lines: write type = "array" and take out items and format'
+    if field.inner and (config.max_items or 0) > plugin("lines").MOST_LINES:
+        yield "maxItems", f"is more than a field may have: {plugin('lines').MOST_LINES:,} lines"
     if "enum" in source and "oneOf" in source:
         yield place, "stands beside oneOf: keep one of the two"
     inner = source.get("type", "string")

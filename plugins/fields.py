@@ -197,6 +197,7 @@ class Field:
     """One declared field or parameter: its JSON Schema, its validator, and how a person is asked for it."""
 
     made = ""  # why no body may have it, if Satchel sets it: a new record has its default
+    inner: tuple[Field, ...] = ()  # the fields of its lines, if it has some: see plugins/lines.py
 
     def __init__(self, config: FieldConfig, place: str) -> None:
         """ConfigError lists every fault of the declaration."""
@@ -209,6 +210,8 @@ class Field:
         self.item_type = config.items.get("type", "string") if config.type == "array" else config.type
         is_asked = isinstance(config, FormFieldConfig) and not config.required and config.default is None
         self.is_open = is_asked and config.type == "boolean"  # yes, no, or neither
+        if summed := getattr(config, "sum", ""):
+            self.made = f"is computed from {summed}: leave it out, or as it is"
         self.choices = self._choices()
         word = config.default if config.type == "string" and not self.choices else None
         self.fill = word if isinstance(word, str) and word.startswith("$") else ""  # a default that each create makes anew
@@ -227,7 +230,7 @@ class Field:
 
     def _schema(self) -> Value:
         """The field in JSON Schema (draft 7) keywords."""
-        config = self.config
+        config, summed = self.config, getattr(self.config, "sum", "")
         named = (
             ("format", "" if self.is_many else config.format), ("title", self.title), ("description", config.description),
             ("enum", list(config.enum)), ("oneOf", list(config.one_of)), ("items", config.items),
@@ -235,8 +238,9 @@ class Field:
             ("exclusiveMinimum", config.exclusive_minimum), ("exclusiveMaximum", config.exclusive_maximum),
             ("minLength", config.min_length), ("maxLength", longest_text(config)), ("minItems", config.min_items),
             ("maxItems", config.max_items), ("pattern", config.pattern and f"^(?:{config.pattern})$"),
-            ("uniqueItems", True if config.type == "array" and not self.is_file else None), ("default", self.default),
+            ("uniqueItems", True if self.choices and config.type == "array" else None), ("default", self.default),
             ("x-default", self.fill), ("x-message", config.message),
+            ("readOnly", True if summed else None), ("x-sum", summed),
             ("not", _NO_SCRIPT if config.format == "uri" else None), ("x-placeholder", config.placeholder),
         )  # fmt: skip
         given = {name: value for name, value in named if value is not None and value not in ("", [], {})}

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # ==== 1. LAYOUT ==================================================================================================
 # A page has every field. Those that are not asked for are hidden and disabled, so that they are not sent: scripts show them
 # as one answers, and without scripts a button brings the page back. Each that could be filled in sends its name as _asked.
-# uses: ERRORS VALUES RESOURCES plugin:conditions plugin:controls plugin:fields
+# uses: ERRORS VALUES RESOURCES plugin:conditions plugin:controls plugin:fields plugin:lines plugin:sums
 # defines: ASKED unasked LaidOut laid_out in_sections faults
 
 ASKED = "_asked"  # what a page sends beside its fields: the names of conditional ones that it showed, and one empty text
@@ -72,12 +72,16 @@ def _shown(
     unknown, kept = set(), unasked(form, typed)
     for one in page["inputs"]:
         field = form.fields[one.name]
+        if field.inner:
+            plugin("lines").put_typed(form, one.name, None if one.name in kept else typed, value)
+            continue
         texts = one.texts if typed is None or one.name in kept else [str(text) for text in typed.get(one.name, ())]
         read = _present(one, texts, held) if field.is_file else form.locale.read(field, list(texts))
         value[one.name] = field.normal(read)
         if read is not None and not field.is_file and field.faults(read, ""):
             value[one.name] = None
             unknown.add(one.name)
+    plugin("sums").put_sums(form, value)
     value = {name: one for name, one in value.items() if one is not None}
     return cast(tuple[Collection[str], Collection[str]], form.rules.shown(form, page["scope"], value, unknown))
 

@@ -15,7 +15,7 @@ from app import Fault, Form, Scope, Upload, Value, member_pointer, plugin, same_
 # defines: Rule Filled FormRules in_order
 
 # Plugins; of two rules that decide the same field the earlier one does so first.
-_KINDS = ("conditions", "form_checks", "options")
+_KINDS = ("conditions", "sums", "form_checks", "options")
 
 
 class Rule:

@@ -18,6 +18,7 @@ from app import BadRequest, Exchange, Held, TooLarge, UnsupportedMedia, Upload, 
 # defines: DROPPED_BYTES Part read_multipart SentForm form_of read_form
 
 DROPPED_BYTES = 1 << 30  # of files over their limit, which are read so that the rest of the form comes back
+_MOST_FIELDS = 50_000  # of one body: 1,000 lines of many fields are that many
 _IN_MEMORY_BYTES = 64 * 1024  # of a file of a form; what is larger goes to a temporary file
 
 
@@ -48,7 +49,12 @@ def read_multipart(body: Iterable[bytes], content_type: str) -> Iterator[Part]:
     boundary = parse_options_header(content_type)[1].get("boundary", "")
     if not boundary:
         raise BadRequest("the multipart body names no boundary")
-    limits = {"max_segment_count": 10_000, "max_header_size": 16_384, "max_header_count": 8, "header_charset": "latin-1"}
+    limits = {
+        "max_segment_count": _MOST_FIELDS,
+        "max_header_size": 16_384,
+        "max_header_count": 8,
+        "header_charset": "latin-1",
+    }
 
     def events() -> Iterator[Any]:
         try:
@@ -142,9 +148,9 @@ def read_form(
 def _read_urlencoded(exchange: Exchange, most: int) -> None:
     try:
         text = b"".join(exchange.body.bounded(most)).decode()
-        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=5000)
+        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=_MOST_FIELDS)
     except ValueError:
-        raise BadRequest("the form is not UTF-8, or has over 5,000 fields") from None
+        raise BadRequest("the form is not UTF-8, or has over 50,000 fields") from None
     fields = form_of(exchange).fields
     for name, value in pairs:
         fields.setdefault(name, []).append(value)

@@ -161,6 +161,8 @@ class Locale:
             if column.format in ("date", "date-time"):
                 return self.write_date(value) if column.format == "date" else self.write_date_time(value)
             return _on_a_page(value)
+        if isinstance(value, list) and column.format == "lines":
+            return str(self.t("lines.count", n=len(value)))
         if isinstance(value, list):
             return str(self.t("common.comma")).join(self.show(column, item) for item in value)
         if isinstance(value, bool):

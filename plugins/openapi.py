@@ -170,6 +170,9 @@ def _taken(schema: Value, choices: Value | None) -> Value:
         return ref("SentFile")
     if schema.get("items", {}).get("format") == "file":
         return schema | {"items": {"anyOf": [ref("SentFile"), ref("StoredFile")]}}
+    if inner := schema.get("items", {}).get("properties"):
+        named = {name: found for name, one in inner.items() if (found := choices_of(one))}
+        return schema | {"items": input_of(schema["items"], named)}
     if schema["type"] == "array":
         return schema | {"items": choices or _TEXT}
     if choices:
@@ -184,7 +187,7 @@ def _taken(schema: Value, choices: Value | None) -> Value:
 
 def input_of(schema: Value, choices: Mapping[str, Value]) -> Value:
     """The body that makes or replaces a record. `choices` has the schemas of what may be chosen, by field."""
-    fields, required = schema["properties"], schema["required"]
+    fields, required = {n: one for n, one in schema["properties"].items() if "readOnly" not in one}, schema["required"]
     taken = {name: one for name, one in fields.items() if not one.get("readOnly")}
     properties = {name: _sent(one, choices.get(name), needed=name in required) for name, one in taken.items()}
     needed = [name for name in required if not {"default", "x-default"} & fields[name].keys()]
@@ -227,9 +230,17 @@ def record_of(schema: Value) -> Value:
         about = {key: one[key] for key in _ABOUT[:2] if key in one}
         format_ = one.get("format") or one.get("items", {}).get("format", "")
         own[name] = _shown("object" if "properties" in one else one["type"], format_, **about)
-        if own[name].get("items") == {}:
+        if "properties" in one.get("items", {}):
+            own[name]["items"] = _line_of(one["items"])
+        elif own[name].get("items") == {}:
             own[name]["items"] = {"type": one["items"].get("type", "string")}
+        own[name] |= _MADE if "readOnly" in one else {}
     return _object({name: _META[name] for name in RESERVED_FIELDS} | own)
+
+
+def _line_of(schema: Value) -> Value:
+    """One of the lines of a record as it is answered."""
+    return _object({name: _shown(one["type"], one.get("format", "")) for name, one in schema["properties"].items()}, ())
 
 
 def rows_of(columns: Sequence[Column]) -> Value:

@@ -7,6 +7,7 @@ import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
+from functools import partial
 from html import escape as html_escape
 from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
@@ -55,22 +56,22 @@ from app import (
 )
 
 if TYPE_CHECKING:
-    from plugins import cells, controls, media_types, navigation, unsent
+    from plugins import cells, controls, lines, media_types, navigation, unsent
     from plugins import form_layout as layout
     from plugins.catalogue import Words
     from plugins.controls import Input
-    from plugins.fields import Field
     from plugins.html_forms import form_of, read_form
     from plugins.locale import Locale
 else:
-    cells, controls, layout = app.plugin("cells"), app.plugin("controls"), app.plugin("form_layout")
+    cells, controls, lines = app.plugin("cells"), app.plugin("controls"), app.plugin("lines")
+    layout = app.plugin("form_layout")
     media_types, navigation, unsent = app.plugin("media_types"), app.plugin("navigation"), app.plugin("unsent")
     form_of, read_form = app.plugin("html_forms").form_of, app.plugin("html_forms").read_form
 
 # ==== 1. PAGES ===================================================================================================
 # Templates, those beside app.toml first, and what each of them shows.
 # uses: ERRORS VALUES CONFIG RUNNERS RESOURCES ASSEMBLY plugin:around_record plugin:catalogue plugin:cells
-#          plugin:controls plugin:fields plugin:form_layout plugin:locale plugin:move_pages plugin:waiting
+#          plugin:controls plugin:form_layout plugin:lines plugin:locale plugin:move_pages plugin:waiting
 #       plugin:media_types plugin:navigation plugin:sign_in
 # defines: Again site_of submission Pages page_answer listed is_move list_state
 
@@ -318,14 +319,18 @@ class Pages:
         page, again, t = controls.with_inputs(response.page, exchange.locale), again or Again(), exchange.locale.t
         if lookups := page.get("lookups"):
             page["inputs"] = lookups.filled(page["inputs"], again.typed)
+        faults, places = again.faults, dict[str, str]()
+        if again.typed is not None and getattr(page["form"], "has_lines", False):
+            faults, places = lines.placed(page["form"], again.typed, faults)
+            again = again._replace(typed=lines.flattened(page["form"], again.typed))
         # By the name that a pointer begins with; of each the first.
-        wrong = {one.pointer.partition("/")[2].partition("/")[0]: _fault_words(one, t) for one in reversed(again.faults)}
-        fields = [self._form_field(exchange, page, one, again, wrong.get(one.name, "")) for one in page["inputs"]]
+        wrong = {one.pointer.partition("/")[2].partition("/")[0]: _fault_words(one, t) for one in reversed(faults)}
+        fields = [self._form_field(exchange, page, one, again, wrong) for one in page["inputs"]]
         laid_out = layout.laid_out(page, fields, again.typed, again.held)
         page["shown"] = page["shown"] and controls.marks(page["form"], laid_out.asked.values())
-        titles, errors = {one.name: one.title for one in page["inputs"]}, []
+        titles, errors = {one.name: one.title for one in page["inputs"]} | places, []
         for name, detail in reversed(wrong.items()):
-            href, title = f"#f-{name}" if name in laid_out.asked else "", titles.get(name, name)
+            href, title = f"#f-{name}" if name.partition(".")[0] in laid_out.asked else "", titles.get(name, name)
             errors.append(SimpleNamespace(href=href, text=t("errors.fault", field=title, what=detail) if title else detail))
         trail = _form_trail(exchange, page)[:1]
         if page["record"]:
@@ -337,6 +342,7 @@ class Pages:
             "title": page["called"] or page["title"], "note": page["note"], "errors": errors, "notice": again.notice,
             "crumbs": _crumbs(exchange, trail), "fields": fields,
             "groups": laid_out.groups, "conditional": laid_out.conditional, "moving": laid_out.moving,
+            "turns": any(one.widget == "lines" for one in fields),  # Enter is to press none of their buttons
             "mark": exchange.locale.write_number(0.5)[1],
             "multipart": any(one.widget == "file" for one in page["inputs"]), "unfit": page.get("unfit", ""),
         }  # fmt: skip
@@ -372,14 +378,16 @@ class Pages:
         }  # fmt: skip
 
     def _form_field(
-        self, exchange: Exchange, page: Mapping[str, Any], one: Input, again: Again, error: str
+        self, exchange: Exchange, page: Mapping[str, Any], one: Input, again: Again, wrong: Mapping[str, str]
     ) -> SimpleNamespace:
         kept = again.typed is None or one.name in layout.unasked(page.get("form"), again.typed)
         typed = None if kept or again.typed is None else again.typed.get(one.name, ())
-        control = self._control(exchange, one, typed, error)
+        control = self._control(exchange, one, typed, wrong.get(one.name, ""))
+        if one.widget == "lines":
+            lines.fill(page, control, None if kept else again.typed, wrong, partial(self._control, exchange))
         control.held, control.gone = again.held.get(one.name, ()), (again.typed or {}).get("_gone", ())
         if again.stale and one.widget != "file":
-            return self._stale(exchange, page["form"].fields[one.name], one, control, list(typed or ()), again.shown)
+            return self._stale(exchange, page, one, control, list(typed or ()), again.shown)
         return control
 
     def _record(self, exchange: Exchange, response: Response) -> dict[str, Any]:
@@ -392,6 +400,7 @@ class Pages:
                 href=cells.target(exchange.url, data[one.name]),
                 multiline=one.format == "multiline" or "\n" in str(data[one.name]),
                 files=cells.files(exchange.url, one, data[one.name]),
+                lines=lines.shown(page["form"], one.name, data[one.name]),
             )
             for one in page["columns"] if one.format != "state"
         ]  # fmt: skip
@@ -531,7 +540,7 @@ class Pages:
     def _stale(
         self,
         exchange: Exchange,
-        field: Field,
+        page: Mapping[str, Any],
         one: Input,
         control: SimpleNamespace,
         texts: list[str],
@@ -539,7 +548,9 @@ class Pages:
     ) -> SimpleNamespace:
         """The control of a record that somebody changed meanwhile, with what stands in it now; what this person did not
         touch takes that over."""
-        present = self._control(exchange, one)
+        present, field = self._control(exchange, one), page["form"].fields[one.name]
+        if one.widget == "lines":
+            lines.fill(page, present, None, {}, partial(self._control, exchange))
         t = exchange.locale.t
         before, now = _chosen_text(control, t), _chosen_text(present, t)
         mark = controls.mark(field, texts)
@@ -592,6 +603,8 @@ def _focusable(html: str, name: str) -> str:
 
 def _chosen_text(control: SimpleNamespace, t: Words) -> str:
     """What a control shows, for people."""
+    if control.widget == "lines":
+        return lines.said(control)
     if control.options:
         return t("common.comma").join(option.title for option in control.options if option.selected)
     if control.widget == "checkbox":

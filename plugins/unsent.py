@@ -55,13 +55,13 @@ else:
 # ==== 1. UNSENT ==================================================================================================
 # Nothing that a person typed or chose is lost: it comes back with whatever kept it from being stored, and goes on after
 # signing in. Nothing is remembered here but staged files: a page carries its own texts.
-# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES plugin:catalogue plugin:html_forms plugin:move_pages plugin:pages
-#          plugin:uploads
+# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES plugin:catalogue plugin:html_forms plugin:lines plugin:move_pages
+#          plugin:pages plugin:uploads
 # defines: COMMENT CARRIED_BYTES Unfinished Draft is_of_form Drafts PageUpload
 
 _STRANGERS_RATE = 20_000  # bytes a second, past which the form of a sender who is not signed in may take no longer
 COMMENT = "_comment"  # in a draft: what was typed beside the buttons that move a record on
-_OWN = ("_shown", "_gone", "_asked")  # what a page says beside its fields: see plugins/controls.py and form_layout.py
+_OWN = ("_shown", "_gone", "_asked", "_lines")  # what a page says beside its fields
 CARRIED_BYTES = 1 << 20  # of texts that are carried through signing in; what is larger waits in another tab
 
 
@@ -211,7 +211,7 @@ class Drafts:
         chosen = [name for name, _ in self._chosen(resource)]
         lost = dict.fromkeys(name for name, one in zip_longest(chosen, held) if one is None)
         version, sent_as, list_ = (self.exchange.query.get(name, "") for name in ("_version", "_submission", "_list"))
-        now = (*kept, *(one for one in held if one))
+        now, typed = (*kept, *(one for one in held if one)), app.plugin("lines").turned(typed)
         return Draft(resource, path, typed, now, version, sent_as, tuple(lost), list_)
 
     # -- carried through signing in, or until a provider is back

@@ -184,3 +184,61 @@ for (const box of document.querySelectorAll("[data-choices]")) {
     button.addEventListener("click", (event) => { event.preventDefault(); clearTimeout(timer); look(); });
   }
 }
+
+// Lines of a form: one more and one less without asking the server, and what they add up to.
+const exactly = (text, mark) => {
+  const plain = text.replace(/[\s'’]/g, ""), other = mark === "," ? "." : ",";
+  const grouped = new RegExp(`^[+-]?\\d{1,3}(\\${other}\\d{3})+(\\${mark}\\d+)?$`).test(plain);
+  const doubtful = new RegExp(`^[+-]?[1-9]\\d{0,2}\\${other}\\d{3}$`).test(plain) && mark === ",";
+  const number = (grouped ? plain.replaceAll(other, "") : plain).replace(",", ".");
+  const found = /^([+-]?)(\d*)\.?(\d*)$/.exec(number);
+  if (!plain) return [0n, 0];
+  return found && found[2] + found[3] && !doubtful ? [BigInt(found[1] + (found[2] + found[3])), found[3].length] : null;
+};
+const added = (texts, mark) => {
+  const numbers = texts.map((text) => exactly(text, mark));
+  if (numbers.includes(null)) return "—";
+  const places = Math.max(0, ...numbers.map((one) => one[1]));
+  const sum = numbers.reduce((sum, [digits, own]) => sum + digits * 10n ** BigInt(places - own), 0n);
+  const digits = String(sum < 0n ? -sum : sum).padStart(places + 1, "0"), at = digits.length - places;
+  const fraction = digits.slice(at).replace(/0+$/, "");
+  return (sum < 0n ? "-" : "") + digits.slice(0, at) + (fraction && mark + fraction);
+};
+for (const box of document.querySelectorAll("[data-lines]")) {
+  const rows = box.querySelector(".rows"), blank = box.querySelector("template"), most = Number(box.dataset.most);
+  const add = box.querySelector(`button[value="add:${box.dataset.lines}"]`), status = box.querySelector("[role=status]");
+  const keyOf = (line) => Number(line.querySelector("input[name=_lines]").value.split(".")[1]);
+  const renew = () => {
+    [...rows.children].forEach((line, index) => {
+      line.setAttribute("aria-label", line.dataset.line.replace("{n}", index + 1));
+      const remove = line.querySelector("button[data-remove]");
+      remove.setAttribute("aria-label", remove.dataset.remove.replace("{n}", index + 1));
+    });
+    add.hidden = rows.children.length >= most;
+    for (const output of box.querySelectorAll("output[data-sum]")) {
+      const inputs = [...rows.querySelectorAll(`[name$=".${output.dataset.sum}"]`)];
+      output.value = added(inputs.map((input) => input.value), output.dataset.mark);
+    }
+  };
+  const more = () => {
+    const key = Math.max(999, ...[...rows.children].map(keyOf)) + 1;
+    rows.insertAdjacentHTML("beforeend", blank.innerHTML.replaceAll("__KEY__", key));
+    renew();
+    rows.lastElementChild.querySelector("input:not([type=hidden]), select, textarea").focus();
+  };
+  const less = (line) => {
+    const next = line.nextElementSibling || line.previousElementSibling;
+    line.remove();
+    renew();
+    status.textContent = status.dataset.removed;
+    (next?.querySelector("button[data-remove]") ?? add).focus();
+  };
+  box.addEventListener("click", (event) => {
+    const button = event.target.closest("button[name=_again]");
+    if (!button) return;
+    event.preventDefault();
+    if (button === add) more();
+    else less(button.closest(".line"));
+  });
+  box.addEventListener("input", renew);
+}

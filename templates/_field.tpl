@@ -27,6 +27,9 @@ if described and not group:
     attrs["aria-describedby"] = described
 end
 %>
+% if field.widget == "lines":
+%   include('_lines.tpl', field=field)
+% else:
 <div class="field field-{{field.widget}}{{' wrong' if field.error else ''}}"
 % if must:
   data-must="{{must}}"
@@ -150,3 +153,4 @@ end
 %   end
 % end
 </div>
+% end

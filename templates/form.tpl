@@ -34,7 +34,7 @@
 % end
 >
 % include('_token.tpl')
-% if any([field.lookup for field in page.fields]):
+% if page.turns or any([field.lookup for field in page.fields]):
 <button class="visually-hidden" tabindex="-1" aria-hidden="true">{{page.submit}}</button>
 % end
 % if page.shown:
