@@ -609,3 +609,36 @@ def test_of_eight_who_move_a_record_at_once_one_wins(build: Any) -> None:
     assert len(won) == 1
     assert all(isinstance(answer, Conflict) for answer in answers if isinstance(answer, AppError))
     assert site.read(made.location).data["status"] == targets[won[0]]
+# ---- options
+
+OPTIONS = """
+[forms.asks]
+provider = "{}"
+name = "{{who}}"
+[forms.asks.fields]
+who = {{ options = {{ form = "leave", value = "who" }} }}
+by_id = {{ options = {{ form = "leave", value = "id", label = "who" }} }}
+long = {{ type = "number", options = {{ view = "long", value = "days", label = "days" }} }}
+"""
+
+
+def test_options_are_records_of_any_provider(build: Any) -> None:
+    """The source is on the provider; where a service has no other table, the form that asks is on the one for state."""
+    asking = "state" if "[providers.state]" in build.declared else "main"
+    site = build(FORM + VIEW + OPTIONS.format(asking), Records)
+    if site is None:
+        return
+    made = [site.create("forms/leave", {"who": f"Ann {number}", "days": number}).data for number in range(5)]
+    ids = [one["id"] for one in made]
+    good = {"who": "Ann 3", "by_id": ids[1], "long": 4}
+    assert {name: site.create("forms/asks", good).data[name] for name in good} == good
+    assert refused(lambda: site.create("forms/asks", {"who": "ann 3", "by_id": "no", "long": 2})) == [
+        (f"/{name}", "options", "is none of the choices") for name in good
+    ]
+    [column] = [one for one in site.read("forms/asks/records").table.columns if one.name == "by_id"]
+    assert site.app.languages.site.texts(column, [ids[1], ids[2], "no"]) == ["Ann 1", "Ann 2", "no"]
+    assert site.read("forms/asks/options/by_id?_q=NN 2").data["items"] == [{"value": ids[2], "label": "Ann 2"}]
+    offered = site.read("forms/asks/options/long").data
+    assert [one["value"] for one in offered["items"]] == [4, 3]
+    site.delete(f"forms/leave/records/{ids[1]}")
+    assert refused(lambda: site.create("forms/asks", {"by_id": ids[1]}))[0][0] == "/by_id"
