@@ -52,12 +52,12 @@ else:
 # defines: PATIENCE_S Choice fitted Choices choices options_of
 
 PATIENCE_S = 5.0  # at most, for a source to answer; a view has its own limit, too
-_AWAY_S = 10.0  # so long a source that did not answer is not asked for labels again
+_SLOW_S, _AWAY_S = 1.0, 10.0  # a source that failed after so long is not asked for labels again for a while
 _AT_ONCE = 100  # values that are looked up together
 _MOST_READ = 10_000  # rows that are read for one search
 Choice: TypeAlias = tuple[Json, str]  # a value and its label
 _Answer = TypeVar("_Answer")
-_away: weakref.WeakKeyDictionary[Provider, float] = weakref.WeakKeyDictionary()  # monotonic seconds of their last failure
+_LOGGED_S = 60.0  # a field whose source is away is logged once in so long
 
 
 def fitted(kind: str, value: Json) -> Json:
@@ -216,16 +216,26 @@ def _having(text: str, found: Iterable[Choice]) -> Iterator[Choice]:
     return (one for one in found if sought in fold_case(one[1]))
 
 
+class _Failures:
+    """When (monotonic seconds) the source of a field last failed slowly, and when that it fails was last logged."""
+
+    slow_at = logged_at = -3600.0
+
+
+_failures: weakref.WeakKeyDictionary[Provider, dict[str, _Failures]] = weakref.WeakKeyDictionary()  # by place of the field
+
+
 class Choices:
     """What can be chosen in a field of a form."""
 
     def __init__(self, form: Form, field: Field) -> None:
         self.form, self.field, self._source = form, field, _source_of(form, field)
+        self._failures = _failures.setdefault(self._source.provider, {}).setdefault(field.place, _Failures())
 
     @property
     def is_away(self) -> bool:
-        """Whether the source did not answer a moment ago."""
-        return time.monotonic() - _away.get(self._source.provider, -_AWAY_S) < _AWAY_S
+        """Whether the source kept somebody waiting in vain a moment ago."""
+        return time.monotonic() - self._failures.slow_at < _AWAY_S
 
     def named(self, values: Iterable[Json], *, former: bool = False) -> dict[Json, str]:
         """Labels of those of the values that can be chosen, with `former` also of those that could once. Raises Unavailable
@@ -258,18 +268,21 @@ class Choices:
         return self._asked(ask)
 
     def _asked(self, ask: Callable[[], _Answer]) -> _Answer:
-        provider = self._source.provider
+        began, failures = time.monotonic(), self._failures
         try:
-            found = self._in_time(provider, ask)
+            found = self._in_time(self._source.provider, ask)
         except AppError as error:
-            _away[provider] = time.monotonic()
-            what = f"the choices of {self.field.title} cannot be reached at the moment"
-            LOG.warning("%s: %s: %s", self.form.address, what, error.with_hint)
+            now, what = time.monotonic(), f"the choices of {self.field.title} cannot be reached at the moment"
+            if now - began > _SLOW_S:
+                failures.slow_at = now
+            if now - failures.logged_at > _LOGGED_S:
+                failures.logged_at = now
+                LOG.warning("%s: %s: %s", self.form.address, what, error.with_hint)
             fault = Fault(
                 f"/{self.field.name}", Unavailable.code, "the choices cannot be reached at the moment: try again soon"
             )
             raise Unavailable(what, hint=error.with_hint, faults=[fault]) from error
-        _away.pop(provider, None)
+        failures.slow_at = _Failures.slow_at
         return found
 
     @staticmethod

@@ -5,7 +5,7 @@ find_id, look = field.id + "-find", field.lookup %>
   data-{{name}}="{{words}}"
 % end
 >
-  <label for="{{find_id}}">{{t("options.find")}}</label>
+  <label for="{{find_id}}">{{t("options.find")}}<span class="visually-hidden">: {{field.title}}</span></label>
   <div class="row">
     <input type="search" id="{{find_id}}" name="{{look.find}}" value="{{look.text}}" dir="auto" autocomplete="off" aria-describedby="{{find_id}}-said">
     <input type="hidden" name="{{look.found}}" value="{{look.text}}">

@@ -609,6 +609,8 @@ def test_of_eight_who_move_a_record_at_once_one_wins(build: Any) -> None:
     assert len(won) == 1
     assert all(isinstance(answer, Conflict) for answer in answers if isinstance(answer, AppError))
     assert site.read(made.location).data["status"] == targets[won[0]]
+
+
 # ---- options
 
 OPTIONS = """

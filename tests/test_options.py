@@ -348,6 +348,7 @@ def test_a_source_that_another_machine_keeps_waiting_is_given_up(away: Site, mon
 
     options = app.plugin("options")
     monkeypatch.setattr(options, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(options, "_SLOW_S", 0.1)
     provider, asked = away.app.providers["rest"], threading.Event()
     monkeypatch.setattr(provider, "places", list)
     monkeypatch.setattr(provider, "find", lambda query: asked.wait(20))
@@ -499,6 +500,18 @@ def test_a_page_whose_source_is_away_comes_with_a_word_and_keeps_what_was_typed(
     assert pages.get("/forms/assets/records", token).json["items"] == []
     monkeypatch.undo()
     assert pages.submit(action(page), {"what": "desk", "team": "t1", "teams": "t2"}, token).status == 303
+
+
+def test_a_source_with_a_fault_hides_no_label_of_another_one(tmp_path: Path) -> None:
+    broken = '[views.gone]\nsql = "select code from nowhere"\n'
+    fields = TEAMS + broken + ASSETS + 'gone = { options = { view = "gone", value = "code" } }\n'
+    site = Site(tmp_path, PROVIDERS["sql"] + fields)
+    fill(site)
+    made = site.create("forms/assets", {"what": "desk", "team": "t1"})
+    with pytest.raises(Unavailable):
+        site.create("forms/assets", {"what": "x", "gone": "y"})
+    assert site.read(made.location).page["called"] == "desk (Team 1)"
+    site.close()
 
 
 def test_an_empty_source_says_so(pages: Pages) -> None:
