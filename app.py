@@ -2051,6 +2051,7 @@ class Scope(NamedTuple):
     new_ids: Callable[[int], list[str]]  # so many new ones
     read: Callable[[str, Mapping[str, str]], Response]  # reads (address, params) as the caller
     again: bool = False  # the same request began earlier and did not end: what it asks for may have been done
+    send: Any = None  # does another request as the same caller, and takes a guard for it as Host.handle does
 
 
 class Endpoint(NamedTuple):
@@ -2702,7 +2703,7 @@ def problem_details(request_id: str, error: AppError) -> Value:
     }  # fmt: skip
     if error.faults:
         problem["errors"] = [fault._asdict() for fault in error.faults]
-    return problem
+    return problem | getattr(error, "report", {})
 
 
 def list_page(table: Table) -> Value:
@@ -2848,6 +2849,10 @@ class CsvFormat(Format):
     media = "text/csv; charset=utf-8"
     subjects = frozenset({"table"})
     whole = True
+    reads = frozenset({"text/csv"})
+
+    def load(self, exchange: Exchange, resource: str) -> Json:
+        return cast(Json, plugin("import_files").received(exchange))
 
     def dump(self, exchange: Exchange, response: Response) -> Iterator[bytes]:
         table = cast(Table, response.table)
@@ -6275,7 +6280,7 @@ def leads_to(address: str, opens: Collection[str], caller: Caller) -> str:
 
 # Plugins that answer what is at addresses inside a form, by its first segment or, of a record, by the third. Each has
 # sufficient(request) and judged_at(request), as a Resource has them, and handle(form, request, scope).
-_FORM_PARTS: Mapping[str, str] = {"mine": "mine", "options": "option_controls"}
+_FORM_PARTS: Mapping[str, str] = {"import": "form_import", "mine": "mine", "options": "option_controls"}
 _RECORD_PARTS: Mapping[str, str] = {"move": "moves", "history": "history"}
 
 
@@ -6298,6 +6303,7 @@ class Form(Resource):
     state: Records  # keeps what the site has beside its forms; set by Builder
     endpoints: ClassVar[tuple[Endpoint, ...]] = (
         Endpoint("", (Action.READ, Action.CREATE), choices=True),
+        Endpoint("import", (Action.READ, Action.CREATE)),
         Endpoint("records", (Action.READ, Action.CREATE)),
         Endpoint("options/FIELD"),  # what can be chosen in it
         Endpoint("records/ID", (Action.READ, Action.UPDATE, Action.DELETE), patches=True),
@@ -6571,7 +6577,7 @@ class Form(Resource):
             return plan_of(Response(data=self.flat(record), template="record.tpl", page=page, etag=str(record.version)))
         no_params(request)
         _wanted_etag(request.conditions, str(record.version))
-        return self._delete(record) if request.action == Action.DELETE else _Writing(self, request, scope).update(record)
+        return self._delete(record) if request.action == Action.DELETE else self.update(request, scope, record)
 
     def _delete(self, record: Record) -> Plan:
         change = Change(Delete(self.table, record.key, record.version), record.value)
@@ -6594,6 +6600,10 @@ class Form(Resource):
     def create(self, request: Request, scope: Scope, key: str | None = None) -> Plan:
         """New records, or one under a given key."""
         return _Writing(self, request, scope).create(key)
+
+    def update(self, request: Request, scope: Scope, record: Record) -> Plan:
+        """A record with other values."""
+        return _Writing(self, request, scope).update(record)
 
 
 _PAGE_OWN = ("_shown", "_gone", "_asked")  # what a page says beside its fields
@@ -8291,9 +8301,11 @@ class Audit:
 
 
 def _of_changes(entry: Value, changes: Iterable[Change]) -> Iterator[Encoded]:
-    """The entry as those of changes: what was made, what is gone, or of an update [before, after] of what it changed."""
-    shared = storable({name: one for name, one in entry.items() if name != "record"})
+    """The entry as those of changes: what was made or is gone, or [before, after] of an update, also among what is made."""
+    own = storable({name: one for name, one in entry.items() if name != "record"})
+    other = storable(own | {"action": str(Action.UPDATE)}) if own["action"] == Action.CREATE else own
     for change in changes:
+        shared = own if change.before is None else other
         write, name, told = change.write, "before", cast(Value, change.before)
         if not isinstance(write, Delete):
             new = write.value
@@ -8872,14 +8884,17 @@ class Flow:
 
     def _execute(self, request: Request, caller: Caller, resource: Resource, guard: _Guard) -> Response:
         """Plan and commit; again when another writer came between and the caller set no condition."""
-        replay = Replay(request, caller, audit_store(resource, self._state), self._clock)
+        replay, send = (
+            Replay(request, caller, audit_store(resource, self._state), self._clock),
+            partial(self.handle_as, caller),
+        )
         attempts_left = _ATTEMPTS
         while True:
             attempts_left -= 1
             if answer := replay.look_up():
                 return resource.seen_again(answer)
             now, read, plan = self._clock(), partial(self._read_as, caller, request), None
-            scope = Scope(caller, now, partial(new_ids, now), read, again=replay.stored is not None)
+            scope = Scope(caller, now, partial(new_ids, now), read, replay.stored is not None, send)
             try:
                 plan = resource.handle(request, scope)
                 joined = self._joined(request, caller, resource, plan, now)
@@ -8906,11 +8921,11 @@ class Flow:
     def _carry_out(
         self, request: Request, caller: Caller, records: Records | None, plan: Plan, replay: Replay, guard: _Guard
     ) -> Response:
-        if not plan.changes and not plan.steps:
+        if not plan.changes and not plan.steps and not plan.also:
             return plan.respond(())
         entry = self._entry(request, caller, plan.action or request.action)
         entry |= {"comment": plan.comment} if plan.comment else {}
-        if records is not None and records.atomic and plan.changes:
+        if records is not None and records.atomic and (plan.changes or plan.also):
             response = self._commit_together(entry, plan, records, replay, guard)
         else:
             response = self._commit_apart(entry, plan, records, replay, guard)
@@ -8923,18 +8938,16 @@ class Flow:
         """Publish, then records, audit entries and the answer for repeats in one commit; unpublish if that fails."""
         with self._undone_on_failure(plan) as published:
             response = plan.respond([self._step(step, published) for step in plan.steps])
-            told = list(_of_changes(entry, plan.changes))
-            audit = map(partial(Insert, "_audit"), new_ids(self._clock(), len(told)), told)
+            ids, told = new_ids(self._clock(), len(plan.changes)), _of_changes(entry, plan.changes)
+            audit = map(partial(Insert, "_audit"), ids, told)
             guard()
             writes = [change.write for change in plan.changes]
             records.commit([*writes, *audit, *plan.also, *replay.finish(plan, response)])
         return response
 
     def _commit_apart(self, entry: Value, plan: Plan, records: Records | None, replay: Replay, guard: _Guard) -> Response:
-        """Where the work and its audit entry cannot be one commit: an intent, the work, an outcome.
-
-        Intent and work are durable before this returns; an outcome that is lost is logged.
-        """
+        """Where the work and its audit entry cannot be one commit: an intent, the work, an outcome. Intent and work are
+        durable before this returns; an outcome that is lost is logged."""
         if plan.changes:
             [entry] = _of_changes(entry, plan.changes)  # of one: _Writing._check_batch
         elif staged := _staged(plan):

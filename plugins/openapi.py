@@ -109,6 +109,16 @@ SHARED: Value = {
         },
         "required": ["items", "more"],
     },
+    "ImportReport": _object(
+        dict.fromkeys(("rows", "created", "updated", "unchanged", "failed"), _COUNT)
+        | {"errors": {"type": "array", "items": _object({"row": _COUNT, **_FAULT}, ("row", "code", "detail"))}},
+    ),
+    "ImportFacts": _object(
+        {
+            "fields": {"type": "array", "items": _object({"name": _TEXT, "title": _TEXT})},
+            "most_rows": _COUNT, "options": {"type": "array", "items": _TEXT},
+        }
+    ),
 }  # fmt: skip
 
 
@@ -373,6 +383,13 @@ _TOLD = {
     "metrics": "what is counted and measured", "providers": "where everything is kept", "check": "what is wrong",
 }  # fmt: skip
 _XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+_IMPORT_FLAGS = {"dry_run": "checks every row and stores nothing", "partial": "stores the rows that have no fault"}
+_IMPORT_TEXTS = {
+    "key": "a field: a row whose value a record has changes that record; or id",
+    "columns": "the fields of the columns, with commas between; an empty one is left out",
+    "heading": "number of the row with the headings", "sheet": "name of the sheet of a workbook",
+    "encoding": "utf-8, utf-16 or cp1252", "separator": "of CSV: a comma, a semicolon, a bar or the word tab",
+}  # fmt: skip
 _PAGING = ("Size", "Next", "For")
 _LISTING = (*_PAGING, "Search", "Count")
 _CHANGING = ("IfMatch", "IfNoneMatch", "IdempotencyKey")
@@ -477,12 +494,8 @@ class Description:
             ),
             "delete": self._operation("delete", "delete", _GONE, _params(*_CHANGING)),
         }  # fmt: skip
-        for field in one["lookups"]:
-            chosen = {"200": _answer("the first of them", _content(ref("OptionList")))}
-            sought = [_parameter("_q", _TEXT | {"pattern": _PLAIN}, words="a text in their labels")]
-            self.paths[f"{base}/options/{field}"] = {
-                "get": self._operation(f"options_{field}", f"what can be chosen for {field}", chosen, sought)
-            }
+        self._lookups(one, base)
+        self._import(f"{base}/import")
         self._history(record, f"{base}/records/{{id}}/history")
         if one["states"]:
             self._move(name, one["states"], record, f"{base}/records/{{id}}/move")
@@ -511,6 +524,30 @@ class Description:
         name = one["operationId"].replace(self._slug, f"{self._slug}_mine", 1)
         summary = one["summary"].replace("the records", "one's own records")
         return one | {"operationId": self._ids.unique(name), "summary": summary, "security": list(_SECURITY)}
+
+    def _lookups(self, one: Value, base: str) -> None:
+        """What can be chosen where that is looked up."""
+        for field in one["lookups"]:
+            chosen = {"200": _answer("the first of them", _content(ref("OptionList")))}
+            sought = [_parameter("_q", _TEXT | {"pattern": _PLAIN}, words="a text in their labels")]
+            self.paths[f"{base}/options/{field}"] = {
+                "get": self._operation(f"options_{field}", f"what can be chosen for {field}", chosen, sought)
+            }
+
+    def _import(self, path: str) -> None:
+        """What makes records of the rows of a spreadsheet."""
+        asked = [_parameter(flag, _FLAG, words=words) for flag, words in _IMPORT_FLAGS.items()]
+        asked += [_parameter(name, _TEXT | {"pattern": _PLAIN}, words=words) for name, words in _IMPORT_TEXTS.items()]
+        body = _content(_TEXT, "text/csv") | _content(_BINARY, _XLSX)
+        body |= _content(_object({"file": _BINARY}), "multipart/form-data")
+        done = {"200": _answer("what became of the rows", _content(ref("ImportReport")), "Idempotency-Replayed")}
+        told = {"200": _answer("what can be imported", _content(ref("ImportFacts")))}
+        self.paths[path] = {
+            "get": self._operation("importable", "what can be imported", told),
+            "post": self._operation(
+                "import", "rows of CSV or of a workbook as records", done, [*asked, *_params("IdempotencyKey")], body=body
+            ),
+        }
 
     def _move(self, name: str, states: Sequence[str], record: str, path: str) -> None:
         """What moves a record from one state to another."""

@@ -728,7 +728,8 @@ def _file_entry(
 
 # ==== 2. HTML ====================================================================================================
 # The format itself: what reads, writes, faults and submitted forms answer to people, and the pages for signing in.
-# uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS PAGES plugin:html_forms plugin:media_types plugin:move_pages
+# uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS PAGES plugin:html_forms plugin:import_files plugin:media_types
+#          plugin:move_pages
 #          plugin:unsent
 # defines: Format:html Route:static Html give_notice take_notice pages_of Static
 
@@ -844,6 +845,8 @@ class Html(Format):
     # -- what a page's form sends
 
     def load(self, exchange: Exchange, resource: str) -> Json:
+        if exchange.path_inside[:1] == ("import",):
+            return cast(Json, app.plugin("import_files").read_page(exchange))
         if exchange.page:
             drafts = unsent.Drafts(exchange, self.pages)
             drafts.read(resource)

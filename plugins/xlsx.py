@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # ==== 1. XLSX ====================================================================================================
 # A list as one sheet, written row by row in constant memory: numbers, days and moments are cells of their own kind, and a
 # text is always a text, whatever it begins with.
-# uses: ERRORS VALUES CONTRACTS RUNNERS plugin:locale plugin:reserve
+# uses: ERRORS VALUES CONTRACTS RUNNERS plugin:import_files plugin:locale plugin:reserve
 # defines: Format:xlsx MOST_ROWS MOST_LETTERS XLSX_MEDIA Xlsx
 
 MOST_ROWS = 1_048_576  # of a sheet, its heading among them
@@ -44,6 +44,10 @@ class Xlsx(Format):
     media = XLSX_MEDIA
     subjects = frozenset({"table"})
     whole = True
+    reads = frozenset({XLSX_MEDIA})
+
+    def load(self, exchange: Exchange, resource: str) -> Json:
+        return cast(Json, app.plugin("import_files").received(exchange))
 
     def dump(self, exchange: Exchange, response: Response) -> Iterator[bytes]:
         """Nothing is sent before the workbook is whole: a zip archive says at its end what is in it."""

@@ -62,6 +62,8 @@ def test_every_operation_answers_what_it_describes(site: Site) -> None:
         answer: Any
         if path.startswith("/files") and method == "post":
             answer = site.upload(target.removesuffix("a.txt") + "/", ("file", f"{tried}.txt", b"bytes"), token=token)
+        elif path.endswith("/import") and method == "post":
+            answer = site.ask("POST", target, "\n", {"Content-Type": "text/csv"}, token)
         elif path.startswith("/files") and method == "put":
             answer = site.put(target, b"bytes", token)
         elif method in ("post", "put", "patch"):
@@ -215,7 +217,11 @@ def test_parameters_of_views_are_listed_with_their_schema(site: Site) -> None:
 
 def test_only_what_the_reader_may_open_is_described(site: Site) -> None:
     inside = ("", "/{id}", "/{id}/history")
-    public = {"/forms/open", *(f"/forms/open/{one}{more}" for one in ("records", "mine") for more in inside)}
+    public = {
+        "/forms/open",
+        "/forms/open/import",
+        *(f"/forms/open/{one}{more}" for one in ("records", "mine") for more in inside),
+    }
     assert set(described(site, "")["paths"]) == public
     assert set(described(site, site.token("views/numbers:read"))["paths"]) == {"/views/numbers", *public}
     assert site.get("/openapi.json", "bad").status == 401

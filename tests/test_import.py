@@ -1,0 +1,279 @@
+"""Spreadsheets that become records: as bodies, in batches, again, and with everything that is wrong in them."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import openpyxl
+import pytest
+from http_client import Reply, Site
+
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+FORM = """
+[forms.stock]
+title = "Stock"
+provider = "main"
+[forms.stock.fields]
+tag = { type = "string", title = "Tag", required = true, maxLength = 20 }
+name = { type = "string", title = "What it is" }
+price = { type = "number", title = "Price", minimum = 0 }
+count = { type = "integer", title = "How many" }
+bought = { type = "string", format = "date", title = "Bought on" }
+seen = { type = "string", format = "date-time", title = "Seen" }
+opens = { type = "string", format = "time", title = "Opens" }
+lent = { type = "boolean", title = "Lent" }
+state = { type = "string", oneOf = [{ const = "ok", title = "In order" }, { const = "bad", title = "Broken" }] }
+colours = { type = "array", title = "Colours", items = { type = "string", enum = ["red", "green", "blue"] } }
+note = { type = "string", format = "multiline", default = "none" }
+[i18n.de]
+"forms.stock.title" = "Bestand"
+"forms.stock.fields.name.title" = "Bezeichnung"
+"forms.stock.fields.price.title" = "Preis"
+"forms.stock.fields.state.oneOf.ok" = "In Ordnung"
+[forms.rules]
+provider = "main"
+unique = [["code"]]
+[forms.rules.fields]
+code = { type = "string", required = true }
+kind = { type = "string", enum = ["plain", "odd"] }
+why = { type = "string", show_if = { kind = "odd" }, required_if = { kind = "odd" } }
+"""
+
+
+@pytest.fixture
+def site(tmp_path: Any) -> Any:
+    made = Site(
+        tmp_path, edit=lambda toml: toml.replace('prefix = "PREFIX"', 'prefix = "PREFIX"\ntimezone = "Europe/Oslo"') + FORM
+    )
+    yield made
+    made.close()
+
+
+def post(
+    site: Site, by: str, body: bytes | str, query: str = "", media: str = "text/csv", form: str = "stock", **headers: str
+) -> Reply:
+    data = body.encode() if isinstance(body, str) else body
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return site.ask("POST", f"/forms/{form}/import{query}", data, {"Content-Type": media, **named}, by)
+
+
+def stored(site: Site, by: str, form: str = "stock") -> list[dict[str, Any]]:
+    rows = site.get(f"/forms/{form}/records?_sort=id&_size=1000", by).json["items"]
+    return [{name: value for name, value in row.items() if value is not None} for row in rows]
+
+
+def values(rows: list[dict[str, Any]], *names: str) -> list[Any]:
+    return [tuple(row.get(name) for name in names) if len(names) > 1 else row.get(names[0]) for row in rows]
+
+
+def workbook(*sheets: tuple[str, list[list[Any]]]) -> bytes:
+    book = openpyxl.Workbook()
+    book.remove(book.active)
+    for title, rows in sheets:
+        sheet = book.create_sheet(title)
+        for row in rows:
+            sheet.append(row)
+    found = io.BytesIO()
+    book.save(found)
+    return found.getvalue()
+
+
+# ---- as a program's body
+
+
+def test_rows_of_csv_become_records(site: Site, staff: str) -> None:
+    text = 'tag,price,lent,colours,bought\na1,1.5,true,"[""red"",""blue""]",2026-11-01\na2,,false,green,\n'
+    reply = post(site, staff, text)
+    assert (reply.status, reply.json) == (
+        200,
+        {"rows": 2, "created": 2, "updated": 0, "unchanged": 0, "failed": 0, "errors": []},
+    )
+    rows = stored(site, staff)
+    assert values(rows, "tag", "price", "lent", "colours", "bought", "note") == [
+        ("a1", 1.5, True, ["red", "blue"], "2026-11-01", "none"),
+        ("a2", None, False, ["green"], None, "none"),
+    ]
+    assert {row["created_by"] for row in rows} == {"ann"}
+
+
+def test_one_fault_stores_nothing_and_every_fault_is_told(site: Site, staff: str) -> None:
+    reply = post(site, staff, "tag,price,count\na1,1,1\n,-1,1.5\na3,x,3\n")
+    assert (reply.status, reply["Content-Type"]) == (422, "application/problem+json")
+    assert [(one["row"], one["pointer"], one["code"]) for one in reply.json["errors"]] == [
+        (3, "/tag", "required"), (3, "/price", "minimum"), (3, "/count", "type"), (4, "/price", "type"),
+    ]  # fmt: skip
+    assert (reply.json["rows"], reply.json["created"], reply.json["failed"]) == (3, 0, 2)
+    assert stored(site, staff) == []
+
+
+def test_a_dry_run_says_the_same_and_stores_nothing(site: Site, staff: str) -> None:
+    faulty = post(site, staff, "tag,price\na1,1\n,2\n", "?dry_run=1")
+    assert (faulty.status, faulty.json["created"], faulty.json["failed"]) == (200, 1, 1)
+    good = post(site, staff, "tag,price\na1,1\na2,2\n", "?dry_run=1")
+    assert (good.status, good.json["created"], good.json["errors"]) == (200, 2, [])
+    assert stored(site, staff) == []
+    assert site.get("/admin/audit?resource=forms/stock/import", staff).json["items"] == []
+
+
+def test_partial_stores_the_rows_that_are_right(site: Site, staff: str) -> None:
+    reply = post(site, staff, "tag,price\na1,1\n,2\na3,3\n", "?partial=1")
+    assert (reply.status, reply.json["created"], reply.json["failed"]) == (200, 2, 1)
+    assert reply.json["errors"] == [{"row": 3, "pointer": "/tag", "code": "required", "detail": "is missing"}]
+    assert values(stored(site, staff), "tag") == ["a1", "a3"]
+
+
+def test_a_key_updates_what_is_there(site: Site, staff: str) -> None:
+    post(site, staff, "tag,price,name\na1,1,one\na2,2,two\n")
+    reply = post(site, staff, "tag,price\na1,10\na2,2\na3,3\n", "?key=tag")
+    assert [reply.json[name] for name in ("created", "updated", "unchanged")] == [1, 1, 1]
+    rows = stored(site, staff)
+    assert values(rows, "tag", "price", "name", "version") == [("a1", 10, "one", 2), ("a2", 2, "two", 1), ("a3", 3, None, 1)]
+    assert post(site, staff, "tag,name\na1,\n", "?key=tag").json["updated"] == 1  # a blank cell is no value
+    assert "name" not in stored(site, staff)[0]
+
+
+def test_a_key_that_occurs_twice_is_a_fault(site: Site, staff: str) -> None:
+    post(site, staff, "tag,price\na1,1\nb,1\nb,2\n")
+    reply = post(site, staff, "tag,price\na1,2\na1,3\nb,1\n", "?key=tag")
+    assert [(one["row"], one["code"]) for one in reply.json["errors"]] == [(3, "duplicate"), (4, "ambiguous")]
+    assert reply.status == 422
+
+
+def test_an_export_can_be_changed_and_imported_again(site: Site, staff: str) -> None:
+    post(site, staff, "tag,price,colours\na1,1,red\na2,2,green\n")
+    exported = site.get("/forms/stock/records.csv?_sort=tag", staff).text
+    reply = post(site, staff, exported.replace("a2,,2,", "a2,,3,"), "?key=id")
+    assert [reply.json[name] for name in ("created", "updated", "unchanged")] == [0, 1, 1], reply.text
+    assert values(stored(site, staff), "tag", "price", "version") == [("a1", 1, 1), ("a2", 3, 2)]
+    book = site.get("/forms/stock/records.xlsx?_sort=tag", staff).body
+    assert post(site, staff, book, "?key=id", XLSX).json["unchanged"] == 2
+    reply = post(site, staff, "id,tag\nnobody,x\n", "?key=id")
+    assert (reply.status, reply.json["errors"][0]["code"]) == (422, "not_found")
+
+
+def test_the_rules_of_a_form_hold(site: Site, staff: str) -> None:
+    text = "code,kind,why\na,plain,\nb,odd,because\nc,odd,\nd,plain,no\na,plain,\n"
+    reply = post(site, staff, text, form="rules")
+    assert {(one["row"], one["pointer"], one["code"]) for one in reply.json["errors"]} == {
+        (4, "/why", "required"), (5, "/why", "hidden"), (6, "/code", "unique"),
+    }  # fmt: skip
+    assert post(site, staff, text, "?partial=1", form="rules").json["created"] == 2
+    again = post(site, staff, "code,kind\na,plain\ne,plain\n", "?partial=1", form="rules")
+    assert (again.json["created"], again.json["errors"][0]["row"]) == (1, 2)
+    assert post(site, staff, "code,kind\nf,plain\nf,plain\n", "?dry_run=1", form="rules").json["failed"] == 1
+
+
+def test_each_record_has_its_audit_entry_and_the_import_one(site: Site, staff: str) -> None:
+    post(site, staff, "tag\na1\na2\n")
+    post(site, staff, "tag,price\na1,5\na3,3\n", "?key=tag")
+    post(site, staff, "tag\nb1\n\n", "?partial=1")
+    entries = list(reversed(site.get("/admin/audit?_size=100", staff).json["items"]))
+    mine = [one for one in entries if one["resource"].startswith("forms/stock")]
+    told = [(one["action"], bool(one["record"])) for one in mine]
+    assert sorted(told[:3]) == [("create", True), ("create", True), ("import", False)]
+    assert sorted(told[3:6]) == [("create", True), ("import", False), ("update", True)]
+    assert told[6:] == [("create", True), ("import", False)]
+    whole = next(one for one in mine if one["action"] == "import")
+    assert whole["after"] == {"file": "", "rows": 2, "created": 2, "updated": 0, "failed": 0}
+
+
+def test_it_needs_the_grants_of_what_it_does(site: Site, staff: str) -> None:
+    submitter = site.token("forms/stock:create")
+    reader = site.token("forms/stock:read")
+    assert post(site, reader, "tag\na\n").status == 403
+    assert post(site, submitter, "tag\na\n").status == 200
+    assert post(site, submitter, "tag\na\n", "?key=tag").status == 403
+    assert post(site, "", "tag\na\n").status == 401
+    assert len(stored(site, staff)) == 1
+
+
+def test_the_same_key_stores_once(site: Site, staff: str) -> None:
+    for query in ("", "?partial=1"):
+        first = post(site, staff, "tag\na1\na2\n\n,\n", query, Idempotency_Key="k" + query)
+        again = post(site, staff, "tag\na1\na2\n\n,\n", query, Idempotency_Key="k" + query)
+        other = post(site, staff, "tag\nother\n", query, Idempotency_Key="k" + query)
+        assert (first.status, again.json, other.status) == (200, first.json, 422), (first.text, other.text)
+    assert len(stored(site, staff)) == 4
+
+
+# ---- what is in a file
+
+
+@pytest.mark.parametrize(
+    ("encoding", "query", "media"),
+    [
+        ("utf-8", "", "text/csv"), ("utf-8-sig", "", "text/csv"), ("utf-16", "", "text/csv"), ("utf-16-le", "", "text/csv"),
+        ("utf-16-be", "", "text/csv"), ("cp1252", "?encoding=cp1252", "text/csv"),
+        ("cp1252", "", "text/csv; charset=windows-1252"), ("cp1252", "", "text/csv; charset=ISO-8859-1"),
+        ("utf-8", "?encoding=utf-8", "text/csv"), ("utf-16-be", "?encoding=utf-16", "text/csv"),
+    ],
+)  # fmt: skip
+def test_encodings(site: Site, staff: str, encoding: str, query: str, media: str) -> None:
+    reply = post(site, staff, "tag,name\na1,Käse für Zoë – 5 €\n".encode(encoding), query, media)
+    assert reply.status == 200, reply.text
+    assert values(stored(site, staff), "name") == ["Käse für Zoë – 5 €"]
+
+
+def test_bytes_that_are_no_utf_8_are_asked_about(site: Site, staff: str) -> None:
+    reply = post(site, staff, "tag,name\na1,Käse\n".encode("cp1252"))
+    assert (reply.status, "may be cp1252" in reply.json["detail"]) == (400, True)
+    reply = post(site, staff, "tag,name\na1,Käse\n".encode("cp1252"), "?encoding=utf-8")
+    assert (reply.status, "is not utf-8" in reply.json["detail"]) == (400, True)
+    assert post(site, staff, "tag\na\n", "?encoding=ebcdic").status == 400
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_separators(site: Site, staff: str, separator: str) -> None:
+    lines = [["tag", "name", "price"], ["a1", '"x, y; z"', "1.5"], ["a2", "", "2"]]
+    assert post(site, staff, "\n".join(separator.join(line) for line in lines)).status == 200
+    assert values(stored(site, staff), "tag", "name", "price") == [("a1", "x, y; z", 1.5), ("a2", None, 2)]
+
+
+def test_the_line_with_which_excel_names_the_separator_is_no_row(site: Site, staff: str) -> None:
+    reply = post(site, staff, "sep=;\r\ntag;name\r\na1;x\r\nb;,\r\n")
+    assert (reply.status, values(stored(site, staff), "tag", "name")) == (200, [("a1", "x"), ("b", ",")])
+
+
+def test_a_cell_without_a_heading_is_a_fault(site: Site, staff: str) -> None:
+    reply = post(site, staff, "tag,price\na1,1,5\na2,2,\n")
+    assert (reply.status, [(one["row"], one["code"]) for one in reply.json["errors"]]) == (422, [(2, "no_heading")])
+
+
+def test_headings_that_mean_nothing_or_the_same_are_faults(site: Site, staff: str) -> None:
+    reply = post(site, staff, "tag,Tag,prise\na1,a1,1\n", "?partial=1")
+    assert reply.status == 422
+    assert [(one["row"], one["pointer"], one["code"]) for one in reply.json["errors"]] == [
+        (1, "/Tag", "duplicate_heading"), (1, "/prise", "unknown_field"),
+    ]  # fmt: skip
+    assert "price" in reply.json["errors"][1]["detail"]
+    chosen = post(site, staff, "tag,Tag,prise\na1,a2,1\n", "?columns=,tag,price")
+    assert (chosen.status, values(stored(site, staff), "tag", "price")) == (200, [("a2", 1)])
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("?key=nothing", "key is 'nothing'"), ("?key=lent", "key is 'lent'"), ("?key=name", "which no column has"),
+        ("?dry_run=yes", "dry_run"), ("?columns=tug", "did you mean tag"), ("?columns=tag,tag", "twice"),
+        ("?heading=x", "heading"), ("?separator=x", "separator"), ("?parcial=1", "did you mean partial"),
+    ],
+)  # fmt: skip
+def test_what_is_asked_wrongly_is_said(site: Site, staff: str, query: str, told: str) -> None:
+    reply = post(site, staff, "tag\na1\n", query)
+    assert (reply.status, told in reply.json["detail"]) == (400, True), reply.text
+    assert stored(site, staff) == []
+
+
+def test_an_empty_file_stores_nothing(site: Site, staff: str) -> None:
+    assert post(site, staff, "").status == 415
+    for text in ("\n\n", "tag,name\n", "tag,name\n,\n , \n"):
+        reply = post(site, staff, text, "?partial=1")
+        assert reply.json.get("created") == 0, (text, reply.text)
+    assert stored(site, staff) == []
+
+
+def test_a_quotation_mark_that_is_never_closed_is_found(site: Site, staff: str) -> None:
+    reply = post(site, staff, 'tag,name\na1,"x\n' + "a2,y\n" * 40_000)
+    assert (reply.status, "quotation mark" in reply.json["detail"]) == (400, True)
+    assert stored(site, staff) == []
