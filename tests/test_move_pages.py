@@ -28,6 +28,7 @@ moves = ["new>approved:hr", "new>rejected:hr", "rejected>new", "approved>paid:bo
 titles = { approved = "Granted" }
 badges = { approved = "good", rejected = "bad" }
 """
+DEPUTY = ('address = { type = "string" }', 'address = {}\ndeputy = { type = "string", format = "person" }')
 NAMED = '[forms.leave]\nname = "{reason}"\n'
 GERMAN = """[i18n.de]
 "forms.leave.states.title" = "Stand"
@@ -38,7 +39,7 @@ GERMAN = """[i18n.de]
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    made = Site(tmp_path, edit=lambda text: text.replace("[forms.leave]\n", NAMED) + STATES + GERMAN)
+    made = Site(tmp_path, edit=lambda text: text.replace("[forms.leave]\n", NAMED).replace(*DEPUTY) + STATES + GERMAN)
     yield made
     made.close()
 
@@ -269,3 +270,18 @@ def test_the_audit_trail_says_in_words_what_was_moved(site: Site, hr: str) -> No
     [row] = site.get("/admin/audit?subject=maria", root).json["items"]
     shown = page(site, f"/admin/audit/{row['id']}", root)
     assert "Comment Enjoy" in said(shown)
+
+
+def test_a_record_that_names_one_waits_for_one_until_it_is_done_with(site: Site, hr: str) -> None:
+    root, pia = site.token("**:*"), site.token("forms/leave/records:read", subject="pia")
+    assert site.send("/admin/people", {"subject": "pia", "name": "Pia Holm"}, root).status == 201
+    record = {"day": "2026-12-01", "reason": "Ann", "deputy": "pia"}
+    made = site.send("/forms/leave", record, root)
+    assert made.status == 201, made.text
+    submitted(site, "Bo")
+    assert waiting(site, pia).startswith("Waiting for me New Ann Leave , since 20")
+    assert "Bo" not in waiting(site, pia)
+    for to in ("approved", "paid"):
+        assert waiting(site, pia)
+        site.send(f"/forms/leave/records/{made.json['id']}/move", {"to": to}, root)
+    assert waiting(site, pia) == ""
