@@ -126,10 +126,11 @@ class AdminTable(Resource):
         return {"columns": self.columns}
 
     def handle(self, request: Request, scope: Scope) -> Plan:
-        asked = read_list(request.params, self.columns, self.locale, self.own)
+        columns = self.asked_of(scope.caller)
+        asked = read_list(request.params, columns, self.locale, self.own)
         if asked.order_by not in ((), ("-id",)):
             raise BadRequest("this list is sorted by id, the newest first")
-        texts = tuple(column.name for column in self.columns if column.name not in ("id", *self.seconds))
+        texts = tuple(column.name for column in columns if column.name not in ("id", *self.seconds))
         query = Query(self.table, tuple(map(self._kept, asked.where)), self.order_by, asked.size, "", asked.search, texts)
         query = query._replace(instants=frozenset(("at",)))
         if self.secret:
@@ -141,6 +142,10 @@ class AdminTable(Resource):
             **self.shown(request, scope),
         }
         return plan_of(Response(table=self._found(request, scope, asked, query), template=self.template, page=page))
+
+    def asked_of(self, caller: Caller) -> Sequence[Column]:
+        """The columns that a caller may filter by and search in."""
+        return self.columns
 
     def shown(self, request: Request, scope: Scope) -> Value:
         """What the page of the list needs beside its rows."""

@@ -56,6 +56,7 @@ else:
 # The entries, merged over the places where they are. What a program reads is each entry as it is kept; a page says in one
 # line what happened. Fields that the reader may not see are masked in both.
 # uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS RESOURCES plugin:admin plugin:audit_words plugin:fields plugin:locale
+#          plugin:row_rules
 #       plugin:people
 # defines: MASKED Trail
 
@@ -96,6 +97,13 @@ class Trail(admin.AdminTable):
     def describe(self) -> Value:
         """Its columns, and what may be asked beside them."""
         return {"columns": self.columns, "params": {name: self.fields[name].schema for name in self.own}}
+
+    def asked_of(self, caller: Caller) -> Sequence[Column]:
+        """Nobody finds out what he may not see by asking for it."""
+        forms = (self._form_at(address) for address in self.titles)
+        if any(isinstance(one, Form) and plugin("row_rules").hidden_from(one, caller) for one in forms):
+            return [one for one in self.columns if one.name not in ("changes", "before", "after")]
+        return self.columns
 
     def handle(self, request: Request, scope: Scope) -> Plan:
         if request.path:
@@ -171,7 +179,7 @@ class Trail(admin.AdminTable):
         """The fields of a form that this caller may not read."""
         if not isinstance(form := self._form_at(address), Form):
             return frozenset()
-        return frozenset(name for name, one in form.fields.items() if not _may_see(one, caller))
+        return cast(frozenset[str], plugin("row_rules").hidden_from(form, caller))
 
     def _form_at(self, address: Any) -> Resource | None:
         return self.shown_in(self.locale).get("/".join(str(address).split("/")[:2]))
@@ -300,9 +308,3 @@ _ACTIONS = (
     "retire_key",
 )  # fmt: skip
 _OUTCOMES = ("ok", "denied", "failed", "intent")
-
-
-def _may_see(field: Field, caller: Caller) -> bool:
-    """Whether a caller may read a field: one that is for some roles is for those who hold one of them."""
-    roles = getattr(field.config, "read_by", ())
-    return not roles or bool(plugin("people").holds(caller, roles))

@@ -51,12 +51,11 @@ if TYPE_CHECKING:
 # ==== 1. CHECK ===================================================================================================
 # Faults that show when things are tried, damage in what is stored, and what an operator should know.
 # uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES PROVIDERS ASSEMBLY COMMANDS plugin:asking plugin:copy plugin:folders
-#          plugin:states
+#          plugin:row_rules plugin:states
 #       plugin:permissions plugin:statements plugin:toml_advice plugin:tokens plugin:wsgi_apps
 # defines: Command:server_check Inspection ServerCheck
 
 # What has an address of its own below a form, view or app; below files, anything can be.
-_BELOW: Mapping[str, Sequence[str]] = {"forms": ("records",), "views": (), "apps": ("static", "app")}
 _PATIENCE_S = 10.0  # with channels
 
 
@@ -133,6 +132,7 @@ class Inspection:
         if self._app.channels and not self._config.site.url:
             begin = plugin("tokens").site_url(self._config)
             found.append(f"site.url is not set: links in mails begin with {begin}, as far as can be known")
+        found += plugin("row_rules").warnings(self._resources)
         places = {f"roles.{name}": role.grants for name, role in self._config.roles.items()}
         places |= {f"sqs.queues: allow of {queue.name}": queue.allow or () for queue in self._config.sqs.queues}
         for place, grants in (places | {"public": self._config.public.grants}).items():
@@ -156,8 +156,9 @@ class Inspection:
             types = ", ".join(sorted({a.partition("/")[0] for a in addresses}))
             hint = nearest("/".join(grant.pattern[:2]), addresses) or f": what is declared is in {types}"
             return f"{grant} names nothing that is declared{hint}"
-        if type_ in _BELOW and below[1:2] and below[1] not in ("*", "**", *_BELOW[type_]):
-            known = [f"{near[0]}/{name}" for name in _BELOW[type_]] or [near[0]]
+        places = {one.path.partition("/")[0]: None for a in near for one in self._resources[a].endpoints if one.path}
+        if type_ in ("forms", "views", "apps") and below[1:2] and below[1] not in ("*", "**", *places):
+            known = [f"{near[0]}/{name}" for name in places] or [near[0]]
             return f"{grant} names nothing that is declared; did you mean {known[0]}?"
         offered = {a: {action for one in self._resources[a].endpoints for action in one.actions} for a in near}
         if not any(map(grant.actions.intersection, offered.values())):
@@ -277,7 +278,7 @@ class ServerCheck(Command):
                         made, failed = found.inspection.create(bar)
                 config, faults = found.config, list(dict.fromkeys([*failed, *found.inspection.check()]))
                 warnings = [*found.inspection.warnings(), *found.inspection.damage()]
-                for command in found.registry.of(Command).values():
+                for command in found.registry.of(Command).values():  # type: ignore[type-abstract]
                     more_faults, more_warnings = command().check(config)
                     faults += more_faults
                     warnings += more_warnings

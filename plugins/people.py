@@ -178,6 +178,7 @@ def _words(grant: Grant, titles: Mapping[str, str], t: Any) -> str:
         what = t(f"rights.all.{kind}") if t.has(f"rights.all.{kind}") else kind
     else:
         address, inside = "/".join(grant.pattern[:2]), " / ".join(split_path("/".join(grant.pattern[2:])))
+        inside = t("rights.mine") if (kind, inside) == ("forms", "mine") else inside
         what = titles.get(address, address) + (f" ({inside})" if inside else "")
     if kind in ("views", "apps"):  # where nothing else can be done
         return str(t("rights.see" if Action.READ in grant.actions else "rights.nothing_with", what=what))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from copy import copy
 from typing import TYPE_CHECKING, Any, cast
@@ -18,6 +19,7 @@ from app import (
     Query,
     Record,
     Records,
+    Resource,
     Response,
     Scope,
     Value,
@@ -92,7 +94,7 @@ class OwnRows(wrapped.Wrapped):
 # ==== 2. FORMS ===================================================================================================
 # A form as it is for a caller: a copy with fewer fields and a store of fewer records.
 # uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES ROWS plugin:field_defaults plugin:fields plugin:people
-# defines: faults owner_field seen own seen_view settled settle of_owner spared shown_again
+# defines: faults warnings owner_field hidden_from seen own seen_view settled settle of_owner spared shown_again
 
 _NAMES = (("string", ""), ("string", "person"), ("string", "email"))  # types and formats of fields that name somebody
 _MOST_SEEN = 1000  # copies of a form that are kept
@@ -117,17 +119,48 @@ def faults(config: FormConfig, roles: Collection[str]) -> Iterator[Fault]:
         yield Fault(f"{place}.owner.field", "configuration", f"names {owner.field!r}, which cannot say whose a record is")
 
 
+def warnings(resources: Mapping[str, Resource]) -> Iterator[str]:
+    """Views of SQL that read the table of a form with rules: they answer what their statements say, whoever asks."""
+    guarded = [one for one in resources.values() if isinstance(one, Form) and one.is_guarded]
+    views = [one for one in resources.values() if isinstance(one, View) and one.config.sql]
+    for view, form in ((view, form) for view in views for form in guarded if _keeps(view.source, form.records)):
+        if re.search(rf"(?i)(?<![\w$]){form.table}(?![\w$])", _bare(view.config.sql)):
+            what = f"reads the table {form.table} of {form.address}, of which not everybody sees all"
+            yield f"views.{view.name}: {what}: whoever may read the view sees all that its statement selects"
+
+
+def _keeps(queries: Any, records: Any) -> bool:
+    """Whether statements of one provider reach the tables of the other."""
+    return queries is records or not {*queries.places()}.isdisjoint(records.places())
+
+
+def _bare(statement: str) -> str:
+    """A statement without its comments and texts."""
+    return re.sub(r"--[^\n]*|/\*.*?\*/|'[^']*'", " ", statement, flags=re.DOTALL)
+
+
 def owner_field(form: Form) -> str:
     """The field that says whose a record is."""
     return form.config.owner.field if form.config.owner else "created_by"
 
 
+def hidden_from(form: Form, caller: Caller) -> frozenset[str]:
+    """The fields of a form that a caller may not read, by the names that they had before, too."""
+    found = set[str]()
+    for one in form.fields.values():
+        roles = getattr(one.config, "read_by", None)
+        if roles and not plugin("people").holds(caller, roles):
+            found |= {one.name, getattr(one.config, "was", "") or one.name}
+    return frozenset(found)
+
+
 def seen(form: Form, caller: Caller) -> Form:
     """The form as far as it is there for a caller; the same form if all of it is."""
-    holds, rule = plugin("people").holds, form.config.owner
-    reads = {one.name: not one.read_by or holds(caller, one.read_by) for one in form.config.fields}
-    writes = {one.name: holds(caller, one.write_by) if one.write_by else reads[one.name] for one in form.config.fields}
-    hidden, closed = (frozenset(name for name, may in each.items() if not may) for each in (reads, writes))
+    holds, rule, hidden = plugin("people").holds, form.config.owner, hidden_from(form, caller)
+    writes = {
+        one.name: holds(caller, one.write_by) if one.write_by else one.name not in hidden for one in form.config.fields
+    }
+    closed = frozenset(name for name, may in writes.items() if not may)
     is_own = rule is not None and not holds(caller, rule.unless or ())
     if not (hidden or closed or is_own):
         return form
@@ -179,7 +212,7 @@ def _closed(field: Field) -> Field:
         return field
     made = copy(field)
     made.made = _NOT_YOURS
-    made.config = field.config.replaced(required=False)
+    made.required, made.config = False, field.config.replaced(required=False)
     return made
 
 
