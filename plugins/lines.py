@@ -278,13 +278,17 @@ def nested(form: Form, data: Json) -> Json:
     return found | {name: [Row(key, texts) for key, texts in one.items()] for name, one in rows.items() if one}
 
 
+def _next_key(keys: Sequence[str]) -> int:
+    """The key of one more line: no place of a stored one."""
+    return 1 + max([int(key) for key in keys if key.isascii() and key.isdigit() and len(key) < 9] + [MOST_LINES - 1])
+
+
 def turned(typed: Mapping[str, list[str]]) -> dict[str, list[str]]:
     """What was typed into a page where a button for one more line, or for one less, was pressed."""
     found, (does, _, what) = dict(typed), next(iter(typed.get("_again", ())), "").partition(":")
     if does == "add":
         keys = [text.partition(".")[2] for text in found.get("_lines", ()) if text.startswith(f"{what}.")]
-        new = 1 + max((int(key) for key in keys if key.isascii() and key.isdigit()), default=MOST_LINES - 1)
-        found["_lines"] = [*found.get("_lines", ()), f"{what}.{max(new, MOST_LINES)}"]
+        found["_lines"] = [*found.get("_lines", ()), f"{what}.{_next_key(keys)}"]
     if does == "remove":
         found = {name: texts for name, texts in found.items() if not name.startswith(f"{what}.")}
         found["_lines"] = [text for text in found.get("_lines", ()) if text != what]
@@ -396,8 +400,7 @@ def fill(
     control.lines, control.blank = lines, Shown(0, _BLANK, list(map(make, _inputs(field, _BLANK, fresh, locale))))
     control.most, control.full = field.most, len(rows) >= field.most
     control.totals = app.plugin("sums").totals(form, field, rows)
-    if lines and f"add:{field.name}" in (typed or {}).get("_again", ()):
-        lines[-1].cells[0].attrs = {**lines[-1].cells[0].attrs, "autofocus": "autofocus"}
+    control.next = f"f-{field.name}.{_next_key([row.key for row in rows])}.{field.inner[0].name}"  # where to type on
 
 
 def said(control: Any) -> str:

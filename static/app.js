@@ -205,7 +205,7 @@ const added = (texts, mark) => {
   return (sum < 0n ? "-" : "") + digits.slice(0, at) + (fraction && mark + fraction);
 };
 for (const box of document.querySelectorAll("[data-lines]")) {
-  const rows = box.querySelector(".rows"), blank = box.querySelector("template"), most = Number(box.dataset.most);
+  const rows = box.querySelector(".each"), blank = box.querySelector("template"), most = Number(box.dataset.most);
   const add = box.querySelector(`button[value="add:${box.dataset.lines}"]`), status = box.querySelector("[role=status]");
   const keyOf = (line) => Number(line.querySelector("input[name=_lines]").value.split(".")[1]);
   const renew = () => {

@@ -10,7 +10,7 @@
 % end
   </legend>
 % include('_hints.tpl')
-  <div class="rows">
+  <div class="each">
 % for line in field.lines:
 %   include('_line.tpl', line=line, field=field)
 % end
@@ -18,8 +18,8 @@
   <template>
 % include('_line.tpl', line=field.blank, field=field)
   </template>
-  <div class="under">
-    <button class="button" name="_again" value="add:{{field.name}}" formaction="{{page.action}}#{{field.id}}" formnovalidate
+  <div class="adding">
+    <button class="button" name="_again" value="add:{{field.name}}" formaction="{{page.action}}#{{field.next}}" formnovalidate
 % if field.full:
       hidden
 % end
