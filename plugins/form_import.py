@@ -379,6 +379,11 @@ class Import:
 
     # -- its rows
 
+    @property
+    def _is_for_people(self) -> bool:
+        """Whether cells are as people write them: a program's body is as JSON."""
+        return self.request.languages is not None or self.request.door == "cli"
+
     def _items(self) -> Any:
         """The rows below the headings as (number, data, fault or None); the columns are known at once."""
         asked, form = self.asked, self.form
@@ -388,7 +393,7 @@ class Import:
         row, headings = self._heading(sheet)
         self.columns = Columns(form, headings, asked.columns, row)
         names = [*self.columns.names, *[""] * (len(headings) - len(self.columns.names))]
-        reading = cell_values.Reading(form, names, for_people=self.request.languages is not None)
+        reading = cell_values.Reading(form, names, for_people=self._is_for_people)
         return self._read(sheet, row, reading)
 
     def _heading(self, sheet: Any) -> tuple[int, Sequence[Cell]]:
@@ -396,7 +401,7 @@ class Import:
         try:
             if self.asked.heading:
                 return next((row for row in rows if row[0] == self.asked.heading), (self.asked.heading, ()))
-            if self.request.languages is None and sheet.kind == "csv":
+            if not self._is_for_people and sheet.kind == "csv":
                 return cast("tuple[int, Sequence[Cell]]", next(rows, (1, ())))
             return find_heading(self.form, rows)
         finally:

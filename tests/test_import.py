@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import io
+import json
+import re
+import zipfile
+from datetime import date, datetime, time
 from typing import Any
 
 import openpyxl
 import pytest
-from http_client import Reply, Site
+from http_client import MULTIPART, Reply, Site, hidden, multipart
+
+import app
 
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 FORM = """
@@ -200,19 +206,17 @@ def test_the_same_key_stores_once(site: Site, staff: str) -> None:
 # ---- what is in a file
 
 
-@pytest.mark.parametrize(
-    ("encoding", "query", "media"),
-    [
+def test_encodings(site: Site, staff: str) -> None:
+    cases = [
         ("utf-8", "", "text/csv"), ("utf-8-sig", "", "text/csv"), ("utf-16", "", "text/csv"), ("utf-16-le", "", "text/csv"),
         ("utf-16-be", "", "text/csv"), ("cp1252", "?encoding=cp1252", "text/csv"),
         ("cp1252", "", "text/csv; charset=windows-1252"), ("cp1252", "", "text/csv; charset=ISO-8859-1"),
         ("utf-8", "?encoding=utf-8", "text/csv"), ("utf-16-be", "?encoding=utf-16", "text/csv"),
-    ],
-)  # fmt: skip
-def test_encodings(site: Site, staff: str, encoding: str, query: str, media: str) -> None:
-    reply = post(site, staff, "tag,name\na1,Käse für Zoë – 5 €\n".encode(encoding), query, media)
-    assert reply.status == 200, reply.text
-    assert values(stored(site, staff), "name") == ["Käse für Zoë – 5 €"]
+    ]  # fmt: skip
+    for encoding, query, media in cases:
+        reply = post(site, staff, "tag,name\na1,Käse für Zoë – 5 €\n".encode(encoding), query, media)
+        assert reply.status == 200, (encoding, query, reply.text)
+    assert values(stored(site, staff), "name") == ["Käse für Zoë – 5 €"] * len(cases)
 
 
 def test_bytes_that_are_no_utf_8_are_asked_about(site: Site, staff: str) -> None:
@@ -223,11 +227,11 @@ def test_bytes_that_are_no_utf_8_are_asked_about(site: Site, staff: str) -> None
     assert post(site, staff, "tag\na\n", "?encoding=ebcdic").status == 400
 
 
-@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
-def test_separators(site: Site, staff: str, separator: str) -> None:
+def test_separators(site: Site, staff: str) -> None:
     lines = [["tag", "name", "price"], ["a1", '"x, y; z"', "1.5"], ["a2", "", "2"]]
-    assert post(site, staff, "\n".join(separator.join(line) for line in lines)).status == 200
-    assert values(stored(site, staff), "tag", "name", "price") == [("a1", "x, y; z", 1.5), ("a2", None, 2)]
+    for separator in (",", ";", "\t", "|"):
+        assert post(site, staff, "\n".join(separator.join(line) for line in lines)).status == 200
+    assert values(stored(site, staff), "tag", "name", "price") == [("a1", "x, y; z", 1.5), ("a2", None, 2)] * 4
 
 
 def test_the_line_with_which_excel_names_the_separator_is_no_row(site: Site, staff: str) -> None:
@@ -251,17 +255,14 @@ def test_headings_that_mean_nothing_or_the_same_are_faults(site: Site, staff: st
     assert (chosen.status, values(stored(site, staff), "tag", "price")) == (200, [("a2", 1)])
 
 
-@pytest.mark.parametrize(
-    ("query", "told"),
-    [
+def test_what_is_asked_wrongly_is_said(site: Site, staff: str) -> None:
+    for query, told in (
         ("?key=nothing", "key is 'nothing'"), ("?key=lent", "key is 'lent'"), ("?key=name", "which no column has"),
         ("?dry_run=yes", "dry_run"), ("?columns=tug", "did you mean tag"), ("?columns=tag,tag", "twice"),
         ("?heading=x", "heading"), ("?separator=x", "separator"), ("?parcial=1", "did you mean partial"),
-    ],
-)  # fmt: skip
-def test_what_is_asked_wrongly_is_said(site: Site, staff: str, query: str, told: str) -> None:
-    reply = post(site, staff, "tag\na1\n", query)
-    assert (reply.status, told in reply.json["detail"]) == (400, True), reply.text
+    ):  # fmt: skip
+        reply = post(site, staff, "tag\na1\n", query)
+        assert (reply.status, told in reply.json["detail"]) == (400, True), reply.text
     assert stored(site, staff) == []
 
 
@@ -277,3 +278,168 @@ def test_a_quotation_mark_that_is_never_closed_is_found(site: Site, staff: str) 
     reply = post(site, staff, 'tag,name\na1,"x\n' + "a2,y\n" * 40_000)
     assert (reply.status, "quotation mark" in reply.json["detail"]) == (400, True)
     assert stored(site, staff) == []
+
+
+# ---- workbooks
+
+
+def test_cells_of_a_workbook_are_what_they_are(site: Site, staff: str) -> None:
+    rows: list[list[Any]] = [
+        ["Tag", "What it is", "Price", "How many", "Bought on", "Seen", "Opens", "Lent", "State"],
+        ["a1", 4711, 0.1 + 0.2, 3.0, date(2026, 11, 1), datetime(2026, 11, 1, 8, 30), time(8, 30), True, "Broken"],
+        ["a2", date(2026, 1, 2), "1.5", "3", datetime(2026, 11, 2), date(2026, 11, 2), "09:15", 0, "ok"],
+    ]
+    book = workbook(("Stock", rows))
+    reply = post(site, staff, book, media=XLSX)
+    assert reply.status == 200, reply.text
+    assert values(stored(site, staff), "tag", "name", "price", "count", "bought", "seen", "opens", "lent", "state") == [
+        ("a1", "4711", 0.3, 3, "2026-11-01", "2026-11-01T08:30:00+01:00", "08:30", True, "bad"),
+        ("a2", "2026-01-02", 1.5, 3, "2026-11-02", "2026-11-02T00:00:00+01:00", "09:15", False, "ok"),
+    ]
+
+
+def test_what_a_cell_cannot_be_is_a_fault_of_its_row(site: Site, staff: str) -> None:
+    rows: list[list[Any]] = [
+        ["tag", "bought", "count", "lent", "price"],
+        ["a1", 45000, 1.5, 2, "#N/A"],
+        ["a2", None, None, None, None],
+    ]
+    book = openpyxl.load_workbook(io.BytesIO(workbook(("x", rows))))
+    book["x"]["E2"].data_type = "e"
+    changed = io.BytesIO()
+    book.save(changed)
+    reply = post(site, staff, changed.getvalue(), media=XLSX)
+    assert [(one["row"], one["pointer"]) for one in reply.json["errors"]] == [
+        (2, "/price"), (2, "/count"), (2, "/bought"), (2, "/lent"),
+    ]  # fmt: skip
+    assert "error of the spreadsheet" in reply.json["errors"][0]["detail"]
+
+
+def test_the_first_sheet_that_is_shown_counts_unless_one_is_named(site: Site, staff: str) -> None:
+    made = openpyxl.load_workbook(
+        io.BytesIO(workbook(("Old", [["tag"], ["old"]]), ("New", [["tag"], ["new"]]), ("Last", [["tag"], ["last"]])))
+    )
+    made["Old"].sheet_state = "hidden"
+    book = io.BytesIO()
+    made.save(book)
+    for query in ("", "?sheet=Last", "?sheet=Old"):
+        assert post(site, staff, book.getvalue(), query, XLSX).status == 200
+    assert values(stored(site, staff), "tag") == ["new", "last", "old"]
+    reply = post(site, staff, book.getvalue(), "?sheet=Lost", XLSX)
+    assert (reply.status, "did you mean Last" in reply.json["detail"]) == (400, True)
+
+
+def zipped(**parts: bytes) -> bytes:
+    found = io.BytesIO()
+    with zipfile.ZipFile(found, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in parts.items():
+            archive.writestr(name.replace("__", "/"), content)
+    return found.getvalue()
+
+
+def test_a_file_that_is_no_table_or_a_bomb_is_refused(site: Site, staff: str) -> None:
+    good = workbook(("x", [["tag"], ["a1"]]))
+    with zipfile.ZipFile(io.BytesIO(good)) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    entities = b'<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa">' + b"".join(
+        b'<!ENTITY %c "%s">' % (98 + n, b"&%c;" % (97 + n) * 10) for n in range(9)
+    )
+    bomb = parts["xl/worksheets/sheet1.xml"].replace(b"<worksheet", entities + b"]><worksheet", 1).replace(b"a1", b"&j;")
+    for body, told in (
+        (b"\xd0\xcf\x11\xe0" + b"x" * 600, "old .xls"), (b"%PDF-1.7 x", "PDF"), (good[:-40], "damaged"),
+        (zipped(a=b"x"), "no workbook"), (zipped(mimetype=b"application/vnd.oasis"), "OpenDocument"),
+        (zipped(**parts | {"xl/sharedStrings.xml": b"<x>" + b" " * 70_000_000}), "unpacks to"),
+        (zipped(**parts | {"xl/worksheets/sheet1.xml": b"<x>" + b" " * 20_000_000}), "unpacks to"),
+        (zipped(**parts | {"xl/worksheets/sheet1.xml": b"<worksheet><sheetData><row>"}), "damaged"),
+        (zipped(**parts | {"xl/worksheets/sheet1.xml": bomb}), "damaged"),
+    ):  # fmt: skip
+        reply = post(site, staff, body, media=XLSX)
+        assert (reply.status, told in reply.json.get("detail", "")) == (400, True), (told, reply.text)
+    assert stored(site, staff) == []
+
+
+def test_a_sheet_that_says_it_is_as_large_as_can_be_is_read_as_it_is(site: Site, staff: str) -> None:
+    with zipfile.ZipFile(io.BytesIO(workbook(("x", [["tag", "name"], ["a1", "x"]])))) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    name = "xl/worksheets/sheet1.xml"
+    parts[name] = re.sub(rb'<dimension ref="[^"]*"', b'<dimension ref="A1:XFD1048576"', parts[name])
+    assert post(site, staff, zipped(**parts), media=XLSX).json["created"] == 1
+
+
+# ---- a spreadsheet as people make them
+
+
+def messy() -> bytes:
+    """A list of things as somebody kept it: a title over merged cells, blank lines, days and prices in all ways, blanks at
+    the ends of texts, a heading twice, a remark, and a sum."""
+    book = openpyxl.Workbook()
+    sheet = book.active
+    assert sheet is not None
+    sheet.title = "Inventar 2026"
+    for row in (
+        ["Inventar der Werkstatt, Stand November 2026", None, None, None, None, None], [], [None, "bitte ergänzen!"],
+        ["Tag ", "Bezeichnung", "Preis", "Bought on", "Lent", "Preis"],
+        ["W-001", "Bohrmaschine ", "1.249,50", date(2024, 3, 1), "ja", "alt"],
+        ["W-002", " Leiter  ", 89.9, "1.4.2024", "nein", None], [],
+        ["W-003", "Schraubstock", "12,5 €", "04/2024", "?", None], ["W-004", "Säge", "19,99", "31.12.24", "x", None],
+        [None, "Hammer", 7, datetime(2024, 5, 2), None, None], [], ["Summe", None, "=SUM(C5:C10)", None, None, None],
+    ):  # fmt: skip
+        sheet.append(row)
+    sheet.merge_cells("A1:F1")
+    found = io.BytesIO()
+    book.save(found)
+    return found.getvalue()
+
+
+def test_a_messy_spreadsheet_is_read_as_its_people_mean_it(site: Site, staff: str) -> None:
+    parts: list[tuple[str, str | None, bytes | str]] = [
+        ("file", "Inventar.xlsx", messy()),
+        ("columns", None, "tag,name,price,bought,lent,"),
+    ]
+    session = site.sign_in(staff)
+    token = hidden(site.get("/forms/stock", session, Accept="text/html"), "_token")
+
+    def send(*more: tuple[str, str | None, bytes | str]) -> Any:
+        headers = MULTIPART | {"Accept-Language": "de", "Accept": "text/csv", "Sec-Fetch-Site": "same-origin"}
+        return site.ask("POST", "/forms/stock/import", multipart(*parts, *more, ("_token", None, token)), headers, session)
+
+    reply = send(("dry_run", None, "1"))
+    assert reply.status == 200, reply.text
+    assert [(one["row"], one["pointer"]) for one in reply.json["errors"]] == [
+        (8, "/price"), (8, "/bought"), (8, "/lent"), (9, "/bought"), (10, "/tag"),
+    ]  # fmt: skip
+    reply = send(("partial", None, "1"))
+    assert (reply.json["rows"], reply.json["created"], reply.json["failed"]) == (6, 3, 3)
+    assert values(stored(site, staff), "tag", "name", "price", "bought", "lent") == [
+        ("W-001", "Bohrmaschine", 1249.5, "2024-03-01", True), ("W-002", "Leiter", 89.9, "2024-04-01", False),
+        ("Summe", None, None, None, None),
+    ]  # fmt: skip
+
+
+# ---- the command
+
+
+def test_the_command_imports_as_its_site_writes(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    toml = '[site]\nlang = "de"\n[providers.main]\nkind = "sql"\nurl = "sqlite:///app.db"\n' + FORM.partition("[i18n")[0]
+    (tmp_path / "app.toml").write_text(toml)
+    table = tmp_path / "stock.csv"
+    table.write_text("Tag;What it is;Price;Bought on\na1;Käse;1,50;24.12.2025\n;x;abc;1.1.2025\n", encoding="utf-8")
+
+    def run(*args: str) -> tuple[int, str, str]:
+        code = app.main(["server", "import", *args, "--config", str(tmp_path / "app.toml")])
+        return code, *capsys.readouterr()
+
+    code, out, err = run("stock", str(table))
+    assert (code, out) == (6, "row 3: tag is missing\nrow 3: price must be a number such as 1234,5\n")
+    assert err == "2 rows: 1 failed; nothing was stored\n"
+    assert run("stock", str(table), "--partial", "--dry-run")[::2] == (
+        6,
+        "2 rows: 1 created, 1 failed; nothing was stored\n",
+    )
+    assert run("stock", str(table), "--partial")[::2] == (6, "2 rows: 1 created, 1 failed\n")
+    table.write_text("Tag;Price\na1;2,50\na2;3\n")
+    code, out, _ = run("forms/stock", str(table), "--key", "tag", "--json")
+    assert (code, json.loads(out)["updated"], json.loads(out)["created"]) == (0, 1, 1)
+    assert run("stack", str(table))[::2] == (4, "error: no form is named 'stack'; did you mean stock?\n")
+    assert run("stock", str(tmp_path / "none.csv"))[0] == 6
+    assert run("stock", str(table), "--key", "tug")[0] == 6
