@@ -6338,7 +6338,8 @@ class Form(Resource):
                 wrong.append(Fault(f"{one.place}.files", "configuration", detail))
         self.looked_up = frozenset(name for name, one in self.fields.items() if one.looked_up)
         self.columns = (Column("id", "Id"), *(f.column for f in self.fields.values()), *_META)
-        wrong += [*plugin("declarations").of_name(self), *(plugin("unique").faults(self) if config.unique else ())]
+        wrong += [*plugin("declarations").of_name(self), *plugin("declarations").of_sections(self)]
+        wrong += plugin("unique").faults(self) if config.unique else ()
         self.rules: Any = plugin("form_rules").FormRules(self, wrong) if config.has_rules else None
         if wrong:
             raise ConfigError(f"forms.{config.name} is not valid", faults=wrong)

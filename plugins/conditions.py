@@ -64,10 +64,18 @@ def key_of(kind: str, value: Json, zone: tzinfo, *, as_day: bool = False) -> Any
         return value if kind == "text" and not isinstance(value, dict | list) else None
     if kind == "date-time":
         key = plugin("instants").instant_key(value)
-        return datetime.fromisoformat(value.upper()).astimezone(zone).date().isoformat() if key and as_day else key or None
+        return _day_of(value, zone) if key and as_day else key or None
     if kind == "time":
         return value + ":00" if len(value) == 5 else value
     return value
+
+
+def _day_of(moment: str, zone: tzinfo) -> str | None:
+    """The day of a date-time in a zone; None beyond the years 1 to 9999."""
+    try:
+        return datetime.fromisoformat(moment.upper()).astimezone(zone).date().isoformat()
+    except OverflowError:
+        return None
 
 
 def holds(field: Field, op: str, operand: Json, value: Json, zone: tzinfo, now: float) -> bool:
@@ -103,7 +111,7 @@ def operand_fault(field: Field, op: str, operand: Json) -> str:
     kind = kind_of(field)
     if op not in _OPERATORS.get(kind, (op,)):
         return f"{op} does not go with {field.name}: write one of {', '.join(_OPERATORS[kind])}"
-    if op in ("null", "prefix", "contains") and kind != "array":
+    if op == "null" or (op in ("prefix", "contains") and kind != "array"):
         return ""
     for one in operand if isinstance(operand, list) else [operand]:
         if kind in MADE.get(str(one), ()) and op != "in":
@@ -143,7 +151,7 @@ def conditions_of(field: Field, key: str) -> _Conditions:
     return cast(_Conditions, getattr(field.config, key, {}))
 
 
-def verdict(conditions: _Conditions, form_fields: Mapping[str, Field], filled: Filled, zone: tzinfo) -> bool | None:
+def verdict(conditions: _Conditions, form_fields: Mapping[str, Field], filled: Filled) -> bool | None:
     """Whether all conditions hold; None if that depends on a field with a fault."""
     open_ = False
     for name, comparisons in conditions.items():
@@ -151,7 +159,8 @@ def verdict(conditions: _Conditions, form_fields: Mapping[str, Field], filled: F
             open_ = True
             continue
         value = None if name in filled.hidden else filled.value.get(name)
-        if not all(holds(form_fields[name], op, one, value, zone, filled.scope.now) for op, one in comparisons):
+        field, zone, now = form_fields[name], filled.form.rules.zone, filled.scope.now
+        if not all(holds(field, op, one, value, zone, now) for op, one in comparisons):
             return False
     return None if open_ else True
 
@@ -160,18 +169,19 @@ class Shown(Rule):
     """show_if of one field: whether it is asked for at all."""
 
     def __init__(self, form: Form, field: Field) -> None:
-        self.field, self.fields, self.zone = field, dict(form.fields), form.locale.zone
+        self.field, self.fields = field, dict(form.fields)
         self.conditions = conditions_of(field, "show_if")
         self.sets, self.reads, self.place = field.name, tuple(self.conditions), f"{field.place}.show_if"
 
     def apply(self, filled: Filled) -> Iterator[Fault]:
-        name, is_shown = self.sets, verdict(self.conditions, self.fields, filled, self.zone)
+        name, is_shown = self.sets, verdict(self.conditions, self.fields, filled)
         if is_shown is None:
             filled.unknown.add(name)
             return
         concerned = filled.concerns(name, *self.reads)
         if not is_shown:
             filled.hidden.add(name)
+            filled.unknown.discard(name)
             if concerned:
                 yield from self._hide(filled)
         elif concerned and name not in filled.unknown and filled.value.get(name) is None:
@@ -205,7 +215,7 @@ class Needed(Rule):
     """required_if of one field: whether it must be given."""
 
     def __init__(self, form: Form, field: Field) -> None:
-        self.field, self.fields, self.zone = field, dict(form.fields), form.locale.zone
+        self.field, self.fields = field, dict(form.fields)
         self.conditions = conditions_of(field, "required_if")
         self.reads, self.place = tuple(self.conditions), f"{field.place}.required_if"
 
@@ -219,7 +229,7 @@ class Needed(Rule):
 
     def holds(self, filled: Filled) -> bool:
         """Whether the others are as its conditions say."""
-        return bool(verdict(self.conditions, self.fields, filled, self.zone))
+        return bool(verdict(self.conditions, self.fields, filled))
 
 
 def rules(form: Form, wrong: list[Fault]) -> list[Rule]:

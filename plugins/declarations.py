@@ -28,7 +28,7 @@ else:
 # ==== 1. DECLARATIONS ============================================================================================
 # Each setting is right by itself when this runs; here it is looked at beside the others of its table.
 # uses: ERRORS CONFIG RESOURCES ASSEMBLY plugin:fields plugin:lines plugin:options plugin:patterns plugin:toml_advice
-# defines: of_field of_name of_columns slow_patterns of_options of_state
+# defines: of_field of_name of_sections of_columns slow_patterns of_options of_state
 
 _NUMERIC = ("number", "integer")
 _PICKED = ("date", "date-time", "time", "file")  # formats whose controls a browser fills itself
@@ -136,6 +136,22 @@ def of_name(form: Form) -> Iterator[Fault]:
             yield Fault(place, "configuration", f"names {{{name}}}, which is no field{nearest(name, known)}")
     if re.search(r"[{}]", NAME_PLACE.sub("", form.config.called)):
         yield Fault(place, "configuration", 'has a brace without its pair: write fields as "{name}"')
+
+
+def of_sections(form: Form) -> Iterator[Fault]:
+    """A fault for each mistake in the groups of a form's fields."""
+    known = {one.name for one in form.config.fields} | form.fields.keys()
+    seen: dict[str, str] = {}
+    for title, names in form.config.sections.items():
+        found = [] if title.strip() else ["needs a title"]
+        found += [] if names else ["names no field"]
+        for name in names:
+            if name not in known:
+                found.append(f"names {name!r}, which is no field of this form{nearest(name, known)}")
+            elif name in seen:
+                found.append(f"names {name!r}, which stands in {seen[name]} already")
+            seen.setdefault(name, title)
+        yield from (Fault(f"forms.{form.name}.sections.{title}", "configuration", detail) for detail in found)
 
 
 def of_columns(view: View, form: Form) -> Iterator[Fault]:

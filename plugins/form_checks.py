@@ -38,7 +38,7 @@ class Check(Rule):
     def __init__(self, form: Form, declared: Value, place: str) -> None:
         self.op, self.operand, self.place = declared["op"], declared.get("value"), place
         self.left, self.right = form.fields[declared["left"]], form.fields.get(declared.get("right") or "")
-        self.zone, self.kind = form.locale.zone, conditions.kind_of(self.left)
+        self.kind = conditions.kind_of(self.left)
         self.reads = (self.left.name, *([self.right.name] if self.right else []))
         self.words = declared.get("message") or self._own_words()
 
@@ -57,13 +57,13 @@ class Check(Rule):
         return [Fault(filled.at(self.left.name), "check", self.words)]
 
     def _holds(self, filled: Filled) -> bool:
-        value = filled.value[self.left.name]
+        value, zone = filled.value[self.left.name], filled.form.rules.zone
         if self.right is None:
-            return bool(conditions.holds(self.left, self.op, self.operand, value, self.zone, filled.scope.now))
+            return bool(conditions.holds(self.left, self.op, self.operand, value, zone, filled.scope.now))
         kinds = self.kind, conditions.kind_of(self.right)
         as_day = "date" in kinds
         one, other = (
-            conditions.key_of(kind, each, self.zone, as_day=as_day)
+            conditions.key_of(kind, each, zone, as_day=as_day)
             for kind, each in zip(kinds, (value, filled.value[self.right.name]), strict=True)
         )
         return one is None or other is None or bool(conditions.compare(self.op, one, other))

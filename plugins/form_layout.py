@@ -143,9 +143,9 @@ def _texts(page: Mapping[str, Any], rule: Any, name: str, operand: Json) -> list
         if isinstance(one, bool):
             found.append("true" if one else "false")
         elif one == "$today":
-            found.append(plugin("conditions").today(scope.now, rule.zone))
+            found.append(plugin("conditions").today(scope.now, form.rules.zone))
         elif kind == "date-time":
-            text = datetime.fromtimestamp(scope.now, rule.zone).isoformat() if one == "$now" else str(one)
+            text = datetime.fromtimestamp(scope.now, form.rules.zone).isoformat() if one == "$now" else str(one)
             local = form.locale.local(text)
             found.append(local.replace(tzinfo=None).isoformat() if local else text)
         else:

@@ -51,8 +51,10 @@ class Filled:
     unknown: set[str] = field(default_factory=set)  # fields of which that cannot be said
 
     def __post_init__(self) -> None:
-        """Fields that have a fault already: nothing more is said of them, nor of what depends on them."""
-        self.unknown |= {name for one in self.faults if (name := self.name_of(one)) in self.form.fields}
+        """A field with a wrong value has its fault already: nothing more is said of it, nor of what depends on it. One that
+        is missing is empty."""
+        wrong = [self.name_of(one) for one in self.faults if one.code != "required"]
+        self.unknown |= {name for name in wrong if name in self.form.fields}
 
     def name_of(self, fault: Fault) -> str:
         """The field that a fault of this record is about; "" for the record."""

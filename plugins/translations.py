@@ -99,6 +99,8 @@ def _places(config: Config) -> Iterator[str]:
         yield from (f"{place}.title", f"{place}.note")
         match one:
             case FormConfig():
+                yield from (f"{place}.checks.{n}.message" for n, each in enumerate(one.checks) if each.get("message"))
+                yield from (f"{place}.sections.{title}" for title in one.sections)
                 for each in one.fields:
                     yield from _places_of_field(each, f"{place}.fields.{each.name}")
                 if one.states:
@@ -215,7 +217,10 @@ def _resource(one: Any, texts: Mapping[str, str], made: Mapping[str, Any], local
             return Files(config, one.blobs)
         case Form():
             shares = {one.fields[name].config.files: share for name, share in one.shares.items()}
-            return Form(config, one.store, shares, locale, one.sources)
+            named_form = Form(config, one.store, shares, locale, one.sources)
+            if named_form.rules:
+                named_form.rules.zone = one.rules.zone  # of the site, not of the reader
+            return named_form
         case View():
             return type(one)(config, source or one.source, locale)
     return AppPage(config, one.menu, one.static, one.opens)
@@ -226,6 +231,11 @@ def _config(one: Any, texts: Mapping[str, str]) -> Any:
     values: Value = {name: texts[name] for name in ("title", "note") if name in texts}
     if isinstance(one, FormConfig):
         values["fields"] = tuple(_field(each, _inside(texts, f"fields.{each.name}")) for each in one.fields)
+        said = _inside(texts, "checks")
+        values["checks"] = tuple(
+            each | ({"message": said[f"{n}.message"]} if f"{n}.message" in said else {}) for n, each in enumerate(one.checks)
+        )
+        values["sections"] = {texts.get(f"sections.{title}", title): names for title, names in one.sections.items()}
     if isinstance(one, FormConfig) and (of_states := _inside(texts, "states")):
         values["states"] = {**one.states, "titles": {**one.states["titles"], **_inside(of_states, "titles")}}
         values["states"] |= {"title": of_states["title"]} if "title" in of_states else {}

@@ -175,6 +175,22 @@ def test_a_wrong_check_is_a_fault_at_start_with_its_place(tmp_path: Path, check:
     assert [one for one in found if words in one.detail], caught.value.faults
 
 
+@pytest.mark.parametrize(
+    ("sections", "place", "words"),
+    [
+        ("{ When = ['form'] }", "When", "did you mean from?"),
+        ("{ When = ['from'], Then = ['from'] }", "Then", "'from', which stands in When already"),
+        ("{ When = [] }", "When", "names no field"),
+        ("{ ' ' = ['from'] }", " ", "needs a title"),
+    ],
+)
+def test_a_wrong_section_is_a_fault_at_start_with_its_place(tmp_path: Path, sections: str, place: str, words: str) -> None:
+    with pytest.raises(app.ConfigError) as caught:
+        Site(tmp_path, PROVIDERS["sql"] + f"[forms.f]\nsections = {sections}\n[forms.f.fields]\nfrom = {{}}\n")
+    found = [one for one in caught.value.faults if one.pointer == f"forms.f.sections.{place}"]
+    assert [one for one in found if words in one.detail], caught.value.faults
+
+
 # ---- pages
 
 
@@ -275,3 +291,30 @@ def test_the_schema_of_a_form_says_its_rules(site: Site) -> None:
     ):
         assert not valid(data), data
         assert faults_of(site, data), data
+
+
+# ---- languages and zones
+
+
+def test_rules_go_by_the_day_of_the_site_and_speak_the_readers_language(tmp_path: Path) -> None:
+    toml = """
+[site]
+timezone = "Pacific/Auckland"
+[roles.all]
+grants = ["**:*"]
+[i18n.de]
+"forms.leave.checks.0.message" = "Der letzte Tag liegt vor dem ersten"
+"forms.leave.sections.When" = "Wann"
+""" + LEAVE.replace("[forms.leave]\n", '[forms.leave]\nsections = { When = ["from_day", "to_day"] }\n')
+    clock = Time()
+    clock.now += 4 * 3600  # 2027-01-15 12:00 UTC, and the day after in Auckland
+    site = Site(tmp_path, PROVIDERS["sql"] + toml, clock=clock)
+    for languages in (None, "de"):
+        assert faults_of(site, {"from_day": "2027-01-15"}, languages=languages) == [("/from_day", "check")]
+        assert faults_of(site, {"from_day": "2027-01-16"}, languages=languages) == []
+    with pytest.raises(app.Invalid) as caught:
+        site.ask(Action.CREATE, "forms/leave", {"from_day": "2027-02-02", "to_day": "2027-02-01"}, languages="de")
+    assert caught.value.faults[0].detail == "Der letzte Tag liegt vor dem ersten"
+    page = site.ask(Action.READ, "forms/leave", languages="de").page
+    assert list(page["form"].config.sections) == ["Wann"]
+    site.app.close()
