@@ -6520,6 +6520,8 @@ class Form(Resource):
         return [Query(self.table, search_fields=self._texts(self.columns)), *unique]
 
     def _list(self, request: Request, scope: Scope) -> Plan:
+        if "_unfit" in request.params:
+            return cast(Plan, plugin("unfit").listed(self, request, scope))
         asked = read_list(request.params, self.columns, self.locale)
         table = self.listing(self.query(asked, ("-id",), self.columns), asked, request, self.columns)
         page = self._page(scope) | {"search": asked.search, "key": "id"}

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 # ==== 1. CHECK ===================================================================================================
 # Faults that show when things are tried, damage in what is stored, and what an operator should know.
 # uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES PROVIDERS ASSEMBLY COMMANDS plugin:asking plugin:copy plugin:folders
-#          plugin:row_rules plugin:states
+#          plugin:row_rules plugin:states plugin:unfit
 #       plugin:permissions plugin:statements plugin:toml_advice plugin:tokens plugin:wsgi_apps
 # defines: Command:server_check Inspection ServerCheck
 
@@ -176,6 +176,9 @@ class Inspection:
             seen: dict[str, list[str]] = {}
             if isinstance(one, Form) and one.states:
                 found += plugin("states").warnings(one)
+            if isinstance(one, Form) and one.type == "forms":
+                with suppress(AppError):
+                    found += plugin("unfit").warnings(one, self._app.clock(), (now + until) / 2)
             with suppress(AppError):  # which check() finds
                 rows = _damage_of_share(one) if isinstance(one, Files) else _damage_of_rows(one, until - now)
                 for which, name, reason in rows:

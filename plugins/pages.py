@@ -331,7 +331,8 @@ class Pages:
         titles, errors = {one.name: one.title for one in page["inputs"]} | places, []
         for name, detail in reversed(wrong.items()):
             href, title = f"#f-{name}" if name.partition(".")[0] in laid_out.asked else "", titles.get(name, name)
-            errors.append(SimpleNamespace(href=href, text=t("errors.fault", field=title, what=detail) if title else detail))
+            key = "errors.said" if detail[:1].isupper() else "errors.fault"  # a sentence of app.toml's own
+            errors.append(SimpleNamespace(href=href, text=t(key, field=title, what=detail) if title else detail))
         trail = _form_trail(exchange, page)[:1]
         if page["record"]:
             at = f"{page['records_at']}/{quote(page['record'].key, safe='')}"
