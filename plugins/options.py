@@ -98,7 +98,7 @@ class _FormSource(_Source):
         self.kind, self.form, self.value = kind, form, options["value"]
         self.named_by = form.seen_by(Caller())  # whoever looks at a choice may not see all that its record is called by
         self.label = options.get("label") or (options["value"] if view else "")
-        self.provider = self.records = cast(Records, form.records)
+        self.provider, self.records = cast(Records, form.records), form.store
         self.where = view.config.where if view else ()
         self.order_by = (view.config.order_by if view else ()) or ((self.label,) if self.label else ())
 

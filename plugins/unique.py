@@ -67,12 +67,27 @@ def faults(form: Form) -> Iterator[Fault]:
 
 def queries(form: Form) -> list[Query]:
     """How records are looked for that have no row."""
-    return [_query(form, names, dict.fromkeys(names, "")) for names in form.config.unique]
+    return [one for names in form.config.unique for one in _queries(form, names, dict.fromkeys(names, ""))]
 
 
-def _query(form: Form, names: Sequence[str], value: Value) -> Query:
-    where = tuple(Condition(name, "eq", value[name]) for name in names)
-    return Query(form.table, where, limit=20, instants=form.instants & set(names))
+def _queries(form: Form, names: Sequence[str], value: Value) -> list[Query]:
+    """Those that find records with these values, which may be stored under the old names of fields still."""
+    were = _first_names(form)
+    stored = dict.fromkeys([tuple(names), tuple(were.get(name, name) for name in names)])
+    moments = [name for name in names if name in form.instants]
+    instants = form.instants | {were[name] for name in moments if name in were}
+    return [
+        Query(
+            form.table, tuple(Condition(at, "eq", value[name]) for at, name in zip(each, names, strict=True)),
+            limit=20, instants=instants & set(each),
+        )
+        for each in stored
+    ]  # fmt: skip
+
+
+def _first_names(form: Form) -> dict[str, str]:
+    """The old names of fields that were renamed; by these their rows go on, so that a new name gives nothing free."""
+    return {one.name: one.was for one in form.config.fields if one.was}
 
 
 class _Claim(NamedTuple):
@@ -102,7 +117,7 @@ class _Keys:
     """The rows of one commit, by their keys. Every record counts, also those that the caller does not see."""
 
     def __init__(self, form: Form) -> None:
-        self.form, self.records = form, cast(Records, form.records)
+        self.form, self.records = form, (form.whole or form).store
         self.taken: dict[str, _Claim] = {}
         self.freed: dict[str, _Claim] = {}
         self.faults: list[Fault] = []
@@ -148,7 +163,8 @@ class _Keys:
             if owner and self._keeps(claim, key, owner):
                 return True
         try:
-            found = self.records.find(_query(self.form, claim.names, claim.value)).items
+            asked = _queries(self.form, claim.names, claim.value)
+            found = [one for query in asked for one in self.records.find(query).items]
         except (TooLarge, Unsupported) as error:  # a provider without indexes
             self._tell(claim.names, error.message)
             return False
@@ -176,8 +192,9 @@ class _Keys:
 
 def _key(form: Form, names: Sequence[str], value: Value) -> str:
     """The key of the row for a record's values; "" if one of them is missing or null, which clashes with nothing."""
-    parts = [_comparable(form, name, value.get(name)) for name in sorted(names)]
-    return hashlib.sha256(dump_json([form.table, sorted(names), parts]).encode()).hexdigest() if all(parts) else ""
+    were = _first_names(form)
+    parts = sorted([were.get(name, name), _comparable(form, name, value.get(name))] for name in names)
+    return hashlib.sha256(dump_json([form.table, parts]).encode()).hexdigest() if all(key for _, key in parts) else ""
 
 
 def _comparable(form: Form, name: str, value: object) -> str:

@@ -4,6 +4,7 @@ matrix of providers (tests/test_matrix.py)."""
 from __future__ import annotations
 
 import base64
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -130,3 +131,23 @@ def test_a_page_comes_back_with_what_was_typed_and_the_words_of_its_reader(tmp_p
     assert "ein anderer Eintrag hat hier schon dasselbe: Raum, Tag" in reply.text
     assert forms_of(reply.text)[-1].fields | {"room": "A", "day": "2027-01-01T08:00"} == forms_of(reply.text)[-1].fields
     pages.close()
+
+
+def test_a_field_that_is_renamed_frees_no_value(tmp_path: Path) -> None:
+    before = PROVIDERS["sql"] + '[forms.f]\nunique = [["who", "day"]]\n[forms.f.fields]\nwho = {}\nday = {}\n'
+    one = Site(tmp_path, before)
+    one.create("forms/f", {"who": "ann", "day": "1"})
+    one.app.providers["main"].commit([app.Insert("f", "old", {"who": "bo", "day": "1"})])  # older than the rule
+    one.close()
+    after = before.replace('"who"', '"name"').replace("who = {}", 'name = { was = "who" }')
+    two = Site(tmp_path, after)
+    for name in ("ann", "bo"):  # which are stored under the old name still
+        assert faults_of(lambda name=name: two.create("forms/f", {"name": name, "day": "1"}))[0][:2] == ("/name", "unique")
+    two.create("forms/f", {"name": "cy", "day": "1"})
+    app.plugin("renames").Renames({}, two.app.config).run(two.app, threading.Event())
+    assert {row["name"] for row in two.items("forms/f/records")} == {"ann", "bo", "cy"}
+    two.close()
+    three = Site(tmp_path, after.replace(' was = "who" ', ""))
+    for name in ("ann", "bo", "cy"):
+        assert faults_of(lambda name=name: three.create("forms/f", {"name": name, "day": "1"}))[0][:2] == ("/name", "unique")
+    three.close()
