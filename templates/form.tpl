@@ -35,7 +35,7 @@
 >
 % include('_token.tpl')
 % if page.turns or any([field.lookup for field in page.fields]):
-<button class="visually-hidden" tabindex="-1" aria-hidden="true">{{page.submit}}</button>
+<button class="visually-hidden" tabindex="-1" aria-hidden="true"></button>
 % end
 % if page.shown:
 <input type="hidden" name="_shown" value="{{page.shown}}">

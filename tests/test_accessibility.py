@@ -41,6 +41,18 @@ moves = ["neu>genehmigt", "neu>abgelehnt", "neu>nachgefragt", "nachgefragt>neu"]
 badges = { genehmigt = "good", abgelehnt = "bad", nachgefragt = "warn" }
 [forms.antrag.fields]
 wer = { type = "string", title = "Reisekostenabrechnungsberechtigte Person", required = true }
+[views.towns]
+provider = "main"
+sql = '''with recursive n(i) as (select 1 union all select i + 1 from n where i < 60)
+select 't' || i as code, 'Town ' || i as name from n'''
+[forms.choose]
+title = "Choose a town"
+provider = "main"
+[forms.choose.fields]
+why = { title = "Why" }
+town = { title = "Town", required = true, options = { view = "towns", value = "code", label = "name" } }
+towns = { title = "Others", type = "array", options = { view = "towns", value = "code", label = "name" } }
+who = { title = "Who", format = "person", default = "$me" }
 [views.open]
 title = "كل الطلبات"
 from = "forms/every"
@@ -333,3 +345,28 @@ def test_on_a_phone_the_menu_opens_by_a_press_without_scripts(site: Server, pers
         assert person.see("#search-text").is_displayed()
     finally:
         person.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+
+def test_what_is_searched_by_typing_is_chosen_and_sent(site: Server, person: Person) -> None:
+    """With scripts: matches come while one types, and Enter in the search sends nothing."""
+    person.go("/forms/choose")
+    person.type("why", "near")
+    search = person.see("#f-town-find")
+    search.send_keys("town 5")
+    search.send_keys(Keys.ENTER)
+    options = "return [...document.querySelectorAll('#f-town option')].map((one) => one.textContent)"
+    WebDriverWait(person.driver, PATIENCE_S).until(lambda driver: "Town 57" in driver.execute_script(options))
+    assert len(person.driver.execute_script(options)) == 12
+    assert "What fits is below" in person.see("#f-town-find-said").text
+    person.see("#f-town").send_keys("Town 57")
+    search.clear()
+    search.send_keys("town 3")
+    WebDriverWait(person.driver, PATIENCE_S).until(lambda driver: "Town 3" in driver.execute_script(options))
+    assert person.value("town") == "t57"
+    person.press(person.button("Send"))
+    headers = {"Authorization": f"Bearer {site.token()}"}
+    [record] = site.ask("GET", "/forms/choose/records", None, headers).json["items"]
+    assert (record["town"], record["why"], record["who"]) == ("t57", "near", "admin")
+    person.go(f"/forms/choose/records/{record['id']}?_edit=1")
+    assert person.driver.execute_script(options) == ["Choose…", "Town 57"]
+    assert person.complaints() == []
