@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import cached_property
+from html import escape
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, urlencode
@@ -46,7 +48,7 @@ else:
 # ==== 1. STANDING ================================================================================================
 # What state a record is in, who moved it there and when, and what moves are open to the reader.
 # uses: ERRORS VALUES RUNNERS RESOURCES ASSEMBLY plugin:pages plugin:people plugin:states
-# defines: last_move named title_of of_record badge_of move_of Cells
+# defines: last_move named title_of of_record badge_of Buttons Cells
 
 _LOOKED_AT = 50  # entries of a record's audit trail, of which the last move is mostly the first
 
@@ -91,9 +93,8 @@ def of_record(exchange: Exchange, response: Response) -> SimpleNamespace | None:
     again = page.get("again")
     found.alert = again.alert if again else ""
     address = f"{page['records_at']}/{quote(record.key, safe='')}"
-    found.move = move_of(
-        exchange, form, response.caller, address, state, record.version, typed=again.comment if again else ""
-    )
+    buttons = Buttons(exchange, form, response.caller, address)
+    found.move = buttons.html(address, state, record.version, typed=again.comment if again else "")
     return found
 
 
@@ -102,45 +103,69 @@ def badge_of(states: States, state: Json) -> str:
     return states.badges.get(state, "") if isinstance(state, str) else ""
 
 
-def move_of(
-    exchange: Exchange, form: Form, caller: Caller, address: str, state: Json, version: int, *,
-    name: str = "", back: str = "", typed: str = "",
-) -> str:  # fmt: skip
-    """The form, as HTML, that moves the record at an address on; "" if no move is open to the caller. With a `name` of the
-    record it is folded. `back` is where it leads afterwards: "home", "list", or else the record."""
-    targets = [one.target for one in form.states.open_to(caller, state, address)]
-    if not targets:
-        return ""
-    sent = {"_submission": pages.submission(exchange), "_version": str(version), "_back": back or None}
-    state_of_list = urlencode(pages.listed(exchange)) or None if back != "list" else pages.list_state(exchange)
-    return str(pages.pages_of(exchange).part("_move.tpl", {
-        "t": exchange.locale.t, "action": exchange.url(f"{address}/move", **sent, _list=state_of_list),
-        "form_token": exchange.door.form_token(exchange), "name": name, "typed": typed,
-        "ident": f"m-{address.rpartition('/')[2]}",
-        "targets": [
-            SimpleNamespace(value=one, title=title_of(exchange, form, one), badge=badge_of(form.states, one))
-            for one in targets
-        ],
-    }))  # fmt: skip
+_PLACES = ("action", "name", "typed", "ident")  # of _move.tpl, which differ from record to record
+
+
+class Buttons:
+    """The forms of one page that move records on. Of those with the same buttons one is rendered, and the others copy it."""
+
+    def __init__(self, exchange: Exchange, form: Form, caller: Caller, judged_at: str, back: str = "") -> None:
+        """`judged_at` is the record, or what stands for all that lie there. `back` is where a move leads afterwards: "home",
+        "list", or else the record."""
+        self._exchange, self._form, self._caller, self._judged_at, self._back = exchange, form, caller, judged_at, back
+        self._list = pages.list_state(exchange) if back == "list" else urlencode(pages.listed(exchange)) or None
+        self._targets: dict[Json, tuple[str, ...]] = {}  # by state
+        self._made: dict[tuple[tuple[str, ...], bool], str] = {}  # forms, with marks for _PLACES
+
+    def html(self, address: str, state: Json, version: int, *, name: str = "", typed: str = "") -> str:
+        """The form that moves the record at an address on; "" if no move is open to the caller. With a `name` of the record
+        it is folded."""
+        targets = self._open_from(state) if isinstance(state, str) else ()
+        if not targets:
+            return ""
+        kind = targets, bool(name)
+        if kind not in self._made:
+            self._made[kind] = self._rendered(targets, is_folded=bool(name))
+        sent = {"_submission": pages.submission(self._exchange), "_version": str(version), "_back": self._back or None}
+        action, found = self._exchange.url(f"{address}/move", **sent, _list=self._list), self._made[kind]
+        for place, text in zip(_PLACES, (action, name, typed, f"m-{address.rpartition('/')[2]}"), strict=True):
+            found = found.replace(_mark(place), escape(text.replace("\0", "")))
+        return found
+
+    def _open_from(self, state: str) -> tuple[str, ...]:
+        if state not in self._targets:
+            found = self._form.states.open_to(self._caller, state, self._judged_at)
+            self._targets[state] = tuple(one.target for one in found)
+        return self._targets[state]
+
+    def _rendered(self, targets: Sequence[str], *, is_folded: bool) -> str:
+        exchange, form = self._exchange, self._form
+        marks = {name: _mark(name) for name in _PLACES} | ({} if is_folded else {"name": ""})
+        return str(pages.pages_of(exchange).part("_move.tpl", {
+            "t": exchange.locale.t, "form_token": exchange.door.form_token(exchange), **marks,
+            "targets": [
+                SimpleNamespace(value=one, title=title_of(exchange, form, one), badge=badge_of(form.states, one))
+                for one in targets
+            ],
+        }))  # fmt: skip
+
+
+def _mark(name: str) -> str:
+    """What stands in place of a text, which has no NUL."""
+    return f"\0{name}\0"
 
 
 class Cells:
     """The cells of a list with the moves that are open to the reader, for the rows of the records of a form."""
 
     def __init__(self, exchange: Exchange, response: Response) -> None:
-        page = response.page
-        self._exchange, self._form, self._caller, self._at = (
-            exchange,
-            page.get("form"),
-            response.caller,
-            page.get("records_at"),
-        )
+        self._form, self._at, self._caller = response.page["form"], response.page["records_at"], response.caller
+        self._buttons = Buttons(exchange, self._form, self._caller, f"{self._at}/x", "list")
 
-    @property
+    @cached_property
     def are_there(self) -> bool:
         """Whether any move of some record is open to the reader."""
-        states = self._form.states if isinstance(self._form, Form) else None
-        return states is not None and any(one.is_open_to(self._caller, f"{self._at}/x") for one in states.moves)
+        return any(one.is_open_to(self._caller, f"{self._at}/x") for one in self._form.states.moves)
 
     def after(self, columns: Sequence[Column]) -> int:
         """Where these cells stand in a row: behind the state."""
@@ -148,9 +173,8 @@ class Cells:
 
     def html(self, row: Mapping[str, Json], name: str) -> str:
         """What moves the record of a row on, which is called by its first cell."""
-        address, form = f"{self._at}/{quote(str(row['id']), safe='')}", cast(Form, self._form)
-        state = form.states.of(cast(Value, row))
-        return move_of(self._exchange, form, self._caller, address, state, cast(int, row["version"]), name=name, back="list")
+        address, state = f"{self._at}/{quote(str(row['id']), safe='')}", self._form.states.of(cast(Value, row))
+        return self._buttons.html(address, state, cast(int, row["version"]), name=name)
 
 
 # ==== 2. AFTERWARDS ==============================================================================================

@@ -18,7 +18,6 @@ from app import (
     Exchange,
     Form,
     HttpRunner,
-    Json,
     Provider,
     Record,
     Request,
@@ -154,22 +153,19 @@ def _ask(exchange: Exchange, site: App, task: _Task) -> None:
 
 
 def _group(exchange: Exchange, caller: Caller, task: _Task, title: str) -> SimpleNamespace:
-    items = [_item(exchange, caller, task, row) for row in task.rows.values()]
+    buttons = move_pages.Buttons(exchange, task.seen_form, caller, f"{task.place}/x", "home")
+    items = [_item(exchange, task, row, buttons) for row in task.rows.values()]
     more = exchange.url(task.place, **task.params[0]) if task.has_more else ""
     return SimpleNamespace(title=title, items=items, more_href=more)
 
 
-def _item(exchange: Exchange, caller: Caller, task: _Task, row: Value) -> SimpleNamespace:
+def _item(exchange: Exchange, task: _Task, row: Value, buttons: move_pages.Buttons) -> SimpleNamespace:
     form = cast(Form, task.seen_form)
-    key, states = str(row["id"]), form.states
-    name = form.called(Record(key, cast(int, row["version"]), row))
-    state: Json = states.of(row)
-    address = f"{task.place}/{quote(key, safe='')}"
+    key, version = str(row["id"]), cast(int, row["version"])
+    name, state, address = form.called(Record(key, version, row)), form.states.of(row), f"{task.place}/{quote(key, safe='')}"
     at = next(one for one in form.columns if one.name == "updated_at")
     return SimpleNamespace(
         title=name, href=exchange.url(address), state=move_pages.title_of(exchange, form, state),
-        badge=move_pages.badge_of(states, state), since=exchange.locale.show(at, row["updated_at"] or ""),
-        move=move_pages.move_of(
-            exchange, form, caller, address, state, cast(int, row["version"]), name=name, back="home"
-        ),
+        badge=move_pages.badge_of(form.states, state), since=exchange.locale.show(at, row["updated_at"] or ""),
+        move=buttons.html(address, state, version, name=name),
     )  # fmt: skip
