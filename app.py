@@ -1556,7 +1556,7 @@ def _bind(raw: Any, folder: Path) -> str:
     return str(raw) if type(raw) is int else _text(raw, folder)
 
 
-def _converted_by(function: str, usual: Any = None) -> Callable[[Any, Path], Any]:
+def _converted_by(function: str, usual: Any = REQUIRED) -> Callable[[Any, Path], Any]:
     """A converter that leaves what is not usual to a function of plugins/converters.py."""
     return lambda raw, folder: _made(raw, folder) if raw == usual else getattr(plugin("converters"), function)(raw, folder)
 
