@@ -1285,6 +1285,7 @@ class FormConfig(Settings):
     keep_s: int = setting("age", "", 'records older than "2y" are deleted, once a backup has them; "" = never', name="keep")
     unique: tuple[tuple[str, ...], ...] = setting("unique", [], 'what no two records share: [["name", "from_day"]]')
     states: Value = setting("table", {}, "its states, and who moves a record from one to another", table=STATES)
+    comments: bool = setting("boolean", False, "whether people who read a record may say something about it there")
     notify: tuple[Value, ...] = setting("tables", [], "who is told of what", each=NOTICE, of="notice")
     digest: Value = setting("table", {}, "a view that is sent now and then; nothing while it is empty", table=DIGEST)
     checks: tuple[Value, ...] = setting("tables", [], "what must hold between its fields", each=CHECK, of="check")
@@ -2032,7 +2033,7 @@ class Plan(NamedTuple):
     is removed. `cleanup` comes last, and may fail without failing the request. Steps without changes are a file operation,
     which is audited by an intent and an outcome. `action` is what an update turned out to be; None if it is its own. `also`
     are writes of the site's own tables that are committed with the changes, and have no audit entries. The entries of the
-    changes keep the `comment`, if there is one."""
+    changes keep the `comment`, if there is one. With `beside` all writes are of tables that lie where audit entries do."""
 
     respond: Callable[[Sequence[Blob]], Response]
     changes: Sequence[Change] = ()
@@ -2041,6 +2042,7 @@ class Plan(NamedTuple):
     action: Action | None = None
     also: Sequence[Write] = ()
     comment: str = ""
+    beside: bool = False
 
 
 class Scope(NamedTuple):
@@ -6282,7 +6284,7 @@ def leads_to(address: str, opens: Collection[str], caller: Caller) -> str:
 # Plugins that answer what is at addresses inside a form, by its first segment or, of a record, by the third. Each has
 # sufficient(request) and judged_at(request), as a Resource has them, and handle(form, request, scope).
 _FORM_PARTS: Mapping[str, str] = {"import": "form_import", "mine": "mine", "options": "option_controls"}
-_RECORD_PARTS: Mapping[str, str] = {"move": "moves", "history": "history"}
+_RECORD_PARTS: Mapping[str, str] = {"move": "moves", "history": "history", "comments": "comments"}
 
 
 def part_of_record(path: Sequence[str]) -> Any:
@@ -6310,6 +6312,7 @@ class Form(Resource):
         Endpoint("records/ID", (Action.READ, Action.UPDATE, Action.DELETE), patches=True),
         Endpoint("records/ID/move", (Action.UPDATE,), posts=Action.UPDATE),
         Endpoint("records/ID/history", (Action.READ, Action.UPDATE), posts=Action.UPDATE),
+        Endpoint("records/ID/comments", (Action.READ, Action.CREATE)),
         Endpoint("records/ID/FIELD"),  # of a field that takes a file
         Endpoint("records/ID/FIELD/N"),  # or several
     )
@@ -6432,6 +6435,7 @@ class Form(Resource):
             "columns": self.columns,
             "states": states,
             "lookups": lookups,
+            "comments": self.config.comments,
         }
 
     def shown(self, record: Record) -> Value:
@@ -6587,7 +6591,8 @@ class Form(Resource):
         change = Change(Delete(self.table, record.key, record.version), record.value)
         answer = Response(name=self.called(record))
         cleanup = self.files.removed(record.value, {}) if self.files else ()
-        return Plan(respond=lambda blobs: answer, changes=[change], cleanup=cleanup)
+        also = plugin("comments").removed(self, record.key) if self.config.comments else ()
+        return Plan(respond=lambda blobs: answer, changes=[change], cleanup=cleanup, also=also)
 
     def answered(self, record: Record, text: str = "") -> Encoded:
         """flat() of a record that is written. `text` is that of its members, those that are None too, if it is known."""
@@ -8256,6 +8261,7 @@ def _extensions_of(module: ModuleType, path: Path) -> list[type[Extension]]:
 
 _BESIDE_TABLES: Mapping[str, tuple[str, ...]] = {
     "_audit": ("at", "subject", "resource", "record"), "_requests": ("at",), "_seals": (), "_outbox": ("next_at", "line"),
+    "_comments": (), "_drafts": ("at",),
 }  # with what is asked of each  # fmt: skip
 _STATE_TABLES: Mapping[str, tuple[str, ...]] = {
     "_tokens": ("expires_at", "revoked_at", "subject"), "_sessions": ("expires_at", "subject"),
@@ -8902,7 +8908,8 @@ class Flow:
             try:
                 plan = resource.handle(request, scope)
                 joined = self._joined(request, caller, resource, plan, now)
-                return self._carry_out(request, caller, resource.records, joined, replay, guard)
+                records = audit_store(resource, self._state) if plan.beside else resource.records
+                return self._carry_out(request, caller, records, joined, replay, guard)
             except (Conflict, PreconditionFailed, Invalid) as error:
                 if answer := replay.look_up(plan):
                     return resource.seen_again(answer)

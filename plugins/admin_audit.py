@@ -43,6 +43,7 @@ from app import (
     plugin,
     read_config,
     rfc3339,
+    split_path,
 )
 
 if TYPE_CHECKING:
@@ -258,7 +259,9 @@ class Trail(admin.AdminTable):
         form = self._form_at(row["resource"])
         if not isinstance(form, Form) or form.type != "forms" or row["action"] == "delete" or not row["record"]:
             return ""
-        address = f"{form.records_at}/{quote(str(row['record']), safe='')}"
+        inside = split_path(str(row["resource"]))[2:]
+        key = inside[1] if tuple(inside[2:]) == ("comments",) else str(row["record"])  # an entry of a comment names that
+        address = f"{form.records_at}/{quote(key, safe='')}"
         return address if caller.may(Action.READ, address) else ""
 
     def _same_request(self, row: Value, caller: Caller) -> list[Value]:

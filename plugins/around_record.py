@@ -1,4 +1,4 @@
-"""What stands around a record on its page: the ones before and after it in the list, and the way to its history."""
+"""What stands around a record on its page: those before and after it in the list, its comments, the way to its history."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ else:
 
 # ==== 1. AROUND ==================================================================================================
 # Read for the page of a record alone, as far as its reader may see it. The page is whole without any of it.
-# uses: ERRORS VALUES RUNNERS RESOURCES PROVIDERS plugin:pages
+# uses: ERRORS VALUES RUNNERS RESOURCES PROVIDERS plugin:comments plugin:pages
 # defines: shown neighbours
 
 _OF_LIST = ("_size", "_next", "_count", "_facets", "_for")  # what was asked of the list that no record depends on
@@ -28,11 +28,12 @@ def shown(exchange: Exchange, response: Response) -> Mapping[str, Any]:
     page = response.page
     form: Form = page["form"]
     if form.type != "forms":
-        return {"history_href": "", "nearby": ()}
+        return {"history_href": "", "nearby": (), "thread": None}
     state = urlencode(pages.listed(exchange)) or None
     at = f"{page['records_at']}/{quote(page['record'].key, safe='')}"
     return {
         "history_href": exchange.url(f"{at}/history", _list=state),
+        "thread": plugin("comments").shown(exchange, page, at, state) if form.config.comments else None,
         "nearby": [
             SimpleNamespace(
                 rel=rel, href=exchange.url(f"{page['records_at']}/{quote(one.key, safe='')}", _list=state),

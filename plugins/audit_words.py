@@ -104,6 +104,7 @@ def _cut(text: str) -> str:
 # defines: what_happened who events
 
 _MOST_NAMED = 3  # fields of a change that its line names
+_AT_RECORD = {"move": "move", "history": "restore", "comments": "comment"}  # what is done there, by addresses
 
 
 def what_happened(row: Value, titles: Mapping[str, str], form: Resource | None, t: Any) -> str:
@@ -134,9 +135,9 @@ def _place(address: str) -> tuple[str, str, Sequence[str]]:
 
 
 def _verb(kind: str, name: str, path: Sequence[str], action: str) -> str:
-    """What is done with a person, and a move from one state to another, have addresses of their own."""
-    if kind == "forms" and len(path) == 3 and path[2] == "move":
-        return "move"
+    """What is done with a person, or at a record and is none of its fields, has an address of its own."""
+    if kind == "forms" and len(path) == 3:
+        return _AT_RECORD.get(path[2], action)
     return path[1] if name == "people" and len(path) == 2 else action
 
 

@@ -179,7 +179,7 @@ class Cells:
 
 # ==== 2. AFTERWARDS ==============================================================================================
 # What comes after a move: the page it was made on, which says what was done, or the record, which says why not.
-# uses: ERRORS VALUES RUNNERS RESOURCES STANDING plugin:catalogue plugin:pages plugin:unsent
+# uses: ERRORS VALUES RUNNERS RESOURCES STANDING plugin:catalogue plugin:comments plugin:pages plugin:unsent
 # defines: afterwards refused shown_again
 
 
@@ -201,7 +201,9 @@ def refused(exchange: Exchange, shown_by: pages.Pages, path: tuple[str, ...], er
     drafts = unsent.Drafts(exchange, shown_by)
     with suppress(AppError):  # which keeps the comment alone from coming back
         drafts.read_late(exchange.resource, keep=False)
-    typed = {unsent.COMMENT: [drafts.form.text("comment")]}
+    is_said = path[2] == "comments"
+    typed = {unsent.COMMENT: [drafts.form.text("text" if is_said else "comment")]}
+    typed |= {unsent.THREAD: ["1"]} if is_said else {}
     draft = unsent.Draft(exchange.resource, path[:2], typed, (), listed=exchange.query.get("_list", ""))
     try:
         response = _read(exchange, draft)
@@ -210,9 +212,11 @@ def refused(exchange: Exchange, shown_by: pages.Pages, path: tuple[str, ...], er
     except AppError:
         return drafts.refused(draft, error)
     exchange.subject = response.caller.subject
-    answer = _page(
-        exchange, shown_by, draft, response, _words(exchange, response, error, drafts.form.text("to")), error.status
-    )
+    if is_said:
+        words = app.plugin("comments").words(exchange, error)
+    else:
+        words = _words(exchange, response, error, drafts.form.text("to"))
+    answer = _page(exchange, shown_by, draft, response, words, error.status)
     answer.headers += error_headers(error)
     return answer
 
@@ -235,7 +239,8 @@ def _page(exchange: Exchange, shown_by: pages.Pages, draft: Any, response: Respo
     exchange.path = exchange.own_path = exchange.url(draft.address)
     exchange.query = {"_list": draft.listed} if draft.listed else {}
     comment = next(iter(draft.typed.get(unsent.COMMENT, ())), "")
-    response.page = {**response.page, "again": SimpleNamespace(alert=alert, comment=comment)}
+    again = SimpleNamespace(alert=alert, comment=comment)
+    response.page = {**response.page, ("said" if unsent.THREAD in draft.typed else "again"): again}
     return pages.page_answer(status, shown_by.show(exchange, response))
 
 

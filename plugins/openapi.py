@@ -497,6 +497,8 @@ class Description:
         self._lookups(one, base)
         self._import(f"{base}/import")
         self._history(record, f"{base}/records/{{id}}/history")
+        if one.get("comments"):
+            self._comments(name, f"{base}/records/{{id}}/comments")
         if one["states"]:
             self._move(name, one["states"], record, f"{base}/records/{{id}}/move")
         for field in one["files"]:
@@ -578,6 +580,22 @@ class Description:
                 "history", "who changed what", {"200": _answer("the newest first", _content(page))}, _params("Size", "Next")
             ),
             "post": self._operation("restore", "bring a version back", back, _params(*_CHANGING), body=_content(wanted)),
+        }
+
+    def _comments(self, name: str, path: str) -> None:
+        """A thread on a record."""
+        text = _TEXT | {"minLength": 1, "maxLength": 10_000, "pattern": _PLAIN}
+        comment = self._schema(
+            name, "Comment", _object({"id": _TEXT} | {one: _or_null("string") for one in ("at", "by", "text")})
+        )
+        said, page = _object({"text": text}, additionalProperties=False), _list_of(ref(comment))
+        made = {"201": _answer("the comment", _content(ref(comment)), "Location", "Idempotency-Replayed")}
+        self.paths[path] = {
+            "parameters": [_parameter("id", _KEY, "path")],
+            "get": self._operation(
+                "comments", "what was said", {"200": _answer("the oldest first", _content(page))}, _params("Size", "Next")
+            ),
+            "post": self._operation("comment", "say something", made, _params("IdempotencyKey"), body=_content(said)),
         }
 
     def _bytes(self, does: str, words: str) -> Value:

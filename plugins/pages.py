@@ -794,6 +794,10 @@ class Html(Format):
         t = exchange.locale.t
         if is_move(exchange.resource, exchange.path_inside):
             return str(app.plugin("move_pages").afterwards(exchange, response))
+        if response.location.endswith("/comments"):
+            place = response.location.removesuffix("/comments")
+            give_notice(exchange, exchange.url(place), t("comments.added"))
+            return exchange.url(place, _list=urlencode(listed(exchange)) or None)
         if response.created and response.location.startswith("forms/"):
             form, _, key = response.location.rpartition("/records/")
             return exchange.url(form, _sent=key)
@@ -878,7 +882,7 @@ class Html(Format):
                 raise
             if isinstance(error, Unauthenticated) and exchange.by_cookie:
                 exchange.cookies = exchange.door.ended_session(exchange)
-            if is_move(resource, path):
+            if is_move(resource, path) or path[2:] == ("comments",):
                 return cast(Answer, app.plugin("move_pages").refused(exchange, self.pages, path, _known(exchange, error)))
             return unsent.Drafts(exchange, self.pages).again(resource, path, _known(exchange, error))
 

@@ -57,10 +57,11 @@ else:
 # signing in. Nothing is remembered here but staged files: a page carries its own texts.
 # uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES plugin:catalogue plugin:html_forms plugin:lines plugin:move_pages
 #          plugin:pages plugin:uploads
-# defines: COMMENT CARRIED_BYTES Unfinished Draft is_of_form Drafts PageUpload
+# defines: COMMENT THREAD CARRIED_BYTES Unfinished Draft is_of_form Drafts PageUpload
 
 _STRANGERS_RATE = 20_000  # bytes a second, past which the form of a sender who is not signed in may take no longer
-COMMENT = "_comment"  # in a draft: what was typed beside the buttons that move a record on
+COMMENT = "_comment"  # in a draft: what was typed beside the buttons that move a record on, …
+THREAD = "_thread"  # … or, with this, for its thread of comments
 _OWN = ("_shown", "_gone", "_asked", "_lines")  # what a page says beside its fields
 CARRIED_BYTES = 1 << 20  # of texts that are carried through signing in; what is larger waits in another tab
 

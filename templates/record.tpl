@@ -46,6 +46,12 @@
 %   end
 </dl>
 % end
+% if page.thread:
+<section class="narrow" aria-labelledby="comments">
+<h2 id="comments">{{t("comments.title")}}</h2>
+%   include('_comments.tpl', thread=page.thread)
+</section>
+% end
 % if page.nearby:
 <nav class="nearby" aria-label="{{t("record.nearby")}}">
 %   for one in page.nearby:

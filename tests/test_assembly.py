@@ -1646,18 +1646,18 @@ def test_what_is_never_made_silently_is_told_by_check_and_made_by_create(tmp_pat
     raw = tomllib.loads(CREATED)
     one = app.App(app.read_config(raw, tmp_path, "app.toml", registry.provider_settings), registry)
     missing = {(fault.pointer, fault.detail.split(":")[0]) for fault in one.inspection.check()}
-    own = "_audit _requests _tokens _sessions _links _outbox _settings _people _passwords _seals"
-    state = set(own.split())
+    beside = "_audit _requests _seals _outbox _comments _drafts".split()
+    state = {*beside, *"_tokens _sessions _links _settings _people _passwords".split()}
     assert missing == {
         ("forms.leave.table", "provider main has no table leave"),
         ("forms.other.table", "provider beside has no table other"),
         *(("providers.main", f"provider main has no table {table}") for table in state),
-        *(("providers.beside", f"provider beside has no table {table}") for table in ("_audit", "_requests", "_seals")),
+        *(("providers.beside", f"provider beside has no table {table}") for table in beside),
     }
     made, faults = one.inspection.create()
     assert faults == []
     assert set(made) == {f"main: table main-{table}" for table in state | {"leave"}} | {
-        f"beside: table beside-{table}" for table in ("other", "_audit", "_requests", "_seals")
+        f"beside: table beside-{table}" for table in ("other", *beside)
     }
     assert one.inspection.check() == []
     assert one.inspection.create() == ([], [])

@@ -644,3 +644,43 @@ def test_options_are_records_of_any_provider(build: Any) -> None:
     assert [one["value"] for one in offered["items"]] == [4, 3]
     site.delete(f"forms/leave/records/{ids[1]}")
     assert refused(lambda: site.create("forms/asks", {"by_id": ids[1]}))[0][0] == "/by_id"
+
+
+# ---- history and comments
+
+
+def test_records_have_a_history_from_which_versions_come_back(build: Any) -> None:
+    site = build(FORM, Records)
+    if site is None:
+        return
+    made = site.create("forms/leave", {"who": "ann", "days": 1}).data
+    address = f"forms/leave/records/{made['id']}"
+    for days in (2, 3):
+        site.patch(address, {"days": days})
+    found = site.read(f"{address}/history").data
+    assert [(one["version"], one["action"], one["changes"].get("days")) for one in found["items"]] == [
+        (3, "update", [2, 3]), (2, "update", [1, 2]), (1, "create", [None, 1])
+    ]  # fmt: skip
+    first = site.read(f"{address}/history?_size=2").data
+    assert [one["version"] for one in site.read(f"{address}/history?_size=2&_next={first['next']}").data["items"]] == [1]
+    back = site.put(f"{address}/history", {"version": 1}).data
+    assert (back["days"], back["version"], site.read(address).data["days"]) == (1, 4, 1)
+
+
+def test_comments_are_kept_beside_records_and_go_with_them(build: Any) -> None:
+    site = build(FORM.replace("[forms.leave.fields]", "comments = true\n[forms.leave.fields]"), Records)
+    if site is None:
+        return
+    address = f"forms/leave/records/{site.create('forms/leave', {'who': 'ann', 'days': 1}).data['id']}"
+    said = race(lambda number: site.create(f"{address}/comments", {"text": f"no {number}"}))
+    assert all(not isinstance(answer, AppError) for answer in said)
+    site.create(f"{address}/comments", {"text": "last"}, idempotency_key="k")
+    site.create(f"{address}/comments", {"text": "last"}, idempotency_key="k")
+    first = site.read(f"{address}/comments?_size=5").data
+    rest = site.read(f"{address}/comments?_size=5&_next={first['next']}").data
+    assert [*first["items"], *rest["items"]][-1]["text"] == "last"
+    assert {one["text"] for one in [*first["items"], *rest["items"]]} == {"last", *(f"no {number}" for number in range(8))}
+    assert len(site.audit(resource=f"{address}/comments", outcome="ok")) == 9
+    site.delete(address)
+    stores = [one for one in site.app.audit_stores() if one.count(app.Query("_comments"))]
+    assert stores == []

@@ -97,6 +97,8 @@ class Operation(NamedTuple):
             return {"create", "update"}  # what can be chosen, for whoever may choose it
         if self.type == "forms" and self.inside.endswith("/move"):
             return {"read", "update"} | ({"create"} if is_mine else set())  # whose role has a move is seen later
+        if self.type == "forms" and self.inside.endswith("/comments"):
+            return {"read"} | ({"create"} if is_mine else set())  # of whoever reads the record
         if self.type == "forms" and self.inside.endswith("/history") and action == "update":
             return {"update"}
         if self.type == "files" and action == "update":
