@@ -6519,9 +6519,11 @@ class Form(Resource):
         return tuple(one.name for one in shown if one.config.type == "string" and not one.is_file)
 
     def declared(self) -> list[Query]:
-        """What a form's list asks for by itself: its searches."""
-        unique = plugin("unique").queries(self) if self.config.unique else ()
-        return [Query(self.table, search_fields=self._texts(self.columns)), *unique]
+        """What a form's lists ask for by themselves, and its rules."""
+        found = [Query(self.table, search_fields=self._texts(self.columns))]
+        if self.config.owner:
+            found.append(Query(self.table, (Condition(self.config.owner.field, "eq", ""),), ("-id",)))
+        return [*found, *(plugin("unique").queries(self) if self.config.unique else ())]
 
     def _list(self, request: Request, scope: Scope) -> Plan:
         if "_unfit" in request.params:

@@ -254,7 +254,8 @@ class _Batch:
         change = plan.changes[0]
         after = cast(Any, change.write).value
         names = (set(after) | set(record.value)) - {"updated_at", "updated_by"}
-        if all(same_json(after.get(name), record.value.get(name)) for name in names):
+        is_told = self.form.hidden.isdisjoint(data)  # whether what the sender may not see is the same is not to be found out
+        if is_told and all(same_json(after.get(name), record.value.get(name)) for name in names):
             self._counts["unchanged"] += 1
             return
         self._plans[at] = change
@@ -417,13 +418,11 @@ class Import:
                 yield number, reading.item(cells), fault
 
     def _check_key(self) -> None:
-        key, one = self.asked.key, self.form.fields.get(self.asked.key)
-        if not key:
+        if not (key := self.asked.key):
             return
-        if key != "id" and (
-            one is None or one.is_file or one.config.type not in _KEY_TYPES or one.config.format == "date-time"
-        ):
-            fit = [name for name, one in self.form.fields.items() if one.config.type in _KEY_TYPES and not one.is_file]
+        seen = [one for one in self.form.fields.values() if one.name not in self.form.hidden and not one.is_file]
+        fit = [one.name for one in seen if one.config.type in _KEY_TYPES and one.config.format != "date-time"]
+        if key not in ("id", *fit):
             raise BadRequest(f"key is {key!r}: a field with a text or number, or id{nearest(key, fit)}")
         if key not in self.columns.names and not self.columns.faults:
             raise BadRequest(f"key names {key}, which no column has")

@@ -223,7 +223,8 @@ def _cursor(text: str, record: Record) -> tuple[str, int]:
 def _way(form: Form, record: Record, place: str, scope: Scope) -> list[tuple[str, str]]:
     """The trail of the page: the form, its list, the record."""
     leads, t = leads_to(form.address, form.opens, scope.caller), form.locale.t
-    listed = [] if leads == form.records_at else [(t("trail.records"), form.records_at)]
+    words = t("trail.records" if form.records_at == f"{form.address}/records" else "trail.mine")
+    listed = [] if leads == form.records_at else [(words, form.records_at)]
     return [(form.title, leads), *listed, (form.called(record), place), (t("history.title"), "")]
 
 

@@ -247,6 +247,12 @@ def test_a_ceiling_takes_the_roles_of_whoever_may_do_everything(three: Three) ->
         three.site.read(f"forms/leave/records/{key}", ceiling=ceiling)
 
 
+def test_the_records_of_one_owner_are_found_by_an_index(three: Three) -> None:
+    with three.site.app.providers["main"].reading("explaining") as connection:  # type: ignore[attr-defined]
+        indexes = [row[0] for row in connection.execute("select sql from sqlite_master where type = 'index'")]
+    assert [sql for sql in indexes if sql and "created_by" in sql and "leave" in sql]
+
+
 def test_the_trail_is_neither_searched_nor_filtered_by_what_is_hidden(three: Three) -> None:
     three.site.create("forms/leave", {"who": "Ann", "salary": 4711}, by=three.hr)
     auditor = three.site.token("aud", "admin/audit:read")

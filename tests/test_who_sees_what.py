@@ -74,13 +74,14 @@ WRITES: list[Any] = [
     {"who": "x"}, {"who": "x", "salary": 1}, {"salary": None}, {"who": "x", "remark": "x"}, {"who": "x", "grade": "x"},
     {"who": "x", "created_by": "bo"}, {"who": "x", "verdict": FILE}, {"who": "x", "paper": FILE},
     {"who": "x", "state": "done"}, [{"who": "x"}, {"who": "x", "created_by": "bo"}], [{"who": "x", "salary": 4711}], {},
-    {"to": "done", "comment": "x"},
+    {"to": "done", "comment": "x"}, {"version": 1},
 ]  # fmt: skip
 # What stands at each place inside a form, and what is sent there; [] where nothing can be sent.
 INSIDE = {
-    "": WRITES, "records": WRITES, "options/FIELD": [], "records/ID": WRITES, "records/ID/move": WRITES,
-    "records/ID/FIELD": [], "records/ID/FIELD/N": [],
-    "mine": [], "mine/ID": WRITES, "mine/ID/move": WRITES, "mine/ID/FIELD": [], "mine/ID/FIELD/N": [],
+    "": WRITES, "import": WRITES, "records": WRITES, "options/FIELD": [], "records/ID": WRITES, "records/ID/move": WRITES,
+    "records/ID/history": WRITES, "records/ID/FIELD": [], "records/ID/FIELD/N": [],
+    "mine": [], "mine/ID": WRITES, "mine/ID/move": WRITES, "mine/ID/history": WRITES, "mine/ID/FIELD": [],
+    "mine/ID/FIELD/N": [],
 }  # fmt: skip
 ASKED = (
     "", "_q=BERTHA", "_q=4711", "_q=Remark", "_count=1", "salary__gt=1", "salary__gt=47110000", "remark__contains=Remark",
@@ -271,6 +272,33 @@ def test_what_can_be_chosen_is_called_by_nothing_that_is_hidden(offices: Offices
     offered = offices.site.get("/forms/bonus/options/whose", chooser.token).json["items"]
     assert {one["label"] for one in offered} == {"Anna", "Bertha"}
     assert offices.site.get("/forms/bonus/options/whose?_q=4711", chooser.token).json["items"] == []
+
+
+def test_an_import_touches_and_tells_of_nothing_else(tmp_path: Path) -> None:
+    offices, found = Offices(tmp_path), list[str]()
+    caller = offices.callers["owner"]
+    before = offices.stored(offices.bo)
+    for table, asked in itertools.product(
+        (
+            "who,days\nBERTHA,9\n",
+            "who,salary\nx,1\n",
+            "who,remark\nx,y\n",
+            "who,grade,created_by\nx,y,bo\n",
+            f"id,who\n{offices.bo},x\n",
+            "who,days\nBertha,9\nAnna,9\n",
+        ),
+        ("", "dry_run=1", "partial=1", "key=who", "key=id", "key=salary", "key=remark&partial=1"),
+    ):
+        where, headers = f"/forms/leave/import?{asked}", {"Content-Type": "text/csv"}
+        reply = offices.site.ask("POST", where, table, headers, caller.token)
+        secrets = tuple(one for one in caller.secrets if one != "Bertha")  # which was sent
+        found += said(f"{where} {table}", reply, caller._replace(secrets=secrets))
+    assert not found, found[:20]
+    assert offices.stored(offices.bo) == before
+    rows = offices.site.get("/forms/leave/records?_size=1000", offices.root).json["items"]
+    assert [one["id"] for one in rows if one["created_by"] == "bo"] == [offices.bo]
+    assert {one["salary"] for one in rows} == {None, 47110815, 47110816}
+    offices.site.close()
 
 
 def test_the_public_finds_nothing_though_it_may_read(tmp_path: Path) -> None:
