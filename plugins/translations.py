@@ -116,6 +116,8 @@ def _places(config: Config) -> Iterator[str]:
 
 def _places_of_field(one: FieldConfig, place: str) -> Iterator[str]:
     yield from (f"{place}.{name}" for name in _TEXTS)
+    for each in getattr(one, "fields", ()):  # of its lines
+        yield from _places_of_field(each, f"{place}.fields.{each.name}")
     for key, values in _choices(one):
         yield from (f"{place}.{key}.{value}" for value in values)
 
@@ -258,6 +260,8 @@ def _field(one: FieldConfig, texts: Mapping[str, str]) -> FieldConfig:
     if not texts:
         return one
     values: Value = {name: texts[name] for name in _TEXTS if name in texts}
+    if inner := getattr(one, "fields", ()):
+        values["fields"] = tuple(_field(each, _inside(texts, f"fields.{each.name}")) for each in inner)
     source = one.items if one.type == "array" else {"enum": one.enum, "oneOf": one.one_of}
     before = "items." if one.type == "array" else ""
     choices = [{"const": value} for value in source.get("enum", ())] or [dict(choice) for choice in source.get("oneOf", ())]

@@ -53,13 +53,30 @@ why = { title = "Why" }
 town = { title = "Town", required = true, options = { view = "towns", value = "code", label = "name" } }
 towns = { title = "Others", type = "array", options = { view = "towns", value = "code", label = "name" } }
 who = { title = "Who", format = "person", default = "$me" }
+[forms.auslagen]
+title = "Auslagen"
+provider = "main"
+[forms.auslagen.fields]
+wer = { type = "string", title = "Reisekostenabrechnungsberechtigte Person" }
+belege = { type = "array", format = "file", title = "Belege", files = "files/papers" }
+summe = { type = "number", title = "Summe", sum = "zeilen.betrag" }
+[forms.auslagen.fields.zeilen]
+type = "array"
+title = "Positionen"
+description = "Jede Ausgabe in einer Zeile."
+[forms.auslagen.fields.zeilen.fields]
+was = { type = "string", title = "Verwendungszweck", required = true, description = "Mit dem Namen des Ortes." }
+betrag = { type = "number", title = "Betrag" }
+art = { type = "string", title = "Art", enum = ["Bahn", "Hotel"] }
+bar = { type = "boolean", title = "Bar bezahlt", required = true }
+marken = { type = "array", title = "Marken", items = { enum = ["rot", "blau"] } }
 [views.open]
 title = "كل الطلبات"
 from = "forms/every"
 [apps.people]
 title = "الموارد البشرية"
 note = "طلبات الإجازة وما يتصل بها"
-menu = ["forms/antrag", "views/open", "admin/people"]
+menu = ["forms/antrag", "forms/auslagen", "views/open", "admin/people"]
 [auth]
 sign_in = ["mail", "password", "token"]
 [channels.mail]
@@ -117,6 +134,9 @@ def fill(server: Server) -> None:
         "/forms/every", [{"name": f"One {n}", "town": "Ant", "words": "many words " * 30, "agreed": True} for n in range(12)]
     )
     send("/forms/antrag", {"wer": "Donaudampfschifffahrtsgesellschaftskapitän"})
+    file = {"name": "a.txt", "base64": "eA=="}
+    line = {"was": "Übernachtung im Hotel " * 4, "betrag": 12.5, "bar": True, "marken": ["rot", "blau"]}
+    send("/forms/auslagen", {"wer": "Ann", "belege": [file, file], "zeilen": [line, line | {"bar": False}]})
     for state in ("genehmigt", "abgelehnt", "nachgefragt"):
         made = server.ask("POST", "/forms/antrag", json.dumps({"wer": "x"}), headers | {"Content-Type": "application/json"})
         move = f"/forms/antrag/records/{made.json['id']}/move"

@@ -9,6 +9,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator
+from decimal import Decimal
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -267,6 +268,9 @@ def test_lines_are_objects_in_an_array_with_defaults_of_their_own_and_an_exact_s
         "lines": [{"what": "a", "amount": 1.50, "kind": "rail"}, {"what": "b", "amount": 2.5, "kind": "rail"}],
     }
     assert '"total":4,' in sends(trips, "POST", "/forms/cost", whole, staff).text
+    assert app.plugin("sums").total([{"n": Decimal("12345678901234567.25")}, {"n": 0.1}, {}, {"n": None}], "n") == Decimal(
+        "12345678901234567.35"
+    )
 
 
 def test_every_rule_of_a_lines_fields_holds_at_its_own_pointer(trips: Site) -> None:
@@ -544,3 +548,57 @@ def test_a_wrong_declaration_is_told_at_its_place(declared: str, place: str, tmp
         Site(tmp_path, edit=lambda toml: toml.replace("[views.waiting]", wrong + "[views.waiting]"))
     places = [fault.pointer for fault in told.value.faults]
     assert [one for one in places if one.endswith(f"forms.wrong.fields.{place}")] == places, told.value.faults
+
+
+def test_what_lines_are_called_is_translated(tmp_path: Path) -> None:
+    german = (
+        '[i18n.de]\n"forms.cost.fields.lines.fields.amount.title" = "Betrag"\n"forms.cost.fields.lines.title" = "Belege"\n'
+    )
+    site = Site(tmp_path, edit=lambda toml: german + toml.replace("[views.waiting]", FORM + "[views.waiting]"))
+    try:
+        page = site.get("/forms/cost", site.token(roles=["staff"]), Accept="text/html", Accept_Language="de").text
+        assert all(text in page for text in ("Belege", "Betrag", "Zeile hinzufügen"))
+    finally:
+        site.close()
+
+
+def test_a_message_has_lines_and_files_as_json_has(trips: Site) -> None:
+    token = trips.token(roles=["staff"])
+    files = [a_file("a.txt", "1"), a_file("b.txt", "2")]
+    trip, cost = {"name": "R", "receipts": files}, {"name": "R", "lines": [{"what": "a", "amount": 0.5}]}
+    for form, data in (("trip", trip), ("cost", cost)):
+        asked = app.Request(
+            id="m" * 32, action=app.Action.CREATE, resource=f"forms/{form}", door="sqs", data=data, typed=True,
+            credential=f"Bearer {token}", idempotency_key=f"message-{form}",
+        )  # fmt: skip
+        first, again = (trips.app.handle(asked) for _ in range(2))
+        assert (again.replayed, first.location) == (True, again.location)
+        with pytest.raises(app.Invalid):
+            trips.app.handle(
+                asked._replace(idempotency_key="other", data=data | {"lines": [{"amount": "1"}], "receipts": [{}]})
+            )
+    assert kept_files(trips) == ["1", "2"]
+    assert trips.get("/forms/cost/records", token).json["items"][0]["total"] == 0.5
+
+
+def test_a_sum_decides_whether_a_field_is_asked_for(tmp_path: Path) -> None:
+    asked = 'why = { type = "string", show_if.total.gt = 100, required_if.total.gt = 100 }\n'
+    form = FORM.replace('sum = "lines.amount" }\n', 'sum = "lines.amount" }\n' + asked)
+    site = Site(tmp_path, edit=lambda toml: toml.replace("[views.waiting]", form + "[views.waiting]"))
+    try:
+        staff = site.token(roles=["staff"])
+        line = {"what": "a", "amount": 60}
+        assert pointers(sends(site, "POST", "/forms/cost", {"name": "R", "lines": [line, line]}, staff)) == [
+            ("/why", "required")
+        ]
+        hidden = sends(site, "POST", "/forms/cost", {"name": "R", "lines": [line], "why": "x"}, staff)
+        assert pointers(hidden) == [("/why", "hidden")]
+        page = site.get("/forms/cost", staff, Accept="text/html")
+        fields = typed_in(page) | {"name": "R", "lines.0.what": "a", "lines.0.amount": "120"}
+        wrong = posts(site, action(page), fields, staff)
+        assert (wrong.status, 'href="#f-why"' in wrong.text) == (422, True), "it is asked for now"
+        done = posts(site, action(wrong), typed_in(wrong) | {"why": "urgent", "_asked": ["", "why"]}, staff)
+        assert done.status == 303
+        assert site.get("/forms/cost/records", staff).json["items"][0]["why"] == "urgent"
+    finally:
+        site.close()

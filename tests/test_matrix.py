@@ -81,6 +81,7 @@ def other_satchel() -> str:
     shares = "".join(f'[files.s{n}]\nprovider = "disk"\nprefix = "s{n}/"\n' for n in range(PLACES))
     forms = "".join(FORM.replace("forms.leave", f"forms.leave{n}") for n in range(PLACES))
     forms += "".join(f"[forms.moving{n}.fields]\nwho = {{}}\nstatus = {{}}\n" for n in range(PLACES))
+    forms += "".join(f"[forms.costs{n}.fields]\n{OTHER_COSTS}" for n in range(PLACES))
     url, os.environ["SATCHEL_MATRIX_TOKEN"] = http_services.another_satchel(kept + shares + forms)
     return url
 
@@ -94,7 +95,7 @@ def satchel(folder: Path) -> str:
 
 @functools.cache
 def json_server() -> str:
-    return http_services.json_server([f"{n}-{table}" for n in range(PLACES) for table in ("leave", "moving")])[1]
+    return http_services.json_server([f"{n}-{table}" for n in range(PLACES) for table in ("leave", "moving", "costs")])[1]
 
 
 def json_place(folder: Path) -> str:
@@ -130,6 +131,25 @@ provider = "main"
 states = { field = "status", initial = "new", moves = ["new>approved:hr", "new>rejected:hr", "rejected>new"] }
 [forms.moving.fields]
 who = {}
+"""
+COSTS = """
+[providers.disk]
+kind = "file"
+root = "disk"
+[files.papers]
+provider = "disk"
+[forms.costs]
+provider = "main"
+[forms.costs.fields]
+who = {}
+total = { type = "number", sum = "lines.amount" }
+lines = { type = "array", fields.what.required = true, fields.amount.type = "number", fields.paid.type = "boolean" }
+papers = { type = "array", format = "file", files = "files/papers" }
+"""
+OTHER_COSTS = """who = {}
+total = { type = "number" }
+lines = { type = "array", fields.what = {}, fields.amount.type = "number", fields.paid.type = "boolean" }
+papers = { type = "array", fields.name = {}, fields.size_bytes.type = "integer", fields.sha256 = {}, fields.address = {} }
 """
 VIEW = '[views.long]\nfrom = "forms/leave"\nwhere = [{ field = "days", gte = 3 }]\norder_by = ["-days"]\n'
 SQL_VIEW = (
@@ -338,6 +358,27 @@ def test_forms_make_read_change_and_delete_records(build: Any) -> None:
             gone()
     done = {e["action"] for e in site.audit(outcome="ok") if e["resource"].startswith("forms/leave")}
     assert done == {"create", "update", "delete"}
+
+
+def test_forms_keep_lines_their_sum_and_several_files(build: Any) -> None:
+    site = build(COSTS, Records)
+    if site is None:
+        return
+    lines = [{"what": "Zug", "amount": 0.1, "paid": True}, {"what": "Bett '%", "amount": 123456.78}]
+    papers = [{"name": "a.txt", "base64": "YQ=="}, {"name": "b.txt", "base64": "Yg=="}]
+    made = site.create("forms/costs", {"who": "Ana", "lines": lines, "papers": papers})
+    read = site.read(made.location).data
+    assert told(site, read) == told(site, made.data)
+    assert (read["lines"], read["total"]) == (lines, 123456.88)
+    assert [site.bytes(one["address"]) for one in read["papers"]] == [b"a", b"b"]
+    changed = site.patch(made.location, {"lines": [lines[0]], "papers": [read["papers"][1], papers[0]]}).data
+    assert told(site, site.read(made.location).data) == told(site, changed)
+    assert (changed["total"], [site.bytes(one["address"]) for one in changed["papers"]]) == (0.1, [b"b", b"a"])
+    with pytest.raises(Invalid) as refused:
+        site.patch(made.location, {"lines": [{}, {"what": "x", "amount": "1"}]})
+    assert [fault.pointer for fault in refused.value.faults] == ["/lines/0/what", "/lines/1/amount"]
+    site.delete(made.location)
+    assert not [path for path in (site.folder / "disk" / "uploads").rglob("*") if path.is_file()]
 
 
 def fill(site: Site) -> None:
