@@ -62,7 +62,7 @@ def differences(row: Value, form: Resource | None, locale: Locale) -> list[Simpl
     fields = form.fields if isinstance(form, Form) else {}
     found = []
     for name, before, after in _shown(row, form):
-        column = fields[name].column if name in fields else Column(name)
+        column = form.titled([fields[name].column])[0] if name in fields else Column(name)  # type: ignore[union-attr]
         old, new = (locale.show(column, one) for one in (before, after))
         long = bool(old and new) and max(len(old), len(new)) > _LONG
         parts = text_parts(old, new) if long else []

@@ -24,6 +24,7 @@ else:
 # defines: same_heading known_headings Reading
 
 _NUMERIC = ("number", "integer")
+_MOST_FOUND = 10_000  # texts whose choices are remembered
 _TRUE, _FALSE = ("true", "1", "x", "✓", "✔"), ("false", "0")
 
 
@@ -49,7 +50,8 @@ class Reading:
 
     def __init__(self, form: Form, columns: Sequence[str], for_people: bool) -> None:
         """`columns` are the names of the fields in the order of the cells; "" for those that are left out."""
-        self._locale, self._for_people = form.locale, for_people
+        self._form, self._locale, self._for_people = form, form.locale, for_people
+        self._found: dict[tuple[str, str], Json] = {}  # what texts of fields mean that are looked up
         self._columns = [(place, name, form.fields.get(name)) for place, name in enumerate(columns) if name]
         self.width = len(columns)
         self._words = self._truths()
@@ -92,7 +94,7 @@ class Reading:
     def _of_text(self, one: Field, text: str) -> Json:
         if one.config.type == "array":
             return self._of_list(one, text)
-        if one.choices and (chosen := self._chosen(one, text)) is not None:
+        if (one.choices or one.looked_up) and (chosen := self._chosen(one, text)) is not None:
             return chosen
         if self._for_people:
             if one.config.type == "boolean":
@@ -107,10 +109,20 @@ class Reading:
     def _chosen(self, one: Field, text: str) -> Json:
         """The choice whose value or title this is; None if there is none."""
         plain = text.strip()
+        if one.looked_up:
+            return self._looked_up(one, plain)
         by_value = next((value for value, _ in one.choices if str(value) == plain), None)
         if by_value is not None:
             return by_value
         return next((value for value, title in one.choices if title.strip().casefold() == plain.casefold()), None)
+
+    def _looked_up(self, one: Field, plain: str) -> Json:
+        """The same where choices come from elsewhere, which is asked once for each text. Raises Unavailable."""
+        if len(self._found) > _MOST_FOUND:
+            self._found.clear()
+        if (one.name, plain) not in self._found:
+            self._found[one.name, plain] = app.plugin("options").meant(self._form, one.name, plain)
+        return self._found[one.name, plain]
 
     def _of_list(self, one: Field, text: str) -> Json:
         """A list in JSON, or its items between separators."""
@@ -135,7 +147,7 @@ class Reading:
         if isinstance(cell, float):
             number = float(f"{cell:.15g}")
             number = int(number) if number.is_integer() and abs(number) < 2**53 else number
-        if one.choices and (chosen := self._chosen(one, str(number))) is not None:
+        if (one.choices or one.looked_up) and (chosen := self._chosen(one, str(number))) is not None:
             return chosen
         if one.config.type in _NUMERIC:
             return number

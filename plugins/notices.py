@@ -309,7 +309,7 @@ class _Told:
         names = self.changed if self.event == "update" else [] if self.event == "comment" else self.fields
         given = [name for name in names if self.event == "update" or self.record.value.get(name) not in (None, "", [])]
         for name in given[:_MOST_FIELDS]:
-            column = self.form.fields[name].column
+            [column] = self.form.titled([self.form.fields[name].column])
             yield column.title or name, self._in_a_line(column, self.record.value.get(name))
 
     def _in_a_line(self, column: Column, value: Any) -> str:

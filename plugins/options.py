@@ -49,7 +49,7 @@ else:
 # that only some people see are choices for all who may submit the form.
 # uses: ERRORS VALUES CONFIG CONTRACTS AUTH RESOURCES PROVIDERS plugin:asking plugin:fields plugin:people
 #          plugin:statements
-# defines: PATIENCE_S Choice fitted Choices choices options_of
+# defines: PATIENCE_S Choice fitted Choices choices meant options_of
 
 PATIENCE_S = 5.0  # at most, for a source to answer; a view has its own limit, too
 _SLOW_S, _AWAY_S = 1.0, 10.0  # a source that failed after so long is not asked for labels again for a while
@@ -305,6 +305,17 @@ class Choices:
 def choices(form: Form, name: str) -> Choices:
     """The choices of a field that is looked up."""
     return Choices(form, form.fields[name])
+
+
+def meant(form: Form, name: str, text: str) -> Json:
+    """The choice whose value a text is, or else whose whole label, whatever the case; None if none is, or several are.
+    Raises Unavailable."""
+    found, field = choices(form, name), form.fields[name]
+    value = plugin("fields").of_text(field, text)
+    if found.named([value]):
+        return value
+    fits = [one for one, label in found.offered(_AT_ONCE, text) if fold_case(label.strip()) == fold_case(text)]
+    return fits[0] if len(fits) == 1 else None
 
 
 def _source_of(form: Form, field: Field) -> _Source:

@@ -517,3 +517,29 @@ def test_a_source_with_a_fault_hides_no_label_of_another_one(tmp_path: Path) -> 
 def test_an_empty_source_says_so(pages: Pages) -> None:
     page = pages.get("/forms/assets", pages.token("**:*"), **PAGE).text
     assert "There is nothing to choose from yet." in page
+
+
+# ---- where else values stand
+
+
+def test_an_import_takes_labels_as_people_write_them_and_values(pages: Pages) -> None:
+    token = fill_pages(pages, 3)
+    pages.send("/forms/teams", {"code": "twin", "name": "Team 02"}, token)
+    rows = "What,Team,Counted,Teams\ndesk,team 01,Eight,Team 00; t1\nlamp,t2,7,\n"
+    reply = pages.ask("POST", "/forms/assets/import", rows, {"Content-Type": "text/csv"}, token)
+    assert (reply.status, reply.json["created"]) == (200, 2), reply.text
+    found = {row["what"]: row for row in pages.get("/forms/assets/records", token).json["items"]}
+    assert (found["desk"]["team"], found["desk"]["counted"], found["desk"]["teams"]) == ("t1", 8, ["t0", "t1"])
+    assert (found["lamp"]["team"], found["lamp"]["counted"]) == ("t2", 7)
+    rows = "What,Team\ndesk,Team 02\n"  # which two are called
+    reply = pages.ask("POST", "/forms/assets/import", rows, {"Content-Type": "text/csv"}, token)
+    assert [(one["row"], one["pointer"], one["code"]) for one in reply.json["errors"]] == [(2, "/team", "options")]
+
+
+def test_what_changed_is_told_by_labels(pages: Pages) -> None:
+    token = fill_pages(pages, 3)
+    made = pages.send("/forms/assets", {"what": "desk", "team": "t1"}, token)
+    pages.send(made["Location"], {"team": "t2"}, token, "PATCH")
+    page = pages.get(f"{made['Location']}/history", token, **PAGE).text
+    assert "Team 01" in page
+    assert "Team 02" in page
