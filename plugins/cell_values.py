@@ -20,7 +20,7 @@ else:
 # ==== 1. CELLS ===================================================================================================
 # What a person typed is read as a form reads it, by the page's language; what a program wrote, by the rules of JSON. In a
 # workbook numbers, days and times are cells of their own kind for both. What is no value stays a text, which no field takes.
-# uses: ERRORS VALUES RESOURCES plugin:fields plugin:sheets
+# uses: ERRORS VALUES RESOURCES plugin:fields plugin:options plugin:sheets
 # defines: same_heading known_headings Reading
 
 _NUMERIC = ("number", "integer")

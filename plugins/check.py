@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 # ==== 1. CHECK ===================================================================================================
 # Faults that show when things are tried, damage in what is stored, and what an operator should know.
 # uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES PROVIDERS ASSEMBLY COMMANDS plugin:asking plugin:copy plugin:folders
-#          plugin:row_rules plugin:states plugin:unfit
+#          plugin:options plugin:row_rules plugin:states plugin:unfit
 #       plugin:permissions plugin:statements plugin:toml_advice plugin:tokens plugin:wsgi_apps
 # defines: Command:server_check Inspection ServerCheck
 
@@ -208,7 +208,8 @@ def _resource_faults(place: str, resource: Resource | None, tables: Mapping[str,
         case Form(store=records, table=table):
             declared = {table: tables[table]} if table in tables else {}
             made = _tried(f"{place}.table", partial(records.prepare, declared))
-            return made or _tried(f"{place}.table", partial(records.get, table, "none"))
+            made = made or _tried(f"{place}.table", partial(records.get, table, "none"))
+            return made or (plugin("options").trouble(resource) if resource.looked_up else [])
         case Files(blobs=blobs) if blobs.lists:
             return _tried(f"{place}.provider", lambda: next(blobs.scan("", deep=False), None))
         case View(source=Queries() as queries):

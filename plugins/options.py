@@ -49,7 +49,7 @@ else:
 # that only some people see are choices for all who may submit the form.
 # uses: ERRORS VALUES CONFIG CONTRACTS AUTH RESOURCES PROVIDERS plugin:asking plugin:fields plugin:people
 #          plugin:statements
-# defines: PATIENCE_S Choice fitted Choices choices meant options_of
+# defines: PATIENCE_S Choice fitted Choices choices trouble meant options_of
 
 PATIENCE_S = 5.0  # at most, for a source to answer; a view has its own limit, too
 _SLOW_S, _AWAY_S = 1.0, 10.0  # a source that failed after so long is not asked for labels again for a while
@@ -307,6 +307,18 @@ def choices(form: Form, name: str) -> Choices:
     return Choices(form, form.fields[name])
 
 
+def trouble(form: Form) -> list[Fault]:
+    """What the sources of a form's fields answer, if it is an error."""
+    found = []
+    for name in [one for one in form.fields if one in form.looked_up]:
+        try:
+            choices(form, name).offered(1)
+        except Unavailable as error:
+            cause = cast(AppError, error.__cause__)
+            found.append(Fault(f"{form.fields[name].place}.options", cause.code, cause.with_hint))
+    return found
+
+
 def meant(form: Form, name: str, text: str) -> Json:
     """The choice whose value a text is, or else whose whole label, whatever the case; None if none is, or several are.
     Raises Unavailable."""
@@ -343,7 +355,7 @@ def _address(options: Value) -> str:
 
 # ==== 2. LABELS ==================================================================================================
 # What people see instead of values: looked up for all rows of a page at once, and a value without a label is shown itself.
-# uses: ERRORS VALUES RESOURCES SOURCES
+# uses: ERRORS VALUES RESOURCES SOURCES plugin:fields
 # defines: Labels titled learned
 
 

@@ -511,6 +511,19 @@ def test_a_source_with_a_fault_hides_no_label_of_another_one(tmp_path: Path) -> 
     with pytest.raises(Unavailable):
         site.create("forms/assets", {"what": "x", "gone": "y"})
     assert site.read(made.location).page["called"] == "desk (Team 1)"
+    faults = {fault.pointer: fault.detail for fault in site.app.inspection.check()}
+    assert "no such table: nowhere" in faults["forms.assets.fields.gone.options"]
+    site.close()
+
+
+def test_a_view_without_the_column_is_told_by_the_check(tmp_path: Path) -> None:
+    toml = TEAMS + ASSETS.replace(
+        'view = "views/counted", value = "code", label = "name"', 'view = "counted", value = "cod"'
+    )
+    site = Site(tmp_path, PROVIDERS["sql"] + toml)
+    [fault] = site.app.inspection.check()
+    assert fault.pointer == "forms.assets.fields.counted.options"
+    assert "cod" in fault.detail
     site.close()
 
 
