@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from app import (
     Action,
+    BadRequest,
     Change,
     Conditions,
     Conflict,
@@ -86,7 +87,7 @@ def handle(form: Form, request: Request, scope: Scope) -> Plan:
 def _asked(data: Json, states: States) -> tuple[str, str]:
     """The state that is asked for, and the comment."""
     if not isinstance(data, dict):
-        raise Invalid("the body must be a JSON object", faults=[Fault("", "type", 'must be { "to": …, "comment": … }')])
+        raise BadRequest('the body must be a JSON object: { "to": …, "comment": … }')
     given = {name: _last(value) for name, value in data.items()}
     faults = [
         Fault(member_pointer("", name), "unknown_field", f"is not asked for here{nearest(name, ('to', 'comment'))}")
