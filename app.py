@@ -1129,6 +1129,9 @@ class PublicConfig(Settings):
     """[public]"""
 
     grants: tuple[Grant, ...] = setting("grants", [], "what a request without a credential may do")
+    hourly: int = setting("count", 60, "how many forms an address may send in an hour without signing in; 0 = any number")
+    max_daily_bytes: int = setting("size", "100MB", "what may be sent to forms in a day without signing in")
+    frames: tuple[str, ...] = setting("texts", [], "sites that may show public forms in a frame: https://www.example.org")
 
 
 class ProviderConfig(Settings):
@@ -2354,7 +2357,7 @@ _ACTIONS = {
     "DELETE": Action.DELETE,
 }  # fmt: skip
 HTTP_METHODS = (*_ACTIONS, "OPTIONS")  # that every site knows; its Routes may add others
-_CONTROLS = ("_method", "_version", "_submission", "_resume", "_list", "_back")  # parameters of a page's form alone
+_CONTROLS = ("_method", "_version", "_submission", "_resume", "_list", "_back", "_embed")  # of a page's form
 _COOKIE = "satchel_session_"  # and the id of the site, so that two sites on one host do not sign each other out
 _ENDED_COOKIE = "satchel_ended_"  # the session that has ended: a form page that is still open may need it
 PAGE_POLICY = (
@@ -3132,12 +3135,14 @@ class HttpDoor:
 
     def request(self, exchange: Exchange, resource: str, path: tuple[str, ...], action: Action) -> Request:
         """The transport-free request. The body is read later, by `decode`."""
-        controls = _CONTROLS if exchange.method == "POST" else ("_list",) if exchange.page else ()
+        controls = _CONTROLS if exchange.method == "POST" else ("_list", "_embed") if exchange.page else ()
         version = exchange.query.get("_version", "") if controls else ""
         is_write = action != Action.READ
         is_bytes = is_write and action == Action.UPDATE and resource.startswith("files/")
         if is_write:
             self._check_write(exchange, is_bytes)
+            if not exchange.credential:
+                plugin("public_forms").admit(exchange, resource)
         return Request(
             exchange.id, action, resource, path, HttpRunner.kind,
             {name: text for name, text in exchange.query.items() if name not in controls},
@@ -9352,7 +9357,8 @@ class _Serving:
         states = {f"{SqsRunner.kind} {number}": _states_file(app.config, number) for number in range(1, queue_workers + 1)}
         if states:
             app.queues = partial(plugin("queue_states").read_states, list(states.values()))
-        _ = app.meters, app.office.throttle  # made before the first fork, so that all processes count in one place
+        # Made before the first fork, so that all processes count in one place:
+        _ = app.meters, app.office.throttle, plugin("public_forms").counters(app)
         _ = app.authority  # likewise the keys: no process makes new ones in a folder whose disk is not mounted any more
         late = _ASKED_FOR_LATE + (SqsRunner.plugins if queue_workers else ())
         for name in late:  # now: another version may have taken the place of its files by then

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -100,6 +101,9 @@ class _Checks:
         if site.url and urlsplit(site.url).path != site.prefix and not wrong & {"site.url", "site.prefix"}:
             end = f"{site.prefix!r}, as site.prefix says" if site.prefix else 'its host, as site.prefix is ""'
             self.fault("site.url", f"must end with {end}")
+        for index, frame in enumerate(self.config.public.frames):
+            if not re.fullmatch(r"https?://[a-zA-Z0-9.:\[\]-]+", frame):
+                self.fault(f"public.frames.{index}", 'must be a site such as "https://www.example.org", without a path')
         if bool(http_.tls_cert) != bool(http_.tls_key) and not wrong & {"http.tls_cert", "http.tls_key"}:
             self.fault("http.tls_cert", "goes with tls_key: give both or neither")
 

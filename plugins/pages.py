@@ -71,9 +71,10 @@ else:
 # ==== 1. PAGES ===================================================================================================
 # Templates, those beside app.toml first, and what each of them shows.
 # uses: ERRORS VALUES CONFIG RUNNERS RESOURCES ASSEMBLY plugin:around_record plugin:catalogue plugin:cells
-#          plugin:controls plugin:form_layout plugin:lines plugin:locale plugin:move_pages plugin:waiting
+#          plugin:controls plugin:form_layout plugin:lines plugin:locale plugin:move_pages plugin:public_forms
+#          plugin:waiting
 #       plugin:media_types plugin:navigation plugin:sign_in
-# defines: Again site_of submission Pages page_answer listed is_move list_state
+# defines: Again site_of submission Pages policy_of page_answer listed is_move list_state
 
 _PLAIN_DETAILS = (400, 404, 406, 409, 413, 415, 422, 501, 504)  # statuses whose details a person can use
 
@@ -154,7 +155,7 @@ class Pages:
             "site": self.title(exchange), "title": title, "subject": exchange.subject, "url": exchange.url,
             "lang": locale.lang, "dir": locale.direction, "t": locale.t, "contact": self.contact(exchange),
             "notice": notice, "form_token": exchange.door.form_token(exchange), "page": SimpleNamespace(**page),
-            "faults": _faults_for(caller, exchange),
+            "faults": _faults_for(caller, exchange), "embedded": exchange.query.get("_embed") == "1",
             "static": lambda name: f"{exchange.prefix}/static/{name}?v={self.tags.get(name, '')}",
             **self.way(exchange).around(exchange, caller, title, page.get("crumbs", ())),
         }).encode()  # fmt: skip
@@ -373,7 +374,8 @@ class Pages:
             href = (records or mine) and f"{records or mine}/{page['sent']}"
             done = SimpleNamespace(text=t("form.sent", reference=page["sent"]), href=href)
         return {
-            "action": exchange.url(page["address"], _submission=again.submission), "cancel_href": "",
+            "action": exchange.url(page["address"], _submission=again.submission, _embed=exchange.query.get("_embed")),
+            "cancel_href": "",
             "submit": page.get("submit") or t("form.send"), "cancel": t("form.cancel"), "shown": "", "done": done,
             "records_href": records, "records": page.get("list") or t("trail.records"), "mine_href": mine,
         }  # fmt: skip
@@ -570,8 +572,15 @@ def _faults_for(caller: Caller, exchange: Exchange) -> list[str]:
     return found.split("\n") if found and caller.may(Action.READ, "admin/check") else []
 
 
-def page_answer(status: int, body: bytes, headers: Sequence[tuple[str, str]] = ()) -> Answer:
-    own = [("Content-Type", "text/html; charset=utf-8"), ("Content-Security-Policy", PAGE_POLICY)]
+def policy_of(exchange: Exchange) -> str:
+    """The policy of a page, which may be shown inside another site's if it is a public form and app.toml says so."""
+    if exchange.query.get("_embed") != "1":
+        return PAGE_POLICY
+    return str(app.plugin("public_forms").policy(exchange, site_of(exchange).config.public.frames))
+
+
+def page_answer(status: int, body: bytes, headers: Sequence[tuple[str, str]] = (), *, policy: str = PAGE_POLICY) -> Answer:
+    own = [("Content-Type", "text/html; charset=utf-8"), ("Content-Security-Policy", policy)]
     return Answer(status, [*own, *headers], body)
 
 
@@ -730,8 +739,7 @@ def _file_entry(
 # ==== 2. HTML ====================================================================================================
 # The format itself: what reads, writes, faults and submitted forms answer to people, and the pages for signing in.
 # uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS PAGES plugin:html_forms plugin:import_files plugin:media_types
-#          plugin:move_pages
-#          plugin:unsent
+#          plugin:move_pages plugin:public_forms plugin:unsent
 # defines: Format:html Route:static Html give_notice take_notice pages_of Static
 
 _NOTICE_LENGTH = 200
@@ -769,7 +777,8 @@ class Html(Format):
             body = self.pages.show_form(exchange, response, Again(submission=submission(exchange)), notice)
         else:
             body = self.pages.show(exchange, response, notice)
-        return page_answer(BadRequest.status if response.page.get("faults") and exchange.query else 200, body)
+        status = BadRequest.status if response.page.get("faults") and exchange.query else 200
+        return page_answer(status, body, policy=policy_of(exchange))
 
     def _leads(self, response: Response) -> str:
         """The address that is shown in place of this one; "" if it is shown itself."""
@@ -800,7 +809,7 @@ class Html(Format):
             return exchange.url(place, _list=urlencode(listed(exchange)) or None)
         if response.created and response.location.startswith("forms/"):
             form, _, key = response.location.rpartition("/records/")
-            return exchange.url(form, _sent=key)
+            return exchange.url(form, _sent=key, _embed=exchange.query.get("_embed"))
         if response.data is None:
             name = split_path(exchange.inner)[-1] if exchange.inner.startswith("files/") else response.name
             words = t("form.deleted_name", name=name) if name else t("form.deleted")
@@ -856,6 +865,8 @@ class Html(Format):
             drafts = unsent.Drafts(exchange, self.pages)
             drafts.read(resource)
             exchange.door.check_token(exchange, drafts.form.text("_token"))
+            if trapped := drafts.form.text("_website"):
+                app.plugin("public_forms").check_trap(exchange, trapped)
             if drafts.is_unfinished():
                 raise unsent.Unfinished("the form is not finished")
             return drafts.data(resource)

@@ -445,7 +445,8 @@ class Drafts:
                 faults.append(Fault(f"/{one.field}", "lost", self.t("draft.file_lost")))
         shown = next(iter(draft.typed.get("_shown", ())), "")
         again = again._replace(typed=draft.typed, shown=shown, held=held, faults=faults)
-        return pages.page_answer(status, self.pages.show_form(self.exchange, response, again))
+        body = self.pages.show_form(self.exchange, response, again)
+        return pages.page_answer(status, body, policy=pages.policy_of(self.exchange))
 
 
 class PageUpload(uploads.FolderUpload):

@@ -34,6 +34,9 @@
 % end
 >
 % include('_token.tpl')
+% if not subject:
+<div class="visually-hidden" aria-hidden="true"><label>{{t("form.trap")}} <input type="text" name="_website" tabindex="-1" autocomplete="off"></label></div>
+% end
 % if page.turns or any([field.lookup for field in page.fields]):
 <button class="visually-hidden" tabindex="-1" aria-hidden="true"></button>
 % end

@@ -13,6 +13,7 @@
 </head>
 <body>
 <a class="skip" href="#main">{{t("frame.skip")}}</a>
+% if not embedded:
 <header class="top">
   <a class="brand" href="{{url('')}}"><svg class="mark" aria-hidden="true"><use href="{{static('icon.svg')}}#mark"/></svg> <bdi>{{site}}</bdi></a>
 {{!menu}}
@@ -43,6 +44,7 @@
 % end
   </ol>
 </nav>
+% end
 <main id="main" tabindex="-1">
 % if faults:
 <div class="notice bad" role="status">
@@ -59,6 +61,8 @@
 % end
 {{!base}}
 </main>
+% if not embedded:
 {{!foot}}
+% end
 </body>
 </html>
