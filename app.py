@@ -8267,12 +8267,12 @@ def _extensions_of(module: ModuleType, path: Path) -> list[type[Extension]]:
 # defines: Audit Replay audit_store stores Builder Health Office Flow App
 
 _BESIDE_TABLES: Mapping[str, tuple[str, ...]] = {
-    "_audit": ("at", "subject", "resource", "record"), "_requests": ("at",), "_seals": (), "_outbox": ("next_at", "line"),
-    "_comments": (), "_drafts": ("at",),
+    "_audit": ("at", "subject", "resource", "record"), "_requests": ("at",), "_seals": (), "_comments": (),
+    "_drafts": ("at",),
 }  # with what is asked of each  # fmt: skip
 _STATE_TABLES: Mapping[str, tuple[str, ...]] = {
     "_tokens": ("expires_at", "revoked_at", "subject"), "_sessions": ("expires_at", "subject"),
-    "_links": ("expires_at",), "_settings": (), PASSWORDS: (),
+    "_links": ("expires_at",), "_outbox": ("next_at", "line"), "_settings": (), PASSWORDS: (),
 }  # fmt: skip
 _REMEMBERED = ("data", "created", "location", "etag", "name")  # of a Response
 _KEY_USED = "this idempotency key was used before for another request; take a new one"
@@ -8616,7 +8616,8 @@ class Builder:
                 if form.config.unique:
                     found[names[id(form.records)]]["_unique"] = [Query("_unique")]
         for store in self.audit_stores():
-            for table, fields in ({**_BESIDE_TABLES, **_STATE_TABLES} if store is self.state else _BESIDE_TABLES).items():
+            own = _STATE_TABLES if store is self.state else plugin("outbox").beside(self, store, _STATE_TABLES)
+            for table, fields in {**_BESIDE_TABLES, **own}.items():
                 instants = frozenset({"at"} if table == "_audit" else ())
                 found.setdefault(names[id(store)], {})[table] = [Query(table, (), (n,), instants=instants) for n in fields]
         return found

@@ -47,14 +47,15 @@ if TYPE_CHECKING:
 
 # ==== 1. ADMIN ===================================================================================================
 # Resources of the type admin, which no app.toml declares: what all of them share, and which there are.
-# uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES PROVIDERS ASSEMBLY plugin:admin_access plugin:admin_audit plugin:fields
+# uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES PROVIDERS ASSEMBLY plugin:admin_access plugin:admin_audit
+#          plugin:admin_outbox plugin:fields plugin:outbox
 #       plugin:admin_check plugin:admin_providers plugin:admin_sessions plugin:admin_tokens plugin:locale
 #       plugin:mailed_links plugin:metrics plugin:people
 # defines: TITLES lists retitled join AdminTable Metrics
 
 TITLES: Mapping[str, str] = {  # as programs get them; pages have those of their language, "admin.people"
     f"admin/{name}": name.capitalize()
-    for name in ("people", "tokens", "sessions", "access", "audit", "providers", "check", "metrics")
+    for name in ("people", "tokens", "sessions", "access", "audit", "outbox", "providers", "check", "metrics")
 }
 
 
@@ -69,6 +70,7 @@ def lists(
         plugin("admin_tokens").Tokens(state, config, titles, locale),
         plugin("admin_sessions").Sessions(state, config, locale),
         plugin("admin_access").Access(state, config, titles, locale),
+        plugin("admin_outbox").OutboxRows([state], locale),
     ]
 
 
@@ -82,6 +84,8 @@ def join(app: App) -> None:
     app.resources["admin/metrics"] = Metrics(lambda: plugin("metrics").samples(app))
     app.resources["admin/providers"] = plugin("admin_providers").Providers(app)
     app.resources["admin/check"] = plugin("admin_check").Check(app)
+    outbox = cast(Any, app.resources["admin/outbox"])
+    outbox.providers = outbox.sources = tuple(plugin("outbox").stores(app))
     cast(Any, app.resources["admin/audit"]).shown_in = app.languages.shown
     cast(Any, app.resources["admin/tokens"]).authority = lambda: app.authority
     cast(Any, app.resources["admin/people"]).invited = lambda *args: plugin("mailed_links").invited(app, *args)

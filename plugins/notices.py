@@ -238,8 +238,8 @@ class _Told:
         self.form: Any = form.seen_by(receiver.caller)
         self.record = Record(facts["record"], facts["version"], facts["value"])
         self.event = facts["event"]
-        self.fields = [name for name in self.form.fields if name not in self.form.hidden]
-        self.changed = [one for one in facts["changed"] if one in self.fields]
+        self.names = [one for one in self.form.fields if one not in self.form.hidden]
+        self.changed = [one for one in facts["changed"] if one in self.names]
         self.address = self._address()
         self.type = f"forms.{name}.{self.event}"
 
@@ -256,18 +256,13 @@ class _Told:
         mine = f"{self.form.address}/mine/{quote(key, safe='')}"
         if not self.receiver.is_person:
             return records
-        is_own = self.record.value.get(plugin("row_rules").owner_field(self.form)) == caller.subject
-        if caller.may(Action.READ, records) and (self.form.store is self.form.records or self._is_seen(is_own)):
+        stored = self.form.records.get(self.form.table, key)
+        value = stored.value if stored else self.record.value
+        if caller.may(Action.READ, records) and (self.form.store is self.form.records or self.form.store.is_of(value)):
             return records
-        has_mine = self.form.endpoint(("mine", key)) is not None
-        may_mine = is_own and (caller.may(Action.CREATE, self.form.address) or caller.may(Action.READ, mine))
-        return (mine if has_mine else self.form.address) if may_mine else ""
-
-    def _is_seen(self, is_own: bool) -> bool:
-        """Whether the rules of rows let him see it."""
-        if self.event == "delete":
-            return is_own
-        return self.form.store.get(self.form.table, self.record.key) is not None
+        is_own = value.get(plugin("row_rules").owner_field(self.form)) == caller.subject
+        may_mine = is_own and (caller.may(Action.CREATE, self.form.address) or caller.may(Action.READ, self.form.address))
+        return mine if may_mine else ""
 
     # -- for people
 
@@ -306,7 +301,7 @@ class _Told:
 
     def _lines(self) -> Iterator[tuple[str, str]]:
         """The fields that are shown, by title: of an update those that it changed, of a comment none."""
-        names = self.changed if self.event == "update" else [] if self.event == "comment" else self.fields
+        names = self.changed if self.event == "update" else [] if self.event == "comment" else self.names
         given = [name for name in names if self.event == "update" or self.record.value.get(name) not in (None, "", [])]
         for name in given[:_MOST_FIELDS]:
             [column] = self.form.titled([self.form.fields[name].column])
@@ -322,7 +317,7 @@ class _Told:
         """The record as JSON has it, without the fields that some may not read, and what happened to it."""
         value = self.form.shown(self.record)
         flat: Value = {"id": self.record.key, "version": self.record.version}
-        flat |= {name: value.get(name) for name in self.fields}
+        flat |= {name: value.get(name) for name in self.names}
         flat |= {name: value.get(name) for name in RESERVED_FIELDS[2:]}
         found: Value = {
             "resource": f"{self.form.records_at}/{quote(self.record.key, safe='')}", "event": self.event,

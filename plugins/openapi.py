@@ -695,6 +695,14 @@ class Description:
         elif base.endswith("/sessions"):
             ends = self._operation("end", "end a session", {"204": _answer("it has ended", None)})
             self.paths[f"{base}/{{id}}"] = {"parameters": [_parameter("id", _KEY, "path")], "delete": ends}
+        elif base.endswith("/outbox"):
+            found, key = {"200": _answer("the notice", _content(ref(row)))}, [_parameter("id", _KEY, "path")]
+            gone = self._operation("drop", "take it out", {"204": _answer("it is gone", None)})
+            self.paths[f"{base}/{{id}}"] = {
+                "parameters": key, "get": self._operation("get", "one of them", found), "delete": gone,
+            }  # fmt: skip
+            retry = self._operation("retry", "try it again at once", found)
+            self.paths[f"{base}/{{id}}/retry"] = {"parameters": key, "post": retry}
 
     def _tokens(self, row: Value, base: str) -> None:
         """What is done with tokens beside listing them."""

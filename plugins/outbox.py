@@ -18,6 +18,7 @@ from app import (
     Condition,
     Conflict,
     Delete,
+    Form,
     Insert,
     NotFound,
     Query,
@@ -35,8 +36,8 @@ from app import (
 # A row is committed together with what caused it. The process that runs the jobs of the site makes a notice of it, in the
 # words of the plugin that its kind names, and hands that to its channel: at least once, always with the same id. What fails
 # is tried again, later each time, until the row's time is over. No row holds a secret.
-# uses: ERRORS VALUES CONFIG CONTRACTS
-# defines: Job:outbox OUTBOX GIVEN_UP waiting again dead_of condition Outbox
+# uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES
+# defines: Job:outbox OUTBOX GIVEN_UP waiting again stores beside dead_of condition Outbox
 
 OUTBOX = "_outbox"
 _FIRST_RETRY_S, _LAST_RETRY_S = 15.0, 3600.0  # after a failure; it doubles, and a quarter of it is left to chance
@@ -73,6 +74,21 @@ def again(row: Record, now: float) -> Value:
     return row.value | {"state": "waiting", "next_at": now, "until": now + lasts_s, "tries": 0, "own": 0, "why": ""}
 
 
+def stores(built: Any) -> list[Records]:
+    """Where the outboxes of a site are, or of its Builder: in the state provider, and beside the records of each form that
+    tells of them."""
+    found = {id(built.state): built.state}
+    for one in built.resources.values():
+        if isinstance(one, Form) and one.config.notify and one.records is not None and one.records.atomic:
+            found[id(one.records)] = one.records
+    return list(found.values())
+
+
+def beside(built: Any, store: Records, tables: Mapping[str, Any]) -> dict[str, Any]:
+    """Which of the tables of the state provider another one has to have, too."""
+    return {OUTBOX: tables[OUTBOX]} if any(store is one for one in stores(built)) else {}
+
+
 def dead_of(records: Records) -> int:
     """How many rows of an outbox were given up."""
     return records.count(Query(OUTBOX, (Condition("state", "eq", GIVEN_UP),)))
@@ -84,7 +100,7 @@ def condition(site: Any, states: Mapping[str, str] | None = None) -> Value:
         return {}
     names = {id(one): name for name, one in site.providers.items()}
     found: Value = {"dead": 0, "waiting": 0}
-    for records in site.audit_stores():
+    for records in stores(site):
         if not states or states.get(names.get(id(records), ""), "ok") == "ok":
             with suppress(AppError):
                 found["dead"] += dead_of(records)
@@ -135,7 +151,7 @@ class Outbox(app.Job):
     def _due(self, site: Any, failures: list[Exception]) -> list[str]:
         """The channels for which something is due."""
         names: dict[str, None] = {}
-        for records in site.audit_stores():
+        for records in stores(site):
             try:
                 names |= dict.fromkeys(self._due_in(records, site))
                 self._away.discard(id(records))
@@ -160,7 +176,7 @@ class Outbox(app.Job):
     def _tried(self, name: str, site: Any, stop: threading.Event, failures: list[Exception]) -> None:
         channel = cast(Channel | None, site.channels.get(name))
         try:
-            for records in site.audit_stores():
+            for records in stores(site):
                 with _kept(failures):
                     _Round(name, channel, records, site, stop).run()
         finally:
@@ -279,7 +295,8 @@ class _Round:
     def _put_off(self, rows: Sequence[Record], error: AppError, own: int = 0) -> None:
         """Wait for the next try, or give up what was refused for good or whose time is over."""
         now = self.site.clock()
-        asked_s = min(float(vars(error).get("over_in_s", 0)), _LONGEST_REST_S)
+        told = vars(error)  # what this one says, and not its class
+        asked_s = min(max(float(told.get("over_in_s", 0)), float(told.get("retry_after_s", 0))), _LONGEST_REST_S)
         writes: list[Write] = []
         for row in rows:
             tries = row.value.get("tries", 0) + 1

@@ -63,7 +63,7 @@ def test_the_index_names_what_the_caller_may_open_and_says_what_it_is_for(site: 
 
 
 def test_no_list_of_the_administration_is_open_without_its_grant(site: Site) -> None:
-    for name in ("people", "tokens", "sessions", "access", "audit", "providers", "check", "metrics"):
+    for name in ("people", "tokens", "sessions", "access", "audit", "outbox", "providers", "check", "metrics"):
         other = site.token("forms/**:*", *(f"admin/{one}:*" for one in ("people", "audit") if one != name))
         assert site.get(f"/admin/{name}", other).status == 403, name
         assert site.get(f"/admin/{name}").status == 401, name

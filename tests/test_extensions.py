@@ -4,6 +4,8 @@ another file with `pytest --plugin FILE` (see own_plugins.py)."""
 from __future__ import annotations
 
 import argparse
+import base64
+import json
 import re
 import threading
 import time
@@ -14,10 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import backends
+import boto3
 import mail_server
 import own_plugins
 import pytest
+from hook_server import HookServer
 from http_client import JSON, PAGE, Site
+from sqs_fake import SqsFake
 
 import app
 
@@ -286,13 +291,29 @@ def test_a_job_may_run_again_and_again_beside_requests_and_ends_when_asked(
 
 # ---- channels
 
-AWAY = {"mail": {"smtp": f"smtp://127.0.0.1:{backends.free_port()}", "from": "intranet@example.org", "plain": True}}
+KEY = base64.b64encode(bytes(range(32))).decode()
+AWAY: dict[str, dict[str, Any]] = {
+    "mail": {"smtp": f"smtp://127.0.0.1:{backends.free_port()}", "from": "intranet@example.org", "plain": True},
+    "webhook": {"url": f"http://127.0.0.1:{backends.free_port()}/told", "secret": "env:NOTICES_KEY"},
+    "sqs": {
+        "queue": f"http://127.0.0.1:{backends.free_port()}/000000000000/told", "region": "eu-central-1",
+        "endpoint": f"http://127.0.0.1:{backends.free_port()}",
+    },
+}  # fmt: skip
 NOTICE = {"id": "0193a", "at": 1_800_000_000.0, "to": "ann@example.org", "title": "Hello", "text": "A line", "html": ""}
+
+
+@pytest.fixture
+def _secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOTICES_KEY", "whsec_" + KEY)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
 
 
 @pytest.fixture(params=kinds(app.Channel))
 def away(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[app.Channel]:
     """One whose other side is away."""
+    request.getfixturevalue("_secrets")
     cls: Any = request.param
     made = cls("main", own_plugins.options(cls, tmp_path, AWAY.get(cls.kind)), tmp_path)
     yield made
@@ -317,6 +338,7 @@ def test_a_channel_is_closed_as_often_as_one_likes_and_works_again_afterwards(aw
         away.send(NOTICE)
 
 
+@pytest.mark.usefixtures("_secrets")
 def test_a_channel_hands_over_what_it_is_given_under_one_id(tmp_path: Path) -> None:
     for cls in (one.values[0] for one in kinds(app.Channel) if one.id in RECEIVERS):
         with RECEIVERS[cls.kind]() as (settings, received):
@@ -344,7 +366,36 @@ def receives_mail() -> Iterator[tuple[dict[str, Any], Any]]:
         server.stop()
 
 
-RECEIVERS: dict[str, Any] = {"mail": receives_mail}  # by kind: what it needs to be set to, and (id, title) of what came
+@contextmanager
+def receives_webhooks() -> Iterator[tuple[dict[str, Any], Any]]:
+    with HookServer() as hooks:
+
+        def received() -> list[tuple[str, str]]:
+            titles = [" ".join(body["data"]["title"].split()) for body in hooks.bodies]
+            return list(zip(hooks.ids, titles, strict=True))
+
+        yield {"url": hooks.url, "secret": "env:NOTICES_KEY"}, received
+
+
+@contextmanager
+def receives_messages() -> Iterator[tuple[dict[str, Any], Any]]:
+    with SqsFake() as fake:
+        url = boto3.client("sqs", endpoint_url=fake.url, region_name="eu-central-1").create_queue(QueueName="told")[
+            "QueueUrl"
+        ]
+
+        def received() -> list[tuple[str, str]]:
+            told = [json.loads(message.body) for message in fake.queues["told"].messages]
+            return [(one["id"], " ".join(one["data"]["title"].split())) for one in told]
+
+        yield {"queue": url, "endpoint": fake.url, "region": "eu-central-1"}, received
+
+
+RECEIVERS: dict[str, Any] = {
+    "mail": receives_mail,
+    "webhook": receives_webhooks,
+    "sqs": receives_messages,
+}  # by kind: what it needs to be set to, and (id, title) of what came
 
 
 # ---- commands

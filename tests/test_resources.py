@@ -2030,7 +2030,7 @@ def test_home_lists_what_the_caller_may_open(site: Site) -> None:
         return [entry["address"] for entry in site.read("", by=credential).data["resources"]]
 
     declared = ["files/docs", "forms/leave", "forms/plain", "forms/long", "views/plain", "views/short", "apps/desk"]
-    own = ("people", "tokens", "sessions", "access", "audit", "providers", "check", "metrics")
+    own = ("people", "tokens", "sessions", "access", "audit", "outbox", "providers", "check", "metrics")
     assert addresses(site.root) == [*declared, *(f"admin/{name}" for name in own)]
     assert addresses("") == []
     assert addresses(site.token("a", "forms/leave:create", "files/docs:delete")) == ["forms/leave"]

@@ -1,0 +1,44 @@
+% rebase('layout.tpl')
+<div class="head">
+  <div><h1>{{page.title}}</h1><p class="note">{{t("outbox.note")}}</p></div>
+</div>
+<form class="filter" method="get" action="{{page.action}}" role="search">
+  <div class="field"><label for="f-show">{{t("outbox.state")}}</label>
+    <select id="f-show" name="show">
+% for name, words in page.states.items():
+      <option value="{{name}}"{{" selected" if name == page.show else ""}}>{{words}}</option>
+% end
+    </select></div>
+  <div class="field search"><label for="table-search">{{t("table.search")}}</label><input type="search" id="table-search" name="_q" value="{{page.search or ''}}" dir="auto"></div>
+  <button class="button">{{t("table.show")}}</button>
+% if page.search or page.show != "open":
+  <a class="button" href="{{page.action}}">{{t("table.clear")}}</a>
+% end
+</form>
+% if page.lines:
+<ul class="rows">
+%   for line in page.lines:
+  <li>
+    <div class="main"><a href="{{line.href}}"><bdi>{{line.about}}</bdi></a>
+      <span class="pill{{" bad" if line.dead else ""}}">{{line.state}}</span>
+      <p class="note">{{line.channel}}\\
+%     if line.to:
+: <bdi>{{line.to}}</bdi>\\
+%     end
+</p></div>
+    <p>{{line.why}}</p>
+    <p class="note times">{{t("outbox.since", at=line.at)}}\\
+%     if line.next_at:
+<br>{{t("outbox.next", at=line.next_at)}}\\
+%     end
+</p>
+    <div class="act">
+% include('_notice_buttons.tpl', line=line)
+    </div>
+  </li>
+%   end
+</ul>
+% else:
+<div class="empty"><p>{{page.empty if page.search else t("outbox.none")}}</p></div>
+% end
+% include('_under.tpl')
