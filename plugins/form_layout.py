@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # A page has every field. Those that are not asked for are hidden and disabled, so that they are not sent: scripts show them
 # as one answers, and without scripts a button brings the page back. Each that could be filled in sends its name as _asked.
 # uses: ERRORS VALUES RESOURCES plugin:conditions plugin:controls plugin:fields plugin:lines plugin:sums
-# defines: ASKED unasked LaidOut laid_out in_sections faults
+# defines: ASKED unasked is_untouched LaidOut laid_out in_sections faults
 
 ASKED = "_asked"  # what a page sends beside its fields: the names of conditional ones that it showed, and one empty text
 
@@ -28,6 +28,15 @@ def unasked(form: Any, typed: Mapping[str, Sequence[Any]] | None) -> Collection[
     if not rules or not typed or ASKED not in typed:
         return ()
     return [name for name in rules.conditional if name not in typed[ASKED]]
+
+
+def is_untouched(form: Form, name: str, sent: Sequence[Any]) -> bool:
+    """Whether what a page sends for a field is the default that stood in its control."""
+    field, controls = form.fields[name], plugin("controls")
+    if field.default is None or field.is_file or field.inner:
+        return False
+    shown = controls.control(field, form.locale, field.default).texts
+    return bool(controls.mark(field, map(str, sent)) == controls.mark(field, shown))
 
 
 class LaidOut(NamedTuple):
@@ -116,7 +125,10 @@ def in_sections(form: Any, fields: Sequence[Any]) -> list[SimpleNamespace]:
 def _for_scripts(page: Mapping[str, Any], rule: Any) -> str:
     """The comparisons of a condition as app.js reads them, [field, kind, operator, [text, …]], as JSON; "" if they look at
     more than what stands on the page."""
-    if rule is None or not set(rule.reads) <= {one.name for one in page["inputs"]}:
+    if rule is None:
+        return ""
+    known = {name for name, one in page["form"].fields.items() if getattr(one.config, "sum", "")}  # which stand there, too
+    if not set(rule.reads) <= known | {one.name for one in page["inputs"]}:
         return ""
     return dump_json([
         [name, _kind(rule.fields[name], op, operand), op, _texts(page, rule, name, operand)]

@@ -15,7 +15,7 @@ from app import Fault, Form, Scope, Upload, Value, member_pointer, plugin, same_
 # defines: Rule Filled FormRules in_order
 
 # Plugins; of two rules that decide the same field the earlier one does so first.
-_KINDS = ("conditions", "sums", "form_checks", "options")
+_KINDS = ("sums", "conditions", "form_checks", "options")
 
 
 class Rule:
@@ -65,10 +65,13 @@ class Filled:
         return str(member_pointer(self.pointer, name))
 
     def was_sent(self, name: str) -> bool:
-        """Whether something was sent for a field; an empty control or null is nothing."""
+        """Whether something was sent for a field; an empty control or null is nothing, and neither is a default that stood
+        in a page and was left there."""
         sent = self.data.get(name)
         if self.typed or not isinstance(sent, list):
             return sent is not None
+        if "_asked" in self.data and plugin("form_layout").is_untouched(self.form, name, sent):
+            return False
         return any(one.name if isinstance(one, Upload) else str(one).strip() for one in sent)
 
     def concerns(self, *names: str) -> bool:

@@ -36,10 +36,14 @@ class Sum(Rule):
     def apply(self, filled: Filled) -> Iterable[Fault]:
         if self.lines in filled.unknown:
             filled.unknown.add(self.sets)
-        elif filled.concerns(self.lines):
+        elif filled.concerns(self.lines) or self._is_new(filled):
             filled.value[self.sets] = found = total(filled.value.get(self.lines), self.inner)
             return self.field.faults(found, filled.at(self.sets))
         return ()
+
+    def _is_new(self, filled: Filled) -> bool:
+        """Whether it may be asked for only now, and has no value yet; whether it is, plugins/conditions.py says next."""
+        return self.sets in filled.form.rules.conditional and filled.value.get(self.sets) is None
 
 
 def _sum(field: Field) -> str:

@@ -30,61 +30,6 @@ document.addEventListener("submit", (event) => {
   for (const button of form.querySelectorAll("button")) button.setAttribute("aria-disabled", "true");
 });
 
-// Fields that are asked for only while others have some values (plugins/form_layout.py) come and go as one answers. The
-// server has the last word.
-const readers = {
-  number: (text, mark) => Number(mark === "," ? text.replace(/[.\s'’]/g, "").replace(",", ".") : text.replace(/[,\s'’]/g, "")),
-  day: (text) => text.slice(0, 10),
-  time: (text) => (/(^|T)\d\d:\d\d$/.test(text) ? `${text}:00` : text),
-};
-const compares = {
-  eq: (one, other) => one === other, ne: (one, other) => one !== other, lt: (one, other) => one < other,
-  lte: (one, other) => one <= other, gt: (one, other) => one > other, gte: (one, other) => one >= other,
-  contains: (text, part) => text.includes(part), prefix: (text, part) => text.startsWith(part),
-};
-const given = (form, name) => {
-  const found = [], named = form.querySelectorAll(`[name="${CSS.escape(name)}"], [name="_held_${CSS.escape(name)}"]`);
-  for (const one of named) {
-    if (one.matches(":disabled")) continue;
-    if (one.type === "checkbox" && one.closest(".field-checkbox")) found.push(one.checked ? "true" : "false");
-    else if (!/^(checkbox|radio)$/.test(one.type) || one.checked) found.push(one.value);
-  }
-  return found.filter((text) => text.trim() !== "");
-};
-const holds = (form, [name, kind, op, wanted]) => {
-  const values = given(form, name), read = (text) => (readers[kind] ?? String)(text, form.dataset.mark);
-  const own = (text) => (kind === "number" ? Number(text) : read(text));
-  if (op === "null") return (values.length === 0) === (wanted[0] === "true");
-  if (kind === "array") return values.some((text) => wanted.includes(text)) === (op !== "ne");
-  if (!values.length) return op === "ne";
-  const value = read(values[values.length - 1].trim());
-  return op === "in" ? wanted.some((text) => own(text) === value) : compares[op](value, own(wanted[0]));
-};
-const showAsked = (form) => {
-  const boxes = [...form.querySelectorAll("fieldset[data-when]")];
-  for (let turned = true, turns = 0; turned && turns <= boxes.length; turns += 1) {
-    turned = false;
-    for (const box of boxes) {
-      const off = !JSON.parse(box.dataset.when).every((one) => holds(form, one));
-      if (off === box.disabled) continue;
-      box.disabled = box.hidden = off;
-      turned = true;
-    }
-  }
-  for (const field of form.querySelectorAll(".field[data-must]")) {
-    const on = JSON.parse(field.dataset.must).every((one) => holds(form, one));
-    for (const star of field.querySelectorAll(".must")) star.hidden = !on;
-    for (const one of field.querySelectorAll("textarea, select, input:not([type=checkbox], [type=hidden])")) one.required = on;
-  }
-  for (const section of form.querySelectorAll("fieldset.section")) {
-    section.hidden = [...section.querySelectorAll(".field")].every((one) => one.closest(".when")?.hidden);
-  }
-};
-for (const form of document.querySelectorAll("form[data-mark]")) {
-  for (const kind of ["input", "change"]) form.addEventListener(kind, () => showAsked(form));
-  showAsked(form);
-}
-
 // Coming back with the browser's Back button shows the page as it was: make its forms usable again.
 window.addEventListener("pageshow", () => {
   for (const form of document.querySelectorAll("form[data-sent]")) {
@@ -241,4 +186,66 @@ for (const box of document.querySelectorAll("[data-lines]")) {
     else less(button.closest(".line"));
   });
   box.addEventListener("input", renew);
+}
+
+// Fields that are asked for only while others have some values (plugins/form_layout.py) come and go as one answers. The
+// server has the last word.
+const readers = {
+  number: (text, mark) => {
+    const found = exactly(text, mark);
+    return found ? Number(found[0]) / 10 ** found[1] : NaN;
+  },
+  day: (text) => text.slice(0, 10),
+  time: (text) => (/(^|T)\d\d:\d\d$/.test(text) ? `${text}:00` : text),
+};
+const compares = {
+  eq: (one, other) => one === other, ne: (one, other) => one !== other, lt: (one, other) => one < other,
+  lte: (one, other) => one <= other, gt: (one, other) => one > other, gte: (one, other) => one >= other,
+  contains: (text, part) => text.includes(part), prefix: (text, part) => text.startsWith(part),
+};
+const given = (form, name) => {
+  const found = [], named = form.querySelectorAll(`[name="${CSS.escape(name)}"], [name="_held_${CSS.escape(name)}"]`);
+  for (const one of named) {
+    if (one.matches(":disabled")) continue;
+    if (one.type === "checkbox" && one.closest(".field-checkbox")) found.push(one.checked ? "true" : "false");
+    else if (!/^(checkbox|radio)$/.test(one.type) || one.checked) found.push(one.value);
+  }
+  const sum = form.querySelector(`output#f-${CSS.escape(name)}`);
+  if (sum && !sum.closest("fieldset:disabled") && /\d/.test(sum.value)) found.push(sum.value);
+  const inLines = form.querySelectorAll(`[data-lines="${CSS.escape(name)}"]:not(:disabled) .line :is(input, select, textarea)`);
+  for (const one of inLines) if (/^(checkbox|radio)$/.test(one.type) ? one.checked : one.type !== "hidden") found.push(one.value);
+  return found.filter((text) => text.trim() !== "");
+};
+const holds = (form, [name, kind, op, wanted]) => {
+  const values = given(form, name), read = (text) => (readers[kind] ?? String)(text, form.dataset.mark);
+  const own = (text) => (kind === "number" ? Number(text) : read(text));
+  if (op === "null") return (values.length === 0) === (wanted[0] === "true");
+  if (kind === "array") return values.some((text) => wanted.includes(text)) === (op !== "ne");
+  if (!values.length) return op === "ne";
+  const value = read(values[values.length - 1].trim());
+  return op === "in" ? wanted.some((text) => own(text) === value) : compares[op](value, own(wanted[0]));
+};
+const showAsked = (form) => {
+  const boxes = [...form.querySelectorAll("fieldset[data-when]")];
+  for (let turned = true, turns = 0; turned && turns <= boxes.length; turns += 1) {
+    turned = false;
+    for (const box of boxes) {
+      const off = !JSON.parse(box.dataset.when).every((one) => holds(form, one));
+      if (off === box.disabled) continue;
+      box.disabled = box.hidden = off;
+      turned = true;
+    }
+  }
+  for (const field of form.querySelectorAll(".field[data-must]")) {
+    const on = JSON.parse(field.dataset.must).every((one) => holds(form, one));
+    for (const star of field.querySelectorAll(".must")) star.hidden = !on;
+    for (const one of field.querySelectorAll("textarea, select, input:not([type=checkbox], [type=hidden])")) one.required = on;
+  }
+  for (const section of form.querySelectorAll("fieldset.section")) {
+    section.hidden = [...section.querySelectorAll(".field")].every((one) => one.closest(".when")?.hidden);
+  }
+};
+for (const form of document.querySelectorAll("form[data-mark]")) {
+  for (const kind of ["input", "change", "click"]) form.addEventListener(kind, () => setTimeout(() => showAsked(form)));
+  showAsked(form);
 }

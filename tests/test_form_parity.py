@@ -161,7 +161,9 @@ def by_page(form: Any, given: dict[str, Any]) -> Outcome:
         valid = {name: one for name, one in held.items() if not form.fields[name].faults(one, "")}
         concealed = form.rules.shown(form, scope(), dict(valid), held.keys() - valid.keys())[0] if form.rules else ()
         shown = {name for name in form.fields if name not in concealed}
-    sent = {name: one for name, one in filled.items() if name in shown} | data | {"_asked": ["", *sorted(shown)]}
+    sent: dict[str, Any] = {name: one for name, one in filled.items() if name in shown} | data
+    if not any(filled.get(name) == one for name, one in data.items()):  # else it would be a default that was left there
+        sent["_asked"] = ["", *sorted(shown)]
     return outcome(lambda: form.create(request(sent, Action.CREATE, typed=False), scope()))
 
 

@@ -239,12 +239,16 @@ def test_without_scripts_a_page_comes_back_with_what_is_asked_for_too(page: Form
 def test_a_page_keeps_a_default_until_its_field_is_shown_and_takes_no_value_that_is_hidden(page: FormPage) -> None:
     page.send(again=True, town="Ulm", by="car")
     assert dict(page.sent)["seats"] == "4"
-    page.send(by="train")
+    page.send(by="train", seats="2")
     assert page.status == 422
     assert "Seats is not asked for with these answers and was taken out" in page.text
     assert page.names == {"town", "note", "by", "paid", "class"}  # and is not sent the next time
     page.send(**{"class": "2nd"})
     assert (page.status, items(page)) == (303, [{"town": "Ulm", "by": "train", "class": "2nd"}])
+    page.open("/forms/trip").send(again=True, town="Bonn", by="car").send(by="train")
+    assert "Seats is not asked for" not in page.text  # a default that was left there is nothing that somebody typed
+    page.send(**{"class": "1st"}).send()
+    assert items(page)[0] == {"town": "Bonn", "by": "train", "class": "1st"}
 
 
 def test_an_edit_takes_away_what_it_hides_and_leaves_alone_what_was_hidden(page: FormPage) -> None:
@@ -291,6 +295,36 @@ def test_the_schema_of_a_form_says_its_rules(site: Site) -> None:
     ):
         assert not valid(data), data
         assert faults_of(site, data), data
+
+
+# ---- sums
+
+
+def test_a_sum_over_lines_that_are_not_asked_for_is_nothing_and_can_itself_be_asked_for(tmp_path: Path) -> None:
+    toml = """
+[forms.claim.fields]
+travel = { type = "boolean" }
+total = { type = "number", sum = "legs.cost", show_if = { detail = true } }
+boss = { show_if = { total = { gt = 10 } }, required = true }
+legs = { type = "array", show_if = { travel = true }, fields = { cost = { type = "number" } } }
+detail = { type = "boolean" }
+"""
+    site = Site(tmp_path, PROVIDERS["sql"] + toml)
+    legs = [{"cost": 7}, {"cost": 4.5}]
+    made = site.ask(Action.CREATE, "forms/claim", {"travel": True, "detail": True, "legs": legs, "boss": "Eve"}).data
+    assert (made["total"], made["boss"]) == (11.5, "Eve")
+    at = f"forms/claim/records/{made['id']}"
+    patch = {"action": Action.UPDATE, "address": at, "partial": True}
+    assert faults_of(site, {"travel": True, "detail": True, "legs": legs}, "forms/claim") == [("/boss", "required")]
+    assert faults_of(site, {"detail": True, "legs": legs}, "forms/claim") == [("/legs", "hidden")]
+    assert faults_of(site, {"total": 3}, **patch) == [("/total", "read_only")]
+    hidden = site.ask(Action.UPDATE, at, {"detail": None}, partial=True).data
+    assert (hidden["total"], hidden["boss"], hidden["legs"]) == (None, None, legs)
+    back = site.ask(Action.UPDATE, at, {"detail": True, "boss": "Eve"}, partial=True).data
+    assert (back["total"], back["boss"]) == (11.5, "Eve")
+    gone = site.ask(Action.UPDATE, at, {"travel": None}, partial=True).data
+    assert (gone["total"], gone["boss"], gone["legs"]) == (0, None, None)
+    site.app.close()
 
 
 # ---- languages and zones

@@ -725,3 +725,24 @@ def test_comments_are_kept_beside_records_and_go_with_them(build: Any) -> None:
     site.delete(address)
     stores = [one for one in site.app.audit_stores() if one.count(app.Query("_comments"))]
     assert stores == []
+
+
+# ---- rules of whole records
+
+
+def test_rules_hold_on_every_provider_and_a_change_takes_away_what_it_hides(build: Any) -> None:
+    ruled = FORM.replace('{ type = "number" }', '{ type = "number", show_if = { who = { prefix = "a" } }, required = true }')
+    site = build(
+        ruled.replace("[forms.leave]", '[forms.leave]\nchecks = [{ left = "days", op = "lt", value = 9 }]'), Records
+    )
+    if site is None:
+        return
+    made = site.create("forms/leave", {"who": "ann", "days": 1.5}).data
+    assert site.create("forms/leave", {"who": "ben"}).data["days"] is None
+    assert refused(lambda: site.create("forms/leave", {"who": "ann"}))[0][:2] == ("/days", "required")
+    assert refused(lambda: site.create("forms/leave", {"who": "ben", "days": 1}))[0][:2] == ("/days", "hidden")
+    assert refused(lambda: site.create("forms/leave", {"who": "ann", "days": 9}))[0][:2] == ("/days", "check")
+    address = f"forms/leave/records/{made['id']}"
+    assert refused(lambda: site.patch(address, {"days": None}))[0][:2] == ("/days", "required")
+    site.patch(address, {"who": "ben"})
+    assert site.read(address).data["days"] is None
