@@ -231,14 +231,17 @@ class Field:
     def _schema(self) -> Value:
         """The field in JSON Schema (draft 7) keywords."""
         config, summed = self.config, getattr(self.config, "sum", "")
+        is_set = config.type == "array" and bool(self.choices or self.looked_up)
+        of_items = config.type == "array" and config.format in ("file", "person")  # is what each of them is
         named = (
-            ("format", "" if self.is_many else config.format), ("title", self.title), ("description", config.description),
-            ("enum", list(config.enum)), ("oneOf", list(config.one_of)), ("items", config.items),
+            ("format", "" if of_items else config.format), ("title", self.title), ("description", config.description),
+            ("enum", list(config.enum)), ("oneOf", list(config.one_of)),
+            ("items", config.items or ({"type": self.item_type} if is_set else {})),
             ("minimum", config.minimum), ("maximum", config.maximum), ("multipleOf", config.multiple_of),
             ("exclusiveMinimum", config.exclusive_minimum), ("exclusiveMaximum", config.exclusive_maximum),
             ("minLength", config.min_length), ("maxLength", longest_text(config)), ("minItems", config.min_items),
             ("maxItems", config.max_items), ("pattern", config.pattern and f"^(?:{config.pattern})$"),
-            ("uniqueItems", True if self.choices and config.type == "array" else None), ("default", self.default),
+            ("uniqueItems", True if is_set else None), ("default", self.default),
             ("x-default", self.fill), ("x-message", config.message),
             ("readOnly", True if summed else None), ("x-sum", summed),
             ("not", _NO_SCRIPT if config.format == "uri" else None), ("x-placeholder", config.placeholder),

@@ -405,6 +405,20 @@ def test_people_who_were_removed_keep_their_name(tmp_path: Path) -> None:
     site.close()
 
 
+def test_several_people_are_an_array(tmp_path: Path) -> None:
+    site = Site(tmp_path, PROVIDERS["sql"] + '[forms.tours.fields]\nwith = { type = "array", format = "person" }\n')
+    for subject, name in (("ann", "Ann Blue"), ("bo", "Bo Green")):
+        site.create("admin/people", {"subject": subject, "name": name})
+    made = site.create("forms/tours", {"with": ["bo", "ann"]})
+    assert made.name == "Bo Green, Ann Blue"
+    assert faults_of(lambda: site.create("forms/tours", {"with": ["ann", "nobody"]})) == [("/with/1", "options")]
+    assert faults_of(lambda: site.create("forms/tours", {"with": ["ann", 5]})) == [("/with/1", "type")]
+    assert faults_of(lambda: site.create("forms/tours", {"with": ["ann", "ann"]})) == [("/with", "uniqueItems")]
+    schema = site.read("forms/tours").data["properties"]["with"]
+    assert (schema["type"], schema["x-format"], schema["x-options"]) == ("array", "person", "forms/tours/options/with")
+    site.close()
+
+
 # ---- pages
 
 
