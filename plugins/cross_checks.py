@@ -52,8 +52,9 @@ class _Checks:
 
     def check_form(self, one: FormConfig, place: str) -> None:
         """Faults of names that addresses inside a form have, of its states, and of who sees it."""
-        for name in [each.name for each in one.fields if each.name in _TAKEN]:
-            self.fault(f"{place}.fields.{name}", f"cannot be a field: {place.replace('.', '/')} has an address of that name")
+        names = {f"fields.{each.name}": each.name for each in one.fields} | {"states.field": one.states.get("field")}
+        for at in [at for at, name in names.items() if name in _TAKEN]:
+            self.fault(f"{place}.{at}", f"cannot be a field: {place.replace('.', '/')} has an address of that name")
         if any(each.was for each in one.fields):
             self.faults += plugin("renames").faults(one)
         if one.keep_s:

@@ -144,10 +144,10 @@ def _move(states: States, record: Record, target: str, place: str) -> Move:
 
 
 def _is_let_through(request: Request, place: str) -> bool:
-    """Whether the door it came through lets updates of the record pass: a role is no way around it."""
-    parts = place.split("/")
+    """Whether the door it came through lets moves of the record pass: a role is no way around it."""
+    places = [address.split("/") for address in (place, f"{place}/move")]
     return request.ceiling is None or any(
-        Action.UPDATE in one.actions and covers(one.pattern, parts) for one in request.ceiling
+        Action.UPDATE in one.actions and covers(one.pattern, parts) for one in request.ceiling for parts in places
     )
 
 

@@ -113,6 +113,11 @@ def test_who_may_not_move_is_refused_and_the_refusal_is_audited(site: Site, hr: 
         move(site, made, "new", by=hr)
     assert refused.value.needed == f"{address}:update"
     assert move(site, made, "new", by=writer).data["status"] == "new"
+    move(site, made, "rejected", by=boss)
+    mover = site.token("mo", "forms/leave/records/*/move:update")  # and nothing else
+    with pytest.raises(Forbidden):
+        site.patch(address, {"name": "B"}, by=mover)
+    assert move(site, made, "new", by=mover).data["status"] == "new"
     assert move(site, made, "approved").data["status"] == "approved"  # whoever may do everything has every role
 
 
@@ -284,6 +289,7 @@ WRONG = {
     STATES.replace(":hr,boss", ":hr,bos") + " }": ("moves.1", "did you mean boss?"),
     STATES.replace('"status"', '"name"') + " }": ("field", "which fields declares too"),
     STATES.replace('"status"', '"version"') + " }": ("field", "is not a field name"),
+    STATES.replace('"status"', '"move"') + " }": ("field", "has an address of that name"),
     'states = { initial = "new", moves = ["new>done"] }': ("field", "is missing"),
     'states = { field = "status", initial = "new", moves = [] }': ("moves", "is empty"),
     TABLE % ('"new>new"', ""): ("moves.0", "leads nowhere"),
