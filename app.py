@@ -9470,14 +9470,14 @@ def _first_code(app: App) -> tuple[str, str]:
 
 
 def cmd_server_init(args: argparse.Namespace) -> int:
-    """Write the starter as a commented app.toml; an existing one is left alone."""
+    """Write the starter, or an example, as a commented app.toml; an existing one is left alone."""
     path = Path(args.dir) / "app.toml"
     if path.exists():
         raise Conflict("app.toml exists here already; it was left as it is", hint=str(path.parent))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as file:
-            file.write(bundled_text("starter.toml"))
+            file.write(bundled_text(f"example_{args.example}.toml" if args.example else "starter.toml"))
     except OSError as error:
         raise Unavailable(f"app.toml cannot be written there: {error.strerror}", hint=str(path)) from error
     if args.json:
@@ -9502,6 +9502,7 @@ _EXAMPLES = """\
 examples:
   app.pyz server                                   serve; in an empty folder, a starter to look at
   app.pyz server init                              write that starter as app.toml, to change it
+  app.pyz server init hr --example leave           write a whole site, with approval, into the folder hr
   app.pyz auth issue --subject ann --role staff    print a token for a program
   app.pyz auth link --subject ann --role staff     print a link with which a person signs in
 README.md leads to the documentation of every command and every key of app.toml."""
@@ -9677,8 +9678,10 @@ def _add_server(groups: Any, common: UsageParser, registry: Registry, *, is_name
     server.epilog = _SERVER_EXAMPLES
     verbs = server.add_subparsers(parser_class=UsageParser)
     verbs.add_parser("run", parents=[common, serving], help="serve (the default)").set_defaults(run=cmd_server_run)
-    init = verbs.add_parser("init", help="write the starter as app.toml", argument_default=argparse.SUPPRESS)
+    init = verbs.add_parser("init", help="write the starter, or an example, as app.toml", argument_default=argparse.SUPPRESS)
     init.add_argument("--json", action="store_true", help="print JSON")
+    names = ("leave", "inventory", "expenses")
+    init.add_argument("--example", choices=names, default="", metavar="E", help=f"a whole site: {', '.join(names)}")
     init.add_argument("dir", nargs="?", default=".", metavar="DIR", help="folder to write it in; default .")
     init.set_defaults(run=cmd_server_init)
     return verbs

@@ -285,7 +285,8 @@ def spared(form: Form, faults: Sequence[Fault], pointer: str) -> list[Fault]:
     found = []
     for one in faults:
         name = one.pointer[len(pointer) :].partition("/")[2].partition("/")[0]
-        if name in form.fields or name not in cast(Form, form.whole).fields:
+        is_told = name in form.fields or one.code == "unknown_field"  # as any name that is none of the form's
+        if is_told or name not in cast(Form, form.whole).fields:
             found += [one] if one.code != "required" or name not in form.fields or name in form.taken else []
         elif one.code != "required":
             found.append(
