@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 # ==== 1. CHANGES =================================================================================================
 # What was there before an event and after it. Long texts are shown by what is new in them and what is gone.
-# uses: VALUES CONFIG CONTRACTS RESOURCES plugin:locale
+# uses: VALUES CONFIG CONTRACTS RESOURCES plugin:lines plugin:locale
 # defines: pairs title_of differences text_parts
 
 _LONG, _MOST_PIECES, _AROUND = 60, 1500, 60  # letters; pieces of texts that are compared; letters around what changed
@@ -63,11 +63,18 @@ def differences(row: Value, form: Resource | None, locale: Locale) -> list[Simpl
     found = []
     for name, before, after in _shown(row, form):
         column = form.titled([fields[name].column])[0] if name in fields else Column(name)  # type: ignore[union-attr]
-        old, new = (locale.show(column, one) for one in (before, after))
+        old, new = (_in_words(fields.get(name), column, one, locale) for one in (before, after))
         long = bool(old and new) and max(len(old), len(new)) > _LONG
         parts = text_parts(old, new) if long else []
         found.append(SimpleNamespace(title=title_of(form, name), before=old, after=new, parts=parts))
     return found
+
+
+def _in_words(field: Any, column: Column, value: Json, locale: Locale) -> str:
+    """A value for people; lines with all that is in them."""
+    if field is not None and field.inner and isinstance(value, list):
+        return str(plugin("lines").in_words(field, value, locale))
+    return locale.show(column, value)
 
 
 def text_parts(old: str, new: str) -> list[tuple[str, str]]:

@@ -101,6 +101,8 @@ def _of_choices(field: fields.Field) -> Iterator[tuple[str, str]]:
         yield place, 'must be { type = …, enum = […] } or with oneOf; else the array has fields, or format = "file"'
     if field.inner and (config.type != "array" or config.items or config.format):
         yield "fields", 'makes it a field of lines: write type = "array" and take out items and format'
+    if field.is_many and (config.max_items or 0) > 100:
+        yield "maxItems", "is more than a form may have: 100 files"
     if field.inner and (config.max_items or 0) > plugin("lines").MOST_LINES:
         yield "maxItems", f"is more than a field may have: {plugin('lines').MOST_LINES:,} lines"
     if "enum" in source and "oneOf" in source:

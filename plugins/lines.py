@@ -298,7 +298,7 @@ def turned(typed: Mapping[str, list[str]]) -> dict[str, list[str]]:
 # ==== 2. PAGES ===================================================================================================
 # Lines in the page of a form, with buttons for one more and one less, and in the page of a record.
 # uses: ERRORS VALUES RESOURCES LINES plugin:controls plugin:sums
-# defines: control placed flattened put_typed Shown fill said shown
+# defines: control placed flattened put_typed Shown fill said in_words shown
 
 _BLANK = "__KEY__"  # stands for the key of a line that a script adds
 
@@ -407,6 +407,14 @@ def said(control: Any) -> str:
     """The lines of a control in one text."""
     texts = (" ".join(filter(None, (str(cell.value) for cell in line.cells))) for line in control.lines)
     return "; ".join(filter(None, texts))
+
+
+def in_words(field: Lines, value: Sequence[Json], locale: Any) -> str:
+    """Lines as text, each in a line of its own."""
+    columns = [one.column for one in field.inner]
+    lines = [line if isinstance(line, dict) else {} for line in value]
+    shown = ([locale.show(column, line.get(column.name)) for column in columns] for line in lines)
+    return "\n".join(locale.t("common.comma").join(filter(None, texts)) for texts in shown)
 
 
 def shown(form: Form, name: str, value: Json) -> Any:

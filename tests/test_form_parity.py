@@ -32,17 +32,28 @@ VALUES: dict[str, list[Any]] = {
     "box": [True],
     "day": DAYS,
     "moment": MOMENTS,
+    "lines": [
+        [{"what": "a"}],
+        [{"what": "b", "amount": 0.1, "kind": "bee"}, {"what": "c", "amount": 0.2}],
+        [{"what": "a"}] * 3,
+        [{"amount": 1}],
+        [{"what": "abcdef", "kind": "elk"}, {"what": "b"}],
+        [{"what": "a"}] * 4,
+    ],
 }  # fmt: skip (of a box that is not ticked a page sends nothing)
 SETTINGS: dict[str, dict[str, Any]] = {
     "choice": {"enum": WORDS}, "set": {"type": "array", "items": {"enum": WORDS}}, "text": {"maxLength": 8},
     "number": {"type": "number"}, "integer": {"type": "integer", "maximum": 50}, "flag": {"type": "boolean"},
     "box": {"type": "boolean", "default": False}, "day": {"format": "date"}, "moment": {"format": "date-time"},
+    "lines": {"type": "array", "maxItems": 3, "fields": {
+        "what": {"required": True, "maxLength": 4}, "amount": {"type": "number"}, "kind": {"enum": WORDS, "default": "ant"},
+    }},
 }  # fmt: skip
 OPERATORS = {
     "choice": ["eq", "ne", "in", "null"], "set": ["eq", "ne", "in", "contains", "null"],
     "text": ["eq", "ne", "prefix", "contains", "lt", "null"], "number": ["eq", "ne", "lt", "lte", "gt", "gte", "in", "null"],
     "integer": ["eq", "gte", "in", "null"], "flag": ["eq", "ne", "null"], "box": ["eq", "ne"],
-    "day": ["eq", "lt", "gte", "in", "null"], "moment": ["eq", "lte", "gt", "null"],
+    "day": ["eq", "lt", "gte", "in", "null"], "moment": ["eq", "lte", "gt", "null"], "lines": ["null"],
 }  # fmt: skip
 
 
@@ -60,7 +71,7 @@ def declared(dice: random.Random) -> Declared:
         fields[name] = dict(SETTINGS[kind])
         if kind not in ("flag", "box") and dice.random() < 0.3:
             fields[name]["required"] = True
-        if kind not in ("set", "flag", "box") and dice.random() < 0.25:
+        if kind not in ("set", "flag", "box", "lines") and dice.random() < 0.25:
             fields[name]["default"] = VALUES[kind][0]
         before = [other for other in kinds if other < name]  # so that there is no circle
         for key, odds in (("show_if", 0.5), ("required_if", 0.3)):
@@ -69,6 +80,9 @@ def declared(dice: random.Random) -> Declared:
     names = list(kinds)
     dice.shuffle(names)  # a condition may look at fields that stand behind its own
     checks = [check(dice, *pair) for pair in pairs(kinds) if dice.random() < 0.5]
+    for name in [name for name, kind in kinds.items() if kind == "lines"]:
+        fields[f"{name}_sum"] = {"type": "number", "sum": f"{name}.amount"}
+        names.append(f"{name}_sum")
     return Declared({"checks": checks[:3], "fields": {name: fields[name] for name in names}}, kinds)
 
 
@@ -86,7 +100,7 @@ def pairs(kinds: dict[str, str]) -> list[tuple[str, str]]:
     like = {"integer": "number", "choice": "text", "moment": "day"}
     found = [(one, other) for one in kinds for other in kinds if one < other]
     same = [(a, b) for a, b in found if like.get(kinds[a], kinds[a]) == like.get(kinds[b], kinds[b])]
-    return [(a, b) for a, b in same if kinds[a] not in ("set", "flag", "box")]
+    return [(a, b) for a, b in same if kinds[a] not in ("set", "flag", "box", "lines")]
 
 
 def check(dice: random.Random, left: str, right: str) -> dict[str, Any]:
@@ -125,8 +139,10 @@ def request(data: Any, action: Action, **facts: Any) -> Request:
     return Request("r", action, "forms/f", data=data, **facts)
 
 
-def texts(form: Any, name: str, value: Any) -> list[str]:
+def texts(form: Any, name: str, value: Any) -> list[Any]:
     """A value as the control of a field sends it."""
+    if form.fields[name].inner:
+        return rows_of(form, name, value or [])
     if isinstance(value, bool):
         return ["true"] if value else ["false"] if form.fields[name].is_open else []
     if form.fields[name].config.format == "date-time":
@@ -136,6 +152,30 @@ def texts(form: Any, name: str, value: Any) -> list[str]:
         if isinstance(value, list)
         else [form.locale.write_number(value) if not isinstance(value, str) else value]
     )
+
+
+def rows_of(form: Any, name: str, lines: list[Any]) -> list[Any]:
+    """Lines as a page sends them, with the defaults that stand in their controls."""
+    found, write = [], lambda one: [one if isinstance(one, str) else form.locale.write_number(one)]
+    for key, line in enumerate(lines):
+        held = {one.name: line.get(one.name, one.default) for one in form.fields[name].inner}
+        found.append(app.plugin("lines").Row(str(key), {n: [""] if one is None else write(one) for n, one in held.items()}))
+    return found
+
+
+def pointed(form: Any, sent: dict[str, Any]) -> dict[str, Any]:
+    """The same with the names of controls of lines."""
+    found = {name: one for name, one in sent.items() if name.startswith("_") or not form.fields[name].inner}
+    rows = {name: one for name, one in sent.items() if name not in found}
+    if rows:
+        found["_lines"] = [f"{name}.{row.key}" for name, one in rows.items() for row in one if row]
+    return found | {
+        f"{name}.{row.key}.{inner}": typed
+        for name, one in rows.items()
+        for row in one
+        if row
+        for inner, typed in row.texts.items()
+    }
 
 
 def by_json(form: Any, given: dict[str, Any]) -> Outcome:
@@ -164,7 +204,7 @@ def by_page(form: Any, given: dict[str, Any]) -> Outcome:
     sent: dict[str, Any] = {name: one for name, one in filled.items() if name in shown} | data
     if not any(filled.get(name) == one for name, one in data.items()):  # else it would be a default that was left there
         sent["_asked"] = ["", *sorted(shown)]
-    return outcome(lambda: form.create(request(sent, Action.CREATE, typed=False), scope()))
+    return outcome(lambda: form.create(request(pointed(form, sent), Action.CREATE, typed=False), scope()))
 
 
 def updated(form: Any, asked: Request, stored: dict[str, Any]) -> Outcome:
@@ -173,8 +213,8 @@ def updated(form: Any, asked: Request, stored: dict[str, Any]) -> Outcome:
 
 
 def read_by(form: Any, name: str, sent: list[str]) -> Any:
-    read = form.locale.read(form.fields[name], sent)
-    return form.fields[name].normal(read)
+    one = form.fields[name]
+    return one.normal(one.read(sent, form.locale) if one.inner else form.locale.read(one, sent))
 
 
 CREATES: dict[str, Callable[[Any, dict[str, Any]], Outcome]] = {
@@ -276,16 +316,22 @@ def test_every_door_finds_the_same_faults_and_stores_the_same(forms: Any) -> Non
         for _ in range(EACH):
             given = values(dice, form.kinds)
             found = by_json(made, given)
-            own = {pointer for pointer, code in found.faults if code in ("enum", "maxLength", "maximum", "type")}
+            codes = ("enum", "maxLength", "maximum", "type", "maxItems")
+            own = {pointer for pointer, code in found.faults if code in codes or pointer.count("/") > 1}
             if not own:
                 assert set(found.faults) == expected(form, given), (number, given)
             if not found.faults:
+                for name, one in form.settings["fields"].items():
+                    if "sum" in one:
+                        lines = found.stored.get(one["sum"].partition(".")[0], [])
+                        assert found.stored[name] == float(f"{sum(line.get('amount', 0) for line in lines):.3f}")
                 filled = {
                     name: one["default"]
                     for name, one in form.settings["fields"].items()
                     if one.get("required") and "default" in one
                 }
-                shown = {name: one for name, one in filled.items() if is_shown(form, name, filled | given)}
+                usual = {name: one["default"] for name, one in form.settings["fields"].items() if "default" in one}
+                shown = {name: one for name, one in filled.items() if is_shown(form, name, usual | given)}
                 assert keeps_to(made.schema(), shown | given), (number, given)
             for door, create in CREATES.items():
                 assert create(made, given) == found, (number, door, given)
@@ -313,14 +359,18 @@ def test_an_edit_in_a_page_and_a_patch_find_the_same_faults_and_store_the_same(f
             inputs = [one for one in controls.inputs(made, stored) if one.name not in concealed]
             later = {name: one for name, one in (stored | news).items() if one is not None}
             gone = made.rules.shown(made, scope(), later, ())[0] if made.rules else ()
-            sent: dict[str, Any] = {one.name: list(one.texts) for one in inputs if one.name not in gone}
+            sent: dict[str, Any] = {
+                one.name: texts(made, one.name, stored.get(one.name)) if made.fields[one.name].inner else list(one.texts)
+                for one in inputs
+                if one.name not in gone
+            }
             sent |= {name: texts(made, name, one) if one is not None else [""] for name, one in news.items()}
             sent["_shown"] = [controls.marks(made, inputs)]
-            edit = request(sent, Action.UPDATE, typed=False)
+            edit = request(pointed(made, sent), Action.UPDATE, typed=False)
             assert updated(made, edit, stored) == found, (
                 number,
                 stored,
                 news,
             )  # type: ignore[misc]
             changed += not found.faults and found.stored != stored
-    assert changed > 200
+    assert changed > 150

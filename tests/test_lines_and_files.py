@@ -504,6 +504,17 @@ def test_lists_count_lines_and_exports_have_them_as_json(trips: Site) -> None:
     assert all(text in shown for text in ('<th scope="col" class="num">Amount</th>', "2.5", "3.5"))
 
 
+def test_history_says_what_became_of_lines(trips: Site) -> None:
+    staff = trips.token(roles=["staff"])
+    line = {"what": "Tram", "amount": 1.5, "kind": "rail"}
+    at = sends(trips, "POST", "/forms/cost", {"name": "R", "lines": [line]}, staff)["Location"]
+    sends(trips, "PATCH", at, {"lines": [line | {"amount": 2}]}, staff)
+    page = trips.get(f"{at}/history", staff, Accept="text/html").text
+    assert all(text in page for text in ("Tram, 1.5, rail", "Tram, 2, rail"))
+    restored = trips.ask("POST", f"{at}/history", b'{"version": 1}', {"Content-Type": "application/json"}, staff)
+    assert (restored.status, restored.json["lines"], restored.json["total"]) == (200, [line], 1.5)
+
+
 def test_json_schema_and_openapi_say_what_lines_are(trips: Site) -> None:
     staff = trips.token(roles=["staff"])
     known = trips.get("/forms/cost", staff).json["properties"]
@@ -534,6 +545,9 @@ WRONG = {
     'lines = { type = "array", minItems = 3, maxItems = 2, fields.a = {} }': "lines.minItems",
     'x = { type = "number", sum = "line.a" }': "x.sum",
     'x = { type = "number", sum = "lines" }': "x.sum",
+    'x = { type = "array", format = "file", files = "files/receipts", maxItems = 101 }': "x.maxItems",
+    'lines = { type = "array", fields.a.type = "number" }\nx = { type = "number", sum = "lines.a", show_if.y = 1 }\n'
+    'y = { type = "number" }': "x.sum",
     'lines = { type = "array", fields.a = {} }\nx = { type = "number", sum = "lines.b" }': "x.sum",
     'lines = { type = "array", fields.a = {} }\nx = { type = "number", sum = "lines.a" }': "x.sum",
     'lines = { type = "array", fields.a.type = "number" }\nx = { type = "integer", sum = "lines.a" }': "x.type",
