@@ -85,6 +85,7 @@ def join(app: App) -> None:
     app.resources["admin/providers"] = plugin("admin_providers").Providers(app)
     app.resources["admin/check"] = plugin("admin_check").Check(app)
     outbox = cast(Any, app.resources["admin/outbox"])
+    outbox.shown_in = app.languages.shown
     outbox.providers = outbox.sources = tuple(plugin("outbox").stores(app))
     cast(Any, app.resources["admin/audit"]).shown_in = app.languages.shown
     cast(Any, app.resources["admin/tokens"]).authority = lambda: app.authority

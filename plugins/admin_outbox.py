@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from functools import partial
 from types import SimpleNamespace
@@ -59,6 +59,11 @@ _SHOW_WORDS = {
     "open": "outbox.show_open", "waiting": "outbox.show_waiting", "planned": "outbox.show_planned",
     "dead": "outbox.show_dead",
 }  # fmt: skip
+_EVENTS = {
+    "create": "outbox.e_create", "update": "outbox.e_update", "delete": "outbox.e_delete", "comment": "outbox.e_comment",
+    "reminder": "outbox.e_reminder", "digest": "outbox.e_digest", "sign_in": "outbox.e_sign_in",
+    "invitation": "outbox.e_invitation", "link": "outbox.e_link",
+}  # fmt: skip
 _FACTS = {
     "at": "outbox.f_at", "channel": "outbox.f_channel", "to": "outbox.f_to", "about": "outbox.f_about",
     "event": "outbox.f_event", "state": "outbox.f_state", "tries": "outbox.f_tries", "next_at": "outbox.f_next_at",
@@ -86,6 +91,7 @@ class OutboxRows(admin.AdminTable):
             for one in (*_COLUMNS, "id")
         )
         self.records = self.sources[0]
+        self.shown_in: Callable[[Any], Mapping[str, Resource]]  # the resources of the site in a language, set by the App
 
     def seen_by(self, caller: Caller) -> Resource:
         """One of its own for each request, which says in `records` where the row is that it is about."""
@@ -181,10 +187,11 @@ class OutboxRows(admin.AdminTable):
         """A row for people."""
         at, t = Column("", "", "string", "date-time"), exchange.locale.t
         address = f"{self.address}/{quote(str(row['id']), safe='')}"
-        may, state = response.caller.may, str(row["state"])
+        may, state, event = response.caller.may, str(row["state"]), str(row["event"] or row["kind"])
+        about = self.shown_in(exchange.locale).get("/".join(str(row["about"] or "").split("/")[:2]))
         return SimpleNamespace(
-            href=exchange.url(address), channel=row["channel"] or "", to=row["to"] or "", about=row["about"] or row["kind"],
-            about_href=exchange.url(str(row["about"])) if row["about"] and response.caller.opens(str(row["about"])) else "",
+            href=exchange.url(address), channel=row["channel"] or "", to=row["to"] or "",
+            event=t(_EVENTS[event]) if event in _EVENTS else event, about=about.title if about else "",
             why=row["why"] or "", tries=row["tries"] or 0, dead=state == "dead",
             state=t(_STATE_WORDS.get(state, "outbox.is_waiting")),
             at=exchange.locale.show(at, row["at"]), next_at=exchange.locale.show(at, row["next_at"]),

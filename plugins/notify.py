@@ -161,7 +161,7 @@ def _of_target(form: Form, target: str, config: Config, is_digest: bool) -> Iter
 
 # ==== 2. TRIGGER =================================================================================================
 # A row says what happened, and holds the record as it was then: what of it the receiver may see is judged when it is sent.
-# uses: VALUES CONFIG CONTRACTS RESOURCES RULES plugin:outbox
+# uses: VALUES CONFIG CONTRACTS RESOURCES RULES plugin:comments plugin:outbox
 # defines: Trigger:notify Event line_of value_at kept Notify
 
 _LONGEST_TEXT = 2_000  # letters of a field that are kept for a mail
@@ -221,6 +221,8 @@ def _event(request: Request, change: Change, form: Form) -> Event | None:
     write, before, inside = change.write, change.before, request.path[2:3]
     told = request.data.get("comment") if inside == ("move",) and isinstance(request.data, dict) else ""
     comment = told[-1] if isinstance(told, list) and told else told  # as a page sends it
+    if write.table == plugin("comments").TABLE and isinstance(write, Insert):
+        return _commented(form, write.value)
     if write.table != form.table:
         return None
     if isinstance(write, Delete):
@@ -237,6 +239,12 @@ def _event(request: Request, change: Change, form: Form) -> Event | None:
     version = (write.version or 0) + 1 if isinstance(write, Update) else 1
     said = comment.strip() if isinstance(comment, str) else ""
     return Event(entered or ("update",), write.key, version, value, changed, said)
+
+
+def _commented(form: Form, said: Value) -> Event | None:
+    """That somebody said something about a record."""
+    record = form.records.get(form.table, said["record"]) if form.records else None
+    return Event(("comment",), record.key, record.version, record.value, (), said["text"]) if record else None
 
 
 def _rows(form: Form, rules: Sequence[Rule], key: str, event: Event, by: str, now: float) -> Iterator[Insert]:

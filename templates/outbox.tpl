@@ -19,9 +19,9 @@
 <ul class="rows">
 %   for line in page.lines:
   <li>
-    <div class="main"><a href="{{line.href}}"><bdi>{{line.about}}</bdi></a>
+    <div class="main"><a href="{{line.href}}"><bdi>{{line.about or line.event}}</bdi></a>
       <span class="pill{{" bad" if line.dead else ""}}">{{line.state}}</span>
-      <p class="note">{{line.channel}}\\
+      <p class="note">{{line.event + ", " if line.about else ""}}{{line.channel}}\\
 %     if line.to:
 : <bdi>{{line.to}}</bdi>\\
 %     end

@@ -139,6 +139,21 @@ def test_whoever_made_a_record_is_told_of_its_state_in_his_language_and_may_foll
     site.close()
 
 
+HOOK = """
+[channels.finance]
+kind = "webhook"
+url = "{url}"
+secret = "file:secret"
+"""
+
+
+@pytest.fixture
+def hooks(tmp_path: Path) -> Iterator[HookServer]:
+    (tmp_path / "secret").write_text(KEY)
+    with HookServer() as server:
+        yield server
+
+
 # ---- who is told what
 
 
@@ -238,6 +253,23 @@ def test_each_event_is_told_to_whom_it_is_for(server: MailServer, tmp_path: Path
     site.close()
 
 
+def test_a_comment_is_told_with_what_it_says(server: MailServer, hooks: HookServer, tmp_path: Path) -> None:
+    notify = '{ on = "comment", to = "mail:{created_by}" }, { on = "comment", to = "finance" }'
+    toml = GUARDED.replace("notify =", "comments = true\nnotify =")
+    site = Telling(tmp_path, server, notify, toml=toml, more=HOOK.format(url=hooks.url))
+    ann, eve = site.person("ann", roles=["staff"]), site.person("eve", name="Eve Ng", roles=["hr"])
+    key = site.create("forms/leave", RECORD, by=ann).data["id"]
+    site.create(f"forms/leave/records/{key}/comments", {"text": "Which hours?\nAll day?"}, by=eve)
+    site.run()
+    [mail] = server.mails
+    assert (mail["to"], subjects(server)) == (["ann@example.org"], ["New comment in Leave request: Ann: 2026-12-01"])
+    said = text_of(mail).replace("\r\n", "\n")
+    assert "Eve Ng wrote about “Ann: 2026-12-01”:\n\nWhich hours?\nAll day?\n" in said
+    assert f"/forms/leave/mine/{key}" in text_of(mail)
+    assert hooks.bodies[0]["data"]["comment"] == "Which hours?\nAll day?"
+    site.close()
+
+
 def test_a_batch_tells_of_each_record_and_one_that_is_refused_of_none(server: MailServer, tmp_path: Path) -> None:
     site = Telling(tmp_path, server, '{ on = "create", to = "mail:hr@example.org" }')
     site.create("forms/leave", [RECORD, RECORD | {"name": "Bo"}])
@@ -253,20 +285,6 @@ def test_a_batch_tells_of_each_record_and_one_that_is_refused_of_none(server: Ma
 
 
 # ---- what may go wrong
-
-HOOK = """
-[channels.finance]
-kind = "webhook"
-url = "{url}"
-secret = "file:secret"
-"""
-
-
-@pytest.fixture
-def hooks(tmp_path: Path) -> Iterator[HookServer]:
-    (tmp_path / "secret").write_text(KEY)
-    with HookServer() as server:
-        yield server
 
 
 def test_a_program_is_told_all_but_what_only_some_may_read(server: MailServer, hooks: HookServer, tmp_path: Path) -> None:
