@@ -6528,6 +6528,8 @@ class Form(Resource):
         found = [Query(self.table, search_fields=self._texts(self.columns))]
         if self.config.owner:
             found.append(Query(self.table, (Condition(self.config.owner.field, "eq", ""),), ("-id",)))
+        if any(isinstance(one, Form) and one.looked_up for one in self.sources.values()):
+            found += plugin("options").queries(self)
         return [*found, *(plugin("unique").queries(self) if self.config.unique else ())]
 
     def _list(self, request: Request, scope: Scope) -> Plan:

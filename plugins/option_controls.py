@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import app
-from app import Action, Form, Json, NotFound, Plan, Request, Response, Scope, Unavailable, no_params, plan_of
+from app import Action, Form, Json, NotFound, Plan, Provider, Request, Response, Scope, Unavailable, no_params, plan_of
 
 if TYPE_CHECKING:
     from plugins import options
@@ -68,6 +68,7 @@ class Lookups:
 
     def __init__(self, form: Form) -> None:
         self.form = form
+        self._slow: list[Provider] = []  # those that kept this page waiting in vain: they are asked no more
 
     def filled(self, inputs: Sequence[Input], typed: Mapping[str, Sequence[Any]] | None) -> tuple[Input, ...]:
         """The controls with their choices; `typed` is what was sent from the page before, if it comes back."""
@@ -78,13 +79,16 @@ class Lookups:
         sent = typed or {}
         shown = one.texts if typed is None else [text for text in sent.get(one.name, ()) if isinstance(text, str) and text]
         field, text, t = self.form.fields[one.name], _text(sent, _FIND + one.name), self.form.locale.t
+        found = options.choices(self.form, one.name)
         try:
-            found = options.choices(self.form, one.name)
+            if found.provider in self._slow:
+                raise Unavailable(f"{found.provider.name} does not answer")
             offered = found.offered(MOST + 1)
             if is_many := len(offered) > MOST:
                 offered = found.offered(MOST + 1, text) if text else []
             labels = dict(offered) | found.named(_missing(field, shown, offered), former=True)
         except Unavailable:
+            self._slow += [found.provider] if found.is_away else []
             return one._replace(choices=tuple((text, text) for text in shown), help=_joined(one.help, t("options.away")))
         choices = [(str(value), label) for value, label in offered[:MOST]]
         chosen = [(each, self._label(field, each, labels)) for each in shown if each not in dict(choices)]

@@ -49,7 +49,7 @@ else:
 # that only some people see are choices for all who may submit the form.
 # uses: ERRORS VALUES CONFIG CONTRACTS AUTH RESOURCES PROVIDERS plugin:asking plugin:fields plugin:people
 #          plugin:statements
-# defines: PATIENCE_S Choice fitted Choices choices trouble meant options_of
+# defines: PATIENCE_S Choice fitted Choices choices queries trouble meant options_of
 
 PATIENCE_S = 5.0  # at most, for a source to answer; a view has its own limit, too
 _SLOW_S, _AWAY_S = 1.0, 10.0  # a source that failed after so long is not asked for labels again for a while
@@ -122,6 +122,11 @@ class _FormSource(_Source):
             page = self.records.find(query._replace(after=cursor))
             yield from _having("" if fields else text, self._choices(page.items, locale))
             cursor = page.next
+
+    def queries(self) -> list[Query]:
+        """What is asked of the records again and again."""
+        exact = [] if self.value == "id" else [self._query(Condition(self.value, "eq", ""))]
+        return [*exact, self._query(order_by=self.order_by)]
 
     def _query(self, *where: Condition, **asked: Any) -> Query:
         return Query(self.form.table, (*self.where, *where), instants=self.form.instants, **asked)
@@ -233,6 +238,11 @@ class Choices:
         self._failures = _failures.setdefault(self._source.provider, {}).setdefault(field.place, _Failures())
 
     @property
+    def provider(self) -> Provider:
+        """Where the source is."""
+        return self._source.provider
+
+    @property
     def is_away(self) -> bool:
         """Whether the source kept somebody waiting in vain a moment ago."""
         return time.monotonic() - self._failures.slow_at < _AWAY_S
@@ -307,10 +317,21 @@ def choices(form: Form, name: str) -> Choices:
     return Choices(form, form.fields[name])
 
 
+def queries(form: Form) -> list[Query]:
+    """What fields of all forms ask of the records of this one."""
+    found = []
+    for asking in [one for one in form.sources.values() if isinstance(one, Form)]:
+        for field in [one for one in asking.fields.values() if options_of(one) and _is_there(asking, one)]:
+            source = _source_of(asking, field)
+            if isinstance(source, _FormSource) and source.form is form:
+                found += source.queries()
+    return found
+
+
 def trouble(form: Form) -> list[Fault]:
     """What the sources of a form's fields answer, if it is an error."""
     found = []
-    for name in [one for one in form.fields if one in form.looked_up]:
+    for name in [name for name, one in form.fields.items() if name in form.looked_up and _is_there(form, one)]:
         try:
             choices(form, name).offered(1)
         except Unavailable as error:
@@ -345,6 +366,12 @@ def _source_of(form: Form, field: Field) -> _Source:
 def options_of(field: Field) -> Value:
     """The `options` of a field; {} if it has none."""
     return cast(Value, getattr(field.config, "options", {}))
+
+
+def _is_there(form: Form, field: Field) -> bool:
+    """Whether the source of a field was built: a site with faults may be looked at, too."""
+    options = options_of(field)
+    return (_address(options) if options else "admin/people") in form.sources
 
 
 def _address(options: Value) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from visitor import forms_of
 
 import app
 from app import Forbidden, Invalid, NotFound, Query, Unavailable
-from tests.sites import PROVIDERS, Site, registry_with
+from tests.sites import PROVIDERS, REGISTRY, Site, registry_with
 
 TEAMS = """
 [forms.teams]
@@ -357,6 +358,40 @@ def test_a_source_that_another_machine_keeps_waiting_is_given_up(away: Site, mon
     assert options.choices(away.app.resources["forms/assets"], "team").is_away
     assert away.create("forms/assets", {"what": "y"}).name == "y"
     asked.set()
+
+
+def test_a_page_waits_once_for_a_source_that_does_not_answer(away: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    import threading
+
+    options = app.plugin("options")
+    monkeypatch.setattr(options, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(options, "_SLOW_S", 0.1)
+    provider, asked, count = away.app.providers["rest"], threading.Event(), list[Query]()
+    monkeypatch.setattr(provider, "places", list)
+    monkeypatch.setattr(provider, "find", lambda query: (count.append(query), asked.wait(20)))
+    page = away.read("forms/assets").page
+    inputs = page["lookups"].filled(app.plugin("controls").inputs(page["form"]), None)
+    said = [one.name for one in inputs if "cannot be shown at the moment" in one.help]
+    assert said == ["team", "large", "teams"]
+    assert len(count) == 1
+    asked.set()
+
+
+def test_a_site_with_a_fault_in_its_options_can_be_looked_at(tmp_path: Path) -> None:
+    toml = PROVIDERS["sql"] + TEAMS + ASSETS.replace('"forms/teams"', '"forms/teens"').replace('"large"', '"lrge"')
+    config = app.read_config(tomllib.loads(toml), tmp_path, "app.toml", REGISTRY.provider_settings)
+    looked_at = app.App(config, REGISTRY, strict=False)
+    assert len(looked_at.faults) == 2
+    assert "teams" in looked_at.needed()["main"]
+    looked_at.open()
+    assert looked_at.inspection.check() == []
+    looked_at.close()
+
+
+def test_what_is_asked_of_a_source_gets_an_index(site: Site) -> None:
+    [needed] = site.app.needed().values()
+    asked = {(tuple(one.field for one in query.where), query.order_by) for query in needed["teams"]}
+    assert {(("code",), ()), ((), ("name",)), (("size", "code"), ()), (("size",), ("-code",))} <= asked
 
 
 # ---- people
