@@ -49,7 +49,7 @@ def handle(form: Form, request: Request, scope: Scope) -> Plan:
 # ==== 2. CONTROLS ================================================================================================
 # The controls of a page with what can be chosen at that moment. Where that cannot be told, they say so and keep what is
 # chosen. Without scripts a button looks up what was typed: the page comes back with the matches.
-# uses: ERRORS VALUES RESOURCES plugin:controls plugin:fields plugin:options SUGGESTIONS
+# uses: ERRORS VALUES CONTRACTS RESOURCES SUGGESTIONS plugin:controls plugin:fields plugin:options
 # defines: LOOK_UP Lookups
 
 LOOK_UP = "lookup:"  # what the button of a search says, before the name of its field
