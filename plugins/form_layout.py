@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # A page has every field. Those that are not asked for are hidden and disabled, so that they are not sent: scripts show them
 # as one answers, and without scripts a button brings the page back. Each that could be filled in sends its name as _asked.
 # uses: ERRORS VALUES RESOURCES plugin:conditions plugin:controls plugin:fields plugin:lines plugin:sums
-# defines: ASKED unasked is_untouched LaidOut laid_out in_sections faults
+# defines: ASKED unasked is_untouched LaidOut laid_out of_record in_sections faults
 
 ASKED = "_asked"  # what a page sends beside its fields: the names of conditional ones that it showed, and one empty text
 
@@ -97,6 +97,17 @@ def _shown(
 
 def _present(one: Input, texts: Sequence[str], held: Collection[str]) -> Json:
     return {} if one.files or texts or one.name in held else None
+
+
+def of_record(page: Mapping[str, Any], fields: Sequence[SimpleNamespace]) -> list[SimpleNamespace]:
+    """What the page of a record shows, by sections: without fields that are empty because they are not asked for."""
+    form = page["form"]
+    rules, value = getattr(form, "rules", None), page.get("values", {})
+    if rules and rules.conditional:
+        present = {name: one for name, one in value.items() if name in form.fields and one is not None}
+        concealed, _ = rules.shown(form, page["scope"], dict(present), ())
+        fields = [one for one in fields if one.name in present or one.name not in concealed]
+    return in_sections(form, fields)
 
 
 def in_sections(form: Any, fields: Sequence[Any]) -> list[SimpleNamespace]:

@@ -416,7 +416,7 @@ class Pages:
         delete = exchange.url(address, _method="DELETE", _version=data["version"], _list=state)
         return {
             "title": page["called"], "fields": fields, "meta": meta, "standing": standing,
-            "groups": layout.in_sections(page.get("form"), fields),
+            "groups": layout.of_record(page, fields),
             "back_href": exchange.url(listing, **listed(exchange)),
             "crumbs": _crumbs(exchange, [*_form_trail(exchange, page), (page["called"], "")]),
             "edit_href": exchange.url(address, _edit=1, _list=state) if Action.UPDATE in may else "",

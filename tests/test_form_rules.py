@@ -275,6 +275,7 @@ def test_fields_stand_in_sections_on_the_form_and_on_the_record(page: FormPage) 
     key = page.site.get("/forms/trip/records", page.cookie, Accept="application/json").json["items"][0]["id"]
     page.open(f"/forms/trip/records/{key}")
     assert re.findall(r"<h2><bdi>(.*?)</bdi></h2>", page.text) == ["The trip", "Costs"]
+    assert re.findall(r"<dt>(.*?)</dt>", page.text)[:4] == ["Town", "By", "Note", "Paid"]  # nothing that was not asked for
 
 
 def test_the_schema_of_a_form_says_its_rules(site: Site) -> None:
