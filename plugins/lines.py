@@ -245,6 +245,8 @@ def _unfit(one: fields.Field) -> Iterator[tuple[str, str]]:
     """(setting, what is wrong with it) of a field that cannot stand in a line."""
     if one.is_file:
         yield "format", '"file" is not for the fields of a line: let the form have a field of files beside it'
+    if one.looked_up:
+        yield "format", f'"{one.config.format}" is not for the fields of a line: let the form have such a field beside it'
     if one.fill:
         yield "default", f'"{one.fill}" is made for new records, and not for their lines'
 

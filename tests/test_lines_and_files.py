@@ -248,6 +248,17 @@ def test_json_schema_and_openapi_say_that_a_field_takes_a_list_of_files(trips: S
     }
 
 
+def test_whoever_sent_files_reads_and_changes_them_among_his_own_records(trips: Site) -> None:
+    ann, bo = (trips.token("forms/trip:create", "forms/trip/mine:update", subject=who) for who in ("ann", "bo"))
+    sent = {"name": "R", "receipts": [a_file("a.txt", "1"), a_file("b.txt", "2")]}
+    at = "/forms/trip/mine/" + sends(trips, "POST", "/forms/trip", sent, ann).json["id"]
+    files = trips.get(at, ann).json["receipts"]
+    assert [trips.get("/" + one["address"], ann).text for one in files] == ["1", "2"]
+    assert [trips.get("/" + one["address"], bo).status for one in files] == [404, 404]
+    assert sends(trips, "PATCH", at, {"receipts": files[1:]}, ann).status == 200
+    assert kept_files(trips) == ["2"]
+
+
 # ---- lines
 
 
@@ -543,6 +554,7 @@ WRONG = {
     'lines = { type = "array", fields.a = { format = "date", default = "$today" } }': "lines.fields.a.default",
     'lines = { type = "array", maxItems = 1001, fields.a = {} }': "lines.maxItems",
     'lines = { type = "array", minItems = 3, maxItems = 2, fields.a = {} }': "lines.minItems",
+    'lines = { type = "array", fields.a.format = "person" }': "lines.fields.a.format",
     'x = { type = "number", sum = "line.a" }': "x.sum",
     'x = { type = "number", sum = "lines" }': "x.sum",
     'x = { type = "array", format = "file", files = "files/receipts", maxItems = 101 }': "x.maxItems",
