@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, cast
 
@@ -37,7 +37,7 @@ from app import (
 # words of the plugin that its kind names, and hands that to its channel: at least once, always with the same id. What fails
 # is tried again, later each time, until the row's time is over. No row holds a secret.
 # uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES
-# defines: Job:outbox OUTBOX GIVEN_UP waiting again stores beside dead_of condition Outbox
+# defines: Job:outbox OUTBOX GIVEN_UP waiting again stores beside dead_of of_person condition Outbox
 
 OUTBOX = "_outbox"
 _FIRST_RETRY_S, _LAST_RETRY_S = 15.0, 3600.0  # after a failure; it doubles, and a quarter of it is left to chance
@@ -92,6 +92,18 @@ def beside(built: Any, store: Records, tables: Mapping[str, Any]) -> dict[str, A
 def dead_of(records: Records) -> int:
     """How many rows of an outbox were given up."""
     return records.count(Query(OUTBOX, (Condition("state", "eq", GIVEN_UP),)))
+
+
+def of_person(records: Records, subject: str, email: str, owned: Collection[tuple[str, str]]) -> list[Write]:
+    """What takes out of an outbox all that is for a person, by him, or about his records (address of the form, key)."""
+    found: list[Write] = []
+    for row in records.walk(Query(OUTBOX)):
+        facts = cast(Value, row.value.get("facts") or {})
+        named = [row.value.get("to"), facts.get("by"), facts.get("subject"), facts.get("email")]
+        is_about = (f"forms/{facts.get('form')}", facts.get("record")) in owned
+        if is_about or subject in named or (email and email in named):
+            found.append(Delete(OUTBOX, row.key))
+    return found
 
 
 def condition(site: Any, states: Mapping[str, str] | None = None) -> Value:

@@ -31,7 +31,7 @@ from app import (
 # ==== 1. PERSONAL ================================================================================================
 # The person's row, tokens and sessions, the records that he owns or made with their files, and the entries of the audit
 # trail that are his or speak of these records. An erased entry keeps when and what was done, and is sealed anew.
-# uses: ERRORS VALUES AUTH RESOURCES plugin:people plugin:row_rules plugin:seals
+# uses: ERRORS VALUES AUTH RESOURCES plugin:outbox plugin:people plugin:row_rules plugin:seals
 # defines: ERASED exported erase
 
 ERASED = "erased"  # stands in place of who it was
@@ -113,7 +113,8 @@ def erase(site: Any, subject: str, operator: Caller) -> Value:
     Conflict for the last person who may administer people: then nothing has changed."""
     root = operator._replace(grants=(parse_grant("**:*"),))
     owned, counts = list(_owned(site, subject)), {"person": 0, "records": 0, "entries": 0}
-    if site.state.get(PEOPLE, subject):
+    row = site.state.get(PEOPLE, subject)
+    if row:
         _ask(site, root, "admin/people", subject)
         counts["person"] = 1
     for form, record in owned:
@@ -124,6 +125,10 @@ def erase(site: Any, subject: str, operator: Caller) -> Value:
         _commit(site.state, [Delete(table, one.key) for one in _rows(site, table, subject)])
     _commit(site.state, [Delete("_settings", plugin("people").former(subject))])
     keys = {(form.address, record.key) for form, record in owned}
+    for records in plugin("outbox").stores(site):
+        _commit(
+            records, plugin("outbox").of_person(records, subject, str(row.value.get("email") or "") if row else "", keys)
+        )
     for chained in plugin("seals").stores_of(site):
         counts["entries"] += _erase_entries(site, chained, list(_entries(chained, subject, keys)))
     if not any(counts.values()):

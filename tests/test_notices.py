@@ -270,6 +270,19 @@ def test_a_comment_is_told_with_what_it_says(server: MailServer, hooks: HookServ
     site.close()
 
 
+def test_who_is_erased_is_in_no_notice_any_more(server: MailServer, tmp_path: Path) -> None:
+    notify = '{ on = "*", to = "mail:hr@example.org" }, { on = "create", to = "mail:{created_by}" }'
+    site = Telling(tmp_path, server, notify)
+    ann, bo = site.person("ann", roles=["staff"]), site.person("bo", roles=["staff"])
+    site.create("forms/leave", RECORD, by=ann)
+    site.create("forms/leave", RECORD | {"name": "Bo"}, by=bo)
+    plugin("personal_data").erase(site.app, "ann", app.Caller("cli:root"))
+    assert {one.value["facts"]["by"] for one in site.waiting} == {"bo"}
+    site.run()
+    assert len(server.mails) == 2
+    site.close()
+
+
 def test_a_batch_tells_of_each_record_and_one_that_is_refused_of_none(server: MailServer, tmp_path: Path) -> None:
     site = Telling(tmp_path, server, '{ on = "create", to = "mail:hr@example.org" }')
     site.create("forms/leave", [RECORD, RECORD | {"name": "Bo"}])
