@@ -6312,6 +6312,7 @@ class Form(Resource):
     endpoints: ClassVar[tuple[Endpoint, ...]] = (
         Endpoint("", (Action.READ, Action.CREATE), choices=True),
         Endpoint("import", (Action.READ, Action.CREATE)),
+        Endpoint("import/ID", (Action.READ, Action.CREATE), choices=True),  # a file that a page has staged
         Endpoint("records", (Action.READ, Action.CREATE)),
         Endpoint("options/FIELD"),  # what can be chosen in it
         Endpoint("records/ID", (Action.READ, Action.UPDATE, Action.DELETE), patches=True),
@@ -8274,7 +8275,7 @@ _BESIDE_TABLES: Mapping[str, tuple[str, ...]] = {
 }  # with what is asked of each  # fmt: skip
 _STATE_TABLES: Mapping[str, tuple[str, ...]] = {
     "_tokens": ("expires_at", "revoked_at", "subject"), "_sessions": ("expires_at", "subject"),
-    "_links": ("expires_at",), "_outbox": ("next_at", "line"), "_settings": (), PASSWORDS: (),
+    "_links": ("expires_at",), "_outbox": ("next_at", "line"), "_settings": (), PASSWORDS: (), "_imports": ("at", "subject"),
 }  # fmt: skip
 _REMEMBERED = ("data", "created", "location", "etag", "name")  # of a Response
 _KEY_USED = "this idempotency key was used before for another request; take a new one"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
@@ -30,12 +31,12 @@ from app import (
     Upload,
     Value,
     Write,
+    dump_json,
     how_many,
     is_key,
     member_pointer,
     nearest,
     no_params,
-    plan_of,
     rfc3339,
     same_json,
     sort_key,
@@ -65,7 +66,7 @@ class Options:
 
     def __init__(self, request: Request) -> None:
         data = request.data if isinstance(request.data, dict) else {}
-        no_params(request, ASKED)
+        no_params(request, ASKED if request.action == Action.CREATE else (*ASKED, "report"))
         sent = {
             name: [one for one in texts if isinstance(one, str)] for name, texts in data.items() if isinstance(texts, list)
         }
@@ -75,6 +76,7 @@ class Options:
         self.key = said.get("key", "")
         self.layout = sheets.Layout(said.get("encoding", ""), said.get("separator", ""), said.get("sheet", ""))
         self.heading = _row_number(said.get("heading", ""))
+        self.step = said.get("step", "") if not request.typed else ""  # of a page
         columns = sent.get("columns", [])
         self.columns = columns if len(columns) > 1 else said["columns"].split(",") if said.get("columns") else []
 
@@ -321,7 +323,7 @@ def most_rows(form: Form) -> int:
 # ==== 3. IMPORT ==================================================================================================
 # A file from its first row to its report. Without `partial` one fault stores nothing; with it rows go in batches, each of
 # which is remembered by the key of the request, so that a repeat goes on where the first try stopped.
-# uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES BATCHES OPTIONS plugin:cell_values plugin:sheets
+# uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES BATCHES OPTIONS plugin:cell_values plugin:import_pages plugin:sheets
 # defines: MOST_TOLD ImportRefused Import sufficient judged_at handle
 
 MOST_TOLD = 1000  # errors of a report; behind them only the rows are counted
@@ -372,10 +374,12 @@ class Import:
         finally:
             items.close()
         report = self.report
-        if report["errors"] and not asked.dry_run and (self.columns.faults or not asked.partial):
+        refused = bool(report["errors"]) and not asked.dry_run and bool(self.columns.faults or not asked.partial)
+        if refused and not asked.step:
             raise ImportRefused(f"nothing was stored: {how_many(report['failed'], 'row')} cannot be", report)
-        also = [self._entry(report)] if asked.partial and not asked.dry_run else []
-        answer = Response(data=report)
+        also = [self._entry(report)] if asked.partial and not asked.dry_run and not refused else []
+        page = app.plugin("import_pages").done(self.request, refused or asked.dry_run) if asked.step else {}
+        answer = Response(data=report, page=page)
         return Plan(respond=lambda blobs: answer, also=also)
 
     # -- its rows
@@ -388,16 +392,21 @@ class Import:
     def _items(self) -> Any:
         """The rows below the headings as (number, data, fault or None); the columns are known at once."""
         asked, form = self.asked, self.form
-        sheet = sheets.open_sheet(cast(Upload, asked.file).file, asked.layout)
+        sheet = self.sheet()
         if not sheet.is_sure and not asked.layout.encoding:
             raise BadRequest(f"the file is not UTF-8: say its encoding, which may be {sheet.encoding}")
-        row, headings = self._heading(sheet)
+        row, headings = self.heading(sheet)
         self.columns = Columns(form, headings, asked.columns, row)
         names = [*self.columns.names, *[""] * (len(headings) - len(self.columns.names))]
         reading = cell_values.Reading(form, names, for_people=self._is_for_people)
         return self._read(sheet, row, reading)
 
-    def _heading(self, sheet: Any) -> tuple[int, Sequence[Cell]]:
+    def sheet(self) -> Any:
+        """The file as it is to be read."""
+        return sheets.open_sheet(cast(Upload, self.asked.file).file, self.asked.layout)
+
+    def heading(self, sheet: Any) -> tuple[int, Sequence[Cell]]:
+        """The number of the row with the headings, and these; (0, ()) of an empty file."""
         rows = sheet.rows()
         try:
             if self.asked.heading:
@@ -409,7 +418,7 @@ class Import:
             rows.close()
 
     @staticmethod
-    def _read(sheet: Any, heading: int, reading: Any) -> Iterator[tuple[int, Value, Fault | None]]:
+    def _read(sheet: Any, heading: int, reading: Any) -> Generator[tuple[int, Value, Fault | None], None, None]:
         for number, cells in sheet.rows():
             if number > heading:
                 beyond, fault = reading.beyond(cells), None
@@ -427,6 +436,17 @@ class Import:
         if key not in self.columns.names and not self.columns.faults:
             raise BadRequest(f"key names {key}, which no column has")
         self.scope.caller.require(Action.UPDATE, f"{self.form.records_at}/x")
+
+    def first_errors(self, heading: int, names: Sequence[str], most: int) -> list[Value]:
+        """What is wrong with the first rows, before their import was asked for."""
+        reading = cell_values.Reading(self.form, names, self._is_for_people)
+        rows = self._read(self.sheet(), heading, reading)
+        try:
+            read = list(islice(rows, most))
+        finally:
+            rows.close()
+        errors = self._check(read, {})["errors"] if read else []
+        return cast("list[Value]", errors)
 
     # -- what becomes of them
 
@@ -469,7 +489,7 @@ class Import:
 
     def _send(self, rows: Rows, number: int, *, only_check: bool = False) -> Value:
         """What became of rows; `number` names them among those of the file."""
-        key = self.request.idempotency_key
+        key = self._repeats_by()
         inner = self.request._replace(
             data=rows, params={"key": rows.key}, path=("import",), typed=True, partial=False,
             idempotency_key="" if only_check or not key else f"{key} {number}",
@@ -484,6 +504,14 @@ class Import:
             except Invalid as error:
                 if not rows.leaves_out or not rows.note(error.faults):
                     raise
+
+    def _repeats_by(self) -> str:
+        """What a repeat is known by: on a page, that the same file is read in the same way."""
+        if not self.asked.step:
+            return self.request.idempotency_key
+        asked = self.asked
+        way = dump_json([*asked.layout, asked.heading, asked.columns, asked.key, asked.partial])
+        return f"page {'/'.join(self.request.path)} {hashlib.sha256(way.encode()).hexdigest()}"
 
     def _add(self, done: Value) -> None:
         """Add what became of some rows to the report."""
@@ -516,8 +544,9 @@ def judged_at(request: Request) -> str:
 def handle(form: Form, request: Request, scope: Scope) -> Plan:
     if isinstance(request.data, Rows):
         return batch_plan(form, request, scope, request.data)
+    pages = app.plugin("import_pages")
     if request.action == Action.READ:
-        no_params(request)
-        names = [{"name": one.name, "title": one.title} for one in form.taken.values() if not one.is_file]
-        return plan_of(Response(data={"fields": names, "most_rows": most_rows(form), "options": list(ASKED)}))
+        return cast(Plan, pages.shown(form, request, scope))
+    if len(request.path) < 2 and Options(request).step:
+        return cast(Plan, pages.chosen(form, request))
     return Import(form, request, scope).plan()

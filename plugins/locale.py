@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # ==== 1. LOCALE ==================================================================================================
 # One object for a site's language and zone: it writes values for people and reads what they type, with every doubt said.
 # uses: VALUES CONTRACTS plugin:catalogue plugin:fields plugin:instants plugin:options
-# defines: parse_rfc3339 Locale
+# defines: parse_rfc3339 Locale no_formula
 
 # The decimal mark of each language and how it writes a date (CLDR 46); a region that differs has a line of its own. All
 # others have the point and the ISO date, and so has English without a region, whose dates are ambiguous.
@@ -198,7 +198,7 @@ class Locale:
         """The heading, the rows and the delimiter of CSV that a spreadsheet shows to people. No cell is a formula; times are
         by the clocks of the zone, which their heading names."""
         zone = {column.name: f" ({self.zone_name})" for column in columns if column.format == "date-time"}
-        heading = [_no_formula(self.heading(column) + zone.get(column.name, "")) for column in columns]
+        heading = [no_formula(self.heading(column) + zone.get(column.name, "")) for column in columns]
         rows = self.labelled(columns, rows)
         cells = ([self._spreadsheet_cell(column, row[column.name]) for column in columns] for row in rows)
         return heading, cells, ";" if "," in self.write_number(0.5) else ","
@@ -213,7 +213,7 @@ class Locale:
             return self.write_number(value)
         if column.format == "date-time" and isinstance(value, str) and (local := self.local(value)):
             return local.strftime("%Y-%m-%d %H:%M:%S")
-        return _no_formula(value if column.format == "date" and isinstance(value, str) else self.show(column, value))
+        return no_formula(value if column.format == "date" and isinstance(value, str) else self.show(column, value))
 
     def read(self, field: Field, texts: Sequence[str]) -> Json:
         """The value that a person typed into a field; None for nothing. A text that is no such value comes back as it is, or
@@ -405,7 +405,7 @@ def _on_a_page(text: str) -> str:
     return text.replace("\0", LOST)
 
 
-def _no_formula(text: str) -> str:
+def no_formula(text: str) -> str:
     """A text that no spreadsheet takes for a formula."""
     return "'" + text if text.startswith(_FORMULA) else text
 

@@ -56,7 +56,7 @@ from app import (
 )
 
 if TYPE_CHECKING:
-    from plugins import cells, controls, lines, media_types, navigation, unsent
+    from plugins import cells, controls, import_files, lines, media_types, navigation, unsent
     from plugins import form_layout as layout
     from plugins.catalogue import Words
     from plugins.controls import Input
@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from plugins.locale import Locale
 else:
     cells, controls, lines = app.plugin("cells"), app.plugin("controls"), app.plugin("lines")
+    import_files = app.plugin("import_files")
     layout = app.plugin("form_layout")
     media_types, navigation, unsent = app.plugin("media_types"), app.plugin("navigation"), app.plugin("unsent")
     form_of, read_form = app.plugin("html_forms").form_of, app.plugin("html_forms").read_form
@@ -473,14 +474,14 @@ class Pages:
             "title": page.get("heading") or page["title"], "note": page["note"], **filters,
             "empty": _empty_words(page, again, exchange.locale.t),
             "crumbs": _crumbs(exchange, _form_trail(exchange, page) if records else [(page["title"], "")]),
-            "columns": headings,
             "rows": cells.Rows(columns, table.rows, exchange.locale, exchange.url, records, ending, moves),
-            "action": exchange.url(here), "count": _counted(table, exchange.locale.t),
+            "columns": headings, "action": exchange.url(here), "count": _counted(table, exchange.locale.t),
             "next_href": exchange.url(here, **again, _next=table.next) if table.next else "",
             "first_href": exchange.url(here, **again) if exchange.query.get("_next") else "",
             "formats": {} if faults else _other_formats(exchange, here, again),
             "create_href": exchange.url(page["address"], **page.get("new", {})) if may_create else "",
             "create": page.get("create") or exchange.locale.t("trail.new"),
+            "import_href": exchange.url(f"{page['address']}/import") if may_create and page.get("form") else "",
         }  # fmt: skip
 
     def _filter(self, exchange: Exchange, page: Mapping[str, Any], again: Mapping[str, str]) -> dict[str, Any]:
@@ -766,6 +767,8 @@ class Html(Format):
         yield self.answer(exchange, response).body
 
     def answer(self, exchange: Exchange, response: Response) -> Answer:
+        if "act" in response.page:
+            return cast(Answer, response.page["act"](exchange, response))
         if not response.template:
             return cast(JsonFormat, exchange.door.formats[JsonFormat.kind]).answer(exchange, response)
         if leads := self._leads(response):
@@ -793,6 +796,8 @@ class Html(Format):
         """A form of a page goes on to where the result is seen (post/redirect/get), unless it is seen only once."""
         if not exchange.is_form:
             return None
+        if "act" in response.page:
+            return cast(Answer, response.page["act"](exchange, response))
         if "once" in response.page:
             return page_answer(201, self.pages.show(exchange, response))
         headers = [("Idempotency-Replayed", "true")] if response.replayed else []
@@ -859,8 +864,8 @@ class Html(Format):
     # -- what a page's form sends
 
     def load(self, exchange: Exchange, resource: str) -> Json:
-        if exchange.path_inside[:1] == ("import",):
-            return cast(Json, app.plugin("import_files").read_page(exchange))
+        if import_files.is_place(resource, exchange.path_inside):
+            return cast(Json, import_files.read_page(exchange))
         if exchange.page:
             drafts = unsent.Drafts(exchange, self.pages)
             drafts.read(resource)
@@ -877,6 +882,8 @@ class Html(Format):
         return form.data()
 
     def submitted(self, exchange: Exchange, resource: str, path: tuple[str, ...], work: Callable[[], Answer]) -> Answer:
+        if import_files.is_place(resource, path):
+            return work()
         is_form, method = unsent.is_of_form(resource, path), exchange.query.get("_method")
         if exchange.query.get("_resume") and (is_form or (resource.startswith("files/") and method is None)):
             return unsent.Drafts(exchange, self.pages).resume(resource, path)

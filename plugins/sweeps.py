@@ -12,7 +12,7 @@ from app import AppError, Condition, Delete, Query, Records, Write
 
 # ==== 1. SWEEPS ==================================================================================================
 # Idempotency records, sessions, sign-in links and tokens that are over, and what interrupted uploads left behind.
-# uses: ERRORS VALUES CONTRACTS plugin:clock_watch
+# uses: ERRORS VALUES CONTRACTS plugin:clock_watch plugin:import_files
 # defines: Job:sweeps REQUESTS_KEPT_S Sweeps
 
 REQUESTS_KEPT_S = 15 * 86400
@@ -32,6 +32,7 @@ class Sweeps(app.Job):
         if site.state is None or app.plugin("clock_watch").watch(site).look(now):
             return
         works = [partial(self._forget, site, records, now) for records in site.audit_stores()]
+        works += [partial(app.plugin("import_files").forget, site, now)]
         works += [partial(provider.sweep, now) for provider in site.providers.values()]
         failures = []
         for work in works:

@@ -11,7 +11,11 @@ narrowed = page.search or any(chosen)
 % end
   </div>
 % if page.create_href:
-  <div class="tools"><a class="button solid" href="{{page.create_href}}">{{page.create}}</a></div>
+  <div class="tools">
+%   if page.import_href:
+    <a class="button" href="{{page.import_href}}">{{t("import.title")}}</a>
+%   end
+    <a class="button solid" href="{{page.create_href}}">{{page.create}}</a></div>
 % end
 </div>
 % include('_errors.tpl')

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import html
 import io
 import json
 import re
 import zipfile
 from datetime import date, datetime, time
 from typing import Any
+from urllib.parse import urlencode
 
 import openpyxl
 import pytest
@@ -443,3 +445,121 @@ def test_the_command_imports_as_its_site_writes(tmp_path: Any, capsys: pytest.Ca
     assert run("stack", str(table))[::2] == (4, "error: no form is named 'stack'; did you mean stock?\n")
     assert run("stock", str(tmp_path / "none.csv"))[0] == 6
     assert run("stock", str(table), "--key", "tug")[0] == 6
+
+
+# ---- the page, without scripts
+
+
+class Person:
+    """Somebody at the pages of an import."""
+
+    def __init__(self, site: Site, token: str, lang: str = "de") -> None:
+        self.site, self.session = site, site.sign_in(token)
+        self.headers = {"Accept": "text/html", "Accept-Language": lang, "Sec-Fetch-Site": "same-origin"}
+
+    def get(self, target: str) -> Reply:
+        return self.site.ask("GET", target, None, self.headers, self.session)
+
+    def choose(self, name: str, content: bytes, form: str = "stock") -> str:
+        """The address to which a chosen file leads."""
+        token = hidden(self.get(f"/forms/{form}/import"), "_token")
+        body = multipart(("_token", None, token), ("step", None, "choose"), ("file", name, content))
+        reply = self.site.ask("POST", f"/forms/{form}/import", body, MULTIPART | self.headers, self.session)
+        assert reply.status == 303, reply.text
+        return reply["Location"]
+
+    def run(self, page: Reply, target: str, **more: str) -> Reply:
+        """What comes after the last form of the page was sent."""
+        form = page.text[page.text.index('<form class="run"') :]
+        fields = [
+            (html.unescape(n), html.unescape(v)) for n, v in re.findall(r'type="hidden" name="(.*?)" value="(.*?)"', form)
+        ]
+        body = urlencode([*fields, *more.items()])
+        media = {"Content-Type": "application/x-www-form-urlencoded"}
+        reply = self.site.ask("POST", target, body, media | self.headers, self.session)
+        assert reply.status == 303, reply.text
+        return self.get(reply["Location"])
+
+
+def plain(reply: Reply) -> str:
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", reply.text)).split())
+
+
+def test_a_person_chooses_maps_checks_and_imports_a_messy_file(site: Site, staff: str) -> None:
+    person = Person(site, staff)
+    assert 'href="/forms/stock/import"' in person.get("/forms/stock/records").text
+    place = person.choose("Inventar.xlsx", messy())
+    first = person.get(place)
+    assert first.status == 200, first.text
+    assert re.findall(r"<option value=\"(\w*)\" selected", first.text) == ["tag", "name", "price", "bought", "lent"]
+    assert "W-001" in first.text
+    assert "10 Tag fehlt" in plain(first) or "Tag" in plain(first)
+    checked = person.run(first, place, dry_run="1")
+    told = plain(checked)
+    assert "Alle Zeilen sind geprüft, und gespeichert ist nichts" in told
+    assert "Neu wären 3" in told
+    assert "8 Preis" in told
+    assert stored(site, staff) == []
+    refused = person.run(checked, place)
+    assert "Es wurde nichts gespeichert" in plain(refused)
+    report = person.get(f"{place}?report=csv")
+    assert report.text.removeprefix("\ufeff").splitlines()[0] == "Zeile;Spalte;Was nicht stimmt"
+    assert len(report.text.splitlines()) == 6
+    done = person.run(refused, place, partial="1")
+    assert "Der Import ist fertig" in plain(done)
+    assert "Neu 3" in plain(done)
+    assert len(stored(site, staff)) == 3
+    again = person.run(refused, place, partial="1")  # pressed twice
+    assert "Neu 3" in plain(again)
+    assert len(stored(site, staff)) == 3
+
+
+def test_a_file_in_other_letters_is_shown_and_confirmed(site: Site, staff: str) -> None:
+    person = Person(site, staff)
+    place = person.choose("alt.csv", "Tag;Bezeichnung;Preis\nä1;Käse;1.249,50\n".encode("cp1252"))
+    page = person.get(place)
+    assert "Käse" in page.text
+    assert "lassen sich verschieden lesen" in plain(page)
+    assert 'value="cp1252" selected' in page.text
+    other = person.get(f"{place}?encoding=utf-16&separator=%3B&heading=1")
+    assert other.status == 200
+    assert "Käse" not in other.text
+    person.run(page, place)
+    assert values(stored(site, staff), "tag", "name", "price") == [("ä1", "Käse", 1249.5)]
+
+
+def test_columns_and_key_are_chosen_on_the_page(site: Site, staff: str) -> None:
+    post(site, staff, "tag,price\na1,1\n")
+    person = Person(site, staff, "en")
+    place = person.choose("x.csv", b"Number,Worth,Remark\na1,2,x\na2,3,y\n")
+    page = person.get(f"{place}?encoding=utf-8&separator=,&heading=1&columns=tag&columns=price&columns=&key=tag")
+    assert "Change what has the same: Tag" in plain(page)
+    done = person.run(page, place)
+    assert ("New 1" in plain(done), "Changed 1" in plain(done)) == (True, True), plain(done)
+    assert values(stored(site, staff), "tag", "price") == [("a1", 2), ("a2", 3)]
+
+
+def test_a_staged_file_is_its_owners_and_goes_after_a_day(site: Site, staff: str) -> None:
+    person, other = Person(site, staff), Person(site, site.token("**:*", subject="eve"))
+    place = person.choose("x.csv", b"tag\na1\n")
+    assert (person.get(place).status, other.get(place).status) == (200, 404)
+    assert person.get("/forms/stock/import/none").status == 404
+    later = person.choose("y.csv", b"tag\na2\n")
+    assert (person.get(place).status, person.get(later).status) == (404, 200)
+    app.plugin("import_files").forget(site.app, site.app.clock() + 90_000)
+    assert person.get(later).status == 404
+    assert site.app.state.find(app.Query("_imports")).items == []
+
+
+def test_the_page_is_for_those_who_may_create(site: Site, staff: str) -> None:
+    assert Person(site, site.token("forms/stock:read")).get("/forms/stock/import").status == 403
+    submitter = Person(site, site.token("forms/stock:create"), "en")
+    place = submitter.choose("x.csv", b"tag\na1\n")
+    page = submitter.get(place)
+    assert 'name="key"' not in page.text
+    assert "Show the records" not in plain(submitter.run(page, place))
+    bad = submitter.site.ask(
+        "POST", "/forms/stock/import", multipart(("step", None, "choose"), ("file", "x.pdf", b"%PDF-1.4")),
+        MULTIPART | submitter.headers, submitter.session,
+    )  # fmt: skip
+    assert (bad.status, "PDF" in bad.text) == (400, True)
