@@ -16,11 +16,13 @@ from app import (
     AppError,
     Caller,
     Exchange,
+    Forbidden,
     Form,
     HttpRunner,
     Provider,
     Record,
     Request,
+    Unsupported,
     Value,
     plugin,
 )
@@ -139,6 +141,9 @@ def _ask(exchange: Exchange, site: App, task: _Task) -> None:
             if response.table is not None:
                 rows |= {str(row["id"]): dict(row) for row in response.table.rows}
                 task.seen_form = response.page["form"]
+    except (Forbidden, Unsupported):  # it cannot be filtered so: nothing is said of it each time
+        task.is_done = True
+        return
     except AppError as error:
         LOG.info("request %s: what waits in %s could not be looked up: %s", exchange.id, task.place, error.message)
         return

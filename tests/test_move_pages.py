@@ -219,6 +219,18 @@ def test_a_provider_that_does_not_answer_is_named_and_the_home_page_is_there(
         held.set()
 
 
+def test_a_provider_that_cannot_be_asked_so_is_not_named_each_time(
+    site: Site, hr: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submitted(site)
+
+    def refuse(*args: Any, **facts: Any) -> Any:
+        raise app.Unsupported("it cannot filter")
+
+    monkeypatch.setattr(site.app.providers["main"], "find", refuse)
+    assert waiting(site, hr) == ""
+
+
 def test_states_speak_the_language_of_the_reader(site: Site, hr: str) -> None:
     address = submitted(site)
     shown = page(site, address, hr, Accept_Language="de")
