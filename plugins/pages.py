@@ -156,7 +156,7 @@ class Pages:
             "site": self.title(exchange), "title": title, "subject": exchange.subject, "url": exchange.url,
             "lang": locale.lang, "dir": locale.direction, "t": locale.t, "contact": self.contact(exchange),
             "notice": notice, "form_token": exchange.door.form_token(exchange), "page": SimpleNamespace(**page),
-            "faults": _faults_for(caller, exchange), "embedded": exchange.query.get("_embed") == "1",
+            "faults": _faults_for(caller, exchange), "embedded": _is_embedded(exchange),
             "static": lambda name: f"{exchange.prefix}/static/{name}?v={self.tags.get(name, '')}",
             **self.way(exchange).around(exchange, caller, title, page.get("crumbs", ())),
         }).encode()  # fmt: skip
@@ -565,6 +565,13 @@ class Pages:
             label = t("field.before") if untouched else t("field.yours")
             found.now = SimpleNamespace(now=now, yours=before, label=label)
         return found
+
+
+def _is_embedded(exchange: Exchange) -> bool:
+    """Whether the page is shown inside of another one; one whose address cannot be read is not."""
+    with suppress(BadRequest):
+        return exchange.query.get("_embed") == "1"
+    return False
 
 
 def _faults_for(caller: Caller, exchange: Exchange) -> list[str]:
