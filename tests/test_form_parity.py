@@ -191,6 +191,14 @@ def by_batch(form: Any, given: dict[str, Any]) -> Outcome:
     return found._replace(faults=sorted((pointer.removeprefix("/0"), code) for pointer, code in found.faults))
 
 
+def by_import(form: Any, given: dict[str, Any]) -> Outcome:
+    """A row of a CSV file, with a blank cell for what is not given."""
+    written = {name: one if isinstance(one, str) else app.dump_json(one) for name, one in given.items()}
+    reading = app.plugin("cell_values").Reading(form, list(form.fields), False)
+    read = reading.item([written.get(name, "") for name in form.fields])
+    return by_batch(form, {name: one for name, one in read.items() if one is not None})
+
+
 def by_page(form: Any, given: dict[str, Any]) -> Outcome:
     """A page without scripts: defaults stand in its controls, and it is sent once all that is asked for was shown."""
     data = {name: texts(form, name, value) for name, value in given.items()}
@@ -218,7 +226,7 @@ def read_by(form: Any, name: str, sent: list[str]) -> Any:
 
 
 CREATES: dict[str, Callable[[Any, dict[str, Any]], Outcome]] = {
-    "message": by_message, "batch": by_batch, "page": by_page,
+    "message": by_message, "batch": by_batch, "page": by_page, "import": by_import,
 }  # fmt: skip
 
 
