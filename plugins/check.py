@@ -22,6 +22,7 @@ from app import (
     Fault,
     Files,
     Form,
+    FormConfig,
     Grant,
     NotFound,
     Queries,
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 # ==== 1. CHECK ===================================================================================================
 # Faults that show when things are tried, damage in what is stored, and what an operator should know.
 # uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES PROVIDERS ASSEMBLY COMMANDS plugin:asking plugin:copy plugin:folders
-#          plugin:options plugin:row_rules plugin:states plugin:unfit
+#          plugin:notify plugin:options plugin:row_rules plugin:states plugin:unfit
 #       plugin:permissions plugin:statements plugin:toml_advice plugin:tokens plugin:wsgi_apps
 # defines: Command:server_check Inspection ServerCheck
 
@@ -133,6 +134,8 @@ class Inspection:
             begin = plugin("tokens").site_url(self._config)
             found.append(f"site.url is not set: links in mails begin with {begin}, as far as can be known")
         found += plugin("row_rules").warnings(self._resources)
+        if any(one.notify or one.digest for one in self._config.resources if isinstance(one, FormConfig)):
+            found += plugin("notify").warnings(self._app)
         places = {f"roles.{name}": role.grants for name, role in self._config.roles.items()}
         places |= {f"sqs.queues: allow of {queue.name}": queue.allow or () for queue in self._config.sqs.queues}
         for place, grants in (places | {"public": self._config.public.grants}).items():

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from app import (
     NAME_PLACE,
     RESERVED_FIELDS,
+    Action,
     Caller,
     Change,
     Config,
@@ -33,7 +34,7 @@ from app import (
 # ==== 1. RULES ===================================================================================================
 # What `notify` and `digest` of a form say, as rules, and what is wrong with them beside the rest of app.toml.
 # uses: ERRORS VALUES CONFIG RESOURCES plugin:digests plugin:mail
-# defines: ROLE EVENTS Rule place_of rule_of rules_of states_of faults
+# defines: ROLE EVENTS Rule place_of rule_of rules_of states_of faults warnings
 
 ROLE = "role:"  # what a target begins with that is everybody who has a role
 EVENTS = ("create", "update", "delete", "comment")
@@ -107,6 +108,20 @@ def _of_form(form: Form, built: Any) -> Iterator[tuple[str, str]]:
         except ValueError as error:
             yield "digest.every", str(error)
         yield from (("digest.to", why) for why in _of_place(form, digest["to"], channels, built, is_digest=True))
+
+
+def warnings(app: Any) -> Iterator[str]:
+    """Of notices to roles whose holders may not read what they would be told about, in words."""
+    for form in app.resources.values():
+        if isinstance(form, Form) and form.type == "forms":
+            told = [(f"notify.{n}", one["to"], f"{form.records_at}/x") for n, one in enumerate(form.config.notify)]
+            told += [("digest", form.config.digest["to"], form.config.digest["view"])] if form.config.digest else []
+            for key, to, address in told:
+                role = place_of(to, app.channels)[1].removeprefix(ROLE)
+                grants = app.config.roles[role].grants if role in app.config.roles and ROLE in to else None
+                if grants is not None and not Caller(grants=grants).may(Action.READ, address):
+                    what = address.removesuffix("/x")
+                    yield f"forms.{form.name}.{key}: the role {role} may not read {what}, and is told nothing by that alone"
 
 
 def _of_occasion(form: Form, rule: Rule) -> Iterator[tuple[str, str]]:

@@ -300,6 +300,7 @@ class _Round:
     def _all_wait(self, failed: Record, error: Unavailable) -> None:
         """What else is due on the channel waits, too."""
         while rows := self.records.find(_of_due(self.site.clock(), self.due)).items:
+            LOG.warning("%s wait on the channel %s as long", how_many(len(rows), "other"), failed.value.get("channel"))
             self._put_off([row for row in rows if row.key != failed.key], error)
             if len(rows) < _AT_ONCE:
                 return
@@ -314,7 +315,9 @@ class _Round:
             tries = row.value.get("tries", 0) + 1
             wait_s = max(min(_FIRST_RETRY_S * 2 ** min(tries - 1, 20), _LAST_RETRY_S) * self.chance, asked_s)
             if error.retry and now + wait_s < row.value.get("until", 0):
-                LOG.warning("%s was not sent, and is tried again in %d seconds: %s", _named(row), wait_s, error.with_hint)
+                if own:
+                    words = "%s was not sent, and is tried again in %d seconds: %s"
+                    LOG.warning(words, _named(row), wait_s, error.with_hint)
                 tried: Value = {"tries": tries, "own": (row.value.get("own") or 0) + own, "next_at": now + wait_s}
                 writes.append(Update(OUTBOX, row.key, row.value | tried | {"why": error.with_hint[:500]}, row.version))
             else:

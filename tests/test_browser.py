@@ -588,6 +588,7 @@ PAGES = {
     "tokens": "/admin/tokens",
     "new token": "/admin/tokens?_new=1",
     "sessions": "/admin/sessions",
+    "outbox": "/admin/outbox",
     "access": "/admin/access?resource=forms/every",
     "providers": "/admin/providers",
     "check": "/admin/check",

@@ -651,6 +651,15 @@ def test_a_digest_that_cannot_work_is_a_fault_at_its_place(tmp_path: Path, told:
     assert found[0].startswith(f"forms.leave.{said}")
 
 
+def test_check_warns_of_roles_that_may_not_read_what_they_are_told_of(tmp_path: Path, server: MailServer) -> None:
+    notify = '{ on = "create", to = "role:staff" }, { on = "create", to = "role:hr" }'
+    site = Telling(tmp_path, server, notify, toml=digested("mail:role:staff"), more=DIGEST)
+    told = [one for one in site.app.inspection.warnings() if one.startswith("forms.")]
+    assert [one.partition(": ")[0] for one in told] == ["forms.leave.notify.0", "forms.leave.digest"]
+    assert told[1].endswith("the role staff may not read views/open_leave, and is told nothing by that alone")
+    site.close()
+
+
 def test_a_provider_without_commits_of_several_records_is_refused(tmp_path: Path) -> None:
     generic = '[providers.main]\nkind = "sql"\nurl = "sqlite:///app.db"\n'
     generic += '[providers.far]\nkind = "generic"\nurl = "http://localhost:1/api"\npreset = "json-server"\n'
